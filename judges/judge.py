@@ -141,16 +141,24 @@ def names() -> list[str]:
     return sorted({*_builtin(), *_registered, *_installed()})
 
 
-def make(name: str, **options: Any) -> Judge:
-    """The judge ``name`` built with ``options``: registered first, then built in, then by entry point ``cascade.judges``.
+def factory(name: str) -> JudgeFactory:
+    """What builds the judge ``name``: registered first, then built in, then by entry point ``cascade.judges``.
 
-    Raises UnknownJudgeError with the known names, or TypeError for an option that the judge does not take.
+    Raises UnknownJudgeError with the known names.
     """
-    factory = _registered.get(name) or _builtin().get(name)
-    if factory is None:
+    found = _registered.get(name) or _builtin().get(name)
+    if found is None:
         point = _installed().get(name)
         if point is None:
             raise UnknownJudgeError(f"unknown judge {name!r}; known: {', '.join(names())}")
-        factory = point.load()
-    made: Judge = factory(**options)
+        found = point.load()
+    return found
+
+
+def make(name: str, **options: Any) -> Judge:
+    """The judge ``name`` built with ``options``.
+
+    Raises UnknownJudgeError, TypeError for an option that the judge does not take, ValueError for a wrong value.
+    """
+    made: Judge = factory(name)(**options)
     return made

@@ -1,0 +1,51 @@
+"""Every exception that cascade raises.
+
+CascadeError
+├── PolicyError          the policy file or a policy object is wrong (also a ValueError)
+└── RunError             a run ended without an answer that may be returned; ``attempts`` says what was tried
+    ├── ProviderError    every tier that was asked failed
+    ├── BudgetError      the budget or the cap on calls allowed no answer
+    ├── DeadlineError    the deadline passed before any answer
+    └── UnsureError      no answer reached its threshold and the policy says ``when_unsure: raise``; carries ``result``
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .result import Attempt, Result
+
+
+class CascadeError(Exception):
+    """The root of the tree."""
+
+
+class PolicyError(CascadeError, ValueError):
+    """A policy that cannot be used; the message names file, line and key and, where one is near, the right name."""
+
+
+class RunError(CascadeError):
+    """A run without an answer."""
+
+    def __init__(self, message: str, attempts: "tuple[Attempt, ...]" = ()) -> None:
+        super().__init__(message)
+        self.attempts = attempts
+
+
+class ProviderError(RunError):
+    """Every tier that was asked failed."""
+
+
+class BudgetError(RunError):
+    """The budget or the cap on calls was reached before any answer."""
+
+
+class DeadlineError(RunError):
+    """The deadline passed before any answer."""
+
+
+class UnsureError(RunError):
+    """No answer was good enough and the policy asks to raise; ``result`` is the best answer, ``accepted=False``."""
+
+    def __init__(self, message: str, result: "Result") -> None:
+        super().__init__(message, result.attempts)
+        self.result = result

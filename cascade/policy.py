@@ -1,0 +1,190 @@
+"""policies.yaml as types: models, policies, tiers, judges. Unknown keys and wrong values are errors."""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+import judges
+
+from .decide import Thresholds
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+Usd = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PriceSpec(_Strict):
+    """USD per million tokens, in place of the published list price."""
+
+    input_per_mtok: Usd
+    output_per_mtok: Usd
+    cached_input_per_mtok: Usd | None = None
+    cache_write_per_mtok: Usd | None = None
+
+
+class ModelSpec(_Strict):
+    """A model and how to reach it. Keys never stand in the file: ``api_key_env`` names an environment variable."""
+
+    provider: Literal["openai", "anthropic", "recorded", "scripted"]
+    model: str | None = Field(None, description="The provider's name of the model (default: the name in this file).")
+    base_url: str | None = Field(None, description="Any OpenAI-compatible or Anthropic-compatible server.")
+    api_key_env: str | None = Field(None, description="Default: OPENAI_API_KEY or ANTHROPIC_API_KEY.")
+    headers: dict[str, str] = Field(default_factory=dict, description="Further HTTP headers.")
+    price: PriceSpec | None = None
+    max_tokens: int | None = Field(None, ge=1)
+    temperature: float | None = Field(None, ge=0.0, le=2.0)
+    timeout_s: Seconds = 60.0
+    logprobs: bool = Field(False, description="Ask for the token log-probabilities that the logprob judge reads.")
+    n: bool = Field(True, description="openai: the server can give several samples in one request.")
+    structured: Literal["json_schema", "json_object", "off"] = "json_schema"
+    options: dict[str, Any] = Field(default_factory=dict, description="Further request parameters, passed through.")
+    recording: str | None = Field(None, description="recorded: a recording's path, or 'starter' for the shipped one.")
+    answers: list[str] = Field(default_factory=list, description="scripted: the answers, given in turn.")
+
+    @model_validator(mode="after")
+    def _complete(self) -> "ModelSpec":
+        if self.provider == "recorded" and self.recording is None:
+            raise ValueError("provider 'recorded' needs 'recording': a path, or 'starter'")
+        if self.provider == "scripted" and not self.answers:
+            raise ValueError("provider 'scripted' needs 'answers': a list with at least one text")
+        return self
+
+
+class JudgeRule(_Strict):
+    """One judge of a tier. Keys other than these are the judge's own options."""
+
+    use: str
+    accept_at: Probability | None = Field(None, description="Accept at once, without the dearer judges, from here on.")
+    reject_below: Probability | None = Field(None, description="Escalate at once, without the dearer judges, below this.")
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spread(cls, value: Any) -> Any:
+        """A bare name, or a mapping whose further keys are the judge's options."""
+        if isinstance(value, str):
+            return {"use": value}
+        if isinstance(value, dict):
+            own = {k: v for k, v in value.items() if k in cls.model_fields}
+            rest = {k: v for k, v in value.items() if k not in cls.model_fields}
+            if rest:
+                own["options"] = {**own.get("options", {}), **rest}
+            return own
+        return value
+
+    @model_validator(mode="after")
+    def _known(self) -> "JudgeRule":
+        if self.accept_at is not None and self.reject_below is not None and self.reject_below > self.accept_at:
+            raise ValueError(f"reject_below ({self.reject_below}) lies above accept_at ({self.accept_at})")
+        try:
+            judges.make(self.use, **self.options)
+        except LookupError:
+            raise ValueError(_unknown("judge", self.use, judges.names())) from None
+        except TypeError as error:
+            raise ValueError(_wrong_option(self.use, error)) from None
+        return self
+
+
+class TierPolicy(_Strict):
+    """One step of the ladder: a model, the judges of its answer (cheapest first), and the confidence that suffices."""
+
+    name: str = ""
+    model: str
+    accept_at: Probability = Field(0.7, description="Accept the answer from this confidence on; 0 accepts all.")
+    prior: Probability = Field(0.5, description="The confidence where no judge could tell.")
+    judges: list[JudgeRule] = Field(default_factory=list)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "name" not in value and isinstance(value.get("model"), str):
+            return {**value, "name": value["model"]}
+        return value
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """What ``decide`` needs to know of this tier."""
+        return Thresholds(
+            self.accept_at, tuple(j.accept_at for j in self.judges), tuple(j.reject_below for j in self.judges)
+        )
+
+
+class Policy(_Strict):
+    """A ladder of tiers, cheapest first, and the limits of a run."""
+
+    tiers: list[TierPolicy] = Field(min_length=1)
+    when_unsure: Literal["best", "abstain", "raise"] = Field(
+        "best", description="Below the last threshold: best answer marked accepted=False, no answer, or UnsureError."
+    )
+    on_judge_error: Literal["escalate", "ignore", "raise"] = "escalate"
+    max_calls: int = Field(64, ge=1, description="Most answers that a run may ask for, samples and judges included.")
+    budget_usd: Usd | None = None
+    deadline_s: Seconds | None = None
+
+    @field_validator("tiers")
+    @classmethod
+    def _distinct(cls, tiers: list[TierPolicy]) -> list[TierPolicy]:
+        seen: set[str] = set()
+        for tier in tiers:
+            if tier.name in seen:
+                raise ValueError(f"two tiers are called {tier.name!r}; names must differ")
+            seen.add(tier.name)
+        return tiers
+
+    @property
+    def hash(self) -> str:
+        """Sixteen hex digits that change with any setting of the policy."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class PolicyFile(_Strict):
+    """The whole of policies.yaml."""
+
+    version: Literal[1] = 1
+    models: dict[str, ModelSpec] = Field(min_length=1)
+    policies: dict[str, Policy] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _models_exist(self) -> "PolicyFile":
+        for name, policy in self.policies.items():
+            for i, tier in enumerate(policy.tiers):
+                where = f"policies.{name}.tiers[{i}]"
+                if tier.model not in self.models:
+                    raise ValueError(f"{where}.model: {_unknown('model', tier.model, list(self.models))}")
+                for rule in tier.judges:
+                    asked = rule.options.get("model")
+                    if isinstance(asked, str) and asked not in self.models:
+                        raise ValueError(f"{where}.judges: {_unknown('model', asked, list(self.models))}")
+        return self
+
+
+def _unknown(kind: str, name: str, known: list[str]) -> str:
+    return f"unknown {kind} {name!r}{nearest(name, known)}; known: {', '.join(known)}"
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """``"; did you mean 'x'?"``, or nothing where no known name is near."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(str(name), known, 1, 0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _wrong_option(judge: str, error: TypeError) -> str:
+    import inspect
+    import re
+
+    from judges.judge import factory
+
+    match = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+    if match is None:
+        return f"judge {judge!r}: {error}"
+    options = [p for p in inspect.signature(factory(judge)).parameters if p not in ("name", "only_vetoes")]
+    return f"judge {judge!r} has no option {match[1]!r}{nearest(match[1], options)}; it takes: {', '.join(options)}"

@@ -1,0 +1,165 @@
+"""Finds, reads and checks policies.yaml; every error names file, line and key."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from .errors import PolicyError
+from .policy import ModelSpec, Policy, PolicyFile, PriceSpec, TierPolicy, nearest
+
+MAX_BYTES = 1_000_000
+MAX_NODES = 50_000  # an alias bomb expands to far more
+_Path = tuple[str | int, ...]
+
+
+def find(path: str | os.PathLike[str] | None = None) -> Path:
+    """The policy file: ``path``, else CASCADE_POLICIES, else ./policies.yaml, else the packaged default."""
+    for given, source in ((path, "the argument"), (os.environ.get("CASCADE_POLICIES"), "CASCADE_POLICIES")):
+        if given:
+            found = Path(given)
+            if not found.is_file():
+                raise PolicyError(f"{found}: no such policy file (named by {source})")
+            return found
+    here = Path("policies.yaml")
+    return here if here.is_file() else packaged()
+
+
+def packaged() -> Path:
+    """The default that ships with the package (in a checkout: the file at its top)."""
+    inside = Path(__file__).with_name("default_policies.yaml")
+    return inside if inside.is_file() else Path(__file__).resolve().parent.parent / "policies.yaml"
+
+
+def load(path: str | os.PathLike[str] | None = None) -> PolicyFile:
+    """Reads and checks the policy file that ``find`` gives. Raises PolicyError."""
+    found = find(path)
+    try:
+        if found.stat().st_size > MAX_BYTES:
+            raise PolicyError(f"{found}: larger than {MAX_BYTES} bytes; a policy file is small")
+        text = found.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PolicyError(f"{found}: cannot be read as UTF-8 text: {error}") from None
+    return parse(text, str(found))
+
+
+def parse(text: str, file: str = "policies.yaml") -> PolicyFile:
+    """Checks the text of a policy file; ``file`` is the name that errors use. Raises PolicyError."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise PolicyError(f"{file}:{line}: not valid YAML: {error.problem or error.context}") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise PolicyError(f"{file}: not valid YAML: {str(error).splitlines()[0]}") from None
+    if node is None:
+        raise PolicyError(f"{file}:1: the file is empty; it needs 'models' and 'policies'")
+    lines: dict[_Path, int] = {}
+    try:
+        data = _Builder(file, lines).build(node, ())
+    except RecursionError:
+        raise PolicyError(f"{file}: nested too deeply") from None
+    try:
+        return PolicyFile.model_validate(data)
+    except ValidationError as error:
+        raise PolicyError("\n".join(_explain(e, file, lines) for e in error.errors()[:8])) from None
+
+
+class _Builder:
+    """YAML nodes -> plain data, remembering the line of every key; refuses duplicate keys and alias bombs."""
+
+    def __init__(self, file: str, lines: dict[_Path, int]) -> None:
+        self.file, self.lines, self.nodes = file, lines, 0
+        self.scalars = yaml.SafeLoader("")
+
+    def build(self, node: yaml.Node, path: _Path) -> Any:
+        self.nodes += 1
+        line = node.start_mark.line + 1
+        if self.nodes > MAX_NODES:
+            raise PolicyError(f"{self.file}:{line}: aliases expand to more than {MAX_NODES} values")
+        self.lines.setdefault(path, line)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.build(child, (*path, i)) for i, child in enumerate(node.value)]
+        if isinstance(node, yaml.MappingNode):
+            made: dict[Any, Any] = {}
+            for key_node, child in node.value:
+                key_line = key_node.start_mark.line + 1
+                if not isinstance(key_node, yaml.ScalarNode):
+                    raise PolicyError(f"{self.file}:{key_line}: a key must be a plain word")
+                if key_node.tag == "tag:yaml.org,2002:merge":
+                    merged = self.build(child, path)
+                    for part in merged if isinstance(merged, list) else [merged]:
+                        made = {**part, **made}
+                    continue
+                key = str(key_node.value)
+                if (*path, key) in self.lines and key in made:
+                    raise PolicyError(f"{self.file}:{key_line}: the key {_dotted((*path, key))} stands twice")
+                self.lines[(*path, key)] = key_line
+                made[key] = self.build(child, (*path, key))
+            return made
+        try:
+            return self.scalars.construct_object(node, deep=True)
+        except (yaml.YAMLError, ValueError) as error:
+            raise PolicyError(f"{self.file}:{line}: {_dotted(path)}: {str(error).splitlines()[0]}") from None
+
+
+def _explain(error: Mapping[str, Any], file: str, lines: Mapping[_Path, int]) -> str:
+    path: _Path = tuple(error["loc"])
+    known = path
+    while known not in lines and known:
+        known = known[:-1]
+    if error["type"] == "extra_forbidden":
+        names = _keys_at(path[:-1])
+        what = f"unknown key{nearest(str(path[-1]), names)}; known: {', '.join(names)}"
+    elif error["type"] == "missing":
+        what = "is missing"
+    elif error["type"] == "value_error":
+        what = str(error["ctx"]["error"])
+    else:
+        given = error["input"]
+        shown = f", got {given!r}" if isinstance(given, str | int | float | bool) and len(str(given)) < 60 else ""
+        what = error["msg"][0].lower() + error["msg"][1:] + shown
+    if what.startswith("policies."):
+        return f"{file}:{_line_of(what, lines)}: {what}"
+    where = f"{_dotted(path)}: " if path else ""
+    return f"{file}:{lines.get(known, 1)}: {where}{what}"
+
+
+def _line_of(message: str, lines: Mapping[_Path, int]) -> int:
+    """The line of the dotted path that begins ``message``."""
+    dotted = message.split(": ", 1)[0]
+    return next((line for path, line in lines.items() if _dotted(path) == dotted), 1)
+
+
+def _dotted(path: Sequence[str | int]) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def _keys_at(path: _Path) -> list[str]:
+    """The keys that may stand at ``path``."""
+    model: type[BaseModel] = PolicyFile
+    if len(path) >= 2:
+        model = ModelSpec if path[0] == "models" else Policy
+        if "price" in path:
+            model = PriceSpec
+        elif "tiers" in path:
+            model = TierPolicy
+    return list(model.model_fields)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of policies.yaml for editors, as shipped in ``cascade/policies.schema.json``."""
+    schema = PolicyFile.model_json_schema()
+    rule = schema["$defs"]["JudgeRule"]
+    # In the file a judge may be its bare name, and its options stand beside `use`.
+    rule["additionalProperties"] = True
+    schema["$defs"]["JudgeRule"] = {"anyOf": [{"type": "string"}, rule]}
+    tier = schema["$defs"]["TierPolicy"]
+    tier["required"] = [key for key in tier["required"] if key != "name"]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "cascade policies", **schema}

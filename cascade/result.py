@@ -1,0 +1,74 @@
+"""What a run returns: Result, and one Attempt for every tier that was asked."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from judges import Answer, Verdict
+
+Reason = Literal[
+    "accepted",  # the confidence reached its threshold
+    "unsure",  # it did not, and no tier is left
+    "vetoed",  # a judge forbade the answer, and no tier is left
+    "provider_failure",  # the model failed (an attempt), or the last tiers did (a result)
+    "judge_failure",  # a judge failed and the policy says escalate
+    "budget",  # the next call could have passed the budget
+    "max_calls",  # the policy's cap on calls was reached
+    "deadline",  # time ran out
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One tier's part of a run: its answer (None where the provider failed), what the judges said, what it cost.
+
+    ``cost_usd`` counts the answer and all its judging, failed calls as far as they are known; None is "unknown", never 0.
+    ``latency_s`` is the time of the answer and its judging in seconds (the recorded one when a recording is replayed).
+    """
+
+    tier: str
+    model: str
+    answer: Answer | None
+    verdicts: tuple[Verdict, ...]
+    confidence: float
+    vetoed: bool
+    cost_usd: float | None
+    judge_cost_usd: float | None
+    latency_s: float
+    calls: int
+    reason: Reason
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A judged answer. Production gates on ``accepted`` and ``confidence``.
+
+    ``confidence`` is an estimate of P(the answer is right) in [0, 1]; ``calibrated`` says whether it was fitted on graded
+    data (False: the documented combination of verdicts, good for ranking, not a probability). ``accepted`` is True only
+    where the policy's threshold was met and nothing vetoed. ``cost_usd`` is the whole run, judging included; None where
+    any part has no known price. ``answer`` is None, and ``text`` empty, where the policy abstained.
+    """
+
+    text: str
+    parsed: Any
+    confidence: float
+    accepted: bool
+    tier: str
+    model: str
+    cost_usd: float | None
+    latency_s: float
+    attempts: tuple[Attempt, ...]
+    reason: Reason
+    run_id: str
+    answer: Answer | None = None
+    calibrated: bool = False
+
+    @property
+    def tool_calls(self) -> tuple[Any, ...]:
+        """The answer's tool calls in OpenAI's shape."""
+        return self.answer.tool_calls if self.answer is not None else ()
+
+    @property
+    def abstained(self) -> bool:
+        """True where the policy says ``when_unsure: abstain`` and no answer was good enough."""
+        return self.answer is None
