@@ -1,0 +1,77 @@
+"""Ask the cheap model first, judge its answer, escalate only when it is not good enough.
+
+    result = cascade.run("What is 17 * 3?")
+    if result.accepted: use(result.text)
+
+Importing this package loads nothing heavy: each name below is loaded when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from judges import Answer, Prompt, Usage, Verdict
+
+    from .api import Cascade, agate, arun, gate, run
+    from .errors import (
+        BudgetError,
+        CascadeError,
+        DeadlineError,
+        PolicyError,
+        ProviderError,
+        RunError,
+        UnsureError,
+    )
+    from .models.scripted import ScriptedModel
+    from .policy import Policy
+    from .result import Attempt, Result
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    **dict.fromkeys(("Cascade", "agate", "arun", "gate", "run"), "cascade.api"),
+    **dict.fromkeys(("Answer", "Prompt", "Usage", "Verdict"), "judges"),
+    **dict.fromkeys(
+        ("BudgetError", "CascadeError", "DeadlineError", "PolicyError", "ProviderError", "RunError", "UnsureError"),
+        "cascade.errors",
+    ),
+    "ScriptedModel": "cascade.models.scripted",
+    "Policy": "cascade.policy",
+    "Attempt": "cascade.result",
+    "Result": "cascade.result",
+}
+
+__all__ = [
+    "Answer",
+    "Attempt",
+    "BudgetError",
+    "Cascade",
+    "CascadeError",
+    "DeadlineError",
+    "Policy",
+    "PolicyError",
+    "Prompt",
+    "ProviderError",
+    "Result",
+    "RunError",
+    "ScriptedModel",
+    "UnsureError",
+    "Usage",
+    "Verdict",
+    "agate",
+    "arun",
+    "gate",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_WHERE[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,260 @@
+"""Cascade, and the module-level run, arun, gate and agate that share one Cascade per policy file."""
+
+import asyncio
+import os
+import threading
+from collections.abc import Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+import judges
+from judges import Answer, Message, Prompt
+
+from . import policy_file as files
+from .asking import Seat
+from .budget import Spend
+from .engine import Ladder, Tier, Trial, finish, run as run_ladder
+from .errors import PolicyError
+from .models.factory import Pricer, build
+from .models.model import Model
+from .policy import ModelSpec, Policy, PolicyFile, TierPolicy, nearest
+from .result import Attempt, Result
+
+T = TypeVar("T")
+PromptLike = str | Sequence[Message] | Prompt
+PolicySource = Policy | PolicyFile | str | os.PathLike[str] | None
+
+
+class Cascade:
+    """A service's own instance: one policy file, its models and their connections.
+
+    ``source`` is a PolicyFile, one Policy (then known as "default"), a path, or None for the usual search (CASCADE_POLICIES,
+    ./policies.yaml, the packaged default). ``models`` gives models by name and takes precedence over the file's. Safe for
+    many runs at once, from any number of event loops and threads: each loop gets its own connections. Close it with
+    ``with``, ``async with``, ``close()`` or ``aclose()``. Raises PolicyError.
+    """
+
+    def __init__(self, source: PolicySource = None, *, models: Mapping[str, Model] | None = None) -> None:
+        self._given = dict(models or {})
+        self._specs: Mapping[str, ModelSpec] = {}
+        if isinstance(source, Policy):
+            self.policies: Mapping[str, Policy] = {"default": source}
+            missing = [t.model for t in source.tiers if t.model not in self._given]
+            if missing:
+                raise PolicyError(f"a Policy alone needs its models: give models={{...}} for {', '.join(missing)}")
+        else:
+            file = source if isinstance(source, PolicyFile) else files.load(source)
+            self.policies, self._specs = file.policies, file.models
+        self._rooms: WeakKeyDictionary[asyncio.AbstractEventLoop, _Room] = WeakKeyDictionary()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    async def arun(
+        self,
+        prompt: PromptLike,
+        *,
+        policy: str = "default",
+        system: str | None = None,
+        schema: Any = None,
+        tools: Sequence[Mapping[str, Any]] = (),
+        budget_usd: float | None = None,
+        deadline_s: float | None = None,
+    ) -> Result:
+        """Asks the cheapest tier first and climbs until an answer is accepted.
+
+        ``prompt`` is text, chat messages in OpenAI's shape, or a Prompt; ``schema`` a JSON Schema or a pydantic model class;
+        ``budget_usd`` and ``deadline_s`` replace the policy's own limits for this run. Raises PolicyError for an unknown
+        policy and RunError where no answer may be returned.
+        """
+        if budget_usd is not None and not budget_usd >= 0:
+            raise ValueError(f"budget_usd must be 0 or more, got {budget_usd!r}")
+        if deadline_s is not None and not deadline_s > 0:
+            raise ValueError(f"deadline_s must be more than 0, got {deadline_s!r}")
+        asked = Prompt.of(prompt, system=system, schema=schema, tools=tools)
+        return await run_ladder(self._ladder(policy), asked, budget_usd=budget_usd, deadline_s=deadline_s)
+
+    def run(self, prompt: PromptLike, **options: Any) -> Result:
+        """``arun`` for code that is not async; works in threads and inside a running event loop (which it blocks)."""
+        return _background(self.arun(prompt, **options))
+
+    async def agate(
+        self,
+        prompt: PromptLike,
+        answer: str | Answer,
+        *,
+        policy: str = "default",
+        tier: str | None = None,
+        system: str | None = None,
+        schema: Any = None,
+    ) -> Result:
+        """Scores an answer that came from elsewhere by the judges and the threshold of ``tier`` (default: the first).
+
+        No model answers the prompt; a judge may still ask one (self-consistency, verifier), which is counted.
+        """
+        asked = Prompt.of(prompt, system=system, schema=schema)
+        ladder = self._ladder(policy)
+        given = answer if isinstance(answer, Answer) else Answer(answer)
+        trial = Trial(ladder, _tier(ladder, tier), asked, Spend(ladder.policy.max_calls), last_tier=True)
+        await trial.judge(given)
+        attempt = trial.record()
+        forgiving = ladder.policy.model_copy(update={"when_unsure": "best"})
+        return finish(forgiving, (attempt,), attempt.reason, attempt.cost_usd)
+
+    def gate(self, prompt: PromptLike, answer: str | Answer, **options: Any) -> Result:
+        """``agate`` for code that is not async."""
+        return _background(self.agate(prompt, answer, **options))
+
+    async def attempt(self, tier: str, prompt: PromptLike, *, policy: str = "default") -> Attempt:
+        """Asks one tier and runs all its judges, comparing nothing with a threshold: what evaluation needs."""
+        ladder = self._ladder(policy)
+        trial = Trial(
+            ladder, _tier(ladder, tier), Prompt.of(prompt), Spend(ladder.policy.max_calls), last_tier=True, decided=False
+        )
+        await trial.run()
+        return trial.record()
+
+    def _ladder(self, policy: str) -> Ladder:
+        room = self._rooms.get(asyncio.get_running_loop())
+        ladder = room.ladders.get(policy) if room is not None else None
+        return ladder if ladder is not None else self._make_ladder(policy)
+
+    def _make_ladder(self, name: str) -> Ladder:
+        policy = self.policies.get(name)
+        if policy is None:
+            known = list(self.policies)
+            raise PolicyError(f"unknown policy {name!r}{nearest(name, known)}; known: {', '.join(known)}")
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("this Cascade is closed")
+            room = self._rooms.setdefault(asyncio.get_running_loop(), _Room())
+        asked = {t.model for t in policy.tiers}
+        asked |= {m for t in policy.tiers for j in t.judges if isinstance(m := j.options.get("model"), str)}
+        for model in sorted(asked - room.seats.keys()):
+            spec = self._specs.get(model)
+            made = self._given.get(model)
+            if made is None:
+                if spec is None:
+                    raise PolicyError(f"a judge asks for the model {model!r}, which was not given")
+                made = build(model, spec)
+            room.seats[model] = Seat(made, Pricer(model, spec))
+        ladder = Ladder(policy, tuple(_make_tier(t, room.seats) for t in policy.tiers), room.seats)
+        room.ladders[name] = ladder
+        return ladder
+
+    async def aclose(self) -> None:
+        """Closes every model's connections; runs still under way fail."""
+        with self._lock:
+            self._closed = True
+            rooms = list(self._rooms.items())
+            self._rooms = WeakKeyDictionary()
+        here = asyncio.get_running_loop()
+        given = set(map(id, self._given.values()))
+        closed: set[int] = set()
+        for loop, room in rooms:
+            for seat in room.seats.values():
+                if id(seat.model) in closed:
+                    continue
+                closed.add(id(seat.model))
+                # A given model belongs to no loop of ours; one that we built must be closed where it was used.
+                if loop is here or id(seat.model) in given:
+                    await seat.model.close()
+                elif loop.is_running():
+                    await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(seat.model.close(), loop))
+
+    def close(self) -> None:
+        """``aclose`` for code that is not async."""
+        _background(self.aclose())
+
+    def __enter__(self) -> "Cascade":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> "Cascade":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+class _Room:
+    """What one event loop owns: models with their connections, and the ladders made of them."""
+
+    def __init__(self) -> None:
+        self.seats: dict[str, Seat] = {}
+        self.ladders: dict[str, Ladder] = {}
+
+
+def _make_tier(tier: TierPolicy, seats: Mapping[str, Seat]) -> Tier:
+    made = tuple(judges.make(rule.use, **rule.options) for rule in tier.judges)
+    return Tier(tier.name, seats[tier.model], tier.thresholds, tier.prior, made)
+
+
+def _tier(ladder: Ladder, name: str | None) -> Tier:
+    if name is None:
+        return ladder.tiers[0]
+    for tier in ladder.tiers:
+        if tier.name == name:
+            return tier
+    known = [t.name for t in ladder.tiers]
+    raise PolicyError(f"unknown tier {name!r}{nearest(name, known)}; known: {', '.join(known)}")
+
+
+# One loop in one daemon thread serves every synchronous call, so that connections are reused between them.
+_loop: asyncio.AbstractEventLoop | None = None
+_loop_lock = threading.Lock()
+
+
+def _background(coroutine: Coroutine[Any, Any, T]) -> T:
+    global _loop
+    with _loop_lock:
+        if _loop is None:
+            _loop = asyncio.new_event_loop()
+            threading.Thread(target=_loop.run_forever, name="cascade", daemon=True).start()
+        loop = _loop
+    future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()  # Ctrl-C in the caller must not leave a run behind that goes on spending
+        raise
+
+
+_shared: dict[Path, Cascade] = {}
+
+
+def _default(file: str | os.PathLike[str] | None) -> Cascade:
+    path = files.find(file).resolve()
+    with _loop_lock:
+        made = _shared.get(path)
+    if made is None:
+        made = Cascade(path)
+        with _loop_lock:
+            made = _shared.setdefault(path, made)
+    return made
+
+
+async def arun(prompt: PromptLike, *, policy_file: str | os.PathLike[str] | None = None, **options: Any) -> Result:
+    """``Cascade.arun`` on a shared instance; a policy file is read once in a process."""
+    return await _default(policy_file).arun(prompt, **options)
+
+
+def run(prompt: PromptLike, *, policy_file: str | os.PathLike[str] | None = None, **options: Any) -> Result:
+    """``Cascade.run`` on a shared instance: ``policy``, ``schema``, ``budget_usd``, ``deadline_s`` and the rest."""
+    return _default(policy_file).run(prompt, **options)
+
+
+async def agate(
+    prompt: PromptLike, answer: str | Answer, *, policy_file: str | os.PathLike[str] | None = None, **options: Any
+) -> Result:
+    """``Cascade.agate`` on a shared instance."""
+    return await _default(policy_file).agate(prompt, answer, **options)
+
+
+def gate(
+    prompt: PromptLike, answer: str | Answer, *, policy_file: str | os.PathLike[str] | None = None, **options: Any
+) -> Result:
+    """``Cascade.gate`` on a shared instance."""
+    return _default(policy_file).gate(prompt, answer, **options)

@@ -1,0 +1,286 @@
+"""One run: ask the tier, judge, decide, again."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter
+from uuid import uuid4
+
+from judges import Answer, Judge, Prompt, Verdict
+from judges.judge import Case
+
+from .asking import AskAgain, Seat, call
+from .budget import LimitReached, Spend
+from .confidence import combine
+from .decide import Action, Thresholds, decide
+from .errors import BudgetError, DeadlineError, ProviderError, RunError, UnsureError
+from .models.model import ModelError, Request
+from .policy import Policy
+from .result import Attempt, Reason, Result
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """A tier of a policy, ready to run."""
+
+    name: str
+    seat: Seat
+    thresholds: Thresholds
+    prior: float
+    judges: tuple[Judge, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """A policy, ready to run: its tiers in order and every model that its judges may ask."""
+
+    policy: Policy
+    tiers: tuple[Tier, ...]
+    seats: dict[str, Seat]
+
+
+async def run(
+    ladder: Ladder, prompt: Prompt, *, budget_usd: float | None = None, deadline_s: float | None = None
+) -> Result:
+    """Climbs the ladder until an answer is accepted or a limit is reached. Raises RunError where there is no answer."""
+    policy = ladder.policy
+    budget = policy.budget_usd if budget_usd is None else budget_usd
+    seconds = policy.deadline_s if deadline_s is None else deadline_s
+    spend = Spend(policy.max_calls, budget)
+    attempts: list[Attempt] = []
+    if seconds is None:
+        reason = await _climb(ladder, prompt, spend, attempts, None)
+    else:
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + seconds
+        try:
+            async with asyncio.timeout_at(ends) as limit:
+                reason = await _climb(ladder, prompt, spend, attempts, ends)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            reason = "deadline"
+    return finish(policy, tuple(attempts), reason, spend.usd)
+
+
+async def _climb(
+    ladder: Ladder, prompt: Prompt, spend: Spend, attempts: list[Attempt], ends: float | None
+) -> Reason:
+    last = len(ladder.tiers) - 1
+    reason: Reason = "unsure"
+    for i, tier in enumerate(ladder.tiers):
+        attempt = Trial(ladder, tier, prompt, spend, last_tier=i == last, ends=ends)
+        try:
+            await attempt.run()
+        finally:
+            # A cancelled attempt keeps its answer: it may be the best that the deadline allowed.
+            attempts.append(attempt.record())
+        reason = attempt.reason
+        if reason in ("accepted", "budget", "max_calls"):
+            break
+    return reason
+
+
+class Trial:
+    """One tier's turn in one run. ``decided=False`` asks every judge and compares nothing with a threshold."""
+
+    __slots__ = (
+        "answer", "asker", "confidence", "decided", "ends", "error", "judge_usd", "ladder", "last_tier", "latency",
+        "prompt", "reason", "spend", "spend_before", "started", "tier", "usd", "verdicts", "vetoed",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        ladder: Ladder,
+        tier: Tier,
+        prompt: Prompt,
+        spend: Spend,
+        *,
+        last_tier: bool,
+        ends: float | None = None,
+        decided: bool = True,
+    ) -> None:
+        self.ladder, self.tier, self.prompt, self.spend = ladder, tier, prompt, spend
+        self.last_tier, self.ends, self.decided = last_tier, ends, decided
+        self.answer: Answer | None = None
+        self.asker: AskAgain | None = None
+        self.verdicts: list[Verdict] = []
+        self.confidence, self.vetoed = 0.0, False
+        self.usd: float | None = 0.0
+        self.judge_usd: float | None = 0.0
+        self.reason: Reason = "deadline"  # what stands if the trial is cut short
+        self.error: str | None = None
+        self.latency: float | None = None
+        self.started = perf_counter()
+        self.spend_before = spend.calls
+
+    async def run(self) -> None:
+        """Asks the tier's model and judges what it says."""
+        seat = self.tier.seat
+        try:
+            answers = await call(seat, self.prompt, Request(), self.spend, self.ends)
+        except LimitReached as limit:
+            self.reason, self.error = limit.reason, f"stopped before the call: {limit.reason}"
+            return
+        except ModelError as error:
+            self.reason, self.error = "provider_failure", str(error)
+            return
+        await self.judge(answers[0], self._pay(answers[0]))
+
+    def _pay(self, answer: Answer) -> float | None:
+        usd = self.tier.seat.price(answer)
+        self.spend.settle(usd)
+        return usd
+
+    async def judge(self, answer: Answer, usd: float | None = 0.0) -> None:
+        """Runs the tier's judges over ``answer``, which cost ``usd``, until one stage decides."""
+        self.answer, self.usd, self.latency = answer, usd, answer.latency_s
+        tier, stage = self.tier, -1
+        asker = self.asker = AskAgain(tier.seat, self.ladder.seats, self.prompt, self.spend, self.ends)
+        self.confidence = tier.prior
+        action = Action.JUDGE if tier.judges or not self.decided else self._decide(stage)
+        for stage, judge in enumerate(tier.judges):
+            try:
+                verdict = self._recorded(judge.name)
+                if verdict is None:
+                    said = judge.judge(Case(prompt=self.prompt, answer=self.answer, ask=asker))
+                    verdict = said if isinstance(said, Verdict) else await said
+            except LimitReached as limit:
+                self.reason, self.error = limit.reason, f"stopped in judge {judge.name!r}: {limit.reason}"
+                return
+            except Exception as error:
+                if not self._survives(judge.name, error):
+                    return
+                verdict = Verdict(judge.name, reason=f"judge failed: {_brief(error)}")
+            self._take(verdict, judge, stage)
+            self.confidence = combine(self.verdicts, tier.prior)
+            if self.decided:
+                action = self._decide(stage)
+                if action is not Action.JUDGE:
+                    break
+            elif self.vetoed:
+                break
+        if action is Action.ACCEPT:
+            self.reason = "accepted"
+        else:
+            self.reason = "vetoed" if self.vetoed else "unsure"
+
+    def _decide(self, stage: int) -> Action:
+        return decide(
+            self.tier.thresholds, stage, self.confidence, vetoed=self.vetoed, last_tier=self.last_tier
+        )
+
+    def _recorded(self, name: str) -> Verdict | None:
+        """The verdict that was recorded with the answer, if there is one."""
+        assert self.answer is not None
+        score = self.answer.verdicts.get(name)
+        if score is None:
+            return None
+        usd = self.answer.extra.get("verdict_cost_usd") or {}
+        self._pay_judge(usd.get(name, 0.0))
+        return Verdict(name, score)
+
+    def _pay_judge(self, usd: float | None) -> None:
+        self.spend.settle(usd)
+        self.judge_usd = None if usd is None or self.judge_usd is None else self.judge_usd + usd
+
+    def _survives(self, name: str, error: Exception) -> bool:
+        """A judge's failure is never a low score: the policy says whether to raise, escalate or go on without it."""
+        rule = self.ladder.policy.on_judge_error
+        if rule == "raise":
+            raise error
+        if rule == "escalate":
+            self.reason, self.error = "judge_failure", f"judge {name!r} failed: {_brief(error)}"
+        return rule == "ignore"
+
+    def _take(self, verdict: Verdict, judge: Judge, stage: int) -> None:
+        self.verdicts.append(verdict)
+        self.vetoed = self.vetoed or verdict.veto
+        if verdict.answer is None:
+            return
+        self.answer = verdict.answer
+        if judge.only_vetoes or verdict.veto:
+            return
+        # Another answer takes the place of the one that the earlier judges let pass: it must pass them too.
+        for earlier in self.tier.judges[:stage]:
+            if earlier.only_vetoes:
+                again = earlier.judge(Case(prompt=self.prompt, answer=self.answer))
+                if isinstance(again, Verdict):
+                    if again.answer is not None:
+                        self.answer = again.answer
+                    if again.veto:
+                        self.vetoed = True
+                        self.verdicts.append(again)
+
+    def record(self) -> Attempt:
+        """The trial so far as an Attempt."""
+        asked = self.asker.usd if self.asker is not None else 0.0
+        judged = None if asked is None or self.judge_usd is None else asked + self.judge_usd
+        total = None if judged is None or self.usd is None else self.usd + judged
+        waited = self.asker.latency if self.asker is not None else 0.0
+        latency = perf_counter() - self.started if self.latency is None else self.latency + waited
+        return Attempt(
+            self.tier.name,
+            self.answer.model if self.answer is not None and self.answer.model else self.tier.seat.model.name,
+            self.answer,
+            tuple(self.verdicts),
+            self.confidence,
+            self.vetoed,
+            total,
+            judged,
+            latency,
+            self.spend.calls - self.spend_before,
+            self.reason,
+            self.error,
+        )
+
+
+def _brief(error: BaseException) -> str:
+    """The kind of a judge's error, and its text only where it is our own: others may quote the prompt."""
+    own = isinstance(error, ModelError)
+    return str(error)[:200] if own else type(error).__name__
+
+
+def finish(policy: Policy, attempts: Sequence[Attempt], reason: Reason, usd: float | None) -> Result:
+    """The result of a run that made ``attempts`` and ended for ``reason``. Raises RunError where nothing was answered."""
+    done = tuple(attempts)
+    latency = sum(a.latency_s for a in done)
+    chosen = done[-1] if reason == "accepted" else best(done)
+    if chosen is None:
+        raise _nothing(reason, done)
+    answer = chosen.answer
+    assert answer is not None
+    result = Result(
+        answer.text,
+        answer.parsed,
+        chosen.confidence,
+        reason == "accepted",
+        chosen.tier,
+        chosen.model,
+        usd,
+        latency,
+        done,
+        reason,
+        uuid4().hex,
+        answer,
+    )
+    if result.accepted or policy.when_unsure == "best":
+        return result
+    if policy.when_unsure == "raise":
+        raise UnsureError(f"no answer was accepted ({reason}); best confidence {chosen.confidence:.2f}", result)
+    return replace(result, text="", parsed=None, answer=None)
+
+
+def best(attempts: Sequence[Attempt]) -> Attempt | None:
+    """The best answer so far: one without a veto before one with, then the most confident, then the highest tier."""
+    answered = [(not a.vetoed, a.confidence, i) for i, a in enumerate(attempts) if a.answer is not None]
+    return attempts[max(answered)[2]] if answered else None
+
+
+def _nothing(reason: Reason, attempts: tuple[Attempt, ...]) -> RunError:
+    tried = "; ".join(f"{a.tier} ({a.model}): {a.error or a.reason}" for a in attempts) or "nothing was tried"
+    if reason == "deadline":
+        return DeadlineError(f"the deadline passed before any answer: {tried}", attempts)
+    if reason in ("budget", "max_calls"):
+        return BudgetError(f"the run's {reason} limit allowed no answer: {tried}", attempts)
+    return ProviderError(f"no tier answered: {tried}", attempts)

@@ -1,0 +1,1 @@
+"""The models that can answer: real providers, a recording, a script."""

@@ -1,0 +1,81 @@
+"""ModelSpec -> Model: the one place that knows which provider is which class. SDKs load when a model is first asked."""
+
+import os
+
+from judges import Usage
+
+from ..errors import PolicyError
+from ..policy import ModelSpec
+from ..prices import Price, list_price
+from .model import Model
+
+KEY_ENV = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
+
+
+def build(name: str, spec: ModelSpec) -> Model:
+    """The model ``name`` of a policy file. Raises PolicyError where its key's environment variable is not set."""
+    model = spec.model or name
+    if spec.provider == "recorded":
+        from .recorded import RecordedModel
+
+        assert spec.recording is not None
+        return RecordedModel.from_file(name, model, spec.recording)
+    if spec.provider == "scripted":
+        from .scripted import ScriptedModel
+
+        return ScriptedModel(name, spec.answers)
+    key_env = spec.api_key_env or KEY_ENV[spec.provider]
+    # A key meant for the provider itself must not travel to another server that the file names, unless it says so.
+    api_key = os.environ.get(key_env) if spec.api_key_env or spec.base_url is None else None
+    if api_key is None and (spec.base_url is None or spec.api_key_env):
+        raise PolicyError(f"model {name!r}: set the environment variable {key_env} to the provider's key")
+    if spec.provider == "openai":
+        from .openai import OpenAIModel
+
+        return OpenAIModel(
+            name=name,
+            model=model,
+            api_key=api_key,
+            base_url=spec.base_url,
+            headers=spec.headers,
+            timeout_s=spec.timeout_s,
+            max_tokens=spec.max_tokens,
+            temperature=spec.temperature,
+            logprobs=spec.logprobs,
+            n=spec.n,
+            structured=spec.structured,
+            options=spec.options,
+        )
+    from .anthropic import AnthropicModel
+
+    return AnthropicModel(
+        name=name,
+        model=model,
+        api_key=api_key,
+        base_url=spec.base_url,
+        headers=spec.headers,
+        timeout_s=spec.timeout_s,
+        max_tokens=spec.max_tokens or 1024,
+        temperature=spec.temperature,
+        structured=spec.structured,
+        options=spec.options,
+    )
+
+
+class Pricer:
+    """Usage -> USD for one model of a policy: the policy's own price, else the list price, else None."""
+
+    def __init__(self, name: str, spec: ModelSpec | None) -> None:
+        self.spec, self.name = spec, name
+        price = spec.price if spec is not None else None
+        self.price = Price(**price.model_dump()) if price is not None else None
+
+    def cost(self, usage: Usage | None) -> float | None:
+        """USD of one call; None where usage or price is unknown."""
+        if usage is None or self.spec is None:
+            return None
+        if self.price is not None:
+            return self.price.cost(usage)
+        if self.spec.provider not in KEY_ENV:
+            return None
+        return list_price(self.spec.provider, self.spec.model or self.name, usage, self.spec.base_url)

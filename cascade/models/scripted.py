@@ -1,0 +1,69 @@
+"""A model that gives scripted answers, delays and faults: for tests, the project's own and its users'."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from judges import Answer, Prompt
+
+from .model import Request
+
+Reply = str | Answer | BaseException
+Script = Iterable[Reply] | Callable[[Prompt, Request], Reply]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One question that a scripted model was asked."""
+
+    prompt: Prompt
+    request: Request
+
+
+@dataclass
+class ScriptedModel:
+    """Answers from a list, over and over in turn, or from a function of (prompt, request); an exception is raised.
+
+    ``delay_s`` is waited before each reply. ``calls`` keeps what was asked, for assertions; ``keep_calls=False`` leaves
+    it empty, for long runs.
+    """
+
+    name: str
+    script: Script
+    delay_s: float = 0.0
+    keep_calls: bool = True
+    calls: list[Call] = field(default_factory=list)
+    closed: bool = False
+    _next: int = 0
+
+    def __post_init__(self) -> None:
+        if not callable(self.script):
+            self.script = tuple(self.script)
+            if not self.script:
+                raise ValueError(f"scripted model {self.name!r} needs at least one answer")
+
+    async def answer(self, prompt: Prompt, request: Request) -> Sequence[Answer]:
+        """The next ``request.n`` scripted answers; raises the next one where it is an exception."""
+        if self.keep_calls:
+            self.calls.append(Call(prompt, request))
+        if self.delay_s:
+            await asyncio.sleep(self.delay_s)
+        return [self._reply(prompt, request) for _ in range(request.n)]
+
+    def _reply(self, prompt: Prompt, request: Request) -> Answer:
+        script = self.script
+        if isinstance(script, tuple):
+            reply = script[self._next % len(script)]
+            self._next += 1
+        else:
+            assert callable(script)
+            reply = script(prompt, request)
+        if isinstance(reply, BaseException):
+            raise reply
+        if isinstance(reply, str):
+            return Answer(reply, finish_reason="stop", model=self.name)
+        return reply if reply.model else replace(reply, model=self.name)
+
+    async def close(self) -> None:
+        """Marks the model closed."""
+        self.closed = True
