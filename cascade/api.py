@@ -109,7 +109,12 @@ class Cascade:
         """Asks one tier and runs all its judges, comparing nothing with a threshold: what evaluation needs."""
         ladder = self._ladder(policy)
         trial = Trial(
-            ladder, _tier(ladder, tier), Prompt.of(prompt), Spend(ladder.policy.max_calls), last_tier=True, decided=False
+            ladder,
+            _tier(ladder, tier),
+            Prompt.of(prompt),
+            Spend(ladder.policy.max_calls),
+            last_tier=True,
+            decided=False,
         )
         await trial.run()
         return trial.record()

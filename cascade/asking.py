@@ -38,9 +38,7 @@ class Seat:
         return self.pricer.cost(Usage(chars // 3 + 16, bound * n))
 
 
-async def call(
-    seat: Seat, prompt: Prompt, request: Request, spend: Spend, ends: float | None
-) -> Sequence[Answer]:
+async def call(seat: Seat, prompt: Prompt, request: Request, spend: Spend, ends: float | None) -> Sequence[Answer]:
     """Asks once, and once more after a retryable fault. Raises LimitReached or ModelError."""
     if spend.budget_usd is None:
         spend.reserve(request.n, None)
@@ -66,9 +64,7 @@ class AskAgain:
 
     __slots__ = ("_ends", "_prompt", "_seat", "_seats", "_spend", "drawn", "latency", "usd")
 
-    def __init__(
-        self, seat: Seat, seats: Mapping[str, Seat], prompt: Prompt, spend: Spend, ends: float | None
-    ) -> None:
+    def __init__(self, seat: Seat, seats: Mapping[str, Seat], prompt: Prompt, spend: Spend, ends: float | None) -> None:
         self._seat, self._seats, self._prompt, self._spend, self._ends = seat, seats, prompt, spend, ends
         self.drawn = 0
         self.usd: float | None = 0.0

@@ -63,9 +63,7 @@ async def run(
     return finish(policy, tuple(attempts), reason, spend.usd)
 
 
-async def _climb(
-    ladder: Ladder, prompt: Prompt, spend: Spend, attempts: list[Attempt], ends: float | None
-) -> Reason:
+async def _climb(ladder: Ladder, prompt: Prompt, spend: Spend, attempts: list[Attempt], ends: float | None) -> Reason:
     last = len(ladder.tiers) - 1
     reason: Reason = "unsure"
     for i, tier in enumerate(ladder.tiers):
@@ -166,9 +164,7 @@ class Trial:
             self.reason = "vetoed" if self.vetoed else "unsure"
 
     def _decide(self, stage: int) -> Action:
-        return decide(
-            self.tier.thresholds, stage, self.confidence, vetoed=self.vetoed, last_tier=self.last_tier
-        )
+        return decide(self.tier.thresholds, stage, self.confidence, vetoed=self.vetoed, last_tier=self.last_tier)
 
     def _recorded(self, name: str) -> Verdict | None:
         """The verdict that was recorded with the answer, if there is one."""

@@ -127,7 +127,10 @@ def _dates(rng: random.Random) -> Iterator[Row]:
         elif i % 5 == 2:
             text, gold = f"The invoice of {spoken} is due in {shift} days. When is it due?", day + timedelta(days=shift)
         elif i % 5 == 3:
-            text, gold = f"The parcel arrived on {spoken}, {shift} days late. When was it expected?", day - timedelta(shift)
+            text, gold = (
+                f"The parcel arrived on {spoken}, {shift} days late. When was it expected?",
+                day - timedelta(shift),
+            )
         else:
             text, gold = f"Yesterday was {spoken}. What is the date one week from today?", day + timedelta(days=8)
         yield {"prompt": f"{text} {ending}", "reference": gold.isoformat()}

@@ -1,0 +1,170 @@
+"""A model that answers from a recording: nothing is asked, nothing is paid, everything is reproducible."""
+
+import gzip
+import json
+import os
+import zlib
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from judges import Answer, Prompt, TokenLogprob, Usage
+
+from ..errors import PolicyError
+from .model import ModelError, Request
+
+Recorded = Mapping[str, Any]
+
+
+class NotRecordedError(ModelError):
+    """The recording does not hold what was asked; the message names an id or a hash, never the prompt's text."""
+
+
+class RecordedModel:
+    """Implements Model from recorded answers.
+
+    ``name`` is the policy's name, ``model`` the key under ``answers`` in the recording. ``answers`` maps an example's id to
+    its recorded answer, ``by_text`` the key of its messages (``prompt_key``) to its id, for prompts that carry no id.
+    """
+
+    def __init__(
+        self, name: str, model: str, answers: Mapping[str, Recorded], by_text: Mapping[str, str] | None = None
+    ) -> None:
+        self.name, self.model = name, model
+        self._by_text: Mapping[str, str] = by_text or {}
+        # Built once: a replay asks for the same answers many times over, and Answer is frozen.
+        self._answers = {id: ((_answer(rec, model),), rec) for id, rec in answers.items()}
+        self._samples: dict[str, tuple[Answer, ...]] = {}
+
+    @classmethod
+    def from_file(cls, name: str, model: str, path: str | os.PathLike[str]) -> "RecordedModel":
+        """The model ``model`` of a recording; ``"starter"`` is the shipped one.
+
+        Models of the same file share one parse. Raises PolicyError where the file cannot be read or lacks the model.
+        """
+        file = Path(__file__).parents[2] / "evals" / "starter" / "starter.jsonl.gz" if path == "starter" else Path(path)
+        try:
+            rows, by_text = _load(str(file), file.stat().st_mtime_ns)
+        except OSError as error:
+            raise PolicyError(f"{file}: the recording cannot be read: {error.strerror or error}") from None
+        answers = {id: recorded[model] for id, recorded in rows.items() if model in recorded}
+        if not answers:
+            known = sorted({m for recorded in rows.values() for m in recorded})
+            raise PolicyError(f"{file}: holds no answers of the model {model!r}; it has: {', '.join(known) or 'none'}")
+        return cls(name, model, answers, by_text)
+
+    async def answer(self, prompt: Prompt, request: Request) -> Sequence[Answer]:
+        """The recorded answer, or the recorded samples from ``sample_offset`` on (none where they are used up).
+
+        Raises NotRecordedError.
+        """
+        id = prompt.id or ""
+        found = self._answers.get(id)
+        if found is None and self._by_text:
+            id = self._by_text.get(prompt_key(prompt.messages), "")
+            found = self._answers.get(id)
+        if found is None:
+            raise self._missing(prompt)
+        if not request.sample:
+            return found[0]
+        samples = self._samples.get(id)
+        if samples is None:
+            samples = self._samples[id] = _samples(found[1], self.model)
+        return samples[request.sample_offset : request.sample_offset + request.n]
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    def _missing(self, prompt: Prompt) -> NotRecordedError:
+        what = f"the id {prompt.id!r}" if prompt.id is not None else f"the prompt {prompt_key(prompt.messages)[:12]}"
+        return NotRecordedError(
+            f"{self.name}: {what} is not among the {len(self._answers)} recorded answers of {self.model!r}; "
+            "ask a recorded prompt word for word, or use a live model",
+            model=self.name,
+        )
+
+
+def prompt_key(messages: Sequence[Mapping[str, Any]]) -> str:
+    """A hash of the messages' roles and contents: the same for the same conversation, whatever its id."""
+    parts = [[m.get("role"), m.get("content")] for m in messages]
+    return sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+_Rows = dict[str, dict[str, Recorded]]
+
+
+@lru_cache(maxsize=4)
+def _load(path: str, mtime_ns: int) -> tuple[_Rows, dict[str, str]]:
+    """The answers of a recording by id and model, and the ids by prompt; ``mtime_ns`` makes a changed file load anew."""
+    rows: _Rows = {}
+    by_text: dict[str, str] = {}
+    number = 0
+    try:
+        with gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    row = json.loads(line)
+                    prompt = Prompt.of(row["prompt"], system=row.get("system"))
+                    rows[row["id"]] = row["answers"]
+                    by_text.setdefault(prompt_key(prompt.messages), row["id"])
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        raise PolicyError(f"{path}:{number + 1}: the gzip data is damaged; copy the file again") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise PolicyError(f"{path}:{number}: not a line of a recording: {type(error).__name__}: {error}") from None
+    return rows, by_text
+
+
+def _answer(rec: Recorded, model: str) -> Answer:
+    usage = rec.get("usage")
+    tokens = rec.get("token_logprobs")
+    texts = rec.get("tokens") or ()
+    logprobs = None
+    if tokens is not None:
+        named = len(texts) == len(tokens)
+        logprobs = tuple(TokenLogprob(texts[i] if named else "", min(0.0, lp)) for i, lp in enumerate(tokens))
+    mean = rec.get("logprob")
+    extra: dict[str, Any] = {"quality": rec.get("quality")}
+    if rec.get("verdict_cost_usd"):
+        extra["verdict_cost_usd"] = rec["verdict_cost_usd"]
+    return Answer(
+        text=rec["text"],
+        tool_calls=tuple(rec.get("tool_calls") or ()),
+        finish_reason=rec.get("finish_reason"),
+        logprobs=logprobs,
+        mean_logprob=None if mean is None else min(0.0, mean),
+        first_token_top=rec.get("first_token_top"),
+        usage=_usage(usage) if usage else None,
+        model=model,
+        cost_usd=rec.get("cost_usd"),
+        latency_s=rec.get("latency_s"),
+        verdicts={k: v for k, v in (rec.get("verdicts") or {}).items() if v is not None},
+        extra=extra,
+    )
+
+
+def _usage(usage: Mapping[str, Any]) -> Usage:
+    return Usage(
+        usage.get("input_tokens") or 0,
+        usage.get("output_tokens") or 0,
+        usage.get("cached_tokens") or 0,
+        usage.get("cache_write_tokens") or 0,
+        usage.get("reasoning_tokens") or 0,
+    )
+
+
+def _samples(rec: Recorded, model: str) -> tuple[Answer, ...]:
+    each = rec.get("sample_cost_usd")
+    return tuple(
+        Answer(
+            text=sample["text"],
+            tool_calls=tuple(sample.get("tool_calls") or ()),
+            finish_reason=sample.get("finish_reason"),
+            model=model,
+            cost_usd=sample.get("cost_usd") if each is None else each,
+            latency_s=sample.get("latency_s"),
+            extra={"quality": sample.get("quality")},
+        )
+        for sample in rec.get("samples") or ()
+    )

@@ -1,0 +1,1 @@
+"""The starter recording that ships with the package, and how it was made."""

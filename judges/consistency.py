@@ -1,0 +1,109 @@
+"""Self-consistency: sample again, cluster by meaning, stop as soon as the leader is settled.
+
+Wang et al. 2023 (self-consistency), Aggarwal et al. 2023 (the Beta stopping rule), Kuhn et al. 2023 (semantic entropy).
+"""
+
+import json
+from collections.abc import Hashable
+from dataclasses import dataclass
+from math import comb, log
+from typing import get_args
+
+from .answer import Answer, Verdict
+from .equivalence import Kind, key
+from .judge import Case
+
+
+def beta_stop(a: int, b: int) -> float:
+    """P(the cluster of ``a`` votes beats the one of ``b`` in the long run) = 1 - I_{1/2}(a + 1, b + 1), in [0, 1].
+
+    For whole numbers the regularised incomplete beta function is a binomial tail:
+    1 - I_{1/2}(a + 1, b + 1) = P(Binomial(a + b + 1, 1/2) <= a).
+    """
+    n = a + b + 1
+    return float(sum(comb(n, k) for k in range(a + 1)) / 2**n)
+
+
+@dataclass(frozen=True)
+class SelfConsistencyJudge:
+    """Scores an answer by the share of votes of the largest cluster, and hands back that cluster's representative.
+
+    The judged answer is the first vote. Each request asks for the fewest further samples that could settle the matter if
+    they all agreed with the leader, until 1 - I_{1/2}(a + 1, b + 1) >= ``stop_at`` for the two largest clusters a and b, or
+    ``samples`` were drawn. ``temperature`` is that of the samples; ``equivalence`` a kind of ``judges.equivalence``.
+    ``details``: share, margin (of the two largest clusters' shares), semantic_entropy (nats), samples, clusters.
+    """
+
+    samples: int = 8
+    temperature: float = 0.7
+    equivalence: Kind = "auto"
+    stop_at: float = 0.95
+    name: str = "self_consistency"
+    only_vetoes: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.samples, int) or self.samples < 1:
+            raise ValueError(f"samples must be a whole number from 1 on, got {self.samples!r}")
+        if not 0 < self.temperature <= 2:
+            raise ValueError(f"temperature must lie in (0, 2], got {self.temperature!r}")
+        if not 0.5 < self.stop_at <= 1:
+            raise ValueError(f"stop_at must lie in (0.5, 1], got {self.stop_at!r}")
+        if self.equivalence not in get_args(Kind):
+            raise ValueError(f"equivalence must be one of {', '.join(get_args(Kind))}, got {self.equivalence!r}")
+
+    async def judge(self, case: Case) -> Verdict:
+        """Asks for samples and counts the votes; the score is None where no sample could be had."""
+        if case.ask is None:
+            return Verdict(self.name, reason="no model to sample from")
+        clusters: dict[Hashable, list[Answer]] = {self._key(case.answer): [case.answer]}
+        drawn = 0
+        while drawn < self.samples:
+            sizes = _sizes(clusters)
+            if beta_stop(sizes[0], sizes[1]) >= self.stop_at:
+                break
+            wanted = self._wanted(sizes[0], sizes[1], self.samples - drawn)
+            answers = await case.ask(case.prompt, n=wanted, temperature=self.temperature)
+            for answer in answers[:wanted]:
+                clusters.setdefault(self._key(answer), []).append(answer)
+            drawn += min(len(answers), wanted)
+            if len(answers) < wanted:
+                break  # nothing further to be had, as where a recording holds fewer
+        if drawn == 0:
+            return Verdict(self.name, reason="no samples")
+        return self._verdict(case.answer, clusters, drawn)
+
+    def _wanted(self, a: int, b: int, left: int) -> int:
+        """The fewest samples that would settle it if all agreed with the leader, at most ``left``."""
+        for extra in range(1, left):
+            if beta_stop(a + extra, b) >= self.stop_at:
+                return extra
+        return left
+
+    def _verdict(self, judged: Answer, clusters: dict[Hashable, list[Answer]], drawn: int) -> Verdict:
+        # Clusters stand in the order they were first seen, the judged answer's first: max() keeps that on ties.
+        largest = max(clusters.values(), key=len)
+        sizes, total = _sizes(clusters), drawn + 1
+        shares = [len(c) / total for c in clusters.values()]
+        return Verdict(
+            self.name,
+            sizes[0] / total,
+            answer=None if largest[0] is judged else largest[0],
+            details={
+                "share": sizes[0] / total,
+                "margin": (sizes[0] - sizes[1]) / total,
+                "semantic_entropy": -sum(p * log(p) for p in shares) + 0.0,
+                "samples": drawn,
+                "clusters": len(clusters),
+            },
+        )
+
+    def _key(self, answer: Answer) -> Hashable:
+        if not answer.text.strip():
+            # No text: tool calls say what the answer is; an empty answer agrees with empty ones only.
+            return ("tools", json.dumps([c.get("function", c) for c in answer.tool_calls], sort_keys=True, default=str))
+        return key(answer.text, self.equivalence)
+
+
+def _sizes(clusters: dict[Hashable, list[Answer]]) -> tuple[int, int]:
+    ordered = sorted((len(c) for c in clusters.values()), reverse=True)
+    return ordered[0], ordered[1] if len(ordered) > 1 else 0
