@@ -1,144 +1,309 @@
-"""When two answers say the same: each answer is reduced to a key, and equal keys mean equal answers.
+"""When two answers say the same: canonical keys of numbers, choices, JSON, dates and text.
 
-Kinds: ``number``, ``choice``, ``json``, ``date``, ``text``, and ``auto``, which finds the final answer and the kind itself.
-Nothing here raises, whatever the text, and every pattern is linear in its length.
+Two answers are the same when their keys are equal, so sameness is an equivalence relation and clusters are well defined.
+Every function takes any text, never raises for one, and takes time linear in its length.
 """
 
+import json
 import re
 import unicodedata
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from datetime import date
-from decimal import Decimal, InvalidOperation
-from typing import Any, Literal
+from fractions import Fraction
+from typing import Any
 
-Kind = Literal["auto", "number", "choice", "json", "date", "text"]
+KINDS = ("auto", "number", "choice", "json", "date", "text")
 
-_MAX_CHARS = 20_000  # the end of a longer text is enough to find its final answer
-_MARK = re.compile(r"(?:final answer|answer)(?: is)?\s?[:=]\s?|####|the answer is ", re.I)
-_BOXED = re.compile(r"\\boxed\{([^{}]{0,200})\}")
-_NUMBER = re.compile(r"(?<![\w.])[-+−]?(?:\d{1,3}(?:,\d{3}){1,8}|\d{1,40})(?:\.\d{1,40})?(?:[eE][-+]?\d{1,3})?")
-_CHOICE = re.compile(r"^\(?([A-Za-z])(?:[).:]|$)")
+_MARKER = re.compile(r"(?<!\w)answer[*_]{0,2}[ \t]{0,4}(?::|is\b:?)|####", re.IGNORECASE)
+_BOXED = re.compile(r"\\(?:boxed|fbox)[ \t]{0,4}\{")
+_FRAC = re.compile(r"\\[dt]?frac\{(-?\d{1,18})\}\{(\d{1,18})\}")
+_WRAPPED = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\{([^{}]{0,200})\}")
+_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?![\d,]*\d)|\d+)(?:\.\d+)?|\.\d+"
+_NUMBER = re.compile(
+    rf"(?<![\w.])([-+]?)(?:\\?[$€£¥])?({_DIGITS})([eE][-+]?\d{{1,3}}(?!\d))?(?:[ ]?/[ ]?(\d{{1,18}})(?![\d/]))?"
+)
+_AFTER_NUMBER = re.compile(r"\s{0,4}(?:\\?%)?[\s.$]{0,8}")
+_CHOICE_WHOLE = re.compile(r"(?:(?:option|choice) )?(?:\(?([a-z])\)?[.:)]?|\(?([a-z])\)\s.*)", re.IGNORECASE | re.DOTALL)
+_CHOICE_HEAD = re.compile(r"(?:option |choice )?(?:\(([a-z])\)|([a-z])[).:](?!\w))", re.IGNORECASE)
+_CHOICE_ANYWHERE = re.compile(r"\(([A-Z])\)|(?<![\w'])([B-HJ-Z])(?![\w'])|(?<![\w'])([AI])(?=\W{0,4}\Z)")
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_ISO = re.compile(r"\b(\d{4})[-/](\d{1,2})[-/](\d{1,2})\b")
-_SLASH = re.compile(r"\b(\d{1,2})[/.](\d{1,2})[/.](\d{4})\b")
-_NAMED = re.compile(r"\b([A-Za-z]{3,9})\.? (\d{1,2})(?:st|nd|rd|th)?,? (\d{4})\b")
-_DAY_FIRST = re.compile(r"\b(\d{1,2})(?:st|nd|rd|th)?(?: of)? ([A-Za-z]{3,9})\.?,? (\d{4})\b")
-_ARTICLES = frozenset(("a", "an", "the"))
-_WHOLE_NUMBER = re.compile(r"^[$€£]?\s?(" + _NUMBER.pattern + r")\s?(?:%|[$€£]|[A-Za-z°]{1,12})?\.?$")
+_MONTH = (
+    r"(jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
+    r"|nov(?:ember)?|dec(?:ember)?)\.?"
+)
+_DATE = re.compile(
+    r"(?<!\w)(?:(?P<iso>(\d{4})([-/])(\d{1,2})\3(\d{1,2})(?:T[\d:.]{1,20}(?:Z|[-+]\d\d:?\d\d)?)?)"
+    r"|(?P<slash>(\d{1,2})/(\d{1,2})/(\d{4}))|(?P<dot>(\d{1,2})\.(\d{1,2})\.(\d{4}))"
+    rf"|(?P<month>{_MONTH}[ ]?(\d{{1,2}})(?:st|nd|rd|th)?,?[ ]?(\d{{4}}))"
+    rf"|(?P<day>(\d{{1,2}})(?:st|nd|rd|th)?[ -]?(?:of[ ])?{_MONTH},?[ -]?(\d{{4}})))(?!\w)",
+    re.IGNORECASE,
+)
+_SPACES = re.compile(r"\s+")
+_ARTICLES = frozenset({"a", "an", "the"})
+_TRIES = 16
+_LONG = 400
 
 
-def final_answer(text: str) -> str:
-    r"""What the text ends up saying: after the last ``Answer:``, ``####`` or inside ``\boxed{}``, else all of it."""
-    text = text[-_MAX_CHARS:].strip()
-    boxed = _BOXED.findall(text)
-    if boxed:
-        return str(boxed[-1]).strip()
-    marks = list(_MARK.finditer(text))
-    if marks:
-        rest = text[marks[-1].end() :].strip()
-        if rest:
-            return rest.splitlines()[0].strip().strip("*_` ")
-    return text
-
-
-def key(text: str, kind: Kind = "auto") -> Hashable:
-    """The canonical form of an answer. Two texts of which neither has a form of ``kind`` are compared as text."""
-    if kind == "text":
-        return ("text", _plain(text))
-    if kind == "json":
-        return _or_text(_json_key(text), text)
-    final = final_answer(text)
-    if kind == "number":
-        return _or_text(_number_key(final) or _number_key(text), text)
-    if kind == "choice":
-        match = _CHOICE.match(final.strip("*_` "))
-        return ("choice", match[1].upper()) if match else ("text", _plain(final))
-    if kind == "date":
-        return _or_text(_date_key(final) or _date_key(text), text)
-    return _auto(text, final)
-
-
-def same(a: str, b: str, kind: Kind = "auto") -> bool:
-    """Whether two answers say the same."""
+def same(a: str, b: str, kind: str = "auto") -> bool:
+    """Whether two answers say the same under ``kind``, one of ``KINDS``. Raises ValueError for any other kind only."""
     return key(a, kind) == key(b, kind)
 
 
-def _auto(text: str, final: str) -> Hashable:
-    if text.lstrip()[:1] in ("{", "[", "`"):
-        found = _json_key(text)
-        if found is not None:
-            return found
-    if len(final) < 120:
-        dated = _date_key(final)
-        if dated is not None:
-            return dated
-        number = _WHOLE_NUMBER.match(final)
-        if number is not None:
-            return _or_text(_number_key(number[1]), final)
-        choice = _CHOICE.match(final)
-        if choice is not None:
-            return ("choice", choice[1].upper())
-    return ("text", _plain(final))
+def key(text: str, kind: str = "auto") -> Hashable:
+    """The canonical form of an answer: equal keys mean that two answers say the same.
+
+    - ``number``: the exact value of the last number of the final answer; currency signs, ``%`` and thousands separators
+      are dropped (50% is 50, not 0.5), ``1/2`` and ``\\frac{1}{2}`` are a half.
+    - ``choice``: the letter of an option, as in ``B``, ``(B)``, ``B) Paris`` or ``Answer: b``.
+    - ``json``: the whole, the last fenced block, or the last object in the prose; keys in any order, 1 equals 1.0, strings
+      must match exactly.
+    - ``date``: the last date. Numeric with slashes is month first (05/09/2026 is the 9th of May) unless the first number
+      cannot be a month; numeric with dots is day first.
+    - ``text``: NFKC and case folded, without articles and punctuation (what belongs to a figure stays), spaces folded.
+    - ``auto``: JSON, date, number or choice where the whole final answer is one, otherwise text.
+
+    A text with nothing of the kind in it falls back to its ``text`` key. Raises ValueError for an unknown kind only.
+    """
+    if kind not in _KEYS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    return _KEYS[kind](text) or ("text", _plain(final_answer(text)))
 
 
-def _or_text(found: Hashable | None, text: str) -> Hashable:
-    return found if found is not None else ("text", _plain(text))
+def final_answer(text: str) -> str:
+    r"""The part of a reply that is its answer, stripped.
+
+    A reply that is JSON as a whole is its own answer. Otherwise it is what follows the last of ``Answer:``, ``The answer
+    is`` and ``####`` (to the end of the line, or all the rest where a block begins there), or what the last ``\boxed{}``
+    holds, whichever comes later; without any of them the whole reply.
+    """
+    whole = text.strip()
+    if whole[:1] in ("{", "[") and _container(whole) is not None:
+        return whole
+    marked, at = _after_marker(whole)
+    boxed, boxed_at = _boxed(whole)
+    if boxed is not None and boxed_at >= at:
+        return boxed
+    if marked is None:
+        return whole
+    inner, _ = _boxed(marked)
+    return marked if inner is None else inner
 
 
-def _number_key(text: str) -> Hashable | None:
-    found = _NUMBER.findall(text[-_MAX_CHARS:])
-    if not found:
-        return None
-    try:
-        value = Decimal(found[-1].replace(",", "").replace("−", "-"))
-    except InvalidOperation:
-        return None
-    return ("number", value)  # Decimal: 8, 8.0 and 8.00 are equal and hash alike
-
-
-def _date_key(text: str) -> Hashable | None:
-    """ISO, ``MM/DD/YYYY`` (month first, as in English dates with slashes), ``May 9, 2026`` and ``9 May 2026``."""
-    text = text[-_MAX_CHARS:]
-    for pattern, order in ((_ISO, "ymd"), (_SLASH, "mdy"), (_NAMED, "mdy"), (_DAY_FIRST, "dmy")):
-        found = pattern.findall(text)
-        if not found:
+def _after_marker(text: str) -> tuple[str | None, int]:
+    last = previous = None
+    for match in _MARKER.finditer(text):
+        previous, last = last, match
+    for match in (last, previous):
+        if match is None:
             continue
-        parts = dict(zip(order, found[-1], strict=True))
-        month = parts["m"] if parts["m"].isdigit() else _month(parts["m"])
-        try:
-            return ("date", date(int(parts["y"]), int(month), int(parts["d"])).isoformat())
-        except ValueError:
-            continue
+        rest = text[match.end() :].lstrip("*_: \t\r\n")
+        if rest:
+            block = rest.startswith(("{", "[", "```"))
+            return (rest if block else rest.split("\n", 1)[0]).strip().removesuffix("**"), match.start()
+    return None, -1
+
+
+def _boxed(text: str) -> tuple[str | None, int]:
+    start = None
+    for start in _BOXED.finditer(text):  # noqa: B007 - the last one is wanted
+        pass
+    if start is None:
+        return None, -1
+    depth = 1
+    for i in range(start.end(), len(text)):
+        depth += (text[i] == "{") - (text[i] == "}")
+        if depth == 0:
+            return text[start.end() : i].strip(), start.start()
+    return None, -1
+
+
+def _auto(text: str) -> Hashable:
+    answer = final_answer(text)
+    found = _container(answer) or _fenced(answer) or _object(answer, at_an_end=True)
+    if found is not None:
+        return ("json", found)
+    bare = _bare(answer)
+    dated = _DATE.fullmatch(bare.rstrip("."))
+    if dated is not None and (day := _day(dated)) is not None:
+        return ("date", day)
+    number = _NUMBER.match(bare)
+    if number is not None and _AFTER_NUMBER.fullmatch(bare, number.end()) and (value := _value(number)) is not None:
+        return ("number", value)
+    choice = _CHOICE_WHOLE.fullmatch(bare)
+    return None if choice is None else ("choice", (choice[1] or choice[2]).upper())
+
+
+def _number(text: str) -> Hashable:
+    for part in (final_answer(text), text):
+        last = None
+        for last in _NUMBER.finditer(_bare(part)):  # noqa: B007 - the last one is wanted
+            pass
+        if last is not None and (value := _value(last)) is not None:
+            return ("number", value)
     return None
 
 
-def _month(name: str) -> str:
-    short = name[:3].lower()
-    return str(_MONTHS.index(short) + 1) if short in _MONTHS else "0"
+def _value(match: re.Match[str]) -> str | None:
+    sign, digits, exponent, divisor = match.groups()
+    digits = digits.replace(",", "")
+    if len(digits) > _LONG:
+        return f"{sign}{digits}"  # compared as written: exact arithmetic on it would not be linear
+    value = Fraction(f"{sign}{digits}{exponent or ''}")
+    if divisor is not None:
+        if int(divisor) == 0:
+            return None
+        value /= int(divisor)
+    return str(value)
 
 
-def _json_key(text: str) -> Hashable | None:
-    from .extract import extract_json
+def _choice(text: str) -> Hashable:
+    bare = _bare(final_answer(text))
+    found = _CHOICE_WHOLE.fullmatch(bare) or _CHOICE_HEAD.match(bare)
+    if found is None:
+        for found in _CHOICE_ANYWHERE.finditer(bare):  # noqa: B007 - the last one is wanted
+            pass
+    return None if found is None else ("choice", next(group for group in found.groups() if group).upper())
 
+
+def _date(text: str) -> Hashable:
+    for part in (final_answer(text), text):
+        days = [day for match in _DATE.finditer(_bare(part)) if (day := _day(match)) is not None]
+        if days:
+            return ("date", days[-1])
+    return None
+
+
+def _day(match: re.Match[str]) -> str | None:
+    written = match.lastgroup
+    groups = [group for group in match.groups()[1:] if group is not None and group not in "-/"]
+    if written == "iso":
+        year, month, day = (int(g) for g in groups[:3])
+    elif written in ("slash", "dot"):
+        first, second, year = (int(g) for g in groups[-3:])
+        day_first = written == "dot" or (first > 12 and second <= 12)
+        day, month = (first, second) if day_first else (second, first)
+    else:
+        named, day_text, year = groups[-3], groups[-2], int(groups[-1])
+        if written == "day":
+            named, day_text = day_text, named
+        month, day = _MONTHS.index(named[:3].lower()) + 1, int(day_text)
     try:
-        return ("json", _frozen(extract_json(text)))
+        return date(year, month, day).isoformat()
+    except ValueError:
+        return None
+
+
+def _json(text: str) -> Hashable:
+    for part in (final_answer(text), text.strip()):
+        found = _parsed(part) or _fenced(part) or _object(part)
+        if found is not None:
+            return ("json", found)
+    return None
+
+
+def canonical_json(value: Any) -> str | None:
+    """A JSON value as one canonical text (sorted keys, 1.0 written as 1), or None where it is no JSON or nested too deep."""
+    try:
+        # Reading back what was written turns any mapping's values into plain ones with the numbers made canonical.
+        return json.dumps(_loads(json.dumps(value)), sort_keys=True, separators=(",", ":"))
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+def _loads(text: str) -> Any:
+    return _DECODER.decode(text)
+
+
+def _float(text: str) -> int | float:
+    value = float(text)
+    return int(value) if value.is_integer() else value
+
+
+_DECODER = json.JSONDecoder(parse_float=_float, parse_constant=lambda name: {"constant": name})
+
+
+def _parsed(text: str) -> str | None:
+    try:
+        return json.dumps(_loads(text), sort_keys=True, separators=(",", ":"))
     except (ValueError, RecursionError):
         return None
 
 
-def _frozen(value: Any) -> Hashable:
-    if isinstance(value, dict):
-        return ("object", frozenset((k, _frozen(v)) for k, v in value.items()))
-    if isinstance(value, list):
-        return ("array", tuple(_frozen(v) for v in value))
-    if isinstance(value, bool) or value is None:
-        return ("literal", str(value))  # True == 1 in Python, not in JSON
-    return value.strip() if isinstance(value, str) else value
+def _container(text: str) -> str | None:
+    stripped = text.strip()
+    return _parsed(stripped) if stripped[:1] in ("{", "[") else None
+
+
+def _fenced(text: str) -> str | None:
+    blocks = text.split("```")[1::2]
+    for block in blocks[: -_TRIES - 1 : -1]:
+        first, _, rest = block.partition("\n")
+        found = _container(rest if first.strip().isalnum() else block)
+        if found is not None:
+            return found
+    return None
+
+
+def _object(text: str, *, at_an_end: bool = False) -> str | None:
+    """The last JSON object in prose among a bounded number of tries; ``at_an_end`` wants it to begin or end the text."""
+    text = text.strip()
+    found, at = None, text.find("{")
+    for _ in range(_TRIES):
+        if at < 0:
+            break
+        try:
+            value, end = _DECODER.raw_decode(text, at)
+            if not at_an_end or at == 0 or end == len(text):
+                found = json.dumps(value, sort_keys=True, separators=(",", ":"))
+        except (ValueError, RecursionError):
+            end = at + 1
+        at = text.find("{", end)
+    return found
+
+
+def _bare(text: str) -> str:
+    """The answer without the dress of Markdown and LaTeX, NFKC normalised, spaces folded."""
+    text = _WRAPPED.sub(r"\1", _FRAC.sub(r"\1/\2", text.replace("{,}", ",").replace("\\!", "")))
+    text = _SPACES.sub(" ", _normal(text).replace("\u2212", "-")).strip()
+    return text.strip("*_`\"' ").removeprefix("\\(").removesuffix("\\)").strip("*_`\"' ")
+
+
+def _normal(text: str) -> str:
+    """NFKC, with runs of combining marks broken up (Unicode's stream-safe format), as sorting long ones is quadratic."""
+    if text.isascii():
+        return text
+    run, safe = 0, []
+    for char in text:
+        run = run + 1 if unicodedata.combining(char) else 0
+        if run > 30:
+            safe.append("\u034f")
+            run = 1
+        safe.append(char)
+    return unicodedata.normalize("NFKC", "".join(safe))
 
 
 def _plain(text: str) -> str:
-    folded = unicodedata.normalize("NFKC", text[-_MAX_CHARS:]).casefold()
-    words = "".join(c if c.isalnum() else " " for c in folded).split()
-    kept = [w for w in words if w not in _ARTICLES]
-    # An answer of signs alone, or of an article alone, is still an answer of its own.
-    return " ".join(kept) if kept else folded.strip()
+    folded = _normal(_normal(text).casefold())
+    kept = []
+    for i, char in enumerate(folded):
+        if char in "'’`*_":
+            continue
+        of_figure = char in "-.,:/" and folded[i + 1 : i + 2].isdigit()
+        dropped = unicodedata.category(char)[0] == "P" and char not in "#%&@" and not of_figure
+        kept.append(" " if dropped else char)
+    words = "".join(kept).split()
+    return " ".join([word for word in words if word not in _ARTICLES] or words or folded.split())
+
+
+def _text(text: str) -> Hashable:
+    return ("text", _plain(final_answer(text)))
+
+
+_KEYS: dict[str, Callable[[str], Hashable]] = {
+    "auto": _auto,
+    "number": _number,
+    "choice": _choice,
+    "json": _json,
+    "date": _date,
+    "text": _text,
+}

@@ -84,9 +84,7 @@ def recorded(
         made["samples"] = [{"text": t, "quality": grade(gold, t, kind)} for t in texts]
         # One request for all samples reads the prompt once; each sample carries its share of that.
         output = sum(len(t) * density + 1 for t in texts)
-        made["sample_cost_usd"] = _round(
-            (sampled["usage"]["prompt_tokens"] * per_input + output * per_output) / len(texts)
-        )
+        made["sample_cost_usd"] = _round((sampled["usage"]["prompt_tokens"] * per_input + output * per_output) / len(texts))
     if verifier is not None and verifier.get("p") is not None:
         made["verdicts"] = {"verifier": round(verifier["p"], 6)}
         usd = verifier["input_tokens"] * per_input + verifier["output_tokens"] * per_output
@@ -111,9 +109,7 @@ def build(directory: Path) -> list[Example]:
             answers.setdefault(id, {})[name] = recorded(
                 row, greedy[id]["r"], samples[id]["r"] if id in samples else None, verifier.get(id), price, density
             )
-    return [
-        Example(**{**row, "answers": answers[row["id"]]}, raw={**row, "answers": answers[row["id"]]}) for row in rows
-    ]
+    return [Example(**{**row, "answers": answers[row["id"]]}, raw={**row, "answers": answers[row["id"]]}) for row in rows]
 
 
 def main(argv: list[str]) -> int:

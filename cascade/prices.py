@@ -1,0 +1,81 @@
+"""Usage -> USD, or None where the price is unknown (never 0)."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from judges import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """USD per million tokens; a cache price of None means that of ordinary input."""
+
+    input_per_mtok: float
+    output_per_mtok: float
+    cached_input_per_mtok: float | None = None
+    cache_write_per_mtok: float | None = None
+
+    def cost(self, usage: Usage) -> float:
+        """USD of one usage. ``input_tokens`` includes cache reads and writes, ``output_tokens`` reasoning."""
+        cached, written = usage.cached_tokens, usage.cache_write_tokens
+        plain = max(usage.input_tokens - cached - written, 0)
+        read = self.input_per_mtok if self.cached_input_per_mtok is None else self.cached_input_per_mtok
+        write = self.input_per_mtok if self.cache_write_per_mtok is None else self.cache_write_per_mtok
+        total = plain * self.input_per_mtok + cached * read + written * write + usage.output_tokens * self.output_per_mtok
+        return total / 1e6
+
+
+def list_price(provider: str, model: str, usage: Usage, base_url: str | None = None) -> float | None:
+    """USD by the published list (genai-prices, the installed snapshot, no network), or None where it has no price.
+
+    With a ``base_url`` the provider is the one whose API that is; a server of one's own has no list price.
+    """
+    flat = _flat(provider, model, base_url)
+    if flat is None:
+        return None
+    return flat.cost(usage) if isinstance(flat, Price) else _calculated(provider, model, usage, base_url)
+
+
+@lru_cache(maxsize=512)
+def _flat(provider: str, model: str, base_url: str | None) -> Price | bool | None:
+    """The price where it is the same for every token; True where it depends on the amount; None where unknown."""
+    found = _calculation(provider, model, Usage(1, 1), base_url)
+    if found is None:
+        return None
+    price = found.model_price
+    rates = [
+        getattr(price, field, None) for field in ("input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok")
+    ]
+    if rates[0] is None or rates[1] is None:
+        return None
+    try:
+        plain, output, read, write = (None if rate is None else float(rate) for rate in rates)
+    except (TypeError, ValueError):
+        return True
+    assert plain is not None
+    assert output is not None
+    return Price(plain, output, read, write)
+
+
+def _calculated(provider: str, model: str, usage: Usage, base_url: str | None) -> float | None:
+    found = _calculation(provider, model, usage, base_url)
+    return None if found is None else float(found.total_price)
+
+
+def _calculation(provider: str, model: str, usage: Usage, base_url: str | None) -> Any:
+    # Loaded here: reading the price list takes 30 ms, which no import of cascade should pay.
+    from genai_prices import Usage as ListUsage, calc_price
+
+    asked = ListUsage(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cache_read_tokens=usage.cached_tokens or None,
+        cache_write_tokens=usage.cache_write_tokens or None,
+    )
+    try:
+        if base_url is None:
+            return calc_price(asked, model, provider_id=provider)
+        return calc_price(asked, model, provider_api_url=base_url)
+    except LookupError:
+        return None

@@ -1,0 +1,129 @@
+"""Recordings: what is written comes back, and what is wrong is named."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evals.recording import Example, RecordingError, models_of, read, write
+
+GOOD: dict[str, Any] = {"id": "a", "prompt": "1+1?", "answers": {"m": {"text": "2", "quality": 1.0}}}
+
+plain = st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=8)
+unknown = st.dictionaries(st.text(min_size=1, max_size=5).map("x_".__add__), plain, max_size=3)
+answer = st.builds(
+    lambda text, quality, more: {"text": text, "quality": quality, **more},
+    st.text(max_size=8),
+    st.none() | st.floats(0, 1),
+    unknown,
+)
+row = st.builds(
+    lambda prompt, split, answers, more: {"prompt": prompt, "split": split, "answers": answers, **more},
+    st.text(max_size=9),
+    st.sampled_from(["train", "test", None]),
+    st.dictionaries(st.text(max_size=4), answer, max_size=3),
+    unknown,
+)
+
+
+@given(st.lists(row, min_size=1, max_size=4), st.sampled_from(["r.jsonl", "r.jsonl.gz"]))
+@settings(max_examples=60, deadline=None)
+def test_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]], name: str) -> None:
+    """Reading and writing again keeps every line, unknown fields included, byte for byte."""
+    folder = tmp_path_factory.mktemp("r")
+    rows = [{"id": str(i), **r} for i, r in enumerate(rows)]
+    source = folder / "source.jsonl"
+    source.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
+    write(folder / name, read(source))
+    first = (folder / name).read_bytes()
+    assert [dict(e.raw) for e in read(folder / name)] == rows
+    write(folder / name, list(read(folder / name)))
+    assert (folder / name).read_bytes() == first
+
+
+BAD = [
+    ({"id": None}, "id"),
+    ({"id": 3}, "id"),
+    ({"prompt": None}, "prompt"),
+    ({"prompt": []}, "prompt"),
+    ({"answers": []}, "answers"),
+    ({"split": "dev"}, "split"),
+    ({"schema": "x"}, "schema"),
+    ({"answers": {"m": 1}}, "answers['m']"),
+    ({"answers": {"m": {}}}, "answers['m'].text"),
+    ({"answers": {"m": {"text": "", "quality": 1.5}}}, "answers['m'].quality"),
+    ({"answers": {"m": {"text": "", "quality": float("nan")}}}, "answers['m'].quality"),
+    ({"answers": {"m": {"text": "", "quality": True}}}, "answers['m'].quality"),
+    ({"answers": {"m": {"text": "", "logprob": 0.1}}}, "answers['m'].logprob"),
+    ({"answers": {"m": {"text": "", "token_logprobs": [-1.0, 0.1]}}}, "answers['m'].token_logprobs[1]"),
+    ({"answers": {"m": {"text": "", "cost_usd": -1}}}, "answers['m'].cost_usd"),
+    ({"answers": {"m": {"text": "", "usage": {"input_tokens": -1}}}}, "answers['m'].usage.input_tokens"),
+    ({"answers": {"m": {"text": "", "verdicts": {"v": 2}}}}, "answers['m'].verdicts.v"),
+    ({"answers": {"m": {"text": "", "samples": [{"quality": 1}]}}}, "answers['m'].samples[0].text"),
+]
+
+
+@pytest.mark.parametrize(("change", "field"), BAD)
+def test_bad_fields_are_named(tmp_path: Path, change: dict[str, Any], field: str) -> None:
+    """A wrong field is an error with file, line and field."""
+    path = tmp_path / "bad.jsonl"
+    path.write_text(json.dumps({**GOOD, "id": "first"}) + "\n" + json.dumps({**GOOD, **change}) + "\n")
+    with pytest.raises(RecordingError) as caught:
+        list(read(path))
+    assert str(caught.value).startswith(f"{path}:2: {field}: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "no example"),
+        ("{", "not valid JSON"),
+        ("[]\n", "JSON object"),
+        (json.dumps(GOOD) + "\n" + json.dumps(GOOD), ":2: id"),
+    ],
+)
+def test_bad_files(tmp_path: Path, text: str, words: str) -> None:
+    """An empty file, broken JSON and a doubled id are errors that name the file."""
+    path = tmp_path / "bad.jsonl"
+    path.write_text(text)
+    with pytest.raises(RecordingError, match=words) as caught:
+        list(read(path))
+    assert str(path) in str(caught.value)
+
+
+def test_truncated_gzip(tmp_path: Path) -> None:
+    """A cut-off gzip file is an error with file and line."""
+    path = tmp_path / "cut.jsonl.gz"
+    rows = "".join(json.dumps({**GOOD, "id": str(i)}) + "\n" for i in range(2000))
+    path.write_bytes(gzip.compress(rows.encode())[:-20])
+    with pytest.raises(RecordingError, match="cut off"):
+        list(read(path))
+
+
+def test_rounding_above_zero_is_tolerated(tmp_path: Path) -> None:
+    """A log-probability a hair above 0 is float rounding."""
+    path = tmp_path / "r.jsonl"
+    path.write_text(json.dumps({**GOOD, "answers": {"m": {"text": "", "logprob": 1e-7}}}))
+    assert next(read(path)).answers["m"]["logprob"] == 1e-7
+
+
+def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    """A write that fails leaves the old file and no temporary one."""
+    path = tmp_path / "r.jsonl"
+    path.write_text("old")
+    with pytest.raises(ValueError, match="JSON"):
+        write(path, [Example("a", "p", {"m": {"text": "", "quality": float("nan")}})])
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_prompt_and_models() -> None:
+    """An example becomes a prompt with its id, and its models are listed in order."""
+    example = Example("a", "1+1?", {"m": {"text": "2"}, "k": {"text": "2"}}, system="Be brief.")
+    prompt = example.to_prompt()
+    assert (prompt.id, prompt.text, prompt.messages[0]["role"]) == ("a", "1+1?", "system")
+    assert models_of([example]) == ["m", "k"]
