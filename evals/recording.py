@@ -70,9 +70,8 @@ class Example:
 def read(path: str | os.PathLike[str]) -> Iterator[Example]:
     """The examples of a recording, streamed. Raises RecordingError; OSError where the file cannot be opened."""
     seen: dict[str, int] = {}
-    opened = gzip.open(path, "rb") if str(path).endswith(".gz") else open(path, "rb")
     number = 0
-    with opened as file:
+    with gzip.open(path, "rb") if str(path).endswith(".gz") else open(path, "rb") as file:
         lines = iter(file)
         while True:
             try:
@@ -130,7 +129,8 @@ def models_of(examples: Iterable[Example]) -> list[str]:
 
 def _dump(file: IO[bytes] | gzip.GzipFile, examples: Iterable[Example]) -> int:
     count = 0
-    for count, example in enumerate(examples, 1):
+    for example in examples:
+        count += 1
         text = json.dumps(example.to_json(), ensure_ascii=False, allow_nan=False)
         file.write(text.encode() + b"\n")
     return count

@@ -9,14 +9,13 @@ import asyncio
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from cascade import Cascade, CascadeError, Policy
 from cascade.models.recorded import RecordedModel
-from cascade.policy import TierPolicy
 from evals.grid import Scored, choose
 from evals.recording import Example, RecordingError, models_of, read
 from evals.rows import ReplayError, Rules, check_tiers, default_judges, named_judges, oracle, split, usable
@@ -38,7 +37,7 @@ class Report:
     loss_interval: tuple[float, float]
     seed: int
     per_second: float
-    notes: list[str] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain data."""
@@ -52,6 +51,7 @@ class Report:
             "n_test": self.n_test,
             "left_out": self.left_out,
             "cascade_minus_premium_95": list(self.loss_interval),
+            "notes": list(self.notes),
             "seed": self.seed,
             "examples_per_second": self.per_second,
         }
@@ -67,7 +67,7 @@ class Report:
             f"{render(self.lines, self.tiers)}\n\n"
             f"n = {self.n_train} train, {self.n_test} test{gone}\n"
             f"cascade - premium quality: 95 % interval [{low:+.3f}, {high:+.3f}] (paired bootstrap, seed {self.seed})\n"
-            f"ladder:\n{chosen}\n{self.per_second:,.0f} examples/s"
+            f"ladder:\n{chosen}\n{''.join(f'note: {n}{chr(10)}' for n in self.notes)}{self.per_second:,.0f} examples/s"
         )
 
 
@@ -171,7 +171,13 @@ async def replay(
              [a.get("latency_s") for a in picked], best, premium_usd)
     )  # fmt: skip
     loss = interval([q - a["quality"] for q, a in zip(quality, answers[tiers[-1]], strict=True)], seed)
-    return Report(tuple(lines), tuple(tiers), policy, len(train), len(test), left_out, loss, seed, per_second)
+    notes = []
+    if loss[1] < -max_loss:
+        notes.append(f"the test rows lost more than {max_loss:g}: the train rows are too few, or unlike the test rows")
+    silent = sum(v.reason.startswith("judge failed") for r in results for a in r.attempts for v in a.verdicts)
+    if silent:
+        notes.append(f"{silent} verdicts on test rows are missing, because what their judge asks was not recorded")
+    return Report(tuple(lines), tuple(tiers), policy, len(train), len(test), left_out, loss, seed, per_second, tuple(notes))
 
 
 def _policy(tiers: Sequence[str], rules: dict[str, Rules], thresholds: Sequence[float]) -> Policy:
@@ -179,7 +185,10 @@ def _policy(tiers: Sequence[str], rules: dict[str, Rules], thresholds: Sequence[
         {"name": t, "model": t, "accept_at": at, "judges": [] if i == len(tiers) - 1 else rules[t]}
         for i, (t, at) in enumerate(zip(tiers, thresholds, strict=True))
     ]
-    return Policy(tiers=[TierPolicy.model_validate(step) for step in steps])
+    # A judge whose question was not recorded cannot tell; that is a missing score, not a reason to escalate.
+    return Policy.model_validate(
+        {"tiers": steps, "when_unsure": "best", "max_calls": 64 * len(steps), "on_judge_error": "ignore"}
+    )
 
 
 def _from_file(path: str) -> Policy:

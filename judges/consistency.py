@@ -7,10 +7,9 @@ import json
 from collections.abc import Hashable
 from dataclasses import dataclass
 from math import comb, log
-from typing import get_args
 
 from .answer import Answer, Verdict
-from .equivalence import Kind, key
+from .equivalence import KINDS, key
 from .judge import Case
 
 
@@ -36,7 +35,7 @@ class SelfConsistencyJudge:
 
     samples: int = 8
     temperature: float = 0.7
-    equivalence: Kind = "auto"
+    equivalence: str = "auto"
     stop_at: float = 0.95
     name: str = "self_consistency"
     only_vetoes: bool = False
@@ -48,8 +47,8 @@ class SelfConsistencyJudge:
             raise ValueError(f"temperature must lie in (0, 2], got {self.temperature!r}")
         if not 0.5 < self.stop_at <= 1:
             raise ValueError(f"stop_at must lie in (0.5, 1], got {self.stop_at!r}")
-        if self.equivalence not in get_args(Kind):
-            raise ValueError(f"equivalence must be one of {', '.join(get_args(Kind))}, got {self.equivalence!r}")
+        if self.equivalence not in KINDS:
+            raise ValueError(f"equivalence must be one of {', '.join(KINDS)}, got {self.equivalence!r}")
 
     async def judge(self, case: Case) -> Verdict:
         """Asks for samples and counts the votes; the score is None where no sample could be had."""

@@ -7,12 +7,14 @@ Every function takes any text, never raises for one, and takes time linear in it
 import json
 import re
 import unicodedata
+from collections import deque
 from collections.abc import Callable, Hashable
 from datetime import date
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal, NoReturn, get_args
 
-KINDS = ("auto", "number", "choice", "json", "date", "text")
+Kind = Literal["auto", "number", "choice", "json", "date", "text"]
+KINDS: tuple[str, ...] = get_args(Kind)
 
 _MARKER = re.compile(r"(?<!\w)answer[*_]{0,2}[ \t]{0,4}(?::|is\b:?)|####", re.IGNORECASE)
 _BOXED = re.compile(r"\\(?:boxed|fbox)[ \t]{0,4}\{")
@@ -90,12 +92,7 @@ def final_answer(text: str) -> str:
 
 
 def _after_marker(text: str) -> tuple[str | None, int]:
-    last = previous = None
-    for match in _MARKER.finditer(text):
-        previous, last = last, match
-    for match in (last, previous):
-        if match is None:
-            continue
+    for match in reversed(deque(_MARKER.finditer(text), 2)):  # behind the last one there may be nothing
         rest = text[match.end() :].lstrip("*_: \t\r\n")
         if rest:
             block = rest.startswith(("{", "[", "```"))
@@ -103,10 +100,13 @@ def _after_marker(text: str) -> tuple[str | None, int]:
     return None, -1
 
 
+def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    found = deque(pattern.finditer(text), 1)
+    return found[0] if found else None
+
+
 def _boxed(text: str) -> tuple[str | None, int]:
-    start = None
-    for start in _BOXED.finditer(text):  # noqa: B007 - the last one is wanted
-        pass
+    start = _last(_BOXED, text)
     if start is None:
         return None, -1
     depth = 1
@@ -135,9 +135,7 @@ def _auto(text: str) -> Hashable:
 
 def _number(text: str) -> Hashable:
     for part in (final_answer(text), text):
-        last = None
-        for last in _NUMBER.finditer(_bare(part)):  # noqa: B007 - the last one is wanted
-            pass
+        last = _last(_NUMBER, _bare(part))
         if last is not None and (value := _value(last)) is not None:
             return ("number", value)
     return None
@@ -158,10 +156,7 @@ def _value(match: re.Match[str]) -> str | None:
 
 def _choice(text: str) -> Hashable:
     bare = _bare(final_answer(text))
-    found = _CHOICE_WHOLE.fullmatch(bare) or _CHOICE_HEAD.match(bare)
-    if found is None:
-        for found in _CHOICE_ANYWHERE.finditer(bare):  # noqa: B007 - the last one is wanted
-            pass
+    found = _CHOICE_WHOLE.fullmatch(bare) or _CHOICE_HEAD.match(bare) or _last(_CHOICE_ANYWHERE, bare)
     return None if found is None else ("choice", next(group for group in found.groups() if group).upper())
 
 
@@ -205,13 +200,9 @@ def canonical_json(value: Any) -> str | None:
     """A JSON value as one canonical text (sorted keys, 1.0 written as 1), or None where it is no JSON or nested too deep."""
     try:
         # Reading back what was written turns any mapping's values into plain ones with the numbers made canonical.
-        return json.dumps(_loads(json.dumps(value)), sort_keys=True, separators=(",", ":"))
+        return _parsed(json.dumps(value))
     except (ValueError, TypeError, RecursionError):
         return None
-
-
-def _loads(text: str) -> Any:
-    return _DECODER.decode(text)
 
 
 def _float(text: str) -> int | float:
@@ -219,12 +210,16 @@ def _float(text: str) -> int | float:
     return int(value) if value.is_integer() else value
 
 
-_DECODER = json.JSONDecoder(parse_float=_float, parse_constant=lambda name: {"constant": name})
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_float=_float, parse_constant=_no_constant)
 
 
 def _parsed(text: str) -> str | None:
     try:
-        return json.dumps(_loads(text), sort_keys=True, separators=(",", ":"))
+        return json.dumps(_DECODER.decode(text), sort_keys=True, separators=(",", ":"))
     except (ValueError, RecursionError):
         return None
 
@@ -295,15 +290,11 @@ def _plain(text: str) -> str:
     return " ".join([word for word in words if word not in _ARTICLES] or words or folded.split())
 
 
-def _text(text: str) -> Hashable:
-    return ("text", _plain(final_answer(text)))
-
-
 _KEYS: dict[str, Callable[[str], Hashable]] = {
     "auto": _auto,
     "number": _number,
     "choice": _choice,
     "json": _json,
     "date": _date,
-    "text": _text,
+    "text": lambda text: None,
 }

@@ -103,7 +103,8 @@ def _load(path: str, mtime_ns: int) -> tuple[_Rows, dict[str, str]]:
     number = 0
     try:
         with gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb") as file:
-            for number, line in enumerate(file, 1):
+            for line in file:
+                number += 1
                 if line.strip():
                     row = json.loads(line)
                     prompt = Prompt.of(row["prompt"], system=row.get("system"))
