@@ -14,7 +14,8 @@ from judges import Answer, Message, Prompt
 from . import policy_file as files
 from .asking import Seat
 from .budget import Spend
-from .engine import Ladder, Tier, Trial, finish, run as run_ladder
+from .engine import Ladder, Tier, Trial, finish
+from .engine import run as run_ladder
 from .errors import PolicyError
 from .models.factory import Pricer, build
 from .models.model import Model

@@ -39,9 +39,7 @@ class Ladder:
     seats: dict[str, Seat]
 
 
-async def run(
-    ladder: Ladder, prompt: Prompt, *, budget_usd: float | None = None, deadline_s: float | None = None
-) -> Result:
+async def run(ladder: Ladder, prompt: Prompt, *, budget_usd: float | None = None, deadline_s: float | None = None) -> Result:
     """Climbs the ladder until an answer is accepted or a limit is reached. Raises RunError where there is no answer."""
     policy = ladder.policy
     budget = policy.budget_usd if budget_usd is None else budget_usd

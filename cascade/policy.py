@@ -61,9 +61,7 @@ class JudgeRule(_Strict):
 
     use: str
     accept_at: Probability | None = Field(None, description="Accept at once, without the dearer judges, from here on.")
-    reject_below: Probability | None = Field(
-        None, description="Escalate at once, without the dearer judges, below this."
-    )
+    reject_below: Probability | None = Field(None, description="Escalate at once, without the dearer judges, below this.")
     options: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")

@@ -44,9 +44,7 @@ def _flat(provider: str, model: str, base_url: str | None) -> Price | bool | Non
     if found is None:
         return None
     price = found.model_price
-    rates = [
-        getattr(price, field, None) for field in ("input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok")
-    ]
+    rates = [getattr(price, field, None) for field in ("input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok")]
     if rates[0] is None or rates[1] is None:
         return None
     try:
@@ -65,7 +63,8 @@ def _calculated(provider: str, model: str, usage: Usage, base_url: str | None) -
 
 def _calculation(provider: str, model: str, usage: Usage, base_url: str | None) -> Any:
     # Loaded here: reading the price list takes 30 ms, which no import of cascade should pay.
-    from genai_prices import Usage as ListUsage, calc_price
+    from genai_prices import Usage as ListUsage
+    from genai_prices import calc_price
 
     asked = ListUsage(
         input_tokens=usage.input_tokens,

@@ -135,6 +135,7 @@ async def replay(
 
     Raises ReplayError, and PolicyError for a judge that does not exist.
     """
+    notes: list[str] = []
     check_tiers(tiers, models_of(examples))
     kept, left_out = usable(examples, tiers)
     train, test = split(kept, seed)
@@ -145,7 +146,13 @@ async def replay(
         full = _policy(tiers, rules, [0.0] * len(tiers))
         async with Cascade(full, models=models) as trial:
             scored = await score(trial, tiers, train, progress)
+        for i, tier in enumerate(tiers[:-1]):
+            if all(row[i].vetoed for row in scored):
+                used = ", ".join(rule["use"] for rule in rules[tier])
+                notes.append(f"every train answer of {tier} is vetoed; leave the judge out by --judges (now: {used})")
+        before = perf_counter()
         choice = choose(scored, len(tiers), max_loss)
+        progress.started += perf_counter() - before  # the search is no replaying
         policy = _policy([tiers[i] for i in choice.tiers], rules, [*choice.thresholds, 0.0])
     async with Cascade(policy, models=models) as cascade:
         results = []
@@ -171,7 +178,6 @@ async def replay(
              [a.get("latency_s") for a in picked], best, premium_usd)
     )  # fmt: skip
     loss = interval([q - a["quality"] for q, a in zip(quality, answers[tiers[-1]], strict=True)], seed)
-    notes = []
     if loss[1] < -max_loss:
         notes.append(f"the test rows lost more than {max_loss:g}: the train rows are too few, or unlike the test rows")
     silent = sum(v.reason.startswith("judge failed") for r in results for a in r.attempts for v in a.verdicts)

@@ -26,9 +26,7 @@ def policy_file(tmp_path: Path) -> Path:
     return path
 
 
-def test_run_by_argument_environment_and_folder(
-    policy_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_by_argument_environment_and_folder(policy_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file is found by argument, then CASCADE_POLICIES, then ./policies.yaml, then the packaged default."""
     assert cascade.run("hi", policy_file=policy_file).text == "hello"
     monkeypatch.setenv("CASCADE_POLICIES", str(policy_file))

@@ -1,6 +1,7 @@
 """The uncalibrated confidence."""
 
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 from pytest import approx
 
 from cascade.confidence import combine

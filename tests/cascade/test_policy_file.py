@@ -6,7 +6,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cascade import PolicyError
 from cascade.policy_file import json_schema, load, packaged, parse

@@ -1,0 +1,38 @@
+# Two commands on a fresh machine: `make replay` and `make test`. Everything is set up in VENV on first use.
+VENV ?= .venv
+PYTHON ?= python3
+BIN = $(VENV)/bin
+
+.PHONY: help replay test lint bench schema dist clean
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+replay: $(VENV)/.ready  ## replay the shipped recording through the real engine and print the table
+	$(BIN)/python -m evals.replay
+
+test: $(VENV)/.ready  ## the tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.ready  ## ruff, mypy --strict, the contract of the three floors
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.ready  ## every benchmark, one line of JSON each
+	@set -e; for file in tests/benchmarks/bench_*.py; do PYTHONPATH=. $(BIN)/python $$file; done
+
+schema: $(VENV)/.ready  ## write the JSON Schema of policies.yaml
+	$(BIN)/python -m cascade schema > $(VENV)/policies.schema.json
+	cp $(VENV)/policies.schema.json cascade/policies.schema.json
+
+dist: $(VENV)/.ready  ## build the wheel
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:  ## remove what these commands made
+	rm -rf $(VENV) dist build *.egg-info

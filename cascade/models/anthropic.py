@@ -1,0 +1,212 @@
+"""Anthropic's Messages, by the real SDK. It gives no log-probabilities and one answer a request."""
+
+import asyncio
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from judges import Answer, Prompt, Usage
+from judges.answer import content_text
+
+from .model import ModelError, Request
+from .wire import count, fault, malformed, read_json, schema_of, transport
+
+_STOP = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+}
+
+
+class AnthropicModel:
+    """Implements Model. Messages, images and tools in OpenAI's shape are translated; a schema is asked for natively."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        model: str,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = 60.0,
+        max_tokens: int = 1024,
+        temperature: float | None = None,
+        structured: Literal["json_schema", "json_object", "off"] = "json_schema",
+        options: Mapping[str, Any] | None = None,
+        http_client: Any = None,
+    ) -> None:
+        self.name, self.model = name, model
+        self._api_key, self._base_url, self._headers = api_key, base_url, dict(headers or {})
+        self._timeout_s, self._max_tokens, self._temperature = timeout_s, max_tokens, temperature
+        self._structured, self._options, self._http_client = structured, dict(options or {}), http_client
+        self._client: Any = None
+        self._sdk: Any = None
+        self._response: Any = None
+
+    def __repr__(self) -> str:
+        return f"AnthropicModel(name={self.name!r}, model={self.model!r})"
+
+    async def answer(self, prompt: Prompt, request: Request) -> Sequence[Answer]:
+        """``request.n`` answers, asked for side by side; those that fail are left out unless all do. Raises ModelError."""
+        if request.n == 1:
+            return [await self._one(prompt, request)]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._try(prompt, request)) for _ in range(request.n)]
+        found = [task.result() for task in tasks]
+        answers = [a for a in found if isinstance(a, Answer)]
+        if not answers:
+            raise next(e for e in found if isinstance(e, ModelError))
+        return answers
+
+    async def _try(self, prompt: Prompt, request: Request) -> Answer | ModelError:
+        try:
+            return await self._one(prompt, request)
+        except ModelError as error:
+            return error
+
+    async def _one(self, prompt: Prompt, request: Request) -> Answer:
+        client = self._client or self._connect()
+        timeout = request.timeout_s or self._timeout_s
+        try:
+            response = await client.post(
+                "/v1/messages",
+                cast_to=self._response,
+                body=self._body(prompt, request),
+                options={"timeout": min(timeout, self._timeout_s)},
+            )
+        except self._sdk.AnthropicError as error:
+            raise fault(self._sdk, error, self.name, self._api_key, *self._headers.values()) from None
+        return self._answer(read_json(response.content, self.name))
+
+    def _connect(self) -> Any:
+        import anthropic
+        import httpx2
+
+        self._sdk, self._response = anthropic, httpx2.Response
+        self._client = anthropic.AsyncAnthropic(
+            api_key=self._api_key or "none",
+            base_url=self._base_url or "https://api.anthropic.com",
+            default_headers=self._headers,
+            timeout=self._timeout_s,
+            max_retries=0,
+            http_client=self._http_client or transport(anthropic, self._base_url, self._timeout_s),
+        )
+        return self._client
+
+    def _body(self, prompt: Prompt, request: Request) -> dict[str, Any]:
+        system = [content_text(m.get("content")) for m in prompt.messages if m.get("role") in ("system", "developer")]
+        body: dict[str, Any] = {
+            "model": self.model,
+            "max_tokens": request.max_tokens or self._max_tokens,
+            "messages": to_messages(prompt.messages),
+            **self._options,
+            **request.options,
+        }
+        if system:
+            body["system"] = "\n\n".join(system)
+        temperature = self._temperature if request.temperature is None else request.temperature
+        if temperature is not None:
+            body["temperature"] = min(temperature, 1.0)  # Anthropic's scale ends at 1
+        if prompt.tools:
+            body["tools"] = [_tool(t) for t in prompt.tools]
+        if self._structured != "off" and (schema := schema_of(prompt)) is not None:
+            body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
+        return body
+
+    def _answer(self, body: Mapping[str, Any]) -> Answer:
+        content = body.get("content")
+        if not isinstance(content, list):
+            raise malformed(self.name, "no content")
+        try:
+            text = "".join(block["text"] for block in content if block["type"] == "text")
+            calls = tuple(_tool_call(block) for block in content if block["type"] == "tool_use")
+        except (TypeError, KeyError) as error:
+            raise malformed(self.name, f"an unexpected block ({type(error).__name__})") from None
+        stop = body.get("stop_reason")
+        if not content and stop not in ("refusal", "end_turn"):
+            raise malformed(self.name, "empty content")
+        return Answer(
+            text,
+            tool_calls=calls,
+            finish_reason=_STOP.get(str(stop), stop),
+            usage=_usage(body.get("usage")),
+            model=self.model,
+        )
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        if self._client is not None:
+            await self._client.close()
+
+
+def to_messages(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Chat messages in OpenAI's shape as Anthropic's, without the system ones; neighbours of one role are joined."""
+    made: list[dict[str, Any]] = []
+    for message in messages:
+        role = message.get("role")
+        if role in ("system", "developer"):
+            continue
+        if role == "tool":
+            result = {"type": "tool_result", "tool_use_id": message.get("tool_call_id"), "content": message.get("content")}
+            blocks, role = [result], "user"
+        else:
+            blocks = _blocks(message.get("content"))
+            blocks += [_tool_use(call) for call in message.get("tool_calls") or ()]
+        if made and made[-1]["role"] == role:
+            made[-1]["content"] += blocks
+        else:
+            made.append({"role": role, "content": blocks})
+    return made
+
+
+def _blocks(content: Any) -> list[dict[str, Any]]:
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}] if content else []
+    return [_image(part) if part.get("type") == "image_url" else dict(part) for part in content or ()]
+
+
+def _image(part: Mapping[str, Any]) -> dict[str, Any]:
+    url = part["image_url"]["url"] if isinstance(part["image_url"], Mapping) else str(part["image_url"])
+    if not url.startswith("data:"):
+        return {"type": "image", "source": {"type": "url", "url": url}}
+    kind, _, data = url[5:].partition(";base64,")
+    return {"type": "image", "source": {"type": "base64", "media_type": kind, "data": data}}
+
+
+def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
+    function = tool.get("function")
+    if not isinstance(function, Mapping):
+        return dict(tool)  # already in Anthropic's shape
+    made = {"name": function["name"], "input_schema": function.get("parameters") or {"type": "object"}}
+    return {**made, "description": function["description"]} if function.get("description") else made
+
+
+def _tool_use(call: Mapping[str, Any]) -> dict[str, Any]:
+    function = call["function"]
+    return {
+        "type": "tool_use",
+        "id": call.get("id"),
+        "name": function["name"],
+        "input": json.loads(function.get("arguments") or "{}"),
+    }
+
+
+def _tool_call(block: Mapping[str, Any]) -> dict[str, Any]:
+    function = {"name": block["name"], "arguments": json.dumps(block["input"])}
+    return {"id": block["id"], "type": "function", "function": function}
+
+
+def _usage(usage: Any) -> Usage | None:
+    """Anthropic counts cached tokens beside ``input_tokens``; here they are part of it."""
+    if not isinstance(usage, Mapping):
+        return None
+    read, wrote = count(usage.get("cache_read_input_tokens")), count(usage.get("cache_creation_input_tokens"))
+    return Usage(
+        count(usage.get("input_tokens")) + read + wrote,
+        count(usage.get("output_tokens")),
+        cached_tokens=read,
+        cache_write_tokens=wrote,
+    )

@@ -1,0 +1,95 @@
+"""What `arun` costs over calling the same scripted model directly; prints JSON, fails where a target is missed."""
+
+import asyncio
+import json
+import statistics
+import sys
+from time import perf_counter, process_time
+
+from cascade import Answer, Cascade, Policy, Prompt, ScriptedModel, Usage
+from cascade.models.model import Request
+
+SCHEMA = {"type": "object", "properties": {"answer": {"type": "integer"}}, "required": ["answer"]}
+GOOD = Answer('{"answer": 42}', mean_logprob=-0.01, finish_reason="stop", cost_usd=1e-5, usage=Usage(100, 10))
+POOR = Answer('{"answer": 42}', mean_logprob=-3.0, finish_reason="stop", cost_usd=1e-5, usage=Usage(100, 10))
+ROUNDS, RUNS = 15, 400
+
+
+def make(*answers: Answer) -> Cascade:
+    """One tier an answer, with the schema and rules judges (and logprob where there are several tiers)."""
+    judges = ["schema", "rules"] if len(answers) == 1 else ["schema", "rules", "logprob"]
+    accept = 0.0 if len(answers) == 1 else 0.7
+    tiers = [{"name": f"t{i}", "model": f"m{i}", "accept_at": accept, "judges": judges} for i in range(len(answers))]
+    models = {f"m{i}": ScriptedModel(f"m{i}", [a], keep_calls=False) for i, a in enumerate(answers)}
+    return Cascade(Policy.model_validate({"tiers": tiers}), models=models)
+
+
+async def per_run_us(cascade: Cascade, prompt: Prompt) -> float:
+    """Microseconds of one run, the mean of RUNS."""
+    start = perf_counter()
+    for _ in range(RUNS):
+        await cascade.arun(prompt)
+    return (perf_counter() - start) / RUNS * 1e6
+
+
+async def direct_us(models: list[ScriptedModel], prompt: Prompt) -> float:
+    """Microseconds of asking the same models in turn."""
+    request = Request()
+    start = perf_counter()
+    for _ in range(RUNS):
+        for model in models:
+            await model.answer(prompt, request)
+    return (perf_counter() - start) / RUNS * 1e6
+
+
+async def throughput(cascade: Cascade, prompt: Prompt) -> float:
+    """Runs a CPU second with 200 at once."""
+    total = 8000
+
+    async def worker() -> None:
+        for _ in range(total // 200):
+            await cascade.arun(prompt)
+
+    start = process_time()
+    await asyncio.gather(*(worker() for _ in range(200)))
+    return total / (process_time() - start)
+
+
+async def measure() -> dict[str, float]:
+    """Medians over interleaved rounds."""
+    short = Prompt.of("What is 6 * 7? Reply in JSON.", schema=SCHEMA)
+    long = Prompt.of("word " * 2000, schema=SCHEMA)
+    one, three = make(GOOD), make(POOR, POOR, GOOD)
+    plain = ScriptedModel("m", [GOOD], keep_calls=False)
+    samples: dict[str, list[float]] = {"one": [], "three": [], "long": []}
+    for _ in range(ROUNDS):
+        bare = await direct_us([plain], short)
+        a = await per_run_us(one, short)
+        samples["one"].append(a - bare)
+        samples["three"].append(await per_run_us(three, short) - await direct_us([plain] * 3, short))
+        samples["long"].append(await per_run_us(one, long) / a)
+    return {
+        "one_tier_us": statistics.median(samples["one"]),
+        "three_tiers_us": statistics.median(samples["three"]),
+        "long_prompt_ratio": statistics.median(samples["long"]),
+        "runs_per_s_at_200": await throughput(one, short),
+    }
+
+
+def main() -> int:
+    """Measures and compares with the targets."""
+    found = asyncio.run(measure())
+    ok = {
+        "one_tier_us": found["one_tier_us"] <= 100,
+        "three_tiers_us": found["three_tiers_us"] <= 250,
+        "long_prompt_ratio": found["long_prompt_ratio"] <= 1.2,
+        "runs_per_s_at_200": found["runs_per_s_at_200"] >= 8000,
+    }
+    rounded = {k: round(v, 2) for k, v in found.items()}
+    targets = {"one_tier_us": 100, "three_tiers_us": 250, "long_prompt_ratio": 1.2, "runs_per_s_at_200": 8000}
+    print(json.dumps({"overhead": {**rounded, "targets": targets, "n": ROUNDS * RUNS, "ok": ok}}))
+    return 0 if all(ok.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
