@@ -47,6 +47,15 @@ class ModelSpec(_Strict):
     recording: str | None = Field(None, description="recorded: a recording's path, or 'starter' for the shipped one.")
     answers: list[str] = Field(default_factory=list, description="scripted: the answers, given in turn.")
 
+    @field_validator("base_url")
+    @classmethod
+    def _no_credentials(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("http://", "https://")):
+            raise ValueError("base_url must begin with http:// or https://")
+        if url is not None and "@" in url.split("//", 1)[1].split("/", 1)[0]:
+            raise ValueError("base_url must not hold a user or password; name the key's variable in api_key_env")
+        return url
+
     @model_validator(mode="after")
     def _complete(self) -> "ModelSpec":
         if self.provider == "recorded" and self.recording is None:

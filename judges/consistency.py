@@ -4,13 +4,16 @@ Wang et al. 2023 (self-consistency), Aggarwal et al. 2023 (the Beta stopping rul
 """
 
 import json
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from math import comb, log
+from typing import Any
 
 from .answer import Answer, Verdict
-from .equivalence import KINDS, key
+from .equivalence import KINDS, canonical_json, key
 from .judge import Case
+
+_EMPTY = ("empty",)
 
 
 def beta_stop(a: int, b: int) -> float:
@@ -30,7 +33,10 @@ class SelfConsistencyJudge:
     The judged answer is the first vote. Each request asks for the fewest further samples that could settle the matter if
     they all agreed with the leader, until 1 - I_{1/2}(a + 1, b + 1) >= ``stop_at`` for the two largest clusters a and b, or
     ``samples`` were drawn. ``temperature`` is that of the samples; ``equivalence`` a kind of ``judges.equivalence``.
-    ``details``: share, margin (of the two largest clusters' shares), semantic_entropy (nats), samples, clusters.
+    Ties go to the judged answer's cluster, then to the one seen first. Empty answers are votes for a cluster of their own,
+    which lowers the share of the others but never represents them; where all are empty the score is None.
+    ``details``: share, margin (to the largest other cluster's share; negative where most answers are empty),
+    semantic_entropy (nats, from the clusters' frequencies), samples (beyond the judged answer), clusters (their number).
     """
 
     samples: int = 8
@@ -41,7 +47,7 @@ class SelfConsistencyJudge:
     only_vetoes: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.samples, int) or self.samples < 1:
+        if not isinstance(self.samples, int) or isinstance(self.samples, bool) or self.samples < 1:
             raise ValueError(f"samples must be a whole number from 1 on, got {self.samples!r}")
         if not 0 < self.temperature <= 2:
             raise ValueError(f"temperature must lie in (0, 2], got {self.temperature!r}")
@@ -58,8 +64,8 @@ class SelfConsistencyJudge:
         drawn = 0
         while drawn < self.samples:
             sizes = _sizes(clusters)
-            if beta_stop(sizes[0], sizes[1]) >= self.stop_at:
-                break
+            if drawn and beta_stop(sizes[0], sizes[1]) >= self.stop_at:
+                break  # never on the judged answer alone
             wanted = self._wanted(sizes[0], sizes[1], self.samples - drawn)
             answers = await case.ask(case.prompt, n=wanted, temperature=self.temperature)
             for answer in answers[:wanted]:
@@ -79,17 +85,21 @@ class SelfConsistencyJudge:
         return left
 
     def _verdict(self, judged: Answer, clusters: dict[Hashable, list[Answer]], drawn: int) -> Verdict:
+        spoken = {k: members for k, members in clusters.items() if k != _EMPTY}
+        if not spoken:
+            return Verdict(self.name, reason="every answer is empty", details={"samples": drawn, "clusters": 1})
         # Clusters stand in the order they were first seen, the judged answer's first: max() keeps that on ties.
-        largest = max(clusters.values(), key=len)
-        sizes, total = _sizes(clusters), drawn + 1
-        shares = [len(c) / total for c in clusters.values()]
+        leader = max(spoken, key=lambda k: len(spoken[k]))
+        largest, total = spoken[leader], drawn + 1
+        runner_up = max((len(members) for k, members in clusters.items() if k != leader), default=0)
+        shares = [len(members) / total for members in clusters.values()]
         return Verdict(
             self.name,
-            sizes[0] / total,
+            len(largest) / total,
             answer=None if largest[0] is judged else largest[0],
             details={
-                "share": sizes[0] / total,
-                "margin": (sizes[0] - sizes[1]) / total,
+                "share": len(largest) / total,
+                "margin": (len(largest) - runner_up) / total,
                 "semantic_entropy": -sum(p * log(p) for p in shares) + 0.0,
                 "samples": drawn,
                 "clusters": len(clusters),
@@ -97,10 +107,20 @@ class SelfConsistencyJudge:
         )
 
     def _key(self, answer: Answer) -> Hashable:
-        if not answer.text.strip():
-            # No text: tool calls say what the answer is; an empty answer agrees with empty ones only.
-            return ("tools", json.dumps([c.get("function", c) for c in answer.tool_calls], sort_keys=True, default=str))
-        return key(answer.text, self.equivalence)
+        if answer.text.strip():
+            return key(answer.text, self.equivalence)
+        return ("tools", *map(_call_key, answer.tool_calls)) if answer.tool_calls else _EMPTY
+
+
+def _call_key(call: Mapping[str, Any]) -> str:
+    """A tool call without its id, which differs on every sample, and with its arguments as canonical JSON."""
+    called = call.get("function", call)
+    if isinstance(called, Mapping):
+        called = {k: v for k, v in called.items() if k not in ("id", "index", "call_id")}
+        arguments = called.get("arguments")
+        if isinstance(arguments, str):
+            called["arguments"] = key(arguments, "json")
+    return canonical_json(called) or json.dumps(repr(called))
 
 
 def _sizes(clusters: dict[Hashable, list[Answer]]) -> tuple[int, int]:

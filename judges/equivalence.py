@@ -11,10 +11,9 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from datetime import date
 from fractions import Fraction
-from typing import Any, Literal, NoReturn, get_args
+from typing import Any, NoReturn
 
-Kind = Literal["auto", "number", "choice", "json", "date", "text"]
-KINDS: tuple[str, ...] = get_args(Kind)
+KINDS = ("auto", "number", "choice", "json", "date", "text")
 
 _MARKER = re.compile(r"(?<!\w)answer[*_]{0,2}[ \t]{0,4}(?::|is\b:?)|####", re.IGNORECASE)
 _BOXED = re.compile(r"\\(?:boxed|fbox)[ \t]{0,4}\{")

@@ -103,21 +103,21 @@ def _pydantic_check(model: Any) -> Check:
 def _json_schema_check(schema: Mapping[str, Any]) -> Check:
     from itertools import islice
 
-    from jsonschema import Draft202012Validator
+    from jsonschema import Draft202012Validator, validators
     from jsonschema.exceptions import SchemaError
-    from jsonschema.validators import extend, validator_for
     from referencing import Registry
     from referencing.exceptions import Unresolvable
 
-    base = validator_for(schema, default=Draft202012Validator)
+    base = validators.validator_for(schema, default=Draft202012Validator)
     clock = _Clock()
     try:
-        base.check_schema(schema)
+        base.check_schema(dict(schema))
     except (SchemaError, RecursionError) as error:
         where = _path(getattr(error, "absolute_path", ()))
         raise InvalidSchemaError(f"not a JSON Schema: {where}: {str(error).splitlines()[0][:200]}") from None
     # A registry of its own that retrieves nothing: jsonschema's default one would fetch a remote $ref.
-    validator = extend(base, _bounded(clock))(schema, registry=Registry())
+    extended: Any = validators.extend(base, _bounded(clock))  # type: ignore[no-untyped-call]
+    validator = extended(schema, registry=Registry())
 
     def check(value: Any) -> tuple[Any, list[str]]:
         clock.start()

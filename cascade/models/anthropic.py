@@ -77,7 +77,7 @@ class AnthropicModel:
                 body=self._body(prompt, request),
                 options={"timeout": min(timeout, self._timeout_s)},
             )
-        except self._sdk.AnthropicError as error:
+        except Exception as error:  # the transport raises errors of its own beside the SDK's
             raise fault(self._sdk, error, self.name, self._api_key, *self._headers.values()) from None
         return self._answer(read_json(response.content, self.name))
 

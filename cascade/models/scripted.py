@@ -52,6 +52,7 @@ class ScriptedModel:
 
     def _reply(self, prompt: Prompt, request: Request) -> Answer:
         script = self.script
+        reply: Reply
         if isinstance(script, tuple):
             reply = script[self._next % len(script)]
             self._next += 1

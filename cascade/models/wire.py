@@ -52,7 +52,8 @@ def fault(sdk: Any, error: Exception, name: str, *secrets: str | None) -> ModelE
             retryable=status in _RETRYABLE or status >= 500,
             status=status,
         )
-    return ModelError(f"{name}: {type(error).__name__}", model=name, retryable=True)
+    # A ValueError or TypeError is about the request; a second try would meet it again.
+    return ModelError(f"{name}: {type(error).__name__}", model=name, retryable=not isinstance(error, ValueError | TypeError))
 
 
 def _said(body: Any) -> str:

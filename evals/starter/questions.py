@@ -160,7 +160,7 @@ _ORDERS = (
 
 def _extraction(rng: random.Random) -> Iterator[Row]:
     for i in range(32):
-        gold = {
+        gold: Row = {
             "name": rng.choice(_NAMES),
             "item": rng.choice(_THINGS),
             "quantity": rng.randint(2, 40),

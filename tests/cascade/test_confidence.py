@@ -1,8 +1,8 @@
 """The uncalibrated confidence."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pytest import approx
 
 from cascade.confidence import combine
 from judges import Verdict
@@ -32,5 +32,5 @@ def test_monotone_in_each_score(values: list[float], data: st.DataObject) -> Non
 
 def test_values() -> None:
     """Geometric mean of odds: 0.9 and 0.5 have odds 9 and 1, together 3."""
-    assert combine([Verdict("a", 0.9), Verdict("b", 0.5)]) == approx(0.75)
+    assert combine([Verdict("a", 0.9), Verdict("b", 0.5)]) == pytest.approx(0.75)
     assert combine([Verdict("a", 0.0)]) == 0.0

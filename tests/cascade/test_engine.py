@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pytest import approx
 
 import judges
 from cascade import (
@@ -59,7 +58,7 @@ def test_the_cheap_answer_is_kept_when_it_is_good() -> None:
 def test_an_unsure_answer_escalates() -> None:
     """The second tier's answer is returned, and both are paid and on record."""
     r = ask(ladder([priced("a", **UNSURE)], [priced("b", 0.1, **SURE)]))
-    assert (r.text, r.tier, r.cost_usd) == ("b", "t1", approx(0.11))
+    assert (r.text, r.tier, r.cost_usd) == ("b", "t1", pytest.approx(0.11))
     assert [a.reason for a in r.attempts] == ["unsure", "accepted"]
 
 
@@ -154,8 +153,8 @@ def test_samples_are_paid_and_the_majority_is_returned() -> None:
     c = ladder([priced(t, 0.001) for t in replies], judged=({"use": "self_consistency", "samples": 8},))
     r = ask(c)
     assert (r.text, r.accepted) == ("51", True)
-    assert r.cost_usd == approx(0.001 * r.attempts[0].calls)
-    assert r.attempts[0].judge_cost_usd == approx(r.cost_usd - 0.001)
+    assert r.cost_usd == pytest.approx(0.001 * r.attempts[0].calls)
+    assert r.attempts[0].judge_cost_usd == pytest.approx(r.cost_usd - 0.001)
 
 
 def test_a_replacement_must_pass_the_earlier_vetoes() -> None:
@@ -223,7 +222,7 @@ def test_invariants(plan: list[list[Verdict]], accept_at: float, max_calls: int)
     c = Cascade(Policy.model_validate({"tiers": tiers, "max_calls": max_calls}), models=models)
     r = ask(c)
     assert not (r.accepted and (r.attempts[-1].vetoed or any(v.veto for v in r.attempts[-1].verdicts)))
-    assert r.cost_usd == approx(sum(a.cost_usd for a in r.attempts))
+    assert r.cost_usd == pytest.approx(sum(a.cost_usd for a in r.attempts))
     assert sum(len(m.calls) for m in models.values()) <= max_calls
     assert len(r.attempts) <= len(plan)
     if r.accepted:

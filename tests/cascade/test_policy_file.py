@@ -49,6 +49,7 @@ def test_good() -> None:
         ("samples: 4", "samples: 0", r"p.yaml:14: .*samples must be a whole number"),
         ("provider: scripted", "provider: scriptd", r"p.yaml:4: models.small.provider: .*'scriptd'"),
         ("provider: scripted", "provider: openai\n    api_key: sk-x", r"p.yaml:5: models.small.api_key: unknown key; did you mean 'api_key_env'"),
+        ("provider: scripted", "provider: openai\n    base_url: http://me:pw@host/v1", r"p.yaml:5: models.small.base_url: base_url must not hold"),
         ("version: 1", "version: 2", r"p.yaml:1: version"),
         ("version: 1", "version: [", r"p.yaml:\d+: not valid YAML"),
         ("    answers: [hi]\n", "", r"p.yaml:3: models.small: provider 'scripted' needs 'answers'"),

@@ -1,0 +1,125 @@
+"""Answers that say the same share a key, whatever their dress; hostile text neither raises nor takes long."""
+
+import json
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from judges.equivalence import KINDS, canonical_json, final_answer, key, same
+
+ALIKE = [
+    ("number", ["Answer: 1,234.50", "#### 1234.5", r"It is \boxed{1{,}234.5}.", "$1,234.50", "so 7 and then 1234.5 %."]),
+    ("number", [r"\boxed{\frac{1}{2}}", "0.5", "1/2", "Answer: 2/4"]),
+    ("number", ["\u22125", "-5", "The answer is -5.0", "-$5"]),
+    ("choice", ["B", "(B)", "b.", "Answer: B", "**B**", "B) Paris", "The answer is (B) because of x", "Option B"]),
+    ("json", ['{"a": 1, "b": [2.0]}', 'Here:\n```json\n{"b": [2], "a": 1.0}\n```\nDone.', 'It is {"b":[2],"a":1}, see']),
+    ("date", ["2026-05-09", "05/09/2026", "May 9, 2026", "9 May 2026", "It was on the 9th of May 2026.", "09.05.2026"]),
+    ("text", ["The  cat's (hat)!", "cats hat", "Answer: THE CATS HAT.", "ｃａｔｓ ｈａｔ"]),
+    ("auto", ["I think.\nAnswer: 8", "#### 8", r"\boxed{8}", "8.0", "$8", "**Answer:** 8."]),
+    ("auto", ['{"a":1}', '```json\n{"a": 1.0}\n```', 'Sure: {"a": 1}', 'Answer:\n{"a":1}']),
+    ("auto", ["Answer: May 9, 2026", "2026-05-09", "13 words.\n#### 9 May 2026"]),
+    ("auto", ["Answer: C", "(c)", "C) because"]),
+]
+
+
+@pytest.mark.parametrize(("kind", "texts"), ALIKE)
+def test_the_same_in_other_words(kind: str, texts: list[str]) -> None:
+    """Every spelling of an answer has the key of the first."""
+    assert {key(text, kind) for text in texts} == {key(texts[0], kind)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "a", "b"),
+    [
+        ("number", "5", "-5"),
+        ("number", "1/4", "3/4"),
+        ("number", "50%", "0.5"),
+        ("choice", "A", "B"),
+        ("json", '{"a": 1}', '{"a": true}'),
+        ("json", '{"a": "1"}', '{"a": 1}'),
+        ("json", "[1, 2]", "[2, 1]"),
+        ("date", "05/09/2026", "09/05/2026"),
+        ("text", "version 3.5", "version 35"),
+        ("text", "C", "C++"),
+        ("auto", "5", "five"),
+        ("auto", "", "0"),
+        ("auto", "?", "!"),
+    ],
+)
+def test_different_answers_stay_apart(kind: str, a: str, b: str) -> None:
+    """What differs in meaning differs in its key."""
+    assert not same(a, b, kind)
+
+
+def test_slashes_are_month_first_unless_that_is_no_month() -> None:
+    """05/09 is in May, 13/05 can only be the 13th, and a day that does not exist is no date."""
+    assert key("05/09/2026", "date") == ("date", "2026-05-09")
+    assert key("13/05/2026", "date") == ("date", "2026-05-13")
+    assert key("02/30/2026", "date") == ("text", "02/30/2026")
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("Step 1: answer: 3\nFinal answer: 4\nbye", "4"),
+        ("Answer: 4\nAnswer:", "4"),
+        (r"Answer: \boxed{\frac{1}{2}}", r"\frac{1}{2}"),
+        (r"\boxed{1} no, Answer: 2", "2"),
+        ('{"note": "answer: 5"}', '{"note": "answer: 5"}'),
+        (" plain ", "plain"),
+        (r"\boxed{never closed", r"\boxed{never closed"),
+    ],
+)
+def test_the_final_answer_is_found(text: str, answer: str) -> None:
+    """The last marker wins, an empty one is passed over, and JSON is its own answer."""
+    assert final_answer(text) == answer
+
+
+def test_an_unknown_kind_is_named() -> None:
+    """A kind that does not exist is a mistake of the caller's, not of the text."""
+    with pytest.raises(ValueError, match="'colour'"):
+        key("red", "colour")
+
+
+@given(st.text() | st.from_regex(r"[-+$\d.,/eE%{}\[\]\"\\:A-C ]{0,30}"), st.text(), st.sampled_from(KINDS))
+def test_sameness_is_reflexive_and_symmetric_and_never_raises(a: str, b: str, kind: str) -> None:
+    """Any text is the same as itself, and order does not matter."""
+    assert same(a, a, kind)
+    assert same(a, b, kind) == same(b, a, kind)
+    hash(key(a, kind))
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
+    )
+)
+def test_json_does_not_depend_on_its_layout(value: object) -> None:
+    """Indentation and escapes change nothing, in a fence neither."""
+    text = json.dumps(value)
+    spread = json.dumps(value, indent=2, ensure_ascii=False)
+    assert canonical_json(value) is not None
+    assert same(text, spread, "json")
+
+
+@given(st.integers(-(10**12), 10**12), st.sampled_from(["{}", "Answer: {}", "#### {}", "\\boxed{{{}}}", "{}.", "{}.00"]))
+def test_numbers_survive_their_dress(value: int, dress: str) -> None:
+    """Separators, markers and trailing zeros leave the value alone."""
+    assert key(dress.format(f"{value:,}"), "auto") == ("number", str(value))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 200_000, '{"a":' * 50_000, "{" * 200_000, "[" * 50_000 + "]" * 50_000, "1" * 200_000, "111," * 50_000 + "1"]
+    + ["answer: " * 30_000, "\\boxed{" * 30_000, "```" * 60_000, "a" + "\u0301\u0316" * 60_000, " " * 200_000 + "x"]
+    + ["\ud800" * 1_000, "1e" * 60_000, "\\text{" * 30_000, "1/" * 60_000, "5" + " " * 200_000 + "x"],
+    ids=lambda text: repr(text[:6]),
+)
+def test_hostile_text_is_read_in_linear_time(text: str, kind: str) -> None:
+    """Deep, huge and unclosed texts end quickly and are the same as themselves."""
+    start = time.process_time()
+    assert same(text, text, kind)
+    assert time.process_time() - start < 5  # quadratic work on these would take minutes
