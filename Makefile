@@ -25,7 +25,7 @@ lint: $(VENV)/.ready  ## ruff, mypy --strict, the contract of the three floors
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.ready  ## every benchmark, one line of JSON each
-	@set -e; for file in tests/benchmarks/bench_*.py; do PYTHONPATH=. $(BIN)/python $$file; done
+	@failed=0; for file in tests/benchmarks/bench_*.py; do PYTHONPATH=. $(BIN)/python $$file || failed=1; done; exit $$failed
 
 schema: $(VENV)/.ready  ## write the JSON Schema of policies.yaml
 	$(BIN)/python -m cascade schema > $(VENV)/policies.schema.json

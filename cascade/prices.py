@@ -22,8 +22,8 @@ class Price:
         plain = max(usage.input_tokens - cached - written, 0)
         read = self.input_per_mtok if self.cached_input_per_mtok is None else self.cached_input_per_mtok
         write = self.input_per_mtok if self.cache_write_per_mtok is None else self.cache_write_per_mtok
-        total = plain * self.input_per_mtok + cached * read + written * write + usage.output_tokens * self.output_per_mtok
-        return total / 1e6
+        paid_in = plain * self.input_per_mtok + cached * read + written * write
+        return (paid_in + usage.output_tokens * self.output_per_mtok) / 1e6
 
 
 def list_price(provider: str, model: str, usage: Usage, base_url: str | None = None) -> float | None:
@@ -37,16 +37,24 @@ def list_price(provider: str, model: str, usage: Usage, base_url: str | None = N
     return flat.cost(usage) if isinstance(flat, Price) else _calculated(provider, model, usage, base_url)
 
 
+_RATES = ("input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok")
+# What a text usage can owe beside those: such a price is not a sum over our four kinds of tokens.
+_EXTRA = ("requests_kcount", "output_reasoning_mtok")
+
+
 @lru_cache(maxsize=512)
 def _flat(provider: str, model: str, base_url: str | None) -> Price | bool | None:
-    """The price where it is the same for every token; True where it depends on the amount; None where unknown."""
+    """The price where a token always costs the same; True where it depends on amount or time; None where unknown."""
     found = _calculation(provider, model, Usage(1, 1), base_url)
     if found is None:
         return None
     price = found.model_price
-    rates = [getattr(price, field, None) for field in ("input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok")]
+    rates = [getattr(price, field, None) for field in _RATES]
     if rates[0] is None or rates[1] is None:
         return None
+    # A list of prices holds the dates or hours at which each applies, which a long-running process will pass.
+    if isinstance(found.model.prices, list) or any(getattr(price, field, None) is not None for field in _EXTRA):
+        return True
     try:
         plain, output, read, write = (None if rate is None else float(rate) for rate in rates)
     except (TypeError, ValueError):
@@ -67,10 +75,12 @@ def _calculation(provider: str, model: str, usage: Usage, base_url: str | None) 
     from genai_prices import calc_price
 
     asked = ListUsage(
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
+        # The library refuses parts larger than the whole, which a provider's own count may be; Price takes them.
+        input_tokens=max(usage.input_tokens, usage.cached_tokens + usage.cache_write_tokens),
+        output_tokens=max(usage.output_tokens, usage.reasoning_tokens),
         cache_read_tokens=usage.cached_tokens or None,
         cache_write_tokens=usage.cache_write_tokens or None,
+        output_reasoning_tokens=usage.reasoning_tokens or None,
     )
     try:
         if base_url is None:

@@ -19,7 +19,8 @@ _MARKER = re.compile(r"(?<!\w)answer[*_]{0,2}[ \t]{0,4}(?::|is\b:?)|####", re.IG
 _BOXED = re.compile(r"\\(?:boxed|fbox)[ \t]{0,4}\{")
 _FRAC = re.compile(r"\\[dt]?frac\{(-?\d{1,18})\}\{(\d{1,18})\}")
 _WRAPPED = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\{([^{}]{0,200})\}")
-_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?![\d,]*\d)|\d+)(?:\.\d+)?|\.\d+"
+# Bounded and possessive: a long run of groups that ends badly must not be tried again from each of them.
+_DIGITS = r"(?:\d{1,3}(?:,\d{3}){1,99}+(?!,?\d)|\d+)(?:\.\d+)?|\.\d+"
 _NUMBER = re.compile(
     rf"(?<![\w.])([-+]?)(?:\\?[$€£¥])?({_DIGITS})([eE][-+]?\d{{1,3}}(?!\d))?(?:[ ]?/[ ]?(\d{{1,18}})(?![\d/]))?"
 )

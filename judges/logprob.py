@@ -8,35 +8,55 @@ from typing import Literal
 from .answer import TokenLogprob, Verdict
 from .judge import Case
 
-_SPECIAL = frozenset(("</s>", "<s>", "<eos>", "<bos>", "<pad>", "<end_of_turn>"))
+_SPECIAL = frozenset(("</s>", "<s>", "<eos>", "<bos>", "<pad>", "<end_of_turn>", "<start_of_turn>", "<|return|>"))
 
 
 def own_logprobs(tokens: Iterable[TokenLogprob]) -> list[float]:
-    """The log-probabilities of the answer's own tokens: no end-of-sequence, no special tokens, no markdown fences."""
+    """The log-probabilities of the answer's own tokens, in nats: what is not a number is left out, what is above 0 is 0.
+
+    Not its own are special tokens (end of sequence), fences of three backticks with the language after an opening one, and
+    whitespace next to either.
+    """
     kept: list[float] = []
-    language = False
+    spaces: list[float] = []  # since the last token of the answer's own: kept only if another one follows
+    inside = language = False  # inside: of a fenced block; language: what follows on this line names its language
+    after_mark = False
     for token, logprob in tokens:
         text = token.strip()
-        if "```" in text:
-            language = not language and text == "```"
-            continue
-        if language:
-            # The word after an opening fence names its language; the line break ends it.
+        value = logprob if not logprob > 0.0 else 0.0
+        if text and not language and text[0] not in "<`" and text[-1] != "`":  # nearly every token
+            kept += spaces
+            after_mark, spaces = False, []
+            if not isnan(value):
+                kept.append(value)
+        elif text.startswith("```") or text.endswith("```"):
+            inside = not inside if text.count("```") % 2 else inside
+            language = inside and text == "```" and "\n" not in token
+            after_mark = True
+        elif text in _SPECIAL or (text.startswith("<|") and text.endswith("|>")):
+            language, after_mark = False, True
+        elif language and text:
             language = "\n" not in token
-            if text.isalnum() or not text:
-                continue
-        if text in _SPECIAL or (text.startswith("<|") and text.endswith("|>")):
+        elif not text:
+            language = language and "\n" not in token
+            if not after_mark and not isnan(value):
+                spaces.append(value)
             continue
-        if not isnan(logprob):
-            kept.append(min(logprob, 0.0))
-    return kept
+        else:
+            kept += spaces
+            after_mark = False
+            if not isnan(value):
+                kept.append(value)
+        spaces = []
+    return kept + spaces if kept else kept
 
 
 @dataclass(frozen=True)
 class LogprobJudge:
     """Scores an answer by exp of its ``mean`` (or ``min``) token log-probability, in [0, 1].
 
-    None where the provider gives none. ``details``: mean and min (nats), tokens (how many counted).
+    None where the provider gives none. ``details``: mean and min (nats), tokens (how many counted); where only the mean is
+    known, that alone. A mean says nothing of the minimum: ``min`` needs tokens.
     """
 
     statistic: Literal["mean", "min"] = "mean"
@@ -50,13 +70,16 @@ class LogprobJudge:
     def judge(self, case: Case) -> Verdict:
         """Reads what the model gave; asks nothing."""
         answer = case.answer
-        if answer.logprobs is not None:
+        if answer.logprobs:
             own = own_logprobs(answer.logprobs)
-            if own:
-                mean, low = sum(own) / len(own), min(own)
-                score = exp(mean if self.statistic == "mean" else low)
-                return Verdict(self.name, score, details={"mean": mean, "min": low, "tokens": len(own)})
-        mean_only = answer.mean_logprob
-        if mean_only is None or isnan(mean_only) or self.statistic == "min":
+            if not own:
+                return Verdict(self.name, reason="no token of the answer's own has a log-probability")
+            mean, low = sum(own) / len(own), min(own)
+            score = exp(mean if self.statistic == "mean" else low)
+            return Verdict(self.name, score, details={"mean": mean, "min": low, "tokens": len(own)})
+        if answer.mean_logprob is None or isnan(answer.mean_logprob):
             return Verdict(self.name, reason="the provider gave no log-probabilities")
-        return Verdict(self.name, exp(min(mean_only, 0.0)), details={"mean": mean_only})
+        if self.statistic == "min":
+            return Verdict(self.name, reason="the provider gave only the mean log-probability")
+        mean = min(answer.mean_logprob, 0.0)
+        return Verdict(self.name, exp(mean), details={"mean": mean})

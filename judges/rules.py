@@ -1,6 +1,7 @@
 """Plain rules: empty, truncated, refused, not one of the choices, wrong pattern or length. Each break is a veto."""
 
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -9,19 +10,33 @@ from .answer import Answer, Verdict
 from .judge import Case
 
 PATTERN_SECONDS = 0.05
+_REFUSAL_CHARS = 200  # a refusal says so at once
+_LONG_CHARS = 1500  # an answer this long that begins with an apology goes on to answer
+_NOT = r"(?:can't|cannot|can not|won't|will not|am unable to|am not able to|'m unable to|'m not able to|must decline to|decline to)"
+_ACT = (
+    r"(?:help|assist|provide|answer|comply|fulfil|support|discuss|create|generate|engage|share|write|continue|give|do that"
+    r"|do this|accommodate|produce|respond|complete|participate|offer|process|determine that|browse|access|access to)"
+)
+_ME = rf"i ?{_NOT} (?:\w{{2,12}}ly )?(?:be able to )?{_ACT}\b"
 _REFUSAL = re.compile(
-    r"^(?:(?:i['’]?m|i am) (?:very |so |really )?sorry\b[^.\n]{0,40}\b(?:can['’]?t|cannot|unable|not able|won['’]?t)\b"
-    r"|(?:unfortunately,? |sorry,? (?:but )?|i apologi[sz]e,? (?:but )?)?i (?:can['’]?t|cannot|won['’]?t|am unable to|am not able to)"
-    r" (?:help|assist|provide|answer|comply|do that|fulfil|support|discuss|create|generate|engage|share|write|continue)"
-    r"|as an ai(?: language)?(?: model| assistant)?,? (?:i (?:can['’]?t|cannot|do not|don['’]?t|am)|my)"
-    r"|i['’]m (?:unable|not able) to (?:help|assist|provide|answer|comply|fulfil|discuss))",
-    re.I,
+    rf"(?:(?:i'm|i am|we're) (?:very |so |really |truly )?sorry|sorry|my apologies|apologies|i apologi[sz]e)\b[^.\n]{{0,60}}?\bi ?{_NOT}\b"
+    rf"|(?:unfortunately|regrettably|as (?:an? )?(?:ai|artificial intelligence|language model|large language)[^.,\n]{{0,40}}),? {_ME}"
+    rf"|as an? (?:ai|artificial intelligence|(?:large )?language model)\b[^.,\n]{{0,40}},? (?:i (?:can't|cannot|do not|don't|am not|am unable)|i'm|it is not|it's not|my)\b"
+    rf"|{_ME}"
+    r"|i (?:must|have to|need to) (?:respectfully )?(?:decline|refuse)\b"
+    r"|i'm (?:just )?an ai\b[^.\n]{0,40}\b(?:can't|cannot|don't|not able|unable)\b",
+    re.IGNORECASE,
 )
 
 
 def is_refusal(text: str) -> bool:
-    """Whether the text begins as a refusal. Only the first 200 characters are read."""
-    return _REFUSAL.match(text[:200].lstrip()) is not None
+    """Whether a short text begins as a refusal. Only the first 200 characters are looked at."""
+    if len(text) > _LONG_CHARS:
+        return False
+    head = text[:_REFUSAL_CHARS].lstrip(" \t\r\n\"'*_#>“")
+    if not head or head[0] not in "iIsSuUrRaAmMwW":  # what a refusal can begin with: most answers are done here
+        return False
+    return _REFUSAL.match(head.replace("’", "'").replace("‘", "'")) is not None
 
 
 @lru_cache(maxsize=256)
@@ -31,17 +46,18 @@ def compiled(pattern: str) -> Any:
 
     try:
         return regex.compile(pattern)
-    except regex.error as error:
-        raise ValueError(f"not a regular expression: {pattern[:80]!r}: {error}") from None
+    except (regex.error, OverflowError, RecursionError) as error:
+        raise ValueError(f"not a regular expression: {pattern[:80]!r}: {str(error)[:120]}") from None
 
 
 @dataclass(frozen=True)
 class RulesJudge:
-    """Vetoes an answer that breaks a rule; gives no score.
+    """Vetoes an answer that breaks a rule; gives no score. Every veto's reason begins with the rule's name.
 
     ``empty``, ``refusal`` and ``truncated`` (finish reason ``length`` or ``content_filter``) are on by default. ``choices``:
-    the answer must be one of them, case and outer punctuation aside. ``pattern``: must be found in the text; a pattern that
-    takes longer than 50 ms is a veto. ``min_chars`` and ``max_chars`` bound the length of the stripped text.
+    the answer must be one of them, case and outer punctuation aside. ``pattern``: must be found in the text; one that takes
+    longer than 50 ms is a veto. ``min_chars`` and ``max_chars`` bound the length of the stripped text. An answer of tool
+    calls alone is only judged by ``truncated``. Raises ValueError for a wrong option.
     """
 
     refusal: bool = True
@@ -56,17 +72,28 @@ class RulesJudge:
     _folded: frozenset[str] = field(init=False, repr=False, compare=False, default=frozenset())
 
     def __post_init__(self) -> None:
+        for option in ("refusal", "empty", "truncated"):
+            if not isinstance(getattr(self, option), bool):
+                raise ValueError(f"{option} must be true or false, got {getattr(self, option)!r}")
         if self.choices is not None:
-            if isinstance(self.choices, str) or not self.choices:
-                raise ValueError("choices must be a list with at least one text")
-            object.__setattr__(self, "choices", tuple(str(c) for c in self.choices))
-            object.__setattr__(self, "_folded", frozenset(_fold(str(c)) for c in self.choices))
+            listed = isinstance(self.choices, (list, tuple)) and all(isinstance(c, str) and c.strip() for c in self.choices)
+            if not listed or not self.choices:
+                raise ValueError(f"choices must be a list of one or more texts, got {self.choices!r}")
+            object.__setattr__(self, "choices", tuple(self.choices))
+            object.__setattr__(self, "_folded", frozenset(map(_fold, self.choices)))
         if self.pattern is not None:
-            compiled(self.pattern)
+            if not isinstance(self.pattern, str):
+                raise ValueError(f"pattern must be a text, got {self.pattern!r}")
+            try:
+                compiled(self.pattern)
+            except ValueError as error:
+                raise ValueError(f"pattern is {error}") from None
         for option in ("min_chars", "max_chars"):
             value = getattr(self, option)
-            if value is not None and (not isinstance(value, int) or value < 0):
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
                 raise ValueError(f"{option} must be a whole number from 0 on, got {value!r}")
+        if self.min_chars is not None and self.max_chars is not None and self.min_chars > self.max_chars:
+            raise ValueError(f"min_chars {self.min_chars} is more than max_chars {self.max_chars}")
 
     def judge(self, case: Case) -> Verdict:
         """The first broken rule as a veto, or a verdict without one."""
@@ -75,29 +102,33 @@ class RulesJudge:
 
     def _broken(self, answer: Answer) -> str | None:
         if self.truncated and answer.finish_reason in ("length", "content_filter"):
-            return "truncated: the length limit was reached" if answer.finish_reason == "length" else "content filter"
+            limit = "length limit was reached" if answer.finish_reason == "length" else "content filter stopped it"
+            return f"truncated: the {limit}"
         text = answer.text.strip()
-        if not text and answer.tool_calls:
-            return None
-        if self.empty and not text:
-            return "empty answer"
+        if not text:
+            if answer.tool_calls:
+                return None
+            if self.empty:
+                return "empty: there is no text"
         if self.refusal and is_refusal(text):
-            return "refusal"
+            return "refusal: the model declines to answer"
         if self.choices is not None and _fold(text) not in self._folded:
-            return f"not one of the {len(self.choices)} choices"
+            return f"choices: not one of the {len(self.choices)}"
         if self.min_chars is not None and len(text) < self.min_chars:
-            return f"shorter than {self.min_chars} characters"
+            return f"min_chars: shorter than {self.min_chars} characters"
         if self.max_chars is not None and len(text) > self.max_chars:
-            return f"longer than {self.max_chars} characters"
-        return self._mismatch(text) if self.pattern is not None else None
+            return f"max_chars: longer than {self.max_chars} characters"
+        return self._mismatch(self.pattern, text) if self.pattern is not None else None
 
-    def _mismatch(self, text: str) -> str | None:
+    def _mismatch(self, pattern: str, text: str) -> str | None:
         try:
-            found = compiled(self.pattern or "").search(text, timeout=PATTERN_SECONDS)
+            found = compiled(pattern).search(text, timeout=PATTERN_SECONDS)
         except TimeoutError:
-            return "the pattern took too long"
-        return None if found else "the pattern was not found"
+            return "pattern: took too long"
+        return None if found else "pattern: not found"
 
 
 def _fold(text: str) -> str:
-    return text.strip().strip(".,;:!?\"'`*()[] ").casefold()
+    """Case, width, inner whitespace and outer punctuation aside; a text of punctuation alone (``+``) stays itself."""
+    whole = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    return whole.strip(".,;:!?\"'`*_()[]{}“”‘’ ") or whole

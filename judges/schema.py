@@ -1,47 +1,107 @@
 """JSON Schema or a pydantic model: a veto, not a score. Validity hardly ranks answers; invalidity is nearly always wrong."""
 
+import json
+import re
+import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from time import monotonic
-from typing import Any
+from functools import lru_cache
+from math import isinf
+from typing import Any, NoReturn
 
 from .answer import Verdict
-from .extract import extract_json
 from .judge import Case
+from .keywords import InvalidSchemaError, PatternTimeout, bounded, pattern, start_clock
 
-PATTERN_SECONDS = 0.1  # for all patterns of one validation together
+__all__ = ["InvalidSchemaError", "SchemaJudge", "checker", "extract_json", "json_schema_of"]
+
 _CACHE_SIZE = 128
 _ERRORS = 3
-
-
-class InvalidSchemaError(ValueError):
-    """The caller's schema itself is wrong: not a schema, a bad pattern, or a ``$ref`` that leads nowhere."""
-
-
-class _PatternTimeout(Exception):
-    """The schema's patterns used up their time on this answer."""
+_ATTEMPTS = 256  # decodings tried in prose: each failure counts the text's lines, so that endless ones would be quadratic
+_FENCE = re.compile(r"```[A-Za-z0-9_-]{0,20}[ \t]{0,8}\r?\n?")
+_OPENING = re.compile(r"\{\s*[\"}]|\[\s*(?:[\[{\"\]\-\d]|true|false|null)")
+_STRUCTURE = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 
 
 # A check gives the parsed value and the reasons why it is not valid.
 Check = Callable[[Any], tuple[Any, list[str]]]
 _checks: OrderedDict[int, tuple[Any, Check]] = OrderedDict()
+_checks_lock = threading.Lock()
 
 
 def json_schema_of(schema: Any) -> dict[str, Any]:
-    """The JSON Schema of a mapping (itself) or of a pydantic model class, as providers want it."""
+    """The JSON Schema of a mapping (itself) or of a pydantic model class. Raises InvalidSchemaError for anything else."""
     if isinstance(schema, Mapping):
         return dict(schema)
+    if not hasattr(schema, "model_json_schema"):
+        raise InvalidSchemaError(f"a schema is a mapping or a pydantic model class, got {type(schema).__name__}")
     made: dict[str, Any] = schema.model_json_schema()
     return made
+
+
+def extract_json(text: str) -> Any:
+    """The JSON value that ``text`` is, or the first in a fenced block, or the first object or array in prose.
+
+    NaN, Infinity and numbers beyond a float are not JSON. What begins as an object or array and breaks is left out whole: a
+    value inside it is not the answer. Raises ValueError where there is none, RecursionError where it is nested too deeply.
+    """
+    stripped = text.strip("\ufeff \t\r\n")
+    try:
+        return _decoder.decode(stripped)
+    except ValueError as error:
+        reason = str(error)[:120]
+    pieces = _FENCE.split(stripped)
+    for block in pieces[1:-1:2][:_ATTEMPTS]:
+        try:
+            return _decoder.decode(block.strip())
+        except ValueError:
+            continue
+    position = 0
+    for _ in range(_ATTEMPTS):
+        opening = _OPENING.search(stripped, position)
+        if opening is None:
+            break
+        try:
+            return _decoder.raw_decode(stripped, opening.start())[0]
+        except ValueError as error:
+            reason = str(error)[:120]
+        position = _end_of_brackets(stripped, opening.start())
+    raise ValueError(f"no JSON found: {reason}")
+
+
+def _end_of_brackets(text: str, start: int) -> int:
+    depth = 0
+    for token in _STRUCTURE.finditer(text, start):
+        first = token[0][0]
+        depth += 1 if first in "[{" else -1 if first in "]}" else 0
+        if depth == 0:
+            return token.end()
+    return len(text)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if isinf(value):
+        raise ValueError(f"{digits[:20]} is too large a number")
+    return value
+
+
+_decoder = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
 
 
 @dataclass(frozen=True)
 class SchemaJudge:
     """Vetoes an answer that is not valid against the prompt's schema and fills ``answer.parsed`` where it is.
 
-    ``schema`` stands in where the prompt has none. Answers over ``max_chars`` characters or nested too deeply are vetoed.
-    An answer of tool calls alone is not judged. Raises InvalidSchemaError.
+    ``schema`` (a JSON Schema, 2020-12 unless its ``$schema`` says otherwise, or a pydantic model class) goes before the
+    prompt's own. Answers over ``max_chars`` characters or nested too deeply are vetoed. An answer of tool calls alone is not
+    judged. Nothing is ever fetched, formats are not checked, and patterns have 50 ms together. A schema must not be changed
+    once it was used. ``judge`` raises InvalidSchemaError.
     """
 
     schema: Any = None
@@ -49,39 +109,60 @@ class SchemaJudge:
     name: str = "schema"
     only_vetoes: bool = True
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.max_chars, int) or isinstance(self.max_chars, bool) or self.max_chars < 1:
+            raise ValueError(f"max_chars must be a whole number from 1 on, got {self.max_chars!r}")
+
     def judge(self, case: Case) -> Verdict:
         """Reads JSON out of the text and checks it."""
-        schema = case.prompt.schema if case.prompt.schema is not None else self.schema
+        schema = self.schema if self.schema is not None else case.prompt.schema
         answer = case.answer
         if schema is None or (answer.tool_calls and not answer.text.strip()):
             return Verdict(self.name)
         if len(answer.text) > self.max_chars:
-            return Verdict(self.name, veto=True, reason=f"$: longer than {self.max_chars} characters")
+            return self._veto(f"longer than {self.max_chars} characters")
+        check = checker(schema)
         try:
-            value, errors = checker(schema)(extract_json(answer.text))
+            value, errors = check(extract_json(answer.text))
         except RecursionError:
-            return Verdict(self.name, veto=True, reason="$: nested too deeply")
-        except _PatternTimeout:
-            return Verdict(self.name, veto=True, reason="$: a pattern of the schema took too long")
+            return self._veto("too deeply nested")
+        except PatternTimeout:
+            return self._veto("a pattern took too long")
+        except OverflowError:
+            return self._veto("a number is too large")
         except InvalidSchemaError:
             raise
         except ValueError as error:
-            return Verdict(self.name, veto=True, reason=f"$: {str(error)[:200]}")
+            return self._veto(str(error)[:200])
         if errors:
             return Verdict(self.name, veto=True, reason="; ".join(errors))
         return Verdict(self.name, answer=replace(answer, parsed=value))
 
+    def _veto(self, reason: str) -> Verdict:
+        return Verdict(self.name, veto=True, reason=f"$: {reason}")
+
 
 def checker(schema: Any) -> Check:
-    """The compiled check of a schema, made once per schema object."""
-    cached = _checks.get(id(schema))
-    if cached is not None and cached[0] is schema:
-        return cached[1]
-    check = _json_schema_check(schema) if isinstance(schema, Mapping) else _pydantic_check(schema)
-    # The schema is kept beside its check: as long as it stands here its id cannot be another object's.
-    _checks[id(schema)] = (schema, check)
-    while len(_checks) > _CACHE_SIZE:
-        _checks.popitem(last=False)
+    """The check of a schema, made once per schema object and once per equal JSON. Raises InvalidSchemaError."""
+    with _checks_lock:
+        cached = _checks.get(id(schema))
+        if cached is not None:
+            _checks.move_to_end(id(schema))
+            return cached[1]
+    if isinstance(schema, Mapping):
+        try:
+            check = _json_schema_check(json.dumps(schema, default=dict))
+        except (TypeError, RecursionError, ValueError) as error:
+            if isinstance(error, InvalidSchemaError):
+                raise
+            raise InvalidSchemaError(f"not a JSON Schema: {str(error)[:200]}") from None
+    else:
+        check = _pydantic_check(schema)
+    with _checks_lock:
+        # The schema is kept beside its check: as long as it stands here its id cannot be another object's.
+        _checks[id(schema)] = (schema, check)
+        while len(_checks) > _CACHE_SIZE:
+            _checks.popitem(last=False)
     return check
 
 
@@ -93,34 +174,39 @@ def _pydantic_check(model: Any) -> Check:
 
     def check(value: Any) -> tuple[Any, list[str]]:
         try:
-            return model.model_validate(value), []
+            # As JSON, not as Python objects: a strict model takes a date or an enum from a JSON string only so.
+            return model.model_validate_json(json.dumps(value)), []
         except ValidationError as error:
-            return value, [f"{_path(e['loc'])}: {e['msg'][:160]}" for e in error.errors()[:_ERRORS]]
+            found = error.errors(include_url=False, include_context=False, include_input=False)
+            return value, [f"{_path(e['loc'])}: {_short(e['msg'])}" for e in found[:_ERRORS]]
 
     return check
 
 
-def _json_schema_check(schema: Mapping[str, Any]) -> Check:
+@lru_cache(maxsize=_CACHE_SIZE)
+def _json_schema_check(text: str) -> Check:
     from itertools import islice
 
-    from jsonschema import Draft202012Validator, validators
+    from jsonschema import Draft202012Validator, FormatChecker, validators
     from jsonschema.exceptions import SchemaError
     from referencing import Registry
     from referencing.exceptions import Unresolvable
 
-    base = validators.validator_for(schema, default=Draft202012Validator)
-    clock = _Clock()
+    schema = json.loads(text)
+    base: Any = validators.validator_for(schema, default=Draft202012Validator)
+    patterns = FormatChecker(formats=())
+    patterns.checks("regex", raises=InvalidSchemaError)(lambda p: not isinstance(p, str) or pattern(p) is not None)
     try:
-        base.check_schema(dict(schema))
-    except (SchemaError, RecursionError) as error:
-        where = _path(getattr(error, "absolute_path", ()))
-        raise InvalidSchemaError(f"not a JSON Schema: {where}: {str(error).splitlines()[0][:200]}") from None
+        base.check_schema(schema, format_checker=patterns)
+    except SchemaError as error:
+        raise InvalidSchemaError(
+            f"not a JSON Schema: {_path(error.absolute_path)}: {_short(str(error.cause or error.message))}"
+        ) from None
     # A registry of its own that retrieves nothing: jsonschema's default one would fetch a remote $ref.
-    extended: Any = validators.extend(base, _bounded(clock))  # type: ignore[no-untyped-call]
-    validator = extended(schema, registry=Registry())
+    validator = bounded(base)(schema, registry=Registry())
 
     def check(value: Any) -> tuple[Any, list[str]]:
-        clock.start()
+        start_clock()
         try:
             found = list(islice(validator.iter_errors(value), _ERRORS))
         except Unresolvable as error:
@@ -130,80 +216,8 @@ def _json_schema_check(schema: Mapping[str, Any]) -> Check:
     return check
 
 
-class _Clock:
-    """Time left for the patterns of one validation."""
-
-    def start(self) -> None:
-        self.ends = monotonic() + PATTERN_SECONDS
-
-    def search(self, pattern: str, text: str) -> bool:
-        from .rules import compiled
-
-        left = self.ends - monotonic()
-        try:
-            matcher = compiled(pattern)
-        except ValueError as error:
-            raise InvalidSchemaError(str(error)) from None
-        try:
-            if left <= 0:
-                raise TimeoutError
-            return matcher.search(text, timeout=left) is not None
-        except TimeoutError:
-            raise _PatternTimeout from None
-
-
-def _bounded(clock: _Clock) -> dict[str, Any]:
-    """The keywords that match patterns, made stoppable: ``re`` can hang on a caller's pattern for ever."""
-    from jsonschema.exceptions import ValidationError
-
-    def pattern(validator: Any, wanted: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
-        if validator.is_type(instance, "string") and not clock.search(wanted, instance):
-            yield ValidationError(f"{instance!r} does not match {wanted!r}")
-
-    def pattern_properties(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
-        if validator.is_type(instance, "object"):
-            for each, subschema in wanted.items():
-                for k, v in instance.items():
-                    if clock.search(each, k):
-                        yield from validator.descend(v, subschema, path=k, schema_path=each)
-
-    def additional(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
-        if not validator.is_type(instance, "object"):
-            return
-        known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
-        for k in instance:
-            if k in known or any(clock.search(each, k) for each in patterns):
-                continue
-            if validator.is_type(wanted, "object"):
-                yield from validator.descend(instance[k], wanted, path=k)
-            elif wanted is False:
-                yield ValidationError(f"the key {k!r} is not allowed")
-
-    def unevaluated(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
-        # jsonschema's own rule calls re.search for patternProperties; the keyword is refused rather than left to hang.
-        if _has_patterns(schema):
-            raise InvalidSchemaError("unevaluatedProperties beside patternProperties is not supported")
-        yield from original(validator, wanted, instance, schema)
-
-    from jsonschema import Draft202012Validator
-
-    original = Draft202012Validator.VALIDATORS["unevaluatedProperties"]
-    return {
-        "pattern": pattern,
-        "patternProperties": pattern_properties,
-        "additionalProperties": additional,
-        "unevaluatedProperties": unevaluated,
-    }
-
-
-def _has_patterns(schema: Any) -> bool:
-    if isinstance(schema, Mapping):
-        return "patternProperties" in schema or any(_has_patterns(v) for v in schema.values())
-    return isinstance(schema, list) and any(_has_patterns(v) for v in schema)
-
-
 def _path(parts: Any) -> str:
-    return "$" + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts)
+    return _short("$" + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts))
 
 
 def _short(message: str) -> str:

@@ -9,7 +9,7 @@ from judges import Answer, Prompt, Usage
 from judges.answer import content_text
 
 from .model import ModelError, Request
-from .wire import count, fault, malformed, read_json, schema_of, transport
+from .wire import count, counted, malformed, mapping, post, schema_of, secrets_of, split_userinfo, tell_schema, transport
 
 _STOP = {
     "end_turn": "stop",
@@ -42,9 +42,8 @@ class AnthropicModel:
         self._api_key, self._base_url, self._headers = api_key, base_url, dict(headers or {})
         self._timeout_s, self._max_tokens, self._temperature = timeout_s, max_tokens, temperature
         self._structured, self._options, self._http_client = structured, dict(options or {}), http_client
+        self._secrets = secrets_of(api_key, base_url, self._headers)
         self._client: Any = None
-        self._sdk: Any = None
-        self._response: Any = None
 
     def __repr__(self) -> str:
         return f"AnthropicModel(name={self.name!r}, model={self.model!r})"
@@ -68,40 +67,55 @@ class AnthropicModel:
             return error
 
     async def _one(self, prompt: Prompt, request: Request) -> Answer:
-        client = self._client or self._connect()
-        timeout = request.timeout_s or self._timeout_s
-        try:
-            response = await client.post(
-                "/v1/messages",
-                cast_to=self._response,
-                body=self._body(prompt, request),
-                options={"timeout": min(timeout, self._timeout_s)},
-            )
-        except Exception as error:  # the transport raises errors of its own beside the SDK's
-            raise fault(self._sdk, error, self.name, self._api_key, *self._headers.values()) from None
-        return self._answer(read_json(response.content, self.name))
+        body = await post(
+            self._sdk(),
+            self._connect,
+            "/v1/messages",
+            lambda: self._body(prompt, request),
+            name=self.name,
+            timeout_s=min(request.timeout_s or self._timeout_s, self._timeout_s),
+            secrets=lambda: self._secrets,
+        )
+        return self._answer(body)
+
+    @staticmethod
+    def _sdk() -> Any:
+        import anthropic
+
+        return anthropic
 
     def _connect(self) -> Any:
-        import anthropic
-        import httpx2
-
-        self._sdk, self._response = anthropic, httpx2.Response
-        self._client = anthropic.AsyncAnthropic(
-            api_key=self._api_key or "none",
-            base_url=self._base_url or "https://api.anthropic.com",
-            default_headers=self._headers,
+        if self._client is not None:
+            return self._client
+        sdk = self._sdk()
+        base_url, headers, api_key = self._base_url, self._headers, self._api_key
+        if base_url is not None:
+            api_key = api_key or "none"  # given, so that the SDK does not look for the user's own
+            base_url, basic = split_userinfo(base_url)
+            if basic is not None:
+                headers = {"Authorization": basic, "X-Api-Key": api_key, **headers}
+        self._client = sdk.AsyncAnthropic(
+            api_key=api_key,
+            base_url=base_url or "https://api.anthropic.com",
+            default_headers=headers,
             timeout=self._timeout_s,
             max_retries=0,
-            http_client=self._http_client or transport(anthropic, self._base_url, self._timeout_s),
+            http_client=self._http_client or transport(sdk, self._timeout_s),
         )
+        # The key may have come from the environment.
+        self._secrets = (*self._secrets, *filter(None, (self._client.api_key, self._client.auth_token)))
         return self._client
 
     def _body(self, prompt: Prompt, request: Request) -> dict[str, Any]:
-        system = [content_text(m.get("content")) for m in prompt.messages if m.get("role") in ("system", "developer")]
+        schema = schema_of(prompt) if self._structured != "off" else None
+        messages = prompt.messages
+        if schema is not None and self._structured == "json_object":
+            messages = tell_schema(messages, schema)
+        system = [content_text(m.get("content")) for m in messages if m.get("role") in ("system", "developer")]
         body: dict[str, Any] = {
             "model": self.model,
             "max_tokens": request.max_tokens or self._max_tokens,
-            "messages": to_messages(prompt.messages),
+            "messages": to_messages(messages),
             **self._options,
             **request.options,
         }
@@ -112,8 +126,10 @@ class AnthropicModel:
             body["temperature"] = min(temperature, 1.0)  # Anthropic's scale ends at 1
         if prompt.tools:
             body["tools"] = [_tool(t) for t in prompt.tools]
-        if self._structured != "off" and (schema := schema_of(prompt)) is not None:
-            body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
+        if schema is not None and self._structured == "json_schema":
+            # Anthropic refuses open objects and some keywords; its SDK closes the ones and tells the others in words.
+            wanted = {"type": "json_schema", "schema": self._sdk().transform_schema(schema)}
+            body["output_config"] = {**body.get("output_config", {}), "format": wanted}
         return body
 
     def _answer(self, body: Mapping[str, Any]) -> Answer:
@@ -123,7 +139,7 @@ class AnthropicModel:
         try:
             text = "".join(block["text"] for block in content if block["type"] == "text")
             calls = tuple(_tool_call(block) for block in content if block["type"] == "tool_use")
-        except (TypeError, KeyError) as error:
+        except (TypeError, KeyError, ValueError) as error:
             raise malformed(self.name, f"an unexpected block ({type(error).__name__})") from None
         stop = body.get("stop_reason")
         if not content and stop not in ("refusal", "end_turn"):
@@ -137,8 +153,8 @@ class AnthropicModel:
         )
 
     async def close(self) -> None:
-        """Closes the connections."""
-        if self._client is not None:
+        """Closes the connections; an ``http_client`` of the caller's stays open."""
+        if self._client is not None and self._http_client is None:
             await self._client.close()
 
 
@@ -201,7 +217,7 @@ def _tool_call(block: Mapping[str, Any]) -> dict[str, Any]:
 
 def _usage(usage: Any) -> Usage | None:
     """Anthropic counts cached tokens beside ``input_tokens``; here they are part of it."""
-    if not isinstance(usage, Mapping):
+    if not counted(usage, "input_tokens", "output_tokens"):
         return None
     read, wrote = count(usage.get("cache_read_input_tokens")), count(usage.get("cache_creation_input_tokens"))
     return Usage(
@@ -209,4 +225,5 @@ def _usage(usage: Any) -> Usage | None:
         count(usage.get("output_tokens")),
         cached_tokens=read,
         cache_write_tokens=wrote,
+        reasoning_tokens=count(mapping(usage.get("output_tokens_details")).get("thinking_tokens")),
     )

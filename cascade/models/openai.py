@@ -5,9 +5,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from judges import Answer, Prompt, TokenLogprob, Usage
+from judges.answer import content_text
 
 from .model import ModelError, Request
-from .wire import count, fault, malformed, read_json, schema_of, transport
+from .wire import (
+    count,
+    counted,
+    finite,
+    malformed,
+    mapping,
+    post,
+    schema_of,
+    secrets_of,
+    split_userinfo,
+    tell_schema,
+    transport,
+)
 
 _ALTERNATIVES = 5
 
@@ -43,9 +56,8 @@ class OpenAIModel:
         self._options, self._http_client = dict(options or {}), http_client
         # OpenAI has renamed the field and refuses the old one for newer models; other servers know the old one only.
         self._max_tokens_field = "max_completion_tokens" if base_url is None else "max_tokens"
+        self._secrets = secrets_of(api_key, base_url, self._headers)
         self._client: Any = None
-        self._sdk: Any = None
-        self._response: Any = None
 
     def __repr__(self) -> str:
         return f"OpenAIModel(name={self.name!r}, model={self.model!r})"
@@ -54,18 +66,16 @@ class OpenAIModel:
         """``request.n`` answers; the first carries the whole request's usage. Raises ModelError."""
         if request.n > 1 and not self._n:
             return await self._side_by_side(prompt, request)
-        client = self._client or self._connect()
-        timeout = request.timeout_s or self._timeout_s
-        try:
-            response = await client.post(
-                "/chat/completions",
-                cast_to=self._response,
-                body=self._body(prompt, request),
-                options={"timeout": min(timeout, self._timeout_s)},
-            )
-        except Exception as error:  # the transport raises errors of its own beside the SDK's
-            raise fault(self._sdk, error, self.name, self._api_key, *self._headers.values()) from None
-        return self._answers(read_json(response.content, self.name))
+        body = await post(
+            self._sdk(),
+            self._connect,
+            "/chat/completions",
+            lambda: self._body(prompt, request),
+            name=self.name,
+            timeout_s=min(request.timeout_s or self._timeout_s, self._timeout_s),
+            secrets=lambda: self._secrets,
+        )
+        return self._answers(body)[: request.n]
 
     async def _side_by_side(self, prompt: Prompt, request: Request) -> Sequence[Answer]:
         from dataclasses import replace
@@ -86,19 +96,33 @@ class OpenAIModel:
         except ModelError as error:
             return error
 
-    def _connect(self) -> Any:
-        import httpx2
+    @staticmethod
+    def _sdk() -> Any:
         import openai
 
-        self._sdk, self._response = openai, httpx2.Response
-        self._client = openai.AsyncOpenAI(
-            api_key=self._api_key or "none",  # a server of one's own needs none, the SDK insists on one
-            base_url=self._base_url or "https://api.openai.com/v1",
-            default_headers=self._headers,
+        return openai
+
+    def _connect(self) -> Any:
+        if self._client is not None:
+            return self._client
+        sdk = self._sdk()
+        base_url, headers, api_key = self._base_url, dict[str, Any](self._headers), self._api_key
+        if base_url is not None:
+            api_key = api_key or "none"  # a server of one's own needs none, the SDK insists on one
+            base_url, basic = split_userinfo(base_url)
+            # Another server has no business with the organization that the environment names for OpenAI.
+            headers = {"OpenAI-Organization": sdk.Omit(), "OpenAI-Project": sdk.Omit(), **headers}
+            if basic is not None:
+                headers = {"Authorization": basic, **headers}
+        self._client = sdk.AsyncOpenAI(
+            api_key=api_key,
+            base_url=base_url or "https://api.openai.com/v1",
+            default_headers=headers,
             timeout=self._timeout_s,
             max_retries=0,
-            http_client=self._http_client or transport(openai, self._base_url, self._timeout_s),
+            http_client=self._http_client or transport(sdk, self._timeout_s),
         )
+        self._secrets = (*self._secrets, self._client.api_key)  # it may have come from the environment
         return self._client
 
     def _body(self, prompt: Prompt, request: Request) -> dict[str, Any]:
@@ -118,11 +142,14 @@ class OpenAIModel:
         if prompt.tools:
             body["tools"] = prompt.tools
         if self._structured != "off" and (schema := schema_of(prompt)) is not None:
-            body["response_format"] = (
-                {"type": "json_object"}
-                if self._structured == "json_object"
-                else {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
-            )
+            if self._structured == "json_object":
+                body["messages"] = tell_schema(prompt.messages, schema)
+                body["response_format"] = {"type": "json_object"}
+            else:
+                # Only strict schemas are enforced token by token; others would be refused as strict.
+                strict = {"strict": True} if is_strict(schema) else {}
+                wanted = {"name": "answer", "schema": schema, **strict}
+                body["response_format"] = {"type": "json_schema", "json_schema": wanted}
         return body
 
     def _answers(self, body: Mapping[str, Any]) -> list[Answer]:
@@ -138,36 +165,63 @@ class OpenAIModel:
 
     def _answer(self, choice: Mapping[str, Any], usage: Usage | None) -> Answer:
         message = choice["message"]
-        text = message.get("content") or message.get("refusal") or ""
-        if not isinstance(text, str):
+        content = message.get("content")
+        if not isinstance(content, str | list | None):
             raise TypeError("content is not text")
+        text = content_text(content) or message.get("refusal") or ""
+        calls, finish = message.get("tool_calls") or [], choice.get("finish_reason")
+        if not (isinstance(text, str) and isinstance(finish, str | None) and isinstance(calls, list)):
+            raise TypeError("an unexpected type")
+        if not all(isinstance(call, Mapping) for call in calls):
+            raise TypeError("a tool call is not an object")
         tokens = (choice.get("logprobs") or {}).get("content")
+        logprobs = tuple([TokenLogprob(t["token"], t["logprob"]) for t in tokens]) if tokens else None
+        if logprobs and not all(finite(value) and isinstance(token, str) for token, value in logprobs):
+            logprobs = None  # unknown, as where the server gives none: the answer itself is good
         top = tokens[0].get("top_logprobs") if tokens else None
         return Answer(
             text,
-            tool_calls=tuple(message.get("tool_calls") or ()),
-            finish_reason=choice.get("finish_reason"),
-            logprobs=tuple([TokenLogprob(t["token"], t["logprob"]) for t in tokens]) if tokens else None,
-            first_token_top={t["token"]: t["logprob"] for t in top} if top else None,
+            tool_calls=tuple(calls),
+            finish_reason=finish,
+            logprobs=logprobs,
+            first_token_top={t["token"]: t["logprob"] for t in top if finite(t["logprob"])} if top else None,
             usage=usage,
             model=self.model,
         )
 
     async def close(self) -> None:
-        """Closes the connections."""
-        if self._client is not None:
+        """Closes the connections; an ``http_client`` of the caller's stays open."""
+        if self._client is not None and self._http_client is None:
             await self._client.close()
 
 
 def _usage(usage: Any) -> Usage | None:
     """OpenAI's usage; None where the server gives none, since then nothing is known of the cost."""
-    if not isinstance(usage, Mapping):
+    if not counted(usage, "prompt_tokens", "completion_tokens"):
         return None
-    read = usage.get("prompt_tokens_details") or {}
-    wrote = usage.get("completion_tokens_details") or {}
+    read, wrote = mapping(usage.get("prompt_tokens_details")), mapping(usage.get("completion_tokens_details"))
     return Usage(
-        count(usage.get("prompt_tokens")),
-        count(usage.get("completion_tokens")),
+        usage["prompt_tokens"],
+        usage["completion_tokens"],
         cached_tokens=count(read.get("cached_tokens")),
+        cache_write_tokens=count(read.get("cache_write_tokens")),
         reasoning_tokens=count(wrote.get("reasoning_tokens")),
     )
+
+
+_STRICT_WORDS = {
+    *("type", "properties", "required", "additionalProperties", "items", "enum", "const", "anyOf"),
+    *("title", "description", "$defs", "$ref"),
+}
+
+
+def is_strict(schema: Any) -> bool:
+    """Whether OpenAI takes the schema as strict: closed objects, every property required, plain keywords only."""
+    if not isinstance(schema, Mapping) or not _STRICT_WORDS.issuperset(schema):
+        return False
+    properties = mapping(schema.get("properties"))
+    closed = schema.get("additionalProperties") is False and set(schema.get("required") or ()) == set(properties)
+    if not closed and ("properties" in schema or schema.get("type") == "object"):
+        return False
+    inner = [*properties.values(), *mapping(schema.get("$defs")).values(), *(schema.get("anyOf") or ())]
+    return all(map(is_strict, [*inner, schema["items"]] if "items" in schema else inner))

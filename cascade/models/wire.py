@@ -4,20 +4,25 @@ The SDKs do what they are good at (addresses, authentication, connections, error
 because building the SDKs' objects for every token's log-probabilities costs more than the whole of a run.
 """
 
+import asyncio
+import json
+import math
 import re
-from collections.abc import Mapping
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from judges import Prompt
 
 from .model import ModelError
 
 _RETRYABLE = frozenset((408, 409, 429))
-_SECRET = re.compile(r"(?i)\b(?:sk|pk|key|api)[-_][\w-]{6,}|bearer\s+\S+|(?<=://)[^/\s@]+@|x-api-key\S*\s*\S+")
+_SECRET = re.compile(r"(?i)\b(?:sk|pk|key|api)[-_][\w-]{6,}|\b(?:bearer|basic)\s+\S+|(?<=://)[^/\s@]+@|x-api-key\S*\s*\S+")
 _MAX_TEXT = 200
 
 
-def transport(sdk: Any, base_url: str | None, timeout_s: float) -> Any:
+def transport(sdk: Any, timeout_s: float) -> Any:
     """The SDK's HTTP client: on aiohttp where that is installed (several times the requests a second of the default)."""
     import httpx2
 
@@ -26,6 +31,63 @@ def transport(sdk: Any, base_url: str | None, timeout_s: float) -> Any:
         return sdk.DefaultAioHttpClient(timeout=timeout_s, limits=limits)
     except RuntimeError:  # the SDK's word for "aiohttp is not installed"
         return sdk.DefaultAsyncHttpxClient(timeout=timeout_s, limits=limits)
+
+
+def split_userinfo(base_url: str) -> tuple[str, str | None]:
+    """An address without its ``user:password@``, and that as the value of an Authorization header.
+
+    aiohttp refuses a request that has both, and an address without secrets can appear in any log.
+    """
+    parts = urlsplit(base_url)
+    userinfo, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return base_url, None
+    basic = b64encode(unquote(userinfo).encode()).decode()
+    return parts._replace(netloc=host).geturl(), f"Basic {basic}"
+
+
+def secrets_of(api_key: str | None, base_url: str | None, headers: Mapping[str, str]) -> tuple[str, ...]:
+    """Whatever a provider's error might echo and nobody may read: the key, headers' values, the address's password."""
+    userinfo = urlsplit(base_url or "").netloc.rpartition("@")[0]
+    password = userinfo.partition(":")[2]
+    values = [value for value in headers.values() if len(value) >= 4]  # shorter ones are flags and numbers
+    return tuple(filter(None, (api_key, *values, userinfo, password, unquote(password))))
+
+
+async def post(
+    sdk: Any,
+    connect: Callable[[], Any],
+    path: str,
+    body: Callable[[], Any],
+    *,
+    name: str,
+    timeout_s: float,
+    secrets: Callable[[], tuple[str, ...]],
+) -> Mapping[str, Any]:
+    """One request by the SDK, its body as plain JSON. Raises ModelError.
+
+    ``timeout_s`` bounds the whole request: the transports' own timeouts begin anew with every byte that arrives.
+    """
+    import httpx2
+
+    try:
+        client = connect()
+        async with asyncio.timeout(timeout_s):
+            response = await client.post(
+                path,
+                cast_to=httpx2.Response,
+                body=body(),
+                # Some servers' keys travel in headers that a redirect to another host would take along.
+                options={"timeout": timeout_s, "follow_redirects": False},
+            )
+    except TimeoutError:
+        failed = ModelError(f"{name}: timed out", model=name, retryable=True)
+    except Exception as error:  # the transport raises errors of its own beside the SDK's
+        failed = fault(sdk, error, name, *secrets())
+    else:
+        return read_json(response.content, name, *secrets())
+    # Raised out here so that the SDK's error, which holds the request and its headers, is not kept as its context.
+    raise failed
 
 
 def redact(text: str, *secrets: str | None) -> str:
@@ -38,11 +100,10 @@ def redact(text: str, *secrets: str | None) -> str:
 
 def fault(sdk: Any, error: Exception, name: str, *secrets: str | None) -> ModelError:
     """An SDK's exception as a ModelError; the original is left out of it, since it holds headers and the request."""
-    if isinstance(error, sdk.APITimeoutError):
+    if isinstance(error, sdk.APITimeoutError) and _is_timeout(error):
         return ModelError(f"{name}: timed out", model=name, retryable=True)
     if isinstance(error, sdk.APIConnectionError):
-        cause = type(error.__cause__).__name__ if error.__cause__ is not None else "connection error"
-        return ModelError(f"{name}: no connection ({cause})", model=name, retryable=True)
+        return ModelError(f"{name}: no connection ({type(_root(error)).__name__})", model=name, retryable=True)
     if isinstance(error, sdk.APIStatusError):
         status = int(error.status_code)
         said = redact(_said(error.body), *secrets)
@@ -52,8 +113,22 @@ def fault(sdk: Any, error: Exception, name: str, *secrets: str | None) -> ModelE
             retryable=status in _RETRYABLE or status >= 500,
             status=status,
         )
+    if type(error).__name__ in ("OpenAIError", "AnthropicError"):
+        return ModelError(f"{name}: {redact(str(error), *secrets)}", model=name)  # about the settings: a missing key
     # A ValueError or TypeError is about the request; a second try would meet it again.
     return ModelError(f"{name}: {type(error).__name__}", model=name, retryable=not isinstance(error, ValueError | TypeError))
+
+
+def _root(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _is_timeout(error: BaseException) -> bool:
+    """The aiohttp transport calls every lost or refused connection a timeout; the first cause knows better."""
+    root = _root(error)
+    return isinstance(root, TimeoutError) or "Timeout" in type(root).__name__
 
 
 def _said(body: Any) -> str:
@@ -61,12 +136,12 @@ def _said(body: Any) -> str:
     if isinstance(body, Mapping):
         inner = body.get("error", body)
         if isinstance(inner, Mapping):
-            return str(inner.get("message", ""))
-        return str(inner)
+            return str(inner.get("message") or "")
+        return inner if isinstance(inner, str) else ""
     return ""
 
 
-def read_json(content: bytes, name: str) -> Mapping[str, Any]:
+def read_json(content: bytes, name: str, *secrets: str | None) -> Mapping[str, Any]:
     """The body as a mapping. Raises ModelError for HTML, cut JSON, invalid UTF-8 and whatever else is no JSON object."""
     from jiter import from_json
 
@@ -76,6 +151,8 @@ def read_json(content: bytes, name: str) -> Mapping[str, Any]:
         body = None
     if not isinstance(body, Mapping):
         raise malformed(name, "the body is not a JSON object")
+    if body.get("error"):  # proxies report a failed upstream with status 200
+        raise malformed(name, f"an error instead of an answer: {redact(_said(body), *secrets)}")
     return body
 
 
@@ -93,6 +170,33 @@ def schema_of(prompt: Prompt) -> dict[str, Any] | None:
     return json_schema_of(prompt.schema)
 
 
+def tell_schema(messages: Sequence[Mapping[str, Any]], schema: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """The messages with the schema told in words, for servers that know none (and refuse JSON mode without the word)."""
+    told = f"Answer with JSON only, valid against this JSON Schema:\n{json.dumps(schema, ensure_ascii=False)}"
+    first = messages[0]
+    # One system message, and it first: many chat templates refuse any other.
+    if first.get("role") in ("system", "developer"):
+        content = first.get("content")
+        joined = f"{content}\n\n{told}" if isinstance(content, str) else [*(content or ()), {"type": "text", "text": told}]
+        return ({**first, "content": joined}, *messages[1:])
+    return ({"role": "system", "content": told}, *messages)
+
+
 def count(value: Any) -> int:
     """A token count: whatever is no whole number from 0 on counts as 0."""
-    return value if isinstance(value, int) and value > 0 else 0
+    return value if type(value) is int and value > 0 else 0
+
+
+def counted(usage: Any, *needed: str) -> bool:
+    """Whether the needed counts are there. Where they are not, the cost is unknown, not 0."""
+    return isinstance(usage, Mapping) and all(type(usage.get(k)) is int and usage[k] >= 0 for k in needed)
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """``value`` where it is a mapping, else an empty one."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def finite(value: Any) -> bool:
+    """Whether ``value`` is a number that can be a log-probability."""
+    return type(value) in (float, int) and math.isfinite(value)

@@ -45,7 +45,7 @@ def text_of(prompt: Prompt) -> str:
 
 
 def outside(text: str, *, strict: bool = True) -> str:
-    """What stands outside the marks: blocks end at their exact closing mark, or (lenient) at anything that looks like one."""
+    """What stands outside the marks: blocks end at their exact closing mark, or (lenient) at anything like one."""
     kept, at = "", 0
     while opened := OPEN.search(text, at):
         kept += text[at : opened.start()]
@@ -177,7 +177,7 @@ def test_the_scripted_verifier_can_be_fooled() -> None:
 
 @given(st.text(), st.text())
 def test_the_marks_stand_once_and_the_question_comes_last(question: str, answer: str) -> None:
-    """For any texts there is one closing mark, the nonce occurs in the marks only, and the same texts give the same prompt."""
+    """For any texts there is one closing mark, the nonce occurs in marks only, and the same texts give the same prompt."""
     prompt, made = Prompt.of(question), Answer(answer)
     text = text_of(verification_prompt(prompt, made))
     assert text == text_of(verification_prompt(prompt, made))

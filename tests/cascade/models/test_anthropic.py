@@ -35,7 +35,7 @@ def test_plain(server: WireServer) -> None:
     assert (answer.text, answer.finish_reason, answer.logprobs) == ("hello", "stop", None)
     sent = server.received[0]
     assert sent.path == "/v1/messages"
-    assert sent.headers["x-api-key"] == KEY
+    assert KEY in (sent.headers.get("authorization", "") + sent.headers.get("x-api-key", ""))
     assert sent.body == {
         "model": "claude-x",
         "max_tokens": 1024,

@@ -1,0 +1,47 @@
+"""The three floors hold, and importing the package stays light."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HEAVY = ("openai", "anthropic", "numpy", "jsonschema", "genai_prices", "aiohttp", "httpx2", "regex", "pydantic", "yaml")
+
+
+def loaded_by(code: str) -> list[str]:
+    """The heavy modules that a fresh interpreter has loaded after ``code``."""
+    show = f"{code}\nimport sys; print(*(m for m in {HEAVY!r} if m in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", show], check=True, capture_output=True, text=True, cwd=ROOT)
+    return done.stdout.split()
+
+
+def test_evals_above_cascade_above_judges() -> None:
+    """The contract in pyproject.toml is kept: imports only point down."""
+    # Its own process: the linter changes the path and the working directory's view of the packages.
+    code = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    done = subprocess.run([sys.executable, "-c", code, "--no-cache"], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 kept, 0 broken" in done.stdout
+
+
+@pytest.mark.parametrize("package", ["cascade", "judges", "cascade.prices", "cascade.errors", "cascade.decide"])
+def test_importing_loads_nothing_heavy(package: str) -> None:
+    """Importing pays for no SDK, no validator and no price list."""
+    assert loaded_by(f"import {package}") == []
+
+
+def test_running_a_recorded_policy_loads_no_sdk() -> None:
+    """A run pays only for what its own models and judges need."""
+    code = "import cascade; assert cascade.run('What is the capital of France? Reply with the answer only.').text"
+    assert not {"openai", "anthropic", "aiohttp", "httpx2", "numpy", "genai_prices"} & set(loaded_by(code))
+
+
+def test_every_public_name_is_there() -> None:
+    """``__all__`` and the names that load on first use are the same."""
+    import cascade
+
+    assert sorted(cascade.__all__) == cascade.__all__ == sorted(cascade._WHERE)
+    for name in cascade.__all__:
+        assert getattr(cascade, name) is not None
