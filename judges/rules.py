@@ -17,12 +17,13 @@ _ACT = (
     r"(?:help|assist|provide|answer|comply|fulfil|support|discuss|create|generate|engage|share|write|continue|give|do that"
     r"|do this|accommodate|produce|respond|complete|participate|offer|process|determine that|browse|access|access to)"
 )
+_IDIOM = r"(?! (?:see (?:why|any)|wait|stress|emphasi|overstate|say enough|think of))"  # "I can't see why not: 42"
 _ME = rf"i ?{_NOT} (?:\w{{2,12}}ly )?(?:be able to )?{_ACT}\b"
 _REFUSAL = re.compile(
-    rf"(?:(?:i'm|i am|we're) (?:very |so |really |truly )?sorry|sorry|my apologies|apologies|i apologi[sz]e)\b[^.\n]{{0,60}}?\bi ?{_NOT}\b"
+    rf"(?:(?:i'm|i am|we're) (?:very |so |really |truly )?sorry|sorry|my apologies|apologies|i apologi[sz]e)\b(?:[^.\n]{{0,60}}?|[^\n]{{0,60}}?\bafraid )\bi ?{_NOT}\b{_IDIOM}"
     rf"|(?:unfortunately|regrettably|as (?:an? )?(?:ai|artificial intelligence|language model|large language)[^.,\n]{{0,40}}),? {_ME}"
     rf"|as an? (?:ai|artificial intelligence|(?:large )?language model)\b[^.,\n]{{0,40}},? (?:i (?:can't|cannot|do not|don't|am not|am unable)|i'm|it is not|it's not|my)\b"
-    rf"|{_ME}"
+    rf"|(?:i'm afraid (?:that )?)?{_ME}"
     r"|i (?:must|have to|need to) (?:respectfully )?(?:decline|refuse)\b"
     r"|i'm (?:just )?an ai\b[^.\n]{0,40}\b(?:can't|cannot|don't|not able|unable)\b",
     re.IGNORECASE,

@@ -1,6 +1,7 @@
 """The registry of judges, judges made of functions, and what an import costs."""
 
 import asyncio
+import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,11 +10,12 @@ from typing import Any
 
 import pytest
 
-import judges.judge as module
 from judges import Answer, Case, FunctionJudge, Judge, Prompt, UnknownJudgeError, Verdict, judge, make, names, register
 
 CASE = Case(prompt=Prompt.of("q"), answer=Answer("a"))
 BUILT_IN = ["logprob", "rules", "schema", "self_consistency", "verifier"]
+# By its name: as an attribute of the package, `judge` is the decorator.
+module = importlib.import_module("judges.judge")
 ROOT = Path(__file__).parents[2]
 
 
@@ -91,9 +93,7 @@ def test_unknown_option() -> None:
         make("logprob", statistic="median")
 
 
-@pytest.mark.parametrize(
-    ("opinion", "score"), [(0.5, 0.5), (True, 1.0), (False, 0.0), (None, None), (0, 0.0), (1, 1.0)]
-)
+@pytest.mark.parametrize(("opinion", "score"), [(0.5, 0.5), (True, 1.0), (False, 0.0), (None, None), (0, 0.0), (1, 1.0)])
 @pytest.mark.parametrize("later", [False, True])
 def test_function(opinion: Any, score: float | None, later: bool) -> None:
     """A plain and an async function may give a float, a bool or None."""
@@ -110,7 +110,7 @@ def test_function_verdict(later: bool) -> None:
 @pytest.mark.parametrize("later", [False, True])
 def test_function_out_of_range(later: bool) -> None:
     """A score outside [0, 1] is an error, not a score."""
-    with pytest.raises(ValueError, match="'mine' gave the score 1.5"):
+    with pytest.raises(ValueError, match=r"'mine' gave the score 1\.5"):
         _say(1.5, later)
 
 

@@ -31,7 +31,9 @@ def test_mean_and_min() -> None:
     assert run(*tokens, statistic="min").score == exp(-0.3)
 
 
-@pytest.mark.parametrize("end", ["<|im_end|>", "<|endoftext|>", "</s>", "<eos>", "<end_of_turn>", "<|eot_id|>", "<|im_end|>\n"])
+@pytest.mark.parametrize(
+    "end", ["<|im_end|>", "<|endoftext|>", "</s>", "<eos>", "<end_of_turn>", "<|eot_id|>", "<|im_end|>\n"]
+)
 def test_special_tokens_do_not_count(end: str) -> None:
     """An end-of-sequence token says nothing of the answer, nor does whitespace next to it."""
     assert own("42", end) == [0]

@@ -51,6 +51,7 @@ I am the way and the light.
 Sorry, wrong formula. x = 3.
 I decline Latin nouns in five ways.
 As a language, Model Latin has six cases.
+Sorry for the delay, I can't see why not: 42
 I can't wait to answer: it is 9.""".splitlines()
 
 
@@ -97,7 +98,15 @@ def test_truncated(reason: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "ok"),
-    [("Yes", True), ("yes.", True), (" **YES** ", True), ("“no”", True), ("not  sure", True), ("maybe", False), ("yes no", False)],
+    [
+        ("Yes", True),
+        ("yes.", True),
+        (" **YES** ", True),
+        ("“no”", True),
+        ("not  sure", True),
+        ("maybe", False),
+        ("yes no", False),
+    ],
 )
 def test_choices(text: str, ok: bool) -> None:
     """Case, outer punctuation and spaces aside, the answer must be one of the choices."""
