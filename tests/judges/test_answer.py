@@ -1,6 +1,7 @@
 """The words of all floors: Prompt.of, Usage, Verdict."""
 
 from dataclasses import FrozenInstanceError
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -38,10 +39,10 @@ def test_prompt_of_nothing() -> None:
 
 
 @pytest.mark.parametrize("message", ["text", {"content": "no role"}, 5])
-def test_prompt_of_wrong_message(message: object) -> None:
+def test_prompt_of_wrong_message(message: Any) -> None:
     """What is not a message is a TypeError that names its place."""
     with pytest.raises(TypeError, match=r"messages\[0\]"):
-        Prompt.of([message])  # type: ignore[list-item]
+        Prompt.of([message])
 
 
 def test_text_is_the_last_user_message() -> None:

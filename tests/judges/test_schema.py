@@ -188,8 +188,9 @@ def test_frozen_mapping() -> None:
 
 
 @pytest.mark.parametrize("keyword", ["$ref", "$dynamicRef", "$id", "$schema"])
-def test_never_fetches(keyword: str) -> None:
+def test_never_fetches(keyword: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No address in a schema is ever connected to."""
+    monkeypatch.setenv("no_proxy", "*")
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.2)
         schema = {keyword: f"http://127.0.0.1:{server.getsockname()[1]}/s.json", "type": "string"}

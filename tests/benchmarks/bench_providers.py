@@ -1,0 +1,94 @@
+"""The real openai SDK: `arun` over the bare SDK call (mock transport), and real HTTP by both transports; prints JSON."""
+
+import asyncio
+import json
+import statistics
+import sys
+from time import perf_counter, process_time
+from typing import Any
+
+import httpx2
+import openai
+
+from cascade import Cascade, Policy, Prompt
+from cascade.models.model import Request
+from cascade.models.openai import OpenAIModel
+from tests.wire_server import Reply, WireServer, chat
+
+ROUNDS, CALLS = 9, 60
+
+
+def body(tokens: int) -> dict[str, Any]:
+    """A completion, with five alternatives for each of ``tokens`` tokens."""
+    top = [{"token": f"t{i}", "logprob": -float(i), "bytes": [116]} for i in range(5)]
+    content = [{"token": "t0", "logprob": -0.1, "bytes": [116], "top_logprobs": top} for _ in range(tokens)]
+    return chat("hello", choice={"logprobs": {"content": content}} if tokens else {})
+
+
+async def ratio(tokens: int) -> float:
+    """CPU of ``arun`` over that of the bare SDK call on the same mock transport, the median of interleaved rounds."""
+    raw = json.dumps(body(tokens)).encode()
+    headers = {"content-type": "application/json"}
+
+    def client() -> httpx2.AsyncClient:
+        return httpx2.AsyncClient(
+            transport=httpx2.MockTransport(lambda _: httpx2.Response(200, content=raw, headers=headers))
+        )
+
+    bare = openai.AsyncOpenAI(api_key="x", http_client=client(), max_retries=0)
+    model = OpenAIModel(name="m", model="gpt-4o-mini", api_key="x", logprobs=tokens > 0, http_client=client())
+    tiers = [{"model": "m", "accept_at": 0.0, "judges": ["rules"]}]
+    cascade = Cascade(Policy.model_validate({"tiers": tiers}), models={"m": model})
+    prompt = Prompt.of("hi")
+    extra: dict[str, Any] = {"logprobs": True, "top_logprobs": 5} if tokens else {}
+    found = []
+    for _ in range(ROUNDS):
+        start = process_time()
+        for _ in range(CALLS):
+            await bare.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": "hi"}], **extra)
+        middle = process_time()
+        for _ in range(CALLS):
+            await cascade.arun(prompt)
+        found.append((process_time() - middle) / (middle - start))
+    return statistics.median(found[1:])
+
+
+async def requests_per_s(server: WireServer, http_client: Any, total: int) -> float:
+    """Answers a second at 200 concurrent against a local zero-delay server."""
+    model = OpenAIModel(name="m", model="m", api_key="x", base_url=f"{server.base_url}/v1", http_client=http_client)
+    prompt, request = Prompt.of("hi"), Request()
+
+    async def worker() -> None:
+        for _ in range(total // 200):
+            await model.answer(prompt, request)
+
+    await model.answer(prompt, request)
+    start = perf_counter()
+    await asyncio.gather(*(worker() for _ in range(200)))
+    rate = total / (perf_counter() - start)
+    await model.close()
+    return rate
+
+
+def main() -> int:
+    """Measures both and compares the CPU ratios with their targets."""
+    plain, logprobs = asyncio.run(ratio(0)), asyncio.run(ratio(100))
+    with WireServer() as server:
+        server.reply = Reply(chat())
+        ours = asyncio.run(requests_per_s(server, None, 2000))
+        default = asyncio.run(requests_per_s(server, openai.DefaultAsyncHttpxClient(), 1000))
+    result = {
+        "arun_over_sdk": round(plain, 3),
+        "arun_over_sdk_100x5_logprobs": round(logprobs, 3),
+        "targets": {"arun_over_sdk": 1.15, "arun_over_sdk_100x5_logprobs": 1.0},
+        "http_200_concurrent_per_s": round(ours),
+        "http_sdk_default_transport_per_s": round(default),
+        "http_ratio": round(ours / default, 2),
+        "n": (ROUNDS - 1) * CALLS,
+    }
+    print(json.dumps({"providers": result}))
+    return 0 if plain <= 1.15 and logprobs <= 1.0 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
