@@ -96,7 +96,7 @@ class Cascade:
         asked = Prompt.of(prompt, system=system, schema=schema)
         ladder = self._ladder(policy)
         given = answer if isinstance(answer, Answer) else Answer(answer)
-        trial = Trial(ladder, _tier(ladder, tier), asked, Spend(ladder.policy.max_calls), last_tier=True)
+        trial = Trial(ladder, _tier(ladder, tier), asked, Spend(ladder.policy.max_calls), last_tier=True, given=True)
         await trial.judge(given)
         attempt = trial.record()
         forgiving = ladder.policy.model_copy(update={"when_unsure": "best"})

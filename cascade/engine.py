@@ -81,7 +81,7 @@ class Trial:
     """One tier's turn in one run. ``decided=False`` asks every judge and compares nothing with a threshold."""
 
     __slots__ = (
-        "answer", "asker", "confidence", "decided", "ends", "error", "judge_usd", "ladder", "last_tier", "latency",
+        "answer", "asker", "confidence", "decided", "ends", "error", "given", "judge_usd", "ladder", "last_tier", "latency",
         "prompt", "reason", "spend", "spend_before", "started", "tier", "usd", "verdicts", "vetoed",
     )  # fmt: skip
 
@@ -95,9 +95,11 @@ class Trial:
         last_tier: bool,
         ends: float | None = None,
         decided: bool = True,
+        given: bool = False,
     ) -> None:
         self.ladder, self.tier, self.prompt, self.spend = ladder, tier, prompt, spend
         self.last_tier, self.ends, self.decided = last_tier, ends, decided
+        self.given = given
         self.answer: Answer | None = None
         self.asker: AskAgain | None = None
         self.verdicts: list[Verdict] = []
@@ -191,6 +193,13 @@ class Trial:
         self.verdicts.append(verdict)
         self.vetoed = self.vetoed or verdict.veto
         if verdict.answer is None:
+            return
+        if self.given and not judge.only_vetoes:
+            # The caller's own answer is judged: that the model's samples agree on another one speaks against it.
+            self.verdicts[-1] = Verdict(
+                verdict.judge, None, True, "the samples agree on another answer", None, verdict.details
+            )
+            self.vetoed = True
             return
         self.answer = verdict.answer
         if judge.only_vetoes or verdict.veto:

@@ -130,3 +130,13 @@ def test_all_is_locked() -> None:
         assert getattr(cascade, name) is not None
     with pytest.raises(AttributeError):
         _ = cascade.nonesuch
+
+
+def test_gate_never_swaps_the_callers_answer() -> None:
+    """Where the samples agree on another answer, the caller's is refused and returned as it was."""
+    tiers = [{"model": "m", "accept_at": 0.5, "judges": ["self_consistency"]}]
+    policy = Policy.model_validate({"tiers": tiers})
+    with Cascade(policy, models={"m": ScriptedModel("m", ["51"])}) as c:
+        refused = c.gate("What is 17 * 3?", "41")
+        assert (refused.text, refused.accepted, refused.reason) == ("41", False, "vetoed")
+        assert c.gate("What is 17 * 3?", "51").accepted

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from judges import Prompt, Usage, Verdict
+from judges import Message, Prompt, Usage, Verdict
 from judges.answer import content_text
 
 usages = st.builds(Usage, *[st.integers(0, 10**9)] * 5)
@@ -42,13 +42,13 @@ def test_prompt_of_nothing() -> None:
 def test_prompt_of_wrong_message(message: Any) -> None:
     """What is not a message is a TypeError that names its place."""
     with pytest.raises(TypeError, match=r"messages\[0\]"):
-        Prompt.of([message])
+        Prompt.of((message,))
 
 
 def test_text_is_the_last_user_message() -> None:
     """Only the text parts of the last user message count."""
     parts = [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {}}, {"type": "text", "text": "b"}]
-    messages = [
+    messages: list[Message] = [
         {"role": "user", "content": "first"},
         {"role": "user", "content": parts},
         {"role": "assistant", "content": "x"},

@@ -7,7 +7,6 @@ from time import monotonic
 from types import MappingProxyType
 from typing import Any
 
-import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,7 +35,6 @@ values = st.recursive(
     max_leaves=12,
 )
 containers = st.lists(values, max_size=4) | st.dictionaries(st.text(max_size=5), values, max_size=4)
-NAMES = st.sampled_from(["a", "b", "ab", "c"])
 
 
 class Item(BaseModel):
@@ -61,8 +59,7 @@ def reason(text: str, schema: Any) -> str:
 def parsed(text: str, schema: Any) -> Any:
     verdict = run(text, schema)
     assert not verdict.veto, verdict.reason
-    assert verdict.answer is not None
-    assert verdict.answer.text == text
+    assert verdict.answer is not None and verdict.answer.text == text  # noqa: PT018
     return verdict.answer.parsed
 
 
@@ -249,16 +246,6 @@ def test_evil_pattern_of_keys(schema: Any) -> None:
     assert monotonic() - start < 5
 
 
-def test_unique_items_is_fast() -> None:
-    """Many objects are compared in linear time, with JSON Schema's equality."""
-    many = json.dumps([{"a": i} for i in range(30_000)])
-    start = monotonic()
-    assert not run(many, {"uniqueItems": True}).veto
-    assert monotonic() - start < 5
-    assert not run('[1, true, "1", [1], [true], {"a": 0}, {"a": false}]', {"uniqueItems": True}).veto
-    assert run('[{"a": 1}, {"a": 1.0}]', {"uniqueItems": True}).veto
-
-
 @pytest.mark.parametrize("hostile", ['{"a', "[x", "```", '{"', "[" + " " * 50, "{ ", "[1 ", '\\"{"', "1", "-"])
 def test_hostile_text(hostile: str) -> None:
     """Extraction takes time linear in the text."""
@@ -311,36 +298,3 @@ def test_round_trip(value: Any, ascii_only: bool) -> None:
 def test_round_trip_in_prose(value: Any) -> None:
     """Any object or array comes out of prose around it."""
     assert extract_json(f"Well, [so it is] then: {json.dumps(value)} - {{done}}.") == value
-
-
-small = st.dictionaries(NAMES, st.sampled_from([0, 1, 1.0, True, "a", "b", None, [1, 1], [1, True]]), max_size=3)
-leaves = st.sampled_from([True, False, {}, {"type": "integer"}, {"pattern": "^a"}, {"const": 1}, {"uniqueItems": True}])
-schemas = st.recursive(
-    leaves,
-    lambda inner: st.fixed_dictionaries(
-        {},
-        optional={
-            "properties": st.dictionaries(NAMES, inner, max_size=2),
-            "patternProperties": st.dictionaries(st.sampled_from(["^a", "b$"]), inner, max_size=2),
-            "additionalProperties": inner,
-            "unevaluatedProperties": inner,
-            "propertyNames": inner,
-            "anyOf": st.lists(inner, min_size=1, max_size=2),
-            "allOf": st.lists(inner, min_size=1, max_size=2),
-            "if": inner,
-            "then": inner,
-            "else": inner,
-            "not": inner,
-            "dependentSchemas": st.dictionaries(NAMES, inner, max_size=1),
-        },
-    ),
-    max_leaves=6,
-).filter(lambda s: isinstance(s, dict))
-
-
-@given(schemas, small, st.sampled_from([NEWEST, "http://json-schema.org/draft-07/schema#"]))
-def test_agrees_with_jsonschema(schema: dict[str, Any], value: Any, draft: str) -> None:
-    """The rewritten keywords say what jsonschema's own say."""
-    schema = {"$schema": draft, **schema}
-    stock = jsonschema.validators.validator_for(schema)(schema)
-    assert run(json.dumps(value), schema).veto is not stock.is_valid(value)
