@@ -1,6 +1,5 @@
 """Anthropic's Messages, by the real SDK. It gives no log-probabilities and one answer a request."""
 
-import asyncio
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
@@ -8,8 +7,20 @@ from typing import Any, Literal
 from judges import Answer, Prompt, Usage
 from judges.answer import content_text
 
-from .model import ModelError, Request
-from .wire import count, counted, malformed, mapping, post, schema_of, secrets_of, split_userinfo, tell_schema, transport
+from .model import Request
+from .wire import (
+    count,
+    counted,
+    malformed,
+    mapping,
+    post,
+    schema_of,
+    secrets_of,
+    side_by_side,
+    split_userinfo,
+    tell_schema,
+    transport,
+)
 
 _STOP = {
     "end_turn": "stop",
@@ -52,19 +63,7 @@ class AnthropicModel:
         """``request.n`` answers, asked for side by side; those that fail are left out unless all do. Raises ModelError."""
         if request.n == 1:
             return [await self._one(prompt, request)]
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._try(prompt, request)) for _ in range(request.n)]
-        found = [task.result() for task in tasks]
-        answers = [a for a in found if isinstance(a, Answer)]
-        if not answers:
-            raise next(e for e in found if isinstance(e, ModelError))
-        return answers
-
-    async def _try(self, prompt: Prompt, request: Request) -> Answer | ModelError:
-        try:
-            return await self._one(prompt, request)
-        except ModelError as error:
-            return error
+        return await side_by_side(lambda: self._one(prompt, request), request.n)
 
     async def _one(self, prompt: Prompt, request: Request) -> Answer:
         body = await post(

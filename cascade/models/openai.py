@@ -1,13 +1,13 @@
 """OpenAI's chat completions, by the real SDK: OpenAI itself or any compatible server (vLLM, llama.cpp, Ollama, ...)."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from judges import Answer, Prompt, TokenLogprob, Usage
 from judges.answer import content_text
 
-from .model import ModelError, Request
+from .model import Request
 from .wire import (
     count,
     counted,
@@ -17,6 +17,7 @@ from .wire import (
     post,
     schema_of,
     secrets_of,
+    side_by_side,
     split_userinfo,
     tell_schema,
     transport,
@@ -65,7 +66,8 @@ class OpenAIModel:
     async def answer(self, prompt: Prompt, request: Request) -> Sequence[Answer]:
         """``request.n`` answers; the first carries the whole request's usage. Raises ModelError."""
         if request.n > 1 and not self._n:
-            return await self._side_by_side(prompt, request)
+            single = replace(request, n=1)
+            return await side_by_side(lambda: self._first(prompt, single), request.n)
         body = await post(
             self._sdk(),
             self._connect,
@@ -77,24 +79,8 @@ class OpenAIModel:
         )
         return self._answers(body)[: request.n]
 
-    async def _side_by_side(self, prompt: Prompt, request: Request) -> Sequence[Answer]:
-        from dataclasses import replace
-
-        single = replace(request, n=1)
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._one(prompt, single)) for _ in range(request.n)]
-        found = [task.result() for task in tasks]
-        answers = [a for a in found if isinstance(a, Answer)]
-        if not answers:
-            raise next(e for e in found if isinstance(e, ModelError))
-        return answers
-
-    async def _one(self, prompt: Prompt, request: Request) -> Answer | ModelError:
-        """A fault as a value: one failed sample must not throw away those that were paid for."""
-        try:
-            return (await self.answer(prompt, request))[0]
-        except ModelError as error:
-            return error
+    async def _first(self, prompt: Prompt, request: Request) -> Answer:
+        return (await self.answer(prompt, request))[0]
 
     @staticmethod
     def _sdk() -> Any:

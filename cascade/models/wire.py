@@ -9,11 +9,11 @@ import json
 import math
 import re
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from judges import Prompt
+from judges import Answer, Prompt
 
 from .model import ModelError
 
@@ -200,3 +200,21 @@ def mapping(value: Any) -> Mapping[str, Any]:
 def finite(value: Any) -> bool:
     """Whether ``value`` is a number that can be a log-probability."""
     return type(value) in (float, int) and math.isfinite(value)
+
+
+async def side_by_side(one: Callable[[], Awaitable[Answer]], n: int) -> list[Answer]:
+    """``n`` answers asked for at once. Those that fail are left out, since the others are paid for; ModelError if all do."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_fault_as_value(one)) for _ in range(n)]
+    found = [task.result() for task in tasks]
+    answers = [a for a in found if isinstance(a, Answer)]
+    if not answers:
+        raise next(e for e in found if isinstance(e, ModelError))
+    return answers
+
+
+async def _fault_as_value(one: Callable[[], Awaitable[Answer]]) -> Answer | ModelError:
+    try:
+        return await one()
+    except ModelError as error:
+        return error
