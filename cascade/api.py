@@ -14,6 +14,7 @@ from judges import Answer, Message, Prompt
 from . import policy_file as files
 from .asking import Seat
 from .budget import Spend
+from .calibration import from_json
 from .engine import Ladder, Tier, Trial, finish
 from .engine import run as run_ladder
 from .errors import PolicyError
@@ -195,7 +196,9 @@ class _Room:
 
 def _make_tier(tier: TierPolicy, seats: Mapping[str, Seat]) -> Tier:
     made = tuple(judges.make(rule.use, **rule.options) for rule in tier.judges)
-    return Tier(tier.name, seats[tier.model], tier.thresholds, tier.prior, made)
+    calibrators = tuple(from_json(mapping) for mapping in tier.confidence or ())
+    compares = "agrees:" in str(tier.confidence)
+    return Tier(tier.name, seats[tier.model], tier.thresholds, tier.prior, made, calibrators, compares)
 
 
 def _tier(ladder: Ladder, name: str | None) -> Tier:

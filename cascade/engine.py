@@ -11,23 +11,26 @@ from judges.judge import Case
 
 from .asking import AskAgain, Seat, call
 from .budget import LimitReached, Spend
-from .confidence import combine
+from .calibration import Calibrator
+from .confidence import agreement, calibrated, combine
 from .decide import Action, Thresholds, decide
 from .errors import BudgetError, DeadlineError, ProviderError, RunError, UnsureError
 from .models.model import ModelError, Request
 from .policy import Policy
-from .result import Attempt, Reason, Result
+from .result import Attempt, Reason, Result, Stage
 
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """A tier of a policy, ready to run."""
+    """A tier of a policy, ready to run. ``calibrators``: one for each judge prefix, the empty one first; or none at all."""
 
     name: str
     seat: Seat
     thresholds: Thresholds
     prior: float
     judges: tuple[Judge, ...]
+    calibrators: tuple[Calibrator, ...] = ()
+    compares: bool = False  # whether a calibrator reads agreement with the answers of earlier tiers
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ async def _climb(ladder: Ladder, prompt: Prompt, spend: Spend, attempts: list[At
     last = len(ladder.tiers) - 1
     reason: Reason = "unsure"
     for i, tier in enumerate(ladder.tiers):
-        attempt = Trial(ladder, tier, prompt, spend, last_tier=i == last, ends=ends)
+        attempt = Trial(ladder, tier, prompt, spend, last_tier=i == last, ends=ends, earlier=attempts)
         try:
             await attempt.run()
         finally:
@@ -81,8 +84,8 @@ class Trial:
     """One tier's turn in one run. ``decided=False`` asks every judge and compares nothing with a threshold."""
 
     __slots__ = (
-        "answer", "asker", "confidence", "decided", "ends", "error", "given", "judge_usd", "ladder", "last_tier", "latency",
-        "prompt", "reason", "spend", "spend_before", "started", "tier", "usd", "verdicts", "vetoed",
+        "answer", "asker", "confidence", "decided", "earlier", "ends", "error", "given", "judge_usd", "ladder", "last_tier",
+        "latency", "prompt", "reason", "spend", "spend_before", "stages", "started", "tier", "usd", "verdicts", "vetoed",
     )  # fmt: skip
 
     def __init__(
@@ -96,10 +99,12 @@ class Trial:
         ends: float | None = None,
         decided: bool = True,
         given: bool = False,
+        earlier: Sequence[Attempt] = (),
     ) -> None:
         self.ladder, self.tier, self.prompt, self.spend = ladder, tier, prompt, spend
         self.last_tier, self.ends, self.decided = last_tier, ends, decided
-        self.given = given
+        self.given, self.earlier = given, earlier
+        self.stages: list[Stage] = []
         self.answer: Answer | None = None
         self.asker: AskAgain | None = None
         self.verdicts: list[Verdict] = []
@@ -135,7 +140,7 @@ class Trial:
         self.answer, self.usd, self.latency = answer, usd, answer.latency_s
         tier, stage = self.tier, -1
         asker = self.asker = AskAgain(tier.seat, self.ladder.seats, self.prompt, self.spend, self.ends)
-        self.confidence = tier.prior
+        self.confidence = self._confidence(stage)
         action = Action.JUDGE if tier.judges or not self.decided else self._decide(stage)
         for stage, judge in enumerate(tier.judges):
             try:
@@ -151,7 +156,10 @@ class Trial:
                     return
                 verdict = Verdict(judge.name, reason=f"judge failed: {_brief(error)}")
             self._take(verdict, judge, stage)
-            self.confidence = combine(self.verdicts, tier.prior)
+            self.confidence = self._confidence(stage)
+            if not self.decided:
+                record = self.record()
+                self.stages.append(Stage(judge.name, self.vetoed, record.cost_usd, record.latency_s, self.answer))
             if self.decided:
                 action = self._decide(stage)
                 if action is not Action.JUDGE:
@@ -162,6 +170,15 @@ class Trial:
             self.reason = "accepted"
         else:
             self.reason = "vetoed" if self.vetoed else "unsure"
+
+    def _confidence(self, stage: int) -> float:
+        """The confidence after judge number ``stage`` (-1: before the first), calibrated where the tier is."""
+        tier = self.tier
+        if not tier.calibrators:
+            return combine(self.verdicts, tier.prior)
+        assert self.answer is not None
+        compared = agreement(self.answer, [a.answer for a in self.earlier]) if tier.compares else None
+        return calibrated(tier.calibrators[stage + 1], self.verdicts, compared)
 
     def _decide(self, stage: int) -> Action:
         return decide(self.tier.thresholds, stage, self.confidence, vetoed=self.vetoed, last_tier=self.last_tier)
@@ -235,6 +252,8 @@ class Trial:
             self.spend.calls - self.spend_before,
             self.reason,
             self.error,
+            bool(self.tier.calibrators),
+            tuple(self.stages),
         )
 
 
@@ -251,6 +270,12 @@ def finish(policy: Policy, attempts: Sequence[Attempt], reason: Reason, usd: flo
     chosen = done[-1] if reason == "accepted" else best(done)
     if chosen is None:
         raise _nothing(reason, done)
+    last = policy.tiers[-1]
+    if policy.final == "best" and done[-1].tier == last.name and reason in ("accepted", "unsure", "vetoed"):
+        # The last tier was asked and judged: its answer is only one of those that may be the best.
+        chosen = best(done) or chosen
+        if not chosen.vetoed and chosen.confidence >= last.accept_at:
+            reason = "accepted"
     answer = chosen.answer
     assert answer is not None
     result = Result(
@@ -266,6 +291,7 @@ def finish(policy: Policy, attempts: Sequence[Attempt], reason: Reason, usd: flo
         reason,
         uuid4().hex,
         answer,
+        chosen.calibrated,
     )
     if result.accepted or policy.when_unsure == "best":
         return result

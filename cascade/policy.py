@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 import judges
 
+from .calibration import from_json
 from .decide import Thresholds
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
@@ -108,6 +109,26 @@ class TierPolicy(_Strict):
     accept_at: Probability = Field(0.7, description="Accept the answer from this confidence on; 0 accepts all.")
     prior: Probability = Field(0.5, description="The confidence where no judge could tell.")
     judges: list[JudgeRule] = Field(default_factory=list)
+    confidence: list[dict[str, Any]] | None = Field(
+        None, description="Fitted mappings to P(correct), one for each judge prefix; written by a calibration."
+    )
+
+    @field_validator("confidence")
+    @classmethod
+    def _mappings(cls, mappings: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+        for i, mapping in enumerate(mappings or ()):
+            try:
+                from_json(mapping)
+            except ValueError as error:
+                raise ValueError(f"mapping {i}: {error}") from None
+        return mappings
+
+    @model_validator(mode="after")
+    def _a_mapping_each(self) -> "TierPolicy":
+        if self.confidence is not None and len(self.confidence) != len(self.judges) + 1:
+            n = len(self.judges)
+            raise ValueError(f"confidence: {n} judges need {n + 1} mappings, got {len(self.confidence)}")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -130,6 +151,12 @@ class Policy(_Strict):
     tiers: list[TierPolicy] = Field(min_length=1)
     when_unsure: Literal["best", "abstain", "raise"] = Field(
         "best", description="Below the last threshold: best answer marked accepted=False, no answer, or UnsureError."
+    )
+    final: Literal["last", "best"] = Field(
+        "last", description="Which answer counts once the last tier was asked: its own, or the most confident of all."
+    )
+    calibration: str | None = Field(
+        None, description="A calibration written by evals.replay, relative to this file, or 'starter': it sets the ladder."
     )
     on_judge_error: Literal["escalate", "ignore", "raise"] = "escalate"
     max_calls: int = Field(64, ge=1, description="Most answers that a run may ask for, samples and judges included.")

@@ -63,9 +63,29 @@ def parse(text: str, file: str = "policies.yaml") -> PolicyFile:
     except RecursionError:
         raise PolicyError(f"{file}: nested too deeply") from None
     try:
-        return PolicyFile.model_validate(data)
+        made = PolicyFile.model_validate(data)
     except ValidationError as error:
         raise PolicyError("\n".join(_explain(e, file, lines) for e in error.errors()[:8])) from None
+    return _calibrated(made, file, lines)
+
+
+def _calibrated(made: PolicyFile, file: str, lines: Mapping[_Path, int]) -> PolicyFile:
+    """The file with each policy's calibration laid over it. Raises PolicyError where one does not fit its policy."""
+    tuned = {}
+    for name, policy in made.policies.items():
+        if policy.calibration is None:
+            continue
+        from . import artefact
+
+        named = policy.calibration
+        path = artefact.starter() if named == "starter" else Path(file).parent / named
+        where = f"{file}:{lines.get(('policies', name, 'calibration'), 1)}: policies.{name}.calibration"
+        try:
+            found = artefact.read(path)
+            tuned[name] = artefact.apply(policy, found, lambda tier: made.models[tier.model].model or tier.model)
+        except ValueError as error:  # a PolicyError is one
+            raise PolicyError(f"{where}: {error}") from None
+    return made.model_copy(update={"policies": {**made.policies, **tuned}}) if tuned else made
 
 
 class _Builder:

@@ -18,6 +18,20 @@ Reason = Literal[
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """How an attempt stood after one judge; recorded where nothing was decided (``Cascade.attempt``).
+
+    ``cost_usd`` (None: unknown) and ``latency_s`` count the answer and all judging so far; ``answer`` is the one that stood.
+    """
+
+    judge: str
+    vetoed: bool
+    cost_usd: float | None
+    latency_s: float
+    answer: Answer | None
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """One tier's part of a run: its answer (None where the provider failed), what the judges said, what it cost.
 
@@ -37,6 +51,8 @@ class Attempt:
     calls: int
     reason: Reason
     error: str | None = None
+    calibrated: bool = False
+    stages: tuple[Stage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
