@@ -70,9 +70,10 @@ def fit(
     value or in being missing, are dropped. Folds are stratified by ``correct`` and drawn from ``seed``.
 
     Each score's transform is chosen by cross-validated log-loss with that score alone, then the ridge with all scores.
-    "isotonic" takes part where exactly one score is left. From the simplest on (constant, logistic, isotonic), a method is
-    replaced by the next only where that lowers the log-loss by more than one standard error of the paired difference. The
-    constant is (correct + 0.5) / (n + 1), and all there is where fewer than two rows are right or fewer than two wrong.
+    "isotonic" takes part where exactly one score is left. "logistic" replaces "constant" where its cross-validated log-loss
+    is lower at all, since a weak ranking is better than none; "isotonic" replaces "logistic" only where it is lower by more
+    than one standard error of the paired difference. The constant is (correct + 0.5) / (n + 1), and all there is where fewer
+    than two rows are right or fewer than two wrong.
 
     Raises ValueError on unequal lengths, values outside [0, 1], unknown candidates, fewer than two folds.
     """
@@ -96,7 +97,7 @@ def fit(
     mean = {name: float(row.mean()) for name, row in rows.items()}
     method = "constant"
     for name in found:  # in the order of simplicity
-        if _gain(rows[method], rows[name]):
+        if mean[name] < mean["constant"] if method == "constant" else _gain(rows[method], rows[name]):
             method = name
     mapping, out_of_fold = found[method]
     return Fitted(mapping, method, mean, out_of_fold, n)

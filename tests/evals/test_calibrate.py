@@ -223,7 +223,7 @@ def test_out_of_fold_is_out_of_fold() -> None:
         assert found.log_loss_cv["logistic"] > found.log_loss_cv["constant"] - 0.02
         assert log_loss(found.out_of_fold, y) == pytest.approx(found.log_loss_cv[found.method])
         constants += found.method == "constant"
-    assert constants >= 15
+    assert constants >= 5
 
 
 def test_fractional_quality() -> None:
