@@ -76,9 +76,11 @@ def prove(
     against_premium = promise.kind == "max_loss"
     reference = quality if against_premium else np.ones(len(quality))
     limit = promise.value if against_premium else 1.0 - promise.value
+    notes: list[str] = []
+    how: str
     fixed = preset.walk([c[0] for c in columns.values()], splits.calibration) if method != "split" else None
     if fixed is not None and all(len(c) == 1 for c in columns.values()):
-        rows, walk, notes, how = splits.calibration, fixed, [], "preset"
+        rows, walk, how = splits.calibration, fixed, "preset"
     else:
         goal = Goal(reference, limit, premium if against_premium else None)
         tuner = Tuner(columns, splits.fit, goal, seed)
@@ -122,12 +124,11 @@ def _premium(
         words = "Cascades keep the promise, but none costs less than the premium tier alone, which is therefore used."
         certificate |= {"certified": True, "method": "the premium tier alone: nothing is lost", "words": words}
         return Proof(alone, certificate, how, splits.calibration, tuple(notes))
-    loss = found.tested[0].loss if found.tested else float("nan")
+    loss, p = (found.tested[0].loss, found.tested[0].p_value) if found.tested else (float("nan"), 1.0)
     least_n = least(found.limit, found.delta)
     words = (
         f"Refused: on {found.n} rows no cascade could be shown to keep the promise that {promise.words()}. The safest one "
-        f"tested lost {loss:+.4f} on average, which may be chance (p = {found.tested[0].p_value if found.tested else 1:.3f}, "
-        f"needed: {found.delta:g} or less). "
+        f"tested lost {loss:+.4f} on average, which may be chance (p = {p:.3f}, needed: {found.delta:g} or less). "
     )
     if found.needed_n is not None:
         words += f"About {found.needed_n:,} certification rows like these would be needed. "
@@ -149,7 +150,7 @@ def _kept(promise: Promise, found: Certificate, chosen: Candidate) -> str:
     return (
         f"With probability {100 * (1 - promise.delta):g} % over the draw of the {found.n:,} rows that certified it, "
         f"{promise.words()}: measured loss {tested.loss:+.4f} at the last step that passed, p = {tested.p_value:.4f} "
-        f"({METHODS.get(found.method, found.method)}, {len(found.tested)} tests). It holds for prompts like the recorded ones."
+        f"({METHODS.get(found.method, found.method)}, {len(found.tested)} tests). It holds for prompts like those recorded."
     )
 
 
@@ -178,9 +179,7 @@ def _best(
     else:
         every = [(float(each.usd.min()), each.candidate(int(np.argmin(each.usd)))) for each in swept]
         least_usd, chosen = min(every, key=lambda item: item[0])
-        notes.append(
-            f"no ladder costs {promise.value:g} USD per 1,000 or less; the cheapest, at about {1000 * least_usd:.4g}, is used"
-        )
+        notes.append(f"no ladder costs {promise.value:g} USD per 1,000 or less; the cheapest, about {1000 * least_usd:.4g}")
     rows = splits.certify
     losses = quality[rows] - chosen.outcome(rows).quality
     bound, used = upper_bound(losses, promise.delta)
@@ -238,12 +237,13 @@ def _selective(columns: Mapping[str, Sequence[Column]], splits: Splits, promise:
     if passed is None:
         fewest = least(1.0 - promise.value, promise.delta)
         words = (
-            f"Refused: on {len(rows):,} rows no level of confidence could be shown to keep the promise that {promise.words()}. "
-            f"It takes at least {fewest:,} accepted rows without a single mistake. Nothing is accepted below confidence 1."
+            f"Refused: on {len(rows):,} rows no level of confidence could be shown to keep the promise that "
+            f"{promise.words()}. It takes at least {fewest:,} accepted rows without a single mistake. Nothing is accepted below confidence 1."
         )
         chosen = Candidate(ladder, (1.0,) * (len(steps) - 1), 0.0, 0.0, 0.0, 1.0)
         certificate = base | {
-            "certified": False, "method": METHODS["binomial"], "n": len(rows), "p_value": 1.0, "needed_n": fewest, "words": words,
+            "certified": False, "method": METHODS["binomial"], "n": len(rows), "p_value": 1.0, "needed_n": fewest,
+            "words": words,
         }  # fmt: skip
         return Proof(chosen, certificate, "split", splits.fit, ())
     share = float(passed.outcome(rows).accepted.mean())
@@ -253,6 +253,7 @@ def _selective(columns: Mapping[str, Sequence[Column]], splits: Splits, promise:
         f"{METHODS[used]})."
     )
     certificate = base | {
-        "certified": True, "method": METHODS[used], "n": n, "p_value": p, "needed_n": None, "words": words, "accepted": share,
+        "certified": True, "method": METHODS[used], "n": n, "p_value": p, "needed_n": None, "words": words,
+        "accepted": share,
     }  # fmt: skip
     return Proof(passed, certificate, "split", splits.fit, ())
