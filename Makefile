@@ -12,8 +12,8 @@ $(VENV)/.ready: pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	touch $@
 
-replay: $(VENV)/.ready  ## replay the shipped recording through the real engine and print the table
-	$(BIN)/python -m evals.replay
+replay: $(VENV)/.ready  ## calibrate on the shipped recording, print the table, write the calibration and replay.html
+	$(BIN)/python -m evals.replay --max-loss 0.05 --out evals/starter/calibration.json --report replay.html
 
 test: $(VENV)/.ready  ## the tests
 	$(BIN)/python -m pytest

@@ -238,7 +238,8 @@ def _selective(columns: Mapping[str, Sequence[Column]], splits: Splits, promise:
         fewest = least(1.0 - promise.value, promise.delta)
         words = (
             f"Refused: on {len(rows):,} rows no level of confidence could be shown to keep the promise that "
-            f"{promise.words()}. It takes at least {fewest:,} accepted rows without a single mistake. Nothing is accepted below confidence 1."
+            f"{promise.words()}. It takes at least {fewest:,} accepted rows without a single mistake. Nothing is accepted "
+            "below confidence 1."
         )
         chosen = Candidate(ladder, (1.0,) * (len(steps) - 1), 0.0, 0.0, 0.0, 1.0)
         certificate = base | {

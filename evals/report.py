@@ -38,8 +38,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from evals import evidence, sections
-from evals.markup import element, text
+from evals.page import evidence, sections
+from evals.page.markup import element, text
 
 VERSION = 1
 
@@ -102,4 +102,4 @@ def write(path: str | os.PathLike[str], findings: Mapping[str, Any]) -> None:
 
 
 def _shipped(name: str) -> str:
-    return files("evals").joinpath(name).read_text(encoding="utf-8").strip()
+    return files("evals.page").joinpath(name).read_text(encoding="utf-8").strip()

@@ -1,6 +1,6 @@
-"""Which rows of a recording a replay uses, and which judges those rows can feed."""
+"""Which rows of a recording a replay uses, which judges those rows can feed, and what is odd about them."""
 
-import random
+from collections import Counter
 from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from evals.recording import Example
 
 MAX_LEFT_OUT = 0.2
+MOST_SAMPLES = 19
 Rules = list[dict[str, Any]]
 
 
@@ -15,72 +16,129 @@ class ReplayError(ValueError):
     """A replay that cannot be done; the message says why and what to do."""
 
 
-def usable(examples: Sequence[Example], tiers: Sequence[str]) -> tuple[list[Example], dict[str, int]]:
-    """The rows that every tier answered and that are graded, and how many were left out for which reason."""
-    left_out, kept = {"a tier has no answer": 0, "not graded": 0}, []
+def usable(examples: Sequence[Example], tiers: Sequence[str]) -> tuple[list[Example], dict[str, int], list[str]]:
+    """The rows that every tier answered, priced and graded; how many were left out for which reason; warnings naming them.
+
+    Raises ReplayError where more than a fifth of the rows would be left out: what remained would be another population.
+    """
+    left: dict[str, list[str]] = {"a tier has no answer": [], "not graded": [], "cost unknown": []}
+    kept = []
     for example in examples:
         found = [example.answers.get(tier) for tier in tiers]
         if any(a is None for a in found):
-            left_out["a tier has no answer"] += 1
+            left["a tier has no answer"].append(example.id)
         elif any(a is not None and a.get("quality") is None for a in found):
-            left_out["not graded"] += 1
+            left["not graded"].append(example.id)
+        elif any(a is not None and a.get("cost_usd") is None for a in found):
+            left["cost unknown"].append(example.id)
         else:
             kept.append(example)
     gone = len(examples) - len(kept)
+    counts = {reason: len(ids) for reason, ids in left.items()}
     if gone > MAX_LEFT_OUT * len(examples):
-        why = ", ".join(f"{n} {reason}" for reason, n in left_out.items() if n)
-        raise ReplayError(f"{gone} of {len(examples)} rows cannot be used ({why}); grade them or choose other tiers")
-    return kept, left_out
+        why = "; ".join(f"{len(ids)} {reason}: {_few(ids)}" for reason, ids in left.items() if ids)
+        raise ReplayError(
+            f"{gone} of {len(examples)} rows cannot be used ({why}); grade them, give their cost_usd (without it thresholds "
+            "cannot be chosen by cost), or choose other tiers"
+        )
+    return kept, counts, [f"left out: {len(ids)} rows, {reason}: {_few(ids)}" for reason, ids in left.items() if ids]
 
 
-def split(examples: Sequence[Example], seed: int) -> tuple[list[Example], list[Example]]:
-    """The recording's own train and test rows, else halves drawn with ``seed`` within each task."""
-    parts = [[e for e in examples if e.split == name] for name in ("train", "test")]
-    if not all(parts):
-        rng = random.Random(seed)
-        parts = [[], []]
-        tasks: dict[str, list[Example]] = {}
-        for example in examples:
-            tasks.setdefault(example.task, []).append(example)
-        for members in tasks.values():
-            rng.shuffle(members)
-            for i, example in enumerate(members):
-                parts[i % 2].append(example)
-    if not all(parts):
-        raise ReplayError("fewer than two usable rows; a replay needs rows to choose thresholds on and rows to test")
-    return parts[0], parts[1]
+def oddities(examples: Sequence[Example], tiers: Sequence[str]) -> list[str]:
+    """Warnings about rows that are used but may not be what was meant, each with the rows' ids."""
+    found = []
+    tasks = Counter(e.task for e in examples)
+    lone = [e.id for e in examples if tasks[e.task] == 1]
+    if lone and len(tasks) > 1:
+        found.append(f"{len(lone)} tasks have one row only, which is in one split only: {_few(lone)}")
+    texts: dict[str, list[str]] = {}
+    for e in examples:
+        texts.setdefault(repr((e.system, e.prompt)), []).append(e.id)
+    twice = [ids for ids in texts.values() if len(ids) > 1]
+    if twice:
+        found.append(
+            f"{len(twice)} prompts stand more than once, so that splits may share them and the certificate may be too sure: "
+            + _few([" = ".join(ids[:3]) for ids in twice])
+        )
+    # The same text against the same reference cannot be both right and wrong.
+    clash = []
+    for e in examples:
+        graded: dict[str, set[float]] = {}
+        for tier in tiers:
+            graded.setdefault(e.answers[tier]["text"].strip(), set()).add(float(e.answers[tier]["quality"]))
+        if any(len(q) > 1 for q in graded.values()):
+            clash.append(e.id)
+    if clash:
+        found.append(f"{len(clash)} rows grade one and the same answer differently for two models: {_few(clash)}")
+    free = [t for t in tiers if all(not e.answers[t]["cost_usd"] for e in examples)]
+    if free:
+        found.append(f"every answer of {', '.join(free)} costs 0; give real prices if it is not free")
+    return found
 
 
-def default_judges(train: Sequence[Example], tier: str) -> Rules:
-    """The judges that the recording can feed, cheapest first."""
-    answers = [e.answers[tier] for e in train]
-    rules: Rules = [{"use": "schema"}] if any(e.schema for e in train) else []
+def _few(ids: Sequence[str], most: int = 5) -> str:
+    return ", ".join(map(str, ids[:most])) + (f" and {len(ids) - most} more" if len(ids) > most else "")
+
+
+def default_judges(examples: Sequence[Example], tier: str) -> Rules:
+    """The judges that the recording can feed, cheapest first.
+
+    Where ten samples or more were recorded, self-consistency stops later than it does by default (0.99): the share of votes
+    is then finer, and so are the thresholds.
+    """
+    answers = [e.answers[tier] for e in examples]
+    rules: Rules = [{"use": "schema"}] if any(e.schema for e in examples) else []
     rules.append({"use": "rules"})
     if any(a.get("logprob") is not None or a.get("token_logprobs") for a in answers):
         rules.append({"use": "logprob"})
     if any("verifier" in (a.get("verdicts") or {}) for a in answers):
         rules.append({"use": "verifier"})
-    if any(a.get("samples") for a in answers):
-        rules.append({"use": "self_consistency"})
+    counts = [len(a.get("samples") or ()) for a in answers]
+    if max(counts, default=0):
+        many = sorted(counts)[len(counts) // 2]
+        options = {"samples": min(many, MOST_SAMPLES), "stop_at": 0.99} if many >= 10 else {"samples": max(many, 1)}
+        rules.append({"use": "self_consistency", **options})
     return rules
 
 
-def named_judges(names: Sequence[str], train: Sequence[Example], tier: str) -> Rules:
-    """The judges called ``names``; self-consistency only where the tier has samples."""
-    sampled = any(e.answers[tier].get("samples") for e in train)
-    return [{"use": name} for name in names if name != "self_consistency" or sampled]
+def plans(examples: Sequence[Example], tier: str) -> list[Rules]:
+    """``default_judges``, and the same with at most four samples: tuning takes what pays."""
+    full = default_judges(examples, tier)
+    if full[-1]["use"] == "self_consistency" and full[-1]["samples"] > 4:
+        return [full, [*full[:-1], {"use": "self_consistency", "samples": 4}]]
+    return [full]
 
 
-def oracle(example: Example, tiers: Sequence[str]) -> str:
-    """The cheapest tier whose answer is as good as the best (unknown costs count as dear, then by order)."""
-    top = max(example.answers[t]["quality"] for t in tiers)
-    good = [t for t in tiers if example.answers[t]["quality"] == top]
+def named_judges(names: Sequence[str], examples: Sequence[Example], tier: str) -> Rules:
+    """The judges called ``names``, each ``judge`` or ``judge:option=value:...``; self-consistency only where samples are.
 
-    def usd(tier: str) -> float:
-        cost = example.answers[tier].get("cost_usd")
-        return float("inf") if cost is None else float(cost)
+    Raises ReplayError for an option that is not written like that.
+    """
+    sampled = any(e.answers[tier].get("samples") for e in examples)
+    rules = []
+    for name in names:
+        use, *options = name.split(":")
+        if use == "self_consistency" and not sampled:
+            continue
+        rule: dict[str, Any] = {"use": use}
+        for option in options:
+            key, sign, value = option.partition("=")
+            if not sign:
+                raise ReplayError(
+                    f"--judges: {name!r}: write options as judge:option=value, for example self_consistency:samples=5"
+                )
+            rule[key] = _value(value)
+        rules.append(rule)
+    return rules
 
-    return min(good, key=usd)
+
+def _value(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False}.get(text.lower(), text)
 
 
 def check_tiers(tiers: Sequence[str], known: Sequence[str]) -> None:

@@ -243,3 +243,45 @@ def test_usage_is_priced_by_the_policy() -> None:
     )
     c = Cascade(file, models={"m": ScriptedModel("m", [Answer("x", usage=Usage(1_000_000, 500_000))])})
     assert ask(c).cost_usd == 2.0
+
+
+def mapped(*stages: Any) -> list[dict[str, Any]]:
+    """Constants as the mappings of the judge prefixes, or what is given."""
+    return [s if isinstance(s, dict) else {"method": "constant", "p": s} for s in stages]
+
+
+def calibrated(tiers: list[dict[str, Any]], *answers: Answer, **policy: Any) -> Any:
+    """One run of calibrated tiers, each with one answer."""
+    steps = [{"model": f"m{i}", **tier} for i, tier in enumerate(tiers)]
+    models = {f"m{i}": ScriptedModel(f"m{i}", [a]) for i, a in enumerate(answers)}
+    return ask(Cascade(Policy.model_validate({"tiers": steps, **policy}), models=models))
+
+
+@pytest.mark.parametrize(("final", "text", "confidence"), [("last", "b", 0.3), ("best", "a", 0.6)])
+def test_final_says_which_answer_counts(final: str, text: str, confidence: float) -> None:
+    """After the last tier, its own answer or the surest of all is returned, and accepted by the last threshold."""
+    tiers = [{"accept_at": 0.9, "confidence": mapped(0.6)}, {"accept_at": 0.0, "confidence": mapped(0.3)}]
+    r = calibrated(tiers, priced("a"), priced("b"), final=final)
+    assert (r.text, r.confidence, r.accepted, r.reason) == (text, confidence, True, "accepted")
+    assert len(r.attempts) == 2
+
+
+def test_agreement_between_tiers_is_evidence() -> None:
+    """A mapping may read whether the answer says the same as an earlier tier's."""
+    feature = {"judge": "agrees:0", "transform": "identity", "fill": 0.5, "coefficient": 4.0, "missing": 0.0}
+    reads = {"method": "logistic", "intercept": -2.0, "features": [feature]}
+    tiers = [{"accept_at": 0.9, "confidence": mapped(0.1)}, {"accept_at": 0.5, "confidence": mapped(reads)}]
+    same = calibrated(tiers, priced("51"), priced("51."))
+    other = calibrated(tiers, priced("51"), priced("52"))
+    assert same.confidence == pytest.approx(0.880797)
+    assert other.confidence == pytest.approx(0.119203)
+    assert (same.accepted, other.accepted) == (True, False)
+
+
+def test_each_stage_has_its_own_mapping() -> None:
+    """The confidence that a stage's threshold meets is the one fitted for just the judges that have spoken."""
+    judged = [{"use": "rules", "reject_below": 0.5}, "logprob"]
+    tier = {"accept_at": 0.5, "judges": judged, "confidence": mapped(0.9, 0.4, 0.95)}
+    r = calibrated([tier, {"accept_at": 0.0}], priced("a", **SURE), priced("b"))
+    assert [v.judge for v in r.attempts[0].verdicts] == ["rules"]
+    assert (r.attempts[0].confidence, r.attempts[0].calibrated, r.tier) == (0.4, True, "m1")

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from evals.grid import Scored, candidates, choose, outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evals.grid import Scored, candidates, choose, outcome
 from evals.replay import main
 
 RECORDINGS = Path(os.environ.get("CASCADE_RECORDINGS", Path(__file__).parents[3] / "shared" / "recordings"))

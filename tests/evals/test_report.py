@@ -19,10 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evals import report
-from evals.charts import Axis
-from evals.labels import Label, place
-from evals.markup import clip, element, number, percent, plain, points, share, text, usd
-from evals.sankey import Link, layout
+from evals.page.charts import Axis
+from evals.page.labels import Label, place
+from evals.page.markup import clip, element, number, percent, plain, points, share, text, usd
+from evals.page.sankey import Link, layout
 
 HOSTILE = (
     """<script>alert(1)</script>"><img src=x onerror='alert(2)'> & </pre></details> $style ${body} \x00\ud800 javascript:"""

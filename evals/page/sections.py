@@ -6,9 +6,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evals import charts
-from evals.markup import DASH, element, number, percent, plain, points, share, span, text, usd, whole
-from evals.sankey import sankey
+from evals.page import charts
+from evals.page.markup import DASH, element, number, percent, plain, points, share, span, text, usd, whole
+from evals.page.sankey import sankey
 
 Findings = Mapping[str, Any]
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evals.charts import drawing, write_at
-from evals.labels import LETTER, text_width
-from evals.markup import clip, element, number, percent, text, whole
+from evals.page.charts import drawing, write_at
+from evals.page.labels import LETTER, text_width
+from evals.page.markup import clip, element, number, percent, text, whole
 
 
 @dataclass(frozen=True, slots=True)

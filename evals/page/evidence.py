@@ -7,8 +7,8 @@ findings.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evals import charts
-from evals.markup import DASH, clip, element, number, percent, plain, points, share, span, text, usd, whole
+from evals.page import charts
+from evals.page.markup import DASH, clip, element, number, percent, plain, points, share, span, text, usd, whole
 
 LONGEST = 20_000  # characters of a prompt or an answer that the page carries; the rest is counted
 Findings = Mapping[str, Any]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evals.markup import element
+from evals.page.markup import element
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels; y grows downward
 Trail = tuple[tuple[float, float], ...]

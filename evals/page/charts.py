@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from evals.labels import Label, place
-from evals.markup import clip, element, number, percent, text, whole
+from evals.page.labels import Label, place
+from evals.page.markup import clip, element, number, percent, text, whole
 
 MOST_DOTS = 80  # a longer curve is a line alone
 LOG_SPAN = 20.0  # costs that span more than this are read on a logarithmic axis

@@ -1,0 +1,295 @@
+"""One replay from end to end: score, split, prove, run the proof's policy through the engine, compare with the baselines."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cascade import Policy, Result
+from cascade.artefact import Artefact
+from evals import baselines, findings, production
+from evals.progress import Progress
+from evals.prove import Method, Promise, Proof, prove, upper_bound
+from evals.recording import Example, models_of
+from evals.rows import ReplayError, Rules, check_tiers, default_judges, named_judges, oddities, plans, usable
+from evals.scores import Cache, Column, column, fingerprint
+from evals.splits import Splits, halves
+from evals.table import Line, as_json, line, render
+
+MOST_TIERS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a replay found. ``data`` is what ``--json`` writes and the page shows; ``artefact`` what ``--out`` writes."""
+
+    lines: tuple[Line, ...]
+    data: dict[str, Any]
+    artefact: Artefact | None
+    warnings: tuple[str, ...]
+    per_second: float
+
+    def __str__(self) -> str:
+        chosen, certificate = self.data["chosen"], self.data["certificate"]
+        thresholds = [*chosen["thresholds"], chosen["last_at"]]
+        ladder = "\n".join(
+            f"  {tier}: accept from {at:.4g}, judges {', '.join(chosen['judges'][tier]) or 'none'}"
+            for tier, at in zip(chosen["tiers"], thresholds, strict=True)
+        )
+        n = ", ".join(f"{count:,} to {part}" for part, count in self.data["n"].items())
+        kept = "CERTIFIED" if certificate["certified"] else "NOT CERTIFIED"
+        notes = "".join(f"note: {note}\n" for note in self.data["notes"])
+        return (
+            f"{render(self.lines, chosen['tiers'])}\n\n"
+            f"rows: {n}; all figures are of the test rows\n"
+            f"{kept}: {certificate['words']}\n"
+            f"ladder ({chosen['final']} answer counts):\n{ladder}\n{notes}{self.per_second:,.0f} rows/s"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The settings of a replay."""
+
+    promise: Promise
+    seed: int = 0
+    judges: tuple[str, ...] | None = None
+    method: Method = "auto"
+    split: str = "half"
+    keep_premium: bool = False
+    policy: Policy | None = None
+
+
+async def replay(path: str | Path, examples: Sequence[Example], tiers: Sequence[str], asked: Asked) -> Report:
+    """Calibrates and tunes on one half of the rows, tests on the other. Raises ReplayError, PolicyError."""
+    check_tiers(tiers, models_of(examples))
+    if len(tiers) > MOST_TIERS:
+        raise ReplayError(f"{len(tiers)} tiers are too many to sweep; choose at most {MOST_TIERS} with --tiers")
+    kept, left_out, warnings = usable(examples, tiers)
+    warnings = [*warnings, *oddities(kept, tiers)]
+    try:
+        splits = halves(
+            [e.task for e in kept], asked.seed, recorded=[e.split for e in kept] if asked.split == "recorded" else None
+        )
+    except ValueError as error:
+        raise ReplayError(f"{error}; a replay needs rows to fit, to certify and to test on") from None
+    sha256 = fingerprint(path)
+    columns, progress = await _columns(path, sha256, kept, tiers, asked)
+    if asked.policy is None:
+        proof = prove(
+            columns, splits, asked.promise, seed=asked.seed, method=asked.method,
+            must_end=tiers[-1] if asked.keep_premium else None,
+        )  # fmt: skip
+    else:
+        proof = None
+    made = production.policy(proof.chosen) if proof else asked.policy
+    assert made is not None
+    rerun = Progress(len(splits.test), "engine")
+    results = await production.rerun(made, kept, splits.test, rerun.step)
+    rerun.end()
+    if proof:
+        production.agree(results, proof.chosen.outcome(splits.test), proof.chosen.ladder.models)
+    lines = _lines(kept, columns, splits, tiers, asked, results)
+    data = _data(kept, columns, splits, tiers, asked, proof, made, results, lines)
+    data["recording"] = {"name": Path(path).name, "sha256": sha256, "n": len(kept), "left_out": left_out}
+    artefact = None
+    if proof:
+        shown = [t for t in data["calibration_list"] if t["tier"] in data["chosen"]["tiers"]]
+        artefact = production.artefact(
+            proof.chosen,
+            recording={"name": Path(path).name, "sha256": sha256, "n": len(kept)},
+            candidates={m: [dict(r) for r in columns[m][0].rules] for m in tiers},
+            seed=asked.seed,
+            splits=data["n"],
+            promise=asdict(asked.promise),
+            certificate=proof.certificate,
+            evidence={
+                "test": data["test"],
+                "lines": data["lines"],
+                "calibration": {t["tier"]: {"before": t["before"], "after": t["after"]} for t in shown},
+            },
+        )
+    return Report(lines, data, artefact, tuple(warnings), progress.rate)
+
+
+async def _columns(
+    path: str | Path, sha256: str, rows: Sequence[Example], tiers: Sequence[str], asked: Asked
+) -> tuple[dict[str, list[Column]], Progress]:
+    cache = Cache(path, sha256)
+    wanted: dict[str, list[Rules]] = {}
+    for tier in tiers:
+        if asked.judges is not None:
+            wanted[tier] = [named_judges(asked.judges, rows, tier)]
+        else:
+            wanted[tier] = [default_judges(rows, tier)] if len(tiers) <= 2 else plans(rows, tier)
+    progress = Progress(len(rows) * sum(len(w) for w in wanted.values()), "judging")
+    columns = {
+        tier: [await column(rows, tier, rules, cache, progress.step) for rules in given] for tier, given in wanted.items()
+    }
+    progress.end()
+    return columns, progress
+
+
+def _lines(
+    rows: Sequence[Example],
+    columns: dict[str, list[Column]],
+    splits: Splits,
+    tiers: Sequence[str],
+    asked: Asked,
+    results: Sequence[Result],
+) -> tuple[Line, ...]:
+    """The table's lines, on the test rows: the tiers, the cascade, and what it must beat."""
+    test, seed = splits.test, asked.seed
+    alone = {t: baselines.single(columns, t, test) for t in tiers}
+    premium = alone[tiers[-1]]
+    usd = float(premium.cost_usd.mean())
+
+    def of(kind: Any, b: baselines.Baseline) -> Line:
+        between = baselines.bootstrap_difference(b.quality, premium.quality, seed)
+        return line(
+            b.name, kind, b.quality, b.cost_usd, b.latency_s, b.answered_by, premium.quality, usd, between, b.note
+        )  # fmt: skip
+
+    timed = not any(np.isnan(alone[t].latency_s).any() for t in tiers)
+    ours = baselines.Baseline(
+        "cascade",
+        "",
+        np.array([float(r.answer.extra["quality"]) if r.answer is not None else 0.0 for r in results]),
+        np.array([float("nan") if r.cost_usd is None else r.cost_usd for r in results]),
+        np.array([r.latency_s if timed else float("nan") for r in results]),
+        [r.model for r in results],
+    )
+    made = [of("tier", b) for b in alone.values()] + [of("cascade", ours)]
+    others = [baselines.oracle(columns, tiers, test)]
+    if len(tiers) > 1:
+        texts = [" ".join(filter(None, (e.system, e.to_prompt().text))) for e in rows]
+        limit = asked.promise.value if asked.promise.kind == "max_loss" else 0.02
+        promise = Promise("max_loss", limit, asked.promise.delta)
+        made.append(of("baseline", baselines.random_mixing(columns, tiers, splits.calibration, test, ours.cost_usd.mean())))
+        if len(tiers) > 2:
+            made.append(of("baseline", baselines.best_pair(columns, splits, promise, seed)))
+        made.append(of("baseline", baselines.prompt_router(texts, columns, splits, limit, promise.delta, seed)))
+        made.append(of("baseline", baselines.hand_set(columns, splits)))
+    return (*made, *(of("oracle", b) for b in others))
+
+
+def _data(
+    rows: Sequence[Example],
+    columns: dict[str, list[Column]],
+    splits: Splits,
+    tiers: Sequence[str],
+    asked: Asked,
+    proof: Proof | None,
+    made: Policy,
+    results: Sequence[Result],
+    lines: Sequence[Line],
+) -> dict[str, Any]:
+    """Everything that ``--json`` writes and the page shows."""
+    test, seed, promise = splits.test, asked.seed, asked.promise
+    ours = next(item for item in lines if item.kind == "cascade")
+    notes = [*(proof.notes if proof else ()), *(f"{item.name}: {item.note}" for item in lines if item.note)]
+    silent = sum(v.reason.startswith("judge failed") for r in results for a in r.attempts for v in a.verdicts)
+    if silent:
+        notes.append(f"{silent} verdicts on test rows are missing, because what their judge asks was not recorded")
+    models = [t.model for t in made.tiers]
+    if proof:
+        certificate = dict(proof.certificate)
+        fit, certify = (0, len(splits.calibration)) if proof.method == "preset" else (len(splits.fit), len(splits.certify))
+        counts = {"fit": fit, "certify": certify, "test": len(test)}
+        outcome = proof.chosen.outcome(test)
+        calibration = findings.calibration(proof.chosen, test, len(proof.fitted_on), seed)
+        extra = {
+            "flow": findings.flow(models, outcome),
+            "by_task": findings.by_task(
+                rows, test, models, outcome, tiers[-1], lambda a, b: baselines.bootstrap_difference(a, b, seed)
+            ),
+            "mistakes": findings.mistakes(rows, test, models, outcome, tiers[-1]),
+        }
+    else:
+        certificate, counts, calibration, extra = (
+            _measured(columns, splits, tiers, asked, results),
+            {"test": len(test)},
+            [],
+            {},
+        )
+    usd = float(columns[tiers[-1]][0].cost_usd[test, 0].mean())
+    chosen = {
+        "tiers": models,
+        "thresholds": [t.accept_at for t in made.tiers[:-1]],
+        "last_at": made.tiers[-1].accept_at,
+        "final": made.final,
+        "judges": {t.model: [j.use for j in t.judges] for t in made.tiers},
+        "cost_ratio": ours.relative_cost,
+        "usd_per_1000": ours.usd_per_1000,
+        "quality": ours.quality,
+        "quality_difference": ours.difference,
+        "interval": list(ours.interval),
+        "accepted": sum(r.accepted for r in results) / len(results),
+        "certificate": certificate,
+    }
+    return {
+        "version": 1,
+        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "seed": seed,
+        "n": counts,
+        "promise": {"kind": promise.kind, "value": promise.value, "delta": promise.delta},
+        "certificate": certificate,
+        "tiers": list(tiers),
+        "chosen": chosen,
+        "test": {
+            "n": len(test),
+            "quality": ours.quality,
+            "cost_ratio": ours.relative_cost,
+            "quality_difference": ours.difference,
+            "interval": list(ours.interval),
+        },
+        "lines": [as_json(item) for item in lines],
+        "baselines": {item.name: as_json(item) for item in lines if item.kind != "cascade"},
+        "calibration": {
+            c["tier"]: {k: c[k] for k in ("method", "n", "before", "after", "ece_by_chance")} for c in calibration
+        },
+        "calibration_list": calibration,
+        "frontier": findings.frontier(columns, splits.fit, test, usd, seed),
+        "policy": made.model_dump(mode="json"),
+        "policy_hash": made.hash,
+        "notes": notes,
+        **extra,
+    }
+
+
+def _measured(
+    columns: dict[str, list[Column]],
+    splits: Splits,
+    tiers: Sequence[str],
+    asked: Asked,
+    results: Sequence[Result],
+) -> dict[str, Any]:
+    """For a policy that was given, not tuned: what it loses at most, from rows that none of it was learned from."""
+    quality = np.array([float(r.answer.extra["quality"]) if r.answer is not None else 0.0 for r in results])
+    losses = columns[tiers[-1]][0].quality[splits.test, 0] - quality
+    bound, method = upper_bound(losses, asked.promise.delta)
+    words = (
+        f"The given policy: with probability {100 * (1 - asked.promise.delta):g} % its mean quality is at most {bound:.3f} "
+        f"below the premium tier's, provided that nothing in it was chosen on these {len(losses):,} rows."
+    )
+    kept = asked.promise.kind == "max_loss" and bound <= asked.promise.value
+    return {
+        "certified": kept, "max_loss": bound, "delta": asked.promise.delta, "method": method, "n": len(losses),
+        "p_value": asked.promise.delta, "tests": 1, "needed_n": None, "words": words,
+    }  # fmt: skip
+
+
+def page(data: dict[str, Any]) -> dict[str, Any]:
+    """The data as the page reads it."""
+    promise = dict(data["promise"])
+    if promise["kind"] == "min_accepted_quality":
+        promise |= {"kind": "selective", "value": 1.0 - promise["value"]}
+    return {**data, "calibration": data["calibration_list"], "promise": promise}
+
+
+def as_file(data: dict[str, Any]) -> dict[str, Any]:
+    """The data as ``--json`` writes it."""
+    return {k: v for k, v in data.items() if k != "calibration_list"}
