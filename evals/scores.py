@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -161,7 +162,8 @@ class Cache:
     def load(self, name: str, model: str, rules: Rules) -> Column | None:
         """The column, or None where it is not there or damaged."""
         for folder in self.folders:
-            with suppress(OSError, ValueError, KeyError, EOFError), np.load(folder / name, allow_pickle=False) as data:
+            with suppress(OSError, ValueError, KeyError, EOFError, BadZipFile), open(folder / name, "rb") as file:
+                data = np.load(file, allow_pickle=False)
                 names = tuple(str(x) for x in data["names"])
                 return Column(model, tuple(rules), names, *(data[array] for array in _ARRAYS))
         return None

@@ -78,7 +78,7 @@ def variants(step: Step, rows: Rows) -> list[Step]:
     lows = [None, *(float(x) for x in np.unique(np.quantile(before, REJECT_QUANTILES)))]
     for high in highs:
         for low in lows:
-            if (high is None and low is None) or (high is not None and low is not None and low > high):
+            if (high is None and low is None) or (high is not None and low is not None and low >= high):
                 continue
             accept_at, reject_below = list(step.accept_at), list(step.reject_below)
             accept_at[free - 1], reject_below[free - 1] = high, low
