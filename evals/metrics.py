@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[np.float64]
 Metric: TypeAlias = Callable[[Array, Array], float | None]
 
-MOST_BINS, LEAST_ROWS = 15, 10
+MOST_BINS, LEAST_ROWS = 10, 10
 _EPS = float(np.finfo(np.float64).eps)
 _Z95 = 1.959963984540054
 # Keeps the draws apart from those of rows simulated with the same seed.

@@ -1,0 +1,132 @@
+"""What a certified cascade costs on recordings of real models, and how honest its confidence is: one line of JSON.
+
+Everything is learned on one half of the rows and measured on the other; the mean over ``--seeds`` random halves (20). The
+promise: at most ``max_loss`` below the premium tier with probability 0.9. Needs the recordings (CASCADE_RECORDINGS).
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from evals.calibrate import apply, fit
+from evals.findings import uncalibrated
+from evals.metrics import ece, ece_by_chance
+from evals.prove import Promise, prove
+from evals.recording import Example, read
+from evals.rows import Rules, default_judges
+from evals.scores import Cache, Column, column, fingerprint
+from evals.splits import halves
+
+RECORDINGS = Path(os.environ.get("CASCADE_RECORDINGS", Path(__file__).parents[3] / "shared" / "recordings"))
+DELTA = 0.1
+LLAMAS = ["llama3.2-1b", "llama3.2-3b", "llama3.1-8b", "llama3.1-70b", "llama3.1-405b"]
+NINE = ["llama3.2-1b", "llama3.2-3b", "gpt-4o-mini", "llama3.1-8b", "llama3.1-70b", "qwen2.5-32b-coder-instruct",
+        "qwen2.5-72b-instruct", "llama3.1-405b", "gpt-4o"]  # fmt: skip
+# name: recording, models (the premium tier last), max_loss, target share of the premium's cost
+CASES: dict[str, tuple[str, list[str], float, float]] = {
+    "mmlu gpt-4o-mini -> gpt-4o": ("mmlu", ["gpt-4o-mini", "gpt-4o"], 0.03, 0.46),
+    "mmlu any of nine -> gpt-4o": ("mmlu", NINE, 0.03, 0.33),
+    "triviaqa any of five Llamas -> 405B": ("triviaqa", LLAMAS, 0.03, 0.38),
+    "date GPT-3.5 (pot2) -> GPT-4": ("date", ["gpt-3.5:pot2_t=0.8", "gpt-4:cot1"], 0.05, 0.40),
+    # The other prompts of GPT-3.5, with no target: what the choice of the prompt above is worth.
+    "date GPT-3.5 (pot1) -> GPT-4": ("date", ["gpt-3.5:pot1_t=0.8", "gpt-4:cot1"], 0.05, 1.0),
+    "date GPT-3.5 (cot2) -> GPT-4": ("date", ["gpt-3.5:cot2_t=0.8", "gpt-4:cot1"], 0.05, 1.0),
+    "date GPT-3.5 (cot1) -> GPT-4": ("date", ["gpt-3.5:cot1_40", "gpt-4:cot1"], 0.05, 1.0),
+}
+
+
+def load(name: str, models: list[str]) -> tuple[list[Example], dict[str, list[Column]]]:
+    """The rows that every model answered, and each model's column."""
+    path = RECORDINGS / f"{name}.jsonl.gz"
+    rows = [e for e in read(path) if all(e.answers.get(m, {}).get("quality") is not None for m in models)]
+    cache = Cache(path, fingerprint(path))
+
+    async def judged(model: str, rules: Rules) -> list[Column]:
+        return [await column(rows, model, rules, cache)]
+
+    return rows, {m: asyncio.run(judged(m, default_judges(rows, m))) for m in models}
+
+
+def cost(name: str, models: list[str], max_loss: float, target: float, seeds: int) -> dict[str, Any]:
+    """The certified cascade over random halves."""
+    rows, columns = load(name, models)
+    premium = columns[models[-1]][0]
+    ratios, losses, errors, certified = [], [], [], []
+    started = perf_counter()
+    for seed in range(seeds):
+        splits = halves([e.task for e in rows], seed)
+        proof = prove(columns, splits, Promise("max_loss", max_loss, DELTA), seed=seed, must_end=models[-1])
+        outcome = proof.chosen.outcome(splits.test)
+        difference = premium.quality[splits.test, 0] - outcome.quality
+        ratios.append(float(outcome.cost_usd.mean() / premium.cost_usd[splits.test, 0].mean()))
+        losses.append(float(difference.mean()))
+        errors.append(float(difference.std() / np.sqrt(len(difference))))
+        certified.append(bool(proof.certificate["certified"]))
+    loss, error = np.array(losses), np.array(errors)
+    mean = float(np.mean(ratios))
+    return {
+        "n": len(rows),
+        "cost_ratio": round(mean, 4),
+        "sd": round(float(np.std(ratios)), 4),
+        "interval_95": [round(mean + s * 1.96 * float(np.std(ratios)) / seeds**0.5, 4) for s in (-1, 1)],
+        "target": target,
+        "mean_loss": round(float(loss.mean()), 4),
+        "max_loss": max_loss,
+        "certified": float(np.mean(certified)),
+        "kept": float((loss <= max_loss).mean()),
+        "kept_within_error": float((loss <= max_loss + 1.645 * error).mean()),
+        "seconds_a_seed": round((perf_counter() - started) / seeds, 2),
+        "reached": mean <= target and float(np.mean(certified)) >= (0.9 if target < 1 else 0),
+    }
+
+
+def calibration(seeds: int) -> dict[str, Any]:
+    """ECE of gpt-4o-mini on held-out mmlu, before and after: 15 equal-mass bins or fewer."""
+    rows, columns = load("mmlu", ["gpt-4o-mini"])
+    c = columns["gpt-4o-mini"][0]
+    score, right = c.scores[:, c.names.index("logprob")], c.quality[:, -1]
+    before, after, chance, unbiased = [], [], [], []
+    for seed in range(seeds):
+        splits = halves([e.task for e in rows], seed)
+        made = fit({"logprob": score[splits.calibration]}, right[splits.calibration], seed=seed).mapping
+        p, y = apply(made, {"logprob": score[splits.test]}), right[splits.test]
+        before.append(ece(uncalibrated(c, splits.test), y))
+        after.append(ece(p, y))
+        chance.append(ece_by_chance(p, seed))
+        unbiased.append(max(0.0, after[-1] ** 2 - chance[-1] ** 2) ** 0.5)
+    return {
+        "n_test": len(splits.test),
+        "before": round(float(np.mean(before)), 4),
+        "after": round(float(np.mean(after)), 4),
+        "of_perfect_probabilities": round(float(np.mean(chance)), 4),
+        "beyond_chance": round(float(np.mean(unbiased)), 4),
+        "target": 0.03,
+        "reached": bool(np.mean(after) <= 0.03),
+    }
+
+
+def main() -> int:
+    """Prints the figures; 1 where a target is missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=20)
+    seeds = parser.parse_args().seeds
+    if not (RECORDINGS / "mmlu.jsonl.gz").is_file():
+        print(json.dumps({"benchmark": "cost", "skipped": f"no recordings in {RECORDINGS.name}; set CASCADE_RECORDINGS"}))
+        return 0
+    figures: dict[str, Any] = {"benchmark": "cost", "delta": DELTA, "seeds": seeds}
+    figures["cost"] = {name: cost(*case, seeds) for name, case in CASES.items()}
+    figures["ece gpt-4o-mini, mmlu"] = calibration(seeds)
+    print(json.dumps(figures))
+    every = [*figures["cost"].values(), figures["ece gpt-4o-mini, mmlu"]]
+    return 0 if all(item["reached"] for item in every) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
