@@ -92,7 +92,7 @@ class Certificate:
             "n": self.n,
             "p_value": self.p_value,
             "tests": len(self.tested),
-            "needed_n": self.needed_n,
+            "needed_n": None if self.certified else self.needed_n,
         }
 
 

@@ -24,7 +24,10 @@ MOST_TIERS = 10
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a replay found. ``data`` is what ``--json`` writes and the page shows; ``artefact`` what ``--out`` writes."""
+    """What a replay found. ``data`` is what ``--json`` writes and the page shows; ``artefact`` what ``--out`` writes.
+
+    ``per_second``: test rows that the engine answered a second, from recorded answers.
+    """
 
     lines: tuple[Line, ...]
     data: dict[str, Any]
@@ -46,7 +49,7 @@ class Report:
             f"{render(self.lines, chosen['tiers'])}\n\n"
             f"rows: {n}; all figures are of the test rows\n"
             f"{kept}: {certificate['words']}\n"
-            f"ladder ({chosen['final']} answer counts):\n{ladder}\n{notes}{self.per_second:,.0f} rows/s"
+            f"ladder ({chosen['final']} answer counts):\n{ladder}\n{notes}{self.per_second:,.0f} rows/s through the engine"
         )
 
 
@@ -77,7 +80,7 @@ async def replay(path: str | Path, examples: Sequence[Example], tiers: Sequence[
     except ValueError as error:
         raise ReplayError(f"{error}; a replay needs rows to fit, to certify and to test on") from None
     sha256 = fingerprint(path)
-    columns, progress = await _columns(path, sha256, kept, tiers, asked)
+    columns = await _columns(path, sha256, kept, tiers, asked)
     if asked.policy is None:
         proof = prove(
             columns, splits, asked.promise, seed=asked.seed, method=asked.method,
@@ -112,12 +115,12 @@ async def replay(path: str | Path, examples: Sequence[Example], tiers: Sequence[
                 "calibration": {t["tier"]: {"before": t["before"], "after": t["after"]} for t in shown},
             },
         )
-    return Report(lines, data, artefact, tuple(warnings), progress.rate)
+    return Report(lines, data, artefact, tuple(warnings), rerun.rate)
 
 
 async def _columns(
     path: str | Path, sha256: str, rows: Sequence[Example], tiers: Sequence[str], asked: Asked
-) -> tuple[dict[str, list[Column]], Progress]:
+) -> dict[str, list[Column]]:
     cache = Cache(path, sha256)
     wanted: dict[str, list[Rules]] = {}
     for tier in tiers:
@@ -130,7 +133,7 @@ async def _columns(
         tier: [await column(rows, tier, rules, cache, progress.step) for rules in given] for tier, given in wanted.items()
     }
     progress.end()
-    return columns, progress
+    return columns
 
 
 def _lines(

@@ -23,7 +23,7 @@ def main() -> int:
     out = io.StringIO()
     with redirect_stdout(out), redirect_stderr(io.StringIO()):
         replay([str(path), "--tiers", TIERS])
-    match = re.search(r"([\d,]+) examples/s", out.getvalue())
+    match = re.search(r"([\d,]+) rows/s", out.getvalue())
     assert match is not None, out.getvalue()
     speed = int(match[1].replace(",", ""))
     print(json.dumps({"replay": {"examples_per_s": speed, "target": 3000, "ok": speed >= 3000}}))

@@ -203,7 +203,7 @@ def questions(n: int, seed: int) -> list[Example]:
             told = {"told_a": float(np.clip(0.5 + 0.2 * (right[m] - 0.5) + 0.2 * rng.normal(), 0, 1).round(2))}
             if rng.random() < 0.8:
                 told["told_b"] = float(np.clip(0.5 + 0.3 * (right[m] - 0.5) + 0.2 * rng.normal(), 0, 1).round(2))
-            text = "4" if right[m] else str(rng.choice(["5", "forbidden 6"]))
+            text = "4" if right[m] else str(rng.choice(["forbidden 5", *map(str, range(10, 20))]))
             paid: Mapping[str, float] = {"told_b": 2e-4}
             recorded[f"m{m}"] = {
                 "text": text, "quality": float(right[m]), "cost_usd": 1e-4 * 20**m, "latency_s": 0.5, "verdicts": told,
