@@ -104,7 +104,9 @@ async def replay(path: str | Path, examples: Sequence[Example], tiers: Sequence[
         artefact = production.artefact(
             proof.chosen,
             recording={"name": Path(path).name, "sha256": sha256, "n": len(kept)},
-            candidates={m: [dict(r) for r in columns[m][0].rules] for m in tiers},
+            candidates={
+                m: [dict(r) for r in (columns[m][0] if m != tiers[-1] else _free(columns[m][0])).rules] for m in tiers
+            },
             seed=asked.seed,
             splits=data["n"],
             promise=asdict(asked.promise),
@@ -194,6 +196,11 @@ def _data(
     test, seed, promise = splits.test, asked.seed, asked.promise
     ours = next(item for item in lines if item.kind == "cascade")
     notes = [*(proof.notes if proof else ()), *(f"{item.name}: {item.note}" for item in lines if item.note)]
+    for tier in tiers[:-1]:
+        given = columns[tier][0]
+        if given.vetoed[:, -1].all():
+            used = ", ".join(str(rule["use"]) for rule in given.rules)
+            notes.append(f"every answer of {tier} is vetoed; leave the judge out by --judges (now: {used})")
     silent = sum(v.reason.startswith("judge failed") for r in results for a in r.attempts for v in a.verdicts)
     if silent:
         notes.append(f"{silent} verdicts on test rows are missing, because what their judge asks was not recorded")
@@ -261,6 +268,11 @@ def _data(
         "notes": notes,
         **extra,
     }
+
+
+def _free(column: Column) -> Column:
+    """The column as a last tier uses it: nothing dear is asked about an answer that is returned anyway."""
+    return column.first(column.free)
 
 
 def _measured(

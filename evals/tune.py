@@ -35,6 +35,8 @@ PRIOR_ROWS = 2.0
 MARGIN = 1.2
 UNSAFE_MARGIN = 2.5
 LONGEST_WALK = 80
+# How many ladders are tried with agreement between tiers as evidence, and with the best answer so far.
+REFINED = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -179,10 +181,9 @@ class Tuner:
         splitting the level between several, did worse on recordings of real models.
         """
         swept = [self.sweep(ladder) for ladder in self.ladders(must_end)]
-        chosen = min(
-            swept, key=lambda s: (self._price(s, n), -float(s.margin(self.goal.limit, n).max()), len(s.ladder.steps))
-        )
-        chosen, notes = self._refined(chosen, n)
+        found: list[tuple[Swept, list[str]]] = [(each, []) for each in swept]
+        found += self._refined(swept, n)
+        chosen, notes = min(found, key=lambda item: self._rank(item[0], n))
         margin = chosen.margin(self.goal.limit, n)
         # Pareto in (margin, cost): the kernel's front wants a quality, and any rising number will do.
         front = pareto(margin, chosen.usd)[::-1]
@@ -190,26 +191,34 @@ class Tuner:
             front = front[np.unique(np.linspace(0, len(front) - 1, LONGEST_WALK).round().astype(np.int64))]
         return [chosen.candidate(int(i)) for i in front], notes
 
-    def _refined(self, swept: Swept, n: int) -> tuple[Swept, list[str]]:
-        """The ladder with agreement as evidence, and with the best answer so far, where cross-validation shows a gain."""
-        if len(swept.ladder.steps) < 2:
-            return swept, []
-        steps, notes = with_agreement(swept.ladder.steps, self.rows, self.seed)
-        made = [swept]
-        if notes:
-            made.append(self.sweep(Ladder.of(steps)))
-        best = []
-        for each in made:
-            other = each.ladder.with_final("best")
-            gained = np.choose(other.end(), [s.quality for s in other.settled])
-            kept = np.choose(each.ladder.end(), [s.quality for s in other.settled])
-            difference = (gained - kept)[self.rows]
-            if difference.mean() > difference.std() / np.sqrt(len(difference)):
-                best.append(self.sweep(other))
-        chosen = min([*made, *best], key=lambda s: self._price(s, n))
-        if chosen.ladder.final == "best":
-            notes.append("the surest answer of all tiers asked is returned, not the last one: better on the fit rows")
-        return chosen, notes if chosen is not swept else []
+    def _rank(self, swept: Swept, n: int) -> tuple[float, float, int]:
+        """What is preferred: the cheapest with a margin, then the widest margin, then the shorter ladder."""
+        return self._price(swept, n), -float(swept.margin(self.goal.limit, n).max()), len(swept.ladder.steps)
+
+    def _refined(self, swept: Sequence[Swept], n: int) -> list[tuple[Swept, list[str]]]:
+        """The most promising ladders with agreement as evidence, and with the best answer so far, where that shows a gain.
+
+        Agreement is tried on the longest ladders too: where no judge tells anything it may be all the evidence there is.
+        """
+        several = [each for each in swept if len(each.ladder.steps) > 1]
+        ranked = sorted(several, key=lambda each: self._rank(each, n))[:REFINED]
+        longest = sorted(several, key=lambda each: -len(each.ladder.steps))[:REFINED]
+        made: list[tuple[Swept, list[str]]] = []
+        for each in {id(x): x for x in (*ranked, *longest)}.values():
+            steps, notes = with_agreement(each.ladder.steps, self.rows, self.seed)
+            tried: list[tuple[Swept, list[str]]] = [(each, [])]
+            if notes:
+                tried.append((self.sweep(Ladder.of(steps)), notes))
+            made += tried[1:]
+            for one, told in tried:
+                best = one.ladder.with_final("best")
+                gained = np.choose(best.end(), [s.quality for s in best.settled])
+                kept = np.choose(one.ladder.end(), [s.quality for s in best.settled])
+                difference = (gained - kept)[self.rows]
+                if difference.mean() > difference.std() / np.sqrt(len(difference)):
+                    why = "the surest answer of all tiers asked is returned, not the last one: better on the fit rows"
+                    made.append((self.sweep(best), [*told, why]))
+        return made
 
 
 def _bare(steps: Sequence[Step]) -> Step:
