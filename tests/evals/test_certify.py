@@ -31,7 +31,8 @@ def test_the_method_follows_from_the_losses() -> None:
     assert p_value(mixed, 0.1) == (pvalues.betting((1 + mixed) / 2, 0.55), "betting")
     for limit in (0.0, -0.02):
         p, method = p_value(losses(1, 30, 100), limit)
-        assert method == "betting" and p == pvalues.betting((1 + losses(1, 30, 100)) / 2, (1 + limit) / 2)
+        assert method == "betting"
+        assert p == pvalues.betting((1 + losses(1, 30, 100)) / 2, (1 + limit) / 2)
     assert p_value(losses(3, 1, pvalues.PAIRED_LIMIT + 1), 0.1)[1] == "betting"
     assert set(METHODS) == {"binomial", "paired", "betting", "hoeffding_bentkus"}
 
@@ -61,7 +62,8 @@ def test_it_stops_at_the_first_failure() -> None:
     """A candidate behind one that failed is not tested, however good it is."""
     good, better, bad = losses(2, 0, 200), losses(1, 0, 200), losses(30, 0, 200)
     found = fixed_sequence([good, better, bad, better], 0.1, 0.1)
-    assert found.certified and found.position == 1
+    assert found.certified
+    assert found.position == 1
     assert [t.passed for t in found.tested] == [True, True, False]
     assert [t.loss for t in found.tested] == [0.01, 0.005, 0.15]
     assert found.p_value == found.tested[1].p_value == pvalues.binomial(1, 200, 0.1)
@@ -72,13 +74,17 @@ def test_it_stops_at_the_first_failure() -> None:
 def test_where_the_first_fails_nothing_is_certified() -> None:
     """The position is -1 and the p-value 1, whatever comes later."""
     found = fixed_sequence([losses(30, 0, 200), losses(0, 0, 200)], 0.1, 0.1)
-    assert not found.certified and found.position == -1 and found.p_value == 1.0 and len(found.tested) == 1
+    assert not found.certified
+    assert found.position == -1
+    assert found.p_value == 1.0
+    assert len(found.tested) == 1
 
 
 def test_where_all_pass_no_more_rows_are_needed() -> None:
     """The last candidate is the position."""
     found = fixed_sequence([losses(0, 0, 200)] * 3, 0.1, 0.1)
-    assert found.position == 2 and found.needed_n is None
+    assert found.position == 2
+    assert found.needed_n is None
 
 
 def test_an_empty_list_is_not_certified() -> None:
@@ -118,7 +124,8 @@ def test_needed_is_about_right() -> None:
     rng = np.random.default_rng(2)
     limit, risk = 0.1, 0.05
     n = needed(losses(5, 0, 100), limit, 0.1)
-    assert n is not None and n >= least(limit, 0.1)
+    assert n is not None
+    assert n >= least(limit, 0.1)
 
     def power(rows: int) -> float:
         return float(np.mean([pvalues.binomial(int(k), rows, limit) <= 0.1 for k in rng.binomial(rows, risk, 400)]))
@@ -133,7 +140,8 @@ def test_needed_where_no_number_would_do() -> None:
     assert needed(losses(0, 10, 100), 0.0, 0.1) is None
     assert needed(losses(0, 0, 100), 0.01, 0.1) == max(least(0.01, 0.1), needed(losses(0, 0, 100), 0.01, 0.1) or 0)
     failed = fixed_sequence([losses(5, 0, 60)], 0.1, 0.1)
-    assert not failed.certified and failed.needed_n == needed(losses(5, 0, 60), 0.1, 0.1)
+    assert not failed.certified
+    assert failed.needed_n == needed(losses(5, 0, 60), 0.1, 0.1)
 
 
 def at_most(hits: int, draws: int, delta: float) -> None:

@@ -1,4 +1,4 @@
-"""The numpy ladder against the engine itself: random tables with ties, vetoes, missing scores, early decisions, agreement."""
+"""The numpy ladder against the engine itself: random tables with ties, vetoes, missing scores, early decisions."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -66,7 +66,7 @@ def answers(draw: st.DrawFn, samples: int) -> dict[str, Any]:
 @st.composite
 def mappings(draw: st.DrawFn, names: Sequence[str]) -> Calibrator:
     """A mapping that reads some of the named scores."""
-    kind = draw(st.sampled_from(["constant", "isotonic", "logistic", "logistic"])) if names else "constant"
+    kind = draw(st.sampled_from(["logistic", "isotonic", "logistic", "isotonic", "constant"])) if names else "constant"
     share = st.sampled_from([0.0, 0.1, 0.5, 0.5, 0.8, 1.0])
     if kind == "constant":
         return Constant(draw(share))
@@ -96,41 +96,43 @@ def by_hand(column: Column, calibrators: Sequence[Calibrator], earlier: Sequence
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
     """One to three tiers with up to three judges each, and one to six rows."""
-    models = [f"m{i}" for i in range(draw(st.integers(1, 3)))]
+    models = [f"m{i}" for i in range(draw(st.sampled_from([2, 3, 2, 1])))]
     kinds = [*SCORERS, "forbids", "self_consistency"]
-    plans = [draw(st.lists(st.sampled_from(kinds), max_size=3, unique=True)) for _ in models]
+    plans = [draw(st.permutations(kinds))[: draw(st.sampled_from([2, 3, 1, 0]))] for _ in models]
     rules = [[{"use": u, "samples": 2} if u == "self_consistency" else {"use": u} for u in plan] for plan in plans]
     examples = tuple(
         Example(f"e{i}", f"question {i}", {m: draw(answers(samples=2)) for m in models})
-        for i in range(draw(st.integers(1, 6)))
+        for i in range(draw(st.integers(2, 6)))
     )
     steps: list[Step] = []
     for i, (model, plan) in enumerate(zip(models, rules, strict=True)):
         column = asyncio.run(score(examples, model, plan))
         earlier = [settle(s) for s in steps]
-        told = [
-            [*column.names[:stage], *(f"agrees:{j}" for j in range(len(earlier)))] for stage in range(len(plan) + 1)
-        ]
+        told = [[*column.names[:stage], *(f"agrees:{j}" for j in range(len(earlier)))] for stage in range(len(plan) + 1)]
         calibrators = tuple(draw(mappings(names)) for names in told)
         confidence = by_hand(column, calibrators, earlier)
         early: list[tuple[float | None, float | None]] = []
         for stage in range(len(plan)):
             # The last tier, and the last stage of each, decide by the ladder's thresholds alone.
             free = stage + 1 < len(plan) and i + 1 < len(models)
-            low, high = (draw(levels(confidence[:, stage + 1])) if free and draw(st.booleans()) else None for _ in "lh")
+            low, high = (
+                draw(levels(confidence[:, stage + 1])) if free and draw(st.sampled_from([True, True, False])) else None
+                for _ in "lh"
+            )
             if low is not None and high is not None:
                 low, high = min(low, high), max(low, high)
             early.append((high, low))
         steps.append(Step(column, calibrators, confidence, tuple(h for h, _ in early), tuple(x for _, x in early)))
     ladder = Ladder.of(steps, draw(st.sampled_from(["last", "best"])))
-    thresholds = tuple(draw(levels(s.confidence)) for s in ladder.settled[:-1])
-    return World(examples, ladder, thresholds, draw(st.just(0.0) | levels(ladder.settled[-1].confidence)))
+    met = np.concatenate([s.confidence for s in ladder.settled])
+    thresholds = tuple(draw(levels(met)) for _ in steps[:-1])
+    return World(examples, ladder, thresholds, draw(st.just(0.0) | levels(met)))
 
 
 def levels(confidence: np.ndarray) -> st.SearchStrategy[float]:
     """Thresholds: the ends, one that ties with a row, anything between."""
     tied = st.sampled_from([float(x) for x in np.unique(confidence)])
-    return tied | tied | st.sampled_from([0.0, 0.5, 1.0]) | st.floats(0, 1)
+    return tied | st.just(float(confidence.max())) | st.sampled_from([0.0, 0.5, 1.0]) | st.floats(0, 1)
 
 
 def policy_of(ladder: Ladder, thresholds: Sequence[float], last_at: float) -> Policy:
@@ -155,7 +157,9 @@ async def ran(policy: Policy, examples: Sequence[Example]) -> list[Result]:
         return [await cascade.arun(e.to_prompt()) for e in examples]
 
 
-def check(ladder: Ladder, thresholds: Sequence[float], last_at: float, rows: np.ndarray, examples: Sequence[Example]) -> None:
+def check(
+    ladder: Ladder, thresholds: Sequence[float], last_at: float, rows: np.ndarray, examples: Sequence[Example]
+) -> None:
     """``Ladder.outcome`` on ``rows`` says what the engine does with ``examples``, one for each of the rows."""
     found = ladder.outcome(thresholds, rows, last_at)
     for i, result in enumerate(asyncio.run(ran(policy_of(ladder, thresholds, last_at), examples))):
@@ -222,7 +226,8 @@ def test_fitted_steps_do_what_the_engine_does(final: str) -> None:
     columns = [asyncio.run(score(examples, f"m{m}", plan)) for m in range(2)]
     assert columns[0].free == 2
     steps, notes = with_agreement([fitted(c, fit_rows, seed=0) for c in columns], fit_rows, seed=0)
-    assert any("agrees:0" in str(c) for c in steps[1].calibrators) and len(notes) == 1
+    assert any("agrees:0" in str(c) for c in steps[1].calibrators)
+    assert len(notes) == 1
     made = variants(steps[0], fit_rows)
     early = [v for v in made if v.accept_at[1] is not None and v.reject_below[1] is not None]
     assert len(early) > 4
@@ -259,9 +264,7 @@ def step_of(confidence: np.ndarray, **changed: Any) -> Step:
     n, stages = len(confidence), confidence.shape[1] - 1
     column = column_of(np.full((n, stages), 0.5), changed.pop("vetoed", None), changed.pop("quality", None))
     nothing: tuple[float | None, ...] = (None,) * stages
-    return replace(
-        Step(column, tuple(Constant(0.5) for _ in range(stages + 1)), confidence, nothing, nothing), **changed
-    )
+    return replace(Step(column, tuple(Constant(0.5) for _ in range(stages + 1)), confidence, nothing, nothing), **changed)
 
 
 def test_settle_by_example() -> None:
@@ -301,7 +304,7 @@ def test_a_threshold_of_zero_accepts_all_but_vetoes() -> None:
 
 
 def test_which_answer_ends_a_ladder() -> None:
-    """"last" returns the last tier's answer unless it is vetoed, "best" the surest, of equals the highest tier's."""
+    """ "last" returns the last tier's answer unless it is vetoed, "best" the surest, of equals the highest tier's."""
     low = step_of(np.array([[0.9], [0.5], [0.9], [0.9]]))
     vetoed = np.array([[False], [False], [True], [False]])
     high = step_of(np.array([[0.4], [0.5], [0.95], [0.95]]), vetoed=vetoed)
@@ -309,3 +312,13 @@ def test_which_answer_ends_a_ladder() -> None:
     assert ladder.end().tolist() == [1, 1, 0, 1]
     assert ladder.with_final("best").end().tolist() == [0, 1, 0, 1]
     assert ladder.models == ("m0", "m0")
+
+
+def test_a_last_answer_that_is_not_sure_enough() -> None:
+    """Below ``last_at`` the surest answer of all tiers is returned, not accepted; at it the last tier's is accepted."""
+    ladder = Ladder.of([step_of(np.array([[0.6], [0.6], [0.2]])), step_of(np.array([[0.5], [0.7], [0.3]]))])
+    outcome = ladder.outcome((0.9,), np.arange(3), last_at=0.7)
+    assert outcome.tier.tolist() == [0, 1, 1]
+    assert outcome.accepted.tolist() == [False, True, False]
+    assert outcome.confidence.tolist() == [0.6, 0.7, 0.3]
+    assert outcome.asked.tolist() == [1, 1, 1]

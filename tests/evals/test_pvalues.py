@@ -56,7 +56,8 @@ def test_clopper_pearson_is_scipys(n: int, share: float, level: float) -> None:
     low, high = pvalues.clopper_pearson(k, n, level)
     assert low == pytest.approx(beta.ppf(level / 2, k, n - k + 1) if k else 0.0, abs=1e-7)
     assert high == pytest.approx(beta.ppf(1 - level / 2, k + 1, n - k) if k < n else 1.0, abs=1e-7)
-    assert (low == 0.0) == (k == 0) and (high == 1.0) == (k == n)
+    assert (low == 0.0) == (k == 0)
+    assert (high == 1.0) == (k == n)
 
 
 def test_clopper_pearson_without_rows() -> None:

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from evals.splits import FIT_SHARE, Splits, halves
 
-TASKS = st.lists(st.integers(1, 40), min_size=1, max_size=8).map(lambda sizes: [f"t{i}" for i, m in enumerate(sizes) for _ in range(m)])
+TASKS = st.lists(st.integers(1, 40), min_size=1, max_size=8).map(
+    lambda sizes: [f"t{i}" for i, m in enumerate(sizes) for _ in range(m)]
+)
 
 
 def shuffled(tasks: list[str], seed: int) -> list[str]:
@@ -27,7 +29,7 @@ def test_every_row_is_in_one_part(tasks: list[str], seed: int, fit_share: float)
     """Disjoint and covering; half the rows calibrate, to a row, and the share of them that fits is kept to a row."""
     tasks = shuffled([*tasks, *["filler"] * 12], seed)
     found = halves(tasks, seed, fit_share=fit_share)
-    assert sorted(sum(parts(found), [])) == list(range(len(tasks)))
+    assert sorted(i for part in parts(found) for i in part) == list(range(len(tasks)))
     assert len(found.calibration) - len(found.test) in (0, 1)
     assert abs(len(found.fit) - fit_share * len(found.calibration)) < 1
     assert sorted(found.calibration.tolist()) == sorted(found.fit.tolist() + found.certify.tolist())

@@ -1,0 +1,255 @@
+"""Do certificates hold, and what do they save? Prints one line of JSON; fails where promises are broken too often.
+
+Simulation: populations of which the true loss is known, with scores that are good, overconfident or useless. Many small
+recordings are drawn from each; every one is tuned and certified as a replay would, and the certified ladder's loss on the
+whole population is compared with the limit. A cell fails where the share of broken promises is above delta by a one-sided
+binomial test at 1e-3 divided by the number of cells.
+
+Resampling: recordings of real models (the folder $CASCADE_RECORDINGS, by default ../shared/recordings beside the checkout;
+left out where absent) are split at random many times; the loss on the half that was not used is compared with the limit,
+for the certificate and for three other ways to choose from the same candidates. There the truth is itself an estimate: a
+loss above the limit by less than 1.64 standard errors may be chance, so both shares are given.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from itertools import product
+from math import sqrt
+from pathlib import Path
+from statistics import NormalDist
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import binomtest
+
+from evals import preset, pvalues
+from evals.calibrate import apply
+from evals.certify import fixed_sequence
+from evals.ladder import Ladder, Step, settle
+from evals.prove import Promise, prove
+from evals.recording import Example, read
+from evals.rows import Rules, default_judges
+from evals.scores import Cache, Column, column, fingerprint
+from evals.splits import Splits, halves
+from evals.steps import agreements
+from evals.tune import Candidate, Goal, Tuner
+
+Array = npt.NDArray[np.float64]
+
+DELTA, LIMIT = 0.1, 0.05
+POPULATION = 60_000  # with each row's expected quality, so that its mean loss is within 0.001 of the truth
+SHAPES = ("easy", "hard", "u_shaped", "overconfident", "useless")
+SIZES = (100, 300, 1000)
+KINDS = ("right_or_wrong", "fractional")
+METHODS = ("preset", "split")
+SLOW = ("right_or_wrong", 1000)
+HOME = Path(os.environ.get("CASCADE_RECORDINGS") or Path(__file__).parents[3] / "shared" / "recordings")
+RULED = [{"use": "rules"}]
+# (recording, cheap model, premium model, limit, the cheap model's judges or None for the default)
+REAL: tuple[tuple[str, str, str, float, Rules | None], ...] = (
+    ("mmlu", "gpt-4o-mini", "gpt-4o", 0.03, None),
+    ("triviaqa", "llama3.1-70b", "llama3.1-405b", 0.03, None),
+    ("date", "gpt-3.5:pot2_t=0.8", "gpt-4:cot1", 0.05, [{"use": "self_consistency", "samples": 19, "stop_at": 0.99}]),
+)
+
+
+def made(model: str, usd: float, quality: Array, score: Array | None) -> Column:
+    """A model's column: one free judge that gives ``score``, or none."""
+    n, names = len(quality), () if score is None else ("told",)
+    stages = len(names) + 1
+    return Column(
+        model,
+        tuple({"use": name} for name in names),
+        names,
+        np.empty((n, 0)) if score is None else score[:, None],
+        np.zeros((n, stages), dtype=bool),
+        np.tile(quality[:, None], stages),
+        np.full((n, stages), usd),
+        np.full((n, stages), 1.0),
+        np.zeros((n, stages), dtype=np.int64),
+    )
+
+
+def drawn(shape: str, kind: str, n: int, rng: np.random.Generator, *, expected: bool = False) -> dict[str, list[Column]]:
+    """``n`` rows of a cheap and a premium model; ``expected`` gives each row's expected quality in place of a drawn one."""
+    a, b = {"easy": (1.0, 4.0), "hard": (4.0, 1.5), "u_shaped": (0.4, 0.4)}.get(shape, (1.0, 1.5))
+    difficulty = rng.beta(a, b, n)
+    score = np.clip(1.0 - difficulty + 0.15 * rng.normal(size=n), 0.0, 1.0)
+    if shape == "overconfident":
+        score = 1.0 - (1.0 - score) ** 2 / 20.0
+    if shape == "useless":
+        score = rng.random(n)
+    qualities = []
+    for p in (0.98 - 0.75 * difficulty**1.5, 0.98 - 0.35 * difficulty):
+        if expected:
+            qualities.append(p)
+        elif kind == "fractional":
+            qualities.append(rng.beta(3 * p, 3 * (1 - p)))
+        else:
+            qualities.append((rng.random(n) < p).astype(np.float64))
+    return {"cheap": [made("cheap", 0.05, qualities[0], score)], "premium": [made("premium", 1.0, qualities[1], None)]}
+
+
+def elsewhere(ladder: Ladder, columns: Mapping[str, Sequence[Column]]) -> Ladder:
+    """The ladder on other rows: the same mappings and thresholds, applied to their scores."""
+    steps: list[Step] = []
+    for step in ladder.steps:
+        on = columns[step.model][0].first(len(step.column.rules))
+        earlier = [settle(s) for s in steps]
+        told = {name: on.scores[:, j] for j, name in enumerate(on.names)}
+        confidence = [
+            apply(mapping, told | agreements(on, stage, earlier), n=len(on.vetoed))
+            for stage, mapping in enumerate(step.calibrators)
+        ]
+        steps.append(Step(on, step.calibrators, np.stack(confidence, axis=1), step.accept_at, step.reject_below))
+    return Ladder.of(steps, ladder.final)
+
+
+def simulate(shape: str, kind: str, n: int, method: str, draws: int) -> dict[str, Any]:
+    """One cell: how often ladders were certified, how often a certified one truly loses more than the limit."""
+    cell = (SHAPES.index(shape), KINDS.index(kind), n, len(method))
+    population = drawn(shape, kind, POPULATION, np.random.default_rng((1, *cell)), expected=True)
+    every = np.arange(POPULATION)
+    reference = population["premium"][0].quality[:, 0]
+    broken = certified = 0
+    usd, margin = [], []
+    start = perf_counter()
+    for draw in range(draws):
+        rng = np.random.default_rng((2, *cell, draw))
+        # All n rows calibrate; the test rows are not read.
+        fit = round(0.3 * n)
+        splits = Splits(np.arange(fit), np.arange(fit, n), np.arange(n))
+        how = "auto" if method == "preset" else "split"
+        proof = prove(drawn(shape, kind, n, rng), splits, Promise("max_loss", LIMIT, DELTA), seed=draw, method=how)
+        chosen = proof.chosen
+        if not proof.certificate["certified"]:
+            usd.append(1.0)
+            continue
+        outcome = elsewhere(chosen.ladder, population).outcome(chosen.thresholds, every, chosen.last_at)
+        loss = float((reference - outcome.quality).mean())
+        certified += 1
+        broken += loss > LIMIT
+        margin.append(loss)
+        usd.append(float(outcome.cost_usd.mean()))
+    return {
+        "shape": shape, "kind": kind, "n": n, "method": method, "draws": draws, "certified": certified, "broken": broken,
+        "p": round(float(binomtest(broken, draws, DELTA, alternative="greater").pvalue), 6),
+        "loss": round(float(np.mean(margin)), 4) if margin else None, "cost": round(float(np.mean(usd)), 3),
+        "seconds": round(perf_counter() - start, 1),
+    }  # fmt: skip
+
+
+def loaded(name: str, cheap: str, premium: str, judges: Rules | None) -> tuple[list[Example], dict[str, list[Column]]]:
+    """The rows that both models answered and were graded on, and the models' columns."""
+    path = HOME / f"{name}.jsonl.gz"
+    examples = [
+        e for e in read(path) if all(m in e.answers and e.answers[m]["quality"] is not None for m in (cheap, premium))
+    ]
+    cache = Cache(path, fingerprint(path))
+    rules = {cheap: judges or default_judges(examples, cheap), premium: default_judges(examples, premium)}
+    if judges is not None:
+        rules[premium] = RULED
+    return examples, {m: [asyncio.run(column(examples, m, r, cache))] for m, r in rules.items()}
+
+
+Way = Callable[[Sequence[Array], float], int]
+
+
+def naive(losses: Sequence[Array], limit: float) -> int:
+    """The last candidate whose mean loss is within the limit, as if the rows were the world."""
+    kept = [i for i, loss in enumerate(losses) if loss.mean() <= limit]
+    return kept[-1] if kept else -1
+
+
+def tested(method: str) -> Way:
+    """The last candidate that passes in sequence."""
+    return lambda losses, limit: fixed_sequence(losses, limit, DELTA, method).position
+
+
+WAYS: dict[str, Way] = {
+    "certified": tested("auto"),
+    "naive": naive,
+    "hoeffding_bentkus": tested("hoeffding_bentkus"),
+    "betting": tested("betting"),
+}
+
+
+def resample(name: str, cheap: str, premium: str, limit: float, judges: Rules | None, splits: int) -> dict[str, Any]:
+    """One recording, split at random ``splits`` times: broken promises, cost against the premium model, share certified."""
+    start = perf_counter()
+    examples, columns = loaded(name, cheap, premium, judges)
+    quality = columns[premium][0].quality[:, 0]
+    price = columns[premium][0].cost_usd[:, 0]
+    found: dict[str, list[tuple[float, float, float, float]]] = {way: [] for way in WAYS}
+    methods = set()
+    for seed in range(splits):
+        parts = halves([e.task for e in examples], seed)
+        rows = parts.calibration
+        walk: Sequence[Candidate] | None = preset.walk([c[0] for c in columns.values()], rows)
+        methods.add("split" if walk is None else "preset")
+        if walk is None:
+            rows = parts.certify
+            walk, _ = Tuner(columns, parts.fit, Goal(quality, limit, premium), seed).walk(len(rows))
+        losses = [quality[rows] - c.outcome(rows).quality for c in walk]
+        usd = [float(c.outcome(parts.calibration).cost_usd.mean()) for c in walk]
+        for way, choose in WAYS.items():
+            last = choose(losses, limit)
+            if last < 0:
+                found[way].append((0.0, 0.0, 1.0, 0.0))
+                continue
+            # All before the last one passed too, and the cheapest is taken; a naive choice has nothing to walk through.
+            at = last if way == "naive" else int(np.argmin(usd[: last + 1]))
+            outcome = walk[at].outcome(parts.test)
+            d = quality[parts.test] - outcome.quality
+            error = float(d.std()) / sqrt(len(d))
+            ratio = float(outcome.cost_usd.mean() / price[parts.test].mean())
+            z = NormalDist().inv_cdf(0.95)
+            found[way].append((float(d.mean() > limit), float(d.mean() > limit + z * error), ratio, 1.0))
+    ways = {
+        way: dict(zip(("above", "surely_above", "cost", "certified"), np.mean(r, axis=0).round(3).tolist(), strict=True))
+        for way, r in found.items()
+    }
+    return {
+        "recording": name, "cheap": cheap, "premium": premium, "limit": limit, "rows": len(examples), "splits": splits,
+        "method": "/".join(sorted(methods)), "ways": ways, "seconds": round(perf_counter() - start, 1),
+    }  # fmt: skip
+
+
+def main() -> int:
+    """Runs both studies, prints the line, and returns 1 where a cell of the simulation fails."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--full", action="store_true", help="every cell with 1,000 draws, and 200 splits: takes an hour or two"
+    )
+    parser.add_argument("--draws", type=int, help="draws a cell of the simulation")
+    parser.add_argument("--splits", type=int, help="splits of each recording")
+    given = parser.parse_args()
+    # A pure function of whole numbers that come again in every draw.
+    pvalues.paired = cache(pvalues.paired)
+    splits = given.splits or (200 if given.full else 20)
+    draws = given.draws or (1000 if given.full else 40)
+    cells = []
+    for shape, kind, n, method in product(SHAPES, KINDS, SIZES, METHODS):
+        # Every shape, kind and size but the slowest takes part in the short run, with one of the two methods each.
+        turn = SHAPES.index(shape) + KINDS.index(kind) + SIZES.index(n)
+        if given.full or (METHODS[turn % 2] == method and (kind, n) != SLOW):
+            cells.append(simulate(shape, kind, n, method, draws))
+            print(cells[-1], file=sys.stderr, flush=True)
+    real = [resample(*study, splits=splits) for study in REAL if (HOME / f"{study[0]}.jsonl.gz").exists()]
+    bad = [c for c in cells if c["p"] < 1e-3 / len(cells)]
+    every, broken = sum(c["draws"] for c in cells), sum(c["broken"] for c in cells)
+    worst = max(c["broken"] / c["draws"] for c in cells)
+    total = {"delta": DELTA, "limit": LIMIT, "draws": every, "broken": broken, "worst": worst, "failed": len(bad)}
+    print(json.dumps({**total, "cells": cells, "recordings": real}))
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
