@@ -97,8 +97,16 @@ def test_the_hash_changes_with_the_calibration(tmp_path: Path) -> None:
     ("old", "new", "words"),
     [
         ("model: b, answers", "model: bb, answers", "the calibration is for the models a, b, c, this policy has a, bb, c"),
-        ("model: middle, judges: [rules, logprob]", "model: middle, judges: [rules]", "tier 'balanced': the calibration was"),
-        ("[rules, logprob]}\n      - {name: bal", "[rules, {use: logprob, statistic: min}]}\n      - {name: bal", "statistic"),
+        (
+            "model: middle, judges: [rules, logprob]",
+            "model: middle, judges: [rules]",
+            "tier 'balanced': the calibration was",
+        ),
+        (
+            "[rules, logprob]}\n      - {name: bal",
+            "[rules, {use: logprob, statistic: min}]}\n      - {name: bal",
+            "statistic",
+        ),
         ("{name: cheap, ", "{name: cheap, accept_at: 0.5, ", "accept_at is 0.5 here but 0.8 in the calibration"),
         ("calibration: calibration.json", "calibration: other.json", "no such calibration"),
     ],
@@ -106,7 +114,7 @@ def test_the_hash_changes_with_the_calibration(tmp_path: Path) -> None:
 def test_a_policy_that_does_not_fit_is_refused(tmp_path: Path, old: str, new: str, words: str) -> None:
     """The error names the policy file, its line and key, and what to do."""
     assert old in POLICIES
-    with pytest.raises(PolicyError, match="policies.default.calibration") as caught:
+    with pytest.raises(PolicyError, match=r"policies\.default\.calibration") as caught:
         load(tmp_path, POLICIES.replace(old, new, 1))
     assert words in str(caught.value)
     assert f"{tmp_path / 'policies.yaml'}:8" in str(caught.value)
@@ -126,7 +134,7 @@ def test_a_bad_file_is_refused(tmp_path: Path, change: dict[str, Any], words: st
     """The error names the file and the field."""
     path = tmp_path / "c.json"
     path.write_text(json.dumps(artefact(**change)))
-    with pytest.raises(PolicyError, match="c.json") as caught:
+    with pytest.raises(PolicyError, match=r"c\.json") as caught:
         read(path)
     assert words in str(caught.value)
 
@@ -140,7 +148,7 @@ def test_a_file_that_is_not_json_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_verifiers_model_stays_the_policys(tmp_path: Path) -> None:
-    """A recording does not know which model verified, so that the policy's option is kept and does not count as a mismatch."""
+    """A recording does not know which model verified: the policy's option is kept and does not count as a mismatch."""
     path = tmp_path / "c.json"
     judged = [{"use": "verifier"}]
     chosen = [{"model": "a", "accept_at": 0.5, "judges": judged, "confidence": [CONSTANT, CONSTANT]}]

@@ -3,22 +3,19 @@
 import json
 import os
 import random
-from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
 import pytest
-from evals.grid import Scored, candidates, choose, outcome
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from cascade import policy_file
 from evals.replay import main
 
 RECORDINGS = Path(os.environ.get("CASCADE_RECORDINGS", Path(__file__).parents[3] / "shared" / "recordings"))
 SMALL = ["--judges", "logprob"]
 
 
-def recording(path: Path, n: int = 40, **change: Any) -> str:
+def recording(path: Path, n: int = 400, **change: Any) -> str:
     rng = random.Random(1)
     rows = []
     for i in range(n):
@@ -31,46 +28,40 @@ def recording(path: Path, n: int = 40, **change: Any) -> str:
     return str(path)
 
 
-score = st.builds(
-    lambda c, v, q, usd, bare: Scored(c, v, q, usd + 0.5, bare, usd),
-    st.sampled_from([0.0, 0.2, 0.5, 0.9, 1.0]),
-    st.booleans(),
-    st.sampled_from([0.0, 0.5, 1.0]),
-    st.sampled_from([0.0, 1.0, 2.0, 4.0]),
-    st.sampled_from([0.0, 1.0]),
-)
-
-
-@given(st.lists(st.tuples(score, score, score), min_size=1, max_size=6), st.sampled_from([0.0, 0.1, 0.5]))
-@settings(max_examples=60, deadline=None)
-def test_choice_equals_brute_force(rows: list[tuple[Scored, ...]], loss: float) -> None:
-    """The chosen ladder costs what an enumeration by the plain rule finds, and keeps the quality."""
-    floor = sum(r[2].bare_quality for r in rows) / len(rows) - loss - 1e-12
-    best = float("inf")
-    for size in (1, 2, 3):
-        for tiers in combinations(range(3), size):
-            grids = [candidates([r[t].confidence for r in rows]) for t in tiers[:-1]]
-            for vector in product(*grids):
-                got = [outcome(r, tiers, vector) for r in rows]
-                if sum(q for q, _, _ in got) / len(rows) >= floor:
-                    best = min(best, sum(usd for _, usd, _ in got) / len(rows))
-    chosen = choose(rows, 3, loss)
-    assert chosen.cost_usd == pytest.approx(best)
-    assert chosen.quality >= floor
-    again = [outcome(r, chosen.tiers, chosen.thresholds) for r in rows]
-    assert sum(usd for _, usd, _ in again) / len(rows) == pytest.approx(chosen.cost_usd)
-
-
 def test_perfect_signal_gives_premium_quality_for_less(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where log-probabilities tell right from wrong, the cascade keeps the quality at a lower cost."""
-    out = tmp_path / "out.json"
-    code = main([recording(tmp_path / "r.jsonl"), "--tiers", "cheap,dear", "--json", str(out), *SMALL])
-    assert code == 0
-    figures = {item["name"]: item for item in json.loads(out.read_text())["lines"]}
-    assert figures["cascade"]["quality"] == 1.0
-    assert figures["cascade"]["relative_cost"] < 1.0
-    assert figures["cascade"]["mean_s"] is None
-    assert "n = 20 train, 20 test" in capsys.readouterr().out
+    """Where log-probabilities tell right from wrong, the certified cascade keeps the quality at a lower cost."""
+    out, report = tmp_path / "out.json", tmp_path / "page.html"
+    told = ["--json", str(out), "--report", str(report), "--max-loss", "0.05"]
+    assert main([recording(tmp_path / "r.jsonl"), "--tiers", "cheap,dear", *told, *SMALL]) == 0
+    data = json.loads(out.read_text())
+    assert data["chosen"]["certificate"]["certified"]
+    assert data["chosen"]["tiers"] == ["cheap", "dear"]
+    assert data["test"]["quality"] == 1.0
+    assert 0.1 < data["test"]["cost_ratio"] < 0.8
+    assert data["test"]["interval"][0] <= data["test"]["quality_difference"] <= data["test"]["interval"][1]
+    assert {"cheap", "dear", "oracle", "random mixing", "prompt-only router", "thresholds of 0.7"} <= set(data["baselines"])
+    assert data["calibration"]["cheap"]["after"]["ece"][0] < data["calibration"]["cheap"]["before"]["ece"][0]
+    assert "CERTIFIED" in capsys.readouterr().out
+    assert "<!doctype html>" in report.read_text().lower()
+
+
+def test_the_calibration_that_is_written_is_the_one_that_runs(tmp_path: Path) -> None:
+    """A policy file that names it loads with its ladder and threshold; the same replay writes the same file."""
+    out, figures = tmp_path / "calibration.json", tmp_path / "figures.json"
+    arguments = [recording(tmp_path / "r.jsonl"), "--tiers", "cheap,dear", "--max-loss", "0.05", "--out", str(out), *SMALL]
+    assert main([*arguments, "--json", str(figures)]) == 0
+    before = out.read_bytes()
+    assert main(arguments) == 0
+    assert out.read_bytes() == before
+    (tmp_path / "policies.yaml").write_text(
+        "models:\n"
+        "  a: {provider: recorded, recording: r.jsonl, model: cheap}\n"
+        "  b: {provider: recorded, recording: r.jsonl, model: dear}\n"
+        "policies:\n"
+        "  default: {calibration: calibration.json, tiers: [{model: a, judges: [logprob]}, {model: b, judges: [logprob]}]}\n"
+    )
+    policy = policy_file.load(tmp_path / "policies.yaml").policies["default"]
+    assert [t.accept_at for t in policy.tiers[:-1]] == json.loads(figures.read_text())["chosen"]["thresholds"]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +71,10 @@ def test_perfect_signal_gives_premium_quality_for_less(tmp_path: Path, capsys: p
         ({}, ["--tiers", "dear,dear"], "twice"),
         ({}, ["--max-loss", "2"], "--max-loss"),
         ({}, ["--judges", "logprop"], "logprob"),
-        ({"quality": None}, [], "not graded"),
+        ({"quality": None}, [], "not graded: 0, 1, 2, 3, 4 and 395 more"),
+        ({}, ["--delta", "0"], "--delta"),
+        ({}, ["--out", "nowhere/c.json"], "create it first"),
+        ({}, ["--judges", "logprob:min"], "option=value"),
         ({"cost_usd": None}, SMALL, "cannot be chosen by cost"),
         ({"quality": 3}, [], "quality"),
     ],
@@ -123,4 +117,4 @@ def test_real_recordings(name: str, tiers: str, capsys: pytest.CaptureFixture[st
     if not path.is_file():
         pytest.skip(f"{path} is not there; set CASCADE_RECORDINGS")
     assert main([str(path), "--tiers", tiers]) == 0
-    assert "cascade - premium" in capsys.readouterr().out
+    assert "vs premium" in capsys.readouterr().out

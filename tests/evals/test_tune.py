@@ -41,8 +41,10 @@ def test_the_walk_goes_from_safe_to_cheap() -> None:
 def test_rows_outside_the_fit_rows_change_nothing() -> None:
     """What the walk is made of does not depend on the labels of the rows that certify or test."""
     columns = pair(1000, 3)
-    spoiled = {m: [column(m, np.r_[c[0].quality[:400, 0], np.zeros(600)], float(c[0].cost_usd[0, 0]),
-                          {n: c[0].scores[:, i] for i, n in enumerate(c[0].names)})] for m, c in columns.items()}  # fmt: skip
+    spoiled = {}
+    for model, [c] in columns.items():
+        scores = {name: c.scores[:, i] for i, name in enumerate(c.names)}
+        spoiled[model] = [column(model, np.r_[c.quality[:400, 0], np.zeros(600)], float(c.cost_usd[0, 0]), scores)]
     walks = [Tuner(c, ROWS, goal(c), 0).walk(600)[0] for c in (columns, spoiled)]
     assert [c.thresholds for c in walks[0]] == [c.thresholds for c in walks[1]]
     assert [c.loss for c in walks[0]] == [c.loss for c in walks[1]]
