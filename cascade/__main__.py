@@ -97,9 +97,10 @@ def _show(result: Result, as_json: bool) -> int:
         print(json.dumps(as_dict(result), indent=2, default=str))
     else:
         print(result.text)
+        kind = "calibrated" if result.calibrated else "uncalibrated"
         verdict = "accepted" if result.accepted else f"NOT accepted ({result.reason})"
         print(
-            f"— {verdict}, confidence {result.confidence:.3f} (uncalibrated), tier {result.tier} ({result.model}), "
+            f"— {verdict}, confidence {result.confidence:.3f} ({kind}), tier {result.tier} ({result.model}), "
             f"{usd(result.cost_usd)}, {result.latency_s:.2f} s",
             file=sys.stderr,
         )
