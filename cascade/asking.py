@@ -11,6 +11,7 @@ from judges.answer import content_text
 from .budget import Spend
 from .models.factory import Pricer
 from .models.model import Model, ModelError, Request
+from .result import CallRecord
 
 RETRY_AFTER_S = 0.2
 _DEFAULT_OUTPUT = 1024  # tokens assumed for an estimate where nothing bounds the answer
@@ -38,8 +39,10 @@ class Seat:
         return self.pricer.cost(Usage(chars // 3 + 16, bound * n))
 
 
-async def call(seat: Seat, prompt: Prompt, request: Request, spend: Spend, ends: float | None) -> Sequence[Answer]:
-    """Asks once, and once more after a retryable fault. Raises LimitReached or ModelError."""
+async def call(
+    seat: Seat, prompt: Prompt, request: Request, spend: Spend, ends: float | None, purpose: str = "answer"
+) -> Sequence[Answer]:
+    """Asks once, and once more after a retryable fault; each request goes to the log. Raises LimitReached or ModelError."""
     if spend.budget_usd is None:
         spend.reserve(request.n, None)
     else:
@@ -47,26 +50,54 @@ async def call(seat: Seat, prompt: Prompt, request: Request, spend: Spend, ends:
     if ends is not None:
         request = replace(request, timeout_s=max(0.001, ends - asyncio.get_running_loop().time()))
     try:
-        answers = await seat.model.answer(prompt, request)
+        answers = await _logged(seat, prompt, request, spend, purpose)
     except ModelError as error:
         if not error.retryable:
             raise
         spend.reserve(request.n, None)
         await asyncio.sleep(RETRY_AFTER_S)
-        answers = await seat.model.answer(prompt, request)
+        answers = await _logged(seat, prompt, request, spend, purpose)
     if not answers and not request.sample:
         raise ModelError(f"{seat.model.name}: gave no answer", model=seat.model.name)
     return answers
 
 
-class AskAgain:
-    """The Ask that judges get: bound to one answer of one run, it counts, limits and prices every call."""
+async def _logged(seat: Seat, prompt: Prompt, request: Request, spend: Spend, purpose: str) -> Sequence[Answer]:
+    started = perf_counter()
+    fault: str | None = "cancelled"
+    status: int | None = None
+    answers: Sequence[Answer] = ()
+    try:
+        answers = await seat.model.answer(prompt, request)
+        fault = None
+    except ModelError as error:
+        fault, status = str(error), error.status
+        raise
+    finally:
+        now = perf_counter()
+        # A recording states its own latency; the time of looking it up says nothing.
+        took = max((a.latency_s for a in answers if a.latency_s is not None), default=now - started)
+        usages, prices = [a.usage for a in answers], [seat.price(a) for a in answers]
+        usage = sum((u for u in usages if u is not None), Usage()) if answers and None not in usages else None
+        usd = sum(p for p in prices if p is not None) if answers and None not in prices else None
+        spend.log.append(
+            CallRecord(seat.model.name, purpose, started - spend.began, took, request.n, usage, usd, fault, status)
+        )
+    return answers
 
-    __slots__ = ("_ends", "_prompt", "_seat", "_seats", "_spend", "drawn", "latency", "usd")
+
+class AskAgain:
+    """The Ask that judges get: bound to one answer of one run, it counts, limits and prices every call.
+
+    ``judge`` is the name of the one that asks at the moment.
+    """
+
+    __slots__ = ("_ends", "_prompt", "_seat", "_seats", "_spend", "drawn", "judge", "latency", "usd")
 
     def __init__(self, seat: Seat, seats: Mapping[str, Seat], prompt: Prompt, spend: Spend, ends: float | None) -> None:
         self._seat, self._seats, self._prompt, self._spend, self._ends = seat, seats, prompt, spend, ends
         self.drawn = 0
+        self.judge = ""
         self.usd: float | None = 0.0
         self.latency = 0.0
 
@@ -94,7 +125,7 @@ class AskAgain:
             sample_offset=self.drawn if sample else 0,
         )
         started = perf_counter()
-        answers = await call(seat, prompt, request, self._spend, self._ends)
+        answers = await call(seat, prompt, request, self._spend, self._ends, self.judge)
         elapsed = perf_counter() - started
         # A recording states its own latency; the time of looking it up says nothing.
         self.latency += max((a.latency_s for a in answers if a.latency_s is not None), default=elapsed)

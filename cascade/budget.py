@@ -1,7 +1,10 @@
 """Money and calls of one run: checked before each call, counted after it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Literal
+
+from .result import CallRecord
 
 Stop = Literal["budget", "max_calls"]
 
@@ -16,12 +19,17 @@ class LimitReached(Exception):
 
 @dataclass(slots=True)
 class Spend:
-    """What a run has spent. ``usd`` is None from the first call on whose price is unknown: unknown is never 0."""
+    """What a run has spent. ``usd`` is None from the first call on whose price is unknown: unknown is never 0.
+
+    ``log`` holds every request in order; ``began`` is the clock's reading when the run began, in seconds.
+    """
 
     max_calls: int
     budget_usd: float | None = None
     usd: float | None = 0.0
     calls: int = 0
+    log: list[CallRecord] = field(default_factory=list)
+    began: float = field(default_factory=perf_counter)
 
     def reserve(self, calls: int, estimate_usd: float | None) -> None:
         """Makes room for ``calls`` answers costing at most ``estimate_usd`` (None: not known), or raises LimitReached.

@@ -17,7 +17,7 @@ from .decide import Action, Thresholds, decide
 from .errors import BudgetError, DeadlineError, ProviderError, RunError, UnsureError
 from .models.model import ModelError, Request
 from .policy import Policy
-from .result import Attempt, Reason, Result, Stage
+from .result import Attempt, Decision, Reason, Result, Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +84,9 @@ class Trial:
     """One tier's turn in one run. ``decided=False`` asks every judge and compares nothing with a threshold."""
 
     __slots__ = (
-        "answer", "asker", "confidence", "decided", "earlier", "ends", "error", "given", "judge_usd", "ladder", "last_tier",
-        "latency", "prompt", "reason", "spend", "spend_before", "stages", "started", "tier", "usd", "verdicts", "vetoed",
+        "answer", "asker", "confidence", "decided", "decisions", "earlier", "ends", "error", "given", "judge_usd", "ladder",
+        "last_tier", "latency", "log_before", "prompt", "reason", "spend", "spend_before", "stages", "started", "tier",
+        "usd", "verdicts", "vetoed",
     )  # fmt: skip
 
     def __init__(
@@ -105,6 +106,7 @@ class Trial:
         self.last_tier, self.ends, self.decided = last_tier, ends, decided
         self.given, self.earlier = given, earlier
         self.stages: list[Stage] = []
+        self.decisions: list[Decision] = []
         self.answer: Answer | None = None
         self.asker: AskAgain | None = None
         self.verdicts: list[Verdict] = []
@@ -115,7 +117,7 @@ class Trial:
         self.error: str | None = None
         self.latency: float | None = None
         self.started = perf_counter()
-        self.spend_before = spend.calls
+        self.spend_before, self.log_before = spend.calls, len(spend.log)
 
     async def run(self) -> None:
         """Asks the tier's model and judges what it says."""
@@ -143,6 +145,7 @@ class Trial:
         self.confidence = self._confidence(stage)
         action = Action.JUDGE if tier.judges or not self.decided else self._decide(stage)
         for stage, judge in enumerate(tier.judges):
+            asker.judge = judge.name
             try:
                 verdict = self._recorded(judge.name)
                 if verdict is None:
@@ -181,7 +184,9 @@ class Trial:
         return calibrated(tier.calibrators[stage + 1], self.verdicts, compared)
 
     def _decide(self, stage: int) -> Action:
-        return decide(self.tier.thresholds, stage, self.confidence, vetoed=self.vetoed, last_tier=self.last_tier)
+        action = decide(self.tier.thresholds, stage, self.confidence, vetoed=self.vetoed, last_tier=self.last_tier)
+        self.decisions.append(Decision(stage, self.confidence, self.vetoed, action))
+        return action
 
     def _recorded(self, name: str) -> Verdict | None:
         """The verdict that was recorded with the answer, if there is one."""
@@ -254,6 +259,8 @@ class Trial:
             self.error,
             bool(self.tier.calibrators),
             tuple(self.stages),
+            tuple(self.decisions),
+            tuple(self.spend.log[self.log_before :]),
         )
 
 

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from judges import Answer, Verdict
+from judges import Answer, Usage, Verdict
+
+from .decide import Action
 
 Reason = Literal[
     "accepted",  # the confidence reached its threshold
@@ -15,6 +17,36 @@ Reason = Literal[
     "max_calls",  # the policy's cap on calls was reached
     "deadline",  # time ran out
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """One request to a provider: who was asked, for what, and how it went.
+
+    ``purpose`` is "answer" or the name of the judge that asked. ``started_s`` is seconds since the run began, ``latency_s``
+    how long the request took. ``n`` answers were asked for; ``usage`` and ``cost_usd`` are those of all answers together,
+    None where unknown. ``fault`` says why there is no answer (None: there is one), ``status`` the HTTP status if any.
+    """
+
+    model: str
+    purpose: str
+    started_s: float
+    latency_s: float
+    n: int = 1
+    usage: Usage | None = None
+    cost_usd: float | None = None
+    fault: str | None = None
+    status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What ``decide`` said after judge number ``stage`` (0-based; -1: the tier has no judges), and on what grounds."""
+
+    stage: int
+    confidence: float
+    vetoed: bool
+    action: Action
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +69,7 @@ class Attempt:
 
     ``cost_usd`` counts the answer and all its judging, failed calls as far as they are known; None is "unknown", never 0.
     ``latency_s`` is the time of the answer and its judging in seconds (the recorded one when a recording is replayed).
+    ``decisions`` and ``call_log`` tell, in order, what was decided and which requests were made.
     """
 
     tier: str
@@ -53,6 +86,8 @@ class Attempt:
     error: str | None = None
     calibrated: bool = False
     stages: tuple[Stage, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    call_log: tuple[CallRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

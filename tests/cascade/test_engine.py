@@ -14,13 +14,14 @@ from cascade import (
     Cascade,
     DeadlineError,
     Policy,
+    Prompt,
     ProviderError,
     ScriptedModel,
     UnsureError,
     Usage,
     Verdict,
 )
-from cascade.models.model import ModelError
+from cascade.models.model import ModelError, Request
 
 
 def priced(text: str, usd: float | None = 0.01, **more: Any) -> Answer:
@@ -285,3 +286,27 @@ def test_each_stage_has_its_own_mapping() -> None:
     r = calibrated([tier, {"accept_at": 0.0}], priced("a", **SURE), priced("b"))
     assert [v.judge for v in r.attempts[0].verdicts] == ["rules"]
     assert (r.attempts[0].confidence, r.attempts[0].calibrated, r.tier) == (0.4, True, "m1")
+
+
+def test_every_request_and_every_decision_stands_in_the_attempt() -> None:
+    """A retried fault, the judge's samples and what decide said after each judge are all told, in order."""
+    failing = iter([ModelError("m: HTTP 503", model="m", retryable=True, status=503)])
+
+    def script(prompt: Prompt, request: Request) -> str:
+        for error in failing:
+            raise error
+        return "51"
+
+    policy = Policy.model_validate(
+        {"tiers": [{"model": "m", "accept_at": 0.6, "judges": ["rules", {"use": "self_consistency", "samples": 3}]}]}
+    )
+    with Cascade(policy, models={"m": ScriptedModel("m", script)}) as service:
+        attempt = service.run("What is 17 * 3?").attempts[0]
+    first, second, *samples = attempt.call_log
+    assert (first.fault, first.status, second.fault) == ("m: HTTP 503", 503, None)
+    assert {c.purpose for c in samples} == {"self_consistency"}
+    assert [d.stage for d in attempt.decisions] == [0, 1]
+    assert [d.action.value for d in attempt.decisions] == ["judge", "accept"]
+    assert attempt.decisions[-1].confidence == attempt.confidence
+    starts = [c.started_s for c in attempt.call_log]
+    assert starts == sorted(starts)
