@@ -28,6 +28,7 @@ class Reply:
     raw: bytes | None = None
     headers: dict[str, str] = field(default_factory=dict)
     delay_s: float = 0.0
+    chunked: bool = False
 
 
 def chat(text: str | None = "hello", **more: Any) -> dict[str, Any]:
@@ -63,7 +64,10 @@ class WireServer:
         if reply.delay_s:
             await asyncio.sleep(reply.delay_s)
         raw = reply.raw if reply.raw is not None else json.dumps(reply.body).encode()
-        return web.Response(body=raw, status=reply.status, headers={"content-type": "application/json", **reply.headers})
+        made = web.Response(body=raw, status=reply.status, headers={"content-type": "application/json", **reply.headers})
+        if reply.chunked:
+            made.enable_chunked_encoding()
+        return made
 
     async def _start(self) -> None:
         app = web.Application(client_max_size=50_000_000)
