@@ -59,6 +59,11 @@ class FaultServer:
         entries = tuple(Served(m, run, fault, Decimal(usd), ok) for m, run, fault, usd, ok in said["entries"])
         return Ledger(entries, said["requests"], *totals)
 
+    @property
+    def pid(self) -> int:
+        """The number of the server's process."""
+        return self._process.pid
+
     def _control(self, what: str, body: Any) -> Any:
         connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
