@@ -38,21 +38,22 @@ DRIP_S = 0.05
 
 @dataclass(frozen=True)
 class Plan:
-    """How the server behaves as one model: a healthy answer, its price in USD per million tokens, and one fault.
+    """How the server behaves as one model: a healthy answer, its price in USD per million tokens, and its faults.
 
-    ``rate`` is the share of requests, from 0 to 1, that meet the fault. ``delay_s`` is waited before each answer.
+    ``rate`` is the share of requests, from 0 to 1, that meet one of ``faults``, each as likely as it is often in there;
+    "refused" stands alone, since it is the port that fails. ``delay_s`` is waited before each answer.
     """
 
     answer: str = "the answer is 42"
     input_per_mtok: float = 1.0
     output_per_mtok: float = 4.0
-    fault: str | None = None
+    faults: tuple[str, ...] = ()
     rate: float = 1.0
     delay_s: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.fault is not None and self.fault not in (*FAULTS, *STREAM_FAULTS):
-            raise ValueError(f"unknown fault {self.fault!r}")
+        if unknown := set(self.faults) - {*FAULTS, *STREAM_FAULTS}:
+            raise ValueError(f"unknown faults {unknown}")
 
     def usd(self, tokens_in: int, tokens_out: int) -> Decimal:
         """The bill for one answer, exactly."""

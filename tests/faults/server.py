@@ -87,13 +87,13 @@ class House:
             sock.close()
         self._doors, self._shut = [], []
         models: dict[str, dict[str, object]] = asked["models"]  # type: ignore[assignment]
-        self.plans = {name: Plan(**plan) for name, plan in models.items()}  # type: ignore[arg-type]
+        self.plans = {name: Plan(**{**plan, "faults": tuple(plan["faults"])}) for name, plan in models.items()}  # type: ignore[arg-type]
         self.draws = {name: random.Random(f"{asked['seed']} {name}") for name in models}
         self.ledger = Ledger(bool(asked["keep"]))
         urls = {}
         for name, plan in self.plans.items():
             urls[name] = f"http://127.0.0.1:{self.port}"
-            if plan.fault == "refused":
+            if plan.faults == ("refused",):
                 sock = socket.socket()
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 sock.bind((_AWAY, 0))  # bound and not listening: refused, and the port is nobody else's
@@ -164,8 +164,9 @@ class Connection(asyncio.Protocol):
             return
         asked = replies.read(path, body)
         plan = self.house.plans[asked.model]
-        drawn = plan.fault is not None and plan.fault != "refused" and self.house.draws[asked.model].random() < plan.rate
-        fault = plan.fault if drawn else None
+        draw = self.house.draws[asked.model]
+        drawn = bool(plan.faults) and plan.faults != ("refused",) and draw.random() < plan.rate
+        fault = draw.choice(plan.faults) if drawn else None
         free = fault in replies.REFUSALS or fault in replies.PAGES
         usd = Decimal(0) if free else plan.usd(asked.tokens_in, asked.tokens_out)
         entry = self.house.ledger.open(asked.model, asked.run, fault, usd)

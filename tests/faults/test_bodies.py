@@ -35,7 +35,7 @@ class Missing(httpx2.AsyncClient):
 def server() -> Iterator[FaultServer]:
     """A server with a model for each fault, named after it, and a healthy one."""
     with FaultServer() as running:
-        running.plan({"healthy": Plan(), **{fault: Plan(fault=fault) for fault in FAULTS}})
+        running.plan({"healthy": Plan(), **{fault: Plan(faults=(fault,)) for fault in FAULTS}})
         yield running
 
 
