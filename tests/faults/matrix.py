@@ -11,6 +11,7 @@ from typing import Any
 
 from cascade import Cascade
 from cascade.errors import RunError
+from cascade.models.wire import load
 from cascade.policy import PolicyFile
 from cascade.result import Result
 
@@ -70,50 +71,63 @@ def plans(cells: Iterable[Cell]) -> dict[str, Plan]:
     return made
 
 
-def policies(server: FaultServer, cells: Iterable[Cell], **more: Any) -> PolicyFile:
+def spec(server: FaultServer, name: str, provider: str, plan: Plan, timeout_s: float) -> dict[str, Any]:
+    """A model of the server's as a policy file has it."""
+    return {
+        "provider": provider,
+        "base_url": server.base_url(name, provider),
+        "price": {"input_per_mtok": plan.input_per_mtok, "output_per_mtok": plan.output_per_mtok},
+        "timeout_s": timeout_s,
+    }
+
+
+def tiers(models: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Tiers by (name, model); a rule lets only those answers pass that have the word "answer" in them."""
+    judges = [{"use": "rules", "pattern": "answer"}]
+    return [{"name": name, "model": model, "accept_at": 0.5, "judges": judges} for name, model in models]
+
+
+def policies(server: FaultServer, cells: Sequence[Cell], **more: Any) -> PolicyFile:
     """The models with their prices and a policy for each cell; ``more`` goes into every policy."""
-    cells = list(cells)
     models = {}
     for name, plan in plans(cells).items():
         provider = "anthropic" if name.endswith("anthropic") else "openai"
-        models[name] = {
-            "provider": provider,
-            "base_url": server.base_url(name, provider),
-            "price": {"input_per_mtok": plan.input_per_mtok, "output_per_mtok": plan.output_per_mtok},
-            "timeout_s": 0.4 if plan.faults in (("hang",), ("drip",)) else 3.0,
-        }
-    rules = [{"use": "rules", "pattern": "answer"}]
+        models[name] = spec(server, name, provider, plan, 0.4 if plan.faults in (("hang",), ("drip",)) else 3.0)
     made = {
-        cell.name: {
-            "tiers": [
-                {"name": tier, "model": model, "accept_at": 0.5, "judges": rules}
-                for tier, model in zip(TIERS, cell.models(), strict=True)
-            ],
-            "deadline_s": DEADLINE_S,
-            **more,
-        }
+        cell.name: {"tiers": tiers(zip(TIERS, cell.models(), strict=True)), "deadline_s": DEADLINE_S, **more}
         for cell in cells
     }
     return PolicyFile.model_validate({"models": models, "policies": made})
 
 
-async def run(
-    cascade: Cascade, cells: Sequence[Cell], n: int, *, concurrent: int = 48, deadline_s: float = DEADLINE_S
-) -> list[Ended]:
-    """``n`` runs of every cell, ``concurrent`` at once."""
-    loop, room = asyncio.get_running_loop(), asyncio.Semaphore(concurrent)
+async def one(cascade: Cascade, policy: str, number: int, deadline_s: float, texts: tuple[str, ...] = (GOOD,)) -> Ended:
+    """Run number ``number``, which may answer with one of ``texts``."""
+    loop = asyncio.get_running_loop()
+    ends = loop.time() + deadline_s
+    outcome: Result | RunError
+    try:
+        outcome = await cascade.arun(f"run:{number} what is it?", policy=policy, deadline_s=deadline_s)
+    except RunError as error:
+        outcome = error
+    return Ended(number, policy, texts, outcome, loop.time() - ends)
 
-    async def one(number: int) -> Ended:
+
+async def run(cascade: Cascade, cells: Sequence[Cell], n: int, *, concurrent: int = 48) -> list[Ended]:
+    """``n`` runs of every cell, ``concurrent`` at once."""
+    room = asyncio.Semaphore(concurrent)
+
+    async def ask(number: int) -> Ended:
         cell = cells[number % len(cells)]
         async with room:
-            ends = loop.time() + deadline_s
-            outcome: Result | RunError
-            try:
-                outcome = await cascade.arun(f"run:{number} what is it?", policy=cell.name, deadline_s=deadline_s)
-            except RunError as error:
-                outcome = error
-            return Ended(number, cell.name, cell.texts(), outcome, loop.time() - ends)
+            return await one(cascade, cell.name, number, DEADLINE_S, cell.texts())
 
+    await load_sdks()
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(number)) for number in range(n * len(cells))]
+        tasks = [group.create_task(ask(number)) for number in range(n * len(cells))]
     return [task.result() for task in tasks]
+
+
+async def load_sdks() -> None:
+    """A second or two, once in a process, that no measured run should pay."""
+    for sdk in PROVIDERS:
+        await load(sdk)
