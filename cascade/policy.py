@@ -161,6 +161,10 @@ class Policy(_Strict):
         None, description="A calibration written by evals.replay, relative to this file, or 'starter': it sets the ladder."
     )
     on_judge_error: Literal["escalate", "ignore", "raise"] = "escalate"
+    stream: Literal["held", "optimistic"] = Field(
+        "held",
+        description="Streamed text waits until its answer is accepted, or flows at once and may be retracted.",
+    )
     max_calls: int = Field(64, ge=1, description="Most answers that a run may ask for, samples and judges included.")
     budget_usd: Usd | None = None
     deadline_s: Seconds | None = None

@@ -71,24 +71,40 @@ async def post(
 
     ``timeout_s`` bounds the whole request: the transports' own timeouts begin anew with every byte that arrives.
     """
+    response = await send(sdk, connect, path, body, name=name, timeout_s=timeout_s, secrets=secrets)
+    return read_json(response.content, name, *secrets())
+
+
+async def send(
+    sdk: Any,
+    connect: Callable[[], Any],
+    path: str,
+    body: Callable[[], Any],
+    *,
+    name: str,
+    timeout_s: float,
+    secrets: Callable[[], tuple[str, ...]],
+    stream: bool = False,
+) -> Any:
+    """One request by the SDK -> httpx2's response, read whole, or with ``stream`` not read yet. Raises ModelError."""
     import httpx2
 
+    more = {"stream": True, "stream_cls": sdk.AsyncStream} if stream else {}
     try:
         client = connect()
         async with asyncio.timeout(timeout_s):
-            response = await client.post(
+            return await client.post(
                 path,
                 cast_to=httpx2.Response,
                 body=body(),
                 # Some servers' keys travel in headers that a redirect to another host would take along.
                 options={"timeout": timeout_s, "follow_redirects": False},
+                **more,
             )
     except TimeoutError:
         failed = timed_out(name)
     except Exception as error:  # the transport raises errors of its own beside the SDK's
         failed = fault(sdk, error, name, *secrets())
-    else:
-        return read_json(response.content, name, *secrets())
     # Raised out here so that the SDK's error, which holds the request and its headers, is not kept as its context.
     raise failed
 
