@@ -119,10 +119,9 @@ def _problem(record: CallRecord | None, entry: Served | None) -> str | None:
     """Whether the cost in the log is known where it can be, right where it is known, and nowhere 0 for unknown."""
     if record is None:
         return f"served and in no log: {entry}"
-    if entry is None:
-        early = record.fault == "cancelled" or "timed out" in (record.fault or "")  # before the server had read it
-        free = UNREACHED in (record.fault or "") and record.cost_usd == 0.0
-        return None if free or (early and record.cost_usd is None) else f"in the log and not served: {record}"
+    if entry is None:  # it was lost on its way there, which only a connection that never was can tell
+        free = 0.0 if UNREACHED in (record.fault or "") else None
+        return None if record.fault and record.cost_usd == free else f"in the log and not served: {record}"
     knowable = record.fault is None or entry.fault in REFUSALS or entry.fault in COUNTED
     if record.cost_usd is None:
         return f"the cost is knowable: {record}" if knowable and record.fault != "cancelled" else None

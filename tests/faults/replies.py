@@ -30,7 +30,8 @@ LOST = (
 # A proxy's page where an answer should be.
 PAGES = ("html", "error_200")
 FAULTS = (*REFUSALS, "refused", *COUNTED, *LOST, *PAGES)
-STREAM_FAULTS = ("cut_stream", "error_event")  # for requests with stream: true alone
+# What happens in the middle of a stream of events; a request for a stream meets the other faults like any other.
+STREAM_FAULTS = ("reset", "cut_stream", "early_end", "error_event", "bad_chunk", "bad_utf8", "huge", "drip", "hang")
 
 HUGE_BYTES = 20_000_000
 DRIP_S = 0.05
