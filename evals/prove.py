@@ -37,7 +37,7 @@ class Promise:
             "max_loss": f"the mean quality is at most {self.value:g} below the premium tier's",
             "min_quality": f"the mean quality is at least {self.value:g}",
             "min_accepted_quality": f"accepted answers are right with probability at least {self.value:g}",
-            "budget": f"a prompt costs at most ${self.value / 1000:.3g} on average",
+            "budget": f"1,000 prompts cost at most ${self.value:g} on average",
             "error_price": f"cost plus ${self.value:g} for each wrong answer is least",
         }[self.kind]
 
@@ -186,8 +186,9 @@ def _best(
     error = 1.96 * float(usd.std()) / max(len(rows), 1) ** 0.5
     words = (
         f"Chosen so that {promise.words()}; measured ${usd.mean():.4g} per 1,000, 95 % interval "
-        f"[{max(0.0, usd.mean() - error):.4g}, {usd.mean() + error:.4g}]. With probability {100 * (1 - promise.delta):g} % its mean quality is at most "
-        f"{bound:.3f} below the premium tier's ({METHODS[used]} on {len(rows):,} rows that did not help to choose it)."
+        f"[{max(0.0, usd.mean() - error):.4g}, {usd.mean() + error:.4g}]. "
+        f"With probability {100 * (1 - promise.delta):g} % its mean quality is at most {bound:.3f} below the premium tier's "
+        f"({METHODS[used]} on {len(rows):,} rows that did not help to choose it)."
     )
     certificate = {
         "certified": bound < 1.0 and bool(scored), "max_loss": bound, "delta": promise.delta, "method": METHODS[used],
