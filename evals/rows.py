@@ -132,12 +132,13 @@ def named_judges(names: Sequence[str], examples: Sequence[Example], tier: str) -
                 raise ReplayError(
                     f"--judges: {name!r}: write options as judge:option=value, for example self_consistency:samples=5"
                 )
-            rule[key] = _value(value)
+            rule[key] = as_value(value)
         rules.append(rule)
     return rules
 
 
-def _value(text: str) -> Any:
+def as_value(text: str) -> Any:
+    """The whole number, number, true or false that a text is, or the text."""
     for kind in (int, float):
         try:
             return kind(text)
