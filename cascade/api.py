@@ -94,21 +94,11 @@ class Cascade:
         ladder = self._ladder(policy)
         if self._journal is None:
             return await run_ladder(ladder, asked, budget_usd=budget_usd, deadline_s=deadline_s)
-        running = self._journal.begin("run", policy, ladder, asked, tags)
-        try:
-            result = await run_ladder(
-                ladder,
-                asked,
-                budget_usd=budget_usd,
-                deadline_s=deadline_s,
-                run_id=running.run_id,
-                attempts=running.attempts,
-            )
-        except BaseException as error:
-            await running.end(error)
-            raise
-        await running.end(result)
-        return result
+        kept = self._journal.begin("run", policy, ladder, asked, tags)
+        work = run_ladder(
+            ladder, asked, budget_usd=budget_usd, deadline_s=deadline_s, run_id=kept.run_id, attempts=kept.attempts
+        )
+        return await self._journal.record(kept, work)
 
     def run(self, prompt: PromptLike, **options: Any) -> Result:
         """``arun`` for code that is not async; works in threads and inside a running event loop (which it blocks)."""
@@ -132,23 +122,11 @@ class Cascade:
         asked = Prompt.of(prompt, system=system, schema=schema)
         ladder = self._ladder(policy)
         given = answer if isinstance(answer, Answer) else Answer(answer)
-        trial = Trial(ladder, _tier(ladder, tier), asked, Spend(ladder.policy.max_calls), last_tier=True, given=True)
-        running = self._journal.begin("gate", policy, ladder, asked, tags) if self._journal is not None else None
-        try:
-            await trial.judge(given)
-        except BaseException as error:
-            if running is not None:
-                running.attempts.append(trial.record())
-                await running.end(error)
-            raise
-        attempt = trial.record()
-        forgiving = ladder.policy.model_copy(update={"when_unsure": "best"})
-        if running is None:
-            return finish(forgiving, (attempt,), attempt.reason, attempt.cost_usd)
-        running.attempts.append(attempt)
-        result = finish(forgiving, (attempt,), attempt.reason, attempt.cost_usd, running.run_id)
-        await running.end(result)
-        return result
+        if self._journal is None:
+            return await _judged(ladder, _tier(ladder, tier), asked, given)
+        kept = self._journal.begin("gate", policy, ladder, asked, tags)
+        work = _judged(ladder, _tier(ladder, tier), asked, given, kept.run_id, kept.attempts)
+        return await self._journal.record(kept, work)
 
     def gate(self, prompt: PromptLike, answer: str | Answer, **options: Any) -> Result:
         """``agate`` for code that is not async."""
@@ -283,6 +261,24 @@ def _tier(ladder: Ladder, name: str | None) -> Tier:
             return tier
     known = [t.name for t in ladder.tiers]
     raise PolicyError(f"unknown tier {name!r}{nearest(name, known)}; known: {', '.join(known)}")
+
+
+async def _judged(
+    ladder: Ladder,
+    tier: Tier,
+    prompt: Prompt,
+    given: Answer,
+    run_id: str | None = None,
+    attempts: list[Attempt] | None = None,
+) -> Result:
+    attempts = [] if attempts is None else attempts
+    trial = Trial(ladder, tier, prompt, Spend(ladder.policy.max_calls), last_tier=True, given=True)
+    try:
+        await trial.judge(given)
+    finally:
+        attempts.append(trial.record())
+    forgiving = ladder.policy.model_copy(update={"when_unsure": "best"})
+    return finish(forgiving, attempts, trial.reason, attempts[-1].cost_usd, run_id)
 
 
 # One loop in one daemon thread serves every synchronous call, so that connections are reused between them.

@@ -3,11 +3,11 @@
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 from math import isfinite
-from typing import Any, Literal
+from time import time
+from typing import Any, Literal, NamedTuple
 
 from pydantic_core import PydanticSerializationError, to_json
 
@@ -15,7 +15,7 @@ from judges import Answer, Message, Prompt, Usage, Verdict
 
 from ..engine import Ladder
 from ..errors import DeadlineError, RunError, UnsureError
-from ..result import Attempt, CallRecord, Decision, Result
+from ..result import Attempt, CallRecord, Decision, Result, new_run_id
 from .privacy import Guard
 
 Kind = Literal["run", "gate"]
@@ -23,24 +23,30 @@ Tag = str | int | float | bool
 MAX_TAGS, MAX_TAG_NAME, MAX_TAG_TEXT = 16, 64, 256
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A run as it ended, as the event loop hands it over: nothing is worked out yet. Times are UTC, in Unix seconds."""
+class Run:
+    """A run that is to be recorded. It is made as the run begins; the engine fills ``attempts``, ``end`` tells the rest.
 
-    run_id: str
-    kind: Kind
-    policy: str
-    ladder: Ladder
-    prompt: Prompt
-    tags: Mapping[str, Tag] | None
-    started: float
-    ended: float
-    attempts: Sequence[Attempt]
-    outcome: Result | BaseException
+    Nothing is worked out here, since this is the event loop's part. Times are UTC, in Unix seconds.
+    """
+
+    __slots__ = ("attempts", "ended", "kind", "ladder", "outcome", "policy", "prompt", "run_id", "started", "tags")
+
+    def __init__(self, kind: Kind, policy: str, ladder: Ladder, prompt: Prompt, tags: Mapping[str, Tag]) -> None:
+        self.run_id = new_run_id()
+        self.kind, self.policy, self.ladder, self.prompt, self.tags = kind, policy, ladder, prompt, tags
+        self.attempts: list[Attempt] = []
+        self.started = self.ended = time()
+        self.outcome: Result | BaseException | None = None
+
+    def end(self, outcome: Result | BaseException) -> None:
+        """How the run ended, and that it did so now."""
+        self.outcome, self.ended = outcome, time()
+        p = self.prompt
+        # Copied, since the caller may go on with its messages before they are read.
+        self.prompt = Prompt(tuple(map(dict, p.messages)), p.schema, p.tools, p.id)
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One run in the journal.
 
     ``started`` and ``ended`` are Unix seconds, UTC. ``reason`` is the result's, or for a run that raised the last attempt's,
@@ -70,7 +76,7 @@ class Record:
     tags: Mapping[str, Tag]
     attempts: Sequence[Mapping[str, Any]]
     prompt: Mapping[str, Any] | None = None
-    feedback: Sequence[Mapping[str, Any]] = field(default=())
+    feedback: Sequence[Mapping[str, Any]] = ()
 
 
 def checked_tags(tags: Mapping[str, Tag]) -> dict[str, Tag]:
@@ -97,7 +103,7 @@ def plain(text: str) -> bool:
     return text.isprintable()
 
 
-def make(run: Ended, policy_hash: str) -> Record:
+def make(run: Run, policy_hash: str) -> Record:
     """The record of a run."""
     outcome, attempts = run.outcome, run.attempts
     result = outcome.result if isinstance(outcome, UnsureError) else outcome if isinstance(outcome, Result) else None
@@ -122,7 +128,7 @@ def make(run: Ended, policy_hash: str) -> Record:
         _premium_usd(run, result),
         result.latency_s if result is not None else sum(a.latency_s for a in attempts),
         None if isinstance(outcome, Result) else type(outcome).__name__,
-        run.tags or {},
+        run.tags,
         [_attempt(a, prompt.messages, keep, cancelled=isinstance(outcome, asyncio.CancelledError)) for a in attempts],
         {"messages": prompt.messages, "schema": schema, "tools": tools} if keep else None,
     )
@@ -163,7 +169,7 @@ def _total(attempts: Sequence[Attempt]) -> float | None:
     return None if None in costs else sum(c for c in costs if c is not None)
 
 
-def _premium_usd(run: Ended, result: Result | None) -> float | None:
+def _premium_usd(run: Run, result: Result | None) -> float | None:
     if run.kind == "gate":
         return None  # its answer came from elsewhere
     premium = run.ladder.tiers[-1]
