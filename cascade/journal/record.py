@@ -111,6 +111,9 @@ def make(run: Run, policy_hash: str) -> Record:
     prompt = run.prompt
     tools = prompt.tools
     schema = _schema(prompt.schema)
+    why = result.reason if result is not None else _why(outcome, attempts)
+    # An attempt that was cut short says "deadline", which is not what cut it where the run was cancelled or a judge raised.
+    cut = why if why in ("cancelled", "raised") else "deadline"
     return Record(
         run.run_id,
         run.kind,
@@ -120,7 +123,7 @@ def make(run: Run, policy_hash: str) -> Record:
         policy_hash,
         prompt_hash(prompt.messages, schema, tools),
         result is not None and result.accepted,
-        result.reason if result is not None else _why(outcome, attempts),
+        why,
         result.tier if result is not None else None,
         result.model if result is not None else None,
         result.confidence if result is not None else None,
@@ -129,7 +132,7 @@ def make(run: Run, policy_hash: str) -> Record:
         result.latency_s if result is not None else sum(a.latency_s for a in attempts),
         None if isinstance(outcome, Result) else type(outcome).__name__,
         run.tags,
-        [_attempt(a, prompt.messages, keep, cancelled=isinstance(outcome, asyncio.CancelledError)) for a in attempts],
+        [_attempt(a, prompt.messages, keep, cut) for a in attempts],
         {"messages": prompt.messages, "schema": schema, "tools": tools} if keep else None,
     )
 
@@ -187,14 +190,13 @@ def _premium_usd(run: Run, result: Result | None) -> float | None:
     return premium.seat.pricer.cost(answer.usage if answer is not None else None)
 
 
-def _attempt(a: Attempt, messages: Sequence[Message], keep: bool, *, cancelled: bool) -> dict[str, Any]:
+def _attempt(a: Attempt, messages: Sequence[Message], keep: bool, cut: str) -> dict[str, Any]:
     answer = a.answer
     guard = Guard(messages, answer.text if answer is not None else "", keep=keep)
     made: dict[str, Any] = {
         "tier": a.tier,
         "model": a.model,
-        # What stands in an attempt that was cut short is the deadline, which is not what cut this one.
-        "reason": "cancelled" if cancelled and a.reason == "deadline" else a.reason,
+        "reason": cut if a.reason == "deadline" else a.reason,
         "answered": answer is not None,
         "confidence": a.confidence,
         "calibrated": a.calibrated,
