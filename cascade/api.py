@@ -1,9 +1,9 @@
-"""Cascade, and the module-level run, arun, gate and agate that share one Cascade per policy file."""
+"""Cascade, and the module-level run, stream, gate and their async forms that share one Cascade per policy file."""
 
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -27,6 +27,7 @@ from .result import Attempt, Result
 if TYPE_CHECKING:
     from .journal.journal import Journal
     from .journal.record import Tag
+    from .streaming import Event, Feed, OnEvent
 
 T = TypeVar("T")
 PromptLike = str | Sequence[Message] | Prompt
@@ -78,13 +79,15 @@ class Cascade:
         budget_usd: float | None = None,
         deadline_s: float | None = None,
         tags: "Mapping[str, Tag] | None" = None,
+        on_event: "OnEvent | None" = None,
     ) -> Result:
         """Asks the cheapest tier first and climbs until an answer is accepted.
 
         ``prompt`` is text, chat messages in OpenAI's shape, or a Prompt; ``schema`` a JSON Schema or a pydantic model class;
         ``budget_usd`` and ``deadline_s`` replace the policy's own limits for this run. ``tags`` (texts, numbers and truth
-        values by name) are the caller's own, for the journal. Raises PolicyError for an unknown policy, RunError where no
-        answer may be returned, and JournalError where the journal's durability is ``full`` and the record was not kept.
+        values by name) are the caller's own, for the journal. ``on_event`` is called with each event of the run as it
+        happens (see ``astream``). Raises PolicyError for an unknown policy, RunError where no answer may be returned, and
+        JournalError where the journal's durability is ``full`` and the record was not kept.
         """
         if budget_usd is not None and not budget_usd >= 0:
             raise ValueError(f"budget_usd must be 0 or more, got {budget_usd!r}")
@@ -92,17 +95,38 @@ class Cascade:
             raise ValueError(f"deadline_s must be more than 0, got {deadline_s!r}")
         asked = Prompt.of(prompt, system=system, schema=schema, tools=tools)
         ladder = self._ladder(policy)
+        feed = None if on_event is None else _feed(ladder, on_event)
         if self._journal is None:
-            return await run_ladder(ladder, asked, budget_usd=budget_usd, deadline_s=deadline_s)
-        kept = self._journal.begin("run", policy, ladder, asked, tags)
-        work = run_ladder(
-            ladder, asked, budget_usd=budget_usd, deadline_s=deadline_s, run_id=kept.run_id, attempts=kept.attempts
-        )
-        return await self._journal.record(kept, work)
+            result = await run_ladder(ladder, asked, budget_usd=budget_usd, deadline_s=deadline_s, feed=feed)
+        else:
+            kept = self._journal.begin("run", policy, ladder, asked, tags)
+            work = run_ladder(
+                ladder, asked, budget_usd=budget_usd, deadline_s=deadline_s, feed=feed, run_id=kept.run_id,
+                attempts=kept.attempts,
+            )  # fmt: skip
+            result = await self._journal.record(kept, work)
+        return result if feed is None else feed.finished(result)
 
     def run(self, prompt: PromptLike, **options: Any) -> Result:
         """``arun`` for code that is not async; works in threads and inside a running event loop (which it blocks)."""
         return _background(self.arun(prompt, **options))
+
+    def astream(self, prompt: PromptLike, **options: Any) -> "AsyncGenerator[Event]":
+        """``arun`` as events while it runs, the last of them Finished with the result; takes what ``arun`` takes.
+
+        Text is held back until its answer is accepted, or retracted if it is not: the policy's ``stream`` says which.
+        Closing the generator, or leaving its loop, cancels the run and its requests. Raises what ``arun`` raises, after the
+        events.
+        """
+        from .streaming import as_they_come
+
+        return as_they_come(lambda on_event: self.arun(prompt, on_event=on_event, **options))
+
+    def stream(self, prompt: PromptLike, **options: Any) -> "Generator[Event]":
+        """``astream`` for code that is not async; the run begins when the first event is asked for."""
+        from .streaming import in_thread
+
+        return in_thread(lambda on_event: self.arun(prompt, on_event=on_event, **options), _background_loop)
 
     async def agate(
         self,
@@ -253,6 +277,12 @@ def _make_tier(tier: TierPolicy, seats: Mapping[str, Seat]) -> Tier:
     return Tier(tier.name, seats[tier.model], tier.thresholds, tier.prior, made, calibrators, compares)
 
 
+def _feed(ladder: Ladder, on_event: "OnEvent") -> "Feed":
+    from .streaming import Feed
+
+    return Feed(ladder.policy, on_event)
+
+
 def _tier(ladder: Ladder, name: str | None) -> Tier:
     if name is None:
         return ladder.tiers[0]
@@ -286,14 +316,17 @@ _loop: asyncio.AbstractEventLoop | None = None
 _loop_lock = threading.Lock()
 
 
-def _background(coroutine: Coroutine[Any, Any, T]) -> T:
+def _background_loop() -> asyncio.AbstractEventLoop:
     global _loop
     with _loop_lock:
         if _loop is None:
             _loop = asyncio.new_event_loop()
             threading.Thread(target=_loop.run_forever, name="cascade", daemon=True).start()
-        loop = _loop
-    future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+        return _loop
+
+
+def _background(coroutine: Coroutine[Any, Any, T]) -> T:
+    future = asyncio.run_coroutine_threadsafe(coroutine, _background_loop())
     try:
         return future.result()
     except BaseException:
@@ -323,6 +356,18 @@ async def arun(prompt: PromptLike, *, policy_file: str | os.PathLike[str] | None
 def run(prompt: PromptLike, *, policy_file: str | os.PathLike[str] | None = None, **options: Any) -> Result:
     """``Cascade.run`` on a shared instance: ``policy``, ``schema``, ``budget_usd``, ``deadline_s`` and the rest."""
     return _default(policy_file).run(prompt, **options)
+
+
+def astream(
+    prompt: PromptLike, *, policy_file: str | os.PathLike[str] | None = None, **options: Any
+) -> "AsyncGenerator[Event]":
+    """``Cascade.astream`` on a shared instance."""
+    return _default(policy_file).astream(prompt, **options)
+
+
+def stream(prompt: PromptLike, *, policy_file: str | os.PathLike[str] | None = None, **options: Any) -> "Generator[Event]":
+    """``Cascade.stream`` on a shared instance."""
+    return _default(policy_file).stream(prompt, **options)
 
 
 async def agate(

@@ -1,7 +1,7 @@
 """Every call of a model goes through here: limits before it, one retry, price and time after it."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 
@@ -14,6 +14,7 @@ from .models.model import Model, ModelError, Request
 from .result import CallRecord
 
 RETRY_AFTER_S = 0.2
+Asks = Callable[[Model, Prompt, Request], Awaitable[Sequence[Answer]]]
 _DEFAULT_OUTPUT = 1024  # tokens assumed for an estimate where nothing bounds the answer
 
 
@@ -40,9 +41,18 @@ class Seat:
 
 
 async def call(
-    seat: Seat, prompt: Prompt, request: Request, spend: Spend, ends: float | None, purpose: str = "answer"
+    seat: Seat,
+    prompt: Prompt,
+    request: Request,
+    spend: Spend,
+    ends: float | None,
+    purpose: str = "answer",
+    ask: Asks | None = None,
 ) -> Sequence[Answer]:
-    """Asks once, and once more after a retryable fault; each request goes to the log. Raises LimitReached or ModelError."""
+    """Asks once, and once more after a retryable fault; each request goes to the log. Raises LimitReached or ModelError.
+
+    ``ask`` stands in for the model's ``answer``.
+    """
     if spend.budget_usd is None:
         spend.reserve(request.n, None)
     else:
@@ -50,25 +60,27 @@ async def call(
     if ends is not None:
         request = replace(request, timeout_s=max(0.001, ends - asyncio.get_running_loop().time()))
     try:
-        answers = await _logged(seat, prompt, request, spend, purpose)
+        answers = await _logged(seat, prompt, request, spend, purpose, ask)
     except ModelError as error:
         if not error.retryable:
             raise
         spend.reserve(request.n, None)
         await asyncio.sleep(RETRY_AFTER_S)
-        answers = await _logged(seat, prompt, request, spend, purpose)
+        answers = await _logged(seat, prompt, request, spend, purpose, ask)
     if not answers and not request.sample:
         raise ModelError(f"{seat.model.name}: gave no answer", model=seat.model.name)
     return answers
 
 
-async def _logged(seat: Seat, prompt: Prompt, request: Request, spend: Spend, purpose: str) -> Sequence[Answer]:
+async def _logged(
+    seat: Seat, prompt: Prompt, request: Request, spend: Spend, purpose: str, ask: Asks | None
+) -> Sequence[Answer]:
     started = perf_counter()
     fault: str | None = "cancelled"
     status: int | None = None
     answers: Sequence[Answer] = ()
     try:
-        answers = await seat.model.answer(prompt, request)
+        answers = await (seat.model.answer(prompt, request) if ask is None else ask(seat.model, prompt, request))
         fault = None
     except ModelError as error:
         fault, status = str(error), error.status
