@@ -78,20 +78,24 @@ async def _logged(
     started = perf_counter()
     fault: str | None = "cancelled"
     status: int | None = None
+    usage: Usage | None = None
     answers: Sequence[Answer] = ()
     try:
         answers = await (seat.model.answer(prompt, request) if ask is None else ask(seat.model, prompt, request))
         fault = None
     except ModelError as error:
-        fault, status = str(error), error.status
+        fault, status, usage = str(error), error.status, error.usage
         raise
     finally:
         now = perf_counter()
         # A recording states its own latency; the time of looking it up says nothing.
         took = max((a.latency_s for a in answers if a.latency_s is not None), default=now - started)
-        usages, prices = [a.usage for a in answers], [seat.price(a) for a in answers]
-        usage = sum((u for u in usages if u is not None), Usage()) if answers and None not in usages else None
-        usd = sum(p for p in prices if p is not None) if answers and None not in prices else None
+        if answers:
+            usages, prices = [a.usage for a in answers], [seat.price(a) for a in answers]
+            usage = sum((u for u in usages if u is not None), Usage()) if None not in usages else None
+            usd = sum(p for p in prices if p is not None) if None not in prices else None
+        else:
+            usd = 0.0 if usage == Usage() else seat.pricer.cost(usage)  # nothing used costs nothing, whatever the price
         spend.log.append(
             CallRecord(seat.model.name, purpose, started - spend.began, took, request.n, usage, usd, fault, status)
         )
