@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
-from uuid import uuid4
 
 from judges import Answer, Judge, Prompt, Verdict
 from judges.judge import Case
@@ -17,7 +16,7 @@ from .decide import Action, Thresholds, decide
 from .errors import BudgetError, DeadlineError, ProviderError, RunError, UnsureError
 from .models.model import ModelError, Request
 from .policy import Policy
-from .result import Attempt, Decision, Reason, Result, Stage
+from .result import Attempt, Decision, Reason, Result, Stage, new_run_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +41,26 @@ class Ladder:
     seats: dict[str, Seat]
 
 
-async def run(ladder: Ladder, prompt: Prompt, *, budget_usd: float | None = None, deadline_s: float | None = None) -> Result:
-    """Climbs the ladder until an answer is accepted or a limit is reached. Raises RunError where there is no answer."""
+async def run(
+    ladder: Ladder,
+    prompt: Prompt,
+    *,
+    budget_usd: float | None = None,
+    deadline_s: float | None = None,
+    run_id: str | None = None,
+    attempts: list[Attempt] | None = None,
+) -> Result:
+    """Climbs the ladder until an answer is accepted or a limit is reached. Raises RunError where there is no answer.
+
+    ``run_id`` is made where it is not given. ``attempts`` is filled as the run goes, so that whoever gave it has them even
+    where the run is cancelled.
+    """
+    run_id = run_id or new_run_id()
     policy = ladder.policy
     budget = policy.budget_usd if budget_usd is None else budget_usd
     seconds = policy.deadline_s if deadline_s is None else deadline_s
     spend = Spend(policy.max_calls, budget)
-    attempts: list[Attempt] = []
+    attempts = [] if attempts is None else attempts
     if seconds is None:
         reason = await _climb(ladder, prompt, spend, attempts, None)
     else:
@@ -61,7 +73,7 @@ async def run(ladder: Ladder, prompt: Prompt, *, budget_usd: float | None = None
             if not limit.expired():
                 raise
             reason = "deadline"
-    return finish(policy, tuple(attempts), reason, spend.usd)
+    return finish(policy, attempts, reason, spend.usd, run_id)
 
 
 async def _climb(ladder: Ladder, prompt: Prompt, spend: Spend, attempts: list[Attempt], ends: float | None) -> Reason:
@@ -84,9 +96,9 @@ class Trial:
     """One tier's turn in one run. ``decided=False`` asks every judge and compares nothing with a threshold."""
 
     __slots__ = (
-        "answer", "asker", "confidence", "decided", "decisions", "earlier", "ends", "error", "given", "judge_usd", "ladder",
-        "last_tier", "latency", "log_before", "prompt", "reason", "spend", "spend_before", "stages", "started", "tier",
-        "usd", "verdicts", "vetoed",
+        "answer", "asker", "compared", "confidence", "decided", "decisions", "earlier", "ends", "error", "given",
+        "judge_usd", "ladder", "last_tier", "latency", "log_before", "prompt", "reason", "spend", "spend_before",
+        "stages", "started", "tier", "usd", "verdicts", "vetoed",
     )  # fmt: skip
 
     def __init__(
@@ -107,6 +119,7 @@ class Trial:
         self.given, self.earlier = given, earlier
         self.stages: list[Stage] = []
         self.decisions: list[Decision] = []
+        self.compared: dict[str, float | None] | None = None
         self.answer: Answer | None = None
         self.asker: AskAgain | None = None
         self.verdicts: list[Verdict] = []
@@ -180,12 +193,14 @@ class Trial:
         if not tier.calibrators:
             return combine(self.verdicts, tier.prior)
         assert self.answer is not None
-        compared = agreement(self.answer, [a.answer for a in self.earlier]) if tier.compares else None
-        return calibrated(tier.calibrators[stage + 1], self.verdicts, compared)
+        if not tier.compares:
+            return calibrated(tier.calibrators[stage + 1], self.verdicts)
+        self.compared = agreement(self.answer, [a.answer for a in self.earlier])
+        return calibrated(tier.calibrators[stage + 1], self.verdicts, dict(self.compared))
 
     def _decide(self, stage: int) -> Action:
         action = decide(self.tier.thresholds, stage, self.confidence, vetoed=self.vetoed, last_tier=self.last_tier)
-        self.decisions.append(Decision(stage, self.confidence, self.vetoed, action))
+        self.decisions.append(Decision(stage, self.confidence, self.vetoed, action, self.compared))
         return action
 
     def _recorded(self, name: str) -> Verdict | None:
@@ -270,13 +285,16 @@ def _brief(error: BaseException) -> str:
     return str(error)[:200] if own else type(error).__name__
 
 
-def finish(policy: Policy, attempts: Sequence[Attempt], reason: Reason, usd: float | None) -> Result:
+def finish(
+    policy: Policy, attempts: Sequence[Attempt], reason: Reason, usd: float | None, run_id: str | None = None
+) -> Result:
     """The result of a run that made ``attempts`` and ended for ``reason``. Raises RunError where nothing was answered."""
     done = tuple(attempts)
+    run_id = run_id or new_run_id()
     latency = sum(a.latency_s for a in done)
     chosen = done[-1] if reason == "accepted" else best(done)
     if chosen is None:
-        raise _nothing(reason, done)
+        raise _nothing(reason, done, run_id)
     last = policy.tiers[-1]
     if policy.final == "best" and done[-1].tier == last.name and reason in ("accepted", "unsure", "vetoed"):
         # The last tier was asked and judged: its answer is only one of those that may be the best.
@@ -296,7 +314,7 @@ def finish(policy: Policy, attempts: Sequence[Attempt], reason: Reason, usd: flo
         latency,
         done,
         reason,
-        uuid4().hex,
+        run_id,
         answer,
         chosen.calibrated,
     )
@@ -313,10 +331,10 @@ def best(attempts: Sequence[Attempt]) -> Attempt | None:
     return attempts[max(answered)[2]] if answered else None
 
 
-def _nothing(reason: Reason, attempts: tuple[Attempt, ...]) -> RunError:
+def _nothing(reason: Reason, attempts: tuple[Attempt, ...], run_id: str) -> RunError:
     tried = "; ".join(f"{a.tier} ({a.model}): {a.error or a.reason}" for a in attempts) or "nothing was tried"
     if reason == "deadline":
-        return DeadlineError(f"the deadline passed before any answer: {tried}", attempts)
+        return DeadlineError(f"the deadline passed before any answer: {tried}", attempts, run_id)
     if reason in ("budget", "max_calls"):
-        return BudgetError(f"the run's {reason} limit allowed no answer: {tried}", attempts)
-    return ProviderError(f"no tier answered: {tried}", attempts)
+        return BudgetError(f"the run's {reason} limit allowed no answer: {tried}", attempts, run_id)
+    return ProviderError(f"no tier answered: {tried}", attempts, run_id)

@@ -10,6 +10,7 @@ import judges
 
 from .calibration import from_json
 from .decide import Thresholds
+from .models.wire import MAX_BODY_BYTES
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Usd = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
@@ -41,6 +42,7 @@ class ModelSpec(_Strict):
     max_tokens: int | None = Field(None, ge=1)
     temperature: float | None = Field(None, ge=0.0, le=2.0)
     timeout_s: Seconds = 60.0
+    max_body_bytes: int = Field(MAX_BODY_BYTES, ge=1024, description="A longer response is a fault of the provider.")
     logprobs: bool = Field(False, description="Ask for the token log-probabilities that the logprob judge reads.")
     n: bool = Field(True, description="openai: the server can give several samples in one request.")
     structured: Literal["json_schema", "json_object", "off"] = "json_schema"

@@ -1,6 +1,9 @@
 """What a run returns: Result, and one Attempt for every tier that was asked."""
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from time import time_ns
 from typing import Any, Literal
 
 from judges import Answer, Usage, Verdict
@@ -17,6 +20,13 @@ Reason = Literal[
     "max_calls",  # the policy's cap on calls was reached
     "deadline",  # time ran out
 ]
+
+
+def new_run_id() -> str:
+    """A UUID of version 7 as 32 hex digits: ids sort by the time at which their runs began, to the millisecond."""
+    drawn = int.from_bytes(os.urandom(10))
+    high, low = drawn >> 68, drawn & (1 << 62) - 1
+    return f"{time_ns() // 1_000_000 << 80 | 7 << 76 | high << 64 | 2 << 62 | low:032x}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +51,16 @@ class CallRecord:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What ``decide`` said after judge number ``stage`` (0-based; -1: the tier has no judges), and on what grounds."""
+    """What ``decide`` said after judge number ``stage`` (0-based; -1: the tier has no judges), and on what grounds.
+
+    ``compared`` is the agreement with earlier tiers' answers that the confidence rests on; None where it reads none.
+    """
 
     stage: int
     confidence: float
     vetoed: bool
     action: Action
+    compared: Mapping[str, float | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,18 +4,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from judges import Answer, Prompt
+from judges import Answer, Prompt, Usage
 
 
 class ModelError(Exception):
     """A provider's fault, never a quality escalation. The message carries no key and no prompt.
 
     ``retryable`` is True for timeouts, connection errors, 408, 409, 429 and 5xx; ``status`` is the HTTP status if any.
+    ``usage`` is what the provider counted for the failed request: nothing where it refused it or was never reached, None
+    where that is unknown, since an answer that was lost on its way may have been billed.
     """
 
-    def __init__(self, message: str, *, model: str, retryable: bool = False, status: int | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        model: str,
+        retryable: bool = False,
+        status: int | None = None,
+        usage: Usage | None = None,
+    ) -> None:
         super().__init__(message)
-        self.model, self.retryable, self.status = model, retryable, status
+        self.model, self.retryable, self.status, self.usage = model, retryable, status, usage
 
 
 @dataclass(frozen=True, slots=True)
