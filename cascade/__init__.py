@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from judges import Answer, Prompt, Usage, Verdict
 
-    from .api import Cascade, agate, arun, gate, run
+    from .api import Cascade, afeedback, agate, arun, feedback, gate, run
     from .errors import (
         BudgetError,
         CascadeError,
         DeadlineError,
+        JournalError,
         PolicyError,
         ProviderError,
         RunError,
@@ -29,10 +30,19 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _WHERE = {
-    **dict.fromkeys(("Cascade", "agate", "arun", "gate", "run"), "cascade.api"),
+    **dict.fromkeys(("Cascade", "afeedback", "agate", "arun", "feedback", "gate", "run"), "cascade.api"),
     **dict.fromkeys(("Answer", "Prompt", "Usage", "Verdict"), "judges"),
     **dict.fromkeys(
-        ("BudgetError", "CascadeError", "DeadlineError", "PolicyError", "ProviderError", "RunError", "UnsureError"),
+        (
+            "BudgetError",
+            "CascadeError",
+            "DeadlineError",
+            "JournalError",
+            "PolicyError",
+            "ProviderError",
+            "RunError",
+            "UnsureError",
+        ),
         "cascade.errors",
     ),
     "ScriptedModel": "cascade.models.scripted",
@@ -48,6 +58,7 @@ __all__ = [
     "Cascade",
     "CascadeError",
     "DeadlineError",
+    "JournalError",
     "Policy",
     "PolicyError",
     "Prompt",
@@ -58,8 +69,10 @@ __all__ = [
     "UnsureError",
     "Usage",
     "Verdict",
+    "afeedback",
     "agate",
     "arun",
+    "feedback",
     "gate",
     "run",
 ]
