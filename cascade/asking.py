@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from judges import Answer, Prompt, Usage
 from judges.answer import content_text
@@ -12,6 +13,9 @@ from .budget import Spend
 from .models.factory import Pricer
 from .models.model import Model, ModelError, Request
 from .result import CallRecord
+
+if TYPE_CHECKING:
+    from .telemetry import Telemetry
 
 RETRY_AFTER_S = 0.2
 _DEFAULT_OUTPUT = 1024  # tokens assumed for an estimate where nothing bounds the answer
@@ -23,6 +27,7 @@ class Seat:
 
     model: Model
     pricer: Pricer
+    telemetry: "Telemetry | None" = None
 
     def price(self, answer: Answer) -> float | None:
         """USD of the answer: what it states itself, else its usage at the model's price, else None."""
@@ -67,6 +72,7 @@ async def _logged(seat: Seat, prompt: Prompt, request: Request, spend: Spend, pu
     fault: str | None = "cancelled"
     status: int | None = None
     answers: Sequence[Answer] = ()
+    told = seat.telemetry.call(seat, prompt, request, purpose) if seat.telemetry is not None else None
     try:
         answers = await seat.model.answer(prompt, request)
         fault = None
@@ -80,9 +86,10 @@ async def _logged(seat: Seat, prompt: Prompt, request: Request, spend: Spend, pu
         usages, prices = [a.usage for a in answers], [seat.price(a) for a in answers]
         usage = sum((u for u in usages if u is not None), Usage()) if answers and None not in usages else None
         usd = sum(p for p in prices if p is not None) if answers and None not in prices else None
-        spend.log.append(
-            CallRecord(seat.model.name, purpose, started - spend.began, took, request.n, usage, usd, fault, status)
-        )
+        record = CallRecord(seat.model.name, purpose, started - spend.began, took, request.n, usage, usd, fault, status)
+        spend.log.append(record)
+        if told is not None:
+            told.end(record, answers)
     return answers
 
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from judges import Answer, Judge, Prompt, Verdict
 from judges.judge import Case
@@ -17,6 +18,9 @@ from .errors import BudgetError, DeadlineError, ProviderError, RunError, UnsureE
 from .models.model import ModelError, Request
 from .policy import Policy
 from .result import Attempt, Decision, Reason, Result, Stage, new_run_id
+
+if TYPE_CHECKING:
+    from .telemetry import Telemetry
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,7 @@ class Ladder:
     policy: Policy
     tiers: tuple[Tier, ...]
     seats: dict[str, Seat]
+    telemetry: "Telemetry | None" = None
 
 
 async def run(
@@ -153,12 +158,13 @@ class Trial:
     async def judge(self, answer: Answer, usd: float | None = 0.0) -> None:
         """Runs the tier's judges over ``answer``, which cost ``usd``, until one stage decides."""
         self.answer, self.usd, self.latency = answer, usd, answer.latency_s
-        tier, stage = self.tier, -1
+        tier, stage, telemetry = self.tier, -1, self.ladder.telemetry
         asker = self.asker = AskAgain(tier.seat, self.ladder.seats, self.prompt, self.spend, self.ends)
         self.confidence = self._confidence(stage)
         action = Action.JUDGE if tier.judges or not self.decided else self._decide(stage)
         for stage, judge in enumerate(tier.judges):
             asker.judge = judge.name
+            taken, failed = len(self.verdicts), False
             try:
                 verdict = self._recorded(judge.name)
                 if verdict is None:
@@ -168,10 +174,16 @@ class Trial:
                 self.reason, self.error = limit.reason, f"stopped in judge {judge.name!r}: {limit.reason}"
                 return
             except Exception as error:
+                failed = True
+                if telemetry is not None:
+                    telemetry.verdict(tier.name, judge, error)
                 if not self._survives(judge.name, error):
                     return
                 verdict = Verdict(judge.name, reason=f"judge failed: {_brief(error)}")
             self._take(verdict, judge, stage)
+            if telemetry is not None and not failed:
+                for given in self.verdicts[taken:]:
+                    telemetry.verdict(tier.name, judge, given)
             self.confidence = self._confidence(stage)
             if not self.decided:
                 record = self.record()
