@@ -17,14 +17,18 @@ from .budget import Spend
 from .calibration import from_json
 from .engine import Ladder, Tier, Trial, finish
 from .engine import run as run_ladder
-from .errors import PolicyError
+from .errors import JournalError, PolicyError
+from .journal.spec import JournalSpec
 from .models.factory import Pricer, build
 from .models.model import Model
-from .policy import ModelSpec, Policy, PolicyFile, TierPolicy, nearest
+from .policy import ModelSpec, Policy, PolicyFile, TelemetrySpec, TierPolicy, nearest
 from .result import Attempt, Result
 
 if TYPE_CHECKING:
+    from .journal.journal import Journal
+    from .journal.record import Tag
     from .streaming import Event, Feed, OnEvent
+    from .telemetry import Telemetry
 
 T = TypeVar("T")
 PromptLike = str | Sequence[Message] | Prompt
@@ -36,11 +40,19 @@ class Cascade:
 
     ``source`` is a PolicyFile, one Policy (then known as "default"), a path, or None for the usual search (CASCADE_POLICIES,
     ./policies.yaml, the packaged default). ``models`` gives models by name and takes precedence over the file's. Safe for
-    many runs at once, from any number of event loops and threads: each loop gets its own connections. Close it with
-    ``with``, ``async with``, ``close()`` or ``aclose()``. Raises PolicyError.
+    many runs at once, from any number of event loops and threads: each loop gets its own connections. ``journal`` (a URL, a
+    JournalSpec or a Journal, which is left open) and ``telemetry`` take precedence over the file's. Close it with ``with``,
+    ``async with``, ``close()`` or ``aclose()``. Raises PolicyError, and JournalError for a journal that cannot be opened.
     """
 
-    def __init__(self, source: PolicySource = None, *, models: Mapping[str, Model] | None = None) -> None:
+    def __init__(
+        self,
+        source: PolicySource = None,
+        *,
+        models: Mapping[str, Model] | None = None,
+        journal: "Journal | JournalSpec | str | None" = None,
+        telemetry: "Telemetry | TelemetrySpec | None" = None,
+    ) -> None:
         self._given = dict(models or {})
         self._specs: Mapping[str, ModelSpec] = {}
         if isinstance(source, Policy):
@@ -51,6 +63,11 @@ class Cascade:
         else:
             file = source if isinstance(source, PolicyFile) else files.load(source)
             self.policies, self._specs = file.policies, file.models
+            journal = file.journal if journal is None else journal
+            telemetry = file.telemetry if telemetry is None else telemetry
+        self._own_journal = isinstance(journal, JournalSpec | str)
+        self._journal = _journal(journal)
+        self._telemetry = _telemetry(telemetry)
         self._rooms: WeakKeyDictionary[asyncio.AbstractEventLoop, _Room] = WeakKeyDictionary()
         self._lock = threading.Lock()
         self._closed = False
@@ -65,14 +82,16 @@ class Cascade:
         tools: Sequence[Mapping[str, Any]] = (),
         budget_usd: float | None = None,
         deadline_s: float | None = None,
+        tags: "Mapping[str, Tag] | None" = None,
         on_event: "OnEvent | None" = None,
     ) -> Result:
         """Asks the cheapest tier first and climbs until an answer is accepted.
 
         ``prompt`` is text, chat messages in OpenAI's shape, or a Prompt; ``schema`` a JSON Schema or a pydantic model class;
-        ``budget_usd`` and ``deadline_s`` replace the policy's own limits for this run. ``on_event`` is called
-        with each event of the run as it happens (see ``astream``). Raises PolicyError for an unknown policy and RunError
-        where no answer may be returned.
+        ``budget_usd`` and ``deadline_s`` replace the policy's own limits for this run. ``tags`` (texts, numbers and truth
+        values by name) are the caller's own, for the journal. ``on_event`` is called with each event of the run as it
+        happens (see ``astream``). Raises PolicyError for an unknown policy, RunError where no answer may be returned, and
+        JournalError where the journal's durability is ``full`` and the record was not kept.
         """
         if budget_usd is not None and not budget_usd >= 0:
             raise ValueError(f"budget_usd must be 0 or more, got {budget_usd!r}")
@@ -81,8 +100,31 @@ class Cascade:
         asked = Prompt.of(prompt, system=system, schema=schema, tools=tools)
         ladder = self._ladder(policy)
         feed = None if on_event is None else _feed(ladder, on_event)
-        result = await run_ladder(ladder, asked, budget_usd=budget_usd, deadline_s=deadline_s, feed=feed)
+        if self._telemetry is None:
+            result = await self._run(policy, ladder, asked, budget_usd, deadline_s, feed, tags)
+        else:
+            with self._telemetry.run("run", policy, ladder, asked) as told:
+                result = told.result = await self._run(policy, ladder, asked, budget_usd, deadline_s, feed, tags)
         return result if feed is None else feed.finished(result)
+
+    async def _run(
+        self,
+        policy: str,
+        ladder: Ladder,
+        asked: Prompt,
+        budget_usd: float | None,
+        deadline_s: float | None,
+        feed: "Feed | None",
+        tags: "Mapping[str, Tag] | None",
+    ) -> Result:
+        if self._journal is None:
+            return await run_ladder(ladder, asked, budget_usd=budget_usd, deadline_s=deadline_s, feed=feed)
+        kept = self._journal.begin("run", policy, ladder, asked, tags)
+        work = run_ladder(
+            ladder, asked, budget_usd=budget_usd, deadline_s=deadline_s, feed=feed, run_id=kept.run_id,
+            attempts=kept.attempts,
+        )  # fmt: skip
+        return await self._journal.record(kept, work)
 
     def run(self, prompt: PromptLike, **options: Any) -> Result:
         """``arun`` for code that is not async; works in threads and inside a running event loop (which it blocks)."""
@@ -114,6 +156,7 @@ class Cascade:
         tier: str | None = None,
         system: str | None = None,
         schema: Any = None,
+        tags: "Mapping[str, Tag] | None" = None,
     ) -> Result:
         """Scores an answer that came from elsewhere by the judges and the threshold of ``tier`` (default: the first).
 
@@ -122,15 +165,47 @@ class Cascade:
         asked = Prompt.of(prompt, system=system, schema=schema)
         ladder = self._ladder(policy)
         given = answer if isinstance(answer, Answer) else Answer(answer)
-        trial = Trial(ladder, _tier(ladder, tier), asked, Spend(ladder.policy.max_calls), last_tier=True, given=True)
-        await trial.judge(given)
-        attempt = trial.record()
-        forgiving = ladder.policy.model_copy(update={"when_unsure": "best"})
-        return finish(forgiving, (attempt,), attempt.reason, attempt.cost_usd)
+        judging = _tier(ladder, tier)
+        if self._telemetry is None:
+            return await self._gate(policy, ladder, judging, asked, given, tags)
+        with self._telemetry.run("gate", policy, ladder, asked) as told:
+            result = told.result = await self._gate(policy, ladder, judging, asked, given, tags)
+        return result
+
+    async def _gate(
+        self,
+        policy: str,
+        ladder: Ladder,
+        tier: Tier,
+        asked: Prompt,
+        given: Answer,
+        tags: "Mapping[str, Tag] | None",
+    ) -> Result:
+        if self._journal is None:
+            return await _judged(ladder, tier, asked, given)
+        kept = self._journal.begin("gate", policy, ladder, asked, tags)
+        return await self._journal.record(kept, _judged(ladder, tier, asked, given, kept.run_id, kept.attempts))
 
     def gate(self, prompt: PromptLike, answer: str | Answer, **options: Any) -> Result:
         """``agate`` for code that is not async."""
         return _background(self.agate(prompt, answer, **options))
+
+    async def afeedback(self, run_id: str, *, quality: float, note: str | None = None) -> None:
+        """Attaches what later proved true of a run's answer to its record; several are kept, the last one counts.
+
+        ``quality`` is in [0, 1]. Raises ValueError for a wrong one, and JournalError where there is no journal or no such
+        run in it.
+        """
+        await self._needed_journal().afeedback(run_id, quality, note)
+
+    def feedback(self, run_id: str, *, quality: float, note: str | None = None) -> None:
+        """``afeedback`` for code that is not async."""
+        self._needed_journal().feedback(run_id, quality, note)
+
+    def _needed_journal(self) -> "Journal":
+        if self._journal is None:
+            raise JournalError("there is no journal; name one in the policy file: journal: {url: sqlite:///cascade.db}")
+        return self._journal
 
     async def attempt(self, tier: str, prompt: PromptLike, *, policy: str = "default") -> Attempt:
         """Asks one tier and runs all its judges, comparing nothing with a threshold: what evaluation needs."""
@@ -169,13 +244,13 @@ class Cascade:
                 if spec is None:
                     raise PolicyError(f"a judge asks for the model {model!r}, which was not given")
                 made = build(model, spec)
-            room.seats[model] = Seat(made, Pricer(model, spec))
-        ladder = Ladder(policy, tuple(_make_tier(t, room.seats) for t in policy.tiers), room.seats)
+            room.seats[model] = Seat(made, Pricer(model, spec), self._telemetry)
+        ladder = Ladder(policy, tuple(_make_tier(t, room.seats) for t in policy.tiers), room.seats, self._telemetry)
         room.ladders[name] = ladder
         return ladder
 
     async def aclose(self) -> None:
-        """Closes every model's connections; runs still under way fail."""
+        """Closes every model's connections and writes the journal's last records; runs still under way fail."""
         with self._lock:
             self._closed = True
             rooms = list(self._rooms.items())
@@ -193,6 +268,8 @@ class Cascade:
                     await seat.model.close()
                 elif loop.is_running():
                     await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(seat.model.close(), loop))
+        if self._own_journal and self._journal is not None:
+            await asyncio.to_thread(self._journal.close)
 
     def close(self) -> None:
         """``aclose`` for code that is not async."""
@@ -209,6 +286,22 @@ class Cascade:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+def _journal(given: "Journal | JournalSpec | str | None") -> "Journal | None":
+    if given is None or (isinstance(given, JournalSpec) and given.durability == "off"):
+        return None
+    from .journal.journal import Journal
+
+    return given if isinstance(given, Journal) else Journal(given)
+
+
+def _telemetry(given: "Telemetry | TelemetrySpec | None") -> "Telemetry | None":
+    if given is None or (isinstance(given, TelemetrySpec) and not (given.traces or given.metrics)):
+        return None
+    from .telemetry import Telemetry
+
+    return given if isinstance(given, Telemetry) else Telemetry(**given.model_dump())
 
 
 class _Room:
@@ -240,6 +333,24 @@ def _tier(ladder: Ladder, name: str | None) -> Tier:
             return tier
     known = [t.name for t in ladder.tiers]
     raise PolicyError(f"unknown tier {name!r}{nearest(name, known)}; known: {', '.join(known)}")
+
+
+async def _judged(
+    ladder: Ladder,
+    tier: Tier,
+    prompt: Prompt,
+    given: Answer,
+    run_id: str | None = None,
+    attempts: list[Attempt] | None = None,
+) -> Result:
+    attempts = [] if attempts is None else attempts
+    trial = Trial(ladder, tier, prompt, Spend(ladder.policy.max_calls), last_tier=True, given=True)
+    try:
+        await trial.judge(given)
+    finally:
+        attempts.append(trial.record())
+    forgiving = ladder.policy.model_copy(update={"when_unsure": "best"})
+    return finish(forgiving, attempts, trial.reason, attempts[-1].cost_usd, run_id)
 
 
 # One loop in one daemon thread serves every synchronous call, so that connections are reused between them.
@@ -313,3 +424,17 @@ def gate(
 ) -> Result:
     """``Cascade.gate`` on a shared instance."""
     return _default(policy_file).gate(prompt, answer, **options)
+
+
+async def afeedback(
+    run_id: str, *, quality: float, note: str | None = None, policy_file: str | os.PathLike[str] | None = None
+) -> None:
+    """``Cascade.afeedback`` on a shared instance."""
+    await _default(policy_file).afeedback(run_id, quality=quality, note=note)
+
+
+def feedback(
+    run_id: str, *, quality: float, note: str | None = None, policy_file: str | os.PathLike[str] | None = None
+) -> None:
+    """``Cascade.feedback`` on a shared instance."""
+    _default(policy_file).feedback(run_id, quality=quality, note=note)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from judges import Answer, Prompt, Usage
 from judges.answer import content_text
@@ -12,6 +13,9 @@ from .budget import Spend
 from .models.factory import Pricer
 from .models.model import Model, ModelError, Request
 from .result import CallRecord
+
+if TYPE_CHECKING:
+    from .telemetry import Telemetry
 
 RETRY_AFTER_S = 0.2
 Asks = Callable[[Model, Prompt, Request], Awaitable[Sequence[Answer]]]
@@ -24,6 +28,7 @@ class Seat:
 
     model: Model
     pricer: Pricer
+    telemetry: "Telemetry | None" = None
 
     def price(self, answer: Answer) -> float | None:
         """USD of the answer: what it states itself, else its usage at the model's price, else None."""
@@ -80,6 +85,7 @@ async def _logged(
     status: int | None = None
     usage: Usage | None = None
     answers: Sequence[Answer] = ()
+    told = seat.telemetry.call(seat, prompt, request, purpose) if seat.telemetry is not None else None
     try:
         answers = await (seat.model.answer(prompt, request) if ask is None else ask(seat.model, prompt, request))
         fault = None
@@ -96,9 +102,10 @@ async def _logged(
             usd = sum(p for p in prices if p is not None) if None not in prices else None
         else:
             usd = 0.0 if usage == Usage() else seat.pricer.cost(usage)  # nothing used costs nothing, whatever the price
-        spend.log.append(
-            CallRecord(seat.model.name, purpose, started - spend.began, took, request.n, usage, usd, fault, status)
-        )
+        record = CallRecord(seat.model.name, purpose, started - spend.began, took, request.n, usage, usd, fault, status)
+        spend.log.append(record)
+        if told is not None:
+            told.end(record, answers)
     return answers
 
 

@@ -10,6 +10,7 @@ import judges
 
 from .calibration import from_json
 from .decide import Thresholds
+from .journal.spec import JournalSpec
 from .models.wire import MAX_BODY_BYTES
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
@@ -168,6 +169,7 @@ class Policy(_Strict):
     max_calls: int = Field(64, ge=1, description="Most answers that a run may ask for, samples and judges included.")
     budget_usd: Usd | None = None
     deadline_s: Seconds | None = None
+    journal_text: bool = Field(False, description="Whether the journal keeps the text of prompts and answers.")
 
     @field_validator("tiers")
     @classmethod
@@ -182,8 +184,26 @@ class Policy(_Strict):
     @property
     def hash(self) -> str:
         """Sixteen hex digits that change with any setting of the policy."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return hashlib.sha256(self.canonical.encode()).hexdigest()[:16]
+
+    @property
+    def canonical(self) -> str:
+        """The whole policy as JSON with sorted keys, of which ``hash`` is made."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True)
+
+
+class TelemetrySpec(_Strict):
+    """What runs tell of themselves while they go on; nothing by default."""
+
+    traces: bool = Field(False, description="OpenTelemetry spans; needs the extra 'otel'.")
+    metrics: bool = Field(False, description="Prometheus metrics; needs the extra 'metrics'.")
+    content: bool = Field(False, description="Spans hold the texts of prompts, answers, verdicts and faults, too.")
+
+    @model_validator(mode="after")
+    def _content_of_traces(self) -> "TelemetrySpec":
+        if self.content and not self.traces:
+            raise ValueError("content: true needs traces: true; metrics hold no texts")
+        return self
 
 
 class PolicyFile(_Strict):
@@ -192,6 +212,8 @@ class PolicyFile(_Strict):
     version: Literal[1] = 1
     models: dict[str, ModelSpec] = Field(min_length=1)
     policies: dict[str, Policy] = Field(min_length=1)
+    journal: JournalSpec | None = Field(None, description="Where a record of every run is kept; none where it is absent.")
+    telemetry: TelemetrySpec | None = Field(None, description="Spans and metrics of runs; none where it is absent.")
 
     @model_validator(mode="after")
     def _models_exist(self) -> "PolicyFile":
@@ -223,7 +245,7 @@ def _wrong_option(judge: str, error: TypeError) -> str:
     import inspect
     import re
 
-    from judges.judge import factory
+    from judges.registry import factory
 
     match = re.search(r"unexpected keyword argument '(\w+)'", str(error))
     if match is None:

@@ -9,7 +9,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from .errors import PolicyError
-from .policy import ModelSpec, Policy, PolicyFile, PriceSpec, TierPolicy, nearest
+from .journal.spec import JournalSpec
+from .policy import ModelSpec, Policy, PolicyFile, PriceSpec, TelemetrySpec, TierPolicy, nearest
 
 MAX_BYTES = 1_000_000
 MAX_NODES = 50_000  # an alias bomb expands to far more
@@ -66,6 +67,8 @@ def parse(text: str, file: str = "policies.yaml") -> PolicyFile:
         made = PolicyFile.model_validate(data)
     except ValidationError as error:
         raise PolicyError("\n".join(_explain(e, file, lines) for e in error.errors()[:8])) from None
+    if made.journal is not None:
+        made = made.model_copy(update={"journal": made.journal.located(Path(file).parent)})
     return _calibrated(made, file, lines)
 
 
@@ -164,6 +167,8 @@ def _dotted(path: Sequence[str | int]) -> str:
 def _keys_at(path: _Path) -> list[str]:
     """The keys that may stand at ``path``."""
     model: type[BaseModel] = PolicyFile
+    if len(path) == 1:
+        model = JournalSpec if path[0] == "journal" else TelemetrySpec if path[0] == "telemetry" else PolicyFile
     if len(path) >= 2:
         model = ModelSpec if path[0] == "models" else Policy
         if "price" in path:

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from judges import Answer, Prompt, Verdict
 
 from .models.model import Model, ModelError, Request
-from .policy import Policy
 from .result import Attempt, Reason, Result
 
 if TYPE_CHECKING:
     from .engine import Tier
+    from .policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Feed:
         "_waits",
     )
 
-    def __init__(self, policy: Policy, on_event: OnEvent) -> None:
+    def __init__(self, policy: "Policy", on_event: OnEvent) -> None:
         self._policy, self._emit = policy, on_event
         self._tier = ""
         self._flows = False  # whether the tier's tokens are sent as they come

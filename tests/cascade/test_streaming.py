@@ -2,10 +2,12 @@
 
 import asyncio
 import gc
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 from unittest import mock
@@ -475,3 +477,12 @@ def test_over_http() -> None:
                 break
         assert server.left.wait(1.0)
         c.close()
+
+
+def test_the_documentation_runs() -> None:
+    """Its example is executed as it stands."""
+    page = (Path(__file__).parents[2] / "docs" / "streaming.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    space: dict[str, Any] = {}
+    exec(compile(example, "docs/streaming.md", "exec"), space)
+    assert space["shown"] == "17 * 3 is 51."
