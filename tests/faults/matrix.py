@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -95,17 +96,15 @@ def tiers(models: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
     return [{"name": name, "model": model, "accept_at": 0.5, "judges": judges} for name, model in models]
 
 
-def policies(server: FaultServer, cells: Sequence[Cell], **more: Any) -> PolicyFile:
-    """The models with their prices and a policy for each cell; ``more`` goes into every policy."""
+def policies(server: FaultServer, cells: Sequence[Cell], journal: Path) -> PolicyFile:
+    """The models with their prices, a policy for each cell, and the file of the journal."""
     models = {}
     for name, plan in plans(cells).items():
         provider = "anthropic" if name.endswith("anthropic") else "openai"
         models[name] = spec(server, name, provider, plan, 0.4 if plan.faults in (("hang",), ("drip",)) else 1.5)
-    made = {
-        cell.name: {"tiers": tiers(zip(TIERS, cell.models(), strict=True)), "deadline_s": DEADLINE_S, **more}
-        for cell in cells
-    }
-    return PolicyFile.model_validate({"models": models, "policies": made})
+    made = {cell.name: {"tiers": tiers(zip(TIERS, cell.models(), strict=True)), "deadline_s": DEADLINE_S} for cell in cells}
+    kept = {"url": f"sqlite:///{journal}", "durability": "batched"}
+    return PolicyFile.model_validate({"models": models, "policies": made, "journal": kept})
 
 
 async def one(
@@ -119,17 +118,24 @@ async def one(
 ) -> Ended:
     """Run number ``number``, which may answer with one of ``texts``."""
     loop = asyncio.get_running_loop()
-    ends = loop.time() + deadline_s
+    ends, withheld = loop.time() + deadline_s, withheld_s()
     outcome: Result | RunError
     try:
         asked = f"run:{number} what is it?"
-        if streamed:
-            outcome = await told(cascade.astream(asked, policy=policy, deadline_s=deadline_s))
-        else:
-            outcome = await cascade.arun(asked, policy=policy, deadline_s=deadline_s)
+        options: dict[str, Any] = {"policy": policy, "deadline_s": deadline_s, "tags": {"run": number}}
+        outcome = await told(cascade.astream(asked, **options)) if streamed else await cascade.arun(asked, **options)
     except RunError as error:
         outcome = error
-    return Ended(number, policy, texts, outcome, loop.time() - ends)
+    late = loop.time() - ends
+    return Ended(number, policy, texts, outcome, late - min(max(late, 0.0), withheld_s() - withheld))
+
+
+def withheld_s() -> float:
+    """Seconds that this thread was ready to run and the machine ran others; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        return 0.0
 
 
 async def told(events: AsyncGenerator[Event]) -> Result:
