@@ -141,7 +141,9 @@ def fault(sdk: Any, error: Exception, name: str, *secrets: str | None) -> ModelE
     if type(error).__name__ in ("OpenAIError", "AnthropicError"):  # about the settings: a missing key
         return ModelError(f"{name}: {redact(str(error), *secrets)}", model=name, usage=Usage())
     # A ValueError or TypeError is about the request; a second try would meet it again.
-    return ModelError(f"{name}: {type(error).__name__}", model=name, retryable=not isinstance(error, ValueError | TypeError))
+    about_it = isinstance(error, ValueError | TypeError)
+    lost = "" if about_it else "; it may have been billed"
+    return ModelError(f"{name}: request failed ({type(error).__name__}){lost}", model=name, retryable=not about_it)
 
 
 def _worth_a_retry(error: Any, status: int) -> bool:
@@ -160,13 +162,18 @@ def _root(error: BaseException) -> BaseException:
     return error
 
 
-def _unreached(error: BaseException | None) -> bool:
-    """Whether there never was a connection, so that nothing can have been billed; by the transports' own words for it."""
-    while error is not None:
-        if any(kind.__name__ in ("ConnectError", "ClientConnectorError") for kind in type(error).__mro__):
-            return True
-        error = error.__cause__
-    return False
+def _unreached(error: BaseException) -> bool:
+    """Whether there never was a connection, so that nothing can have been billed.
+
+    The aiohttp transport calls lost connections ConnectError, too; aiohttp's own word, which is its cause, is exact.
+    """
+    kinds: list[type] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        kinds += type(cause).__mro__
+        cause = cause.__cause__
+    word = "ClientConnectorError" if any(kind.__module__.startswith("aiohttp") for kind in kinds) else "ConnectError"
+    return any(kind.__name__ == word for kind in kinds)
 
 
 def _is_timeout(error: BaseException) -> bool:

@@ -14,6 +14,7 @@ REFUSALS = {"429": 429, "429_retry_after": 429, "500": 500, "503": 503, "529": 5
 COUNTED = ("no_choices",)
 # The provider has made an answer, billed it, and it never arrives in a form that can be read.
 LOST = (
+    "closed",  # before the first byte of the answer
     "reset",  # RST after half the body
     "cut_length",  # half the body, and the connection closed before its Content-Length
     "cut_json",  # half the body, with the Content-Length of the half

@@ -231,6 +231,8 @@ class Connection(asyncio.Protocol):
                 self.house.ledger.close(entry)
             case "hang":
                 await asyncio.sleep(3600)
+            case "closed":
+                self.transport.close()
             case "reset" | "cut_length":
                 await self._end(head(length=len(body)) + half, reset=fault == "reset")
             case "cut_close":
