@@ -11,7 +11,9 @@ import re
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from email.utils import parsedate_to_datetime
 from importlib import import_module
+from time import time
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -137,6 +139,7 @@ def fault(sdk: Any, error: Exception, name: str, *secrets: str | None) -> ModelE
             retryable=_worth_a_retry(error, status),
             status=status,
             usage=Usage(),
+            retry_after_s=_retry_after(error.response.headers),
         )
     if type(error).__name__ in ("OpenAIError", "AnthropicError"):  # about the settings: a missing key
         return ModelError(f"{name}: {redact(str(error), *secrets)}", model=name, usage=Usage())
@@ -154,6 +157,21 @@ def _worth_a_retry(error: Any, status: int) -> bool:
     if mapping(mapping(error.body).get("error", error.body)).get("code") == "insufficient_quota":
         return False  # a 429 that only a payment ends
     return status in _RETRYABLE or status >= 500
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds by ``retry-after-ms`` or ``retry-after`` (seconds or a date); None where the provider names none."""
+    for name, scale in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        given = headers.get(name, "")
+        try:
+            seconds = float(given) / scale
+        except ValueError:
+            continue
+        return seconds if 0.0 <= seconds < math.inf else None
+    try:
+        return max(0.0, parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time())
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def _root(error: BaseException) -> BaseException:

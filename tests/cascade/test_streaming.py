@@ -422,7 +422,7 @@ async def collect(c: Cascade) -> list[Result | BaseException]:
 @pytest.fixture
 def at_once() -> Iterator[None]:
     """Retries without waiting."""
-    with mock.patch("cascade.asking.RETRY_AFTER_S", 0.0):
+    with mock.patch("cascade.resilience.pause_s", lambda retry, attempt, after: 0.0 if attempt == 1 else None):
         yield
 
 
