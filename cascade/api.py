@@ -1,9 +1,9 @@
-"""Cascade, and the module-level run, arun, gate and agate that share one Cascade per policy file."""
+"""Cascade, and the module-level run, stream, gate and their async forms that share one Cascade per policy file."""
 
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -21,12 +21,14 @@ from .errors import JournalError, PolicyError
 from .journal.spec import JournalSpec
 from .models.factory import Pricer, build
 from .models.model import Model
-from .policy import ModelSpec, Policy, PolicyFile, TierPolicy, nearest
+from .policy import ModelSpec, Policy, PolicyFile, TelemetrySpec, TierPolicy, nearest
 from .result import Attempt, Result
 
 if TYPE_CHECKING:
     from .journal.journal import Journal
     from .journal.record import Tag
+    from .streaming import Event, Feed, OnEvent
+    from .telemetry import Telemetry
 
 T = TypeVar("T")
 PromptLike = str | Sequence[Message] | Prompt
@@ -39,8 +41,8 @@ class Cascade:
     ``source`` is a PolicyFile, one Policy (then known as "default"), a path, or None for the usual search (CASCADE_POLICIES,
     ./policies.yaml, the packaged default). ``models`` gives models by name and takes precedence over the file's. Safe for
     many runs at once, from any number of event loops and threads: each loop gets its own connections. ``journal`` (a URL, a
-    JournalSpec or a Journal, which is left open) takes precedence over the file's. Close it with ``with``, ``async with``,
-    ``close()`` or ``aclose()``. Raises PolicyError, and JournalError for a journal that cannot be opened.
+    JournalSpec or a Journal, which is left open) and ``telemetry`` take precedence over the file's. Close it with ``with``,
+    ``async with``, ``close()`` or ``aclose()``. Raises PolicyError, and JournalError for a journal that cannot be opened.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Cascade:
         *,
         models: Mapping[str, Model] | None = None,
         journal: "Journal | JournalSpec | str | None" = None,
+        telemetry: "Telemetry | TelemetrySpec | None" = None,
     ) -> None:
         self._given = dict(models or {})
         self._specs: Mapping[str, ModelSpec] = {}
@@ -61,8 +64,10 @@ class Cascade:
             file = source if isinstance(source, PolicyFile) else files.load(source)
             self.policies, self._specs = file.policies, file.models
             journal = file.journal if journal is None else journal
+            telemetry = file.telemetry if telemetry is None else telemetry
         self._own_journal = isinstance(journal, JournalSpec | str)
         self._journal = _journal(journal)
+        self._telemetry = _telemetry(telemetry)
         self._rooms: WeakKeyDictionary[asyncio.AbstractEventLoop, _Room] = WeakKeyDictionary()
         self._lock = threading.Lock()
         self._closed = False
@@ -78,13 +83,15 @@ class Cascade:
         budget_usd: float | None = None,
         deadline_s: float | None = None,
         tags: "Mapping[str, Tag] | None" = None,
+        on_event: "OnEvent | None" = None,
     ) -> Result:
         """Asks the cheapest tier first and climbs until an answer is accepted.
 
         ``prompt`` is text, chat messages in OpenAI's shape, or a Prompt; ``schema`` a JSON Schema or a pydantic model class;
         ``budget_usd`` and ``deadline_s`` replace the policy's own limits for this run. ``tags`` (texts, numbers and truth
-        values by name) are the caller's own, for the journal. Raises PolicyError for an unknown policy, RunError where no
-        answer may be returned, and JournalError where the journal's durability is ``full`` and the record was not kept.
+        values by name) are the caller's own, for the journal. ``on_event`` is called with each event of the run as it
+        happens (see ``astream``). Raises PolicyError for an unknown policy, RunError where no answer may be returned, and
+        JournalError where the journal's durability is ``full`` and the record was not kept.
         """
         if budget_usd is not None and not budget_usd >= 0:
             raise ValueError(f"budget_usd must be 0 or more, got {budget_usd!r}")
@@ -92,17 +99,53 @@ class Cascade:
             raise ValueError(f"deadline_s must be more than 0, got {deadline_s!r}")
         asked = Prompt.of(prompt, system=system, schema=schema, tools=tools)
         ladder = self._ladder(policy)
+        feed = None if on_event is None else _feed(ladder, on_event)
+        if self._telemetry is None:
+            result = await self._run(policy, ladder, asked, budget_usd, deadline_s, feed, tags)
+        else:
+            with self._telemetry.run("run", policy, ladder, asked) as told:
+                result = told.result = await self._run(policy, ladder, asked, budget_usd, deadline_s, feed, tags)
+        return result if feed is None else feed.finished(result)
+
+    async def _run(
+        self,
+        policy: str,
+        ladder: Ladder,
+        asked: Prompt,
+        budget_usd: float | None,
+        deadline_s: float | None,
+        feed: "Feed | None",
+        tags: "Mapping[str, Tag] | None",
+    ) -> Result:
         if self._journal is None:
-            return await run_ladder(ladder, asked, budget_usd=budget_usd, deadline_s=deadline_s)
+            return await run_ladder(ladder, asked, budget_usd=budget_usd, deadline_s=deadline_s, feed=feed)
         kept = self._journal.begin("run", policy, ladder, asked, tags)
         work = run_ladder(
-            ladder, asked, budget_usd=budget_usd, deadline_s=deadline_s, run_id=kept.run_id, attempts=kept.attempts
-        )
+            ladder, asked, budget_usd=budget_usd, deadline_s=deadline_s, feed=feed, run_id=kept.run_id,
+            attempts=kept.attempts,
+        )  # fmt: skip
         return await self._journal.record(kept, work)
 
     def run(self, prompt: PromptLike, **options: Any) -> Result:
         """``arun`` for code that is not async; works in threads and inside a running event loop (which it blocks)."""
         return _background(self.arun(prompt, **options))
+
+    def astream(self, prompt: PromptLike, **options: Any) -> "AsyncGenerator[Event]":
+        """``arun`` as events while it runs, the last of them Finished with the result; takes what ``arun`` takes.
+
+        Text is held back until its answer is accepted, or retracted if it is not: the policy's ``stream`` says which.
+        Closing the generator, or leaving its loop, cancels the run and its requests. Raises what ``arun`` raises, after the
+        events.
+        """
+        from .streaming import as_they_come
+
+        return as_they_come(lambda on_event: self.arun(prompt, on_event=on_event, **options))
+
+    def stream(self, prompt: PromptLike, **options: Any) -> "Generator[Event]":
+        """``astream`` for code that is not async; the run begins when the first event is asked for."""
+        from .streaming import in_thread
+
+        return in_thread(lambda on_event: self.arun(prompt, on_event=on_event, **options), _background_loop)
 
     async def agate(
         self,
@@ -122,11 +165,26 @@ class Cascade:
         asked = Prompt.of(prompt, system=system, schema=schema)
         ladder = self._ladder(policy)
         given = answer if isinstance(answer, Answer) else Answer(answer)
+        judging = _tier(ladder, tier)
+        if self._telemetry is None:
+            return await self._gate(policy, ladder, judging, asked, given, tags)
+        with self._telemetry.run("gate", policy, ladder, asked) as told:
+            result = told.result = await self._gate(policy, ladder, judging, asked, given, tags)
+        return result
+
+    async def _gate(
+        self,
+        policy: str,
+        ladder: Ladder,
+        tier: Tier,
+        asked: Prompt,
+        given: Answer,
+        tags: "Mapping[str, Tag] | None",
+    ) -> Result:
         if self._journal is None:
-            return await _judged(ladder, _tier(ladder, tier), asked, given)
+            return await _judged(ladder, tier, asked, given)
         kept = self._journal.begin("gate", policy, ladder, asked, tags)
-        work = _judged(ladder, _tier(ladder, tier), asked, given, kept.run_id, kept.attempts)
-        return await self._journal.record(kept, work)
+        return await self._journal.record(kept, _judged(ladder, tier, asked, given, kept.run_id, kept.attempts))
 
     def gate(self, prompt: PromptLike, answer: str | Answer, **options: Any) -> Result:
         """``agate`` for code that is not async."""
@@ -186,8 +244,8 @@ class Cascade:
                 if spec is None:
                     raise PolicyError(f"a judge asks for the model {model!r}, which was not given")
                 made = build(model, spec)
-            room.seats[model] = Seat(made, Pricer(model, spec))
-        ladder = Ladder(policy, tuple(_make_tier(t, room.seats) for t in policy.tiers), room.seats)
+            room.seats[model] = Seat(made, Pricer(model, spec), self._telemetry)
+        ladder = Ladder(policy, tuple(_make_tier(t, room.seats) for t in policy.tiers), room.seats, self._telemetry)
         room.ladders[name] = ladder
         return ladder
 
@@ -238,6 +296,14 @@ def _journal(given: "Journal | JournalSpec | str | None") -> "Journal | None":
     return given if isinstance(given, Journal) else Journal(given)
 
 
+def _telemetry(given: "Telemetry | TelemetrySpec | None") -> "Telemetry | None":
+    if given is None or (isinstance(given, TelemetrySpec) and not (given.traces or given.metrics)):
+        return None
+    from .telemetry import Telemetry
+
+    return given if isinstance(given, Telemetry) else Telemetry(**given.model_dump())
+
+
 class _Room:
     """What one event loop owns: models with their connections, and the ladders made of them."""
 
@@ -251,6 +317,12 @@ def _make_tier(tier: TierPolicy, seats: Mapping[str, Seat]) -> Tier:
     calibrators = tuple(from_json(mapping) for mapping in tier.confidence or ())
     compares = "agrees:" in str(tier.confidence)
     return Tier(tier.name, seats[tier.model], tier.thresholds, tier.prior, made, calibrators, compares)
+
+
+def _feed(ladder: Ladder, on_event: "OnEvent") -> "Feed":
+    from .streaming import Feed
+
+    return Feed(ladder.policy, on_event)
 
 
 def _tier(ladder: Ladder, name: str | None) -> Tier:
@@ -286,14 +358,17 @@ _loop: asyncio.AbstractEventLoop | None = None
 _loop_lock = threading.Lock()
 
 
-def _background(coroutine: Coroutine[Any, Any, T]) -> T:
+def _background_loop() -> asyncio.AbstractEventLoop:
     global _loop
     with _loop_lock:
         if _loop is None:
             _loop = asyncio.new_event_loop()
             threading.Thread(target=_loop.run_forever, name="cascade", daemon=True).start()
-        loop = _loop
-    future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+        return _loop
+
+
+def _background(coroutine: Coroutine[Any, Any, T]) -> T:
+    future = asyncio.run_coroutine_threadsafe(coroutine, _background_loop())
     try:
         return future.result()
     except BaseException:
@@ -323,6 +398,18 @@ async def arun(prompt: PromptLike, *, policy_file: str | os.PathLike[str] | None
 def run(prompt: PromptLike, *, policy_file: str | os.PathLike[str] | None = None, **options: Any) -> Result:
     """``Cascade.run`` on a shared instance: ``policy``, ``schema``, ``budget_usd``, ``deadline_s`` and the rest."""
     return _default(policy_file).run(prompt, **options)
+
+
+def astream(
+    prompt: PromptLike, *, policy_file: str | os.PathLike[str] | None = None, **options: Any
+) -> "AsyncGenerator[Event]":
+    """``Cascade.astream`` on a shared instance."""
+    return _default(policy_file).astream(prompt, **options)
+
+
+def stream(prompt: PromptLike, *, policy_file: str | os.PathLike[str] | None = None, **options: Any) -> "Generator[Event]":
+    """``Cascade.stream`` on a shared instance."""
+    return _default(policy_file).stream(prompt, **options)
 
 
 async def agate(

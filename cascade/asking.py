@@ -1,9 +1,10 @@
 """Every call of a model goes through here: limits before it, one retry, price and time after it."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from judges import Answer, Prompt, Usage
 from judges.answer import content_text
@@ -13,7 +14,11 @@ from .models.factory import Pricer
 from .models.model import Model, ModelError, Request
 from .result import CallRecord
 
+if TYPE_CHECKING:
+    from .telemetry import Telemetry
+
 RETRY_AFTER_S = 0.2
+Asks = Callable[[Model, Prompt, Request], Awaitable[Sequence[Answer]]]
 _DEFAULT_OUTPUT = 1024  # tokens assumed for an estimate where nothing bounds the answer
 
 
@@ -23,6 +28,7 @@ class Seat:
 
     model: Model
     pricer: Pricer
+    telemetry: "Telemetry | None" = None
 
     def price(self, answer: Answer) -> float | None:
         """USD of the answer: what it states itself, else its usage at the model's price, else None."""
@@ -40,9 +46,18 @@ class Seat:
 
 
 async def call(
-    seat: Seat, prompt: Prompt, request: Request, spend: Spend, ends: float | None, purpose: str = "answer"
+    seat: Seat,
+    prompt: Prompt,
+    request: Request,
+    spend: Spend,
+    ends: float | None,
+    purpose: str = "answer",
+    ask: Asks | None = None,
 ) -> Sequence[Answer]:
-    """Asks once, and once more after a retryable fault; each request goes to the log. Raises LimitReached or ModelError."""
+    """Asks once, and once more after a retryable fault; each request goes to the log. Raises LimitReached or ModelError.
+
+    ``ask`` stands in for the model's ``answer``.
+    """
     if spend.budget_usd is None:
         spend.reserve(request.n, None)
     else:
@@ -50,39 +65,47 @@ async def call(
     if ends is not None:
         request = replace(request, timeout_s=max(0.001, ends - asyncio.get_running_loop().time()))
     try:
-        answers = await _logged(seat, prompt, request, spend, purpose)
+        answers = await _logged(seat, prompt, request, spend, purpose, ask)
     except ModelError as error:
         if not error.retryable:
             raise
         spend.reserve(request.n, None)
         await asyncio.sleep(RETRY_AFTER_S)
-        answers = await _logged(seat, prompt, request, spend, purpose)
+        answers = await _logged(seat, prompt, request, spend, purpose, ask)
     if not answers and not request.sample:
         raise ModelError(f"{seat.model.name}: gave no answer", model=seat.model.name)
     return answers
 
 
-async def _logged(seat: Seat, prompt: Prompt, request: Request, spend: Spend, purpose: str) -> Sequence[Answer]:
+async def _logged(
+    seat: Seat, prompt: Prompt, request: Request, spend: Spend, purpose: str, ask: Asks | None
+) -> Sequence[Answer]:
     started = perf_counter()
     fault: str | None = "cancelled"
     status: int | None = None
+    usage: Usage | None = None
     answers: Sequence[Answer] = ()
+    told = seat.telemetry.call(seat, prompt, request, purpose) if seat.telemetry is not None else None
     try:
-        answers = await seat.model.answer(prompt, request)
+        answers = await (seat.model.answer(prompt, request) if ask is None else ask(seat.model, prompt, request))
         fault = None
     except ModelError as error:
-        fault, status = str(error), error.status
+        fault, status, usage = str(error), error.status, error.usage
         raise
     finally:
         now = perf_counter()
         # A recording states its own latency; the time of looking it up says nothing.
         took = max((a.latency_s for a in answers if a.latency_s is not None), default=now - started)
-        usages, prices = [a.usage for a in answers], [seat.price(a) for a in answers]
-        usage = sum((u for u in usages if u is not None), Usage()) if answers and None not in usages else None
-        usd = sum(p for p in prices if p is not None) if answers and None not in prices else None
-        spend.log.append(
-            CallRecord(seat.model.name, purpose, started - spend.began, took, request.n, usage, usd, fault, status)
-        )
+        if answers:
+            usages, prices = [a.usage for a in answers], [seat.price(a) for a in answers]
+            usage = sum((u for u in usages if u is not None), Usage()) if None not in usages else None
+            usd = sum(p for p in prices if p is not None) if None not in prices else None
+        else:
+            usd = 0.0 if usage == Usage() else seat.pricer.cost(usage)  # nothing used costs nothing, whatever the price
+        record = CallRecord(seat.model.name, purpose, started - spend.began, took, request.n, usage, usd, fault, status)
+        spend.log.append(record)
+        if told is not None:
+            told.end(record, answers)
     return answers
 
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from judges import Answer, Judge, Prompt, Verdict
 from judges.judge import Case
@@ -17,6 +18,10 @@ from .errors import BudgetError, DeadlineError, ProviderError, RunError, UnsureE
 from .models.model import ModelError, Request
 from .policy import Policy
 from .result import Attempt, Decision, Reason, Result, Stage, new_run_id
+
+if TYPE_CHECKING:
+    from .streaming import Feed
+    from .telemetry import Telemetry
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,7 @@ class Ladder:
     policy: Policy
     tiers: tuple[Tier, ...]
     seats: dict[str, Seat]
+    telemetry: "Telemetry | None" = None
 
 
 async def run(
@@ -49,11 +55,12 @@ async def run(
     deadline_s: float | None = None,
     run_id: str | None = None,
     attempts: list[Attempt] | None = None,
+    feed: "Feed | None" = None,
 ) -> Result:
     """Climbs the ladder until an answer is accepted or a limit is reached. Raises RunError where there is no answer.
 
     ``run_id`` is made where it is not given. ``attempts`` is filled as the run goes, so that whoever gave it has them even
-    where the run is cancelled.
+    where the run is cancelled. ``feed`` is told what happens, and asks the tiers' models in the engine's place.
     """
     run_id = run_id or new_run_id()
     policy = ladder.policy
@@ -62,13 +69,13 @@ async def run(
     spend = Spend(policy.max_calls, budget)
     attempts = [] if attempts is None else attempts
     if seconds is None:
-        reason = await _climb(ladder, prompt, spend, attempts, None)
+        reason = await _climb(ladder, prompt, spend, attempts, None, feed)
     else:
         loop = asyncio.get_running_loop()
         ends = loop.time() + seconds
         try:
             async with asyncio.timeout_at(ends) as limit:
-                reason = await _climb(ladder, prompt, spend, attempts, ends)
+                reason = await _climb(ladder, prompt, spend, attempts, ends, feed)
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -76,18 +83,23 @@ async def run(
     return finish(policy, attempts, reason, spend.usd, run_id)
 
 
-async def _climb(ladder: Ladder, prompt: Prompt, spend: Spend, attempts: list[Attempt], ends: float | None) -> Reason:
+async def _climb(
+    ladder: Ladder, prompt: Prompt, spend: Spend, attempts: list[Attempt], ends: float | None, feed: "Feed | None"
+) -> Reason:
     last = len(ladder.tiers) - 1
     reason: Reason = "unsure"
     for i, tier in enumerate(ladder.tiers):
-        attempt = Trial(ladder, tier, prompt, spend, last_tier=i == last, ends=ends, earlier=attempts)
+        attempt = Trial(ladder, tier, prompt, spend, last_tier=i == last, ends=ends, earlier=attempts, feed=feed)
         try:
             await attempt.run()
         finally:
             # A cancelled attempt keeps its answer: it may be the best that the deadline allowed.
             attempts.append(attempt.record())
         reason = attempt.reason
-        if reason in ("accepted", "budget", "max_calls"):
+        stops = i == last or reason in ("accepted", "budget", "max_calls")
+        if feed is not None:
+            feed.ended(attempts[-1], None if stops else ladder.tiers[i + 1].name)
+        if stops:
             break
     return reason
 
@@ -96,7 +108,8 @@ class Trial:
     """One tier's turn in one run. ``decided=False`` asks every judge and compares nothing with a threshold."""
 
     __slots__ = (
-        "answer", "asker", "compared", "confidence", "decided", "decisions", "earlier", "ends", "error", "given",
+        "answer", "asker", "compared", "confidence", "decided", "decisions", "earlier", "ends", "error", "feed",
+        "given",
         "judge_usd", "ladder", "last_tier", "latency", "log_before", "prompt", "reason", "spend", "spend_before",
         "stages", "started", "tier", "usd", "verdicts", "vetoed",
     )  # fmt: skip
@@ -113,10 +126,11 @@ class Trial:
         decided: bool = True,
         given: bool = False,
         earlier: Sequence[Attempt] = (),
+        feed: "Feed | None" = None,
     ) -> None:
         self.ladder, self.tier, self.prompt, self.spend = ladder, tier, prompt, spend
         self.last_tier, self.ends, self.decided = last_tier, ends, decided
-        self.given, self.earlier = given, earlier
+        self.given, self.earlier, self.feed = given, earlier, feed
         self.stages: list[Stage] = []
         self.decisions: list[Decision] = []
         self.compared: dict[str, float | None] | None = None
@@ -134,9 +148,12 @@ class Trial:
 
     async def run(self) -> None:
         """Asks the tier's model and judges what it says."""
-        seat = self.tier.seat
+        seat, feed = self.tier.seat, self.feed
+        if feed is not None:
+            feed.started(self.tier, self.last_tier)
         try:
-            answers = await call(seat, self.prompt, Request(), self.spend, self.ends)
+            ask = None if feed is None else feed.ask
+            answers = await call(seat, self.prompt, Request(), self.spend, self.ends, ask=ask)
         except LimitReached as limit:
             self.reason, self.error = limit.reason, f"stopped before the call: {limit.reason}"
             return
@@ -153,12 +170,13 @@ class Trial:
     async def judge(self, answer: Answer, usd: float | None = 0.0) -> None:
         """Runs the tier's judges over ``answer``, which cost ``usd``, until one stage decides."""
         self.answer, self.usd, self.latency = answer, usd, answer.latency_s
-        tier, stage = self.tier, -1
+        tier, stage, telemetry = self.tier, -1, self.ladder.telemetry
         asker = self.asker = AskAgain(tier.seat, self.ladder.seats, self.prompt, self.spend, self.ends)
         self.confidence = self._confidence(stage)
         action = Action.JUDGE if tier.judges or not self.decided else self._decide(stage)
         for stage, judge in enumerate(tier.judges):
             asker.judge = judge.name
+            taken, failed = len(self.verdicts), False
             try:
                 verdict = self._recorded(judge.name)
                 if verdict is None:
@@ -168,10 +186,18 @@ class Trial:
                 self.reason, self.error = limit.reason, f"stopped in judge {judge.name!r}: {limit.reason}"
                 return
             except Exception as error:
+                failed = True
+                if telemetry is not None:
+                    telemetry.verdict(tier.name, judge, error)
                 if not self._survives(judge.name, error):
                     return
                 verdict = Verdict(judge.name, reason=f"judge failed: {_brief(error)}")
             self._take(verdict, judge, stage)
+            if self.feed is not None:
+                self.feed.judged(self.verdicts)
+            if telemetry is not None and not failed:
+                for given in self.verdicts[taken:]:
+                    telemetry.verdict(tier.name, judge, given)
             self.confidence = self._confidence(stage)
             if not self.decided:
                 record = self.record()

@@ -11,6 +11,7 @@ import judges
 from .calibration import from_json
 from .decide import Thresholds
 from .journal.spec import JournalSpec
+from .models.wire import MAX_BODY_BYTES
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Usd = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
@@ -42,6 +43,7 @@ class ModelSpec(_Strict):
     max_tokens: int | None = Field(None, ge=1)
     temperature: float | None = Field(None, ge=0.0, le=2.0)
     timeout_s: Seconds = 60.0
+    max_body_bytes: int = Field(MAX_BODY_BYTES, ge=1024, description="A longer response is a fault of the provider.")
     logprobs: bool = Field(False, description="Ask for the token log-probabilities that the logprob judge reads.")
     n: bool = Field(True, description="openai: the server can give several samples in one request.")
     structured: Literal["json_schema", "json_object", "off"] = "json_schema"
@@ -160,6 +162,10 @@ class Policy(_Strict):
         None, description="A calibration written by evals.replay, relative to this file, or 'starter': it sets the ladder."
     )
     on_judge_error: Literal["escalate", "ignore", "raise"] = "escalate"
+    stream: Literal["held", "optimistic"] = Field(
+        "held",
+        description="Streamed text waits until its answer is accepted, or flows at once and may be retracted.",
+    )
     max_calls: int = Field(64, ge=1, description="Most answers that a run may ask for, samples and judges included.")
     budget_usd: Usd | None = None
     deadline_s: Seconds | None = None
@@ -186,6 +192,20 @@ class Policy(_Strict):
         return json.dumps(self.model_dump(mode="json"), sort_keys=True)
 
 
+class TelemetrySpec(_Strict):
+    """What runs tell of themselves while they go on; nothing by default."""
+
+    traces: bool = Field(False, description="OpenTelemetry spans; needs the extra 'otel'.")
+    metrics: bool = Field(False, description="Prometheus metrics; needs the extra 'metrics'.")
+    content: bool = Field(False, description="Spans hold the texts of prompts, answers, verdicts and faults, too.")
+
+    @model_validator(mode="after")
+    def _content_of_traces(self) -> "TelemetrySpec":
+        if self.content and not self.traces:
+            raise ValueError("content: true needs traces: true; metrics hold no texts")
+        return self
+
+
 class PolicyFile(_Strict):
     """The whole of policies.yaml."""
 
@@ -193,6 +213,7 @@ class PolicyFile(_Strict):
     models: dict[str, ModelSpec] = Field(min_length=1)
     policies: dict[str, Policy] = Field(min_length=1)
     journal: JournalSpec | None = Field(None, description="Where a record of every run is kept; none where it is absent.")
+    telemetry: TelemetrySpec | None = Field(None, description="Spans and metrics of runs; none where it is absent.")
 
     @model_validator(mode="after")
     def _models_exist(self) -> "PolicyFile":
@@ -224,7 +245,7 @@ def _wrong_option(judge: str, error: TypeError) -> str:
     import inspect
     import re
 
-    from judges.judge import factory
+    from judges.registry import factory
 
     match = re.search(r"unexpected keyword argument '(\w+)'", str(error))
     if match is None:
