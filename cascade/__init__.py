@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from judges import Answer, Prompt, Usage, Verdict
 
-    from .api import Cascade, agate, arun, astream, gate, run, stream
+    from .api import Cascade, afeedback, agate, arun, astream, feedback, gate, run, stream
     from .errors import (
         BudgetError,
         CascadeError,
         DeadlineError,
+        JournalError,
         PolicyError,
         ProviderError,
         RunError,
@@ -30,10 +31,21 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _WHERE = {
-    **dict.fromkeys(("Cascade", "agate", "arun", "astream", "gate", "run", "stream"), "cascade.api"),
+    **dict.fromkeys(
+        ("Cascade", "afeedback", "agate", "arun", "astream", "feedback", "gate", "run", "stream"), "cascade.api"
+    ),
     **dict.fromkeys(("Answer", "Prompt", "Usage", "Verdict"), "judges"),
     **dict.fromkeys(
-        ("BudgetError", "CascadeError", "DeadlineError", "PolicyError", "ProviderError", "RunError", "UnsureError"),
+        (
+            "BudgetError",
+            "CascadeError",
+            "DeadlineError",
+            "JournalError",
+            "PolicyError",
+            "ProviderError",
+            "RunError",
+            "UnsureError",
+        ),
         "cascade.errors",
     ),
     "ScriptedModel": "cascade.models.scripted",
@@ -55,6 +67,7 @@ __all__ = [
     "Escalated",
     "Event",
     "Finished",
+    "JournalError",
     "Policy",
     "PolicyError",
     "Prompt",
@@ -69,9 +82,11 @@ __all__ = [
     "Usage",
     "Verdict",
     "VerdictGiven",
+    "afeedback",
     "agate",
     "arun",
     "astream",
+    "feedback",
     "gate",
     "run",
     "stream",

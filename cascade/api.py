@@ -17,13 +17,16 @@ from .budget import Spend
 from .calibration import from_json
 from .engine import Ladder, Tier, Trial, finish
 from .engine import run as run_ladder
-from .errors import PolicyError
+from .errors import JournalError, PolicyError
+from .journal.spec import JournalSpec
 from .models.factory import Pricer, build
 from .models.model import Model
 from .policy import ModelSpec, Policy, PolicyFile, TierPolicy, nearest
 from .result import Attempt, Result
 
 if TYPE_CHECKING:
+    from .journal.journal import Journal
+    from .journal.record import Tag
     from .streaming import Event, Feed, OnEvent
 
 T = TypeVar("T")
@@ -36,11 +39,18 @@ class Cascade:
 
     ``source`` is a PolicyFile, one Policy (then known as "default"), a path, or None for the usual search (CASCADE_POLICIES,
     ./policies.yaml, the packaged default). ``models`` gives models by name and takes precedence over the file's. Safe for
-    many runs at once, from any number of event loops and threads: each loop gets its own connections. Close it with
-    ``with``, ``async with``, ``close()`` or ``aclose()``. Raises PolicyError.
+    many runs at once, from any number of event loops and threads: each loop gets its own connections. ``journal`` (a URL, a
+    JournalSpec or a Journal, which is left open) takes precedence over the file's. Close it with ``with``, ``async with``,
+    ``close()`` or ``aclose()``. Raises PolicyError, and JournalError for a journal that cannot be opened.
     """
 
-    def __init__(self, source: PolicySource = None, *, models: Mapping[str, Model] | None = None) -> None:
+    def __init__(
+        self,
+        source: PolicySource = None,
+        *,
+        models: Mapping[str, Model] | None = None,
+        journal: "Journal | JournalSpec | str | None" = None,
+    ) -> None:
         self._given = dict(models or {})
         self._specs: Mapping[str, ModelSpec] = {}
         if isinstance(source, Policy):
@@ -51,6 +61,9 @@ class Cascade:
         else:
             file = source if isinstance(source, PolicyFile) else files.load(source)
             self.policies, self._specs = file.policies, file.models
+            journal = file.journal if journal is None else journal
+        self._own_journal = isinstance(journal, JournalSpec | str)
+        self._journal = _journal(journal)
         self._rooms: WeakKeyDictionary[asyncio.AbstractEventLoop, _Room] = WeakKeyDictionary()
         self._lock = threading.Lock()
         self._closed = False
@@ -65,14 +78,16 @@ class Cascade:
         tools: Sequence[Mapping[str, Any]] = (),
         budget_usd: float | None = None,
         deadline_s: float | None = None,
+        tags: "Mapping[str, Tag] | None" = None,
         on_event: "OnEvent | None" = None,
     ) -> Result:
         """Asks the cheapest tier first and climbs until an answer is accepted.
 
         ``prompt`` is text, chat messages in OpenAI's shape, or a Prompt; ``schema`` a JSON Schema or a pydantic model class;
-        ``budget_usd`` and ``deadline_s`` replace the policy's own limits for this run. ``on_event`` is called
-        with each event of the run as it happens (see ``astream``). Raises PolicyError for an unknown policy and RunError
-        where no answer may be returned.
+        ``budget_usd`` and ``deadline_s`` replace the policy's own limits for this run. ``tags`` (texts, numbers and truth
+        values by name) are the caller's own, for the journal. ``on_event`` is called with each event of the run as it
+        happens (see ``astream``). Raises PolicyError for an unknown policy, RunError where no answer may be returned, and
+        JournalError where the journal's durability is ``full`` and the record was not kept.
         """
         if budget_usd is not None and not budget_usd >= 0:
             raise ValueError(f"budget_usd must be 0 or more, got {budget_usd!r}")
@@ -81,7 +96,20 @@ class Cascade:
         asked = Prompt.of(prompt, system=system, schema=schema, tools=tools)
         ladder = self._ladder(policy)
         feed = None if on_event is None else _feed(ladder, on_event)
-        result = await run_ladder(ladder, asked, budget_usd=budget_usd, deadline_s=deadline_s, feed=feed)
+        if self._journal is None:
+            result = await run_ladder(ladder, asked, budget_usd=budget_usd, deadline_s=deadline_s, feed=feed)
+        else:
+            kept = self._journal.begin("run", policy, ladder, asked, tags)
+            work = run_ladder(
+                ladder,
+                asked,
+                budget_usd=budget_usd,
+                deadline_s=deadline_s,
+                run_id=kept.run_id,
+                attempts=kept.attempts,
+                feed=feed,
+            )
+            result = await self._journal.record(kept, work)
         return result if feed is None else feed.finished(result)
 
     def run(self, prompt: PromptLike, **options: Any) -> Result:
@@ -114,6 +142,7 @@ class Cascade:
         tier: str | None = None,
         system: str | None = None,
         schema: Any = None,
+        tags: "Mapping[str, Tag] | None" = None,
     ) -> Result:
         """Scores an answer that came from elsewhere by the judges and the threshold of ``tier`` (default: the first).
 
@@ -122,15 +151,32 @@ class Cascade:
         asked = Prompt.of(prompt, system=system, schema=schema)
         ladder = self._ladder(policy)
         given = answer if isinstance(answer, Answer) else Answer(answer)
-        trial = Trial(ladder, _tier(ladder, tier), asked, Spend(ladder.policy.max_calls), last_tier=True, given=True)
-        await trial.judge(given)
-        attempt = trial.record()
-        forgiving = ladder.policy.model_copy(update={"when_unsure": "best"})
-        return finish(forgiving, (attempt,), attempt.reason, attempt.cost_usd)
+        if self._journal is None:
+            return await _judged(ladder, _tier(ladder, tier), asked, given)
+        kept = self._journal.begin("gate", policy, ladder, asked, tags)
+        work = _judged(ladder, _tier(ladder, tier), asked, given, kept.run_id, kept.attempts)
+        return await self._journal.record(kept, work)
 
     def gate(self, prompt: PromptLike, answer: str | Answer, **options: Any) -> Result:
         """``agate`` for code that is not async."""
         return _background(self.agate(prompt, answer, **options))
+
+    async def afeedback(self, run_id: str, *, quality: float, note: str | None = None) -> None:
+        """Attaches what later proved true of a run's answer to its record; several are kept, the last one counts.
+
+        ``quality`` is in [0, 1]. Raises ValueError for a wrong one, and JournalError where there is no journal or no such
+        run in it.
+        """
+        await self._needed_journal().afeedback(run_id, quality, note)
+
+    def feedback(self, run_id: str, *, quality: float, note: str | None = None) -> None:
+        """``afeedback`` for code that is not async."""
+        self._needed_journal().feedback(run_id, quality, note)
+
+    def _needed_journal(self) -> "Journal":
+        if self._journal is None:
+            raise JournalError("there is no journal; name one in the policy file: journal: {url: sqlite:///cascade.db}")
+        return self._journal
 
     async def attempt(self, tier: str, prompt: PromptLike, *, policy: str = "default") -> Attempt:
         """Asks one tier and runs all its judges, comparing nothing with a threshold: what evaluation needs."""
@@ -175,7 +221,7 @@ class Cascade:
         return ladder
 
     async def aclose(self) -> None:
-        """Closes every model's connections; runs still under way fail."""
+        """Closes every model's connections and writes the journal's last records; runs still under way fail."""
         with self._lock:
             self._closed = True
             rooms = list(self._rooms.items())
@@ -193,6 +239,8 @@ class Cascade:
                     await seat.model.close()
                 elif loop.is_running():
                     await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(seat.model.close(), loop))
+        if self._own_journal and self._journal is not None:
+            await asyncio.to_thread(self._journal.close)
 
     def close(self) -> None:
         """``aclose`` for code that is not async."""
@@ -209,6 +257,14 @@ class Cascade:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+def _journal(given: "Journal | JournalSpec | str | None") -> "Journal | None":
+    if given is None or (isinstance(given, JournalSpec) and given.durability == "off"):
+        return None
+    from .journal.journal import Journal
+
+    return given if isinstance(given, Journal) else Journal(given)
 
 
 class _Room:
@@ -240,6 +296,24 @@ def _tier(ladder: Ladder, name: str | None) -> Tier:
             return tier
     known = [t.name for t in ladder.tiers]
     raise PolicyError(f"unknown tier {name!r}{nearest(name, known)}; known: {', '.join(known)}")
+
+
+async def _judged(
+    ladder: Ladder,
+    tier: Tier,
+    prompt: Prompt,
+    given: Answer,
+    run_id: str | None = None,
+    attempts: list[Attempt] | None = None,
+) -> Result:
+    attempts = [] if attempts is None else attempts
+    trial = Trial(ladder, tier, prompt, Spend(ladder.policy.max_calls), last_tier=True, given=True)
+    try:
+        await trial.judge(given)
+    finally:
+        attempts.append(trial.record())
+    forgiving = ladder.policy.model_copy(update={"when_unsure": "best"})
+    return finish(forgiving, attempts, trial.reason, attempts[-1].cost_usd, run_id)
 
 
 # One loop in one daemon thread serves every synchronous call, so that connections are reused between them.
@@ -313,3 +387,17 @@ def gate(
 ) -> Result:
     """``Cascade.gate`` on a shared instance."""
     return _default(policy_file).gate(prompt, answer, **options)
+
+
+async def afeedback(
+    run_id: str, *, quality: float, note: str | None = None, policy_file: str | os.PathLike[str] | None = None
+) -> None:
+    """``Cascade.afeedback`` on a shared instance."""
+    await _default(policy_file).afeedback(run_id, quality=quality, note=note)
+
+
+def feedback(
+    run_id: str, *, quality: float, note: str | None = None, policy_file: str | os.PathLike[str] | None = None
+) -> None:
+    """``Cascade.feedback`` on a shared instance."""
+    _default(policy_file).feedback(run_id, quality=quality, note=note)

@@ -10,6 +10,7 @@ import judges
 
 from .calibration import from_json
 from .decide import Thresholds
+from .journal.spec import JournalSpec
 from .models.wire import MAX_BODY_BYTES
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
@@ -168,6 +169,7 @@ class Policy(_Strict):
     max_calls: int = Field(64, ge=1, description="Most answers that a run may ask for, samples and judges included.")
     budget_usd: Usd | None = None
     deadline_s: Seconds | None = None
+    journal_text: bool = Field(False, description="Whether the journal keeps the text of prompts and answers.")
 
     @field_validator("tiers")
     @classmethod
@@ -182,8 +184,12 @@ class Policy(_Strict):
     @property
     def hash(self) -> str:
         """Sixteen hex digits that change with any setting of the policy."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return hashlib.sha256(self.canonical.encode()).hexdigest()[:16]
+
+    @property
+    def canonical(self) -> str:
+        """The whole policy as JSON with sorted keys, of which ``hash`` is made."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True)
 
 
 class PolicyFile(_Strict):
@@ -192,6 +198,7 @@ class PolicyFile(_Strict):
     version: Literal[1] = 1
     models: dict[str, ModelSpec] = Field(min_length=1)
     policies: dict[str, Policy] = Field(min_length=1)
+    journal: JournalSpec | None = Field(None, description="Where a record of every run is kept; none where it is absent.")
 
     @model_validator(mode="after")
     def _models_exist(self) -> "PolicyFile":

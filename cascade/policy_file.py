@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from .errors import PolicyError
+from .journal.spec import JournalSpec
 from .policy import ModelSpec, Policy, PolicyFile, PriceSpec, TierPolicy, nearest
 
 MAX_BYTES = 1_000_000
@@ -66,6 +67,8 @@ def parse(text: str, file: str = "policies.yaml") -> PolicyFile:
         made = PolicyFile.model_validate(data)
     except ValidationError as error:
         raise PolicyError("\n".join(_explain(e, file, lines) for e in error.errors()[:8])) from None
+    if made.journal is not None:
+        made = made.model_copy(update={"journal": made.journal.located(Path(file).parent)})
     return _calibrated(made, file, lines)
 
 
@@ -163,7 +166,7 @@ def _dotted(path: Sequence[str | int]) -> str:
 
 def _keys_at(path: _Path) -> list[str]:
     """The keys that may stand at ``path``."""
-    model: type[BaseModel] = PolicyFile
+    model: type[BaseModel] = JournalSpec if path == ("journal",) else PolicyFile
     if len(path) >= 2:
         model = ModelSpec if path[0] == "models" else Policy
         if "price" in path:

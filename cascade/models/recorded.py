@@ -60,11 +60,8 @@ class RecordedModel:
 
         Raises NotRecordedError.
         """
-        id = prompt.id or ""
+        id = self._id(prompt)
         found = self._answers.get(id)
-        if found is None and self._by_text:
-            id = self._by_text.get(prompt_key(prompt.messages), "")
-            found = self._answers.get(id)
         if found is None:
             raise self._missing(prompt)
         if not request.sample:
@@ -80,8 +77,19 @@ class RecordedModel:
         for chunk in in_words(answer):
             yield chunk
 
+    def recorded_cost(self, prompt: Prompt) -> float | None:
+        """USD of the recorded answer, without asking for it; None where there is none or its cost is unknown."""
+        found = self._answers.get(self._id(prompt))
+        return None if found is None else found[0][0].cost_usd
+
     async def close(self) -> None:
         """Nothing to close."""
+
+    def _id(self, prompt: Prompt) -> str:
+        id = prompt.id or ""
+        if id not in self._answers and self._by_text:
+            return self._by_text.get(prompt_key(prompt.messages), "")
+        return id
 
     def _missing(self, prompt: Prompt) -> NotRecordedError:
         what = f"the id {prompt.id!r}" if prompt.id is not None else f"the prompt {prompt_key(prompt.messages)[:12]}"
