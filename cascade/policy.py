@@ -230,7 +230,7 @@ def _wrong_option(judge: str, error: TypeError) -> str:
     import inspect
     import re
 
-    from judges.judge import factory
+    from judges.registry import factory
 
     match = re.search(r"unexpected keyword argument '(\w+)'", str(error))
     if match is None:

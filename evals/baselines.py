@@ -60,7 +60,7 @@ def random_mixing(columns: Columns, models: Sequence[str], calibration: Rows, ro
     _, low, high, share = best
     one, two = single(columns, low, rows), single(columns, high, rows)
     answered = [high if (i + 0.5) / len(rows) < share else low for i in range(len(rows))]
-    note = f"{100 * share:.0f} % {high}, else {low}, drawn by lot; figures are expectations"
+    note = f"{100 * share:.0f} % {high}, else {low}, drawn by lot; figures are expectations" if low != high else f"all {low}"
     mixed = [(1 - share) * a + share * b for a, b in zip(_figures(one), _figures(two), strict=True)]
     return Baseline("random mixing", note, mixed[0], mixed[1], mixed[2], answered)
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cascade.calibration import LOG_OFFSET, LOGIT_CLIP, Calibrator, Constant, Feature, Isotonic, Logistic, Transform
 from evals.metrics import losses
+from evals.regression import logistic, pava, pool, ridge_logistic
 
 Array: TypeAlias = NDArray[np.float64]
 Folds: TypeAlias = NDArray[np.intp]
@@ -88,8 +89,8 @@ def fit(
     fold = _folds(y, seed, min(folds, n))
     found: dict[str, tuple[Calibrator, Array]] = {"constant": (constant, _constants(y, fold))}
     usable = {name: column for name, column in scores.items() if _varies(column)} if minority >= 2 else {}
-    if usable and "logistic" in candidates and (logistic := _fit_logistic(usable, y, fold)) is not None:
-        found["logistic"] = logistic
+    if usable and "logistic" in candidates and (fitted := _fit_logistic(usable, y, fold)) is not None:
+        found["logistic"] = fitted
     if len(usable) == 1 and "isotonic" in candidates:
         [(judge, column)] = usable.items()
         found["isotonic"] = _fit_isotonic(judge, column, y, fold)
@@ -134,7 +135,7 @@ def apply(mapping: Calibrator, scores: Mapping[str, Array], *, n: int | None = N
     for feature, coefficient, absent in zip(mapping.features, mapping.coefficients, mapping.missing, strict=True):
         t = transformed(feature.transform, np.asarray(scores.get(feature.judge, missing), np.float64))
         z += np.where(np.isnan(t), coefficient * feature.fill + absent, coefficient * t)
-    return _logistic(z)
+    return logistic(z)
 
 
 def transformed(transform: Transform, scores: Array) -> Array:
@@ -144,64 +145,6 @@ def transformed(transform: Transform, scores: Array) -> Array:
         return np.asarray(np.log(s / (1.0 - s)))
     s = np.clip(scores, 0.0, 1.0)
     return np.asarray(s if transform == "identity" else -np.log(1.0 - s + LOG_OFFSET))
-
-
-def ridge_logistic(x: Array, y: Array, weights: Array, penalties: Array) -> Array | None:
-    """Coefficients (m, d) of m logistic regressions on the same rows, by damped Newton steps; None where one fails.
-
-    ``x`` is (n, d), its first column the intercept, all ones; ``y`` (n,) in [0, 1]; ``weights`` (m, n) the rows of each
-    regression; ``penalties`` (m, d) the ridge l in the objective sum w (log(1 + exp(x b)) - y x b) + sum l b^2 / 2.
-    """
-    n, d = x.shape
-    xt = np.ascontiguousarray(x.T)
-    products = (x[:, :, None] * x[:, None, :]).reshape(n, d * d)
-    reach = float(np.abs(x).max()) * d
-    share = np.clip(weights @ y / weights.sum(axis=1), 1e-9, 1.0 - 1e-9)
-    b = np.zeros((len(weights), d))
-    b[:, 0] = np.log(share / (1.0 - share))
-    # Keeps the matrix regular where all p have saturated; it bends the path, not the goal.
-    ridge = penalties[:, :, None] * np.eye(d) + 1e-9 * np.eye(d)
-    p, value = _objective(b, xt, y, weights, penalties)
-    for _ in range(60):
-        gradient = (weights * (p - y)) @ x + penalties * b
-        hessian = ((weights * (p * (1.0 - p))) @ products).reshape(-1, d, d) + ridge
-        step = np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0]
-        scale = np.ones((len(b), 1))
-        for _ in range(40):
-            new = b - scale * step
-            p, now = _objective(new, xt, y, weights, penalties)
-            if not (worse := now > value + 1e-12 * (1.0 + np.abs(value))).any():
-                break
-            scale[worse] /= 2.0
-        b, value = new, now
-        # Newton squares the error: after a step that moves no logit by more than this, the next would be near rounding.
-        if float(np.abs(scale * step).max()) * reach < 1e-5:
-            return b if bool(np.isfinite(b).all()) else None
-    return None
-
-
-def pava(y: Array, weights: Array) -> Array:
-    """The non-decreasing sequence nearest to y (n,) in weighted squares: pool adjacent violators (Ayer et al. 1955)."""
-    means, sizes, _ = _pool(y, weights)
-    return np.repeat(means, sizes)
-
-
-def _pool(y: Array, weights: Array) -> tuple[Array, NDArray[np.intp], Array]:
-    """The blocks of `pava`: their means, how many entries each holds, their weights."""
-    means: list[float] = []
-    sizes: list[int] = []
-    totals: list[float] = []
-    for mean, total in zip(y.tolist(), weights.tolist(), strict=True):
-        size = 1
-        while means and means[-1] >= mean:
-            weight = totals.pop()
-            mean = (means.pop() * weight + mean * total) / (weight + total)
-            total += weight
-            size += sizes.pop()
-        means.append(mean)
-        sizes.append(size)
-        totals.append(total)
-    return np.array(means), np.array(sizes, np.intp), np.array(totals)
 
 
 def _fit_isotonic(judge: str, column: Array, y: Array, fold: Folds) -> tuple[Isotonic, Array]:
@@ -224,7 +167,7 @@ def _isotonic(judge: str, column: Array, y: Array) -> Isotonic:
     if not len(x):
         return Isotonic(judge, ((0.5, rate),), missing)
     rows = np.bincount(where).astype(np.float64)
-    means, sizes, totals = _pool(np.bincount(where, weights=y[~absent]) / rows, rows)
+    means, sizes, totals = pool(np.bincount(where, weights=y[~absent]) / rows, rows)
     levels = pava((means * totals + rate) / (totals + 1.0), totals + 1.0)
     ends = np.cumsum(sizes)
     knots: list[tuple[float, float]] = []
@@ -305,7 +248,7 @@ def _cross_fit(x: Array, y: Array, fold: Folds, ridges: Sequence[float]) -> Arra
     if b is None:
         return None
     own = b.reshape(len(ridges), count, -1)[:, fold, :]
-    return _logistic(np.einsum("rnd,nd->rn", own, x))
+    return logistic(np.einsum("rnd,nd->rn", own, x))
 
 
 def _design(columns: Sequence[_Column]) -> Array:
@@ -315,18 +258,6 @@ def _design(columns: Sequence[_Column]) -> Array:
 def _penalties(x: Array, ridges: Sequence[float]) -> Array:
     """The intercept is free."""
     return np.outer(ridges, np.arange(x.shape[1]) > 0).astype(np.float64)
-
-
-def _objective(b: Array, xt: Array, y: Array, weights: Array, penalties: Array) -> tuple[Array, Array]:
-    """P (m, n) and the penalised loss (m,) of coefficients (m, d)."""
-    z = b @ xt
-    loss = weights * (np.logaddexp(0.0, z) - y * z)
-    return _logistic(z), loss.sum(axis=1) + 0.5 * np.sum(penalties * b * b, axis=1)
-
-
-def _logistic(z: Array) -> Array:
-    e = np.exp(-np.abs(z))
-    return np.where(z >= 0.0, 1.0, e) / (1.0 + e)
 
 
 def _constants(y: Array, fold: Folds) -> Array:

@@ -3,7 +3,6 @@
 import importlib.metadata
 import json
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from cascade import Cascade, Policy, Result
 from cascade.artefact import Artefact
 from cascade.models.recorded import RecordedModel
+from evals.files import replacing
 from evals.ladder import Outcome
 from evals.recording import Example
 from evals.rows import ReplayError, Rules
@@ -112,20 +112,6 @@ def write(path: str | os.PathLike[str], made: Artefact) -> None:
         old = json.loads(target.read_text(encoding="utf-8"))
         if {**old, "created": ""} == {**json.loads(json.dumps(content)), "created": ""}:
             return
-    replace_text(target, json.dumps(content, indent=1, allow_nan=False) + "\n")
-
-
-def replace_text(target: Path, text: str) -> None:
-    """Writes a text file whole or not at all. Raises OSError."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
+    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+    with replacing(target) as file:
+        file.write(text.encode())

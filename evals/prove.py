@@ -37,7 +37,7 @@ class Promise:
             "max_loss": f"the mean quality is at most {self.value:g} below the premium tier's",
             "min_quality": f"the mean quality is at least {self.value:g}",
             "min_accepted_quality": f"accepted answers are right with probability at least {self.value:g}",
-            "budget": f"a prompt costs at most ${self.value / 1000:.3g} on average",
+            "budget": f"1,000 prompts cost at most ${self.value:g} on average",
             "error_price": f"cost plus ${self.value:g} for each wrong answer is least",
         }[self.kind]
 
@@ -98,7 +98,7 @@ def prove(
             chosen = preset.calibrated(chosen, rows, seed)
         certificate = replace(found, position=position).to_json() | {"words": _kept(promise, found, chosen)}
         return Proof(chosen, certificate, how, rows if how == "preset" else splits.fit, tuple(notes))
-    return _premium(alone, found, promise, passed, how, splits, notes, reference)
+    return _premium(alone, found, promise, passed, how, splits, reference)
 
 
 def _alone(column: Column, splits: Splits, seed: int) -> Candidate:
@@ -115,7 +115,6 @@ def _premium(
     passed: Sequence[Candidate],
     how: str,
     splits: Splits,
-    notes: Sequence[str],
     reference: Array,
 ) -> Proof:
     """The premium tier by itself: where no cascade was certified, or none that was certified costs less."""
@@ -123,7 +122,7 @@ def _premium(
     if passed:
         words = "Cascades keep the promise, but none costs less than the premium tier alone, which is therefore used."
         certificate |= {"certified": True, "method": "the premium tier alone: nothing is lost", "words": words}
-        return Proof(alone, certificate, how, splits.calibration, tuple(notes))
+        return Proof(alone, certificate, how, splits.calibration, ())
     loss, p = (found.tested[0].loss, found.tested[0].p_value) if found.tested else (float("nan"), 1.0)
     least_n = least(found.limit, found.delta)
     words = (
@@ -142,7 +141,7 @@ def _premium(
         if p <= promise.delta:
             certificate |= {"certified": True, "p_value": p, "method": METHODS[method]}
             certificate["words"] = f"Only the premium tier alone could be shown to keep the promise that {promise.words()}."
-    return Proof(alone, certificate, how, splits.calibration, tuple(notes))
+    return Proof(alone, certificate, how, splits.calibration, ())
 
 
 def _kept(promise: Promise, found: Certificate, chosen: Candidate) -> str:
@@ -183,9 +182,13 @@ def _best(
     rows = splits.certify
     losses = quality[rows] - chosen.outcome(rows).quality
     bound, used = upper_bound(losses, promise.delta)
+    usd = 1000 * chosen.outcome(rows).cost_usd
+    error = 1.96 * float(usd.std()) / max(len(rows), 1) ** 0.5
     words = (
-        f"Chosen so that {promise.words()}. With probability {100 * (1 - promise.delta):g} % its mean quality is at most "
-        f"{bound:.3f} below the premium tier's ({METHODS[used]} on {len(rows):,} rows that did not help to choose it)."
+        f"Chosen so that {promise.words()}; measured ${usd.mean():.4g} per 1,000, 95 % interval "
+        f"[{max(0.0, usd.mean() - error):.4g}, {usd.mean() + error:.4g}]. "
+        f"With probability {100 * (1 - promise.delta):g} % its mean quality is at most {bound:.3f} below the premium tier's "
+        f"({METHODS[used]} on {len(rows):,} rows that did not help to choose it)."
     )
     certificate = {
         "certified": bound < 1.0 and bool(scored), "max_loss": bound, "delta": promise.delta, "method": METHODS[used],

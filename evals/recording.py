@@ -7,15 +7,13 @@ models can be replayed without asking anybody.
 import gzip
 import json
 import os
-import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from math import isfinite
-from pathlib import Path
 from typing import IO, Any
 
+from evals.files import replacing
 from judges import Prompt
 
 SPLITS = ("train", "test", None)
@@ -101,25 +99,11 @@ def write(path: str | os.PathLike[str], examples: Iterable[Example]) -> int:
     The same examples always give the same bytes (the gzip header carries neither time nor name). Raises OSError, and
     ValueError for a number that JSON has not.
     """
-    target = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    count = 0
-    try:
-        with os.fdopen(handle, "wb") as plain:
-            if target.name.endswith(".gz"):
-                with gzip.GzipFile(filename="", mode="wb", fileobj=plain, mtime=0) as packed:
-                    count = _dump(packed, examples)
-            else:
-                count = _dump(plain, examples)
-            plain.flush()
-            os.fsync(plain.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-    return count
+    with replacing(path) as plain:
+        if str(path).endswith(".gz"):
+            with gzip.GzipFile(filename="", mode="wb", fileobj=plain, mtime=0) as packed:
+                return _dump(packed, examples)
+        return _dump(plain, examples)
 
 
 def models_of(examples: Iterable[Example]) -> list[str]:

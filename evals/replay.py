@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cascade import CascadeError, Policy
 from evals import production
+from evals.files import replacing
 from evals.prove import Kind, Promise
 from evals.recording import RecordingError, models_of, read
 from evals.rows import ReplayError
@@ -116,7 +117,8 @@ def _run(args: argparse.Namespace) -> Report:
         html.write(args.report, page(report.data))
     if args.json:
         text = json.dumps(as_file(report.data), indent=2, allow_nan=False) + "\n"
-        production.replace_text(Path(args.json), text)
+        with replacing(args.json) as file:
+            file.write(text.encode())
     return report
 
 

@@ -30,14 +30,12 @@ untrusted: all text is escaped.
 import base64
 import hashlib
 import os
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from importlib.resources import files
-from pathlib import Path
 from string import Template
 from typing import Any
 
+from evals.files import replacing
 from evals.page import evidence, sections
 from evals.page.markup import element, text
 
@@ -86,19 +84,8 @@ def write(path: str | os.PathLike[str], findings: Mapping[str, Any]) -> None:
     """Writes the page as a whole or not at all: a reader sees the old file or the new one. Raises OSError, and what
     ``render`` raises; then the old file stays as it was."""
     page = render(findings).encode()
-    target = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(page)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
+    with replacing(path) as file:
+        file.write(page)
 
 
 def _shipped(name: str) -> str:

@@ -53,12 +53,12 @@ def oddities(examples: Sequence[Example], tiers: Sequence[str]) -> list[str]:
         found.append(f"{len(lone)} tasks have one row only, which is in one split only: {_few(lone)}")
     texts: dict[str, list[str]] = {}
     for e in examples:
-        texts.setdefault(repr((e.system, e.prompt)), []).append(e.id)
+        texts.setdefault(asked_text(e), []).append(e.id)
     twice = [ids for ids in texts.values() if len(ids) > 1]
     if twice:
         found.append(
-            f"{len(twice)} prompts stand more than once, so that splits may share them and the certificate may be too sure: "
-            + _few([" = ".join(ids[:3]) for ids in twice])
+            f"{len(twice)} prompts stand more than once; each is kept in one split, but where they are not as frequent in "
+            "your traffic the certificate is too sure: " + _few([" = ".join(ids[:3]) for ids in twice])
         )
     # The same text against the same reference cannot be both right and wrong.
     clash = []
@@ -74,6 +74,11 @@ def oddities(examples: Sequence[Example], tiers: Sequence[str]) -> list[str]:
     if free:
         found.append(f"every answer of {', '.join(free)} costs 0; give real prices if it is not free")
     return found
+
+
+def asked_text(example: Example) -> str:
+    """What identifies a question: equal where system message and prompt are."""
+    return repr((example.system, example.prompt))
 
 
 def _few(ids: Sequence[str], most: int = 5) -> str:
@@ -127,12 +132,13 @@ def named_judges(names: Sequence[str], examples: Sequence[Example], tier: str) -
                 raise ReplayError(
                     f"--judges: {name!r}: write options as judge:option=value, for example self_consistency:samples=5"
                 )
-            rule[key] = _value(value)
+            rule[key] = as_value(value)
         rules.append(rule)
     return rules
 
 
-def _value(text: str) -> Any:
+def as_value(text: str) -> Any:
+    """The whole number, number, true or false that a text is, or the text."""
     for kind in (int, float):
         try:
             return kind(text)

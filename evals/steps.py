@@ -59,6 +59,11 @@ def agreements(column: Column, stage: int, earlier: Sequence[Settled]) -> dict[s
     return {f"agrees:{i}": (column.said[:, stage] == s.said).astype(np.float64) for i, s in enumerate(earlier)}
 
 
+def compares(steps: Sequence[Step]) -> bool:
+    """Whether a mapping of these steps reads the agreement with an earlier tier."""
+    return any("agrees:" in str(calibrator.to_json()) for step in steps for calibrator in step.calibrators)
+
+
 def _same(column: Column, stage: int, rows: Rows) -> bool:
     """Whether the judge of ``stage`` changed neither answers nor vetoes on ``rows``."""
     quality, vetoed = column.quality[rows], column.vetoed[rows]

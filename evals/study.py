@@ -14,7 +14,7 @@ from evals import baselines, findings, production
 from evals.progress import Progress
 from evals.prove import Method, Promise, Proof, prove, upper_bound
 from evals.recording import Example, models_of
-from evals.rows import ReplayError, Rules, check_tiers, default_judges, named_judges, oddities, plans, usable
+from evals.rows import ReplayError, Rules, asked_text, check_tiers, default_judges, named_judges, oddities, plans, usable
 from evals.scores import Cache, Column, column, fingerprint
 from evals.splits import Splits, halves
 from evals.table import Line, as_json, line, render
@@ -75,7 +75,10 @@ async def replay(path: str | Path, examples: Sequence[Example], tiers: Sequence[
     warnings = [*warnings, *oddities(kept, tiers)]
     try:
         splits = halves(
-            [e.task for e in kept], asked.seed, recorded=[e.split for e in kept] if asked.split == "recorded" else None
+            [e.task for e in kept],
+            asked.seed,
+            recorded=[e.split for e in kept] if asked.split == "recorded" else None,
+            groups=[asked_text(e) for e in kept],
         )
     except ValueError as error:
         raise ReplayError(f"{error}; a replay needs rows to fit, to certify and to test on") from None

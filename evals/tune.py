@@ -15,7 +15,7 @@ from evals.calibrate import apply, fit
 from evals.frontier import cut_points, pareto, surface
 from evals.ladder import Ladder, Outcome, Step
 from evals.scores import Column
-from evals.steps import columns_of, with_agreement
+from evals.steps import columns_of, compares, with_agreement
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -102,12 +102,14 @@ class Tuner:
     def sweep(self, ladder: Ladder) -> Swept:
         """Predicted loss, variance and cost of every threshold vector of ``ladder`` on the fit rows."""
         rows, reference = self.rows, self.goal.reference
-        # A tier that accepts nothing only costs: the ladder without it takes part by itself.
+        # A tier that accepts nothing only costs, and the ladder without it takes part by itself; but where later tiers read
+        # their agreement with it, it may be worth asking as a witness.
         grid = CUTS.get(len(ladder.steps) - 1, 2)
         cuts = []
         for settled in ladder.settled[:-1]:
             found = cut_points(np.clip(settled.reach[rows], 0.0, 1.0), grid)
-            cuts.append(found[found <= 1.0])
+            found = found[found <= 1.0]
+            cuts.append(np.union1d(found, [1.0]) if compares(ladder.steps) else found)
         graded = [s.quality for s in ladder.settled]
         losses = [reference - q for q in graded]
         smooth = [np.clip(self._loss_at(step, i == len(graded) - 1), -1.0, 1.0) for i, step in enumerate(ladder.steps)]

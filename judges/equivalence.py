@@ -41,6 +41,21 @@ _DATE = re.compile(
     re.IGNORECASE,
 )
 _SPACES = re.compile(r"\s+")
+# Fields of a JSON answer that lead to it and are worded anew each time, and those that hold it.
+_ASIDES = (
+    "analysis",
+    "explanation",
+    "justification",
+    "rationale",
+    "reasoning",
+    "scratchpad",
+    "steps",
+    "thinking",
+    "thought",
+)
+_FINALS = ("answer", "final_answer")
+_SHORT_ASIDES = frozenset(name.removesuffix("s") for name in _ASIDES)
+_FIELDS = re.compile(rf'"(?:{"|".join((*_ASIDES, *_FINALS))})s?"\s{{0,4}}:', re.IGNORECASE)
 _ARTICLES = frozenset({"a", "an", "the"})
 _TRIES = 16
 _LONG = 400
@@ -62,7 +77,9 @@ def key(text: str, kind: str = "auto") -> Hashable:
     - ``date``: the last date. Numeric with slashes is month first (05/09/2026 is the 9th of May) unless the first number
       cannot be a month; numeric with dots is day first.
     - ``text``: NFKC and case folded, without articles and punctuation (what belongs to a figure stays), spaces folded.
-    - ``auto``: JSON, date, number or choice where the whole final answer is one, otherwise text.
+    - ``auto``: JSON, date, number or choice where the whole final answer is one, otherwise text. Of a JSON object the fields
+      that only lead to the answer ("reasoning", "explanation", ...) are left out; where "answer" alone is left, its value
+      counts, so that ``{"reasoning": "...", "answer": "5"}`` says the same as ``5``.
 
     A text with nothing of the kind in it falls back to its ``text`` key. Raises ValueError for an unknown kind only.
     """
@@ -117,11 +134,12 @@ def _boxed(text: str) -> tuple[str | None, int]:
     return None, -1
 
 
-def _auto(text: str) -> Hashable:
+def _auto(text: str, *, inside: bool = False) -> Hashable:
     answer = final_answer(text)
     found = _container(answer) or _fenced(answer) or _object(answer, at_an_end=True)
     if found is not None:
-        return ("json", found)
+        # Once: an answer inside an answer is what was answered.
+        return ("json", found) if inside else _meant(found)
     bare = _bare(answer)
     dated = _DATE.fullmatch(bare.rstrip("."))
     if dated is not None and (day := _day(dated)) is not None:
@@ -131,6 +149,24 @@ def _auto(text: str) -> Hashable:
         return ("number", value)
     choice = _CHOICE_WHOLE.fullmatch(bare)
     return None if choice is None else ("choice", (choice[1] or choice[2]).upper())
+
+
+def _meant(canonical: str) -> Hashable:
+    """The key of a JSON text without the fields that only lead to its answer."""
+    if not _FIELDS.search(canonical):
+        return ("json", canonical)
+    value = json.loads(canonical)
+    if not isinstance(value, dict):
+        return ("json", canonical)
+    rest = {name: item for name, item in value.items() if name.lower().removesuffix("s") not in _SHORT_ASIDES}
+    if not rest:
+        return ("json", canonical)
+    [name, *others] = rest
+    if others or name.lower() not in _FINALS:
+        return ("json", json.dumps(rest, sort_keys=True, separators=(",", ":")))
+    inner = rest[name]
+    said = inner if isinstance(inner, str) else json.dumps(inner, sort_keys=True, separators=(",", ":"))
+    return _auto(said, inside=True) or ("text", _plain(final_answer(said)))
 
 
 def _number(text: str) -> Hashable:

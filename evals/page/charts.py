@@ -17,6 +17,9 @@ MOST_DOTS = 80  # a longer curve is a line alone
 LOG_SPAN = 20.0  # costs that span more than this are read on a logarithmic axis
 
 
+LEFT = 46.0  # pixels for the words of the upright axis of a small chart
+
+
 @dataclass(frozen=True, slots=True)
 class Dot:
     """A way of answering on the chart: relative cost (1.0 is the premium's), quality in [0, 1], its kind and name."""
@@ -180,8 +183,8 @@ def mark(kind: str, x: float, y: float, said: str) -> str:
 
 def reliability(key: str, name: str, bins: Sequence[Mapping[str, Any]]) -> str:
     """A reliability diagram: share right (with its interval) over mean confidence, a point a bin; the area shows n."""
-    x, y = Axis(0, 1, 40, 314), Axis(0, 1, 268, 10)
-    parts = [_grid(x, y, 40, 314, 268, 5), element("line", None, x1=40, y1=268, x2=314, y2=10, class_="diagonal")]
+    x, y = Axis(0, 1, LEFT, 320), Axis(0, 1, 268, 10)
+    parts = [_grid(x, y, LEFT, 320, 268, 5), element("line", None, x1=LEFT, y1=268, x2=320, y2=10, class_="diagonal")]
     most = max((number(b.get("n")) or 0.0 for b in bins), default=0.0)
     for b in bins:
         confidence, correct = number(b.get("confidence")), number(b.get("correct"))
@@ -194,9 +197,9 @@ def reliability(key: str, name: str, bins: Sequence[Mapping[str, Any]]) -> str:
         said = f"confidence {percent(confidence)}, right {percent(correct)}, {whole(n)} answers"
         radius = 3 + 4 * math.sqrt(n / most) if n and most else 3.0
         parts.append(element("circle", element("title", text(said)), cx=px, cy=y.at(correct), r=radius, class_="bin tip"))
-    parts.append(write_at(177, 302, "confidence", "middle"))
+    parts.append(write_at((LEFT + 320) / 2, 302, "confidence", "middle"))
     described = f"{len(bins)} bins of confidence with the share of right answers; on the diagonal both are equal."
-    return drawing(key, 336, 308, name, described, "".join(parts))
+    return drawing(key, 342, 308, name, described, "".join(parts))
 
 
 def histogram(key: str, name: str, edges: Sequence[float], right: Sequence[float], wrong: Sequence[float]) -> str:
@@ -204,25 +207,25 @@ def histogram(key: str, name: str, edges: Sequence[float], right: Sequence[float
     if not (len(edges) == len(right) + 1 == len(wrong) + 1):
         raise ValueError(f"{len(edges)} edges do not fit {len(right)} and {len(wrong)} counts")
     most_right, most_wrong = max(right, default=0), max(wrong, default=0)
-    x = Axis(edges[0], edges[-1], 40, 314)
+    x = Axis(edges[0], edges[-1], LEFT, 320)
     y = Axis(-(most_wrong or 1) * 1.1, (most_right or 1) * 1.1, 268, 10)
     zero = y.at(0)
     parts = []
     for tick in x.ticks(6):
         parts.append(write_at(x.at(tick), 284, percent(tick, 0), "middle", "axis"))
     for tick in _round_ticks(y.low, y.high, 6):
-        parts.append(element("line", None, x1=40, x2=314, y1=y.at(tick), y2=y.at(tick), class_="grid"))
-        parts.append(write_at(35, y.at(tick) + 4, whole(abs(tick)), "end", "axis"))
+        parts.append(element("line", None, x1=LEFT, x2=320, y1=y.at(tick), y2=y.at(tick), class_="grid"))
+        parts.append(write_at(LEFT - 5, y.at(tick) + 4, whole(abs(tick)), "end", "axis"))
     for i, (good, bad) in enumerate(zip(right, wrong, strict=True)):
         start, size = x.at(edges[i]) + 0.5, max(x.at(edges[i + 1]) - x.at(edges[i]) - 1, 0.5)
         said = f"{percent(edges[i], 0)} to {percent(edges[i + 1], 0)}: {whole(good)} right, {whole(bad)} wrong"
         bars = element("rect", None, x=start, y=y.at(good), width=size, height=zero - y.at(good), class_="right")
         bars += element("rect", None, x=start, y=zero, width=size, height=y.at(-bad) - zero, class_="wrong")
         parts.append(element("g", element("title", text(said)) + bars, class_="tip"))
-    parts.append(element("line", None, x1=40, x2=314, y1=zero, y2=zero, class_="zero"))
-    parts.append(write_at(177, 302, "confidence", "middle"))
+    parts.append(element("line", None, x1=LEFT, x2=320, y1=zero, y2=zero, class_="zero"))
+    parts.append(write_at((LEFT + 320) / 2, 302, "confidence", "middle"))
     described = f"{whole(sum(right))} right and {whole(sum(wrong))} wrong answers by confidence."
-    return drawing(key, 336, 308, name, described, "".join(parts))
+    return drawing(key, 342, 308, name, described, "".join(parts))
 
 
 def forest(value: float, low: float | None, high: float | None, reach: float) -> str:

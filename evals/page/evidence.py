@@ -41,7 +41,10 @@ def lines(findings: Findings) -> str:
     for line in found:
         kind = str(line.get("kind") or "")
         name = element(
-            "th", element("span", text(line["name"]), title=line["name"]) + element("small", text(kind)), scope="row"
+            "th",
+            element("span", text(line["name"]), title=line["name"])
+            + (element("small", text(kind)) if kind != line["name"] else ""),
+            scope="row",
         )
         cells = [
             percent(line.get("quality")),

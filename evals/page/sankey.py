@@ -11,6 +11,8 @@ from evals.page.charts import drawing, write_at
 from evals.page.labels import LETTER, text_width
 from evals.page.markup import clip, element, number, percent, text, whole
 
+_BOLD = 1.18  # how much wider the bold names are than other words
+
 
 @dataclass(frozen=True, slots=True)
 class Link:
@@ -147,9 +149,9 @@ def _words_below(places: Mapping[str, Node], total: float, top: float, step: flo
         free = 2.0
         for k, (name, node) in enumerate(members):
             later = len(members) - k
-            words = _short(name, max(int((343 - free) / later / LETTER), 4), node)
+            words = _short(name, max(int((343 - free) / later / (LETTER * _BOLD)), 4), node)
             counted = f"{whole(node.n)} · {percent(node.n / total)}"
-            need = max(text_width(words), text_width(counted))
+            need = max(text_width(words) * _BOLD, text_width(counted))
             x = max(free, min(node.start + 2, 341 - need))
             y = top + i * step + thick + 17
             parts.append(write_at(x, y, words, class_="name"))

@@ -151,7 +151,7 @@ def _status(findings: Findings) -> tuple[str, str, str]:
     """The sentence, the badge's words and its class."""
     chosen, promise, found = findings["chosen"], findings.get("promise"), findings.get("certificate")
     ladder, cost = " → ".join(map(str, chosen.get("tiers") or ["?"])), share(chosen.get("cost_ratio"))
-    costs = f"costs {cost} of the premium" if cost != DASH else "has an unknown cost"
+    costs = f"costs {cost} of what the premium does" if cost != DASH else "has an unknown cost"
     if found is None:
         said = f" Promised, but not tested: {_clause(findings)}." if promise else ""
         return f"{ladder} {costs}.{said}", "No certificate", "unknown"
@@ -207,11 +207,7 @@ def _ladder(chosen: Findings) -> str:
         last = i == len(tiers) - 1
         judged = ("judged by " + ", ".join(map(str, names))) if names else "not judged"
         rung = element("b", text(tier)) + element("span", text(judged), class_="soft small")
-        arrow = (
-            ""
-            if last
-            else element("span", f"below {_threshold(thresholds[i] if i < len(thresholds) else None)}", class_="arrow")
-        )
+        arrow = "" if last else element("span", _passed_on(thresholds[i] if i < len(thresholds) else None), class_="arrow")
         rungs.append(element("li", element("div", rung, class_="rung") + arrow))
     final = {
         "best": "Where no tier is accepted the best answer so far is returned.",
@@ -223,10 +219,12 @@ def _ladder(chosen: Findings) -> str:
     )
 
 
-def _threshold(value: Any) -> str:
-    """A confidence in percent; a threshold above 1 accepts nothing."""
+def _passed_on(value: Any) -> str:
+    """When a tier passes a prompt on; a threshold of 0 accepts all that is not vetoed, one above 1 accepts nothing."""
     known = number(value)
-    return "100 % (always)" if known is not None and known > 1 else percent(known)
+    if known == 0:
+        return "where vetoed"
+    return "always" if known is not None and known > 1 else f"below {percent(known)}"
 
 
 def _tile(name: str, big: str, unit: str, small: str, class_: str = "") -> str:

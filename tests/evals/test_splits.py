@@ -105,3 +105,31 @@ def test_an_empty_part_is_an_error(tasks: list[str], recorded: list[str | None] 
         return
     with pytest.raises(ValueError, match=f"no rows are left to {part} on: {len(tasks)} are too few"):
         halves(tasks, 0, recorded=recorded)
+
+
+@given(TASKS, st.integers(0, 1000), st.data())
+def test_a_group_is_never_parted(tasks: list[str], seed: int, data: st.DataObject) -> None:
+    """Rows that ask the same stand in one part together; the parts stay disjoint and cover all rows."""
+    tasks = shuffled([*tasks, *["filler"] * 30], seed)
+    groups = data.draw(st.lists(st.integers(0, 2 * len(tasks)), min_size=len(tasks), max_size=len(tasks)))
+    groups[:12] = [f"own {i}" for i in range(12)]  # so that no part is empty
+    found = halves(tasks, seed, groups=groups)
+    assert sorted(i for part in parts(found) for i in part) == list(range(len(tasks)))
+    fit, certify, test = ({groups[i] for i in part} for part in parts(found))
+    assert len(fit) + len(certify) + len(test) == len(set(groups))
+
+
+def test_groups_change_nothing_where_none_repeats() -> None:
+    """Rows that all ask something else are dealt out as without groups."""
+    tasks = ["a"] * 30 + ["b"] * 20
+    assert parts(halves(tasks, 3, groups=list(range(50)))) == parts(halves(tasks, 3))
+
+
+def test_groups_keep_to_the_recorded_split() -> None:
+    """A prompt that the recording has in both halves stays in both; within the calibration half it is not parted."""
+    recorded = ["train", "test"] * 20
+    groups = [i // 4 for i in range(40)]
+    found = halves(["t"] * 40, 0, recorded=recorded, groups=groups)
+    assert {recorded[i] for i in found.calibration} == {"train"}
+    assert sorted(found.test.tolist()) == [i for i in range(40) if recorded[i] == "test"]
+    assert not {groups[i] for i in found.fit} & {groups[i] for i in found.certify}

@@ -77,6 +77,28 @@ def test_the_final_answer_is_found(text: str, answer: str) -> None:
     assert final_answer(text) == answer
 
 
+@pytest.mark.parametrize(
+    ("a", "b", "alike"),
+    [
+        ('{"reasoning": "first", "answer": "5"}', '{"answer": 5.0, "reasoning": "then"}', True),
+        ('{"reasoning": "first", "answer": "5"}', "Answer: 5", True),
+        ('{"answer": [1, 2]}', "[1,2]", True),
+        ('{"answer": "Paris"}', "The Paris.", True),
+        ('{"Explanation": "x", "city": "Bonn", "year": 3}', '{"city": "Bonn", "year": 3}', True),
+        ('{"steps": ["a"], "city": "Bonn"}', '{"steps": ["b"], "city": "Bonn"}', True),
+        ('{"reasoning": "first", "answer": "5"}', '{"reasoning": "first", "answer": "6"}', False),
+        ('{"reasoning": "a"}', '{"reasoning": "b"}', False),
+        ('{"answer": {"answer": 5}}', '{"answer": 5}', False),
+        ('{"city": "Bonn", "answer": 5}', "5", False),
+        ('[{"reasoning": "a"}]', '[{"reasoning": "b"}]', False),
+    ],
+)
+def test_reasoning_beside_an_answer_is_not_part_of_it(a: str, b: str, alike: bool) -> None:
+    """Two JSON answers that differ in how they explain themselves say the same; the json kind still compares all of it."""
+    assert same(a, b) is alike
+    assert not same(a, b, "json") or a == b
+
+
 def test_an_unknown_kind_is_named() -> None:
     """A kind that does not exist is a mistake of the caller's, not of the text."""
     with pytest.raises(ValueError, match="'colour'"):

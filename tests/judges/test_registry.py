@@ -1,7 +1,6 @@
 """The registry of judges, judges made of functions, and what an import costs."""
 
 import asyncio
-import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,18 +9,29 @@ from typing import Any
 
 import pytest
 
-from judges import Answer, Case, FunctionJudge, Judge, Prompt, UnknownJudgeError, Verdict, judge, make, names, register
+from judges import (
+    Answer,
+    Case,
+    FunctionJudge,
+    Judge,
+    Prompt,
+    UnknownJudgeError,
+    Verdict,
+    judge,
+    make,
+    names,
+    register,
+    registry,
+)
 
 CASE = Case(prompt=Prompt.of("q"), answer=Answer("a"))
 BUILT_IN = ["logprob", "rules", "schema", "self_consistency", "verifier"]
-# By its name: as an attribute of the package, `judge` is the decorator.
-module = importlib.import_module("judges.judge")
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
 def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_registered", {})
+    monkeypatch.setattr(registry, "_registered", {})
 
 
 @pytest.fixture

@@ -1,0 +1,88 @@
+"""The judges by name: built in, registered here, or installed under the entry point ``cascade.judges``.
+
+A judge of your own is a function of five lines::
+
+    @judge("brief")
+    def brief(prompt, answer):
+        '''Long answers are less trustworthy here.'''
+        return 1.0 if len(answer.text) < 200 else 0.4
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from .judge import FunctionJudge, Judge, JudgeFunction
+
+
+class UnknownJudgeError(LookupError):
+    """No judge of that name is built in, registered or installed."""
+
+
+JudgeFactory = Callable[..., Judge]
+_registered: dict[str, JudgeFactory] = {}
+
+
+def judge(name: str, *, only_vetoes: bool = False) -> Callable[[JudgeFunction], FunctionJudge]:
+    """Decorator: turns a function of (prompt, answer) into a Judge and registers it under ``name`` for policies."""
+
+    def wrap(function: JudgeFunction) -> FunctionJudge:
+        made = FunctionJudge(name, function, only_vetoes)
+        register(name, lambda: made)
+        return made
+
+    return wrap
+
+
+def register(name: str, factory: JudgeFactory) -> None:
+    """Makes ``factory(**options) -> Judge`` known as ``name``; a later registration of the same name replaces it."""
+    _registered[name] = factory
+
+
+def _builtin() -> dict[str, JudgeFactory]:
+    from .consistency import SelfConsistencyJudge
+    from .logprob import LogprobJudge
+    from .rules import RulesJudge
+    from .schema import SchemaJudge
+    from .verifier import VerifierJudge
+
+    return {
+        "schema": SchemaJudge,
+        "rules": RulesJudge,
+        "logprob": LogprobJudge,
+        "self_consistency": SelfConsistencyJudge,
+        "verifier": VerifierJudge,
+    }
+
+
+def _installed() -> dict[str, Any]:
+    from importlib.metadata import entry_points
+
+    return {point.name: point for point in entry_points(group="cascade.judges")}
+
+
+def names() -> list[str]:
+    """Every judge that a policy may name, sorted."""
+    return sorted({*_builtin(), *_registered, *_installed()})
+
+
+def factory(name: str) -> JudgeFactory:
+    """What builds the judge ``name``: registered first, then built in, then by entry point ``cascade.judges``.
+
+    Raises UnknownJudgeError with the known names.
+    """
+    found = _registered.get(name) or _builtin().get(name)
+    if found is None:
+        point = _installed().get(name)
+        if point is None:
+            raise UnknownJudgeError(f"unknown judge {name!r}; known: {', '.join(names())}")
+        found = point.load()
+    return found
+
+
+def make(name: str, **options: Any) -> Judge:
+    """The judge ``name`` built with ``options``.
+
+    Raises UnknownJudgeError, TypeError for an option that the judge does not take, ValueError for a wrong value.
+    """
+    made: Judge = factory(name)(**options)
+    return made

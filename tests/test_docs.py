@@ -1,0 +1,94 @@
+"""The documentation cannot go stale: its files parse, its code runs, its commands exist, its links lead somewhere."""
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import cascade
+from cascade import ScriptedModel, policy_file
+from cascade.models import factory
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(*languages: str) -> Iterator[tuple[str, str]]:
+    """(where, text) of every fenced block in one of the languages ("" is none)."""
+    for page in PAGES:
+        for match in _FENCE.finditer(page.read_text(encoding="utf-8")):
+            if match[1] in languages:
+                line = page.read_text(encoding="utf-8")[: match.start()].count("\n") + 1
+                yield f"{page.relative_to(ROOT)}:{line}", match[2]
+
+
+POLICIES = [b for b in blocks("yaml") if "models:" in b[1] and "policies:" in b[1]]
+CODE = list(blocks("python"))
+COMMANDS = [
+    (where, line)
+    for where, text in blocks("", "sh", "bash", "console")
+    for line in text.replace("\\\n", " ").splitlines()
+    if line.startswith(("python -m cascade", "python -m evals."))
+]
+
+
+@pytest.fixture
+def keyless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every model of a policy file is scripted, so that examples run without a key and without a network."""
+
+    def build(name: str, spec: object) -> ScriptedModel:
+        return ScriptedModel(name, ["51"])
+
+    monkeypatch.setattr(factory, "build", build)
+    monkeypatch.setattr("cascade.api.build", build)
+
+
+@pytest.mark.parametrize(("where", "text"), POLICIES, ids=[w for w, _ in POLICIES])
+def test_policies_in_the_documentation_are_valid(where: str, text: str, tmp_path: Path) -> None:
+    """A policy that a reader copies loads."""
+    assert policy_file.parse(text, str(tmp_path / "policies.yaml")).policies
+
+
+@pytest.mark.parametrize(("where", "text"), CODE, ids=[w for w, _ in CODE])
+def test_code_in_the_documentation_runs(
+    where: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keyless: None
+) -> None:
+    """Python that a reader copies runs, beside the README's own policy file."""
+    readme = next(text for at, text in POLICIES if at.startswith("README.md"))
+    (tmp_path / "policies.yaml").write_text(readme, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CASCADE_POLICIES", str(tmp_path / "policies.yaml"))
+    exec(compile(text, where, "exec"), {"__name__": "documentation", "cascade": cascade})
+
+
+def parsers() -> Mapping[str, ModuleType]:
+    """The commands by the name of their module."""
+    from importlib import import_module
+
+    names = {line.split()[2] for _, line in COMMANDS}
+    return {name: import_module(f"{name}.__main__" if name == "cascade" else name) for name in names}
+
+
+@pytest.mark.parametrize(("where", "line"), COMMANDS, ids=[f"{w} {line[:60]}" for w, line in COMMANDS])
+def test_commands_in_the_documentation_exist(where: str, line: str) -> None:
+    """Every option that the documentation uses is one that the command takes."""
+    _, _, module, *arguments = shlex.split(line, comments=True)
+    parser = parsers()[module]._parser()
+    parser.parse_args(arguments)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link names a file that is there, and every anchor a heading of it."""
+    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        name, _, anchor = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        assert file.exists(), f"{page.name}: {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+            slugs = {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+            assert anchor in slugs, f"{page.name}: {target}"
