@@ -21,13 +21,14 @@ from .errors import JournalError, PolicyError
 from .journal.spec import JournalSpec
 from .models.factory import Pricer, build
 from .models.model import Model
-from .policy import ModelSpec, Policy, PolicyFile, TierPolicy, nearest
+from .policy import ModelSpec, Policy, PolicyFile, TelemetrySpec, TierPolicy, nearest
 from .result import Attempt, Result
 
 if TYPE_CHECKING:
     from .journal.journal import Journal
     from .journal.record import Tag
     from .streaming import Event, Feed, OnEvent
+    from .telemetry import Telemetry
 
 T = TypeVar("T")
 PromptLike = str | Sequence[Message] | Prompt
@@ -40,8 +41,8 @@ class Cascade:
     ``source`` is a PolicyFile, one Policy (then known as "default"), a path, or None for the usual search (CASCADE_POLICIES,
     ./policies.yaml, the packaged default). ``models`` gives models by name and takes precedence over the file's. Safe for
     many runs at once, from any number of event loops and threads: each loop gets its own connections. ``journal`` (a URL, a
-    JournalSpec or a Journal, which is left open) takes precedence over the file's. Close it with ``with``, ``async with``,
-    ``close()`` or ``aclose()``. Raises PolicyError, and JournalError for a journal that cannot be opened.
+    JournalSpec or a Journal, which is left open) and ``telemetry`` take precedence over the file's. Close it with ``with``,
+    ``async with``, ``close()`` or ``aclose()``. Raises PolicyError, and JournalError for a journal that cannot be opened.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Cascade:
         *,
         models: Mapping[str, Model] | None = None,
         journal: "Journal | JournalSpec | str | None" = None,
+        telemetry: "Telemetry | TelemetrySpec | None" = None,
     ) -> None:
         self._given = dict(models or {})
         self._specs: Mapping[str, ModelSpec] = {}
@@ -62,8 +64,10 @@ class Cascade:
             file = source if isinstance(source, PolicyFile) else files.load(source)
             self.policies, self._specs = file.policies, file.models
             journal = file.journal if journal is None else journal
+            telemetry = file.telemetry if telemetry is None else telemetry
         self._own_journal = isinstance(journal, JournalSpec | str)
         self._journal = _journal(journal)
+        self._telemetry = _telemetry(telemetry)
         self._rooms: WeakKeyDictionary[asyncio.AbstractEventLoop, _Room] = WeakKeyDictionary()
         self._lock = threading.Lock()
         self._closed = False
@@ -96,21 +100,31 @@ class Cascade:
         asked = Prompt.of(prompt, system=system, schema=schema, tools=tools)
         ladder = self._ladder(policy)
         feed = None if on_event is None else _feed(ladder, on_event)
-        if self._journal is None:
-            result = await run_ladder(ladder, asked, budget_usd=budget_usd, deadline_s=deadline_s, feed=feed)
+        if self._telemetry is None:
+            result = await self._run(policy, ladder, asked, budget_usd, deadline_s, feed, tags)
         else:
-            kept = self._journal.begin("run", policy, ladder, asked, tags)
-            work = run_ladder(
-                ladder,
-                asked,
-                budget_usd=budget_usd,
-                deadline_s=deadline_s,
-                run_id=kept.run_id,
-                attempts=kept.attempts,
-                feed=feed,
-            )
-            result = await self._journal.record(kept, work)
+            with self._telemetry.run("run", policy, ladder, asked) as told:
+                result = told.result = await self._run(policy, ladder, asked, budget_usd, deadline_s, feed, tags)
         return result if feed is None else feed.finished(result)
+
+    async def _run(
+        self,
+        policy: str,
+        ladder: Ladder,
+        asked: Prompt,
+        budget_usd: float | None,
+        deadline_s: float | None,
+        feed: "Feed | None",
+        tags: "Mapping[str, Tag] | None",
+    ) -> Result:
+        if self._journal is None:
+            return await run_ladder(ladder, asked, budget_usd=budget_usd, deadline_s=deadline_s, feed=feed)
+        kept = self._journal.begin("run", policy, ladder, asked, tags)
+        work = run_ladder(
+            ladder, asked, budget_usd=budget_usd, deadline_s=deadline_s, feed=feed, run_id=kept.run_id,
+            attempts=kept.attempts,
+        )  # fmt: skip
+        return await self._journal.record(kept, work)
 
     def run(self, prompt: PromptLike, **options: Any) -> Result:
         """``arun`` for code that is not async; works in threads and inside a running event loop (which it blocks)."""
@@ -151,11 +165,26 @@ class Cascade:
         asked = Prompt.of(prompt, system=system, schema=schema)
         ladder = self._ladder(policy)
         given = answer if isinstance(answer, Answer) else Answer(answer)
+        judging = _tier(ladder, tier)
+        if self._telemetry is None:
+            return await self._gate(policy, ladder, judging, asked, given, tags)
+        with self._telemetry.run("gate", policy, ladder, asked) as told:
+            result = told.result = await self._gate(policy, ladder, judging, asked, given, tags)
+        return result
+
+    async def _gate(
+        self,
+        policy: str,
+        ladder: Ladder,
+        tier: Tier,
+        asked: Prompt,
+        given: Answer,
+        tags: "Mapping[str, Tag] | None",
+    ) -> Result:
         if self._journal is None:
-            return await _judged(ladder, _tier(ladder, tier), asked, given)
+            return await _judged(ladder, tier, asked, given)
         kept = self._journal.begin("gate", policy, ladder, asked, tags)
-        work = _judged(ladder, _tier(ladder, tier), asked, given, kept.run_id, kept.attempts)
-        return await self._journal.record(kept, work)
+        return await self._journal.record(kept, _judged(ladder, tier, asked, given, kept.run_id, kept.attempts))
 
     def gate(self, prompt: PromptLike, answer: str | Answer, **options: Any) -> Result:
         """``agate`` for code that is not async."""
@@ -215,8 +244,8 @@ class Cascade:
                 if spec is None:
                     raise PolicyError(f"a judge asks for the model {model!r}, which was not given")
                 made = build(model, spec)
-            room.seats[model] = Seat(made, Pricer(model, spec))
-        ladder = Ladder(policy, tuple(_make_tier(t, room.seats) for t in policy.tiers), room.seats)
+            room.seats[model] = Seat(made, Pricer(model, spec), self._telemetry)
+        ladder = Ladder(policy, tuple(_make_tier(t, room.seats) for t in policy.tiers), room.seats, self._telemetry)
         room.ladders[name] = ladder
         return ladder
 
@@ -265,6 +294,14 @@ def _journal(given: "Journal | JournalSpec | str | None") -> "Journal | None":
     from .journal.journal import Journal
 
     return given if isinstance(given, Journal) else Journal(given)
+
+
+def _telemetry(given: "Telemetry | TelemetrySpec | None") -> "Telemetry | None":
+    if given is None or (isinstance(given, TelemetrySpec) and not (given.traces or given.metrics)):
+        return None
+    from .telemetry import Telemetry
+
+    return given if isinstance(given, Telemetry) else Telemetry(**given.model_dump())
 
 
 class _Room:

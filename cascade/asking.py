@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from judges import Answer, Prompt, Usage
 from judges.answer import content_text
@@ -12,6 +13,9 @@ from .budget import Spend
 from .models.factory import Pricer
 from .models.model import Model, ModelError, Request
 from .result import CallRecord
+
+if TYPE_CHECKING:
+    from .telemetry import Telemetry
 
 RETRY_AFTER_S = 0.2
 Asks = Callable[[Model, Prompt, Request], Awaitable[Sequence[Answer]]]
@@ -24,6 +28,7 @@ class Seat:
 
     model: Model
     pricer: Pricer
+    telemetry: "Telemetry | None" = None
 
     def price(self, answer: Answer) -> float | None:
         """USD of the answer: what it states itself, else its usage at the model's price, else None."""
@@ -78,23 +83,29 @@ async def _logged(
     started = perf_counter()
     fault: str | None = "cancelled"
     status: int | None = None
+    usage: Usage | None = None
     answers: Sequence[Answer] = ()
+    told = seat.telemetry.call(seat, prompt, request, purpose) if seat.telemetry is not None else None
     try:
         answers = await (seat.model.answer(prompt, request) if ask is None else ask(seat.model, prompt, request))
         fault = None
     except ModelError as error:
-        fault, status = str(error), error.status
+        fault, status, usage = str(error), error.status, error.usage
         raise
     finally:
         now = perf_counter()
         # A recording states its own latency; the time of looking it up says nothing.
         took = max((a.latency_s for a in answers if a.latency_s is not None), default=now - started)
-        usages, prices = [a.usage for a in answers], [seat.price(a) for a in answers]
-        usage = sum((u for u in usages if u is not None), Usage()) if answers and None not in usages else None
-        usd = sum(p for p in prices if p is not None) if answers and None not in prices else None
-        spend.log.append(
-            CallRecord(seat.model.name, purpose, started - spend.began, took, request.n, usage, usd, fault, status)
-        )
+        if answers:
+            usages, prices = [a.usage for a in answers], [seat.price(a) for a in answers]
+            usage = sum((u for u in usages if u is not None), Usage()) if None not in usages else None
+            usd = sum(p for p in prices if p is not None) if None not in prices else None
+        else:
+            usd = 0.0 if usage == Usage() else seat.pricer.cost(usage)  # nothing used costs nothing, whatever the price
+        record = CallRecord(seat.model.name, purpose, started - spend.began, took, request.n, usage, usd, fault, status)
+        spend.log.append(record)
+        if told is not None:
+            told.end(record, answers)
     return answers
 
 

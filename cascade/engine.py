@@ -21,6 +21,7 @@ from .result import Attempt, Decision, Reason, Result, Stage, new_run_id
 
 if TYPE_CHECKING:
     from .streaming import Feed
+    from .telemetry import Telemetry
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Ladder:
     policy: Policy
     tiers: tuple[Tier, ...]
     seats: dict[str, Seat]
+    telemetry: "Telemetry | None" = None
 
 
 async def run(
@@ -168,12 +170,13 @@ class Trial:
     async def judge(self, answer: Answer, usd: float | None = 0.0) -> None:
         """Runs the tier's judges over ``answer``, which cost ``usd``, until one stage decides."""
         self.answer, self.usd, self.latency = answer, usd, answer.latency_s
-        tier, stage = self.tier, -1
+        tier, stage, telemetry = self.tier, -1, self.ladder.telemetry
         asker = self.asker = AskAgain(tier.seat, self.ladder.seats, self.prompt, self.spend, self.ends)
         self.confidence = self._confidence(stage)
         action = Action.JUDGE if tier.judges or not self.decided else self._decide(stage)
         for stage, judge in enumerate(tier.judges):
             asker.judge = judge.name
+            taken, failed = len(self.verdicts), False
             try:
                 verdict = self._recorded(judge.name)
                 if verdict is None:
@@ -183,12 +186,18 @@ class Trial:
                 self.reason, self.error = limit.reason, f"stopped in judge {judge.name!r}: {limit.reason}"
                 return
             except Exception as error:
+                failed = True
+                if telemetry is not None:
+                    telemetry.verdict(tier.name, judge, error)
                 if not self._survives(judge.name, error):
                     return
                 verdict = Verdict(judge.name, reason=f"judge failed: {_brief(error)}")
             self._take(verdict, judge, stage)
             if self.feed is not None:
                 self.feed.judged(self.verdicts)
+            if telemetry is not None and not failed:
+                for given in self.verdicts[taken:]:
+                    telemetry.verdict(tier.name, judge, given)
             self.confidence = self._confidence(stage)
             if not self.decided:
                 record = self.record()

@@ -192,6 +192,20 @@ class Policy(_Strict):
         return json.dumps(self.model_dump(mode="json"), sort_keys=True)
 
 
+class TelemetrySpec(_Strict):
+    """What runs tell of themselves while they go on; nothing by default."""
+
+    traces: bool = Field(False, description="OpenTelemetry spans; needs the extra 'otel'.")
+    metrics: bool = Field(False, description="Prometheus metrics; needs the extra 'metrics'.")
+    content: bool = Field(False, description="Spans hold the texts of prompts, answers, verdicts and faults, too.")
+
+    @model_validator(mode="after")
+    def _content_of_traces(self) -> "TelemetrySpec":
+        if self.content and not self.traces:
+            raise ValueError("content: true needs traces: true; metrics hold no texts")
+        return self
+
+
 class PolicyFile(_Strict):
     """The whole of policies.yaml."""
 
@@ -199,6 +213,7 @@ class PolicyFile(_Strict):
     models: dict[str, ModelSpec] = Field(min_length=1)
     policies: dict[str, Policy] = Field(min_length=1)
     journal: JournalSpec | None = Field(None, description="Where a record of every run is kept; none where it is absent.")
+    telemetry: TelemetrySpec | None = Field(None, description="Spans and metrics of runs; none where it is absent.")
 
     @model_validator(mode="after")
     def _models_exist(self) -> "PolicyFile":

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from .errors import PolicyError
 from .journal.spec import JournalSpec
-from .policy import ModelSpec, Policy, PolicyFile, PriceSpec, TierPolicy, nearest
+from .policy import ModelSpec, Policy, PolicyFile, PriceSpec, TelemetrySpec, TierPolicy, nearest
 
 MAX_BYTES = 1_000_000
 MAX_NODES = 50_000  # an alias bomb expands to far more
@@ -166,7 +166,9 @@ def _dotted(path: Sequence[str | int]) -> str:
 
 def _keys_at(path: _Path) -> list[str]:
     """The keys that may stand at ``path``."""
-    model: type[BaseModel] = JournalSpec if path == ("journal",) else PolicyFile
+    model: type[BaseModel] = PolicyFile
+    if len(path) == 1:
+        model = JournalSpec if path[0] == "journal" else TelemetrySpec if path[0] == "telemetry" else PolicyFile
     if len(path) >= 2:
         model = ModelSpec if path[0] == "models" else Policy
         if "price" in path:

@@ -30,6 +30,7 @@ class Reply:
     raw: bytes | None = None
     headers: dict[str, str] = field(default_factory=dict)
     delay_s: float = 0.0
+    chunked: bool = False
     events: Sequence[bytes] | None = None  # a stream of these in place of a body
     gap_s: float = 0.0  # before each event
     reset_after: int | None = None  # the connection is torn down after so many events
@@ -130,7 +131,10 @@ class WireServer:
         if reply.events is not None:
             return await self._stream(request, reply, reply.events)
         raw = reply.raw if reply.raw is not None else json.dumps(reply.body).encode()
-        return web.Response(body=raw, status=reply.status, headers={"content-type": "application/json", **reply.headers})
+        made = web.Response(body=raw, status=reply.status, headers={"content-type": "application/json", **reply.headers})
+        if reply.chunked:
+            made.enable_chunked_encoding()
+        return made
 
     async def _stream(self, request: web.Request, reply: Reply, events: Sequence[bytes]) -> web.StreamResponse:
         response = web.StreamResponse(status=reply.status, headers={"content-type": "text/event-stream", **reply.headers})

@@ -15,6 +15,7 @@ from judges import Answer, Message, Prompt, Usage, Verdict
 
 from ..engine import Ladder
 from ..errors import DeadlineError, RunError, UnsureError
+from ..premium import premium_usd
 from ..result import Attempt, CallRecord, Decision, Result, new_run_id
 from .privacy import Guard
 
@@ -128,7 +129,8 @@ def make(run: Run, policy_hash: str) -> Record:
         result.model if result is not None else None,
         result.confidence if result is not None else None,
         result.cost_usd if result is not None else _total(attempts),
-        _premium_usd(run, result),
+        # A gate's answer came from elsewhere.
+        None if run.kind == "gate" else premium_usd(run.ladder, run.prompt, attempts, result),
         result.latency_s if result is not None else sum(a.latency_s for a in attempts),
         None if isinstance(outcome, Result) else type(outcome).__name__,
         run.tags,
@@ -170,24 +172,6 @@ def _why(outcome: object, attempts: Sequence[Attempt]) -> str:
 def _total(attempts: Sequence[Attempt]) -> float | None:
     costs = [a.cost_usd for a in attempts]
     return None if None in costs else sum(c for c in costs if c is not None)
-
-
-def _premium_usd(run: Run, result: Result | None) -> float | None:
-    if run.kind == "gate":
-        return None  # its answer came from elsewhere
-    premium = run.ladder.tiers[-1]
-    for attempt in run.attempts:
-        if attempt.tier == premium.name and attempt.answer is not None:
-            paid = [c.cost_usd for c in attempt.call_log if c.purpose == "answer" and c.fault is None]
-            return paid[-1] if paid else None
-    from ..models.recorded import RecordedModel
-
-    if isinstance(premium.seat.model, RecordedModel):
-        return premium.seat.model.recorded_cost(run.prompt)
-    if result is None:
-        return None
-    answer = result.answer or next((a.answer for a in run.attempts if a.tier == result.tier), None)
-    return premium.seat.pricer.cost(answer.usage if answer is not None else None)
 
 
 def _attempt(a: Attempt, messages: Sequence[Message], keep: bool, cut: str) -> dict[str, Any]:

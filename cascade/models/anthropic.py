@@ -14,6 +14,7 @@ from .wire import (
     MAX_BODY_BYTES,
     count,
     counted,
+    load,
     malformed,
     mapping,
     post,
@@ -84,7 +85,7 @@ class AnthropicModel:
 
     async def _one(self, prompt: Prompt, request: Request) -> Answer:
         body = await post(
-            self._sdk(),
+            await load("anthropic"),
             self._connect,
             "/v1/messages",
             lambda: self._body(prompt, request),

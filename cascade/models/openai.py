@@ -15,6 +15,7 @@ from .wire import (
     count,
     counted,
     finite,
+    load,
     malformed,
     mapping,
     post,
@@ -73,7 +74,7 @@ class OpenAIModel:
             single = replace(request, n=1)
             return await side_by_side(lambda: self._first(prompt, single), request.n)
         body = await post(
-            self._sdk(),
+            await load("openai"),
             self._connect,
             "/chat/completions",
             lambda: self._body(prompt, request),

@@ -71,16 +71,16 @@ class RecordedModel:
             samples = self._samples[id] = _samples(found[1], self.model)
         return samples[request.sample_offset : request.sample_offset + request.n]
 
+    def recorded_cost(self, prompt: Prompt) -> float | None:
+        """USD of the recorded answer, without asking for it; None where there is none or its cost is unknown."""
+        found = self._answers.get(self._id(prompt))
+        return None if found is None else found[0][0].cost_usd
+
     async def stream(self, prompt: Prompt, request: Request) -> AsyncGenerator[Chunk]:
         """See StreamingModel: the recorded answer, a word at a time and all at once. Raises NotRecordedError."""
         (answer,) = await self.answer(prompt, request)
         for chunk in in_words(answer):
             yield chunk
-
-    def recorded_cost(self, prompt: Prompt) -> float | None:
-        """USD of the recorded answer, without asking for it; None where there is none or its cost is unknown."""
-        found = self._answers.get(self._id(prompt))
-        return None if found is None else found[0][0].cost_usd
 
     async def close(self) -> None:
         """Nothing to close."""

@@ -1,7 +1,9 @@
 """The SDKs' HTTP client, on aiohttp where that is installed, without cookies and with a limit to what it reads."""
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from functools import cache
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
@@ -85,4 +87,10 @@ def http_client(sdk: Any, timeout_s: float, max_body_bytes: int) -> httpx2.Async
 def _make(base: Any, timeout_s: float, max_body_bytes: int) -> httpx2.AsyncClient:
     limits = httpx2.Limits(max_connections=2000, max_keepalive_connections=1000)
     capped: Any = type("Client", (_CappedClient, base), {"max_body_bytes": max_body_bytes})
-    return capped(timeout=timeout_s, limits=limits)  # type: ignore[no-any-return]
+    return capped(timeout=timeout_s, limits=limits, verify=_tls())  # type: ignore[no-any-return]
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """One for all clients: reading the certificates takes 20 ms, in which the event loop stands still."""
+    return httpx2.create_ssl_context()

@@ -11,6 +11,7 @@ import re
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -44,6 +45,16 @@ def secrets_of(api_key: str | None, base_url: str | None, headers: Mapping[str, 
     password = userinfo.partition(":")[2]
     values = [value for value in headers.values() if len(value) >= 4]  # shorter ones are flags and numbers
     return tuple(filter(None, (api_key, *values, userinfo, password, unquote(password))))
+
+
+_loaded: dict[str, Any] = {}
+
+
+async def load(sdk: str) -> Any:
+    """The SDK's module. It takes a second to import, in which no other run may miss its deadline: hence a thread."""
+    if sdk not in _loaded:
+        _loaded[sdk] = await asyncio.to_thread(import_module, sdk)
+    return _loaded[sdk]
 
 
 async def post(
@@ -108,6 +119,8 @@ def redact(text: str, *secrets: str | None) -> str:
 
 def fault(sdk: Any, error: Exception, name: str, *secrets: str | None) -> ModelError:
     """An SDK's exception as a ModelError; the original is left out of it, since it holds headers and the request."""
+    if type(_root(error)).__name__ == "BodyTooLarge":
+        return malformed(name, str(_root(error)))
     if isinstance(error, sdk.APITimeoutError) and _is_timeout(error):
         return timed_out(name)
     if isinstance(error, sdk.APIConnectionError):
@@ -127,8 +140,6 @@ def fault(sdk: Any, error: Exception, name: str, *secrets: str | None) -> ModelE
         )
     if type(error).__name__ in ("OpenAIError", "AnthropicError"):  # about the settings: a missing key
         return ModelError(f"{name}: {redact(str(error), *secrets)}", model=name, usage=Usage())
-    if type(error).__name__ == "BodyTooLarge":
-        return malformed(name, str(error))
     # A ValueError or TypeError is about the request; a second try would meet it again.
     return ModelError(f"{name}: {type(error).__name__}", model=name, retryable=not isinstance(error, ValueError | TypeError))
 
