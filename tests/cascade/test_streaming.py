@@ -35,10 +35,16 @@ from cascade import (
     Verdict,
     VerdictGiven,
 )
+from cascade.asking import Seat
+from cascade.decide import Thresholds
+from cascade.engine import Tier
 from cascade.journal.opening import open_store
+from cascade.models.factory import Pricer
 from cascade.models.model import ModelError, Request
 from cascade.models.openai import OpenAIModel
 from cascade.models.scripted import Cut
+from cascade.result import Attempt
+from cascade.streaming import Feed
 from tests.wire_server import Reply, WireServer, chat, chat_events
 
 SURE, UNSURE = {"mean_logprob": -0.01}, {"mean_logprob": -3.0}
@@ -211,6 +217,34 @@ def test_a_provider_failure_escalates_with_its_own_reason() -> None:
     events = watch(ladder([Cut("half", ModelError("cut", model="m0"))], [said("b", **SURE)], stream="optimistic"))
     assert Escalated("t0", "provider_failure", "t1") in events
     assert shown(events) == "b"
+
+
+@pytest.mark.parametrize("stream", ["held", "optimistic"])
+def test_two_requests_at_once_never_mix(stream: str) -> None:
+    """Where a tier asks two models side by side, only one speaks at a time; the loser's words are taken back."""
+    policy = Policy.model_validate({"tiers": [{"model": "m0", "judges": ["logprob"]}], "stream": stream})
+    slow = ScriptedModel("m0", ["slow words " * 20], word_delay_s=0.01)
+    fast = ScriptedModel("m1", ["fast words"], delay_s=0.05)
+    seen: list[Event] = []
+    feed = Feed(policy, seen.append)
+    tier = Tier("t0", Seat(slow, Pricer("m0", None)), Thresholds(0.7), 0.5, ())
+
+    async def race() -> Answer:
+        feed.started(tier, True)
+        asked = [asyncio.ensure_future(feed.ask(m, Prompt.of("q"), Request())) for m in (slow, fast)]
+        done, late = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+        for task in late:
+            task.cancel()
+        await asyncio.wait(late)
+        (answer,) = done.pop().result()
+        return answer
+
+    answer = asyncio.run(race())
+    attempt = Attempt("t0", "m1", answer, (), 0.9, False, 0.0, 0.0, 0.0, 2, "accepted")
+    feed.ended(attempt, None)
+    assert shown(seen) == answer.text == "fast words"
+    assert [e.text for e in seen if isinstance(e, Token)][-2:] == ["fast ", "words"]
+    assert [e for e in seen if isinstance(e, Retracted)] == ([Retracted("t0")] if stream == "optimistic" else [])
 
 
 def test_a_deadline_takes_a_flowing_answer_back() -> None:
