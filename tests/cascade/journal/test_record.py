@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -243,20 +243,14 @@ def test_no_answer_survives_in_a_reason(answer: str, before: str, after: str) ->
 
 def test_no_key_of_a_provider_in_a_record() -> None:
     """A key in an error body is redacted before it gets here, through the real SDK's own error."""
+    import httpx2
     import openai
 
     from cascade.models import wire
 
-    class Error(Exception):
-        status_code = 401
-        body: ClassVar = {
-            "error": {"message": "Incorrect API key provided: sk-proj-abcdef0123456789 for bearer xyz-secret-1"}
-        }
-
-    sdk: Any = type("SDK", (), {
-        "APITimeoutError": openai.APITimeoutError, "APIConnectionError": openai.APIConnectionError, "APIStatusError": Error,
-    })  # fmt: skip
-    fault = wire.fault(sdk, Error(), "m", "xyz-secret-1")
+    body = {"error": {"message": "Incorrect API key provided: sk-proj-abcdef0123456789 for bearer xyz-secret-1"}}
+    refused = httpx2.Response(401, request=httpx2.Request("POST", "https://example.com/v1"))
+    fault = wire.fault(openai, openai.AuthenticationError("no", response=refused, body=body), "m", "xyz-secret-1")
     record = recorded(cascade(None, fault, BEST))
     text = dumps(record._asdict())
     assert "redacted" in text
