@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,13 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from cascade import Answer, Cascade, Policy, Usage
+from cascade import Answer, Cascade, Policy, ProviderError, Usage
 from cascade.journal.privacy import Guard
 from cascade.journal.record import Record, Run, dumps, make, prompt_hash
 from cascade.journal.store import to_record, to_row
 from cascade.models.model import ModelError
+from cascade.policy import PolicyFile
 from judges import Prompt, Verdict, judge
-from tests.cascade.journal.ladders import BEST, POOR, SURE, cascade
+from tests.cascade.journal.ladders import BEST, POOR, SURE, cascade, everything, records
+from tests.wire_server import Reply, WireServer
 
 PRICED = {"input_per_mtok": 10.0, "output_per_mtok": 100.0}
 
@@ -145,8 +148,6 @@ def test_premium_is_what_the_recording_states() -> None:
             "default": {"tiers": [{"name": n, "model": n, "accept_at": 0, "judges": []} for n in ("small", "large")]}
         },
     }
-    from cascade.policy import PolicyFile
-
     c = Cascade(PolicyFile.model_validate(file))
     question = "What is the capital of France? Reply with the answer only."
     record = recorded(c, question)
@@ -165,7 +166,8 @@ def _request() -> Any:
     return Request()
 
 
-SECRET = "Zanzibar-7731"
+KEY, TEAM = "plainkey0123456789", "team-secret-9876"  # without a prefix that a pattern could know
+SECRET = "Zanzibar-7731953108"
 
 
 def leaky(text: str) -> list[Verdict]:
@@ -190,7 +192,7 @@ def test_no_text_without_journal_text(which: int, keep: bool) -> None:
         c, [{"role": "system", "content": "be Brief-5512"}, {"role": "user", "content": "Where is Oslo-9920?"}]
     )
     text = dumps(record._asdict())
-    for secret in ("Zanzibar", "7731", "zanzibar", "Brief-5512", "Oslo-9920"):
+    for secret in ("Zanzibar", "7731953108", "zanzibar", "Brief-5512", "Oslo-9920"):
         assert (secret in text) is keep or (keep and which == 0 and secret == "zanzibar")
     if not keep and which == 0:
         assert record.attempts[0]["verdicts"][0]["details"] == {"n": 3, "mode": "rating"}
@@ -200,15 +202,15 @@ def test_built_in_judges_leak_nothing() -> None:
     """The schema judge quotes values and keys of the answer in its reasons; a record does not."""
     schema = {"type": "object", "additionalProperties": False, "properties": {"age": {"type": "integer", "maximum": 150}}}
     for said in (
-        '{"age": "Zanzibar-7731"}', '{"Zanzibar": 7731}', '{"age": 7731}', '["Zanzibar", 7731]', "no JSON: Zanzibar {7731",
-        '{"age": "Zanz\\u0069bar"}',
+        '{"age": "Zanzibar-7731953108"}', '{"Zanzibar": 7731953108}', '{"age": 7731953108}', '["Zanzibar", 7731953108]',
+        "no JSON: Zanzibar {7731953108", '{"age": "Zanz\\u0069bar"}',
     ):  # fmt: skip
         record = recorded(cascade(None, Answer(said), BEST, "schema", "rules"), schema=schema)
         (verdict, *_) = record.attempts[0]["verdicts"]
         assert verdict["veto"]
         assert verdict["reason"]
         assert "Zanzibar" not in dumps(record._asdict())
-        assert "7731" not in dumps(record._asdict())
+        assert "7731953108" not in dumps(record._asdict())
 
 
 def test_reasons_that_quote_nothing_stay_readable() -> None:
@@ -241,21 +243,25 @@ def test_no_answer_survives_in_a_reason(answer: str, before: str, after: str) ->
     assert not [w for w in _WORD.findall(answer) if w in left and not _GRAMMAR.fullmatch(w)]
 
 
-def test_no_key_of_a_provider_in_a_record() -> None:
-    """A key in an error body is redacted before it gets here, through the real SDK's own error."""
-    import httpx2
-    import openai
-
-    from cascade.models import wire
-
-    body = {"error": {"message": "Incorrect API key provided: sk-proj-abcdef0123456789 for bearer xyz-secret-1"}}
-    refused = httpx2.Response(401, request=httpx2.Request("POST", "https://example.com/v1"))
-    fault = wire.fault(openai, openai.AuthenticationError("no", response=refused, body=body), "m", "xyz-secret-1")
-    record = recorded(cascade(None, fault, BEST))
-    text = dumps(record._asdict())
-    assert "redacted" in text
-    assert "abcdef0123456789" not in text
-    assert "xyz-secret-1" not in text
+@pytest.mark.parametrize("keep", [False, True])
+def test_no_key_of_a_provider_in_a_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: bool) -> None:
+    """A provider that echoes the key in its error: the fault is recorded, the key is not, even where text is kept."""
+    monkeypatch.setenv("THE_KEY", KEY)
+    url = f"sqlite:///{tmp_path / 'j.db'}"
+    echo = Reply({"error": {"message": f"Incorrect API key provided: {KEY} (x-api-key: {KEY})"}}, status=401)
+    with WireServer() as server:
+        server.reply = echo
+        model = {"provider": "openai", "base_url": server.base_url, "api_key_env": "THE_KEY", "headers": {"X-Team": TEAM}}
+        policy = {"tiers": [{"model": "m", "accept_at": 0, "judges": ["rules"]}], "journal_text": keep}
+        file = PolicyFile.model_validate({"models": {"m": model}, "policies": {"default": policy}})
+        with Cascade(file, journal=url) as c, pytest.raises(ProviderError):
+            c.run("hi")
+    (record,) = records(url)
+    assert "HTTP 401" in record.attempts[0]["call_log"][0]["fault"]
+    assert "[redacted]" in record.attempts[0]["error"]
+    for secret in (KEY, TEAM):
+        assert secret not in everything(url)
+        assert secret.encode() not in b"".join(f.read_bytes() for f in tmp_path.iterdir())
 
 
 def test_figures_that_are_not_finite_become_null() -> None:
