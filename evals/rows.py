@@ -120,21 +120,22 @@ def named_judges(names: Sequence[str], examples: Sequence[Example], tier: str) -
     Raises ReplayError for an option that is not written like that.
     """
     sampled = any(e.answers[tier].get("samples") for e in examples)
-    rules = []
-    for name in names:
-        use, *options = name.split(":")
-        if use == "self_consistency" and not sampled:
-            continue
-        rule: dict[str, Any] = {"use": use}
-        for option in options:
-            key, sign, value = option.partition("=")
-            if not sign:
-                raise ReplayError(
-                    f"--judges: {name!r}: write options as judge:option=value, for example self_consistency:samples=5"
-                )
-            rule[key] = _value(value)
-        rules.append(rule)
-    return rules
+    rules = [judge_rule(name) for name in names]
+    return [rule for rule in rules if rule["use"] != "self_consistency" or sampled]
+
+
+def judge_rule(text: str) -> dict[str, Any]:
+    """``judge:option=value:...`` as a policy's judge. Raises ReplayError where an option is not written like that."""
+    use, *options = text.split(":")
+    rule: dict[str, Any] = {"use": use}
+    for option in options:
+        key, sign, value = option.partition("=")
+        if not sign:
+            raise ReplayError(
+                f"--judges: {text!r}: write options as judge:option=value, for example self_consistency:samples=5"
+            )
+        rule[key] = _value(value)
+    return rule
 
 
 def _value(text: str) -> Any:

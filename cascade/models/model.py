@@ -11,11 +11,20 @@ class ModelError(Exception):
     """A provider's fault, never a quality escalation. The message carries no key and no prompt.
 
     ``retryable`` is True for timeouts, connection errors, 408, 409, 429 and 5xx; ``status`` is the HTTP status if any.
+    ``retry_after_s`` is how long the provider says to wait, in seconds, where it says so.
     """
 
-    def __init__(self, message: str, *, model: str, retryable: bool = False, status: int | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        model: str,
+        retryable: bool = False,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
         super().__init__(message)
-        self.model, self.retryable, self.status = model, retryable, status
+        self.model, self.retryable, self.status, self.retry_after_s = model, retryable, status, retry_after_s
 
 
 @dataclass(frozen=True, slots=True)

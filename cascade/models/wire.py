@@ -8,6 +8,7 @@ import asyncio
 import json
 import math
 import re
+import time
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
@@ -112,11 +113,30 @@ def fault(sdk: Any, error: Exception, name: str, *secrets: str | None) -> ModelE
             model=name,
             retryable=status in _RETRYABLE or status >= 500,
             status=status,
+            retry_after_s=_retry_after(error.response.headers),
         )
     if type(error).__name__ in ("OpenAIError", "AnthropicError"):
         return ModelError(f"{name}: {redact(str(error), *secrets)}", model=name)  # about the settings: a missing key
     # A ValueError or TypeError is about the request; a second try would meet it again.
     return ModelError(f"{name}: {type(error).__name__}", model=name, retryable=not isinstance(error, ValueError | TypeError))
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait by ``Retry-After``, a number or a date, or by the finer header that OpenAI sends beside it."""
+    try:
+        if (fine := headers.get("retry-after-ms")) is not None:
+            seconds = float(fine) / 1000
+        elif (said := headers.get("retry-after")) is None:
+            return None
+        elif said.strip().isdigit():
+            seconds = float(said)
+        else:
+            from email.utils import parsedate_to_datetime
+
+            seconds = parsedate_to_datetime(said).timestamp() - time.time()
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 def _root(error: BaseException) -> BaseException:
