@@ -134,11 +134,12 @@ def judge_rule(text: str) -> dict[str, Any]:
             raise ReplayError(
                 f"--judges: {text!r}: write options as judge:option=value, for example self_consistency:samples=5"
             )
-        rule[key] = _value(value)
+        rule[key] = as_value(value)
     return rule
 
 
-def _value(text: str) -> Any:
+def as_value(text: str) -> Any:
+    """The whole number, number, true or false that a text is, or the text."""
     for kind in (int, float):
         try:
             return kind(text)

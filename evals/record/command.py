@@ -4,23 +4,22 @@ import argparse
 import asyncio
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from cascade.errors import CascadeError
 from cascade.models.factory import Pricer, build
-from cascade.policy import ModelSpec
-from evals.record import plan
+from evals.record import plan, summary
 from evals.record.dataset import Dataset, DatasetError, exists
-from evals.record.finish import Grade, failures, grader, materialise
+from evals.record.finish import materialise
 from evals.record.line import Halt, Line
 from evals.record.live import Live
 from evals.record.pace import Pace
 from evals.record.purse import Purse
 from evals.record.show import Progress
 from evals.record.work import Work, WorkError
-from evals.recording import RecordingError
+from evals.recording import Example, RecordingError
 from judges import Usage
 
 EXAMPLES = """examples:
@@ -84,10 +83,9 @@ def _main(args: argparse.Namespace) -> int:
     judges = None if args.judges is None else args.judges.split(",")
     tiers = [t for t in (args.tiers or "").split(",") if t]
     made = plan.make(args.policy, args.policy_file, tiers, judges, args.samples, args.temperature)
-    graded = grader(args.grader)
     exists(args.dataset)
     dataset = Dataset(args.dataset, args.prompt_field, args.template, args.reference_field, args.system)
-    survey = dataset.survey()
+    survey = dataset.survey(_usable(args))
     path = Path(f"{args.out}.work")
     if Path(args.out).exists() and not path.exists():
         raise WorkError(f"{args.out}: exists, and was not recorded here (there is no {path.name}); name another --out")
@@ -96,9 +94,29 @@ def _main(args: argparse.Namespace) -> int:
         for target in made.targets:
             for name, value in target.settings().items():
                 work.setting(name, value)
-        return asyncio.run(_record(args, made, dataset, work, graded))
+        before = work.spent
+        live, broken = asyncio.run(_record(args, made, dataset, work))
+        return _finish(args, live, before, broken)
     finally:
         work.close()
+
+
+def _usable(args: argparse.Namespace) -> Callable[[Example], None]:
+    """What finds a reference that the grader cannot use, before anything is paid for."""
+    if not args.grader:
+        return lambda _: None
+    from evals.grade import job_of
+    from evals.graders import Case
+    from evals.graders.model import ModelGrader
+
+    job = job_of(args.grader, args.out, policy_file=args.policy_file)
+
+    def check(example: Example) -> None:
+        one = job.of(example.task)
+        if one is not None and example.reference is not None and not one.waits and not isinstance(one, ModelGrader):
+            one.grade(Case(text="", reference=example.reference, prompt=example.to_prompt()))
+
+    return check
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -117,36 +135,30 @@ def _lines(args: argparse.Namespace, made: plan.Plan, work: Work, halt: Halt) ->
     lines = {}
     for name, spec in made.specs.items():
         pricer = Pricer(name, spec)
-        if args.max_usd is not None and not _priced(pricer, spec):
+        if args.max_usd is not None and pricer.cost(Usage(1, 1)) is None:
             raise ValueError(f"--max-usd: the price of {name!r} is not known; give its 'price' in the policy file")
         lines[name] = Line(name, build(name, spec), pricer, Pace(args.concurrency), purse, work, halt)
     return lines
 
 
-def _priced(pricer: Pricer, spec: ModelSpec) -> bool:
-    return pricer.cost(Usage(1, 1)) is not None
-
-
-async def _record(args: argparse.Namespace, made: plan.Plan, dataset: Dataset, work: Work, graded: Grade | None) -> int:
+async def _record(args: argparse.Namespace, made: plan.Plan, dataset: Dataset, work: Work) -> tuple[Live, OSError | None]:
     halt = Halt()
     lines = _lines(args, made, work, halt)
     live = Live(dataset, made.targets, lines, work, halt, args.limit, args.retry_failed)
     total = live.rows * len(made.targets)
-    before = work.spent
     progress = Progress(total, total - live.left())
     live.step = progress.step
     if progress.done:
         print(f"{progress.done:,} of {total:,} answers are there already", file=sys.stderr)
-    broken = None
     try:
         await _until_done(live, progress, args.concurrency)
     except OSError as error:
-        broken = error
+        return live, error
     finally:
         progress.end()
         for line in lines.values():
             await line.model.close()
-    return _finish(args, live, graded, before, broken)
+    return live, None
 
 
 async def _until_done(live: Live, progress: Progress, workers: int) -> None:
@@ -171,37 +183,23 @@ async def _until_done(live: Live, progress: Progress, workers: int) -> None:
         await task
 
 
-def _finish(args: argparse.Namespace, live: Live, graded: Grade | None, before: float, broken: OSError | None) -> int:
-    work, reason = live.work, live.halt.reason
-    rows = 0
-    if not work.written or not Path(args.out).exists() or graded is not None:
-        try:
-            rows = _written(args.out, live, graded)
-        except OSError as error:
-            broken = broken or error
-    left = live.left()
-    spent = f"${work.spent:.6f} spent" + (f", ${work.spent - before:.6f} of it now" if before else "")
-    if work.unpriced:
-        spent += f", and {work.unpriced} requests of unknown price"
-    if work.charged:
-        spent += f"; requests that were cut off may have cost up to ${work.charged:.6f} more"
-    print(f"{args.out}: {rows:,} rows; {spent}" if rows else spent)
-    for (key, part, kind), n in sorted(failures(work).items()):
-        print(f"  failed: {key}: {part}: {kind}: {n} rows (--retry-failed asks again)")
-    for line in live.lines.values():
-        if line.stopped is not None:
-            print(f"  stopped: {line.name}: {line.stopped}")
-    if reason == "budget":
-        print(f"  stopped before --max-usd {args.max_usd:g} was passed")
-    if left:
-        print(f"  {left:,} answers are missing; the same command goes on")
+def _finish(args: argparse.Namespace, live: Live, before: float, broken: OSError | None) -> int:
+    """Writes the recording, grades it, and says what is missing."""
+    work, out = live.work, Path(args.out)
+    anything = any(work.touched(row, m) for m in range(len(work.models)) for row in range(work.survey.rows))
+    try:
+        if anything and not (work.written and out.exists()):
+            print(f"{out}: {materialise(out, live.dataset, work):,} rows")
+        if args.grader and out.exists() and broken is None:
+            from evals import grade
+
+            options = [text for spec in args.grader for text in ("--grader", spec)]
+            grade.main([str(out), *options, *(("--policy-file", args.policy_file) if args.policy_file else ())])
+    except OSError as error:
+        broken = broken or error
+    missing = summary.tell(live, before, args.max_usd)
     if broken is not None:
         print(f"error: {work.path}: {broken.strerror}; make room, and the same command goes on", file=sys.stderr)
-    if reason == "interrupted":
+    if live.halt.reason == "interrupted":
         return 130
-    return 1 if left or broken is not None or failures(work) else 0
-
-
-def _written(out: str, live: Live, graded: Grade | None) -> int:
-    anything = any(live.work.touched(row, m) for m in range(len(live.work.models)) for row in range(live.work.survey.rows))
-    return materialise(out, live.dataset, live.work, graded) if anything else 0
+    return 1 if missing or broken is not None else 0

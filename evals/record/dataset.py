@@ -7,7 +7,8 @@ import itertools
 import json
 import os
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
@@ -48,15 +49,25 @@ class Dataset:
 
     def __iter__(self) -> Iterator[Example]:
         """The examples in the order of the file. Raises DatasetError, OSError."""
+        return (example for _, example in self._examples())
+
+    def _examples(self) -> Iterator[tuple[str, Example]]:
         fields = _fields(self.template) if self.template is not None else None
         for number, (where, row) in enumerate(_rows(Path(self.path)), 1):
-            yield self._example(row, where, number, fields)
+            yield where, self._example(row, where, number, fields)
 
-    def survey(self) -> Survey:
-        """Reads every row once, checking all of them before anything is paid for. Raises DatasetError."""
+    def survey(self, check: Callable[[Example], None] = lambda _: None) -> Survey:
+        """Reads every row once, so that what is wrong is found before anything is paid for. Raises DatasetError.
+
+        ``check`` may raise ValueError for an example that cannot be used.
+        """
         digest = hashlib.sha256()
         ids = array("q")
-        for example in self:
+        for where, example in self._examples():
+            try:
+                check(example)
+            except ValueError as error:
+                raise DatasetError(f"{where}: {error}") from None
             ids.append(hash(example.id))
             asked = [example.id, example.prompt, example.system, example.schema, example.tools]
             digest.update(json.dumps(asked, sort_keys=True).encode())
@@ -70,13 +81,13 @@ class Dataset:
 
     def _name_doubled(self, hashes: set[int]) -> None:
         seen: dict[str, str] = {}
-        fields = _fields(self.template) if self.template is not None else None
-        for number, (where, row) in enumerate(_rows(Path(self.path)), 1):
-            id = self._example(row, where, number, fields).id
-            if hash(id) in hashes:
-                if id in seen:
-                    raise DatasetError(f"{where}: id: {id!r} stands at {seen[id]} too; give each row its own id")
-                seen[id] = where
+        for where, example in self._examples():
+            if hash(example.id) in hashes:
+                if example.id in seen:
+                    raise DatasetError(
+                        f"{where}: id: {example.id!r} stands at {seen[example.id]} too; give each row its own id"
+                    )
+                seen[example.id] = where
 
     def _example(self, row: Row, where: str, number: int, fields: tuple[tuple[str, str | None], ...] | None) -> Example:
         prompt = self._prompt(row, where, fields)
@@ -102,7 +113,7 @@ class Dataset:
             row.get("system") or self.system,
             row.get("schema"),
             tuple(tools),
-            row.get(self.reference_field),
+            _reference(row.get(self.reference_field)),
             row,
         )
 
@@ -132,6 +143,14 @@ def _is_recorded(answers: Any) -> bool:
     return isinstance(answers, dict) and all(
         isinstance(a, dict) and isinstance(a.get("text"), str) for a in answers.values()
     )
+
+
+def _reference(value: Any) -> Any:
+    """A reference; JSON in a table's cell is what it says."""
+    if isinstance(value, str) and value[:1] in ("{", "["):
+        with suppress(ValueError):
+            return json.loads(value)
+    return value
 
 
 def _fields(template: str) -> tuple[tuple[str, str | None], ...]:
