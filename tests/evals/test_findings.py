@@ -1,6 +1,7 @@
 """The figures of a replay: they add up, and each is what a plain computation from the rows gives."""
 
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascade.confidence import combine
-from evals import findings
+from evals import findings, metrics
 from evals.ladder import Ladder, Outcome
 from evals.metrics import brier
 from evals.recording import Example
@@ -22,6 +23,12 @@ from tests.evals.synthetic import column, examples, outcome, result, table
 
 MODELS = ["cheap", "middle", "dear"]
 FIT, HELD = np.arange(150), np.arange(150, 400)
+
+
+@pytest.fixture(autouse=True)
+def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The metrics' bootstrap, tested elsewhere, takes most of the time."""
+    monkeypatch.setattr(metrics, "bootstrap", partial(metrics.bootstrap, rounds=20))
 
 
 def ladder(columns: dict[str, list[Column]], names: list[str]) -> Ladder:
