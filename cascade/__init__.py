@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from judges import Answer, Prompt, Usage, Verdict
 
-    from .api import Cascade, afeedback, agate, arun, feedback, gate, run
+    from .api import Cascade, afeedback, agate, arun, astream, feedback, gate, run, stream
     from .errors import (
         BudgetError,
         CascadeError,
@@ -26,11 +26,14 @@ if TYPE_CHECKING:
     from .models.scripted import ScriptedModel
     from .policy import Policy
     from .result import Attempt, Result
+    from .streaming import Escalated, Event, Finished, Retracted, TierStarted, Token, VerdictGiven
 
 __version__ = "0.1.0"
 
 _WHERE = {
-    **dict.fromkeys(("Cascade", "afeedback", "agate", "arun", "feedback", "gate", "run"), "cascade.api"),
+    **dict.fromkeys(
+        ("Cascade", "afeedback", "agate", "arun", "astream", "feedback", "gate", "run", "stream"), "cascade.api"
+    ),
     **dict.fromkeys(("Answer", "Prompt", "Usage", "Verdict"), "judges"),
     **dict.fromkeys(
         (
@@ -49,6 +52,9 @@ _WHERE = {
     "Policy": "cascade.policy",
     "Attempt": "cascade.result",
     "Result": "cascade.result",
+    **dict.fromkeys(
+        ("Escalated", "Event", "Finished", "Retracted", "TierStarted", "Token", "VerdictGiven"), "cascade.streaming"
+    ),
 }
 
 __all__ = [
@@ -58,23 +64,32 @@ __all__ = [
     "Cascade",
     "CascadeError",
     "DeadlineError",
+    "Escalated",
+    "Event",
+    "Finished",
     "JournalError",
     "Policy",
     "PolicyError",
     "Prompt",
     "ProviderError",
     "Result",
+    "Retracted",
     "RunError",
     "ScriptedModel",
+    "TierStarted",
+    "Token",
     "UnsureError",
     "Usage",
     "Verdict",
+    "VerdictGiven",
     "afeedback",
     "agate",
     "arun",
+    "astream",
     "feedback",
     "gate",
     "run",
+    "stream",
 ]
 
 

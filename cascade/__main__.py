@@ -1,4 +1,4 @@
-"""The command line: ``python -m cascade run | gate | check | schema``."""
+"""The command line: ``python -m cascade run | gate | check | schema | journal``."""
 
 import argparse
 import json
@@ -16,12 +16,14 @@ _EXAMPLES = """examples:
   python -m cascade run --policy openai --schema order.json --json "Extract the order: 3 mugs for Ana"
   python -m cascade gate --policy openai --answer 51 "What is 17 * 3?"
   python -m cascade check my-policies.yaml
+  python -m cascade journal tail -f
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. 0: done and, for run and gate, accepted; 1: not accepted; 2: an error, said on standard error."""
-    args = _parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    args = _parser(journal=list(argv[:1]) == ["journal"]).parse_args(argv)
     try:
         return int(args.command(args))
     except UnsureError as error:
@@ -34,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(*, journal: bool = False) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m cascade", epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter, description=main.__doc__
     )
@@ -61,6 +63,11 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(command=_check)
     schema = commands.add_parser("schema", help="print the JSON Schema of policies.yaml, for editors")
     schema.set_defaults(command=_schema)
+    journals = commands.add_parser("journal", help="what was recorded: tail, show, export, verify")
+    if journal:
+        from .journal.commands import add_to
+
+        add_to(journals)
     return parser
 
 

@@ -1,9 +1,9 @@
-"""Cascade, and the module-level run, arun, gate and agate that share one Cascade per policy file."""
+"""Cascade, and the module-level run, stream, gate and their async forms that share one Cascade per policy file."""
 
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -13,13 +13,14 @@ from judges import Answer, Message, Prompt
 
 from . import policy_file as files
 from .asking import Seat
-from .budget import Spend
+from .budget import Ledger, MemoryLedger
 from .calibration import from_json
-from .engine import Ladder, Tier, Trial, finish
+from .engine import Ladder, Tier, Trial, finish, spend_of
 from .engine import run as run_ladder
 from .errors import JournalError, PolicyError
+from .guard import Guard, ModelHealth
 from .journal.spec import JournalSpec
-from .models.factory import Pricer, build
+from .models.factory import Pricer, build, guard_of, unpriced
 from .models.model import Model
 from .policy import ModelSpec, Policy, PolicyFile, TelemetrySpec, TierPolicy, nearest
 from .result import Attempt, Result
@@ -27,6 +28,7 @@ from .result import Attempt, Result
 if TYPE_CHECKING:
     from .journal.journal import Journal
     from .journal.record import Tag
+    from .streaming import Event, Feed, OnEvent
     from .telemetry import Telemetry
 
 T = TypeVar("T")
@@ -54,19 +56,24 @@ class Cascade:
     ) -> None:
         self._given = dict(models or {})
         self._specs: Mapping[str, ModelSpec] = {}
+        self._usd_per_day: float | None = None
         if isinstance(source, Policy):
             self.policies: Mapping[str, Policy] = {"default": source}
-            missing = [t.model for t in source.tiers if t.model not in self._given]
+            missing = [m for t in source.tiers for m in (t.model, *t.fallbacks) if m not in self._given]
             if missing:
                 raise PolicyError(f"a Policy alone needs its models: give models={{...}} for {', '.join(missing)}")
         else:
             file = source if isinstance(source, PolicyFile) else files.load(source)
             self.policies, self._specs = file.policies, file.models
+            self._usd_per_day = file.budget_usd_per_day
             journal = file.journal if journal is None else journal
             telemetry = file.telemetry if telemetry is None else telemetry
         self._own_journal = isinstance(journal, JournalSpec | str)
         self._journal = _journal(journal)
         self._telemetry = _telemetry(telemetry)
+        self._ledger: Ledger = MemoryLedger()
+        self._guards: dict[str, Guard] = {}
+        self._unpriced: dict[str, list[str]] = {}
         self._rooms: WeakKeyDictionary[asyncio.AbstractEventLoop, _Room] = WeakKeyDictionary()
         self._lock = threading.Lock()
         self._closed = False
@@ -82,25 +89,31 @@ class Cascade:
         budget_usd: float | None = None,
         deadline_s: float | None = None,
         tags: "Mapping[str, Tag] | None" = None,
+        on_event: "OnEvent | None" = None,
     ) -> Result:
         """Asks the cheapest tier first and climbs until an answer is accepted.
 
         ``prompt`` is text, chat messages in OpenAI's shape, or a Prompt; ``schema`` a JSON Schema or a pydantic model class;
         ``budget_usd`` and ``deadline_s`` replace the policy's own limits for this run. ``tags`` (texts, numbers and truth
-        values by name) are the caller's own, for the journal. Raises PolicyError for an unknown policy, RunError where no
-        answer may be returned, and JournalError where the journal's durability is ``full`` and the record was not kept.
+        values by name) are the caller's own, for the journal. ``on_event`` is called with each event of the run as it
+        happens (see ``astream``). Raises PolicyError for an unknown policy, RunError where no answer may be returned, and
+        JournalError where the journal's durability is ``full`` and the record was not kept.
         """
         if budget_usd is not None and not budget_usd >= 0:
             raise ValueError(f"budget_usd must be 0 or more, got {budget_usd!r}")
         if deadline_s is not None and not deadline_s > 0:
             raise ValueError(f"deadline_s must be more than 0, got {deadline_s!r}")
+        if budget_usd is not None:
+            self._check_priced(policy)
         asked = Prompt.of(prompt, system=system, schema=schema, tools=tools)
         ladder = self._ladder(policy)
+        feed = None if on_event is None else _feed(ladder, on_event)
         if self._telemetry is None:
-            return await self._run(policy, ladder, asked, budget_usd, deadline_s, tags)
-        with self._telemetry.run("run", policy, ladder, asked) as told:
-            told.result = await self._run(policy, ladder, asked, budget_usd, deadline_s, tags)
-        return told.result
+            result = await self._run(policy, ladder, asked, budget_usd, deadline_s, feed, tags)
+        else:
+            with self._telemetry.run("run", policy, ladder, asked) as told:
+                result = told.result = await self._run(policy, ladder, asked, budget_usd, deadline_s, feed, tags)
+        return result if feed is None else feed.finished(result)
 
     async def _run(
         self,
@@ -109,29 +122,38 @@ class Cascade:
         asked: Prompt,
         budget_usd: float | None,
         deadline_s: float | None,
+        feed: "Feed | None",
         tags: "Mapping[str, Tag] | None",
     ) -> Result:
         if self._journal is None:
-            return await run_ladder(ladder, asked, budget_usd=budget_usd, deadline_s=deadline_s)
-        running = self._journal.begin("run", policy, ladder, asked, tags)
-        try:
-            result = await run_ladder(
-                ladder,
-                asked,
-                budget_usd=budget_usd,
-                deadline_s=deadline_s,
-                run_id=running.run_id,
-                attempts=running.attempts,
-            )
-        except BaseException as error:
-            await running.end(error)
-            raise
-        await running.end(result)
-        return result
+            return await run_ladder(ladder, asked, budget_usd=budget_usd, deadline_s=deadline_s, feed=feed)
+        kept = self._journal.begin("run", policy, ladder, asked, tags)
+        work = run_ladder(
+            ladder, asked, budget_usd=budget_usd, deadline_s=deadline_s, feed=feed, run_id=kept.run_id,
+            attempts=kept.attempts,
+        )  # fmt: skip
+        return await self._journal.record(kept, work)
 
     def run(self, prompt: PromptLike, **options: Any) -> Result:
         """``arun`` for code that is not async; works in threads and inside a running event loop (which it blocks)."""
         return _background(self.arun(prompt, **options))
+
+    def astream(self, prompt: PromptLike, **options: Any) -> "AsyncGenerator[Event]":
+        """``arun`` as events while it runs, the last of them Finished with the result; takes what ``arun`` takes.
+
+        Text is held back until its answer is accepted, or retracted if it is not: the policy's ``stream`` says which.
+        Closing the generator, or leaving its loop, cancels the run and its requests. Raises what ``arun`` raises, after the
+        events.
+        """
+        from .streaming import as_they_come
+
+        return as_they_come(lambda on_event: self.arun(prompt, on_event=on_event, **options))
+
+    def stream(self, prompt: PromptLike, **options: Any) -> "Generator[Event]":
+        """``astream`` for code that is not async; the run begins when the first event is asked for."""
+        from .streaming import in_thread
+
+        return in_thread(lambda on_event: self.arun(prompt, on_event=on_event, **options), _background_loop)
 
     async def agate(
         self,
@@ -151,38 +173,26 @@ class Cascade:
         asked = Prompt.of(prompt, system=system, schema=schema)
         ladder = self._ladder(policy)
         given = answer if isinstance(answer, Answer) else Answer(answer)
-        trial = Trial(ladder, _tier(ladder, tier), asked, Spend(ladder.policy.max_calls), last_tier=True, given=True)
+        judging = _tier(ladder, tier)
         if self._telemetry is None:
-            return await self._gate(policy, ladder, asked, given, trial, tags)
+            return await self._gate(policy, ladder, judging, asked, given, tags)
         with self._telemetry.run("gate", policy, ladder, asked) as told:
-            told.result = await self._gate(policy, ladder, asked, given, trial, tags)
-        return told.result
+            result = told.result = await self._gate(policy, ladder, judging, asked, given, tags)
+        return result
 
     async def _gate(
         self,
         policy: str,
         ladder: Ladder,
+        tier: Tier,
         asked: Prompt,
         given: Answer,
-        trial: Trial,
         tags: "Mapping[str, Tag] | None",
     ) -> Result:
-        running = self._journal.begin("gate", policy, ladder, asked, tags) if self._journal is not None else None
-        try:
-            await trial.judge(given)
-        except BaseException as error:
-            if running is not None:
-                running.attempts.append(trial.record())
-                await running.end(error)
-            raise
-        attempt = trial.record()
-        forgiving = ladder.policy.model_copy(update={"when_unsure": "best"})
-        if running is None:
-            return finish(forgiving, (attempt,), attempt.reason, attempt.cost_usd)
-        running.attempts.append(attempt)
-        result = finish(forgiving, (attempt,), attempt.reason, attempt.cost_usd, running.run_id)
-        await running.end(result)
-        return result
+        if self._journal is None:
+            return await _judged(ladder, tier, asked, given)
+        kept = self._journal.begin("gate", policy, ladder, asked, tags)
+        return await self._journal.record(kept, _judged(ladder, tier, asked, given, kept.run_id, kept.attempts))
 
     def gate(self, prompt: PromptLike, answer: str | Answer, **options: Any) -> Result:
         """``agate`` for code that is not async."""
@@ -200,6 +210,23 @@ class Cascade:
         """``afeedback`` for code that is not async."""
         self._needed_journal().feedback(run_id, quality, note)
 
+    def health(self) -> dict[str, ModelHealth]:
+        """How each model that was asked so far does, by its name in the policy file."""
+        with self._lock:
+            return {name: guard.health() for name, guard in self._guards.items()}
+
+    def _check_priced(self, name: str) -> None:
+        """A budget over a model without a known price could not be kept. Raises PolicyError."""
+        missing = self._unpriced.get(name)
+        if missing is None and name in self.policies:
+            specs = {model: spec for model, spec in self._specs.items() if model not in self._given}
+            missing = self._unpriced[name] = unpriced(specs, self.policies[name])
+        if missing:
+            raise PolicyError(
+                f"budget_usd cannot be kept: the price of the model {', '.join(missing)} is not known; give "
+                f"models.{missing[0]}.price in the policy file"
+            )
+
     def _needed_journal(self) -> "Journal":
         if self._journal is None:
             raise JournalError("there is no journal; name one in the policy file: journal: {url: sqlite:///cascade.db}")
@@ -212,8 +239,7 @@ class Cascade:
             ladder,
             _tier(ladder, tier),
             Prompt.of(prompt),
-            Spend(ladder.policy.max_calls),
-            last_tier=True,
+            spend_of(ladder),
             decided=False,
         )
         await trial.run()
@@ -233,17 +259,25 @@ class Cascade:
             if self._closed:
                 raise RuntimeError("this Cascade is closed")
             room = self._rooms.setdefault(asyncio.get_running_loop(), _Room())
-        asked = {t.model for t in policy.tiers}
-        asked |= {m for t in policy.tiers for j in t.judges if isinstance(m := j.options.get("model"), str)}
-        for model in sorted(asked - room.seats.keys()):
+        for model in sorted(policy.asks - room.seats.keys()):
             spec = self._specs.get(model)
             made = self._given.get(model)
             if made is None:
                 if spec is None:
                     raise PolicyError(f"a judge asks for the model {model!r}, which was not given")
                 made = build(model, spec)
-            room.seats[model] = Seat(made, Pricer(model, spec), self._telemetry)
-        ladder = Ladder(policy, tuple(_make_tier(t, room.seats) for t in policy.tiers), room.seats, self._telemetry)
+            with self._lock:
+                guard = self._guards.setdefault(model, guard_of(spec))
+            room.seats[model] = Seat(made, Pricer(model, spec), self._telemetry, guard)
+        daily = ((f"policy {name}", policy.budget_usd_per_day), ("all policies", self._usd_per_day))
+        ladder = Ladder(
+            policy,
+            tuple(_make_tier(t, room.seats) for t in policy.tiers),
+            room.seats,
+            self._ledger,
+            tuple((scope, usd) for scope, usd in daily if usd is not None),
+            self._telemetry,
+        )
         room.ladders[name] = ladder
         return ladder
 
@@ -314,7 +348,14 @@ def _make_tier(tier: TierPolicy, seats: Mapping[str, Seat]) -> Tier:
     made = tuple(judges.make(rule.use, **rule.options) for rule in tier.judges)
     calibrators = tuple(from_json(mapping) for mapping in tier.confidence or ())
     compares = "agrees:" in str(tier.confidence)
-    return Tier(tier.name, seats[tier.model], tier.thresholds, tier.prior, made, calibrators, compares)
+    fallbacks = tuple(seats[model] for model in tier.fallbacks)
+    return Tier(tier.name, seats[tier.model], tier.thresholds, tier.prior, made, calibrators, fallbacks, compares)
+
+
+def _feed(ladder: Ladder, on_event: "OnEvent") -> "Feed":
+    from .streaming import Feed
+
+    return Feed(ladder.policy, on_event)
 
 
 def _tier(ladder: Ladder, name: str | None) -> Tier:
@@ -327,19 +368,40 @@ def _tier(ladder: Ladder, name: str | None) -> Tier:
     raise PolicyError(f"unknown tier {name!r}{nearest(name, known)}; known: {', '.join(known)}")
 
 
+async def _judged(
+    ladder: Ladder,
+    tier: Tier,
+    prompt: Prompt,
+    given: Answer,
+    run_id: str | None = None,
+    attempts: list[Attempt] | None = None,
+) -> Result:
+    attempts = [] if attempts is None else attempts
+    trial = Trial(ladder, tier, prompt, spend_of(ladder), given=True)
+    try:
+        await trial.judge(given)
+    finally:
+        attempts.append(trial.record())
+    forgiving = ladder.policy.model_copy(update={"when_unsure": "best"})
+    return finish(forgiving, attempts, trial.reason, attempts[-1].cost_usd, run_id)
+
+
 # One loop in one daemon thread serves every synchronous call, so that connections are reused between them.
 _loop: asyncio.AbstractEventLoop | None = None
 _loop_lock = threading.Lock()
 
 
-def _background(coroutine: Coroutine[Any, Any, T]) -> T:
+def _background_loop() -> asyncio.AbstractEventLoop:
     global _loop
     with _loop_lock:
         if _loop is None:
             _loop = asyncio.new_event_loop()
             threading.Thread(target=_loop.run_forever, name="cascade", daemon=True).start()
-        loop = _loop
-    future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+        return _loop
+
+
+def _background(coroutine: Coroutine[Any, Any, T]) -> T:
+    future = asyncio.run_coroutine_threadsafe(coroutine, _background_loop())
     try:
         return future.result()
     except BaseException:
@@ -369,6 +431,18 @@ async def arun(prompt: PromptLike, *, policy_file: str | os.PathLike[str] | None
 def run(prompt: PromptLike, *, policy_file: str | os.PathLike[str] | None = None, **options: Any) -> Result:
     """``Cascade.run`` on a shared instance: ``policy``, ``schema``, ``budget_usd``, ``deadline_s`` and the rest."""
     return _default(policy_file).run(prompt, **options)
+
+
+def astream(
+    prompt: PromptLike, *, policy_file: str | os.PathLike[str] | None = None, **options: Any
+) -> "AsyncGenerator[Event]":
+    """``Cascade.astream`` on a shared instance."""
+    return _default(policy_file).astream(prompt, **options)
+
+
+def stream(prompt: PromptLike, *, policy_file: str | os.PathLike[str] | None = None, **options: Any) -> "Generator[Event]":
+    """``Cascade.stream`` on a shared instance."""
+    return _default(policy_file).stream(prompt, **options)
 
 
 async def agate(

@@ -1,7 +1,7 @@
 """The Journal: where a Cascade's runs are recorded, and where later truths about them are attached."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from functools import partial
 from time import time
 
@@ -9,9 +9,9 @@ from judges import Prompt
 
 from ..engine import Ladder
 from ..errors import JournalError
-from ..result import Attempt, Result, new_run_id
+from ..result import Result
 from .opening import open_store
-from .record import Ended, Kind, Tag, checked_tags
+from .record import Kind, Run, Tag, checked_tags
 from .session import Retention
 from .spec import JournalSpec
 from .store import Store
@@ -36,11 +36,27 @@ class Journal:
         open_store(url, full=full).close()
         self._writer = Writer(partial(open_store, url, full=full), full=full, retention=retention)
 
-    def begin(
-        self, kind: Kind, policy: str, ladder: Ladder, prompt: Prompt, tags: Mapping[str, Tag] | None = None
-    ) -> "Running":
+    def begin(self, kind: Kind, policy: str, ladder: Ladder, prompt: Prompt, tags: Mapping[str, Tag] | None = None) -> Run:
         """A run that begins now. Raises TypeError or ValueError for tags that cannot be kept."""
-        return Running(self._writer, kind, policy, ladder, prompt, checked_tags(tags) if tags else None)
+        return Run(kind, policy, ladder, prompt, checked_tags(tags) if tags else {})
+
+    async def record(self, run: Run, work: Awaitable[Result]) -> Result:
+        """What ``work`` gives or raises, recorded. Raises JournalError where the record could not be kept as asked."""
+        try:
+            result = await work
+        except BaseException as error:
+            await self.end(run, error)
+            raise
+        await self.end(run, result)
+        return result
+
+    async def end(self, run: Run, outcome: Result | BaseException) -> None:
+        """Records how a run ended, waiting as durability asks; whatever cancels a run does not wait. Raises JournalError."""
+        run.end(outcome)
+        if isinstance(outcome, Result | Exception):
+            await self._writer.keep(run)
+        else:
+            self._writer.put(run)
 
     async def afeedback(self, run_id: str, quality: float, note: str | None = None) -> None:
         """Attaches what later proved true of a run's answer; several are kept, the last one counts.
@@ -72,45 +88,6 @@ class Journal:
     def close(self) -> None:
         """Writes what waits. Raises JournalError where the database does not take it in time."""
         self._writer.close()
-
-
-class Running:
-    """A run under way that the journal will keep: its id, and the list that its engine fills with attempts."""
-
-    __slots__ = ("_kind", "_ladder", "_policy", "_prompt", "_started", "_tags", "_writer", "attempts", "run_id")
-
-    def __init__(
-        self, writer: Writer, kind: Kind, policy: str, ladder: Ladder, prompt: Prompt, tags: dict[str, Tag] | None
-    ) -> None:
-        self._writer, self._kind, self._policy = writer, kind, policy
-        self._ladder, self._prompt, self._tags = ladder, prompt, tags
-        self.run_id = new_run_id()
-        self.attempts: list[Attempt] = []
-        self._started = time()
-
-    async def end(self, outcome: Result | BaseException) -> None:
-        """Records how the run ended, waiting as durability asks; whatever cancels a run does not wait.
-
-        Raises JournalError.
-        """
-        p = self._prompt
-        run = Ended(
-            self.run_id,
-            self._kind,
-            self._policy,
-            self._ladder,
-            # Copied, since the caller may go on with its messages while the writer reads them.
-            Prompt(tuple(map(dict, p.messages)), p.schema, p.tools, p.id),
-            self._tags,
-            self._started,
-            time(),
-            tuple(self.attempts),
-            outcome,
-        )
-        if isinstance(outcome, Result | Exception):
-            await self._writer.keep(run)
-        else:
-            self._writer.put(run)
 
 
 def _grade(run_id: str, quality: float, note: str | None, at: float, store: Store) -> bool:

@@ -3,11 +3,11 @@
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 from math import isfinite
-from typing import Any, Literal
+from time import time
+from typing import Any, Literal, NamedTuple
 
 from pydantic_core import PydanticSerializationError, to_json
 
@@ -16,7 +16,7 @@ from judges import Answer, Message, Prompt, Usage, Verdict
 from ..engine import Ladder
 from ..errors import DeadlineError, RunError, UnsureError
 from ..premium import premium_usd
-from ..result import Attempt, CallRecord, Decision, Result
+from ..result import Attempt, CallRecord, Decision, Result, new_run_id
 from .privacy import Guard
 
 Kind = Literal["run", "gate"]
@@ -24,24 +24,30 @@ Tag = str | int | float | bool
 MAX_TAGS, MAX_TAG_NAME, MAX_TAG_TEXT = 16, 64, 256
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A run as it ended, as the event loop hands it over: nothing is worked out yet. Times are UTC, in Unix seconds."""
+class Run:
+    """A run that is to be recorded. It is made as the run begins; the engine fills ``attempts``, ``end`` tells the rest.
 
-    run_id: str
-    kind: Kind
-    policy: str
-    ladder: Ladder
-    prompt: Prompt
-    tags: Mapping[str, Tag] | None
-    started: float
-    ended: float
-    attempts: Sequence[Attempt]
-    outcome: Result | BaseException
+    Nothing is worked out here, since this is the event loop's part. Times are UTC, in Unix seconds.
+    """
+
+    __slots__ = ("attempts", "ended", "kind", "ladder", "outcome", "policy", "prompt", "run_id", "started", "tags")
+
+    def __init__(self, kind: Kind, policy: str, ladder: Ladder, prompt: Prompt, tags: Mapping[str, Tag]) -> None:
+        self.run_id = new_run_id()
+        self.kind, self.policy, self.ladder, self.prompt, self.tags = kind, policy, ladder, prompt, tags
+        self.attempts: list[Attempt] = []
+        self.started = self.ended = time()
+        self.outcome: Result | BaseException | None = None
+
+    def end(self, outcome: Result | BaseException) -> None:
+        """How the run ended, and that it did so now."""
+        self.outcome, self.ended = outcome, time()
+        p = self.prompt
+        # Copied, since the caller may go on with its messages before they are read.
+        self.prompt = Prompt(tuple(map(dict, p.messages)), p.schema, p.tools, p.id)
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One run in the journal.
 
     ``started`` and ``ended`` are Unix seconds, UTC. ``reason`` is the result's, or for a run that raised the last attempt's,
@@ -71,7 +77,7 @@ class Record:
     tags: Mapping[str, Tag]
     attempts: Sequence[Mapping[str, Any]]
     prompt: Mapping[str, Any] | None = None
-    feedback: Sequence[Mapping[str, Any]] = field(default=())
+    feedback: Sequence[Mapping[str, Any]] = ()
 
 
 def checked_tags(tags: Mapping[str, Tag]) -> dict[str, Tag]:
@@ -98,7 +104,7 @@ def plain(text: str) -> bool:
     return text.isprintable()
 
 
-def make(run: Ended, policy_hash: str) -> Record:
+def make(run: Run, policy_hash: str) -> Record:
     """The record of a run."""
     outcome, attempts = run.outcome, run.attempts
     result = outcome.result if isinstance(outcome, UnsureError) else outcome if isinstance(outcome, Result) else None
@@ -106,6 +112,9 @@ def make(run: Ended, policy_hash: str) -> Record:
     prompt = run.prompt
     tools = prompt.tools
     schema = _schema(prompt.schema)
+    why = result.reason if result is not None else _why(outcome, attempts)
+    # An attempt that was cut short says "deadline", which is not what cut it where the run was cancelled or a judge raised.
+    cut = why if why in ("cancelled", "raised") else "deadline"
     return Record(
         run.run_id,
         run.kind,
@@ -115,7 +124,7 @@ def make(run: Ended, policy_hash: str) -> Record:
         policy_hash,
         prompt_hash(prompt.messages, schema, tools),
         result is not None and result.accepted,
-        result.reason if result is not None else _why(outcome, attempts),
+        why,
         result.tier if result is not None else None,
         result.model if result is not None else None,
         result.confidence if result is not None else None,
@@ -124,8 +133,8 @@ def make(run: Ended, policy_hash: str) -> Record:
         None if run.kind == "gate" else premium_usd(run.ladder, run.prompt, attempts, result),
         result.latency_s if result is not None else sum(a.latency_s for a in attempts),
         None if isinstance(outcome, Result) else type(outcome).__name__,
-        run.tags or {},
-        [_attempt(a, prompt.messages, keep, cancelled=isinstance(outcome, asyncio.CancelledError)) for a in attempts],
+        run.tags,
+        [_attempt(a, prompt.messages, keep, cut) for a in attempts],
         {"messages": prompt.messages, "schema": schema, "tools": tools} if keep else None,
     )
 
@@ -165,14 +174,13 @@ def _total(attempts: Sequence[Attempt]) -> float | None:
     return None if None in costs else sum(c for c in costs if c is not None)
 
 
-def _attempt(a: Attempt, messages: Sequence[Message], keep: bool, *, cancelled: bool) -> dict[str, Any]:
+def _attempt(a: Attempt, messages: Sequence[Message], keep: bool, cut: str) -> dict[str, Any]:
     answer = a.answer
     guard = Guard(messages, answer.text if answer is not None else "", keep=keep)
     made: dict[str, Any] = {
         "tier": a.tier,
         "model": a.model,
-        # What stands in an attempt that was cut short is the deadline, which is not what cut this one.
-        "reason": "cancelled" if cancelled and a.reason == "deadline" else a.reason,
+        "reason": cut if a.reason == "deadline" else a.reason,
         "answered": answer is not None,
         "confidence": a.confidence,
         "calibrated": a.calibrated,

@@ -3,14 +3,14 @@
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 from judges import Prompt
 
 from ..errors import JournalError
 from ..policy import Policy
-from .record import Ended, make
+from .record import Run, make
 from .store import Row, Store, to_row
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ class Session:
         self._kept: set[str] = set()
         self._prune_at = 0.0
 
-    def rows(self, runs: Sequence[Ended]) -> tuple[dict[str, str], list[Row]]:
+    def rows(self, runs: Sequence[Run]) -> tuple[dict[str, str], list[Row]]:
         """The rows of these runs, and the policies among theirs that were not stored yet, as JSON by hash."""
         policies: dict[str, str] = {}
         rows = []
@@ -152,10 +152,11 @@ class Session:
         return True
 
 
-def _row(run: Ended, policy_hash: str) -> Row:
+def _row(run: Run, policy_hash: str) -> Row:
     try:
         return to_row(make(run, policy_hash))
     except Exception as error:
         # What a judge of the user's put into its verdict may be anything; the run itself is not lost for that.
         log.error("run %s: its record could not be made whole (%s)", run.run_id, type(error).__name__)
-        return to_row(make(replace(run, attempts=(), prompt=Prompt(())), policy_hash))
+        run.attempts, run.prompt = [], Prompt(())
+        return to_row(make(run, policy_hash))

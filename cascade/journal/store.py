@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..errors import JournalError
@@ -13,8 +13,7 @@ VERSION = 1
 Row = tuple[Any, ...]
 
 # What is asked for in SQL has a column; the rest is one JSON object.
-_JSON = ("tags", "attempts", "prompt", "feedback")
-_PLAIN = tuple(f.name for f in fields(Record) if f.name not in _JSON)
+_PLAIN = Record._fields[: Record._fields.index("tags")]
 COLUMNS = (*_PLAIN, "tags", "body")
 _TEXTS = tuple(i for i, name in enumerate(_PLAIN) if name in ("policy", "reason", "tier", "model", "error"))
 # 50 rows a statement: one step of the database, in which other threads run, and few enough parameters for old SQLites.
@@ -25,7 +24,7 @@ _PAGE = 500
 def to_row(record: Record) -> Row:
     """The record as the values of ``COLUMNS``."""
     body = {"attempts": record.attempts} if record.prompt is None else {"attempts": record.attempts, "prompt": record.prompt}
-    values = [getattr(record, name) for name in _PLAIN]
+    values: list[Any] = list(record[: len(_PLAIN)])
     for i in _TEXTS:
         if values[i] is not None and not plain(values[i]):
             values[i] = ascii(values[i])[1:-1]
@@ -34,11 +33,10 @@ def to_row(record: Record) -> Row:
 
 def to_record(row: Sequence[Any]) -> Record:
     """The record that ``to_row`` made a row of, without its feedback."""
-    named = dict(zip(COLUMNS, row, strict=True))
-    body = json.loads(named.pop("body"))
-    named["tags"] = json.loads(named["tags"] or "{}")
-    named["accepted"] = bool(named["accepted"])
-    return Record(**named, attempts=body["attempts"], prompt=body.get("prompt"))
+    *values, tags, body = row
+    values[_PLAIN.index("accepted")] = bool(values[_PLAIN.index("accepted")])
+    rest = json.loads(body)
+    return Record._make((*values, json.loads(tags or "{}"), rest["attempts"], rest.get("prompt"), ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +179,7 @@ class SqlStore:
             [r.run_id for r in records],
         ):
             found.setdefault(run_id, []).append({"quality": quality, "note": note, "at": at})
-        return [replace(r, feedback=found[r.run_id]) if r.run_id in found else r for r in records]
+        return [r._replace(feedback=found[r.run_id]) if r.run_id in found else r for r in records]
 
 
 # As text: a driver that reads JSON itself would lose nothing, but the two would differ.

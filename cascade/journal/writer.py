@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from ..errors import JournalError
 from ..result import Result
-from .record import Ended
+from .record import Run
 from .session import Retention, Session
 from .store import Store
 
@@ -62,18 +62,18 @@ class Writer:
         _open.add(self)
 
     def _reset(self) -> None:
-        self._queue: deque[Ended | tuple[Ended, _Waiter] | _Task] = deque()
+        self._queue: deque[Run | tuple[Run, _Waiter] | _Task] = deque()
         self._writing = 0  # records taken from the queue and not committed yet
         self._awake, self._hurry = threading.Event(), threading.Event()
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def put(self, run: Ended) -> None:
+    def put(self, run: Run) -> None:
         """Hands a run over without waiting for anything, even where the queue is full."""
         self._append(run)
 
-    async def keep(self, run: Ended) -> None:
+    async def keep(self, run: Run) -> None:
         """Hands a run over and waits as durability asks: for its commit, or only where the queue is full.
 
         Raises JournalError where the commit failed or took longer than FULL_WAIT_S; the record may still be kept later.
@@ -124,7 +124,7 @@ class Writer:
             self._stop.set()
             raise JournalError(f"{len(self._queue) + self._writing} records could not be written within {timeout:g} s")
 
-    def _append(self, item: Ended | tuple[Ended, _Waiter] | _Task) -> None:
+    def _append(self, item: Run | tuple[Run, _Waiter] | _Task) -> None:
         if self._closed:
             raise JournalError("the journal is closed")
         self._queue.append(item)
@@ -159,14 +159,14 @@ class Writer:
         if isinstance(queue[0], _Task):
             self._run(session, queue.popleft())
             return
-        runs: list[Ended] = []
+        runs: list[Run] = []
         waiters: list[_Waiter] = []
         while queue and len(runs) < BATCH and not isinstance(queue[0], _Task):
             item = queue.popleft()
             if isinstance(item, tuple):
                 waiters.append(item[1])
                 item = item[0]
-            assert isinstance(item, Ended)
+            assert isinstance(item, Run)
             runs.append(item)
         self._writing = len(runs)
         policies, rows = session.rows(runs)

@@ -1,18 +1,21 @@
 """Anthropic's Messages, by the real SDK. It gives no log-probabilities and one answer a request."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from judges import Answer, Prompt, Usage
 from judges.answer import content_text
 
-from .model import Request
+from .model import Chunk, Request
+from .readers import MessageReader
+from .sse import chunks, events
 from .wire import (
     MAX_BODY_BYTES,
     check_address,
     count,
     counted,
+    load,
     malformed,
     mapping,
     post,
@@ -70,9 +73,22 @@ class AnthropicModel:
             return [await self._one(prompt, request)]
         return await side_by_side(lambda: self._one(prompt, request), request.n)
 
+    def stream(self, prompt: Prompt, request: Request) -> AsyncGenerator[Chunk]:
+        """See StreamingModel."""
+        arriving = events(
+            "anthropic",
+            self._connect,
+            "/v1/messages",
+            lambda: {**self._body(prompt, request), "stream": True},
+            name=self.name,
+            timeout_s=min(request.timeout_s or self._timeout_s, self._timeout_s),
+            secrets=lambda: self._secrets,
+        )
+        return chunks(arriving, MessageReader(self.name, self._answer, _usage), self.name)
+
     async def _one(self, prompt: Prompt, request: Request) -> Answer:
         body = await post(
-            self._sdk(),
+            await load("anthropic"),
             self._connect,
             "/v1/messages",
             lambda: self._body(prompt, request),

@@ -1,19 +1,22 @@
 """OpenAI's chat completions, by the real SDK: OpenAI itself or any compatible server (vLLM, llama.cpp, Ollama, ...)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 from judges import Answer, Prompt, TokenLogprob, Usage
 from judges.answer import content_text
 
-from .model import Request
+from .model import Chunk, Request
+from .readers import ChatReader
+from .sse import chunks, events
 from .wire import (
     MAX_BODY_BYTES,
     check_address,
     count,
     counted,
     finite,
+    load,
     malformed,
     mapping,
     post,
@@ -74,7 +77,7 @@ class OpenAIModel:
             single = replace(request, n=1)
             return await side_by_side(lambda: self._first(prompt, single), request.n)
         body = await post(
-            self._sdk(),
+            await load("openai"),
             self._connect,
             "/chat/completions",
             lambda: self._body(prompt, request),
@@ -83,6 +86,19 @@ class OpenAIModel:
             secrets=lambda: self._secrets,
         )
         return self._answers(body)[: request.n]
+
+    def stream(self, prompt: Prompt, request: Request) -> AsyncGenerator[Chunk]:
+        """See StreamingModel."""
+        arriving = events(
+            "openai",
+            self._connect,
+            "/chat/completions",
+            lambda: self._streamed(prompt, request),
+            name=self.name,
+            timeout_s=min(request.timeout_s or self._timeout_s, self._timeout_s),
+            secrets=lambda: self._secrets,
+        )
+        return chunks(arriving, ChatReader(self.name, lambda body: self._answers(body)[0], _usage), self.name)
 
     async def _first(self, prompt: Prompt, request: Request) -> Answer:
         return (await self.answer(prompt, request))[0]
@@ -143,6 +159,12 @@ class OpenAIModel:
                 strict = {"strict": True} if is_strict(schema) else {}
                 wanted = {"name": "answer", "schema": schema, **strict}
                 body["response_format"] = {"type": "json_schema", "json_schema": wanted}
+        return body
+
+    def _streamed(self, prompt: Prompt, request: Request) -> dict[str, Any]:
+        body = {**self._body(prompt, replace(request, n=1)), "stream": True}
+        if body.setdefault("stream_options", {"include_usage": True}) is None:
+            del body["stream_options"]  # for servers that refuse what they do not know
         return body
 
     def _answers(self, body: Mapping[str, Any]) -> list[Answer]:

@@ -4,7 +4,7 @@ import gzip
 import json
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 from judges import Answer, Prompt, TokenLogprob, Usage
 
 from ..errors import PolicyError
-from .model import ModelError, Request
+from .model import Chunk, ModelError, Request, in_words
 
 Recorded = Mapping[str, Any]
 
@@ -75,6 +75,12 @@ class RecordedModel:
         """USD of the recorded answer, without asking for it; None where there is none or its cost is unknown."""
         found = self._answers.get(self._id(prompt))
         return None if found is None else found[0][0].cost_usd
+
+    async def stream(self, prompt: Prompt, request: Request) -> AsyncGenerator[Chunk]:
+        """See StreamingModel: the recorded answer, a word at a time and all at once. Raises NotRecordedError."""
+        (answer,) = await self.answer(prompt, request)
+        for chunk in in_words(answer):
+            yield chunk
 
     async def close(self) -> None:
         """Nothing to close."""

@@ -1,11 +1,16 @@
 """The SDKs' HTTP client, on aiohttp where that is installed, without cookies and with a limit to what it reads."""
 
+import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from functools import cache
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import httpx2
+
+_BREATH = 2**18  # bytes
 
 
 class BodyTooLarge(Exception):
@@ -19,13 +24,16 @@ class _Capped(httpx2.AsyncByteStream):
         self._response, self._limit = response, limit
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        read = 0
+        read = breath = 0
         async with aclosing(self._response.aiter_bytes()) as pieces:
             async for piece in pieces:
                 read += len(piece)
                 if read > self._limit:
                     raise _too_large(self._limit)
                 yield piece
+                if read - breath > _BREATH:  # unpacking waits for nothing: let other runs' deadlines have their turn
+                    breath = read
+                    await asyncio.sleep(0)
 
     async def aclose(self) -> None:
         await self._response.aclose()
@@ -85,4 +93,10 @@ def http_client(sdk: Any, timeout_s: float, max_body_bytes: int) -> httpx2.Async
 def _make(base: Any, timeout_s: float, max_body_bytes: int) -> httpx2.AsyncClient:
     limits = httpx2.Limits(max_connections=2000, max_keepalive_connections=1000)
     capped: Any = type("Client", (_CappedClient, base), {"max_body_bytes": max_body_bytes})
-    return capped(timeout=timeout_s, limits=limits)  # type: ignore[no-any-return]
+    return capped(timeout=timeout_s, limits=limits, verify=_tls())  # type: ignore[no-any-return]
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """One for all clients: reading the certificates takes 20 ms, in which the event loop stands still."""
+    return httpx2.create_ssl_context()

@@ -7,9 +7,12 @@ because building the SDKs' objects for every token's log-probabilities costs mor
 import asyncio
 import json
 import math
+import time
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from email.utils import parsedate_to_datetime
+from importlib import import_module
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -52,6 +55,16 @@ def split_userinfo(base_url: str) -> tuple[str, str | None]:
     return parts._replace(netloc=host).geturl(), f"Basic {basic}"
 
 
+_loaded: dict[str, Any] = {}
+
+
+async def load(sdk: str) -> Any:
+    """The SDK's module. It takes a second to import, in which no other run may miss its deadline: hence a thread."""
+    if sdk not in _loaded:
+        _loaded[sdk] = await asyncio.to_thread(import_module, sdk)
+    return _loaded[sdk]
+
+
 async def post(
     sdk: Any,
     connect: Callable[[], Any],
@@ -66,30 +79,48 @@ async def post(
 
     ``timeout_s`` bounds the whole request: the transports' own timeouts begin anew with every byte that arrives.
     """
+    response = await send(sdk, connect, path, body, name=name, timeout_s=timeout_s, secrets=secrets)
+    return read_json(response.content, name, *secrets())
+
+
+async def send(
+    sdk: Any,
+    connect: Callable[[], Any],
+    path: str,
+    body: Callable[[], Any],
+    *,
+    name: str,
+    timeout_s: float,
+    secrets: Callable[[], tuple[str, ...]],
+    stream: bool = False,
+) -> Any:
+    """One request by the SDK -> httpx2's response, read whole, or with ``stream`` not read yet. Raises ModelError."""
     import httpx2
 
+    more = {"stream": True, "stream_cls": sdk.AsyncStream} if stream else {}
     try:
         client = connect()
         async with asyncio.timeout(timeout_s):
-            response = await client.post(
+            return await client.post(
                 path,
                 cast_to=httpx2.Response,
                 body=body(),
                 # Some servers' keys travel in headers that a redirect to another host would take along.
                 options={"timeout": timeout_s, "follow_redirects": False},
+                **more,
             )
     except TimeoutError:
         failed = timed_out(name)
     except Exception as error:  # the transport raises errors of its own beside the SDK's
         failed = fault(sdk, error, name, *secrets())
-    else:
-        return read_json(response.content, name, *secrets())
     # Raised out here so that the SDK's error, which holds the request and its headers, is not kept as its context.
     raise failed
 
 
 def fault(sdk: Any, error: Exception, name: str, *secrets: str | None) -> ModelError:
     """An SDK's exception as a ModelError; the original is left out of it, since it holds headers and the request."""
+    if type(_root(error)).__name__ == "BodyTooLarge":
+        return malformed(name, str(_root(error)))
     if isinstance(error, sdk.APITimeoutError) and _is_timeout(error):
         return timed_out(name)
     if isinstance(error, sdk.APIConnectionError):
@@ -106,13 +137,14 @@ def fault(sdk: Any, error: Exception, name: str, *secrets: str | None) -> ModelE
             retryable=_worth_a_retry(error, status),
             status=status,
             usage=Usage(),
+            retry_after_s=_retry_after(error.response.headers),
         )
     if type(error).__name__ in ("OpenAIError", "AnthropicError"):  # about the settings: a missing key
         return ModelError(f"{name}: {redact(str(error), *secrets)}", model=name, usage=Usage())
-    if type(error).__name__ == "BodyTooLarge":
-        return malformed(name, str(error))
     # A ValueError or TypeError is about the request; a second try would meet it again.
-    return ModelError(f"{name}: {type(error).__name__}", model=name, retryable=not isinstance(error, ValueError | TypeError))
+    about_it = isinstance(error, ValueError | TypeError)
+    lost = "" if about_it else "; it may have been billed"
+    return ModelError(f"{name}: request failed ({type(error).__name__}){lost}", model=name, retryable=not about_it)
 
 
 def _worth_a_retry(error: Any, status: int) -> bool:
@@ -125,19 +157,40 @@ def _worth_a_retry(error: Any, status: int) -> bool:
     return status in _RETRYABLE or status >= 500
 
 
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait by ``Retry-After``, a number or a date, or by the finer header that OpenAI sends beside it."""
+    try:
+        if (fine := headers.get("retry-after-ms")) is not None:
+            seconds = float(fine) / 1000
+        elif (said := headers.get("retry-after")) is None:
+            return None
+        elif said.strip().isdigit():
+            seconds = float(said)
+        else:
+            seconds = parsedate_to_datetime(said).timestamp() - time.time()
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
 def _root(error: BaseException) -> BaseException:
     while error.__cause__ is not None:
         error = error.__cause__
     return error
 
 
-def _unreached(error: BaseException | None) -> bool:
-    """Whether there never was a connection, so that nothing can have been billed; by the transports' own words for it."""
-    while error is not None:
-        if any(kind.__name__ in ("ConnectError", "ClientConnectorError") for kind in type(error).__mro__):
-            return True
-        error = error.__cause__
-    return False
+def _unreached(error: BaseException) -> bool:
+    """Whether there never was a connection, so that nothing can have been billed.
+
+    The aiohttp transport calls lost connections ConnectError, too; aiohttp's own word, which is its cause, is exact.
+    """
+    kinds: list[type] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        kinds += type(cause).__mro__
+        cause = cause.__cause__
+    word = "ClientConnectorError" if any(kind.__module__.startswith("aiohttp") for kind in kinds) else "ConnectError"
+    return any(kind.__name__ == word for kind in kinds)
 
 
 def _is_timeout(error: BaseException) -> bool:

@@ -1,0 +1,120 @@
+"""A model as grader: what it is asked, how its replies are read, and that nothing is asked twice."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cascade import Answer, Prompt, ScriptedModel, Usage
+from cascade.asking import Seat
+from cascade.models.factory import Pricer
+from cascade.models.model import ModelError, Request
+from cascade.policy import ModelSpec, PriceSpec
+from evals.graders import Case
+from evals.graders.model import Memory, ModelGrader
+
+SPEC = ModelSpec(provider="openai", price=PriceSpec(input_per_mtok=1.0, output_per_mtok=1.0))
+
+
+def seat(script: Callable[[Prompt, Request], str | Answer]) -> tuple[Seat, ScriptedModel]:
+    """A scripted judge model at a dollar a million tokens."""
+    model = ScriptedModel("judge", lambda p, r: answer(script(p, r)))
+    return Seat(model, Pricer("judge", SPEC)), model
+
+
+def answer(said: str | Answer) -> Answer:
+    """With ten tokens of usage."""
+    return said if isinstance(said, Answer) else Answer(said, usage=Usage(8, 2))
+
+
+def graded(one: ModelGrader, case: Case) -> float | None:
+    """The grade, waited for."""
+    return asyncio.run(one.grade(case))
+
+
+def test_against_the_reference() -> None:
+    """The judge model sees question, reference and answer; its yes is read from the first token."""
+
+    def script(prompt: Prompt, request: Request) -> Answer:
+        right = "Paris" in prompt.text.split("<candidate")[1]
+        assert "known to be right: Paris" in prompt.text
+        return Answer(
+            "yes", first_token_top={"yes": -0.1 if right else -3.0, "no": -3.0 if right else -0.1}, usage=Usage(8, 2)
+        )
+
+    made, model = seat(script)
+    one = ModelGrader(made, Memory())
+    case = Case(text="It is Paris", reference="Paris", prompt=Prompt.of("Capital of France?"))
+    assert graded(one, case) == 1.0
+    assert graded(one, Case(text="Rome", reference="Paris", prompt=case.prompt)) == 0.0
+    assert graded(one, case) == 1.0
+    assert len(model.calls) == 2
+    assert one.memory.usd == pytest.approx(2e-5)
+    sure = graded(ModelGrader(made, Memory(), fraction=True), case)
+    assert sure is not None
+    assert 0.5 < sure < 1.0
+
+
+@pytest.mark.parametrize(
+    ("prefers", "quality"), [("better", 1.0), ("worse", 0.0), ("first", 0.5), ("second", 0.5), ("tie", 0.5)]
+)
+def test_pairwise_in_both_orders(prefers: str, quality: float) -> None:
+    """A judge that looks at the answers decides; one that looks at their place gives a tie."""
+
+    def script(prompt: Prompt, request: Request) -> str:
+        first = prompt.text.index("<answer 1")
+        if prefers in ("better", "worse"):
+            return "1" if (prompt.text.index(prefers, first) < prompt.text.index("<answer 2")) else "2"
+        return {"first": "1", "second": "Answer 2.", "tie": "tie"}[prefers]
+
+    made, model = seat(script)
+    one = ModelGrader(made, Memory(), mode="pairwise", against="old")
+    case = Case(text="better", others={"old": "worse"}, prompt=Prompt.of("q"))
+    assert graded(one, case) == quality
+    assert len(model.calls) == 2
+    assert graded(one, Case(text="same", others={"old": "same"})) == 0.5
+    assert graded(one, Case(text="x")) is None
+    assert len(model.calls) == 2
+
+
+def test_a_reply_that_says_nothing_is_no_grade() -> None:
+    """Neither a number nor a word of the three: it cannot tell."""
+    made, _ = seat(lambda p, r: "I would say both have merit")
+    assert graded(ModelGrader(made, Memory(), mode="pairwise", against="b"), Case(text="x", others={"b": "y"})) is None
+    assert graded(ModelGrader(made, Memory()), Case(text="x", reference="y")) is None
+
+
+def test_what_it_said_is_kept_on_disk(tmp_path: Path) -> None:
+    """Another process asks nothing that is known; a line cut off by a crash is passed over."""
+    file = tmp_path / "kept" / "grades.jsonl"
+    made, model = seat(lambda p, r: "7")
+    case = Case(text="x", reference="y")
+    assert graded(ModelGrader(made, Memory.open(file)), case) == 1.0
+    asked = len(model.calls)
+    file.write_text(file.read_text() + '{"key": "cut', encoding="utf-8")
+    assert graded(ModelGrader(made, Memory.open(file)), case) == 1.0
+    assert len(model.calls) == asked
+
+
+def test_a_passing_fault_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three times at most, and what cannot be mended at once."""
+    pauses: list[float] = []
+
+    async def no_time(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr("evals.graders.model.asyncio.sleep", no_time)
+    faults = [ModelError("503", model="judge", retryable=True), ModelError("503", model="judge", retryable=True)]
+
+    def script(prompt: Prompt, request: Request) -> str:
+        if faults:
+            raise faults.pop()
+        return "10"
+
+    made, _ = seat(script)
+    assert graded(ModelGrader(made, Memory()), Case(text="x", reference="y")) == 1.0
+    assert pauses == [1, 2]
+    faults.append(ModelError("401", model="judge"))
+    with pytest.raises(ModelError, match="401"):
+        graded(ModelGrader(made, Memory()), Case(text="z", reference="y"))
