@@ -6,30 +6,38 @@ import logging
 import traceback
 import warnings
 from base64 import b64encode, urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pydantic import ValidationError
 
-from cascade import Cascade, CascadeError, Policy, PolicyError
+from cascade import Cascade, PolicyError, RunError
 from cascade.models.anthropic import AnthropicModel
 from cascade.models.openai import OpenAIModel
 from cascade.policy import ModelSpec, PolicyFile
 from cascade.policy_file import parse
+from cascade.redaction import MASK, redact
 from cascade.telemetry import Telemetry
 from tests.wire_server import Reply, WireServer, chat, message
 
 SECRET = "Tr0ub4dor+&3/x=Qz?7"  # no prefix that a pattern could know, and every encoding writes it differently
-POLICY = Policy.model_validate(
-    {"tiers": [{"model": "m", "accept_at": 0.9, "judges": ["rules", "schema", {"use": "self_consistency", "samples": 1}]}]}
-)
+# The given model stands in for the scripted one; the pauses between tries need not be waited here.
+POLICIES = """
+models: {m: {provider: scripted, answers: [x], retry: {attempts: 2, first_s: 0.001}}}
+policies:
+  default:
+    tiers: [{model: m, accept_at: 0.9, judges: [rules, schema, {use: self_consistency, samples: 1}]}]
+"""
 
 
 def spellings(secret: str) -> dict[str, str]:
@@ -140,34 +148,46 @@ def shown(error: BaseException) -> str:
     return text + "".join(part for part in own if __file__ not in part)
 
 
-def look(kind: Any, place: dict[str, Any], base_url: str, folder: Path, **more: Any) -> str:
-    """One run of a model with the secret in one place: all that can be seen of it afterwards."""
+@dataclass
+class Looked:
+    """What could be seen after each of some runs, and at the end."""
+
+    after: list[str] = field(default_factory=list)
+    end: str = ""
+
+
+def look(
+    kind: Any, place: dict[str, Any], base_url: str, folder: Path, runs: Iterable[Any] = (None,), **more: Any
+) -> Looked:
+    """Runs of a model with the secret in one place; each of ``runs`` is drawn before its run."""
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     options = {"api_key": "none-at-all", **{k: v for k, v in place.items() if k != "userinfo"}, **more}
     address = base_url.replace("://", f"://{place.get('userinfo', '')}")
+    seen = Looked()
 
-    async def go() -> str:
+    async def go() -> None:
         model = kind(name="m", model="x", base_url=address, **options)
         telemetry = Telemetry(traces=True, content=True, tracer_provider=provider)
-        journal = f"sqlite:///{folder}/journal.db"
-        text = ""
-        async with Cascade(POLICY, models={"m": model}, telemetry=telemetry, journal=journal) as c:
+        file = parse(POLICIES)
+        async with Cascade(file, models={"m": model}, telemetry=telemetry, journal=f"sqlite:///{folder}/journal.db") as c:
+            for _ in runs:
+                try:
+                    result = await c.arun("hi")
+                except RunError as error:
+                    text = shown(error) + repr(error.attempts)
+                else:
+                    text = repr(result) + str(result)
+                text += "".join(span.to_json() for span in exporter.get_finished_spans())
+                exporter.clear()
+                seen.after.append(text)
             ladder = c._ladder("default")
-            try:
-                result = await c.arun("hi")
-            except CascadeError as error:
-                text += shown(error) + repr(error.attempts if hasattr(error, "attempts") else "")
-            else:
-                text += repr(result) + str(result)
-            text += "".join(map(repr, (c, model, model._client, ladder, ladder.seats, ladder.tiers, telemetry, c.policies)))
-        return text
+            seen.end += "".join(map(repr, (c, file, model, model._client, ladder, ladder.seats, telemetry)))
 
-    text = asyncio.run(go(), debug=True)
-    text += "".join(span.to_json() for span in exporter.get_finished_spans())
+    asyncio.run(go(), debug=True)
     for file in folder.iterdir():
-        text += file.read_bytes().decode("utf-8", "replace")
-    return text
+        seen.end += file.read_bytes().decode("utf-8", "replace")
+    return seen
 
 
 @pytest.fixture(scope="module")
@@ -184,42 +204,63 @@ BOTH = pytest.mark.parametrize("kind", [OpenAIModel, AnthropicModel], ids=["open
 @pytest.mark.parametrize("place", PLACES)
 def test_no_failure_shows_the_key(server: WireServer, kind: Any, place: str, tmp_path: Path) -> None:
     """Every kind of failure, the key echoed in every spelling: nothing captured holds it."""
-    found: dict[str, list[str]] = {}
-    with everything_logged() as logged:
+    names: list[str] = []
+    logs: list[str] = []
+
+    def runs() -> Iterator[None]:
         for failure, reply in ECHO.items():
             for name, said in spellings(SECRET).items() if failure == "error" else [("plain", SECRET)]:
-                folder = tmp_path / f"{failure} {name}".replace(",", "")
-                folder.mkdir()
-                server.reply = reply(said)
+                names.append(f"{failure}, {name}")
+                server.reply, logged.text = reply(said), ""
                 server.received.clear()
-                logged.text = ""
-                text = look(kind, PLACES[place], server.base_url, folder)
+                yield
                 assert server.received  # it was asked
-                if bad := leaks(text) + [f"{name} in the log" for name in leaks(logged.text)]:
-                    found[f"{failure}, {name}"] = bad
-    assert not found
+                logs.append(logged.text)
+
+    with everything_logged() as logged:
+        seen = look(kind, PLACES[place], server.base_url, tmp_path, runs())
+    found = {name: leaks(text + log) for name, text, log in zip(names, seen.after, logs, strict=True)}
+    assert not {name: bad for name, bad in found.items() if bad}
+    assert len(found) >= 25
+    assert not leaks(seen.end)
 
 
 @BOTH
 @pytest.mark.parametrize("place", PLACES)
 def test_no_success_and_no_lost_connection_shows_it(server: WireServer, kind: Any, place: str, tmp_path: Path) -> None:
-    """Good answers, refused connections, timeouts and settings that the SDK refuses."""
+    """Good answers, refused connections, names that do not resolve, timeouts."""
     server.reply = Reply({**chat(), **message()})
-    slow = Reply({**chat(), **message()}, delay_s=0.5)
     with everything_logged() as logged:
-        text = look(kind, PLACES[place], server.base_url, _new(tmp_path, "good"))
-        text += look(kind, PLACES[place], "http://127.0.0.1:9", _new(tmp_path, "refused"))
-        text += look(kind, PLACES[place], "http://no-such-host.invalid", _new(tmp_path, "unknown"))
-        server.reply = slow
-        text += look(kind, PLACES[place], server.base_url, _new(tmp_path, "slow"), timeout_s=0.05)
-    assert not leaks(text)
+        for i, address in enumerate((server.base_url, "http://127.0.0.1:9", "http://no-such-host.invalid")):
+            (folder := tmp_path / str(i)).mkdir()
+            seen = look(kind, PLACES[place], address, folder)
+            assert not leaks("".join(seen.after) + seen.end)
+        server.reply = Reply({**chat(), **message()}, delay_s=0.2)
+        seen = look(kind, PLACES[place], server.base_url, tmp_path / "0", timeout_s=0.05)
+        assert not leaks("".join(seen.after) + seen.end)
     assert not leaks(logged.text)
 
 
-def _new(folder: Path, name: str) -> Path:
-    made = folder / name
-    made.mkdir()
-    return made
+def test_the_search_finds_what_it_looks_for() -> None:
+    """Every spelling is seen as a leak, in capitals, too."""
+    for name, spelt in spellings(SECRET).items():
+        assert name in leaks(f"... {spelt} ...")
+        assert leaks(spelt.upper())
+
+
+@given(
+    st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=8, max_size=300),
+    st.text(max_size=50),
+    st.text(max_size=50),
+    st.integers(0, 15),
+)
+@example("!!!!!!!!", "", "", 0)
+def test_any_secret_goes_in_any_spelling(secret: str, before: str, after: str, spelling: int) -> None:
+    """Whatever the key and whatever stands around it, what is left does not hold it."""
+    said = list(spellings(secret).values())[spelling]
+    left = redact(f"{before} {said} {after}", secret)
+    assert said not in left or said in f"{before} {MASK} {after}"
+    assert len(left) <= 200
 
 
 FILE = """
