@@ -268,6 +268,8 @@ class Cascade:
                 made = build(model, spec)
             with self._lock:
                 guard = self._guards.setdefault(model, guard_of(spec))
+            if self._telemetry is not None and guard.breaker is not None:
+                self._telemetry.watch(model, guard.breaker)
             room.seats[model] = Seat(made, Pricer(model, spec), self._telemetry, guard)
         daily = ((f"policy {name}", policy.budget_usd_per_day), ("all policies", self._usd_per_day))
         ladder = Ladder(

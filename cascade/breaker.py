@@ -25,13 +25,29 @@ class BreakerRule:
 
 
 class Breaker:
-    """Counts in a ring of buckets, so that every call takes constant time. Safe for threads and event loops."""
+    """Counts in a ring of buckets, so that every call takes constant time. Safe for threads and event loops.
 
-    __slots__ = ("_bucket_s", "_clock", "_failed", "_lock", "_opened", "_probing", "_slot", "_total", "rule", "state")
+    ``listener`` is called with each new ``state``.
+    """
+
+    __slots__ = (
+        "_bucket_s",
+        "_clock",
+        "_failed",
+        "_lock",
+        "_opened",
+        "_probing",
+        "_slot",
+        "_total",
+        "listener",
+        "rule",
+        "state",
+    )
 
     def __init__(self, rule: BreakerRule, clock: Callable[[], float] = monotonic) -> None:
         self.rule, self._clock = rule, clock
         self.state: BreakerState = "closed"
+        self.listener: Callable[[BreakerState], object] | None = None
         self._lock = threading.Lock()
         self._bucket_s = rule.window_s / _BUCKETS
         self._total, self._failed = [0] * _BUCKETS, [0] * _BUCKETS
@@ -49,7 +65,8 @@ class Breaker:
             left = self._opened + self.rule.open_s - self._clock()
             if self._probing or (self.state == "open" and left > 0):
                 return max(left, 0.0)
-            self.state, self._probing = "half_open", True
+            self._probing = True
+            self._become("half_open")
             return "probe"
 
     def ended(self, admission: Admission, well: bool | None) -> None:
@@ -63,8 +80,8 @@ class Breaker:
                 if well is None:
                     return
                 self._total, self._failed = [0] * _BUCKETS, [0] * _BUCKETS
-                self.state = "closed" if well else "open"
                 self._opened = self._clock()
+                self._become("closed" if well else "open")
             if well is None:
                 return
             slot = self._now()
@@ -74,7 +91,13 @@ class Breaker:
             self._failed[slot] += 1
             total, failed = sum(self._total), sum(self._failed)
             if self.state == "closed" and total >= self.rule.min_requests and failed >= self.rule.failure_rate * total:
-                self.state, self._opened = "open", self._clock()
+                self._opened = self._clock()
+                self._become("open")
+
+    def _become(self, state: BreakerState) -> None:
+        self.state = state
+        if self.listener is not None:
+            self.listener(state)
 
     def _closed(self) -> bool:
         """Asked again under the lock: another thread may have closed it meanwhile."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -11,7 +12,7 @@ import judges
 from .calibration import from_json
 from .decide import Thresholds
 from .journal.spec import JournalSpec
-from .models.wire import MAX_BODY_BYTES
+from .models.wire import MAX_BODY_BYTES, check_address
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Usd = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
@@ -55,11 +56,13 @@ class BreakerSpec(_Strict):
 class ModelSpec(_Strict):
     """A model and how to reach it. Keys never stand in the file: ``api_key_env`` names an environment variable."""
 
+    model_config = ConfigDict(hide_input_in_errors=True)  # headers may hold keys all the same
+
     provider: Literal["openai", "anthropic", "recorded", "scripted"]
     model: str | None = Field(None, description="The provider's name of the model (default: the name in this file).")
     base_url: str | None = Field(None, description="Any OpenAI-compatible or Anthropic-compatible server.")
     api_key_env: str | None = Field(None, description="Default: OPENAI_API_KEY or ANTHROPIC_API_KEY.")
-    headers: dict[str, str] = Field(default_factory=dict, description="Further HTTP headers.")
+    headers: dict[str, str] = Field(default_factory=dict, repr=False, description="Further HTTP headers.")
     price: PriceSpec | None = None
     max_tokens: int | None = Field(None, ge=1)
     temperature: float | None = Field(None, ge=0.0, le=2.0)
@@ -84,12 +87,31 @@ class ModelSpec(_Strict):
 
     @field_validator("base_url")
     @classmethod
-    def _no_credentials(cls, url: str | None) -> str | None:
-        if url is not None and not url.startswith(("http://", "https://")):
-            raise ValueError("base_url must begin with http:// or https://")
-        if url is not None and "@" in url.split("//", 1)[1].split("/", 1)[0]:
+    def _plain_address(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        # Anywhere: a password with a slash in it would otherwise be taken for a path.
+        if "@" in url:
             raise ValueError("base_url must not hold a user or password; name the key's variable in api_key_env")
+        check_address(url)
         return url
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _a_name(cls, name: str | None) -> str | None:
+        if name is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ValueError("api_key_env must be the name of an environment variable, never the key itself")
+        return name
+
+    @field_validator("headers")
+    @classmethod
+    def _sendable(cls, headers: dict[str, str]) -> dict[str, str]:
+        for name, value in headers.items():
+            if not re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", name, re.ASCII):
+                raise ValueError("headers: a name is not one that HTTP allows")
+            if not (value.isprintable() and value.isascii()):
+                raise ValueError(f"headers: the value of {name} must be printable ASCII")
+        return headers
 
     @model_validator(mode="after")
     def _complete(self) -> "ModelSpec":
@@ -248,6 +270,8 @@ class TelemetrySpec(_Strict):
 
 class PolicyFile(_Strict):
     """The whole of policies.yaml."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     version: Literal[1] = 1
     budget_usd_per_day: Usd | None = Field(None, description="Most that all policies together may spend in a UTC day.")

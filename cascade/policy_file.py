@@ -1,6 +1,7 @@
 """Finds, reads and checks policies.yaml; every error names file, line and key."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from .policy import ModelSpec, Policy, PolicyFile, PriceSpec, TelemetrySpec, Tie
 MAX_BYTES = 1_000_000
 MAX_NODES = 50_000  # an alias bomb expands to far more
 _Path = tuple[str | int, ...]
+_WORD = re.compile(r"[A-Za-z][A-Za-z _.-]{0,23}|[-+\d.eE%]{1,12}|")
 
 
 def find(path: str | os.PathLike[str] | None = None) -> Path:
@@ -165,7 +167,8 @@ def _explain(error: Mapping[str, Any], file: str, lines: Mapping[_Path, int]) ->
         what = str(error["ctx"]["error"])
     else:
         given = error["input"]
-        shown = f", got {given!r}" if isinstance(given, str | int | float | bool) and len(str(given)) < 60 else ""
+        # A text that is no plain word or number may be a key in the wrong place.
+        shown = f", got {given!r}" if isinstance(given, int | float) or _WORD.fullmatch(str(given)) else ""
         what = error["msg"][0].lower() + error["msg"][1:] + shown
     if what.startswith("policies."):
         return f"{file}:{_line_of(what, lines)}: {what}"

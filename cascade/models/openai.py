@@ -12,6 +12,7 @@ from .readers import ChatReader
 from .sse import chunks, events
 from .wire import (
     MAX_BODY_BYTES,
+    check_address,
     count,
     counted,
     finite,
@@ -54,6 +55,8 @@ class OpenAIModel:
         options: Mapping[str, Any] | None = None,
         http_client: Any = None,
     ) -> None:
+        if base_url is not None:
+            check_address(base_url)
         self.name, self.model = name, model
         self._api_key, self._base_url, self._headers = api_key, base_url, dict(headers or {})
         self._timeout_s, self._max_tokens, self._temperature = timeout_s, max_tokens, temperature

@@ -1,4 +1,4 @@
-"""What both SDK models share: error mapping, redaction, reading a body.
+"""What both SDK models share: error mapping, reading a body.
 
 The SDKs do what they are good at (addresses, authentication, connections, errors); the body is read as plain JSON,
 because building the SDKs' objects for every token's log-probabilities costs more than the whole of a run.
@@ -7,7 +7,6 @@ because building the SDKs' objects for every token's log-probabilities costs mor
 import asyncio
 import json
 import math
-import re
 import time
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -19,13 +18,28 @@ from urllib.parse import unquote, urlsplit
 
 from judges import Answer, Prompt, Usage
 
+from ..redaction import redact as redact
+from ..redaction import secrets_of as secrets_of
 from .model import ModelError
 
 MAX_BODY_BYTES = 16 * 2**20  # 100,000 tokens, or 25,000 with five log-probabilities each
 _RETRYABLE = frozenset((408, 409, 429))
 _MOST_TOKENS = 10**12  # of one request; a larger count is nonsense and would overflow a price
-_SECRET = re.compile(r"(?i)\b(?:sk|pk|key|api)[-_][\w-]{6,}|\b(?:bearer|basic)\s+\S+|(?<=://)[^/\s@]+@|x-api-key\S*\s*\S+")
-_MAX_TEXT = 200
+
+
+def check_address(base_url: str) -> None:
+    """Raises ValueError, without quoting it, where an address is not one that the API's paths can be put behind."""
+    if not base_url.startswith(("http://", "https://")):
+        raise ValueError("base_url must begin with http:// or https://")
+    if "?" in base_url or "#" in base_url:
+        raise ValueError("base_url must not have a query or a fragment; put a key into api_key_env or headers")
+    try:
+        parts = urlsplit(base_url)
+        usable = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError("base_url has no valid host and port")
 
 
 def split_userinfo(base_url: str) -> tuple[str, str | None]:
@@ -39,14 +53,6 @@ def split_userinfo(base_url: str) -> tuple[str, str | None]:
         return base_url, None
     basic = b64encode(unquote(userinfo).encode()).decode()
     return parts._replace(netloc=host).geturl(), f"Basic {basic}"
-
-
-def secrets_of(api_key: str | None, base_url: str | None, headers: Mapping[str, str]) -> tuple[str, ...]:
-    """Whatever a provider's error might echo and nobody may read: the key, headers' values, the address's password."""
-    userinfo = urlsplit(base_url or "").netloc.rpartition("@")[0]
-    password = userinfo.partition(":")[2]
-    values = [value for value in headers.values() if len(value) >= 4]  # shorter ones are flags and numbers
-    return tuple(filter(None, (api_key, *values, userinfo, password, unquote(password))))
 
 
 _loaded: dict[str, Any] = {}
@@ -109,14 +115,6 @@ async def send(
         failed = fault(sdk, error, name, *secrets())
     # Raised out here so that the SDK's error, which holds the request and its headers, is not kept as its context.
     raise failed
-
-
-def redact(text: str, *secrets: str | None) -> str:
-    """``text`` without the given secrets and without whatever looks like a key, cut to 200 characters."""
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, "[redacted]")
-    return _SECRET.sub("[redacted]", text)[:_MAX_TEXT]
 
 
 def fault(sdk: Any, error: Exception, name: str, *secrets: str | None) -> ModelError:

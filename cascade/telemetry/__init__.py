@@ -16,6 +16,7 @@ from .outcomes import Label, label
 
 if TYPE_CHECKING:
     from ..asking import Seat
+    from ..breaker import Breaker
     from ..engine import Ladder
     from ..models.model import Request
     from .metrics import Metrics
@@ -45,6 +46,11 @@ class Telemetry:
     ) -> None:
         self._spans = _spans(tracer_provider, content) if traces else None
         self._metrics = _metrics(registry) if metrics else None
+
+    def watch(self, model: str, breaker: "Breaker") -> None:
+        """Tells the state of a model's circuit breaker from now on."""
+        if self._metrics is not None:
+            breaker.listener = self._metrics.breaker(model, breaker.state)
 
     def run(self, kind: Kind, policy: str, ladder: "Ladder", prompt: Prompt) -> "Run":
         """The telling of one run, a context manager; set its ``result`` before leaving it."""

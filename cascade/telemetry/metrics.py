@@ -4,13 +4,15 @@ With ``PROMETHEUS_MULTIPROC_DIR`` set, prometheus_client adds up all processes' 
 """
 
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from judges import Prompt
 
+from ..breaker import BreakerState
 from ..premium import premium_usd
 from ..result import CallRecord, Result
 from .outcomes import Label, attempts_of, failure, reason, result_of, total_usd
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from ..engine import Ladder
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
+_STATES = {"closed": 0, "half_open": 1, "open": 2}
 _SHARES = tuple(i / 20 for i in range(1, 21))
 _made: "WeakKeyDictionary[CollectorRegistry, Metrics]" = WeakKeyDictionary()
 _lock = threading.Lock()
@@ -59,6 +62,13 @@ class Metrics:
         self._call_seconds = histogram("cascade_call_seconds", "Seconds of a request", ("model",), _SECONDS)
         self._call_usd = counter("cascade_call_cost_usd", "USD of the requests whose cost is known", "model")
         self._tokens = counter("cascade_call_tokens", "Tokens, input or output", "model", "kind")
+        self._breakers = Gauge(
+            "cascade_breaker_state",
+            "A model's circuit breaker: 0 closed, 1 half open, 2 open; the worst of all live processes",
+            ("model",),
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
         self._verdicts = counter("cascade_judge_verdicts", "What judges said", "judge", "verdict")
 
     @classmethod
@@ -107,3 +117,13 @@ class Metrics:
     def verdict(self, judge: str, label: Label) -> None:
         """Counts a verdict."""
         self._verdicts.labels(judge, label).inc()
+
+    def breaker(self, model: str, state: BreakerState) -> Callable[[BreakerState], None]:
+        """Tells a breaker's state; what is returned tells the next ones."""
+        gauge = self._breakers.labels(model)
+
+        def tell(state: BreakerState) -> None:
+            gauge.set(_STATES[state])
+
+        tell(state)
+        return tell

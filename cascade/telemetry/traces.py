@@ -7,6 +7,7 @@ Python deprecated, so the names stand here; a test compares them with the instal
 """
 
 import asyncio
+import re
 from collections.abc import Sequence
 from contextvars import Token
 from typing import TYPE_CHECKING, Any, cast
@@ -47,7 +48,7 @@ ATTEMPTS, CALLS, PURPOSE = "cascade.attempts", "cascade.calls", "cascade.purpose
 
 _RUN = context.create_key("cascade-run")
 _ADDRESSES = {"openai": "https://api.openai.com", "anthropic": "https://api.anthropic.com"}
-_MOST_FINISH = 64  # characters of a provider's own word for why it stopped
+_WORD = re.compile(r"[A-Za-z_]{1,32}")  # a provider's own word for why it stopped: not a message, nor a key that it echoes
 
 
 class Spans:
@@ -165,9 +166,9 @@ class CallSpan(_Current):
         if self._span.is_recording():
             if answers and answers[0].model:
                 attributes[RESPONSE_MODEL] = answers[0].model
-            finished = [_encodable(a.finish_reason[:_MOST_FINISH]) for a in answers if a.finish_reason]
+            finished = [a.finish_reason for a in answers if a.finish_reason]
             if finished:
-                attributes[FINISH_REASONS] = finished
+                attributes[FINISH_REASONS] = [word if _WORD.fullmatch(word) else "_OTHER" for word in finished]
             if record.cost_usd is not None:
                 attributes[COST] = record.cost_usd
             if record.usage is not None:

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,25 @@ def test_cascades_share_a_registry(watch: Watch) -> None:
         with Cascade(policy, models={"m": ScriptedModel("m", ["x"])}, telemetry=telemetry) as c:
             c.run("q")
     assert watch.value("cascade_runs_total") == 2
+
+
+def test_the_breakers_state(watch: Watch) -> None:
+    """The gauge follows the breaker: closed at first, open after the failures, closed again after a good probe."""
+    rule = "breaker: {min_requests: 2, failure_rate: 0.5, open_s: 0.05}, retry: {attempts: 1}"
+    model = f"{{provider: scripted, answers: [x], {rule}}}"
+    file = parse(f"models: {{m: {model}}}\npolicies: {{default: {{tiers: [{{model: m, accept_at: 0}}]}}}}")
+    down = ModelError("m: HTTP 500", model="m", status=500, retryable=True)
+    with Cascade(file, models={"m": ScriptedModel("m", ["x", down, "x"])}, telemetry=watch.telemetry()) as c:
+        c.run("q")
+        assert watch.value("cascade_breaker_state", model="m") == 0
+        for _ in range(2):
+            with pytest.raises(RunError):
+                c.run("q")
+        assert watch.value("cascade_breaker_state", model="m") == 2
+        assert watch.value("cascade_calls_total", model="m", outcome="500") == 1  # the second was not asked
+        time.sleep(0.06)
+        assert c.run("q").text == "x"
+    assert watch.value("cascade_breaker_state", model="m") == 0
 
 
 MANY = """
