@@ -23,7 +23,7 @@ _EXAMPLES = """examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. 0: done and, for run and gate, accepted; 1: not accepted; 2: an error, said on standard error."""
     argv = sys.argv[1:] if argv is None else argv
-    args = _parser(journal=argv[:1] == ["journal"]).parse_args(argv)
+    args = _parser(journal=list(argv[:1]) == ["journal"]).parse_args(argv)
     try:
         return int(args.command(args))
     except UnsureError as error:

@@ -240,7 +240,6 @@ class Cascade:
             _tier(ladder, tier),
             Prompt.of(prompt),
             spend_of(ladder),
-            last_tier=True,
             decided=False,
         )
         await trial.run()
@@ -378,7 +377,7 @@ async def _judged(
     attempts: list[Attempt] | None = None,
 ) -> Result:
     attempts = [] if attempts is None else attempts
-    trial = Trial(ladder, tier, prompt, spend_of(ladder), last_tier=True, given=True)
+    trial = Trial(ladder, tier, prompt, spend_of(ladder), given=True)
     try:
         await trial.judge(given)
     finally:

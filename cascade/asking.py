@@ -14,7 +14,7 @@ from .budget import Spend
 from .guard import Guard
 from .models.factory import Pricer
 from .models.model import Model, ModelError, Request
-from .resilience import persist
+from .resilience import persist, share
 from .result import CallRecord
 
 if TYPE_CHECKING:
@@ -81,11 +81,12 @@ async def call(
     ends: float | None,
     purpose: str = "answer",
     ask: Asks | None = None,
+    others: int = 0,
 ) -> Sequence[Answer]:
     """Answers, after as many requests as the model's retry rule allows; each goes to the log and is paid.
 
-    ``ends`` is the deadline by the event loop's clock. ``ask`` stands in for the model's ``answer``. Raises LimitReached or
-    ModelError.
+    ``ends`` is the deadline by the event loop's clock. ``ask`` stands in for the model's ``answer``. ``others`` counts the
+    models that can be asked if this one fails. Raises LimitReached or ModelError.
     """
     if spend.bounded and not (request.max_tokens or seat.max_tokens):
         request = replace(request, max_tokens=MAX_OUTPUT)
@@ -94,7 +95,7 @@ async def call(
         return await _once(seat, prompt, request, spend, ends, purpose, ask)
 
     # What is streamed is told as it comes: two answers at once could not be.
-    answers = await persist(seat.guard, seat.model.name, once, ends, may_hedge=ask is None)
+    answers = await persist(seat.guard, seat.model.name, once, share(ends, others), may_hedge=ask is None)
     if not answers and not request.sample:
         raise ModelError(f"{seat.model.name}: gave no answer", model=seat.model.name)
     return answers
@@ -146,13 +147,15 @@ class AskAgain:
     ``judge`` is the name of the one that asks at the moment.
     """
 
-    __slots__ = ("_ends", "_prompt", "_seat", "_seats", "_spend", "drawn", "judge", "latency", "usd")
+    __slots__ = ("_ends", "_others", "_prompt", "_seat", "_seats", "_spend", "drawn", "judge", "latency")
 
-    def __init__(self, seat: Seat, seats: Mapping[str, Seat], prompt: Prompt, spend: Spend, ends: float | None) -> None:
-        self._seat, self._seats, self._prompt, self._spend, self._ends = seat, seats, prompt, spend, ends
+    def __init__(
+        self, seat: Seat, seats: Mapping[str, Seat], prompt: Prompt, spend: Spend, ends: float | None, others: int
+    ) -> None:
+        self._seat, self._seats, self._prompt, self._spend = seat, seats, prompt, spend
+        self._ends, self._others = ends, others
         self.drawn = 0
         self.judge = ""
-        self.usd: float | None = 0.0
         self.latency = 0.0
 
     async def __call__(
@@ -179,7 +182,7 @@ class AskAgain:
             sample_offset=self.drawn if sample else 0,
         )
         started = perf_counter()
-        answers = await call(seat, prompt, request, self._spend, self._ends, self.judge)
+        answers = await call(seat, prompt, request, self._spend, self._ends, self.judge, others=self._others)
         elapsed = perf_counter() - started
         # A recording states its own latency; the time of looking it up says nothing.
         self.latency += max((a.latency_s for a in answers if a.latency_s is not None), default=elapsed)

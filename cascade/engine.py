@@ -102,7 +102,7 @@ async def _climb(
     last = len(ladder.tiers) - 1
     reason: Reason = "unsure"
     for i, tier in enumerate(ladder.tiers):
-        attempt = Trial(ladder, tier, prompt, spend, last_tier=i == last, ends=ends, earlier=attempts, feed=feed)
+        attempt = Trial(ladder, tier, prompt, spend, later=last - i, ends=ends, earlier=attempts, feed=feed)
         try:
             await attempt.run()
         finally:
@@ -118,7 +118,10 @@ async def _climb(
 
 
 class Trial:
-    """One tier's turn in one run. ``decided=False`` asks every judge and compares nothing with a threshold."""
+    """One tier's turn in one run; ``later`` tiers may follow it.
+
+    ``decided=False`` asks every judge and compares nothing with a threshold.
+    """
 
     __slots__ = (
         "answer",
@@ -134,8 +137,8 @@ class Trial:
         "given",
         "judge_usd",
         "ladder",
-        "last_tier",
         "latency",
+        "later",
         "log_before",
         "prompt",
         "reason",
@@ -156,7 +159,7 @@ class Trial:
         prompt: Prompt,
         spend: Spend,
         *,
-        last_tier: bool,
+        later: int = 0,
         ends: float | None = None,
         decided: bool = True,
         given: bool = False,
@@ -164,7 +167,7 @@ class Trial:
         feed: "Feed | None" = None,
     ) -> None:
         self.ladder, self.tier, self.prompt, self.spend = ladder, tier, prompt, spend
-        self.last_tier, self.ends, self.decided = last_tier, ends, decided
+        self.later, self.ends, self.decided = later, ends, decided
         self.given, self.earlier, self.feed = given, earlier, feed
         self.stages: list[Stage] = []
         self.decisions: list[Decision] = []
@@ -185,13 +188,15 @@ class Trial:
         """Asks the tier's model, or where it fails the tier's fallbacks in turn, and judges what the first one says."""
         feed = self.feed
         if feed is not None:
-            feed.started(self.tier, self.last_tier)
+            feed.started(self.tier, not self.later)
         ask = None if feed is None else feed.ask
         faults: list[str] = []
-        for seat in (self.tier.seat, *self.tier.fallbacks):
+        seats = (self.tier.seat, *self.tier.fallbacks)
+        for i, seat in enumerate(seats, 1):
             self.seat = seat
+            others = len(seats) - i + self.later
             try:
-                answers = await call(seat, self.prompt, Request(), self.spend, self.ends, ask=ask)
+                answers = await call(seat, self.prompt, Request(), self.spend, self.ends, ask=ask, others=others)
             except LimitReached as limit:
                 self.reason, self.error = limit.reason, f"stopped before the call: {limit}"
                 return
@@ -206,7 +211,7 @@ class Trial:
         """Runs the tier's judges over ``answer`` until one stage decides."""
         self.answer, self.latency = answer, answer.latency_s
         tier, stage, telemetry = self.tier, -1, self.ladder.telemetry
-        asker = self.asker = AskAgain(self.seat, self.ladder.seats, self.prompt, self.spend, self.ends)
+        asker = self.asker = AskAgain(self.seat, self.ladder.seats, self.prompt, self.spend, self.ends, self.later)
         self.confidence = self._confidence(stage)
         action = Action.JUDGE if tier.judges or not self.decided else self._decide(stage)
         for stage, judge in enumerate(tier.judges):
@@ -260,7 +265,7 @@ class Trial:
         return calibrated(tier.calibrators[stage + 1], self.verdicts, dict(self.compared))
 
     def _decide(self, stage: int) -> Action:
-        action = decide(self.tier.thresholds, stage, self.confidence, vetoed=self.vetoed, last_tier=self.last_tier)
+        action = decide(self.tier.thresholds, stage, self.confidence, vetoed=self.vetoed, last_tier=not self.later)
         self.decisions.append(Decision(stage, self.confidence, self.vetoed, action, self.compared))
         return action
 

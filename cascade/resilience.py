@@ -1,8 +1,8 @@
 """The one retry loop: breaker and limits before a request, pauses between requests, a second one beside a slow one.
 
 The SDKs' own retries are off. Only what may pass is tried again (``ModelError.retryable``: lost connections, timeouts, 408,
-409, 429, 5xx, replies that break the protocol); a caller's mistake (400, 401, 403, 404, 422) never is. A pause that does not
-fit into what is left of the deadline is not begun.
+409, 429, 5xx, replies that break the protocol); a caller's mistake (400, 401, 403, 404, 422) never is. Where another model
+can be asked in its place, a model is tried again only within its share of the time that is left.
 """
 
 import asyncio
@@ -31,10 +31,10 @@ def pause_s(
     return jittered if retry_after_s is None else retry_after_s + jittered
 
 
-async def persist(guard: Guard, name: str, once: Once[T], ends: float | None, *, may_hedge: bool = True) -> T:
+async def persist(guard: Guard, name: str, once: Once[T], until: float | None, *, may_hedge: bool = True) -> T:
     """What ``once`` gives, tried again after faults that may pass. Raises the last ModelError, or what else ``once`` raises.
 
-    ``name`` is the model's. ``ends`` is the deadline by the event loop's clock, None: there is none.
+    ``name`` is the model's. No further request begins after ``until``, by the event loop's clock (None: there is no limit).
     """
     attempt = 0
     while True:
@@ -45,9 +45,18 @@ async def persist(guard: Guard, name: str, once: Once[T], ends: float | None, *,
             return await _guarded(guard, name, once)
         except ModelError as error:
             pause = pause_s(guard.retry, attempt, error.retry_after_s) if error.retryable else None
-            if pause is None or (ends is not None and asyncio.get_running_loop().time() + pause >= ends):
+            if pause is None or (until is not None and asyncio.get_running_loop().time() + pause >= until):
                 raise
         await asyncio.sleep(pause)
+
+
+def share(ends: float | None, others: int) -> float | None:
+    """Until when a model may be tried again, by the event loop's clock, where ``others`` could be asked after it: an equal
+    share of the time until the deadline ``ends``."""
+    if ends is None or not others:
+        return ends
+    now = asyncio.get_running_loop().time()
+    return now + (ends - now) / (others + 1)
 
 
 async def _guarded(guard: Guard, name: str, once: Once[T]) -> T:

@@ -56,7 +56,9 @@ class PostgresStore(SqlStore):
         check_version(version, self.where)
 
     def _tables(self) -> bool:
-        return self._all("SELECT to_regclass('cascade_journal')")[0][0] is not None
+        # Not to_regclass: its cache would not see what another process made while this one waited for the lock.
+        found = "SELECT 1 FROM pg_tables WHERE tablename = 'cascade_journal' AND schemaname = ANY (current_schemas(false))"
+        return bool(self._all(found))
 
     def _all(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         cursor = self._connection.execute(cast(Any, sql.replace("?", "%s")), values)

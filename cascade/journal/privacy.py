@@ -39,7 +39,7 @@ class Guard:
             return text
         words = self._answers_words()
         if words:
-            text = _WORD.sub(lambda m: MASK if m[0] in words and _GRAMMAR.fullmatch(m[0]) is None else m[0], text)
+            text = _WORD.sub(lambda m: MASK if m[0].lower() in words and _GRAMMAR.fullmatch(m[0]) is None else m[0], text)
             text = _MASKS.sub(MASK, text)
         return f"{MASK} (quotes the prompt)" if self._quotes(text) else text
 
@@ -51,12 +51,18 @@ class Guard:
             return {str(k): v for k, v in details.items()}
         kept: dict[str, Any] = {}
         for name, value in details.items():
+            # A name may be quoted, too: counts of the words of an answer, say.
+            if not isinstance(name, str) or _ENUM.fullmatch(name) is None or name in self._answers_words():
+                continue
             kind = type(value)
-            if kind is float:
-                if isfinite(value):
-                    kept[str(name)] = value
-            elif kind is int or kind is bool or value is None or (kind is str and self._harmless(value)):
-                kept[str(name)] = value
+            if (
+                kind is int
+                or kind is bool
+                or value is None
+                or (kind is float and isfinite(value))
+                or (kind is str and self._harmless(value))
+            ):
+                kept[name] = value
         return kept
 
     def _harmless(self, word: str) -> bool:
@@ -68,9 +74,10 @@ class Guard:
 
     def _answers_words(self) -> set[str]:
         if self._words is None:
-            self._words = set(_WORD.findall(self._answer))
-            if "\\" in self._answer:  # JSON may spell a word with escapes that a judge has read
-                self._words.update(_WORD.findall(_ESCAPE.sub(lambda m: chr(int(m[1], 16)), self._answer)))
+            text = self._answer
+            if "\\" in text:  # JSON may spell a word with escapes that a judge has read
+                text = f"{text} {_ESCAPE.sub(lambda m: chr(int(m[1], 16)), text)}"
+            self._words = {word.lower() for word in _WORD.findall(text)}
         return self._words
 
     def _prompts_text(self) -> str:
