@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from cascade.confidence import combine
 from evals import baselines
-from evals.baselines import MOST_PAIRS, best_pair, bootstrap_difference, hand_set, oracle, prompt_router, random_mixing, single
+from evals.baselines import (
+    MOST_PAIRS,
+    best_pair,
+    bootstrap_difference,
+    hand_set,
+    oracle,
+    prompt_router,
+    random_mixing,
+    single,
+)
 from evals.certify import fixed_sequence
 from evals.ladder import Ladder, Step
 from evals.prove import Promise, Proof, prove
@@ -97,7 +106,9 @@ def test_random_mixing_is_learned_from_the_calibration_rows() -> None:
     """The test rows' quality changes its figures, not its share."""
     columns = table(100, 3)
     calibration, test = np.arange(50), np.arange(50, 100)
-    other = {m: [replace(c[0], quality=np.where(np.arange(100)[:, None] < 50, c[0].quality, 1.0))] for m, c in columns.items()}
+    other = {
+        m: [replace(c[0], quality=np.where(np.arange(100)[:, None] < 50, c[0].quality, 1.0))] for m, c in columns.items()
+    }
     one, two = (random_mixing(c, list(c), calibration, test, 1.9) for c in (columns, other))
     assert one.answered_by == two.answered_by
     assert one.cost_usd.tolist() == two.cost_usd.tolist()
@@ -331,6 +342,8 @@ def test_the_interval_covers_as_often_as_it_says() -> None:
     rng = np.random.default_rng(11)
     held = 0
     for i in range(200):
-        low, high = bootstrap_difference((rng.random(100) < 0.8).astype(float), (rng.random(100) < 0.7).astype(float), i, 500)
+        low, high = bootstrap_difference(
+            (rng.random(100) < 0.8).astype(float), (rng.random(100) < 0.7).astype(float), i, 500
+        )
         held += low <= 0.1 <= high
     assert 0.94 - 4 * sqrt(0.94 * 0.06 / 200) <= held / 200

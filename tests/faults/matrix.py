@@ -160,21 +160,23 @@ async def told(events: AsyncGenerator[Event]) -> Result:
     raise AssertionError("the stream of events has no end")
 
 
-async def run(cascade: Cascade, cells: Sequence[Cell], n: int, *, concurrent: int = 48) -> list[Ended]:
-    """``n`` runs of every cell, ``concurrent`` at once."""
+async def run(
+    cascade: Cascade, cells: Sequence[Cell], numbers: range, *, deadline_s: float = DEADLINE_S, concurrent: int = 48
+) -> list[Ended]:
+    """The runs of these numbers, ``concurrent`` at once, in the order of their numbers; they take the cells in turn."""
     room = asyncio.Semaphore(concurrent)
 
     async def ask(number: int) -> Ended:
         cell = cells[number % len(cells)]
         async with room:
-            return await one(cascade, cell.name, number, DEADLINE_S, cell.texts(), streamed=cell.streamed)
+            return await one(cascade, cell.name, number, deadline_s, cell.texts(), streamed=cell.streamed)
 
     await load_sdks()
+    shuffled = list(numbers)
+    Random(0).shuffle(shuffled)  # so that the slow faults do not meet each other alone
     async with asyncio.TaskGroup() as group:
-        numbers = list(range(n * len(cells)))
-        Random(0).shuffle(numbers)  # so that the slow faults do not meet each other alone
-        tasks = [group.create_task(ask(number)) for number in numbers]
-    return [task.result() for task in tasks]
+        tasks = [group.create_task(ask(number)) for number in shuffled]
+    return sorted((task.result() for task in tasks), key=lambda ended: ended.number)
 
 
 async def load_sdks() -> None:

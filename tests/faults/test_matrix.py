@@ -47,7 +47,7 @@ def played(server: FaultServer, tmp_path_factory: pytest.TempPathFactory) -> Pla
 
     async def go() -> list[Ended]:
         async with Cascade(matrix.policies(server, CELLS, path)) as cascade:
-            return await matrix.run(cascade, CELLS, N)
+            return await matrix.run(cascade, CELLS, range(N * len(CELLS)))
 
     ended = asyncio.run(go())
     store = open_store(f"sqlite:///{path}")
@@ -174,3 +174,34 @@ def test_a_judge_that_is_down(server: FaultServer, provider: str, rule: str) -> 
 def verifier(model: str) -> dict[str, str]:
     """The judge that asks ``model``."""
     return {"use": "verifier", "model": model}
+
+
+def test_a_breaker_spares_a_dead_model(server: FaultServer) -> None:
+    """With the breaker on, a dead model is asked a few times and then left alone; every run is answered all the same."""
+    plans = {"dead": Plan(faults=("500",)), "good": Plan()}
+    ladder = {"tiers": matrix.tiers([("cheap", "dead"), ("premium", "good")])}
+    file = policy_file(server, plans, "openai", {"breaker": {"min_requests": 10, "open_s": 60.0}}, ladder=ladder)
+
+    async def go() -> list[Ended]:
+        async with Cascade(file) as cascade:
+            return [await matrix.one(cascade, "ladder", i, 10.0) for i in range(50)]
+
+    ended = asyncio.run(go())
+    found = audit(ended, server.ledger().entries)
+    assert not found.wrong, found.wrong[:3]
+    assert found.answered == 50
+    assert server.ledger().requests == {"dead": 10, "good": 50}
+    assert "circuit breaker is open" in str(ended[-1].outcome.attempts[0].error)
+
+
+def test_a_fallback_answers_before_the_next_tier(server: FaultServer) -> None:
+    """A tier whose model is down is answered by its fallback at another provider, whatever the fault."""
+    plans = {"good": Plan(), **{fault: Plan(faults=(fault,)) for fault in FAULTS}}
+    ladders = {
+        fault: {"tiers": [{**tier, "fallbacks": ["good"]} for tier in matrix.tiers([("only", fault)])]} for fault in FAULTS
+    }
+    ended = runs(policy_file(server, plans, "anthropic", **ladders), 30.0)
+    found = audit(ended, server.ledger().entries)
+    assert not found.wrong, found.wrong[:3]
+    assert found.answered == len(FAULTS)
+    assert all(one.outcome.attempts[0].reason == "accepted" for one in ended)
