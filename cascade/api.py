@@ -13,13 +13,14 @@ from judges import Answer, Message, Prompt
 
 from . import policy_file as files
 from .asking import Seat
-from .budget import Spend
+from .budget import Ledger, MemoryLedger
 from .calibration import from_json
-from .engine import Ladder, Tier, Trial, finish
+from .engine import Ladder, Tier, Trial, finish, spend_of
 from .engine import run as run_ladder
 from .errors import JournalError, PolicyError
+from .guard import Guard, ModelHealth
 from .journal.spec import JournalSpec
-from .models.factory import Pricer, build
+from .models.factory import Pricer, build, guard_of, unpriced
 from .models.model import Model
 from .policy import ModelSpec, Policy, PolicyFile, TelemetrySpec, TierPolicy, nearest
 from .result import Attempt, Result
@@ -55,19 +56,24 @@ class Cascade:
     ) -> None:
         self._given = dict(models or {})
         self._specs: Mapping[str, ModelSpec] = {}
+        self._usd_per_day: float | None = None
         if isinstance(source, Policy):
             self.policies: Mapping[str, Policy] = {"default": source}
-            missing = [t.model for t in source.tiers if t.model not in self._given]
+            missing = [m for t in source.tiers for m in (t.model, *t.fallbacks) if m not in self._given]
             if missing:
                 raise PolicyError(f"a Policy alone needs its models: give models={{...}} for {', '.join(missing)}")
         else:
             file = source if isinstance(source, PolicyFile) else files.load(source)
             self.policies, self._specs = file.policies, file.models
+            self._usd_per_day = file.budget_usd_per_day
             journal = file.journal if journal is None else journal
             telemetry = file.telemetry if telemetry is None else telemetry
         self._own_journal = isinstance(journal, JournalSpec | str)
         self._journal = _journal(journal)
         self._telemetry = _telemetry(telemetry)
+        self._ledger: Ledger = MemoryLedger()
+        self._guards: dict[str, Guard] = {}
+        self._unpriced: dict[str, list[str]] = {}
         self._rooms: WeakKeyDictionary[asyncio.AbstractEventLoop, _Room] = WeakKeyDictionary()
         self._lock = threading.Lock()
         self._closed = False
@@ -97,6 +103,8 @@ class Cascade:
             raise ValueError(f"budget_usd must be 0 or more, got {budget_usd!r}")
         if deadline_s is not None and not deadline_s > 0:
             raise ValueError(f"deadline_s must be more than 0, got {deadline_s!r}")
+        if budget_usd is not None:
+            self._check_priced(policy)
         asked = Prompt.of(prompt, system=system, schema=schema, tools=tools)
         ladder = self._ladder(policy)
         feed = None if on_event is None else _feed(ladder, on_event)
@@ -202,6 +210,23 @@ class Cascade:
         """``afeedback`` for code that is not async."""
         self._needed_journal().feedback(run_id, quality, note)
 
+    def health(self) -> dict[str, ModelHealth]:
+        """How each model that was asked so far does, by its name in the policy file."""
+        with self._lock:
+            return {name: guard.health() for name, guard in self._guards.items()}
+
+    def _check_priced(self, name: str) -> None:
+        """A budget over a model without a known price could not be kept. Raises PolicyError."""
+        missing = self._unpriced.get(name)
+        if missing is None and name in self.policies:
+            specs = {model: spec for model, spec in self._specs.items() if model not in self._given}
+            missing = self._unpriced[name] = unpriced(specs, self.policies[name])
+        if missing:
+            raise PolicyError(
+                f"budget_usd cannot be kept: the price of the model {', '.join(missing)} is not known; give "
+                f"models.{missing[0]}.price in the policy file"
+            )
+
     def _needed_journal(self) -> "Journal":
         if self._journal is None:
             raise JournalError("there is no journal; name one in the policy file: journal: {url: sqlite:///cascade.db}")
@@ -214,8 +239,7 @@ class Cascade:
             ladder,
             _tier(ladder, tier),
             Prompt.of(prompt),
-            Spend(ladder.policy.max_calls),
-            last_tier=True,
+            spend_of(ladder),
             decided=False,
         )
         await trial.run()
@@ -235,17 +259,25 @@ class Cascade:
             if self._closed:
                 raise RuntimeError("this Cascade is closed")
             room = self._rooms.setdefault(asyncio.get_running_loop(), _Room())
-        asked = {t.model for t in policy.tiers}
-        asked |= {m for t in policy.tiers for j in t.judges if isinstance(m := j.options.get("model"), str)}
-        for model in sorted(asked - room.seats.keys()):
+        for model in sorted(policy.asks - room.seats.keys()):
             spec = self._specs.get(model)
             made = self._given.get(model)
             if made is None:
                 if spec is None:
                     raise PolicyError(f"a judge asks for the model {model!r}, which was not given")
                 made = build(model, spec)
-            room.seats[model] = Seat(made, Pricer(model, spec), self._telemetry)
-        ladder = Ladder(policy, tuple(_make_tier(t, room.seats) for t in policy.tiers), room.seats, self._telemetry)
+            with self._lock:
+                guard = self._guards.setdefault(model, guard_of(spec))
+            room.seats[model] = Seat(made, Pricer(model, spec), self._telemetry, guard)
+        daily = ((f"policy {name}", policy.budget_usd_per_day), ("all policies", self._usd_per_day))
+        ladder = Ladder(
+            policy,
+            tuple(_make_tier(t, room.seats) for t in policy.tiers),
+            room.seats,
+            self._ledger,
+            tuple((scope, usd) for scope, usd in daily if usd is not None),
+            self._telemetry,
+        )
         room.ladders[name] = ladder
         return ladder
 
@@ -316,7 +348,8 @@ def _make_tier(tier: TierPolicy, seats: Mapping[str, Seat]) -> Tier:
     made = tuple(judges.make(rule.use, **rule.options) for rule in tier.judges)
     calibrators = tuple(from_json(mapping) for mapping in tier.confidence or ())
     compares = "agrees:" in str(tier.confidence)
-    return Tier(tier.name, seats[tier.model], tier.thresholds, tier.prior, made, calibrators, compares)
+    fallbacks = tuple(seats[model] for model in tier.fallbacks)
+    return Tier(tier.name, seats[tier.model], tier.thresholds, tier.prior, made, calibrators, fallbacks, compares)
 
 
 def _feed(ladder: Ladder, on_event: "OnEvent") -> "Feed":
@@ -344,7 +377,7 @@ async def _judged(
     attempts: list[Attempt] | None = None,
 ) -> Result:
     attempts = [] if attempts is None else attempts
-    trial = Trial(ladder, tier, prompt, Spend(ladder.policy.max_calls), last_tier=True, given=True)
+    trial = Trial(ladder, tier, prompt, spend_of(ladder), given=True)
     try:
         await trial.judge(given)
     finally:

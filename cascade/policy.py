@@ -16,6 +16,7 @@ from .models.wire import MAX_BODY_BYTES
 Probability = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Usd = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Pause = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 
 class _Strict(BaseModel):
@@ -31,6 +32,26 @@ class PriceSpec(_Strict):
     cache_write_per_mtok: Usd | None = None
 
 
+class RetrySpec(_Strict):
+    """When a request is tried again; see ``cascade.guard.Retry``."""
+
+    attempts: int = Field(default=3, ge=1, le=20, description="Requests for one answer at most, the first included.")
+    first_s: Pause = Field(default=0.25, description="The first pause is at most this.")
+    most_s: Pause = Field(default=8.0, description="No pause of ours is longer.")
+    retry_after_s: Pause = Field(
+        default=30.0, description="The longest wait that the provider may ask for; a longer one is final."
+    )
+
+
+class BreakerSpec(_Strict):
+    """When a model that keeps failing is left alone; see ``cascade.breaker.BreakerRule``."""
+
+    min_requests: int = Field(default=20, ge=1)
+    failure_rate: float = Field(default=0.5, gt=0.0, le=1.0)
+    window_s: Seconds = 30.0
+    open_s: Seconds = 10.0
+
+
 class ModelSpec(_Strict):
     """A model and how to reach it. Keys never stand in the file: ``api_key_env`` names an environment variable."""
 
@@ -44,12 +65,22 @@ class ModelSpec(_Strict):
     temperature: float | None = Field(None, ge=0.0, le=2.0)
     timeout_s: Seconds = 60.0
     max_body_bytes: int = Field(MAX_BODY_BYTES, ge=1024, description="A longer response is a fault of the provider.")
+    retry: RetrySpec = Field(default_factory=RetrySpec)
+    breaker: BreakerSpec | None = Field(default_factory=BreakerSpec, description="'off' for none.")
+    max_concurrency: int | None = Field(None, ge=1, description="Most requests under way at once.")
+    requests_per_s: float | None = Field(None, gt=0.0, allow_inf_nan=False, description="Most requests begun in a second.")
+    hedge: bool = Field(False, description="Ask a second time where an answer takes longer than the 95th percentile.")
     logprobs: bool = Field(False, description="Ask for the token log-probabilities that the logprob judge reads.")
     n: bool = Field(True, description="openai: the server can give several samples in one request.")
     structured: Literal["json_schema", "json_object", "off"] = "json_schema"
     options: dict[str, Any] = Field(default_factory=dict, description="Further request parameters, passed through.")
     recording: str | None = Field(None, description="recorded: a recording's path, or 'starter' for the shipped one.")
     answers: list[str] = Field(default_factory=list, description="scripted: the answers, given in turn.")
+
+    @field_validator("breaker", mode="before")
+    @classmethod
+    def _off(cls, value: Any) -> Any:
+        return None if value is False or value == "off" else value  # YAML reads a bare off as false
 
     @field_validator("base_url")
     @classmethod
@@ -109,6 +140,7 @@ class TierPolicy(_Strict):
 
     name: str = ""
     model: str
+    fallbacks: list[str] = Field(default_factory=list, description="Models asked in turn where the tier's own fails.")
     accept_at: Probability = Field(0.7, description="Accept the answer from this confidence on; 0 accepts all.")
     prior: Probability = Field(0.5, description="The confidence where no judge could tell.")
     judges: list[JudgeRule] = Field(default_factory=list)
@@ -167,7 +199,9 @@ class Policy(_Strict):
         description="Streamed text waits until its answer is accepted, or flows at once and may be retracted.",
     )
     max_calls: int = Field(64, ge=1, description="Most answers that a run may ask for, samples and judges included.")
-    budget_usd: Usd | None = None
+    max_samples: int | None = Field(None, ge=1, description="Most further samples that judges may draw in a run.")
+    budget_usd: Usd | None = Field(None, description="Most that a run may spend.")
+    budget_usd_per_day: Usd | None = Field(None, description="Most that all runs of this policy may spend in a UTC day.")
     deadline_s: Seconds | None = None
     journal_text: bool = Field(False, description="Whether the journal keeps the text of prompts and answers.")
 
@@ -180,6 +214,12 @@ class Policy(_Strict):
                 raise ValueError(f"two tiers are called {tier.name!r}; names must differ")
             seen.add(tier.name)
         return tiers
+
+    @property
+    def asks(self) -> set[str]:
+        """Every model that a run may ask: of tiers, their fallbacks and their judges."""
+        named = {t.model for t in self.tiers} | {m for t in self.tiers for m in t.fallbacks}
+        return named | {m for t in self.tiers for j in t.judges if isinstance(m := j.options.get("model"), str)}
 
     @property
     def hash(self) -> str:
@@ -210,6 +250,7 @@ class PolicyFile(_Strict):
     """The whole of policies.yaml."""
 
     version: Literal[1] = 1
+    budget_usd_per_day: Usd | None = Field(None, description="Most that all policies together may spend in a UTC day.")
     models: dict[str, ModelSpec] = Field(min_length=1)
     policies: dict[str, Policy] = Field(min_length=1)
     journal: JournalSpec | None = Field(None, description="Where a record of every run is kept; none where it is absent.")
@@ -222,6 +263,9 @@ class PolicyFile(_Strict):
                 where = f"policies.{name}.tiers[{i}]"
                 if tier.model not in self.models:
                     raise ValueError(f"{where}.model: {_unknown('model', tier.model, list(self.models))}")
+                for other in tier.fallbacks:
+                    if other not in self.models:
+                        raise ValueError(f"{where}.fallbacks: {_unknown('model', other, list(self.models))}")
                 for rule in tier.judges:
                     asked = rule.options.get("model")
                     if isinstance(asked, str) and asked not in self.models:

@@ -69,7 +69,29 @@ def parse(text: str, file: str = "policies.yaml") -> PolicyFile:
         raise PolicyError("\n".join(_explain(e, file, lines) for e in error.errors()[:8])) from None
     if made.journal is not None:
         made = made.model_copy(update={"journal": made.journal.located(Path(file).parent)})
+    _priced(made, file, lines)
     return _calibrated(made, file, lines)
+
+
+def _priced(made: PolicyFile, file: str, lines: Mapping[_Path, int]) -> None:
+    """Raises PolicyError where a budget is set over a model without a known price: nothing could keep it."""
+    for name, policy in made.policies.items():
+        where: _Path = ("policies", name)
+        for key in ("budget_usd", "budget_usd_per_day"):
+            if getattr(policy, key) is not None:
+                _all_priced(made, policy, file, lines, (*where, key), f"policies.{name}.{key}")
+        if made.budget_usd_per_day is not None:
+            _all_priced(made, policy, file, lines, ("budget_usd_per_day",), "budget_usd_per_day")
+
+
+def _all_priced(made: PolicyFile, policy: Policy, file: str, lines: Mapping[_Path, int], at: _Path, told: str) -> None:
+    from .models.factory import unpriced
+
+    if missing := unpriced(made.models, policy):
+        raise PolicyError(
+            f"{file}:{lines.get(at, 1)}: {told}: the price of the model {', '.join(missing)} is not known, so the budget "
+            f"could not be kept; give models.{missing[0]}.price"
+        )
 
 
 def _calibrated(made: PolicyFile, file: str, lines: Mapping[_Path, int]) -> PolicyFile:

@@ -18,6 +18,7 @@ Reason = Literal[
     "judge_failure",  # a judge failed and the policy says escalate
     "budget",  # the next call could have passed the budget
     "max_calls",  # the policy's cap on calls was reached
+    "max_samples",  # the policy's cap on further samples was reached
     "deadline",  # time ran out
 ]
 
@@ -81,7 +82,8 @@ class Stage:
 class Attempt:
     """One tier's part of a run: its answer (None where the provider failed), what the judges said, what it cost.
 
-    ``cost_usd`` counts the answer and all its judging, failed calls as far as they are known; None is "unknown", never 0.
+    ``cost_usd`` counts the answer and all its judging with every failed request; None is "unknown", never 0: a request that
+    was lost on its way back may have been billed.
     ``latency_s`` is the time of the answer and its judging in seconds (the recorded one when a recording is replayed).
     ``decisions`` and ``call_log`` tell, in order, what was decided and which requests were made.
     """

@@ -73,7 +73,7 @@ class AnthropicModel:
     def stream(self, prompt: Prompt, request: Request) -> AsyncGenerator[Chunk]:
         """See StreamingModel."""
         arriving = events(
-            self._sdk(),
+            "anthropic",
             self._connect,
             "/v1/messages",
             lambda: {**self._body(prompt, request), "stream": True},

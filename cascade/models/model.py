@@ -13,7 +13,8 @@ class ModelError(Exception):
 
     ``retryable`` is True for timeouts, connection errors, 408, 409, 429 and 5xx; ``status`` is the HTTP status if any.
     ``usage`` is what the provider counted for the failed request: nothing where it refused it or was never reached, None
-    where that is unknown, since an answer that was lost on its way may have been billed.
+    where that is unknown, since an answer that was lost on its way may have been billed. ``retry_after_s`` is how long the
+    provider asks to wait, in seconds.
     """
 
     def __init__(
@@ -24,9 +25,11 @@ class ModelError(Exception):
         retryable: bool = False,
         status: int | None = None,
         usage: Usage | None = None,
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
         self.model, self.retryable, self.status, self.usage = model, retryable, status, usage
+        self.retry_after_s = retry_after_s
 
 
 @dataclass(frozen=True, slots=True)

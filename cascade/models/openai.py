@@ -87,7 +87,7 @@ class OpenAIModel:
     def stream(self, prompt: Prompt, request: Request) -> AsyncGenerator[Chunk]:
         """See StreamingModel."""
         arriving = events(
-            self._sdk(),
+            "openai",
             self._connect,
             "/chat/completions",
             lambda: self._streamed(prompt, request),

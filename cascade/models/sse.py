@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 from judges import Answer, Usage
 
 from .model import Chunk, ModelError
-from .wire import malformed, read_json, send, timed_out
+from .wire import load, malformed, read_json, send, timed_out
 
 T = TypeVar("T")
 Event = Mapping[str, Any]
@@ -68,7 +68,7 @@ def cut(name: str, how: str) -> ModelError:
 
 
 async def events(
-    sdk: Any,
+    sdk: str,
     connect: Callable[[], Any],
     path: str,
     body: Callable[[], Any],
@@ -77,13 +77,13 @@ async def events(
     timeout_s: float,
     secrets: Callable[[], tuple[str, ...]],
 ) -> AsyncGenerator[Event]:
-    """One request by the SDK and the JSON objects that it streams back, with DONE for OpenAI's last. Raises ModelError.
+    """One request by the SDK named ``sdk`` and the JSON objects that it streams back, DONE for OpenAI's last.
 
     A server that answers with plain JSON all the same gives one event. ``timeout_s`` bounds the request and all its events.
-    Closing the generator closes the connection, unless the stream was read to its end.
+    Closing the generator closes the connection, unless the stream was read to its end. Raises ModelError.
     """
     ends = asyncio.get_running_loop().time() + timeout_s
-    response = await send(sdk, connect, path, body, name=name, timeout_s=timeout_s, secrets=secrets, stream=True)
+    response = await send(await load(sdk), connect, path, body, name=name, timeout_s=timeout_s, secrets=secrets, stream=True)
     try:
         pieces = _read(response, ends, name)
         async with aclosing(pieces):

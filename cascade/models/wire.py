@@ -11,7 +11,9 @@ import re
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from email.utils import parsedate_to_datetime
 from importlib import import_module
+from time import time
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -137,11 +139,14 @@ def fault(sdk: Any, error: Exception, name: str, *secrets: str | None) -> ModelE
             retryable=_worth_a_retry(error, status),
             status=status,
             usage=Usage(),
+            retry_after_s=_retry_after(error.response.headers),
         )
     if type(error).__name__ in ("OpenAIError", "AnthropicError"):  # about the settings: a missing key
         return ModelError(f"{name}: {redact(str(error), *secrets)}", model=name, usage=Usage())
     # A ValueError or TypeError is about the request; a second try would meet it again.
-    return ModelError(f"{name}: {type(error).__name__}", model=name, retryable=not isinstance(error, ValueError | TypeError))
+    about_it = isinstance(error, ValueError | TypeError)
+    lost = "" if about_it else "; it may have been billed"
+    return ModelError(f"{name}: request failed ({type(error).__name__}){lost}", model=name, retryable=not about_it)
 
 
 def _worth_a_retry(error: Any, status: int) -> bool:
@@ -154,19 +159,39 @@ def _worth_a_retry(error: Any, status: int) -> bool:
     return status in _RETRYABLE or status >= 500
 
 
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds by ``retry-after-ms`` or ``retry-after`` (seconds or a date); None where the provider names none."""
+    for name, scale in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        given = headers.get(name, "")
+        try:
+            seconds = float(given) / scale
+        except ValueError:
+            continue
+        return seconds if 0.0 <= seconds < math.inf else None
+    try:
+        return max(0.0, parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time())
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
 def _root(error: BaseException) -> BaseException:
     while error.__cause__ is not None:
         error = error.__cause__
     return error
 
 
-def _unreached(error: BaseException | None) -> bool:
-    """Whether there never was a connection, so that nothing can have been billed; by the transports' own words for it."""
-    while error is not None:
-        if any(kind.__name__ in ("ConnectError", "ClientConnectorError") for kind in type(error).__mro__):
-            return True
-        error = error.__cause__
-    return False
+def _unreached(error: BaseException) -> bool:
+    """Whether there never was a connection, so that nothing can have been billed.
+
+    The aiohttp transport calls lost connections ConnectError, too; aiohttp's own word, which is its cause, is exact.
+    """
+    kinds: list[type] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        kinds += type(cause).__mro__
+        cause = cause.__cause__
+    word = "ClientConnectorError" if any(kind.__module__.startswith("aiohttp") for kind in kinds) else "ConnectError"
+    return any(kind.__name__ == word for kind in kinds)
 
 
 def _is_timeout(error: BaseException) -> bool:

@@ -2,12 +2,10 @@
 
 import asyncio
 import gc
-import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 from unittest import mock
@@ -37,9 +35,16 @@ from cascade import (
     Verdict,
     VerdictGiven,
 )
+from cascade.asking import Seat
+from cascade.decide import Thresholds
+from cascade.engine import Tier
+from cascade.journal.opening import open_store
+from cascade.models.factory import Pricer
 from cascade.models.model import ModelError, Request
 from cascade.models.openai import OpenAIModel
 from cascade.models.scripted import Cut
+from cascade.result import Attempt
+from cascade.streaming import Feed
 from tests.wire_server import Reply, WireServer, chat, chat_events
 
 SURE, UNSURE = {"mean_logprob": -0.01}, {"mean_logprob": -3.0}
@@ -212,6 +217,34 @@ def test_a_provider_failure_escalates_with_its_own_reason() -> None:
     events = watch(ladder([Cut("half", ModelError("cut", model="m0"))], [said("b", **SURE)], stream="optimistic"))
     assert Escalated("t0", "provider_failure", "t1") in events
     assert shown(events) == "b"
+
+
+@pytest.mark.parametrize("stream", ["held", "optimistic"])
+def test_two_requests_at_once_never_mix(stream: str) -> None:
+    """Where a tier asks two models side by side, only one speaks at a time; the loser's words are taken back."""
+    policy = Policy.model_validate({"tiers": [{"model": "m0", "judges": ["logprob"]}], "stream": stream})
+    slow = ScriptedModel("m0", ["slow words " * 20], word_delay_s=0.01)
+    fast = ScriptedModel("m1", ["fast words"], delay_s=0.05)
+    seen: list[Event] = []
+    feed = Feed(policy, seen.append)
+    tier = Tier("t0", Seat(slow, Pricer("m0", None)), Thresholds(0.7), 0.5, ())
+
+    async def race() -> Answer:
+        feed.started(tier, True)
+        asked = [asyncio.ensure_future(feed.ask(m, Prompt.of("q"), Request())) for m in (slow, fast)]
+        done, late = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+        for task in late:
+            task.cancel()
+        await asyncio.wait(late)
+        (answer,) = done.pop().result()
+        return answer
+
+    answer = asyncio.run(race())
+    attempt = Attempt("t0", "m1", answer, (), 0.9, False, 0.0, 0.0, 0.0, 2, "accepted")
+    feed.ended(attempt, None)
+    assert shown(seen) == answer.text == "fast words"
+    assert [e.text for e in seen if isinstance(e, Token)][-2:] == ["fast ", "words"]
+    assert [e for e in seen if isinstance(e, Retracted)] == ([Retracted("t0")] if stream == "optimistic" else [])
 
 
 def test_a_deadline_takes_a_flowing_answer_back() -> None:
@@ -422,7 +455,7 @@ async def collect(c: Cascade) -> list[Result | BaseException]:
 @pytest.fixture
 def at_once() -> Iterator[None]:
     """Retries without waiting."""
-    with mock.patch("cascade.asking.RETRY_AFTER_S", 0.0):
+    with mock.patch("cascade.resilience.pause_s", lambda retry, attempt, after: 0.0 if attempt == 1 else None):
         yield
 
 
@@ -459,6 +492,40 @@ def test_a_stream_is_the_run(plan: list[dict[str, Any]], policy: dict[str, Any])
         assert not any(isinstance(e, Retracted) for e in events)
 
 
+def test_a_streamed_run_is_recorded_as_any_other(tmp_path: Any) -> None:
+    """The same record but for times, also of one whose reader left."""
+    url = f"sqlite:///{tmp_path / 'runs.db'}"
+    tiers = [{"name": f"t{i}", "model": f"m{i}", "judges": ["rules", "logprob"]} for i in (0, 1)]
+
+    def fresh() -> Cascade:
+        models = {"m0": ScriptedModel("m0", [said("a", **UNSURE)]), "m1": ScriptedModel("m1", [said("b", **SURE)])}
+        return Cascade(Policy.model_validate({"tiers": tiers}), models=models, journal=url)
+
+    with fresh() as c:
+        result = c.run("q", tags={"user": "ana"})
+    with fresh() as c:
+        *_, last = c.stream("q", tags={"user": "ana"})
+    with fresh() as c:
+        for event in c.stream("q"):
+            if isinstance(event, Token):
+                break
+    assert isinstance(last, Finished)
+    store = open_store(url)
+    first, second, left = [record for _, record in store.last(3)]
+    store.close()
+    assert (first.run_id, second.run_id) == (result.run_id, last.result.run_id)
+    times = ("started", "ended", "latency_s", "started_s")
+
+    def without(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: without(v) for k, v in value.items() if k not in times}
+        return [without(v) for v in value] if isinstance(value, list | tuple) else value
+
+    plain = [without({**record._asdict(), "run_id": ""}) for record in (first, second)]
+    assert plain[0] == plain[1]
+    assert [a["tier"] for a in left.attempts] == ["t0", "t1"]
+
+
 def test_over_http() -> None:
     """The real SDK on a real server: tokens flow through both tiers, and leaving closes the upstream connection."""
     with WireServer() as server:
@@ -477,12 +544,3 @@ def test_over_http() -> None:
                 break
         assert server.left.wait(1.0)
         c.close()
-
-
-def test_the_documentation_runs() -> None:
-    """Its example is executed as it stands."""
-    page = (Path(__file__).parents[2] / "docs" / "streaming.md").read_text()
-    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    space: dict[str, Any] = {}
-    exec(compile(example, "docs/streaming.md", "exec"), space)
-    assert space["shown"] == "17 * 3 is 51."

@@ -1,14 +1,16 @@
 """What runs say of themselves, held against what the server served: request by request, to the last digit."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import combinations
 from math import inf
 
 from cascade.errors import RunError
+from cascade.journal.record import Record
 from cascade.result import CallRecord, Result
+from judges import Usage
 
 from .process import Served
 from .replies import COUNTED, REFUSALS
@@ -20,7 +22,8 @@ UNREACHED = "no connection"  # how a CallRecord's fault says that the server nev
 class Ended:
     """One run and how it ended, ``late_s`` seconds after its deadline (below 0: before it).
 
-    ``number`` is the one in its prompt, ``texts`` are the answers that it may return.
+    ``number`` is the one in its prompt, ``texts`` are the answers that it may return. Seconds in which the machine had
+    other things to do than this process do not count as late.
     """
 
     number: int
@@ -28,6 +31,10 @@ class Ended:
     texts: tuple[str, ...]
     outcome: Result | RunError
     late_s: float
+
+    def log(self) -> list[CallRecord]:
+        """Every request of the run."""
+        return [record for attempt in self.outcome.attempts for record in attempt.call_log]
 
     def problem(self) -> str | None:
         """Why this is no answer, or None."""
@@ -56,8 +63,10 @@ class Findings:
     wrong: list[str] = field(default_factory=list)
 
 
-def audit(runs: Iterable[Ended], served: Iterable[Served]) -> Findings:
-    """Compares the runs' logs with the server's ledger."""
+def audit(
+    runs: Iterable[Ended], served: Iterable[Served], logs: Mapping[int, Sequence[CallRecord]] | None = None
+) -> Findings:
+    """Compares the runs' logs, or those that a journal kept of them, with the server's ledger."""
     found = Findings()
     ledger: dict[tuple[int, str], list[Served]] = defaultdict(list)
     for entry in served:
@@ -69,7 +78,8 @@ def audit(runs: Iterable[Ended], served: Iterable[Served]) -> Findings:
         found.answered += problem is None
         problems = [problem, _total_problem(ended)]
         log: dict[str, list[CallRecord]] = defaultdict(list)
-        for record in (r for attempt in ended.outcome.attempts for r in attempt.call_log):
+        kept = ended.log() if logs is None else logs.get(ended.number, ())
+        for record in sorted(kept, key=lambda r: r.started_s):
             log[record.model].append(record)
         for model, records in log.items():
             for record, entry in _pairs(records, ledger.pop((ended.number, model), [])):
@@ -119,10 +129,9 @@ def _problem(record: CallRecord | None, entry: Served | None) -> str | None:
     """Whether the cost in the log is known where it can be, right where it is known, and nowhere 0 for unknown."""
     if record is None:
         return f"served and in no log: {entry}"
-    if entry is None:
-        early = record.fault == "cancelled" or "timed out" in (record.fault or "")  # before the server had read it
-        free = UNREACHED in (record.fault or "") and record.cost_usd == 0.0
-        return None if free or (early and record.cost_usd is None) else f"in the log and not served: {record}"
+    if entry is None:  # it was lost on its way there, which only a connection that never was can tell
+        free = 0.0 if UNREACHED in (record.fault or "") else None
+        return None if record.fault and record.cost_usd == free else f"in the log and not served: {record}"
     knowable = record.fault is None or entry.fault in REFUSALS or entry.fault in COUNTED
     if record.cost_usd is None:
         return f"the cost is knowable: {record}" if knowable and record.fault != "cancelled" else None
@@ -133,10 +142,24 @@ def _problem(record: CallRecord | None, entry: Served | None) -> str | None:
 
 def _total_problem(ended: Ended) -> str | None:
     """Whether the run's cost is the sum of its requests', and unknown where one of them is."""
-    costs = [r.cost_usd for attempt in ended.outcome.attempts for r in attempt.call_log]
+    costs = [r.cost_usd for r in ended.log()]
     if isinstance(ended.outcome, RunError):
         return None
     said, known = ended.outcome.cost_usd, [c for c in costs if c is not None]
     if len(known) < len(costs):
         return None if said is None else f"costs {said} although a request's cost is unknown"
     return None if said is not None and abs(said - sum(known)) < 1e-12 else f"costs {said}, its requests {sum(known)}"
+
+
+def journalled(records: Iterable[Record]) -> dict[int, list[CallRecord]]:
+    """The requests that a journal kept, by the run that their tag "run" names."""
+    found: dict[int, list[CallRecord]] = {}
+    for record in records:
+        number = record.tags["run"]
+        assert isinstance(number, int)
+        assert number not in found, f"run {number} is in the journal twice"
+        calls = [call for attempt in record.attempts for call in attempt["call_log"]]
+        found[number] = [
+            CallRecord(**{**call, "usage": Usage(**call["usage"]) if call["usage"] else None}) for call in calls
+        ]
+    return found

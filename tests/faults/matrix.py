@@ -4,9 +4,11 @@ The test and the benchmark differ in the number of runs alone; ``accounts.audit`
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
+from random import Random
 from typing import Any
 
 from cascade import Cascade
@@ -14,15 +16,17 @@ from cascade.errors import RunError
 from cascade.models.wire import load
 from cascade.policy import PolicyFile
 from cascade.result import Result
+from cascade.streaming import Event, Finished, Retracted, Token
 
 from .accounts import Ended
 from .process import FaultServer
-from .replies import FAULTS, Plan
+from .replies import FAULTS, STREAM_FAULTS, Plan
 
 TIERS = ("cheap", "balanced", "premium")
 PROVIDERS = ("openai", "anthropic")
 RATES = (0.05, 0.3, 1.0)
 DEADLINE_S = 4.0
+MAX_BODY_BYTES = 2_000_000  # well below the 20 MB that are sent, and quick to read
 GOOD, WEAK = Plan.answer, "no idea"
 PRICES = {"cheap": (0.15, 0.6), "balanced": (0.8, 4.0), "premium": (3.0, 15.0)}
 
@@ -35,6 +39,7 @@ class Cell:
     broken: str
     provider: str
     rate: float
+    streamed: bool = False
 
     @property
     def name(self) -> str:
@@ -57,7 +62,10 @@ class Cell:
         return (GOOD, WEAK) if self.broken == TIERS[-1] else (GOOD,)
 
 
-CELLS = tuple(Cell(*case) for case in product(FAULTS, TIERS, PROVIDERS, RATES))
+CELLS = (
+    *(Cell(*case) for case in product(FAULTS, TIERS, PROVIDERS, RATES)),
+    *(Cell(*case, True) for case in product(dict.fromkeys((*FAULTS, *STREAM_FAULTS)), TIERS, PROVIDERS, RATES)),
+)
 
 
 def plans(cells: Iterable[Cell]) -> dict[str, Plan]:
@@ -78,6 +86,7 @@ def spec(server: FaultServer, name: str, provider: str, plan: Plan, timeout_s: f
         "base_url": server.base_url(name, provider),
         "price": {"input_per_mtok": plan.input_per_mtok, "output_per_mtok": plan.output_per_mtok},
         "timeout_s": timeout_s,
+        "max_body_bytes": MAX_BODY_BYTES,
     }
 
 
@@ -87,29 +96,61 @@ def tiers(models: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
     return [{"name": name, "model": model, "accept_at": 0.5, "judges": judges} for name, model in models]
 
 
-def policies(server: FaultServer, cells: Sequence[Cell], **more: Any) -> PolicyFile:
-    """The models with their prices and a policy for each cell; ``more`` goes into every policy."""
+def policies(server: FaultServer, cells: Sequence[Cell], journal: Path) -> PolicyFile:
+    """The models with their prices, a policy for each cell, and the file of the journal."""
     models = {}
     for name, plan in plans(cells).items():
         provider = "anthropic" if name.endswith("anthropic") else "openai"
-        models[name] = spec(server, name, provider, plan, 0.4 if plan.faults in (("hang",), ("drip",)) else 3.0)
-    made = {
-        cell.name: {"tiers": tiers(zip(TIERS, cell.models(), strict=True)), "deadline_s": DEADLINE_S, **more}
-        for cell in cells
-    }
-    return PolicyFile.model_validate({"models": models, "policies": made})
+        models[name] = spec(server, name, provider, plan, 0.4 if plan.faults in (("hang",), ("drip",)) else 1.5)
+    made = {cell.name: {"tiers": tiers(zip(TIERS, cell.models(), strict=True)), "deadline_s": DEADLINE_S} for cell in cells}
+    kept = {"url": f"sqlite:///{journal}", "durability": "batched"}
+    return PolicyFile.model_validate({"models": models, "policies": made, "journal": kept})
 
 
-async def one(cascade: Cascade, policy: str, number: int, deadline_s: float, texts: tuple[str, ...] = (GOOD,)) -> Ended:
+async def one(
+    cascade: Cascade,
+    policy: str,
+    number: int,
+    deadline_s: float,
+    texts: tuple[str, ...] = (GOOD,),
+    *,
+    streamed: bool = False,
+) -> Ended:
     """Run number ``number``, which may answer with one of ``texts``."""
     loop = asyncio.get_running_loop()
-    ends = loop.time() + deadline_s
+    ends, withheld = loop.time() + deadline_s, withheld_s()
     outcome: Result | RunError
     try:
-        outcome = await cascade.arun(f"run:{number} what is it?", policy=policy, deadline_s=deadline_s)
+        asked = f"run:{number} what is it?"
+        options: dict[str, Any] = {"policy": policy, "deadline_s": deadline_s, "tags": {"run": number}}
+        outcome = await told(cascade.astream(asked, **options)) if streamed else await cascade.arun(asked, **options)
     except RunError as error:
         outcome = error
-    return Ended(number, policy, texts, outcome, loop.time() - ends)
+    late = loop.time() - ends
+    return Ended(number, policy, texts, outcome, late - min(max(late, 0.0), withheld_s() - withheld))
+
+
+def withheld_s() -> float:
+    """Seconds that this thread was ready to run and the machine ran others; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        return 0.0
+
+
+async def told(events: AsyncGenerator[Event]) -> Result:
+    """The result of a streamed run; what was told on the way must be its text."""
+    text = ""
+    async for event in events:
+        match event:
+            case Token():
+                text += event.text
+            case Retracted():
+                text = ""
+            case Finished():
+                assert text == event.result.text
+                return event.result
+    raise AssertionError("the stream of events has no end")
 
 
 async def run(cascade: Cascade, cells: Sequence[Cell], n: int, *, concurrent: int = 48) -> list[Ended]:
@@ -119,11 +160,13 @@ async def run(cascade: Cascade, cells: Sequence[Cell], n: int, *, concurrent: in
     async def ask(number: int) -> Ended:
         cell = cells[number % len(cells)]
         async with room:
-            return await one(cascade, cell.name, number, DEADLINE_S, cell.texts())
+            return await one(cascade, cell.name, number, DEADLINE_S, cell.texts(), streamed=cell.streamed)
 
     await load_sdks()
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(ask(number)) for number in range(n * len(cells))]
+        numbers = list(range(n * len(cells)))
+        Random(0).shuffle(numbers)  # so that the slow faults do not meet each other alone
+        tasks = [group.create_task(ask(number)) for number in numbers]
     return [task.result() for task in tasks]
 
 

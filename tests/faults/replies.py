@@ -14,6 +14,7 @@ REFUSALS = {"429": 429, "429_retry_after": 429, "500": 500, "503": 503, "529": 5
 COUNTED = ("no_choices",)
 # The provider has made an answer, billed it, and it never arrives in a form that can be read.
 LOST = (
+    "closed",  # before the first byte of the answer
     "reset",  # RST after half the body
     "cut_length",  # half the body, and the connection closed before its Content-Length
     "cut_json",  # half the body, with the Content-Length of the half
@@ -30,7 +31,8 @@ LOST = (
 # A proxy's page where an answer should be.
 PAGES = ("html", "error_200")
 FAULTS = (*REFUSALS, "refused", *COUNTED, *LOST, *PAGES)
-STREAM_FAULTS = ("cut_stream", "error_event")  # for requests with stream: true alone
+# What happens in the middle of a stream of events; a request for a stream meets the other faults like any other.
+STREAM_FAULTS = ("reset", "cut_stream", "early_end", "error_event", "bad_chunk", "bad_utf8", "huge", "drip", "hang")
 
 HUGE_BYTES = 20_000_000
 DRIP_S = 0.05

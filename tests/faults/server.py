@@ -189,7 +189,7 @@ class Connection(asyncio.Protocol):
     async def _slowly(self, asked: Asked, plan: Plan, fault: str | None, entry: Entry) -> None:
         if plan.delay_s:
             await asyncio.sleep(plan.delay_s)
-        if asked.stream and fault not in replies.REFUSALS:
+        if asked.stream and (fault is None or fault in replies.STREAM_FAULTS):
             await self._stream(asked, plan, fault, entry)
         elif fault is None:
             await self._send(whole(replies.answer(asked.anthropic, plan.answer, asked.tokens_in, asked.tokens_out)))
@@ -231,6 +231,8 @@ class Connection(asyncio.Protocol):
                 self.house.ledger.close(entry)
             case "hang":
                 await asyncio.sleep(3600)
+            case "closed":
+                self.transport.close()
             case "reset" | "cut_length":
                 await self._end(head(length=len(body)) + half, reset=fault == "reset")
             case "cut_close":
@@ -244,23 +246,34 @@ class Connection(asyncio.Protocol):
     async def _stream(self, asked: Asked, plan: Plan, fault: str | None, entry: Entry) -> None:
         pieces = replies.events(asked, plan.answer)
         await self._send(head(200, "text/event-stream", None, "transfer-encoding: chunked"))
-        for i, piece in enumerate(pieces):
-            if fault is not None and i == len(pieces) // 2:
-                match fault:
-                    case "hang":
-                        await asyncio.sleep(3600)
-                    case "drip":
-                        for byte in b"".join(pieces[i:]):
-                            await self._send(chunk(bytes([byte])))
-                            await asyncio.sleep(replies.DRIP_S)
-                    case "error_event":
-                        await self._send(chunk(replies.error_event(asked.anthropic)) + chunk(b""))
-                    case _:
-                        await self._end(chunk(piece[: len(piece) // 2]), reset=fault == "reset")
-                return
+        half = len(pieces) // 2 if fault is not None else len(pieces)
+        for piece in pieces[:half]:
             await self._send(chunk(piece))
-        await self._send(chunk(b""))
-        self.house.ledger.close(entry)
+        rest = b"".join(pieces[half:])
+        match fault:
+            case None:
+                await self._send(chunk(b""))
+                self.house.ledger.close(entry)
+            case "hang":
+                await asyncio.sleep(3600)
+            case "drip":
+                for byte in rest:
+                    await self._send(chunk(bytes([byte])))
+                    await asyncio.sleep(replies.DRIP_S)
+            case "error_event":
+                await self._send(chunk(replies.error_event(asked.anthropic)) + chunk(b""))
+            case "bad_utf8":
+                await self._send(chunk(pieces[half].replace(b'": "', b'": "\xff')) + chunk(rest) + chunk(b""))
+            case "huge":
+                for _ in range(replies.HUGE_BYTES // 100_000):
+                    await self._send(chunk(b"data: " + b"x" * 100_000))
+                await self._send(chunk(b"\n\n") + chunk(b""))
+            case "early_end":
+                await self._send(chunk(b""))
+            case "bad_chunk":
+                await self._end(b"zz\r\n")
+            case _:
+                await self._end(chunk(rest[: len(rest) // 2]), reset=fault == "reset")
 
     async def _send(self, data: bytes) -> None:
         if self.transport.is_closing():

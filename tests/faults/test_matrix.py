@@ -2,22 +2,25 @@
 
 import asyncio
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from cascade import Cascade
 from cascade.errors import DeadlineError, ProviderError
+from cascade.journal.opening import open_store
+from cascade.journal.store import Filter
 from cascade.policy import PolicyFile
-from cascade.result import Result
+from cascade.result import CallRecord, Result
 
 from . import matrix
-from .accounts import Ended, audit
+from .accounts import Ended, audit, journalled
 from .matrix import CELLS, GOOD, TIERS, WEAK
 from .process import FaultServer, Served
-from .replies import FAULTS, Plan
+from .replies import FAULTS, STREAM_FAULTS, Plan
 
-N = 3  # runs of a cell
+N = 2  # runs of a cell
+ALL = pytest.mark.parametrize("fault", dict.fromkeys((*FAULTS, *STREAM_FAULTS)))
 BOTH = pytest.mark.parametrize("provider", matrix.PROVIDERS)
 
 
@@ -28,35 +31,51 @@ def server() -> Iterator[FaultServer]:
         yield running
 
 
+class Played(NamedTuple):
+    """The whole matrix, once and all at the same time: how its runs ended, what was served, what a journal kept."""
+
+    ended: list[Ended]
+    served: list[Served]
+    kept: dict[int, list[CallRecord]]
+
+
 @pytest.fixture(scope="module")
-def played(server: FaultServer) -> tuple[list[Ended], list[Served]]:
-    """The whole matrix, once and all at the same time, and what the server served."""
+def played(server: FaultServer, tmp_path_factory: pytest.TempPathFactory) -> Played:
+    """A module's worth of runs."""
     server.plan(matrix.plans(CELLS))
+    path = tmp_path_factory.mktemp("journal") / "journal.db"
 
     async def go() -> list[Ended]:
-        async with Cascade(matrix.policies(server, CELLS)) as cascade:
+        async with Cascade(matrix.policies(server, CELLS, path)) as cascade:
             return await matrix.run(cascade, CELLS, N)
 
-    return asyncio.run(go()), list(server.ledger().entries)
+    ended = asyncio.run(go())
+    store = open_store(f"sqlite:///{path}")
+    try:
+        return Played(ended, list(server.ledger().entries), journalled(store.read(Filter())))
+    finally:
+        store.close()
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_matrix(played: tuple[list[Ended], list[Served]], fault: str) -> None:
+@ALL
+def test_matrix(played: Played, fault: str) -> None:
     """With two healthy tiers every run returns an answer, in time, and its costs are those that the server billed."""
     of = {i for i, cell in enumerate(CELLS) if cell.fault == fault}
-    ended = [e for e in played[0] if e.number % len(CELLS) in of]
-    found = audit(ended, [s for s in played[1] if s.run % len(CELLS) in of])
+    ended = [e for e in played.ended if e.number % len(CELLS) in of]
+    served = [s for s in played.served if s.run % len(CELLS) in of]
+    found = audit(ended, served)
     assert not found.wrong, "\n".join(found.wrong[:10])
     assert found.runs == found.answered == N * len(of)
     assert found.faults >= found.runs / 3  # a third of the cells have nothing but faults
     assert found.worst_late_s < 0.1
     assert found.cents_apart == 0
+    assert audit(ended, served, played.kept) == found  # the journal has the same requests at the same cost
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_broken_tier_is_no_quality_escalation(played: tuple[list[Ended], list[Served]], fault: str) -> None:
+@ALL
+def test_a_broken_tier_is_no_quality_escalation(played: Played, fault: str) -> None:
     """The attempt says provider_failure, the tiers around it are judged as ever, and the last answer is the right one."""
-    for ended in played[0]:
+    for ended in played.ended:
         cell = CELLS[ended.number % len(CELLS)]
         if (cell.fault, cell.rate) != (fault, 1.0):
             continue
@@ -69,37 +88,37 @@ def test_a_broken_tier_is_no_quality_escalation(played: tuple[list[Ended], list[
         assert result.reason == ("provider_failure" if last else "accepted")
 
 
-def ladder(server: FaultServer, plans: dict[str, tuple[str, Plan]], timeout_s: float = 0.2, **more: Any) -> PolicyFile:
-    """A policy with a tier for each of ``plans``, by (provider, plan), named like its model."""
-    server.plan({name: plan for name, (_, plan) in plans.items()})
-    models = {name: matrix.spec(server, name, provider, plan, timeout_s) for name, (provider, plan) in plans.items()}
-    policy = {"tiers": matrix.tiers((name, name) for name in plans), "deadline_s": 4.0, **more}
-    return PolicyFile.model_validate({"models": models, "policies": {"default": policy}})
+def policy_file(server: FaultServer, plans: dict[str, Plan], provider: str, timeout_s: float, **made: Any) -> PolicyFile:
+    """Models for ``plans``, and the policies ``made``."""
+    server.plan(plans)
+    models = {name: matrix.spec(server, name, provider, plan, timeout_s) for name, plan in plans.items()}
+    return PolicyFile.model_validate({"models": models, "policies": made})
 
 
-def runs(file: PolicyFile, n: int = 1) -> list[Ended]:
-    """Runs of the one policy, all at once, through a Cascade of their own."""
+def runs(file: PolicyFile, deadline_s: float, n: int = 1) -> list[Ended]:
+    """``n`` runs of every policy, all at once, through a Cascade of their own; numbered in the order of the policies."""
 
     async def go() -> list[Ended]:
         await matrix.load_sdks()
-        seconds = file.policies["default"].deadline_s or 60.0
         async with Cascade(file) as cascade:
-            return await asyncio.gather(*(matrix.one(cascade, "default", i, seconds) for i in range(n)))
+            names = [name for name in file.policies for _ in range(n)]
+            return await asyncio.gather(*(matrix.one(cascade, name, i, deadline_s) for i, name in enumerate(names)))
 
     return asyncio.run(go())
 
 
 @BOTH
-@pytest.mark.parametrize("fault", FAULTS)
-def test_all_tiers_down(server: FaultServer, provider: str, fault: str) -> None:
-    """One error, of one kind, which names every tier and what was wrong with it."""
-    (ended,) = runs(ladder(server, {tier: (provider, Plan(faults=(fault,))) for tier in TIERS}))
-    assert type(ended.outcome) is ProviderError
-    assert all(f"{tier} ({tier}): {tier}: " in str(ended.outcome) for tier in TIERS)
-    assert [a.reason for a in ended.outcome.attempts] == ["provider_failure"] * 3
-    assert ended.late_s < 0.1
-    found = audit([ended], server.ledger().entries)
-    assert found.wrong == [f"default: {ended.problem()}"]  # the accounts are right nevertheless
+def test_all_tiers_down(server: FaultServer, provider: str) -> None:
+    """One error, of one kind, which names every tier and what was wrong with it; and the accounts are right."""
+    plans = {fault: Plan(faults=(fault,)) for fault in FAULTS}
+    ladders = {fault: {"tiers": matrix.tiers((tier, fault) for tier in TIERS)} for fault in FAULTS}
+    ended = runs(policy_file(server, plans, provider, 0.5, **ladders), 10.0)
+    for fault, one in zip(FAULTS, ended, strict=True):
+        assert type(one.outcome) is ProviderError, (fault, one.outcome)
+        assert all(f"{tier} ({fault}): {fault}: " in str(one.outcome) for tier in TIERS), str(one.outcome)
+        assert [a.reason for a in one.outcome.attempts] == ["provider_failure"] * 3
+    found = audit(ended, server.ledger().entries)
+    assert found.wrong == [f"{fault}: {one.problem()}" for fault, one in zip(FAULTS, ended, strict=True)]
     assert found.cents_apart == 0
 
 
@@ -107,18 +126,19 @@ def test_all_tiers_down(server: FaultServer, provider: str, fault: str) -> None:
 @pytest.mark.parametrize("fault", ["hang", "drip", "429_retry_after"])
 def test_the_deadline_ends_a_run(server: FaultServer, provider: str, fault: str) -> None:
     """Slow tiers whose timeouts are longer than the deadline: it holds, for fifty runs at once."""
-    plans = {tier: (provider, Plan(faults=(fault,))) for tier in TIERS}
-    for ended in runs(ladder(server, plans, timeout_s=30.0, deadline_s=0.5), 50):
+    ladder = {"tiers": matrix.tiers((tier, "slow") for tier in TIERS)}
+    for ended in runs(policy_file(server, {"slow": Plan(faults=(fault,))}, provider, 30.0, ladder=ladder), 0.5, 50):
         assert isinstance(ended.outcome, DeadlineError | ProviderError)
-        assert ended.late_s < 0.1
         assert isinstance(ended.outcome, DeadlineError) or fault == "429_retry_after"
+        assert ended.late_s < 0.1
 
 
 @BOTH
 def test_the_deadline_leaves_the_best_answer(server: FaultServer, provider: str) -> None:
     """A rejected answer is better than none when the next tier hangs; what the cancelled request costs is unknown."""
-    plans = {"cheap": (provider, Plan(WEAK)), "premium": (provider, Plan(faults=("hang",)))}
-    (ended,) = runs(ladder(server, plans, timeout_s=30.0, deadline_s=0.5))
+    ladder = {"tiers": matrix.tiers([("cheap", "weak"), ("premium", "hangs")])}
+    plans = {"weak": Plan(WEAK), "hangs": Plan(faults=("hang",))}
+    (ended,) = runs(policy_file(server, plans, provider, 30.0, ladder=ladder), 0.5)
     result = ended.outcome
     assert isinstance(result, Result)
     assert (result.text, result.accepted, result.reason, result.cost_usd) == (WEAK, False, "deadline", None)
@@ -126,20 +146,27 @@ def test_the_deadline_leaves_the_best_answer(server: FaultServer, provider: str)
 
 
 @BOTH
-@pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("rule", ["escalate", "ignore"])
-def test_a_judge_that_is_down(server: FaultServer, provider: str, fault: str, rule: str) -> None:
+def test_a_judge_that_is_down(server: FaultServer, provider: str, rule: str) -> None:
     """The verifier's own model fails: a judge_failure, never a low score, and its requests are in the accounts."""
-    plans = {"cheap": (provider, Plan()), "premium": (provider, Plan()), "judge": (provider, Plan(faults=(fault,)))}
-    file = ladder(server, plans)
-    judged = {"name": "cheap", "model": "cheap", "accept_at": 0.5, "judges": [{"use": "verifier", "model": "judge"}]}
-    policy = {"tiers": [judged, *matrix.tiers([("premium", "premium")])], "on_judge_error": rule, "deadline_s": 4.0}
-    (ended,) = runs(PolicyFile.model_validate({**file.model_dump(), "policies": {"default": policy}}))
-    result = ended.outcome
-    assert isinstance(result, Result)
-    assert (result.text, result.accepted) == (GOOD, True)
-    reasons = {"escalate": ["judge_failure", "accepted"], "ignore": ["accepted"]}
-    assert [a.reason for a in result.attempts] == reasons[rule]
-    assert all(v.score is None for v in result.attempts[0].verdicts)
-    found = audit([ended], server.ledger().entries)
+    plans = {"good": Plan(), **{fault: Plan(faults=(fault,)) for fault in FAULTS}}
+    (premium,) = matrix.tiers([("premium", "good")])
+    ladders = {
+        fault: {"tiers": [{**premium, "name": "cheap", "judges": [verifier(fault)]}, premium], "on_judge_error": rule}
+        for fault in FAULTS
+    }
+    ended = runs(policy_file(server, plans, provider, 0.5, **ladders), 10.0)
+    for fault, one in zip(FAULTS, ended, strict=True):
+        assert isinstance(one.outcome, Result), fault
+        reasons = ["judge_failure", "accepted"] if rule == "escalate" else ["accepted"]
+        assert [a.reason for a in one.outcome.attempts] == reasons, fault
+        assert all(v.score is None for v in one.outcome.attempts[0].verdicts)
+    found = audit(ended, server.ledger().entries)
     assert not found.wrong, found.wrong
+    assert found.answered == len(FAULTS)
+    assert found.cents_apart == 0
+
+
+def verifier(model: str) -> dict[str, str]:
+    """The judge that asks ``model``."""
+    return {"use": "verifier", "model": model}
