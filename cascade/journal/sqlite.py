@@ -2,7 +2,7 @@
 
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -65,17 +65,17 @@ class SqliteStore(SqlStore):
                 if time.monotonic() > patience:
                     raise
                 time.sleep(0.01)
-        with self._transaction():
+        with self.transaction():
             if not self._tables():
                 # AUTOINCREMENT: a number is never given twice, so that a reader can ask for those after the last it saw.
                 for statement in schema("INTEGER PRIMARY KEY AUTOINCREMENT", "REAL", "TEXT", "TEXT"):
                     self._connection.execute(statement)
 
-    def _all(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         return self._connection.execute(sql, values).fetchall()
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[None]:
         # IMMEDIATE: a transaction that begins by reading could not wait for another writer, it would fail.
         self._connection.execute("BEGIN IMMEDIATE")
         try:
@@ -85,6 +85,9 @@ class SqliteStore(SqlStore):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
+
+    def lock(self, names: Iterable[str]) -> None:
+        """See ``SqlStore.lock``: a transaction of ours is the only one that writes."""
 
     def prune(self, before: float | None, most: int) -> int:
         """See ``Store.prune``; freed pages go back to the file system."""
@@ -96,7 +99,7 @@ class SqliteStore(SqlStore):
 
     def megabytes(self) -> float | None:
         """See ``Store.megabytes``."""
-        (pages,), (free,), (size,) = (self._all(f"PRAGMA {n}")[0] for n in ("page_count", "freelist_count", "page_size"))
+        (pages,), (free,), (size,) = (self.execute(f"PRAGMA {n}")[0] for n in ("page_count", "freelist_count", "page_size"))
         return float((pages - free) * size / 1e6)
 
     def is_down(self, error: Exception) -> bool:

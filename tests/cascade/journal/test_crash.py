@@ -56,7 +56,7 @@ def crash_often(url: str, kills: int, seed: int = 0) -> int:
         returned += killed_service(url, rng.uniform(0.0, 0.25))
         if url.startswith("sqlite"):
             store: Any = open_store(url, create=False)
-            assert store._all("PRAGMA integrity_check") == [("ok",)]
+            assert store.execute("PRAGMA integrity_check") == [("ok",)]
             store.close()
     found = records(url)
     kept = [r.run_id for r in found]

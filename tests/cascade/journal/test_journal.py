@@ -267,7 +267,7 @@ async def _refused(url: str, store: Any) -> None:
         await c.arun("a")
         c._journal.flush()  # type: ignore[union-attr]
         (kept,) = records(url)
-        row = list(store._all("SELECT * FROM cascade_runs")[0])[1:]
+        row = list(store.execute("SELECT * FROM cascade_runs")[0])[1:]
         good, bad = ["1" * 32, *row[1:]], ["2" * 32, *row[1:]]
         bad[5] = None  # policy_hash is NOT NULL
         s = session.Session(lambda: open_store(url), session.Retention())
@@ -330,7 +330,7 @@ async def test_what_a_judge_says_may_be_anything(url: str, caplog: pytest.LogCap
 async def test_a_journal_of_a_newer_version_is_refused(url: str) -> None:
     """It says which versions and what to do, for writers and for readers."""
     store: Any = open_store(url)
-    store._all("UPDATE cascade_journal SET version = 99")
+    store.execute("UPDATE cascade_journal SET version = 99")
     store.close()
     for create in (True, False):
         with pytest.raises(JournalError, match="version 99, this cascade reads up to 1; install a newer"):
@@ -390,7 +390,7 @@ async def test_old_records_go(url: str, monkeypatch: pytest.MonkeyPatch) -> None
         new = (await c.arun("new")).run_id
         await c.afeedback(new, quality=0.0)
     store: Any = open_store(url)
-    store._all("UPDATE cascade_runs SET started = started - 200000 WHERE run_id <> ?", (new,))
+    store.execute("UPDATE cascade_runs SET started = started - 200000 WHERE run_id <> ?", (new,))
     store.close()
     async with cascade(spec(url, keep_days=2)) as c:
         newest = (await c.arun("newest")).run_id
@@ -401,7 +401,7 @@ async def test_old_records_go(url: str, monkeypatch: pytest.MonkeyPatch) -> None
     assert [r.run_id for r in records(url)] == [new, newest]
     assert "1.0" not in str([r.feedback for r in records(url)])
     store = open_store(url)
-    assert [row[0] for row in store._all("SELECT run_id FROM cascade_feedback")] == [new]
+    assert [row[0] for row in store.execute("SELECT run_id FROM cascade_feedback")] == [new]
     store.close()
 
 
@@ -420,7 +420,7 @@ async def test_an_sqlite_file_stays_bounded(tmp_path: Path) -> None:
             if i % 100 == 0:
                 c._journal.flush()  # type: ignore[union-attr]
     store: Any = open_store(url)
-    store._all("PRAGMA wal_checkpoint(TRUNCATE)")
+    store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     size = store.megabytes()
     store.close()
     assert size <= 1.0

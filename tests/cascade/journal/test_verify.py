@@ -200,13 +200,13 @@ async def test_verify_by_command(url: str, capsys: pytest.CaptureFixture[str]) -
     assert main(["journal", "verify", "--journal", url]) == 0
     assert "1 records, every decision follows" in capsys.readouterr().out
     store: Any = open_store(url)
-    store._all("UPDATE cascade_runs SET confidence = 0.123")
+    store.execute("UPDATE cascade_runs SET confidence = 0.123")
     store.close()
     assert main(["journal", "verify", "--journal", url]) == 1
     assert f"{record.run_id}: confidence: 0.123" in capsys.readouterr().out
     store = open_store(url)
     body, changed = '"score":', '"scare":'
-    store._all(f"UPDATE cascade_runs SET body = CAST(replace(CAST(body AS TEXT), '{body}', '{changed}') AS {_json(url)})")
+    store.execute(f"UPDATE cascade_runs SET body = CAST(replace(CAST(body AS TEXT), '{body}', '{changed}') AS {_json(url)})")
     store.close()
     assert main(["journal", "verify", "--journal", url]) == 1
     assert "is no record (KeyError)" in capsys.readouterr().out
