@@ -112,11 +112,10 @@ async def test_every_decision_follows_from_its_verdicts(url: str, calibrated: bo
 
 async def test_runs_cut_short_verify(url: str) -> None:
     """A deadline, a cancellation and a judge that raises leave records that agree with themselves."""
-    async with cascade(url, POOR, SURE, delay_s=0.03, deadline_s=0.045) as c:
-        for _ in range(3):
-            await c.arun("x")
+    async with cascade(url, POOR, SURE, delay_s=0.3, deadline_s=0.5) as c:
+        await asyncio.gather(*(c.arun("x") for _ in range(3)))
         task = asyncio.create_task(c.arun("y"))
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.1)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     async with cascade(url, Answer("fails 1"), SURE, "whim", on_judge_error="raise") as c:
