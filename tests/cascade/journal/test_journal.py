@@ -111,6 +111,19 @@ async def test_a_gate_leaves_a_record(url: str) -> None:
     assert r.tags == {"from": "cache"}
 
 
+async def test_a_streamed_run_leaves_a_record(url: str) -> None:
+    """To its end, or to where its reader left it."""
+    async with cascade(spec(url), delay_s=0.02) as c:
+        async for event in c.astream("whole", tags={"n": 1}):
+            last = event
+        left = c.astream("left", tags={"n": 2})
+        await anext(left)
+        await left.aclose()
+    whole, half = sorted(records(url), key=lambda r: str(r.tags))
+    assert (whole.run_id, whole.reason) == (last.result.run_id, "accepted")  # type: ignore[union-attr]
+    assert (half.reason, half.error, half.accepted) == ("cancelled", "CancelledError", False)
+
+
 async def test_feedback_attaches_a_later_truth(url: str) -> None:
     """Several are kept, the last one last; the record may still wait to be written when feedback comes."""
     async with cascade(spec(url)) as c:
