@@ -131,7 +131,7 @@ def named_judges(names: Sequence[str], examples: Sequence[Example], tier: str) -
     Raises ReplayError for an option that is not written like that.
     """
     sampled = any(e.answers[tier].get("samples") for e in examples)
-    rules = [_rule(name) for name in names]
+    rules = [judge_rule(name) for name in names]
     return [rule for rule in rules if sampled or rule["use"] != "self_consistency"]
 
 
@@ -139,7 +139,7 @@ def check_judges(names: Sequence[str], examples: Sequence[Example], tiers: Seque
     """Raises ReplayError for a judge that is not known, has other options, stands twice, or that no tier can feed."""
     for name in names:
         try:
-            JudgeRule.model_validate(_rule(name))
+            JudgeRule.model_validate(judge_rule(name))
         except ValidationError as error:
             why = error.errors()[0]["msg"].removeprefix("Value error, ")
             raise ReplayError(f"--judges: {name!r}: {why}") from None
@@ -150,14 +150,15 @@ def check_judges(names: Sequence[str], examples: Sequence[Example], tiers: Seque
         raise ReplayError("--judges: 'self_consistency' needs recorded samples, and no tier has any; leave it out")
 
 
-def _rule(name: str) -> dict[str, Any]:
-    use, *options = name.split(":")
+def judge_rule(text: str) -> dict[str, Any]:
+    """``judge:option=value:...`` as a policy's judge. Raises ReplayError where an option is not written like that."""
+    use, *options = text.split(":")
     rule: dict[str, Any] = {"use": use}
     for option in options:
         key, sign, value = option.partition("=")
         if not sign:
             raise ReplayError(
-                f"--judges: {name!r}: write options as judge:option=value, for example self_consistency:samples=5"
+                f"--judges: {text!r}: write options as judge:option=value, for example self_consistency:samples=5"
             )
         rule[key] = as_value(value)
     return rule
