@@ -1,7 +1,7 @@
 """Starts recordings quickly: a process that has imported everything once and forks a child for each command.
 
-``python -m tests.evals.record.mother`` reads lines ``{"argv": [...], "kill_after_s": seconds or null}`` and answers each with
-``{"status": exit status, -9 where it was killed}``.
+``python -m tests.evals.record.mother`` reads lines ``{"argv": [...], "kill_after_s": seconds or null}`` and answers each
+with ``{"status": exit status, -9 where it was killed}``.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import Any
 
 
 def serve() -> None:
-    """Serves until standard input ends. Its output goes to the log; answers go to the descriptor that was standard output."""
+    """Serves until standard input ends. Output goes to the log; answers go to what was standard output."""
     import anthropic
     import openai
 
