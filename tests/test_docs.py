@@ -11,7 +11,6 @@ import pytest
 
 import cascade
 from cascade import ScriptedModel, policy_file
-from cascade import __main__ as main
 from cascade.models import factory
 
 ROOT = Path(__file__).parents[1]
@@ -70,8 +69,6 @@ def test_code_in_the_documentation_runs(
 def parser_of(words: list[str]) -> tuple[argparse.ArgumentParser, list[str]]:
     """The parser of ``python -m words...`` and the words that are left for it. A package has its parser in command.py."""
     module, *rest = words
-    if module == "cascade":
-        return main._parser(journal=rest[:1] == ["journal"]), rest
     folder = ROOT.joinpath(*module.split("."))
     name = next((f"{module}.{inner}" for inner in ("command", "__main__") if (folder / f"{inner}.py").is_file()), module)
     parser: argparse.ArgumentParser = import_module(name)._parser()
