@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from judges import Answer, Prompt, Usage, Verdict
 
-    from .api import Cascade, afeedback, agate, arun, astream, feedback, gate, run, stream
+    from .api import afeedback, agate, arun, astream, feedback, gate, run, stream
     from .errors import (
         BudgetError,
         CascadeError,
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from .models.scripted import ScriptedModel
     from .policy import Policy
     from .result import Attempt, Result
+    from .service import Cascade
     from .streaming import Escalated, Event, Finished, Retracted, TierStarted, Token, VerdictGiven
 
 __version__ = "0.1.0"
 
 _WHERE = {
-    **dict.fromkeys(
-        ("Cascade", "afeedback", "agate", "arun", "astream", "feedback", "gate", "run", "stream"), "cascade.api"
-    ),
+    **dict.fromkeys(("afeedback", "agate", "arun", "astream", "feedback", "gate", "run", "stream"), "cascade.api"),
+    "Cascade": "cascade.service",
     **dict.fromkeys(("Answer", "Prompt", "Usage", "Verdict"), "judges"),
     **dict.fromkeys(
         (

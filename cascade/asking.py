@@ -11,10 +11,10 @@ from judges import Answer, Prompt, Usage
 from judges.answer import content_text
 
 from .budget import Spend
-from .guard import Guard
 from .models.factory import Pricer
 from .models.model import Model, ModelError, Request
-from .resilience import persist, share
+from .resilience.guard import Guard
+from .resilience.retry import persist, share
 from .result import CallRecord
 
 if TYPE_CHECKING:

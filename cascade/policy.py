@@ -34,7 +34,7 @@ class PriceSpec(_Strict):
 
 
 class RetrySpec(_Strict):
-    """When a request is tried again; see ``cascade.guard.Retry``."""
+    """When a request is tried again; see ``cascade.resilience.guard.Retry``."""
 
     attempts: int = Field(default=3, ge=1, le=20, description="Requests for one answer at most, the first included.")
     first_s: Pause = Field(default=0.25, description="The first pause is at most this.")
@@ -45,7 +45,7 @@ class RetrySpec(_Strict):
 
 
 class BreakerSpec(_Strict):
-    """When a model that keeps failing is left alone; see ``cascade.breaker.BreakerRule``."""
+    """When a model that keeps failing is left alone; see ``cascade.resilience.breaker.BreakerRule``."""
 
     min_requests: int = Field(default=20, ge=1)
     failure_rate: float = Field(default=0.5, gt=0.0, le=1.0)

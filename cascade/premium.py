@@ -8,7 +8,7 @@ from judges import Prompt
 from .result import Attempt, Result
 
 if TYPE_CHECKING:
-    from .engine import Ladder
+    from .ladder import Ladder
 
 
 def premium_usd(ladder: "Ladder", prompt: Prompt, attempts: Sequence[Attempt], result: Result | None) -> float | None:

@@ -21,7 +21,7 @@ from .models.model import Model, ModelError, Request
 from .result import Attempt, Reason, Result
 
 if TYPE_CHECKING:
-    from .engine import Tier
+    from .ladder import Tier
     from .policy import Policy
 
 

@@ -45,7 +45,7 @@ def keyless(monkeypatch: pytest.MonkeyPatch) -> None:
         return ScriptedModel(name, ["51"])
 
     monkeypatch.setattr(factory, "build", build)
-    monkeypatch.setattr("cascade.api.build", build)
+    monkeypatch.setattr("cascade.service.build", build)
 
 
 @pytest.mark.parametrize(("where", "text"), POLICIES, ids=[w for w, _ in POLICIES])

@@ -7,8 +7,8 @@ from time import time
 
 from judges import Prompt
 
-from ..engine import Ladder
 from ..errors import JournalError
+from ..ladder import Ladder
 from ..result import Result
 from .ledger import SqlLedger
 from .opening import open_store

@@ -13,8 +13,8 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from judges import Answer, Message, Prompt, Usage, Verdict
 
-from ..engine import Ladder
 from ..errors import DeadlineError, RunError, UnsureError
+from ..ladder import Ladder
 from ..premium import premium_usd
 from ..result import Attempt, CallRecord, Decision, Result, new_run_id
 from .privacy import Redactor

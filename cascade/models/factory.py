@@ -5,11 +5,11 @@ from collections.abc import Mapping
 
 from judges import Usage
 
-from ..breaker import BreakerRule
 from ..errors import PolicyError
-from ..guard import Guard, Retry
 from ..policy import ModelSpec, Policy
 from ..prices import Price, list_price
+from ..resilience.breaker import BreakerRule
+from ..resilience.guard import Guard, Retry
 from .model import Model
 
 KEY_ENV = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}

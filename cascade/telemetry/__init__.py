@@ -16,9 +16,9 @@ from .outcomes import Label, label
 
 if TYPE_CHECKING:
     from ..asking import Seat
-    from ..breaker import Breaker
-    from ..engine import Ladder
+    from ..ladder import Ladder
     from ..models.model import Request
+    from ..resilience.breaker import Breaker
     from .metrics import Metrics
     from .traces import CallSpan, RunSpan, Spans
 

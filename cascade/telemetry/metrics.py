@@ -12,13 +12,13 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 
 from judges import Prompt
 
-from ..breaker import BreakerState
 from ..premium import premium_usd
+from ..resilience.breaker import BreakerState
 from ..result import CallRecord, Result
 from .outcomes import Label, attempts_of, failure, reason, result_of, total_usd
 
 if TYPE_CHECKING:
-    from ..engine import Ladder
+    from ..ladder import Ladder
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
 _STATES = {"closed": 0, "half_open": 1, "open": 2}

@@ -37,8 +37,8 @@ from cascade import (
 )
 from cascade.asking import Seat
 from cascade.decide import Thresholds
-from cascade.engine import Tier
 from cascade.journal.opening import open_store
+from cascade.ladder import Tier
 from cascade.models.factory import Pricer
 from cascade.models.model import ModelError, Request
 from cascade.models.openai import OpenAIModel
@@ -456,7 +456,7 @@ async def collect(c: Cascade) -> list[Result | BaseException]:
 @pytest.fixture
 def at_once() -> Iterator[None]:
     """Retries without waiting."""
-    with mock.patch("cascade.resilience.pause_s", lambda retry, attempt, after: 0.0 if attempt == 1 else None):
+    with mock.patch("cascade.resilience.retry.pause_s", lambda retry, attempt, after: 0.0 if attempt == 1 else None):
         yield
 
 

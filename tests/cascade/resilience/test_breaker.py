@@ -5,7 +5,7 @@ import threading
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascade.breaker import Breaker, BreakerRule
+from cascade.resilience.breaker import Breaker, BreakerRule
 
 RULE = BreakerRule(min_requests=4, failure_rate=0.5, window_s=10.0, open_s=5.0)
 

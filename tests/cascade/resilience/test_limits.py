@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.limits import Pace, Turnstile
+from cascade.resilience.limits import Pace, Turnstile
 
 
 def test_never_more_inside_than_allowed_and_first_come_first_served() -> None:

@@ -13,8 +13,8 @@ from typing import TypeVar
 
 from judges import Usage
 
+from ..models.model import ModelError
 from .guard import Guard, Retry
-from .models.model import ModelError
 
 T = TypeVar("T")
 Once = Callable[[], Awaitable[T]]

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.breaker import BreakerRule
-from cascade.guard import HEDGE_FROM, Guard, Retry
 from cascade.models.model import ModelError
-from cascade.resilience import pause_s, persist, share
+from cascade.resilience.breaker import BreakerRule
+from cascade.resilience.guard import HEDGE_FROM, Guard, Retry
+from cascade.resilience.retry import pause_s, persist, share
 
 FAST = Retry(attempts=3, first_s=0.0, most_s=0.0)
 

@@ -1,0 +1,52 @@
+"""A policy, ready to run: its tiers with their models, judges and thresholds, and what a run of them may spend."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from judges import Judge
+
+from .asking import Seat
+from .budget import Ledger, Spend, today
+from .calibration import Calibrator
+from .decide import Thresholds
+from .policy import Policy
+
+if TYPE_CHECKING:
+    from .telemetry import Telemetry
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """A tier of a policy, ready to run. ``calibrators``: one for each judge prefix, the empty one first; or none at all."""
+
+    name: str
+    seat: Seat
+    thresholds: Thresholds
+    prior: float
+    judges: tuple[Judge, ...]
+    calibrators: tuple[Calibrator, ...] = ()
+    fallbacks: tuple[Seat, ...] = ()  # asked in turn where the tier's own model fails
+    compares: bool = False  # whether a calibrator reads agreement with the answers of earlier tiers
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """A policy, ready to run: its tiers in order and every model that its judges may ask.
+
+    ``daily`` are the budgets that its runs share with others, USD a UTC day by scope, kept by ``ledger``.
+    """
+
+    policy: Policy
+    tiers: tuple[Tier, ...]
+    seats: dict[str, Seat]
+    ledger: Ledger | None = None
+    daily: tuple[tuple[str, float], ...] = ()
+    telemetry: "Telemetry | None" = None
+
+
+def spend_of(ladder: Ladder, budget_usd: float | None = None) -> Spend:
+    """What a run of the ladder may spend; ``budget_usd`` replaces the policy's."""
+    policy = ladder.policy
+    limits = {f"{today()} {scope}": usd for scope, usd in ladder.daily} if ladder.daily else {}
+    budget = policy.budget_usd if budget_usd is None else budget_usd
+    return Spend(policy.max_calls, budget, policy.max_samples, limits, ladder.ledger)
