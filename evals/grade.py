@@ -179,25 +179,36 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _job(args: argparse.Namespace) -> Job:
-    memory = Path(args.recording).resolve().parent / ".cascade" / "grades.jsonl"
+def job_of(
+    specs: Sequence[str],
+    recording: str,
+    *,
+    policy_file: str | None = None,
+    models: Sequence[str] = (),
+    regrade: bool = False,
+    concurrency: int = 16,
+) -> Job:
+    """The job of a command's ``--grader [TASK=]NAME[:OPTION=VALUE]``; model grades are kept beside ``recording``.
+
+    Raises GraderError.
+    """
+    memory = Path(recording).resolve().parent / ".cascade" / "grades.jsonl"
     default: Grader | None = None
     by_task: dict[str, Grader] = {}
-    for given in args.grader:
+    for given in specs:
         task, sign, spec = given.partition("=")
         # An option's sign comes after a colon, a task's before any.
         task, spec = (task, spec) if sign and ":" not in task else ("", given)
         if task in by_task or (not task and default is not None):
             raise GraderError(f"--grader {given}: a second grader for {f'the task {task}' if task else 'all tasks'}")
-        made = grader(spec, policy_file=args.policy_file, memory=memory)
+        made = grader(spec, policy_file=policy_file, memory=memory)
         if task:
             by_task[task] = made
         else:
             default = made
-    if args.concurrency < 1:
-        raise GraderError(f"--concurrency must be 1 or more, got {args.concurrency}")
-    models = frozenset(filter(None, (args.models or "").split(",")))
-    return Job(default, by_task, models, args.regrade, args.concurrency)
+    if concurrency < 1:
+        raise GraderError(f"--concurrency must be 1 or more, got {concurrency}")
+    return Job(default, by_task, frozenset(models), regrade, concurrency)
 
 
 def _count(path: str) -> tuple[int, set[str], set[str]]:
@@ -217,7 +228,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     tally = Tally()
     try:
-        job = _job(args)
+        job = job_of(
+            args.grader,
+            args.recording,
+            policy_file=args.policy_file,
+            models=[m for m in (args.models or "").split(",") if m],
+            regrade=args.regrade,
+            concurrency=args.concurrency,
+        )
         n, tasks, models = _count(args.recording)
         for kind, asked, known in (("task", job.by_task, tasks), ("model", job.models, models)):
             if unknown := sorted(set(asked) - known):

@@ -8,12 +8,12 @@ import asyncio
 import json
 import math
 import re
+import time
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from importlib import import_module
-from time import time
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -160,18 +160,19 @@ def _worth_a_retry(error: Any, status: int) -> bool:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds by ``retry-after-ms`` or ``retry-after`` (seconds or a date); None where the provider names none."""
-    for name, scale in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        given = headers.get(name, "")
-        try:
-            seconds = float(given) / scale
-        except ValueError:
-            continue
-        return seconds if 0.0 <= seconds < math.inf else None
+    """Seconds to wait by ``Retry-After``, a number or a date, or by the finer header that OpenAI sends beside it."""
     try:
-        return max(0.0, parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time())
+        if (fine := headers.get("retry-after-ms")) is not None:
+            seconds = float(fine) / 1000
+        elif (said := headers.get("retry-after")) is None:
+            return None
+        elif said.strip().isdigit():
+            seconds = float(said)
+        else:
+            seconds = parsedate_to_datetime(said).timestamp() - time.time()
     except (ValueError, TypeError, OverflowError):
         return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 def _root(error: BaseException) -> BaseException:

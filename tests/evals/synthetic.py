@@ -1,5 +1,6 @@
 """Score columns with a known truth, for the tests of what is learned from them."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -73,4 +74,21 @@ def examples(n: int, seed: int = 0, **change: Any) -> list[Example]:
             answers[name] = {**answers[name], **more}
         raw = {"id": f"row-{i}", "task": f"t{i % 3}", "prompt": f"question {i}", "reference": gold, "answers": answers}
         made.append(Example(raw["id"], raw["prompt"], answers, raw["task"], reference=gold, raw=raw))
+    return made
+
+
+def table(n: int, seed: int, models: int = 3, judges: int = 2, missing: float = 0.2) -> dict[str, list[Column]]:
+    """Models ``m0``, ``m1``, ... of which nothing is known: quality in steps of 0.25, costs and latencies that differ by row,
+    scores on a coarse grid (so that there are ties), some of them missing."""
+    rng = np.random.default_rng(seed)
+    made = {}
+    for i in range(models):
+        quality = rng.integers(0, 5, n) / 4
+        scores = {f"j{j}": np.where(rng.random(n) < missing, np.nan, rng.integers(0, 21, n) / 20) for j in range(judges)}
+        bare = column(f"m{i}", quality, 0.0, scores)
+        shape = bare.cost_usd.shape
+        usd, seconds = rng.random((n, 1)) + i, rng.random((n, 1))
+        made[f"m{i}"] = [
+            replace(bare, cost_usd=np.broadcast_to(usd, shape).copy(), latency_s=np.broadcast_to(seconds, shape).copy())
+        ]
     return made

@@ -1,0 +1,8 @@
+"""The command ``python -m evals.record``: ask, keep, write, and say what is missing."""
+
+import sys
+
+from evals.record.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())

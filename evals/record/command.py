@@ -1,0 +1,205 @@
+"""The command line of a recording."""
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from cascade.errors import CascadeError
+from cascade.models.factory import Pricer, build
+from evals.record import plan, summary
+from evals.record.dataset import Dataset, DatasetError, exists
+from evals.record.finish import materialise
+from evals.record.line import Halt, Line
+from evals.record.live import Live
+from evals.record.pace import Pace
+from evals.record.purse import Purse
+from evals.record.show import Progress
+from evals.record.work import Work, WorkError
+from evals.recording import Example, RecordingError
+from judges import Usage
+
+EXAMPLES = """examples:
+  python -m evals.record questions.jsonl --policy openai --out rec.jsonl.gz --max-usd 5
+  python -m evals.record tickets.csv --template 'Classify this message: {body}' --reference-field label \\
+      --policy policies.yaml --tiers small,large --samples 8 --judges logprob,verifier:model=large --grader choice \\
+      --out rec.jsonl
+
+The same command again goes on where the last one stopped; what is already there is not asked again. A later command may
+name further tiers, samples and judges. Answers stand in OUT.work until you delete that file.
+Exit status: 0 all is recorded, 1 something is missing, 2 the input is wrong, 130 interrupted.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit status."""
+    args = _parser().parse_args(argv)
+    try:
+        return _main(args)
+    except (DatasetError, WorkError, RecordingError, CascadeError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"error: {error.filename or args.out}: {error.strerror or error}", file=sys.stderr)
+    return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m evals.record",
+        description="Ask every tier about every example, once, and keep what it answers as a recording.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("dataset", help=".jsonl, .jsonl.gz, .csv, .tsv, .parquet, or a folder of text files")
+    add("--out", required=True, metavar="FILE", help="the recording, .jsonl or .jsonl.gz")
+    add("--policy", metavar="P", help="a policy's name, or a policy file (default: its policy 'default')")
+    add("--policy-file", metavar="FILE", help="where --policy names a policy")
+    add("--tiers", help="tiers of the policy or models of its file, separated by commas (default: every tier)")
+    add("--prompt-field", metavar="F", help="the field with the prompt: text or chat messages (default: prompt, messages)")
+    add("--template", metavar="TEXT", help="the prompt as a text with {field}")
+    add("--reference-field", default="reference", metavar="F", help="the field with the right answer (default: reference)")
+    add("--system", metavar="TEXT", help="a system message for rows that have none")
+    add("--samples", type=int, metavar="N", help="further samples of each answer (default: as many as the judges want)")
+    add("--temperature", type=float, metavar="T", help="of the samples (default: the judge's, else 0.7)")
+    add("--judges", help="judge[:option=value...],... whose needs and scores are recorded (default: each tier's own)")
+    add(
+        "--grader",
+        metavar="KIND",
+        help="grade the answers: KIND or task=KIND,..., of number, date, json, choice, text, contains",
+    )
+    add("--max-usd", type=float, metavar="X", help="stop before the whole recording has cost more")
+    add("--concurrency", type=int, default=16, metavar="N", help="requests at once to each model (default 16)")
+    add("--limit", type=int, metavar="N", help="the first N rows only")
+    add("--retry-failed", action="store_true", help="ask again for what failed in earlier runs")
+    return parser
+
+
+def _main(args: argparse.Namespace) -> int:
+    _check(args)
+    judges = None if args.judges is None else args.judges.split(",")
+    tiers = [t for t in (args.tiers or "").split(",") if t]
+    made = plan.make(args.policy, args.policy_file, tiers, judges, args.samples, args.temperature)
+    exists(args.dataset)
+    dataset = Dataset(args.dataset, args.prompt_field, args.template, args.reference_field, args.system)
+    survey = dataset.survey(_usable(args))
+    path = Path(f"{args.out}.work")
+    if Path(args.out).exists() and not path.exists():
+        raise WorkError(f"{args.out}: exists, and was not recorded here (there is no {path.name}); name another --out")
+    work = Work(path, survey)
+    try:
+        for target in made.targets:
+            for name, value in target.settings().items():
+                work.setting(name, value)
+        before = work.spent
+        live, broken = asyncio.run(_record(args, made, dataset, work))
+        return _finish(args, live, before, broken)
+    finally:
+        work.close()
+
+
+def _usable(args: argparse.Namespace) -> Callable[[Example], None]:
+    """What finds a reference that the grader cannot use, before anything is paid for."""
+    if not args.grader:
+        return lambda _: None
+    from evals.grade import job_of
+    from evals.graders import Case
+    from evals.graders.model import ModelGrader
+
+    job = job_of(args.grader, args.out, policy_file=args.policy_file)
+
+    def check(example: Example) -> None:
+        one = job.of(example.task)
+        if one is not None and example.reference is not None and not one.waits and not isinstance(one, ModelGrader):
+            one.grade(Case(text="", reference=example.reference, prompt=example.to_prompt()))
+
+    return check
+
+
+def _check(args: argparse.Namespace) -> None:
+    for name, low in (("samples", 0), ("concurrency", 1), ("limit", 1), ("max_usd", 0.0), ("temperature", 0.0)):
+        value = getattr(args, name)
+        if value is not None and not low <= value < float("inf"):
+            raise ValueError(f"--{name.replace('_', '-')} must be {low} or more, got {value}")
+    if not Path(args.out).resolve().parent.is_dir():
+        raise ValueError(f"--out: the folder {Path(args.out).parent} does not exist; create it first")
+    if not args.out.endswith((".jsonl", ".jsonl.gz")):
+        raise ValueError(f"--out: {args.out}: a recording's name ends in .jsonl or .jsonl.gz")
+
+
+def _lines(args: argparse.Namespace, made: plan.Plan, work: Work, halt: Halt) -> dict[str, Line]:
+    purse = Purse(args.max_usd, work.spent + work.charged)
+    lines = {}
+    for name, spec in made.specs.items():
+        pricer = Pricer(name, spec)
+        if args.max_usd is not None and pricer.cost(Usage(1, 1)) is None:
+            raise ValueError(f"--max-usd: the price of {name!r} is not known; give its 'price' in the policy file")
+        lines[name] = Line(name, build(name, spec), pricer, Pace(args.concurrency), purse, work, halt)
+    return lines
+
+
+async def _record(args: argparse.Namespace, made: plan.Plan, dataset: Dataset, work: Work) -> tuple[Live, OSError | None]:
+    halt = Halt()
+    lines = _lines(args, made, work, halt)
+    live = Live(dataset, made.targets, lines, work, halt, args.limit, args.retry_failed)
+    total = live.rows * len(made.targets)
+    progress = Progress(total, total - live.left())
+    live.step = progress.step
+    if progress.done:
+        print(f"{progress.done:,} of {total:,} answers are there already", file=sys.stderr)
+    try:
+        await _until_done(live, progress, args.concurrency)
+    except OSError as error:
+        return live, error
+    finally:
+        progress.end()
+        for line in lines.values():
+            await line.model.close()
+    return live, None
+
+
+async def _until_done(live: Live, progress: Progress, workers: int) -> None:
+    """Runs to the end with the progress shown; Ctrl-C once waits for what is under way, twice drops it."""
+    task = asyncio.create_task(live.run(workers))
+    loop = asyncio.get_running_loop()
+
+    def interrupted() -> None:
+        if live.halt.reason == "interrupted":
+            task.cancel()
+            return
+        live.stop("interrupted")
+        print("\nwaiting for the requests under way; again to drop them", file=sys.stderr)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with suppress(NotImplementedError, RuntimeError):  # not the main thread
+            loop.add_signal_handler(number, interrupted)
+    while not task.done():
+        await asyncio.wait((task,), timeout=0.25)
+        progress.show(live.work.spent, live.work.unpriced > 0)
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+def _finish(args: argparse.Namespace, live: Live, before: float, broken: OSError | None) -> int:
+    """Writes the recording, grades it, and says what is missing."""
+    work, out = live.work, Path(args.out)
+    anything = any(work.touched(row, m) for m in range(len(work.models)) for row in range(work.survey.rows))
+    try:
+        if anything and not (work.written and out.exists()):
+            print(f"{out}: {materialise(out, live.dataset, work):,} rows")
+        if args.grader and out.exists() and broken is None:
+            from evals import grade
+
+            options = [text for spec in args.grader for text in ("--grader", spec)]
+            grade.main([str(out), *options, *(("--policy-file", args.policy_file) if args.policy_file else ())])
+    except OSError as error:
+        broken = broken or error
+    missing = summary.tell(live, before, args.max_usd)
+    if broken is not None:
+        print(f"error: {work.path}: {broken.strerror}; make room, and the same command goes on", file=sys.stderr)
+    if live.halt.reason == "interrupted":
+        return 130
+    return 1 if missing or broken is not None else 0

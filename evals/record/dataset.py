@@ -1,0 +1,287 @@
+"""Datasets: JSON Lines, CSV, Parquet or a folder of text files -> the examples to be asked, streamed."""
+
+import csv
+import gzip
+import hashlib
+import itertools
+import json
+import os
+from array import array
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from string import Formatter
+from typing import Any
+
+from evals.recording import SPLITS, Example
+
+Row = dict[str, Any]
+_TEXTS = (".txt", ".md")
+_CELL_LIMIT = 1 << 28  # characters; the standard library's own limit of 131,072 is shorter than many prompts
+
+
+class DatasetError(ValueError):
+    """A dataset that cannot be used; the message names file, line and field, and says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """How many rows a dataset has, and the SHA-256 of what they ask: ids, prompts, system messages, schemas and tools."""
+
+    rows: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A file or folder of prompts, and how a row becomes an example. Iterating reads it anew; nothing is kept.
+
+    ``prompt_field`` names the field that holds the prompt, text or chat messages (default: ``prompt``, else ``messages``);
+    ``template`` is a text with ``{field}`` in the prompt's place; ``system`` a system message for rows that have none.
+    """
+
+    path: str
+    prompt_field: str | None = None
+    template: str | None = None
+    reference_field: str = "reference"
+    system: str | None = None
+
+    def __iter__(self) -> Iterator[Example]:
+        """The examples in the order of the file. Raises DatasetError, OSError."""
+        return (example for _, example in self._examples())
+
+    def _examples(self) -> Iterator[tuple[str, Example]]:
+        fields = _fields(self.template) if self.template is not None else None
+        for number, (where, row) in enumerate(_rows(Path(self.path)), 1):
+            yield where, self._example(row, where, number, fields)
+
+    def survey(self, check: Callable[[Example], None] = lambda _: None) -> Survey:
+        """Reads every row once, so that what is wrong is found before anything is paid for. Raises DatasetError.
+
+        ``check`` may raise ValueError for an example that cannot be used.
+        """
+        digest = hashlib.sha256()
+        ids = array("q")
+        for where, example in self._examples():
+            try:
+                check(example)
+            except ValueError as error:
+                raise DatasetError(f"{where}: {error}") from None
+            ids.append(hash(example.id))
+            asked = [example.id, example.prompt, example.system, example.schema, example.tools]
+            digest.update(json.dumps(asked, sort_keys=True).encode())
+        ordered = sorted(ids)
+        twice = {a for a, b in itertools.pairwise(ordered) if a == b}
+        if twice:
+            self._name_doubled(twice)
+        if not ids:
+            raise DatasetError(f"{self.path}: holds no row; there is nothing to ask")
+        return Survey(len(ids), digest.hexdigest())
+
+    def _name_doubled(self, hashes: set[int]) -> None:
+        seen: dict[str, str] = {}
+        for where, example in self._examples():
+            if hash(example.id) in hashes:
+                if example.id in seen:
+                    raise DatasetError(
+                        f"{where}: id: {example.id!r} stands at {seen[example.id]} too; give each row its own id"
+                    )
+                seen[example.id] = where
+
+    def _example(self, row: Row, where: str, number: int, fields: tuple[tuple[str, str | None], ...] | None) -> Example:
+        prompt = self._prompt(row, where, fields)
+        id = row.get("id")
+        if not isinstance(id, str | int | None) or isinstance(id, bool) or id == "":
+            raise DatasetError(f"{where}: id: must be text or a whole number, got {id!r}; leave it out to number the rows")
+        for name, kind, words in (("task", str, "text"), ("system", str, "text"), ("schema", dict, "an object")):
+            if row.get(name) is not None and not isinstance(row[name], kind):
+                raise DatasetError(f"{where}: {name}: must be {words}, got {type(row[name]).__name__}")
+        tools = row.get("tools") or ()
+        if not isinstance(tools, list | tuple) or not all(isinstance(tool, dict) for tool in tools):
+            raise DatasetError(f"{where}: tools: must be a list of objects in OpenAI's function shape")
+        if row.get("split") not in SPLITS:
+            raise DatasetError(f"{where}: split: must be 'train', 'test' or absent, got {row['split']!r}")
+        answers: Any = row.get("answers")
+        recorded = answers if _is_recorded(answers) else {}
+        return Example(
+            str(number) if id is None else str(id),
+            prompt,
+            recorded,
+            row.get("task") or "",
+            row.get("split"),
+            row.get("system") or self.system,
+            row.get("schema"),
+            tuple(tools),
+            _reference(row.get(self.reference_field)),
+            row,
+        )
+
+    def _prompt(
+        self, row: Row, where: str, fields: tuple[tuple[str, str | None], ...] | None
+    ) -> str | list[Mapping[str, Any]]:
+        has = f"the row has: {', '.join(map(str, row)) or 'nothing'}"
+        if fields is not None:
+            return "".join(text + ("" if name is None else _filled(row, name, where, has)) for text, name in fields)
+        name = self.prompt_field or ("prompt" if "prompt" in row or "messages" not in row else "messages")
+        if name not in row:
+            raise DatasetError(
+                f"{where}: {name}: the row has no prompt; name its field by --prompt-field or --template; {has}"
+            )
+        prompt = row[name]
+        if isinstance(prompt, str) and prompt.strip():
+            return prompt
+        if isinstance(prompt, list) and prompt and all(isinstance(m, dict) and "role" in m for m in prompt):
+            return prompt
+        if prompt is None or prompt == "" or prompt == []:
+            raise DatasetError(f"{where}: {name}: the prompt is empty; fill it or take the row out")
+        raise DatasetError(f"{where}: {name}: must be text or a list of messages that each have a 'role'")
+
+
+def _is_recorded(answers: Any) -> bool:
+    """Whether a row's ``answers`` are those of a recording, to which further models' are then added."""
+    return isinstance(answers, dict) and all(
+        isinstance(a, dict) and isinstance(a.get("text"), str) for a in answers.values()
+    )
+
+
+def _reference(value: Any) -> Any:
+    """A reference; JSON in a table's cell is what it says."""
+    if isinstance(value, str) and value[:1] in ("{", "["):
+        with suppress(ValueError):
+            return json.loads(value)
+    return value
+
+
+def _fields(template: str) -> tuple[tuple[str, str | None], ...]:
+    """A template's pieces: text, and the field that follows it."""
+    try:
+        pieces = [(text, name, spec, change) for text, name, spec, change in Formatter().parse(template)]
+    except ValueError as error:
+        raise DatasetError(f"--template: {error}; write {{{{ and }}}} for braces that are meant as such") from None
+    if any(spec or change or name == "" for _, name, spec, change in pieces):
+        raise DatasetError("--template: a field is written {name}; write {{ and }} for braces that are meant as such")
+    if all(name is None for _, name, _, _ in pieces):
+        raise DatasetError("--template: names no field, so that every prompt would be the same; write {name}")
+    return tuple((text, name) for text, name, _, _ in pieces)
+
+
+def _filled(row: Row, name: str, where: str, has: str) -> str:
+    if name not in row:
+        raise DatasetError(f"{where}: {name}: the template asks for this field, {has}")
+    value = row[name]
+    if value is None:
+        raise DatasetError(f"{where}: {name}: the template asks for this field, which is empty here")
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Row]]:
+    """Each row with where it stands: file and line, or file and row."""
+    if path.is_dir():
+        return _folder(path)
+    name = path.name.lower()
+    if name.endswith((".jsonl", ".jsonl.gz", ".ndjson")):
+        return _json_lines(path)
+    if name.endswith((".csv", ".tsv")):
+        return _csv(path, "\t" if name.endswith(".tsv") else ",")
+    if name.endswith(".parquet"):
+        return _parquet(path)
+    raise DatasetError(f"{path}: a dataset is a .jsonl, .jsonl.gz, .csv, .tsv or .parquet file, or a folder of text files")
+
+
+def _json_lines(path: Path) -> Iterator[tuple[str, Row]]:
+    number = 0
+    try:
+        with gzip.open(path, "rb") if path.name.endswith(".gz") else open(path, "rb") as file:
+            for line in file:
+                number += 1
+                if not line.strip():
+                    continue
+                try:
+                    row = json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    why = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
+                    raise DatasetError(f"{path}:{number}: not valid JSON ({why}); each line is one JSON object") from None
+                if type(row) is not dict:
+                    raise DatasetError(f"{path}:{number}: must be a JSON object, got {type(row).__name__}")
+                yield f"{path}:{number}", row
+    except (EOFError, gzip.BadGzipFile) as error:
+        raise DatasetError(f"{path}:{number + 1}: the gzip data is damaged ({error}); copy the file again") from None
+
+
+def _csv(path: Path, delimiter: str) -> Iterator[tuple[str, Row]]:
+    csv.field_size_limit(_CELL_LIMIT)
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, delimiter=delimiter, strict=True)
+        try:
+            for row in reader:
+                where = f"{path}:{reader.line_num}"
+                if None in row or None in row.values():
+                    columns = len(reader.fieldnames or ())
+                    raise DatasetError(
+                        f"{where}: the line has not the {columns} cells of the first; quote cells with commas"
+                    )
+                yield where, {name: _cell(name, text, where) for name, text in row.items() if text != ""}
+        except csv.Error as error:
+            raise DatasetError(f"{path}:{reader.line_num}: not valid CSV: {error}") from None
+        except UnicodeDecodeError:
+            raise DatasetError(f"{path}: is not UTF-8 text; convert it first") from None
+
+
+def _cell(name: str, text: Any, where: str) -> Any:
+    """A cell's value: text, but for the fields that can only be JSON."""
+    if name not in ("schema", "tools", "messages", "answers") or not isinstance(text, str):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise DatasetError(f"{where}: {name}: must be JSON") from None
+
+
+def _parquet(path: Path) -> Iterator[tuple[str, Row]]:
+    try:
+        from pyarrow import ArrowInvalid, parquet
+    except ImportError:
+        raise DatasetError(f"{path}: Parquet needs pyarrow: pip install 'cascade-gate[parquet]'") from None
+    number = 0
+    try:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=1000):
+                for row in batch.to_pylist():
+                    number += 1
+                    where = f"{path}: row {number}"
+                    yield where, {k: _cell(k, _plain(v), where) for k, v in row.items() if v is not None}
+    except ArrowInvalid as error:
+        raise DatasetError(f"{path}: not a Parquet file: {str(error).splitlines()[0]}") from None
+
+
+def _plain(value: Any) -> Any:
+    """A Parquet value as JSON has it; a struct's absent fields come as null there and are left out."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def _folder(path: Path) -> Iterator[tuple[str, Row]]:
+    """Each text file as a row: its path as id, its text as ``prompt`` and ``text``, the folder it lies in as task."""
+    found = sorted(f for f in path.rglob("*") if f.suffix.lower() in _TEXTS and f.is_file() and not _hidden(f, path))
+    for file in found:
+        relative = file.relative_to(path)
+        try:
+            text = file.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise DatasetError(f"{file}: is not UTF-8 text; convert it first") from None
+        task = "" if relative.parent == Path() else relative.parent.as_posix()
+        yield str(file), {"id": relative.as_posix(), "prompt": text, "text": text, "task": task}
+
+
+def _hidden(file: Path, root: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(root).parts)
+
+
+def exists(path: str | os.PathLike[str]) -> None:
+    """Raises DatasetError where there is no such file or folder."""
+    if not Path(path).exists():
+        raise DatasetError(f"{path}: no such file or folder")

@@ -1,0 +1,197 @@
+"""One model with all who ask it: its pace, its money, its faults. Every request of a recording goes through here."""
+
+import asyncio
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+
+from cascade.models.factory import Pricer
+from cascade.models.model import Model, ModelError, Request
+from evals.record.pace import Pace
+from evals.record.purse import OutOfMoneyError, Purse
+from evals.record.work import Work
+from judges import Answer, Prompt, Usage
+from judges.answer import content_text
+
+TRIES = 5  # of a request that fails by a fault that may pass
+_REFUSALS = 40  # of one request that comes too early
+_FAILURES = 30  # requests that fail one after the other, beyond those under way together, before the model is given up
+_OUTPUT = 1024  # tokens of an answer that nothing bounds, until a longer one was seen
+_IMAGE = 2000  # tokens; more than any provider counts for one
+_BACKOFF_S = 0.25
+_TOO_MANY = frozenset((429, 503, 529))
+_HOPELESS = frozenset((401, 402, 403, 404))
+_SPENT_UP = 8  # refusals in a row for want of quota: some providers call a limit by the minute so, too
+
+
+class FailedError(Exception):
+    """A request that failed for good; ``kind`` groups it with its like, the message is the provider's."""
+
+    def __init__(self, kind: str, said: str, tries: int) -> None:
+        super().__init__(said)
+        self.kind, self.said, self.tries = kind, said, tries
+
+
+class StoppedError(Exception):
+    """Nothing more is asked: of this model, or at all."""
+
+
+@dataclass(slots=True)
+class Halt:
+    """Why the whole run stops (None: it goes on), and a wait that ends when it does."""
+
+    reason: str | None = None
+    _event: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def stop(self, reason: str) -> None:
+        """Stops the run; the first reason stands."""
+        self.reason = self.reason or reason
+        self._event.set()
+
+    async def pause(self, seconds: float) -> None:
+        """Waits, unless the run stops before. Raises StoppedError."""
+        try:
+            await asyncio.wait_for(self._event.wait(), seconds)
+        except TimeoutError:
+            return
+        raise StoppedError
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answers of one request, what they cost together (None: unknown), and the seconds they took.
+
+    ``number`` is the request's in the work file, to be closed by ``Work.asked`` with ``charged`` once the answers are there.
+    """
+
+    answers: Sequence[Answer]
+    usd: float | None
+    latency_s: float
+    number: int | None
+    charged: float
+
+
+class Line:
+    """A model of the policy. ``stopped`` says why it is not asked any more: its key is wrong, or it always fails."""
+
+    def __init__(self, name: str, model: Model, pricer: Pricer, pace: Pace, purse: Purse, work: Work, halt: Halt) -> None:
+        self.name, self.model, self.pricer, self.pace, self.purse, self.work, self.halt = (
+            name, model, pricer, pace, purse, work, halt,
+        )  # fmt: skip
+        self.stopped: str | None = None
+        self._failures, self._longest = 0, 0
+
+    def estimate(self, prompt: Prompt, request: Request) -> float | None:
+        """The most that a request can cost in USD, as far as that can be known before; None where the price is unknown.
+
+        One token for every three bytes of text (English has about four), schema and tools included.
+        """
+        text = "".join(content_text(m.get("content")) for m in prompt.messages)
+        text += json.dumps([prompt.tools, prompt.schema]) if prompt.tools or prompt.schema else ""
+        images = sum(
+            part.get("type") in ("image_url", "image")
+            for m in prompt.messages
+            if isinstance(m.get("content"), list)
+            for part in m["content"]
+        )
+        spec = self.pricer.spec
+        bound = request.max_tokens or (spec.max_tokens if spec is not None else None) or max(_OUTPUT, self._longest)
+        tokens_in = len(text.encode()) // 3 + 16 * (1 + len(prompt.messages)) + _IMAGE * images
+        return self.pricer.cost(Usage(tokens_in, bound * request.n))
+
+    async def ask(self, prompt: Prompt, request: Request) -> Reply:
+        """Asks until there is an answer. Raises FailedError, StoppedError."""
+        faults = refusals = 0
+        while True:
+            began = await self._turn()
+            try:
+                held, number = await self._hold(prompt, request)
+                started = perf_counter()
+                try:
+                    answers = await self.model.answer(prompt, request)
+                except BaseException:
+                    self.purse.settle(held, held)  # put right below where the request was refused
+                    raise
+            except ModelError as error:
+                # Where no status came back, the request may have been answered and billed all the same.
+                self._refund(error, held, number)
+                if error.status in _TOO_MANY:
+                    refusals += 1
+                    self.pace.refused(began, error.retry_after_s)
+                else:
+                    faults += 1
+                    self.pace.over()
+                if self._hopeless(error):
+                    self._stop(str(error))
+                    raise StoppedError from None
+                if not error.retryable or faults >= TRIES or refusals >= _REFUSALS:
+                    raise self._failed(error, faults + refusals) from None
+                if error.status not in _TOO_MANY:
+                    await self.halt.pause(_BACKOFF_S * 2**faults * random.uniform(0.5, 1.0))
+            except BaseException:
+                self.pace.over()  # the request's line stays open: the next run counts what it may have cost
+                raise
+            else:
+                self.pace.answered()
+                self._failures = 0
+                return self._reply(answers, perf_counter() - started, held, number)
+
+    def _reply(self, answers: Sequence[Answer], took: float, held: float, number: int | None) -> Reply:
+        costs = [a.cost_usd if a.cost_usd is not None else self.pricer.cost(a.usage) for a in answers]
+        usd = sum(c for c in costs if c is not None) if answers and None not in costs else None
+        # A model that replays a recording states its own latency; the time of looking it up says nothing.
+        latency = max((a.latency_s for a in answers if a.latency_s is not None), default=took)
+        self._longest = max(self._longest, *(a.usage.output_tokens for a in answers if a.usage is not None), 0, 0)
+        counted = held if usd is None else usd  # under a budget an unknown cost counts as the estimate
+        self.purse.settle(held, counted)
+        return Reply(answers, usd, latency, number, counted if usd is None else 0.0)
+
+    async def _turn(self) -> float:
+        began = await self.pace.turn()
+        if self.halt.reason is not None or self.stopped is not None:
+            self.pace.over()
+            raise StoppedError
+        return began
+
+    async def _hold(self, prompt: Prompt, request: Request) -> tuple[float, int | None]:
+        if self.purse.limit is None:
+            return 0.0, None
+        usd = self.estimate(prompt, request)
+        assert usd is not None  # checked before the run begins
+        try:
+            await self.purse.hold(usd)
+        except OutOfMoneyError:
+            self.halt.stop("budget")
+            raise StoppedError from None
+        return usd, self.work.asks(usd)
+
+    def _refund(self, error: ModelError, held: float, number: int | None) -> None:
+        if error.status is not None:
+            self.purse.settle(0.0, -held)
+        if number is not None:
+            self.work.asked([number], 0.0 if error.status is not None else held)
+
+    def _hopeless(self, error: ModelError) -> bool:
+        """Whether asking the model again is useless, whatever is asked."""
+        spent_up = error.status == 429 and "quota" in str(error) and self.pace.refusals >= _SPENT_UP
+        return error.status in _HOPELESS or spent_up
+
+    def _failed(self, error: ModelError, tries: int) -> FailedError:
+        self._failures += 1
+        if self._failures >= _FAILURES + self.pace.most:
+            self._stop(f"{self._failures} requests failed one after the other, the last with: {error}")
+        return FailedError(kind_of(error), str(error), tries)
+
+    def _stop(self, why: str) -> None:
+        self.stopped = self.stopped or why
+        self.pace.release_all()
+
+
+def kind_of(error: ModelError) -> str:
+    """What an error has in common with its like: its HTTP status, or its message without the particulars."""
+    if error.status is not None:
+        return f"HTTP {error.status}"
+    said = str(error).removeprefix(f"{error.model}: ")
+    return said.split(":")[0].split(" (")[0][:60]

@@ -1,0 +1,157 @@
+"""What is asked of which model: a policy, or models of its file, with the samples and judges that a replay will need."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import judges
+from cascade import policy_file
+from cascade.errors import PolicyError
+from cascade.policy import JudgeRule, ModelSpec, Policy, PolicyFile, nearest
+from evals.rows import judge_rule
+from judges import Judge
+from judges.consistency import SelfConsistencyJudge
+from judges.logprob import LogprobJudge
+
+TEMPERATURE = 0.7
+# What changes a model's answers, and so must not change in the course of a recording.
+_TELLING = ("provider", "model", "base_url", "max_tokens", "temperature", "structured", "options", "logprobs", "recording")
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A judge whose score is recorded with the answers, and the policy's rule that made it."""
+
+    judge: Judge
+    rule: JudgeRule
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One model to be asked: ``name`` in the policy file, ``key`` in the recording."""
+
+    name: str
+    key: str
+    spec: ModelSpec
+    samples: int
+    temperature: float
+    recorded: tuple[Recorded, ...]
+
+    @property
+    def several(self) -> bool:
+        """Whether the model gives several samples in one request."""
+        return self.spec.provider != "anthropic" and self.spec.n
+
+    def settings(self) -> dict[str, Any]:
+        """The arguments that change answers, by a name for people."""
+        spec = self.spec.model_dump(mode="json", include=set(_TELLING), exclude_defaults=True)
+        told: dict[str, Any] = {f"model {self.key}": spec}
+        if self.samples:
+            told[f"temperature of {self.key}'s samples"] = self.temperature
+        for each in self.recorded:
+            rule = {"use": each.rule.use, **each.rule.options}
+            told[f"judge {each.judge.name} of {self.key}"] = rule
+        return told
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The models to be asked, and every model that they or their judges need, by its name in the policy file."""
+
+    targets: tuple[Target, ...]
+    specs: dict[str, ModelSpec]
+
+
+def make(
+    policy: str | None,
+    file: str | None,
+    tiers: Sequence[str] = (),
+    rules: Sequence[str] | None = None,
+    samples: int | None = None,
+    temperature: float | None = None,
+) -> Plan:
+    """The plan of a command's arguments. Raises PolicyError, and ReplayError for a judge's option.
+
+    ``policy`` is a policy's name or a policy file; ``tiers`` are tiers of the policy or models of its file (default: all
+    tiers); ``rules`` are judges as ``judge:option=value`` (default: each tier's own). ``samples`` and ``temperature`` go
+    before those of a self-consistency judge.
+    """
+    found, chosen = _policy(policy, file)
+    named: dict[str, list[JudgeRule]] = {}
+    own = {t.model: t for t in chosen.tiers} | {t.name: t for t in chosen.tiers}
+    for name in tiers or [t.name for t in chosen.tiers]:
+        tier = own.get(name)
+        if tier is None and name not in found.models:
+            known = [*own, *(m for m in found.models if m not in own)]
+            raise PolicyError(f"--tiers: unknown tier or model {name!r}{nearest(name, known)}; known: {', '.join(known)}")
+        named[tier.model if tier is not None else name] = list(tier.judges) if tier is not None else []
+    if rules is not None:
+        asked = [_rule(text, found) for text in rules if text]
+        named = dict.fromkeys(named, asked)
+    keys = _keys(found, list(named))
+    targets = tuple(
+        _target(name, keys[name], found.models[name], given, samples, temperature) for name, given in named.items()
+    )
+    needed = {t.name: t.spec for t in targets}
+    for target in targets:
+        for each in target.recorded:
+            model = each.rule.options.get("model")
+            if isinstance(model, str):
+                needed.setdefault(model, found.models[model])
+    return Plan(targets, needed)
+
+
+def _policy(policy: str | None, file: str | None) -> tuple[PolicyFile, Policy]:
+    if policy is not None and file is None and (policy.endswith((".yaml", ".yml")) or Path(policy).is_file()):
+        policy, file = None, policy
+    found = policy_file.load(file)
+    if policy is None:
+        return found, found.policies.get("default") or next(iter(found.policies.values()))
+    if policy not in found.policies:
+        known = list(found.policies)
+        raise PolicyError(
+            f"--policy: no policy file, and no policy {policy!r}{nearest(policy, known)}; known: {', '.join(known)}"
+        )
+    return found, found.policies[policy]
+
+
+def _rule(text: str, file: PolicyFile) -> JudgeRule:
+    told = judge_rule(text)
+    known = judges.names()
+    if told["use"] not in known:
+        raise PolicyError(f"--judges: unknown judge {told['use']!r}{nearest(told['use'], known)}; known: {', '.join(known)}")
+    try:
+        rule = JudgeRule.model_validate(told)
+    except ValueError as error:
+        raise PolicyError(f"--judges: {text!r}: {error}") from None
+    model = rule.options.get("model")
+    if isinstance(model, str) and model not in file.models:
+        known = list(file.models)
+        raise PolicyError(f"--judges: {text!r}: unknown model {model!r}{nearest(model, known)}; known: {', '.join(known)}")
+    return rule
+
+
+def _keys(file: PolicyFile, names: Sequence[str]) -> dict[str, str]:
+    """What each model is called in the recording: the provider's name, or where two share that, the policy file's."""
+    called = {name: file.models[name].model or name for name in names}
+    shared = {key for key in called.values() if list(called.values()).count(key) > 1}
+    return {name: name if key in shared else key for name, key in called.items()}
+
+
+def _target(
+    name: str, key: str, spec: ModelSpec, rules: Sequence[JudgeRule], samples: int | None, temperature: float | None
+) -> Target:
+    kept: list[Recorded] = []
+    for rule in rules:
+        judge = judges.make(rule.use, **rule.options)
+        if isinstance(judge, LogprobJudge):
+            if spec.provider == "openai":
+                spec = spec.model_copy(update={"logprobs": True})
+        elif isinstance(judge, SelfConsistencyJudge):
+            # A replay takes the votes from the samples, so those are recorded, not the score.
+            samples = judge.samples if samples is None else samples
+            temperature = judge.temperature if temperature is None else temperature
+        elif not judge.only_vetoes:
+            kept.append(Recorded(judge, rule))
+    return Target(name, key, spec, samples or 0, TEMPERATURE if temperature is None else temperature, tuple(kept))
