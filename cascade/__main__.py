@@ -22,8 +22,7 @@ _EXAMPLES = """examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. 0: done and, for run and gate, accepted; 1: not accepted; 2: an error, said on standard error."""
-    argv = sys.argv[1:] if argv is None else argv
-    args = _parser(journal=list(argv[:1]) == ["journal"]).parse_args(argv)
+    args = _parser().parse_args(argv)
     try:
         return int(args.command(args))
     except UnsureError as error:
@@ -36,7 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _parser(*, journal: bool = False) -> argparse.ArgumentParser:
+def _parser() -> argparse.ArgumentParser:
+    from .journal.commands import add_to
+
     parser = argparse.ArgumentParser(
         "python -m cascade", epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter, description=main.__doc__
     )
@@ -63,11 +64,7 @@ def _parser(*, journal: bool = False) -> argparse.ArgumentParser:
     check.set_defaults(command=_check)
     schema = commands.add_parser("schema", help="print the JSON Schema of policies.yaml, for editors")
     schema.set_defaults(command=_schema)
-    journals = commands.add_parser("journal", help="what was recorded: tail, show, export, verify")
-    if journal:
-        from .journal.commands import add_to
-
-        add_to(journals)
+    add_to(commands.add_parser("journal", help="what was recorded: tail, show, export, verify"))
     return parser
 
 

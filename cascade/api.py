@@ -70,8 +70,8 @@ class Cascade:
             telemetry = file.telemetry if telemetry is None else telemetry
         self._own_journal = isinstance(journal, JournalSpec | str)
         self._journal = _journal(journal)
+        self._ledger: Ledger = MemoryLedger() if self._journal is None else self._journal.ledger
         self._telemetry = _telemetry(telemetry)
-        self._ledger: Ledger = MemoryLedger()
         self._guards: dict[str, Guard] = {}
         self._unpriced: dict[str, list[str]] = {}
         self._rooms: WeakKeyDictionary[asyncio.AbstractEventLoop, _Room] = WeakKeyDictionary()

@@ -143,7 +143,7 @@ def write(path: str | os.PathLike[str], made: Artefact) -> None:
     content = made.model_dump(mode="json", exclude_none=False)
     with suppress(OSError, ValueError):
         old = json.loads(target.read_text(encoding="utf-8"))
-        if {**old, "created": ""} == {**json.loads(json.dumps(content)), "created": ""}:
+        if isinstance(old, dict) and {**old, "created": ""} == {**json.loads(json.dumps(content)), "created": ""}:
             return
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
     with replacing(target) as file:

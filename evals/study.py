@@ -173,7 +173,7 @@ async def _columns(
     progress.end()
     for tier, given in columns.items():
         unknown = np.any([np.isnan(c.cost_usd).any(axis=1) for c in given], axis=0)
-        unpriced = [rows[int(i)].id for i in np.flatnonzero(unknown)]
+        unpriced = [row.id for row, missing in zip(rows, unknown, strict=True) if missing]
         if unpriced:
             raise ReplayError(
                 f"what judging costs is unknown in {len(unpriced)} rows of the model {tier!r}: {few(unpriced)}; give "

@@ -10,6 +10,7 @@ from judges import Prompt
 from ..engine import Ladder
 from ..errors import JournalError
 from ..result import Result
+from .ledger import SqlLedger
 from .opening import open_store
 from .record import Kind, Run, Tag, checked_tags
 from .session import Retention
@@ -35,6 +36,8 @@ class Journal:
             retention = Retention(spec.keep_days, spec.max_mb)
         open_store(url, full=full).close()
         self._writer = Writer(partial(open_store, url, full=full), full=full, retention=retention)
+        self.ledger = SqlLedger(partial(open_store, url, full=False))
+        """Keeps the budgets that every process with this journal shares."""
 
     def begin(self, kind: Kind, policy: str, ladder: Ladder, prompt: Prompt, tags: Mapping[str, Tag] | None = None) -> Run:
         """A run that begins now. Raises TypeError or ValueError for tags that cannot be kept."""
@@ -87,6 +90,7 @@ class Journal:
 
     def close(self) -> None:
         """Writes what waits. Raises JournalError where the database does not take it in time."""
+        self.ledger.close()
         self._writer.close()
 
 

@@ -2,10 +2,10 @@
 
 from ..errors import JournalError
 from .spec import is_sqlite, sqlite_path, wrong
-from .store import Store
+from .store import SqlStore
 
 
-def open_store(url: str, *, full: bool = True, create: bool = True) -> Store:
+def open_store(url: str, *, full: bool = True, create: bool = True) -> SqlStore:
     """A connection to the journal at ``url``, made with its tables unless ``create=False``. Raises JournalError."""
     problem = wrong(url)
     if problem is not None:

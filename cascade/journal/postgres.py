@@ -1,6 +1,6 @@
 """A journal in Postgres, by psycopg 3: for many processes and machines."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, cast
 
@@ -41,36 +41,41 @@ class PostgresStore(SqlStore):
             raise
 
     def _prepare(self, full: bool, create: bool) -> None:
-        self._all(f"SET synchronous_commit = {'on' if full else 'off'}")
+        self.execute(f"SET synchronous_commit = {'on' if full else 'off'}")
         if not self._tables():
             if not create:
                 raise JournalError(f"{self.where}: holds no journal")
-            with self._transaction():
-                self._all("SELECT pg_advisory_xact_lock(?)", (_LOCK,))
+            with self.transaction():
+                self.execute("SELECT pg_advisory_xact_lock(?)", (_LOCK,))
                 if not self._tables():
                     for statement in schema(
                         "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY", "DOUBLE PRECISION", "JSON", "JSONB"
                     ):
-                        self._all(statement)
-        ((version,),) = self._all("SELECT version FROM cascade_journal")
+                        self.execute(statement)
+        ((version,),) = self.execute("SELECT version FROM cascade_journal")
         check_version(version, self.where)
 
     def _tables(self) -> bool:
         # Not to_regclass: its cache would not see what another process made while this one waited for the lock.
         found = "SELECT 1 FROM pg_tables WHERE tablename = 'cascade_journal' AND schemaname = ANY (current_schemas(false))"
-        return bool(self._all(found))
+        return bool(self.execute(found))
 
-    def _all(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         cursor = self._connection.execute(cast(Any, sql.replace("?", "%s")), values)
         return cursor.fetchall() if cursor.description is not None else []
 
-    def _transaction(self) -> AbstractContextManager[Any]:
+    def transaction(self) -> AbstractContextManager[Any]:
         return self._connection.transaction()
+
+    def lock(self, names: Iterable[str]) -> None:
+        """See ``SqlStore.lock``; always in the same order, so that two never wait for each other."""
+        for name in sorted(names):
+            self.execute("SELECT pg_advisory_xact_lock(hashtextextended(CAST(? AS TEXT), 0))", (name,))
 
     def prune(self, before: float | None, most: int) -> int:
         """See ``Store.prune``; one process at a time, the others find nothing to do."""
-        with self._transaction():
-            if not self._all("SELECT pg_try_advisory_xact_lock(?)", (_LOCK + 1,))[0][0]:
+        with self.transaction():
+            if not self.execute("SELECT pg_try_advisory_xact_lock(?)", (_LOCK + 1,))[0][0]:
                 return 0
             return super().prune(before, most)
 

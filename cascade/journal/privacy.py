@@ -23,7 +23,7 @@ _GRAMMAR = re.compile(
 )
 
 
-class Guard:
+class Redactor:
     """Masks what comes from one prompt and one answer; ``keep=True`` lets everything through (``journal_text``)."""
 
     __slots__ = ("_answer", "_keep", "_messages", "_prompt", "_words")

@@ -17,7 +17,7 @@ from ..engine import Ladder
 from ..errors import DeadlineError, RunError, UnsureError
 from ..premium import premium_usd
 from ..result import Attempt, CallRecord, Decision, Result, new_run_id
-from .privacy import Guard
+from .privacy import Redactor
 
 Kind = Literal["run", "gate"]
 Tag = str | int | float | bool
@@ -176,7 +176,7 @@ def _total(attempts: Sequence[Attempt]) -> float | None:
 
 def _attempt(a: Attempt, messages: Sequence[Message], keep: bool, cut: str) -> dict[str, Any]:
     answer = a.answer
-    guard = Guard(messages, answer.text if answer is not None else "", keep=keep)
+    redactor = Redactor(messages, answer.text if answer is not None else "", keep=keep)
     made: dict[str, Any] = {
         "tier": a.tier,
         "model": a.model,
@@ -189,12 +189,12 @@ def _attempt(a: Attempt, messages: Sequence[Message], keep: bool, cut: str) -> d
         "judge_cost_usd": a.judge_cost_usd,
         "latency_s": a.latency_s,
         "calls": a.calls,
-        "verdicts": [_verdict(v, guard) for v in a.verdicts],
+        "verdicts": [_verdict(v, redactor) for v in a.verdicts],
         "decisions": [_decision(d) for d in a.decisions],
-        "call_log": [_call(c, guard) for c in a.call_log],
+        "call_log": [_call(c, redactor) for c in a.call_log],
     }
     if a.error is not None:
-        made["error"] = guard.said(a.error)
+        made["error"] = redactor.said(a.error)
     if answer is not None:
         if answer.finish_reason is not None:
             made["finish_reason"] = answer.finish_reason
@@ -203,12 +203,12 @@ def _attempt(a: Attempt, messages: Sequence[Message], keep: bool, cut: str) -> d
     return made
 
 
-def _verdict(v: Verdict, guard: Guard) -> dict[str, Any]:
+def _verdict(v: Verdict, redactor: Redactor) -> dict[str, Any]:
     made: dict[str, Any] = {"judge": v.judge, "score": v.score, "veto": v.veto}
     if v.reason:
-        made["reason"] = guard.said(v.reason)
+        made["reason"] = redactor.said(v.reason)
     if v.details:
-        made["details"] = guard.details(v.details)
+        made["details"] = redactor.details(v.details)
     return made
 
 
@@ -219,7 +219,7 @@ def _decision(d: Decision) -> dict[str, Any]:
     return made
 
 
-def _call(c: CallRecord, guard: Guard) -> dict[str, Any]:
+def _call(c: CallRecord, redactor: Redactor) -> dict[str, Any]:
     made: dict[str, Any] = {
         "model": c.model,
         "purpose": c.purpose,
@@ -230,7 +230,7 @@ def _call(c: CallRecord, guard: Guard) -> dict[str, Any]:
         "cost_usd": c.cost_usd,
     }
     if c.fault is not None:
-        made["fault"], made["status"] = guard.said(c.fault), c.status
+        made["fault"], made["status"] = redactor.said(c.fault), c.status
     return made
 
 

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from judges import Prompt
 
@@ -14,6 +14,7 @@ from .record import Run, make
 from .store import Row, Store, to_row
 
 T = TypeVar("T")
+S = TypeVar("S", bound=Store)
 log = logging.getLogger("cascade.journal")
 
 _PRUNE_EVERY_S = 60.0
@@ -29,12 +30,12 @@ class Retention:
     max_mb: float | None = None
 
 
-class Session:
+class Session(Generic[S]):
     """Belongs to one thread."""
 
-    def __init__(self, connect: Callable[[], Store], retention: Retention) -> None:
+    def __init__(self, connect: Callable[[], S], retention: Retention) -> None:
         self._connect, self._retention = connect, retention
-        self._store: Store | None = None
+        self._store: S | None = None
         self._down = False
         self._hashes: dict[int, tuple[Policy, str]] = {}
         self._kept: set[str] = set()
@@ -88,7 +89,7 @@ class Session:
                 log.error("run %s: the database refused its record (%s)", row[0], type(error).__name__)
         return frozenset(refused)
 
-    def run(self, work: Callable[[Store], T]) -> T:
+    def run(self, work: Callable[[S], T]) -> T:
         """``work(store)``, once more on a new connection where the old one broke. Raises what it raises, or JournalError."""
         try:
             return work(self._reach())
@@ -136,7 +137,7 @@ class Session:
             except Exception as error:
                 log.warning("the journal's connection did not close (%s)", type(error).__name__)
 
-    def _reach(self) -> Store:
+    def _reach(self) -> S:
         if self._store is None:
             self._store = self._connect()
         return self._store

@@ -97,38 +97,45 @@ class Store(Protocol):
         ...
 
 
-class SqlStore:
-    """What both databases do alike; each gives its own ``_all``, ``_transaction`` and types."""
+class SqlStore(Store):
+    """What both databases do alike; each gives its own ``execute``, ``transaction``, ``lock`` and types."""
 
-    def _all(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """Runs one statement with ``?`` for its values and gives its rows."""
         raise NotImplementedError
 
-    def _transaction(self) -> AbstractContextManager[Any]:
+    def transaction(self) -> AbstractContextManager[Any]:
+        """A transaction, rolled back where its block raises."""
+        raise NotImplementedError
+
+    def lock(self, names: Iterable[str]) -> None:
+        """Until the transaction ends, nobody else holds the lock of any of these names."""
         raise NotImplementedError
 
     def write(self, policies: Mapping[str, str], rows: Sequence[Row]) -> None:
         """See ``Store.write``."""
-        with self._transaction():
+        with self.transaction():
             for hash, text in policies.items():
-                self._all("INSERT INTO cascade_policies (hash, policy) VALUES (?, ?) ON CONFLICT DO NOTHING", (hash, text))
+                self.execute(
+                    "INSERT INTO cascade_policies (hash, policy) VALUES (?, ?) ON CONFLICT DO NOTHING", (hash, text)
+                )
             for i in range(0, len(rows), ROWS_A_STATEMENT):
                 part = rows[i : i + ROWS_A_STATEMENT]
-                self._all(_insert(len(part)), [value for row in part for value in row])
+                self.execute(_insert(len(part)), [value for row in part for value in row])
 
     def grade(self, run_id: str, quality: float, note: str | None, at: float) -> bool:
         """See ``Store.grade``."""
-        with self._transaction():
-            if not self._all("SELECT 1 FROM cascade_runs WHERE run_id = ?", (run_id,)):
+        with self.transaction():
+            if not self.execute("SELECT 1 FROM cascade_runs WHERE run_id = ?", (run_id,)):
                 return False
-            self._all(
+            self.execute(
                 "INSERT INTO cascade_feedback (run_id, quality, note, at) VALUES (?, ?, ?, ?)", (run_id, quality, note, at)
             )
         return True
 
     def find(self, run_id: str) -> Record | None:
         """See ``Store.find``."""
-        rows = self._all(f"{_SELECT} WHERE run_id = ?", (run_id,))
+        rows = self.execute(f"{_SELECT} WHERE run_id = ?", (run_id,))
         return self._graded([to_record(row[1:]) for row in rows])[0] if rows else None
 
     def read(self, wanted: Filter) -> Iterator[Record]:
@@ -136,7 +143,7 @@ class SqlStore:
         where, values = _where(wanted)
         number = 0
         while True:
-            rows = self._all(f"{_SELECT} WHERE id > ?{where} ORDER BY id LIMIT {_PAGE}", (number, *values))
+            rows = self.execute(f"{_SELECT} WHERE id > ?{where} ORDER BY id LIMIT {_PAGE}", (number, *values))
             yield from self._graded([to_record(row[1:]) for row in rows])
             if len(rows) < _PAGE:
                 return
@@ -144,28 +151,28 @@ class SqlStore:
 
     def last(self, count: int) -> list[tuple[int, Record]]:
         """See ``Store.last``."""
-        rows = self._all(f"{_SELECT} ORDER BY id DESC LIMIT ?", (count,))
+        rows = self.execute(f"{_SELECT} ORDER BY id DESC LIMIT ?", (count,))
         return [(row[0], to_record(row[1:])) for row in reversed(rows)]
 
     def after(self, number: int) -> list[tuple[int, Record]]:
         """See ``Store.after``."""
-        rows = self._all(f"{_SELECT} WHERE id > ? ORDER BY id LIMIT {_PAGE}", (number,))
+        rows = self.execute(f"{_SELECT} WHERE id > ? ORDER BY id LIMIT {_PAGE}", (number,))
         return [(row[0], to_record(row[1:])) for row in rows]
 
     def policies(self) -> dict[str, str]:
         """See ``Store.policies``."""
-        return dict(self._all("SELECT hash, policy FROM cascade_policies"))
+        return dict(self.execute("SELECT hash, policy FROM cascade_policies"))
 
     def prune(self, before: float | None, most: int) -> int:
         """See ``Store.prune``."""
         old, values = ("WHERE started < ?", [before]) if before is not None else ("", [])
-        with self._transaction():
-            rows = self._all(f"SELECT id, run_id FROM cascade_runs {old} ORDER BY started LIMIT ?", [*values, most])
+        with self.transaction():
+            rows = self.execute(f"SELECT id, run_id FROM cascade_runs {old} ORDER BY started LIMIT ?", [*values, most])
             for i in range(0, len(rows), 500):
                 part = rows[i : i + 500]
                 marks = ", ".join("?" * len(part))
-                self._all(f"DELETE FROM cascade_feedback WHERE run_id IN ({marks})", [row[1] for row in part])
-                self._all(f"DELETE FROM cascade_runs WHERE id IN ({marks})", [row[0] for row in part])
+                self.execute(f"DELETE FROM cascade_feedback WHERE run_id IN ({marks})", [row[1] for row in part])
+                self.execute(f"DELETE FROM cascade_runs WHERE id IN ({marks})", [row[0] for row in part])
         return len(rows)
 
     def _graded(self, records: Sequence[Record]) -> list[Record]:
@@ -174,7 +181,7 @@ class SqlStore:
             return []
         marks = ", ".join("?" * len(records))
         found: dict[str, list[dict[str, Any]]] = {}
-        for run_id, quality, note, at in self._all(
+        for run_id, quality, note, at in self.execute(
             f"SELECT run_id, quality, note, at FROM cascade_feedback WHERE run_id IN ({marks}) ORDER BY id",
             [r.run_id for r in records],
         ):
@@ -225,6 +232,11 @@ def schema(number: str, real: str, json_: str, tags: str) -> Iterable[str]:
         f"at {real} NOT NULL)"
     )
     yield "CREATE INDEX cascade_feedback_run_id ON cascade_feedback (run_id)"
+    yield f"CREATE TABLE cascade_spent (scope TEXT PRIMARY KEY, usd {real} NOT NULL)"
+    yield (
+        f"CREATE TABLE cascade_held (key TEXT NOT NULL, scope TEXT NOT NULL, usd {real} NOT NULL, expires {real} NOT NULL, "
+        "PRIMARY KEY (scope, key))"
+    )
     yield "CREATE TABLE cascade_journal (version INTEGER NOT NULL)"
     yield f"INSERT INTO cascade_journal (version) VALUES ({VERSION})"
 

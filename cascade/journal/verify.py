@@ -78,9 +78,12 @@ def verify(record: Record, stored: StoredPolicy | None) -> list[str]:
         if last_action is Action.ACCEPT and number < len(record.attempts) - 1:
             found.append(f"{where}: accepted, yet a further tier was asked")
     found += _ended(record, stored.policy, last_action)
-    known = [a["cost_usd"] for a in record.attempts]
-    if record.cost_usd is not None and None not in known and not _same_usd(record.cost_usd, sum(known)):
-        found.append(f"cost_usd is {record.cost_usd!r}, its attempts add up to {sum(known)!r}")
+    costs = [a["cost_usd"] for a in record.attempts]
+    total = None if None in costs else sum(costs)
+    if (total is None) != (record.cost_usd is None) or (
+        total is not None and record.cost_usd is not None and not _same_usd(record.cost_usd, total)
+    ):
+        found.append(f"cost_usd is {record.cost_usd!r}, its attempts add up to {total!r}")
     return found
 
 
@@ -154,21 +157,24 @@ def _attempt(data: Mapping[str, Any]) -> Attempt:
 
 
 def _priced(attempt: Mapping[str, Any]) -> list[str]:
-    """Whether an attempt's cost is that of its requests; verdicts taken from a recording cost without any."""
+    """Whether an attempt's cost is that of its requests, failed ones included; a recording's verdicts cost without any."""
     total, judged = attempt["cost_usd"], attempt["judge_cost_usd"]
-    if total is None or judged is None or not attempt["call_log"]:
-        return []
-    answers, others = _known(attempt["call_log"], True), _known(attempt["call_log"], False)
+    answers, others = _cost(attempt["call_log"], True), _cost(attempt["call_log"], False)
+    unknown = judged is None or answers is None or others is None
+    if total is None or judged is None:
+        return [] if unknown else ["cost_usd is unknown, yet every request's cost is known"]
+    if answers is None or others is None:
+        return [f"cost_usd is {total!r}, yet a request's cost is unknown"]
     found = []
-    if answers is not None and not _same_usd(total, answers + judged):
+    if not _same_usd(total, answers + judged):
         found.append(f"cost_usd is {total!r}, its answers and judges add up to {answers + judged!r}")
-    if others is not None and judged < others and not _same_usd(judged, others):
+    if judged < others and not _same_usd(judged, others):
         found.append(f"judge_cost_usd is {judged!r}, its judges' requests add up to {others!r}")
     return found
 
 
-def _known(calls: Sequence[Mapping[str, Any]], answers: bool) -> float | None:
-    costs = [c["cost_usd"] for c in calls if (c["purpose"] == "answer") is answers and "fault" not in c]
+def _cost(calls: Sequence[Mapping[str, Any]], answers: bool) -> float | None:
+    costs = [c["cost_usd"] for c in calls if (c["purpose"] == "answer") is answers]
     return None if None in costs else sum(costs)
 
 

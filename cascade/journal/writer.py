@@ -8,7 +8,6 @@ wait, too: nothing is dropped.
 import asyncio
 import atexit
 import logging
-import os
 import threading
 import weakref
 from collections import deque
@@ -20,6 +19,7 @@ from typing import Any, TypeVar
 
 from ..errors import JournalError
 from ..result import Result
+from .forks import in_a_child
 from .record import Run
 from .session import Retention, Session
 from .store import Store
@@ -58,10 +58,12 @@ class Writer:
     def __init__(self, connect: Callable[[], Store], *, full: bool, retention: Retention) -> None:
         self._connect, self._full, self._retention = connect, full, retention
         self._closed = self._abandoned = False
-        self._reset()
+        self.begin_anew()
         _open.add(self)
+        in_a_child(self)
 
-    def _reset(self) -> None:
+    def begin_anew(self) -> None:
+        """As it was before the first run."""
         self._queue: deque[Run | tuple[Run, _Waiter] | _Task] = deque()
         self._writing = 0  # records taken from the queue and not committed yet
         self._awake, self._hurry = threading.Event(), threading.Event()
@@ -153,7 +155,7 @@ class Writer:
             session.prune()
         session.close()
 
-    def _step(self, session: Session) -> None:
+    def _step(self, session: Session[Store]) -> None:
         """Sees one batch through, or one task."""
         queue = self._queue
         if isinstance(queue[0], _Task):
@@ -178,7 +180,7 @@ class Writer:
         self._writing = 0
         _tell(waiters, refused)
 
-    def _run(self, session: Session, task: Any) -> None:
+    def _run(self, session: Session[Store], task: Any) -> None:
         try:
             done = session.run(task.work)
         except Exception as error:
@@ -207,6 +209,7 @@ def _release(waiting: list[_Waiter], refused: frozenset[str]) -> None:
             waiter.done.set_result(None)
 
 
+# Closed at exit.
 _open: "weakref.WeakSet[Writer]" = weakref.WeakSet()
 
 
@@ -218,11 +221,4 @@ def _close_all() -> None:
             log.error("%s", error)
 
 
-def _begin_anew() -> None:
-    for writer in list(_open):
-        writer._reset()
-
-
 atexit.register(_close_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)

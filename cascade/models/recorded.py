@@ -19,7 +19,10 @@ Recorded = Mapping[str, Any]
 
 
 class NotRecordedError(ModelError):
-    """The recording does not hold what was asked; the message names an id or a hash, never the prompt's text."""
+    """The recording does not hold what was asked, so nothing was used; the message names an id or a hash, not the text."""
+
+    def __init__(self, message: str, *, model: str) -> None:
+        super().__init__(message, model=model, usage=Usage())
 
 
 class RecordedModel:

@@ -43,6 +43,7 @@ from cascade.models.factory import Pricer
 from cascade.models.model import ModelError, Request
 from cascade.models.openai import OpenAIModel
 from cascade.models.scripted import Cut
+from cascade.policy import PolicyFile
 from cascade.result import Attempt
 from cascade.streaming import Feed
 from tests.wire_server import Reply, WireServer, chat, chat_events
@@ -544,3 +545,24 @@ def test_over_http() -> None:
                 break
         assert server.left.wait(1.0)
         c.close()
+
+
+@pytest.mark.parametrize(("keep", "known"), [(4, False), (-1, True)])
+def test_what_a_cut_stream_cost(keep: int, known: bool) -> None:
+    """Unknown, unless the provider had counted before it broke off; and the fallback's words are all that is shown."""
+    price = {"input_per_mtok": 1.0, "output_per_mtok": 2.0}
+    events = chat_events(chat("one two three"))
+    with WireServer() as server:
+        spec = {"provider": "openai", "base_url": server.base_url, "price": price, "retry": {"attempts": 1}}
+        tier = {"model": "a", "accept_at": 0.0, "fallbacks": ["b"]}
+        policy = {"tiers": [tier]}
+        file = PolicyFile.model_validate({"models": {"a": spec, "b": spec}, "policies": {"default": policy}})
+        server.reply = lambda asked: Reply(events=events[:keep] if asked.body["model"] == "a" else events)
+        with Cascade(file) as c:
+            seen = list(c.stream("q"))
+    last = seen[-1]
+    assert isinstance(last, Finished)
+    assert (last.result.model, shown(seen)) == ("b", "one two three")
+    assert [e for e in seen if isinstance(e, Retracted)] == [Retracted("a")]
+    one = (10 * 1.0 + 5 * 2.0) / 1e6
+    assert last.result.cost_usd == (pytest.approx(2 * one) if known else None)

@@ -54,7 +54,7 @@ def test_single_is_the_tier_unjudged() -> None:
 @settings(deadline=None, max_examples=60)
 @given(seeds, st.floats(0, 1))
 def test_random_mixing_costs_what_was_asked_for(seed: int, share: float) -> None:
-    """Where the money lies between the tiers, the mix of the calibration rows costs it, and no mix of two tiers is better."""
+    """Where the money lies between the tiers, the mix of the calibration rows costs it, and no such mix is better."""
     columns = table(60, seed)
     rows = np.arange(60)
     cost = {m: c[0].cost_usd[:, 0].mean() for m, c in columns.items()}
@@ -72,7 +72,7 @@ def test_random_mixing_costs_what_was_asked_for(seed: int, share: float) -> None
 
 
 def test_random_mixing_is_the_line_between_two_tiers() -> None:
-    """A third of the way in cost is a third of the way in quality and latency, and a third of the rows are the dear tier's."""
+    """A third of the way in cost is a third of the way in quality and latency, and a third of the rows are dear."""
     columns = constant(cheap=(0.6, 1.0), dear=(0.9, 10.0))
     columns = {m: [replace(c[0], latency_s=c[0].cost_usd.copy())] for m, c in columns.items()}
     found = random_mixing(columns, ["cheap", "dear"], np.arange(40), np.arange(40, 70), 4.0)

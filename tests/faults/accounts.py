@@ -132,9 +132,10 @@ def _problem(record: CallRecord | None, entry: Served | None) -> str | None:
     if entry is None:  # it was lost on its way there, which only a connection that never was can tell
         free = 0.0 if UNREACHED in (record.fault or "") else None
         return None if record.fault and record.cost_usd == free else f"in the log and not served: {record}"
+    early = record.fault == "cancelled" or "timed out" in (record.fault or "")  # before the answer was read
     knowable = record.fault is None or entry.fault in REFUSALS or entry.fault in COUNTED
     if record.cost_usd is None:
-        return f"the cost is knowable: {record}" if knowable and record.fault != "cancelled" else None
+        return f"the cost is knowable: {record}" if knowable and not early else None
     if not knowable:
         return f"{entry.fault} leaves the cost unknown: {record}"
     return None if abs(record.cost_usd - float(entry.usd)) < 1e-12 else f"billed {entry.usd}: {record}"

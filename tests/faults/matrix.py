@@ -25,7 +25,7 @@ from .replies import FAULTS, STREAM_FAULTS, Plan
 TIERS = ("cheap", "balanced", "premium")
 PROVIDERS = ("openai", "anthropic")
 RATES = (0.05, 0.3, 1.0)
-DEADLINE_S = 4.0
+DEADLINE_S = 12.0  # far from what a run takes where the machine has time for it
 MAX_BODY_BYTES = 2_000_000  # well below the 20 MB that are sent, and quick to read
 GOOD, WEAK = Plan.answer, "no idea"
 PRICES = {"cheap": (0.15, 0.6), "balanced": (0.8, 4.0), "premium": (3.0, 15.0)}
@@ -79,14 +79,21 @@ def plans(cells: Iterable[Cell]) -> dict[str, Plan]:
     return made
 
 
-def spec(server: FaultServer, name: str, provider: str, plan: Plan, timeout_s: float) -> dict[str, Any]:
-    """A model of the server's as a policy file has it."""
+def spec(
+    server: FaultServer, name: str, provider: str, plan: Plan, timeout_s: float | None = None, **more: Any
+) -> dict[str, Any]:
+    """A model of the server's as a policy file has it. The timeout is short by default where the fault is to be slow."""
+    if timeout_s is None:
+        timeout_s = 0.5 if set(plan.faults) & {"hang", "drip"} else 5.0
     return {
         "provider": provider,
         "base_url": server.base_url(name, provider),
         "price": {"input_per_mtok": plan.input_per_mtok, "output_per_mtok": plan.output_per_mtok},
         "timeout_s": timeout_s,
         "max_body_bytes": MAX_BODY_BYTES,
+        "retry": {"attempts": 2, "first_s": 0.05, "most_s": 0.1, "retry_after_s": 1.0},
+        "breaker": "off",  # so that every run meets its fault; a test of its own has it on
+        **more,
     }
 
 
@@ -101,7 +108,7 @@ def policies(server: FaultServer, cells: Sequence[Cell], journal: Path) -> Polic
     models = {}
     for name, plan in plans(cells).items():
         provider = "anthropic" if name.endswith("anthropic") else "openai"
-        models[name] = spec(server, name, provider, plan, 0.4 if plan.faults in (("hang",), ("drip",)) else 1.5)
+        models[name] = spec(server, name, provider, plan)
     made = {cell.name: {"tiers": tiers(zip(TIERS, cell.models(), strict=True)), "deadline_s": DEADLINE_S} for cell in cells}
     kept = {"url": f"sqlite:///{journal}", "durability": "batched"}
     return PolicyFile.model_validate({"models": models, "policies": made, "journal": kept})
@@ -153,21 +160,23 @@ async def told(events: AsyncGenerator[Event]) -> Result:
     raise AssertionError("the stream of events has no end")
 
 
-async def run(cascade: Cascade, cells: Sequence[Cell], n: int, *, concurrent: int = 48) -> list[Ended]:
-    """``n`` runs of every cell, ``concurrent`` at once."""
+async def run(
+    cascade: Cascade, cells: Sequence[Cell], numbers: range, *, deadline_s: float = DEADLINE_S, concurrent: int = 48
+) -> list[Ended]:
+    """The runs of these numbers, ``concurrent`` at once, in the order of their numbers; they take the cells in turn."""
     room = asyncio.Semaphore(concurrent)
 
     async def ask(number: int) -> Ended:
         cell = cells[number % len(cells)]
         async with room:
-            return await one(cascade, cell.name, number, DEADLINE_S, cell.texts(), streamed=cell.streamed)
+            return await one(cascade, cell.name, number, deadline_s, cell.texts(), streamed=cell.streamed)
 
     await load_sdks()
+    shuffled = list(numbers)
+    Random(0).shuffle(shuffled)  # so that the slow faults do not meet each other alone
     async with asyncio.TaskGroup() as group:
-        numbers = list(range(n * len(cells)))
-        Random(0).shuffle(numbers)  # so that the slow faults do not meet each other alone
-        tasks = [group.create_task(ask(number)) for number in numbers]
-    return [task.result() for task in tasks]
+        tasks = [group.create_task(ask(number)) for number in shuffled]
+    return sorted((task.result() for task in tasks), key=lambda ended: ended.number)
 
 
 async def load_sdks() -> None:

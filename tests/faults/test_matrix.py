@@ -47,7 +47,7 @@ def played(server: FaultServer, tmp_path_factory: pytest.TempPathFactory) -> Pla
 
     async def go() -> list[Ended]:
         async with Cascade(matrix.policies(server, CELLS, path)) as cascade:
-            return await matrix.run(cascade, CELLS, N)
+            return await matrix.run(cascade, CELLS, range(N * len(CELLS)))
 
     ended = asyncio.run(go())
     store = open_store(f"sqlite:///{path}")
@@ -88,10 +88,12 @@ def test_a_broken_tier_is_no_quality_escalation(played: Played, fault: str) -> N
         assert result.reason == ("provider_failure" if last else "accepted")
 
 
-def policy_file(server: FaultServer, plans: dict[str, Plan], provider: str, timeout_s: float, **made: Any) -> PolicyFile:
-    """Models for ``plans``, and the policies ``made``."""
+def policy_file(
+    server: FaultServer, plans: dict[str, Plan], provider: str, model: dict[str, Any] | None = None, **made: Any
+) -> PolicyFile:
+    """Models for ``plans``, with the settings ``model``, and the policies ``made``."""
     server.plan(plans)
-    models = {name: matrix.spec(server, name, provider, plan, timeout_s) for name, plan in plans.items()}
+    models = {name: matrix.spec(server, name, provider, plan, **(model or {})) for name, plan in plans.items()}
     return PolicyFile.model_validate({"models": models, "policies": made})
 
 
@@ -112,7 +114,7 @@ def test_all_tiers_down(server: FaultServer, provider: str) -> None:
     """One error, of one kind, which names every tier and what was wrong with it; and the accounts are right."""
     plans = {fault: Plan(faults=(fault,)) for fault in FAULTS}
     ladders = {fault: {"tiers": matrix.tiers((tier, fault) for tier in TIERS)} for fault in FAULTS}
-    ended = runs(policy_file(server, plans, provider, 0.5, **ladders), 10.0)
+    ended = runs(policy_file(server, plans, provider, **ladders), 30.0)
     for fault, one in zip(FAULTS, ended, strict=True):
         assert type(one.outcome) is ProviderError, (fault, one.outcome)
         assert all(f"{tier} ({fault}): {fault}: " in str(one.outcome) for tier in TIERS), str(one.outcome)
@@ -127,7 +129,9 @@ def test_all_tiers_down(server: FaultServer, provider: str) -> None:
 def test_the_deadline_ends_a_run(server: FaultServer, provider: str, fault: str) -> None:
     """Slow tiers whose timeouts are longer than the deadline: it holds, for fifty runs at once."""
     ladder = {"tiers": matrix.tiers((tier, "slow") for tier in TIERS)}
-    for ended in runs(policy_file(server, {"slow": Plan(faults=(fault,))}, provider, 30.0, ladder=ladder), 0.5, 50):
+    for ended in runs(
+        policy_file(server, {"slow": Plan(faults=(fault,))}, provider, {"timeout_s": 30.0}, ladder=ladder), 0.5, 50
+    ):
         assert isinstance(ended.outcome, DeadlineError | ProviderError)
         assert isinstance(ended.outcome, DeadlineError) or fault == "429_retry_after"
         assert ended.late_s < 0.1
@@ -138,7 +142,7 @@ def test_the_deadline_leaves_the_best_answer(server: FaultServer, provider: str)
     """A rejected answer is better than none when the next tier hangs; what the cancelled request costs is unknown."""
     ladder = {"tiers": matrix.tiers([("cheap", "weak"), ("premium", "hangs")])}
     plans = {"weak": Plan(WEAK), "hangs": Plan(faults=("hang",))}
-    (ended,) = runs(policy_file(server, plans, provider, 30.0, ladder=ladder), 0.5)
+    (ended,) = runs(policy_file(server, plans, provider, {"timeout_s": 30.0}, ladder=ladder), 0.5)
     result = ended.outcome
     assert isinstance(result, Result)
     assert (result.text, result.accepted, result.reason, result.cost_usd) == (WEAK, False, "deadline", None)
@@ -155,7 +159,7 @@ def test_a_judge_that_is_down(server: FaultServer, provider: str, rule: str) -> 
         fault: {"tiers": [{**premium, "name": "cheap", "judges": [verifier(fault)]}, premium], "on_judge_error": rule}
         for fault in FAULTS
     }
-    ended = runs(policy_file(server, plans, provider, 0.5, **ladders), 10.0)
+    ended = runs(policy_file(server, plans, provider, **ladders), 30.0)
     for fault, one in zip(FAULTS, ended, strict=True):
         assert isinstance(one.outcome, Result), fault
         reasons = ["judge_failure", "accepted"] if rule == "escalate" else ["accepted"]
@@ -170,3 +174,34 @@ def test_a_judge_that_is_down(server: FaultServer, provider: str, rule: str) -> 
 def verifier(model: str) -> dict[str, str]:
     """The judge that asks ``model``."""
     return {"use": "verifier", "model": model}
+
+
+def test_a_breaker_spares_a_dead_model(server: FaultServer) -> None:
+    """With the breaker on, a dead model is asked a few times and then left alone; every run is answered all the same."""
+    plans = {"dead": Plan(faults=("500",)), "good": Plan()}
+    ladder = {"tiers": matrix.tiers([("cheap", "dead"), ("premium", "good")])}
+    file = policy_file(server, plans, "openai", {"breaker": {"min_requests": 10, "open_s": 60.0}}, ladder=ladder)
+
+    async def go() -> list[Ended]:
+        async with Cascade(file) as cascade:
+            return [await matrix.one(cascade, "ladder", i, 10.0) for i in range(50)]
+
+    ended = asyncio.run(go())
+    found = audit(ended, server.ledger().entries)
+    assert not found.wrong, found.wrong[:3]
+    assert found.answered == 50
+    assert server.ledger().requests == {"dead": 10, "good": 50}
+    assert "circuit breaker is open" in str(ended[-1].outcome.attempts[0].error)
+
+
+def test_a_fallback_answers_before_the_next_tier(server: FaultServer) -> None:
+    """A tier whose model is down is answered by its fallback at another provider, whatever the fault."""
+    plans = {"good": Plan(), **{fault: Plan(faults=(fault,)) for fault in FAULTS}}
+    ladders = {
+        fault: {"tiers": [{**tier, "fallbacks": ["good"]} for tier in matrix.tiers([("only", fault)])]} for fault in FAULTS
+    }
+    ended = runs(policy_file(server, plans, "anthropic", **ladders), 30.0)
+    found = audit(ended, server.ledger().entries)
+    assert not found.wrong, found.wrong[:3]
+    assert found.answered == len(FAULTS)
+    assert all(one.outcome.attempts[0].reason == "accepted" for one in ended)

@@ -52,7 +52,7 @@ def everything(url: str) -> str:
     store: Any = open_store(url, create=False)
     try:
         tables = ("cascade_runs", "cascade_policies", "cascade_feedback")
-        return repr([store._all(f"SELECT * FROM {table}") for table in tables])
+        return repr([store.execute(f"SELECT * FROM {table}") for table in tables])
     finally:
         store.close()
 

@@ -1,6 +1,7 @@
 """tail and show, and what the commands say when something is wrong."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from cascade import Answer
 from cascade.__main__ import main
+from cascade.journal.opening import open_store
 from cascade.models.model import ModelError
 from tests.cascade.journal.ladders import BEST, cascade
 
@@ -112,3 +114,25 @@ async def test_the_policy_file_names_the_journal(tmp_path: Path, capsys: pytest.
         del os.environ["THE_JOURNAL"]
     assert main(["journal", "tail", "--policy-file", str(tmp_path / "e.yaml")]) == 2
     assert "set the environment variable THE_JOURNAL" in capsys.readouterr().err
+
+
+async def test_the_sql_of_the_documentation_runs(url: str) -> None:
+    """What a reader copies gives rows, in Postgres with the two expressions that the page names for it."""
+    async with cascade(url) as c:
+        for i in range(3):
+            result = await c.arun(f"{i}", tags={"user": "ana"})
+            await c.afeedback(result.run_id, quality=0.1)
+    page = (ROOT / "docs" / "journal.md").read_text(encoding="utf-8")
+    queries = [q for block in re.findall(r"^```sql\n(.*?)^```", page, re.M | re.S) for q in block.split(";") if q.strip()]
+    assert len(queries) == 3
+    store = open_store(url)
+    try:
+        for query in queries:
+            if url.startswith("postgres"):
+                query = query.replace("date(started, 'unixepoch')", "to_timestamp(started)::date")
+                query = query.replace("json_extract(tags, '$.user')", "tags ->> 'user'").replace("AS user", 'AS "user"')
+                query = query.replace("GROUP BY user", 'GROUP BY "user"')
+                query = query.replace("AVG(accepted)", "AVG(accepted::int)")
+            assert store.execute(query)
+    finally:
+        store.close()

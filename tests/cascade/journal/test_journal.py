@@ -111,6 +111,19 @@ async def test_a_gate_leaves_a_record(url: str) -> None:
     assert r.tags == {"from": "cache"}
 
 
+async def test_a_streamed_run_leaves_a_record(url: str) -> None:
+    """To its end, or to where its reader left it."""
+    async with cascade(spec(url), delay_s=0.02) as c:
+        async for event in c.astream("whole", tags={"n": 1}):
+            last = event
+        left = c.astream("left", tags={"n": 2})
+        await anext(left)
+        await left.aclose()
+    whole, half = sorted(records(url), key=lambda r: str(r.tags))
+    assert (whole.run_id, whole.reason) == (last.result.run_id, "accepted")  # type: ignore[union-attr]
+    assert (half.reason, half.error, half.accepted) == ("cancelled", "CancelledError", False)
+
+
 async def test_feedback_attaches_a_later_truth(url: str) -> None:
     """Several are kept, the last one last; the record may still wait to be written when feedback comes."""
     async with cascade(spec(url)) as c:
@@ -267,7 +280,7 @@ async def _refused(url: str, store: Any) -> None:
         await c.arun("a")
         c._journal.flush()  # type: ignore[union-attr]
         (kept,) = records(url)
-        row = list(store._all("SELECT * FROM cascade_runs")[0])[1:]
+        row = list(store.execute("SELECT * FROM cascade_runs")[0])[1:]
         good, bad = ["1" * 32, *row[1:]], ["2" * 32, *row[1:]]
         bad[5] = None  # policy_hash is NOT NULL
         s = session.Session(lambda: open_store(url), session.Retention())
@@ -330,7 +343,7 @@ async def test_what_a_judge_says_may_be_anything(url: str, caplog: pytest.LogCap
 async def test_a_journal_of_a_newer_version_is_refused(url: str) -> None:
     """It says which versions and what to do, for writers and for readers."""
     store: Any = open_store(url)
-    store._all("UPDATE cascade_journal SET version = 99")
+    store.execute("UPDATE cascade_journal SET version = 99")
     store.close()
     for create in (True, False):
         with pytest.raises(JournalError, match="version 99, this cascade reads up to 1; install a newer"):
@@ -390,7 +403,7 @@ async def test_old_records_go(url: str, monkeypatch: pytest.MonkeyPatch) -> None
         new = (await c.arun("new")).run_id
         await c.afeedback(new, quality=0.0)
     store: Any = open_store(url)
-    store._all("UPDATE cascade_runs SET started = started - 200000 WHERE run_id <> ?", (new,))
+    store.execute("UPDATE cascade_runs SET started = started - 200000 WHERE run_id <> ?", (new,))
     store.close()
     async with cascade(spec(url, keep_days=2)) as c:
         newest = (await c.arun("newest")).run_id
@@ -401,7 +414,7 @@ async def test_old_records_go(url: str, monkeypatch: pytest.MonkeyPatch) -> None
     assert [r.run_id for r in records(url)] == [new, newest]
     assert "1.0" not in str([r.feedback for r in records(url)])
     store = open_store(url)
-    assert [row[0] for row in store._all("SELECT run_id FROM cascade_feedback")] == [new]
+    assert [row[0] for row in store.execute("SELECT run_id FROM cascade_feedback")] == [new]
     store.close()
 
 
@@ -420,7 +433,7 @@ async def test_an_sqlite_file_stays_bounded(tmp_path: Path) -> None:
             if i % 100 == 0:
                 c._journal.flush()  # type: ignore[union-attr]
     store: Any = open_store(url)
-    store._all("PRAGMA wal_checkpoint(TRUNCATE)")
+    store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     size = store.megabytes()
     store.close()
     assert size <= 1.0

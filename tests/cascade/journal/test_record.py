@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from cascade import Answer, Cascade, Policy, ProviderError, Usage
-from cascade.journal.privacy import Guard
+from cascade.journal.privacy import Redactor
 from cascade.journal.record import Record, Run, dumps, make, prompt_hash
 from cascade.journal.store import to_record, to_row
 from cascade.models.model import ModelError
@@ -219,9 +219,9 @@ def test_reasons_that_quote_nothing_stay_readable() -> None:
         cascade(None, Answer('{"age": "old"}'), BEST, "schema"), schema={"properties": {"age": {"type": "integer"}}}
     )
     assert record.attempts[0]["verdicts"][0]["reason"] == "$.…: '…' is not of type 'integer'"
-    guard = Guard([{"role": "user", "content": "What is 6 * 7?"}], "42", keep=False)
+    redactor = Redactor([{"role": "user", "content": "What is 6 * 7?"}], "42", keep=False)
     for reason in ("the provider gave no log-probabilities", "no token of the answer's own has a log-probability"):
-        assert guard.said(reason) == reason
+        assert redactor.said(reason) == reason
 
 
 def test_a_providers_fault_that_quotes_the_prompt_is_masked() -> None:
@@ -238,7 +238,7 @@ def test_no_answer_survives_in_a_reason(answer: str, before: str, after: str) ->
     """No word of the answer that is not plain grammar is left in a reason that quotes it."""
     from cascade.journal.privacy import _GRAMMAR, _WORD
 
-    said = Guard([], answer, keep=False).said(f"{before} {answer} {after}")
+    said = Redactor([], answer, keep=False).said(f"{before} {answer} {after}")
     left = set(_WORD.findall(said))
     assert not [w for w in _WORD.findall(answer) if w in left and not _GRAMMAR.fullmatch(w)]
 

@@ -112,11 +112,10 @@ async def test_every_decision_follows_from_its_verdicts(url: str, calibrated: bo
 
 async def test_runs_cut_short_verify(url: str) -> None:
     """A deadline, a cancellation and a judge that raises leave records that agree with themselves."""
-    async with cascade(url, POOR, SURE, delay_s=0.03, deadline_s=0.045) as c:
-        for _ in range(3):
-            await c.arun("x")
+    async with cascade(url, POOR, SURE, delay_s=0.3, deadline_s=0.5) as c:
+        await asyncio.gather(*(c.arun("x") for _ in range(3)))
         task = asyncio.create_task(c.arun("y"))
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.1)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     async with cascade(url, Answer("fails 1"), SURE, "whim", on_judge_error="raise") as c:
@@ -200,13 +199,13 @@ async def test_verify_by_command(url: str, capsys: pytest.CaptureFixture[str]) -
     assert main(["journal", "verify", "--journal", url]) == 0
     assert "1 records, every decision follows" in capsys.readouterr().out
     store: Any = open_store(url)
-    store._all("UPDATE cascade_runs SET confidence = 0.123")
+    store.execute("UPDATE cascade_runs SET confidence = 0.123")
     store.close()
     assert main(["journal", "verify", "--journal", url]) == 1
     assert f"{record.run_id}: confidence: 0.123" in capsys.readouterr().out
     store = open_store(url)
     body, changed = '"score":', '"scare":'
-    store._all(f"UPDATE cascade_runs SET body = CAST(replace(CAST(body AS TEXT), '{body}', '{changed}') AS {_json(url)})")
+    store.execute(f"UPDATE cascade_runs SET body = CAST(replace(CAST(body AS TEXT), '{body}', '{changed}') AS {_json(url)})")
     store.close()
     assert main(["journal", "verify", "--journal", url]) == 1
     assert "is no record (KeyError)" in capsys.readouterr().out

@@ -1,6 +1,6 @@
 """A provider in a process of its own: both APIs, one request or by batch, counting what was asked and billed.
 
-``python -m tests.evals.recording_server`` prints its port and serves until standard input ends. ``/control`` changes how
+``python -m tests.evals.record.provider`` prints its port and serves until standard input ends. ``/control`` changes how
 it behaves and tells what it counted. Written on asyncio alone, so that it is faster than what is measured against it.
 """
 
@@ -343,7 +343,7 @@ class Provider:
 
     def __enter__(self) -> "Provider":
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.evals.recording_server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-m", "tests.evals.record.provider"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         assert self._process.stdout is not None
         self.url = f"http://127.0.0.1:{int(self._process.stdout.readline())}"

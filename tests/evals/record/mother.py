@@ -1,0 +1,75 @@
+"""Starts recordings quickly: a process that has imported everything once and forks a child for each command.
+
+``python -m tests.evals.record.mother`` reads lines ``{"argv": [...], "kill_after_s": seconds or null}`` and answers each
+with ``{"status": exit status, -9 where it was killed}``.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def serve() -> None:
+    """Serves until standard input ends. Output goes to the log; answers go to what was standard output."""
+    import anthropic
+    import openai
+
+    from evals.record.command import main
+
+    # The resources of an SDK load on first use, which would take a second of every child's life.
+    _ = openai.AsyncOpenAI(api_key="x").chat.completions, anthropic.AsyncAnthropic(api_key="x").messages
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    print("ready", file=out, flush=True)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            status = 70
+            try:
+                status = main(asked["argv"])
+            finally:
+                sys.stdout.flush()
+                os._exit(status)
+        if asked["kill_after_s"] is not None:
+            time.sleep(asked["kill_after_s"])
+            os.kill(child, asked.get("signal", signal.SIGKILL))
+        _, status = os.waitpid(child, 0)
+        print(json.dumps({"status": os.waitstatus_to_exitcode(status)}), file=out, flush=True)
+
+
+class Mother:
+    """``with Mother(log) as mother: mother.record(...)``; what the commands print goes to the file ``log``."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+
+    def __enter__(self) -> "Mother":
+        with open(self.log, "wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.evals.record.mother"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
+            )  # fmt: skip
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "ready\n", self.log.read_text()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate(timeout=60)
+
+    def record(self, argv: list[Any], kill_after_s: float | None = None, number: int = signal.SIGKILL) -> int:
+        """Runs one recording, perhaps killed; its exit status (-9 where it was)."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        asked = {"argv": [str(a) for a in argv], "kill_after_s": kill_after_s, "signal": int(number)}
+        print(json.dumps(asked), file=self._process.stdin, flush=True)
+        return int(json.loads(self._process.stdout.readline())["status"])
+
+
+if __name__ == "__main__":
+    serve()
