@@ -11,7 +11,7 @@ from tests.wire_server import Received, Reply, WireServer, chat, message
 
 ROOT = Path(__file__).parents[1]
 GUARDED = """
-import ipaddress, socket, sys, tempfile
+import socket, sys, tempfile
 from pathlib import Path
 
 port, tried = int(sys.argv[1]), []
@@ -44,7 +44,7 @@ import cascade
 from cascade import Cascade, CascadeError
 from cascade.policy_file import parse
 from cascade.telemetry import Telemetry
-from pydantic import BaseModel, Field, HttpUrl, FileUrl, EmailStr if False else HttpUrl
+from pydantic import BaseModel, Field, HttpUrl
 
 class Page(BaseModel):
     url: HttpUrl = Field(json_schema_extra={"$ref": "http://schema.invalid/pydantic"})
@@ -62,11 +62,13 @@ TEXT = \"\"\"
 models:
   a: {provider: openai, model: gpt-4o-mini, base_url: 'http://127.0.0.1:PORT/v1', logprobs: true, retry: {attempts: 1}}
   b: {provider: anthropic, model: claude-sonnet-4-5, base_url: 'http://127.0.0.1:PORT', retry: {attempts: 1}}
-  c: {provider: openai, model: gpt-4o-mini, base_url: 'http://127.0.0.1:PORT/v1', price: {input_per_mtok: 1, output_per_mtok: 1}}
+  c: {provider: openai, model: gpt-4o-mini, base_url: 'http://127.0.0.1:PORT/v1', temperature: 0}
 policies:
   default:
     tiers:
-      - {model: a, accept_at: 0.9, judges: [schema, rules, logprob, {use: self_consistency, samples: 2}, {use: verifier, model: b}]}
+      - model: a
+        accept_at: 0.9
+        judges: [schema, rules, logprob, {use: self_consistency, samples: 2}, {use: verifier, model: b}]
       - {model: b, accept_at: 1.0, judges: [schema, rules, verifier]}
       - {model: c, accept_at: 0.0, judges: [rules]}
     on_judge_error: ignore
@@ -93,8 +95,12 @@ with Cascade(file, journal=f"sqlite:///{folder}/j.db", telemetry=telemetry) as c
 from cascade.models.factory import Pricer
 from cascade.policy import ModelSpec
 from judges import Usage
-for provider, model, url in [("openai", "gpt-4o", None), ("anthropic", "claude-sonnet-4-5", None), ("openai", "no-such-model", None),
-                             ("openai", "llama-3", "https://api.groq.com/openai/v1")]:
+for provider, model, url in [
+    ("openai", "gpt-4o", None),
+    ("anthropic", "claude-sonnet-4-5", None),
+    ("openai", "no-such-model", None),
+    ("openai", "llama-3", "https://api.groq.com/openai/v1"),
+]:
     spec = ModelSpec.model_validate({"provider": provider, "model": model, "base_url": url})
     Pricer("m", spec).cost(Usage(10, 10))
 cascade.run("What is the capital of France? Reply with the answer only.", policy_file=sys.argv[2])
@@ -105,7 +111,9 @@ main(["schema"])
 print("RAN", ran, "TRIED", tried, file=sys.stderr)
 sys.exit(1 if tried else 0)
 """
-GUARDED = GUARDED.replace(", FileUrl, EmailStr if False else HttpUrl", "").replace("import ipaddress, socket", "import socket")
+GUARDED = GUARDED.replace(", FileUrl, EmailStr if False else HttpUrl", "").replace(
+    "import ipaddress, socket", "import socket"
+)
 
 
 @pytest.fixture
@@ -116,17 +124,26 @@ def answering() -> WireServer:
     def reply(received: Received) -> Reply:
         text = json.dumps({"url": f"http://answer.invalid/{len(server.received)}"})
         usage = {"prompt_tokens": 5, "completion_tokens": 5}
-        choices = [{"index": i, "message": {"content": text}, "finish_reason": "stop"} for i in range(received.body.get("n", 1))]
+        choices = [
+            {"index": i, "message": {"content": text}, "finish_reason": "stop"} for i in range(received.body.get("n", 1))
+        ]
         if received.body.get("stream"):
             return Reply({"error": {"message": "no streams here"}}, 400)
-        return Reply({**message({"type": "text", "text": text}), **chat(), "choices": choices, "usage": {**usage, **message()["usage"]}})
+        return Reply(
+            {
+                **message({"type": "text", "text": text}),
+                **chat(),
+                "choices": choices,
+                "usage": {**usage, **message()["usage"]},
+            }
+        )
 
     server.reply = reply
     return server
 
 
 def test_nothing_else_is_connected_to(answering: WireServer) -> None:
-    """SDKs, schemas with remote references, price lists, pydantic, images, journal and telemetry: one host, no name looked up."""
+    """SDKs, schemas with remote references, prices, pydantic, images, journal and telemetry: one host, no name looked up."""
     with answering as server:
         port = server.base_url.rsplit(":", 1)[1]
         command = [sys.executable, "-c", GUARDED, port, str(ROOT / "policies.yaml")]
