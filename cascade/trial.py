@@ -134,7 +134,8 @@ class Trial:
                 if not self._survives(judge.name, error):
                     return
                 verdict = Verdict(judge.name, reason=f"judge failed: {_brief(error)}")
-            self._take(verdict, judge, stage)
+            if not self._take(verdict, judge, stage):
+                return
             if self.feed is not None:
                 self.feed.judged(self.verdicts)
             if telemetry is not None and not failed:
@@ -196,31 +197,40 @@ class Trial:
             self.reason, self.error = "judge_failure", f"judge {name!r} failed: {_brief(error)}"
         return rule == "ignore"
 
-    def _take(self, verdict: Verdict, judge: Judge, stage: int) -> None:
+    def _take(self, verdict: Verdict, judge: Judge, stage: int) -> bool:
+        """Adds a verdict; False where the attempt ends because a judge failed that had to be run again."""
         self.verdicts.append(verdict)
         self.vetoed = self.vetoed or verdict.veto
         if verdict.answer is None:
-            return
+            return True
         if self.given and not judge.only_vetoes:
             # The caller's own answer is judged: that the model's samples agree on another one speaks against it.
             self.verdicts[-1] = Verdict(
                 verdict.judge, None, True, "the samples agree on another answer", None, verdict.details
             )
             self.vetoed = True
-            return
+            return True
         self.answer = verdict.answer
         if judge.only_vetoes or verdict.veto:
-            return
+            return True
         # Another answer takes the place of the one that the earlier judges let pass: it must pass them too.
-        for earlier in self.tier.judges[:stage]:
-            if earlier.only_vetoes:
-                again = earlier.judge(Case(prompt=self.prompt, answer=self.answer))
-                if isinstance(again, Verdict):
-                    if again.answer is not None:
-                        self.answer = again.answer
-                    if again.veto:
-                        self.vetoed = True
-                        self.verdicts.append(again)
+        return all(self._again(earlier) for earlier in self.tier.judges[:stage] if earlier.only_vetoes)
+
+    def _again(self, judge: Judge) -> bool:
+        assert self.answer is not None
+        try:
+            verdict = judge.judge(Case(prompt=self.prompt, answer=self.answer))
+        except Exception as error:
+            if self.ladder.telemetry is not None:
+                self.ladder.telemetry.verdict(self.tier.name, judge, error)
+            return self._survives(judge.name, error)
+        if isinstance(verdict, Verdict):
+            if verdict.answer is not None:
+                self.answer = verdict.answer
+            if verdict.veto:
+                self.vetoed = True
+                self.verdicts.append(verdict)
+        return True
 
     def record(self) -> Attempt:
         """The trial so far as an Attempt."""

@@ -1,16 +1,17 @@
 """Keywords of JSON Schema whose work jsonschema does not bound, rewritten so that no answer can hang a run.
 
-Patterns are matched by ``regex`` under a common time limit (``re`` cannot be stopped), and ``uniqueItems`` hashes instead of
-comparing every pair. The rest is jsonschema's own.
+Patterns are matched by ``regex`` under a common time limit (``re`` cannot be stopped), ``uniqueItems`` hashes instead of
+comparing every pair, and every keyword looks at the clock. The rest is jsonschema's own.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from time import monotonic
 from typing import Any
 
 PATTERN_SECONDS = 0.05  # for all patterns of one validation together
+SECONDS = 2.0  # for one validation: alternatives of a schema that refers to itself double with each level of an answer
 
 
 class InvalidSchemaError(ValueError):
@@ -21,12 +22,16 @@ class PatternTimeout(Exception):
     """The schema's patterns used up their time on this answer."""
 
 
-_time = threading.local()  # .ends: when the patterns of this thread's validation must be done
+class ValidationTimeout(Exception):
+    """The validation of this answer took too long."""
+
+
+_time = threading.local()  # of this thread's validation: .left seconds for its patterns, .ends for all of it
 
 
 def start_clock() -> None:
-    """Begins a validation: from now on its patterns have PATTERN_SECONDS together."""
-    _time.ends = monotonic() + PATTERN_SECONDS
+    """Begins a validation: it has SECONDS from now on, its patterns PATTERN_SECONDS of them."""
+    _time.left, _time.ends = PATTERN_SECONDS, monotonic() + SECONDS
 
 
 def pattern(source: str) -> Any:
@@ -40,22 +45,36 @@ def pattern(source: str) -> Any:
 
 
 def _found(source: str, text: str) -> bool:
-    matcher, left = pattern(source), _time.ends - monotonic()
+    matcher, began = pattern(source), monotonic()
     try:
-        if left <= 0:
+        if _time.left <= 0:
             raise TimeoutError
-        return matcher.search(text, timeout=left) is not None
+        return matcher.search(text, timeout=_time.left) is not None
     except TimeoutError:
         raise PatternTimeout from None
+    finally:
+        _time.left -= monotonic() - began
+
+
+Keyword = Callable[[Any, Any, Any, Any], Iterator[Any] | None]
+
+
+def _timed(keyword: Keyword) -> Keyword:
+    def check(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any] | None:
+        if monotonic() > _time.ends:
+            raise ValidationTimeout
+        return keyword(validator, wanted, instance, schema)
+
+    return check
 
 
 @lru_cache(maxsize=16)
 def bounded(base: Any) -> Any:
-    """The jsonschema validator class ``base`` with its unbounded keywords replaced, as its subschemas see it, too."""
+    """The jsonschema validator class ``base`` on the clock, with its unbounded keywords replaced, in its subschemas, too."""
     from jsonschema import validators
 
     # Only keywords that the dialect has: draft 7 ignores unevaluatedProperties.
-    known = {k: v for k, v in _KEYWORDS.items() if k in base.VALIDATORS}
+    known = {k: _timed(_KEYWORDS.get(k, v)) for k, v in base.VALIDATORS.items()}
     made: Any = validators.extend(base, known)  # type: ignore[no-untyped-call]
     stock = made.evolve
 

@@ -10,6 +10,7 @@ from .answer import Answer, Verdict
 from .judge import Case
 
 PATTERN_SECONDS = 0.05
+_OUTER = ".,;:!?\"'`*_()[]{}“”‘’ "
 _REFUSAL_CHARS = 200  # a refusal says so at once
 _LONG_CHARS = 1500  # an answer this long that begins with an apology goes on to answer
 _NOT = r"(?:can't|cannot|can not|won't|will not|am unable to|am not able to|'m unable to|'m not able to|must decline to|decline to)"
@@ -71,6 +72,7 @@ class RulesJudge:
     name: str = "rules"
     only_vetoes: bool = True
     _folded: frozenset[str] = field(init=False, repr=False, compare=False, default=frozenset())
+    _longest: int = field(init=False, repr=False, compare=False, default=0)
 
     def __post_init__(self) -> None:
         for option in ("refusal", "empty", "truncated"):
@@ -82,6 +84,7 @@ class RulesJudge:
                 raise ValueError(f"choices must be a list of one or more texts, got {self.choices!r}")
             object.__setattr__(self, "choices", tuple(self.choices))
             object.__setattr__(self, "_folded", frozenset(map(_fold, self.choices)))
+            object.__setattr__(self, "_longest", 4 * max(map(len, self.choices)))
         if self.pattern is not None:
             if not isinstance(self.pattern, str):
                 raise ValueError(f"pattern must be a text, got {self.pattern!r}")
@@ -113,13 +116,21 @@ class RulesJudge:
                 return "empty: there is no text"
         if self.refusal and is_refusal(text):
             return "refusal: the model declines to answer"
-        if self.choices is not None and _fold(text) not in self._folded:
+        if self.choices is not None and not self._is_choice(text):
             return f"choices: not one of the {len(self.choices)}"
         if self.min_chars is not None and len(text) < self.min_chars:
             return f"min_chars: shorter than {self.min_chars} characters"
         if self.max_chars is not None and len(text) > self.max_chars:
             return f"max_chars: longer than {self.max_chars} characters"
         return self._mismatch(self.pattern, text) if self.pattern is not None else None
+
+    def _is_choice(self, text: str) -> bool:
+        if len(text) > self._longest:
+            # No choice, unless it is dressed up. At most four characters are composed to one, in time that may be quadratic.
+            text = " ".join(text.split(maxsplit=self._longest)).strip(_OUTER)
+            if len(text) > self._longest:
+                return False
+        return _fold(text) in self._folded
 
     def _mismatch(self, pattern: str, text: str) -> str | None:
         try:
@@ -132,4 +143,4 @@ class RulesJudge:
 def _fold(text: str) -> str:
     """Case, width, inner whitespace and outer punctuation aside; a text of punctuation alone (``+``) stays itself."""
     whole = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-    return whole.strip(".,;:!?\"'`*_()[]{}“”‘’ ") or whole
+    return whole.strip(_OUTER) or whole

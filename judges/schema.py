@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 
 from .answer import Verdict
 from .judge import Case
-from .keywords import InvalidSchemaError, PatternTimeout, bounded, pattern, start_clock
+from .keywords import InvalidSchemaError, PatternTimeout, ValidationTimeout, bounded, pattern, start_clock
+from .unions import MAX_WORK, branches, work
 
 __all__ = ["InvalidSchemaError", "SchemaJudge", "checker", "extract_json", "json_schema_of"]
 
@@ -100,8 +101,8 @@ class SchemaJudge:
 
     ``schema`` (a JSON Schema, 2020-12 unless its ``$schema`` says otherwise, or a pydantic model class) goes before the
     prompt's own. Answers over ``max_chars`` characters or nested too deeply are vetoed. An answer of tool calls alone is not
-    judged. Nothing is ever fetched, formats are not checked, and patterns have 50 ms together. A schema must not be changed
-    once it was used. ``judge`` raises InvalidSchemaError.
+    judged. Nothing is ever fetched, formats are not checked, patterns have 50 ms together and a validation 2 s. A schema
+    must not be changed once it was used. ``judge`` raises InvalidSchemaError.
     """
 
     schema: Any = None
@@ -126,6 +127,8 @@ class SchemaJudge:
             value, errors = check(extract_json(answer.text))
         except RecursionError:
             return self._veto("too deeply nested")
+        except ValidationTimeout:
+            return self._veto("the validation took too long")
         except PatternTimeout:
             return self._veto("a pattern took too long")
         except OverflowError:
@@ -167,12 +170,19 @@ def checker(schema: Any) -> Check:
 
 
 def _pydantic_check(model: Any) -> Check:
-    from pydantic import BaseModel, ValidationError
+    from pydantic import BaseModel, PydanticUserError, ValidationError
 
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
         raise InvalidSchemaError(f"a schema is a mapping or a pydantic model class, got {type(model).__name__}")
 
+    try:
+        alternatives = branches(model.model_json_schema())
+    except PydanticUserError:  # not every type has a JSON Schema
+        alternatives = 1
+
     def check(value: Any) -> tuple[Any, list[str]]:
+        if alternatives > 1 and work(value, alternatives) > MAX_WORK:
+            return value, ["$: nested too deeply for a model whose unions have no discriminator"]
         try:
             # As JSON, not as Python objects: a strict model takes a date or an enum from a JSON string only so.
             return model.model_validate_json(json.dumps(value)), []

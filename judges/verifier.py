@@ -10,21 +10,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import exp, inf
-from typing import Literal
+from typing import Any, Literal
 
 from .answer import Answer, Prompt, Verdict, content_text
 from .judge import Case
+from .marks import remove_marks
 
 _MAX_CHARS = 20_000
 _LEAST_MASS = 0.05  # of the first token: with less on yes and no together their ratio is noise
-_GAP = r"[\s\u200b-\u200f\u2060\ufeff]{0,8}"
-# Anything like the marks or like a chat template's control token; brackets that are not angles only where they close.
-_MARKS = re.compile(
-    rf"(?:[<＜﹤‹«≪《〈]{{1,3}}{_GAP}[/／\\]?{_GAP}(?:(?:end|begin)[\s_-]{{0,3}}(?:of )?)?(?:candidate|question)"
-    rf"|[\[{{(]{{1,3}}{_GAP}(?:[/／\\]{_GAP}|(?:end|begin)[\s_-]{{1,3}}(?:of )?)(?:candidate|question|answer))"
-    r"(?!\w)[\w :#=\"'-]{0,60}[>＞﹥›»≫》〉\]})]{0,3}|<\|[\w ]{0,40}\|>|\[/?INST\]",
-    re.I,
-)
 _RATING = re.compile(r"^\s*(10|\d)(?:\s*/\s*10)?[.\s]*$")
 _YES, _NO = frozenset(("yes", "ye", "y", "true")), frozenset(("no", "n", "false"))
 
@@ -32,9 +25,9 @@ _YES, _NO = frozenset(("yes", "ye", "y", "true")), frozenset(("no", "n", "false"
 def verification_prompt(prompt: Prompt, answer: Answer, *, rating: bool = False) -> Prompt:
     """What the verifier is asked about ``answer``: a word, yes or no, or with ``rating`` a number from 0 to 10."""
     question = _cut("\n\n".join(f"{m.get('role')}: {content_text(m.get('content'))}" for m in prompt.messages))
-    calls = str([c.get("function", c) for c in answer.tool_calls]) if answer.tool_calls or not answer.text else ""
+    calls = str([_called(c) for c in answer.tool_calls]) if answer.tool_calls or not answer.text else ""
     candidate = _cut("\n".join(filter(None, (answer.text, calls))))
-    question, candidate = (_MARKS.sub("[mark removed]", text) for text in (question, candidate))
+    question, candidate = remove_marks(question), remove_marks(candidate)
     nonce = _nonce(question, candidate)
     asked = (
         "How likely is it that the candidate answer is correct? Reply with one number from 0 (certainly wrong) to 10 "
@@ -58,6 +51,13 @@ def _nonce(question: str, candidate: str) -> str:
     while nonce in candidate or nonce in question:
         nonce = hashlib.sha256(nonce.encode()).hexdigest()[:16]
     return nonce
+
+
+def _called(call: Mapping[str, Any]) -> Any:
+    function = call.get("function", call)
+    if not isinstance(function, Mapping):
+        return function
+    return {k: _cut(v) if isinstance(v, str) else v for k, v in function.items()}
 
 
 def _cut(text: str) -> str:

@@ -1,6 +1,7 @@
 """One run, through the public Cascade with scripted models."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -198,6 +199,33 @@ def test_a_failed_judge_can_raise() -> None:
     """With ``raise`` the judge's own exception reaches the caller."""
     with pytest.raises(KeyError):
         ask(ladder([priced("a", **SURE)], judged=("test-broken",), on_judge_error="raise"))
+
+
+@judges.judge("test-breaks-on-more", only_vetoes=True)
+def breaks_on_more(prompt: Any, answer: Any) -> None:
+    """Passes the answer, and fails on the one that another judge puts in its place."""
+    if answer.text == "more":
+        raise KeyError("boom")
+
+
+@judges.judge("test-prefers-more")
+def prefers_more(prompt: Any, answer: Any) -> Verdict:
+    """Puts another answer in the place of the first."""
+    return Verdict("test-prefers-more", 1.0, answer=replace(answer, text="more"))
+
+
+@pytest.mark.parametrize(("rule", "reason"), [("escalate", "judge_failure"), ("ignore", "accepted"), ("raise", None)])
+def test_a_judge_that_fails_when_it_is_run_again(rule: str, reason: str | None) -> None:
+    """On the answer that took the place of the first, too, the policy says what a failure means."""
+    wanted = ("test-breaks-on-more", "test-prefers-more")
+    c = ladder([priced("a", **SURE)], [priced("b", **SURE)], judged=wanted, on_judge_error=rule)
+    if reason is None:
+        with pytest.raises(KeyError):
+            ask(c)
+    else:
+        first = ask(c).attempts[0]
+        assert first.reason == reason
+        assert ("test-breaks-on-more" in (first.error or "")) == (reason == "judge_failure")
 
 
 step = st.one_of(
