@@ -4,7 +4,9 @@ The test and the benchmark differ in the number of runs alone; ``accounts.audit`
 """
 
 import asyncio
+import gc
 from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -171,15 +173,24 @@ async def run(
         async with room:
             return await one(cascade, cell.name, number, deadline_s, cell.texts(), streamed=cell.streamed)
 
-    await load_sdks()
     shuffled = list(numbers)
     Random(0).shuffle(shuffled)  # so that the slow faults do not meet each other alone
-    async with asyncio.TaskGroup() as group:
+    async with settled(), asyncio.TaskGroup() as group:
         tasks = [group.create_task(ask(number)) for number in shuffled]
     return sorted((task.result() for task in tasks), key=lambda ended: ended.number)
 
 
-async def load_sdks() -> None:
-    """A second or two, once in a process, that no measured run should pay."""
+@asynccontextmanager
+async def settled() -> AsyncGenerator[None]:
+    """A service that has started: the SDKs are loaded, and their 175,000 objects are out of the garbage collector's way.
+
+    Else each of its full passes holds up every thread for 100 ms, as much as a run may be late.
+    """
     for sdk in PROVIDERS:
         await load(sdk)
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
