@@ -15,7 +15,7 @@ from typing import Any
 
 
 def serve() -> None:
-    """Serves until standard input ends. Its output goes to the log; answers go to the descriptor that was standard output."""
+    """Serves until standard input ends. What commands print goes to standard error, that is the log."""
     import anthropic
     import openai
 

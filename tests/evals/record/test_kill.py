@@ -1,4 +1,4 @@
-"""A recording that is killed goes on: nothing is missing, nothing is doubled, nothing is paid twice but what was under way."""
+"""A recording that is killed goes on: nothing is missing or doubled, nothing paid twice but what was under way."""
 
 import json
 import random
