@@ -3,9 +3,9 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
 
-.PHONY: help replay test lint bench schema dist clean
+.PHONY: help replay test test-slow lint bench schema dist clean
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -17,6 +17,9 @@ replay: $(VENV)/.ready  ## calibrate on the shipped recording, print the table, 
 
 test: $(VENV)/.ready  ## the tests
 	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.ready  ## the tests that take minutes: a recorder killed at fifty moments
+	$(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/.ready  ## ruff, mypy --strict, the contract of the three floors
 	$(BIN)/ruff check .

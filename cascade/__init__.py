@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from judges import Answer, Prompt, Usage, Verdict
 
-    from .api import Cascade, agate, arun, gate, run
+    from .api import Cascade, afeedback, agate, arun, astream, feedback, gate, run, stream
     from .errors import (
         BudgetError,
         CascadeError,
         DeadlineError,
+        JournalError,
         PolicyError,
         ProviderError,
         RunError,
@@ -25,20 +26,35 @@ if TYPE_CHECKING:
     from .models.scripted import ScriptedModel
     from .policy import Policy
     from .result import Attempt, Result
+    from .streaming import Escalated, Event, Finished, Retracted, TierStarted, Token, VerdictGiven
 
 __version__ = "0.1.0"
 
 _WHERE = {
-    **dict.fromkeys(("Cascade", "agate", "arun", "gate", "run"), "cascade.api"),
+    **dict.fromkeys(
+        ("Cascade", "afeedback", "agate", "arun", "astream", "feedback", "gate", "run", "stream"), "cascade.api"
+    ),
     **dict.fromkeys(("Answer", "Prompt", "Usage", "Verdict"), "judges"),
     **dict.fromkeys(
-        ("BudgetError", "CascadeError", "DeadlineError", "PolicyError", "ProviderError", "RunError", "UnsureError"),
+        (
+            "BudgetError",
+            "CascadeError",
+            "DeadlineError",
+            "JournalError",
+            "PolicyError",
+            "ProviderError",
+            "RunError",
+            "UnsureError",
+        ),
         "cascade.errors",
     ),
     "ScriptedModel": "cascade.models.scripted",
     "Policy": "cascade.policy",
     "Attempt": "cascade.result",
     "Result": "cascade.result",
+    **dict.fromkeys(
+        ("Escalated", "Event", "Finished", "Retracted", "TierStarted", "Token", "VerdictGiven"), "cascade.streaming"
+    ),
 }
 
 __all__ = [
@@ -48,20 +64,32 @@ __all__ = [
     "Cascade",
     "CascadeError",
     "DeadlineError",
+    "Escalated",
+    "Event",
+    "Finished",
+    "JournalError",
     "Policy",
     "PolicyError",
     "Prompt",
     "ProviderError",
     "Result",
+    "Retracted",
     "RunError",
     "ScriptedModel",
+    "TierStarted",
+    "Token",
     "UnsureError",
     "Usage",
     "Verdict",
+    "VerdictGiven",
+    "afeedback",
     "agate",
     "arun",
+    "astream",
+    "feedback",
     "gate",
     "run",
+    "stream",
 ]
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``python -m cascade run | gate | check | schema``."""
+"""The command line: ``python -m cascade run | gate | check | schema | journal``."""
 
 import argparse
 import json
@@ -16,6 +16,7 @@ _EXAMPLES = """examples:
   python -m cascade run --policy openai --schema order.json --json "Extract the order: 3 mugs for Ana"
   python -m cascade gate --policy openai --answer 51 "What is 17 * 3?"
   python -m cascade check my-policies.yaml
+  python -m cascade journal tail -f
 """
 
 
@@ -35,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from .journal.commands import add_to
+
     parser = argparse.ArgumentParser(
         "python -m cascade", epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter, description=main.__doc__
     )
@@ -61,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(command=_check)
     schema = commands.add_parser("schema", help="print the JSON Schema of policies.yaml, for editors")
     schema.set_defaults(command=_schema)
+    add_to(commands.add_parser("journal", help="what was recorded: tail, show, export, verify"))
     return parser
 
 

@@ -1,11 +1,11 @@
-"""Cascade, and the module-level run, arun, gate and agate that share one Cascade per policy file."""
+"""Cascade, and the module-level run, stream, gate and their async forms that share one Cascade per policy file."""
 
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import judges
@@ -13,15 +13,23 @@ from judges import Answer, Message, Prompt
 
 from . import policy_file as files
 from .asking import Seat
-from .budget import Spend
+from .budget import Ledger, MemoryLedger
 from .calibration import from_json
-from .engine import Ladder, Tier, Trial, finish
+from .engine import Ladder, Tier, Trial, finish, spend_of
 from .engine import run as run_ladder
-from .errors import PolicyError
-from .models.factory import Pricer, build
+from .errors import JournalError, PolicyError
+from .guard import Guard, ModelHealth
+from .journal.spec import JournalSpec
+from .models.factory import Pricer, build, guard_of, unpriced
 from .models.model import Model
-from .policy import ModelSpec, Policy, PolicyFile, TierPolicy, nearest
+from .policy import ModelSpec, Policy, PolicyFile, TelemetrySpec, TierPolicy, nearest
 from .result import Attempt, Result
+
+if TYPE_CHECKING:
+    from .journal.journal import Journal
+    from .journal.record import Tag
+    from .streaming import Event, Feed, OnEvent
+    from .telemetry import Telemetry
 
 T = TypeVar("T")
 PromptLike = str | Sequence[Message] | Prompt
@@ -33,21 +41,39 @@ class Cascade:
 
     ``source`` is a PolicyFile, one Policy (then known as "default"), a path, or None for the usual search (CASCADE_POLICIES,
     ./policies.yaml, the packaged default). ``models`` gives models by name and takes precedence over the file's. Safe for
-    many runs at once, from any number of event loops and threads: each loop gets its own connections. Close it with
-    ``with``, ``async with``, ``close()`` or ``aclose()``. Raises PolicyError.
+    many runs at once, from any number of event loops and threads: each loop gets its own connections. ``journal`` (a URL, a
+    JournalSpec or a Journal, which is left open) and ``telemetry`` take precedence over the file's. Close it with ``with``,
+    ``async with``, ``close()`` or ``aclose()``. Raises PolicyError, and JournalError for a journal that cannot be opened.
     """
 
-    def __init__(self, source: PolicySource = None, *, models: Mapping[str, Model] | None = None) -> None:
+    def __init__(
+        self,
+        source: PolicySource = None,
+        *,
+        models: Mapping[str, Model] | None = None,
+        journal: "Journal | JournalSpec | str | None" = None,
+        telemetry: "Telemetry | TelemetrySpec | None" = None,
+    ) -> None:
         self._given = dict(models or {})
         self._specs: Mapping[str, ModelSpec] = {}
+        self._usd_per_day: float | None = None
         if isinstance(source, Policy):
             self.policies: Mapping[str, Policy] = {"default": source}
-            missing = [t.model for t in source.tiers if t.model not in self._given]
+            missing = [m for t in source.tiers for m in (t.model, *t.fallbacks) if m not in self._given]
             if missing:
                 raise PolicyError(f"a Policy alone needs its models: give models={{...}} for {', '.join(missing)}")
         else:
             file = source if isinstance(source, PolicyFile) else files.load(source)
             self.policies, self._specs = file.policies, file.models
+            self._usd_per_day = file.budget_usd_per_day
+            journal = file.journal if journal is None else journal
+            telemetry = file.telemetry if telemetry is None else telemetry
+        self._own_journal = isinstance(journal, JournalSpec | str)
+        self._journal = _journal(journal)
+        self._ledger: Ledger = MemoryLedger() if self._journal is None else self._journal.ledger
+        self._telemetry = _telemetry(telemetry)
+        self._guards: dict[str, Guard] = {}
+        self._unpriced: dict[str, list[str]] = {}
         self._rooms: WeakKeyDictionary[asyncio.AbstractEventLoop, _Room] = WeakKeyDictionary()
         self._lock = threading.Lock()
         self._closed = False
@@ -62,23 +88,72 @@ class Cascade:
         tools: Sequence[Mapping[str, Any]] = (),
         budget_usd: float | None = None,
         deadline_s: float | None = None,
+        tags: "Mapping[str, Tag] | None" = None,
+        on_event: "OnEvent | None" = None,
     ) -> Result:
         """Asks the cheapest tier first and climbs until an answer is accepted.
 
         ``prompt`` is text, chat messages in OpenAI's shape, or a Prompt; ``schema`` a JSON Schema or a pydantic model class;
-        ``budget_usd`` and ``deadline_s`` replace the policy's own limits for this run. Raises PolicyError for an unknown
-        policy and RunError where no answer may be returned.
+        ``budget_usd`` and ``deadline_s`` replace the policy's own limits for this run. ``tags`` (texts, numbers and truth
+        values by name) are the caller's own, for the journal. ``on_event`` is called with each event of the run as it
+        happens (see ``astream``). Raises PolicyError for an unknown policy, RunError where no answer may be returned, and
+        JournalError where the journal's durability is ``full`` and the record was not kept.
         """
         if budget_usd is not None and not budget_usd >= 0:
             raise ValueError(f"budget_usd must be 0 or more, got {budget_usd!r}")
         if deadline_s is not None and not deadline_s > 0:
             raise ValueError(f"deadline_s must be more than 0, got {deadline_s!r}")
+        if budget_usd is not None:
+            self._check_priced(policy)
         asked = Prompt.of(prompt, system=system, schema=schema, tools=tools)
-        return await run_ladder(self._ladder(policy), asked, budget_usd=budget_usd, deadline_s=deadline_s)
+        ladder = self._ladder(policy)
+        feed = None if on_event is None else _feed(ladder, on_event)
+        if self._telemetry is None:
+            result = await self._run(policy, ladder, asked, budget_usd, deadline_s, feed, tags)
+        else:
+            with self._telemetry.run("run", policy, ladder, asked) as told:
+                result = told.result = await self._run(policy, ladder, asked, budget_usd, deadline_s, feed, tags)
+        return result if feed is None else feed.finished(result)
+
+    async def _run(
+        self,
+        policy: str,
+        ladder: Ladder,
+        asked: Prompt,
+        budget_usd: float | None,
+        deadline_s: float | None,
+        feed: "Feed | None",
+        tags: "Mapping[str, Tag] | None",
+    ) -> Result:
+        if self._journal is None:
+            return await run_ladder(ladder, asked, budget_usd=budget_usd, deadline_s=deadline_s, feed=feed)
+        kept = self._journal.begin("run", policy, ladder, asked, tags)
+        work = run_ladder(
+            ladder, asked, budget_usd=budget_usd, deadline_s=deadline_s, feed=feed, run_id=kept.run_id,
+            attempts=kept.attempts,
+        )  # fmt: skip
+        return await self._journal.record(kept, work)
 
     def run(self, prompt: PromptLike, **options: Any) -> Result:
         """``arun`` for code that is not async; works in threads and inside a running event loop (which it blocks)."""
         return _background(self.arun(prompt, **options))
+
+    def astream(self, prompt: PromptLike, **options: Any) -> "AsyncGenerator[Event]":
+        """``arun`` as events while it runs, the last of them Finished with the result; takes what ``arun`` takes.
+
+        Text is held back until its answer is accepted, or retracted if it is not: the policy's ``stream`` says which.
+        Closing the generator, or leaving its loop, cancels the run and its requests. Raises what ``arun`` raises, after the
+        events.
+        """
+        from .streaming import as_they_come
+
+        return as_they_come(lambda on_event: self.arun(prompt, on_event=on_event, **options))
+
+    def stream(self, prompt: PromptLike, **options: Any) -> "Generator[Event]":
+        """``astream`` for code that is not async; the run begins when the first event is asked for."""
+        from .streaming import in_thread
+
+        return in_thread(lambda on_event: self.arun(prompt, on_event=on_event, **options), _background_loop)
 
     async def agate(
         self,
@@ -89,6 +164,7 @@ class Cascade:
         tier: str | None = None,
         system: str | None = None,
         schema: Any = None,
+        tags: "Mapping[str, Tag] | None" = None,
     ) -> Result:
         """Scores an answer that came from elsewhere by the judges and the threshold of ``tier`` (default: the first).
 
@@ -97,15 +173,64 @@ class Cascade:
         asked = Prompt.of(prompt, system=system, schema=schema)
         ladder = self._ladder(policy)
         given = answer if isinstance(answer, Answer) else Answer(answer)
-        trial = Trial(ladder, _tier(ladder, tier), asked, Spend(ladder.policy.max_calls), last_tier=True, given=True)
-        await trial.judge(given)
-        attempt = trial.record()
-        forgiving = ladder.policy.model_copy(update={"when_unsure": "best"})
-        return finish(forgiving, (attempt,), attempt.reason, attempt.cost_usd)
+        judging = _tier(ladder, tier)
+        if self._telemetry is None:
+            return await self._gate(policy, ladder, judging, asked, given, tags)
+        with self._telemetry.run("gate", policy, ladder, asked) as told:
+            result = told.result = await self._gate(policy, ladder, judging, asked, given, tags)
+        return result
+
+    async def _gate(
+        self,
+        policy: str,
+        ladder: Ladder,
+        tier: Tier,
+        asked: Prompt,
+        given: Answer,
+        tags: "Mapping[str, Tag] | None",
+    ) -> Result:
+        if self._journal is None:
+            return await _judged(ladder, tier, asked, given)
+        kept = self._journal.begin("gate", policy, ladder, asked, tags)
+        return await self._journal.record(kept, _judged(ladder, tier, asked, given, kept.run_id, kept.attempts))
 
     def gate(self, prompt: PromptLike, answer: str | Answer, **options: Any) -> Result:
         """``agate`` for code that is not async."""
         return _background(self.agate(prompt, answer, **options))
+
+    async def afeedback(self, run_id: str, *, quality: float, note: str | None = None) -> None:
+        """Attaches what later proved true of a run's answer to its record; several are kept, the last one counts.
+
+        ``quality`` is in [0, 1]. Raises ValueError for a wrong one, and JournalError where there is no journal or no such
+        run in it.
+        """
+        await self._needed_journal().afeedback(run_id, quality, note)
+
+    def feedback(self, run_id: str, *, quality: float, note: str | None = None) -> None:
+        """``afeedback`` for code that is not async."""
+        self._needed_journal().feedback(run_id, quality, note)
+
+    def health(self) -> dict[str, ModelHealth]:
+        """How each model that was asked so far does, by its name in the policy file."""
+        with self._lock:
+            return {name: guard.health() for name, guard in self._guards.items()}
+
+    def _check_priced(self, name: str) -> None:
+        """A budget over a model without a known price could not be kept. Raises PolicyError."""
+        missing = self._unpriced.get(name)
+        if missing is None and name in self.policies:
+            specs = {model: spec for model, spec in self._specs.items() if model not in self._given}
+            missing = self._unpriced[name] = unpriced(specs, self.policies[name])
+        if missing:
+            raise PolicyError(
+                f"budget_usd cannot be kept: the price of the model {', '.join(missing)} is not known; give "
+                f"models.{missing[0]}.price in the policy file"
+            )
+
+    def _needed_journal(self) -> "Journal":
+        if self._journal is None:
+            raise JournalError("there is no journal; name one in the policy file: journal: {url: sqlite:///cascade.db}")
+        return self._journal
 
     async def attempt(self, tier: str, prompt: PromptLike, *, policy: str = "default") -> Attempt:
         """Asks one tier and runs all its judges, comparing nothing with a threshold: what evaluation needs."""
@@ -114,8 +239,7 @@ class Cascade:
             ladder,
             _tier(ladder, tier),
             Prompt.of(prompt),
-            Spend(ladder.policy.max_calls),
-            last_tier=True,
+            spend_of(ladder),
             decided=False,
         )
         await trial.run()
@@ -135,22 +259,32 @@ class Cascade:
             if self._closed:
                 raise RuntimeError("this Cascade is closed")
             room = self._rooms.setdefault(asyncio.get_running_loop(), _Room())
-        asked = {t.model for t in policy.tiers}
-        asked |= {m for t in policy.tiers for j in t.judges if isinstance(m := j.options.get("model"), str)}
-        for model in sorted(asked - room.seats.keys()):
+        for model in sorted(policy.asks - room.seats.keys()):
             spec = self._specs.get(model)
             made = self._given.get(model)
             if made is None:
                 if spec is None:
                     raise PolicyError(f"a judge asks for the model {model!r}, which was not given")
                 made = build(model, spec)
-            room.seats[model] = Seat(made, Pricer(model, spec))
-        ladder = Ladder(policy, tuple(_make_tier(t, room.seats) for t in policy.tiers), room.seats)
+            with self._lock:
+                guard = self._guards.setdefault(model, guard_of(spec))
+            if self._telemetry is not None and guard.breaker is not None:
+                self._telemetry.watch(model, guard.breaker)
+            room.seats[model] = Seat(made, Pricer(model, spec), self._telemetry, guard)
+        daily = ((f"policy {name}", policy.budget_usd_per_day), ("all policies", self._usd_per_day))
+        ladder = Ladder(
+            policy,
+            tuple(_make_tier(t, room.seats) for t in policy.tiers),
+            room.seats,
+            self._ledger,
+            tuple((scope, usd) for scope, usd in daily if usd is not None),
+            self._telemetry,
+        )
         room.ladders[name] = ladder
         return ladder
 
     async def aclose(self) -> None:
-        """Closes every model's connections; runs still under way fail."""
+        """Closes every model's connections and writes the journal's last records; runs still under way fail."""
         with self._lock:
             self._closed = True
             rooms = list(self._rooms.items())
@@ -168,6 +302,8 @@ class Cascade:
                     await seat.model.close()
                 elif loop.is_running():
                     await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(seat.model.close(), loop))
+        if self._own_journal and self._journal is not None:
+            await asyncio.to_thread(self._journal.close)
 
     def close(self) -> None:
         """``aclose`` for code that is not async."""
@@ -186,6 +322,22 @@ class Cascade:
         await self.aclose()
 
 
+def _journal(given: "Journal | JournalSpec | str | None") -> "Journal | None":
+    if given is None or (isinstance(given, JournalSpec) and given.durability == "off"):
+        return None
+    from .journal.journal import Journal
+
+    return given if isinstance(given, Journal) else Journal(given)
+
+
+def _telemetry(given: "Telemetry | TelemetrySpec | None") -> "Telemetry | None":
+    if given is None or (isinstance(given, TelemetrySpec) and not (given.traces or given.metrics)):
+        return None
+    from .telemetry import Telemetry
+
+    return given if isinstance(given, Telemetry) else Telemetry(**given.model_dump())
+
+
 class _Room:
     """What one event loop owns: models with their connections, and the ladders made of them."""
 
@@ -198,7 +350,14 @@ def _make_tier(tier: TierPolicy, seats: Mapping[str, Seat]) -> Tier:
     made = tuple(judges.make(rule.use, **rule.options) for rule in tier.judges)
     calibrators = tuple(from_json(mapping) for mapping in tier.confidence or ())
     compares = "agrees:" in str(tier.confidence)
-    return Tier(tier.name, seats[tier.model], tier.thresholds, tier.prior, made, calibrators, compares)
+    fallbacks = tuple(seats[model] for model in tier.fallbacks)
+    return Tier(tier.name, seats[tier.model], tier.thresholds, tier.prior, made, calibrators, fallbacks, compares)
+
+
+def _feed(ladder: Ladder, on_event: "OnEvent") -> "Feed":
+    from .streaming import Feed
+
+    return Feed(ladder.policy, on_event)
 
 
 def _tier(ladder: Ladder, name: str | None) -> Tier:
@@ -211,19 +370,40 @@ def _tier(ladder: Ladder, name: str | None) -> Tier:
     raise PolicyError(f"unknown tier {name!r}{nearest(name, known)}; known: {', '.join(known)}")
 
 
+async def _judged(
+    ladder: Ladder,
+    tier: Tier,
+    prompt: Prompt,
+    given: Answer,
+    run_id: str | None = None,
+    attempts: list[Attempt] | None = None,
+) -> Result:
+    attempts = [] if attempts is None else attempts
+    trial = Trial(ladder, tier, prompt, spend_of(ladder), given=True)
+    try:
+        await trial.judge(given)
+    finally:
+        attempts.append(trial.record())
+    forgiving = ladder.policy.model_copy(update={"when_unsure": "best"})
+    return finish(forgiving, attempts, trial.reason, attempts[-1].cost_usd, run_id)
+
+
 # One loop in one daemon thread serves every synchronous call, so that connections are reused between them.
 _loop: asyncio.AbstractEventLoop | None = None
 _loop_lock = threading.Lock()
 
 
-def _background(coroutine: Coroutine[Any, Any, T]) -> T:
+def _background_loop() -> asyncio.AbstractEventLoop:
     global _loop
     with _loop_lock:
         if _loop is None:
             _loop = asyncio.new_event_loop()
             threading.Thread(target=_loop.run_forever, name="cascade", daemon=True).start()
-        loop = _loop
-    future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+        return _loop
+
+
+def _background(coroutine: Coroutine[Any, Any, T]) -> T:
+    future = asyncio.run_coroutine_threadsafe(coroutine, _background_loop())
     try:
         return future.result()
     except BaseException:
@@ -255,6 +435,18 @@ def run(prompt: PromptLike, *, policy_file: str | os.PathLike[str] | None = None
     return _default(policy_file).run(prompt, **options)
 
 
+def astream(
+    prompt: PromptLike, *, policy_file: str | os.PathLike[str] | None = None, **options: Any
+) -> "AsyncGenerator[Event]":
+    """``Cascade.astream`` on a shared instance."""
+    return _default(policy_file).astream(prompt, **options)
+
+
+def stream(prompt: PromptLike, *, policy_file: str | os.PathLike[str] | None = None, **options: Any) -> "Generator[Event]":
+    """``Cascade.stream`` on a shared instance."""
+    return _default(policy_file).stream(prompt, **options)
+
+
 async def agate(
     prompt: PromptLike, answer: str | Answer, *, policy_file: str | os.PathLike[str] | None = None, **options: Any
 ) -> Result:
@@ -267,3 +459,17 @@ def gate(
 ) -> Result:
     """``Cascade.gate`` on a shared instance."""
     return _default(policy_file).gate(prompt, answer, **options)
+
+
+async def afeedback(
+    run_id: str, *, quality: float, note: str | None = None, policy_file: str | os.PathLike[str] | None = None
+) -> None:
+    """``Cascade.afeedback`` on a shared instance."""
+    await _default(policy_file).afeedback(run_id, quality=quality, note=note)
+
+
+def feedback(
+    run_id: str, *, quality: float, note: str | None = None, policy_file: str | os.PathLike[str] | None = None
+) -> None:
+    """``Cascade.feedback`` on a shared instance."""
+    _default(policy_file).feedback(run_id, quality=quality, note=note)

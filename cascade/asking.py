@@ -1,88 +1,143 @@
-"""Every call of a model goes through here: limits before it, one retry, price and time after it."""
+"""Every request to a model goes through here: limits before it, ``resilience`` around it, price and time after it."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from time import perf_counter
+from typing import TYPE_CHECKING, Any
 
 from judges import Answer, Prompt, Usage
 from judges.answer import content_text
 
 from .budget import Spend
+from .guard import Guard
 from .models.factory import Pricer
 from .models.model import Model, ModelError, Request
+from .resilience import persist, share
 from .result import CallRecord
 
-RETRY_AFTER_S = 0.2
-_DEFAULT_OUTPUT = 1024  # tokens assumed for an estimate where nothing bounds the answer
+if TYPE_CHECKING:
+    from .telemetry import Telemetry
+
+MAX_OUTPUT = 4096
+"""Tokens of an answer where a budget is set and nothing else bounds it; the request says so, so that the bound holds."""
+IMAGE_TOKENS = 2500
+"""More than an image costs at the providers' highest detail."""
+Asks = Callable[[Model, Prompt, Request], Awaitable[Sequence[Answer]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """A model with its price and the settings that the policy gives it."""
+    """A model with its price, its shared state, and the settings that the policy gives it."""
 
     model: Model
     pricer: Pricer
+    telemetry: "Telemetry | None" = None
+    guard: Guard = field(default_factory=Guard)
 
     def price(self, answer: Answer) -> float | None:
         """USD of the answer: what it states itself, else its usage at the model's price, else None."""
         return answer.cost_usd if answer.cost_usd is not None else self.pricer.cost(answer.usage)
 
-    def estimate(self, prompt: Prompt, n: int, max_tokens: int | None) -> float | None:
-        """An upper estimate in USD of asking for ``n`` answers; None where the price is unknown.
+    @property
+    def max_tokens(self) -> int | None:
+        """What the policy bounds this model's answers by."""
+        return self.pricer.spec.max_tokens if self.pricer.spec is not None else None
 
-        One token for every three characters of text (English has about four), images not counted.
+    def estimate(self, prompt: Prompt, request: Request) -> float | None:
+        """An upper estimate in USD of the request; None where the price is unknown.
+
+        One token for every two bytes of text, tools and schema (English has one for about four), IMAGE_TOKENS for each part
+        of a message that is no text, and the most that every answer may have.
         """
-        spec = self.pricer.spec
-        bound = max_tokens or (spec.max_tokens if spec is not None else None) or _DEFAULT_OUTPUT
-        chars = sum(len(content_text(m.get("content"))) for m in prompt.messages)
-        return self.pricer.cost(Usage(chars // 3 + 16, bound * n))
+        output = request.max_tokens or self.max_tokens or MAX_OUTPUT
+        return self.pricer.cost(Usage(prompt_tokens(prompt), output * request.n))
+
+
+def prompt_tokens(prompt: Prompt) -> int:
+    """An upper estimate of a prompt's tokens."""
+    total = 16
+    for message in prompt.messages:
+        content = message.get("content")
+        text = content_text(content)
+        parts = 0 if content is None or isinstance(content, str) else sum(p.get("type") != "text" for p in content)
+        total += len(text.encode("utf-8", "replace")) // 2 + parts * IMAGE_TOKENS + 8
+    for extra in (prompt.tools, None if prompt.schema is None else _schema(prompt.schema)):
+        if extra:
+            total += len(json.dumps(extra, default=str)) // 2
+    return total
+
+
+def _schema(schema: Any) -> Any:
+    return schema if isinstance(schema, Mapping) else schema.model_json_schema()
 
 
 async def call(
-    seat: Seat, prompt: Prompt, request: Request, spend: Spend, ends: float | None, purpose: str = "answer"
+    seat: Seat,
+    prompt: Prompt,
+    request: Request,
+    spend: Spend,
+    ends: float | None,
+    purpose: str = "answer",
+    ask: Asks | None = None,
+    others: int = 0,
 ) -> Sequence[Answer]:
-    """Asks once, and once more after a retryable fault; each request goes to the log. Raises LimitReached or ModelError."""
-    if spend.budget_usd is None:
-        spend.reserve(request.n, None)
-    else:
-        spend.reserve(request.n, seat.estimate(prompt, request.n, request.max_tokens))
-    if ends is not None:
-        request = replace(request, timeout_s=max(0.001, ends - asyncio.get_running_loop().time()))
-    try:
-        answers = await _logged(seat, prompt, request, spend, purpose)
-    except ModelError as error:
-        if not error.retryable:
-            raise
-        spend.reserve(request.n, None)
-        await asyncio.sleep(RETRY_AFTER_S)
-        answers = await _logged(seat, prompt, request, spend, purpose)
+    """Answers, after as many requests as the model's retry rule allows; each goes to the log and is paid.
+
+    ``ends`` is the deadline by the event loop's clock. ``ask`` stands in for the model's ``answer``. ``others`` counts the
+    models that can be asked if this one fails. Raises LimitReached or ModelError.
+    """
+    if spend.bounded and not (request.max_tokens or seat.max_tokens):
+        request = replace(request, max_tokens=MAX_OUTPUT)
+
+    async def once() -> Sequence[Answer]:
+        return await _once(seat, prompt, request, spend, ends, purpose, ask)
+
+    # What is streamed is told as it comes: two answers at once could not be.
+    answers = await persist(seat.guard, seat.model.name, once, share(ends, others), may_hedge=ask is None)
     if not answers and not request.sample:
         raise ModelError(f"{seat.model.name}: gave no answer", model=seat.model.name)
     return answers
 
 
-async def _logged(seat: Seat, prompt: Prompt, request: Request, spend: Spend, purpose: str) -> Sequence[Answer]:
+async def _once(
+    seat: Seat, prompt: Prompt, request: Request, spend: Spend, ends: float | None, purpose: str, ask: Asks | None
+) -> Sequence[Answer]:
+    """One request, logged and paid whatever becomes of it; cancelled, its cost is unknown and its estimate counts."""
+    spend.admit(request.n, sample=request.sample)
+    held = await spend.hold(seat.estimate(prompt, request)) if spend.bounded else None
+    if ends is not None:
+        request = replace(request, timeout_s=max(0.001, ends - asyncio.get_running_loop().time()))
     started = perf_counter()
     fault: str | None = "cancelled"
     status: int | None = None
+    usage: Usage | None = None
     answers: Sequence[Answer] = ()
+    told = seat.telemetry.call(seat, prompt, request, purpose) if seat.telemetry is not None else None
     try:
-        answers = await seat.model.answer(prompt, request)
+        answers = await (seat.model.answer(prompt, request) if ask is None else ask(seat.model, prompt, request))
         fault = None
     except ModelError as error:
-        fault, status = str(error), error.status
+        fault, status, usage = str(error), error.status, error.usage
         raise
     finally:
         now = perf_counter()
         # A recording states its own latency; the time of looking it up says nothing.
         took = max((a.latency_s for a in answers if a.latency_s is not None), default=now - started)
-        usages, prices = [a.usage for a in answers], [seat.price(a) for a in answers]
-        usage = sum((u for u in usages if u is not None), Usage()) if answers and None not in usages else None
-        usd = sum(p for p in prices if p is not None) if answers and None not in prices else None
-        spend.log.append(
-            CallRecord(seat.model.name, purpose, started - spend.began, took, request.n, usage, usd, fault, status)
-        )
+        if fault is None:
+            usages, prices = [a.usage for a in answers], [seat.price(a) for a in answers]
+            usage = sum((u for u in usages if u is not None), Usage()) if answers and None not in usages else None
+            usd = sum(p for p in prices if p is not None) if None not in prices else None
+        else:
+            usd = 0.0 if usage == Usage() else seat.pricer.cost(usage)  # nothing used costs nothing, whatever the price
+        record = CallRecord(seat.model.name, purpose, started - spend.began, took, request.n, usage, usd, fault, status)
+        spend.log.append(record)
+        spend.settle(usd)
+        if told is not None:
+            told.end(record, answers)
+        if held is not None:
+            await spend.release(held, usd)
     return answers
 
 
@@ -92,13 +147,15 @@ class AskAgain:
     ``judge`` is the name of the one that asks at the moment.
     """
 
-    __slots__ = ("_ends", "_prompt", "_seat", "_seats", "_spend", "drawn", "judge", "latency", "usd")
+    __slots__ = ("_ends", "_others", "_prompt", "_seat", "_seats", "_spend", "drawn", "judge", "latency")
 
-    def __init__(self, seat: Seat, seats: Mapping[str, Seat], prompt: Prompt, spend: Spend, ends: float | None) -> None:
-        self._seat, self._seats, self._prompt, self._spend, self._ends = seat, seats, prompt, spend, ends
+    def __init__(
+        self, seat: Seat, seats: Mapping[str, Seat], prompt: Prompt, spend: Spend, ends: float | None, others: int
+    ) -> None:
+        self._seat, self._seats, self._prompt, self._spend = seat, seats, prompt, spend
+        self._ends, self._others = ends, others
         self.drawn = 0
         self.judge = ""
-        self.usd: float | None = 0.0
         self.latency = 0.0
 
     async def __call__(
@@ -125,14 +182,10 @@ class AskAgain:
             sample_offset=self.drawn if sample else 0,
         )
         started = perf_counter()
-        answers = await call(seat, prompt, request, self._spend, self._ends, self.judge)
+        answers = await call(seat, prompt, request, self._spend, self._ends, self.judge, others=self._others)
         elapsed = perf_counter() - started
         # A recording states its own latency; the time of looking it up says nothing.
         self.latency += max((a.latency_s for a in answers if a.latency_s is not None), default=elapsed)
         if sample:
             self.drawn += len(answers)
-        for answer in answers:
-            usd = seat.price(answer)
-            self._spend.settle(usd)
-            self.usd = None if usd is None or self.usd is None else self.usd + usd
         return answers

@@ -2,6 +2,7 @@
 
 CascadeError
 ├── PolicyError          the policy file or a policy object is wrong (also a ValueError)
+├── JournalError         the journal cannot be opened, written or read, or does not hold the run that was named
 └── RunError             a run ended without an answer that may be returned; ``attempts`` says what was tried
     ├── ProviderError    every tier that was asked failed
     ├── BudgetError      the budget or the cap on calls allowed no answer
@@ -23,12 +24,20 @@ class PolicyError(CascadeError, ValueError):
     """A policy that cannot be used; the message names file, line and key and, where one is near, the right name."""
 
 
-class RunError(CascadeError):
-    """A run without an answer."""
+class JournalError(CascadeError):
+    """The journal failed; ``result`` is the answer of the run whose record may be missing (None: it is not about a run)."""
 
-    def __init__(self, message: str, attempts: "tuple[Attempt, ...]" = ()) -> None:
+    def __init__(self, message: str, result: "Result | None" = None) -> None:
         super().__init__(message)
-        self.attempts = attempts
+        self.result = result
+
+
+class RunError(CascadeError):
+    """A run without an answer; ``run_id`` is its id in the journal."""
+
+    def __init__(self, message: str, attempts: "tuple[Attempt, ...]" = (), run_id: str = "") -> None:
+        super().__init__(message)
+        self.attempts, self.run_id = attempts, run_id
 
 
 class ProviderError(RunError):
@@ -47,5 +56,5 @@ class UnsureError(RunError):
     """No answer was good enough and the policy asks to raise; ``result`` is the best answer, ``accepted=False``."""
 
     def __init__(self, message: str, result: "Result") -> None:
-        super().__init__(message, result.attempts)
+        super().__init__(message, result.attempts, result.run_id)
         self.result = result

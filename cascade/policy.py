@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -10,10 +11,13 @@ import judges
 
 from .calibration import from_json
 from .decide import Thresholds
+from .journal.spec import JournalSpec
+from .models.wire import MAX_BODY_BYTES, check_address
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Usd = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Pause = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 
 class _Strict(BaseModel):
@@ -29,18 +33,46 @@ class PriceSpec(_Strict):
     cache_write_per_mtok: Usd | None = None
 
 
+class RetrySpec(_Strict):
+    """When a request is tried again; see ``cascade.guard.Retry``."""
+
+    attempts: int = Field(default=3, ge=1, le=20, description="Requests for one answer at most, the first included.")
+    first_s: Pause = Field(default=0.25, description="The first pause is at most this.")
+    most_s: Pause = Field(default=8.0, description="No pause of ours is longer.")
+    retry_after_s: Pause = Field(
+        default=30.0, description="The longest wait that the provider may ask for; a longer one is final."
+    )
+
+
+class BreakerSpec(_Strict):
+    """When a model that keeps failing is left alone; see ``cascade.breaker.BreakerRule``."""
+
+    min_requests: int = Field(default=20, ge=1)
+    failure_rate: float = Field(default=0.5, gt=0.0, le=1.0)
+    window_s: Seconds = 30.0
+    open_s: Seconds = 10.0
+
+
 class ModelSpec(_Strict):
     """A model and how to reach it. Keys never stand in the file: ``api_key_env`` names an environment variable."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)  # headers may hold keys all the same
 
     provider: Literal["openai", "anthropic", "recorded", "scripted"]
     model: str | None = Field(None, description="The provider's name of the model (default: the name in this file).")
     base_url: str | None = Field(None, description="Any OpenAI-compatible or Anthropic-compatible server.")
     api_key_env: str | None = Field(None, description="Default: OPENAI_API_KEY or ANTHROPIC_API_KEY.")
-    headers: dict[str, str] = Field(default_factory=dict, description="Further HTTP headers.")
+    headers: dict[str, str] = Field(default_factory=dict, repr=False, description="Further HTTP headers.")
     price: PriceSpec | None = None
     max_tokens: int | None = Field(None, ge=1)
     temperature: float | None = Field(None, ge=0.0, le=2.0)
     timeout_s: Seconds = 60.0
+    max_body_bytes: int = Field(MAX_BODY_BYTES, ge=1024, description="A longer response is a fault of the provider.")
+    retry: RetrySpec = Field(default_factory=RetrySpec)
+    breaker: BreakerSpec | None = Field(default_factory=BreakerSpec, description="'off' for none.")
+    max_concurrency: int | None = Field(None, ge=1, description="Most requests under way at once.")
+    requests_per_s: float | None = Field(None, gt=0.0, allow_inf_nan=False, description="Most requests begun in a second.")
+    hedge: bool = Field(False, description="Ask a second time where an answer takes longer than the 95th percentile.")
     logprobs: bool = Field(False, description="Ask for the token log-probabilities that the logprob judge reads.")
     n: bool = Field(True, description="openai: the server can give several samples in one request.")
     structured: Literal["json_schema", "json_object", "off"] = "json_schema"
@@ -48,14 +80,38 @@ class ModelSpec(_Strict):
     recording: str | None = Field(None, description="recorded: a recording's path, or 'starter' for the shipped one.")
     answers: list[str] = Field(default_factory=list, description="scripted: the answers, given in turn.")
 
+    @field_validator("breaker", mode="before")
+    @classmethod
+    def _off(cls, value: Any) -> Any:
+        return None if value is False or value == "off" else value  # YAML reads a bare off as false
+
     @field_validator("base_url")
     @classmethod
-    def _no_credentials(cls, url: str | None) -> str | None:
-        if url is not None and not url.startswith(("http://", "https://")):
-            raise ValueError("base_url must begin with http:// or https://")
-        if url is not None and "@" in url.split("//", 1)[1].split("/", 1)[0]:
+    def _plain_address(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        # Anywhere: a password with a slash in it would otherwise be taken for a path.
+        if "@" in url:
             raise ValueError("base_url must not hold a user or password; name the key's variable in api_key_env")
+        check_address(url)
         return url
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _a_name(cls, name: str | None) -> str | None:
+        if name is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ValueError("api_key_env must be the name of an environment variable, never the key itself")
+        return name
+
+    @field_validator("headers")
+    @classmethod
+    def _sendable(cls, headers: dict[str, str]) -> dict[str, str]:
+        for name, value in headers.items():
+            if not re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", name, re.ASCII):
+                raise ValueError("headers: a name is not one that HTTP allows")
+            if not (value.isprintable() and value.isascii()):
+                raise ValueError(f"headers: the value of {name} must be printable ASCII")
+        return headers
 
     @model_validator(mode="after")
     def _complete(self) -> "ModelSpec":
@@ -106,6 +162,7 @@ class TierPolicy(_Strict):
 
     name: str = ""
     model: str
+    fallbacks: list[str] = Field(default_factory=list, description="Models asked in turn where the tier's own fails.")
     accept_at: Probability = Field(0.7, description="Accept the answer from this confidence on; 0 accepts all.")
     prior: Probability = Field(0.5, description="The confidence where no judge could tell.")
     judges: list[JudgeRule] = Field(default_factory=list)
@@ -159,9 +216,16 @@ class Policy(_Strict):
         None, description="A calibration written by evals.replay, relative to this file, or 'starter': it sets the ladder."
     )
     on_judge_error: Literal["escalate", "ignore", "raise"] = "escalate"
+    stream: Literal["held", "optimistic"] = Field(
+        "held",
+        description="Streamed text waits until its answer is accepted, or flows at once and may be retracted.",
+    )
     max_calls: int = Field(64, ge=1, description="Most answers that a run may ask for, samples and judges included.")
-    budget_usd: Usd | None = None
+    max_samples: int | None = Field(None, ge=1, description="Most further samples that judges may draw in a run.")
+    budget_usd: Usd | None = Field(None, description="Most that a run may spend.")
+    budget_usd_per_day: Usd | None = Field(None, description="Most that all runs of this policy may spend in a UTC day.")
     deadline_s: Seconds | None = None
+    journal_text: bool = Field(False, description="Whether the journal keeps the text of prompts and answers.")
 
     @field_validator("tiers")
     @classmethod
@@ -174,18 +238,47 @@ class Policy(_Strict):
         return tiers
 
     @property
+    def asks(self) -> set[str]:
+        """Every model that a run may ask: of tiers, their fallbacks and their judges."""
+        named = {t.model for t in self.tiers} | {m for t in self.tiers for m in t.fallbacks}
+        return named | {m for t in self.tiers for j in t.judges if isinstance(m := j.options.get("model"), str)}
+
+    @property
     def hash(self) -> str:
         """Sixteen hex digits that change with any setting of the policy."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return hashlib.sha256(self.canonical.encode()).hexdigest()[:16]
+
+    @property
+    def canonical(self) -> str:
+        """The whole policy as JSON with sorted keys, of which ``hash`` is made."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True)
+
+
+class TelemetrySpec(_Strict):
+    """What runs tell of themselves while they go on; nothing by default."""
+
+    traces: bool = Field(False, description="OpenTelemetry spans; needs the extra 'otel'.")
+    metrics: bool = Field(False, description="Prometheus metrics; needs the extra 'metrics'.")
+    content: bool = Field(False, description="Spans hold the texts of prompts, answers, verdicts and faults, too.")
+
+    @model_validator(mode="after")
+    def _content_of_traces(self) -> "TelemetrySpec":
+        if self.content and not self.traces:
+            raise ValueError("content: true needs traces: true; metrics hold no texts")
+        return self
 
 
 class PolicyFile(_Strict):
     """The whole of policies.yaml."""
 
+    model_config = ConfigDict(hide_input_in_errors=True)
+
     version: Literal[1] = 1
+    budget_usd_per_day: Usd | None = Field(None, description="Most that all policies together may spend in a UTC day.")
     models: dict[str, ModelSpec] = Field(min_length=1)
     policies: dict[str, Policy] = Field(min_length=1)
+    journal: JournalSpec | None = Field(None, description="Where a record of every run is kept; none where it is absent.")
+    telemetry: TelemetrySpec | None = Field(None, description="Spans and metrics of runs; none where it is absent.")
 
     @model_validator(mode="after")
     def _models_exist(self) -> "PolicyFile":
@@ -194,6 +287,9 @@ class PolicyFile(_Strict):
                 where = f"policies.{name}.tiers[{i}]"
                 if tier.model not in self.models:
                     raise ValueError(f"{where}.model: {_unknown('model', tier.model, list(self.models))}")
+                for other in tier.fallbacks:
+                    if other not in self.models:
+                        raise ValueError(f"{where}.fallbacks: {_unknown('model', other, list(self.models))}")
                 for rule in tier.judges:
                     asked = rule.options.get("model")
                     if isinstance(asked, str) and asked not in self.models:

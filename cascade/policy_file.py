@@ -1,19 +1,21 @@
 """Finds, reads and checks policies.yaml; every error names file, line and key."""
 
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
+from . import safe_yaml
 from .errors import PolicyError
-from .policy import ModelSpec, Policy, PolicyFile, PriceSpec, TierPolicy, nearest
+from .journal.spec import JournalSpec
+from .policy import ModelSpec, Policy, PolicyFile, PriceSpec, TelemetrySpec, TierPolicy, nearest
+from .safe_yaml import KeyPath, dotted, line_of
 
 MAX_BYTES = 1_000_000
-MAX_NODES = 50_000  # an alias bomb expands to far more
-_Path = tuple[str | int, ...]
+_WORD = re.compile(r"[A-Za-z][A-Za-z _.-]{0,23}|[-+\d.eE%]{1,12}|")
 
 
 def find(path: str | os.PathLike[str] | None = None) -> Path:
@@ -48,28 +50,39 @@ def load(path: str | os.PathLike[str] | None = None) -> PolicyFile:
 
 def parse(text: str, file: str = "policies.yaml") -> PolicyFile:
     """Checks the text of a policy file; ``file`` is the name that errors use. Raises PolicyError."""
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise PolicyError(f"{file}:{line}: not valid YAML: {error.problem or error.context}") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise PolicyError(f"{file}: not valid YAML: {str(error).splitlines()[0]}") from None
-    if node is None:
-        raise PolicyError(f"{file}:1: the file is empty; it needs 'models' and 'policies'")
-    lines: dict[_Path, int] = {}
-    try:
-        data = _Builder(file, lines).build(node, ())
-    except RecursionError:
-        raise PolicyError(f"{file}: nested too deeply") from None
+    data, lines = safe_yaml.read(text, file)
     try:
         made = PolicyFile.model_validate(data)
     except ValidationError as error:
         raise PolicyError("\n".join(_explain(e, file, lines) for e in error.errors()[:8])) from None
+    if made.journal is not None:
+        made = made.model_copy(update={"journal": made.journal.located(Path(file).parent)})
+    _priced(made, file, lines)
     return _calibrated(made, file, lines)
 
 
-def _calibrated(made: PolicyFile, file: str, lines: Mapping[_Path, int]) -> PolicyFile:
+def _priced(made: PolicyFile, file: str, lines: Mapping[KeyPath, int]) -> None:
+    """Raises PolicyError where a budget is set over a model without a known price: nothing could keep it."""
+    for name, policy in made.policies.items():
+        where: KeyPath = ("policies", name)
+        for key in ("budget_usd", "budget_usd_per_day"):
+            if getattr(policy, key) is not None:
+                _all_priced(made, policy, file, lines, (*where, key), f"policies.{name}.{key}")
+        if made.budget_usd_per_day is not None:
+            _all_priced(made, policy, file, lines, ("budget_usd_per_day",), "budget_usd_per_day")
+
+
+def _all_priced(made: PolicyFile, policy: Policy, file: str, lines: Mapping[KeyPath, int], at: KeyPath, told: str) -> None:
+    from .models.factory import unpriced
+
+    if missing := unpriced(made.models, policy):
+        raise PolicyError(
+            f"{file}:{lines.get(at, 1)}: {told}: the price of the model {', '.join(missing)} is not known, so the budget "
+            f"could not be kept; give models.{missing[0]}.price"
+        )
+
+
+def _calibrated(made: PolicyFile, file: str, lines: Mapping[KeyPath, int]) -> PolicyFile:
     """The file with each policy's calibration laid over it. Raises PolicyError where one does not fit its policy."""
     tuned = {}
     for name, policy in made.policies.items():
@@ -88,46 +101,8 @@ def _calibrated(made: PolicyFile, file: str, lines: Mapping[_Path, int]) -> Poli
     return made.model_copy(update={"policies": {**made.policies, **tuned}}) if tuned else made
 
 
-class _Builder:
-    """YAML nodes -> plain data, remembering the line of every key; refuses duplicate keys and alias bombs."""
-
-    def __init__(self, file: str, lines: dict[_Path, int]) -> None:
-        self.file, self.lines, self.nodes = file, lines, 0
-        self.scalars = yaml.SafeLoader("")
-
-    def build(self, node: yaml.Node, path: _Path) -> Any:
-        self.nodes += 1
-        line = node.start_mark.line + 1
-        if self.nodes > MAX_NODES:
-            raise PolicyError(f"{self.file}:{line}: aliases expand to more than {MAX_NODES} values")
-        self.lines.setdefault(path, line)
-        if isinstance(node, yaml.SequenceNode):
-            return [self.build(child, (*path, i)) for i, child in enumerate(node.value)]
-        if isinstance(node, yaml.MappingNode):
-            made: dict[Any, Any] = {}
-            for key_node, child in node.value:
-                key_line = key_node.start_mark.line + 1
-                if not isinstance(key_node, yaml.ScalarNode):
-                    raise PolicyError(f"{self.file}:{key_line}: a key must be a plain word")
-                if key_node.tag == "tag:yaml.org,2002:merge":
-                    merged = self.build(child, path)
-                    for part in merged if isinstance(merged, list) else [merged]:
-                        made = {**part, **made}
-                    continue
-                key = str(key_node.value)
-                if (*path, key) in self.lines and key in made:
-                    raise PolicyError(f"{self.file}:{key_line}: the key {_dotted((*path, key))} stands twice")
-                self.lines[(*path, key)] = key_line
-                made[key] = self.build(child, (*path, key))
-            return made
-        try:
-            return self.scalars.construct_object(node, deep=True)
-        except (yaml.YAMLError, ValueError) as error:
-            raise PolicyError(f"{self.file}:{line}: {_dotted(path)}: {str(error).splitlines()[0]}") from None
-
-
-def _explain(error: Mapping[str, Any], file: str, lines: Mapping[_Path, int]) -> str:
-    path: _Path = tuple(error["loc"])
+def _explain(error: Mapping[str, Any], file: str, lines: Mapping[KeyPath, int]) -> str:
+    path: KeyPath = tuple(error["loc"])
     known = path
     while known not in lines and known:
         known = known[:-1]
@@ -140,30 +115,20 @@ def _explain(error: Mapping[str, Any], file: str, lines: Mapping[_Path, int]) ->
         what = str(error["ctx"]["error"])
     else:
         given = error["input"]
-        shown = f", got {given!r}" if isinstance(given, str | int | float | bool) and len(str(given)) < 60 else ""
+        # A text that is no plain word or number may be a key in the wrong place.
+        shown = f", got {given!r}" if isinstance(given, int | float) or _WORD.fullmatch(str(given)) else ""
         what = error["msg"][0].lower() + error["msg"][1:] + shown
     if what.startswith("policies."):
-        return f"{file}:{_line_of(what, lines)}: {what}"
-    where = f"{_dotted(path)}: " if path else ""
+        return f"{file}:{line_of(what, lines)}: {what}"
+    where = f"{dotted(path)}: " if path else ""
     return f"{file}:{lines.get(known, 1)}: {where}{what}"
 
 
-def _line_of(message: str, lines: Mapping[_Path, int]) -> int:
-    """The line of the dotted path that begins ``message``."""
-    dotted = message.split(": ", 1)[0]
-    return next((line for path, line in lines.items() if _dotted(path) == dotted), 1)
-
-
-def _dotted(path: Sequence[str | int]) -> str:
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text
-
-
-def _keys_at(path: _Path) -> list[str]:
+def _keys_at(path: KeyPath) -> list[str]:
     """The keys that may stand at ``path``."""
     model: type[BaseModel] = PolicyFile
+    if len(path) == 1:
+        model = JournalSpec if path[0] == "journal" else TelemetrySpec if path[0] == "telemetry" else PolicyFile
     if len(path) >= 2:
         model = ModelSpec if path[0] == "models" else Policy
         if "price" in path:

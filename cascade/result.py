@@ -1,6 +1,9 @@
 """What a run returns: Result, and one Attempt for every tier that was asked."""
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from time import time_ns
 from typing import Any, Literal
 
 from judges import Answer, Usage, Verdict
@@ -15,8 +18,16 @@ Reason = Literal[
     "judge_failure",  # a judge failed and the policy says escalate
     "budget",  # the next call could have passed the budget
     "max_calls",  # the policy's cap on calls was reached
+    "max_samples",  # the policy's cap on further samples was reached
     "deadline",  # time ran out
 ]
+
+
+def new_run_id() -> str:
+    """A UUID of version 7 as 32 hex digits: ids sort by the time at which their runs began, to the millisecond."""
+    drawn = int.from_bytes(os.urandom(10))
+    high, low = drawn >> 68, drawn & (1 << 62) - 1
+    return f"{time_ns() // 1_000_000 << 80 | 7 << 76 | high << 64 | 2 << 62 | low:032x}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +52,16 @@ class CallRecord:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What ``decide`` said after judge number ``stage`` (0-based; -1: the tier has no judges), and on what grounds."""
+    """What ``decide`` said after judge number ``stage`` (0-based; -1: the tier has no judges), and on what grounds.
+
+    ``compared`` is the agreement with earlier tiers' answers that the confidence rests on; None where it reads none.
+    """
 
     stage: int
     confidence: float
     vetoed: bool
     action: Action
+    compared: Mapping[str, float | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +82,8 @@ class Stage:
 class Attempt:
     """One tier's part of a run: its answer (None where the provider failed), what the judges said, what it cost.
 
-    ``cost_usd`` counts the answer and all its judging, failed calls as far as they are known; None is "unknown", never 0.
+    ``cost_usd`` counts the answer and all its judging with every failed request; None is "unknown", never 0: a request that
+    was lost on its way back may have been billed.
     ``latency_s`` is the time of the answer and its judging in seconds (the recorded one when a recording is replayed).
     ``decisions`` and ``call_log`` tell, in order, what was decided and which requests were made.
     """

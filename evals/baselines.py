@@ -60,7 +60,9 @@ def random_mixing(columns: Columns, models: Sequence[str], calibration: Rows, ro
     _, low, high, share = best
     one, two = single(columns, low, rows), single(columns, high, rows)
     answered = [high if (i + 0.5) / len(rows) < share else low for i in range(len(rows))]
-    note = f"{100 * share:.0f} % {high}, else {low}, drawn by lot; figures are expectations" if low != high else f"all {low}"
+    note = f"{100 * share:.0f} % {high}, else {low}, drawn by lot; figures are expectations"
+    if low == high or share in (0.0, 1.0):
+        note = f"all {high if share else low}"
     mixed = [(1 - share) * a + share * b for a, b in zip(_figures(one), _figures(two), strict=True)]
     return Baseline("random mixing", note, mixed[0], mixed[1], mixed[2], answered)
 
@@ -73,10 +75,8 @@ def best_pair(columns: Columns, splits: Splits, promise: Promise, seed: int) -> 
     """The cheapest certified ladder of two tiers that ends in the premium one; premium alone where there is none."""
     models = list(columns)
     premium = models[-1]
-    cheap = sorted(models[:-1], key=lambda m: float(columns[m][0].cost_usd[splits.fit, 0].mean()))
-    # With many tiers the worst of the fit rows, for their price, are not tried.
-    if len(cheap) > MOST_PAIRS:
-        cheap = sorted(cheap, key=lambda m: float(columns[m][0].quality[splits.fit, 0].mean()))[-MOST_PAIRS:]
+    # With many tiers those of the lowest quality on the fit rows are not tried.
+    cheap = sorted(models[:-1], key=lambda m: float(columns[m][0].quality[splits.fit, 0].mean()))[-MOST_PAIRS:]
     found: list[tuple[float, Proof]] = []
     for model in cheap:
         pair = {model: columns[model], premium: columns[premium]}
@@ -156,7 +156,10 @@ def uncalibrated(column: Column) -> Array:
 
 
 def oracle(columns: Columns, models: Sequence[str], rows: Rows) -> Baseline:
-    """The cheapest tier whose answer is as good as the best: what no router could beat."""
+    """The cheapest tier whose answer is as good as the best: what no choice of tiers could beat.
+
+    Only a judge that puts a further sample in the place of a tier's answer can do better.
+    """
     quality = np.stack([columns[m][0].quality[rows, 0] for m in models], axis=1)
     cost = np.stack([columns[m][0].cost_usd[rows, 0] for m in models], axis=1)
     latency = np.stack([columns[m][0].latency_s[rows, 0] for m in models], axis=1)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cascade.confidence import combine
+from cascade import Result
+from evals.baselines import uncalibrated
 from evals.calibrate import apply
 from evals.frontier import cut_points, pareto, surface
 from evals.ladder import Ladder, Outcome
@@ -16,7 +17,6 @@ from evals.recording import Example
 from evals.scores import Column
 from evals.steps import agreements, fitted
 from evals.tune import Candidate
-from judges import Verdict
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -24,11 +24,6 @@ Rows = npt.NDArray[np.int64]
 MOST_POINTS = 150
 MOST_LADDERS = 60
 MISTAKES = 12
-
-
-def uncalibrated(column: Column, rows: Rows) -> Array:
-    """The confidence that the engine gives without a calibration."""
-    return np.array([combine(Verdict("j", None if np.isnan(s) else float(s)) for s in column.scores[row]) for row in rows])
 
 
 def calibration(candidate: Candidate, rows: Rows, n_fit: int, seed: int) -> list[dict[str, Any]]:
@@ -42,7 +37,7 @@ def calibration(candidate: Candidate, rows: Rows, n_fit: int, seed: int) -> list
         scores = {name: column.scores[kept, j] for j, name in enumerate(column.names)}
         scores |= {k: v[kept] for k, v in agreements(column, len(column.names), candidate.ladder.settled[:i]).items()}
         after = apply(step.calibrators[-1], scores, n=len(kept))
-        before, right = uncalibrated(column, kept), column.quality[kept, -1]
+        before, right = uncalibrated(column)[kept, -1], column.quality[kept, -1]
         bins = np.linspace(0, 1, 21)
         weights = {"right": right, "wrong": 1 - right}
         found.append(
@@ -68,7 +63,10 @@ def calibration(candidate: Candidate, rows: Rows, n_fit: int, seed: int) -> list
 def frontier(
     columns: Mapping[str, Sequence[Column]], fit_rows: Rows, rows: Rows, usd: float, seed: int
 ) -> list[dict[str, Any]]:
-    """The Pareto points of quality over cost on ``rows``, over the sub-ladders; confidences fitted on ``fit_rows``."""
+    """The Pareto points of quality over cost on ``rows``, over the sub-ladders; confidences fitted on ``fit_rows``.
+
+    ``usd``: the premium tier's mean cost, of which ``cost_ratio`` is a multiple; None where it is 0.
+    """
     models = list(columns)
     steps = {m: fitted(c[0], fit_rows, seed) for m, c in columns.items()}
     bare = {m: fitted(c[0].first(0), fit_rows, seed) for m, c in columns.items()}
@@ -88,9 +86,19 @@ def frontier(
     if len(front) > MOST_POINTS:
         front = front[np.unique(np.linspace(0, len(front) - 1, MOST_POINTS).round().astype(np.int64))]
     return [
-        {"cost_ratio": cost[i] / usd, "quality": quality[i], "tiers": list(told[i][0]), "thresholds": list(told[i][1])}
+        {
+            "cost_ratio": _ratio(cost[i], usd),
+            "quality": quality[i],
+            "tiers": list(told[i][0]),
+            "thresholds": list(told[i][1]),
+        }
         for i in front
     ]
+
+
+def _ratio(cost: float, premium: float) -> float | None:
+    """None where a cost is unknown, or where the premium tier is free."""
+    return float(cost / premium) if premium and np.isfinite(cost) else None
 
 
 def flow(models: Sequence[str], outcome: Outcome) -> list[dict[str, Any]]:
@@ -129,7 +137,7 @@ def by_task(
                 "premium_quality": float(reference[at].mean()),
                 "difference": float(difference.mean()),
                 "interval": list(interval(outcome.quality[at], reference[at])),
-                "cost_ratio": float(outcome.cost_usd[at].sum() / usd[at].sum()) if usd[at].sum() else None,
+                "cost_ratio": _ratio(outcome.cost_usd[at].sum(), usd[at].sum()),
                 "shares": {m: float((outcome.tier[at] == i).mean()) for i, m in enumerate(models)},
             }
         )
@@ -137,23 +145,22 @@ def by_task(
 
 
 def mistakes(
-    examples: Sequence[Example], rows: Rows, models: Sequence[str], outcome: Outcome, premium: str
+    examples: Sequence[Example], rows: Rows, results: Sequence[Result], outcome: Outcome, premium: str
 ) -> list[dict[str, Any]]:
-    """The accepted answers that were most wrong and most sure, to be read by a person."""
+    """The accepted answers that were most wrong and most sure, to be read by a person; ``results`` gives their texts."""
     wrong = np.flatnonzero(outcome.accepted & (outcome.quality < 0.5))
     worst = wrong[np.lexsort((-outcome.confidence[wrong], outcome.quality[wrong]))][:MISTAKES]
     found = []
     for i in worst:
-        example, model = examples[rows[i]], models[outcome.tier[i]]
-        best = example.answers[premium]
+        example, best = examples[rows[i]], examples[rows[i]].answers[premium]
         found.append(
             {
                 "id": example.id,
                 "task": example.task,
-                "tier": model,
+                "tier": results[i].model,
                 "confidence": float(outcome.confidence[i]),
                 "prompt": example.to_prompt().text,
-                "answer": example.answers[model]["text"],
+                "answer": results[i].text,
                 "reference": None if example.reference is None else str(example.reference),
                 "premium_answer": best["text"],
                 "premium_quality": best["quality"],

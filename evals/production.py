@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cascade import Cascade, Policy, Result
+from cascade import Cascade, Policy, Result, RunError
 from cascade.artefact import Artefact
 from cascade.models.recorded import RecordedModel
 from evals.files import replacing
@@ -48,28 +48,61 @@ def policy(candidate: Candidate) -> Policy:
 async def rerun(
     made: Policy, examples: Sequence[Example], rows: Rows, step: Callable[[], None] = lambda: None
 ) -> list[Result]:
-    """The policy's answer to each of the rows, by the engine that production runs, from recorded answers."""
-    models = {t.model: RecordedModel(t.model, t.model, {e.id: e.answers[t.model] for e in examples}) for t in made.tiers}
+    """The policy's answer to each of the rows, by the engine that production runs, from recorded answers.
+
+    A policy that raises where it is unsure abstains here. What its judges ask of other models is not recorded: only verdicts
+    recorded with the answers count. Raises ReplayError where a run ends without an answer.
+    """
+    tiers = {t.model: {e.id: e.answers[t.model] for e in examples} for t in made.tiers}
+    asked = {str(j.options["model"]) for t in made.tiers for j in t.judges if j.options.get("model")}
+    models = {m: RecordedModel(m, m, tiers.get(m, {})) for m in (*tiers, *sorted(asked - tiers.keys()))}
+    if made.when_unsure == "raise":
+        made = made.model_copy(update={"when_unsure": "abstain"})
     results = []
     async with Cascade(made, models=models) as cascade:
         for row in rows:
-            results.append(await cascade.arun(examples[row].to_prompt()))
+            try:
+                results.append(await cascade.arun(examples[row].to_prompt()))
+            except RunError as error:
+                raise ReplayError(f"example {examples[row].id!r}: {error}") from None
             step()
     return results
 
 
-def agree(results: Sequence[Result], outcome: Outcome, models: Sequence[str]) -> None:
-    """Raises ReplayError unless engine and arithmetic agree: the same answers, the same cost to a hundredth of a cent."""
-    wrong = [
-        i
-        for i, (result, tier) in enumerate(zip(results, outcome.tier, strict=True))
-        if result.model != models[tier] or result.accepted != bool(outcome.accepted[i])
-    ]
-    spent = sum(result.cost_usd or 0.0 for result in results)
-    if wrong or abs(spent - float(outcome.cost_usd.sum())) > 1e-4:
+def outcome(results: Sequence[Result], models: Sequence[str]) -> Outcome:
+    """What the engine returned, row by row, as the arithmetic of ladders says it; an abstention has the quality 0.
+
+    Raises ReplayError where an answer is not graded.
+    """
+    graded = [0.0 if r.answer is None else r.answer.extra["quality"] for r in results]
+    if unknown := graded.count(None):
         raise ReplayError(
-            f"the engine and the tuning disagree on {len(wrong)} of {len(results)} rows (${spent:.6f} against "
-            f"${outcome.cost_usd.sum():.6f}); this is a defect of cascade, and nothing was written: please report it"
+            f"{unknown} of {len(results)} answers that the policy returned are not graded: a judge chose a recorded sample "
+            "without a quality; grade the samples, or leave the judge out of the policy"
+        )
+    return Outcome(
+        np.array(graded, dtype=np.float64),
+        np.array([np.nan if r.cost_usd is None else r.cost_usd for r in results], dtype=np.float64),
+        np.array([r.latency_s for r in results], dtype=np.float64),
+        np.array([models.index(r.model) for r in results], dtype=np.int64),
+        np.array([len(r.attempts) - 1 for r in results], dtype=np.int64),
+        np.array([r.confidence for r in results], dtype=np.float64),
+        np.array([r.accepted for r in results], dtype=bool),
+    )
+
+
+def agree(ran: Outcome, planned: Outcome) -> None:
+    """Raises ReplayError unless engine and arithmetic agree on every row: tier, quality, acceptance, cost to rounding."""
+    same = (
+        (ran.tier == planned.tier)
+        & (ran.quality == planned.quality)
+        & (ran.accepted == planned.accepted)
+        & np.isclose(ran.cost_usd, planned.cost_usd, rtol=1e-9, atol=1e-12)
+    )
+    if not same.all():
+        raise ReplayError(
+            f"the engine and the tuning disagree on {int((~same).sum())} of {len(same)} rows (${ran.cost_usd.sum():.6f} "
+            f"against ${planned.cost_usd.sum():.6f}); this is a defect of cascade, and nothing was written: please report it"
         )
 
 
@@ -110,7 +143,7 @@ def write(path: str | os.PathLike[str], made: Artefact) -> None:
     content = made.model_dump(mode="json", exclude_none=False)
     with suppress(OSError, ValueError):
         old = json.loads(target.read_text(encoding="utf-8"))
-        if {**old, "created": ""} == {**json.loads(json.dumps(content)), "created": ""}:
+        if isinstance(old, dict) and {**old, "created": ""} == {**json.loads(json.dumps(content)), "created": ""}:
             return
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
     with replacing(target) as file:

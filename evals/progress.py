@@ -5,7 +5,7 @@ from time import perf_counter
 
 FIRST_AFTER_S = 2.0
 EVERY_S = 0.5
-WIDTH = 30
+WIDTH, LINE = 30, 78
 
 
 class Progress:
@@ -25,18 +25,15 @@ class Progress:
             full = WIDTH * self.done // self.total
             left = spent / self.done * (self.total - self.done)
             bar = "#" * full + "." * (WIDTH - full)
-            print(
-                f"\r{self.what} [{bar}] {self.done:,} of {self.total:,}, {left:.0f} s left ",
-                end="",
-                file=sys.stderr,
-                flush=True,
-            )
+            told = f"{self.what} [{bar}] {self.done:,} of {self.total:,}, {left:.0f} s left"
+            # Padded, because the line before may have been longer.
+            print("\r" + told.ljust(LINE), end="", file=sys.stderr, flush=True)
 
     def end(self) -> None:
         """The work is done; clears the line where one was written."""
         self.spent = perf_counter() - self.started
         if self.next > FIRST_AFTER_S:
-            print("\r" + " " * 78 + "\r", end="", file=sys.stderr, flush=True)
+            print("\r" + " " * LINE + "\r", end="", file=sys.stderr, flush=True)
 
     @property
     def rate(self) -> float:

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,21 +12,31 @@ from cascade import CascadeError, Policy
 from evals import production
 from evals.files import replacing
 from evals.prove import Kind, Promise
-from evals.recording import RecordingError, models_of, read
+from evals.recording import Example, RecordingError, models_of, read
 from evals.rows import ReplayError
 from evals.study import Asked, Report, as_file, page, replay
 
 STARTER = Path(__file__).parent / "starter" / "starter.jsonl.gz"
 
 
-def _from_file(path: str) -> Policy:
-    """The policy ``default`` (or the only one) of a policy file, its models called as the provider calls them."""
-    from cascade import policy_file
+def _from_file(path: str) -> tuple[Policy, list[str]]:
+    """The policy ``default`` (or the only one) of a policy file, its models called as the provider calls them.
+
+    And the tiers to compare it with: its own, or those that its calibration chose from, the premium one last.
+    """
+    from cascade import artefact, policy_file
 
     file = policy_file.load(path)
+    if "default" not in file.policies and len(file.policies) > 1:
+        raise ReplayError(f"{path}: none of the policies {', '.join(file.policies)} is called 'default'; call one so")
     policy = file.policies.get("default") or next(iter(file.policies.values()))
     tiers = [t.model_copy(update={"model": file.models[t.model].model or t.model}) for t in policy.tiers]
-    return policy.model_copy(update={"tiers": tiers})
+    models = [t.model for t in tiers]
+    if policy.calibration is not None:
+        beside = Path(path).parent / policy.calibration
+        found = artefact.read(artefact.starter() if policy.calibration == "starter" else beside)
+        models = [candidate.model for candidate in found.candidates]
+    return policy.model_copy(update={"tiers": tiers}), models
 
 
 EXAMPLES = """examples:
@@ -86,30 +97,87 @@ def _promise(args: argparse.Namespace) -> Promise:
             if not 0.0 <= given <= high:
                 raise ReplayError(f"--{name.replace('_', '-')} must lie in [0, {high:g}], got {given}")
             kind, value = named, given
+    if args.seed < 0:
+        raise ReplayError(f"--seed must be 0 or more, got {args.seed}")
     if not 0.0 < args.delta < 1.0:
         raise ReplayError(f"--delta must lie between 0 and 1, got {args.delta}")
     return Promise(kind, value, args.delta)
 
 
+def _tiers(text: str) -> list[str]:
+    tiers = [name.strip() for name in text.split(",")]
+    if not all(tiers):
+        raise ReplayError(f"--tiers: a name is empty in {text!r}; separate the models with one comma each")
+    return tiers
+
+
+def _contradictions(args: argparse.Namespace, promise: Promise) -> None:
+    """Raises ReplayError for flags of which one would be ignored."""
+    goal = "--" + promise.kind.replace("budget", "budget_per_1k").replace("_", "-")
+    if args.policy_file is not None:
+        chosen = {
+            "--tiers": args.tiers is not None, "--out": args.out is not None, "--keep-premium": args.keep_premium,
+            f"--method {args.method}": args.method != "auto", goal: promise.kind != "max_loss",
+        }  # fmt: skip
+        for flag, given in chosen.items():
+            if given:
+                raise ReplayError(f"{flag} and --policy-file exclude each other: a policy is measured as it is")
+    if args.method != "auto" and promise.kind not in ("max_loss", "min_quality"):
+        raise ReplayError(f"--method {args.method} and {goal} exclude each other: {goal} is always tuned first")
+    if args.method == "preset" and args.tiers is not None and len(_tiers(args.tiers)) != 2:
+        raise ReplayError(f"--method preset and --tiers {args.tiers} exclude each other: the fixed grid is for two tiers")
+
+
+def _check_targets(args: argparse.Namespace) -> None:
+    """Raises ReplayError for files that cannot be written or that would overwrite one another or what is read."""
+    used = {Path(args.recording).resolve(): "the recording"}
+    if args.policy_file is not None:
+        used[Path(args.policy_file).resolve()] = "--policy-file"
+    for name in ("out", "report", "json"):
+        given = getattr(args, name)
+        if given is None:
+            continue
+        target = Path(given).resolve()
+        if target.is_dir():
+            raise ReplayError(f"--{name}: {given or '.'} is a folder; name a file")
+        if not target.parent.is_dir():
+            raise ReplayError(f"--{name}: the folder {Path(given).parent} does not exist; create it first")
+        if not os.access(target.parent, os.W_OK):
+            raise ReplayError(f"--{name}: the folder {Path(given).parent} cannot be written; choose another")
+        if target in used:
+            raise ReplayError(f"--{name} and {used[target]} are one file, {given}; name another")
+        used[target] = f"--{name}"
+
+
+def _examples(path: str) -> list[Example]:
+    try:
+        return list(read(path))
+    except OSError as error:
+        raise ReplayError(f"{path}: the recording cannot be read: {error.strerror or error}; check the path") from None
+
+
 def _run(args: argparse.Namespace) -> Report:
     promise = _promise(args)
-    for name in ("out", "report", "json"):
-        target = getattr(args, name)
-        if target and not Path(target).resolve().parent.is_dir():
-            raise ReplayError(f"--{name}: the folder {Path(target).parent} does not exist; create it first")
-    examples = list(read(args.recording))
-    policy = _from_file(args.policy_file) if args.policy_file else None
-    tiers = args.tiers.split(",") if args.tiers else models_of(examples)
-    if policy is not None:
-        tiers = [t.model for t in policy.tiers]
-    elif not args.tiers and len(tiers) > 4:
-        raise ReplayError(f"the recording has {len(tiers)} models; choose with --tiers from: {', '.join(tiers)}")
+    _contradictions(args, promise)
+    _check_targets(args)
+    policy, tiers = None, [] if args.tiers is None else _tiers(args.tiers)
+    if args.policy_file is not None:
+        policy, tiers = _from_file(args.policy_file)
+    examples = _examples(args.recording)
+    if policy is not None and (unknown := [t for t in tiers if t not in models_of(examples)]):
+        raise ReplayError(
+            f"--policy-file {args.policy_file}: the recording has no model {unknown[0]!r}; it has: "
+            f"{', '.join(models_of(examples))}; replay a recording of the policy's models"
+        )
+    if not tiers:
+        tiers = models_of(examples)
+        if len(tiers) > 4:
+            raise ReplayError(f"the recording has {len(tiers)} models; choose with --tiers from: {', '.join(tiers)}")
     judges = None if args.judges is None else tuple(j for j in args.judges.split(",") if j)
     asked = Asked(promise, args.seed, judges, args.method, args.split, args.keep_premium, policy)
     report = asyncio.run(replay(args.recording, examples, tiers, asked))
     if args.out:
-        if report.artefact is None:
-            raise ReplayError("--out: a policy that was given has no calibration to write")
+        assert report.artefact is not None
         production.write(args.out, report.artefact)
     if args.report:
         from evals import report as html

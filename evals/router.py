@@ -18,6 +18,7 @@ DIMENSIONS = 1 << 14
 RIDGES = (100.0, 10.0, 1.0, 0.1)
 FOLDS = 5
 MOST_ROWS = 2000  # the kernel has the square of it in entries
+CHUNK = 1000  # texts at a time, of which the table takes 64 MB
 _WORD = re.compile(r"\w+")
 
 
@@ -108,5 +109,5 @@ class PromptRouter:
 
     def probability(self, texts: Sequence[str]) -> Array:
         """(m,): P(right) for each text."""
-        table, _ = design(texts, self.idf)
-        return np.asarray(1 / (1 + np.exp(-(table @ self.weights + self.intercept))), dtype=np.float64)
+        logits = [design(texts[i : i + CHUNK], self.idf)[0] @ self.weights for i in range(0, len(texts), CHUNK)]
+        return np.asarray(1 / (1 + np.exp(-(np.concatenate([np.zeros(0), *logits]) + self.intercept))), dtype=np.float64)

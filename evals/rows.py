@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
+from pydantic import ValidationError
+
+from cascade.policy import JudgeRule
 from evals.recording import Example
 
 MAX_LEFT_OUT = 0.2
@@ -36,12 +39,12 @@ def usable(examples: Sequence[Example], tiers: Sequence[str]) -> tuple[list[Exam
     gone = len(examples) - len(kept)
     counts = {reason: len(ids) for reason, ids in left.items()}
     if gone > MAX_LEFT_OUT * len(examples):
-        why = "; ".join(f"{len(ids)} {reason}: {_few(ids)}" for reason, ids in left.items() if ids)
+        why = "; ".join(f"{len(ids)} {reason}: {few(ids)}" for reason, ids in left.items() if ids)
         raise ReplayError(
             f"{gone} of {len(examples)} rows cannot be used ({why}); grade them, give their cost_usd (without it thresholds "
             "cannot be chosen by cost), or choose other tiers"
         )
-    return kept, counts, [f"left out: {len(ids)} rows, {reason}: {_few(ids)}" for reason, ids in left.items() if ids]
+    return kept, counts, [f"left out: {len(ids)} rows, {reason}: {few(ids)}" for reason, ids in left.items() if ids]
 
 
 def oddities(examples: Sequence[Example], tiers: Sequence[str]) -> list[str]:
@@ -50,7 +53,7 @@ def oddities(examples: Sequence[Example], tiers: Sequence[str]) -> list[str]:
     tasks = Counter(e.task for e in examples)
     lone = [e.id for e in examples if tasks[e.task] == 1]
     if lone and len(tasks) > 1:
-        found.append(f"{len(lone)} tasks have one row only, which is in one split only: {_few(lone)}")
+        found.append(f"{len(lone)} tasks have one row only, which is in one split only: {few(lone)}")
     texts: dict[str, list[str]] = {}
     for e in examples:
         texts.setdefault(asked_text(e), []).append(e.id)
@@ -58,7 +61,7 @@ def oddities(examples: Sequence[Example], tiers: Sequence[str]) -> list[str]:
     if twice:
         found.append(
             f"{len(twice)} prompts stand more than once; each is kept in one split, but where they are not as frequent in "
-            "your traffic the certificate is too sure: " + _few([" = ".join(ids[:3]) for ids in twice])
+            "your traffic the certificate is too sure: " + few([" = ".join(ids[:3]) for ids in twice])
         )
     # The same text against the same reference cannot be both right and wrong.
     clash = []
@@ -69,10 +72,17 @@ def oddities(examples: Sequence[Example], tiers: Sequence[str]) -> list[str]:
         if any(len(q) > 1 for q in graded.values()):
             clash.append(e.id)
     if clash:
-        found.append(f"{len(clash)} rows grade one and the same answer differently for two models: {_few(clash)}")
+        found.append(f"{len(clash)} rows grade one and the same answer differently for two models: {few(clash)}")
     free = [t for t in tiers if all(not e.answers[t]["cost_usd"] for e in examples)]
     if free:
         found.append(f"every answer of {', '.join(free)} costs 0; give real prices if it is not free")
+    mean = {t: sum(e.answers[t]["cost_usd"] for e in examples) / max(len(examples), 1) for t in tiers}
+    dearer = [t for t in tiers if mean[t] > mean[tiers[-1]]]
+    if dearer:
+        found.append(
+            f"{', '.join(dearer)} cost more than {tiers[-1]}, which is taken for the premium tier because it is the last; "
+            "name them with --tiers, cheapest first, if that is not meant"
+        )
     return found
 
 
@@ -81,7 +91,8 @@ def asked_text(example: Example) -> str:
     return repr((example.system, example.prompt))
 
 
-def _few(ids: Sequence[str], most: int = 5) -> str:
+def few(ids: Sequence[str], most: int = 5) -> str:
+    """The first of the ids, and how many more there are."""
     return ", ".join(map(str, ids[:most])) + (f" and {len(ids) - most} more" if len(ids) > most else "")
 
 
@@ -121,7 +132,22 @@ def named_judges(names: Sequence[str], examples: Sequence[Example], tier: str) -
     """
     sampled = any(e.answers[tier].get("samples") for e in examples)
     rules = [judge_rule(name) for name in names]
-    return [rule for rule in rules if rule["use"] != "self_consistency" or sampled]
+    return [rule for rule in rules if sampled or rule["use"] != "self_consistency"]
+
+
+def check_judges(names: Sequence[str], examples: Sequence[Example], tiers: Sequence[str]) -> None:
+    """Raises ReplayError for a judge that is not known, has other options, stands twice, or that no tier can feed."""
+    for name in names:
+        try:
+            JudgeRule.model_validate(judge_rule(name))
+        except ValidationError as error:
+            why = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise ReplayError(f"--judges: {name!r}: {why}") from None
+    uses = [name.split(":")[0] for name in names]
+    if twice := [use for use in uses if uses.count(use) > 1]:
+        raise ReplayError(f"--judges: {twice[0]!r} stands twice; name each judge once")
+    if "self_consistency" in uses and not any(e.answers[t].get("samples") for e in examples for t in tiers):
+        raise ReplayError("--judges: 'self_consistency' needs recorded samples, and no tier has any; leave it out")
 
 
 def judge_rule(text: str) -> dict[str, Any]:
@@ -156,4 +182,4 @@ def check_tiers(tiers: Sequence[str], known: Sequence[str]) -> None:
             hint = f"; nearest: {', '.join(near)}" if near else ""
             raise ReplayError(f"the recording has no model {tier!r}{hint}; it has: {', '.join(known)}")
     if len(set(tiers)) < len(tiers):
-        raise ReplayError("a tier stands twice in --tiers")
+        raise ReplayError(f"a model stands twice on the ladder {', '.join(tiers)}; name each once")

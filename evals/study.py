@@ -7,19 +7,36 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from cascade import Policy, Result
 from cascade.artefact import Artefact
 from evals import baselines, findings, production
+from evals.certify import METHODS
+from evals.comparison import compare
+from evals.ladder import Outcome
 from evals.progress import Progress
 from evals.prove import Method, Promise, Proof, prove, upper_bound
 from evals.recording import Example, models_of
-from evals.rows import ReplayError, Rules, asked_text, check_tiers, default_judges, named_judges, oddities, plans, usable
+from evals.rows import (
+    ReplayError,
+    Rules,
+    asked_text,
+    check_judges,
+    check_tiers,
+    default_judges,
+    few,
+    named_judges,
+    oddities,
+    plans,
+    usable,
+)  # fmt: skip
 from evals.scores import Cache, Column, column, fingerprint
 from evals.splits import Splits, halves
-from evals.table import Line, as_json, line, render
+from evals.table import Line, as_json, render
 
 MOST_TIERS = 10
+LOSS = 0.02  # what the baselines may lose where the promise is about something else
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +89,20 @@ async def replay(path: str | Path, examples: Sequence[Example], tiers: Sequence[
     if len(tiers) > MOST_TIERS:
         raise ReplayError(f"{len(tiers)} tiers are too many to sweep; choose at most {MOST_TIERS} with --tiers")
     kept, left_out, warnings = usable(examples, tiers)
+    if asked.judges is not None:
+        check_judges(asked.judges, kept, tiers)
     warnings = [*warnings, *oddities(kept, tiers)]
+    recorded = [e.split for e in kept] if asked.split == "recorded" else None
+    if recorded is not None and not {"train", "test"} <= set(recorded):
+        raise ReplayError(
+            f"--split recorded: {recorded.count('train')} of {len(recorded)} rows have the split 'train' and "
+            f"{recorded.count('test')} 'test'; give both, or leave --split out"
+        )
     try:
         splits = halves(
             [e.task for e in kept],
             asked.seed,
-            recorded=[e.split for e in kept] if asked.split == "recorded" else None,
+            recorded=recorded,
             groups=[asked_text(e) for e in kept],
         )
     except ValueError as error:
@@ -89,6 +114,11 @@ async def replay(path: str | Path, examples: Sequence[Example], tiers: Sequence[
             columns, splits, asked.promise, seed=asked.seed, method=asked.method,
             must_end=tiers[-1] if asked.keep_premium else None,
         )  # fmt: skip
+        if asked.method == "preset" and proof.method != "preset":
+            raise ReplayError(
+                "--method preset: the fixed grid needs two tiers and one judge that gives scores; choose them with --tiers "
+                "and --judges, such as --judges rules,logprob, or leave --method out"
+            )
     else:
         proof = None
     made = production.policy(proof.chosen) if proof else asked.policy
@@ -96,10 +126,13 @@ async def replay(path: str | Path, examples: Sequence[Example], tiers: Sequence[
     rerun = Progress(len(splits.test), "engine")
     results = await production.rerun(made, kept, splits.test, rerun.step)
     rerun.end()
+    ran = production.outcome(results, [t.model for t in made.tiers])
     if proof:
-        production.agree(results, proof.chosen.outcome(splits.test), proof.chosen.ladder.models)
-    lines = _lines(kept, columns, splits, tiers, asked, results)
-    data = _data(kept, columns, splits, tiers, asked, proof, made, results, lines)
+        production.agree(ran, proof.chosen.outcome(splits.test))
+    limit = asked.promise.value if asked.promise.kind == "max_loss" else LOSS
+    against = Promise("max_loss", limit, asked.promise.delta)
+    lines = compare(kept, columns, splits, against, ran, [r.model for r in results], asked.seed)
+    data = _data(kept, columns, splits, tiers, asked, proof, made, results, ran, lines)
     data["recording"] = {"name": Path(path).name, "sha256": sha256, "n": len(kept), "left_out": left_out}
     artefact = None
     if proof:
@@ -138,50 +171,15 @@ async def _columns(
         tier: [await column(rows, tier, rules, cache, progress.step) for rules in given] for tier, given in wanted.items()
     }
     progress.end()
+    for tier, given in columns.items():
+        unknown = np.any([np.isnan(c.cost_usd).any(axis=1) for c in given], axis=0)
+        unpriced = [row.id for row, missing in zip(rows, unknown, strict=True) if missing]
+        if unpriced:
+            raise ReplayError(
+                f"what judging costs is unknown in {len(unpriced)} rows of the model {tier!r}: {few(unpriced)}; give "
+                f"answers[{tier!r}].sample_cost_usd, or leave self_consistency out by --judges"
+            )
     return columns
-
-
-def _lines(
-    rows: Sequence[Example],
-    columns: dict[str, list[Column]],
-    splits: Splits,
-    tiers: Sequence[str],
-    asked: Asked,
-    results: Sequence[Result],
-) -> tuple[Line, ...]:
-    """The table's lines, on the test rows: the tiers, the cascade, and what it must beat."""
-    test, seed = splits.test, asked.seed
-    alone = {t: baselines.single(columns, t, test) for t in tiers}
-    premium = alone[tiers[-1]]
-    usd = float(premium.cost_usd.mean())
-
-    def of(kind: Any, b: baselines.Baseline) -> Line:
-        between = baselines.bootstrap_difference(b.quality, premium.quality, seed)
-        return line(
-            b.name, kind, b.quality, b.cost_usd, b.latency_s, b.answered_by, premium.quality, usd, between, b.note
-        )  # fmt: skip
-
-    timed = not any(np.isnan(alone[t].latency_s).any() for t in tiers)
-    ours = baselines.Baseline(
-        "cascade",
-        "",
-        np.array([float(r.answer.extra["quality"]) if r.answer is not None else 0.0 for r in results]),
-        np.array([float("nan") if r.cost_usd is None else r.cost_usd for r in results]),
-        np.array([r.latency_s if timed else float("nan") for r in results]),
-        [r.model for r in results],
-    )
-    made = [of("tier", b) for b in alone.values()] + [of("cascade", ours)]
-    others = [baselines.oracle(columns, tiers, test)]
-    if len(tiers) > 1:
-        texts = [" ".join(filter(None, (e.system, e.to_prompt().text))) for e in rows]
-        limit = asked.promise.value if asked.promise.kind == "max_loss" else 0.02
-        promise = Promise("max_loss", limit, asked.promise.delta)
-        made.append(of("baseline", baselines.random_mixing(columns, tiers, splits.calibration, test, ours.cost_usd.mean())))
-        if len(tiers) > 2:
-            made.append(of("baseline", baselines.best_pair(columns, splits, promise, seed)))
-        made.append(of("baseline", baselines.prompt_router(texts, columns, splits, limit, promise.delta, seed)))
-        made.append(of("baseline", baselines.hand_set(columns, splits)))
-    return (*made, *(of("oracle", b) for b in others))
 
 
 def _data(
@@ -193,6 +191,7 @@ def _data(
     proof: Proof | None,
     made: Policy,
     results: Sequence[Result],
+    ran: Outcome,
     lines: Sequence[Line],
 ) -> dict[str, Any]:
     """Everything that ``--json`` writes and the page shows."""
@@ -205,29 +204,25 @@ def _data(
             used = ", ".join(str(rule["use"]) for rule in given.rules)
             notes.append(f"every answer of {tier} is vetoed; leave the judge out by --judges (now: {used})")
     silent = sum(v.reason.startswith("judge failed") for r in results for a in r.attempts for v in a.verdicts)
+    silent += sum(a.reason == "judge_failure" for r in results for a in r.attempts)
     if silent:
         notes.append(f"{silent} verdicts on test rows are missing, because what their judge asks was not recorded")
     models = [t.model for t in made.tiers]
+    extra = {
+        "flow": findings.flow(models, ran),
+        "by_task": findings.by_task(
+            rows, test, models, ran, tiers[-1], lambda a, b: baselines.bootstrap_difference(a, b, seed)
+        ),
+        "mistakes": findings.mistakes(rows, test, results, ran, tiers[-1]),
+    }
     if proof:
         certificate = dict(proof.certificate)
         fit, certify = (0, len(splits.calibration)) if proof.method == "preset" else (len(splits.fit), len(splits.certify))
         counts = {"fit": fit, "certify": certify, "test": len(test)}
-        outcome = proof.chosen.outcome(test)
         calibration = findings.calibration(proof.chosen, test, len(proof.fitted_on), seed)
-        extra = {
-            "flow": findings.flow(models, outcome),
-            "by_task": findings.by_task(
-                rows, test, models, outcome, tiers[-1], lambda a, b: baselines.bootstrap_difference(a, b, seed)
-            ),
-            "mistakes": findings.mistakes(rows, test, models, outcome, tiers[-1]),
-        }
     else:
-        certificate, counts, calibration, extra = (
-            _measured(columns, splits, tiers, asked, results),
-            {"test": len(test)},
-            [],
-            {},
-        )
+        losses = columns[tiers[-1]][0].quality[test, 0] - ran.quality
+        certificate, counts, calibration = _measured(losses, asked.promise), {"test": len(test)}, []
     usd = float(columns[tiers[-1]][0].cost_usd[test, 0].mean())
     chosen = {
         "tiers": models,
@@ -240,7 +235,7 @@ def _data(
         "quality": ours.quality,
         "quality_difference": ours.difference,
         "interval": list(ours.interval),
-        "accepted": sum(r.accepted for r in results) / len(results),
+        "accepted": float(ran.accepted.mean()),
         "certificate": certificate,
     }
     return {
@@ -278,25 +273,16 @@ def _free(column: Column) -> Column:
     return column.first(column.free)
 
 
-def _measured(
-    columns: dict[str, list[Column]],
-    splits: Splits,
-    tiers: Sequence[str],
-    asked: Asked,
-    results: Sequence[Result],
-) -> dict[str, Any]:
+def _measured(losses: npt.NDArray[np.float64], promise: Promise) -> dict[str, Any]:
     """For a policy that was given, not tuned: what it loses at most, from rows that none of it was learned from."""
-    quality = np.array([float(r.answer.extra["quality"]) if r.answer is not None else 0.0 for r in results])
-    losses = columns[tiers[-1]][0].quality[splits.test, 0] - quality
-    bound, method = upper_bound(losses, asked.promise.delta)
+    bound, method = upper_bound(losses, promise.delta)
     words = (
-        f"The given policy: with probability {100 * (1 - asked.promise.delta):g} % its mean quality is at most {bound:.3f} "
+        f"The given policy: with probability {100 * (1 - promise.delta):g} % its mean quality is at most {bound:.3f} "
         f"below the premium tier's, provided that nothing in it was chosen on these {len(losses):,} rows."
     )
-    kept = asked.promise.kind == "max_loss" and bound <= asked.promise.value
     return {
-        "certified": kept, "max_loss": bound, "delta": asked.promise.delta, "method": method, "n": len(losses),
-        "p_value": asked.promise.delta, "tests": 1, "needed_n": None, "words": words,
+        "certified": bound <= promise.value, "max_loss": bound, "delta": promise.delta, "method": METHODS[method],
+        "n": len(losses), "p_value": promise.delta, "tests": 1, "needed_n": None, "words": words,
     }  # fmt: skip
 
 

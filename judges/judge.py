@@ -43,7 +43,8 @@ class Judge(Protocol):
     """Scores one answer. ``judge`` may be a plain or an async method; it returns a Verdict and keeps no state of a run.
 
     ``name`` is what policies, recordings and verdicts call it. ``only_vetoes`` says that it never gives a score and asks
-    no model, so that it can be run again on an answer that a later judge put in place of the first.
+    no model, so that it can be run again on an answer that a later judge put in place of the first. A judge may also say
+    ``only_scores``: it never vetoes, never puts another answer in the place of the judged one, and asks no model.
     """
 
     @property

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import exp, isnan
-from typing import Literal
+from typing import ClassVar, Literal
 
 from .answer import TokenLogprob, Verdict
 from .judge import Case
@@ -62,6 +62,7 @@ class LogprobJudge:
     statistic: Literal["mean", "min"] = "mean"
     name: str = "logprob"
     only_vetoes: bool = False
+    only_scores: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.statistic not in ("mean", "min"):

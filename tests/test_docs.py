@@ -1,10 +1,11 @@
 """The documentation cannot go stale: its files parse, its code runs, its commands exist, its links lead somewhere."""
 
+import argparse
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -65,19 +66,19 @@ def test_code_in_the_documentation_runs(
     exec(compile(text, where, "exec"), {"__name__": "documentation", "cascade": cascade})
 
 
-def parsers() -> Mapping[str, ModuleType]:
-    """The commands by the name of their module."""
-    from importlib import import_module
-
-    names = {line.split()[2] for _, line in COMMANDS}
-    return {name: import_module(f"{name}.__main__" if name == "cascade" else name) for name in names}
+def parser_of(words: list[str]) -> tuple[argparse.ArgumentParser, list[str]]:
+    """The parser of ``python -m words...`` and the words that are left for it. A package has its parser in command.py."""
+    module, *rest = words
+    folder = ROOT.joinpath(*module.split("."))
+    name = next((f"{module}.{inner}" for inner in ("command", "__main__") if (folder / f"{inner}.py").is_file()), module)
+    parser: argparse.ArgumentParser = import_module(name)._parser()
+    return parser, rest
 
 
 @pytest.mark.parametrize(("where", "line"), COMMANDS, ids=[f"{w} {line[:60]}" for w, line in COMMANDS])
 def test_commands_in_the_documentation_exist(where: str, line: str) -> None:
     """Every option that the documentation uses is one that the command takes."""
-    _, _, module, *arguments = shlex.split(line, comments=True)
-    parser = parsers()[module]._parser()
+    parser, arguments = parser_of(shlex.split(line, comments=True)[2:])
     parser.parse_args(arguments)
 
 

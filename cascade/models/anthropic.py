@@ -1,16 +1,21 @@
 """Anthropic's Messages, by the real SDK. It gives no log-probabilities and one answer a request."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from judges import Answer, Prompt, Usage
 from judges.answer import content_text
 
-from .model import Request
+from .model import Chunk, Request
+from .readers import MessageReader
+from .sse import chunks, events
 from .wire import (
+    MAX_BODY_BYTES,
+    check_address,
     count,
     counted,
+    load,
     malformed,
     mapping,
     post,
@@ -19,7 +24,6 @@ from .wire import (
     side_by_side,
     split_userinfo,
     tell_schema,
-    transport,
 )
 
 _STOP = {
@@ -43,16 +47,20 @@ class AnthropicModel:
         base_url: str | None = None,
         headers: Mapping[str, str] | None = None,
         timeout_s: float = 60.0,
+        max_body_bytes: int = MAX_BODY_BYTES,
         max_tokens: int = 1024,
         temperature: float | None = None,
         structured: Literal["json_schema", "json_object", "off"] = "json_schema",
         options: Mapping[str, Any] | None = None,
         http_client: Any = None,
     ) -> None:
+        if base_url is not None:
+            check_address(base_url)
         self.name, self.model = name, model
         self._api_key, self._base_url, self._headers = api_key, base_url, dict(headers or {})
         self._timeout_s, self._max_tokens, self._temperature = timeout_s, max_tokens, temperature
         self._structured, self._options, self._http_client = structured, dict(options or {}), http_client
+        self._max_body_bytes = max_body_bytes
         self._secrets = secrets_of(api_key, base_url, self._headers)
         self._client: Any = None
 
@@ -65,9 +73,22 @@ class AnthropicModel:
             return [await self._one(prompt, request)]
         return await side_by_side(lambda: self._one(prompt, request), request.n)
 
+    def stream(self, prompt: Prompt, request: Request) -> AsyncGenerator[Chunk]:
+        """See StreamingModel."""
+        arriving = events(
+            "anthropic",
+            self._connect,
+            "/v1/messages",
+            lambda: {**self._body(prompt, request), "stream": True},
+            name=self.name,
+            timeout_s=min(request.timeout_s or self._timeout_s, self._timeout_s),
+            secrets=lambda: self._secrets,
+        )
+        return chunks(arriving, MessageReader(self.name, self._answer, _usage), self.name)
+
     async def _one(self, prompt: Prompt, request: Request) -> Answer:
         body = await post(
-            self._sdk(),
+            await load("anthropic"),
             self._connect,
             "/v1/messages",
             lambda: self._body(prompt, request),
@@ -86,6 +107,8 @@ class AnthropicModel:
     def _connect(self) -> Any:
         if self._client is not None:
             return self._client
+        from .transport import http_client
+
         sdk = self._sdk()
         base_url, headers, api_key = self._base_url, self._headers, self._api_key
         if base_url is not None:
@@ -99,7 +122,7 @@ class AnthropicModel:
             default_headers=headers,
             timeout=self._timeout_s,
             max_retries=0,
-            http_client=self._http_client or transport(sdk, self._timeout_s),
+            http_client=self._http_client or http_client(sdk, self._timeout_s, self._max_body_bytes),
         )
         # The key may have come from the environment.
         self._secrets = (*self._secrets, *filter(None, (self._client.api_key, self._client.auth_token)))
@@ -132,22 +155,22 @@ class AnthropicModel:
         return body
 
     def _answer(self, body: Mapping[str, Any]) -> Answer:
-        content = body.get("content")
+        content, usage = body.get("content"), _usage(body.get("usage"))
         if not isinstance(content, list):
-            raise malformed(self.name, "no content")
+            raise malformed(self.name, "no content", usage)
         try:
             text = "".join(block["text"] for block in content if block["type"] == "text")
             calls = tuple(_tool_call(block) for block in content if block["type"] == "tool_use")
         except (TypeError, KeyError, ValueError) as error:
-            raise malformed(self.name, f"an unexpected block ({type(error).__name__})") from None
+            raise malformed(self.name, f"an unexpected block ({type(error).__name__})", usage) from None
         stop = body.get("stop_reason")
-        if not content and stop not in ("refusal", "end_turn"):
-            raise malformed(self.name, "empty content")
+        if not isinstance(stop, str | None) or (not content and stop not in ("refusal", "end_turn")):
+            raise malformed(self.name, "empty content", usage)
         return Answer(
             text,
             tool_calls=calls,
             finish_reason=_STOP.get(str(stop), stop),
-            usage=_usage(body.get("usage")),
+            usage=usage,
             model=self.model,
         )
 

@@ -1,11 +1,14 @@
 """ModelSpec -> Model: the one place that knows which provider is which class. SDKs load when a model is first asked."""
 
 import os
+from collections.abc import Mapping
 
 from judges import Usage
 
+from ..breaker import BreakerRule
 from ..errors import PolicyError
-from ..policy import ModelSpec
+from ..guard import Guard, Retry
+from ..policy import ModelSpec, Policy
 from ..prices import Price, list_price
 from .model import Model
 
@@ -39,6 +42,7 @@ def build(name: str, spec: ModelSpec) -> Model:
             base_url=spec.base_url,
             headers=spec.headers,
             timeout_s=spec.timeout_s,
+            max_body_bytes=spec.max_body_bytes,
             max_tokens=spec.max_tokens,
             temperature=spec.temperature,
             logprobs=spec.logprobs,
@@ -55,10 +59,30 @@ def build(name: str, spec: ModelSpec) -> Model:
         base_url=spec.base_url,
         headers=spec.headers,
         timeout_s=spec.timeout_s,
+        max_body_bytes=spec.max_body_bytes,
         max_tokens=spec.max_tokens or 1024,
         temperature=spec.temperature,
         structured=spec.structured,
         options=spec.options,
+    )
+
+
+def unpriced(specs: Mapping[str, ModelSpec], policy: Policy) -> list[str]:
+    """The models that a policy may ask whose price is neither given nor listed. Recorded answers state their own cost."""
+    asked = sorted(policy.asks & specs.keys())
+    return [m for m in asked if specs[m].provider in KEY_ENV and Pricer(m, specs[m]).cost(Usage(1, 1)) is None]
+
+
+def guard_of(spec: ModelSpec | None) -> Guard:
+    """The model's retries, breaker and limits; the defaults where nothing is set."""
+    if spec is None:
+        return Guard.of(breaker=BreakerRule())
+    return Guard.of(
+        retry=Retry(**spec.retry.model_dump()),
+        breaker=BreakerRule(**spec.breaker.model_dump()) if spec.breaker is not None else None,
+        max_concurrency=spec.max_concurrency,
+        requests_per_s=spec.requests_per_s,
+        hedge=spec.hedge,
     )
 
 

@@ -1,17 +1,20 @@
-"""The Model protocol: whatever can answer a prompt, and the errors it may raise."""
+"""The Model protocol: whatever can answer a prompt, whole or piece by piece, and the errors it may raise."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from judges import Answer, Prompt
+from judges import Answer, Prompt, TokenLogprob, Usage
 
 
 class ModelError(Exception):
     """A provider's fault, never a quality escalation. The message carries no key and no prompt.
 
     ``retryable`` is True for timeouts, connection errors, 408, 409, 429 and 5xx; ``status`` is the HTTP status if any.
-    ``retry_after_s`` is how long the provider says to wait, in seconds, where it says so.
+    ``usage`` is what the provider counted for the failed request: nothing where it refused it or was never reached, None
+    where that is unknown, since an answer that was lost on its way may have been billed. ``retry_after_s`` is how long the
+    provider asks to wait, in seconds.
     """
 
     def __init__(
@@ -21,10 +24,12 @@ class ModelError(Exception):
         model: str,
         retryable: bool = False,
         status: int | None = None,
+        usage: Usage | None = None,
         retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
-        self.model, self.retryable, self.status, self.retry_after_s = model, retryable, status, retry_after_s
+        self.model, self.retryable, self.status, self.usage = model, retryable, status, usage
+        self.retry_after_s = retry_after_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,30 @@ class Request:
     """Further provider parameters, passed through."""
 
 
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of an answer that is under way: what was added to it since the last one.
+
+    ``tool_calls`` are deltas in OpenAI's shape: ``index`` says which call, ``function.arguments`` is a piece of its JSON.
+    ``answer`` is None but in the last chunk, where it is the whole answer; the texts of all chunks together are its text.
+    """
+
+    text: str = ""
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+    answer: Answer | None = None
+
+
+_WORD = re.compile(r"\S+\s*|\s+")
+
+
+def in_words(answer: Answer) -> Iterator[Chunk]:
+    """A whole answer as if it had been streamed, a word at a time."""
+    for word in _WORD.findall(answer.text):
+        yield Chunk(word)
+    yield Chunk(answer=answer)
+
+
 class Model(Protocol):
     """Answers prompts. One instance serves many runs at once; ``name`` is its name in the policy."""
 
@@ -56,4 +85,17 @@ class Model(Protocol):
 
     async def close(self) -> None:
         """Closes connections; the model must not be used afterwards."""
+        ...
+
+
+class StreamingModel(Model, Protocol):
+    """A Model that can also give its answer piece by piece. A model without ``stream`` is asked for the whole answer."""
+
+    def stream(self, prompt: Prompt, request: Request) -> AsyncGenerator[Chunk]:
+        """One answer (``request.n`` is not read) as it arrives, the last chunk with the whole of it.
+
+        That answer equals what ``answer`` would have given. Raises ModelError, also for a stream that ends early: half an
+        answer is never a success. ``request.timeout_s`` bounds the whole stream. Closing the generator, or cancelling the
+        task that waits for it, closes the connection.
+        """
         ...

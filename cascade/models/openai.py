@@ -1,17 +1,22 @@
 """OpenAI's chat completions, by the real SDK: OpenAI itself or any compatible server (vLLM, llama.cpp, Ollama, ...)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 from judges import Answer, Prompt, TokenLogprob, Usage
 from judges.answer import content_text
 
-from .model import Request
+from .model import Chunk, Request
+from .readers import ChatReader
+from .sse import chunks, events
 from .wire import (
+    MAX_BODY_BYTES,
+    check_address,
     count,
     counted,
     finite,
+    load,
     malformed,
     mapping,
     post,
@@ -20,7 +25,6 @@ from .wire import (
     side_by_side,
     split_userinfo,
     tell_schema,
-    transport,
 )
 
 _ALTERNATIVES = 5
@@ -42,6 +46,7 @@ class OpenAIModel:
         base_url: str | None = None,
         headers: Mapping[str, str] | None = None,
         timeout_s: float = 60.0,
+        max_body_bytes: int = MAX_BODY_BYTES,
         max_tokens: int | None = None,
         temperature: float | None = None,
         logprobs: bool = False,
@@ -50,6 +55,8 @@ class OpenAIModel:
         options: Mapping[str, Any] | None = None,
         http_client: Any = None,
     ) -> None:
+        if base_url is not None:
+            check_address(base_url)
         self.name, self.model = name, model
         self._api_key, self._base_url, self._headers = api_key, base_url, dict(headers or {})
         self._timeout_s, self._max_tokens, self._temperature = timeout_s, max_tokens, temperature
@@ -57,6 +64,7 @@ class OpenAIModel:
         self._options, self._http_client = dict(options or {}), http_client
         # OpenAI has renamed the field and refuses the old one for newer models; other servers know the old one only.
         self._max_tokens_field = "max_completion_tokens" if base_url is None else "max_tokens"
+        self._max_body_bytes = max_body_bytes
         self._secrets = secrets_of(api_key, base_url, self._headers)
         self._client: Any = None
 
@@ -69,7 +77,7 @@ class OpenAIModel:
             single = replace(request, n=1)
             return await side_by_side(lambda: self._first(prompt, single), request.n)
         body = await post(
-            self._sdk(),
+            await load("openai"),
             self._connect,
             "/chat/completions",
             lambda: self._body(prompt, request),
@@ -78,6 +86,19 @@ class OpenAIModel:
             secrets=lambda: self._secrets,
         )
         return self._answers(body)[: request.n]
+
+    def stream(self, prompt: Prompt, request: Request) -> AsyncGenerator[Chunk]:
+        """See StreamingModel."""
+        arriving = events(
+            "openai",
+            self._connect,
+            "/chat/completions",
+            lambda: self._streamed(prompt, request),
+            name=self.name,
+            timeout_s=min(request.timeout_s or self._timeout_s, self._timeout_s),
+            secrets=lambda: self._secrets,
+        )
+        return chunks(arriving, ChatReader(self.name, lambda body: self._answers(body)[0], _usage), self.name)
 
     async def _first(self, prompt: Prompt, request: Request) -> Answer:
         return (await self.answer(prompt, request))[0]
@@ -91,6 +112,8 @@ class OpenAIModel:
     def _connect(self) -> Any:
         if self._client is not None:
             return self._client
+        from .transport import http_client
+
         sdk = self._sdk()
         base_url, headers, api_key = self._base_url, dict[str, Any](self._headers), self._api_key
         if base_url is not None:
@@ -106,7 +129,7 @@ class OpenAIModel:
             default_headers=headers,
             timeout=self._timeout_s,
             max_retries=0,
-            http_client=self._http_client or transport(sdk, self._timeout_s),
+            http_client=self._http_client or http_client(sdk, self._timeout_s, self._max_body_bytes),
         )
         self._secrets = (*self._secrets, self._client.api_key)  # it may have come from the environment
         return self._client
@@ -138,16 +161,21 @@ class OpenAIModel:
                 body["response_format"] = {"type": "json_schema", "json_schema": wanted}
         return body
 
+    def _streamed(self, prompt: Prompt, request: Request) -> dict[str, Any]:
+        body = {**self._body(prompt, replace(request, n=1)), "stream": True}
+        if body.setdefault("stream_options", {"include_usage": True}) is None:
+            del body["stream_options"]  # for servers that refuse what they do not know
+        return body
+
     def _answers(self, body: Mapping[str, Any]) -> list[Answer]:
-        choices = body.get("choices")
+        choices, usage = body.get("choices"), _usage(body.get("usage"))
         if not isinstance(choices, list) or not choices:
-            raise malformed(self.name, "no choices")
-        usage = _usage(body.get("usage"))
+            raise malformed(self.name, "no choices", usage)
         try:
             # The request's tokens are counted once, with its first answer.
             return [self._answer(c, usage if i == 0 or usage is None else Usage()) for i, c in enumerate(choices)]
         except (TypeError, KeyError, AttributeError, ValueError, IndexError) as error:
-            raise malformed(self.name, f"an unexpected choice ({type(error).__name__})") from None
+            raise malformed(self.name, f"an unexpected choice ({type(error).__name__})", usage) from None
 
     def _answer(self, choice: Mapping[str, Any], usage: Usage | None) -> Answer:
         message = choice["message"]
@@ -156,6 +184,8 @@ class OpenAIModel:
             raise TypeError("content is not text")
         text = content_text(content) or message.get("refusal") or ""
         calls, finish = message.get("tool_calls") or [], choice.get("finish_reason")
+        if finish == "error" or choice.get("error"):  # a router's word for a provider that broke off
+            raise ValueError("an error instead of an answer")
         if not (isinstance(text, str) and isinstance(finish, str | None) and isinstance(calls, list)):
             raise TypeError("an unexpected type")
         if not all(isinstance(call, Mapping) for call in calls):

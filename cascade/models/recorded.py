@@ -4,7 +4,7 @@ import gzip
 import json
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -13,13 +13,16 @@ from typing import Any
 from judges import Answer, Prompt, TokenLogprob, Usage
 
 from ..errors import PolicyError
-from .model import ModelError, Request
+from .model import Chunk, ModelError, Request, in_words
 
 Recorded = Mapping[str, Any]
 
 
 class NotRecordedError(ModelError):
-    """The recording does not hold what was asked; the message names an id or a hash, never the prompt's text."""
+    """The recording does not hold what was asked, so nothing was used; the message names an id or a hash, not the text."""
+
+    def __init__(self, message: str, *, model: str) -> None:
+        super().__init__(message, model=model, usage=Usage())
 
 
 class RecordedModel:
@@ -60,11 +63,8 @@ class RecordedModel:
 
         Raises NotRecordedError.
         """
-        id = prompt.id or ""
+        id = self._id(prompt)
         found = self._answers.get(id)
-        if found is None and self._by_text:
-            id = self._by_text.get(prompt_key(prompt.messages), "")
-            found = self._answers.get(id)
         if found is None:
             raise self._missing(prompt)
         if not request.sample:
@@ -74,8 +74,25 @@ class RecordedModel:
             samples = self._samples[id] = _samples(found[1], self.model)
         return samples[request.sample_offset : request.sample_offset + request.n]
 
+    def recorded_cost(self, prompt: Prompt) -> float | None:
+        """USD of the recorded answer, without asking for it; None where there is none or its cost is unknown."""
+        found = self._answers.get(self._id(prompt))
+        return None if found is None else found[0][0].cost_usd
+
+    async def stream(self, prompt: Prompt, request: Request) -> AsyncGenerator[Chunk]:
+        """See StreamingModel: the recorded answer, a word at a time and all at once. Raises NotRecordedError."""
+        (answer,) = await self.answer(prompt, request)
+        for chunk in in_words(answer):
+            yield chunk
+
     async def close(self) -> None:
         """Nothing to close."""
+
+    def _id(self, prompt: Prompt) -> str:
+        id = prompt.id or ""
+        if id not in self._answers and self._by_text:
+            return self._by_text.get(prompt_key(prompt.messages), "")
+        return id
 
     def _missing(self, prompt: Prompt) -> NotRecordedError:
         what = f"the id {prompt.id!r}" if prompt.id is not None else f"the prompt {prompt_key(prompt.messages)[:12]}"

@@ -1,14 +1,23 @@
 """A model that gives scripted answers, delays and faults: for tests, the project's own and its users'."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from judges import Answer, Prompt
 
-from .model import Request
+from .model import Chunk, Request, in_words
 
-Reply = str | Answer | BaseException
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A scripted answer that breaks off: of a stream, ``text`` arrives before ``error`` does; else only the error."""
+
+    text: str
+    error: BaseException
+
+
+Reply = str | Answer | BaseException | Cut
 Script = Iterable[Reply] | Callable[[Prompt, Request], Reply]
 
 
@@ -24,8 +33,8 @@ class Call:
 class ScriptedModel:
     """Answers from a list, over and over in turn, or from a function of (prompt, request); an exception is raised.
 
-    ``delay_s`` is waited before each reply. ``calls`` keeps what was asked, for assertions; ``keep_calls=False`` leaves
-    it empty, for long runs.
+    ``delay_s`` is waited before each reply, ``word_delay_s`` before each word of a streamed one. ``calls`` keeps what was
+    asked, for assertions; ``keep_calls=False`` leaves it empty, for long runs.
     """
 
     name: str
@@ -34,6 +43,7 @@ class ScriptedModel:
     keep_calls: bool = True
     calls: list[Call] = field(default_factory=list)
     closed: bool = False
+    word_delay_s: float = 0.0
     _next: int = 0
 
     def __post_init__(self) -> None:
@@ -48,9 +58,23 @@ class ScriptedModel:
             self.calls.append(Call(prompt, request))
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
-        return [self._reply(prompt, request) for _ in range(request.n)]
+        return [_whole(self._reply(prompt, request)) for _ in range(request.n)]
 
-    def _reply(self, prompt: Prompt, request: Request) -> Answer:
+    async def stream(self, prompt: Prompt, request: Request) -> AsyncGenerator[Chunk]:
+        """See StreamingModel: the next scripted answer, a word at a time."""
+        if self.keep_calls:
+            self.calls.append(Call(prompt, request))
+        if self.delay_s:
+            await asyncio.sleep(self.delay_s)
+        reply = self._reply(prompt, request)
+        for chunk in in_words(Answer(reply.text) if isinstance(reply, Cut) else reply):
+            if self.word_delay_s and chunk.text:
+                await asyncio.sleep(self.word_delay_s)
+            if chunk.answer is None or not isinstance(reply, Cut):
+                yield chunk
+        _whole(reply)
+
+    def _reply(self, prompt: Prompt, request: Request) -> Answer | Cut:
         script = self.script
         reply: Reply
         if isinstance(script, tuple):
@@ -63,8 +87,14 @@ class ScriptedModel:
             raise reply
         if isinstance(reply, str):
             return Answer(reply, finish_reason="stop", model=self.name)
-        return reply if reply.model else replace(reply, model=self.name)
+        return reply if isinstance(reply, Cut) or reply.model else replace(reply, model=self.name)
 
     async def close(self) -> None:
         """Marks the model closed."""
         self.closed = True
+
+
+def _whole(reply: Answer | Cut) -> Answer:
+    if isinstance(reply, Cut):
+        raise reply.error
+    return reply

@@ -1,4 +1,4 @@
-"""What both SDK models share: transport, error mapping, redaction, reading a body.
+"""What both SDK models share: error mapping, reading a body.
 
 The SDKs do what they are good at (addresses, authentication, connections, errors); the body is read as plain JSON,
 because building the SDKs' objects for every token's log-probabilities costs more than the whole of a run.
@@ -7,31 +7,39 @@ because building the SDKs' objects for every token's log-probabilities costs mor
 import asyncio
 import json
 import math
-import re
 import time
 from base64 import b64encode
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
+from importlib import import_module
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from judges import Answer, Prompt
+from judges import Answer, Prompt, Usage
 
+from ..redaction import redact as redact
+from ..redaction import secrets_of as secrets_of
 from .model import ModelError
 
+MAX_BODY_BYTES = 16 * 2**20  # 100,000 tokens, or 25,000 with five log-probabilities each
 _RETRYABLE = frozenset((408, 409, 429))
-_SECRET = re.compile(r"(?i)\b(?:sk|pk|key|api)[-_][\w-]{6,}|\b(?:bearer|basic)\s+\S+|(?<=://)[^/\s@]+@|x-api-key\S*\s*\S+")
-_MAX_TEXT = 200
+_MOST_TOKENS = 10**12  # of one request; a larger count is nonsense and would overflow a price
 
 
-def transport(sdk: Any, timeout_s: float) -> Any:
-    """The SDK's HTTP client: on aiohttp where that is installed (several times the requests a second of the default)."""
-    import httpx2
-
-    limits = httpx2.Limits(max_connections=2000, max_keepalive_connections=1000)
+def check_address(base_url: str) -> None:
+    """Raises ValueError, without quoting it, where an address is not one that the API's paths can be put behind."""
+    if not base_url.startswith(("http://", "https://")):
+        raise ValueError("base_url must begin with http:// or https://")
+    if "?" in base_url or "#" in base_url:
+        raise ValueError("base_url must not have a query or a fragment; put a key into api_key_env or headers")
     try:
-        return sdk.DefaultAioHttpClient(timeout=timeout_s, limits=limits)
-    except RuntimeError:  # the SDK's word for "aiohttp is not installed"
-        return sdk.DefaultAsyncHttpxClient(timeout=timeout_s, limits=limits)
+        parts = urlsplit(base_url)
+        usable = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError("base_url has no valid host and port")
 
 
 def split_userinfo(base_url: str) -> tuple[str, str | None]:
@@ -47,12 +55,14 @@ def split_userinfo(base_url: str) -> tuple[str, str | None]:
     return parts._replace(netloc=host).geturl(), f"Basic {basic}"
 
 
-def secrets_of(api_key: str | None, base_url: str | None, headers: Mapping[str, str]) -> tuple[str, ...]:
-    """Whatever a provider's error might echo and nobody may read: the key, headers' values, the address's password."""
-    userinfo = urlsplit(base_url or "").netloc.rpartition("@")[0]
-    password = userinfo.partition(":")[2]
-    values = [value for value in headers.values() if len(value) >= 4]  # shorter ones are flags and numbers
-    return tuple(filter(None, (api_key, *values, userinfo, password, unquote(password))))
+_loaded: dict[str, Any] = {}
+
+
+async def load(sdk: str) -> Any:
+    """The SDK's module. It takes a second to import, in which no other run may miss its deadline: hence a thread."""
+    if sdk not in _loaded:
+        _loaded[sdk] = await asyncio.to_thread(import_module, sdk)
+    return _loaded[sdk]
 
 
 async def post(
@@ -69,56 +79,82 @@ async def post(
 
     ``timeout_s`` bounds the whole request: the transports' own timeouts begin anew with every byte that arrives.
     """
+    response = await send(sdk, connect, path, body, name=name, timeout_s=timeout_s, secrets=secrets)
+    return read_json(response.content, name, *secrets())
+
+
+async def send(
+    sdk: Any,
+    connect: Callable[[], Any],
+    path: str,
+    body: Callable[[], Any],
+    *,
+    name: str,
+    timeout_s: float,
+    secrets: Callable[[], tuple[str, ...]],
+    stream: bool = False,
+) -> Any:
+    """One request by the SDK -> httpx2's response, read whole, or with ``stream`` not read yet. Raises ModelError."""
     import httpx2
 
+    more = {"stream": True, "stream_cls": sdk.AsyncStream} if stream else {}
     try:
         client = connect()
         async with asyncio.timeout(timeout_s):
-            response = await client.post(
+            return await client.post(
                 path,
                 cast_to=httpx2.Response,
                 body=body(),
                 # Some servers' keys travel in headers that a redirect to another host would take along.
                 options={"timeout": timeout_s, "follow_redirects": False},
+                **more,
             )
     except TimeoutError:
-        failed = ModelError(f"{name}: timed out", model=name, retryable=True)
+        failed = timed_out(name)
     except Exception as error:  # the transport raises errors of its own beside the SDK's
         failed = fault(sdk, error, name, *secrets())
-    else:
-        return read_json(response.content, name, *secrets())
     # Raised out here so that the SDK's error, which holds the request and its headers, is not kept as its context.
     raise failed
 
 
-def redact(text: str, *secrets: str | None) -> str:
-    """``text`` without the given secrets and without whatever looks like a key, cut to 200 characters."""
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, "[redacted]")
-    return _SECRET.sub("[redacted]", text)[:_MAX_TEXT]
-
-
 def fault(sdk: Any, error: Exception, name: str, *secrets: str | None) -> ModelError:
     """An SDK's exception as a ModelError; the original is left out of it, since it holds headers and the request."""
+    if type(_root(error)).__name__ == "BodyTooLarge":
+        return malformed(name, str(_root(error)))
     if isinstance(error, sdk.APITimeoutError) and _is_timeout(error):
-        return ModelError(f"{name}: timed out", model=name, retryable=True)
+        return timed_out(name)
     if isinstance(error, sdk.APIConnectionError):
-        return ModelError(f"{name}: no connection ({type(_root(error)).__name__})", model=name, retryable=True)
+        cause = type(_root(error)).__name__
+        if _unreached(error):
+            return ModelError(f"{name}: no connection ({cause})", model=name, retryable=True, usage=Usage())
+        return ModelError(f"{name}: connection lost ({cause}); it may have been billed", model=name, retryable=True)
     if isinstance(error, sdk.APIStatusError):
         status = int(error.status_code)
         said = redact(_said(error.body), *secrets)
         return ModelError(
             f"{name}: HTTP {status}{f': {said}' if said else ''}",
             model=name,
-            retryable=status in _RETRYABLE or status >= 500,
+            retryable=_worth_a_retry(error, status),
             status=status,
+            usage=Usage(),
             retry_after_s=_retry_after(error.response.headers),
         )
-    if type(error).__name__ in ("OpenAIError", "AnthropicError"):
-        return ModelError(f"{name}: {redact(str(error), *secrets)}", model=name)  # about the settings: a missing key
+    if type(error).__name__ in ("OpenAIError", "AnthropicError"):  # about the settings: a missing key
+        return ModelError(f"{name}: {redact(str(error), *secrets)}", model=name, usage=Usage())
     # A ValueError or TypeError is about the request; a second try would meet it again.
-    return ModelError(f"{name}: {type(error).__name__}", model=name, retryable=not isinstance(error, ValueError | TypeError))
+    about_it = isinstance(error, ValueError | TypeError)
+    lost = "" if about_it else "; it may have been billed"
+    return ModelError(f"{name}: request failed ({type(error).__name__}){lost}", model=name, retryable=not about_it)
+
+
+def _worth_a_retry(error: Any, status: int) -> bool:
+    """Whether another try may succeed: as the provider says in ``x-should-retry``, else by the status."""
+    said = error.response.headers.get("x-should-retry")
+    if said in ("true", "false"):
+        return bool(said == "true")
+    if mapping(mapping(error.body).get("error", error.body)).get("code") == "insufficient_quota":
+        return False  # a 429 that only a payment ends
+    return status in _RETRYABLE or status >= 500
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
@@ -131,8 +167,6 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         elif said.strip().isdigit():
             seconds = float(said)
         else:
-            from email.utils import parsedate_to_datetime
-
             seconds = parsedate_to_datetime(said).timestamp() - time.time()
     except (ValueError, TypeError, OverflowError):
         return None
@@ -143,6 +177,20 @@ def _root(error: BaseException) -> BaseException:
     while error.__cause__ is not None:
         error = error.__cause__
     return error
+
+
+def _unreached(error: BaseException) -> bool:
+    """Whether there never was a connection, so that nothing can have been billed.
+
+    The aiohttp transport calls lost connections ConnectError, too; aiohttp's own word, which is its cause, is exact.
+    """
+    kinds: list[type] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        kinds += type(cause).__mro__
+        cause = cause.__cause__
+    word = "ClientConnectorError" if any(kind.__module__.startswith("aiohttp") for kind in kinds) else "ConnectError"
+    return any(kind.__name__ == word for kind in kinds)
 
 
 def _is_timeout(error: BaseException) -> bool:
@@ -172,13 +220,22 @@ def read_json(content: bytes, name: str, *secrets: str | None) -> Mapping[str, A
     if not isinstance(body, Mapping):
         raise malformed(name, "the body is not a JSON object")
     if body.get("error"):  # proxies report a failed upstream with status 200
-        raise malformed(name, f"an error instead of an answer: {redact(_said(body), *secrets)}")
+        error = malformed(name, f"an error instead of an answer: {redact(_said(body), *secrets)}")
+        code = mapping(body["error"]).get("code")
+        if type(code) is int and 400 <= code < 500:
+            error.retryable = code in _RETRYABLE
+        raise error
     return body
 
 
-def malformed(name: str, what: str) -> ModelError:
+def timed_out(name: str) -> ModelError:
+    """No answer in time. The provider may have made one, and billed it."""
+    return ModelError(f"{name}: timed out; it may have been billed", model=name, retryable=True)
+
+
+def malformed(name: str, what: str, usage: Usage | None = None) -> ModelError:
     """A reply that is not what the protocol says: the provider's fault, worth one more try."""
-    return ModelError(f"{name}: malformed reply: {what}", model=name, retryable=True)
+    return ModelError(f"{name}: malformed reply: {what}", model=name, retryable=True, usage=usage)
 
 
 def schema_of(prompt: Prompt) -> dict[str, Any] | None:
@@ -204,12 +261,12 @@ def tell_schema(messages: Sequence[Mapping[str, Any]], schema: Mapping[str, Any]
 
 def count(value: Any) -> int:
     """A token count: whatever is no whole number from 0 on counts as 0."""
-    return value if type(value) is int and value > 0 else 0
+    return value if type(value) is int and 0 < value <= _MOST_TOKENS else 0
 
 
 def counted(usage: Any, *needed: str) -> bool:
     """Whether the needed counts are there. Where they are not, the cost is unknown, not 0."""
-    return isinstance(usage, Mapping) and all(type(usage.get(k)) is int and usage[k] >= 0 for k in needed)
+    return isinstance(usage, Mapping) and all(type(usage.get(k)) is int and 0 <= usage[k] <= _MOST_TOKENS for k in needed)
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
@@ -223,14 +280,29 @@ def finite(value: Any) -> bool:
 
 
 async def side_by_side(one: Callable[[], Awaitable[Answer]], n: int) -> list[Answer]:
-    """``n`` answers asked for at once. Those that fail are left out, since the others are paid for; ModelError if all do."""
+    """``n`` answers asked for at once. Those that fail are left out, since the others are paid for; ModelError if all do.
+
+    What the failed ones used counts with the first answer: where it is unknown, so is the whole.
+    """
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(_fault_as_value(one)) for _ in range(n)]
     found = [task.result() for task in tasks]
     answers = [a for a in found if isinstance(a, Answer)]
+    failed = [e for e in found if isinstance(e, ModelError)]
+    if not failed:
+        return answers
+    lost = _total(e.usage for e in failed)
     if not answers:
-        raise next(e for e in found if isinstance(e, ModelError))
+        failed[0].usage = lost
+        raise failed[0]
+    answers[0] = replace(answers[0], usage=_total((answers[0].usage, lost)))
     return answers
+
+
+def _total(usages: Iterable[Usage | None]) -> Usage | None:
+    """The sum, or None where any part is unknown."""
+    known = list(usages)
+    return None if None in known else sum((u for u in known if u is not None), Usage())
 
 
 async def _fault_as_value(one: Callable[[], Awaitable[Answer]]) -> Answer | ModelError:

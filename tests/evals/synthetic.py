@@ -1,12 +1,17 @@
 """Score columns with a known truth, for the tests of what is learned from them."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from cascade import Attempt, Result
+from evals.ladder import Outcome
 from evals.recording import Example
 from evals.scores import Column
+from judges import Answer
 
 Array = npt.NDArray[np.float64]
 
@@ -74,3 +79,48 @@ def examples(n: int, seed: int = 0, **change: Any) -> list[Example]:
         raw = {"id": f"row-{i}", "task": f"t{i % 3}", "prompt": f"question {i}", "reference": gold, "answers": answers}
         made.append(Example(raw["id"], raw["prompt"], answers, raw["task"], reference=gold, raw=raw))
     return made
+
+
+def table(n: int, seed: int, models: int = 3, judges: int = 2, missing: float = 0.2) -> dict[str, list[Column]]:
+    """Models ``m0``, ``m1``, ... at random: quality in steps of 0.25, costs and latencies that differ by row, scores on a
+    coarse grid (so that there are ties), some of them missing."""
+    rng = np.random.default_rng(seed)
+    made = {}
+    for i in range(models):
+        quality = rng.integers(0, 5, n) / 4
+        scores = {f"j{j}": np.where(rng.random(n) < missing, np.nan, rng.integers(0, 21, n) / 20) for j in range(judges)}
+        bare = column(f"m{i}", quality, 0.0, scores)
+        shape = bare.cost_usd.shape
+        usd, seconds = rng.random((n, 1)) + i, rng.random((n, 1))
+        made[f"m{i}"] = [
+            replace(bare, cost_usd=np.broadcast_to(usd, shape).copy(), latency_s=np.broadcast_to(seconds, shape).copy())
+        ]
+    return made
+
+
+def outcome(
+    tier: Sequence[int],
+    asked: Sequence[int],
+    quality: Sequence[float] | None = None,
+    cost: Sequence[float] | None = None,
+    confidence: Sequence[float] | None = None,
+    accepted: Sequence[bool] | None = None,
+) -> Outcome:
+    """What some ladder did on m rows; by default all was right, free, sure and accepted."""
+    m = len(tier)
+    return Outcome(
+        np.array([1.0] * m if quality is None else quality, dtype=float),
+        np.array([0.0] * m if cost is None else cost, dtype=float),
+        np.full(m, np.nan),
+        np.array(tier, dtype=np.int64),
+        np.array(asked, dtype=np.int64),
+        np.array([1.0] * m if confidence is None else confidence, dtype=float),
+        np.array([True] * m if accepted is None else accepted, dtype=bool),
+    )
+
+
+def result(model: str, text: str, quality: float | None = 1.0) -> Result:
+    """What the engine returns, accepted at the first tier."""
+    answer = Answer(text, model=model, extra={"quality": quality})
+    attempt = Attempt(model, model, answer, (), 1.0, False, 0.0, 0.0, 0.0, 1, "accepted")
+    return Result(text, None, 1.0, True, model, model, 0.0, 0.0, (attempt,), "accepted", "run", answer)

@@ -10,7 +10,7 @@ import pytest
 from cascade.errors import PolicyError
 from cascade.models.model import Request
 from cascade.models.recorded import NotRecordedError, RecordedModel
-from judges import Prompt
+from judges import Prompt, Usage
 
 ANSWER: dict[str, Any] = {
     "text": "2",
@@ -81,3 +81,11 @@ def test_starter_is_found() -> None:
     """The word starter stands for the shipped recording."""
     model = RecordedModel.from_file("cheap", "smollm2-135m-instruct", "starter")
     assert ask(model, Prompt.of("?", id="fact-000"))[0].text
+
+
+def test_what_is_not_recorded_costs_nothing() -> None:
+    """A judge that asks for what is not there used nothing: the run's cost stays known."""
+    answers = {"a": {"text": "x", "cost_usd": 0.001, "latency_s": 0.1}}
+    with pytest.raises(NotRecordedError) as missing:
+        asyncio.run(RecordedModel("m", "m", answers).answer(Prompt.of("q", id="b"), Request()))
+    assert missing.value.usage == Usage()

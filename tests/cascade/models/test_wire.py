@@ -11,8 +11,8 @@ import pytest
 from cascade.models.anthropic import AnthropicModel
 from cascade.models.model import ModelError, Request
 from cascade.models.openai import OpenAIModel, is_strict
-from cascade.models.wire import redact, split_userinfo, tell_schema
-from judges import Prompt, Usage
+from cascade.models.wire import load, redact, side_by_side, split_userinfo, tell_schema
+from judges import Answer, Prompt, Usage
 from tests.wire_server import Reply, WireServer, chat, message
 
 KEY = "plainkey0123456789"  # without a prefix that a pattern could know
@@ -260,3 +260,102 @@ def test_importing_a_model_imports_no_sdk() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("reply", "retryable"),
+    [
+        (Reply({"error": {"message": "no"}}, 500, headers={"x-should-retry": "false"}), False),
+        (Reply({"error": {"message": "no"}}, 400, headers={"x-should-retry": "true"}), True),
+        (Reply({"error": {"message": "pay", "code": "insufficient_quota"}}, 429), False),
+        (Reply({"error": {"message": "slow", "code": "rate_limit_exceeded"}}, 429), True),
+        (Reply({"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}, 529), True),
+        (Reply({"error": {"message": "bad request upstream", "code": 400}}), False),
+        (Reply({"error": {"message": "upstream is full", "code": 429}}), True),
+        (Reply({"error": "upstream is down"}), True),
+        (Reply(raw=b"", status=204), True),
+        (Reply(raw=b"null"), True),
+    ],
+)
+def test_what_is_worth_a_retry(server: WireServer, kind: Any, reply: Reply, retryable: bool) -> None:
+    """The provider's own word counts before the status; an error inside a 200 counts by its code."""
+    server.reply = reply
+    with pytest.raises(ModelError) as caught:
+        ask(kind, server.base_url)
+    assert caught.value.retryable is retryable
+
+
+def test_failed_samples_leave_the_cost_as_known_as_it_is() -> None:
+    """Refused samples cost nothing; one that may have been billed makes the whole unknown."""
+    given = {"usage": Usage(3, 4)}
+
+    async def of(*found: Answer | ModelError) -> list[Answer]:
+        left = list(found)
+
+        async def one() -> Answer:
+            said = left.pop()
+            if isinstance(said, ModelError):
+                raise said
+            return said
+
+        return await side_by_side(one, len(found))
+
+    refused, lost = ModelError("r", model="m", usage=Usage()), ModelError("l", model="m")
+    counted = ModelError("c", model="m", usage=Usage(1, 1))
+    assert [a.usage for a in asyncio.run(of(Answer("a", **given), refused, Answer("b", **given)))] == [Usage(3, 4)] * 2
+    assert [a.usage for a in asyncio.run(of(Answer("a", **given), counted))] == [Usage(4, 5)]
+    assert [a.usage for a in asyncio.run(of(Answer("a", **given), lost, refused))] == [None]
+    for failed, usage in (((refused, counted), Usage(1, 1)), ((refused, lost), None)):
+        with pytest.raises(ModelError) as caught:
+            asyncio.run(of(*failed))
+        assert caught.value.usage == usage
+
+
+@BOTH
+def test_a_count_that_no_request_can_have_is_unknown(server: WireServer, kind: Any) -> None:
+    """It would overflow the price; the answer itself is good."""
+    absurd = dict.fromkeys(("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens"), 10**300)
+    server.reply = Reply(chat(usage=absurd) if kind is OpenAIModel else message(usage=absurd))
+    (answer,) = ask(kind, server.base_url)
+    assert (answer.text, answer.usage) == ("hello", None)
+
+
+def test_a_choice_that_is_an_error(server: WireServer) -> None:
+    """A router whose provider broke off says so inside the choice; what it counted is known."""
+    for choice in ({"finish_reason": "error"}, {"error": {"code": 502, "message": "upstream"}}):
+        server.reply = Reply(chat("half an ans", choice=choice))
+        with pytest.raises(ModelError, match="malformed") as caught:
+            ask(OpenAIModel, server.base_url)
+        assert caught.value.usage == Usage(10, 5)
+
+
+@BOTH
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
+def test_a_server_that_answers_before_it_has_read(kind: Any) -> None:
+    """A prompt that nobody reads to its end does not hold up the request's end."""
+
+    async def early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100000\r\n\r\n{")
+        await over.wait()
+        writer.transport.abort()
+
+    over = asyncio.Event()
+
+    async def go() -> float:
+        server = await asyncio.start_server(early, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        model = kind(name="m", model="x", base_url=f"http://127.0.0.1:{port}", timeout_s=0.3)
+        await load("openai" if kind is OpenAIModel else "anthropic")
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(ModelError, match="timed out"):
+            await model.answer(Prompt.of("x" * 20_000_000), Request())
+        took = asyncio.get_running_loop().time() - began
+        await model.close()
+        over.set()
+        server.close()
+        await asyncio.sleep(0.1)  # for both ends to be closed
+        return took
+
+    assert asyncio.run(asyncio.wait_for(go(), 10)) < 1.0

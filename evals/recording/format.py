@@ -10,10 +10,10 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from math import isfinite
 from typing import IO, Any
 
 from evals.files import replacing
+from evals.recording import parquet
 from judges import Prompt
 
 SPLITS = ("train", "test", None)
@@ -66,8 +66,33 @@ class Example:
 
 
 def read(path: str | os.PathLike[str]) -> Iterator[Example]:
-    """The examples of a recording, streamed. Raises RecordingError; OSError where the file cannot be opened."""
-    seen: dict[str, int] = {}
+    """The examples of a recording, streamed; ``.parquet`` is read as Parquet.
+
+    Memory grows by some 60 bytes an example, to find an id that stands twice. Raises RecordingError; OSError where the file
+    cannot be opened.
+    """
+    seen: set[int] = set()
+    for where, row in _numbered(path):
+        example = _parse(row, where)
+        key = hash(example.id)
+        if key in seen and (earlier := _first(path, example.id)) != where:
+            line = earlier.removeprefix(str(path)).strip(": row")
+            raise RecordingError(f"{where}: id: {example.id!r} stands on line {line} too; give each its own id")
+        seen.add(key)
+        yield example
+    if not seen:
+        raise RecordingError(f"{path}:1: the file holds no example; a recording has one JSON object a line")
+
+
+def _numbered(path: str | os.PathLike[str]) -> Iterator[tuple[str, Any]]:
+    """Every row of a file with where it stands. Raises RecordingError, OSError."""
+    if str(path).endswith(".parquet"):
+        try:
+            for number, row in enumerate(parquet.rows(path), 1):
+                yield f"{path}: row {number}", row
+        except (ValueError, TypeError) as error:  # what pyarrow and JSON raise
+            raise RecordingError(f"{path}: cannot be read as Parquet: {error}") from None
+        return
     number = 0
     with gzip.open(path, "rb") if str(path).endswith(".gz") else open(path, "rb") as file:
         lines = iter(file)
@@ -75,22 +100,26 @@ def read(path: str | os.PathLike[str]) -> Iterator[Example]:
             try:
                 line = next(lines)
             except StopIteration:
-                break
+                return
             except (EOFError, gzip.BadGzipFile, zlib.error) as error:
                 why = "is cut off" if isinstance(error, EOFError) else "is not valid gzip"
                 raise RecordingError(f"{path}:{number + 1}: the gzip data {why}; copy the file again") from None
             number += 1
-            if not line.strip():
-                continue
-            example = _parse(line, f"{path}:{number}")
-            if example.id in seen:
-                raise RecordingError(
-                    f"{path}:{number}: id: {example.id!r} stands on line {seen[example.id]} too; give each its own id"
-                )
-            seen[example.id] = number
-            yield example
-    if not seen:
-        raise RecordingError(f"{path}:1: the file holds no example; a recording has one JSON object a line")
+            if line.strip():
+                yield f"{path}:{number}", _json(line, f"{path}:{number}")
+
+
+def _json(line: bytes, where: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        why = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
+        raise RecordingError(f"{where}: not valid JSON ({why}); each line must be one JSON object") from None
+
+
+def _first(path: str | os.PathLike[str], id: str) -> str:
+    """Where an id stands first."""
+    return next(where for where, row in _numbered(path) if isinstance(row, dict) and row.get("id") == id)
 
 
 def write(path: str | os.PathLike[str], examples: Iterable[Example]) -> int:
@@ -100,6 +129,8 @@ def write(path: str | os.PathLike[str], examples: Iterable[Example]) -> int:
     ValueError for a number that JSON has not.
     """
     with replacing(path) as plain:
+        if str(path).endswith(".parquet"):
+            return parquet.dump(plain, (example.to_json() for example in examples))
         if str(path).endswith(".gz"):
             with gzip.GzipFile(filename="", mode="wb", fileobj=plain, mtime=0) as packed:
                 return _dump(packed, examples)
@@ -120,12 +151,7 @@ def _dump(file: IO[bytes] | gzip.GzipFile, examples: Iterable[Example]) -> int:
     return count
 
 
-def _parse(line: bytes, where: str) -> Example:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        why = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
-        raise RecordingError(f"{where}: not valid JSON ({why}); each line must be one JSON object") from None
+def _parse(row: Any, where: str) -> Example:
     if type(row) is not dict:
         raise RecordingError(f"{where}: must be a JSON object, got {_kind(row)}")
     for name, kinds, needed in _FIELDS:
@@ -226,7 +252,8 @@ def _number(value: Any, where: str, low: float | None, high: float | None, remed
         return
     if type(value) not in (int, float):
         raise RecordingError(f"{where}: must be a number, got {_kind(value)}{remedy}")
-    if not isfinite(value) or (low is not None and value < low) or (high is not None and value > high):
+    # Whole numbers may be too large for a float, which isfinite() does not survive.
+    if not -1e300 < value < 1e300 or (low is not None and value < low) or (high is not None and value > high):
         span = f"in [{low:g}, {high:g}]" if low is not None and high is not None else ">= 0" if high is None else "<= 0"
         raise RecordingError(f"{where}: must be a number {span}, got {value!r}{remedy}")
 

@@ -1,0 +1,120 @@
+"""Carries records out of a journal: JSON Lines, Parquet, or a recording that `evals.replay` reads."""
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+from ..errors import JournalError
+from .record import Record
+
+Format = Literal["jsonl", "parquet", "recording"]
+_ROWS_A_GROUP = 10_000
+
+
+def export(records: Iterable[Record], format: Format, out: str) -> int:
+    """Writes the records to the file ``out`` as a whole or not at all ("-": standard output); returns how many lines.
+
+    Raises JournalError for Parquet without pyarrow, OSError.
+    """
+    if format == "parquet":
+        if out == "-":
+            raise JournalError("Parquet is written to a file; name one")
+        with _replacing(Path(out)) as file:
+            return _parquet(records, file)
+    lines: Callable[[Iterable[Record]], Iterator[Mapping[str, Any]]] = as_lines
+    if format == "recording":
+        from .recording import as_recording
+
+        lines = as_recording
+    if out == "-":
+        return _jsonl(lines(records), sys.stdout.buffer)
+    with _replacing(Path(out)) as file:
+        return _jsonl(lines(records), file)
+
+
+def as_lines(records: Iterable[Record]) -> Iterator[Mapping[str, Any]]:
+    """Each record with everything it holds."""
+    for record in records:
+        line = record._asdict()
+        if record.prompt is None:
+            del line["prompt"]
+        yield line
+
+
+def _jsonl(lines: Iterable[Mapping[str, Any]], file: BinaryIO) -> int:
+    count = 0
+    for line in lines:
+        file.write(json.dumps(line, ensure_ascii=True, allow_nan=False).encode() + b"\n")
+        count += 1
+    file.flush()
+    return count
+
+
+def _parquet(records: Iterable[Record], file: BinaryIO) -> int:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise JournalError("Parquet needs pyarrow: pip install 'cascade-gate[parquet]'") from None
+    text, number, moment = pa.string(), pa.float64(), pa.timestamp("us", tz="UTC")
+    types = {
+        **dict.fromkeys(
+            ("run_id", "kind", "policy", "policy_hash", "prompt_hash", "reason", "tier", "model", "error"), text
+        ),
+        **dict.fromkeys(("started", "ended"), moment),
+        **dict.fromkeys(("confidence", "cost_usd", "premium_usd", "latency_s", "quality"), number),
+        "accepted": pa.bool_(),
+        **dict.fromkeys(("note", "tags", "attempts", "prompt"), text),
+    }
+    schema = pa.schema(list(types.items()))
+    count = 0
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        for group in _groups(map(_flat, records)):
+            writer.write_table(pa.Table.from_pylist(group, schema=schema))
+            count += len(group)
+    return count
+
+
+def _flat(record: Record) -> dict[str, Any]:
+    """A row: times in microseconds, the last feedback as ``quality`` and ``note``, what is nested as JSON."""
+    graded = record.feedback[-1] if record.feedback else {}
+    return {
+        **record._asdict(),
+        "started": round(record.started * 1e6),
+        "ended": round(record.ended * 1e6),
+        "quality": graded.get("quality"),
+        "note": graded.get("note"),
+        "tags": json.dumps(record.tags),
+        "attempts": json.dumps(record.attempts),
+        "prompt": None if record.prompt is None else json.dumps(record.prompt),
+    }
+
+
+def _groups(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    group: list[dict[str, Any]] = []
+    for row in rows:
+        group.append(row)
+        if len(group) == _ROWS_A_GROUP:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file beside ``path`` that takes its place once it is whole."""
+    number, name = tempfile.mkstemp(dir=path.resolve().parent, prefix=path.name, suffix=".part")
+    try:
+        with os.fdopen(number, "wb") as file:
+            yield file
+        os.replace(name, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(name)
+        raise

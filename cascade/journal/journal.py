@@ -1,0 +1,106 @@
+"""The Journal: where a Cascade's runs are recorded, and where later truths about them are attached."""
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+from functools import partial
+from time import time
+
+from judges import Prompt
+
+from ..engine import Ladder
+from ..errors import JournalError
+from ..result import Result
+from .ledger import SqlLedger
+from .opening import open_store
+from .record import Kind, Run, Tag, checked_tags
+from .session import Retention
+from .spec import JournalSpec
+from .store import Store
+from .writer import FULL_WAIT_S, Writer
+
+MAX_NOTE = 2_000
+
+
+class Journal:
+    """An open journal, for any number of event loops and threads. It is opened, and made where there is none, at once.
+
+    ``spec`` is a JournalSpec, or a URL: batched, and kept for ever. Closing writes what waits. Raises JournalError
+    where it cannot be opened.
+    """
+
+    def __init__(self, spec: JournalSpec | str) -> None:
+        if isinstance(spec, str):
+            url, full, retention = spec, False, Retention()
+        else:
+            url, full = spec.address(), spec.durability == "full"
+            retention = Retention(spec.keep_days, spec.max_mb)
+        open_store(url, full=full).close()
+        self._writer = Writer(partial(open_store, url, full=full), full=full, retention=retention)
+        self.ledger = SqlLedger(partial(open_store, url, full=False))
+        """Keeps the budgets that every process with this journal shares."""
+
+    def begin(self, kind: Kind, policy: str, ladder: Ladder, prompt: Prompt, tags: Mapping[str, Tag] | None = None) -> Run:
+        """A run that begins now. Raises TypeError or ValueError for tags that cannot be kept."""
+        return Run(kind, policy, ladder, prompt, checked_tags(tags) if tags else {})
+
+    async def record(self, run: Run, work: Awaitable[Result]) -> Result:
+        """What ``work`` gives or raises, recorded. Raises JournalError where the record could not be kept as asked."""
+        try:
+            result = await work
+        except BaseException as error:
+            await self.end(run, error)
+            raise
+        await self.end(run, result)
+        return result
+
+    async def end(self, run: Run, outcome: Result | BaseException) -> None:
+        """Records how a run ended, waiting as durability asks; whatever cancels a run does not wait. Raises JournalError."""
+        run.end(outcome)
+        if isinstance(outcome, Result | Exception):
+            await self._writer.keep(run)
+        else:
+            self._writer.put(run)
+
+    async def afeedback(self, run_id: str, quality: float, note: str | None = None) -> None:
+        """Attaches what later proved true of a run's answer; several are kept, the last one counts.
+
+        ``quality`` is in [0, 1]. Raises ValueError for a wrong one, JournalError for a run that is not in the journal.
+        """
+        await asyncio.to_thread(self.feedback, run_id, quality, note)
+
+    def feedback(self, run_id: str, quality: float, note: str | None = None) -> None:
+        """``afeedback`` for code that is not async."""
+        if not isinstance(quality, int | float) or not 0.0 <= quality <= 1.0:
+            raise ValueError(f"quality lies in [0, 1], got {quality!r}")
+        if note is not None and (len(note) > MAX_NOTE or "\0" in note or not _encodable(note)):
+            raise ValueError(f"note has at most {MAX_NOTE} characters that a database can hold")
+        done = self._writer.do(partial(_grade, run_id, float(quality), note, time()))
+        try:
+            known = done.result(FULL_WAIT_S)
+        except TimeoutError:
+            raise JournalError(f"run {run_id}: the feedback was not kept within {FULL_WAIT_S:g} s") from None
+        if not known:
+            raise JournalError(
+                f"run {run_id!r} is not in the journal; give the run_id of a result, kept and not yet deleted"
+            )
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Waits until every run that ended is written. Raises TimeoutError."""
+        self._writer.flush(timeout)
+
+    def close(self) -> None:
+        """Writes what waits. Raises JournalError where the database does not take it in time."""
+        self.ledger.close()
+        self._writer.close()
+
+
+def _grade(run_id: str, quality: float, note: str | None, at: float, store: Store) -> bool:
+    return store.grade(run_id, quality, note, at)
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

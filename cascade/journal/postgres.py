@@ -1,0 +1,105 @@
+"""A journal in Postgres, by psycopg 3: for many processes and machines."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, cast
+
+from ..errors import JournalError
+from .spec import shown
+from .store import Row, SqlStore, check_version, schema
+
+CONNECT_S = 10
+_LOCK = 0x6361736361646531  # the advisory lock under which one process makes the tables
+
+
+class PostgresStore(SqlStore):
+    """Implements Store. ``full`` waits for the server's disk at every commit (``synchronous_commit``).
+
+    ``create=False`` refuses a database that holds no journal. Raises JournalError, which shows no password.
+    """
+
+    def __init__(self, url: str, *, full: bool = True, create: bool = True) -> None:
+        try:
+            import psycopg
+        except ImportError:
+            raise JournalError("a journal in Postgres needs psycopg: pip install 'cascade-gate[postgres]'") from None
+        self._errors = (psycopg.OperationalError, psycopg.InterfaceError)
+        self.where = shown(url)
+        try:
+            self._connection = psycopg.connect(
+                url, autocommit=True, connect_timeout=CONNECT_S, application_name="cascade journal"
+            )
+        except psycopg.Error as error:
+            raise JournalError(f"{self.where}: no connection to the journal ({_brief(error, url)})") from None
+        try:
+            self._prepare(full, create)
+        except psycopg.Error as error:
+            self.close()
+            raise JournalError(f"{self.where}: the journal cannot be opened: {_brief(error, url)}") from None
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self, full: bool, create: bool) -> None:
+        self.execute(f"SET synchronous_commit = {'on' if full else 'off'}")
+        if not self._tables():
+            if not create:
+                raise JournalError(f"{self.where}: holds no journal")
+            with self.transaction():
+                self.execute("SELECT pg_advisory_xact_lock(?)", (_LOCK,))
+                if not self._tables():
+                    for statement in schema(
+                        "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY", "DOUBLE PRECISION", "JSON", "JSONB"
+                    ):
+                        self.execute(statement)
+        ((version,),) = self.execute("SELECT version FROM cascade_journal")
+        check_version(version, self.where)
+
+    def _tables(self) -> bool:
+        # Not to_regclass: its cache would not see what another process made while this one waited for the lock.
+        found = "SELECT 1 FROM pg_tables WHERE tablename = 'cascade_journal' AND schemaname = ANY (current_schemas(false))"
+        return bool(self.execute(found))
+
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        cursor = self._connection.execute(cast(Any, sql.replace("?", "%s")), values)
+        return cursor.fetchall() if cursor.description is not None else []
+
+    def transaction(self) -> AbstractContextManager[Any]:
+        return self._connection.transaction()
+
+    def lock(self, names: Iterable[str]) -> None:
+        """See ``SqlStore.lock``; always in the same order, so that two never wait for each other."""
+        for name in sorted(names):
+            self.execute("SELECT pg_advisory_xact_lock(hashtextextended(CAST(? AS TEXT), 0))", (name,))
+
+    def prune(self, before: float | None, most: int) -> int:
+        """See ``Store.prune``; one process at a time, the others find nothing to do."""
+        with self.transaction():
+            if not self.execute("SELECT pg_try_advisory_xact_lock(?)", (_LOCK + 1,))[0][0]:
+                return 0
+            return super().prune(before, most)
+
+    def megabytes(self) -> float | None:
+        """See ``Store.megabytes``: a table does not shrink when rows are deleted, so its size says nothing."""
+        return None
+
+    def is_down(self, error: Exception) -> bool:
+        """See ``Store.is_down``."""
+        return isinstance(error, self._errors)
+
+    def close(self) -> None:
+        """See ``Store.close``."""
+        self._connection.close()
+
+
+def _brief(error: Exception, url: str) -> str:
+    """The first line of the driver's words, without the URL's user and password should it quote them."""
+    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    from urllib.parse import parse_qs, unquote, urlsplit
+
+    parts = urlsplit(url)
+    userinfo = parts.netloc.rpartition("@")[0]
+    secrets = [url, userinfo, userinfo.partition(":")[2], *parse_qs(parts.query).get("password", ())]
+    for secret in filter(None, (*secrets, *map(unquote, secrets))):
+        said = said.replace(secret, "[redacted]")
+    return said[:200]

@@ -1,0 +1,91 @@
+"""What of a judge's or a provider's words may stand in a record that must hold no text of prompts and answers."""
+
+import re
+from collections.abc import Iterable, Mapping
+from math import isfinite
+from typing import Any
+
+from judges import Message
+from judges.answer import content_text
+
+MASK = "…"
+_SHORTEST_QUOTE = 16  # a stretch of so many characters that stands in the prompt, too, is taken as quoted from it
+_LONGEST_READ = 100_000  # characters of an answer that are looked at
+_ENUM = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_WORD = re.compile(r"\w+")
+_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
+_MASKS = re.compile(rf"{MASK}(?:\s+{MASK})+")
+# Words that say what was wrong. They stand in many answers, too, but give none of them away.
+_GRAMMAR = re.compile(
+    "(?i)a|an|and|answer|at|by|does|fewer|from|has|have|in|is|it|judge|long|longer|missing|more|must|no|none|not|of|on|one|or|"
+    "other|property|properties|required|short|shorter|than|the|to|too|type|unexpected|value|was|with|"
+    "array|boolean|integer|null|number|object|string|json|schema"
+)
+
+
+class Redactor:
+    """Masks what comes from one prompt and one answer; ``keep=True`` lets everything through (``journal_text``)."""
+
+    __slots__ = ("_answer", "_keep", "_messages", "_prompt", "_words")
+
+    def __init__(self, messages: Iterable[Message], answer: str, *, keep: bool) -> None:
+        self._messages, self._answer, self._keep = messages, answer[:_LONGEST_READ], keep
+        self._prompt: str | None = None
+        self._words: set[str] | None = None
+
+    def said(self, text: str) -> str:
+        """A reason or a fault, with the words masked that stand in the answer, or the whole where it quotes the prompt."""
+        if self._keep or not text:
+            return text
+        words = self._answers_words()
+        if words:
+            text = _WORD.sub(lambda m: MASK if m[0].lower() in words and _GRAMMAR.fullmatch(m[0]) is None else m[0], text)
+            text = _MASKS.sub(MASK, text)
+        return f"{MASK} (quotes the prompt)" if self._quotes(text) else text
+
+    def details(self, details: Mapping[str, Any]) -> dict[str, Any]:
+        """A verdict's further figures: numbers, truth values and short lower-case words that are not the answer's."""
+        if not details:
+            return {}
+        if self._keep:
+            return {str(k): v for k, v in details.items()}
+        kept: dict[str, Any] = {}
+        for name, value in details.items():
+            # A name may be quoted, too: counts of the words of an answer, say.
+            if not isinstance(name, str) or _ENUM.fullmatch(name) is None or name in self._answers_words():
+                continue
+            kind = type(value)
+            if (
+                kind is int
+                or kind is bool
+                or value is None
+                or (kind is float and isfinite(value))
+                or (kind is str and self._harmless(value))
+            ):
+                kept[name] = value
+        return kept
+
+    def _harmless(self, word: str) -> bool:
+        return (
+            _ENUM.fullmatch(word) is not None
+            and word not in self._answer.lower()
+            and word not in self._prompts_text().lower()
+        )
+
+    def _answers_words(self) -> set[str]:
+        if self._words is None:
+            text = self._answer
+            if "\\" in text:  # JSON may spell a word with escapes that a judge has read
+                text = f"{text} {_ESCAPE.sub(lambda m: chr(int(m[1], 16)), text)}"
+            self._words = {word.lower() for word in _WORD.findall(text)}
+        return self._words
+
+    def _prompts_text(self) -> str:
+        if self._prompt is None:
+            self._prompt = "\n".join(content_text(m.get("content")) for m in self._messages)
+        return self._prompt
+
+    def _quotes(self, text: str) -> bool:
+        prompt = self._prompts_text()
+        width = min(_SHORTEST_QUOTE, max(len(prompt), 4))
+        return any(text[i : i + width] in prompt for i in range(len(text) - width + 1))

@@ -1,0 +1,263 @@
+"""A run as it ended -> its Record: pure, and the only place that says what a record holds."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from hashlib import sha256
+from math import isfinite
+from time import time
+from typing import Any, Literal, NamedTuple
+
+from pydantic_core import PydanticSerializationError, to_json
+
+from judges import Answer, Message, Prompt, Usage, Verdict
+
+from ..engine import Ladder
+from ..errors import DeadlineError, RunError, UnsureError
+from ..premium import premium_usd
+from ..result import Attempt, CallRecord, Decision, Result, new_run_id
+from .privacy import Redactor
+
+Kind = Literal["run", "gate"]
+Tag = str | int | float | bool
+MAX_TAGS, MAX_TAG_NAME, MAX_TAG_TEXT = 16, 64, 256
+
+
+class Run:
+    """A run that is to be recorded. It is made as the run begins; the engine fills ``attempts``, ``end`` tells the rest.
+
+    Nothing is worked out here, since this is the event loop's part. Times are UTC, in Unix seconds.
+    """
+
+    __slots__ = ("attempts", "ended", "kind", "ladder", "outcome", "policy", "prompt", "run_id", "started", "tags")
+
+    def __init__(self, kind: Kind, policy: str, ladder: Ladder, prompt: Prompt, tags: Mapping[str, Tag]) -> None:
+        self.run_id = new_run_id()
+        self.kind, self.policy, self.ladder, self.prompt, self.tags = kind, policy, ladder, prompt, tags
+        self.attempts: list[Attempt] = []
+        self.started = self.ended = time()
+        self.outcome: Result | BaseException | None = None
+
+    def end(self, outcome: Result | BaseException) -> None:
+        """How the run ended, and that it did so now."""
+        self.outcome, self.ended = outcome, time()
+        p = self.prompt
+        # Copied, since the caller may go on with its messages before they are read.
+        self.prompt = Prompt(tuple(map(dict, p.messages)), p.schema, p.tools, p.id)
+
+
+class Record(NamedTuple):
+    """One run in the journal.
+
+    ``started`` and ``ended`` are Unix seconds, UTC. ``reason`` is the result's, or for a run that raised the last attempt's,
+    "cancelled", or "raised" where a judge's own error ended it; ``error`` is then the exception's class. ``tier``, ``model``
+    and ``confidence`` are those of the answer returned. ``cost_usd`` is None where any part has no known price.
+    ``premium_usd`` estimates what the last tier alone would have cost: its answer's cost where it was asked, else what a
+    recording states, else its price on the usage of the answer returned; None where unknown. ``attempts`` and ``prompt``
+    (None without ``journal_text``) are plain data; fields that are absent there are unknown or empty.
+    """
+
+    run_id: str
+    kind: Kind
+    started: float
+    ended: float
+    policy: str
+    policy_hash: str
+    prompt_hash: str
+    accepted: bool
+    reason: str
+    tier: str | None
+    model: str | None
+    confidence: float | None
+    cost_usd: float | None
+    premium_usd: float | None
+    latency_s: float
+    error: str | None
+    tags: Mapping[str, Tag]
+    attempts: Sequence[Mapping[str, Any]]
+    prompt: Mapping[str, Any] | None = None
+    feedback: Sequence[Mapping[str, Any]] = ()
+
+
+def checked_tags(tags: Mapping[str, Tag]) -> dict[str, Tag]:
+    """A copy of the caller's tags. Raises TypeError or ValueError where they are not what a record holds."""
+    if len(tags) > MAX_TAGS:
+        raise ValueError(f"tags: at most {MAX_TAGS} are kept, got {len(tags)}")
+    for name, value in tags.items():
+        if not isinstance(name, str) or not isinstance(value, str | int | float | bool):
+            raise TypeError(
+                f"tags: {name!r}: a tag is a text, a number or a truth value by name, got {type(value).__name__}"
+            )
+        if not 0 < len(name) <= MAX_TAG_NAME or not plain(name):
+            raise ValueError(f"tags: a name has 1 to {MAX_TAG_NAME} printable characters, got {name[:MAX_TAG_NAME]!r}")
+        if isinstance(value, str):
+            if len(value) > MAX_TAG_TEXT or (value and not plain(value)):
+                raise ValueError(f"tags: {name!r}: a text has at most {MAX_TAG_TEXT} printable characters")
+        elif not (isfinite(value) if isinstance(value, float) else -(2**63) <= value < 2**63):
+            raise ValueError(f"tags: {name!r}: a number must be finite and fit in 64 bits, got {value!r}")
+    return dict(tags)
+
+
+def plain(text: str) -> bool:
+    """Whether every database can hold the text: no control characters and no half surrogates."""
+    return text.isprintable()
+
+
+def make(run: Run, policy_hash: str) -> Record:
+    """The record of a run."""
+    outcome, attempts = run.outcome, run.attempts
+    result = outcome.result if isinstance(outcome, UnsureError) else outcome if isinstance(outcome, Result) else None
+    keep = run.ladder.policy.journal_text
+    prompt = run.prompt
+    tools = prompt.tools
+    schema = _schema(prompt.schema)
+    why = result.reason if result is not None else _why(outcome, attempts)
+    # An attempt that was cut short says "deadline", which is not what cut it where the run was cancelled or a judge raised.
+    cut = why if why in ("cancelled", "raised") else "deadline"
+    return Record(
+        run.run_id,
+        run.kind,
+        run.started,
+        run.ended,
+        run.policy,
+        policy_hash,
+        prompt_hash(prompt.messages, schema, tools),
+        result is not None and result.accepted,
+        why,
+        result.tier if result is not None else None,
+        result.model if result is not None else None,
+        result.confidence if result is not None else None,
+        result.cost_usd if result is not None else _total(attempts),
+        # A gate's answer came from elsewhere.
+        None if run.kind == "gate" else premium_usd(run.ladder, run.prompt, attempts, result),
+        result.latency_s if result is not None else sum(a.latency_s for a in attempts),
+        None if isinstance(outcome, Result) else type(outcome).__name__,
+        run.tags,
+        [_attempt(a, prompt.messages, keep, cut) for a in attempts],
+        {"messages": prompt.messages, "schema": schema, "tools": tools} if keep else None,
+    )
+
+
+def prompt_hash(messages: Sequence[Message], schema: Mapping[str, Any] | None, tools: Sequence[Mapping[str, Any]]) -> str:
+    """SHA-256 in hex of the canonical JSON (keys sorted, no spaces, ASCII) of ``{"messages", "schema", "tools"}``."""
+    text = _canonical({"messages": messages, "schema": schema, "tools": tools})
+    return sha256(text.encode()).hexdigest()
+
+
+_canonical = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), default=lambda x: dict(x) if isinstance(x, Mapping) else str(x)
+).encode
+
+
+def _schema(schema: Any) -> Mapping[str, Any] | None:
+    return schema if schema is None or isinstance(schema, Mapping) else _schema_of_class(schema)
+
+
+@lru_cache(maxsize=64)
+def _schema_of_class(schema: Any) -> Mapping[str, Any]:
+    make = getattr(schema, "model_json_schema", None)
+    made: Mapping[str, Any] = make() if make is not None else {"not a schema": type(schema).__name__}
+    return made
+
+
+def _why(outcome: object, attempts: Sequence[Attempt]) -> str:
+    if isinstance(outcome, asyncio.CancelledError):
+        return "cancelled"
+    if not isinstance(outcome, RunError):
+        return "raised"
+    return "deadline" if isinstance(outcome, DeadlineError) or not attempts else attempts[-1].reason
+
+
+def _total(attempts: Sequence[Attempt]) -> float | None:
+    costs = [a.cost_usd for a in attempts]
+    return None if None in costs else sum(c for c in costs if c is not None)
+
+
+def _attempt(a: Attempt, messages: Sequence[Message], keep: bool, cut: str) -> dict[str, Any]:
+    answer = a.answer
+    redactor = Redactor(messages, answer.text if answer is not None else "", keep=keep)
+    made: dict[str, Any] = {
+        "tier": a.tier,
+        "model": a.model,
+        "reason": cut if a.reason == "deadline" else a.reason,
+        "answered": answer is not None,
+        "confidence": a.confidence,
+        "calibrated": a.calibrated,
+        "vetoed": a.vetoed,
+        "cost_usd": a.cost_usd,
+        "judge_cost_usd": a.judge_cost_usd,
+        "latency_s": a.latency_s,
+        "calls": a.calls,
+        "verdicts": [_verdict(v, redactor) for v in a.verdicts],
+        "decisions": [_decision(d) for d in a.decisions],
+        "call_log": [_call(c, redactor) for c in a.call_log],
+    }
+    if a.error is not None:
+        made["error"] = redactor.said(a.error)
+    if answer is not None:
+        if answer.finish_reason is not None:
+            made["finish_reason"] = answer.finish_reason
+        if keep:
+            made["answer"] = _text(answer)
+    return made
+
+
+def _verdict(v: Verdict, redactor: Redactor) -> dict[str, Any]:
+    made: dict[str, Any] = {"judge": v.judge, "score": v.score, "veto": v.veto}
+    if v.reason:
+        made["reason"] = redactor.said(v.reason)
+    if v.details:
+        made["details"] = redactor.details(v.details)
+    return made
+
+
+def _decision(d: Decision) -> dict[str, Any]:
+    made: dict[str, Any] = {"stage": d.stage, "confidence": d.confidence, "vetoed": d.vetoed, "action": d.action.value}
+    if d.compared is not None:
+        made["compared"] = d.compared
+    return made
+
+
+def _call(c: CallRecord, redactor: Redactor) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "model": c.model,
+        "purpose": c.purpose,
+        "started_s": c.started_s,
+        "latency_s": c.latency_s,
+        "n": c.n,
+        "usage": None if c.usage is None else usage_json(c.usage),
+        "cost_usd": c.cost_usd,
+    }
+    if c.fault is not None:
+        made["fault"], made["status"] = redactor.said(c.fault), c.status
+    return made
+
+
+def usage_json(usage: Usage) -> dict[str, int]:
+    """Tokens as a recording states them; kinds of which there were none are left out."""
+    made = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
+    for name in ("cached_tokens", "cache_write_tokens", "reasoning_tokens"):
+        if count := getattr(usage, name):
+            made[name] = count
+    return made
+
+
+def _text(answer: Answer) -> dict[str, Any]:
+    made: dict[str, Any] = {"text": answer.text}
+    if answer.tool_calls:
+        made["tool_calls"] = answer.tool_calls
+    if answer.logprobs:
+        made["logprob"] = sum(t.logprob for t in answer.logprobs) / len(answer.logprobs)
+    elif answer.mean_logprob is not None:
+        made["logprob"] = answer.mean_logprob
+    return made
+
+
+def dumps(value: Any) -> str:
+    """JSON of plain data, in UTF-8 that every database takes; what JSON cannot say becomes null or its text."""
+    try:
+        return to_json(value, inf_nan_mode="null", fallback=str).decode()
+    except (PydanticSerializationError, ValueError):  # half surrogates, bytes that are not UTF-8, circles
+        text = json.dumps(value, default=str, skipkeys=True)
+        return json.dumps(json.loads(text, parse_constant=lambda _: None))

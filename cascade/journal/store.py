@@ -1,0 +1,249 @@
+"""What a journal asks of a database: the Store protocol, the rows, and the SQL that both databases understand."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ..errors import JournalError
+from .record import Record, dumps, plain
+
+VERSION = 1
+Row = tuple[Any, ...]
+
+# What is asked for in SQL has a column; the rest is one JSON object.
+_PLAIN = Record._fields[: Record._fields.index("tags")]
+COLUMNS = (*_PLAIN, "tags", "body")
+_TEXTS = tuple(i for i, name in enumerate(_PLAIN) if name in ("policy", "reason", "tier", "model", "error"))
+# 50 rows a statement: one step of the database, in which other threads run, and few enough parameters for old SQLites.
+ROWS_A_STATEMENT = 50
+_PAGE = 500
+
+
+def to_row(record: Record) -> Row:
+    """The record as the values of ``COLUMNS``."""
+    body = {"attempts": record.attempts} if record.prompt is None else {"attempts": record.attempts, "prompt": record.prompt}
+    values: list[Any] = list(record[: len(_PLAIN)])
+    for i in _TEXTS:
+        if values[i] is not None and not plain(values[i]):
+            values[i] = ascii(values[i])[1:-1]
+    return (*values, dumps(record.tags) if record.tags else None, dumps(body))
+
+
+def to_record(row: Sequence[Any]) -> Record:
+    """The record that ``to_row`` made a row of, without its feedback."""
+    *values, tags, body = row
+    values[_PLAIN.index("accepted")] = bool(values[_PLAIN.index("accepted")])
+    rest = json.loads(body)
+    return Record._make((*values, json.loads(tags or "{}"), rest["attempts"], rest.get("prompt"), ()))
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which records to read: ``since`` <= started < ``until`` in Unix seconds; ``graded``: only those with feedback."""
+
+    since: float | None = None
+    until: float | None = None
+    policy: str | None = None
+    graded: bool = False
+
+
+class Store(Protocol):
+    """One connection to a journal's database. Not safe for several threads at once."""
+
+    def write(self, policies: Mapping[str, str], rows: Sequence[Row]) -> None:
+        """Commits rows of ``COLUMNS``, and policies (their JSON by hash), as a whole or not at all; those there stay."""
+        ...
+
+    def grade(self, run_id: str, quality: float, note: str | None, at: float) -> bool:
+        """Commits a feedback; False where there is no such run."""
+        ...
+
+    def find(self, run_id: str) -> Record | None:
+        """One record with its feedback, the last one last."""
+        ...
+
+    def read(self, wanted: Filter) -> Iterator[Record]:
+        """Records with their feedback in the order in which they were written, a page at a time."""
+        ...
+
+    def last(self, count: int) -> list[tuple[int, Record]]:
+        """The ``count`` records written last, the newest last, each with its number."""
+        ...
+
+    def after(self, number: int) -> list[tuple[int, Record]]:
+        """The records with a number above ``number``, in order, a page of them."""
+        ...
+
+    def policies(self) -> dict[str, str]:
+        """Every stored policy's JSON by hash."""
+        ...
+
+    def prune(self, before: float | None, most: int) -> int:
+        """Deletes the oldest records that began before ``before`` (None: any), ``most`` at a time; how many there were."""
+        ...
+
+    def megabytes(self) -> float | None:
+        """What the records take, in millions of bytes, without free pages; None where the database does not say."""
+        ...
+
+    def is_down(self, error: Exception) -> bool:
+        """Whether an error is about reaching the database, so that the same write may succeed later."""
+        ...
+
+    def close(self) -> None:
+        """Closes the connection."""
+        ...
+
+
+class SqlStore(Store):
+    """What both databases do alike; each gives its own ``execute``, ``transaction``, ``lock`` and types."""
+
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        """Runs one statement with ``?`` for its values and gives its rows."""
+        raise NotImplementedError
+
+    def transaction(self) -> AbstractContextManager[Any]:
+        """A transaction, rolled back where its block raises."""
+        raise NotImplementedError
+
+    def lock(self, names: Iterable[str]) -> None:
+        """Until the transaction ends, nobody else holds the lock of any of these names."""
+        raise NotImplementedError
+
+    def write(self, policies: Mapping[str, str], rows: Sequence[Row]) -> None:
+        """See ``Store.write``."""
+        with self.transaction():
+            for hash, text in policies.items():
+                self.execute(
+                    "INSERT INTO cascade_policies (hash, policy) VALUES (?, ?) ON CONFLICT DO NOTHING", (hash, text)
+                )
+            for i in range(0, len(rows), ROWS_A_STATEMENT):
+                part = rows[i : i + ROWS_A_STATEMENT]
+                self.execute(_insert(len(part)), [value for row in part for value in row])
+
+    def grade(self, run_id: str, quality: float, note: str | None, at: float) -> bool:
+        """See ``Store.grade``."""
+        with self.transaction():
+            if not self.execute("SELECT 1 FROM cascade_runs WHERE run_id = ?", (run_id,)):
+                return False
+            self.execute(
+                "INSERT INTO cascade_feedback (run_id, quality, note, at) VALUES (?, ?, ?, ?)", (run_id, quality, note, at)
+            )
+        return True
+
+    def find(self, run_id: str) -> Record | None:
+        """See ``Store.find``."""
+        rows = self.execute(f"{_SELECT} WHERE run_id = ?", (run_id,))
+        return self._graded([to_record(row[1:]) for row in rows])[0] if rows else None
+
+    def read(self, wanted: Filter) -> Iterator[Record]:
+        """See ``Store.read``."""
+        where, values = _where(wanted)
+        number = 0
+        while True:
+            rows = self.execute(f"{_SELECT} WHERE id > ?{where} ORDER BY id LIMIT {_PAGE}", (number, *values))
+            yield from self._graded([to_record(row[1:]) for row in rows])
+            if len(rows) < _PAGE:
+                return
+            number = rows[-1][0]
+
+    def last(self, count: int) -> list[tuple[int, Record]]:
+        """See ``Store.last``."""
+        rows = self.execute(f"{_SELECT} ORDER BY id DESC LIMIT ?", (count,))
+        return [(row[0], to_record(row[1:])) for row in reversed(rows)]
+
+    def after(self, number: int) -> list[tuple[int, Record]]:
+        """See ``Store.after``."""
+        rows = self.execute(f"{_SELECT} WHERE id > ? ORDER BY id LIMIT {_PAGE}", (number,))
+        return [(row[0], to_record(row[1:])) for row in rows]
+
+    def policies(self) -> dict[str, str]:
+        """See ``Store.policies``."""
+        return dict(self.execute("SELECT hash, policy FROM cascade_policies"))
+
+    def prune(self, before: float | None, most: int) -> int:
+        """See ``Store.prune``."""
+        old, values = ("WHERE started < ?", [before]) if before is not None else ("", [])
+        with self.transaction():
+            rows = self.execute(f"SELECT id, run_id FROM cascade_runs {old} ORDER BY started LIMIT ?", [*values, most])
+            for i in range(0, len(rows), 500):
+                part = rows[i : i + 500]
+                marks = ", ".join("?" * len(part))
+                self.execute(f"DELETE FROM cascade_feedback WHERE run_id IN ({marks})", [row[1] for row in part])
+                self.execute(f"DELETE FROM cascade_runs WHERE id IN ({marks})", [row[0] for row in part])
+        return len(rows)
+
+    def _graded(self, records: Sequence[Record]) -> list[Record]:
+        """The records with their feedback."""
+        if not records:
+            return []
+        marks = ", ".join("?" * len(records))
+        found: dict[str, list[dict[str, Any]]] = {}
+        for run_id, quality, note, at in self.execute(
+            f"SELECT run_id, quality, note, at FROM cascade_feedback WHERE run_id IN ({marks}) ORDER BY id",
+            [r.run_id for r in records],
+        ):
+            found.setdefault(run_id, []).append({"quality": quality, "note": note, "at": at})
+        return [r._replace(feedback=found[r.run_id]) if r.run_id in found else r for r in records]
+
+
+# As text: a driver that reads JSON itself would lose nothing, but the two would differ.
+_SELECT = f"SELECT id, {', '.join(_PLAIN)}, CAST(tags AS TEXT), CAST(body AS TEXT) FROM cascade_runs"
+
+
+def _insert(rows: int) -> str:
+    marks = f"({', '.join('?' * len(COLUMNS))})"
+    return (
+        f"INSERT INTO cascade_runs ({', '.join(COLUMNS)}) VALUES {', '.join([marks] * rows)} ON CONFLICT (run_id) DO NOTHING"
+    )
+
+
+def _where(wanted: Filter) -> tuple[str, list[Any]]:
+    parts: list[str] = []
+    values: list[Any] = []
+    for condition, value in (
+        ("started >= ?", wanted.since),
+        ("started < ?", wanted.until),
+        ("policy = ?", wanted.policy),
+    ):
+        if value is not None:
+            parts.append(f" AND {condition}")
+            values.append(value)
+    if wanted.graded:
+        parts.append(" AND run_id IN (SELECT run_id FROM cascade_feedback)")
+    return "".join(parts), values
+
+
+def schema(number: str, real: str, json_: str, tags: str) -> Iterable[str]:
+    """The statements that make the tables, in a database's own types; ``number`` is that of a column that counts up."""
+    texts = "run_id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL"
+    yield (
+        f"CREATE TABLE cascade_runs (id {number}, {texts}, started {real} NOT NULL, ended {real} NOT NULL, "
+        "policy TEXT NOT NULL, policy_hash TEXT NOT NULL, prompt_hash TEXT NOT NULL, accepted BOOLEAN NOT NULL, "
+        f"reason TEXT NOT NULL, tier TEXT, model TEXT, confidence {real}, cost_usd {real}, premium_usd {real}, "
+        f"latency_s {real} NOT NULL, error TEXT, tags {tags}, body {json_} NOT NULL)"
+    )
+    yield "CREATE INDEX cascade_runs_started ON cascade_runs (started)"
+    yield "CREATE TABLE cascade_policies (hash TEXT PRIMARY KEY, policy TEXT NOT NULL)"
+    yield (
+        f"CREATE TABLE cascade_feedback (id {number}, run_id TEXT NOT NULL, quality {real} NOT NULL, note TEXT, "
+        f"at {real} NOT NULL)"
+    )
+    yield "CREATE INDEX cascade_feedback_run_id ON cascade_feedback (run_id)"
+    yield f"CREATE TABLE cascade_spent (scope TEXT PRIMARY KEY, usd {real} NOT NULL)"
+    yield (
+        f"CREATE TABLE cascade_held (key TEXT NOT NULL, scope TEXT NOT NULL, usd {real} NOT NULL, expires {real} NOT NULL, "
+        "PRIMARY KEY (scope, key))"
+    )
+    yield "CREATE TABLE cascade_journal (version INTEGER NOT NULL)"
+    yield f"INSERT INTO cascade_journal (version) VALUES ({VERSION})"
+
+
+def check_version(version: int, where: str) -> None:
+    """Raises JournalError for a journal that a newer cascade wrote."""
+    if version > VERSION:
+        raise JournalError(
+            f"{where}: the journal has version {version}, this cascade reads up to {VERSION}; install a newer cascade-gate"
+        )

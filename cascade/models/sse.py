@@ -1,0 +1,151 @@
+"""Server-sent events by the SDKs' clients, each read as plain JSON the moment it arrives; a stream that is cut is a fault.
+
+httpx2 has a reader of events, but it puts U+FFFD in the place of bytes that are no UTF-8, and a damaged answer would pass.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from types import MappingProxyType
+from typing import Any, Protocol, TypeVar
+
+from judges import Answer, Usage
+
+from .model import Chunk, ModelError
+from .wire import load, malformed, read_json, send, timed_out
+
+T = TypeVar("T")
+Event = Mapping[str, Any]
+DONE: Event = MappingProxyType({})
+"""Stands for OpenAI's ``[DONE]``."""
+_DRAIN_S = 0.05
+
+
+class Reader(Protocol):
+    """Puts one answer together from its events. The methods raise ModelError, or whatever odd data leads to."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the provider has counted so far; None: it did not say, or not to the end."""
+        ...
+
+    def add(self, event: Event) -> Chunk | None:
+        """What the event adds to the answer, if anything."""
+        ...
+
+    def answer(self) -> Answer:
+        """The whole answer, after the last event; raises ModelError where that was not the answer's end."""
+        ...
+
+
+async def chunks(events: AsyncGenerator[Event], reader: Reader, name: str) -> AsyncGenerator[Chunk]:
+    """The events as chunks, the last of them with the whole answer. Raises ModelError, with the usage if known."""
+    said = False
+    try:
+        async with aclosing(events):
+            async for event in events:
+                chunk = _checked(name, reader.add, event)
+                if chunk is not None:
+                    said = said or bool(chunk.text)
+                    yield chunk
+            answer = _checked(name, reader.answer)
+    except ModelError as error:
+        error.usage = error.usage or reader.usage
+        raise
+    yield Chunk("" if said else answer.text, answer=answer)
+
+
+def _checked(name: str, read: Callable[..., T], *args: Any) -> T:
+    try:
+        return read(*args)
+    except (TypeError, KeyError, AttributeError, ValueError, IndexError) as error:
+        raise malformed(name, f"an unexpected event ({type(error).__name__})") from None
+
+
+def cut(name: str, how: str) -> ModelError:
+    """A stream that ended before its answer did. What had arrived may have been billed."""
+    return ModelError(f"{name}: the stream was cut ({how}); it may have been billed", model=name, retryable=True)
+
+
+async def events(
+    sdk: str,
+    connect: Callable[[], Any],
+    path: str,
+    body: Callable[[], Any],
+    *,
+    name: str,
+    timeout_s: float,
+    secrets: Callable[[], tuple[str, ...]],
+) -> AsyncGenerator[Event]:
+    """One request by the SDK named ``sdk`` and the JSON objects that it streams back, DONE for OpenAI's last.
+
+    A server that answers with plain JSON all the same gives one event. ``timeout_s`` bounds the request and all its events.
+    Closing the generator closes the connection, unless the stream was read to its end. Raises ModelError.
+    """
+    ends = asyncio.get_running_loop().time() + timeout_s
+    response = await send(await load(sdk), connect, path, body, name=name, timeout_s=timeout_s, secrets=secrets, stream=True)
+    try:
+        pieces = _read(response, ends, name)
+        async with aclosing(pieces):
+            if "json" in response.headers.get("content-type", ""):
+                yield read_json(b"".join([piece async for piece in pieces]), name, *secrets())
+                return
+            async for data in _data(pieces):
+                if data.startswith(b"[DONE]"):
+                    await _drain(pieces)
+                    yield DONE
+                    return
+                yield read_json(data, name, *secrets())
+    finally:
+        await response.aclose()
+
+
+async def _data(pieces: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    """The data of each event; lines end with LF or CRLF. Event names are skipped, since the data says them again."""
+    kept: list[bytes] = []  # of a line that has not ended
+    data: list[bytes] = []  # of an event that has not ended
+    async for piece in pieces:
+        if b"\n" not in piece:
+            kept.append(piece)
+            continue
+        *lines, rest = b"".join((*kept, piece)).split(b"\n")
+        kept = [rest]
+        for line in lines:
+            line = line.removesuffix(b"\r")
+            if line.startswith(b"data:"):
+                data.append(line[5:].removeprefix(b" "))
+            elif not line and data:
+                yield data[0] if len(data) == 1 else b"\n".join(data)
+                data = []
+
+
+async def _read(response: Any, ends: float, name: str) -> AsyncGenerator[bytes]:
+    """The body piece by piece, as far as it arrives in time. Raises ModelError."""
+    async with aclosing(response.aiter_bytes()) as pieces:
+        while True:
+            try:
+                # For each piece anew: a limit around a `yield` would also cancel what the consumer does in between.
+                async with asyncio.timeout_at(ends):
+                    piece = await anext(pieces)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                failed = timed_out(name)
+            except Exception as error:
+                large = type(error).__name__ == "BodyTooLarge"
+                failed = malformed(name, str(error)) if large else cut(name, type(error).__name__)
+            else:
+                yield piece
+                continue
+            # Raised out here so that the transport's error, which holds the request, is not kept as its context.
+            raise failed
+
+
+async def _drain(pieces: AsyncGenerator[bytes]) -> None:
+    """Reads what follows the last event, mostly nothing: only a body read to its end leaves a connection to reuse."""
+    try:
+        async with asyncio.timeout(_DRAIN_S):
+            async for _ in pieces:
+                pass
+    except (TimeoutError, ModelError):
+        pass  # the answer is complete

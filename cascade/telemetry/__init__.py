@@ -1,0 +1,134 @@
+"""What a Cascade tells of its runs while they go on: OpenTelemetry spans, Prometheus metrics, or both.
+
+Spans follow the GenAI semantic conventions (``traces.py`` holds every name), metrics stand in ``metrics.py``. Neither holds
+a prompt, an answer, a judge's words or a provider's unless ``content`` is asked for; keys never.
+"""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+from judges import Answer, Judge, Prompt, Verdict
+
+from ..errors import PolicyError
+from ..result import CallRecord, Result
+from .outcomes import Label, label
+
+if TYPE_CHECKING:
+    from ..asking import Seat
+    from ..breaker import Breaker
+    from ..engine import Ladder
+    from ..models.model import Request
+    from .metrics import Metrics
+    from .traces import CallSpan, RunSpan, Spans
+
+Kind = Literal["run", "gate"]
+
+
+class Telemetry:
+    """Tells of runs, calls and verdicts. Safe for many runs at once, from any number of event loops and threads.
+
+    ``traces``: spans, by ``tracer_provider`` (an OpenTelemetry TracerProvider; None: the process's own). ``metrics``:
+    counters and histograms in ``registry`` (a prometheus_client CollectorRegistry; None: the default one). ``content``:
+    spans hold the texts of prompts, answers, verdicts and faults, too. Raises PolicyError where a package is missing.
+    """
+
+    __slots__ = ("_metrics", "_spans")
+
+    def __init__(
+        self,
+        *,
+        traces: bool = False,
+        metrics: bool = False,
+        content: bool = False,
+        tracer_provider: Any = None,
+        registry: Any = None,
+    ) -> None:
+        self._spans = _spans(tracer_provider, content) if traces else None
+        self._metrics = _metrics(registry) if metrics else None
+
+    def watch(self, model: str, breaker: "Breaker") -> None:
+        """Tells the state of a model's circuit breaker from now on."""
+        if self._metrics is not None:
+            breaker.listener = self._metrics.breaker(model, breaker.state)
+
+    def run(self, kind: Kind, policy: str, ladder: "Ladder", prompt: Prompt) -> "Run":
+        """The telling of one run, a context manager; set its ``result`` before leaving it."""
+        return Run(self._spans, self._metrics, kind, policy, ladder, prompt)
+
+    def call(self, seat: "Seat", prompt: Prompt, request: "Request", purpose: str) -> "Call":
+        """Begins to tell of one request to a provider; ``Call.end`` must follow in the same task."""
+        span = None if self._spans is None else self._spans.call(seat, prompt, request, purpose)
+        return Call(span, self._metrics)
+
+    def verdict(self, tier: str, judge: Judge, said: "Verdict | BaseException") -> None:
+        """Tells what a judge said of an answer, or how it failed."""
+        meant: Label = label(judge, said)
+        # An earlier judge may have been run again, on an answer that this one put in the place of the first.
+        name = said.judge if isinstance(said, Verdict) else judge.name
+        if self._spans is not None:
+            self._spans.verdict(tier, name, said, meant)
+        if self._metrics is not None:
+            self._metrics.verdict(name, meant)
+
+
+class Call:
+    """One request that is being told of."""
+
+    __slots__ = ("_metrics", "_span")
+
+    def __init__(self, span: "CallSpan | None", metrics: "Metrics | None") -> None:
+        self._span, self._metrics = span, metrics
+
+    def end(self, record: CallRecord, answers: Sequence[Answer]) -> None:
+        """The request is over; ``answers`` is empty where it failed."""
+        if self._span is not None:
+            self._span.end(record, answers)
+        if self._metrics is not None:
+            self._metrics.call(record)
+
+
+class Run:
+    """One run that is being told of; whatever exception leaves it is told by its class."""
+
+    __slots__ = ("_kind", "_ladder", "_metrics", "_policy", "_prompt", "_span", "_spans", "result")
+
+    def __init__(
+        self, spans: "Spans | None", metrics: "Metrics | None", kind: Kind, policy: str, ladder: "Ladder", prompt: Prompt
+    ) -> None:
+        self._spans, self._metrics, self._kind, self._policy = spans, metrics, kind, policy
+        self._ladder, self._prompt = ladder, prompt
+        self._span: RunSpan | None = None
+        self.result: Result | None = None
+
+    def __enter__(self) -> "Run":
+        if self._spans is not None:
+            self._span = self._spans.run(self._kind, self._policy)
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
+        outcome = error if error is not None else self.result
+        if self._span is not None:
+            self._span.end(outcome)
+        if self._metrics is not None:
+            self._metrics.run(self._kind, self._policy, self._ladder, self._prompt, outcome)
+
+
+def _spans(provider: Any, content: bool) -> "Spans":
+    try:
+        from .traces import Spans
+    except ModuleNotFoundError as error:
+        raise _not_installed("traces", "otel", error) from None
+    return Spans(provider, content=content)
+
+
+def _metrics(registry: Any) -> "Metrics":
+    try:
+        from .metrics import Metrics
+    except ModuleNotFoundError as error:
+        raise _not_installed("metrics", "metrics", error) from None
+    return Metrics.of(registry)
+
+
+def _not_installed(key: str, extra: str, error: ModuleNotFoundError) -> PolicyError:
+    return PolicyError(f"telemetry.{key}: needs the package {error.name!r}; install it: pip install 'cascade-gate[{extra}]'")

@@ -1,0 +1,129 @@
+"""Every Prometheus name. Labels are names from the policy file and words of small fixed sets, never anything of a run's own.
+
+With ``PROMETHEUS_MULTIPROC_DIR`` set, prometheus_client adds up all processes' counters and histograms in what it exposes.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+from judges import Prompt
+
+from ..breaker import BreakerState
+from ..premium import premium_usd
+from ..result import CallRecord, Result
+from .outcomes import Label, attempts_of, failure, reason, result_of, total_usd
+
+if TYPE_CHECKING:
+    from ..engine import Ladder
+
+_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
+_STATES = {"closed": 0, "half_open": 1, "open": 2}
+_SHARES = tuple(i / 20 for i in range(1, 21))
+_made: "WeakKeyDictionary[CollectorRegistry, Metrics]" = WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+class Metrics:
+    """The metrics of one registry, which all Cascades of a process share."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, told: str, *labels: str) -> Counter:
+            return Counter(name, told, labels, registry=registry)
+
+        def histogram(name: str, told: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(name, told, labels, buckets=buckets, registry=registry)
+
+        self._runs = counter(
+            "cascade_runs",
+            "Runs by how they ended; tier is that of the answer",
+            "kind",
+            "policy",
+            "tier",
+            "reason",
+            "accepted",
+        )
+        self._run_seconds = histogram("cascade_run_seconds", "Seconds of a run", ("policy",), _SECONDS)
+        self._confidence = histogram(
+            "cascade_run_confidence", "Confidence of the answer returned", ("policy", "tier"), _SHARES
+        )
+        self._escalations = counter(
+            "cascade_escalations", "Tiers that were given up for the next one, by why", "policy", "tier", "reason"
+        )
+        self._run_usd = counter("cascade_run_cost_usd", "USD spent by runs whose cost is known", "policy")
+        self._premium_usd = counter(
+            "cascade_run_premium_usd", "USD that the last tier alone would have cost, estimated, where known", "policy"
+        )
+        self._unpriced = counter("cascade_runs_unpriced", "Runs whose cost is unknown", "policy")
+        self._calls = counter("cascade_calls", "Requests to models: ok, or why there was no answer", "model", "outcome")
+        self._call_seconds = histogram("cascade_call_seconds", "Seconds of a request", ("model",), _SECONDS)
+        self._call_usd = counter("cascade_call_cost_usd", "USD of the requests whose cost is known", "model")
+        self._tokens = counter("cascade_call_tokens", "Tokens, input or output", "model", "kind")
+        self._breakers = Gauge(
+            "cascade_breaker_state",
+            "A model's circuit breaker: 0 closed, 1 half open, 2 open; the worst of all live processes",
+            ("model",),
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._verdicts = counter("cascade_judge_verdicts", "What judges said", "judge", "verdict")
+
+    @classmethod
+    def of(cls, registry: Any = None) -> "Metrics":
+        """The metrics in ``registry`` (None: prometheus_client's default one), made once."""
+        registry = REGISTRY if registry is None else registry
+        with _lock:
+            made = _made.get(registry)
+            if made is None:
+                made = _made[registry] = cls(registry)
+        return made
+
+    def run(self, kind: str, policy: str, ladder: "Ladder", prompt: Prompt, outcome: Result | BaseException | None) -> None:
+        """Counts a run that ended."""
+        result, attempts = result_of(outcome), attempts_of(outcome)
+        accepted = result is not None and result.accepted
+        tier = result.tier if result is not None else "none"
+        self._runs.labels(kind, policy, tier, reason(outcome), str(accepted).lower()).inc()
+        for attempt in attempts[:-1]:
+            self._escalations.labels(policy, attempt.tier, attempt.reason).inc()
+        if result is not None:
+            self._confidence.labels(policy, tier).observe(result.confidence)
+        if not attempts:
+            return  # it was cancelled or never began: what it spent is with its calls
+        self._run_seconds.labels(policy).observe(sum(a.latency_s for a in attempts))
+        usd = result.cost_usd if result is not None else total_usd(attempts)
+        if usd is None:
+            self._unpriced.labels(policy).inc()
+        else:
+            self._run_usd.labels(policy).inc(usd)
+        premium = None if kind == "gate" else premium_usd(ladder, prompt, attempts, result)
+        if premium is not None:
+            self._premium_usd.labels(policy).inc(premium)
+
+    def call(self, record: CallRecord) -> None:
+        """Counts a request that ended."""
+        model = record.model
+        self._calls.labels(model, failure(record) or "ok").inc()
+        self._call_seconds.labels(model).observe(record.latency_s)
+        if record.cost_usd is not None:
+            self._call_usd.labels(model).inc(record.cost_usd)
+        if record.usage is not None:
+            self._tokens.labels(model, "input").inc(record.usage.input_tokens)
+            self._tokens.labels(model, "output").inc(record.usage.output_tokens)
+
+    def verdict(self, judge: str, label: Label) -> None:
+        """Counts a verdict."""
+        self._verdicts.labels(judge, label).inc()
+
+    def breaker(self, model: str, state: BreakerState) -> Callable[[BreakerState], None]:
+        """Tells a breaker's state; what is returned tells the next ones."""
+        gauge = self._breakers.labels(model)
+
+        def tell(state: BreakerState) -> None:
+            gauge.set(_STATES[state])
+
+        tell(state)
+        return tell

@@ -1,0 +1,6 @@
+"""``python -m evals.recording show | merge | split | sample``."""
+
+from .command import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())

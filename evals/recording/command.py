@@ -1,0 +1,277 @@
+"""The commands that look at recordings and make new ones of them, each in one pass with little memory."""
+
+import argparse
+import hashlib
+import heapq
+import json
+import sqlite3
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from .format import Example, RecordingError, read, write
+
+EXAMPLES = """examples:
+  python -m evals.recording show recording.jsonl.gz
+  python -m evals.recording merge mini.jsonl large.jsonl --out both.jsonl.gz
+  python -m evals.recording split recording.jsonl train=0.5 test=0.5 --seed 0
+  python -m evals.recording sample recording.jsonl 500 --out small.jsonl
+  python -m evals.recording merge recording.jsonl --out recording.parquet
+"""
+
+
+@dataclass(slots=True)
+class Seen:
+    """What is known of one model's answers: counts, and sums of the figures that are there."""
+
+    answers: int = 0
+    graded: int = 0
+    quality: float = 0.0
+    priced: int = 0
+    usd: float = 0.0
+    timed: int = 0
+    seconds: float = 0.0
+    samples: int = 0
+    signals: Counter[str] = field(default_factory=Counter)
+
+    def add(self, answer: Any) -> None:
+        """One more answer."""
+        self.answers += 1
+        if (quality := answer.get("quality")) is not None:
+            self.graded += 1
+            self.quality += quality
+        if (usd := answer.get("cost_usd")) is not None:
+            self.priced += 1
+            self.usd += usd
+        if (seconds := answer.get("latency_s")) is not None:
+            self.timed += 1
+            self.seconds += seconds
+        if samples := answer.get("samples"):
+            self.samples += len(samples)
+        if "logprob" in answer or "token_logprobs" in answer:
+            self.signals["logprob"] += 1
+        for judge in answer.get("verdicts") or ():
+            self.signals[judge] += 1
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``show --json`` prints it; None where nothing is known."""
+        return {
+            "answers": self.answers,
+            "graded": self.graded,
+            "quality": self.quality / self.graded if self.graded else None,
+            "priced": self.priced,
+            "usd_per_1000": 1000 * self.usd / self.priced if self.priced else None,
+            "mean_s": self.seconds / self.timed if self.timed else None,
+            "samples": self.samples,
+            "signals": dict(self.signals),
+        }
+
+
+def summary(examples: Iterable[Example]) -> dict[str, Any]:
+    """What a recording holds: examples, tasks, splits, references, and for each model answers, quality, cost, signals."""
+    n, references = 0, 0
+    tasks: Counter[str] = Counter()
+    splits: Counter[str] = Counter()
+    models: dict[str, Seen] = {}
+    for example in examples:
+        n += 1
+        tasks[example.task] += 1
+        splits[example.split or "none"] += 1
+        references += example.reference is not None
+        for model, answer in example.answers.items():
+            seen = models.get(model)
+            if seen is None:
+                seen = models[model] = Seen()
+            seen.add(answer)
+    return {
+        "examples": n,
+        "references": references,
+        "tasks": dict(tasks.most_common()),
+        "splits": dict(splits),
+        "models": {model: seen.to_json() for model, seen in models.items()},
+    }
+
+
+def _show(args: argparse.Namespace) -> str:
+    found = summary(read(args.recording))
+    if args.json:
+        return json.dumps(found, indent=2)
+    n, size = found["examples"], Path(args.recording).stat().st_size
+    lines = [f"{args.recording}: {n:,} examples, {size / 1e6:,.1f} MB, {found['references']:,} with a reference"]
+    shown = [f"{task or '(no task)'} {count:,}" for task, count in list(found["tasks"].items())[:12]]
+    lines.append(f"tasks: {', '.join(shown)}{' ...' if len(found['tasks']) > 12 else ''}")
+    lines.append("splits: " + ", ".join(f"{split} {count:,}" for split, count in found["splits"].items()))
+    width = max(5, *(len(m) for m in found["models"]))
+    lines.append(f"\n{'model':<{width}}  answers  graded  quality  USD/1000  mean s  samples  signals")
+    for model, m in found["models"].items():
+        quality, usd, seconds = (
+            "—" if value is None else format(value, form)
+            for value, form in ((m["quality"], ".3f"), (m["usd_per_1000"], ".4g"), (m["mean_s"], ".2f"))
+        )
+        signals = ", ".join(f"{k} {v:,}" for k, v in m["signals"].items()) or "none"
+        lines.append(
+            f"{model:<{width}}  {m['answers']:>7,}  {m['graded']:>6,}  {quality:>7}  {usd:>8}  {seconds:>6}  "
+            f"{m['samples']:>7,}  {signals}"
+        )
+    return "\n".join(lines)
+
+
+def merged(first: str, others: Sequence[str]) -> Iterator[Example]:
+    """The examples of all files, each once: answers of the same example are put together, whichever file they stand in.
+
+    The other files wait in a temporary database, so that memory does not grow. Raises RecordingError where two files have
+    another prompt under one id, or other answers of one model.
+    """
+    with tempfile.TemporaryDirectory() as folder, closing(sqlite3.connect(Path(folder, "waiting"))) as waiting:
+        waiting.execute("CREATE TABLE rows (id TEXT, file TEXT, line TEXT)")
+        for file in others:
+            rows = ((e.id, file, json.dumps(e.to_json(), ensure_ascii=False)) for e in read(file))
+            waiting.executemany("INSERT INTO rows VALUES (?, ?, ?)", rows)
+        waiting.execute("CREATE INDEX by_id ON rows (id)")
+
+        def with_others(example: Example, file: str) -> Example:
+            for where, line in waiting.execute("SELECT file, line FROM rows WHERE id = ? ORDER BY rowid", (example.id,)):
+                if where != file:
+                    example = _joined(example, json.loads(line), file, where)
+            return example
+
+        for example in read(first):
+            yield with_others(example, first)
+        known = {first}
+        for file in others:
+            for example in read(file):
+                earlier = waiting.execute("SELECT DISTINCT file FROM rows WHERE id = ?", (example.id,)).fetchall()
+                if _in_first(waiting, first, example.id) or any(f in known for (f,) in earlier):
+                    continue
+                yield with_others(example, file)
+            known.add(file)
+
+
+def _in_first(waiting: sqlite3.Connection, first: str, id: str) -> bool:
+    """Whether the first file has an example; its ids are read once."""
+    if not waiting.execute("SELECT 1 FROM sqlite_master WHERE name = 'first'").fetchone():
+        waiting.execute("CREATE TABLE first (id TEXT PRIMARY KEY) WITHOUT ROWID")
+        waiting.executemany("INSERT INTO first VALUES (?)", ((e.id,) for e in read(first)))
+    return waiting.execute("SELECT 1 FROM first WHERE id = ?", (id,)).fetchone() is not None
+
+
+def _joined(example: Example, line: dict[str, Any], file: str, other: str) -> Example:
+    if line["prompt"] != example.prompt:
+        raise RecordingError(f"{other}: id {example.id!r} has another prompt in {file}; give one of them another id")
+    answers = dict(example.answers)
+    for model, answer in line["answers"].items():
+        if model in answers and answers[model]["text"] != answer["text"]:
+            raise RecordingError(
+                f"{other}: id {example.id!r}: the answer of {model!r} is another one in {file}; rename the model in one of "
+                "them, or take it out"
+            )
+        answers[model] = {**answer, **answers.get(model, {})}
+    return replace(example, answers=answers)
+
+
+def _merge(args: argparse.Namespace) -> str:
+    first, *others = args.recordings
+    return f"{write(args.out, merged(first, others)):,} examples written to {args.out}"
+
+
+def drawn(seed: int, *parts: str) -> float:
+    """A number in [0, 1) that depends on the seed and the parts alone."""
+    digest = hashlib.blake2b("\0".join((str(seed), *parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64
+
+
+def _sample(args: argparse.Namespace) -> str:
+    if args.n < 1:
+        raise RecordingError(f"sample: the number of examples must be 1 or more, got {args.n}")
+    least = heapq.nsmallest(args.n, ((drawn(args.seed, e.id), e.id) for e in read(args.recording)))
+    chosen = {id for _, id in least}
+    count = write(args.out, (e for e in read(args.recording) if e.id in chosen))
+    return f"{count:,} examples written to {args.out}"
+
+
+def _shares(given: Sequence[str]) -> list[tuple[str, float]]:
+    shares = []
+    for text in given:
+        name, sign, value = text.partition("=")
+        try:
+            share = float(value)
+        except ValueError:
+            share = -1.0
+        if not (name and sign and 0 < share <= 1):
+            raise RecordingError(f"split: {text!r}: write name=share, for example train=0.5 test=0.5")
+        shares.append((name, share))
+    if len({n for n, _ in shares}) < len(shares) or abs(sum(s for _, s in shares) - 1) > 1e-9:
+        raise RecordingError("split: the parts need names of their own, and their shares must add up to 1")
+    return shares
+
+
+def _split(args: argparse.Namespace) -> str:
+    shares = _shares(args.parts)
+    path = Path(args.recording)
+    ending = "".join(path.suffixes)
+    stem = path.name.removesuffix(ending)
+
+    def part(example: Example) -> str:
+        # By the question, so that equal ones stay together.
+        at = drawn(args.seed, example.task, repr((example.system, example.prompt)))
+        for name, share in shares:
+            at -= share
+            if at < 0:
+                return name
+        return shares[-1][0]
+
+    told = []
+    for name, _ in shares:
+        target = path.with_name(f"{stem}.{name}{ending}")
+        known = name if name in ("train", "test") else None
+        chosen = (replace(e, split=known) if known else e for e in read(path) if part(e) == name)
+        told.append(f"{write(target, chosen):,} examples written to {target}")
+    return "\n".join(told)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m evals.recording",
+        description="Look at recordings and make new ones. Names that end in .gz or .parquet are read and written so.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    show = commands.add_parser("show", help="examples, tasks, models, quality, cost, signals")
+    show.add_argument("recording")
+    show.add_argument("--json", action="store_true", help="for machines")
+    show.set_defaults(command=_show)
+    merge = commands.add_parser("merge", help="put the answers of the same examples together; or rewrite one file")
+    merge.add_argument("recordings", nargs="+")
+    merge.add_argument("--out", required=True)
+    merge.set_defaults(command=_merge)
+    split = commands.add_parser("split", help="parts by share, each in a file of its own beside the recording")
+    split.add_argument("recording")
+    split.add_argument("parts", nargs="+", metavar="NAME=SHARE")
+    split.add_argument("--seed", type=int, default=0)
+    split.set_defaults(command=_split)
+    sample = commands.add_parser("sample", help="some examples by lot")
+    sample.add_argument("recording")
+    sample.add_argument("n", type=int)
+    sample.add_argument("--out", required=True)
+    sample.add_argument("--seed", type=int, default=0)
+    sample.set_defaults(command=_sample)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns the exit code: 0, or 2 where the input is wrong."""
+    args = _parser().parse_args(argv)
+    try:
+        print(args.command(args))
+    except BrokenPipeError:
+        return 0
+    except (RecordingError, OSError, ValueError, ModuleNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0

@@ -1,0 +1,253 @@
+"""Budgets that processes share."""
+
+import asyncio
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cascade import Answer, BudgetError, Cascade, JournalError, Usage
+from cascade.budget import LimitReached, MemoryLedger
+from cascade.journal.ledger import SqlLedger
+from cascade.journal.opening import open_store
+from cascade.models.scripted import ScriptedModel
+from cascade.policy import PolicyFile
+
+ROOT = Path(__file__).parents[3]
+DAY = "2026-01-31 policy default"
+
+
+def ledger(url: str, **settings: Any) -> SqlLedger:
+    """A ledger with a connection of its own."""
+    return SqlLedger(partial(open_store, url), **settings)
+
+
+async def test_it_holds_back_settles_and_refuses(url: str) -> None:
+    """The same as the ledger in memory, in every step."""
+    both: list[Any] = [MemoryLedger(), ledger(url)]
+    seen = []
+    for one in both:
+        steps: list[Any] = []
+        first = await one.reserve({DAY: 1.0, "all": 5.0}, 0.6)
+        steps.append((await one.spent(DAY), await one.spent("all"), await one.spent("other")))
+        with pytest.raises(LimitReached, match="budget of") as caught:
+            await one.reserve({"all": 5.0, DAY: 1.0}, 0.5)
+        steps.append((caught.value.reason, str(caught.value)))
+        steps.append((await one.spent(DAY), await one.spent("all")))
+        await one.settle(first, 0.25)
+        steps.append((await one.spent(DAY), await one.spent("all")))
+        second = await one.reserve({DAY: 1.0}, 0.5)
+        await one.settle(second, None)  # unknown: the estimate counts
+        free = await one.reserve({DAY: 1.0}, 0.1)
+        await one.settle(free, 0.0)
+        steps.append((await one.spent(DAY), await one.spent("all")))
+        full = await one.reserve({DAY: 1.0}, 0.25)
+        await one.settle(full, 0.25)
+        with pytest.raises(LimitReached):
+            await one.reserve({DAY: 1.0}, 0.0)
+        seen.append(steps)
+    both[1].close()
+    assert seen[0][1] == seen[1][1]
+    assert [[pytest.approx(x) for x in s] for s in seen[0] if isinstance(s[0], float)] == [
+        list(s) for s in seen[1] if isinstance(s[0], float)
+    ]
+
+
+async def test_it_is_kept_over_restarts(url: str) -> None:
+    """Another process, later in the day, finds what was spent."""
+    one = ledger(url)
+    await one.settle(await one.reserve({DAY: 1.0}, 0.5), 0.5)
+    one.close()
+    two = ledger(url)
+    assert await two.spent(DAY) == 0.5
+    with pytest.raises(LimitReached):
+        await two.reserve({DAY: 1.0}, 0.6)
+    two.close()
+
+
+SPENDER = """
+import asyncio, json, random, sys
+from functools import partial
+from cascade.budget import LimitReached
+from cascade.journal.ledger import SqlLedger
+from cascade.journal.opening import open_store
+
+async def main():
+    ledger, rng = SqlLedger(partial(open_store, sys.argv[1], full=False)), random.Random(int(sys.argv[2]))
+    spent, most = [], 0.0
+    async def task():
+        nonlocal most
+        while True:
+            try:
+                ticket = await ledger.reserve({"day": 1.0, "all": 100.0}, 0.004)
+            except LimitReached:
+                return
+            most = max(most, await ledger.spent("day"))
+            await asyncio.sleep(rng.random() / 200)
+            usd = rng.choice([0.004, 0.001, 0.0, 0.002])
+            await ledger.settle(ticket, usd)
+            spent.append(usd)
+    await asyncio.gather(*(task() for _ in range(64)))
+    ledger.close()
+    print(json.dumps([sum(spent), most]))
+
+asyncio.run(main())
+"""
+
+
+def test_64_tasks_in_each_of_4_processes_never_pass_a_budget(url: str) -> None:
+    """Neither in the sum, nor at any moment with what is held back; and all of it can be spent."""
+    open_store(url).close()
+    processes = [
+        subprocess.Popen([sys.executable, "-c", SPENDER, url, str(i)], stdout=subprocess.PIPE, cwd=ROOT) for i in range(4)
+    ]
+    found = [json.loads(p.communicate(timeout=120)[0]) for p in processes]
+    total = sum(spent for spent, _ in found)
+    assert total <= 1.0 + 1e-9
+    assert total > 0.99 - 256 * 0.004 / 4
+    assert max(most for _, most in found) <= 1.0 + 1e-9
+
+    async def kept() -> float:
+        one = ledger(url)
+        try:
+            return await one.spent("day")
+        finally:
+            one.close()
+
+    assert asyncio.run(kept()) == pytest.approx(total)
+
+
+def test_what_a_dead_process_held_back_expires(url: str) -> None:
+    """Till then it counts, as it may have been spent."""
+    code = (
+        "import asyncio, sys, time; from functools import partial\n"
+        "from cascade.journal.ledger import SqlLedger; from cascade.journal.opening import open_store\n"
+        "async def main():\n"
+        "    await SqlLedger(partial(open_store, sys.argv[1]), expire_s=1.5).reserve({'day': 1.0}, 0.8)\n"
+        "    print('held', flush=True); time.sleep(60)\n"
+        "asyncio.run(main())"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, url], stdout=subprocess.PIPE, cwd=ROOT)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"held\n"
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+    async def go() -> None:
+        one = ledger(url)
+        with pytest.raises(LimitReached):
+            await one.reserve({"day": 1.0}, 0.5)
+        for _ in range(60):
+            if await one.spent("day") == 0.0:
+                break
+            await asyncio.sleep(0.05)
+        ticket = await one.reserve({"day": 1.0}, 0.5)
+        await one.settle(ticket, 0.5)
+        assert await one.spent("day") == 0.5
+        one.close()
+
+    asyncio.run(go())
+
+
+async def test_a_cancelled_caller_holds_nothing_back(url: str) -> None:
+    """At whatever moment it is cancelled: nothing stays held, and what it settled stays settled."""
+    one, rng = ledger(url), random.Random(3)
+    await one.spent("day")
+
+    async def task() -> None:
+        ticket = await one.reserve({"day": 100.0}, 1.0)
+        await one.settle(ticket, 0.0)
+
+    for _ in range(60):
+        running = asyncio.create_task(task())
+        await asyncio.sleep(rng.random() * 0.002)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    # Those cancelled between the two keep theirs until it expires: that is the engine's to settle.
+    held = await one.spent("day")
+    assert held <= 60
+    cancelled = asyncio.create_task(one.reserve({"day": 100.0}, 1.0))
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    await asyncio.gather(cancelled, return_exceptions=True)
+    await asyncio.sleep(0.05)
+    assert await one.spent("day") == held
+    one.close()
+
+
+async def test_a_ledger_out_of_reach_refuses(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing could show that a budget is kept; what was already asked still gets its answer."""
+    one = ledger(url)
+    ticket = await one.reserve({"day": 1.0}, 0.1)
+
+    def broken(self: Any) -> Any:
+        raise JournalError("no connection")
+
+    one._session._reach = broken.__get__(one._session)  # type: ignore[method-assign]
+    with pytest.raises(JournalError):
+        await one.reserve({"day": 1.0}, 0.1)
+    await one.settle(ticket, 0.1)
+    assert "not entered in the ledger (JournalError)" in caplog.text
+    one.close()
+
+
+def service(url: str | None, usd: float) -> Cascade:
+    """A service with a budget a day, each of whose requests costs one cent."""
+    file = PolicyFile.model_validate(
+        {
+            "models": {
+                "m": {"provider": "openai", "max_tokens": 10, "price": {"input_per_mtok": 0, "output_per_mtok": 1000}}
+            },
+            "policies": {"default": {"tiers": [{"model": "m", "accept_at": 0}], "budget_usd_per_day": usd}},
+        }
+    )
+    answer = Answer("hi", finish_reason="stop", usage=Usage(5, 10))
+    return Cascade(file, models={"m": ScriptedModel("m", [answer])}, journal=url)
+
+
+def _spend(make: Callable[[], Cascade], runs: int) -> int:
+    async def go() -> int:
+        async with make() as c:
+            outcomes = await asyncio.gather(*(c.arun("hi") for _ in range(runs)), return_exceptions=True)
+        assert all(isinstance(o, BudgetError) for o in outcomes if isinstance(o, BaseException))
+        return sum(not isinstance(o, BaseException) for o in outcomes)
+
+    return asyncio.run(go())
+
+
+def test_a_cascades_day_is_the_journals(url: str) -> None:
+    """Two services with one journal share the day's budget; without a journal each has its own."""
+    assert [_spend(partial(service, url, 0.1), 8) for _ in range(2)] == [8, 2]
+    assert [_spend(partial(service, None, 0.1), 8) for _ in range(2)] == [8, 8]
+
+
+def test_a_forked_child_has_a_ledger_of_its_own(url: str) -> None:
+    """Its thread and connection are not the parent's; the money is."""
+    code = (
+        "import asyncio, os, sys; from tests.cascade.journal.test_ledger import service\n"
+        "c = service(sys.argv[1], 1.0)\n"
+        "asyncio.run(c.arun('a'))\n"
+        "pid = os.fork()\n"
+        "asyncio.run(c.arun('b'))\n"
+        "asyncio.run(c.aclose())\n"
+        "if pid: assert os.waitpid(pid, 0)[1] == 0"
+    )
+    done = subprocess.run([sys.executable, "-c", code, url], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+    async def kept() -> float:
+        one = ledger(url)
+        try:
+            return await one.spent(f"{time.strftime('%Y-%m-%d', time.gmtime())} policy default")
+        finally:
+            one.close()
+
+    assert asyncio.run(kept()) == pytest.approx(0.03)

@@ -1,0 +1,234 @@
+"""The retry loop: what is tried again, how long it waits, and when it stops."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cascade.breaker import BreakerRule
+from cascade.guard import HEDGE_FROM, Guard, Retry
+from cascade.models.model import ModelError
+from cascade.resilience import pause_s, persist, share
+
+FAST = Retry(attempts=3, first_s=0.0, most_s=0.0)
+
+
+def fault(retryable: bool = True, **more: float) -> ModelError:
+    """A provider's fault."""
+    return ModelError("m: HTTP 503", model="m", retryable=retryable, **more)  # type: ignore[arg-type]
+
+
+def script(*replies: object) -> tuple[Callable[[], Awaitable[object]], list[object]]:
+    """Gives the replies in turn; an exception is raised. Beside it what was given."""
+    left, given_ = list(replies), []
+
+    async def once() -> object:
+        reply = left.pop(0)
+        given_.append(reply)
+        if isinstance(reply, BaseException):
+            raise reply
+        return reply
+
+    return once, given_
+
+
+def tried(guard: Guard, once: Callable[[], Awaitable[object]], until_in: float | None = None) -> object:
+    """``persist`` in a loop of its own."""
+
+    async def main() -> object:
+        until = None if until_in is None else asyncio.get_running_loop().time() + until_in
+        return await persist(guard, "m", once, until)
+
+    return asyncio.run(main())
+
+
+@given(st.integers(1, 12), st.floats(0, 1), st.floats(0, 100), st.floats(0, 100))
+def test_pauses_stay_within_their_bounds(attempt: int, drawn: float, first: float, most: float) -> None:
+    """Full jitter: from nothing to the doubled first pause, never above the most."""
+    pause = pause_s(Retry(20, first, most), attempt, None, lambda: drawn)
+    assert pause is not None
+    assert 0 <= pause <= min(most, first * 2 ** (attempt - 1)) + 1e-9
+
+
+def test_the_provider_may_ask_for_a_wait() -> None:
+    """It is kept, with the jitter on top; one that is too long ends the attempts, as their number does."""
+    retry = Retry(3, 1.0, 8.0, 30.0)
+    assert pause_s(retry, 1, 5.0, lambda: 0.5) == 5.5
+    assert pause_s(retry, 1, 0.0, lambda: 0.0) == 0.0
+    assert pause_s(retry, 1, 31.0) is None
+    assert pause_s(retry, 3, None) is None
+
+
+def test_faults_that_may_pass_are_tried_again() -> None:
+    """Two faults and an answer: three requests."""
+    once, given_ = script(fault(), fault(), "51")
+    assert tried(Guard(FAST), once) == "51"
+    assert len(given_) == 3
+
+
+def test_the_last_fault_is_raised() -> None:
+    """After as many requests as are allowed."""
+    last = fault()
+    once, given_ = script(fault(), fault(), last, "never")
+    with pytest.raises(ModelError) as raised:
+        tried(Guard(FAST), once)
+    assert raised.value is last
+    assert len(given_) == 3
+
+
+def test_a_callers_mistake_is_final() -> None:
+    """One request, and the breaker hears nothing of it."""
+    guard = Guard.of(retry=FAST, breaker=BreakerRule(min_requests=1))
+    once, given_ = script(fault(retryable=False), "never")
+    with pytest.raises(ModelError):
+        tried(guard, once)
+    assert len(given_) == 1
+    assert guard.health().state == "closed"
+    assert guard.health().requests == 0
+
+
+def test_no_request_begins_after_the_time_is_up() -> None:
+    """A pause that does not fit is not waited for."""
+    once, given_ = script(fault(retry_after_s=5.0), "never")
+    with pytest.raises(ModelError):
+        tried(Guard(Retry(3, 0.0, 0.0)), once, until_in=1.0)
+    assert len(given_) == 1
+
+
+def test_the_time_is_shared_with_those_who_may_be_asked_after() -> None:
+    """Three places have a third each; the last has all that is left."""
+
+    async def main() -> None:
+        now = asyncio.get_running_loop().time()
+        assert share(None, 2) is None
+        assert share(now + 3.0, 0) == now + 3.0
+        shared = share(now + 3.0, 2)
+        assert shared is not None
+        assert shared - now == pytest.approx(1.0, abs=0.05)
+
+    asyncio.run(main())
+
+
+def test_an_open_breaker_refuses_at_once() -> None:
+    """Without a request, and says for how long; it costs nothing."""
+    guard = Guard.of(retry=Retry(1), breaker=BreakerRule(min_requests=2, open_s=60.0))
+    once, given_ = script(fault(), fault(), "never")
+    for _ in range(2):
+        with pytest.raises(ModelError, match="503"):
+            tried(guard, once)
+    with pytest.raises(ModelError, match=r"its circuit breaker is open for another [56]\d\.\d s") as refused:
+        tried(guard, once)
+    assert len(given_) == 2
+    assert refused.value.usage is not None
+    assert not refused.value.retryable
+    assert guard.health().state == "open"
+
+
+def test_a_hung_model_does_not_hide_behind_deadlines() -> None:
+    """Requests cancelled long after the usual time count as failures; those cancelled early say nothing."""
+    guard = Guard.of(retry=Retry(1), breaker=BreakerRule(min_requests=HEDGE_FROM, failure_rate=0.1))
+
+    async def quick() -> str:
+        return "51"
+
+    async def hangs() -> str:
+        await asyncio.sleep(60)
+        return "never"
+
+    async def main() -> None:
+        for _ in range(HEDGE_FROM):
+            await persist(guard, "m", quick, None)
+        for _ in range(HEDGE_FROM):
+            guard.entered()
+            guard.left(0.01)
+        for seconds in (0.001, 0.2, 0.2, 0.2):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(persist(guard, "m", hangs, None), seconds)
+
+    asyncio.run(main())
+    assert guard.health().failures == 3
+    assert guard.health().in_flight == 0
+
+
+def test_at_most_so_many_at_once() -> None:
+    """The others wait, and the place is free again after a fault."""
+    guard = Guard.of(retry=FAST, max_concurrency=2)
+    inside, most = 0, 0
+
+    async def once() -> str:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        await asyncio.sleep(0.001)
+        inside -= 1
+        raise fault(retryable=False)
+
+    async def main() -> None:
+        await asyncio.gather(*(persist(guard, "m", once, None) for _ in range(20)), return_exceptions=True)
+
+    asyncio.run(main())
+    assert most == 2
+
+
+def known(guard: Guard, latency_s: float) -> None:
+    """As if so many answers had taken so long."""
+    for _ in range(HEDGE_FROM):
+        guard.entered()
+        guard.left(latency_s)
+
+
+def test_a_slow_request_gets_a_second_beside_it() -> None:
+    """The quicker one's answer is taken, and the slow one is cancelled."""
+    guard = Guard(FAST, hedge=True)
+    known(guard, 0.01)
+    asked, cancelled = 0, 0
+
+    async def once() -> int:
+        nonlocal asked, cancelled
+        asked += 1
+        mine = asked
+        try:
+            await asyncio.sleep(30 if mine == 1 else 0.001)
+        except asyncio.CancelledError:
+            cancelled += 1
+            raise
+        return mine
+
+    assert tried(guard, once) == 2
+    assert (asked, cancelled) == (2, 1)
+    assert guard.in_flight == 0
+
+
+def test_a_quick_request_is_not_hedged() -> None:
+    """Nor is one of a model whose latencies are not known yet."""
+    for guard in (Guard(FAST, hedge=True), Guard(FAST)):
+        once, given_ = script("51")
+        assert tried(guard, once) == "51"
+        assert len(given_) == 1
+
+
+def test_of_two_faults_the_first_requests_is_told() -> None:
+    """And a good answer wins over the other's fault, whichever comes first."""
+    guard = Guard(Retry(1), hedge=True)
+    known(guard, 0.001)
+
+    def both(first: object, second: object) -> Callable[[], Awaitable[object]]:
+        left = [(0.02, first), (0.0, second)]
+
+        async def once() -> object:
+            seconds, reply = left.pop(0)
+            await asyncio.sleep(seconds)
+            if isinstance(reply, BaseException):
+                raise reply
+            return reply
+
+        return once
+
+    one, two = fault(), fault()
+    assert tried(guard, both("slow", two)) == "slow"
+    assert tried(guard, both(one, "quick")) == "quick"
+    with pytest.raises(ModelError) as raised:
+        tried(guard, both(one, two))
+    assert raised.value is one

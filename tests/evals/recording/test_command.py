@@ -1,0 +1,135 @@
+"""The commands show, merge, split and sample, on small recordings."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evals.recording import Example, read, write
+from evals.recording.command import main
+
+ROOT = Path(__file__).parents[3]
+
+
+def example(id: str, task: str = "t", prompt: str | None = None, **answers: Any) -> Example:
+    """An example whose models said these texts, or these whole answers."""
+    made = {m: a if isinstance(a, dict) else {"text": a, "quality": 1.0, "cost_usd": 0.001} for m, a in answers.items()}
+    return Example(id, prompt or f"prompt {id}", made, task=task, reference="r")
+
+
+def recording(path: Path, *examples: Example) -> str:
+    """The file's name."""
+    write(path, examples)
+    return str(path)
+
+
+def test_show_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Examples, tasks, and each model's figures over the answers that have them."""
+    rows = [
+        example("a", m={"text": "x", "quality": 1.0, "cost_usd": 0.002, "latency_s": 0.5, "logprob": -0.1}),
+        example(
+            "b", "other", m={"text": "x", "quality": None, "verdicts": {"verifier": 0.5}, "samples": [{"text": "y"}] * 3}
+        ),
+        example("c", m="z", n="z"),
+    ]
+    path = recording(tmp_path / "r.jsonl", *rows)
+    assert main(["show", path, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["examples"], found["references"], found["tasks"]) == (3, 3, {"t": 2, "other": 1})
+    m = found["models"]["m"]
+    assert (m["answers"], m["graded"], m["quality"], m["priced"], m["samples"]) == (3, 2, 1.0, 2, 3)
+    assert m["usd_per_1000"] == pytest.approx(1.5)
+    assert m["mean_s"] == 0.5
+    assert m["signals"] == {"logprob": 1, "verifier": 1}
+    assert found["models"]["n"]["mean_s"] is None
+    assert main(["show", path]) == 0
+    assert re.search(r"\nm +3 +2 +1\.000 +1\.5 +0\.50 +3 +logprob 1, verifier 1\n", capsys.readouterr().out)
+
+
+def test_merge_puts_answers_together(tmp_path: Path) -> None:
+    """Each example once, in the order of first appearance, with the answers of all files; what both have must be equal."""
+    one = recording(tmp_path / "1.jsonl", example("a", m="x"), example("b", m="y"))
+    two = recording(tmp_path / "2.jsonl.gz", example("b", n="z"), example("c", n="w"))
+    three = recording(tmp_path / "3.jsonl", example("c", m="v"), example("b", n="z"), example("d", m="u"))
+    out = tmp_path / "out.jsonl"
+    assert main(["merge", one, two, three, "--out", str(out)]) == 0
+    found = {e.id: {m: a["text"] for m, a in e.answers.items()} for e in read(out)}
+    assert found == {"a": {"m": "x"}, "b": {"m": "y", "n": "z"}, "c": {"n": "w", "m": "v"}, "d": {"m": "u"}}
+    assert list(found) == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (example("a", prompt="another", n="x"), "id 'a' has another prompt"),
+        (example("a", m="not x"), "the answer of 'm' is another one"),
+    ],
+)
+def test_merge_refuses_what_contradicts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], other: Example, said: str
+) -> None:
+    """One id with two prompts, or one model with two answers: neither file is changed, and none is written."""
+    one, two = recording(tmp_path / "1.jsonl", example("a", m="x")), recording(tmp_path / "2.jsonl", other)
+    out = tmp_path / "out.jsonl"
+    assert main(["merge", one, two, "--out", str(out)]) == 2
+    assert said in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_split_keeps_equal_prompts_together(tmp_path: Path) -> None:
+    """Every example is in one part, the shares are about what was asked, and the same seed gives the same parts."""
+    rows = [example(f"e{i}", prompt=f"p{i // 2}", m="x") for i in range(2000)]
+    path = recording(tmp_path / "r.jsonl.gz", *rows)
+    assert main(["split", path, "train=0.25", "test=0.75", "--seed", "3"]) == 0
+    train, test = (list(read(tmp_path / f"r.{name}.jsonl.gz")) for name in ("train", "test"))
+    assert len(train) + len(test) == 2000
+    assert abs(len(train) - 500) < 100
+    assert not {e.prompt for e in train} & {e.prompt for e in test}
+    assert {e.split for e in train} == {"train"}
+    again = tmp_path / "r.train.jsonl.gz"
+    before = again.read_bytes()
+    assert main(["split", path, "train=0.25", "test=0.75", "--seed", "3"]) == 0
+    assert again.read_bytes() == before
+
+
+@pytest.mark.parametrize("parts", [["train"], ["a=0.5", "b=0.4"], ["a=0.5", "a=0.5"], ["a=2"], ["a=x"]])
+def test_split_wants_shares_that_add_up(tmp_path: Path, capsys: pytest.CaptureFixture[str], parts: list[str]) -> None:
+    """The error says how a part is written."""
+    path = recording(tmp_path / "r.jsonl", example("a", m="x"))
+    assert main(["split", path, *parts]) == 2
+    assert "split:" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [Path(path)]
+
+
+def test_sample_draws_by_lot(tmp_path: Path) -> None:
+    """So many, in their order, others with another seed; all where there are fewer."""
+    path = recording(tmp_path / "r.jsonl", *(example(f"e{i:03}", m="x") for i in range(300)))
+    out = tmp_path / "s.jsonl"
+    drawn = []
+    for seed in ("0", "0", "1"):
+        assert main(["sample", path, "20", "--out", str(out), "--seed", seed]) == 0
+        drawn.append([e.id for e in read(out)])
+    assert drawn[0] == drawn[1] == sorted(drawn[0])
+    assert drawn[0] != drawn[2]
+    assert len(drawn[0]) == 20
+    assert main(["sample", path, "1000", "--out", str(out)]) == 0
+    assert len(list(read(out))) == 300
+
+
+def test_a_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Is named, without a traceback."""
+    assert main(["show", str(tmp_path / "none.jsonl")]) == 2
+    assert "none.jsonl" in capsys.readouterr().err
+
+
+def test_it_runs_as_a_module(tmp_path: Path) -> None:
+    """As the documentation writes it."""
+    path = recording(tmp_path / "r.jsonl", example("a", m="x"))
+    done = subprocess.run(
+        [sys.executable, "-m", "evals.recording", "show", path], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert "1 examples" in done.stdout
