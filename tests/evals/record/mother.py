@@ -6,6 +6,7 @@ growth is waited for before, or null}`` and answers each with ``{"status": exit 
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -32,6 +33,8 @@ def serve() -> None:
         if child == 0:
             status = 70
             try:
+                if asked["file_limit"] is not None:
+                    resource.setrlimit(resource.RLIMIT_FSIZE, (asked["file_limit"],) * 2)
                 status = main(asked["argv"])
             finally:
                 sys.stdout.flush()
@@ -60,7 +63,7 @@ class Mother:
     """``with Mother(log) as mother: mother.record(...)``; what the commands print goes to the file ``log``."""
 
     def __init__(self, log: Path) -> None:
-        self.log = log
+        self.log, self._read = log, 0
 
     def __enter__(self) -> "Mother":
         with open(self.log, "wb") as log:
@@ -75,13 +78,32 @@ class Mother:
     def __exit__(self, *_: object) -> None:
         self._process.communicate(timeout=60)
 
+    def said(self) -> str:
+        """What commands printed since this was asked last."""
+        text = self.log.read_bytes()[self._read :]
+        self._read += len(text)
+        return text.decode()
+
     def record(
-        self, argv: list[Any], kill_after_s: float | None = None, watch: Path | None = None, number: int = signal.SIGKILL
+        self,
+        argv: list[Any],
+        kill_after_s: float | None = None,
+        watch: Path | None = None,
+        number: int = signal.SIGKILL,
+        file_limit: int | None = None,
     ) -> int:
-        """Runs one recording, perhaps killed that long after ``watch`` has grown; its exit status (-9 where it was)."""
+        """Runs one recording, perhaps killed that long after ``watch`` has grown; its exit status (-9 where it was).
+
+        ``file_limit`` is the most bytes that a file may get, as on a disk that is full then.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        asked = {"argv": [str(a) for a in argv], "kill_after_s": kill_after_s, "signal": int(number)}
+        asked = {
+            "argv": [str(a) for a in argv],
+            "kill_after_s": kill_after_s,
+            "signal": int(number),
+            "file_limit": file_limit,
+        }
         asked["watch"] = None if watch is None else str(watch)
         print(json.dumps(asked), file=self._process.stdin, flush=True)
         return int(json.loads(self._process.stdout.readline())["status"])

@@ -48,7 +48,9 @@ def kept(work: Path) -> int:
     return len(parts)
 
 
-def killed_again_and_again(tmp_path: Path, rows: int, kills: int, longest_s: float, seed: int) -> tuple[int, int]:
+def killed_again_and_again(
+    tmp_path: Path, provider: Provider, mother: Mother, rows: int, kills: int, longest_s: float, seed: int
+) -> tuple[int, int]:
     """Kills a recording ``kills`` times and then lets it end: how many requests were lost, and kills that hit it asking.
 
     Asserts that at each kill no more was lost than was under way, and that the recording is whole.
@@ -58,23 +60,22 @@ def killed_again_and_again(tmp_path: Path, rows: int, kills: int, longest_s: flo
     dataset.write_text("".join(json.dumps({"id": f"r{i}", "prompt": f"question {i}?"}) + "\n" for i in range(rows)))
     work = tmp_path / "rec.jsonl.gz.work"
     lost = hits = 0
-    with Provider() as provider, Mother(tmp_path / "log") as mother:
-        provider.behave(delay_s=0.01)
-        argv = [dataset, "--policy", policy(tmp_path, provider.url), "--samples", SAMPLES, "--out", out]
-        argv += ["--concurrency", CONCURRENCY]
-        for _ in range(kills):
-            before = kept(work)
-            # Most kills once it is asking, some while it starts.
-            watch = work if draw.random() < 0.9 else None
-            status = mother.record(argv, kill_after_s=draw.uniform(0.0, longest_s), watch=watch)
-            assert status in (-9, 0)
-            now_lost = sum(settled(provider)["asked"].values()) - kept(work) - lost
-            assert 0 <= now_lost <= CONCURRENCY * len(MODELS)
-            lost, hits = lost + now_lost, hits + (kept(work) > before)
-        assert mother.record(argv) == 0, (tmp_path / "log").read_text()
-        asked = settled(provider)["asked"]
-        assert mother.record(argv) == 0
-        assert settled(provider)["asked"] == asked  # nothing is left to ask
+    provider.behave(delay_s=0.01)
+    argv = [dataset, "--policy", policy(tmp_path, provider.url), "--samples", SAMPLES, "--out", out]
+    argv += ["--concurrency", CONCURRENCY]
+    for _ in range(kills):
+        before = kept(work)
+        # Most kills once it is asking, some while it starts.
+        watch = work if draw.random() < 0.9 else None
+        status = mother.record(argv, kill_after_s=draw.uniform(0.0, longest_s), watch=watch)
+        assert status in (-9, 0)
+        now_lost = sum(settled(provider)["asked"].values()) - kept(work) - lost
+        assert 0 <= now_lost <= CONCURRENCY * len(MODELS)
+        lost, hits = lost + now_lost, hits + (kept(work) > before)
+    assert mother.record(argv) == 0, mother.said()
+    asked = settled(provider)["asked"]
+    assert mother.record(argv) == 0
+    assert settled(provider)["asked"] == asked  # nothing is left to ask
     assert sum(asked.values()) == rows * sum(REQUESTS.values()) + lost
     recorded = list(read(out))
     assert [row.id for row in recorded] == [f"r{i}" for i in range(rows)]
@@ -89,15 +90,15 @@ def killed_again_and_again(tmp_path: Path, rows: int, kills: int, longest_s: flo
     return lost, hits
 
 
-def test_a_killed_recording_goes_on(tmp_path: Path) -> None:
+def test_a_killed_recording_goes_on(tmp_path: Path, provider: Provider, mother: Mother) -> None:
     """Six kills at random moments: the recording is whole, and only what was under way was asked again."""
-    _, hits = killed_again_and_again(tmp_path, 120, 6, 0.25, seed=int(time()))
+    _, hits = killed_again_and_again(tmp_path, provider, mother, 120, 6, 0.25, seed=int(time()))
     assert hits >= 3
 
 
 @pytest.mark.slow
-def test_fifty_kills(tmp_path: Path) -> None:
+def test_fifty_kills(tmp_path: Path, provider: Provider, mother: Mother) -> None:
     """Fifty kills at random moments."""
-    lost, hits = killed_again_and_again(tmp_path, 1000, 50, 0.3, seed=7)
+    lost, hits = killed_again_and_again(tmp_path, provider, mother, 1000, 50, 0.3, seed=7)
     print(json.dumps({"lost": lost, "hits": hits}))
     assert hits >= 35
