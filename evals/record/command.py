@@ -205,8 +205,9 @@ def _finish(args: argparse.Namespace, live: Live, before: float, broken: OSError
     except OSError as error:
         broken, graded = broken or error, False
     missing = summary.tell(live, before, args.max_usd) or not graded
-    if broken is not None:
-        print(f"error: {work.path}: {broken.strerror}; make room, and the same command goes on", file=sys.stderr)
+    if broken is not None or live.halt.reason == "disk":
+        why = broken.strerror if broken is not None else "No space left on device"
+        print(f"error: {work.path}: {why}; make room, and the same command goes on", file=sys.stderr)
     if live.halt.reason == "interrupted":
         return 130
-    return 1 if missing or broken is not None else 0
+    return 1 if missing or broken is not None or live.halt.reason is not None else 0

@@ -4,6 +4,7 @@ import json
 import random
 import re
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -337,6 +338,30 @@ def test_a_file_that_may_not_grow(desk: Desk, provider: Provider, mother: Mother
     assert desk.record("--tiers", "small") == 0
     assert len(desk.answers("small")) == 300
     assert sum(provider.counts()["asked"].values()) == 300 + asked - kept
+
+
+def test_a_full_disk_loses_nothing(desk: Desk, provider: Provider) -> None:
+    """On a disk that fills, every answer that was asked for is kept, what was there stays, and after room is made it goes on."""
+    disk = desk.folder / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(disk)], capture_output=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip("only root may mount a small disk")
+    try:
+        desk.rows(400)
+        desk.out, desk.work = disk / "rec.jsonl", disk / "rec.jsonl.work"
+        (disk / "filler").write_bytes(b"x" * ((6 << 20) - (4 << 20) - 50_000))
+        assert desk.record("--tiers", "small") == 1
+        asked = provider.counts()["asked"]
+        assert 50 < len(asked) < 400
+        assert len(desk.answers("small")) == sum(asked.values()) == len(asked)
+        (disk / "filler").unlink()
+        assert desk.record("--tiers", "small") == 0
+        assert set(provider.counts()["asked"].values()) == {1}
+        assert len(desk.answers("small")) == 400
+        assert sorted(p.name for p in disk.iterdir()) == ["rec.jsonl", "rec.jsonl.work"]
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_a_damaged_work_file_is_named(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
