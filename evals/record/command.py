@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from cascade.asking import MAX_OUTPUT
 from cascade.errors import CascadeError
 from cascade.models.factory import Pricer, build
 from evals.record import plan, summary
@@ -66,11 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--samples", type=int, metavar="N", help="further samples of each answer (default: as many as the judges want)")
     add("--temperature", type=float, metavar="T", help="of the samples (default: the judge's, else 0.7)")
     add("--judges", help="judge[:option=value...],... whose needs and scores are recorded (default: each tier's own)")
-    add(
-        "--grader",
-        metavar="KIND",
-        help="grade the answers: KIND or task=KIND,..., of number, date, json, choice, text, contains",
-    )
+    add("--grader", action="append", default=[], metavar="[TASK=]NAME[:OPTION=VALUE]",
+        help="grade the answers, see python -m evals.grade; may be given several times")  # fmt: skip
     add("--max-usd", type=float, metavar="X", help="stop before the whole recording has cost more")
     add("--concurrency", type=int, default=16, metavar="N", help="requests at once to each model (default 16)")
     add("--limit", type=int, metavar="N", help="the first N rows only")
@@ -109,7 +107,7 @@ def _usable(args: argparse.Namespace) -> Callable[[Example], None]:
     from evals.graders import Case
     from evals.graders.model import ModelGrader
 
-    job = job_of(args.grader, args.out, policy_file=args.policy_file)
+    job = job_of(args.grader, args.out, policy_file=plan.policy_path(args.policy, args.policy_file))
 
     def check(example: Example) -> None:
         one = job.of(example.task)
@@ -137,6 +135,8 @@ def _lines(args: argparse.Namespace, made: plan.Plan, work: Work, halt: Halt) ->
         pricer = Pricer(name, spec)
         if args.max_usd is not None and pricer.cost(Usage(1, 1)) is None:
             raise ValueError(f"--max-usd: the price of {name!r} is not known; give its 'price' in the policy file")
+        if args.max_usd is not None and spec.max_tokens is None:
+            print(f"note: {name} has no max_tokens; under --max-usd an answer has at most {MAX_OUTPUT:,}", file=sys.stderr)
         lines[name] = Line(name, build(name, spec), pricer, Pace(args.concurrency), purse, work, halt)
     return lines
 
@@ -183,6 +183,17 @@ async def _until_done(live: Live, progress: Progress, workers: int) -> None:
         await task
 
 
+def _graded(args: argparse.Namespace) -> bool:
+    """Grades the recording where that was asked for; False where it failed, which is then said."""
+    if not args.grader:
+        return True
+    from evals import grade
+
+    file = plan.policy_path(args.policy, args.policy_file)
+    options = [text for spec in args.grader for text in ("--grader", spec)]
+    return grade.main([args.out, *options, *(("--policy-file", file) if file else ())]) == 0
+
+
 def _finish(args: argparse.Namespace, live: Live, before: float, broken: OSError | None) -> int:
     """Writes the recording, grades it, and says what is missing."""
     work, out = live.work, Path(args.out)
@@ -190,16 +201,13 @@ def _finish(args: argparse.Namespace, live: Live, before: float, broken: OSError
     try:
         if anything and not (work.written and out.exists()):
             print(f"{out}: {materialise(out, live.dataset, work):,} rows")
-        if args.grader and out.exists() and broken is None:
-            from evals import grade
-
-            options = [text for spec in args.grader for text in ("--grader", spec)]
-            grade.main([str(out), *options, *(("--policy-file", args.policy_file) if args.policy_file else ())])
+        graded = broken is not None or live.halt.reason == "interrupted" or not out.exists() or _graded(args)
     except OSError as error:
-        broken = broken or error
-    missing = summary.tell(live, before, args.max_usd)
-    if broken is not None:
-        print(f"error: {work.path}: {broken.strerror}; make room, and the same command goes on", file=sys.stderr)
+        broken, graded = broken or error, False
+    missing = summary.tell(live, before, args.max_usd) or not graded
+    if broken is not None or live.halt.reason == "disk":
+        why = broken.strerror if broken is not None else "No space left on device"
+        print(f"error: {work.path}: {why}; make room, and the same command goes on", file=sys.stderr)
     if live.halt.reason == "interrupted":
         return 130
-    return 1 if missing or broken is not None else 0
+    return 1 if missing or broken is not None or live.halt.reason is not None else 0

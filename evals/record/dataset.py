@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import os
+import zlib
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -205,7 +206,7 @@ def _json_lines(path: Path) -> Iterator[tuple[str, Row]]:
                 if type(row) is not dict:
                     raise DatasetError(f"{path}:{number}: must be a JSON object, got {type(row).__name__}")
                 yield f"{path}:{number}", row
-    except (EOFError, gzip.BadGzipFile) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DatasetError(f"{path}:{number + 1}: the gzip data is damaged ({error}); copy the file again") from None
 
 
@@ -223,7 +224,7 @@ def _csv(path: Path, delimiter: str) -> Iterator[tuple[str, Row]]:
                     )
                 yield where, {name: _cell(name, text, where) for name, text in row.items() if text != ""}
         except csv.Error as error:
-            raise DatasetError(f"{path}:{reader.line_num}: not valid CSV: {error}") from None
+            raise DatasetError(f"{path}:{reader.line_num + 1}: not valid CSV: {error}") from None
         except UnicodeDecodeError:
             raise DatasetError(f"{path}: is not UTF-8 text; convert it first") from None
 

@@ -1,25 +1,22 @@
 """One model with all who ask it: its pace, its money, its faults. Every request of a recording goes through here."""
 
 import asyncio
-import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
+from cascade.asking import MAX_OUTPUT, prompt_tokens
 from cascade.models.factory import Pricer
 from cascade.models.model import Model, ModelError, Request
 from evals.record.pace import Pace
 from evals.record.purse import OutOfMoneyError, Purse
 from evals.record.work import Work
 from judges import Answer, Prompt, Usage
-from judges.answer import content_text
 
 TRIES = 5  # of a request that fails by a fault that may pass
 _REFUSALS = 40  # of one request that comes too early
 _FAILURES = 30  # requests that fail one after the other, beyond those under way together, before the model is given up
-_OUTPUT = 1024  # tokens of an answer that nothing bounds, until a longer one was seen
-_IMAGE = 2000  # tokens; more than any provider counts for one
 _BACKOFF_S = 0.25
 _TOO_MANY = frozenset((429, 503, 529))
 _HOPELESS = frozenset((401, 402, 403, 404))
@@ -81,41 +78,26 @@ class Line:
             name, model, pricer, pace, purse, work, halt,
         )  # fmt: skip
         self.stopped: str | None = None
-        self._failures, self._longest = 0, 0
+        self._failures = 0
 
     def estimate(self, prompt: Prompt, request: Request) -> float | None:
-        """The most that a request can cost in USD, as far as that can be known before; None where the price is unknown.
-
-        One token for every three bytes of text (English has about four), schema and tools included.
-        """
-        text = "".join(content_text(m.get("content")) for m in prompt.messages)
-        text += json.dumps([prompt.tools, prompt.schema]) if prompt.tools or prompt.schema else ""
-        images = sum(
-            part.get("type") in ("image_url", "image")
-            for m in prompt.messages
-            if isinstance(m.get("content"), list)
-            for part in m["content"]
-        )
-        spec = self.pricer.spec
-        bound = request.max_tokens or (spec.max_tokens if spec is not None else None) or max(_OUTPUT, self._longest)
-        tokens_in = len(text.encode()) // 3 + 16 * (1 + len(prompt.messages)) + _IMAGE * images
-        return self.pricer.cost(Usage(tokens_in, bound * request.n))
+        """An upper estimate of what the request can cost in USD; None where the price is unknown."""
+        return self.pricer.cost(Usage(prompt_tokens(prompt), (request.max_tokens or MAX_OUTPUT) * request.n))
 
     async def ask(self, prompt: Prompt, request: Request) -> Reply:
         """Asks until there is an answer. Raises FailedError, StoppedError."""
+        if self.purse.limit is not None and request.max_tokens is None:
+            bound = self.pricer.spec.max_tokens if self.pricer.spec is not None else None
+            request = replace(request, max_tokens=bound or MAX_OUTPUT)  # a limit holds only where the answer is bounded
         faults = refusals = 0
         while True:
             began = await self._turn()
+            held, number = 0.0, None
             try:
                 held, number = await self._hold(prompt, request)
                 started = perf_counter()
-                try:
-                    answers = await self.model.answer(prompt, request)
-                except BaseException:
-                    self.purse.settle(held, held)  # put right below where the request was refused
-                    raise
+                answers = await self.model.answer(prompt, request)
             except ModelError as error:
-                # Where no status came back, the request may have been answered and billed all the same.
                 self._refund(error, held, number)
                 if error.status in _TOO_MANY:
                     refusals += 1
@@ -131,7 +113,9 @@ class Line:
                 if error.status not in _TOO_MANY:
                     await self.halt.pause(_BACKOFF_S * 2**faults * random.uniform(0.5, 1.0))
             except BaseException:
-                self.pace.over()  # the request's line stays open: the next run counts what it may have cost
+                # The request's line stays open, so that the next run counts what it may have cost.
+                self.purse.settle(held, held)
+                self.pace.over()
                 raise
             else:
                 self.pace.answered()
@@ -143,7 +127,6 @@ class Line:
         usd = sum(c for c in costs if c is not None) if answers and None not in costs else None
         # A model that replays a recording states its own latency; the time of looking it up says nothing.
         latency = max((a.latency_s for a in answers if a.latency_s is not None), default=took)
-        self._longest = max(self._longest, *(a.usage.output_tokens for a in answers if a.usage is not None), 0, 0)
         counted = held if usd is None else usd  # under a budget an unknown cost counts as the estimate
         self.purse.settle(held, counted)
         return Reply(answers, usd, latency, number, counted if usd is None else 0.0)
@@ -168,10 +151,11 @@ class Line:
         return usd, self.work.asks(usd)
 
     def _refund(self, error: ModelError, held: float, number: int | None) -> None:
-        if error.status is not None:
-            self.purse.settle(0.0, -held)
-        if number is not None:
-            self.work.asked([number], 0.0 if error.status is not None else held)
+        """What the failed request cost: what the provider counted, or where that is unknown its estimate."""
+        usd = held if error.usage is None else self.pricer.cost(error.usage) or 0.0
+        self.purse.settle(held, usd)
+        if number is not None or usd:
+            self.work.asked([] if number is None else [number], usd)
 
     def _hopeless(self, error: ModelError) -> bool:
         """Whether asking the model again is useless, whatever is asked."""

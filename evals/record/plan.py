@@ -102,11 +102,17 @@ def make(
     return Plan(targets, needed)
 
 
-def _policy(policy: str | None, file: str | None) -> tuple[PolicyFile, Policy]:
+def policy_path(policy: str | None, file: str | None) -> str | None:
+    """The policy file of a command: ``file``, or ``policy`` where that is one; None: the usual search."""
     if policy is not None and file is None and (policy.endswith((".yaml", ".yml")) or Path(policy).is_file()):
-        policy, file = None, policy
-    found = policy_file.load(file)
-    if policy is None:
+        return policy
+    return file
+
+
+def _policy(policy: str | None, file: str | None) -> tuple[PolicyFile, Policy]:
+    path = policy_path(policy, file)
+    found = policy_file.load(path)
+    if policy is None or policy == path:
         return found, found.policies.get("default") or next(iter(found.policies.values()))
     if policy not in found.policies:
         known = list(found.policies)

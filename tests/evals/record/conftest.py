@@ -1,0 +1,28 @@
+"""One provider and one mother of recordings for all tests of this folder: starting them takes longer than a test."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.evals.record.mother import Mother
+from tests.evals.record.provider import Provider
+
+
+@pytest.fixture(scope="session")
+def _provider() -> Iterator[Provider]:
+    with Provider() as running:
+        yield running
+
+
+@pytest.fixture
+def provider(_provider: Provider) -> Provider:
+    """The provider, which behaves well and has counted nothing."""
+    _provider.behave()
+    return _provider
+
+
+@pytest.fixture(scope="session")
+def mother(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mother]:
+    """Runs recordings as processes that can be killed."""
+    with Mother(tmp_path_factory.mktemp("mother") / "log") as running:
+        yield running
