@@ -329,7 +329,7 @@ def test_bad_settings_are_errors() -> None:
 
 
 def test_fitting_is_fast() -> None:
-    """A fit of 1,000 rows and three scores, cross-validated, takes 20 ms: seconds would mean that Newton's steps do not end."""
+    """A fit of 1,000 rows and three scores takes 20 ms: seconds would mean that Newton's steps do not end."""
     scores, y = simulated(1000, judges=3, missing=0.2)
     fit(scores, y)
     start = perf_counter()
