@@ -116,9 +116,10 @@ class Session(Generic[S]):
             return
         try:
             store = self._reach()
-            size = store.megabytes() if keep.max_mb is not None else None
-            if size is not None and keep.max_mb is not None and size > keep.max_mb:
-                store.prune(None, 2 * _PRUNED_AT_ONCE)  # more than were written since
+            too_large = keep.max_mb is not None and (store.megabytes() or 0.0) > keep.max_mb
+            # More than were written since; as long as there are any, the next batch follows at once.
+            if too_large and store.prune(None, 2 * _PRUNED_AT_ONCE):
+                return
             if keep.keep_days is not None and time.monotonic() >= self._prune_at:
                 gone = store.prune(time.time() - keep.keep_days * 86_400, _PRUNED_AT_ONCE)
                 if gone == _PRUNED_AT_ONCE:

@@ -79,7 +79,7 @@ class JournalSpec(BaseModel):
 def wrong(url: str) -> str | None:
     """What is wrong with a journal's URL, without quoting it, or None."""
     if url.startswith(_SQLITE):
-        return None if url != _SQLITE else "names no file; write sqlite:///cascade.db"
+        return "names no file; write sqlite:///cascade.db" if url[len(_SQLITE) :] in ("", ":memory:") else None
     if url.startswith(_POSTGRES):
         try:
             urlsplit(url).port  # noqa: B018 - reading it checks it

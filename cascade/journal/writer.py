@@ -150,7 +150,10 @@ class Writer:
             self._awake.clear()
             self._hurry.clear()
             while self._queue and not self._stop.is_set():
-                self._step(session)
+                try:
+                    self._step(session)
+                except Exception as error:  # without this thread every run would wait in the end
+                    log.error("the journal lost up to %d records (%s)", self._writing, type(error).__name__)
                 session.prune()
             session.prune()
         session.close()

@@ -517,6 +517,26 @@ def test_the_policy_files_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert [f["quality"] for f in r.feedback] == [0.75, 0.25]
 
 
+async def test_the_writer_outlives_its_own_faults(
+    url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What nobody foresaw costs one batch, and says so; later records are kept."""
+    original, faults = session.Session.rows, iter([True])
+
+    def rows(self: Any, runs: Any) -> Any:
+        if next(faults, False):
+            raise ZeroDivisionError
+        return original(self, runs)
+
+    monkeypatch.setattr(session.Session, "rows", rows)
+    async with cascade(url) as c:
+        await c.arun("lost")
+        c._journal.flush()  # type: ignore[union-attr]
+        kept = await c.arun("kept")
+    assert [r.run_id for r in records(url)] == [kept.run_id]
+    assert "lost up to 1 records (ZeroDivisionError)" in caplog.text
+
+
 def test_errors_are_of_the_tree() -> None:
     """JournalError is a CascadeError, and not a RunError: the run itself did not fail."""
     assert issubclass(JournalError, CascadeError)

@@ -14,6 +14,7 @@ REST = "\nmodels: {m: {provider: scripted, answers: [a]}}\npolicies: {default: {
     [
         ("{url: 'mysql://x'}", "journal.url: must begin with sqlite:/// or postgresql://"),
         ("{url: 'sqlite:///'}", "names no file"),
+        ("{url: 'sqlite:///:memory:'}", "names no file"),
         ("{url: 'postgresql://u:hunter2@h/d'}", "must not hold a password; name the variable"),
         ("{url: 'postgresql://h/d?password=hunter2'}", "must not hold a password"),
         ("{url: 'postgresql://h:port/d'}", "is not a valid URL"),
