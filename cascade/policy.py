@@ -139,7 +139,7 @@ class JudgeRule(_Strict):
         if isinstance(value, dict):
             own = {k: v for k, v in value.items() if k in cls.model_fields}
             rest = {k: v for k, v in value.items() if k not in cls.model_fields}
-            if rest:
+            if rest and isinstance(own.get("options", {}), dict):
                 own["options"] = {**own.get("options", {}), **rest}
             return own
         return value

@@ -55,7 +55,7 @@ def _patterns(secret: str) -> Iterator[str]:
     spelt = "".join(map(_character, secret[:_TOLERANT]))
     rest = r"[^\s\"'<>]*" if len(secret) > _TOLERANT else ""
     yield spelt + rest
-    raw = secret.encode()[:_TOLERANT]
+    raw = secret.encode("utf-8", "replace")[:_TOLERANT]
     yield r"[\s:,-]?".join(f"{byte:02x}" for byte in raw) + rest
     for shift in range(3):
         yield _base64(raw, shift) + r"[\w+/=-]*"

@@ -68,6 +68,14 @@ def _timed(keyword: Keyword) -> Keyword:
     return check
 
 
+def dialect(schema: Any, default: Any) -> Any:
+    """The jsonschema validator class that the schema's ``$schema`` names, or ``default``."""
+    from jsonschema import validators
+
+    named = isinstance(schema, dict) and isinstance(schema.get("$schema"), str)
+    return validators.validator_for(schema, default=default) if named else default
+
+
 @lru_cache(maxsize=16)
 def bounded(base: Any) -> Any:
     """The jsonschema validator class ``base`` on the clock, with its unbounded keywords replaced, in its subschemas, too."""
@@ -83,8 +91,7 @@ def bounded(base: Any) -> Any:
         schema = changes.setdefault("schema", self.schema)
         if not (isinstance(schema, dict) and "$schema" in schema):
             return stock(self, **changes)
-        other = validators.validator_for(schema, default=base)
-        return bounded(other)(**{"registry": self._registry, "_resolver": self._resolver} | changes)
+        return bounded(dialect(schema, base))(**{"registry": self._registry, "_resolver": self._resolver} | changes)
 
     made.evolve = evolve
     return made

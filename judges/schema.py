@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from .answer import Verdict
 from .judge import Case
-from .keywords import InvalidSchemaError, PatternTimeout, ValidationTimeout, bounded, pattern, start_clock
+from .keywords import InvalidSchemaError, PatternTimeout, ValidationTimeout, bounded, dialect, pattern, start_clock
 from .unions import MAX_WORK, branches, work
 
 __all__ = ["InvalidSchemaError", "SchemaJudge", "checker", "extract_json", "json_schema_of"]
@@ -197,13 +197,13 @@ def _pydantic_check(model: Any) -> Check:
 def _json_schema_check(text: str) -> Check:
     from itertools import islice
 
-    from jsonschema import Draft202012Validator, FormatChecker, validators
+    from jsonschema import Draft202012Validator, FormatChecker
     from jsonschema.exceptions import SchemaError
     from referencing import Registry
     from referencing.exceptions import Unresolvable
 
     schema = json.loads(text)
-    base: Any = validators.validator_for(schema, default=Draft202012Validator)
+    base = dialect(schema, Draft202012Validator)
     patterns = FormatChecker(formats=())
     patterns.checks("regex", raises=InvalidSchemaError)(lambda p: not isinstance(p, str) or pattern(p) is not None)
     try:
