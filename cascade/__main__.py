@@ -8,6 +8,7 @@ from typing import Any
 
 from . import policy_file as files
 from .errors import CascadeError, UnsureError
+from .models.factory import KEY_ENV
 from .policy import ModelSpec, Policy, PolicyFile
 from .result import Result
 
@@ -176,6 +177,12 @@ def _print_policy(name: str, policy: Policy, file: PolicyFile, tokens_in: int, t
         judges = " > ".join(rule.use for rule in tier.judges) or "none"
         print(f"  {tier.name:<10} {spec.provider}:{spec.model or tier.model:<30} {usd(cost)} a call")
         print(f"  {'':<10} judges {judges}; accepts from {tier.accept_at:g}")
+        others = tier is not policy.tiers[-1] or tier.fallbacks
+        if others and policy.deadline_s is not None and spec.provider in KEY_ENV and spec.timeout_s >= policy.deadline_s:
+            print(
+                f"  {'':<10} warning: a hanging answer uses up the run: timeout_s is {spec.timeout_s:g}, deadline_s "
+                f"{policy.deadline_s:g}; lower models.{tier.model}.timeout_s so that others can still be asked"
+            )
     print(f"  all tiers, without judging: {usd(total)} for {tokens_in} tokens in, {tokens_out} out")
 
 
