@@ -91,8 +91,8 @@ async def call(
     if spend.bounded and not (request.max_tokens or seat.max_tokens):
         request = replace(request, max_tokens=MAX_OUTPUT)
 
-    async def once() -> Sequence[Answer]:
-        return await _once(seat, prompt, request, spend, ends, purpose, ask)
+    def once() -> Awaitable[Sequence[Answer]]:
+        return _once(seat, prompt, request, spend, ends, purpose, ask)
 
     # What is streamed is told as it comes: two answers at once could not be.
     answers = await persist(seat.guard, seat.model.name, once, share(ends, others), may_hedge=ask is None)
