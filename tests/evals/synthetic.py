@@ -91,7 +91,7 @@ def table(n: int, seed: int, models: int = 3, judges: int = 2, missing: float = 
         scores = {f"j{j}": np.where(rng.random(n) < missing, np.nan, rng.integers(0, 21, n) / 20) for j in range(judges)}
         bare = column(f"m{i}", quality, 0.0, scores)
         shape = bare.cost_usd.shape
-        usd, seconds = rng.random((n, 1)) + i, rng.random((n, 1))
+        usd, seconds = rng.random((n, 1)) + i / 2, rng.random((n, 1))
         made[f"m{i}"] = [
             replace(bare, cost_usd=np.broadcast_to(usd, shape).copy(), latency_s=np.broadcast_to(seconds, shape).copy())
         ]

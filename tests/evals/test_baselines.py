@@ -103,16 +103,23 @@ def test_random_mixing_leaves_out_a_tier_that_is_dear_and_bad() -> None:
 
 
 def test_random_mixing_is_learned_from_the_calibration_rows() -> None:
-    """The test rows' quality changes its figures, not its share."""
-    columns = table(100, 3)
-    calibration, test = np.arange(50), np.arange(50, 100)
-    other = {
-        m: [replace(c[0], quality=np.where(np.arange(100)[:, None] < 50, c[0].quality, 1.0))] for m, c in columns.items()
+    """Other costs and qualities of the test rows change its figures, not its pair or its share."""
+    first = np.arange(60) < 30
+
+    def model(name: str, quality: tuple[float, float], usd: tuple[float, float]) -> list[Column]:
+        made = column(name, np.where(first, *quality), 0.0)
+        return [replace(made, cost_usd=np.where(first, *usd)[:, None])]
+
+    columns = {
+        "cheap": model("cheap", (0.6, 0.0), (1.0, 2.0)),
+        "middle": model("middle", (0.1, 1.0), (5.0, 1.0)),
+        "dear": model("dear", (0.9, 0.3), (10.0, 32.0)),
     }
-    one, two = (random_mixing(c, list(c), calibration, test, 1.9) for c in (columns, other))
-    assert one.answered_by == two.answered_by
-    assert one.cost_usd.tolist() == two.cost_usd.tolist()
-    assert two.quality == pytest.approx(np.ones(50))
+    found = random_mixing(columns, list(columns), np.arange(30), np.arange(30, 60), 4.0)
+    assert found.answered_by.count("dear") == 10
+    assert found.answered_by.count("cheap") == 20
+    assert found.quality == pytest.approx(np.full(30, 0.1))
+    assert found.cost_usd == pytest.approx(np.full(30, 12.0))
 
 
 def _cascade(columns: Columns, names: list[str], at: list[float], rows: np.ndarray) -> object:

@@ -23,18 +23,23 @@ from tests.evals.synthetic import examples, outcome, result
 SAMPLES = {"samples": [{"text": "1", "quality": 1.0}] * 2 + [{"text": "2", "quality": 0.0}], "sample_cost_usd": 0.0005}
 RULES: dict[str, list[dict[str, Any]]] = {
     "cheap": [{"use": "rules"}, {"use": "logprob"}, {"use": "self_consistency", "samples": 3}],
-    "middle": [{"use": "rules"}, {"use": "logprob"}],
+    "middle": [{"use": "rules"}, {"use": "logprob"}, {"use": "verifier"}],
     "dear": [{"use": "rules"}],
 }
 ROWS = np.arange(60, 120)
 
 
 def recorded() -> list[Example]:
-    """Rows whose cheap model has samples that may outvote its answer, and now and then says nothing, which is a veto."""
+    """Rows whose cheap model has samples that may outvote its answer, and now and then says nothing, which is a veto; what a
+    verifier said of the middle model's answers was recorded for most rows, so that it fails on the others."""
     rows = examples(120, 3, cheap=SAMPLES)
     for i in range(0, 120, 9):
         empty = {**rows[i].answers["cheap"], "text": "", "quality": 0.0}
         rows[i] = replace(rows[i], answers={**rows[i].answers, "cheap": empty})
+    for i in range(120):
+        if i % 5:
+            told = {**rows[i].answers["middle"], "verdicts": {"verifier": 0.9 if i % 3 else 0.4}}
+            rows[i] = replace(rows[i], answers={**rows[i].answers, "middle": told})
     return rows
 
 

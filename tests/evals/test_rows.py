@@ -150,6 +150,7 @@ def test_judges_are_what_the_recording_can_feed() -> None:
     ("samples", "options", "second"),
     [
         (4, {"samples": 4}, False),
+        (5, {"samples": 5}, True),
         (9, {"samples": 9}, True),
         (10, {"samples": 10, "stop_at": 0.99}, True),
         (40, {"samples": MOST_SAMPLES, "stop_at": 0.99}, True),

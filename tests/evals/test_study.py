@@ -13,6 +13,7 @@ import pytest
 
 from cascade.artefact import read as read_calibration
 from evals import metrics
+from evals.prove import upper_bound
 from evals.recording import Example, write
 from evals.replay import main
 from evals.study import page
@@ -188,9 +189,14 @@ def test_a_policy_file_is_measured_as_it_is(tmp_path: Path) -> None:
     assert data["chosen"]["tiers"] == data["tiers"] == ["cheap", "dear"]
     assert data["chosen"]["thresholds"] == [0.75]
     certificate = data["certificate"]
-    assert certificate["certified"] == (certificate["max_loss"] <= 0.4)
-    assert certificate["max_loss"] >= -data["test"]["quality_difference"]
+    losses = np.array([e.answers["dear"]["quality"] for e in rows if e.split == "test"]) - quality
+    assert certificate["max_loss"] == pytest.approx(upper_bound(losses, 0.1)[0])
+    assert certificate["n"] == len(losses)
+    assert certificate["certified"]
     assert "provided that nothing in it was chosen on these" in certificate["words"]
+    strict = figures(tmp_path, "--policy-file", str(tmp_path / "policies.yaml"), "--split", "recorded", "--max-loss", "0")
+    assert not strict["certificate"]["certified"]
+    assert strict["certificate"]["max_loss"] == certificate["max_loss"]
 
 
 def test_an_abstention_has_no_quality(tmp_path: Path) -> None:

@@ -36,6 +36,11 @@ def test_p95_is_a_latency_that_occurred(seconds: list[float]) -> None:
     assert sum(s <= found for s in seconds) >= 0.95 * len(seconds)
 
 
+def test_p95_of_twenty_is_the_nineteenth() -> None:
+    """Where 95 % is a whole number of rows, that one and not the next."""
+    assert made([1.0] * 20, [1.0] * 20, [float(i) for i in range(1, 21)], ["a"] * 20).p95_s == 19.0
+
+
 def test_unknown_is_none_and_never_zero() -> None:
     """One row of unknown cost or latency makes the mean unknown; a free premium tier makes the ratio so."""
     found = made([1.0, 1.0], [1.0, NAN], [1.0, NAN], ["a", "a"])
