@@ -341,7 +341,7 @@ def test_a_file_that_may_not_grow(desk: Desk, provider: Provider, mother: Mother
 
 
 def test_a_full_disk_loses_nothing(desk: Desk, provider: Provider) -> None:
-    """On a disk that fills, every answer that was asked for is kept, what was there stays, and after room is made it goes on."""
+    """Every answer that was asked for before the disk was full is kept, and after room is made the recording goes on."""
     disk = desk.folder / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(disk)], capture_output=True, check=False)
