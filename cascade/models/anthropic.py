@@ -64,6 +64,11 @@ class AnthropicModel:
         self._secrets = secrets_of(api_key, base_url, self._headers)
         self._client: Any = None
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must not appear in an error: key, password, header values."""
+        return self._secrets
+
     def __repr__(self) -> str:
         return f"AnthropicModel(name={self.name!r}, model={self.model!r})"
 
@@ -77,24 +82,24 @@ class AnthropicModel:
         """See StreamingModel."""
         arriving = events(
             "anthropic",
-            self._connect,
+            self.connect,
             "/v1/messages",
-            lambda: {**self._body(prompt, request), "stream": True},
+            lambda: {**self.body(prompt, request), "stream": True},
             name=self.name,
             timeout_s=min(request.timeout_s or self._timeout_s, self._timeout_s),
-            secrets=lambda: self._secrets,
+            secrets=lambda: self.secrets,
         )
         return chunks(arriving, MessageReader(self.name, self._answer, _usage), self.name)
 
     async def _one(self, prompt: Prompt, request: Request) -> Answer:
         body = await post(
             await load("anthropic"),
-            self._connect,
+            self.connect,
             "/v1/messages",
-            lambda: self._body(prompt, request),
+            lambda: self.body(prompt, request),
             name=self.name,
             timeout_s=min(request.timeout_s or self._timeout_s, self._timeout_s),
-            secrets=lambda: self._secrets,
+            secrets=lambda: self.secrets,
         )
         return self._answer(body)
 
@@ -104,7 +109,8 @@ class AnthropicModel:
 
         return anthropic
 
-    def _connect(self) -> Any:
+    def connect(self) -> Any:
+        """The SDK's client, made when it is first asked for: one for each model, with its key, address and connections."""
         if self._client is not None:
             return self._client
         from .transport import http_client
@@ -128,7 +134,8 @@ class AnthropicModel:
         self._secrets = (*self._secrets, *filter(None, (self._client.api_key, self._client.auth_token)))
         return self._client
 
-    def _body(self, prompt: Prompt, request: Request) -> dict[str, Any]:
+    def body(self, prompt: Prompt, request: Request) -> dict[str, Any]:
+        """What is sent, whether as a request of its own or in a batch."""
         schema = schema_of(prompt) if self._structured != "off" else None
         messages = prompt.messages
         if schema is not None and self._structured == "json_object":
@@ -153,6 +160,10 @@ class AnthropicModel:
             wanted = {"type": "json_schema", "schema": self._sdk().transform_schema(schema)}
             body["output_config"] = {**body.get("output_config", {}), "format": wanted}
         return body
+
+    def answers(self, body: Mapping[str, Any]) -> list[Answer]:
+        """The answer of what came back, as a list. Raises ModelError."""
+        return [self._answer(body)]
 
     def _answer(self, body: Mapping[str, Any]) -> Answer:
         content, usage = body.get("content"), _usage(body.get("usage"))

@@ -68,6 +68,11 @@ class OpenAIModel:
         self._secrets = secrets_of(api_key, base_url, self._headers)
         self._client: Any = None
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must not appear in an error: key, password, header values."""
+        return self._secrets
+
     def __repr__(self) -> str:
         return f"OpenAIModel(name={self.name!r}, model={self.model!r})"
 
@@ -78,27 +83,27 @@ class OpenAIModel:
             return await side_by_side(lambda: self._first(prompt, single), request.n)
         body = await post(
             await load("openai"),
-            self._connect,
+            self.connect,
             "/chat/completions",
-            lambda: self._body(prompt, request),
+            lambda: self.body(prompt, request),
             name=self.name,
             timeout_s=min(request.timeout_s or self._timeout_s, self._timeout_s),
-            secrets=lambda: self._secrets,
+            secrets=lambda: self.secrets,
         )
-        return self._answers(body)[: request.n]
+        return self.answers(body)[: request.n]
 
     def stream(self, prompt: Prompt, request: Request) -> AsyncGenerator[Chunk]:
         """See StreamingModel."""
         arriving = events(
             "openai",
-            self._connect,
+            self.connect,
             "/chat/completions",
             lambda: self._streamed(prompt, request),
             name=self.name,
             timeout_s=min(request.timeout_s or self._timeout_s, self._timeout_s),
-            secrets=lambda: self._secrets,
+            secrets=lambda: self.secrets,
         )
-        return chunks(arriving, ChatReader(self.name, lambda body: self._answers(body)[0], _usage), self.name)
+        return chunks(arriving, ChatReader(self.name, lambda body: self.answers(body)[0], _usage), self.name)
 
     async def _first(self, prompt: Prompt, request: Request) -> Answer:
         return (await self.answer(prompt, request))[0]
@@ -109,7 +114,8 @@ class OpenAIModel:
 
         return openai
 
-    def _connect(self) -> Any:
+    def connect(self) -> Any:
+        """The SDK's client, made when it is first asked for: one for each model, with its key, address and connections."""
         if self._client is not None:
             return self._client
         from .transport import http_client
@@ -134,7 +140,8 @@ class OpenAIModel:
         self._secrets = (*self._secrets, self._client.api_key)  # it may have come from the environment
         return self._client
 
-    def _body(self, prompt: Prompt, request: Request) -> dict[str, Any]:
+    def body(self, prompt: Prompt, request: Request) -> dict[str, Any]:
+        """What is sent, whether as a request of its own or in a batch."""
         body: dict[str, Any] = {"model": self.model, "messages": prompt.messages, **self._options, **request.options}
         temperature = self._temperature if request.temperature is None else request.temperature
         if temperature is not None:
@@ -162,12 +169,13 @@ class OpenAIModel:
         return body
 
     def _streamed(self, prompt: Prompt, request: Request) -> dict[str, Any]:
-        body = {**self._body(prompt, replace(request, n=1)), "stream": True}
+        body = {**self.body(prompt, replace(request, n=1)), "stream": True}
         if body.setdefault("stream_options", {"include_usage": True}) is None:
             del body["stream_options"]  # for servers that refuse what they do not know
         return body
 
-    def _answers(self, body: Mapping[str, Any]) -> list[Answer]:
+    def answers(self, body: Mapping[str, Any]) -> list[Answer]:
+        """The answers of what came back; the first carries the whole request's usage. Raises ModelError."""
         choices, usage = body.get("choices"), _usage(body.get("usage"))
         if not isinstance(choices, list) or not choices:
             raise malformed(self.name, "no choices", usage)

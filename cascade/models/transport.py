@@ -93,7 +93,8 @@ def http_client(sdk: Any, timeout_s: float, max_body_bytes: int) -> httpx2.Async
 def _make(base: Any, timeout_s: float, max_body_bytes: int) -> httpx2.AsyncClient:
     limits = httpx2.Limits(max_connections=2000, max_keepalive_connections=1000)
     capped: Any = type("Client", (_CappedClient, base), {"max_body_bytes": max_body_bytes})
-    return capped(timeout=timeout_s, limits=limits, verify=_tls())  # type: ignore[no-any-return]
+    # Some servers' keys travel in headers that a redirect to another host would take along.
+    return capped(timeout=timeout_s, limits=limits, verify=_tls(), follow_redirects=False)  # type: ignore[no-any-return]
 
 
 @cache

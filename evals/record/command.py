@@ -10,11 +10,14 @@ from pathlib import Path
 
 from cascade.asking import MAX_OUTPUT
 from cascade.errors import CascadeError
+from cascade.models.anthropic import AnthropicModel
 from cascade.models.factory import Pricer, build
+from cascade.models.openai import OpenAIModel
 from evals.record import plan, summary
+from evals.record.batch import BatchLine
 from evals.record.dataset import Dataset, DatasetError, exists
 from evals.record.finish import materialise
-from evals.record.line import Halt, Line
+from evals.record.line import Asked, Halt, Line
 from evals.record.live import Live
 from evals.record.pace import Pace
 from evals.record.purse import Purse
@@ -33,6 +36,10 @@ The same command again goes on where the last one stopped; what is already there
 name further tiers, samples and judges. Answers stand in OUT.work until you delete that file.
 Exit status: 0 all is recorded, 1 something is missing, 2 the input is wrong, 130 interrupted.
 """
+
+
+_BATCH_BYTES, _BATCH_S = 1 << 31, 600.0
+_JOBS = 20_000  # rows of a model under way at once by batch: two full batches, so that one may gather while one is out
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,6 +78,8 @@ def _parser() -> argparse.ArgumentParser:
         help="grade the answers, see python -m evals.grade; may be given several times")  # fmt: skip
     add("--max-usd", type=float, metavar="X", help="stop before the whole recording has cost more")
     add("--concurrency", type=int, default=16, metavar="N", help="requests at once to each model (default 16)")
+    add("--batch", action="store_true", help="by the provider's batch API: half the price, answers within a day")
+    add("--poll-s", type=float, default=30.0, metavar="S", help="seconds between looks at a batch (default 30)")
     add("--limit", type=int, metavar="N", help="the first N rows only")
     add("--retry-failed", action="store_true", help="ask again for what failed in earlier runs")
     return parser
@@ -92,6 +101,8 @@ def _main(args: argparse.Namespace) -> int:
         for target in made.targets:
             for name, value in target.settings().items():
                 work.setting(name, value)
+            # A recording of which a part cost half as much would mislead whoever chooses by cost.
+            work.setting(f"--batch of {target.key}", args.batch)
         before = work.spent
         live, broken = asyncio.run(_record(args, made, dataset, work))
         return _finish(args, live, before, broken)
@@ -118,7 +129,14 @@ def _usable(args: argparse.Namespace) -> Callable[[Example], None]:
 
 
 def _check(args: argparse.Namespace) -> None:
-    for name, low in (("samples", 0), ("concurrency", 1), ("limit", 1), ("max_usd", 0.0), ("temperature", 0.0)):
+    for name, low in (
+        ("samples", 0),
+        ("concurrency", 1),
+        ("limit", 1),
+        ("poll_s", 0.01),
+        ("max_usd", 0.0),
+        ("temperature", 0.0),
+    ):
         value = getattr(args, name)
         if value is not None and not low <= value < float("inf"):
             raise ValueError(f"--{name.replace('_', '-')} must be {low} or more, got {value}")
@@ -128,30 +146,37 @@ def _check(args: argparse.Namespace) -> None:
         raise ValueError(f"--out: {args.out}: a recording's name ends in .jsonl or .jsonl.gz")
 
 
-def _lines(args: argparse.Namespace, made: plan.Plan, work: Work, halt: Halt) -> dict[str, Line]:
+def _lines(args: argparse.Namespace, made: plan.Plan, work: Work, halt: Halt) -> dict[str, Asked]:
     purse = Purse(args.max_usd, work.spent + work.charged)
-    lines = {}
+    lines: dict[str, Asked] = {}
     for name, spec in made.specs.items():
         pricer = Pricer(name, spec)
         if args.max_usd is not None and pricer.cost(Usage(1, 1)) is None:
             raise ValueError(f"--max-usd: the price of {name!r} is not known; give its 'price' in the policy file")
         if args.max_usd is not None and spec.max_tokens is None:
             print(f"note: {name} has no max_tokens; under --max-usd an answer has at most {MAX_OUTPUT:,}", file=sys.stderr)
-        lines[name] = Line(name, build(name, spec), pricer, Pace(args.concurrency), purse, work, halt)
+        if not args.batch:
+            lines[name] = Line(name, build(name, spec), pricer, Pace(args.concurrency), purse, work, halt)
+            continue
+        # The results of a whole batch come in one body.
+        model = build(name, spec.model_copy(update={"max_body_bytes": _BATCH_BYTES, "timeout_s": _BATCH_S}))
+        if not isinstance(model, OpenAIModel | AnthropicModel):
+            raise ValueError(f"--batch: {name!r} is of the provider {spec.provider!r}, which takes no batches")
+        lines[name] = BatchLine(name, model, pricer, purse, work, halt, args.poll_s)
     return lines
 
 
 async def _record(args: argparse.Namespace, made: plan.Plan, dataset: Dataset, work: Work) -> tuple[Live, OSError | None]:
     halt = Halt()
     lines = _lines(args, made, work, halt)
-    live = Live(dataset, made.targets, lines, work, halt, args.limit, args.retry_failed)
+    live = Live(dataset, made.targets, lines, work, halt, args.limit, args.retry_failed, args.batch)
     total = live.rows * len(made.targets)
     progress = Progress(total, total - live.left())
     live.step = progress.step
     if progress.done:
         print(f"{progress.done:,} of {total:,} answers are there already", file=sys.stderr)
     try:
-        await _until_done(live, progress, args.concurrency)
+        await _until_done(live, progress, _JOBS if args.batch else args.concurrency)
     except OSError as error:
         return live, error
     finally:
@@ -171,7 +196,8 @@ async def _until_done(live: Live, progress: Progress, workers: int) -> None:
             task.cancel()
             return
         live.stop("interrupted")
-        print("\nwaiting for the requests under way; again to drop them", file=sys.stderr)
+        if not live.together:
+            print("\nwaiting for the requests under way; again to drop them", file=sys.stderr)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         with suppress(NotImplementedError, RuntimeError):  # not the main thread

@@ -2,9 +2,11 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from time import perf_counter
+from typing import Protocol
 
 from cascade.asking import MAX_OUTPUT, prompt_tokens
 from cascade.models.factory import Pricer
@@ -20,7 +22,6 @@ _FAILURES = 30  # requests that fail one after the other, beyond those under way
 _BACKOFF_S = 0.25
 _TOO_MANY = frozenset((429, 503, 529))
 _HOPELESS = frozenset((401, 402, 403, 404))
-_SPENT_UP = 8  # refusals in a row for want of quota: some providers call a limit by the minute so, too
 
 
 class FailedError(Exception):
@@ -58,16 +59,37 @@ class Halt:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The answers of one request, what they cost together (None: unknown), and the seconds they took.
+    """The answers of one request, what they cost together and the seconds they took (None: unknown).
 
-    ``number`` is the request's in the work file, to be closed by ``Work.asked`` with ``charged`` once the answers are there.
+    ``kept`` is called once the answers stand in the work file.
     """
 
     answers: Sequence[Answer]
     usd: float | None
-    latency_s: float
-    number: int | None
-    charged: float
+    latency_s: float | None
+    kept: Callable[[], None] = lambda: None
+
+
+class Asked(Protocol):
+    """A model as those who record it see it: asked at once, or by batch. ``stopped`` says why it is asked no more."""
+
+    name: str
+    stopped: str | None
+
+    @property
+    def model(self) -> Model: ...
+
+    async def ask(self, prompt: Prompt, request: Request) -> Reply:
+        """Asks until there is an answer. Raises FailedError, StoppedError."""
+        ...
+
+    def release(self) -> None:
+        """Lets go of those who wait: nothing more will be asked."""
+        ...
+
+    async def run(self) -> None:
+        """What goes on beside being asked, for as long as the recording does. Raises OSError."""
+        ...
 
 
 class Line:
@@ -129,7 +151,9 @@ class Line:
         latency = max((a.latency_s for a in answers if a.latency_s is not None), default=took)
         counted = held if usd is None else usd  # under a budget an unknown cost counts as the estimate
         self.purse.settle(held, counted)
-        return Reply(answers, usd, latency, number, counted if usd is None else 0.0)
+        if number is None:
+            return Reply(answers, usd, latency)
+        return Reply(answers, usd, latency, partial(self.work.asked, [number], counted if usd is None else 0.0))
 
     async def _turn(self) -> float:
         began = await self.pace.turn()
@@ -159,7 +183,7 @@ class Line:
 
     def _hopeless(self, error: ModelError) -> bool:
         """Whether asking the model again is useless, whatever is asked."""
-        spent_up = error.status == 429 and "quota" in str(error) and self.pace.refusals >= _SPENT_UP
+        spent_up = error.status == 429 and not error.retryable
         return error.status in _HOPELESS or spent_up
 
     def _failed(self, error: ModelError, tries: int) -> FailedError:
@@ -170,7 +194,14 @@ class Line:
 
     def _stop(self, why: str) -> None:
         self.stopped = self.stopped or why
+        self.release()
+
+    def release(self) -> None:
+        """Lets go of those who wait for their turn: nothing more will be asked."""
         self.pace.release_all()
+
+    async def run(self) -> None:
+        """Nothing goes on beside."""
 
 
 def kind_of(error: ModelError) -> str:

@@ -1,14 +1,14 @@
 """Asks every model about every row, as many at once as its pace allows; each answer stands in the work file at once."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 from cascade.models.model import Request
 from evals.record.dataset import Dataset
-from evals.record.line import FailedError, Halt, Line, Reply, StoppedError
+from evals.record.line import Asked, FailedError, Halt, Reply, StoppedError
 from evals.record.parts import as_recorded, as_sample, assemble, to_answer
 from evals.record.plan import Target
 from evals.record.work import ANSWER, SAMPLES, Work
@@ -23,16 +23,18 @@ _SYNC_EVERY_S = 1.0
 class Live:
     """One run. ``lines`` are the models by their names in the policy file; ``step`` is called for each row and model done.
 
-    ``retry`` asks again for what failed in an earlier run. ``error`` is what broke the run: a disk that is full.
+    ``retry`` asks again for what failed in an earlier run; ``together`` asks for samples at once with the answer, as is
+    right where a reply takes hours. ``error`` is what broke the run: a disk that is full.
     """
 
     dataset: Dataset
     targets: Sequence[Target]
-    lines: dict[str, Line]
+    lines: Mapping[str, Asked]
     work: Work
     halt: Halt
     limit: int | None = None
     retry: bool = False
+    together: bool = False
     step: Callable[[], None] = lambda: None
     error: OSError | None = None
     numbers: dict[str, int] = field(default_factory=dict)
@@ -68,7 +70,8 @@ class Live:
 
     async def run(self, workers: int) -> None:
         """Asks until all is done or the run is stopped. Raises OSError where an answer could not be kept."""
-        syncing = asyncio.create_task(self._sync())
+        beside = [asyncio.create_task(self._beside(line.run)) for line in self.lines.values()]
+        beside.append(asyncio.create_task(self._beside(self._sync)))
         try:
             async with asyncio.TaskGroup() as group:
                 for target in self.targets:
@@ -76,15 +79,30 @@ class Live:
                     for _ in range(min(workers, self.rows)):
                         group.create_task(self._work(target, feed))
         finally:
-            syncing.cancel()
+            for task in beside:
+                task.cancel()
+            ended = await asyncio.gather(*beside, return_exceptions=True)
+        for error in ended:
+            if isinstance(error, Exception):
+                raise error
         if self.error is not None:
             raise self.error
+
+    async def _beside(self, run: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await run()
+        except OSError as error:
+            self.error = self.error or error
+            self.stop("disk")
+        except Exception:
+            self.stop("error")
+            raise
 
     def stop(self, reason: str) -> None:
         """Sends no further request; those under way are waited for."""
         self.halt.stop(reason)
         for line in self.lines.values():
-            line.pace.release_all()
+            line.release()
 
     async def _sync(self) -> None:
         while True:
@@ -130,10 +148,14 @@ class _Job:
         """Asks for what is not there yet. Raises StoppedError, OSError."""
         work, row, model = self.live.work, self.row, self.model
         told = assemble(work.parts(row, model)) if work.touched(row, model) else None
-        answer = to_answer(told, self.line.model.name) if told is not None else await self._answer()
-        if answer is not None:
-            if work.samples(row, model) < self.target.samples and self._wanted(SAMPLES):
+        sampling = work.samples(row, model) < self.target.samples and self._wanted(SAMPLES)
+        if told is None and sampling and self.live.together:
+            answer, _ = await asyncio.gather(self._answer(), self._samples())
+        else:
+            answer = to_answer(told, self.line.model.name) if told is not None else await self._answer()
+            if answer is not None and sampling:
                 await self._samples()
+        if answer is not None:
             for each in self.target.recorded:
                 name = each.judge.name
                 if not work.has(row, model, name) and self._wanted(name):
@@ -202,9 +224,8 @@ class _Job:
     def keep(self, part: str, count: int, usd: float | None, found: dict[str, Any], replies: Sequence[Reply]) -> None:
         """The part stands in the work file, and its requests are closed."""
         self.live.work.add(self.row, self.model, part, count, usd, found)
-        numbers = [r.number for r in replies if r.number is not None]
-        if numbers:
-            self.live.work.asked(numbers, sum(r.charged for r in replies))
+        for reply in replies:
+            reply.kept()
 
     def fail(self, part: str, error: FailedError, replies: Sequence[Reply] = ()) -> None:
         """The part's failure stands in the work file, with what was paid for it."""
@@ -238,8 +259,9 @@ class _Judging:
             return
         costs = [r.usd for r in self.replies]
         usd = None if None in costs else sum(c for c in costs if c is not None)
-        latency = round(sum(r.latency_s for r in self.replies), 6)
-        found = {"score": verdict.score, "latency_s": latency}
+        times = [r.latency_s for r in self.replies]
+        latency = None if None in times else round(sum(t for t in times if t is not None), 6)
+        found: dict[str, Any] = {"score": verdict.score, "latency_s": latency}
         if verdict.reason:
             found["reason"] = verdict.reason[:200]
         self.job.keep(judge.name, 1, usd, found, self.replies)

@@ -34,6 +34,9 @@ def tell(live: Live, before: float, max_usd: float | None) -> bool:
             print(f"stopped: {line.name}: {line.stopped}")
     if live.halt.reason == "budget":
         print(f"stopped before --max-usd {max_usd:g} was passed")
+    under_way = sum(not about.get("done") for about in work.batches.values())
+    if under_way:
+        print(f"{under_way} batches are under way; the same command collects them")
     if left:
         print(f"{left:,} answers are missing; the same command goes on")
     return bool(left or failed)

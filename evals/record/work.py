@@ -122,6 +122,8 @@ class Work:
 
     def _note(self, said: dict[str, Any]) -> None:
         match said:
+            case {"batch": tag, **about}:
+                self.batches[tag] = {**self.batches.get(tag, {}), **about}
             case {"model": key}:
                 self._add_model(key)
             case {"setting": name, "value": value}:
@@ -133,8 +135,6 @@ class Work:
                 for number in numbers:
                     self._open.pop(number, None)
                 self.charged += usd
-            case {"batch": id, **about}:
-                self.batches[id] = {**self.batches.get(id, {}), **about}
             case {"wrote": _}:
                 self.written = True
             case _:
@@ -248,10 +248,10 @@ class Work:
         self._append({"asked": list(numbers), "usd": usd})
         self.charged += usd
 
-    def batch(self, id: str, **about: Any) -> None:
-        """Keeps something about a batch."""
-        self._append({"batch": id, **about})
-        self.batches[id] = {**self.batches.get(id, {}), **about}
+    def batch(self, tag: str, **about: Any) -> None:
+        """Keeps something about a batch of requests, on the disk when this returns."""
+        self._append({"batch": tag, **about})
+        self.batches[tag] = {**self.batches.get(tag, {}), **about}
         self.sync()
 
     def wrote(self) -> None:

@@ -9,9 +9,11 @@ import json
 import re
 import subprocess
 import sys
+import time
 import urllib.request
 from collections import Counter, deque
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 IN_USD, OUT_USD = 1e-6, 2e-6  # of a token
@@ -202,8 +204,11 @@ def route(house: House, method: str, path: str, headers: dict[str, str], body: b
     """Everything but a question: control, files, batches."""
     parts = path.strip("/").split("/")
     if parts[0] == "control":
-        if body:
-            house.forget(Manner(**json.loads(body)))
+        said = json.loads(body) if body else {}
+        if "only" in said:
+            house.manner = Manner(**{**asdict(house.manner), **said["only"]})
+        elif said:
+            house.forget(Manner(**said))
         return 200, house.counts(), {}
     if parts[:2] == ["v1", "files"]:
         return _files(house, method, parts[2:], headers, body)
@@ -250,8 +255,8 @@ def _openai_batches(house: House, method: str, rest: list[str], body: bytes) -> 
         id = f"batch_{len(house.batches)}"
         house.batches[id] = {
             "id": id, "object": "batch", "endpoint": asked["endpoint"], "input_file_id": asked["input_file_id"],
-            "completion_window": asked["completion_window"], "created_at": 1, "status": "validating", "polls": 0,
-            "metadata": asked.get("metadata"),
+            "completion_window": asked["completion_window"], "created_at": int(time.time()), "polls": 0,
+            "status": "validating", "metadata": asked.get("metadata"),
         }  # fmt: skip
         return 200, house.batches[id], {}
     if not rest:
@@ -260,7 +265,7 @@ def _openai_batches(house: House, method: str, rest: list[str], body: bytes) -> 
     if batch is None:
         return 404, {"error": {"message": "no such batch"}}, {}
     batch["polls"] += 1
-    if batch["status"] != "completed" and batch["polls"] > house.manner.polls:
+    if batch["status"] not in ("completed", "expired") and batch["polls"] > house.manner.polls:
         _finish_openai(house, batch)
     elif batch["status"] == "validating":
         batch["status"] = "in_progress"
@@ -300,7 +305,7 @@ def _anthropic_batches(
         counts = {"processing": len(house.kept[id]), "succeeded": 0, "errored": 0, "canceled": 0, "expired": 0}
         house.batches[id] = {
             "id": id, "type": "message_batch", "processing_status": "in_progress", "request_counts": counts, "polls": 0,
-            "created_at": "2026-01-01T00:00:00Z", "expires_at": "2026-01-02T00:00:00Z", "ended_at": None,
+            "created_at": _now(), "expires_at": _now(), "ended_at": None,
             "results_url": None, "archived_at": None, "cancel_initiated_at": None,
         }  # fmt: skip
         return 200, house.batches[id], {}
@@ -329,6 +334,10 @@ def _anthropic_batches(
     return 200, batch, {}
 
 
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
+
+
 async def serve() -> None:
     """Serves until standard input ends."""
     loop, house, over = asyncio.get_running_loop(), House(), asyncio.Event()
@@ -355,6 +364,10 @@ class Provider:
     def behave(self, **manner: Any) -> None:
         """Takes a new manner and forgets what was counted."""
         self._control(json.dumps(asdict(Manner(**manner))).encode())
+
+    def polls(self, polls: int) -> None:
+        """From now on a batch is over when it was asked about that often; nothing is forgotten."""
+        self._control(json.dumps({"only": {"polls": polls}}).encode())
 
     def counts(self) -> dict[str, Any]:
         """What was counted since."""
