@@ -85,7 +85,7 @@ class OpenAIModel:
             timeout_s=min(request.timeout_s or self._timeout_s, self._timeout_s),
             secrets=lambda: self._secrets,
         )
-        return self._answers(body)[: request.n]
+        return self.answers(body)[: request.n]
 
     def stream(self, prompt: Prompt, request: Request) -> AsyncGenerator[Chunk]:
         """See StreamingModel."""
@@ -98,7 +98,7 @@ class OpenAIModel:
             timeout_s=min(request.timeout_s or self._timeout_s, self._timeout_s),
             secrets=lambda: self._secrets,
         )
-        return chunks(arriving, ChatReader(self.name, lambda body: self._answers(body)[0], _usage), self.name)
+        return chunks(arriving, ChatReader(self.name, lambda body: self.answers(body)[0], _usage), self.name)
 
     async def _first(self, prompt: Prompt, request: Request) -> Answer:
         return (await self.answer(prompt, request))[0]
@@ -167,7 +167,8 @@ class OpenAIModel:
             del body["stream_options"]  # for servers that refuse what they do not know
         return body
 
-    def _answers(self, body: Mapping[str, Any]) -> list[Answer]:
+    def answers(self, body: Mapping[str, Any]) -> list[Answer]:
+        """The answers of what came back; the first carries the whole request's usage. Raises ModelError."""
         choices, usage = body.get("choices"), _usage(body.get("usage"))
         if not isinstance(choices, list) or not choices:
             raise malformed(self.name, "no choices", usage)
