@@ -1,4 +1,4 @@
-"""``python -m evals.recording show | merge | split | sample``."""
+"""``python -m evals.recording show | merge | split | sample | import``."""
 
 from .command import main
 

@@ -4,17 +4,16 @@ import argparse
 import hashlib
 import heapq
 import json
-import sqlite3
 import sys
-import tempfile
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+
+from evals.imports.command import add_to
 
 from .format import Example, RecordingError, read, write
+from .merge import merged
+from .summary import summary
 
 EXAMPLES = """examples:
   python -m evals.recording show recording.jsonl.gz
@@ -22,79 +21,8 @@ EXAMPLES = """examples:
   python -m evals.recording split recording.jsonl train=0.5 test=0.5 --seed 0
   python -m evals.recording sample recording.jsonl 500 --out small.jsonl
   python -m evals.recording merge recording.jsonl --out recording.parquet
+  python -m evals.recording import inspect_ai logs/*.eval --out recording.jsonl
 """
-
-
-@dataclass(slots=True)
-class Seen:
-    """What is known of one model's answers: counts, and sums of the figures that are there."""
-
-    answers: int = 0
-    graded: int = 0
-    quality: float = 0.0
-    priced: int = 0
-    usd: float = 0.0
-    timed: int = 0
-    seconds: float = 0.0
-    samples: int = 0
-    signals: Counter[str] = field(default_factory=Counter)
-
-    def add(self, answer: Any) -> None:
-        """One more answer."""
-        self.answers += 1
-        if (quality := answer.get("quality")) is not None:
-            self.graded += 1
-            self.quality += quality
-        if (usd := answer.get("cost_usd")) is not None:
-            self.priced += 1
-            self.usd += usd
-        if (seconds := answer.get("latency_s")) is not None:
-            self.timed += 1
-            self.seconds += seconds
-        if samples := answer.get("samples"):
-            self.samples += len(samples)
-        if "logprob" in answer or "token_logprobs" in answer:
-            self.signals["logprob"] += 1
-        for judge in answer.get("verdicts") or ():
-            self.signals[judge] += 1
-
-    def to_json(self) -> dict[str, Any]:
-        """As ``show --json`` prints it; None where nothing is known."""
-        return {
-            "answers": self.answers,
-            "graded": self.graded,
-            "quality": self.quality / self.graded if self.graded else None,
-            "priced": self.priced,
-            "usd_per_1000": 1000 * self.usd / self.priced if self.priced else None,
-            "mean_s": self.seconds / self.timed if self.timed else None,
-            "samples": self.samples,
-            "signals": dict(self.signals),
-        }
-
-
-def summary(examples: Iterable[Example]) -> dict[str, Any]:
-    """What a recording holds: examples, tasks, splits, references, and for each model answers, quality, cost, signals."""
-    n, references = 0, 0
-    tasks: Counter[str] = Counter()
-    splits: Counter[str] = Counter()
-    models: dict[str, Seen] = {}
-    for example in examples:
-        n += 1
-        tasks[example.task] += 1
-        splits[example.split or "none"] += 1
-        references += example.reference is not None
-        for model, answer in example.answers.items():
-            seen = models.get(model)
-            if seen is None:
-                seen = models[model] = Seen()
-            seen.add(answer)
-    return {
-        "examples": n,
-        "references": references,
-        "tasks": dict(tasks.most_common()),
-        "splits": dict(splits),
-        "models": {model: seen.to_json() for model, seen in models.items()},
-    }
 
 
 def _show(args: argparse.Namespace) -> str:
@@ -119,59 +47,6 @@ def _show(args: argparse.Namespace) -> str:
             f"{m['samples']:>7,}  {signals}"
         )
     return "\n".join(lines)
-
-
-def merged(first: str, others: Sequence[str]) -> Iterator[Example]:
-    """The examples of all files, each once: answers of the same example are put together, whichever file they stand in.
-
-    The other files wait in a temporary database, so that memory does not grow. Raises RecordingError where two files have
-    another prompt under one id, or other answers of one model.
-    """
-    with tempfile.TemporaryDirectory() as folder, closing(sqlite3.connect(Path(folder, "waiting"))) as waiting:
-        waiting.execute("CREATE TABLE rows (id TEXT, file TEXT, line TEXT)")
-        for file in others:
-            rows = ((e.id, file, json.dumps(e.to_json(), ensure_ascii=False)) for e in read(file))
-            waiting.executemany("INSERT INTO rows VALUES (?, ?, ?)", rows)
-        waiting.execute("CREATE INDEX by_id ON rows (id)")
-
-        def with_others(example: Example, file: str) -> Example:
-            for where, line in waiting.execute("SELECT file, line FROM rows WHERE id = ? ORDER BY rowid", (example.id,)):
-                if where != file:
-                    example = _joined(example, json.loads(line), file, where)
-            return example
-
-        for example in read(first):
-            yield with_others(example, first)
-        known = {first}
-        for file in others:
-            for example in read(file):
-                earlier = waiting.execute("SELECT DISTINCT file FROM rows WHERE id = ?", (example.id,)).fetchall()
-                if _in_first(waiting, first, example.id) or any(f in known for (f,) in earlier):
-                    continue
-                yield with_others(example, file)
-            known.add(file)
-
-
-def _in_first(waiting: sqlite3.Connection, first: str, id: str) -> bool:
-    """Whether the first file has an example; its ids are read once."""
-    if not waiting.execute("SELECT 1 FROM sqlite_master WHERE name = 'first'").fetchone():
-        waiting.execute("CREATE TABLE first (id TEXT PRIMARY KEY) WITHOUT ROWID")
-        waiting.executemany("INSERT INTO first VALUES (?)", ((e.id,) for e in read(first)))
-    return waiting.execute("SELECT 1 FROM first WHERE id = ?", (id,)).fetchone() is not None
-
-
-def _joined(example: Example, line: dict[str, Any], file: str, other: str) -> Example:
-    if line["prompt"] != example.prompt:
-        raise RecordingError(f"{other}: id {example.id!r} has another prompt in {file}; give one of them another id")
-    answers = dict(example.answers)
-    for model, answer in line["answers"].items():
-        if model in answers and answers[model]["text"] != answer["text"]:
-            raise RecordingError(
-                f"{other}: id {example.id!r}: the answer of {model!r} is another one in {file}; rename the model in one of "
-                "them, or take it out"
-            )
-        answers[model] = {**answer, **answers.get(model, {})}
-    return replace(example, answers=answers)
 
 
 def _merge(args: argparse.Namespace) -> str:
@@ -261,6 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--out", required=True)
     sample.add_argument("--seed", type=int, default=0)
     sample.set_defaults(command=_sample)
+    add_to(commands)
     return parser
 
 

@@ -153,14 +153,14 @@ def _dump(file: IO[bytes] | gzip.GzipFile, examples: Iterable[Example]) -> int:
 
 def _parse(row: Any, where: str) -> Example:
     if type(row) is not dict:
-        raise RecordingError(f"{where}: must be a JSON object, got {_kind(row)}")
+        raise RecordingError(f"{where}: must be a JSON object, got {type_word(row)}")
     for name, kinds, needed in _FIELDS:
         value = row.get(name)
         if value is None:
             if needed:
                 raise RecordingError(f"{where}: {name}: is missing; every example needs it")
         elif not isinstance(value, kinds):
-            raise RecordingError(f"{where}: {name}: must be {_words(kinds)}, got {_kind(value)}")
+            raise RecordingError(f"{where}: {name}: must be {type_words(kinds)}, got {type_word(value)}")
     split = row.get("split")
     if split not in SPLITS:
         raise RecordingError(f"{where}: split: must be 'train', 'test' or null, got {split!r}")
@@ -213,9 +213,9 @@ def _plain(answer: Mapping[str, Any]) -> bool:
 
 def _check_answer(answer: Any, where: str) -> None:
     if type(answer) is not dict:
-        raise RecordingError(f"{where}: must be an object, got {_kind(answer)}")
+        raise RecordingError(f"{where}: must be an object, got {type_word(answer)}")
     if type(answer.get("text")) is not str:
-        found = _kind(answer["text"]) if "text" in answer else "nothing"
+        found = type_word(answer["text"]) if "text" in answer else "nothing"
         raise RecordingError(f"{where}.text: must be text, got {found}")
     _number(answer.get("quality"), f"{where}.quality", 0.0, 1.0, "; use null for an answer that is not graded")
     _number(answer.get("logprob"), f"{where}.logprob", None, _LOGPROB_SLACK, "; it is the mean natural logarithm")
@@ -226,7 +226,7 @@ def _check_answer(answer: Any, where: str) -> None:
         if part is None:
             continue
         if type(part) is not dict:
-            raise RecordingError(f"{where}.{name}: must be an object, got {_kind(part)}")
+            raise RecordingError(f"{where}.{name}: must be an object, got {type_word(part)}")
         high = 1.0 if name == "verdicts" else None
         for key, value in part.items():
             _number(value, f"{where}.{name}.{key}", 0.0, high, "; leave it out where it is unknown")
@@ -235,7 +235,7 @@ def _check_answer(answer: Any, where: str) -> None:
         if items is None:
             continue
         if type(items) is not list:
-            raise RecordingError(f"{where}.{name}: must be a list, got {_kind(items)}")
+            raise RecordingError(f"{where}.{name}: must be a list, got {type_word(items)}")
         if name == "samples":
             for i, sample in enumerate(items):
                 _check_answer(sample, f"{where}.samples[{i}]")
@@ -251,18 +251,20 @@ def _number(value: Any, where: str, low: float | None, high: float | None, remed
     if value is None:
         return
     if type(value) not in (int, float):
-        raise RecordingError(f"{where}: must be a number, got {_kind(value)}{remedy}")
+        raise RecordingError(f"{where}: must be a number, got {type_word(value)}{remedy}")
     # Whole numbers may be too large for a float, which isfinite() does not survive.
     if not -1e300 < value < 1e300 or (low is not None and value < low) or (high is not None and value > high):
         span = f"in [{low:g}, {high:g}]" if low is not None and high is not None else ">= 0" if high is None else "<= 0"
         raise RecordingError(f"{where}: must be a number {span}, got {value!r}{remedy}")
 
 
-def _kind(value: Any) -> str:
+def type_word(value: Any) -> str:
+    """What a JSON value is, in words."""
     return _KINDS.get(type(value), type(value).__name__)
 
 
-def _words(kinds: tuple[type, ...]) -> str:
+def type_words(kinds: tuple[type, ...]) -> str:
+    """What a JSON value may be, in words."""
     return " or ".join(_KINDS.get(kind, kind.__name__) for kind in kinds)
 
 

@@ -1,0 +1,93 @@
+"""A value of a parsed log that knows where it stands, so that what is not understood is named by file, line and field."""
+
+import gzip
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from evals.recording import RecordingError
+from evals.recording.format import type_word, type_words
+
+NUMBER = (int, float)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """``value`` at ``path`` of ``where`` (a file, with its line or member); ``reads`` says which shape is understood."""
+
+    value: Any
+    where: str
+    reads: str
+    path: str = ""
+
+    def need(self, name: str, *kinds: type) -> "Field":
+        """A field that must be there and be of one of these types. Raises RecordingError."""
+        inner = self.get(name, *kinds)
+        if inner is None:
+            raise self._below(name, None).wrong("is missing")
+        return inner
+
+    def get(self, name: str, *kinds: type) -> "Field | None":
+        """A field that may be absent or null. Raises RecordingError where it is of another type."""
+        if not isinstance(self.value, dict):
+            raise self.wrong(f"must be an object, got {type_word(self.value)}")
+        inner = self._below(name, self.value.get(name))
+        if inner.value is None:
+            return None
+        # True and false are numbers to Python, not to JSON.
+        if not isinstance(inner.value, kinds) or (isinstance(inner.value, bool) and bool not in kinds):
+            raise inner.wrong(f"must be {type_words(kinds)}, got {type_word(inner.value)}")
+        return inner
+
+    def value_of(self, name: str, *kinds: type) -> Any:
+        """The value of a field that may be absent, else None. Raises RecordingError where it is of another type."""
+        inner = self.get(name, *kinds)
+        return None if inner is None else inner.value
+
+    def items(self) -> "Iterator[Field]":
+        """The items of a list."""
+        for i, value in enumerate(self.value):
+            yield Field(value, self.where, self.reads, f"{self.path}[{i}]")
+
+    def wrong(self, said: str) -> RecordingError:
+        """The error that says what is wrong with this field."""
+        return RecordingError(f"{self.where}: {self.path or 'the log'}: {said}; {self.reads}")
+
+    def _below(self, name: str, value: Any) -> "Field":
+        return Field(value, self.where, self.reads, f"{self.path}.{name}" if self.path else name)
+
+
+def document(path: str | os.PathLike[str], reads: str, text: bytes | None = None) -> Field:
+    """A JSON file (or ``text``, what a member of an archive holds) as a whole. Raises RecordingError, OSError."""
+    if text is None:
+        with open(path, "rb") as file:
+            text = file.read()
+    return _parsed(text, str(path), reads)
+
+
+def lines(path: str | os.PathLike[str], reads: str) -> Iterator[Field]:
+    """The lines of a JSON Lines file (gzipped where it ends in ``.gz``), streamed. Raises RecordingError, OSError."""
+    number = 0
+    with gzip.open(path, "rb") if str(path).endswith(".gz") else open(path, "rb") as file:
+        try:
+            for line in file:
+                number += 1
+                if line.strip():
+                    yield _parsed(line, f"{path}:{number}", reads)
+        except (EOFError, gzip.BadGzipFile, zlib.error):
+            raise RecordingError(f"{path}:{number + 1}: the gzip data is damaged; copy the file again") from None
+
+
+def _parsed(text: bytes, where: str, reads: str) -> Field:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        at = f"line {error.lineno}: " if isinstance(error, json.JSONDecodeError) and error.lineno > 1 else ""
+        why = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
+        raise RecordingError(f"{where}: {at}not valid JSON ({why}); {reads}") from None
+    if not isinstance(value, dict):
+        raise RecordingError(f"{where}: must be a JSON object, got {type_word(value)}; {reads}")
+    return Field(value, where, reads)
