@@ -180,6 +180,7 @@ class OpenAIModel:
         if not isinstance(choices, list) or not choices:
             raise malformed(self.name, "no choices", usage)
         try:
+            usage = _all_counted(usage, choices)
             # The request's tokens are counted once, with its first answer.
             return [self._answer(c, usage if i == 0 or usage is None else Usage()) for i, c in enumerate(choices)]
         except (TypeError, KeyError, AttributeError, ValueError, IndexError) as error:
@@ -231,6 +232,14 @@ def _usage(usage: Any) -> Usage | None:
         cache_write_tokens=count(read.get("cache_write_tokens")),
         reasoning_tokens=count(wrote.get("reasoning_tokens")),
     )
+
+
+def _all_counted(usage: Usage | None, choices: Sequence[Mapping[str, Any]]) -> Usage | None:
+    """The usage with the tokens of every choice: of several, llama.cpp's server counts the first only."""
+    if usage is None or len(choices) < 2:
+        return usage
+    listed = sum(len((choice.get("logprobs") or {}).get("content") or ()) for choice in choices)
+    return replace(usage, output_tokens=max(usage.output_tokens, listed))
 
 
 _STRICT_WORDS = {

@@ -13,7 +13,7 @@ from typing import Any
 
 from evals.grade import grade
 from evals.recording import Example, write
-from evals.starter.questions import questions
+from evals.starter.first import questions
 
 MODELS = {
     "smol": "smollm2-135m-instruct",

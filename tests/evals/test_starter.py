@@ -3,7 +3,7 @@
 from evals.grade import grade
 from evals.recording import models_of, read
 from evals.starter.build import FILE, KINDS, MODELS
-from evals.starter.questions import questions
+from evals.starter.first import questions
 
 EXAMPLES = list(read(FILE))
 

@@ -90,6 +90,17 @@ def test_samples_by_n(server: WireServer) -> None:
     assert [r.body["n"] for r in server.received] == [3]
 
 
+def test_samples_of_a_server_that_counts_the_first_only(server: WireServer) -> None:
+    """The tokens listed with all samples are counted where the server's usage has fewer; a larger usage stands."""
+    body = chat()
+    tokens = [{"token": "a", "logprob": -0.1}] * 5
+    body["choices"] = [{**body["choices"][0], "index": i, "logprobs": {"content": tokens}} for i in range(3)]
+    server.reply = Reply(body)
+    assert [a.usage for a in ask(server, request=Request(n=3))] == [Usage(10, 15), Usage(), Usage()]
+    server.reply = Reply({**body, "usage": {"prompt_tokens": 10, "completion_tokens": 18}})
+    assert ask(server, request=Request(n=3))[0].usage == Usage(10, 18)
+
+
 def test_samples_side_by_side(server: WireServer) -> None:
     """A server without n is asked n times, and one failure does not throw the others away."""
     replies = iter([Reply(chat("a")), Reply({}, 500), Reply(chat("b"))])
