@@ -184,14 +184,18 @@ def _best(
     bound, used = upper_bound(losses, promise.delta)
     usd = 1000 * chosen.outcome(rows).cost_usd
     error = 1.96 * float(usd.std()) / max(len(rows), 1) ** 0.5
-    words = (
+    # What is proved is the loss: the name of a certificate must not cover a budget that the rows say may be passed.
+    dear = promise.kind == "budget" and float(usd.mean()) + error > promise.value
+    words = "" if not dear else "The cost on the certification rows may pass the budget, so nothing is certified. "
+    words += (
         f"Chosen so that {promise.words()}; measured ${usd.mean():.4g} per 1,000, 95 % interval "
         f"[{max(0.0, usd.mean() - error):.4g}, {usd.mean() + error:.4g}]. "
         f"With probability {100 * (1 - promise.delta):g} % its mean quality is at most {bound:.3f} below the premium tier's "
         f"({METHODS[used]} on {len(rows):,} rows that did not help to choose it)."
     )
     certificate = {
-        "certified": bound < 1.0 and bool(scored), "max_loss": bound, "delta": promise.delta, "method": METHODS[used],
+        "certified": bound < 1.0 and bool(scored) and not dear,
+        "max_loss": bound, "delta": promise.delta, "method": METHODS[used],
         "n": len(rows), "p_value": promise.delta, "tests": 1, "needed_n": None, "words": words,
     }  # fmt: skip
     return Proof(chosen, certificate, "split", splits.fit, tuple(notes))
