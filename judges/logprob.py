@@ -1,6 +1,6 @@
 """Token log-probability of the answer: how sure the model was of its own words."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, isnan
 from typing import ClassVar, Literal
@@ -11,12 +11,14 @@ from .judge import Case
 _SPECIAL = frozenset(("</s>", "<s>", "<eos>", "<bos>", "<pad>", "<end_of_turn>", "<start_of_turn>", "<|return|>"))
 
 
-def own_logprobs(tokens: Iterable[TokenLogprob]) -> list[float]:
+def own_logprobs(tokens: Sequence[TokenLogprob]) -> list[float]:
     """The log-probabilities of the answer's own tokens, in nats: what is not a number is left out, what is above 0 is 0.
 
     Not its own are special tokens (end of sequence), fences of three backticks with the language after an opening one, and
-    whitespace next to either.
+    whitespace next to either. Where no token has a text, as in a recording without them, all are taken as its own.
     """
+    if not any(token for token, _ in tokens):
+        return [min(value, 0.0) for _, value in tokens if not isnan(value)]
     kept: list[float] = []
     spaces: list[float] = []  # since the last token of the answer's own: kept only if another one follows
     inside = language = False  # inside: of a fenced block; language: what follows on this line names its language

@@ -18,7 +18,7 @@ def run(*tokens: tuple[str, float], statistic: str = "mean", mean: float | None 
 
 def own(*tokens: str) -> list[int]:
     """The places of the tokens that count."""
-    return [round(-p) - 1 for p in own_logprobs(TokenLogprob(t, -i - 1.0) for i, t in enumerate(tokens))]
+    return [round(-p) - 1 for p in own_logprobs([TokenLogprob(t, -i - 1.0) for i, t in enumerate(tokens)])]
 
 
 def test_mean_and_min() -> None:
@@ -79,6 +79,12 @@ def test_nothing_left() -> None:
     verdict = run(("<|im_end|>", -0.1), ("\n", -0.1))
     assert verdict.score is None
     assert "own" in verdict.reason
+
+
+def test_tokens_without_texts() -> None:
+    """Where a recording kept no texts, every token counts, rather than none as if all were white space."""
+    assert run(("", -0.2), ("", -0.4)).score == pytest.approx(exp(-0.3))
+    assert run(("", -0.2), ("", -0.4), statistic="min").score == exp(-0.4)
 
 
 def test_strange_numbers() -> None:
