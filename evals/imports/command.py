@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import shlex
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
@@ -78,7 +79,8 @@ def run(args: argparse.Namespace) -> str:
             said = str(error)
             for part, log in parts.items():
                 said = said.replace(part, log)
-            raise RecordingError(said) from None
+            hint = "; --match prompt tells them apart by their prompts" if "another prompt" in said and same is None else ""
+            raise RecordingError(said + hint) from None
     return "\n".join([f"{count:,} examples written to {args.out}", *_models(args.out), *tally.lines()])
 
 
@@ -88,7 +90,7 @@ def _models(path: str) -> Iterator[str]:
         n = seen["answers"]
         yield f"  {model}: {n:,} answers, {seen['graded']:,} graded, {seen['priced']:,} priced, {seen['samples']:,} samples"
         if seen["priced"] < n:
-            yield f"    what {n - seen['priced']:,} of them cost is unknown; --price {model}=IN,OUT gives it"
+            yield f"    what {n - seen['priced']:,} of them cost is unknown; --price {shlex.quote(model)}=IN,OUT gives it"
 
 
 def _names(given: Sequence[str], prices: Mapping[str, Price], logs: int) -> list[Names]:

@@ -5,6 +5,7 @@ further samples. What was asked is what stood before the first message that the 
 """
 
 import json
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ from .log import Heard, LeftOut, Options, asked, unit
 
 READS = "read are logs of inspect_ai's version 2 (inspect_ai 0.3.x): write it anew with 'inspect log convert --to json'"
 _ZSTANDARD = 93  # the method by which inspect_ai packs an archive's members; Python reads it from 3.14 on
+_BACKPORT = "backports.zstd"
 _GRADES = {"C": 1.0, "I": 0.0, "P": 0.5, "N": 0.0, "yes": 1.0, "no": 0.0, "true": 1.0, "false": 0.0}
 _STOPS = {"max_tokens": "length", "model_length": "length", "unknown": None}
 _ATTACHMENT = "attachment://"
@@ -46,7 +48,8 @@ def items(path: str, options: Options) -> Iterator[Heard | LeftOut]:
 
 
 def _archive(path: str, options: Options) -> Iterator[Heard | LeftOut]:
-    with _zipfile(path).ZipFile(path) as archive:
+    module, errors = _zipfile(path)
+    with module.ZipFile(path) as archive:
         names = set(archive.namelist())
         head = next((n for n in ("header.json", "_journal/start.json") if n in names), None)
         if head is None:
@@ -55,7 +58,7 @@ def _archive(path: str, options: Options) -> Iterator[Heard | LeftOut]:
         def member(name: str) -> Field:
             try:
                 return document(f"{path}: {name}", READS, archive.read(name))
-            except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            except errors as error:
                 raise RecordingError(f"{path}: {name}: is damaged ({error}); copy the file again") from None
 
         header = _Header(member(head))
@@ -68,14 +71,17 @@ def _epoch(name: str) -> tuple[int, str]:
     return int(number) if number.isdigit() else 0, name
 
 
-def _zipfile(path: str) -> Any:
-    """The module that can unpack an archive."""
+def _zipfile(path: str) -> tuple[Any, tuple[type[Exception], ...]]:
+    """The module that can unpack an archive, and what it raises for damaged data."""
     with zipfile.ZipFile(path) as archive:
         packed = {info.compress_type for info in archive.infolist()}
-    if _ZSTANDARD not in packed or hasattr(zipfile, "ZIP_ZSTANDARD"):
-        return zipfile
+    errors = (zipfile.BadZipFile, zlib.error, EOFError)
+    if _ZSTANDARD not in packed:
+        return zipfile, errors
+    inside, package = ("zipfile", "compression.zstd") if sys.version_info >= (3, 14) else (_BACKPORT + ".zipfile", _BACKPORT)
     try:
-        return import_module("backports.zstd.zipfile")
+        module = import_module(inside)
+        return module, (*errors, module.BadZipFile, import_module(package).ZstdError)
     except ModuleNotFoundError:
         raise RecordingError(
             f"{path}: is packed with zstandard, which this Python cannot read: pip install 'cascade-gate[imports]', or "
@@ -216,13 +222,14 @@ def _quality(sample: Field, options: Options) -> tuple[float | None, tuple[str, 
     if scores is None or not scores.value:
         return None, ("not scored: no quality",)
     names = list(scores.value)
-    named, _, key = (options.score, "", "") if options.score in names else (options.score or names[0]).partition(".")
+    wanted = options.score or names[0]
+    named, _, key = (wanted, "", "") if wanted in names else wanted.partition(".")
     if named not in names:
-        raise scores.wrong(f"has no score {options.score!r}, but: {', '.join(names)}")
-    value = scores.need(str(named), dict).value.get("value")
+        return None, (f"no quality: no score is called {options.score!r}, but: {', '.join(names)}",)
+    value = scores.need(named, dict).value.get("value")
     if isinstance(value, dict) and key:
         if key not in value:
-            raise scores.wrong(f"the score {named!r} has no {key!r}, but: {', '.join(value)}")
+            return None, (f"no quality: the score {named!r} has no {key!r}, but: {', '.join(value)}",)
         value = value[key]
     notes: tuple[str, ...] = ()
     if len(names) > 1 and options.score is None:

@@ -42,7 +42,7 @@ def items(path: str, options: Options) -> Iterator[Heard | LeftOut]:
                 others[filter] = others.get(filter, 0) + 1
                 continue
         heard = True
-        yield of_line(line, task, model, options)
+        yield from of_line(line, task, model, options)
     if not heard and others:
         raise RecordingError(f"{path}: has no filter {options.filter!r}, but: {', '.join(others)}")
     for filter, count in others.items():
@@ -59,23 +59,24 @@ def _model(path: str, date: str) -> str:
     return Path(path).resolve().parent.name
 
 
-def of_line(line: Field, task: str, model: str, options: Options) -> Heard | LeftOut:
-    """One line's answer."""
+def of_line(line: Field, task: str, model: str, options: Options) -> Iterator[Heard | LeftOut]:
+    """One line's answer, and the repeats after it."""
     where = f"{line.where}: doc_id {line.need('doc_id', int).value}"
     requests = list(_requests(line))
     replies = [list(r.items()) for r in _lists(line.need("resps", list))]
     if len(requests) != len(replies):
         raise line.need("resps", list).wrong(f"{len(replies)} replies to {len(requests)} requests")
     kinds = {type(more) for _, more in requests}
-    if kinds == {dict}:
-        if len(requests) > 1:
-            return LeftOut(where, "several prompts were asked for one example")
-        return _generated(line, where, task, model, replies[0], requests[0][0], options)
-    if kinds == {str} and len(requests) > 1:
-        if len({prompt for prompt, _ in requests}) > 1:
-            return LeftOut(where, "the choices were weighed behind different texts, so that there is no one prompt")
-        return _chosen(line, task, model, [str(more) for _, more in requests], replies, options)
-    return LeftOut(where, "the likelihood of a given text was measured; nothing was answered")
+    if kinds == {dict} and len(requests) == 1:
+        yield from _generated(line, where, task, model, replies[0], requests[0][0], options)
+    elif kinds == {dict}:
+        yield LeftOut(where, "several prompts were asked for one example")
+    elif kinds != {str} or len(requests) == 1:
+        yield LeftOut(where, "the likelihood of a given text was measured; nothing was answered")
+    elif len({prompt for prompt, _ in requests}) > 1:
+        yield LeftOut(where, "the choices were weighed behind different texts, so that there is no one prompt")
+    else:
+        yield _chosen(line, task, model, [str(more) for _, more in requests], replies, options)
 
 
 def _requests(line: Field) -> Iterator[tuple[str, Any]]:
@@ -122,22 +123,21 @@ def _example(line: Field, task: str, prompt: str, reference: Any, **more: Any) -
 
 def _generated(
     line: Field, where: str, task: str, model: str, replies: Sequence[Field], prompt: str, options: Options
-) -> Heard | LeftOut:
+) -> Iterator[Heard | LeftOut]:
     texts = [r.value for r in replies]
-    if not all(isinstance(t, str) for t in texts):
+    if not all(isinstance(t, str | None) for t in texts):
         raise replies[0].wrong("must be text")
     metric, quality, notes = _quality(line, options)
     filtered = line.need("filtered_resps", list).value
     # Over several replies a filter may have voted, and its grade is then not the first reply's.
-    if len(texts) > 1 and not (filtered and isinstance(filtered[0], str) and filtered[0].strip() in texts[0]):
+    if len(texts) > 1 and not (filtered and isinstance(filtered[0], str) and filtered[0].strip() in (texts[0] or "")):
         quality, notes = None, (f"no quality: {metric!r} grades several replies together",)
-    more = {"samples": [{"text": text, "quality": None} for text in texts[1:]]} if len(texts) > 1 else {}
-    if not texts[0] and not any(texts):
-        return LeftOut(where, "no text")
-    return Heard(
-        _example(line, task, prompt, _target(line.need("target", str, *NUMBER, list).value)),
-        model, Answer(texts[0], model=model), quality, more=more, notes=notes,
-    )  # fmt: skip
+    example = _example(line, task, prompt, _target(line.need("target", str, *NUMBER, list).value))
+    for i, text in enumerate(texts):
+        if text is None:
+            yield LeftOut(where, "no text")
+        else:
+            yield Heard(example, model, Answer(text, model=model), None if i else quality, notes=() if i else notes)
 
 
 def _chosen(
@@ -188,7 +188,11 @@ def _quality(line: Field, options: Options) -> tuple[str, float | None, tuple[st
     listed = line.value_of("metrics", list)
     names = [str(n) for n in listed] if listed is not None else [m for m in _METRICS if m in line.value]
     if options.score is not None and options.score not in line.value:
-        raise line.wrong(f"has no metric {options.score!r}, but: {', '.join(names) or 'none'}")
+        return (
+            options.score,
+            None,
+            (f"no quality: no metric is called {options.score!r}, but: {', '.join(names) or 'none'}",),
+        )
     metric = options.score or next((m for m in _METRICS if m in names), names[0] if names else "")
     quality = unit(line.value.get(metric))
     if quality is None:

@@ -111,8 +111,10 @@ def _message(message: Field) -> dict[str, Any]:
 
 
 def _completed(body: Field, model: str) -> list[Answer]:
-    """A chat completion, read as if it came over the wire. Raises ModelError."""
-    return [a for a in OpenAIModel(name=model, model=model).answers(body.value) if a.text or a.tool_calls]
+    """A chat completion, read as if it came over the wire; without choices that say nothing at all. Raises ModelError."""
+    answers = OpenAIModel(name=model, model=model).answers(body.value)
+    said = (choice["message"].get("content") is not None for choice in body.value["choices"])
+    return [a for a, text in zip(answers, said, strict=True) if text or a.text or a.tool_calls]
 
 
 def _responded(body: Field) -> list[Answer]:
@@ -132,7 +134,7 @@ def _responded(body: Field) -> list[Answer]:
             logged = part.get("logprobs", list)
             for token in logged.items() if logged is not None else ():
                 tokens.append(TokenLogprob(token.need("token", str).value, token.need("logprob", *NUMBER).value))
-    if not any(texts) and not calls:
+    if not texts and not calls:
         return []
     cut = body.get("incomplete_details", dict)
     reason = "stop" if cut is None else cut.value_of("reason", str)

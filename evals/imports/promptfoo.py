@@ -34,7 +34,7 @@ def of_result(result: Field, options: Options) -> Heard | LeftOut:
     """One answer of one provider to one test."""
     test, provider = result.need("testIdx", int).value, result.need("provider", dict)
     model = provider.value_of("label", str) or provider.need("id", str).value
-    where = f"{result.where}: test {test}, {model}"
+    where = f"{result.where}: test {test}, prompt {result.need('promptIdx', int).value}, {model}"
     response = result.get("response", dict)
     if result.value_of("failureReason", *NUMBER) == _ERROR or response is None or response.value.get("error"):
         return LeftOut(where, "the provider failed")
@@ -42,7 +42,7 @@ def of_result(result: Field, options: Options) -> Heard | LeftOut:
     if (status := _status(response)) is not None and status >= 400:
         return LeftOut(where, f"the provider failed (HTTP {status})")
     output = response.value.get("output")
-    if output is None or output == "":
+    if output is None:
         return LeftOut(where, "no text")
     cached = bool(response.value_of("cached", bool))
     quality, notes = _quality(result, options)

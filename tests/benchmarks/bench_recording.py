@@ -27,7 +27,7 @@ def made(path: Path, rows: int) -> None:
 def child(path: str) -> None:
     """In a process of its own: CPU seconds and peak memory of one ``show``."""
     from evals.recording import read
-    from evals.recording.command import summary
+    from evals.recording.summary import summary
 
     before = process_time()
     found = summary(read(path))
