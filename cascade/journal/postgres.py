@@ -5,10 +5,22 @@ from contextlib import AbstractContextManager
 from typing import Any, cast
 
 from ..errors import JournalError
+from .record import dumps
 from .spec import shown
-from .store import Row, SqlStore, check_version, schema
+from .store import COLUMNS, Row, SqlStore, check_version, schema
 
 CONNECT_S = 10
+_TYPES = {
+    **dict.fromkeys(("started", "ended", "confidence", "cost_usd", "premium_usd", "latency_s"), "DOUBLE PRECISION"),
+    "accepted": "BOOLEAN",
+    "tags": "JSONB",
+    "body": "JSON",
+}
+_INSERT = (
+    f"INSERT INTO cascade_runs ({', '.join(COLUMNS)}) SELECT "
+    + ", ".join(f"CAST(r ->> {i} AS {_TYPES.get(name, 'TEXT')})" for i, name in enumerate(COLUMNS))
+    + " FROM jsonb_array_elements(CAST(? AS JSONB)) AS r ON CONFLICT (run_id) DO NOTHING"
+)
 _LOCK = 0x6361736361646531  # the advisory lock under which one process makes the tables
 
 
@@ -66,6 +78,10 @@ class PostgresStore(SqlStore):
 
     def transaction(self) -> AbstractContextManager[Any]:
         return self._connection.transaction()
+
+    def insert(self, rows: Sequence[Row]) -> None:
+        """See ``SqlStore.insert``: as one JSON text, which costs the client half of binding every value."""
+        self.execute(_INSERT, (dumps(rows),))
 
     def lock(self, names: Iterable[str]) -> None:
         """See ``SqlStore.lock``; always in the same order, so that two never wait for each other."""

@@ -120,8 +120,11 @@ class SqlStore(Store):
                     "INSERT INTO cascade_policies (hash, policy) VALUES (?, ?) ON CONFLICT DO NOTHING", (hash, text)
                 )
             for i in range(0, len(rows), ROWS_A_STATEMENT):
-                part = rows[i : i + ROWS_A_STATEMENT]
-                self.execute(_insert(len(part)), [value for row in part for value in row])
+                self.insert(rows[i : i + ROWS_A_STATEMENT])
+
+    def insert(self, rows: Sequence[Row]) -> None:
+        """Inserts rows of ``COLUMNS`` in one statement; those whose run is there already stay as they are."""
+        self.execute(_insert(len(rows)), [value for row in rows for value in row])
 
     def grade(self, run_id: str, quality: float, note: str | None, at: float) -> bool:
         """See ``Store.grade``."""
