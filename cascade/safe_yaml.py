@@ -73,7 +73,7 @@ class _Builder:
                         raise self._wrong(line, path, "<< merges mappings; this is none")
                     merged = {**part, **merged}
                 continue
-            key = str(key_node.value)
+            key = self._text(key_node.value, path, line)
             if key in own:
                 raise PolicyError(f"{self.file}:{line}: the key {dotted((*path, key))} stands twice")
             self.lines[(*path, key)] = line
@@ -83,15 +83,18 @@ class _Builder:
     def _scalar(self, node: yaml.Node, path: KeyPath, line: int) -> Any:
         kind, text = node.tag.removeprefix(_TAG), node.value
         if kind in _TEXTS:
-            if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
-                raise self._wrong(line, path, "holds half a surrogate pair, which is no text")
-            return text
+            return self._text(text, path, line)
         if kind in ("int", "float") and len(text) > _MAX_NUMBER:
             raise self._wrong(line, path, f"a number has at most {_MAX_NUMBER} characters")
         try:
             return self.scalars.construct_object(node, deep=True)
         except (yaml.YAMLError, ValueError, LookupError, OverflowError):
             raise self._wrong(line, path, f"not a value of the kind {kind}") from None
+
+    def _text(self, text: str, path: KeyPath, line: int) -> str:
+        if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+            raise self._wrong(line, path, "holds half a surrogate pair, which is no text")
+        return text
 
     def _wrong(self, line: int, path: KeyPath, what: str) -> PolicyError:
         where = f"{dotted(path)}: " if path else ""

@@ -91,6 +91,7 @@ def test_aliases_do_not_fill_the_memory(name: str) -> None:
         ("version: !!bool maybe", "version: not a value of the kind bool"),
         ("version: " + "59:" * 30 + "1", "version: a number has at most 64 characters"),
         ('version: "\\ud800"', "half a surrogate"),
+        ('"\\ud800": 1', "half a surrogate"),
         ('version: "\\UFFFFFFFF"', "not valid YAML"),
         ("version: \0", "not valid YAML"),
         ("<<: 5", "<< merges mappings"),
