@@ -1,22 +1,24 @@
 """One run: ask the tier, judge, decide, again."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from judges import Answer, Judge, Prompt, Verdict
 from judges.judge import Case
 
-from .asking import AskAgain, Seat, call
+from .asking import PLAIN, AskAgain, Seat, call
 from .budget import Ledger, LimitReached, Spend, today
 from .calibration import Calibrator
 from .confidence import agreement, calibrated, combine
 from .decide import Action, Thresholds, decide
 from .errors import BudgetError, DeadlineError, ProviderError, RunError, UnsureError
-from .models.model import ModelError, Request
+from .models.model import ModelError
 from .policy import Policy
+from .resilience import within
 from .result import Attempt, Decision, Reason, Result, Stage, new_run_id
 
 if TYPE_CHECKING:
@@ -56,9 +58,14 @@ class Ladder:
 def spend_of(ladder: Ladder, budget_usd: float | None = None) -> Spend:
     """What a run of the ladder may spend; ``budget_usd`` replaces the policy's."""
     policy = ladder.policy
-    limits = {f"{today()} {scope}": usd for scope, usd in ladder.daily} if ladder.daily else {}
+    limits = _limits_of(today(), ladder.daily) if ladder.daily else {}
     budget = policy.budget_usd if budget_usd is None else budget_usd
     return Spend(policy.max_calls, budget, policy.max_samples, limits, ladder.ledger)
+
+
+@lru_cache(maxsize=64)
+def _limits_of(day: str, daily: tuple[tuple[str, float], ...]) -> Mapping[str, float]:
+    return {f"{day} {scope}": usd for scope, usd in daily}
 
 
 async def run(
@@ -82,32 +89,38 @@ async def run(
     spend = spend_of(ladder, budget_usd)
     attempts = [] if attempts is None else attempts
     if seconds is None:
-        reason = await _climb(ladder, prompt, spend, attempts, None, feed)
+        reason = await _climb(ladder, prompt, spend, attempts, [], None, feed)
     else:
-        loop = asyncio.get_running_loop()
-        ends = loop.time() + seconds
-        try:
-            async with asyncio.timeout_at(ends) as limit:
-                reason = await _climb(ladder, prompt, spend, attempts, ends, feed)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            reason = "deadline"
+        trials: list[Trial] = []
+        ends = asyncio.get_running_loop().time() + seconds
+        ended = await within(ends, _climb(ladder, prompt, spend, attempts, trials, ends, feed))
+        reason = ended or "deadline"
+        if len(attempts) < len(trials):  # the last one does not let itself be cancelled; it may do nothing more
+            attempts.append(trials[-1].record())
+            spend.closed = True
     return finish(policy, attempts, reason, spend.usd, run_id)
 
 
 async def _climb(
-    ladder: Ladder, prompt: Prompt, spend: Spend, attempts: list[Attempt], ends: float | None, feed: "Feed | None"
+    ladder: Ladder,
+    prompt: Prompt,
+    spend: Spend,
+    attempts: list[Attempt],
+    trials: "list[Trial]",
+    ends: float | None,
+    feed: "Feed | None",
 ) -> Reason:
     last = len(ladder.tiers) - 1
     reason: Reason = "unsure"
     for i, tier in enumerate(ladder.tiers):
         attempt = Trial(ladder, tier, prompt, spend, later=last - i, ends=ends, earlier=attempts, feed=feed)
+        trials.append(attempt)
         try:
             await attempt.run()
         finally:
             # A cancelled attempt keeps its answer: it may be the best that the deadline allowed.
-            attempts.append(attempt.record())
+            if not spend.closed:
+                attempts.append(attempt.record())
         reason = attempt.reason
         stops = i == last or reason in ("accepted", "budget", "max_calls", "max_samples")
         if feed is not None:
@@ -196,7 +209,7 @@ class Trial:
             self.seat = seat
             others = len(seats) - i + self.later
             try:
-                answers = await call(seat, self.prompt, Request(), self.spend, self.ends, ask=ask, others=others)
+                answers = await call(seat, self.prompt, PLAIN, self.spend, self.ends, ask=ask, others=others)
             except LimitReached as limit:
                 self.reason, self.error = limit.reason, f"stopped before the call: {limit}"
                 return
