@@ -1,17 +1,17 @@
 """Every request to a model goes through here: limits before it, ``resilience`` around it, price and time after it."""
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from judges import Answer, Prompt, Usage
-from judges.answer import content_text
 
-from .budget import Spend
-from .models.factory import Pricer
+from .budget import LimitReached, Spend
+from .estimate import MAX_OUTPUT, Bounds, estimate
+from .models.factory import Pricer, answers_singly
 from .models.model import Model, ModelError, Request
 from .resilience.guard import Guard
 from .resilience.retry import persist, share
@@ -20,10 +20,9 @@ from .result import CallRecord
 if TYPE_CHECKING:
     from .telemetry import Telemetry
 
-MAX_OUTPUT = 4096
-"""Tokens of an answer where a budget is set and nothing else bounds it; the request says so, so that the bound holds."""
-IMAGE_TOKENS = 2500
-"""More than an image costs at the providers' highest detail."""
+PLAIN = Request()
+"""What a tier asks its model: nothing beside the prompt."""
+_BOUNDED = Request(max_tokens=MAX_OUTPUT)
 Asks = Callable[[Model, Prompt, Request], Awaitable[Sequence[Answer]]]
 
 
@@ -35,42 +34,24 @@ class Seat:
     pricer: Pricer
     telemetry: "Telemetry | None" = None
     guard: Guard = field(default_factory=Guard)
+    bounds: Bounds = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bounds", Bounds.of(self.pricer.spec))
 
     def price(self, answer: Answer) -> float | None:
         """USD of the answer: what it states itself, else its usage at the model's price, else None."""
         return answer.cost_usd if answer.cost_usd is not None else self.pricer.cost(answer.usage)
 
-    @property
-    def max_tokens(self) -> int | None:
-        """What the policy bounds this model's answers by."""
-        return self.pricer.spec.max_tokens if self.pricer.spec is not None else None
-
     def estimate(self, prompt: Prompt, request: Request) -> float | None:
-        """An upper estimate in USD of the request; None where the price is unknown.
+        """An upper estimate in USD of the request; None where the price is unknown."""
+        stated = getattr(self.model, "most_usd", None)
+        return estimate(self.pricer, self.bounds, prompt, request) if stated is None else stated * request.n
 
-        One token for every two bytes of text, tools and schema (English has one for about four), IMAGE_TOKENS for each part
-        of a message that is no text, and the most that every answer may have.
-        """
-        output = request.max_tokens or self.max_tokens or MAX_OUTPUT
-        return self.pricer.cost(Usage(prompt_tokens(prompt), output * request.n))
-
-
-def prompt_tokens(prompt: Prompt) -> int:
-    """An upper estimate of a prompt's tokens."""
-    total = 16
-    for message in prompt.messages:
-        content = message.get("content")
-        text = content_text(content)
-        parts = 0 if content is None or isinstance(content, str) else sum(p.get("type") != "text" for p in content)
-        total += len(text.encode("utf-8", "replace")) // 2 + parts * IMAGE_TOKENS + 8
-    for extra in (prompt.tools, None if prompt.schema is None else _schema(prompt.schema)):
-        if extra:
-            total += len(json.dumps(extra, default=str)) // 2
-    return total
-
-
-def _schema(schema: Any) -> Any:
-    return schema if isinstance(schema, Mapping) else schema.model_json_schema()
+    @property
+    def priced(self) -> bool:
+        """Whether it can be said before a request what it costs at most."""
+        return getattr(self.model, "most_usd", None) is not None or self.pricer.cost(Usage(1, 1)) is not None
 
 
 async def call(
@@ -88,16 +69,34 @@ async def call(
     ``ends`` is the deadline by the event loop's clock. ``ask`` stands in for the model's ``answer``. ``others`` counts the
     models that can be asked if this one fails. Raises LimitReached or ModelError.
     """
-    if spend.bounded and not (request.max_tokens or seat.max_tokens):
-        request = replace(request, max_tokens=MAX_OUTPUT)
+    if spend.bounded and not request.max_tokens and seat.bounds.output is None:
+        request = _BOUNDED if request is PLAIN else replace(request, max_tokens=MAX_OUTPUT)
+    until = share(ends, others)
 
-    def once() -> Awaitable[Sequence[Answer]]:
-        return _once(seat, prompt, request, spend, ends, purpose, ask)
+    def answered(request: Request) -> Awaitable[Sequence[Answer]]:
+        once = partial(_once, seat, prompt, request, spend, ends, purpose, ask)
+        # What is streamed is told as it comes: two answers at once could not be.
+        return persist(seat.guard, seat.model.name, once, until, may_hedge=ask is None)
 
-    # What is streamed is told as it comes: two answers at once could not be.
-    answers = await persist(seat.guard, seat.model.name, once, share(ends, others), may_hedge=ask is None)
+    singly = request.n > 1 and answers_singly(seat.pricer.spec)
+    answers = await (_side_by_side(answered, request) if singly else answered(request))
     if not answers and not request.sample:
         raise ModelError(f"{seat.model.name}: gave no answer", model=seat.model.name)
+    return answers
+
+
+async def _side_by_side(one: Callable[[Request], Awaitable[Sequence[Answer]]], request: Request) -> Sequence[Answer]:
+    """``request.n`` answers by as many requests at once, each with its own limits, retries and record.
+
+    Those that fail are left out, since the others are paid for; where all do, the first failure is raised.
+    """
+    singles = (replace(request, n=1, sample_offset=request.sample_offset + i) for i in range(request.n))
+    found = await asyncio.gather(*map(one, singles), return_exceptions=True)
+    answers = [answer for given in found if not isinstance(given, BaseException) for answer in given]
+    failed = [given for given in found if isinstance(given, BaseException)]
+    for error in failed:
+        if not answers or not isinstance(error, ModelError | LimitReached):
+            raise error
     return answers
 
 
@@ -121,6 +120,9 @@ async def _once(
     except ModelError as error:
         fault, status, usage = str(error), error.status, error.usage
         raise
+    except Exception as error:
+        # What is no ModelError is a fault in the model's own code, and may quote the prompt or a key.
+        fault = f"{seat.model.name}: {type(error).__name__}"
     finally:
         now = perf_counter()
         # A recording states its own latency; the time of looking it up says nothing.
@@ -138,6 +140,8 @@ async def _once(
             told.end(record, answers)
         if held is not None:
             await spend.release(held, usd)
+    if fault is not None:
+        raise ModelError(fault, model=seat.model.name)
     return answers
 
 

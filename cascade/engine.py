@@ -11,6 +11,7 @@ from .budget import Spend
 from .errors import BudgetError, DeadlineError, ProviderError, RunError, UnsureError
 from .ladder import Ladder, spend_of
 from .policy import Policy
+from .resilience.retry import within
 from .result import Attempt, Reason, Result, new_run_id
 from .trial import Trial
 
@@ -39,32 +40,38 @@ async def run(
     spend = spend_of(ladder, budget_usd)
     attempts = [] if attempts is None else attempts
     if seconds is None:
-        reason = await _climb(ladder, prompt, spend, attempts, None, feed)
+        reason = await _climb(ladder, prompt, spend, attempts, [], None, feed)
     else:
-        loop = asyncio.get_running_loop()
-        ends = loop.time() + seconds
-        try:
-            async with asyncio.timeout_at(ends) as limit:
-                reason = await _climb(ladder, prompt, spend, attempts, ends, feed)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            reason = "deadline"
+        trials: list[Trial] = []
+        ends = asyncio.get_running_loop().time() + seconds
+        ended = await within(ends, _climb(ladder, prompt, spend, attempts, trials, ends, feed))
+        reason = ended or "deadline"
+        if len(attempts) < len(trials):  # the last one does not let itself be cancelled; it may do nothing more
+            attempts.append(trials[-1].record())
+            spend.closed = True
     return finish(policy, attempts, reason, spend.usd, run_id)
 
 
 async def _climb(
-    ladder: Ladder, prompt: Prompt, spend: Spend, attempts: list[Attempt], ends: float | None, feed: "Feed | None"
+    ladder: Ladder,
+    prompt: Prompt,
+    spend: Spend,
+    attempts: list[Attempt],
+    trials: list[Trial],
+    ends: float | None,
+    feed: "Feed | None",
 ) -> Reason:
     last = len(ladder.tiers) - 1
     reason: Reason = "unsure"
     for i, tier in enumerate(ladder.tiers):
         attempt = Trial(ladder, tier, prompt, spend, later=last - i, ends=ends, earlier=attempts, feed=feed)
+        trials.append(attempt)
         try:
             await attempt.run()
         finally:
             # A cancelled attempt keeps its answer: it may be the best that the deadline allowed.
-            attempts.append(attempt.record())
+            if not spend.closed:
+                attempts.append(attempt.record())
         reason = attempt.reason
         stops = i == last or reason in ("accepted", "budget", "max_calls", "max_samples")
         if feed is not None:

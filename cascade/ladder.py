@@ -1,6 +1,8 @@
 """A policy, ready to run: its tiers with their models, judges and thresholds, and what a run of them may spend."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from judges import Judge
@@ -47,6 +49,11 @@ class Ladder:
 def spend_of(ladder: Ladder, budget_usd: float | None = None) -> Spend:
     """What a run of the ladder may spend; ``budget_usd`` replaces the policy's."""
     policy = ladder.policy
-    limits = {f"{today()} {scope}": usd for scope, usd in ladder.daily} if ladder.daily else {}
+    limits = _limits_of(today(), ladder.daily) if ladder.daily else {}
     budget = policy.budget_usd if budget_usd is None else budget_usd
     return Spend(policy.max_calls, budget, policy.max_samples, limits, ladder.ledger)
+
+
+@lru_cache(maxsize=64)
+def _limits_of(day: str, daily: tuple[tuple[str, float], ...]) -> Mapping[str, float]:
+    return {f"{day} {scope}": usd for scope, usd in daily}

@@ -65,6 +65,7 @@ class ModelSpec(_Strict):
     headers: dict[str, str] = Field(default_factory=dict, repr=False, description="Further HTTP headers.")
     price: PriceSpec | None = None
     max_tokens: int | None = Field(None, ge=1)
+    image_tokens: int = Field(5000, ge=0, description="Most tokens that an image counts, for budgets.")
     temperature: float | None = Field(None, ge=0.0, le=2.0)
     timeout_s: Seconds = 60.0
     max_body_bytes: int = Field(MAX_BODY_BYTES, ge=1024, description="A longer response is a fault of the provider.")

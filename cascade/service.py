@@ -20,10 +20,11 @@ from .engine import run as run_ladder
 from .errors import JournalError, PolicyError
 from .journal.spec import JournalSpec
 from .ladder import Ladder, Tier, spend_of
-from .models.factory import Pricer, build, guard_of, unpriced
+from .models.factory import Pricer, build, guard_of
 from .models.model import Model
 from .policy import ModelSpec, Policy, PolicyFile, TelemetrySpec, TierPolicy, nearest
 from .resilience.guard import Guard, ModelHealth
+from .resilience.retry import within
 from .result import Attempt, Result
 from .trial import Trial
 
@@ -74,7 +75,6 @@ class Cascade:
         self._ledger: Ledger = MemoryLedger() if self._journal is None else self._journal.ledger
         self._telemetry = _telemetry(telemetry)
         self._guards: dict[str, Guard] = {}
-        self._unpriced: dict[str, list[str]] = {}
         self._rooms: WeakKeyDictionary[asyncio.AbstractEventLoop, _Room] = WeakKeyDictionary()
         self._lock = threading.Lock()
         self._closed = False
@@ -104,10 +104,10 @@ class Cascade:
             raise ValueError(f"budget_usd must be 0 or more, got {budget_usd!r}")
         if deadline_s is not None and not deadline_s > 0:
             raise ValueError(f"deadline_s must be more than 0, got {deadline_s!r}")
-        if budget_usd is not None:
-            self._check_priced(policy)
         asked = Prompt.of(prompt, system=system, schema=schema, tools=tools)
         ladder = self._ladder(policy)
+        if budget_usd is not None:
+            self._check_priced(ladder.policy, ladder.seats)
         feed = None if on_event is None else _feed(ladder, on_event)
         if self._telemetry is None:
             result = await self._run(policy, ladder, asked, budget_usd, deadline_s, feed, tags)
@@ -216,16 +216,13 @@ class Cascade:
         with self._lock:
             return {name: guard.health() for name, guard in self._guards.items()}
 
-    def _check_priced(self, name: str) -> None:
+    def _check_priced(self, policy: Policy, seats: Mapping[str, Seat]) -> None:
         """A budget over a model without a known price could not be kept. Raises PolicyError."""
-        missing = self._unpriced.get(name)
-        if missing is None and name in self.policies:
-            specs = {model: spec for model, spec in self._specs.items() if model not in self._given}
-            missing = self._unpriced[name] = unpriced(specs, self.policies[name])
+        missing = sorted(model for model in policy.asks if not seats[model].priced)
         if missing:
             raise PolicyError(
-                f"budget_usd cannot be kept: the price of the model {', '.join(missing)} is not known; give "
-                f"models.{missing[0]}.price in the policy file"
+                f"the budget cannot be kept: the price of the model {', '.join(missing)} is not known; give "
+                f"models.{missing[0]}.price in the policy file, or the model an attribute most_usd"
             )
 
     def _needed_journal(self) -> "Journal":
@@ -272,6 +269,8 @@ class Cascade:
             if self._telemetry is not None and guard.breaker is not None:
                 self._telemetry.watch(model, guard.breaker)
             room.seats[model] = Seat(made, Pricer(model, spec), self._telemetry, guard)
+        if policy.budget_usd is not None or policy.budget_usd_per_day is not None or self._usd_per_day is not None:
+            self._check_priced(policy, room.seats)
         daily = ((f"policy {name}", policy.budget_usd_per_day), ("all policies", self._usd_per_day))
         ladder = Ladder(
             policy,
@@ -380,10 +379,13 @@ async def _judged(
     attempts: list[Attempt] | None = None,
 ) -> Result:
     attempts = [] if attempts is None else attempts
-    trial = Trial(ladder, tier, prompt, spend_of(ladder), given=True)
+    seconds, spend = ladder.policy.deadline_s, spend_of(ladder)
+    ends = None if seconds is None else asyncio.get_running_loop().time() + seconds
+    trial = Trial(ladder, tier, prompt, spend, given=True, ends=ends)
     try:
-        await trial.judge(given)
+        await (trial.judge(given) if ends is None else within(ends, trial.judge(given)))
     finally:
+        spend.closed = True
         attempts.append(trial.record())
     forgiving = ladder.policy.model_copy(update={"when_unsure": "best"})
     return finish(forgiving, attempts, trial.reason, attempts[-1].cost_usd, run_id)

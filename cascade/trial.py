@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from judges import Answer, Judge, Prompt, Verdict
 from judges.judge import Case
 
-from .asking import AskAgain, call
+from .asking import PLAIN, AskAgain, call
 from .budget import LimitReached, Spend
 from .confidence import agreement, calibrated, combine
 from .decide import Action, decide
 from .ladder import Ladder, Tier
-from .models.model import ModelError, Request
+from .models.model import ModelError
 from .result import Attempt, Decision, Reason, Stage
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Trial:
             self.seat = seat
             others = len(seats) - i + self.later
             try:
-                answers = await call(seat, self.prompt, Request(), self.spend, self.ends, ask=ask, others=others)
+                answers = await call(seat, self.prompt, PLAIN, self.spend, self.ends, ask=ask, others=others)
             except LimitReached as limit:
                 self.reason, self.error = limit.reason, f"stopped before the call: {limit}"
                 return

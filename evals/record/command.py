@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from cascade.asking import MAX_OUTPUT
 from cascade.errors import CascadeError
+from cascade.estimate import MAX_OUTPUT
 from cascade.models.anthropic import AnthropicModel
 from cascade.models.factory import Pricer, build
 from cascade.models.openai import OpenAIModel
