@@ -127,6 +127,10 @@ class Cascade:
         tags: "Mapping[str, Tag] | None",
     ) -> Result:
         if self._journal is None:
+            if tags:
+                from .journal.record import checked_tags
+
+                checked_tags(tags)  # the same error as with a journal, so that switching one on breaks no caller
             return await run_ladder(ladder, asked, budget_usd=budget_usd, deadline_s=deadline_s, feed=feed)
         kept = self._journal.begin("run", policy, ladder, asked, tags)
         work = run_ladder(
