@@ -146,7 +146,7 @@ class AnthropicModel:
             "max_tokens": request.max_tokens or self._max_tokens,
             "messages": to_messages(messages),
             **self._options,
-            **request.options,
+            **_native(request.options),
         }
         if system:
             body["system"] = "\n\n".join(system)
@@ -223,6 +223,21 @@ def _image(part: Mapping[str, Any]) -> dict[str, Any]:
         return {"type": "image", "source": {"type": "url", "url": url}}
     kind, _, data = url[5:].partition(";base64,")
     return {"type": "image", "source": {"type": "base64", "media_type": kind, "data": data}}
+
+
+def _native(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options in OpenAI's words in Anthropic's; the others are passed through."""
+    made = dict(options)
+    if (stop := made.pop("stop", None)) is not None:
+        made["stop_sequences"] = [stop] if isinstance(stop, str) else list(stop)
+    choice, parallel = made.pop("tool_choice", None), made.pop("parallel_tool_calls", None)
+    if isinstance(choice, str):
+        choice = {"type": "any" if choice == "required" else choice}
+    elif isinstance(choice, Mapping) and isinstance(choice.get("function"), Mapping):
+        choice = {"type": "tool", "name": choice["function"]["name"]}
+    if parallel is False:
+        choice = {**(choice or {"type": "auto"}), "disable_parallel_tool_use": True}
+    return made if choice is None else {**made, "tool_choice": choice}
 
 
 def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
