@@ -81,7 +81,7 @@ def test_a_tier_alone_spends_the_policys_day() -> None:
 
 def test_a_budget_beside_the_policys() -> None:
     """Runs of one scope share it; the next that does not fit is not made. It needs a known price."""
-    cascade, small, large = service()
+    cascade, small, _ = service()
     with cascade:
         with pytest.raises(PolicyError, match="price of the model small is not known"):
             cascade.run("q", policy="default", daily=(("key ana", 0.02),))
