@@ -31,7 +31,7 @@ from .trial import Trial
 
 if TYPE_CHECKING:
     from .journal.journal import Journal
-    from .journal.record import Tag
+    from .journal.record import Kind, Tag
     from .streaming import Event, Feed, OnEvent
     from .telemetry import Telemetry
 
@@ -124,14 +124,15 @@ class Cascade:
             run_ladder, ladder, asked, budget_usd=budget_usd, deadline_s=deadline_s, feed=feed, request=request, daily=daily
         )
         if self._telemetry is None:
-            result = await self._run(policy, ladder, asked, work, tags)
+            result = await self._kept("run", policy, ladder, asked, work, tags)
         else:
             with self._telemetry.run("run", policy, ladder, asked) as told:
-                result = told.result = await self._run(policy, ladder, asked, work, tags)
+                result = told.result = await self._kept("run", policy, ladder, asked, work, tags)
         return result if feed is None else feed.finished(result)
 
-    async def _run(
+    async def _kept(
         self,
+        kind: "Kind",
         policy: str,
         ladder: Ladder,
         asked: Prompt,
@@ -140,7 +141,7 @@ class Cascade:
     ) -> Result:
         if self._journal is None:
             return await work()
-        kept = self._journal.begin("run", policy, ladder, asked, tags)
+        kept = self._journal.begin(kind, policy, ladder, asked, tags)
         return await self._journal.record(kept, work(run_id=kept.run_id, attempts=kept.attempts))
 
     def run(self, prompt: PromptLike, **options: Any) -> Result:
@@ -174,34 +175,25 @@ class Cascade:
         system: str | None = None,
         schema: Any = None,
         tags: "Mapping[str, Tag] | None" = None,
+        daily: Daily = (),
     ) -> Result:
         """Scores an answer that came from elsewhere by the judges and the threshold of ``tier`` (default: the first).
 
-        No model answers the prompt; a judge may still ask one (self-consistency, verifier), which is counted.
+        No model answers the prompt; a judge may still ask one (self-consistency, verifier), which is counted, also against
+        the budgets ``daily`` (scope, USD a UTC day).
         """
         asked = Prompt.of(prompt, system=system, schema=schema)
         ladder = self._ladder(policy)
         given = answer if isinstance(answer, Answer) else Answer(answer)
         judging = _tier(ladder, tier)
+        if daily:
+            self._check_priced(ladder.policy, ladder.seats)
+        work = partial(_judged, ladder, judging, asked, given, daily)
         if self._telemetry is None:
-            return await self._gate(policy, ladder, judging, asked, given, tags)
+            return await self._kept("gate", policy, ladder, asked, work, tags)
         with self._telemetry.run("gate", policy, ladder, asked) as told:
-            result = told.result = await self._gate(policy, ladder, judging, asked, given, tags)
+            result = told.result = await self._kept("gate", policy, ladder, asked, work, tags)
         return result
-
-    async def _gate(
-        self,
-        policy: str,
-        ladder: Ladder,
-        tier: Tier,
-        asked: Prompt,
-        given: Answer,
-        tags: "Mapping[str, Tag] | None",
-    ) -> Result:
-        if self._journal is None:
-            return await _judged(ladder, tier, asked, given)
-        kept = self._journal.begin("gate", policy, ladder, asked, tags)
-        return await self._journal.record(kept, _judged(ladder, tier, asked, given, kept.run_id, kept.attempts))
 
     def gate(self, prompt: PromptLike, answer: str | Answer, **options: Any) -> Result:
         """``agate`` for code that is not async."""
@@ -400,11 +392,12 @@ async def _judged(
     tier: Tier,
     prompt: Prompt,
     given: Answer,
+    daily: Daily,
     run_id: str | None = None,
     attempts: list[Attempt] | None = None,
 ) -> Result:
     attempts = [] if attempts is None else attempts
-    seconds, spend = ladder.policy.deadline_s, spend_of(ladder)
+    seconds, spend = ladder.policy.deadline_s, spend_of(ladder, daily=daily)
     ends = None if seconds is None else asyncio.get_running_loop().time() + seconds
     trial = Trial(ladder, tier, prompt, spend, given=True, ends=ends)
     try:

@@ -10,11 +10,13 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import Route
 
-from . import chat
+from . import chat, messages
 from .answering import answer
 from .chat_stream import ChatWriter
 from .endpoint import Endpoint, Reply
-from .refusal import Refusal, openai_shape
+from .message_stream import MessageWriter
+from .refusal import Refusal, anthropic_shape, openai_shape
+from .route import feedback, gate, route
 from .streams import stream
 from .told import dump, headers
 
@@ -30,6 +32,15 @@ async def _chat(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], r
         return
     results = await answer(gateway, caller, asked)
     await reply.json(chat.completion(asked, results), headers(results))
+
+
+async def _messages(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], reply: Reply) -> None:
+    asked = messages.read(body)
+    if asked.stream:
+        await stream(gateway, caller, asked, reply, MessageWriter(asked))
+        return
+    results = await answer(gateway, caller, asked)
+    await reply.json(messages.message(asked, results[0]), headers(results))
 
 
 async def _models(gateway: "Gateway", caller: "Caller", _: Mapping[str, Any], reply: Reply) -> None:
@@ -65,6 +76,10 @@ def make_app(gateway: "Gateway") -> Starlette:
 
     routes = [
         post("/v1/chat/completions", _chat),
+        post("/v1/messages", _messages, shape=anthropic_shape),
+        post("/v1/route", route),
+        post("/v1/gate", gate),
+        post("/v1/feedback", feedback),
         get("/v1/models", _models),
         get("/v1/models/{name:path}", _one_model),
     ]

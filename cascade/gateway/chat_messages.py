@@ -75,18 +75,19 @@ def _part(part: Any, where: str, uses: set[str]) -> Mapping[str, Any]:
     else:
         inner = object_of(part[kind], f"{where}.{kind}", _PARTS[kind])
         for name, given in inner.items():
-            text(given, f"{where}.{kind}.{name}")
+            if given is not None:
+                text(given, f"{where}.{kind}.{name}")
         if kind == "image_url":
             _image(inner, f"{where}.image_url")
     if kind not in ("text", "image_url"):
         uses.add("messages.refusal" if kind == "refusal" else f"messages.content.{kind}")
-    return dict(part)
+    return {name: given for name, given in part.items() if given is not None}
 
 
 def _image(image: Mapping[str, Any], where: str) -> None:
     if not str(image.get("url", "")).startswith(("https://", "http://", "data:image/")):
         raise bad("must be an http(s) address or a data:image/ address", f"{where}.url")
-    if "detail" in image:
+    if image.get("detail") is not None:
         one_of(image["detail"], f"{where}.detail", ("auto", "low", "high"))
 
 

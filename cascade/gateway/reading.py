@@ -67,11 +67,11 @@ def listed(value: Any, name: str) -> list[Any]:
 
 
 def object_of(value: Any, name: str, known: Collection[str] | None = None, needed: Collection[str] = ()) -> dict[str, Any]:
-    """An object with no other fields than ``known`` (None: any), and with those that are ``needed``."""
+    """An object with no other fields than ``known`` (None: any) but such that are null, and with those ``needed``."""
     if type(value) is not dict:
         raise bad("must be an object", name)
     for key in value:
-        if known is not None and key not in known:
+        if known is not None and key not in known and value[key] is not None:
             raise bad(f"unknown field; known: {', '.join(sorted(known))}", f"{name}.{key}")
     for key in needed:
         if key not in value:

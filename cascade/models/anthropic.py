@@ -245,7 +245,7 @@ def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(function, Mapping):
         return dict(tool)  # already in Anthropic's shape
     made = {"name": function["name"], "input_schema": function.get("parameters") or {"type": "object"}}
-    return {**made, "description": function["description"]} if function.get("description") else made
+    return {**made, **{key: function[key] for key in ("description", "strict") if function.get(key)}}
 
 
 def _tool_use(call: Mapping[str, Any]) -> dict[str, Any]:
