@@ -1,4 +1,4 @@
-"""The command line: ``python -m cascade run | gate | check | schema | journal``."""
+"""The command line: ``python -m cascade run | gate | check | schema | serve | journal``."""
 
 import argparse
 import json
@@ -65,6 +65,11 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(command=_check)
     schema = commands.add_parser("schema", help="print the JSON Schema of policies.yaml, for editors")
     schema.set_defaults(command=_schema)
+    serve = commands.add_parser("serve", help="serve OpenAI's and Anthropic's HTTP interfaces, see docs/gateway.md")
+    serve.add_argument("--policy-file")
+    serve.add_argument("--host", default="127.0.0.1", help="the address to listen on (default 127.0.0.1)")
+    serve.add_argument("--port", type=int, default=8000, help="0 takes any that is free (default 8000)")
+    serve.set_defaults(command=_serve)
     add_to(commands.add_parser("journal", help="what was recorded: tail, show, export, verify"))
     return parser
 
@@ -192,6 +197,18 @@ def _call_cost(name: str, spec: ModelSpec, tokens_in: int, tokens_out: int) -> f
     from .models.factory import Pricer
 
     return Pricer(name, spec).cost(Usage(tokens_in, tokens_out))
+
+
+def _serve(args: argparse.Namespace) -> int:
+    try:
+        from .gateway.serve import run
+    except ModuleNotFoundError as error:
+        if error.name not in ("starlette", "uvicorn", "prometheus_client"):
+            raise
+        raise CascadeError(
+            f"serve needs the package {error.name!r}; install it: pip install 'cascade-gate[gateway]'"
+        ) from None
+    return run(args)
 
 
 def _schema(args: argparse.Namespace) -> int:

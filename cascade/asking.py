@@ -48,6 +48,11 @@ class Seat:
         return estimate(self.pricer, self.bounds, prompt, request) if stated is None else stated * request.n
 
     @property
+    def max_tokens(self) -> int | None:
+        """The most tokens that the policy allows an answer; None: it does not say."""
+        return self.pricer.spec.max_tokens if self.pricer.spec is not None else None
+
+    @property
     def priced(self) -> bool:
         """Whether it can be said before a request what it costs at most."""
         return getattr(self.model, "most_usd", None) is not None or self.pricer.cost(Usage(1, 1)) is not None
@@ -66,8 +71,11 @@ async def call(
     """Answers, after as many requests as the model's retry rule allows; each goes to the log and is paid.
 
     ``ends`` is the deadline by the event loop's clock. ``ask`` stands in for the model's ``answer``. ``others`` counts the
-    models that can be asked if this one fails. Raises LimitReached or ModelError.
+    models that can be asked if this one fails. No answer may have more tokens than the policy gives the model. Raises
+    LimitReached or ModelError.
     """
+    if request.max_tokens is not None and (most := seat.max_tokens) is not None and request.max_tokens > most:
+        request = replace(request, max_tokens=most)
     if spend.bounded and not request.max_tokens and seat.bounds.output is None:
         request = _BOUNDED if request is PLAIN else replace(request, max_tokens=MAX_OUTPUT)
     until = share(ends, others)
@@ -163,14 +171,23 @@ def latency_of(answers: Sequence[Answer], elapsed_s: float) -> float:
 class AskAgain:
     """The Ask that judges get: bound to one answer of one run, it counts, limits and prices every call.
 
-    ``judge`` is the name of the one that asks at the moment.
+    ``judge`` is the name of the one that asks at the moment. ``asked`` is how the answer was asked for: its further samples
+    are asked for in the same way.
     """
 
-    __slots__ = ("_ends", "_others", "_prompt", "_seat", "_seats", "_spend", "drawn", "judge", "latency")
+    __slots__ = ("_asked", "_ends", "_others", "_prompt", "_seat", "_seats", "_spend", "drawn", "judge", "latency")
 
     def __init__(
-        self, seat: Seat, seats: Mapping[str, Seat], prompt: Prompt, spend: Spend, ends: float | None, others: int
+        self,
+        seat: Seat,
+        seats: Mapping[str, Seat],
+        prompt: Prompt,
+        spend: Spend,
+        ends: float | None,
+        others: int,
+        asked: Request = PLAIN,
     ) -> None:
+        self._asked = asked
         self._seat, self._seats, self._prompt, self._spend = seat, seats, prompt, spend
         self._ends, self._others = ends, others
         self.drawn = 0
@@ -200,9 +217,17 @@ class AskAgain:
             sample=sample,
             sample_offset=self.drawn if sample else 0,
         )
+        if sample and self._asked is not PLAIN:
+            request = _in_the_same_way(request, self._asked)
         started = perf_counter()
         answers = await call(seat, prompt, request, self._spend, self._ends, self.judge, others=self._others)
         self.latency += latency_of(answers, perf_counter() - started)
         if sample:
             self.drawn += len(answers)
         return answers
+
+
+def _in_the_same_way(sample: Request, asked: Request) -> Request:
+    """A sample must be what the answer could have been; with its seed it would be the very same."""
+    options = {name: value for name, value in asked.options.items() if name != "seed"}
+    return replace(sample, max_tokens=sample.max_tokens or asked.max_tokens, options=options)

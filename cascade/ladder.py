@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from .telemetry import Telemetry
 
 
+Daily = tuple[tuple[str, float], ...]
+"""Budgets that runs share: USD a UTC day by scope."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tier:
     """A tier of a policy, ready to run. ``calibrators``: one for each judge prefix, the empty one first; or none at all."""
@@ -42,18 +46,18 @@ class Ladder:
     tiers: tuple[Tier, ...]
     seats: dict[str, Seat]
     ledger: Ledger | None = None
-    daily: tuple[tuple[str, float], ...] = ()
+    daily: Daily = ()
     telemetry: "Telemetry | None" = None
 
 
-def spend_of(ladder: Ladder, budget_usd: float | None = None) -> Spend:
-    """What a run of the ladder may spend; ``budget_usd`` replaces the policy's."""
-    policy = ladder.policy
-    limits = _limits_of(today(), ladder.daily) if ladder.daily else {}
+def spend_of(ladder: Ladder, budget_usd: float | None = None, daily: Daily = ()) -> Spend:
+    """What a run of the ladder may spend; ``budget_usd`` replaces the policy's, ``daily`` are budgets beside its own."""
+    policy, shared = ladder.policy, ladder.daily + daily
+    limits = _limits_of(today(), shared) if shared else {}
     budget = policy.budget_usd if budget_usd is None else budget_usd
     return Spend(policy.max_calls, budget, policy.max_samples, limits, ladder.ledger)
 
 
 @lru_cache(maxsize=64)
-def _limits_of(day: str, daily: tuple[tuple[str, float], ...]) -> Mapping[str, float]:
+def _limits_of(day: str, daily: Daily) -> Mapping[str, float]:
     return {f"{day} {scope}": usd for scope, usd in daily}

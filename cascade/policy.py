@@ -17,6 +17,7 @@ from .models.wire import MAX_BODY_BYTES, check_address
 Probability = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Usd = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Stream = Literal["held", "optimistic"]
 Pause = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 
@@ -217,7 +218,7 @@ class Policy(_Strict):
         None, description="A calibration written by evals.replay, relative to this file, or 'starter': it sets the ladder."
     )
     on_judge_error: Literal["escalate", "ignore", "raise"] = "escalate"
-    stream: Literal["held", "optimistic"] = Field(
+    stream: Stream = Field(
         "held",
         description="Streamed text waits until its answer is accepted, or flows at once and may be retracted.",
     )

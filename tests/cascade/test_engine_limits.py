@@ -173,7 +173,7 @@ def test_a_days_budget_ends_with_an_error() -> None:
     """Runs until the day's money is held back or spent; then none, and what was spent never passes the limit."""
     with service({"a": [GOOD]}, ladder("a", budget_usd_per_day=0.02)) as cascade:
         done, said = until_refused(cascade, "default")
-        spent = asyncio.run(cascade._ledger.spent(f"{today()} policy default"))
+        spent = asyncio.run(cascade.ledger.spent(f"{today()} policy default"))
     assert "policy default" in said
     assert spent == pytest.approx(done * 110e-6)
     # The last run that does not fit is one whose estimate does not: 4,096 tokens of output are held back for each.
@@ -281,7 +281,7 @@ def test_cancelling_the_caller_cancels_upstream_and_settles() -> None:
             with pytest.raises(asyncio.CancelledError):
                 await task
             assert cascade.health()["a"].in_flight == 0
-            assert await cascade._ledger.spent(f"{today()} policy default") == pytest.approx(4.1e-3, rel=0.05)
+            assert await cascade.ledger.spent(f"{today()} policy default") == pytest.approx(4.1e-3, rel=0.05)
 
     asyncio.run(main())
 
