@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
 
-.PHONY: help replay test test-slow lint bench schema dist clean
+.PHONY: help replay serve test test-slow lint bench schema dist clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -14,6 +14,9 @@ $(VENV)/.ready: pyproject.toml
 
 replay: $(VENV)/.ready  ## calibrate on the shipped recording, print the table, write the calibration and replay.html
 	$(BIN)/python -m evals.replay --max-loss 0.05 --out evals/starter/calibration.json --report replay.html
+
+serve: $(VENV)/.ready  ## a gateway with the shipped recording behind it and questions coming in; see its /dashboard
+	$(BIN)/python -m evals.traffic --serve
 
 test: $(VENV)/.ready  ## the tests
 	$(BIN)/python -m pytest
