@@ -1,4 +1,4 @@
-"""The command line: ``python -m cascade run | gate | check | schema | serve | journal``."""
+"""The command line: ``python -m cascade run | gate | check | schema | serve | keys | journal``."""
 
 import argparse
 import json
@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from .gateway.key_commands import add_to as add_keys_to
     from .journal.commands import add_to
 
     parser = argparse.ArgumentParser(
@@ -69,7 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--policy-file")
     serve.add_argument("--host", default="127.0.0.1", help="the address to listen on (default 127.0.0.1)")
     serve.add_argument("--port", type=int, default=8000, help="0 takes any that is free (default 8000)")
+    serve.add_argument("--keys", metavar="FILE", help="the key file (default: beside the journal, else the policy file)")
     serve.set_defaults(command=_serve)
+    add_keys_to(commands.add_parser("keys", help="the keys of the gateway's callers: create, list, revoke"))
     add_to(commands.add_parser("journal", help="what was recorded: tail, show, export, verify"))
     return parser
 

@@ -247,6 +247,10 @@ class Cascade:
         await trial.run()
         return trial.record()
 
+    async def prepare(self, policy: str) -> None:
+        """Makes a policy's models and judges in this event loop, as its first run would. Raises PolicyError."""
+        self._ladder(policy)
+
     def _ladder(self, policy: str) -> Ladder:
         room = self._rooms.get(asyncio.get_running_loop())
         ladder = room.ladders.get(policy) if room is not None else None

@@ -64,6 +64,7 @@ def make_app(gateway: "Gateway") -> Starlette:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         try:
+            await gateway.start()
             yield
         finally:
             await gateway.aclose()

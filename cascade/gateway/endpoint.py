@@ -78,7 +78,7 @@ class Endpoint:
             return
         watch: _Watch | None = None
         try:
-            caller = gateway.keys.caller(scope, open=self._open)
+            caller = gateway.keys.caller(scope, open=self._open, counts=self._reads)
             body: dict[str, Any] = {"path": scope.get("path_params", {})}
             if self._reads:
                 raw = await _read(scope, receive, gateway)

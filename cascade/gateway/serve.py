@@ -14,6 +14,8 @@ from .. import policy_file as files
 from ..errors import CascadeError
 from .app import make_app
 from .gateway import Gateway
+from .key_commands import key_file
+from .keys import MOST_HEADER_BYTES, is_loopback
 
 log = logging.getLogger("cascade.gateway")
 
@@ -50,6 +52,8 @@ def server_of(gateway: Gateway, host: str, port: int, ready: Callable[[int], obj
         server_header=False,
         date_header=False,
         ws="none",
+        http=_protocol(),
+        h11_max_incomplete_event_size=MOST_HEADER_BYTES,
         lifespan="on",
         timeout_graceful_shutdown=int(gateway.limits.shutdown_s),
     )
@@ -59,7 +63,16 @@ def server_of(gateway: Gateway, host: str, port: int, ready: Callable[[int], obj
 def run(args: argparse.Namespace) -> int:
     """Serves until it is told to stop."""
     path = files.find(args.policy_file)
-    gateway = Gateway(files.load(path))
+    file = files.load(path)
+    keys = key_file(args.keys, path, file)
+    gateway = Gateway(file, path=path, key_file=keys)
+    if not gateway.keys.exist:
+        if not is_loopback(args.host):
+            raise CascadeError(
+                f"--host {args.host}: there is no key, so only this machine may be served; make one: "
+                f"python -m cascade keys create NAME --keys {keys.path}"
+            )
+        print(f"cascade: no keys in {keys.path}: this machine alone is served, and anyone on it", file=sys.stderr)
 
     def ready(port: int) -> None:
         gc.collect()
@@ -71,6 +84,14 @@ def run(args: argparse.Namespace) -> int:
     if not server.started:
         raise CascadeError(f"cannot listen on {args.host}:{args.port}")
     return 0
+
+
+def _protocol() -> Any:
+    try:
+        from .protocol import LimitedProtocol
+    except ModuleNotFoundError:  # httptools is not for every system; h11 has a limit of its own
+        return "h11"
+    return LimitedProtocol
 
 
 def _run(server: Server) -> None:
