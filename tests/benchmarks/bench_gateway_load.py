@@ -1,4 +1,4 @@
-"""2,000 clients at once for a minute, far more than one core serves: each request gets an answer or an honest 429 or 503, and
+"""2,000 clients at once for a minute, far more than one core serves: each request gets an answer or an honest refusal, and
 memory is flat afterwards. Prints JSON, fails where a target is missed.
 
 CASCADE_LOAD_S sets the seconds.
