@@ -105,14 +105,16 @@ class Endpoint:
                 raw = await _read(scope, receive, gateway)
                 held = len(raw)
                 body = json_object(raw)
-            watch = _Watch(receive)
+            watch = _Watch(receive, gateway.limits.run_s if self._reads else None)
             await self._handle(gateway, caller, body, reply)
         except ClientGoneError:
             pass
         except asyncio.CancelledError:
-            if watch is None or not watch.gone:
+            if watch is None or not (watch.gone or watch.late):
                 raise
             watch.task.uncancel()
+            if watch.late and not reply.started:
+                await self._refuse(reply, Refusal(504, "the answer took too long", code="deadline"))
         except Exception as error:
             told = refusal_of(error)
             if reply.started:
@@ -182,11 +184,12 @@ def _too_large(most: int) -> Refusal:
 
 
 class _Watch:
-    """Cancels the task that made it once its client goes away."""
+    """Cancels the task that made it once its client goes away, or after ``most_s``."""
 
-    __slots__ = ("_listener", "_receive", "_timer", "gone", "task")
+    __slots__ = ("_listener", "_most_s", "_receive", "_timer", "gone", "late", "task")
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, most_s: float | None) -> None:
+        self._most_s, self.late = most_s, False
         task = asyncio.current_task()
         assert task is not None
         self.task, self._receive, self.gone = task, receive, False
@@ -197,9 +200,13 @@ class _Watch:
         self._listener = asyncio.ensure_future(self._listen())
 
     async def _listen(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self.gone = True
+        try:
+            async with asyncio.timeout(self._most_s):
+                while (await self._receive())["type"] != "http.disconnect":
+                    pass
+            self.gone = True
+        except TimeoutError:
+            self.late = True
         self.task.cancel()
 
     def stop(self) -> None:
