@@ -151,13 +151,13 @@ class Gateway:
         self._watching = asyncio.ensure_future(reloader.watch())
 
     def names(self, caller: Caller) -> list[str]:
-        """What a caller may name: each policy, and ``policy/tier`` for a tier alone."""
-        policies = self.serving.cascade.policies
+        """What a caller may name: each policy that can be asked, and ``policy/tier`` for a tier alone."""
+        policies, unusable = self.serving.cascade.policies, self.reloader.status.unusable or {}
         return [
             name
             for outer, policy in policies.items()
             for name in (outer, *(f"{outer}/{tier.name}" for tier in policy.tiers))
-            if caller.may(name, policies)
+            if caller.may(name, policies) and outer not in unusable
         ]
 
     async def aclose(self) -> None:
