@@ -27,6 +27,8 @@ def options_of(serving: "Serving", caller: "Caller", asked: Asked) -> dict[str, 
     """What ``arun`` is given beside the prompt and the request. Raises Refusal."""
     policy = allowed(serving, caller, asked.policy)
     check_honoured(asked, policy, serving.models)
+    if asked.budget_usd is not None and (missing := serving.cascade.unpriced(asked.policy)):
+        raise bad(f"cannot be kept: what the model {', '.join(missing)} costs is not known", "budget", "unpriced")
     budget, deadline = lowered(policy, asked)
     return {
         "policy": asked.policy,
