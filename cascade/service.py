@@ -222,8 +222,7 @@ class Cascade:
 
     def _check_priced(self, policy: Policy, seats: Mapping[str, Seat]) -> None:
         """A budget over a model without a known price could not be kept. Raises PolicyError."""
-        missing = sorted(model for model in policy.asks if not seats[model].priced)
-        if missing:
+        if missing := _unpriced(policy, seats):
             raise PolicyError(
                 f"the budget cannot be kept: the price of the model {', '.join(missing)} is not known; give "
                 f"models.{missing[0]}.price in the policy file, or the model an attribute most_usd"
@@ -246,6 +245,14 @@ class Cascade:
         )
         await trial.run()
         return trial.record()
+
+    def unpriced(self, policy: str) -> list[str]:
+        """The models of a policy of which nobody can say what an answer costs at most: under a budget it cannot be asked.
+
+        Raises PolicyError.
+        """
+        ladder = self._ladder(policy)
+        return _unpriced(ladder.policy, ladder.seats)
 
     async def prepare(self, policy: str) -> None:
         """Makes a policy's models and judges in this event loop, as its first run would. Raises PolicyError."""
@@ -375,6 +382,10 @@ def _feed(ladder: Ladder, on_event: "OnEvent", stream: Stream | None) -> "Feed":
     from .streaming import Feed
 
     return Feed(ladder.policy, on_event, stream)
+
+
+def _unpriced(policy: Policy, seats: Mapping[str, Seat]) -> list[str]:
+    return sorted(model for model in policy.asks if not seats[model].priced)
 
 
 def _pinned(policy: Policy, name: str) -> Policy:

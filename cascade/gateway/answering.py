@@ -23,11 +23,13 @@ def allowed(serving: "Serving", caller: "Caller", name: str) -> Policy:
     return policy_of(serving.cascade, name)
 
 
-def options_of(gateway: "Gateway", serving: "Serving", caller: "Caller", asked: Asked) -> dict[str, Any]:
+def options_of(serving: "Serving", caller: "Caller", asked: Asked) -> dict[str, Any]:
     """What ``arun`` is given beside the prompt and the request. Raises Refusal."""
     policy = allowed(serving, caller, asked.policy)
     check_honoured(asked, policy, serving.models)
-    budget, deadline = lowered(policy, asked, gateway.limits.run_s)
+    if asked.budget_usd is not None and (missing := serving.cascade.unpriced(asked.policy)):
+        raise bad(f"cannot be kept: what the model {', '.join(missing)} costs is not known", "budget", "unpriced")
+    budget, deadline = lowered(policy, asked)
     return {
         "policy": asked.policy,
         "budget_usd": budget,
@@ -54,7 +56,7 @@ def tags_of(caller: "Caller", tags: Tags) -> Mapping[str, Any]:
 async def answer(gateway: "Gateway", caller: "Caller", asked: Asked) -> Sequence[Result]:
     """The results, one for each choice, asked for side by side. Raises Refusal and what ``arun`` raises."""
     serving = gateway.serving
-    options = options_of(gateway, serving, caller, asked)
+    options = options_of(serving, caller, asked)
     with serving as cascade:
         prompt = asked.prompt
         if asked.n == 1:

@@ -10,10 +10,11 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import Route
 
-from . import chat, messages
+from . import chat, dashboard, messages
 from .answering import answer
 from .chat_stream import ChatWriter
 from .endpoint import Endpoint, Reply
+from .health import healthz, metrics, openapi, readyz
 from .message_stream import MessageWriter
 from .refusal import Refusal, anthropic_shape, openai_shape
 from .route import feedback, gate, route
@@ -70,10 +71,10 @@ def make_app(gateway: "Gateway") -> Starlette:
             await gateway.aclose()
 
     def post(path: str, handle: Any, **more: Any) -> Route:
-        return Route(path, Endpoint(gateway, handle, **more), methods=["POST"])
+        return Route(path, Endpoint(gateway, path, handle, **more), methods=["POST"])
 
     def get(path: str, handle: Any, **more: Any) -> Route:
-        return Route(path, Endpoint(gateway, handle, reads=False, **more), methods=["GET"])
+        return Route(path, Endpoint(gateway, path, handle, reads=False, **more), methods=["GET"])
 
     routes = [
         post("/v1/chat/completions", _chat),
@@ -83,6 +84,12 @@ def make_app(gateway: "Gateway") -> Starlette:
         post("/v1/feedback", feedback),
         get("/v1/models", _models),
         get("/v1/models/{name:path}", _one_model),
+        get("/healthz", healthz, open=True),
+        get("/readyz", readyz, open=True),
+        get("/openapi.json", openapi, open=True),
+        get("/metrics", metrics, whole=True),
+        get("/dashboard/events", dashboard.events, whole=True),
+        get("/dashboard/runs/{run_id}", dashboard.run, whole=True),
     ]
     return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http_error})
 

@@ -79,9 +79,9 @@ def check_honoured(asked: Asked, policy: Policy, models: Mapping[str, ModelSpec]
                 )
 
 
-def lowered(policy: Policy, asked: Asked, most_s: float) -> tuple[float | None, float | None]:
-    """Budget and deadline of a run: the policy's, or the client's where it is lower; ``most_s`` where there is none."""
-    return _least(policy.budget_usd, asked.budget_usd), _least(policy.deadline_s, asked.deadline_s) or most_s
+def lowered(policy: Policy, asked: Asked) -> tuple[float | None, float | None]:
+    """Budget and deadline of a run: the policy's, or the client's where it is lower."""
+    return _least(policy.budget_usd, asked.budget_usd), _least(policy.deadline_s, asked.deadline_s)
 
 
 def _least(*values: float | None) -> float | None:

@@ -19,6 +19,7 @@ Handle = Callable[["Gateway", "Caller", dict[str, Any], "Reply"], Awaitable[None
 Shape = Callable[[Refusal], dict[str, Any]]
 
 _WATCH_AFTER_S = 0.05  # a client that leaves earlier is not worth a task to notice it
+GONE = 499  # what a request is counted as whose client went away before it was answered
 _JSON = (b"content-type", b"application/json")
 
 
@@ -29,10 +30,15 @@ class ClientGoneError(Exception):
 class Reply:
     """The answer under way: whole, or a stream of bytes."""
 
-    __slots__ = ("_send", "started")
+    __slots__ = ("_send", "status")
 
     def __init__(self, send: Send) -> None:
-        self._send, self.started = send, False
+        self._send, self.status = send, GONE
+
+    @property
+    def started(self) -> bool:
+        """Whether its head was sent."""
+        return self.status != GONE
 
     async def json(self, body: Any, headers: Headers = [], status: int = 200) -> None:  # noqa: B006 - never changed
         """One JSON answer."""
@@ -40,14 +46,14 @@ class Reply:
 
     async def raw(self, content: bytes, headers: Headers, status: int = 200) -> None:
         """One answer of whatever kind."""
-        self.started = True
+        self.status = status
         length = (b"content-length", b"%d" % len(content))
         await self._send({"type": "http.response.start", "status": status, "headers": [length, *headers]})
         await self._send({"type": "http.response.body", "body": content})
 
     async def events(self) -> None:
         """Begins a stream of server-sent events."""
-        self.started = True
+        self.status = 200
         headers = [
             (b"content-type", b"text/event-stream; charset=utf-8"),
             (b"cache-control", b"no-cache"),
@@ -61,13 +67,25 @@ class Reply:
 
 
 class Endpoint:
-    """One route as an ASGI application. ``reads``: it takes a JSON body; ``open``: without a key."""
+    """One route as an ASGI application.
+
+    ``reads``: it takes a JSON body; ``open``: without a key; ``whole``: it shows what everybody does, so that a key of some
+    policies does not open it.
+    """
 
     def __init__(
-        self, gateway: "Gateway", handle: Handle, shape: Shape = openai_shape, *, reads: bool = True, open: bool = False
+        self,
+        gateway: "Gateway",
+        route: str,
+        handle: Handle,
+        shape: Shape = openai_shape,
+        *,
+        reads: bool = True,
+        open: bool = False,
+        whole: bool = False,
     ) -> None:
-        self._gateway, self._handle, self._shape = gateway, handle, shape
-        self._reads, self._open = reads, open
+        self._gateway, self._route, self._handle, self._shape = gateway, route, handle, shape
+        self._reads, self._open, self._whole = reads, open, whole
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gateway, reply, held = self._gateway, Reply(send), 0
@@ -75,23 +93,28 @@ class Endpoint:
             gateway.load.enter()
         except Refusal as refusal:
             await self._refuse(reply, refusal)
+            gateway.answered(self._route, reply.status)
             return
         watch: _Watch | None = None
         try:
             caller = gateway.keys.caller(scope, open=self._open, counts=self._reads)
+            if self._whole and caller.policies is not None:
+                raise Refusal(403, "this key may use some policies only, and these are the figures of all", code="not_whole")
             body: dict[str, Any] = {"path": scope.get("path_params", {})}
             if self._reads:
                 raw = await _read(scope, receive, gateway)
                 held = len(raw)
                 body = json_object(raw)
-            watch = _Watch(receive)
+            watch = _Watch(receive, gateway.limits.run_s if self._reads else None)
             await self._handle(gateway, caller, body, reply)
         except ClientGoneError:
             pass
         except asyncio.CancelledError:
-            if watch is None or not watch.gone:
+            if watch is None or not (watch.gone or watch.late):
                 raise
             watch.task.uncancel()
+            if watch.late and not reply.started:
+                await self._refuse(reply, Refusal(504, "the answer took too long", code="deadline"))
         except Exception as error:
             told = refusal_of(error)
             if reply.started:
@@ -101,6 +124,7 @@ class Endpoint:
             if watch is not None:
                 watch.stop()
             gateway.load.leave(held)
+            gateway.answered(self._route, reply.status)
 
     async def _refuse(self, reply: Reply, refusal: Refusal) -> None:
         await reply.json(self._shape(refusal), refusal.headers, refusal.status)
@@ -160,11 +184,12 @@ def _too_large(most: int) -> Refusal:
 
 
 class _Watch:
-    """Cancels the task that made it once its client goes away."""
+    """Cancels the task that made it once its client goes away, or after ``most_s``."""
 
-    __slots__ = ("_listener", "_receive", "_timer", "gone", "task")
+    __slots__ = ("_listener", "_most_s", "_receive", "_timer", "gone", "late", "task")
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, most_s: float | None) -> None:
+        self._most_s, self.late = most_s, False
         task = asyncio.current_task()
         assert task is not None
         self.task, self._receive, self.gone = task, receive, False
@@ -175,9 +200,13 @@ class _Watch:
         self._listener = asyncio.ensure_future(self._listen())
 
     async def _listen(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self.gone = True
+        try:
+            async with asyncio.timeout(self._most_s):
+                while (await self._receive())["type"] != "http.disconnect":
+                    pass
+            self.gone = True
+        except TimeoutError:
+            self.late = True
         self.task.cancel()
 
     def stop(self) -> None:

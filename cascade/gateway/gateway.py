@@ -13,6 +13,9 @@ from ..models.model import Model
 from ..policy import ModelSpec, PolicyFile
 from ..service import Cascade
 from ..telemetry import Telemetry
+from ..telemetry.http import HttpMetrics
+from .dashboard import Broadcast
+from .figures import Figures
 from .key_file import KeyFile
 from .keys import Caller, Keys
 from .limits import Limits, Load
@@ -92,15 +95,20 @@ class Gateway:
         self.limits = limits or Limits()
         self.load = Load(self.limits)
         self.registry = registry
+        self.figures = Figures()
         self.closing = asyncio.Event()
         self.journal = _journal(file)
+        self.journal_url = file.journal.address() if self.journal is not None and file.journal is not None else None
         spec = file.telemetry
         self.telemetry = Telemetry(
             traces=spec is not None and spec.traces,
             content=spec is not None and spec.content,
             metrics=True,
             registry=registry,
+            on_run=self.figures.ended,
         )
+        self._http, self._shed_told = HttpMetrics.of(registry), 0
+        self.broadcast = Broadcast(self)
         self.reloader = Reloader(self, path, key_file)
         self.serving = self.prepare(file)
         self._watching: asyncio.Task[None] | None = None
@@ -119,6 +127,15 @@ class Gateway:
         specs = {name: spec for name, spec in file.models.items() if name not in self._given}
         return Serving(file, cascade, specs)
 
+    def answered(self, route: str, status: int) -> None:
+        """Counts a request."""
+        self._http.done(route, status)
+
+    def tell_load(self) -> None:
+        """Brings the metrics of the load up to date."""
+        shed, self._shed_told = self.load.shed - self._shed_told, self.load.shed
+        self._http.load(self.load.requests, shed)
+
     def swap(self, serving: Serving) -> None:
         """Puts a policy file into service: runs under way end by the old one."""
         old, self.serving = self.serving, serving
@@ -134,13 +151,13 @@ class Gateway:
         self._watching = asyncio.ensure_future(reloader.watch())
 
     def names(self, caller: Caller) -> list[str]:
-        """What a caller may name: each policy, and ``policy/tier`` for a tier alone."""
-        policies = self.serving.cascade.policies
+        """What a caller may name: each policy that can be asked, and ``policy/tier`` for a tier alone."""
+        policies, unusable = self.serving.cascade.policies, self.reloader.status.unusable or {}
         return [
             name
             for outer, policy in policies.items()
             for name in (outer, *(f"{outer}/{tier.name}" for tier in policy.tiers))
-            if caller.may(name, policies)
+            if caller.may(name, policies) and outer not in unusable
         ]
 
     async def aclose(self) -> None:

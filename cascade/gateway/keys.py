@@ -74,6 +74,11 @@ class Keys:
         self._by_id = {key.id: (key, _caller(key)) for key in keys}
         self._rates = {key.id: self._rates.get(key.id) or _Rate() for key in keys if key.per_minute is not None}
 
+    def budgets(self) -> list[tuple[str, str, float | None]]:
+        """The day's budgets of valid keys: scope, what to call it, USD."""
+        valid = [key for key, _ in self._by_id.values() if key.revoked is None]
+        return [(_scope(key), f"key {key.name}", key.usd_per_day) for key in valid]
+
     def caller(self, scope: MutableMapping[str, Any], *, open: bool = False, counts: bool = False) -> Caller:
         """Who sent this request. ``open``: no key is needed; ``counts``: it counts against the key's rate.
 
@@ -125,8 +130,12 @@ class Keys:
         return caller
 
 
+def _scope(key: Key) -> str:
+    return f"key {key.id}"
+
+
 def _caller(key: Key) -> Caller:
-    daily = () if key.usd_per_day is None else ((f"key {key.id}", key.usd_per_day),)
+    daily = () if key.usd_per_day is None else ((_scope(key), key.usd_per_day),)
     return Caller(key.name, None if key.policies is None else frozenset(key.policies), daily)
 
 

@@ -9,9 +9,9 @@ from .refusal import Refusal
 class Limits:
     """Limits of a gateway.
 
-    ``body_bytes`` and ``body_s``: most bytes of a request's body and seconds until it is there. ``run_s``: seconds of a run
-    whose policy sets no deadline. ``concurrent`` and ``held_bytes``: most requests under way, and bytes of their bodies,
-    before others are turned away. ``shutdown_s``: how long a stopping gateway waits for what is under way.
+    ``body_bytes`` and ``body_s``: most bytes of a request's body and seconds until it is there. ``run_s``: seconds that an
+    answer may take, whatever its policy says. ``concurrent`` and ``held_bytes``: most requests under way, and bytes of their
+    bodies, before others are turned away. ``shutdown_s``: how long a stopping gateway waits for what is under way.
     """
 
     body_bytes: int = 16 * 2**20

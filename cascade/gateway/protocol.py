@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with limits on what comes before a request's body: its size, and the time it takes."""
+"""uvicorn's HTTP protocol with limits on what comes before a request's body, and answers in one piece."""
 
 import asyncio
 from typing import Any
@@ -7,6 +7,35 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MOST_HEAD_BYTES = 64 * 1024
 HEAD_S = 10.0
+
+
+class _Joined:
+    """A transport that keeps the head of an answer back until its body comes: one system call, and one packet, for both."""
+
+    __slots__ = ("_head", "_transport", "write")
+
+    def __init__(self, transport: Any) -> None:
+        self._transport, self._head = transport, b""
+        self.write = self._first
+
+    def _first(self, data: bytes) -> None:
+        if data.startswith(b"HTTP/1.1 2"):
+            self._head, self.write = data, self._second
+        else:
+            self._transport.write(data)
+
+    def _second(self, data: bytes) -> None:
+        self.write = self._first
+        self._transport.write(self._head + data)
+
+    def close(self) -> None:
+        """See asyncio."""
+        if self.write == self._second:
+            self._second(b"")
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -19,7 +48,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         """See asyncio: who connects must say something."""
-        super().connection_made(transport)
+        super().connection_made(_Joined(transport))  # type: ignore[arg-type]
         self.timeout_keep_alive_task = self.loop.call_later(HEAD_S, self.timeout_keep_alive_handler)
 
     def data_received(self, data: bytes) -> None:

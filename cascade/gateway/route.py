@@ -11,6 +11,7 @@ from .answering import allowed, answer, tags_of
 from .asked import Asked
 from .chat import schema_of
 from .chat_messages import messages_of
+from .dashboard import find
 from .endpoint import Reply
 from .reading import number, object_of, text
 from .refusal import Refusal, bad
@@ -64,6 +65,9 @@ async def feedback(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any]
     note = None if body.get("note") is None else text(body["note"], "note", 2000)
     if gateway.journal is None:
         raise Refusal(409, "there is no journal to keep it; name one in the policy file", code="no_journal")
+    run = gateway.figures.find(run_id) or await find(gateway, run_id)
+    if run is not None and not caller.may(run.policy, gateway.serving.cascade.policies):
+        raise Refusal(403, "run_id: this key may not use the run's policy", param="run_id", code="policy_not_allowed")
     with gateway.serving as cascade:
         try:
             await cascade.afeedback(run_id, quality=quality, note=note)
@@ -73,6 +77,8 @@ async def feedback(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any]
             if "is not in the journal" not in str(error):
                 raise
             raise Refusal(404, f"run_id: {error}", param="run_id", code="run_not_found") from None
+    if run is not None and run.confidence is not None:
+        gateway.figures.feedback(run_id, run.confidence, quality)
     await reply.json({"run_id": run_id, "quality": quality})
 
 

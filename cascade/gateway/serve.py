@@ -4,8 +4,10 @@ import argparse
 import asyncio
 import gc
 import logging
+import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import uvicorn
@@ -80,7 +82,14 @@ def run(args: argparse.Namespace) -> int:
         print(f"cascade: http://{args.host}:{port}/v1 serves {path}", file=sys.stderr, flush=True)
 
     server = server_of(gateway, args.host, args.port, ready)
-    _run(server)
+    logging.basicConfig(format="cascade: %(message)s", level=logging.WARNING)
+    # uvicorn raises the signal that stopped it once more when all is done.
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        with suppress(KeyboardInterrupt):
+            _run(server)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if not server.started:
         raise CascadeError(f"cannot listen on {args.host}:{args.port}")
     return 0

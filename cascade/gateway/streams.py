@@ -42,7 +42,7 @@ class Writer(Protocol):
 async def stream(gateway: "Gateway", caller: "Caller", asked: Asked, reply: "Reply", writer: Writer) -> None:
     """Sends a run's events. Until there is something to send an error is an answer with its status; afterwards an event."""
     serving = gateway.serving
-    options = options_of(gateway, serving, caller, asked)
+    options = options_of(serving, caller, asked)
     pipe = _Pipe(writer, serving.models)
     with serving as cascade:
         running = asyncio.ensure_future(

@@ -201,9 +201,13 @@ def percentile(values: list[float], share: float) -> float:
 
 def main() -> int:
     """Measures; interleaved rounds against the echo, since the machine's own noise is in both."""
-    with gateway(SCRIPTED) as (port, pid), process("-c", ECHO) as (echo, _):
+    with gateway(SCRIPTED) as (port, pid), process("-c", ECHO) as (echo, echo_pid):
         asyncio.run(throughput(port, pid, 2000))
-        scripted = [asyncio.run(throughput(port, pid, 8000)) for _ in range(3)]
+        asyncio.run(throughput(echo, echo_pid, 2000))
+        scripted, echoed = [], []
+        for _ in range(3):
+            scripted.append(asyncio.run(throughput(port, pid, 8000)))
+            echoed.append(asyncio.run(throughput(echo, echo_pid, 4000)))
         ours: list[float] = []
         bare: list[float] = []
         for _ in range(5):
@@ -218,6 +222,7 @@ def main() -> int:
     found = {
         "scripted_per_s": statistics.median(r[0] for r in scripted),
         "scripted_per_s_by_clock": statistics.median(r[1] for r in scripted),
+        "echo_per_s": statistics.median(r[0] for r in echoed),
         "upstream_per_s": statistics.median(r[0] for r in upstream),
         "upstream_per_s_by_clock": statistics.median(r[1] for r in upstream),
         "added_p50_ms": percentile(ours, 0.5) - percentile(bare, 0.5),

@@ -91,6 +91,14 @@ def test_a_large_body_is_no_long_head(serve: Serve) -> None:
             assert client.post(f"{running.url}/v1/chat/completions", json=body).status_code == 200
 
 
+def test_an_answer_that_takes_too_long(serve: Serve, upstream: WireServer) -> None:
+    """Is not waited for, whatever the policy says, and what was asked is cancelled."""
+    upstream.reply = Reply(chat("too late"), delay_s=20)
+    running = serve(WIRED.format(url=upstream.base_url), limits=Limits(run_s=0.3))
+    assert running.chat().status_code == 504
+    eventually(lambda: running.gateway.serving.under_way == 0)
+
+
 def test_too_many_at_once(serve: Serve, upstream: WireServer) -> None:
     """Are turned away with a 503 that says when to come again; those that were let in are answered."""
     upstream.reply = Reply(chat("late"), delay_s=0.8)

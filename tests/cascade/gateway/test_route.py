@@ -32,6 +32,13 @@ def test_a_budget_that_allows_nothing(running: Running) -> None:
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "insufficient_quota")
 
 
+def test_a_budget_that_nobody_could_keep(running: Running) -> None:
+    """A model without a known price is the client's mistake only where the client asks for a budget."""
+    refused = running.post("/v1/route", {"prompt": "q", "policy": "claude", "budget": 1})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "unpriced")
+    assert "claude" in refused.json()["error"]["message"]
+
+
 def test_gate(running: Running, upstream: WireServer) -> None:
     """An answer that the caller has is judged by a tier's judges; no model is asked."""
     done = running.post(
