@@ -8,7 +8,7 @@ const charts = new Map();
 const LINES = {
   spend: { value: usd, series: [["spent", "--accent", true], ["premium only", "--other", false]] },
   requests: { value: rate, series: [["a second", "--accent", true]] },
-  latency: { value: seconds, series: [["median", "--accent", false], ["95th percentile", "--other", false]] },
+  latency: { value: seconds, series: [["median", "--accent", false], ["90th percentile", "--other", false]] },
 };
 
 /** Draws columns of figures over `times` (epoch seconds); null is a gap. */

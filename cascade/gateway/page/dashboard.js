@@ -1,5 +1,5 @@
 // Reads the gateway's snapshots, one a second, and shows the latest.
-import { $, bars, facts, make, pill, show, table, write } from "./markup.js";
+import { $, bars, make, pill, show, table, write } from "./markup.js";
 import { count, percent, rate, seconds, share, span, usd, words, DASH } from "./format.js";
 import { draw } from "./charts.js";
 import { list, opened } from "./runs.js";
@@ -79,22 +79,30 @@ function login(refusal) {
 function render(s) {
   show("login", false);
   show("forget", sessionStorage.getItem(KEY) !== null);
-  const any = s.totals.runs > 0;
+  const any = s.runs.total + s.runs.gates > 0;
   show("empty", !any);
   show("live", any);
   show("pause", any);
-  show("trouble", s.policies.error !== null);
-  if (s.policies.error !== null) write("trouble", `The changed policy file was not taken; the one before it is in use.\n${s.policies.error}`);
-  write("where", `${s.policies.file ?? "built-in policies"}: ${s.policies.names.join(", ")} · up for ${span(s.uptime_s)} · ${count(s.load.in_flight)} under way${s.load.shed ? ` · ${count(s.load.shed)} turned away` : ""}`);
+  troubles(s.policies);
+  const { under_way, shed } = s.requests;
+  // The page's own stream of figures is one of those under way.
+  write("where", `up for ${span(s.at - s.since)} · ${count(Math.max(0, under_way - 1))} under way${shed ? ` · ${count(shed)} turned away` : ""}`);
   if (!any) {
     example();
     return;
   }
   headline(s);
-  lines(s);
+  lines(s.history);
   splits(s);
   tables(s);
-  list(s.runs, open);
+  list(s.latest, open);
+}
+
+function troubles({ error, unusable }) {
+  const told = error === null ? [] : [`The changed policy file was not taken; the one before it is in use.\n${error}`];
+  for (const [policy, why] of Object.entries(unusable)) told.push(`The policy ${policy} cannot be asked: ${why}`);
+  show("trouble", told.length > 0);
+  if (told.length) write("trouble", told.join("\n"));
 }
 
 function example() {
@@ -102,89 +110,110 @@ function example() {
   write("example", `curl ${location.origin}/v1/route${key} -H "Content-Type: application/json" \\\n  -d '{"prompt": "What is 17 * 3? Reply with the number only."}'`);
 }
 
-function headline({ totals, series, latency }) {
-  write("saved", usd(totals.saved_usd));
-  const lost = totals.unknown_cost ? `; the cost of ${count(totals.unknown_cost)} runs is not known` : "";
-  write("saved-note", totals.premium_usd === null ? `spent ${usd(totals.cost_usd)}; what premium only would cost is not known${lost}` : `spent ${usd(totals.cost_usd)} of ${usd(totals.premium_usd)} by premium only (${share(totals.saved_usd ?? 0, totals.premium_usd)} less)${lost}`);
-  // The step that is under way is not whole yet.
-  const whole = series.requests.slice(0, -1);
-  write("rate", count(totals.runs));
-  write("rate-note", `${rate(whole.length ? whole.at(-1) / series.step_s : null)} a second`);
-  write("accepted", share(totals.accepted, totals.runs));
-  write("accepted-note", totals.failed ? `${count(totals.failed)} without an answer` : "every one got an answer");
-  write("median", seconds(latency.p50_s));
-  write("median-note", `95th percentile ${seconds(latency.p95_s)}`);
+function headline({ runs, requests, spend, latency }) {
+  write("saved", usd(spend.saved_usd));
+  const lost = spend.unpriced_runs ? `; the cost of ${count(spend.unpriced_runs)} runs is not known` : "";
+  const less = spend.saved_share === null ? "" : ` (${percent(Math.abs(spend.saved_share))} ${spend.saved_share < 0 ? "more" : "less"})`;
+  write("saved-note", spend.premium_usd === null ? `spent ${usd(spend.usd)}; what premium only would cost is not known${lost}` : `spent ${usd(spend.compared_usd)} of ${usd(spend.premium_usd)} by premium only${less}${lost}`);
+  write("rate", count(runs.total));
+  write("rate-note", `${rate(requests.per_s)} a second${runs.gates ? `; ${count(runs.gates)} answers gated` : ""}`);
+  write("accepted", share(runs.accepted, runs.total));
+  write("accepted-note", runs.unanswered ? `${count(runs.unanswered)} without an answer` : "every one got an answer");
+  write("median", seconds(latency.runs.p50));
+  write("median-note", `90th percentile ${seconds(latency.runs.p90)}`);
 }
 
-function lines({ series }) {
-  const per = (values) => values.map((value) => (value === null ? null : value / series.step_s));
-  const reach = span(series.t.length * series.step_s);
-  write("spend-note", `USD in each ${series.step_s} s, beside what the premium tier alone would have cost; the last ${reach}`);
+function lines({ step_s, at, runs, usd: spent, premium_usd, p50_s, p90_s }) {
+  const reach = span(at.length * step_s);
+  write("spend-note", `USD in each ${step_s} s, beside what the premium tier alone would have cost; the last ${reach}`);
   write("requests-note", `the last ${reach}`);
-  write("latency-note", `of the runs that ended in each ${series.step_s} s`);
-  draw("spend", series.t, [series.cost_usd, series.premium_usd]);
-  draw("requests", series.t, [per(series.requests)]);
-  draw("latency", series.t, [series.p50_s, series.p95_s]);
+  write("latency-note", `of the runs that ended in each ${step_s} s`);
+  draw("spend", at, [spent, premium_usd]);
+  draw("requests", at, [runs.map((n) => n / step_s)]);
+  draw("latency", at, [p50_s, p90_s]);
+}
+
+/** The counts of `found` summed by what `name` gives, as pairs, the most first. */
+function summed(found, name, amount) {
+  const sums = new Map();
+  for (const each of found) sums.set(name(each), (sums.get(name(each)) ?? 0) + amount(each));
+  return [...sums];
 }
 
 function splits(s) {
-  const answered = s.tiers.reduce((sum, tier) => sum + tier.answered, 0);
+  const several = new Set(s.tiers.map(({ policy }) => policy)).size > 1;
+  const answered = s.tiers.reduce((sum, { runs }) => sum + runs, 0);
   write("tiers-note", `${count(answered)} answers, cheapest tier first`);
-  bars("tiers", s.tiers.map((tier) => ({ label: tier.tier, value: tier.answered, text: share(tier.answered, answered) })), answered);
-  const reasons = (id, found, none, kind) => {
-    const told = Object.entries(found).filter(([, n]) => n > 0).sort((a, b) => b[1] - a[1]);
+  bars("tiers", s.tiers.map(({ policy, tier, runs }) => ({ label: several ? `${policy} / ${tier}` : tier, value: runs, text: share(runs, answered) })), answered);
+  const reasons = (id, pairs, none, kind) => {
+    const told = pairs.sort((a, b) => b[1] - a[1]);
     const total = told.reduce((sum, [, n]) => sum + n, 0);
     bars(id, told.map(([reason, n]) => ({ label: words(reason), value: n, text: `${count(n)} (${share(n, total)})`, kind: kind(reason) })), total);
     write(`${id}-note`, total ? `${count(total)} in all` : none);
   };
-  reasons("escalations", s.escalations, "it never was", () => null);
-  reasons("ends", s.ends, "none ended yet", (reason) => (reason === "accepted" ? null : "rest"));
-  const { counts } = s.confidence;
+  const counted = ({ count: n }) => n;
+  reasons("escalations", summed(s.escalations, ({ reason }) => reason, counted), "it never was", () => null);
+  reasons("ends", summed(s.endings, ({ reason }) => reason, counted), "none ended yet", (reason) => (reason === "accepted" ? null : "rest"));
+  histogram(s.confidence);
+}
+
+function histogram(tiers) {
+  const bins = tiers[0]?.counts.length ?? 20;
+  const counts = Array.from({ length: bins }, (_, i) => tiers.reduce((sum, tier) => sum + tier.counts[i], 0));
   const most = Math.max(...counts, 1);
-  const total = counts.reduce((sum, n) => sum + n, 0);
-  write("confidence-note", `${count(total)} answers, in steps of ${percent(1 / counts.length)}`);
+  write("confidence-note", `${count(counts.reduce((sum, n) => sum + n, 0))} of the latest answers, in steps of ${percent(1 / bins)}`);
   const columns = counts.map((n, i) => {
     const bar = make("div", null, ...(n ? [] : ["none"]));
     bar.style.height = `${(100 * n) / most}%`;
-    bar.title = `${percent(i / counts.length)} to ${percent((i + 1) / counts.length)}: ${count(n)}`;
+    bar.title = `${percent(i / bins)} to ${percent((i + 1) / bins)}: ${count(n)}`;
     return bar;
   });
   $("confidence").replaceChildren(...columns, make("span", "0 %", "low"), make("span", "50 %", "middle"), make("span", "100 %", "high"));
   $("confidence").setAttribute("role", "img");
-  $("confidence").setAttribute("aria-label", `Histogram: ${counts.map((n, i) => (n ? `${percent(i / counts.length)}: ${n}` : "")).filter(Boolean).join(", ")}`);
+  $("confidence").setAttribute("aria-label", `Histogram: ${counts.map((n, i) => (n ? `${percent(i / bins)}: ${n}` : "")).filter(Boolean).join(", ")}`);
 }
 
-function tables(s) {
-  const { latency, totals } = s;
+function tables({ latency, spend, calibration, models, budgets }) {
+  const { runs, premium } = latency;
   const row = (name, ours, theirs, text) => [name, text(ours), text(theirs)];
-  table("against", [{ head: `${count(latency.n)} runs` }, { head: "cascade", number: true }, { head: "premium only", number: true }], [
-    row("spend", totals.cost_usd, totals.premium_usd, usd), row("median latency", latency.p50_s, latency.premium_p50_s, seconds),
-    row("95th percentile", latency.p95_s, latency.premium_p95_s, seconds), row("99th percentile", latency.p99_s, latency.premium_p99_s, seconds),
+  table("against", [{ head: "" }, { head: "cascade", number: true }, { head: "premium only", number: true }], [
+    row("spend", spend.compared_usd, spend.premium_usd, usd), row("runs with a latency", runs.n, premium.n, count),
+    row("median latency", runs.p50, premium.p50, seconds), row("90th percentile", runs.p90, premium.p90, seconds),
+    row("99th percentile", runs.p99, premium.p99, seconds),
   ]);
-  write("drift-note", s.drift.length ? "What runs promised beside what feedback says they were worth" : "No feedback yet. POST /v1/feedback says how good an answer was.");
-  $("drift").replaceChildren(...s.drift.map(({ policy, n, confidence, quality }) => facts([
-    [policy, `${percent(confidence)} promised, ${percent(quality)} true, ${count(n)} runs with feedback`],
-  ])));
-  table("models", [{ head: "model" }, { head: "breaker" }, { head: "failed", number: true }, { head: "under way", number: true }, { head: "p95", number: true }], s.models.map((model) => [
-    model.model, model.state === null ? DASH : pill(words(model.state), model.state === "closed" ? "good" : "warn"),
-    model.requests ? `${count(model.failures)} of ${count(model.requests)}` : DASH, count(model.in_flight), seconds(model.p95_s),
+  write("drift-note", calibration === null ? "No feedback yet. POST /v1/feedback says how good an answer was." : `${count(calibration.n)} runs with feedback; they were worth ${points(calibration.gap)} than their confidence said`);
+  show("drift", calibration !== null);
+  if (calibration !== null) {
+    table("drift", [{ head: "confidence" }, { head: "promised", number: true }, { head: "true", number: true }, { head: "runs", number: true }], calibration.bins.map((bin) => [
+      `from ${percent(bin.from)}`, percent(bin.confidence), percent(bin.quality), count(bin.n),
+    ]));
+  }
+  table("models", [{ head: "model" }, { head: "breaker" }, { head: "failed", number: true }, { head: "under way", number: true }, { head: "p95", number: true }], models.map((model) => [
+    model.model, model.breaker === null ? DASH : pill(words(model.breaker), model.breaker === "closed" ? "good" : "warn"),
+    model.requests ? `${count(model.failures)} of ${count(model.requests)}` : DASH, count(model.under_way), seconds(model.p95_s),
   ]));
-  $("budgets").replaceChildren(...(s.budgets.length ? s.budgets.map(({ scope, limit_usd, spent_usd }) => {
-    const box = make("div", null, "meter");
-    const track = make("div", null, "track");
-    const fill = make("div", null, "fill", ...(spent_usd >= 0.9 * limit_usd ? ["over"] : []));
-    fill.style.width = `${limit_usd > 0 ? Math.min(100, (100 * spent_usd) / limit_usd) : 100}%`;
-    track.append(fill);
-    track.setAttribute("role", "meter");
-    track.setAttribute("aria-label", scope);
-    track.setAttribute("aria-valuemin", "0");
-    track.setAttribute("aria-valuemax", String(limit_usd));
-    track.setAttribute("aria-valuenow", String(spent_usd));
-    const line = make("div", null, "line");
-    line.append(make("span", scope), make("span", `${usd(spent_usd)} of ${usd(limit_usd)}, ${usd(Math.max(0, limit_usd - spent_usd))} left`, "soft"));
-    box.append(line, track);
-    return box;
-  }) : [make("p", "No daily budget is set: budget_usd_per_day in the policy file.", "soft")]));
+  $("budgets").replaceChildren(...(budgets.length ? budgets.map(meter) : [make("p", "No daily budget is set: budget_usd_per_day in the policy file.", "soft")]));
+}
+
+function points(gap) {
+  return `${percent(Math.abs(gap))} ${gap < 0 ? "less" : "more"}`;
+}
+
+function meter({ scope, usd_per_day, spent_usd, left_usd }) {
+  const box = make("div", null, "meter");
+  const track = make("div", null, "track");
+  const fill = make("div", null, "fill", ...(left_usd <= 0.1 * usd_per_day ? ["over"] : []));
+  fill.style.width = `${usd_per_day > 0 ? Math.min(100, (100 * spent_usd) / usd_per_day) : 100}%`;
+  track.append(fill);
+  track.setAttribute("role", "meter");
+  track.setAttribute("aria-label", scope);
+  track.setAttribute("aria-valuemin", "0");
+  track.setAttribute("aria-valuemax", String(usd_per_day));
+  track.setAttribute("aria-valuenow", String(spent_usd));
+  const line = make("div", null, "line");
+  line.append(make("span", scope), make("span", `${usd(spent_usd)} of ${usd(usd_per_day)}, ${usd(left_usd)} left`, "soft"));
+  box.append(line, track);
+  return box;
 }
 
 async function open(id) {
@@ -204,7 +233,7 @@ async function open(id) {
 
 $("close").addEventListener("click", () => $("run").close());
 $("run").addEventListener("click", (event) => event.target === $("run") && $("run").close());
-$("unsure").addEventListener("change", () => last && list(last.runs, open));
+$("unsure").addEventListener("change", () => last && list(last.latest, open));
 $("pause").addEventListener("click", () => {
   paused = !paused;
   $("pause").setAttribute("aria-pressed", String(paused));

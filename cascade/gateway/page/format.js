@@ -28,7 +28,8 @@ export function share(part, whole) {
 
 export function percent(value) {
   if (value === null || value === undefined) return DASH;
-  const text = round(100 * value, Math.abs(value) < 0.0995 && value !== 0 ? 1 : 0);
+  const size = Math.abs(value);
+  const text = round(100 * value, size < 0.0995 && size !== 0 && (100 * size) % 1 > 0.049 ? 1 : 0);
   return `${text} %`;
 }
 

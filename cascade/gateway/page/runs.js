@@ -4,7 +4,7 @@ import { clock, count, percent, seconds, usd, words, DASH } from "./format.js";
 
 const COLUMNS = [
   { head: "at" }, { head: "policy", minor: true }, { head: "answered by" }, { head: "confidence", number: true }, { head: "ended" },
-  { head: "attempts", number: true, minor: true }, { head: "cost", number: true }, { head: "latency", number: true, minor: true },
+  { head: "tiers", number: true, minor: true }, { head: "cost", number: true }, { head: "latency", number: true, minor: true },
 ];
 
 export function list(runs, open) {
@@ -20,7 +20,7 @@ export function list(runs, open) {
     opener.setAttribute("aria-label", `Open the run of ${clock(run.at)}`);
     opener.addEventListener("click", () => open(run.run_id));
     return [
-      opener, run.policy, run.tier ?? DASH, run.tier === null ? DASH : percent(run.confidence), ending(run), count(run.attempts),
+      opener, run.policy, run.tier ?? DASH, run.tier === null ? DASH : percent(run.confidence), ending(run), count(run.tiers),
       usd(run.cost_usd), seconds(run.latency_s),
     ];
   }));
@@ -40,7 +40,7 @@ export function opened(run) {
     ["confidence", run.tier === null ? DASH : percent(run.confidence)],
     ["cost", `${usd(run.cost_usd)}, premium only ${premium}`], ["latency", seconds(run.latency_s)],
   ]));
-  if (run.text) body.append(make("pre", run.text));
+  if (run.error) body.append(make("p", run.error, "bad"));
   run.attempts.forEach((attempt, i) => body.append(attempted(attempt, i)));
   if (run.attempts.length === 0) body.append(make("p", "No tier was asked.", "soft"));
 }
@@ -51,15 +51,15 @@ function attempted(attempt, i) {
   line.append(make("h3", `${i + 1}. ${attempt.tier} (${attempt.model})`), pill(words(attempt.reason), attempt.reason === "accepted" ? "good" : null));
   box.append(line, make("p", `confidence ${percent(attempt.confidence)}${attempt.calibrated ? "" : ", not calibrated"} · ${usd(attempt.cost_usd)} · ${seconds(attempt.latency_s)}`, "soft"));
   if (attempt.error) box.append(make("p", attempt.error, "bad"));
-  if (attempt.verdicts.length) {
+  if ((attempt.verdicts ?? []).length) {
     const rows = box.appendChild(make("div", null, "scroll")).appendChild(make("table"));
     table(rows, [{ head: "judge" }, { head: "score", number: true }, { head: "said" }], attempt.verdicts.map((verdict) => [
-      verdict.judge, verdict.score === null ? DASH : verdict.score.toFixed(3), verdict.veto ? pill(verdict.reason || "veto", "warn") : verdict.reason || "",
+      verdict.judge, verdict.score === null || verdict.score === undefined ? DASH : verdict.score.toFixed(3), verdict.veto ? pill(verdict.reason || "veto", "warn") : verdict.reason || "",
     ]));
   }
-  if (attempt.calls.length) {
+  if ((attempt.call_log ?? []).length) {
     const rows = box.appendChild(make("div", null, "scroll")).appendChild(make("table"));
-    table(rows, [{ head: "request" }, { head: "for" }, { head: "began", number: true }, { head: "took", number: true }, { head: "cost", number: true }], attempt.calls.map((call) => [
+    table(rows, [{ head: "request" }, { head: "for" }, { head: "began", number: true }, { head: "took", number: true }, { head: "cost", number: true }], attempt.call_log.map((call) => [
       call.fault ? pill(`${call.model}: ${call.fault}`, "warn") : call.model, call.purpose, seconds(call.started_s), seconds(call.latency_s), usd(call.cost_usd),
     ]));
   }
