@@ -196,7 +196,7 @@ function tables({ latency, spend, calibration, models, budgets }) {
 }
 
 function points(gap) {
-  return `${percent(Math.abs(gap))} ${gap < 0 ? "less" : "more"}`;
+  return `${rate(100 * Math.abs(gap))} points ${gap < 0 ? "less" : "more"}`;
 }
 
 function meter({ scope, usd_per_day, spent_usd, left_usd }) {
