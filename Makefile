@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
 
-.PHONY: help replay serve test test-slow lint bench schema dist clean
+.PHONY: help replay serve test test-slow test-clients lint bench schema dist clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -23,6 +23,14 @@ test: $(VENV)/.ready  ## the tests
 
 test-slow: $(VENV)/.ready  ## the tests that take minutes: a recorder killed at fifty moments
 	$(BIN)/python -m pytest -m slow
+
+# A browser's driver, a fuzzer of HTTP interfaces: 200 MB that nothing else needs. Node's npm and Chromium must be there.
+$(VENV)/.clients: $(VENV)/.ready
+	$(BIN)/pip install --quiet --editable '.[clients]'
+	touch $@
+
+test-clients: $(VENV)/.clients  ## the gateway by OpenAI's Node client, a fuzzer and a browser (needs npm and Chromium)
+	$(BIN)/python -m pytest -m clients tests/clients
 
 lint: $(VENV)/.ready  ## ruff, mypy --strict, the contract of the three floors
 	$(BIN)/ruff check .
