@@ -88,6 +88,8 @@ def make_app(gateway: "Gateway") -> Starlette:
         get("/readyz", readyz, open=True),
         get("/openapi.json", openapi, open=True),
         get("/metrics", metrics, whole=True),
+        get("/dashboard", dashboard.page, open=True),
+        get("/dashboard/static/{name}", dashboard.page, open=True),
         get("/dashboard/events", dashboard.events, whole=True),
         get("/dashboard/runs/{run_id}", dashboard.run, whole=True),
     ]
