@@ -89,10 +89,10 @@ def make_app(gateway: "Gateway") -> Starlette:
         get("/readyz", readyz, open=True),
         get("/openapi.json", openapi, open=True),
         get("/metrics", metrics, whole=True),
+        get("/dashboard", page, open=True),
         get("/dashboard/events", dashboard.events, whole=True),
         get("/dashboard/runs/{run_id}", dashboard.run, whole=True),
-        Route("/dashboard", page, methods=["GET"]),
-        Route("/dashboard/{file:path}", page, methods=["GET"]),
+        get("/dashboard/{file:path}", page, open=True),
     ]
     return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http_error})
 
