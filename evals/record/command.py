@@ -51,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _main(args)
     except (DatasetError, WorkError, RecordingError, CascadeError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         print(f"error: {error.filename or args.out}: {error.strerror or error}", file=sys.stderr)
     return 2
