@@ -132,13 +132,16 @@ def _usable(args: argparse.Namespace) -> Callable[[Example], None]:
         return lambda _: None
     from evals.grade import job_of
     from evals.graders import Case
+    from evals.graders.function import FunctionGrader
     from evals.graders.model import ModelGrader
 
     job = job_of(args.grader, args.out, policy_file=plan.policy_path(args.policy, args.policy_file))
 
     def check(example: Example) -> None:
         one = job.of(example.task)
-        if one is not None and example.reference is not None and not one.waits and not isinstance(one, ModelGrader):
+        # A function of one's own may well refuse the empty answer, and not the reference.
+        asks = isinstance(one, ModelGrader | FunctionGrader)
+        if one is not None and example.reference is not None and not one.waits and not asks:
             one.grade(Case(text="", reference=example.reference, prompt=example.to_prompt()))
 
     return check
