@@ -16,13 +16,14 @@ from cascade.models.factory import Pricer, build
 from cascade.models.openai import OpenAIModel
 from evals.record import plan, summary
 from evals.record.batch import BatchLine
-from evals.record.dataset import Dataset, DatasetError, exists
+from evals.record.dataset import Dataset, exists
 from evals.record.finish import materialise
 from evals.record.line import Asked, Halt, Line
 from evals.record.live import Live
 from evals.record.pace import Pace
 from evals.record.purse import Purse
 from evals.record.show import Progress
+from evals.record.tables import DatasetError
 from evals.record.work import Work, WorkError
 from evals.recording import Example, RecordingError
 from judges import Usage
