@@ -43,7 +43,11 @@ class Memory:
         """What the file holds; a line that a crash cut off is passed over."""
         known = {}
         if path.is_file():
-            for line in path.read_text(encoding="utf-8").splitlines():
+            text = path.read_text(encoding="utf-8", errors="replace")
+            if text and not text.endswith("\n"):
+                with path.open("a", encoding="utf-8") as file:
+                    file.write("\n")  # or the next grade would be lost with the line
+            for line in text.splitlines():
                 try:
                     row = json.loads(line)
                     known[row["key"]] = row["grade"]
@@ -116,13 +120,18 @@ class ModelGrader:
         there, back = await asyncio.gather(self._better(case, case.text, other), self._better(case, other, case.text))
         return None if there is None or back is None else (there + 1.0 - back) / 2
 
+    @property
+    def _who(self) -> str:
+        """The judge model by the policy file's name and the provider's: the first may come to mean another model."""
+        return f"{self.seat.model.name}={getattr(self.seat.model, 'model', '')}"
+
     async def close(self) -> None:
         """Closes the judge model's connections."""
         await self.seat.model.close()
 
     async def _right(self, case: Case) -> float | None:
         question = f"{_asked(case.prompt)}\n\n(The reference answer, known to be right: {as_text(case.reference)})"
-        key = _key("right", self.seat.model.name, question, case.text)
+        key = _key("right", self._who, question, case.text)
         if key not in self.memory.known:
             judged = judges.Case(prompt=Prompt.of(question), answer=Answer(case.text), ask=self._ask)
             self.memory.keep(key, (await VerifierJudge(name="grader").judge(judged)).score)
@@ -133,7 +142,7 @@ class ModelGrader:
         question = _asked(case.prompt)
         if case.reference is not None:
             question += f"\n\n(The reference answer, known to be right: {as_text(case.reference)})"
-        key = _key("better", self.seat.model.name, question, first, second)
+        key = _key("better", self._who, question, first, second)
         if key not in self.memory.known:
             replies = await self._ask(comparison(question, first, second), temperature=0.0, max_tokens=5)
             said = replies[0].text.strip().lower()

@@ -15,6 +15,10 @@ from typing import Any
 from evals.record.tables import DatasetError, Row, rows
 from evals.recording import SPLITS, Example
 
+# Made once: json.dumps makes an encoder for every call that has options.
+_sorted = json.JSONEncoder(sort_keys=True).encode
+_plain_text = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
 
 @dataclass(frozen=True, slots=True)
 class Survey:
@@ -62,7 +66,7 @@ class Dataset:
                 raise DatasetError(f"{where}: {error}") from None
             ids.append(hash(example.id))
             asked = [example.id, example.prompt, example.system, example.schema, example.tools]
-            digest.update(json.dumps(asked, sort_keys=True).encode())
+            digest.update(_sorted(asked).encode())
         ordered = sorted(ids)
         twice = {a for a, b in itertools.pairwise(ordered) if a == b}
         if twice:
@@ -133,11 +137,11 @@ class Dataset:
 def _writable(row: Mapping[str, Any], where: str) -> None:
     """Raises DatasetError for a value that no recording can hold: it must be found before the answers are paid for."""
     try:
-        json.dumps(row, ensure_ascii=False, allow_nan=False).encode()
+        _plain_text(row).encode()
     except (ValueError, RecursionError):
         for name, value in row.items():
             with suppress(ValueError, RecursionError):
-                json.dumps([name, value], ensure_ascii=False, allow_nan=False).encode()
+                _plain_text([name, value]).encode()
                 continue
             told = "NaN or an infinite number, half of a surrogate pair, or too deep nesting"
             raise DatasetError(f"{where}: {name!a}: holds {told}, which JSON has not; correct it or take it out") from None

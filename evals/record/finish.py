@@ -18,6 +18,7 @@ def materialise(out: str | os.PathLike[str], dataset: Dataset, work: Work) -> in
     Grades and further fields that an earlier version of the file holds are kept; texts and costs are the work file's.
     Raises WorkError where that version has other rows, so that nothing of somebody else's is overwritten.
     """
+    work.reserve.give_up()  # nothing more is asked, and the recording needs the room
     earlier = read(out) if Path(out).exists() else iter(())
     rows = write(out, _joined(_answered(dataset, work), earlier, str(out), work))
     work.wrote()

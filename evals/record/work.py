@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from evals.record.dataset import Survey
+from evals.record.reserve import Reserve
 
 FORMAT = 1
 ANSWER, SAMPLES = "answer", "samples"
-_BALLAST = 4 << 20  # bytes kept free beside it, so that answers under way when the disk fills can still be kept
 _READ = 1 << 14
 
 
@@ -62,12 +62,12 @@ class Work:
         self._open: dict[int, float] = {}
         self._asked, self._end, self._dirty = 0, 0, False
         self.full = False
-        self._spare = self.path.with_name(f".{self.path.name}.spare")
+        self.reserve = Reserve(self.path)
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             self._lock()
             self._scan()
-            self._keep_free()
+            self.reserve.take()
         except BaseException:
             os.close(self._fd)
             raise
@@ -77,14 +77,6 @@ class Work:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise WorkError(f"{self.path}: another process is recording to it; wait until it is done") from None
-
-    def _keep_free(self) -> None:
-        with suppress(OSError):  # a disk that is nearly full, or that cannot allocate: then there is no reserve
-            fd = os.open(self._spare, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            try:
-                os.posix_fallocate(fd, 0, _BALLAST)
-            finally:
-                os.close(fd)
 
     def _scan(self) -> None:
         with open(self.path, "rb", buffering=1 << 20) as file:
@@ -269,8 +261,7 @@ class Work:
             if self.full:
                 raise
             self.full = True
-            with suppress(FileNotFoundError):
-                self._spare.unlink()
+            self.reserve.give_up()
             self._write_whole(line)
 
     def _write_whole(self, line: bytes) -> None:
@@ -296,6 +287,5 @@ class Work:
         try:
             self.sync()
         finally:
-            with suppress(OSError):
-                self._spare.unlink()
+            self.reserve.give_up()
             os.close(self._fd)

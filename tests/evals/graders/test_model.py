@@ -95,6 +95,22 @@ def test_what_it_said_is_kept_on_disk(tmp_path: Path) -> None:
     file.write_text(file.read_text() + '{"key": "cut', encoding="utf-8")
     assert graded(ModelGrader(made, Memory.open(file)), case) == 1.0
     assert len(model.calls) == asked
+    assert graded(ModelGrader(made, Memory.open(file)), Case(text="z", reference="y")) == 1.0
+    again = len(model.calls)
+    assert again > asked
+    assert graded(ModelGrader(made, Memory.open(file)), Case(text="z", reference="y")) == 1.0
+    assert len(model.calls) == again
+
+
+def test_another_model_under_the_same_name_is_asked(tmp_path: Path) -> None:
+    """What the policy file's name meant when a grade was kept is part of what is kept."""
+    file = tmp_path / "grades.jsonl"
+    case = Case(text="x", reference="y")
+    for name in ("gpt-a", "gpt-b"):
+        made, model = seat(lambda p, r: "7")
+        model.model = name  # type: ignore[attr-defined]
+        assert graded(ModelGrader(made, Memory.open(file)), case) == 1.0
+        assert model.calls
 
 
 def test_a_passing_fault_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from evals.record.dataset import Dataset, DatasetError
+from evals.record.dataset import Dataset
+from evals.record.tables import DatasetError
 
 ROWS: list[dict[str, Any]] = [
     {"id": "a", "prompt": "1+1?", "reference": "2", "task": "sums"},

@@ -357,6 +357,11 @@ def test_a_full_disk_loses_nothing(desk: Desk, provider: Provider) -> None:
         assert len(desk.answers("small")) == sum(asked.values()) == len(asked)
         (disk / "filler").unlink()
         assert desk.record("--tiers", "small") == 0
+        # Room for the recording, but not for the reserve beside it: that is given up.
+        desk.out.unlink()
+        (disk / "filler").write_bytes(b"x" * ((6 << 20) - (4 << 20) - desk.work.stat().st_size - 20_000))
+        assert desk.record("--tiers", "small") == 0
+        (disk / "filler").unlink()
         assert set(provider.counts()["asked"].values()) == {1}
         assert len(desk.answers("small")) == 400
         assert sorted(p.name for p in disk.iterdir()) == ["rec.jsonl", "rec.jsonl.work"]

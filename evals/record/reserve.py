@@ -1,0 +1,28 @@
+"""Room on the disk that is kept free, so that answers under way when it fills can still be kept."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+_BYTES = 4 << 20
+
+
+class Reserve:
+    """A file beside ``path`` that takes up the room until it is given up; none where the disk has no such room."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.with_name(f".{path.name}.spare")
+
+    def take(self) -> None:
+        """Takes up the room."""
+        with suppress(OSError):  # a disk that is nearly full, or that cannot allocate
+            fd = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                os.posix_fallocate(fd, 0, _BYTES)
+            finally:
+                os.close(fd)
+
+    def give_up(self) -> None:
+        """Leaves the room to others."""
+        with suppress(OSError):
+            self._file.unlink()
