@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
 
-.PHONY: help replay demo test test-slow test-demo lint bench schema dist clean
+.PHONY: help replay demo serve test test-slow test-demo test-clients lint bench schema dist clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -24,6 +24,9 @@ $(VENV)/.demo: $(VENV)/.ready
 demo: $(VENV)/.demo  ## a cascade live: a small model on this machine as the cheap tier (downloads 150 MB once)
 	$(BIN)/python -m evals.demo
 
+serve: $(VENV)/.ready  ## a gateway with the shipped recording behind it and questions coming in; see its /dashboard
+	$(BIN)/python -m evals.traffic --serve
+
 test: $(VENV)/.ready  ## the tests
 	$(BIN)/python -m pytest
 
@@ -32,6 +35,14 @@ test-slow: $(VENV)/.ready  ## the tests that take minutes: a recorder killed at 
 
 test-demo: $(VENV)/.demo  ## the demo's tests, which ask the small model
 	$(BIN)/python -m pytest -m demo tests/end_to_end
+
+# A browser's driver, a fuzzer of HTTP interfaces: 200 MB that nothing else needs. Node's npm and Chromium must be there.
+$(VENV)/.clients: $(VENV)/.ready
+	$(BIN)/pip install --quiet --editable '.[clients]'
+	touch $@
+
+test-clients: $(VENV)/.clients  ## the gateway by OpenAI's Node client, a fuzzer and a browser (needs npm and Chromium)
+	$(BIN)/python -m pytest -m clients tests/clients
 
 lint: $(VENV)/.ready  ## ruff, mypy --strict, the contract of the three floors
 	$(BIN)/ruff check .

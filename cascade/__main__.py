@@ -1,4 +1,4 @@
-"""The command line: ``python -m cascade run | gate | check | schema | journal``."""
+"""The command line: ``python -m cascade run | gate | check | schema | serve | keys | journal``."""
 
 import argparse
 import json
@@ -10,6 +10,7 @@ from . import policy_file as files
 from .errors import CascadeError, UnsureError
 from .models.factory import KEY_ENV
 from .policy import ModelSpec, Policy, PolicyFile
+from .quiet import quietly
 from .result import Result
 
 _EXAMPLES = """examples:
@@ -30,13 +31,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         _show(error.result, args.json)
         return 1
     except BrokenPipeError:
-        return 0
+        raise
     except (CascadeError, OSError, ValueError) as error:
         print(f"cascade: {error}", file=sys.stderr)
         return 2
 
 
 def _parser() -> argparse.ArgumentParser:
+    from .gateway.key_commands import add_to as add_keys_to
     from .journal.commands import add_to
 
     parser = argparse.ArgumentParser(
@@ -65,6 +67,13 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(command=_check)
     schema = commands.add_parser("schema", help="print the JSON Schema of policies.yaml, for editors")
     schema.set_defaults(command=_schema)
+    serve = commands.add_parser("serve", help="serve OpenAI's and Anthropic's HTTP interfaces, see docs/gateway.md")
+    serve.add_argument("--policy-file")
+    serve.add_argument("--host", default="127.0.0.1", help="the address to listen on (default 127.0.0.1)")
+    serve.add_argument("--port", type=int, default=8000, help="0 takes any that is free (default 8000)")
+    serve.add_argument("--keys", metavar="FILE", help="the key file (default: beside the journal, else the policy file)")
+    serve.set_defaults(command=_serve)
+    add_keys_to(commands.add_parser("keys", help="the keys of the gateway's callers: create, list, revoke"))
     add_to(commands.add_parser("journal", help="what was recorded: tail, show, export, verify"))
     return parser
 
@@ -194,10 +203,22 @@ def _call_cost(name: str, spec: ModelSpec, tokens_in: int, tokens_out: int) -> f
     return Pricer(name, spec).cost(Usage(tokens_in, tokens_out))
 
 
+def _serve(args: argparse.Namespace) -> int:
+    try:
+        from .gateway.serve import run
+    except ModuleNotFoundError as error:
+        if error.name not in ("starlette", "uvicorn", "prometheus_client"):
+            raise
+        raise CascadeError(
+            f"serve needs the package {error.name!r}; install it: pip install 'cascade-gate[gateway]'"
+        ) from None
+    return run(args)
+
+
 def _schema(args: argparse.Namespace) -> int:
     print(json.dumps(files.json_schema(), indent=2))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(quietly(main))

@@ -120,7 +120,8 @@ def apply(policy: Policy, artefact: Artefact, model_of: Callable[[TierPolicy], s
             rule.model_copy(update={"options": rules[_signature(rule)].options}) if _signature(rule) in rules else rule
             for rule in fitted.judges
         ]
-        chosen.append(fitted.model_copy(update={"name": tier.name, "model": tier.model, "judges": judges}))
+        kept = {"name": tier.name, "model": tier.model, "fallbacks": tier.fallbacks, "judges": judges}
+        chosen.append(fitted.model_copy(update=kept))
     return policy.model_copy(update={"tiers": chosen, "final": artefact.final})
 
 

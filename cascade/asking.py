@@ -1,17 +1,16 @@
 """Every request to a model goes through here: limits before it, ``resilience`` around it, price and time after it."""
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from judges import Answer, Prompt, Usage
-from judges.answer import content_text
 
-from .budget import Spend
-from .models.factory import Pricer
+from .budget import LimitReached, Spend
+from .estimate import MAX_OUTPUT, Bounds, estimate
+from .models.factory import Pricer, answers_singly
 from .models.model import Model, ModelError, Request
 from .resilience.guard import Guard
 from .resilience.retry import persist, share
@@ -20,10 +19,9 @@ from .result import CallRecord
 if TYPE_CHECKING:
     from .telemetry import Telemetry
 
-MAX_OUTPUT = 4096
-"""Tokens of an answer where a budget is set and nothing else bounds it; the request says so, so that the bound holds."""
-IMAGE_TOKENS = 2500
-"""More than an image costs at the providers' highest detail."""
+PLAIN = Request()
+"""What a tier asks its model: nothing beside the prompt."""
+_BOUNDED = Request(max_tokens=MAX_OUTPUT)
 Asks = Callable[[Model, Prompt, Request], Awaitable[Sequence[Answer]]]
 
 
@@ -35,42 +33,29 @@ class Seat:
     pricer: Pricer
     telemetry: "Telemetry | None" = None
     guard: Guard = field(default_factory=Guard)
+    bounds: Bounds = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bounds", Bounds.of(self.pricer.spec))
 
     def price(self, answer: Answer) -> float | None:
         """USD of the answer: what it states itself, else its usage at the model's price, else None."""
         return answer.cost_usd if answer.cost_usd is not None else self.pricer.cost(answer.usage)
 
+    def estimate(self, prompt: Prompt, request: Request) -> float | None:
+        """An upper estimate in USD of the request; None where the price is unknown."""
+        stated = getattr(self.model, "most_usd", None)
+        return estimate(self.pricer, self.bounds, prompt, request) if stated is None else stated * request.n
+
     @property
     def max_tokens(self) -> int | None:
-        """What the policy bounds this model's answers by."""
+        """The most tokens that the policy allows an answer; None: it does not say."""
         return self.pricer.spec.max_tokens if self.pricer.spec is not None else None
 
-    def estimate(self, prompt: Prompt, request: Request) -> float | None:
-        """An upper estimate in USD of the request; None where the price is unknown.
-
-        One token for every two bytes of text, tools and schema (English has one for about four), IMAGE_TOKENS for each part
-        of a message that is no text, and the most that every answer may have.
-        """
-        output = request.max_tokens or self.max_tokens or MAX_OUTPUT
-        return self.pricer.cost(Usage(prompt_tokens(prompt), output * request.n))
-
-
-def prompt_tokens(prompt: Prompt) -> int:
-    """An upper estimate of a prompt's tokens."""
-    total = 16
-    for message in prompt.messages:
-        content = message.get("content")
-        text = content_text(content)
-        parts = 0 if content is None or isinstance(content, str) else sum(p.get("type") != "text" for p in content)
-        total += len(text.encode("utf-8", "replace")) // 2 + parts * IMAGE_TOKENS + 8
-    for extra in (prompt.tools, None if prompt.schema is None else _schema(prompt.schema)):
-        if extra:
-            total += len(json.dumps(extra, default=str)) // 2
-    return total
-
-
-def _schema(schema: Any) -> Any:
-    return schema if isinstance(schema, Mapping) else schema.model_json_schema()
+    @property
+    def priced(self) -> bool:
+        """Whether it can be said before a request what it costs at most."""
+        return getattr(self.model, "most_usd", None) is not None or self.pricer.cost(Usage(1, 1)) is not None
 
 
 async def call(
@@ -86,18 +71,43 @@ async def call(
     """Answers, after as many requests as the model's retry rule allows; each goes to the log and is paid.
 
     ``ends`` is the deadline by the event loop's clock. ``ask`` stands in for the model's ``answer``. ``others`` counts the
-    models that can be asked if this one fails. Raises LimitReached or ModelError.
+    models that can be asked if this one fails. No answer may have more tokens than the policy gives the model. Raises
+    LimitReached or ModelError.
     """
-    if spend.bounded and not (request.max_tokens or seat.max_tokens):
-        request = replace(request, max_tokens=MAX_OUTPUT)
+    if request.max_tokens is not None and (most := seat.max_tokens) is not None and request.max_tokens > most:
+        request = replace(request, max_tokens=most)
+    if spend.bounded and not request.max_tokens and seat.bounds.output is None:
+        request = _BOUNDED if request is PLAIN else replace(request, max_tokens=MAX_OUTPUT)
+    until = share(ends, others)
 
-    def once() -> Awaitable[Sequence[Answer]]:
-        return _once(seat, prompt, request, spend, ends, purpose, ask)
+    def answered(request: Request) -> Coroutine[Any, Any, Sequence[Answer]]:
+        def once() -> Coroutine[Any, Any, Sequence[Answer]]:
+            return _once(seat, prompt, request, spend, ends, purpose, ask)
 
-    # What is streamed is told as it comes: two answers at once could not be.
-    answers = await persist(seat.guard, seat.model.name, once, share(ends, others), may_hedge=ask is None)
+        # What is streamed is told as it comes: two answers at once could not be.
+        return persist(seat.guard, seat.model.name, once, until, may_hedge=ask is None)
+
+    if request.n > 1 and answers_singly(seat.pricer.spec):
+        answers = await _side_by_side(answered, request)
+    else:
+        answers = await answered(request)
     if not answers and not request.sample:
         raise ModelError(f"{seat.model.name}: gave no answer", model=seat.model.name)
+    return answers
+
+
+async def _side_by_side(one: Callable[[Request], Awaitable[Sequence[Answer]]], request: Request) -> Sequence[Answer]:
+    """``request.n`` answers by as many requests at once, each with its own limits, retries and record.
+
+    Those that fail are left out, since the others are paid for; where all do, the first failure is raised.
+    """
+    singles = (replace(request, n=1, sample_offset=request.sample_offset + i) for i in range(request.n))
+    found = await asyncio.gather(*map(one, singles), return_exceptions=True)
+    answers = [answer for given in found if not isinstance(given, BaseException) for answer in given]
+    failed = [given for given in found if isinstance(given, BaseException)]
+    for error in failed:
+        if not answers or not isinstance(error, ModelError | LimitReached):
+            raise error
     return answers
 
 
@@ -121,16 +131,21 @@ async def _once(
     except ModelError as error:
         fault, status, usage = str(error), error.status, error.usage
         raise
+    except Exception as error:
+        # What is no ModelError is a fault in the model's own code, and may quote the prompt or a key.
+        fault = f"{seat.model.name}: {type(error).__name__}"
     finally:
         now = perf_counter()
-        # A recording states its own latency; the time of looking it up says nothing.
-        took = max((a.latency_s for a in answers if a.latency_s is not None), default=now - started)
-        if fault is None:
+        usd: float | None
+        if fault is not None:
+            usd = 0.0 if usage == Usage() else seat.pricer.cost(usage)  # nothing used costs nothing, whatever the price
+        elif len(answers) == 1:
+            usage, usd = answers[0].usage, seat.price(answers[0])
+        else:
             usages, prices = [a.usage for a in answers], [seat.price(a) for a in answers]
             usage = sum((u for u in usages if u is not None), Usage()) if answers and None not in usages else None
             usd = sum(p for p in prices if p is not None) if None not in prices else None
-        else:
-            usd = 0.0 if usage == Usage() else seat.pricer.cost(usage)  # nothing used costs nothing, whatever the price
+        took = latency_of(answers, now - started)
         record = CallRecord(seat.model.name, purpose, started - spend.began, took, request.n, usage, usd, fault, status)
         spend.log.append(record)
         spend.settle(usd)
@@ -138,20 +153,41 @@ async def _once(
             told.end(record, answers)
         if held is not None:
             await spend.release(held, usd)
+    if fault is not None:
+        raise ModelError(fault, model=seat.model.name)
     return answers
+
+
+def latency_of(answers: Sequence[Answer], elapsed_s: float) -> float:
+    """Seconds that the answers took: what a recording states, since looking it up takes no such time, or ``elapsed_s``."""
+    slowest: float | None = None
+    for answer in answers:
+        stated = answer.latency_s
+        if stated is not None and (slowest is None or stated > slowest):
+            slowest = stated
+    return elapsed_s if slowest is None else slowest
 
 
 class AskAgain:
     """The Ask that judges get: bound to one answer of one run, it counts, limits and prices every call.
 
-    ``judge`` is the name of the one that asks at the moment.
+    ``judge`` is the name of the one that asks at the moment. ``asked`` is how the answer was asked for: its further samples
+    are asked for in the same way.
     """
 
-    __slots__ = ("_ends", "_others", "_prompt", "_seat", "_seats", "_spend", "drawn", "judge", "latency")
+    __slots__ = ("_asked", "_ends", "_others", "_prompt", "_seat", "_seats", "_spend", "drawn", "judge", "latency")
 
     def __init__(
-        self, seat: Seat, seats: Mapping[str, Seat], prompt: Prompt, spend: Spend, ends: float | None, others: int
+        self,
+        seat: Seat,
+        seats: Mapping[str, Seat],
+        prompt: Prompt,
+        spend: Spend,
+        ends: float | None,
+        others: int,
+        asked: Request = PLAIN,
     ) -> None:
+        self._asked = asked
         self._seat, self._seats, self._prompt, self._spend = seat, seats, prompt, spend
         self._ends, self._others = ends, others
         self.drawn = 0
@@ -181,11 +217,17 @@ class AskAgain:
             sample=sample,
             sample_offset=self.drawn if sample else 0,
         )
+        if sample and self._asked is not PLAIN:
+            request = _in_the_same_way(request, self._asked)
         started = perf_counter()
         answers = await call(seat, prompt, request, self._spend, self._ends, self.judge, others=self._others)
-        elapsed = perf_counter() - started
-        # A recording states its own latency; the time of looking it up says nothing.
-        self.latency += max((a.latency_s for a in answers if a.latency_s is not None), default=elapsed)
+        self.latency += latency_of(answers, perf_counter() - started)
         if sample:
             self.drawn += len(answers)
         return answers
+
+
+def _in_the_same_way(sample: Request, asked: Request) -> Request:
+    """A sample must be what the answer could have been; with its seed it would be the very same."""
+    options = {name: value for name, value in asked.options.items() if name != "seed"}
+    return replace(sample, max_tokens=sample.max_tokens or asked.max_tokens, options=options)

@@ -3,9 +3,10 @@
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from time import perf_counter
-from typing import Literal, Protocol
+from datetime import date
+from functools import lru_cache
+from time import perf_counter, time
+from typing import Literal, NamedTuple, Protocol
 
 from .result import CallRecord
 
@@ -20,8 +21,7 @@ class LimitReached(Exception):
         self.reason: Stop = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(NamedTuple):
     """Money held back for one request: an upper estimate in USD, in every scope that limits it. ``key`` is the ledger's."""
 
     usd: float
@@ -55,10 +55,13 @@ class MemoryLedger:
     async def reserve(self, limits: Mapping[str, float], usd: float) -> Ticket:
         """See Ledger."""
         with self._lock:
+            spent = self._spent
             for scope, limit in limits.items():
-                check_room(scope, self._spent.get(scope, 0.0), usd, limit)
+                had = spent.get(scope, 0.0)
+                if had + usd > limit or had >= limit:
+                    check_room(scope, had, usd, limit)
             for scope in limits:
-                self._spent[scope] = self._spent.get(scope, 0.0) + usd
+                spent[scope] = spent.get(scope, 0.0) + usd
         return Ticket(usd, tuple(limits))
 
     async def settle(self, ticket: Ticket, usd: float | None) -> None:
@@ -84,7 +87,12 @@ def check_room(scope: str, spent: float, usd: float, limit: float) -> None:
 
 def today() -> str:
     """The UTC day, over which daily budgets run."""
-    return datetime.now(UTC).date().isoformat()
+    return _day(int(time() // 86400))
+
+
+@lru_cache(maxsize=2)
+def _day(days: int) -> str:
+    return date.fromordinal(date(1970, 1, 1).toordinal() + days).isoformat()
 
 
 @dataclass(slots=True)
@@ -94,7 +102,7 @@ class Spend:
     ``usd`` is None from the first request on whose cost is unknown: unknown is never 0. ``charged`` is what counts against
     the budget: there an unknown cost counts as the estimate that was held back for it. ``log`` holds every request in order;
     ``began`` is the clock's reading when the run began, in seconds. ``limits`` are the scopes that other runs share, with
-    their limits in USD, kept by ``ledger``.
+    their limits in USD, kept by ``ledger``. ``closed``: the run has ended, whatever still goes on of it may spend nothing.
     """
 
     max_calls: int
@@ -108,6 +116,7 @@ class Spend:
     samples: int = 0
     log: list[CallRecord] = field(default_factory=list)
     began: float = field(default_factory=perf_counter)
+    closed: bool = False
 
     @property
     def bounded(self) -> bool:
@@ -116,6 +125,8 @@ class Spend:
 
     def admit(self, n: int, *, sample: bool = False) -> None:
         """Makes room for ``n`` answers. Raises LimitReached."""
+        if self.closed:
+            raise LimitReached("max_calls", "the run has ended")
         if self.calls + n > self.max_calls:
             raise LimitReached("max_calls", f"{self.calls} of max_calls {self.max_calls} were used, {n} asked for")
         if sample:

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 from judges import Prompt
 
+from .asking import PLAIN
 from .budget import Spend
 from .errors import BudgetError, DeadlineError, ProviderError, RunError, UnsureError
-from .ladder import Ladder, spend_of
+from .ladder import Daily, Ladder, spend_of
+from .models.model import Request
 from .policy import Policy
+from .resilience.retry import within
 from .result import Attempt, Reason, Result, new_run_id
 from .trial import Trial
 
@@ -27,44 +30,54 @@ async def run(
     run_id: str | None = None,
     attempts: list[Attempt] | None = None,
     feed: "Feed | None" = None,
+    request: Request = PLAIN,
+    daily: Daily = (),
 ) -> Result:
     """Climbs the ladder until an answer is accepted or a limit is reached. Raises RunError where there is no answer.
 
     ``run_id`` is made where it is not given. ``attempts`` is filled as the run goes, so that whoever gave it has them even
-    where the run is cancelled. ``feed`` is told what happens, and asks the tiers' models in the engine's place.
+    where the run is cancelled. ``feed`` is told what happens, and asks the tiers' models in the engine's place. ``request``
+    is how the tiers' models are asked; ``daily`` are budgets beside the ladder's own that the run shares with others.
     """
     run_id = run_id or new_run_id()
     policy = ladder.policy
     seconds = policy.deadline_s if deadline_s is None else deadline_s
-    spend = spend_of(ladder, budget_usd)
+    spend = spend_of(ladder, budget_usd, daily)
     attempts = [] if attempts is None else attempts
     if seconds is None:
-        reason = await _climb(ladder, prompt, spend, attempts, None, feed)
+        reason = await _climb(ladder, prompt, request, spend, attempts, [], None, feed)
     else:
-        loop = asyncio.get_running_loop()
-        ends = loop.time() + seconds
-        try:
-            async with asyncio.timeout_at(ends) as limit:
-                reason = await _climb(ladder, prompt, spend, attempts, ends, feed)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            reason = "deadline"
+        trials: list[Trial] = []
+        ends = asyncio.get_running_loop().time() + seconds
+        ended = await within(ends, _climb(ladder, prompt, request, spend, attempts, trials, ends, feed))
+        reason = ended or "deadline"
+        if len(attempts) < len(trials):  # the last one does not let itself be cancelled; it may do nothing more
+            attempts.append(trials[-1].record())
+            spend.closed = True
     return finish(policy, attempts, reason, spend.usd, run_id)
 
 
 async def _climb(
-    ladder: Ladder, prompt: Prompt, spend: Spend, attempts: list[Attempt], ends: float | None, feed: "Feed | None"
+    ladder: Ladder,
+    prompt: Prompt,
+    request: Request,
+    spend: Spend,
+    attempts: list[Attempt],
+    trials: list[Trial],
+    ends: float | None,
+    feed: "Feed | None",
 ) -> Reason:
     last = len(ladder.tiers) - 1
     reason: Reason = "unsure"
     for i, tier in enumerate(ladder.tiers):
-        attempt = Trial(ladder, tier, prompt, spend, later=last - i, ends=ends, earlier=attempts, feed=feed)
+        attempt = Trial(ladder, tier, prompt, spend, later=last - i, ends=ends, earlier=attempts, feed=feed, request=request)
+        trials.append(attempt)
         try:
             await attempt.run()
         finally:
             # A cancelled attempt keeps its answer: it may be the best that the deadline allowed.
-            attempts.append(attempt.record())
+            if not spend.closed:
+                attempts.append(attempt.record())
         reason = attempt.reason
         stops = i == last or reason in ("accepted", "budget", "max_calls", "max_samples")
         if feed is not None:

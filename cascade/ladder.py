@@ -1,6 +1,8 @@
 """A policy, ready to run: its tiers with their models, judges and thresholds, and what a run of them may spend."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from judges import Judge
@@ -13,6 +15,10 @@ from .policy import Policy
 
 if TYPE_CHECKING:
     from .telemetry import Telemetry
+
+
+Daily = tuple[tuple[str, float], ...]
+"""Budgets that runs share: USD a UTC day by scope."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +46,18 @@ class Ladder:
     tiers: tuple[Tier, ...]
     seats: dict[str, Seat]
     ledger: Ledger | None = None
-    daily: tuple[tuple[str, float], ...] = ()
+    daily: Daily = ()
     telemetry: "Telemetry | None" = None
 
 
-def spend_of(ladder: Ladder, budget_usd: float | None = None) -> Spend:
-    """What a run of the ladder may spend; ``budget_usd`` replaces the policy's."""
-    policy = ladder.policy
-    limits = {f"{today()} {scope}": usd for scope, usd in ladder.daily} if ladder.daily else {}
+def spend_of(ladder: Ladder, budget_usd: float | None = None, daily: Daily = ()) -> Spend:
+    """What a run of the ladder may spend; ``budget_usd`` replaces the policy's, ``daily`` are budgets beside its own."""
+    policy, shared = ladder.policy, ladder.daily + daily
+    limits = _limits_of(today(), shared) if shared else {}
     budget = policy.budget_usd if budget_usd is None else budget_usd
     return Spend(policy.max_calls, budget, policy.max_samples, limits, ladder.ledger)
+
+
+@lru_cache(maxsize=64)
+def _limits_of(day: str, daily: Daily) -> Mapping[str, float]:
+    return {f"{day} {scope}": usd for scope, usd in daily}

@@ -17,6 +17,7 @@ from .models.wire import MAX_BODY_BYTES, check_address
 Probability = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Usd = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Stream = Literal["held", "optimistic"]
 Pause = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 
@@ -65,6 +66,7 @@ class ModelSpec(_Strict):
     headers: dict[str, str] = Field(default_factory=dict, repr=False, description="Further HTTP headers.")
     price: PriceSpec | None = None
     max_tokens: int | None = Field(None, ge=1)
+    image_tokens: int = Field(5000, ge=0, description="Most tokens that an image counts, for budgets.")
     temperature: float | None = Field(None, ge=0.0, le=2.0)
     timeout_s: Seconds = 60.0
     max_body_bytes: int = Field(MAX_BODY_BYTES, ge=1024, description="A longer response is a fault of the provider.")
@@ -216,7 +218,7 @@ class Policy(_Strict):
         None, description="A calibration written by evals.replay, relative to this file, or 'starter': it sets the ladder."
     )
     on_judge_error: Literal["escalate", "ignore", "raise"] = "escalate"
-    stream: Literal["held", "optimistic"] = Field(
+    stream: Stream = Field(
         "held",
         description="Streamed text waits until its answer is accepted, or flows at once and may be retracted.",
     )

@@ -3,7 +3,8 @@
 import asyncio
 import os
 import threading
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -11,7 +12,7 @@ import judges
 from judges import Answer, Message, Prompt
 
 from . import policy_file as files
-from .asking import Seat
+from .asking import PLAIN, Seat
 from .background import background_loop, wait_for
 from .budget import Ledger, MemoryLedger
 from .calibration import from_json
@@ -19,17 +20,18 @@ from .engine import finish
 from .engine import run as run_ladder
 from .errors import JournalError, PolicyError
 from .journal.spec import JournalSpec
-from .ladder import Ladder, Tier, spend_of
-from .models.factory import Pricer, build, guard_of, unpriced
-from .models.model import Model
-from .policy import ModelSpec, Policy, PolicyFile, TelemetrySpec, TierPolicy, nearest
+from .ladder import Daily, Ladder, Tier, spend_of
+from .models.factory import Pricer, build, guard_of
+from .models.model import Model, Request
+from .policy import ModelSpec, Policy, PolicyFile, Stream, TelemetrySpec, TierPolicy, nearest
 from .resilience.guard import Guard, ModelHealth
+from .resilience.retry import within
 from .result import Attempt, Result
 from .trial import Trial
 
 if TYPE_CHECKING:
     from .journal.journal import Journal
-    from .journal.record import Tag
+    from .journal.record import Kind, Tag
     from .streaming import Event, Feed, OnEvent
     from .telemetry import Telemetry
 
@@ -43,8 +45,9 @@ class Cascade:
     ``source`` is a PolicyFile, one Policy (then known as "default"), a path, or None for the usual search (CASCADE_POLICIES,
     ./policies.yaml, the packaged default). ``models`` gives models by name and takes precedence over the file's. Safe for
     many runs at once, from any number of event loops and threads: each loop gets its own connections. ``journal`` (a URL, a
-    JournalSpec or a Journal, which is left open) and ``telemetry`` take precedence over the file's. Close it with ``with``,
-    ``async with``, ``close()`` or ``aclose()``. Raises PolicyError, and JournalError for a journal that cannot be opened.
+    JournalSpec or a Journal, which is left open) and ``telemetry`` take precedence over the file's. ``ledger`` keeps the
+    day's budgets (default: the journal's, else one of this instance alone). Close it with ``with``, ``async with``,
+    ``close()`` or ``aclose()``. Raises PolicyError, and JournalError for a journal that cannot be opened.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Cascade:
         models: Mapping[str, Model] | None = None,
         journal: "Journal | JournalSpec | str | None" = None,
         telemetry: "Telemetry | TelemetrySpec | None" = None,
+        ledger: Ledger | None = None,
     ) -> None:
         self._given = dict(models or {})
         self._specs: Mapping[str, ModelSpec] = {}
@@ -71,10 +75,11 @@ class Cascade:
             telemetry = file.telemetry if telemetry is None else telemetry
         self._own_journal = isinstance(journal, JournalSpec | str)
         self._journal = _journal(journal)
-        self._ledger: Ledger = MemoryLedger() if self._journal is None else self._journal.ledger
+        own = MemoryLedger() if self._journal is None else self._journal.ledger
+        self.ledger: Ledger = own if ledger is None else ledger
+        """Keeps what the day's budgets have spent."""
         self._telemetry = _telemetry(telemetry)
         self._guards: dict[str, Guard] = {}
-        self._unpriced: dict[str, list[str]] = {}
         self._rooms: WeakKeyDictionary[asyncio.AbstractEventLoop, _Room] = WeakKeyDictionary()
         self._lock = threading.Lock()
         self._closed = False
@@ -91,49 +96,57 @@ class Cascade:
         deadline_s: float | None = None,
         tags: "Mapping[str, Tag] | None" = None,
         on_event: "OnEvent | None" = None,
+        stream: Stream | None = None,
+        request: Request = PLAIN,
+        daily: Daily = (),
     ) -> Result:
         """Asks the cheapest tier first and climbs until an answer is accepted.
 
         ``prompt`` is text, chat messages in OpenAI's shape, or a Prompt; ``schema`` a JSON Schema or a pydantic model class;
-        ``budget_usd`` and ``deadline_s`` replace the policy's own limits for this run. ``tags`` (texts, numbers and truth
-        values by name) are the caller's own, for the journal. ``on_event`` is called with each event of the run as it
-        happens (see ``astream``). Raises PolicyError for an unknown policy, RunError where no answer may be returned, and
-        JournalError where the journal's durability is ``full`` and the record was not kept.
+        ``policy`` a policy's name, or ``policy/tier`` for that tier alone. ``budget_usd`` and ``deadline_s`` replace the
+        policy's own limits for this run, ``stream`` its rule for streamed text; ``daily`` are budgets (scope, USD a UTC day)
+        beside the policy's. ``request`` is how the tiers' models are asked, and further samples of their answers: most
+        tokens, temperature, options in OpenAI's words. ``tags`` (texts, numbers and truth values by name) are the caller's
+        own, for the journal. ``on_event`` is called with each event of the run as it happens (see ``astream``). Raises
+        PolicyError for an unknown policy, RunError where no answer may be returned, and JournalError where the journal's
+        durability is ``full`` and the record was not kept.
         """
         if budget_usd is not None and not budget_usd >= 0:
             raise ValueError(f"budget_usd must be 0 or more, got {budget_usd!r}")
         if deadline_s is not None and not deadline_s > 0:
             raise ValueError(f"deadline_s must be more than 0, got {deadline_s!r}")
-        if budget_usd is not None:
-            self._check_priced(policy)
         asked = Prompt.of(prompt, system=system, schema=schema, tools=tools)
         ladder = self._ladder(policy)
-        feed = None if on_event is None else _feed(ladder, on_event)
+        if budget_usd is not None or daily:
+            self._check_priced(ladder.policy, ladder.seats)
+        feed = None if on_event is None else _feed(ladder, on_event, stream)
+        work = partial(
+            run_ladder, ladder, asked, budget_usd=budget_usd, deadline_s=deadline_s, feed=feed, request=request, daily=daily
+        )
         if self._telemetry is None:
-            result = await self._run(policy, ladder, asked, budget_usd, deadline_s, feed, tags)
+            result = await self._kept("run", policy, ladder, asked, work, tags)
         else:
             with self._telemetry.run("run", policy, ladder, asked) as told:
-                result = told.result = await self._run(policy, ladder, asked, budget_usd, deadline_s, feed, tags)
+                result = told.result = await self._kept("run", policy, ladder, asked, work, tags)
         return result if feed is None else feed.finished(result)
 
-    async def _run(
+    async def _kept(
         self,
+        kind: "Kind",
         policy: str,
         ladder: Ladder,
         asked: Prompt,
-        budget_usd: float | None,
-        deadline_s: float | None,
-        feed: "Feed | None",
+        work: Callable[..., Awaitable[Result]],
         tags: "Mapping[str, Tag] | None",
     ) -> Result:
         if self._journal is None:
-            return await run_ladder(ladder, asked, budget_usd=budget_usd, deadline_s=deadline_s, feed=feed)
-        kept = self._journal.begin("run", policy, ladder, asked, tags)
-        work = run_ladder(
-            ladder, asked, budget_usd=budget_usd, deadline_s=deadline_s, feed=feed, run_id=kept.run_id,
-            attempts=kept.attempts,
-        )  # fmt: skip
-        return await self._journal.record(kept, work)
+            if tags:
+                from .journal.record import checked_tags
+
+                checked_tags(tags)  # the same error as with a journal, so that switching one on breaks no caller
+            return await work()
+        kept = self._journal.begin(kind, policy, ladder, asked, tags)
+        return await self._journal.record(kept, work(run_id=kept.run_id, attempts=kept.attempts))
 
     def run(self, prompt: PromptLike, **options: Any) -> Result:
         """``arun`` for code that is not async; works in threads and inside a running event loop (which it blocks)."""
@@ -166,34 +179,25 @@ class Cascade:
         system: str | None = None,
         schema: Any = None,
         tags: "Mapping[str, Tag] | None" = None,
+        daily: Daily = (),
     ) -> Result:
         """Scores an answer that came from elsewhere by the judges and the threshold of ``tier`` (default: the first).
 
-        No model answers the prompt; a judge may still ask one (self-consistency, verifier), which is counted.
+        No model answers the prompt; a judge may still ask one (self-consistency, verifier), which is counted, also against
+        the budgets ``daily`` (scope, USD a UTC day).
         """
         asked = Prompt.of(prompt, system=system, schema=schema)
         ladder = self._ladder(policy)
         given = answer if isinstance(answer, Answer) else Answer(answer)
         judging = _tier(ladder, tier)
+        if daily:
+            self._check_priced(ladder.policy, ladder.seats)
+        work = partial(_judged, ladder, judging, asked, given, daily)
         if self._telemetry is None:
-            return await self._gate(policy, ladder, judging, asked, given, tags)
+            return await self._kept("gate", policy, ladder, asked, work, tags)
         with self._telemetry.run("gate", policy, ladder, asked) as told:
-            result = told.result = await self._gate(policy, ladder, judging, asked, given, tags)
+            result = told.result = await self._kept("gate", policy, ladder, asked, work, tags)
         return result
-
-    async def _gate(
-        self,
-        policy: str,
-        ladder: Ladder,
-        tier: Tier,
-        asked: Prompt,
-        given: Answer,
-        tags: "Mapping[str, Tag] | None",
-    ) -> Result:
-        if self._journal is None:
-            return await _judged(ladder, tier, asked, given)
-        kept = self._journal.begin("gate", policy, ladder, asked, tags)
-        return await self._journal.record(kept, _judged(ladder, tier, asked, given, kept.run_id, kept.attempts))
 
     def gate(self, prompt: PromptLike, answer: str | Answer, **options: Any) -> Result:
         """``agate`` for code that is not async."""
@@ -216,16 +220,12 @@ class Cascade:
         with self._lock:
             return {name: guard.health() for name, guard in self._guards.items()}
 
-    def _check_priced(self, name: str) -> None:
+    def _check_priced(self, policy: Policy, seats: Mapping[str, Seat]) -> None:
         """A budget over a model without a known price could not be kept. Raises PolicyError."""
-        missing = self._unpriced.get(name)
-        if missing is None and name in self.policies:
-            specs = {model: spec for model, spec in self._specs.items() if model not in self._given}
-            missing = self._unpriced[name] = unpriced(specs, self.policies[name])
-        if missing:
+        if missing := _unpriced(policy, seats):
             raise PolicyError(
-                f"budget_usd cannot be kept: the price of the model {', '.join(missing)} is not known; give "
-                f"models.{missing[0]}.price in the policy file"
+                f"the budget cannot be kept: the price of the model {', '.join(missing)} is not known; give "
+                f"models.{missing[0]}.price in the policy file, or the model an attribute most_usd"
             )
 
     def _needed_journal(self) -> "Journal":
@@ -246,16 +246,36 @@ class Cascade:
         await trial.run()
         return trial.record()
 
+    def unpriced(self, policy: str) -> list[str]:
+        """The models of a policy of which nobody can say what an answer costs at most: under a budget it cannot be asked.
+
+        Raises PolicyError.
+        """
+        ladder = self._ladder(policy)
+        return _unpriced(ladder.policy, ladder.seats)
+
+    async def prepare(self, policy: str) -> None:
+        """Makes a policy's models and judges in this event loop, as its first run would. Raises PolicyError."""
+        self._ladder(policy)
+
     def _ladder(self, policy: str) -> Ladder:
         room = self._rooms.get(asyncio.get_running_loop())
         ladder = room.ladders.get(policy) if room is not None else None
         return ladder if ladder is not None else self._make_ladder(policy)
 
+    def policy(self, name: str) -> Policy:
+        """The policy of that name; ``policy/tier`` is the policy with that tier alone. Raises PolicyError."""
+        found = self.policies.get(name)
+        if found is not None:
+            return found
+        outer, slash, inner = name.rpartition("/")
+        if slash and outer in self.policies:
+            return _pinned(self.policies[outer], inner)
+        known = list(self.policies)
+        raise PolicyError(f"unknown policy {name!r}{nearest(name, known)}; known: {', '.join(known)}")
+
     def _make_ladder(self, name: str) -> Ladder:
-        policy = self.policies.get(name)
-        if policy is None:
-            known = list(self.policies)
-            raise PolicyError(f"unknown policy {name!r}{nearest(name, known)}; known: {', '.join(known)}")
+        policy = self.policy(name)
         with self._lock:
             if self._closed:
                 raise RuntimeError("this Cascade is closed")
@@ -272,12 +292,15 @@ class Cascade:
             if self._telemetry is not None and guard.breaker is not None:
                 self._telemetry.watch(model, guard.breaker)
             room.seats[model] = Seat(made, Pricer(model, spec), self._telemetry, guard)
-        daily = ((f"policy {name}", policy.budget_usd_per_day), ("all policies", self._usd_per_day))
+        if policy.budget_usd is not None or policy.budget_usd_per_day is not None or self._usd_per_day is not None:
+            self._check_priced(policy, room.seats)
+        whole = name if name in self.policies else name.rpartition("/")[0]
+        daily = ((f"policy {whole}", policy.budget_usd_per_day), ("all policies", self._usd_per_day))
         ladder = Ladder(
             policy,
             tuple(_make_tier(t, room.seats) for t in policy.tiers),
             room.seats,
-            self._ledger,
+            self.ledger,
             tuple((scope, usd) for scope, usd in daily if usd is not None),
             self._telemetry,
         )
@@ -355,10 +378,22 @@ def _make_tier(tier: TierPolicy, seats: Mapping[str, Seat]) -> Tier:
     return Tier(tier.name, seats[tier.model], tier.thresholds, tier.prior, made, calibrators, fallbacks, compares)
 
 
-def _feed(ladder: Ladder, on_event: "OnEvent") -> "Feed":
+def _feed(ladder: Ladder, on_event: "OnEvent", stream: Stream | None) -> "Feed":
     from .streaming import Feed
 
-    return Feed(ladder.policy, on_event)
+    return Feed(ladder.policy, on_event, stream)
+
+
+def _unpriced(policy: Policy, seats: Mapping[str, Seat]) -> list[str]:
+    return sorted(model for model in policy.asks if not seats[model].priced)
+
+
+def _pinned(policy: Policy, name: str) -> Policy:
+    tiers = [tier for tier in policy.tiers if tier.name == name]
+    if not tiers:
+        known = [tier.name for tier in policy.tiers]
+        raise PolicyError(f"unknown tier {name!r}{nearest(name, known)}; known: {', '.join(known)}")
+    return policy.model_copy(update={"tiers": tiers, "calibration": None})
 
 
 def _tier(ladder: Ladder, name: str | None) -> Tier:
@@ -376,14 +411,18 @@ async def _judged(
     tier: Tier,
     prompt: Prompt,
     given: Answer,
+    daily: Daily,
     run_id: str | None = None,
     attempts: list[Attempt] | None = None,
 ) -> Result:
     attempts = [] if attempts is None else attempts
-    trial = Trial(ladder, tier, prompt, spend_of(ladder), given=True)
+    seconds, spend = ladder.policy.deadline_s, spend_of(ladder, daily=daily)
+    ends = None if seconds is None else asyncio.get_running_loop().time() + seconds
+    trial = Trial(ladder, tier, prompt, spend, given=True, ends=ends)
     try:
-        await trial.judge(given)
+        await (trial.judge(given) if ends is None else within(ends, trial.judge(given)))
     finally:
+        spend.closed = True
         attempts.append(trial.record())
     forgiving = ladder.policy.model_copy(update={"when_unsure": "best"})
     return finish(forgiving, attempts, trial.reason, attempts[-1].cost_usd, run_id)

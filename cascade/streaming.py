@@ -22,7 +22,7 @@ from .result import Attempt, Reason, Result
 
 if TYPE_CHECKING:
     from .ladder import Tier
-    from .policy import Policy
+    from .policy import Policy, Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +92,14 @@ class Feed:
         "_sent",
         "_speaker",
         "_speaks",
+        "_stream",
         "_takes",
         "_tier",
         "_waits",
     )
 
-    def __init__(self, policy: "Policy", on_event: OnEvent) -> None:
-        self._policy, self._emit = policy, on_event
+    def __init__(self, policy: "Policy", on_event: OnEvent, stream: "Stream | None" = None) -> None:
+        self._policy, self._emit, self._stream = policy, on_event, stream or policy.stream
         self._tier = ""
         self._flows = False  # whether the tier's tokens are sent as they come
         self._waits = False  # whether the tier's accepted answer may still lose to an earlier one
@@ -114,7 +115,7 @@ class Feed:
         self._tier, self._judged, self._speaker = tier.name, 0, None
         self._takes = self._heard[tier.name] = []
         self._waits = last_tier and self._policy.final == "best" and len(self._policy.tiers) > 1
-        self._flows = self._policy.stream == "optimistic" or (not self._waits and is_certain(tier))
+        self._flows = self._stream == "optimistic" or (not self._waits and is_certain(tier))
         self._emit(TierStarted(tier.name, tier.seat.model.name))
 
     async def ask(self, model: Model, prompt: Prompt, request: Request) -> Sequence[Answer]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from judges import Answer, Judge, Prompt, Verdict
 from judges.judge import Case
 
-from .asking import AskAgain, call
+from .asking import PLAIN, AskAgain, call
 from .budget import LimitReached, Spend
 from .confidence import agreement, calibrated, combine
 from .decide import Action, decide
@@ -44,6 +44,7 @@ class Trial:
         "log_before",
         "prompt",
         "reason",
+        "request",
         "seat",
         "spend",
         "spend_before",
@@ -67,7 +68,9 @@ class Trial:
         given: bool = False,
         earlier: Sequence[Attempt] = (),
         feed: "Feed | None" = None,
+        request: Request = PLAIN,
     ) -> None:
+        self.request = request
         self.ladder, self.tier, self.prompt, self.spend = ladder, tier, prompt, spend
         self.later, self.ends, self.decided = later, ends, decided
         self.given, self.earlier, self.feed = given, earlier, feed
@@ -98,7 +101,7 @@ class Trial:
             self.seat = seat
             others = len(seats) - i + self.later
             try:
-                answers = await call(seat, self.prompt, Request(), self.spend, self.ends, ask=ask, others=others)
+                answers = await call(seat, self.prompt, self.request, self.spend, self.ends, ask=ask, others=others)
             except LimitReached as limit:
                 self.reason, self.error = limit.reason, f"stopped before the call: {limit}"
                 return
@@ -113,7 +116,9 @@ class Trial:
         """Runs the tier's judges over ``answer`` until one stage decides."""
         self.answer, self.latency = answer, answer.latency_s
         tier, stage, telemetry = self.tier, -1, self.ladder.telemetry
-        asker = self.asker = AskAgain(self.seat, self.ladder.seats, self.prompt, self.spend, self.ends, self.later)
+        asker = self.asker = AskAgain(
+            self.seat, self.ladder.seats, self.prompt, self.spend, self.ends, self.later, self.request
+        )
         self.confidence = self._confidence(stage)
         action = Action.JUDGE if tier.judges or not self.decided else self._decide(stage)
         for stage, judge in enumerate(tier.judges):

@@ -7,7 +7,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HEAVY = ("openai", "anthropic", "numpy", "jsonschema", "genai_prices", "aiohttp", "httpx2", "regex", "pydantic", "yaml")
+HEAVY = (
+    "openai",
+    "anthropic",
+    "numpy",
+    "jsonschema",
+    "genai_prices",
+    "aiohttp",
+    "httpx2",
+    "regex",
+    "pydantic",
+    "yaml",
+    "starlette",
+    "uvicorn",
+)
 
 
 def loaded_by(code: str) -> list[str]:

@@ -146,7 +146,7 @@ class AnthropicModel:
             "max_tokens": request.max_tokens or self._max_tokens,
             "messages": to_messages(messages),
             **self._options,
-            **request.options,
+            **_native(request.options),
         }
         if system:
             body["system"] = "\n\n".join(system)
@@ -225,12 +225,27 @@ def _image(part: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "image", "source": {"type": "base64", "media_type": kind, "data": data}}
 
 
+def _native(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options in OpenAI's words in Anthropic's; the others are passed through."""
+    made = dict(options)
+    if (stop := made.pop("stop", None)) is not None:
+        made["stop_sequences"] = [stop] if isinstance(stop, str) else list(stop)
+    choice, parallel = made.pop("tool_choice", None), made.pop("parallel_tool_calls", None)
+    if isinstance(choice, str):
+        choice = {"type": "any" if choice == "required" else choice}
+    elif isinstance(choice, Mapping) and isinstance(choice.get("function"), Mapping):
+        choice = {"type": "tool", "name": choice["function"]["name"]}
+    if parallel is False:
+        choice = {**(choice or {"type": "auto"}), "disable_parallel_tool_use": True}
+    return made if choice is None else {**made, "tool_choice": choice}
+
+
 def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
     function = tool.get("function")
     if not isinstance(function, Mapping):
         return dict(tool)  # already in Anthropic's shape
     made = {"name": function["name"], "input_schema": function.get("parameters") or {"type": "object"}}
-    return {**made, "description": function["description"]} if function.get("description") else made
+    return {**made, **{key: function[key] for key in ("description", "strict") if function.get(key)}}
 
 
 def _tool_use(call: Mapping[str, Any]) -> dict[str, Any]:

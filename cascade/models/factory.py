@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from functools import cached_property
 
 from judges import Usage
 
@@ -13,6 +14,8 @@ from ..resilience.guard import Guard, Retry
 from .model import Model
 
 KEY_ENV = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
+DEFAULT_MAX_TOKENS = {"anthropic": 1024}
+"""Where a provider must be told, and the file does not say."""
 
 
 def build(name: str, spec: ModelSpec) -> Model:
@@ -60,11 +63,16 @@ def build(name: str, spec: ModelSpec) -> Model:
         headers=spec.headers,
         timeout_s=spec.timeout_s,
         max_body_bytes=spec.max_body_bytes,
-        max_tokens=spec.max_tokens or 1024,
+        max_tokens=spec.max_tokens or DEFAULT_MAX_TOKENS["anthropic"],
         temperature=spec.temperature,
         structured=spec.structured,
         options=spec.options,
     )
+
+
+def answers_singly(spec: ModelSpec | None) -> bool:
+    """Whether the provider gives one answer a request, so that several samples are several requests."""
+    return spec is not None and (spec.provider == "anthropic" or (spec.provider == "openai" and not spec.n))
 
 
 def unpriced(specs: Mapping[str, ModelSpec], policy: Policy) -> list[str]:
@@ -93,6 +101,11 @@ class Pricer:
         self.spec, self.name = spec, name
         price = spec.price if spec is not None else None
         self.price = Price(**price.model_dump()) if price is not None else None
+
+    @cached_property
+    def writes_cost_no_more(self) -> bool:
+        """Whether what is written to the provider's cache is known to cost no more than other input."""
+        return self.price is not None and (self.price.cache_write_per_mtok or 0.0) <= self.price.input_per_mtok
 
     def cost(self, usage: Usage | None) -> float | None:
         """USD of one call; None where usage or price is unknown."""

@@ -74,7 +74,11 @@ def in_words(answer: Answer) -> Iterator[Chunk]:
 
 
 class Model(Protocol):
-    """Answers prompts. One instance serves many runs at once; ``name`` is its name in the policy."""
+    """Answers prompts. One instance serves many runs at once; ``name`` is its name in the policy.
+
+    A model whose answers state their own ``cost_usd`` may have an attribute ``most_usd``, the most that one costs: without
+    it, and without a price in the policy file, it cannot be asked under a budget.
+    """
 
     @property
     def name(self) -> str: ...

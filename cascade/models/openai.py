@@ -157,7 +157,9 @@ class OpenAIModel:
             body["logprobs"] = True
         if prompt.tools:
             body["tools"] = prompt.tools
-        if self._structured != "off" and (schema := schema_of(prompt)) is not None:
+        # A format that the request names itself stands; the judges see the schema all the same.
+        told = self._structured != "off" and "response_format" not in request.options
+        if told and (schema := schema_of(prompt)) is not None:
             if self._structured == "json_object":
                 body["messages"] = tell_schema(prompt.messages, schema)
                 body["response_format"] = {"type": "json_object"}

@@ -5,7 +5,7 @@ import json
 import os
 import zlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,15 @@ class RecordedModel:
             known = sorted({m for recorded in rows.values() for m in recorded})
             raise PolicyError(f"{file}: holds no answers of the model {model!r}; it has: {', '.join(known) or 'none'}")
         return cls(name, model, answers, by_text)
+
+    @cached_property
+    def most_usd(self) -> float | None:
+        """USD of the dearest recorded answer or sample; None where one of them is not known."""
+        costs = [rec.get("cost_usd") for _, rec in self._answers.values()]
+        for _, rec in self._answers.values():
+            costs += [answer.cost_usd for answer in _samples(rec, self.model)]
+        known = [usd for usd in costs if usd is not None]
+        return max(known, default=0.0) if len(known) == len(costs) else None
 
     async def answer(self, prompt: Prompt, request: Request) -> Sequence[Answer]:
         """The recorded answer, or the recorded samples from ``sample_offset`` on (none where they are used up).

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from judges import Answer, Prompt
 
@@ -51,6 +52,15 @@ class ScriptedModel:
             self.script = tuple(self.script)
             if not self.script:
                 raise ValueError(f"scripted model {self.name!r} needs at least one answer")
+
+    @cached_property
+    def most_usd(self) -> float | None:
+        """USD of the dearest scripted answer; None where one does not say, or a function makes them."""
+        if not isinstance(self.script, tuple):
+            return None
+        costs = [getattr(reply, "cost_usd", None) for reply in self.script if not isinstance(reply, BaseException)]
+        known = [usd for usd in costs if usd is not None]
+        return max(known, default=0.0) if len(known) == len(costs) else None
 
     async def answer(self, prompt: Prompt, request: Request) -> Sequence[Answer]:
         """The next ``request.n`` scripted answers; raises the next one where it is an exception."""

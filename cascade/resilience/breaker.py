@@ -112,6 +112,8 @@ class Breaker:
     def _now(self) -> int:
         """The bucket of the present; those that the clock has passed since are emptied."""
         slot = int(self._clock() / self._bucket_s)
+        if slot == self._slot:
+            return slot % _BUCKETS
         for stale in range(max(self._slot + 1, slot - _BUCKETS + 1), slot + 1):
             self._total[stale % _BUCKETS] = self._failed[stale % _BUCKETS] = 0
         self._slot = max(self._slot, slot)

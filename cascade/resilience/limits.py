@@ -5,6 +5,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from math import inf
 from time import monotonic
 
 
@@ -54,19 +55,22 @@ def _wake(waiting: "asyncio.Future[None]") -> None:
 
 
 class Pace:
-    """At most ``per_s`` begin in a second, evenly spaced after a burst of one second's worth (GCRA)."""
+    """In any second at most ``per_s`` begin, rounded down; below one a second, one every 1 / ``per_s`` seconds."""
 
-    __slots__ = ("_clock", "_due", "_lock", "_step")
+    __slots__ = ("_clock", "_last", "_lock", "_window_s")
 
     def __init__(self, per_s: float, clock: Callable[[], float] = monotonic) -> None:
-        self._step, self._clock = 1.0 / per_s, clock
+        self._window_s, self._clock = max(1.0, 1.0 / per_s), clock
         self._lock = threading.Lock()
-        self._due = clock()
+        self._last: deque[float] = deque(maxlen=max(1, int(per_s)))  # when the latest ones begin
 
-    def wait_s(self) -> float:
-        """Takes the next place and gives the seconds until it is due."""
+    def wait_s(self, within_s: float = inf) -> float | None:
+        """Takes the next place and says in how many seconds it is due; where in ``within_s`` or more, takes none: None."""
         with self._lock:
-            now = self._clock()
-            burst = max(1.0 - self._step, 0.0)
-            self._due = max(self._due, now - burst) + self._step
-            return max(0.0, self._due - self._step - now)
+            now = begins = self._clock()
+            if len(self._last) == self._last.maxlen:
+                begins = max(now, self._last[0] + self._window_s)
+            if begins - now >= within_s:
+                return None
+            self._last.append(begins)
+            return begins - now

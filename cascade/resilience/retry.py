@@ -7,9 +7,10 @@ can be asked in its place, a model is tried again only within its share of the t
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from math import inf
 from time import perf_counter
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from judges import Usage
 
@@ -18,6 +19,15 @@ from .guard import Guard, Retry
 
 T = TypeVar("T")
 Once = Callable[[], Awaitable[T]]
+LEAVE_S = 0.05
+"""Seconds that a cancelled task has to end; one that does not is left behind, since its caller's time is up."""
+
+
+class NotAsked(ModelError):
+    """No request was made: the breaker is open, or no place comes free in time. Costs nothing and is not tried again."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{name}: not asked, {why}", model=name, usage=Usage())
 
 
 def pause_s(
@@ -36,17 +46,22 @@ async def persist(guard: Guard, name: str, once: Once[T], until: float | None, *
 
     ``name`` is the model's. No further request begins after ``until``, by the event loop's clock (None: there is no limit).
     """
-    attempt = 0
+    attempt, told = 0, None
     while True:
         attempt += 1
         try:
             if guard.hedge and may_hedge and (after := guard.p95_s()) is not None:
-                return await _hedged(guard, name, once, after)
-            return await _guarded(guard, name, once)
+                return await _hedged(guard, name, once, until, after)
+            return await _guarded(guard, name, once, until)
+        except NotAsked:
+            if told is None:
+                raise
+            raise told from None  # that the breaker has opened since tells less than what opened it
         except ModelError as error:
             pause = pause_s(guard.retry, attempt, error.retry_after_s) if error.retryable else None
-            if pause is None or (until is not None and asyncio.get_running_loop().time() + pause >= until):
+            if pause is None or pause >= _left_s(until):
                 raise
+            told = error
         await asyncio.sleep(pause)
 
 
@@ -59,30 +74,90 @@ def share(ends: float | None, others: int) -> float | None:
     return now + (ends - now) / (others + 1)
 
 
-async def _guarded(guard: Guard, name: str, once: Once[T]) -> T:
+def _left_s(until: float | None) -> float:
+    return inf if until is None else until - asyncio.get_running_loop().time()
+
+
+async def leave(tasks: Iterable["asyncio.Task[Any]"]) -> None:
+    """Cancels the tasks and waits until they have ended, or for LEAVE_S; what they raise then interests nobody."""
+    going = [task for task in tasks if not task.done()]
+    for task in going:
+        task.cancel()
+    if going:
+        await asyncio.wait(going, timeout=LEAVE_S)
+    for task in tasks:
+        task.add_done_callback(_heard)
+
+
+async def within(ends: float, work: Coroutine[Any, Any, T]) -> T | None:
+    """What ``work`` gives, or None at ``ends`` by the event loop's clock, even where it does not let itself be cancelled."""
+    loop = asyncio.get_running_loop()
+    task, ended = loop.create_task(work), loop.create_future()  # a task can be left behind, an await cannot
+    timer = loop.call_at(ends, _tell, ended)
+    task.add_done_callback(lambda _: _tell(ended))
+    try:
+        await ended
+        if task.done():
+            return task.result()
+    finally:
+        timer.cancel()
+        if not task.done():
+            await leave((task,))
+    return None
+
+
+def _tell(ended: "asyncio.Future[None]") -> None:
+    if not ended.done():
+        ended.set_result(None)
+
+
+def _heard(task: "asyncio.Task[Any]") -> None:
+    if not task.cancelled():
+        task.exception()
+
+
+async def _admitted(guard: Guard, name: str, until: float | None) -> None:
+    """Waits for a place by the model's limits; the turnstile must be left afterwards. Raises NotAsked."""
+    if guard.turnstile is not None:
+        try:
+            async with asyncio.timeout_at(until):
+                await guard.turnstile.enter()
+        except TimeoutError:
+            raise NotAsked(name, "no place by max_concurrency came free in time") from None
+    if guard.pace is not None:
+        due = guard.pace.wait_s(_left_s(until))
+        try:
+            if due is None:
+                raise NotAsked(name, "no place by requests_per_s comes free in time")
+            if due > 0:
+                await asyncio.sleep(due)
+        except BaseException:
+            if guard.turnstile is not None:
+                guard.turnstile.leave()
+            raise
+
+
+async def _guarded(guard: Guard, name: str, once: Once[T], until: float | None, since: float | None = None) -> T:
     """One request, past the breaker and the limits; the breaker is told how it went.
 
     A request that was cancelled says nothing of the provider, unless it took so long that the provider looks hung: that must
-    not hide behind its callers' deadlines.
+    not hide behind its callers' deadlines. Its latency counts from ``since``, where it hedges a request that began then.
     """
     breaker = guard.breaker
     admission = breaker.admit() if breaker is not None else "pass"
     if isinstance(admission, float):
-        said = f"{name}: not asked, its circuit breaker is open for another {admission:.1f} s"
-        raise ModelError(said, model=name, usage=Usage())
+        raise NotAsked(name, f"its circuit breaker is open for another {admission:.1f} s")
     inside, seconds, well = False, None, None
     started = perf_counter()
     try:
-        if guard.turnstile is not None:
-            await guard.turnstile.enter()
+        if guard.turnstile is not None or guard.pace is not None:
+            await _admitted(guard, name, until)
             inside = True
-        if guard.pace is not None and (due := guard.pace.wait_s()) > 0:
-            await asyncio.sleep(due)
         guard.entered()
         started = perf_counter()
         try:
             answered = await once()
-            seconds = perf_counter() - started
+            seconds = perf_counter() - (since or started)
         finally:
             guard.left(seconds)
         well = True
@@ -100,14 +175,19 @@ async def _guarded(guard: Guard, name: str, once: Once[T]) -> T:
             breaker.ended(admission, well)
 
 
-async def _hedged(guard: Guard, name: str, once: Once[T], after_s: float) -> T:
+async def _hedged(guard: Guard, name: str, once: Once[T], until: float | None, after_s: float) -> T:
     """The first good answer of one request and, where it takes longer than ``after_s``, of a second beside it."""
-    first = asyncio.ensure_future(_guarded(guard, name, once))
-    racing = {first}
+    began = perf_counter()
+    first = asyncio.ensure_future(_guarded(guard, name, once, until))
+    both = [first]
     try:
+        racing, done = {first}, set[asyncio.Task[T]]()
         await asyncio.wait(racing, timeout=after_s)
         if not first.done():
-            racing.add(asyncio.ensure_future(_guarded(guard, name, once)))
+            # The quantile is one of waiting for an answer: were the second's time its own, hedging would lower the quantile,
+            # which would make more requests be hedged.
+            both.append(asyncio.ensure_future(_guarded(guard, name, once, until, began)))
+            racing.add(both[1])
         error: BaseException | None = None
         while racing:
             done, racing = await asyncio.wait(racing, return_when=asyncio.FIRST_COMPLETED)
@@ -120,7 +200,4 @@ async def _hedged(guard: Guard, name: str, once: Once[T], after_s: float) -> T:
         assert error is not None
         raise error
     finally:
-        for task in racing:
-            task.cancel()
-        if racing:
-            await asyncio.wait(racing)
+        await leave(both)

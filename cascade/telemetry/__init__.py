@@ -4,7 +4,7 @@ Spans follow the GenAI semantic conventions (``traces.py`` holds every name), me
 a prompt, an answer, a judge's words or a provider's unless ``content`` is asked for; keys never.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .traces import CallSpan, RunSpan, Spans
 
 Kind = Literal["run", "gate"]
+OnRun = Callable[[Kind, str, "Ladder", Prompt, Result | BaseException | None], object]
 
 
 class Telemetry:
@@ -30,10 +31,12 @@ class Telemetry:
 
     ``traces``: spans, by ``tracer_provider`` (an OpenTelemetry TracerProvider; None: the process's own). ``metrics``:
     counters and histograms in ``registry`` (a prometheus_client CollectorRegistry; None: the default one). ``content``:
-    spans hold the texts of prompts, answers, verdicts and faults, too. Raises PolicyError where a package is missing.
+    spans hold the texts of prompts, answers, verdicts and faults, too. ``on_run`` is called with each run that ended: its
+    kind, policy, ladder, prompt, and its result or the exception that left it. Raises PolicyError where a package is
+    missing.
     """
 
-    __slots__ = ("_metrics", "_spans")
+    __slots__ = ("_metrics", "_on_run", "_spans")
 
     def __init__(
         self,
@@ -43,7 +46,9 @@ class Telemetry:
         content: bool = False,
         tracer_provider: Any = None,
         registry: Any = None,
+        on_run: "OnRun | None" = None,
     ) -> None:
+        self._on_run = on_run
         self._spans = _spans(tracer_provider, content) if traces else None
         self._metrics = _metrics(registry) if metrics else None
 
@@ -54,7 +59,7 @@ class Telemetry:
 
     def run(self, kind: Kind, policy: str, ladder: "Ladder", prompt: Prompt) -> "Run":
         """The telling of one run, a context manager; set its ``result`` before leaving it."""
-        return Run(self._spans, self._metrics, kind, policy, ladder, prompt)
+        return Run(self._spans, self._metrics, self._on_run, kind, policy, ladder, prompt)
 
     def call(self, seat: "Seat", prompt: Prompt, request: "Request", purpose: str) -> "Call":
         """Begins to tell of one request to a provider; ``Call.end`` must follow in the same task."""
@@ -91,12 +96,19 @@ class Call:
 class Run:
     """One run that is being told of; whatever exception leaves it is told by its class."""
 
-    __slots__ = ("_kind", "_ladder", "_metrics", "_policy", "_prompt", "_span", "_spans", "result")
+    __slots__ = ("_kind", "_ladder", "_metrics", "_on_run", "_policy", "_prompt", "_span", "_spans", "result")
 
     def __init__(
-        self, spans: "Spans | None", metrics: "Metrics | None", kind: Kind, policy: str, ladder: "Ladder", prompt: Prompt
+        self,
+        spans: "Spans | None",
+        metrics: "Metrics | None",
+        on_run: "OnRun | None",
+        kind: Kind,
+        policy: str,
+        ladder: "Ladder",
+        prompt: Prompt,
     ) -> None:
-        self._spans, self._metrics, self._kind, self._policy = spans, metrics, kind, policy
+        self._spans, self._metrics, self._on_run, self._kind, self._policy = spans, metrics, on_run, kind, policy
         self._ladder, self._prompt = ladder, prompt
         self._span: RunSpan | None = None
         self.result: Result | None = None
@@ -112,6 +124,8 @@ class Run:
             self._span.end(outcome)
         if self._metrics is not None:
             self._metrics.run(self._kind, self._policy, self._ladder, self._prompt, outcome)
+        if self._on_run is not None:
+            self._on_run(self._kind, self._policy, self._ladder, self._prompt, outcome)
 
 
 def _spans(provider: Any, content: bool) -> "Spans":

@@ -5,7 +5,7 @@ With ``PROMETHEUS_MULTIPROC_DIR`` set, prometheus_client adds up all processes' 
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
@@ -20,6 +20,7 @@ from .outcomes import Label, attempts_of, failure, reason, result_of, total_usd
 if TYPE_CHECKING:
     from ..ladder import Ladder
 
+M = TypeVar("M", Counter, Histogram)
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
 _STATES = {"closed": 0, "half_open": 1, "open": 2}
 _SHARES = tuple(i / 20 for i in range(1, 21))
@@ -27,15 +28,32 @@ _made: "WeakKeyDictionary[CollectorRegistry, Metrics]" = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
+class _Children(Generic[M]):
+    """A metric's children by their labels' values: prometheus_client checks and locks each time that it is asked for one."""
+
+    __slots__ = ("_made", "_metric")
+
+    def __init__(self, metric: M) -> None:
+        self._metric: M = metric
+        self._made: dict[tuple[str, ...], M] = {}
+
+    def labels(self, *values: str) -> M:
+        """See prometheus_client."""
+        child = self._made.get(values)
+        if child is None:
+            child = self._made[values] = self._metric.labels(*values)
+        return child
+
+
 class Metrics:
     """The metrics of one registry, which all Cascades of a process share."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        def counter(name: str, told: str, *labels: str) -> Counter:
-            return Counter(name, told, labels, registry=registry)
+        def counter(name: str, told: str, *labels: str) -> "_Children[Counter]":
+            return _Children(Counter(name, told, labels, registry=registry))
 
-        def histogram(name: str, told: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
-            return Histogram(name, told, labels, buckets=buckets, registry=registry)
+        def histogram(name: str, told: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> "_Children[Histogram]":
+            return _Children(Histogram(name, told, labels, buckets=buckets, registry=registry))
 
         self._runs = counter(
             "cascade_runs",

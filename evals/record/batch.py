@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from cascade.asking import MAX_OUTPUT, prompt_tokens
+from cascade.estimate import MAX_OUTPUT, prompt_tokens
 from cascade.models.anthropic import AnthropicModel
 from cascade.models.factory import Pricer
 from cascade.models.model import ModelError, Request

@@ -8,7 +8,7 @@ from functools import partial
 from time import perf_counter
 from typing import Protocol
 
-from cascade.asking import MAX_OUTPUT, prompt_tokens
+from cascade.estimate import MAX_OUTPUT, prompt_tokens
 from cascade.models.factory import Pricer
 from cascade.models.model import Model, ModelError, Request
 from evals.record.pace import Pace

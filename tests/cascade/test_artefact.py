@@ -71,6 +71,12 @@ def test_the_calibrated_ladder_takes_the_place_of_the_policys(tmp_path: Path) ->
     assert policy.calibration == "calibration.json"
 
 
+def test_fallbacks_stay_the_policys(tmp_path: Path) -> None:
+    """What may stand in for a model is no matter of the calibration."""
+    policy = load(tmp_path, POLICIES.replace("model: small,", "model: small, fallbacks: [middle],"))
+    assert [t.fallbacks for t in policy.tiers] == [["middle"], []]
+
+
 @pytest.mark.parametrize(("logprob", "tier", "confidence"), [(-0.1, "cheap", 0.9048374), (-0.5, "premium", 0.4)])
 def test_a_run_uses_the_calibrated_confidence(tmp_path: Path, logprob: float, tier: str, confidence: float) -> None:
     """The logistic mapping with unit slope gives back the score; the threshold of the file decides."""

@@ -4,16 +4,20 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import judges
 from cascade import (
     Answer,
+    Attempt,
     BudgetError,
     Cascade,
     DeadlineError,
+    Policy,
     PolicyError,
     ProviderError,
     ScriptedModel,
@@ -21,9 +25,11 @@ from cascade import (
     policy_file,
 )
 from cascade.budget import today
+from cascade.engine import run
 from cascade.models.model import ModelError, Request
 from cascade.policy import PolicyFile
 from judges import Prompt
+from tests.wire_server import Reply, WireServer, chat, message
 
 GOOD = Answer("51", finish_reason="stop", usage=Usage(100, 10))
 # A dollar for a million tokens: GOOD costs 110 millionths.
@@ -167,7 +173,7 @@ def test_a_days_budget_ends_with_an_error() -> None:
     """Runs until the day's money is held back or spent; then none, and what was spent never passes the limit."""
     with service({"a": [GOOD]}, ladder("a", budget_usd_per_day=0.02)) as cascade:
         done, said = until_refused(cascade, "default")
-        spent = asyncio.run(cascade._ledger.spent(f"{today()} policy default"))
+        spent = asyncio.run(cascade.ledger.spent(f"{today()} policy default"))
     assert "policy default" in said
     assert spent == pytest.approx(done * 110e-6)
     # The last run that does not fit is one whose estimate does not: 4,096 tokens of output are held back for each.
@@ -275,7 +281,7 @@ def test_cancelling_the_caller_cancels_upstream_and_settles() -> None:
             with pytest.raises(asyncio.CancelledError):
                 await task
             assert cascade.health()["a"].in_flight == 0
-            assert await cascade._ledger.spent(f"{today()} policy default") == pytest.approx(4.1e-3, rel=0.05)
+            assert await cascade.ledger.spent(f"{today()} policy default") == pytest.approx(4.1e-3, rel=0.05)
 
     asyncio.run(main())
 
@@ -310,3 +316,125 @@ def test_recorded_answers_know_their_cost() -> None:
     with Cascade(policy_file.packaged()) as cascade:
         asked = "What is the capital of France? Reply with the answer only."
         assert cascade.run(asked, budget_usd=1.0).cost_usd is not None
+
+
+class Stubborn:
+    """A model that hangs and does not let itself be cancelled."""
+
+    name = "s"
+
+    async def answer(self, prompt: Prompt, request: Request) -> list[Answer]:
+        """For a second."""
+        ends = time.monotonic() + 1.0
+        while (left := ends - time.monotonic()) > 0:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(left)
+        return [GOOD]
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+def test_a_deadline_holds_for_who_cannot_be_cancelled() -> None:
+    """The attempt is on record, and what is left behind asks nothing more."""
+    after = ScriptedModel("b", [GOOD])
+    policy = Policy.model_validate(ladder("s", "b"))
+
+    async def use() -> None:
+        began = time.monotonic()
+        c = Cascade(policy, models={"s": Stubborn(), "b": after})
+        attempts: list[Attempt] = []
+        with pytest.raises(DeadlineError, match=r"s \(s\): deadline"):
+            await run(c._ladder("default"), Prompt.of("q"), deadline_s=0.1, attempts=attempts)
+        assert time.monotonic() - began < 0.3
+        await asyncio.sleep(1.1)
+        assert [a.reason for a in attempts] == ["deadline"]
+
+    asyncio.run(use())
+    assert after.calls == []
+
+
+def test_gate_ends_by_the_policys_deadline() -> None:
+    """An async judge that hangs is cancelled; the answer comes back, not accepted."""
+
+    async def hang(prompt: Prompt, answer: Answer) -> float:
+        await asyncio.sleep(5)
+        return 1.0
+
+    judges.register("test-hang", lambda: judges.FunctionJudge("test-hang", hang))
+    policy = Policy.model_validate(ladder({"model": "a", "judges": ["test-hang"]}, deadline_s=0.1))
+    with Cascade(policy, models={"a": ScriptedModel("a", [GOOD])}) as c:
+        began = time.monotonic()
+        result = c.gate("q", "51")
+    assert time.monotonic() - began < 0.3
+    assert (result.text, result.accepted, result.reason) == ("51", False, "deadline")
+
+
+def test_a_models_own_bug_is_a_failure_of_that_model() -> None:
+    """The next is asked; only the kind of the exception is told, since its text may hold a key."""
+    with service({"a": [KeyError("sk-secret")], "b": [GOOD]}, ladder("a", "b")) as cascade:
+        result = cascade.run("q")
+    assert (result.tier, result.attempts[0].reason, result.attempts[0].error) == ("b", "provider_failure", "a: KeyError")
+    assert [c.fault for c in result.attempts[0].call_log] == ["a: KeyError"]
+
+
+def test_a_model_of_unknown_price_is_not_asked_under_a_budget() -> None:
+    """Whether the run, the policy's day or the file's has it; one that says what it costs at most is, and keeps it."""
+    silent, telling = ScriptedModel("m", lambda p, r: "51"), ScriptedModel("m", [Answer("51", cost_usd=0.01)], delay_s=0.01)
+    with Cascade(Policy.model_validate(ladder("m")), models={"m": silent}) as c:
+        assert c.run("q").accepted
+        with pytest.raises(PolicyError, match="price of the model m is not known"):
+            c.run("q", budget_usd=1.0)
+    daily = Policy.model_validate(ladder("m", budget_usd_per_day=0.05))
+    with Cascade(daily, models={"m": silent}) as c, pytest.raises(PolicyError, match="most_usd"):
+        c.run("q")
+    assert len(silent.calls) == 1
+
+    async def many() -> list[Any]:
+        async with Cascade(daily, models={"m": telling}) as c:
+            return await asyncio.gather(*(c.arun("q") for _ in range(20)), return_exceptions=True)
+
+    ended = asyncio.run(many())
+    assert sum(not isinstance(e, BudgetError) for e in ended) == len(telling.calls) == 5
+
+
+@pytest.mark.parametrize("kind", ["openai", "anthropic"])
+def test_samples_asked_for_singly_are_requests_like_any_other(kind: str) -> None:
+    """Each has its place, its retries and its record; what one loses the others do not."""
+    under_way, most, asked = 0, 0, 0
+
+    class Server(WireServer):
+        async def _handle(self, request: Any) -> Any:
+            nonlocal under_way, most, asked
+            under_way, asked = under_way + 1, asked + 1
+            most = max(most, under_way)
+            try:
+                if asked == 3:
+                    self.reply = Reply({"error": {"message": "no"}}, 400)
+                elif asked == 4:
+                    self.reply = Reply({"error": {"message": "later"}}, 503)
+                else:
+                    self.reply = Reply(chat() if kind == "openai" else message(), delay_s=0.02)
+                return await super()._handle(request)
+            finally:
+                under_way -= 1
+
+    with Server() as server:
+        spec = {
+            "provider": kind,
+            "base_url": server.base_url,
+            "n": False,
+            "price": PRICE,
+            "retry": FAST,
+            "max_concurrency": 2,
+        }
+        judged = [{"use": "self_consistency", "samples": 6, "stop_at": 1.0}]
+        policy = ladder({"model": "m", "judges": judged})
+        file = PolicyFile.model_validate({"models": {"m": spec}, "policies": {"default": policy}})
+        with Cascade(file) as cascade:
+            (attempt,) = cascade.run("q").attempts
+    assert most == 2
+    assert sorted((c.status or 200) for c in attempt.call_log) == [200] * (asked - 2) + [400, 503]
+    assert {c.n for c in attempt.call_log} == {1}
+    assert attempt.verdicts[0].details["samples"] == 5
+    assert attempt.cost_usd == pytest.approx((asked - 2) * 15e-6)

@@ -86,18 +86,29 @@ def test_loops_in_threads_share_the_places() -> None:
     assert turnstile._inside == 0
 
 
-@given(st.floats(0.5, 200.0), st.lists(st.floats(0.0, 0.5), min_size=1, max_size=300))
+@given(st.floats(0.2, 50.0), st.lists(st.floats(0.0, 3.0), min_size=1, max_size=200))
 def test_no_second_begins_more_than_the_rate(per_s: float, pauses: list[float]) -> None:
-    """A burst of one second's worth, then evenly: in any second at most twice the rate, and in the long run the rate."""
+    """Not after an idle time either, in their order; below one a second the time between two is that of the rate."""
     now = 0.0
     pace = Pace(per_s, lambda: now)
     due = []
     for pause in pauses:
         now += pause
-        due.append(now + pace.wait_s())
+        wait = pace.wait_s()
+        assert wait is not None
+        due.append(now + wait)
     assert due == sorted(due)
-    burst = max(per_s, 1.0)
-    assert len(due) <= burst + per_s * (due[-1] - due[0]) + 1
+    most, window = max(1, int(per_s)), max(1.0, 1.0 / per_s)
+    assert all(later - earlier >= window - 1e-6 for earlier, later in zip(due, due[most:], strict=False))
+
+
+def test_a_place_that_is_due_too_late_is_not_taken() -> None:
+    """Who gives up at once leaves the place to another."""
+    now = 0.0
+    pace = Pace(1.0, lambda: now)
+    assert pace.wait_s() == 0.0
+    assert pace.wait_s(within_s=0.5) is None
+    assert pace.wait_s(within_s=2.0) == 1.0
 
 
 def test_within_the_rate_nobody_waits() -> None:

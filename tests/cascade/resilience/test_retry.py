@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from cascade.models.model import ModelError
 from cascade.resilience.breaker import BreakerRule
 from cascade.resilience.guard import HEDGE_FROM, Guard, Retry
-from cascade.resilience.retry import pause_s, persist, share
+from cascade.resilience.retry import LEAVE_S, pause_s, persist, share, within
+from judges import Usage
 
 FAST = Retry(attempts=3, first_s=0.0, most_s=0.0)
 
@@ -232,3 +234,102 @@ def test_of_two_faults_the_first_requests_is_told() -> None:
     with pytest.raises(ModelError) as raised:
         tried(guard, both(one, two))
     assert raised.value is one
+
+
+def test_the_fault_that_opened_the_breaker_is_what_is_told() -> None:
+    """Not that the retry was refused."""
+    guard = Guard.of(retry=FAST, breaker=BreakerRule(min_requests=1))
+    once, given_ = script(fault(), "never")
+    with pytest.raises(ModelError, match="503"):
+        tried(guard, once)
+    assert len(given_) == 1
+
+
+@pytest.mark.parametrize("limit", [{"max_concurrency": 1}, {"requests_per_s": 0.1}])
+def test_a_place_that_does_not_come_in_time_is_given_up(limit: dict[str, float]) -> None:
+    """Without a request, so that another model can be asked; the place of who waits in vain is not lost."""
+    guard = Guard.of(retry=FAST, **limit)  # type: ignore[arg-type]
+    asked = 0
+
+    async def slow() -> str:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0.1)
+        return "51"
+
+    async def main() -> None:
+        first = asyncio.ensure_future(persist(guard, "m", slow, None))
+        await asyncio.sleep(0)
+        with pytest.raises(ModelError, match="not asked, no place") as refused:
+            await persist(guard, "m", slow, asyncio.get_running_loop().time() + 0.02)
+        assert refused.value.usage == Usage()
+        assert await first == "51"
+
+    asyncio.run(main())
+    assert (asked, guard.in_flight) == (1, 0)
+    if guard.turnstile is not None:
+        assert guard.turnstile._inside == 0
+
+
+def test_a_hedged_answers_latency_counts_from_the_first_request() -> None:
+    """Else the quick second ones would lower the quantile, and ever more requests would be hedged."""
+    guard = Guard(FAST, hedge=True)
+    known(guard, 0.05)
+    slow = iter([True, False])
+
+    async def once() -> str:
+        await asyncio.sleep(30 if next(slow) else 0)
+        return "51"
+
+    assert tried(guard, once) == "51"
+    assert guard._latencies[-1] >= 0.05
+
+
+async def stubborn(seconds: float) -> str:
+    """Does not let itself be cancelled."""
+    loop = asyncio.get_running_loop()
+    ends = loop.time() + seconds
+    while loop.time() < ends:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(ends - loop.time())
+    return "late"
+
+
+def test_who_does_not_let_itself_be_cancelled_is_left_behind() -> None:
+    """At the end of the time, by a cancelled caller, and as a hedge's loser."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        assert await within(began + 0.05, stubborn(0.5)) is None
+        assert loop.time() - began < 0.05 + LEAVE_S + 0.1
+        began = loop.time()
+        waiting = asyncio.ensure_future(within(began + 5, stubborn(0.5)))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert loop.time() - began < LEAVE_S + 0.1
+        guard = Guard(FAST, hedge=True)
+        known(guard, 0.001)
+        replies = iter([stubborn(0.5), asyncio.sleep(0, "51")])
+        began = loop.time()
+        assert await persist(guard, "m", lambda: next(replies), None) == "51"
+        assert loop.time() - began < LEAVE_S + 0.1
+
+    asyncio.run(main())
+
+
+def test_what_ends_in_time_is_given_or_raised() -> None:
+    """With the time no more than a bound."""
+
+    async def fails() -> None:
+        raise KeyError("x")
+
+    async def main() -> None:
+        ends = asyncio.get_running_loop().time() + 5
+        assert await within(ends, asyncio.sleep(0, "51")) == "51"
+        with pytest.raises(KeyError):
+            await within(ends, fails())
+
+    asyncio.run(main())

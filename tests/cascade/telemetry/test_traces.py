@@ -213,13 +213,13 @@ def test_a_judge_that_fails_is_one_event(watch: Watch, rule: str) -> None:
     with made(watch, policy, b=script) as c:
         try:
             c.run("q")
-        except (KeyError, RuntimeError):
+        except ModelError:
             assert rule == "raise"
     (run,) = watch.spans("cascade.run")
     (event,) = run.events
     told = dict(event.attributes or {})
     assert (told[traces.SCORE_LABEL], traces.SCORE in told) == ("error", False)
-    assert told[traces.ERROR_TYPE] in ("KeyError", "ModelError")
+    assert told[traces.ERROR_TYPE] == "ModelError"
     assert "a-secret" not in run.to_json()
     assert watch.value("cascade_judge_verdicts_total", judge="self_consistency", verdict="error") == 1
 
@@ -309,8 +309,8 @@ def test_retries_hedges_and_fallbacks_are_spans_each(watch: Watch) -> None:
         async def answer(self, prompt: Prompt, request: Request) -> Any:
             i = next(count)
             if i > 25:
-                await asyncio.sleep(0.05 if i % 3 else 0)
-                if i % 4 == 0:
+                await asyncio.sleep(0 if i % 10 else 0.1)
+                if i % 7 == 3:
                     raise down
             return await super().answer(prompt, request)
 
