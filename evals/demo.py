@@ -162,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m evals.demo", description="A cascade live on this machine, without a key."
     )
     parser.add_argument("--questions", type=int, default=7, help="how many of the shipped questions (default 7)")
-    parser.add_argument("--seed", type=int, default=0, help="which of them (default 0)")
+    parser.add_argument("--seed", type=int, default=1, help="which of them (default 1)")
     args = parser.parse_args(argv)
     try:
         file = model_file()

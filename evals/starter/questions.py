@@ -1,4 +1,4 @@
-"""The questions of the next starter recording: every gold answer is computed or certain, the list is always the same.
+"""The questions of the starter recording: every gold answer is computed or certain, the list is always the same.
 
 ``python -m evals.starter.questions FILE`` writes them as a dataset for ``evals.record``.
 """

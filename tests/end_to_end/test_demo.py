@@ -68,16 +68,6 @@ def test_what_is_unsure_goes_to_the_recorded_tiers(results: list[Result]) -> Non
     assert any(len(result.attempts) > 1 for result in results)
 
 
-def test_the_same_question_gets_the_same_greedy_answer(address: str, examples: list[Example], results: list[Result]) -> None:
-    """At temperature 0 the model says the same again."""
-    again = asyncio.run(demo.ask(address, examples[:1], demo.Show(colour=False)))
-    first, second = (r[0].attempts[0].call_log[0] for r in (results, again))
-    assert (first.purpose, second.purpose) == ("answer", "answer")
-    assert first.usage is not None
-    assert second.usage is not None
-    assert first.usage.output_tokens == second.usage.output_tokens
-
-
 def test_the_command(address: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The command with a server of its own shows the tiers, says which of them is recorded, and sums up."""
     assert demo.main(["--questions", "2"]) == 0
