@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
 
-.PHONY: help replay test test-slow lint bench schema dist clean
+.PHONY: help replay serve test test-slow test-clients lint bench schema dist clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -15,11 +15,22 @@ $(VENV)/.ready: pyproject.toml
 replay: $(VENV)/.ready  ## calibrate on the shipped recording, print the table, write the calibration and replay.html
 	$(BIN)/python -m evals.replay --max-loss 0.05 --out evals/starter/calibration.json --report replay.html
 
+serve: $(VENV)/.ready  ## a gateway with the shipped recording behind it and questions coming in; see its /dashboard
+	$(BIN)/python -m evals.traffic --serve
+
 test: $(VENV)/.ready  ## the tests
 	$(BIN)/python -m pytest
 
 test-slow: $(VENV)/.ready  ## the tests that take minutes: a recorder killed at fifty moments
 	$(BIN)/python -m pytest -m slow
+
+# A browser's driver, a fuzzer of HTTP interfaces: 200 MB that nothing else needs. Node's npm and Chromium must be there.
+$(VENV)/.clients: $(VENV)/.ready
+	$(BIN)/pip install --quiet --editable '.[clients]'
+	touch $@
+
+test-clients: $(VENV)/.clients  ## the gateway by OpenAI's Node client, a fuzzer and a browser (needs npm and Chromium)
+	$(BIN)/python -m pytest -m clients tests/clients
 
 lint: $(VENV)/.ready  ## ruff, mypy --strict, the contract of the three floors
 	$(BIN)/ruff check .

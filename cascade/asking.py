@@ -1,11 +1,10 @@
 """Every request to a model goes through here: limits before it, ``resilience`` around it, price and time after it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from judges import Answer, Prompt, Usage
 
@@ -81,13 +80,17 @@ async def call(
         request = _BOUNDED if request is PLAIN else replace(request, max_tokens=MAX_OUTPUT)
     until = share(ends, others)
 
-    def answered(request: Request) -> Awaitable[Sequence[Answer]]:
-        once = partial(_once, seat, prompt, request, spend, ends, purpose, ask)
+    def answered(request: Request) -> Coroutine[Any, Any, Sequence[Answer]]:
+        def once() -> Coroutine[Any, Any, Sequence[Answer]]:
+            return _once(seat, prompt, request, spend, ends, purpose, ask)
+
         # What is streamed is told as it comes: two answers at once could not be.
         return persist(seat.guard, seat.model.name, once, until, may_hedge=ask is None)
 
-    singly = request.n > 1 and answers_singly(seat.pricer.spec)
-    answers = await (_side_by_side(answered, request) if singly else answered(request))
+    if request.n > 1 and answers_singly(seat.pricer.spec):
+        answers = await _side_by_side(answered, request)
+    else:
+        answers = await answered(request)
     if not answers and not request.sample:
         raise ModelError(f"{seat.model.name}: gave no answer", model=seat.model.name)
     return answers
@@ -133,14 +136,16 @@ async def _once(
         fault = f"{seat.model.name}: {type(error).__name__}"
     finally:
         now = perf_counter()
-        # A recording states its own latency; the time of looking it up says nothing.
-        took = max((a.latency_s for a in answers if a.latency_s is not None), default=now - started)
-        if fault is None:
+        usd: float | None
+        if fault is not None:
+            usd = 0.0 if usage == Usage() else seat.pricer.cost(usage)  # nothing used costs nothing, whatever the price
+        elif len(answers) == 1:
+            usage, usd = answers[0].usage, seat.price(answers[0])
+        else:
             usages, prices = [a.usage for a in answers], [seat.price(a) for a in answers]
             usage = sum((u for u in usages if u is not None), Usage()) if answers and None not in usages else None
             usd = sum(p for p in prices if p is not None) if None not in prices else None
-        else:
-            usd = 0.0 if usage == Usage() else seat.pricer.cost(usage)  # nothing used costs nothing, whatever the price
+        took = latency_of(answers, now - started)
         record = CallRecord(seat.model.name, purpose, started - spend.began, took, request.n, usage, usd, fault, status)
         spend.log.append(record)
         spend.settle(usd)
@@ -151,6 +156,16 @@ async def _once(
     if fault is not None:
         raise ModelError(fault, model=seat.model.name)
     return answers
+
+
+def latency_of(answers: Sequence[Answer], elapsed_s: float) -> float:
+    """Seconds that the answers took: what a recording states, since looking it up takes no such time, or ``elapsed_s``."""
+    slowest: float | None = None
+    for answer in answers:
+        stated = answer.latency_s
+        if stated is not None and (slowest is None or stated > slowest):
+            slowest = stated
+    return elapsed_s if slowest is None else slowest
 
 
 class AskAgain:
@@ -206,9 +221,7 @@ class AskAgain:
             request = _in_the_same_way(request, self._asked)
         started = perf_counter()
         answers = await call(seat, prompt, request, self._spend, self._ends, self.judge, others=self._others)
-        elapsed = perf_counter() - started
-        # A recording states its own latency; the time of looking it up says nothing.
-        self.latency += max((a.latency_s for a in answers if a.latency_s is not None), default=elapsed)
+        self.latency += latency_of(answers, perf_counter() - started)
         if sample:
             self.drawn += len(answers)
         return answers

@@ -57,7 +57,9 @@ class MemoryLedger:
         with self._lock:
             spent = self._spent
             for scope, limit in limits.items():
-                check_room(scope, spent.get(scope, 0.0), usd, limit)
+                had = spent.get(scope, 0.0)
+                if had + usd > limit or had >= limit:
+                    check_room(scope, had, usd, limit)
             for scope in limits:
                 spent[scope] = spent.get(scope, 0.0) + usd
         return Ticket(usd, tuple(limits))

@@ -74,7 +74,7 @@ def prompt_tokens(prompt: Prompt, image_tokens: int = IMAGE_TOKENS) -> int:
     for message in prompt.messages:
         content = message.get("content")
         if isinstance(content, str):
-            total += 8 + _bytes(content) // 2
+            total += 8 + (len(content) if content.isascii() else _bytes(content)) // 2
         else:
             total += 8 + sum(_part(part, image_tokens) for part in content or ())
         if message.get("tool_calls"):

@@ -140,6 +140,10 @@ class Cascade:
         tags: "Mapping[str, Tag] | None",
     ) -> Result:
         if self._journal is None:
+            if tags:
+                from .journal.record import checked_tags
+
+                checked_tags(tags)  # the same error as with a journal, so that switching one on breaks no caller
             return await work()
         kept = self._journal.begin(kind, policy, ladder, asked, tags)
         return await self._journal.record(kept, work(run_id=kept.run_id, attempts=kept.attempts))

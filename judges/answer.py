@@ -1,7 +1,8 @@
 """The words that all floors speak: Prompt, Answer, Usage, Verdict. Frozen, standard library only."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -122,6 +123,13 @@ class Answer:
     latency_s: float | None = None
     verdicts: Mapping[str, float] = field(default_factory=lambda: _EMPTY)
     extra: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
+
+    def with_parsed(self, parsed: Any) -> "Answer":
+        """The same answer with its value in JSON: a third of the time of ``dataclasses.replace``, on every run's way."""
+        return Answer(self.text, parsed, *_after_parsed(self))
+
+
+_after_parsed = attrgetter(*(f.name for f in fields(Answer)[2:]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from math import isinf
 from typing import Any, NoReturn
@@ -139,7 +139,7 @@ class SchemaJudge:
             return self._veto(str(error)[:200])
         if errors:
             return Verdict(self.name, veto=True, reason="; ".join(errors))
-        return Verdict(self.name, answer=replace(answer, parsed=value))
+        return Verdict(self.name, answer=answer.with_parsed(value))
 
     def _veto(self, reason: str) -> Verdict:
         return Verdict(self.name, veto=True, reason=f"$: {reason}")

@@ -16,6 +16,7 @@ from .chat_stream import ChatWriter
 from .endpoint import Endpoint, Reply
 from .health import healthz, metrics, openapi, readyz
 from .message_stream import MessageWriter
+from .page_files import page
 from .refusal import Refusal, anthropic_shape, openai_shape
 from .route import feedback, gate, route
 from .streams import stream
@@ -88,10 +89,10 @@ def make_app(gateway: "Gateway") -> Starlette:
         get("/readyz", readyz, open=True),
         get("/openapi.json", openapi, open=True),
         get("/metrics", metrics, whole=True),
-        get("/dashboard", dashboard.page, open=True),
-        get("/dashboard/static/{name}", dashboard.page, open=True),
+        get("/dashboard", page, open=True),
         get("/dashboard/events", dashboard.events, whole=True),
         get("/dashboard/runs/{run_id}", dashboard.run, whole=True),
+        get("/dashboard/{file:path}", page, open=True),
     ]
     return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http_error})
 

@@ -3,13 +3,11 @@
 import asyncio
 import re
 from collections.abc import Mapping
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..errors import JournalError
 from ..journal.record import Record
 from .endpoint import Reply
-from .page import FILES, read
 from .refusal import Refusal
 from .snapshot import snapshot
 from .told import dump
@@ -19,31 +17,8 @@ if TYPE_CHECKING:
     from .keys import Caller
 
 EVERY_S = 1.0
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'"
-)
-_HEADERS = [
-    (b"content-security-policy", _POLICY.encode()),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cache-control", b"no-cache"),
-]
 MOST_WATCHERS = 50
 _ID = re.compile(r"[0-9a-f]{32}")
-
-
-async def page(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], reply: Reply) -> None:
-    """``GET /dashboard`` and what it loads: no figures, so that whoever reaches the gateway may see it."""
-    name = body["path"].get("name", "index.html")
-    if name not in FILES:
-        raise Refusal(404, "there is no such file", code="not_found")
-    await reply.raw(_file(name), [(b"content-type", FILES[name]), *_HEADERS])
-
-
-@cache
-def _file(name: str) -> bytes:
-    return read(name)
 
 
 class Broadcast:

@@ -11,6 +11,7 @@ from ..ladder import Ladder
 from ..premium import premium_usd
 from ..result import Attempt, Result
 from ..telemetry.outcomes import attempts_of, reason, result_of, total_usd
+from .history import History
 
 LATEST = 5000
 """Runs that distributions are taken over."""
@@ -55,6 +56,7 @@ class Figures:
         self.graded: OrderedDict[str, tuple[float, float]] = OrderedDict()
         """Confidence and quality of runs that were graded, by run."""
         self._details: OrderedDict[str, Sequence[Attempt]] = OrderedDict()
+        self.history = History()
         self._seconds: Counter[int] = Counter()  # runs that ended in each of the last seconds
 
     def ended(self, kind: str, policy: str, ladder: Ladder, prompt: Prompt, outcome: Result | BaseException | None) -> None:
@@ -92,6 +94,7 @@ class Figures:
 
     def _count(self, run: Ended, attempts: Sequence[Attempt]) -> None:
         self.runs += 1
+        self.history.add(run.at, run.cost_usd, run.premium_usd, run.latency_s)
         self.accepted += run.accepted
         self.endings[run.reason] += 1
         if run.tier is None:

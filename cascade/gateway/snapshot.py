@@ -41,6 +41,7 @@ async def snapshot(gateway: "Gateway") -> dict[str, Any]:
         "escalations": _counted(figures.escalations.items(), "policy", "tier", "reason"),
         "endings": _counted((((reason,), n) for reason, n in figures.endings.items()), "reason"),
         "spend": _spend(figures),
+        "history": figures.history.columns(now),
         "latency": {
             "runs": percentiles([run.latency_s for run in runs if run.latency_s is not None]),
             "premium": percentiles([run.premium_s for run in runs if run.premium_s is not None]),

@@ -87,6 +87,11 @@ class Client(asyncio.Protocol):
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(0)
 
+    def close(self) -> None:
+        """Ends the connection."""
+        if self._transport is not None:
+            self._transport.close()
+
     async def ask(self) -> int:
         """The status of one answer; 0 where the connection was lost."""
         self._waiting = asyncio.get_running_loop().create_future()

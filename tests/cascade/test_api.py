@@ -140,3 +140,12 @@ def test_gate_never_swaps_the_callers_answer() -> None:
         refused = c.gate("What is 17 * 3?", "41")
         assert (refused.text, refused.accepted, refused.reason) == ("41", False, "vetoed")
         assert c.gate("What is 17 * 3?", "51").accepted
+
+
+def test_tags_are_checked_without_a_journal() -> None:
+    """What a journal would refuse is refused from the first day on."""
+    policy = Policy.model_validate({"tiers": [{"model": "m", "accept_at": 0.0}]})
+    with Cascade(policy, models={"m": ScriptedModel("m", ["a"])}) as service:
+        with pytest.raises(TypeError, match="tags: 'user'"):
+            service.run("q", tags={"user": ["a", "b"]})
+        assert service.run("q", tags={"user": "ana"}).text == "a"

@@ -1,0 +1,186 @@
+"""The dashboard in a real browser, during traffic: its figures change, and are those of /metrics and of the journal."""
+
+import os
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from cascade.journal.opening import open_store
+from evals.recording import read
+from evals.traffic import STARTER, body_of
+from tests.cascade.gateway.conftest import Running, Serve
+
+pytestmark = pytest.mark.clients
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test-clients")
+
+# Two models that are always there, so that what runs cost, save and escalate is known: half of the answers are unsure.
+POLICIES = """
+journal: {{url: "sqlite:///{folder}/journal.db", durability: full}}
+models:
+  small: {{provider: recorded, recording: starter, model: smollm2-135m-instruct}}
+  large: {{provider: recorded, recording: starter, model: qwen2.5-coder-1.5b-instruct}}
+policies:
+  default:
+    budget_usd_per_day: 1.0
+    tiers:
+      - {{name: cheap, model: small, accept_at: 0.8, judges: [schema, rules, logprob]}}
+      - {{name: premium, model: large, accept_at: 0.0, judges: [schema, rules]}}
+"""
+SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Debian's Chromium, or another one in CHROMIUM."""
+    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if found is None:
+        pytest.skip("Chromium is not installed")
+    quiet = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+    ]
+    with playwright.sync_playwright() as driver:
+        made = driver.chromium.launch(executable_path=found, args=quiet)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def gateway(serve: Serve, tmp_path: Path) -> Running:
+    """A gateway over the shipped recording, with a journal and a daily budget."""
+    return serve(POLICIES.format(folder=tmp_path))
+
+
+def ask(gateway: Running, count: int, *, feedback: bool = False) -> None:
+    """So many of the shipped questions, one after another, some answers with feedback."""
+    examples = list(read(STARTER))
+    with httpx2.Client(base_url=gateway.url, timeout=20) as client:
+        for example in examples[:count]:
+            told = client.post("/v1/chat/completions", json=body_of(example, "default")).raise_for_status().json()["cascade"]
+            if feedback:
+                client.post("/v1/feedback", json={"run_id": told["run_id"], "quality": 1.0}).raise_for_status()
+
+
+def opened(browser: Any, gateway: Running, size: str = "desktop", scheme: str = "light") -> Any:
+    """The dashboard in a new window; whatever the browser complains of fails the test."""
+    width, height = SIZES[size]
+    page = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme).new_page()
+    page.complaints = []
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.on("console", lambda said: page.complaints.append(said.text) if said.type == "error" else None)
+    page.on("request", lambda asked: None if asked.url.startswith(gateway.url) else page.complaints.append(asked.url))
+    page.goto(f"{gateway.url}/dashboard")
+    return page
+
+
+def runs_shown(page: Any, count: int) -> None:
+    """Waits until the page counts so many runs."""
+    playwright.expect(page.locator("#rate")).to_have_text(f"{count:,}", timeout=15_000)
+
+
+def metric(text: str, name: str, **labels: str) -> float:
+    """The sum of a metric's samples with these labels."""
+    total = 0.0
+    for found in re.finditer(rf"^{name}(?:\{{(.*?)\}})? (\S+)$", text, re.MULTILINE):
+        if all(f'{label}="{value}"' in (found[1] or "") for label, value in labels.items()):
+            total += float(found[2])
+    return total
+
+
+def usd(text: str) -> float:
+    """The amount that a text begins with."""
+    found = re.search(r"\$([\d.,]+)", text)
+    assert found is not None, text
+    return float(found[1].replace(",", ""))
+
+
+def test_the_figures_are_those_of_the_metrics_and_the_journal(browser: Any, gateway: Running, tmp_path: Path) -> None:
+    """An empty page fills itself, and counts what was really asked, spent and escalated."""
+    page = opened(browser, gateway)
+    playwright.expect(page.locator("#empty")).to_be_visible()
+    playwright.expect(page.locator("#example")).to_contain_text(f"{gateway.url}/v1/route")
+    ask(gateway, 20, feedback=True)
+    runs_shown(page, 20)
+    playwright.expect(page.locator("#empty")).to_be_hidden()
+    traffic = threading.Thread(target=ask, args=(gateway, 40))
+    traffic.start()
+    runs_shown(page, 60)
+    traffic.join()
+
+    told = httpx2.get(f"{gateway.url}/metrics").text
+    assert metric(told, "cascade_runs_total", kind="run") == 60
+    spent, premium = metric(told, "cascade_run_cost_usd_total"), metric(told, "cascade_run_premium_usd_total")
+    note = page.locator("#saved-note").inner_text()
+    assert usd(note) == pytest.approx(spent, rel=0.06)
+    assert usd(note.partition(" of ")[2]) == pytest.approx(premium, rel=0.06)
+    escalated = metric(told, "cascade_escalations_total")
+    assert 0 < escalated <= 60
+    assert page.locator("#escalations-note").inner_text() == f"{escalated:.0f} in all"
+    assert page.locator("#drift-note").inner_text().startswith("20 runs with feedback")
+
+    store = open_store(f"sqlite:///{tmp_path}/journal.db")
+    records = [record for _, record in store.last(1000)]
+    store.close()
+    assert len(records) == 60
+    assert sum(record.cost_usd or 0.0 for record in records) == pytest.approx(spent)
+    assert page.locator("#latest tbody tr").count() == 50
+    assert page.complaints == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", list(SIZES))
+def test_it_fits_every_screen(browser: Any, gateway: Running, size: str, scheme: str, tmp_path: Path) -> None:
+    """Nothing is wider than the window, the charts are drawn, text and ground differ; a picture is kept to look at."""
+    ask(gateway, 30, feedback=True)
+    page = opened(browser, gateway, size, scheme)
+    runs_shown(page, 30)
+    page.wait_for_timeout(1500)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.locator(".plot canvas").count() == 3
+    ground, ink = page.evaluate("[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]")
+    light = sum(map(int, re.findall(r"\d+", ground)[:3])) / 3
+    assert (light > 127) == (scheme == "light")
+    assert ground != ink
+    page.screenshot(path=os.environ.get("CASCADE_PICTURES", str(tmp_path)) + f"/{size}-{scheme}.png", full_page=True)
+    assert page.complaints == []
+
+
+def test_a_run_opens_by_the_keyboard(browser: Any, gateway: Running) -> None:
+    """Enter on a run shows its attempts and verdicts, Escape closes it, and the focus is where it was."""
+    ask(gateway, 5)
+    page = opened(browser, gateway)
+    runs_shown(page, 5)
+    page.locator("#latest button").first.focus()
+    page.keyboard.press("Enter")
+    playwright.expect(page.locator("#run .attempt").first).to_be_visible()
+    playwright.expect(page.locator("#run")).to_contain_text("schema")
+    page.keyboard.press("Escape")
+    playwright.expect(page.locator("#run")).to_be_hidden()
+    assert page.evaluate("document.activeElement.dataset.run !== undefined")
+    page.get_by_role("button", name="Pause").press("Enter")
+    ask(gateway, 5)
+    page.wait_for_timeout(2500)
+    runs_shown(page, 5)
+    page.get_by_role("button", name="Go on").press("Enter")
+    runs_shown(page, 10)
+    assert page.complaints == []
+
+
+def test_a_gateway_that_went_away_is_told(browser: Any, gateway: Running) -> None:
+    """What was last seen stays, and the page says that it is not live."""
+    ask(gateway, 3)
+    page = opened(browser, gateway)
+    runs_shown(page, 3)
+    gateway.stop()
+    playwright.expect(page.locator("#state")).to_have_text(re.compile("no connection|reconnecting"), timeout=15_000)
+    assert page.locator("#latest tbody tr").count() == 3
