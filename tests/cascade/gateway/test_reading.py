@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascade.gateway import chat, messages
+from cascade.gateway import chat, messages, route
 from cascade.gateway.asked import Asked
 from cascade.gateway.reading import json_object, shallow
 from cascade.gateway.refusal import Refusal, anthropic_shape, openai_shape
@@ -37,7 +37,7 @@ def outcome(read: Callable[[Any], Any], given: Any) -> Any:
 
 @pytest.mark.parametrize("interface", [chat, messages], ids=["chat", "messages"])
 @given(data=st.data())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_value_of_any_field(interface: Any, data: st.DataObject) -> None:
     """It is understood, or refused with a 400 that names the field in both shapes."""
     fields = st.dictionaries(st.sampled_from(sorted(interface._READERS)), VALUES, max_size=4)
@@ -53,8 +53,17 @@ def test_any_value_of_any_field(interface: Any, data: st.DataObject) -> None:
         assert dump(shape(found))
 
 
+@given(st.fixed_dictionaries({"prompt": VALUES}, optional=dict.fromkeys(("policy", "system", "schema", "tags"), VALUES)))
+@settings(max_examples=150, deadline=None)
+def test_any_value_of_the_short_way(body: dict[str, Any]) -> None:
+    """The same."""
+    if body["prompt"] is not None:
+        found = outcome(route._asked, body)
+        assert isinstance(found, Asked) or (found.status == 400 and found.param)
+
+
 @given(st.binary(max_size=60) | VALUES.map(lambda value: dump(value)))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_bytes(raw: bytes) -> None:
     """An object or a 400."""
     found = outcome(json_object, raw)
