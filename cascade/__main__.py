@@ -10,6 +10,7 @@ from . import policy_file as files
 from .errors import CascadeError, UnsureError
 from .models.factory import KEY_ENV
 from .policy import ModelSpec, Policy, PolicyFile
+from .quiet import quietly
 from .result import Result
 
 _EXAMPLES = """examples:
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _show(error.result, args.json)
         return 1
     except BrokenPipeError:
-        return 0
+        raise
     except (CascadeError, OSError, ValueError) as error:
         print(f"cascade: {error}", file=sys.stderr)
         return 2
@@ -220,4 +221,4 @@ def _schema(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(quietly(main))

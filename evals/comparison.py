@@ -37,10 +37,7 @@ def compare(
             b.name, kind, b.quality, b.cost_usd, b.latency_s, b.answered_by, premium.quality, usd, between, b.note
         )  # fmt: skip
 
-    # The engine's own clock says nothing of a recording.
-    timed = not any(np.isnan(b.latency_s).any() for b in alone)
-    latency = ran.latency_s if timed else np.full(len(test), np.nan)
-    ours = Baseline("cascade", "", ran.quality, ran.cost_usd, latency, list(answered_by))
+    ours = Baseline("cascade", "", ran.quality, ran.cost_usd, ran.latency_s, list(answered_by))
     made = [of("tier", b) for b in alone] + [of("cascade", ours)]
     if len(tiers) > 1:
         texts = [" ".join(filter(None, (e.system, e.to_prompt().text))) for e in rows]

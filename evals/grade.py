@@ -12,6 +12,7 @@ from typing import Any
 
 from cascade import CascadeError
 from cascade.models.model import ModelError
+from cascade.quiet import quietly
 from evals.graders import Case, Grader, GraderError, grader, names
 from evals.graders.model import ModelGrader
 from evals.metrics import wilson
@@ -251,4 +252,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(quietly(main))

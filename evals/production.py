@@ -19,6 +19,7 @@ from evals.files import replacing
 from evals.ladder import Outcome
 from evals.recording import Example
 from evals.rows import ReplayError, Rules
+from evals.scores import timed
 from evals.tune import Candidate
 
 Rows = npt.NDArray[np.int64]
@@ -53,7 +54,7 @@ async def rerun(
     A policy that raises where it is unsure abstains here. What its judges ask of other models is not recorded: only verdicts
     recorded with the answers count. Raises ReplayError where a run ends without an answer.
     """
-    tiers = {t.model: {e.id: e.answers[t.model] for e in examples} for t in made.tiers}
+    tiers = {t.model: {e.id: timed(e.answers[t.model]) for e in examples} for t in made.tiers}
     asked = {str(j.options["model"]) for t in made.tiers for j in t.judges if j.options.get("model")}
     models = {m: RecordedModel(m, m, tiers.get(m, {})) for m in (*tiers, *sorted(asked - tiers.keys()))}
     if made.when_unsure == "raise":

@@ -1,5 +1,6 @@
-"""One line on standard error that says how far a long piece of work has come; nothing under two seconds."""
+"""One line on a terminal that says how far a long piece of work has come; nothing under two seconds, nothing in a file."""
 
+import math
 import sys
 from time import perf_counter
 
@@ -8,13 +9,19 @@ EVERY_S = 0.5
 WIDTH, LINE = 30, 78
 
 
+def watched() -> bool:
+    """Whether standard error is a terminal, on which one line can be written over the last."""
+    return sys.stderr.isatty()
+
+
 class Progress:
     """``step()`` once for each of ``total`` pieces, then ``end()``; ``rate`` is pieces per second."""
 
     def __init__(self, total: int, what: str) -> None:
         self.total, self.what, self.done = max(total, 1), what, 0
         self.started = perf_counter()
-        self.next, self.spent = FIRST_AFTER_S, 0.0
+        # Where standard error is a file or a pipe, every line over the last one would stay.
+        self.next, self.spent = FIRST_AFTER_S if watched() else math.inf, 0.0
 
     def step(self) -> None:
         """One more piece is done."""
@@ -32,7 +39,7 @@ class Progress:
     def end(self) -> None:
         """The work is done; clears the line where one was written."""
         self.spent = perf_counter() - self.started
-        if self.next > FIRST_AFTER_S:
+        if FIRST_AFTER_S < self.next < math.inf:
             print("\r" + " " * LINE + "\r", end="", file=sys.stderr, flush=True)
 
     @property

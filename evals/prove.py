@@ -98,6 +98,10 @@ def prove(
             chosen = preset.calibrated(chosen, rows, seed)
         certificate = replace(found, position=position).to_json() | {"words": _kept(promise, found, chosen)}
         return Proof(chosen, certificate, how, rows if how == "preset" else splits.fit, tuple(notes))
+    if len(columns) == 1 and against_premium:
+        words = "There is one tier, so there is nothing to prove: it answers every prompt, and loses nothing to itself."
+        one = {"certified": True, "method": "a single tier: nothing is lost", "needed_n": None, "words": words}
+        return Proof(alone, found.to_json() | one, how, splits.calibration, ())
     return _premium(alone, found, promise, passed, how, splits, reference)
 
 

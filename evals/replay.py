@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cascade import CascadeError, Policy
+from cascade.quiet import quietly
 from evals import production
 from evals.files import replacing
 from evals.prove import Kind, Promise
@@ -206,4 +207,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(quietly(main))

@@ -5,6 +5,7 @@ the judges, so that a second look at the same recording costs nothing.
 """
 
 import hashlib
+import inspect
 import json
 import os
 import tempfile
@@ -18,6 +19,7 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
+import cascade
 import judges
 from cascade import Cascade, Policy
 from cascade.models.recorded import RecordedModel
@@ -27,6 +29,7 @@ from evals.rows import ReplayError, Rules
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 FORMAT = 1
+_DECIDING = ("trial.py", "asking.py", "models/recorded.py")  # of cascade: what a judge is given, and what becomes of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,7 @@ async def score(examples: Sequence[Example], model: str, rules: Rules, step: Cal
     policy = Policy.model_validate(
         {"tiers": [{"model": model, "judges": rules}], "on_judge_error": "ignore", "max_calls": 1000}
     )
-    recorded = RecordedModel(model, model, {e.id: e.answers[model] for e in examples})
+    recorded = RecordedModel(model, model, {e.id: timed(e.answers[model]) for e in examples})
     made = tuple(judges.make(rule["use"], **_options(rule)).name for rule in rules)
     n, stages = len(examples), len(rules)
     scores = np.full((n, stages), np.nan)
@@ -110,9 +113,20 @@ async def score(examples: Sequence[Example], model: str, rules: Rules, step: Cal
             by_judge = {v.judge: v.score for v in attempt.verdicts}
             scores[i] = [_or_nan(by_judge.get(name)) for name in made]
             step()
-    if not all("latency_s" in e.answers[model] and e.answers[model]["latency_s"] is not None for e in examples):
-        latency[:] = np.nan  # the engine's own clock says nothing of a recording
     return Column(model, tuple(rules), made, scores, vetoed, quality, cost, latency, said)
+
+
+def timed(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The recorded answer with NaN for a latency that is unknown, its own or a sample's, so that whatever adds it up is NaN.
+
+    Without one the engine would take its own clock's, which says nothing of a recording and is another in every replay.
+    """
+    samples = answer.get("samples") or ()
+    if answer.get("latency_s") is None:
+        answer = {**answer, "latency_s": np.nan}
+    if any(sample.get("latency_s") is None for sample in samples):
+        answer = {**answer, "samples": [{**sample, "latency_s": np.nan} for sample in samples]}
+    return answer
 
 
 def _or_nan(value: float | None) -> float:
@@ -139,8 +153,28 @@ def fingerprint(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
+def code(rules: Rules) -> str:
+    """The SHA-256 of the source that decides scores: all of judges/, the engine's part, this file, judges of others."""
+    top = Path(judges.__file__).parent
+    engine = [Path(cascade.__file__).parent / name for name in _DECIDING]
+    others = {_source_of(judges.make(rule["use"], **_options(rule))) for rule in rules}
+    digest = hashlib.sha256()
+    for path in (*sorted(top.rglob("*.py")), *engine, Path(__file__), *sorted(filter(None, others))):
+        digest.update(f"{path.name}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _source_of(judge: Any) -> Path | None:
+    """Where a judge, or the function that it calls, is written; None where that is no file."""
+    with suppress(TypeError, OSError):
+        return Path(inspect.getfile(getattr(judge, "function", type(judge))))
+    return None
+
+
 class Cache:
     """Columns on disk, each in a file named by the hash of all that it depends on: beside the recording in ``.cascade``.
+
+    The code is among that: a judge that says something else after a change is asked again.
 
     Where that folder cannot be written, the user's cache folder serves. A file that cannot be read is made anew.
     """
@@ -151,12 +185,9 @@ class Cache:
         self.folders = (Path(recording).resolve().parent / ".cascade", home / "cascade-gate")
 
     def name(self, model: str, rules: Rules, ids: Sequence[str]) -> str:
-        """The file of one column: a hash of the recording, the rows, the model, the judges and this format."""
-        import importlib.metadata
-
-        version = importlib.metadata.version("cascade-gate")
+        """The file of one column: a hash of the recording, the rows, the model, the judges, their code and this format."""
         rows = hashlib.sha256("\0".join(ids).encode()).hexdigest()
-        told = json.dumps([FORMAT, version, self.sha256, rows, model, rules], sort_keys=True)
+        told = json.dumps([FORMAT, code(rules), self.sha256, rows, model, rules], sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()[:32] + ".npz"
 
     def load(self, name: str, model: str, rules: Rules) -> Column | None:

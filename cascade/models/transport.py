@@ -4,7 +4,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from functools import cache
+from functools import cache, lru_cache
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
@@ -44,6 +44,9 @@ class _CappedClient(httpx2.AsyncClient):
 
     max_body_bytes: int
 
+    def build_request(self, method: str, url: httpx2.URL | str, **options: Any) -> httpx2.Request:
+        return super().build_request(method, _parsed(str(url)), **options)
+
     async def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:
         response = await super().send(request, stream=True, **options)
         try:
@@ -71,6 +74,12 @@ class _CappedClient(httpx2.AsyncClient):
             request=response.request,
             extensions=response.extensions,
         )
+
+
+@lru_cache(256)
+def _parsed(url: str) -> httpx2.URL:
+    """Every request of a model has the same address; to take it apart costs a twentieth of the request."""
+    return httpx2.URL(url)
 
 
 def _too_large(limit: int) -> BodyTooLarge:

@@ -276,7 +276,8 @@ def mapping(value: Any) -> Mapping[str, Any]:
 
 def finite(value: Any) -> bool:
     """Whether ``value`` is a number that can be a log-probability."""
-    return type(value) in (float, int) and math.isfinite(value)
+    # A whole number may be too large for isfinite().
+    return type(value) in (float, int) and -1e300 < value < 1e300
 
 
 async def side_by_side(one: Callable[[], Awaitable[Answer]], n: int) -> list[Answer]:

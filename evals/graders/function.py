@@ -39,11 +39,22 @@ class FunctionGrader:
     def grade(self, case: Case) -> float | Awaitable[float | None] | None:
         """Raises GraderError where the function gives anything but a number in [0, 1], a bool or None."""
         one = len(inspect.signature(self.function).parameters) == 1
-        given = self.function(case) if one else self.function(case.reference, case.text)
+        try:
+            given = self.function(case) if one else self.function(case.reference, case.text)
+        except Exception as error:
+            raise self._raised(error) from error
         return self._awaited(given) if inspect.isawaitable(given) else self._checked(given)
 
     async def _awaited(self, given: Awaitable[Any]) -> float | None:
-        return self._checked(await given)
+        try:
+            return self._checked(await given)
+        except GraderError:
+            raise
+        except Exception as error:
+            raise self._raised(error) from error
+
+    def _raised(self, error: Exception) -> GraderError:
+        return GraderError(f"{self.name} raised {type(error).__name__}: {error}")
 
     def _checked(self, given: Any) -> float | None:
         if given is None or (isinstance(given, int | float) and 0.0 <= given <= 1.0):

@@ -39,8 +39,12 @@ def normal(text: str) -> str:
 
 
 def one_of(reference: Any) -> list[Any]:
-    """The right answers: a reference that is a list names several."""
-    return list(reference) if isinstance(reference, list | tuple) else [reference]
+    """The right answers: a reference that is a list names several. Raises GraderError where they are no texts or numbers."""
+    golds = list(reference) if isinstance(reference, list | tuple) else [reference]
+    if not golds or not all(isinstance(gold, str | int | float) for gold in golds):
+        told = f"{reference!r}"[:80]
+        raise GraderError(f"reference: must be text, a number or a list of those for this grader, got {told}; see json")
+    return golds
 
 
 def exact(reference: Any, text: str) -> bool:

@@ -1,11 +1,14 @@
 """``python -m evals.recording import``: other tools' logs, put together to one recording."""
 
 import argparse
+import json
 import math
+import re
 import shlex
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +71,8 @@ def run(args: argparse.Namespace) -> str:
                     parts[part] = log
             except RecordingError as error:
                 raise error if log in str(error) else RecordingError(f"{log}: {error}") from None
+            except RecursionError:
+                raise RecordingError(f"{log}: is nested too deeply; take out what is") from None
         if unknown := sorted(_renamed(args.model).keys() - tally.models):
             raise RecordingError(f"--model: no log has a model {unknown[0]!r}; they have: {', '.join(sorted(tally.models))}")
         if not parts:
@@ -76,12 +81,21 @@ def run(args: argparse.Namespace) -> str:
             first, *others = parts
             count = write(args.out, merged(first, others))
         except RecordingError as error:
-            said = str(error)
-            for part, log in parts.items():
-                said = said.replace(part, log)
+            said = _of_logs(str(error), parts)
             hint = "; --match prompt tells them apart by their prompts" if "another prompt" in said and same is None else ""
             raise RecordingError(said + hint) from None
     return "\n".join([f"{count:,} examples written to {args.out}", *_models(args.out), *tally.lines()])
+
+
+def _of_logs(said: str, parts: Mapping[str, str]) -> str:
+    """An error about a part as one about its log: there the line says nothing, the example does."""
+    for part, log in parts.items():
+        for line in re.findall(rf"{re.escape(part)}:(\d+)", said):
+            with open(part, "rb") as file:
+                id = json.loads(next(islice(file, int(line) - 1, None)))["id"]
+            said = said.replace(f"{part}:{line}", f"{log}: id {id!r}")
+        said = said.replace(part, log)
+    return said
 
 
 def _models(path: str) -> Iterator[str]:

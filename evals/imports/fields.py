@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import math
 import os
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +14,8 @@ from evals.recording import RecordingError
 from evals.recording.format import type_word, type_words
 
 NUMBER = (int, float)
+MOST = 1e15  # of any count, time, price or logarithm; beyond it is damage, and sums would overflow
+_HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +27,15 @@ class Field:
     reads: str
     path: str = ""
 
-    def need(self, name: str, *kinds: type) -> "Field":
-        """A field that must be there and be of one of these types. Raises RecordingError."""
-        inner = self.get(name, *kinds)
+    def need(self, name: str, *kinds: type, low: float = -MOST) -> "Field":
+        """A field that must be there and be of one of these types, a number at least ``low``. Raises RecordingError."""
+        inner = self.get(name, *kinds, low=low)
         if inner is None:
             raise self._below(name, None).wrong("is missing")
         return inner
 
-    def get(self, name: str, *kinds: type) -> "Field | None":
-        """A field that may be absent or null. Raises RecordingError where it is of another type."""
+    def get(self, name: str, *kinds: type, low: float = -MOST) -> "Field | None":
+        """A field that may be absent or null. Raises RecordingError where it is of another type, or such a number's size."""
         if not isinstance(self.value, dict):
             raise self.wrong(f"must be an object, got {type_word(self.value)}")
         inner = self._below(name, self.value.get(name))
@@ -40,12 +44,23 @@ class Field:
         # True and false are numbers to Python, not to JSON.
         if not isinstance(inner.value, kinds) or (isinstance(inner.value, bool) and bool not in kinds):
             raise inner.wrong(f"must be {type_words(kinds)}, got {type_word(inner.value)}")
+        if type(inner.value) in NUMBER:
+            inner.between(low)
         return inner
 
-    def value_of(self, name: str, *kinds: type) -> Any:
-        """The value of a field that may be absent, else None. Raises RecordingError where it is of another type."""
-        inner = self.get(name, *kinds)
+    def value_of(self, name: str, *kinds: type, low: float = -MOST) -> Any:
+        """The value of a field that may be absent, else None. Raises RecordingError as ``get`` does."""
+        inner = self.get(name, *kinds, low=low)
         return None if inner is None else inner.value
+
+    def between(self, low: float, high: float = MOST) -> float:
+        """The value, a number of that span. Raises RecordingError."""
+        if type(self.value) not in NUMBER:
+            raise self.wrong(f"must be a number, got {type_word(self.value)}")
+        if not low <= self.value <= high:
+            span = f"from {low:g} to {high:g}"
+            raise self.wrong(f"must be a number {span}; correct the line or take it out")
+        return float(self.value)
 
     def items(self) -> "Iterator[Field]":
         """The items of a list."""
@@ -83,7 +98,11 @@ def lines(path: str | os.PathLike[str], reads: str) -> Iterator[Field]:
 
 def _parsed(text: bytes, where: str, reads: str) -> Field:
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=_unknown, parse_float=_float)
+        if _HALF_PAIR.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise RecordingError(f"{where}: holds half of a surrogate pair, which is no text; correct it; {reads}") from None
     except (ValueError, RecursionError) as error:
         at = f"line {error.lineno}: " if isinstance(error, json.JSONDecodeError) and error.lineno > 1 else ""
         why = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
@@ -91,3 +110,12 @@ def _parsed(text: bytes, where: str, reads: str) -> Field:
     if not isinstance(value, dict):
         raise RecordingError(f"{where}: must be a JSON object, got {type_word(value)}; {reads}")
     return Field(value, where, reads)
+
+
+def _unknown(_: str) -> None:
+    """NaN and Infinity, which tools write though JSON has them not: no figure, so unknown."""
+
+
+def _float(text: str) -> float | None:
+    value = float(text)
+    return value if math.isfinite(value) else None

@@ -173,14 +173,17 @@ def _attached(text: str, attachments: Mapping[str, Any]) -> str:
 
 
 def _answer(sample: Field, output: Field, header: _Header, turns: int) -> Answer:
-    choice = next(output.need("choices", list).items())
+    choices = output.need("choices", list)
+    choice = next(choices.items(), None)
+    if choice is None:
+        raise choices.wrong("is empty")
     message = choice.need("message", dict)
     stop = choice.value_of("stop_reason", str)
     logprobs = choice.get("logprobs", dict)
     tokens = list(logprobs.need("content", list).items()) if logprobs is not None else []
     top = tokens[0].get("top_logprobs", list) if tokens else None
     usage = output.get("usage", dict)
-    seconds = output.value_of("time", *NUMBER)
+    seconds = output.value_of("time", *NUMBER, low=0)
     if turns > 1:
         by_model = sample.get("model_usage", dict)
         usage, seconds = by_model.get(header.model, dict) if by_model is not None else None, None
@@ -193,7 +196,7 @@ def _answer(sample: Field, output: Field, header: _Header, turns: int) -> Answer
         first_token_top=dict(_token(t) for t in top.items()) if top is not None else None,
         usage=_usage(usage) if usage is not None else None,
         model=header.name,
-        cost_usd=usage.value_of("total_cost", *NUMBER) if usage is not None else None,
+        cost_usd=usage.value_of("total_cost", *NUMBER, low=0) if usage is not None else None,
         latency_s=seconds,
     )
 
@@ -210,10 +213,10 @@ def _token(token: Field) -> TokenLogprob:
 
 def _usage(usage: Field) -> Usage:
     """inspect_ai leaves the tokens of the provider's cache out of ``input_tokens``."""
-    read, wrote = (usage.value_of(f"input_tokens_cache_{did}", int) or 0 for did in ("read", "write"))
-    plain = usage.need("input_tokens", int).value
-    thought = usage.value_of("reasoning_tokens", int) or 0
-    return Usage(plain + read + wrote, usage.need("output_tokens", int).value, read, wrote, thought)
+    read, wrote = (usage.value_of(f"input_tokens_cache_{did}", int, low=0) or 0 for did in ("read", "write"))
+    plain = usage.need("input_tokens", int, low=0).value
+    thought = usage.value_of("reasoning_tokens", int, low=0) or 0
+    return Usage(plain + read + wrote, usage.need("output_tokens", int, low=0).value, read, wrote, thought)
 
 
 def _quality(sample: Field, options: Options) -> tuple[float | None, tuple[str, ...]]:

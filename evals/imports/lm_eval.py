@@ -16,7 +16,7 @@ from typing import Any
 from evals.recording import Example, RecordingError
 from judges import Answer
 
-from .fields import NUMBER, Field, document, lines
+from .fields import MOST, NUMBER, Field, document, lines
 from .log import Heard, LeftOut, Options, asked, unit
 
 READS = "read are samples_*.jsonl of lm-evaluation-harness 0.4; run lm-eval with --log_samples"
@@ -113,7 +113,7 @@ def _example(line: Field, task: str, prompt: str, reference: Any, **more: Any) -
     system = None
     told: Any = prompt
     if prompt.startswith("[{"):
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             messages = json.loads(prompt)
             if all(isinstance(m, dict) and {"role", "content"} <= m.keys() for m in messages):
                 told, system = asked(messages)
@@ -151,7 +151,7 @@ def _chosen(
     texts = [c.strip() for c in choices]
     shares = [math.exp(w - weighed[best]) for w in weighed]
     target = _target(line.need("target", str, *NUMBER, list).value)
-    if target not in texts and str(target).isdigit() and int(target) < len(texts):
+    if target not in texts and str(target).isdecimal() and int(target) < len(texts):
         target = texts[int(target)]
     prompt = next(iter(_requests(line)))[0]
     return Heard(
@@ -167,16 +167,16 @@ def _chosen(
 def _likelihood(reply: Field) -> float:
     """The log-likelihood, the first of the pair with whether the text was the likeliest; texts since 0.4.3."""
     value = reply.value[0] if isinstance(reply.value, list) and reply.value else reply.value
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise reply.wrong("must be a log-likelihood") from None
+    with suppress(TypeError, ValueError, OverflowError):
+        if abs(found := float(value)) <= MOST:
+            return found
+    raise reply.wrong("must be a log-likelihood, a finite number; take the line out")
 
 
 def _target(value: Any) -> Any:
     """The reference; several right ones were a list before the harness made a text of it."""
     if isinstance(value, str) and value.startswith("["):
-        with suppress(ValueError, SyntaxError):
+        with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
             several = ast.literal_eval(value)
             if isinstance(several, list) and several and all(isinstance(v, str) for v in several):
                 return several

@@ -153,11 +153,11 @@ def _responded(body: Field) -> list[Answer]:
 def _usage(usage: Field) -> Usage:
     read, wrote = usage.get("input_tokens_details", dict), usage.get("output_tokens_details", dict)
     return Usage(
-        usage.need("input_tokens", int).value,
-        usage.need("output_tokens", int).value,
-        (read.value_of("cached_tokens", int) or 0) if read is not None else 0,
-        (read.value_of("cache_write_tokens", int) or 0) if read is not None else 0,
-        (wrote.value_of("reasoning_tokens", int) or 0) if wrote is not None else 0,
+        usage.need("input_tokens", int, low=0).value,
+        usage.need("output_tokens", int, low=0).value,
+        (read.value_of("cached_tokens", int, low=0) or 0) if read is not None else 0,
+        (read.value_of("cache_write_tokens", int, low=0) or 0) if read is not None else 0,
+        (wrote.value_of("reasoning_tokens", int, low=0) or 0) if wrote is not None else 0,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from evals.recording import Example
 from judges import Answer, Usage
 
-from .fields import NUMBER, Field, document
+from .fields import MOST, NUMBER, Field, document
 from .log import Heard, LeftOut, Options, asked, unit
 
 READS = "read are results of version 3, written as .json by 'promptfoo eval --output results.json' (promptfoo 0.1xx)"
@@ -48,7 +48,7 @@ def of_result(result: Field, options: Options) -> Heard | LeftOut:
     quality, notes = _quality(result, options)
     if cached:
         notes = (*notes, "answered from promptfoo's cache: cost, time and tokens are unknown; --no-cache measures them")
-    values = response.value_of("logProbs", list)
+    values = _logprobs(response)
     return Heard(
         _example(result, options),
         model,
@@ -73,7 +73,7 @@ def _example(result: Field, options: Options) -> Example:
     if raw_prompt.lstrip().startswith("["):
         try:
             messages = json.loads(raw_prompt)
-        except ValueError:
+        except (ValueError, RecursionError):
             messages = None
         if messages and all(isinstance(m, dict) and {"role", "content"} <= m.keys() for m in messages):
             prompt, system = asked(messages)
@@ -99,7 +99,7 @@ def _reference(case: Field, variables: dict[str, Any], options: Options) -> Any:
 
 def _answer(result: Field, response: Field, output: Any, cached: bool) -> Answer:
     usage = None if cached else response.get("tokenUsage", dict)
-    values = response.value_of("logProbs", list)
+    values = _logprobs(response)
     text = output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
     # The result's own cost is 0 where it is unknown; the response's is absent then.
     return Answer(
@@ -107,18 +107,24 @@ def _answer(result: Field, response: Field, output: Any, cached: bool) -> Answer
         finish_reason=response.value_of("finishReason", str),
         mean_logprob=sum(values) / len(values) if values else None,
         usage=_usage(usage) if usage is not None else None,
-        cost_usd=None if cached else response.value_of("cost", *NUMBER),
-        latency_s=None if cached or (ms := result.value_of("latencyMs", *NUMBER)) is None else ms / 1000,
+        cost_usd=None if cached else response.value_of("cost", *NUMBER, low=0),
+        latency_s=None if cached or (ms := result.value_of("latencyMs", *NUMBER, low=0)) is None else ms / 1000,
     )
 
 
+def _logprobs(response: Field) -> list[float]:
+    values = response.get("logProbs", list)
+    # A certain token's log-probability may come out a hair above 0.
+    return [min(0.0, value.between(-MOST, 1e-3)) for value in values.items()] if values is not None else []
+
+
 def _usage(usage: Field) -> Usage | None:
-    counts = [usage.value_of(name, int) for name in ("prompt", "completion")]
+    counts = [usage.value_of(name, int, low=0) for name in ("prompt", "completion")]
     if counts[0] is None or counts[1] is None:
         return None
     details = usage.get("completionDetails", dict)
     read, wrote, thought = (
-        (details.value_of(name, int) or 0) if details is not None else 0
+        (details.value_of(name, int, low=0) or 0) if details is not None else 0
         for name in ("cacheReadInputTokens", "cacheCreationInputTokens", "reasoning")
     )
     return Usage(counts[0], counts[1], read, wrote, thought)

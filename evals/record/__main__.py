@@ -2,7 +2,8 @@
 
 import sys
 
+from cascade.quiet import quietly
 from evals.record.command import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(quietly(main))

@@ -1,12 +1,9 @@
-"""Datasets: JSON Lines, CSV, Parquet or a folder of text files -> the examples to be asked, streamed."""
+"""Datasets: the rows of a file or folder -> the examples to be asked, streamed."""
 
-import csv
-import gzip
 import hashlib
 import itertools
 import json
 import os
-import zlib
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -15,15 +12,8 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
+from evals.record.tables import DatasetError, Row, rows
 from evals.recording import SPLITS, Example
-
-Row = dict[str, Any]
-_TEXTS = (".txt", ".md")
-_CELL_LIMIT = 1 << 28  # characters; the standard library's own limit of 131,072 is shorter than many prompts
-
-
-class DatasetError(ValueError):
-    """A dataset that cannot be used; the message names file, line and field, and says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +44,7 @@ class Dataset:
 
     def _examples(self) -> Iterator[tuple[str, Example]]:
         fields = _fields(self.template) if self.template is not None else None
-        for number, (where, row) in enumerate(_rows(Path(self.path)), 1):
+        for number, (where, row) in enumerate(rows(Path(self.path)), 1):
             yield where, self._example(row, where, number, fields)
 
     def survey(self, check: Callable[[Example], None] = lambda _: None) -> Survey:
@@ -65,6 +55,7 @@ class Dataset:
         digest = hashlib.sha256()
         ids = array("q")
         for where, example in self._examples():
+            _writable(example.raw, where)
             try:
                 check(example)
             except ValueError as error:
@@ -139,6 +130,19 @@ class Dataset:
         raise DatasetError(f"{where}: {name}: must be text or a list of messages that each have a 'role'")
 
 
+def _writable(row: Mapping[str, Any], where: str) -> None:
+    """Raises DatasetError for a value that no recording can hold: it must be found before the answers are paid for."""
+    try:
+        json.dumps(row, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        for name, value in row.items():
+            with suppress(ValueError, RecursionError):
+                json.dumps([name, value], ensure_ascii=False, allow_nan=False).encode()
+                continue
+            told = "NaN or an infinite number, half of a surrogate pair, or too deep nesting"
+            raise DatasetError(f"{where}: {name!a}: holds {told}, which JSON has not; correct it or take it out") from None
+
+
 def _is_recorded(answers: Any) -> bool:
     """Whether a row's ``answers`` are those of a recording, to which further models' are then added."""
     return isinstance(answers, dict) and all(
@@ -174,112 +178,6 @@ def _filled(row: Row, name: str, where: str, has: str) -> str:
     if value is None:
         raise DatasetError(f"{where}: {name}: the template asks for this field, which is empty here")
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _rows(path: Path) -> Iterator[tuple[str, Row]]:
-    """Each row with where it stands: file and line, or file and row."""
-    if path.is_dir():
-        return _folder(path)
-    name = path.name.lower()
-    if name.endswith((".jsonl", ".jsonl.gz", ".ndjson")):
-        return _json_lines(path)
-    if name.endswith((".csv", ".tsv")):
-        return _csv(path, "\t" if name.endswith(".tsv") else ",")
-    if name.endswith(".parquet"):
-        return _parquet(path)
-    raise DatasetError(f"{path}: a dataset is a .jsonl, .jsonl.gz, .csv, .tsv or .parquet file, or a folder of text files")
-
-
-def _json_lines(path: Path) -> Iterator[tuple[str, Row]]:
-    number = 0
-    try:
-        with gzip.open(path, "rb") if path.name.endswith(".gz") else open(path, "rb") as file:
-            for line in file:
-                number += 1
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    why = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
-                    raise DatasetError(f"{path}:{number}: not valid JSON ({why}); each line is one JSON object") from None
-                if type(row) is not dict:
-                    raise DatasetError(f"{path}:{number}: must be a JSON object, got {type(row).__name__}")
-                yield f"{path}:{number}", row
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DatasetError(f"{path}:{number + 1}: the gzip data is damaged ({error}); copy the file again") from None
-
-
-def _csv(path: Path, delimiter: str) -> Iterator[tuple[str, Row]]:
-    csv.field_size_limit(_CELL_LIMIT)
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, delimiter=delimiter, strict=True)
-        try:
-            for row in reader:
-                where = f"{path}:{reader.line_num}"
-                if None in row or None in row.values():
-                    columns = len(reader.fieldnames or ())
-                    raise DatasetError(
-                        f"{where}: the line has not the {columns} cells of the first; quote cells with commas"
-                    )
-                yield where, {name: _cell(name, text, where) for name, text in row.items() if text != ""}
-        except csv.Error as error:
-            raise DatasetError(f"{path}:{reader.line_num + 1}: not valid CSV: {error}") from None
-        except UnicodeDecodeError:
-            raise DatasetError(f"{path}: is not UTF-8 text; convert it first") from None
-
-
-def _cell(name: str, text: Any, where: str) -> Any:
-    """A cell's value: text, but for the fields that can only be JSON."""
-    if name not in ("schema", "tools", "messages", "answers") or not isinstance(text, str):
-        return text
-    try:
-        return json.loads(text)
-    except ValueError:
-        raise DatasetError(f"{where}: {name}: must be JSON") from None
-
-
-def _parquet(path: Path) -> Iterator[tuple[str, Row]]:
-    try:
-        from pyarrow import ArrowInvalid, parquet
-    except ImportError:
-        raise DatasetError(f"{path}: Parquet needs pyarrow: pip install 'cascade-gate[parquet]'") from None
-    number = 0
-    try:
-        with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=1000):
-                for row in batch.to_pylist():
-                    number += 1
-                    where = f"{path}: row {number}"
-                    yield where, {k: _cell(k, _plain(v), where) for k, v in row.items() if v is not None}
-    except ArrowInvalid as error:
-        raise DatasetError(f"{path}: not a Parquet file: {str(error).splitlines()[0]}") from None
-
-
-def _plain(value: Any) -> Any:
-    """A Parquet value as JSON has it; a struct's absent fields come as null there and are left out."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items() if v is not None}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
-
-
-def _folder(path: Path) -> Iterator[tuple[str, Row]]:
-    """Each text file as a row: its path as id, its text as ``prompt`` and ``text``, the folder it lies in as task."""
-    found = sorted(f for f in path.rglob("*") if f.suffix.lower() in _TEXTS and f.is_file() and not _hidden(f, path))
-    for file in found:
-        relative = file.relative_to(path)
-        try:
-            text = file.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise DatasetError(f"{file}: is not UTF-8 text; convert it first") from None
-        task = "" if relative.parent == Path() else relative.parent.as_posix()
-        yield str(file), {"id": relative.as_posix(), "prompt": text, "text": text, "task": task}
-
-
-def _hidden(file: Path, root: Path) -> bool:
-    return any(part.startswith(".") for part in file.relative_to(root).parts)
 
 
 def exists(path: str | os.PathLike[str]) -> None:

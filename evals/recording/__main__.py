@@ -1,6 +1,8 @@
 """``python -m evals.recording show | merge | split | sample | import``."""
 
+from cascade.quiet import quietly
+
 from .command import main
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(quietly(main))

@@ -146,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         print(args.command(args))
     except BrokenPipeError:
-        return 0
+        raise
     except (RecordingError, OSError, ValueError, ModuleNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -72,7 +72,7 @@ def test_the_engine_does_what_was_planned(final: str, last_at: float) -> None:
     assert ran.asked.tolist() == planned.asked.tolist()
     assert ran.confidence == pytest.approx(planned.confidence, abs=1e-9)
     # What the samples took was not recorded, so that a moment of the engine's own clock is in both.
-    assert ran.latency_s == pytest.approx(planned.latency_s, abs=0.05)
+    assert ran.latency_s == pytest.approx(planned.latency_s, nan_ok=True)
 
 
 @pytest.mark.parametrize("change", ["tier", "quality", "accepted", "cost_usd"])

@@ -1,5 +1,7 @@
 """The progress line: silent while the work is short, then rare, true and gone in the end."""
 
+from typing import Any
+
 import pytest
 
 from evals import progress
@@ -17,10 +19,22 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """What the module reads the time from."""
+    """What the module reads the time from, and a standard error that is a terminal."""
     made = Clock()
     monkeypatch.setattr(progress, "perf_counter", made)
+    monkeypatch.setattr(progress, "watched", lambda: True)
     return made
+
+
+def test_nothing_is_said_where_nobody_looks(clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """Into a file or a pipe no bar is drawn, however long the work takes."""
+    monkeypatch.setattr(progress, "watched", lambda: False)
+    work = Progress(10, "judging")
+    for _ in range(10):
+        clock.now += 60.0
+        work.step()
+    work.end()
+    assert capsys.readouterr() == ("", "")
 
 
 def test_nothing_is_said_below_two_seconds(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:

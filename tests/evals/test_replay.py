@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -362,3 +363,26 @@ def test_real_recordings(name: str, tiers: str, capsys: pytest.CaptureFixture[st
         pytest.skip(f"{path} is not there; set CASCADE_RECORDINGS")
     assert main([str(path), "--tiers", tiers]) == 0
     assert "vs premium" in capsys.readouterr().out
+
+
+def test_two_replays_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Samples without a latency let no clock into the figures: all but dates and the replay's own time is equal."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    samples = [{"text": "a", "quality": 1.0}, {"text": "c", "quality": 0.0}]
+    path = recording(tmp_path / "r.jsonl", 200, latency_s=0.5, samples=samples, sample_cost_usd=0.0001)
+    told = []
+    for name in ("one", "two"):
+        out = tmp_path / f"{name}.json"
+        shutil.rmtree(tmp_path / ".cascade", ignore_errors=True)
+        judges = "logprob,self_consistency:samples=2"
+        assert main([path, "--tiers", "cheap,dear", "--judges", judges, "--json", str(out)]) == 0
+        told.append(json.loads(out.read_text()))
+    assert [key for key in told[0] if told[0][key] != told[1][key]] in (["timing"], [])
+
+
+def test_one_tier_has_nothing_to_prove(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is used, and the words say why that is no refusal."""
+    assert main([recording(tmp_path / "r.jsonl"), "--tiers", "dear", *SMALL]) == 0
+    said = capsys.readouterr().out
+    assert "There is one tier, so there is nothing to prove" in said
+    assert "efused" not in said

@@ -100,6 +100,34 @@ def test_a_damaged_cache_is_made_anew(tmp_path: Path) -> None:
     assert file.stat().st_size > 100
 
 
+def test_another_code_of_a_judge_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A changed source in judges/, in the engine or of somebody's own judge gives another name: no stale column is read."""
+    path, rules = tmp_path / "r.jsonl", [{"use": "rules"}]
+    write(path, examples(4))
+    cache = Cache(path, fingerprint(path))
+    names = {cache.name("cheap", rules, ["a"])}
+    assert names == {cache.name("cheap", rules, ["a"])}
+    read_bytes = Path.read_bytes
+    for changed in ("equivalence.py", "trial.py", "recorded.py", "scores.py"):
+
+        def other(self: Path, changed: str = changed) -> bytes:
+            return read_bytes(self) + (b"# changed" if self.name == changed else b"")
+
+        monkeypatch.setattr(Path, "read_bytes", other)
+        names.add(cache.name("cheap", rules, ["a"]))
+    assert len(names) == 5
+
+
+def test_a_latency_that_was_not_recorded_is_unknown() -> None:
+    """Of an answer or of a sample: never the time that looking it up took."""
+    samples = [{"text": "b", "quality": 0.0, "latency_s": 1.0}] * 2 + [{"text": "b", "quality": 0.0}]
+    rules = [{"use": "rules"}, {"use": "self_consistency", "samples": 3}]
+    c = one({"latency_s": 2.0, "samples": samples, "sample_cost_usd": 0.5}, rules)
+    assert c.latency_s[0, :2].tolist() == [2.0, 2.0]
+    assert np.isnan(c.latency_s[0, 2])
+    assert np.isnan(one({"samples": samples[:2], "sample_cost_usd": 0.5}, rules).latency_s).all()
+
+
 def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The user's cache folder serves instead."""
     blocked = tmp_path / "data"

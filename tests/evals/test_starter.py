@@ -1,41 +1,74 @@
-"""The shipped starter recording agrees with its questions and its grader."""
+"""The shipped starter recording agrees with its questions, its grader and its data card."""
+
+import math
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from statistics import fmean
+
+import pytest
 
 from evals.grade import grade
-from evals.recording import models_of, read
-from evals.starter.build import FILE, KINDS, MODELS
-from evals.starter.first import questions
+from evals.recording import Example, models_of, read
+from evals.replay import STARTER
+from evals.starter import card
+from evals.starter.questions import GRADERS, questions
 
-EXAMPLES = list(read(FILE))
+EXAMPLES = list(read(STARTER))
+SMALL, MEDIUM, LARGE = "smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct", "qwen2.5-coder-1.5b-instruct"
+SAMPLES = {SMALL: 8, MEDIUM: 8, LARGE: 0}
 
 
 def test_questions_are_the_shipped_ones() -> None:
     """Ids, prompts, references, schemas and splits are what the generator gives today."""
     keys = ("id", "task", "split", "prompt", "reference")
-    assert [tuple(q[k] for k in keys) for q in questions()] == [tuple(getattr(e, k) for k in keys) for e in EXAMPLES]
-    assert [q.get("schema") for q in questions()] == [e.schema for e in EXAMPLES]
-    assert {e.split for e in EXAMPLES} == {"train", "test"}
+    shipped = {e.id: (*(getattr(e, k) for k in keys), e.schema) for e in EXAMPLES}
+    assert len(shipped) == len(EXAMPLES)
+    assert {q["id"]: (*(q[k] for k in keys), q.get("schema")) for q in questions()} == shipped
 
 
 def test_every_row_has_three_graded_models() -> None:
-    """Each model answered each question, with cost, latency, log-probabilities and five samples."""
-    assert models_of(EXAMPLES) == list(MODELS.values())
+    """Each model answered each question, with cost, latency, log-probabilities and as many samples as the card says."""
+    assert models_of(EXAMPLES) == [SMALL, MEDIUM, LARGE]
     for example in EXAMPLES:
-        assert list(example.answers) == list(MODELS.values())
-        for answer in example.answers.values():
+        assert list(example.answers) == [SMALL, MEDIUM, LARGE]
+        for name, answer in example.answers.items():
             assert answer["cost_usd"] > 0
-            assert answer["sample_cost_usd"] > 0
             assert answer["latency_s"] > 0
-            assert len(answer["samples"]) == 5
+            assert all(math.isfinite(p) and p <= 0 for p in answer["token_logprobs"])
+            assert len(answer.get("samples") or ()) == SAMPLES[name]
+            assert not SAMPLES[name] or answer["sample_cost_usd"] > 0
+
+
+def test_the_models_are_a_ladder() -> None:
+    """The cheap one is right on at most 0.55 of the questions, the dear one on at least 0.8; each next one costs more."""
+    quality, cost = ([fmean(e.answers[m][k] for e in EXAMPLES) for m in SAMPLES] for k in ("quality", "cost_usd"))
+    assert quality == sorted(quality)
+    assert quality[0] <= 0.55
+    assert quality[-1] >= 0.8
+    assert cost == sorted(cost)
 
 
 def test_recorded_qualities_are_what_the_grader_says() -> None:
     """Grading the recorded texts again changes nothing."""
     for example in EXAMPLES:
         for answer in example.answers.values():
-            for said in (answer, *answer["samples"]):
-                assert said["quality"] == grade(example.reference, said["text"], KINDS[example.task]), example.id
+            for said in (answer, *(answer.get("samples") or ())):
+                assert said["quality"] == grade(example.reference, said["text"], GRADERS[example.task]), example.id
 
 
 def test_file_is_small() -> None:
     """The package stays small."""
-    assert FILE.stat().st_size < 3_000_000
+    assert STARTER.stat().st_size < 3_000_000
+
+
+@pytest.mark.parametrize("table", [card.quality, card.cost])
+def test_the_card_states_the_recordings_figures(table: Callable[[Sequence[Example]], str]) -> None:
+    """The tables of the data card are what the file gives."""
+    assert table(EXAMPLES) in STARTER.with_name("README.md").read_text(encoding="utf-8")
+
+
+def test_the_card_prints_its_tables() -> None:
+    """The command prints both."""
+    done = subprocess.run([sys.executable, "-m", "evals.starter.card"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"{card.quality(EXAMPLES)}\n\n{card.cost(EXAMPLES)}"

@@ -1,6 +1,6 @@
 """The families of questions, one a file; each has ``rows(rng)``, which yields prompt, reference and perhaps schema."""
 
-from evals.starter.families import arithmetic, code, dates, extraction, facts, support, tables
+from evals.starter.families import arithmetic, dates, extraction, facts, languages, support, words
 
 # The family's name is the row's ``task``.
 FAMILIES = {
@@ -9,6 +9,6 @@ FAMILIES = {
     "extraction": extraction.rows,
     "support": support.rows,
     "fact": facts.rows,
-    "table": tables.rows,
-    "code": code.rows,
+    "language": languages.rows,
+    "words": words.rows,
 }

@@ -1,28 +1,34 @@
 """Dates as they are written in letters, logs and forms, and simple reckoning with them; the standard library solves them."""
 
 import random
-from calendar import monthrange
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 
-from evals.starter.row import Row
+from evals.starter.row import Row, conversation
 
-COUNT = 84
-_ASKED = "Reply with the date only, as YYYY-MM-DD."
+COUNT = 100
+_READ = "Write the date as YYYY-MM-DD: {}"
+_READING = (_READ.format("March 7, 2018"), "2018-03-07", _READ.format("21.10.2030 (day first)"), "2030-10-21")
+_RECKONING = (
+    "Which date is one day after 2018-03-07?",
+    "2018-03-08",
+    "Which date is 3 days before 2030-10-21?",
+    "2030-10-18",
+)
 
 Problem = tuple[str, date]
 
 
 def rows(rng: random.Random) -> Iterator[Row]:
     """Each pattern in turn, every time with another day of the years 2019 to 2029."""
-    for i in range(COUNT):
+    made: set[str] = set()
+    while len(made) < COUNT:
         day = date(2019, 1, 1) + timedelta(days=rng.randint(0, 4000))
-        text, gold = _PATTERNS[i % len(_PATTERNS)](rng, day)
-        yield {"prompt": f"{text} {_ASKED}", "reference": gold.isoformat()}
-
-
-def _long(day: date) -> str:
-    return f"{day:%B} {day.day}, {day.year}"
+        shown, pattern = _PATTERNS[len(made) % len(_PATTERNS)]
+        text, gold = pattern(rng, day)
+        if text not in made:
+            made.add(text)
+            yield {"prompt": conversation(*shown, text), "reference": gold.isoformat()}
 
 
 def _ordinal(n: int) -> str:
@@ -30,88 +36,57 @@ def _ordinal(n: int) -> str:
     return f"{n}{suffix}"
 
 
-def _iso(rng: random.Random, day: date) -> Problem:
-    return f"Write this date in ISO format: {_long(day)}.", day
+def _long(rng: random.Random, day: date) -> Problem:
+    return _READ.format(f"{day:%B} {day.day}, {day.year}"), day
 
 
 def _british(rng: random.Random, day: date) -> Problem:
-    return f"The letter is dated the {_ordinal(day.day)} of {day:%B} {day.year}. Which date is that?", day
+    return _READ.format(f"the {_ordinal(day.day)} of {day:%B} {day.year}"), day
 
 
 def _dotted(rng: random.Random, day: date) -> Problem:
-    return f"A German invoice bears the date {day:%d.%m.%Y} (day first). Which date is that?", day
+    return _READ.format(f"{day:%d.%m.%Y} (day first)"), day
 
 
 def _mail(rng: random.Random, day: date) -> Problem:
-    return (
-        f"A mail header says: Date: {day:%a}, {day.day} {day:%b} {day.year} 09:14:07 +0100. On which date was it sent?",
-        day,
-    )
+    return _READ.format(f"{day:%a}, {day.day} {day:%b} {day.year} 09:14:07 +0100"), day
 
 
 def _stamp(rng: random.Random, day: date) -> Problem:
-    return f"A log file is called backup-{day:%Y%m%d}-full.tar. On which date was it made?", day
+    return _READ.format(f"backup-{day:%Y%m%d}.tar"), day
 
 
 def _american(rng: random.Random, day: date) -> Problem:
-    return f"The form says {day:%m/%d/%Y} (month first). Which date is that?", day
+    return _READ.format(f"{day:%m/%d/%Y} (month first)"), day
 
 
 def _tomorrow(rng: random.Random, day: date) -> Problem:
-    return f"Today is {_long(day)}. What is the date tomorrow?", day + timedelta(days=1)
+    return f"Which date is one day after {day}?", day + timedelta(days=1)
 
 
 def _yesterday(rng: random.Random, day: date) -> Problem:
-    return f"Today is {day.day} {day:%B} {day.year}. What was the date yesterday?", day - timedelta(days=1)
+    return f"Which date is one day before {day}?", day - timedelta(days=1)
 
 
 def _due(rng: random.Random, day: date) -> Problem:
-    day, shift = day.replace(day=rng.randint(1, 14)), rng.randint(2, 14)
-    return f"The invoice of {_long(day)} is due {shift} days later. When is it due?", day + timedelta(days=shift)
+    day, shift = day.replace(day=rng.randint(1, 14)), rng.randint(2, 9)
+    return f"Which date is {shift} days after {day}?", day + timedelta(days=shift)
 
 
 def _late(rng: random.Random, day: date) -> Problem:
-    day, shift = day.replace(day=rng.randint(15, 28)), rng.randint(2, 9)
-    return f"The parcel arrived on {_long(day)}, {shift} days late. When was it expected?", day - timedelta(days=shift)
+    day, shift = day.replace(day=rng.randint(11, 28)), rng.randint(2, 9)
+    return f"Which date is {shift} days before {day}?", day - timedelta(days=shift)
 
 
-def _week(rng: random.Random, day: date) -> Problem:
-    day = day.replace(day=rng.randint(1, 21))
-    return f"The course begins on {day.isoformat()} and goes on one week later. When is the second lesson?", day + timedelta(
-        7
-    )
-
-
-def _first(rng: random.Random, day: date) -> Problem:
-    month = day.replace(day=1) + timedelta(days=32)
-    return f"The contract was signed on {_long(day)} and starts on the first day of the next month. When?", month.replace(
-        day=1
-    )
-
-
-def _last(rng: random.Random, day: date) -> Problem:
-    return f"What is the last day of {day:%B} {day.year}?", day.replace(day=monthrange(day.year, day.month)[1])
-
-
-def _birthday(rng: random.Random, day: date) -> Problem:
-    day, years = day.replace(day=min(day.day, 28)), rng.randint(2, 30)
-    text = f"The firm was founded on {_long(day)}. On which date is its {_ordinal(years)} anniversary?"
-    return text, day.replace(year=day.year + years)
-
-
-_PATTERNS: tuple[Callable[[random.Random, date], Problem], ...] = (
-    _iso,
-    _british,
-    _dotted,
-    _mail,
-    _stamp,
-    _american,
-    _tomorrow,
-    _yesterday,
-    _due,
-    _late,
-    _week,
-    _first,
-    _last,
-    _birthday,
+_PATTERNS: tuple[tuple[tuple[str, ...], Callable[[random.Random, date], Problem]], ...] = (
+    (_READING, _long),
+    (_READING, _british),
+    (_READING, _dotted),
+    (_READING, _mail),
+    (_READING, _stamp),
+    (_READING, _american),
+    (_RECKONING, _tomorrow),
+    (_RECKONING, _yesterday),
+    (_RECKONING, _due),
+    (_RECKONING, _late),
 )

@@ -3,20 +3,21 @@
 import random
 from collections.abc import Iterator
 
-from evals.starter.row import Row
+from evals.starter.row import Row, conversation
 
-_ASKED = (
-    "Sort a customer's message into one category:\n"
-    "billing: charges, invoices, payment\n"
-    "delivery: where an order is, delays, addresses\n"
-    "returns: sending goods back, refunds, exchanges\n"
-    "technical: a product or the app does not work\n"
-    "account: login, password, profile, deleting data\n"
-    "suggestion: ideas for new features\n"
-    "Reply with the category only.\n\n"
-    "Message: I cannot pay with my credit card.\nCategory: billing\n"
-    "Message: The screen of the tablet stays black.\nCategory: technical\n"
-    "Message: {}\nCategory:"
+_SHOWN = (
+    "Sort each message: billing, delivery, returns, technical, account or suggestion.\n\nI cannot pay with my card.",
+    "billing",
+    "The screen stays black.",
+    "technical",
+    "I want to send the hat back.",
+    "returns",
+    "My parcel is late.",
+    "delivery",
+    "I cannot log in.",
+    "account",
+    "Please add a calendar.",
+    "suggestion",
 )
 
 MESSAGES = {
@@ -139,4 +140,4 @@ def rows(rng: random.Random) -> Iterator[Row]:
     """Every message once."""
     for label, messages in MESSAGES.items():
         for message in messages:
-            yield {"prompt": _ASKED.format(message), "reference": label}
+            yield {"prompt": conversation(*_SHOWN, message), "reference": label}

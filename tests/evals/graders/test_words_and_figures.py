@@ -141,6 +141,30 @@ def test_any_function_grades() -> None:
         grade(None, "x", f"{where}:wild")
 
 
+def test_a_function_that_raises_is_named() -> None:
+    """With what it raised, in place of a traceback."""
+    import sys
+
+    sys.modules[__name__] = sys.modules.get(__name__) or type(sys)(__name__)
+    vars(sys.modules[__name__]).update(breaks=breaks)
+    with pytest.raises(GraderError, match=r"python:.*:breaks raised KeyError: 'x'"):
+        grade("x", "x", f"python:{__name__}:breaks")
+
+
+def breaks(reference: Any, text: str) -> float:
+    """A grader with a defect."""
+    table: dict[str, float] = {}
+    return table[text]
+
+
+@pytest.mark.parametrize("kind", ["exact", "text", "choice", "contains", "regex", "number", "date"])
+@pytest.mark.parametrize("reference", [{"total": 5}, [], [["5"]], [None]])
+def test_a_reference_of_the_wrong_type(kind: str, reference: Any) -> None:
+    """Is an error, not a wrong answer: an object's text might even hold the number that was asked for."""
+    with pytest.raises(GraderError, match="reference: must be text, a number or a list of those"):
+        grade(reference, "5", kind)
+
+
 @given(st.text(), st.sampled_from(["exact", "text", "choice", "contains", "number", "date", "json", "json:credit=fields"]))
 def test_no_answer_breaks_a_grader(text: str, kind: str) -> None:
     """Whatever a model says, the grade is a number in [0, 1]."""

@@ -129,6 +129,8 @@ BAD: list[tuple[list[dict[str, Any]], dict[str, Any], str]] = [
     ([{**ROWS[0], "schema": "x"}], {}, "d.jsonl:1: schema: must be an object, got str"),
     ([{**ROWS[0], "tools": ["x"]}], {}, "d.jsonl:1: tools: must be a list of objects"),
     ([{**ROWS[0], "id": 1.5}], {}, "d.jsonl:1: id: must be text or a whole number"),
+    ([{**ROWS[0], "score": float("nan")}], {}, "d.jsonl:1: 'score': holds NaN or an infinite number"),
+    ([{**ROWS[0], "prompt": "\ud800?"}], {}, "d.jsonl:1: 'prompt': holds NaN .*, half of a surrogate pair"),
     ([], {}, "holds no row"),
 ]
 

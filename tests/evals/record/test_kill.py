@@ -3,7 +3,7 @@
 import json
 import random
 from pathlib import Path
-from time import sleep, time
+from time import monotonic, sleep, time
 from typing import Any
 
 import pytest
@@ -48,57 +48,93 @@ def kept(work: Path) -> int:
     return len(parts)
 
 
-def killed_again_and_again(
-    tmp_path: Path, provider: Provider, mother: Mother, rows: int, kills: int, longest_s: float, seed: int
-) -> tuple[int, int]:
-    """Kills a recording ``kills`` times and then lets it end: how many requests were lost, and kills that hit it asking.
+class Killer:
+    """Kills recordings at random moments of their running time, which a recording without a kill has shown before.
 
-    Asserts that at each kill no more was lost than was under way, and that the recording is whole.
+    ``hits`` counts the kills that met a recorder that had asked something, ``attempts`` all of them, ``lost`` the requests
+    that were under way at a kill.
     """
-    draw = random.Random(seed)
-    dataset, out = tmp_path / "rows.jsonl", tmp_path / "rec.jsonl.gz"
-    dataset.write_text("".join(json.dumps({"id": f"r{i}", "prompt": f"question {i}?"}) + "\n" for i in range(rows)))
-    work = tmp_path / "rec.jsonl.gz.work"
-    lost = hits = 0
-    provider.behave(delay_s=0.01)
-    argv = [dataset, "--policy", policy(tmp_path, provider.url), "--samples", SAMPLES, "--out", out]
-    argv += ["--concurrency", CONCURRENCY]
-    for _ in range(kills):
-        before = kept(work)
-        # Most kills once it is asking, some while it starts.
-        watch = work if draw.random() < 0.9 else None
-        status = mother.record(argv, kill_after_s=draw.uniform(0.0, longest_s), watch=watch)
+
+    def __init__(self, folder: Path, provider: Provider, mother: Mother, rows: int, seed: int) -> None:
+        self.folder, self.provider, self.mother, self.rows = folder, provider, mother, rows
+        self.draw = random.Random(seed)
+        self.hits = self.attempts = self.lost = self.recordings = 0
+        self.dataset = folder / "rows.jsonl"
+        self.dataset.write_text("".join(json.dumps({"id": f"r{i}", "prompt": f"question {i}?"}) + "\n" for i in range(rows)))
+        argv = self._begin()
+        began = monotonic()
+        assert mother.record(argv) == 0, mother.said()
+        self.took_s = monotonic() - began
+        self._check()
+
+    @property
+    def requests(self) -> int:
+        """How many requests a recording needs."""
+        return self.rows * sum(REQUESTS.values())
+
+    def _begin(self) -> list[Any]:
+        """The command of a new recording."""
+        self.recordings += 1
+        self.out = self.folder / str(self.recordings) / "rec.jsonl.gz"
+        self.out.parent.mkdir()
+        self.work = self.out.with_name("rec.jsonl.gz.work")
+        self.lost_here = 0
+        self.provider.behave(delay_s=0.005)
+        argv = [self.dataset, "--policy", policy(self.folder, self.provider.url), "--samples", SAMPLES, "--out", self.out]
+        return [*argv, "--concurrency", CONCURRENCY]
+
+    def kill(self, hits: int) -> None:
+        """Goes on until so many kills have hit: a recording that was ended is checked, and another one begins."""
+        while self.hits < hits:
+            argv = self._begin()
+            while self.hits < hits and self._killed(argv):
+                assert self.attempts < 4 * hits
+            assert self.mother.record(argv) == 0, self.mother.said()
+            self._check()
+            asked = settled(self.provider)["asked"]
+            assert self.mother.record(argv) == 0
+            assert settled(self.provider)["asked"] == asked  # nothing is left to ask
+
+    def _killed(self, argv: list[Any]) -> bool:
+        """One run; False where it ended before the kill."""
+        asked = sum(settled(self.provider)["asked"].values())
+        left = 1 - kept(self.work) / self.requests
+        # Most runs are killed once they ask, some while they start.
+        watch = self.work if self.draw.random() < 0.85 else None
+        status = self.mother.record(argv, self.draw.uniform(0.0, self.took_s * left), watch)
         assert status in (-9, 0)
-        now_lost = sum(settled(provider)["asked"].values()) - kept(work) - lost
+        now = sum(settled(self.provider)["asked"].values())
+        now_lost = now - kept(self.work) - self.lost_here
         assert 0 <= now_lost <= CONCURRENCY * len(MODELS)
-        lost, hits = lost + now_lost, hits + (kept(work) > before)
-    assert mother.record(argv) == 0, mother.said()
-    asked = settled(provider)["asked"]
-    assert mother.record(argv) == 0
-    assert settled(provider)["asked"] == asked  # nothing is left to ask
-    assert sum(asked.values()) == rows * sum(REQUESTS.values()) + lost
-    recorded = list(read(out))
-    assert [row.id for row in recorded] == [f"r{i}" for i in range(rows)]
-    for i, row in enumerate(recorded):
-        for model in MODELS:
-            answer = row.answers[model]
-            assert answer["text"] == f"{model} says question {i}?"
-            assert [s["text"] for s in answer["samples"]] == [answer["text"]] * SAMPLES
-            assert answer["cost_usd"] == pytest.approx(20e-6)
-        assert set(row.answers["small"]["verdicts"]) == {"verifier"}
-        assert row.answers["small"]["token_logprobs"] == [-0.25, -0.25, -0.25]
-    return lost, hits
+        self.lost_here, self.lost = self.lost_here + now_lost, self.lost + now_lost
+        self.attempts += status == -9
+        self.hits += status == -9 and now > asked
+        return status == -9
+
+    def _check(self) -> None:
+        """No answer is missing or doubled, and only what was under way at a kill was asked twice."""
+        assert sum(settled(self.provider)["asked"].values()) == self.requests + self.lost_here
+        recorded = list(read(self.out))
+        assert [row.id for row in recorded] == [f"r{i}" for i in range(self.rows)]
+        for i, row in enumerate(recorded):
+            for model in MODELS:
+                answer = row.answers[model]
+                assert answer["text"] == f"{model} says question {i}?"
+                assert [s["text"] for s in answer["samples"]] == [answer["text"]] * SAMPLES
+                assert answer["cost_usd"] == pytest.approx(20e-6)
+            assert set(row.answers["small"]["verdicts"]) == {"verifier"}
+            assert row.answers["small"]["token_logprobs"] == [-0.25, -0.25, -0.25]
+        assert kept(self.work) == self.requests
 
 
 def test_a_killed_recording_goes_on(tmp_path: Path, provider: Provider, mother: Mother) -> None:
-    """Six kills at random moments: the recording is whole, and only what was under way was asked again."""
-    _, hits = killed_again_and_again(tmp_path, provider, mother, 120, 6, 0.25, seed=int(time()))
-    assert hits >= 3
+    """Kills at random moments: the recording is whole, and only what was under way was asked again."""
+    Killer(tmp_path, provider, mother, 30, seed=int(time())).kill(3)
 
 
 @pytest.mark.slow
 def test_fifty_kills(tmp_path: Path, provider: Provider, mother: Mother) -> None:
-    """Fifty kills at random moments."""
-    lost, hits = killed_again_and_again(tmp_path, provider, mother, 1000, 50, 0.3, seed=7)
-    print(json.dumps({"lost": lost, "hits": hits}))
-    assert hits >= 35
+    """Fifty kills that hit a recorder which asks, at random moments."""
+    killer = Killer(tmp_path, provider, mother, 60, seed=int(time()))
+    killer.kill(50)
+    print(json.dumps({name: getattr(killer, name) for name in ("hits", "attempts", "recordings", "lost", "took_s")}))

@@ -1,0 +1,19 @@
+"""How a command ends whose reader has gone, as in ``... | head``: without a word."""
+
+import os
+import sys
+from collections.abc import Callable
+
+
+def quietly(main: Callable[[], int]) -> int:
+    """The exit status of ``main``; 0 where nobody was left to read what it had to say."""
+    status = 0
+    try:
+        try:
+            status = main()
+        finally:
+            sys.stdout.flush()  # here, where it can be caught, not when the interpreter ends
+    except BrokenPipeError:
+        # What is still to be written has nowhere to go; the interpreter would try once more, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return status

@@ -1,0 +1,126 @@
+"""The rows of a dataset, streamed: JSON Lines, CSV, Parquet or a folder of text files."""
+
+import csv
+import gzip
+import json
+import math
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+_TEXTS = (".txt", ".md")
+_CELL_LIMIT = 1 << 28  # characters; the standard library's own limit of 131,072 is shorter than many prompts
+
+
+class DatasetError(ValueError):
+    """A dataset that cannot be used; the message names file, line and field, and says what to do."""
+
+
+def rows(path: Path) -> Iterator[tuple[str, Row]]:
+    """Each row with where it stands: file and line, or file and row."""
+    if path.is_dir():
+        return _folder(path)
+    name = path.name.lower()
+    if name.endswith((".jsonl", ".jsonl.gz", ".ndjson")):
+        return _json_lines(path)
+    if name.endswith((".csv", ".tsv")):
+        return _csv(path, "\t" if name.endswith(".tsv") else ",")
+    if name.endswith(".parquet"):
+        return _parquet(path)
+    raise DatasetError(f"{path}: a dataset is a .jsonl, .jsonl.gz, .csv, .tsv or .parquet file, or a folder of text files")
+
+
+def _json_lines(path: Path) -> Iterator[tuple[str, Row]]:
+    number = 0
+    try:
+        with gzip.open(path, "rb") if path.name.endswith(".gz") else open(path, "rb") as file:
+            for line in file:
+                number += 1
+                if not line.strip():
+                    continue
+                try:
+                    row = json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    why = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
+                    raise DatasetError(f"{path}:{number}: not valid JSON ({why}); each line is one JSON object") from None
+                if type(row) is not dict:
+                    raise DatasetError(f"{path}:{number}: must be a JSON object, got {type(row).__name__}")
+                yield f"{path}:{number}", row
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DatasetError(f"{path}:{number + 1}: the gzip data is damaged ({error}); copy the file again") from None
+
+
+def _csv(path: Path, delimiter: str) -> Iterator[tuple[str, Row]]:
+    csv.field_size_limit(_CELL_LIMIT)
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, delimiter=delimiter, strict=True)
+        try:
+            for row in reader:
+                where = f"{path}:{reader.line_num}"
+                if None in row or None in row.values():
+                    columns = len(reader.fieldnames or ())
+                    raise DatasetError(
+                        f"{where}: the line has not the {columns} cells of the first; quote cells with commas"
+                    )
+                yield where, {name: _cell(name, text, where) for name, text in row.items() if text != ""}
+        except csv.Error as error:
+            raise DatasetError(f"{path}:{reader.line_num + 1}: not valid CSV: {error}") from None
+        except UnicodeDecodeError:
+            raise DatasetError(f"{path}: is not UTF-8 text; convert it first") from None
+
+
+def _cell(name: str, text: Any, where: str) -> Any:
+    """A cell's value: text, but for the fields that can only be JSON."""
+    if name not in ("schema", "tools", "messages", "answers") or not isinstance(text, str):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise DatasetError(f"{where}: {name}: must be JSON") from None
+
+
+def _parquet(path: Path) -> Iterator[tuple[str, Row]]:
+    try:
+        from pyarrow import ArrowInvalid, parquet
+    except ImportError:
+        raise DatasetError(f"{path}: Parquet needs pyarrow: pip install 'cascade-gate[parquet]'") from None
+    number = 0
+    try:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=1000):
+                for row in batch.to_pylist():
+                    number += 1
+                    where = f"{path}: row {number}"
+                    yield where, {k: _cell(k, p, where) for k, v in row.items() if (p := _plain(v)) is not None}
+    except ArrowInvalid as error:
+        raise DatasetError(f"{path}: not a Parquet file: {str(error).splitlines()[0]}") from None
+
+
+def _plain(value: Any) -> Any:
+    """A Parquet value as JSON has it; a struct's absent fields come as null there and are left out."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # a table's word for a number that is not there
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def _folder(path: Path) -> Iterator[tuple[str, Row]]:
+    """Each text file as a row: its path as id, its text as ``prompt`` and ``text``, the folder it lies in as task."""
+    found = sorted(f for f in path.rglob("*") if f.suffix.lower() in _TEXTS and f.is_file() and not _hidden(f, path))
+    for file in found:
+        relative = file.relative_to(path)
+        try:
+            text = file.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise DatasetError(f"{file}: is not UTF-8 text; convert it first") from None
+        task = "" if relative.parent == Path() else relative.parent.as_posix()
+        yield str(file), {"id": relative.as_posix(), "prompt": text, "text": text, "task": task}
+
+
+def _hidden(file: Path, root: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(root).parts)
