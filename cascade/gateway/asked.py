@@ -64,11 +64,17 @@ class Asked:
 
 def check_honoured(asked: Asked, policy: Policy, models: Mapping[str, ModelSpec]) -> None:
     """Raises Refusal where a model that may answer cannot honour what was asked."""
-    if not asked.uses:
+    if not asked.uses and asked.schema is None:
         return
     for tier in policy.tiers:
+        judged = asked.schema is None or any(rule.use == "schema" for rule in tier.judges)
         for model in (tier.model, *tier.fallbacks):
             spec = models.get(model)
+            if not judged and spec is not None and spec.structured == "off":
+                told = (
+                    f"the model {model!r} is not told of schemas, and no judge of policy {asked.policy!r} checks its answer"
+                )
+                raise bad(told, "response_format", "unsupported")
             cannot = asked.uses & _CANNOT[spec.provider] if spec is not None and spec.provider in _CANNOT else ()
             if cannot:
                 name = min(cannot)

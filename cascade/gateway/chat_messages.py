@@ -67,7 +67,7 @@ def _message(message: Any, where: str, uses: set[str]) -> Mapping[str, Any]:
 def _part(part: Any, where: str, uses: set[str]) -> Mapping[str, Any]:
     object_of(part, where, needed=("type",))
     kind = part["type"]
-    if kind not in _PARTS:
+    if not isinstance(kind, str) or kind not in _PARTS:
         one_of(kind, f"{where}.type", tuple(_PARTS))
     object_of(part, where, ("type", kind), (kind,))
     if kind in ("text", "refusal"):

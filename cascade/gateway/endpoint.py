@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from .reading import json_object
-from .refusal import Refusal, openai_shape, refusal_of
+from .refusal import Refusal, log_fault, openai_shape, refusal_of
 from .told import Headers, dump
 
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gateway, reply, held = self._gateway, Reply(send), 0
         try:
-            gateway.load.enter()
+            if self._reads:  # whoever looks after an overloaded gateway must get through
+                gateway.load.enter()
         except Refusal as refusal:
             await self._refuse(reply, refusal)
             gateway.answered(self._route, reply.status)
@@ -116,14 +117,15 @@ class Endpoint:
             if watch.late and not reply.started:
                 await self._refuse(reply, Refusal(504, "the answer took too long", code="deadline"))
         except Exception as error:
-            told = refusal_of(error)
             if reply.started:
-                raise
-            await self._refuse(reply, told)
+                log_fault(error)  # the server closes the connection, so that half an answer is not taken for one
+            else:
+                await self._refuse(reply, refusal_of(error))
         finally:
             if watch is not None:
                 watch.stop()
-            gateway.load.leave(held)
+            if self._reads:
+                gateway.load.leave(held)
             gateway.answered(self._route, reply.status)
 
     async def _refuse(self, reply: Reply, refusal: Refusal) -> None:

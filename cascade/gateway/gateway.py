@@ -33,10 +33,10 @@ _LAST_S = 1.0
 class Serving:
     """One policy file in service, and how many of its runs are under way."""
 
-    __slots__ = ("cascade", "file", "models", "retired", "under_way")
+    __slots__ = ("_owns", "cascade", "file", "models", "retired", "under_way")
 
-    def __init__(self, file: PolicyFile, cascade: Cascade, models: Mapping[str, ModelSpec]) -> None:
-        self.file, self.cascade, self.models = file, cascade, models
+    def __init__(self, file: PolicyFile, cascade: Cascade, models: Mapping[str, ModelSpec], owns: bool) -> None:
+        self.file, self.cascade, self.models, self._owns = file, cascade, models, owns
         self.under_way, self.retired = 0, False
 
     def __enter__(self) -> Cascade:
@@ -53,7 +53,8 @@ class Serving:
         self._close_if_done()
 
     def _close_if_done(self) -> None:
-        if self.retired and not self.under_way:
+        # Models that were given go on in the next file's service.
+        if self.retired and not self.under_way and self._owns:
             _closing.add(task := asyncio.ensure_future(self.cascade.aclose()))
             task.add_done_callback(_closing.discard)
 
@@ -125,7 +126,7 @@ class Gateway:
             ledger=before.cascade.ledger if before is not None else None,
         )
         specs = {name: spec for name, spec in file.models.items() if name not in self._given}
-        return Serving(file, cascade, specs)
+        return Serving(file, cascade, specs, owns=not self._given)
 
     def answered(self, route: str, status: int) -> None:
         """Counts a request."""

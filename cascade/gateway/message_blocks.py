@@ -98,7 +98,7 @@ def _result(block: Mapping[str, Any], where: str) -> Mapping[str, Any]:
         parts = listed(content, f"{where}.content")
         said = "\n".join(_text(part, f"{where}.content[{i}]") for i, part in enumerate(parts))
     # The other providers have no field for it.
-    if boolean(block.get("is_error") or False, f"{where}.is_error"):
+    if block.get("is_error") is not None and boolean(block["is_error"], f"{where}.is_error"):
         said = f"Error: {said}"
     return {"role": "tool", "tool_call_id": id, "content": said}
 

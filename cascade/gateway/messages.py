@@ -50,7 +50,7 @@ def _tools(value: Any, asked: Asked) -> None:
         where = f"tools[{i}]"
         # A tool of Anthropic's own (web search, ...) is another type, with fields of its own.
         object_of(tool, where, ("type", "name", "description", "input_schema", "strict"), ("name", "input_schema"))
-        one_of(tool.get("type") or "custom", f"{where}.type", ("custom",))
+        one_of("custom" if tool.get("type") is None else tool["type"], f"{where}.type", ("custom",))
         schema = object_of(shallow(tool["input_schema"], f"{where}.input_schema"), f"{where}.input_schema")
         function: dict[str, Any] = {"name": text(tool["name"], f"{where}.name", 256, empty=False), "parameters": schema}
         if tool.get("description") is not None:

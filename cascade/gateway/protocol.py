@@ -26,12 +26,17 @@ class _Joined:
 
     def _second(self, data: bytes) -> None:
         self.write = self._first
-        self._transport.write(self._head + data)
+        head, self._head = self._head, b""
+        self._transport.write(head + data)
+
+    def flush(self) -> None:
+        """Sends a head that no body followed, as in the answer to HEAD."""
+        if self._head:
+            self._second(b"")
 
     def close(self) -> None:
         """See asyncio."""
-        if self.write == self._second:
-            self._second(b"")
+        self.flush()
         self._transport.close()
 
     def __getattr__(self, name: str) -> Any:
@@ -73,6 +78,11 @@ class LimitedProtocol(HttpToolsProtocol):
         """See httptools."""
         self._pending = self._ended = True
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """See uvicorn."""
+        self.transport.flush()  # type: ignore[attr-defined]
+        super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio."""

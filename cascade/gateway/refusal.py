@@ -1,6 +1,7 @@
 """Why a request gets no answer: one exception, in OpenAI's or Anthropic's shape."""
 
 import logging
+import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -93,8 +94,13 @@ def refusal_of(error: Exception) -> Refusal:
         case PolicyError():
             log.error("%s", error)
             return Refusal(500, "the policy cannot be used as it is set up; the gateway's log says why", code="policy")
-    log.error("a request failed", exc_info=error)
+    log_fault(error)
     return Refusal(500, "the gateway failed; its log says why", code="internal")
+
+
+def log_fault(error: BaseException) -> None:
+    """Where something went wrong that nobody foresaw: its class and place alone, since its words may quote a prompt."""
+    log.error("a request failed (%s):\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
 
 
 def _upstream(error: ProviderError) -> Refusal:

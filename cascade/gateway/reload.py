@@ -72,7 +72,7 @@ class Reloader:
             unusable = await serving.unusable()
             lost = unusable.keys() - (self.status.unusable or {}).keys() & gateway.serving.file.policies.keys()
             if lost:
-                await serving.cascade.aclose()
+                serving.retire()
                 raise CascadeError("; ".join(f"policies.{name}: {unusable[name]}" for name in sorted(lost)))
         except CascadeError as error:
             self.status = Status(self.status.loaded, str(error), time.time(), self.status.unusable)

@@ -93,7 +93,7 @@ def _fields(body: Mapping[str, Any], known: frozenset[str], *needed: str) -> Non
 
 def _asked(body: Mapping[str, Any]) -> Asked:
     asked = Asked()
-    asked.policy = text(body.get("policy") or "default", "policy", 256, empty=False)
+    asked.policy = "default" if body.get("policy") is None else text(body["policy"], "policy", 256, empty=False)
     prompt = body["prompt"]
     messages: tuple[Message, ...]
     if isinstance(prompt, str):
@@ -109,7 +109,7 @@ def _asked(body: Mapping[str, Any]) -> Asked:
         asked.schema = schema_of(body["schema"], "schema")
     if body.get("max_tokens") is not None:
         asked.max_tokens = int(number(body["max_tokens"], "max_tokens", 1, 1e7))
-    for name, given in object_of(body.get("tags") or {}, "tags").items():
+    for name, given in object_of({} if body.get("tags") is None else body["tags"], "tags").items():
         if not isinstance(given, str | int | float | bool):
             raise bad("must be a text, a number or a truth value", f"tags.{name}")
         asked.tags[name] = given

@@ -320,6 +320,29 @@ def test_what_cannot_be_honoured_is_said(running: Running, fields: dict[str, Any
     assert said in error["message"]
 
 
+def test_a_schema_that_nobody_would_heed(serve: Serve, upstream: WireServer) -> None:
+    """A model that is not told of it, and no judge that checks it: refused."""
+    text = POLICY_LIVE.format(url=upstream.base_url).replace("provider: openai", "provider: openai, structured: 'off'")
+    refused = serve(text).chat(response_format={"type": "json_schema", "json_schema": {"schema": {}}})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "response_format")
+
+
+def test_what_went_wrong_here_is_not_told(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither to the client nor in the log's words, which could quote the prompt; the place is in the log."""
+    running = serve("models: {m: {provider: scripted, answers: [x]}}\npolicies: {default: {tiers: [{model: m}]}}")
+
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("".join(("of the pro", "mpt")))
+
+    running.gateway.serving.cascade.arun = broken  # type: ignore[method-assign, assignment]
+    for stream in (False, True):
+        refused = running.chat(stream=stream)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (500, "internal")
+        assert "of the prompt" not in refused.text + caplog.text
+    assert "KeyError" in caplog.text
+    assert "answering.py" in caplog.text
+
+
 def test_an_unknown_policy_is_not_found(running: Running) -> None:
     """With the name that was meant."""
     with running.openai() as client, pytest.raises(openai.NotFoundError, match="did you mean 'default'"):

@@ -107,6 +107,8 @@ def test_too_many_at_once(serve: Serve, upstream: WireServer) -> None:
     threads = [threading.Thread(target=lambda: replies.append(running.chat())) for _ in range(8)]
     for thread in threads:
         thread.start()
+    eventually(lambda: running.gateway.load.shed == 5)
+    assert [httpx2.get(running.url + path).status_code for path in ("/healthz", "/metrics")] == [200, 200]
     for thread in threads:
         thread.join()
     assert sorted(r.status_code for r in replies) == [200] * 3 + [503] * 5

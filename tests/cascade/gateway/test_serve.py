@@ -11,6 +11,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.cascade.gateway.test_health import value
+
 ROOT = Path(__file__).parents[3]
 FILE = """
 journal: {url: sqlite:///j.db}
@@ -20,10 +22,10 @@ policies: {default: {tiers: [{model: m, accept_at: 0.0}]}}
 
 
 @contextmanager
-def process(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
+def process(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
     """The command, once it listens: the process, its address, and what it said until then."""
     command = [sys.executable, "-m", "cascade", "serve", "--port", "0", *arguments]
-    keyless = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
+    keyless = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")} | environment
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=keyless)
     said = ""
     try:
@@ -69,3 +71,22 @@ def test_the_shipped_recording_needs_no_key(tmp_path: Path) -> None:
         names = [m["id"] for m in httpx2.get(f"{url}/v1/models").json()["data"]]
         assert "default" in names
         assert "openai" not in names
+
+
+def test_the_metrics_of_several_processes(tmp_path: Path) -> None:
+    """With a folder that they share, each tells the sum of all."""
+    (tmp_path / "metrics").mkdir()
+    path = tmp_path / "policies.yaml"
+    path.write_text(FILE)
+    shared = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "metrics")}
+    body = {"prompt": "What is 17 * 3?"}
+    with (
+        process("--policy-file", str(path), **shared) as (_, one, _),
+        process("--policy-file", str(path), **shared) as (_, two, _),
+    ):
+        for url in (one, one, two):
+            assert httpx2.post(f"{url}/v1/route", json=body).status_code == 200
+        for url in (one, two):
+            told = httpx2.get(f"{url}/metrics").text
+            assert value(told, "cascade_runs_total", 'policy="default"') == 3
+            assert value(told, "cascade_http_requests_total", 'route="/v1/route"', 'status="200"') == 3
