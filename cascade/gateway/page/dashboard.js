@@ -99,10 +99,11 @@ function render(s) {
 }
 
 function troubles({ error, unusable }) {
-  const told = error === null ? [] : [`The changed policy file was not taken; the one before it is in use.\n${error}`];
-  for (const [policy, why] of Object.entries(unusable)) told.push(`The policy ${policy} cannot be asked: ${why}`);
-  show("trouble", told.length > 0);
-  if (told.length) write("trouble", told.join("\n"));
+  show("trouble", error !== null);
+  if (error !== null) write("trouble", `The changed policy file was not taken; the one before it is in use.\n${error}`);
+  const unasked = Object.entries(unusable);
+  show("unusable", unasked.length > 0);
+  write("unusable", unasked.map(([policy, why]) => `The policy ${policy} cannot be asked: ${why}.`).join("\n"));
 }
 
 function example() {
