@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from cascade.estimate import MAX_OUTPUT, prompt_tokens
+from cascade.estimate import MAX_OUTPUT, Bounds, estimate
 from cascade.models.anthropic import AnthropicModel
 from cascade.models.factory import Pricer
 from cascade.models.model import ModelError, Request
@@ -101,11 +101,11 @@ class BatchLine:
         if self.purse.limit is not None and request.max_tokens is None:
             bound = self.pricer.spec.max_tokens if self.pricer.spec is not None else None
             request = replace(request, max_tokens=bound or MAX_OUTPUT)
-        estimate = self.pricer.cost(Usage(prompt_tokens(prompt), (request.max_tokens or MAX_OUTPUT) * request.n))
+        most = estimate(self.pricer, Bounds.of(self.pricer.spec), prompt, request)
         body = self.model.body(prompt, request)
         tries = 0
         while True:
-            held = await self._hold(estimate)
+            held = await self._hold(most)
             place = self._place(body)
             try:
                 outcome = await place.reply

@@ -8,13 +8,13 @@ from functools import partial
 from time import perf_counter
 from typing import Protocol
 
-from cascade.estimate import MAX_OUTPUT, prompt_tokens
+from cascade.estimate import MAX_OUTPUT, Bounds, estimate
 from cascade.models.factory import Pricer
 from cascade.models.model import Model, ModelError, Request
 from evals.record.pace import Pace
 from evals.record.purse import OutOfMoneyError, Purse
 from evals.record.work import Work
-from judges import Answer, Prompt, Usage
+from judges import Answer, Prompt
 
 TRIES = 5  # of a request that fails by a fault that may pass
 _REFUSALS = 40  # of one request that comes too early
@@ -99,12 +99,13 @@ class Line:
         self.name, self.model, self.pricer, self.pace, self.purse, self.work, self.halt = (
             name, model, pricer, pace, purse, work, halt,
         )  # fmt: skip
+        self.bounds = Bounds.of(pricer.spec)
         self.stopped: str | None = None
         self._failures = 0
 
     def estimate(self, prompt: Prompt, request: Request) -> float | None:
         """An upper estimate of what the request can cost in USD; None where the price is unknown."""
-        return self.pricer.cost(Usage(prompt_tokens(prompt), (request.max_tokens or MAX_OUTPUT) * request.n))
+        return estimate(self.pricer, self.bounds, prompt, request)
 
     async def ask(self, prompt: Prompt, request: Request) -> Reply:
         """Asks until there is an answer. Raises FailedError, StoppedError."""

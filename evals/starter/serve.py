@@ -7,7 +7,7 @@ import argparse
 import importlib
 import os
 import sys
-import time
+import threading
 from collections.abc import Sequence
 
 
@@ -39,8 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     server = llama.Server(params)
     print(server.listening_address, flush=True)
     try:
-        while not args.until_eof or sys.stdin.read(1):
-            time.sleep(0 if args.until_eof else 3600)
+        if args.until_eof:
+            sys.stdin.read()
+        else:
+            threading.Event().wait()
     except KeyboardInterrupt:
         pass
     return 0
