@@ -302,6 +302,40 @@ def test_the_budget_is_kept_over_kills_and_faults(desk: Desk, provider: Provider
     assert 0.3 * limit < provider.counts()["usd"] <= limit
 
 
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+TOOL = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object", "properties": {}}}}
+
+
+@pytest.mark.parametrize("how", [(), ("--batch", "--poll-s", "0.05")])
+@pytest.mark.parametrize(
+    ("row", "price", "holds_usd"),
+    [
+        ({"prompt": [{"role": "user", "content": [{"type": "text", "text": "question 0?"}, IMAGE]}]}, {}, 5000 * IN_USD),
+        ({"tools": [TOOL]}, {}, 600 * IN_USD),
+        ({"schema": {"type": "object"}}, {}, 600 * IN_USD),
+        ({}, {"cache_write_per_mtok": 500 * IN_USD * 1e6}, 500 * IN_USD * TOKENS_IN),
+    ],
+    ids=["image", "tools", "schema", "cache-write"],
+)
+def test_a_budget_holds_back_all_that_a_request_may_cost(
+    desk: Desk, provider: Provider, row: dict[str, Any], price: dict[str, float], holds_usd: float, how: tuple[str, ...]
+) -> None:
+    """Images, tools, a schema and writes to the provider's cache count: under a limit below that nothing is asked."""
+    common = {"input_per_mtok": IN_USD * 1e6, "output_per_mtok": OUT_USD * 1e6}
+    desk.policy(small={"price": {**common, **price}})
+    (desk.folder / "rows.jsonl").write_text(json.dumps({"id": "r0", "prompt": "question 0?", **row}) + "\n")
+    holds_usd *= 0.5 if how else 1.0
+    assert desk.record(*how, "--max-usd", 0.9 * holds_usd) == 1
+    counts = provider.counts()
+    assert not counts["asked"]
+    assert not counts["batches"]
+    # What plain text holds back is well below, so it is these that counted.
+    desk.policy(small={"price": common})
+    desk.rows(1)
+    desk.out = desk.folder / "plain.jsonl"
+    assert desk.record(*how, "--max-usd", 0.9 * holds_usd) == 0
+
+
 def test_a_price_must_be_known_for_a_budget(desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str]) -> None:
     """Without a price nothing could show that the limit is kept; without a limit the cost is unknown, not 0."""
     desk.policy(small={"price": None})
