@@ -11,6 +11,7 @@ from typing import Protocol
 from cascade.estimate import MAX_OUTPUT, Bounds, estimate
 from cascade.models.factory import Pricer
 from cascade.models.model import Model, ModelError, Request
+from evals.record.outage import Outage
 from evals.record.pace import Pace
 from evals.record.purse import OutOfMoneyError, Purse
 from evals.record.work import Work
@@ -18,7 +19,7 @@ from judges import Answer, Prompt
 
 TRIES = 5  # of a request that fails by a fault that may pass
 _REFUSALS = 40  # of one request that comes too early
-_FAILURES = 30  # requests that fail one after the other, beyond those under way together, before the model is given up
+_FAILURES = 30  # that follow each other, beyond those under way together, before it is not the requests' fault
 _BACKOFF_S = 0.25
 _TOO_MANY = frozenset((429, 503, 529))
 _HOPELESS = frozenset((401, 402, 403, 404))
@@ -101,6 +102,7 @@ class Line:
         )  # fmt: skip
         self.bounds = Bounds.of(pricer.spec)
         self.stopped: str | None = None
+        self.outage = Outage(name, _FAILURES + pace.most)
         self._failures = 0
 
     def estimate(self, prompt: Prompt, request: Request) -> float | None:
@@ -122,18 +124,19 @@ class Line:
                 answers = await self.model.answer(prompt, request)
             except ModelError as error:
                 self._refund(error, held, number)
-                if error.status in _TOO_MANY:
-                    refusals += 1
+                too_many, down = error.status in _TOO_MANY, self.outage.failed(error)
+                if too_many or down:
+                    refusals += too_many
                     self.pace.refused(began, error.retry_after_s)
                 else:
                     faults += 1
                     self.pace.over()
-                if self._hopeless(error):
+                if self._hopeless(error) or self.outage.over_patience:
                     self._stop(str(error))
                     raise StoppedError from None
                 if not error.retryable or faults >= TRIES or refusals >= _REFUSALS:
                     raise self._failed(error, faults + refusals) from None
-                if error.status not in _TOO_MANY:
+                if not too_many and not down:
                     await self.halt.pause(_BACKOFF_S * 2**faults * random.uniform(0.5, 1.0))
             except BaseException:
                 # The request's line stays open, so that the next run counts what it may have cost.
@@ -142,6 +145,7 @@ class Line:
                 raise
             else:
                 self.pace.answered()
+                self.outage.replied(answered=True)
                 self._failures = 0
                 return self._reply(answers, perf_counter() - started, held, number)
 
@@ -190,7 +194,7 @@ class Line:
     def _failed(self, error: ModelError, tries: int) -> FailedError:
         self._failures += 1
         if self._failures >= _FAILURES + self.pace.most:
-            self._stop(f"{self._failures} requests failed one after the other, the last with: {error}")
+            self._stop(f"{self.name}: {self._failures} requests failed one after the other, the last with: {error}")
         return FailedError(kind_of(error), str(error), tries)
 
     def _stop(self, why: str) -> None:

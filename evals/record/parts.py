@@ -33,6 +33,13 @@ def as_recorded(answer: Answer, usd: float | None, latency_s: float | None) -> d
     return told
 
 
+def unusable(answer: Answer) -> str | None:
+    """Why an answer that was given and paid is none: ``length``, ``content_filter`` or ``empty``; None where it is one."""
+    if answer.finish_reason in ("length", "content_filter"):
+        return answer.finish_reason
+    return None if answer.text.strip() or answer.tool_calls else "empty"
+
+
 def as_sample(answer: Answer, latency_s: float | None) -> dict[str, Any]:
     """The answer as a further sample; what samples cost stands beside them."""
     told = as_recorded(answer, None, latency_s)

@@ -26,7 +26,8 @@ class Manner:
 
     ``faults`` maps a word of a prompt to the HTTP status that such prompts get (0: the connection is cut, -1: no JSON),
     ``passing`` those that get it only the first time. ``polls``: how often a batch is still in progress when asked about.
-    ``lost`` maps a word of a prompt to what becomes of it in its first batch: ``expired`` or ``errored``.
+    ``lost`` maps a word of a prompt to what becomes of it in its first batch: ``expired`` or ``errored``; ``ends`` one to the
+    ``finish_reason`` of its chat completion; prompts with a word of ``mute`` get an empty one.
     """
 
     delay_s: float = 0.0
@@ -37,6 +38,8 @@ class Manner:
     polls: int = 1
     lost: dict[str, str] = field(default_factory=dict)
     logprobs: int = 3
+    ends: dict[str, str] = field(default_factory=dict)
+    mute: list[str] = field(default_factory=list)
 
 
 class House:
@@ -182,7 +185,15 @@ class Connection(asyncio.Protocol):
             return
         house.answered[key] += 1
         house.usd += IN_USD * TOKENS_IN + OUT_USD * TOKENS_OUT * body.get("n", 1)
-        self._send(200, message(body) if path.endswith("/messages") else chat(body, house.manner.logprobs), {})
+        self._send(200, message(body) if path.endswith("/messages") else self._chat(body, key), {})
+
+    def _chat(self, body: dict[str, Any], key: str) -> dict[str, Any]:
+        made, manner = chat(body, self.house.manner.logprobs), self.house.manner
+        for choice in made["choices"]:
+            choice["finish_reason"] = next((end for word, end in manner.ends.items() if word in key), "stop")
+            if any(word in key for word in manner.mute):
+                choice["message"] = {"role": "assistant", "content": ""}
+        return made
 
     def _send(self, status: int, body: Any, headers: dict[str, str]) -> None:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -365,9 +376,9 @@ class Provider:
         """Takes a new manner and forgets what was counted."""
         self._control(json.dumps(asdict(Manner(**manner))).encode())
 
-    def polls(self, polls: int) -> None:
-        """From now on a batch is over when it was asked about that often; nothing is forgotten."""
-        self._control(json.dumps({"only": {"polls": polls}}).encode())
+    def change(self, **manner: Any) -> None:
+        """Behaves otherwise from now on in what is named; nothing is forgotten."""
+        self._control(json.dumps({"only": manner}).encode())
 
     def counts(self) -> dict[str, Any]:
         """What was counted since."""

@@ -65,7 +65,7 @@ def test_another_process_collects(desk: Desk, provider: Provider, mother: Mother
         assert mother.record(argv, kill_after_s=1) == -9
     assert provider.counts()["batches"] == 1
     assert not desk.out.exists()
-    provider.polls(0)
+    provider.change(polls=0)
     assert mother.record(argv) == 0, mother.said()
     assert provider.counts()["batches"] == 1
     assert set(provider.counts()["submitted"].values()) == {1}
@@ -147,6 +147,6 @@ def test_ctrl_c_leaves_the_batch_to_the_next_run(desk: Desk, provider: Provider,
     argv = desk.argv(*BATCH)
     assert mother.record(argv, kill_after_s=0.5, watch=desk.work, number=signal.SIGINT) == 130
     assert "1 batches are under way; the same command collects them" in mother.said()
-    provider.polls(0)
+    provider.change(polls=0)
     assert mother.record(argv) == 0
     assert provider.counts()["batches"] == 1

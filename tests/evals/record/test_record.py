@@ -5,11 +5,13 @@ import random
 import re
 import signal
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from evals.record import line, outage, pace
 from evals.record.command import main
 from evals.recording import read
 from tests.evals.record.mother import Mother
@@ -209,17 +211,17 @@ def test_two_at_once_are_refused(desk: Desk, capsys: pytest.CaptureFixture[str])
 
 def test_failures_stay_failures_until_retried(desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str]) -> None:
     """A refused prompt stops nothing, is told by its kind, and is asked again by --retry-failed only."""
-    provider.behave(faults={"question 3?": 400, "question 5?": 422})
+    provider.behave(faults={"question 3?": 400, "question 5?": 422, "question 7?": 400})
     assert desk.record("--tiers", "small") == 1
     said = capsys.readouterr().out
-    assert "failed: small: answer: HTTP 400: 1 rows (--retry-failed asks again)" in said
-    assert "failed: small: answer: HTTP 422: 1 rows" in said
-    assert len(desk.answers("small")) == 8
+    assert "failed: small: answer: HTTP 400: 2 rows, the first 'r3': status 400 (--retry-failed asks again)" in said
+    assert "failed: small: answer: HTTP 422: 1 row, 'r5': status 422 (--retry-failed asks again)" in said
+    assert len(desk.answers("small")) == 7
     provider.behave()
     assert desk.record("--tiers", "small") == 1
     assert not provider.counts()["asked"]
     assert desk.record("--tiers", "small", "--retry-failed") == 0
-    assert sum(provider.counts()["asked"].values()) == 2
+    assert sum(provider.counts()["asked"].values()) == 3
     assert [a["text"] for a in desk.answers("small")] == [f"small says question {i}?" for i in range(10)]
 
 
@@ -241,8 +243,8 @@ def test_a_wrong_key_stops_its_model_at_once(
     provider.behave(faults={'["small"': status})
     assert desk.record("--concurrency", 4) == 1
     said = capsys.readouterr().out
-    assert f"stopped: small: small: HTTP {status}: status {status}" in said
-    assert "60 answers are missing; the same command goes on" in said
+    assert f"stopped: small: HTTP {status}: status {status}" in said
+    assert "60 answers are missing; once that is put right, the same command goes on" in said
     assert "failed" not in said
     assert sum(n for k, n in provider.counts()["asked"].items() if "small" in k) <= 4
     assert len(desk.answers("large")) == 60
@@ -258,6 +260,58 @@ def test_a_dead_server_does_not_fail_every_row(desk: Desk, provider: Provider, c
     assert desk.record("--tiers", "small", "--concurrency", 4) == 1
     assert "requests failed one after the other, the last with: small: HTTP 400" in capsys.readouterr().out
     assert sum(provider.counts()["asked"].values()) < 45
+
+
+@pytest.mark.parametrize("fault", [0, 502])
+def test_an_outage_is_waited_for(
+    desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, fault: int
+) -> None:
+    """A server that is down for a while in the middle costs no row: all wait, one asks now and then, and it goes on."""
+    monkeypatch.setattr(line, "_BACKOFF_S", 0.02)
+    monkeypatch.setattr(pace, "_FIRST_PAUSE_S", 0.02)
+    desk.rows(400)
+    provider.behave(delay_s=0.05)
+    times = [threading.Timer(0.7, provider.change, (), {"faults": {"question": fault}})]
+    times.append(threading.Timer(1.5, provider.change, (), {"faults": {}}))
+    for timer in times:
+        timer.start()
+    assert desk.record("--tiers", "small", "--concurrency", 16) == 0
+    assert len(desk.answers("small")) == 400
+    said = capsys.readouterr().err
+    assert re.search(r"small: .*; nothing else for 46 requests, asking again for 3600 s", said)
+    assert "small: is back after" in said
+    asked = sum(provider.counts()["asked"].values())
+    assert 400 + 46 <= asked < 400 + 46 + 60
+
+
+def test_a_server_that_is_gone_fails_no_row(
+    desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that never answers is given up, and its rows are missing, not failed: the same command asks them."""
+    monkeypatch.setattr(line, "_BACKOFF_S", 0.02)
+    monkeypatch.setattr(outage, "FIRST_PATIENCE_S", 0.2)
+    desk.rows(60)
+    desk.policy(small={"base_url": "http://127.0.0.1:9/v1"}, large={})
+    assert desk.record() == 1
+    said = capsys.readouterr().out
+    assert "stopped: small: no connection (ConnectionRefusedError)" in said
+    assert "failed" not in said
+    assert "60 answers are missing" in said
+    assert len(desk.answers("large")) == 60
+
+
+def test_answers_that_are_none_are_told(desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str]) -> None:
+    """Answers that were cut off, filtered or are empty are kept and paid, and said at the end of the run."""
+    provider.behave(
+        ends={"question 1?": "length", "question 2?": "content_filter", "question 3?": "length"}, mute=["question 4?"]
+    )
+    assert desk.record("--tiers", "small") == 0
+    said = capsys.readouterr().out
+    assert "note: small: 2 answers of this run were cut off at the most tokens: 'max_tokens' in the policy file" in said
+    assert "note: small: 1 answer of this run was stopped by the provider's filter" in said
+    assert "note: small: 1 answer of this run is empty" in said
+    assert desk.record("--tiers", "small") == 0
+    assert "note" not in capsys.readouterr().out
 
 
 def test_rate_limits_slow_everybody(desk: Desk, provider: Provider) -> None:
@@ -281,7 +335,8 @@ def test_the_budget_is_never_passed(desk: Desk, provider: Provider, capsys: pyte
     limit = 150.5 * ONE_USD
     assert desk.record("--max-usd", limit, "--concurrency", 20) == 1
     said = capsys.readouterr().out
-    assert "stopped before --max-usd" in said
+    assert f"stopped before --max-usd {limit:.6f} was passed" in said
+    assert "answers are missing; a higher --max-usd goes on" in said
     billed = provider.counts()["usd"]
     assert 0.5 * limit < billed <= limit
     assert f"${billed:.6f} spent" in said
