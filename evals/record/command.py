@@ -104,10 +104,8 @@ def _main(args: argparse.Namespace) -> int:
     work = Work(path, survey)
     try:
         for target in made.targets:
-            for name, value in target.settings().items():
-                work.setting(name, value)
-            # A recording of which a part cost half as much would mislead whoever chooses by cost.
-            work.setting(f"--batch of {target.key}", args.batch)
+            for setting in target.settings(args.batch):
+                work.setting(setting)
         before = work.spent
         with _seldom_collecting():
             live, broken = asyncio.run(_record(args, made, dataset, work))

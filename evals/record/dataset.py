@@ -22,10 +22,13 @@ _plain_text = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """How many rows a dataset has, and the SHA-256 of what they ask: ids, prompts, system messages, schemas and tools."""
+    """How many rows a dataset has, the SHA-256 of what they ask (ids, prompts, system messages, schemas and tools), and
+    that of all that they hold, references included.
+    """
 
     rows: int
     sha256: str
+    content: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +59,10 @@ class Dataset:
 
         ``check`` may raise ValueError for an example that cannot be used.
         """
-        digest = hashlib.sha256()
+        digest, content = hashlib.sha256(), hashlib.sha256()
         ids = array("q")
         for where, example in self._examples():
-            _writable(example.raw, where)
+            content.update(_written(example, where))
             try:
                 check(example)
             except ValueError as error:
@@ -73,7 +76,7 @@ class Dataset:
             self._name_doubled(twice)
         if not ids:
             raise DatasetError(f"{self.path}: holds no row; there is nothing to ask")
-        return Survey(len(ids), digest.hexdigest())
+        return Survey(len(ids), digest.hexdigest(), content.hexdigest())
 
     def _name_doubled(self, hashes: set[int]) -> None:
         seen: dict[str, str] = {}
@@ -134,17 +137,26 @@ class Dataset:
         raise DatasetError(f"{where}: {name}: must be text or a list of messages that each have a 'role'")
 
 
-def _writable(row: Mapping[str, Any], where: str) -> None:
-    """Raises DatasetError for a value that no recording can hold: it must be found before the answers are paid for."""
+def _written(example: Example, where: str) -> bytes:
+    """The row's fields and reference as a recording holds them.
+
+    Raises DatasetError for a value that none can hold: it must be found before the answers are paid for.
+    """
+    row = example.raw
     try:
-        _plain_text(row).encode()
+        return _plain_text([row, example.reference]).encode()
     except (ValueError, RecursionError):
-        for name, value in row.items():
-            with suppress(ValueError, RecursionError):
-                _plain_text([name, value]).encode()
-                continue
-            told = "NaN or an infinite number, half of a surrogate pair, or too deep nesting"
-            raise DatasetError(f"{where}: {name!a}: holds {told}, which JSON has not; correct it or take it out") from None
+        name = next((name for name, value in row.items() if not _has_json(name, value)), "reference")
+        told = "NaN or an infinite number, half of a surrogate pair, or too deep nesting"
+        raise DatasetError(f"{where}: {name!a}: holds {told}, which JSON has not; correct it or take it out") from None
+
+
+def _has_json(name: str, value: Any) -> bool:
+    try:
+        _plain_text([name, value]).encode()
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _is_recorded(answers: Any) -> bool:

@@ -33,11 +33,11 @@ def as_recorded(answer: Answer, usd: float | None, latency_s: float | None) -> d
     return told
 
 
-def unusable(answer: Answer) -> str | None:
-    """Why an answer that was given and paid is none: ``length``, ``content_filter`` or ``empty``; None where it is one."""
+def end_of(answer: Answer) -> str:
+    """Why an answer that was given and paid is none: ``length``, ``content_filter``, ``empty``; nothing where it is one."""
     if answer.finish_reason in ("length", "content_filter"):
         return answer.finish_reason
-    return None if answer.text.strip() or answer.tool_calls else "empty"
+    return "" if answer.text.strip() or answer.tool_calls else "empty"
 
 
 def as_sample(answer: Answer, latency_s: float | None) -> dict[str, Any]:

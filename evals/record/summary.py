@@ -53,7 +53,7 @@ def tell(live: Live, before: float, max_usd: float | None) -> bool:
         rows = f"{one.rows:,} rows, the first" if one.rows > 1 else "1 row,"
         said = f": {one.said}" if one.said else ""
         print(f"failed: {key}: {part}: {kind}: {rows} {ids[one.first]!r}{said} (--retry-failed asks again)")
-    for (key, end), n in sorted(live.ends.items()):
+    for (key, end), n in sorted((at, n) for at, n in live.ends.items() if at[1]):
         one_is, more_are, words = _ENDS[end]
         print(f"note: {key}: {n:,} {f'answers of this run {more_are}' if n > 1 else f'answer of this run {one_is}'}{words}")
     stopped = [line.stopped for line in live.lines.values() if line.stopped is not None]

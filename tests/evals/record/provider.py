@@ -26,8 +26,8 @@ class Manner:
 
     ``faults`` maps a word of a prompt to the HTTP status that such prompts get (0: the connection is cut, -1: no JSON),
     ``passing`` those that get it only the first time. ``polls``: how often a batch is still in progress when asked about.
-    ``lost`` maps a word of a prompt to what becomes of it in its first batch: ``expired`` or ``errored``; ``ends`` one to the
-    ``finish_reason`` of its chat completion; prompts with a word of ``mute`` get an empty one.
+    ``lost`` maps a word of a prompt to what becomes of it in its first batch: ``expired`` or ``errored``.
+    ``ends`` maps one to the ``finish_reason`` of its chat completion; prompts with a word of ``mute`` get an empty one.
     """
 
     delay_s: float = 0.0

@@ -174,6 +174,29 @@ def test_another_recording_is_refused(
     assert provider.counts()["asked"] == asked
 
 
+def test_what_answered_nothing_binds_nobody(desk: Desk, provider: Provider) -> None:
+    """After a run in which nothing was answered its dataset, models and judges may be corrected under the same --out."""
+    provider.behave(faults={"question": 401})
+    assert desk.record("--samples", 1) == 1
+    desk.rows(5)
+    desk.policy(small={"temperature": 1}, large={"price": None})
+    assert desk.record("--judges", "verifier:model=large", "--max-usd", 1) == 2  # no price
+    provider.behave(faults={'["small"': 400})
+    assert desk.record("--samples", 1) == 1
+    desk.policy(small={"temperature": 0.5}, large={"price": None})
+    provider.behave()
+    assert desk.record("--samples", 1, "--retry-failed", "--judges", "verifier:model=small") == 0
+    assert len(desk.answers("small")) == len(desk.answers("large")) == 5
+    assert sum(provider.counts()["asked"].values()) == 5 * (1 + 1 + 2)
+
+
+def test_only_what_differs_is_named(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    """A judge that reads log-probabilities comes too late for answers that were recorded without."""
+    assert desk.record() == 0
+    assert desk.record("--judges", "logprob") == 2
+    assert 'was begun with model small: {"logprobs": null}, now it is {"logprobs": true}; give' in capsys.readouterr().err
+
+
 WRONG = [
     (["--tiers", "smal"], "unknown tier or model 'smal'; did you mean 'small'?"),
     (["--judges", "verifer"], "unknown judge 'verifer'; did you mean 'verifier'?"),
@@ -467,6 +490,21 @@ def test_a_damaged_work_file_is_named(desk: Desk, capsys: pytest.CaptureFixture[
     desk.work.write_bytes(b"".join([*lines[:5], b"[1, 2\n", *lines[5:]]))
     assert desk.record() == 2
     assert "rec.jsonl.work:6: the line is damaged" in capsys.readouterr().err
+
+
+def test_a_corrected_reference_reaches_the_recording(desk: Desk, provider: Provider) -> None:
+    """References may be corrected after all was asked: nothing is asked again, and only what they change is graded anew."""
+    desk.rows(3, reference="wrong")
+    assert desk.record("--tiers", "small", "--samples", 1, "--grader", "text") == 0
+    assert [a["quality"] for a in desk.answers("small")] == [0, 0, 0]
+    rows = [json.loads(line) for line in (desk.folder / "rows.jsonl").read_text().splitlines()]
+    rows[1]["reference"] = "small says question 1?"
+    (desk.folder / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    assert desk.record("--tiers", "small", "--samples", 1) == 0
+    assert [a["quality"] for a in desk.answers("small")] == [0, None, 0]
+    assert desk.record("--tiers", "small", "--samples", 1, "--grader", "text") == 0
+    assert [(a["quality"], a["samples"][0]["quality"]) for a in desk.answers("small")] == [(0, 0), (1, 1), (0, 0)]
+    assert set(provider.counts()["asked"].values()) == {1}
 
 
 def test_fields_of_others_survive(desk: Desk, provider: Provider) -> None:
