@@ -92,8 +92,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _main(args: argparse.Namespace) -> int:
     _check(args)
-    judges = None if args.judges is None else args.judges.split(",")
-    tiers = [t for t in (args.tiers or "").split(",") if t]
+    judges = None if args.judges is None else [*map(str.strip, args.judges.split(","))]
+    tiers = [t for t in map(str.strip, (args.tiers or "").split(",")) if t]
     made = plan.make(args.policy, args.policy_file, tiers, judges, args.samples, args.temperature)
     exists(args.dataset)
     dataset = Dataset(args.dataset, args.prompt_field, args.template, args.reference_field, args.system)
@@ -158,6 +158,8 @@ def _check(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None and not low <= value < float("inf"):
             raise ValueError(f"--{name.replace('_', '-')} must be {low} or more, got {value}")
+    if args.template is not None and args.prompt_field is not None:
+        raise ValueError("--template and --prompt-field both say what the prompt is; give one of them")
     if not Path(args.out).resolve().parent.is_dir():
         raise ValueError(f"--out: the folder {Path(args.out).parent} does not exist; create it first")
     if not args.out.endswith((".jsonl", ".jsonl.gz")):

@@ -15,6 +15,8 @@ from typing import Any
 from evals.record.tables import DatasetError, Row, rows
 from evals.recording import SPLITS, Example
 
+_REFERENCE = "reference"
+_ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 # Made once: json.dumps makes an encoder for every call that has options.
 _sorted = json.JSONEncoder(sort_keys=True).encode
 _plain_text = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
@@ -42,7 +44,7 @@ class Dataset:
     path: str
     prompt_field: str | None = None
     template: str | None = None
-    reference_field: str = "reference"
+    reference_field: str = _REFERENCE
     system: str | None = None
 
     def __iter__(self) -> Iterator[Example]:
@@ -61,7 +63,9 @@ class Dataset:
         """
         digest, content = hashlib.sha256(), hashlib.sha256()
         ids = array("q")
+        referenced = False
         for where, example in self._examples():
+            referenced = referenced or example.reference is not None
             content.update(_written(example, where))
             try:
                 check(example)
@@ -76,6 +80,8 @@ class Dataset:
             self._name_doubled(twice)
         if not ids:
             raise DatasetError(f"{self.path}: holds no row; there is nothing to ask")
+        if not referenced and self.reference_field != _REFERENCE:
+            raise DatasetError(f"{self.path}: {self.reference_field}: no row has this reference; correct --reference-field")
         return Survey(len(ids), digest.hexdigest(), content.hexdigest())
 
     def _name_doubled(self, hashes: set[int]) -> None:
@@ -97,8 +103,11 @@ class Dataset:
             if row.get(name) is not None and not isinstance(row[name], kind):
                 raise DatasetError(f"{where}: {name}: must be {words}, got {type(row[name]).__name__}")
         tools = row.get("tools") or ()
-        if not isinstance(tools, list | tuple) or not all(isinstance(tool, dict) for tool in tools):
-            raise DatasetError(f"{where}: tools: must be a list of objects in OpenAI's function shape")
+        if not isinstance(tools, list | tuple) or not all(map(_is_tool, tools)):
+            raise DatasetError(
+                f"{where}: tools: must be a list of objects in OpenAI's function shape: "
+                '{"type": "function", "function": {"name": ..., "parameters": {...}}}'
+            )
         if row.get("split") not in SPLITS:
             raise DatasetError(f"{where}: split: must be 'train', 'test' or absent, got {row['split']!r}")
         answers: Any = row.get("answers")
@@ -130,11 +139,19 @@ class Dataset:
         prompt = row[name]
         if isinstance(prompt, str) and prompt.strip():
             return prompt
-        if isinstance(prompt, list) and prompt and all(isinstance(m, dict) and "role" in m for m in prompt):
-            return prompt
-        if prompt is None or prompt == "" or prompt == []:
+        if prompt is None or prompt == [] or isinstance(prompt, str):
             raise DatasetError(f"{where}: {name}: the prompt is empty; fill it or take the row out")
-        raise DatasetError(f"{where}: {name}: must be text or a list of messages that each have a 'role'")
+        if not isinstance(prompt, list):
+            raise DatasetError(f"{where}: {name}: must be text or a list of messages, got {type(prompt).__name__}")
+        for i, message in enumerate(prompt):
+            if not isinstance(message, dict) or message.get("role") not in _ROLES:
+                raise DatasetError(
+                    f"{where}: {name}[{i}]: a message is an object whose 'role' is one of {', '.join(_ROLES)}"
+                )
+            content = message.get("content")
+            if not (isinstance(content, str | list) or message.get("tool_calls")):
+                raise DatasetError(f"{where}: {name}[{i}]: content: must be text or a list of parts")
+        return prompt
 
 
 def _written(example: Example, where: str) -> bytes:
@@ -157,6 +174,11 @@ def _has_json(name: str, value: Any) -> bool:
     except (ValueError, RecursionError):
         return False
     return True
+
+
+def _is_tool(tool: Any) -> bool:
+    function = tool.get("function") if isinstance(tool, dict) else None
+    return isinstance(function, dict) and isinstance(function.get("name"), str)
 
 
 def _is_recorded(answers: Any) -> bool:

@@ -208,6 +208,7 @@ WRONG = [
     (["--out", "nowhere/rec.jsonl"], "the folder nowhere does not exist"),
     (["--out", "rec.txt"], "a recording's name ends in .jsonl"),
     (["--policy", "nope"], "no policy 'nope'"),
+    (["--template", "{prompt}", "--prompt-field", "prompt"], "--template and --prompt-field both say what the prompt is"),
 ]
 
 
