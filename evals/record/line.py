@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
@@ -139,9 +140,11 @@ class Line:
                 if not too_many and not down:
                     await self.halt.pause(_BACKOFF_S * 2**faults * random.uniform(0.5, 1.0))
             except BaseException:
-                # The request's line stays open, so that the next run counts what it may have cost.
                 self.purse.settle(held, held)
                 self.pace.over()
+                if number is not None:
+                    with suppress(OSError):  # its line stays open, so that the next run counts what it may have cost
+                        self.work.asked([number], held)
                 raise
             else:
                 self.pace.answered()

@@ -42,8 +42,11 @@ class Outage:
 
     def failed(self, error: ModelError) -> bool:
         """Takes note of a request's fault; whether it is the server's that is down."""
+        unreached = error.status is None and error.usage is not None
         if not error.retryable or (error.status is not None and error.status < 500):
             self.replied(answered=False)
+            return False
+        if not self._answers and not unreached:  # it may be these requests that it cannot answer
             return False
         if not self._faults:
             self._since = monotonic()

@@ -28,6 +28,7 @@ class Manner:
     ``passing`` those that get it only the first time. ``polls``: how often a batch is still in progress when asked about.
     ``lost`` maps a word of a prompt to what becomes of it in its first batch: ``expired`` or ``errored``.
     ``ends`` maps one to the ``finish_reason`` of its chat completion; prompts with a word of ``mute`` get an empty one.
+    After ``down_after`` requests it is down for ``down_s`` seconds: all get the status ``down_as``, as in ``faults``.
     """
 
     delay_s: float = 0.0
@@ -40,6 +41,9 @@ class Manner:
     logprobs: int = 3
     ends: dict[str, str] = field(default_factory=dict)
     mute: list[str] = field(default_factory=list)
+    down_after: int | None = None
+    down_s: float = 0.0
+    down_as: int = 0
 
 
 class House:
@@ -53,6 +57,7 @@ class House:
         self.asked: Counter[str] = Counter()  # every request that came, by what it asks
         self.answered: Counter[str] = Counter()
         self.refused = 0
+        self.down_until = 0.0
         self.refused_at: list[float] = []
         self.came_at: list[float] = []
         self.usd = 0.0
@@ -165,6 +170,9 @@ class Connection(asyncio.Protocol):
         if status is None and not house.seen[key]:
             status = next((s for word, s in manner.passing.items() if word in key), None)
         house.seen[key] += 1
+        if manner.down_after is not None and len(house.came_at) > manner.down_after:
+            house.down_until = house.down_until or now + manner.down_s
+            status = manner.down_as if now < house.down_until else status
         if status == 0:
             self.transport.abort()
         elif status == -1:

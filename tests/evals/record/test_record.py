@@ -5,8 +5,9 @@ import random
 import re
 import signal
 import subprocess
-import threading
+import sys
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
@@ -294,11 +295,7 @@ def test_an_outage_is_waited_for(
     monkeypatch.setattr(line, "_BACKOFF_S", 0.02)
     monkeypatch.setattr(pace, "_FIRST_PAUSE_S", 0.02)
     desk.rows(400)
-    provider.behave(delay_s=0.05)
-    times = [threading.Timer(0.7, provider.change, (), {"faults": {"question": fault}})]
-    times.append(threading.Timer(1.5, provider.change, (), {"faults": {}}))
-    for timer in times:
-        timer.start()
+    provider.behave(delay_s=0.02, down_after=200, down_s=1.0, down_as=fault)
     assert desk.record("--tiers", "small", "--concurrency", 16) == 0
     assert len(desk.answers("small")) == 400
     said = capsys.readouterr().err
@@ -437,6 +434,26 @@ def test_an_interrupt_waits_for_what_is_under_way(desk: Desk, provider: Provider
     assert mother.record(argv) == 0
     assert set(provider.counts()["asked"].values()) == {1}
     assert len(desk.answers("small")) == len(desk.answers("large")) == 100
+
+
+def test_what_was_dropped_is_told(desk: Desk, provider: Provider) -> None:
+    """SIGTERM twice drops the requests under way; under a budget the last lines say what they may have cost."""
+    desk.rows(4)
+    provider.behave(delay_s=30)
+    command = [sys.executable, "-m", "evals.record", *desk.argv("--max-usd", 1)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        while not desk.work.exists() or desk.work.read_bytes().count(b'"asks"') < 8:
+            sleep(0.1)
+        for _ in range(2):
+            process.send_signal(signal.SIGTERM)
+            sleep(0.5)
+        said, _ = process.communicate(timeout=20)
+    assert process.returncode == 130
+    cut_off = 8 * (OUT_USD * 20 + IN_USD * 30)
+    found = re.search(r"requests that were cut off may have cost up to \$([\d.]+) more", said)
+    assert found is not None
+    assert float(found[1]) == pytest.approx(cut_off, rel=0.1)
+    assert "8 answers are missing; the same command goes on" in said
 
 
 def test_a_file_that_may_not_grow(desk: Desk, provider: Provider, mother: Mother) -> None:
