@@ -51,7 +51,7 @@ class _Place:
 class _Open:
     """A batch that is not done with: who waits for which of its requests, and how many answers are not kept yet.
 
-    ``outcomes`` is None until it was collected.
+    ``outcomes`` is None until it was collected, ``said`` the provider's word of where it stands.
     """
 
     tag: str
@@ -61,6 +61,7 @@ class _Open:
     places: dict[int, _Place] = field(default_factory=dict)
     left: int = 0
     outcomes: dict[int, Outcome] | None = None
+    said: str = "handed in"
 
 
 class BatchLine:
@@ -179,9 +180,10 @@ class BatchLine:
         self._pool.clear()
 
     @property
-    def under_way(self) -> int:
-        """How many batches are not collected."""
-        return len(self._open)
+    def waits(self) -> str | None:
+        """See Asked."""
+        out = [batch for batch in self._open.values() if batch.outcomes is None]
+        return f"{self.name}: batches out: {len(out)}, the oldest {out[0].said}" if out and self.stopped is None else None
 
     async def run(self) -> None:
         """Hands in and collects until it is cancelled. Raises OSError where the work file cannot be written."""
@@ -258,6 +260,7 @@ class BatchLine:
                 return
             self._handed_in(batch)
         state = await self.batches.state(batch.id)
+        batch.said = state.said
         if not state.over:
             return
         if state.fault is not None and not state.fault.retryable:

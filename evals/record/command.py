@@ -224,7 +224,8 @@ async def _until_done(live: Live, progress: Progress, workers: int) -> None:
             loop.add_signal_handler(number, interrupted)
     while not task.done():
         await asyncio.wait((task,), timeout=0.25)
-        progress.show(live.work.spent, live.work.unpriced > 0)
+        waits = [waits for line in live.lines.values() if (waits := line.waits) is not None]
+        progress.show(live.work.spent, live.work.unpriced > 0, waits)
     with suppress(asyncio.CancelledError):
         await task
 

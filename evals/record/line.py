@@ -22,6 +22,7 @@ TRIES = 5  # of a request that fails by a fault that may pass
 _REFUSALS = 40  # of one request that comes too early
 _FAILURES = 30  # that follow each other, beyond those under way together, before it is not the requests' fault
 _BACKOFF_S = 0.25
+_LONG_S = 3.0
 _TOO_MANY = frozenset((429, 503, 529))
 _HOPELESS = frozenset((401, 402, 403, 404))
 
@@ -81,6 +82,11 @@ class Asked(Protocol):
     @property
     def model(self) -> Model: ...
 
+    @property
+    def waits(self) -> str | None:
+        """What is waited for, for people; None where nothing is that takes long."""
+        ...
+
     async def ask(self, prompt: Prompt, request: Request) -> Reply:
         """Asks until there is an answer. Raises FailedError, StoppedError."""
         ...
@@ -105,6 +111,12 @@ class Line:
         self.stopped: str | None = None
         self.outage = Outage(name, _FAILURES + pace.most)
         self._failures = 0
+
+    @property
+    def waits(self) -> str | None:
+        """See Asked."""
+        pause_s = self.pace.pause_s
+        return f"{self.name} is not asked for {pause_s:.0f} s" if pause_s >= _LONG_S and self.stopped is None else None
 
     def estimate(self, prompt: Prompt, request: Request) -> float | None:
         """An upper estimate of what the request can cost in USD; None where the price is unknown."""

@@ -64,7 +64,7 @@ def tell(live: Live, before: float, max_usd: float | None) -> bool:
         print(f"stopped before --max-usd {max_usd:.6f} was passed")
     under_way = sum(not about.get("done") for about in work.batches.values())
     if under_way:
-        print(f"{under_way} batches are under way; the same command collects them")
+        print(f"batches under way: {under_way}; the same command collects them")
     if left:
         how = "a higher --max-usd" if over else f"{'once that is put right, ' if stopped else ''}the same command"
         print(f"{left:,} answers are missing; {how} goes on")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from evals.record import line, outage, pace
+from evals.record import line, outage, pace, show
 from evals.record.command import main
 from evals.recording import read
 from tests.evals.record.mother import Mother
@@ -347,6 +347,16 @@ def test_rate_limits_slow_everybody(desk: Desk, provider: Provider) -> None:
     for at in refused:
         assert not [t for t in came if at + 0.4 < t < at + 0.99], at
     assert len(desk.answers("small")) == 160
+
+
+def test_a_long_wait_is_told(
+    desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the provider asks for patience, the progress line says for how long nothing will come."""
+    monkeypatch.setattr(show, "_EVERY_LINE_S", 0.2)
+    provider.behave(per_s=5, retry_after_s=4)
+    assert desk.record("--tiers", "small") == 0
+    assert re.search(r"spent; small is not asked for [34] s", capsys.readouterr().err)
 
 
 def test_the_budget_is_never_passed(desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str]) -> None:
