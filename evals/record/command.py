@@ -33,9 +33,11 @@ EXAMPLES = """examples:
   python -m evals.record tickets.csv --template 'Classify this message: {body}' --reference-field label \\
       --policy policies.yaml --tiers small,large --samples 8 --judges logprob,verifier:model=large --grader choice \\
       --out rec.jsonl
+  nohup python -m evals.record questions.jsonl --batch --max-usd 20 --out rec.jsonl.gz > rec.log 2>&1 &
 
 The same command again goes on where the last one stopped; what is already there is not asked again. A later command may
-name further tiers, samples and judges. Answers stand in OUT.work until you delete that file.
+name a higher --limit, --max-usd or --samples, further tiers, and judges but logprob, which needs the answers themselves.
+Answers stand in OUT.work; keep that file for as long as you may want to go on. docs/record.md tells the rest.
 Exit status: 0 all is recorded, 1 something is missing, 2 the input is wrong, 130 interrupted.
 """
 
