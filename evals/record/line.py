@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,7 @@ _REFUSALS = 40  # of one request that comes too early
 _FAILURES = 30  # that follow each other, beyond those under way together, before it is not the requests' fault
 _BACKOFF_S = 0.25
 _LONG_S = 3.0
+_QUOTED = re.compile(r"'[^']*'")
 _TOO_MANY = frozenset((429, 503, 529))
 _HOPELESS = frozenset((401, 402, 403, 404))
 
@@ -176,11 +178,17 @@ class Line:
         return Reply(answers, usd, latency, partial(self.work.asked, [number], counted if usd is None else 0.0))
 
     async def _turn(self) -> float:
+        if self._over:  # else a refusal that comes after the end would wait for its pause
+            raise StoppedError
         began = await self.pace.turn()
-        if self.halt.reason is not None or self.stopped is not None:
+        if self._over:
             self.pace.over()
             raise StoppedError
         return began
+
+    @property
+    def _over(self) -> bool:
+        return self.halt.reason is not None or self.stopped is not None
 
     async def _hold(self, prompt: Prompt, request: Request) -> tuple[float, int | None]:
         if self.purse.limit is None:
@@ -228,5 +236,5 @@ def kind_of(error: ModelError) -> str:
     """What an error has in common with its like: its HTTP status, or its message without the particulars."""
     if error.status is not None:
         return f"HTTP {error.status}"
-    said = str(error).removeprefix(f"{error.model}: ")
-    return said.split(":")[0].split(" (")[0][:60]
+    said = _QUOTED.sub("...", str(error).removeprefix(f"{error.model}: "))
+    return re.split(r": | \(|; ", said)[0][:60]

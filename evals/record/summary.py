@@ -32,8 +32,9 @@ def failures(work: Work) -> dict[tuple[str, str, str], Failed]:
             for part in last.values():
                 if not part.count:
                     kind = str(part.found["kind"])
-                    # What is said begins with model and kind, which stand before it.
-                    said = str(part.found["said"]).partition(kind)[2].lstrip(": ")
+                    said = str(part.found["said"])
+                    # What is said mostly begins with model and kind, which stand before it.
+                    said = said.partition(kind)[2].lstrip(":; ") if kind in said else said
                     found.setdefault((key, part.name, kind), Failed(0, row, said)).rows += 1
     return found
 

@@ -250,6 +250,16 @@ def test_failures_stay_failures_until_retried(desk: Desk, provider: Provider, ca
     assert [a["text"] for a in desk.answers("small")] == [f"small says question {i}?" for i in range(10)]
 
 
+def test_failures_of_a_kind_are_one_line(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ids and names in a message do not make a kind of their own; the first row's message stands whole."""
+    desk.policy(small={"provider": "recorded", "recording": "starter", "model": "smollm2-135m-instruct", "base_url": None})
+    assert desk.record() == 1
+    said = capsys.readouterr().out
+    assert said.count("failed: ") == 1
+    assert "the id ... is not among the 606 recorded answers of ...: 10 rows, the first 'r0': " in said
+    assert "ask a recorded prompt word for word, or use a live model (--retry-failed asks again)" in said
+
+
 def test_faults_that_pass_are_asked_again(desk: Desk, provider: Provider) -> None:
     """A cut connection, no JSON and a server error are tried again, and nothing is left of them."""
     provider.behave(passing={"question 1?": 0, "question 2?": -1, "question 3?": 500, "question 4?": 503})
