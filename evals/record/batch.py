@@ -22,7 +22,7 @@ from cascade.models.factory import Pricer
 from cascade.models.model import ModelError, Request
 from cascade.models.openai import OpenAIModel
 from evals.record.batches import HALF, Batches, of
-from evals.record.line import FailedError, Halt, Reply, StoppedError, kind_of
+from evals.record.line import FailedError, Halt, Reply, StoppedError, hopeless, kind_of, with_remedy
 from evals.record.purse import OutOfMoneyError, Purse
 from evals.record.work import Work
 from judges import Prompt, Usage
@@ -31,7 +31,6 @@ MOST = 10_000  # requests of one batch: less than either provider takes, so that
 _MOST_BYTES = 90_000_000
 _QUIET_S = 0.5
 _TRIES = 3
-_HOPELESS = frozenset((401, 402, 403, 404))
 
 Outcome = Mapping[str, Any] | ModelError
 
@@ -195,8 +194,8 @@ class BatchLine:
                 for batch in list(self._open.values()):
                     await self._look(batch)
             except ModelError as error:
-                if error.status in _HOPELESS or not error.retryable:
-                    self._stop(str(error))
+                if hopeless(error) or not error.retryable:
+                    self._stop(with_remedy(error))
                     return
                 print(f"\n{error}; asking again", file=sys.stderr)
                 await asyncio.sleep(max(self.poll_s, error.retry_after_s or 0.0))

@@ -26,7 +26,9 @@ _BACKOFF_S = 0.25
 _LONG_S = 3.0
 _QUOTED = re.compile(r"'[^']*'")
 _TOO_MANY = frozenset((429, 503, 529))
-_HOPELESS = frozenset((401, 402, 403, 404))
+_KEY = "check the key, in the environment variable that 'api_key_env' names or the provider's own"
+_ACCOUNT = "check the account at the provider"
+_REMEDIES = {401: _KEY, 402: _ACCOUNT, 403: _KEY, 404: "check 'model' and 'base_url' in the policy file", 429: _ACCOUNT}
 
 
 class FailedError(Exception):
@@ -146,8 +148,8 @@ class Line:
                 else:
                     faults += 1
                     self.pace.over()
-                if self._hopeless(error) or self.outage.over_patience:
-                    self._stop(str(error))
+                if hopeless(error) or self.outage.over_patience:
+                    self._stop(with_remedy(error))
                     raise StoppedError from None
                 if not error.retryable or faults >= TRIES or refusals >= _REFUSALS:
                     raise self._failed(error, faults + refusals) from None
@@ -209,11 +211,6 @@ class Line:
         if number is not None or usd:
             self.work.asked([] if number is None else [number], usd)
 
-    def _hopeless(self, error: ModelError) -> bool:
-        """Whether asking the model again is useless, whatever is asked."""
-        spent_up = error.status == 429 and not error.retryable
-        return error.status in _HOPELESS or spent_up
-
     def _failed(self, error: ModelError, tries: int) -> FailedError:
         self._failures += 1
         if self._failures >= _FAILURES + self.pace.most:
@@ -230,6 +227,17 @@ class Line:
 
     async def run(self) -> None:
         """Nothing goes on beside."""
+
+
+def hopeless(error: ModelError) -> bool:
+    """Whether asking the model again is useless, whatever is asked."""
+    return error.status in _REMEDIES and (error.status != 429 or not error.retryable)
+
+
+def with_remedy(error: ModelError) -> str:
+    """What an error that ends a model says, and what to do."""
+    remedy = _REMEDIES.get(error.status or 0)
+    return f"{error}; {remedy}" if remedy is not None and hopeless(error) else str(error)
 
 
 def kind_of(error: ModelError) -> str:

@@ -182,7 +182,7 @@ class _Job:
             return None
         answer = reply.answers[0]
         self.keep(ANSWER, 1, reply.usd, as_recorded(answer, reply.usd, reply.latency_s), [reply])
-        self.live.ends[self.target.key, end_of(answer)] += 1
+        self.live.ends[self.target.key, end_of(answer, self.target.spec.logprobs)] += 1
         return answer
 
     async def _samples(self) -> None:

@@ -9,6 +9,7 @@ _ENDS = {
     "length": ("was", "were", " cut off at the most tokens: 'max_tokens' in the policy file, or its default"),
     "content_filter": ("was", "were", " stopped by the provider's filter"),
     "empty": ("is", "are", " empty"),
+    "unlogged": ("came", "came", " without the token log-probabilities that were asked for; the server may give none"),
 }
 
 

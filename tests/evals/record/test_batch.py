@@ -122,7 +122,7 @@ def test_a_wrong_key_stops_batches(desk: Desk, provider: Provider, capsys: pytes
     desk.policy(m={"base_url": f"{provider.url}/nowhere"})
     assert desk.record(*BATCH) == 1
     said = capsys.readouterr().out
-    assert "stopped: m: HTTP 404: no route POST /nowhere/files" in said
+    assert "stopped: m: HTTP 404: no route POST /nowhere/files; check 'model' and 'base_url' in the policy file" in said
     assert "failed" not in said
 
 

@@ -278,7 +278,7 @@ def test_a_wrong_key_stops_its_model_at_once(
     provider.behave(faults={'["small"': status})
     assert desk.record("--concurrency", 4) == 1
     said = capsys.readouterr().out
-    assert f"stopped: small: HTTP {status}: status {status}" in said
+    assert f"stopped: small: HTTP {status}: status {status}; check the key, in the environment variable that" in said
     assert "60 answers are missing; once that is put right, the same command goes on" in said
     assert "failed" not in said
     assert sum(n for k, n in provider.counts()["asked"].items() if "small" in k) <= 4
@@ -341,7 +341,11 @@ def test_answers_that_are_none_are_told(desk: Desk, provider: Provider, capsys: 
     assert "note: small: 2 answers of this run were cut off at the most tokens: 'max_tokens' in the policy file" in said
     assert "note: small: 1 answer of this run was stopped by the provider's filter" in said
     assert "note: small: 1 answer of this run is empty" in said
-    assert desk.record("--tiers", "small") == 0
+    provider.behave(logprobs=0)
+    desk.policy(large={"logprobs": True})
+    assert desk.record() == 0
+    assert "note: large: 10 answers of this run came without the token log-probabilities" in capsys.readouterr().out
+    assert desk.record() == 0
     assert "note" not in capsys.readouterr().out
 
 
