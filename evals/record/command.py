@@ -54,6 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _main(args)
     except (DatasetError, WorkError, RecordingError, CascadeError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
+    except KeyboardInterrupt:  # while the dataset is read or the recording written; in between, requests are waited for
+        print("\ninterrupted; what was answered is kept, the same command goes on", file=sys.stderr)
+        return 130
     except BrokenPipeError:
         raise
     except OSError as error:

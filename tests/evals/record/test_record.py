@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from evals.record import line, outage, pace, show
+from evals.record import command, line, outage, pace, show
 from evals.record.command import main
 from evals.recording import read
 from tests.evals.record.mother import Mother
@@ -478,6 +478,24 @@ def test_what_was_dropped_is_told(desk: Desk, provider: Provider) -> None:
     assert found is not None
     assert float(found[1]) == pytest.approx(cut_off, rel=0.1)
     assert "8 answers are missing; the same command goes on" in said
+
+
+def test_an_interrupt_while_the_recording_is_written(
+    desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C before and after the asking is one line, too, and costs nothing."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(command, "materialise", interrupted)
+        assert desk.record() == 130
+    assert "interrupted; what was answered is kept, the same command goes on" in capsys.readouterr().err
+    assert not desk.out.exists()
+    assert desk.record() == 0
+    assert len(desk.answers("large")) == 10
+    assert set(provider.counts()["asked"].values()) == {1}
 
 
 def test_a_file_that_may_not_grow(desk: Desk, provider: Provider, mother: Mother) -> None:
