@@ -223,5 +223,5 @@ policies: {default: {budget_usd_per_day: 1.0, tiers: [{model: m, accept_at: 0.0}
     eventually(lambda: running.gateway.serving is not before)
     assert running.gateway.serving.cascade.ledger is before.cascade.ledger
     assert running.gateway.serving.file == policy_file.parse(text.replace("1.0", "2.0"))
-    eventually(lambda: before.cascade._closed)
+    eventually(lambda: before.cascade._rooms.closed)
     assert time.time() - running.gateway.reloader.status.loaded < 60
