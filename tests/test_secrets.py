@@ -317,7 +317,7 @@ def test_a_right_policy_file_does_not_show_its_headers(monkeypatch: pytest.Monke
     async def go() -> str:
         async with Cascade(file) as c:
             ladder = c._rooms.ladder("default")
-            return "".join(map(repr, (file, c._specs, c.policies, ladder, ladder.seats, ladder.tiers)))
+            return "".join(map(repr, (file, c._rooms, c._rooms._specs, c.policies, ladder, ladder.seats, ladder.tiers)))
 
     assert not leaks(asyncio.run(go()))
 
