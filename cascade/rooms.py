@@ -74,6 +74,13 @@ class Rooms:
         with self._lock:
             return {name: guard.health() for name, guard in self._guards.items()}
 
+    def follow(self, before: "Rooms") -> None:
+        """Keeps what is known of the models whose settings are the same: breakers, limits, latencies."""
+        with before._lock, self._lock:
+            for name, guard in before._guards.items():
+                if self._specs.get(name) == before._specs.get(name):
+                    self._guards[name] = guard
+
     def _make(self, name: str) -> Ladder:
         policy = self.policy(name)
         with self._lock:

@@ -139,6 +139,11 @@ class Cascade:
         kept = self._journal.begin(kind, policy, ladder, asked, tags)
         return await self._journal.record(kept, work(run_id=kept.run_id, attempts=kept.attempts))
 
+    def follow(self, before: "Cascade") -> None:
+        """Takes the place of another Cascade, before any run: what is known of the models whose settings are the same stays
+        known (circuit breakers, limits on concurrency and rate, latencies)."""
+        self._rooms.follow(before._rooms)
+
     def run(self, prompt: PromptLike, **options: Any) -> Result:
         """``arun`` for code that is not async; works in threads and inside a running event loop (which it blocks)."""
         return wait_for(self.arun(prompt, **options))
