@@ -1,4 +1,4 @@
-"""Policies, calibrations and keys that change while the gateway runs: what is good takes the place of the old, nothing else."""
+"""Policies, calibrations and keys that change while the gateway runs: a bad file never takes a good one's place."""
 
 import asyncio
 import logging
