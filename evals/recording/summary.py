@@ -38,8 +38,8 @@ class Seen:
             self.samples += len(samples)
         if "logprob" in answer or "token_logprobs" in answer:
             self.signals["logprob"] += 1
-        for judge in answer.get("verdicts") or ():
-            self.signals[judge] += 1
+        for judge, score in (answer.get("verdicts") or {}).items():
+            self.signals[judge] += score is not None
 
     def to_json(self) -> dict[str, Any]:
         """As ``show --json`` prints it; None where nothing is known."""
