@@ -1,7 +1,9 @@
 """Files that are replaced as a whole or not at all: a reader sees the old one or the new one, never half of one."""
 
+import errno
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,18 +14,38 @@ from typing import IO
 def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """A file to write into that takes the place of ``path`` when the block ends well; otherwise ``path`` stays as it was.
 
-    It is on the disk before it takes the place. Raises OSError.
+    It is on the disk before it takes the place. Who may read it stays as it was, and is by the umask where there was no
+    file; a link goes on pointing to where it points. Raises OSError: also where ``path`` is no file but a folder, pipe or
+    device, whose place no file must take.
     """
-    target = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    target, mode = _place(path)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    try:
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else mode)
+    except FileNotFoundError:
+        raise FileNotFoundError(errno.ENOENT, "the folder of this file does not exist; make it first", str(path)) from None
     try:
         with os.fdopen(handle, "wb") as file:
+            if mode is not None:
+                os.chmod(temporary, mode)
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
         os.replace(temporary, target)
     except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+def _place(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
+    """Where the file stands, behind all links, and the mode it has; None where there is none yet."""
+    target = Path(os.path.realpath(path))
+    try:
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        return target, None
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "a pipe or device"
+        raise OSError(errno.EINVAL, f"is {what}, which a file must not replace; give the name of a file", str(path))
+    return target, stat.S_IMODE(mode)
