@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evals.recording import RecordingError
-from evals.recording.format import type_word, type_words
+from evals.recording.check import type_word, type_words
 
 NUMBER = (int, float)
 MOST = 1e15  # of any count, time, price or logarithm; beyond it is damage, and sums would overflow

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .format import Example, RecordingError, read
+from .check import RecordingError
+from .format import Example, read
 
 
 def merged(first: str, others: Sequence[str]) -> Iterator[Example]:

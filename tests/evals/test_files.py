@@ -43,7 +43,7 @@ def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     """It names the file that was asked for; nothing is created beside it."""
-    with pytest.raises(FileNotFoundError, match="folder of this file does not exist.*none/file'"):
+    with pytest.raises(FileNotFoundError, match=r"folder of this file does not exist.*none/file'"):
         write(tmp_path / "none" / "file")
     assert not list(tmp_path.iterdir())
 
