@@ -79,10 +79,11 @@ def run(args: argparse.Namespace) -> str:
             raise RecordingError("\n".join(["nothing could be imported; nothing was written", *tally.lines()]))
         try:
             first, *others = parts
-            count = write(args.out, merged(first, others))
+            count = write(args.out, merged(first, others, tally.note))
         except RecordingError as error:
             said = _of_logs(str(error), parts)
-            hint = "; --match prompt tells them apart by their prompts" if "another prompt" in said and same is None else ""
+            apart = same is None and ("give one of them another id" in said or "another reference" in said)
+            hint = "; --match prompt tells them apart by what was asked and the reference" if apart else ""
             raise RecordingError(said + hint) from None
     return "\n".join([f"{count:,} examples written to {args.out}", *_models(args.out), *tally.lines()])
 

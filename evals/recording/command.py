@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from evals.imports.command import add_to
+from evals.imports.log import Tally
 
 from .check import RecordingError
 from .format import Example, read, write, write_all
@@ -54,8 +55,9 @@ def _show(args: argparse.Namespace) -> str:
 
 
 def _merge(args: argparse.Namespace) -> str:
-    first, *others = args.recordings
-    return f"{write(args.out, merged(first, others)):,} examples written to {args.out}"
+    (first, *others), tally = args.recordings, Tally()
+    count = write(args.out, merged(first, others, tally.note))
+    return "\n".join([f"{count:,} examples written to {args.out}", *tally.lines()])
 
 
 def drawn(seed: int, *parts: str) -> float:

@@ -69,7 +69,7 @@ def read(path: str | os.PathLike[str]) -> Iterator[Example]:
     """
     seen: set[int] = set()
     for where, row in _numbered(path):
-        example = _parse(row, where)
+        example = parsed(row, where)
         key = hash(example.id)
         if key in seen and (earlier := _first(path, example.id)) != where:
             line = f"on line {earlier.removeprefix(str(path)).strip(': row')} too" if earlier else "twice"
@@ -188,7 +188,8 @@ def encoded(example: Example) -> bytes:
         raise no_number(example.id) from None
 
 
-def _parse(row: Any, where: str) -> Example:
+def parsed(row: Any, where: str) -> Example:
+    """The example that a parsed line at ``where`` is. Raises RecordingError."""
     if type(row) is not dict:
         raise RecordingError(f"{where}: must be a JSON object, got {type_word(row)}")
     for name, kinds, needed in _FIELDS:
