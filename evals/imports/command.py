@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import os
 import re
 import shlex
 import tempfile
@@ -50,13 +51,18 @@ def add_to(commands: Any) -> None:
         "--score", metavar="NAME", help="whose score is the quality: inspect_ai SCORER[.KEY], lm_eval METRIC, promptfoo NAME"
     )
     add("--filter", metavar="NAME", help="lm_eval: the filter whose grade is taken (default: the first)")
-    add("--input", action="append", default=[], metavar="FILE", help="openai_batch: what was sent as a batch")
+    add("--input", nargs="+", action="extend", default=[], metavar="FILE", help="openai_batch: what was sent as a batch")
     add("--reference", default="reference", metavar="VAR", help="promptfoo: the variable that holds the right answer")
     parser.set_defaults(command=run)
 
 
 def run(args: argparse.Namespace) -> str:
     """Imports and returns what to tell. Raises RecordingError, OSError."""
+    for log in (*args.logs, *args.input):
+        if os.path.realpath(log) == os.path.realpath(args.out):
+            raise RecordingError(
+                f"--out: {args.out} is the log itself, which the recording must not replace; give another name"
+            )
     tally, same = Tally(), ByPrompt() if args.match == "prompt" else None
     options = Options(args.score, args.filter, tuple(args.input), args.reference)
     items = import_module(f"evals.imports.{args.format}").items

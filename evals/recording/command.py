@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import heapq
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -69,6 +70,8 @@ def drawn(seed: int, *parts: str) -> float:
 def _sample(args: argparse.Namespace) -> str:
     if args.n < 1:
         raise RecordingError(f"sample: the number of examples must be 1 or more, got {args.n}")
+    if os.path.realpath(args.out) == os.path.realpath(args.recording):
+        raise RecordingError("sample: --out is the recording itself, whose other examples would be lost; give another name")
     least = heapq.nsmallest(args.n, ((drawn(args.seed, e.id), e.id) for e in read(args.recording)))
     chosen = {id for _, id in least}
     count = write(args.out, (e for e in read(args.recording) if e.id in chosen))

@@ -178,6 +178,17 @@ def test_sample_draws_by_lot(tmp_path: Path) -> None:
     assert len(list(read(out))) == 300
 
 
+def test_a_sample_does_not_replace_what_it_is_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The other examples were paid for; a link to the recording is the recording."""
+    path = Path(recording(tmp_path / "r.jsonl", *(example(f"e{i}", m="x") for i in range(9))))
+    before = path.read_bytes()
+    (tmp_path / "link.jsonl").symlink_to(path)
+    for out in (path, tmp_path / "link.jsonl"):
+        assert main(["sample", str(path), "2", "--out", str(out)]) == 2
+        assert "whose other examples would be lost; give another name" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
 def test_a_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Is named, without a traceback."""
     assert main(["show", str(tmp_path / "none.jsonl")]) == 2
