@@ -15,18 +15,21 @@ from typing import Any
 
 from cascade.prices import Price
 from evals.recording import RecordingError, read, write
+from evals.recording.join import ASKED, ByPrompt
 from evals.recording.merge import merged
 from evals.recording.summary import summary
 
-from .log import ByPrompt, Names, Options, Tally, gathered
+from .log import Names, Options, Tally, gathered
 
 FORMATS = ("inspect_ai", "lm_eval", "promptfoo", "openai_batch")
+# In one tool's logs the same prompt under another task, or with another right answer, is another example.
+WITH_GOLD = ("task", "reference", *ASKED)
 EXAMPLES = """examples:
   python -m evals.recording import inspect_ai logs/*.eval --out rec.jsonl.gz
   python -m evals.recording import lm_eval out/*/samples_*.jsonl --out rec.jsonl --model mini large --price mini=0.1,0.4 \\
       --price large=2,8
   python -m evals.recording import promptfoo results.json --out rec.jsonl
-  python -m evals.recording import openai_batch output.jsonl errors.jsonl --input sent.jsonl --out rec.jsonl
+  python -m evals.recording import openai_batch output.jsonl errors.jsonl --input sent*.jsonl --out rec.jsonl
 """
 
 
@@ -63,7 +66,7 @@ def run(args: argparse.Namespace) -> str:
             raise RecordingError(
                 f"--out: {args.out} is the log itself, which the recording must not replace; give another name"
             )
-    tally, same = Tally(), ByPrompt() if args.match == "prompt" else None
+    tally, same = Tally(), ByPrompt(WITH_GOLD) if args.match == "prompt" else None
     options = Options(args.score, args.filter, tuple(args.input), args.reference)
     items = import_module(f"evals.imports.{args.format}").items
     prices = dict(_price(text) for text in args.price)

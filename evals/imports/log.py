@@ -1,7 +1,5 @@
 """What every importer makes of a log: answers heard, what had to be left out, and both put together to examples."""
 
-import hashlib
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +8,7 @@ from typing import Any
 from cascade.prices import Price, list_price
 from evals.record.parts import as_recorded
 from evals.recording import Example, RecordingError
-from evals.recording.join import differing
+from evals.recording.join import ByPrompt, differing
 from judges import Answer, Prompt, Usage
 from judges.answer import content_text
 
@@ -98,27 +96,6 @@ class Names:
     only: str | None = None
     models: Mapping[str, str] = field(default_factory=dict)
     prices: Mapping[str, Price] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class ByPrompt:
-    """Gives equal questions equal ids, whatever ids their logs gave them: that of the first, made unique where it must be.
-
-    Equal are those that the models were asked alike, and that have the same task and reference.
-    """
-
-    ids: dict[bytes, str] = field(default_factory=dict)
-    taken: set[str] = field(default_factory=set)
-
-    def __call__(self, example: Example) -> Example:
-        told = [example.task, example.system, example.prompt, example.schema, example.tools, example.reference]
-        asked = json.dumps(told, sort_keys=True)
-        digest = hashlib.blake2b(asked.encode(), digest_size=12)
-        if (id := self.ids.get(digest.digest())) is None:
-            id = example.id if example.id not in self.taken else f"{example.id}-{digest.hexdigest()[:8]}"
-            self.ids[digest.digest()] = id
-            self.taken.add(id)
-        return replace(example, id=id)
 
 
 def gathered(

@@ -15,6 +15,7 @@ from evals.imports.log import Tally
 
 from .check import RecordingError
 from .format import Example, read, write, write_all
+from .join import ByPrompt
 from .merge import merged
 from .summary import summary
 
@@ -57,7 +58,7 @@ def _show(args: argparse.Namespace) -> str:
 
 def _merge(args: argparse.Namespace) -> str:
     (first, *others), tally = args.recordings, Tally()
-    count = write(args.out, merged(first, others, tally.note))
+    count = write(args.out, merged(first, others, tally.note, ByPrompt() if args.match == "prompt" else None))
     return "\n".join([f"{count:,} examples written to {args.out}", *tally.lines()])
 
 
@@ -145,6 +146,8 @@ def _parser() -> argparse.ArgumentParser:
     merge = commands.add_parser("merge", help="put the answers of the same examples together; or rewrite one file")
     merge.add_argument("recordings", nargs="+")
     merge.add_argument("--out", required=True)
+    merge.add_argument("--match", choices=("id", "prompt"), default="id",
+                       help="what tells that two examples are the same: id, or what was asked")  # fmt: skip
     merge.set_defaults(command=_merge)
     split = commands.add_parser("split", help="parts by share, each in a file of its own beside the recording")
     split.add_argument("recording")

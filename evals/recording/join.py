@@ -1,7 +1,9 @@
 """Two records of one example as one: each tells what the other does not know, and what contradicts is refused."""
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .check import RecordingError
@@ -9,8 +11,7 @@ from .format import Example
 
 Note = Callable[[str, str], None]  # what was done, and of which example
 Fields = Mapping[str, Any]
-_ASKED = (("prompt", "prompt"), ("system", "system message"), ("schema", "schema"), ("tools", "tools"))
-_KNOWN = (("reference", None), ("task", ""), ("split", None))
+ASKED = ("prompt", "system", "schema", "tools")  # what the models were asked: where it is equal, the question is
 # Figures of one run belong together: a second run measures other ones.
 _RUNS = (("cost_usd", "usage", "usage_estimated"), ("logprob", "token_logprobs", "tokens", "first_token_top"))
 _OF_VERDICTS = ("verdict_cost_usd", "verdict_latency_s")
@@ -23,28 +24,47 @@ class _OtherwiseError(Exception):
 
 def differing(one: Example, two: Example) -> str | None:
     """In which word two examples differ that were asked different things, or None: then both are the same question."""
-    for name, word in _ASKED:
-        if getattr(one, name) != getattr(two, name):
-            return word
-    return None
+    found = next((name for name in ASKED if getattr(one, name) != getattr(two, name)), None)
+    return "system message" if found == "system" else found
+
+
+@dataclass(slots=True)
+class ByPrompt:
+    """Gives examples whose ``fields`` are equal the same id, that of the first, made unique where another has it.
+
+    Memory grows by some 200 bytes an example.
+    """
+
+    fields: Sequence[str] = ASKED
+    ids: dict[bytes, str] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
+
+    def __call__(self, example: Example) -> Example:
+        told = json.dumps([getattr(example, name) for name in self.fields], sort_keys=True)
+        digest = hashlib.blake2b(told.encode(), digest_size=12)
+        if (id := self.ids.get(digest.digest())) is None:
+            id = example.id if example.id not in self.taken else f"{example.id}-{digest.hexdigest()[:8]}"
+            self.ids[digest.digest()] = id
+            self.taken.add(id)
+        return replace(example, id=id)
 
 
 def joined(one: Example, two: Example, files: tuple[str, str], note: Note) -> Example:
     """The example with what both files hold of it.
 
     Answers of the same text are one: verdicts and samples are united. What was measured twice is the first file's, which
-    ``note`` is told. Raises RecordingError where different things were asked under one id, where reference, task or split
+    ``note`` is told. Raises RecordingError where different things were asked under one id, where references or splits
     contradict, or one model's answers, qualities or verdicts do.
     """
     first, at = files[0], f"{files[1]}: id {one.id!r}"
     if word := differing(one, two):
         raise RecordingError(f"{at} has another {word} in {first}; give one of them another id")
-    known = {}
-    for name, unknown in _KNOWN:
-        mine, other = getattr(one, name), getattr(two, name)
-        if unknown not in (mine, other) and mine != other:
+    for name in ("reference", "split"):
+        if None not in (mine := getattr(one, name), other := getattr(two, name)) and mine != other:
             raise RecordingError(f"{at} has another {name} in {first}; correct one of them")
-        known[name] = other if mine == unknown else mine
+    kept = _Kept(note, one.id)
+    if one.task and two.task and one.task != two.task:
+        kept.tell("task")
     answers = dict(one.answers)
     for model, answer in two.answers.items():
         if model not in answers:
@@ -54,8 +74,11 @@ def joined(one: Example, two: Example, files: tuple[str, str], note: Note) -> Ex
             answers[model] = _answer(answers[model], answer, _Kept(note, f"{one.id} of {model}"))
         except _OtherwiseError as error:
             raise RecordingError(f"{at}: the answer of {model!r} {str(error).replace('{first}', first)}") from None
-    further = {name: value for name, value in two.raw.items() if name != "answers" and name not in known}
-    return replace(one, answers=answers, raw=_Kept(note, one.id).united(one.raw, further), **known)
+    further = {k: v for k, v in two.raw.items() if k not in ("id", "answers", "reference", "split", "task")}
+    return replace(
+        one, answers=answers, reference=two.reference if one.reference is None else one.reference,
+        split=one.split or two.split, task=one.task or two.task, raw=kept.united(one.raw, further),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,24 +3,32 @@
 import json
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from .check import RecordingError
 from .format import Example, encoded, parsed, read
-from .join import Note, joined
+from .join import ByPrompt, Note, joined
 
 
-def merged(first: str, others: Sequence[str], note: Note) -> Iterator[Example]:
+def merged(first: str, others: Sequence[str], note: Note, same: ByPrompt | None = None) -> Iterator[Example]:
     """The examples of all files, each once: what the files hold of the same example is put together, as ``joined`` does.
 
+    The same are those with one id, or that are the same to ``same``; the first file's id is then the example's.
     The other files wait in a temporary database, so that memory does not grow. ``note`` is told what is not taken over.
     Raises RecordingError where two files contradict each other.
     """
+
+    def examples(file: str) -> Iterator[Example]:
+        return read(file) if same is None else _matched(file, same)
+
+    for _ in examples(first) if same is not None else ():
+        pass  # its ids come before the others'
     with tempfile.TemporaryDirectory() as folder, closing(sqlite3.connect(Path(folder, "waiting"))) as waiting:
         waiting.execute("CREATE TABLE rows (id BLOB, file TEXT, line BLOB)")
         for file in others:
-            rows = ((_key(e.id), file, encoded(e)) for e in read(file))
+            rows = ((_key(e.id), file, encoded(e)) for e in examples(file))
             waiting.executemany("INSERT INTO rows VALUES (?, ?, ?)", rows)
         waiting.execute("CREATE INDEX by_id ON rows (id)")
 
@@ -32,23 +40,37 @@ def merged(first: str, others: Sequence[str], note: Note) -> Iterator[Example]:
                     example = joined(example, parsed(json.loads(line), where), (file, where), note)
             return example
 
-        for example in read(first):
+        for example in examples(first):
             yield with_others(example, first)
         known = {first}
         for file in others:
-            for example in read(file):
+            for example in examples(file):
                 earlier = waiting.execute("SELECT DISTINCT file FROM rows WHERE id = ?", (_key(example.id),)).fetchall()
-                if _in_first(waiting, first, example.id) or any(f in known for (f,) in earlier):
+                if _in_first(waiting, examples, first, example.id) or any(f in known for (f,) in earlier):
                     continue
                 yield with_others(example, file)
             known.add(file)
 
 
-def _in_first(waiting: sqlite3.Connection, first: str, id: str) -> bool:
+def _matched(file: str, same: ByPrompt) -> Iterator[Example]:
+    """A file's examples with the ids that they have in common with other files'."""
+    seen: dict[str, str] = {}
+    for example in read(file):
+        made = same(example)
+        if (earlier := seen.get(made.id)) is not None:
+            raise RecordingError(
+                f"{file}: id {example.id!r} asks what id {earlier!r} asks, so that prompts do not tell them apart; "
+                "take one of them out"
+            )
+        seen[made.id] = example.id
+        yield made
+
+
+def _in_first(waiting: sqlite3.Connection, examples: Callable[[str], Iterator[Example]], first: str, id: str) -> bool:
     """Whether the first file has an example; its ids are read once."""
     if not waiting.execute("SELECT 1 FROM sqlite_master WHERE name = 'first'").fetchone():
         waiting.execute("CREATE TABLE first (id BLOB PRIMARY KEY) WITHOUT ROWID")
-        waiting.executemany("INSERT INTO first VALUES (?)", ((_key(e.id),) for e in read(first)))
+        waiting.executemany("INSERT INTO first VALUES (?)", ((_key(e.id),) for e in examples(first)))
     return waiting.execute("SELECT 1 FROM first WHERE id = ?", (_key(id),)).fetchone() is not None
 
 

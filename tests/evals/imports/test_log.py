@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from evals.imports.log import ByPrompt, Heard, Names, Tally, gathered
+from evals.imports.command import WITH_GOLD
+from evals.imports.log import Heard, Names, Tally, gathered
 from evals.recording import Example, RecordingError
+from evals.recording.join import ByPrompt
 from judges import Answer
 
 
@@ -34,7 +36,7 @@ def test_one_id_for_two_questions(other: dict[str, Any], word: str) -> None:
     items = heard(reference="r"), heard(**{"reference": "r", **other})
     with pytest.raises(RecordingError, match=f"id 'a': stands for two examples in one log, the second with another {word}"):
         list(both(*items))
-    one, two = both(*items, same=ByPrompt())
+    one, two = both(*items, same=ByPrompt(WITH_GOLD))
     assert one.id != two.id
     assert (one.reference, two.reference) == ("r", other.get("reference", "r"))
 

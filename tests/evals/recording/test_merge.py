@@ -49,7 +49,6 @@ def merge(tmp_path: Path, one: Example, two: Example) -> tuple[int, Path]:
         (ONE, replace(ONE, schema={"type": "object"}), "another schema"),
         (ONE, replace(ONE, tools=(TOOL,)), "another tools"),
         (replace(ONE, reference="r"), replace(ONE, reference="s"), "another reference"),
-        (replace(ONE, task="t"), replace(ONE, task="u"), "another task"),
         (replace(ONE, split="train"), replace(ONE, split="test"), "another split"),
         (of(), of(tool_calls=[CALL]), "the answer of 'm' is another one"),
         (of(quality=1.0), of(quality=0.0), "has another quality"),
@@ -84,6 +83,37 @@ def test_what_only_one_file_knows_is_kept(tmp_path: Path) -> None:
         assert code == 0
         (found,) = read(out)
         assert (found.reference, found.task, found.split, found.raw["mine"]) == ("r", "t", "test", 1)
+
+
+def test_tasks_are_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another tool's word for one is noted, the first file's kept."""
+    code, out = merge(tmp_path, replace(ONE, task="t"), replace(ONE, task="u"))
+    assert (code, next(read(out)).task) == (0, "t")
+    assert "note: 1, 'task' is another in a second file" in capsys.readouterr().out
+
+
+def test_the_same_question_under_other_ids(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--match prompt finds it, whichever tool numbered it; the first file's ids stay, and others are made unique."""
+    one = [Example("a", "q", {"m": {"text": "x"}}), Example("b", "r", {"m": {"text": "y"}})]
+    two = [Example("b", "q", {"n": {"text": "z"}}), Example("a", "s", {"n": {"text": "w"}})]
+    three = [Example("c", "s", {"m": {"text": "v"}}), Example("a", "q", {}, reference="g", system="Be brief.")]
+    names = [str(tmp_path / f"{i}.jsonl") for i in range(3)]
+    for name, rows in zip(names, (one, two, three), strict=True):
+        write(name, rows)
+    out = str(tmp_path / "out.jsonl")
+    assert main(["merge", *names, "--out", out, "--match", "prompt"]) == 0
+    found = list(read(out))
+    assert [(e.prompt, e.system, sorted(e.answers)) for e in found] == [
+        ("q", None, ["m", "n"]), ("r", None, ["m"]), ("s", None, ["m", "n"]), ("q", "Be brief.", []),
+    ]  # fmt: skip
+    assert [e.id for e in found[:2]] == ["a", "b"]
+    assert len({e.id for e in found}) == 4
+    assert main(["merge", *names, "--out", out]) == 2
+    write(names[1], [Example("x", "q", {}), Example("y", "q", {})])
+    capsys.readouterr()
+    assert main(["merge", *names, "--out", out, "--match", "prompt"]) == 2
+    assert "1.jsonl: id 'y' asks what id 'x' asks" in capsys.readouterr().err
+    assert list(read(out)) == found
 
 
 def test_verdicts_are_united() -> None:
