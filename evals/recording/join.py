@@ -137,7 +137,7 @@ def _verdicts(one: Fields, two: Fields, kept: _Kept) -> dict[str, Any]:
     for judge in others:
         if _contradict(mine, others, judge):
             raise _OtherwiseError(f"has another verdict of {judge!r} in {{first}}; take it out of one of them")
-    new = {judge for judge in others if mine.get(judge) is None}
+    new = {j for j, score in others.items() if j not in mine or (mine[j] is None and score is not None)}
     made = {"verdicts": kept.united(mine, others)}
     for name in _OF_VERDICTS:
         costs = {judge: value for judge, value in (two.get(name) or {}).items() if judge in new}

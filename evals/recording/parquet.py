@@ -41,8 +41,8 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
     made = {name: _told(name, value) for name, value in row.items() if value is not None}
     answers = made.get("answers")
     if isinstance(answers, Mapping):
-        # In nested columns a model that did not answer, and a field that an answer has not, are nulls.
-        made["answers"] = {m: _bare(a) for m, a in answers.items() if a is not None}
+        # In nested columns a model that did not answer, and a field that an answer has not, are nulls; in JSON null is null.
+        made["answers"] = dict(answers) if isinstance(row["answers"], str) else _bare(answers)
     if further is None:
         return made
     # Other tools may call a column so, too.
@@ -85,7 +85,9 @@ def _from_json(text: Any) -> Any:
 
 
 def _bare(answer: Any) -> Any:
-    return {k: v for k, v in answer.items() if v is not None} if isinstance(answer, Mapping) else answer
+    if isinstance(answer, Mapping):
+        return {k: _bare(v) for k, v in answer.items() if v is not None}
+    return [_bare(v) for v in answer] if isinstance(answer, list) else answer
 
 
 def dump(file: IO[bytes], lines: Iterable[Mapping[str, Any]]) -> int:

@@ -39,8 +39,7 @@ class Seen:
         if answer.get("logprob") is not None or answer.get("token_logprobs"):
             self.signals["logprob"] += 1
         for judge, score in (answer.get("verdicts") or {}).items():
-            if score is not None:
-                self.signals[judge] += 1
+            self.signals[judge] += score is not None
 
     def to_json(self) -> dict[str, Any]:
         """As ``show --json`` prints it; None where nothing is known."""

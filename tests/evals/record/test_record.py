@@ -96,6 +96,16 @@ def test_what_is_recorded(desk: Desk, provider: Provider) -> None:
     )
 
 
+def test_a_judge_that_could_not_tell(desk: Desk) -> None:
+    """Stands as null, with what that cost."""
+    desk.policy(small={})
+    desk.rows(1)
+    assert desk.record("--judges", "verifier:mode=rating") == 0
+    [answer] = desk.answers("small")
+    assert answer["verdicts"] == {"verifier": None}
+    assert answer["verdict_cost_usd"] == {"verifier": pytest.approx(ONE_USD)}
+
+
 def test_anthropic_samples_one_by_one(desk: Desk, provider: Provider) -> None:
     """A provider of one answer a request is asked for each sample, and each is kept by itself."""
     desk.policy(claude={"provider": "anthropic"})

@@ -147,10 +147,10 @@ def test_without_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_signals_that_are_not_there_are_not_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Null is no score, and an empty list no log-probability."""
+    """Null is a judge that could not tell, and an empty list no log-probability."""
     answer = {"text": "x", "logprob": None, "token_logprobs": [], "verdicts": {"verifier": None, "schema": 0.0}}
     assert main(["show", recording(tmp_path / "r.jsonl", example("a", m=answer)), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["models"]["m"]["signals"] == {"schema": 1}
+    assert json.loads(capsys.readouterr().out)["models"]["m"]["signals"] == {"verifier": 0, "schema": 1}
 
 
 @pytest.mark.parametrize("command", [["sample", "5"], ["split", "a=0.5", "b=0.5"], ["merge"]])

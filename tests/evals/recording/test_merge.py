@@ -125,7 +125,15 @@ def test_verdicts_are_united() -> None:
     assert made["verdict_cost_usd"] == {"verifier": 0.001, "schema": 0.0}
     assert made["verdict_latency_s"] == {"verifier": 0.2}
     assert told == []
-    assert together(of(verdicts={"v": None}), of(verdicts={"v": 0.4}))[0]["verdicts"] == {"v": 0.4}
+    # Where a judge could not tell once, its later score counts, and what that cost; null stays where nobody could tell.
+    mute, told_later = (
+        of(verdicts={"v": None}, verdict_cost_usd={"v": 0.1}),
+        of(verdicts={"v": 0.4}, verdict_cost_usd={"v": 0.2}),
+    )
+    for pair in ((mute, told_later), (told_later, mute)):
+        made, _ = together(*pair)
+        assert (made["verdicts"], made["verdict_cost_usd"]) == ({"v": 0.4}, {"v": 0.2})
+    assert together(of(), mute)[0]["verdicts"] == together(mute, of())[0]["verdicts"] == {"v": None}
 
 
 def test_samples_are_united() -> None:

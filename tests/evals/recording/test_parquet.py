@@ -60,6 +60,17 @@ def test_nested_columns_of_other_tools(tmp_path: Path) -> None:
     assert second.answers == {"m": {"text": "y"}, "n": {"text": "z", "quality": 0.0}}
 
 
+def test_a_judge_that_could_not_tell(tmp_path: Path) -> None:
+    """Is null where this project wrote the file; in another tool's columns null says that there was no such judge."""
+    mute = {"text": "x", "quality": None, "verdicts": {"verifier": None}, "samples": [{"text": "y", "quality": None}]}
+    write(tmp_path / "r.parquet", [Example("a", "q", {"m": mute})])
+    assert next(read(tmp_path / "r.parquet")).answers == {"m": mute}
+    both = [{"verifier": 0.5, "schema": None}, {"verifier": None, "schema": 1.0}]
+    rows = [{"id": f"{i}", "prompt": "q", "answers": {"m": {"text": "x", "verdicts": v}}} for i, v in enumerate(both)]
+    parquet.write_table(arrow.Table.from_pylist(rows), tmp_path / "r.parquet")
+    assert [e.answers["m"]["verdicts"] for e in read(tmp_path / "r.parquet")] == [{"verifier": 0.5}, {"schema": 1.0}]
+
+
 def test_a_bad_row_is_named(tmp_path: Path) -> None:
     """With its number; a file that is no Parquet is said to be none."""
     parquet.write_table(arrow.Table.from_pylist([{"id": "a", "answers": "{}"}]), tmp_path / "r.parquet")
