@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from evals.files import replacing
+from cascade.files import replacing
 from evals.recording import parquet
 from evals.recording.check import RecordingError, check_answer, no_number, plain, type_word, type_words
 from judges import Prompt

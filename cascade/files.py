@@ -11,17 +11,18 @@ from typing import IO
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+def replacing(path: str | os.PathLike[str], *, private: bool = False) -> Iterator[IO[bytes]]:
     """A file to write into that takes the place of ``path`` when the block ends well; otherwise ``path`` stays as it was.
 
-    It is on the disk before it takes the place. Who may read it stays as it was, and is by the umask where there was no
-    file; a link goes on pointing to where it points. Raises OSError: also where ``path`` is no file but a folder, pipe or
-    device, whose place no file must take.
+    It is on the disk before it takes the place. Who may read it stays as it was; a new file only its owner may where it is
+    ``private``, else whom the umask lets. A link goes on pointing to where it points. Raises OSError: also where ``path``
+    is no file but a folder, pipe or device, whose place no file must take.
     """
     target, mode = _place(path)
+    new = 0o600 if private else 0o666
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
-        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else mode)
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, new if mode is None else mode)
     except FileNotFoundError:
         raise FileNotFoundError(errno.ENOENT, "the folder of this file does not exist; make it first", str(path)) from None
     try:

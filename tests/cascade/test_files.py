@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from evals.files import replacing
+from cascade.files import replacing
 
 
 def write(target: Path) -> None:
