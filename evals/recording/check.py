@@ -1,6 +1,7 @@
 """What a recorded answer may hold; what it may not is named by its field."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 # Float rounding in providers makes a certain token's log-probability come out a hair above 0.
@@ -98,8 +99,17 @@ _KINDS: dict[type, str] = {
 }
 
 
-def no_number(id: Any) -> RecordingError:
-    """The error about an example that cannot be written as JSON."""
+def no_number(line: Mapping[str, Any]) -> RecordingError:
+    """The error about an example that cannot be written, with the field that holds what JSON has not."""
+    field = next(_no_numbers(line, ""), "a field").removeprefix(".")
     return RecordingError(
-        f"id {id!r}: holds a number that is NaN or infinite, which JSON has not; use null where one is unknown"
+        f"id {line['id']!r}: {field}: is NaN or infinite, which JSON has not; use null where a number is unknown"
     )
+
+
+def _no_numbers(value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, float) and not math.isfinite(value):
+        yield path
+    inner = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for key, one in inner:
+        yield from _no_numbers(one, f"{path}[{key}]" if isinstance(key, int) else f"{path}.{key}")

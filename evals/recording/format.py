@@ -185,7 +185,7 @@ def encoded(example: Example) -> bytes:
     except UnicodeEncodeError:  # half a surrogate pair, as an answer that was cut off may end in: only JSON can say it
         return json.dumps(line, allow_nan=False).encode()
     except ValueError:
-        raise no_number(example.id) from None
+        raise no_number(line) from None
 
 
 def parsed(row: Any, where: str) -> Example:

@@ -123,7 +123,7 @@ def _columns(line: Mapping[str, Any]) -> dict[str, str | None]:
         more = {k: v for k, v in line.items() if k not in made}
         made["more"] = _json(more) if more else None
     except ValueError:
-        raise no_number(line["id"]) from None
+        raise no_number(line) from None
     return made
 
 

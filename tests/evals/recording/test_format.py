@@ -179,8 +179,13 @@ def test_all_parts_or_none(tmp_path: Path) -> None:
     one, two = tmp_path / "1.jsonl.gz", tmp_path / "2.jsonl"
     write_all([(one, [Example("a", "p", {})]), (two, [Example("b", "p", {})])])
     before = one.read_bytes(), two.read_bytes()
-    with pytest.raises(RecordingError, match="id 'd': holds a number that is NaN"):
-        write_all([(one, [Example("c", "p", {})]), (two, [Example("d", "p", {"m": {"text": "", "x": float("inf")}})])])
+    with pytest.raises(RecordingError, match=r"id 'd': answers\.m\.samples\[1\]\.x: is NaN"):
+        write_all(
+            [
+                (one, [Example("c", "p", {})]),
+                (two, [Example("d", "p", {"m": {"text": "", "samples": [{"text": ""}, {"text": "", "x": float("inf")}]}})]),
+            ]
+        )
     assert (one.read_bytes(), two.read_bytes()) == before
     code = (
         "import resource, signal, sys; from evals.recording.format import *;"

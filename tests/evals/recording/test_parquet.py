@@ -124,6 +124,6 @@ def test_half_a_surrogate_pair(tmp_path: Path) -> None:
     assert list(read(tmp_path / "r.parquet")) == [one]
     with pytest.raises(RecordingError, match=r"id 'b': task: holds half of a surrogate pair"):
         write(tmp_path / "r.parquet", [Example("b", "q", {}, task="\ud83d")])
-    with pytest.raises(RecordingError, match=r"id 'c': holds a number that is NaN or infinite"):
+    with pytest.raises(RecordingError, match=r"id 'c': answers\.m\.mine: is NaN or infinite"):
         write(tmp_path / "r.parquet", [Example("c", "q", {"m": {"text": "x", "mine": float("nan")}})])
     assert list(read(tmp_path / "r.parquet")) == [one]
