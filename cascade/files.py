@@ -23,8 +23,9 @@ def replacing(path: str | os.PathLike[str], *, private: bool = False) -> Iterato
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
         handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, new if mode is None else mode)
-    except FileNotFoundError:
-        raise FileNotFoundError(errno.ENOENT, "the folder of this file does not exist; make it first", str(path)) from None
+    except OSError as error:  # of the temporary file, which nobody has asked for
+        missing = "the directory of this file does not exist; make it first"
+        raise OSError(error.errno, missing if error.errno == errno.ENOENT else error.strerror, str(path)) from None
     try:
         with os.fdopen(handle, "wb") as file:
             if mode is not None:
@@ -47,6 +48,6 @@ def _place(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
     except FileNotFoundError:
         return target, None
     if not stat.S_ISREG(mode):
-        what = "a folder" if stat.S_ISDIR(mode) else "a pipe or device"
+        what = "a directory" if stat.S_ISDIR(mode) else "a pipe or device"
         raise OSError(errno.EINVAL, f"is {what}, which a file must not replace; give the name of a file", str(path))
     return target, stat.S_IMODE(mode)

@@ -12,7 +12,7 @@ class RecordingError(ValueError):
     """A recording that cannot be used; the message names file, line and field, and says what to do."""
 
 
-_SIMPLE = frozenset({"text", "quality", "cost_usd", "latency_s", "logprob"})
+_SIMPLE = frozenset({"text", "quality", "cost_usd", "latency_s", "logprob", "finish_reason"})
 
 
 def plain(answer: Mapping[str, Any]) -> bool:
@@ -56,7 +56,11 @@ def check_answer(answer: Any, where: str) -> None:
             raise RecordingError(f"{where}.{name}: must be a list, got {type_word(items)}")
         if name == "samples":
             for i, sample in enumerate(items):
-                check_answer(sample, f"{where}.samples[{i}]")
+                if type(sample) is not dict or type(sample.get("text")) is not str or not plain(sample):
+                    check_answer(sample, f"{where}.samples[{i}]")
+            continue
+        # All at once where all is well; a sum with NaN or -inf in it is no number above any.
+        if items and set(map(type, items)) == {float} and max(items) <= 0.0 and sum(items) > -1e300:
             continue
         for i, value in enumerate(items):
             if type(value) is not float or not -1e300 < value <= 0.0:

@@ -43,9 +43,12 @@ def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     """It names the file that was asked for; nothing is created beside it."""
-    with pytest.raises(FileNotFoundError, match=r"folder of this file does not exist.*none/file'"):
+    with pytest.raises(FileNotFoundError, match=r"directory of this file does not exist.*none/file'"):
         write(tmp_path / "none" / "file")
-    assert not list(tmp_path.iterdir())
+    (tmp_path / "plain").write_bytes(b"")
+    with pytest.raises(NotADirectoryError, match="plain/file'"):
+        write(tmp_path / "plain" / "file")
+    assert list(tmp_path.iterdir()) == [tmp_path / "plain"]
 
 
 def test_who_may_read_it_stays_as_it_was(tmp_path: Path) -> None:
@@ -76,7 +79,7 @@ def test_what_is_no_file_is_left_alone(tmp_path: Path) -> None:
     """A pipe, a device or a folder is an error, before anything is written: root could put a file in a device's place."""
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("pipe")
-    for name, what in (("pipe", "a pipe"), ("link", "a pipe"), (".", "a folder")):
+    for name, what in (("pipe", "a pipe"), ("link", "a pipe"), (".", "a directory")):
         with pytest.raises(OSError, match=f"is {what}.*, which a file must not replace"):
             write(tmp_path / name)
     assert (tmp_path / "pipe").is_fifo()

@@ -63,6 +63,12 @@ BAD = [
     ({"answers": {"m": {"text": "", "quality": True}}}, "answers['m'].quality"),
     ({"answers": {"m": {"text": "", "logprob": 0.1}}}, "answers['m'].logprob"),
     ({"answers": {"m": {"text": "", "token_logprobs": [-1.0, 0.1]}}}, "answers['m'].token_logprobs[1]"),
+    *(
+        ({"answers": {"m": {"text": "", "token_logprobs": [-1.0, worst, -1.0]}}}, "answers['m'].token_logprobs[1]")
+        for worst in (float("nan"), float("-inf"), float("inf"), 0.5, -(10**400), True, "x", None, [])
+    ),
+    ({"answers": {"m": {"text": "", "samples": [{"text": "", "quality": 2.0}]}}}, "answers['m'].samples[0].quality"),
+    ({"answers": {"m": {"text": "", "samples": [{"text": ""}, 1]}}}, "answers['m'].samples[1]"),
     ({"answers": {"m": {"text": "", "cost_usd": -1}}}, "answers['m'].cost_usd"),
     ({"answers": {"m": {"text": "", "usage": {"input_tokens": -1}}}}, "answers['m'].usage.input_tokens"),
     ({"answers": {"m": {"text": "", "verdicts": {"v": 2}}}}, "answers['m'].verdicts.v"),
