@@ -164,11 +164,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def printable(text: str) -> str:
+    """The lines with what a terminal would obey, or cannot show, escaped: names in a recording are anybody's."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code: 0, or 2 where the input is wrong."""
     args = _parser().parse_args(argv)
     try:
-        print(args.command(args))
+        print(printable(args.command(args)))
     except BrokenPipeError:
         raise
     except (RecordingError, OSError, ValueError, ModuleNotFoundError) as error:

@@ -146,6 +146,19 @@ def test_without_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "no model has answered" in capsys.readouterr().out
 
 
+def test_names_do_nothing_to_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Escape sequences and half surrogates in the names of tasks, models and ids are shown as what they are."""
+    path = recording(
+        tmp_path / "r.jsonl", example("\ud83d", "\x1b[2Jt\ud83d", **{"m\x07ü": {"text": "x", "latency_s": 0.1}})
+    )
+    other = recording(tmp_path / "s.jsonl", example("\ud83d", "u", **{"m\x07ü": {"text": "x", "latency_s": 0.2}}))
+    assert main(["show", path]) == 0
+    assert r"tasks: \x1b[2Jt\ud83d 1" in (said := capsys.readouterr().out)
+    assert "m\\x07ü" in said
+    assert main(["merge", path, other, "--out", str(tmp_path / "o.jsonl"), "--match", "prompt"]) == 0
+    assert r": \ud83d of m\x07ü" in capsys.readouterr().out
+
+
 def test_signals_that_are_not_there_are_not_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Null is a judge that could not tell, and an empty list no log-probability."""
     answer = {"text": "x", "logprob": None, "token_logprobs": [], "verdicts": {"verifier": None, "schema": 0.0}}
