@@ -7,7 +7,7 @@ from typing import Any
 
 from evals.rows import as_value
 
-from . import words
+from . import choices, words
 from .code import CodeGrader
 from .figures import DateGrader, NumberGrader
 from .function import FunctionGrader
@@ -18,7 +18,7 @@ from .structured import JsonGrader, SchemaGrader
 _RULES: Mapping[str, Callable[[Any, str], bool]] = {
     "exact": words.exact,
     "text": words.equal,
-    "choice": words.choice,
+    "choice": choices.choice,
     "contains": words.contains,
     "regex": words.matches,
 }

@@ -38,8 +38,8 @@ def test_each_task_has_its_grader(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert qualities(path) == {("a", "m"): 1, ("a", "n"): 0, ("b", "m"): 1, ("b", "n"): 0, ("c", "m"): None}
     first, second, _ = read(path)
     assert [s["quality"] for s in first.answers["m"]["samples"]] == [0.0, 1.0]
-    assert first.answers["m"]["grader"] == "number:tolerance=0.5@2"
-    assert second.answers["m"]["grader"] == "text@1"
+    assert first.answers["m"]["grader"] == "number:tolerance=0.5@3"
+    assert second.answers["m"]["grader"] == "text@2"
     assert second.raw["mine"] == [1]
     said = capsys.readouterr().out
     assert "m  sums" in said
