@@ -75,7 +75,7 @@ def read(path: str | os.PathLike[str]) -> Iterator[Example]:
     for where, row in _numbered(path):
         example = _parse(row, where)
         key = hash(example.id)
-        if key in seen and (earlier := _first(path, example.id)) != where:
+        if key in seen and (earlier := where_stands(path, example.id)) != where:
             line = earlier.removeprefix(str(path)).strip(": row")
             raise RecordingError(f"{where}: id: {example.id!r} stands on line {line} too; give each its own id")
         seen.add(key)
@@ -117,8 +117,8 @@ def _json(line: bytes, where: str) -> Any:
         raise RecordingError(f"{where}: not valid JSON ({why}); each line must be one JSON object") from None
 
 
-def _first(path: str | os.PathLike[str], id: str) -> str:
-    """Where an id stands first."""
+def where_stands(path: str | os.PathLike[str], id: str) -> str:
+    """Where an id stands first, as ``file:line``. Raises RecordingError, OSError."""
     return next(where for where, row in _numbered(path) if isinstance(row, dict) and row.get("id") == id)
 
 
@@ -126,7 +126,7 @@ def write(path: str | os.PathLike[str], examples: Iterable[Example]) -> int:
     """Writes a recording as a whole or not at all, and returns the number of examples.
 
     The same examples always give the same bytes (the gzip header carries neither time nor name). Raises OSError, and
-    ValueError for a number that JSON has not.
+    RecordingError for a number that JSON has not.
     """
     with replacing(path) as plain:
         if str(path).endswith(".parquet"):
@@ -146,8 +146,16 @@ def _dump(file: IO[bytes] | gzip.GzipFile, examples: Iterable[Example]) -> int:
     count = 0
     for example in examples:
         count += 1
-        text = json.dumps(example.to_json(), ensure_ascii=False, allow_nan=False)
-        file.write(text.encode() + b"\n")
+        line = example.to_json()
+        try:
+            text = json.dumps(line, ensure_ascii=False, allow_nan=False).encode()
+        except UnicodeEncodeError:  # half of a surrogate pair, which a model may well say
+            text = json.dumps(line, allow_nan=False).encode()
+        except ValueError as error:
+            raise RecordingError(
+                f"{example.id!r}: holds NaN or an infinite number, which JSON has not: correct it"
+            ) from error
+        file.write(text + b"\n")
     return count
 
 

@@ -63,9 +63,9 @@ def test_pairwise_in_both_orders(prefers: str, quality: float) -> None:
     """A judge that looks at the answers decides; one that looks at their place gives a tie."""
 
     def script(prompt: Prompt, request: Request) -> str:
-        first = prompt.text.index("<answer 1")
+        first = prompt.text.index("<candidate 1")
         if prefers in ("better", "worse"):
-            return "1" if (prompt.text.index(prefers, first) < prompt.text.index("<answer 2")) else "2"
+            return "1" if (prompt.text.index(prefers, first) < prompt.text.index("<candidate 2")) else "2"
         return {"first": "1", "second": "Answer 2.", "tie": "tie"}[prefers]
 
     made, model = seat(script)
