@@ -145,7 +145,9 @@ def _usable(args: argparse.Namespace) -> tuple[Callable[[Example], None], Callab
 
     def end() -> None:
         if unknown := sorted(set(job.by_task) - tasks):
-            raise GraderError(f"--grader: the dataset has no task {unknown[0]!r}; it has: {', '.join(sorted(tasks))}")
+            raise GraderError(
+                f"--grader: the dataset has no task {unknown[0]!r}; it has: {', '.join(map(repr, sorted(tasks)))}"
+            )
 
     return check, end
 

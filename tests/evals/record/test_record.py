@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from evals import grade
 from evals.record.command import main
 from evals.recording import read
 from tests.evals.record.mother import Mother
@@ -130,6 +131,49 @@ def test_grades(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     assert [a["quality"] for a in desk.answers("large")] == [None, None]
 
 
+def test_a_grader_of_ones_own_sees_answers_alone(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is not called while the dataset is surveyed, where there is no answer yet; and it gives the same ever after."""
+    source = """
+def grade(case):
+    assert case.text.startswith("small says"), case.text
+    return 0.25
+"""
+    (tmp_path / "ours_while_recording.py").write_text(source, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    desk.rows(3, reference="x")
+    grader = ("--grader", "python:ours_while_recording:grade")
+    assert desk.record("--tiers", "small", "--samples", 1, *grader) == 0
+    assert [a["quality"] for a in desk.answers("small")] == [0.25] * 3
+    before = desk.out.read_bytes()
+    assert grade.main([str(desk.out), *grader, "--regrade"]) == 0
+    assert desk.out.read_bytes() == before
+
+
+def test_samples_of_a_later_run_are_graded(desk: Desk) -> None:
+    """Though the answer beside them has its grade."""
+    desk.rows(1, reference="small says question 0?")
+    assert desk.record("--tiers", "small", "--samples", 1, "--grader", "text") == 0
+    assert desk.record("--tiers", "small", "--samples", 3, "--grader", "text") == 0
+    [answer] = desk.answers("small")
+    assert [s["quality"] is None for s in answer["samples"]] == [False] * 3
+
+
+def test_a_judge_model_is_within_max_usd(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    """What grading costs is part of what the recording costs: with nothing left the answers stay, ungraded."""
+    desk.rows(2, reference="x")
+    assert desk.record("--tiers", "small", "--max-usd", 1.0) == 0
+    spent = sum(a["cost_usd"] for a in desk.answers("small"))
+    capsys.readouterr()
+    model = ("--grader", "model:use=large")
+    assert desk.record("--tiers", "small", "--max-usd", spent * 1.01, *model) == 1
+    assert "--max-usd would be passed" in capsys.readouterr().out
+    assert [a["quality"] for a in desk.answers("small")] == [None, None]
+    desk.record("--tiers", "small", "--max-usd", 1.0, *model)
+    assert "the judge model was asked" in capsys.readouterr().out
+
+
 def test_a_later_command_may_ask_for_more(desk: Desk, provider: Provider) -> None:
     """Further rows, tiers, samples and judges are added; nothing that is there is asked again."""
     assert desk.record("--tiers", "small", "--limit", 4) == 0
@@ -180,6 +224,8 @@ WRONG = [
     (["--max-usd", "nan"], "--max-usd must be 0"),
     (["--grader", "numbr"], "numbr"),
     (["--grader", "number"], "rows.jsonl:1: reference: 'x' is no number"),
+    (["--grader", "json"], "rows.jsonl:1: reference: 'x' is no JSON"),
+    (["--grader", "sums=text"], "--grader: the dataset has no task 'sums'; it has: ''"),
     (["--out", "nowhere/rec.jsonl"], "the folder nowhere does not exist"),
     (["--out", "rec.txt"], "a recording's name ends in .jsonl"),
     (["--policy", "nope"], "no policy 'nope'"),
