@@ -251,8 +251,11 @@ def _survey(path: str, job: Job) -> int:
     return n
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit code: 0, 1 where another run is needed to grade the rest, 2 where the input is wrong."""
+def main(argv: Sequence[str] | None = None, paid: Callable[[float], None] | None = None) -> int:
+    """The command; returns the exit code: 0, 1 where another run is needed to grade the rest, 2 where the input is wrong.
+
+    ``paid`` is told of each sum in USD that a judge model costs, as soon as it is known.
+    """
     args = _parser().parse_args(argv)
     tally = Tally()
     try:
@@ -265,6 +268,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             concurrency=args.concurrency,
             max_usd=args.max_usd,
         )
+        if paid is not None:
+            job.memory.paid = paid
         n = _survey(args.recording, job)
         progress = Progress(n, "grading")
         write(args.out or args.recording, stream(read(args.recording), job, tally, progress.step))

@@ -37,13 +37,15 @@ _VERSION = "2"
 class Memory:
     """What a judge model once said, by the hash of the question, in an append-only JSON Lines file; nothing is asked twice.
 
-    ``usd`` is what was spent since it was opened: None from the first call of unknown price on; ``purse`` limits it.
-    ``compared`` counts comparisons in both orders, ``disagreed`` those where the orders did not say the same.
+    ``usd`` is what was spent since it was opened: None from the first call of unknown price on. ``purse`` limits it;
+    ``paid`` is told of each sum. ``compared`` counts comparisons in both orders, ``disagreed`` those where the orders did
+    not say the same.
     """
 
     path: Path | None = None
     known: dict[str, float | None] = field(default_factory=dict)
     purse: Purse = field(default_factory=lambda: Purse(None))
+    paid: Callable[[float], None] = lambda usd: None
     usd: float | None = 0.0
     asked: int = 0
     compared: int = 0
@@ -87,6 +89,8 @@ class Memory:
     def pay(self, usd: float | None) -> None:
         """Counts what a call cost."""
         self.asked += 1
+        if usd is not None:
+            self.paid(usd)
         self.usd = None if usd is None or self.usd is None else self.usd + usd
 
     def told(self) -> list[str]:

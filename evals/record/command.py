@@ -171,7 +171,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _lines(args: argparse.Namespace, made: plan.Plan, work: Work, halt: Halt) -> dict[str, Asked]:
-    purse = Purse(args.max_usd, work.spent + work.charged)
+    purse = Purse(args.max_usd, _gone(work))
     lines: dict[str, Asked] = {}
     for name, spec in made.specs.items():
         pricer = Pricer(name, spec)
@@ -233,6 +233,11 @@ async def _until_done(live: Live, progress: Progress, workers: int) -> None:
         await task
 
 
+def _gone(work: Work) -> float:
+    """USD of the budget that cannot be spent again."""
+    return work.spent + work.charged + work.graded
+
+
 def _graded(args: argparse.Namespace, work: Work) -> bool:
     """Grades the recording where that was asked for; False where it failed, which is then said."""
     if not args.grader:
@@ -242,8 +247,8 @@ def _graded(args: argparse.Namespace, work: Work) -> bool:
     file = plan.policy_path(args.policy, args.policy_file)
     options = [text for spec in args.grader for text in ("--grader", spec)]
     if args.max_usd is not None:  # what a judge model costs is part of what the recording costs
-        options += ["--max-usd", str(max(0.0, args.max_usd - work.spent - work.charged))]
-    return grade.main([args.out, *options, *(("--policy-file", file) if file else ())]) == 0
+        options += ["--max-usd", str(max(0.0, args.max_usd - _gone(work)))]
+    return grade.main([args.out, *options, *(("--policy-file", file) if file else ())], work.grades) == 0
 
 
 def _finish(args: argparse.Namespace, live: Live, before: float, broken: OSError | None) -> int:

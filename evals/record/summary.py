@@ -25,6 +25,8 @@ def tell(live: Live, before: float, max_usd: float | None) -> bool:
         spent += f", and {work.unpriced:,} parts of unknown price"
     if work.charged:
         spent += f"; requests that were cut off may have cost up to ${work.charged:.6f} more"
+    if work.graded:
+        spent += f"; ${work.graded:.6f} more for grades of judge models"
     print(spent)
     failed = failures(work)
     for (key, part, kind), n in sorted(failed.items()):

@@ -160,18 +160,27 @@ def test_samples_of_a_later_run_are_graded(desk: Desk) -> None:
     assert [s["quality"] is None for s in answer["samples"]] == [False] * 3
 
 
-def test_a_judge_model_is_within_max_usd(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_judge_model_is_within_max_usd(desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str]) -> None:
     """What grading costs is part of what the recording costs: with nothing left the answers stay, ungraded."""
-    desk.rows(2, reference="x")
+    desk.rows(30, reference="x")
     assert desk.record("--tiers", "small", "--max-usd", 1.0) == 0
     spent = sum(a["cost_usd"] for a in desk.answers("small"))
     capsys.readouterr()
     model = ("--grader", "model:use=large")
     assert desk.record("--tiers", "small", "--max-usd", spent * 1.01, *model) == 1
     assert "--max-usd would be passed" in capsys.readouterr().out
-    assert [a["quality"] for a in desk.answers("small")] == [None, None]
+    assert [a["quality"] for a in desk.answers("small")] == [None] * 30
     desk.record("--tiers", "small", "--max-usd", 1.0, *model)
     assert "the judge model was asked" in capsys.readouterr().out
+    # Another run remembers what the grades cost.
+    lines = [json.loads(line) for line in desk.work.read_text().splitlines()]
+    paid = sum(line["graded"] for line in lines if "graded" in line)
+    assert paid > 0
+    (desk.folder / ".cascade" / "grades.jsonl").unlink()
+    before = provider.counts()["asked"]
+    assert desk.record("--tiers", "small", "--max-usd", spent + paid, "--grader", "model:use=large:fraction=true") == 1
+    assert f"${paid:.6f} more for grades" in capsys.readouterr().out
+    assert provider.counts()["asked"] == before
 
 
 def test_a_later_command_may_ask_for_more(desk: Desk, provider: Provider) -> None:
