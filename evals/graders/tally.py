@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from evals.metrics import wilson
 
+_REASONS = 10
+
 
 @dataclass(slots=True)
 class Tally:
@@ -40,6 +42,11 @@ def report(tally: Tally) -> str:
             lines.append(f"{model:<{width}}  {task:<20} {mean:.3f}  [{low:.3f}, {high:.3f}]  n = {len(found):,}")
     if tally.kept:
         lines.append(f"{tally.kept:,} answers had this grade already and were left as they were (--regrade does them again)")
-    for reason, count in tally.ungraded.items():
+    reasons = tally.ungraded.most_common()
+    for reason, count in reasons[:_REASONS]:
         lines.append(f"not graded: {count:,}, {reason}: {', '.join(tally.where[reason])}{' ...' if count > 5 else ''}")
+    if len(reasons) > _REASONS:
+        lines.append(
+            f"not graded: {sum(n for _, n in reasons[_REASONS:]):,} more, for {len(reasons) - _REASONS:,} other reasons"
+        )
     return "\n".join(lines) or "nothing was graded"

@@ -5,6 +5,8 @@ import random
 import re
 import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +183,31 @@ def test_a_judge_model_is_within_max_usd(desk: Desk, provider: Provider, capsys:
     assert desk.record("--tiers", "small", "--max-usd", spent + paid, "--grader", "model:use=large:fraction=true") == 1
     assert f"${paid:.6f} more for grades" in capsys.readouterr().out
     assert provider.counts()["asked"] == before
+
+
+def test_a_kill_while_a_model_judges_pays_nothing_twice(desk: Desk, provider: Provider) -> None:
+    """What it said is on the disk at once: after three kills only what was under way at one was asked again."""
+    desk.rows(40, reference="x")
+    assert desk.record("--tiers", "small") == 0
+    before = desk.out.read_bytes()
+    provider.behave(delay_s=0.1)
+    command = [sys.executable, "-m", "evals.grade", str(desk.out), "--grader", "model:use=large", "--concurrency", "4"]
+    command += ["--policy-file", str(desk.folder / "policy.yaml")]
+    cache = desk.folder / ".cascade" / "grades.jsonl"
+    for kept in (5, 15, 25):
+        with subprocess.Popen(command) as process:
+            while not cache.exists() or len(cache.read_bytes().splitlines()) < kept:
+                assert process.poll() is None
+                time.sleep(0.02)
+            process.send_signal(signal.SIGKILL)
+        assert desk.out.read_bytes() == before
+    assert subprocess.run(command, check=False).returncode == 0
+    rows = [json.loads(line) for line in cache.read_text(encoding="utf-8").splitlines()]
+    assert len(rows) == len({row["key"] for row in rows}) == 40
+    assert [a["quality"] for a in desk.answers("small")] == [1.0] * 40
+    asked = [n for key, n in provider.counts()["asked"].items() if "verify" in key]
+    assert len(asked) == 40
+    assert sum(asked) <= 40 + 3 * 4
 
 
 def test_a_later_command_may_ask_for_more(desk: Desk, provider: Provider) -> None:
