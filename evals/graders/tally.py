@@ -34,7 +34,7 @@ def report(tally: Tally) -> str:
     models = list(dict.fromkeys(model for model, _ in tally.qualities))
     width = max((len(m) for m in models), default=0)
     for model in models:
-        tasks = [task for m, task in tally.qualities if m == model]
+        tasks = sorted(task for m, task in tally.qualities if m == model)
         rows = [("all", [q for t in tasks for q in tally.qualities[model, t]])] if len(tasks) > 1 else []
         for task, found in [*((t or "all", tally.qualities[model, t]) for t in tasks), *rows]:
             mean = sum(found) / len(found)
