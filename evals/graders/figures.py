@@ -13,7 +13,7 @@ from .words import one_of, stated
 
 # "17 + 5" states a sum, not its result, and "3 to 5" no number; 1/2 is one.
 _SUM = re.compile(r"[\s$€£]*[-+]?[\d.,]+\s*(?:[-+*]|to\b|and\b)\s*[$€£]?[\d.,]+[\s.]*")
-_LATER = re.compile(r"(?<=[\d%)*])\.\s+(?=[A-Z(]).*", re.DOTALL)
+_SENTENCE_END = re.compile(r"(?<=[\w%)*])\.\s{1,4}(?=[A-Z(])")
 _ASIDE = re.compile(r"(?<=[\w%*])\s\([^()]{0,300}\)")
 _NONE = re.compile(
     r"\b(?:none|unknown|undefined|infinit\w{0,3}|nan|impossible|unclear|cannot|not|no|don['’]t|can['’]t)\b", re.IGNORECASE
@@ -72,13 +72,20 @@ class NumberGrader:
 def _said(text: str, *, scaled: bool) -> Fraction | None:
     answer = stated(text)
     if answer != text.strip():  # what follows a marked answer on its line is a remark about it
-        answer = _ASIDE.sub("", _LATER.sub(".", answer))
+        answer = _ASIDE.sub("", _first_sentence(answer))
     plain = numerals.number(answer, scaled=scaled)
     if _SUM.fullmatch(plain):
         return None
     if not any(char.isdigit() for char in plain) and numerals.NOTHING not in plain and not _NONE.search(plain):
         plain = numerals.number(text, scaled=scaled)  # "the answer is as follows"
     return _number(plain)
+
+
+def _first_sentence(answer: str) -> str:
+    """Up to the end of the first sentence that holds a digit."""
+    digit = re.search(r"\d", answer)
+    end = _SENTENCE_END.search(answer, digit.end()) if digit else None
+    return answer[: end.start()] if end else answer
 
 
 def _number(plain: str) -> Fraction | None:

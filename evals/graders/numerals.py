@@ -6,6 +6,7 @@ All patterns are bounded: none takes more than linear time.
 
 import re
 import unicodedata
+from collections.abc import Callable
 from fractions import Fraction
 
 NOTHING = "?"
@@ -17,31 +18,30 @@ _EXACT = r"-?(?:\d{1,30}(?:\.\d{1,30})?|\.\d{1,30})"
 _SCALES = {"thousand": "e3", "million": "e6", "billion": "e9", "trillion": "e12"}
 _SCALE = re.compile(rf"({_EXACT})\s?(thousand|million|billion|trillion)s?\b", re.IGNORECASE)
 _JOINED = rf"(?:[$€£¥]\s?)?{_EXACT}(?:\s?(?:%|[^\W\d]{{1,12}}))?"
-_STEPS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern, re.IGNORECASE), into)
-    for pattern, into in (
-        (r"\\(?:times|cdot)\b|[×·]", "*"),
-        (r"\\(?:pm|mp)\b|\+/-", "±"),
-        (r"\b(?:minus|negative)\s(?=[$€£¥]?\.?\d)", "-"),
-        # 1'234'567, 1_234_567, 1 234 567; 1.234.567; 1.234,56; 3,14 and 0,125 (but 1,234 is a thousand and more).
-        (r"(?<=\d)['’_](?=\d{3}(?!\d))", ""),
-        (r"(?<![\d.,] )(?<![\d.,])([1-9]\d{0,2}) (\d{3})(?: (\d{3}))?(?: (\d{3}))?(?!\d| \d|/)", r"\1\2\3\4"),
-        (r"(?<![\d.,])(\d{1,3})\.(\d{3})\.(\d{3})(?:\.(\d{3}))?(?![\d.])", r"\1\2\3\4"),
-        (r"(?<![\d.,])(\d{1,3})\.(\d{3}),(\d{1,9})(?![\d,]|\.\d)", r"\1\2.\3"),
-        (r"(?<![\d.,])(0|\d{1,15}(?=,(?:\d{1,2}|\d{4,9})(?!\d))),(\d{1,9})(?![\d,]|\.\d)", r"\1.\2"),
-        # 2 * 10^5 and 10^6; an exponent of a unit says nothing of the number.
-        (rf"(?<![\w.])({_EXACT})\s?[x*]\s?10\s?(?:\^|\*\*)\s?\{{?([-+]?\d{{1,3}})\}}?", r"\1e\2"),
-        (r"(?<![\w.^*])10\s?(?:\^|\*\*)\s?\{?([-+]?\d{1,3})\}?", r"1e\1"),
-        (r"(?<=[^\W\d])\s?\^\s?\{?-?\d{1,3}\}?", ""),
-        (rf"{_EXACT}\s?(?:\^|\*\*)\s?\{{?{_EXACT}\}}?", NOTHING),
-        (rf"±\s?{_JOINED}", ""),
-        (r"(?<![\d:])\d{1,4}(?::\d{1,4}){1,3}(?![\d:])", NOTHING),
-        (rf"\bnot\s(?:about\s)?{_JOINED}", ""),
-        (rf"{_JOINED},?\sor\s(?:even\s|maybe\s|perhaps\s|about\s)?{_JOINED}", NOTHING),
-        (r"(?<![\w.])\d{1,15}(?:\.\d{1,15})?\s?[–—]\s?\d{1,15}(?:\.\d{1,15})?", NOTHING),
-        (r"(?<![\w.-])\d{1,15}(?:-[$€£¥]?\d{1,15}){1,3}(?![\w-]|\s?=)", NOTHING),
-    )
+_Into = str | Callable[[re.Match[str]], str]
+_WRITTEN: tuple[tuple[str, _Into], ...] = (
+    (r"\\(?:times|cdot)\b|[×·]", "*"),
+    (r"\\(?:pm|mp)\b|\+/-", "±"),
+    (r"\b(?:minus|negative)\s(?=[$€£¥]?\.?\d)", "-"),
+    # 1'234'567, 1_234_567, 1 234 567; 1.234.567; 1.234,56; 3,14 and 0,125 (but 1,234 is a thousand and more).
+    (r"(?<=\d)['’_](?=\d{3}(?!\d))", ""),
+    (r"(?<![\d.,] )(?<![\d.,])[1-9]\d{0,2}(?: \d{3}){1,6}(?!\d| \d|/)", lambda m: m[0].replace(" ", "")),
+    (r"(?<![\d.,])\d{1,3}(?:\.\d{3}){2,6}(?!\d|[.,]\d)", lambda m: m[0].replace(".", "")),
+    (r"(?<![\d.,])(\d{1,3}(?:\.\d{3}){1,6}),(\d{1,9})(?!\d|[.,]\d)", lambda m: f"{m[1].replace('.', '')}.{m[2]}"),
+    (r"(?<![\d.,])(0|\d{1,15}(?=,(?:\d{1,2}|\d{4,9})(?!\d))),(\d{1,9})(?!\d|[.,]\d)", r"\1.\2"),
+    # 2 * 10^5 and 10^6; an exponent of a unit says nothing of the number.
+    (rf"(?<![\w.])({_EXACT})\s?[x*]\s?10\s?(?:\^|\*\*)\s?\{{?([-+]?\d{{1,3}})\}}?", r"\1e\2"),
+    (r"(?<![\w.^*])10\s?(?:\^|\*\*)\s?\{?([-+]?\d{1,3})\}?", r"1e\1"),
+    (r"(?<=[^\W\d])\s?\^\s?\{?-?\d{1,3}\}?", ""),
+    (rf"{_EXACT}\s?(?:\^|\*\*)\s?\{{?{_EXACT}\}}?", NOTHING),
+    (rf"±\s?{_JOINED}", ""),
+    (r"(?<![\d:])\d{1,4}(?::\d{1,4}){1,3}(?![\d:])", NOTHING),
+    (rf"\bnot\s(?:about\s)?{_JOINED}", ""),
+    (rf"{_JOINED},?\sor\s(?:even\s|maybe\s|perhaps\s|about\s)?{_JOINED}", NOTHING),
+    (r"(?<![\w.])\d{1,15}(?:\.\d{1,15})?\s?[–—]\s?\d{1,15}(?:\.\d{1,15})?", NOTHING),
+    (r"(?<![\w.-])\d{1,15}(?:-[$€£¥]?\d{1,15}){1,3}(?![\w-]|\s?=)", NOTHING),
 )
+_STEPS = [(re.compile(pattern, re.IGNORECASE), into) for pattern, into in _WRITTEN]
 _MIXED = re.compile(r"(?<![\d.,/^])(-?)(\d{1,9}) (\d{1,9})/([1-9]\d{0,8})(?![\d/])")
 _GROUP = re.compile(r"(?:\d|[.,](?=\d)){1,400}(?:e[-+]?\d{1,3})?(?:\s?/\s?\d{1,18})?", re.IGNORECASE)
 _DAY_FIRST = re.compile(r"(?<![\w/.-])(\d{1,2})([/-])(\d{1,2})\2(\d{4})(?![\w/-])")

@@ -228,7 +228,42 @@ def test_a_reference_of_the_wrong_type(kind: str, reference: Any) -> None:
         grade(reference, "5", kind)
 
 
-@given(st.text(), st.sampled_from(["exact", "text", "choice", "contains", "number", "date", "json", "json:credit=fields"]))
+NOTATIONS = {
+    "plain": str,
+    "English": "{:,}".format,
+    "continental": lambda n: f"{n:,}".replace(",", "."),
+    "Swiss": lambda n: f"{n:,}".replace(",", "'"),
+    "spaced": lambda n: f"{n:,}".replace(",", "\u202f"),
+    "continental with cents": lambda n: f"{n:,}".replace(",", ".") + ",00",
+    "of dollars": lambda n: f"${n:,}.00" if n >= 0 else f"-${-n:,}.00",
+    "in bold": "**{:,}**".format,
+    "boxed": r"so $\boxed{{{}}}$.".format,
+    "marked": "Since 3 * 4 = 12, the answer is {:,} apples. See step 7".format,
+    "raised": "{} m²".format,
+    "worded": lambda n: f"minus {-n}" if n < 0 else f"{n}",
+    "in JSON": '{{"answer": {}, "confidence": 0.5}}'.format,
+}
+
+
+@given(
+    st.integers(-(10**12), 10**12).filter(lambda n: abs(n) >= 10**6),
+    st.integers(-(10**12), 10**12) | st.integers(-999, 999),
+    st.sampled_from(sorted(NOTATIONS)),
+)
+def test_a_number_is_what_it_is_in_any_notation(said: int, other: int, notation: str) -> None:
+    """It is right for itself and wrong for every other, of which its digits may be a part."""
+    text = NOTATIONS[notation](said)
+    assert grade(said, text, "number") == 1.0
+    assert grade(other, text, "number") == float(other == said)
+
+
+FIGURES = st.text(st.sampled_from("0123456789.,:/-+*^±×½²–()[]{}$€%eExor not\n'_\u202f\\?"))
+
+
+@given(
+    st.text() | st.text(st.characters()) | FIGURES | FIGURES.map("Answer: {}".format),
+    st.sampled_from(["exact", "text", "choice", "contains", "number", "date", "json", "json:credit=fields"]),
+)
 def test_no_answer_breaks_a_grader(text: str, kind: str) -> None:
     """Whatever a model says, the grade is a number in [0, 1]."""
     reference: Any = {"number": 5, "date": "2026-11-24", "json": {"a": 1}}.get(kind.split(":")[0], "x")
