@@ -266,6 +266,8 @@ class _Judging:
         times = [r.latency_s for r in self.replies]
         latency = None if None in times else round(sum(t for t in times if t is not None), 6)
         found: dict[str, Any] = {"score": verdict.score, "latency_s": latency}
+        if verdict.veto:
+            found["veto"] = True
         if verdict.reason:
             found["reason"] = verdict.reason[:200]
         self.job.keep(judge.name, 1, usd, found, self.replies)

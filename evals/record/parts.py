@@ -86,8 +86,8 @@ def assemble(parts: Sequence[Part]) -> dict[str, Any] | None:
         elif part.name == SAMPLES:
             samples += part.found["samples"]
             sampled_usd = None if part.usd is None or sampled_usd is None else sampled_usd + part.usd
-        elif part.found["score"] is not None:
-            # A judge that could not tell has no place in a recording: missing is not zero.
+        elif not part.found.get("veto"):  # a recording has no place for vetoes; the replay's own judge says it again
+            # Null where the judge could not tell: a replay need not ask again, and what it cost was paid all the same.
             verdicts["verdicts"][part.name] = part.found["score"]
             verdicts["verdict_cost_usd"][part.name] = part.usd
             verdicts["verdict_latency_s"][part.name] = part.found["latency_s"]

@@ -40,7 +40,8 @@ class Work:
     """An open work file, locked against a second process. Raises WorkError and OSError.
 
     ``spent`` is what all parts cost in USD as far as it is known, ``unpriced`` how many parts are of unknown cost, and
-    ``charged`` what requests that were sent and never answered may have cost at most (kept under a budget only).
+    ``charged`` what requests that were sent and never answered may have cost at most (kept under a budget only), and
+    ``graded`` what judge models were paid for grades, as far as it is known.
     ``written`` says whether the recording holds all that stands here and in the dataset.
     """
 
@@ -49,7 +50,7 @@ class Work:
         self.models: list[str] = []
         self.settings: dict[str, Any] = {}
         self.batches: dict[str, dict[str, Any]] = {}
-        self.spent, self.charged, self.unpriced, self.written = 0.0, 0.0, 0, True
+        self.spent, self.charged, self.graded, self.unpriced, self.written = 0.0, 0.0, 0.0, 0, True
         self._parts = [ANSWER, SAMPLES]
         # By model, then row: the offset of the last line, one bit a part that is there, one a part that failed.
         self._last: list[array[int]] = []
@@ -125,6 +126,8 @@ class Work:
                 for number in numbers:
                     self._open.pop(number, None)
                 self.charged += usd
+            case {"graded": usd}:
+                self.graded += usd
             case {"wrote": _, **more}:
                 self.written = more.get("content") == self.survey.content
             case _:
@@ -239,6 +242,11 @@ class Work:
         """The requests are over; ``usd`` is what they may have cost beside what stands in a part."""
         self._append({"asked": list(numbers), "usd": usd})
         self.charged += usd
+
+    def grades(self, usd: float) -> None:
+        """Notes what a judge model was paid."""
+        self._append({"graded": usd})
+        self.graded += usd
 
     def batch(self, tag: str, **about: Any) -> None:
         """Keeps something about a batch of requests, on the disk when this returns."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from evals import grade
 from evals.record import command, line, outage, pace, show
 from evals.record.command import main
 from evals.recording import read
@@ -99,6 +100,16 @@ def test_what_is_recorded(desk: Desk, provider: Provider) -> None:
     )
 
 
+def test_a_judge_that_could_not_tell(desk: Desk) -> None:
+    """Stands as null, with what that cost."""
+    desk.policy(small={})
+    desk.rows(1)
+    assert desk.record("--judges", "verifier:mode=rating") == 0
+    [answer] = desk.answers("small")
+    assert answer["verdicts"] == {"verifier": None}
+    assert answer["verdict_cost_usd"] == {"verifier": pytest.approx(ONE_USD)}
+
+
 def test_anthropic_samples_one_by_one(desk: Desk, provider: Provider) -> None:
     """A provider of one answer a request is asked for each sample, and each is kept by itself."""
     desk.policy(claude={"provider": "anthropic"})
@@ -131,6 +142,83 @@ def test_grades(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     assert desk.record() == 0
     assert [a["quality"] for a in desk.answers("small")] == [1.0, 0.0]
     assert [a["quality"] for a in desk.answers("large")] == [None, None]
+
+
+def test_a_grader_of_ones_own_sees_answers_alone(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is not called while the dataset is surveyed, where there is no answer yet; and it gives the same ever after."""
+    source = """
+def grade(case):
+    assert case.text.startswith("small says"), case.text
+    return 0.25
+"""
+    (tmp_path / "ours_while_recording.py").write_text(source, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    desk.rows(3, reference="x")
+    grader = ("--grader", "python:ours_while_recording:grade")
+    assert desk.record("--tiers", "small", "--samples", 1, *grader) == 0
+    assert [a["quality"] for a in desk.answers("small")] == [0.25] * 3
+    before = desk.out.read_bytes()
+    assert grade.main([str(desk.out), *grader, "--regrade"]) == 0
+    assert desk.out.read_bytes() == before
+
+
+def test_samples_of_a_later_run_are_graded(desk: Desk) -> None:
+    """Though the answer beside them has its grade."""
+    desk.rows(1, reference="small says question 0?")
+    assert desk.record("--tiers", "small", "--samples", 1, "--grader", "text") == 0
+    assert desk.record("--tiers", "small", "--samples", 3, "--grader", "text") == 0
+    [answer] = desk.answers("small")
+    assert [s["quality"] is None for s in answer["samples"]] == [False] * 3
+
+
+def test_a_judge_model_is_within_max_usd(desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str]) -> None:
+    """What grading costs is part of what the recording costs: with nothing left the answers stay, ungraded."""
+    desk.rows(30, reference="x")
+    assert desk.record("--tiers", "small", "--max-usd", 1.0) == 0
+    spent = sum(a["cost_usd"] for a in desk.answers("small"))
+    capsys.readouterr()
+    model = ("--grader", "model:use=large")
+    assert desk.record("--tiers", "small", "--max-usd", spent * 1.01, *model) == 1
+    assert "--max-usd would be passed" in capsys.readouterr().out
+    assert [a["quality"] for a in desk.answers("small")] == [None] * 30
+    desk.record("--tiers", "small", "--max-usd", 1.0, *model)
+    assert "the judge model was asked" in capsys.readouterr().out
+    # Another run remembers what the grades cost.
+    lines = [json.loads(line) for line in desk.work.read_text().splitlines()]
+    paid = sum(line["graded"] for line in lines if "graded" in line)
+    assert paid > 0
+    (desk.folder / ".cascade" / "grades.jsonl").unlink()
+    before = provider.counts()["asked"]
+    assert desk.record("--tiers", "small", "--max-usd", spent + paid, "--grader", "model:use=large:fraction=true") == 1
+    assert f"${paid:.6f} more for grades" in capsys.readouterr().out
+    assert provider.counts()["asked"] == before
+
+
+def test_a_kill_while_a_model_judges_pays_nothing_twice(desk: Desk, provider: Provider) -> None:
+    """What it said is on the disk at once: after three kills only what was under way at one was asked again."""
+    desk.rows(40, reference="x")
+    assert desk.record("--tiers", "small") == 0
+    before = desk.out.read_bytes()
+    provider.behave(delay_s=0.1)
+    command = [sys.executable, "-m", "evals.grade", str(desk.out), "--grader", "model:use=large", "--concurrency", "4"]
+    command += ["--policy-file", str(desk.folder / "policy.yaml")]
+    cache = desk.folder / ".cascade" / "grades.jsonl"
+    for kept in (5, 15, 25):
+        with subprocess.Popen(command) as process:
+            while not cache.exists() or len(cache.read_bytes().splitlines()) < kept:
+                assert process.poll() is None
+                sleep(0.02)
+            process.send_signal(signal.SIGKILL)
+        assert desk.out.read_bytes() == before
+    assert subprocess.run(command, check=False).returncode == 0
+    rows = [json.loads(line) for line in cache.read_text(encoding="utf-8").splitlines()]
+    assert len(rows) == len({row["key"] for row in rows}) == 40
+    assert [a["quality"] for a in desk.answers("small")] == [1.0] * 40
+    asked = [n for key, n in provider.counts()["asked"].items() if "verify" in key]
+    assert len(asked) == 40
+    assert sum(asked) <= 40 + 3 * 4
 
 
 def test_a_later_command_may_ask_for_more(desk: Desk, provider: Provider) -> None:
@@ -206,6 +294,8 @@ WRONG = [
     (["--max-usd", "nan"], "--max-usd must be 0"),
     (["--grader", "numbr"], "numbr"),
     (["--grader", "number"], "rows.jsonl:1: reference: 'x' is no number"),
+    (["--grader", "json"], "rows.jsonl:1: reference: 'x' is no JSON"),
+    (["--grader", "sums=text"], "--grader: the dataset has no task 'sums'; it has: ''"),
     (["--out", "nowhere/rec.jsonl"], "the folder nowhere does not exist"),
     (["--out", "rec.txt"], "a recording's name ends in .jsonl"),
     (["--policy", "nope"], "no policy 'nope'"),
