@@ -8,6 +8,7 @@ the next one takes away.
 
 import json
 import os
+import shlex
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -88,13 +89,20 @@ class Work:
                 except (ValueError, IndexError, KeyError, TypeError) as error:
                     if isinstance(error, WorkError):
                         raise
-                    raise WorkError(f"{self.path}:{number}: the line is damaged; name another --out") from None
+                    raise WorkError(f"{self.path}:{number}: the line is damaged; {self._rescue(number)}") from None
                 self.file.end += len(line)
         self.charged += sum(self._open.values())
         self._open.clear()
         self.file.cut()
         if not self.file.end:
             self._append({"work": FORMAT, "dataset": self.survey.sha256, "rows": self.survey.rows})
+
+    def _rescue(self, number: int) -> str:
+        """What to do about a damaged line, such as a power failure may leave: lines refer to none behind them."""
+        if number == 1:
+            return "name another --out"
+        path, kept = shlex.quote(str(self.path)), shlex.quote(f"{self.path}.kept")
+        return f"`head -n {number - 1} {path} > {kept} && mv {kept} {path}` keeps what stands before it"
 
     def _check(self, head: Mapping[str, Any]) -> bool:
         """Whether the file goes on; where nothing was asked for another dataset yet, it begins anew."""

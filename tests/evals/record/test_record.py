@@ -631,8 +631,8 @@ def test_a_full_disk_loses_nothing(desk: Desk, provider: Provider) -> None:
         subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_a_damaged_work_file_is_named(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
-    """A line that was damaged is an error with its number; half a line at the end is taken away."""
+def test_a_damaged_work_file_is_named(desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line that was damaged is an error with its number and a command that helps; half a line at the end is taken away."""
     assert desk.record() == 0
     lines = desk.work.read_bytes().splitlines(keepends=True)
     desk.work.write_bytes(b"".join(lines[:-1]) + lines[-1][:5])
@@ -640,6 +640,19 @@ def test_a_damaged_work_file_is_named(desk: Desk, capsys: pytest.CaptureFixture[
     desk.work.write_bytes(b"".join([*lines[:5], b"[1, 2\n", *lines[5:]]))
     assert desk.record() == 2
     assert "rec.jsonl.work:6: the line is damaged" in capsys.readouterr().err
+    desk.work.write_bytes(b"".join([*lines[:15], bytes(90) + b"\n", *lines[16:]]))
+    assert desk.record() == 2
+    remedy = re.search(
+        r"rec.jsonl.work:16: the line is damaged; `(.*)` keeps what stands before it", capsys.readouterr().err
+    )
+    assert remedy is not None
+    subprocess.run(remedy[1], shell=True, check=True)
+    kept = desk.work.read_bytes().count(b"\n[")
+    assert 0 < kept < 15
+    provider.behave()
+    assert desk.record() == 0
+    assert sum(provider.counts()["asked"].values()) == 20 - kept
+    assert len(desk.answers("small")) == len(desk.answers("large")) == 10
 
 
 def test_a_corrected_reference_reaches_the_recording(desk: Desk, provider: Provider) -> None:
