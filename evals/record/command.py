@@ -22,6 +22,7 @@ from evals.record.line import Asked, Halt, Line
 from evals.record.live import Live
 from evals.record.pace import Pace
 from evals.record.purse import Purse
+from evals.record.reserve import BYTES
 from evals.record.show import Progress
 from evals.record.tables import DatasetError
 from evals.record.work import Work, WorkError
@@ -199,8 +200,12 @@ async def _record(args: argparse.Namespace, made: plan.Plan, dataset: Dataset, w
     halt = Halt()
     lines = _lines(args, made, work, halt)
     live = Live(dataset, made.targets, lines, work, halt, args.limit, args.retry_failed, args.batch)
-    total = live.rows * len(made.targets)
-    progress = Progress(total, total - live.left())
+    total, left = live.rows * len(made.targets), live.left()
+    if left and work.file.reserve.lacks:
+        raise WorkError(
+            f"{work.path}: the disk has less than {BYTES >> 20} MB left, so that answers might be lost; make room"
+        )
+    progress = Progress(total, total - left)
     live.step = progress.step
     if progress.done:
         print(f"{progress.done:,} of {total:,} answers are there already", file=sys.stderr)

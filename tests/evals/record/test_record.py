@@ -602,7 +602,7 @@ def test_a_file_that_may_not_grow(desk: Desk, provider: Provider, mother: Mother
     assert sum(provider.counts()["asked"].values()) == 300 + asked - kept
 
 
-def test_a_full_disk_loses_nothing(desk: Desk, provider: Provider) -> None:
+def test_a_full_disk_loses_nothing(desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str]) -> None:
     """On a disk that fills, every answer is kept, what was there stays, and after room is made it goes on."""
     disk = desk.folder / "disk"
     disk.mkdir()
@@ -619,6 +619,13 @@ def test_a_full_disk_loses_nothing(desk: Desk, provider: Provider) -> None:
         assert len(desk.answers("small")) == sum(asked.values()) == len(asked)
         (disk / "filler").unlink()
         assert desk.record("--tiers", "small") == 0
+        # Too little room to begin at all.
+        (disk / "filler").write_bytes(b"x" * ((6 << 20) - (4 << 20)))
+        asked = provider.counts()["asked"]
+        assert desk.record("--tiers", "large") == 2
+        assert "the disk has less than 4 MB left" in capsys.readouterr().err
+        assert provider.counts()["asked"] == asked
+        (disk / "filler").unlink()
         # Room for the recording, but not for the reserve beside it: that is given up.
         desk.out.unlink()
         (disk / "filler").write_bytes(b"x" * ((6 << 20) - (4 << 20) - desk.work.stat().st_size - 20_000))
