@@ -1,16 +1,16 @@
-"""One run: ask the tier, judge, decide, again."""
+"""One run: ask the tier, judge, decide, again. And the gate: judge and decide, of an answer that is there."""
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from judges import Prompt
+from judges import Answer, Prompt
 
 from .asking import PLAIN
 from .budget import Spend
 from .errors import BudgetError, DeadlineError, ProviderError, RunError, UnsureError
-from .ladder import Daily, Ladder, spend_of
+from .ladder import Daily, Ladder, Tier, spend_of
 from .models.model import Request
 from .policy import Policy
 from .resilience.retry import within
@@ -85,6 +85,30 @@ async def _climb(
         if stops:
             break
     return reason
+
+
+async def gate(
+    ladder: Ladder,
+    tier: Tier,
+    prompt: Prompt,
+    answer: Answer,
+    *,
+    run_id: str | None = None,
+    attempts: list[Attempt] | None = None,
+    daily: Daily = (),
+) -> Result:
+    """Judges an answer from elsewhere as the tier's own; it is returned in any case. Arguments as those of ``run``."""
+    attempts = [] if attempts is None else attempts
+    seconds, spend = ladder.policy.deadline_s, spend_of(ladder, daily=daily)
+    ends = None if seconds is None else asyncio.get_running_loop().time() + seconds
+    trial = Trial(ladder, tier, prompt, spend, given=True, ends=ends)
+    try:
+        await (trial.judge(answer) if ends is None else within(ends, trial.judge(answer)))
+    finally:
+        spend.closed = True
+        attempts.append(trial.record())
+    forgiving = ladder.policy.model_copy(update={"when_unsure": "best"})
+    return finish(forgiving, attempts, trial.reason, attempts[-1].cost_usd, run_id)
 
 
 def finish(

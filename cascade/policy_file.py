@@ -82,6 +82,23 @@ def _all_priced(made: PolicyFile, policy: Policy, file: str, lines: Mapping[KeyP
         )
 
 
+def calibrations(path: str | os.PathLike[str]) -> list[Path]:
+    """The calibration files that a policy file names; none where it cannot be read: whoever loads it is told why."""
+    try:
+        data, _ = safe_yaml.read(Path(path).read_text(encoding="utf-8"), str(path))
+        policies = data["policies"].values()
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return []
+    named = sorted({p["calibration"] for p in policies if isinstance(p, dict) and isinstance(p.get("calibration"), str)})
+    return [_calibration(name, path) for name in named]
+
+
+def _calibration(named: str, file: str | os.PathLike[str]) -> Path:
+    from . import artefact
+
+    return artefact.starter() if named == "starter" else Path(file).parent / named
+
+
 def _calibrated(made: PolicyFile, file: str, lines: Mapping[KeyPath, int]) -> PolicyFile:
     """The file with each policy's calibration laid over it. Raises PolicyError where one does not fit its policy."""
     tuned = {}
@@ -90,8 +107,7 @@ def _calibrated(made: PolicyFile, file: str, lines: Mapping[KeyPath, int]) -> Po
             continue
         from . import artefact
 
-        named = policy.calibration
-        path = artefact.starter() if named == "starter" else Path(file).parent / named
+        path = _calibration(policy.calibration, file)
         where = f"{file}:{lines.get(('policies', name, 'calibration'), 1)}: policies.{name}.calibration"
         try:
             found = artefact.read(path)

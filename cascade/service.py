@@ -2,31 +2,26 @@
 
 import asyncio
 import os
-import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
-import judges
 from judges import Answer, Message, Prompt
 
 from . import policy_file as files
-from .asking import PLAIN, Seat
+from .asking import PLAIN
 from .background import background_loop, wait_for
 from .budget import Ledger, MemoryLedger
-from .calibration import from_json
-from .engine import finish
+from .engine import gate as gate_answer
 from .engine import run as run_ladder
 from .errors import JournalError, PolicyError
 from .journal.spec import JournalSpec
-from .ladder import Daily, Ladder, Tier, spend_of
-from .models.factory import Pricer, build, guard_of
+from .ladder import Daily, Ladder, spend_of
 from .models.model import Model, Request
-from .policy import ModelSpec, Policy, PolicyFile, Stream, TelemetrySpec, TierPolicy, nearest
-from .resilience.guard import Guard, ModelHealth
-from .resilience.retry import within
+from .policy import ModelSpec, Policy, PolicyFile, Stream, TelemetrySpec
+from .resilience.guard import ModelHealth
 from .result import Attempt, Result
+from .rooms import Rooms, check_priced, tier_of, unpriced
 from .trial import Trial
 
 if TYPE_CHECKING:
@@ -59,18 +54,17 @@ class Cascade:
         telemetry: "Telemetry | TelemetrySpec | None" = None,
         ledger: Ledger | None = None,
     ) -> None:
-        self._given = dict(models or {})
-        self._specs: Mapping[str, ModelSpec] = {}
-        self._usd_per_day: float | None = None
+        given = dict(models or {})
+        specs: Mapping[str, ModelSpec] = {}
+        usd_per_day: float | None = None
         if isinstance(source, Policy):
             self.policies: Mapping[str, Policy] = {"default": source}
-            missing = [m for t in source.tiers for m in (t.model, *t.fallbacks) if m not in self._given]
+            missing = [m for t in source.tiers for m in (t.model, *t.fallbacks) if m not in given]
             if missing:
                 raise PolicyError(f"a Policy alone needs its models: give models={{...}} for {', '.join(missing)}")
         else:
             file = source if isinstance(source, PolicyFile) else files.load(source)
-            self.policies, self._specs = file.policies, file.models
-            self._usd_per_day = file.budget_usd_per_day
+            self.policies, specs, usd_per_day = file.policies, file.models, file.budget_usd_per_day
             journal = file.journal if journal is None else journal
             telemetry = file.telemetry if telemetry is None else telemetry
         self._own_journal = isinstance(journal, JournalSpec | str)
@@ -79,10 +73,7 @@ class Cascade:
         self.ledger: Ledger = own if ledger is None else ledger
         """Keeps what the day's budgets have spent."""
         self._telemetry = _telemetry(telemetry)
-        self._guards: dict[str, Guard] = {}
-        self._rooms: WeakKeyDictionary[asyncio.AbstractEventLoop, _Room] = WeakKeyDictionary()
-        self._lock = threading.Lock()
-        self._closed = False
+        self._rooms = Rooms(self.policies, specs, given, self.ledger, self._telemetry, usd_per_day)
 
     async def arun(
         self,
@@ -116,9 +107,9 @@ class Cascade:
         if deadline_s is not None and not deadline_s > 0:
             raise ValueError(f"deadline_s must be more than 0, got {deadline_s!r}")
         asked = Prompt.of(prompt, system=system, schema=schema, tools=tools)
-        ladder = self._ladder(policy)
+        ladder = self._rooms.ladder(policy)
         if budget_usd is not None or daily:
-            self._check_priced(ladder.policy, ladder.seats)
+            check_priced(ladder)
         feed = None if on_event is None else _feed(ladder, on_event, stream)
         work = partial(
             run_ladder, ladder, asked, budget_usd=budget_usd, deadline_s=deadline_s, feed=feed, request=request, daily=daily
@@ -147,6 +138,11 @@ class Cascade:
             return await work()
         kept = self._journal.begin(kind, policy, ladder, asked, tags)
         return await self._journal.record(kept, work(run_id=kept.run_id, attempts=kept.attempts))
+
+    def follow(self, before: "Cascade") -> None:
+        """Takes the place of another Cascade, before any run: what is known of the models whose settings are the same stays
+        known (circuit breakers, limits on concurrency and rate, latencies)."""
+        self._rooms.follow(before._rooms)
 
     def run(self, prompt: PromptLike, **options: Any) -> Result:
         """``arun`` for code that is not async; works in threads and inside a running event loop (which it blocks)."""
@@ -187,12 +183,12 @@ class Cascade:
         the budgets ``daily`` (scope, USD a UTC day).
         """
         asked = Prompt.of(prompt, system=system, schema=schema)
-        ladder = self._ladder(policy)
+        ladder = self._rooms.ladder(policy)
         given = answer if isinstance(answer, Answer) else Answer(answer)
-        judging = _tier(ladder, tier)
+        judging = tier_of(ladder, tier)
         if daily:
-            self._check_priced(ladder.policy, ladder.seats)
-        work = partial(_judged, ladder, judging, asked, given, daily)
+            check_priced(ladder)
+        work = partial(gate_answer, ladder, judging, asked, given, daily=daily)
         if self._telemetry is None:
             return await self._kept("gate", policy, ladder, asked, work, tags)
         with self._telemetry.run("gate", policy, ladder, asked) as told:
@@ -217,16 +213,7 @@ class Cascade:
 
     def health(self) -> dict[str, ModelHealth]:
         """How each model that was asked so far does, by its name in the policy file."""
-        with self._lock:
-            return {name: guard.health() for name, guard in self._guards.items()}
-
-    def _check_priced(self, policy: Policy, seats: Mapping[str, Seat]) -> None:
-        """A budget over a model without a known price could not be kept. Raises PolicyError."""
-        if missing := _unpriced(policy, seats):
-            raise PolicyError(
-                f"the budget cannot be kept: the price of the model {', '.join(missing)} is not known; give "
-                f"models.{missing[0]}.price in the policy file, or the model an attribute most_usd"
-            )
+        return self._rooms.health()
 
     def _needed_journal(self) -> "Journal":
         if self._journal is None:
@@ -235,10 +222,10 @@ class Cascade:
 
     async def attempt(self, tier: str, prompt: PromptLike, *, policy: str = "default") -> Attempt:
         """Asks one tier and runs all its judges, comparing nothing with a threshold: what evaluation needs."""
-        ladder = self._ladder(policy)
+        ladder = self._rooms.ladder(policy)
         trial = Trial(
             ladder,
-            _tier(ladder, tier),
+            tier_of(ladder, tier),
             Prompt.of(prompt),
             spend_of(ladder),
             decided=False,
@@ -251,81 +238,19 @@ class Cascade:
 
         Raises PolicyError.
         """
-        ladder = self._ladder(policy)
-        return _unpriced(ladder.policy, ladder.seats)
+        return unpriced(self._rooms.ladder(policy))
 
     async def prepare(self, policy: str) -> None:
         """Makes a policy's models and judges in this event loop, as its first run would. Raises PolicyError."""
-        self._ladder(policy)
-
-    def _ladder(self, policy: str) -> Ladder:
-        room = self._rooms.get(asyncio.get_running_loop())
-        ladder = room.ladders.get(policy) if room is not None else None
-        return ladder if ladder is not None else self._make_ladder(policy)
+        self._rooms.ladder(policy)
 
     def policy(self, name: str) -> Policy:
         """The policy of that name; ``policy/tier`` is the policy with that tier alone. Raises PolicyError."""
-        found = self.policies.get(name)
-        if found is not None:
-            return found
-        outer, slash, inner = name.rpartition("/")
-        if slash and outer in self.policies:
-            return _pinned(self.policies[outer], inner)
-        known = list(self.policies)
-        raise PolicyError(f"unknown policy {name!r}{nearest(name, known)}; known: {', '.join(known)}")
-
-    def _make_ladder(self, name: str) -> Ladder:
-        policy = self.policy(name)
-        with self._lock:
-            if self._closed:
-                raise RuntimeError("this Cascade is closed")
-            room = self._rooms.setdefault(asyncio.get_running_loop(), _Room())
-        for model in sorted(policy.asks - room.seats.keys()):
-            spec = self._specs.get(model)
-            made = self._given.get(model)
-            if made is None:
-                if spec is None:
-                    raise PolicyError(f"a judge asks for the model {model!r}, which was not given")
-                made = build(model, spec)
-            with self._lock:
-                guard = self._guards.setdefault(model, guard_of(spec))
-            if self._telemetry is not None and guard.breaker is not None:
-                self._telemetry.watch(model, guard.breaker)
-            room.seats[model] = Seat(made, Pricer(model, spec), self._telemetry, guard)
-        if policy.budget_usd is not None or policy.budget_usd_per_day is not None or self._usd_per_day is not None:
-            self._check_priced(policy, room.seats)
-        whole = name if name in self.policies else name.rpartition("/")[0]
-        daily = ((f"policy {whole}", policy.budget_usd_per_day), ("all policies", self._usd_per_day))
-        ladder = Ladder(
-            policy,
-            tuple(_make_tier(t, room.seats) for t in policy.tiers),
-            room.seats,
-            self.ledger,
-            tuple((scope, usd) for scope, usd in daily if usd is not None),
-            self._telemetry,
-        )
-        room.ladders[name] = ladder
-        return ladder
+        return self._rooms.policy(name)
 
     async def aclose(self) -> None:
         """Closes every model's connections and writes the journal's last records; runs still under way fail."""
-        with self._lock:
-            self._closed = True
-            rooms = list(self._rooms.items())
-            self._rooms = WeakKeyDictionary()
-        here = asyncio.get_running_loop()
-        given = set(map(id, self._given.values()))
-        closed: set[int] = set()
-        for loop, room in rooms:
-            for seat in room.seats.values():
-                if id(seat.model) in closed:
-                    continue
-                closed.add(id(seat.model))
-                # A given model belongs to no loop of ours; one that we built must be closed where it was used.
-                if loop is here or id(seat.model) in given:
-                    await seat.model.close()
-                elif loop.is_running():
-                    await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(seat.model.close(), loop))
+        await self._rooms.aclose()
         if self._own_journal and self._journal is not None:
             await asyncio.to_thread(self._journal.close)
 
@@ -362,67 +287,7 @@ def _telemetry(given: "Telemetry | TelemetrySpec | None") -> "Telemetry | None":
     return given if isinstance(given, Telemetry) else Telemetry(**given.model_dump())
 
 
-class _Room:
-    """What one event loop owns: models with their connections, and the ladders made of them."""
-
-    def __init__(self) -> None:
-        self.seats: dict[str, Seat] = {}
-        self.ladders: dict[str, Ladder] = {}
-
-
-def _make_tier(tier: TierPolicy, seats: Mapping[str, Seat]) -> Tier:
-    made = tuple(judges.make(rule.use, **rule.options) for rule in tier.judges)
-    calibrators = tuple(from_json(mapping) for mapping in tier.confidence or ())
-    compares = "agrees:" in str(tier.confidence)
-    fallbacks = tuple(seats[model] for model in tier.fallbacks)
-    return Tier(tier.name, seats[tier.model], tier.thresholds, tier.prior, made, calibrators, fallbacks, compares)
-
-
 def _feed(ladder: Ladder, on_event: "OnEvent", stream: Stream | None) -> "Feed":
     from .streaming import Feed
 
     return Feed(ladder.policy, on_event, stream)
-
-
-def _unpriced(policy: Policy, seats: Mapping[str, Seat]) -> list[str]:
-    return sorted(model for model in policy.asks if not seats[model].priced)
-
-
-def _pinned(policy: Policy, name: str) -> Policy:
-    tiers = [tier for tier in policy.tiers if tier.name == name]
-    if not tiers:
-        known = [tier.name for tier in policy.tiers]
-        raise PolicyError(f"unknown tier {name!r}{nearest(name, known)}; known: {', '.join(known)}")
-    return policy.model_copy(update={"tiers": tiers, "calibration": None})
-
-
-def _tier(ladder: Ladder, name: str | None) -> Tier:
-    if name is None:
-        return ladder.tiers[0]
-    for tier in ladder.tiers:
-        if tier.name == name:
-            return tier
-    known = [t.name for t in ladder.tiers]
-    raise PolicyError(f"unknown tier {name!r}{nearest(name, known)}; known: {', '.join(known)}")
-
-
-async def _judged(
-    ladder: Ladder,
-    tier: Tier,
-    prompt: Prompt,
-    given: Answer,
-    daily: Daily,
-    run_id: str | None = None,
-    attempts: list[Attempt] | None = None,
-) -> Result:
-    attempts = [] if attempts is None else attempts
-    seconds, spend = ladder.policy.deadline_s, spend_of(ladder, daily=daily)
-    ends = None if seconds is None else asyncio.get_running_loop().time() + seconds
-    trial = Trial(ladder, tier, prompt, spend, given=True, ends=ends)
-    try:
-        await (trial.judge(given) if ends is None else within(ends, trial.judge(given)))
-    finally:
-        spend.closed = True
-        attempts.append(trial.record())
-    forgiving = ladder.policy.model_copy(update={"when_unsure": "best"})
-    return finish(forgiving, attempts, trial.reason, attempts[-1].cost_usd, run_id)

@@ -180,12 +180,12 @@ class Trial:
     def _recorded(self, name: str) -> Verdict | None:
         """The verdict that was recorded with the answer, if there is one."""
         assert self.answer is not None
-        score = self.answer.verdicts.get(name)
-        if score is None:
+        if name not in self.answer.verdicts:
             return None
+        score = self.answer.verdicts[name]
         usd = self.answer.extra.get("verdict_cost_usd") or {}
         self._pay_judge(usd.get(name, 0.0))
-        return Verdict(name, score)
+        return Verdict(name, score, reason="" if score is not None else "could not tell when it was recorded")
 
     def _pay_judge(self, usd: float | None) -> None:
         """A verdict that was recorded with the answer has its cost, too."""

@@ -242,7 +242,7 @@ def _survey(path: str, job: Job) -> int:
         try:
             job.check(example)
         except GraderError as error:
-            raise GraderError(f"{where_stands(path, example.id)}: {error}") from None
+            raise GraderError(f"{where_stands(path, example.id) or path}: {error}") from None
     against = [one.against for one in job.graders() if isinstance(one, ModelGrader) and one.against]
     for kind, asked, known in (("task", job.by_task, tasks), ("model", [*job.models, *against], models)):
         if unknown := sorted(set(asked) - known):

@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from cascade import Cascade, Policy, Result, RunError
 from cascade.artefact import Artefact
+from cascade.files import replacing
 from cascade.models.recorded import RecordedModel
-from evals.files import replacing
 from evals.ladder import Outcome
 from evals.recording import Example
 from evals.rows import ReplayError, Rules

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cascade import CascadeError, Policy
+from cascade.files import replacing
 from cascade.quiet import quietly
 from evals import production
-from evals.files import replacing
 from evals.prove import Kind, Promise
 from evals.recording import Example, RecordingError, models_of, read
 from evals.rows import ReplayError

@@ -35,7 +35,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from evals.files import replacing
+from cascade.files import replacing
 from evals.page import evidence, sections
 from evals.page.markup import element, text
 

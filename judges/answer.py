@@ -106,8 +106,8 @@ class Answer:
     ``logprobs`` are the answer's tokens (None where the provider gives none); ``mean_logprob`` stands in for them where
     only the mean is known. ``first_token_top`` holds the first token's alternatives with their log-probabilities.
     ``cost_usd`` and ``latency_s`` are set by a model that knows them itself (a recording); otherwise the engine prices the
-    usage and measures the time. ``verdicts`` are judges' scores that were recorded with the answer. ``extra`` carries what
-    a recording adds (its ``quality``, the cost of recorded verdicts).
+    usage and measures the time. ``verdicts`` are judges' scores that were recorded with the answer, None where a judge could
+    not tell. ``extra`` carries what a recording adds (its ``quality``, the cost of recorded verdicts).
     """
 
     text: str
@@ -121,7 +121,7 @@ class Answer:
     model: str = ""
     cost_usd: float | None = None
     latency_s: float | None = None
-    verdicts: Mapping[str, float] = field(default_factory=lambda: _EMPTY)
+    verdicts: Mapping[str, float | None] = field(default_factory=lambda: _EMPTY)
     extra: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
 
     def with_parsed(self, parsed: Any) -> "Answer":

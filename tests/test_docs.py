@@ -28,6 +28,8 @@ def blocks(*languages: str) -> Iterator[tuple[str, str]]:
 
 
 POLICIES = [b for b in blocks("yaml") if "models:" in b[1] and "policies:" in b[1]]
+LADDERS = [b for b in blocks("yaml") if b[0].startswith("README.md") and b[1].startswith("policies:\n  default:")]
+MODELS = [b for b in blocks("yaml") if b[1].startswith("models:\n  cheap:") and b not in POLICIES]
 CODE = list(blocks("python"))
 COMMANDS = [
     (where, line)
@@ -45,13 +47,21 @@ def keyless(monkeypatch: pytest.MonkeyPatch) -> None:
         return ScriptedModel(name, ["51"])
 
     monkeypatch.setattr(factory, "build", build)
-    monkeypatch.setattr("cascade.service.build", build)
+    monkeypatch.setattr("cascade.rooms.build", build)
 
 
 @pytest.mark.parametrize(("where", "text"), POLICIES, ids=[w for w, _ in POLICIES])
 def test_policies_in_the_documentation_are_valid(where: str, text: str, tmp_path: Path) -> None:
     """A policy that a reader copies loads."""
     assert policy_file.parse(text, str(tmp_path / "policies.yaml")).policies
+
+
+@pytest.mark.parametrize(("where", "text"), MODELS, ids=[w for w, _ in MODELS])
+def test_one_policy_serves_every_provider(where: str, text: str, tmp_path: Path) -> None:
+    """The models that the README gives for a provider fit the policy that it gives for all, and have prices."""
+    ((_, ladder),) = LADDERS
+    file = policy_file.parse(ladder + "    budget_usd: 1.0\n" + text, str(tmp_path / "policies.yaml"))
+    assert file.models.keys() == {"cheap", "dear"}
 
 
 @pytest.mark.parametrize(("where", "text"), CODE, ids=[w for w, _ in CODE])

@@ -181,7 +181,7 @@ def look(
                 text += "".join(span.to_json() for span in exporter.get_finished_spans())
                 exporter.clear()
                 seen.after.append(text)
-            ladder = c._ladder("default")
+            ladder = c._rooms.ladder("default")
             seen.end += "".join(map(repr, (c, file, model, model._client, ladder, ladder.seats, telemetry)))
 
     asyncio.run(go(), debug=True)
@@ -316,8 +316,8 @@ def test_a_right_policy_file_does_not_show_its_headers(monkeypatch: pytest.Monke
 
     async def go() -> str:
         async with Cascade(file) as c:
-            ladder = c._ladder("default")
-            return "".join(map(repr, (file, c._specs, c.policies, ladder, ladder.seats, ladder.tiers)))
+            ladder = c._rooms.ladder("default")
+            return "".join(map(repr, (file, c._rooms, c._rooms._specs, c.policies, ladder, ladder.seats, ladder.tiers)))
 
     assert not leaks(asyncio.run(go()))
 

@@ -125,6 +125,8 @@ class Gateway:
             # What a day has spent stays spent when the policies change.
             ledger=before.cascade.ledger if before is not None else None,
         )
+        if before is not None:
+            cascade.follow(before.cascade)
         specs = {name: spec for name, spec in file.models.items() if name not in self._given}
         return Serving(file, cascade, specs, owns=not self._given)
 

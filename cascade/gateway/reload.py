@@ -1,4 +1,4 @@
-"""Policies and keys that change while the gateway runs: a good file takes the old one's place, a bad one never does."""
+"""Policies, calibrations and keys that change while the gateway runs: a bad file never takes a good one's place."""
 
 import asyncio
 import logging
@@ -34,11 +34,12 @@ class Status:
 
 
 class Reloader:
-    """Looks once a second whether the policy file or the key file has changed."""
+    """Looks once a second whether the policy file, a calibration that it names or the key file has changed."""
 
     def __init__(self, gateway: "Gateway", path: Path | None, keys: KeyFile | None) -> None:
         self._gateway, self._path, self._keys = gateway, path, keys
         self._policies_were, self._keys_were = _stamp(path), _stamp(keys.path if keys is not None else None)
+        self._calibrations = _calibrations(path)
         self.status = Status(time.time())
 
     async def watch(self) -> None:
@@ -53,8 +54,9 @@ class Reloader:
     async def look(self) -> None:
         """Loads what has changed."""
         now = _stamp(self._path)
-        if now != self._policies_were:
-            self._policies_were = now
+        if now != self._policies_were or any(_stamp(path) != was for path, was in self._calibrations.items()):
+            # Before they are read, so that a change meanwhile is seen the next time.
+            self._policies_were, self._calibrations = now, await asyncio.to_thread(_calibrations, self._path)
             await self.reload()
         if self._keys is not None and (stamp := _stamp(self._keys.path)) != self._keys_were:
             self._keys_were = stamp
@@ -83,6 +85,11 @@ class Reloader:
         told = f"{' and '.join(fixed)}: changes count from the next start on" if fixed else None
         self.status = Status(time.time(), told, time.time() if told else None, unusable)
         log.warning("%s: in service%s", self._path, f"; {told}" if told else "")
+
+
+def _calibrations(path: Path | None) -> dict[Path, tuple[int, int, int] | None]:
+    """The calibrations that the policy file names, as they stand now."""
+    return {found: _stamp(found) for found in files.calibrations(path)} if path is not None else {}
 
 
 def _stamp(path: Path | None) -> tuple[int, int, int] | None:

@@ -1,15 +1,12 @@
 """Carries records out of a journal: JSON Lines, Parquet, or a recording that `evals.replay` reads."""
 
 import json
-import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import IO, Any, Literal
 
 from ..errors import JournalError
+from ..files import replacing
 from .record import Record
 
 Format = Literal["jsonl", "parquet", "recording"]
@@ -24,7 +21,7 @@ def export(records: Iterable[Record], format: Format, out: str) -> int:
     if format == "parquet":
         if out == "-":
             raise JournalError("Parquet is written to a file; name one")
-        with _replacing(Path(out)) as file:
+        with replacing(out, private=True) as file:
             return _parquet(records, file)
     lines: Callable[[Iterable[Record]], Iterator[Mapping[str, Any]]] = as_lines
     if format == "recording":
@@ -33,7 +30,7 @@ def export(records: Iterable[Record], format: Format, out: str) -> int:
         lines = as_recording
     if out == "-":
         return _jsonl(lines(records), sys.stdout.buffer)
-    with _replacing(Path(out)) as file:
+    with replacing(out, private=True) as file:
         return _jsonl(lines(records), file)
 
 
@@ -46,7 +43,7 @@ def as_lines(records: Iterable[Record]) -> Iterator[Mapping[str, Any]]:
         yield line
 
 
-def _jsonl(lines: Iterable[Mapping[str, Any]], file: BinaryIO) -> int:
+def _jsonl(lines: Iterable[Mapping[str, Any]], file: IO[bytes]) -> int:
     count = 0
     for line in lines:
         file.write(json.dumps(line, ensure_ascii=True, allow_nan=False).encode() + b"\n")
@@ -55,7 +52,7 @@ def _jsonl(lines: Iterable[Mapping[str, Any]], file: BinaryIO) -> int:
     return count
 
 
-def _parquet(records: Iterable[Record], file: BinaryIO) -> int:
+def _parquet(records: Iterable[Record], file: IO[bytes]) -> int:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -104,17 +101,3 @@ def _groups(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
             group = []
     if group:
         yield group
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file beside ``path`` that takes its place once it is whole."""
-    number, name = tempfile.mkstemp(dir=path.resolve().parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(number, "wb") as file:
-            yield file
-        os.replace(name, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name)
-        raise

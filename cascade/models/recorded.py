@@ -166,7 +166,7 @@ def _answer(rec: Recorded, model: str) -> Answer:
         model=model,
         cost_usd=rec.get("cost_usd"),
         latency_s=rec.get("latency_s"),
-        verdicts={k: v for k, v in (rec.get("verdicts") or {}).items() if v is not None},
+        verdicts=rec.get("verdicts") or {},
         extra=extra,
     )
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import os
 import re
 import shlex
 import tempfile
@@ -14,18 +15,21 @@ from typing import Any
 
 from cascade.prices import Price
 from evals.recording import RecordingError, read, write
+from evals.recording.join import ASKED, ByPrompt
 from evals.recording.merge import merged
 from evals.recording.summary import summary
 
-from .log import ByPrompt, Names, Options, Tally, gathered
+from .log import Names, Options, Tally, gathered
 
 FORMATS = ("inspect_ai", "lm_eval", "promptfoo", "openai_batch")
+# In one tool's logs the same prompt under another task, or with another right answer, is another example.
+WITH_GOLD = ("task", "reference", *ASKED)
 EXAMPLES = """examples:
   python -m evals.recording import inspect_ai logs/*.eval --out rec.jsonl.gz
   python -m evals.recording import lm_eval out/*/samples_*.jsonl --out rec.jsonl --model mini large --price mini=0.1,0.4 \\
       --price large=2,8
   python -m evals.recording import promptfoo results.json --out rec.jsonl
-  python -m evals.recording import openai_batch output.jsonl errors.jsonl --input sent.jsonl --out rec.jsonl
+  python -m evals.recording import openai_batch output.jsonl errors.jsonl --input sent*.jsonl --out rec.jsonl
 """
 
 
@@ -50,14 +54,19 @@ def add_to(commands: Any) -> None:
         "--score", metavar="NAME", help="whose score is the quality: inspect_ai SCORER[.KEY], lm_eval METRIC, promptfoo NAME"
     )
     add("--filter", metavar="NAME", help="lm_eval: the filter whose grade is taken (default: the first)")
-    add("--input", action="append", default=[], metavar="FILE", help="openai_batch: what was sent as a batch")
+    add("--input", nargs="+", action="extend", default=[], metavar="FILE", help="openai_batch: what was sent as a batch")
     add("--reference", default="reference", metavar="VAR", help="promptfoo: the variable that holds the right answer")
     parser.set_defaults(command=run)
 
 
 def run(args: argparse.Namespace) -> str:
     """Imports and returns what to tell. Raises RecordingError, OSError."""
-    tally, same = Tally(), ByPrompt() if args.match == "prompt" else None
+    for log in (*args.logs, *args.input):
+        if os.path.realpath(log) == os.path.realpath(args.out):
+            raise RecordingError(
+                f"--out: {args.out} is the log itself, which the recording must not replace; give another name"
+            )
+    tally, same = Tally(), ByPrompt(WITH_GOLD) if args.match == "prompt" else None
     options = Options(args.score, args.filter, tuple(args.input), args.reference)
     items = import_module(f"evals.imports.{args.format}").items
     prices = dict(_price(text) for text in args.price)
@@ -79,10 +88,11 @@ def run(args: argparse.Namespace) -> str:
             raise RecordingError("\n".join(["nothing could be imported; nothing was written", *tally.lines()]))
         try:
             first, *others = parts
-            count = write(args.out, merged(first, others))
+            count = write(args.out, merged(first, others, tally.note))
         except RecordingError as error:
             said = _of_logs(str(error), parts)
-            hint = "; --match prompt tells them apart by their prompts" if "another prompt" in said and same is None else ""
+            apart = same is None and ("give one of them another id" in said or "another reference" in said)
+            hint = "; --match prompt tells them apart by what was asked and the reference" if apart else ""
             raise RecordingError(said + hint) from None
     return "\n".join([f"{count:,} examples written to {args.out}", *_models(args.out), *tally.lines()])
 

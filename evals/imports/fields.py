@@ -8,13 +8,14 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any, cast
 
 from evals.recording import RecordingError
-from evals.recording.format import type_word, type_words
+from evals.recording.check import type_word, type_words
 
 NUMBER = (int, float)
 MOST = 1e15  # of any count, time, price or logarithm; beyond it is damage, and sums would overflow
+_DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)
 _HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -76,24 +77,34 @@ class Field:
 
 
 def document(path: str | os.PathLike[str], reads: str, text: bytes | None = None) -> Field:
-    """A JSON file (or ``text``, what a member of an archive holds) as a whole. Raises RecordingError, OSError."""
+    """A JSON file (gzipped where it ends in ``.gz``), or ``text``, what a member of an archive holds, as a whole.
+
+    Raises RecordingError, OSError.
+    """
     if text is None:
-        with open(path, "rb") as file:
-            text = file.read()
+        try:
+            with _opened(path) as file:
+                text = file.read()
+        except _DAMAGED:
+            raise RecordingError(f"{path}: the gzip data is damaged; copy the file again") from None
     return _parsed(text, str(path), reads)
 
 
 def lines(path: str | os.PathLike[str], reads: str) -> Iterator[Field]:
     """The lines of a JSON Lines file (gzipped where it ends in ``.gz``), streamed. Raises RecordingError, OSError."""
     number = 0
-    with gzip.open(path, "rb") if str(path).endswith(".gz") else open(path, "rb") as file:
+    with _opened(path) as file:
         try:
             for line in file:
                 number += 1
                 if line.strip():
                     yield _parsed(line, f"{path}:{number}", reads)
-        except (EOFError, gzip.BadGzipFile, zlib.error):
+        except _DAMAGED:
             raise RecordingError(f"{path}:{number + 1}: the gzip data is damaged; copy the file again") from None
+
+
+def _opened(path: str | os.PathLike[str]) -> IO[bytes]:
+    return cast(IO[bytes], gzip.open(path, "rb")) if str(path).endswith(".gz") else open(path, "rb")
 
 
 def _parsed(text: bytes, where: str, reads: str) -> Field:
@@ -103,6 +114,8 @@ def _parsed(text: bytes, where: str, reads: str) -> Field:
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise RecordingError(f"{where}: holds half of a surrogate pair, which is no text; correct it; {reads}") from None
+    except UnicodeDecodeError:
+        raise RecordingError(f"{where}: is not UTF-8 text; save it as UTF-8; {reads}") from None
     except (ValueError, RecursionError) as error:
         at = f"line {error.lineno}: " if isinstance(error, json.JSONDecodeError) and error.lineno > 1 else ""
         why = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__

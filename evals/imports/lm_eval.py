@@ -76,7 +76,7 @@ def of_line(line: Field, task: str, model: str, options: Options) -> Iterator[He
     elif len({prompt for prompt, _ in requests}) > 1:
         yield LeftOut(where, "the choices were weighed behind different texts, so that there is no one prompt")
     else:
-        yield _chosen(line, task, model, [str(more) for _, more in requests], replies, options)
+        yield _chosen(line, where, task, model, [str(more) for _, more in requests], replies, options)
 
 
 def _requests(line: Field) -> Iterator[tuple[str, Any]]:
@@ -141,10 +141,19 @@ def _generated(
 
 
 def _chosen(
-    line: Field, task: str, model: str, choices: Sequence[str], replies: Sequence[Sequence[Field]], options: Options
-) -> Heard:
+    line: Field,
+    where: str,
+    task: str,
+    model: str,
+    choices: Sequence[str],
+    replies: Sequence[Sequence[Field]],
+    options: Options,
+) -> Heard | LeftOut:
     metric, quality, notes = _quality(line, options)
     likelihoods = [_likelihood(r[0]) for r in replies]
+    # -inf is a choice that the model rules out; of no number, or of nothing but -inf, no choice is the likeliest.
+    if any(not value < math.inf for value in likelihoods) or max(likelihoods) == -math.inf:
+        return LeftOut(where, "the likelihoods of its choices are no numbers, so that none was chosen")
     lengths = [max(len(c.strip()), 1) for c in choices] if metric == "acc_norm" else [1] * len(choices)
     weighed = [value / length for value, length in zip(likelihoods, lengths, strict=True)]
     best = weighed.index(max(weighed))
@@ -159,18 +168,23 @@ def _chosen(
         model,
         Answer(texts[best], finish_reason="stop", mean_logprob=-math.log(sum(shares)), model=model),
         quality,
-        more={"choice_logprobs": likelihoods},
+        more={"choice_logprobs": [value if value > -math.inf else None for value in likelihoods]},
         notes=notes,
     )
 
 
 def _likelihood(reply: Field) -> float:
-    """The log-likelihood, the first of the pair with whether the text was the likeliest; texts since 0.4.3."""
+    """The log-likelihood, the first of the pair with whether the text was the likeliest; texts since 0.4.3.
+
+    NaN where it is unknown, as ``fields`` reads what JSON has not.
+    """
     value = reply.value[0] if isinstance(reply.value, list) and reply.value else reply.value
+    if value is None:
+        return math.nan
     with suppress(TypeError, ValueError, OverflowError):
-        if abs(found := float(value)) <= MOST:
+        if abs(found := float(value)) <= MOST or not math.isfinite(found):
             return found
-    raise reply.wrong("must be a log-likelihood, a finite number; take the line out")
+    raise reply.wrong("must be a log-likelihood, a number; take the line out")
 
 
 def _target(value: Any) -> Any:

@@ -1,7 +1,5 @@
 """What every importer makes of a log: answers heard, what had to be left out, and both put together to examples."""
 
-import hashlib
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,6 +8,7 @@ from typing import Any
 from cascade.prices import Price, list_price
 from evals.record.parts import as_recorded
 from evals.recording import Example, RecordingError
+from evals.recording.join import ByPrompt, differing
 from judges import Answer, Prompt, Usage
 from judges.answer import content_text
 
@@ -76,6 +75,10 @@ class Tally:
                 told.append(f"{title}: {count:,}, {reason}: {', '.join(where)}{' ...' if count > len(where) else ''}")
         return told
 
+    def note(self, reason: str, where: str) -> None:
+        """What was not taken over as it stood."""
+        self.count(self.noted, reason, where)
+
     def count(self, found: Counter[str], reason: str, where: str, count: int = 1) -> None:
         """So many more; the first three places are kept."""
         found[reason] += count
@@ -95,23 +98,6 @@ class Names:
     prices: Mapping[str, Price] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class ByPrompt:
-    """Gives equal prompts equal ids, whatever ids their logs gave them: that of the first, made unique where it must be."""
-
-    ids: dict[bytes, str] = field(default_factory=dict)
-    taken: set[str] = field(default_factory=set)
-
-    def __call__(self, example: Example) -> Example:
-        asked = json.dumps([example.task, example.system, example.prompt], sort_keys=True)
-        digest = hashlib.blake2b(asked.encode(), digest_size=12)
-        if (id := self.ids.get(digest.digest())) is None:
-            id = example.id if example.id not in self.taken else f"{example.id}-{digest.hexdigest()[:8]}"
-            self.ids[digest.digest()] = id
-            self.taken.add(id)
-        return replace(example, id=id)
-
-
 def gathered(
     items: Iterable[Heard | LeftOut], names: Names, tally: Tally, same: ByPrompt | None = None
 ) -> Iterator[Example]:
@@ -128,9 +114,15 @@ def gathered(
             continue
         example = same(item.example) if same is not None else item.example
         first = examples.setdefault(example.id, example)
-        if (first.prompt, first.system) != (example.prompt, example.system):
+        if first.reference is None:
+            first = examples[example.id] = replace(first, reference=example.reference)
+        word = differing(first, example)
+        if word is None and example.reference not in (None, first.reference):
+            word = "reference"
+        if word:
             raise RecordingError(
-                f"id {example.id!r}: stands for two prompts in one log; --match prompt tells examples apart by their prompts"
+                f"id {example.id!r}: stands for two examples in one log, the second with another {word}; "
+                "--match prompt tells examples apart by what was asked and the reference"
             )
         models.add(item.model)
         if names.only is not None and len(models) > 1:
@@ -138,7 +130,7 @@ def gathered(
         model = names.only or names.models.get(item.model, item.model)
         told.setdefault(example.id, {}).setdefault(model, []).append(recorded(item, names.prices.get(model)))
         for note in item.notes:
-            tally.count(tally.noted, note, f"{example.id} of {model}")
+            tally.note(note, f"{example.id} of {model}")
     tally.models |= models
     for id, example in examples.items():
         yield replace(example, answers={model: _with_samples(answers) for model, answers in told[id].items()})

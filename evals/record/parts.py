@@ -33,6 +33,15 @@ def as_recorded(answer: Answer, usd: float | None, latency_s: float | None) -> d
     return told
 
 
+def end_of(answer: Answer, logprobs: bool) -> str:
+    """What an answer lacks that was paid: ``length``, ``content_filter``, ``empty``, ``unlogged``, or nothing."""
+    if answer.finish_reason in ("length", "content_filter"):
+        return answer.finish_reason
+    if not (answer.text.strip() or answer.tool_calls):
+        return "empty"
+    return "unlogged" if logprobs and not answer.logprobs and answer.mean_logprob is None else ""
+
+
 def as_sample(answer: Answer, latency_s: float | None) -> dict[str, Any]:
     """The answer as a further sample; what samples cost stands beside them."""
     told = as_recorded(answer, None, latency_s)
@@ -77,8 +86,8 @@ def assemble(parts: Sequence[Part]) -> dict[str, Any] | None:
         elif part.name == SAMPLES:
             samples += part.found["samples"]
             sampled_usd = None if part.usd is None or sampled_usd is None else sampled_usd + part.usd
-        elif part.found["score"] is not None:
-            # A judge that could not tell has no place in a recording: missing is not zero.
+        elif not part.found.get("veto"):  # a recording has no place for vetoes; the replay's own judge says it again
+            # Null where the judge could not tell: a replay need not ask again, and what it cost was paid all the same.
             verdicts["verdicts"][part.name] = part.found["score"]
             verdicts["verdict_cost_usd"][part.name] = part.usd
             verdicts["verdict_latency_s"][part.name] = part.found["latency_s"]

@@ -1,17 +1,21 @@
-"""The commands that look at recordings and make new ones of them, each in one pass with little memory."""
+"""The commands that look at recordings and make new ones of them, streamed, with little memory."""
 
 import argparse
 import hashlib
 import heapq
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from evals.imports.command import add_to
+from evals.imports.log import Tally
 
-from .format import Example, RecordingError, read, write
+from .check import RecordingError
+from .format import Example, read, write, write_all
+from .join import ByPrompt
 from .merge import merged
 from .summary import summary
 
@@ -34,6 +38,9 @@ def _show(args: argparse.Namespace) -> str:
     shown = [f"{task or '(no task)'} {count:,}" for task, count in list(found["tasks"].items())[:12]]
     lines.append(f"tasks: {', '.join(shown)}{' ...' if len(found['tasks']) > 12 else ''}")
     lines.append("splits: " + ", ".join(f"{split} {count:,}" for split, count in found["splits"].items()))
+    if not found["models"]:
+        lines.append("no model has answered")
+        return "\n".join(lines)
     width = max(5, *(len(m) for m in found["models"]))
     lines.append(f"\n{'model':<{width}}  answers  graded  quality  USD/1000  mean s  samples  signals")
     for model, m in found["models"].items():
@@ -50,19 +57,22 @@ def _show(args: argparse.Namespace) -> str:
 
 
 def _merge(args: argparse.Namespace) -> str:
-    first, *others = args.recordings
-    return f"{write(args.out, merged(first, others)):,} examples written to {args.out}"
+    (first, *others), tally = args.recordings, Tally()
+    count = write(args.out, merged(first, others, tally.note, ByPrompt() if args.match == "prompt" else None))
+    return "\n".join([f"{count:,} examples written to {args.out}", *tally.lines()])
 
 
 def drawn(seed: int, *parts: str) -> float:
     """A number in [0, 1) that depends on the seed and the parts alone."""
-    digest = hashlib.blake2b("\0".join((str(seed), *parts)).encode(), digest_size=8).digest()
+    digest = hashlib.blake2b("\0".join((str(seed), *parts)).encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
 
 
 def _sample(args: argparse.Namespace) -> str:
     if args.n < 1:
         raise RecordingError(f"sample: the number of examples must be 1 or more, got {args.n}")
+    if os.path.realpath(args.out) == os.path.realpath(args.recording):
+        raise RecordingError("sample: --out is the recording itself, whose other examples would be lost; give another name")
     least = heapq.nsmallest(args.n, ((drawn(args.seed, e.id), e.id) for e in read(args.recording)))
     chosen = {id for _, id in least}
     count = write(args.out, (e for e in read(args.recording) if e.id in chosen))
@@ -79,8 +89,11 @@ def _shares(given: Sequence[str]) -> list[tuple[str, float]]:
             share = -1.0
         if not (name and sign and 0 < share <= 1):
             raise RecordingError(f"split: {text!r}: write name=share, for example train=0.5 test=0.5")
+        if Path(name).name != name:
+            raise RecordingError(f"split: {name!r}: the part's name becomes part of a file's, and can hold no folder")
         shares.append((name, share))
-    if len({n for n, _ in shares}) < len(shares) or abs(sum(s for _, s in shares) - 1) > 1e-9:
+    # Some file systems do not tell large letters from small ones.
+    if len({n.casefold() for n, _ in shares}) < len(shares) or abs(sum(s for _, s in shares) - 1) > 1e-9:
         raise RecordingError("split: the parts need names of their own, and their shares must add up to 1")
     return shares
 
@@ -88,25 +101,34 @@ def _shares(given: Sequence[str]) -> list[tuple[str, float]]:
 def _split(args: argparse.Namespace) -> str:
     shares = _shares(args.parts)
     path = Path(args.recording)
-    ending = "".join(path.suffixes)
+    ending = "".join(path.suffixes[-2:] if path.suffix == ".gz" else path.suffixes[-1:])
     stem = path.name.removesuffix(ending)
 
     def part(example: Example) -> str:
         # By the question, so that equal ones stay together.
-        at = drawn(args.seed, example.task, repr((example.system, example.prompt)))
+        at = drawn(args.seed, json.dumps([example.system, example.prompt], sort_keys=True))
         for name, share in shares:
             at -= share
             if at < 0:
                 return name
         return shares[-1][0]
 
-    told = []
-    for name, _ in shares:
-        target = path.with_name(f"{stem}.{name}{ending}")
+    def chosen(name: str) -> Iterator[Example]:
         known = name if name in ("train", "test") else None
-        chosen = (replace(e, split=known) if known else e for e in read(path) if part(e) == name)
-        told.append(f"{write(target, chosen):,} examples written to {target}")
-    return "\n".join(told)
+        empty = True
+        for example in read(path):
+            if part(example) == name:
+                empty = False
+                yield replace(example, split=known) if known else example
+        if empty:
+            raise RecordingError(
+                f"split: no example came into the part {name!r}; nothing was written; give it a larger share"
+            )
+
+    targets = [path.with_name(f"{stem}.{name}{ending}") for name, _ in shares]
+    # All or none: parts of two draws beside each other would share examples.
+    counts = write_all([(target, chosen(name)) for target, (name, _) in zip(targets, shares, strict=True)])
+    return "\n".join(f"{n:,} examples written to {target}" for n, target in zip(counts, targets, strict=True))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -124,6 +146,8 @@ def _parser() -> argparse.ArgumentParser:
     merge = commands.add_parser("merge", help="put the answers of the same examples together; or rewrite one file")
     merge.add_argument("recordings", nargs="+")
     merge.add_argument("--out", required=True)
+    merge.add_argument("--match", choices=("id", "prompt"), default="id",
+                       help="what tells that two examples are the same: id, or what was asked")  # fmt: skip
     merge.set_defaults(command=_merge)
     split = commands.add_parser("split", help="parts by share, each in a file of its own beside the recording")
     split.add_argument("recording")
@@ -140,11 +164,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def printable(text: str) -> str:
+    """The lines with what a terminal would obey, or cannot show, escaped: names in a recording are anybody's."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code: 0, or 2 where the input is wrong."""
     args = _parser().parse_args(argv)
     try:
-        print(args.command(args))
+        print(printable(args.command(args)))
     except BrokenPipeError:
         raise
     except (RecordingError, OSError, ValueError, ModuleNotFoundError) as error:

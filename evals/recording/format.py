@@ -8,21 +8,17 @@ import gzip
 import json
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from evals.files import replacing
+from cascade.files import replacing
 from evals.recording import parquet
+from evals.recording.check import RecordingError, check_answer, no_number, plain, type_word, type_words
 from judges import Prompt
 
 SPLITS = ("train", "test", None)
-# Float rounding in providers makes a certain token's log-probability come out a hair above 0.
-_LOGPROB_SLACK = 1e-6
-
-
-class RecordingError(ValueError):
-    """A recording that cannot be used; the message names file, line and field, and says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +69,11 @@ def read(path: str | os.PathLike[str]) -> Iterator[Example]:
     """
     seen: set[int] = set()
     for where, row in _numbered(path):
-        example = _parse(row, where)
+        example = parsed(row, where)
         key = hash(example.id)
         if key in seen and (earlier := where_stands(path, example.id)) != where:
-            line = earlier.removeprefix(str(path)).strip(": row")
-            raise RecordingError(f"{where}: id: {example.id!r} stands on line {line} too; give each its own id")
+            line = f"on line {earlier.removeprefix(str(path)).strip(': row')} too" if earlier else "twice"
+            raise RecordingError(f"{where}: id: {example.id!r} stands {line}; give each its own id")
         seen.add(key)
         yield example
     if not seen:
@@ -92,6 +88,12 @@ def _numbered(path: str | os.PathLike[str]) -> Iterator[tuple[str, Any]]:
                 yield f"{path}: row {number}", row
         except (ValueError, TypeError) as error:  # what pyarrow and JSON raise
             raise RecordingError(f"{path}: cannot be read as Parquet: {error}") from None
+        except OSError as error:  # of the operating system, or pyarrow's word for damaged data
+            if error.errno is not None:
+                raise
+            raise RecordingError(
+                f"{path}: the Parquet data is damaged ({' '.join(str(error).split())}); copy it again"
+            ) from None
         return
     number = 0
     with gzip.open(path, "rb") if str(path).endswith(".gz") else open(path, "rb") as file:
@@ -112,29 +114,54 @@ def _numbered(path: str | os.PathLike[str]) -> Iterator[tuple[str, Any]]:
 def _json(line: bytes, where: str) -> Any:
     try:
         return json.loads(line)
-    except (ValueError, RecursionError) as error:
-        why = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
-        raise RecordingError(f"{where}: not valid JSON ({why}); each line must be one JSON object") from None
+    except json.JSONDecodeError as error:
+        why = f"not valid JSON ({error.msg}); each line must be one JSON object"
+    except UnicodeDecodeError:
+        why = "is not UTF-8 text; save it as UTF-8"
+        for start, form, ending in ((b"\x1f\x8b", "gzip data", ".gz"), (b"PAR1", "Parquet", ".parquet")):
+            if line.startswith(start) and where.endswith(":1"):
+                why = f"is {form}; give it a name that ends in {ending}"
+    except RecursionError:
+        why = "is nested too deeply to be read; take out what is"
+    except ValueError:  # Python reads no whole number of more than 4,300 digits
+        why = "holds a number of too many digits; correct it"
+    raise RecordingError(f"{where}: {why}")
 
 
-def where_stands(path: str | os.PathLike[str], id: str) -> str:
-    """Where an id stands first, as ``file:line``. Raises RecordingError, OSError."""
-    return next(where for where, row in _numbered(path) if isinstance(row, dict) and row.get("id") == id)
+def where_stands(path: str | os.PathLike[str], id: str) -> str | None:
+    """Where an id stands first, as ``file:line``; None for a pipe, read once. Raises RecordingError, OSError."""
+    return next((where for where, row in _numbered(path) if isinstance(row, dict) and row.get("id") == id), None)
 
 
 def write(path: str | os.PathLike[str], examples: Iterable[Example]) -> int:
-    """Writes a recording as a whole or not at all, and returns the number of examples.
+    """Writes a recording as a whole or not at all, and returns the number of examples; see ``write_all``."""
+    return write_all([(path, examples)])[0]
+
+
+def write_all(parts: Sequence[tuple[str | os.PathLike[str], Iterable[Example]]]) -> list[int]:
+    """Writes several recordings, all of them as a whole or none at all, and returns their numbers of examples.
 
     The same examples always give the same bytes (the gzip header carries neither time nor name). Raises OSError, and
     RecordingError for a number that JSON has not.
     """
-    with replacing(path) as plain:
-        if str(path).endswith(".parquet"):
-            return parquet.dump(plain, (example.to_json() for example in examples))
-        if str(path).endswith(".gz"):
-            with gzip.GzipFile(filename="", mode="wb", fileobj=plain, mtime=0) as packed:
-                return _dump(packed, examples)
-        return _dump(plain, examples)
+    with ExitStack() as stack:
+        files = [stack.enter_context(replacing(path)) for path, _ in parts]
+        counts = []
+        for file, (path, examples) in zip(files, parts, strict=True):
+            counts.append(_fill(file, path, examples))
+            # Whatever a full disk may refuse is on it before the first file takes its place.
+            file.flush()
+            os.fsync(file.fileno())
+        return counts
+
+
+def _fill(file: IO[bytes], path: str | os.PathLike[str], examples: Iterable[Example]) -> int:
+    if str(path).endswith(".parquet"):
+        return parquet.dump(file, (example.to_json() for example in examples))
+    if str(path).endswith(".gz"):
+        with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:
+            return _dump(packed, examples)
+    return _dump(file, examples)
 
 
 def models_of(examples: Iterable[Example]) -> list[str]:
@@ -146,20 +173,23 @@ def _dump(file: IO[bytes] | gzip.GzipFile, examples: Iterable[Example]) -> int:
     count = 0
     for example in examples:
         count += 1
-        line = example.to_json()
-        try:
-            text = json.dumps(line, ensure_ascii=False, allow_nan=False).encode()
-        except UnicodeEncodeError:  # half of a surrogate pair, which a model may well say
-            text = json.dumps(line, allow_nan=False).encode()
-        except ValueError as error:
-            raise RecordingError(
-                f"{example.id!r}: holds NaN or an infinite number, which JSON has not: correct it"
-            ) from error
-        file.write(text + b"\n")
+        file.write(encoded(example) + b"\n")
     return count
 
 
-def _parse(row: Any, where: str) -> Example:
+def encoded(example: Example) -> bytes:
+    """The example's line. Raises RecordingError for a number that JSON has not."""
+    line = example.to_json()
+    try:
+        return json.dumps(line, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:  # half a surrogate pair, as an answer that was cut off may end in: only JSON can say it
+        return json.dumps(line, allow_nan=False).encode()
+    except ValueError:
+        raise no_number(line) from None
+
+
+def parsed(row: Any, where: str) -> Example:
+    """The example that a parsed line at ``where`` is. Raises RecordingError."""
     if type(row) is not dict:
         raise RecordingError(f"{where}: must be a JSON object, got {type_word(row)}")
     for name, kinds, needed in _FIELDS:
@@ -177,8 +207,8 @@ def _parse(row: Any, where: str) -> Example:
         raise RecordingError(f"{where}: prompt: must be text or a list of messages that each have a 'role'")
     answers = row["answers"]
     for model, answer in answers.items():
-        if type(answer) is not dict or type(answer.get("text")) is not str or not _plain(answer):
-            _check_answer(answer, f"{where}: answers[{model!r}]")
+        if type(answer) is not dict or type(answer.get("text")) is not str or not plain(answer):
+            check_answer(answer, f"{where}: answers[{model!r}]")
     return Example(
         row["id"],
         prompt,
@@ -203,85 +233,3 @@ _FIELDS: tuple[tuple[str, tuple[type, ...], bool], ...] = (
     ("schema", (dict,), False),
     ("tools", (list,), False),
 )
-_SIMPLE = frozenset({"text", "quality", "cost_usd", "latency_s", "logprob"})
-
-
-def _plain(answer: Mapping[str, Any]) -> bool:
-    """True for the common answer of known-good simple fields, so that big files are not slowed by the full check."""
-    if not _SIMPLE.issuperset(answer):
-        return False
-    quality, usd, seconds, logprob = (answer.get(k) for k in ("quality", "cost_usd", "latency_s", "logprob"))
-    return (
-        (quality is None or (type(quality) is float and 0.0 <= quality <= 1.0))
-        and (usd is None or (type(usd) is float and 0.0 <= usd < 1e300))
-        and (seconds is None or (type(seconds) is float and 0.0 <= seconds < 1e300))
-        and (logprob is None or (type(logprob) is float and -1e300 < logprob <= 0.0))
-    )
-
-
-def _check_answer(answer: Any, where: str) -> None:
-    if type(answer) is not dict:
-        raise RecordingError(f"{where}: must be an object, got {type_word(answer)}")
-    if type(answer.get("text")) is not str:
-        found = type_word(answer["text"]) if "text" in answer else "nothing"
-        raise RecordingError(f"{where}.text: must be text, got {found}")
-    _number(answer.get("quality"), f"{where}.quality", 0.0, 1.0, "; use null for an answer that is not graded")
-    _number(answer.get("logprob"), f"{where}.logprob", None, _LOGPROB_SLACK, "; it is the mean natural logarithm")
-    for name in ("cost_usd", "sample_cost_usd", "latency_s"):
-        _number(answer.get(name), f"{where}.{name}", 0.0, None, "; use null where it is unknown")
-    for name in ("usage", "verdicts", "verdict_cost_usd"):
-        part = answer.get(name)
-        if part is None:
-            continue
-        if type(part) is not dict:
-            raise RecordingError(f"{where}.{name}: must be an object, got {type_word(part)}")
-        high = 1.0 if name == "verdicts" else None
-        for key, value in part.items():
-            _number(value, f"{where}.{name}.{key}", 0.0, high, "; leave it out where it is unknown")
-    for name in ("token_logprobs", "samples"):
-        items = answer.get(name)
-        if items is None:
-            continue
-        if type(items) is not list:
-            raise RecordingError(f"{where}.{name}: must be a list, got {type_word(items)}")
-        if name == "samples":
-            for i, sample in enumerate(items):
-                _check_answer(sample, f"{where}.samples[{i}]")
-            continue
-        for i, value in enumerate(items):
-            if type(value) is not float or not -1e300 < value <= 0.0:
-                if value is None:
-                    raise RecordingError(f"{where}.token_logprobs[{i}]: must be a number, got null")
-                _number(value, f"{where}.token_logprobs[{i}]", None, _LOGPROB_SLACK, "; it is a natural logarithm")
-
-
-def _number(value: Any, where: str, low: float | None, high: float | None, remedy: str) -> None:
-    if value is None:
-        return
-    if type(value) not in (int, float):
-        raise RecordingError(f"{where}: must be a number, got {type_word(value)}{remedy}")
-    # Whole numbers may be too large for a float, which isfinite() does not survive.
-    if not -1e300 < value < 1e300 or (low is not None and value < low) or (high is not None and value > high):
-        span = f"in [{low:g}, {high:g}]" if low is not None and high is not None else ">= 0" if high is None else "<= 0"
-        raise RecordingError(f"{where}: must be a number {span}, got {value!r}{remedy}")
-
-
-def type_word(value: Any) -> str:
-    """What a JSON value is, in words."""
-    return _KINDS.get(type(value), type(value).__name__)
-
-
-def type_words(kinds: tuple[type, ...]) -> str:
-    """What a JSON value may be, in words."""
-    return " or ".join(_KINDS.get(kind, kind.__name__) for kind in kinds)
-
-
-_KINDS: dict[type, str] = {
-    str: "text",
-    dict: "an object",
-    list: "a list",
-    bool: "true or false",
-    int: "a number",
-    float: "a number",
-    type(None): "null",
-}

@@ -3,63 +3,77 @@
 import json
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from .format import Example, RecordingError, read
+from .check import RecordingError
+from .format import Example, encoded, parsed, read
+from .join import ByPrompt, Note, joined
 
 
-def merged(first: str, others: Sequence[str]) -> Iterator[Example]:
-    """The examples of all files, each once: answers of the same example are put together, whichever file they stand in.
+def merged(first: str, others: Sequence[str], note: Note, same: ByPrompt | None = None) -> Iterator[Example]:
+    """The examples of all files, each once: what the files hold of the same example is put together, as ``joined`` does.
 
-    The other files wait in a temporary database, so that memory does not grow. Raises RecordingError where two files have
-    another prompt under one id, or other answers of one model.
+    The same are those with one id, or that are the same to ``same``; the first file's id is then the example's.
+    The other files wait in a temporary database, so that memory does not grow. ``note`` is told what is not taken over.
+    Raises RecordingError where two files contradict each other.
     """
+
+    def examples(file: str) -> Iterator[Example]:
+        return read(file) if same is None else _matched(file, same)
+
+    for _ in examples(first) if same is not None else ():
+        pass  # its ids come before the others'
     with tempfile.TemporaryDirectory() as folder, closing(sqlite3.connect(Path(folder, "waiting"))) as waiting:
-        waiting.execute("CREATE TABLE rows (id TEXT, file TEXT, line TEXT)")
+        waiting.execute("CREATE TABLE rows (id BLOB, file TEXT, line BLOB)")
         for file in others:
-            rows = ((e.id, file, json.dumps(e.to_json(), ensure_ascii=False)) for e in read(file))
+            rows = ((_key(e.id), file, encoded(e)) for e in examples(file))
             waiting.executemany("INSERT INTO rows VALUES (?, ?, ?)", rows)
         waiting.execute("CREATE INDEX by_id ON rows (id)")
 
         def with_others(example: Example, file: str) -> Example:
-            for where, line in waiting.execute("SELECT file, line FROM rows WHERE id = ? ORDER BY rowid", (example.id,)):
+            for where, line in waiting.execute(
+                "SELECT file, line FROM rows WHERE id = ? ORDER BY rowid", (_key(example.id),)
+            ):
                 if where != file:
-                    example = _joined(example, json.loads(line), file, where)
+                    example = joined(example, parsed(json.loads(line), where), (file, where), note)
             return example
 
-        for example in read(first):
+        for example in examples(first):
             yield with_others(example, first)
         known = {first}
         for file in others:
-            for example in read(file):
-                earlier = waiting.execute("SELECT DISTINCT file FROM rows WHERE id = ?", (example.id,)).fetchall()
-                if _in_first(waiting, first, example.id) or any(f in known for (f,) in earlier):
+            for example in examples(file):
+                earlier = waiting.execute("SELECT DISTINCT file FROM rows WHERE id = ?", (_key(example.id),)).fetchall()
+                if _in_first(waiting, examples, first, example.id) or any(f in known for (f,) in earlier):
                     continue
                 yield with_others(example, file)
             known.add(file)
 
 
-def _in_first(waiting: sqlite3.Connection, first: str, id: str) -> bool:
+def _matched(file: str, same: ByPrompt) -> Iterator[Example]:
+    """A file's examples with the ids that they have in common with other files'."""
+    seen: dict[str, str] = {}
+    for example in read(file):
+        made = same(example)
+        if (earlier := seen.get(made.id)) is not None:
+            raise RecordingError(
+                f"{file}: id {example.id!r} asks what id {earlier!r} asks, so that prompts do not tell them apart; "
+                "take one of them out"
+            )
+        seen[made.id] = example.id
+        yield made
+
+
+def _in_first(waiting: sqlite3.Connection, examples: Callable[[str], Iterator[Example]], first: str, id: str) -> bool:
     """Whether the first file has an example; its ids are read once."""
     if not waiting.execute("SELECT 1 FROM sqlite_master WHERE name = 'first'").fetchone():
-        waiting.execute("CREATE TABLE first (id TEXT PRIMARY KEY) WITHOUT ROWID")
-        waiting.executemany("INSERT INTO first VALUES (?)", ((e.id,) for e in read(first)))
-    return waiting.execute("SELECT 1 FROM first WHERE id = ?", (id,)).fetchone() is not None
+        waiting.execute("CREATE TABLE first (id BLOB PRIMARY KEY) WITHOUT ROWID")
+        waiting.executemany("INSERT INTO first VALUES (?)", ((_key(e.id),) for e in examples(first)))
+    return waiting.execute("SELECT 1 FROM first WHERE id = ?", (_key(id),)).fetchone() is not None
 
 
-def _joined(example: Example, line: dict[str, Any], file: str, other: str) -> Example:
-    if line["prompt"] != example.prompt:
-        raise RecordingError(f"{other}: id {example.id!r} has another prompt in {file}; give one of them another id")
-    answers = dict(example.answers)
-    for model, answer in line["answers"].items():
-        if model in answers and answers[model]["text"] != answer["text"]:
-            raise RecordingError(
-                f"{other}: id {example.id!r}: the answer of {model!r} is another one in {file}; rename the model in one of "
-                "them, or take it out"
-            )
-        answers[model] = {**answer, **answers.get(model, {})}
-    return replace(example, answers=answers)
+def _key(id: str) -> bytes:
+    """The id as the database can hold it, whatever it is."""
+    return id.encode("utf-8", "surrogatepass")

@@ -6,9 +6,14 @@ fields) is written as JSON. Read are also files of other tools, in which answers
 
 import json
 import os
+from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, time, timedelta
+from decimal import Decimal
 from importlib import import_module
 from typing import IO, Any
+
+from .check import RecordingError, no_number
 
 BATCH = 2_000
 _TEXTS = ("id", "task", "split", "system")
@@ -25,50 +30,72 @@ def _pyarrow(name: str) -> Any:
 def rows(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
     """The rows as a line of JSON would give them. Raises ModuleNotFoundError without pyarrow, OSError, ValueError."""
     parquet = _pyarrow("pyarrow.parquet")
-    with parquet.ParquetFile(path, pre_buffer=False) as file:
+    with parquet.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as file:
         for batch in file.iter_batches(batch_size=BATCH):
             for row in batch.to_pylist():
                 yield _row(row)
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
-    made = {name: _told(name, value) for name, value in row.items() if value is not None and name != "more"}
+    further = row.pop("more", None)
+    made = {name: _told(name, value) for name, value in row.items() if value is not None}
     answers = made.get("answers")
     if isinstance(answers, Mapping):
-        # In nested columns a model that did not answer, and a field that an answer has not, are nulls.
-        made["answers"] = {m: _bare(a) for m, a in answers.items() if a is not None}
-    return made | (json.loads(row["more"]) if row.get("more") else {})
+        # In nested columns a model that did not answer, and a field that an answer has not, are nulls; in JSON null is null.
+        made["answers"] = dict(answers) if isinstance(row["answers"], str) else _bare(answers)
+    if further is None:
+        return made
+    # Other tools may call a column so, too.
+    more = _from_json(further)
+    return made | (more if isinstance(more, dict) else {"more": _plain(further)})
 
 
 def _told(name: str, value: Any) -> Any:
-    if name not in _NESTED or not isinstance(value, str):
-        return dict(value) if name == "answers" and isinstance(value, list) else value
-    if name in ("prompt", "reference") and value[:1] not in '[{"' and not _is_json(value):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value
+    if isinstance(value, str):
+        found = _from_json(value) if name in _NESTED else value
+        # A prompt is text or messages: the 5 of another tool's column of texts is a text.
+        return found if name != "prompt" or isinstance(found, str | list) else value
+    return _plain(dict(value) if name == "answers" and isinstance(value, list) else value)
 
 
-def _is_json(text: str) -> bool:
+def _plain(value: Any) -> Any:
+    """As JSON holds it: days and times in ISO 8601, decimals as numbers, bytes in base64."""
+    match value:
+        case dict():
+            return {k: _plain(v) for k, v in value.items()}
+        case list() | tuple():
+            return [_plain(v) for v in value]
+        case date() | time():
+            return value.isoformat()
+        case timedelta():
+            return value.total_seconds()
+        case Decimal():
+            return float(value)
+        case bytes():
+            return b64encode(value).decode()
+    return value
+
+
+def _from_json(text: Any) -> Any:
+    """What a text of JSON says; a text that is none, or whatever else, as it is."""
     try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
+        return json.loads(text)
+    except (ValueError, TypeError):
+        return text
 
 
 def _bare(answer: Any) -> Any:
-    return {k: v for k, v in answer.items() if v is not None} if isinstance(answer, Mapping) else answer
+    if isinstance(answer, Mapping):
+        return {k: _bare(v) for k, v in answer.items() if v is not None}
+    return [_bare(v) for v in answer] if isinstance(answer, list) else answer
 
 
 def dump(file: IO[bytes], lines: Iterable[Mapping[str, Any]]) -> int:
-    """Writes the rows and returns their number. Raises ModuleNotFoundError without pyarrow."""
+    """Writes the rows and returns their number. Raises ModuleNotFoundError without pyarrow, RecordingError."""
     arrow, parquet = _pyarrow("pyarrow"), _pyarrow("pyarrow.parquet")
     schema = arrow.schema([(name, arrow.string()) for name in (*_TEXTS, *_NESTED)])
     count = 0
-    with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
+    with parquet.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
         batch: list[dict[str, str | None]] = []
         for line in lines:
             batch.append(_columns(line))
@@ -82,11 +109,32 @@ def dump(file: IO[bytes], lines: Iterable[Mapping[str, Any]]) -> int:
 
 def _columns(line: Mapping[str, Any]) -> dict[str, str | None]:
     made: dict[str, str | None] = {name: line.get(name) for name in _TEXTS}
-    for name in _NESTED[:-1]:
-        value = line.get(name)
-        # A text that reads as JSON is written as JSON, too, so that it comes back as the text that it is.
-        plain = isinstance(value, str) and name == "prompt" and value[:1] not in '[{"' and not _is_json(value)
-        made[name] = value if value is None or plain else json.dumps(value, ensure_ascii=False, allow_nan=False)
-    more = {k: v for k, v in line.items() if k not in made}
-    made["more"] = json.dumps(more, ensure_ascii=False, allow_nan=False) if more else None
+    for name, text in made.items():
+        if text is not None and not _is_utf8(text):
+            raise RecordingError(
+                f"id {line['id']!r}: {name}: holds half of a surrogate pair, which Parquet cannot hold; write JSON Lines"
+            )
+    try:
+        for name in _NESTED[:-1]:
+            value = line.get(name)
+            # A text that reads as JSON is written as JSON, too, so that it comes back as the text that it is.
+            as_it_is = isinstance(value, str) and name == "prompt" and _from_json(value) is value and _is_utf8(value)
+            made[name] = value if value is None or as_it_is else _json(value)
+        more = {k: v for k, v in line.items() if k not in made}
+        made["more"] = _json(more) if more else None
+    except ValueError:
+        raise no_number(line) from None
     return made
+
+
+def _json(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return text if _is_utf8(text) else json.dumps(value, allow_nan=False)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

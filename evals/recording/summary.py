@@ -36,10 +36,10 @@ class Seen:
             self.seconds += seconds
         if samples := answer.get("samples"):
             self.samples += len(samples)
-        if "logprob" in answer or "token_logprobs" in answer:
+        if answer.get("logprob") is not None or answer.get("token_logprobs"):
             self.signals["logprob"] += 1
-        for judge in answer.get("verdicts") or ():
-            self.signals[judge] += 1
+        for judge, score in (answer.get("verdicts") or {}).items():
+            self.signals[judge] += score is not None
 
     def to_json(self) -> dict[str, Any]:
         """As ``show --json`` prints it; None where nothing is known."""

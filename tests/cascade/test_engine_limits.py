@@ -49,7 +49,7 @@ def service(models: dict[str, Any], policy: dict[str, Any], **file: Any) -> Casc
     for name, script in models.items():
         made[name] = script if isinstance(script, ScriptedModel) else ScriptedModel(name, script)
         specs[name] = {"provider": "openai", "base_url": "http://localhost:1/v1", "price": PRICE, "retry": FAST}
-    found = PolicyFile.model_validate({"models": specs, "policies": {"default": policy}, **file})
+    found = PolicyFile.model_validate({"models": specs, "policies": {"default": policy}} | file)
     return Cascade(found, models=made)
 
 
@@ -182,8 +182,8 @@ def test_a_days_budget_ends_with_an_error() -> None:
 
 def test_one_budget_over_all_policies() -> None:
     """The top-level budget counts every policy's runs."""
-    with service({"a": [GOOD]}, ladder("a"), budget_usd_per_day=0.009) as cascade:
-        cascade.policies = {**cascade.policies, "other": cascade.policies["default"]}
+    both = {"default": ladder("a"), "other": ladder("a")}
+    with service({"a": [GOOD]}, ladder("a"), budget_usd_per_day=0.009, policies=both) as cascade:
         done, said = until_refused(cascade, "default", "other")
     assert "all policies" in said
     assert (0.009 - 0.005) / 110e-6 < done <= 0.009 / 110e-6
@@ -345,7 +345,7 @@ def test_a_deadline_holds_for_who_cannot_be_cancelled() -> None:
         c = Cascade(policy, models={"s": Stubborn(), "b": after})
         attempts: list[Attempt] = []
         with pytest.raises(DeadlineError, match=r"s \(s\): deadline"):
-            await run(c._ladder("default"), Prompt.of("q"), deadline_s=0.1, attempts=attempts)
+            await run(c._rooms.ladder("default"), Prompt.of("q"), deadline_s=0.1, attempts=attempts)
         assert time.monotonic() - began < 0.3
         await asyncio.sleep(1.1)
         assert [a.reason for a in attempts] == ["deadline"]

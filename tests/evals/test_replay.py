@@ -158,7 +158,7 @@ def test_files_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture
         ("empty.jsonl", b"", "holds no example"),
         ("blank.jsonl", b"\n  \n", "holds no example"),
         ("plain.jsonl.gz", b"{}", "not valid gzip"),
-        ("bytes.jsonl", b'{"id": "\xff"}', "not valid JSON"),
+        ("bytes.jsonl", b'{"id": "\xff"}', "is not UTF-8 text"),
     ):
         (tmp_path / name).write_bytes(content)
         said = refused(capsys, tmp_path, str(tmp_path / name))

@@ -128,7 +128,7 @@ def _provider(bench: Bench, kind: str, example: Any) -> None:
 
 def _kept(cascade: Cascade, outcome: Result | RunError) -> None:
     """The record that a journal would keep of the run."""
-    run = Run("run", "default", cascade._ladder("default"), Prompt.of("What is 40 + 2?"), {})
+    run = Run("run", "default", cascade._rooms.ladder("default"), Prompt.of("What is 40 + 2?"), {})
     run.attempts += outcome.attempts
     run.end(outcome)
     dumps(make_record(run, "hash").attempts).encode()

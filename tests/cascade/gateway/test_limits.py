@@ -2,14 +2,12 @@
 
 import socket
 import threading
-import time
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from cascade import policy_file
-from cascade.gateway import protocol, reload
+from cascade.gateway import protocol
 from cascade.gateway.limits import Limits
 from cascade.journal.opening import open_store
 from cascade.journal.store import Filter
@@ -175,53 +173,3 @@ def records(folder: Path):  # type: ignore[no-untyped-def]
     found = list(store.read(Filter()))
     store.close()
     return found
-
-
-def test_policies_change_while_it_runs(tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A good file is in service within seconds; a bad one leaves the old one there and says why."""
-    monkeypatch.setattr(reload, "EVERY_S", 0.1)
-    path = tmp_path / "policies.yaml"
-    path.write_text(SCRIPTED)
-    running = serve(SCRIPTED, path=path)
-
-    def answered() -> str:
-        return str(running.chat().json()["choices"][0]["message"]["content"])
-
-    assert answered() == "one"
-    path.write_text(SCRIPTED.replace("one", "two"))
-    eventually(lambda: answered() == "two")
-    assert running.gateway.reloader.status.error is None
-    path.write_text(SCRIPTED.replace("accept_at", "acept_at"))
-    eventually(lambda: running.gateway.reloader.status.error is not None)
-    told = running.gateway.reloader.status.error
-    assert told is not None
-    assert "policies.yaml:3" in told
-    assert "did you mean 'accept_at'" in told
-    assert answered() == "two"
-    path.write_text(SCRIPTED.replace("one", "three"))
-    eventually(lambda: answered() == "three")
-    assert running.gateway.reloader.status.error is None
-    # A file that reads well but cannot be asked any more is as bad.
-    unset = "{provider: openai, model: x, api_key_env: SURELY_NOT_SET}"
-    path.write_text(SCRIPTED.replace('{provider: scripted, answers: ["one"]}', unset))
-    eventually(lambda: "SURELY_NOT_SET" in (running.gateway.reloader.status.error or ""))
-    assert answered() == "three"
-
-
-def test_a_change_keeps_the_days_budget(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was spent stays spent; runs under way end by the policies that they began with."""
-    monkeypatch.setattr(reload, "EVERY_S", 0.1)
-    text = """
-models: {m: {provider: openai, model: m, base_url: "http://127.0.0.1:9/v1", price: {input_per_mtok: 1, output_per_mtok: 1}}}
-policies: {default: {budget_usd_per_day: 1.0, tiers: [{model: m, accept_at: 0.0}]}}
-"""
-    path = tmp_path / "policies.yaml"
-    path.write_text(text)
-    running = serve(text, path=path)
-    before = running.gateway.serving
-    path.write_text(text.replace("1.0", "2.0"))
-    eventually(lambda: running.gateway.serving is not before)
-    assert running.gateway.serving.cascade.ledger is before.cascade.ledger
-    assert running.gateway.serving.file == policy_file.parse(text.replace("1.0", "2.0"))
-    eventually(lambda: before.cascade._closed)
-    assert time.time() - running.gateway.reloader.status.loaded < 60

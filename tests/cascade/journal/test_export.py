@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import random
 from datetime import UTC, datetime
 from pathlib import Path
@@ -88,6 +89,16 @@ def test_an_export_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [out]
     with pytest.raises(JournalError, match="name one"):
         export([], "parquet", "-")
+
+
+def test_an_export_replaces_files_only(tmp_path: Path) -> None:
+    """Never a device or pipe, whose place a file of root's would take; what people asked is for its owner's eyes."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="is a pipe or device"):
+        export([], "jsonl", str(tmp_path / "pipe"))
+    assert (tmp_path / "pipe").is_fifo()
+    export([], "jsonl", str(tmp_path / "new"))
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o600
 
 
 def graded_models(rng: random.Random) -> dict[str, ScriptedModel]:

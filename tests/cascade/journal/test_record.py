@@ -27,7 +27,7 @@ def recorded(c: Cascade, prompt: Any = "What is 6 * 7?", **options: Any) -> Reco
     """The record of one run, without a database."""
 
     async def go() -> Record:
-        ladder = c._ladder("default")
+        ladder = c._rooms.ladder("default")
         run = Run("run", "default", ladder, Prompt.of(prompt, **options), {})
         from cascade.engine import run as climb
 
@@ -90,7 +90,7 @@ def test_the_callers_messages_may_change_afterwards() -> None:
     c = cascade(None)
 
     async def go() -> Record:
-        ladder = c._ladder("default")
+        ladder = c._rooms.ladder("default")
         run = Run("run", "default", ladder, Prompt.of([message]), {})
         from cascade.engine import run as climb
 
@@ -110,7 +110,7 @@ def premium(price: dict[str, float] | None, small: Any, large: Any) -> float | N
         from cascade.models.factory import Pricer
         from cascade.policy import ModelSpec
 
-        ladder = c._ladder("default")
+        ladder = c._rooms.ladder("default")
         if price is not None:
             spec = ModelSpec.model_validate({"provider": "openai", "model": "own", "price": price})
             object.__setattr__(ladder.tiers[-1].seat, "pricer", Pricer("large", spec))
@@ -154,7 +154,7 @@ def test_premium_is_what_the_recording_states() -> None:
     assert record.tier == "small"
 
     async def cost() -> float | None:
-        seat = c._ladder("default").tiers[-1].seat
+        seat = c._rooms.ladder("default").tiers[-1].seat
         return (await seat.model.answer(Prompt.of(question), _request()))[0].cost_usd
 
     assert record.premium_usd == asyncio.run(cost()) is not None

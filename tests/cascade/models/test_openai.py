@@ -80,6 +80,16 @@ def test_logprobs(server: WireServer) -> None:
     assert "top_logprobs" not in server.received[1].body
 
 
+@pytest.mark.parametrize("huge", [-(10**400), 10**400, -1e999, "-1"])
+def test_a_logprob_that_is_no_figure_is_unknown(server: WireServer, huge: Any) -> None:
+    """Also a whole number too large for a float: the answer was paid for and is good."""
+    top = [{"token": "Yes", "logprob": huge}, {"token": "No", "logprob": -3.0}]
+    content = [{"token": "Yes", "logprob": -0.1, "top_logprobs": top}, {"token": "!", "logprob": huge, "top_logprobs": []}]
+    server.reply = Reply(chat("Yes!", choice={"logprobs": {"content": content}}))
+    (answer,) = ask(server, request=Request(logprobs=True))
+    assert (answer.text, answer.logprobs, answer.first_token_top) == ("Yes!", None, {"No": -3.0})
+
+
 def test_samples_by_n(server: WireServer) -> None:
     """One request gives all samples; the usage is counted once."""
     body = chat()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cascade import Cascade, Policy
 from cascade.errors import PolicyError
 from cascade.models.model import Request
 from cascade.models.recorded import NotRecordedError, RecordedModel
@@ -39,6 +40,18 @@ def test_answer_has_all_fields() -> None:
     assert [t.logprob for t in got.logprobs] == [-0.5, 0.0]
     assert (got.mean_logprob, got.usage.output_tokens, got.verdicts) == (-0.25, 1, {"verifier": 0.9})
     assert got.extra == {"quality": 1.0, "verdict_cost_usd": {"verifier": 0.25}}
+
+
+@pytest.mark.parametrize(("recorded", "confidence"), [({"verifier": 0.9}, 0.9), ({"verifier": None}, 0.5)])
+def test_a_recorded_verdict_is_taken_and_paid(recorded: dict[str, float | None], confidence: float) -> None:
+    """Also that a judge could not tell: it is not asked again, and what it cost counts."""
+    policy = Policy.model_validate({"tiers": [{"model": "m", "accept_at": 0.0, "judges": ["verifier"]}]})
+    model = RecordedModel("m", "m", {"a": {**ANSWER, "verdicts": recorded}})
+    with Cascade(policy, models={"m": model}) as service:
+        result = service.run(Prompt.of("?", id="a"))
+    (attempt,) = result.attempts
+    assert [(v.judge, v.score) for v in attempt.verdicts] == list(recorded.items())
+    assert (result.confidence, result.cost_usd, len(attempt.call_log)) == (confidence, 0.75, 1)
 
 
 def test_samples_are_served_until_used_up() -> None:

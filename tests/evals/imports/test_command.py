@@ -1,6 +1,8 @@
 """The command: several logs as one recording, and what can be done with it."""
 
+import gzip
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ BATCH = FIXTURES / "openai_batch"
 PRICES = ("--price", "small=0.1,0.4", "large=2,8")
 SAMPLES = (*LM.glob("small/samples_*.jsonl"), *LM.glob("large/samples_*.jsonl"))
 RENAMED = ("--model", "openai-api/local/small=small", "openai-api/local/large=large")
-SENT = ("--input", BATCH / "small_input.jsonl", "--input", BATCH / "large_input.jsonl")
+SENT = ("--input", BATCH / "small_input.jsonl", BATCH / "large_input.jsonl")
 WAYS: dict[str, tuple[Any, ...]] = {
     "inspect_ai": (*INSPECT.glob("*.json"), *RENAMED, "--match", "prompt", *PRICES),
     "archive": (*INSPECT.glob("*.eval"), *RENAMED, *PRICES),
@@ -54,6 +56,36 @@ def test_an_import_is_shown_and_replayed(way: str, tmp_path: Path, capsys: pytes
     asked = ["--tiers", "small,large", "--judges", "rules,logprob", "--max-loss", "0.9", "--json", str(figures)]
     assert replay.main([str(rows), *asked]) == 0, capsys.readouterr().err
     assert json.loads(figures.read_text())["chosen"]["tiers"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_log_is_never_replaced(way: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A recording cannot take the place of a log that it is made of, nor of what was sent."""
+    format = "inspect_ai" if way == "archive" else way
+    log = tmp_path / WAYS[way][0].name
+    shutil.copy(WAYS[way][0], log)
+    assert run(format, log, "--out", log) == 2
+    assert f"--out: {log} is the log itself" in capsys.readouterr().err
+    assert log.read_bytes() == WAYS[way][0].read_bytes()
+
+
+@pytest.mark.parametrize("way", ["inspect_ai", "lm_eval", "promptfoo"])
+def test_packed_logs(way: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A log that was gzipped to be kept is read as it is; one that was cut off, or is no UTF-8, is said to be so."""
+    log, out = WAYS[way][0], tmp_path / "rec.jsonl"
+    packed = tmp_path / f"{log.name}.gz"
+    packed.write_bytes(gzip.compress(log.read_bytes()))
+    assert run(way, log, "--out", out) == 0
+    plain = [list(e.answers.values()) for e in read(out)]
+    assert run(way, packed, "--out", out) == 0
+    assert [list(e.answers.values()) for e in read(out)] == plain
+    packed.write_bytes(packed.read_bytes()[:-20])
+    assert run(way, packed, "--out", out) == 2
+    assert "the gzip data is damaged; copy the file again" in capsys.readouterr().err
+    other = tmp_path / log.name
+    other.write_bytes(log.read_bytes().replace(b"What is", "Qu'est-ce que \xe7a".encode("latin-1")))
+    assert run(way, other, "--out", out) == 2
+    assert "is not UTF-8 text; save it as UTF-8" in capsys.readouterr().err
 
 
 def test_what_was_left_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

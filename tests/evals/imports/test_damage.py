@@ -109,7 +109,7 @@ NAMED = [
         next((FIXTURES / "lm_eval").glob("lm/small/samples_demo_choice_*")),
         ("resps", 0, 0),
         HUGE,
-        ".jsonl:1: resps[0][0]: must be a log-likelihood, a finite number; take the line out",
+        ".jsonl:1: resps[0][0]: must be a log-likelihood, a number; take the line out",
     ),
     (
         "promptfoo",

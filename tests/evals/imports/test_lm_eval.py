@@ -128,6 +128,39 @@ def test_likelihoods_are_left_out(tmp_path: Path) -> None:
     assert "behind different texts" in next(iter(tally.left))
 
 
+@pytest.mark.parametrize("worst", ["-inf", "-1e999"])
+def test_a_choice_that_is_ruled_out(worst: str, tmp_path: Path) -> None:
+    """-inf is the least likely choice: the answer is the likeliest of the others, and JSON says null for it."""
+    path = log("lm", "small", "demo_choice")
+    first = rows(path)[0]
+    least = min(range(len(first["resps"])), key=lambda i: float(first["resps"][i][0][0]))
+    before = imported(items, path)[0]["demo_choice-0"].answers["small"]
+    first["resps"][least][0][0] = worst
+    copy = rewritten(path, tmp_path / path.name, resps=first["resps"])
+    shutil.copy(*path.parent.glob("results_*.json"), tmp_path)
+    examples, tally = imported(items, copy)
+    assert (len(examples), tally.left) == (len(rows(path)), {})
+    answer = examples["demo_choice-0"].answers["small"]
+    assert answer["text"] == before["text"]
+    assert before["logprob"] < answer["logprob"] <= 0
+    assert [i for i, value in enumerate(answer["choice_logprobs"]) if value is None] == [least]
+
+
+@pytest.mark.parametrize("value", [["nan", "False"], ["inf", "True"], [float("-inf"), False], [None, False]])
+def test_likelihoods_that_are_no_numbers(value: list[Any], tmp_path: Path) -> None:
+    """The example is left out and counted; the file's others are imported."""
+    path = log("lm", "small", "demo_choice")
+    resps = rows(path)[0]["resps"]
+    resps[0][0] = value
+    examples, tally = imported(items, rewritten(path, tmp_path / "x.jsonl", resps=resps))
+    assert len(examples) == len(rows(path)) - 1
+    (line,) = tally.lines()
+    assert line.startswith("left out: 1, the likelihoods of its choices are no numbers, so that none was chosen: ")
+    assert "x.jsonl:1: doc_id 0" in line
+    every = [[["-inf", "False"]] for _ in resps]
+    assert len(imported(items, rewritten(path, tmp_path / "x.jsonl", resps=every))[0]) == len(rows(path)) - 1
+
+
 def test_the_shape_before_0_4_3(tmp_path: Path) -> None:
     """Arguments were lists, likelihoods numbers, and neither filter nor metrics were named."""
     kept = rows(log("lm", "small", "demo_choice"))[0]

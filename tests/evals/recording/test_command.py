@@ -96,12 +96,83 @@ def test_split_keeps_equal_prompts_together(tmp_path: Path) -> None:
     assert again.read_bytes() == before
 
 
-@pytest.mark.parametrize("parts", [["train"], ["a=0.5", "b=0.4"], ["a=0.5", "a=0.5"], ["a=2"], ["a=x"]])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ["train"], ["a=0.5", "b=0.4"], ["a=0.5", "a=0.5"], ["a=2"], ["a=x"], ["a=nan", "b=1"], ["=1"],
+        ["a/b=0.5", "c=0.5"], ["../a=0.5", "c=0.5"], ["a=0.5", "A=0.5"],
+    ],
+)  # fmt: skip
 def test_split_wants_shares_that_add_up(tmp_path: Path, capsys: pytest.CaptureFixture[str], parts: list[str]) -> None:
     """The error says how a part is written."""
     path = recording(tmp_path / "r.jsonl", example("a", m="x"))
     assert main(["split", path, *parts]) == 2
     assert "split:" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [Path(path)]
+
+
+def test_split_writes_all_parts_or_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A part that stays empty, or that cannot be written, leaves the parts of an earlier draw beside each other."""
+    path = recording(tmp_path / "r.jsonl", *(example(f"e{i}", m="x") for i in range(20)))
+    assert main(["split", path, "train=0.5", "test=0.5"]) == 0
+    before = (tmp_path / "r.train.jsonl").read_bytes()
+    (tmp_path / "r.test.jsonl").unlink()
+    (tmp_path / "r.test.jsonl").mkdir()
+    assert main(["split", path, "train=0.5", "test=0.5", "--seed", "1"]) == 2
+    assert "r.test.jsonl" in capsys.readouterr().err
+    assert main(["split", path, "train=0.999999", "none=0.000001", "--seed", "1"]) == 2
+    assert "no example came into the part 'none'; nothing was written" in capsys.readouterr().err
+    assert (tmp_path / "r.train.jsonl").read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_split_goes_by_what_was_asked(tmp_path: Path) -> None:
+    """Equal questions stay together whatever their tasks are and however their messages are written down."""
+    rows = []
+    for i in range(40):
+        said: list[Any] = [{"role": "user", "content": f"q{i}"}], [{"content": f"q{i}", "role": "user"}]
+        rows += [Example(f"{i}-{j}", prompt, {}, task=f"t{j}") for j, prompt in enumerate(said)]
+    path = recording(tmp_path / "v1.5.jsonl", *rows)
+    assert main(["split", path, "a=0.5", "b=0.5"]) == 0
+    ids = [{e.id.partition("-")[0] for e in read(tmp_path / f"v1.5.{name}.jsonl")} for name in ("a", "b")]
+    assert ids[0]
+    assert ids[1]
+    assert not ids[0] & ids[1]
+
+
+def test_without_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Questions that no model has answered yet are shown as such."""
+    assert main(["show", recording(tmp_path / "r.jsonl", example("a"))]) == 0
+    assert "no model has answered" in capsys.readouterr().out
+
+
+def test_names_do_nothing_to_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Escape sequences and half surrogates in the names of tasks, models and ids are shown as what they are."""
+    path = recording(
+        tmp_path / "r.jsonl", example("\ud83d", "\x1b[2Jt\ud83d", **{"m\x07ü": {"text": "x", "latency_s": 0.1}})
+    )
+    other = recording(tmp_path / "s.jsonl", example("\ud83d", "u", **{"m\x07ü": {"text": "x", "latency_s": 0.2}}))
+    assert main(["show", path]) == 0
+    assert r"tasks: \x1b[2Jt\ud83d 1" in (said := capsys.readouterr().out)
+    assert "m\\x07ü" in said
+    assert main(["merge", path, other, "--out", str(tmp_path / "o.jsonl"), "--match", "prompt"]) == 0
+    assert r": \ud83d of m\x07ü" in capsys.readouterr().out
+
+
+def test_signals_that_are_not_there_are_not_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Null is a judge that could not tell, and an empty list no log-probability."""
+    answer = {"text": "x", "logprob": None, "token_logprobs": [], "verdicts": {"verifier": None, "schema": 0.0}}
+    assert main(["show", recording(tmp_path / "r.jsonl", example("a", m=answer)), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["models"]["m"]["signals"] == {"verifier": 0, "schema": 1}
+
+
+@pytest.mark.parametrize("command", [["sample", "5"], ["split", "a=0.5", "b=0.5"], ["merge"]])
+def test_ids_that_are_not_unique(tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
+    """Are refused by every command, and nothing is written."""
+    path = recording(tmp_path / "r.jsonl", example("a", m="x"), example("b", m="x"), example("a", m="y"))
+    name, *more = command
+    assert main([name, path, *more, *([] if name == "split" else ["--out", str(tmp_path / "out.jsonl")])]) == 2
+    assert "r.jsonl:3: id: 'a' stands on line 1 too" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [Path(path)]
 
 
@@ -118,6 +189,17 @@ def test_sample_draws_by_lot(tmp_path: Path) -> None:
     assert len(drawn[0]) == 20
     assert main(["sample", path, "1000", "--out", str(out)]) == 0
     assert len(list(read(out))) == 300
+
+
+def test_a_sample_does_not_replace_what_it_is_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The other examples were paid for; a link to the recording is the recording."""
+    path = Path(recording(tmp_path / "r.jsonl", *(example(f"e{i}", m="x") for i in range(9))))
+    before = path.read_bytes()
+    (tmp_path / "link.jsonl").symlink_to(path)
+    for out in (path, tmp_path / "link.jsonl"):
+        assert main(["sample", str(path), "2", "--out", str(out)]) == 2
+        assert "whose other examples would be lost; give another name" in capsys.readouterr().err
+    assert path.read_bytes() == before
 
 
 def test_a_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

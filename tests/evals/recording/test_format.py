@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evals.recording import Example, RecordingError, models_of, read, write
+from evals.recording.format import write_all
 
 GOOD: dict[str, Any] = {"id": "a", "prompt": "1+1?", "answers": {"m": {"text": "2", "quality": 1.0}}}
 
@@ -60,6 +63,12 @@ BAD = [
     ({"answers": {"m": {"text": "", "quality": True}}}, "answers['m'].quality"),
     ({"answers": {"m": {"text": "", "logprob": 0.1}}}, "answers['m'].logprob"),
     ({"answers": {"m": {"text": "", "token_logprobs": [-1.0, 0.1]}}}, "answers['m'].token_logprobs[1]"),
+    *(
+        ({"answers": {"m": {"text": "", "token_logprobs": [-1.0, worst, -1.0]}}}, "answers['m'].token_logprobs[1]")
+        for worst in (float("nan"), float("-inf"), float("inf"), 0.5, -(10**400), True, "x", None, [])
+    ),
+    ({"answers": {"m": {"text": "", "samples": [{"text": "", "quality": 2.0}]}}}, "answers['m'].samples[0].quality"),
+    ({"answers": {"m": {"text": "", "samples": [{"text": ""}, 1]}}}, "answers['m'].samples[1]"),
     ({"answers": {"m": {"text": "", "cost_usd": -1}}}, "answers['m'].cost_usd"),
     ({"answers": {"m": {"text": "", "usage": {"input_tokens": -1}}}}, "answers['m'].usage.input_tokens"),
     ({"answers": {"m": {"text": "", "verdicts": {"v": 2}}}}, "answers['m'].verdicts.v"),
@@ -127,3 +136,71 @@ def test_prompt_and_models() -> None:
     prompt = example.to_prompt()
     assert (prompt.id, prompt.text, prompt.messages[0]["role"]) == ("a", "1+1?", "system")
     assert models_of([example]) == ["m", "k"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"id": "ä"}'.encode("latin-1"), ":1: is not UTF-8 text; save it as UTF-8"),
+        (gzip.compress(b"{}"), ":1: is gzip data; give it a name that ends in .gz"),
+        (b"PAR1\xff\xfe", ":1: is Parquet; give it a name that ends in .parquet"),
+        (b'{"id": ' + b"[" * 200_000, ":1: is nested too deeply"),
+        (b'{"id": 1' + b"0" * 5000 + b"}", ":1: holds a number of too many digits"),
+        (
+            b'{"id": "a", "prompt": "q", "answers": {"m": {"text": "", "cost_usd": 1' + b"0" * 400 + b"}}}",
+            ":1: answers['m'].cost_usd: must be a number >= 0, got a number of 401 digits; use null",
+        ),
+    ],
+)
+def test_what_is_no_json_lines_is_said(tmp_path: Path, content: bytes, said: str) -> None:
+    """In words that say what it is, in one short line."""
+    path = tmp_path / "bad.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(RecordingError) as caught:
+        list(read(path))
+    assert str(caught.value).startswith(f"{path}{said}")
+    assert len(str(caught.value)) < len(str(path)) + 150
+
+
+def test_half_a_surrogate_pair_survives(tmp_path: Path) -> None:
+    """An answer that was cut off in the middle of one is paid for: it is written and read like others."""
+    one = Example("a", "Smile.", {"m": {"text": "\ud83d"}, "n": {"text": "ä"}})
+    for name in ("r.jsonl", "r.jsonl.gz"):
+        write(tmp_path / name, [one])
+        assert list(read(tmp_path / name)) == [one]
+
+
+def test_an_id_twice_in_a_pipe() -> None:
+    """Is found, too, though a pipe cannot be read again to say where it stood first."""
+    rows = "".join(json.dumps(GOOD) + "\n" for _ in range(2))
+    command = [sys.executable, "-m", "evals.recording", "show", "/dev/stdin"]
+    done = subprocess.run(command, input=rows, capture_output=True, text=True, cwd=Path(__file__).parents[3])
+    assert (done.returncode, done.stderr) == (
+        2, "error: /dev/stdin:2: id: 'a' stands twice; give each its own id\n"
+    )  # fmt: skip
+
+
+def test_all_parts_or_none(tmp_path: Path) -> None:
+    """A second file that fails leaves the first as it was; a full disk does, too."""
+    one, two = tmp_path / "1.jsonl.gz", tmp_path / "2.jsonl"
+    write_all([(one, [Example("a", "p", {})]), (two, [Example("b", "p", {})])])
+    before = one.read_bytes(), two.read_bytes()
+    with pytest.raises(RecordingError, match=r"id 'd': answers\.m\.samples\[1\]\.x: is NaN"):
+        write_all(
+            [
+                (one, [Example("c", "p", {})]),
+                (two, [Example("d", "p", {"m": {"text": "", "samples": [{"text": ""}, {"text": "", "x": float("inf")}]}})]),
+            ]
+        )
+    assert (one.read_bytes(), two.read_bytes()) == before
+    code = (
+        "import resource, signal, sys; from evals.recording.format import *;"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
+        "write_all([(sys.argv[2], [Example('d', 'p' * 2000, {})]), (sys.argv[1], [Example('c', 'p', {})])])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, one, two], capture_output=True, text=True, cwd=Path(__file__).parents[3]
+    )
+    assert "File too large" in done.stderr
+    assert (one.read_bytes(), two.read_bytes()) == before
+    assert sorted(tmp_path.iterdir()) == [one, two]
