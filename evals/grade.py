@@ -101,10 +101,9 @@ async def _example(example: Example, job: Job, tally: Tally, gate: asyncio.Semap
         if example.reference is None and one.needs_reference:
             tally.miss("no reference", example.id)
             continue
-        others = {m: t for m, t in texts.items() if m != model}
         parts = [answer, *(answer.get("samples") or ())]
         try:
-            qualities = [await _quality(one, example, part, others, tally, gate) for part in parts]
+            qualities = [await _quality(one, example, part, texts, tally, gate) for part in parts]
         except _Unfinished:
             continue
         made = {**answer, "quality": qualities[0], "grader": label(one)}

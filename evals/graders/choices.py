@@ -4,13 +4,14 @@ import re
 import unicodedata
 from typing import Any
 
-from .words import equal, one_of, stated
+from .words import equal, leading, one_of, stated
 
 _GOLD = re.compile(r"\(?([A-Za-z])\)?[.:)]?|\(?([A-Za-z])[):.]\s.*", re.DOTALL)
 _NOT_CHOSEN = re.compile(
     r"(?:\b(?:not|rather than|instead of|over)|n['’]t)\s(?:option\s)?\(?[A-Za-z]\)?(?!\w)[.:)]?", re.IGNORECASE
 )
 _WHOLE = re.compile(r"(?:(?:option|choice|answer) )?\(?([a-z])\)?[.:),]?", re.IGNORECASE)
+_ALONE = re.compile(rf"[*_]{{0,3}}{_WHOLE.pattern}[*_]{{0,3}}", re.IGNORECASE)
 _HEAD = re.compile(
     r"(?:(?:option|choice|answer) )?(?:\(([a-z])\)|([a-z])[).:](?!\w))|([A-Z])(?:,| [-–—])? (?:because|since|as|for)\b"
     r"|([A-Z]) [-–—] ",
@@ -43,6 +44,7 @@ def choice(reference: Any, text: str) -> bool:
 def chosen(text: str) -> str | None:
     """The letter of the option that a reply commits itself to, in upper case; None where that is none or several."""
     answer = unicodedata.normalize("NFKC", stated(text)).strip("*_`\"' \n")
+    answer = leading(answer, _ALONE)
     answer = _NOT_CHOSEN.sub("", answer).strip("*_`\"' \n,;")
     if found := _WHOLE.fullmatch(answer):
         return found[1].upper()

@@ -9,10 +9,11 @@ from judges.equivalence import final_answer, key
 
 from . import numerals
 from .grader import Case, GraderError
-from .words import one_of, stated
+from .words import leading, one_of, stated
 
 # "17 + 5" states a sum, not its result, and "3 to 5" no number; 1/2 is one.
 _SUM = re.compile(r"[\s$€£]*[-+]?[\d.,]+\s*(?:[-+*]|to\b|and\b)\s*[$€£]?[\d.,]+[\s.]*")
+_ALONE = re.compile(r"\W{0,6}\d[\d.,]{0,30}\W{0,6}(?:[^\W\d]{1,12}\W{0,3}){0,2}")
 _SENTENCE_END = re.compile(r"(?<=[\w%)*])\.\s{1,4}(?=[A-Z(])")
 _ASIDE = re.compile(r"(?<=[\w%*])\s\([^()]{0,300}\)")
 _NONE = re.compile(
@@ -70,7 +71,7 @@ class NumberGrader:
 
 
 def _said(text: str, *, scaled: bool) -> Fraction | None:
-    answer = stated(text)
+    answer = leading(stated(text), _ALONE)
     if answer != text.strip():  # what follows a marked answer on its line is a remark about it
         answer = _ASIDE.sub("", _first_sentence(answer))
     plain = numerals.number(answer, scaled=scaled)
@@ -89,7 +90,8 @@ def _first_sentence(answer: str) -> str:
 
 
 def _number(plain: str) -> Fraction | None:
-    if plain.rstrip(" .*_`$").endswith(numerals.NOTHING):
+    _, nothing, after = plain.rpartition(numerals.NOTHING)
+    if nothing and not any(char.isdigit() for char in after):
         return None
     found = key(plain, "number")
     try:

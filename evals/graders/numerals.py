@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Callable
 from fractions import Fraction
 
-NOTHING = "?"
+NOTHING = "\ue000"  # of no script: no reply holds it by chance
 _LONGEST = 20_000  # characters at the end of a reply that are read
 _SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 _RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]{1,20}")

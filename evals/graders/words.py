@@ -15,6 +15,7 @@ from .grader import Case, GraderError
 
 PATTERN_SECONDS = 1.0
 _FENCED = re.compile(r"```\w{0,20}[ \t]{0,8}\n(.*)\n[ \t]{0,8}```", re.DOTALL)
+_BLANK = re.compile(r"\n[ \t]{0,8}\n")
 _OUTER = " .,;:!?\"'“”‘’()[]{}"
 _EMPHASIS = re.compile(r"`|(?<!\w)\*{1,3}(?=\S)|(?<=\S)\*{1,3}(?!\w)")
 _LETTER_HYPHEN = re.compile(r"(?<=[^\W\d])-(?=\w)|(?<=\w)-(?=[^\W\d])|(?<!\d)\s-\s(?!\d)|^-\s(?!\d)")
@@ -54,6 +55,13 @@ def stated(text: str) -> str:
                 if name in value:
                     return value[name] if isinstance(value[name], str) else json.dumps(value[name])
     return final_answer(whole)
+
+
+def leading(answer: str, pattern: re.Pattern[str]) -> str:
+    """The first paragraph where it alone is all that ``pattern`` describes and an explanation follows, else the whole."""
+    first, *rest = (part.strip() for part in _BLANK.split(answer))
+    alone = rest and pattern.fullmatch(first) and not any(pattern.fullmatch(part) for part in rest)
+    return first if alone else answer
 
 
 def normal(text: str) -> str:

@@ -140,7 +140,8 @@ def _usable(args: argparse.Namespace) -> tuple[Callable[[Example], None], Callab
     from evals.grade import job_of
     from evals.graders import GraderError
 
-    job = job_of(args.grader, args.out, policy_file=plan.policy_path(args.policy, args.policy_file))
+    file = plan.policy_path(args.policy, args.policy_file)
+    job = job_of(args.grader, args.out, policy_file=file, max_usd=args.max_usd)
     tasks: set[str] = set()
 
     def check(example: Example) -> None:

@@ -278,6 +278,13 @@ def test_a_judge_model_that_fails_takes_no_grade_away(bench: Bench, capsys: pyte
     assert next(read(bench.path)).answers["m"]["grader"] == "model:use=judge@2"
 
 
+def test_comparison_of_a_model_with_itself_is_a_tie(bench: Bench) -> None:
+    """It is asked about nothing, and what is compared with has its grade, too."""
+    assert bench.grade("--models", "n", graders=["model:use=judge:mode=pairwise:against=n"]) == 0
+    assert qualities(bench.path)["a", "n"] == 0.5
+    assert bench.asked == 0
+
+
 def test_comparison_with_a_model_that_is_not_there(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     """Is a mistake in the command, not a grade that cannot be told."""
     assert bench.grade(graders=["model:use=judge:mode=pairwise:against=llama3:8b"]) == 2

@@ -196,6 +196,15 @@ def test_a_judge_model_is_within_max_usd(desk: Desk, provider: Provider, capsys:
     assert provider.counts()["asked"] == before
 
 
+def test_a_judge_model_without_a_price_is_refused_under_max_usd(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before the answers are paid for that it was to grade."""
+    desk.policy(small={}, judge={"model": "of-no-known-price", "price": None})
+    desk.rows(1, reference="x")
+    assert desk.record("--tiers", "small", "--max-usd", 1.0, "--grader", "model:use=judge") == 2
+    assert "--max-usd needs the price of judge; give it in the policy file" in capsys.readouterr().err
+    assert not desk.work.exists()
+
+
 def test_a_kill_while_a_model_judges_pays_nothing_twice(desk: Desk, provider: Provider) -> None:
     """What it said is on the disk at once: after three kills only what was under way at one was asked again."""
     desk.rows(40, reference="x")
