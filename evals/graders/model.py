@@ -15,6 +15,7 @@ from typing import Any, Literal
 import judges
 from cascade.asking import Seat
 from cascade.models.model import ModelError, Request
+from evals.record.faults import hopeless, with_remedy
 from evals.record.purse import Purse
 from judges import Answer, Prompt
 from judges.answer import content_text
@@ -39,7 +40,7 @@ class Memory:
 
     ``usd`` is what was spent since it was opened: None from the first call of unknown price on. ``purse`` limits it;
     ``paid`` is told of each sum. ``compared`` counts comparisons in both orders, ``disagreed`` those where the orders did
-    not say the same.
+    not say the same. ``ended`` says of judge models why it is no use to ask them again.
     """
 
     path: Path | None = None
@@ -51,6 +52,7 @@ class Memory:
     compared: int = 0
     disagreed: int = 0
     locks: dict[str, asyncio.Lock] = field(default_factory=dict)
+    ended: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def open(cls, path: Path, most_usd: float | None = None) -> "Memory":
@@ -226,10 +228,16 @@ class ModelGrader:
         return answers
 
     async def _answers(self, prompt: Prompt, request: Request) -> Sequence[Answer]:
+        name, ended = self.seat.model.name, self.memory.ended
         for attempt in (1, 2, 3):
+            if name in ended:
+                raise ModelError(ended[name], model=name)
             try:
                 return await self.seat.model.answer(prompt, request)
             except ModelError as error:
+                if hopeless(error):
+                    ended[name] = with_remedy(error)
+                    raise ModelError(ended[name], model=name) from None
                 if not error.retryable or attempt == 3:
                     raise
                 await asyncio.sleep(attempt)

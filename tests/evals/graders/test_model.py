@@ -136,6 +136,20 @@ def test_a_passing_fault_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None
         graded(ModelGrader(made, Memory()), Case(text="z", reference="y"))
 
 
+def test_a_wrong_key_is_tried_once() -> None:
+    """Whatever is to be graded after it: the reason stands for all of them, with what to do."""
+
+    def script(prompt: Prompt, request: Request) -> str:
+        raise ModelError("judge: HTTP 401", model="judge", status=401)
+
+    made, model = seat(script)
+    one = ModelGrader(made, Memory())
+    for text in "abc":
+        with pytest.raises(ModelError, match="HTTP 401; check the key"):
+            graded(one, Case(text=text, reference="y"))
+    assert len(model.calls) == 1
+
+
 def test_who_asks_the_same_at_once_pays_once() -> None:
     """Answers that say the same are common, and graded side by side."""
     made, model = seat(lambda p, r: "9")
