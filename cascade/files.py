@@ -6,8 +6,14 @@ import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import IO
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # no POSIX system: what a killed process left half written then stays
+    fcntl = None  # type: ignore[assignment]
 
 
 @contextmanager
@@ -15,14 +21,14 @@ def replacing(path: str | os.PathLike[str], *, private: bool = False) -> Iterato
     """A file to write into that takes the place of ``path`` when the block ends well; otherwise ``path`` stays as it was.
 
     It is on the disk before it takes the place. Who may read it stays as it was; a new file only its owner may where it is
-    ``private``, else whom the umask lets. A link goes on pointing to where it points. Raises OSError: also where ``path``
-    is no file but a folder, pipe or device, whose place no file must take.
+    ``private``, else whom the umask lets. A link goes on pointing to where it points. What a process that was killed left
+    half written is taken away before. Raises OSError: also where ``path`` is no file but a folder, pipe or device, whose
+    place no file must take.
     """
     target, mode = _place(path)
-    new = 0o600 if private else 0o666
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
-        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, new if mode is None else mode)
+        _sweep(target)
+        handle, temporary = _locked(target, mode if mode is not None else 0o600 if private else 0o666)
     except OSError as error:  # of the temporary file, which nobody has asked for
         missing = "the directory of this file does not exist; make it first"
         raise OSError(error.errno, missing if error.errno == errno.ENOENT else error.strerror, str(path)) from None
@@ -33,7 +39,10 @@ def replacing(path: str | os.PathLike[str], *, private: bool = False) -> Iterato
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, target)
+            if fcntl is not None:
+                os.replace(temporary, target)  # while it is locked, so that nobody takes it for one that was left
+        if fcntl is None:
+            os.replace(temporary, target)  # Windows replaces no file that is open
     except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
@@ -51,3 +60,29 @@ def _place(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
         what = "a directory" if stat.S_ISDIR(mode) else "a pipe or device"
         raise OSError(errno.EINVAL, f"is {what}, which a file must not replace; give the name of a file", str(path))
     return target, stat.S_IMODE(mode)
+
+
+def _locked(target: Path, mode: int) -> tuple[int, Path]:
+    """A new file beside the target, locked for as long as it is open: so another process sees that it is in use."""
+    while True:
+        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), mode)
+        if fcntl is not None:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(handle).st_nlink:
+            return handle, temporary
+        os.close(handle)  # swept away between the two
+
+
+def _sweep(target: Path) -> None:
+    if fcntl is None:
+        return
+    for left in target.parent.glob(f".{escape(target.name)}.*.part"):
+        with suppress(OSError):  # in use, somebody else's, or on a file system without locks
+            handle = os.open(left, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(left)
+            finally:
+                os.close(handle)

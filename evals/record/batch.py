@@ -22,7 +22,7 @@ from cascade.models.factory import Pricer
 from cascade.models.model import ModelError, Request
 from cascade.models.openai import OpenAIModel
 from evals.record.batches import HALF, Batches, of
-from evals.record.line import FailedError, Halt, Reply, StoppedError, kind_of
+from evals.record.line import FailedError, Halt, Reply, StoppedError, hopeless, kind_of, with_remedy
 from evals.record.purse import OutOfMoneyError, Purse
 from evals.record.work import Work
 from judges import Prompt, Usage
@@ -31,7 +31,6 @@ MOST = 10_000  # requests of one batch: less than either provider takes, so that
 _MOST_BYTES = 90_000_000
 _QUIET_S = 0.5
 _TRIES = 3
-_HOPELESS = frozenset((401, 402, 403, 404))
 
 Outcome = Mapping[str, Any] | ModelError
 
@@ -51,7 +50,7 @@ class _Place:
 class _Open:
     """A batch that is not done with: who waits for which of its requests, and how many answers are not kept yet.
 
-    ``outcomes`` is None until it was collected.
+    ``outcomes`` is None until it was collected, ``said`` the provider's word of where it stands.
     """
 
     tag: str
@@ -61,6 +60,7 @@ class _Open:
     places: dict[int, _Place] = field(default_factory=dict)
     left: int = 0
     outcomes: dict[int, Outcome] | None = None
+    said: str = "handed in"
 
 
 class BatchLine:
@@ -179,9 +179,10 @@ class BatchLine:
         self._pool.clear()
 
     @property
-    def under_way(self) -> int:
-        """How many batches are not collected."""
-        return len(self._open)
+    def waits(self) -> str | None:
+        """See Asked."""
+        out = [batch for batch in self._open.values() if batch.outcomes is None]
+        return f"{self.name}: batches out: {len(out)}, the oldest {out[0].said}" if out and self.stopped is None else None
 
     async def run(self) -> None:
         """Hands in and collects until it is cancelled. Raises OSError where the work file cannot be written."""
@@ -193,8 +194,8 @@ class BatchLine:
                 for batch in list(self._open.values()):
                     await self._look(batch)
             except ModelError as error:
-                if error.status in _HOPELESS or not error.retryable:
-                    self._stop(str(error))
+                if hopeless(error) or not error.retryable:
+                    self._stop(with_remedy(error))
                     return
                 print(f"\n{error}; asking again", file=sys.stderr)
                 await asyncio.sleep(max(self.poll_s, error.retry_after_s or 0.0))
@@ -258,6 +259,7 @@ class BatchLine:
                 return
             self._handed_in(batch)
         state = await self.batches.state(batch.id)
+        batch.said = state.said
         if not state.over:
             return
         if state.fault is not None and not state.fault.retryable:

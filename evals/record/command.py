@@ -33,9 +33,11 @@ EXAMPLES = """examples:
   python -m evals.record tickets.csv --template 'Classify this message: {body}' --reference-field label \\
       --policy policies.yaml --tiers small,large --samples 8 --judges logprob,verifier:model=large --grader choice \\
       --out rec.jsonl
+  nohup python -m evals.record questions.jsonl --batch --max-usd 20 --out rec.jsonl.gz > rec.log 2>&1 &
 
 The same command again goes on where the last one stopped; what is already there is not asked again. A later command may
-name further tiers, samples and judges. Answers stand in OUT.work until you delete that file.
+name a higher --limit, --max-usd or --samples, further tiers, and judges but logprob, which needs the answers themselves.
+Answers stand in OUT.work; keep that file for as long as you may want to go on. docs/record.md tells the rest.
 Exit status: 0 all is recorded, 1 something is missing, 2 the input is wrong, 130 interrupted.
 """
 
@@ -92,8 +94,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _main(args: argparse.Namespace) -> int:
     _check(args)
-    judges = None if args.judges is None else args.judges.split(",")
-    tiers = [t for t in (args.tiers or "").split(",") if t]
+    judges = None if args.judges is None else [*map(str.strip, args.judges.split(","))]
+    tiers = [t for t in map(str.strip, (args.tiers or "").split(",")) if t]
     made = plan.make(args.policy, args.policy_file, tiers, judges, args.samples, args.temperature)
     exists(args.dataset)
     dataset = Dataset(args.dataset, args.prompt_field, args.template, args.reference_field, args.system)
@@ -104,10 +106,8 @@ def _main(args: argparse.Namespace) -> int:
     work = Work(path, survey)
     try:
         for target in made.targets:
-            for name, value in target.settings().items():
-                work.setting(name, value)
-            # A recording of which a part cost half as much would mislead whoever chooses by cost.
-            work.setting(f"--batch of {target.key}", args.batch)
+            for setting in target.settings(args.batch):
+                work.setting(setting)
         before = work.spent
         with _seldom_collecting():
             live, broken = asyncio.run(_record(args, made, dataset, work))
@@ -160,6 +160,8 @@ def _check(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None and not low <= value < float("inf"):
             raise ValueError(f"--{name.replace('_', '-')} must be {low} or more, got {value}")
+    if args.template is not None and args.prompt_field is not None:
+        raise ValueError("--template and --prompt-field both say what the prompt is; give one of them")
     if not Path(args.out).resolve().parent.is_dir():
         raise ValueError(f"--out: the folder {Path(args.out).parent} does not exist; create it first")
     if not args.out.endswith((".jsonl", ".jsonl.gz")):
@@ -224,7 +226,8 @@ async def _until_done(live: Live, progress: Progress, workers: int) -> None:
             loop.add_signal_handler(number, interrupted)
     while not task.done():
         await asyncio.wait((task,), timeout=0.25)
-        progress.show(live.work.spent, live.work.unpriced > 0)
+        waits = [waits for line in live.lines.values() if (waits := line.waits) is not None]
+        progress.show(live.work.spent, live.work.unpriced > 0, waits)
     with suppress(asyncio.CancelledError):
         await task
 

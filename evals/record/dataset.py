@@ -15,6 +15,8 @@ from typing import Any
 from evals.record.tables import DatasetError, Row, rows
 from evals.recording import SPLITS, Example
 
+_REFERENCE = "reference"
+_ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 # Made once: json.dumps makes an encoder for every call that has options.
 _sorted = json.JSONEncoder(sort_keys=True).encode
 _plain_text = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
@@ -22,10 +24,13 @@ _plain_text = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """How many rows a dataset has, and the SHA-256 of what they ask: ids, prompts, system messages, schemas and tools."""
+    """How many rows a dataset has, the SHA-256 of what they ask (ids, prompts, system messages, schemas and tools), and
+    that of all that they hold, references included.
+    """
 
     rows: int
     sha256: str
+    content: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,7 @@ class Dataset:
     path: str
     prompt_field: str | None = None
     template: str | None = None
-    reference_field: str = "reference"
+    reference_field: str = _REFERENCE
     system: str | None = None
 
     def __iter__(self) -> Iterator[Example]:
@@ -56,10 +61,12 @@ class Dataset:
 
         ``check`` may raise ValueError for an example that cannot be used.
         """
-        digest = hashlib.sha256()
+        digest, content = hashlib.sha256(), hashlib.sha256()
         ids = array("q")
+        referenced = False
         for where, example in self._examples():
-            _writable(example.raw, where)
+            referenced = referenced or example.reference is not None
+            content.update(_written(example, where))
             try:
                 check(example)
             except ValueError as error:
@@ -73,7 +80,9 @@ class Dataset:
             self._name_doubled(twice)
         if not ids:
             raise DatasetError(f"{self.path}: holds no row; there is nothing to ask")
-        return Survey(len(ids), digest.hexdigest())
+        if not referenced and self.reference_field != _REFERENCE:
+            raise DatasetError(f"{self.path}: {self.reference_field}: no row has this reference; correct --reference-field")
+        return Survey(len(ids), digest.hexdigest(), content.hexdigest())
 
     def _name_doubled(self, hashes: set[int]) -> None:
         seen: dict[str, str] = {}
@@ -94,8 +103,11 @@ class Dataset:
             if row.get(name) is not None and not isinstance(row[name], kind):
                 raise DatasetError(f"{where}: {name}: must be {words}, got {type(row[name]).__name__}")
         tools = row.get("tools") or ()
-        if not isinstance(tools, list | tuple) or not all(isinstance(tool, dict) for tool in tools):
-            raise DatasetError(f"{where}: tools: must be a list of objects in OpenAI's function shape")
+        if not isinstance(tools, list | tuple) or not all(map(_is_tool, tools)):
+            raise DatasetError(
+                f"{where}: tools: must be a list of objects in OpenAI's function shape: "
+                '{"type": "function", "function": {"name": ..., "parameters": {...}}}'
+            )
         if row.get("split") not in SPLITS:
             raise DatasetError(f"{where}: split: must be 'train', 'test' or absent, got {row['split']!r}")
         answers: Any = row.get("answers")
@@ -127,24 +139,46 @@ class Dataset:
         prompt = row[name]
         if isinstance(prompt, str) and prompt.strip():
             return prompt
-        if isinstance(prompt, list) and prompt and all(isinstance(m, dict) and "role" in m for m in prompt):
-            return prompt
-        if prompt is None or prompt == "" or prompt == []:
+        if prompt is None or prompt == [] or isinstance(prompt, str):
             raise DatasetError(f"{where}: {name}: the prompt is empty; fill it or take the row out")
-        raise DatasetError(f"{where}: {name}: must be text or a list of messages that each have a 'role'")
+        if not isinstance(prompt, list):
+            raise DatasetError(f"{where}: {name}: must be text or a list of messages, got {type(prompt).__name__}")
+        for i, message in enumerate(prompt):
+            if not isinstance(message, dict) or message.get("role") not in _ROLES:
+                raise DatasetError(
+                    f"{where}: {name}[{i}]: a message is an object whose 'role' is one of {', '.join(_ROLES)}"
+                )
+            content = message.get("content")
+            if not (isinstance(content, str | list) or message.get("tool_calls")):
+                raise DatasetError(f"{where}: {name}[{i}]: content: must be text or a list of parts")
+        return prompt
 
 
-def _writable(row: Mapping[str, Any], where: str) -> None:
-    """Raises DatasetError for a value that no recording can hold: it must be found before the answers are paid for."""
+def _written(example: Example, where: str) -> bytes:
+    """The row's fields and reference as a recording holds them.
+
+    Raises DatasetError for a value that none can hold: it must be found before the answers are paid for.
+    """
+    row = example.raw
     try:
-        _plain_text(row).encode()
+        return _plain_text([row, example.reference]).encode()
     except (ValueError, RecursionError):
-        for name, value in row.items():
-            with suppress(ValueError, RecursionError):
-                _plain_text([name, value]).encode()
-                continue
-            told = "NaN or an infinite number, half of a surrogate pair, or too deep nesting"
-            raise DatasetError(f"{where}: {name!a}: holds {told}, which JSON has not; correct it or take it out") from None
+        name = next((name for name, value in row.items() if not _has_json(name, value)), "reference")
+        told = "NaN or an infinite number, half of a surrogate pair, or too deep nesting"
+        raise DatasetError(f"{where}: {name!a}: holds {told}, which JSON has not; correct it or take it out") from None
+
+
+def _has_json(name: str, value: Any) -> bool:
+    try:
+        _plain_text([name, value]).encode()
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _is_tool(tool: Any) -> bool:
+    function = tool.get("function") if isinstance(tool, dict) else None
+    return isinstance(function, dict) and isinstance(function.get("name"), str)
 
 
 def _is_recorded(answers: Any) -> bool:

@@ -15,10 +15,11 @@ from evals.recording import Example, read, write
 def materialise(out: str | os.PathLike[str], dataset: Dataset, work: Work) -> int:
     """Writes the recording as a whole or not at all, and returns the number of its rows: those with an answer.
 
-    Grades and further fields that an earlier version of the file holds are kept; texts and costs are the work file's.
+    Grades and further fields that an earlier version of the file holds are kept, but for grades by another reference; texts
+    and costs are the work file's.
     Raises WorkError where that version has other rows, so that nothing of somebody else's is overwritten.
     """
-    work.reserve.give_up()  # nothing more is asked, and the recording needs the room
+    work.file.reserve.give_up()  # nothing more is asked, and the recording needs the room
     earlier = read(out) if Path(out).exists() else iter(())
     rows = write(out, _joined(_answered(dataset, work), earlier, str(out), work))
     work.wrote()
@@ -55,8 +56,17 @@ def _kept(old: Example, new: Example) -> Example:
     answers: dict[str, Mapping[str, Any]] = dict(old.answers)
     for key, answer in new.answers.items():
         before = answers.get(key)
+        if before is not None and "grader" in before and old.reference != new.reference:
+            before = _ungraded(before)
         answers[key] = answer if before is None else _merged(before, answer)
     return replace(new, answers=answers, raw={**old.raw, **new.raw})
+
+
+def _ungraded(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer without its grade and those of its samples."""
+    made = {name: value for name, value in answer.items() if not name.startswith("grader")}
+    samples = [{**sample, "quality": None} for sample in answer.get("samples") or ()]
+    return {**made, "quality": None, **({"samples": samples} if samples else {})}
 
 
 def _merged(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 import asyncio
 import random
+import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
@@ -11,6 +13,7 @@ from typing import Protocol
 from cascade.estimate import MAX_OUTPUT, Bounds, estimate
 from cascade.models.factory import Pricer
 from cascade.models.model import Model, ModelError, Request
+from evals.record.outage import Outage
 from evals.record.pace import Pace
 from evals.record.purse import OutOfMoneyError, Purse
 from evals.record.work import Work
@@ -18,10 +21,14 @@ from judges import Answer, Prompt
 
 TRIES = 5  # of a request that fails by a fault that may pass
 _REFUSALS = 40  # of one request that comes too early
-_FAILURES = 30  # requests that fail one after the other, beyond those under way together, before the model is given up
+_FAILURES = 30  # that follow each other, beyond those under way together, before it is not the requests' fault
 _BACKOFF_S = 0.25
+_LONG_S = 3.0
+_QUOTED = re.compile(r"'[^']*'")
 _TOO_MANY = frozenset((429, 503, 529))
-_HOPELESS = frozenset((401, 402, 403, 404))
+_KEY = "check the key, in the environment variable that 'api_key_env' names or the provider's own"
+_ACCOUNT = "check the account at the provider"
+_REMEDIES = {401: _KEY, 402: _ACCOUNT, 403: _KEY, 404: "check 'model' and 'base_url' in the policy file", 429: _ACCOUNT}
 
 
 class FailedError(Exception):
@@ -79,6 +86,11 @@ class Asked(Protocol):
     @property
     def model(self) -> Model: ...
 
+    @property
+    def waits(self) -> str | None:
+        """What is waited for, for people; None where nothing is that takes long."""
+        ...
+
     async def ask(self, prompt: Prompt, request: Request) -> Reply:
         """Asks until there is an answer. Raises FailedError, StoppedError."""
         ...
@@ -101,7 +113,14 @@ class Line:
         )  # fmt: skip
         self.bounds = Bounds.of(pricer.spec)
         self.stopped: str | None = None
+        self.outage = Outage(name, _FAILURES + pace.most)
         self._failures = 0
+
+    @property
+    def waits(self) -> str | None:
+        """See Asked."""
+        pause_s = self.pace.pause_s
+        return f"{self.name} is not asked for {pause_s:.0f} s" if pause_s >= _LONG_S and self.stopped is None else None
 
     def estimate(self, prompt: Prompt, request: Request) -> float | None:
         """An upper estimate of what the request can cost in USD; None where the price is unknown."""
@@ -122,26 +141,30 @@ class Line:
                 answers = await self.model.answer(prompt, request)
             except ModelError as error:
                 self._refund(error, held, number)
-                if error.status in _TOO_MANY:
-                    refusals += 1
+                too_many, down = error.status in _TOO_MANY, self.outage.failed(error)
+                if too_many or down:
+                    refusals += too_many
                     self.pace.refused(began, error.retry_after_s)
                 else:
                     faults += 1
                     self.pace.over()
-                if self._hopeless(error):
-                    self._stop(str(error))
+                if hopeless(error) or self.outage.over_patience:
+                    self._stop(with_remedy(error))
                     raise StoppedError from None
                 if not error.retryable or faults >= TRIES or refusals >= _REFUSALS:
                     raise self._failed(error, faults + refusals) from None
-                if error.status not in _TOO_MANY:
+                if not too_many and not down:
                     await self.halt.pause(_BACKOFF_S * 2**faults * random.uniform(0.5, 1.0))
             except BaseException:
-                # The request's line stays open, so that the next run counts what it may have cost.
                 self.purse.settle(held, held)
                 self.pace.over()
+                if number is not None:
+                    with suppress(OSError):  # its line stays open, so that the next run counts what it may have cost
+                        self.work.asked([number], held)
                 raise
             else:
                 self.pace.answered()
+                self.outage.replied(answered=True)
                 self._failures = 0
                 return self._reply(answers, perf_counter() - started, held, number)
 
@@ -157,11 +180,17 @@ class Line:
         return Reply(answers, usd, latency, partial(self.work.asked, [number], counted if usd is None else 0.0))
 
     async def _turn(self) -> float:
+        if self._over:  # else a refusal that comes after the end would wait for its pause
+            raise StoppedError
         began = await self.pace.turn()
-        if self.halt.reason is not None or self.stopped is not None:
+        if self._over:
             self.pace.over()
             raise StoppedError
         return began
+
+    @property
+    def _over(self) -> bool:
+        return self.halt.reason is not None or self.stopped is not None
 
     async def _hold(self, prompt: Prompt, request: Request) -> tuple[float, int | None]:
         if self.purse.limit is None:
@@ -182,15 +211,10 @@ class Line:
         if number is not None or usd:
             self.work.asked([] if number is None else [number], usd)
 
-    def _hopeless(self, error: ModelError) -> bool:
-        """Whether asking the model again is useless, whatever is asked."""
-        spent_up = error.status == 429 and not error.retryable
-        return error.status in _HOPELESS or spent_up
-
     def _failed(self, error: ModelError, tries: int) -> FailedError:
         self._failures += 1
         if self._failures >= _FAILURES + self.pace.most:
-            self._stop(f"{self._failures} requests failed one after the other, the last with: {error}")
+            self._stop(f"{self.name}: {self._failures} requests failed one after the other, the last with: {error}")
         return FailedError(kind_of(error), str(error), tries)
 
     def _stop(self, why: str) -> None:
@@ -205,9 +229,20 @@ class Line:
         """Nothing goes on beside."""
 
 
+def hopeless(error: ModelError) -> bool:
+    """Whether asking the model again is useless, whatever is asked."""
+    return error.status in _REMEDIES and (error.status != 429 or not error.retryable)
+
+
+def with_remedy(error: ModelError) -> str:
+    """What an error that ends a model says, and what to do."""
+    remedy = _REMEDIES.get(error.status or 0)
+    return f"{error}; {remedy}" if remedy is not None and hopeless(error) else str(error)
+
+
 def kind_of(error: ModelError) -> str:
     """What an error has in common with its like: its HTTP status, or its message without the particulars."""
     if error.status is not None:
         return f"HTTP {error.status}"
-    said = str(error).removeprefix(f"{error.model}: ")
-    return said.split(":")[0].split(" (")[0][:60]
+    said = _QUOTED.sub("...", str(error).removeprefix(f"{error.model}: "))
+    return re.split(r": | \(|; ", said)[0][:60]

@@ -1,6 +1,7 @@
 """Asks every model about every row, as many at once as its pace allows; each answer stands in the work file at once."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -9,7 +10,7 @@ from typing import Any
 from cascade.models.model import Request
 from evals.record.dataset import Dataset
 from evals.record.line import Asked, FailedError, Halt, Reply, StoppedError
-from evals.record.parts import as_recorded, as_sample, assemble, to_answer
+from evals.record.parts import as_recorded, as_sample, assemble, end_of, to_answer
 from evals.record.plan import Target
 from evals.record.work import ANSWER, SAMPLES, Work
 from evals.recording import Example
@@ -24,7 +25,8 @@ class Live:
     """One run. ``lines`` are the models by their names in the policy file; ``step`` is called for each row and model done.
 
     ``retry`` asks again for what failed in an earlier run; ``together`` asks for samples at once with the answer, as is
-    right where a reply takes hours. ``error`` is what broke the run: a disk that is full.
+    right where a reply takes hours. ``error`` is what broke the run: a disk that is full. ``ends`` counts this run's
+    answers by model and ``end_of``.
     """
 
     dataset: Dataset
@@ -38,6 +40,7 @@ class Live:
     step: Callable[[], None] = lambda: None
     error: OSError | None = None
     numbers: dict[str, int] = field(default_factory=dict)
+    ends: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.numbers = {t.key: self.work.model(t.key) for t in self.targets}
@@ -128,7 +131,7 @@ class Live:
             except OSError as error:
                 self.error = self.error or error
                 self.stop("disk")
-            if self.work.full:
+            if self.work.file.full:
                 self.stop("disk")
 
     def _stopped(self) -> None:
@@ -179,6 +182,7 @@ class _Job:
             return None
         answer = reply.answers[0]
         self.keep(ANSWER, 1, reply.usd, as_recorded(answer, reply.usd, reply.latency_s), [reply])
+        self.live.ends[self.target.key, end_of(answer, self.target.spec.logprobs)] += 1
         return answer
 
     async def _samples(self) -> None:

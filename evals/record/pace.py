@@ -39,6 +39,11 @@ class Pace:
         self.active += 1
         return now
 
+    @property
+    def pause_s(self) -> float:
+        """For how many seconds nobody may ask yet."""
+        return max(0.0, self._clear_at - asyncio.get_running_loop().time())
+
     def answered(self) -> None:
         """A request was answered."""
         self.refusals = 0

@@ -33,6 +33,15 @@ def as_recorded(answer: Answer, usd: float | None, latency_s: float | None) -> d
     return told
 
 
+def end_of(answer: Answer, logprobs: bool) -> str:
+    """What an answer lacks that was paid: ``length``, ``content_filter``, ``empty``, ``unlogged``, or nothing."""
+    if answer.finish_reason in ("length", "content_filter"):
+        return answer.finish_reason
+    if not (answer.text.strip() or answer.tool_calls):
+        return "empty"
+    return "unlogged" if logprobs and not answer.logprobs and answer.mean_logprob is None else ""
+
+
 def as_sample(answer: Answer, latency_s: float | None) -> dict[str, Any]:
     """The answer as a further sample; what samples cost stands beside them."""
     told = as_recorded(answer, None, latency_s)

@@ -1,14 +1,15 @@
 """What is asked of which model: a policy, or models of its file, with the samples and judges that a replay will need."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import judges
 from cascade import policy_file
 from cascade.errors import PolicyError
 from cascade.policy import JudgeRule, ModelSpec, Policy, PolicyFile, nearest
+from evals.record.settings import Setting
+from evals.record.work import SAMPLES
 from evals.rows import judge_rule
 from judges import Judge
 from judges.consistency import SelfConsistencyJudge
@@ -43,16 +44,17 @@ class Target:
         """Whether the model gives several samples in one request."""
         return self.spec.provider != "anthropic" and self.spec.n
 
-    def settings(self) -> dict[str, Any]:
-        """The arguments that change answers, by a name for people."""
+    def settings(self, batch: bool) -> Iterator[Setting]:
+        """The arguments that change answers or their price."""
         spec = self.spec.model_dump(mode="json", include=set(_TELLING), exclude_defaults=True)
-        told: dict[str, Any] = {f"model {self.key}": spec}
+        yield Setting(f"model {self.key}", spec, self.key)
         if self.samples:
-            told[f"temperature of {self.key}'s samples"] = self.temperature
+            yield Setting(f"temperature of {self.key}'s samples", self.temperature, self.key, SAMPLES)
         for each in self.recorded:
             rule = {"use": each.rule.use, **each.rule.options}
-            told[f"judge {each.judge.name} of {self.key}"] = rule
-        return told
+            yield Setting(f"judge {each.judge.name} of {self.key}", rule, self.key, each.judge.name)
+        # A recording of which a part cost half as much would mislead whoever chooses by cost.
+        yield Setting(f"--batch of {self.key}", batch, self.key)
 
 
 @dataclass(frozen=True, slots=True)

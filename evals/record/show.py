@@ -1,7 +1,9 @@
 """What a person sees of a recording under way: one line with rate, time left and money spent."""
 
+import shutil
 import sys
 from collections import deque
+from collections.abc import Sequence
 from time import monotonic
 from typing import TextIO
 
@@ -24,8 +26,8 @@ class Progress:
         """One more is done."""
         self.done += 1
 
-    def show(self, spent_usd: float, unknown: bool) -> None:
-        """Writes the line if it is time to; ``unknown`` says that some costs are not known."""
+    def show(self, spent_usd: float, unknown: bool, waits: Sequence[str] = ()) -> None:
+        """Writes the line if it is time to; ``unknown`` says that some costs are not known, ``waits`` what is waited for."""
         now = monotonic()
         if now < self._next:
             return
@@ -33,8 +35,10 @@ class Progress:
         self._marks.append((now, self.done))
         while len(self._marks) > 2 and now - self._marks[0][0] > _WINDOW_S:
             self._marks.popleft()
-        line = self.line(now, spent_usd, unknown)
-        print(f"\r{line}\x1b[K" if self.terminal else line, end="" if self.terminal else "\n", file=self.stream, flush=True)
+        line = "; ".join((self.line(now, spent_usd, unknown), *waits))
+        if self.terminal:
+            line = f"\r{line[: shutil.get_terminal_size().columns - 1]}\x1b[K"  # a longer one could not be written over
+        print(line, end="" if self.terminal else "\n", file=self.stream, flush=True)
         self._shown = True
 
     def line(self, now: float, spent_usd: float, unknown: bool) -> str:

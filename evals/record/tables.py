@@ -5,7 +5,7 @@ import gzip
 import json
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,8 @@ def _json_lines(path: Path) -> Iterator[tuple[str, Row]]:
                     continue
                 try:
                     row = json.loads(line)
+                except UnicodeDecodeError:
+                    raise DatasetError(f"{path}:{number}: is not UTF-8 text; convert the file first") from None
                 except (ValueError, RecursionError) as error:
                     why = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
                     raise DatasetError(f"{path}:{number}: not valid JSON ({why}); each line is one JSON object") from None
@@ -57,6 +59,7 @@ def _csv(path: Path, delimiter: str) -> Iterator[tuple[str, Row]]:
     with open(path, encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, delimiter=delimiter, strict=True)
         try:
+            _check_head(reader.fieldnames or (), path)
             for row in reader:
                 where = f"{path}:{reader.line_num}"
                 if None in row or None in row.values():
@@ -68,7 +71,25 @@ def _csv(path: Path, delimiter: str) -> Iterator[tuple[str, Row]]:
         except csv.Error as error:
             raise DatasetError(f"{path}:{reader.line_num + 1}: not valid CSV: {error}") from None
         except UnicodeDecodeError:
-            raise DatasetError(f"{path}: is not UTF-8 text; convert it first") from None
+            with open(path, "rb") as raw:
+                number = next(i for i, line in enumerate(raw, 1) if not _is_text(line))
+            raise DatasetError(f"{path}:{number}: is not UTF-8 text; convert the file first") from None
+
+
+def _check_head(names: Sequence[str], path: Path) -> None:
+    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
+    if twice is not None:
+        raise DatasetError(f"{path}:1: {twice!r}: two columns have this name; rename one")
+    if len(names) == 1 and ";" in names[0]:
+        raise DatasetError(f"{path}:1: the columns are separated by semicolons; save the file with commas or as .tsv")
+
+
+def _is_text(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _cell(name: str, text: Any, where: str) -> Any:

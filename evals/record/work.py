@@ -6,22 +6,20 @@ model or -1, {...}]``; an object says something about the run. A process that is
 the next one takes away.
 """
 
-import fcntl
 import json
 import os
 from array import array
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evals.record.appended import Appended
 from evals.record.dataset import Survey
-from evals.record.reserve import Reserve
+from evals.record.settings import Setting, difference
 
 FORMAT = 1
 ANSWER, SAMPLES = "answer", "samples"
-_READ = 1 << 14
 
 
 class WorkError(ValueError):
@@ -43,8 +41,7 @@ class Work:
 
     ``spent`` is what all parts cost in USD as far as it is known, ``unpriced`` how many parts are of unknown cost, and
     ``charged`` what requests that were sent and never answered may have cost at most (kept under a budget only).
-    ``written`` says whether the recording holds all that stands here, ``full`` that the disk is and only the reserve for
-    what is under way is left, so that nothing new may be asked.
+    ``written`` says whether the recording holds all that stands here and in the dataset.
     """
 
     def __init__(self, path: str | os.PathLike[str], survey: Survey) -> None:
@@ -60,23 +57,17 @@ class Work:
         self._failed: list[array[int]] = []
         self._samples: list[array[int]] = []
         self._open: dict[int, float] = {}
-        self._asked, self._end, self._dirty = 0, 0, False
-        self.full = False
-        self.reserve = Reserve(self.path)
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._asked = 0
         try:
-            self._lock()
-            self._scan()
-            self.reserve.take()
-        except BaseException:
-            os.close(self._fd)
-            raise
-
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.file = Appended(self.path)
         except BlockingIOError:
             raise WorkError(f"{self.path}: another process is recording to it; wait until it is done") from None
+        try:
+            self._scan()
+            self.file.reserve.take()
+        except BaseException:
+            self.file.close()
+            raise
 
     def _scan(self) -> None:
         with open(self.path, "rb", buffering=1 << 20) as file:
@@ -85,32 +76,39 @@ class Work:
                     break  # cut off by a kill or a full disk
                 try:
                     if number == 1:
-                        self._check(json.loads(line))
+                        if not self._check(json.loads(line)):
+                            break
                     elif line.startswith(b"["):
                         # The first fields only: parsing every token's log-probability would take minutes.
                         row, model, part, count, usd, _ = json.loads(line[: line.index(b", {")] + b"]")
-                        self._count(row, model, part, count, usd, self._end)
+                        self._count(row, model, part, count, usd, self.file.end)
                     else:
                         self._note(json.loads(line))
                 except (ValueError, IndexError, KeyError, TypeError) as error:
                     if isinstance(error, WorkError):
                         raise
                     raise WorkError(f"{self.path}:{number}: the line is damaged; name another --out") from None
-                self._end += len(line)
+                self.file.end += len(line)
         self.charged += sum(self._open.values())
         self._open.clear()
-        os.ftruncate(self._fd, self._end)
-        if not self._end:
+        self.file.cut()
+        if not self.file.end:
             self._append({"work": FORMAT, "dataset": self.survey.sha256, "rows": self.survey.rows})
 
-    def _check(self, head: Mapping[str, Any]) -> None:
+    def _check(self, head: Mapping[str, Any]) -> bool:
+        """Whether the file goes on; where nothing was asked for another dataset yet, it begins anew."""
         if head["work"] != FORMAT:
             raise WorkError(f"{self.path}: written by another version of this program; name another --out")
-        if head["dataset"] != self.survey.sha256:
+        if head["dataset"] == self.survey.sha256:
+            return True
+        with open(self.path, "rb") as file:
+            asked = any(line.startswith((b"[", b'{"asks"', b'{"batch"')) for line in file)
+        if asked:
             raise WorkError(
                 f"{self.path}: belongs to another dataset (SHA-256 {head['dataset'][:16]}, {head['rows']} rows) than the "
                 f"one given (SHA-256 {self.survey.sha256[:16]}, {self.survey.rows} rows); name another --out"
             )
+        return False
 
     def _note(self, said: dict[str, Any]) -> None:
         match said:
@@ -127,8 +125,8 @@ class Work:
                 for number in numbers:
                     self._open.pop(number, None)
                 self.charged += usd
-            case {"wrote": _}:
-                self.written = True
+            case {"wrote": _, **more}:
+                self.written = more.get("content") == self.survey.content
             case _:
                 raise KeyError("unknown line")
 
@@ -161,16 +159,25 @@ class Work:
         else:
             self.spent += usd
 
-    def setting(self, name: str, value: Any) -> None:
-        """Keeps an argument that changes answers. Raises WorkError where an earlier run had another value for it."""
-        if name not in self.settings:
+    def setting(self, setting: Setting) -> None:
+        """Keeps an argument. Raises WorkError where answers stand here that were given under another value of it."""
+        name, value = setting.name, setting.value
+        if name in self.settings and self.settings[name] != value and self._bound(setting):
+            told = difference(name, self.settings[name], value)
+            raise WorkError(f"{self.path}: was begun with {told}; give the same again, or name another --out")
+        if self.settings.get(name, self) != value:
             self._append({"setting": name, "value": value})
             self.settings[name] = value
-        elif self.settings[name] != value:
-            raise WorkError(
-                f"{self.path}: was begun with {name}: {json.dumps(self.settings[name])}, now it is {json.dumps(value)}; "
-                "give the same again, or name another --out"
-            )
+
+    def _bound(self, setting: Setting) -> bool:
+        """Whether anything that depends on the setting was answered, or is on its way by batch."""
+        if any(not about.get("done") for about in self.batches.values()):
+            return True
+        if setting.model not in self.models:
+            return False
+        done = self._done[self.models.index(setting.model)]
+        bits = -1 if setting.part is None else self._bit(setting.part)
+        return any(row & bits for row in done)
 
     def model(self, key: str) -> int:
         """The number of the model that stands as ``key`` in the recording."""
@@ -207,27 +214,20 @@ class Work:
         before = self._last[model][row]
         head = json.dumps([row, model, part, count, usd, before])
         body = json.dumps(found, ensure_ascii=False, allow_nan=False)
-        offset = self._end
-        self._write(f"{head[:-1]}, {body}]\n".encode())
+        offset = self.file.append(f"{head[:-1]}, {body}]\n".encode())
         self._count(row, model, part, count, usd, offset)
 
     def parts(self, row: int, model: int) -> list[Part]:
         """All that stands here of one row and model, oldest first."""
         found = []
         offset = self._last[model][row]
-        while offset >= 0:
-            _, _, name, count, usd, offset, told = json.loads(self._line(offset))
-            found.append(Part(name, count, usd, told))
+        try:
+            while offset >= 0:
+                _, _, name, count, usd, offset, told = json.loads(self.file.line(offset))
+                found.append(Part(name, count, usd, told))
+        except EOFError:
+            raise WorkError(f"{self.path}: ends within a line that was whole before; name another --out") from None
         return found[::-1]
-
-    def _line(self, offset: int) -> bytes:
-        block = os.pread(self._fd, _READ, offset)
-        while (end := block.find(b"\n")) < 0:
-            more = os.pread(self._fd, _READ + len(block), offset + len(block))
-            if not more:
-                raise WorkError(f"{self.path}: ends within a line that was whole before; name another --out")
-            block += more
-        return block[:end]
 
     def asks(self, usd: float) -> int:
         """Notes that a request that may cost up to ``usd`` is about to be sent; its number is for ``asked``."""
@@ -248,44 +248,16 @@ class Work:
 
     def wrote(self) -> None:
         """Notes that the recording holds all that stands here."""
-        self._append({"wrote": self._end})
+        self._append({"wrote": self.file.end, "content": self.survey.content})
         self.written = True
 
     def _append(self, said: Mapping[str, Any]) -> None:
-        self._write(json.dumps(said).encode() + b"\n")
-
-    def _write(self, line: bytes) -> None:
-        try:
-            self._write_whole(line)
-        except OSError:
-            if self.full:
-                raise
-            self.full = True
-            self.reserve.give_up()
-            self._write_whole(line)
-
-    def _write_whole(self, line: bytes) -> None:
-        done = 0
-        try:
-            while done < len(line):
-                done += os.pwrite(self._fd, line[done:] if done else line, self._end + done)
-        except OSError:
-            with suppress(OSError):
-                os.ftruncate(self._fd, self._end)  # no half line before what may follow
-            raise
-        self._end += done
-        self._dirty = True
+        self.file.append(json.dumps(said).encode() + b"\n")
 
     def sync(self) -> None:
         """Brings what was appended to the disk."""
-        if self._dirty:
-            self._dirty = False
-            os.fsync(self._fd)
+        self.file.sync()
 
     def close(self) -> None:
         """Syncs and unlocks."""
-        try:
-            self.sync()
-        finally:
-            self.reserve.give_up()
-            os.close(self._fd)
+        self.file.close()

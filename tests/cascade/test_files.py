@@ -1,6 +1,8 @@
 """Replacing a file: all of it or nothing."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -84,3 +86,32 @@ def test_what_is_no_file_is_left_alone(tmp_path: Path) -> None:
             write(tmp_path / name)
     assert (tmp_path / "pipe").is_fifo()
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_what_a_killed_process_left_is_taken_away(tmp_path: Path) -> None:
+    """The next one to write the file removes the half-written one of a process that was killed, and no other file."""
+    target = tmp_path / "file[1].jsonl"
+    code = f"import os\nfrom cascade.files import replacing\nwith replacing({str(target)!r}) as f:\n"
+    code += "    f.write(b'half')\n    f.flush()\n    os.kill(os.getpid(), 9)\n"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    (left,) = tmp_path.iterdir()
+    others = [tmp_path / ".file1.jsonl.x.part", tmp_path / ".file[1].jsonl.work.spare"]
+    for other in others:
+        other.touch()
+    with replacing(target) as file:
+        file.write(b"new")
+        assert not left.exists()
+    assert target.read_bytes() == b"new"
+    assert sorted(tmp_path.iterdir()) == sorted([target, *others])
+
+
+def test_who_is_still_writing_is_left_alone(tmp_path: Path) -> None:
+    """Of two that write the same file at once each ends well, and the later one stands."""
+    target = tmp_path / "file"
+    with replacing(target) as first:
+        first.write(b"first")
+        with replacing(target) as second:
+            second.write(b"second")
+        assert target.read_bytes() == b"second"
+    assert target.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [target]

@@ -27,6 +27,8 @@ class Manner:
     ``faults`` maps a word of a prompt to the HTTP status that such prompts get (0: the connection is cut, -1: no JSON),
     ``passing`` those that get it only the first time. ``polls``: how often a batch is still in progress when asked about.
     ``lost`` maps a word of a prompt to what becomes of it in its first batch: ``expired`` or ``errored``.
+    ``ends`` maps one to the ``finish_reason`` of its chat completion; prompts with a word of ``mute`` get an empty one.
+    After ``down_after`` requests it is down for ``down_s`` seconds: all get the status ``down_as``, as in ``faults``.
     """
 
     delay_s: float = 0.0
@@ -37,6 +39,11 @@ class Manner:
     polls: int = 1
     lost: dict[str, str] = field(default_factory=dict)
     logprobs: int = 3
+    ends: dict[str, str] = field(default_factory=dict)
+    mute: list[str] = field(default_factory=list)
+    down_after: int | None = None
+    down_s: float = 0.0
+    down_as: int = 0
 
 
 class House:
@@ -50,6 +57,7 @@ class House:
         self.asked: Counter[str] = Counter()  # every request that came, by what it asks
         self.answered: Counter[str] = Counter()
         self.refused = 0
+        self.down_until = 0.0
         self.refused_at: list[float] = []
         self.came_at: list[float] = []
         self.usd = 0.0
@@ -162,6 +170,9 @@ class Connection(asyncio.Protocol):
         if status is None and not house.seen[key]:
             status = next((s for word, s in manner.passing.items() if word in key), None)
         house.seen[key] += 1
+        if manner.down_after is not None and len(house.came_at) > manner.down_after:
+            house.down_until = house.down_until or now + manner.down_s
+            status = manner.down_as if now < house.down_until else status
         if status == 0:
             self.transport.abort()
         elif status == -1:
@@ -182,7 +193,15 @@ class Connection(asyncio.Protocol):
             return
         house.answered[key] += 1
         house.usd += IN_USD * TOKENS_IN + OUT_USD * TOKENS_OUT * body.get("n", 1)
-        self._send(200, message(body) if path.endswith("/messages") else chat(body, house.manner.logprobs), {})
+        self._send(200, message(body) if path.endswith("/messages") else self._chat(body, key), {})
+
+    def _chat(self, body: dict[str, Any], key: str) -> dict[str, Any]:
+        made, manner = chat(body, self.house.manner.logprobs), self.house.manner
+        for choice in made["choices"]:
+            choice["finish_reason"] = next((end for word, end in manner.ends.items() if word in key), "stop")
+            if any(word in key for word in manner.mute):
+                choice["message"] = {"role": "assistant", "content": ""}
+        return made
 
     def _send(self, status: int, body: Any, headers: dict[str, str]) -> None:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -365,9 +384,9 @@ class Provider:
         """Takes a new manner and forgets what was counted."""
         self._control(json.dumps(asdict(Manner(**manner))).encode())
 
-    def polls(self, polls: int) -> None:
-        """From now on a batch is over when it was asked about that often; nothing is forgotten."""
-        self._control(json.dumps({"only": {"polls": polls}}).encode())
+    def change(self, **manner: Any) -> None:
+        """Behaves otherwise from now on in what is named; nothing is forgotten."""
+        self._control(json.dumps({"only": manner}).encode())
 
     def counts(self) -> dict[str, Any]:
         """What was counted since."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from evals.record import show
 from tests.evals.record.mother import Mother
 from tests.evals.record.provider import IN_USD, TOKENS_IN, Provider
 from tests.evals.record.test_record import ONE_USD, Desk
@@ -65,7 +66,7 @@ def test_another_process_collects(desk: Desk, provider: Provider, mother: Mother
         assert mother.record(argv, kill_after_s=1) == -9
     assert provider.counts()["batches"] == 1
     assert not desk.out.exists()
-    provider.polls(0)
+    provider.change(polls=0)
     assert mother.record(argv) == 0, mother.said()
     assert provider.counts()["batches"] == 1
     assert set(provider.counts()["submitted"].values()) == {1}
@@ -121,7 +122,7 @@ def test_a_wrong_key_stops_batches(desk: Desk, provider: Provider, capsys: pytes
     desk.policy(m={"base_url": f"{provider.url}/nowhere"})
     assert desk.record(*BATCH) == 1
     said = capsys.readouterr().out
-    assert "stopped: m: m: HTTP 404: no route POST /nowhere/files" in said
+    assert "stopped: m: HTTP 404: no route POST /nowhere/files; check 'model' and 'base_url' in the policy file" in said
     assert "failed" not in said
 
 
@@ -140,13 +141,26 @@ def test_a_model_without_batches(desk: Desk, capsys: pytest.CaptureFixture[str])
     assert "--batch: 'm' is of the provider 'scripted', which takes no batches" in capsys.readouterr().err
 
 
+def test_the_line_tells_of_batches(
+    desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While batches are out the progress line says how many and where the oldest stands."""
+    monkeypatch.setattr(show, "_EVERY_LINE_S", 0.2)
+    desk.policy(m={})
+    provider.behave(polls=20)
+    assert desk.record(*BATCH) == 0
+    assert "0 of 10, 0.0 answers/s, unknown time left, $0.0000 spent; m: batches out: 1, the oldest in_progress" in (
+        capsys.readouterr().err
+    )
+
+
 def test_ctrl_c_leaves_the_batch_to_the_next_run(desk: Desk, provider: Provider, mother: Mother) -> None:
     """An interrupt ends the run at once, without waiting a day for what is under way."""
     desk.policy(m={})
     provider.behave(polls=10_000)
     argv = desk.argv(*BATCH)
     assert mother.record(argv, kill_after_s=0.5, watch=desk.work, number=signal.SIGINT) == 130
-    assert "1 batches are under way; the same command collects them" in mother.said()
-    provider.polls(0)
+    assert "batches under way: 1; the same command collects them" in mother.said()
+    provider.change(polls=0)
     assert mother.record(argv) == 0
     assert provider.counts()["batches"] == 1

@@ -112,7 +112,8 @@ def test_the_hash_is_of_what_is_asked(tmp_path: Path) -> None:
     one = Dataset(jsonl(tmp_path / "a.jsonl", ROWS)).survey()
     same = Dataset(jsonl(tmp_path / "b.jsonl", [{**r, "reference": "x", "task": ""} for r in ROWS])).survey()
     other = Dataset(jsonl(tmp_path / "c.jsonl", [ROWS[0], {**ROWS[1], "prompt": "?"}])).survey()
-    assert one == same != other
+    assert one.sha256 == same.sha256 != other.sha256
+    assert one.content != same.content
 
 
 BAD: list[tuple[list[dict[str, Any]], dict[str, Any], str]] = [
@@ -133,6 +134,11 @@ BAD: list[tuple[list[dict[str, Any]], dict[str, Any], str]] = [
     ([{**ROWS[0], "score": float("nan")}], {}, "d.jsonl:1: 'score': holds NaN or an infinite number"),
     ([{**ROWS[0], "prompt": "\ud800?"}], {}, "d.jsonl:1: 'prompt': holds NaN .*, half of a surrogate pair"),
     ([], {}, "holds no row"),
+    ([{"id": "a", "prompt": "  "}], {}, "d.jsonl:1: prompt: the prompt is empty"),
+    ([{"messages": [{"role": "usr", "content": "x"}]}], {}, r"d.jsonl:1: messages\[0\]: .* one of system, developer, user"),
+    ([{"messages": [{"role": "user"}]}], {}, r"d.jsonl:1: messages\[0\]: content: must be text or a list of parts"),
+    ([{**ROWS[0], "tools": [{"name": "x"}]}], {}, 'd.jsonl:1: tools: .*{"type": "function", "function": {"name"'),
+    (ROWS, {"reference_field": "lable"}, "d.jsonl: lable: no row has this reference; correct --reference-field"),
 ]
 
 
@@ -151,7 +157,10 @@ def test_bad_rows_are_named(tmp_path: Path, rows: list[dict[str, Any]], options:
         ("d.jsonl.gz", gzip.compress(b'{"prompt": "x"}\n' * 500)[:-9], "gzip data is damaged"),
         ("d.csv", b"id,prompt\n1,a,b\n", "d.csv:2: the line has not the 2 cells"),
         ("d.csv", b'id,prompt\n1,"a\n', "d.csv:2: not valid CSV"),
-        ("d.csv", b"id,prompt\n1,\xff\n", "is not UTF-8"),
+        ("d.jsonl", b'{"prompt": "x"}\n{"prompt": "\xff"}', "d.jsonl:2: is not UTF-8 text"),
+        ("d.csv", b"id,prompt\n1,x\n2,\xff\n", "d.csv:3: is not UTF-8 text"),
+        ("d.csv", b"prompt,prompt\na,b\n", "d.csv:1: 'prompt': two columns have this name"),
+        ("d.csv", b"id;prompt\n1;x\n", "d.csv:1: the columns are separated by semicolons; save the file with commas"),
         ("d.csv", b'schema,prompt\n{,"a"\n', "d.csv:2: schema: must be JSON"),
         ("d.parquet", b"no", "not a Parquet file"),
         ("d.xlsx", b"no", "a dataset is a .jsonl"),

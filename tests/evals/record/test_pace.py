@@ -38,7 +38,9 @@ def test_nobody_asks_before_the_time_is_over() -> None:
         waiting = [asyncio.create_task(pace.turn()) for _ in range(6)]
         await asyncio.sleep(0)
         told = loop.time()
+        assert pace.pause_s == 0
         pace.refused(began[0], 0.15)
+        assert 0.1 < pace.pause_s <= 0.15
         pace.answered()
         pace.answered()
         late = asyncio.create_task(pace.turn())

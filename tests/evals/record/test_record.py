@@ -5,11 +5,14 @@ import random
 import re
 import signal
 import subprocess
+import sys
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
 
+from evals.record import line, outage, pace, show
 from evals.record.command import main
 from evals.recording import read
 from tests.evals.record.mother import Mother
@@ -182,6 +185,29 @@ def test_another_recording_is_refused(
     assert provider.counts()["asked"] == asked
 
 
+def test_what_answered_nothing_binds_nobody(desk: Desk, provider: Provider) -> None:
+    """After a run in which nothing was answered its dataset, models and judges may be corrected under the same --out."""
+    provider.behave(faults={"question": 401})
+    assert desk.record("--samples", 1) == 1
+    desk.rows(5)
+    desk.policy(small={"temperature": 1}, large={"price": None})
+    assert desk.record("--judges", "verifier:model=large", "--max-usd", 1) == 2  # no price
+    provider.behave(faults={'["small"': 400})
+    assert desk.record("--samples", 1) == 1
+    desk.policy(small={"temperature": 0.5}, large={"price": None})
+    provider.behave()
+    assert desk.record("--samples", 1, "--retry-failed", "--judges", "verifier:model=small") == 0
+    assert len(desk.answers("small")) == len(desk.answers("large")) == 5
+    assert sum(provider.counts()["asked"].values()) == 5 * (1 + 1 + 2)
+
+
+def test_only_what_differs_is_named(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    """A judge that reads log-probabilities comes too late for answers that were recorded without."""
+    assert desk.record() == 0
+    assert desk.record("--judges", "logprob") == 2
+    assert 'was begun with model small: {"logprobs": null}, now it is {"logprobs": true}; give' in capsys.readouterr().err
+
+
 WRONG = [
     (["--tiers", "smal"], "unknown tier or model 'smal'; did you mean 'small'?"),
     (["--judges", "verifer"], "unknown judge 'verifer'; did you mean 'verifier'?"),
@@ -193,6 +219,7 @@ WRONG = [
     (["--out", "nowhere/rec.jsonl"], "the folder nowhere does not exist"),
     (["--out", "rec.txt"], "a recording's name ends in .jsonl"),
     (["--policy", "nope"], "no policy 'nope'"),
+    (["--template", "{prompt}", "--prompt-field", "prompt"], "--template and --prompt-field both say what the prompt is"),
 ]
 
 
@@ -219,18 +246,28 @@ def test_two_at_once_are_refused(desk: Desk, capsys: pytest.CaptureFixture[str])
 
 def test_failures_stay_failures_until_retried(desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str]) -> None:
     """A refused prompt stops nothing, is told by its kind, and is asked again by --retry-failed only."""
-    provider.behave(faults={"question 3?": 400, "question 5?": 422})
+    provider.behave(faults={"question 3?": 400, "question 5?": 422, "question 7?": 400})
     assert desk.record("--tiers", "small") == 1
     said = capsys.readouterr().out
-    assert "failed: small: answer: HTTP 400: 1 rows (--retry-failed asks again)" in said
-    assert "failed: small: answer: HTTP 422: 1 rows" in said
-    assert len(desk.answers("small")) == 8
+    assert "failed: small: answer: HTTP 400: 2 rows, the first 'r3': status 400 (--retry-failed asks again)" in said
+    assert "failed: small: answer: HTTP 422: 1 row, 'r5': status 422 (--retry-failed asks again)" in said
+    assert len(desk.answers("small")) == 7
     provider.behave()
     assert desk.record("--tiers", "small") == 1
     assert not provider.counts()["asked"]
     assert desk.record("--tiers", "small", "--retry-failed") == 0
-    assert sum(provider.counts()["asked"].values()) == 2
+    assert sum(provider.counts()["asked"].values()) == 3
     assert [a["text"] for a in desk.answers("small")] == [f"small says question {i}?" for i in range(10)]
+
+
+def test_failures_of_a_kind_are_one_line(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ids and names in a message do not make a kind of their own; the first row's message stands whole."""
+    desk.policy(small={"provider": "recorded", "recording": "starter", "model": "smollm2-135m-instruct", "base_url": None})
+    assert desk.record() == 1
+    said = capsys.readouterr().out
+    assert said.count("failed: ") == 1
+    assert "the id ... is not among the 606 recorded answers of ...: 10 rows, the first 'r0': " in said
+    assert "ask a recorded prompt word for word, or use a live model (--retry-failed asks again)" in said
 
 
 def test_faults_that_pass_are_asked_again(desk: Desk, provider: Provider) -> None:
@@ -251,8 +288,8 @@ def test_a_wrong_key_stops_its_model_at_once(
     provider.behave(faults={'["small"': status})
     assert desk.record("--concurrency", 4) == 1
     said = capsys.readouterr().out
-    assert f"stopped: small: small: HTTP {status}: status {status}" in said
-    assert "60 answers are missing; the same command goes on" in said
+    assert f"stopped: small: HTTP {status}: status {status}; check the key, in the environment variable that" in said
+    assert "60 answers are missing; once that is put right, the same command goes on" in said
     assert "failed" not in said
     assert sum(n for k, n in provider.counts()["asked"].items() if "small" in k) <= 4
     assert len(desk.answers("large")) == 60
@@ -270,6 +307,58 @@ def test_a_dead_server_does_not_fail_every_row(desk: Desk, provider: Provider, c
     assert sum(provider.counts()["asked"].values()) < 45
 
 
+@pytest.mark.parametrize("fault", [0, 502])
+def test_an_outage_is_waited_for(
+    desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, fault: int
+) -> None:
+    """A server that is down for a while in the middle costs no row: all wait, one asks now and then, and it goes on."""
+    monkeypatch.setattr(line, "_BACKOFF_S", 0.02)
+    monkeypatch.setattr(pace, "_FIRST_PAUSE_S", 0.02)
+    desk.rows(400)
+    provider.behave(delay_s=0.02, down_after=200, down_s=1.0, down_as=fault)
+    assert desk.record("--tiers", "small", "--concurrency", 16) == 0
+    assert len(desk.answers("small")) == 400
+    said = capsys.readouterr().err
+    assert re.search(r"small: .*; nothing else for 46 requests, asking again for 3600 s", said)
+    assert "small: is back after" in said
+    asked = sum(provider.counts()["asked"].values())
+    assert 400 + 46 <= asked < 400 + 46 + 60
+
+
+def test_a_server_that_is_gone_fails_no_row(
+    desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that never answers is given up, and its rows are missing, not failed: the same command asks them."""
+    monkeypatch.setattr(line, "_BACKOFF_S", 0.02)
+    monkeypatch.setattr(outage, "FIRST_PATIENCE_S", 0.2)
+    desk.rows(60)
+    desk.policy(small={"base_url": "http://127.0.0.1:9/v1"}, large={})
+    assert desk.record() == 1
+    said = capsys.readouterr().out
+    assert "stopped: small: no connection (ConnectionRefusedError)" in said
+    assert "failed" not in said
+    assert "60 answers are missing" in said
+    assert len(desk.answers("large")) == 60
+
+
+def test_answers_that_are_none_are_told(desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str]) -> None:
+    """Answers that were cut off, filtered or are empty are kept and paid, and said at the end of the run."""
+    provider.behave(
+        ends={"question 1?": "length", "question 2?": "content_filter", "question 3?": "length"}, mute=["question 4?"]
+    )
+    assert desk.record("--tiers", "small") == 0
+    said = capsys.readouterr().out
+    assert "note: small: 2 answers of this run were cut off at the most tokens: 'max_tokens' in the policy file" in said
+    assert "note: small: 1 answer of this run was stopped by the provider's filter" in said
+    assert "note: small: 1 answer of this run is empty" in said
+    provider.behave(logprobs=0)
+    desk.policy(large={"logprobs": True})
+    assert desk.record() == 0
+    assert "note: large: 10 answers of this run came without the token log-probabilities" in capsys.readouterr().out
+    assert desk.record() == 0
+    assert "note" not in capsys.readouterr().out
+
+
 def test_rate_limits_slow_everybody(desk: Desk, provider: Provider) -> None:
     """Under a limit the answers come at nearly its rate, few requests are refused, and none comes while told to wait."""
     desk.rows(160)
@@ -284,6 +373,16 @@ def test_rate_limits_slow_everybody(desk: Desk, provider: Provider) -> None:
     assert len(desk.answers("small")) == 160
 
 
+def test_a_long_wait_is_told(
+    desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the provider asks for patience, the progress line says for how long nothing will come."""
+    monkeypatch.setattr(show, "_EVERY_LINE_S", 0.2)
+    provider.behave(per_s=5, retry_after_s=4)
+    assert desk.record("--tiers", "small") == 0
+    assert re.search(r"spent; small is not asked for [34] s", capsys.readouterr().err)
+
+
 def test_the_budget_is_never_passed(desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str]) -> None:
     """The run stops before the limit by the provider's own bill; a higher limit goes on."""
     desk.rows(200)
@@ -291,7 +390,8 @@ def test_the_budget_is_never_passed(desk: Desk, provider: Provider, capsys: pyte
     limit = 150.5 * ONE_USD
     assert desk.record("--max-usd", limit, "--concurrency", 20) == 1
     said = capsys.readouterr().out
-    assert "stopped before --max-usd" in said
+    assert f"stopped before --max-usd {limit:.6f} was passed" in said
+    assert "answers are missing; a higher --max-usd goes on" in said
     billed = provider.counts()["usd"]
     assert 0.5 * limit < billed <= limit
     assert f"${billed:.6f} spent" in said
@@ -310,6 +410,40 @@ def test_the_budget_is_kept_over_kills_and_faults(desk: Desk, provider: Provider
         mother.record(argv, kill_after_s=draw.uniform(0.02, 0.1), watch=desk.work)
     assert mother.record(argv) == 1
     assert 0.3 * limit < provider.counts()["usd"] <= limit
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+TOOL = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object", "properties": {}}}}
+
+
+@pytest.mark.parametrize("how", [(), ("--batch", "--poll-s", "0.05")])
+@pytest.mark.parametrize(
+    ("row", "price", "holds_usd"),
+    [
+        ({"prompt": [{"role": "user", "content": [{"type": "text", "text": "question 0?"}, IMAGE]}]}, {}, 5000 * IN_USD),
+        ({"tools": [TOOL]}, {}, 600 * IN_USD),
+        ({"schema": {"type": "object"}}, {}, 600 * IN_USD),
+        ({}, {"cache_write_per_mtok": 500 * IN_USD * 1e6}, 500 * IN_USD * TOKENS_IN),
+    ],
+    ids=["image", "tools", "schema", "cache-write"],
+)
+def test_a_budget_holds_back_all_that_a_request_may_cost(
+    desk: Desk, provider: Provider, row: dict[str, Any], price: dict[str, float], holds_usd: float, how: tuple[str, ...]
+) -> None:
+    """Images, tools, a schema and writes to the provider's cache count: under a limit below that nothing is asked."""
+    common = {"input_per_mtok": IN_USD * 1e6, "output_per_mtok": OUT_USD * 1e6}
+    desk.policy(small={"price": {**common, **price}})
+    (desk.folder / "rows.jsonl").write_text(json.dumps({"id": "r0", "prompt": "question 0?", **row}) + "\n")
+    holds_usd *= 0.5 if how else 1.0
+    assert desk.record(*how, "--max-usd", 0.9 * holds_usd) == 1
+    counts = provider.counts()
+    assert not counts["asked"]
+    assert not counts["batches"]
+    # What plain text holds back is well below, so it is these that counted.
+    desk.policy(small={"price": common})
+    desk.rows(1)
+    desk.out = desk.folder / "plain.jsonl"
+    assert desk.record(*how, "--max-usd", 0.9 * holds_usd) == 0
 
 
 def test_a_price_must_be_known_for_a_budget(desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str]) -> None:
@@ -334,6 +468,26 @@ def test_an_interrupt_waits_for_what_is_under_way(desk: Desk, provider: Provider
     assert mother.record(argv) == 0
     assert set(provider.counts()["asked"].values()) == {1}
     assert len(desk.answers("small")) == len(desk.answers("large")) == 100
+
+
+def test_what_was_dropped_is_told(desk: Desk, provider: Provider) -> None:
+    """SIGTERM twice drops the requests under way; under a budget the last lines say what they may have cost."""
+    desk.rows(4)
+    provider.behave(delay_s=30)
+    command = [sys.executable, "-m", "evals.record", *desk.argv("--max-usd", 1)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        while not desk.work.exists() or desk.work.read_bytes().count(b'"asks"') < 8:
+            sleep(0.1)
+        for _ in range(2):
+            process.send_signal(signal.SIGTERM)
+            sleep(0.5)
+        said, _ = process.communicate(timeout=20)
+    assert process.returncode == 130
+    cut_off = 8 * (OUT_USD * 20 + IN_USD * 30)
+    found = re.search(r"requests that were cut off may have cost up to \$([\d.]+) more", said)
+    assert found is not None
+    assert float(found[1]) == pytest.approx(cut_off, rel=0.1)
+    assert "8 answers are missing; the same command goes on" in said
 
 
 def test_a_file_that_may_not_grow(desk: Desk, provider: Provider, mother: Mother) -> None:
@@ -388,6 +542,21 @@ def test_a_damaged_work_file_is_named(desk: Desk, capsys: pytest.CaptureFixture[
     desk.work.write_bytes(b"".join([*lines[:5], b"[1, 2\n", *lines[5:]]))
     assert desk.record() == 2
     assert "rec.jsonl.work:6: the line is damaged" in capsys.readouterr().err
+
+
+def test_a_corrected_reference_reaches_the_recording(desk: Desk, provider: Provider) -> None:
+    """References may be corrected after all was asked: nothing is asked again, and only what they change is graded anew."""
+    desk.rows(3, reference="wrong")
+    assert desk.record("--tiers", "small", "--samples", 1, "--grader", "text") == 0
+    assert [a["quality"] for a in desk.answers("small")] == [0, 0, 0]
+    rows = [json.loads(line) for line in (desk.folder / "rows.jsonl").read_text().splitlines()]
+    rows[1]["reference"] = "small says question 1?"
+    (desk.folder / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    assert desk.record("--tiers", "small", "--samples", 1) == 0
+    assert [a["quality"] for a in desk.answers("small")] == [0, None, 0]
+    assert desk.record("--tiers", "small", "--samples", 1, "--grader", "text") == 0
+    assert [(a["quality"], a["samples"][0]["quality"]) for a in desk.answers("small")] == [(0, 0), (1, 1), (0, 0)]
+    assert set(provider.counts()["asked"].values()) == {1}
 
 
 def test_fields_of_others_survive(desk: Desk, provider: Provider) -> None:
