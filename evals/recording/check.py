@@ -19,9 +19,10 @@ def plain(answer: Mapping[str, Any]) -> bool:
     """True for the common answer of known-good simple fields, so that big files are not slowed by the full check."""
     if not _SIMPLE.issuperset(answer):
         return False
-    quality, usd, seconds, logprob = (answer.get(k) for k in ("quality", "cost_usd", "latency_s", "logprob"))
+    get = answer.get
+    quality, usd, seconds, logprob = get("quality"), get("cost_usd"), get("latency_s"), get("logprob")
     return (
-        ((finish := answer.get("finish_reason")) is None or type(finish) is str)
+        ((finish := get("finish_reason")) is None or type(finish) is str)
         and (quality is None or (type(quality) is float and 0.0 <= quality <= 1.0))
         and (usd is None or (type(usd) is float and 0.0 <= usd < 1e300))
         and (seconds is None or (type(seconds) is float and 0.0 <= seconds < 1e300))

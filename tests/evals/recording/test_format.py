@@ -176,6 +176,16 @@ def test_what_is_no_json_lines_is_said(tmp_path: Path, content: bytes, said: str
     assert len(str(caught.value)) < len(str(path)) + 150
 
 
+def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
+    """Some editors put one before the first line."""
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(GOOD).encode())
+    assert next(read(path)).id == "a"
+    path.write_bytes(b"\xef\xbb\xbf{")
+    with pytest.raises(RecordingError, match=":1: not valid JSON"):
+        list(read(path))
+
+
 def test_half_a_surrogate_pair_survives(tmp_path: Path) -> None:
     """An answer that was cut off in the middle of one is paid for: it is written and read like others."""
     one = Example("a", "Smile.", {"m": {"text": "\ud83d"}, "n": {"text": "ä"}})
