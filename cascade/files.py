@@ -1,6 +1,7 @@
 """Files that are replaced as a whole or not at all: a reader sees the old one or the new one, never half of one."""
 
 import errno
+import fcntl
 import os
 import secrets
 import stat
@@ -9,11 +10,6 @@ from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
 from typing import IO
-
-try:
-    import fcntl
-except ModuleNotFoundError:  # no POSIX system: what a killed process left half written then stays
-    fcntl = None  # type: ignore[assignment]
 
 
 @contextmanager
@@ -26,9 +22,10 @@ def replacing(path: str | os.PathLike[str], *, private: bool = False) -> Iterato
     place no file must take.
     """
     target, mode = _place(path)
+    _sweep(target)
+    new = 0o600 if private else 0o666
     try:
-        _sweep(target)
-        handle, temporary = _locked(target, mode if mode is not None else 0o600 if private else 0o666)
+        handle, temporary = _locked(target, new if mode is None else mode)
     except OSError as error:  # of the temporary file, which nobody has asked for
         missing = "the directory of this file does not exist; make it first"
         raise OSError(error.errno, missing if error.errno == errno.ENOENT else error.strerror, str(path)) from None
@@ -39,10 +36,7 @@ def replacing(path: str | os.PathLike[str], *, private: bool = False) -> Iterato
             yield file
             file.flush()
             os.fsync(file.fileno())
-            if fcntl is not None:
-                os.replace(temporary, target)  # while it is locked, so that nobody takes it for one that was left
-        if fcntl is None:
-            os.replace(temporary, target)  # Windows replaces no file that is open
+            os.replace(temporary, target)
     except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
@@ -66,18 +60,15 @@ def _locked(target: Path, mode: int) -> tuple[int, Path]:
     """A new file beside the target, locked for as long as it is open: so another process sees that it is in use."""
     while True:
         temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), mode)
-        if fcntl is not None:
-            with suppress(OSError):  # a file system without locks
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.fstat(handle).st_nlink:
             return handle, temporary
         os.close(handle)  # swept away between the two
 
 
 def _sweep(target: Path) -> None:
-    if fcntl is None:
-        return
     for left in target.parent.glob(f".{escape(target.name)}.*.part"):
         with suppress(OSError):  # in use, somebody else's, or on a file system without locks
             handle = os.open(left, os.O_RDWR | os.O_CLOEXEC)

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import sys
-from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from itertools import islice
@@ -14,10 +13,11 @@ from cascade import CascadeError
 from cascade.models.model import ModelError
 from cascade.quiet import quietly
 from evals.graders import Case, Grader, GraderError, grader, names
-from evals.graders.model import ModelGrader
-from evals.metrics import wilson
+from evals.graders.model import Memory, ModelGrader
+from evals.graders.tally import Tally, report
 from evals.progress import Progress
-from evals.recording import Example, RecordingError, read, write
+from evals.record.purse import OutOfMoneyError
+from evals.recording import Example, RecordingError, read, where_stands, write
 
 CHUNK = 512
 _FIXED = ("name", "version", "needs_reference", "waits")
@@ -25,7 +25,7 @@ EXAMPLES = """examples:
   python -m evals.grade recording.jsonl --grader number
   python -m evals.grade recording.jsonl --grader text --grader orders=json:credit=fields --grader sums=number:tolerance=0.01
   python -m evals.grade recording.jsonl.gz --grader python:my_project.grading:grade --out graded.jsonl.gz
-  python -m evals.grade recording.jsonl --grader model:use=gpt-premium --policy-file policies.yaml
+  python -m evals.grade recording.jsonl --grader model:use=gpt-premium --policy-file policies.yaml --max-usd 2
   python -m evals.grade recording.jsonl --grader model:use=gpt-premium:mode=pairwise:against=gpt-4o
 """
 
@@ -45,35 +45,33 @@ def label(one: Grader) -> str:
     return f"{one.name}{''.join(f':{f.name}={getattr(one, f.name)}' for f in own)}@{one.version}"
 
 
-@dataclass(slots=True)
-class Tally:
-    """What was graded: qualities by (model, task); what was not, by reason, with the first ids; how many were left alone."""
-
-    qualities: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
-    ungraded: Counter[str] = field(default_factory=Counter)
-    where: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    kept: int = 0
-
-    def miss(self, reason: str, id: str) -> None:
-        """Counts an answer that got no grade."""
-        self.ungraded[reason] += 1
-        if len(self.where[reason]) < 5 and id not in self.where[reason]:
-            self.where[reason].append(id)
-
-
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Which grader grades which task (``by_task``, else ``default``), which ``models`` (all where empty), what is redone."""
+    """Which grader grades which task (``by_task``, else ``default``), which ``models`` (all where empty), what is redone.
+
+    ``memory`` is what judge models said, and what that cost.
+    """
 
     default: Grader | None
     by_task: Mapping[str, Grader] = field(default_factory=dict)
     models: frozenset[str] = frozenset()
     regrade: bool = False
     concurrency: int = 16
+    memory: Memory = field(default_factory=Memory)
 
     def of(self, task: str) -> Grader | None:
         """The grader of a task's answers, if any."""
         return self.by_task.get(task, self.default)
+
+    def check(self, example: Example) -> None:
+        """Raises GraderError where the example's reference cannot be used, before anything is run or paid for."""
+        one = self.of(example.task)
+        if one is not None and example.reference is not None:
+            one.check(example.reference)
+
+    def graders(self) -> list[Grader]:
+        """All of them."""
+        return [one for one in (self.default, *self.by_task.values()) if one is not None]
 
 
 async def graded(examples: Sequence[Example], job: Job, tally: Tally) -> list[Example]:
@@ -82,47 +80,68 @@ async def graded(examples: Sequence[Example], job: Job, tally: Tally) -> list[Ex
     return list(await asyncio.gather(*(_example(e, job, tally, gate) for e in examples)))
 
 
+class _Unfinished(Exception):
+    """An answer cannot be graded now; it is left as it was."""
+
+
 async def _example(example: Example, job: Job, tally: Tally, gate: asyncio.Semaphore) -> Example:
     one = job.of(example.task)
     answers = dict(example.answers)
     texts = {model: str(a["text"]) for model, a in answers.items()}
     for model, answer in example.answers.items():
-        if one is None or (job.models and model not in job.models):
+        if job.models and model not in job.models:
             continue
-        known = answer.get("quality")
-        if known is not None and answer.get("grader") == label(one) and not job.regrade:
+        if one is None:
+            tally.miss(f"no grader for the task {example.task!r}", example.id)
+            continue
+        if _has(answer, label(one)) and not job.regrade:
             tally.kept += 1
-            tally.qualities[model, example.task].append(known)
+            tally.qualities[model, example.task].append(answer["quality"])
             continue
         if example.reference is None and one.needs_reference:
             tally.miss("no reference", example.id)
             continue
-        others = {m: t for m, t in texts.items() if m != model}
-        made = dict(answer)
-        made["quality"] = await _quality(one, example, texts[model], others, tally, gate)
-        made["grader"] = label(one)
-        if samples := answer.get("samples"):
-            qualities = [await _quality(one, example, str(s["text"]), others, tally, gate) for s in samples]
-            made["samples"] = [{**s, "quality": q} for s, q in zip(samples, qualities, strict=True)]
-        if made["quality"] is not None:
-            tally.qualities[model, example.task].append(made["quality"])
+        parts = [answer, *(answer.get("samples") or ())]
+        try:
+            qualities = [await _quality(one, example, part, texts, tally, gate) for part in parts]
+        except _Unfinished:
+            continue
+        made = {**answer, "quality": qualities[0], "grader": label(one)}
+        if len(parts) > 1:
+            made["samples"] = [{**s, "quality": q} for s, q in zip(parts[1:], qualities[1:], strict=True)]
+        if qualities[0] is not None:
+            tally.qualities[model, example.task].append(qualities[0])
         answers[model] = made
     return replace(example, answers=answers)
 
 
+def _has(answer: Mapping[str, Any], grader: str) -> bool:
+    """Whether the answer and each of its samples, of which some may have come later, have this grader's grade."""
+    parts = (answer, *(answer.get("samples") or ()))
+    return answer.get("grader") == grader and all(part.get("quality") is not None for part in parts)
+
+
 async def _quality(
-    one: Grader, example: Example, text: str, others: Mapping[str, str], tally: Tally, gate: asyncio.Semaphore
+    one: Grader, example: Example, part: Mapping[str, Any], others: Mapping[str, str], tally: Tally, gate: asyncio.Semaphore
 ) -> float | None:
-    case = Case(text=text, reference=example.reference, prompt=example.to_prompt(), others=others)
+    case = Case(
+        text=str(part["text"]),
+        reference=example.reference,
+        prompt=example.to_prompt(),
+        others=others,
+        tool_calls=tuple(part.get("tool_calls") or ()),
+    )
     try:
         async with gate:
             given = await asyncio.to_thread(one.grade, case) if one.waits else one.grade(case)
             quality = await given if isinstance(given, Awaitable) else given
     except GraderError as error:
         raise GraderError(f"example {example.id!r}: {error}") from None
-    except ModelError as error:
-        tally.miss(f"the judge model failed ({error})", example.id)
-        return None
+    except (ModelError, OutOfMoneyError) as error:
+        spent = isinstance(error, OutOfMoneyError)
+        tally.miss("--max-usd would be passed" if spent else f"the judge model failed ({error})", example.id)
+        tally.unfinished += 1
+        raise _Unfinished from None
     if quality is None:
         tally.miss("the grader cannot tell", example.id)
     return quality
@@ -137,28 +156,9 @@ def stream(examples: Iterator[Example], job: Job, tally: Tally, step: Callable[[
                     step()
                     yield example
         finally:
-            for one in filter(None, (job.default, *job.by_task.values())):
+            for one in job.graders():
                 if isinstance(one, ModelGrader):
                     runner.run(one.close())
-
-
-def report(tally: Tally) -> str:
-    """Mean quality by model and task with 95 % intervals (Wilson), and what was not graded."""
-    lines = []
-    models = list(dict.fromkeys(model for model, _ in tally.qualities))
-    width = max((len(m) for m in models), default=0)
-    for model in models:
-        tasks = [task for m, task in tally.qualities if m == model]
-        rows = [("all", [q for t in tasks for q in tally.qualities[model, t]])] if len(tasks) > 1 else []
-        for task, found in [*((t or "all", tally.qualities[model, t]) for t in tasks), *rows]:
-            mean = sum(found) / len(found)
-            low, high = wilson(mean, len(found))
-            lines.append(f"{model:<{width}}  {task:<20} {mean:.3f}  [{low:.3f}, {high:.3f}]  n = {len(found):,}")
-    if tally.kept:
-        lines.append(f"{tally.kept:,} answers had this grade already and were left as they were (--regrade does them again)")
-    for reason, count in tally.ungraded.items():
-        lines.append(f"not graded: {count:,}, {reason}: {', '.join(tally.where[reason])}{' ...' if count > 5 else ''}")
-    return "\n".join(lines) or "nothing was graded"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -176,6 +176,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--regrade", action="store_true", help="also answers that have a grade of the same grader and version")
     add("--out", metavar="FILE", help="write here instead")
     add("--policy-file", help="where a model grader's model is described (default: the usual search)")
+    add("--max-usd", type=float, metavar="X", help="of model graders: stop before they have cost more in this run")
     add("--concurrency", type=int, default=16, help="grades made at once by processes and models (default 16)")
     return parser
 
@@ -188,18 +189,19 @@ def job_of(
     models: Sequence[str] = (),
     regrade: bool = False,
     concurrency: int = 16,
+    max_usd: float | None = None,
 ) -> Job:
     """The job of a command's ``--grader [TASK=]NAME[:OPTION=VALUE]``; model grades are kept beside ``recording``.
 
     Raises GraderError.
     """
-    memory = Path(recording).resolve().parent / ".cascade" / "grades.jsonl"
+    if max_usd is not None and not 0.0 <= max_usd < float("inf"):
+        raise GraderError(f"--max-usd must be 0 or more, got {max_usd}")
+    memory = Memory.open(Path(recording).resolve().parent / ".cascade" / "grades.jsonl", max_usd)
     default: Grader | None = None
     by_task: dict[str, Grader] = {}
     for given in specs:
-        task, sign, spec = given.partition("=")
-        # An option's sign comes after a colon, a task's before any.
-        task, spec = (task, spec) if sign and ":" not in task else ("", given)
+        task, spec = _task_of(given)
         if task in by_task or (not task and default is not None):
             raise GraderError(f"--grader {given}: a second grader for {f'the task {task}' if task else 'all tasks'}")
         made = grader(spec, policy_file=policy_file, memory=memory)
@@ -209,11 +211,27 @@ def job_of(
             default = made
     if concurrency < 1:
         raise GraderError(f"--concurrency must be 1 or more, got {concurrency}")
-    return Job(default, by_task, frozenset(models), regrade, concurrency)
+    return Job(default, by_task, frozenset(models), regrade, concurrency, memory)
 
 
-def _count(path: str) -> tuple[int, set[str], set[str]]:
-    """Examples, tasks and models of a recording; reading it once first finds its errors before anything is paid."""
+def _task_of(given: str) -> tuple[str, str]:
+    """``TASK=SPEC`` or ``SPEC``: a task is what stands before the first sign behind which a grader's name stands."""
+    if given.partition(":")[0] in names():
+        return "", given
+    parts = given.split("=")
+    for i in range(1, len(parts)):
+        spec = "=".join(parts[i:])
+        if spec.partition(":")[0] in names():
+            return "=".join(parts[:i]), spec
+    task, sign, spec = given.partition("=")
+    return (task, spec) if sign and ":" not in task else ("", given)
+
+
+def _survey(path: str, job: Job) -> int:
+    """How many examples a recording has; reading it once first finds its errors before anything is paid.
+
+    Raises GraderError for a task or model that it has not and for a reference that cannot be used.
+    """
     n = 0
     tasks: set[str] = set()
     models: set[str] = set()
@@ -221,11 +239,22 @@ def _count(path: str) -> tuple[int, set[str], set[str]]:
         n += 1
         tasks.add(example.task)
         models.update(example.answers)
-    return n, tasks, models
+        try:
+            job.check(example)
+        except GraderError as error:
+            raise GraderError(f"{where_stands(path, example.id) or path}: {error}") from None
+    against = [one.against for one in job.graders() if isinstance(one, ModelGrader) and one.against]
+    for kind, asked, known in (("task", job.by_task, tasks), ("model", [*job.models, *against], models)):
+        if unknown := sorted(set(asked) - known):
+            raise GraderError(f"the recording has no {kind} {unknown[0]!r}; it has: {', '.join(sorted(known))}")
+    return n
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit code: 0, or 2 where the input is wrong."""
+def main(argv: Sequence[str] | None = None, paid: Callable[[float], None] | None = None) -> int:
+    """The command; returns the exit code: 0, 1 where another run is needed to grade the rest, 2 where the input is wrong.
+
+    ``paid`` is told of each sum in USD that a judge model costs, as soon as it is known.
+    """
     args = _parser().parse_args(argv)
     tally = Tally()
     try:
@@ -236,19 +265,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             models=[m for m in (args.models or "").split(",") if m],
             regrade=args.regrade,
             concurrency=args.concurrency,
+            max_usd=args.max_usd,
         )
-        n, tasks, models = _count(args.recording)
-        for kind, asked, known in (("task", job.by_task, tasks), ("model", job.models, models)):
-            if unknown := sorted(set(asked) - known):
-                raise GraderError(f"the recording has no {kind} {unknown[0]!r}; it has: {', '.join(sorted(known))}")
+        if paid is not None:
+            job.memory.paid = paid
+        n = _survey(args.recording, job)
         progress = Progress(n, "grading")
         write(args.out or args.recording, stream(read(args.recording), job, tally, progress.step))
         progress.end()
     except (GraderError, RecordingError, CascadeError, OSError, ValueError) as error:
         print(f"error: {' '.join(str(error).split())}; nothing was written", file=sys.stderr)
         return 2
-    print(report(tally))
-    return 0
+    print("\n".join([report(tally), *job.memory.told()]))
+    return 1 if tally.unfinished else 0
 
 
 if __name__ == "__main__":

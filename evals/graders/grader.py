@@ -15,14 +15,16 @@ class GraderError(ValueError):
 class Case:
     """One answer to be graded.
 
-    ``text`` is the answer, ``reference`` the example's right answer (None: there is none), ``prompt`` what was asked.
-    ``others`` maps the other models of the example to their answers' texts, which pairwise comparison needs.
+    ``text`` is the answer, ``reference`` the example's right answer (None: there is none), ``prompt`` what was asked,
+    ``tool_calls`` what was called beside the text or in its place, in OpenAI's shape. ``others`` maps the models of
+    the example to their answers' texts, which pairwise comparison needs.
     """
 
     text: str
     reference: Any = None
     prompt: Prompt = field(default_factory=lambda: Prompt.of("-"))
     others: Mapping[str, str] = field(default_factory=dict)
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
 
 
 class Grader(Protocol):
@@ -43,6 +45,11 @@ class Grader(Protocol):
 
     @property
     def waits(self) -> bool: ...
+
+    def check(self, reference: Any) -> None:
+        """Raises GraderError for a reference that it cannot use; asks nobody and runs nothing, so that all can be checked
+        before anything is paid for."""
+        ...
 
     def grade(self, case: Case) -> float | Awaitable[float | None] | None:
         """Quality in [0, 1], or None where it cannot tell. Raises GraderError for a reference that it cannot use."""

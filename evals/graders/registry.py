@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evals.rows import as_value
 
-from . import words
+from . import choices, words
 from .code import CodeGrader
 from .figures import DateGrader, NumberGrader
 from .function import FunctionGrader
@@ -15,10 +14,13 @@ from .grader import Grader, GraderError
 from .maths import MathsGrader
 from .structured import JsonGrader, SchemaGrader
 
+if TYPE_CHECKING:
+    from .model import Memory
+
 _RULES: Mapping[str, Callable[[Any, str], bool]] = {
     "exact": words.exact,
     "text": words.equal,
-    "choice": words.choice,
+    "choice": choices.choice,
     "contains": words.contains,
     "regex": words.matches,
 }
@@ -32,15 +34,18 @@ _MADE: Mapping[str, Callable[..., Grader]] = {
 }
 
 
+_MODELS = ("use", "against")
+
+
 def names() -> list[str]:
     """Every grader that can be named, sorted."""
     return sorted({*_RULES, *_MADE, "model", "python"})
 
 
-def grader(spec: str, *, policy_file: str | None = None, memory: Path | None = None) -> Grader:
+def grader(spec: str, *, policy_file: str | None = None, memory: "Memory | None" = None) -> Grader:
     """The grader of a specification ``name:option=value:...``.
 
-    ``policy_file`` names the models that a ``model:use=NAME`` grader may ask, ``memory`` the file that keeps what they said.
+    ``policy_file`` names the models that a ``model:use=NAME`` grader may ask, ``memory`` keeps what they said.
     Raises GraderError for an unknown name, with the nearest, or a wrong option.
     """
     name, _, rest = spec.partition(":")
@@ -64,23 +69,27 @@ def grader(spec: str, *, policy_file: str | None = None, memory: Path | None = N
 
 
 def _options(spec: str, rest: str) -> dict[str, Any]:
-    options = {}
+    options: dict[str, Any] = {}
+    key = ""
     for option in filter(None, rest.split(":")):
-        key, sign, value = option.partition("=")
+        name, sign, value = option.partition("=")
+        if not sign and key in _MODELS:  # their names may hold a colon
+            options[key] += f":{option}"
+            continue
+        key = name
         if not sign or key in ("name", "version", "needs_reference", "waits"):
             raise GraderError(f"{spec}: write options as grader:option=value, for example number:tolerance=0.01")
-        options[key] = as_value(value)
+        options[key] = value if key in _MODELS else as_value(value)
     return options
 
 
-def _model(spec: str, options: dict[str, Any], policy_file: str | None, memory: Path | None) -> Grader:
+def _model(spec: str, options: dict[str, Any], policy_file: str | None, memory: "Memory | None") -> Grader:
     from .model import Memory, ModelGrader, seat_of
 
     use = options.pop("use", None)
     if not isinstance(use, str):
         raise GraderError(f"{spec}: write model:use=NAME, a model of the policy file")
     try:
-        kept = Memory.open(memory) if memory is not None else Memory()
-        return ModelGrader(seat_of(use, policy_file), kept, **options)
+        return ModelGrader(seat_of(use, policy_file), memory or Memory(), **options)
     except TypeError as error:
         raise GraderError(f"{spec}: {error}") from None

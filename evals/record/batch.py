@@ -22,7 +22,8 @@ from cascade.models.factory import Pricer
 from cascade.models.model import ModelError, Request
 from cascade.models.openai import OpenAIModel
 from evals.record.batches import HALF, Batches, of
-from evals.record.line import FailedError, Halt, Reply, StoppedError, hopeless, kind_of, with_remedy
+from evals.record.faults import hopeless, kind_of, with_remedy
+from evals.record.line import FailedError, Halt, Reply, StoppedError
 from evals.record.purse import OutOfMoneyError, Purse
 from evals.record.work import Work
 from judges import Prompt, Usage

@@ -22,6 +22,7 @@ from evals.record.line import Asked, Halt, Line
 from evals.record.live import Live
 from evals.record.pace import Pace
 from evals.record.purse import Purse
+from evals.record.reserve import BYTES
 from evals.record.show import Progress
 from evals.record.tables import DatasetError
 from evals.record.work import Work, WorkError
@@ -54,6 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _main(args)
     except (DatasetError, WorkError, RecordingError, CascadeError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
+    except KeyboardInterrupt:  # while the dataset is read or the recording written; in between, requests are waited for
+        print("\ninterrupted; what was answered is kept, the same command goes on", file=sys.stderr)
+        return 130
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -99,7 +103,9 @@ def _main(args: argparse.Namespace) -> int:
     made = plan.make(args.policy, args.policy_file, tiers, judges, args.samples, args.temperature)
     exists(args.dataset)
     dataset = Dataset(args.dataset, args.prompt_field, args.template, args.reference_field, args.system)
-    survey = dataset.survey(_usable(args))
+    check, end = _usable(args)
+    survey = dataset.survey(check)
+    end()
     path = Path(f"{args.out}.work")
     if Path(args.out).exists() and not path.exists():
         raise WorkError(f"{args.out}: exists, and was not recorded here (there is no {path.name}); name another --out")
@@ -127,25 +133,28 @@ def _seldom_collecting() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
-def _usable(args: argparse.Namespace) -> Callable[[Example], None]:
-    """What finds a reference that the grader cannot use, before anything is paid for."""
+def _usable(args: argparse.Namespace) -> tuple[Callable[[Example], None], Callable[[], None]]:
+    """What finds, before anything is paid for, a reference that the grader cannot use, and then a task that no row has."""
     if not args.grader:
-        return lambda _: None
+        return lambda _: None, lambda: None
     from evals.grade import job_of
-    from evals.graders import Case
-    from evals.graders.function import FunctionGrader
-    from evals.graders.model import ModelGrader
+    from evals.graders import GraderError
 
-    job = job_of(args.grader, args.out, policy_file=plan.policy_path(args.policy, args.policy_file))
+    file = plan.policy_path(args.policy, args.policy_file)
+    job = job_of(args.grader, args.out, policy_file=file, max_usd=args.max_usd)
+    tasks: set[str] = set()
 
     def check(example: Example) -> None:
-        one = job.of(example.task)
-        # A function of one's own may well refuse the empty answer, and not the reference.
-        asks = isinstance(one, ModelGrader | FunctionGrader)
-        if one is not None and example.reference is not None and not one.waits and not asks:
-            one.grade(Case(text="", reference=example.reference, prompt=example.to_prompt()))
+        tasks.add(example.task)
+        job.check(example)
 
-    return check
+    def end() -> None:
+        if unknown := sorted(set(job.by_task) - tasks):
+            raise GraderError(
+                f"--grader: the dataset has no task {unknown[0]!r}; it has: {', '.join(map(repr, sorted(tasks)))}"
+            )
+
+    return check, end
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -169,7 +178,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _lines(args: argparse.Namespace, made: plan.Plan, work: Work, halt: Halt) -> dict[str, Asked]:
-    purse = Purse(args.max_usd, work.spent + work.charged)
+    purse = Purse(args.max_usd, _gone(work))
     lines: dict[str, Asked] = {}
     for name, spec in made.specs.items():
         pricer = Pricer(name, spec)
@@ -192,8 +201,12 @@ async def _record(args: argparse.Namespace, made: plan.Plan, dataset: Dataset, w
     halt = Halt()
     lines = _lines(args, made, work, halt)
     live = Live(dataset, made.targets, lines, work, halt, args.limit, args.retry_failed, args.batch)
-    total = live.rows * len(made.targets)
-    progress = Progress(total, total - live.left())
+    total, left = live.rows * len(made.targets), live.left()
+    if left and work.file.reserve.lacks:
+        raise WorkError(
+            f"{work.path}: the disk has less than {BYTES >> 20} MB left, so that answers might be lost; make room"
+        )
+    progress = Progress(total, total - left)
     live.step = progress.step
     if progress.done:
         print(f"{progress.done:,} of {total:,} answers are there already", file=sys.stderr)
@@ -232,7 +245,12 @@ async def _until_done(live: Live, progress: Progress, workers: int) -> None:
         await task
 
 
-def _graded(args: argparse.Namespace) -> bool:
+def _gone(work: Work) -> float:
+    """USD of the budget that cannot be spent again."""
+    return work.spent + work.charged + work.graded
+
+
+def _graded(args: argparse.Namespace, work: Work) -> bool:
     """Grades the recording where that was asked for; False where it failed, which is then said."""
     if not args.grader:
         return True
@@ -240,7 +258,9 @@ def _graded(args: argparse.Namespace) -> bool:
 
     file = plan.policy_path(args.policy, args.policy_file)
     options = [text for spec in args.grader for text in ("--grader", spec)]
-    return grade.main([args.out, *options, *(("--policy-file", file) if file else ())]) == 0
+    if args.max_usd is not None:  # what a judge model costs is part of what the recording costs
+        options += ["--max-usd", str(max(0.0, args.max_usd - _gone(work)))]
+    return grade.main([args.out, *options, *(("--policy-file", file) if file else ())], work.grades) == 0
 
 
 def _finish(args: argparse.Namespace, live: Live, before: float, broken: OSError | None) -> int:
@@ -250,7 +270,7 @@ def _finish(args: argparse.Namespace, live: Live, before: float, broken: OSError
     try:
         if anything and not (work.written and out.exists()):
             print(f"{out}: {materialise(out, live.dataset, work):,} rows")
-        graded = broken is not None or live.halt.reason == "interrupted" or not out.exists() or _graded(args)
+        graded = broken is not None or live.halt.reason == "interrupted" or not out.exists() or _graded(args, work)
     except OSError as error:
         broken, graded = broken or error, False
     missing = summary.tell(live, before, args.max_usd) or not graded

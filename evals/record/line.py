@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from typing import Protocol
 from cascade.estimate import MAX_OUTPUT, Bounds, estimate
 from cascade.models.factory import Pricer
 from cascade.models.model import Model, ModelError, Request
+from evals.record.faults import hopeless, kind_of, with_remedy
 from evals.record.outage import Outage
 from evals.record.pace import Pace
 from evals.record.purse import OutOfMoneyError, Purse
@@ -24,11 +24,7 @@ _REFUSALS = 40  # of one request that comes too early
 _FAILURES = 30  # that follow each other, beyond those under way together, before it is not the requests' fault
 _BACKOFF_S = 0.25
 _LONG_S = 3.0
-_QUOTED = re.compile(r"'[^']*'")
 _TOO_MANY = frozenset((429, 503, 529))
-_KEY = "check the key, in the environment variable that 'api_key_env' names or the provider's own"
-_ACCOUNT = "check the account at the provider"
-_REMEDIES = {401: _KEY, 402: _ACCOUNT, 403: _KEY, 404: "check 'model' and 'base_url' in the policy file", 429: _ACCOUNT}
 
 
 class FailedError(Exception):
@@ -227,22 +223,3 @@ class Line:
 
     async def run(self) -> None:
         """Nothing goes on beside."""
-
-
-def hopeless(error: ModelError) -> bool:
-    """Whether asking the model again is useless, whatever is asked."""
-    return error.status in _REMEDIES and (error.status != 429 or not error.retryable)
-
-
-def with_remedy(error: ModelError) -> str:
-    """What an error that ends a model says, and what to do."""
-    remedy = _REMEDIES.get(error.status or 0)
-    return f"{error}; {remedy}" if remedy is not None and hopeless(error) else str(error)
-
-
-def kind_of(error: ModelError) -> str:
-    """What an error has in common with its like: its HTTP status, or its message without the particulars."""
-    if error.status is not None:
-        return f"HTTP {error.status}"
-    said = _QUOTED.sub("...", str(error).removeprefix(f"{error.model}: "))
-    return re.split(r": | \(|; ", said)[0][:60]

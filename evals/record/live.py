@@ -127,16 +127,13 @@ class Live:
             try:
                 await _Job(self, target, *found).run()
             except StoppedError:
-                self._stopped()
+                if self.halt.reason is not None:
+                    self.stop(self.halt.reason)
             except OSError as error:
                 self.error = self.error or error
                 self.stop("disk")
             if self.work.file.full:
                 self.stop("disk")
-
-    def _stopped(self) -> None:
-        if self.halt.reason is not None:
-            self.stop(self.halt.reason)
 
 
 class _Job:

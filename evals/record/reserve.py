@@ -1,26 +1,31 @@
 """Room on the disk that is kept free, so that answers under way when it fills can still be kept."""
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
 
-_BYTES = 4 << 20
+BYTES = 4 << 20
 
 
 class Reserve:
-    """A file beside ``path`` that takes up the room until it is given up; none where the disk has no such room."""
+    """A file beside ``path`` that takes up the room until it is given up. ``lacks`` says that the disk has no such room."""
 
     def __init__(self, path: Path) -> None:
+        self.lacks = False
         self._file = path.with_name(f".{path.name}.spare")
 
     def take(self) -> None:
         """Takes up the room."""
-        with suppress(OSError):  # a disk that is nearly full, or that cannot allocate
+        try:
             fd = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
-                os.posix_fallocate(fd, 0, _BYTES)
+                os.posix_fallocate(fd, 0, BYTES)
             finally:
                 os.close(fd)
+        except OSError as error:  # else one that cannot allocate
+            self.lacks = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            self.give_up()
 
     def give_up(self) -> None:
         """Leaves the room to others."""

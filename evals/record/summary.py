@@ -48,6 +48,8 @@ def tell(live: Live, before: float, max_usd: float | None) -> bool:
         spent += f", and {work.unpriced:,} parts of unknown price"
     if work.charged:
         spent += f"; requests that were cut off may have cost up to ${work.charged:.6f} more"
+    if work.graded:
+        spent += f"; ${work.graded:.6f} more for grades of judge models"
     print(spent)
     failed = failures(work)
     ids = _ids(live, {one.first for one in failed.values()})

@@ -8,6 +8,7 @@ the next one takes away.
 
 import json
 import os
+import shlex
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,7 +41,8 @@ class Work:
     """An open work file, locked against a second process. Raises WorkError and OSError.
 
     ``spent`` is what all parts cost in USD as far as it is known, ``unpriced`` how many parts are of unknown cost, and
-    ``charged`` what requests that were sent and never answered may have cost at most (kept under a budget only).
+    ``charged`` what requests that were sent and never answered may have cost at most (kept under a budget only), and
+    ``graded`` what judge models were paid for grades, as far as it is known.
     ``written`` says whether the recording holds all that stands here and in the dataset.
     """
 
@@ -49,7 +51,7 @@ class Work:
         self.models: list[str] = []
         self.settings: dict[str, Any] = {}
         self.batches: dict[str, dict[str, Any]] = {}
-        self.spent, self.charged, self.unpriced, self.written = 0.0, 0.0, 0, True
+        self.spent, self.charged, self.graded, self.unpriced, self.written = 0.0, 0.0, 0.0, 0, True
         self._parts = [ANSWER, SAMPLES]
         # By model, then row: the offset of the last line, one bit a part that is there, one a part that failed.
         self._last: list[array[int]] = []
@@ -87,13 +89,20 @@ class Work:
                 except (ValueError, IndexError, KeyError, TypeError) as error:
                     if isinstance(error, WorkError):
                         raise
-                    raise WorkError(f"{self.path}:{number}: the line is damaged; name another --out") from None
+                    raise WorkError(f"{self.path}:{number}: the line is damaged; {self._rescue(number)}") from None
                 self.file.end += len(line)
         self.charged += sum(self._open.values())
         self._open.clear()
         self.file.cut()
         if not self.file.end:
             self._append({"work": FORMAT, "dataset": self.survey.sha256, "rows": self.survey.rows})
+
+    def _rescue(self, number: int) -> str:
+        """What to do about a damaged line, such as a power failure may leave: lines refer to none behind them."""
+        if number == 1:
+            return "name another --out"
+        path, kept = shlex.quote(str(self.path)), shlex.quote(f"{self.path}.kept")
+        return f"`head -n {number - 1} {path} > {kept} && mv {kept} {path}` keeps what stands before it"
 
     def _check(self, head: Mapping[str, Any]) -> bool:
         """Whether the file goes on; where nothing was asked for another dataset yet, it begins anew."""
@@ -125,6 +134,8 @@ class Work:
                 for number in numbers:
                     self._open.pop(number, None)
                 self.charged += usd
+            case {"graded": usd}:
+                self.graded += usd
             case {"wrote": _, **more}:
                 self.written = more.get("content") == self.survey.content
             case _:
@@ -239,6 +250,11 @@ class Work:
         """The requests are over; ``usd`` is what they may have cost beside what stands in a part."""
         self._append({"asked": list(numbers), "usd": usd})
         self.charged += usd
+
+    def grades(self, usd: float) -> None:
+        """Notes what a judge model was paid."""
+        self._append({"graded": usd})
+        self.graded += usd
 
     def batch(self, tag: str, **about: Any) -> None:
         """Keeps something about a batch of requests, on the disk when this returns."""

@@ -73,7 +73,7 @@ def read(path: str | os.PathLike[str]) -> Iterator[Example]:
     for where, row in _numbered(path):
         example = parsed(row, where)
         key = hash(example.id)
-        if key in seen and (earlier := _first(path, example.id)) != where:
+        if key in seen and (earlier := where_stands(path, example.id)) != where:
             line = f"on line {earlier.removeprefix(str(path)).strip(': row')} too" if earlier else "twice"
             raise RecordingError(f"{where}: id: {example.id!r} stands {line}; give each its own id")
         seen.add(key)
@@ -132,8 +132,8 @@ def _json(line: bytes, where: str) -> Any:
     raise RecordingError(f"{where}: {why}")
 
 
-def _first(path: str | os.PathLike[str], id: str) -> str | None:
-    """Where an id stands first; None for a pipe, which can be read but once."""
+def where_stands(path: str | os.PathLike[str], id: str) -> str | None:
+    """Where an id stands first, as ``file:line``; None for a pipe, read once. Raises RecordingError, OSError."""
     return next((where for where, row in _numbered(path) if isinstance(row, dict) and row.get("id") == id), None)
 
 

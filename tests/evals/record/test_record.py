@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from evals.record import line, outage, pace, show
+from evals import grade
+from evals.record import command, line, outage, pace, show
 from evals.record.command import main
 from evals.recording import read
 from tests.evals.record.mother import Mother
@@ -143,6 +144,92 @@ def test_grades(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     assert [a["quality"] for a in desk.answers("large")] == [None, None]
 
 
+def test_a_grader_of_ones_own_sees_answers_alone(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is not called while the dataset is surveyed, where there is no answer yet; and it gives the same ever after."""
+    source = """
+def grade(case):
+    assert case.text.startswith("small says"), case.text
+    return 0.25
+"""
+    (tmp_path / "ours_while_recording.py").write_text(source, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    desk.rows(3, reference="x")
+    grader = ("--grader", "python:ours_while_recording:grade")
+    assert desk.record("--tiers", "small", "--samples", 1, *grader) == 0
+    assert [a["quality"] for a in desk.answers("small")] == [0.25] * 3
+    before = desk.out.read_bytes()
+    assert grade.main([str(desk.out), *grader, "--regrade"]) == 0
+    assert desk.out.read_bytes() == before
+
+
+def test_samples_of_a_later_run_are_graded(desk: Desk) -> None:
+    """Though the answer beside them has its grade."""
+    desk.rows(1, reference="small says question 0?")
+    assert desk.record("--tiers", "small", "--samples", 1, "--grader", "text") == 0
+    assert desk.record("--tiers", "small", "--samples", 3, "--grader", "text") == 0
+    [answer] = desk.answers("small")
+    assert [s["quality"] is None for s in answer["samples"]] == [False] * 3
+
+
+def test_a_judge_model_is_within_max_usd(desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str]) -> None:
+    """What grading costs is part of what the recording costs: with nothing left the answers stay, ungraded."""
+    desk.rows(30, reference="x")
+    assert desk.record("--tiers", "small", "--max-usd", 1.0) == 0
+    spent = sum(a["cost_usd"] for a in desk.answers("small"))
+    capsys.readouterr()
+    model = ("--grader", "model:use=large")
+    assert desk.record("--tiers", "small", "--max-usd", spent * 1.01, *model) == 1
+    assert "--max-usd would be passed" in capsys.readouterr().out
+    assert [a["quality"] for a in desk.answers("small")] == [None] * 30
+    desk.record("--tiers", "small", "--max-usd", 1.0, *model)
+    assert "the judge model was asked" in capsys.readouterr().out
+    # Another run remembers what the grades cost.
+    lines = [json.loads(line) for line in desk.work.read_text().splitlines()]
+    paid = sum(line["graded"] for line in lines if "graded" in line)
+    assert paid > 0
+    (desk.folder / ".cascade" / "grades.jsonl").unlink()
+    before = provider.counts()["asked"]
+    assert desk.record("--tiers", "small", "--max-usd", spent + paid, "--grader", "model:use=large:fraction=true") == 1
+    assert f"${paid:.6f} more for grades" in capsys.readouterr().out
+    assert provider.counts()["asked"] == before
+
+
+def test_a_judge_model_without_a_price_is_refused_under_max_usd(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before the answers are paid for that it was to grade."""
+    desk.policy(small={}, judge={"model": "of-no-known-price", "price": None})
+    desk.rows(1, reference="x")
+    assert desk.record("--tiers", "small", "--max-usd", 1.0, "--grader", "model:use=judge") == 2
+    assert "--max-usd needs the price of judge; give it in the policy file" in capsys.readouterr().err
+    assert not desk.work.exists()
+
+
+def test_a_kill_while_a_model_judges_pays_nothing_twice(desk: Desk, provider: Provider) -> None:
+    """What it said is on the disk at once: after three kills only what was under way at one was asked again."""
+    desk.rows(40, reference="x")
+    assert desk.record("--tiers", "small") == 0
+    before = desk.out.read_bytes()
+    provider.behave(delay_s=0.1)
+    command = [sys.executable, "-m", "evals.grade", str(desk.out), "--grader", "model:use=large", "--concurrency", "4"]
+    command += ["--policy-file", str(desk.folder / "policy.yaml")]
+    cache = desk.folder / ".cascade" / "grades.jsonl"
+    for kept in (5, 15, 25):
+        with subprocess.Popen(command) as process:
+            while not cache.exists() or len(cache.read_bytes().splitlines()) < kept:
+                assert process.poll() is None
+                sleep(0.02)
+            process.send_signal(signal.SIGKILL)
+        assert desk.out.read_bytes() == before
+    assert subprocess.run(command, check=False).returncode == 0
+    rows = [json.loads(line) for line in cache.read_text(encoding="utf-8").splitlines()]
+    assert len(rows) == len({row["key"] for row in rows}) == 40
+    assert [a["quality"] for a in desk.answers("small")] == [1.0] * 40
+    asked = [n for key, n in provider.counts()["asked"].items() if "verify" in key]
+    assert len(asked) == 40
+    assert sum(asked) <= 40 + 3 * 4
+
+
 def test_a_later_command_may_ask_for_more(desk: Desk, provider: Provider) -> None:
     """Further rows, tiers, samples and judges are added; nothing that is there is asked again."""
     assert desk.record("--tiers", "small", "--limit", 4) == 0
@@ -216,6 +303,8 @@ WRONG = [
     (["--max-usd", "nan"], "--max-usd must be 0"),
     (["--grader", "numbr"], "numbr"),
     (["--grader", "number"], "rows.jsonl:1: reference: 'x' is no number"),
+    (["--grader", "json"], "rows.jsonl:1: reference: 'x' is no JSON"),
+    (["--grader", "sums=text"], "--grader: the dataset has no task 'sums'; it has: ''"),
     (["--out", "nowhere/rec.jsonl"], "the folder nowhere does not exist"),
     (["--out", "rec.txt"], "a recording's name ends in .jsonl"),
     (["--policy", "nope"], "no policy 'nope'"),
@@ -490,6 +579,24 @@ def test_what_was_dropped_is_told(desk: Desk, provider: Provider) -> None:
     assert "8 answers are missing; the same command goes on" in said
 
 
+def test_an_interrupt_while_the_recording_is_written(
+    desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C before and after the asking is one line, too, and costs nothing."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(command, "materialise", interrupted)
+        assert desk.record() == 130
+    assert "interrupted; what was answered is kept, the same command goes on" in capsys.readouterr().err
+    assert not desk.out.exists()
+    assert desk.record() == 0
+    assert len(desk.answers("large")) == 10
+    assert set(provider.counts()["asked"].values()) == {1}
+
+
 def test_a_file_that_may_not_grow(desk: Desk, provider: Provider, mother: Mother) -> None:
     """A full disk is an error that says what to do; what was kept stays, and the same command goes on."""
     desk.rows(300)
@@ -504,7 +611,7 @@ def test_a_file_that_may_not_grow(desk: Desk, provider: Provider, mother: Mother
     assert sum(provider.counts()["asked"].values()) == 300 + asked - kept
 
 
-def test_a_full_disk_loses_nothing(desk: Desk, provider: Provider) -> None:
+def test_a_full_disk_loses_nothing(desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str]) -> None:
     """On a disk that fills, every answer is kept, what was there stays, and after room is made it goes on."""
     disk = desk.folder / "disk"
     disk.mkdir()
@@ -521,6 +628,13 @@ def test_a_full_disk_loses_nothing(desk: Desk, provider: Provider) -> None:
         assert len(desk.answers("small")) == sum(asked.values()) == len(asked)
         (disk / "filler").unlink()
         assert desk.record("--tiers", "small") == 0
+        # Too little room to begin at all.
+        (disk / "filler").write_bytes(b"x" * ((6 << 20) - (4 << 20)))
+        asked = provider.counts()["asked"]
+        assert desk.record("--tiers", "large") == 2
+        assert "the disk has less than 4 MB left" in capsys.readouterr().err
+        assert provider.counts()["asked"] == asked
+        (disk / "filler").unlink()
         # Room for the recording, but not for the reserve beside it: that is given up.
         desk.out.unlink()
         (disk / "filler").write_bytes(b"x" * ((6 << 20) - (4 << 20) - desk.work.stat().st_size - 20_000))
@@ -533,8 +647,8 @@ def test_a_full_disk_loses_nothing(desk: Desk, provider: Provider) -> None:
         subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_a_damaged_work_file_is_named(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
-    """A line that was damaged is an error with its number; half a line at the end is taken away."""
+def test_a_damaged_work_file_is_named(desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line that was damaged is an error with its number and a command that helps; half a line at the end is taken away."""
     assert desk.record() == 0
     lines = desk.work.read_bytes().splitlines(keepends=True)
     desk.work.write_bytes(b"".join(lines[:-1]) + lines[-1][:5])
@@ -542,6 +656,19 @@ def test_a_damaged_work_file_is_named(desk: Desk, capsys: pytest.CaptureFixture[
     desk.work.write_bytes(b"".join([*lines[:5], b"[1, 2\n", *lines[5:]]))
     assert desk.record() == 2
     assert "rec.jsonl.work:6: the line is damaged" in capsys.readouterr().err
+    desk.work.write_bytes(b"".join([*lines[:15], bytes(90) + b"\n", *lines[16:]]))
+    assert desk.record() == 2
+    remedy = re.search(
+        r"rec.jsonl.work:16: the line is damaged; `(.*)` keeps what stands before it", capsys.readouterr().err
+    )
+    assert remedy is not None
+    subprocess.run(remedy[1], shell=True, check=True)
+    kept = desk.work.read_bytes().count(b"\n[")
+    assert 0 < kept < 15
+    provider.behave()
+    assert desk.record() == 0
+    assert sum(provider.counts()["asked"].values()) == 20 - kept
+    assert len(desk.answers("small")) == len(desk.answers("large")) == 10
 
 
 def test_a_corrected_reference_reaches_the_recording(desk: Desk, provider: Provider) -> None:
