@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> str:
             apart = same is None and ("give one of them another id" in said or "another reference" in said)
             hint = "; --match prompt tells them apart by what was asked and the reference" if apart else ""
             raise RecordingError(said + hint) from None
-    return "\n".join([f"{count:,} examples written to {args.out}", *_models(args.out), *tally.lines()])
+    return "\n".join([f"{count:,} examples written to {args.out}", *_models(args.out, args.match), *tally.lines()])
 
 
 def _of_logs(said: str, parts: Mapping[str, str]) -> str:
@@ -108,13 +108,19 @@ def _of_logs(said: str, parts: Mapping[str, str]) -> str:
     return said
 
 
-def _models(path: str) -> Iterator[str]:
+def _models(path: str, match: str) -> Iterator[str]:
     """A line a model, with what is still missing before thresholds can be chosen."""
-    for model, seen in summary(read(path))["models"].items():
+    found = summary(read(path))
+    for model, seen in found["models"].items():
         n = seen["answers"]
         yield f"  {model}: {n:,} answers, {seen['graded']:,} graded, {seen['priced']:,} priced, {seen['samples']:,} samples"
         if seen["priced"] < n:
             yield f"    what {n - seen['priced']:,} of them cost is unknown; --price {shlex.quote(model)}=IN,OUT gives it"
+        if seen["graded"] < n:
+            yield f"    {n - seen['graded']:,} of them have no quality; python -m evals.grade gives it by the references"
+        if n < found["examples"]:
+            hint = "; --match prompt finds equal questions under other ids" if match == "id" else ""
+            yield f"    {found['examples'] - n:,} examples have no answer of it, so that a replay leaves them out{hint}"
 
 
 def _names(given: Sequence[str], prices: Mapping[str, Price], logs: int) -> list[Names]:

@@ -5,6 +5,7 @@ further samples. What was asked is what stood before the first message that the 
 """
 
 import json
+import struct
 import sys
 import zipfile
 import zlib
@@ -20,6 +21,16 @@ from .log import Heard, LeftOut, Options, asked, unit
 
 READS = "read are logs of inspect_ai's version 2 (inspect_ai 0.3.x): write it anew with 'inspect log convert --to json'"
 _ZSTANDARD = 93  # the method by which inspect_ai packs an archive's members; Python reads it from 3.14 on
+# What zipfile raises for damaged data: also for what then looks encrypted, of a later version, or before the file.
+_DAMAGED: tuple[type[Exception], ...] = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+)
 _BACKPORT = "backports.zstd"
 _GRADES = {"C": 1.0, "I": 0.0, "P": 0.5, "N": 0.0, "yes": 1.0, "no": 0.0, "true": 1.0, "false": 0.0}
 _STOPS = {"max_tokens": "length", "model_length": "length", "unknown": None}
@@ -32,6 +43,8 @@ class _UnknownPartError(Exception):
 
 def items(path: str, options: Options) -> Iterator[Heard | LeftOut]:
     """Every sample of a log. Raises RecordingError, OSError."""
+    with open(path, "rb"):
+        pass  # one that is not there is no archive that was cut off
     if zipfile.is_zipfile(path):
         yield from _archive(path, options)
         return
@@ -48,8 +61,14 @@ def items(path: str, options: Options) -> Iterator[Heard | LeftOut]:
 
 
 def _archive(path: str, options: Options) -> Iterator[Heard | LeftOut]:
-    module, errors = _zipfile(path)
-    with module.ZipFile(path) as archive:
+    try:
+        module, errors = _zipfile(path)
+        opened = module.ZipFile(path)
+    except RecordingError:
+        raise
+    except _DAMAGED as error:
+        raise RecordingError(f"{path}: the archive's list of files is damaged ({error}); copy the file again") from None
+    with opened as archive:
         names = set(archive.namelist())
         head = next((n for n in ("header.json", "_journal/start.json") if n in names), None)
         if head is None:
@@ -57,9 +76,10 @@ def _archive(path: str, options: Options) -> Iterator[Heard | LeftOut]:
 
         def member(name: str) -> Field:
             try:
-                return document(f"{path}: {name}", READS, archive.read(name))
+                text = archive.read(name)
             except errors as error:
                 raise RecordingError(f"{path}: {name}: is damaged ({error}); copy the file again") from None
+            return document(f"{path}: {name}", READS, text)
 
         header = _Header(member(head))
         for name in sorted((n for n in names if n.startswith("samples/") and n.endswith(".json")), key=_epoch):
@@ -75,7 +95,7 @@ def _zipfile(path: str) -> tuple[Any, tuple[type[Exception], ...]]:
     """The module that can unpack an archive, and what it raises for damaged data."""
     with zipfile.ZipFile(path) as archive:
         packed = {info.compress_type for info in archive.infolist()}
-    errors = (zipfile.BadZipFile, zlib.error, EOFError)
+    errors = _DAMAGED
     if _ZSTANDARD not in packed:
         return zipfile, errors
     inside, package = ("zipfile", "compression.zstd") if sys.version_info >= (3, 14) else (_BACKPORT + ".zipfile", _BACKPORT)

@@ -19,9 +19,11 @@ def plain(answer: Mapping[str, Any]) -> bool:
     """True for the common answer of known-good simple fields, so that big files are not slowed by the full check."""
     if not _SIMPLE.issuperset(answer):
         return False
-    quality, usd, seconds, logprob = (answer.get(k) for k in ("quality", "cost_usd", "latency_s", "logprob"))
+    get = answer.get
+    quality, usd, seconds, logprob = get("quality"), get("cost_usd"), get("latency_s"), get("logprob")
     return (
-        (quality is None or (type(quality) is float and 0.0 <= quality <= 1.0))
+        ((finish := get("finish_reason")) is None or type(finish) is str)
+        and (quality is None or (type(quality) is float and 0.0 <= quality <= 1.0))
         and (usd is None or (type(usd) is float and 0.0 <= usd < 1e300))
         and (seconds is None or (type(seconds) is float and 0.0 <= seconds < 1e300))
         and (logprob is None or (type(logprob) is float and -1e300 < logprob <= 0.0))
@@ -48,6 +50,7 @@ def check_answer(answer: Any, where: str) -> None:
         high = 1.0 if name == "verdicts" else None
         for key, value in part.items():
             _number(value, f"{where}.{name}.{key}", 0.0, high, "; leave it out where it is unknown")
+    _texts_and_calls(answer, where)
     for name in ("token_logprobs", "samples"):
         items = answer.get(name)
         if items is None:
@@ -67,6 +70,27 @@ def check_answer(answer: Any, where: str) -> None:
                 if value is None:
                     raise RecordingError(f"{where}.token_logprobs[{i}]: must be a number, got null")
                 _number(value, f"{where}.token_logprobs[{i}]", None, _LOGPROB_SLACK, "; it is a natural logarithm")
+
+
+def _texts_and_calls(answer: Mapping[str, Any], where: str) -> None:
+    finish, tokens, calls, top = (answer.get(n) for n in ("finish_reason", "tokens", "tool_calls", "first_token_top"))
+    if finish is not None and type(finish) is not str:
+        raise RecordingError(f"{where}.finish_reason: must be text, got {type_word(finish)}")
+    for name, items, kind in (("tokens", tokens, str), ("tool_calls", calls, dict)):
+        if items is None:
+            continue
+        if type(items) is not list:
+            raise RecordingError(f"{where}.{name}: must be a list, got {type_word(items)}")
+        if not {kind}.issuperset(map(type, items)):
+            i = next(i for i, one in enumerate(items) if type(one) is not kind)
+            raise RecordingError(f"{where}.{name}[{i}]: must be {_KINDS[kind]}, got {type_word(items[i])}")
+    if top is not None:
+        if type(top) is not dict:
+            raise RecordingError(f"{where}.first_token_top: must be an object, got {type_word(top)}")
+        for token, value in top.items():
+            if value is None:
+                raise RecordingError(f"{where}.first_token_top.{token}: must be a number, got null")
+            _number(value, f"{where}.first_token_top.{token}", None, 1e-3, "; it is a natural logarithm")
 
 
 def _number(value: Any, where: str, low: float | None, high: float | None, remedy: str) -> None:

@@ -8,6 +8,7 @@ import gzip
 import json
 import os
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from evals.recording.check import RecordingError, check_answer, no_number, plain
 from judges import Prompt
 
 SPLITS = ("train", "test", None)
+_decode = json.JSONDecoder().decode  # without json.loads' search for the encoding, which is UTF-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +115,10 @@ def _numbered(path: str | os.PathLike[str]) -> Iterator[tuple[str, Any]]:
 
 def _json(line: bytes, where: str) -> Any:
     try:
-        return json.loads(line)
+        return _decode(line.decode())
     except json.JSONDecodeError as error:
+        if line.startswith(BOM_UTF8):
+            return _json(line.removeprefix(BOM_UTF8), where)
         why = f"not valid JSON ({error.msg}); each line must be one JSON object"
     except UnicodeDecodeError:
         why = "is not UTF-8 text; save it as UTF-8"

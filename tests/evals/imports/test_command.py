@@ -97,6 +97,23 @@ def test_what_was_left_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "--price openai-api/local/small=IN,OUT gives it" in said
 
 
+def test_what_is_missing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Answers without a grade, and logs whose ids have nothing in common, with the command or option that helps."""
+    assert run("promptfoo", FIXTURES / "promptfoo" / "first.json", "--out", tmp_path / "r.jsonl") == 0
+    assert "    2 of them have no quality; python -m evals.grade gives it" in (said := capsys.readouterr().out)
+    assert "no answer of it" not in said
+    data = json.loads((INSPECT / "sums_large.json").read_text())
+    for sample in data["samples"]:
+        sample["id"] = f"other-{sample['id']}"
+    (tmp_path / "other.json").write_text(json.dumps(data))
+    logs = (INSPECT / "sums_small.json", tmp_path / "other.json", "--out", tmp_path / "r.jsonl")
+    assert run("inspect_ai", *logs) == 0
+    wanted = "    6 examples have no answer of it, so that a replay leaves them out; --match prompt finds equal questions"
+    assert capsys.readouterr().out.count(wanted) == 2
+    assert run("inspect_ai", *logs, "--match", "prompt") == 0
+    assert "no answer of it" not in capsys.readouterr().out
+
+
 def test_nothing_to_import(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Is an error with the reasons; no file is written."""
     out = tmp_path / "r.jsonl"

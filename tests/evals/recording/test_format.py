@@ -68,6 +68,20 @@ BAD = [
         for worst in (float("nan"), float("-inf"), float("inf"), 0.5, -(10**400), True, "x", None, [])
     ),
     ({"answers": {"m": {"text": "", "samples": [{"text": "", "quality": 2.0}]}}}, "answers['m'].samples[0].quality"),
+    *(
+        ({"answers": {"m": {"text": "", **fields}}}, f"answers['m'].{name}")
+        for fields, name in (
+            ({"finish_reason": 5}, "finish_reason"),
+            ({"finish_reason": [], "usage": {}}, "finish_reason"),
+            ({"tokens": "x"}, "tokens"),
+            ({"tokens": ["x", 1]}, "tokens[1]"),
+            ({"tool_calls": {}}, "tool_calls"),
+            ({"tool_calls": [{}, "x"]}, "tool_calls[1]"),
+            ({"first_token_top": []}, "first_token_top"),
+            ({"first_token_top": {"x": None}}, "first_token_top.x"),
+            ({"first_token_top": {"x": 0.5}}, "first_token_top.x"),
+        )
+    ),
     ({"answers": {"m": {"text": "", "samples": [{"text": ""}, 1]}}}, "answers['m'].samples[1]"),
     ({"answers": {"m": {"text": "", "cost_usd": -1}}}, "answers['m'].cost_usd"),
     ({"answers": {"m": {"text": "", "usage": {"input_tokens": -1}}}}, "answers['m'].usage.input_tokens"),
@@ -160,6 +174,16 @@ def test_what_is_no_json_lines_is_said(tmp_path: Path, content: bytes, said: str
         list(read(path))
     assert str(caught.value).startswith(f"{path}{said}")
     assert len(str(caught.value)) < len(str(path)) + 150
+
+
+def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
+    """Some editors put one before the first line."""
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(GOOD).encode())
+    assert next(read(path)).id == "a"
+    path.write_bytes(b"\xef\xbb\xbf{")
+    with pytest.raises(RecordingError, match=":1: not valid JSON"):
+        list(read(path))
 
 
 def test_half_a_surrogate_pair_survives(tmp_path: Path) -> None:
