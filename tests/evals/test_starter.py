@@ -16,7 +16,6 @@ from evals.starter.questions import GRADERS, questions
 
 EXAMPLES = list(read(STARTER))
 SMALL, MEDIUM, LARGE = "smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct", "qwen2.5-coder-1.5b-instruct"
-SAMPLES = {SMALL: 8, MEDIUM: 8, LARGE: 0}
 
 
 def test_questions_are_the_shipped_ones() -> None:
@@ -28,21 +27,24 @@ def test_questions_are_the_shipped_ones() -> None:
 
 
 def test_every_row_has_three_graded_models() -> None:
-    """Each model answered each question, with cost, latency, log-probabilities and as many samples as the card says."""
+    """Each model answered each question, with cost, latency, log-probabilities, eight samples and a verifier's P(True)."""
     assert models_of(EXAMPLES) == [SMALL, MEDIUM, LARGE]
     for example in EXAMPLES:
         assert list(example.answers) == [SMALL, MEDIUM, LARGE]
-        for name, answer in example.answers.items():
+        for answer in example.answers.values():
             assert answer["cost_usd"] > 0
             assert answer["latency_s"] > 0
             assert all(math.isfinite(p) and p <= 0 for p in answer["token_logprobs"])
-            assert len(answer.get("samples") or ()) == SAMPLES[name]
-            assert not SAMPLES[name] or answer["sample_cost_usd"] > 0
+            assert len(answer["samples"]) == 8
+            assert answer["sample_cost_usd"] > 0
+            assert 0 <= answer["verdicts"]["verifier"] <= 1
+            assert answer["verdict_cost_usd"]["verifier"] > 0
 
 
 def test_the_models_are_a_ladder() -> None:
     """The cheap one is right on at most 0.55 of the questions, the dear one on at least 0.8; each next one costs more."""
-    quality, cost = ([fmean(e.answers[m][k] for e in EXAMPLES) for m in SAMPLES] for k in ("quality", "cost_usd"))
+    models = (SMALL, MEDIUM, LARGE)
+    quality, cost = ([fmean(e.answers[m][k] for e in EXAMPLES) for m in models] for k in ("quality", "cost_usd"))
     assert quality == sorted(quality)
     assert quality[0] <= 0.55
     assert quality[-1] >= 0.8
@@ -53,7 +55,7 @@ def test_recorded_qualities_are_what_the_grader_says() -> None:
     """Grading the recorded texts again changes nothing."""
     for example in EXAMPLES:
         for answer in example.answers.values():
-            for said in (answer, *(answer.get("samples") or ())):
+            for said in (answer, *answer["samples"]):
                 assert said["quality"] == grade(example.reference, said["text"], GRADERS[example.task]), example.id
 
 
@@ -62,13 +64,13 @@ def test_file_is_small() -> None:
     assert STARTER.stat().st_size < 3_000_000
 
 
-@pytest.mark.parametrize("table", [card.quality, card.cost])
+@pytest.mark.parametrize("table", [card.quality, card.signals, card.cost])
 def test_the_card_states_the_recordings_figures(table: Callable[[Sequence[Example]], str]) -> None:
     """The tables of the data card are what the file gives."""
     assert table(EXAMPLES) in STARTER.with_name("README.md").read_text(encoding="utf-8")
 
 
 def test_the_card_prints_its_tables() -> None:
-    """The command prints both."""
+    """The command prints all of them."""
     done = subprocess.run([sys.executable, "-m", "evals.starter.card"], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == f"{card.quality(EXAMPLES)}\n\n{card.cost(EXAMPLES)}"
+    assert done.stdout.strip() == "\n\n".join(table(EXAMPLES) for table in (card.quality, card.signals, card.cost))
