@@ -39,6 +39,8 @@ def test_tail_follows(url: str) -> None:
         tail = subprocess.Popen(
             [sys.executable, "-m", "cascade", "journal", "tail", "-f", "--journal", url],
             stdout=subprocess.PIPE, text=True, cwd=ROOT,
+            # Whoever runs the tests in the background ignores Ctrl-C, and a child would inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
         assert tail.stdout is not None
         try:
