@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from ..budget import Ticket, check_room
 from ..result import new_run_id
-from .forks import in_a_child
+from .forks import Pause, in_a_child
 from .session import Retention, Session
 from .store import SqlStore
 
@@ -36,6 +36,11 @@ class SqlLedger:
         """As it was before the first request."""
         self._pool: ThreadPoolExecutor | None = None
         self._session: Session[SqlStore] = Session(self._connect, Retention())
+
+    def pause(self, pause: Pause) -> None:
+        """The connection is closed before a fork, and opened again after it."""
+        if self._pool is not None:
+            self._pool.submit(pause.hold, self._session.close, pause.place())
 
     async def reserve(self, limits: Mapping[str, float], usd: float) -> Ticket:
         """See Ledger. What a cancelled caller held back is given back."""

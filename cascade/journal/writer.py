@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from ..errors import JournalError
 from ..result import Result
-from .forks import in_a_child
+from .forks import Pause, in_a_child
 from .record import Run
 from .session import Retention, Session
 from .store import Store
@@ -45,6 +45,14 @@ class _Waiter:
 
 
 @dataclass(frozen=True, slots=True)
+class _Rest:
+    """The connection is to be closed, until the fork is over."""
+
+    pause: Pause
+    closed: "Future[None]"
+
+
+@dataclass(frozen=True, slots=True)
 class _Task:
     """Something to do on the writer's connection after all that was handed over before it."""
 
@@ -64,12 +72,18 @@ class Writer:
 
     def begin_anew(self) -> None:
         """As it was before the first run."""
-        self._queue: deque[Run | tuple[Run, _Waiter] | _Task] = deque()
+        self._queue: deque[Run | tuple[Run, _Waiter] | _Task | _Rest] = deque()
         self._writing = 0  # records taken from the queue and not committed yet
         self._awake, self._hurry = threading.Event(), threading.Event()
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+
+    def pause(self, pause: Pause) -> None:
+        """What was handed over is written and the connection closed before a fork; it is opened again after it."""
+        if self._thread is not None and not self._closed:
+            self._append(_Rest(pause, pause.place()))
+            self._hurry.set()
 
     def put(self, run: Run) -> None:
         """Hands a run over without waiting for anything, even where the queue is full."""
@@ -126,7 +140,7 @@ class Writer:
             self._stop.set()
             raise JournalError(f"{len(self._queue) + self._writing} records could not be written within {timeout:g} s")
 
-    def _append(self, item: Run | tuple[Run, _Waiter] | _Task) -> None:
+    def _append(self, item: Run | tuple[Run, _Waiter] | _Task | _Rest) -> None:
         if self._closed:
             raise JournalError("the journal is closed")
         self._queue.append(item)
@@ -161,12 +175,16 @@ class Writer:
     def _step(self, session: Session[Store]) -> None:
         """Sees one batch through, or one task."""
         queue = self._queue
+        if isinstance(queue[0], _Rest):
+            rest: Any = queue.popleft()
+            rest.pause.hold(session.close, rest.closed)
+            return
         if isinstance(queue[0], _Task):
             self._run(session, queue.popleft())
             return
         runs: list[Run] = []
         waiters: list[_Waiter] = []
-        while queue and len(runs) < BATCH and not isinstance(queue[0], _Task):
+        while queue and len(runs) < BATCH and not isinstance(queue[0], _Task | _Rest):
             item = queue.popleft()
             if isinstance(item, tuple):
                 waiters.append(item[1])
