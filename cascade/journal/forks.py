@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from time import monotonic
 from typing import Protocol
 
 _MOST_S = 2.0  # a database that hangs holds no fork up for longer
@@ -45,9 +46,10 @@ class Pause:
 
     def wait(self) -> None:
         """Until all have closed, or for as long as that may take."""
+        ends = monotonic() + _MOST_S
         for closed in self._closed:
             with suppress(TimeoutError):
-                closed.result(_MOST_S)
+                closed.result(max(0.0, ends - monotonic()))
 
     def end(self) -> None:
         """Lets the threads go on."""

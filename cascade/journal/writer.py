@@ -175,9 +175,9 @@ class Writer:
     def _step(self, session: Session[Store]) -> None:
         """Sees one batch through, or one task."""
         queue = self._queue
-        if isinstance(queue[0], _Rest):
-            rest: Any = queue.popleft()
-            rest.pause.hold(session.close, rest.closed)
+        if isinstance(first := queue[0], _Rest):
+            queue.popleft()
+            first.pause.hold(session.close, first.closed)
             return
         if isinstance(queue[0], _Task):
             self._run(session, queue.popleft())

@@ -230,15 +230,17 @@ def test_a_cascades_day_is_the_journals(url: str) -> None:
 
 
 def test_a_forked_child_has_a_ledger_of_its_own(url: str) -> None:
-    """Its thread and connection are not the parent's; the money is."""
+    """Its thread and connection are not the parent's; the money is, also where the parent has closed before it begins."""
     code = (
         "import asyncio, os, sys; from tests.cascade.journal.test_ledger import service\n"
         "c = service(sys.argv[1], 1.0)\n"
         "asyncio.run(c.arun('a'))\n"
+        "closed = os.pipe()\n"
         "pid = os.fork()\n"
+        "if not pid: os.read(closed[0], 1)\n"
         "asyncio.run(c.arun('b'))\n"
         "asyncio.run(c.aclose())\n"
-        "if pid: assert os.waitpid(pid, 0)[1] == 0"
+        "if pid: os.write(closed[1], b'.'); assert os.waitpid(pid, 0)[1] == 0"
     )
     done = subprocess.run([sys.executable, "-c", code, url], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
