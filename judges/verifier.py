@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from math import exp, inf
 from typing import Any, Literal
 
-from .answer import Answer, Prompt, Verdict, content_text
-from .judge import Case
-from .marks import remove_marks
+from .protocol import Case
+from .sanitize import remove_marks
+from .types import Answer, Prompt, Verdict, content_text
 
 _MAX_CHARS = 20_000
 _LEAST_MASS = 0.05  # of the first token: with less on yes and no together their ratio is noise

@@ -39,7 +39,7 @@ def test_evals_above_cascade_above_judges() -> None:
     assert "1 kept, 0 broken" in done.stdout
 
 
-@pytest.mark.parametrize("package", ["cascade", "judges", "cascade.prices", "cascade.errors", "cascade.decide"])
+@pytest.mark.parametrize("package", ["cascade", "judges", "cascade.costs.prices", "cascade.errors", "cascade.engine.decide"])
 def test_importing_loads_nothing_heavy(package: str) -> None:
     """Importing pays for no SDK, no validator and no price list."""
     assert loaded_by(f"import {package}") == []

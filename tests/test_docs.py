@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 import cascade
-from cascade import ScriptedModel, policy_file
+from cascade import ScriptedModel
 from cascade.models import factory
+from cascade.policy import load
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -47,20 +48,20 @@ def keyless(monkeypatch: pytest.MonkeyPatch) -> None:
         return ScriptedModel(name, ["51"])
 
     monkeypatch.setattr(factory, "build", build)
-    monkeypatch.setattr("cascade.rooms.build", build)
+    monkeypatch.setattr("cascade.engine.runtime.build", build)
 
 
 @pytest.mark.parametrize(("where", "text"), POLICIES, ids=[w for w, _ in POLICIES])
 def test_policies_in_the_documentation_are_valid(where: str, text: str, tmp_path: Path) -> None:
     """A policy that a reader copies loads."""
-    assert policy_file.parse(text, str(tmp_path / "policies.yaml")).policies
+    assert load.parse(text, str(tmp_path / "policies.yaml")).policies
 
 
 @pytest.mark.parametrize(("where", "text"), MODELS, ids=[w for w, _ in MODELS])
 def test_one_policy_serves_every_provider(where: str, text: str, tmp_path: Path) -> None:
     """The models that the README gives for a provider fit the policy that it gives for all, and have prices."""
     ((_, ladder),) = LADDERS
-    file = policy_file.parse(ladder + "    budget_usd: 1.0\n" + text, str(tmp_path / "policies.yaml"))
+    file = load.parse(ladder + "    budget_usd: 1.0\n" + text, str(tmp_path / "policies.yaml"))
     assert file.models.keys() == {"cheap", "dear"}
 
 

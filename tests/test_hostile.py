@@ -13,8 +13,8 @@ from pydantic import BaseModel
 from cascade import Cascade, Policy, Result, ScriptedModel
 from judges import Answer, Prompt, TokenLogprob, Verdict, make
 from judges.equivalence import KINDS, key
-from judges.judge import Case
-from judges.unions import branches
+from judges.protocol import Case
+from judges.schema.complexity import branches
 
 MEGA = 1_000_000
 SECONDS = 8  # each of them takes under 3 s on a free core; a hang takes for ever

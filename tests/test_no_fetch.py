@@ -42,7 +42,7 @@ socket.getaddrinfo = getaddrinfo
 
 import cascade
 from cascade import Cascade, CascadeError
-from cascade.policy_file import parse
+from cascade.policy.load import parse
 from cascade.telemetry import Telemetry
 from pydantic import BaseModel, Field, HttpUrl
 
@@ -105,7 +105,7 @@ for provider, model, url in [
     Pricer("m", spec).cost(Usage(10, 10))
 cascade.run("What is the capital of France? Reply with the answer only.", policy_file=sys.argv[2])
 
-from cascade.__main__ import main
+from cascade.cli import main
 main(["check", sys.argv[2]])
 main(["schema"])
 print("RAN", ran, "TRIED", tried, file=sys.stderr)

@@ -24,10 +24,10 @@ from pydantic import ValidationError
 from cascade import Cascade, PolicyError, RunError
 from cascade.models.anthropic import AnthropicModel
 from cascade.models.openai import OpenAIModel
-from cascade.policy import ModelSpec, PolicyFile
-from cascade.policy_file import parse
-from cascade.redaction import MASK, redact
+from cascade.policy.load import parse
+from cascade.policy.schema import ModelSpec, PolicyFile
 from cascade.telemetry import Telemetry
+from cascade.util.redaction import MASK, redact
 from tests.wire_server import Reply, WireServer, chat, message
 
 SECRET = "Tr0ub4dor+&3/x=Qz?7"  # no prefix that a pattern could know, and every encoding writes it differently

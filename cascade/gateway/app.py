@@ -10,21 +10,25 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import Route
 
-from . import chat, dashboard, messages
-from .answering import answer
-from .chat_stream import ChatWriter
+from cascade.gateway.anthropic.stream import MessageWriter
+from cascade.gateway.dashboard.static import page
+from cascade.gateway.openai.stream import ChatWriter
+from cascade.gateway.serve.health import healthz, metrics, openapi, readyz
+
+from .anthropic import messages
+from .dashboard import events
 from .endpoint import Endpoint, Reply
-from .health import healthz, metrics, openapi, readyz
-from .message_stream import MessageWriter
-from .page_files import page
-from .refusal import Refusal, anthropic_shape, openai_shape
-from .route import feedback, gate, route
-from .streams import stream
-from .told import dump, headers
+from .errors import Refusal, anthropic_shape, openai_shape
+from .native_api import feedback, gate, route
+from .openai import chat
+from .response import dump, headers
+from .run_request import answer
+from .stream import stream
 
 if TYPE_CHECKING:
-    from .gateway import Gateway
-    from .keys import Caller
+    from cascade.gateway.auth.keys import Caller
+
+    from .state import Gateway
 
 
 async def _chat(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], reply: Reply) -> None:
@@ -90,8 +94,8 @@ def make_app(gateway: "Gateway") -> Starlette:
         get("/openapi.json", openapi, open=True),
         get("/metrics", metrics, whole=True),
         get("/dashboard", page, open=True),
-        get("/dashboard/events", dashboard.events, whole=True),
-        get("/dashboard/runs/{run_id}", dashboard.run, whole=True),
+        get("/dashboard/events", events.events, whole=True),
+        get("/dashboard/runs/{run_id}", events.run, whole=True),
         get("/dashboard/{file:path}", page, open=True),
     ]
     return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http_error})

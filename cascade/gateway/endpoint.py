@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from .reading import json_object
-from .refusal import Refusal, log_fault, openai_shape, refusal_of
-from .told import Headers, dump
+from .errors import Refusal, log_fault, openai_shape, refusal_of
+from .response import Headers, dump
+from .validation import json_object
 
 if TYPE_CHECKING:
-    from .gateway import Gateway
-    from .keys import Caller
+    from cascade.gateway.auth.keys import Caller
+
+    from .state import Gateway
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

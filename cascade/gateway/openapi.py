@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .. import __version__
+from cascade import __version__
 
 Schema = dict[str, Any]
 

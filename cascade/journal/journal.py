@@ -5,18 +5,18 @@ from collections.abc import Awaitable, Mapping
 from functools import partial
 from time import time
 
+from cascade.engine.plan import Ladder
+from cascade.errors import JournalError
+from cascade.result import Result
 from judges import Prompt
 
-from ..errors import JournalError
-from ..ladder import Ladder
-from ..result import Result
+from .config import JournalSpec
 from .ledger import SqlLedger
-from .opening import open_store
+from .open_store import open_store
 from .record import Kind, Run, Tag, checked_tags
-from .session import Retention
-from .spec import JournalSpec
 from .store import Store
 from .writer import FULL_WAIT_S, Writer
+from .writer_connection import Retention
 
 MAX_NOTE = 2_000
 

@@ -7,11 +7,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from time import time
 from typing import Any, TypeVar
 
-from ..budget import Ticket, check_room
-from ..result import new_run_id
-from .forks import Pause, in_a_child
-from .session import Retention, Session
+from cascade.costs.budget import Ticket, check_room
+from cascade.result import new_run_id
+
+from .fork_safety import Pause, in_a_child
 from .store import SqlStore
+from .writer_connection import Retention, Session
 
 T = TypeVar("T")
 log = logging.getLogger("cascade.journal")

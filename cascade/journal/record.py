@@ -11,12 +11,12 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic_core import PydanticSerializationError, to_json
 
+from cascade.costs.baseline_cost import premium_usd
+from cascade.engine.plan import Ladder
+from cascade.errors import DeadlineError, RunError, UnsureError
+from cascade.result import Attempt, CallRecord, Decision, Result, new_run_id
 from judges import Answer, Message, Prompt, Usage, Verdict
 
-from ..errors import DeadlineError, RunError, UnsureError
-from ..ladder import Ladder
-from ..premium import premium_usd
-from ..result import Attempt, CallRecord, Decision, Result, new_run_id
 from .privacy import Redactor
 
 Kind = Literal["run", "gate"]

@@ -17,12 +17,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ..errors import JournalError
-from ..result import Result
-from .forks import Pause, in_a_child
+from cascade.errors import JournalError
+from cascade.result import Result
+
+from .fork_safety import Pause, in_a_child
 from .record import Run
-from .session import Retention, Session
 from .store import Store
+from .writer_connection import Retention, Session
 
 T = TypeVar("T")
 log = logging.getLogger("cascade.journal")

@@ -4,13 +4,11 @@ import json
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+from cascade.util.redaction import secrets_of
 from judges import Answer, Prompt, Usage
-from judges.answer import content_text
+from judges.types import content_text
 
-from .model import Chunk, Request
-from .readers import MessageReader
-from .sse import chunks, events
-from .wire import (
+from .http import (
     MAX_BODY_BYTES,
     check_address,
     count,
@@ -20,11 +18,13 @@ from .wire import (
     mapping,
     post,
     schema_of,
-    secrets_of,
     side_by_side,
     split_userinfo,
     tell_schema,
 )
+from .protocol import Chunk, Request
+from .sse import chunks, events
+from .stream_assembly import MessageReader
 
 _STOP = {
     "end_turn": "stop",

@@ -4,14 +4,14 @@ import os
 from collections.abc import Mapping
 from functools import cached_property
 
+from cascade.costs.prices import Price, list_price
+from cascade.errors import PolicyError
+from cascade.policy.schema import ModelSpec, Policy
+from cascade.resilience.breaker import BreakerRule
+from cascade.resilience.guard import Guard, Retry
 from judges import Usage
 
-from ..errors import PolicyError
-from ..policy import ModelSpec, Policy
-from ..prices import Price, list_price
-from ..resilience.breaker import BreakerRule
-from ..resilience.guard import Guard, Retry
-from .model import Model
+from .protocol import Model
 
 KEY_ENV = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
 DEFAULT_MAX_TOKENS = {"anthropic": 1024}

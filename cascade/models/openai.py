@@ -4,13 +4,11 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from cascade.util.redaction import secrets_of
 from judges import Answer, Prompt, TokenLogprob, Usage
-from judges.answer import content_text
+from judges.types import content_text
 
-from .model import Chunk, Request
-from .readers import ChatReader
-from .sse import chunks, events
-from .wire import (
+from .http import (
     MAX_BODY_BYTES,
     check_address,
     count,
@@ -21,11 +19,13 @@ from .wire import (
     mapping,
     post,
     schema_of,
-    secrets_of,
     side_by_side,
     split_userinfo,
     tell_schema,
 )
+from .protocol import Chunk, Request
+from .sse import chunks, events
+from .stream_assembly import ChatReader
 
 _ALTERNATIVES = 5
 

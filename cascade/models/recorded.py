@@ -10,10 +10,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from cascade.data import STARTER_RECORDING
+from cascade.errors import PolicyError
 from judges import Answer, Prompt, TokenLogprob, Usage
 
-from ..errors import PolicyError
-from .model import Chunk, ModelError, Request, in_words
+from .protocol import Chunk, ModelError, Request, in_words
 
 Recorded = Mapping[str, Any]
 
@@ -47,7 +48,7 @@ class RecordedModel:
 
         Models of the same file share one parse. Raises PolicyError where the file cannot be read or lacks the model.
         """
-        file = Path(__file__).parents[2] / "evals" / "starter" / "starter.jsonl.gz" if path == "starter" else Path(path)
+        file = STARTER_RECORDING if path == "starter" else Path(path)
         try:
             rows, by_text = _load(str(file), file.stat().st_mtime_ns)
         except OSError as error:

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from judges import Answer, Prompt
 
-from .model import Chunk, Request, in_words
+from .protocol import Chunk, Request, in_words
 
 
 @dataclass(frozen=True, slots=True)

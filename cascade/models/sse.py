@@ -11,8 +11,8 @@ from typing import Any, Protocol, TypeVar
 
 from judges import Answer, Usage
 
-from .model import Chunk, ModelError
-from .wire import load, malformed, read_json, send, timed_out
+from .http import load, malformed, read_json, send, timed_out
+from .protocol import Chunk, ModelError
 
 T = TypeVar("T")
 Event = Mapping[str, Any]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from .breaker import Breaker, BreakerRule, BreakerState
-from .limits import Pace, Turnstile
+from .limiters import Pace, Turnstile
 
 HEDGE_FROM = 20  # latencies that must be known before a request is hedged
 OVERDUE = 3.0  # times the 95th percentile

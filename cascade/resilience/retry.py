@@ -12,9 +12,9 @@ from math import inf
 from time import perf_counter
 from typing import Any, TypeVar
 
+from cascade.models.protocol import ModelError
 from judges import Usage
 
-from ..models.model import ModelError
 from .guard import Guard, Retry
 
 T = TypeVar("T")

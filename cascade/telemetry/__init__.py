@@ -8,17 +8,18 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
+from cascade.errors import PolicyError
+from cascade.result import CallRecord, Result
 from judges import Answer, Judge, Prompt, Verdict
 
-from ..errors import PolicyError
-from ..result import CallRecord, Result
 from .outcomes import Label, label
 
 if TYPE_CHECKING:
-    from ..asking import Seat
-    from ..ladder import Ladder
-    from ..models.model import Request
-    from ..resilience.breaker import Breaker
+    from cascade.engine.calls import Seat
+    from cascade.engine.plan import Ladder
+    from cascade.models.protocol import Request
+    from cascade.resilience.breaker import Breaker
+
     from .metrics import Metrics
     from .traces import CallSpan, RunSpan, Spans
 

@@ -10,15 +10,15 @@ from weakref import WeakKeyDictionary
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
+from cascade.costs.baseline_cost import premium_usd
+from cascade.resilience.breaker import BreakerState
+from cascade.result import CallRecord, Result
 from judges import Prompt
 
-from ..premium import premium_usd
-from ..resilience.breaker import BreakerState
-from ..result import CallRecord, Result
 from .outcomes import Label, attempts_of, failure, reason, result_of, total_usd
 
 if TYPE_CHECKING:
-    from ..ladder import Ladder
+    from cascade.engine.plan import Ladder
 
 M = TypeVar("M", Counter, Histogram)
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0)

@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import Literal
 
+from cascade.errors import DeadlineError, RunError, UnsureError
+from cascade.result import Attempt, CallRecord, Result
 from judges import Judge, Verdict
-
-from ..errors import DeadlineError, RunError, UnsureError
-from ..result import Attempt, CallRecord, Result
 
 Label = Literal["score", "veto", "pass", "unknown", "error"]
 

@@ -18,15 +18,15 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
+from cascade.result import CallRecord, Result
 from judges import Answer, Prompt, Verdict
 
-from ..result import CallRecord, Result
 from .messages import input_messages, output_messages
 from .outcomes import Label, attempts_of, failure, reason, result_of
 
 if TYPE_CHECKING:
-    from ..asking import Seat
-    from ..models.model import Request
+    from cascade.engine.calls import Seat
+    from cascade.models.protocol import Request
 
 OPERATION, WORKFLOW, PROVIDER = "gen_ai.operation.name", "gen_ai.workflow.name", "gen_ai.provider.name"
 REQUEST_MODEL, RESPONSE_MODEL = "gen_ai.request.model", "gen_ai.response.model"
@@ -55,7 +55,7 @@ class Spans:
     """Opens spans with one tracer of ``provider`` (None: the process's own)."""
 
     def __init__(self, provider: Any, *, content: bool) -> None:
-        from .. import __version__
+        from cascade import __version__
 
         self._tracer = trace.get_tracer("cascade", __version__, provider)
         self._content = content

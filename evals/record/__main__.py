@@ -2,8 +2,9 @@
 
 import sys
 
-from cascade.quiet import quietly
-from evals.record.command import main
+from cascade.util.broken_pipe import quietly
+
+from .command import main
 
 if __name__ == "__main__":
     sys.exit(quietly(main))

@@ -9,25 +9,26 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from cascade.costs.estimate import MAX_OUTPUT
 from cascade.errors import CascadeError
-from cascade.estimate import MAX_OUTPUT
 from cascade.models.anthropic import AnthropicModel
 from cascade.models.factory import Pricer, build
 from cascade.models.openai import OpenAIModel
-from evals.record import plan, summary
-from evals.record.batch import BatchLine
-from evals.record.dataset import Dataset, exists
-from evals.record.finish import materialise
-from evals.record.line import Asked, Halt, Line
-from evals.record.live import Live
-from evals.record.pace import Pace
-from evals.record.purse import Purse
-from evals.record.reserve import BYTES
-from evals.record.show import Progress
-from evals.record.tables import DatasetError
-from evals.record.work import Work, WorkError
+from evals.common.cost_budget import Purse
 from evals.recording import Example, RecordingError
 from judges import Usage
+
+from . import plan, summary
+from .adaptive_concurrency import Pace
+from .batch_client import BatchLine
+from .checkpoint import Work, WorkError
+from .client import Asked, Halt, Line
+from .dataset import Dataset, exists
+from .dataset_readers import DatasetError
+from .disk_reserve import BYTES
+from .progress import Progress
+from .recorder import Live
+from .write_recording import materialise
 
 EXAMPLES = """examples:
   python -m evals.record questions.jsonl --policy openai --out rec.jsonl.gz --max-usd 5
@@ -137,8 +138,8 @@ def _usable(args: argparse.Namespace) -> tuple[Callable[[Example], None], Callab
     """What finds, before anything is paid for, a reference that the grader cannot use, and then a task that no row has."""
     if not args.grader:
         return lambda _: None, lambda: None
-    from evals.grade import job_of
-    from evals.graders import GraderError
+    from evals.grade import GraderError
+    from evals.grade.command import job_of
 
     file = plan.policy_path(args.policy, args.policy_file)
     job = job_of(args.grader, args.out, policy_file=file, max_usd=args.max_usd)
@@ -254,7 +255,7 @@ def _graded(args: argparse.Namespace, work: Work) -> bool:
     """Grades the recording where that was asked for; False where it failed, which is then said."""
     if not args.grader:
         return True
-    from evals import grade
+    from evals.grade import command as grade
 
     file = plan.policy_path(args.policy, args.policy_file)
     options = [text for spec in args.grader for text in ("--grader", spec)]

@@ -12,8 +12,9 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
-from evals.record.tables import DatasetError, Row, rows
 from evals.recording import SPLITS, Example
+
+from .dataset_readers import DatasetError, Row, rows
 
 _REFERENCE = "reference"
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")

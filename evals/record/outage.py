@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from time import monotonic
 
-from cascade.models.model import ModelError
+from cascade.models.protocol import ModelError
 
 PATIENCE_S = 3600.0  # how long a server that has answered is waited for
 FIRST_PATIENCE_S = 20.0  # and one that never has: its address may be wrong

@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import judges
-from cascade import policy_file
 from cascade.errors import PolicyError
-from cascade.policy import JudgeRule, ModelSpec, Policy, PolicyFile, nearest
-from evals.record.settings import Setting
-from evals.record.work import SAMPLES
-from evals.rows import judge_rule
+from cascade.policy import load
+from cascade.policy.schema import JudgeRule, ModelSpec, Policy, PolicyFile, nearest
+from evals.replay.input_rows import judge_rule
 from judges import Judge
-from judges.consistency import SelfConsistencyJudge
 from judges.logprob import LogprobJudge
+from judges.self_consistency import SelfConsistencyJudge
+
+from .checkpoint import SAMPLES
+from .resume_check import Setting
 
 TEMPERATURE = 0.7
 # What changes a model's answers, and so must not change in the course of a recording.
@@ -113,7 +114,7 @@ def policy_path(policy: str | None, file: str | None) -> str | None:
 
 def _policy(policy: str | None, file: str | None) -> tuple[PolicyFile, Policy]:
     path = policy_path(policy, file)
-    found = policy_file.load(path)
+    found = load.load(path)
     if policy is None or policy == path:
         return found, found.policies.get("default") or next(iter(found.policies.values()))
     if policy not in found.policies:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from evals.record.live import Live
-from evals.record.work import Work
+from .checkpoint import Work
+from .recorder import Live
 
 _ENDS = {
     "length": ("was", "were", " cut off at the most tokens: 'max_tokens' in the policy file, or its default"),

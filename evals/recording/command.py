@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from evals.imports.command import add_to
-from evals.imports.log import Tally
+from evals.importers.base import Tally
+from evals.importers.command import add_to
 
 from .check import RecordingError
 from .format import Example, read, write, write_all

@@ -14,10 +14,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from cascade.files import replacing
-from evals.recording import parquet
-from evals.recording.check import RecordingError, check_answer, no_number, plain, type_word, type_words
+from cascade.util.atomic_write import replacing
 from judges import Prompt
+
+from . import parquet
+from .check import RecordingError, check_answer, no_number, plain, type_word, type_words
 
 SPLITS = ("train", "test", None)
 _decode = json.JSONDecoder().decode  # without json.loads' search for the encoding, which is UTF-8

@@ -29,17 +29,17 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 
-from evals import preset, pvalues
-from evals.calibrate import apply
-from evals.certify import fixed_sequence
-from evals.ladder import Ladder, Step, settle
-from evals.prove import Promise, prove
 from evals.recording import Example, read
-from evals.rows import Rules, default_judges
-from evals.scores import Cache, Column, column, fingerprint
-from evals.splits import Splits, halves
-from evals.steps import agreements
-from evals.tune import Candidate, Goal, Tuner
+from evals.replay import fixed_grid, significance
+from evals.replay.calibrate import apply
+from evals.replay.candidate_tiers import agreements
+from evals.replay.certified_choice import Promise, prove
+from evals.replay.certify import fixed_sequence
+from evals.replay.input_rows import Rules, default_judges
+from evals.replay.score_table import Cache, Column, column, fingerprint
+from evals.replay.simulate import Ladder, Step, settle
+from evals.replay.splits import Splits, halves
+from evals.replay.tune import Candidate, Goal, Tuner
 
 Array = npt.NDArray[np.float64]
 
@@ -192,7 +192,7 @@ def resample(name: str, cheap: str, premium: str, limit: float, judges: Rules | 
     for seed in range(splits):
         parts = halves([e.task for e in examples], seed)
         rows = parts.calibration
-        walk: Sequence[Candidate] | None = preset.walk([c[0] for c in columns.values()], rows)
+        walk: Sequence[Candidate] | None = fixed_grid.walk([c[0] for c in columns.values()], rows)
         methods.add("split" if walk is None else "preset")
         if walk is None:
             rows = parts.certify
@@ -232,7 +232,7 @@ def main() -> int:
     parser.add_argument("--splits", type=int, help="splits of each recording")
     given = parser.parse_args()
     # A pure function of whole numbers that come again in every draw.
-    pvalues.paired = cache(pvalues.paired)
+    significance.paired = cache(significance.paired)
     splits = given.splits or (200 if given.full else 20)
     draws = given.draws or (1000 if given.full else 40)
     cells = []

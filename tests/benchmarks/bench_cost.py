@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from evals.calibrate import apply, fit
-from evals.findings import uncalibrated
-from evals.metrics import ece, ece_by_chance
-from evals.prove import Promise, prove
 from evals.recording import Example, read
-from evals.rows import Rules, default_judges
-from evals.scores import Cache, Column, column, fingerprint
-from evals.splits import halves
+from evals.replay.calibrate import apply, fit
+from evals.replay.certified_choice import Promise, prove
+from evals.replay.input_rows import Rules, default_judges
+from evals.replay.metrics import ece, ece_by_chance
+from evals.replay.report_data import uncalibrated
+from evals.replay.score_table import Cache, Column, column, fingerprint
+from evals.replay.splits import halves
 
 RECORDINGS = Path(os.environ.get("CASCADE_RECORDINGS", Path(__file__).parents[3] / "shared" / "recordings"))
 DELTA = 0.1

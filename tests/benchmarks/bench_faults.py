@@ -12,7 +12,7 @@ from pathlib import Path
 from time import perf_counter
 
 from cascade import Cascade
-from cascade.journal.opening import open_store
+from cascade.journal.open_store import open_store
 from cascade.journal.store import Filter
 from tests.faults import matrix
 from tests.faults.accounts import Ended, audit, journalled

@@ -20,7 +20,7 @@ from time import perf_counter
 
 import numpy as np
 
-from evals.frontier import Rung, Surface, Tally, cut_points, from_parquet, pareto, surface
+from evals.replay.threshold_sweep import Rung, Surface, Tally, cut_points, from_parquet, pareto, surface
 
 CUTS = 1000
 # Rows in memory: (seconds, MB of the whole process, inputs included).

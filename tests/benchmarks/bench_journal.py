@@ -13,10 +13,10 @@ from time import perf_counter, process_time
 from typing import Any
 
 from cascade import Answer, Cascade, Policy, Prompt, ScriptedModel, Usage
+from cascade.journal.config import JournalSpec
 from cascade.journal.journal import Journal
-from cascade.journal.opening import open_store
+from cascade.journal.open_store import open_store
 from cascade.journal.record import Run
-from cascade.journal.spec import JournalSpec
 from cascade.journal.store import SqlStore
 
 SCHEMA = {"type": "object", "properties": {"answer": {"type": "integer"}}, "required": ["answer"]}

@@ -15,8 +15,8 @@ from dataclasses import replace
 from time import perf_counter, process_time
 
 from cascade import Answer, Cascade, Policy, Prompt, ScriptedModel, Usage
-from cascade.models.model import Request
-from cascade.policy import PolicyFile
+from cascade.models.protocol import Request
+from cascade.policy.schema import PolicyFile
 
 SCHEMA = {"type": "object", "properties": {"answer": {"type": "integer"}}, "required": ["answer"]}
 GOOD = Answer('{"answer": 42}', mean_logprob=-0.01, finish_reason="stop", cost_usd=1e-5, usage=Usage(100, 10))

@@ -15,8 +15,8 @@ import httpx2
 import openai
 
 from cascade import Cascade, Policy, Prompt
-from cascade.models.model import Request
 from cascade.models.openai import OpenAIModel
+from cascade.models.protocol import Request
 from tests.faults.process import FaultServer
 from tests.faults.replies import Plan
 from tests.wire_server import chat

@@ -146,8 +146,8 @@ def _used(pid: int) -> tuple[float, float]:
 
 async def bare(url: str, workers: int, total: int) -> None:
     """The same client in a loop, and nothing kept."""
-    from cascade.models.model import Request
     from cascade.models.openai import OpenAIModel
+    from cascade.models.protocol import Request
     from judges import Prompt
 
     model = OpenAIModel(name="m", model="m", base_url=f"{url}/v1", max_tokens=20)
@@ -210,9 +210,9 @@ def compared(workers: int, delay_s: float, total: int, rounds: int) -> dict[str,
 
 def resumed(rounds: int) -> list[float]:
     """Seconds from the start of the process to its first request, where KEPT answers are there already."""
+    from evals.common.answer_rows import as_recorded
+    from evals.record.checkpoint import ANSWER, Work
     from evals.record.dataset import Dataset
-    from evals.record.parts import as_recorded
-    from evals.record.work import ANSWER, Work
     from judges import Answer, Usage
 
     took = []

@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, Sp
 from prometheus_client import CollectorRegistry
 
 from cascade import Answer, Cascade, Policy, Prompt, ScriptedModel, Usage
-from cascade.policy import TelemetrySpec
+from cascade.policy.schema import TelemetrySpec
 from cascade.telemetry import Telemetry
 
 GOOD = Answer("42", mean_logprob=-0.01, finish_reason="stop", cost_usd=1e-5, usage=Usage(100, 10))

@@ -11,9 +11,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from cascade.journal.opening import open_store
+from cascade.data import STARTER_RECORDING
+from cascade.journal.open_store import open_store
+from evals.demo.traffic import body_of
 from evals.recording import read
-from evals.traffic import STARTER, body_of
 from tests.cascade.gateway.conftest import Running, Serve
 
 pytestmark = pytest.mark.clients
@@ -63,7 +64,7 @@ def gateway(serve: Serve, tmp_path: Path) -> Running:
 
 def ask(gateway: Running, count: int, *, feedback: bool = False) -> None:
     """So many of the shipped questions, one after another, some answers with feedback."""
-    examples = list(read(STARTER))
+    examples = list(read(STARTER_RECORDING))
     with httpx2.Client(base_url=gateway.url, timeout=20) as client:
         for example in examples[:count]:
             told = client.post("/v1/chat/completions", json=body_of(example, "default")).raise_for_status().json()["cascade"]

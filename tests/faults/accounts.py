@@ -11,9 +11,8 @@ from cascade.errors import RunError
 from cascade.journal.record import Record
 from cascade.result import CallRecord, Result
 from judges import Usage
-
-from .process import Served
-from .replies import COUNTED, REFUSALS
+from tests.faults.process import Served
+from tests.faults.replies import COUNTED, REFUSALS
 
 UNREACHED = "no connection"  # how a CallRecord's fault says that the server never saw the request
 

@@ -14,15 +14,14 @@ from random import Random
 from typing import Any
 
 from cascade import Cascade
+from cascade.engine.streaming import Event, Finished, Retracted, Token
 from cascade.errors import RunError
-from cascade.models.wire import load
-from cascade.policy import PolicyFile
+from cascade.models.http import load
+from cascade.policy.schema import PolicyFile
 from cascade.result import Result
-from cascade.streaming import Event, Finished, Retracted, Token
-
-from .accounts import Ended
-from .process import FaultServer
-from .replies import FAULTS, STREAM_FAULTS, Plan
+from tests.faults.accounts import Ended
+from tests.faults.process import FaultServer
+from tests.faults.replies import FAULTS, STREAM_FAULTS, Plan
 
 TIERS = ("cheap", "balanced", "premium")
 PROVIDERS = ("openai", "anthropic")

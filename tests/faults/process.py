@@ -10,7 +10,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-from .replies import Plan
+from tests.faults.replies import Plan
 
 _ROOT = Path(__file__).resolve().parents[2]
 

@@ -15,8 +15,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from . import replies
-from .replies import Asked, Plan, chunk, head, whole
+from tests.faults import replies
+from tests.faults.replies import Asked, Plan, chunk, head, whole
 
 _AWAY = "127.0.0.2"  # no client's own port can be in the way there while a port is closed
 

@@ -13,12 +13,11 @@ import openai
 import pytest
 
 from cascade.models.anthropic import AnthropicModel
-from cascade.models.model import ModelError, Request
 from cascade.models.openai import OpenAIModel
+from cascade.models.protocol import ModelError, Request
 from judges import Prompt, Usage
-
-from .process import FaultServer
-from .replies import COUNTED, FAULTS, LOST, REFUSALS, Plan
+from tests.faults.process import FaultServer
+from tests.faults.replies import COUNTED, FAULTS, LOST, REFUSALS, Plan
 
 BOTH = pytest.mark.parametrize("provider", ["openai", "anthropic"])
 KINDS: dict[str, Any] = {"openai": OpenAIModel, "anthropic": AnthropicModel}

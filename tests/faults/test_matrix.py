@@ -8,16 +8,15 @@ import pytest
 
 from cascade import Cascade
 from cascade.errors import DeadlineError, ProviderError
-from cascade.journal.opening import open_store
+from cascade.journal.open_store import open_store
 from cascade.journal.store import Filter
-from cascade.policy import PolicyFile
+from cascade.policy.schema import PolicyFile
 from cascade.result import CallRecord, Result
-
-from . import matrix
-from .accounts import Ended, audit, journalled
-from .matrix import CELLS, GOOD, TIERS, WEAK
-from .process import FaultServer, Served
-from .replies import FAULTS, STREAM_FAULTS, Plan
+from tests.faults import matrix
+from tests.faults.accounts import Ended, audit, journalled
+from tests.faults.matrix import CELLS, GOOD, TIERS, WEAK
+from tests.faults.process import FaultServer, Served
+from tests.faults.replies import FAULTS, STREAM_FAULTS, Plan
 
 N = 2  # runs of a cell
 ALL = pytest.mark.parametrize("fault", dict.fromkeys((*FAULTS, *STREAM_FAULTS)))

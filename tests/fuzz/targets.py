@@ -14,20 +14,19 @@ from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry, generate_latest
 
 from cascade import Cascade, CascadeError, Policy, PolicyError, Result, RunError, ScriptedModel
+from cascade.engine.streaming import Finished
 from cascade.journal.record import Run, dumps
 from cascade.journal.record import make as make_record
 from cascade.models.anthropic import AnthropicModel
 from cascade.models.openai import OpenAIModel
-from cascade.policy_file import parse
-from cascade.redaction import redact
-from cascade.streaming import Finished
+from cascade.policy.load import parse
 from cascade.telemetry import Telemetry
+from cascade.util.redaction import redact
 from judges import Answer, Prompt, Verdict, make
-from judges.judge import Case
-from judges.keywords import InvalidSchemaError
-from judges.marks import remove_marks
-
-from . import strategies as made
+from judges.protocol import Case
+from judges.sanitize import remove_marks
+from judges.schema.keywords import InvalidSchemaError
+from tests.fuzz import strategies as made
 
 SLOW_S = 10.0  # an example that takes longer hangs a run
 ALL = ["schema", {"use": "rules", "truncated": False}, "logprob", {"use": "self_consistency", "samples": 1}, "verifier"]

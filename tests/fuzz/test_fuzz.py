@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from .targets import TARGETS, Bench, timed
+from tests.fuzz.targets import TARGETS, Bench, timed
 
 EXAMPLES = max(int(os.environ.get("CASCADE_FUZZ", "400")) // len(TARGETS), 1)
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from judges.answer import Answer, Prompt, Verdict, content_text
-from judges.judge import Case, Judge
+from judges.protocol import Case, Judge
+from judges.types import Answer, Prompt, Verdict, content_text
 from judges.verifier import VerifierJudge, p_true, verification_prompt
 
 PROMPT = Prompt.of("What is 2 + 2?")

@@ -14,10 +14,10 @@ from cascade import Answer, Cascade, Policy, ProviderError, Usage
 from cascade.journal.privacy import Redactor
 from cascade.journal.record import Record, Run, dumps, make, prompt_hash
 from cascade.journal.store import to_record, to_row
-from cascade.models.model import ModelError
-from cascade.policy import PolicyFile
+from cascade.models.protocol import ModelError
+from cascade.policy.schema import PolicyFile
 from judges import Prompt, Verdict, judge
-from tests.cascade.journal.ladders import BEST, POOR, SURE, cascade, everything, records
+from tests.cascade.journal.cascades import BEST, POOR, SURE, cascade, everything, records
 from tests.wire_server import Reply, WireServer
 
 PRICED = {"input_per_mtok": 10.0, "output_per_mtok": 100.0}
@@ -29,7 +29,7 @@ def recorded(c: Cascade, prompt: Any = "What is 6 * 7?", **options: Any) -> Reco
     async def go() -> Record:
         ladder = c._rooms.ladder("default")
         run = Run("run", "default", ladder, Prompt.of(prompt, **options), {})
-        from cascade.engine import run as climb
+        from cascade.engine.run import run as climb
 
         outcome: Any
         try:
@@ -92,7 +92,7 @@ def test_the_callers_messages_may_change_afterwards() -> None:
     async def go() -> Record:
         ladder = c._rooms.ladder("default")
         run = Run("run", "default", ladder, Prompt.of([message]), {})
-        from cascade.engine import run as climb
+        from cascade.engine.run import run as climb
 
         run.end(await climb(ladder, run.prompt, attempts=run.attempts))
         message["content"] = "after"
@@ -106,9 +106,9 @@ def premium(price: dict[str, float] | None, small: Any, large: Any) -> float | N
     c = cascade(None, small, large)
 
     async def go() -> float | None:
-        from cascade.engine import run as climb
+        from cascade.engine.run import run as climb
         from cascade.models.factory import Pricer
-        from cascade.policy import ModelSpec
+        from cascade.policy.schema import ModelSpec
 
         ladder = c._rooms.ladder("default")
         if price is not None:
@@ -161,7 +161,7 @@ def test_premium_is_what_the_recording_states() -> None:
 
 
 def _request() -> Any:
-    from cascade.models.model import Request
+    from cascade.models.protocol import Request
 
     return Request()
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cascade.models.anthropic import AnthropicModel
-from cascade.models.model import ModelError, Request
+from cascade.models.protocol import ModelError, Request
 from judges import Prompt, Usage
 from tests.wire_server import Reply, WireServer, message
 

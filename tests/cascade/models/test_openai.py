@@ -7,9 +7,9 @@ import pytest
 from pydantic import BaseModel
 
 from cascade import Cascade
-from cascade.models.model import ModelError, Request
 from cascade.models.openai import OpenAIModel
-from cascade.policy import PolicyFile
+from cascade.models.protocol import ModelError, Request
+from cascade.policy.schema import PolicyFile
 from judges import Prompt, TokenLogprob, Usage
 from tests.wire_server import Reply, WireServer, chat
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.models.model import ModelError
+from cascade.models.protocol import ModelError
 from cascade.resilience.breaker import BreakerRule
 from cascade.resilience.guard import HEDGE_FROM, Guard, Retry
 from cascade.resilience.retry import LEAVE_S, pause_s, persist, share, within

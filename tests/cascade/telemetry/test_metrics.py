@@ -14,8 +14,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from cascade import Answer, Cascade, Policy, RunError, ScriptedModel, Usage
-from cascade.models.model import ModelError
-from cascade.policy_file import parse
+from cascade.models.protocol import ModelError
+from cascade.policy.load import parse
 from cascade.telemetry import Telemetry
 from tests.cascade.telemetry.conftest import Watch
 

@@ -14,9 +14,9 @@ from opentelemetry.semconv._incubating.attributes import error_attributes, gen_a
 from opentelemetry.trace import SpanKind, StatusCode
 
 from cascade import Answer, Cascade, Policy, PolicyError, Prompt, Result, RunError, ScriptedModel, UnsureError, Usage
-from cascade.models.model import ModelError, Request
 from cascade.models.openai import OpenAIModel
-from cascade.policy_file import parse
+from cascade.models.protocol import ModelError, Request
+from cascade.policy.load import parse
 from cascade.telemetry import Telemetry, traces
 from tests.cascade.telemetry.conftest import Watch
 from tests.wire_server import Reply, WireServer, chat

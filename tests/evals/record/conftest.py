@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.evals.record.mother import Mother
+from tests.evals.record.fork_server import Mother
 from tests.evals.record.provider import Provider
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from evals.record.dataset import Dataset
-from evals.record.tables import DatasetError
+from evals.record.dataset_readers import DatasetError
 
 ROWS: list[dict[str, Any]] = [
     {"id": "a", "prompt": "1+1?", "reference": "2", "task": "sums"},

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from evals.recording import read
-from tests.evals.record.mother import Mother
+from tests.evals.record.fork_server import Mother
 from tests.evals.record.provider import Provider
 
 SAMPLES, CONCURRENCY = 2, 4

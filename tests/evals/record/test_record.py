@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from evals import grade
-from evals.record import command, line, outage, pace, show
+from evals.grade import command as grade
+from evals.record import adaptive_concurrency, client, command, outage, progress
 from evals.record.command import main
 from evals.recording import read
-from tests.evals.record.mother import Mother
+from tests.evals.record.fork_server import Mother
 from tests.evals.record.provider import IN_USD, OUT_USD, TOKENS_IN, TOKENS_OUT, Provider
 
 ONE_USD = IN_USD * TOKENS_IN + OUT_USD * TOKENS_OUT
@@ -186,8 +186,8 @@ def test_a_judge_model_is_within_max_usd(desk: Desk, provider: Provider, capsys:
     desk.record("--tiers", "small", "--max-usd", 1.0, *model)
     assert "the judge model was asked" in capsys.readouterr().out
     # Another run remembers what the grades cost.
-    lines = [json.loads(line) for line in desk.work.read_text().splitlines()]
-    paid = sum(line["graded"] for line in lines if "graded" in line)
+    lines = [json.loads(client) for client in desk.work.read_text().splitlines()]
+    paid = sum(client["graded"] for client in lines if "graded" in client)
     assert paid > 0
     (desk.folder / ".cascade" / "grades.jsonl").unlink()
     before = provider.counts()["asked"]
@@ -222,7 +222,7 @@ def test_a_kill_while_a_model_judges_pays_nothing_twice(desk: Desk, provider: Pr
             process.send_signal(signal.SIGKILL)
         assert desk.out.read_bytes() == before
     assert subprocess.run(command, check=False).returncode == 0
-    rows = [json.loads(line) for line in cache.read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(client) for client in cache.read_text(encoding="utf-8").splitlines()]
     assert len(rows) == len({row["key"] for row in rows}) == 40
     assert [a["quality"] for a in desk.answers("small")] == [1.0] * 40
     asked = [n for key, n in provider.counts()["asked"].items() if "verify" in key]
@@ -323,8 +323,8 @@ def test_wrong_arguments(desk: Desk, capsys: pytest.CaptureFixture[str], more: l
 
 def test_two_at_once_are_refused(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     """A second process must not record to the same file."""
+    from evals.record.checkpoint import Work
     from evals.record.dataset import Dataset
-    from evals.record.work import Work
 
     work = Work(desk.work, Dataset(str(desk.folder / "rows.jsonl")).survey())
     assert desk.record() == 2
@@ -401,8 +401,8 @@ def test_an_outage_is_waited_for(
     desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, fault: int
 ) -> None:
     """A server that is down for a while in the middle costs no row: all wait, one asks now and then, and it goes on."""
-    monkeypatch.setattr(line, "_BACKOFF_S", 0.02)
-    monkeypatch.setattr(pace, "_FIRST_PAUSE_S", 0.02)
+    monkeypatch.setattr(client, "_BACKOFF_S", 0.02)
+    monkeypatch.setattr(adaptive_concurrency, "_FIRST_PAUSE_S", 0.02)
     desk.rows(400)
     provider.behave(delay_s=0.02, down_after=200, down_s=1.0, down_as=fault)
     assert desk.record("--tiers", "small", "--concurrency", 16) == 0
@@ -418,7 +418,7 @@ def test_a_server_that_is_gone_fails_no_row(
     desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A model that never answers is given up, and its rows are missing, not failed: the same command asks them."""
-    monkeypatch.setattr(line, "_BACKOFF_S", 0.02)
+    monkeypatch.setattr(client, "_BACKOFF_S", 0.02)
     monkeypatch.setattr(outage, "FIRST_PATIENCE_S", 0.2)
     desk.rows(60)
     desk.policy(small={"base_url": "http://127.0.0.1:9/v1"}, large={})
@@ -466,7 +466,7 @@ def test_a_long_wait_is_told(
     desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the provider asks for patience, the progress line says for how long nothing will come."""
-    monkeypatch.setattr(show, "_EVERY_LINE_S", 0.2)
+    monkeypatch.setattr(progress, "_EVERY_LINE_S", 0.2)
     provider.behave(per_s=5, retry_after_s=4)
     assert desk.record("--tiers", "small") == 0
     assert re.search(r"spent; small is not asked for [34] s", capsys.readouterr().err)
@@ -676,7 +676,7 @@ def test_a_corrected_reference_reaches_the_recording(desk: Desk, provider: Provi
     desk.rows(3, reference="wrong")
     assert desk.record("--tiers", "small", "--samples", 1, "--grader", "text") == 0
     assert [a["quality"] for a in desk.answers("small")] == [0, 0, 0]
-    rows = [json.loads(line) for line in (desk.folder / "rows.jsonl").read_text().splitlines()]
+    rows = [json.loads(client) for client in (desk.folder / "rows.jsonl").read_text().splitlines()]
     rows[1]["reference"] = "small says question 1?"
     (desk.folder / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     assert desk.record("--tiers", "small", "--samples", 1) == 0
@@ -689,7 +689,7 @@ def test_a_corrected_reference_reaches_the_recording(desk: Desk, provider: Provi
 def test_fields_of_others_survive(desk: Desk, provider: Provider) -> None:
     """What somebody added to the recording stays when more is recorded; rows of another order are refused."""
     assert desk.record("--tiers", "small") == 0
-    rows = [json.loads(line) for line in desk.out.read_text().splitlines()]
+    rows = [json.loads(client) for client in desk.out.read_text().splitlines()]
     rows[2]["mark"] = 1
     rows[2]["answers"]["small"]["quality"] = 0.25
     desk.out.write_text("".join(json.dumps(r) + "\n" for r in rows))

@@ -1,0 +1,232 @@
+"""Every request to a model goes through here: limits before it, ``resilience`` around it, price and time after it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from cascade.costs.budget import LimitReached, Spend
+from cascade.costs.estimate import MAX_OUTPUT, Bounds, estimate
+from cascade.models.factory import Pricer, answers_singly
+from cascade.models.protocol import Model, ModelError, Request
+from cascade.resilience.guard import Guard
+from cascade.resilience.retry import persist, share
+from cascade.result import CallRecord
+from judges import Answer, Prompt, Usage
+
+if TYPE_CHECKING:
+    from cascade.telemetry import Telemetry
+
+PLAIN = Request()
+"""What a tier asks its model: nothing beside the prompt."""
+_BOUNDED = Request(max_tokens=MAX_OUTPUT)
+Asks = Callable[[Model, Prompt, Request], Awaitable[Sequence[Answer]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A model with its price, its shared state, and the settings that the policy gives it."""
+
+    model: Model
+    pricer: Pricer
+    telemetry: "Telemetry | None" = None
+    guard: Guard = field(default_factory=Guard)
+    bounds: Bounds = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bounds", Bounds.of(self.pricer.spec))
+
+    def price(self, answer: Answer) -> float | None:
+        """USD of the answer: what it states itself, else its usage at the model's price, else None."""
+        return answer.cost_usd if answer.cost_usd is not None else self.pricer.cost(answer.usage)
+
+    def estimate(self, prompt: Prompt, request: Request) -> float | None:
+        """An upper estimate in USD of the request; None where the price is unknown."""
+        stated = getattr(self.model, "most_usd", None)
+        return estimate(self.pricer, self.bounds, prompt, request) if stated is None else stated * request.n
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The most tokens that the policy allows an answer; None: it does not say."""
+        return self.pricer.spec.max_tokens if self.pricer.spec is not None else None
+
+    @property
+    def priced(self) -> bool:
+        """Whether it can be said before a request what it costs at most."""
+        return getattr(self.model, "most_usd", None) is not None or self.pricer.cost(Usage(1, 1)) is not None
+
+
+async def call(
+    seat: Seat,
+    prompt: Prompt,
+    request: Request,
+    spend: Spend,
+    ends: float | None,
+    purpose: str = "answer",
+    ask: Asks | None = None,
+    others: int = 0,
+) -> Sequence[Answer]:
+    """Answers, after as many requests as the model's retry rule allows; each goes to the log and is paid.
+
+    ``ends`` is the deadline by the event loop's clock. ``ask`` stands in for the model's ``answer``. ``others`` counts the
+    models that can be asked if this one fails. No answer may have more tokens than the policy gives the model. Raises
+    LimitReached or ModelError.
+    """
+    if request.max_tokens is not None and (most := seat.max_tokens) is not None and request.max_tokens > most:
+        request = replace(request, max_tokens=most)
+    if spend.bounded and not request.max_tokens and seat.bounds.output is None:
+        request = _BOUNDED if request is PLAIN else replace(request, max_tokens=MAX_OUTPUT)
+    until = share(ends, others)
+
+    def answered(request: Request) -> Coroutine[Any, Any, Sequence[Answer]]:
+        def once() -> Coroutine[Any, Any, Sequence[Answer]]:
+            return _once(seat, prompt, request, spend, ends, purpose, ask)
+
+        # What is streamed is told as it comes: two answers at once could not be.
+        return persist(seat.guard, seat.model.name, once, until, may_hedge=ask is None)
+
+    if request.n > 1 and answers_singly(seat.pricer.spec):
+        answers = await _side_by_side(answered, request)
+    else:
+        answers = await answered(request)
+    if not answers and not request.sample:
+        raise ModelError(f"{seat.model.name}: gave no answer", model=seat.model.name)
+    return answers
+
+
+async def _side_by_side(one: Callable[[Request], Awaitable[Sequence[Answer]]], request: Request) -> Sequence[Answer]:
+    """``request.n`` answers by as many requests at once, each with its own limits, retries and record.
+
+    Those that fail are left out, since the others are paid for; where all do, the first failure is raised.
+    """
+    singles = (replace(request, n=1, sample_offset=request.sample_offset + i) for i in range(request.n))
+    found = await asyncio.gather(*map(one, singles), return_exceptions=True)
+    answers = [answer for given in found if not isinstance(given, BaseException) for answer in given]
+    failed = [given for given in found if isinstance(given, BaseException)]
+    for error in failed:
+        if not answers or not isinstance(error, ModelError | LimitReached):
+            raise error
+    return answers
+
+
+async def _once(
+    seat: Seat, prompt: Prompt, request: Request, spend: Spend, ends: float | None, purpose: str, ask: Asks | None
+) -> Sequence[Answer]:
+    """One request, logged and paid whatever becomes of it; cancelled, its cost is unknown and its estimate counts."""
+    spend.admit(request.n, sample=request.sample)
+    held = await spend.hold(seat.estimate(prompt, request)) if spend.bounded else None
+    if ends is not None:
+        request = replace(request, timeout_s=max(0.001, ends - asyncio.get_running_loop().time()))
+    started = perf_counter()
+    fault: str | None = "cancelled"
+    status: int | None = None
+    usage: Usage | None = None
+    answers: Sequence[Answer] = ()
+    told = seat.telemetry.call(seat, prompt, request, purpose) if seat.telemetry is not None else None
+    try:
+        answers = await (seat.model.answer(prompt, request) if ask is None else ask(seat.model, prompt, request))
+        fault = None
+    except ModelError as error:
+        fault, status, usage = str(error), error.status, error.usage
+        raise
+    except Exception as error:
+        # What is no ModelError is a fault in the model's own code, and may quote the prompt or a key.
+        fault = f"{seat.model.name}: {type(error).__name__}"
+    finally:
+        now = perf_counter()
+        usd: float | None
+        if fault is not None:
+            usd = 0.0 if usage == Usage() else seat.pricer.cost(usage)  # nothing used costs nothing, whatever the price
+        elif len(answers) == 1:
+            usage, usd = answers[0].usage, seat.price(answers[0])
+        else:
+            usages, prices = [a.usage for a in answers], [seat.price(a) for a in answers]
+            usage = sum((u for u in usages if u is not None), Usage()) if answers and None not in usages else None
+            usd = sum(p for p in prices if p is not None) if None not in prices else None
+        took = latency_of(answers, now - started)
+        record = CallRecord(seat.model.name, purpose, started - spend.began, took, request.n, usage, usd, fault, status)
+        spend.log.append(record)
+        spend.settle(usd)
+        if told is not None:
+            told.end(record, answers)
+        if held is not None:
+            await spend.release(held, usd)
+    if fault is not None:
+        raise ModelError(fault, model=seat.model.name)
+    return answers
+
+
+def latency_of(answers: Sequence[Answer], elapsed_s: float) -> float:
+    """Seconds that the answers took: what a recording states, since looking it up takes no such time, or ``elapsed_s``."""
+    slowest: float | None = None
+    for answer in answers:
+        stated = answer.latency_s
+        if stated is not None and (slowest is None or stated > slowest):
+            slowest = stated
+    return elapsed_s if slowest is None else slowest
+
+
+class AskAgain:
+    """The Ask that judges get: bound to one answer of one run, it counts, limits and prices every call.
+
+    ``judge`` is the name of the one that asks at the moment. ``asked`` is how the answer was asked for: its further samples
+    are asked for in the same way.
+    """
+
+    __slots__ = ("_asked", "_ends", "_others", "_prompt", "_seat", "_seats", "_spend", "drawn", "judge", "latency")
+
+    def __init__(
+        self,
+        seat: Seat,
+        seats: Mapping[str, Seat],
+        prompt: Prompt,
+        spend: Spend,
+        ends: float | None,
+        others: int,
+        asked: Request = PLAIN,
+    ) -> None:
+        self._asked = asked
+        self._seat, self._seats, self._prompt, self._spend = seat, seats, prompt, spend
+        self._ends, self._others = ends, others
+        self.drawn = 0
+        self.judge = ""
+        self.latency = 0.0
+
+    async def __call__(
+        self,
+        prompt: Prompt,
+        *,
+        model: str | None = None,
+        n: int = 1,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        logprobs: bool = False,
+    ) -> Sequence[Answer]:
+        """See ``judges.Ask``. Raises LookupError for a model that the policy does not have."""
+        seat = self._seat if model is None else self._seats.get(model)
+        if seat is None:
+            raise LookupError(f"a judge asks for the model {model!r}, which the policy does not have")
+        sample = model is None and prompt is self._prompt
+        request = Request(
+            n=n,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            logprobs=logprobs,
+            sample=sample,
+            sample_offset=self.drawn if sample else 0,
+        )
+        if sample and self._asked is not PLAIN:
+            request = _in_the_same_way(request, self._asked)
+        started = perf_counter()
+        answers = await call(seat, prompt, request, self._spend, self._ends, self.judge, others=self._others)
+        self.latency += latency_of(answers, perf_counter() - started)
+        if sample:
+            self.drawn += len(answers)
+        return answers
+
+
+def _in_the_same_way(sample: Request, asked: Request) -> Request:
+    """A sample must be what the answer could have been; with its seed it would be the very same."""
+    options = {name: value for name, value in asked.options.items() if name != "seed"}
+    return replace(sample, max_tokens=sample.max_tokens or asked.max_tokens, options=options)

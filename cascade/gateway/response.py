@@ -1,0 +1,87 @@
+"""What is told of a run beside its answer: the field ``cascade`` and the headers ``x-cascade-*``, in every interface."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote
+
+from pydantic_core import PydanticSerializationError, to_json
+
+from cascade.result import Result
+from judges import Usage
+
+Headers = list[tuple[bytes, bytes]]
+
+
+def summary(policy: str, result: Result) -> dict[str, Any]:
+    """The run behind an answer. What is unknown is null."""
+    return {
+        "run_id": result.run_id,
+        "policy": policy,
+        "accepted": result.accepted,
+        "confidence": result.confidence,
+        "calibrated": result.calibrated,
+        "reason": result.reason,
+        "tier": result.tier,
+        "model": result.model,
+        "cost_usd": result.cost_usd,
+        "latency_s": result.latency_s,
+        "attempts": [
+            {
+                "tier": a.tier,
+                "model": a.model,
+                "reason": a.reason,
+                "confidence": a.confidence,
+                "cost_usd": a.cost_usd,
+                "latency_s": a.latency_s,
+            }
+            for a in result.attempts
+        ],
+    }
+
+
+def headers(results: Sequence[Result]) -> Headers:
+    """The run's figures as headers; for several choices their ids, whether all were accepted, and the least confidence."""
+    first = results[0]
+    usd = total_usd(results)
+    made = [
+        (b"x-cascade-run-id", ",".join(r.run_id for r in results).encode()),
+        (b"x-cascade-accepted", b"true" if all(r.accepted for r in results) else b"false"),
+        (b"x-cascade-confidence", b"%.6g" % min(r.confidence for r in results)),
+        (b"x-cascade-tier", _header(first.tier)),
+        (b"x-cascade-model", _header(first.model)),
+    ]
+    if usd is not None:
+        made.append((b"x-cascade-cost-usd", b"%.9g" % usd))
+    return made
+
+
+@lru_cache(maxsize=1024)
+def _header(name: str) -> bytes:
+    """A name from the policy file as a header may hold it: printable ASCII, the rest percent-encoded."""
+    return quote(name, safe=" !#$&'()*+,/:;=?@[]|~").encode()
+
+
+def usage_of(results: Sequence[Result]) -> Usage | None:
+    """The tokens of the answers returned; None where any is unknown."""
+    counted = [r.answer.usage if r.answer is not None else None for r in results]
+    if len(counted) == 1:
+        return counted[0]
+    known = [usage for usage in counted if usage is not None]
+    return sum(known, Usage()) if len(known) == len(counted) else None
+
+
+def total_usd(results: Sequence[Result]) -> float | None:
+    """What the runs cost together; None where any part is unknown."""
+    costs = [r.cost_usd for r in results]
+    return None if None in costs else sum(c for c in costs if c is not None)
+
+
+def dump(value: Any) -> bytes:
+    """JSON; what a model wrote may hold half surrogates, which JSON can only say escaped."""
+    try:
+        return to_json(value, inf_nan_mode="null", fallback=str)
+    except (PydanticSerializationError, ValueError):
+        import json
+
+        return json.dumps(value, default=str).encode()

@@ -1,0 +1,312 @@
+"""What both SDK models share: error mapping, reading a body.
+
+The SDKs do what they are good at (addresses, authentication, connections, errors); the body is read as plain JSON,
+because building the SDKs' objects for every token's log-probabilities costs more than the whole of a run.
+"""
+
+import asyncio
+import json
+import math
+import time
+from base64 import b64encode
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
+from importlib import import_module
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from cascade.util.redaction import redact
+from judges import Answer, Prompt, Usage
+
+from .protocol import ModelError
+
+MAX_BODY_BYTES = 16 * 2**20  # 100,000 tokens, or 25,000 with five log-probabilities each
+_RETRYABLE = frozenset((408, 409, 429))
+_MOST_TOKENS = 10**12  # of one request; a larger count is nonsense and would overflow a price
+
+
+def check_address(base_url: str) -> None:
+    """Raises ValueError, without quoting it, where an address is not one that the API's paths can be put behind."""
+    if not base_url.startswith(("http://", "https://")):
+        raise ValueError("base_url must begin with http:// or https://")
+    if "?" in base_url or "#" in base_url:
+        raise ValueError("base_url must not have a query or a fragment; put a key into api_key_env or headers")
+    try:
+        parts = urlsplit(base_url)
+        usable = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError("base_url has no valid host and port")
+
+
+def split_userinfo(base_url: str) -> tuple[str, str | None]:
+    """An address without its ``user:password@``, and that as the value of an Authorization header.
+
+    aiohttp refuses a request that has both, and an address without secrets can appear in any log.
+    """
+    parts = urlsplit(base_url)
+    userinfo, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return base_url, None
+    basic = b64encode(unquote(userinfo).encode()).decode()
+    return parts._replace(netloc=host).geturl(), f"Basic {basic}"
+
+
+_loaded: dict[str, Any] = {}
+
+
+async def load(sdk: str) -> Any:
+    """The SDK's module. It takes a second to import, in which no other run may miss its deadline: hence a thread."""
+    if sdk not in _loaded:
+        _loaded[sdk] = await asyncio.to_thread(import_module, sdk)
+    return _loaded[sdk]
+
+
+async def post(
+    sdk: Any,
+    connect: Callable[[], Any],
+    path: str,
+    body: Callable[[], Any],
+    *,
+    name: str,
+    timeout_s: float,
+    secrets: Callable[[], tuple[str, ...]],
+) -> Mapping[str, Any]:
+    """One request by the SDK, its body as plain JSON. Raises ModelError.
+
+    ``timeout_s`` bounds the whole request: the transports' own timeouts begin anew with every byte that arrives.
+    """
+    response = await send(sdk, connect, path, body, name=name, timeout_s=timeout_s, secrets=secrets)
+    return read_json(response.content, name, *secrets())
+
+
+async def send(
+    sdk: Any,
+    connect: Callable[[], Any],
+    path: str,
+    body: Callable[[], Any],
+    *,
+    name: str,
+    timeout_s: float,
+    secrets: Callable[[], tuple[str, ...]],
+    stream: bool = False,
+) -> Any:
+    """One request by the SDK -> httpx2's response, read whole, or with ``stream`` not read yet. Raises ModelError."""
+    import httpx2
+
+    more = {"stream": True, "stream_cls": sdk.AsyncStream} if stream else {}
+    try:
+        client = connect()
+        async with asyncio.timeout(timeout_s):
+            return await client.post(
+                path,
+                cast_to=httpx2.Response,
+                body=body(),
+                # Some servers' keys travel in headers that a redirect to another host would take along.
+                options={"timeout": timeout_s, "follow_redirects": False},
+                **more,
+            )
+    except TimeoutError:
+        failed = timed_out(name)
+    except Exception as error:  # the transport raises errors of its own beside the SDK's
+        failed = fault(sdk, error, name, *secrets())
+    # Raised out here so that the SDK's error, which holds the request and its headers, is not kept as its context.
+    raise failed
+
+
+def fault(sdk: Any, error: Exception, name: str, *secrets: str | None) -> ModelError:
+    """An SDK's exception as a ModelError; the original is left out of it, since it holds headers and the request."""
+    if type(_root(error)).__name__ == "BodyTooLarge":
+        return malformed(name, str(_root(error)))
+    if isinstance(error, sdk.APITimeoutError) and _is_timeout(error):
+        return timed_out(name)
+    if isinstance(error, sdk.APIConnectionError):
+        cause = type(_root(error)).__name__
+        if _unreached(error):
+            return ModelError(f"{name}: no connection ({cause})", model=name, retryable=True, usage=Usage())
+        return ModelError(f"{name}: connection lost ({cause}); it may have been billed", model=name, retryable=True)
+    if isinstance(error, sdk.APIStatusError):
+        status = int(error.status_code)
+        said = redact(_said(error.body), *secrets)
+        return ModelError(
+            f"{name}: HTTP {status}{f': {said}' if said else ''}",
+            model=name,
+            retryable=_worth_a_retry(error, status),
+            status=status,
+            usage=Usage(),
+            retry_after_s=_retry_after(error.response.headers),
+        )
+    if type(error).__name__ in ("OpenAIError", "AnthropicError"):  # about the settings: a missing key
+        return ModelError(f"{name}: {redact(str(error), *secrets)}", model=name, usage=Usage())
+    # A ValueError or TypeError is about the request; a second try would meet it again.
+    about_it = isinstance(error, ValueError | TypeError)
+    lost = "" if about_it else "; it may have been billed"
+    return ModelError(f"{name}: request failed ({type(error).__name__}){lost}", model=name, retryable=not about_it)
+
+
+def _worth_a_retry(error: Any, status: int) -> bool:
+    """Whether another try may succeed: as the provider says in ``x-should-retry``, else by the status."""
+    said = error.response.headers.get("x-should-retry")
+    if said in ("true", "false"):
+        return bool(said == "true")
+    if mapping(mapping(error.body).get("error", error.body)).get("code") == "insufficient_quota":
+        return False  # a 429 that only a payment ends
+    return status in _RETRYABLE or status >= 500
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait by ``Retry-After``, a number or a date, or by the finer header that OpenAI sends beside it."""
+    try:
+        if (fine := headers.get("retry-after-ms")) is not None:
+            seconds = float(fine) / 1000
+        elif (said := headers.get("retry-after")) is None:
+            return None
+        elif said.strip().isdigit():
+            seconds = float(said)
+        else:
+            seconds = parsedate_to_datetime(said).timestamp() - time.time()
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _root(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _unreached(error: BaseException) -> bool:
+    """Whether there never was a connection, so that nothing can have been billed.
+
+    The aiohttp transport calls lost connections ConnectError, too; aiohttp's own word, which is its cause, is exact.
+    """
+    kinds: list[type] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        kinds += type(cause).__mro__
+        cause = cause.__cause__
+    word = "ClientConnectorError" if any(kind.__module__.startswith("aiohttp") for kind in kinds) else "ConnectError"
+    return any(kind.__name__ == word for kind in kinds)
+
+
+def _is_timeout(error: BaseException) -> bool:
+    """The aiohttp transport calls every lost or refused connection a timeout; the first cause knows better."""
+    root = _root(error)
+    return isinstance(root, TimeoutError) or "Timeout" in type(root).__name__
+
+
+def _said(body: Any) -> str:
+    """The provider's message in an error body, whichever shape it has."""
+    if isinstance(body, Mapping):
+        inner = body.get("error", body)
+        if isinstance(inner, Mapping):
+            return str(inner.get("message") or "")
+        return inner if isinstance(inner, str) else ""
+    return ""
+
+
+def read_json(content: bytes, name: str, *secrets: str | None) -> Mapping[str, Any]:
+    """The body as a mapping. Raises ModelError for HTML, cut JSON, invalid UTF-8 and whatever else is no JSON object."""
+    from jiter import from_json
+
+    try:
+        body = from_json(content)
+    except ValueError:
+        body = None
+    if not isinstance(body, Mapping):
+        raise malformed(name, "the body is not a JSON object")
+    if body.get("error"):  # proxies report a failed upstream with status 200
+        error = malformed(name, f"an error instead of an answer: {redact(_said(body), *secrets)}")
+        code = mapping(body["error"]).get("code")
+        if type(code) is int and 400 <= code < 500:
+            error.retryable = code in _RETRYABLE
+        raise error
+    return body
+
+
+def timed_out(name: str) -> ModelError:
+    """No answer in time. The provider may have made one, and billed it."""
+    return ModelError(f"{name}: timed out; it may have been billed", model=name, retryable=True)
+
+
+def malformed(name: str, what: str, usage: Usage | None = None) -> ModelError:
+    """A reply that is not what the protocol says: the provider's fault, worth one more try."""
+    return ModelError(f"{name}: malformed reply: {what}", model=name, retryable=True, usage=usage)
+
+
+def schema_of(prompt: Prompt) -> dict[str, Any] | None:
+    """The prompt's JSON Schema, or None."""
+    if prompt.schema is None:
+        return None
+    from judges.schema.judge import json_schema_of
+
+    return json_schema_of(prompt.schema)
+
+
+def tell_schema(messages: Sequence[Mapping[str, Any]], schema: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """The messages with the schema told in words, for servers that know none (and refuse JSON mode without the word)."""
+    told = f"Answer with JSON only, valid against this JSON Schema:\n{json.dumps(schema, ensure_ascii=False)}"
+    first = messages[0]
+    # One system message, and it first: many chat templates refuse any other.
+    if first.get("role") in ("system", "developer"):
+        content = first.get("content")
+        joined = f"{content}\n\n{told}" if isinstance(content, str) else [*(content or ()), {"type": "text", "text": told}]
+        return ({**first, "content": joined}, *messages[1:])
+    return ({"role": "system", "content": told}, *messages)
+
+
+def count(value: Any) -> int:
+    """A token count: whatever is no whole number from 0 on counts as 0."""
+    return value if type(value) is int and 0 < value <= _MOST_TOKENS else 0
+
+
+def counted(usage: Any, *needed: str) -> bool:
+    """Whether the needed counts are there. Where they are not, the cost is unknown, not 0."""
+    return isinstance(usage, Mapping) and all(type(usage.get(k)) is int and 0 <= usage[k] <= _MOST_TOKENS for k in needed)
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """``value`` where it is a mapping, else an empty one."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def finite(value: Any) -> bool:
+    """Whether ``value`` is a number that can be a log-probability."""
+    # A whole number may be too large for isfinite().
+    return type(value) in (float, int) and -1e300 < value < 1e300
+
+
+async def side_by_side(one: Callable[[], Awaitable[Answer]], n: int) -> list[Answer]:
+    """``n`` answers asked for at once. Those that fail are left out, since the others are paid for; ModelError if all do.
+
+    What the failed ones used counts with the first answer: where it is unknown, so is the whole.
+    """
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_fault_as_value(one)) for _ in range(n)]
+    found = [task.result() for task in tasks]
+    answers = [a for a in found if isinstance(a, Answer)]
+    failed = [e for e in found if isinstance(e, ModelError)]
+    if not failed:
+        return answers
+    lost = _total(e.usage for e in failed)
+    if not answers:
+        failed[0].usage = lost
+        raise failed[0]
+    answers[0] = replace(answers[0], usage=_total((answers[0].usage, lost)))
+    return answers
+
+
+def _total(usages: Iterable[Usage | None]) -> Usage | None:
+    """The sum, or None where any part is unknown."""
+    known = list(usages)
+    return None if None in known else sum((u for u in known if u is not None), Usage())
+
+
+async def _fault_as_value(one: Callable[[], Awaitable[Answer]]) -> Answer | ModelError:
+    try:
+        return await one()
+    except ModelError as error:
+        return error

@@ -1,0 +1,1 @@
+"""JSON Schema: the judge, the keywords with time limits, and how large a schema may be."""
