@@ -7,12 +7,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cascade.costs.budget import Ledger, MemoryLedger
-from cascade.engine.attempt import Trial
-from cascade.engine.calls import PLAIN
-from cascade.engine.plan import Daily, Ladder, spend_of
+from cascade.engine.attempt import TierAttempt
+from cascade.engine.calls import DEFAULT_REQUEST
+from cascade.engine.plan import CompiledPolicy, DailyBudgets, spend_of
 from cascade.engine.run import gate as gate_answer
 from cascade.engine.run import run as run_ladder
-from cascade.engine.runtime import Rooms, check_priced, tier_of, unpriced
+from cascade.engine.runtime import Runtime, check_priced, tier_of, unpriced
 from cascade.journal.config import JournalSpec
 from cascade.models.protocol import Model, Request
 from cascade.policy.schema import ModelSpec, Policy, PolicyFile, Stream, TelemetrySpec
@@ -25,7 +25,7 @@ from .result import Attempt, Result
 from .sync import background_loop, wait_for
 
 if TYPE_CHECKING:
-    from cascade.engine.streaming import Event, Feed, OnEvent
+    from cascade.engine.streaming import Event, EventStream, OnEvent
     from cascade.journal.journal import Journal
     from cascade.journal.record import Kind, Tag
 
@@ -74,7 +74,7 @@ class Cascade:
         self.ledger: Ledger = own if ledger is None else ledger
         """Keeps what the day's budgets have spent."""
         self._telemetry = _telemetry(telemetry)
-        self._rooms = Rooms(self.policies, specs, given, self.ledger, self._telemetry, usd_per_day)
+        self._rooms = Runtime(self.policies, specs, given, self.ledger, self._telemetry, usd_per_day)
 
     async def arun(
         self,
@@ -89,8 +89,8 @@ class Cascade:
         tags: "Mapping[str, Tag] | None" = None,
         on_event: "OnEvent | None" = None,
         stream: Stream | None = None,
-        request: Request = PLAIN,
-        daily: Daily = (),
+        request: Request = DEFAULT_REQUEST,
+        daily: DailyBudgets = (),
     ) -> Result:
         """Asks the cheapest tier first and climbs until an answer is accepted.
 
@@ -126,7 +126,7 @@ class Cascade:
         self,
         kind: "Kind",
         policy: str,
-        ladder: Ladder,
+        ladder: CompiledPolicy,
         asked: Prompt,
         work: Callable[..., Awaitable[Result]],
         tags: "Mapping[str, Tag] | None",
@@ -176,7 +176,7 @@ class Cascade:
         system: str | None = None,
         schema: Any = None,
         tags: "Mapping[str, Tag] | None" = None,
-        daily: Daily = (),
+        daily: DailyBudgets = (),
     ) -> Result:
         """Scores an answer that came from elsewhere by the judges and the threshold of ``tier`` (default: the first).
 
@@ -224,7 +224,7 @@ class Cascade:
     async def attempt(self, tier: str, prompt: PromptLike, *, policy: str = "default") -> Attempt:
         """Asks one tier and runs all its judges, comparing nothing with a threshold: what evaluation needs."""
         ladder = self._rooms.ladder(policy)
-        trial = Trial(
+        trial = TierAttempt(
             ladder,
             tier_of(ladder, tier),
             Prompt.of(prompt),
@@ -288,7 +288,7 @@ def _telemetry(given: "Telemetry | TelemetrySpec | None") -> "Telemetry | None":
     return given if isinstance(given, Telemetry) else Telemetry(**given.model_dump())
 
 
-def _feed(ladder: Ladder, on_event: "OnEvent", stream: Stream | None) -> "Feed":
-    from cascade.engine.streaming import Feed
+def _feed(ladder: CompiledPolicy, on_event: "OnEvent", stream: Stream | None) -> "EventStream":
+    from cascade.engine.streaming import EventStream
 
-    return Feed(ladder.policy, on_event, stream)
+    return EventStream(ladder.policy, on_event, stream)

@@ -1,13 +1,13 @@
 """How good does this answer look? Usable alone: nothing here knows of tiers, policies or thresholds."""
 
-from .protocol import Ask, Case, FunctionJudge, Judge
+from .protocol import Ask, FunctionJudge, Judge, JudgeInput
 from .registry import UnknownJudgeError, judge, make, names, register
 from .types import Answer, Message, Prompt, TokenLogprob, Usage, Verdict
 
 __all__ = [
     "Answer",
     "Ask",
-    "Case",
+    "JudgeInput",
     "FunctionJudge",
     "Judge",
     "Message",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import exp, isnan
 from typing import ClassVar, Literal
 
-from .protocol import Case
+from .protocol import JudgeInput
 from .types import TokenLogprob, Verdict
 
 _SPECIAL = frozenset(("</s>", "<s>", "<eos>", "<bos>", "<pad>", "<end_of_turn>", "<start_of_turn>", "<|return|>"))
@@ -70,7 +70,7 @@ class LogprobJudge:
         if self.statistic not in ("mean", "min"):
             raise ValueError(f"statistic must be mean or min, got {self.statistic!r}")
 
-    def judge(self, case: Case) -> Verdict:
+    def judge(self, case: JudgeInput) -> Verdict:
         """Reads what the model gave; asks nothing."""
         answer = case.answer
         if answer.logprobs:

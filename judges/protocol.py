@@ -30,7 +30,7 @@ class Ask(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class JudgeInput:
     """The one input of a judge: the prompt, the answer, and a way to ask again (None: no model can be asked)."""
 
     prompt: Prompt
@@ -53,7 +53,7 @@ class Judge(Protocol):
     @property
     def only_vetoes(self) -> bool: ...
 
-    def judge(self, case: Case) -> Verdict | Awaitable[Verdict]: ...
+    def judge(self, case: JudgeInput) -> Verdict | Awaitable[Verdict]: ...
 
 
 Opinion = float | bool | None | Verdict
@@ -68,7 +68,7 @@ class FunctionJudge:
     function: JudgeFunction
     only_vetoes: bool = False
 
-    def judge(self, case: Case) -> Verdict | Awaitable[Verdict]:
+    def judge(self, case: JudgeInput) -> Verdict | Awaitable[Verdict]:
         opinion = self.function(case.prompt, case.answer)
         if inspect.isawaitable(opinion):
             return self._awaited(opinion)

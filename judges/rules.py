@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from .protocol import Case
+from .protocol import JudgeInput
 from .types import Answer, Verdict
 
 PATTERN_SECONDS = 0.05
@@ -99,7 +99,7 @@ class RulesJudge:
         if self.min_chars is not None and self.max_chars is not None and self.min_chars > self.max_chars:
             raise ValueError(f"min_chars {self.min_chars} is more than max_chars {self.max_chars}")
 
-    def judge(self, case: Case) -> Verdict:
+    def judge(self, case: JudgeInput) -> Verdict:
         """The first broken rule as a veto, or a verdict without one."""
         reason = self._broken(case.answer)
         return Verdict(self.name, None, reason is not None, reason or "")

@@ -10,7 +10,7 @@ from math import comb, log
 from typing import Any
 
 from .equivalence import KINDS, canonical_json, key
-from .protocol import Case
+from .protocol import JudgeInput
 from .types import Answer, Verdict
 
 _EMPTY = ("empty",)
@@ -56,7 +56,7 @@ class SelfConsistencyJudge:
         if self.equivalence not in KINDS:
             raise ValueError(f"equivalence must be one of {', '.join(KINDS)}, got {self.equivalence!r}")
 
-    async def judge(self, case: Case) -> Verdict:
+    async def judge(self, case: JudgeInput) -> Verdict:
         """Asks for samples and counts the votes; the score is None where no sample could be had."""
         if case.ask is None:
             return Verdict(self.name, reason="no model to sample from")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import exp, inf
 from typing import Any, Literal
 
-from .protocol import Case
+from .protocol import JudgeInput
 from .sanitize import remove_marks
 from .types import Answer, Prompt, Verdict, content_text
 
@@ -105,7 +105,7 @@ class VerifierJudge:
         if not isinstance(self.max_tokens, int) or isinstance(self.max_tokens, bool) or self.max_tokens < 1:
             raise ValueError(f"max_tokens must be a whole number from 1 on, got {self.max_tokens!r}")
 
-    async def judge(self, case: Case) -> Verdict:
+    async def judge(self, case: JudgeInput) -> Verdict:
         """One call, two where ``auto`` falls back to a rating."""
         if case.ask is None:
             return Verdict(self.name, reason="no model to ask")

@@ -7,10 +7,12 @@ from cascade.result import Attempt, Result
 from judges import Prompt
 
 if TYPE_CHECKING:
-    from cascade.engine.plan import Ladder
+    from cascade.engine.plan import CompiledPolicy
 
 
-def premium_usd(ladder: "Ladder", prompt: Prompt, attempts: Sequence[Attempt], result: Result | None) -> float | None:
+def premium_usd(
+    ladder: "CompiledPolicy", prompt: Prompt, attempts: Sequence[Attempt], result: Result | None
+) -> float | None:
     """An estimate in USD of what the last tier alone would have cost; None where unknown.
 
     Its answer's cost where it was asked, else what a recording states, else its price on the usage of the answer returned.

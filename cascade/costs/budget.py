@@ -21,7 +21,7 @@ class LimitReached(Exception):
         self.reason: Stop = reason
 
 
-class Ticket(NamedTuple):
+class Reservation(NamedTuple):
     """Money held back for one request: an upper estimate in USD, in every scope that limits it. ``key`` is the ledger's."""
 
     usd: float
@@ -32,11 +32,11 @@ class Ticket(NamedTuple):
 class Ledger(Protocol):
     """What was spent in scopes that many runs share, such as a policy's day. Every method is atomic for all who share it."""
 
-    async def reserve(self, limits: Mapping[str, float], usd: float) -> Ticket:
+    async def reserve(self, limits: Mapping[str, float], usd: float) -> Reservation:
         """Holds back ``usd`` in every scope of ``limits`` (scope -> USD), or in none: LimitReached where one has no room."""
         ...
 
-    async def settle(self, ticket: Ticket, usd: float | None) -> None:
+    async def settle(self, ticket: Reservation, usd: float | None) -> None:
         """Puts what was really spent in the place of what was held back; None (unknown) leaves the estimate as spent."""
         ...
 
@@ -52,7 +52,7 @@ class MemoryLedger:
         self._spent: dict[str, float] = {}
         self._lock = threading.Lock()
 
-    async def reserve(self, limits: Mapping[str, float], usd: float) -> Ticket:
+    async def reserve(self, limits: Mapping[str, float], usd: float) -> Reservation:
         """See Ledger."""
         with self._lock:
             spent = self._spent
@@ -62,9 +62,9 @@ class MemoryLedger:
                     check_room(scope, had, usd, limit)
             for scope in limits:
                 spent[scope] = spent.get(scope, 0.0) + usd
-        return Ticket(usd, tuple(limits))
+        return Reservation(usd, tuple(limits))
 
-    async def settle(self, ticket: Ticket, usd: float | None) -> None:
+    async def settle(self, ticket: Reservation, usd: float | None) -> None:
         """See Ledger."""
         if usd is None:
             return
@@ -96,7 +96,7 @@ def _day(days: int) -> str:
 
 
 @dataclass(slots=True)
-class Spend:
+class RunBudget:
     """What a run has spent.
 
     ``usd`` is None from the first request on whose cost is unknown: unknown is never 0. ``charged`` is what counts against
@@ -136,7 +136,7 @@ class Spend:
             self.samples += n
         self.calls += n
 
-    async def hold(self, estimate_usd: float | None) -> Ticket:
+    async def hold(self, estimate_usd: float | None) -> Reservation:
         """Holds back an upper estimate (None: not known, which counts as 0). Raises LimitReached.
 
         With a budget set, a run whose spending is unknown and was not estimated either stops: nothing could show that it
@@ -150,12 +150,14 @@ class Spend:
         # Before the wait, because requests of the same run must not hold the same money back.
         self.charged += usd
         try:
-            return await self.ledger.reserve(self.limits, usd) if self.ledger is not None and self.limits else Ticket(usd)
+            return (
+                await self.ledger.reserve(self.limits, usd) if self.ledger is not None and self.limits else Reservation(usd)
+            )
         except BaseException:
             self.charged -= usd
             raise
 
-    async def release(self, ticket: Ticket, usd: float | None) -> None:
+    async def release(self, ticket: Reservation, usd: float | None) -> None:
         """Puts what a request really cost in the place of what was held back for it; None (unknown) leaves the estimate."""
         if usd is not None:
             self.charged += usd - ticket.usd

@@ -4,22 +4,22 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from cascade.costs.budget import LimitReached, Spend
+from cascade.costs.budget import LimitReached, RunBudget
 from cascade.models.protocol import ModelError, Request
 from cascade.result import Attempt, Decision, Reason, Stage
 from judges import Answer, Judge, Prompt, Verdict
-from judges.protocol import Case
+from judges.protocol import JudgeInput
 
-from .calls import PLAIN, AskAgain, call
+from .calls import DEFAULT_REQUEST, JudgeModelAccess, call
 from .confidence import agreement, calibrated, combine
 from .decide import Action, decide
-from .plan import Ladder, Tier
+from .plan import CompiledPolicy, CompiledTier
 
 if TYPE_CHECKING:
-    from .streaming import Feed
+    from .streaming import EventStream
 
 
-class Trial:
+class TierAttempt:
     """One tier's turn in one run; ``later`` tiers may follow it.
 
     ``decided=False`` asks every judge and compares nothing with a threshold.
@@ -57,18 +57,18 @@ class Trial:
 
     def __init__(
         self,
-        ladder: Ladder,
-        tier: Tier,
+        ladder: CompiledPolicy,
+        tier: CompiledTier,
         prompt: Prompt,
-        spend: Spend,
+        spend: RunBudget,
         *,
         later: int = 0,
         ends: float | None = None,
         decided: bool = True,
         given: bool = False,
         earlier: Sequence[Attempt] = (),
-        feed: "Feed | None" = None,
-        request: Request = PLAIN,
+        feed: "EventStream | None" = None,
+        request: Request = DEFAULT_REQUEST,
     ) -> None:
         self.request = request
         self.ladder, self.tier, self.prompt, self.spend = ladder, tier, prompt, spend
@@ -78,7 +78,7 @@ class Trial:
         self.decisions: list[Decision] = []
         self.compared: dict[str, float | None] | None = None
         self.answer: Answer | None = None
-        self.asker: AskAgain | None = None
+        self.asker: JudgeModelAccess | None = None
         self.verdicts: list[Verdict] = []
         self.confidence, self.vetoed = 0.0, False
         self.seat = tier.seat
@@ -116,7 +116,7 @@ class Trial:
         """Runs the tier's judges over ``answer`` until one stage decides."""
         self.answer, self.latency = answer, answer.latency_s
         tier, stage, telemetry = self.tier, -1, self.ladder.telemetry
-        asker = self.asker = AskAgain(
+        asker = self.asker = JudgeModelAccess(
             self.seat, self.ladder.seats, self.prompt, self.spend, self.ends, self.later, self.request
         )
         self.confidence = self._confidence(stage)
@@ -127,7 +127,7 @@ class Trial:
             try:
                 verdict = self._recorded(judge.name)
                 if verdict is None:
-                    said = judge.judge(Case(prompt=self.prompt, answer=self.answer, ask=asker))
+                    said = judge.judge(JudgeInput(prompt=self.prompt, answer=self.answer, ask=asker))
                     verdict = said if isinstance(said, Verdict) else await said
             except LimitReached as limit:
                 self.reason, self.error = limit.reason, f"stopped in judge {judge.name!r}: {limit}"
@@ -224,7 +224,7 @@ class Trial:
     def _again(self, judge: Judge) -> bool:
         assert self.answer is not None
         try:
-            verdict = judge.judge(Case(prompt=self.prompt, answer=self.answer))
+            verdict = judge.judge(JudgeInput(prompt=self.prompt, answer=self.answer))
         except Exception as error:
             if self.ladder.telemetry is not None:
                 self.ladder.telemetry.verdict(self.tier.name, judge, error)

@@ -6,26 +6,26 @@ from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from cascade.costs.budget import LimitReached, Spend
+from cascade.costs.budget import LimitReached, RunBudget
 from cascade.costs.estimate import MAX_OUTPUT, Bounds, estimate
 from cascade.models.factory import Pricer, answers_singly
 from cascade.models.protocol import Model, ModelError, Request
 from cascade.resilience.guard import Guard
-from cascade.resilience.retry import persist, share
+from cascade.resilience.retry import call_with_retries, deadline_share
 from cascade.result import CallRecord
 from judges import Answer, Prompt, Usage
 
 if TYPE_CHECKING:
     from cascade.telemetry import Telemetry
 
-PLAIN = Request()
+DEFAULT_REQUEST = Request()
 """What a tier asks its model: nothing beside the prompt."""
 _BOUNDED = Request(max_tokens=MAX_OUTPUT)
 Asks = Callable[[Model, Prompt, Request], Awaitable[Sequence[Answer]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
+class ModelHandle:
     """A model with its price, its shared state, and the settings that the policy gives it."""
 
     model: Model
@@ -58,10 +58,10 @@ class Seat:
 
 
 async def call(
-    seat: Seat,
+    seat: ModelHandle,
     prompt: Prompt,
     request: Request,
-    spend: Spend,
+    spend: RunBudget,
     ends: float | None,
     purpose: str = "answer",
     ask: Asks | None = None,
@@ -76,15 +76,15 @@ async def call(
     if request.max_tokens is not None and (most := seat.max_tokens) is not None and request.max_tokens > most:
         request = replace(request, max_tokens=most)
     if spend.bounded and not request.max_tokens and seat.bounds.output is None:
-        request = _BOUNDED if request is PLAIN else replace(request, max_tokens=MAX_OUTPUT)
-    until = share(ends, others)
+        request = _BOUNDED if request is DEFAULT_REQUEST else replace(request, max_tokens=MAX_OUTPUT)
+    until = deadline_share(ends, others)
 
     def answered(request: Request) -> Coroutine[Any, Any, Sequence[Answer]]:
         def once() -> Coroutine[Any, Any, Sequence[Answer]]:
-            return _once(seat, prompt, request, spend, ends, purpose, ask)
+            return _send_once(seat, prompt, request, spend, ends, purpose, ask)
 
         # What is streamed is told as it comes: two answers at once could not be.
-        return persist(seat.guard, seat.model.name, once, until, may_hedge=ask is None)
+        return call_with_retries(seat.guard, seat.model.name, once, until, may_hedge=ask is None)
 
     if request.n > 1 and answers_singly(seat.pricer.spec):
         answers = await _side_by_side(answered, request)
@@ -110,8 +110,8 @@ async def _side_by_side(one: Callable[[Request], Awaitable[Sequence[Answer]]], r
     return answers
 
 
-async def _once(
-    seat: Seat, prompt: Prompt, request: Request, spend: Spend, ends: float | None, purpose: str, ask: Asks | None
+async def _send_once(
+    seat: ModelHandle, prompt: Prompt, request: Request, spend: RunBudget, ends: float | None, purpose: str, ask: Asks | None
 ) -> Sequence[Answer]:
     """One request, logged and paid whatever becomes of it; cancelled, its cost is unknown and its estimate counts."""
     spend.admit(request.n, sample=request.sample)
@@ -167,7 +167,7 @@ def latency_of(answers: Sequence[Answer], elapsed_s: float) -> float:
     return elapsed_s if slowest is None else slowest
 
 
-class AskAgain:
+class JudgeModelAccess:
     """The Ask that judges get: bound to one answer of one run, it counts, limits and prices every call.
 
     ``judge`` is the name of the one that asks at the moment. ``asked`` is how the answer was asked for: its further samples
@@ -178,13 +178,13 @@ class AskAgain:
 
     def __init__(
         self,
-        seat: Seat,
-        seats: Mapping[str, Seat],
+        seat: ModelHandle,
+        seats: Mapping[str, ModelHandle],
         prompt: Prompt,
-        spend: Spend,
+        spend: RunBudget,
         ends: float | None,
         others: int,
-        asked: Request = PLAIN,
+        asked: Request = DEFAULT_REQUEST,
     ) -> None:
         self._asked = asked
         self._seat, self._seats, self._prompt, self._spend = seat, seats, prompt, spend
@@ -216,7 +216,7 @@ class AskAgain:
             sample=sample,
             sample_offset=self.drawn if sample else 0,
         )
-        if sample and self._asked is not PLAIN:
+        if sample and self._asked is not DEFAULT_REQUEST:
             request = _in_the_same_way(request, self._asked)
         started = perf_counter()
         answers = await call(seat, prompt, request, self._spend, self._ends, self.judge, others=self._others)

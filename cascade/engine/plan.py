@@ -5,59 +5,59 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from cascade.costs.budget import Ledger, Spend, today
+from cascade.costs.budget import Ledger, RunBudget, today
 from cascade.policy.calibrators import Calibrator
 from cascade.policy.schema import Policy
 from judges import Judge
 
-from .calls import Seat
+from .calls import ModelHandle
 from .decide import Thresholds
 
 if TYPE_CHECKING:
     from cascade.telemetry import Telemetry
 
 
-Daily = tuple[tuple[str, float], ...]
+DailyBudgets = tuple[tuple[str, float], ...]
 """Budgets that runs share: USD a UTC day by scope."""
 
 
 @dataclass(frozen=True, slots=True)
-class Tier:
+class CompiledTier:
     """A tier of a policy, ready to run. ``calibrators``: one for each judge prefix, the empty one first; or none at all."""
 
     name: str
-    seat: Seat
+    seat: ModelHandle
     thresholds: Thresholds
     prior: float
     judges: tuple[Judge, ...]
     calibrators: tuple[Calibrator, ...] = ()
-    fallbacks: tuple[Seat, ...] = ()  # asked in turn where the tier's own model fails
+    fallbacks: tuple[ModelHandle, ...] = ()  # asked in turn where the tier's own model fails
     compares: bool = False  # whether a calibrator reads agreement with the answers of earlier tiers
 
 
 @dataclass(frozen=True, slots=True)
-class Ladder:
+class CompiledPolicy:
     """A policy, ready to run: its tiers in order and every model that its judges may ask.
 
     ``daily`` are the budgets that its runs share with others, USD a UTC day by scope, kept by ``ledger``.
     """
 
     policy: Policy
-    tiers: tuple[Tier, ...]
-    seats: dict[str, Seat]
+    tiers: tuple[CompiledTier, ...]
+    seats: dict[str, ModelHandle]
     ledger: Ledger | None = None
-    daily: Daily = ()
+    daily: DailyBudgets = ()
     telemetry: "Telemetry | None" = None
 
 
-def spend_of(ladder: Ladder, budget_usd: float | None = None, daily: Daily = ()) -> Spend:
+def spend_of(ladder: CompiledPolicy, budget_usd: float | None = None, daily: DailyBudgets = ()) -> RunBudget:
     """What a run of the ladder may spend; ``budget_usd`` replaces the policy's, ``daily`` are budgets beside its own."""
     policy, shared = ladder.policy, ladder.daily + daily
     limits = _limits_of(today(), shared) if shared else {}
     budget = policy.budget_usd if budget_usd is None else budget_usd
-    return Spend(policy.max_calls, budget, policy.max_samples, limits, ladder.ledger)
+    return RunBudget(policy.max_calls, budget, policy.max_samples, limits, ladder.ledger)
 
 
 @lru_cache(maxsize=64)
-def _limits_of(day: str, daily: Daily) -> Mapping[str, float]:
+def _limits_of(day: str, daily: DailyBudgets) -> Mapping[str, float]:
     return {f"{day} {scope}": usd for scope, usd in daily}

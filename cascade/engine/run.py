@@ -5,33 +5,33 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cascade.costs.budget import Spend
+from cascade.costs.budget import RunBudget
 from cascade.errors import BudgetError, DeadlineError, ProviderError, RunError, UnsureError
 from cascade.models.protocol import Request
 from cascade.policy.schema import Policy
-from cascade.resilience.retry import within
+from cascade.resilience.retry import run_until
 from cascade.result import Attempt, Reason, Result, new_run_id
 from judges import Answer, Prompt
 
-from .attempt import Trial
-from .calls import PLAIN
-from .plan import Daily, Ladder, Tier, spend_of
+from .attempt import TierAttempt
+from .calls import DEFAULT_REQUEST
+from .plan import CompiledPolicy, CompiledTier, DailyBudgets, spend_of
 
 if TYPE_CHECKING:
-    from .streaming import Feed
+    from .streaming import EventStream
 
 
 async def run(
-    ladder: Ladder,
+    ladder: CompiledPolicy,
     prompt: Prompt,
     *,
     budget_usd: float | None = None,
     deadline_s: float | None = None,
     run_id: str | None = None,
     attempts: list[Attempt] | None = None,
-    feed: "Feed | None" = None,
-    request: Request = PLAIN,
-    daily: Daily = (),
+    feed: "EventStream | None" = None,
+    request: Request = DEFAULT_REQUEST,
+    daily: DailyBudgets = (),
 ) -> Result:
     """Climbs the ladder until an answer is accepted or a limit is reached. Raises RunError where there is no answer.
 
@@ -45,11 +45,11 @@ async def run(
     spend = spend_of(ladder, budget_usd, daily)
     attempts = [] if attempts is None else attempts
     if seconds is None:
-        reason = await _climb(ladder, prompt, request, spend, attempts, [], None, feed)
+        reason = await _run_tiers(ladder, prompt, request, spend, attempts, [], None, feed)
     else:
-        trials: list[Trial] = []
+        trials: list[TierAttempt] = []
         ends = asyncio.get_running_loop().time() + seconds
-        ended = await within(ends, _climb(ladder, prompt, request, spend, attempts, trials, ends, feed))
+        ended = await run_until(ends, _run_tiers(ladder, prompt, request, spend, attempts, trials, ends, feed))
         reason = ended or "deadline"
         if len(attempts) < len(trials):  # the last one does not let itself be cancelled; it may do nothing more
             attempts.append(trials[-1].record())
@@ -57,20 +57,22 @@ async def run(
     return finish(policy, attempts, reason, spend.usd, run_id)
 
 
-async def _climb(
-    ladder: Ladder,
+async def _run_tiers(
+    ladder: CompiledPolicy,
     prompt: Prompt,
     request: Request,
-    spend: Spend,
+    spend: RunBudget,
     attempts: list[Attempt],
-    trials: list[Trial],
+    trials: list[TierAttempt],
     ends: float | None,
-    feed: "Feed | None",
+    feed: "EventStream | None",
 ) -> Reason:
     last = len(ladder.tiers) - 1
     reason: Reason = "unsure"
     for i, tier in enumerate(ladder.tiers):
-        attempt = Trial(ladder, tier, prompt, spend, later=last - i, ends=ends, earlier=attempts, feed=feed, request=request)
+        attempt = TierAttempt(
+            ladder, tier, prompt, spend, later=last - i, ends=ends, earlier=attempts, feed=feed, request=request
+        )
         trials.append(attempt)
         try:
             await attempt.run()
@@ -88,22 +90,22 @@ async def _climb(
 
 
 async def gate(
-    ladder: Ladder,
-    tier: Tier,
+    ladder: CompiledPolicy,
+    tier: CompiledTier,
     prompt: Prompt,
     answer: Answer,
     *,
     run_id: str | None = None,
     attempts: list[Attempt] | None = None,
-    daily: Daily = (),
+    daily: DailyBudgets = (),
 ) -> Result:
     """Judges an answer from elsewhere as the tier's own; it is returned in any case. Arguments as those of ``run``."""
     attempts = [] if attempts is None else attempts
     seconds, spend = ladder.policy.deadline_s, spend_of(ladder, daily=daily)
     ends = None if seconds is None else asyncio.get_running_loop().time() + seconds
-    trial = Trial(ladder, tier, prompt, spend, given=True, ends=ends)
+    trial = TierAttempt(ladder, tier, prompt, spend, given=True, ends=ends)
     try:
-        await (trial.judge(answer) if ends is None else within(ends, trial.judge(answer)))
+        await (trial.judge(answer) if ends is None else run_until(ends, trial.judge(answer)))
     finally:
         spend.closed = True
         attempts.append(trial.record())

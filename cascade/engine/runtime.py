@@ -15,22 +15,22 @@ from cascade.policy.calibrators import from_json
 from cascade.policy.schema import ModelSpec, Policy, TierPolicy, nearest
 from cascade.resilience.guard import Guard, ModelHealth
 
-from .calls import Seat
-from .plan import Ladder, Tier
+from .calls import ModelHandle
+from .plan import CompiledPolicy, CompiledTier
 
 if TYPE_CHECKING:
     from cascade.telemetry import Telemetry
 
 
-class _Room:
+class _LoopRuntime:
     """What one event loop owns: models with their connections, and the ladders made of them."""
 
     def __init__(self) -> None:
-        self.seats: dict[str, Seat] = {}
-        self.ladders: dict[str, Ladder] = {}
+        self.seats: dict[str, ModelHandle] = {}
+        self.ladders: dict[str, CompiledPolicy] = {}
 
 
-class Rooms:
+class Runtime:
     """A room for each event loop that asks, since connections belong to a loop; a model's guard is shared by all of them.
 
     ``specs`` are the policy file's models, ``given`` those that a caller made; ``usd_per_day`` is everybody's budget.
@@ -48,11 +48,11 @@ class Rooms:
         self._policies, self._specs, self._given = policies, specs, given
         self._ledger, self._telemetry, self._usd_per_day = ledger, telemetry, usd_per_day
         self._guards: dict[str, Guard] = {}
-        self._rooms: WeakKeyDictionary[asyncio.AbstractEventLoop, _Room] = WeakKeyDictionary()
+        self._rooms: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopRuntime] = WeakKeyDictionary()
         self._lock = threading.Lock()
         self.closed = False
 
-    def ladder(self, name: str) -> Ladder:
+    def ladder(self, name: str) -> CompiledPolicy:
         """The policy of that name, made in this event loop when it is first asked for. Raises PolicyError."""
         room = self._rooms.get(asyncio.get_running_loop())
         ladder = room.ladders.get(name) if room is not None else None
@@ -74,24 +74,24 @@ class Rooms:
         with self._lock:
             return {name: guard.health() for name, guard in self._guards.items()}
 
-    def follow(self, before: "Rooms") -> None:
+    def follow(self, before: "Runtime") -> None:
         """Keeps what is known of the models whose settings are the same: breakers, limits, latencies."""
         with before._lock, self._lock:
             for name, guard in before._guards.items():
                 if self._specs.get(name) == before._specs.get(name):
                     self._guards[name] = guard
 
-    def _make(self, name: str) -> Ladder:
+    def _make(self, name: str) -> CompiledPolicy:
         policy = self.policy(name)
         with self._lock:
             if self.closed:
                 raise RuntimeError("this Cascade is closed")
-            room = self._rooms.setdefault(asyncio.get_running_loop(), _Room())
+            room = self._rooms.setdefault(asyncio.get_running_loop(), _LoopRuntime())
         for model in sorted(policy.asks - room.seats.keys()):
             room.seats[model] = self._seat(model)
         whole = name if name in self._policies else name.rpartition("/")[0]
         daily = ((f"policy {whole}", policy.budget_usd_per_day), ("all policies", self._usd_per_day))
-        ladder = Ladder(
+        ladder = CompiledPolicy(
             policy,
             tuple(_tier(t, room.seats) for t in policy.tiers),
             room.seats,
@@ -104,7 +104,7 @@ class Rooms:
         room.ladders[name] = ladder
         return ladder
 
-    def _seat(self, name: str) -> Seat:
+    def _seat(self, name: str) -> ModelHandle:
         spec, model = self._specs.get(name), self._given.get(name)
         if model is None:
             if spec is None:
@@ -114,7 +114,7 @@ class Rooms:
             guard = self._guards.setdefault(name, guard_of(spec))
         if self._telemetry is not None and guard.breaker is not None:
             self._telemetry.watch(name, guard.breaker)
-        return Seat(model, Pricer(name, spec), self._telemetry, guard)
+        return ModelHandle(model, Pricer(name, spec), self._telemetry, guard)
 
     async def aclose(self) -> None:
         """Closes every model's connections; runs still under way fail."""
@@ -137,12 +137,12 @@ class Rooms:
                     await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(seat.model.close(), loop))
 
 
-def unpriced(ladder: Ladder) -> list[str]:
+def unpriced(ladder: CompiledPolicy) -> list[str]:
     """The models of a ladder of which nobody can say what an answer costs at most."""
     return sorted(model for model in ladder.policy.asks if not ladder.seats[model].priced)
 
 
-def check_priced(ladder: Ladder) -> None:
+def check_priced(ladder: CompiledPolicy) -> None:
     """A budget over a model without a known price could not be kept. Raises PolicyError."""
     if missing := unpriced(ladder):
         raise PolicyError(
@@ -151,7 +151,7 @@ def check_priced(ladder: Ladder) -> None:
         )
 
 
-def tier_of(ladder: Ladder, name: str | None) -> Tier:
+def tier_of(ladder: CompiledPolicy, name: str | None) -> CompiledTier:
     """The ladder's tier of that name, or its first. Raises PolicyError."""
     if name is None:
         return ladder.tiers[0]
@@ -161,12 +161,12 @@ def tier_of(ladder: Ladder, name: str | None) -> Tier:
     raise _unknown_tier(name, [t.name for t in ladder.tiers])
 
 
-def _tier(tier: TierPolicy, seats: Mapping[str, Seat]) -> Tier:
+def _tier(tier: TierPolicy, seats: Mapping[str, ModelHandle]) -> CompiledTier:
     made = tuple(judges.make(rule.use, **rule.options) for rule in tier.judges)
     calibrators = tuple(from_json(mapping) for mapping in tier.confidence or ())
     compares = "agrees:" in str(tier.confidence)
     fallbacks = tuple(seats[model] for model in tier.fallbacks)
-    return Tier(tier.name, seats[tier.model], tier.thresholds, tier.prior, made, calibrators, fallbacks, compares)
+    return CompiledTier(tier.name, seats[tier.model], tier.thresholds, tier.prior, made, calibrators, fallbacks, compares)
 
 
 def _pinned(policy: Policy, name: str) -> Policy:

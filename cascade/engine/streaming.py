@@ -22,7 +22,7 @@ from judges import Answer, Prompt, Verdict
 if TYPE_CHECKING:
     from cascade.policy.schema import Policy, Stream
 
-    from .plan import Tier
+    from .plan import CompiledTier
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +80,12 @@ Event: TypeAlias = TierStarted | Token | VerdictGiven | Escalated | Retracted | 
 OnEvent = Callable[[Event], object]
 
 
-class Feed:
+class EventStream:
     """Turns one run into events; the engine tells it what happens. Tokens wait here until their answer is accepted."""
 
     __slots__ = (
         "_emit",
-        "_flows",
+        "_is_live",
         "_heard",
         "_judged",
         "_policy",
@@ -101,7 +101,7 @@ class Feed:
     def __init__(self, policy: "Policy", on_event: OnEvent, stream: "Stream | None" = None) -> None:
         self._policy, self._emit, self._stream = policy, on_event, stream or policy.stream
         self._tier = ""
-        self._flows = False  # whether the tier's tokens are sent as they come
+        self._is_live = False  # whether the tier's tokens are sent as they come
         self._waits = False  # whether the tier's accepted answer may still lose to an earlier one
         self._judged = 0
         self._takes: list[list[str]] = []  # the texts of each request that the tier made
@@ -110,12 +110,12 @@ class Feed:
         self._speaks = ""  # the tier whose tokens were sent
         self._sent: list[str] = []  # since the last retraction
 
-    def started(self, tier: "Tier", last_tier: bool) -> None:
+    def started(self, tier: "CompiledTier", last_tier: bool) -> None:
         """A tier is about to be asked."""
         self._tier, self._judged, self._speaker = tier.name, 0, None
         self._takes = self._heard[tier.name] = []
         self._waits = last_tier and self._policy.final == "best" and len(self._policy.tiers) > 1
-        self._flows = self._stream == "optimistic" or (not self._waits and is_certain(tier))
+        self._is_live = self._stream == "optimistic" or (not self._waits and is_certain(tier))
         self._emit(TierStarted(tier.name, tier.seat.model.name))
 
     async def ask(self, model: Model, prompt: Prompt, request: Request) -> Sequence[Answer]:
@@ -127,12 +127,12 @@ class Feed:
             if stream is None:
                 answers = await model.answer(prompt, request)
                 if answers and answers[0].text:
-                    self._hear(take, answers[0].text)
+                    self._on_text(take, answers[0].text)
                 return answers
             async with aclosing(stream(prompt, request)) as chunks:
                 async for chunk in chunks:
                     if chunk.text:
-                        self._hear(take, chunk.text)
+                        self._on_text(take, chunk.text)
                     if chunk.answer is not None:
                         return [chunk.answer]
             raise ModelError(f"{model.name}: the stream was cut (no answer at its end)", model=model.name, retryable=True)
@@ -143,11 +143,11 @@ class Feed:
                 self._retract()
             raise
 
-    def _hear(self, take: list[str], text: str) -> None:
+    def _on_text(self, take: list[str], text: str) -> None:
         take.append(text)
         if self._speaker is take:
             self._send(text)
-        elif self._flows and self._speaker is None:
+        elif self._is_live and self._speaker is None:
             self._speaker = take
             self._speaks = self._tier
             for piece in take:
@@ -195,7 +195,7 @@ class Feed:
             self._emit(Retracted(self._speaks))
 
 
-def is_certain(tier: "Tier") -> bool:
+def is_certain(tier: "CompiledTier") -> bool:
     """Whether the tier's answer is accepted and returned as it is, whatever it says, so that its tokens need not wait."""
     thresholds = tier.thresholds
     if not tier.judges:

@@ -18,7 +18,7 @@ from cascade.gateway.serve.health import healthz, metrics, openapi, readyz
 from .anthropic import messages
 from .dashboard import events
 from .endpoint import Endpoint, Reply
-from .errors import Refusal, anthropic_shape, openai_shape
+from .errors import ApiError, anthropic_shape, openai_shape
 from .native_api import feedback, gate, route
 from .openai import chat
 from .response import dump, headers
@@ -56,7 +56,7 @@ async def _models(gateway: "Gateway", caller: "Caller", _: Mapping[str, Any], re
 async def _one_model(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], reply: Reply) -> None:
     name = body["path"]["name"]
     if name not in gateway.names(caller):
-        raise Refusal(404, f"the policy {name!r} does not exist, or this key may not use it", code="model_not_found")
+        raise ApiError(404, f"the policy {name!r} does not exist, or this key may not use it", code="model_not_found")
     await reply.json(_model(gateway, name))
 
 
@@ -104,5 +104,5 @@ def make_app(gateway: "Gateway") -> Starlette:
 async def _http_error(_: HttpRequest, error: Exception) -> Response:
     """A path or a method that does not exist, in OpenAI's shape."""
     assert isinstance(error, HTTPException)
-    refusal = Refusal(error.status_code, f"{error.detail}; see /openapi.json", code="not_found")
+    refusal = ApiError(error.status_code, f"{error.detail}; see /openapi.json", code="not_found")
     return Response(dump(openai_shape(refusal)), error.status_code, error.headers, "application/json")

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from .errors import Refusal, log_fault, openai_shape, refusal_of
+from .errors import ApiError, api_error_of, log_fault, openai_shape
 from .response import Headers, dump
 from .validation import json_object
 
@@ -17,7 +17,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Handle = Callable[["Gateway", "Caller", dict[str, Any], "Reply"], Awaitable[None]]
-Shape = Callable[[Refusal], dict[str, Any]]
+Shape = Callable[[ApiError], dict[str, Any]]
 
 _WATCH_AFTER_S = 0.05  # a client that leaves earlier is not worth a task to notice it
 GONE = 499  # what a request is counted as whose client went away before it was answered
@@ -93,7 +93,7 @@ class Endpoint:
         try:
             if self._reads:  # whoever looks after an overloaded gateway must get through
                 gateway.load.enter()
-        except Refusal as refusal:
+        except ApiError as refusal:
             await self._refuse(reply, refusal)
             gateway.answered(self._route, reply.status)
             return
@@ -101,7 +101,9 @@ class Endpoint:
         try:
             caller = gateway.keys.caller(scope, open=self._open, counts=self._reads)
             if self._whole and caller.policies is not None:
-                raise Refusal(403, "this key may use some policies only, and these are the figures of all", code="not_whole")
+                raise ApiError(
+                    403, "this key may use some policies only, and these are the figures of all", code="not_whole"
+                )
             body: dict[str, Any] = {"path": scope.get("path_params", {})}
             if self._reads:
                 raw = await _read(scope, receive, gateway)
@@ -116,12 +118,12 @@ class Endpoint:
                 raise
             watch.task.uncancel()
             if watch.late and not reply.started:
-                await self._refuse(reply, Refusal(504, "the answer took too long", code="deadline"))
+                await self._refuse(reply, ApiError(504, "the answer took too long", code="deadline"))
         except Exception as error:
             if reply.started:
                 log_fault(error)  # the server closes the connection, so that half an answer is not taken for one
             else:
-                await self._refuse(reply, refusal_of(error))
+                await self._refuse(reply, api_error_of(error))
         finally:
             if watch is not None:
                 watch.stop()
@@ -129,7 +131,7 @@ class Endpoint:
                 gateway.load.leave(held)
             gateway.answered(self._route, reply.status)
 
-    async def _refuse(self, reply: Reply, refusal: Refusal) -> None:
+    async def _refuse(self, reply: Reply, refusal: ApiError) -> None:
         await reply.json(self._shape(refusal), refusal.headers, refusal.status)
 
 
@@ -143,10 +145,10 @@ async def _read(scope: Scope, receive: Receive, gateway: "Gateway") -> bytes:
         elif name == b"content-type":
             kind = value
         elif name == b"content-encoding" and value != b"identity":
-            raise Refusal(415, "a body that is compressed is not read", code="unsupported_media_type")
+            raise ApiError(415, "a body that is compressed is not read", code="unsupported_media_type")
     # Whatever a web page can send to another site without asking is of another type.
     if kind.partition(b";")[0].strip().lower() != b"application/json":
-        raise Refusal(415, "content-type: must be application/json", code="unsupported_media_type")
+        raise ApiError(415, "content-type: must be application/json", code="unsupported_media_type")
     if length and int(length) > limits.body_bytes:
         raise _too_large(limits.body_bytes)
     first = await receive()
@@ -176,14 +178,14 @@ async def _read(scope: Scope, receive: Receive, gateway: "Gateway") -> bytes:
                     return b"".join(pieces)
     except TimeoutError:
         load.held_bytes -= size
-        raise Refusal(408, f"the body was not there within {limits.body_s:g} s", code="body_timeout") from None
+        raise ApiError(408, f"the body was not there within {limits.body_s:g} s", code="body_timeout") from None
     except BaseException:
         load.held_bytes -= size
         raise
 
 
-def _too_large(most: int) -> Refusal:
-    return Refusal(413, f"the body has more than {most} bytes", code="body_too_large")
+def _too_large(most: int) -> ApiError:
+    return ApiError(413, f"the body has more than {most} bytes", code="body_too_large")
 
 
 class _Watch:

@@ -14,7 +14,7 @@ _OPENAI = {401: "authentication_error", 403: "permission_error", 404: "not_found
 _ANTHROPIC = {**_OPENAI, 413: "request_too_large", 503: "overloaded_error", 504: "timeout_error"}
 
 
-class Refusal(Exception):
+class ApiError(Exception):
     """An HTTP status and a message for the client: ``param`` is the field at fault, ``code`` a word for programs.
 
     ``retry_after_s`` says when to come again; ``final`` that another try is of no use, which the clients' retries heed.
@@ -49,12 +49,12 @@ class Refusal(Exception):
         return made
 
 
-def bad(message: str, param: str | None = None, code: str | None = None) -> Refusal:
+def bad(message: str, param: str | None = None, code: str | None = None) -> ApiError:
     """A request that cannot be honoured as it stands."""
-    return Refusal(400, message if param is None else f"{param}: {message}", param=param, code=code)
+    return ApiError(400, message if param is None else f"{param}: {message}", param=param, code=code)
 
 
-def openai_shape(refusal: Refusal) -> dict[str, Any]:
+def openai_shape(refusal: ApiError) -> dict[str, Any]:
     """The error as OpenAI's clients read it."""
     kind = _OPENAI.get(refusal.status, "invalid_request_error" if refusal.status < 500 else "server_error")
     return {
@@ -68,34 +68,34 @@ def openai_shape(refusal: Refusal) -> dict[str, Any]:
     }
 
 
-def anthropic_shape(refusal: Refusal) -> dict[str, Any]:
+def anthropic_shape(refusal: ApiError) -> dict[str, Any]:
     """The error as Anthropic's clients read it."""
     kind = _ANTHROPIC.get(refusal.status, "invalid_request_error" if refusal.status < 500 else "api_error")
     return {"type": "error", "error": {"type": kind, "message": refusal.message, **refusal.more}}
 
 
-def refusal_of(error: Exception) -> Refusal:
+def api_error_of(error: Exception) -> ApiError:
     """What a client is told of an exception; what is nobody's business but the operator's goes to the log."""
     match error:
-        case Refusal():
+        case ApiError():
             return error
         case UnsureError():
             told = {"cascade": {"run_id": error.run_id, "confidence": error.result.confidence, "accepted": False}}
-            return Refusal(422, str(error), code="not_accepted", final=True, more=told)
+            return ApiError(422, str(error), code="not_accepted", final=True, more=told)
         case DeadlineError():
-            return Refusal(504, str(error), code="deadline", more=_run(error.run_id))
+            return ApiError(504, str(error), code="deadline", more=_run(error.run_id))
         case BudgetError():
-            return Refusal(429, str(error), code="insufficient_quota", final=True, more=_run(error.run_id))
+            return ApiError(429, str(error), code="insufficient_quota", final=True, more=_run(error.run_id))
         case ProviderError():
             return _upstream(error)
         case JournalError():
             log.error("%s", error)
-            return Refusal(503, "the journal cannot be written, so the answer may not be given", retry_after_s=1)
+            return ApiError(503, "the journal cannot be written, so the answer may not be given", retry_after_s=1)
         case PolicyError():
             log.error("%s", error)
-            return Refusal(500, "the policy cannot be used as it is set up; the gateway's log says why", code="policy")
+            return ApiError(500, "the policy cannot be used as it is set up; the gateway's log says why", code="policy")
     log_fault(error)
-    return Refusal(500, "the gateway failed; its log says why", code="internal")
+    return ApiError(500, "the gateway failed; its log says why", code="internal")
 
 
 def log_fault(error: BaseException) -> None:
@@ -103,18 +103,18 @@ def log_fault(error: BaseException) -> None:
     log.error("a request failed (%s):\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
 
 
-def _upstream(error: ProviderError) -> Refusal:
+def _upstream(error: ProviderError) -> ApiError:
     """The provider's fault is a 502; but what every model refused in the same way is told with their status."""
     failed = _failed(error.attempts)
     statuses = {record.status for record in failed}
     more = _run(error.run_id)
     if statuses and statuses <= {400, 413, 422}:
-        return Refusal(400, str(error), code="refused_upstream", final=True, more=more)
+        return ApiError(400, str(error), code="refused_upstream", final=True, more=more)
     if statuses == {429}:
-        return Refusal(429, str(error), code="rate_limited_upstream", retry_after_s=5, more=more)
+        return ApiError(429, str(error), code="rate_limited_upstream", retry_after_s=5, more=more)
     if failed and all("timed out" in (record.fault or "") for record in failed):
-        return Refusal(504, str(error), code="upstream_timeout", more=more)
-    return Refusal(502, str(error), code="upstream", more=more)
+        return ApiError(504, str(error), code="upstream_timeout", more=more)
+    return ApiError(502, str(error), code="upstream", more=more)
 
 
 def _failed(attempts: Sequence[Attempt]) -> list[CallRecord]:

@@ -11,8 +11,8 @@ from cascade.result import Attempt, Result
 from judges import Message, Prompt
 
 from .endpoint import Reply
-from .errors import Refusal, bad
-from .request import Asked
+from .errors import ApiError, bad
+from .request import GatewayRequest
 from .response import headers
 from .run_request import allowed, answer, tags_of
 from .validation import number, object_of, text
@@ -48,7 +48,7 @@ async def gate(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], re
     policy = allowed(serving, caller, asked.policy)
     tier = body.get("tier")
     if tier is not None and tier not in [t.name for t in policy.tiers]:
-        raise Refusal(404, f"tier: policy {asked.policy!r} has no tier {text(tier, 'tier', 256)!r}", param="tier")
+        raise ApiError(404, f"tier: policy {asked.policy!r} has no tier {text(tier, 'tier', 256)!r}", param="tier")
     with serving as cascade:
         result = await cascade.agate(
             asked.prompt, given, policy=asked.policy, tier=tier, tags=tags_of(caller, asked.tags), daily=caller.daily
@@ -65,10 +65,10 @@ async def feedback(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any]
     quality = number(body["quality"], "quality", 0, 1)
     note = None if body.get("note") is None else text(body["note"], "note", 2000)
     if gateway.journal is None:
-        raise Refusal(409, "there is no journal to keep it; name one in the policy file", code="no_journal")
+        raise ApiError(409, "there is no journal to keep it; name one in the policy file", code="no_journal")
     run = gateway.figures.find(run_id) or await find(gateway, run_id)
     if run is not None and not caller.may(run.policy, gateway.serving.cascade.policies):
-        raise Refusal(403, "run_id: this key may not use the run's policy", param="run_id", code="policy_not_allowed")
+        raise ApiError(403, "run_id: this key may not use the run's policy", param="run_id", code="policy_not_allowed")
     with gateway.serving as cascade:
         try:
             await cascade.afeedback(run_id, quality=quality, note=note)
@@ -77,7 +77,7 @@ async def feedback(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any]
         except JournalError as error:
             if "is not in the journal" not in str(error):
                 raise
-            raise Refusal(404, f"run_id: {error}", param="run_id", code="run_not_found") from None
+            raise ApiError(404, f"run_id: {error}", param="run_id", code="run_not_found") from None
     if run is not None and run.confidence is not None:
         gateway.figures.feedback(run_id, run.confidence, quality)
     await reply.json({"run_id": run_id, "quality": quality})
@@ -92,8 +92,8 @@ def _fields(body: Mapping[str, Any], known: frozenset[str], *needed: str) -> Non
             raise bad("is missing", name)
 
 
-def _asked(body: Mapping[str, Any]) -> Asked:
-    asked = Asked()
+def _asked(body: Mapping[str, Any]) -> GatewayRequest:
+    asked = GatewayRequest()
     asked.policy = "default" if body.get("policy") is None else text(body["policy"], "policy", 256, empty=False)
     prompt = body["prompt"]
     messages: tuple[Message, ...]

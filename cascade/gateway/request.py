@@ -10,7 +10,7 @@ from cascade.models.protocol import Request
 from cascade.policy.schema import ModelSpec, Policy
 from judges import Prompt
 
-from .errors import Refusal, bad
+from .errors import ApiError, bad
 
 Tags = dict[str, str | int | float | bool]
 
@@ -26,7 +26,7 @@ _CANNOT = {
 
 
 @dataclass(slots=True)
-class Asked:
+class GatewayRequest:
     """One request: the policy it names, the prompt, and how its models are to be asked.
 
     ``uses`` are the fields that not every provider can honour, by the names that errors give them. ``budget_usd`` and
@@ -62,7 +62,7 @@ class Asked:
         return Request(temperature=self.temperature, max_tokens=self.max_tokens, logprobs=self.logprobs, options=options)
 
 
-def check_honoured(asked: Asked, policy: Policy, models: Mapping[str, ModelSpec]) -> None:
+def check_honoured(asked: GatewayRequest, policy: Policy, models: Mapping[str, ModelSpec]) -> None:
     """Raises Refusal where a model that may answer cannot honour what was asked."""
     if not asked.uses and asked.schema is None:
         return
@@ -85,7 +85,7 @@ def check_honoured(asked: Asked, policy: Policy, models: Mapping[str, ModelSpec]
                 )
 
 
-def lowered(policy: Policy, asked: Asked) -> tuple[float | None, float | None]:
+def lowered(policy: Policy, asked: GatewayRequest) -> tuple[float | None, float | None]:
     """Budget and deadline of a run: the policy's, or the client's where it is lower."""
     return _least(policy.budget_usd, asked.budget_usd), _least(policy.deadline_s, asked.deadline_s)
 
@@ -99,4 +99,4 @@ def policy_of(cascade: Cascade, name: str) -> Policy:
     try:
         return cascade.policy(name)
     except PolicyError as error:
-        raise Refusal(404, f"model: {error}", param="model", code="model_not_found") from None
+        raise ApiError(404, f"model: {error}", param="model", code="model_not_found") from None

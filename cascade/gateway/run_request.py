@@ -8,24 +8,24 @@ from cascade.journal.record import checked_tags
 from cascade.policy.schema import Policy
 from cascade.result import Result
 
-from .errors import Refusal, bad
-from .request import Asked, Tags, check_honoured, lowered, policy_of
+from .errors import ApiError, bad
+from .request import GatewayRequest, Tags, check_honoured, lowered, policy_of
 
 if TYPE_CHECKING:
     from cascade.gateway.auth.keys import Caller
 
-    from .state import Gateway, Serving
+    from .state import ActiveConfig, Gateway
 
 
-def allowed(serving: "Serving", caller: "Caller", name: str) -> Policy:
+def allowed(serving: "ActiveConfig", caller: "Caller", name: str) -> Policy:
     """The policy that a request names. Raises Refusal where there is none, or the key may not use it."""
     if not caller.may(name, serving.cascade.policies):
         # The same whether it exists or not: what others use is nobody's business.
-        raise Refusal(403, f"model: this key may not use the policy {name!r}", param="model", code="policy_not_allowed")
+        raise ApiError(403, f"model: this key may not use the policy {name!r}", param="model", code="policy_not_allowed")
     return policy_of(serving.cascade, name)
 
 
-def options_of(serving: "Serving", caller: "Caller", asked: Asked) -> dict[str, Any]:
+def options_of(serving: "ActiveConfig", caller: "Caller", asked: GatewayRequest) -> dict[str, Any]:
     """What ``arun`` is given beside the prompt and the request. Raises Refusal."""
     policy = allowed(serving, caller, asked.policy)
     check_honoured(asked, policy, serving.models)
@@ -55,7 +55,7 @@ def tags_of(caller: "Caller", tags: Tags) -> Mapping[str, Any]:
         raise bad(str(error), "metadata") from None
 
 
-async def answer(gateway: "Gateway", caller: "Caller", asked: Asked) -> Sequence[Result]:
+async def answer(gateway: "Gateway", caller: "Caller", asked: GatewayRequest) -> Sequence[Result]:
     """The results, one for each choice, asked for side by side. Raises Refusal and what ``arun`` raises."""
     serving = gateway.serving
     options = options_of(serving, caller, asked)

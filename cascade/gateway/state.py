@@ -12,8 +12,8 @@ from cascade.client import Cascade
 from cascade.errors import CascadeError
 from cascade.gateway.auth.key_file import KeyFile
 from cascade.gateway.auth.keys import Caller, Keys
-from cascade.gateway.dashboard.events import Broadcast
-from cascade.gateway.dashboard.stats import Figures
+from cascade.gateway.dashboard.events import SseHub
+from cascade.gateway.dashboard.stats import Stats
 from cascade.gateway.serve.limits import Limits, Load
 from cascade.gateway.serve.reload import Reloader
 from cascade.models.protocol import Model
@@ -30,7 +30,7 @@ log = logging.getLogger("cascade.gateway")
 _LAST_S = 1.0
 
 
-class Serving:
+class ActiveConfig:
     """One policy file in service, and how many of its runs are under way."""
 
     __slots__ = ("_owns", "cascade", "file", "models", "retired", "under_way")
@@ -96,7 +96,7 @@ class Gateway:
         self.limits = limits or Limits()
         self.load = Load(self.limits)
         self.registry = registry
-        self.figures = Figures()
+        self.figures = Stats()
         self.closing = asyncio.Event()
         self.journal = _journal(file)
         self.journal_url = file.journal.address() if self.journal is not None and file.journal is not None else None
@@ -109,12 +109,12 @@ class Gateway:
             on_run=self.figures.ended,
         )
         self._http, self._shed_told = HttpMetrics.of(registry), 0
-        self.broadcast = Broadcast(self)
+        self.broadcast = SseHub(self)
         self.reloader = Reloader(self, path, key_file)
         self.serving = self.prepare(file)
         self._watching: asyncio.Task[None] | None = None
 
-    def prepare(self, file: PolicyFile) -> Serving:
+    def prepare(self, file: PolicyFile) -> ActiveConfig:
         """A policy file, ready to be put into service. Raises PolicyError."""
         before = getattr(self, "serving", None)
         cascade = Cascade(
@@ -128,7 +128,7 @@ class Gateway:
         if before is not None:
             cascade.follow(before.cascade)
         specs = {name: spec for name, spec in file.models.items() if name not in self._given}
-        return Serving(file, cascade, specs, owns=not self._given)
+        return ActiveConfig(file, cascade, specs, owns=not self._given)
 
     def answered(self, route: str, status: int) -> None:
         """Counts a request."""
@@ -139,7 +139,7 @@ class Gateway:
         shed, self._shed_told = self.load.shed - self._shed_told, self.load.shed
         self._http.load(self.load.requests, shed)
 
-    def swap(self, serving: Serving) -> None:
+    def swap(self, serving: ActiveConfig) -> None:
         """Puts a policy file into service: runs under way end by the old one."""
         old, self.serving = self.serving, serving
         old.retire()

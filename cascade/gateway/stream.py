@@ -8,8 +8,8 @@ from cascade.engine.streaming import Event, Retracted, TierStarted, Token
 from cascade.policy.schema import ModelSpec
 from cascade.result import Result
 
-from .errors import Refusal, refusal_of
-from .request import Asked
+from .errors import ApiError, api_error_of
+from .request import GatewayRequest
 from .run_request import options_of
 
 if TYPE_CHECKING:
@@ -36,12 +36,12 @@ class Writer(Protocol):
         """What follows the text: tool calls, why it ended, the run."""
         ...
 
-    def error(self, refusal: Refusal) -> bytes:
+    def error(self, refusal: ApiError) -> bytes:
         """That there is no answer, though the stream had begun."""
         ...
 
 
-async def stream(gateway: "Gateway", caller: "Caller", asked: Asked, reply: "Reply", writer: Writer) -> None:
+async def stream(gateway: "Gateway", caller: "Caller", asked: GatewayRequest, reply: "Reply", writer: Writer) -> None:
     """Sends a run's events. Until there is something to send an error is an answer with its status; afterwards an event."""
     serving = gateway.serving
     options = options_of(serving, caller, asked)
@@ -56,14 +56,14 @@ async def stream(gateway: "Gateway", caller: "Caller", asked: Asked, reply: "Rep
             while not running.done() or pipe.ready:
                 content = await pipe.take()
                 if pipe.retracted:
-                    raise Refusal(502, "the answer broke off and cannot be taken back; ask again", code="retracted")
+                    raise ApiError(502, "the answer broke off and cannot be taken back; ask again", code="retracted")
                 if content:
                     if not reply.started:
                         await reply.events()
                     await reply.piece(content)
             result = await running
         except Exception as error:
-            refusal = refusal_of(error)
+            refusal = api_error_of(error)
             if not reply.started:
                 raise
             await reply.piece(writer.error(refusal), last=True)

@@ -16,7 +16,7 @@ from typing import Protocol
 _MOST_S = 2.0  # a database that hangs holds no fork up for longer
 
 
-class Anew(Protocol):
+class ForkAware(Protocol):
     """What can begin anew."""
 
     def begin_anew(self) -> None: ...
@@ -56,11 +56,11 @@ class Pause:
         self._over.set()
 
 
-_known: "weakref.WeakSet[Anew]" = weakref.WeakSet()
+_known: "weakref.WeakSet[ForkAware]" = weakref.WeakSet()
 _pauses = threading.local()
 
 
-def in_a_child(what: Anew) -> None:
+def in_a_child(what: ForkAware) -> None:
     """Calls ``what.pause`` before every fork while it lives, and ``what.begin_anew()`` in the child."""
     _known.add(what)
 

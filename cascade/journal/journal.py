@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Mapping
 from functools import partial
 from time import time
 
-from cascade.engine.plan import Ladder
+from cascade.engine.plan import CompiledPolicy
 from cascade.errors import JournalError
 from cascade.result import Result
 from judges import Prompt
@@ -13,7 +13,7 @@ from judges import Prompt
 from .config import JournalSpec
 from .ledger import SqlLedger
 from .open_store import open_store
-from .record import Kind, Run, Tag, checked_tags
+from .record import Kind, PendingRecord, Tag, checked_tags
 from .store import Store
 from .writer import FULL_WAIT_S, Writer
 from .writer_connection import Retention
@@ -39,11 +39,13 @@ class Journal:
         self.ledger = SqlLedger(partial(open_store, url, full=False))
         """Keeps the budgets that every process with this journal shares."""
 
-    def begin(self, kind: Kind, policy: str, ladder: Ladder, prompt: Prompt, tags: Mapping[str, Tag] | None = None) -> Run:
+    def begin(
+        self, kind: Kind, policy: str, ladder: CompiledPolicy, prompt: Prompt, tags: Mapping[str, Tag] | None = None
+    ) -> PendingRecord:
         """A run that begins now. Raises TypeError or ValueError for tags that cannot be kept."""
-        return Run(kind, policy, ladder, prompt, checked_tags(tags) if tags else {})
+        return PendingRecord(kind, policy, ladder, prompt, checked_tags(tags) if tags else {})
 
-    async def record(self, run: Run, work: Awaitable[Result]) -> Result:
+    async def record(self, run: PendingRecord, work: Awaitable[Result]) -> Result:
         """What ``work`` gives or raises, recorded. Raises JournalError where the record could not be kept as asked."""
         try:
             result = await work
@@ -53,7 +55,7 @@ class Journal:
         await self.end(run, result)
         return result
 
-    async def end(self, run: Run, outcome: Result | BaseException) -> None:
+    async def end(self, run: PendingRecord, outcome: Result | BaseException) -> None:
         """Records how a run ended, waiting as durability asks; whatever cancels a run does not wait. Raises JournalError."""
         run.end(outcome)
         if isinstance(outcome, Result | Exception):

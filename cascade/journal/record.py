@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic_core import PydanticSerializationError, to_json
 
 from cascade.costs.baseline_cost import premium_usd
-from cascade.engine.plan import Ladder
+from cascade.engine.plan import CompiledPolicy
 from cascade.errors import DeadlineError, RunError, UnsureError
 from cascade.result import Attempt, CallRecord, Decision, Result, new_run_id
 from judges import Answer, Message, Prompt, Usage, Verdict
@@ -24,7 +24,7 @@ Tag = str | int | float | bool
 MAX_TAGS, MAX_TAG_NAME, MAX_TAG_TEXT = 16, 64, 256
 
 
-class Run:
+class PendingRecord:
     """A run that is to be recorded. It is made as the run begins; the engine fills ``attempts``, ``end`` tells the rest.
 
     Nothing is worked out here, since this is the event loop's part. Times are UTC, in Unix seconds.
@@ -32,7 +32,7 @@ class Run:
 
     __slots__ = ("attempts", "ended", "kind", "ladder", "outcome", "policy", "prompt", "run_id", "started", "tags")
 
-    def __init__(self, kind: Kind, policy: str, ladder: Ladder, prompt: Prompt, tags: Mapping[str, Tag]) -> None:
+    def __init__(self, kind: Kind, policy: str, ladder: CompiledPolicy, prompt: Prompt, tags: Mapping[str, Tag]) -> None:
         self.run_id = new_run_id()
         self.kind, self.policy, self.ladder, self.prompt, self.tags = kind, policy, ladder, prompt, tags
         self.attempts: list[Attempt] = []
@@ -104,7 +104,7 @@ def plain(text: str) -> bool:
     return text.isprintable()
 
 
-def make(run: Run, policy_hash: str) -> Record:
+def make(run: PendingRecord, policy_hash: str) -> Record:
     """The record of a run."""
     outcome, attempts = run.outcome, run.attempts
     result = outcome.result if isinstance(outcome, UnsureError) else outcome if isinstance(outcome, Result) else None

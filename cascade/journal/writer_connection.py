@@ -10,7 +10,7 @@ from cascade.errors import JournalError
 from cascade.policy.schema import Policy
 from judges import Prompt
 
-from .record import Run, make
+from .record import PendingRecord, make
 from .store import Row, Store, to_row
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ class Session(Generic[S]):
         self._kept: set[str] = set()
         self._prune_at = 0.0
 
-    def rows(self, runs: Sequence[Run]) -> tuple[dict[str, str], list[Row]]:
+    def rows(self, runs: Sequence[PendingRecord]) -> tuple[dict[str, str], list[Row]]:
         """The rows of these runs, and the policies among theirs that were not stored yet, as JSON by hash."""
         policies: dict[str, str] = {}
         rows = []
@@ -154,7 +154,7 @@ class Session(Generic[S]):
         return True
 
 
-def _row(run: Run, policy_hash: str) -> Row:
+def _row(run: PendingRecord, policy_hash: str) -> Row:
     try:
         return to_row(make(run, policy_hash))
     except Exception as error:

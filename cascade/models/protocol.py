@@ -66,7 +66,7 @@ class Chunk:
 _WORD = re.compile(r"\S+\s*|\s+")
 
 
-def in_words(answer: Answer) -> Iterator[Chunk]:
+def chunk_by_word(answer: Answer) -> Iterator[Chunk]:
     """A whole answer as if it had been streamed, a word at a time."""
     for word in _WORD.findall(answer.text):
         yield Chunk(word)

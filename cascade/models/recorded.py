@@ -14,7 +14,7 @@ from cascade.data import STARTER_RECORDING
 from cascade.errors import PolicyError
 from judges import Answer, Prompt, TokenLogprob, Usage
 
-from .protocol import Chunk, ModelError, Request, in_words
+from .protocol import Chunk, ModelError, Request, chunk_by_word
 
 Recorded = Mapping[str, Any]
 
@@ -92,7 +92,7 @@ class RecordedModel:
     async def stream(self, prompt: Prompt, request: Request) -> AsyncGenerator[Chunk]:
         """See StreamingModel: the recorded answer, a word at a time and all at once. Raises NotRecordedError."""
         (answer,) = await self.answer(prompt, request)
-        for chunk in in_words(answer):
+        for chunk in chunk_by_word(answer):
             yield chunk
 
     async def close(self) -> None:

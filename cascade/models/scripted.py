@@ -7,7 +7,7 @@ from functools import cached_property
 
 from judges import Answer, Prompt
 
-from .protocol import Chunk, Request, in_words
+from .protocol import Chunk, Request, chunk_by_word
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class ScriptedModel:
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
         reply = self._reply(prompt, request)
-        for chunk in in_words(Answer(reply.text) if isinstance(reply, Cut) else reply):
+        for chunk in chunk_by_word(Answer(reply.text) if isinstance(reply, Cut) else reply):
             if self.word_delay_s and chunk.text:
                 await asyncio.sleep(self.word_delay_s)
             if chunk.answer is None or not isinstance(reply, Cut):

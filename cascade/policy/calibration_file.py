@@ -39,7 +39,7 @@ class Candidate(_Part):
     judges: list[JudgeRule]
 
 
-class Artefact(_Part):
+class CalibrationFile(_Part):
     """A calibration file. Counts are examples; ``splits`` are the disjoint parts of the recording that were used."""
 
     schema_version: Literal[1]
@@ -61,7 +61,7 @@ def starter() -> Path:
     return STARTER_CALIBRATION
 
 
-def read(path: str | os.PathLike[str]) -> Artefact:
+def read(path: str | os.PathLike[str]) -> CalibrationFile:
     """Reads and checks a calibration file. Raises PolicyError that names the file, the field and what to do."""
     file = Path(path)
     try:
@@ -80,14 +80,14 @@ def read(path: str | os.PathLike[str]) -> Artefact:
             f"{file}: schema_version: {version!r} is not 1, which this version of cascade reads; write the file anew"
         )
     try:
-        return Artefact.model_validate(data)
+        return CalibrationFile.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise PolicyError(f"{file}: {where}: {first['msg']}; write the calibration anew with evals.replay") from None
 
 
-def apply(policy: Policy, artefact: Artefact, model_of: Callable[[TierPolicy], str]) -> Policy:
+def apply(policy: Policy, artefact: CalibrationFile, model_of: Callable[[TierPolicy], str]) -> Policy:
     """The policy with the calibrated ladder in place of its own.
 
     ``model_of`` gives a tier's model as its provider calls it, which is how the recording names it. Tiers that tuning left

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from .breaker import Breaker, BreakerRule, BreakerState
-from .limiters import Pace, Turnstile
+from .limiters import ConcurrencyLimiter, RateLimiter
 
 HEDGE_FROM = 20  # latencies that must be known before a request is hedged
 OVERDUE = 3.0  # times the 95th percentile
@@ -46,8 +46,8 @@ class Guard:
 
     retry: Retry = field(default_factory=Retry)
     breaker: Breaker | None = None
-    turnstile: Turnstile | None = None
-    pace: Pace | None = None
+    turnstile: ConcurrencyLimiter | None = None
+    pace: RateLimiter | None = None
     hedge: bool = False
     in_flight: int = 0
     _latencies: deque[float] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
@@ -68,8 +68,8 @@ class Guard:
         return cls(
             retry or Retry(),
             None if breaker is None else Breaker(breaker, clock),
-            None if max_concurrency is None else Turnstile(max_concurrency),
-            None if requests_per_s is None else Pace(requests_per_s, clock),
+            None if max_concurrency is None else ConcurrencyLimiter(max_concurrency),
+            None if requests_per_s is None else RateLimiter(requests_per_s, clock),
             hedge,
         )
 

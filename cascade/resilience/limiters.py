@@ -9,7 +9,7 @@ from math import inf
 from time import monotonic
 
 
-class Turnstile:
+class ConcurrencyLimiter:
     """Lets at most ``most`` in at once, the others in the order they came; for any number of event loops and threads."""
 
     __slots__ = ("_inside", "_lock", "_most", "_waiting")
@@ -20,7 +20,7 @@ class Turnstile:
         self._waiting: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
 
     async def enter(self) -> None:
-        """Waits for a free place; ``leave`` must follow."""
+        """Waits for a free place; ``cancel_and_wait`` must follow."""
         with self._lock:
             if self._inside < self._most:
                 self._inside += 1
@@ -54,7 +54,7 @@ def _wake(waiting: "asyncio.Future[None]") -> None:
         waiting.set_result(None)
 
 
-class Pace:
+class RateLimiter:
     """In any second at most ``per_s`` begin, rounded down; below one a second, one every 1 / ``per_s`` seconds."""
 
     __slots__ = ("_clock", "_last", "_lock", "_window_s")

@@ -15,8 +15,8 @@ from judges import Answer, Judge, Prompt, Verdict
 from .outcomes import Label, label
 
 if TYPE_CHECKING:
-    from cascade.engine.calls import Seat
-    from cascade.engine.plan import Ladder
+    from cascade.engine.calls import ModelHandle
+    from cascade.engine.plan import CompiledPolicy
     from cascade.models.protocol import Request
     from cascade.resilience.breaker import Breaker
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .traces import CallSpan, RunSpan, Spans
 
 Kind = Literal["run", "gate"]
-OnRun = Callable[[Kind, str, "Ladder", Prompt, Result | BaseException | None], object]
+OnRun = Callable[[Kind, str, "CompiledPolicy", Prompt, Result | BaseException | None], object]
 
 
 class Telemetry:
@@ -58,14 +58,14 @@ class Telemetry:
         if self._metrics is not None:
             breaker.listener = self._metrics.breaker(model, breaker.state)
 
-    def run(self, kind: Kind, policy: str, ladder: "Ladder", prompt: Prompt) -> "Run":
+    def run(self, kind: Kind, policy: str, ladder: "CompiledPolicy", prompt: Prompt) -> "RunObserver":
         """The telling of one run, a context manager; set its ``result`` before leaving it."""
-        return Run(self._spans, self._metrics, self._on_run, kind, policy, ladder, prompt)
+        return RunObserver(self._spans, self._metrics, self._on_run, kind, policy, ladder, prompt)
 
-    def call(self, seat: "Seat", prompt: Prompt, request: "Request", purpose: str) -> "Call":
-        """Begins to tell of one request to a provider; ``Call.end`` must follow in the same task."""
+    def call(self, seat: "ModelHandle", prompt: Prompt, request: "Request", purpose: str) -> "CallObserver":
+        """Begins to tell of one request to a provider; ``CallObserver.end`` must follow in the same task."""
         span = None if self._spans is None else self._spans.call(seat, prompt, request, purpose)
-        return Call(span, self._metrics)
+        return CallObserver(span, self._metrics)
 
     def verdict(self, tier: str, judge: Judge, said: "Verdict | BaseException") -> None:
         """Tells what a judge said of an answer, or how it failed."""
@@ -78,7 +78,7 @@ class Telemetry:
             self._metrics.verdict(name, meant)
 
 
-class Call:
+class CallObserver:
     """One request that is being told of."""
 
     __slots__ = ("_metrics", "_span")
@@ -94,7 +94,7 @@ class Call:
             self._metrics.call(record)
 
 
-class Run:
+class RunObserver:
     """One run that is being told of; whatever exception leaves it is told by its class."""
 
     __slots__ = ("_kind", "_ladder", "_metrics", "_on_run", "_policy", "_prompt", "_span", "_spans", "result")
@@ -106,7 +106,7 @@ class Run:
         on_run: "OnRun | None",
         kind: Kind,
         policy: str,
-        ladder: "Ladder",
+        ladder: "CompiledPolicy",
         prompt: Prompt,
     ) -> None:
         self._spans, self._metrics, self._on_run, self._kind, self._policy = spans, metrics, on_run, kind, policy
@@ -114,7 +114,7 @@ class Run:
         self._span: RunSpan | None = None
         self.result: Result | None = None
 
-    def __enter__(self) -> "Run":
+    def __enter__(self) -> "RunObserver":
         if self._spans is not None:
             self._span = self._spans.run(self._kind, self._policy)
         return self

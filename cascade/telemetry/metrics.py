@@ -18,7 +18,7 @@ from judges import Prompt
 from .outcomes import Label, attempts_of, failure, reason, result_of, total_usd
 
 if TYPE_CHECKING:
-    from cascade.engine.plan import Ladder
+    from cascade.engine.plan import CompiledPolicy
 
 M = TypeVar("M", Counter, Histogram)
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
@@ -99,7 +99,9 @@ class Metrics:
                 made = _made[registry] = cls(registry)
         return made
 
-    def run(self, kind: str, policy: str, ladder: "Ladder", prompt: Prompt, outcome: Result | BaseException | None) -> None:
+    def run(
+        self, kind: str, policy: str, ladder: "CompiledPolicy", prompt: Prompt, outcome: Result | BaseException | None
+    ) -> None:
         """Counts a run that ended."""
         result, attempts = result_of(outcome), attempts_of(outcome)
         accepted = result is not None and result.accepted

@@ -25,7 +25,7 @@ from .messages import input_messages, output_messages
 from .outcomes import Label, attempts_of, failure, reason, result_of
 
 if TYPE_CHECKING:
-    from cascade.engine.calls import Seat
+    from cascade.engine.calls import ModelHandle
     from cascade.models.protocol import Request
 
 OPERATION, WORKFLOW, PROVIDER = "gen_ai.operation.name", "gen_ai.workflow.name", "gen_ai.provider.name"
@@ -65,7 +65,7 @@ class Spans:
         attributes = {OPERATION: "invoke_workflow", WORKFLOW: policy, POLICY: policy}
         return RunSpan(self._tracer.start_span(f"cascade.{kind} {policy}", attributes=attributes), self._content)
 
-    def call(self, seat: "Seat", prompt: Prompt, request: "Request", purpose: str) -> "CallSpan":
+    def call(self, seat: "ModelHandle", prompt: Prompt, request: "Request", purpose: str) -> "CallSpan":
         """The span of a request, the current one from now on."""
         spec = seat.pricer.spec
         model = str(getattr(seat.model, "model", seat.model.name))
@@ -112,9 +112,9 @@ class _Current:
 
     __slots__ = ("_content", "_span", "_token")
 
-    def __init__(self, span: Span, content: bool, within: Context | None = None) -> None:
+    def __init__(self, span: Span, content: bool, run_until: Context | None = None) -> None:
         self._span, self._content = span, content
-        self._token: Token[Context] = context.attach(trace.set_span_in_context(span, within))
+        self._token: Token[Context] = context.attach(trace.set_span_in_context(span, run_until))
 
     def _close(self, attributes: dict[str, AttributeValue], error: str | None, said: str) -> None:
         context.detach(self._token)

@@ -7,7 +7,7 @@ class OutOfMoneyError(Exception):
     """The next request might pass the limit, and nothing under way could still give money back."""
 
 
-class Purse:
+class CostBudget:
     """``limit`` USD (None: no limit), of which ``spent`` is gone and ``held`` is put aside for requests under way."""
 
     def __init__(self, limit: float | None, spent: float = 0.0) -> None:

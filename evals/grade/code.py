@@ -13,7 +13,7 @@ from functools import lru_cache
 from signal import SIGKILL
 from typing import Any
 
-from .protocol import Case, GraderError
+from .protocol import GraderError, GradingCase
 
 _FENCE = re.compile(r"^[ \t]*```([A-Za-z0-9_+-]*)[^\n]*\n(.*?)^[ \t]*```", re.MULTILINE | re.DOTALL)
 _FALSE_END = "\nraise AssertionError\n"
@@ -58,7 +58,7 @@ class CodeGrader:
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise GraderError(f"reference: the tests are no Python: {error}") from None
 
-    def grade(self, case: Case) -> float | None:
+    def grade(self, case: GradingCase) -> float | None:
         """Code that fails, hangs, exits early or asks for more than it may is wrong."""
         self.check(case.reference)
         program, tests = code_of(case.text), str(case.reference)

@@ -16,8 +16,8 @@ from evals.common.cost_budget import OutOfMoneyError
 from evals.common.progress import Progress
 from evals.recording import Example, RecordingError, read, where_stands, write
 
-from . import Case, Grader, GraderError, grader, names
-from .grade_report import Tally, report
+from . import Grader, GraderError, GradingCase, grader, names
+from .grade_report import GradeReport, report
 from .model import Memory, ModelGrader
 
 CHUNK = 512
@@ -33,7 +33,7 @@ EXAMPLES = """examples:
 
 def grade(reference: Any, text: str, kind: str = "text") -> float:
     """The grade of one answer by the grader ``kind``, a specification; 0 where it cannot tell. Raises GraderError."""
-    given = grader(kind).grade(Case(text=text, reference=reference))
+    given = grader(kind).grade(GradingCase(text=text, reference=reference))
     if isinstance(given, Awaitable):
         raise GraderError(f"{kind} takes its time: grade a recording with it")
     return given or 0.0
@@ -75,7 +75,7 @@ class Job:
         return [one for one in (self.default, *self.by_task.values()) if one is not None]
 
 
-async def graded(examples: Sequence[Example], job: Job, tally: Tally) -> list[Example]:
+async def graded(examples: Sequence[Example], job: Job, tally: GradeReport) -> list[Example]:
     """The examples with their answers graded. Raises GraderError where a reference cannot be used, naming the example."""
     gate = asyncio.Semaphore(job.concurrency)
     return list(await asyncio.gather(*(_example(e, job, tally, gate) for e in examples)))
@@ -85,7 +85,7 @@ class _Unfinished(Exception):
     """An answer cannot be graded now; it is left as it was."""
 
 
-async def _example(example: Example, job: Job, tally: Tally, gate: asyncio.Semaphore) -> Example:
+async def _example(example: Example, job: Job, tally: GradeReport, gate: asyncio.Semaphore) -> Example:
     one = job.of(example.task)
     answers = dict(example.answers)
     texts = {model: str(a["text"]) for model, a in answers.items()}
@@ -123,9 +123,14 @@ def _has(answer: Mapping[str, Any], grader: str) -> bool:
 
 
 async def _quality(
-    one: Grader, example: Example, part: Mapping[str, Any], others: Mapping[str, str], tally: Tally, gate: asyncio.Semaphore
+    one: Grader,
+    example: Example,
+    part: Mapping[str, Any],
+    others: Mapping[str, str],
+    tally: GradeReport,
+    gate: asyncio.Semaphore,
 ) -> float | None:
-    case = Case(
+    case = GradingCase(
         text=str(part["text"]),
         reference=example.reference,
         prompt=example.to_prompt(),
@@ -148,7 +153,7 @@ async def _quality(
     return quality
 
 
-def stream(examples: Iterator[Example], job: Job, tally: Tally, step: Callable[[], None]) -> Iterator[Example]:
+def stream(examples: Iterator[Example], job: Job, tally: GradeReport, step: Callable[[], None]) -> Iterator[Example]:
     """The graded examples, a chunk at a time, so that a recording of any length takes the same memory."""
     with asyncio.Runner() as runner:
         try:
@@ -257,7 +262,7 @@ def main(argv: Sequence[str] | None = None, paid: Callable[[float], None] | None
     ``paid`` is told of each sum in USD that a judge model costs, as soon as it is known.
     """
     args = _parser().parse_args(argv)
-    tally = Tally()
+    tally = GradeReport()
     try:
         job = job_of(
             args.grader,

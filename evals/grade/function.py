@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from .protocol import Case, GraderError
+from .protocol import GraderError, GradingCase
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class FunctionGrader:
     name: str
     function: Callable[..., Any]
     version: str
-    call: Callable[[Case], Any]
+    call: Callable[[GradingCase], Any]
     needs_reference: bool = False
     waits: bool = False
 
@@ -45,7 +45,7 @@ class FunctionGrader:
     def check(self, reference: Any) -> None:
         """It is called with answers alone: a function of one's own may do anything."""
 
-    def grade(self, case: Case) -> float | Awaitable[float | None] | None:
+    def grade(self, case: GradingCase) -> float | Awaitable[float | None] | None:
         """Raises GraderError where the function gives anything but a number in [0, 1], a bool or None."""
         try:
             given = self.call(case)
@@ -70,7 +70,7 @@ class FunctionGrader:
         raise GraderError(f"{self.name} gave {given!r}; a grade is a number in [0, 1], a bool, or None for cannot tell")
 
 
-def _call_of(function: Callable[..., Any], where: str) -> Callable[[Case], Any]:
+def _call_of(function: Callable[..., Any], where: str) -> Callable[[GradingCase], Any]:
     try:
         parameters = inspect.signature(function).parameters
     except (ValueError, TypeError):  # some built-in ones have none

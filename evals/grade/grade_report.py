@@ -9,7 +9,7 @@ _REASONS = 10
 
 
 @dataclass(slots=True)
-class Tally:
+class GradeReport:
     """What was graded: qualities by (model, task); what was not, by reason, with the first ids; how many were left alone.
 
     ``unfinished`` counts answers that another run may grade: the judge model failed, or the money was spent.
@@ -28,7 +28,7 @@ class Tally:
             self.where[reason].append(id)
 
 
-def report(tally: Tally) -> str:
+def report(tally: GradeReport) -> str:
     """Mean quality by model and task with 95 % intervals (Wilson), and what was not graded."""
     lines = []
     models = list(dict.fromkeys(model for model, _ in tally.qualities))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from .protocol import Case, GraderError
+from .protocol import GraderError, GradingCase
 from .text import one_of, stated
 
 SECONDS = 5
@@ -41,7 +41,7 @@ class MathsGrader:
         for gold in one_of(reference):
             self._gold(gold)
 
-    def grade(self, case: Case) -> float | None:
+    def grade(self, case: GradingCase) -> float | None:
         """A reply without an expression, or with two to choose from, is wrong. None where the time did not suffice."""
         from math_verify import verify
         from math_verify.errors import TimeoutException

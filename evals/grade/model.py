@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import judges
-from cascade.engine.calls import Seat
+from cascade.engine.calls import ModelHandle
 from cascade.models.protocol import ModelError, Request
-from evals.common.cost_budget import Purse
+from evals.common.cost_budget import CostBudget
 from evals.common.provider_errors import hopeless, with_remedy
 from judges import Answer, Prompt
 from judges.sanitize import remove_marks
 from judges.types import content_text
 from judges.verifier import VerifierJudge
 
-from .protocol import Case, GraderError
+from .protocol import GraderError, GradingCase
 from .structured import as_text
 
 _VERDICTS = (
@@ -45,7 +45,7 @@ class Memory:
 
     path: Path | None = None
     known: dict[str, float | None] = field(default_factory=dict)
-    purse: Purse = field(default_factory=lambda: Purse(None))
+    purse: CostBudget = field(default_factory=lambda: CostBudget(None))
     paid: Callable[[float], None] = lambda usd: None
     usd: float | None = 0.0
     asked: int = 0
@@ -69,7 +69,7 @@ class Memory:
                     known[row["key"]] = row["grade"]
                 except (ValueError, KeyError, TypeError):
                     continue
-        return cls(path, known, Purse(most_usd))
+        return cls(path, known, CostBudget(most_usd))
 
     async def once(self, key: str, ask: Callable[[], Awaitable[float | None]]) -> float | None:
         """What is known, or what ``ask`` gives: whoever wants to know the same at the same time waits for it."""
@@ -116,7 +116,7 @@ class ModelGrader:
     place cancels out.
     """
 
-    seat: Seat
+    seat: ModelHandle
     memory: Memory
     mode: Literal["reference", "pairwise"] = "reference"
     against: str = ""
@@ -151,7 +151,7 @@ class ModelGrader:
     def check(self, reference: Any) -> None:
         """It can be told any reference."""
 
-    async def grade(self, case: Case) -> float | None:
+    async def grade(self, case: GradingCase) -> float | None:
         """None where the judge model's reply cannot be read. Raises ModelError, OutOfMoneyError."""
         if self.mode == "reference":
             score = await self._right(case)
@@ -177,18 +177,18 @@ class ModelGrader:
         """Closes the judge model's connections."""
         await self.seat.model.close()
 
-    async def _right(self, case: Case) -> float | None:
+    async def _right(self, case: GradingCase) -> float | None:
         question = f"{_asked(case.prompt)}\n\n(The reference answer, known to be right: {as_text(case.reference)})"
         answer = Answer(case.text, tool_calls=case.tool_calls)
 
         async def ask() -> float | None:
-            judged = judges.Case(prompt=Prompt.of(question), answer=answer, ask=self._ask)
+            judged = judges.JudgeInput(prompt=Prompt.of(question), answer=answer, ask=self._ask)
             return (await VerifierJudge(name="grader").judge(judged)).score
 
         calls = [json.dumps([dict(call) for call in case.tool_calls], sort_keys=True)] if case.tool_calls else []
         return await self.memory.once(_key("right", self._who, question, case.text, *calls), ask)
 
-    async def _better(self, case: Case, first: str, second: str) -> float | None:
+    async def _better(self, case: GradingCase, first: str, second: str) -> float | None:
         """1 where the first is better, 0 where the second is, 0.5 where neither is."""
         question = _asked(case.prompt)
         if case.reference is not None:
@@ -265,7 +265,7 @@ def _key(*parts: str) -> str:
     return hashlib.sha256(json.dumps([_VERSION, *parts]).encode()).hexdigest()
 
 
-def seat_of(name: str, policy_file: str | None) -> Seat:
+def seat_of(name: str, policy_file: str | None) -> ModelHandle:
     """The model ``name`` of a policy file, with its price. Raises PolicyError, GraderError."""
     from cascade.models.factory import Pricer, build
     from cascade.policy import load as files
@@ -273,4 +273,4 @@ def seat_of(name: str, policy_file: str | None) -> Seat:
     specs: Mapping[str, Any] = files.load(policy_file).models
     if name not in specs:
         raise GraderError(f"model: the policy file has no model {name!r}; it has: {', '.join(specs)}")
-    return Seat(build(name, specs[name]), Pricer(name, specs[name]))
+    return ModelHandle(build(name, specs[name]), Pricer(name, specs[name]))

@@ -8,7 +8,7 @@ from typing import Any
 from judges.equivalence import final_answer, key
 
 from . import numerals
-from .protocol import Case, GraderError
+from .protocol import GraderError, GradingCase
 from .text import leading, one_of, stated
 
 # "17 + 5" states a sum, not its result, and "3 to 5" no number; 1/2 is one.
@@ -46,7 +46,7 @@ class NumberGrader:
         """Raises GraderError where the reference is no number, or holds several."""
         self._golds(reference)
 
-    def grade(self, case: Case) -> float | None:
+    def grade(self, case: GradingCase) -> float | None:
         """Exact arithmetic; a reply without a number, or with several to choose from, is wrong."""
         golds = self._golds(case.reference)
         said = {_said(case.text, scaled=scaled) for scaled in (True, False)}
@@ -121,7 +121,7 @@ class DateGrader:
         """Raises GraderError where the reference is no date, or could be two."""
         self._golds(reference)
 
-    def grade(self, case: Case) -> float | None:
+    def grade(self, case: GradingCase) -> float | None:
         """Days are compared, however they are written; a reply without a date, or with two to choose from, is wrong."""
         golds = self._golds(case.reference)
         plain = numerals.date(stated(case.text), day_first=self.day_first)

@@ -12,7 +12,7 @@ class GraderError(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class GradingCase:
     """One answer to be graded.
 
     ``text`` is the answer, ``reference`` the example's right answer (None: there is none), ``prompt`` what was asked,
@@ -51,6 +51,6 @@ class Grader(Protocol):
         before anything is paid for."""
         ...
 
-    def grade(self, case: Case) -> float | Awaitable[float | None] | None:
+    def grade(self, case: GradingCase) -> float | Awaitable[float | None] | None:
         """Quality in [0, 1], or None where it cannot tell. Raises GraderError for a reference that it cannot use."""
         ...

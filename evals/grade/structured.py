@@ -10,7 +10,7 @@ from judges import Answer
 from judges.equivalence import canonical_json
 from judges.schema.judge import InvalidSchemaError, SchemaJudge, extract_json
 
-from .protocol import Case, GraderError
+from .protocol import GraderError, GradingCase
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class JsonGrader:
         """Raises GraderError where the reference is no JSON."""
         _gold(reference)
 
-    def grade(self, case: Case) -> float | None:
+    def grade(self, case: GradingCase) -> float | None:
         """A reply without JSON is wrong."""
         gold = _gold(case.reference)
         try:
@@ -104,9 +104,9 @@ class SchemaGrader:
     def check(self, reference: Any) -> None:
         """It looks at no reference."""
 
-    def grade(self, case: Case) -> float | None:
+    def grade(self, case: GradingCase) -> float | None:
         """None where the example has no schema, or the answer is of tool calls alone."""
-        judged = judges.Case(prompt=case.prompt, answer=Answer(case.text, tool_calls=case.tool_calls))
+        judged = judges.JudgeInput(prompt=case.prompt, answer=Answer(case.text, tool_calls=case.tool_calls))
         if case.prompt.schema is None or (case.tool_calls and not case.text.strip()):
             return None
         try:

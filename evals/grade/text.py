@@ -11,7 +11,7 @@ from typing import Any
 from judges.equivalence import final_answer
 from judges.rules import compiled
 
-from .protocol import Case, GraderError
+from .protocol import GraderError, GradingCase
 
 PATTERN_SECONDS = 1.0
 _FENCED = re.compile(r"```\w{0,20}[ \t]{0,8}\n(.*)\n[ \t]{0,8}```", re.DOTALL)
@@ -38,7 +38,7 @@ class WordsGrader:
         """Raises GraderError where the rule cannot use the reference."""
         self.rule(reference, "")
 
-    def grade(self, case: Case) -> float | None:
+    def grade(self, case: GradingCase) -> float | None:
         """The rule applied to reference and answer."""
         return float(self.rule(case.reference, case.text))
 

@@ -31,7 +31,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class ImportedAnswer:
     """One answer of ``model`` to an example (which has no answers yet), and what is known of it.
 
     ``provider`` is that of the price list, if the answer came from it, and ``discount`` what it took off its list price.
@@ -49,7 +49,7 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class Skipped:
     """What a log holds at ``where`` and a recording cannot, with the reason; ``count`` of them."""
 
     where: str
@@ -99,7 +99,7 @@ class Names:
 
 
 def gathered(
-    items: Iterable[Heard | LeftOut], names: Names, tally: Tally, same: ByPrompt | None = None
+    items: Iterable[ImportedAnswer | Skipped], names: Names, tally: Tally, same: ByPrompt | None = None
 ) -> Iterator[Example]:
     """The examples of one log, each with its models' answers; a model's later answers to an example are its samples.
 
@@ -109,7 +109,7 @@ def gathered(
     told: dict[str, dict[str, list[dict[str, Any]]]] = {}
     models: set[str] = set()
     for item in items:
-        if isinstance(item, LeftOut):
+        if isinstance(item, Skipped):
             tally.count(tally.left, item.reason, item.where, item.count)
             continue
         example = same(item.example) if same is not None else item.example
@@ -146,7 +146,7 @@ def _with_samples(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {**first, "samples": [{k: one[k] for k in _SAMPLE if k in one} for one in others], **price}
 
 
-def recorded(heard: Heard, price: Price | None) -> dict[str, Any]:
+def recorded(heard: ImportedAnswer, price: Price | None) -> dict[str, Any]:
     """The answer as a recording holds it.
 
     Its cost is by ``price`` where one was given, else what the log says, else by the published list. With a price, tokens
@@ -160,7 +160,7 @@ def recorded(heard: Heard, price: Price | None) -> dict[str, Any]:
     return {**told, "quality": heard.quality, **estimated, **heard.more}
 
 
-def _usd(heard: Heard, usage: Usage | None, price: Price | None) -> float | None:
+def _usd(heard: ImportedAnswer, usage: Usage | None, price: Price | None) -> float | None:
     if usage is not None and price is not None:
         return price.cost(usage)
     if heard.answer.cost_usd is not None or usage is None or heard.provider is None:

@@ -16,7 +16,7 @@ from typing import Any
 from evals.recording import Example, RecordingError
 from judges import Answer, TokenLogprob, Usage
 
-from .base import Heard, LeftOut, Options, asked, unit
+from .base import ImportedAnswer, Options, Skipped, asked, unit
 from .fields import NUMBER, Field, document
 
 READS = "read are logs of inspect_ai's version 2 (inspect_ai 0.3.x): write it anew with 'inspect log convert --to json'"
@@ -41,7 +41,7 @@ class _UnknownPartError(Exception):
     """A message has a part that is neither text nor image."""
 
 
-def items(path: str, options: Options) -> Iterator[Heard | LeftOut]:
+def items(path: str, options: Options) -> Iterator[ImportedAnswer | Skipped]:
     """Every sample of a log. Raises RecordingError, OSError."""
     with open(path, "rb"):
         pass  # one that is not there is no archive that was cut off
@@ -60,7 +60,7 @@ def items(path: str, options: Options) -> Iterator[Heard | LeftOut]:
         yield of_sample(sample, header, options)
 
 
-def _archive(path: str, options: Options) -> Iterator[Heard | LeftOut]:
+def _archive(path: str, options: Options) -> Iterator[ImportedAnswer | Skipped]:
     try:
         module, errors = _zipfile(path)
         opened = module.ZipFile(path)
@@ -123,27 +123,29 @@ class _Header:
         self.provider = provider if self.name and not spec.value_of("model_base_url", str) else None
 
 
-def of_sample(sample: Field, header: _Header, options: Options) -> Heard | LeftOut:
+def of_sample(sample: Field, header: _Header, options: Options) -> ImportedAnswer | Skipped:
     """One sample's answer."""
     id, epoch = sample.need("id", str, int).value, sample.need("epoch", int).value
     where = f"{sample.where.partition(': ')[0]}: sample {id!r}, epoch {epoch}"
     output = sample.get("output", dict)
     if sample.get("error", dict) is not None:
-        return LeftOut(where, "the sample ended in an error")
+        return Skipped(where, "the sample ended in an error")
     choices = output.get("choices", list) if output is not None else None
     if output is None or choices is None or not choices.value:
-        return LeftOut(where, "the model gave no answer")
+        return Skipped(where, "the model gave no answer")
     if output.get("error", str) is not None:
-        return LeftOut(where, "the model's provider reported an error")
+        return Skipped(where, "the model's provider reported an error")
     try:
         prompt, turns = _prompt(sample)
         example = _example(sample, f"{header.task}-{id}", prompt, header.task)
     except _UnknownPartError as unknown:
-        return LeftOut(where, f"a message has a part of the type {unknown}, which no prompt of a recording can hold")
+        return Skipped(where, f"a message has a part of the type {unknown}, which no prompt of a recording can hold")
     quality, notes = _quality(sample, options)
     if turns > 1:
         notes = (*notes, "the answer is the last of several turns; it stands under what was asked first")
-    return Heard(example, header.model, _answer(sample, output, header, turns), quality, header.provider, notes=notes)
+    return ImportedAnswer(
+        example, header.model, _answer(sample, output, header, turns), quality, header.provider, notes=notes
+    )
 
 
 def _example(sample: Field, id: str, messages: list[dict[str, Any]], task: str) -> Example:

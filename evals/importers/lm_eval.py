@@ -16,7 +16,7 @@ from typing import Any
 from evals.recording import Example, RecordingError
 from judges import Answer
 
-from .base import Heard, LeftOut, Options, asked, unit
+from .base import ImportedAnswer, Options, Skipped, asked, unit
 from .fields import MOST, NUMBER, Field, document, lines
 
 READS = "read are samples_*.jsonl of lm-evaluation-harness 0.4; run lm-eval with --log_samples"
@@ -25,7 +25,7 @@ _NAME = re.compile(r"samples_(.+)_(\d{4}-\d\d-\d\dT[\d.-]+)\.jsonl(?:\.gz)?")
 _METRICS = ("exact_match", "acc", "pass@1", "em", "acc_norm", "f1")
 
 
-def items(path: str, options: Options) -> Iterator[Heard | LeftOut]:
+def items(path: str, options: Options) -> Iterator[ImportedAnswer | Skipped]:
     """Every line of a log. Raises RecordingError, OSError."""
     name = _NAME.fullmatch(Path(path).name)
     task, model = (
@@ -46,7 +46,7 @@ def items(path: str, options: Options) -> Iterator[Heard | LeftOut]:
     if not heard and others:
         raise RecordingError(f"{path}: has no filter {options.filter!r}, but: {', '.join(others)}")
     for filter, count in others.items():
-        yield LeftOut(path, f"grades by the filter {filter!r}, not {chosen!r}, of the same answers (--filter)", count)
+        yield Skipped(path, f"grades by the filter {filter!r}, not {chosen!r}, of the same answers (--filter)", count)
 
 
 def _model(path: str, date: str) -> str:
@@ -59,7 +59,7 @@ def _model(path: str, date: str) -> str:
     return Path(path).resolve().parent.name
 
 
-def of_line(line: Field, task: str, model: str, options: Options) -> Iterator[Heard | LeftOut]:
+def of_line(line: Field, task: str, model: str, options: Options) -> Iterator[ImportedAnswer | Skipped]:
     """One line's answer, and the repeats after it."""
     where = f"{line.where}: doc_id {line.need('doc_id', int).value}"
     requests = list(_requests(line))
@@ -70,11 +70,11 @@ def of_line(line: Field, task: str, model: str, options: Options) -> Iterator[He
     if kinds == {dict} and len(requests) == 1:
         yield from _generated(line, where, task, model, replies[0], requests[0][0], options)
     elif kinds == {dict}:
-        yield LeftOut(where, "several prompts were asked for one example")
+        yield Skipped(where, "several prompts were asked for one example")
     elif kinds != {str} or len(requests) == 1:
-        yield LeftOut(where, "the likelihood of a given text was measured; nothing was answered")
+        yield Skipped(where, "the likelihood of a given text was measured; nothing was answered")
     elif len({prompt for prompt, _ in requests}) > 1:
-        yield LeftOut(where, "the choices were weighed behind different texts, so that there is no one prompt")
+        yield Skipped(where, "the choices were weighed behind different texts, so that there is no one prompt")
     else:
         yield _chosen(line, where, task, model, [str(more) for _, more in requests], replies, options)
 
@@ -123,7 +123,7 @@ def _example(line: Field, task: str, prompt: str, reference: Any, **more: Any) -
 
 def _generated(
     line: Field, where: str, task: str, model: str, replies: Sequence[Field], prompt: str, options: Options
-) -> Iterator[Heard | LeftOut]:
+) -> Iterator[ImportedAnswer | Skipped]:
     texts = [r.value for r in replies]
     if not all(isinstance(t, str | None) for t in texts):
         raise replies[0].wrong("must be text")
@@ -135,9 +135,9 @@ def _generated(
     example = _example(line, task, prompt, _target(line.need("target", str, *NUMBER, list).value))
     for i, text in enumerate(texts):
         if text is None:
-            yield LeftOut(where, "no text")
+            yield Skipped(where, "no text")
         else:
-            yield Heard(example, model, Answer(text, model=model), None if i else quality, notes=() if i else notes)
+            yield ImportedAnswer(example, model, Answer(text, model=model), None if i else quality, notes=() if i else notes)
 
 
 def _chosen(
@@ -148,12 +148,12 @@ def _chosen(
     choices: Sequence[str],
     replies: Sequence[Sequence[Field]],
     options: Options,
-) -> Heard | LeftOut:
+) -> ImportedAnswer | Skipped:
     metric, quality, notes = _quality(line, options)
     likelihoods = [_likelihood(r[0]) for r in replies]
     # -inf is a choice that the model rules out; of no number, or of nothing but -inf, no choice is the likeliest.
     if any(not value < math.inf for value in likelihoods) or max(likelihoods) == -math.inf:
-        return LeftOut(where, "the likelihoods of its choices are no numbers, so that none was chosen")
+        return Skipped(where, "the likelihoods of its choices are no numbers, so that none was chosen")
     lengths = [max(len(c.strip()), 1) for c in choices] if metric == "acc_norm" else [1] * len(choices)
     weighed = [value / length for value, length in zip(likelihoods, lengths, strict=True)]
     best = weighed.index(max(weighed))
@@ -163,7 +163,7 @@ def _chosen(
     if target not in texts and str(target).isdecimal() and int(target) < len(texts):
         target = texts[int(target)]
     prompt = next(iter(_requests(line)))[0]
-    return Heard(
+    return ImportedAnswer(
         _example(line, task, prompt, target, choices=texts),
         model,
         Answer(texts[best], finish_reason="stop", mean_logprob=-math.log(sum(shares)), model=model),

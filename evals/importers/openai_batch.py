@@ -14,7 +14,7 @@ from cascade.models.protocol import ModelError
 from evals.recording import Example, RecordingError
 from judges import Answer, TokenLogprob, Usage
 
-from .base import Heard, LeftOut, Options, asked
+from .base import ImportedAnswer, Options, Skipped, asked
 from .fields import NUMBER, Field, lines
 
 READS = "read is what the Batch API gives back for /v1/chat/completions and /v1/responses"
@@ -23,7 +23,7 @@ _DISCOUNT = 0.5
 Sent = dict[str, list[Field]]  # the requests' bodies by custom_id
 
 
-def items(path: str, options: Options) -> Iterator[Heard | LeftOut]:
+def items(path: str, options: Options) -> Iterator[ImportedAnswer | Skipped]:
     """Every line of an output or error file. Raises RecordingError, OSError."""
     if not options.inputs:
         raise RecordingError(f"{path}: the prompts of a batch are not in its output; {_SENT}")
@@ -41,7 +41,7 @@ def sent(paths: tuple[str, ...]) -> Sent:
     return found
 
 
-def of_line(line: Field, requests: Sent) -> Iterator[Heard | LeftOut]:
+def of_line(line: Field, requests: Sent) -> Iterator[ImportedAnswer | Skipped]:
     """The answers of one request: the first, and further samples where it asked for several."""
     id = line.need("custom_id", str).value
     where = f"{line.where}: {id}"
@@ -49,11 +49,11 @@ def of_line(line: Field, requests: Sent) -> Iterator[Heard | LeftOut]:
     if response is None:
         if error is None:
             raise line.wrong("has neither response nor error")
-        yield LeftOut(where, f"the request failed ({error.value_of('code', str) or 'no code'})")
+        yield Skipped(where, f"the request failed ({error.value_of('code', str) or 'no code'})")
         return
     status, body = response.need("status_code", int).value, response.need("body", dict)
     if status != 200:
-        yield LeftOut(where, f"the request failed (HTTP {status})")
+        yield Skipped(where, f"the request failed (HTTP {status})")
         return
     request = _request(line, id, body, requests)
     model = request.need("model", str).value
@@ -62,11 +62,11 @@ def of_line(line: Field, requests: Sent) -> Iterator[Heard | LeftOut]:
     except ModelError as broken:
         raise body.wrong(f"is no chat completion ({broken})") from None
     if not answers:
-        yield LeftOut(where, "no text")
+        yield Skipped(where, "no text")
         return
     example = _example(request, id)
     for answer in _shared(answers):
-        yield Heard(example, model, replace(answer, model=model), None, "openai", _DISCOUNT)
+        yield ImportedAnswer(example, model, replace(answer, model=model), None, "openai", _DISCOUNT)
 
 
 def _request(line: Field, id: str, body: Field, requests: Sent) -> Field:

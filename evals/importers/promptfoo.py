@@ -13,7 +13,7 @@ from typing import Any
 from evals.recording import Example
 from judges import Answer, Usage
 
-from .base import Heard, LeftOut, Options, asked, unit
+from .base import ImportedAnswer, Options, Skipped, asked, unit
 from .fields import MOST, NUMBER, Field, document
 
 READS = "read are results of version 3, written as .json by 'promptfoo eval --output results.json' (promptfoo 0.1xx)"
@@ -21,7 +21,7 @@ _ERROR = 2  # promptfoo's failureReason where the provider, not the answer, fail
 _VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
 
-def items(path: str, options: Options) -> Iterator[Heard | LeftOut]:
+def items(path: str, options: Options) -> Iterator[ImportedAnswer | Skipped]:
     """Every result. Raises RecordingError, OSError."""
     results = document(path, READS).need("results", dict)
     if (version := results.need("version", int)).value != 3:
@@ -30,26 +30,26 @@ def items(path: str, options: Options) -> Iterator[Heard | LeftOut]:
         yield of_result(result, options)
 
 
-def of_result(result: Field, options: Options) -> Heard | LeftOut:
+def of_result(result: Field, options: Options) -> ImportedAnswer | Skipped:
     """One answer of one provider to one test."""
     test, provider = result.need("testIdx", int).value, result.need("provider", dict)
     model = provider.value_of("label", str) or provider.need("id", str).value
     where = f"{result.where}: test {test}, prompt {result.need('promptIdx', int).value}, {model}"
     response = result.get("response", dict)
     if result.value_of("failureReason", *NUMBER) == _ERROR or response is None or response.value.get("error"):
-        return LeftOut(where, "the provider failed")
+        return Skipped(where, "the provider failed")
     # A provider's refusal to take the request comes as an answer with the error's text.
     if (status := _status(response)) is not None and status >= 400:
-        return LeftOut(where, f"the provider failed (HTTP {status})")
+        return Skipped(where, f"the provider failed (HTTP {status})")
     output = response.value.get("output")
     if output is None:
-        return LeftOut(where, "no text")
+        return Skipped(where, "no text")
     cached = bool(response.value_of("cached", bool))
     quality, notes = _quality(result, options)
     if cached:
         notes = (*notes, "answered from promptfoo's cache: cost, time and tokens are unknown; --no-cache measures them")
     values = _logprobs(response)
-    return Heard(
+    return ImportedAnswer(
         _example(result, options),
         model,
         _answer(result, response, output, cached),

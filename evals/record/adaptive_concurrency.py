@@ -6,7 +6,7 @@ from collections import deque
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
 
 
-class Pace:
+class AdaptiveLimiter:
     """How many requests may be under way at once, at most ``most``, and until when none may be sent.
 
     Additive increase, multiplicative decrease: a refusal (429, overloaded) halves the window, once for all requests that

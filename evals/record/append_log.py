@@ -5,12 +5,12 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from .disk_reserve import Reserve
+from .disk_reserve import DiskReserve
 
 _READ = 1 << 14
 
 
-class Appended:
+class AppendLog:
     """An open file, made where there was none. Raises OSError, BlockingIOError where another process has it open.
 
     ``end`` is where the next line goes. ``full`` says that the disk is and only the reserve for what is under way is left,
@@ -18,7 +18,7 @@ class Appended:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self.end, self.full, self.reserve = path, 0, False, Reserve(path)
+        self.path, self.end, self.full, self.reserve = path, 0, False, DiskReserve(path)
         self._dirty = False
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:

@@ -21,13 +21,13 @@ from cascade.models.anthropic import AnthropicModel
 from cascade.models.factory import Pricer
 from cascade.models.openai import OpenAIModel
 from cascade.models.protocol import ModelError, Request
-from evals.common.cost_budget import OutOfMoneyError, Purse
+from evals.common.cost_budget import CostBudget, OutOfMoneyError
 from evals.common.provider_errors import hopeless, kind_of, with_remedy
 from judges import Prompt, Usage
 
 from .batch_apis import HALF, Batches, of
-from .checkpoint import Work
-from .client import FailedError, Halt, Reply, StoppedError
+from .checkpoint import Checkpoint
+from .client import FailedError, Reply, StoppedError, StopSignal
 
 MOST = 10_000  # requests of one batch: less than either provider takes, so that a crash or a fault costs less
 _MOST_BYTES = 90_000_000
@@ -65,7 +65,7 @@ class _Open:
     said: str = "handed in"
 
 
-class BatchLine:
+class BatchClient:
     """Implements Asked. ``run`` hands in and collects for as long as the recording goes on."""
 
     def __init__(
@@ -73,9 +73,9 @@ class BatchLine:
         name: str,
         model: OpenAIModel | AnthropicModel,
         pricer: Pricer,
-        purse: Purse,
-        work: Work,
-        halt: Halt,
+        purse: CostBudget,
+        work: Checkpoint,
+        halt: StopSignal,
         poll_s: float,
     ) -> None:
         self.name, self.model, self.pricer, self.purse, self.work, self.halt = name, model, pricer, purse, work, halt

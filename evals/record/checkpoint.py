@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .append_log import Appended
+from .append_log import AppendLog
 from .dataset import Survey
-from .resume_check import Setting, difference
+from .resume_check import PinnedSetting, difference
 
 FORMAT = 1
 ANSWER, SAMPLES = "answer", "samples"
 
 
-class WorkError(ValueError):
+class CheckpointError(ValueError):
     """A work file that does not fit what is asked now, or cannot be used; the message says what to do."""
 
 
@@ -37,8 +37,8 @@ class Part:
     found: Mapping[str, Any]
 
 
-class Work:
-    """An open work file, locked against a second process. Raises WorkError and OSError.
+class Checkpoint:
+    """An open work file, locked against a second process. Raises CheckpointError and OSError.
 
     ``spent`` is what all parts cost in USD as far as it is known, ``unpriced`` how many parts are of unknown cost, and
     ``charged`` what requests that were sent and never answered may have cost at most (kept under a budget only), and
@@ -61,9 +61,9 @@ class Work:
         self._open: dict[int, float] = {}
         self._asked = 0
         try:
-            self.file = Appended(self.path)
+            self.file = AppendLog(self.path)
         except BlockingIOError:
-            raise WorkError(f"{self.path}: another process is recording to it; wait until it is done") from None
+            raise CheckpointError(f"{self.path}: another process is recording to it; wait until it is done") from None
         try:
             self._scan()
             self.file.reserve.take()
@@ -87,9 +87,9 @@ class Work:
                     else:
                         self._note(json.loads(line))
                 except (ValueError, IndexError, KeyError, TypeError) as error:
-                    if isinstance(error, WorkError):
+                    if isinstance(error, CheckpointError):
                         raise
-                    raise WorkError(f"{self.path}:{number}: the line is damaged; {self._rescue(number)}") from None
+                    raise CheckpointError(f"{self.path}:{number}: the line is damaged; {self._rescue(number)}") from None
                 self.file.end += len(line)
         self.charged += sum(self._open.values())
         self._open.clear()
@@ -107,13 +107,13 @@ class Work:
     def _check(self, head: Mapping[str, Any]) -> bool:
         """Whether the file goes on; where nothing was asked for another dataset yet, it begins anew."""
         if head["work"] != FORMAT:
-            raise WorkError(f"{self.path}: written by another version of this program; name another --out")
+            raise CheckpointError(f"{self.path}: written by another version of this program; name another --out")
         if head["dataset"] == self.survey.sha256:
             return True
         with open(self.path, "rb") as file:
             asked = any(line.startswith((b"[", b'{"asks"', b'{"batch"')) for line in file)
         if asked:
-            raise WorkError(
+            raise CheckpointError(
                 f"{self.path}: belongs to another dataset (SHA-256 {head['dataset'][:16]}, {head['rows']} rows) than the "
                 f"one given (SHA-256 {self.survey.sha256[:16]}, {self.survey.rows} rows); name another --out"
             )
@@ -170,17 +170,17 @@ class Work:
         else:
             self.spent += usd
 
-    def setting(self, setting: Setting) -> None:
-        """Keeps an argument. Raises WorkError where answers stand here that were given under another value of it."""
+    def setting(self, setting: PinnedSetting) -> None:
+        """Keeps an argument. Raises CheckpointError where answers stand here that were given under another value of it."""
         name, value = setting.name, setting.value
         if name in self.settings and self.settings[name] != value and self._bound(setting):
             told = difference(name, self.settings[name], value)
-            raise WorkError(f"{self.path}: was begun with {told}; give the same again, or name another --out")
+            raise CheckpointError(f"{self.path}: was begun with {told}; give the same again, or name another --out")
         if self.settings.get(name, self) != value:
             self._append({"setting": name, "value": value})
             self.settings[name] = value
 
-    def _bound(self, setting: Setting) -> bool:
+    def _bound(self, setting: PinnedSetting) -> bool:
         """Whether anything that depends on the setting was answered, or is on its way by batch."""
         if any(not about.get("done") for about in self.batches.values()):
             return True
@@ -237,7 +237,7 @@ class Work:
                 _, _, name, count, usd, offset, told = json.loads(self.file.line(offset))
                 found.append(Part(name, count, usd, told))
         except EOFError:
-            raise WorkError(f"{self.path}: ends within a line that was whole before; name another --out") from None
+            raise CheckpointError(f"{self.path}: ends within a line that was whole before; name another --out") from None
         return found[::-1]
 
     def asks(self, usd: float) -> int:

@@ -12,12 +12,12 @@ from typing import Protocol
 from cascade.costs.estimate import MAX_OUTPUT, Bounds, estimate
 from cascade.models.factory import Pricer
 from cascade.models.protocol import Model, ModelError, Request
-from evals.common.cost_budget import OutOfMoneyError, Purse
+from evals.common.cost_budget import CostBudget, OutOfMoneyError
 from evals.common.provider_errors import hopeless, kind_of, with_remedy
 from judges import Answer, Prompt
 
-from .adaptive_concurrency import Pace
-from .checkpoint import Work
+from .adaptive_concurrency import AdaptiveLimiter
+from .checkpoint import Checkpoint
 from .outage import Outage
 
 TRIES = 5  # of a request that fails by a fault that may pass
@@ -41,7 +41,7 @@ class StoppedError(Exception):
 
 
 @dataclass(slots=True)
-class Halt:
+class StopSignal:
     """Why the whole run stops (None: it goes on), and a wait that ends when it does."""
 
     reason: str | None = None
@@ -74,7 +74,7 @@ class Reply:
     kept: Callable[[], None] = lambda: None
 
 
-class Asked(Protocol):
+class AnswerSource(Protocol):
     """A model as those who record it see it: asked at once, or by batch. ``stopped`` says why it is asked no more."""
 
     name: str
@@ -101,10 +101,19 @@ class Asked(Protocol):
         ...
 
 
-class Line:
+class RecordingClient:
     """A model of the policy. ``stopped`` says why it is not asked any more: its key is wrong, or it always fails."""
 
-    def __init__(self, name: str, model: Model, pricer: Pricer, pace: Pace, purse: Purse, work: Work, halt: Halt) -> None:
+    def __init__(
+        self,
+        name: str,
+        model: Model,
+        pricer: Pricer,
+        pace: AdaptiveLimiter,
+        purse: CostBudget,
+        work: Checkpoint,
+        halt: StopSignal,
+    ) -> None:
         self.name, self.model, self.pricer, self.pace, self.purse, self.work, self.halt = (
             name, model, pricer, pace, purse, work, halt,
         )  # fmt: skip

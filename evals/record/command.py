@@ -14,20 +14,20 @@ from cascade.errors import CascadeError
 from cascade.models.anthropic import AnthropicModel
 from cascade.models.factory import Pricer, build
 from cascade.models.openai import OpenAIModel
-from evals.common.cost_budget import Purse
+from evals.common.cost_budget import CostBudget
 from evals.recording import Example, RecordingError
 from judges import Usage
 
 from . import plan, summary
-from .adaptive_concurrency import Pace
-from .batch_client import BatchLine
-from .checkpoint import Work, WorkError
-from .client import Asked, Halt, Line
+from .adaptive_concurrency import AdaptiveLimiter
+from .batch_client import BatchClient
+from .checkpoint import Checkpoint, CheckpointError
+from .client import AnswerSource, RecordingClient, StopSignal
 from .dataset import Dataset, exists
 from .dataset_readers import DatasetError
 from .disk_reserve import BYTES
 from .progress import Progress
-from .recorder import Live
+from .recorder import Recorder
 from .write_recording import materialise
 
 EXAMPLES = """examples:
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         return _main(args)
-    except (DatasetError, WorkError, RecordingError, CascadeError, ValueError) as error:
+    except (DatasetError, CheckpointError, RecordingError, CascadeError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
     except KeyboardInterrupt:  # while the dataset is read or the recording written; in between, requests are waited for
         print("\ninterrupted; what was answered is kept, the same command goes on", file=sys.stderr)
@@ -109,8 +109,8 @@ def _main(args: argparse.Namespace) -> int:
     end()
     path = Path(f"{args.out}.work")
     if Path(args.out).exists() and not path.exists():
-        raise WorkError(f"{args.out}: exists, and was not recorded here (there is no {path.name}); name another --out")
-    work = Work(path, survey)
+        raise CheckpointError(f"{args.out}: exists, and was not recorded here (there is no {path.name}); name another --out")
+    work = Checkpoint(path, survey)
     try:
         for target in made.targets:
             for setting in target.settings(args.batch):
@@ -178,9 +178,9 @@ def _check(args: argparse.Namespace) -> None:
         raise ValueError(f"--out: {args.out}: a recording's name ends in .jsonl or .jsonl.gz")
 
 
-def _lines(args: argparse.Namespace, made: plan.Plan, work: Work, halt: Halt) -> dict[str, Asked]:
-    purse = Purse(args.max_usd, _gone(work))
-    lines: dict[str, Asked] = {}
+def _lines(args: argparse.Namespace, made: plan.Plan, work: Checkpoint, halt: StopSignal) -> dict[str, AnswerSource]:
+    purse = CostBudget(args.max_usd, _gone(work))
+    lines: dict[str, AnswerSource] = {}
     for name, spec in made.specs.items():
         pricer = Pricer(name, spec)
         if args.max_usd is not None and pricer.cost(Usage(1, 1)) is None:
@@ -188,23 +188,27 @@ def _lines(args: argparse.Namespace, made: plan.Plan, work: Work, halt: Halt) ->
         if args.max_usd is not None and spec.max_tokens is None:
             print(f"note: {name} has no max_tokens; under --max-usd an answer has at most {MAX_OUTPUT:,}", file=sys.stderr)
         if not args.batch:
-            lines[name] = Line(name, build(name, spec), pricer, Pace(args.concurrency), purse, work, halt)
+            lines[name] = RecordingClient(
+                name, build(name, spec), pricer, AdaptiveLimiter(args.concurrency), purse, work, halt
+            )
             continue
         # The results of a whole batch come in one body.
         model = build(name, spec.model_copy(update={"max_body_bytes": _BATCH_BYTES, "timeout_s": _BATCH_S}))
         if not isinstance(model, OpenAIModel | AnthropicModel):
             raise ValueError(f"--batch: {name!r} is of the provider {spec.provider!r}, which takes no batches")
-        lines[name] = BatchLine(name, model, pricer, purse, work, halt, args.poll_s)
+        lines[name] = BatchClient(name, model, pricer, purse, work, halt, args.poll_s)
     return lines
 
 
-async def _record(args: argparse.Namespace, made: plan.Plan, dataset: Dataset, work: Work) -> tuple[Live, OSError | None]:
-    halt = Halt()
+async def _record(
+    args: argparse.Namespace, made: plan.Plan, dataset: Dataset, work: Checkpoint
+) -> tuple[Recorder, OSError | None]:
+    halt = StopSignal()
     lines = _lines(args, made, work, halt)
-    live = Live(dataset, made.targets, lines, work, halt, args.limit, args.retry_failed, args.batch)
+    live = Recorder(dataset, made.targets, lines, work, halt, args.limit, args.retry_failed, args.batch)
     total, left = live.rows * len(made.targets), live.left()
     if left and work.file.reserve.lacks:
-        raise WorkError(
+        raise CheckpointError(
             f"{work.path}: the disk has less than {BYTES >> 20} MB left, so that answers might be lost; make room"
         )
     progress = Progress(total, total - left)
@@ -222,7 +226,7 @@ async def _record(args: argparse.Namespace, made: plan.Plan, dataset: Dataset, w
     return live, None
 
 
-async def _until_done(live: Live, progress: Progress, workers: int) -> None:
+async def _until_done(live: Recorder, progress: Progress, workers: int) -> None:
     """Runs to the end with the progress shown; Ctrl-C once waits for what is under way, twice drops it."""
     task = asyncio.create_task(live.run(workers))
     loop = asyncio.get_running_loop()
@@ -246,12 +250,12 @@ async def _until_done(live: Live, progress: Progress, workers: int) -> None:
         await task
 
 
-def _gone(work: Work) -> float:
+def _gone(work: Checkpoint) -> float:
     """USD of the budget that cannot be spent again."""
     return work.spent + work.charged + work.graded
 
 
-def _graded(args: argparse.Namespace, work: Work) -> bool:
+def _graded(args: argparse.Namespace, work: Checkpoint) -> bool:
     """Grades the recording where that was asked for; False where it failed, which is then said."""
     if not args.grader:
         return True
@@ -264,7 +268,7 @@ def _graded(args: argparse.Namespace, work: Work) -> bool:
     return grade.main([args.out, *options, *(("--policy-file", file) if file else ())], work.grades) == 0
 
 
-def _finish(args: argparse.Namespace, live: Live, before: float, broken: OSError | None) -> int:
+def _finish(args: argparse.Namespace, live: Recorder, before: float, broken: OSError | None) -> int:
     """Writes the recording, grades it, and says what is missing."""
     work, out = live.work, Path(args.out)
     anything = any(work.touched(row, m) for m in range(len(work.models)) for row in range(work.survey.rows))

@@ -8,7 +8,7 @@ from pathlib import Path
 BYTES = 4 << 20
 
 
-class Reserve:
+class DiskReserve:
     """A file beside ``path`` that takes up the room until it is given up. ``lacks`` says that the disk has no such room."""
 
     def __init__(self, path: Path) -> None:

@@ -14,7 +14,7 @@ from judges.logprob import LogprobJudge
 from judges.self_consistency import SelfConsistencyJudge
 
 from .checkpoint import SAMPLES
-from .resume_check import Setting
+from .resume_check import PinnedSetting
 
 TEMPERATURE = 0.7
 # What changes a model's answers, and so must not change in the course of a recording.
@@ -45,17 +45,17 @@ class Target:
         """Whether the model gives several samples in one request."""
         return self.spec.provider != "anthropic" and self.spec.n
 
-    def settings(self, batch: bool) -> Iterator[Setting]:
+    def settings(self, batch: bool) -> Iterator[PinnedSetting]:
         """The arguments that change answers or their price."""
         spec = self.spec.model_dump(mode="json", include=set(_TELLING), exclude_defaults=True)
-        yield Setting(f"model {self.key}", spec, self.key)
+        yield PinnedSetting(f"model {self.key}", spec, self.key)
         if self.samples:
-            yield Setting(f"temperature of {self.key}'s samples", self.temperature, self.key, SAMPLES)
+            yield PinnedSetting(f"temperature of {self.key}'s samples", self.temperature, self.key, SAMPLES)
         for each in self.recorded:
             rule = {"use": each.rule.use, **each.rule.options}
-            yield Setting(f"judge {each.judge.name} of {self.key}", rule, self.key, each.judge.name)
+            yield PinnedSetting(f"judge {each.judge.name} of {self.key}", rule, self.key, each.judge.name)
         # A recording of which a part cost half as much would mislead whoever chooses by cost.
-        yield Setting(f"--batch of {self.key}", batch, self.key)
+        yield PinnedSetting(f"--batch of {self.key}", batch, self.key)
 
 
 @dataclass(frozen=True, slots=True)

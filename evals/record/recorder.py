@@ -11,10 +11,10 @@ from cascade.models.protocol import Request
 from evals.common.answer_rows import as_recorded, as_sample, assemble, end_of, to_answer
 from evals.recording import Example
 from judges import Answer, Prompt
-from judges.protocol import Case
+from judges.protocol import JudgeInput
 
-from .checkpoint import ANSWER, SAMPLES, Work
-from .client import Asked, FailedError, Halt, Reply, StoppedError
+from .checkpoint import ANSWER, SAMPLES, Checkpoint
+from .client import AnswerSource, FailedError, Reply, StoppedError, StopSignal
 from .dataset import Dataset
 from .plan import Target
 
@@ -22,7 +22,7 @@ _SYNC_EVERY_S = 1.0
 
 
 @dataclass(slots=True)
-class Live:
+class Recorder:
     """One run. ``lines`` are the models by their names in the policy file; ``step`` is called for each row and model done.
 
     ``retry`` asks again for what failed in an earlier run; ``together`` asks for samples at once with the answer, as is
@@ -32,9 +32,9 @@ class Live:
 
     dataset: Dataset
     targets: Sequence[Target]
-    lines: Mapping[str, Asked]
-    work: Work
-    halt: Halt
+    lines: Mapping[str, AnswerSource]
+    work: Checkpoint
+    halt: StopSignal
     limit: int | None = None
     retry: bool = False
     together: bool = False
@@ -140,7 +140,7 @@ class Live:
 class _Job:
     """All that one model is asked about one row."""
 
-    def __init__(self, live: Live, target: Target, row: int, example: Example) -> None:
+    def __init__(self, live: Recorder, target: Target, row: int, example: Example) -> None:
         self.live, self.target, self.row = live, target, row
         self.line, self.model = live.lines[target.name], live.numbers[target.key]
         self.prompt = example.to_prompt()
@@ -248,7 +248,7 @@ class _Judging:
     async def run(self, judge: Any) -> None:
         """Judges and keeps the score, or why there is none."""
         try:
-            said = judge.judge(Case(prompt=self.job.prompt, answer=self.answer, ask=self))
+            said = judge.judge(JudgeInput(prompt=self.job.prompt, answer=self.answer, ask=self))
             verdict = said if not hasattr(said, "__await__") else await said
         except FailedError as error:
             self.job.fail(judge.name, error, self.replies)

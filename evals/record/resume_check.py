@@ -6,7 +6,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class PinnedSetting:
     """An argument by a name for people, on which the answers of ``model`` depend, or only their ``part``."""
 
     name: str

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from .checkpoint import Work
-from .recorder import Live
+from .checkpoint import Checkpoint
+from .recorder import Recorder
 
 _ENDS = {
     "length": ("was", "were", " cut off at the most tokens: 'max_tokens' in the policy file, or its default"),
@@ -22,7 +22,7 @@ class Failed:
     said: str
 
 
-def failures(work: Work) -> dict[tuple[str, str, str], Failed]:
+def failures(work: Checkpoint) -> dict[tuple[str, str, str], Failed]:
     """What failed, by model, part and kind of failure."""
     found: dict[tuple[str, str, str], Failed] = {}
     for model, key in enumerate(work.models):
@@ -40,7 +40,7 @@ def failures(work: Work) -> dict[tuple[str, str, str], Failed]:
     return found
 
 
-def tell(live: Live, before: float, max_usd: float | None) -> bool:
+def tell(live: Recorder, before: float, max_usd: float | None) -> bool:
     """Prints it, one line a kind of failure; ``before`` is what earlier runs spent. Whether anything is missing."""
     work, left = live.work, live.left()
     spent = f"${work.spent:.6f} spent" + (f", ${work.spent - before:.6f} of it now" if before else "")
@@ -75,7 +75,7 @@ def tell(live: Live, before: float, max_usd: float | None) -> bool:
     return bool(left or failed)
 
 
-def _ids(live: Live, rows: set[int]) -> dict[int, str]:
+def _ids(live: Recorder, rows: set[int]) -> dict[int, str]:
     """The ids of these rows of the dataset."""
     found: dict[int, str] = {}
     for row, example in enumerate(live.dataset):

@@ -9,16 +9,16 @@ from typing import Any
 from evals.common.answer_rows import assemble
 from evals.recording import Example, read, write
 
-from .checkpoint import Work, WorkError
+from .checkpoint import Checkpoint, CheckpointError
 from .dataset import Dataset
 
 
-def materialise(out: str | os.PathLike[str], dataset: Dataset, work: Work) -> int:
+def materialise(out: str | os.PathLike[str], dataset: Dataset, work: Checkpoint) -> int:
     """Writes the recording as a whole or not at all, and returns the number of its rows: those with an answer.
 
     Grades and further fields that an earlier version of the file holds are kept, but for grades by another reference; texts
     and costs are the work file's.
-    Raises WorkError where that version has other rows, so that nothing of somebody else's is overwritten.
+    Raises CheckpointError where that version has other rows, so that nothing of somebody else's is overwritten.
     """
     work.file.reserve.give_up()  # nothing more is asked, and the recording needs the room
     earlier = read(out) if Path(out).exists() else iter(())
@@ -27,7 +27,7 @@ def materialise(out: str | os.PathLike[str], dataset: Dataset, work: Work) -> in
     return rows
 
 
-def _answered(dataset: Dataset, work: Work) -> Iterator[Example]:
+def _answered(dataset: Dataset, work: Checkpoint) -> Iterator[Example]:
     for row, example in enumerate(dataset):
         answers = dict(example.answers)
         for model, key in enumerate(work.models):
@@ -37,7 +37,7 @@ def _answered(dataset: Dataset, work: Work) -> Iterator[Example]:
             yield replace(example, answers=answers)
 
 
-def _joined(new: Iterator[Example], earlier: Iterator[Example], out: str, work: Work) -> Iterator[Example]:
+def _joined(new: Iterator[Example], earlier: Iterator[Example], out: str, work: Checkpoint) -> Iterator[Example]:
     """The new rows with what the earlier ones hold beside; both stand in the dataset's order."""
     old = next(earlier, None)
     for example in new:
@@ -47,7 +47,7 @@ def _joined(new: Iterator[Example], earlier: Iterator[Example], out: str, work: 
         else:
             yield example
     if old is not None:
-        raise WorkError(
+        raise CheckpointError(
             f"{out}: the row {old.id!r} is not in the dataset, or not in its order; the file was left as it is. What was "
             f"answered stands in {work.path}: give another name by --out, and rename that file likewise"
         )

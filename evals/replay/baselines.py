@@ -6,16 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .certified_choice import Promise, Proof, prove
+from .certified_choice import CertifiedChoice, Guarantee, prove
 from .certify import fixed_sequence
 from .router import PromptRouter
-from .score_table import Column
-from .simulate import Ladder, Step
+from .score_table import TierScores
+from .simulate import CandidateTier, SimulatedCascade
 from .splits import Splits
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
-Columns = Mapping[str, Sequence[Column]]
+Columns = Mapping[str, Sequence[TierScores]]
 
 MOST_PAIRS = 4
 BOOTSTRAP_CHUNK = 4_000_000
@@ -71,17 +71,17 @@ def _figures(b: Baseline) -> tuple[Array, Array, Array]:
     return b.quality, b.cost_usd, b.latency_s
 
 
-def best_pair(columns: Columns, splits: Splits, promise: Promise, seed: int) -> Baseline:
+def best_pair(columns: Columns, splits: Splits, promise: Guarantee, seed: int) -> Baseline:
     """The cheapest certified ladder of two tiers that ends in the premium one; premium alone where there is none."""
     models = list(columns)
     premium = models[-1]
     # With many tiers those of the lowest quality on the fit rows are not tried.
     cheap = sorted(models[:-1], key=lambda m: float(columns[m][0].quality[splits.fit, 0].mean()))[-MOST_PAIRS:]
-    found: list[tuple[float, Proof]] = []
+    found: list[tuple[float, CertifiedChoice]] = []
     for model in cheap:
         pair = {model: columns[model], premium: columns[premium]}
         # Every pair has its share of delta, so that the best of them still keeps the promise.
-        shared = Promise(promise.kind, promise.value, promise.delta / len(cheap))
+        shared = Guarantee(promise.kind, promise.value, promise.delta / len(cheap))
         proof = prove(pair, splits, shared, seed=seed, must_end=premium)
         usd = float(proof.chosen.outcome(splits.calibration).cost_usd.mean())
         found.append((usd, proof))
@@ -127,9 +127,11 @@ def hand_set(columns: Columns, splits: Splits, at: float = 0.7) -> Baseline:
     """What people do without calibration: the same threshold at every tier, on the uncalibrated confidence."""
     models = list(columns)
     last = columns[models[-1]][0].first(0)
-    steps = [Step(c, (), uncalibrated(c), *[(None,) * len(c.rules)] * 2) for c in (columns[m][0] for m in models[:-1])]
-    steps.append(Step(last, (), uncalibrated(last), (), ()))
-    outcome = Ladder.of(steps).outcome((at,) * (len(models) - 1), splits.test)
+    steps = [
+        CandidateTier(c, (), uncalibrated(c), *[(None,) * len(c.rules)] * 2) for c in (columns[m][0] for m in models[:-1])
+    ]
+    steps.append(CandidateTier(last, (), uncalibrated(last), (), ()))
+    outcome = SimulatedCascade.of(steps).outcome((at,) * (len(models) - 1), splits.test)
     return Baseline(
         f"thresholds of {at:g}",
         "",
@@ -140,7 +142,7 @@ def hand_set(columns: Columns, splits: Splits, at: float = 0.7) -> Baseline:
     )
 
 
-def uncalibrated(column: Column) -> Array:
+def uncalibrated(column: TierScores) -> Array:
     """(n, S + 1): ``cascade.engine.confidence.combine`` of the first scores, for every prefix of judges."""
     n, stages = column.scores.shape
     made = np.full((n, stages + 1), 0.5)

@@ -9,8 +9,8 @@ import numpy.typing as npt
 from cascade.policy.calibrators import Calibrator
 
 from .calibrate import Fitted, apply, fit, gain
-from .score_table import Column
-from .simulate import Settled, Step, settle
+from .score_table import TierScores
+from .simulate import CandidateTier, TierOutcome, settle
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -20,7 +20,7 @@ ACCEPT_QUANTILES = (0.4, 0.6, 0.8)
 REJECT_QUANTILES = (0.1, 0.25, 0.4)
 
 
-def fitted(column: Column, rows: Rows, seed: int, earlier: Sequence[Settled] = ()) -> Step:
+def fitted(column: TierScores, rows: Rows, seed: int, earlier: Sequence[TierOutcome] = ()) -> CandidateTier:
     """A step without early decisions: for each judge prefix the mapping that cross-validation chose on ``rows``.
 
     ``confidence`` is the mapping's, but on ``rows`` themselves the out-of-fold one, so that tuning on them is not flattered.
@@ -43,10 +43,10 @@ def fitted(column: Column, rows: Rows, seed: int, earlier: Sequence[Settled] = (
         calibrators.append(last[1].mapping)
         confidence[:, stage] = apply(last[1].mapping, scores, n=n)
         confidence[last[2], stage] = last[1].out_of_fold
-    return Step(column, tuple(calibrators), confidence, (None,) * stages, (None,) * stages)
+    return CandidateTier(column, tuple(calibrators), confidence, (None,) * stages, (None,) * stages)
 
 
-def _told(column: Column, stage: int, rows: Rows) -> dict[str, Array]:
+def _told(column: TierScores, stage: int, rows: Rows) -> dict[str, Array]:
     """The scores of the judges up to ``stage`` that ever told anything on ``rows``."""
     return {
         name: column.scores[:, j]
@@ -55,23 +55,23 @@ def _told(column: Column, stage: int, rows: Rows) -> dict[str, Array]:
     }
 
 
-def agreements(column: Column, stage: int, earlier: Sequence[Settled]) -> dict[str, Array]:
+def agreements(column: TierScores, stage: int, earlier: Sequence[TierOutcome]) -> dict[str, Array]:
     """Whether the answer that stood after ``stage`` says the same as that of each earlier tier, as the engine names it."""
     return {f"agrees:{i}": (column.said[:, stage] == s.said).astype(np.float64) for i, s in enumerate(earlier)}
 
 
-def compares(steps: Sequence[Step]) -> bool:
+def compares(steps: Sequence[CandidateTier]) -> bool:
     """Whether a mapping of these steps reads the agreement with an earlier tier."""
     return any("agrees:" in str(calibrator.to_json()) for step in steps for calibrator in step.calibrators)
 
 
-def _same(column: Column, stage: int, rows: Rows) -> bool:
+def _same(column: TierScores, stage: int, rows: Rows) -> bool:
     """Whether the judge of ``stage`` changed neither answers nor vetoes on ``rows``."""
     quality, vetoed = column.quality[rows], column.vetoed[rows]
     return bool(np.all(quality[:, stage] == quality[:, stage - 1]) and np.all(vetoed[:, stage] == vetoed[:, stage - 1]))
 
 
-def variants(step: Step, rows: Rows) -> list[Step]:
+def variants(step: CandidateTier, rows: Rows) -> list[CandidateTier]:
     """The step itself, the step without its dear judges, and with early decisions before them."""
     free, stages = step.column.free, len(step.column.rules)
     if free == stages:
@@ -92,9 +92,9 @@ def variants(step: Step, rows: Rows) -> list[Step]:
     return made
 
 
-def first(step: Step, stages: int) -> Step:
+def first(step: CandidateTier, stages: int) -> CandidateTier:
     """The step with its first judges only."""
-    return Step(
+    return CandidateTier(
         step.column.first(stages),
         step.calibrators[: stages + 1],
         step.confidence[:, : stages + 1],
@@ -103,9 +103,9 @@ def first(step: Step, stages: int) -> Step:
     )
 
 
-def with_agreement(steps: Sequence[Step], rows: Rows, seed: int) -> tuple[list[Step], list[str]]:
+def with_agreement(steps: Sequence[CandidateTier], rows: Rows, seed: int) -> tuple[list[CandidateTier], list[str]]:
     """The steps of one ladder, each with agreement with the tiers before it where cross-validation shows a gain; notes."""
-    made: list[Step] = []
+    made: list[CandidateTier] = []
     notes: list[str] = []
     for step in steps:
         settled = [settle(s) for s in made]
@@ -125,7 +125,7 @@ def with_agreement(steps: Sequence[Step], rows: Rows, seed: int) -> tuple[list[S
     return made, notes
 
 
-def columns_of(columns: Mapping[str, Sequence[Column]], rows: Rows, seed: int) -> dict[str, list[Step]]:
+def columns_of(columns: Mapping[str, Sequence[TierScores]], rows: Rows, seed: int) -> dict[str, list[CandidateTier]]:
     """Every model's possible steps."""
     return {
         model: [v for column in given for v in variants(fitted(column, rows, seed), rows)]

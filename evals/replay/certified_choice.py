@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from . import fixed_grid
 from .certify import METHODS, Certificate, fixed_sequence, least, p_value
-from .score_table import Column
-from .simulate import Ladder
+from .score_table import TierScores
+from .simulate import SimulatedCascade
 from .splits import Splits
 from .tune import Candidate, Goal, Tuner
 
@@ -20,7 +20,7 @@ Method = Literal["auto", "split", "preset"]
 
 
 @dataclass(frozen=True, slots=True)
-class Promise:
+class Guarantee:
     """What is wanted. ``value`` by ``kind``: the mean quality that may be lost against the premium tier; the least mean
     quality; the least quality of accepted answers; USD per 1,000 prompts; USD that one wrong answer costs.
 
@@ -43,7 +43,7 @@ class Promise:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Proof:
+class CertifiedChoice:
     """The chosen candidate and how it was found. ``fitted_on``: rows of which the mappings know the labels."""
 
     chosen: Candidate
@@ -54,14 +54,14 @@ class Proof:
 
 
 def prove(
-    columns: Mapping[str, Sequence[Column]],
+    columns: Mapping[str, Sequence[TierScores]],
     splits: Splits,
-    promise: Promise,
+    promise: Guarantee,
     *,
     seed: int = 0,
     method: Method = "auto",
     must_end: str | None = None,
-) -> Proof:
+) -> CertifiedChoice:
     """Tunes on ``splits.fit`` and certifies on ``splits.certify``, or walks a fixed grid on both where that is possible.
 
     ``columns``: each model's columns, cheapest model first, the premium tier last. ``must_end``: the model that every ladder
@@ -97,36 +97,36 @@ def prove(
         if how == "preset":
             chosen = fixed_grid.calibrated(chosen, rows, seed)
         certificate = replace(found, position=position).to_json() | {"words": _kept(promise, found, chosen)}
-        return Proof(chosen, certificate, how, rows if how == "preset" else splits.fit, tuple(notes))
+        return CertifiedChoice(chosen, certificate, how, rows if how == "preset" else splits.fit, tuple(notes))
     if len(columns) == 1 and against_premium:
         words = "There is one tier, so there is nothing to prove: it answers every prompt, and loses nothing to itself."
         one = {"certified": True, "method": "a single tier: nothing is lost", "needed_n": None, "words": words}
-        return Proof(alone, found.to_json() | one, how, splits.calibration, ())
+        return CertifiedChoice(alone, found.to_json() | one, how, splits.calibration, ())
     return _premium(alone, found, promise, passed, how, splits, reference)
 
 
-def _alone(column: Column, splits: Splits, seed: int) -> Candidate:
+def _alone(column: TierScores, splits: Splits, seed: int) -> Candidate:
     from .candidate_tiers import first, fitted
 
     step = fitted(column.first(column.free), splits.calibration, seed)
-    return Candidate(Ladder.of([first(step, column.free)]), (), 0.0, 0.0, 0.0)
+    return Candidate(SimulatedCascade.of([first(step, column.free)]), (), 0.0, 0.0, 0.0)
 
 
 def _premium(
     alone: Candidate,
     found: Certificate,
-    promise: Promise,
+    promise: Guarantee,
     passed: Sequence[Candidate],
     how: str,
     splits: Splits,
     reference: Array,
-) -> Proof:
+) -> CertifiedChoice:
     """The premium tier by itself: where no cascade was certified, or none that was certified costs less."""
     certificate = found.to_json()
     if passed:
         words = "Cascades keep the promise, but none costs less than the premium tier alone, which is therefore used."
         certificate |= {"certified": True, "method": "the premium tier alone: nothing is lost", "words": words}
-        return Proof(alone, certificate, how, splits.calibration, ())
+        return CertifiedChoice(alone, certificate, how, splits.calibration, ())
     loss, p = (found.tested[0].loss, found.tested[0].p_value) if found.tested else (float("nan"), 1.0)
     least_n = least(found.limit, found.delta)
     words = (
@@ -145,10 +145,10 @@ def _premium(
         if p <= promise.delta:
             certificate |= {"certified": True, "p_value": p, "method": METHODS[method]}
             certificate["words"] = f"Only the premium tier alone could be shown to keep the promise that {promise.words()}."
-    return Proof(alone, certificate, how, splits.calibration, ())
+    return CertifiedChoice(alone, certificate, how, splits.calibration, ())
 
 
-def _kept(promise: Promise, found: Certificate, chosen: Candidate) -> str:
+def _kept(promise: Guarantee, found: Certificate, chosen: Candidate) -> str:
     tested = found.tested[found.position]
     return (
         f"With probability {100 * (1 - promise.delta):g} % over the draw of the {found.n:,} rows that certified it, "
@@ -158,8 +158,8 @@ def _kept(promise: Promise, found: Certificate, chosen: Candidate) -> str:
 
 
 def _best(
-    columns: Mapping[str, Sequence[Column]], splits: Splits, promise: Promise, seed: int, must_end: str | None
-) -> Proof:
+    columns: Mapping[str, Sequence[TierScores]], splits: Splits, promise: Guarantee, seed: int, must_end: str | None
+) -> CertifiedChoice:
     """The best predicted ladder under a budget, or at a price of an error; what it may lose is then bounded."""
     premium = list(columns)[-1]
     quality = columns[premium][0].quality[:, 0]
@@ -202,7 +202,7 @@ def _best(
         "max_loss": bound, "delta": promise.delta, "method": METHODS[used],
         "n": len(rows), "p_value": promise.delta, "tests": 1, "needed_n": None, "words": words,
     }  # fmt: skip
-    return Proof(chosen, certificate, "split", splits.fit, tuple(notes))
+    return CertifiedChoice(chosen, certificate, "split", splits.fit, tuple(notes))
 
 
 def upper_bound(losses: Array, delta: float) -> tuple[float, str]:
@@ -216,7 +216,9 @@ def upper_bound(losses: Array, delta: float) -> tuple[float, str]:
     return high, used
 
 
-def _selective(columns: Mapping[str, Sequence[Column]], splits: Splits, promise: Promise, seed: int) -> Proof:
+def _selective(
+    columns: Mapping[str, Sequence[TierScores]], splits: Splits, promise: Guarantee, seed: int
+) -> CertifiedChoice:
     """One level of calibrated confidence for every tier, as low as accepted answers stay right often enough."""
     from .candidate_tiers import fitted
 
@@ -224,7 +226,7 @@ def _selective(columns: Mapping[str, Sequence[Column]], splits: Splits, promise:
     steps = [fitted(columns[m][-1], splits.fit, seed) for m in models[:-1]]
     last = columns[models[-1]][-1]
     steps.append(fitted(last.first(last.free), splits.fit, seed))
-    ladder = Ladder.of(steps)
+    ladder = SimulatedCascade.of(steps)
     levels = [float(x) for x in np.round(np.concatenate([1 - np.logspace(-4, -1, 31), np.linspace(0.89, 0.0, 90)]), 6)]
     walk = [Candidate(ladder, (t,) * (len(steps) - 1), 0.0, 0.0, 0.0, t) for t in levels]
     rows = splits.certify
@@ -257,7 +259,7 @@ def _selective(columns: Mapping[str, Sequence[Column]], splits: Splits, promise:
             "certified": False, "method": METHODS["binomial"], "n": len(rows), "p_value": 1.0, "needed_n": fewest,
             "words": words,
         }  # fmt: skip
-        return Proof(chosen, certificate, "split", splits.fit, ())
+        return CertifiedChoice(chosen, certificate, "split", splits.fit, ())
     share = float(passed.outcome(rows).accepted.mean())
     words = (
         f"With probability {100 * (1 - promise.delta):g} % over the draw of the rows that certified it, {promise.words()}: "
@@ -268,4 +270,4 @@ def _selective(columns: Mapping[str, Sequence[Column]], splits: Splits, promise:
         "certified": True, "method": METHODS[used], "n": n, "p_value": p, "needed_n": None, "words": words,
         "accepted": share,
     }  # fmt: skip
-    return Proof(passed, certificate, "split", splits.fit, ())
+    return CertifiedChoice(passed, certificate, "split", splits.fit, ())

@@ -15,9 +15,9 @@ from cascade.util.broken_pipe import quietly
 from evals.recording import Example, RecordingError, models_of, read
 
 from . import engine_check
-from .certified_choice import Kind, Promise
+from .certified_choice import Guarantee, Kind
 from .input_rows import ReplayError
-from .pipeline import Asked, Report, as_file, page, replay
+from .pipeline import ReplayConfig, ReplayResult, as_file, page, replay
 
 
 def _from_file(path: str) -> tuple[Policy, list[str]]:
@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _promise(args: argparse.Namespace) -> Promise:
+def _promise(args: argparse.Namespace) -> Guarantee:
     limits: dict[str, tuple[Kind, float]] = {
         "max_loss": ("max_loss", 1.0),
         "min_quality": ("min_quality", 1.0),
@@ -102,7 +102,7 @@ def _promise(args: argparse.Namespace) -> Promise:
         raise ReplayError(f"--seed must be 0 or more, got {args.seed}")
     if not 0.0 < args.delta < 1.0:
         raise ReplayError(f"--delta must lie between 0 and 1, got {args.delta}")
-    return Promise(kind, value, args.delta)
+    return Guarantee(kind, value, args.delta)
 
 
 def _tiers(text: str) -> list[str]:
@@ -112,7 +112,7 @@ def _tiers(text: str) -> list[str]:
     return tiers
 
 
-def _contradictions(args: argparse.Namespace, promise: Promise) -> None:
+def _contradictions(args: argparse.Namespace, promise: Guarantee) -> None:
     """Raises ReplayError for flags of which one would be ignored."""
     goal = "--" + promise.kind.replace("budget", "budget_per_1k").replace("_", "-")
     if args.policy_file is not None:
@@ -157,7 +157,7 @@ def _examples(path: str) -> list[Example]:
         raise ReplayError(f"{path}: the recording cannot be read: {error.strerror or error}; check the path") from None
 
 
-def _run(args: argparse.Namespace) -> Report:
+def _run(args: argparse.Namespace) -> ReplayResult:
     promise = _promise(args)
     _contradictions(args, promise)
     _check_targets(args)
@@ -175,7 +175,7 @@ def _run(args: argparse.Namespace) -> Report:
         if len(tiers) > 4:
             raise ReplayError(f"the recording has {len(tiers)} models; choose with --tiers from: {', '.join(tiers)}")
     judges = None if args.judges is None else tuple(j for j in args.judges.split(",") if j)
-    asked = Asked(promise, args.seed, judges, args.method, args.split, args.keep_premium, policy)
+    asked = ReplayConfig(promise, args.seed, judges, args.method, args.split, args.keep_premium, policy)
     report = asyncio.run(replay(args.recording, examples, tiers, asked))
     if args.out:
         assert report.artefact is not None

@@ -8,8 +8,8 @@ from evals.recording import Example
 
 from . import baselines
 from .baselines import Baseline, Columns
-from .certified_choice import Promise
-from .results_table import Kind, Line, line
+from .certified_choice import Guarantee
+from .results_table import Kind, ResultRow, line
 from .simulate import Outcome
 from .splits import Splits
 
@@ -18,11 +18,11 @@ def compare(
     rows: Sequence[Example],
     columns: Columns,
     splits: Splits,
-    promise: Promise,
+    promise: Guarantee,
     ran: Outcome,
     answered_by: Sequence[str],
     seed: int,
-) -> tuple[Line, ...]:
+) -> tuple[ResultRow, ...]:
     """The lines on the test rows. ``ran``: what the cascade did on them, and which model's answer it returned.
 
     ``promise``: the loss that the baselines may have, each by a certificate of its own.
@@ -32,7 +32,7 @@ def compare(
     premium = alone[-1]
     usd = float(premium.cost_usd.mean())
 
-    def of(kind: Kind, b: Baseline) -> Line:
+    def of(kind: Kind, b: Baseline) -> ResultRow:
         between = baselines.bootstrap_difference(b.quality, premium.quality, seed)
         return line(
             b.name, kind, b.quality, b.cost_usd, b.latency_s, b.answered_by, premium.quality, usd, between, b.note

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from cascade import Cascade, Policy, Result, RunError
 from cascade.models.recorded import RecordedModel
-from cascade.policy.calibration_file import Artefact
+from cascade.policy.calibration_file import CalibrationFile
 from cascade.util.atomic_write import replacing
 from evals.recording import Example
 
@@ -118,10 +118,10 @@ def artefact(
     promise: Mapping[str, Any],
     certificate: Mapping[str, Any],
     evidence: Mapping[str, Any],
-) -> Artefact:
+) -> CalibrationFile:
     """The calibration file's content, checked by the very model that loads it."""
     made = policy(candidate)
-    return Artefact.model_validate(
+    return CalibrationFile.model_validate(
         {
             "schema_version": 1,
             "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -139,7 +139,7 @@ def artefact(
     )
 
 
-def write(path: str | os.PathLike[str], made: Artefact) -> None:
+def write(path: str | os.PathLike[str], made: CalibrationFile) -> None:
     """Writes a calibration whole or not at all; a file that differs by its date alone stays as it is. Raises OSError."""
     target = Path(path)
     content = made.model_dump(mode="json", exclude_none=False)

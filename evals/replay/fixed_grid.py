@@ -14,8 +14,8 @@ import numpy.typing as npt
 from cascade.policy.calibrators import Calibrator, Constant, Isotonic, Logistic
 
 from .calibrate import apply, fit
-from .score_table import Column
-from .simulate import Ladder, Step
+from .score_table import TierScores
+from .simulate import CandidateTier, SimulatedCascade
 from .tune import Candidate
 
 Rows = npt.NDArray[np.int64]
@@ -28,13 +28,13 @@ GRID: tuple[float, ...] = (
 )
 
 
-def deciding(column: Column) -> str | None:
+def deciding(column: TierScores) -> str | None:
     """The one judge of the column that ever gives a score, or None where there is no such one."""
     told = [name for j, name in enumerate(column.names) if not np.isnan(column.scores[:, j]).all()]
     return told[0] if len(told) == 1 else None
 
 
-def raw(column: Column, judge: str) -> Step:
+def raw(column: TierScores, judge: str) -> CandidateTier:
     """The column decided by the bare score: its mapping to a confidence is the identity, and a missing score is 0."""
     n, stages = len(column.vetoed), len(column.names)
     at = column.names.index(judge) + 1
@@ -43,16 +43,16 @@ def raw(column: Column, judge: str) -> Step:
     ]
     scores = {judge: column.scores[:, at - 1]}
     confidence = np.stack([apply(c, scores, n=n) for c in calibrators], axis=1)
-    return Step(column, tuple(calibrators), confidence, (None,) * stages, (None,) * stages)
+    return CandidateTier(column, tuple(calibrators), confidence, (None,) * stages, (None,) * stages)
 
 
-def walk(columns: Sequence[Column], calibration: Rows) -> list[Candidate] | None:
+def walk(columns: Sequence[TierScores], calibration: Rows) -> list[Candidate] | None:
     """The candidates from the safest on, or None where the two columns do not decide by one score."""
     if len(columns) != 2 or (judge := deciding(columns[0])) is None:
         return None
     last = columns[1].first(0)
-    base = Step(last, (Constant(0.5),), np.full((len(last.vetoed), 1), 0.5), (), ())
-    ladder = Ladder.of([raw(columns[0], judge), base])
+    base = CandidateTier(last, (Constant(0.5),), np.full((len(last.vetoed), 1), 0.5), (), ())
+    ladder = SimulatedCascade.of([raw(columns[0], judge), base])
     usd = [ladder.outcome((t,), calibration).cost_usd.mean() for t in GRID]
     return [Candidate(ladder, (t,), float("nan"), float("nan"), float(c)) for t, c in zip(GRID, usd, strict=True)]
 
@@ -77,7 +77,7 @@ def calibrated(candidate: Candidate, rows: Rows, seed: int) -> Candidate:
     new = 0.0 if old <= 0.0 else found.probability({judge: old})
     fitted = replace(step, calibrators=calibrators, confidence=confidence)
     end = replace(last, calibrators=(premium,), confidence=np.full((n, 1), premium.probability({})))
-    ladder = Ladder.of([fitted, end])
+    ladder = SimulatedCascade.of([fitted, end])
     every = np.arange(n)
     same = candidate.ladder.outcome((old,), every).tier == ladder.outcome((new,), every).tier
     if stages == 0 or not same.all():

@@ -39,21 +39,21 @@ def usable(examples: Sequence[Example], tiers: Sequence[str]) -> tuple[list[Exam
     gone = len(examples) - len(kept)
     counts = {reason: len(ids) for reason, ids in left.items()}
     if gone > MAX_LEFT_OUT * len(examples):
-        why = "; ".join(f"{len(ids)} {reason}: {few(ids)}" for reason, ids in left.items() if ids)
+        why = "; ".join(f"{len(ids)} {reason}: {preview(ids)}" for reason, ids in left.items() if ids)
         raise ReplayError(
             f"{gone} of {len(examples)} rows cannot be used ({why}); grade them, give their cost_usd (without it thresholds "
             "cannot be chosen by cost), or choose other tiers"
         )
-    return kept, counts, [f"left out: {len(ids)} rows, {reason}: {few(ids)}" for reason, ids in left.items() if ids]
+    return kept, counts, [f"left out: {len(ids)} rows, {reason}: {preview(ids)}" for reason, ids in left.items() if ids]
 
 
-def oddities(examples: Sequence[Example], tiers: Sequence[str]) -> list[str]:
+def row_warnings(examples: Sequence[Example], tiers: Sequence[str]) -> list[str]:
     """Warnings about rows that are used but may not be what was meant, each with the rows' ids."""
     found = []
     tasks = Counter(e.task for e in examples)
     lone = [e.id for e in examples if tasks[e.task] == 1]
     if lone and len(tasks) > 1:
-        found.append(f"{len(lone)} tasks have one row only, which is in one split only: {few(lone)}")
+        found.append(f"{len(lone)} tasks have one row only, which is in one split only: {preview(lone)}")
     texts: dict[str, list[str]] = {}
     for e in examples:
         texts.setdefault(asked_text(e), []).append(e.id)
@@ -61,7 +61,7 @@ def oddities(examples: Sequence[Example], tiers: Sequence[str]) -> list[str]:
     if twice:
         found.append(
             f"{len(twice)} prompts stand more than once; each is kept in one split, but where they are not as frequent in "
-            "your traffic the certificate is too sure: " + few([" = ".join(ids[:3]) for ids in twice])
+            "your traffic the certificate is too sure: " + preview([" = ".join(ids[:3]) for ids in twice])
         )
     # The same text against the same reference cannot be both right and wrong.
     clash = []
@@ -72,7 +72,7 @@ def oddities(examples: Sequence[Example], tiers: Sequence[str]) -> list[str]:
         if any(len(q) > 1 for q in graded.values()):
             clash.append(e.id)
     if clash:
-        found.append(f"{len(clash)} rows grade one and the same answer differently for two models: {few(clash)}")
+        found.append(f"{len(clash)} rows grade one and the same answer differently for two models: {preview(clash)}")
     free = [t for t in tiers if all(not e.answers[t]["cost_usd"] for e in examples)]
     if free:
         found.append(f"every answer of {', '.join(free)} costs 0; give real prices if it is not free")
@@ -91,7 +91,7 @@ def asked_text(example: Example) -> str:
     return repr((example.system, example.prompt))
 
 
-def few(ids: Sequence[str], most: int = 5) -> str:
+def preview(ids: Sequence[str], most: int = 5) -> str:
     """The first of the ids, and how many more there are."""
     return ", ".join(map(str, ids[:most])) + (f" and {len(ids) - most} more" if len(ids) > most else "")
 

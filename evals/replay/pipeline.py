@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from cascade import Policy, Result
-from cascade.policy.calibration_file import Artefact
+from cascade.policy.calibration_file import CalibrationFile
 from evals.common.progress import Progress
 from evals.recording import Example, models_of
 
 from . import baselines, engine_check, report_data
-from .certified_choice import Method, Promise, Proof, prove, upper_bound
+from .certified_choice import CertifiedChoice, Guarantee, Method, prove, upper_bound
 from .certify import METHODS
 from .comparison import compare
 from .input_rows import (  # fmt: skip
@@ -25,14 +25,13 @@ from .input_rows import (  # fmt: skip
     check_judges,
     check_tiers,
     default_judges,
-    few,
     named_judges,
-    oddities,
     plans,
+    row_warnings,
     usable,
 )
-from .results_table import Line, as_json, render
-from .score_table import Cache, Column, column, fingerprint
+from .results_table import ResultRow, as_json, render
+from .score_table import Cache, TierScores, column, fingerprint
 from .simulate import Outcome
 from .splits import Splits, halves
 
@@ -41,15 +40,15 @@ LOSS = 0.02  # what the baselines may lose where the promise is about something 
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ReplayResult:
     """What a replay found. ``data`` is what ``--json`` writes and the page shows; ``artefact`` what ``--out`` writes.
 
     ``per_second``: test rows that the engine answered a second, from recorded answers.
     """
 
-    lines: tuple[Line, ...]
+    lines: tuple[ResultRow, ...]
     data: dict[str, Any]
-    artefact: Artefact | None
+    artefact: CalibrationFile | None
     warnings: tuple[str, ...]
     per_second: float
 
@@ -72,10 +71,10 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ReplayConfig:
     """The settings of a replay."""
 
-    promise: Promise
+    promise: Guarantee
     seed: int = 0
     judges: tuple[str, ...] | None = None
     method: Method = "auto"
@@ -84,7 +83,7 @@ class Asked:
     policy: Policy | None = None
 
 
-async def replay(path: str | Path, examples: Sequence[Example], tiers: Sequence[str], asked: Asked) -> Report:
+async def replay(path: str | Path, examples: Sequence[Example], tiers: Sequence[str], asked: ReplayConfig) -> ReplayResult:
     """Calibrates and tunes on one half of the rows, tests on the other. Raises ReplayError, PolicyError."""
     check_tiers(tiers, models_of(examples))
     if len(tiers) > MOST_TIERS:
@@ -92,7 +91,7 @@ async def replay(path: str | Path, examples: Sequence[Example], tiers: Sequence[
     kept, left_out, warnings = usable(examples, tiers)
     if asked.judges is not None:
         check_judges(asked.judges, kept, tiers)
-    warnings = [*warnings, *oddities(kept, tiers)]
+    warnings = [*warnings, *row_warnings(kept, tiers)]
     recorded = [e.split for e in kept] if asked.split == "recorded" else None
     if recorded is not None and not {"train", "test"} <= set(recorded):
         raise ReplayError(
@@ -131,7 +130,7 @@ async def replay(path: str | Path, examples: Sequence[Example], tiers: Sequence[
     if proof:
         engine_check.agree(ran, proof.chosen.outcome(splits.test))
     limit = asked.promise.value if asked.promise.kind == "max_loss" else LOSS
-    against = Promise("max_loss", limit, asked.promise.delta)
+    against = Guarantee("max_loss", limit, asked.promise.delta)
     lines = compare(kept, columns, splits, against, ran, [r.model for r in results], asked.seed)
     data = _data(kept, columns, splits, tiers, asked, proof, made, results, ran, lines)
     data["recording"] = {"name": Path(path).name, "sha256": sha256, "n": len(kept), "left_out": left_out}
@@ -154,12 +153,12 @@ async def replay(path: str | Path, examples: Sequence[Example], tiers: Sequence[
                 "calibration": {t["tier"]: {"before": t["before"], "after": t["after"]} for t in shown},
             },
         )
-    return Report(lines, data, artefact, tuple(warnings), rerun.rate)
+    return ReplayResult(lines, data, artefact, tuple(warnings), rerun.rate)
 
 
 async def _columns(
-    path: str | Path, sha256: str, rows: Sequence[Example], tiers: Sequence[str], asked: Asked
-) -> dict[str, list[Column]]:
+    path: str | Path, sha256: str, rows: Sequence[Example], tiers: Sequence[str], asked: ReplayConfig
+) -> dict[str, list[TierScores]]:
     cache = Cache(path, sha256)
     wanted: dict[str, list[Rules]] = {}
     for tier in tiers:
@@ -177,7 +176,7 @@ async def _columns(
         unpriced = [row.id for row, missing in zip(rows, unknown, strict=True) if missing]
         if unpriced:
             raise ReplayError(
-                f"what judging costs is unknown in {len(unpriced)} rows of the model {tier!r}: {few(unpriced)}; give "
+                f"what judging costs is unknown in {len(unpriced)} rows of the model {tier!r}: {preview(unpriced)}; give "
                 f"answers[{tier!r}].sample_cost_usd, or leave self_consistency out by --judges"
             )
     return columns
@@ -185,15 +184,15 @@ async def _columns(
 
 def _data(
     rows: Sequence[Example],
-    columns: dict[str, list[Column]],
+    columns: dict[str, list[TierScores]],
     splits: Splits,
     tiers: Sequence[str],
-    asked: Asked,
-    proof: Proof | None,
+    asked: ReplayConfig,
+    proof: CertifiedChoice | None,
     made: Policy,
     results: Sequence[Result],
     ran: Outcome,
-    lines: Sequence[Line],
+    lines: Sequence[ResultRow],
 ) -> dict[str, Any]:
     """Everything that ``--json`` writes and the page shows."""
     test, seed, promise = splits.test, asked.seed, asked.promise
@@ -269,12 +268,12 @@ def _data(
     }
 
 
-def _free(column: Column) -> Column:
+def _free(column: TierScores) -> TierScores:
     """The column as a last tier uses it: nothing dear is asked about an answer that is returned anyway."""
     return column.first(column.free)
 
 
-def _measured(losses: npt.NDArray[np.float64], promise: Promise) -> dict[str, Any]:
+def _measured(losses: npt.NDArray[np.float64], promise: Guarantee) -> dict[str, Any]:
     """For a policy that was given, not tuned: what it loses at most, from rows that none of it was learned from."""
     bound, method = upper_bound(losses, promise.delta)
     words = (

@@ -14,8 +14,8 @@ from .baselines import uncalibrated
 from .calibrate import apply
 from .candidate_tiers import agreements, fitted
 from .metrics import ece_by_chance, reliability, summary
-from .score_table import Column
-from .simulate import Ladder, Outcome
+from .score_table import TierScores
+from .simulate import Outcome, SimulatedCascade
 from .threshold_sweep import cut_points, pareto, surface
 from .tune import Candidate
 
@@ -62,7 +62,7 @@ def calibration(candidate: Candidate, rows: Rows, n_fit: int, seed: int) -> list
 
 
 def frontier(
-    columns: Mapping[str, Sequence[Column]], fit_rows: Rows, rows: Rows, usd: float, seed: int
+    columns: Mapping[str, Sequence[TierScores]], fit_rows: Rows, rows: Rows, usd: float, seed: int
 ) -> list[dict[str, Any]]:
     """The Pareto points of quality over cost on ``rows``, over the sub-ladders; confidences fitted on ``fit_rows``.
 
@@ -76,7 +76,7 @@ def frontier(
         chains = [c for c in chains if len(c) < 3 or c[-1] == models[-1]]
     quality, cost, told = [], [], []
     for chain in chains:
-        ladder = Ladder.of([*(steps[m] for m in chain[:-1]), bare[chain[-1]]])
+        ladder = SimulatedCascade.of([*(steps[m] for m in chain[:-1]), bare[chain[-1]]])
         cuts = [cut_points(np.clip(s.reach[rows], 0, 1), 100 if len(chain) < 3 else 40) for s in ladder.settled[:-1]]
         swept = surface(ladder.rungs(rows), cuts)
         kept = pareto(swept.quality, swept.cost)

@@ -12,7 +12,7 @@ Kind = Literal["tier", "cascade", "baseline", "oracle"]
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ResultRow:
     """One way of answering: mean quality, USD per 1,000 questions, latency in seconds; None is unknown, never 0.
 
     ``difference`` is its mean quality less the premium tier's, ``interval`` the 95 % paired bootstrap interval of that.
@@ -42,13 +42,13 @@ def line(
     premium_usd: float,
     interval: tuple[float, float],
     note: str = "",
-) -> Line:
+) -> ResultRow:
     """The figures of one way of answering m rows: each array is (m,), NaN where unknown. ``premium_usd``: its mean cost."""
     n = len(quality)
     mean_usd = None if np.isnan(usd).any() else float(usd.mean())
     timed = not np.isnan(seconds).any()
     known = np.sort(seconds)
-    return Line(
+    return ResultRow(
         name,
         kind,
         float(quality.mean()),
@@ -63,7 +63,7 @@ def line(
     )
 
 
-def render(lines: Sequence[Line], tiers: Sequence[str]) -> str:
+def render(lines: Sequence[ResultRow], tiers: Sequence[str]) -> str:
     """The table as text, aligned for a terminal; ``tiers``: whose share of the answers has a column."""
     head = ["", "quality", "vs premium", "95 % interval", "USD/1000", "cost", "mean s", "p95 s", *(f"by {t}" for t in tiers)]
     body = [
@@ -87,6 +87,6 @@ def render(lines: Sequence[Line], tiers: Sequence[str]) -> str:
     )
 
 
-def as_json(item: Line) -> dict[str, Any]:
+def as_json(item: ResultRow) -> dict[str, Any]:
     """One line as plain data."""
     return {**asdict(item), "shares": dict(item.shares), "interval": list(item.interval)}

@@ -38,7 +38,7 @@ _DECIDING = (
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class TierScores:
     """One model's answers to n rows, judged by one list of judges (stages 1..S; stage 0 is before the first).
 
     ``scores`` (n, S): what judge s said, NaN where it could not tell or was not asked. ``vetoed`` (n, S + 1): whether the
@@ -57,17 +57,17 @@ class Column:
     latency_s: Array
     said: npt.NDArray[np.int64]
 
-    def take(self, rows: npt.NDArray[np.int64]) -> "Column":
+    def take(self, rows: npt.NDArray[np.int64]) -> "TierScores":
         """The same for some of the rows."""
-        return Column(
+        return TierScores(
             self.model, self.rules, self.names, self.scores[rows], self.vetoed[rows], self.quality[rows],
             self.cost_usd[rows], self.latency_s[rows], self.said[rows],
         )  # fmt: skip
 
-    def first(self, stages: int) -> "Column":
+    def first(self, stages: int) -> "TierScores":
         """The same with the first judges only."""
         upto = slice(stages + 1)
-        return Column(
+        return TierScores(
             self.model, self.rules[:stages], self.names[:stages], self.scores[:, :stages], self.vetoed[:, upto],
             self.quality[:, upto], self.cost_usd[:, upto], self.latency_s[:, upto], self.said[:, upto],
         )  # fmt: skip
@@ -84,7 +84,9 @@ class Column:
 _ARRAYS = ("scores", "vetoed", "quality", "cost_usd", "latency_s", "said")
 
 
-async def score(examples: Sequence[Example], model: str, rules: Rules, step: Callable[[], None] = lambda: None) -> Column:
+async def score(
+    examples: Sequence[Example], model: str, rules: Rules, step: Callable[[], None] = lambda: None
+) -> TierScores:
     """Every row's answer of ``model``, judged by ``rules`` through the engine. Raises ReplayError, PolicyError."""
     policy = Policy.model_validate(
         {"tiers": [{"model": model, "judges": rules}], "on_judge_error": "ignore", "max_calls": 1000}
@@ -118,7 +120,7 @@ async def score(examples: Sequence[Example], model: str, rules: Rules, step: Cal
             by_judge = {v.judge: v.score for v in attempt.verdicts}
             scores[i] = [_or_nan(by_judge.get(name)) for name in made]
             step()
-    return Column(model, tuple(rules), made, scores, vetoed, quality, cost, latency, said)
+    return TierScores(model, tuple(rules), made, scores, vetoed, quality, cost, latency, said)
 
 
 def timed(answer: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -195,16 +197,16 @@ class Cache:
         told = json.dumps([FORMAT, code(rules), self.sha256, rows, model, rules], sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()[:32] + ".npz"
 
-    def load(self, name: str, model: str, rules: Rules) -> Column | None:
+    def load(self, name: str, model: str, rules: Rules) -> TierScores | None:
         """The column, or None where it is not there or damaged."""
         for folder in self.folders:
             with suppress(OSError, ValueError, KeyError, EOFError, BadZipFile), open(folder / name, "rb") as file:
                 data = np.load(file, allow_pickle=False)
                 names = tuple(str(x) for x in data["names"])
-                return Column(model, tuple(rules), names, *(data[array] for array in _ARRAYS))
+                return TierScores(model, tuple(rules), names, *(data[array] for array in _ARRAYS))
         return None
 
-    def save(self, name: str, column: Column) -> None:
+    def save(self, name: str, column: TierScores) -> None:
         """Writes the column whole or not at all; where no folder can be written nothing is cached, which is no error."""
         arrays = {array: getattr(column, array) for array in _ARRAYS}
         for folder in self.folders:
@@ -230,7 +232,7 @@ async def column(
     rules: Rules,
     cache: Cache | None = None,
     step: Callable[[], None] = lambda: None,
-) -> Column:
+) -> TierScores:
     """``score``, from the cache where it holds the column."""
     name = cache.name(model, rules, [e.id for e in examples]) if cache else ""
     found = cache.load(name, model, rules) if cache else None

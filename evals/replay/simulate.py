@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from cascade.policy.calibrators import Calibrator
 
-from .score_table import Column
-from .threshold_sweep import Rung
+from .score_table import TierScores
+from .threshold_sweep import TierCuts
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -22,14 +22,14 @@ Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Step:
+class CandidateTier:
     """A tier that may stand on a ladder: a model's column, the fitted mappings, the thresholds of all stages but the last.
 
     ``calibrators`` (S + 1, for each judge prefix) gave ``confidence`` (n, S + 1). ``accept_at`` and ``reject_below`` (S)
     decide before a dearer judge is asked; their last entries are None, since the last stage is the ladder's threshold.
     """
 
-    column: Column
+    column: TierScores
     calibrators: tuple[Calibrator, ...]
     confidence: Array
     accept_at: tuple[float | None, ...]
@@ -50,7 +50,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Settled:
+class TierOutcome:
     """How a step's judging ends, row by row (n,): at the last stage, or where a veto or a stage's thresholds end it before.
 
     ``sure`` is 1 where a stage accepted early, -1 where one gave up early or a veto fell, else 0: the threshold decides.
@@ -70,7 +70,7 @@ class Settled:
         return np.where(self.sure > 0, 1.0, np.where(self.sure < 0, -np.inf, self.confidence))
 
 
-def settle(step: Step) -> Settled:
+def settle(step: CandidateTier) -> TierOutcome:
     """Walks the stages as ``cascade.engine.decide`` does."""
     column = step.column
     n, last = len(column.vetoed), column.scores.shape[1]
@@ -91,7 +91,7 @@ def settle(step: Step) -> Settled:
         at[dropped], sure[dropped] = here, -1
         going &= ~dropped
     rows = np.arange(n)
-    return Settled(
+    return TierOutcome(
         step.confidence[rows, at],
         sure,
         column.vetoed[rows, at],
@@ -116,15 +116,15 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ladder:
+class SimulatedCascade:
     """Tiers in order. ``final``: "last" returns the last tier's answer where none was accepted, "best" the surest of all."""
 
-    steps: tuple[Step, ...]
-    settled: tuple[Settled, ...]
+    steps: tuple[CandidateTier, ...]
+    settled: tuple[TierOutcome, ...]
     final: str = "last"
 
     @classmethod
-    def of(cls, steps: Sequence[Step], final: str = "last") -> "Ladder":
+    def of(cls, steps: Sequence[CandidateTier], final: str = "last") -> "SimulatedCascade":
         """A ladder of these steps, settled."""
         return cls(tuple(steps), tuple(settle(step) for step in steps), final)
 
@@ -133,7 +133,7 @@ class Ladder:
         """The models in order."""
         return tuple(step.model for step in self.steps)
 
-    def with_final(self, final: str) -> "Ladder":
+    def with_final(self, final: str) -> "SimulatedCascade":
         """The same tiers with another final rule."""
         return replace(self, final=final)
 
@@ -148,12 +148,12 @@ class Ladder:
             return np.asarray(best, dtype=np.int64)
         return np.where(vetoed[:, -1], best, len(self.steps) - 1).astype(np.int64)
 
-    def rungs(self, rows: Ints, quality: Sequence[Array] | None = None) -> list[Rung]:
+    def rungs(self, rows: Ints, quality: Sequence[Array] | None = None) -> list[TierCuts]:
         """What the frontier sweeps; ``quality`` (one (n,) a step) stands in for the recorded one."""
         given = [s.quality for s in self.settled] if quality is None else list(quality)
         end = np.choose(self.end(), given)[rows]
         return [
-            Rung(s.reach[rows], end if i == len(self.steps) - 1 else given[i][rows], s.cost_usd[rows])
+            TierCuts(s.reach[rows], end if i == len(self.steps) - 1 else given[i][rows], s.cost_usd[rows])
             for i, s in enumerate(self.settled)
         ]
 

@@ -40,7 +40,7 @@ _BUCKETS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rung:
+class TierCuts:
     """One tier's outcome on n rows: arrays of shape (n,), best of float32 or float64, which are read without a copy.
 
     ``confidence`` is in [0, 1], or -inf where the answer is vetoed; of the last rung it is not read and may be None.
@@ -121,7 +121,7 @@ class Tally:
         self._gains = [np.zeros(math.prod(shape)) for shape in self._shapes]
         self._costs = [np.zeros(math.prod(shape)) for shape in self._shapes]
 
-    def add(self, rungs: Sequence[Rung]) -> None:
+    def add(self, rungs: Sequence[TierCuts]) -> None:
         """Counts the rows of ``rungs``, one rung for each tier. Rows that are refused leave the tally as it was.
 
         Sums are float64; each mean is within 1e-9 of the exact one for costs up to 1 USD and 10^8 rows.
@@ -187,7 +187,7 @@ class Tally:
         return total
 
 
-def surface(rungs: Sequence[Rung], cuts: Sequence[ArrayLike]) -> Surface:
+def surface(rungs: Sequence[TierCuts], cuts: Sequence[ArrayLike]) -> Surface:
     """Mean quality and mean USD of every threshold vector on rows in memory; see ``Tally`` for arguments and errors."""
     tally = Tally(cuts)
     tally.add(rungs)
@@ -279,7 +279,7 @@ def from_parquet(
                 raise ValueError(f"{path}: column {name!r} is {types.get(name, 'missing')}, not float32 or float64")
         for batch in file.iter_batches(batch_size=batch_rows, columns=read):
             arrays = {name: _column(path, name, batch.column(name)) for name in read}
-            tally.add([Rung(arrays.get(p), arrays[q], arrays[c]) for p, q, c in named])
+            tally.add([TierCuts(arrays.get(p), arrays[q], arrays[c]) for p, q, c in named])
     return tally
 
 
@@ -302,7 +302,7 @@ def _array(values: ArrayLike) -> Given:
     return given if given.dtype in (np.float32, np.float64) else given.astype(np.float64)
 
 
-def _checked(rungs: Sequence[Rung]) -> tuple[list[Given], list[Given], list[Given]]:
+def _checked(rungs: Sequence[TierCuts]) -> tuple[list[Given], list[Given], list[Given]]:
     """The confidences (without the last tier's), the qualities and the costs, after every check."""
     quality = [_array(rung.quality) for rung in rungs]
     cost = [_array(rung.cost) for rung in rungs]

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from .calibrate import apply, fit
 from .candidate_tiers import columns_of, compares, with_agreement
-from .score_table import Column
-from .simulate import Ladder, Outcome, Step
+from .score_table import TierScores
+from .simulate import CandidateTier, Outcome, SimulatedCascade
 from .threshold_sweep import cut_points, pareto, surface
 
 Array = npt.NDArray[np.float64]
@@ -56,7 +56,7 @@ class Goal:
 class Candidate:
     """A ladder with its thresholds, and what the fit rows predict of it: mean loss, its variance a row, mean USD."""
 
-    ladder: Ladder
+    ladder: SimulatedCascade
     thresholds: tuple[float, ...]
     loss: float
     variance: float
@@ -69,10 +69,10 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Swept:
+class SweepResult:
     """One ladder's every threshold vector: the predictions, flat."""
 
-    ladder: Ladder
+    ladder: SimulatedCascade
     cuts: tuple[Array, ...]
     loss: Array
     variance: Array
@@ -92,14 +92,14 @@ class Swept:
 class Tuner:
     """Sweeps ladders on the fit rows. ``columns``: each model's columns, one for each list of judges to be tried."""
 
-    def __init__(self, columns: Mapping[str, Sequence[Column]], fit_rows: Rows, goal: Goal, seed: int) -> None:
+    def __init__(self, columns: Mapping[str, Sequence[TierScores]], fit_rows: Rows, goal: Goal, seed: int) -> None:
         self.rows, self.goal, self.seed = fit_rows, goal, seed
         self.steps = columns_of(columns, fit_rows, seed)
         self.order = list(columns)
         self._expected: dict[int, Array] = {}
-        self._kept: list[Step] = []  # ids are keys only while the steps live
+        self._kept: list[CandidateTier] = []  # ids are keys only while the steps live
 
-    def sweep(self, ladder: Ladder) -> Swept:
+    def sweep(self, ladder: SimulatedCascade) -> SweepResult:
         """Predicted loss, variance and cost of every threshold vector of ``ladder`` on the fit rows."""
         rows, reference = self.rows, self.goal.reference
         # A tier that accepts nothing only costs, and the ladder without it takes part by itself; but where later tiers read
@@ -121,9 +121,9 @@ class Tuner:
         second = (square.quality.ravel() * m + PRIOR_ROWS) / (m + 2 * PRIOR_ROWS)
         loss = 1.0 - 2.0 * mean.quality.ravel()
         floor = max(self.goal.limit, 0.0) ** 2
-        return Swept(ladder, tuple(cuts), loss, np.maximum(second - floor, 1e-6), mean.cost.ravel())
+        return SweepResult(ladder, tuple(cuts), loss, np.maximum(second - floor, 1e-6), mean.cost.ravel())
 
-    def _loss_at(self, step: Step, last: bool) -> Array:
+    def _loss_at(self, step: CandidateTier, last: bool) -> Array:
         """(n,): the loss to be expected where this step answers, given its confidence (and the premium's own signals)."""
         own = step.confidence[:, -1]
         if self.goal.premium is None:
@@ -142,18 +142,18 @@ class Tuner:
             return np.zeros(len(own))
         return known
 
-    def ladders(self, must_end: str | None = None) -> list[Ladder]:
+    def ladders(self, must_end: str | None = None) -> list[SimulatedCascade]:
         """Single models, every pair of steps, and longer sub-ladders of each model's best steps, in the given order."""
-        found: list[Ladder] = []
+        found: list[SimulatedCascade] = []
         last = {model: _bare(steps) for model, steps in self.steps.items()}
         ends = [m for m in self.order if must_end is None or m == must_end]
-        found += [Ladder.of([last[m]]) for m in ends]
+        found += [SimulatedCascade.of([last[m]]) for m in ends]
         # Pairs tell which of a model's steps are worth taking on longer ladders.
         worth: dict[str, dict[int, float]] = {m: {} for m in self.order}
         for i, model in enumerate(self.order):
             for end in (m for m in self.order[i + 1 :] if m in ends):
                 for j, step in enumerate(self.steps[model]):
-                    ladder = Ladder.of([step, last[end]])
+                    ladder = SimulatedCascade.of([step, last[end]])
                     found.append(ladder)
                     if end == (must_end or self.order[-1]):
                         worth[model][j] = self._price(self.sweep(ladder), 300)
@@ -166,10 +166,10 @@ class Tuner:
             for models in combinations(self.order, size):
                 if models[-1] in ends:
                     tiers = [best[m][:keep] or self.steps[m][:1] for m in models[:-1]]
-                    found += [Ladder.of([*chosen, last[models[-1]]]) for chosen in product(*tiers)]
+                    found += [SimulatedCascade.of([*chosen, last[models[-1]]]) for chosen in product(*tiers)]
         return found
 
-    def _price(self, swept: Swept, n: int) -> float:
+    def _price(self, swept: SweepResult, n: int) -> float:
         """The least USD at which the ladder is predicted to keep the limit with ``MARGIN`` standard errors of n rows."""
         safe = self.goal.premium in (None, swept.ladder.models[-1])
         kept = swept.margin(self.goal.limit, n) >= (MARGIN if safe else UNSAFE_MARGIN)
@@ -183,7 +183,7 @@ class Tuner:
         splitting the level between several, did worse on recordings of real models.
         """
         swept = [self.sweep(ladder) for ladder in self.ladders(must_end)]
-        found: list[tuple[Swept, list[str]]] = [(each, []) for each in swept]
+        found: list[tuple[SweepResult, list[str]]] = [(each, []) for each in swept]
         found += self._refined(swept, n)
         chosen, notes = min(found, key=lambda item: self._rank(item[0], n))
         margin = chosen.margin(self.goal.limit, n)
@@ -193,11 +193,11 @@ class Tuner:
             front = front[np.unique(np.linspace(0, len(front) - 1, LONGEST_WALK).round().astype(np.int64))]
         return [chosen.candidate(int(i)) for i in front], notes
 
-    def _rank(self, swept: Swept, n: int) -> tuple[float, float, int]:
+    def _rank(self, swept: SweepResult, n: int) -> tuple[float, float, int]:
         """What is preferred: the cheapest with a margin, then the widest margin, then the shorter ladder."""
         return self._price(swept, n), -float(swept.margin(self.goal.limit, n).max()), len(swept.ladder.steps)
 
-    def _refined(self, swept: Sequence[Swept], n: int) -> list[tuple[Swept, list[str]]]:
+    def _refined(self, swept: Sequence[SweepResult], n: int) -> list[tuple[SweepResult, list[str]]]:
         """The most promising ladders with agreement as evidence, and with the best answer so far, where that shows a gain.
 
         Agreement is tried on the longest ladders too: where no judge tells anything it may be all the evidence there is.
@@ -205,12 +205,12 @@ class Tuner:
         several = [each for each in swept if len(each.ladder.steps) > 1]
         ranked = sorted(several, key=lambda each: self._rank(each, n))[:REFINED]
         longest = sorted(several, key=lambda each: -len(each.ladder.steps))[:REFINED]
-        made: list[tuple[Swept, list[str]]] = []
+        made: list[tuple[SweepResult, list[str]]] = []
         for each in {id(x): x for x in (*ranked, *longest)}.values():
             steps, notes = with_agreement(each.ladder.steps, self.rows, self.seed)
-            tried: list[tuple[Swept, list[str]]] = [(each, [])]
+            tried: list[tuple[SweepResult, list[str]]] = [(each, [])]
             if notes:
-                tried.append((self.sweep(Ladder.of(steps)), notes))
+                tried.append((self.sweep(SimulatedCascade.of(steps)), notes))
             made += tried[1:]
             for one, told in tried:
                 best = one.ladder.with_final("best")
@@ -223,7 +223,7 @@ class Tuner:
         return made
 
 
-def _bare(steps: Sequence[Step]) -> Step:
+def _bare(steps: Sequence[CandidateTier]) -> CandidateTier:
     """The step that a model takes as the last tier: judged only by what is free."""
     from .candidate_tiers import first
 

@@ -27,7 +27,7 @@ def branches(schema: Mapping[str, Any]) -> int:
     return max(choices, default=1)
 
 
-def work(value: Any, branches: int) -> float:
+def validation_cost(value: Any, branches: int) -> float:
     """An upper estimate of the alternatives tried on ``value``: ``branches`` to the power of its depth for each object."""
     total, todo = 0.0, [(value, 1.0)]
     while todo and total <= MAX_WORK:

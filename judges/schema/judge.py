@@ -10,10 +10,10 @@ from functools import lru_cache
 from math import isinf
 from typing import Any, NoReturn
 
-from judges.protocol import Case
+from judges.protocol import JudgeInput
 from judges.types import Verdict
 
-from .complexity import MAX_WORK, branches, work
+from .complexity import MAX_WORK, branches, validation_cost
 from .keywords import InvalidSchemaError, PatternTimeout, ValidationTimeout, bounded, dialect, pattern, start_clock
 
 __all__ = ["InvalidSchemaError", "SchemaJudge", "checker", "extract_json", "json_schema_of"]
@@ -115,7 +115,7 @@ class SchemaJudge:
         if not isinstance(self.max_chars, int) or isinstance(self.max_chars, bool) or self.max_chars < 1:
             raise ValueError(f"max_chars must be a whole number from 1 on, got {self.max_chars!r}")
 
-    def judge(self, case: Case) -> Verdict:
+    def judge(self, case: JudgeInput) -> Verdict:
         """Reads JSON out of the text and checks it."""
         schema = self.schema if self.schema is not None else case.prompt.schema
         answer = case.answer
@@ -182,7 +182,7 @@ def _pydantic_check(model: Any) -> Check:
         alternatives = 1
 
     def check(value: Any) -> tuple[Any, list[str]]:
-        if alternatives > 1 and work(value, alternatives) > MAX_WORK:
+        if alternatives > 1 and validation_cost(value, alternatives) > MAX_WORK:
             return value, ["$: nested too deeply for a model whose unions have no discriminator"]
         try:
             # As JSON, not as Python objects: a strict model takes a date or an enum from a JSON string only so.

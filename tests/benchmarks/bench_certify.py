@@ -33,11 +33,11 @@ from evals.recording import Example, read
 from evals.replay import fixed_grid, significance
 from evals.replay.calibrate import apply
 from evals.replay.candidate_tiers import agreements
-from evals.replay.certified_choice import Promise, prove
+from evals.replay.certified_choice import Guarantee, prove
 from evals.replay.certify import fixed_sequence
 from evals.replay.input_rows import Rules, default_judges
-from evals.replay.score_table import Cache, Column, column, fingerprint
-from evals.replay.simulate import Ladder, Step, settle
+from evals.replay.score_table import Cache, TierScores, column, fingerprint
+from evals.replay.simulate import CandidateTier, SimulatedCascade, settle
 from evals.replay.splits import Splits, halves
 from evals.replay.tune import Candidate, Goal, Tuner
 
@@ -60,11 +60,11 @@ REAL: tuple[tuple[str, str, str, float, Rules | None], ...] = (
 )
 
 
-def made(model: str, usd: float, quality: Array, score: Array | None) -> Column:
+def made(model: str, usd: float, quality: Array, score: Array | None) -> TierScores:
     """A model's column: one free judge that gives ``score``, or none."""
     n, names = len(quality), () if score is None else ("told",)
     stages = len(names) + 1
-    return Column(
+    return TierScores(
         model,
         tuple({"use": name} for name in names),
         names,
@@ -77,7 +77,7 @@ def made(model: str, usd: float, quality: Array, score: Array | None) -> Column:
     )
 
 
-def drawn(shape: str, kind: str, n: int, rng: np.random.Generator, *, expected: bool = False) -> dict[str, list[Column]]:
+def drawn(shape: str, kind: str, n: int, rng: np.random.Generator, *, expected: bool = False) -> dict[str, list[TierScores]]:
     """``n`` rows of a cheap and a premium model; ``expected`` gives each row's expected quality in place of a drawn one."""
     a, b = {"easy": (1.0, 4.0), "hard": (4.0, 1.5), "u_shaped": (0.4, 0.4)}.get(shape, (1.0, 1.5))
     difficulty = rng.beta(a, b, n)
@@ -97,9 +97,9 @@ def drawn(shape: str, kind: str, n: int, rng: np.random.Generator, *, expected: 
     return {"cheap": [made("cheap", 0.05, qualities[0], score)], "premium": [made("premium", 1.0, qualities[1], None)]}
 
 
-def elsewhere(ladder: Ladder, columns: Mapping[str, Sequence[Column]]) -> Ladder:
+def elsewhere(ladder: SimulatedCascade, columns: Mapping[str, Sequence[TierScores]]) -> SimulatedCascade:
     """The ladder on other rows: the same mappings and thresholds, applied to their scores."""
-    steps: list[Step] = []
+    steps: list[CandidateTier] = []
     for step in ladder.steps:
         on = columns[step.model][0].first(len(step.column.rules))
         earlier = [settle(s) for s in steps]
@@ -108,8 +108,8 @@ def elsewhere(ladder: Ladder, columns: Mapping[str, Sequence[Column]]) -> Ladder
             apply(mapping, told | agreements(on, stage, earlier), n=len(on.vetoed))
             for stage, mapping in enumerate(step.calibrators)
         ]
-        steps.append(Step(on, step.calibrators, np.stack(confidence, axis=1), step.accept_at, step.reject_below))
-    return Ladder.of(steps, ladder.final)
+        steps.append(CandidateTier(on, step.calibrators, np.stack(confidence, axis=1), step.accept_at, step.reject_below))
+    return SimulatedCascade.of(steps, ladder.final)
 
 
 def simulate(shape: str, kind: str, n: int, method: str, draws: int) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def simulate(shape: str, kind: str, n: int, method: str, draws: int) -> dict[str
         fit = round(0.3 * n)
         splits = Splits(np.arange(fit), np.arange(fit, n), np.arange(n))
         how = "auto" if method == "preset" else "split"
-        proof = prove(drawn(shape, kind, n, rng), splits, Promise("max_loss", LIMIT, DELTA), seed=draw, method=how)
+        proof = prove(drawn(shape, kind, n, rng), splits, Guarantee("max_loss", LIMIT, DELTA), seed=draw, method=how)
         chosen = proof.chosen
         if not proof.certificate["certified"]:
             usd.append(1.0)
@@ -146,7 +146,7 @@ def simulate(shape: str, kind: str, n: int, method: str, draws: int) -> dict[str
     }  # fmt: skip
 
 
-def loaded(name: str, cheap: str, premium: str, judges: Rules | None) -> tuple[list[Example], dict[str, list[Column]]]:
+def loaded(name: str, cheap: str, premium: str, judges: Rules | None) -> tuple[list[Example], dict[str, list[TierScores]]]:
     """The rows that both models answered and were graded on, and the models' columns."""
     path = HOME / f"{name}.jsonl.gz"
     examples = [

@@ -17,11 +17,11 @@ import numpy as np
 
 from evals.recording import Example, read
 from evals.replay.calibrate import apply, fit
-from evals.replay.certified_choice import Promise, prove
+from evals.replay.certified_choice import Guarantee, prove
 from evals.replay.input_rows import Rules, default_judges
 from evals.replay.metrics import ece, ece_by_chance
 from evals.replay.report_data import uncalibrated
-from evals.replay.score_table import Cache, Column, column, fingerprint
+from evals.replay.score_table import Cache, TierScores, column, fingerprint
 from evals.replay.splits import halves
 
 RECORDINGS = Path(os.environ.get("CASCADE_RECORDINGS", Path(__file__).parents[3] / "shared" / "recordings"))
@@ -42,13 +42,13 @@ CASES: dict[str, tuple[str, list[str], float, float]] = {
 }
 
 
-def load(name: str, models: list[str]) -> tuple[list[Example], dict[str, list[Column]]]:
+def load(name: str, models: list[str]) -> tuple[list[Example], dict[str, list[TierScores]]]:
     """The rows that every model answered, and each model's column."""
     path = RECORDINGS / f"{name}.jsonl.gz"
     rows = [e for e in read(path) if all(e.answers.get(m, {}).get("quality") is not None for m in models)]
     cache = Cache(path, fingerprint(path))
 
-    async def judged(model: str, rules: Rules) -> list[Column]:
+    async def judged(model: str, rules: Rules) -> list[TierScores]:
         return [await column(rows, model, rules, cache)]
 
     return rows, {m: asyncio.run(judged(m, default_judges(rows, m))) for m in models}
@@ -62,7 +62,7 @@ def cost(name: str, models: list[str], max_loss: float, target: float, seeds: in
     started = perf_counter()
     for seed in range(seeds):
         splits = halves([e.task for e in rows], seed)
-        proof = prove(columns, splits, Promise("max_loss", max_loss, DELTA), seed=seed, must_end=models[-1])
+        proof = prove(columns, splits, Guarantee("max_loss", max_loss, DELTA), seed=seed, must_end=models[-1])
         outcome = proof.chosen.outcome(splits.test)
         difference = premium.quality[splits.test, 0] - outcome.quality
         ratios.append(float(outcome.cost_usd.mean() / premium.cost_usd[splits.test, 0].mean()))

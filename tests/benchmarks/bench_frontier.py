@@ -20,7 +20,7 @@ from time import perf_counter
 
 import numpy as np
 
-from evals.replay.threshold_sweep import Rung, Surface, Tally, cut_points, from_parquet, pareto, surface
+from evals.replay.threshold_sweep import Surface, Tally, TierCuts, cut_points, from_parquet, pareto, surface
 
 CUTS = 1000
 # Rows in memory: (seconds, MB of the whole process, inputs included).
@@ -42,7 +42,7 @@ def forget_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def rungs_of(n: int, seed: int = 0, block: int = 1_000_000) -> list[Rung]:
+def rungs_of(n: int, seed: int = 0, block: int = 1_000_000) -> list[TierCuts]:
     """Rows of three tiers: confidences crowded near 1, in tier 2 a tenth of them on 11 tied values, and 5 % vetoes."""
     columns = [[np.empty(n, np.float32) for _ in range(3)] for _ in range(3)]
     for start in range(0, n, block):
@@ -58,10 +58,10 @@ def rungs_of(n: int, seed: int = 0, block: int = 1_000_000) -> list[Rung]:
             confidence[rows] = p
             cost[rows] = r.random(size, dtype=np.float32) * np.float32(1e-4 * 5**tier)
     columns[-1][0] = np.empty(0, np.float32)
-    return [Rung(*each) for each in columns]
+    return [TierCuts(*each) for each in columns]
 
 
-def cuts_of(rungs: list[Rung]) -> list[np.ndarray]:
+def cuts_of(rungs: list[TierCuts]) -> list[np.ndarray]:
     """1,000 cut points a tier: quantiles of the first rows for tier 1, an even grid for tier 2."""
     return [cut_points(np.asarray(rungs[0].confidence)[:100_000], CUTS), np.linspace(0, 1, CUTS)]
 
@@ -70,7 +70,7 @@ def in_memory(n: int) -> dict[str, float]:
     """Seconds from arrays to Pareto points, and peak memory."""
     rungs = rungs_of(n)
     cuts = cuts_of(rungs)
-    surface([Rung(*(np.asarray(part)[:1000] for part in (r.confidence, r.quality, r.cost))) for r in rungs], cuts)
+    surface([TierCuts(*(np.asarray(part)[:1000] for part in (r.confidence, r.quality, r.cost))) for r in rungs], cuts)
     forget_peak()
     before = memory_mb("VmRSS")
     start = perf_counter()
@@ -89,7 +89,7 @@ def in_memory(n: int) -> dict[str, float]:
     }
 
 
-def direct(rungs: list[Rung], result: Surface, flats: np.ndarray) -> Iterator[tuple[float, float]]:
+def direct(rungs: list[TierCuts], result: Surface, flats: np.ndarray) -> Iterator[tuple[float, float]]:
     """Mean quality and cost of some vectors, each by routing every row."""
     p1, p2 = (np.asarray(rung.confidence, np.float64) for rung in rungs[:-1])
     q = [np.asarray(rung.quality, np.float64) for rung in rungs]
@@ -109,7 +109,7 @@ def against_direct() -> dict[str, float]:
         (r.confidence, np.asarray(r.quality, np.float64) / 3, np.asarray(r.cost, np.float64) / 3)
         for r in rungs_of(DIRECT_ROWS)
     ]
-    rungs = [Rung(*each) for each in thirds]
+    rungs = [TierCuts(*each) for each in thirds]
     cuts = cuts_of(rungs)
     surface(rungs, cuts)
     start = perf_counter()

@@ -16,7 +16,7 @@ from cascade import Answer, Cascade, Policy, Prompt, ScriptedModel, Usage
 from cascade.journal.config import JournalSpec
 from cascade.journal.journal import Journal
 from cascade.journal.open_store import open_store
-from cascade.journal.record import Run
+from cascade.journal.record import PendingRecord
 from cascade.journal.store import SqlStore
 
 SCHEMA = {"type": "object", "properties": {"answer": {"type": "integer"}}, "required": ["answer"]}
@@ -95,7 +95,7 @@ async def sustained(url: str) -> dict[str, float]:
         journal.flush()
         began, cpu = perf_counter(), process_time()
         for _ in range(RECORDS):
-            run: Run = journal.begin("run", "default", ladder, PROMPT)
+            run: PendingRecord = journal.begin("run", "default", ladder, PROMPT)
             run.attempts.extend(result.attempts)
             await journal.end(run, result)
         journal.flush()

@@ -23,7 +23,7 @@ from cascade.policy.load import parse
 from cascade.telemetry import Telemetry
 from cascade.util.redaction import redact
 from judges import Answer, Prompt, Verdict, make
-from judges.protocol import Case
+from judges.protocol import JudgeInput
 from judges.sanitize import remove_marks
 from judges.schema.keywords import InvalidSchemaError
 from tests.fuzz import strategies as made
@@ -148,7 +148,7 @@ def _schema(bench: Bench, example: Any) -> None:
     schema, answer = example
     with suppress(InvalidSchemaError):
         judge = make("schema", schema=schema) if schema is not None else make("schema")
-        assert isinstance(judge.judge(Case(prompt=Prompt.of("q"), answer=Answer(answer))), Verdict)  # type: ignore[arg-type]
+        assert isinstance(judge.judge(JudgeInput(prompt=Prompt.of("q"), answer=Answer(answer))), Verdict)  # type: ignore[arg-type]
     for kind in bench.cascades:
         bench.wire.status, bench.wire.headers = 200, {}
         bench.wire.body = b'{"choices": [{"message": {"content": "{}"}}], "content": [{"type": "text", "text": "{}"}]}'

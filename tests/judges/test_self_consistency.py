@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from judges.protocol import Case, Judge
+from judges.protocol import Judge, JudgeInput
 from judges.self_consistency import SelfConsistencyJudge, beta_stop
 from judges.types import Answer, Prompt, Verdict
 
@@ -44,7 +44,7 @@ class Sampler:
 def run(first: str | Answer, further: Sequence[str | Answer], **options: Any) -> tuple[Verdict, Sampler]:
     made = [a if isinstance(a, Answer) else Answer(a) for a in (first, *further)]
     sampler = Sampler(made[1:])
-    case = Case(prompt=PROMPT, answer=made[0], ask=sampler)
+    case = JudgeInput(prompt=PROMPT, answer=made[0], ask=sampler)
     return asyncio.run(SelfConsistencyJudge(**options).judge(case)), sampler
 
 
@@ -98,7 +98,7 @@ def test_a_tie_keeps_the_judged_answer() -> None:
 
 def test_nothing_to_ask_or_to_be_had_is_no_score() -> None:
     """Without a model, or where it gives no sample, the judge cannot tell."""
-    alone = asyncio.run(SelfConsistencyJudge().judge(Case(prompt=PROMPT, answer=Answer("1"))))
+    alone = asyncio.run(SelfConsistencyJudge().judge(JudgeInput(prompt=PROMPT, answer=Answer("1"))))
     assert alone.score is None
     verdict, sampler = run("1", [])
     assert (verdict.score, verdict.reason, sampler.asked) == (None, "no samples", [3])
@@ -154,7 +154,7 @@ def test_what_the_model_raises_is_passed_on() -> None:
         raise ConnectionError("down")
 
     with pytest.raises(ConnectionError):
-        asyncio.run(SelfConsistencyJudge().judge(Case(prompt=PROMPT, answer=Answer("1"), ask=broken)))
+        asyncio.run(SelfConsistencyJudge().judge(JudgeInput(prompt=PROMPT, answer=Answer("1"), ask=broken)))
 
 
 @given(st.lists(st.sampled_from("123"), min_size=1, max_size=14), st.integers(1, 12), st.sampled_from([0.6, 0.9, 0.95, 1.0]))

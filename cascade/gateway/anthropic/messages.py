@@ -6,7 +6,7 @@ from typing import Any
 
 from cascade.gateway.errors import bad
 from cascade.gateway.openai.chat import abstention, schema_of
-from cascade.gateway.request import Asked
+from cascade.gateway.request import GatewayRequest
 from cascade.gateway.response import summary, usage_of
 from cascade.gateway.validation import boolean, by_table, listed, number, object_of, one_of, shallow, text, whole
 from cascade.result import Result
@@ -22,9 +22,9 @@ STOP_REASONS = {
 }
 
 
-def read(body: Mapping[str, Any]) -> Asked:
+def read(body: Mapping[str, Any]) -> GatewayRequest:
     """What is asked for. Raises Refusal for whatever cannot be honoured, naming the field."""
-    asked = Asked()
+    asked = GatewayRequest()
     by_table(body, _READERS, asked)
     for name, given in (("model", asked.policy), ("messages", asked.messages), ("max_tokens", asked.max_tokens)):
         if not given:
@@ -36,15 +36,15 @@ def read(body: Mapping[str, Any]) -> Asked:
     return asked
 
 
-def _model(value: Any, asked: Asked) -> None:
+def _model(value: Any, asked: GatewayRequest) -> None:
     asked.policy = text(value, "model", 256, empty=False)
 
 
-def _messages(value: Any, asked: Asked) -> None:
+def _messages(value: Any, asked: GatewayRequest) -> None:
     asked.messages = messages_of(value)
 
 
-def _tools(value: Any, asked: Asked) -> None:
+def _tools(value: Any, asked: GatewayRequest) -> None:
     made = []
     for i, tool in enumerate(listed(value, "tools")):
         where = f"tools[{i}]"
@@ -61,7 +61,7 @@ def _tools(value: Any, asked: Asked) -> None:
     asked.tools = tuple(made)
 
 
-def _tool_choice(value: Any, asked: Asked) -> None:
+def _tool_choice(value: Any, asked: GatewayRequest) -> None:
     object_of(value, "tool_choice", ("type", "name", "disable_parallel_tool_use"), ("type",))
     kind = one_of(value["type"], "tool_choice.type", ("auto", "any", "tool", "none"))
     if kind == "tool":
@@ -73,7 +73,7 @@ def _tool_choice(value: Any, asked: Asked) -> None:
         asked.options["parallel_tool_calls"] = False
 
 
-def _stop_sequences(value: Any, asked: Asked) -> None:
+def _stop_sequences(value: Any, asked: GatewayRequest) -> None:
     words = listed(value, "stop_sequences")
     if len(words) > 4:
         raise bad("more than four cannot be honoured", "stop_sequences")
@@ -81,13 +81,13 @@ def _stop_sequences(value: Any, asked: Asked) -> None:
         asked.options["stop"] = [text(w, f"stop_sequences[{i}]", 256, empty=False) for i, w in enumerate(words)]
 
 
-def _metadata(value: Any, asked: Asked) -> None:
+def _metadata(value: Any, asked: GatewayRequest) -> None:
     given = object_of(value, "metadata", ("user_id",))
     if given.get("user_id") is not None:
         asked.tags["user"] = text(given["user_id"], "metadata.user_id", 256)
 
 
-def _output_config(value: Any, asked: Asked) -> None:
+def _output_config(value: Any, asked: GatewayRequest) -> None:
     given = object_of(value, "output_config", ("format",))
     if given.get("format") is not None:
         wanted = object_of(given["format"], "output_config.format", ("type", "schema"), ("type", "schema"))
@@ -95,37 +95,37 @@ def _output_config(value: Any, asked: Asked) -> None:
         asked.schema = schema_of(wanted["schema"], "output_config.format.schema")
 
 
-def _temperature(value: Any, asked: Asked) -> None:
+def _temperature(value: Any, asked: GatewayRequest) -> None:
     asked.temperature = number(value, "temperature", 0, 1)
 
 
-def _max_tokens(value: Any, asked: Asked) -> None:
+def _max_tokens(value: Any, asked: GatewayRequest) -> None:
     asked.max_tokens = whole(value, "max_tokens", 1, 10_000_000)
 
 
-def _top_p(value: Any, asked: Asked) -> None:
+def _top_p(value: Any, asked: GatewayRequest) -> None:
     asked.options["top_p"] = number(value, "top_p", 0, 1)
 
 
-def _top_k(value: Any, asked: Asked) -> None:
+def _top_k(value: Any, asked: GatewayRequest) -> None:
     asked.options["top_k"] = whole(value, "top_k", 0, 1_000_000)
     asked.uses.add("top_k")
 
 
-def _stream(value: Any, asked: Asked) -> None:
+def _stream(value: Any, asked: GatewayRequest) -> None:
     asked.stream = boolean(value, "stream")
 
 
-def _thinking(value: Any, _: Asked) -> None:
+def _thinking(value: Any, _: GatewayRequest) -> None:
     if object_of(value, "thinking").get("type") != "disabled":
         raise bad("only {'type': 'disabled'} can be honoured", "thinking", "unsupported")
 
 
-def _service_tier(value: Any, _: Asked) -> None:
+def _service_tier(value: Any, _: GatewayRequest) -> None:
     one_of(value, "service_tier", ("auto", "standard_only"))
 
 
-_READERS: Mapping[str, Callable[[Any, Asked], None]] = {
+_READERS: Mapping[str, Callable[[Any, GatewayRequest], None]] = {
     "model": _model,
     "messages": _messages,
     "system": lambda value, asked: None,  # read once the messages are, which it goes before
@@ -144,7 +144,7 @@ _READERS: Mapping[str, Callable[[Any, Asked], None]] = {
 }
 
 
-def message(asked: Asked, result: Result) -> dict[str, Any]:
+def message(asked: GatewayRequest, result: Result) -> dict[str, Any]:
     """The result as one message."""
     return {
         "id": f"msg_{result.run_id}",

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from cascade.gateway.errors import Refusal, anthropic_shape
+from cascade.gateway.errors import ApiError, anthropic_shape
 from cascade.gateway.openai.chat import abstention
-from cascade.gateway.request import Asked
+from cascade.gateway.request import GatewayRequest
 from cascade.gateway.response import dump, summary, usage_of
 from cascade.result import Result, new_run_id
 from judges import Usage
@@ -15,7 +15,7 @@ from .messages import stop_reason, tool_use, usage
 class MessageWriter:
     """Implements Writer. ``message_delta`` holds the field ``cascade`` and all that was counted."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: GatewayRequest) -> None:
         self._asked, self._id = asked, f"msg_{new_run_id()}"
         self._started = False
         self._index = -1  # of the block that is open, or was last
@@ -50,7 +50,7 @@ class MessageWriter:
         made += _event({"type": "message_delta", "delta": delta, "usage": counted, "cascade": told})
         return made + _event({"type": "message_stop"})
 
-    def error(self, refusal: Refusal) -> bytes:
+    def error(self, refusal: ApiError) -> bytes:
         """See Writer."""
         return _event(anthropic_shape(refusal))
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
-from cascade.engine.plan import Daily
-from cascade.gateway.errors import Refusal
+from cascade.engine.plan import DailyBudgets
+from cascade.gateway.errors import ApiError
 
 from .key_file import Key
 
@@ -24,7 +24,7 @@ class Caller:
 
     name: str | None = None
     policies: frozenset[str] | None = None
-    daily: Daily = ()
+    daily: DailyBudgets = ()
 
     def may(self, name: str, known: Container[str]) -> bool:
         """Whether it may use a policy, or a tier of it alone (``policy/tier``); ``known`` are all policies."""
@@ -102,7 +102,7 @@ class Keys:
             elif name == b"origin":
                 origin = value
         if size > MOST_HEADER_BYTES:
-            raise Refusal(431, f"the headers have more than {MOST_HEADER_BYTES} bytes", code="headers_too_large")
+            raise ApiError(431, f"the headers have more than {MOST_HEADER_BYTES} bytes", code="headers_too_large")
         if not self._by_id:
             _check_local(host, origin)
             return ANYONE
@@ -127,7 +127,7 @@ class Keys:
             wait = self._rates[key.id].take(key.per_minute)
             if wait:
                 told = f"this key may ask {key.per_minute:g} times a minute"
-                raise Refusal(429, told, code="rate_limit_exceeded", retry_after_s=wait)
+                raise ApiError(429, told, code="rate_limit_exceeded", retry_after_s=wait)
         return caller
 
 
@@ -140,24 +140,24 @@ def _caller(key: Key) -> Caller:
     return Caller(key.name, None if key.policies is None else frozenset(key.policies), daily)
 
 
-def _denied(message: str) -> Refusal:
-    return Refusal(401, message, code="invalid_api_key")
+def _denied(message: str) -> ApiError:
+    return ApiError(401, message, code="invalid_api_key")
 
 
-def _query(query: bytes) -> Refusal:
+def _query(query: bytes) -> ApiError:
     names = {part.partition(b"=")[0].lower() for part in query.split(b"&")}
     if b"sk-" in query or names & {b"key", b"api_key", b"api-key", b"apikey", b"token", b"access_token", b"x-api-key"}:
         said = "a key in an address ends up in logs: revoke it, and send the next one in the header Authorization"
-        return Refusal(400, said, code="key_in_query")
-    return Refusal(400, "no parameters are read from an address; put them into the body", code="unknown_parameter")
+        return ApiError(400, said, code="key_in_query")
+    return ApiError(400, "no parameters are read from an address; put them into the body", code="unknown_parameter")
 
 
 def _check_local(host: bytes, origin: bytes) -> None:
     """Without keys, pages that a browser on this machine shows must not reach the gateway, by whatever name."""
     if not is_loopback(_name(host.decode("latin-1"))):
-        raise Refusal(403, "host: without keys only this machine's own names are served", code="wrong_host")
+        raise ApiError(403, "host: without keys only this machine's own names are served", code="wrong_host")
     if origin and not is_loopback(_name(origin.decode("latin-1").partition("://")[2])):
-        raise Refusal(403, "origin: without keys no other site's pages are served", code="wrong_origin")
+        raise ApiError(403, "origin: without keys no other site's pages are served", code="wrong_origin")
 
 
 def _name(host: str) -> str:

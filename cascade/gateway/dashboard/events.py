@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cascade.errors import JournalError
 from cascade.gateway.endpoint import Reply
-from cascade.gateway.errors import Refusal
+from cascade.gateway.errors import ApiError
 from cascade.gateway.response import dump
 from cascade.journal.record import Record
 
@@ -22,7 +22,7 @@ MOST_WATCHERS = 50
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
-class Broadcast:
+class SseHub:
     """Works one snapshot out a second, for all who watch together, and none while nobody does."""
 
     def __init__(self, gateway: "Gateway") -> None:
@@ -62,7 +62,7 @@ async def events(gateway: "Gateway", caller: "Caller", _: Mapping[str, Any], rep
     """``GET /dashboard/events``: server-sent events, the first at once, until the client leaves or the gateway stops."""
     broadcast = gateway.broadcast
     if broadcast.watchers >= MOST_WATCHERS:
-        raise Refusal(503, f"{MOST_WATCHERS} watch already", code="overloaded", retry_after_s=30)
+        raise ApiError(503, f"{MOST_WATCHERS} watch already", code="overloaded", retry_after_s=30)
     broadcast.watchers += 1
     closing = asyncio.ensure_future(gateway.closing.wait())
     try:
@@ -87,11 +87,11 @@ async def run(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], rep
     """``GET /dashboard/runs/{run_id}``: what the journal holds of it, else what is in memory."""
     run_id = body["path"]["run_id"]
     if not _ID.fullmatch(run_id):
-        raise Refusal(404, "run_id: is none", param="run_id", code="run_not_found")
+        raise ApiError(404, "run_id: is none", param="run_id", code="run_not_found")
     record = await find(gateway, run_id)
     found = _told(record) if record is not None else gateway.figures.details(run_id)
     if found is None:
-        raise Refusal(404, "run_id: there is no such run, or it is too long ago", param="run_id", code="run_not_found")
+        raise ApiError(404, "run_id: there is no such run, or it is too long ago", param="run_id", code="run_not_found")
     await reply.json({"source": "memory" if record is None else "journal", **found})
 
 

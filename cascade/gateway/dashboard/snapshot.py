@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cascade.costs.budget import today
 
-from .stats import SHOWN, Ended, Figures
+from .stats import SHOWN, FinishedRun, Stats
 
 if TYPE_CHECKING:
     from cascade.gateway.state import Gateway
@@ -94,7 +94,7 @@ def drift(graded: Iterable[tuple[float, float]]) -> dict[str, Any] | None:
     return {"n": len(every), "gap": sum(q - c for c, q in every) / len(every), "bins": told}
 
 
-def _tiers(figures: Figures, gateway: "Gateway") -> list[dict[str, Any]]:
+def _tiers(figures: Stats, gateway: "Gateway") -> list[dict[str, Any]]:
     """How many answers came from each tier, in the ladder's order; ``share`` is of the policy's answers."""
     whole: dict[str, int] = {}
     for (policy, _), n in figures.tiers.items():
@@ -109,7 +109,7 @@ def _counted(counted: Iterable[tuple[tuple[str, ...], int]], *names: str) -> lis
     return [{**dict(zip(names, key, strict=True)), "count": n} for key, n in ordered]
 
 
-def _spend(figures: Figures) -> dict[str, Any]:
+def _spend(figures: Stats) -> dict[str, Any]:
     """What was spent, and what the last tiers alone would have cost: compared over those runs of which both are known."""
     compared = figures.compared > 0
     saved = figures.premium_usd - figures.compared_usd if compared else None
@@ -124,7 +124,7 @@ def _spend(figures: Figures) -> dict[str, Any]:
     }
 
 
-def _confidence(runs: Sequence[Ended]) -> list[dict[str, Any]]:
+def _confidence(runs: Sequence[FinishedRun]) -> list[dict[str, Any]]:
     """A histogram of the latest answers' confidences for each tier, in bins of a twentieth."""
     found: dict[str, list[int]] = {}
     for run in runs:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cascade.gateway.endpoint import Reply
-from cascade.gateway.errors import Refusal
+from cascade.gateway.errors import ApiError
 
 if TYPE_CHECKING:
     from cascade.gateway.auth.keys import Caller
@@ -33,7 +33,7 @@ async def page(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], re
     """``GET /dashboard``, and the files that it loads."""
     found = _files().get(body["path"].get("file", "index.html"))
     if found is None:
-        raise Refusal(404, "there is no such file", code="not_found")
+        raise ApiError(404, "there is no such file", code="not_found")
     content, kind = found
     await reply.raw(content, [(b"content-type", kind), *_HEADERS])
 

@@ -6,7 +6,7 @@ from time import time
 from typing import Any, NamedTuple
 
 from cascade.costs.baseline_cost import premium_usd
-from cascade.engine.plan import Ladder
+from cascade.engine.plan import CompiledPolicy
 from cascade.result import Attempt, Result
 from cascade.telemetry.outcomes import attempts_of, reason, result_of, total_usd
 from judges import Prompt
@@ -21,7 +21,7 @@ _SECONDS = 120
 _GRADED = 5000
 
 
-class Ended(NamedTuple):
+class FinishedRun(NamedTuple):
     """One run that ended; what is unknown is None. ``premium_s`` is the last tier's latency where it was asked."""
 
     run_id: str
@@ -41,7 +41,7 @@ class Ended(NamedTuple):
     tiers: int
 
 
-class Figures:
+class Stats:
     """Counts since the gateway began, and the latest runs. One event loop's."""
 
     def __init__(self) -> None:
@@ -52,14 +52,16 @@ class Figures:
         self.tiers: Counter[tuple[str, str]] = Counter()
         self.escalations: Counter[tuple[str, str, str]] = Counter()
         self.endings: Counter[str] = Counter()
-        self.latest: deque[Ended] = deque(maxlen=LATEST)
+        self.latest: deque[FinishedRun] = deque(maxlen=LATEST)
         self.graded: OrderedDict[str, tuple[float, float]] = OrderedDict()
         """Confidence and quality of runs that were graded, by run."""
         self._details: OrderedDict[str, Sequence[Attempt]] = OrderedDict()
         self.history = History()
         self._seconds: Counter[int] = Counter()  # runs that ended in each of the last seconds
 
-    def ended(self, kind: str, policy: str, ladder: Ladder, prompt: Prompt, outcome: Result | BaseException | None) -> None:
+    def ended(
+        self, kind: str, policy: str, ladder: CompiledPolicy, prompt: Prompt, outcome: Result | BaseException | None
+    ) -> None:
         """A run is over; see ``Telemetry``'s ``on_run``."""
         now = time()
         result, attempts = result_of(outcome), attempts_of(outcome)
@@ -68,7 +70,7 @@ class Figures:
         premium = None if kind == "gate" or not attempts else premium_usd(ladder, prompt, attempts, result)
         last = attempts[-1] if attempts and attempts[-1].tier == ladder.tiers[-1].name else None
         run_id = getattr(result if result is not None else outcome, "run_id", "")
-        run = Ended(
+        run = FinishedRun(
             run_id, now, kind, policy,
             result.tier if result is not None else None,
             result.model if result is not None else None,
@@ -92,7 +94,7 @@ class Figures:
             if len(self._details) > _DETAILED:
                 self._details.popitem(last=False)
 
-    def _count(self, run: Ended, attempts: Sequence[Attempt]) -> None:
+    def _count(self, run: FinishedRun, attempts: Sequence[Attempt]) -> None:
         self.runs += 1
         self.history.add(run.at, run.cost_usd, run.premium_usd, run.latency_s)
         self.accepted += run.accepted
@@ -128,7 +130,7 @@ class Figures:
         if len(self.graded) > _GRADED:
             self.graded.popitem(last=False)
 
-    def find(self, run_id: str) -> Ended | None:
+    def find(self, run_id: str) -> FinishedRun | None:
         """One of the latest runs."""
         return next((run for run in reversed(self.latest) if run.run_id == run_id), None)
 

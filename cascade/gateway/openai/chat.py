@@ -8,7 +8,7 @@ from typing import Any
 from jiter import from_json
 
 from cascade.gateway.errors import bad
-from cascade.gateway.request import Asked
+from cascade.gateway.request import GatewayRequest
 from cascade.gateway.response import dump, summary, total_usd, usage_of
 from cascade.gateway.validation import boolean, by_table, listed, number, object_of, one_of, shallow, text, whole
 from cascade.result import Result
@@ -19,9 +19,9 @@ from .messages import messages_of, tools_of
 MOST_CHOICES = 8
 
 
-def read(body: Mapping[str, Any]) -> Asked:
+def read(body: Mapping[str, Any]) -> GatewayRequest:
     """What is asked for. Raises Refusal for whatever cannot be honoured, naming the field."""
-    asked = Asked()
+    asked = GatewayRequest()
     by_table(body, _READERS, asked)
     for name, given in (("model", asked.policy), ("messages", asked.messages)):
         if not given:
@@ -37,19 +37,19 @@ def read(body: Mapping[str, Any]) -> Asked:
     return asked
 
 
-def _model(value: Any, asked: Asked) -> None:
+def _model(value: Any, asked: GatewayRequest) -> None:
     asked.policy = text(value, "model", 256, empty=False)
 
 
-def _messages(value: Any, asked: Asked) -> None:
+def _messages(value: Any, asked: GatewayRequest) -> None:
     asked.messages = messages_of(value, asked.uses)
 
 
-def _tools(value: Any, asked: Asked) -> None:
+def _tools(value: Any, asked: GatewayRequest) -> None:
     asked.tools = tools_of(value)
 
 
-def _tool_choice(value: Any, asked: Asked) -> None:
+def _tool_choice(value: Any, asked: GatewayRequest) -> None:
     if isinstance(value, str):
         one_of(value, "tool_choice", ("none", "auto", "required"))
     else:
@@ -60,7 +60,7 @@ def _tool_choice(value: Any, asked: Asked) -> None:
     asked.options["tool_choice"] = value
 
 
-def _response_format(value: Any, asked: Asked) -> None:
+def _response_format(value: Any, asked: GatewayRequest) -> None:
     object_of(value, "response_format", ("type", "json_schema"), ("type",))
     kind = one_of(value["type"], "response_format.type", ("text", "json_object", "json_schema"))
     if kind == "json_object":
@@ -95,21 +95,21 @@ def _schema_problem(schema: bytes) -> str | None:
     return None
 
 
-def _stop(value: Any, asked: Asked) -> None:
+def _stop(value: Any, asked: GatewayRequest) -> None:
     words = [value] if isinstance(value, str) else listed(value, "stop")
     if not 0 < len(words) <= 4:
         raise bad("must be one to four texts", "stop")
     asked.options["stop"] = [text(word, f"stop[{i}]", 256, empty=False) for i, word in enumerate(words)]
 
 
-def _temperature(value: Any, asked: Asked) -> None:
+def _temperature(value: Any, asked: GatewayRequest) -> None:
     asked.temperature = number(value, "temperature", 0, 2)
     if asked.temperature > 1:
         asked.uses.add("temperature")
 
 
-def _max_tokens(name: str) -> Callable[[Any, Asked], None]:
-    def reader(value: Any, asked: Asked) -> None:
+def _max_tokens(name: str) -> Callable[[Any, GatewayRequest], None]:
+    def reader(value: Any, asked: GatewayRequest) -> None:
         if asked.max_tokens is not None:
             raise bad("max_tokens is its older name; give one of the two", "max_completion_tokens")
         asked.max_tokens = whole(value, name, 1, 10_000_000)
@@ -117,40 +117,40 @@ def _max_tokens(name: str) -> Callable[[Any, Asked], None]:
     return reader
 
 
-def _n(value: Any, asked: Asked) -> None:
+def _n(value: Any, asked: GatewayRequest) -> None:
     asked.n = whole(value, "n", 1, MOST_CHOICES)
 
 
-def _logprobs(value: Any, asked: Asked) -> None:
+def _logprobs(value: Any, asked: GatewayRequest) -> None:
     asked.logprobs = boolean(value, "logprobs")
     if asked.logprobs:
         asked.uses.add("logprobs")
 
 
-def _top_logprobs(value: Any, _: Asked) -> None:
+def _top_logprobs(value: Any, _: GatewayRequest) -> None:
     if value != 0:
         raise bad("alternatives are not kept; only 0 can be honoured", "top_logprobs", "unsupported")
 
 
-def _user(value: Any, asked: Asked) -> None:
+def _user(value: Any, asked: GatewayRequest) -> None:
     asked.tags["user"] = text(value, "user", 256)
 
 
-def _metadata(value: Any, asked: Asked) -> None:
+def _metadata(value: Any, asked: GatewayRequest) -> None:
     for name, given in object_of(value, "metadata").items():
         asked.tags[name] = text(given, f"metadata.{name}", 256)
 
 
-def _stream(value: Any, asked: Asked) -> None:
+def _stream(value: Any, asked: GatewayRequest) -> None:
     asked.stream = boolean(value, "stream")
 
 
-def _stream_options(value: Any, asked: Asked) -> None:
+def _stream_options(value: Any, asked: GatewayRequest) -> None:
     given = object_of(value, "stream_options", ("include_usage",))
     asked.include_usage = boolean(given.get("include_usage", False), "stream_options.include_usage")
 
 
-def _cascade(value: Any, asked: Asked) -> None:
+def _cascade(value: Any, asked: GatewayRequest) -> None:
     given = object_of(value, "cascade", ("budget_usd", "deadline_s"))
     if given.get("budget_usd") is not None:
         asked.budget_usd = number(given["budget_usd"], "cascade.budget_usd", 0, 1e6)
@@ -158,10 +158,10 @@ def _cascade(value: Any, asked: Asked) -> None:
         asked.deadline_s = number(given["deadline_s"], "cascade.deadline_s", 0.001, 86_400)
 
 
-def _only(name: str, *values: Any) -> Callable[[Any, Asked], None]:
+def _only(name: str, *values: Any) -> Callable[[Any, GatewayRequest], None]:
     """A field whose other values could not be honoured."""
 
-    def reader(value: Any, _: Asked) -> None:
+    def reader(value: Any, _: GatewayRequest) -> None:
         if value not in values or type(value) not in {type(v) for v in values}:
             shown = " or ".join(map(repr, values)).lower()
             raise bad(f"only {shown} can be honoured", name, "unsupported")
@@ -169,10 +169,10 @@ def _only(name: str, *values: Any) -> Callable[[Any, Asked], None]:
     return reader
 
 
-def _option(name: str, check: Callable[[Any, str], Any], *, rare: bool = True) -> Callable[[Any, Asked], None]:
+def _option(name: str, check: Callable[[Any, str], Any], *, rare: bool = True) -> Callable[[Any, GatewayRequest], None]:
     """A field that is passed on; ``rare``: not by every provider."""
 
-    def reader(value: Any, asked: Asked) -> None:
+    def reader(value: Any, asked: GatewayRequest) -> None:
         asked.options[name] = check(value, name)
         if rare:
             asked.uses.add(name)
@@ -186,7 +186,7 @@ def _bias(value: Any, name: str) -> Any:
     return value
 
 
-_READERS: Mapping[str, Callable[[Any, Asked], None]] = {
+_READERS: Mapping[str, Callable[[Any, GatewayRequest], None]] = {
     "model": _model,
     "messages": _messages,
     "tools": _tools,
@@ -220,7 +220,7 @@ _READERS: Mapping[str, Callable[[Any, Asked], None]] = {
 }
 
 
-def completion(asked: Asked, results: Sequence[Result]) -> dict[str, Any]:
+def completion(asked: GatewayRequest, results: Sequence[Result]) -> dict[str, Any]:
     """The results as one completion, a choice each."""
     first = results[0]
     told = [summary(asked.policy, result) for result in results]
@@ -240,7 +240,7 @@ def completion(asked: Asked, results: Sequence[Result]) -> dict[str, Any]:
     return made
 
 
-def _choice(asked: Asked, i: int, result: Result) -> dict[str, Any]:
+def _choice(asked: GatewayRequest, i: int, result: Result) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": result.text, "refusal": None}
     if result.abstained:
         message["content"], message["refusal"] = None, abstention(result)
@@ -261,7 +261,7 @@ def finish(result: Result) -> str:
     return said or ("tool_calls" if result.tool_calls else "stop")
 
 
-def logprobs(asked: Asked, result: Result) -> dict[str, Any] | None:
+def logprobs(asked: GatewayRequest, result: Result) -> dict[str, Any] | None:
     """The answer's tokens where they were asked for; None where the model gave none."""
     tokens = result.answer.logprobs if asked.logprobs and result.answer is not None else None
     if tokens is None:

@@ -3,8 +3,8 @@
 from time import time
 from typing import Any
 
-from cascade.gateway.errors import Refusal, openai_shape
-from cascade.gateway.request import Asked
+from cascade.gateway.errors import ApiError, openai_shape
+from cascade.gateway.request import GatewayRequest
 from cascade.gateway.response import dump, summary, usage_of
 from cascade.result import Result, new_run_id
 
@@ -16,7 +16,7 @@ _DONE = b"data: [DONE]\n\n"
 class ChatWriter:
     """Implements Writer. The last chunk of the choice holds the field ``cascade``."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: GatewayRequest) -> None:
         self._asked = asked
         self._id, self._created = f"chatcmpl-{new_run_id()}", int(time())
         self._model: str | None = None
@@ -43,7 +43,7 @@ class ChatWriter:
             made += _event({**self._about(), "choices": [], "usage": usage(usage_of([result]))})
         return made + _DONE
 
-    def error(self, refusal: Refusal) -> bytes:
+    def error(self, refusal: ApiError) -> bytes:
         """See Writer."""
         return _event(openai_shape(refusal))
 

@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from cascade.gateway.endpoint import Reply
-from cascade.gateway.errors import Refusal
+from cascade.gateway.errors import ApiError
 from cascade.gateway.openapi import document
 from cascade.gateway.response import dump
 
@@ -24,7 +24,7 @@ async def readyz(gateway: "Gateway", caller: "Caller", _: Mapping[str, Any], rep
     """Requests are taken: at least one policy can be asked, and the gateway is not stopping."""
     usable = len(gateway.serving.file.policies) - len(gateway.reloader.status.unusable or {})
     if gateway.closing.is_set() or usable < 1:
-        raise Refusal(503, "stopping" if usable else "no policy can be asked", code="not_ready", retry_after_s=1)
+        raise ApiError(503, "stopping" if usable else "no policy can be asked", code="not_ready", retry_after_s=1)
     await reply.json({"status": "ready", "policies": usable})
 
 

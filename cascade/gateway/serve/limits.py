@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from cascade.gateway.errors import Refusal
+from cascade.gateway.errors import ApiError
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Load:
         """One more request; ``leave`` must follow. Raises Refusal where there are too many."""
         if self.requests >= self._limits.concurrent:
             self.shed += 1
-            raise Refusal(503, "too many requests are under way; try again", code="overloaded", retry_after_s=1)
+            raise ApiError(503, "too many requests are under way; try again", code="overloaded", retry_after_s=1)
         self.requests += 1
 
     def leave(self, held: int) -> None:
@@ -49,5 +49,5 @@ class Load:
         """Bytes of a body that are about to be kept. Raises Refusal where all bodies together grow too large."""
         if self.held_bytes + size > self._limits.held_bytes:
             self.shed += 1
-            raise Refusal(503, "too much is being sent at once; try again", code="overloaded", retry_after_s=1)
+            raise ApiError(503, "too much is being sent at once; try again", code="overloaded", retry_after_s=1)
         self.held_bytes += size

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.costs.budget import LimitReached, MemoryLedger, Spend, Ticket, check_room, today
+from cascade.costs.budget import LimitReached, MemoryLedger, Reservation, RunBudget, check_room, today
 
 CENTS = st.integers(0, 50).map(lambda c: c / 100)
 
@@ -91,7 +91,7 @@ def test_a_budget_of_nothing_allows_nothing() -> None:
 
 def test_calls_and_samples_are_capped() -> None:
     """Samples count as calls, too."""
-    spend = Spend(5, max_samples=2)
+    spend = RunBudget(5, max_samples=2)
     spend.admit(1)
     spend.admit(2, sample=True)
     with pytest.raises(LimitReached, match="max_samples 2") as stopped:
@@ -107,7 +107,7 @@ def test_an_unknown_cost_counts_as_its_estimate() -> None:
 
     async def main() -> None:
         ledger = MemoryLedger()
-        spend = Spend(9, 1.0, limits={"day": 2.0}, ledger=ledger)
+        spend = RunBudget(9, 1.0, limits={"day": 2.0}, ledger=ledger)
         lost = await spend.hold(0.4)
         await spend.release(lost, None)
         spend.settle(None)
@@ -127,7 +127,7 @@ def test_what_the_day_refuses_is_not_held_in_the_run() -> None:
     """After a refusal the run has as much room as before."""
 
     async def main() -> None:
-        spend = Spend(9, 1.0, limits={"day": 0.1}, ledger=MemoryLedger())
+        spend = RunBudget(9, 1.0, limits={"day": 0.1}, ledger=MemoryLedger())
         with pytest.raises(LimitReached, match="budget of day"):
             await spend.hold(0.5)
         assert spend.charged == 0.0
@@ -138,4 +138,4 @@ def test_what_the_day_refuses_is_not_held_in_the_run() -> None:
 def test_a_day_is_a_utc_day() -> None:
     """In the form that sorts."""
     assert len(today()) == 10
-    assert Ticket(0.1).scopes == ()
+    assert Reservation(0.1).scopes == ()

@@ -35,10 +35,10 @@ from cascade import (
     Verdict,
     VerdictGiven,
 )
-from cascade.engine.calls import Seat
+from cascade.engine.calls import ModelHandle
 from cascade.engine.decide import Thresholds
-from cascade.engine.plan import Tier
-from cascade.engine.streaming import Feed
+from cascade.engine.plan import CompiledTier
+from cascade.engine.streaming import EventStream
 from cascade.journal.open_store import open_store
 from cascade.models.factory import Pricer
 from cascade.models.openai import OpenAIModel
@@ -246,8 +246,8 @@ def test_two_requests_at_once_never_mix(stream: str) -> None:
     slow = ScriptedModel("m0", ["slow words " * 20], word_delay_s=0.01)
     fast = ScriptedModel("m1", ["fast words"], delay_s=0.05)
     seen: list[Event] = []
-    feed = Feed(policy, seen.append)
-    tier = Tier("t0", Seat(slow, Pricer("m0", None)), Thresholds(0.7), 0.5, ())
+    feed = EventStream(policy, seen.append)
+    tier = CompiledTier("t0", ModelHandle(slow, Pricer("m0", None)), Thresholds(0.7), 0.5, ())
 
     async def race() -> Answer:
         feed.started(tier, True)

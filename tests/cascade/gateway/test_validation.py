@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from cascade.gateway import native_api
 from cascade.gateway.anthropic import messages
-from cascade.gateway.errors import Refusal, anthropic_shape, openai_shape
+from cascade.gateway.errors import ApiError, anthropic_shape, openai_shape
 from cascade.gateway.openai import chat
-from cascade.gateway.request import Asked
+from cascade.gateway.request import GatewayRequest
 from cascade.gateway.response import dump
 from cascade.gateway.validation import json_object, shallow
 
@@ -33,7 +33,7 @@ def outcome(read: Callable[[Any], Any], given: Any) -> Any:
     """What was read, or why it was not."""
     try:
         return read(given)
-    except Refusal as refusal:
+    except ApiError as refusal:
         return refusal
 
 
@@ -46,7 +46,7 @@ def test_any_value_of_any_field(interface: Any, data: st.DataObject) -> None:
     good = {"model": "default", "max_tokens": 5, "messages": data.draw(st.lists(MESSAGE, min_size=1, max_size=3))}
     body = {**good, **data.draw(fields)}
     found = outcome(interface.read, body)
-    if isinstance(found, Asked):
+    if isinstance(found, GatewayRequest):
         assert found.prompt.messages
         return
     assert found.status == 400
@@ -61,7 +61,7 @@ def test_any_value_of_the_short_way(body: dict[str, Any]) -> None:
     """The same."""
     if body["prompt"] is not None:
         found = outcome(native_api._asked, body)
-        assert isinstance(found, Asked) or (found.status == 400 and found.param)
+        assert isinstance(found, GatewayRequest) or (found.status == 400 and found.param)
 
 
 @given(st.binary(max_size=60) | VALUES.map(lambda value: dump(value)))
@@ -82,5 +82,5 @@ def test_depth(levels: int) -> None:
     if levels <= 63:
         assert shallow(value, "x") is value
     elif levels >= 65:
-        with pytest.raises(Refusal, match="nested deeper"):
+        with pytest.raises(ApiError, match="nested deeper"):
             shallow(value, "x")

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from cascade import Answer, Cascade, Policy, ProviderError, Usage
 from cascade.journal.privacy import Redactor
-from cascade.journal.record import Record, Run, dumps, make, prompt_hash
+from cascade.journal.record import PendingRecord, Record, dumps, make, prompt_hash
 from cascade.journal.store import to_record, to_row
 from cascade.models.protocol import ModelError
 from cascade.policy.schema import PolicyFile
@@ -28,7 +28,7 @@ def recorded(c: Cascade, prompt: Any = "What is 6 * 7?", **options: Any) -> Reco
 
     async def go() -> Record:
         ladder = c._rooms.ladder("default")
-        run = Run("run", "default", ladder, Prompt.of(prompt, **options), {})
+        run = PendingRecord("run", "default", ladder, Prompt.of(prompt, **options), {})
         from cascade.engine.run import run as climb
 
         outcome: Any
@@ -91,7 +91,7 @@ def test_the_callers_messages_may_change_afterwards() -> None:
 
     async def go() -> Record:
         ladder = c._rooms.ladder("default")
-        run = Run("run", "default", ladder, Prompt.of([message]), {})
+        run = PendingRecord("run", "default", ladder, Prompt.of([message]), {})
         from cascade.engine.run import run as climb
 
         run.end(await climb(ladder, run.prompt, attempts=run.attempts))
@@ -114,7 +114,7 @@ def premium(price: dict[str, float] | None, small: Any, large: Any) -> float | N
         if price is not None:
             spec = ModelSpec.model_validate({"provider": "openai", "model": "own", "price": price})
             object.__setattr__(ladder.tiers[-1].seat, "pricer", Pricer("large", spec))
-        run = Run("run", "default", ladder, Prompt.of("hi"), {})
+        run = PendingRecord("run", "default", ladder, Prompt.of("hi"), {})
         run.end(await climb(ladder, run.prompt, attempts=run.attempts))
         return make(run, "h").premium_usd
 

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.resilience.limiters import Pace, Turnstile
+from cascade.resilience.limiters import ConcurrencyLimiter, RateLimiter
 
 
 def test_never_more_inside_than_allowed_and_first_come_first_served() -> None:
     """Fifty come at once, three are let in at a time, in their order."""
     inside, most, order = 0, 0, []
 
-    async def visit(turnstile: Turnstile, number: int) -> None:
+    async def visit(turnstile: ConcurrencyLimiter, number: int) -> None:
         nonlocal inside, most
         await turnstile.enter()
         inside += 1
@@ -25,7 +25,7 @@ def test_never_more_inside_than_allowed_and_first_come_first_served() -> None:
         turnstile.leave()
 
     async def main() -> None:
-        turnstile = Turnstile(3)
+        turnstile = ConcurrencyLimiter(3)
         await asyncio.gather(*(visit(turnstile, i) for i in range(50)))
         assert turnstile._inside == 0
 
@@ -39,7 +39,7 @@ def test_who_is_cancelled_while_waiting_leaves_no_place_taken(after_turns: int) 
     """Whenever the cancellation comes, also just as the place is handed over."""
 
     async def main() -> None:
-        turnstile = Turnstile(1)
+        turnstile = ConcurrencyLimiter(1)
         await turnstile.enter()
         waiting = [asyncio.ensure_future(turnstile.enter()) for _ in range(3)]
         await asyncio.sleep(0)
@@ -60,7 +60,7 @@ def test_who_is_cancelled_while_waiting_leaves_no_place_taken(after_turns: int) 
 
 def test_loops_in_threads_share_the_places() -> None:
     """Two event loops in two threads count together."""
-    turnstile, lock = Turnstile(2), threading.Lock()
+    turnstile, lock = ConcurrencyLimiter(2), threading.Lock()
     inside, most = 0, 0
 
     async def visit() -> None:
@@ -90,7 +90,7 @@ def test_loops_in_threads_share_the_places() -> None:
 def test_no_second_begins_more_than_the_rate(per_s: float, pauses: list[float]) -> None:
     """Not after an idle time either, in their order; below one a second the time between two is that of the rate."""
     now = 0.0
-    pace = Pace(per_s, lambda: now)
+    pace = RateLimiter(per_s, lambda: now)
     due = []
     for pause in pauses:
         now += pause
@@ -105,7 +105,7 @@ def test_no_second_begins_more_than_the_rate(per_s: float, pauses: list[float]) 
 def test_a_place_that_is_due_too_late_is_not_taken() -> None:
     """Who gives up at once leaves the place to another."""
     now = 0.0
-    pace = Pace(1.0, lambda: now)
+    pace = RateLimiter(1.0, lambda: now)
     assert pace.wait_s() == 0.0
     assert pace.wait_s(within_s=0.5) is None
     assert pace.wait_s(within_s=2.0) == 1.0
@@ -114,7 +114,7 @@ def test_a_place_that_is_due_too_late_is_not_taken() -> None:
 def test_within_the_rate_nobody_waits() -> None:
     """One request a second passes a limit of two a second at once."""
     now = 0.0
-    pace = Pace(2.0, lambda: now)
+    pace = RateLimiter(2.0, lambda: now)
     for _ in range(10):
         assert pace.wait_s() == 0.0
         now += 1.0

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from evals.grade import GraderError
-from evals.grade.code import Case, CodeGrader, code_of
+from evals.grade.code import CodeGrader, GradingCase, code_of
 from evals.grade.command import grade
 
 TESTS = "assert double(2) == 4\nassert double(-1) == -2\n"
@@ -49,14 +49,14 @@ def test_time_is_limited() -> None:
     one = CodeGrader(seconds=1)
     for text in ("while True: pass", "import time\ntime.sleep(600)"):
         started = time.monotonic()
-        assert one.grade(Case(text=text, reference=TESTS)) == 0.0
+        assert one.grade(GradingCase(text=text, reference=TESTS)) == 0.0
         assert time.monotonic() - started < 8
 
 
 def test_memory_is_limited() -> None:
     """An allocation beyond the limit is an error of the program's, not of the machine."""
     greedy = "x = bytearray(3 << 30)\ndef double(x): return 2 * x"
-    assert CodeGrader(megabytes=256).grade(Case(text=greedy, reference=TESTS)) == 0.0
+    assert CodeGrader(megabytes=256).grade(GradingCase(text=greedy, reference=TESTS)) == 0.0
 
 
 def test_the_network_is_closed() -> None:
@@ -124,7 +124,7 @@ FORGED = {
 def test_hostile_code_has_not_passed(text: str, walls: bool) -> None:
     """With the kernel's namespaces and without: nothing but right code gets a grade, and the machine stays whole."""
     tests = "assert abs(double(-2)) == 4\nassert abs(double(-3)) == 6"
-    assert CodeGrader(seconds=1, walls=walls).grade(Case(text=text, reference=tests)) == 0.0
+    assert CodeGrader(seconds=1, walls=walls).grade(GradingCase(text=text, reference=tests)) == 0.0
 
 
 @pytest.mark.parametrize("walls", [True, False])
@@ -134,7 +134,7 @@ def test_files_elsewhere_are_safe(tmp_path: Path, walls: bool) -> None:
     kept.write_text("x", encoding="utf-8")
     one = CodeGrader(walls=walls)
     for change in (f"os.remove({str(kept)!r})", f"os.rename({str(kept)!r}, 'mine')", f"open({str(made)!r}, 'w')"):
-        assert one.grade(Case(text=f"import os\n{change}\ndef double(x): return 2 * x", reference=TESTS)) == 0.0
+        assert one.grade(GradingCase(text=f"import os\n{change}\ndef double(x): return 2 * x", reference=TESTS)) == 0.0
     assert kept.read_text(encoding="utf-8") == "x"
     assert not made.exists()
 
@@ -145,7 +145,7 @@ def test_a_key_of_the_grader_is_out_of_reach(walls: bool, monkeypatch: pytest.Mo
     keeper = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env={"A_KEY": "sk-secret"})
     try:
         text = f"assert 'sk-secret' in open('/proc/{keeper.pid}/environ').read()\ndef double(x): return 2 * x"
-        assert CodeGrader(walls=walls).grade(Case(text=text, reference=TESTS)) == 0.0
+        assert CodeGrader(walls=walls).grade(GradingCase(text=text, reference=TESTS)) == 0.0
     finally:
         keeper.communicate(b"\n")
 
@@ -154,7 +154,7 @@ def test_a_key_of_the_grader_is_out_of_reach(walls: bool, monkeypatch: pytest.Mo
 def test_behind_walls_there_is_nobody_else() -> None:
     """The program is the first process of a world of its own, whose end is the end of all that it started."""
     text = "import os\nalone = os.getpid() == 1 and not os.listdir('/proc')"
-    verdict = CodeGrader().grade(Case(text=text, reference="assert alone"))
+    verdict = CodeGrader().grade(GradingCase(text=text, reference="assert alone"))
     if os.path.exists("/.dockerenv") and not verdict:
         pytest.skip("the kernel allows no namespaces here")
     assert verdict == 1.0
@@ -172,7 +172,7 @@ def double(x):
     os.mkdir("d"); os.rename("d", "e"); os.rmdir("e")
     return asyncio.run(later())
 """
-    assert CodeGrader(walls=walls).grade(Case(text=text, reference=TESTS)) == 1.0
+    assert CodeGrader(walls=walls).grade(GradingCase(text=text, reference=TESTS)) == 1.0
 
 
 def test_a_thread_that_is_left_behind_does_not_delay_the_grade() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evals.grade import Case, GraderError, command, grader
+from evals.grade import GraderError, GradingCase, command, grader
 from evals.grade.command import grade
 
 
@@ -75,7 +75,7 @@ def test_a_module_that_cannot_be_imported(module: Callable[[str], str], source: 
 )
 def test_what_it_may_give(module: Callable[[str], str], given: str, quality: float | None) -> None:
     """A number in [0, 1], a bool, or None where it cannot tell."""
-    assert grader(f"{module(f'def g(case): return {given}')}:g").grade(Case(text="x")) == quality
+    assert grader(f"{module(f'def g(case): return {given}')}:g").grade(GradingCase(text="x")) == quality
 
 
 @pytest.mark.parametrize("given", ["1.5", "-0.1", "float('nan')", "'0.5'", "[1]", "1j", "float('inf')"])

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError
 
 import pytest
 
-from evals.grade import Case, GraderError, grader
+from evals.grade import GraderError, GradingCase, grader
 from evals.grade import math as maths
 from evals.grade.command import grade
 
@@ -37,7 +37,7 @@ def test_an_expression_that_takes_for_ever_cannot_be_told(monkeypatch: pytest.Mo
     """Neither right nor wrong: unknown, in the seconds that it has."""
     monkeypatch.setattr(maths, "SECONDS", 1)
     started = time.monotonic()
-    assert grader("maths").grade(Case(text="$9^{9^{9^9}}$", reference="2")) is None
+    assert grader("maths").grade(GradingCase(text="$9^{9^{9^9}}$", reference="2")) is None
     assert time.monotonic() - started < 8
 
 

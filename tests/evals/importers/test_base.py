@@ -5,19 +5,19 @@ from typing import Any
 
 import pytest
 
-from evals.importers.base import Heard, Names, Tally, gathered
+from evals.importers.base import ImportedAnswer, Names, Tally, gathered
 from evals.importers.command import WITH_GOLD
 from evals.recording import Example, RecordingError
 from evals.recording.join import ByPrompt
 from judges import Answer
 
 
-def heard(id: str = "a", **fields: Any) -> Heard:
+def heard(id: str = "a", **fields: Any) -> ImportedAnswer:
     """An answer to this example."""
-    return Heard(Example(id, "q", {}, **fields), "m", Answer("x"))
+    return ImportedAnswer(Example(id, "q", {}, **fields), "m", Answer("x"))
 
 
-def both(*items: Heard, same: ByPrompt | None = None) -> Iterator[Example]:
+def both(*items: ImportedAnswer, same: ByPrompt | None = None) -> Iterator[Example]:
     """The examples of a log that holds these."""
     return gathered(items, Names(), Tally(), same)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.evals.record.fork_server import Mother
+from tests.evals.record.fork_server import ForkServer
 from tests.evals.record.provider import Provider
 
 
@@ -22,7 +22,7 @@ def provider(_provider: Provider) -> Provider:
 
 
 @pytest.fixture(scope="session")
-def mother(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mother]:
+def mother(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
     """Runs recordings as processes that can be killed."""
-    with Mother(tmp_path_factory.mktemp("mother") / "log") as running:
+    with ForkServer(tmp_path_factory.mktemp("mother") / "log") as running:
         yield running

@@ -59,13 +59,13 @@ def _size(path: str | None) -> int:
     return os.path.getsize(path) if path is not None and os.path.exists(path) else 0
 
 
-class Mother:
+class ForkServer:
     """``with Mother(log) as mother: mother.record(...)``; what the commands print goes to the file ``log``."""
 
     def __init__(self, log: Path) -> None:
         self.log, self._read = log, 0
 
-    def __enter__(self) -> "Mother":
+    def __enter__(self) -> "ForkServer":
         with open(self.log, "wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.evals.record.fork_server"],

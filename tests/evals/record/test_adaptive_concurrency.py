@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evals.common.cost_budget import OutOfMoneyError, Purse
-from evals.record.adaptive_concurrency import Pace
+from evals.common.cost_budget import CostBudget, OutOfMoneyError
+from evals.record.adaptive_concurrency import AdaptiveLimiter
 
 
 def test_a_refusal_halves_the_window_once() -> None:
     """Refusals of requests that were under way together count as one; the next round's count again."""
 
     async def main() -> None:
-        pace = Pace(64)
+        pace = AdaptiveLimiter(64)
         first = [await pace.turn() for _ in range(64)]
         for began in first:
             pace.refused(began, 0.0)
@@ -33,7 +33,7 @@ def test_nobody_asks_before_the_time_is_over() -> None:
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        pace = Pace(4)
+        pace = AdaptiveLimiter(4)
         began = [await pace.turn() for _ in range(4)]
         waiting = [asyncio.create_task(pace.turn()) for _ in range(6)]
         await asyncio.sleep(0)
@@ -59,7 +59,7 @@ def test_pauses_double_without_a_word_from_the_provider() -> None:
     """Where no time is told, the pause doubles with each refusal; an answer ends that."""
 
     async def main() -> None:
-        pace = Pace(2)
+        pace = AdaptiveLimiter(2)
         now = asyncio.get_running_loop().time()
         pauses = []
         for _ in range(4):
@@ -82,7 +82,7 @@ def test_the_window_is_never_passed_and_grows_again() -> None:
     """Never more than the window are under way, and after many answers all workers are back."""
 
     async def main() -> None:
-        pace, draw, most = Pace(20), random.Random(1), 0
+        pace, draw, most = AdaptiveLimiter(20), random.Random(1), 0
 
         async def worker() -> None:
             nonlocal most
@@ -110,7 +110,7 @@ def test_a_cancelled_wait_keeps_no_place() -> None:
     """A worker that is cancelled while it waits, or just as it is let go, leaves its place to the next."""
 
     async def main() -> None:
-        pace = Pace(1)
+        pace = AdaptiveLimiter(1)
         await pace.turn()
         tasks = [asyncio.create_task(pace.turn()) for _ in range(3)]
         await asyncio.sleep(0)
@@ -133,7 +133,7 @@ def test_the_limit_is_kept(limit: float, requests: list[tuple[float, float]]) ->
     """Whatever share of its estimate each request costs, the sum stays within the limit, and no money is refused in vain."""
 
     async def main() -> None:
-        purse = Purse(limit)
+        purse = CostBudget(limit)
         refused = []
 
         async def request(estimate: float, share: float) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from evals.record import progress
-from tests.evals.record.fork_server import Mother
+from tests.evals.record.fork_server import ForkServer
 from tests.evals.record.provider import IN_USD, TOKENS_IN, Provider
 from tests.evals.record.test_record import ONE_USD, Desk
 
@@ -56,7 +56,7 @@ def test_what_expired_or_failed_goes_out_again(desk: Desk, provider: Provider, s
 
 
 @both
-def test_another_process_collects(desk: Desk, provider: Provider, mother: Mother, spec: dict[str, Any]) -> None:
+def test_another_process_collects(desk: Desk, provider: Provider, mother: ForkServer, spec: dict[str, Any]) -> None:
     """A process that was killed while its batch ran leaves it to the next one, which hands in nothing again."""
     desk.policy(m=spec)
     provider.behave(polls=10_000)
@@ -154,7 +154,7 @@ def test_the_line_tells_of_batches(
     )
 
 
-def test_ctrl_c_leaves_the_batch_to_the_next_run(desk: Desk, provider: Provider, mother: Mother) -> None:
+def test_ctrl_c_leaves_the_batch_to_the_next_run(desk: Desk, provider: Provider, mother: ForkServer) -> None:
     """An interrupt ends the run at once, without waiting a day for what is under way."""
     desk.policy(m={})
     provider.behave(polls=10_000)

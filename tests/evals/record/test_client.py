@@ -10,11 +10,11 @@ import pytest
 from cascade.models.factory import Pricer
 from cascade.models.protocol import ModelError, Request
 from cascade.policy.schema import ModelSpec
-from evals.common.cost_budget import Purse
+from evals.common.cost_budget import CostBudget
 from evals.record import outage
-from evals.record.adaptive_concurrency import Pace
-from evals.record.checkpoint import Work
-from evals.record.client import FailedError, Halt, Line, StoppedError
+from evals.record.adaptive_concurrency import AdaptiveLimiter
+from evals.record.checkpoint import Checkpoint
+from evals.record.client import FailedError, RecordingClient, StoppedError, StopSignal
 from evals.record.dataset import Dataset
 from evals.record.outage import Outage
 from judges import Answer, Prompt, Usage
@@ -40,14 +40,14 @@ class Faulty:
 def test_a_refusal_after_the_end_is_not_waited_out(tmp_path: Path) -> None:
     """Ctrl-C ends a run at once although the provider's last word was to wait for an hour."""
     (tmp_path / "rows.jsonl").write_text('{"prompt": "x"}')
-    work = Work(tmp_path / "work", Dataset(str(tmp_path / "rows.jsonl")).survey())
+    work = Checkpoint(tmp_path / "work", Dataset(str(tmp_path / "rows.jsonl")).survey())
     spec = ModelSpec.model_validate({"provider": "openai", "model": "m"})
 
     async def main() -> None:
-        halt = Halt()
+        halt = StopSignal()
         told = ModelError("m: HTTP 429", model="m", status=429, retryable=True, retry_after_s=3600.0, usage=Usage())
         model = Faulty(told, lambda: halt.stop("interrupted"))
-        line = Line("m", model, Pricer("m", spec), Pace(4), Purse(None), work, halt)
+        line = RecordingClient("m", model, Pricer("m", spec), AdaptiveLimiter(4), CostBudget(None), work, halt)
         began = monotonic()
         with pytest.raises(StoppedError):
             await asyncio.wait_for(line.ask(Prompt.of("x"), Request()), 5)
@@ -95,11 +95,13 @@ def test_rows_that_a_server_never_answered_fail(error: ModelError) -> None:
 def test_what_is_no_outage_fails_the_row(tmp_path: Path) -> None:
     """A refused request fails at once."""
     (tmp_path / "rows.jsonl").write_text('{"prompt": "x"}')
-    work = Work(tmp_path / "work", Dataset(str(tmp_path / "rows.jsonl")).survey())
+    work = Checkpoint(tmp_path / "work", Dataset(str(tmp_path / "rows.jsonl")).survey())
     spec = ModelSpec.model_validate({"provider": "openai", "model": "m"})
 
     async def main() -> None:
-        line = Line("m", Faulty(REFUSED, lambda: None), Pricer("m", spec), Pace(4), Purse(None), work, Halt())
+        line = RecordingClient(
+            "m", Faulty(REFUSED, lambda: None), Pricer("m", spec), AdaptiveLimiter(4), CostBudget(None), work, StopSignal()
+        )
         with pytest.raises(FailedError) as failed:
             await line.ask(Prompt.of("x"), Request())
         assert (failed.value.kind, failed.value.tries) == ("HTTP 400", 1)

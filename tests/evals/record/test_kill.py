@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from evals.recording import read
-from tests.evals.record.fork_server import Mother
+from tests.evals.record.fork_server import ForkServer
 from tests.evals.record.provider import Provider
 
 SAMPLES, CONCURRENCY = 2, 4
@@ -55,7 +55,7 @@ class Killer:
     that were under way at a kill.
     """
 
-    def __init__(self, folder: Path, provider: Provider, mother: Mother, rows: int, seed: int) -> None:
+    def __init__(self, folder: Path, provider: Provider, mother: ForkServer, rows: int, seed: int) -> None:
         self.folder, self.provider, self.mother, self.rows = folder, provider, mother, rows
         self.draw = random.Random(seed)
         self.hits = self.attempts = self.lost = self.recordings = 0
@@ -127,13 +127,13 @@ class Killer:
         assert kept(self.work) == self.requests
 
 
-def test_a_killed_recording_goes_on(tmp_path: Path, provider: Provider, mother: Mother) -> None:
+def test_a_killed_recording_goes_on(tmp_path: Path, provider: Provider, mother: ForkServer) -> None:
     """Kills at random moments: the recording is whole, and only what was under way was asked again."""
     Killer(tmp_path, provider, mother, 30, seed=int(time())).kill(3)
 
 
 @pytest.mark.slow
-def test_fifty_kills(tmp_path: Path, provider: Provider, mother: Mother) -> None:
+def test_fifty_kills(tmp_path: Path, provider: Provider, mother: ForkServer) -> None:
     """Fifty kills that hit a recorder which asks, at random moments."""
     killer = Killer(tmp_path, provider, mother, 60, seed=int(time()))
     killer.kill(50)

@@ -16,7 +16,7 @@ from evals.grade import command as grade
 from evals.record import adaptive_concurrency, client, command, outage, progress
 from evals.record.command import main
 from evals.recording import read
-from tests.evals.record.fork_server import Mother
+from tests.evals.record.fork_server import ForkServer
 from tests.evals.record.provider import IN_USD, OUT_USD, TOKENS_IN, TOKENS_OUT, Provider
 
 ONE_USD = IN_USD * TOKENS_IN + OUT_USD * TOKENS_OUT
@@ -323,10 +323,10 @@ def test_wrong_arguments(desk: Desk, capsys: pytest.CaptureFixture[str], more: l
 
 def test_two_at_once_are_refused(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     """A second process must not record to the same file."""
-    from evals.record.checkpoint import Work
+    from evals.record.checkpoint import Checkpoint
     from evals.record.dataset import Dataset
 
-    work = Work(desk.work, Dataset(str(desk.folder / "rows.jsonl")).survey())
+    work = Checkpoint(desk.work, Dataset(str(desk.folder / "rows.jsonl")).survey())
     assert desk.record() == 2
     assert "another process is recording to it" in capsys.readouterr().err
     work.close()
@@ -489,7 +489,7 @@ def test_the_budget_is_never_passed(desk: Desk, provider: Provider, capsys: pyte
     assert provider.counts()["usd"] == pytest.approx(400 * ONE_USD)
 
 
-def test_the_budget_is_kept_over_kills_and_faults(desk: Desk, provider: Provider, mother: Mother) -> None:
+def test_the_budget_is_kept_over_kills_and_faults(desk: Desk, provider: Provider, mother: ForkServer) -> None:
     """What was under way at a kill, or was answered without arriving, counts as spent: the bill stays within the limit."""
     desk.rows(600)
     provider.behave(delay_s=0.01, passing={f"question {i}?": -1 for i in range(0, 600, 50)})
@@ -545,7 +545,7 @@ def test_a_price_must_be_known_for_a_budget(desk: Desk, provider: Provider, caps
     assert "10 parts of unknown price" in capsys.readouterr().out
 
 
-def test_an_interrupt_waits_for_what_is_under_way(desk: Desk, provider: Provider, mother: Mother) -> None:
+def test_an_interrupt_waits_for_what_is_under_way(desk: Desk, provider: Provider, mother: ForkServer) -> None:
     """Ctrl-C ends the run with a valid recording of what is there, and no request is asked again afterwards."""
     desk.rows(100)
     provider.behave(delay_s=0.05)
@@ -597,7 +597,7 @@ def test_an_interrupt_while_the_recording_is_written(
     assert set(provider.counts()["asked"].values()) == {1}
 
 
-def test_a_file_that_may_not_grow(desk: Desk, provider: Provider, mother: Mother) -> None:
+def test_a_file_that_may_not_grow(desk: Desk, provider: Provider, mother: ForkServer) -> None:
     """A full disk is an error that says what to do; what was kept stays, and the same command goes on."""
     desk.rows(300)
     assert mother.record(desk.argv("--tiers", "small"), file_limit=40_000) == 1

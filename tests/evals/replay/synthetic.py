@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from cascade import Attempt, Result
 from evals.recording import Example
-from evals.replay.score_table import Column
+from evals.replay.score_table import TierScores
 from evals.replay.simulate import Outcome
 from judges import Answer
 
@@ -22,7 +22,7 @@ def column(
     cost: float,
     scores: dict[str, Array] | None = None,
     judge_cost: dict[str, float] | None = None,
-) -> Column:
+) -> TierScores:
     """A column of n rows whose judges, in order, said ``scores`` and cost ``judge_cost`` each."""
     scores, n = scores or {}, len(quality)
     stages = len(scores)
@@ -30,7 +30,7 @@ def column(
     for i, name in enumerate(scores):
         usd[:, i + 1 :] += (judge_cost or {}).get(name, 0.0)
     wide = np.repeat(quality[:, None], stages + 1, axis=1)
-    return Column(
+    return TierScores(
         model,
         tuple({"use": name} for name in scores),
         tuple(scores),
@@ -43,7 +43,7 @@ def column(
     )
 
 
-def pair(n: int, seed: int, right: float = 0.7, premium: float = 0.9, sharp: float = 3.0) -> dict[str, list[Column]]:
+def pair(n: int, seed: int, right: float = 0.7, premium: float = 0.9, sharp: float = 3.0) -> dict[str, list[TierScores]]:
     """A cheap tier whose log-probability tells right from wrong (the sharper, the better), and a premium tier of ten times
     its cost."""
     rng = np.random.default_rng(seed)
@@ -81,7 +81,7 @@ def examples(n: int, seed: int = 0, **change: Any) -> list[Example]:
     return made
 
 
-def table(n: int, seed: int, models: int = 3, judges: int = 2, missing: float = 0.2) -> dict[str, list[Column]]:
+def table(n: int, seed: int, models: int = 3, judges: int = 2, missing: float = 0.2) -> dict[str, list[TierScores]]:
     """Models ``m0``, ``m1``, ... at random: quality in steps of 0.25, costs and latencies that differ by row, scores on a
     coarse grid (so that there are ties), some of them missing."""
     rng = np.random.default_rng(seed)

@@ -20,15 +20,15 @@ from evals.replay.baselines import (
     random_mixing,
     single,
 )
-from evals.replay.certified_choice import Promise, Proof, prove
+from evals.replay.certified_choice import CertifiedChoice, Guarantee, prove
 from evals.replay.certify import fixed_sequence
-from evals.replay.score_table import Column
-from evals.replay.simulate import Ladder, Step
+from evals.replay.score_table import TierScores
+from evals.replay.simulate import CandidateTier, SimulatedCascade
 from evals.replay.splits import Splits
 from judges import Verdict
 from tests.evals.replay.synthetic import column, pair, table
 
-Columns = dict[str, list[Column]]
+Columns = dict[str, list[TierScores]]
 SOME = Splits(np.arange(100), np.arange(100, 400), np.arange(400, 600))
 FEW = Splits(np.arange(80), np.arange(80, 200), np.arange(200, 300))
 seeds = st.integers(0, 10_000)
@@ -106,7 +106,7 @@ def test_random_mixing_is_learned_from_the_calibration_rows() -> None:
     """Other costs and qualities of the test rows change its figures, not its pair or its share."""
     first = np.arange(60) < 30
 
-    def model(name: str, quality: tuple[float, float], usd: tuple[float, float]) -> list[Column]:
+    def model(name: str, quality: tuple[float, float], usd: tuple[float, float]) -> list[TierScores]:
         made = column(name, np.where(first, *quality), 0.0)
         return [replace(made, cost_usd=np.where(first, *usd)[:, None])]
 
@@ -125,10 +125,10 @@ def test_random_mixing_is_learned_from_the_calibration_rows() -> None:
 def _cascade(columns: Columns, names: list[str], at: list[float], rows: np.ndarray) -> object:
     """A ladder by its scores' uncalibrated confidence."""
     steps = [
-        Step(c, (), baselines.uncalibrated(c), (None,) * len(c.rules), (None,) * len(c.rules))
+        CandidateTier(c, (), baselines.uncalibrated(c), (None,) * len(c.rules), (None,) * len(c.rules))
         for c in (columns[m][0] for m in names)
     ]
-    return Ladder.of(steps).outcome(at[: len(names) - 1], rows)
+    return SimulatedCascade.of(steps).outcome(at[: len(names) - 1], rows)
 
 
 @settings(deadline=None, max_examples=60)
@@ -160,10 +160,10 @@ def three(n: int, seed: int) -> Columns:
 def test_the_best_pair_is_the_cheapest_that_is_certified() -> None:
     """Of a tier that knows itself and one that does not, the first is taken; on the test rows it costs less than premium."""
     columns = three(600, 1)
-    found = best_pair(columns, SOME, Promise("max_loss", 0.1, 0.1), 0)
+    found = best_pair(columns, SOME, Guarantee("max_loss", 0.1, 0.1), 0)
     assert found.note == "cheap -> dear"
     assert set(found.answered_by) == {"cheap", "dear"}
-    proof = prove({m: columns[m] for m in ("cheap", "dear")}, SOME, Promise("max_loss", 0.1, 0.05), must_end="dear")
+    proof = prove({m: columns[m] for m in ("cheap", "dear")}, SOME, Guarantee("max_loss", 0.1, 0.05), must_end="dear")
     outcome = proof.chosen.outcome(SOME.test)
     assert found.quality.tolist() == outcome.quality.tolist()
     assert found.cost_usd.tolist() == outcome.cost_usd.tolist()
@@ -173,9 +173,9 @@ def test_the_best_pair_is_the_cheapest_that_is_certified() -> None:
 def test_pairs_share_delta(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each pair is tested at its part of delta, under the same limit, and must end in the premium tier; the best by quality
     on the fit rows are tried where there are many."""
-    asked: list[tuple[list[str], Promise]] = []
+    asked: list[tuple[list[str], Guarantee]] = []
 
-    def spy(columns: Columns, splits: Splits, promise: Promise, *, seed: int, must_end: str) -> Proof:
+    def spy(columns: Columns, splits: Splits, promise: Guarantee, *, seed: int, must_end: str) -> CertifiedChoice:
         asked.append((list(columns), promise))
         assert must_end == "dear"
         return prove(columns, splits, promise, seed=seed, must_end=must_end)
@@ -186,17 +186,17 @@ def test_pairs_share_delta(monkeypatch: pytest.MonkeyPatch) -> None:
         f"c{i}": [column(f"c{i}", np.where(np.arange(600) < 100, i / 8, 1.0 - i / 8), 1.0, {"j": np.linspace(0, 1, 600)})]
         for i in range(MOST_PAIRS + 2)
     }
-    best_pair({**better_later, "dear": [dear]}, SOME, Promise("max_loss", 0.1, 0.08), 0)
+    best_pair({**better_later, "dear": [dear]}, SOME, Guarantee("max_loss", 0.1, 0.08), 0)
     assert sorted(names[0] for names, _ in asked) == [f"c{i}" for i in range(2, MOST_PAIRS + 2)]
     assert all(names[1:] == ["dear"] for names, _ in asked)
-    assert {promise for _, promise in asked} == {Promise("max_loss", 0.1, 0.08 / MOST_PAIRS)}
+    assert {promise for _, promise in asked} == {Guarantee("max_loss", 0.1, 0.08 / MOST_PAIRS)}
 
 
 def test_without_a_certified_pair_the_premium_tier_answers() -> None:
     """Few rows certify nothing: premium alone, and the note says why."""
     few = Splits(np.arange(10), np.arange(10, 30), np.arange(30, 90))
     columns = three(90, 2)
-    found = best_pair(columns, few, Promise("max_loss", 0.01, 0.1), 0)
+    found = best_pair(columns, few, Guarantee("max_loss", 0.01, 0.1), 0)
     assert found.quality.tolist() == columns["dear"][0].quality[few.test, 0].tolist()
     assert set(found.answered_by) == {"dear"}
     assert found.note.startswith("dear, since no pair was certified")

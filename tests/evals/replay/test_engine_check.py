@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from cascade import Policy, Result
-from cascade.policy.calibration_file import Artefact, read
+from cascade.policy.calibration_file import CalibrationFile, read
 from evals.recording import Example
 from evals.replay import engine_check
 from evals.replay.candidate_tiers import fitted, variants
 from evals.replay.input_rows import ReplayError
 from evals.replay.score_table import score
-from evals.replay.simulate import Ladder, Outcome
+from evals.replay.simulate import Outcome, SimulatedCascade
 from evals.replay.tune import Candidate
 from tests.evals.replay.synthetic import examples, outcome, result
 
@@ -51,7 +51,7 @@ def candidate(
     steps = {m: fitted(c, np.arange(60), 0) for m, c in columns.items()}
     early = variants(steps["cheap"], np.arange(60))[-1]
     assert any(early.accept_at) or any(early.reject_below)
-    return Candidate(Ladder.of([early, steps["middle"], steps["dear"]], final), at, 0.0, 0.0, 0.0, last_at)
+    return Candidate(SimulatedCascade.of([early, steps["middle"], steps["dear"]], final), at, 0.0, 0.0, 0.0, last_at)
 
 
 @pytest.mark.parametrize(("final", "last_at"), [("last", 0.0), ("best", 0.0), ("last", 0.95)])
@@ -164,7 +164,7 @@ def test_an_unknown_cost_is_nan() -> None:
     assert ran.tier.tolist() == [1]
 
 
-def artefact(**change: Any) -> Artefact:
+def artefact(**change: Any) -> CalibrationFile:
     """A calibration file's content."""
     rows = recorded()
     made = candidate(rows)

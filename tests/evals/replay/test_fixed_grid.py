@@ -7,17 +7,17 @@ from hypothesis import strategies as st
 
 from cascade.policy.calibrators import Constant, Isotonic, Logistic
 from evals.replay.fixed_grid import GRID, calibrated, deciding, raw, walk
-from evals.replay.score_table import Column
+from evals.replay.score_table import TierScores
 
 
-def column(model: str, scores: dict[str, np.ndarray], quality: np.ndarray, vetoed: np.ndarray | None = None) -> Column:
+def column(model: str, scores: dict[str, np.ndarray], quality: np.ndarray, vetoed: np.ndarray | None = None) -> TierScores:
     """A model's column from arrays: all judges are free, and only the last of them may veto."""
     n, stages = len(quality), len(scores)
     flags = np.zeros((n, stages + 1), dtype=bool)
     if vetoed is not None:
         flags[:, -1] = vetoed
     usd = 0.001 if model == "cheap" else 0.01
-    return Column(
+    return TierScores(
         model,
         tuple({"use": name} for name in scores),
         tuple(scores),
@@ -30,7 +30,7 @@ def column(model: str, scores: dict[str, np.ndarray], quality: np.ndarray, vetoe
     )
 
 
-def pair(n: int, seed: int, *, missing: float = 0.0, vetoes: float = 0.0, digits: int = 12) -> list[Column]:
+def pair(n: int, seed: int, *, missing: float = 0.0, vetoes: float = 0.0, digits: int = 12) -> list[TierScores]:
     """A cheap model whose score tells something, beside a judge that never can, and a dear one without judges."""
     rng = np.random.default_rng(seed)
     score = rng.beta(2, 1, n).round(digits)

@@ -13,10 +13,10 @@ from evals.replay.input_rows import (
     check_judges,
     check_tiers,
     default_judges,
-    few,
     named_judges,
-    oddities,
     plans,
+    preview,
+    row_warnings,
     usable,
 )
 from tests.evals.replay.synthetic import examples
@@ -84,14 +84,14 @@ def test_above_a_fifth_it_is_refused(spoilt_rows: int, refused: bool) -> None:
 
 def test_few_names_the_first() -> None:
     """And counts the others."""
-    assert few(["a", "b"]) == "a, b"
-    assert few([]) == ""
-    assert few(list("abcdefg"), 3) == "a, b, c and 4 more"
+    assert preview(["a", "b"]) == "a, b"
+    assert preview([]) == ""
+    assert preview(list("abcdefg"), 3) == "a, b, c and 4 more"
 
 
 def test_whole_rows_have_no_oddities() -> None:
     """The synthetic ones are as rows should be."""
-    assert oddities(examples(60), TIERS) == []
+    assert row_warnings(examples(60), TIERS) == []
 
 
 def test_tasks_of_one_row_are_named() -> None:
@@ -99,16 +99,16 @@ def test_tasks_of_one_row_are_named() -> None:
     rows = examples(30)
     rows[7] = replace(rows[7], task="rare")
     rows[9] = replace(rows[9], task="rarer")
-    [said] = oddities(rows, TIERS)
+    [said] = row_warnings(rows, TIERS)
     assert said == "2 tasks have one row only, which is in one split only: row-7, row-9"
-    assert oddities(rows[7:8], TIERS) == []
+    assert row_warnings(rows[7:8], TIERS) == []
 
 
 def test_prompts_that_stand_twice_are_named() -> None:
     """Equal prompts under another system message are other questions."""
     rows = examples(30)
     rows[3], rows[4] = replace(rows[3], prompt=rows[0].prompt), replace(rows[4], prompt=rows[0].prompt, system="Be brief.")
-    [said] = oddities(rows, TIERS)
+    [said] = row_warnings(rows, TIERS)
     assert said.startswith("1 prompts stand more than once")
     assert said.endswith(": row-0 = row-3")
     assert asked_text(rows[0]) == asked_text(rows[3]) != asked_text(rows[4])
@@ -118,15 +118,15 @@ def test_equal_answers_with_unequal_grades_are_named() -> None:
     """The same text cannot be both right and wrong; space around it does not make it another."""
     rows = spoilt(examples(30), {5: {"text": " same", "quality": 1.0}})
     rows = spoilt(rows, {5: {"text": "same\n", "quality": 0.0}}, "dear")
-    [said] = oddities(rows, TIERS)
+    [said] = row_warnings(rows, TIERS)
     assert said == "1 rows grade one and the same answer differently for two models: row-5"
 
 
 def test_free_tiers_and_a_wrong_order_are_named() -> None:
     """A model that costs nothing may be meant; a premium tier that costs less than another seldom is."""
-    [free] = oddities(examples(10, cheap={"cost_usd": 0.0}), TIERS)
+    [free] = row_warnings(examples(10, cheap={"cost_usd": 0.0}), TIERS)
     assert free.startswith("every answer of cheap costs 0")
-    [order] = oddities(examples(10), ["dear", "middle", "cheap"])
+    [order] = row_warnings(examples(10), ["dear", "middle", "cheap"])
     assert order.startswith("dear, middle cost more than cheap, which is taken for the premium tier")
     assert "--tiers, cheapest first" in order
 

@@ -17,7 +17,7 @@ from evals.replay import metrics
 from evals.replay.certified_choice import upper_bound
 from evals.replay.command import main
 from evals.replay.pipeline import page
-from evals.replay.results_table import Line
+from evals.replay.results_table import ResultRow
 from tests.evals.replay.synthetic import examples
 
 GOALS = {
@@ -101,7 +101,7 @@ def test_the_documented_fields_are_there(found: dict[str, dict[str, Any]], kind:
     assert set(chosen["judges"]) == set(chosen["tiers"])
     names = ["random mixing", *(["best pair"] if len(data["tiers"]) > 2 else []), "prompt-only router", "thresholds of 0.7"]
     assert list(data["baselines"]) == [*data["tiers"], *names, "oracle"]
-    assert all(set(item) == set(Line.__slots__) for item in data["lines"])
+    assert all(set(item) == set(ResultRow.__slots__) for item in data["lines"])
     for tier, card in data["calibration"].items():
         assert tier in chosen["tiers"]
         assert set(card) == {"method", "n", "before", "after", "ece_by_chance"}

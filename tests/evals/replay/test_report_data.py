@@ -15,8 +15,8 @@ from evals.recording import Example
 from evals.replay import metrics, report_data
 from evals.replay.candidate_tiers import fitted
 from evals.replay.metrics import brier
-from evals.replay.score_table import Column
-from evals.replay.simulate import Ladder, Outcome
+from evals.replay.score_table import TierScores
+from evals.replay.simulate import Outcome, SimulatedCascade
 from evals.replay.tune import Candidate
 from judges import Verdict
 from tests.evals.replay.synthetic import column, examples, outcome, result, table
@@ -31,13 +31,13 @@ def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "bootstrap", partial(metrics.bootstrap, rounds=20))
 
 
-def ladder(columns: dict[str, list[Column]], names: list[str]) -> Ladder:
+def ladder(columns: dict[str, list[TierScores]], names: list[str]) -> SimulatedCascade:
     """Steps fitted on the fit rows, the last tier bare."""
     steps = [fitted(columns[m][0], FIT, 0) for m in names[:-1]]
-    return Ladder.of([*steps, fitted(columns[names[-1]][0].first(0), FIT, 0)])
+    return SimulatedCascade.of([*steps, fitted(columns[names[-1]][0].first(0), FIT, 0)])
 
 
-def known(n: int, seed: int) -> dict[str, list[Column]]:
+def known(n: int, seed: int) -> dict[str, list[TierScores]]:
     """Two tiers whose score tells, with missing scores and vetoes, and a last one."""
     rng = np.random.default_rng(seed)
     made = {}

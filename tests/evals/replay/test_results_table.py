@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evals.replay.results_table import Line, as_json, line, render
+from evals.replay.results_table import ResultRow, as_json, line, render
 
 NAN = float("nan")
 
 
-def made(quality: list[float], usd: list[float], seconds: list[float], by: list[str], premium_usd: float = 2.0) -> Line:
+def made(quality: list[float], usd: list[float], seconds: list[float], by: list[str], premium_usd: float = 2.0) -> ResultRow:
     """A line against a premium tier that is always right."""
     arrays = [np.array(x, dtype=float) for x in (quality, usd, seconds)]
     return line("name", "cascade", *arrays, by, np.ones(len(quality)), premium_usd, (-0.5, 0.1), "why")
@@ -22,7 +22,7 @@ def made(quality: list[float], usd: list[float], seconds: list[float], by: list[
 def test_a_line_holds_the_means() -> None:
     """Quality, cost, its ratio to the premium tier's, latency, shares, and the difference to the premium quality."""
     found = made([1.0, 0.0, 0.5, 0.5], [1.0, 1.0, 2.0, 0.0], [1.0, 2.0, 3.0, 4.0], ["a", "b", "a", "a"])
-    assert found == Line(
+    assert found == ResultRow(
         "name", "cascade", 0.5, 1000.0, 0.5, 2.5, 4.0, {"a": 0.75, "b": 0.25}, -0.5, (-0.5, 0.1), "why"
     )  # fmt: skip
 
@@ -52,7 +52,7 @@ def test_unknown_is_none_and_never_zero() -> None:
 def test_json_is_plain_and_complete() -> None:
     """Every field, lists for tuples, no NaN, and the same after a round trip."""
     found = as_json(made([1.0], [NAN], [NAN], ["a"]))
-    assert set(found) == set(Line.__slots__)
+    assert set(found) == set(ResultRow.__slots__)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["shares"] == {"a": 1.0}
     assert found["interval"] == [-0.5, 0.1]

@@ -16,8 +16,8 @@ from cascade.models.recorded import RecordedModel
 from cascade.policy.calibrators import Calibrator, Constant, Feature, Isotonic, Logistic
 from evals.recording import Example
 from evals.replay.candidate_tiers import agreements, first, fitted, variants, with_agreement
-from evals.replay.score_table import Column, _meaning, score
-from evals.replay.simulate import Ladder, Settled, Step, settle
+from evals.replay.score_table import TierScores, _meaning, score
+from evals.replay.simulate import CandidateTier, SimulatedCascade, TierOutcome, settle
 from evals.replay.threshold_sweep import surface
 from judges.protocol import FunctionJudge
 
@@ -42,7 +42,7 @@ class World:
     """A ladder, its thresholds and the recording that it stands on."""
 
     examples: tuple[Example, ...]
-    ladder: Ladder
+    ladder: SimulatedCascade
     thresholds: tuple[float, ...]
     last_at: float
 
@@ -81,7 +81,7 @@ def mappings(draw: st.DrawFn, names: Sequence[str]) -> Calibrator:
     return Logistic(features, draw(some), draw(some), draw(st.sampled_from([-1.0, 0.0, 0.5])))
 
 
-def by_hand(column: Column, calibrators: Sequence[Calibrator], earlier: Sequence[Settled]) -> np.ndarray:
+def by_hand(column: TierScores, calibrators: Sequence[Calibrator], earlier: Sequence[TierOutcome]) -> np.ndarray:
     """(n, S + 1): the mappings applied row by row in plain Python, so that ties with thresholds are exact."""
     n, stages = len(column.vetoed), len(column.rules)
     made = np.zeros((n, stages + 1))
@@ -104,7 +104,7 @@ def worlds(draw: st.DrawFn) -> World:
         Example(f"e{i}", f"question {i}", {m: draw(answers(samples=2)) for m in models})
         for i in range(draw(st.integers(2, 6)))
     )
-    steps: list[Step] = []
+    steps: list[CandidateTier] = []
     for i, (model, plan) in enumerate(zip(models, rules, strict=True)):
         column = asyncio.run(score(examples, model, plan))
         earlier = [settle(s) for s in steps]
@@ -122,8 +122,8 @@ def worlds(draw: st.DrawFn) -> World:
             if low is not None and high is not None:
                 low, high = min(low, high), max(low, high)
             early.append((high, low))
-        steps.append(Step(column, calibrators, confidence, tuple(h for h, _ in early), tuple(x for _, x in early)))
-    ladder = Ladder.of(steps, draw(st.sampled_from(["last", "best"])))
+        steps.append(CandidateTier(column, calibrators, confidence, tuple(h for h, _ in early), tuple(x for _, x in early)))
+    ladder = SimulatedCascade.of(steps, draw(st.sampled_from(["last", "best"])))
     met = np.concatenate([s.confidence for s in ladder.settled])
     thresholds = tuple(draw(levels(met)) for _ in steps[:-1])
     return World(examples, ladder, thresholds, draw(st.just(0.0) | levels(met)))
@@ -135,7 +135,7 @@ def levels(confidence: np.ndarray) -> st.SearchStrategy[float]:
     return tied | st.just(float(confidence.max())) | st.sampled_from([0.0, 0.5, 1.0]) | st.floats(0, 1)
 
 
-def policy_of(ladder: Ladder, thresholds: Sequence[float], last_at: float) -> Policy:
+def policy_of(ladder: SimulatedCascade, thresholds: Sequence[float], last_at: float) -> Policy:
     """The ladder as the policy that would be written for it."""
     tiers = [
         {
@@ -158,9 +158,9 @@ async def ran(policy: Policy, examples: Sequence[Example]) -> list[Result]:
 
 
 def check(
-    ladder: Ladder, thresholds: Sequence[float], last_at: float, rows: np.ndarray, examples: Sequence[Example]
+    ladder: SimulatedCascade, thresholds: Sequence[float], last_at: float, rows: np.ndarray, examples: Sequence[Example]
 ) -> None:
-    """``Ladder.outcome`` on ``rows`` says what the engine does with ``examples``, one for each of the rows."""
+    """``SimulatedCascade.outcome`` on ``rows`` says what the engine does with ``examples``, one for each of the rows."""
     found = ladder.outcome(thresholds, rows, last_at)
     for i, result in enumerate(asyncio.run(ran(policy_of(ladder, thresholds, last_at), examples))):
         tier = int(found.tier[i])
@@ -232,7 +232,7 @@ def test_fitted_steps_do_what_the_engine_does(final: str) -> None:
     early = [v for v in made if v.accept_at[1] is not None and v.reject_below[1] is not None]
     assert len(early) > 4
     for step in (made[0], first(steps[0], 2), early[0], early[-1]):
-        ladder = Ladder.of([step, steps[1]], final)
+        ladder = SimulatedCascade.of([step, steps[1]], final)
         asked = 0
         for at in (0.0, 0.55, 0.8, 1.0):
             check(ladder, (at,), 0.0, rest, [examples[i] for i in rest])
@@ -242,11 +242,11 @@ def test_fitted_steps_do_what_the_engine_does(final: str) -> None:
 
 def column_of(
     scores: np.ndarray, vetoed: np.ndarray | None = None, quality: np.ndarray | None = None, model: str = "m0"
-) -> Column:
+) -> TierScores:
     """A column from arrays; what is paid rises by 1 with every stage, and quality and meaning tell the stages apart."""
     n, stages = scores.shape
     steps = np.tile(np.arange(stages + 1.0), (n, 1))
-    return Column(
+    return TierScores(
         model,
         tuple({"use": name} for name in SCORERS[:stages]),
         SCORERS[:stages],
@@ -259,12 +259,14 @@ def column_of(
     )
 
 
-def step_of(confidence: np.ndarray, **changed: Any) -> Step:
+def step_of(confidence: np.ndarray, **changed: Any) -> CandidateTier:
     """A step with the given confidences (n, S + 1); mappings do not matter here."""
     n, stages = len(confidence), confidence.shape[1] - 1
     column = column_of(np.full((n, stages), 0.5), changed.pop("vetoed", None), changed.pop("quality", None))
     nothing: tuple[float | None, ...] = (None,) * stages
-    return replace(Step(column, tuple(Constant(0.5) for _ in range(stages + 1)), confidence, nothing, nothing), **changed)
+    return replace(
+        CandidateTier(column, tuple(Constant(0.5) for _ in range(stages + 1)), confidence, nothing, nothing), **changed
+    )
 
 
 def test_settle_by_example() -> None:
@@ -296,7 +298,7 @@ def test_settle_without_judges() -> None:
 def test_a_threshold_of_zero_accepts_all_but_vetoes() -> None:
     """0 is a threshold: it accepts a confidence of 0, and not an answer that was vetoed or given up early."""
     vetoed = np.array([[False, False], [False, True]])
-    ladder = Ladder.of([step_of(np.zeros((2, 2)), vetoed=vetoed), step_of(np.ones((2, 1)))])
+    ladder = SimulatedCascade.of([step_of(np.zeros((2, 2)), vetoed=vetoed), step_of(np.ones((2, 1)))])
     outcome = ladder.outcome((0.0,), np.arange(2))
     assert outcome.tier.tolist() == [0, 1]
     assert outcome.cost_usd.tolist() == [2.0, 3.0]
@@ -308,7 +310,7 @@ def test_which_answer_ends_a_ladder() -> None:
     low = step_of(np.array([[0.9], [0.5], [0.9], [0.9]]))
     vetoed = np.array([[False], [False], [True], [False]])
     high = step_of(np.array([[0.4], [0.5], [0.95], [0.95]]), vetoed=vetoed)
-    ladder = Ladder.of([low, high])
+    ladder = SimulatedCascade.of([low, high])
     assert ladder.end().tolist() == [1, 1, 0, 1]
     assert ladder.with_final("best").end().tolist() == [0, 1, 0, 1]
     assert ladder.models == ("m0", "m0")
@@ -316,7 +318,7 @@ def test_which_answer_ends_a_ladder() -> None:
 
 def test_a_last_answer_that_is_not_sure_enough() -> None:
     """Below ``last_at`` the surest answer of all tiers is returned, not accepted; at it the last tier's is accepted."""
-    ladder = Ladder.of([step_of(np.array([[0.6], [0.6], [0.2]])), step_of(np.array([[0.5], [0.7], [0.3]]))])
+    ladder = SimulatedCascade.of([step_of(np.array([[0.6], [0.6], [0.2]])), step_of(np.array([[0.5], [0.7], [0.3]]))])
     outcome = ladder.outcome((0.9,), np.arange(3), last_at=0.7)
     assert outcome.tier.tolist() == [0, 1, 1]
     assert outcome.accepted.tolist() == [False, True, False]

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from evals.replay import threshold_sweep
-from evals.replay.threshold_sweep import ACCEPT_NONE, Rung, Tally, cut_points, from_parquet, pareto, surface
+from evals.replay.threshold_sweep import ACCEPT_NONE, Tally, TierCuts, cut_points, from_parquet, pareto, surface
 
 # Few values, so that ties and empty bins are the rule; several fall between two neighbouring entries of the look-up table.
 CLOSE = [0.5, math.nextafter(0.5, 1), 0.5 + 1e-9, 0.5 + 2**-24, math.nextafter(0.5 + 2**-16, 0), 0.5 + 2**-16]
@@ -32,19 +32,19 @@ def routed(row: list[tuple[float, float, float]], thresholds: tuple[float, ...])
     raise AssertionError
 
 
-def rungs_of(rows: list[list[tuple[float, float, float]]], dtype: type = np.float64) -> list[Rung]:
+def rungs_of(rows: list[list[tuple[float, float, float]]], dtype: type = np.float64) -> list[TierCuts]:
     """The columns of ``rows``, in the given type; the last confidence is NaN since nothing may read it."""
     table = np.array(rows, dtype=dtype)
     table[:, -1, 0] = np.nan
-    return [Rung(*(table[:, tier, part] for part in range(3))) for tier in range(table.shape[1])]
+    return [TierCuts(*(table[:, tier, part] for part in range(3))) for tier in range(table.shape[1])]
 
 
-def random_rungs(n: int, tiers: int, seed: int = 0) -> list[Rung]:
+def random_rungs(n: int, tiers: int, seed: int = 0) -> list[TierCuts]:
     """Random float32 columns with a tenth of vetoes."""
     r = np.random.default_rng(seed)
     veto = np.float32(-np.inf)
     confidence = [np.where(r.random(n) < 0.1, veto, r.random(n, dtype=np.float32)) for _ in range(tiers)]
-    return [Rung(p, r.random(n, dtype=np.float32), r.random(n, dtype=np.float32)) for p in confidence]
+    return [TierCuts(p, r.random(n, dtype=np.float32), r.random(n, dtype=np.float32)) for p in confidence]
 
 
 @st.composite
@@ -150,14 +150,14 @@ def test_means_of_many_rows_are_exact_to_1e_9():
 
 def test_one_tier_alone_has_a_surface_of_one_point():
     """Without cuts the means are plain means, and the threshold vector is empty."""
-    result = surface([Rung(None, [0.0, 1.0, 0.5], [1, 2, 3])], [])
+    result = surface([TierCuts(None, [0.0, 1.0, 0.5], [1, 2, 3])], [])
     assert (float(result.quality), float(result.cost), result.n, result.thresholds(0)) == (0.5, 2.0, 3, ())
     assert pareto(result.quality, result.cost).tolist() == [0]
 
 
 def test_a_veto_is_never_accepted_and_a_threshold_of_zero_accepts_all_else():
     """At threshold 0 a confidence of 0 is accepted and a veto is not; ACCEPT_NONE refuses even a confidence of 1."""
-    rungs = [Rung([0.0, -np.inf, 1.0], [0, 0, 0], [1, 1, 1]), Rung(None, [1, 1, 1], [5, 5, 5])]
+    rungs = [TierCuts([0.0, -np.inf, 1.0], [0, 0, 0], [1, 1, 1]), TierCuts(None, [1, 1, 1], [5, 5, 5])]
     result = surface(rungs, [[0.0, 1.0, ACCEPT_NONE]])
     np.testing.assert_allclose(result.quality, [1 / 3, 2 / 3, 1])
     np.testing.assert_allclose(result.cost, [8 / 3, 13 / 3, 6])
@@ -167,7 +167,7 @@ def test_rounding_leaves_no_mean_out_of_range():
     """Where differences of qualities do not add up to exactly 0 or 1, the mean still lies in [0, 1]."""
     for before, other in np.random.default_rng(5).random((200, 2)) ** 4:
         for last in (0.0, 1.0):
-            rungs = [Rung([0.0], [before], [0]), Rung([0.0], [other], [0]), Rung(None, [last], [0])]
+            rungs = [TierCuts([0.0], [before], [0]), TierCuts([0.0], [other], [0]), TierCuts(None, [last], [0])]
             assert 0 <= float(surface(rungs, [[1.0], [1.0]]).quality[0, 0]) <= 1
 
 
@@ -198,10 +198,10 @@ def test_refused_rows_leave_the_tally_as_it_was(monkeypatch, first, last, says):
     """The error names tier and column, and no earlier chunk of the refused rows has been counted."""
     monkeypatch.setattr(threshold_sweep, "_CHUNK", 1)
     tally = Tally([[0.0, 0.55]])
-    tally.add([Rung(*GOOD), Rung(*GOOD)])
+    tally.add([TierCuts(*GOOD), TierCuts(*GOOD)])
     before = tally.surface()
     with pytest.raises(ValueError, match=says):
-        tally.add([Rung(*first), Rung(*last)])
+        tally.add([TierCuts(*first), TierCuts(*last)])
     after = tally.surface()
     assert after.n == before.n == 2
     assert np.array_equal(after.quality, before.quality)
@@ -229,11 +229,11 @@ def test_cuts_that_cannot_be_thresholds_are_refused(cuts, says):
 def test_misuse_is_an_error():
     """No rows, a wrong number of rungs, and a merge of other cuts are refused; an empty chunk counts nothing."""
     tally = Tally([[0.5]])
-    tally.add([Rung([], [], [])] * 2)
+    tally.add([TierCuts([], [], [])] * 2)
     with pytest.raises(ValueError, match="no rows"):
         tally.surface()
     with pytest.raises(ValueError, match="1 rungs for 2 tiers"):
-        tally.add([Rung(*GOOD)])
+        tally.add([TierCuts(*GOOD)])
     for cuts in ([[0.6]], [[0.5, 0.6]], [[0.5], [0.5]], []):
         with pytest.raises(ValueError, match="same cuts"):
             tally.merge(Tally(cuts))

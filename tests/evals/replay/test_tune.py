@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from evals.replay.candidate_tiers import first, fitted, variants, with_agreement
-from evals.replay.simulate import Ladder
+from evals.replay.simulate import SimulatedCascade
 from evals.replay.tune import Goal, Tuner
 from tests.evals.replay.synthetic import column, pair
 
@@ -20,7 +20,7 @@ def test_the_sweep_is_exact() -> None:
     """Predicted cost is the mean cost that the ladder has on the rows, for every vector."""
     columns = pair(400, 1)
     tuner = Tuner(columns, ROWS, goal(columns), 0)
-    swept = tuner.sweep(Ladder.of([tuner.steps["cheap"][0], tuner.steps["dear"][0]]))
+    swept = tuner.sweep(SimulatedCascade.of([tuner.steps["cheap"][0], tuner.steps["dear"][0]]))
     for flat in range(0, len(swept.usd), 7):
         candidate = swept.candidate(flat)
         assert candidate.outcome(ROWS).cost_usd.mean() == pytest.approx(swept.usd[flat])
@@ -69,7 +69,7 @@ def test_a_dear_judge_is_asked_only_where_it_matters() -> None:
     rules = [step.rules for step in made]
     assert [r["use"] for r in rules[0]] == ["logprob", "self_consistency"]
     assert [r["use"] for r in rules[1]] == ["logprob"]
-    early = [Ladder.of([s, s]).settled[0] for s in made if any(a is not None for a in s.accept_at)]
+    early = [SimulatedCascade.of([s, s]).settled[0] for s in made if any(a is not None for a in s.accept_at)]
     assert early
     for settled in early:
         assert 1.0 < settled.cost_usd.mean() < 3.0

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
-from judges import Answer, Case, Prompt, Verdict, make
+from judges import Answer, JudgeInput, Prompt, Verdict, make
 from judges.schema.judge import InvalidSchemaError, SchemaJudge, checker, extract_json, json_schema_of
 
 NEWEST = "https://json-schema.org/draft/2020-12/schema"
@@ -46,7 +46,7 @@ class Item(BaseModel):
 
 
 def run(text: str, prompt_schema: Any, **options: Any) -> Verdict:
-    return SchemaJudge(**options).judge(Case(prompt=Prompt.of("q", schema=prompt_schema), answer=Answer(text)))
+    return SchemaJudge(**options).judge(JudgeInput(prompt=Prompt.of("q", schema=prompt_schema), answer=Answer(text)))
 
 
 def reason(text: str, schema: Any) -> str:
@@ -88,7 +88,7 @@ def test_not_applicable() -> None:
     """No schema, or tool calls alone: nothing is said."""
     assert run("no JSON", None) == Verdict("schema")
     answer = Answer(" ", tool_calls=({"function": {"name": "f"}},))
-    assert SchemaJudge().judge(Case(prompt=Prompt.of("q", schema=ORDER), answer=answer)) == Verdict("schema")
+    assert SchemaJudge().judge(JudgeInput(prompt=Prompt.of("q", schema=ORDER), answer=answer)) == Verdict("schema")
 
 
 def test_option_goes_before_the_prompt() -> None:

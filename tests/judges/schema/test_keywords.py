@@ -8,7 +8,7 @@ import jsonschema
 from hypothesis import given
 from hypothesis import strategies as st
 
-from judges import Answer, Case, Prompt, Verdict
+from judges import Answer, JudgeInput, Prompt, Verdict
 from judges.schema.judge import SchemaJudge
 
 NEWEST = "https://json-schema.org/draft/2020-12/schema"
@@ -16,7 +16,7 @@ NAMES = st.sampled_from(["a", "b", "ab", "c"])
 
 
 def run(text: str, schema: Any) -> Verdict:
-    return SchemaJudge().judge(Case(prompt=Prompt.of("q", schema=schema), answer=Answer(text)))
+    return SchemaJudge().judge(JudgeInput(prompt=Prompt.of("q", schema=schema), answer=Answer(text)))
 
 
 def test_unique_items_is_fast() -> None:

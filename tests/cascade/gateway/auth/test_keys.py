@@ -16,7 +16,7 @@ from cascade.cli import main
 from cascade.errors import CascadeError
 from cascade.gateway.auth.key_file import KeyFile
 from cascade.gateway.auth.keys import Keys
-from cascade.gateway.errors import Refusal
+from cascade.gateway.errors import ApiError
 from cascade.journal.open_store import open_store
 from tests.cascade.gateway.conftest import Running, Serve
 
@@ -262,7 +262,7 @@ def test_the_time_tells_nothing(keys: KeyFile) -> None:
         scope = {"query_string": b"", "headers": [(b"authorization", b"Bearer " + key.encode())]}
         start = time.process_time_ns()
         for _ in range(200):
-            with pytest.raises(Refusal):
+            with pytest.raises(ApiError):
                 checked.caller(scope)
         return time.process_time_ns() - start
 

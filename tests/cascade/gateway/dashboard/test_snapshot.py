@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from cascade.gateway.dashboard.snapshot import drift, percentiles
-from cascade.gateway.dashboard.stats import Figures
+from cascade.gateway.dashboard.stats import Stats
 from cascade.journal.open_store import open_store
 from cascade.journal.store import Filter
 from tests.cascade.gateway.conftest import POLICIES, Running, Serve
@@ -134,7 +134,7 @@ def test_memory_is_bounded() -> None:
     from cascade import Cascade, Policy, ScriptedModel
     from cascade.telemetry import Telemetry
 
-    figures = Figures()
+    figures = Stats()
     policy = Policy.model_validate({"tiers": [{"model": "m", "accept_at": 0}]})
     model = ScriptedModel("m", ["x"], keep_calls=False)
     with Cascade(policy, models={"m": model}, telemetry=Telemetry(on_run=figures.ended)) as cascade:
