@@ -7,9 +7,9 @@ from .types import Answer, Message, Prompt, TokenLogprob, Usage, Verdict
 __all__ = [
     "Answer",
     "Ask",
-    "JudgeInput",
     "FunctionJudge",
     "Judge",
+    "JudgeInput",
     "Message",
     "Prompt",
     "TokenLogprob",

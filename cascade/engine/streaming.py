@@ -85,8 +85,8 @@ class EventStream:
 
     __slots__ = (
         "_emit",
-        "_is_live",
         "_heard",
+        "_is_live",
         "_judged",
         "_policy",
         "_sent",

@@ -3,4 +3,4 @@
 from .protocol import Grader, GraderError, GradingCase
 from .registry import grader, names
 
-__all__ = ["GradingCase", "Grader", "GraderError", "grader", "names"]
+__all__ = ["Grader", "GraderError", "GradingCase", "grader", "names"]

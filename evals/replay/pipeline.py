@@ -27,6 +27,7 @@ from .input_rows import (  # fmt: skip
     default_judges,
     named_judges,
     plans,
+    preview,
     row_warnings,
     usable,
 )

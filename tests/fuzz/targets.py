@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from cascade import Cascade, CascadeError, Policy, PolicyError, Result, RunError, ScriptedModel
 from cascade.engine.streaming import Finished
-from cascade.journal.record import Run, dumps
+from cascade.journal.record import PendingRecord, dumps
 from cascade.journal.record import make as make_record
 from cascade.models.anthropic import AnthropicModel
 from cascade.models.openai import OpenAIModel
@@ -127,7 +127,7 @@ def _provider(bench: Bench, kind: str, example: Any) -> None:
 
 def _kept(cascade: Cascade, outcome: Result | RunError) -> None:
     """The record that a journal would keep of the run."""
-    run = Run("run", "default", cascade._rooms.ladder("default"), Prompt.of("What is 40 + 2?"), {})
+    run = PendingRecord("run", "default", cascade._rooms.ladder("default"), Prompt.of("What is 40 + 2?"), {})
     run.attempts += outcome.attempts
     run.end(outcome)
     dumps(make_record(run, "hash").attempts).encode()
