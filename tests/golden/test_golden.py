@@ -51,7 +51,7 @@ EVALS_COMMANDS = [
     "recording sample",
     "recording import",
     "demo",
-    "traffic",
+    "demo.traffic",
 ]
 _OPENER = build_opener(ProxyHandler({}))
 
