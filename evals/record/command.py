@@ -39,7 +39,7 @@ EXAMPLES = """examples:
 
 The same command again goes on where the last one stopped; what is already there is not asked again. A later command may
 name a higher --limit, --max-usd or --samples, further tiers, and judges but logprob, which needs the answers themselves.
-Answers stand in OUT.work; keep that file for as long as you may want to go on. docs/record.md tells the rest.
+Answers stand in OUT.work; keep that file for as long as you may want to go on. docs/how-to/record-answers.md says more.
 Exit status: 0 all is recorded, 1 something is missing, 2 the input is wrong, 130 interrupted.
 """
 
