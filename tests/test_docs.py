@@ -39,6 +39,7 @@ COMMANDS = [
     if re.match(r"(cascade [a-z]|python -m (cascade|evals\.))", line)
 ]
 # Commands of the top floor, each with a parser of its own: `cascade replay` is `python -m evals.replay`.
+_PARSERS = ("command", "cli", "demo")
 EVALS = ("record", "grade", "replay", "recording", "demo")
 
 
@@ -87,7 +88,7 @@ def parser_of(words: list[str]) -> tuple[argparse.ArgumentParser, list[str]]:
         words = [f"evals.{words[1]}", *words[2:]]
     package, *rest = words
     folder = ROOT.joinpath(*package.split("."))
-    inner = next((name for name in ("cli", "command") if (folder / f"{name}.py").is_file()), None)
+    inner = next((name for name in _PARSERS if (folder / f"{name}.py").is_file()), None)
     module = import_module(package if inner is None else f"{package}.{inner}")
     parser: argparse.ArgumentParser = module._parser()
     return parser, rest
