@@ -77,11 +77,17 @@ def test_code_in_the_documentation_runs(
     exec(compile(text, where, "exec"), {"__name__": "documentation", "cascade": cascade})
 
 
+_PARSERS = ("command", "cli", "demo", "__main__")
+
+
 def parser_of(words: list[str]) -> tuple[argparse.ArgumentParser, list[str]]:
     """The parser of ``python -m words...`` and the words that are left for it. A package has its parser in command.py."""
     module, *rest = words
     folder = ROOT.joinpath(*module.split("."))
-    name = next((f"{module}.{inner}" for inner in ("command", "__main__") if (folder / f"{inner}.py").is_file()), module)
+    name = next(
+        (f"{module}.{inner}" for inner in _PARSERS if (folder / f"{inner}.py").is_file()),
+        module,
+    )
     parser: argparse.ArgumentParser = import_module(name)._parser()
     return parser, rest
 
