@@ -267,7 +267,8 @@ def _key(*parts: str) -> str:
 
 def seat_of(name: str, policy_file: str | None) -> ModelHandle:
     """The model ``name`` of a policy file, with its price. Raises PolicyError, GraderError."""
-    from cascade.models.factory import Pricer, build
+    from cascade.costs.prices import Pricer
+    from cascade.models.factory import build
     from cascade.policy import load as files
 
     specs: Mapping[str, Any] = files.load(policy_file).models
