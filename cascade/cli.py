@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(command=_check)
     schema = commands.add_parser("schema", help="print the JSON Schema of policies.yaml, for editors")
     schema.set_defaults(command=_schema)
-    serve = commands.add_parser("serve", help="serve OpenAI's and Anthropic's HTTP interfaces, see docs/gateway.md")
+    serve = commands.add_parser("serve", help="serve OpenAI's and Anthropic's HTTP APIs, see docs/how-to/run-the-gateway.md")
     serve.add_argument("--policy-file")
     serve.add_argument("--host", default="127.0.0.1", help="the address to listen on (default 127.0.0.1)")
     serve.add_argument("--port", type=int, default=8000, help="0 takes any that is free (default 8000)")

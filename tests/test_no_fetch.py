@@ -93,7 +93,7 @@ with Cascade(file, journal=f"sqlite:///{folder}/j.db", telemetry=telemetry) as c
 
 # Prices by the published list: of a known model, an unknown one, and one of another provider's address.
 from cascade.costs.prices import Pricer
-from cascade.policy import ModelSpec
+from cascade.policy.schema import ModelSpec
 from judges import Usage
 for provider, model, url in [
     ("openai", "gpt-4o", None),

@@ -183,7 +183,7 @@ def test_a_kill_leaves_the_old_file(tmp_path: Path) -> None:
         "    return float(str(reference) == text)\n",
         encoding="utf-8",
     )
-    before, root = path.read_bytes(), Path(grade.__file__).parents[1]
+    before, root = path.read_bytes(), Path(grade.__file__).parents[2]
     command = [sys.executable, "-m", "evals.grade", str(path), "--grader", "python:slow:grade"]
     environment = {"PYTHONPATH": f"{root}:{tmp_path}", "PATH": "/usr/bin:/bin"}
     with subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True) as process:
