@@ -1,8 +1,9 @@
-"""ModelSpec -> Model: the one place that knows which provider is which class. SDKs load when a model is first asked."""
+"""ModelSpec -> Model: the one place that knows which provider is which class. SDKs load with a model's first request."""
 
 import os
 from collections.abc import Mapping
 from functools import cached_property
+from typing import Any
 
 from cascade.costs.prices import Price, list_price
 from cascade.errors import PolicyError
@@ -15,7 +16,7 @@ from .protocol import Model
 
 KEY_ENV = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
 DEFAULT_MAX_TOKENS = {"anthropic": 1024}
-"""Where a provider must be told, and the file does not say."""
+"""For providers that require a number, where the policy file has none."""
 
 
 def build(name: str, spec: ModelSpec) -> Model:
@@ -35,39 +36,25 @@ def build(name: str, spec: ModelSpec) -> Model:
     api_key = os.environ.get(key_env) if spec.api_key_env or spec.base_url is None else None
     if api_key is None and (spec.base_url is None or spec.api_key_env):
         raise PolicyError(f"model {name!r}: set the environment variable {key_env} to the provider's key")
+    settings: dict[str, Any] = {
+        "name": name,
+        "model": model,
+        "api_key": api_key,
+        "base_url": spec.base_url,
+        "headers": spec.headers,
+        "timeout_s": spec.timeout_s,
+        "max_body_bytes": spec.max_body_bytes,
+        "temperature": spec.temperature,
+        "structured": spec.structured,
+        "options": spec.options,
+    }
     if spec.provider == "openai":
         from .openai import OpenAIModel
 
-        return OpenAIModel(
-            name=name,
-            model=model,
-            api_key=api_key,
-            base_url=spec.base_url,
-            headers=spec.headers,
-            timeout_s=spec.timeout_s,
-            max_body_bytes=spec.max_body_bytes,
-            max_tokens=spec.max_tokens,
-            temperature=spec.temperature,
-            logprobs=spec.logprobs,
-            n=spec.n,
-            structured=spec.structured,
-            options=spec.options,
-        )
+        return OpenAIModel(**settings, max_tokens=spec.max_tokens, logprobs=spec.logprobs, n=spec.n)
     from .anthropic import AnthropicModel
 
-    return AnthropicModel(
-        name=name,
-        model=model,
-        api_key=api_key,
-        base_url=spec.base_url,
-        headers=spec.headers,
-        timeout_s=spec.timeout_s,
-        max_body_bytes=spec.max_body_bytes,
-        max_tokens=spec.max_tokens or DEFAULT_MAX_TOKENS["anthropic"],
-        temperature=spec.temperature,
-        structured=spec.structured,
-        options=spec.options,
-    )
+    return AnthropicModel(**settings, max_tokens=spec.max_tokens or DEFAULT_MAX_TOKENS["anthropic"])
 
 
 def answers_singly(spec: ModelSpec | None) -> bool:
@@ -77,8 +64,8 @@ def answers_singly(spec: ModelSpec | None) -> bool:
 
 def unpriced(specs: Mapping[str, ModelSpec], policy: Policy) -> list[str]:
     """The models that a policy may ask whose price is neither given nor listed. Recorded answers state their own cost."""
-    asked = sorted(policy.asks & specs.keys())
-    return [m for m in asked if specs[m].provider in KEY_ENV and Pricer(m, specs[m]).cost(Usage(1, 1)) is None]
+    names = sorted(policy.asks & specs.keys())
+    return [m for m in names if specs[m].provider in KEY_ENV and Pricer(m, specs[m]).cost(Usage(1, 1)) is None]
 
 
 def guard_of(spec: ModelSpec | None) -> Guard:
