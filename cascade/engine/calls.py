@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
 from cascade.costs.budget import LimitReached, RunBudget
 from cascade.costs.estimate import MAX_OUTPUT, Bounds, estimate
-from cascade.models.factory import Pricer, answers_singly
+from cascade.costs.prices import ModelSettings, Pricer
 from cascade.models.protocol import Model, ModelError, Request
 from cascade.models.side_by_side import ask_side_by_side
 from cascade.resilience.guard import Guard
@@ -16,8 +16,7 @@ from cascade.resilience.retry import call_with_retries, deadline_share
 from cascade.result import CallRecord
 from judges import Answer, AskOptions, Prompt, Usage
 
-if TYPE_CHECKING:
-    from cascade.telemetry import Telemetry
+from .observer import Observer
 
 DEFAULT_REQUEST = Request()
 """What a tier asks its model: nothing beside the prompt."""
@@ -31,7 +30,7 @@ class ModelHandle:
 
     model: Model
     pricer: Pricer
-    telemetry: "Telemetry | None" = None
+    observer: Observer | None = None
     guard: Guard = field(default_factory=Guard)
     bounds: Bounds = field(init=False)
 
@@ -45,7 +44,9 @@ class ModelHandle:
     def estimate(self, prompt: Prompt, request: Request) -> float | None:
         """An upper estimate in USD of the request; None where the price is unknown."""
         stated = getattr(self.model, "most_usd", None)
-        return estimate(self.pricer, self.bounds, prompt, request) if stated is None else stated * request.n
+        if stated is not None:
+            return float(stated * request.n)
+        return estimate(self.pricer, self.bounds, prompt, n=request.n, max_tokens=request.max_tokens)
 
     @property
     def max_tokens(self) -> int | None:
@@ -87,7 +88,7 @@ async def call(
         # What is streamed is told as it comes: two answers at once could not be.
         return call_with_retries(seat.guard, seat.model.name, once, until, may_hedge=ask is None)
 
-    if request.n > 1 and answers_singly(seat.pricer.spec):
+    if request.n > 1 and _answers_singly(seat.pricer.spec):
         # Each has its own limits, retries and record.
         singles = [replace(request, n=1, sample_offset=request.sample_offset + i) for i in range(request.n)]
         several, failures = await ask_side_by_side(lambda i: answered(singles[i]), request.n, (ModelError, LimitReached))
@@ -99,6 +100,11 @@ async def call(
     if not answers and not request.sample:
         raise ModelError(f"{seat.model.name}: gave no answer", model=seat.model.name)
     return answers
+
+
+def _answers_singly(spec: ModelSettings | None) -> bool:
+    """Whether the provider gives one answer a request, so that several samples are several requests."""
+    return spec is not None and (spec.provider == "anthropic" or (spec.provider == "openai" and not spec.n))
 
 
 async def _send_once(
@@ -114,7 +120,8 @@ async def _send_once(
     status: int | None = None
     usage: Usage | None = None
     answers: Sequence[Answer] = ()
-    told = seat.telemetry.call(seat, prompt, request, purpose) if seat.telemetry is not None else None
+    observer = seat.observer
+    observation = observer.call(seat.model, seat.pricer.spec, prompt, request, purpose) if observer is not None else None
     try:
         answers = await (seat.model.answer(prompt, request) if ask is None else ask(seat.model, prompt, request))
         fault = None
@@ -139,8 +146,8 @@ async def _send_once(
         record = CallRecord(seat.model.name, purpose, started - spend.began, took, request.n, usage, usd, fault, status)
         spend.log.append(record)
         spend.settle(usd)
-        if told is not None:
-            told.end(record, answers)
+        if observation is not None:
+            observation.end(record, answers)
         if held is not None:
             await spend.release(held, usd)
     if fault is not None:

@@ -7,10 +7,11 @@ from functools import partial
 from importlib import import_module
 from typing import Any, ClassVar, Literal
 
+from cascade.util.http_settings import MAX_BODY_BYTES, check_address
 from cascade.util.redaction import secrets_of
 from judges import Answer, Prompt
 
-from .http import MAX_BODY_BYTES, HttpRequest, check_address, load, post, split_userinfo
+from .http import HttpRequest, load, post, split_userinfo
 from .protocol import Chunk, Request
 from .side_by_side import answers_with_usage
 from .sse import Reader, chunks, events
