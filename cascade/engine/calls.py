@@ -4,19 +4,18 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cascade.costs.budget import LimitReached, RunBudget
 from cascade.costs.estimate import MAX_OUTPUT, Bounds, estimate
-from cascade.models.factory import Pricer, answers_singly
+from cascade.costs.prices import ModelSettings, Pricer
 from cascade.models.protocol import Model, ModelError, Request
 from cascade.resilience.guard import Guard
 from cascade.resilience.retry import call_with_retries, deadline_share
 from cascade.result import CallRecord
 from judges import Answer, Prompt, Usage
 
-if TYPE_CHECKING:
-    from cascade.telemetry import Telemetry
+from .observer import Observer
 
 DEFAULT_REQUEST = Request()
 """What a tier asks its model: nothing beside the prompt."""
@@ -30,7 +29,7 @@ class ModelHandle:
 
     model: Model
     pricer: Pricer
-    telemetry: "Telemetry | None" = None
+    observer: Observer | None = None
     guard: Guard = field(default_factory=Guard)
     bounds: Bounds = field(init=False)
 
@@ -44,7 +43,9 @@ class ModelHandle:
     def estimate(self, prompt: Prompt, request: Request) -> float | None:
         """An upper estimate in USD of the request; None where the price is unknown."""
         stated = getattr(self.model, "most_usd", None)
-        return estimate(self.pricer, self.bounds, prompt, request) if stated is None else stated * request.n
+        if stated is not None:
+            return float(stated * request.n)
+        return estimate(self.pricer, self.bounds, prompt, n=request.n, max_tokens=request.max_tokens)
 
     @property
     def max_tokens(self) -> int | None:
@@ -86,13 +87,18 @@ async def call(
         # What is streamed is told as it comes: two answers at once could not be.
         return call_with_retries(seat.guard, seat.model.name, once, until, may_hedge=ask is None)
 
-    if request.n > 1 and answers_singly(seat.pricer.spec):
+    if request.n > 1 and _answers_singly(seat.pricer.spec):
         answers = await _side_by_side(answered, request)
     else:
         answers = await answered(request)
     if not answers and not request.sample:
         raise ModelError(f"{seat.model.name}: gave no answer", model=seat.model.name)
     return answers
+
+
+def _answers_singly(spec: ModelSettings | None) -> bool:
+    """Whether the provider gives one answer a request, so that several samples are several requests."""
+    return spec is not None and (spec.provider == "anthropic" or (spec.provider == "openai" and not spec.n))
 
 
 async def _side_by_side(one: Callable[[Request], Awaitable[Sequence[Answer]]], request: Request) -> Sequence[Answer]:
@@ -123,7 +129,8 @@ async def _send_once(
     status: int | None = None
     usage: Usage | None = None
     answers: Sequence[Answer] = ()
-    told = seat.telemetry.call(seat, prompt, request, purpose) if seat.telemetry is not None else None
+    observer = seat.observer
+    observation = observer.call(seat.model, seat.pricer.spec, prompt, request, purpose) if observer is not None else None
     try:
         answers = await (seat.model.answer(prompt, request) if ask is None else ask(seat.model, prompt, request))
         fault = None
@@ -148,8 +155,8 @@ async def _send_once(
         record = CallRecord(seat.model.name, purpose, started - spend.began, took, request.n, usage, usd, fault, status)
         spend.log.append(record)
         spend.settle(usd)
-        if told is not None:
-            told.end(record, answers)
+        if observation is not None:
+            observation.end(record, answers)
         if held is not None:
             await spend.release(held, usd)
     if fault is not None:

@@ -4,13 +4,12 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from cascade.util.http_settings import MAX_BODY_BYTES, check_address
 from cascade.util.redaction import secrets_of
 from judges import Answer, Prompt, TokenLogprob, Usage
 from judges.types import content_text
 
 from .http import (
-    MAX_BODY_BYTES,
-    check_address,
     count,
     counted,
     finite,

@@ -8,12 +8,13 @@ from itertools import islice
 from typing import Any
 
 from cascade.models.protocol import Request
-from evals.common.answer_rows import as_recorded, as_sample, assemble, end_of, to_answer
+from evals.common.answer_rows import answer_defect, answer_fields, join_parts, sample_fields, to_answer
+from evals.common.types import ANSWER, SAMPLES
 from evals.recording import Example
 from judges import Answer, Prompt
 from judges.protocol import JudgeInput
 
-from .checkpoint import ANSWER, SAMPLES, Checkpoint
+from .checkpoint import Checkpoint
 from .client import AnswerSource, FailedError, Reply, StoppedError, StopSignal
 from .dataset import Dataset
 from .plan import Target
@@ -148,7 +149,7 @@ class _Job:
     async def run(self) -> None:
         """Asks for what is not there yet. Raises StoppedError, OSError."""
         work, row, model = self.live.work, self.row, self.model
-        told = assemble(work.parts(row, model)) if work.touched(row, model) else None
+        told = join_parts(work.parts(row, model)) if work.touched(row, model) else None
         sampling = work.samples(row, model) < self.target.samples and self._wanted(SAMPLES)
         if told is None and sampling and self.live.together:
             answer, _ = await asyncio.gather(self._answer(), self._samples())
@@ -179,8 +180,8 @@ class _Job:
             self.fail(ANSWER, FailedError("no answer", "the reply held no answer", 1), [reply])
             return None
         answer = reply.answers[0]
-        self.keep(ANSWER, 1, reply.usd, as_recorded(answer, reply.usd, reply.latency_s), [reply])
-        self.live.ends[self.target.key, end_of(answer, self.target.spec.logprobs)] += 1
+        self.keep(ANSWER, 1, reply.usd, answer_fields(answer, reply.usd, reply.latency_s), [reply])
+        self.live.ends[self.target.key, answer_defect(answer, self.target.spec.logprobs)] += 1
         return answer
 
     async def _samples(self) -> None:
@@ -219,7 +220,7 @@ class _Job:
         if not reply.answers:
             self.fail(SAMPLES, FailedError("too few samples", "the model gave no further sample", 1), [reply])
             return 0
-        samples = [as_sample(a, reply.latency_s) for a in reply.answers[:n]]
+        samples = [sample_fields(a, reply.latency_s) for a in reply.answers[:n]]
         self.keep(SAMPLES, len(samples), reply.usd, {"samples": samples}, [reply])
         return len(samples)
 

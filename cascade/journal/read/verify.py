@@ -8,13 +8,14 @@ from math import isclose
 from typing import Any
 
 from cascade.engine.confidence import calibrated, combine
-from cascade.engine.decide import Action, Thresholds, decide
+from cascade.engine.decide import decide
 from cascade.engine.run import finish
 from cascade.errors import RunError
 from cascade.journal.record import Record
 from cascade.policy.calibrators import Calibrator, from_json
 from cascade.policy.schema import JudgeRule, Policy, TierPolicy
-from cascade.result import Attempt
+from cascade.policy.thresholds import Thresholds
+from cascade.result import Action, Attempt
 from judges import Answer, Verdict
 
 # What different machines' logarithms may differ by, and sums of the same amounts in another order.

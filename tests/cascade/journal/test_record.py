@@ -106,8 +106,8 @@ def premium(price: dict[str, float] | None, small: Any, large: Any) -> float | N
     c = cascade(None, small, large)
 
     async def go() -> float | None:
+        from cascade.costs.prices import Pricer
         from cascade.engine.run import run as climb
-        from cascade.models.factory import Pricer
         from cascade.policy.schema import ModelSpec
 
         ladder = c._rooms.ladder("default")
