@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from cascade.models.factory import KEY_ENV
 from cascade.policy.schema import ModelSpec, Policy, PolicyFile
 from cascade.util.broken_pipe import quietly
+from cascade.util.providers import KEY_ENV
 
 from .errors import CascadeError, UnsureError
 from .policy import load as files
@@ -197,7 +197,7 @@ def _print_policy(name: str, policy: Policy, file: PolicyFile, tokens_in: int, t
 
 
 def _call_cost(name: str, spec: ModelSpec, tokens_in: int, tokens_out: int) -> float | None:
-    from cascade.models.factory import Pricer
+    from cascade.costs.prices import Pricer
     from judges import Usage
 
     return Pricer(name, spec).cost(Usage(tokens_in, tokens_out))

@@ -10,9 +10,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cascade.costs.estimate import MAX_OUTPUT
+from cascade.costs.prices import Pricer
 from cascade.errors import CascadeError
 from cascade.models.anthropic import AnthropicModel
-from cascade.models.factory import Pricer, build
+from cascade.models.factory import build
 from cascade.models.openai import OpenAIModel
 from evals.common.cost_budget import CostBudget
 from evals.common.progress import RecordingProgress
