@@ -85,7 +85,9 @@ def test_the_tutorial_works_when_it_is_followed(tmp_path: Path, environment: dic
     assert compared >= 8
 
 
-@pytest.mark.parametrize(("expected", "output", "same"), [("a...c", "a b\nc", True), ("a", "b", False), ("a...", "b a", False)])
+@pytest.mark.parametrize(
+    ("expected", "output", "same"), [("a...c", "a b\nc", True), ("a", "b", False), ("a...", "b a", False)]
+)
 def test_outputs_are_compared(expected: str, output: str, same: bool) -> None:
     """What differs outside of ``...`` is noticed."""
     assert matches(expected, output) is same
