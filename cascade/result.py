@@ -3,10 +3,10 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Generic, Literal
 
-from cascade.engine.decide import Action
 from judges import Answer, Usage, Verdict
 
 if TYPE_CHECKING:
@@ -29,6 +29,15 @@ Reason = Literal[
     "max_samples",  # the policy's cap on further samples was reached
     "deadline",  # time ran out
 ]
+
+
+class Action(Enum):
+    """What to do with the answer at hand."""
+
+    ACCEPT = "accept"
+    JUDGE = "judge"
+    ESCALATE = "escalate"
+    STOP = "stop"
 
 
 def new_run_id() -> str:
