@@ -33,7 +33,7 @@ from tests.wire_server import Reply, WireServer, chat, message
 SECRET = "Tr0ub4dor+&3/x=Qz?7"  # no prefix that a pattern could know, and every encoding writes it differently
 # The given model stands in for the scripted one; the pauses between tries need not be waited here.
 POLICIES = """
-models: {m: {provider: scripted, answers: [x], retry: {attempts: 2, first_s: 0.001}}}
+models: {m: {provider: scripted, answers: [x], retry: {attempts: 2, initial_backoff_s: 0.001}}}
 policies:
   default:
     tiers: [{model: m, accept_at: 0.9, judges: [rules, schema, {use: self_consistency, samples: 1}]}]

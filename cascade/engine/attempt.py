@@ -211,7 +211,7 @@ class TierAttempt:
         if self.given and not judge.only_vetoes:
             # The caller's own answer is judged: that the model's samples agree on another one speaks against it.
             self.verdicts[-1] = Verdict(
-                verdict.judge, None, True, "the samples agree on another answer", None, verdict.details
+                verdict.judge, veto=True, reason="the samples agree on another answer", details=verdict.details
             )
             self.vetoed = True
             return True

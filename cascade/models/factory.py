@@ -1,6 +1,7 @@
-"""ModelSpec -> Model: the one place that knows which provider is which class. SDKs load when a model is first asked."""
+"""ModelSpec -> Model: the one place that knows which provider is which class. SDKs load with a model's first request."""
 
 import os
+from typing import Any
 
 from cascade.errors import PolicyError
 from cascade.policy.schema import ModelSpec
@@ -26,36 +27,22 @@ def build(name: str, spec: ModelSpec) -> Model:
     api_key = os.environ.get(key_env) if spec.api_key_env or spec.base_url is None else None
     if api_key is None and (spec.base_url is None or spec.api_key_env):
         raise PolicyError(f"model {name!r}: set the environment variable {key_env} to the provider's key")
+    settings: dict[str, Any] = {
+        "name": name,
+        "model": model,
+        "api_key": api_key,
+        "base_url": spec.base_url,
+        "headers": spec.headers,
+        "timeout_s": spec.timeout_s,
+        "max_body_bytes": spec.max_body_bytes,
+        "temperature": spec.temperature,
+        "structured": spec.structured,
+        "options": spec.options,
+    }
     if spec.provider == "openai":
         from .openai import OpenAIModel
 
-        return OpenAIModel(
-            name=name,
-            model=model,
-            api_key=api_key,
-            base_url=spec.base_url,
-            headers=spec.headers,
-            timeout_s=spec.timeout_s,
-            max_body_bytes=spec.max_body_bytes,
-            max_tokens=spec.max_tokens,
-            temperature=spec.temperature,
-            logprobs=spec.logprobs,
-            n=spec.n,
-            structured=spec.structured,
-            options=spec.options,
-        )
+        return OpenAIModel(**settings, max_tokens=spec.max_tokens, logprobs=spec.logprobs, n=spec.n)
     from .anthropic import AnthropicModel
 
-    return AnthropicModel(
-        name=name,
-        model=model,
-        api_key=api_key,
-        base_url=spec.base_url,
-        headers=spec.headers,
-        timeout_s=spec.timeout_s,
-        max_body_bytes=spec.max_body_bytes,
-        max_tokens=spec.max_tokens or DEFAULT_MAX_TOKENS["anthropic"],
-        temperature=spec.temperature,
-        structured=spec.structured,
-        options=spec.options,
-    )
+    return AnthropicModel(**settings, max_tokens=spec.max_tokens or DEFAULT_MAX_TOKENS["anthropic"])

@@ -5,13 +5,13 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, Unpack
 
 from cascade.models.protocol import Request
 from evals.common.answer_rows import answer_defect, answer_fields, join_parts, sample_fields, to_answer
 from evals.common.types import ANSWER, SAMPLES
 from evals.recording import Example
-from judges import Answer, Prompt
+from judges import Answer, AskOptions, Prompt
 from judges.protocol import JudgeInput
 
 from .checkpoint import Checkpoint
@@ -271,29 +271,13 @@ class _Judging:
             found["reason"] = verdict.reason[:200]
         self.job.keep(judge.name, 1, usd, found, self.replies)
 
-    async def __call__(
-        self,
-        prompt: Prompt,
-        *,
-        model: str | None = None,
-        n: int = 1,
-        temperature: float | None = None,
-        max_tokens: int | None = None,
-        logprobs: bool = False,
-    ) -> Sequence[Answer]:
+    async def __call__(self, prompt: Prompt, *, model: str | None = None, **options: Unpack[AskOptions]) -> Sequence[Answer]:
         """See ``judges.Ask``."""
         line = self.job.line if model is None else self.job.live.lines.get(model)
         if line is None:
             raise LookupError(f"a judge asks for the model {model!r}, which the policy does not have")
         sample = model is None and prompt is self.job.prompt
-        request = Request(
-            n=n,
-            temperature=temperature,
-            max_tokens=max_tokens,
-            logprobs=logprobs,
-            sample=sample,
-            sample_offset=self.drawn if sample else 0,
-        )
+        request = Request(**options, sample=sample, sample_offset=self.drawn if sample else 0)
         reply = await line.ask(prompt, request)
         self.replies.append(reply)
         self.drawn += len(reply.answers) if sample else 0

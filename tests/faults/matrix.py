@@ -92,7 +92,7 @@ def spec(
         "price": {"input_per_mtok": plan.input_per_mtok, "output_per_mtok": plan.output_per_mtok},
         "timeout_s": timeout_s,
         "max_body_bytes": MAX_BODY_BYTES,
-        "retry": {"attempts": 2, "first_s": 0.05, "most_s": 0.1, "retry_after_s": 1.0},
+        "retry": {"attempts": 2, "initial_backoff_s": 0.05, "max_backoff_s": 0.1, "retry_after_s": 1.0},
         "breaker": "off",  # so that every run meets its fault; a test of its own has it on
         **more,
     }

@@ -178,7 +178,7 @@ def test_a_breaker_spares_a_dead_model(server: FaultServer) -> None:
     """With the breaker on, a dead model is asked a few times and then left alone; every run is answered all the same."""
     plans = {"dead": Plan(faults=("500",)), "good": Plan()}
     ladder = {"tiers": matrix.tiers([("cheap", "dead"), ("premium", "good")])}
-    file = policy_file(server, plans, "openai", {"breaker": {"min_requests": 10, "open_s": 60.0}}, ladder=ladder)
+    file = policy_file(server, plans, "openai", {"breaker": {"min_requests": 10, "cooldown_s": 60.0}}, ladder=ladder)
 
     async def go() -> list[Ended]:
         async with Cascade(file) as cascade:

@@ -91,7 +91,7 @@ def _decided(attempt: Mapping[str, Any], tier: StoredTier, last_tier: bool) -> t
     """The last decision of an attempt, taken again, and what differs from the recorded ones."""
     found = []
     action: Action | None = None
-    verdicts = [Verdict(v["judge"], v["score"], v["veto"]) for v in attempt["verdicts"]]
+    verdicts = [Verdict(v["judge"], v["score"], veto=v["veto"]) for v in attempt["verdicts"]]
     decisions = attempt["decisions"]
     for i, logged in enumerate(decisions):
         stage = logged["stage"]
@@ -140,7 +140,7 @@ def _ended(record: Record, policy: Policy, last: Action | None) -> list[str]:
 
 
 def _attempt(data: Mapping[str, Any]) -> Attempt:
-    verdicts = tuple(Verdict(v["judge"], v["score"], v["veto"]) for v in data["verdicts"])
+    verdicts = tuple(Verdict(v["judge"], v["score"], veto=v["veto"]) for v in data["verdicts"])
     return Attempt(
         data["tier"],
         data["model"],
