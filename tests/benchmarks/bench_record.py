@@ -210,7 +210,7 @@ def compared(workers: int, delay_s: float, total: int, rounds: int) -> dict[str,
 
 def resumed(rounds: int) -> list[float]:
     """Seconds from the start of the process to its first request, where KEPT answers are there already."""
-    from evals.common.answer_rows import as_recorded
+    from evals.common.answer_rows import answer_fields
     from evals.record.checkpoint import ANSWER, Checkpoint
     from evals.record.dataset import Dataset
     from judges import Answer, Usage
@@ -225,7 +225,7 @@ def resumed(rounds: int) -> list[float]:
                 work.unlink(missing_ok=True)
                 (folder / "rec.jsonl").unlink(missing_ok=True)
                 open_work = Checkpoint(work, Dataset(str(folder / "rows.jsonl")).survey())
-                told = as_recorded(Answer("The answer is 42.", finish_reason="stop", usage=Usage(10, 5)), 2e-5, 0.4)
+                told = answer_fields(Answer("The answer is 42.", finish_reason="stop", usage=Usage(10, 5)), 2e-5, 0.4)
                 for row in range(KEPT):
                     open_work.add(row, open_work.model("m"), ANSWER, 1, 2e-5, told)
                 open_work.close()

@@ -143,7 +143,7 @@ def beside(policy_file: Path, journal_url: str | None, packaged: bool) -> Path:
 
     For the packaged policy file, which is among installed code, it is the working directory.
     """
-    from cascade.journal.config import is_sqlite, sqlite_path
+    from cascade.policy.journal_config import is_sqlite, sqlite_path
 
     if journal_url is not None and is_sqlite(journal_url):
         return sqlite_path(journal_url).parent / NAME

@@ -141,7 +141,7 @@ def test_the_breakers_state(watch: Watch) -> None:
 MANY = """
 import sys
 from cascade import Cascade, Policy, ScriptedModel
-from cascade.policy import TelemetrySpec
+from cascade.policy.schema import TelemetrySpec
 policy = Policy.model_validate({"tiers": [{"model": "m", "accept_at": 0}]})
 spec = TelemetrySpec.model_validate({"metrics": True})
 with Cascade(policy, models={"m": ScriptedModel("m", ["x"])}, telemetry=spec) as c:

@@ -16,7 +16,7 @@ from cascade.journal.open_store import open_store
 from cascade.models.protocol import ModelError
 from tests.cascade.journal.cascades import BEST, cascade
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 async def test_tail_prints_a_line_a_run(url: str, capsys: pytest.CaptureFixture[str]) -> None:
