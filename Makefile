@@ -2,8 +2,9 @@
 VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
+WORKERS ?= auto
 
-.PHONY: help replay demo serve test test-slow test-demo test-clients lint bench schema dist clean
+.PHONY: help replay demo serve test test-slow test-demo test-clients coverage docs lint bench schema dist clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -27,8 +28,8 @@ demo: $(VENV)/.demo  ## a cascade live: a small model on this machine as the che
 serve: $(VENV)/.ready  ## a gateway with the shipped recording behind it and questions coming in; see its /dashboard
 	$(BIN)/python -m evals.demo.traffic --serve
 
-test: $(VENV)/.ready  ## the tests
-	$(BIN)/python -m pytest
+test: $(VENV)/.ready  ## the tests, on all cores (WORKERS=0: in one process)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
 test-slow: $(VENV)/.ready  ## the tests that take minutes: a recorder killed at fifty moments
 	$(BIN)/python -m pytest -m slow
@@ -43,6 +44,16 @@ $(VENV)/.clients: $(VENV)/.ready
 
 test-clients: $(VENV)/.clients  ## the gateway by OpenAI's Node client, a fuzzer and a browser (needs npm and Chromium)
 	$(BIN)/python -m pytest -m clients tests/clients
+
+coverage: $(VENV)/.ready  ## the tests, with the share of lines and branches that they run; fails below the floor
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+$(VENV)/.docs: $(VENV)/.ready
+	$(BIN)/pip install --quiet --editable '.[docs]'
+	touch $@
+
+docs: $(VENV)/.docs  ## build the documentation into site/; any warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 lint: $(VENV)/.ready  ## ruff, mypy --strict, the contract of the three floors
 	$(BIN)/ruff check .
@@ -61,4 +72,4 @@ dist: $(VENV)/.ready  ## build the wheel
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:  ## remove what these commands made
-	rm -rf $(VENV) dist build *.egg-info
+	rm -rf $(VENV) dist build site *.egg-info

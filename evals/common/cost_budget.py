@@ -1,30 +1,48 @@
-"""The money of a whole recording: a request is sent only where it cannot pass the limit, whatever it turns out to cost."""
+"""The cost limit of a whole recording, which holds whatever the requests under way turn out to cost."""
 
 import asyncio
 
 
 class OutOfMoneyError(Exception):
-    """The next request might pass the limit, and nothing under way could still give money back."""
+    """The next request might exceed the limit, and no request under way can release money any more."""
 
 
 class CostBudget:
-    """``limit`` USD (None: no limit), of which ``spent`` is gone and ``held`` is put aside for requests under way."""
+    """A limit in USD with reservations.
+
+    Attributes:
+        limit: The limit in USD; None where there is none.
+        spent: USD that are gone.
+        reserved: USD set aside for requests under way.
+    """
 
     def __init__(self, limit: float | None, spent: float = 0.0) -> None:
-        self.limit, self.spent, self.held = limit, spent, 0.0
-        self._given_back = asyncio.Event()
+        self.limit, self.spent, self.reserved = limit, spent, 0.0
+        self._released = asyncio.Event()
 
-    async def hold(self, usd: float) -> None:
-        """Puts ``usd`` aside, waiting for others to give back what they did not need. Raises OutOfMoneyError."""
-        while self.limit is not None and self.spent + self.held + usd > self.limit:
-            if self.held <= 1e-12:
+    async def reserve(self, usd: float) -> None:
+        """Sets an amount aside, waiting for other requests to release what they did not need.
+
+        Args:
+            usd: The most that the request can cost.
+
+        Raises:
+            OutOfMoneyError: The amount does not fit under the limit, and nothing is reserved that could be released.
+        """
+        while self.limit is not None and self.spent + self.reserved + usd > self.limit:
+            if self.reserved <= 1e-12:
                 raise OutOfMoneyError
-            self._given_back.clear()
-            await self._given_back.wait()
-        self.held += usd
+            self._released.clear()
+            await self._released.wait()
+        self.reserved += usd
 
-    def settle(self, held: float, usd: float) -> None:
-        """Gives ``held`` back and takes ``usd``."""
-        self.held = max(0.0, self.held - held)
+    def settle(self, reserved: float, usd: float) -> None:
+        """Releases a reservation and counts what the request cost.
+
+        Args:
+            reserved: The amount that was reserved.
+            usd: The cost, or the best estimate of it.
+        """
+        self.reserved = max(0.0, self.reserved - reserved)
         self.spent += usd
-        self._given_back.set()
+        self._released.set()

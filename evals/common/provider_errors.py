@@ -1,4 +1,4 @@
-"""What a provider's error means for whoever comes next: whether it is of use to ask again, what to do, what its kind is."""
+"""Reads a provider's error: whether a retry can help, what to do about it, and how to group it with similar ones."""
 
 import re
 
@@ -10,20 +10,20 @@ _ACCOUNT = "check the account at the provider"
 _REMEDIES = {401: _KEY, 402: _ACCOUNT, 403: _KEY, 404: "check 'model' and 'base_url' in the policy file", 429: _ACCOUNT}
 
 
-def hopeless(error: ModelError) -> bool:
-    """Whether asking the model again is useless, whatever is asked."""
+def is_permanent(error: ModelError) -> bool:
+    """Whether every request to this model will fail: a wrong key, a wrong model name, an exhausted account."""
     return error.status in _REMEDIES and (error.status != 429 or not error.retryable)
 
 
 def with_remedy(error: ModelError) -> str:
-    """What an error that ends a model says, and what to do."""
+    """The error's message, with what to do about it where the error is permanent."""
     remedy = _REMEDIES.get(error.status or 0)
-    return f"{error}; {remedy}" if remedy is not None and hopeless(error) else str(error)
+    return f"{error}; {remedy}" if remedy is not None and is_permanent(error) else str(error)
 
 
-def kind_of(error: ModelError) -> str:
-    """What an error has in common with its like: its HTTP status, or its message without the particulars."""
+def error_kind(error: ModelError) -> str:
+    """A label by which errors are grouped: the HTTP status, otherwise the message without names and details."""
     if error.status is not None:
         return f"HTTP {error.status}"
-    said = _QUOTED.sub("...", str(error).removeprefix(f"{error.model}: "))
-    return re.split(r": | \(|; ", said)[0][:60]
+    message = _QUOTED.sub("...", str(error).removeprefix(f"{error.model}: "))
+    return re.split(r": | \(|; ", message)[0][:60]

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from evals.replay.metrics import wilson
+from evals.common.intervals import wilson
 
 _REASONS = 10
 

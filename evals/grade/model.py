@@ -10,14 +10,14 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import judges
 from cascade.engine.calls import ModelHandle
 from cascade.models.protocol import ModelError, Request
 from evals.common.cost_budget import CostBudget
-from evals.common.provider_errors import hopeless, with_remedy
-from judges import Answer, Prompt
+from evals.common.provider_errors import is_permanent, with_remedy
+from judges import Answer, AskOptions, Prompt
 from judges.sanitize import remove_marks
 from judges.types import content_text
 from judges.verifier import VerifierJudge
@@ -38,14 +38,14 @@ _VERSION = "2"
 class Memory:
     """What a judge model once said, by the hash of the question, in an append-only JSON Lines file; nothing is asked twice.
 
-    ``usd`` is what was spent since it was opened: None from the first call of unknown price on. ``purse`` limits it;
+    ``usd`` is what was spent since it was opened: None from the first call of unknown price on. ``budget`` limits it;
     ``paid`` is told of each sum. ``compared`` counts comparisons in both orders, ``disagreed`` those where the orders did
     not say the same. ``ended`` says of judge models why it is no use to ask them again.
     """
 
     path: Path | None = None
     known: dict[str, float | None] = field(default_factory=dict)
-    purse: CostBudget = field(default_factory=lambda: CostBudget(None))
+    budget: CostBudget = field(default_factory=lambda: CostBudget(None))
     paid: Callable[[float], None] = lambda usd: None
     usd: float | None = 0.0
     asked: int = 0
@@ -130,7 +130,7 @@ class ModelGrader:
             raise GraderError("model: pairwise needs against=MODEL, a model of the recording")
         if not isinstance(self.fraction, bool):
             raise GraderError(f"model: fraction must be true or false, got {self.fraction!r}")
-        if self.memory.purse.limit is not None and not self.seat.priced:
+        if self.memory.budget.limit is not None and not self.seat.priced:
             raise GraderError(f"model: --max-usd needs the price of {self.seat.model.name}; give it in the policy file")
 
     @property
@@ -201,30 +201,21 @@ class ModelGrader:
 
         return await self.memory.once(_key("better", self._who, question, first, second), ask)
 
-    async def _ask(
-        self,
-        prompt: Prompt,
-        *,
-        model: str | None = None,
-        n: int = 1,
-        temperature: float | None = None,
-        max_tokens: int | None = None,
-        logprobs: bool = False,
-    ) -> Sequence[Answer]:
-        request = Request(n=n, temperature=temperature, max_tokens=max_tokens, logprobs=logprobs)
-        purse, held = self.memory.purse, 0.0
-        if purse.limit is not None:
-            held = self.seat.estimate(prompt, request) or 0.0
-            await purse.hold(held)
+    async def _ask(self, prompt: Prompt, *, model: str | None = None, **options: Unpack[AskOptions]) -> Sequence[Answer]:
+        request = Request(**options)
+        budget, reserved = self.memory.budget, 0.0
+        if budget.limit is not None:
+            reserved = self.seat.estimate(prompt, request) or 0.0
+            await budget.reserve(reserved)
         paid = 0.0
         try:
             answers = await self._answers(prompt, request)
             prices = [self.seat.price(answer) for answer in answers]
             for usd in prices:
                 self.memory.pay(usd)
-            paid = sum(usd for usd in prices if usd is not None) if None not in prices else held
+            paid = sum(usd for usd in prices if usd is not None) if None not in prices else reserved
         finally:
-            purse.settle(held, paid)
+            budget.settle(reserved, paid)
         return answers
 
     async def _answers(self, prompt: Prompt, request: Request) -> Sequence[Answer]:
@@ -235,7 +226,7 @@ class ModelGrader:
             try:
                 return await self.seat.model.answer(prompt, request)
             except ModelError as error:
-                if hopeless(error):
+                if is_permanent(error):
                     ended[name] = with_remedy(error)
                     raise ModelError(ended[name], model=name) from None
                 if not error.retryable or attempt == 3:
@@ -267,7 +258,8 @@ def _key(*parts: str) -> str:
 
 def seat_of(name: str, policy_file: str | None) -> ModelHandle:
     """The model ``name`` of a policy file, with its price. Raises PolicyError, GraderError."""
-    from cascade.models.factory import Pricer, build
+    from cascade.costs.prices import Pricer
+    from cascade.models.factory import build
     from cascade.policy import load as files
 
     specs: Mapping[str, Any] = files.load(policy_file).models

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from evals.replay.input_rows import as_value
+from evals.common.judge_spec import option_value
 
 from . import choices
 from . import text as words
@@ -80,7 +80,7 @@ def _options(spec: str, rest: str) -> dict[str, Any]:
         key = name
         if not sign or key in ("name", "version", "needs_reference", "waits"):
             raise GraderError(f"{spec}: write options as grader:option=value, for example number:tolerance=0.01")
-        options[key] = value if key in _MODELS else as_value(value)
+        options[key] = value if key in _MODELS else option_value(value)
     return options
 
 

@@ -1,12 +1,12 @@
 """What every importer makes of a log: answers heard, what had to be left out, and both put together to examples."""
 
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cascade.costs.prices import Price, list_price
-from evals.common.answer_rows import as_recorded
+from evals.common.answer_rows import answer_fields
+from evals.common.notes import Notes
 from evals.recording import Example, RecordingError
 from evals.recording.join import ByPrompt, differing
 from judges import Answer, Prompt, Usage
@@ -57,35 +57,6 @@ class Skipped:
     count: int = 1
 
 
-@dataclass(slots=True)
-class Tally:
-    """The models of the logs; what was left out or noted of answers, by reason, with the first places."""
-
-    models: set[str] = field(default_factory=set)
-    left: Counter[str] = field(default_factory=Counter)
-    noted: Counter[str] = field(default_factory=Counter)
-    where: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-
-    def lines(self) -> list[str]:
-        """One line a reason."""
-        told = []
-        for title, found in (("left out", self.left), ("note", self.noted)):
-            for reason, count in found.items():
-                where = self.where[reason]
-                told.append(f"{title}: {count:,}, {reason}: {', '.join(where)}{' ...' if count > len(where) else ''}")
-        return told
-
-    def note(self, reason: str, where: str) -> None:
-        """What was not taken over as it stood."""
-        self.count(self.noted, reason, where)
-
-    def count(self, found: Counter[str], reason: str, where: str, count: int = 1) -> None:
-        """So many more; the first three places are kept."""
-        found[reason] += count
-        if len(self.where[reason]) < 3:
-            self.where[reason].append(where)
-
-
 @dataclass(frozen=True, slots=True)
 class Names:
     """How a log's models are called in the recording, and their prices by that name.
@@ -98,19 +69,19 @@ class Names:
     prices: Mapping[str, Price] = field(default_factory=dict)
 
 
-def gathered(
-    items: Iterable[ImportedAnswer | Skipped], names: Names, tally: Tally, same: ByPrompt | None = None
+def to_examples(
+    items: Iterable[ImportedAnswer | Skipped], names: Names, notes: Notes, same: ByPrompt | None = None
 ) -> Iterator[Example]:
     """The examples of one log, each with its models' answers; a model's later answers to an example are its samples.
 
     The log's answers are held in memory. Raises RecordingError where one id stands for two prompts.
     """
     examples: dict[str, Example] = {}
-    told: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    answers: dict[str, dict[str, list[dict[str, Any]]]] = {}
     models: set[str] = set()
     for item in items:
         if isinstance(item, Skipped):
-            tally.count(tally.left, item.reason, item.where, item.count)
+            notes.skip(item.reason, item.where, item.count)
             continue
         example = same(item.example) if same is not None else item.example
         first = examples.setdefault(example.id, example)
@@ -128,12 +99,12 @@ def gathered(
         if names.only is not None and len(models) > 1:
             raise RecordingError(f"holds the models {', '.join(sorted(models))}: rename them by --model OLD=NEW")
         model = names.only or names.models.get(item.model, item.model)
-        told.setdefault(example.id, {}).setdefault(model, []).append(recorded(item, names.prices.get(model)))
+        answers.setdefault(example.id, {}).setdefault(model, []).append(to_recorded(item, names.prices.get(model)))
         for note in item.notes:
-            tally.note(note, f"{example.id} of {model}")
-    tally.models |= models
+            notes.note(note, f"{example.id} of {model}")
+    notes.models |= models
     for id, example in examples.items():
-        yield replace(example, answers={model: _with_samples(answers) for model, answers in told[id].items()})
+        yield replace(example, answers={model: _with_samples(answers) for model, answers in answers[id].items()})
 
 
 def _with_samples(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -146,35 +117,35 @@ def _with_samples(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {**first, "samples": [{k: one[k] for k in _SAMPLE if k in one} for one in others], **price}
 
 
-def recorded(heard: ImportedAnswer, price: Price | None) -> dict[str, Any]:
+def to_recorded(item: ImportedAnswer, price: Price | None) -> dict[str, Any]:
     """The answer as a recording holds it.
 
     Its cost is by ``price`` where one was given, else what the log says, else by the published list. With a price, tokens
     that the log has not counted are estimated from the texts.
     """
-    answer, estimated = heard.answer, {}
+    answer, estimated = item.answer, {}
     if answer.usage is None and price is not None:
-        answer = replace(answer, usage=_estimate(heard.example.to_prompt(), answer.text))
+        answer = replace(answer, usage=_estimate(item.example.to_prompt(), answer.text))
         estimated = {"usage_estimated": True}
-    told = as_recorded(answer, _usd(heard, answer.usage, price), answer.latency_s)
-    return {**told, "quality": heard.quality, **estimated, **heard.more}
+    fields = answer_fields(answer, _usd(item, answer.usage, price), answer.latency_s)
+    return {**fields, "quality": item.quality, **estimated, **item.more}
 
 
-def _usd(heard: ImportedAnswer, usage: Usage | None, price: Price | None) -> float | None:
+def _usd(item: ImportedAnswer, usage: Usage | None, price: Price | None) -> float | None:
     if usage is not None and price is not None:
         return price.cost(usage)
-    if heard.answer.cost_usd is not None or usage is None or heard.provider is None:
-        return heard.answer.cost_usd
-    listed = list_price(heard.provider, heard.answer.model, usage)
-    return None if listed is None else listed * (1 - heard.discount)
+    if item.answer.cost_usd is not None or usage is None or item.provider is None:
+        return item.answer.cost_usd
+    listed = list_price(item.provider, item.answer.model, usage)
+    return None if listed is None else listed * (1 - item.discount)
 
 
 def _estimate(prompt: Prompt, text: str) -> Usage:
-    asked = sum(len(content_text(m.get("content")).encode()) for m in prompt.messages)
-    return Usage(asked // _BYTES_A_TOKEN + 1, len(text.encode()) // _BYTES_A_TOKEN + 1)
+    split_messages = sum(len(content_text(m.get("content")).encode()) for m in prompt.messages)
+    return Usage(split_messages // _BYTES_A_TOKEN + 1, len(text.encode()) // _BYTES_A_TOKEN + 1)
 
 
-def asked(messages: Sequence[Mapping[str, Any]]) -> tuple[str | list[Mapping[str, Any]], str | None]:
+def split_messages(messages: Sequence[Mapping[str, Any]]) -> tuple[str | list[Mapping[str, Any]], str | None]:
     """Chat messages as an example's prompt and system message: as text where they are one user's text."""
     rest = list(messages)
     system = None
@@ -185,7 +156,7 @@ def asked(messages: Sequence[Mapping[str, Any]]) -> tuple[str | list[Mapping[str
     return list(messages), None
 
 
-def unit(value: Any) -> float | None:
+def unit_score(value: Any) -> float | None:
     """A score that lies in [0, 1], true and false as 1 and 0; None for whatever else."""
     if not isinstance(value, bool | int | float) or not 0.0 <= value <= 1.0:
         return None

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from cascade.costs.prices import Price
+from evals.common.notes import Notes
 from evals.recording import RecordingError, read, write
 from evals.recording.join import ASKED, ByPrompt
 from evals.recording.merge import merged
 from evals.recording.summary import summary
 
-from .base import Names, Options, Tally, gathered
+from .base import Names, Options, to_examples
 
 FORMATS = ("inspect_ai", "lm_eval", "promptfoo", "openai_batch")
 # In one tool's logs the same prompt under another task, or with another right answer, is another example.
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> str:
             raise RecordingError(
                 f"--out: {args.out} is the log itself, which the recording must not replace; give another name"
             )
-    tally, same = Tally(), ByPrompt(WITH_GOLD) if args.match == "prompt" else None
+    notes, same = Notes(), ByPrompt(WITH_GOLD) if args.match == "prompt" else None
     options = Options(args.score, args.filter, tuple(args.input), args.reference)
     items = import_module(f"evals.importers.{args.format}").items
     prices = dict(_price(text) for text in args.price)
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> str:
         parts: dict[str, str] = {}
         for number, (log, names) in enumerate(zip(args.logs, _names(args.model, prices, len(args.logs)), strict=True)):
             part = str(Path(folder, f"{number}.jsonl"))
-            examples = gathered(items(log, options), names, tally, same)
+            examples = to_examples(items(log, options), names, notes, same)
             try:
                 if write(part, examples):
                     parts[part] = log
@@ -82,19 +83,19 @@ def run(args: argparse.Namespace) -> str:
                 raise error if log in str(error) else RecordingError(f"{log}: {error}") from None
             except RecursionError:
                 raise RecordingError(f"{log}: is nested too deeply; take out what is") from None
-        if unknown := sorted(_renamed(args.model).keys() - tally.models):
-            raise RecordingError(f"--model: no log has a model {unknown[0]!r}; they have: {', '.join(sorted(tally.models))}")
+        if unknown := sorted(_renamed(args.model).keys() - notes.models):
+            raise RecordingError(f"--model: no log has a model {unknown[0]!r}; they have: {', '.join(sorted(notes.models))}")
         if not parts:
-            raise RecordingError("\n".join(["nothing could be imported; nothing was written", *tally.lines()]))
+            raise RecordingError("\n".join(["nothing could be imported; nothing was written", *notes.lines()]))
         try:
             first, *others = parts
-            count = write(args.out, merged(first, others, tally.note))
+            count = write(args.out, merged(first, others, notes.note))
         except RecordingError as error:
             said = _of_logs(str(error), parts)
             apart = same is None and ("give one of them another id" in said or "another reference" in said)
             hint = "; --match prompt tells them apart by what was asked and the reference" if apart else ""
             raise RecordingError(said + hint) from None
-    return "\n".join([f"{count:,} examples written to {args.out}", *_models(args.out, args.match), *tally.lines()])
+    return "\n".join([f"{count:,} examples written to {args.out}", *_models(args.out, args.match), *notes.lines()])
 
 
 def _of_logs(said: str, parts: Mapping[str, str]) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from evals.recording import Example, RecordingError
 from judges import Answer, TokenLogprob, Usage
 
-from .base import ImportedAnswer, Options, Skipped, asked, unit
+from .base import ImportedAnswer, Options, Skipped, split_messages, unit_score
 from .fields import NUMBER, Field, document
 
 READS = "read are logs of inspect_ai's version 2 (inspect_ai 0.3.x): write it anew with 'inspect log convert --to json'"
@@ -149,7 +149,7 @@ def of_sample(sample: Field, header: _Header, options: Options) -> ImportedAnswe
 
 
 def _example(sample: Field, id: str, messages: list[dict[str, Any]], task: str) -> Example:
-    prompt, system = asked(messages)
+    prompt, system = split_messages(messages)
     raw: dict[str, Any] = {}
     if choices := sample.value_of("choices", list):
         raw["choices"] = choices
@@ -238,7 +238,8 @@ def _usage(usage: Field) -> Usage:
     read, wrote = (usage.value_of(f"input_tokens_cache_{did}", int, low=0) or 0 for did in ("read", "write"))
     plain = usage.need("input_tokens", int, low=0).value
     thought = usage.value_of("reasoning_tokens", int, low=0) or 0
-    return Usage(plain + read + wrote, usage.need("output_tokens", int, low=0).value, read, wrote, thought)
+    output = usage.need("output_tokens", int, low=0).value
+    return Usage(plain + read + wrote, output, cached_tokens=read, cache_write_tokens=wrote, reasoning_tokens=thought)
 
 
 def _quality(sample: Field, options: Options) -> tuple[float | None, tuple[str, ...]]:
@@ -275,4 +276,4 @@ def to_quality(value: Any) -> float | None:
             value = float(value)
         except ValueError:
             return None
-    return unit(value)
+    return unit_score(value)

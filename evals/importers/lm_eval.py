@@ -16,7 +16,7 @@ from typing import Any
 from evals.recording import Example, RecordingError
 from judges import Answer
 
-from .base import ImportedAnswer, Options, Skipped, asked, unit
+from .base import ImportedAnswer, Options, Skipped, split_messages, unit_score
 from .fields import MOST, NUMBER, Field, document, lines
 
 READS = "read are samples_*.jsonl of lm-evaluation-harness 0.4; run lm-eval with --log_samples"
@@ -116,7 +116,7 @@ def _example(line: Field, task: str, prompt: str, reference: Any, **more: Any) -
         with suppress(ValueError, RecursionError):
             messages = json.loads(prompt)
             if all(isinstance(m, dict) and {"role", "content"} <= m.keys() for m in messages):
-                told, system = asked(messages)
+                told, system = split_messages(messages)
     id = f"{task}-{line.need('doc_id', int).value}"
     return Example(id, told, {}, task=task, system=system, reference=reference, raw=more)
 
@@ -208,7 +208,7 @@ def _quality(line: Field, options: Options) -> tuple[str, float | None, tuple[st
             (f"no quality: no metric is called {options.score!r}, but: {', '.join(names) or 'none'}",),
         )
     metric = options.score or next((m for m in _METRICS if m in names), names[0] if names else "")
-    quality = unit(line.value.get(metric))
+    quality = unit_score(line.value.get(metric))
     if quality is None:
         return metric, None, (f"no quality: the metric {metric!r} is no figure in [0, 1]" if metric else "not graded",)
     return metric, quality, ()

@@ -14,7 +14,7 @@ from cascade.models.protocol import ModelError
 from evals.recording import Example, RecordingError
 from judges import Answer, TokenLogprob, Usage
 
-from .base import ImportedAnswer, Options, Skipped, asked
+from .base import ImportedAnswer, Options, Skipped, split_messages
 from .fields import NUMBER, Field, lines
 
 READS = "read is what the Batch API gives back for /v1/chat/completions and /v1/responses"
@@ -90,7 +90,7 @@ def _request(line: Field, id: str, body: Field, requests: Sent) -> Field:
 def _example(request: Field, id: str) -> Example:
     system = None
     if (messages := request.get("messages", list)) is not None:
-        prompt, system = asked([_message(m) for m in messages.items()])
+        prompt, system = split_messages([_message(m) for m in messages.items()])
     else:
         given = request.need("input", str, list)
         system = request.value_of("instructions", str)
@@ -155,9 +155,9 @@ def _usage(usage: Field) -> Usage:
     return Usage(
         usage.need("input_tokens", int, low=0).value,
         usage.need("output_tokens", int, low=0).value,
-        (read.value_of("cached_tokens", int, low=0) or 0) if read is not None else 0,
-        (read.value_of("cache_write_tokens", int, low=0) or 0) if read is not None else 0,
-        (wrote.value_of("reasoning_tokens", int, low=0) or 0) if wrote is not None else 0,
+        cached_tokens=(read.value_of("cached_tokens", int, low=0) or 0) if read is not None else 0,
+        cache_write_tokens=(read.value_of("cache_write_tokens", int, low=0) or 0) if read is not None else 0,
+        reasoning_tokens=(wrote.value_of("reasoning_tokens", int, low=0) or 0) if wrote is not None else 0,
     )
 
 

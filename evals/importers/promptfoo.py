@@ -13,7 +13,7 @@ from typing import Any
 from evals.recording import Example
 from judges import Answer, Usage
 
-from .base import ImportedAnswer, Options, Skipped, asked, unit
+from .base import ImportedAnswer, Options, Skipped, split_messages, unit_score
 from .fields import MOST, NUMBER, Field, document
 
 READS = "read are results of version 3, written as .json by 'promptfoo eval --output results.json' (promptfoo 0.1xx)"
@@ -76,7 +76,7 @@ def _example(result: Field, options: Options) -> Example:
         except (ValueError, RecursionError):
             messages = None
         if messages and all(isinstance(m, dict) and {"role", "content"} <= m.keys() for m in messages):
-            prompt, system = asked(messages)
+            prompt, system = split_messages(messages)
     raw: dict[str, Any] = {"vars": variables} if variables else {}
     if described := case.value_of("description", str):
         raw["description"] = described
@@ -127,7 +127,7 @@ def _usage(usage: Field) -> Usage | None:
         (details.value_of(name, int, low=0) or 0) if details is not None else 0
         for name in ("cacheReadInputTokens", "cacheCreationInputTokens", "reasoning")
     )
-    return Usage(counts[0], counts[1], read, wrote, thought)
+    return Usage(counts[0], counts[1], cached_tokens=read, cache_write_tokens=wrote, reasoning_tokens=thought)
 
 
 def _quality(result: Field, options: Options) -> tuple[float | None, tuple[str, ...]]:
@@ -136,9 +136,9 @@ def _quality(result: Field, options: Options) -> tuple[float | None, tuple[str, 
         named = result.value_of("namedScores", dict) or {}
         if options.score not in named:
             return None, (f"no quality: no score is called {options.score!r}",)
-        return unit(named[options.score]), ()
+        return unit_score(named[options.score]), ()
     grading = result.get("gradingResult", dict)
     if grading is None or not (grading.value.get("componentResults") or ()):
         return None, ("no quality: nothing was asserted",)
-    quality = unit(result.need("score", *NUMBER).value)
+    quality = unit_score(result.need("score", *NUMBER).value)
     return quality, () if quality is not None else ("no quality: the score does not lie in [0, 1]",)

@@ -17,12 +17,12 @@ from functools import partial
 from typing import Any
 
 from cascade.costs.estimate import MAX_OUTPUT, Bounds, estimate
+from cascade.costs.prices import Pricer
 from cascade.models.anthropic import AnthropicModel
-from cascade.models.factory import Pricer
 from cascade.models.openai import OpenAIModel
 from cascade.models.protocol import ModelError, Request
 from evals.common.cost_budget import CostBudget, OutOfMoneyError
-from evals.common.provider_errors import hopeless, kind_of, with_remedy
+from evals.common.provider_errors import error_kind, is_permanent, with_remedy
 from judges import Prompt, Usage
 
 from .batch_apis import HALF, Batches, of
@@ -73,12 +73,12 @@ class BatchClient:
         name: str,
         model: OpenAIModel | AnthropicModel,
         pricer: Pricer,
-        purse: CostBudget,
+        budget: CostBudget,
         work: Checkpoint,
         halt: StopSignal,
         poll_s: float,
     ) -> None:
-        self.name, self.model, self.pricer, self.purse, self.work, self.halt = name, model, pricer, purse, work, halt
+        self.name, self.model, self.pricer, self.budget, self.work, self.halt = name, model, pricer, budget, work, halt
         self.batches: Batches = of(model)
         self.poll_s = poll_s
         self.stopped: str | None = None
@@ -100,14 +100,15 @@ class BatchClient:
 
     async def ask(self, prompt: Prompt, request: Request) -> Reply:
         """See Asked; a request that expired or failed goes out again with the next batch."""
-        if self.purse.limit is not None and request.max_tokens is None:
+        if self.budget.limit is not None and request.max_tokens is None:
             bound = self.pricer.spec.max_tokens if self.pricer.spec is not None else None
             request = replace(request, max_tokens=bound or MAX_OUTPUT)
-        most = estimate(self.pricer, Bounds.of(self.pricer.spec), prompt, request)
+        bounds = Bounds.of(self.pricer.spec)
+        most = estimate(self.pricer, bounds, prompt, n=request.n, max_tokens=request.max_tokens)
         body = self.model.body(prompt, request)
         tries = 0
         while True:
-            held = await self._hold(most)
+            reserved = await self._reserve(most)
             place = self._place(body)
             try:
                 outcome = await place.reply
@@ -115,31 +116,31 @@ class BatchClient:
             except ModelError as error:  # a reply that cannot be read
                 outcome = error
             except BaseException:
-                self.purse.settle(held, held)
+                self.budget.settle(reserved, reserved)
                 raise
             if isinstance(outcome, ModelError):
-                usd = held if outcome.usage is None else self._price(outcome.usage) or 0.0
-                self.purse.settle(held, usd)
+                usd = reserved if outcome.usage is None else self._price(outcome.usage) or 0.0
+                self.budget.settle(reserved, usd)
                 if usd:
                     self.work.asked([], usd)
                 self._kept(place.tag)
                 tries += 1
                 if not outcome.retryable or tries >= _TRIES:
-                    raise FailedError(kind_of(outcome), str(outcome), tries)
+                    raise FailedError(error_kind(outcome), str(outcome), tries)
                 continue
             costs = [self._price(a.usage) for a in answers]
             known = None if None in costs else sum(c for c in costs if c is not None)
-            self.purse.settle(held, held if known is None else known)
+            self.budget.settle(reserved, reserved if known is None else known)
             return Reply(answers[: request.n], known, None, partial(self._kept, place.tag))
 
-    async def _hold(self, estimate: float | None) -> float:
+    async def _reserve(self, estimate: float | None) -> float:
         if self.halt.reason is not None or self.stopped is not None:
             raise StoppedError
-        if self.purse.limit is None:
+        if self.budget.limit is None:
             return 0.0
         assert estimate is not None  # checked before the run begins
         try:
-            await self.purse.hold(estimate * HALF)
+            await self.budget.reserve(estimate * HALF)
         except OutOfMoneyError:
             self.halt.stop("budget")
             raise StoppedError from None
@@ -196,7 +197,7 @@ class BatchClient:
                 for batch in list(self._open.values()):
                     await self._look(batch)
             except ModelError as error:
-                if hopeless(error) or not error.retryable:
+                if is_permanent(error) or not error.retryable:
                     self._stop(with_remedy(error))
                     return
                 print(f"\n{error}; asking again", file=sys.stderr)

@@ -11,30 +11,20 @@ import os
 import shlex
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from evals.common.types import ANSWER, SAMPLES, Part
 
 from .append_log import AppendLog
 from .dataset import Survey
 from .resume_check import PinnedSetting, difference
 
 FORMAT = 1
-ANSWER, SAMPLES = "answer", "samples"
 
 
 class CheckpointError(ValueError):
     """A work file that does not fit what is asked now, or cannot be used; the message says what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One part of what a model was asked about a row: its answer, samples or a judge's verdict, or why there is none."""
-
-    name: str
-    count: int  # 0: it failed
-    usd: float | None
-    found: Mapping[str, Any]
 
 
 class Checkpoint:
@@ -235,7 +225,7 @@ class Checkpoint:
         try:
             while offset >= 0:
                 _, _, name, count, usd, offset, told = json.loads(self.file.line(offset))
-                found.append(Part(name, count, usd, told))
+                found.append(Part(name=name, count=count, usd=usd, content=told))
         except EOFError:
             raise CheckpointError(f"{self.path}: ends within a line that was whole before; name another --out") from None
         return found[::-1]

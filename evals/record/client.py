@@ -10,10 +10,10 @@ from time import perf_counter
 from typing import Protocol
 
 from cascade.costs.estimate import MAX_OUTPUT, Bounds, estimate
-from cascade.models.factory import Pricer
+from cascade.costs.prices import Pricer
 from cascade.models.protocol import Model, ModelError, Request
 from evals.common.cost_budget import CostBudget, OutOfMoneyError
-from evals.common.provider_errors import hopeless, kind_of, with_remedy
+from evals.common.provider_errors import error_kind, is_permanent, with_remedy
 from judges import Answer, Prompt
 
 from .adaptive_concurrency import AdaptiveLimiter
@@ -110,12 +110,12 @@ class RecordingClient:
         model: Model,
         pricer: Pricer,
         pace: AdaptiveLimiter,
-        purse: CostBudget,
+        budget: CostBudget,
         work: Checkpoint,
         halt: StopSignal,
     ) -> None:
-        self.name, self.model, self.pricer, self.pace, self.purse, self.work, self.halt = (
-            name, model, pricer, pace, purse, work, halt,
+        self.name, self.model, self.pricer, self.pace, self.budget, self.work, self.halt = (
+            name, model, pricer, pace, budget, work, halt,
         )  # fmt: skip
         self.bounds = Bounds.of(pricer.spec)
         self.stopped: str | None = None
@@ -130,23 +130,23 @@ class RecordingClient:
 
     def estimate(self, prompt: Prompt, request: Request) -> float | None:
         """An upper estimate of what the request can cost in USD; None where the price is unknown."""
-        return estimate(self.pricer, self.bounds, prompt, request)
+        return estimate(self.pricer, self.bounds, prompt, n=request.n, max_tokens=request.max_tokens)
 
     async def ask(self, prompt: Prompt, request: Request) -> Reply:
         """Asks until there is an answer. Raises FailedError, StoppedError."""
-        if self.purse.limit is not None and request.max_tokens is None:
+        if self.budget.limit is not None and request.max_tokens is None:
             bound = self.pricer.spec.max_tokens if self.pricer.spec is not None else None
             request = replace(request, max_tokens=bound or MAX_OUTPUT)  # a limit holds only where the answer is bounded
         faults = refusals = 0
         while True:
             began = await self._turn()
-            held, number = 0.0, None
+            reserved, number = 0.0, None
             try:
-                held, number = await self._hold(prompt, request)
+                reserved, number = await self._reserve(prompt, request)
                 started = perf_counter()
                 answers = await self.model.answer(prompt, request)
             except ModelError as error:
-                self._refund(error, held, number)
+                self._refund(error, reserved, number)
                 too_many, down = error.status in _TOO_MANY, self.outage.failed(error)
                 if too_many or down:
                     refusals += too_many
@@ -154,7 +154,7 @@ class RecordingClient:
                 else:
                     faults += 1
                     self.pace.over()
-                if hopeless(error) or self.outage.over_patience:
+                if is_permanent(error) or self.outage.over_patience:
                     self._stop(with_remedy(error))
                     raise StoppedError from None
                 if not error.retryable or faults >= TRIES or refusals >= _REFUSALS:
@@ -162,25 +162,25 @@ class RecordingClient:
                 if not too_many and not down:
                     await self.halt.pause(_BACKOFF_S * 2**faults * random.uniform(0.5, 1.0))
             except BaseException:
-                self.purse.settle(held, held)
+                self.budget.settle(reserved, reserved)
                 self.pace.over()
                 if number is not None:
                     with suppress(OSError):  # its line stays open, so that the next run counts what it may have cost
-                        self.work.asked([number], held)
+                        self.work.asked([number], reserved)
                 raise
             else:
                 self.pace.answered()
                 self.outage.replied(answered=True)
                 self._failures = 0
-                return self._reply(answers, perf_counter() - started, held, number)
+                return self._reply(answers, perf_counter() - started, reserved, number)
 
-    def _reply(self, answers: Sequence[Answer], took: float, held: float, number: int | None) -> Reply:
+    def _reply(self, answers: Sequence[Answer], took: float, reserved: float, number: int | None) -> Reply:
         costs = [a.cost_usd if a.cost_usd is not None else self.pricer.cost(a.usage) for a in answers]
         usd = sum(c for c in costs if c is not None) if answers and None not in costs else None
         # A model that replays a recording states its own latency; the time of looking it up says nothing.
         latency = max((a.latency_s for a in answers if a.latency_s is not None), default=took)
-        counted = held if usd is None else usd  # under a budget an unknown cost counts as the estimate
-        self.purse.settle(held, counted)
+        counted = reserved if usd is None else usd  # under a budget an unknown cost counts as the estimate
+        self.budget.settle(reserved, counted)
         if number is None:
             return Reply(answers, usd, latency)
         return Reply(answers, usd, latency, partial(self.work.asked, [number], counted if usd is None else 0.0))
@@ -198,22 +198,22 @@ class RecordingClient:
     def _over(self) -> bool:
         return self.halt.reason is not None or self.stopped is not None
 
-    async def _hold(self, prompt: Prompt, request: Request) -> tuple[float, int | None]:
-        if self.purse.limit is None:
+    async def _reserve(self, prompt: Prompt, request: Request) -> tuple[float, int | None]:
+        if self.budget.limit is None:
             return 0.0, None
         usd = self.estimate(prompt, request)
         assert usd is not None  # checked before the run begins
         try:
-            await self.purse.hold(usd)
+            await self.budget.reserve(usd)
         except OutOfMoneyError:
             self.halt.stop("budget")
             raise StoppedError from None
         return usd, self.work.asks(usd)
 
-    def _refund(self, error: ModelError, held: float, number: int | None) -> None:
+    def _refund(self, error: ModelError, reserved: float, number: int | None) -> None:
         """What the failed request cost: what the provider counted, or where that is unknown its estimate."""
-        usd = held if error.usage is None else self.pricer.cost(error.usage) or 0.0
-        self.purse.settle(held, usd)
+        usd = reserved if error.usage is None else self.pricer.cost(error.usage) or 0.0
+        self.budget.settle(reserved, usd)
         if number is not None or usd:
             self.work.asked([] if number is None else [number], usd)
 
@@ -221,7 +221,7 @@ class RecordingClient:
         self._failures += 1
         if self._failures >= _FAILURES + self.pace.most:
             self._stop(f"{self.name}: {self._failures} requests failed one after the other, the last with: {error}")
-        return FailedError(kind_of(error), str(error), tries)
+        return FailedError(error_kind(error), str(error), tries)
 
     def _stop(self, why: str) -> None:
         self.stopped = self.stopped or why

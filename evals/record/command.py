@@ -10,11 +10,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cascade.costs.estimate import MAX_OUTPUT
+from cascade.costs.prices import Pricer
 from cascade.errors import CascadeError
 from cascade.models.anthropic import AnthropicModel
-from cascade.models.factory import Pricer, build
+from cascade.models.factory import build
 from cascade.models.openai import OpenAIModel
 from evals.common.cost_budget import CostBudget
+from evals.common.progress import RecordingProgress
 from evals.recording import Example, RecordingError
 from judges import Usage
 
@@ -26,7 +28,6 @@ from .client import AnswerSource, RecordingClient, StopSignal
 from .dataset import Dataset, exists
 from .dataset_readers import DatasetError
 from .disk_reserve import BYTES
-from .progress import Progress
 from .recorder import Recorder
 from .write_recording import materialise
 
@@ -39,7 +40,7 @@ EXAMPLES = """examples:
 
 The same command again goes on where the last one stopped; what is already there is not asked again. A later command may
 name a higher --limit, --max-usd or --samples, further tiers, and judges but logprob, which needs the answers themselves.
-Answers stand in OUT.work; keep that file for as long as you may want to go on. docs/record.md tells the rest.
+Answers stand in OUT.work; keep that file for as long as you may want to go on. docs/how-to/record-answers.md says more.
 Exit status: 0 all is recorded, 1 something is missing, 2 the input is wrong, 130 interrupted.
 """
 
@@ -179,7 +180,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _lines(args: argparse.Namespace, made: plan.Plan, work: Checkpoint, halt: StopSignal) -> dict[str, AnswerSource]:
-    purse = CostBudget(args.max_usd, _gone(work))
+    budget = CostBudget(args.max_usd, _gone(work))
     lines: dict[str, AnswerSource] = {}
     for name, spec in made.specs.items():
         pricer = Pricer(name, spec)
@@ -189,14 +190,14 @@ def _lines(args: argparse.Namespace, made: plan.Plan, work: Checkpoint, halt: St
             print(f"note: {name} has no max_tokens; under --max-usd an answer has at most {MAX_OUTPUT:,}", file=sys.stderr)
         if not args.batch:
             lines[name] = RecordingClient(
-                name, build(name, spec), pricer, AdaptiveLimiter(args.concurrency), purse, work, halt
+                name, build(name, spec), pricer, AdaptiveLimiter(args.concurrency), budget, work, halt
             )
             continue
         # The results of a whole batch come in one body.
         model = build(name, spec.model_copy(update={"max_body_bytes": _BATCH_BYTES, "timeout_s": _BATCH_S}))
         if not isinstance(model, OpenAIModel | AnthropicModel):
             raise ValueError(f"--batch: {name!r} is of the provider {spec.provider!r}, which takes no batches")
-        lines[name] = BatchClient(name, model, pricer, purse, work, halt, args.poll_s)
+        lines[name] = BatchClient(name, model, pricer, budget, work, halt, args.poll_s)
     return lines
 
 
@@ -211,7 +212,7 @@ async def _record(
         raise CheckpointError(
             f"{work.path}: the disk has less than {BYTES >> 20} MB left, so that answers might be lost; make room"
         )
-    progress = Progress(total, total - left)
+    progress = RecordingProgress(total, total - left)
     live.step = progress.step
     if progress.done:
         print(f"{progress.done:,} of {total:,} answers are there already", file=sys.stderr)
@@ -226,7 +227,7 @@ async def _record(
     return live, None
 
 
-async def _until_done(live: Recorder, progress: Progress, workers: int) -> None:
+async def _until_done(live: Recorder, progress: RecordingProgress, workers: int) -> None:
     """Runs to the end with the progress shown; Ctrl-C once waits for what is under way, twice drops it."""
     task = asyncio.create_task(live.run(workers))
     loop = asyncio.get_running_loop()

@@ -8,12 +8,12 @@ import judges
 from cascade.errors import PolicyError
 from cascade.policy import load
 from cascade.policy.schema import JudgeRule, ModelSpec, Policy, PolicyFile, nearest
-from evals.replay.input_rows import judge_rule
+from evals.common.judge_spec import judge_rule
+from evals.common.types import SAMPLES
 from judges import Judge
 from judges.logprob import LogprobJudge
 from judges.self_consistency import SelfConsistencyJudge
 
-from .checkpoint import SAMPLES
 from .resume_check import PinnedSetting
 
 TEMPERATURE = 0.7

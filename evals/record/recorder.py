@@ -5,15 +5,16 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, Unpack
 
 from cascade.models.protocol import Request
-from evals.common.answer_rows import as_recorded, as_sample, assemble, end_of, to_answer
+from evals.common.answer_rows import answer_defect, answer_fields, join_parts, sample_fields, to_answer
+from evals.common.types import ANSWER, SAMPLES
 from evals.recording import Example
-from judges import Answer, Prompt
+from judges import Answer, AskOptions, Prompt
 from judges.protocol import JudgeInput
 
-from .checkpoint import ANSWER, SAMPLES, Checkpoint
+from .checkpoint import Checkpoint
 from .client import AnswerSource, FailedError, Reply, StoppedError, StopSignal
 from .dataset import Dataset
 from .plan import Target
@@ -148,7 +149,7 @@ class _Job:
     async def run(self) -> None:
         """Asks for what is not there yet. Raises StoppedError, OSError."""
         work, row, model = self.live.work, self.row, self.model
-        told = assemble(work.parts(row, model)) if work.touched(row, model) else None
+        told = join_parts(work.parts(row, model)) if work.touched(row, model) else None
         sampling = work.samples(row, model) < self.target.samples and self._wanted(SAMPLES)
         if told is None and sampling and self.live.together:
             answer, _ = await asyncio.gather(self._answer(), self._samples())
@@ -179,8 +180,8 @@ class _Job:
             self.fail(ANSWER, FailedError("no answer", "the reply held no answer", 1), [reply])
             return None
         answer = reply.answers[0]
-        self.keep(ANSWER, 1, reply.usd, as_recorded(answer, reply.usd, reply.latency_s), [reply])
-        self.live.ends[self.target.key, end_of(answer, self.target.spec.logprobs)] += 1
+        self.keep(ANSWER, 1, reply.usd, answer_fields(answer, reply.usd, reply.latency_s), [reply])
+        self.live.ends[self.target.key, answer_defect(answer, self.target.spec.logprobs)] += 1
         return answer
 
     async def _samples(self) -> None:
@@ -219,7 +220,7 @@ class _Job:
         if not reply.answers:
             self.fail(SAMPLES, FailedError("too few samples", "the model gave no further sample", 1), [reply])
             return 0
-        samples = [as_sample(a, reply.latency_s) for a in reply.answers[:n]]
+        samples = [sample_fields(a, reply.latency_s) for a in reply.answers[:n]]
         self.keep(SAMPLES, len(samples), reply.usd, {"samples": samples}, [reply])
         return len(samples)
 
@@ -270,29 +271,13 @@ class _Judging:
             found["reason"] = verdict.reason[:200]
         self.job.keep(judge.name, 1, usd, found, self.replies)
 
-    async def __call__(
-        self,
-        prompt: Prompt,
-        *,
-        model: str | None = None,
-        n: int = 1,
-        temperature: float | None = None,
-        max_tokens: int | None = None,
-        logprobs: bool = False,
-    ) -> Sequence[Answer]:
+    async def __call__(self, prompt: Prompt, *, model: str | None = None, **options: Unpack[AskOptions]) -> Sequence[Answer]:
         """See ``judges.Ask``."""
         line = self.job.line if model is None else self.job.live.lines.get(model)
         if line is None:
             raise LookupError(f"a judge asks for the model {model!r}, which the policy does not have")
         sample = model is None and prompt is self.job.prompt
-        request = Request(
-            n=n,
-            temperature=temperature,
-            max_tokens=max_tokens,
-            logprobs=logprobs,
-            sample=sample,
-            sample_offset=self.drawn if sample else 0,
-        )
+        request = Request(**options, sample=sample, sample_offset=self.drawn if sample else 0)
         reply = await line.ask(prompt, request)
         self.replies.append(reply)
         self.drawn += len(reply.answers) if sample else 0

@@ -32,8 +32,8 @@ def failures(work: Checkpoint) -> dict[tuple[str, str, str], Failed]:
             last = {p.name: p for p in work.parts(row, model)}
             for part in last.values():
                 if not part.count:
-                    kind = str(part.found["kind"])
-                    said = str(part.found["said"])
+                    kind = str(part.content["kind"])
+                    said = str(part.content["said"])
                     # What is said mostly begins with model and kind, which stand before it.
                     said = said.partition(kind)[2].lstrip(":; ") if kind in said else said
                     found.setdefault((key, part.name, kind), Failed(0, row, said)).rows += 1

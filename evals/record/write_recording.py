@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evals.common.answer_rows import assemble
+from evals.common.answer_rows import join_parts
 from evals.recording import Example, read, write
 
 from .checkpoint import Checkpoint, CheckpointError
@@ -31,7 +31,7 @@ def _answered(dataset: Dataset, work: Checkpoint) -> Iterator[Example]:
     for row, example in enumerate(dataset):
         answers = dict(example.answers)
         for model, key in enumerate(work.models):
-            if work.touched(row, model) and (made := assemble(work.parts(row, model))) is not None:
+            if work.touched(row, model) and (made := join_parts(work.parts(row, model))) is not None:
                 answers[key] = made
         if answers:
             yield replace(example, answers=answers)

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from cascade.policy.schema import JudgeRule
+from evals.common.judge_spec import JudgeSpecError, judge_rule
 from evals.recording import Example
 
 MAX_LEFT_OUT = 0.2
@@ -144,6 +145,8 @@ def check_judges(names: Sequence[str], examples: Sequence[Example], tiers: Seque
     for name in names:
         try:
             JudgeRule.model_validate(judge_rule(name))
+        except JudgeSpecError as error:
+            raise ReplayError(str(error)) from None
         except ValidationError as error:
             why = error.errors()[0]["msg"].removeprefix("Value error, ")
             raise ReplayError(f"--judges: {name!r}: {why}") from None
@@ -152,30 +155,6 @@ def check_judges(names: Sequence[str], examples: Sequence[Example], tiers: Seque
         raise ReplayError(f"--judges: {repeated[0]!r} stands twice; name each judge once")
     if "self_consistency" in uses and not any(e.answers[t].get("samples") for e in examples for t in tiers):
         raise ReplayError("--judges: 'self_consistency' needs recorded samples, and no tier has any; leave it out")
-
-
-def judge_rule(text: str) -> dict[str, Any]:
-    """``judge:option=value:...`` as a policy's judge. Raises ReplayError where an option is not written like that."""
-    use, *options = text.split(":")
-    rule: dict[str, Any] = {"use": use}
-    for option in options:
-        key, sign, value = option.partition("=")
-        if not sign:
-            raise ReplayError(
-                f"--judges: {text!r}: write options as judge:option=value, for example self_consistency:samples=5"
-            )
-        rule[key] = as_value(value)
-    return rule
-
-
-def as_value(text: str) -> Any:
-    """The whole number, number, true or false that a text is, or the text."""
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return {"true": True, "false": False}.get(text.lower(), text)
 
 
 def check_tiers(tiers: Sequence[str], known: Sequence[str]) -> None:

@@ -6,18 +6,18 @@ metric that is undefined on its input (no rows; AUROC with one class) is None.
 
 from collections.abc import Callable
 from itertools import pairwise
-from math import sqrt
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from evals.common.intervals import wilson
 
 Array: TypeAlias = NDArray[np.float64]
 Metric: TypeAlias = Callable[[Array, Array], float | None]
 
 MOST_BINS, LEAST_ROWS = 10, 10
 _EPS = float(np.finfo(np.float64).eps)
-_Z95 = 1.959963984540054
 # Keeps the draws apart from those of rows simulated with the same seed.
 _STREAM = 2
 
@@ -127,14 +127,6 @@ def reliability(p: Array, correct: Array, bins: int = MOST_BINS) -> list[dict[st
         low, high = wilson(share, len(rows))
         entries.append({"confidence": float(p[rows].mean()), "correct": share, "n": len(rows), "low": low, "high": high})
     return entries
-
-
-def wilson(share: float, n: int, z: float = _Z95) -> tuple[float, float]:
-    """Wilson's interval of a share of n rows, 95 % by default."""
-    centre = share + z * z / (2 * n)
-    half = z * sqrt(share * (1.0 - share) / n + z * z / (4 * n * n))
-    scale = 1.0 + z * z / n
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
 
 
 def bootstrap(metric: Metric, p: Array, correct: Array, seed: int, rounds: int = 500) -> tuple[float, float, float] | None:

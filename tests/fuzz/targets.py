@@ -25,7 +25,7 @@ from cascade.util.redaction import redact
 from judges import Answer, Prompt, Verdict, make
 from judges.protocol import JudgeInput
 from judges.sanitize import remove_marks
-from judges.schema.keywords import InvalidSchemaError
+from judges.schema import InvalidSchemaError
 from tests.fuzz import strategies as made
 
 SLOW_S = 10.0  # an example that takes longer hangs a run
@@ -78,7 +78,7 @@ class Bench:
         file = parse(
             "models:\n"
             "  a: {provider: scripted, answers: [x], retry: {attempts: 1}}\n"
-            "  b: {provider: scripted, answers: [x], retry: {attempts: 2, first_s: 0.0001, retry_after_s: 0.001}}\n"
+            "  b: {provider: scripted, answers: [x], retry: {attempts: 2, initial_backoff_s: 0.001, retry_after_s: 0.001}}\n"
             "policies: {default: {tiers: [{model: a}]}}"
         )
         return Cascade(

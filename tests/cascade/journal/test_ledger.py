@@ -76,7 +76,7 @@ async def test_it_is_kept_over_restarts(url: str) -> None:
 SPENDER = """
 import asyncio, json, random, sys
 from functools import partial
-from cascade.budget import LimitReached
+from cascade.costs.budget import LimitReached
 from cascade.journal.ledger import SqlLedger
 from cascade.journal.open_store import open_store
 

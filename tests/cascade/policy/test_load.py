@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascade import PolicyError
+from cascade.data import POLICY_SCHEMA
 from cascade.policy.load import json_schema, load, packaged, parse
 
 GOOD = """\
@@ -48,6 +49,9 @@ def test_good() -> None:
         ("samples: 4", "sample: 4", r"p.yaml:14: .*no option 'sample'; did you mean 'samples'"),
         ("samples: 4", "samples: 0", r"p.yaml:14: .*samples must be a whole number"),
         ("provider: scripted", "provider: scriptd", r"p.yaml:4: models.small.provider: .*'scriptd'"),
+        ("provider: scripted", "provider: scripted\n    retry: {first_s: 1}", r"p.yaml:5: models.small.retry.first_s: unknown key; known: attempts, initial_backoff_s, max_backoff_s, retry_after_s"),
+        ("provider: scripted", "provider: scripted\n    retry: {initial_backof: 1}", r"p.yaml:5: models.small.retry.initial_backof: unknown key; did you mean 'initial_backoff_s'"),
+        ("provider: scripted", "provider: scripted\n    breaker: {open_s: 1}", r"p.yaml:5: models.small.breaker.open_s: unknown key; known: min_requests, failure_rate, window_s, cooldown_s"),
         ("provider: scripted", "provider: openai\n    api_key: sk-x", r"p.yaml:5: models.small.api_key: unknown key; did you mean 'api_key_env'"),
         ("provider: scripted", "provider: openai\n    base_url: http://me:pw@host/v1", r"p.yaml:5: models.small.base_url: base_url must not hold"),
         ("version: 1", "version: 2", r"p.yaml:1: version"),
@@ -93,10 +97,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 def test_the_shipped_schema_is_fresh() -> None:
     """cascade/data/policies.schema.json is what the types say; `make schema` writes it."""
-    import cascade
-
-    shipped = Path(cascade.__file__).with_name("policies.schema.json")
-    assert json.loads(shipped.read_text()) == json_schema()
+    assert json.loads(POLICY_SCHEMA.read_text()) == json_schema()
 
 
 def test_the_schema_accepts_the_packaged_policies_and_refuses_a_typo() -> None:

@@ -31,7 +31,12 @@ TWO = {
 
 def answer(text: str, tokens: int = 10) -> Answer:
     """An answer with a usage and a price of its own."""
-    return Answer(text, usage=Usage(tokens, 5, 3, 2, 1), cost_usd=tokens / 1000, finish_reason="stop")
+    return Answer(
+        text,
+        usage=Usage(tokens, 5, cached_tokens=3, cache_write_tokens=2, reasoning_tokens=1),
+        cost_usd=tokens / 1000,
+        finish_reason="stop",
+    )
 
 
 def unsure(prompt: Any, request: Request) -> Answer:
@@ -298,7 +303,7 @@ def test_retries_hedges_and_fallbacks_are_spans_each(watch: Watch) -> None:
     """Whatever resilience makes of a call, there is a span for every request that the log holds, inside the run's."""
     file = parse(
         "models:\n"
-        "  a: {provider: scripted, answers: [x], hedge: true, retry: {first_s: 0.001}}\n"
+        "  a: {provider: scripted, answers: [x], hedge: true, retry: {initial_backoff_s: 0.001}}\n"
         "  b: {provider: scripted, answers: [x]}\n"
         "policies: {default: {tiers: [{model: a, fallbacks: [b], accept_at: 0}]}}"
     )

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from cascade import Answer, ScriptedModel, Usage
+from cascade.costs.prices import Pricer
 from cascade.engine.calls import ModelHandle
-from cascade.models.factory import Pricer
 from cascade.models.protocol import ModelError
 from cascade.policy.schema import ModelSpec, PriceSpec
 from evals.grade import command as grade
@@ -183,7 +183,7 @@ def test_a_kill_leaves_the_old_file(tmp_path: Path) -> None:
         "    return float(str(reference) == text)\n",
         encoding="utf-8",
     )
-    before, root = path.read_bytes(), Path(grade.__file__).parents[1]
+    before, root = path.read_bytes(), Path(grade.__file__).parents[2]
     command = [sys.executable, "-m", "evals.grade", str(path), "--grader", "python:slow:grade"]
     environment = {"PYTHONPATH": f"{root}:{tmp_path}", "PATH": "/usr/bin:/bin"}
     with subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True) as process:

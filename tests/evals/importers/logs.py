@@ -4,17 +4,18 @@ import json
 from pathlib import Path
 from typing import Any
 
-from evals.importers.base import Names, Options, Tally, gathered
+from evals.common.notes import Notes
+from evals.importers.base import Names, Options, to_examples
 from evals.recording import Example
 from evals.recording.command import main
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
 
-def imported(items: Any, path: Path, **options: Any) -> tuple[dict[str, Example], Tally]:
+def imported(items: Any, path: Path, **options: Any) -> tuple[dict[str, Example], Notes]:
     """The examples of one log by id, and what was said of it."""
-    tally = Tally()
-    return {e.id: e for e in gathered(items(str(path), Options(**options)), Names(), tally)}, tally
+    notes = Notes()
+    return {e.id: e for e in to_examples(items(str(path), Options(**options)), Names(), notes)}, notes
 
 
 def changed(path: Path, target: Path, *keys: Any, value: Any) -> Path:

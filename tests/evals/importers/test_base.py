@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from evals.importers.base import ImportedAnswer, Names, Tally, gathered
+from evals.common.notes import Notes
+from evals.importers.base import ImportedAnswer, Names, to_examples
 from evals.importers.command import WITH_GOLD
 from evals.recording import Example, RecordingError
 from evals.recording.join import ByPrompt
@@ -19,7 +20,7 @@ def heard(id: str = "a", **fields: Any) -> ImportedAnswer:
 
 def both(*items: ImportedAnswer, same: ByPrompt | None = None) -> Iterator[Example]:
     """The examples of a log that holds these."""
-    return gathered(items, Names(), Tally(), same)
+    return to_examples(items, Names(), Notes(), same)
 
 
 @pytest.mark.parametrize(

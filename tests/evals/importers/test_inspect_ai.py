@@ -52,18 +52,18 @@ def test_epochs_are_samples_with_their_own_quality() -> None:
 
 def test_what_failed_is_counted_and_a_refusal_is_an_answer() -> None:
     """A sample with an error is left out in both epochs; what the provider refused was answered, and graded."""
-    examples, tally = imported(items, LOGS / "sums_large.json")
-    assert dict(tally.left) == {"the sample ended in an error": 2}
+    examples, notes = imported(items, LOGS / "sums_large.json")
+    assert dict(notes.skipped) == {"the sample ended in an error": 2}
     assert "sums-sum-fails" not in examples
     refused = examples["sums-sum-forbidden"].answers["openai-api/local/large"]
     assert (refused["finish_reason"], refused["quality"], "usage" in refused) == ("content_filter", 0.0, False)
-    assert "several scores (match, closeness, points): 'match' was taken" in "\n".join(tally.lines())
+    assert "several scores (match, closeness, points): 'match' was taken" in "\n".join(notes.lines())
 
 
 def test_the_archive_says_the_same_as_the_document() -> None:
     """A .eval, packed with zstandard, gives the examples of a .json; only what was drawn anew may differ."""
     document, _ = imported(items, LOGS / "sums_small.json")
-    archive, tally = imported(items, LOGS / "sums_small.eval")
+    archive, notes = imported(items, LOGS / "sums_small.eval")
     with zipfile.ZipFile(LOGS / "sums_small.eval") as packed:
         assert {i.compress_type for i in packed.infolist()} == {93}
     assert archive.keys() == document.keys()
@@ -71,7 +71,7 @@ def test_the_archive_says_the_same_as_the_document() -> None:
         other = document[id]
         assert (example.prompt, example.system, example.reference) == (other.prompt, other.system, other.reference)
         assert example.answers[SMALL].keys() == other.answers[SMALL].keys()
-    assert tally.left.total() == 2
+    assert notes.skipped.total() == 2
 
 
 @pytest.mark.parametrize(
@@ -79,10 +79,10 @@ def test_the_archive_says_the_same_as_the_document() -> None:
 )
 def test_the_score_can_be_named(score: str, known: set[float]) -> None:
     """C, P and N are 1, 0.5 and 0; a key of a score with several is named after a point."""
-    examples, tally = imported(items, LOGS / "sums_small.json", score=score)
+    examples, notes = imported(items, LOGS / "sums_small.json", score=score)
     answers = [e.answers[SMALL] for e in examples.values()]
     assert {q["quality"] for a in answers for q in (a, *a["samples"])} == known
-    assert not tally.noted
+    assert not notes.noted
 
 
 @pytest.mark.parametrize(
@@ -96,9 +96,9 @@ def test_the_score_can_be_named(score: str, known: set[float]) -> None:
 )
 def test_a_score_that_is_no_quality_is_none(score: str, said: str) -> None:
     """It is noted what to name instead; nothing is guessed."""
-    examples, tally = imported(items, LOGS / "sums_small.json", score=score)
+    examples, notes = imported(items, LOGS / "sums_small.json", score=score)
     assert {e.answers[SMALL]["quality"] for e in examples.values()} == {None}
-    assert said in "\n".join(tally.lines())
+    assert said in "\n".join(notes.lines())
 
 
 def test_choices() -> None:
@@ -113,7 +113,7 @@ def test_choices() -> None:
 
 def test_a_dialogue_stands_under_what_was_asked_first() -> None:
     """Few-shot messages and images are part of the prompt, further turns are not, which is noted; usage is of all turns."""
-    examples, tally = imported(items, LOGS / "dialogue_small.json")
+    examples, notes = imported(items, LOGS / "dialogue_small.json")
     prompt = examples["dialogue-image"].prompt
     assert [m["role"] for m in prompt] == ["user", "assistant", "user"]  # type: ignore[union-attr, call-overload]
     text, image = prompt[2]["content"]  # type: ignore[index]
@@ -122,7 +122,7 @@ def test_a_dialogue_stands_under_what_was_asked_first() -> None:
     answer = examples["dialogue-image"].answers[SMALL]
     assert answer["latency_s"] is None
     assert answer["usage"]["output_tokens"] == 2
-    assert "the answer is the last of several turns" in "\n".join(tally.lines())
+    assert "the answer is the last of several turns" in "\n".join(notes.lines())
 
 
 @pytest.mark.parametrize(
@@ -150,8 +150,8 @@ def test_an_unknown_part_of_a_message_is_left_out(tmp_path: Path) -> None:
     """Audio cannot stand in a prompt; the sample is counted, the others are read."""
     part = [{"type": "audio", "audio": "x", "format": "wav"}]
     path = changed(LOGS / "sums_small.json", tmp_path / "log.json", "samples", 0, "messages", 1, "content", value=part)
-    _, tally = imported(items, path)
-    assert any("a part of the type audio" in reason for reason in tally.left)
+    _, notes = imported(items, path)
+    assert any("a part of the type audio" in reason for reason in notes.skipped)
 
 
 def test_long_texts_are_attached(tmp_path: Path) -> None:

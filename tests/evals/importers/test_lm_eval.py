@@ -35,7 +35,7 @@ def rewritten(path: Path, copy: Path, **change: Any) -> Path:
 def test_a_generation() -> None:
     """The whole reply is the answer, the first filter's grade its quality, the other filter's is counted."""
     path = log("lm", "small", "demo_sums")
-    examples, tally = imported(items, path)
+    examples, notes = imported(items, path)
     wanted = [r for r in rows(path) if r["filter"] == "strict-match"]
     assert len(examples) == len(wanted) == 5
     for row in wanted:
@@ -45,7 +45,7 @@ def test_a_generation() -> None:
         answer = example.answers["small"]
         assert (answer["text"], answer["quality"]) == (row["resps"][0][0], row["exact_match"])
         assert (answer["cost_usd"], answer["latency_s"], "usage" in answer) == (None, None, False)
-    assert tally.lines()[0].startswith("left out: 5, grades by the filter 'flexible-extract', not 'strict-match'")
+    assert notes.lines()[0].startswith("left out: 5, grades by the filter 'flexible-extract', not 'strict-match'")
 
 
 def test_the_filter_can_be_named() -> None:
@@ -95,10 +95,10 @@ def test_repeats_are_samples() -> None:
 def test_a_vote_is_no_quality_of_one_answer(tmp_path: Path) -> None:
     """Where a filter chose another reply than the first, the first has no grade."""
     path = rewritten(log("lm", "large", "demo_repeats"), tmp_path / "samples.jsonl", filtered_resps=["999"])
-    examples, tally = imported(items, path)
+    examples, notes = imported(items, path)
     (model,) = examples["samples-0"].answers
     assert examples["samples-0"].answers[model]["quality"] is None
-    assert tally.noted == {"no quality: 'exact_match' grades several replies together": 1}
+    assert notes.noted == {"no quality: 'exact_match' grades several replies together": 1}
 
 
 def test_the_model_is_named_by_the_results(tmp_path: Path) -> None:
@@ -120,11 +120,11 @@ def test_likelihoods_are_left_out(tmp_path: Path) -> None:
     path = log("lm", "small", "demo_choice")
     two = {"gen_args_0": {"arg_0": "a", "arg_1": " x"}, "gen_args_1": {"arg_0": "b", "arg_1": " x"}}
     target = rewritten(path, tmp_path / "1.jsonl", arguments={"gen_args_0": {"arg_0": "a", "arg_1": " x"}}, resps=[[["-1"]]])
-    assert list(imported(items, target)[1].left) == ["the likelihood of a given text was measured; nothing was answered"]
+    assert list(imported(items, target)[1].skipped) == ["the likelihood of a given text was measured; nothing was answered"]
     target = rewritten(path, tmp_path / "2.jsonl", arguments=two, resps=[[["-1"]], [["-2"]]])
-    examples, tally = imported(items, target)
+    examples, notes = imported(items, target)
     assert len(examples) == 4
-    assert "behind different texts" in next(iter(tally.left))
+    assert "behind different texts" in next(iter(notes.skipped))
 
 
 @pytest.mark.parametrize("worst", ["-inf", "-1e999"])
@@ -137,8 +137,8 @@ def test_a_choice_that_is_ruled_out(worst: str, tmp_path: Path) -> None:
     first["resps"][least][0][0] = worst
     copy = rewritten(path, tmp_path / path.name, resps=first["resps"])
     shutil.copy(*path.parent.glob("results_*.json"), tmp_path)
-    examples, tally = imported(items, copy)
-    assert (len(examples), tally.left) == (len(rows(path)), {})
+    examples, notes = imported(items, copy)
+    assert (len(examples), notes.skipped) == (len(rows(path)), {})
     answer = examples["demo_choice-0"].answers["small"]
     assert answer["text"] == before["text"]
     assert before["logprob"] < answer["logprob"] <= 0
@@ -151,9 +151,9 @@ def test_likelihoods_that_are_no_numbers(value: list[Any], tmp_path: Path) -> No
     path = log("lm", "small", "demo_choice")
     resps = rows(path)[0]["resps"]
     resps[0][0] = value
-    examples, tally = imported(items, rewritten(path, tmp_path / "x.jsonl", resps=resps))
+    examples, notes = imported(items, rewritten(path, tmp_path / "x.jsonl", resps=resps))
     assert len(examples) == len(rows(path)) - 1
-    (line,) = tally.lines()
+    (line,) = notes.lines()
     assert line.startswith("left out: 1, the likelihoods of its choices are no numbers, so that none was chosen: ")
     assert "x.jsonl:1: doc_id 0" in line
     every = [[["-inf", "False"]] for _ in resps]
@@ -203,9 +203,9 @@ def test_several_right_answers(tmp_path: Path) -> None:
 def test_a_metric_that_is_no_quality(tmp_path: Path) -> None:
     """It is noted, and the answer is not graded."""
     path = rewritten(log("lm", "small", "demo_repeats"), tmp_path / "x.jsonl", metrics=["bleu"], bleu=["a", "b"])
-    examples, tally = imported(items, path)
+    examples, notes = imported(items, path)
     assert next(iter(examples["x-0"].answers.values()))["quality"] is None
-    assert "no quality: the metric 'bleu' is no figure in [0, 1]" in tally.noted
+    assert "no quality: the metric 'bleu' is no figure in [0, 1]" in notes.noted
     assert "no metric is called 'rouge', but: exact_match" in next(
         iter(imported(items, log("lm", "small", "demo_sums"), score="rouge")[1].noted)
     )

@@ -49,9 +49,9 @@ def test_several_answers_share_the_tokens() -> None:
 
 def test_failures_are_counted() -> None:
     """With their codes, from the file of errors."""
-    examples, tally = imported(items, LOGS / "small_errors.jsonl", inputs=(INPUT,))
+    examples, notes = imported(items, LOGS / "small_errors.jsonl", inputs=(INPUT,))
     assert not examples
-    assert dict(tally.left) == {"the request failed (HTTP 400)": 1, "the request failed (batch_expired)": 1}
+    assert dict(notes.skipped) == {"the request failed (HTTP 400)": 1, "the request failed (batch_expired)": 1}
 
 
 def test_the_responses_api() -> None:
@@ -74,12 +74,12 @@ def test_a_response_that_was_cut_or_called(tmp_path: Path) -> None:
     path = edited(LOGS / "responses_output.jsonl", tmp_path / "1", 0, *body, "output", value=call)
     path = edited(path, tmp_path / "2", 1, *body, "incomplete_details", value={"reason": "max_output_tokens"})
     path = edited(path, tmp_path / "3", 2, *body, "output", value=[{"type": "reasoning", "summary": []}])
-    examples, tally = imported(items, path, inputs=inputs)
+    examples, notes = imported(items, path, inputs=inputs)
     called = examples["q3"].answers["small"]
     assert (called["text"], called["finish_reason"]) == ("", "tool_calls")
     assert called["tool_calls"] == [{"id": "c", "type": "function", "function": {"name": "add", "arguments": "{}"}}]
     assert examples["q2"].answers["small"]["finish_reason"] == "length"
-    assert tally.left == {"no text": 1}
+    assert notes.skipped == {"no text": 1}
 
 
 def test_batches_with_the_same_ids() -> None:
@@ -108,8 +108,8 @@ def test_nothing_said_is_left_out(tmp_path: Path) -> None:
     path = edited(LOGS / "small_output.jsonl", tmp_path / "1", 0, *message, "content", value=None)
     path = edited(path, tmp_path / "2", 2, *message, "content", value="")
     path = edited(path, tmp_path / "3", 3, *message, value={"role": "assistant", "content": None, "refusal": "No."})
-    examples, tally = imported(items, path, inputs=(INPUT,))
-    assert tally.left == {"no text": 1}
+    examples, notes = imported(items, path, inputs=(INPUT,))
+    assert notes.skipped == {"no text": 1}
     assert [examples[q].answers["small"]["text"] for q in ("q1", "q0")] == ["", "No."]
 
 

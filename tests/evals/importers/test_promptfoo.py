@@ -58,9 +58,9 @@ def test_the_reference() -> None:
 
 def test_what_failed_is_counted() -> None:
     """Errors, and errors that promptfoo keeps as answers; where nothing was asserted there is no quality."""
-    examples, tally = imported(items, LOGS / "first.json")
-    assert dict(tally.left) == {"the provider failed (HTTP 400)": 4, "the provider failed": 4}
-    assert tally.noted == {"no quality: nothing was asserted": 4}
+    examples, notes = imported(items, LOGS / "first.json")
+    assert dict(notes.skipped) == {"the provider failed (HTTP 400)": 4, "the provider failed": 4}
+    assert notes.noted == {"no quality: nothing was asserted": 4}
     assert of(examples, 33).answers[SMALL]["quality"] is None
 
 
@@ -77,22 +77,22 @@ def test_repeats_are_samples() -> None:
 
 def test_cached_answers_have_no_cost() -> None:
     """promptfoo says 0 of them, and counts no tokens: both are unknown, which is noted."""
-    examples, tally = imported(items, LOGS / "cached.json")
+    examples, notes = imported(items, LOGS / "cached.json")
     for example in examples.values():
         for answer in example.answers.values():
             assert (answer["cost_usd"], answer["latency_s"], "usage" in answer) == (None, None, False)
             assert answer["quality"] is not None
-    assert tally.noted.total() == 4
+    assert notes.noted.total() == 4
 
 
 def test_named_scores(tmp_path: Path) -> None:
     """--score takes one of them; where it is not there the answer is not graded."""
     keys = ("results", "results", 0, "namedScores")
     path = changed(LOGS / "first.json", tmp_path / "r.json", *keys, value={"tone": 0.25})
-    examples, tally = imported(items, path, score="tone")
+    examples, notes = imported(items, path, score="tone")
     assert of(examples, 12).answers[SMALL]["quality"] == 0.25
     assert of(examples, 12).answers[LARGE]["quality"] is None
-    assert tally.noted == {"no quality: no score is called 'tone'": 15}
+    assert notes.noted == {"no quality: no score is called 'tone'": 15}
 
 
 def test_output_that_is_no_text(tmp_path: Path) -> None:
@@ -103,9 +103,9 @@ def test_output_that_is_no_text(tmp_path: Path) -> None:
     path = changed(LOGS / "first.json", tmp_path / "r.json", *first, value="")
     assert of(imported(items, path)[0], 12).answers[SMALL]["text"] == ""
     path = changed(LOGS / "first.json", tmp_path / "r.json", *first, value=None)
-    examples, tally = imported(items, path)
+    examples, notes = imported(items, path)
     assert SMALL not in of(examples, 12).answers
-    assert tally.left["no text"] == 1
+    assert notes.skipped["no text"] == 1
 
 
 @pytest.mark.parametrize(

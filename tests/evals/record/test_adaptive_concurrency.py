@@ -1,4 +1,4 @@
-"""Pace and purse: all workers slow down together, and a limit is kept whatever the requests turn out to cost."""
+"""Request rate and cost limit: workers slow down together, and the limit holds whatever requests turn out to cost."""
 
 import asyncio
 import random
@@ -133,23 +133,23 @@ def test_the_limit_is_kept(limit: float, requests: list[tuple[float, float]]) ->
     """Whatever share of its estimate each request costs, the sum stays within the limit, and no money is refused in vain."""
 
     async def main() -> None:
-        purse = CostBudget(limit)
+        budget = CostBudget(limit)
         refused = []
 
         async def request(estimate: float, share: float) -> None:
             try:
-                await purse.hold(estimate)
+                await budget.reserve(estimate)
             except OutOfMoneyError:
                 refused.append(estimate)
                 return
             await asyncio.sleep(0)
-            purse.settle(estimate, estimate * share)
-            assert purse.spent <= limit + 1e-9
+            budget.settle(estimate, estimate * share)
+            assert budget.spent <= limit + 1e-9
 
         async with asyncio.timeout(5):
             await asyncio.gather(*(request(*r) for r in requests))
-        assert purse.spent <= limit + 1e-9
-        assert purse.held == pytest.approx(0, abs=1e-9)
-        assert all(purse.spent + estimate > limit - 1e-9 for estimate in refused) or not refused
+        assert budget.spent <= limit + 1e-9
+        assert budget.reserved == pytest.approx(0, abs=1e-9)
+        assert all(budget.spent + estimate > limit - 1e-9 for estimate in refused) or not refused
 
     asyncio.run(main())

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evals.record import progress
+from evals.common import progress
 from tests.evals.record.fork_server import ForkServer
 from tests.evals.record.provider import IN_USD, TOKENS_IN, Provider
 from tests.evals.record.test_record import ONE_USD, Desk
@@ -145,7 +145,7 @@ def test_the_line_tells_of_batches(
     desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While batches are out the progress line says how many and where the oldest stands."""
-    monkeypatch.setattr(progress, "_EVERY_LINE_S", 0.2)
+    monkeypatch.setattr(progress, "_EVERY_LOG_LINE_S", 0.2)
     desk.policy(m={})
     provider.behave(polls=20)
     assert desk.record(*BATCH) == 0

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from evals.common import progress
 from evals.grade import command as grade
-from evals.record import adaptive_concurrency, client, command, outage, progress
+from evals.record import adaptive_concurrency, client, command, outage
 from evals.record.command import main
 from evals.recording import read
 from tests.evals.record.fork_server import ForkServer
@@ -186,8 +187,8 @@ def test_a_judge_model_is_within_max_usd(desk: Desk, provider: Provider, capsys:
     desk.record("--tiers", "small", "--max-usd", 1.0, *model)
     assert "the judge model was asked" in capsys.readouterr().out
     # Another run remembers what the grades cost.
-    lines = [json.loads(client) for client in desk.work.read_text().splitlines()]
-    paid = sum(client["graded"] for client in lines if "graded" in client)
+    lines = [json.loads(line) for line in desk.work.read_text().splitlines()]
+    paid = sum(line["graded"] for line in lines if "graded" in line)
     assert paid > 0
     (desk.folder / ".cascade" / "grades.jsonl").unlink()
     before = provider.counts()["asked"]
@@ -222,7 +223,7 @@ def test_a_kill_while_a_model_judges_pays_nothing_twice(desk: Desk, provider: Pr
             process.send_signal(signal.SIGKILL)
         assert desk.out.read_bytes() == before
     assert subprocess.run(command, check=False).returncode == 0
-    rows = [json.loads(client) for client in cache.read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in cache.read_text(encoding="utf-8").splitlines()]
     assert len(rows) == len({row["key"] for row in rows}) == 40
     assert [a["quality"] for a in desk.answers("small")] == [1.0] * 40
     asked = [n for key, n in provider.counts()["asked"].items() if "verify" in key]
@@ -466,7 +467,7 @@ def test_a_long_wait_is_told(
     desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the provider asks for patience, the progress line says for how long nothing will come."""
-    monkeypatch.setattr(progress, "_EVERY_LINE_S", 0.2)
+    monkeypatch.setattr(progress, "_EVERY_LOG_LINE_S", 0.2)
     provider.behave(per_s=5, retry_after_s=4)
     assert desk.record("--tiers", "small") == 0
     assert re.search(r"spent; small is not asked for [34] s", capsys.readouterr().err)
@@ -676,7 +677,7 @@ def test_a_corrected_reference_reaches_the_recording(desk: Desk, provider: Provi
     desk.rows(3, reference="wrong")
     assert desk.record("--tiers", "small", "--samples", 1, "--grader", "text") == 0
     assert [a["quality"] for a in desk.answers("small")] == [0, 0, 0]
-    rows = [json.loads(client) for client in (desk.folder / "rows.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (desk.folder / "rows.jsonl").read_text().splitlines()]
     rows[1]["reference"] = "small says question 1?"
     (desk.folder / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     assert desk.record("--tiers", "small", "--samples", 1) == 0
@@ -689,7 +690,7 @@ def test_a_corrected_reference_reaches_the_recording(desk: Desk, provider: Provi
 def test_fields_of_others_survive(desk: Desk, provider: Provider) -> None:
     """What somebody added to the recording stays when more is recorded; rows of another order are refused."""
     assert desk.record("--tiers", "small") == 0
-    rows = [json.loads(client) for client in desk.out.read_text().splitlines()]
+    rows = [json.loads(line) for line in desk.out.read_text().splitlines()]
     rows[2]["mark"] = 1
     rows[2]["answers"]["small"]["quality"] = 0.25
     desk.out.write_text("".join(json.dumps(r) + "\n" for r in rows))

@@ -12,7 +12,7 @@ import pytest
 from cascade.policy import load
 from evals.replay.command import main
 
-RECORDINGS = Path(os.environ.get("CASCADE_RECORDINGS", Path(__file__).parents[3] / "shared" / "recordings"))
+RECORDINGS = Path(os.environ.get("CASCADE_RECORDINGS", Path(__file__).parents[4] / "shared" / "recordings"))
 SMALL = ["--judges", "logprob"]
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn import metrics as reference
 
+from evals.common.intervals import wilson
 from evals.replay.metrics import (
     METRICS,
     Array,
@@ -24,7 +25,6 @@ from evals.replay.metrics import (
     losses,
     reliability,
     summary,
-    wilson,
 )
 
 # Few distinct values make many ties.

@@ -340,7 +340,7 @@ def test_what_went_wrong_here_is_not_told(serve: Serve, caplog: pytest.LogCaptur
         assert (refused.status_code, refused.json()["error"]["code"]) == (500, "internal")
         assert "of the prompt" not in refused.text + caplog.text
     assert "KeyError" in caplog.text
-    assert "answering.py" in caplog.text
+    assert "run_request.py" in caplog.text
 
 
 def test_an_unknown_policy_is_not_found(running: Running) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.cascade.gateway.serve.test_health import value
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 FILE = """
 journal: {url: sqlite:///j.db}
 models: {m: {provider: scripted, answers: ["51"]}}

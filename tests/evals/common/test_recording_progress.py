@@ -4,8 +4,8 @@ import io
 
 import pytest
 
-from evals.record import progress as show
-from evals.record.progress import Progress, duration
+from evals.common import progress as module
+from evals.common.progress import RecordingProgress, duration
 
 
 class Terminal(io.StringIO):
@@ -20,18 +20,18 @@ class Terminal(io.StringIO):
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time that the line reads, to be changed in place."""
     now = [1000.0]
-    monkeypatch.setattr(show, "monotonic", lambda: now[0])
+    monkeypatch.setattr(module, "monotonic", lambda: now[0])
     return now
 
 
 def test_a_log_gets_whole_lines_and_few(clock: list[float]) -> None:
     """Where nobody looks there is a line every half minute, without control characters, with what is waited for."""
     stream = io.StringIO()
-    progress = Progress(1000, 100, stream)
+    progress = RecordingProgress(1000, 100, stream)
     for second in range(1, 91):
         clock[0] += 1
         progress.step()
-        progress.show(0.25, unknown=False, waits=["small is not asked for 40 s"] if second == 60 else [])
+        progress.show(0.25, incomplete=False, waits=["small is not asked for 40 s"] if second == 60 else [])
     progress.end()
     lines = stream.getvalue().splitlines()
     assert lines == [
@@ -46,10 +46,10 @@ def test_a_terminal_has_one_line(clock: list[float], monkeypatch: pytest.MonkeyP
     """It is written over the last one, never longer than the terminal is wide, and cleared at the end."""
     monkeypatch.setenv("COLUMNS", "60")
     stream = Terminal()
-    progress = Progress(10, 0, stream)
+    progress = RecordingProgress(10, 0, stream)
     for _ in range(3):
         clock[0] += 0.6
-        progress.show(0.0, unknown=True, waits=["x" * 50])
+        progress.show(0.0, incomplete=True, waits=["x" * 50])
     progress.end()
     *lines, last = stream.getvalue().split("\r")[1:]
     assert last == "\x1b[K"
