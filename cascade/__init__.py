@@ -9,6 +9,8 @@ Importing this package loads nothing heavy: each name below is loaded when it is
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .util.version import VERSION
+
 if TYPE_CHECKING:
     from cascade.engine.streaming import Escalated, Event, Finished, Retracted, TierStarted, Token, VerdictGiven
     from cascade.models.scripted import ScriptedModel
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     )
     from .result import Attempt, Result
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _WHERE = {
     **dict.fromkeys(

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from cascade.models.factory import KEY_ENV
 from cascade.policy.schema import ModelSpec, Policy, PolicyFile
 from cascade.util.broken_pipe import quietly
+from cascade.util.providers import KEY_ENV
 
 from .errors import CascadeError, UnsureError
 from .policy import load as files
@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(command=_check)
     schema = commands.add_parser("schema", help="print the JSON Schema of policies.yaml, for editors")
     schema.set_defaults(command=_schema)
-    serve = commands.add_parser("serve", help="serve OpenAI's and Anthropic's HTTP interfaces, see docs/gateway.md")
+    serve = commands.add_parser("serve", help="serve OpenAI's and Anthropic's HTTP APIs, see docs/how-to/run-the-gateway.md")
     serve.add_argument("--policy-file")
     serve.add_argument("--host", default="127.0.0.1", help="the address to listen on (default 127.0.0.1)")
     serve.add_argument("--port", type=int, default=8000, help="0 takes any that is free (default 8000)")
@@ -197,7 +197,7 @@ def _print_policy(name: str, policy: Policy, file: PolicyFile, tokens_in: int, t
 
 
 def _call_cost(name: str, spec: ModelSpec, tokens_in: int, tokens_out: int) -> float | None:
-    from cascade.models.factory import Pricer
+    from cascade.costs.prices import Pricer
     from judges import Usage
 
     return Pricer(name, spec).cost(Usage(tokens_in, tokens_out))

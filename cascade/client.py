@@ -13,8 +13,8 @@ from cascade.engine.plan import CompiledPolicy, DailyBudgets, spend_of
 from cascade.engine.run import gate as gate_answer
 from cascade.engine.run import run as run_ladder
 from cascade.engine.runtime import Runtime, check_priced, tier_of, unpriced
-from cascade.journal.config import JournalSpec
 from cascade.models.protocol import Model, Request
+from cascade.policy.journal_config import JournalSpec
 from cascade.policy.schema import ModelSpec, Policy, PolicyFile, Stream, TelemetrySpec
 from cascade.resilience.guard import ModelHealth
 from judges import Answer, Message, Prompt

@@ -3,10 +3,10 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from time import time_ns
 from typing import Any, Literal
 
-from cascade.engine.decide import Action
 from judges import Answer, Usage, Verdict
 
 Reason = Literal[
@@ -20,6 +20,15 @@ Reason = Literal[
     "max_samples",  # the policy's cap on further samples was reached
     "deadline",  # time ran out
 ]
+
+
+class Action(Enum):
+    """What to do with the answer at hand."""
+
+    ACCEPT = "accept"
+    JUDGE = "judge"
+    ESCALATE = "escalate"
+    STOP = "stop"
 
 
 def new_run_id() -> str:

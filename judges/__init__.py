@@ -1,12 +1,13 @@
 """How good does this answer look? Usable alone: nothing here knows of tiers, policies or thresholds."""
 
-from .protocol import Ask, FunctionJudge, Judge, JudgeInput
+from .protocol import Ask, AskOptions, FunctionJudge, Judge, JudgeInput
 from .registry import UnknownJudgeError, judge, make, names, register
 from .types import Answer, Message, Prompt, TokenLogprob, Usage, Verdict
 
 __all__ = [
     "Answer",
     "Ask",
+    "AskOptions",
     "FunctionJudge",
     "Judge",
     "JudgeInput",

@@ -1,37 +1,52 @@
-"""The Judge protocol, Ask (how a judge may question a model again), and a plain function as a judge."""
+"""The Judge protocol, Ask (how a judge sends its own requests), and a plain function as a judge."""
 
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypedDict, Unpack, runtime_checkable
 
 from .types import Answer, Prompt, Verdict
 
 
+class AskOptions(TypedDict, total=False):
+    """How a judge's request is sent; what is left out is the provider's default.
+
+    ``n`` is the number of answers (1), ``temperature`` the sampling temperature, ``max_tokens`` the limit of each answer;
+    ``logprobs`` asks for token log-probabilities with the first token's alternatives.
+    """
+
+    n: int
+    temperature: float | None
+    max_tokens: int | None
+    logprobs: bool
+
+
 class Ask(Protocol):
-    """How a judge may question a model again; whoever hands it out counts and pays every call."""
+    """Sends a judge's own request to a model; whoever implements it counts and prices every call."""
 
     def __call__(
-        self,
-        prompt: Prompt,
-        *,
-        model: str | None = None,
-        n: int = 1,
-        temperature: float | None = None,
-        max_tokens: int | None = None,
-        logprobs: bool = False,
+        self, prompt: Prompt, *, model: str | None = None, **options: Unpack[AskOptions]
     ) -> Awaitable[Sequence[Answer]]:
-        """Up to ``n`` further answers, in one request where the provider can.
+        """Asks for further answers, in one request where the provider can.
 
-        ``model`` names a model of the policy; None is the model whose answer is being judged. ``logprobs`` asks for
-        token log-probabilities with the first token's alternatives. May raise what the model raises.
+        Args:
+            prompt: The request; the judged answer's own prompt asks for a further sample of it.
+            model: A model of the policy; None: the one whose answer is being judged.
+            **options: See AskOptions.
+
+        Returns:
+            Up to ``n`` answers.
+
+        Raises:
+            LookupError: The policy has no such model.
+            Exception: What the model raises.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeInput:
-    """The one input of a judge: the prompt, the answer, and a way to ask again (None: no model can be asked)."""
+    """The one input of a judge: the prompt, the answer, and a way to send requests (None: no model is available)."""
 
     prompt: Prompt
     answer: Answer
@@ -42,9 +57,9 @@ class JudgeInput:
 class Judge(Protocol):
     """Scores one answer. ``judge`` may be a plain or an async method; it returns a Verdict and keeps no state of a run.
 
-    ``name`` is what policies, recordings and verdicts call it. ``only_vetoes`` says that it never gives a score and asks
-    no model, so that it can be run again on an answer that a later judge put in place of the first. A judge may also say
-    ``only_scores``: it never vetoes, never puts another answer in the place of the judged one, and asks no model.
+    ``name`` is what policies, recordings and verdicts call it. ``only_vetoes`` says that it never gives a score and sends
+    no request, so that it can be run again on an answer that a later judge put in place of the first. A judge may also have
+    ``only_scores``: it never vetoes, never replaces the judged answer, and sends no request.
     """
 
     @property
@@ -71,10 +86,10 @@ class FunctionJudge:
     def judge(self, case: JudgeInput) -> Verdict | Awaitable[Verdict]:
         opinion = self.function(case.prompt, case.answer)
         if inspect.isawaitable(opinion):
-            return self._awaited(opinion)
+            return self._verdict_later(opinion)
         return self._verdict(opinion)
 
-    async def _awaited(self, opinion: Awaitable[Opinion]) -> Verdict:
+    async def _verdict_later(self, opinion: Awaitable[Opinion]) -> Verdict:
         return self._verdict(await opinion)
 
     def _verdict(self, opinion: Opinion) -> Verdict:

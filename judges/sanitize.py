@@ -50,37 +50,37 @@ _ALIKE = {
 def remove_marks(text: str) -> str:
     """The text with REMOVED in the place of each imitation. Takes time linear in its length."""
     if _PLAIN.fullmatch(text) and _ESCAPE.search(text) is None:
-        return _cut(text, text.lower(), None)
+        return _without_marks(text, text.lower(), None)
     looks: list[str] = []
     starts: list[int] = []  # of each character of the looks, in the text
     at = 0
     for escape in _ESCAPE.finditer(text):
         _look(text[at : escape.start()], at, looks, starts)
-        shown = _unescaped(escape[0])
-        looks += shown
-        starts += [escape.start()] * len(shown)
+        appearance = _unescaped(escape[0])
+        looks += appearance
+        starts += [escape.start()] * len(appearance)
         at = escape.end()
     _look(text[at:], at, looks, starts)
-    return _cut(text, "".join(looks), [*starts, len(text)])
+    return _without_marks(text, "".join(looks), [*starts, len(text)])
 
 
-def _cut(text: str, looks: str, starts: list[int] | None) -> str:
-    kept, at = [], 0
+def _without_marks(text: str, looks: str, starts: list[int] | None) -> str:
+    parts, at = [], 0
     for mark in _MARK.finditer(looks):
         name = mark["name"]
         if name is not None and name.count(_ANY) > len(name) - _KNOWN:
             continue  # a word of another language
         begin, end = (mark.start(), mark.end()) if starts is None else (starts[mark.start()], starts[mark.end()])
-        kept.append(text[at:begin])
+        parts.append(text[at:begin])
         at = end
-    return REMOVED.join([*kept, text[at:]])
+    return REMOVED.join([*parts, text[at:]])
 
 
 def _look(text: str, at: int, looks: list[str], starts: list[int]) -> None:
     for i, char in enumerate(text, at):
-        shown = char.lower() if " " <= char <= "~" else _appearance(char)
-        looks += shown
-        starts += [i] * len(shown)
+        appearance = char.lower() if " " <= char <= "~" else _appearance(char)
+        looks += appearance
+        starts += [i] * len(appearance)
 
 
 @lru_cache(maxsize=4096)
@@ -89,28 +89,28 @@ def _appearance(char: str) -> str:
     code = ord(char)
     if 0xE0000 <= code <= 0xE007F:  # tag characters, which spell ASCII invisibly
         return chr(code - 0xE0000).lower() if 0x20 <= code - 0xE0000 < 0x7F else ""
-    shown = ""
+    appearance = ""
     for part in unicodedata.normalize("NFKD", char.casefold()).casefold():
         if part.isascii():
-            shown += part if part >= " " or part in "\t\n\r" else ""
+            appearance += part if part >= " " or part in "\t\n\r" else ""
         elif part in _ALIKE:
-            shown += _ALIKE[part]
+            appearance += _ALIKE[part]
         elif (kind := unicodedata.category(part))[0] == "L":
-            shown += _ANY
+            appearance += _ANY
         elif kind[0] == "Z":
-            shown += " "
+            appearance += " "
         elif kind not in ("Cf", "Mn", "Me", "Cc", "Cn", "Co", "Cs"):
-            shown += part
-    return shown
+            appearance += part
+    return appearance
 
 
 @lru_cache(maxsize=1024)
 def _unescaped(escape: str) -> str:
     if escape[0] == "%":
-        shown = chr(int(escape[-2:], 16))
+        appearance = chr(int(escape[-2:], 16))
     elif escape[0] == "&":
-        shown = html.unescape(escape.replace("amp;", ""))
+        appearance = html.unescape(escape.replace("amp;", ""))
     else:
         digits = escape.strip("\\{}uUx")
-        shown = digits if digits in ("/", "<", ">") else chr(min(int(digits, 16), 0x10FFFF))
-    return "".join(map(_appearance, shown))
+        appearance = digits if digits in ("/", "<", ">") else chr(min(int(digits, 16), 0x10FFFF))
+    return "".join(map(_appearance, appearance))

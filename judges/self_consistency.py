@@ -61,47 +61,47 @@ class SelfConsistencyJudge:
         if case.ask is None:
             return Verdict(self.name, reason="no model to sample from")
         clusters: dict[Hashable, list[Answer]] = {self._key(case.answer): [case.answer]}
-        drawn = 0
-        while drawn < self.samples:
+        samples_drawn = 0
+        while samples_drawn < self.samples:
             sizes = _sizes(clusters)
-            if drawn and beta_stop(sizes[0], sizes[1]) >= self.stop_at:
+            if samples_drawn and beta_stop(sizes[0], sizes[1]) >= self.stop_at:
                 break  # never on the judged answer alone
-            wanted = self._wanted(sizes[0], sizes[1], self.samples - drawn)
-            answers = await case.ask(case.prompt, n=wanted, temperature=self.temperature)
-            for answer in answers[:wanted]:
+            needed = self._samples_needed(sizes[0], sizes[1], self.samples - samples_drawn)
+            answers = await case.ask(case.prompt, n=needed, temperature=self.temperature)
+            for answer in answers[:needed]:
                 clusters.setdefault(self._key(answer), []).append(answer)
-            drawn += min(len(answers), wanted)
-            if len(answers) < wanted:
+            samples_drawn += min(len(answers), needed)
+            if len(answers) < needed:
                 break  # nothing further to be had, as where a recording holds fewer
-        if drawn == 0:
+        if samples_drawn == 0:
             return Verdict(self.name, reason="no samples")
-        return self._verdict(case.answer, clusters, drawn)
+        return self._verdict(case.answer, clusters, samples_drawn)
 
-    def _wanted(self, a: int, b: int, left: int) -> int:
-        """The fewest samples that would settle it if all agreed with the leader, at most ``left``."""
-        for extra in range(1, left):
+    def _samples_needed(self, a: int, b: int, samples_left: int) -> int:
+        """The fewest samples that would settle it if all agreed with the leader, at most ``samples_left``."""
+        for extra in range(1, samples_left):
             if beta_stop(a + extra, b) >= self.stop_at:
                 return extra
-        return left
+        return samples_left
 
-    def _verdict(self, judged: Answer, clusters: dict[Hashable, list[Answer]], drawn: int) -> Verdict:
-        spoken = {k: members for k, members in clusters.items() if k != _EMPTY}
-        if not spoken:
-            return Verdict(self.name, reason="every answer is empty", details={"samples": drawn, "clusters": 1})
+    def _verdict(self, judged_answer: Answer, clusters: dict[Hashable, list[Answer]], samples_drawn: int) -> Verdict:
+        non_empty = {k: members for k, members in clusters.items() if k != _EMPTY}
+        if not non_empty:
+            return Verdict(self.name, reason="every answer is empty", details={"samples": samples_drawn, "clusters": 1})
         # Clusters stand in the order they were first seen, the judged answer's first: max() keeps that on ties.
-        leader = max(spoken, key=lambda k: len(spoken[k]))
-        largest, total = spoken[leader], drawn + 1
+        leader = max(non_empty, key=lambda k: len(non_empty[k]))
+        largest, total = non_empty[leader], samples_drawn + 1
         runner_up = max((len(members) for k, members in clusters.items() if k != leader), default=0)
         shares = [len(members) / total for members in clusters.values()]
         return Verdict(
             self.name,
             len(largest) / total,
-            answer=None if largest[0] is judged else largest[0],
+            answer=None if largest[0] is judged_answer else largest[0],
             details={
                 "share": len(largest) / total,
                 "margin": (len(largest) - runner_up) / total,
                 "semantic_entropy": -sum(p * log(p) for p in shares) + 0.0,
-                "samples": drawn,
+                "samples": samples_drawn,
                 "clusters": len(clusters),
             },
         )
@@ -114,13 +114,13 @@ class SelfConsistencyJudge:
 
 def _call_key(call: Mapping[str, Any]) -> str:
     """A tool call without its id, which differs on every sample, and with its arguments as canonical JSON."""
-    called = call.get("function", call)
-    if isinstance(called, Mapping):
-        called = {k: v for k, v in called.items() if k not in ("id", "index", "call_id")}
-        arguments = called.get("arguments")
+    function = call.get("function", call)
+    if isinstance(function, Mapping):
+        function = {k: v for k, v in function.items() if k not in ("id", "index", "call_id")}
+        arguments = function.get("arguments")
         if isinstance(arguments, str):
-            called["arguments"] = key(arguments, "json")
-    return canonical_json(called) or json.dumps(repr(called))
+            function["arguments"] = key(arguments, "json")
+    return canonical_json(function) or json.dumps(repr(function))
 
 
 def _sizes(clusters: dict[Hashable, list[Answer]]) -> tuple[int, int]:

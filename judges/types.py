@@ -1,7 +1,7 @@
-"""The words that all floors speak: Prompt, Answer, Usage, Verdict. Frozen, standard library only."""
+"""The types that all packages share: Prompt, Answer, Usage, Verdict. Frozen, standard library only."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import KW_ONLY, dataclass, field, fields
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ _EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What is asked: chat messages in OpenAI's shape, with what shapes the answer.
+    """A request to a model: chat messages in OpenAI's shape, and what shapes the answer.
 
     ``schema`` is a JSON Schema (a mapping) or a pydantic model class; ``tools`` are in OpenAI's function shape. Images and
     other content parts inside a message pass through untouched. ``id`` names the example when a recording is replayed.
@@ -77,6 +77,7 @@ class Usage:
 
     input_tokens: int = 0
     output_tokens: int = 0
+    _: KW_ONLY
     cached_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
@@ -85,9 +86,9 @@ class Usage:
         return Usage(
             self.input_tokens + other.input_tokens,
             self.output_tokens + other.output_tokens,
-            self.cached_tokens + other.cached_tokens,
-            self.cache_write_tokens + other.cache_write_tokens,
-            self.reasoning_tokens + other.reasoning_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
         )
 
 
@@ -111,6 +112,7 @@ class Answer:
     """
 
     text: str
+    _: KW_ONLY
     parsed: Any = None
     tool_calls: tuple[Mapping[str, Any], ...] = ()
     finish_reason: str | None = None
@@ -125,25 +127,32 @@ class Answer:
     extra: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
 
     def with_parsed(self, parsed: Any) -> "Answer":
-        """The same answer with its value in JSON: a third of the time of ``dataclasses.replace``, on every run's way."""
-        return Answer(self.text, parsed, *_after_parsed(self))
+        """The same answer with its JSON value: a third of the time of ``dataclasses.replace``."""
+        answer = object.__new__(Answer)
+        for name, value in zip(_FIELDS, _field_values(self), strict=True):
+            _set(answer, name, value)
+        _set(answer, "parsed", parsed)
+        return answer
 
 
-_after_parsed = attrgetter(*(f.name for f in fields(Answer)[2:]))
+_FIELDS = tuple(field.name for field in fields(Answer))
+_field_values = attrgetter(*_FIELDS)
+_set = object.__setattr__
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What one judge says of one answer.
+    """One judge's verdict on one answer.
 
     ``score`` lies in [0, 1] or is None: "cannot tell", which is never read as 0. ``veto`` means the answer must not be
     accepted whatever the scores say. ``answer`` replaces the judged answer (filled ``parsed``, or the representative of
-    the largest cluster). ``details`` holds the judge's further figures. What the judge's own calls used and cost is
-    counted by whoever gave it its ``Ask``.
+    the largest cluster). ``details`` holds the judge's further figures. The engine counts what
+    the judge's own calls used and cost.
     """
 
     judge: str
     score: float | None = None
+    _: KW_ONLY
     veto: bool = False
     reason: str = ""
     answer: Answer | None = None

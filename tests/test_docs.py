@@ -15,7 +15,7 @@ from cascade.models import factory
 from cascade.policy import load
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -36,8 +36,11 @@ COMMANDS = [
     (where, line)
     for where, text in blocks("", "sh", "bash", "console")
     for line in text.replace("\\\n", " ").splitlines()
-    if line.startswith(("python -m cascade", "python -m evals."))
+    if re.match(r"(cascade [a-z]|python -m (cascade|evals\.))", line)
 ]
+# Commands of the top floor, each with a parser of its own: `cascade replay` is `python -m evals.replay`.
+_PARSERS = ("command", "cli", "demo")
+EVALS = ("record", "grade", "replay", "recording", "demo")
 
 
 @pytest.fixture
@@ -77,25 +80,27 @@ def test_code_in_the_documentation_runs(
     exec(compile(text, where, "exec"), {"__name__": "documentation", "cascade": cascade})
 
 
-_PARSERS = ("command", "cli", "demo", "__main__")
-
-
 def parser_of(words: list[str]) -> tuple[argparse.ArgumentParser, list[str]]:
-    """The parser of ``python -m words...`` and the words that are left for it. A package has its parser in command.py."""
-    module, *rest = words
-    folder = ROOT.joinpath(*module.split("."))
-    name = next(
-        (f"{module}.{inner}" for inner in _PARSERS if (folder / f"{inner}.py").is_file()),
-        module,
-    )
-    parser: argparse.ArgumentParser = import_module(name)._parser()
+    """The parser of a command and the arguments that are left for it."""
+    if words[0] == "python":
+        words = words[2:]
+    if words[0] == "cascade" and words[1] in EVALS:
+        words = [f"evals.{words[1]}", *words[2:]]
+    package, *rest = words
+    folder = ROOT.joinpath(*package.split("."))
+    inner = next((name for name in _PARSERS if (folder / f"{name}.py").is_file()), None)
+    module = import_module(package if inner is None else f"{package}.{inner}")
+    parser: argparse.ArgumentParser = module._parser()
     return parser, rest
 
 
 @pytest.mark.parametrize(("where", "line"), COMMANDS, ids=[f"{w} {line[:60]}" for w, line in COMMANDS])
 def test_commands_in_the_documentation_exist(where: str, line: str) -> None:
     """Every option that the documentation uses is one that the command takes."""
-    parser, arguments = parser_of(shlex.split(line, comments=True)[2:])
+    words = shlex.split(line, comments=True)
+    for end in ("|", ">", "&", "&&", ";"):
+        words = words[: words.index(end)] if end in words else words
+    parser, arguments = parser_of(words)
     parser.parse_args(arguments)
 
 

@@ -92,7 +92,7 @@ with Cascade(file, journal=f"sqlite:///{folder}/j.db", telemetry=telemetry) as c
         c.gate("q", '{"url": "http://answer.invalid/"}', schema=schema)
 
 # Prices by the published list: of a known model, an unknown one, and one of another provider's address.
-from cascade.models.factory import Pricer
+from cascade.costs.prices import Pricer
 from cascade.policy.schema import ModelSpec
 from judges import Usage
 for provider, model, url in [

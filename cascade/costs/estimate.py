@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from cascade.models.factory import DEFAULT_MAX_TOKENS, Pricer
-from cascade.models.protocol import Request
-from cascade.policy.schema import ModelSpec
+from cascade.util.providers import DEFAULT_MAX_TOKENS
 from judges import Prompt, Usage
+
+from .prices import ModelSettings, Pricer
 
 MAX_OUTPUT = 4096
 """Tokens of an answer where a budget is set and nothing else bounds it; the request says so, so that the bound holds."""
@@ -32,7 +32,7 @@ class Bounds:
     image_tokens: int = IMAGE_TOKENS
 
     @classmethod
-    def of(cls, spec: ModelSpec | None) -> "Bounds":
+    def of(cls, spec: ModelSettings | None) -> "Bounds":
         """Those of a policy file, where ``options`` may say what has a key of its own."""
         if spec is None:
             return cls()
@@ -40,22 +40,30 @@ class Bounds:
         output = max(spec.max_tokens or 0, optional) or DEFAULT_MAX_TOKENS.get(spec.provider)
         return cls(output, optional > 0, max(1, _number(spec, "n")), spec.image_tokens)
 
-    def usage(self, prompt: Prompt, request: Request) -> Usage:
-        """The most that the request may use."""
-        answer = request.max_tokens or self.output or MAX_OUTPUT
+    def usage(self, prompt: Prompt, *, n: int, max_tokens: int | None) -> Usage:
+        """The most tokens that a request for ``n`` answers of at most ``max_tokens`` may use."""
+        answer = max_tokens or self.output or MAX_OUTPUT
         if self.insists:
             answer = max(answer, self.output or 0)
-        return Usage(prompt_tokens(prompt, self.image_tokens), answer * max(request.n, self.choices))
+        return Usage(prompt_tokens(prompt, self.image_tokens), answer * max(n, self.choices))
 
 
-def _number(spec: ModelSpec, option: str) -> int:
+def _number(spec: ModelSettings, option: str) -> int:
     value = spec.options.get(option)
     return value if type(value) is int else 0
 
 
-def estimate(pricer: Pricer, bounds: Bounds, prompt: Prompt, request: Request) -> float | None:
-    """An upper estimate in USD of the request; None where the price is unknown."""
-    most = bounds.usage(prompt, request)
+def estimate(pricer: Pricer, bounds: Bounds, prompt: Prompt, *, n: int, max_tokens: int | None) -> float | None:
+    """An upper estimate in USD of a request for ``n`` answers; None where the price is unknown.
+
+    Args:
+        pricer: The model's price.
+        bounds: What bounds the model's requests by its settings.
+        prompt: What is sent.
+        n: The number of answers that the request asks for.
+        max_tokens: The most tokens of one answer that the request allows; None where it sets no limit.
+    """
+    most = bounds.usage(prompt, n=n, max_tokens=max_tokens)
     usd = pricer.cost(most)
     if usd is None or pricer.writes_cost_no_more:
         return usd

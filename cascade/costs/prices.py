@@ -1,9 +1,11 @@
 """Usage -> USD, or None where the price is unknown (never 0)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from functools import cached_property, lru_cache
+from typing import Any, Protocol
 
+from cascade.util.providers import KEY_ENV
 from judges import Usage
 
 
@@ -88,3 +90,70 @@ def _calculation(provider: str, model: str, usage: Usage, base_url: str | None) 
         return calc_price(asked, model, provider_api_url=base_url)
     except LookupError:
         return None
+
+
+class Rates(Protocol):
+    """A model's own price in USD per million tokens, as the policy file states it."""
+
+    @property
+    def input_per_mtok(self) -> float: ...
+    @property
+    def output_per_mtok(self) -> float: ...
+    @property
+    def cached_input_per_mtok(self) -> float | None: ...
+    @property
+    def cache_write_per_mtok(self) -> float | None: ...
+
+
+class ModelSettings(Protocol):
+    """The settings of a model that decide what its calls cost; ``cascade.policy.schema.ModelSpec`` has them."""
+
+    @property
+    def provider(self) -> str: ...
+    @property
+    def model(self) -> str | None: ...
+    @property
+    def base_url(self) -> str | None: ...
+    @property
+    def price(self) -> Rates | None: ...
+    @property
+    def max_tokens(self) -> int | None: ...
+    @property
+    def n(self) -> bool: ...
+    @property
+    def image_tokens(self) -> int: ...
+    @property
+    def options(self) -> Mapping[str, Any]: ...
+
+
+class Pricer:
+    """Usage -> USD for one model of a policy: the policy's own price, else the list price, else None."""
+
+    def __init__(self, name: str, spec: ModelSettings | None) -> None:
+        self.spec, self.name = spec, name
+        price = spec.price if spec is not None else None
+        self.price = _price_of(price) if price is not None else None
+
+    @cached_property
+    def writes_cost_no_more(self) -> bool:
+        """Whether what is written to the provider's cache is known to cost no more than other input."""
+        return self.price is not None and (self.price.cache_write_per_mtok or 0.0) <= self.price.input_per_mtok
+
+    def cost(self, usage: Usage | None) -> float | None:
+        """USD of one call; None where usage or price is unknown."""
+        if usage is None or self.spec is None:
+            return None
+        if self.price is not None:
+            return self.price.cost(usage)
+        if self.spec.provider not in KEY_ENV:
+            return None
+        return list_price(self.spec.provider, self.spec.model or self.name, usage, self.spec.base_url)
+
+
+def _price_of(rates: Rates) -> Price:
+    return Price(
+        input_per_mtok=rates.input_per_mtok,
+        output_per_mtok=rates.output_per_mtok,
+        cached_input_per_mtok=rates.cached_input_per_mtok,
+        cache_write_per_mtok=rates.cache_write_per_mtok,
+    )

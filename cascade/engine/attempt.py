@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from cascade.costs.budget import LimitReached, RunBudget
 from cascade.models.protocol import ModelError, Request
-from cascade.result import Attempt, Decision, Reason, Stage
+from cascade.result import Action, Attempt, Decision, Reason, Stage
 from judges import Answer, Judge, Prompt, Verdict
 from judges.protocol import JudgeInput
 
 from .calls import DEFAULT_REQUEST, JudgeModelAccess, call
 from .confidence import agreement, calibrated, combine
-from .decide import Action, decide
+from .decide import decide
 from .plan import CompiledPolicy, CompiledTier
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class TierAttempt:
     async def judge(self, answer: Answer) -> None:
         """Runs the tier's judges over ``answer`` until one stage decides."""
         self.answer, self.latency = answer, answer.latency_s
-        tier, stage, telemetry = self.tier, -1, self.ladder.telemetry
+        tier, stage, observer = self.tier, -1, self.ladder.observer
         asker = self.asker = JudgeModelAccess(
             self.seat, self.ladder.seats, self.prompt, self.spend, self.ends, self.later, self.request
         )
@@ -134,8 +134,8 @@ class TierAttempt:
                 return
             except Exception as error:
                 failed = True
-                if telemetry is not None:
-                    telemetry.verdict(tier.name, judge, error)
+                if observer is not None:
+                    observer.verdict(tier.name, judge, error)
                 if not self._survives(judge.name, error):
                     return
                 verdict = Verdict(judge.name, reason=f"judge failed: {_brief(error)}")
@@ -143,9 +143,9 @@ class TierAttempt:
                 return
             if self.feed is not None:
                 self.feed.judged(self.verdicts)
-            if telemetry is not None and not failed:
+            if observer is not None and not failed:
                 for given in self.verdicts[taken:]:
-                    telemetry.verdict(tier.name, judge, given)
+                    observer.verdict(tier.name, judge, given)
             self.confidence = self._confidence(stage)
             if not self.decided:
                 record = self.record()
@@ -211,7 +211,7 @@ class TierAttempt:
         if self.given and not judge.only_vetoes:
             # The caller's own answer is judged: that the model's samples agree on another one speaks against it.
             self.verdicts[-1] = Verdict(
-                verdict.judge, None, True, "the samples agree on another answer", None, verdict.details
+                verdict.judge, veto=True, reason="the samples agree on another answer", details=verdict.details
             )
             self.vetoed = True
             return True
@@ -226,8 +226,8 @@ class TierAttempt:
         try:
             verdict = judge.judge(JudgeInput(prompt=self.prompt, answer=self.answer))
         except Exception as error:
-            if self.ladder.telemetry is not None:
-                self.ladder.telemetry.verdict(self.tier.name, judge, error)
+            if self.ladder.observer is not None:
+                self.ladder.observer.verdict(self.tier.name, judge, error)
             return self._survives(judge.name, error)
         if isinstance(verdict, Verdict):
             if verdict.answer is not None:

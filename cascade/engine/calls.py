@@ -4,19 +4,19 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any, Unpack
 
 from cascade.costs.budget import LimitReached, RunBudget
 from cascade.costs.estimate import MAX_OUTPUT, Bounds, estimate
-from cascade.models.factory import Pricer, answers_singly
+from cascade.costs.prices import ModelSettings, Pricer
 from cascade.models.protocol import Model, ModelError, Request
+from cascade.models.side_by_side import ask_side_by_side
 from cascade.resilience.guard import Guard
 from cascade.resilience.retry import call_with_retries, deadline_share
 from cascade.result import CallRecord
-from judges import Answer, Prompt, Usage
+from judges import Answer, AskOptions, Prompt, Usage
 
-if TYPE_CHECKING:
-    from cascade.telemetry import Telemetry
+from .observer import Observer
 
 DEFAULT_REQUEST = Request()
 """What a tier asks its model: nothing beside the prompt."""
@@ -30,7 +30,7 @@ class ModelHandle:
 
     model: Model
     pricer: Pricer
-    telemetry: "Telemetry | None" = None
+    observer: Observer | None = None
     guard: Guard = field(default_factory=Guard)
     bounds: Bounds = field(init=False)
 
@@ -44,7 +44,9 @@ class ModelHandle:
     def estimate(self, prompt: Prompt, request: Request) -> float | None:
         """An upper estimate in USD of the request; None where the price is unknown."""
         stated = getattr(self.model, "most_usd", None)
-        return estimate(self.pricer, self.bounds, prompt, request) if stated is None else stated * request.n
+        if stated is not None:
+            return float(stated * request.n)
+        return estimate(self.pricer, self.bounds, prompt, n=request.n, max_tokens=request.max_tokens)
 
     @property
     def max_tokens(self) -> int | None:
@@ -86,8 +88,13 @@ async def call(
         # What is streamed is told as it comes: two answers at once could not be.
         return call_with_retries(seat.guard, seat.model.name, once, until, may_hedge=ask is None)
 
-    if request.n > 1 and answers_singly(seat.pricer.spec):
-        answers = await _side_by_side(answered, request)
+    if request.n > 1 and _answers_singly(seat.pricer.spec):
+        # Each has its own limits, retries and record.
+        singles = [replace(request, n=1, sample_offset=request.sample_offset + i) for i in range(request.n)]
+        several, failures = await ask_side_by_side(lambda i: answered(singles[i]), request.n, (ModelError, LimitReached))
+        if not several and failures:
+            raise failures[0]
+        answers: Sequence[Answer] = several
     else:
         answers = await answered(request)
     if not answers and not request.sample:
@@ -95,19 +102,9 @@ async def call(
     return answers
 
 
-async def _side_by_side(one: Callable[[Request], Awaitable[Sequence[Answer]]], request: Request) -> Sequence[Answer]:
-    """``request.n`` answers by as many requests at once, each with its own limits, retries and record.
-
-    Those that fail are left out, since the others are paid for; where all do, the first failure is raised.
-    """
-    singles = (replace(request, n=1, sample_offset=request.sample_offset + i) for i in range(request.n))
-    found = await asyncio.gather(*map(one, singles), return_exceptions=True)
-    answers = [answer for given in found if not isinstance(given, BaseException) for answer in given]
-    failed = [given for given in found if isinstance(given, BaseException)]
-    for error in failed:
-        if not answers or not isinstance(error, ModelError | LimitReached):
-            raise error
-    return answers
+def _answers_singly(spec: ModelSettings | None) -> bool:
+    """Whether the provider gives one answer a request, so that several samples are several requests."""
+    return spec is not None and (spec.provider == "anthropic" or (spec.provider == "openai" and not spec.n))
 
 
 async def _send_once(
@@ -123,7 +120,8 @@ async def _send_once(
     status: int | None = None
     usage: Usage | None = None
     answers: Sequence[Answer] = ()
-    told = seat.telemetry.call(seat, prompt, request, purpose) if seat.telemetry is not None else None
+    observer = seat.observer
+    observation = observer.call(seat.model, seat.pricer.spec, prompt, request, purpose) if observer is not None else None
     try:
         answers = await (seat.model.answer(prompt, request) if ask is None else ask(seat.model, prompt, request))
         fault = None
@@ -148,8 +146,8 @@ async def _send_once(
         record = CallRecord(seat.model.name, purpose, started - spend.began, took, request.n, usage, usd, fault, status)
         spend.log.append(record)
         spend.settle(usd)
-        if told is not None:
-            told.end(record, answers)
+        if observation is not None:
+            observation.end(record, answers)
         if held is not None:
             await spend.release(held, usd)
     if fault is not None:
@@ -193,29 +191,13 @@ class JudgeModelAccess:
         self.judge = ""
         self.latency = 0.0
 
-    async def __call__(
-        self,
-        prompt: Prompt,
-        *,
-        model: str | None = None,
-        n: int = 1,
-        temperature: float | None = None,
-        max_tokens: int | None = None,
-        logprobs: bool = False,
-    ) -> Sequence[Answer]:
+    async def __call__(self, prompt: Prompt, *, model: str | None = None, **options: Unpack[AskOptions]) -> Sequence[Answer]:
         """See ``judges.Ask``. Raises LookupError for a model that the policy does not have."""
         seat = self._seat if model is None else self._seats.get(model)
         if seat is None:
             raise LookupError(f"a judge asks for the model {model!r}, which the policy does not have")
         sample = model is None and prompt is self._prompt
-        request = Request(
-            n=n,
-            temperature=temperature,
-            max_tokens=max_tokens,
-            logprobs=logprobs,
-            sample=sample,
-            sample_offset=self.drawn if sample else 0,
-        )
+        request = Request(**options, sample=sample, sample_offset=self.drawn if sample else 0)
         if sample and self._asked is not DEFAULT_REQUEST:
             request = _in_the_same_way(request, self._asked)
         started = perf_counter()

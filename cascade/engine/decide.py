@@ -1,30 +1,7 @@
 """The only place where a confidence meets a threshold. Pure: the same arguments always give the same decision."""
 
-from dataclasses import dataclass
-from enum import Enum
-
-
-class Action(Enum):
-    """What to do with the answer at hand."""
-
-    ACCEPT = "accept"
-    JUDGE = "judge"
-    ESCALATE = "escalate"
-    STOP = "stop"
-
-
-@dataclass(frozen=True, slots=True)
-class Thresholds:
-    """A tier's thresholds: one pair for each stage, a stage being the judges up to and including one of them.
-
-    At a stage the answer is accepted at once where confidence >= ``accept_at[stage]``, given up at once where confidence <
-    ``reject_below[stage]``, and judged on in between; None means "not at this stage". After the last stage ``final``
-    decides: confidence >= final accepts. A threshold of 0 accepts everything that no judge vetoed.
-    """
-
-    final: float
-    accept_at: tuple[float | None, ...] = ()
-    reject_below: tuple[float | None, ...] = ()
+from cascade.policy.thresholds import Thresholds
+from cascade.result import Action
 
 
 def decide(

@@ -1,21 +1,19 @@
 """A policy, ready to run: its tiers with their models, judges and thresholds, and what a run of them may spend."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
+from cascade.costs.baseline_cost import premium_usd
 from cascade.costs.budget import Ledger, RunBudget, today
 from cascade.policy.calibrators import Calibrator
 from cascade.policy.schema import Policy
-from judges import Judge
+from cascade.policy.thresholds import Thresholds
+from cascade.result import Attempt, Result
+from judges import Judge, Prompt
 
 from .calls import ModelHandle
-from .decide import Thresholds
-
-if TYPE_CHECKING:
-    from cascade.telemetry import Telemetry
-
+from .observer import Observer
 
 DailyBudgets = tuple[tuple[str, float], ...]
 """Budgets that runs share: USD a UTC day by scope."""
@@ -47,7 +45,25 @@ class CompiledPolicy:
     seats: dict[str, ModelHandle]
     ledger: Ledger | None = None
     daily: DailyBudgets = ()
-    telemetry: "Telemetry | None" = None
+    observer: Observer | None = None
+
+    def premium_usd(self, prompt: Prompt, attempts: Sequence[Attempt], result: Result | None) -> float | None:
+        """Estimates in USD what the last tier alone would have cost; None where unknown.
+
+        Args:
+            prompt: What the run asked.
+            attempts: The run's attempts, in order.
+            result: The run's result; None where it has none.
+        """
+        premium = self.tiers[-1]
+        return premium_usd(
+            prompt,
+            attempts,
+            result,
+            tier=premium.name,
+            price=premium.seat.pricer.cost,
+            recorded_cost=getattr(premium.seat.model, "recorded_cost", None),
+        )
 
 
 def spend_of(ladder: CompiledPolicy, budget_usd: float | None = None, daily: DailyBudgets = ()) -> RunBudget:

@@ -3,23 +3,22 @@
 import asyncio
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import judges
 from cascade.costs.budget import Ledger
+from cascade.costs.prices import Pricer
 from cascade.errors import PolicyError
-from cascade.models.factory import Pricer, build, guard_of
+from cascade.models.factory import build
 from cascade.models.protocol import Model
 from cascade.policy.calibrators import from_json
 from cascade.policy.schema import ModelSpec, Policy, TierPolicy, nearest
-from cascade.resilience.guard import Guard, ModelHealth
+from cascade.resilience.breaker import BreakerRule
+from cascade.resilience.guard import Guard, ModelHealth, Retry
 
 from .calls import ModelHandle
+from .observer import Observer
 from .plan import CompiledPolicy, CompiledTier
-
-if TYPE_CHECKING:
-    from cascade.telemetry import Telemetry
 
 
 class _LoopRuntime:
@@ -42,11 +41,11 @@ class Runtime:
         specs: Mapping[str, ModelSpec],
         given: Mapping[str, Model],
         ledger: Ledger,
-        telemetry: "Telemetry | None" = None,
+        observer: Observer | None = None,
         usd_per_day: float | None = None,
     ) -> None:
         self._policies, self._specs, self._given = policies, specs, given
-        self._ledger, self._telemetry, self._usd_per_day = ledger, telemetry, usd_per_day
+        self._ledger, self._observer, self._usd_per_day = ledger, observer, usd_per_day
         self._guards: dict[str, Guard] = {}
         self._rooms: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopRuntime] = WeakKeyDictionary()
         self._lock = threading.Lock()
@@ -97,7 +96,7 @@ class Runtime:
             room.seats,
             self._ledger,
             tuple((scope, usd) for scope, usd in daily if usd is not None),
-            self._telemetry,
+            self._observer,
         )
         if ladder.daily or policy.budget_usd is not None:
             check_priced(ladder)
@@ -111,10 +110,10 @@ class Runtime:
                 raise PolicyError(f"a judge asks for the model {name!r}, which was not given")
             model = build(name, spec)
         with self._lock:
-            guard = self._guards.setdefault(name, guard_of(spec))
-        if self._telemetry is not None and guard.breaker is not None:
-            self._telemetry.watch(name, guard.breaker)
-        return ModelHandle(model, Pricer(name, spec), self._telemetry, guard)
+            guard = self._guards.setdefault(name, _guard_of(spec))
+        if self._observer is not None and guard.breaker is not None:
+            self._observer.watch(name, guard.breaker)
+        return ModelHandle(model, Pricer(name, spec), self._observer, guard)
 
     async def aclose(self) -> None:
         """Closes every model's connections; runs still under way fail."""
@@ -159,6 +158,19 @@ def tier_of(ladder: CompiledPolicy, name: str | None) -> CompiledTier:
         if tier.name == name:
             return tier
     raise _unknown_tier(name, [t.name for t in ladder.tiers])
+
+
+def _guard_of(spec: ModelSpec | None) -> Guard:
+    """The model's retries, breaker and limits; the defaults where nothing is set."""
+    if spec is None:
+        return Guard.of(breaker=BreakerRule())
+    return Guard.of(
+        retry=Retry(**spec.retry.model_dump()),
+        breaker=BreakerRule(**spec.breaker.model_dump()) if spec.breaker is not None else None,
+        max_concurrency=spec.max_concurrency,
+        requests_per_s=spec.requests_per_s,
+        hedge=spec.hedge,
+    )
 
 
 def _tier(tier: TierPolicy, seats: Mapping[str, ModelHandle]) -> CompiledTier:

@@ -7,10 +7,10 @@ from time import time
 
 from cascade.engine.plan import CompiledPolicy
 from cascade.errors import JournalError
+from cascade.policy.journal_config import JournalSpec
 from cascade.result import Result
 from judges import Prompt
 
-from .config import JournalSpec
 from .ledger import SqlLedger
 from .open_store import open_store
 from .record import Kind, PendingRecord, Tag, checked_tags

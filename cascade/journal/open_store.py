@@ -1,8 +1,8 @@
 """URL -> Store: the one place that knows which database is which class; drivers load when a journal is first opened."""
 
 from cascade.errors import JournalError
+from cascade.policy.journal_config import is_sqlite, sqlite_path, wrong
 
-from .config import is_sqlite, sqlite_path, wrong
 from .store import SqlStore
 
 

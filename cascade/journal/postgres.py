@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager
 from typing import Any, cast
 
 from cascade.errors import JournalError
+from cascade.policy.journal_config import shown
 
-from .config import shown
 from .record import dumps
 from .store import COLUMNS, Row, SqlStore, check_version, schema
 

@@ -11,7 +11,6 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic_core import PydanticSerializationError, to_json
 
-from cascade.costs.baseline_cost import premium_usd
 from cascade.engine.plan import CompiledPolicy
 from cascade.errors import DeadlineError, RunError, UnsureError
 from cascade.result import Attempt, CallRecord, Decision, Result, new_run_id
@@ -130,7 +129,7 @@ def make(run: PendingRecord, policy_hash: str) -> Record:
         result.confidence if result is not None else None,
         result.cost_usd if result is not None else _total(attempts),
         # A gate's answer came from elsewhere.
-        None if run.kind == "gate" else premium_usd(run.ladder, run.prompt, attempts, result),
+        None if run.kind == "gate" else run.ladder.premium_usd(run.prompt, attempts, result),
         result.latency_s if result is not None else sum(a.latency_s for a in attempts),
         None if isinstance(outcome, Result) else type(outcome).__name__,
         run.tags,

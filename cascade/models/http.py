@@ -9,36 +9,20 @@ import json
 import math
 import time
 from base64 import b64encode
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from importlib import import_module
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from cascade.util.redaction import redact
-from judges import Answer, Prompt, Usage
+from judges import Prompt, Usage
 
 from .protocol import ModelError
 
-MAX_BODY_BYTES = 16 * 2**20  # 100,000 tokens, or 25,000 with five log-probabilities each
 _RETRYABLE = frozenset((408, 409, 429))
 _MOST_TOKENS = 10**12  # of one request; a larger count is nonsense and would overflow a price
-
-
-def check_address(base_url: str) -> None:
-    """Raises ValueError, without quoting it, where an address is not one that the API's paths can be put behind."""
-    if not base_url.startswith(("http://", "https://")):
-        raise ValueError("base_url must begin with http:// or https://")
-    if "?" in base_url or "#" in base_url:
-        raise ValueError("base_url must not have a query or a fragment; put a key into api_key_env or headers")
-    try:
-        parts = urlsplit(base_url)
-        usable = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ValueError("base_url has no valid host and port")
 
 
 def split_userinfo(base_url: str) -> tuple[str, str | None]:
@@ -64,56 +48,62 @@ async def load(sdk: str) -> Any:
     return _loaded[sdk]
 
 
-async def post(
-    sdk: Any,
-    connect: Callable[[], Any],
-    path: str,
-    body: Callable[[], Any],
-    *,
-    name: str,
-    timeout_s: float,
-    secrets: Callable[[], tuple[str, ...]],
-) -> Mapping[str, Any]:
-    """One request by the SDK, its body as plain JSON. Raises ModelError.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpRequest:
+    """One request by an SDK's client.
 
+    ``connect`` gives the client, ``body`` the JSON body (both may raise), ``secrets`` what an error must not quote.
     ``timeout_s`` bounds the whole request: the transports' own timeouts begin anew with every byte that arrives.
     """
-    response = await send(sdk, connect, path, body, name=name, timeout_s=timeout_s, secrets=secrets)
-    return read_json(response.content, name, *secrets())
+
+    connect: Callable[[], Any]
+    path: str
+    body: Callable[[], Any]
+    model: str
+    timeout_s: float
+    secrets: Callable[[], tuple[str, ...]]
 
 
-async def send(
-    sdk: Any,
-    connect: Callable[[], Any],
-    path: str,
-    body: Callable[[], Any],
-    *,
-    name: str,
-    timeout_s: float,
-    secrets: Callable[[], tuple[str, ...]],
-    stream: bool = False,
-) -> Any:
-    """One request by the SDK -> httpx2's response, read whole, or with ``stream`` not read yet. Raises ModelError."""
+async def post(sdk: Any, request: HttpRequest) -> Mapping[str, Any]:
+    """Sends the request and reads the response's body as plain JSON. Raises ModelError."""
+    response = await send(sdk, request)
+    return read_json(response.content, request.model, *request.secrets())
+
+
+async def send(sdk: Any, request: HttpRequest, *, stream: bool = False) -> Any:
+    """Sends the request.
+
+    Args:
+        sdk: The SDK's module.
+        request: What to send.
+        stream: Return as soon as the headers are there, with the body unread.
+
+    Returns:
+        httpx2's response.
+
+    Raises:
+        ModelError: The provider refused, failed, or took too long.
+    """
     import httpx2
 
     more = {"stream": True, "stream_cls": sdk.AsyncStream} if stream else {}
     try:
-        client = connect()
-        async with asyncio.timeout(timeout_s):
+        client = request.connect()
+        async with asyncio.timeout(request.timeout_s):
             return await client.post(
-                path,
+                request.path,
                 cast_to=httpx2.Response,
-                body=body(),
+                body=request.body(),
                 # Some servers' keys travel in headers that a redirect to another host would take along.
-                options={"timeout": timeout_s, "follow_redirects": False},
+                options={"timeout": request.timeout_s, "follow_redirects": False},
                 **more,
             )
     except TimeoutError:
-        failed = timed_out(name)
+        error_of_model = timed_out(request.model)
     except Exception as error:  # the transport raises errors of its own beside the SDK's
-        failed = fault(sdk, error, name, *secrets())
+        error_of_model = fault(sdk, error, request.model, *request.secrets())
     # Raised out here so that the SDK's error, which holds the request and its headers, is not kept as its context.
-    raise failed
+    raise error_of_model
 
 
 def fault(sdk: Any, error: Exception, name: str, *secrets: str | None) -> ModelError:
@@ -129,9 +119,9 @@ def fault(sdk: Any, error: Exception, name: str, *secrets: str | None) -> ModelE
         return ModelError(f"{name}: connection lost ({cause}); it may have been billed", model=name, retryable=True)
     if isinstance(error, sdk.APIStatusError):
         status = int(error.status_code)
-        said = redact(_said(error.body), *secrets)
+        message = redact(_message(error.body), *secrets)
         return ModelError(
-            f"{name}: HTTP {status}{f': {said}' if said else ''}",
+            f"{name}: HTTP {status}{f': {message}' if message else ''}",
             model=name,
             retryable=_worth_a_retry(error, status),
             status=status,
@@ -141,16 +131,16 @@ def fault(sdk: Any, error: Exception, name: str, *secrets: str | None) -> ModelE
     if type(error).__name__ in ("OpenAIError", "AnthropicError"):  # about the settings: a missing key
         return ModelError(f"{name}: {redact(str(error), *secrets)}", model=name, usage=Usage())
     # A ValueError or TypeError is about the request; a second try would meet it again.
-    about_it = isinstance(error, ValueError | TypeError)
-    lost = "" if about_it else "; it may have been billed"
-    return ModelError(f"{name}: request failed ({type(error).__name__}){lost}", model=name, retryable=not about_it)
+    about_request = isinstance(error, ValueError | TypeError)
+    billing = "" if about_request else "; it may have been billed"
+    return ModelError(f"{name}: request failed ({type(error).__name__}){billing}", model=name, retryable=not about_request)
 
 
 def _worth_a_retry(error: Any, status: int) -> bool:
     """Whether another try may succeed: as the provider says in ``x-should-retry``, else by the status."""
-    said = error.response.headers.get("x-should-retry")
-    if said in ("true", "false"):
-        return bool(said == "true")
+    advice = error.response.headers.get("x-should-retry")
+    if advice in ("true", "false"):
+        return bool(advice == "true")
     if mapping(mapping(error.body).get("error", error.body)).get("code") == "insufficient_quota":
         return False  # a 429 that only a payment ends
     return status in _RETRYABLE or status >= 500
@@ -161,12 +151,12 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     try:
         if (fine := headers.get("retry-after-ms")) is not None:
             seconds = float(fine) / 1000
-        elif (said := headers.get("retry-after")) is None:
+        elif (delay := headers.get("retry-after")) is None:
             return None
-        elif said.strip().isdigit():
-            seconds = float(said)
+        elif delay.strip().isdigit():
+            seconds = float(delay)
         else:
-            seconds = parsedate_to_datetime(said).timestamp() - time.time()
+            seconds = parsedate_to_datetime(delay).timestamp() - time.time()
     except (ValueError, TypeError, OverflowError):
         return None
     return max(0.0, seconds) if math.isfinite(seconds) else None
@@ -198,7 +188,7 @@ def _is_timeout(error: BaseException) -> bool:
     return isinstance(root, TimeoutError) or "Timeout" in type(root).__name__
 
 
-def _said(body: Any) -> str:
+def _message(body: Any) -> str:
     """The provider's message in an error body, whichever shape it has."""
     if isinstance(body, Mapping):
         inner = body.get("error", body)
@@ -219,7 +209,7 @@ def read_json(content: bytes, name: str, *secrets: str | None) -> Mapping[str, A
     if not isinstance(body, Mapping):
         raise malformed(name, "the body is not a JSON object")
     if body.get("error"):  # proxies report a failed upstream with status 200
-        error = malformed(name, f"an error instead of an answer: {redact(_said(body), *secrets)}")
+        error = malformed(name, f"an error instead of an answer: {redact(_message(body), *secrets)}")
         code = mapping(body["error"]).get("code")
         if type(code) is int and 400 <= code < 500:
             error.retryable = code in _RETRYABLE
@@ -241,21 +231,23 @@ def schema_of(prompt: Prompt) -> dict[str, Any] | None:
     """The prompt's JSON Schema, or None."""
     if prompt.schema is None:
         return None
-    from judges.schema.judge import json_schema_of
+    from judges.schema import json_schema_of
 
     return json_schema_of(prompt.schema)
 
 
-def tell_schema(messages: Sequence[Mapping[str, Any]], schema: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
-    """The messages with the schema told in words, for servers that know none (and refuse JSON mode without the word)."""
-    told = f"Answer with JSON only, valid against this JSON Schema:\n{json.dumps(schema, ensure_ascii=False)}"
+def with_schema_text(messages: Sequence[Mapping[str, Any]], schema: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """The messages with the schema as an instruction, for servers without schemas (some want the word JSON)."""
+    instruction = f"Answer with JSON only, valid against this JSON Schema:\n{json.dumps(schema, ensure_ascii=False)}"
     first = messages[0]
     # One system message, and it first: many chat templates refuse any other.
     if first.get("role") in ("system", "developer"):
         content = first.get("content")
-        joined = f"{content}\n\n{told}" if isinstance(content, str) else [*(content or ()), {"type": "text", "text": told}]
-        return ({**first, "content": joined}, *messages[1:])
-    return ({"role": "system", "content": told}, *messages)
+        whole: Any = [*(content or ()), {"type": "text", "text": instruction}]
+        if isinstance(content, str):
+            whole = f"{content}\n\n{instruction}"
+        return ({**first, "content": whole}, *messages[1:])
+    return ({"role": "system", "content": instruction}, *messages)
 
 
 def count(value: Any) -> int:
@@ -263,7 +255,7 @@ def count(value: Any) -> int:
     return value if type(value) is int and 0 < value <= _MOST_TOKENS else 0
 
 
-def counted(usage: Any, *needed: str) -> bool:
+def has_counts(usage: Any, *needed: str) -> bool:
     """Whether the needed counts are there. Where they are not, the cost is unknown, not 0."""
     return isinstance(usage, Mapping) and all(type(usage.get(k)) is int and 0 <= usage[k] <= _MOST_TOKENS for k in needed)
 
@@ -277,36 +269,3 @@ def finite(value: Any) -> bool:
     """Whether ``value`` is a number that can be a log-probability."""
     # A whole number may be too large for isfinite().
     return type(value) in (float, int) and -1e300 < value < 1e300
-
-
-async def side_by_side(one: Callable[[], Awaitable[Answer]], n: int) -> list[Answer]:
-    """``n`` answers asked for at once. Those that fail are left out, since the others are paid for; ModelError if all do.
-
-    What the failed ones used counts with the first answer: where it is unknown, so is the whole.
-    """
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_fault_as_value(one)) for _ in range(n)]
-    found = [task.result() for task in tasks]
-    answers = [a for a in found if isinstance(a, Answer)]
-    failed = [e for e in found if isinstance(e, ModelError)]
-    if not failed:
-        return answers
-    lost = _total(e.usage for e in failed)
-    if not answers:
-        failed[0].usage = lost
-        raise failed[0]
-    answers[0] = replace(answers[0], usage=_total((answers[0].usage, lost)))
-    return answers
-
-
-def _total(usages: Iterable[Usage | None]) -> Usage | None:
-    """The sum, or None where any part is unknown."""
-    known = list(usages)
-    return None if None in known else sum((u for u in known if u is not None), Usage())
-
-
-async def _fault_as_value(one: Callable[[], Awaitable[Answer]]) -> Answer | ModelError:
-    try:
-        return await one()
-    except ModelError as error:
-        return error

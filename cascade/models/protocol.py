@@ -32,7 +32,7 @@ class ModelError(Exception):
         self.retry_after_s = retry_after_s
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """How to ask: everything beside the prompt. None leaves the provider's default."""
 
@@ -49,7 +49,7 @@ class Request:
     """Further provider parameters, passed through."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
     """A piece of an answer that is under way: what was added to it since the last one.
 
@@ -69,7 +69,7 @@ _WORD = re.compile(r"\S+\s*|\s+")
 def chunk_by_word(answer: Answer) -> Iterator[Chunk]:
     """A whole answer as if it had been streamed, a word at a time."""
     for word in _WORD.findall(answer.text):
-        yield Chunk(word)
+        yield Chunk(text=word)
     yield Chunk(answer=answer)
 
 
@@ -77,7 +77,7 @@ class Model(Protocol):
     """Answers prompts. One instance serves many runs at once; ``name`` is its name in the policy.
 
     A model whose answers state their own ``cost_usd`` may have an attribute ``most_usd``, the most that one costs: without
-    it, and without a price in the policy file, it cannot be asked under a budget.
+    it, and without a price in the policy file, it cannot be used under a budget.
     """
 
     @property

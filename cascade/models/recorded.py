@@ -55,8 +55,8 @@ class RecordedModel:
             raise PolicyError(f"{file}: the recording cannot be read: {error.strerror or error}") from None
         answers = {id: recorded[model] for id, recorded in rows.items() if model in recorded}
         if not answers:
-            known = sorted({m for recorded in rows.values() for m in recorded})
-            raise PolicyError(f"{file}: holds no answers of the model {model!r}; it has: {', '.join(known) or 'none'}")
+            models = sorted({m for recorded in rows.values() for m in recorded})
+            raise PolicyError(f"{file}: holds no answers of the model {model!r}; it has: {', '.join(models) or 'none'}")
         return cls(name, model, answers, by_text)
 
     @cached_property
@@ -65,8 +65,8 @@ class RecordedModel:
         costs = [rec.get("cost_usd") for _, rec in self._answers.values()]
         for _, rec in self._answers.values():
             costs += [answer.cost_usd for answer in _samples(rec, self.model)]
-        known = [usd for usd in costs if usd is not None]
-        return max(known, default=0.0) if len(known) == len(costs) else None
+        known_costs = [usd for usd in costs if usd is not None]
+        return max(known_costs, default=0.0) if len(known_costs) == len(costs) else None
 
     async def answer(self, prompt: Prompt, request: Request) -> Sequence[Answer]:
         """The recorded answer, or the recorded samples from ``sample_offset`` on (none where they are used up).
@@ -74,20 +74,20 @@ class RecordedModel:
         Raises NotRecordedError.
         """
         id = self._id(prompt)
-        found = self._answers.get(id)
-        if found is None:
+        record = self._answers.get(id)
+        if record is None:
             raise self._missing(prompt)
         if not request.sample:
-            return found[0]
+            return record[0]
         samples = self._samples.get(id)
         if samples is None:
-            samples = self._samples[id] = _samples(found[1], self.model)
+            samples = self._samples[id] = _samples(record[1], self.model)
         return samples[request.sample_offset : request.sample_offset + request.n]
 
     def recorded_cost(self, prompt: Prompt) -> float | None:
         """USD of the recorded answer, without asking for it; None where there is none or its cost is unknown."""
-        found = self._answers.get(self._id(prompt))
-        return None if found is None else found[0][0].cost_usd
+        record = self._answers.get(self._id(prompt))
+        return None if record is None else record[0][0].cost_usd
 
     async def stream(self, prompt: Prompt, request: Request) -> AsyncGenerator[Chunk]:
         """See StreamingModel: the recorded answer, a word at a time and all at once. Raises NotRecordedError."""
@@ -150,8 +150,8 @@ def _answer(rec: Recorded, model: str) -> Answer:
     texts = rec.get("tokens") or ()
     logprobs = None
     if tokens is not None:
-        named = len(texts) == len(tokens)
-        logprobs = tuple(TokenLogprob(texts[i] if named else "", min(0.0, lp)) for i, lp in enumerate(tokens))
+        has_texts = len(texts) == len(tokens)
+        logprobs = tuple(TokenLogprob(texts[i] if has_texts else "", min(0.0, lp)) for i, lp in enumerate(tokens))
     mean = rec.get("logprob")
     extra: dict[str, Any] = {"quality": rec.get("quality")}
     if rec.get("verdict_cost_usd"):
@@ -176,9 +176,9 @@ def _usage(usage: Mapping[str, Any]) -> Usage:
     return Usage(
         usage.get("input_tokens") or 0,
         usage.get("output_tokens") or 0,
-        usage.get("cached_tokens") or 0,
-        usage.get("cache_write_tokens") or 0,
-        usage.get("reasoning_tokens") or 0,
+        cached_tokens=usage.get("cached_tokens") or 0,
+        cache_write_tokens=usage.get("cache_write_tokens") or 0,
+        reasoning_tokens=usage.get("reasoning_tokens") or 0,
     )
 
 

@@ -24,7 +24,7 @@ Script = Iterable[Reply] | Callable[[Prompt, Request], Reply]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One question that a scripted model was asked."""
+    """One request that a scripted model received."""
 
     prompt: Prompt
     request: Request
@@ -34,8 +34,8 @@ class Call:
 class ScriptedModel:
     """Answers from a list, over and over in turn, or from a function of (prompt, request); an exception is raised.
 
-    ``delay_s`` is waited before each reply, ``word_delay_s`` before each word of a streamed one. ``calls`` keeps what was
-    asked, for assertions; ``keep_calls=False`` leaves it empty, for long runs.
+    ``delay_s`` is waited before each reply, ``word_delay_s`` before each word of a streamed one. ``calls`` keeps the
+    requests, for assertions; ``keep_calls=False`` leaves it empty, for long runs.
     """
 
     name: str
@@ -59,8 +59,8 @@ class ScriptedModel:
         if not isinstance(self.script, tuple):
             return None
         costs = [getattr(reply, "cost_usd", None) for reply in self.script if not isinstance(reply, BaseException)]
-        known = [usd for usd in costs if usd is not None]
-        return max(known, default=0.0) if len(known) == len(costs) else None
+        known_costs = [usd for usd in costs if usd is not None]
+        return max(known_costs, default=0.0) if len(known_costs) == len(costs) else None
 
     async def answer(self, prompt: Prompt, request: Request) -> Sequence[Answer]:
         """The next ``request.n`` scripted answers; raises the next one where it is an exception."""

@@ -8,20 +8,20 @@ from judges.types import content_text
 
 from .http import finite, mapping
 from .protocol import Chunk
-from .sse import DONE, Event, cut
+from .sse import DONE, Event, cut_off
 
-Answered = Callable[[Mapping[str, Any]], Answer]
-Counted = Callable[[Any], Usage | None]
+AnswerOf = Callable[[Mapping[str, Any]], Answer]
+UsageOf = Callable[[Any], Usage | None]
 
 
 class ChatReader:
     """OpenAI's chat completion chunks -> the chat completion. Implements Reader.
 
-    ``read`` and ``count`` make an Answer of a completion and a Usage of its usage, as for one that came in one piece.
+    ``answer_of`` and ``usage_of`` make an Answer of a completion and a Usage of its usage, as for one in one piece.
     """
 
-    def __init__(self, name: str, read: Answered, count: Counted) -> None:
-        self._name, self._read, self._count = name, read, count
+    def __init__(self, name: str, answer_of: AnswerOf, usage_of: UsageOf) -> None:
+        self.name, self._answer_of, self._usage_of = name, answer_of, usage_of
         self._body: Mapping[str, Any] | None = None  # where the server did not stream
         self._text: list[str] = []
         self._refusal: list[str] = []
@@ -34,7 +34,7 @@ class ChatReader:
     @property
     def usage(self) -> Usage | None:
         """See Reader."""
-        return self._count(self._usage)
+        return self._usage_of(self._usage)
 
     def add(self, event: Event) -> Chunk | None:
         """See Reader."""
@@ -53,15 +53,15 @@ class ChatReader:
         if choice.get("finish_reason") is not None:
             self._finish = choice["finish_reason"]
         delta = choice.get("delta") or {}
-        text = self._said(delta)
-        calls = tuple(self._called(call) for call in delta.get("tool_calls") or ())
+        text = self._text_of(delta)
+        calls = tuple(self._add_call(call) for call in delta.get("tool_calls") or ())
         logprobs = choice.get("logprobs")
         tokens = (logprobs.get("content") or ()) if logprobs else ()
         if not (text or calls or tokens):
             return None
-        return Chunk(text, calls, self._logged(tokens) if tokens else ())
+        return Chunk(text=text, tool_calls=calls, logprobs=self._add_tokens(tokens) if tokens else ())
 
-    def _said(self, delta: Mapping[str, Any]) -> str:
+    def _text_of(self, delta: Mapping[str, Any]) -> str:
         content = delta.get("content")
         text = content if isinstance(content, str) else content_text(content)
         if text:
@@ -71,54 +71,54 @@ class ChatReader:
             return str(refusal)
         return text
 
-    def _called(self, call: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _add_call(self, call: Mapping[str, Any]) -> Mapping[str, Any]:
         """Adds a piece of a tool call. Some servers give no index; then an id begins another call."""
-        made, i, function = self._calls, call.get("index"), mapping(call.get("function"))
+        calls, i, function = self._calls, call.get("index"), mapping(call.get("function"))
         if i is None:
-            i = len(made) if call.get("id") or not made else len(made) - 1
-        if i not in made:
-            made[i] = {"type": "function", **call, "function": dict(function)}
-            made[i].pop("index", None)
+            i = len(calls) if call.get("id") or not calls else len(calls) - 1
+        if i not in calls:
+            calls[i] = {"type": "function", **call, "function": dict(function)}
+            calls[i].pop("index", None)
             return call
-        known = made[i]["function"]
-        known["arguments"] = (known.get("arguments") or "") + (function.get("arguments") or "")
-        known["name"] = known.get("name") or function.get("name")
+        whole = calls[i]["function"]
+        whole["arguments"] = (whole.get("arguments") or "") + (function.get("arguments") or "")
+        whole["name"] = whole.get("name") or function.get("name")
         return call
 
-    def _logged(self, tokens: Any) -> tuple[TokenLogprob, ...]:
+    def _add_tokens(self, tokens: Any) -> tuple[TokenLogprob, ...]:
         self._tokens.extend(tokens)
         return tuple([TokenLogprob(t["token"], t["logprob"]) for t in tokens if finite(t["logprob"])])
 
     def answer(self) -> Answer:
         """See Reader."""
         if self._body is not None:
-            return self._read(self._body)
+            return self._answer_of(self._body)
         if not self._done or self._finish is None:
-            raise cut(self._name, "no finish_reason" if self._done else "no [DONE]")
+            raise cut_off(self.name, "no finish_reason" if self._done else "no [DONE]")
         message = {"content": "".join(self._text), "refusal": "".join(self._refusal), "tool_calls": [*self._calls.values()]}
         choice = {"message": message, "finish_reason": self._finish, "logprobs": {"content": self._tokens}}
-        return self._read({"choices": [choice], "usage": self._usage})
+        return self._answer_of({"choices": [choice], "usage": self._usage})
 
 
 class MessageReader:
     """Anthropic's message events -> the message. Implements Reader.
 
-    ``read`` and ``count`` make an Answer of a message and a Usage of its usage, as for one that came in one piece.
+    ``answer_of`` and ``usage_of`` make an Answer of a message and a Usage of its usage, as for one in one piece.
     """
 
-    def __init__(self, name: str, read: Answered, count: Counted) -> None:
-        self._name, self._read, self._count = name, read, count
+    def __init__(self, name: str, answer_of: AnswerOf, usage_of: UsageOf) -> None:
+        self.name, self._answer_of, self._usage_of = name, answer_of, usage_of
         self._body: Mapping[str, Any] | None = None  # where the server did not stream
         self._message: dict[str, Any] = {}
         self._blocks: list[dict[str, Any]] = []
         self._pieces: list[list[str]] = []  # of each block: its text, or its input's JSON
         self._calls: list[int] = []  # which blocks are tool calls
-        self._counted = self._done = False
+        self._has_counts = self._done = False
 
     @property
     def usage(self) -> Usage | None:
         """See Reader. The count at the message's start is that of a message that has just begun."""
-        return self._count(self._message.get("usage")) if self._counted else None
+        return self._usage_of(self._message.get("usage")) if self._has_counts else None
 
     def add(self, event: Event) -> Chunk | None:
         """See Reader."""
@@ -131,7 +131,7 @@ class MessageReader:
             self._message = dict(event["message"])
         elif kind == "message_delta":
             counts = {k: v for k, v in mapping(event.get("usage")).items() if v is not None}
-            self._counted = self._counted or bool(counts)
+            self._has_counts = self._has_counts or bool(counts)
             usage = {**mapping(self._message.get("usage")), **counts}
             self._message = {**self._message, **event["delta"], "usage": usage}
         elif kind == "message_stop":
@@ -152,13 +152,13 @@ class MessageReader:
             return Chunk(tool_calls=(call,))
         if block["type"] == "text" and block["text"]:
             self._pieces[index].append(block["text"])
-            return Chunk(block["text"])
+            return Chunk(text=block["text"])
         return None
 
     def _delta(self, index: int, delta: Mapping[str, Any]) -> Chunk | None:
         if delta["type"] == "text_delta":
             self._pieces[index].append(delta["text"])
-            return Chunk(delta["text"])
+            return Chunk(text=delta["text"])
         if delta["type"] == "input_json_delta":
             self._pieces[index].append(delta["partial_json"])
             if index in self._calls:
@@ -171,9 +171,9 @@ class MessageReader:
         from jiter import from_json
 
         if self._body is not None:
-            return self._read(self._body)
+            return self._answer_of(self._body)
         if not self._done:
-            raise cut(self._name, "no message_stop")
+            raise cut_off(self.name, "no message_stop")
         # A call that the limit of tokens cut short is what the SDK makes of it: as much as is there.
         partial: bool = self._message.get("stop_reason") == "max_tokens"
         for block, pieces in zip(self._blocks, self._pieces, strict=True):
@@ -182,5 +182,5 @@ class MessageReader:
                 block["text"] = whole
             elif whole and block["type"] == "tool_use":
                 block["input"] = from_json(whole.encode(), partial_mode=partial)
-        usage = self._message.get("usage") if self._counted else None
-        return self._read({**self._message, "content": self._blocks, "usage": usage})
+        usage = self._message.get("usage") if self._has_counts else None
+        return self._answer_of({**self._message, "content": self._blocks, "usage": usage})

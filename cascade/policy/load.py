@@ -8,11 +8,14 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from cascade.costs.prices import Pricer
 from cascade.data import default_policies
 from cascade.errors import PolicyError
-from cascade.journal.config import JournalSpec
+from cascade.util.providers import KEY_ENV
+from judges import Usage
 
 from . import yaml as safe_yaml
+from .journal_config import JournalSpec
 from .schema import ModelSpec, Policy, PolicyFile, PriceSpec, TelemetrySpec, TierPolicy, nearest
 from .yaml import KeyPath, dotted, line_of
 
@@ -74,13 +77,17 @@ def _priced(made: PolicyFile, file: str, lines: Mapping[KeyPath, int]) -> None:
 
 
 def _all_priced(made: PolicyFile, policy: Policy, file: str, lines: Mapping[KeyPath, int], at: KeyPath, told: str) -> None:
-    from cascade.models.factory import unpriced
-
-    if missing := unpriced(made.models, policy):
+    if missing := _unpriced(made.models, policy):
         raise PolicyError(
             f"{file}:{lines.get(at, 1)}: {told}: the price of the model {', '.join(missing)} is not known, so the budget "
             f"could not be kept; give models.{missing[0]}.price"
         )
+
+
+def _unpriced(models: Mapping[str, ModelSpec], policy: Policy) -> list[str]:
+    """The models that a policy may ask whose price is neither given nor listed. Recorded answers state their own cost."""
+    asked = sorted(policy.asks & models.keys())
+    return [m for m in asked if models[m].provider in KEY_ENV and Pricer(m, models[m]).cost(Usage(1, 1)) is None]
 
 
 def calibrations(path: str | os.PathLike[str]) -> list[Path]:

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 import judges
-from cascade.engine.decide import Thresholds
-from cascade.journal.config import JournalSpec
-from cascade.models.http import MAX_BODY_BYTES, check_address
+from cascade.util.http_settings import MAX_BODY_BYTES, check_address
 
 from .calibrators import from_json
+from .journal_config import JournalSpec
+from .thresholds import Thresholds
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Usd = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]

@@ -15,9 +15,9 @@ from judges import Answer, Judge, Prompt, Verdict
 from .outcomes import Label, label
 
 if TYPE_CHECKING:
-    from cascade.engine.calls import ModelHandle
+    from cascade.costs.prices import ModelSettings
     from cascade.engine.plan import CompiledPolicy
-    from cascade.models.protocol import Request
+    from cascade.models.protocol import Model, Request
     from cascade.resilience.breaker import Breaker
 
     from .metrics import Metrics
@@ -62,18 +62,20 @@ class Telemetry:
         """The telling of one run, a context manager; set its ``result`` before leaving it."""
         return RunObserver(self._spans, self._metrics, self._on_run, kind, policy, ladder, prompt)
 
-    def call(self, seat: "ModelHandle", prompt: Prompt, request: "Request", purpose: str) -> "CallObserver":
+    def call(
+        self, model: "Model", spec: "ModelSettings | None", prompt: Prompt, request: "Request", purpose: str
+    ) -> "CallObserver":
         """Begins to tell of one request to a provider; ``CallObserver.end`` must follow in the same task."""
-        span = None if self._spans is None else self._spans.call(seat, prompt, request, purpose)
+        span = None if self._spans is None else self._spans.call(model, spec, prompt, request, purpose)
         return CallObserver(span, self._metrics)
 
-    def verdict(self, tier: str, judge: Judge, said: "Verdict | BaseException") -> None:
-        """Tells what a judge said of an answer, or how it failed."""
-        meant: Label = label(judge, said)
+    def verdict(self, tier: str, judge: Judge, outcome: "Verdict | BaseException") -> None:
+        """Tells what a judge outcome of an answer, or how it failed."""
+        meant: Label = label(judge, outcome)
         # An earlier judge may have been run again, on an answer that this one put in the place of the first.
-        name = said.judge if isinstance(said, Verdict) else judge.name
+        name = outcome.judge if isinstance(outcome, Verdict) else judge.name
         if self._spans is not None:
-            self._spans.verdict(tier, name, said, meant)
+            self._spans.verdict(tier, name, outcome, meant)
         if self._metrics is not None:
             self._metrics.verdict(name, meant)
 

@@ -10,7 +10,6 @@ from weakref import WeakKeyDictionary
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
-from cascade.costs.baseline_cost import premium_usd
 from cascade.resilience.breaker import BreakerState
 from cascade.result import CallRecord, Result
 from judges import Prompt
@@ -119,7 +118,7 @@ class Metrics:
             self._unpriced.labels(policy).inc()
         else:
             self._run_usd.labels(policy).inc(usd)
-        premium = None if kind == "gate" else premium_usd(ladder, prompt, attempts, result)
+        premium = None if kind == "gate" else ladder.premium_usd(prompt, attempts, result)
         if premium is not None:
             self._premium_usd.labels(policy).inc(premium)
 

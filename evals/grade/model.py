@@ -10,14 +10,14 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import judges
 from cascade.engine.calls import ModelHandle
 from cascade.models.protocol import ModelError, Request
 from evals.common.cost_budget import CostBudget
 from evals.common.provider_errors import is_permanent, with_remedy
-from judges import Answer, Prompt
+from judges import Answer, AskOptions, Prompt
 from judges.sanitize import remove_marks
 from judges.types import content_text
 from judges.verifier import VerifierJudge
@@ -201,17 +201,8 @@ class ModelGrader:
 
         return await self.memory.once(_key("better", self._who, question, first, second), ask)
 
-    async def _ask(
-        self,
-        prompt: Prompt,
-        *,
-        model: str | None = None,
-        n: int = 1,
-        temperature: float | None = None,
-        max_tokens: int | None = None,
-        logprobs: bool = False,
-    ) -> Sequence[Answer]:
-        request = Request(n=n, temperature=temperature, max_tokens=max_tokens, logprobs=logprobs)
+    async def _ask(self, prompt: Prompt, *, model: str | None = None, **options: Unpack[AskOptions]) -> Sequence[Answer]:
+        request = Request(**options)
         budget, reserved = self.memory.budget, 0.0
         if budget.limit is not None:
             reserved = self.seat.estimate(prompt, request) or 0.0
@@ -267,7 +258,8 @@ def _key(*parts: str) -> str:
 
 def seat_of(name: str, policy_file: str | None) -> ModelHandle:
     """The model ``name`` of a policy file, with its price. Raises PolicyError, GraderError."""
-    from cascade.models.factory import Pricer, build
+    from cascade.costs.prices import Pricer
+    from cascade.models.factory import build
     from cascade.policy import load as files
 
     specs: Mapping[str, Any] = files.load(policy_file).models

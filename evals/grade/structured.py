@@ -8,7 +8,7 @@ from typing import Any
 import judges
 from judges import Answer
 from judges.equivalence import canonical_json
-from judges.schema.judge import InvalidSchemaError, SchemaJudge, extract_json
+from judges.schema import InvalidSchemaError, SchemaJudge, extract_json
 
 from .protocol import GraderError, GradingCase
 

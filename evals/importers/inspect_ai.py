@@ -238,7 +238,8 @@ def _usage(usage: Field) -> Usage:
     read, wrote = (usage.value_of(f"input_tokens_cache_{did}", int, low=0) or 0 for did in ("read", "write"))
     plain = usage.need("input_tokens", int, low=0).value
     thought = usage.value_of("reasoning_tokens", int, low=0) or 0
-    return Usage(plain + read + wrote, usage.need("output_tokens", int, low=0).value, read, wrote, thought)
+    output = usage.need("output_tokens", int, low=0).value
+    return Usage(plain + read + wrote, output, cached_tokens=read, cache_write_tokens=wrote, reasoning_tokens=thought)
 
 
 def _quality(sample: Field, options: Options) -> tuple[float | None, tuple[str, ...]]:

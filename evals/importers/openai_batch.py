@@ -155,9 +155,9 @@ def _usage(usage: Field) -> Usage:
     return Usage(
         usage.need("input_tokens", int, low=0).value,
         usage.need("output_tokens", int, low=0).value,
-        (read.value_of("cached_tokens", int, low=0) or 0) if read is not None else 0,
-        (read.value_of("cache_write_tokens", int, low=0) or 0) if read is not None else 0,
-        (wrote.value_of("reasoning_tokens", int, low=0) or 0) if wrote is not None else 0,
+        cached_tokens=(read.value_of("cached_tokens", int, low=0) or 0) if read is not None else 0,
+        cache_write_tokens=(read.value_of("cache_write_tokens", int, low=0) or 0) if read is not None else 0,
+        reasoning_tokens=(wrote.value_of("reasoning_tokens", int, low=0) or 0) if wrote is not None else 0,
     )
 
 

@@ -127,7 +127,7 @@ def _usage(usage: Field) -> Usage | None:
         (details.value_of(name, int, low=0) or 0) if details is not None else 0
         for name in ("cacheReadInputTokens", "cacheCreationInputTokens", "reasoning")
     )
-    return Usage(counts[0], counts[1], read, wrote, thought)
+    return Usage(counts[0], counts[1], cached_tokens=read, cache_write_tokens=wrote, reasoning_tokens=thought)
 
 
 def _quality(result: Field, options: Options) -> tuple[float | None, tuple[str, ...]]:

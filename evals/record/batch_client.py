@@ -17,8 +17,8 @@ from functools import partial
 from typing import Any
 
 from cascade.costs.estimate import MAX_OUTPUT, Bounds, estimate
+from cascade.costs.prices import Pricer
 from cascade.models.anthropic import AnthropicModel
-from cascade.models.factory import Pricer
 from cascade.models.openai import OpenAIModel
 from cascade.models.protocol import ModelError, Request
 from evals.common.cost_budget import CostBudget, OutOfMoneyError
@@ -114,7 +114,8 @@ class BatchClient:
         if self.budget.limit is not None and request.max_tokens is None:
             bound = self.pricer.spec.max_tokens if self.pricer.spec is not None else None
             request = replace(request, max_tokens=bound or MAX_OUTPUT)
-        max_usd = estimate(self.pricer, Bounds.of(self.pricer.spec), prompt, request)
+        bounds = Bounds.of(self.pricer.spec)
+        max_usd = estimate(self.pricer, bounds, prompt, n=request.n, max_tokens=request.max_tokens)
         body = self.model.body(prompt, request)
         attempts = 0
         while True:

@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Protocol
 
 from cascade.costs.estimate import MAX_OUTPUT, Bounds, estimate
-from cascade.models.factory import Pricer
+from cascade.costs.prices import Pricer
 from cascade.models.protocol import Model, ModelError, Request
 from evals.common.cost_budget import CostBudget, OutOfMoneyError
 from evals.common.provider_errors import error_kind, is_permanent, with_remedy
@@ -144,7 +144,7 @@ class RecordingClient:
 
     def estimate(self, prompt: Prompt, request: Request) -> float | None:
         """An upper estimate of what the request can cost in USD; None where the price is unknown."""
-        return estimate(self.pricer, self._bounds, prompt, request)
+        return estimate(self.pricer, self._bounds, prompt, n=request.n, max_tokens=request.max_tokens)
 
     async def ask(self, prompt: Prompt, request: Request) -> Reply:
         """Sends a request, with retries. Raises RequestFailedError, StoppedError."""

@@ -10,9 +10,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cascade.costs.estimate import MAX_OUTPUT
+from cascade.costs.prices import Pricer
 from cascade.errors import CascadeError
 from cascade.models.anthropic import AnthropicModel
-from cascade.models.factory import Pricer, build
+from cascade.models.factory import build
 from cascade.models.openai import OpenAIModel
 from evals.common.cost_budget import CostBudget
 from evals.common.progress import RecordingProgress
@@ -39,7 +40,7 @@ EXAMPLES = """examples:
 
 Run the same command again to continue where it stopped; answers that are recorded are not requested again. A later
 command may add tiers, a higher --limit, --max-usd or --samples, and judges other than logprob, which needs new answers.
-The answers are stored in OUT.work; keep that file as long as you may want to continue. See docs/record.md.
+The answers are stored in OUT.work; keep that file as long as you may want to continue. See docs/how-to/record-answers.md.
 Exit status: 0 everything is recorded, 1 something is missing, 2 the input is wrong, 130 interrupted.
 """
 

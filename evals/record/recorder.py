@@ -5,13 +5,13 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, Unpack
 
 from cascade.models.protocol import Request
 from evals.common.answer_rows import answer_defect, answer_fields, join_parts, sample_fields, to_answer
 from evals.common.types import ANSWER, SAMPLES
 from evals.recording import Example
-from judges import Answer, Prompt
+from judges import Answer, AskOptions, Prompt
 from judges.protocol import JudgeInput
 
 from .checkpoint import Checkpoint
@@ -292,29 +292,13 @@ class _JudgeCalls:
             found["reason"] = verdict.reason[:200]
         self.row_recorder.store(judge.name, 1, usd, found, self.replies)
 
-    async def __call__(
-        self,
-        prompt: Prompt,
-        *,
-        model: str | None = None,
-        n: int = 1,
-        temperature: float | None = None,
-        max_tokens: int | None = None,
-        logprobs: bool = False,
-    ) -> Sequence[Answer]:
+    async def __call__(self, prompt: Prompt, *, model: str | None = None, **options: Unpack[AskOptions]) -> Sequence[Answer]:
         """See ``judges.Ask``."""
         client = self.row_recorder.client if model is None else self.row_recorder.recorder.clients.get(model)
         if client is None:
             raise LookupError(f"a judge asks for the model {model!r}, which the policy does not have")
         sample = model is None and prompt is self.row_recorder.prompt
-        request = Request(
-            n=n,
-            temperature=temperature,
-            max_tokens=max_tokens,
-            logprobs=logprobs,
-            sample=sample,
-            sample_offset=self.sample_offset if sample else 0,
-        )
+        request = Request(**options, sample=sample, sample_offset=self.sample_offset if sample else 0)
         reply = await client.ask(prompt, request)
         self.replies.append(reply)
         self.sample_offset += len(reply.answers) if sample else 0

@@ -56,5 +56,5 @@ def _nodes(schema: Any) -> Iterator[Mapping[str, Any]]:
 def _names(schema: Any) -> Iterator[str]:
     """The definitions that are referred to."""
     for node in _nodes(schema):
-        if isinstance(named := node.get("$ref"), str):
-            yield named.rpartition("/")[2]
+        if isinstance(reference := node.get("$ref"), str):
+            yield reference.rpartition("/")[2]

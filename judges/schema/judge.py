@@ -16,8 +16,6 @@ from judges.types import Verdict
 from .complexity import MAX_WORK, branches, validation_cost
 from .keywords import InvalidSchemaError, PatternTimeout, ValidationTimeout, bounded, dialect, pattern, start_clock
 
-__all__ = ["InvalidSchemaError", "SchemaJudge", "checker", "extract_json", "json_schema_of"]
-
 _CACHE_SIZE = 128
 _ERRORS = 3
 _ATTEMPTS = 256  # decodings tried in prose: each failure counts the text's lines, so that endless ones would be quadratic
@@ -38,8 +36,8 @@ def json_schema_of(schema: Any) -> dict[str, Any]:
         return dict(schema)
     if not hasattr(schema, "model_json_schema"):
         raise InvalidSchemaError(f"a schema is a mapping or a pydantic model class, got {type(schema).__name__}")
-    made: dict[str, Any] = schema.model_json_schema()
-    return made
+    json_schema: dict[str, Any] = schema.model_json_schema()
+    return json_schema
 
 
 def extract_json(text: str) -> Any:
@@ -149,10 +147,10 @@ class SchemaJudge:
 def checker(schema: Any) -> Check:
     """The check of a schema, made once per schema object and once per equal JSON. Raises InvalidSchemaError."""
     with _checks_lock:
-        cached = _checks.get(id(schema))
-        if cached is not None:
+        entry = _checks.get(id(schema))
+        if entry is not None:
             _checks.move_to_end(id(schema))
-            return cached[1]
+            return entry[1]
     if isinstance(schema, Mapping):
         try:
             check = _json_schema_check(json.dumps(schema, default=dict))
@@ -188,8 +186,8 @@ def _pydantic_check(model: Any) -> Check:
             # As JSON, not as Python objects: a strict model takes a date or an enum from a JSON string only so.
             return model.model_validate_json(json.dumps(value)), []
         except ValidationError as error:
-            found = error.errors(include_url=False, include_context=False, include_input=False)
-            return value, [f"{_path(e['loc'])}: {_short(e['msg'])}" for e in found[:_ERRORS]]
+            details = error.errors(include_url=False, include_context=False, include_input=False)
+            return value, [f"{_path(e['loc'])}: {_short(e['msg'])}" for e in details[:_ERRORS]]
 
     return check
 
@@ -219,10 +217,10 @@ def _json_schema_check(text: str) -> Check:
     def check(value: Any) -> tuple[Any, list[str]]:
         start_clock()
         try:
-            found = list(islice(validator.iter_errors(value), _ERRORS))
+            errors = list(islice(validator.iter_errors(value), _ERRORS))
         except Unresolvable as error:
             raise InvalidSchemaError(f"$ref cannot be resolved and is never fetched: {str(error)[:200]}") from None
-        return value, [f"{_path(e.absolute_path)}: {_short(e.message)}" for e in found]
+        return value, [f"{_path(e.absolute_path)}: {_short(e.message)}" for e in errors]
 
     return check
 

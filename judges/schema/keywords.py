@@ -26,12 +26,12 @@ class ValidationTimeout(Exception):
     """The validation of this answer took too long."""
 
 
-_time = threading.local()  # of this thread's validation: .left seconds for its patterns, .ends for all of it
+_time = threading.local()  # of this thread's validation: .pattern_seconds left for its patterns, .ends for all of it
 
 
 def start_clock() -> None:
     """Begins a validation: it has SECONDS from now on, its patterns PATTERN_SECONDS of them."""
-    _time.left, _time.ends = PATTERN_SECONDS, monotonic() + SECONDS
+    _time.pattern_seconds, _time.ends = PATTERN_SECONDS, monotonic() + SECONDS
 
 
 def pattern(source: str) -> Any:
@@ -44,26 +44,26 @@ def pattern(source: str) -> Any:
         raise InvalidSchemaError(str(error)) from None
 
 
-def _found(source: str, text: str) -> bool:
+def _matches(source: str, text: str) -> bool:
     matcher, began = pattern(source), monotonic()
     try:
-        if _time.left <= 0:
+        if _time.pattern_seconds <= 0:
             raise TimeoutError
-        return matcher.search(text, timeout=_time.left) is not None
+        return matcher.search(text, timeout=_time.pattern_seconds) is not None
     except TimeoutError:
         raise PatternTimeout from None
     finally:
-        _time.left -= monotonic() - began
+        _time.pattern_seconds -= monotonic() - began
 
 
 Keyword = Callable[[Any, Any, Any, Any], Iterator[Any] | None]
 
 
 def _timed(keyword: Keyword) -> Keyword:
-    def check(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any] | None:
+    def check(validator: Any, rule: Any, instance: Any, schema: Any) -> Iterator[Any] | None:
         if monotonic() > _time.ends:
             raise ValidationTimeout
-        return keyword(validator, wanted, instance, schema)
+        return keyword(validator, rule, instance, schema)
 
     return check
 
@@ -72,8 +72,8 @@ def dialect(schema: Any, default: Any) -> Any:
     """The jsonschema validator class that the schema's ``$schema`` names, or ``default``."""
     from jsonschema import validators
 
-    named = isinstance(schema, dict) and isinstance(schema.get("$schema"), str)
-    return validators.validator_for(schema, default=default) if named else default
+    names_dialect = isinstance(schema, dict) and isinstance(schema.get("$schema"), str)
+    return validators.validator_for(schema, default=default) if names_dialect else default
 
 
 @lru_cache(maxsize=16)
@@ -82,9 +82,9 @@ def bounded(base: Any) -> Any:
     from jsonschema import validators
 
     # Only keywords that the dialect has: draft 7 ignores unevaluatedProperties.
-    known = {k: _timed(_KEYWORDS.get(k, v)) for k, v in base.VALIDATORS.items()}
-    made: Any = validators.extend(base, known)  # type: ignore[no-untyped-call]
-    stock = made.evolve
+    keywords = {k: _timed(_KEYWORDS.get(k, v)) for k, v in base.VALIDATORS.items()}
+    validator_class: Any = validators.extend(base, keywords)  # type: ignore[no-untyped-call]
+    stock = validator_class.evolve
 
     def evolve(self: Any, **changes: Any) -> Any:
         # A subschema with its own $schema would otherwise be checked by the stock class and its unbounded keywords.
@@ -93,70 +93,70 @@ def bounded(base: Any) -> Any:
             return stock(self, **changes)
         return bounded(dialect(schema, base))(**{"registry": self._registry, "_resolver": self._resolver} | changes)
 
-    made.evolve = evolve
-    return made
+    validator_class.evolve = evolve
+    return validator_class
 
 
-def _match(validator: Any, wanted: str, instance: Any, schema: Any) -> Iterator[Any]:
-    if validator.is_type(instance, "string") and not _found(wanted, instance):
-        yield _error(f"{instance!r} does not match {wanted!r}")
+def _match(validator: Any, rule: str, instance: Any, schema: Any) -> Iterator[Any]:
+    if validator.is_type(instance, "string") and not _matches(rule, instance):
+        yield _error(f"{instance!r} does not match {rule!r}")
 
 
-def _pattern_properties(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:
+def _pattern_properties(validator: Any, rule: Any, instance: Any, schema: Any) -> Iterator[Any]:
     if validator.is_type(instance, "object"):
-        for each, subschema in wanted.items():
+        for each, subschema in rule.items():
             for k, v in instance.items():
-                if _found(each, k):
+                if _matches(each, k):
                     yield from validator.descend(v, subschema, path=k, schema_path=each)
 
 
-def _additional(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:
+def _additional(validator: Any, rule: Any, instance: Any, schema: Any) -> Iterator[Any]:
     if validator.is_type(instance, "object"):
-        known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+        keywords, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
         for k in instance:
-            if k not in known and not any(_found(each, k) for each in patterns):
-                yield from _rest(validator, wanted, instance, k)
+            if k not in keywords and not any(_matches(each, k) for each in patterns):
+                yield from _rest(validator, rule, instance, k)
 
 
-def _unevaluated(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:
+def _unevaluated(validator: Any, rule: Any, instance: Any, schema: Any) -> Iterator[Any]:
     if validator.is_type(instance, "object"):
         rest = {k: v for k, v in schema.items() if k != "unevaluatedProperties"}
-        seen = _evaluated(validator, instance, rest)
+        evaluated = _evaluated(validator, instance, rest)
         for k in instance:
-            if k not in seen:
-                yield from _rest(validator, wanted, instance, k)
+            if k not in evaluated:
+                yield from _rest(validator, rule, instance, k)
 
 
-def _rest(validator: Any, wanted: Any, instance: Any, k: str) -> Iterator[Any]:
-    if wanted is False:
+def _rest(validator: Any, rule: Any, instance: Any, k: str) -> Iterator[Any]:
+    if rule is False:
         yield _error(f"the key {k!r} is not allowed")
     else:
-        yield from validator.descend(instance[k], wanted, path=k)
+        yield from validator.descend(instance[k], rule, path=k)
 
 
 def _evaluated(validator: Any, instance: Any, schema: Any) -> set[str]:
     """The keys that ``schema`` looks at where it stands and in its valid subschemas (2020-12 core, section 11.3)."""
     if not isinstance(schema, dict):
         return set()
-    seen: set[str] = set(schema.get("properties", ())) & instance.keys()
-    seen.update(k for k in instance for each in schema.get("patternProperties", ()) if _found(each, k))
+    evaluated: set[str] = set(schema.get("properties", ())) & instance.keys()
+    evaluated.update(k for k in instance for each in schema.get("patternProperties", ()) if _matches(each, k))
     for word in ("additionalProperties", "unevaluatedProperties"):
         if word in schema:
-            seen.update(k for k, v in instance.items() if _valid(validator, v, schema[word]))
+            evaluated.update(k for k, v in instance.items() if _valid(validator, v, schema[word]))
     for resolved in _references(validator, schema):
         inner = validator.evolve(schema=resolved.contents, _resolver=resolved.resolver)
-        seen |= _evaluated(inner, instance, resolved.contents)
+        evaluated |= _evaluated(inner, instance, resolved.contents)
     for k, subschema in schema.get("dependentSchemas", {}).items():
         if k in instance:
-            seen |= _evaluated(validator, instance, subschema)
+            evaluated |= _evaluated(validator, instance, subschema)
     for subschema in (s for word in ("allOf", "oneOf", "anyOf") for s in schema.get(word, ())):
         if _valid(validator, instance, subschema):
-            seen |= _evaluated(validator, instance, subschema)
+            evaluated |= _evaluated(validator, instance, subschema)
     if "if" in schema:
         holds = _valid(validator, instance, schema["if"])
         for word in ("if", "then") if holds else ("else",):
-            seen |= _evaluated(validator, instance, schema.get(word))
-    return seen
+            evaluated |= _evaluated(validator, instance, schema.get(word))
+    return evaluated
 
 
 def _references(validator: Any, schema: Any) -> Iterator[Any]:
@@ -173,15 +173,15 @@ def _valid(validator: Any, instance: Any, schema: Any) -> bool:
     return next(validator.descend(instance, schema), None) is None
 
 
-def _unique(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:
-    if wanted and validator.is_type(instance, "array"):
-        seen = set()
+def _unique(validator: Any, rule: Any, instance: Any, schema: Any) -> Iterator[Any]:
+    if rule and validator.is_type(instance, "array"):
+        evaluated = set()
         for i, item in enumerate(instance):
             frozen = _frozen(item)
-            if frozen in seen:
+            if frozen in evaluated:
                 yield _error(f"item {i} is not unique")
                 return
-            seen.add(frozen)
+            evaluated.add(frozen)
 
 
 def _frozen(value: Any) -> Any:

@@ -13,11 +13,11 @@ from time import perf_counter, process_time
 from typing import Any
 
 from cascade import Answer, Cascade, Policy, Prompt, ScriptedModel, Usage
-from cascade.journal.config import JournalSpec
 from cascade.journal.journal import Journal
 from cascade.journal.open_store import open_store
 from cascade.journal.record import PendingRecord
 from cascade.journal.store import SqlStore
+from cascade.policy.journal_config import JournalSpec
 
 SCHEMA = {"type": "object", "properties": {"answer": {"type": "integer"}}, "required": ["answer"]}
 GOOD = Answer('{"answer": 42}', mean_logprob=-0.01, finish_reason="stop", cost_usd=1e-5, usage=Usage(100, 10))

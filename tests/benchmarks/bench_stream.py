@@ -17,10 +17,10 @@ import openai
 
 import judges
 from cascade import Cascade, Policy, Prompt, ScriptedModel, Token
-from cascade.models.http import MAX_BODY_BYTES
 from cascade.models.openai import OpenAIModel
 from cascade.models.protocol import Request
 from cascade.models.transport import http_client
+from cascade.util.http_settings import MAX_BODY_BYTES
 from tests.wire_server import Reply, WireServer, chat, chat_events
 
 WORDS, ROUNDS, CALLS, HELD = 200, 11, 10, 200

@@ -25,7 +25,7 @@ from cascade.util.redaction import redact
 from judges import Answer, Prompt, Verdict, make
 from judges.protocol import JudgeInput
 from judges.sanitize import remove_marks
-from judges.schema.keywords import InvalidSchemaError
+from judges.schema import InvalidSchemaError
 from tests.fuzz import strategies as made
 
 SLOW_S = 10.0  # an example that takes longer hangs a run

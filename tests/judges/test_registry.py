@@ -17,9 +17,9 @@ from judges import (
     Prompt,
     UnknownJudgeError,
     Verdict,
+    judge,
     make,
     names,
-    protocol,
     register,
     registry,
 )
@@ -127,7 +127,7 @@ def test_function_out_of_range(later: bool) -> None:
 def test_decorator() -> None:
     """The decorator gives a Judge and registers it."""
 
-    @protocol("brief", only_vetoes=True)
+    @judge("brief", only_vetoes=True)
     def brief(prompt: Prompt, answer: Answer) -> float:
         return 1.0 if len(answer.text) < 200 else 0.4
 

@@ -5,13 +5,13 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Unpack
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from judges.protocol import Judge, JudgeInput
+from judges.protocol import AskOptions, Judge, JudgeInput
 from judges.self_consistency import SelfConsistencyJudge, beta_stop
 from judges.types import Answer, Prompt, Verdict
 
@@ -22,23 +22,15 @@ PROMPT = Prompt.of("How many?")
 class Sampler:
     """Hands out recorded answers in order, fewer when they run out, and keeps the size of each request."""
 
-    left: list[Answer]
-    asked: list[int] = field(default_factory=list)
+    answers: list[Answer]
+    sizes: list[int] = field(default_factory=list)
 
-    async def __call__(
-        self,
-        prompt: Prompt,
-        *,
-        model: str | None = None,
-        n: int = 1,
-        temperature: float | None = None,
-        max_tokens: int | None = None,
-        logprobs: bool = False,
-    ) -> Sequence[Answer]:
-        assert (prompt, model, temperature) == (PROMPT, None, 0.7)
-        self.asked.append(n)
-        taken, self.left = self.left[:n], self.left[n:]
-        return taken
+    async def __call__(self, prompt: Prompt, *, model: str | None = None, **options: Unpack[AskOptions]) -> Sequence[Answer]:
+        n = options["n"]
+        assert (prompt, model, options) == (PROMPT, None, {"n": n, "temperature": 0.7})
+        self.sizes.append(n)
+        batch, self.answers = self.answers[:n], self.answers[n:]
+        return batch
 
 
 def run(first: str | Answer, further: Sequence[str | Answer], **options: Any) -> tuple[Verdict, Sampler]:
@@ -74,7 +66,7 @@ def test_the_stopping_rule_is_monotone_and_antisymmetric(a: int, b: int) -> None
 def test_agreement_settles_it_in_one_request() -> None:
     """Three further samples are the fewest that can reach 0.95, and where all agree no more are asked."""
     verdict, sampler = run("Answer: 5", ["5", "#### 5", "5.0", "6"])
-    assert sampler.asked == [3]
+    assert sampler.sizes == [3]
     assert (verdict.score, verdict.answer) == (1.0, None)
     assert verdict.details == {"share": 1.0, "margin": 1.0, "semantic_entropy": 0.0, "samples": 3, "clusters": 1}
 
@@ -101,19 +93,19 @@ def test_nothing_to_ask_or_to_be_had_is_no_score() -> None:
     alone = asyncio.run(SelfConsistencyJudge().judge(JudgeInput(prompt=PROMPT, answer=Answer("1"))))
     assert alone.score is None
     verdict, sampler = run("1", [])
-    assert (verdict.score, verdict.reason, sampler.asked) == (None, "no samples", [3])
+    assert (verdict.score, verdict.reason, sampler.sizes) == (None, "no samples", [3])
 
 
 def test_an_exhausted_recording_ends_the_asking() -> None:
     """Fewer answers than asked for are counted and no further request is made."""
     verdict, sampler = run("1", ["2"])
-    assert (verdict.score, sampler.asked) == (0.5, [3])
+    assert (verdict.score, sampler.sizes) == (0.5, [3])
 
 
 def test_a_low_bar_still_asks_once() -> None:
     """The judged answer's own vote never settles it."""
     verdict, sampler = run("1", ["1", "1"], stop_at=0.6)
-    assert (verdict.score, sampler.asked) == (1.0, [1])
+    assert (verdict.score, sampler.sizes) == (1.0, [1])
 
 
 def test_empty_answers_vote_but_never_win() -> None:
@@ -161,7 +153,7 @@ def test_what_the_model_raises_is_passed_on() -> None:
 def test_votes_are_counted_and_never_more_are_asked_than_allowed(votes: list[str], samples: int, stop_at: float) -> None:
     """The share is that of the commonest answer among the votes drawn, and requests stay within the samples."""
     verdict, sampler = run(votes[0], votes[1:], samples=samples, stop_at=stop_at)
-    assert sum(sampler.asked) <= samples
+    assert sum(sampler.sizes) <= samples
     if verdict.score is None:
         assert len(votes) == 1
         return

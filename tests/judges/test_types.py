@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from judges import Message, Prompt, Usage, Verdict
 from judges.types import content_text
 
-usages = st.builds(Usage, *[st.integers(0, 10**9)] * 5)
+_counts = st.integers(0, 10**9)
+usages = st.builds(Usage, _counts, _counts, cached_tokens=_counts, cache_write_tokens=_counts, reasoning_tokens=_counts)
 
 
 def test_prompt_of_text() -> None:

@@ -115,7 +115,7 @@ def beside(policy_file: Path, journal_url: str | None, packaged: bool) -> Path:
 
     The packaged policy file stands among installed code: then it is the working directory.
     """
-    from cascade.journal.config import is_sqlite, sqlite_path
+    from cascade.policy.journal_config import is_sqlite, sqlite_path
 
     if journal_url is not None and is_sqlite(journal_url):
         return sqlite_path(journal_url).parent / NAME

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from time import time
 from typing import Any, NamedTuple
 
-from cascade.costs.baseline_cost import premium_usd
 from cascade.engine.plan import CompiledPolicy
 from cascade.result import Attempt, Result
 from cascade.telemetry.outcomes import attempts_of, reason, result_of, total_usd
@@ -67,7 +66,7 @@ class Stats:
         result, attempts = result_of(outcome), attempts_of(outcome)
         why = reason(outcome)
         usd = result.cost_usd if result is not None else total_usd(attempts) if attempts else None
-        premium = None if kind == "gate" or not attempts else premium_usd(ladder, prompt, attempts, result)
+        premium = None if kind == "gate" or not attempts else ladder.premium_usd(prompt, attempts, result)
         last = attempts[-1] if attempts and attempts[-1].tier == ladder.tiers[-1].name else None
         run_id = getattr(result if result is not None else outcome, "run_id", "")
         run = FinishedRun(

@@ -8,13 +8,14 @@ from math import isclose
 from typing import Any
 
 from cascade.engine.confidence import calibrated, combine
-from cascade.engine.decide import Action, Thresholds, decide
+from cascade.engine.decide import decide
 from cascade.engine.run import finish
 from cascade.errors import RunError
 from cascade.journal.record import Record
 from cascade.policy.calibrators import Calibrator, from_json
 from cascade.policy.schema import JudgeRule, Policy, TierPolicy
-from cascade.result import Attempt
+from cascade.policy.thresholds import Thresholds
+from cascade.result import Action, Attempt
 from judges import Answer, Verdict
 
 # What different machines' logarithms may differ by, and sums of the same amounts in another order.
@@ -90,7 +91,7 @@ def _decided(attempt: Mapping[str, Any], tier: StoredTier, last_tier: bool) -> t
     """The last decision of an attempt, taken again, and what differs from the recorded ones."""
     found = []
     action: Action | None = None
-    verdicts = [Verdict(v["judge"], v["score"], v["veto"]) for v in attempt["verdicts"]]
+    verdicts = [Verdict(v["judge"], v["score"], veto=v["veto"]) for v in attempt["verdicts"]]
     decisions = attempt["decisions"]
     for i, logged in enumerate(decisions):
         stage = logged["stage"]
@@ -139,7 +140,7 @@ def _ended(record: Record, policy: Policy, last: Action | None) -> list[str]:
 
 
 def _attempt(data: Mapping[str, Any]) -> Attempt:
-    verdicts = tuple(Verdict(v["judge"], v["score"], v["veto"]) for v in data["verdicts"])
+    verdicts = tuple(Verdict(v["judge"], v["score"], veto=v["veto"]) for v in data["verdicts"])
     return Attempt(
         data["tier"],
         data["model"],

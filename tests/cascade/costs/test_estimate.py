@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascade.costs.estimate import IMAGE_TOKENS, MAX_OUTPUT, Bounds, estimate, prompt_tokens
-from cascade.models.factory import Pricer
+from cascade.costs.prices import Pricer
 from cascade.models.protocol import Request
 from cascade.policy.schema import ModelSpec
 from judges import Prompt, Usage
@@ -21,7 +21,7 @@ def pricer(provider: str = "openai", price: dict[str, float] | None = None, **mo
 
 def most(made: Pricer, prompt: Prompt, request: Request) -> float | None:
     """The estimate by a model's own settings."""
-    return estimate(made, Bounds.of(made.spec), prompt, request)
+    return estimate(made, Bounds.of(made.spec), prompt, n=request.n, max_tokens=request.max_tokens)
 
 
 @given(st.text(max_size=200), st.text(max_size=200))

@@ -24,7 +24,13 @@ PRICES = st.builds(Price, RATES, RATES, st.none() | RATES, st.none() | RATES)
 def usages(draw: st.DrawFn) -> Usage:
     """A usage whose parts fit into their wholes."""
     plain, cached, written, output = (draw(TOKENS) for _ in range(4))
-    return Usage(plain + cached + written, output, cached, written, draw(st.integers(0, output)))
+    return Usage(
+        plain + cached + written,
+        output,
+        cached_tokens=cached,
+        cache_write_tokens=written,
+        reasoning_tokens=draw(st.integers(0, output)),
+    )
 
 
 FLAT = [
@@ -72,7 +78,7 @@ def test_cost_is_additive_and_never_negative(price: Price, a: Usage, b: Usage) -
 @given(PRICES, TOKENS, TOKENS, TOKENS)
 def test_parts_larger_than_the_whole_never_make_a_negative_cost(price: Price, whole: int, read: int, written: int) -> None:
     """A provider's own count may be inconsistent; the cost is at least that of the parts."""
-    assert price.cost(Usage(whole, 0, read, written)) >= 0.0
+    assert price.cost(Usage(whole, 0, cached_tokens=read, cache_write_tokens=written)) >= 0.0
 
 
 @given(st.sampled_from(FLAT), usages())
@@ -97,7 +103,9 @@ def test_a_tiered_price_rises_with_the_amount() -> None:
 
 def test_a_tiered_price_takes_parts_larger_than_the_whole() -> None:
     """An inconsistent count is priced by its parts, not refused."""
-    assert list_price(*TIERED, Usage(5, 1, cached_tokens=9)) == pytest.approx(by_library(*TIERED, Usage(9, 1, 9)))
+    assert list_price(*TIERED, Usage(5, 1, cached_tokens=9)) == pytest.approx(
+        by_library(*TIERED, Usage(9, 1, cached_tokens=9))
+    )
 
 
 def test_rates_that_change_with_time_are_not_kept() -> None:

@@ -5,7 +5,9 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.engine.decide import Action, Thresholds, decide
+from cascade.engine.decide import decide
+from cascade.policy.thresholds import Thresholds
+from cascade.result import Action
 
 unit = st.floats(0, 1)
 ORDER = {Action.STOP: 0, Action.ESCALATE: 0, Action.JUDGE: 1, Action.ACCEPT: 2}

@@ -35,16 +35,16 @@ from cascade import (
     Verdict,
     VerdictGiven,
 )
+from cascade.costs.prices import Pricer
 from cascade.engine.calls import ModelHandle
-from cascade.engine.decide import Thresholds
 from cascade.engine.plan import CompiledTier
 from cascade.engine.streaming import EventStream
 from cascade.journal.open_store import open_store
-from cascade.models.factory import Pricer
 from cascade.models.openai import OpenAIModel
 from cascade.models.protocol import Chunk, ModelError, Request
 from cascade.models.scripted import Cut
 from cascade.policy.schema import PolicyFile
+from cascade.policy.thresholds import Thresholds
 from cascade.result import Attempt
 from tests.wire_server import Reply, WireServer, chat, chat_events
 

@@ -18,7 +18,7 @@ KILLS = {"sqlite": 8, "postgresql": 4}  # a hundred in tests/benchmarks/bench_jo
 SERVICE = """
 import asyncio, os, sys
 from tests.cascade.journal.cascades import cascade
-from cascade.journal.config import JournalSpec
+from cascade.policy.journal_config import JournalSpec
 
 async def serve(c):
     while True:

@@ -106,8 +106,8 @@ def premium(price: dict[str, float] | None, small: Any, large: Any) -> float | N
     c = cascade(None, small, large)
 
     async def go() -> float | None:
+        from cascade.costs.prices import Pricer
         from cascade.engine.run import run as climb
-        from cascade.models.factory import Pricer
         from cascade.policy.schema import ModelSpec
 
         ladder = c._rooms.ladder("default")
@@ -272,7 +272,12 @@ def test_figures_that_are_not_finite_become_null() -> None:
 
 def test_usage_kinds_that_are_there_are_kept() -> None:
     """Cached, written and reasoning tokens stand in the call's usage where there were any."""
-    used = Answer("42", mean_logprob=-0.01, usage=Usage(100, 10, 40, 5, 3), cost_usd=1e-5)
+    used = Answer(
+        "42",
+        mean_logprob=-0.01,
+        usage=Usage(100, 10, cached_tokens=40, cache_write_tokens=5, reasoning_tokens=3),
+        cost_usd=1e-5,
+    )
     record = recorded(cascade(None, used))
     assert record.attempts[0]["call_log"][0]["usage"] == {
         "input_tokens": 100, "output_tokens": 10, "cached_tokens": 40, "cache_write_tokens": 5, "reasoning_tokens": 3,

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from cascade.models.anthropic import AnthropicModel
-from cascade.models.http import load, redact, side_by_side, split_userinfo, tell_schema
+from cascade.models.http import load, redact, split_userinfo, with_schema_text
 from cascade.models.openai import OpenAIModel, is_strict
 from cascade.models.protocol import ModelError, Request
+from cascade.models.side_by_side import answers_with_usage
 from judges import Answer, Prompt, Usage
 from tests.wire_server import Reply, WireServer, chat, message
 
@@ -238,9 +239,9 @@ def test_json_object_tells_the_schema(server: WireServer, kind: Any) -> None:
     assert [m["role"] for m in body["messages"]].count("system") <= 1
 
 
-def test_tell_schema_with_parts() -> None:
+def test_with_schema_text_with_parts() -> None:
     """A system message in parts gets one part more."""
-    (first,) = tell_schema([{"role": "system", "content": [{"type": "text", "text": "a"}]}], OPEN)
+    (first,) = with_schema_text([{"role": "system", "content": [{"type": "text", "text": "a"}]}], OPEN)
     assert [p["type"] for p in first["content"]] == ["text", "text"]
 
 
@@ -293,13 +294,13 @@ def test_failed_samples_leave_the_cost_as_known_as_it_is() -> None:
     async def of(*found: Answer | ModelError) -> list[Answer]:
         left = list(found)
 
-        async def one() -> Answer:
+        async def one(_: int) -> list[Answer]:
             said = left.pop()
             if isinstance(said, ModelError):
                 raise said
-            return said
+            return [said]
 
-        return await side_by_side(one, len(found))
+        return await answers_with_usage(one, len(found))
 
     refused, lost = ModelError("r", model="m", usage=Usage()), ModelError("l", model="m")
     counted = ModelError("c", model="m", usage=Usage(1, 1))

@@ -143,7 +143,7 @@ def test_a_server_that_does_not_stream(server: WireServer, kind: Any) -> None:
     """Plain JSON in reply to ``stream: true`` is one chunk."""
     server.reply = Reply(body(kind))
     (chunk,) = streamed(kind, server)
-    assert chunk == Chunk(TEXT, answer=whole(kind, server))
+    assert chunk == Chunk(text=TEXT, answer=whole(kind, server))
 
 
 @BOTH

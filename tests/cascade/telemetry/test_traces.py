@@ -31,7 +31,12 @@ TWO = {
 
 def answer(text: str, tokens: int = 10) -> Answer:
     """An answer with a usage and a price of its own."""
-    return Answer(text, usage=Usage(tokens, 5, 3, 2, 1), cost_usd=tokens / 1000, finish_reason="stop")
+    return Answer(
+        text,
+        usage=Usage(tokens, 5, cached_tokens=3, cache_write_tokens=2, reasoning_tokens=1),
+        cost_usd=tokens / 1000,
+        finish_reason="stop",
+    )
 
 
 def unsure(prompt: Any, request: Request) -> Answer:

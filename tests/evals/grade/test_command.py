@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from cascade import Answer, ScriptedModel, Usage
+from cascade.costs.prices import Pricer
 from cascade.engine.calls import ModelHandle
-from cascade.models.factory import Pricer
 from cascade.models.protocol import ModelError
 from cascade.policy.schema import ModelSpec, PriceSpec
 from evals.grade import command as grade

@@ -7,7 +7,7 @@ from time import monotonic
 
 import pytest
 
-from cascade.models.factory import Pricer
+from cascade.costs.prices import Pricer
 from cascade.models.protocol import Model, ModelError, Request
 from cascade.policy.schema import ModelSpec
 from evals.common.cost_budget import CostBudget

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
 from judges import Answer, JudgeInput, Prompt, Verdict, make
-from judges.schema.judge import InvalidSchemaError, SchemaJudge, checker, extract_json, json_schema_of
+from judges.schema import InvalidSchemaError, SchemaJudge, checker, extract_json, json_schema_of
 
 NEWEST = "https://json-schema.org/draft/2020-12/schema"
 ORDER = {

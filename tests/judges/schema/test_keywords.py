@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from judges import Answer, JudgeInput, Prompt, Verdict
-from judges.schema.judge import SchemaJudge
+from judges.schema import SchemaJudge
 
 NEWEST = "https://json-schema.org/draft/2020-12/schema"
 NAMES = st.sampled_from(["a", "b", "ab", "c"])

@@ -3,7 +3,7 @@
 import pytest
 
 from cascade import JournalError, PolicyError
-from cascade.journal.config import JournalSpec, shown
+from cascade.policy.journal_config import JournalSpec, shown
 from cascade.policy.load import parse
 
 REST = "\nmodels: {m: {provider: scripted, answers: [a]}}\npolicies: {default: {tiers: [{model: m}]}}\n"
