@@ -122,5 +122,30 @@ def outcome(
 def result(model: str, text: str, quality: float | None = 1.0) -> Result:
     """What the engine returns, accepted at the first tier."""
     answer = Answer(text, model=model, extra={"quality": quality})
-    attempt = Attempt(model, model, answer, (), 1.0, False, 0.0, 0.0, 0.0, 1, "accepted")
-    return Result(text, None, 1.0, True, model, model, 0.0, 0.0, (attempt,), "accepted", "run", answer)
+    attempt = Attempt(
+        tier=model,
+        model=model,
+        answer=answer,
+        verdicts=(),
+        confidence=1.0,
+        vetoed=False,
+        cost_usd=0.0,
+        judge_cost_usd=0.0,
+        latency_s=0.0,
+        calls=1,
+        reason="accepted",
+    )
+    return Result(
+        text=text,
+        parsed=None,
+        confidence=1.0,
+        accepted=True,
+        tier=model,
+        model=model,
+        cost_usd=0.0,
+        latency_s=0.0,
+        attempts=(attempt,),
+        reason="accepted",
+        run_id="run",
+        answer=answer,
+    )
