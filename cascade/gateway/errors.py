@@ -112,7 +112,7 @@ def _upstream(error: ProviderError) -> ApiError:
         return ApiError(400, str(error), code="refused_upstream", final=True, more=more)
     if statuses == {429}:
         return ApiError(429, str(error), code="rate_limited_upstream", retry_after_s=5, more=more)
-    if failed and all("timed out" in (record.fault or "") for record in failed):
+    if failed and all(record.fault_kind == "timeout" for record in failed):
         return ApiError(504, str(error), code="upstream_timeout", more=more)
     return ApiError(502, str(error), code="upstream", more=more)
 

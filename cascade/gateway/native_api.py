@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from cascade.errors import JournalError
+from cascade.errors import RunNotFoundError
 from cascade.gateway.dashboard.events import find
 from cascade.gateway.openai.chat import schema_of
 from cascade.gateway.openai.messages import messages_of
@@ -74,9 +74,7 @@ async def feedback(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any]
             await cascade.afeedback(run_id, quality=quality, note=note)
         except ValueError as error:
             raise bad(str(error), "note") from None
-        except JournalError as error:
-            if "is not in the journal" not in str(error):
-                raise
+        except RunNotFoundError as error:
             raise ApiError(404, f"run_id: {error}", param="run_id", code="run_not_found") from None
     if run is not None and run.confidence is not None:
         gateway.figures.feedback(run_id, run.confidence, quality)

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from pydantic_core import PydanticSerializationError, to_json
 
 from cascade.result import Result
+from cascade.util.totals import total, total_usage
 from judges import Usage
 
 Headers = list[tuple[bytes, bytes]]
@@ -67,14 +68,12 @@ def usage_of(results: Sequence[Result]) -> Usage | None:
     counted = [r.answer.usage if r.answer is not None else None for r in results]
     if len(counted) == 1:
         return counted[0]
-    known = [usage for usage in counted if usage is not None]
-    return sum(known, Usage()) if len(known) == len(counted) else None
+    return total_usage(counted)
 
 
 def total_usd(results: Sequence[Result]) -> float | None:
     """What the runs cost together; None where any part is unknown."""
-    costs = [r.cost_usd for r in results]
-    return None if None in costs else sum(c for c in costs if c is not None)
+    return total(r.cost_usd for r in results)
 
 
 def dump(value: Any) -> bytes:

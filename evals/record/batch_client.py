@@ -21,6 +21,7 @@ from cascade.costs.prices import Pricer
 from cascade.models.anthropic import AnthropicModel
 from cascade.models.openai import OpenAIModel
 from cascade.models.protocol import ModelError, Request
+from cascade.util.totals import total
 from evals.common.cost_budget import CostBudget, OutOfMoneyError
 from evals.common.provider_errors import error_kind, is_permanent, with_remedy
 from judges import Prompt, Usage
@@ -128,8 +129,7 @@ class BatchClient:
                 if not outcome.retryable or tries >= _TRIES:
                     raise FailedError(error_kind(outcome), str(outcome), tries)
                 continue
-            costs = [self._price(a.usage) for a in answers]
-            known = None if None in costs else sum(c for c in costs if c is not None)
+            known = total(self._price(a.usage) for a in answers)
             self.budget.settle(reserved, reserved if known is None else known)
             return Reply(answers[: request.n], known, None, partial(self._kept, place.tag))
 

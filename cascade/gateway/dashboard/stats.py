@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from time import time
 from typing import Any, NamedTuple
 
+from cascade.engine.outcome import attempts_of, result_of, run_reason
 from cascade.engine.plan import CompiledPolicy
 from cascade.result import Attempt, Result
-from cascade.telemetry.outcomes import attempts_of, reason, result_of, total_usd
+from cascade.util.totals import total
 from judges import Prompt
 
 from .timeseries import History
@@ -64,8 +65,8 @@ class Stats:
         """A run is over; see ``Telemetry``'s ``on_run``."""
         now = time()
         result, attempts = result_of(outcome), attempts_of(outcome)
-        why = reason(outcome)
-        usd = result.cost_usd if result is not None else total_usd(attempts) if attempts else None
+        why = run_reason(outcome)
+        usd = result.cost_usd if result is not None else total(a.cost_usd for a in attempts) if attempts else None
         premium = None if kind == "gate" or not attempts else ladder.premium_usd(prompt, attempts, result)
         last = attempts[-1] if attempts and attempts[-1].tier == ladder.tiers[-1].name else None
         run_id = getattr(result if result is not None else outcome, "run_id", "")
