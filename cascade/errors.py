@@ -11,7 +11,7 @@ CascadeError
     └── UnsureError      no answer reached its threshold and the policy says ``when_unsure: raise``; carries ``result``
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .result import Attempt, Result
@@ -26,7 +26,11 @@ class PolicyError(CascadeError, ValueError):
 
 
 class JournalError(CascadeError):
-    """The journal failed; ``result`` is the answer of the run whose record may be missing (None: it is not about a run)."""
+    """The journal failed.
+
+    Attributes:
+        result: The answer of the run whose record may be missing; None where the error is not about a run.
+    """
 
     def __init__(self, message: str, result: "Result | None" = None) -> None:
         super().__init__(message)
@@ -42,11 +46,29 @@ class RunNotFoundError(JournalError):
 
 
 class RunError(CascadeError):
-    """A run without an answer; ``run_id`` is its id in the journal."""
+    """A run without an answer.
+
+    Attributes:
+        attempts: What was tried, one Attempt for each tier that was asked.
+        run_id: The run's id in the journal.
+    """
 
     def __init__(self, message: str, attempts: "tuple[Attempt, ...]" = (), run_id: str = "") -> None:
         super().__init__(message)
         self.attempts, self.run_id = attempts, run_id
+
+    def to_dict(self) -> dict[str, Any]:
+        """The error as plain data, for logs and responses.
+
+        Returns:
+            A dict that ``json.dumps`` accepts: the class's name, the message, the run's id and the attempts.
+        """
+        return {
+            "error": type(self).__name__,
+            "message": str(self),
+            "run_id": self.run_id,
+            "attempts": [attempt.to_dict() for attempt in self.attempts],
+        }
 
 
 class ProviderError(RunError):
@@ -62,8 +84,19 @@ class DeadlineError(RunError):
 
 
 class UnsureError(RunError):
-    """No answer was good enough and the policy asks to raise; ``result`` is the best answer, ``accepted=False``."""
+    """No answer was good enough and the policy asks to raise.
+
+    Attributes:
+        result: The best answer, with ``accepted=False``.
+    """
 
     def __init__(self, message: str, result: "Result") -> None:
         super().__init__(message, result.attempts, result.run_id)
         self.result = result
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.result)  # an exception is otherwise unpickled from its message alone
+
+    def to_dict(self) -> dict[str, Any]:
+        """The error as plain data, with ``result``: the best answer."""
+        return {**super().to_dict(), "result": self.result.to_dict()}

@@ -3,11 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields
 from operator import attrgetter
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 Message = Mapping[str, Any]
-_EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +33,8 @@ class Prompt:
     ) -> "Prompt":
         """A Prompt from text, from messages, or from a Prompt (returned unchanged). Raises TypeError or ValueError."""
         if isinstance(prompt, Prompt):
+            if system is not None or schema is not None or tools or id is not None:
+                raise TypeError("a Prompt holds its own system message, schema, tools and id; set them in Prompt.of(...)")
             return prompt
         if isinstance(prompt, str):
             messages: tuple[Message, ...] = ({"role": "user", "content": prompt},)
@@ -123,8 +123,8 @@ class Answer:
     model: str = ""
     cost_usd: float | None = None
     latency_s: float | None = None
-    verdicts: Mapping[str, float | None] = field(default_factory=lambda: _EMPTY)
-    extra: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
+    verdicts: Mapping[str, float | None] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def with_parsed(self, parsed: Any) -> "Answer":
         """The same answer with its JSON value: a third of the time of ``dataclasses.replace``."""
@@ -156,7 +156,7 @@ class Verdict:
     veto: bool = False
     reason: str = ""
     answer: Answer | None = None
-    details: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
+    details: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.score is not None and not 0.0 <= self.score <= 1.0:
