@@ -140,9 +140,9 @@ class BatchClient:
                 if not outcome.retryable or attempts >= _ATTEMPTS:
                     raise RequestFailedError(error_kind(outcome), str(outcome), attempts)
                 continue
-            usd = total(self._price(a.usage) for a in answers)
-            self.budget.settle(reserved, reserved if usd is None else usd)
-            return Reply(answers[: request.n], usd, None, partial(self._on_stored, pending.tag))
+            cost = total(self._price(a.usage) for a in answers)
+            self.budget.settle(reserved, reserved if cost is None else cost)
+            return Reply(answers[: request.n], cost, None, partial(self._on_stored, pending.tag))
 
     async def _reserve(self, estimate: float | None) -> float:
         if self.stop_signal.reason is not None or self.stopped is not None:
