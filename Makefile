@@ -2,6 +2,7 @@
 VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
+WORKERS ?= auto
 
 .PHONY: help replay demo serve test test-slow test-demo test-clients coverage docs lint bench schema dist clean
 help:  ## this list
@@ -27,8 +28,8 @@ demo: $(VENV)/.demo  ## a cascade live: a small model on this machine as the che
 serve: $(VENV)/.ready  ## a gateway with the shipped recording behind it and questions coming in; see its /dashboard
 	$(BIN)/python -m evals.demo.traffic --serve
 
-test: $(VENV)/.ready  ## the tests
-	$(BIN)/python -m pytest
+test: $(VENV)/.ready  ## the tests, on all cores (WORKERS=0: in one process)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
 test-slow: $(VENV)/.ready  ## the tests that take minutes: a recorder killed at fifty moments
 	$(BIN)/python -m pytest -m slow

@@ -5,9 +5,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from time import time_ns
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal
 
 from judges import Answer, Usage, Verdict
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    ParsedT = TypeVar("ParsedT", default=Any)
+else:
+    from typing import TypeVar
+
+    ParsedT = TypeVar("ParsedT")  # typing's has no default before 3.13, and nothing reads the default at run time
 
 Reason = Literal[
     "accepted",  # the confidence reached its threshold
@@ -86,7 +95,7 @@ class Stage:
     answer: Answer | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One tier's part of a run: its answer (None where the provider failed), what the judges said, what it cost.
 
@@ -114,8 +123,8 @@ class Attempt:
     call_log: tuple[CallRecord, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result(Generic[ParsedT]):
     """A judged answer. Production gates on ``accepted`` and ``confidence``.
 
     ``confidence`` is an estimate of P(the answer is right) in [0, 1]; ``calibrated`` says whether it was fitted on graded
@@ -125,7 +134,7 @@ class Result:
     """
 
     text: str
-    parsed: Any
+    parsed: ParsedT | None
     confidence: float
     accepted: bool
     tier: str

@@ -35,6 +35,8 @@ class Prompt:
     ) -> "Prompt":
         """A Prompt from text, from messages, or from a Prompt (returned unchanged). Raises TypeError or ValueError."""
         if isinstance(prompt, Prompt):
+            if system is not None or schema is not None or tools or id is not None:
+                raise TypeError("a Prompt holds its own system message, schema, tools and id; set them in Prompt.of(...)")
             return prompt
         if isinstance(prompt, str):
             messages: tuple[Message, ...] = ({"role": "user", "content": prompt},)

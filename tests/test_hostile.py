@@ -96,8 +96,8 @@ def test_every_judge_alone(name: str) -> None:
         for rule in policy().tiers[0].judges:
             case = JudgeInput(prompt=Prompt.of("q", schema=SCHEMA), answer=Answer(text), ask=ask)
             start = perf_counter()
-            said = make(rule.use, **rule.options).judge(case)
-            assert isinstance(said if isinstance(said, Verdict) else await said, Verdict)
+            judged = make(rule.use, **rule.options).judge(case)
+            assert isinstance(judged if isinstance(judged, Verdict) else await judged, Verdict)
             taken[rule.use] = perf_counter() - start
         return taken
 

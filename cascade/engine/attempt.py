@@ -248,23 +248,23 @@ class TierAttempt:
         waited = self.asker.latency if self.asker is not None else 0.0
         latency = perf_counter() - self.started if self.latency is None else self.latency + waited
         return Attempt(
-            self.tier.name,
-            self.answer.model if self.answer is not None and self.answer.model else self.seat.model.name,
-            self.answer,
-            tuple(self.verdicts),
-            self.confidence,
-            self.vetoed,
-            total,
-            judged,
-            latency,
-            self.spend.calls - self.spend_before,
-            self.reason,
-            self.error,
+            tier=self.tier.name,
+            model=self.answer.model if self.answer is not None and self.answer.model else self.seat.model.name,
+            answer=self.answer,
+            verdicts=tuple(self.verdicts),
+            confidence=self.confidence,
+            vetoed=self.vetoed,
+            cost_usd=total,
+            judge_cost_usd=judged,
+            latency_s=latency,
+            calls=self.spend.calls - self.spend_before,
+            reason=self.reason,
+            error=self.error,
             # The mappings were fitted for the tier's own model; for a fallback they are the best guess there is.
-            bool(self.tier.calibrators) and self.seat is self.tier.seat,
-            tuple(self.stages),
-            tuple(self.decisions),
-            tuple(log),
+            calibrated=bool(self.tier.calibrators) and self.seat is self.tier.seat,
+            stages=tuple(self.stages),
+            decisions=tuple(self.decisions),
+            call_log=tuple(log),
         )
 
 

@@ -43,7 +43,7 @@ class ModelHandle:
 
     def estimate(self, prompt: Prompt, request: Request) -> float | None:
         """An upper estimate in USD of the request; None where the price is unknown."""
-        stated = getattr(self.model, "most_usd", None)
+        stated = getattr(self.model, "max_cost_usd", None)
         if stated is not None:
             return float(stated * request.n)
         return estimate(self.pricer, self.bounds, prompt, n=request.n, max_tokens=request.max_tokens)
@@ -56,7 +56,7 @@ class ModelHandle:
     @property
     def priced(self) -> bool:
         """Whether it can be said before a request what it costs at most."""
-        return getattr(self.model, "most_usd", None) is not None or self.pricer.cost(Usage(1, 1)) is not None
+        return getattr(self.model, "max_cost_usd", None) is not None or self.pricer.cost(Usage(1, 1)) is not None
 
 
 async def call(

@@ -131,20 +131,20 @@ def finish(
             reason = "accepted"
     answer = chosen.answer
     assert answer is not None
-    result = Result(
-        answer.text,
-        answer.parsed,
-        chosen.confidence,
-        reason == "accepted",
-        chosen.tier,
-        chosen.model,
-        usd,
-        latency,
-        done,
-        reason,
-        run_id,
-        answer,
-        chosen.calibrated,
+    result: Result = Result(
+        text=answer.text,
+        parsed=answer.parsed,
+        confidence=chosen.confidence,
+        accepted=reason == "accepted",
+        tier=chosen.tier,
+        model=chosen.model,
+        cost_usd=usd,
+        latency_s=latency,
+        attempts=done,
+        reason=reason,
+        run_id=run_id,
+        answer=answer,
+        calibrated=chosen.calibrated,
     )
     if result.accepted or policy.when_unsure == "best":
         return result

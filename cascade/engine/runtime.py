@@ -146,7 +146,7 @@ def check_priced(ladder: CompiledPolicy) -> None:
     if missing := unpriced(ladder):
         raise PolicyError(
             f"the budget cannot be kept: the price of the model {', '.join(missing)} is not known; give "
-            f"models.{missing[0]}.price in the policy file, or the model an attribute most_usd"
+            f"models.{missing[0]}.price in the policy file, or the model an attribute max_cost_usd"
         )
 
 

@@ -76,8 +76,8 @@ def chunk_by_word(answer: Answer) -> Iterator[Chunk]:
 class Model(Protocol):
     """Answers prompts. One instance serves many runs at once; ``name`` is its name in the policy.
 
-    A model whose answers state their own ``cost_usd`` may have an attribute ``most_usd``, the most that one costs: without
-    it, and without a price in the policy file, it cannot be used under a budget.
+    A model whose answers state their own ``cost_usd`` may have an attribute ``max_cost_usd``, the most that one of them
+    costs: without it, and without a price in the policy file, it cannot be called under a budget.
     """
 
     @property

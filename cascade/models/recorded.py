@@ -60,7 +60,7 @@ class RecordedModel:
         return cls(name, model, answers, by_text)
 
     @cached_property
-    def most_usd(self) -> float | None:
+    def max_cost_usd(self) -> float | None:
         """USD of the dearest recorded answer or sample; None where one of them is not known."""
         costs = [rec.get("cost_usd") for _, rec in self._answers.values()]
         for _, rec in self._answers.values():

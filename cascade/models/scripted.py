@@ -54,7 +54,7 @@ class ScriptedModel:
                 raise ValueError(f"scripted model {self.name!r} needs at least one answer")
 
     @cached_property
-    def most_usd(self) -> float | None:
+    def max_cost_usd(self) -> float | None:
         """USD of the dearest scripted answer; None where one does not say, or a function makes them."""
         if not isinstance(self.script, tuple):
             return None

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -15,8 +15,7 @@ from cascade.util.providers import KEY_ENV
 from judges import Usage
 
 from . import yaml as safe_yaml
-from .journal_config import JournalSpec
-from .schema import ModelSpec, Policy, PolicyFile, PriceSpec, TelemetrySpec, TierPolicy, nearest
+from .schema import ModelSpec, Policy, PolicyFile, nearest
 from .yaml import KeyPath, dotted, line_of
 
 MAX_BYTES = 1_000_000
@@ -151,15 +150,22 @@ def _explain(error: Mapping[str, Any], file: str, lines: Mapping[KeyPath, int]) 
 def _keys_at(path: KeyPath) -> list[str]:
     """The keys that may stand at ``path``."""
     model: type[BaseModel] = PolicyFile
-    if len(path) == 1:
-        model = JournalSpec if path[0] == "journal" else TelemetrySpec if path[0] == "telemetry" else PolicyFile
-    if len(path) >= 2:
-        model = ModelSpec if path[0] == "models" else Policy
-        if "price" in path:
-            model = PriceSpec
-        elif "tiers" in path:
-            model = TierPolicy
+    parts = iter(path)
+    for part in parts:
+        if str(part) not in model.model_fields:
+            break
+        annotation = model.model_fields[str(part)].annotation
+        model = _section_of(annotation) or model
+        if get_origin(annotation) in (dict, list):
+            next(parts, None)  # a name or an index
     return list(model.model_fields)
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    """The model of a field's section, also inside a list, a mapping or an optional field."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_section_of, get_args(annotation))), None)
 
 
 def json_schema() -> dict[str, Any]:

@@ -35,23 +35,23 @@ class PriceSpec(_Strict):
 
 
 class RetrySpec(_Strict):
-    """When a request is tried again; see ``cascade.resilience.guard.Retry``."""
+    """When a failed request is retried; see ``cascade.resilience.guard.Retry``."""
 
     attempts: int = Field(default=3, ge=1, le=20, description="Requests for one answer at most, the first included.")
-    first_s: Pause = Field(default=0.25, description="The first pause is at most this.")
-    most_s: Pause = Field(default=8.0, description="No pause of ours is longer.")
+    initial_backoff_s: Pause = Field(default=0.25, description="The longest first pause between requests.")
+    max_backoff_s: Pause = Field(default=8.0, description="The longest pause between requests.")
     retry_after_s: Pause = Field(
         default=30.0, description="The longest wait that the provider may ask for; a longer one is final."
     )
 
 
 class BreakerSpec(_Strict):
-    """When a model that keeps failing is left alone; see ``cascade.resilience.breaker.BreakerRule``."""
+    """When requests to a model that keeps failing stop; see ``cascade.resilience.breaker.BreakerRule``."""
 
     min_requests: int = Field(default=20, ge=1)
     failure_rate: float = Field(default=0.5, gt=0.0, le=1.0)
     window_s: Seconds = 30.0
-    open_s: Seconds = 10.0
+    cooldown_s: Seconds = Field(default=10.0, description="How long no request is sent once the breaker has opened.")
 
 
 class ModelSpec(_Strict):

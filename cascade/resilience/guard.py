@@ -16,15 +16,15 @@ _REMEMBERED = 200
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """The n-th pause is drawn evenly from [0, min(most_s, first_s * 2^(n-1))] (full jitter), seconds.
+    """The n-th pause is drawn evenly from [0, min(max_backoff_s, initial_backoff_s * 2^(n-1))] (full jitter), seconds.
 
     ``attempts`` counts the first. Where the provider says how long to wait, that is waited if it is at most
     ``retry_after_s``; a longer wait is not worth it, and the fault is final.
     """
 
     attempts: int = 3
-    first_s: float = 0.25
-    most_s: float = 8.0
+    initial_backoff_s: float = 0.25
+    max_backoff_s: float = 8.0
     retry_after_s: float = 30.0
 
 

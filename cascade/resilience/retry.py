@@ -36,7 +36,7 @@ def pause_s(
     """Seconds to wait after failed attempt number ``attempt`` (from 1); None where no further one is worth it."""
     if attempt >= retry.attempts or (retry_after_s is not None and retry_after_s > retry.retry_after_s):
         return None
-    jittered = draw() * min(retry.most_s, retry.first_s * 2.0 ** (attempt - 1))
+    jittered = draw() * min(retry.max_backoff_s, retry.initial_backoff_s * 2.0 ** (attempt - 1))
     # All who were told the same time to wait must not come back at once.
     return jittered if retry_after_s is None else retry_after_s + jittered
 

@@ -1,4 +1,4 @@
-"""The command ``python -m evals.record``: ask, keep, write, and say what is missing."""
+"""``python -m evals.record``: record every tier's answers to a dataset."""
 
 import sys
 

@@ -19,7 +19,12 @@ class DatasetError(ValueError):
 
 
 def rows(path: Path) -> Iterator[tuple[str, Row]]:
-    """Each row with where it stands: file and line, or file and row."""
+    """Each row with its place: file and line, or file and row.
+
+    Raises:
+        DatasetError: The file cannot be read as a dataset.
+        OSError: The file cannot be opened.
+    """
     if path.is_dir():
         return _folder(path)
     name = path.name.lower()
@@ -65,7 +70,7 @@ def _csv(path: Path, delimiter: str) -> Iterator[tuple[str, Row]]:
                 if None in row or None in row.values():
                     columns = len(reader.fieldnames or ())
                     raise DatasetError(
-                        f"{where}: the line has not the {columns} cells of the first; quote cells with commas"
+                        f"{where}: the line does not have the {columns} cells of the first; quote cells with commas"
                     )
                 yield where, {name: _cell(name, text, where) for name, text in row.items() if text != ""}
         except csv.Error as error:
@@ -93,7 +98,7 @@ def _is_text(line: bytes) -> bool:
 
 
 def _cell(name: str, text: Any, where: str) -> Any:
-    """A cell's value: text, but for the fields that can only be JSON."""
+    """A cell's value: text, except for fields that can only be JSON."""
     if name not in ("schema", "tools", "messages", "answers") or not isinstance(text, str):
         return text
     try:
@@ -120,18 +125,18 @@ def _parquet(path: Path) -> Iterator[tuple[str, Row]]:
 
 
 def _plain(value: Any) -> Any:
-    """A Parquet value as JSON has it; a struct's absent fields come as null there and are left out."""
+    """A Parquet value as JSON; the absent fields of a struct, null in Parquet, are left out."""
     if isinstance(value, dict):
         return {k: _plain(v) for k, v in value.items() if v is not None}
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
-        return None  # a table's word for a number that is not there
+        return None  # stands for a missing number in a table
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
 def _folder(path: Path) -> Iterator[tuple[str, Row]]:
-    """Each text file as a row: its path as id, its text as ``prompt`` and ``text``, the folder it lies in as task."""
+    """Each text file as a row: its path is the id, its text ``prompt`` and ``text``, its folder the task."""
     found = sorted(f for f in path.rglob("*") if f.suffix.lower() in _TEXTS and f.is_file() and not _hidden(f, path))
     for file in found:
         relative = file.relative_to(path)

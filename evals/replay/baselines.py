@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .certified_choice import CertifiedChoice, Guarantee, prove
+from .certified_choice import CertifiedChoice, Guarantee, choose_certified
 from .certify import fixed_sequence
 from .router import PromptRouter
 from .score_table import TierScores
@@ -23,7 +23,7 @@ BOOTSTRAP_CHUNK = 4_000_000
 _LOW, _HIGH = 0.001, 0.999
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Baseline:
     """One way of answering m rows: quality in [0, 1], USD, seconds (NaN where unknown), each (m,), and who answered."""
 
@@ -38,7 +38,14 @@ class Baseline:
 def single(columns: Columns, model: str, rows: Rows) -> Baseline:
     """One tier alone, its answer unjudged."""
     c = columns[model][0]
-    return Baseline(model, "", c.quality[rows, 0], c.cost_usd[rows, 0], c.latency_s[rows, 0], [model] * len(rows))
+    return Baseline(
+        name=model,
+        note="",
+        quality=c.quality[rows, 0],
+        cost_usd=c.cost_usd[rows, 0],
+        latency_s=c.latency_s[rows, 0],
+        answered_by=[model] * len(rows),
+    )
 
 
 def random_mixing(columns: Columns, models: Sequence[str], calibration: Rows, rows: Rows, usd: float) -> Baseline:
@@ -64,33 +71,40 @@ def random_mixing(columns: Columns, models: Sequence[str], calibration: Rows, ro
     if low == high or share in (0.0, 1.0):
         note = f"all {high if share else low}"
     mixed = [(1 - share) * a + share * b for a, b in zip(_figures(one), _figures(two), strict=True)]
-    return Baseline("random mixing", note, mixed[0], mixed[1], mixed[2], answered)
+    return Baseline(
+        name="random mixing", note=note, quality=mixed[0], cost_usd=mixed[1], latency_s=mixed[2], answered_by=answered
+    )
 
 
 def _figures(b: Baseline) -> tuple[Array, Array, Array]:
     return b.quality, b.cost_usd, b.latency_s
 
 
-def best_pair(columns: Columns, splits: Splits, promise: Guarantee, seed: int) -> Baseline:
+def best_pair(columns: Columns, splits: Splits, guarantee: Guarantee, seed: int) -> Baseline:
     """The cheapest certified ladder of two tiers that ends in the premium one; premium alone where there is none."""
     models = list(columns)
     premium = models[-1]
     # With many tiers those of the lowest quality on the fit rows are not tried.
     cheap = sorted(models[:-1], key=lambda m: float(columns[m][0].quality[splits.fit, 0].mean()))[-MOST_PAIRS:]
-    found: list[tuple[float, CertifiedChoice]] = []
+    choices: list[tuple[float, CertifiedChoice]] = []
     for model in cheap:
         pair = {model: columns[model], premium: columns[premium]}
         # Every pair has its share of delta, so that the best of them still keeps the promise.
-        shared = Guarantee(promise.kind, promise.value, promise.delta / len(cheap))
-        proof = prove(pair, splits, shared, seed=seed, must_end=premium)
-        usd = float(proof.chosen.outcome(splits.calibration).cost_usd.mean())
-        found.append((usd, proof))
-    proof = min(found, key=lambda item: item[0])[1]
-    names = proof.chosen.ladder.models
-    outcome = proof.chosen.outcome(splits.test)
+        shared = Guarantee(guarantee.kind, guarantee.value, guarantee.delta / len(cheap))
+        choice = choose_certified(pair, splits, shared, seed=seed, must_end=premium)
+        usd = float(choice.chosen.outcome(splits.calibration).cost_usd.mean())
+        choices.append((usd, choice))
+    choice = min(choices, key=lambda item: item[0])[1]
+    names = choice.chosen.cascade.models
+    outcome = choice.chosen.outcome(splits.test)
     note = " -> ".join(names) + ("" if len(names) > 1 else ", since no pair was certified to cost less")
     return Baseline(
-        "best pair", note, outcome.quality, outcome.cost_usd, outcome.latency_s, [names[i] for i in outcome.tier]
+        name="best pair",
+        note=note,
+        quality=outcome.quality,
+        cost_usd=outcome.cost_usd,
+        latency_s=outcome.latency_s,
+        answered_by=[names[i] for i in outcome.tier],
     )
 
 
@@ -105,8 +119,8 @@ def prompt_router(texts: Sequence[str], columns: Columns, splits: Splits, limit:
     loss = two.quality[splits.certify, 0] - one.quality[splits.certify, 0]
     # Fixed beforehand in units of probability, from "send nothing to the cheap tier" on.
     grid = np.round(np.linspace(1.0, 0.0, 101), 2)
-    found = fixed_sequence([np.where(p >= at, loss, 0.0) for at in grid], limit, delta)
-    at = float(grid[found.position]) if found.position >= 0 else 2.0
+    choices = fixed_sequence([np.where(p >= at, loss, 0.0) for at in grid], limit, delta)
+    at = float(grid[choices.position]) if choices.position >= 0 else 2.0
     sent = router.probability([texts[i] for i in splits.test]) >= at
     test = splits.test
     share = 100 * float(sent.mean())
@@ -114,47 +128,54 @@ def prompt_router(texts: Sequence[str], columns: Columns, splits: Splits, limit:
     if not sent.any():
         note = f"learned nothing that could be certified: all to {premium}"
     return Baseline(
-        "prompt-only router",
-        note,
-        np.where(sent, one.quality[test, 0], two.quality[test, 0]),
-        np.where(sent, one.cost_usd[test, 0], two.cost_usd[test, 0]),
-        np.where(sent, one.latency_s[test, 0], two.latency_s[test, 0]),
-        [cheap if s else premium for s in sent],
+        name="prompt-only router",
+        note=note,
+        quality=np.where(sent, one.quality[test, 0], two.quality[test, 0]),
+        cost_usd=np.where(sent, one.cost_usd[test, 0], two.cost_usd[test, 0]),
+        latency_s=np.where(sent, one.latency_s[test, 0], two.latency_s[test, 0]),
+        answered_by=[cheap if s else premium for s in sent],
     )
 
 
 def hand_set(columns: Columns, splits: Splits, at: float = 0.7) -> Baseline:
     """What people do without calibration: the same threshold at every tier, on the uncalibrated confidence."""
     models = list(columns)
-    last = columns[models[-1]][0].first(0)
-    steps = [
-        CandidateTier(c, (), uncalibrated(c), *[(None,) * len(c.rules)] * 2) for c in (columns[m][0] for m in models[:-1])
+    last = columns[models[-1]][0].first_judges(0)
+    tiers = [
+        CandidateTier(
+            column=c,
+            calibrators=(),
+            confidence=uncalibrated(c),
+            accept_at=(None,) * len(c.rules),
+            reject_below=(None,) * len(c.rules),
+        )
+        for c in (columns[m][0] for m in models[:-1])
     ]
-    steps.append(CandidateTier(last, (), uncalibrated(last), (), ()))
-    outcome = SimulatedCascade.of(steps).outcome((at,) * (len(models) - 1), splits.test)
+    tiers.append(CandidateTier(column=last, calibrators=(), confidence=uncalibrated(last), accept_at=(), reject_below=()))
+    outcome = SimulatedCascade.from_tiers(tiers).outcome((at,) * (len(models) - 1), splits.test)
     return Baseline(
-        f"thresholds of {at:g}",
-        "",
-        outcome.quality,
-        outcome.cost_usd,
-        outcome.latency_s,
-        [models[i] for i in outcome.tier],
+        name=f"thresholds of {at:g}",
+        note="",
+        quality=outcome.quality,
+        cost_usd=outcome.cost_usd,
+        latency_s=outcome.latency_s,
+        answered_by=[models[i] for i in outcome.tier],
     )
 
 
 def uncalibrated(column: TierScores) -> Array:
     """(n, S + 1): ``cascade.engine.confidence.combine`` of the first scores, for every prefix of judges."""
     n, stages = column.scores.shape
-    made = np.full((n, stages + 1), 0.5)
+    combined_by_stage = np.full((n, stages + 1), 0.5)
     for stage in range(1, stages + 1):
         scores = column.scores[:, :stage]
-        told = (~np.isnan(scores)).sum(axis=1)
+        n_scores = (~np.isnan(scores)).sum(axis=1)
         bounded = np.clip(scores, _LOW, _HIGH)
-        logits = np.nansum(np.log(bounded / (1 - bounded)), axis=1) / np.maximum(told, 1)
+        logits = np.nansum(np.log(bounded / (1 - bounded)), axis=1) / np.maximum(n_scores, 1)
         combined = 1 / (1 + np.exp(-logits))
         alone = np.nansum(scores, axis=1)
-        made[:, stage] = np.where(told == 0, 0.5, np.where(told == 1, alone, combined))
-    return made
+        combined_by_stage[:, stage] = np.where(n_scores == 0, 0.5, np.where(n_scores == 1, alone, combined))
+    return combined_by_stage
 
 
 def oracle(columns: Columns, models: Sequence[str], rows: Rows) -> Baseline:
@@ -168,7 +189,14 @@ def oracle(columns: Columns, models: Sequence[str], rows: Rows) -> Baseline:
     good = quality >= quality.max(axis=1, keepdims=True)
     at = np.argmin(np.where(good, cost, np.inf), axis=1)
     i = np.arange(len(rows))
-    return Baseline("oracle", "", quality[i, at], cost[i, at], latency[i, at], [models[j] for j in at])
+    return Baseline(
+        name="oracle",
+        note="",
+        quality=quality[i, at],
+        cost_usd=cost[i, at],
+        latency_s=latency[i, at],
+        answered_by=[models[j] for j in at],
+    )
 
 
 def bootstrap_difference(a: Array, b: Array, seed: int, rounds: int = 2000) -> tuple[float, float]:

@@ -46,15 +46,14 @@ class Fitted:
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """By how much further scores lower the cross-validated log-loss: mean of the paired differences and its standard error.
-
-    True as a condition where the mean is more than one standard error above 0.
-    """
+    """By how much a mapping lowers the cross-validated log-loss: mean of the paired differences and its standard error."""
 
     mean: float
     standard_error: float
 
-    def __bool__(self) -> bool:
+    @property
+    def is_significant(self) -> bool:
+        """Whether the mean is more than one standard error above 0."""
         return self.mean > self.standard_error
 
 
@@ -99,7 +98,7 @@ def fit(
     mean = {name: float(row.mean()) for name, row in rows.items()}
     method = "constant"
     for name in found:  # in the order of simplicity
-        if mean[name] < mean["constant"] if method == "constant" else _gain(rows[method], rows[name]):
+        if mean[name] < mean["constant"] if method == "constant" else _gain(rows[method], rows[name]).is_significant:
             method = name
     mapping, out_of_fold = found[method]
     return Fitted(mapping, method, mean, out_of_fold, n)

@@ -33,10 +33,10 @@ def p_value(losses: Array, limit: float, method: str = "auto") -> tuple[float, s
     """
     n = len(losses)
     low = float(losses.min(initial=0.0))
-    whole = bool(np.all(losses == np.round(losses)))
+    ternary = bool(np.all(losses == np.round(losses)))
     if method == "auto":
         method = (
-            "betting" if not whole or n > significance.PAIRED_LIMIT else "binomial" if low >= 0 and limit > 0 else "paired"
+            "betting" if not ternary or n > significance.PAIRED_LIMIT else "binomial" if low >= 0 and limit > 0 else "paired"
         )
         if method == "binomial" and not np.all(losses >= 0):
             method = "paired"
@@ -54,7 +54,7 @@ def p_value(losses: Array, limit: float, method: str = "auto") -> tuple[float, s
 
 
 @dataclass(frozen=True, slots=True)
-class Tested:
+class CandidateTest:
     """One candidate's test: mean loss on n rows and the p-value of "the promise is broken"."""
 
     loss: float
@@ -62,7 +62,7 @@ class Tested:
     passed: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
     """What was proved. ``position`` is the last candidate of the sequence that passed, -1 where the first failed.
 
@@ -76,13 +76,13 @@ class Certificate:
     method: str
     n: int
     position: int
-    tested: tuple[Tested, ...]
+    tests: tuple[CandidateTest, ...]
     needed_n: int | None
 
     @property
     def p_value(self) -> float:
         """Of the candidate that was chosen; 1 where none was."""
-        return self.tested[self.position].p_value if self.position >= 0 else 1.0
+        return self.tests[self.position].p_value if self.position >= 0 else 1.0
 
     def to_json(self) -> dict[str, Any]:
         """The certificate as plain data."""
@@ -93,7 +93,7 @@ class Certificate:
             "method": METHODS.get(self.method, self.method),
             "n": self.n,
             "p_value": self.p_value,
-            "tests": len(self.tested),
+            "tests": len(self.tests),
             "needed_n": None if self.certified else self.needed_n,
         }
 
@@ -105,29 +105,29 @@ def fixed_sequence(losses: Sequence[Array], limit: float, delta: float, method: 
     between the tests: the first true null hypothesis is rejected with probability at most delta, and what comes after it is
     tested only then.
     """
-    tested: list[Tested] = []
-    used = method
+    tests: list[CandidateTest] = []
+    method_used = method
     for loss in losses:
-        p, used = p_value(loss, limit, method)
-        tested.append(Tested(float(loss.mean()) if len(loss) else 1.0, p, p <= delta))
-        if not tested[-1].passed:
+        p, method_used = p_value(loss, limit, method)
+        tests.append(CandidateTest(float(loss.mean()) if len(loss) else 1.0, p, p <= delta))
+        if not tests[-1].passed:
             break
-    position = sum(t.passed for t in tested) - 1
+    position = sum(t.passed for t in tests) - 1
     n = len(losses[0]) if losses else 0
-    failed = losses[len(tested) - 1] if tested and not tested[-1].passed else None
+    failed = losses[len(tests) - 1] if tests and not tests[-1].passed else None
     return Certificate(
-        position >= 0,
-        limit,
-        delta,
-        used,
-        n,
-        position,
-        tuple(tested),
-        needed(failed, limit, delta) if failed is not None else None,
+        certified=position >= 0,
+        limit=limit,
+        delta=delta,
+        method=method_used,
+        n=n,
+        position=position,
+        tests=tuple(tests),
+        needed_n=rows_needed(failed, limit, delta) if failed is not None else None,
     )
 
 
-def needed(losses: Array, limit: float, delta: float, power: float = 0.8) -> int | None:
+def rows_needed(losses: Array, limit: float, delta: float, power: float = 0.8) -> int | None:
     """Roughly how many rows it would take to certify losses like these with the given power; None: no number would do.
 
     From the normal approximation; never fewer than are needed where no row at all has a loss.
@@ -136,9 +136,9 @@ def needed(losses: Array, limit: float, delta: float, power: float = 0.8) -> int
     if not limit > max(mean, 0.0):
         return None
     z = NormalDist().inv_cdf(1 - delta) + NormalDist().inv_cdf(power)
-    return max(ceil((z * max(spread, sqrt(limit * (1 - limit))) / (limit - mean)) ** 2), least(limit, delta))
+    return max(ceil((z * max(spread, sqrt(limit * (1 - limit))) / (limit - mean)) ** 2), least_rows(limit, delta))
 
 
-def least(limit: float, delta: float) -> int:
+def least_rows(limit: float, delta: float) -> int:
     """The fewest rows that can certify a loss of ``limit`` at all: (1 - limit)^n <= delta."""
     return ceil(log(delta) / log1p(-limit)) if 0 < limit < 1 else 1

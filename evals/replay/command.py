@@ -112,18 +112,18 @@ def _tiers(text: str) -> list[str]:
     return tiers
 
 
-def _contradictions(args: argparse.Namespace, promise: Guarantee) -> None:
+def _contradictions(args: argparse.Namespace, guarantee: Guarantee) -> None:
     """Raises ReplayError for flags of which one would be ignored."""
-    goal = "--" + promise.kind.replace("budget", "budget_per_1k").replace("_", "-")
+    goal = "--" + guarantee.kind.replace("budget", "budget_per_1k").replace("_", "-")
     if args.policy_file is not None:
         chosen = {
             "--tiers": args.tiers is not None, "--out": args.out is not None, "--keep-premium": args.keep_premium,
-            f"--method {args.method}": args.method != "auto", goal: promise.kind != "max_loss",
+            f"--method {args.method}": args.method != "auto", goal: guarantee.kind != "max_loss",
         }  # fmt: skip
         for flag, given in chosen.items():
             if given:
                 raise ReplayError(f"{flag} and --policy-file exclude each other: a policy is measured as it is")
-    if args.method != "auto" and promise.kind not in ("max_loss", "min_quality"):
+    if args.method != "auto" and guarantee.kind not in ("max_loss", "min_quality"):
         raise ReplayError(f"--method {args.method} and {goal} exclude each other: {goal} is always tuned first")
     if args.method == "preset" and args.tiers is not None and len(_tiers(args.tiers)) != 2:
         raise ReplayError(f"--method preset and --tiers {args.tiers} exclude each other: the fixed grid is for two tiers")
@@ -158,8 +158,8 @@ def _examples(path: str) -> list[Example]:
 
 
 def _run(args: argparse.Namespace) -> ReplayResult:
-    promise = _promise(args)
-    _contradictions(args, promise)
+    guarantee = _promise(args)
+    _contradictions(args, guarantee)
     _check_targets(args)
     policy, tiers = None, [] if args.tiers is None else _tiers(args.tiers)
     if args.policy_file is not None:
@@ -175,11 +175,11 @@ def _run(args: argparse.Namespace) -> ReplayResult:
         if len(tiers) > 4:
             raise ReplayError(f"the recording has {len(tiers)} models; choose with --tiers from: {', '.join(tiers)}")
     judges = None if args.judges is None else tuple(j for j in args.judges.split(",") if j)
-    asked = ReplayConfig(promise, args.seed, judges, args.method, args.split, args.keep_premium, policy)
+    asked = ReplayConfig(guarantee, args.seed, judges, args.method, args.split, args.keep_premium, policy)
     report = asyncio.run(replay(args.recording, examples, tiers, asked))
     if args.out:
-        assert report.artefact is not None
-        engine_check.write(args.out, report.artefact)
+        assert report.calibration_file is not None
+        engine_check.write_calibration(args.out, report.calibration_file)
     if args.report:
         from evals.report import write as html
 

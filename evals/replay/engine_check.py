@@ -19,96 +19,96 @@ from cascade.util.atomic_write import replacing
 from evals.recording import Example
 
 from .input_rows import ReplayError, Rules
-from .score_table import timed
+from .score_table import without_clock
 from .simulate import Outcome
 from .tune import Candidate
 
 Rows = npt.NDArray[np.int64]
 
 
-def policy(candidate: Candidate) -> Policy:
+def to_policy(candidate: Candidate) -> Policy:
     """The candidate as a policy whose models are named as in the recording."""
-    thresholds = [*candidate.thresholds, candidate.last_at]
+    thresholds = [*candidate.thresholds, candidate.last_accept_at]
     tiers = [
         {
-            "model": step.model,
+            "model": on_row.model,
             "accept_at": at,
-            "judges": step.rules,
-            "confidence": [calibrator.to_json() for calibrator in step.calibrators],
+            "judges": on_row.rules,
+            "confidence": [calibrator.to_json() for calibrator in on_row.calibrators],
         }
-        for step, at in zip(candidate.ladder.steps, thresholds, strict=True)
+        for on_row, at in zip(candidate.cascade.tiers, thresholds, strict=True)
     ]
     # A judge whose question was not recorded cannot tell; that is a missing score, not a reason to escalate.
     return Policy.model_validate(
         {
-            "tiers": tiers, "final": candidate.ladder.final, "when_unsure": "best", "max_calls": 10_000,
+            "tiers": tiers, "final": candidate.cascade.final, "when_unsure": "best", "max_calls": 10_000,
             "on_judge_error": "ignore",
         }
     )  # fmt: skip
 
 
-async def rerun(
-    made: Policy, examples: Sequence[Example], rows: Rows, step: Callable[[], None] = lambda: None
+async def run_engine(
+    policy: Policy, examples: Sequence[Example], rows: Rows, on_row: Callable[[], None] = lambda: None
 ) -> list[Result]:
     """The policy's answer to each of the rows, by the engine that production runs, from recorded answers.
 
     A policy that raises where it is unsure abstains here. What its judges ask of other models is not recorded: only verdicts
     recorded with the answers count. Raises ReplayError where a run ends without an answer.
     """
-    tiers = {t.model: {e.id: timed(e.answers[t.model]) for e in examples} for t in made.tiers}
-    asked = {str(j.options["model"]) for t in made.tiers for j in t.judges if j.options.get("model")}
-    models = {m: RecordedModel(m, m, tiers.get(m, {})) for m in (*tiers, *sorted(asked - tiers.keys()))}
-    if made.when_unsure == "raise":
-        made = made.model_copy(update={"when_unsure": "abstain"})
+    tiers = {t.model: {e.id: without_clock(e.answers[t.model]) for e in examples} for t in policy.tiers}
+    judge_models = {str(j.options["model"]) for t in policy.tiers for j in t.judges if j.options.get("model")}
+    models = {m: RecordedModel(m, m, tiers.get(m, {})) for m in (*tiers, *sorted(judge_models - tiers.keys()))}
+    if policy.when_unsure == "raise":
+        policy = policy.model_copy(update={"when_unsure": "abstain"})
     results = []
-    async with Cascade(made, models=models) as cascade:
+    async with Cascade(policy, models=models) as cascade:
         for row in rows:
             try:
                 results.append(await cascade.arun(examples[row].to_prompt()))
             except RunError as error:
                 raise ReplayError(f"example {examples[row].id!r}: {error}") from None
-            step()
+            on_row()
     return results
 
 
-def outcome(results: Sequence[Result], models: Sequence[str]) -> Outcome:
+def to_outcome(results: Sequence[Result], models: Sequence[str]) -> Outcome:
     """What the engine returned, row by row, as the arithmetic of ladders says it; an abstention has the quality 0.
 
     Raises ReplayError where an answer is not graded.
     """
-    graded = [0.0 if r.answer is None else r.answer.extra["quality"] for r in results]
-    if unknown := graded.count(None):
+    qualities = [0.0 if r.answer is None else r.answer.extra["quality"] for r in results]
+    if unknown := qualities.count(None):
         raise ReplayError(
             f"{unknown} of {len(results)} answers that the policy returned are not graded: a judge chose a recorded sample "
             "without a quality; grade the samples, or leave the judge out of the policy"
         )
     return Outcome(
-        np.array(graded, dtype=np.float64),
-        np.array([np.nan if r.cost_usd is None else r.cost_usd for r in results], dtype=np.float64),
-        np.array([r.latency_s for r in results], dtype=np.float64),
-        np.array([models.index(r.model) for r in results], dtype=np.int64),
-        np.array([len(r.attempts) - 1 for r in results], dtype=np.int64),
-        np.array([r.confidence for r in results], dtype=np.float64),
-        np.array([r.accepted for r in results], dtype=bool),
+        quality=np.array(qualities, dtype=np.float64),
+        cost_usd=np.array([np.nan if r.cost_usd is None else r.cost_usd for r in results], dtype=np.float64),
+        latency_s=np.array([r.latency_s for r in results], dtype=np.float64),
+        tier=np.array([models.index(r.model) for r in results], dtype=np.int64),
+        last_called=np.array([len(r.attempts) - 1 for r in results], dtype=np.int64),
+        confidence=np.array([r.confidence for r in results], dtype=np.float64),
+        accepted=np.array([r.accepted for r in results], dtype=bool),
     )
 
 
-def agree(ran: Outcome, planned: Outcome) -> None:
+def check_agreement(engine: Outcome, simulated: Outcome) -> None:
     """Raises ReplayError unless engine and arithmetic agree on every row: tier, quality, acceptance, cost to rounding."""
     same = (
-        (ran.tier == planned.tier)
-        & (ran.quality == planned.quality)
-        & (ran.accepted == planned.accepted)
-        & np.isclose(ran.cost_usd, planned.cost_usd, rtol=1e-9, atol=1e-12)
+        (engine.tier == simulated.tier)
+        & (engine.quality == simulated.quality)
+        & (engine.accepted == simulated.accepted)
+        & np.isclose(engine.cost_usd, simulated.cost_usd, rtol=1e-9, atol=1e-12)
     )
     if not same.all():
         raise ReplayError(
-            f"the engine and the tuning disagree on {int((~same).sum())} of {len(same)} rows (${ran.cost_usd.sum():.6f} "
-            f"against ${planned.cost_usd.sum():.6f}); this is a defect of cascade, and nothing was written: please report it"
+            f"the engine and the tuning disagree on {int((~same).sum())} of {len(same)} rows (${engine.cost_usd.sum():.6f} "
+            f"against ${simulated.cost_usd.sum():.6f}); this is a defect of cascade: please report it; nothing was written"
         )
 
 
-def artefact(
+def to_calibration_file(
     candidate: Candidate,
     *,
     recording: Mapping[str, Any],
@@ -120,7 +120,7 @@ def artefact(
     evidence: Mapping[str, Any],
 ) -> CalibrationFile:
     """The calibration file's content, checked by the very model that loads it."""
-    made = policy(candidate)
+    policy = to_policy(candidate)
     return CalibrationFile.model_validate(
         {
             "schema_version": 1,
@@ -130,8 +130,8 @@ def artefact(
             "seed": seed,
             "splits": splits,
             "candidates": [{"model": model, "judges": rules} for model, rules in candidates.items()],
-            "chosen": [tier.model_dump(mode="json") for tier in made.tiers],
-            "final": made.final,
+            "chosen": [tier.model_dump(mode="json") for tier in policy.tiers],
+            "final": policy.final,
             "promise": promise,
             "certificate": certificate,
             "evidence": evidence,
@@ -139,10 +139,10 @@ def artefact(
     )
 
 
-def write(path: str | os.PathLike[str], made: CalibrationFile) -> None:
+def write_calibration(path: str | os.PathLike[str], policy: CalibrationFile) -> None:
     """Writes a calibration whole or not at all; a file that differs by its date alone stays as it is. Raises OSError."""
     target = Path(path)
-    content = made.model_dump(mode="json", exclude_none=False)
+    content = policy.model_dump(mode="json", exclude_none=False)
     with suppress(OSError, ValueError):
         old = json.loads(target.read_text(encoding="utf-8"))
         if isinstance(old, dict) and {**old, "created": ""} == {**json.loads(json.dumps(content)), "created": ""}:

@@ -28,13 +28,13 @@ GRID: tuple[float, ...] = (
 )
 
 
-def deciding(column: TierScores) -> str | None:
+def deciding_judge(column: TierScores) -> str | None:
     """The one judge of the column that ever gives a score, or None where there is no such one."""
-    told = [name for j, name in enumerate(column.names) if not np.isnan(column.scores[:, j]).all()]
-    return told[0] if len(told) == 1 else None
+    judges = [name for j, name in enumerate(column.names) if not np.isnan(column.scores[:, j]).all()]
+    return judges[0] if len(judges) == 1 else None
 
 
-def raw(column: TierScores, judge: str) -> CandidateTier:
+def raw_score_tier(column: TierScores, judge: str) -> CandidateTier:
     """The column decided by the bare score: its mapping to a confidence is the identity, and a missing score is 0."""
     n, stages = len(column.vetoed), len(column.names)
     at = column.names.index(judge) + 1
@@ -43,43 +43,60 @@ def raw(column: TierScores, judge: str) -> CandidateTier:
     ]
     scores = {judge: column.scores[:, at - 1]}
     confidence = np.stack([apply(c, scores, n=n) for c in calibrators], axis=1)
-    return CandidateTier(column, tuple(calibrators), confidence, (None,) * stages, (None,) * stages)
+    return CandidateTier(
+        column=column,
+        calibrators=tuple(calibrators),
+        confidence=confidence,
+        accept_at=(None,) * stages,
+        reject_below=(None,) * stages,
+    )
 
 
-def walk(columns: Sequence[TierScores], calibration: Rows) -> list[Candidate] | None:
+def candidate_sequence(columns: Sequence[TierScores], calibration: Rows) -> list[Candidate] | None:
     """The candidates from the safest on, or None where the two columns do not decide by one score."""
-    if len(columns) != 2 or (judge := deciding(columns[0])) is None:
+    if len(columns) != 2 or (judge := deciding_judge(columns[0])) is None:
         return None
-    last = columns[1].first(0)
-    base = CandidateTier(last, (Constant(0.5),), np.full((len(last.vetoed), 1), 0.5), (), ())
-    ladder = SimulatedCascade.of([raw(columns[0], judge), base])
-    usd = [ladder.outcome((t,), calibration).cost_usd.mean() for t in GRID]
-    return [Candidate(ladder, (t,), float("nan"), float("nan"), float(c)) for t, c in zip(GRID, usd, strict=True)]
+    last = columns[1].first_judges(0)
+    base = CandidateTier(
+        column=last,
+        calibrators=(Constant(0.5),),
+        confidence=np.full((len(last.vetoed), 1), 0.5),
+        accept_at=(),
+        reject_below=(),
+    )
+    cascade = SimulatedCascade.from_tiers([raw_score_tier(columns[0], judge), base])
+    usd = [cascade.outcome((t,), calibration).cost_usd.mean() for t in GRID]
+    return [
+        Candidate(cascade=cascade, thresholds=(t,), loss=float("nan"), variance=float("nan"), usd=float(c))
+        for t, c in zip(GRID, usd, strict=True)
+    ]
 
 
-def calibrated(candidate: Candidate, rows: Rows, seed: int) -> Candidate:
+def with_confidence(candidate: Candidate, rows: Rows, seed: int) -> Candidate:
     """The same decisions with a confidence fitted on ``rows``, or the candidate itself where no strictly rising map fits."""
-    step, last = candidate.ladder.steps
-    judge = deciding(step.column)
+    tier, last = candidate.cascade.tiers
+    judge = deciding_judge(tier.column)
     assert judge is not None
-    column, stages = step.column, len(step.calibrators) - 1
+    column, stages = tier.column, len(tier.calibrators) - 1
     passed = rows[~column.vetoed[rows, -1]]
     scores = {judge: column.scores[:, column.names.index(judge)]}
-    found = fit({judge: scores[judge][passed]}, column.quality[passed, -1], seed=seed, candidates=("logistic",)).mapping
+    mapping_fit = fit(
+        {judge: scores[judge][passed]}, column.quality[passed, -1], seed=seed, candidates=("logistic",)
+    ).mapping
     premium = fit({}, last.column.quality[rows, 0], seed=seed).mapping
-    if not isinstance(found, Logistic) or found.coefficients[0] <= 0:
+    if not isinstance(mapping_fit, Logistic) or mapping_fit.coefficients[0] <= 0:
         return candidate
     base = fit({}, column.quality[passed, 0], seed=seed).mapping
-    calibrators = tuple(found if isinstance(c, Isotonic) else base for c in step.calibrators)
+    calibrators = tuple(mapping_fit if isinstance(c, Isotonic) else base for c in tier.calibrators)
     n = len(column.vetoed)
     confidence = np.stack([apply(c, scores, n=n) for c in calibrators], axis=1)
     old = candidate.thresholds[0]
-    new = 0.0 if old <= 0.0 else found.probability({judge: old})
-    fitted = replace(step, calibrators=calibrators, confidence=confidence)
+    new = 0.0 if old <= 0.0 else mapping_fit.probability({judge: old})
+    fit_tier = replace(tier, calibrators=calibrators, confidence=confidence)
     end = replace(last, calibrators=(premium,), confidence=np.full((n, 1), premium.probability({})))
-    ladder = SimulatedCascade.of([fitted, end])
+    cascade = SimulatedCascade.from_tiers([fit_tier, end])
     every = np.arange(n)
-    same = candidate.ladder.outcome((old,), every).tier == ladder.outcome((new,), every).tier
+    same = candidate.cascade.outcome((old,), every).tier == cascade.outcome((new,), every).tier
     if stages == 0 or not same.all():
         return candidate
-    return replace(candidate, ladder=ladder, thresholds=(new,))
+    return replace(candidate, cascade=cascade, thresholds=(new,))

@@ -20,32 +20,36 @@ class ReplayError(ValueError):
     """A replay that cannot be done; the message says why and what to do."""
 
 
-def usable(examples: Sequence[Example], tiers: Sequence[str]) -> tuple[list[Example], dict[str, int], list[str]]:
+def usable_rows(examples: Sequence[Example], tiers: Sequence[str]) -> tuple[list[Example], dict[str, int], list[str]]:
     """The rows that every tier answered, priced and graded; how many were left out for which reason; warnings naming them.
 
     Raises ReplayError where more than a fifth of the rows would be left out: what remained would be another population.
     """
-    left: dict[str, list[str]] = {"a tier has no answer": [], "not graded": [], "cost unknown": []}
-    kept = []
+    ids_by_reason: dict[str, list[str]] = {"a tier has no answer": [], "not graded": [], "cost unknown": []}
+    rows = []
     for example in examples:
         found = [example.answers.get(tier) for tier in tiers]
         if any(a is None for a in found):
-            left["a tier has no answer"].append(example.id)
+            ids_by_reason["a tier has no answer"].append(example.id)
         elif any(a is not None and a.get("quality") is None for a in found):
-            left["not graded"].append(example.id)
+            ids_by_reason["not graded"].append(example.id)
         elif any(a is not None and a.get("cost_usd") is None for a in found):
-            left["cost unknown"].append(example.id)
+            ids_by_reason["cost unknown"].append(example.id)
         else:
-            kept.append(example)
-    gone = len(examples) - len(kept)
-    counts = {reason: len(ids) for reason, ids in left.items()}
-    if gone > MAX_LEFT_OUT * len(examples):
-        why = "; ".join(f"{len(ids)} {reason}: {preview(ids)}" for reason, ids in left.items() if ids)
+            rows.append(example)
+    n_left_out = len(examples) - len(rows)
+    counts = {reason: len(ids) for reason, ids in ids_by_reason.items()}
+    if n_left_out > MAX_LEFT_OUT * len(examples):
+        why = "; ".join(f"{len(ids)} {reason}: {preview(ids)}" for reason, ids in ids_by_reason.items() if ids)
         raise ReplayError(
-            f"{gone} of {len(examples)} rows cannot be used ({why}); grade them, give their cost_usd (without it thresholds "
-            "cannot be chosen by cost), or choose other tiers"
+            f"{n_left_out} of {len(examples)} rows cannot be used ({why}); grade them, give their cost_usd (thresholds "
+            "cannot be chosen by cost without it), or choose other tiers"
         )
-    return kept, counts, [f"left out: {len(ids)} rows, {reason}: {preview(ids)}" for reason, ids in left.items() if ids]
+    return (
+        rows,
+        counts,
+        [f"left out: {len(ids)} rows, {reason}: {preview(ids)}" for reason, ids in ids_by_reason.items() if ids],
+    )
 
 
 def row_warnings(examples: Sequence[Example], tiers: Sequence[str]) -> list[str]:
@@ -57,12 +61,12 @@ def row_warnings(examples: Sequence[Example], tiers: Sequence[str]) -> list[str]
         found.append(f"{len(lone)} tasks have one row only, which is in one split only: {preview(lone)}")
     texts: dict[str, list[str]] = {}
     for e in examples:
-        texts.setdefault(asked_text(e), []).append(e.id)
-    twice = [ids for ids in texts.values() if len(ids) > 1]
-    if twice:
+        texts.setdefault(prompt_key(e), []).append(e.id)
+    repeated = [ids for ids in texts.values() if len(ids) > 1]
+    if repeated:
         found.append(
-            f"{len(twice)} prompts stand more than once; each is kept in one split, but where they are not as frequent in "
-            "your traffic the certificate is too sure: " + preview([" = ".join(ids[:3]) for ids in twice])
+            f"{len(repeated)} prompts occur more than once; each is kept in one split, but if they are rarer in your "
+            "traffic, the certificate is too confident: " + preview([" = ".join(ids[:3]) for ids in repeated])
         )
     # The same text against the same reference cannot be both right and wrong.
     clash = []
@@ -87,7 +91,7 @@ def row_warnings(examples: Sequence[Example], tiers: Sequence[str]) -> list[str]
     return found
 
 
-def asked_text(example: Example) -> str:
+def prompt_key(example: Example) -> str:
     """What identifies a question: equal where system message and prompt are."""
     return repr((example.system, example.prompt))
 
@@ -118,7 +122,7 @@ def default_judges(examples: Sequence[Example], tier: str) -> Rules:
     return rules
 
 
-def plans(examples: Sequence[Example], tier: str) -> list[Rules]:
+def judge_plans(examples: Sequence[Example], tier: str) -> list[Rules]:
     """``default_judges``, and the same with at most four samples: tuning takes what pays."""
     full = default_judges(examples, tier)
     if full[-1]["use"] == "self_consistency" and full[-1]["samples"] > 4:
@@ -147,8 +151,8 @@ def check_judges(names: Sequence[str], examples: Sequence[Example], tiers: Seque
             why = error.errors()[0]["msg"].removeprefix("Value error, ")
             raise ReplayError(f"--judges: {name!r}: {why}") from None
     uses = [name.split(":")[0] for name in names]
-    if twice := [use for use in uses if uses.count(use) > 1]:
-        raise ReplayError(f"--judges: {twice[0]!r} stands twice; name each judge once")
+    if repeated := [use for use in uses if uses.count(use) > 1]:
+        raise ReplayError(f"--judges: {repeated[0]!r} stands twice; name each judge once")
     if "self_consistency" in uses and not any(e.answers[t].get("samples") for e in examples for t in tiers):
         raise ReplayError("--judges: 'self_consistency' needs recorded samples, and no tier has any; leave it out")
 

@@ -86,8 +86,8 @@ def ece_by_chance(p: Array, seed: int, rounds: int = 200) -> float | None:
     if not len(p):
         return None
     ordered = np.sort(p)
-    drawn = np.random.default_rng((seed, _STREAM)).random((rounds, len(p))) < ordered
-    gaps = np.add.reduceat(ordered - drawn, edges(ordered)[:-1], axis=1)
+    outcomes = np.random.default_rng((seed, _STREAM)).random((rounds, len(p))) < ordered
+    gaps = np.add.reduceat(ordered - outcomes, edges(ordered)[:-1], axis=1)
     return float(np.abs(gaps).sum(axis=1).mean() / len(p))
 
 
@@ -143,8 +143,8 @@ def bootstrap(metric: Metric, p: Array, correct: Array, seed: int, rounds: int =
     order = np.argsort(p, kind="stable")
     p, correct = p[order], correct[order]
     draws = np.sort(np.random.default_rng((seed, _STREAM)).integers(n, size=(rounds, n)), axis=1)
-    found = [v for rows in draws if (v := metric(p[rows], correct[rows])) is not None]
-    low, high = np.quantile(found, [0.025, 0.975]) - (np.mean(found) - value) if found else (value, value)
+    values = [v for rows in draws if (v := metric(p[rows], correct[rows])) is not None]
+    low, high = np.quantile(values, [0.025, 0.975]) - (np.mean(values) - value) if values else (value, value)
     return value, max(0.0, min(value, float(low))), max(value, float(high))
 
 
@@ -159,8 +159,8 @@ def summary(p: Array, correct: Array, seed: int) -> dict[str, list[float] | None
     for name, values in (("p", p), ("correct", correct)):
         if values.shape != (len(p),) or not np.all((values >= 0.0) & (values <= 1.0)):
             raise ValueError(f"{name}: expected {len(p)} numbers in [0, 1]")
-    found = {name: bootstrap(metric, p, correct, seed) for name, metric in METRICS.items()}
-    return {name: None if triple is None else list(triple) for name, triple in found.items()}
+    intervals = {name: bootstrap(metric, p, correct, seed) for name, metric in METRICS.items()}
+    return {name: None if triple is None else list(triple) for name, triple in intervals.items()}
 
 
 def _tie_starts(ordered: Array) -> NDArray[np.intp]:

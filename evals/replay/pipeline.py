@@ -15,24 +15,23 @@ from evals.common.progress import Progress
 from evals.recording import Example, models_of
 
 from . import baselines, engine_check, report_data
-from .certified_choice import CertifiedChoice, Guarantee, Method, prove, upper_bound
+from .certified_choice import CertifiedChoice, Guarantee, Method, choose_certified, upper_bound
 from .certify import METHODS
-from .comparison import compare
 from .input_rows import (  # fmt: skip
     ReplayError,
     Rules,
-    asked_text,
     check_judges,
     check_tiers,
     default_judges,
+    judge_plans,
     named_judges,
-    plans,
     preview,
+    prompt_key,
     row_warnings,
-    usable,
+    usable_rows,
 )
-from .results_table import ResultRow, as_json, render
-from .score_table import Cache, TierScores, column, fingerprint
+from .results_table import ResultRow, as_json, compare, render
+from .score_table import Cache, TierScores, load_or_score, sha256_of
 from .simulate import Outcome
 from .splits import Splits, halves
 
@@ -42,14 +41,14 @@ LOSS = 0.02  # what the baselines may lose where the promise is about something 
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
-    """What a replay found. ``data`` is what ``--json`` writes and the page shows; ``artefact`` what ``--out`` writes.
+    """What a replay found. ``data`` is what ``--json`` writes, ``calibration_file`` what ``--out`` writes.
 
     ``per_second``: test rows that the engine answered a second, from recorded answers.
     """
 
     lines: tuple[ResultRow, ...]
     data: dict[str, Any]
-    artefact: CalibrationFile | None
+    calibration_file: CalibrationFile | None
     warnings: tuple[str, ...]
     per_second: float
 
@@ -61,12 +60,12 @@ class ReplayResult:
             for tier, at in zip(chosen["tiers"], thresholds, strict=True)
         )
         n = ", ".join(f"{count:,} to {part}" for part, count in self.data["n"].items())
-        kept = "CERTIFIED" if certificate["certified"] else "NOT CERTIFIED"
+        rows = "CERTIFIED" if certificate["certified"] else "NOT CERTIFIED"
         notes = "".join(f"note: {note}\n" for note in self.data["notes"])
         return (
             f"{render(self.lines, chosen['tiers'])}\n\n"
             f"rows: {n}; all figures are of the test rows\n"
-            f"{kept}: {certificate['words']}\n"
+            f"{rows}: {certificate['words']}\n"
             f"ladder ({chosen['final']} answer counts):\n{ladder}\n{notes}{self.per_second:,.0f} rows/s through the engine"
         )
 
@@ -75,7 +74,7 @@ class ReplayResult:
 class ReplayConfig:
     """The settings of a replay."""
 
-    promise: Guarantee
+    guarantee: Guarantee
     seed: int = 0
     judges: tuple[str, ...] | None = None
     method: Method = "auto"
@@ -84,16 +83,16 @@ class ReplayConfig:
     policy: Policy | None = None
 
 
-async def replay(path: str | Path, examples: Sequence[Example], tiers: Sequence[str], asked: ReplayConfig) -> ReplayResult:
+async def replay(path: str | Path, examples: Sequence[Example], tiers: Sequence[str], config: ReplayConfig) -> ReplayResult:
     """Calibrates and tunes on one half of the rows, tests on the other. Raises ReplayError, PolicyError."""
     check_tiers(tiers, models_of(examples))
     if len(tiers) > MOST_TIERS:
         raise ReplayError(f"{len(tiers)} tiers are too many to sweep; choose at most {MOST_TIERS} with --tiers")
-    kept, left_out, warnings = usable(examples, tiers)
-    if asked.judges is not None:
-        check_judges(asked.judges, kept, tiers)
-    warnings = [*warnings, *row_warnings(kept, tiers)]
-    recorded = [e.split for e in kept] if asked.split == "recorded" else None
+    rows, left_out, warnings = usable_rows(examples, tiers)
+    if config.judges is not None:
+        check_judges(config.judges, rows, tiers)
+    warnings = [*warnings, *row_warnings(rows, tiers)]
+    recorded = [e.split for e in rows] if config.split == "recorded" else None
     if recorded is not None and not {"train", "test"} <= set(recorded):
         raise ReplayError(
             f"--split recorded: {recorded.count('train')} of {len(recorded)} rows have the split 'train' and "
@@ -101,142 +100,143 @@ async def replay(path: str | Path, examples: Sequence[Example], tiers: Sequence[
         )
     try:
         splits = halves(
-            [e.task for e in kept],
-            asked.seed,
+            [e.task for e in rows],
+            config.seed,
             recorded=recorded,
-            groups=[asked_text(e) for e in kept],
+            groups=[prompt_key(e) for e in rows],
         )
     except ValueError as error:
         raise ReplayError(f"{error}; a replay needs rows to fit, to certify and to test on") from None
-    sha256 = fingerprint(path)
-    columns = await _columns(path, sha256, kept, tiers, asked)
-    if asked.policy is None:
-        proof = prove(
-            columns, splits, asked.promise, seed=asked.seed, method=asked.method,
-            must_end=tiers[-1] if asked.keep_premium else None,
+    sha256 = sha256_of(path)
+    scores = await _score_tiers(path, sha256, rows, tiers, config)
+    if config.policy is None:
+        choice = choose_certified(
+            scores, splits, config.guarantee, seed=config.seed, method=config.method,
+            must_end=tiers[-1] if config.keep_premium else None,
         )  # fmt: skip
-        if asked.method == "preset" and proof.method != "preset":
+        if config.method == "preset" and choice.method != "preset":
             raise ReplayError(
                 "--method preset: the fixed grid needs two tiers and one judge that gives scores; choose them with --tiers "
                 "and --judges, such as --judges rules,logprob, or leave --method out"
             )
     else:
-        proof = None
-    made = engine_check.policy(proof.chosen) if proof else asked.policy
-    assert made is not None
-    rerun = Progress(len(splits.test), "engine")
-    results = await engine_check.rerun(made, kept, splits.test, rerun.step)
-    rerun.end()
-    ran = engine_check.outcome(results, [t.model for t in made.tiers])
-    if proof:
-        engine_check.agree(ran, proof.chosen.outcome(splits.test))
-    limit = asked.promise.value if asked.promise.kind == "max_loss" else LOSS
-    against = Guarantee("max_loss", limit, asked.promise.delta)
-    lines = compare(kept, columns, splits, against, ran, [r.model for r in results], asked.seed)
-    data = _data(kept, columns, splits, tiers, asked, proof, made, results, ran, lines)
-    data["recording"] = {"name": Path(path).name, "sha256": sha256, "n": len(kept), "left_out": left_out}
-    artefact = None
-    if proof:
+        choice = None
+    policy = engine_check.to_policy(choice.chosen) if choice else config.policy
+    assert policy is not None
+    progress = Progress(len(splits.test), "engine")
+    results = await engine_check.run_engine(policy, rows, splits.test, progress.step)
+    progress.end()
+    engine_outcome = engine_check.to_outcome(results, [t.model for t in policy.tiers])
+    if choice:
+        engine_check.check_agreement(engine_outcome, choice.chosen.outcome(splits.test))
+    limit = config.guarantee.value if config.guarantee.kind == "max_loss" else LOSS
+    against = Guarantee("max_loss", limit, config.guarantee.delta)
+    lines = compare(rows, scores, splits, against, engine_outcome, [r.model for r in results], config.seed)
+    data = _data(rows, scores, splits, tiers, config, choice, policy, results, engine_outcome, lines)
+    data["recording"] = {"name": Path(path).name, "sha256": sha256, "n": len(rows), "left_out": left_out}
+    calibration_file = None
+    if choice:
         shown = [t for t in data["calibration_list"] if t["tier"] in data["chosen"]["tiers"]]
-        artefact = engine_check.artefact(
-            proof.chosen,
-            recording={"name": Path(path).name, "sha256": sha256, "n": len(kept)},
+        calibration_file = engine_check.to_calibration_file(
+            choice.chosen,
+            recording={"name": Path(path).name, "sha256": sha256, "n": len(rows)},
             candidates={
-                m: [dict(r) for r in (columns[m][0] if m != tiers[-1] else _free(columns[m][0])).rules] for m in tiers
+                m: [dict(r) for r in (scores[m][0] if m != tiers[-1] else _free(scores[m][0])).rules] for m in tiers
             },
-            seed=asked.seed,
+            seed=config.seed,
             splits=data["n"],
-            promise=asdict(asked.promise),
-            certificate=proof.certificate,
+            promise=asdict(config.guarantee),
+            certificate=choice.certificate,
             evidence={
                 "test": data["test"],
                 "lines": data["lines"],
                 "calibration": {t["tier"]: {"before": t["before"], "after": t["after"]} for t in shown},
             },
         )
-    return ReplayResult(lines, data, artefact, tuple(warnings), rerun.rate)
+    return ReplayResult(lines, data, calibration_file, tuple(warnings), progress.rate)
 
 
-async def _columns(
-    path: str | Path, sha256: str, rows: Sequence[Example], tiers: Sequence[str], asked: ReplayConfig
+async def _score_tiers(
+    path: str | Path, sha256: str, rows: Sequence[Example], tiers: Sequence[str], config: ReplayConfig
 ) -> dict[str, list[TierScores]]:
     cache = Cache(path, sha256)
-    wanted: dict[str, list[Rules]] = {}
+    judges: dict[str, list[Rules]] = {}
     for tier in tiers:
-        if asked.judges is not None:
-            wanted[tier] = [named_judges(asked.judges, rows, tier)]
+        if config.judges is not None:
+            judges[tier] = [named_judges(config.judges, rows, tier)]
         else:
-            wanted[tier] = [default_judges(rows, tier)] if len(tiers) <= 2 else plans(rows, tier)
-    progress = Progress(len(rows) * sum(len(w) for w in wanted.values()), "judging")
-    columns = {
-        tier: [await column(rows, tier, rules, cache, progress.step) for rules in given] for tier, given in wanted.items()
+            judges[tier] = [default_judges(rows, tier)] if len(tiers) <= 2 else judge_plans(rows, tier)
+    progress = Progress(len(rows) * sum(len(w) for w in judges.values()), "judging")
+    scores = {
+        tier: [await load_or_score(rows, tier, rules, cache, progress.step) for rules in tier_scores]
+        for tier, tier_scores in judges.items()
     }
     progress.end()
-    for tier, given in columns.items():
-        unknown = np.any([np.isnan(c.cost_usd).any(axis=1) for c in given], axis=0)
+    for tier, tier_scores in scores.items():
+        unknown = np.any([np.isnan(c.cost_usd).any(axis=1) for c in tier_scores], axis=0)
         unpriced = [row.id for row, missing in zip(rows, unknown, strict=True) if missing]
         if unpriced:
             raise ReplayError(
                 f"what judging costs is unknown in {len(unpriced)} rows of the model {tier!r}: {preview(unpriced)}; give "
                 f"answers[{tier!r}].sample_cost_usd, or leave self_consistency out by --judges"
             )
-    return columns
+    return scores
 
 
 def _data(
     rows: Sequence[Example],
-    columns: dict[str, list[TierScores]],
+    scores: dict[str, list[TierScores]],
     splits: Splits,
     tiers: Sequence[str],
-    asked: ReplayConfig,
-    proof: CertifiedChoice | None,
-    made: Policy,
+    config: ReplayConfig,
+    choice: CertifiedChoice | None,
+    policy: Policy,
     results: Sequence[Result],
-    ran: Outcome,
+    engine_outcome: Outcome,
     lines: Sequence[ResultRow],
 ) -> dict[str, Any]:
     """Everything that ``--json`` writes and the page shows."""
-    test, seed, promise = splits.test, asked.seed, asked.promise
-    ours = next(item for item in lines if item.kind == "cascade")
-    notes = [*(proof.notes if proof else ()), *(f"{item.name}: {item.note}" for item in lines if item.note)]
+    test, seed, guarantee = splits.test, config.seed, config.guarantee
+    cascade_row = next(item for item in lines if item.kind == "cascade")
+    notes = [*(choice.notes if choice else ()), *(f"{item.name}: {item.note}" for item in lines if item.note)]
     for tier in tiers[:-1]:
-        given = columns[tier][0]
-        if given.vetoed[:, -1].all():
-            used = ", ".join(str(rule["use"]) for rule in given.rules)
+        tier_scores = scores[tier][0]
+        if tier_scores.vetoed[:, -1].all():
+            used = ", ".join(str(rule["use"]) for rule in tier_scores.rules)
             notes.append(f"every answer of {tier} is vetoed; leave the judge out by --judges (now: {used})")
     silent = sum(v.reason.startswith("judge failed") for r in results for a in r.attempts for v in a.verdicts)
     silent += sum(a.reason == "judge_failure" for r in results for a in r.attempts)
     if silent:
         notes.append(f"{silent} verdicts on test rows are missing, because what their judge asks was not recorded")
-    models = [t.model for t in made.tiers]
+    models = [t.model for t in policy.tiers]
     extra = {
-        "flow": report_data.flow(models, ran),
+        "flow": report_data.flow(models, engine_outcome),
         "by_task": report_data.by_task(
-            rows, test, models, ran, tiers[-1], lambda a, b: baselines.bootstrap_difference(a, b, seed)
+            rows, test, models, engine_outcome, tiers[-1], lambda a, b: baselines.bootstrap_difference(a, b, seed)
         ),
-        "mistakes": report_data.mistakes(rows, test, results, ran, tiers[-1]),
+        "mistakes": report_data.mistakes(rows, test, results, engine_outcome, tiers[-1]),
     }
-    if proof:
-        certificate = dict(proof.certificate)
-        fit, certify = (0, len(splits.calibration)) if proof.method == "preset" else (len(splits.fit), len(splits.certify))
+    if choice:
+        certificate = dict(choice.certificate)
+        fit, certify = (0, len(splits.calibration)) if choice.method == "preset" else (len(splits.fit), len(splits.certify))
         counts = {"fit": fit, "certify": certify, "test": len(test)}
-        calibration = report_data.calibration(proof.chosen, test, len(proof.fitted_on), seed)
+        calibration = report_data.calibration(choice.chosen, test, len(choice.fit_rows), seed)
     else:
-        losses = columns[tiers[-1]][0].quality[test, 0] - ran.quality
-        certificate, counts, calibration = _measured(losses, asked.promise), {"test": len(test)}, []
-    usd = float(columns[tiers[-1]][0].cost_usd[test, 0].mean())
+        losses = scores[tiers[-1]][0].quality[test, 0] - engine_outcome.quality
+        certificate, counts, calibration = _measured(losses, config.guarantee), {"test": len(test)}, []
+    usd = float(scores[tiers[-1]][0].cost_usd[test, 0].mean())
     chosen = {
         "tiers": models,
-        "thresholds": [t.accept_at for t in made.tiers[:-1]],
-        "last_at": made.tiers[-1].accept_at,
-        "final": made.final,
-        "judges": {t.model: [j.use for j in t.judges] for t in made.tiers},
-        "cost_ratio": ours.relative_cost,
-        "usd_per_1000": ours.usd_per_1000,
-        "quality": ours.quality,
-        "quality_difference": ours.difference,
-        "interval": list(ours.interval),
-        "accepted": float(ran.accepted.mean()),
+        "thresholds": [t.accept_at for t in policy.tiers[:-1]],
+        "last_at": policy.tiers[-1].accept_at,
+        "final": policy.final,
+        "judges": {t.model: [j.use for j in t.judges] for t in policy.tiers},
+        "cost_ratio": cascade_row.relative_cost,
+        "usd_per_1000": cascade_row.usd_per_1000,
+        "quality": cascade_row.quality,
+        "quality_difference": cascade_row.difference,
+        "interval": list(cascade_row.interval),
+        "accepted": float(engine_outcome.accepted.mean()),
         "certificate": certificate,
     }
     return {
@@ -244,16 +244,16 @@ def _data(
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "seed": seed,
         "n": counts,
-        "promise": {"kind": promise.kind, "value": promise.value, "delta": promise.delta},
+        "promise": {"kind": guarantee.kind, "value": guarantee.value, "delta": guarantee.delta},
         "certificate": certificate,
         "tiers": list(tiers),
         "chosen": chosen,
         "test": {
             "n": len(test),
-            "quality": ours.quality,
-            "cost_ratio": ours.relative_cost,
-            "quality_difference": ours.difference,
-            "interval": list(ours.interval),
+            "quality": cascade_row.quality,
+            "cost_ratio": cascade_row.relative_cost,
+            "quality_difference": cascade_row.difference,
+            "interval": list(cascade_row.interval),
         },
         "lines": [as_json(item) for item in lines],
         "baselines": {item.name: as_json(item) for item in lines if item.kind != "cascade"},
@@ -261,38 +261,38 @@ def _data(
             c["tier"]: {k: c[k] for k in ("method", "n", "before", "after", "ece_by_chance")} for c in calibration
         },
         "calibration_list": calibration,
-        "frontier": report_data.frontier(columns, splits.fit, test, usd, seed),
-        "policy": made.model_dump(mode="json"),
-        "policy_hash": made.hash,
+        "frontier": report_data.frontier(scores, splits.fit, test, usd, seed),
+        "policy": policy.model_dump(mode="json"),
+        "policy_hash": policy.hash,
         "notes": notes,
         **extra,
     }
 
 
-def _free(column: TierScores) -> TierScores:
+def _free(load_or_score: TierScores) -> TierScores:
     """The column as a last tier uses it: nothing dear is asked about an answer that is returned anyway."""
-    return column.first(column.free)
+    return load_or_score.first_judges(load_or_score.n_free)
 
 
-def _measured(losses: npt.NDArray[np.float64], promise: Guarantee) -> dict[str, Any]:
+def _measured(losses: npt.NDArray[np.float64], guarantee: Guarantee) -> dict[str, Any]:
     """For a policy that was given, not tuned: what it loses at most, from rows that none of it was learned from."""
-    bound, method = upper_bound(losses, promise.delta)
+    bound, method = upper_bound(losses, guarantee.delta)
     words = (
-        f"The given policy: with probability {100 * (1 - promise.delta):g} % its mean quality is at most {bound:.3f} "
+        f"The given policy: with probability {100 * (1 - guarantee.delta):g} % its mean quality is at most {bound:.3f} "
         f"below the premium tier's, provided that nothing in it was chosen on these {len(losses):,} rows."
     )
     return {
-        "certified": bound <= promise.value, "max_loss": bound, "delta": promise.delta, "method": METHODS[method],
-        "n": len(losses), "p_value": promise.delta, "tests": 1, "needed_n": None, "words": words,
+        "certified": bound <= guarantee.value, "max_loss": bound, "delta": guarantee.delta, "method": METHODS[method],
+        "n": len(losses), "p_value": guarantee.delta, "tests": 1, "needed_n": None, "words": words,
     }  # fmt: skip
 
 
 def page(data: dict[str, Any]) -> dict[str, Any]:
     """The data as the page reads it."""
-    promise = dict(data["promise"])
-    if promise["kind"] == "min_accepted_quality":
-        promise |= {"kind": "selective", "value": 1.0 - promise["value"]}
-    return {**data, "calibration": data["calibration_list"], "promise": promise}
+    guarantee = dict(data["promise"])
+    if guarantee["kind"] == "min_accepted_quality":
+        guarantee |= {"kind": "selective", "value": 1.0 - guarantee["value"]}
+    return {**data, "calibration": data["calibration_list"], "promise": guarantee}
 
 
 def as_file(data: dict[str, Any]) -> dict[str, Any]:

@@ -12,11 +12,11 @@ from evals.recording import Example
 
 from .baselines import uncalibrated
 from .calibrate import apply
-from .candidate_tiers import agreements, fitted
+from .candidate_tiers import agreement_scores, fit_tier
 from .metrics import ece_by_chance, reliability, summary
 from .score_table import TierScores
 from .simulate import Outcome, SimulatedCascade
-from .threshold_sweep import cut_points, pareto, surface
+from .threshold_sweep import cut_points, pareto, sweep_surface
 from .tune import Candidate
 
 Array = npt.NDArray[np.float64]
@@ -29,24 +29,26 @@ MISTAKES = 12
 
 def calibration(candidate: Candidate, rows: Rows, n_fit: int, seed: int) -> list[dict[str, Any]]:
     """How honest each tier's confidence is on held-out rows, before and after calibration."""
-    found = []
-    for i, step in enumerate(candidate.ladder.steps):
-        column = step.column
-        kept = rows[~column.vetoed[rows, -1]]
-        if len(kept) < 2:
+    entries = []
+    for i, tier in enumerate(candidate.cascade.tiers):
+        column = tier.column
+        passed = rows[~column.vetoed[rows, -1]]
+        if len(passed) < 2:
             continue
-        scores = {name: column.scores[kept, j] for j, name in enumerate(column.names)}
-        scores |= {k: v[kept] for k, v in agreements(column, len(column.names), candidate.ladder.settled[:i]).items()}
-        after = apply(step.calibrators[-1], scores, n=len(kept))
-        before, right = uncalibrated(column)[kept, -1], column.quality[kept, -1]
+        scores = {name: column.scores[passed, j] for j, name in enumerate(column.names)}
+        scores |= {
+            k: v[passed] for k, v in agreement_scores(column, len(column.names), candidate.cascade.tier_outcomes[:i]).items()
+        }
+        after = apply(tier.calibrators[-1], scores, n=len(passed))
+        before, right = uncalibrated(column)[passed, -1], column.quality[passed, -1]
         bins = np.linspace(0, 1, 21)
         weights = {"right": right, "wrong": 1 - right}
-        found.append(
+        entries.append(
             {
-                "tier": step.model,
-                "judges": [r["use"] for r in step.rules],
-                "method": step.calibrators[-1].to_json()["method"],
-                "n": len(kept),
+                "tier": tier.model,
+                "judges": [r["use"] for r in tier.rules],
+                "method": tier.calibrators[-1].to_json()["method"],
+                "n": len(passed),
                 "n_fit": n_fit,
                 "before": summary(before, right, seed),
                 "after": summary(after, right, seed),
@@ -58,7 +60,7 @@ def calibration(candidate: Candidate, rows: Rows, n_fit: int, seed: int) -> list
                 },
             }
         )
-    return found
+    return entries
 
 
 def frontier(
@@ -69,20 +71,23 @@ def frontier(
     ``usd``: the premium tier's mean cost, of which ``cost_ratio`` is a multiple; None where it is 0.
     """
     models = list(columns)
-    steps = {m: fitted(c[0], fit_rows, seed) for m, c in columns.items()}
-    bare = {m: fitted(c[0].first(0), fit_rows, seed) for m, c in columns.items()}
+    tiers = {m: fit_tier(c[0], fit_rows, seed) for m, c in columns.items()}
+    bare = {m: fit_tier(c[0].first_judges(0), fit_rows, seed) for m, c in columns.items()}
     chains: list[tuple[str, ...]] = [c for size in (1, 2, 3) for c in combinations(models, size)]
     if len(chains) > MOST_LADDERS:  # many models: every pair and single, and triples that end in the premium tier
         chains = [c for c in chains if len(c) < 3 or c[-1] == models[-1]]
-    quality, cost, told = [], [], []
+    quality, cost, points = [], [], []
     for chain in chains:
-        ladder = SimulatedCascade.of([*(steps[m] for m in chain[:-1]), bare[chain[-1]]])
-        cuts = [cut_points(np.clip(s.reach[rows], 0, 1), 100 if len(chain) < 3 else 40) for s in ladder.settled[:-1]]
-        swept = surface(ladder.rungs(rows), cuts)
-        kept = pareto(swept.quality, swept.cost)
-        quality += swept.quality.ravel()[kept].tolist()
-        cost += swept.cost.ravel()[kept].tolist()
-        told += [(chain, swept.thresholds(int(i))) for i in kept]
+        cascade = SimulatedCascade.from_tiers([*(tiers[m] for m in chain[:-1]), bare[chain[-1]]])
+        cuts = [
+            cut_points(np.clip(s.effective_confidence[rows], 0, 1), 100 if len(chain) < 3 else 40)
+            for s in cascade.tier_outcomes[:-1]
+        ]
+        swept = sweep_surface(cascade.sweep_columns(rows), cuts)
+        passed = pareto(swept.quality, swept.cost)
+        quality += swept.quality.ravel()[passed].tolist()
+        cost += swept.cost.ravel()[passed].tolist()
+        points += [(chain, swept.thresholds(int(i))) for i in passed]
     front = pareto(np.array(quality), np.array(cost))
     if len(front) > MOST_POINTS:
         front = front[np.unique(np.linspace(0, len(front) - 1, MOST_POINTS).round().astype(np.int64))]
@@ -90,8 +95,8 @@ def frontier(
         {
             "cost_ratio": _ratio(cost[i], usd),
             "quality": quality[i],
-            "tiers": list(told[i][0]),
-            "thresholds": list(told[i][1]),
+            "tiers": list(points[i][0]),
+            "thresholds": list(points[i][1]),
         }
         for i in front
     ]
@@ -104,19 +109,19 @@ def _ratio(cost: float, premium: float) -> float | None:
 
 def flow(models: Sequence[str], outcome: Outcome) -> list[dict[str, Any]]:
     """How many prompts went from tier to tier, and where they were answered."""
-    found: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     source = "prompts"
     for i, model in enumerate(models):
-        asked = int((outcome.asked >= i).sum())
-        if asked:
-            found.append({"source": source, "target": model, "n": asked})
+        called = int((outcome.last_called >= i).sum())
+        if called:
+            entries.append({"source": source, "target": model, "n": called})
         source = model
     for i, model in enumerate(models):
         for j, last in enumerate(models):
-            n = int(((outcome.tier == i) & (outcome.asked == j)).sum())
+            n = int(((outcome.tier == i) & (outcome.last_called == j)).sum())
             if n:  # an earlier tier's answer may be returned in the end, where the best answer so far counts
-                found.append({"source": last, "target": f"answered by {model}", "n": n})
-    return found
+                entries.append({"source": last, "target": f"answered by {model}", "n": n})
+    return entries
 
 
 def by_task(
@@ -126,11 +131,11 @@ def by_task(
     tasks = np.array([examples[i].task or "(no task)" for i in rows], dtype=object)
     reference = np.array([examples[i].answers[premium]["quality"] for i in rows], dtype=float)
     usd = np.array([examples[i].answers[premium]["cost_usd"] for i in rows], dtype=float)
-    found = []
+    entries = []
     for task in sorted(set(tasks)):
         at = np.flatnonzero(tasks == task)
         difference = outcome.quality[at] - reference[at]
-        found.append(
+        entries.append(
             {
                 "task": task,
                 "n": len(at),
@@ -142,7 +147,7 @@ def by_task(
                 "shares": {m: float((outcome.tier[at] == i).mean()) for i, m in enumerate(models)},
             }
         )
-    return found
+    return entries
 
 
 def mistakes(
@@ -151,10 +156,10 @@ def mistakes(
     """The accepted answers that were most wrong and most sure, to be read by a person; ``results`` gives their texts."""
     wrong = np.flatnonzero(outcome.accepted & (outcome.quality < 0.5))
     worst = wrong[np.lexsort((-outcome.confidence[wrong], outcome.quality[wrong]))][:MISTAKES]
-    found = []
+    entries = []
     for i in worst:
         example, best = examples[rows[i]], examples[rows[i]].answers[premium]
-        found.append(
+        entries.append(
             {
                 "id": example.id,
                 "task": example.task,
@@ -167,4 +172,4 @@ def mistakes(
                 "premium_quality": best["quality"],
             }
         )
-    return found
+    return entries

@@ -86,8 +86,8 @@ class PromptRouter:
     def fit(cls, texts: Sequence[str], target: Array, seed: int) -> "PromptRouter":
         """Learns from n texts (at most MOST_ROWS) and (n,) qualities in [0, 1]; the ridge by cross-validated log-loss."""
         rng = np.random.default_rng(seed)
-        kept = np.sort(rng.permutation(len(texts))[:MOST_ROWS])
-        texts, y = [texts[i] for i in kept], np.asarray(target, dtype=np.float64)[kept]
+        sample = np.sort(rng.permutation(len(texts))[:MOST_ROWS])
+        texts, y = [texts[i] for i in sample], np.asarray(target, dtype=np.float64)[sample]
         table, idf = design(texts)
         kernel = (table @ table.T).astype(np.float64)
         fold = rng.permutation(len(y)) % max(2, min(FOLDS, len(y)))
@@ -95,10 +95,10 @@ class PromptRouter:
         for ridge in RIDGES:
             out = np.full(len(y), float(y.mean()))
             for f in range(int(fold.max()) + 1 if len(y) > 1 else 0):
-                seen, held = fold != f, fold == f
-                if seen.any():
-                    a, b = kernel_logistic(kernel[np.ix_(seen, seen)], y[seen], ridge)
-                    out[held] = 1 / (1 + np.exp(-(kernel[np.ix_(held, seen)] @ a + b)))
+                training, held_out = fold != f, fold == f
+                if training.any():
+                    a, b = kernel_logistic(kernel[np.ix_(training, training)], y[training], ridge)
+                    out[held_out] = 1 / (1 + np.exp(-(kernel[np.ix_(held_out, training)] @ a + b)))
             bounded = np.clip(out, 1e-9, 1 - 1e-9)
             loss = float(-(y * np.log(bounded) + (1 - y) * np.log(1 - bounded)).mean())
             if best is None or loss < best[0]:

@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
-Given = NDArray[Any]  # float32 or float64
+FloatArray = NDArray[Any]  # float32 or float64
 
 ACCEPT_NONE = float(np.nextafter(1.0, 2.0))
 """The least threshold that no confidence in [0, 1] reaches."""
@@ -40,10 +40,10 @@ _BUCKETS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TierCuts:
+class TierColumns:
     """One tier's outcome on n rows: arrays of shape (n,), best of float32 or float64, which are read without a copy.
 
-    ``confidence`` is in [0, 1], or -inf where the answer is vetoed; of the last rung it is not read and may be None.
+    ``confidence`` is in [0, 1], or -inf where the answer is vetoed; of the last tier it is not read and may be None.
     ``quality`` is in [0, 1]. ``cost`` is the USD that asking and judging this tier adds, >= 0.
     """
 
@@ -87,7 +87,7 @@ class _Bins:
         self._crowded = np.append(inside > 1, False)
         self._any_crowded = bool(self._crowded.any())
 
-    def __call__(self, confidence: Given) -> Ints:
+    def __call__(self, confidence: FloatArray) -> Ints:
         bucket = np.maximum(confidence * confidence.dtype.type(_BUCKETS), -1).astype(np.intp)
         bins: Ints = self._below[bucket]
         bins += confidence >= self._first[bucket]
@@ -121,21 +121,21 @@ class Tally:
         self._gains = [np.zeros(math.prod(shape)) for shape in self._shapes]
         self._costs = [np.zeros(math.prod(shape)) for shape in self._shapes]
 
-    def add(self, rungs: Sequence[TierCuts]) -> None:
-        """Counts the rows of ``rungs``, one rung for each tier. Rows that are refused leave the tally as it was.
+    def add(self, tiers: Sequence[TierColumns]) -> None:
+        """Counts the rows of ``tiers``, one entry for each tier. Rows that are refused leave the tally as it was.
 
         Sums are float64; each mean is within 1e-9 of the exact one for costs up to 1 USD and 10^8 rows.
 
         Raises:
-            ValueError: the rungs differ in length, or are not as many as the tiers, or a number is NaN or out of range.
+            ValueError: the tiers differ in length, or are not as many as the tiers, or a number is NaN or out of range.
         """
-        if len(rungs) != len(self.cuts) + 1:
-            raise ValueError(f"{len(rungs)} rungs for {len(self.cuts) + 1} tiers (one more than there are lists of cuts)")
-        confidence, quality, cost = _checked(rungs)
+        if len(tiers) != len(self.cuts) + 1:
+            raise ValueError(f"columns of {len(tiers)} tiers, but the lists of cuts are for {len(self.cuts) + 1} tiers")
+        confidence, quality, cost = _checked(tiers)
         for start in range(0, quality[0].size, _CHUNK):
             self._add(*([values[start : start + _CHUNK] for values in each] for each in (confidence, quality, cost)))
 
-    def _add(self, confidence: list[Given], quality: list[Given], cost: list[Given]) -> None:
+    def _add(self, confidence: list[FloatArray], quality: list[FloatArray], cost: list[FloatArray]) -> None:
         self.n += quality[0].size
         self._quality += float(quality[0].sum(dtype=np.float64))
         self._cost += float(cost[0].sum(dtype=np.float64))
@@ -187,10 +187,10 @@ class Tally:
         return total
 
 
-def surface(rungs: Sequence[TierCuts], cuts: Sequence[ArrayLike]) -> Surface:
+def sweep_surface(tiers: Sequence[TierColumns], cuts: Sequence[ArrayLike]) -> Surface:
     """Mean quality and mean USD of every threshold vector on rows in memory; see ``Tally`` for arguments and errors."""
     tally = Tally(cuts)
-    tally.add(rungs)
+    tally.add(tiers)
     return tally.surface()
 
 
@@ -232,9 +232,9 @@ def cut_points(confidence: ArrayLike, count: int) -> Floats:
     """
     if count < 2:
         raise ValueError(f"count is {count}: at least 2, to accept all and to accept none")
-    given = _array(confidence).ravel()
-    _check(given, "confidence", 1.0, veto=True)
-    ordered = np.sort(given[given >= 0]).astype(np.float64)
+    values = _array(confidence).ravel()
+    _check(values, "confidence", 1.0, veto=True)
+    ordered = np.sort(values[values >= 0]).astype(np.float64)
     # The lowest value accepts the same rows as 0.
     values = np.unique(ordered)[1:]
     room = count - 2
@@ -244,7 +244,7 @@ def cut_points(confidence: ArrayLike, count: int) -> Floats:
     return np.unique(np.concatenate(([0.0], values, [ACCEPT_NONE])))
 
 
-def from_parquet(
+def tally_parquet(
     path: str | Path,
     cuts: Sequence[ArrayLike],
     *,
@@ -267,10 +267,10 @@ def from_parquet(
         raise ModuleNotFoundError("reading Parquet needs pyarrow: pip install 'cascade-gate[parquet]'") from missing
     tally = Tally(cuts)
     tiers = len(tally.cuts) + 1
-    named = columns if columns is not None else [(f"p{i}", f"q{i}", f"c{i}") for i in range(1, tiers + 1)]
-    if len(named) != tiers:
-        raise ValueError(f"columns of {len(named)} tiers are named, but there are {tiers} tiers")
-    read = list(dict.fromkeys([name for tier in named[:-1] for name in tier] + list(named[-1][1:])))
+    column_names = columns if columns is not None else [(f"p{i}", f"q{i}", f"c{i}") for i in range(1, tiers + 1)]
+    if len(column_names) != tiers:
+        raise ValueError(f"columns of {len(column_names)} tiers are named, but there are {tiers} tiers")
+    read = list(dict.fromkeys([name for tier in column_names[:-1] for name in tier] + list(column_names[-1][1:])))
     # Pre-buffering would keep the whole file in memory; small buffers hold even where it is a single row group.
     with parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
         types = {field.name: str(field.type) for field in file.schema_arrow}
@@ -279,17 +279,17 @@ def from_parquet(
                 raise ValueError(f"{path}: column {name!r} is {types.get(name, 'missing')}, not float32 or float64")
         for batch in file.iter_batches(batch_size=batch_rows, columns=read):
             arrays = {name: _column(path, name, batch.column(name)) for name in read}
-            tally.add([TierCuts(arrays.get(p), arrays[q], arrays[c]) for p, q, c in named])
+            tally.add([TierColumns(arrays.get(p), arrays[q], arrays[c]) for p, q, c in column_names])
     return tally
 
 
-def _column(path: str | Path, name: str, column: Any) -> Given:
+def _column(path: str | Path, name: str, column: Any) -> FloatArray:
     if column.null_count:
         raise ValueError(f"{path}: column {name!r} has nulls")
     return np.asarray(column.to_numpy())
 
 
-def _accumulate(sums: Floats, flat: Ints, weights: Given) -> None:
+def _accumulate(sums: Floats, flat: Ints, weights: FloatArray) -> None:
     # A dense histogram of a short chunk would mostly add zeros.
     if flat.size < sums.size // 16:
         np.add.at(sums, flat, weights)
@@ -297,16 +297,16 @@ def _accumulate(sums: Floats, flat: Ints, weights: Given) -> None:
         sums += np.bincount(flat, weights, sums.size)
 
 
-def _array(values: ArrayLike) -> Given:
-    given = np.asarray(values)
-    return given if given.dtype in (np.float32, np.float64) else given.astype(np.float64)
+def _array(values: ArrayLike) -> FloatArray:
+    values = np.asarray(values)
+    return values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
 
 
-def _checked(rungs: Sequence[TierCuts]) -> tuple[list[Given], list[Given], list[Given]]:
+def _checked(tiers: Sequence[TierColumns]) -> tuple[list[FloatArray], list[FloatArray], list[FloatArray]]:
     """The confidences (without the last tier's), the qualities and the costs, after every check."""
-    quality = [_array(rung.quality) for rung in rungs]
-    cost = [_array(rung.cost) for rung in rungs]
-    confidence = [_array(() if rung.confidence is None else rung.confidence) for rung in rungs[:-1]]
+    quality = [_array(tier.quality) for tier in tiers]
+    cost = [_array(tier.cost) for tier in tiers]
+    confidence = [_array(() if tier.confidence is None else tier.confidence) for tier in tiers[:-1]]
     shape = (quality[0].size,)
     for name, arrays in (("quality", quality), ("cost", cost), ("confidence", confidence)):
         for tier, values in enumerate(arrays, 1):
@@ -316,7 +316,7 @@ def _checked(rungs: Sequence[TierCuts]) -> tuple[list[Given], list[Given], list[
     return confidence, quality, cost
 
 
-def _check(values: Given, what: str, most: float, *, veto: bool) -> None:
+def _check(values: FloatArray, what: str, most: float, *, veto: bool) -> None:
     if not values.size:
         return
     least, highest = float(values.min()), float(values.max())
@@ -328,9 +328,9 @@ def _check(values: Given, what: str, most: float, *, veto: bool) -> None:
 
 
 def _checked_cuts(tier: int, cuts: ArrayLike) -> Floats:
-    given = np.array(cuts, dtype=np.float64)
-    if given.ndim != 1 or not given.size:
+    values = np.array(cuts, dtype=np.float64)
+    if values.ndim != 1 or not values.size:
         raise ValueError(f"tier {tier}: cuts must be one list of at least one threshold")
-    if not (np.all(given > -np.inf) and np.all(given[1:] >= given[:-1])):
+    if not (np.all(values > -np.inf) and np.all(values[1:] >= values[:-1])):
         raise ValueError(f"tier {tier}: cuts must ascend, without NaN and -inf")
-    return given
+    return values

@@ -78,7 +78,7 @@ class Bench:
         file = parse(
             "models:\n"
             "  a: {provider: scripted, answers: [x], retry: {attempts: 1}}\n"
-            "  b: {provider: scripted, answers: [x], retry: {attempts: 2, first_s: 0.0001, retry_after_s: 0.001}}\n"
+            "  b: {provider: scripted, answers: [x], retry: {attempts: 2, initial_backoff_s: 0.001, retry_after_s: 0.001}}\n"
             "policies: {default: {tiers: [{model: a}]}}"
         )
         return Cascade(

@@ -20,18 +20,18 @@ VOLATILE = frozenset(("run_id", "created", "started", "ended", "started_s", "lat
 """Fields that hold a time, a duration, an id or the library's version."""
 
 
-def check(name: str, found: str) -> None:
+def check(name: str, output: str) -> None:
     """Fails with a diff where the text is not that of ``expected/name``; with UPDATE_GOLDEN=1 it is written there."""
     file = EXPECTED / name
     if os.environ.get(UPDATE) == "1":
         file.parent.mkdir(exist_ok=True)
-        file.write_text(found, encoding="utf-8")
+        file.write_text(output, encoding="utf-8")
         return
     if not file.is_file():
         pytest.fail(f"{file} is missing; write it with {UPDATE}=1", pytrace=False)
     expected = file.read_text(encoding="utf-8")
-    if found != expected:
-        lines = difflib.unified_diff(expected.splitlines(), found.splitlines(), f"expected/{name}", "found", lineterm="")
+    if output != expected:
+        lines = difflib.unified_diff(expected.splitlines(), output.splitlines(), f"expected/{name}", "found", lineterm="")
         pytest.fail(f"{name} has changed; if that is meant, {UPDATE}=1 rewrites it\n" + "\n".join(lines), pytrace=False)
 
 
@@ -79,14 +79,14 @@ def table(text: str) -> str:
 
 def labels(exposition: str) -> dict[str, Any]:
     """Type, labels and bounds of every metric of ours in Prometheus' text format; ``_created`` is the client library's."""
-    found: dict[str, Any] = {}
+    keys: dict[str, Any] = {}
     kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", exposition, re.MULTILINE))
     for name, inside in re.findall(r"^([a-z_]+)(?:\{(.*)\})? \S+$", exposition, re.MULTILINE):
         if name.startswith(("python_", "process_")) or name.endswith("_created"):
             continue
         pairs = re.findall(r'(\w+)="([^"]*)"', inside)
         kind = kinds.get(name) or kinds[re.sub("_(bucket|count|sum)$", "", name)]
-        metric = found.setdefault(name, {"type": kind, "labels": set(), "bounds": []})
+        metric = keys.setdefault(name, {"type": kind, "labels": set(), "bounds": []})
         metric["labels"] |= {label for label, _ in pairs}
         metric["bounds"] += [bound for label, bound in pairs if label == "le" and bound not in metric["bounds"]]
-    return {name: {**metric, "labels": sorted(metric["labels"])} for name, metric in found.items()}
+    return {name: {**metric, "labels": sorted(metric["labels"])} for name, metric in keys.items()}

@@ -59,12 +59,12 @@ _OPENER = build_opener(ProxyHandler({}))
 def environment() -> dict[str, str]:
     """The surroundings without what would change a command's words or ways."""
     foreign = ("CASCADE_", "OTEL_", "PROMETHEUS_")
-    kept = {
+    variables = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(foreign) and not name.lower().endswith(("_api_key", "_proxy"))
     }
-    return {**kept, "COLUMNS": "100", "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
+    return {**variables, "COLUMNS": "100", "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
 
 
 def output(*command: str, cwd: Path) -> str:
@@ -118,16 +118,16 @@ def gateway(policies: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     command = [sys.executable, "-m", LIBRARY, "serve", "--port", "0", "--policy-file", "policies.yaml", "--keys", "keys.db"]
     running = subprocess.Popen(command, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True)
     assert running.stderr is not None
-    said = ""
+    output = ""
     try:
         for line in running.stderr:
-            said += line
+            output += line
             if "http://" in line:
                 yield line.split()[1].removesuffix("/v1")
                 running.send_signal(signal.SIGTERM)
                 running.wait(20)
                 return
-        raise AssertionError(said)
+        raise AssertionError(output)
     finally:
         running.kill()
         running.wait()
@@ -155,8 +155,8 @@ def test_every_command_says_the_same_of_itself(tmp_path: Path) -> None:
     """Names, options, defaults and explanations of all commands are those that scripts and readers know."""
     commands = {f"{LIBRARY} {words}".strip(): f"{{LIBRARY}} {words}".strip() for words in LIBRARY_COMMANDS}
     commands |= {f"{EVALS}.{words}": f"{{EVALS}}.{words}" for words in EVALS_COMMANDS}
-    said = json.loads(output(str(HERE / "helps.py"), *commands, cwd=tmp_path))
-    check("help.txt", "\n".join(f"=== {title}\n{help_text(said[command])}\n" for command, title in commands.items()))
+    texts = json.loads(output(str(HERE / "helps.py"), *commands, cwd=tmp_path))
+    check("help.txt", "\n".join(f"=== {title}\n{help_text(texts[command])}\n" for command, title in commands.items()))
 
 
 def test_the_policy_file_has_the_same_schema(tmp_path: Path) -> None:
@@ -177,9 +177,9 @@ def test_the_metrics_have_the_same_names(gateway: str) -> None:
     http(f"{gateway}/v1/route", {"prompt": PROMPT, "policy": "unpriced"})
     http(f"{gateway}/v1/route", {"prompt": PROMPT, "policy": "broken"})
     http(f"{gateway}/v1/gate", {"prompt": PROMPT, "answer": "51"})
-    found = labels(http(f"{gateway}/metrics"))
-    assert all(metric["labels"] for name, metric in found.items() if not name.startswith("cascade_http_requests_"))
-    check("metrics.json", as_text(found))
+    metrics = labels(http(f"{gateway}/metrics"))
+    assert all(metric["labels"] for name, metric in metrics.items() if not name.startswith("cascade_http_requests_"))
+    check("metrics.json", as_text(metrics))
 
 
 def test_the_spans_have_the_same_names(spans: Any) -> None:
@@ -197,11 +197,13 @@ def test_the_journal_has_the_same_tables(spans: Any, policies: Path) -> None:
     """A journal of today is read tomorrow: tables, columns, indices, and how the first row of each is stored."""
     with closing(sqlite3.connect(policies / "journal.db")) as journal:
         journal.row_factory = sqlite3.Row
-        made = journal.execute("SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite%' ORDER BY name").fetchall()
-        tables = [name for name, sql in made if sql.startswith("CREATE TABLE cascade_")]
+        objects = journal.execute(
+            "SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite%' ORDER BY name"
+        ).fetchall()
+        tables = [name for name, sql in objects if sql.startswith("CREATE TABLE cascade_")]
         rows = {name: journal.execute(f"SELECT * FROM {name} ORDER BY rowid LIMIT 1").fetchone() for name in tables}
     stored = {name: None if row is None else {c: _plain(row[c]) for c in row.keys()} for name, row in rows.items()}  # noqa: SIM118
-    check("tables.json", as_text({"made": dict(made), "first": stored}))
+    check("tables.json", as_text({"made": dict(objects), "first": stored}))
 
 
 def test_the_public_names_are_the_same() -> None:

@@ -142,17 +142,17 @@ def _ended(record: Record, policy: Policy, last: Action | None) -> list[str]:
 def _attempt(data: Mapping[str, Any]) -> Attempt:
     verdicts = tuple(Verdict(v["judge"], v["score"], veto=v["veto"]) for v in data["verdicts"])
     return Attempt(
-        data["tier"],
-        data["model"],
-        Answer("") if data["answered"] else None,
-        verdicts,
-        data["confidence"],
-        data["vetoed"],
-        data["cost_usd"],
-        data["judge_cost_usd"],
-        data["latency_s"],
-        data["calls"],
-        data["reason"],
+        tier=data["tier"],
+        model=data["model"],
+        answer=Answer("") if data["answered"] else None,
+        verdicts=verdicts,
+        confidence=data["confidence"],
+        vetoed=data["vetoed"],
+        cost_usd=data["cost_usd"],
+        judge_cost_usd=data["judge_cost_usd"],
+        latency_s=data["latency_s"],
+        calls=data["calls"],
+        reason=data["reason"],
     )
 
 

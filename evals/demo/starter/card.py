@@ -67,7 +67,7 @@ def signals(examples: Sequence[Example]) -> str:
     for model in models_of(examples):
         found = []
         for rule in SIGNALS.values():
-            column = asyncio.run(score_table.score(examples, model, [rule]))
+            column = asyncio.run(score_table.score_tier(examples, model, [rule]))
             told = ~np.isnan(column.scores[:, 0])
             area = bootstrap(auroc, column.scores[told, 0], column.quality[told, 1], seed=0)
             assert area is not None

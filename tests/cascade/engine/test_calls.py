@@ -73,7 +73,7 @@ def test_a_tier_alone_spends_the_policys_day() -> None:
     small, large = ScriptedModel("small", ["51"]), ScriptedModel("large", SAID)
     policy = Policy.model_validate({"tiers": TIERS, "budget_usd_per_day": 1.0})
     for model in (small, large):
-        model.most_usd = 0.02
+        model.max_cost_usd = 0.02
     with Cascade(policy, models={"small": small, "large": large}) as cascade:
         cascade.run("q", policy="default/large")
         assert asyncio.run(cascade.ledger.spent(f"{today()} policy default")) == pytest.approx(0.01)
@@ -85,7 +85,7 @@ def test_a_budget_beside_the_policys() -> None:
     with cascade:
         with pytest.raises(PolicyError, match="price of the model small is not known"):
             cascade.run("q", policy="default", daily=(("key ana", 0.02),))
-        small.most_usd = 0.01
+        small.max_cost_usd = 0.01
         assert cascade.run("q", policy="default/large", daily=(("key ana", 0.02),)).accepted
         assert cascade.run("q", policy="default/large", daily=(("key ana", 0.02),)).accepted
         with pytest.raises(Exception, match=r"budget of .* key ana"):

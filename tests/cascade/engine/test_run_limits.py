@@ -34,7 +34,7 @@ from tests.wire_server import Reply, WireServer, chat, message
 GOOD = Answer("51", finish_reason="stop", usage=Usage(100, 10))
 # A dollar for a million tokens: GOOD costs 110 millionths.
 PRICE = {"input_per_mtok": 1.0, "output_per_mtok": 1.0}
-FAST = {"attempts": 2, "first_s": 0.0, "most_s": 0.0}
+FAST = {"attempts": 2, "initial_backoff_s": 0.0, "max_backoff_s": 0.0}
 
 
 def down(name: str = "m", **more: Any) -> ModelError:
@@ -386,7 +386,7 @@ def test_a_model_of_unknown_price_is_not_asked_under_a_budget() -> None:
         with pytest.raises(PolicyError, match="price of the model m is not known"):
             c.run("q", budget_usd=1.0)
     daily = Policy.model_validate(ladder("m", budget_usd_per_day=0.05))
-    with Cascade(daily, models={"m": silent}) as c, pytest.raises(PolicyError, match="most_usd"):
+    with Cascade(daily, models={"m": silent}) as c, pytest.raises(PolicyError, match="max_cost_usd"):
         c.run("q")
     assert len(silent.calls) == 1
 

@@ -260,7 +260,19 @@ def test_two_requests_at_once_never_mix(stream: str) -> None:
         return answer
 
     answer = asyncio.run(race())
-    attempt = Attempt("t0", "m1", answer, (), 0.9, False, 0.0, 0.0, 0.0, 2, "accepted")
+    attempt = Attempt(
+        tier="t0",
+        model="m1",
+        answer=answer,
+        verdicts=(),
+        confidence=0.9,
+        vetoed=False,
+        cost_usd=0.0,
+        judge_cost_usd=0.0,
+        latency_s=0.0,
+        calls=2,
+        reason="accepted",
+    )
     feed.ended(attempt, None)
     assert shown(seen) == answer.text == "fast words"
     assert [e.text for e in seen if isinstance(e, Token)][-2:] == ["fast ", "words"]

@@ -14,7 +14,7 @@ from cascade.resilience.guard import HEDGE_FROM, Guard, Retry
 from cascade.resilience.retry import LEAVE_S, call_with_retries, deadline_share, pause_s, run_until
 from judges import Usage
 
-FAST = Retry(attempts=3, first_s=0.0, most_s=0.0)
+FAST = Retry(attempts=3, initial_backoff_s=0.0, max_backoff_s=0.0)
 
 
 def fault(retryable: bool = True, **more: float) -> ModelError:
@@ -115,7 +115,7 @@ def test_the_time_is_shared_with_those_who_may_be_asked_after() -> None:
 
 def test_an_open_breaker_refuses_at_once() -> None:
     """Without a request, and says for how long; it costs nothing."""
-    guard = Guard.of(retry=Retry(1), breaker=BreakerRule(min_requests=2, open_s=60.0))
+    guard = Guard.of(retry=Retry(1), breaker=BreakerRule(min_requests=2, cooldown_s=60.0))
     once, given_ = script(fault(), fault(), "never")
     for _ in range(2):
         with pytest.raises(ModelError, match="503"):

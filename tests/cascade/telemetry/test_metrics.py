@@ -121,7 +121,7 @@ def test_cascades_share_a_registry(watch: Watch) -> None:
 
 def test_the_breakers_state(watch: Watch) -> None:
     """The gauge follows the breaker: closed at first, open after the failures, closed again after a good probe."""
-    rule = "breaker: {min_requests: 2, failure_rate: 0.5, open_s: 0.05}, retry: {attempts: 1}"
+    rule = "breaker: {min_requests: 2, failure_rate: 0.5, cooldown_s: 0.05}, retry: {attempts: 1}"
     model = f"{{provider: scripted, answers: [x], {rule}}}"
     file = parse(f"models: {{m: {model}}}\npolicies: {{default: {{tiers: [{{model: m, accept_at: 0}}]}}}}")
     down = ModelError("m: HTTP 500", model="m", status=500, retryable=True)

@@ -303,7 +303,7 @@ def test_retries_hedges_and_fallbacks_are_spans_each(watch: Watch) -> None:
     """Whatever resilience makes of a call, there is a span for every request that the log holds, inside the run's."""
     file = parse(
         "models:\n"
-        "  a: {provider: scripted, answers: [x], hedge: true, retry: {first_s: 0.001}}\n"
+        "  a: {provider: scripted, answers: [x], hedge: true, retry: {initial_backoff_s: 0.001}}\n"
         "  b: {provider: scripted, answers: [x]}\n"
         "policies: {default: {tiers: [{model: a, fallbacks: [b], accept_at: 0}]}}"
     )

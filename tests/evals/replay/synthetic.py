@@ -31,15 +31,15 @@ def column(
         usd[:, i + 1 :] += (judge_cost or {}).get(name, 0.0)
     wide = np.repeat(quality[:, None], stages + 1, axis=1)
     return TierScores(
-        model,
-        tuple({"use": name} for name in scores),
-        tuple(scores),
-        np.stack(list(scores.values()), axis=1) if scores else np.zeros((n, 0)),
-        np.zeros((n, stages + 1), dtype=bool),
-        wide,
-        usd,
-        np.full((n, stages + 1), np.nan),
-        np.arange(n * (stages + 1)).reshape(n, stages + 1),
+        model=model,
+        rules=tuple({"use": name} for name in scores),
+        names=tuple(scores),
+        scores=np.stack(list(scores.values()), axis=1) if scores else np.zeros((n, 0)),
+        vetoed=np.zeros((n, stages + 1), dtype=bool),
+        quality=wide,
+        cost_usd=usd,
+        latency_s=np.full((n, stages + 1), np.nan),
+        meaning=np.arange(n * (stages + 1)).reshape(n, stages + 1),
     )
 
 
@@ -109,18 +109,43 @@ def outcome(
     """What some ladder did on m rows; by default all was right, free, sure and accepted."""
     m = len(tier)
     return Outcome(
-        np.array([1.0] * m if quality is None else quality, dtype=float),
-        np.array([0.0] * m if cost is None else cost, dtype=float),
-        np.full(m, np.nan),
-        np.array(tier, dtype=np.int64),
-        np.array(asked, dtype=np.int64),
-        np.array([1.0] * m if confidence is None else confidence, dtype=float),
-        np.array([True] * m if accepted is None else accepted, dtype=bool),
+        quality=np.array([1.0] * m if quality is None else quality, dtype=float),
+        cost_usd=np.array([0.0] * m if cost is None else cost, dtype=float),
+        latency_s=np.full(m, np.nan),
+        tier=np.array(tier, dtype=np.int64),
+        last_called=np.array(asked, dtype=np.int64),
+        confidence=np.array([1.0] * m if confidence is None else confidence, dtype=float),
+        accepted=np.array([True] * m if accepted is None else accepted, dtype=bool),
     )
 
 
 def result(model: str, text: str, quality: float | None = 1.0) -> Result:
     """What the engine returns, accepted at the first tier."""
     answer = Answer(text, model=model, extra={"quality": quality})
-    attempt = Attempt(model, model, answer, (), 1.0, False, 0.0, 0.0, 0.0, 1, "accepted")
-    return Result(text, None, 1.0, True, model, model, 0.0, 0.0, (attempt,), "accepted", "run", answer)
+    attempt = Attempt(
+        tier=model,
+        model=model,
+        answer=answer,
+        verdicts=(),
+        confidence=1.0,
+        vetoed=False,
+        cost_usd=0.0,
+        judge_cost_usd=0.0,
+        latency_s=0.0,
+        calls=1,
+        reason="accepted",
+    )
+    return Result(
+        text=text,
+        parsed=None,
+        confidence=1.0,
+        accepted=True,
+        tier=model,
+        model=model,
+        cost_usd=0.0,
+        latency_s=0.0,
+        attempts=(attempt,),
+        reason="accepted",
+        run_id="run",
+        answer=answer,
+    )

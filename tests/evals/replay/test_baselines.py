@@ -20,7 +20,7 @@ from evals.replay.baselines import (
     random_mixing,
     single,
 )
-from evals.replay.certified_choice import CertifiedChoice, Guarantee, prove
+from evals.replay.certified_choice import CertifiedChoice, Guarantee, choose_certified
 from evals.replay.certify import fixed_sequence
 from evals.replay.score_table import TierScores
 from evals.replay.simulate import CandidateTier, SimulatedCascade
@@ -104,11 +104,11 @@ def test_random_mixing_leaves_out_a_tier_that_is_dear_and_bad() -> None:
 
 def test_random_mixing_is_learned_from_the_calibration_rows() -> None:
     """Other costs and qualities of the test rows change its figures, not its pair or its share."""
-    first = np.arange(60) < 30
+    first_judges_only = np.arange(60) < 30
 
     def model(name: str, quality: tuple[float, float], usd: tuple[float, float]) -> list[TierScores]:
-        made = column(name, np.where(first, *quality), 0.0)
-        return [replace(made, cost_usd=np.where(first, *usd)[:, None])]
+        made = column(name, np.where(first_judges_only, *quality), 0.0)
+        return [replace(made, cost_usd=np.where(first_judges_only, *usd)[:, None])]
 
     columns = {
         "cheap": model("cheap", (0.6, 0.0), (1.0, 2.0)),
@@ -124,11 +124,17 @@ def test_random_mixing_is_learned_from_the_calibration_rows() -> None:
 
 def _cascade(columns: Columns, names: list[str], at: list[float], rows: np.ndarray) -> object:
     """A ladder by its scores' uncalibrated confidence."""
-    steps = [
-        CandidateTier(c, (), baselines.uncalibrated(c), (None,) * len(c.rules), (None,) * len(c.rules))
+    tiers = [
+        CandidateTier(
+            column=c,
+            calibrators=(),
+            confidence=baselines.uncalibrated(c),
+            accept_at=(None,) * len(c.rules),
+            reject_below=(None,) * len(c.rules),
+        )
         for c in (columns[m][0] for m in names)
     ]
-    return SimulatedCascade.of(steps).outcome(at[: len(names) - 1], rows)
+    return SimulatedCascade.from_tiers(tiers).outcome(at[: len(names) - 1], rows)
 
 
 @settings(deadline=None, max_examples=60)
@@ -144,9 +150,9 @@ def test_nothing_beats_the_oracle(seed: int, at: list[float], names: set[str]) -
         mine = np.array(best.answered_by) == m
         assert best.cost_usd[mine].tolist() == cost[mine].tolist()
         assert best.latency_s[mine].tolist() == c[0].latency_s[rows, 0][mine].tolist()
-    ladder = _cascade(columns, sorted(names), at, rows)
-    assert (best.quality >= ladder.quality).all()
-    assert (best.cost_usd <= ladder.cost_usd + 1e-12)[ladder.quality == best.quality].all()
+    cascade = _cascade(columns, sorted(names), at, rows)
+    assert (best.quality >= cascade.quality).all()
+    assert (best.cost_usd <= cascade.cost_usd + 1e-12)[cascade.quality == best.quality].all()
 
 
 def three(n: int, seed: int) -> Columns:
@@ -163,8 +169,10 @@ def test_the_best_pair_is_the_cheapest_that_is_certified() -> None:
     found = best_pair(columns, SOME, Guarantee("max_loss", 0.1, 0.1), 0)
     assert found.note == "cheap -> dear"
     assert set(found.answered_by) == {"cheap", "dear"}
-    proof = prove({m: columns[m] for m in ("cheap", "dear")}, SOME, Guarantee("max_loss", 0.1, 0.05), must_end="dear")
-    outcome = proof.chosen.outcome(SOME.test)
+    choice = choose_certified(
+        {m: columns[m] for m in ("cheap", "dear")}, SOME, Guarantee("max_loss", 0.1, 0.05), must_end="dear"
+    )
+    outcome = choice.chosen.outcome(SOME.test)
     assert found.quality.tolist() == outcome.quality.tolist()
     assert found.cost_usd.tolist() == outcome.cost_usd.tolist()
     assert found.cost_usd.mean() < 9.0
@@ -175,12 +183,12 @@ def test_pairs_share_delta(monkeypatch: pytest.MonkeyPatch) -> None:
     on the fit rows are tried where there are many."""
     asked: list[tuple[list[str], Guarantee]] = []
 
-    def spy(columns: Columns, splits: Splits, promise: Guarantee, *, seed: int, must_end: str) -> CertifiedChoice:
-        asked.append((list(columns), promise))
+    def spy(columns: Columns, splits: Splits, guarantee: Guarantee, *, seed: int, must_end: str) -> CertifiedChoice:
+        asked.append((list(columns), guarantee))
         assert must_end == "dear"
-        return prove(columns, splits, promise, seed=seed, must_end=must_end)
+        return choose_certified(columns, splits, guarantee, seed=seed, must_end=must_end)
 
-    monkeypatch.setattr(baselines, "prove", spy)
+    monkeypatch.setattr(baselines, "choose_certified", spy)
     dear = column("dear", np.ones(600), 10.0)
     better_later = {  # the worst two of the fit rows are the best of the others, which must not count
         f"c{i}": [column(f"c{i}", np.where(np.arange(600) < 100, i / 8, 1.0 - i / 8), 1.0, {"j": np.linspace(0, 1, 600)})]
@@ -189,7 +197,7 @@ def test_pairs_share_delta(monkeypatch: pytest.MonkeyPatch) -> None:
     best_pair({**better_later, "dear": [dear]}, SOME, Guarantee("max_loss", 0.1, 0.08), 0)
     assert sorted(names[0] for names, _ in asked) == [f"c{i}" for i in range(2, MOST_PAIRS + 2)]
     assert all(names[1:] == ["dear"] for names, _ in asked)
-    assert {promise for _, promise in asked} == {Guarantee("max_loss", 0.1, 0.08 / MOST_PAIRS)}
+    assert {guarantee for _, guarantee in asked} == {Guarantee("max_loss", 0.1, 0.08 / MOST_PAIRS)}
 
 
 def test_without_a_certified_pair_the_premium_tier_answers() -> None:
@@ -275,8 +283,8 @@ def test_uncalibrated_is_what_the_engine_combines(seed: int, judges: int, missin
     made = baselines.uncalibrated(found)
     assert made.shape == (20, judges + 1)
     for row in range(20):
-        said = [Verdict(f"j{j}", None if np.isnan(s) else float(s)) for j, s in enumerate(found.scores[row])]
-        assert made[row].tolist() == pytest.approx([combine(said[:stage]) for stage in range(judges + 1)], abs=1e-12)
+        meaning = [Verdict(f"j{j}", None if np.isnan(s) else float(s)) for j, s in enumerate(found.scores[row])]
+        assert made[row].tolist() == pytest.approx([combine(meaning[:stage]) for stage in range(judges + 1)], abs=1e-12)
 
 
 def test_a_lone_score_is_not_bounded() -> None:
@@ -325,12 +333,12 @@ def test_the_bootstrap_is_reproducible(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same seed gives the same interval, another seed another one; drawing in chunks keeps the distribution."""
     rng = np.random.default_rng(1)
     a, b = rng.random(400), rng.random(400)
-    first = bootstrap_difference(a, b, 7)
-    assert bootstrap_difference(a, b, 7) == first
-    assert bootstrap_difference(a, b, 8) != first
+    first_judges_only = bootstrap_difference(a, b, 7)
+    assert bootstrap_difference(a, b, 7) == first_judges_only
+    assert bootstrap_difference(a, b, 8) != first_judges_only
     monkeypatch.setattr(baselines, "BOOTSTRAP_CHUNK", 400 * 7)
     error = (a - b).std() / 20
-    assert bootstrap_difference(a, b, 7) == pytest.approx(first, abs=0.2 * error)
+    assert bootstrap_difference(a, b, 7) == pytest.approx(first_judges_only, abs=0.2 * error)
 
 
 @settings(deadline=None, max_examples=20)

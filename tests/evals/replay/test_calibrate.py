@@ -262,9 +262,9 @@ def test_the_simpler_wins_where_both_fit() -> None:
     rng = np.random.default_rng(0)
     s = rng.random(2000)
     curve = (rng.random(2000) < 1 / (1 + np.exp(2 - 4 * s))).astype(np.float64)
-    step = (rng.random(2000) < np.where(np.abs(s - 0.6) < 0.2, 0.5, np.where(s > 0.6, 0.98, 0.02))).astype(np.float64)
+    tier = (rng.random(2000) < np.where(np.abs(s - 0.6) < 0.2, 0.5, np.where(s > 0.6, 0.98, 0.02))).astype(np.float64)
     assert fit({"a": s}, curve).method == "logistic"
-    found = fit({"a": s}, step)
+    found = fit({"a": s}, tier)
     assert found.method == "isotonic"
     assert found.log_loss_cv["isotonic"] < found.log_loss_cv["logistic"]
 
@@ -292,13 +292,13 @@ def test_the_seed_decides() -> None:
 def test_gain_of_evidence_and_of_noise() -> None:
     """A second judge that knows more is worth adding, a coin is not."""
     scores, y = simulated(1500, judges=2)
-    assert gain({"judge0": scores["judge0"]}, {"judge1": scores["judge1"]}, y)
+    assert gain({"judge0": scores["judge0"]}, {"judge1": scores["judge1"]}, y).is_significant
     rng = np.random.default_rng(0)
     coins = [gain(scores, {"coin": rng.integers(0, 2, 1500).astype(np.float64)}, y, seed) for seed in range(10)]
-    assert sum(map(bool, coins)) <= 2
+    assert sum(coin.is_significant for coin in coins) <= 2
     assert all(abs(coin.mean) < 0.01 for coin in coins)
-    assert gain({}, scores, y)
-    assert not gain({}, {}, np.zeros(0))
+    assert gain({}, scores, y).is_significant
+    assert not gain({}, {}, np.zeros(0)).is_significant
     with pytest.raises(ValueError, match="in scores and in extra: judge0"):
         gain(scores, {"judge0": y}, y)
 

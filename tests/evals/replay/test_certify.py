@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from evals.replay import significance
-from evals.replay.certify import METHODS, Certificate, fixed_sequence, least, needed, p_value
+from evals.replay.certify import METHODS, Certificate, fixed_sequence, least_rows, p_value, rows_needed
 
 Array = npt.NDArray[np.float64]
 
@@ -64,9 +64,9 @@ def test_it_stops_at_the_first_failure() -> None:
     found = fixed_sequence([good, better, bad, better], 0.1, 0.1)
     assert found.certified
     assert found.position == 1
-    assert [t.passed for t in found.tested] == [True, True, False]
-    assert [t.loss for t in found.tested] == [0.01, 0.005, 0.15]
-    assert found.p_value == found.tested[1].p_value == significance.binomial(1, 200, 0.1)
+    assert [t.passed for t in found.tests] == [True, True, False]
+    assert [t.loss for t in found.tests] == [0.01, 0.005, 0.15]
+    assert found.p_value == found.tests[1].p_value == significance.binomial(1, 200, 0.1)
     assert (found.n, found.method, found.limit, found.delta) == (200, "binomial", 0.1, 0.1)
     assert found.needed_n is None  # no number of rows would help a loss above the limit
 
@@ -77,7 +77,7 @@ def test_where_the_first_fails_nothing_is_certified() -> None:
     assert not found.certified
     assert found.position == -1
     assert found.p_value == 1.0
-    assert len(found.tested) == 1
+    assert len(found.tests) == 1
 
 
 def test_where_all_pass_no_more_rows_are_needed() -> None:
@@ -89,7 +89,9 @@ def test_where_all_pass_no_more_rows_are_needed() -> None:
 
 def test_an_empty_list_is_not_certified() -> None:
     """Without candidates there is nothing to promise."""
-    assert fixed_sequence([], 0.1, 0.1) == Certificate(False, 0.1, 0.1, "auto", 0, -1, (), None)
+    assert fixed_sequence([], 0.1, 0.1) == Certificate(
+        certified=False, limit=0.1, delta=0.1, method="auto", n=0, position=-1, tests=(), needed_n=None
+    )
 
 
 def test_a_p_value_at_delta_passes() -> None:
@@ -111,21 +113,21 @@ def test_the_certificate_as_data() -> None:
 @given(st.floats(0.001, 0.9), st.floats(1e-6, 0.5))
 def test_least_is_the_fewest_rows_without_a_loss(limit: float, delta: float) -> None:
     """That many clean rows certify and one fewer does not."""
-    n = least(limit, delta)
+    n = least_rows(limit, delta)
     assert n == max(1, ceil(log(delta) / log(1 - limit) - 1e-9)) or (1 - limit) ** n <= delta
     assert significance.binomial(0, n, limit) <= delta * (1 + 1e-9)
     if n > 1:
         assert significance.binomial(0, n - 1, limit) > delta * (1 - 1e-9)
-    assert least(0.0, delta) == least(1.0, delta) == 1
+    assert least_rows(0.0, delta) == least_rows(1.0, delta) == 1
 
 
 def test_needed_is_about_right() -> None:
     """Of simulated data sets as large as it says, about the wanted share is certified; half as many rows do far worse."""
     rng = np.random.default_rng(2)
     limit, risk = 0.1, 0.05
-    n = needed(losses(5, 0, 100), limit, 0.1)
+    n = rows_needed(losses(5, 0, 100), limit, 0.1)
     assert n is not None
-    assert n >= least(limit, 0.1)
+    assert n >= least_rows(limit, 0.1)
 
     def power(rows: int) -> float:
         return float(np.mean([significance.binomial(int(k), rows, limit) <= 0.1 for k in rng.binomial(rows, risk, 400)]))
@@ -136,12 +138,14 @@ def test_needed_is_about_right() -> None:
 
 def test_needed_where_no_number_would_do() -> None:
     """None where the measured loss is not below the limit, or the limit is not above 0."""
-    assert needed(losses(10, 0, 100), 0.1, 0.1) is None
-    assert needed(losses(0, 10, 100), 0.0, 0.1) is None
-    assert needed(losses(0, 0, 100), 0.01, 0.1) == max(least(0.01, 0.1), needed(losses(0, 0, 100), 0.01, 0.1) or 0)
+    assert rows_needed(losses(10, 0, 100), 0.1, 0.1) is None
+    assert rows_needed(losses(0, 10, 100), 0.0, 0.1) is None
+    assert rows_needed(losses(0, 0, 100), 0.01, 0.1) == max(
+        least_rows(0.01, 0.1), rows_needed(losses(0, 0, 100), 0.01, 0.1) or 0
+    )
     failed = fixed_sequence([losses(5, 0, 60)], 0.1, 0.1)
     assert not failed.certified
-    assert failed.needed_n == needed(losses(5, 0, 60), 0.1, 0.1)
+    assert failed.needed_n == rows_needed(losses(5, 0, 60), 0.1, 0.1)
 
 
 def at_most(hits: int, draws: int, delta: float) -> None:
@@ -195,6 +199,6 @@ def test_the_family_keeps_its_level_in_any_order() -> None:
     for _ in range(draws):
         u = rng.random(n)
         found = fixed_sequence([(u < r).astype(np.float64) for r in risks], limit, delta)
-        broken += any(t.passed and r > limit for t, r in zip(found.tested, risks, strict=False))
+        broken += any(t.passed and r > limit for t, r in zip(found.tests, risks, strict=False))
     at_most(broken, draws, delta)
     assert broken > 0

@@ -101,7 +101,7 @@ TWO = "{tiers: [{model: a, judges: [logprob]}, {model: b}]}"
 
 
 def lines_of(path: Path, change: dict[int, str]) -> str:
-    """A recording with some lines put in the place of others; ``{line}`` stands for what was there."""
+    """A recording with some lines put in the place of others; ``{result_row}`` stands for what was there."""
     lines = Path(recording(path)).read_text().splitlines()
     for at, text in change.items():
         lines[at - 1] = text.replace("{line}", lines[at - 1])
@@ -125,7 +125,7 @@ def refused(capsys: pytest.CaptureFixture[str], tmp_path: Path, *arguments: str)
     assert out == ""
     assert "Traceback" not in err
     assert held() == before
-    [last] = [line for line in err.splitlines() if "error: " in line]
+    [last] = [result_row for result_row in err.splitlines() if "error: " in result_row]
     assert last.startswith("error: ") == (len(err.splitlines()) == 1)
     return last
 
@@ -161,9 +161,9 @@ def test_files_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture
         ("bytes.jsonl", b'{"id": "\xff"}', "is not UTF-8 text"),
     ):
         (tmp_path / name).write_bytes(content)
-        said = refused(capsys, tmp_path, str(tmp_path / name))
-        assert words in said
-        assert name in said
+        meaning = refused(capsys, tmp_path, str(tmp_path / name))
+        assert words in meaning
+        assert name in meaning
     assert "nowhere.jsonl: the recording cannot be read: No such file" in refused(
         capsys, tmp_path, str(tmp_path / "nowhere.jsonl")
     )
@@ -203,8 +203,8 @@ def test_flags_that_contradict_each_other(
     monkeypatch.chdir(tmp_path)
     recording(Path("r.jsonl"))
     Path("P").write_text(POLICIES + f"  default: {TWO}")
-    said = refused(capsys, tmp_path, "r.jsonl", *arguments)
-    assert all(word in said for word in words), said
+    meaning = refused(capsys, tmp_path, "r.jsonl", *arguments)
+    assert all(word in meaning for word in words), meaning
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ def test_rows_that_cannot_be_used(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any] | None, reason: str
 ) -> None:
     """A few are left out with a warning that names them, and counted; above a fifth the replay is refused."""
-    rows = [json.loads(line) for line in Path(recording(tmp_path / "r.jsonl")).read_text().splitlines()]
+    rows = [json.loads(result_row) for result_row in Path(recording(tmp_path / "r.jsonl")).read_text().splitlines()]
 
     def spoil(count: int) -> str:
         made = json.loads(json.dumps(rows))
@@ -287,14 +287,14 @@ def test_rows_that_cannot_be_used(
     assert found["n"] == 393
     assert {k: v for k, v in found["left_out"].items() if v} == {reason: 7}
     out.unlink()
-    said = refused(capsys, tmp_path, spoil(81), "--tiers", "cheap,dear", *SMALL, "--json", str(out))
-    assert f"81 of 400 rows cannot be used (81 {reason}: 0, 1, 2, 3, 4 and 76 more)" in said
+    meaning = refused(capsys, tmp_path, spoil(81), "--tiers", "cheap,dear", *SMALL, "--json", str(out))
+    assert f"81 of 400 rows cannot be used (81 {reason}: 0, 1, 2, 3, 4 and 76 more)" in meaning
 
 
 def test_tasks_of_one_row_are_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """They are used, and named."""
     path = Path(recording(tmp_path / "r.jsonl", n=60))
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows = [json.loads(result_row) for result_row in path.read_text().splitlines()]
     rows[4]["task"], rows[5]["task"] = "lone", "lonely"
     path.write_text("".join(json.dumps(r) + "\n" for r in rows))
     assert main([str(path), *SMALL]) == 0
@@ -315,9 +315,9 @@ def test_too_few_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str], n: int
 def test_samples_without_a_price(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What self-consistency would cost is unknown, so that nothing can be chosen by cost: rows and field are named."""
     path = recording(tmp_path / "r.jsonl", samples=[{"text": "a", "quality": 1.0}] * 3)
-    said = refused(capsys, tmp_path, path, "--tiers", "cheap,dear")
-    assert "unknown in 400 rows of the model 'cheap': 0, 1, 2, 3, 4 and 395 more" in said
-    assert "answers['cheap'].sample_cost_usd" in said
+    meaning = refused(capsys, tmp_path, path, "--tiers", "cheap,dear")
+    assert "unknown in 400 rows of the model 'cheap': 0, 1, 2, 3, 4 and 395 more" in meaning
+    assert "answers['cheap'].sample_cost_usd" in meaning
     assert main([path, "--tiers", "cheap,dear", *SMALL]) == 0
 
 
@@ -325,13 +325,13 @@ def test_samples_without_a_grade(tmp_path: Path, capsys: pytest.CaptureFixture[s
     """They are no answer that counts 0: row, model and judge are named."""
     samples = [{"text": "other", "quality": None}] * 3
     path = recording(tmp_path / "r.jsonl", samples=samples, sample_cost_usd=0.001)
-    said = refused(capsys, tmp_path, path, "--tiers", "cheap,dear")
-    assert "example '0', model 'cheap': judge 'self_consistency' chose a sample that is not graded" in said
+    meaning = refused(capsys, tmp_path, path, "--tiers", "cheap,dear")
+    assert "example '0', model 'cheap': judge 'self_consistency' chose a sample that is not graded" in meaning
     policy = tmp_path / "p.yaml"
     judge = "{use: self_consistency, samples: 3}"
     policy.write_text(POLICIES + f"  only: {{tiers: [{{model: a, accept_at: 0.1, judges: [{judge}]}}, {{model: b}}]}}")
-    said = refused(capsys, tmp_path, path, "--policy-file", str(policy), *SMALL)
-    assert "200 of 200 answers that the policy returned are not graded" in said
+    meaning = refused(capsys, tmp_path, path, "--policy-file", str(policy), *SMALL)
+    assert "200 of 200 answers that the policy returned are not graded" in meaning
 
 
 def test_tiers_in_the_wrong_order_are_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -383,6 +383,6 @@ def test_two_replays_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_one_tier_has_nothing_to_prove(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It is used, and the words say why that is no refusal."""
     assert main([recording(tmp_path / "r.jsonl"), "--tiers", "dear", *SMALL]) == 0
-    said = capsys.readouterr().out
-    assert "There is one tier, so there is nothing to prove" in said
-    assert "efused" not in said
+    meaning = capsys.readouterr().out
+    assert "There is one tier, so there is nothing to prove" in meaning
+    assert "efused" not in meaning

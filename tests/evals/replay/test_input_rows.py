@@ -9,15 +9,15 @@ from evals.recording import Example
 from evals.replay.input_rows import (
     MOST_SAMPLES,
     ReplayError,
-    asked_text,
     check_judges,
     check_tiers,
     default_judges,
+    judge_plans,
     named_judges,
-    plans,
     preview,
+    prompt_key,
     row_warnings,
-    usable,
+    usable_rows,
 )
 from tests.evals.replay.synthetic import examples
 
@@ -42,7 +42,7 @@ def spoilt(rows: list[Example], at: dict[int, dict[str, Any] | None], model: str
 def test_all_rows_are_used_where_all_are_whole() -> None:
     """Nothing is left out and nothing said; a model that is no tier does not matter."""
     rows = spoilt(examples(10), dict.fromkeys(range(10)), "middle")
-    kept, counts, warnings = usable(rows, ["cheap", "dear"])
+    kept, counts, warnings = usable_rows(rows, ["cheap", "dear"])
     assert kept == rows
     assert counts == {"a tier has no answer": 0, "not graded": 0, "cost unknown": 0}
     assert warnings == []
@@ -58,7 +58,7 @@ def test_rows_are_left_out_by_reason_and_named() -> None:
         5: {"quality": 0.0, "cost_usd": 0.0},
     }
     rows = spoilt(examples(40), changes)
-    kept, counts, warnings = usable(rows, TIERS)
+    kept, counts, warnings = usable_rows(rows, TIERS)
     assert [e.id for e in kept] == [f"row-{i}" for i in range(40) if i not in (1, 2, 3, 4)]
     assert counts == {"a tier has no answer": 1, "not graded": 2, "cost unknown": 1}
     assert warnings == [
@@ -73,13 +73,13 @@ def test_above_a_fifth_it_is_refused(spoilt_rows: int, refused: bool) -> None:
     """A fifth is let pass, one row more is an error that names rows, reasons and what to do."""
     rows = spoilt(examples(40), {i: {"quality": None} for i in range(spoilt_rows)})
     if not refused:
-        assert len(usable(rows, TIERS)[0]) == 32
+        assert len(usable_rows(rows, TIERS)[0]) == 32
         return
     with pytest.raises(ReplayError) as caught:
-        usable(rows, TIERS)
-    said = str(caught.value)
-    assert "9 of 40 rows cannot be used (9 not graded: row-0, row-1, row-2, row-3, row-4 and 4 more)" in said
-    assert "grade them" in said
+        usable_rows(rows, TIERS)
+    meaning = str(caught.value)
+    assert "9 of 40 rows cannot be used (9 not graded: row-0, row-1, row-2, row-3, row-4 and 4 more)" in meaning
+    assert "grade them" in meaning
 
 
 def test_few_names_the_first() -> None:
@@ -99,8 +99,8 @@ def test_tasks_of_one_row_are_named() -> None:
     rows = examples(30)
     rows[7] = replace(rows[7], task="rare")
     rows[9] = replace(rows[9], task="rarer")
-    [said] = row_warnings(rows, TIERS)
-    assert said == "2 tasks have one row only, which is in one split only: row-7, row-9"
+    [meaning] = row_warnings(rows, TIERS)
+    assert meaning == "2 tasks have one row only, which is in one split only: row-7, row-9"
     assert row_warnings(rows[7:8], TIERS) == []
 
 
@@ -108,18 +108,18 @@ def test_prompts_that_stand_twice_are_named() -> None:
     """Equal prompts under another system message are other questions."""
     rows = examples(30)
     rows[3], rows[4] = replace(rows[3], prompt=rows[0].prompt), replace(rows[4], prompt=rows[0].prompt, system="Be brief.")
-    [said] = row_warnings(rows, TIERS)
-    assert said.startswith("1 prompts stand more than once")
-    assert said.endswith(": row-0 = row-3")
-    assert asked_text(rows[0]) == asked_text(rows[3]) != asked_text(rows[4])
+    [meaning] = row_warnings(rows, TIERS)
+    assert meaning.startswith("1 prompts occur more than once")
+    assert meaning.endswith(": row-0 = row-3")
+    assert prompt_key(rows[0]) == prompt_key(rows[3]) != prompt_key(rows[4])
 
 
 def test_equal_answers_with_unequal_grades_are_named() -> None:
     """The same text cannot be both right and wrong; space around it does not make it another."""
     rows = spoilt(examples(30), {5: {"text": " same", "quality": 1.0}})
     rows = spoilt(rows, {5: {"text": "same\n", "quality": 0.0}}, "dear")
-    [said] = row_warnings(rows, TIERS)
-    assert said == "1 rows grade one and the same answer differently for two models: row-5"
+    [meaning] = row_warnings(rows, TIERS)
+    assert meaning == "1 rows grade one and the same answer differently for two models: row-5"
 
 
 def test_free_tiers_and_a_wrong_order_are_named() -> None:
@@ -159,7 +159,7 @@ def test_judges_are_what_the_recording_can_feed() -> None:
 def test_many_samples_give_a_second_plan(samples: int, options: dict[str, Any], second: bool) -> None:
     """Above four, four are tried too; from ten on sampling stops later."""
     rows = examples(5, dear={"samples": [{"text": "x", "quality": 1.0}] * samples})
-    found = plans(rows, "dear")
+    found = judge_plans(rows, "dear")
     assert found[0] == [{"use": "rules"}, {"use": "self_consistency", **options}]
     assert found[1:] == ([[{"use": "rules"}, {"use": "self_consistency", "samples": 4}]] if second else [])
 

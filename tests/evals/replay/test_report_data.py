@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cascade.engine.confidence import combine
 from evals.recording import Example
 from evals.replay import metrics, report_data
-from evals.replay.candidate_tiers import fitted
+from evals.replay.candidate_tiers import fit_tier
 from evals.replay.metrics import brier
 from evals.replay.score_table import TierScores
 from evals.replay.simulate import Outcome, SimulatedCascade
@@ -31,10 +31,10 @@ def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "bootstrap", partial(metrics.bootstrap, rounds=20))
 
 
-def ladder(columns: dict[str, list[TierScores]], names: list[str]) -> SimulatedCascade:
+def cascade(columns: dict[str, list[TierScores]], names: list[str]) -> SimulatedCascade:
     """Steps fitted on the fit rows, the last tier bare."""
-    steps = [fitted(columns[m][0], FIT, 0) for m in names[:-1]]
-    return SimulatedCascade.of([*steps, fitted(columns[names[-1]][0].first(0), FIT, 0)])
+    tiers = [fit_tier(columns[m][0], FIT, 0) for m in names[:-1]]
+    return SimulatedCascade.from_tiers([*tiers, fit_tier(columns[names[-1]][0].first_judges(0), FIT, 0)])
 
 
 def known(n: int, seed: int) -> dict[str, list[TierScores]]:
@@ -56,18 +56,18 @@ def known(n: int, seed: int) -> dict[str, list[TierScores]]:
 def test_calibration_is_of_the_answers_that_passed(seed: int) -> None:
     """Bins, histogram and n are the held-out rows without a veto; before and after are the two confidences' own metrics."""
     columns = known(400, seed)
-    made = Candidate(ladder(columns, ["m0", "m1", "m2"]), (0.5, 0.5), 0.0, 0.0, 0.0)
+    made = Candidate(cascade=cascade(columns, ["m0", "m1", "m2"]), thresholds=(0.5, 0.5), loss=0.0, variance=0.0, usd=0.0)
     found = report_data.calibration(made, HELD, len(FIT), 0)
     assert [c["tier"] for c in found] == ["m0", "m1", "m2"]
-    for card, step in zip(found, made.ladder.steps, strict=True):
-        kept = HELD[~step.column.vetoed[HELD, -1]]
-        right = step.column.quality[kept, -1]
-        said = [[Verdict("j", None if np.isnan(s) else float(s)) for s in row] for row in step.column.scores[kept]]
+    for card, tier in zip(found, made.cascade.tiers, strict=True):
+        kept = HELD[~tier.column.vetoed[HELD, -1]]
+        right = tier.column.quality[kept, -1]
+        meaning = [[Verdict("j", None if np.isnan(s) else float(s)) for s in row] for row in tier.column.scores[kept]]
         assert card["n"] == len(kept)
         assert card["n_fit"] == len(FIT)
-        assert card["judges"] == list(step.column.names)
-        assert card["before"]["brier"][0] == pytest.approx(brier(np.array([combine(v) for v in said]), right))
-        assert card["after"]["brier"][0] == pytest.approx(brier(step.confidence[kept, -1], right))
+        assert card["judges"] == list(tier.column.names)
+        assert card["before"]["brier"][0] == pytest.approx(brier(np.array([combine(v) for v in meaning]), right))
+        assert card["after"]["brier"][0] == pytest.approx(brier(tier.confidence[kept, -1], right))
         for bins in card["reliability"].values():
             assert sum(b["n"] for b in bins) == len(kept)
             assert sum(b["n"] * b["correct"] for b in bins) == pytest.approx(right.sum())
@@ -82,7 +82,7 @@ def test_calibration_is_of_the_answers_that_passed(seed: int) -> None:
 def test_calibration_of_fractional_quality_adds_up() -> None:
     """A row that is half right is half a row of each kind."""
     columns = table(400, 3, missing=0.0)
-    made = Candidate(ladder(columns, ["m0", "m2"]), (0.5,), 0.0, 0.0, 0.0)
+    made = Candidate(cascade=cascade(columns, ["m0", "m2"]), thresholds=(0.5,), loss=0.0, variance=0.0, usd=0.0)
     card = report_data.calibration(made, HELD, len(FIT), 0)[0]
     total = np.array(card["histogram"]["right"]) + np.array(card["histogram"]["wrong"])
     assert total == pytest.approx(np.round(total))
@@ -95,7 +95,7 @@ def test_a_tier_whose_every_answer_is_vetoed_has_no_calibration() -> None:
     columns = known(400, 4)
     bad = columns["m0"][0]
     columns["m0"] = [replace(bad, vetoed=np.ones_like(bad.vetoed))]
-    made = Candidate(ladder(columns, ["m0", "m2"]), (0.5,), 0.0, 0.0, 0.0)
+    made = Candidate(cascade=cascade(columns, ["m0", "m2"]), thresholds=(0.5,), loss=0.0, variance=0.0, usd=0.0)
     assert [c["tier"] for c in report_data.calibration(made, HELD, len(FIT), 0)] == ["m2"]
 
 
@@ -110,7 +110,7 @@ def test_the_frontier_rises_and_its_points_can_be_reached(seed: int) -> None:
         assert one["cost_ratio"] < two["cost_ratio"]
         assert one["quality"] < two["quality"]
     for point in found:
-        ran = ladder(columns, point["tiers"]).outcome(point["thresholds"], HELD)
+        ran = cascade(columns, point["tiers"]).outcome(point["thresholds"], HELD)
         assert ran.quality.mean() == pytest.approx(point["quality"], abs=1e-9)
         assert ran.cost_usd.mean() / usd == pytest.approx(point["cost_ratio"], abs=1e-9)
     for m, c in columns.items():  # no tier alone lies above it

@@ -8,23 +8,43 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evals.replay.results_table import ResultRow, as_json, line, render
+from evals.replay.results_table import ResultRow, as_json, render, result_row
 
 NAN = float("nan")
 
 
 def made(quality: list[float], usd: list[float], seconds: list[float], by: list[str], premium_usd: float = 2.0) -> ResultRow:
     """A line against a premium tier that is always right."""
-    arrays = [np.array(x, dtype=float) for x in (quality, usd, seconds)]
-    return line("name", "cascade", *arrays, by, np.ones(len(quality)), premium_usd, (-0.5, 0.1), "why")
+    return result_row(
+        name="name",
+        kind="cascade",
+        quality=np.array(quality, dtype=float),
+        usd=np.array(usd, dtype=float),
+        seconds=np.array(seconds, dtype=float),
+        answered_by=by,
+        premium_quality=np.ones(len(quality)),
+        premium_usd=premium_usd,
+        interval=(-0.5, 0.1),
+        note="why",
+    )
 
 
 def test_a_line_holds_the_means() -> None:
     """Quality, cost, its ratio to the premium tier's, latency, shares, and the difference to the premium quality."""
     found = made([1.0, 0.0, 0.5, 0.5], [1.0, 1.0, 2.0, 0.0], [1.0, 2.0, 3.0, 4.0], ["a", "b", "a", "a"])
     assert found == ResultRow(
-        "name", "cascade", 0.5, 1000.0, 0.5, 2.5, 4.0, {"a": 0.75, "b": 0.25}, -0.5, (-0.5, 0.1), "why"
-    )  # fmt: skip
+        name="name",
+        kind="cascade",
+        quality=0.5,
+        usd_per_1000=1000.0,
+        relative_cost=0.5,
+        mean_s=2.5,
+        p95_s=4.0,
+        shares={"a": 0.75, "b": 0.25},
+        difference=-0.5,
+        interval=(-0.5, 0.1),
+        note="why",
+    )
 
 
 @settings(deadline=None, max_examples=50)

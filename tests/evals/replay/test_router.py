@@ -147,7 +147,7 @@ print(found.ridge, found.intercept, found.probability(texts[:5]).tolist())
 
 def test_every_process_learns_the_same() -> None:
     """Hashes do not depend on the process: with other seeds of Python's hashing the figures are the same."""
-    said = {
+    meaning = {
         subprocess.run(
             [sys.executable, "-c", PROGRAM],
             env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": ".", "OPENBLAS_NUM_THREADS": "1"},
@@ -155,7 +155,7 @@ def test_every_process_learns_the_same() -> None:
         ).stdout
         for seed in ("1", "2")
     }  # fmt: skip
-    assert len(said) == 1
+    assert len(meaning) == 1
 
 
 @pytest.mark.parametrize("right", [0.0, 1.0])

@@ -10,14 +10,14 @@ import pytest
 
 from evals.recording import Example, write
 from evals.replay.input_rows import ReplayError
-from evals.replay.score_table import Cache, column, fingerprint, score
+from evals.replay.score_table import Cache, load_or_score, score_tier, sha256_of
 from tests.evals.replay.synthetic import examples
 
 
 def one(answer: dict[str, Any], rules: list[dict[str, Any]], **row: Any) -> Any:
     """The column of a single answer."""
     bare = {"text": "a", "quality": 1.0, "cost_usd": 1.0, **answer}
-    return asyncio.run(score([Example("r", "q", {"m": bare}, **row)], "m", rules))
+    return asyncio.run(score_tier([Example("r", "q", {"m": bare}, **row)], "m", rules))
 
 
 def test_stages_hold_what_each_judge_said() -> None:
@@ -48,8 +48,8 @@ def test_samples_are_paid_and_may_change_the_answer() -> None:
     assert c.scores[0, 0] == pytest.approx(0.75)
     assert c.quality.tolist() == [[1.0, 0.0]]
     assert c.cost_usd.tolist() == [[1.0, 2.5]]
-    assert c.said[0, 0] != c.said[0, 1]
-    assert c.free == 0
+    assert c.meaning[0, 0] != c.meaning[0, 1]
+    assert c.n_free == 0
 
 
 def test_an_ungraded_sample_is_an_error() -> None:
@@ -66,8 +66,8 @@ def test_unknown_latency_is_nan() -> None:
 
 def test_same_meaning_has_the_same_hash() -> None:
     """As ``judges.equivalence`` sees it."""
-    said = [one({"text": text}, []).said[0, 0] for text in ("51", "51.", "52")]
-    assert said[0] == said[1] != said[2]
+    meaning = [one({"text": text}, []).meaning[0, 0] for text in ("51", "51.", "52")]
+    assert meaning[0] == meaning[1] != meaning[2]
 
 
 def test_a_column_is_cached_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,12 +75,12 @@ def test_a_column_is_cached_by_content(tmp_path: Path, monkeypatch: pytest.Monke
     rows, rules = examples(8), [{"use": "logprob"}]
     path = tmp_path / "r.jsonl"
     write(path, rows)
-    cache = Cache(path, fingerprint(path))
-    first = asyncio.run(column(rows, "cheap", rules, cache))
+    cache = Cache(path, sha256_of(path))
+    first = asyncio.run(load_or_score(rows, "cheap", rules, cache))
     assert len(list((tmp_path / ".cascade").glob("*.npz"))) == 1
-    monkeypatch.setattr("evals.replay.score_table.score", None)  # must not be called again
-    again = asyncio.run(column(rows, "cheap", rules, cache))
-    for name in ("scores", "vetoed", "quality", "cost_usd", "latency_s", "said"):
+    monkeypatch.setattr("evals.replay.score_table.score_tier", None)  # must not be called again
+    again = asyncio.run(load_or_score(rows, "cheap", rules, cache))
+    for name in ("scores", "vetoed", "quality", "cost_usd", "latency_s", "meaning"):
         assert np.array_equal(getattr(first, name), getattr(again, name), equal_nan=name != "vetoed")
     names = {cache.name("cheap", rules, ["a"]), cache.name("cheap", [], ["a"]), cache.name("dear", rules, ["a"]),
              cache.name("cheap", rules, ["b"]), Cache(path, "other").name("cheap", rules, ["a"])}  # fmt: skip
@@ -92,11 +92,11 @@ def test_a_damaged_cache_is_made_anew(tmp_path: Path) -> None:
     rows, rules = examples(8), [{"use": "logprob"}]
     path = tmp_path / "r.jsonl"
     write(path, rows)
-    cache = Cache(path, fingerprint(path))
-    first = asyncio.run(column(rows, "cheap", rules, cache))
+    cache = Cache(path, sha256_of(path))
+    first = asyncio.run(load_or_score(rows, "cheap", rules, cache))
     [file] = (tmp_path / ".cascade").glob("*.npz")
     file.write_bytes(file.read_bytes()[:100])
-    assert np.array_equal(asyncio.run(column(rows, "cheap", rules, cache)).scores, first.scores)
+    assert np.array_equal(asyncio.run(load_or_score(rows, "cheap", rules, cache)).scores, first.scores)
     assert file.stat().st_size > 100
 
 
@@ -104,11 +104,11 @@ def test_another_code_of_a_judge_is_asked_again(tmp_path: Path, monkeypatch: pyt
     """A changed source in judges/, in the engine or of somebody's own judge gives another name: no stale column is read."""
     path, rules = tmp_path / "r.jsonl", [{"use": "rules"}]
     write(path, examples(4))
-    cache = Cache(path, fingerprint(path))
+    cache = Cache(path, sha256_of(path))
     names = {cache.name("cheap", rules, ["a"])}
     assert names == {cache.name("cheap", rules, ["a"])}
     read_bytes = Path.read_bytes
-    for changed in ("equivalence.py", "trial.py", "recorded.py", "scores.py"):
+    for changed in ("equivalence.py", "attempt.py", "recorded.py", "score_table.py"):
 
         def other(self: Path, changed: str = changed) -> bytes:
             return read_bytes(self) + (b"# changed" if self.name == changed else b"")
@@ -137,5 +137,5 @@ def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch
     path = blocked / "r.jsonl"
     rows = examples(4)
     write(path, rows)
-    asyncio.run(column(rows, "cheap", [{"use": "logprob"}], Cache(path, fingerprint(path))))
+    asyncio.run(load_or_score(rows, "cheap", [{"use": "logprob"}], Cache(path, sha256_of(path))))
     assert len(list((tmp_path / "home" / "cascade-gate").glob("*.npz"))) == 1

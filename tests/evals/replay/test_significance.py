@@ -176,12 +176,13 @@ def test_paired_never_rejects_more_than_its_level(n: int, loss: float) -> None:
 @settings(deadline=None, max_examples=20)
 @given(st.integers(20, 150), st.floats(0, 0.5), st.floats(0, 1), LIMITS)
 def test_paired_rises_with_losses(n: int, discordant: float, lost: float, loss: float) -> None:
-    """A gain turned into a loss never lowers the p-value, and a larger limit never raises it."""
+    """A gain turned into a loss never lowers the p-value; a larger limit never raises one that is small enough to matter."""
     both = max(1, round(discordant * n))
     worse = round(lost * (both - 1))
     p = significance.paired(worse, both - worse, n, loss)
     assert significance.paired(worse + 1, both - worse - 1, n, loss) >= p - 1e-9
-    assert significance.paired(worse, both - worse, n, loss * 1.5) <= p + 2e-3  # the grid of shares moves with the limit
+    # The test's size over the nuisance parameter moves with the limit: far above any delta the p-value may rise a little.
+    assert p > 0.2 or significance.paired(worse, both - worse, n, loss * 1.5) <= p + 2e-3
 
 
 def test_paired_at_the_ends() -> None:

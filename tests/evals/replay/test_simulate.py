@@ -15,10 +15,10 @@ from cascade import Cascade, Policy, Result
 from cascade.models.recorded import RecordedModel
 from cascade.policy.calibrators import Calibrator, Constant, Feature, Isotonic, Logistic
 from evals.recording import Example
-from evals.replay.candidate_tiers import agreements, first, fitted, variants, with_agreement
-from evals.replay.score_table import TierScores, _meaning, score
-from evals.replay.simulate import CandidateTier, SimulatedCascade, TierOutcome, settle
-from evals.replay.threshold_sweep import surface
+from evals.replay.candidate_tiers import add_agreement, agreement_scores, first_judges_only, fit_tier, tier_variants
+from evals.replay.score_table import TierScores, _meaning, score_tier
+from evals.replay.simulate import CandidateTier, SimulatedCascade, TierOutcome, simulate_tier
+from evals.replay.threshold_sweep import sweep_surface
 from judges.protocol import FunctionJudge
 
 # Judges whose scores come with the recorded answers; where none is recorded they cannot tell.
@@ -42,9 +42,9 @@ class World:
     """A ladder, its thresholds and the recording that it stands on."""
 
     examples: tuple[Example, ...]
-    ladder: SimulatedCascade
+    cascade: SimulatedCascade
     thresholds: tuple[float, ...]
-    last_at: float
+    last_accept_at: float
 
 
 @st.composite
@@ -86,7 +86,7 @@ def by_hand(column: TierScores, calibrators: Sequence[Calibrator], earlier: Sequ
     n, stages = len(column.vetoed), len(column.rules)
     made = np.zeros((n, stages + 1))
     for stage, mapping in enumerate(calibrators):
-        agree = agreements(column, stage, earlier)
+        agree = agreement_scores(column, stage, earlier)
         for row in range(n):
             known = {k: float(v) for k, v in zip(column.names[:stage], column.scores[row], strict=False) if v == v}
             made[row, stage] = mapping.probability(known | {k: float(v[row]) for k, v in agree.items()})
@@ -98,16 +98,16 @@ def worlds(draw: st.DrawFn) -> World:
     """One to three tiers with up to three judges each, and one to six rows."""
     models = [f"m{i}" for i in range(draw(st.sampled_from([2, 3, 2, 1])))]
     kinds = [*SCORERS, "forbids", "self_consistency"]
-    plans = [draw(st.permutations(kinds))[: draw(st.sampled_from([2, 3, 1, 0]))] for _ in models]
-    rules = [[{"use": u, "samples": 2} if u == "self_consistency" else {"use": u} for u in plan] for plan in plans]
+    judge_plans = [draw(st.permutations(kinds))[: draw(st.sampled_from([2, 3, 1, 0]))] for _ in models]
+    rules = [[{"use": u, "samples": 2} if u == "self_consistency" else {"use": u} for u in plan] for plan in judge_plans]
     examples = tuple(
         Example(f"e{i}", f"question {i}", {m: draw(answers(samples=2)) for m in models})
         for i in range(draw(st.integers(2, 6)))
     )
-    steps: list[CandidateTier] = []
+    tiers: list[CandidateTier] = []
     for i, (model, plan) in enumerate(zip(models, rules, strict=True)):
-        column = asyncio.run(score(examples, model, plan))
-        earlier = [settle(s) for s in steps]
+        column = asyncio.run(score_tier(examples, model, plan))
+        earlier = [simulate_tier(s) for s in tiers]
         told = [[*column.names[:stage], *(f"agrees:{j}" for j in range(len(earlier)))] for stage in range(len(plan) + 1)]
         calibrators = tuple(draw(mappings(names)) for names in told)
         confidence = by_hand(column, calibrators, earlier)
@@ -122,11 +122,19 @@ def worlds(draw: st.DrawFn) -> World:
             if low is not None and high is not None:
                 low, high = min(low, high), max(low, high)
             early.append((high, low))
-        steps.append(CandidateTier(column, calibrators, confidence, tuple(h for h, _ in early), tuple(x for _, x in early)))
-    ladder = SimulatedCascade.of(steps, draw(st.sampled_from(["last", "best"])))
-    met = np.concatenate([s.confidence for s in ladder.settled])
-    thresholds = tuple(draw(levels(met)) for _ in steps[:-1])
-    return World(examples, ladder, thresholds, draw(st.just(0.0) | levels(met)))
+        tiers.append(
+            CandidateTier(
+                column=column,
+                calibrators=calibrators,
+                confidence=confidence,
+                accept_at=tuple(h for h, _ in early),
+                reject_below=tuple(x for _, x in early),
+            )
+        )
+    cascade = SimulatedCascade.from_tiers(tiers, draw(st.sampled_from(["last", "best"])))
+    met = np.concatenate([s.confidence for s in cascade.tier_outcomes])
+    thresholds = tuple(draw(levels(met)) for _ in tiers[:-1])
+    return World(examples, cascade, thresholds, draw(st.just(0.0) | levels(met)))
 
 
 def levels(confidence: np.ndarray) -> st.SearchStrategy[float]:
@@ -135,18 +143,18 @@ def levels(confidence: np.ndarray) -> st.SearchStrategy[float]:
     return tied | st.just(float(confidence.max())) | st.sampled_from([0.0, 0.5, 1.0]) | st.floats(0, 1)
 
 
-def policy_of(ladder: SimulatedCascade, thresholds: Sequence[float], last_at: float) -> Policy:
+def policy_of(cascade: SimulatedCascade, thresholds: Sequence[float], last_accept_at: float) -> Policy:
     """The ladder as the policy that would be written for it."""
     tiers = [
         {
-            "model": step.model,
+            "model": tier.model,
             "accept_at": at,
-            "judges": step.rules,
-            "confidence": [c.to_json() for c in step.calibrators],
+            "judges": tier.rules,
+            "confidence": [c.to_json() for c in tier.calibrators],
         }
-        for step, at in zip(ladder.steps, (*thresholds, last_at), strict=True)
+        for tier, at in zip(cascade.tiers, (*thresholds, last_accept_at), strict=True)
     ]
-    return Policy.model_validate({"tiers": tiers, "final": ladder.final, "on_judge_error": "ignore", "max_calls": 1000})
+    return Policy.model_validate({"tiers": tiers, "final": cascade.final, "on_judge_error": "ignore", "max_calls": 1000})
 
 
 async def ran(policy: Policy, examples: Sequence[Example]) -> list[Result]:
@@ -158,28 +166,32 @@ async def ran(policy: Policy, examples: Sequence[Example]) -> list[Result]:
 
 
 def check(
-    ladder: SimulatedCascade, thresholds: Sequence[float], last_at: float, rows: np.ndarray, examples: Sequence[Example]
+    cascade: SimulatedCascade,
+    thresholds: Sequence[float],
+    last_accept_at: float,
+    rows: np.ndarray,
+    examples: Sequence[Example],
 ) -> None:
     """``SimulatedCascade.outcome`` on ``rows`` says what the engine does with ``examples``, one for each of the rows."""
-    found = ladder.outcome(thresholds, rows, last_at)
-    for i, result in enumerate(asyncio.run(ran(policy_of(ladder, thresholds, last_at), examples))):
+    found = cascade.outcome(thresholds, rows, last_accept_at)
+    for i, result in enumerate(asyncio.run(ran(policy_of(cascade, thresholds, last_accept_at), examples))):
         tier = int(found.tier[i])
         assert result.answer is not None
-        assert result.model == ladder.models[tier]
+        assert result.model == cascade.models[tier]
         assert result.answer.extra["quality"] == found.quality[i]
-        assert _meaning(result.text) == ladder.settled[tier].said[rows[i]]
+        assert _meaning(result.text) == cascade.tier_outcomes[tier].meaning[rows[i]]
         assert result.accepted == found.accepted[i]
         assert result.cost_usd == pytest.approx(found.cost_usd[i], abs=1e-12, rel=0)
         assert result.latency_s == pytest.approx(found.latency_s[i], abs=1e-9)
         assert result.confidence == pytest.approx(found.confidence[i], abs=1e-9)
-        assert len(result.attempts) == found.asked[i] + 1
+        assert len(result.attempts) == found.last_called[i] + 1
 
 
 @settings(deadline=None, max_examples=250, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(worlds())
 def test_outcome_is_what_the_engine_does(world: World) -> None:
     """Answer, tier, quality, cost, latency, confidence and acceptance of every row are the engine's."""
-    check(world.ladder, world.thresholds, world.last_at, np.arange(len(world.examples)), world.examples)
+    check(world.cascade, world.thresholds, world.last_accept_at, np.arange(len(world.examples)), world.examples)
 
 
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -188,10 +200,10 @@ def test_surface_is_the_mean_of_outcomes(world: World, data: st.DataObject) -> N
     """The swept surface holds the mean quality and cost of ``outcome`` for every vector of thresholds, on any rows."""
     n = len(world.examples)
     rows = np.array(data.draw(st.lists(st.integers(0, n - 1), min_size=1, max_size=2 * n)))
-    cuts = [np.unique([*s.confidence, 0.0, 0.5, 1.0]) for s in world.ladder.settled[:-1]]
-    swept = surface(world.ladder.rungs(rows), cuts)
+    cuts = [np.unique([*s.confidence, 0.0, 0.5, 1.0]) for s in world.cascade.tier_outcomes[:-1]]
+    swept = sweep_surface(world.cascade.sweep_columns(rows), cuts)
     for at in np.ndindex(*(len(c) for c in cuts)):
-        outcome = world.ladder.outcome([c[g] for c, g in zip(cuts, at, strict=True)], rows)
+        outcome = world.cascade.outcome([c[g] for c, g in zip(cuts, at, strict=True)], rows)
         assert swept.quality[at] == pytest.approx(outcome.quality.mean(), abs=1e-12)
         assert swept.cost[at] == pytest.approx(outcome.cost_usd.mean(), abs=1e-12)
 
@@ -223,20 +235,20 @@ def test_fitted_steps_do_what_the_engine_does(final: str) -> None:
     examples = questions(400, seed=3)
     fit_rows, rest = np.arange(300), np.arange(300, 400)
     plan = [{"use": "forbids"}, {"use": "told_a"}, {"use": "told_b"}]
-    columns = [asyncio.run(score(examples, f"m{m}", plan)) for m in range(2)]
-    assert columns[0].free == 2
-    steps, notes = with_agreement([fitted(c, fit_rows, seed=0) for c in columns], fit_rows, seed=0)
-    assert any("agrees:0" in str(c) for c in steps[1].calibrators)
+    columns = [asyncio.run(score_tier(examples, f"m{m}", plan)) for m in range(2)]
+    assert columns[0].n_free == 2
+    tiers, notes = add_agreement([fit_tier(c, fit_rows, seed=0) for c in columns], fit_rows, seed=0)
+    assert any("agrees:0" in str(c) for c in tiers[1].calibrators)
     assert len(notes) == 1
-    made = variants(steps[0], fit_rows)
+    made = tier_variants(tiers[0], fit_rows)
     early = [v for v in made if v.accept_at[1] is not None and v.reject_below[1] is not None]
     assert len(early) > 4
-    for step in (made[0], first(steps[0], 2), early[0], early[-1]):
-        ladder = SimulatedCascade.of([step, steps[1]], final)
+    for tier in (made[0], first_judges_only(tiers[0], 2), early[0], early[-1]):
+        cascade = SimulatedCascade.from_tiers([tier, tiers[1]], final)
         asked = 0
         for at in (0.0, 0.55, 0.8, 1.0):
-            check(ladder, (at,), 0.0, rest, [examples[i] for i in rest])
-            asked += int(ladder.outcome((at,), rest).asked.sum())
+            check(cascade, (at,), 0.0, rest, [examples[i] for i in rest])
+            asked += int(cascade.outcome((at,), rest).last_called.sum())
         assert 0 < asked < 4 * len(rest)
 
 
@@ -245,17 +257,17 @@ def column_of(
 ) -> TierScores:
     """A column from arrays; what is paid rises by 1 with every stage, and quality and meaning tell the stages apart."""
     n, stages = scores.shape
-    steps = np.tile(np.arange(stages + 1.0), (n, 1))
+    tiers = np.tile(np.arange(stages + 1.0), (n, 1))
     return TierScores(
-        model,
-        tuple({"use": name} for name in SCORERS[:stages]),
-        SCORERS[:stages],
-        scores,
-        np.zeros((n, stages + 1), dtype=bool) if vetoed is None else vetoed,
-        steps / 10 if quality is None else quality,
-        1 + steps,
-        10 + steps,
-        steps.astype(np.int64),
+        model=model,
+        rules=tuple({"use": name} for name in SCORERS[:stages]),
+        names=SCORERS[:stages],
+        scores=scores,
+        vetoed=np.zeros((n, stages + 1), dtype=bool) if vetoed is None else vetoed,
+        quality=tiers / 10 if quality is None else quality,
+        cost_usd=1 + tiers,
+        latency_s=10 + tiers,
+        meaning=tiers.astype(np.int64),
     )
 
 
@@ -265,7 +277,14 @@ def step_of(confidence: np.ndarray, **changed: Any) -> CandidateTier:
     column = column_of(np.full((n, stages), 0.5), changed.pop("vetoed", None), changed.pop("quality", None))
     nothing: tuple[float | None, ...] = (None,) * stages
     return replace(
-        CandidateTier(column, tuple(Constant(0.5) for _ in range(stages + 1)), confidence, nothing, nothing), **changed
+        CandidateTier(
+            column=column,
+            calibrators=tuple(Constant(0.5) for _ in range(stages + 1)),
+            confidence=confidence,
+            accept_at=nothing,
+            reject_below=nothing,
+        ),
+        **changed,
     )
 
 
@@ -276,30 +295,30 @@ def test_settle_by_example() -> None:
     confidence = np.column_stack([np.full(5, 0.1), first_stage, [0.4, 0.6, 0.7, 0.7, 0.99]])
     vetoed = np.zeros((5, 3), dtype=bool)
     vetoed[3, 1:] = vetoed[4, 2] = True
-    settled = settle(step_of(confidence, vetoed=vetoed, accept_at=(0.8, None), reject_below=(0.3, None)))
-    assert settled.sure.tolist() == [1, 0, -1, -1, -1]
-    assert settled.confidence.tolist() == [0.8, 0.6, 0.29, 0.9, 0.99]
-    assert settled.cost_usd.tolist() == [2.0, 3.0, 2.0, 2.0, 3.0]
-    assert settled.latency_s.tolist() == [11.0, 12.0, 11.0, 11.0, 12.0]
-    assert settled.quality.tolist() == [0.1, 0.2, 0.1, 0.1, 0.2]
-    assert settled.said.tolist() == [1, 2, 1, 1, 2]
-    assert settled.vetoed.tolist() == [False, False, False, True, True]
-    assert settled.reach.tolist() == [1.0, 0.6, -np.inf, -np.inf, -np.inf]
+    tier_outcomes = simulate_tier(step_of(confidence, vetoed=vetoed, accept_at=(0.8, None), reject_below=(0.3, None)))
+    assert tier_outcomes.early.tolist() == [1, 0, -1, -1, -1]
+    assert tier_outcomes.confidence.tolist() == [0.8, 0.6, 0.29, 0.9, 0.99]
+    assert tier_outcomes.cost_usd.tolist() == [2.0, 3.0, 2.0, 2.0, 3.0]
+    assert tier_outcomes.latency_s.tolist() == [11.0, 12.0, 11.0, 11.0, 12.0]
+    assert tier_outcomes.quality.tolist() == [0.1, 0.2, 0.1, 0.1, 0.2]
+    assert tier_outcomes.meaning.tolist() == [1, 2, 1, 1, 2]
+    assert tier_outcomes.vetoed.tolist() == [False, False, False, True, True]
+    assert tier_outcomes.effective_confidence.tolist() == [1.0, 0.6, -np.inf, -np.inf, -np.inf]
 
 
 def test_settle_without_judges() -> None:
     """A tier without judges stands at its prior: nothing is sure, nothing vetoed."""
-    settled = settle(step_of(np.array([[0.3], [0.7]])))
-    assert settled.sure.tolist() == [0, 0]
-    assert settled.reach.tolist() == [0.3, 0.7]
-    assert settled.cost_usd.tolist() == [1.0, 1.0]
+    tier_outcomes = simulate_tier(step_of(np.array([[0.3], [0.7]])))
+    assert tier_outcomes.early.tolist() == [0, 0]
+    assert tier_outcomes.effective_confidence.tolist() == [0.3, 0.7]
+    assert tier_outcomes.cost_usd.tolist() == [1.0, 1.0]
 
 
 def test_a_threshold_of_zero_accepts_all_but_vetoes() -> None:
     """0 is a threshold: it accepts a confidence of 0, and not an answer that was vetoed or given up early."""
     vetoed = np.array([[False, False], [False, True]])
-    ladder = SimulatedCascade.of([step_of(np.zeros((2, 2)), vetoed=vetoed), step_of(np.ones((2, 1)))])
-    outcome = ladder.outcome((0.0,), np.arange(2))
+    cascade = SimulatedCascade.from_tiers([step_of(np.zeros((2, 2)), vetoed=vetoed), step_of(np.ones((2, 1)))])
+    outcome = cascade.outcome((0.0,), np.arange(2))
     assert outcome.tier.tolist() == [0, 1]
     assert outcome.cost_usd.tolist() == [2.0, 3.0]
     assert outcome.accepted.tolist() == [True, True]
@@ -310,17 +329,19 @@ def test_which_answer_ends_a_ladder() -> None:
     low = step_of(np.array([[0.9], [0.5], [0.9], [0.9]]))
     vetoed = np.array([[False], [False], [True], [False]])
     high = step_of(np.array([[0.4], [0.5], [0.95], [0.95]]), vetoed=vetoed)
-    ladder = SimulatedCascade.of([low, high])
-    assert ladder.end().tolist() == [1, 1, 0, 1]
-    assert ladder.with_final("best").end().tolist() == [0, 1, 0, 1]
-    assert ladder.models == ("m0", "m0")
+    cascade = SimulatedCascade.from_tiers([low, high])
+    assert cascade.fallback_tier().tolist() == [1, 1, 0, 1]
+    assert cascade.with_final("best").fallback_tier().tolist() == [0, 1, 0, 1]
+    assert cascade.models == ("m0", "m0")
 
 
 def test_a_last_answer_that_is_not_sure_enough() -> None:
-    """Below ``last_at`` the surest answer of all tiers is returned, not accepted; at it the last tier's is accepted."""
-    ladder = SimulatedCascade.of([step_of(np.array([[0.6], [0.6], [0.2]])), step_of(np.array([[0.5], [0.7], [0.3]]))])
-    outcome = ladder.outcome((0.9,), np.arange(3), last_at=0.7)
+    """Below ``last_accept_at`` the most confident answer is returned, not accepted; at it the last tier's is accepted."""
+    cascade = SimulatedCascade.from_tiers(
+        [step_of(np.array([[0.6], [0.6], [0.2]])), step_of(np.array([[0.5], [0.7], [0.3]]))]
+    )
+    outcome = cascade.outcome((0.9,), np.arange(3), last_accept_at=0.7)
     assert outcome.tier.tolist() == [0, 1, 1]
     assert outcome.accepted.tolist() == [False, True, False]
     assert outcome.confidence.tolist() == [0.6, 0.7, 0.3]
-    assert outcome.asked.tolist() == [1, 1, 1]
+    assert outcome.last_called.tolist() == [1, 1, 1]

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from evals.replay import threshold_sweep
-from evals.replay.threshold_sweep import ACCEPT_NONE, Tally, TierCuts, cut_points, from_parquet, pareto, surface
+from evals.replay.threshold_sweep import ACCEPT_NONE, Tally, TierColumns, cut_points, pareto, sweep_surface, tally_parquet
 
 # Few values, so that ties and empty bins are the rule; several fall between two neighbouring entries of the look-up table.
 CLOSE = [0.5, math.nextafter(0.5, 1), 0.5 + 1e-9, 0.5 + 2**-24, math.nextafter(0.5 + 2**-16, 0), 0.5 + 2**-16]
@@ -32,19 +32,19 @@ def routed(row: list[tuple[float, float, float]], thresholds: tuple[float, ...])
     raise AssertionError
 
 
-def rungs_of(rows: list[list[tuple[float, float, float]]], dtype: type = np.float64) -> list[TierCuts]:
+def columns_of(rows: list[list[tuple[float, float, float]]], dtype: type = np.float64) -> list[TierColumns]:
     """The columns of ``rows``, in the given type; the last confidence is NaN since nothing may read it."""
     table = np.array(rows, dtype=dtype)
     table[:, -1, 0] = np.nan
-    return [TierCuts(*(table[:, tier, part] for part in range(3))) for tier in range(table.shape[1])]
+    return [TierColumns(*(table[:, tier, part] for part in range(3))) for tier in range(table.shape[1])]
 
 
-def random_rungs(n: int, tiers: int, seed: int = 0) -> list[TierCuts]:
+def random_columns(n: int, tiers: int, seed: int = 0) -> list[TierColumns]:
     """Random float32 columns with a tenth of vetoes."""
     r = np.random.default_rng(seed)
     veto = np.float32(-np.inf)
     confidence = [np.where(r.random(n) < 0.1, veto, r.random(n, dtype=np.float32)) for _ in range(tiers)]
-    return [TierCuts(p, r.random(n, dtype=np.float32), r.random(n, dtype=np.float32)) for p in confidence]
+    return [TierColumns(p, r.random(n, dtype=np.float32), r.random(n, dtype=np.float32)) for p in confidence]
 
 
 @st.composite
@@ -62,12 +62,15 @@ def tables(draw: st.DrawFn) -> tuple[list[list[tuple[float, float, float]]], lis
 def test_every_vector_equals_direct_evaluation(table, dtype):
     """Means agree to 1e-12 with routing each row by itself, for 1 to 5 tiers; vectors that route alike agree exactly."""
     rows, cuts = table
-    rungs = rungs_of(rows, dtype)
+    columns = columns_of(rows, dtype)
     exact = [
-        [(float(np.asarray(r.confidence)[i]), float(np.asarray(r.quality)[i]), float(np.asarray(r.cost)[i])) for r in rungs]
+        [
+            (float(np.asarray(r.confidence)[i]), float(np.asarray(r.quality)[i]), float(np.asarray(r.cost)[i]))
+            for r in columns
+        ]
         for i in range(len(rows))
     ]
-    result = surface(rungs, cuts)
+    result = sweep_surface(columns, cuts)
     assert result.quality.shape == result.cost.shape == tuple(len(each) for each in cuts)
     assert result.n == len(rows)
     seen: dict[tuple[int, ...], tuple[float, float]] = {}
@@ -103,12 +106,12 @@ def test_bins_are_those_of_a_binary_search(dtype, spread):
 def test_chunks_in_any_order_and_merged_give_the_same_surface(table, data):
     """Rows shuffled, cut into chunks, spread over tallies and merged give the surface of the whole."""
     rows, cuts = table
-    whole = surface(rungs_of(rows), cuts)
+    whole = sweep_surface(columns_of(rows), cuts)
     shuffled = data.draw(st.permutations(rows))
     tallies = [Tally(cuts), Tally(cuts)]
     while shuffled:
         size = data.draw(st.integers(1, len(shuffled)))
-        tallies[data.draw(st.integers(0, 1))].add(rungs_of(shuffled[:size]))
+        tallies[data.draw(st.integers(0, 1))].add(columns_of(shuffled[:size]))
         shuffled = shuffled[size:]
     first, second = tallies
     counted = second.n
@@ -123,11 +126,11 @@ def test_chunks_in_any_order_and_merged_give_the_same_surface(table, data):
 @pytest.mark.parametrize("chunk", [1, 7, 100, 4999, 5000])
 def test_inner_chunks_lose_no_row(monkeypatch, chunk):
     """Whatever the inner chunk size, and so both ways of filling a histogram, the means stay."""
-    rungs = random_rungs(5000, 3)
+    columns = random_columns(5000, 3)
     cuts = [np.linspace(0, 1, 21), np.linspace(0, 1, 31)]
-    whole = surface(rungs, cuts)
+    whole = sweep_surface(columns, cuts)
     monkeypatch.setattr(threshold_sweep, "_CHUNK", chunk)
-    parts = surface(rungs, cuts)
+    parts = sweep_surface(columns, cuts)
     assert parts.n == 5000
     np.testing.assert_allclose(parts.quality, whole.quality, rtol=0, atol=1e-12)
     np.testing.assert_allclose(parts.cost, whole.cost, rtol=0, atol=1e-12)
@@ -136,10 +139,10 @@ def test_inner_chunks_lose_no_row(monkeypatch, chunk):
 def test_means_of_many_rows_are_exact_to_1e_9():
     """On 200,000 rows of float32 with 1,000 cuts a tier, 50 random vectors agree with exactly rounded sums."""
     n = 200_000
-    rungs = random_rungs(n, 3, seed=2)
-    p, q, c = (np.array([getattr(r, name) for r in rungs], np.float64) for name in ("confidence", "quality", "cost"))
+    columns = random_columns(n, 3, seed=2)
+    p, q, c = (np.array([getattr(r, name) for r in columns], np.float64) for name in ("confidence", "quality", "cost"))
     cuts = [cut_points(p[0], 1000), cut_points(p[1], 1000)]
-    result = surface(rungs, cuts)
+    result = sweep_surface(columns, cuts)
     for flat in np.random.default_rng(3).integers(0, result.quality.size, 50):
         first, second = result.thresholds(int(flat))
         tier = np.where(p[0] >= first, 0, np.where(p[1] >= second, 1, 2))
@@ -150,15 +153,15 @@ def test_means_of_many_rows_are_exact_to_1e_9():
 
 def test_one_tier_alone_has_a_surface_of_one_point():
     """Without cuts the means are plain means, and the threshold vector is empty."""
-    result = surface([TierCuts(None, [0.0, 1.0, 0.5], [1, 2, 3])], [])
+    result = sweep_surface([TierColumns(None, [0.0, 1.0, 0.5], [1, 2, 3])], [])
     assert (float(result.quality), float(result.cost), result.n, result.thresholds(0)) == (0.5, 2.0, 3, ())
     assert pareto(result.quality, result.cost).tolist() == [0]
 
 
 def test_a_veto_is_never_accepted_and_a_threshold_of_zero_accepts_all_else():
     """At threshold 0 a confidence of 0 is accepted and a veto is not; ACCEPT_NONE refuses even a confidence of 1."""
-    rungs = [TierCuts([0.0, -np.inf, 1.0], [0, 0, 0], [1, 1, 1]), TierCuts(None, [1, 1, 1], [5, 5, 5])]
-    result = surface(rungs, [[0.0, 1.0, ACCEPT_NONE]])
+    columns = [TierColumns([0.0, -np.inf, 1.0], [0, 0, 0], [1, 1, 1]), TierColumns(None, [1, 1, 1], [5, 5, 5])]
+    result = sweep_surface(columns, [[0.0, 1.0, ACCEPT_NONE]])
     np.testing.assert_allclose(result.quality, [1 / 3, 2 / 3, 1])
     np.testing.assert_allclose(result.cost, [8 / 3, 13 / 3, 6])
 
@@ -167,8 +170,12 @@ def test_rounding_leaves_no_mean_out_of_range():
     """Where differences of qualities do not add up to exactly 0 or 1, the mean still lies in [0, 1]."""
     for before, other in np.random.default_rng(5).random((200, 2)) ** 4:
         for last in (0.0, 1.0):
-            rungs = [TierCuts([0.0], [before], [0]), TierCuts([0.0], [other], [0]), TierCuts(None, [last], [0])]
-            assert 0 <= float(surface(rungs, [[1.0], [1.0]]).quality[0, 0]) <= 1
+            columns = [
+                TierColumns([0.0], [before], [0]),
+                TierColumns([0.0], [other], [0]),
+                TierColumns(None, [last], [0]),
+            ]
+            assert 0 <= float(sweep_surface(columns, [[1.0], [1.0]]).quality[0, 0]) <= 1
 
 
 GOOD = ([0.5, 0.6], [0.0, 1.0], [1.0, 2.0])
@@ -198,10 +205,10 @@ def test_refused_rows_leave_the_tally_as_it_was(monkeypatch, first, last, says):
     """The error names tier and column, and no earlier chunk of the refused rows has been counted."""
     monkeypatch.setattr(threshold_sweep, "_CHUNK", 1)
     tally = Tally([[0.0, 0.55]])
-    tally.add([TierCuts(*GOOD), TierCuts(*GOOD)])
+    tally.add([TierColumns(*GOOD), TierColumns(*GOOD)])
     before = tally.surface()
     with pytest.raises(ValueError, match=says):
-        tally.add([TierCuts(*first), TierCuts(*last)])
+        tally.add([TierColumns(*first), TierColumns(*last)])
     after = tally.surface()
     assert after.n == before.n == 2
     assert np.array_equal(after.quality, before.quality)
@@ -227,13 +234,13 @@ def test_cuts_that_cannot_be_thresholds_are_refused(cuts, says):
 
 
 def test_misuse_is_an_error():
-    """No rows, a wrong number of rungs, and a merge of other cuts are refused; an empty chunk counts nothing."""
+    """No rows, a wrong number of tiers, and a merge of other cuts are refused; an empty chunk counts nothing."""
     tally = Tally([[0.5]])
-    tally.add([TierCuts([], [], [])] * 2)
+    tally.add([TierColumns([], [], [])] * 2)
     with pytest.raises(ValueError, match="no rows"):
         tally.surface()
-    with pytest.raises(ValueError, match="1 rungs for 2 tiers"):
-        tally.add([TierCuts(*GOOD)])
+    with pytest.raises(ValueError, match="columns of 1 tiers"):
+        tally.add([TierColumns(*GOOD)])
     for cuts in ([[0.6]], [[0.5, 0.6]], [[0.5], [0.5]], []):
         with pytest.raises(ValueError, match="same cuts"):
             tally.merge(Tally(cuts))
@@ -318,18 +325,18 @@ def write(path: Path, columns: dict[str, object], **options: object) -> Path:
 
 def test_parquet_is_counted_like_arrays(tmp_path):
     """Several row groups and batches, mixed float types, no last confidence: the surface of the arrays in memory."""
-    rungs = random_rungs(1000, 3)
+    tiers = random_columns(1000, 3)
     cuts = [[0.0, 0.3, 0.9], [0.1, 0.5]]
     columns = {
         f"{letter}{i}": part
-        for i, r in enumerate(rungs, 1)
+        for i, r in enumerate(tiers, 1)
         for letter, part in zip("pqc", (r.confidence, r.quality, r.cost), strict=True)
     }
     del columns["p3"]
     columns["c2"] = np.asarray(columns["c2"], np.float64)
     path = write(tmp_path / "rows.parquet", {"id": list(range(1000)), **columns}, row_group_size=300)
-    whole = surface(rungs, cuts)
-    streamed = from_parquet(path, cuts, batch_rows=128).surface()
+    whole = sweep_surface(tiers, cuts)
+    streamed = tally_parquet(path, cuts, batch_rows=128).surface()
     assert streamed.n == 1000
     np.testing.assert_allclose(streamed.quality, whole.quality, rtol=0, atol=1e-12)
     np.testing.assert_allclose(streamed.cost, whole.cost, rtol=0, atol=1e-12)
@@ -339,10 +346,10 @@ def test_parquet_columns_can_be_named(tmp_path):
     """Names follow the order of the tiers, and one column may serve two tiers."""
     path = write(tmp_path / "rows.parquet", {"sure": [0.2, 0.8], "q": [0.0, 0.5], "best": [1.0, 1.0], "usd": [1.0, 2.0]})
     named = [("sure", "q", "usd"), ("unused", "best", "usd")]
-    result = from_parquet(path, [[0.5]], columns=named).surface()
+    result = tally_parquet(path, [[0.5]], columns=named).surface()
     assert (result.quality.tolist(), result.cost.tolist()) == ([0.75], [2.0])
     with pytest.raises(ValueError, match="columns of 2 tiers"):
-        from_parquet(path, [[0.5], [0.5]], columns=named)
+        tally_parquet(path, [[0.5], [0.5]], columns=named)
 
 
 @pytest.mark.parametrize(
@@ -353,11 +360,11 @@ def test_parquet_columns_that_cannot_be_read_are_named(tmp_path, column, says):
     """A missing column, another type, a null and a number out of range are errors that name what is wrong."""
     columns = {"p1": [0.1, 0.2], "c1": [1.0, 1.0], "q2": [1.0, 1.0], "c2": [1.0, 1.0]} | ({"q1": column} if column else {})
     with pytest.raises(ValueError, match=says):
-        from_parquet(write(tmp_path / "rows.parquet", columns), [[0.5]])
+        tally_parquet(write(tmp_path / "rows.parquet", columns), [[0.5]])
 
 
 def test_without_pyarrow_the_error_says_what_to_install(monkeypatch):
     """The lazy import fails with the command that helps."""
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'cascade-gate\[parquet\]'"):
-        from_parquet("rows.parquet", [[0.5]])
+        tally_parquet("rows.parquet", [[0.5]])

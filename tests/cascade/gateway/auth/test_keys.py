@@ -67,7 +67,7 @@ def test_who_may_ask(guarded: Callable[..., Running], keys: KeyFile) -> None:
     wrong = good[:-1] + ("0" if good[-1] != "0" else "1")
     other_id = good.replace(good.split("-")[2], "00000000")
     table: list[tuple[dict[str, str], int, str]] = [
-        ({}, 401, "a key is needed"),
+        ({}, 401, "an API key is required"),
         ({"authorization": f"Bearer {good}"}, 200, ""),
         ({"authorization": f"bearer  {good}"}, 200, ""),
         ({"x-api-key": good}, 200, ""),
@@ -77,7 +77,7 @@ def test_who_may_ask(guarded: Callable[..., Running], keys: KeyFile) -> None:
         ({"authorization": "Bearer"}, 401, "not valid"),
         ({"authorization": good}, 401, "not valid"),
         *[
-            ({"authorization": f"Bearer {k}"}, 401, "this key is not valid")
+            ({"authorization": f"Bearer {k}"}, 401, "the API key is not valid")
             for k in (wrong, other_id, revoked, "sk-cg-", "x")
         ],
         ({"authorization": f"Bearer {good}" + "x" * 40_000}, 431, "headers"),
@@ -88,8 +88,8 @@ def test_who_may_ask(guarded: Callable[..., Running], keys: KeyFile) -> None:
         assert said in reply.text
         assert good not in reply.text
     assert httpx2.post(f"{running.url}/v1/chat/completions?key={good}", json=ASK).json()["error"]["code"] == "key_in_query"
-    told = ask(running, {"authorization": f"Bearer {good}"}, "/v1/chat/completions?api-version=1")
-    assert told.json()["error"]["code"] == "unknown_parameter"
+    message = ask(running, {"authorization": f"Bearer {good}"}, "/v1/chat/completions?api-version=1")
+    assert message.json()["error"]["code"] == "unknown_parameter"
 
 
 def test_the_clients_own_exceptions(guarded: Callable[..., Running]) -> None:
@@ -125,7 +125,7 @@ def test_nothing_that_a_client_says_of_itself_is_believed(guarded: Callable[...,
 
 
 def test_a_key_of_some_policies(guarded: Callable[..., Running]) -> None:
-    """It names those and their tiers, sees no others, and whether others exist is not told."""
+    """It names those and their tiers, sees no others, and does not reveal whether others exist."""
     running = guarded(policies=["other"])
     headers = {"authorization": f"Bearer {running.key}"}
     assert ask(running, headers, model="other").status_code == 200
@@ -222,11 +222,11 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     path.write_text(FILE)
     where = ["--policy-file", str(path)]
     assert main(["keys", "create", "ana", "--policy", "other", "--usd-per-day", "2", "--per-minute", "30", *where]) == 0
-    given, told = capsys.readouterr()
+    given, message = capsys.readouterr()
     given = given.strip()
     assert given.startswith("sk-cg-")
     assert len(given) == 79
-    assert given not in told
+    assert given not in message
     assert (tmp_path / "cascade-keys.db").stat().st_mode & 0o777 == 0o600
     assert main(["keys", "create", "ana", *where]) == 2
     assert main(["keys", "create", "ben", "--policy", "othr", *where]) == 2
@@ -235,7 +235,7 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["keys", "list", *where]) == 0
     shown = capsys.readouterr().out
     assert "ana  valid" in shown
-    assert "other  $2 a day  30 a minute" in shown
+    assert "other  $2 per day  30 per minute" in shown
     assert given.split("-")[3] not in shown
     assert main(["keys", "revoke", "ana", *where]) == 0
     assert main(["keys", "revoke", "ana", *where]) == 2

@@ -124,7 +124,7 @@ async def test_the_sql_of_the_documentation_runs(url: str) -> None:
         for i in range(3):
             result = await c.arun(f"{i}", tags={"user": "ana"})
             await c.afeedback(result.run_id, quality=0.1)
-    page = (ROOT / "docs" / "journal.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / "journal.md").read_text(encoding="utf-8")
     queries = [q for block in re.findall(r"^```sql\n(.*?)^```", page, re.M | re.S) for q in block.split(";") if q.strip()]
     assert len(queries) == 3
     store = open_store(url)

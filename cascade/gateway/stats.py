@@ -1,4 +1,4 @@
-"""What the gateway's runs have been: counted as they end, in memory of a fixed size."""
+"""Statistics of the gateway's runs, updated as each run ends, in memory of a fixed size."""
 
 from collections import Counter, OrderedDict, deque
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from cascade.result import Attempt, Result
 from cascade.telemetry.outcomes import attempts_of, reason, result_of, total_usd
 from judges import Prompt
 
-from .timeseries import History
+from .timeseries import Timeseries
 
 LATEST = 5000
-"""Runs that distributions are taken over."""
+"""Runs over which distributions are computed."""
 SHOWN = 50
 _DETAILED = 500
 _SECONDS = 120
@@ -21,7 +21,7 @@ _GRADED = 5000
 
 
 class FinishedRun(NamedTuple):
-    """One run that ended; what is unknown is None. ``premium_s`` is the last tier's latency where it was asked."""
+    """One run that ended; what is unknown is None. ``premium_s`` is the last tier's latency where it was called."""
 
     run_id: str
     at: float
@@ -41,10 +41,10 @@ class FinishedRun(NamedTuple):
 
 
 class Stats:
-    """Counts since the gateway began, and the latest runs. One event loop's."""
+    """Counts since the gateway started, and the latest runs. They belong to one event loop."""
 
     def __init__(self) -> None:
-        self.began = time()
+        self.started_at = time()
         self.runs = self.gates = self.accepted = self.unanswered = 0
         self.usd = self.compared_usd = self.premium_usd = 0.0
         self.compared = self.unpriced = 0
@@ -53,49 +53,52 @@ class Stats:
         self.endings: Counter[str] = Counter()
         self.latest: deque[FinishedRun] = deque(maxlen=LATEST)
         self.graded: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        """Confidence and quality of runs that were graded, by run."""
+        """Confidence and quality of runs with feedback, by run id."""
         self._details: OrderedDict[str, Sequence[Attempt]] = OrderedDict()
-        self.history = History()
+        self.timeseries = Timeseries()
         self._seconds: Counter[int] = Counter()  # runs that ended in each of the last seconds
 
-    def ended(
-        self, kind: str, policy: str, ladder: CompiledPolicy, prompt: Prompt, outcome: Result | BaseException | None
+    def add_run(
+        self, kind: str, policy: str, compiled: CompiledPolicy, prompt: Prompt, outcome: Result | BaseException | None
     ) -> None:
-        """A run is over; see ``Telemetry``'s ``on_run``."""
+        """Adds a run that ended; see ``Telemetry``'s ``on_run``."""
         now = time()
         result, attempts = result_of(outcome), attempts_of(outcome)
-        why = reason(outcome)
         usd = result.cost_usd if result is not None else total_usd(attempts) if attempts else None
-        premium = None if kind == "gate" or not attempts else ladder.premium_usd(prompt, attempts, result)
-        last = attempts[-1] if attempts and attempts[-1].tier == ladder.tiers[-1].name else None
+        premium = None if kind == "gate" or not attempts else compiled.premium_usd(prompt, attempts, result)
+        last = attempts[-1] if attempts and attempts[-1].tier == compiled.tiers[-1].name else None
         run_id = getattr(result if result is not None else outcome, "run_id", "")
         run = FinishedRun(
-            run_id, now, kind, policy,
-            result.tier if result is not None else None,
-            result.model if result is not None else None,
-            result is not None and result.accepted,
-            why,
-            result.confidence if result is not None else None,
-            result is not None and result.calibrated,
-            usd, premium,
-            sum(a.latency_s for a in attempts) if attempts else None,
-            last.latency_s if last is not None and last.answer is not None else None,
-            len(attempts),
-        )  # fmt: skip
-        self._second(now)
+            run_id=run_id,
+            at=now,
+            kind=kind,
+            policy=policy,
+            tier=result.tier if result is not None else None,
+            model=result.model if result is not None else None,
+            accepted=result is not None and result.accepted,
+            reason=reason(outcome),
+            confidence=result.confidence if result is not None else None,
+            calibrated=result is not None and result.calibrated,
+            cost_usd=usd,
+            premium_usd=premium,
+            latency_s=sum(a.latency_s for a in attempts) if attempts else None,
+            premium_s=last.latency_s if last is not None and last.answer is not None else None,
+            tiers=len(attempts),
+        )
+        self._count_second(now)
         self.latest.append(run)
         if kind == "gate":
             self.gates += 1
         else:
             self._count(run, attempts)
         if run_id:
-            self._details[run_id] = [_without_texts(a) for a in attempts]
+            self._details[run_id] = [_attempt_data(a) for a in attempts]
             if len(self._details) > _DETAILED:
                 self._details.popitem(last=False)
 
     def _count(self, run: FinishedRun, attempts: Sequence[Attempt]) -> None:
         self.runs += 1
-        self.history.add(run.at, run.cost_usd, run.premium_usd, run.latency_s)
+        self.timeseries.add(run.at, run.cost_usd, run.premium_usd, run.latency_s)
         self.accepted += run.accepted
         self.endings[run.reason] += 1
         if run.tier is None:
@@ -113,7 +116,7 @@ class Stats:
             self.compared_usd += run.cost_usd
             self.premium_usd += run.premium_usd
 
-    def _second(self, now: float) -> None:
+    def _count_second(self, now: float) -> None:
         self._seconds[int(now)] += 1
         if len(self._seconds) > _SECONDS:
             del self._seconds[min(self._seconds)]
@@ -122,8 +125,8 @@ class Stats:
         """Runs that ended in each of the last whole seconds, the latest last."""
         return [self._seconds[int(now) - i] for i in range(seconds, 0, -1)]
 
-    def feedback(self, run_id: str, confidence: float, quality: float) -> None:
-        """What proved true of a run; the last word counts."""
+    def add_feedback(self, run_id: str, confidence: float, quality: float) -> None:
+        """Adds feedback on a run; the latest counts."""
         self.graded.pop(run_id, None)
         self.graded[run_id] = confidence, quality
         if len(self.graded) > _GRADED:
@@ -134,7 +137,7 @@ class Stats:
         return next((run for run in reversed(self.latest) if run.run_id == run_id), None)
 
     def details(self, run_id: str) -> dict[str, Any] | None:
-        """One of the latest runs with its attempts and their verdicts; no text of it is kept."""
+        """One of the latest runs with its attempts and their verdicts; its texts are not kept."""
         attempts = self._details.get(run_id)
         run = self.find(run_id)
         if attempts is None or run is None:
@@ -142,7 +145,7 @@ class Stats:
         return {**run._asdict(), "attempts": attempts}
 
 
-def _without_texts(a: Attempt) -> Any:
+def _attempt_data(a: Attempt) -> Any:
     return {
         "tier": a.tier,
         "model": a.model,

@@ -1,4 +1,4 @@
-"""The last ten minutes in steps of five seconds: what the dashboard's lines show."""
+"""The last ten minutes in steps of five seconds: the data of the dashboard's line charts."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -6,12 +6,12 @@ from typing import Any
 
 STEP_S = 5
 STEPS = 120
-_MOST = 2000  # latencies of a step that its percentiles are taken over
+_MAX_LATENCIES = 2000  # latencies of a step over which percentiles are computed
 
 
 @dataclass(slots=True)
 class _Step:
-    """What ended in one step; ``latencies`` in seconds, the first _MOST of them."""
+    """The runs that ended in one step; ``latencies`` in seconds, the first _MAX_LATENCIES of them."""
 
     number: int
     runs: int = 0
@@ -20,14 +20,14 @@ class _Step:
     latencies: list[float] = field(default_factory=list)
 
 
-class History:
-    """Runs by the step in which they ended. One event loop's."""
+class Timeseries:
+    """Runs by the step in which they ended. It belongs to one event loop."""
 
     def __init__(self) -> None:
         self._steps: deque[_Step] = deque(maxlen=STEPS)
 
     def add(self, now: float, usd: float | None, premium_usd: float | None, latency_s: float | None) -> None:
-        """A run that ended at ``now`` (epoch seconds); what is unknown (None) adds nothing."""
+        """Adds a run that ended at ``now`` (epoch seconds); an unknown value (None) adds nothing."""
         number = int(now // STEP_S)
         if not self._steps or self._steps[-1].number < number:
             self._steps.append(_Step(number))
@@ -35,11 +35,11 @@ class History:
         step.runs += 1
         step.usd += usd or 0.0
         step.premium_usd += premium_usd or 0.0
-        if latency_s is not None and len(step.latencies) < _MOST:
+        if latency_s is not None and len(step.latencies) < _MAX_LATENCIES:
             step.latencies.append(latency_s)
 
     def columns(self, now: float) -> dict[str, Any]:
-        """A column for each figure, the oldest step first and the one under way last; null: nothing ended in it."""
+        """A column for each value, the oldest step first and the current one last; null: nothing ended in it."""
         last = int(now // STEP_S)
         known = {step.number: step for step in self._steps}
         steps = [known.get(number) for number in range(last - STEPS + 1, last + 1)]

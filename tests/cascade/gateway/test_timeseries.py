@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.gateway.dashboard.timeseries import STEP_S, STEPS, History
+from cascade.gateway.timeseries import STEP_S, STEPS, Timeseries
 
 NOW = 1_000_000.0
 
 
 def test_runs_are_counted_in_the_step_in_which_they_ended() -> None:
     """Money adds up, latencies give quantiles, what is unknown adds nothing, an empty step has no latency."""
-    history = History()
+    history = Timeseries()
     history.add(NOW, 0.5, 2.0, 1.0)
     history.add(NOW + 4.9, None, None, 3.0)
     history.add(NOW + 10, 0.25, None, None)
@@ -28,7 +28,7 @@ def test_runs_are_counted_in_the_step_in_which_they_ended() -> None:
 @given(st.lists(st.floats(0, 5_000), max_size=200).map(sorted))
 def test_what_is_older_than_ten_minutes_is_gone(after: list[float]) -> None:
     """Memory stays what it is; every run of the last steps is there once."""
-    history = History()
+    history = Timeseries()
     for seconds in after:
         history.add(NOW + seconds, 1.0, 1.0, 1.0)
     now = NOW + (after[-1] if after else 0.0)
