@@ -8,7 +8,7 @@ The whole text is read by the same state machine as a stream, so that any divisi
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -150,6 +150,7 @@ class ReasoningStream:
 
     Args:
         hold: Give nothing out before the end or the end of a thought: for a model known to send only the ends.
+        on_lone_end: Called when a thought ends whose beginning did not arrive.
     """
 
     __slots__ = (
@@ -160,6 +161,7 @@ class ReasoningStream:
         "_hold",
         "_last_end",
         "_marker",
+        "_on_lone_end",
         "_position",
         "_scan",
         "_seen",
@@ -170,7 +172,8 @@ class ReasoningStream:
         "retracted",
     )
 
-    def __init__(self, *, hold: bool = False) -> None:
+    def __init__(self, *, hold: bool = False, on_lone_end: Callable[[], None] = lambda: None) -> None:
+        self._on_lone_end = on_lone_end
         self._text = ""
         self._hold = hold
         self.lone_end = False
@@ -356,6 +359,7 @@ class ReasoningStream:
                 self._thoughts.append(text[: match.start()])
                 self.retracted += self._given > 0
                 self.lone_end = self._seen = True
+                self._on_lone_end()
                 self._position, self._start = match.end(), -1
                 return True
         return False
@@ -458,12 +462,12 @@ def split_reasoning(text: str) -> SplitText:
     return stream.end()[1]
 
 
-def separate_reasoning(answer: Answer, *, tops: Sequence[Mapping[str, float] | None] = ()) -> Answer:
+def separate_reasoning(answer: Answer, top_of: Callable[[int], Mapping[str, float] | None] | None = None) -> Answer:
     """The answer without the reasoning in its text, which goes to ``reasoning``; its tokens leave ``logprobs``.
 
     Args:
         answer: An answer as it arrived. One whose ``reasoning`` the provider sent in a field of its own keeps that.
-        tops: The alternatives at each token of ``logprobs``, for ``first_token_top``.
+        top_of: The alternatives at a token of ``logprobs``, by its number, for ``first_token_top``.
 
     Returns:
         The answer, unchanged where there is no reasoning. ``usage.reasoning_tokens`` is the number of tokens that left
@@ -477,14 +481,23 @@ def separate_reasoning(answer: Answer, *, tops: Sequence[Mapping[str, float] | N
     if logprobs is not None:
         first = _first_token(logprobs, answer.text, split)
         if first is None or first > 0:
-            top = tops[first] if first is not None and first < len(tops) else None
+            top = top_of(first) if first is not None and first < len(logprobs) and top_of is not None else None
         if first is None:
             logprobs = None
         elif first:
             logprobs = logprobs[first:] or None
             if usage is not None and not usage.reasoning_tokens:
                 usage = _with_reasoning_tokens(usage, first)
-    return replace(answer, text=split.answer, reasoning=reasoning, logprobs=logprobs, first_token_top=top, usage=usage)
+    return replace(
+        answer,
+        text=split.answer,
+        reasoning=reasoning,
+        logprobs=logprobs,
+        # A mean over thought and answer says nothing of the answer.
+        mean_logprob=answer.mean_logprob if split.reasoning is None else None,
+        first_token_top=top,
+        usage=usage,
+    )
 
 
 def _with_reasoning_tokens(usage: Usage, tokens: int) -> Usage:

@@ -164,7 +164,7 @@ def test_the_thought_s_tokens_leave() -> None:
         TokenLogprob(t, p) for t, p in [("<think>", -0.1), ("Hm", -3.0), ("</think>", -0.2), ("A", -0.5), ("na", -0.25)]
     ]
     raw = Answer("<think>Hm</think>Ana", logprobs=tuple(tokens), first_token_top={"<think>": -0.1}, usage=Usage(3, 5))
-    answer = separate_reasoning(raw, tops=[{t: p} for t, p in tokens])
+    answer = separate_reasoning(raw, lambda i: {tokens[i].token: tokens[i].logprob})
     assert (answer.text, answer.reasoning) == ("Ana", "Hm")
     assert answer.logprobs == tuple(tokens[3:])
     assert answer.first_token_top == {"A": -0.5}
