@@ -8,7 +8,9 @@ from typing import Any
 
 from cascade.policy.schema import ModelSpec, Policy, PolicyFile
 from cascade.util.broken_pipe import quietly
+from cascade.util.plain_data import usd
 from cascade.util.providers import KEY_ENV
+from cascade.util.totals import plus
 
 from .errors import CascadeError, UnsureError
 from .policy import load as files
@@ -109,7 +111,7 @@ def _gate(args: argparse.Namespace) -> int:
 
 def _show(result: Result, as_json: bool) -> int:
     if as_json:
-        print(json.dumps(as_dict(result), indent=2, default=str))
+        print(json.dumps(result.to_dict(), indent=2))
     else:
         print(result.text)
         kind = "calibrated" if result.calibrated else "uncalibrated"
@@ -120,52 +122,8 @@ def _show(result: Result, as_json: bool) -> int:
             file=sys.stderr,
         )
         for attempt in result.attempts:
-            said = ", ".join(
-                f"{v.judge} {'veto: ' + v.reason if v.veto else '-' if v.score is None else format(v.score, '.3f')}"
-                for v in attempt.verdicts
-            )
-            print(f"  {attempt.tier}: {attempt.error or attempt.reason}; {said or 'no judges'}", file=sys.stderr)
+            print(f"  {attempt}", file=sys.stderr)
     return 0 if result.accepted else 1
-
-
-def as_dict(result: Result) -> dict[str, Any]:
-    """The result as plain data, as ``--json`` prints it."""
-    return {
-        "text": result.text,
-        "parsed": result.parsed,
-        "confidence": result.confidence,
-        "calibrated": result.calibrated,
-        "accepted": result.accepted,
-        "reason": result.reason,
-        "tier": result.tier,
-        "model": result.model,
-        "cost_usd": result.cost_usd,
-        "latency_s": result.latency_s,
-        "run_id": result.run_id,
-        "attempts": [
-            {
-                "tier": a.tier,
-                "model": a.model,
-                "reason": a.reason,
-                "error": a.error,
-                "confidence": a.confidence,
-                "cost_usd": a.cost_usd,
-                "judge_cost_usd": a.judge_cost_usd,
-                "latency_s": a.latency_s,
-                "calls": a.calls,
-                "verdicts": [
-                    {"judge": v.judge, "score": v.score, "veto": v.veto, "reason": v.reason, "details": dict(v.details)}
-                    for v in a.verdicts
-                ],
-            }
-            for a in result.attempts
-        ],
-    }
-
-
-def usd(amount: float | None) -> str:
-    """An amount for people; unknown is said, never shown as 0."""
-    return "cost unknown" if amount is None else f"${amount:.6f}"
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -183,7 +141,7 @@ def _print_policy(name: str, policy: Policy, file: PolicyFile, tokens_in: int, t
     for tier in policy.tiers:
         spec = file.models[tier.model]
         cost = _call_cost(tier.model, spec, tokens_in, tokens_out)
-        total = None if cost is None or total is None else total + cost
+        total = plus(total, cost)
         judges = " > ".join(rule.use for rule in tier.judges) or "none"
         print(f"  {tier.name:<10} {spec.provider}:{spec.model or tier.model:<30} {usd(cost)} a call")
         print(f"  {'':<10} judges {judges}; accepts from {tier.accept_at:g}")

@@ -441,7 +441,7 @@ _patterns = {
     )
     for marker in _MARKERS
 }
-_STARTS = re.compile(r"[\s\ufeff]*(?:" + "|".join(map(re.escape, _ALL_STARTS)) + ")", re.IGNORECASE)
+_STARTS = re.compile(r"[\s\ufeff]*+(?:" + "|".join(map(re.escape, _ALL_STARTS)) + ")", re.IGNORECASE)
 
 
 def split_reasoning(text: str) -> SplitText:
