@@ -1,9 +1,7 @@
 """A model that answers from a recording: nothing is asked, nothing is paid, everything is reproducible."""
 
-import gzip
 import json
 import os
-import zlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from hashlib import sha256
@@ -12,6 +10,7 @@ from typing import Any
 
 from cascade.data import STARTER_RECORDING
 from cascade.errors import PolicyError
+from cascade.util.bounded_read import UnreadableFileError, read_lines
 from judges import Answer, Prompt, TokenLogprob, Usage
 from judges.reading import read_answer
 
@@ -130,17 +129,16 @@ def _load(path: str, mtime_ns: int) -> tuple[_Rows, dict[str, str]]:
     by_text: dict[str, str] = {}
     number = 0
     try:
-        with gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb") as file:
-            for line in file:
-                number += 1
-                if line.strip():
-                    row = json.loads(line)
-                    prompt = Prompt.of(row["prompt"], system=row.get("system"))
-                    rows[row["id"]] = row["answers"]
-                    by_text.setdefault(prompt_key(prompt.messages), row["id"])
-    except (EOFError, gzip.BadGzipFile, zlib.error):
-        raise PolicyError(f"{path}:{number + 1}: the gzip data is damaged; copy the file again") from None
-    except (ValueError, KeyError, TypeError) as error:
+        for line in read_lines(path):
+            number += 1
+            if line.strip():
+                row = json.loads(line)
+                prompt = Prompt.of(row["prompt"], system=row.get("system"))
+                rows[row["id"]] = row["answers"]
+                by_text.setdefault(prompt_key(prompt.messages), row["id"])
+    except UnreadableFileError as error:
+        raise PolicyError(str(error)) from None
+    except (ValueError, KeyError, TypeError, RecursionError, MemoryError) as error:
         raise PolicyError(f"{path}:{number}: not a line of a recording: {type(error).__name__}: {error}") from None
     return rows, by_text
 
