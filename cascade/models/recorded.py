@@ -12,6 +12,7 @@ from cascade.data import STARTER_RECORDING
 from cascade.errors import PolicyError
 from cascade.util.bounded_read import UnreadableFileError, read_lines
 from judges import Answer, Prompt, TokenLogprob, Usage
+from judges.reading import read_answer
 
 from .protocol import Chunk, ModelError, Request, chunk_by_word
 
@@ -154,7 +155,7 @@ def _answer(rec: Recorded, model: str) -> Answer:
     extra: dict[str, Any] = {"quality": rec.get("quality")}
     if rec.get("verdict_cost_usd"):
         extra["verdict_cost_usd"] = rec["verdict_cost_usd"]
-    return Answer(
+    answer = Answer(
         text=rec["text"],
         tool_calls=tuple(rec.get("tool_calls") or ()),
         finish_reason=rec.get("finish_reason"),
@@ -167,7 +168,10 @@ def _answer(rec: Recorded, model: str) -> Answer:
         latency_s=rec.get("latency_s"),
         verdicts=rec.get("verdicts") or {},
         extra=extra,
+        reasoning=rec.get("reasoning"),
+        refusal=rec.get("refusal"),
     )
+    return read_answer(answer)
 
 
 def _usage(usage: Mapping[str, Any]) -> Usage:
@@ -183,14 +187,16 @@ def _usage(usage: Mapping[str, Any]) -> Usage:
 def _samples(rec: Recorded, model: str) -> tuple[Answer, ...]:
     each = rec.get("sample_cost_usd")
     return tuple(
-        Answer(
-            text=sample["text"],
-            tool_calls=tuple(sample.get("tool_calls") or ()),
-            finish_reason=sample.get("finish_reason"),
-            model=model,
-            cost_usd=sample.get("cost_usd") if each is None else each,
-            latency_s=sample.get("latency_s"),
-            extra={"quality": sample.get("quality")},
+        read_answer(
+            Answer(
+                text=sample["text"],
+                tool_calls=tuple(sample.get("tool_calls") or ()),
+                finish_reason=sample.get("finish_reason"),
+                model=model,
+                cost_usd=sample.get("cost_usd") if each is None else each,
+                latency_s=sample.get("latency_s"),
+                extra={"quality": sample.get("quality")},
+            )
         )
         for sample in rec.get("samples") or ()
     )
