@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         PolicyError,
         ProviderError,
         RunError,
+        RunNotFoundError,
         UnsureError,
     )
     from .result import Attempt, Result
@@ -51,6 +52,7 @@ _WHERE = {
             "PolicyError",
             "ProviderError",
             "RunError",
+            "RunNotFoundError",
             "UnsureError",
         ),
         "cascade.errors",
@@ -83,6 +85,7 @@ __all__ = [
     "Result",
     "Retracted",
     "RunError",
+    "RunNotFoundError",
     "ScriptedModel",
     "TierStarted",
     "Token",

@@ -15,6 +15,7 @@ from cascade.util.extras import MissingExtraError, needed_by
 from cascade.util.own_packages import NameCollisionError, check_own
 from cascade.util.plain_data import usd
 from cascade.util.providers import KEY_ENV
+from cascade.util.totals import plus
 from cascade.util.version import VERSION
 
 from .errors import CascadeError, RunError, UnsureError
@@ -268,7 +269,7 @@ def _print_policy(name: str, policy: Policy, file: PolicyFile, tokens_in: int, t
     for tier in policy.tiers:
         spec = file.models[tier.model]
         cost = _call_cost(tier.model, spec, tokens_in, tokens_out)
-        total = None if cost is None or total is None else total + cost
+        total = plus(total, cost)
         judges = " > ".join(rule.use for rule in tier.judges) or "none"
         print(f"  {tier.name:<10} {spec.provider}:{spec.model or tier.model:<30} cost per call: {usd(cost)}")
         print(f"  {'':<10} judges {judges}; accepts from confidence {tier.accept_at:g}")
