@@ -10,6 +10,7 @@ from cascade.policy.schema import ModelSpec, Policy, PolicyFile
 from cascade.util.broken_pipe import quietly
 from cascade.util.plain_data import usd
 from cascade.util.providers import KEY_ENV
+from cascade.util.totals import plus
 
 from .errors import CascadeError, UnsureError
 from .policy import load as files
@@ -141,7 +142,7 @@ def _print_policy(name: str, policy: Policy, file: PolicyFile, tokens_in: int, t
     for tier in policy.tiers:
         spec = file.models[tier.model]
         cost = _call_cost(tier.model, spec, tokens_in, tokens_out)
-        total = None if cost is None or total is None else total + cost
+        total = plus(total, cost)
         judges = " > ".join(rule.use for rule in tier.judges) or "none"
         print(f"  {tier.name:<10} {spec.provider}:{spec.model or tier.model:<30} {usd(cost)} a call")
         print(f"  {'':<10} judges {judges}; accepts from {tier.accept_at:g}")

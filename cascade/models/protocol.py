@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from cascade.result import FaultKind
 from judges import Answer, Prompt, TokenLogprob, Usage
 
 
@@ -14,7 +15,7 @@ class ModelError(Exception):
     ``retryable`` is True for timeouts, connection errors, 408, 409, 429 and 5xx; ``status`` is the HTTP status if any.
     ``usage`` is what the provider counted for the failed request: nothing where it refused it or was never reached, None
     where that is unknown, since an answer that was lost on its way may have been billed. ``retry_after_s`` is how long the
-    provider asks to wait, in seconds.
+    provider asks to wait, in seconds. ``kind`` says in one word what failed.
     """
 
     def __init__(
@@ -26,10 +27,11 @@ class ModelError(Exception):
         status: int | None = None,
         usage: Usage | None = None,
         retry_after_s: float | None = None,
+        kind: FaultKind = "other",
     ) -> None:
         super().__init__(message)
         self.model, self.retryable, self.status, self.usage = model, retryable, status, usage
-        self.retry_after_s = retry_after_s
+        self.retry_after_s, self.kind = retry_after_s, kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cascade.util.totals import plus
 from evals.common.types import ANSWER, SAMPLES, Part
 from judges import Answer, TokenLogprob, Usage
 
@@ -110,7 +111,7 @@ def join_parts(parts: Sequence[Part]) -> dict[str, Any] | None:
             answer = dict(part.content)
         elif part.name == SAMPLES:
             samples += part.content["samples"]
-            samples_usd = None if part.usd is None or samples_usd is None else samples_usd + part.usd
+            samples_usd = plus(samples_usd, part.usd)
         elif not part.content.get("veto"):  # a recording has no field for vetoes; a replay computes them again
             # Null where the judge could not tell: a replay need not ask again, and the call was paid for all the same.
             verdicts["verdicts"][part.name] = part.content["score"]

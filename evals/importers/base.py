@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cascade.costs.prices import Price, list_price
+from cascade.util.totals import total
 from evals.common.answer_rows import answer_fields
 from evals.common.notes import Notes
 from evals.recording import Example, RecordingError
@@ -112,8 +113,8 @@ def _with_samples(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
     first, *others = answers
     if not others:
         return first
-    costs = [one["cost_usd"] for one in others]
-    price = {} if None in costs else {"sample_cost_usd": sum(costs) / len(costs)}
+    usd = total(one["cost_usd"] for one in others)
+    price = {} if usd is None else {"sample_cost_usd": usd / len(others)}
     return {**first, "samples": [{k: one[k] for k in _SAMPLE if k in one} for one in others], **price}
 
 

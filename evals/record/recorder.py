@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any, Unpack
 
 from cascade.models.protocol import Request
+from cascade.util.totals import total
 from evals.common.answer_rows import answer_defect, answer_fields, join_parts, sample_fields, to_answer
 from evals.common.types import ANSWER, SAMPLES
 from evals.recording import Example
@@ -251,8 +252,7 @@ class _RowRecorder:
 
     def store_failure(self, part: str, error: RequestFailedError, replies: Sequence[Reply] = ()) -> None:
         """Stores the failure of a part, with what it cost."""
-        costs = [r.usd for r in replies]
-        usd = None if None in costs else sum(c for c in costs if c is not None)
+        usd = total(r.usd for r in replies)
         fields = {"kind": error.kind, "said": error.message[:300], "tries": error.attempts}
         self.store(part, 0, usd, fields, replies)
 
@@ -281,10 +281,9 @@ class _JudgeCalls:
                 judge.name, RequestFailedError(f"judge failed: {type(error).__name__}", "", 1), self.replies
             )
             return
-        costs = [r.usd for r in self.replies]
-        usd = None if None in costs else sum(c for c in costs if c is not None)
-        times = [r.latency_s for r in self.replies]
-        latency = None if None in times else round(sum(t for t in times if t is not None), 6)
+        usd = total(r.usd for r in self.replies)
+        seconds = total(r.latency_s for r in self.replies)
+        latency = None if seconds is None else round(seconds, 6)
         found: dict[str, Any] = {"score": verdict.score, "latency_s": latency}
         if verdict.veto:
             found["veto"] = True
