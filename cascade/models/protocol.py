@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from cascade.result import FaultKind
-from judges import Answer, Prompt, TokenLogprob, Usage
+from judges import Answer, Prompt, Usage
 
 
 class ModelError(Exception):
@@ -56,12 +56,13 @@ class Chunk:
     """A piece of an answer that is under way: what was added to it since the last one.
 
     ``tool_calls`` are deltas in OpenAI's shape: ``index`` says which call, ``function.arguments`` is a piece of its JSON.
-    ``answer`` is None but in the last chunk, where it is the whole answer; the texts of all chunks together are its text.
+    ``retracts`` voids the texts of all earlier chunks: they proved to be reasoning. ``answer`` is None but in the last
+    chunk, where it is the whole answer; the texts of all chunks since the last retraction are its text.
     """
 
     text: str = ""
     tool_calls: tuple[Mapping[str, Any], ...] = ()
-    logprobs: tuple[TokenLogprob, ...] = ()
+    retracts: bool = False
     answer: Answer | None = None
 
 

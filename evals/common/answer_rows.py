@@ -6,6 +6,7 @@ from typing import Any
 from cascade.util.totals import plus
 from evals.common.types import ANSWER, SAMPLES, Part
 from judges import Answer, TokenLogprob, Usage
+from judges.reading import read_answer
 
 _COUNTS = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
 _SAMPLE_FIELDS = ("text", "quality", "finish_reason", "tool_calls", "latency_s")
@@ -25,6 +26,10 @@ def answer_fields(answer: Answer, usd: float | None, latency_s: float | None) ->
     fields: dict[str, Any] = {"text": answer.text, "quality": None}
     if answer.finish_reason is not None:
         fields["finish_reason"] = answer.finish_reason
+    if answer.reasoning is not None:
+        fields["reasoning"] = answer.reasoning
+    if answer.refusal is not None:
+        fields["refusal"] = answer.refusal
     if answer.tool_calls:
         fields["tool_calls"] = [dict(call) for call in answer.tool_calls]
     if answer.logprobs:
@@ -77,7 +82,7 @@ def to_answer(fields: Mapping[str, Any], model: str) -> Answer:
     """The recorded answer as a judge gets it; ``model`` is the provider's name of the model."""
     values, texts = fields.get("token_logprobs"), fields.get("tokens") or ()
     usage = fields.get("usage")
-    return Answer(
+    answer = Answer(
         fields["text"],
         tool_calls=tuple(fields.get("tool_calls") or ()),
         finish_reason=fields.get("finish_reason"),
@@ -88,7 +93,10 @@ def to_answer(fields: Mapping[str, Any], model: str) -> Answer:
         model=model,
         cost_usd=fields.get("cost_usd"),
         latency_s=fields.get("latency_s"),
+        reasoning=fields.get("reasoning"),
+        refusal=fields.get("refusal"),
     )
+    return read_answer(answer)
 
 
 def join_parts(parts: Sequence[Part]) -> dict[str, Any] | None:

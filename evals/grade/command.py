@@ -15,6 +15,7 @@ from cascade.util.broken_pipe import quietly
 from evals.common.cost_budget import OutOfMoneyError
 from evals.common.progress import Progress
 from evals.recording import Example, RecordingError, read, where_stands, write
+from judges.reading import split_reasoning
 
 from . import Grader, GraderError, GradingCase, grader, names
 from .grade_report import GradeReport, report
@@ -88,7 +89,7 @@ class _Unfinished(Exception):
 async def _example(example: Example, job: Job, tally: GradeReport, gate: asyncio.Semaphore) -> Example:
     one = job.of(example.task)
     answers = dict(example.answers)
-    texts = {model: str(a["text"]) for model, a in answers.items()}
+    texts = {model: split_reasoning(str(a["text"])).answer for model, a in answers.items()}
     for model, answer in example.answers.items():
         if job.models and model not in job.models:
             continue
@@ -131,7 +132,7 @@ async def _quality(
     gate: asyncio.Semaphore,
 ) -> float | None:
     case = GradingCase(
-        text=str(part["text"]),
+        text=split_reasoning(str(part["text"])).answer,
         reference=example.reference,
         prompt=example.to_prompt(),
         others=others,
@@ -167,9 +168,9 @@ def stream(examples: Iterator[Example], job: Job, tally: GradeReport, step: Call
                     runner.run(one.close())
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m evals.grade",
+        prog=prog,
         description="Grade the answers and samples of a recording. Graders: " + ", ".join(names()) + ".",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -256,12 +257,14 @@ def _survey(path: str, job: Job) -> int:
     return n
 
 
-def main(argv: Sequence[str] | None = None, paid: Callable[[float], None] | None = None) -> int:
+def main(
+    argv: Sequence[str] | None = None, paid: Callable[[float], None] | None = None, *, prog: str = "python -m evals.grade"
+) -> int:
     """The command; returns the exit code: 0, 1 where another run is needed to grade the rest, 2 where the input is wrong.
 
     ``paid`` is told of each sum in USD that a judge model costs, as soon as it is known.
     """
-    args = _parser().parse_args(argv)
+    args = _parser(prog).parse_args(argv)
     tally = GradeReport()
     try:
         job = job_of(

@@ -11,6 +11,7 @@ from evals.common.notes import Notes
 from evals.recording import Example, RecordingError
 from evals.recording.join import ByPrompt, differing
 from judges import Answer, Prompt, Usage
+from judges.reading import read_answer
 from judges.types import content_text
 
 _BYTES_A_TOKEN = 4  # of English text, where a log has no counts
@@ -124,7 +125,7 @@ def to_recorded(item: ImportedAnswer, price: Price | None) -> dict[str, Any]:
     Its cost is by ``price`` where one was given, else what the log says, else by the published list. With a price, tokens
     that the log has not counted are estimated from the texts.
     """
-    answer, estimated = item.answer, {}
+    answer, estimated = read_answer(item.answer), {}
     if answer.usage is None and price is not None:
         answer = replace(answer, usage=_estimate(item.example.to_prompt(), answer.text))
         estimated = {"usage_estimated": True}
