@@ -138,8 +138,8 @@ class EventStream:
             async with aclosing(stream(prompt, request)) as chunks:
                 async for chunk in chunks:
                     if chunk.retracts:
-                        take.clear()
-                        if self._speaker is take:
+                        texts.clear()
+                        if self._source is texts:
                             self._retract()
                     if chunk.text:
                         self._on_text(texts, chunk.text)
