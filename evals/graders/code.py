@@ -1,41 +1,48 @@
-"""Code, graded by unit tests in a process of its own with limits of CPU, memory, time and network."""
+"""Code, graded by unit tests that run in another process than it does, with walls of the kernel around both."""
 
+import json
 import os
 import re
-import secrets
+import site
 import subprocess
 import sys
 import tempfile
 import warnings
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import nullcontext, suppress
+from dataclasses import asdict, dataclass
 from functools import lru_cache
+from pathlib import Path
 from signal import SIGKILL
 from typing import Any
 
 from .grader import Case, GraderError
 
 _FENCE = re.compile(r"^[ \t]*```([A-Za-z0-9_+-]*)[^\n]*\n(.*?)^[ \t]*```", re.MULTILINE | re.DOTALL)
-_FALSE_END = "\nraise AssertionError\n"
+_HERE = Path(__file__).resolve().parent
+# Our folder comes last: a module here is called as one of the standard library's.
+_START = "import sys; sys.path.append(sys.argv[1]); from sandbox.launcher import main; sys.path.pop(); main()"
+RISK = "the answers' programs then run with your rights: they may read your files and keys, and what they are graded can be forged"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CodeGrader:
-    """1 where the reply's Python passes the reference, a text of tests (asserts) that runs after it.
+    """1 where the reply's Python passes the reference, a text of tests (asserts) that use what it defines.
 
-    The code is the last fenced block marked as Python, or the last block, or the whole reply. ``seconds`` limits CPU time
-    and, four times as long, real time; ``megabytes`` the address space. See ``sandbox.py`` for what is stopped and what is
-    not; ``walls`` off does without the kernel's namespaces.
+    The code is the last fenced block marked as Python, or the last block, or the whole reply. It runs in a process of its
+    own and the tests in another, to which it can return nothing but values; see ``docs/recordings.md`` for what cannot
+    be tested so, where the grade is None. Where the kernel gives no walls nothing is run, unless ``unsafe``.
 
-    Code that passes is run once more with tests that must fail at their end: code that passes those too has forged its
-    result. And tests that pass without any code are an error: they test nothing.
+    Attributes:
+        seconds: CPU time of each of the two and, four times as long, real time.
+        megabytes: Address space of each.
+        unsafe: Run answers without walls where there are none.
     """
 
     seconds: int = 5
     megabytes: int = 512
-    walls: bool = True
+    unsafe: bool = False
     name: str = "code"
-    version: str = "2"
+    version: str = "3"
     needs_reference: bool = True
     waits: bool = True
 
@@ -43,8 +50,8 @@ class CodeGrader:
         for option in ("seconds", "megabytes"):
             if type(getattr(self, option)) is not int or getattr(self, option) < 1:
                 raise GraderError(f"code: {option} must be a whole number from 1 on, got {getattr(self, option)!r}")
-        if not isinstance(self.walls, bool):
-            raise GraderError(f"code: walls must be true or false, got {self.walls!r}")
+        if not isinstance(self.unsafe, bool):
+            raise GraderError(f"code: unsafe must be true or false, got {self.unsafe!r}")
         if os.name != "posix":
             raise GraderError("grader code needs a POSIX system: it limits the process by resource limits")
 
@@ -59,49 +66,95 @@ class CodeGrader:
             raise GraderError(f"reference: the tests are no Python: {error}") from None
 
     def grade(self, case: Case) -> float | None:
-        """Code that fails, hangs, exits early or asks for more than it may is wrong."""
+        """Code that fails, hangs, exits early or asks for more than it may is wrong.
+
+        Args:
+            case: The answer, and the tests as its reference.
+
+        Returns:
+            1.0 or 0.0, or None where the tests hand over or rest on what is no value.
+
+        Raises:
+            GraderError: The tests test nothing, or this machine gives no walls.
+        """
         self.check(case.reference)
-        program, tests = code_of(case.text), str(case.reference)
-        if not self._passes(program, tests):
-            return 0.0
-        if _test_nothing(self, tests):
+        tests = str(case.reference)
+        outcome = self._outcome(code_of(case.text), tests)
+        if outcome == "passed" and _test_nothing(self, tests):
             raise GraderError("reference: the tests pass without any code; let them call what they define")
-        return float(not self._passes(program, tests + _FALSE_END))
+        return None if outcome == "untold" else float(outcome == "passed")
 
-    def _passes(self, program: str, tests: str) -> bool:
-        from . import sandbox  # not everywhere can it be imported
-
-        parts = [program.encode(errors="replace"), tests.encode(errors="replace"), secrets.token_hex(16).encode()]
-        given = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
-        real_seconds = 4 * self.seconds
-        limits = [str(self.seconds), str(real_seconds), str(self.megabytes << 20), str(int(self.walls))]
-        with tempfile.TemporaryDirectory(prefix="graded-") as folder:
-            process = subprocess.Popen(
-                [sys.executable, "-I", "-B", sandbox.__file__, *limits],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                cwd=folder,
-                env={"PATH": "/usr/bin:/bin", "HOME": folder},
-                start_new_session=True,
+    def _outcome(self, program: str, tests: str) -> str:
+        """``passed``, ``failed`` or ``untold``. Raises GraderError where nothing could be run."""
+        outcome, why = run(self, program, tests)
+        if outcome == "no walls":
+            raise GraderError(
+                f"code: this machine gives no walls to run answers behind ({why}); grade on Linux with user namespaces "
+                f"and seccomp allowed (docs/recordings.md), or say --unsafe: {RISK}"
             )
-            try:
-                process.communicate(given, timeout=real_seconds + 10)
-            except BaseException as error:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, SIGKILL)
-                process.wait()
-                if not isinstance(error, subprocess.TimeoutExpired):
-                    raise
-        # A signal is the program's doing; any other status is trouble of ours, and no answer's fault.
-        if process.returncode > 0 and process.returncode != sandbox.FAILED:
-            raise GraderError(f"code: the sandbox could not work (exit status {process.returncode}); see sandbox.py")
-        return process.returncode == sandbox.PASSED
+        if outcome not in ("passed", "failed", "untold"):
+            raise GraderError(f"code: the sandbox could not work ({why})")
+        return outcome
 
 
 @lru_cache(maxsize=4096)
 def _test_nothing(one: CodeGrader, tests: str) -> bool:
-    return one._passes("", tests)
+    return one._outcome("", tests) == "passed"
+
+
+def run(one: CodeGrader, program: str, tests: str) -> tuple[str, str]:
+    """Runs a program and its tests under a grader's limits; what came of it, and why."""
+    from .sandbox.launcher import Order  # not everywhere can it be imported
+
+    with tempfile.TemporaryDirectory(prefix="graded-") if one.unsafe else nullcontext("") as folder:
+        order = Order(
+            seconds=one.seconds,
+            real_seconds=4 * one.seconds,
+            memory=one.megabytes << 20,
+            unsafe=one.unsafe,
+            folder=os.path.realpath(folder) if folder else "",
+            site=_packages(),
+            hidden=tuple(str(Path(home) / own) for home in _packages() for own in _OURS),
+        )
+        parts = [json.dumps(asdict(order)).encode(), program.encode(errors="replace"), tests.encode(errors="replace")]
+        given = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-B", "-c", _START, str(_HERE)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=folder or "/",
+            env={"PATH": "/usr/bin:/bin"},
+            start_new_session=True,
+        )
+        try:
+            told = process.communicate(given, timeout=order.real_seconds + 10)[0]
+        except BaseException as error:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, SIGKILL)
+            process.communicate()
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            return "failed", "time is up"
+    try:
+        outcome, why = json.loads(told)
+    except ValueError:
+        return "trouble", f"exit status {process.returncode}"
+    return str(outcome), str(why)
+
+
+_OURS = (__name__.partition(".")[0], "cascade", "judges")  # recordings, with their answers, may stand there
+
+
+@lru_cache(maxsize=1)
+def _packages() -> tuple[str, ...]:
+    """The folders of installed packages, which answers may import from."""
+    known = {os.path.realpath(one) for one in site.getsitepackages()}
+    return tuple(
+        one
+        for one in sys.path
+        if os.path.isdir(one) and (os.path.realpath(one) in known or Path(one).name in ("site-packages", "dist-packages"))
+    )
 
 
 def code_of(text: str) -> str:
