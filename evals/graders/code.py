@@ -4,23 +4,19 @@ import json
 import os
 import re
 import site
-import subprocess
 import sys
 import tempfile
 import warnings
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from signal import SIGKILL
 from typing import Any
 
 from .grader import Case, GraderError
+from .sandbox.order import Order
 
 _FENCE = re.compile(r"^[ \t]*```([A-Za-z0-9_+-]*)[^\n]*\n(.*?)^[ \t]*```", re.MULTILINE | re.DOTALL)
-_HERE = Path(__file__).resolve().parent
-# Our folder comes last: a module here is called as one of the standard library's.
-_START = "import sys; sys.path.append(sys.argv[1]); from sandbox.launcher import main; sys.path.pop(); main()"
 RISK = "the answers' programs then run with your rights: they may read your files and keys, and what they are graded can be forged"
 
 
@@ -104,7 +100,7 @@ def _test_nothing(one: CodeGrader, tests: str) -> bool:
 
 def run(one: CodeGrader, program: str, tests: str) -> tuple[str, str]:
     """Runs a program and its tests under a grader's limits; what came of it, and why."""
-    from .sandbox.launcher import Order  # not everywhere can it be imported
+    from .sandbox.client import SERVER  # not everywhere can it be imported
 
     with tempfile.TemporaryDirectory(prefix="graded-") if one.unsafe else nullcontext("") as folder:
         order = Order(
@@ -117,30 +113,7 @@ def run(one: CodeGrader, program: str, tests: str) -> tuple[str, str]:
             hidden=tuple(str(Path(home) / own) for home in _packages() for own in _OURS),
         )
         parts = [json.dumps(asdict(order)).encode(), program.encode(errors="replace"), tests.encode(errors="replace")]
-        given = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-B", "-c", _START, str(_HERE)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=folder or "/",
-            env={"PATH": "/usr/bin:/bin"},
-            start_new_session=True,
-        )
-        try:
-            told = process.communicate(given, timeout=order.real_seconds + 10)[0]
-        except BaseException as error:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, SIGKILL)
-            process.communicate()
-            if not isinstance(error, subprocess.TimeoutExpired):
-                raise
-            return "failed", "time is up"
-    try:
-        outcome, why = json.loads(told)
-    except ValueError:
-        return "trouble", f"exit status {process.returncode}"
-    return str(outcome), str(why)
+        return SERVER.run(parts, order.real_seconds + 10)
 
 
 _OURS = (__name__.partition(".")[0], "cascade", "judges")  # recordings, with their answers, may stand there

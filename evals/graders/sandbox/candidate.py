@@ -3,7 +3,6 @@
 Nothing here is trusted or secret: the program can change all of it. It holds no tests and no expected value.
 """
 
-import asyncio
 import builtins
 import io
 import math
@@ -11,11 +10,14 @@ import operator
 import os
 import sys
 from collections.abc import Callable, Mapping
-from types import ModuleType
-from typing import Any, NoReturn
+from types import CoroutineType, ModuleType
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .rpc import BrokenError, Channel, builtin_exception, builtin_of, result_of
 from .wire import CannotCarryError, Encoder, Node, WireError, is_builtin_exception
+
+if TYPE_CHECKING:
+    import asyncio
 
 _MOST_PRINTED = 1 << 20
 _PLAIN = (int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset)
@@ -28,7 +30,7 @@ class Candidate:
         self.channel = Channel(read_from, write_to, self)
         self._objects: list[Any] = []
         self._numbers: dict[int, int] = {}
-        self._runner: asyncio.Runner | None = None
+        self._runner: "asyncio.Runner | None" = None
         self._out = io.StringIO()
         sys.stdout = self._out
 
@@ -46,7 +48,7 @@ class Candidate:
             return ["o", value._number]
         if isinstance(value, type) and issubclass(value, BaseException):
             return self._class(value)
-        return ["h", self.number(value), "co" if asyncio.iscoroutine(value) else ""]
+        return ["h", self.number(value), "co" if isinstance(value, CoroutineType) else ""]
 
     def _class(self, kind: type[BaseException]) -> Node:
         chain = []
@@ -95,6 +97,8 @@ class Candidate:
         if what[0] == "o":
             return self._objects[what[1]](*args, **named)
         if what[1] == "await":
+            import asyncio
+
             self._runner = self._runner or asyncio.Runner()
             return self._runner.run(args[0])
         return _OPERATIONS[what[1]](*args)

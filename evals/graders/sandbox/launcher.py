@@ -1,4 +1,4 @@
-"""Started as a process of its own: builds the walls, starts candidate and checker, and says what the checker found.
+"""A process for one answer: builds the walls, starts candidate and checker, and says what the checker found.
 
 On standard input come, each after its length: what is asked (``Order``), the program, the tests. On standard output goes one
 line of JSON: what came of it and why. The program's process is started before the tests are read, so that they are nowhere
@@ -13,33 +13,17 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from . import candidate, checker, landlock, namespaces, seccomp
+from .order import Order
 from .syscalls import WallsError, call, libc, machine
 
 NO_WALLS, TROUBLE = "no walls", "trouble"  # beside the checker's own outcomes
+_SLACK = 5
 _UP = b"up"
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """Limits of each of the two processes, and where they find what they import.
-
-    ``folder`` is where they may write without walls, which ``unsafe`` allows where there are none; ``site`` are folders of
-    installed packages, ``hidden`` folders in them that look empty.
-    """
-
-    seconds: int
-    real_seconds: int
-    memory: int
-    unsafe: bool
-    folder: str
-    site: tuple[str, ...]
-    hidden: tuple[str, ...]
 
 
 class _TimeIsUp(Exception):
@@ -53,6 +37,7 @@ def _time_is_up(*_: Any) -> NoReturn:
 def main() -> int:
     """Grades once; returns the exit code, which is 0 whatever the outcome."""
     order = Order(**json.loads(_frame()))
+    signal.alarm(order.real_seconds + _SLACK)  # this process itself, and with it the rest, if it should hang
     sys.path[:] = [*sys.path, *order.site]
     sys.dont_write_bytecode = True
     with suppress(AttributeError, OSError):
@@ -250,6 +235,3 @@ def _end(started: list[int]) -> None:
         with suppress(OSError), open("/proc/thread-self/children", encoding="ascii") as file:
             left = [int(pid) for pid in file.read().split()]
 
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -7,7 +7,6 @@ to somebody else, mounts, or makes a device or a pipe with a name. Calls of whic
 
 import ctypes
 import os
-import platform
 from typing import Any
 
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column below, AUDIT_ARCH_*
@@ -70,7 +69,7 @@ def libc() -> Any:
 
 def machine() -> tuple[int, int]:
     """The column of the tables above and the number by which a filter knows this machine. Raises WallsError."""
-    if (name := platform.machine()) not in MACHINES:
+    if (name := os.uname().machine) not in MACHINES:
         raise WallsError(f"there is no filter of system calls for {name}")
     return MACHINES[name]
 
