@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,14 @@ def _write(pid: int, name: str, text: str) -> None:
 
 def installation(site: Sequence[str]) -> list[str]:
     """The folders and files that Python needs to run and to import: its own, ``site``, and shared libraries."""
-    paths = [os.path.dirname(os.__file__), *site, "/lib64", "/usr/lib64", "/usr/share/zoneinfo"]
+    found = sorted({path for path in (*own_installation(), *site) if os.path.exists(path)})
+    return [path for path in found if not any(path.startswith(other + "/") for other in found)]
+
+
+@lru_cache(maxsize=1)
+def own_installation() -> list[str]:
+    """Those of them that are always there."""
+    paths = [os.path.dirname(os.__file__), "/lib64", "/usr/lib64", "/usr/share/zoneinfo"]
     for prefix in {sys.base_prefix, sys.base_exec_prefix}:
         library = Path(prefix, "lib")
         # A prefix of its own holds Python and its libraries; in the system's only these are named.
@@ -63,8 +71,7 @@ def installation(site: Sequence[str]) -> list[str]:
         paths += map(str, base.glob("*-linux-*"))
     if os.path.exists("/usr/lib/libc.so.6") or any(Path("/lib").glob("libc.musl-*")):
         paths += ["/usr/lib", "/lib"]  # here libraries stand in no folder of their own
-    found = sorted({path for path in paths if os.path.exists(path)})
-    return [path for path in found if not any(path.startswith(other + "/") for other in found)]
+    return paths
 
 
 def build_tree(paths: Sequence[str], hidden: Sequence[str]) -> None:

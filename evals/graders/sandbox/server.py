@@ -4,17 +4,20 @@ On standard input is a socket. Each byte on it brings two files: the launcher's 
 reads neither: it has no program and no test in its memory that a later answer could look for. It ends when the socket does.
 """
 
+import gc
 import os
 import signal
 import socket
 from typing import NoReturn
 
-from . import launcher
+from . import launcher, namespaces
 
 
 def main() -> NoReturn:
     """Serves until nobody asks any more."""
     asked = socket.socket(fileno=os.dup(0))
+    namespaces.own_installation()  # found once for all
+    gc.freeze()  # so that no collection in a child copies what it shares
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the launchers
     while True:
         word, files, _, _ = socket.recv_fds(asked, 1, 2)
