@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from .grader import Case, GraderError
+from .sandbox.client import SERVER
 from .sandbox.order import Order
 
 _FENCE = re.compile(r"^[ \t]*```([A-Za-z0-9_+-]*)[^\n]*\n(.*?)^[ \t]*```", re.MULTILINE | re.DOTALL)
-RISK = "the answers' programs then run with your rights: they may read your files and keys, and what they are graded can be forged"
+RISK = "answers run with your rights: they may read and change your files and keys, and forge their grades"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +101,6 @@ def _test_nothing(one: CodeGrader, tests: str) -> bool:
 
 def run(one: CodeGrader, program: str, tests: str) -> tuple[str, str]:
     """Runs a program and its tests under a grader's limits; what came of it, and why."""
-    from .sandbox.client import SERVER  # not everywhere can it be imported
-
     with tempfile.TemporaryDirectory(prefix="graded-") if one.unsafe else nullcontext("") as folder:
         order = Order(
             seconds=one.seconds,

@@ -11,16 +11,13 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from types import CoroutineType, ModuleType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from .rpc import BrokenError, Channel, builtin_exception, builtin_of, result_of
 from .wire import CannotCarryError, Encoder, Node, WireError, is_builtin_exception
 
-if TYPE_CHECKING:
-    import asyncio
-
 _MOST_PRINTED = 1 << 20
-_PLAIN = (int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset)
+_PLAIN: tuple[Callable[[Any], Any], ...] = (int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset)
 
 
 class Candidate:
@@ -30,7 +27,7 @@ class Candidate:
         self.channel = Channel(read_from, write_to, self)
         self._objects: list[Any] = []
         self._numbers: dict[int, int] = {}
-        self._runner: "asyncio.Runner | None" = None
+        self._runner: Any = None
         self._out = io.StringIO()
         sys.stdout = self._out
 
@@ -107,6 +104,9 @@ class Candidate:
 class Handed:
     """A function or an object of the tests'."""
 
+    _side: Candidate
+    _number: int
+
     def __init__(self, side: Candidate, number: int) -> None:
         self.__dict__.update(_side=side, _number=number)
 
@@ -141,7 +141,7 @@ _HANDED: Mapping[str, type[Handed]] = {"f": Handed, "i": _Instance, "g": _Steps}
 
 def _plain(value: Any) -> Any:
     for kind in _PLAIN:
-        if isinstance(value, kind):
+        if isinstance(kind, type) and isinstance(value, kind):
             return kind(value)
     raise TypeError("no value")
 

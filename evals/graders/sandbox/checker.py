@@ -9,9 +9,9 @@ import sys
 from types import ModuleType
 from typing import Any, NoReturn
 
-from .proxies import TESTS, Program
+from .proxies import Program
 from .rpc import BrokenError
-from .wire import Decoder, Node, WireError
+from .wire import TESTS, Decoder, Node, WireError
 
 PASSED, FAILED, UNTOLD = "passed", "failed", "untold"
 _SHORT = {"np": "numpy", "pd": "pandas", "plt": "matplotlib.pyplot", "dt": "datetime"}

@@ -12,12 +12,13 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any, NoReturn
 
 from . import candidate, checker, landlock, namespaces, seccomp
 from .order import Order
 from .syscalls import WallsError, call, libc, machine
+from .wire import TESTS
 
 NO_WALLS, TROUBLE = "no walls", "trouble"  # beside the checker's own outcomes
 _SLACK = 5
@@ -63,7 +64,7 @@ def _grade(order: Order, started: list[int]) -> list[str]:
     program = _frame()
     (asked_in, asked_out), (replied_in, replied_out), (verdict_in, verdict_out) = os.pipe(), os.pipe(), os.pipe()
     try:
-        run = lambda: candidate.main(program, asked_in, replied_out, checker.TESTS)  # noqa: E731
+        run = lambda: candidate.main(program, asked_in, replied_out, TESTS)  # noqa: E731
         _start(order, run, (asked_in, replied_out), True, started)
     except WallsError:
         if not order.unsafe:
@@ -164,7 +165,9 @@ def _enter(order: Order, run: Callable[[], NoReturn], kept: tuple[int, ...], wal
     os._exit(0)
 
 
-def _first(order: Order, run: Callable[[], NoReturn], kept: tuple[int, ...], up: int, nobody: bool, paths: list[str]) -> None:
+def _first(
+    order: Order, run: Callable[[], NoReturn], kept: tuple[int, ...], up: int, nobody: bool, paths: list[str]
+) -> None:
     """In the first process of the new namespace: with its end all that it started ends."""
     os.setsid()
     try:
@@ -195,7 +198,7 @@ def _confine(
         call("close_range", ctypes.c_uint(edge), ctypes.c_uint(0xFFFFFFFF), ctypes.c_uint(0))
     _limit(order, walled)
     folder = namespaces.SMALL if walled else order.folder
-    with suppress(WallsError, OSError, AttributeError) if not walled else suppress():
+    with suppress(WallsError, OSError, AttributeError) if not walled else nullcontext():
         landlock.restrict(paths if not walled else ["/"], [folder], namespaces.DEVICES)
         seccomp.install(os.getpid(), own_files=walled)
     os.write(up, _UP)
@@ -214,7 +217,7 @@ def _limit(order: Order, walled: bool) -> None:
     if walled:  # otherwise it would count all that the user runs on this machine
         limits.append((resource.RLIMIT_NPROC, 64))
     for kind, limit in limits:
-        with suppress(ValueError, OSError) if not walled else suppress():
+        with suppress(ValueError, OSError) if not walled else nullcontext():
             resource.setrlimit(kind, (limit, limit))
 
 
@@ -234,4 +237,3 @@ def _end(started: list[int]) -> None:
         left = []
         with suppress(OSError), open("/proc/thread-self/children", encoding="ascii") as file:
             left = [int(pid) for pid in file.read().split()]
-

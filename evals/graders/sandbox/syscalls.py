@@ -1,4 +1,4 @@
-"""The system calls that graded code may make, with their numbers on x86-64 and arm64 (-1: it has none), and the kernel's ABI.
+"""The system calls that graded code may make, with their numbers on x86-64 and arm64 (-1: it has none).
 
 An allowlist: what is not here fails. There is no call in it that starts a process, names another process, opens a socket
 to somebody else, mounts, or makes a device or a pipe with a name. Calls of which only some arguments are safe are in

@@ -13,12 +13,23 @@ from functools import lru_cache
 from typing import Any
 
 Node = Any  # what JSON can hold
+TESTS = "graded"  # the module that the tests, and elsewhere the program, stand in
 TYPES = (
-    int, float, complex, bool, str, bytes, bytearray, list, tuple, dict, set, frozenset, range, slice, object, type(None), type
+    int, float, complex, bool, str, bytes, bytearray,
+    list, tuple, dict, set, frozenset, range, slice, object, type, type(None)
 )  # fmt: skip
 _TYPE_NAMES = {one: one.__name__ for one in TYPES}
 _BY_NAME = {name: one for one, name in _TYPE_NAMES.items()}
-_CONTAINERS = {list: "l", dict: "d", set: "s", bytearray: "y", OrderedDict: "O", Counter: "C", defaultdict: "D", deque: "q"}
+_CONTAINERS: dict[Any, str] = {
+    list: "l",
+    dict: "d",
+    set: "s",
+    bytearray: "y",
+    OrderedDict: "O",
+    Counter: "C",
+    defaultdict: "D",
+    deque: "q",
+}
 _MADE: dict[str, Callable[[], Any]] = {
     "l": list, "d": dict, "s": set, "y": bytearray, "O": OrderedDict, "C": Counter, "D": defaultdict, "q": deque
 }  # fmt: skip
@@ -99,8 +110,9 @@ class Encoder:
             return _library_node(self, value, home, kind.__name__)
         if home == "numpy" and (node := _array_node(value)) is not None:
             return node
-        if isinstance(value, tuple) and kind.__base__ is tuple and isinstance(getattr(kind, "_fields", None), tuple):
-            return ["n", kind.__name__, list(kind._fields), [self.node(item) for item in tuple(value)]]
+        fields = getattr(kind, "_fields", None)
+        if isinstance(value, tuple) and kind.__base__ is tuple and isinstance(fields, tuple):
+            return ["n", kind.__name__, list(fields), [self.node(item) for item in tuple(value)]]
         return self._other(value)
 
 
@@ -111,7 +123,7 @@ def _library_node(encoder: Encoder, value: Any, home: str, name: str) -> Node:
     if home == "fractions":
         return ["F", encoder.node(value.numerator), encoder.node(value.denominator)]
     if home == "decimal":
-        return ["E", str(value)]
+        return ["m", str(value)]
     if name == "timedelta":
         return ["dt", name, [value.days, value.seconds, value.microseconds]]
     return ["dt", name, value.isoformat()]
@@ -155,7 +167,7 @@ class Decoder:
             _, number, content = node
             if type(number) is not int or number in self.containers:
                 raise WireError("a number twice")
-            made = self.containers[number] = deque((), content[0]) if tag == "q" else _MADE[tag]()
+            made = self.containers[number] = deque(maxlen=content[0]) if tag == "q" else _MADE[tag]()
             self.fill(made, content)
             return made
         if tag == "t":
@@ -253,7 +265,7 @@ def _date(kind: str, told: Any) -> Any:
 
 _SIMPLE: dict[str, Callable[..., Any]] = {
     "i": _whole, "b": lambda text: text.encode("latin-1"), "c": complex, "r": range, "sl": slice, "...": lambda: ...,
-    "T": _type, "F": _fraction, "E": _decimal,
+    "T": _type, "F": _fraction, "m": _decimal,
 }  # fmt: skip
 
 _OF_PLAIN_DATA: dict[str, Callable[..., Any]] = {"np": _array, "dt": _date}
@@ -261,7 +273,7 @@ _OF_PLAIN_DATA: dict[str, Callable[..., Any]] = {"np": _array, "dt": _date}
 
 @lru_cache(maxsize=256)
 def _named(name: str, fields: tuple[str, ...]) -> Any:
-    return namedtuple(name, fields)  # type: ignore[misc]  # raises ValueError for names that are none
+    return namedtuple(name, fields)  # raises ValueError for names that are none
 
 
 def is_builtin_exception(name: str) -> bool:

@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Programs that try to be graded 1.0 although they are wrong, or to get out: what `test_escapes.py` runs.
 
 ``{canary}`` and other names in braces are those of the `World` that the test sets up.
@@ -56,6 +57,10 @@ FORGED = {
     "a huge reply": "def double(x): return 'x' * (200 << 20)",
     "a huge number": "def double(x): return 10 ** 10_000_000",
     "an equal object": _LIAR.format(base="object") + "def double(x): return Liar()",
+    "an object without difference": "class Liar:\n    __sub__ = __rsub__ = lambda *_: 0\ndef double(x): return Liar()",
+    "an object whose difference is its own": "class Liar:\n    __sub__ = __rsub__ = lambda s, o: s\n    __abs__ = lambda s: 0\ndef double(x): return Liar()",
+    "an int without difference": "class Liar(int):\n    __sub__ = __rsub__ = lambda *_: 0\ndef double(x): return Liar()",
+    "an array by protocol": "class Liar:\n    __array_priority__ = 99\n    def __array_function__(self, *_): return True\n    def __array_ufunc__(self, *_, **__): return True\ndef double(x): return Liar()",
     "an equal int": _LIAR.format(base="int") + "def double(x): return Liar(3)",
     "an equal str": _LIAR.format(base="str") + "def double(x): return Liar('3')",
     "an equal list": _LIAR.format(base="list") + "def double(x): return Liar()",

@@ -24,10 +24,19 @@ escapes = util.module_from_spec(_found)
 _found.loader.exec_module(escapes)
 
 WALLED = CodeGrader(seconds=1)
-TESTS = "import math\nassert math.isclose(double(2), 4)\nassert abs(double(-2)) == 4\nassert double(2) == 4\nassert double(3) == 6"
+TESTS = "assert double(2) == 4\nassert double(3) == 6\nassert abs(double(-2)) == 4"
+CLOSE = "assert abs(double(2) - 4) < 1e-6\nassert abs(6 - double(3)) < 1e-6"
+LIARS = [name for name in escapes.FORGED if name.startswith(("an ", "a mock", "mock", "a class"))]
 NO_IMPORT = "assert math.isclose(double(2), 4)"
 # Heavy ones: they use their whole time or memory.
-SLOW = {"threads without end", "forks without end", "files without end", "output without end", "a flood of frames", "a huge number"}
+SLOW = {
+    "threads without end",
+    "forks without end",
+    "files without end",
+    "output without end",
+    "a flood of frames",
+    "a huge number",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +58,13 @@ class World:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
+Outside = tuple[World, list[socket.socket], subprocess.Popen[bytes]]
+
+
 @pytest.fixture(scope="module")
-def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, list[socket.socket], subprocess.Popen[bytes]]]:
+def outside(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Outside]:
     folder = tmp_path_factory.mktemp("outside")
     folder.chmod(0o777)
     for parent in list(folder.parents)[:2]:
@@ -129,8 +143,14 @@ def test_no_wrong_answer_is_graded_right(text: str) -> None:
     assert WALLED.grade(Case(text=text, reference=TESTS)) != 1.0
 
 
+@pytest.mark.parametrize("name", LIARS)
+def test_no_wrong_object_is_close(name: str) -> None:
+    """What an object says of its difference from a number is no verdict either."""
+    assert WALLED.grade(Case(text=escapes.FORGED[name], reference=CLOSE)) != 1.0
+
+
 @pytest.mark.parametrize("text", _cases(escapes.STOLEN))
-def test_nothing_outside_is_read(text: str, outside: tuple[World, list[socket.socket], subprocess.Popen[bytes]]) -> None:
+def test_nothing_outside_is_read(text: str, outside: Outside) -> None:
     """No file, environment or memory of anybody else's is there to be read."""
     world = outside[0]
     program = text.format(**world.names())
@@ -139,7 +159,7 @@ def test_nothing_outside_is_read(text: str, outside: tuple[World, list[socket.so
 
 
 @pytest.mark.parametrize("text", _cases(escapes.REACHED))
-def test_nothing_outside_is_reached(text: str, outside: tuple[World, list[socket.socket], subprocess.Popen[bytes]]) -> None:
+def test_nothing_outside_is_reached(text: str, outside: Outside) -> None:
     """No server, process or file outside notices anything, whatever the grade."""
     program = text.format(**outside[0].names()) + "\nreached = True"
     WALLED.grade(Case(text=program, reference="assert reached"))
@@ -151,4 +171,7 @@ def test_what_judges_is_not_the_program_s() -> None:
     """A module that the tests use without importing it is the standard library's, whatever the program calls so."""
     text = "import math\ndef double(x): return 2 * x"
     assert WALLED.grade(Case(text=text, reference=NO_IMPORT)) == 1.0
-    assert WALLED.grade(Case(text="class math:\n    isclose = lambda *_: True\ndef double(x): pass", reference=NO_IMPORT)) == 0.0
+    assert (
+        WALLED.grade(Case(text="class math:\n    isclose = lambda *_: True\ndef double(x): pass", reference=NO_IMPORT))
+        == 0.0
+    )
