@@ -9,8 +9,8 @@ import sys
 from types import ModuleType
 from typing import Any, NoReturn
 
-from .proxies import Program
 from .rpc import BrokenError
+from .tested import Program
 from .wire import TESTS, Decoder, Node, WireError
 
 PASSED, FAILED, UNTOLD = "passed", "failed", "untold"
@@ -63,7 +63,7 @@ def _names(program: Program, told: Node, tests: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     try:
         for name, node in told:
-            if name in used:
+            if name in used and not name.startswith("__"):
                 found[name] = _judge(name, tests) or _value(program, name, node)
     except (WireError, TypeError, ValueError, LookupError) as error:
         raise BrokenError(f"names that are none: {error}") from None

@@ -61,6 +61,7 @@ FORGED = {
     "an object whose difference is its own": "class Liar:\n    __sub__ = __rsub__ = lambda s, o: s\n    __abs__ = lambda s: 0\ndef double(x): return Liar()",
     "an int without difference": "class Liar(int):\n    __sub__ = __rsub__ = lambda *_: 0\ndef double(x): return Liar()",
     "an array by protocol": "class Liar:\n    __array_priority__ = 99\n    def __array_function__(self, *_): return True\n    def __array_ufunc__(self, *_, **__): return True\ndef double(x): return Liar()",
+    "a mangled name": _SENDS + "say(['names', [['__name__', '__main__'], ['__builtins__', 1], ['double', 4]]])\nos._exit(0)",
     "an equal int": _LIAR.format(base="int") + "def double(x): return Liar(3)",
     "an equal str": _LIAR.format(base="str") + "def double(x): return Liar('3')",
     "an equal list": _LIAR.format(base="list") + "def double(x): return Liar()",
@@ -176,4 +177,45 @@ REACHED = {
     "a process by a program's namespace": _CTYPES + "libc.setns(0, 0)\nlibc.unshare(0x10000000)\nimport os\nos.system('sleep {mark}')",
     "a filter taken off": _CTYPES + "libc.prctl(22, 0, 0, 0, 0)\nlibc.syscall(317, 0, 0, None)\nimport os\nos.system('sleep {mark}')",
     "calls under other numbers": _CTYPES + "libc.syscall(0x40000000 + 57)\nimport os\nos.system('sleep {mark}')",
+}  # fmt: skip
+# Each with the tests that it would pass.
+AROUND = {
+    "an exception that ends a loop": (
+        "def double(x): raise StopIteration",
+        "assert all(map(lambda x: double(x) == 2 * x, (2, 3)))\nassert list(iter(lambda: double(1), 2)) == []",
+    ),
+    "a test skipped": (
+        "import unittest\ndef double(x): raise unittest.SkipTest",
+        "import unittest\nclass T(unittest.TestCase):\n    def test(self): self.assertEqual(double(2), 4)\n"
+        "r = unittest.TestResult()\nT('test').run(r)\nassert r.wasSuccessful()",
+    ),
+    "a failure kept by a context": (
+        "class Box:\n    def __enter__(self): return self\n    def __exit__(self, *_): return True\n    def get(self): return 1",
+        "with Box() as b:\n    assert b.get() == 2",
+    ),
+    "an error kept by a context": (
+        "class Box:\n    def __enter__(self): return self\n    def __exit__(self, *_): return True\n    def get(self): raise KeyError",
+        "with Box() as b:\n    assert b.get() == 2",
+    ),
+    "a failure kept in a callback": (
+        "def each(f):\n    try: f(1)\n    except BaseException: pass",
+        "def check(x): assert x == 2\neach(check)",
+    ),
+    "a broken pipe kept by the tests": (
+        "import os\ndef double(x): os._exit(0)",
+        "try: assert double(2) == 4\nexcept BaseException: pass",
+    ),
+    "an equal method": ("class L:\n    def __eq__(self, o): return True\ndef double(x): return L()", "assert double(2).__eq__(4)"),
+    "a prefix of all": ("class L:\n    def startswith(self, o): return True\ndef f(x): return L()", "assert f(1).startswith('a')"),
+    "a difference from nothing": ("class L:\n    def __xor__(self, o): return set()\ndef f(): return L()", "assert not f() ^ {1}"),
+    "a value that changes": (
+        "n = [9, 0]\nclass L(int):\n    def __int__(self): return n.pop(0)\ndef f(): return L()",
+        "r = f()\nassert r > 3\nassert r < 5",
+    ),
+    "a list that changes": (
+        "n = [[1], [2]]\nclass L(list):\n    def __iter__(self): return iter(n.pop(0))\ndef f(): return L()",
+        "r = f()\nassert r == [1]\nassert r == [2]",
+    ),
+    "a reversed comparison": ("class L(int):\n    def __eq__(self, o): return True\n    __hash__ = int.__hash__\ndef f(): return [L()]", "assert [4] == f()"),
+    "a member of all": ("class L:\n    def __contains__(self, o): return True\ndef f(): return L()", "assert 4 in f()"),
 }  # fmt: skip

@@ -36,6 +36,9 @@ SLOW = {
     "output without end",
     "a flood of frames",
     "a huge number",
+    "recursion without end",
+    "a huge reply",
+    "signals ignored, a loop",
 }
 
 
@@ -130,7 +133,7 @@ def _untouched(world: World, servers: list[socket.socket], victim: subprocess.Po
 
 def test_there_are_at_least_a_hundred() -> None:
     """The number that the documentation states."""
-    assert len(escapes.FORGED) + len(escapes.STOLEN) + len(escapes.REACHED) >= 100
+    assert len(escapes.FORGED) + len(escapes.AROUND) + len(escapes.STOLEN) + len(escapes.REACHED) >= 100
 
 
 def _cases(texts: dict[str, str]) -> list[object]:
@@ -147,6 +150,12 @@ def test_no_wrong_answer_is_graded_right(text: str) -> None:
 def test_no_wrong_object_is_close(name: str) -> None:
     """What an object says of its difference from a number is no verdict either."""
     assert WALLED.grade(Case(text=escapes.FORGED[name], reference=CLOSE)) != 1.0
+
+
+@pytest.mark.parametrize(("text", "tests"), escapes.AROUND.values(), ids=escapes.AROUND)
+def test_no_way_around_the_tests(text: str, tests: str) -> None:
+    """Nor what the tests' own loops, contexts and comparisons would take for a pass."""
+    assert WALLED.grade(Case(text=text, reference=tests)) != 1.0
 
 
 @pytest.mark.parametrize("text", _cases(escapes.STOLEN))
