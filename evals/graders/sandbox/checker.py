@@ -9,8 +9,8 @@ import sys
 from types import ModuleType
 from typing import Any, NoReturn
 
+from .remote import Program
 from .rpc import BrokenError
-from .tested import Program
 from .wire import TESTS, Decoder, Node, WireError
 
 PASSED, FAILED, UNTOLD = "passed", "failed", "untold"

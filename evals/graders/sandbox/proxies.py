@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .tested import Program
+    from .remote import Program
 
 _UNSEEN = object()
 _UNARY = [
