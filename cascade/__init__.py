@@ -9,10 +9,16 @@ Importing this package loads nothing heavy: each name below is loaded when it is
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .util.version import VERSION
+
 if TYPE_CHECKING:
+    from cascade.engine.streaming import Escalated, Event, Finished, Retracted, TierStarted, Token, VerdictGiven
+    from cascade.models.scripted import ScriptedModel
+    from cascade.policy.schema import Policy
     from judges import Answer, Prompt, Usage, Verdict
 
-    from .api import afeedback, agate, arun, astream, feedback, gate, run, stream
+    from .client import Cascade
+    from .default_client import afeedback, agate, arun, astream, feedback, gate, run, stream
     from .errors import (
         BudgetError,
         CascadeError,
@@ -21,19 +27,18 @@ if TYPE_CHECKING:
         PolicyError,
         ProviderError,
         RunError,
+        RunNotFoundError,
         UnsureError,
     )
-    from .models.scripted import ScriptedModel
-    from .policy import Policy
     from .result import Attempt, Result
-    from .service import Cascade
-    from .streaming import Escalated, Event, Finished, Retracted, TierStarted, Token, VerdictGiven
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _WHERE = {
-    **dict.fromkeys(("afeedback", "agate", "arun", "astream", "feedback", "gate", "run", "stream"), "cascade.api"),
-    "Cascade": "cascade.service",
+    **dict.fromkeys(
+        ("afeedback", "agate", "arun", "astream", "feedback", "gate", "run", "stream"), "cascade.default_client"
+    ),
+    "Cascade": "cascade.client",
     **dict.fromkeys(("Answer", "Prompt", "Usage", "Verdict"), "judges"),
     **dict.fromkeys(
         (
@@ -44,16 +49,18 @@ _WHERE = {
             "PolicyError",
             "ProviderError",
             "RunError",
+            "RunNotFoundError",
             "UnsureError",
         ),
         "cascade.errors",
     ),
     "ScriptedModel": "cascade.models.scripted",
-    "Policy": "cascade.policy",
+    "Policy": "cascade.policy.schema",
     "Attempt": "cascade.result",
     "Result": "cascade.result",
     **dict.fromkeys(
-        ("Escalated", "Event", "Finished", "Retracted", "TierStarted", "Token", "VerdictGiven"), "cascade.streaming"
+        ("Escalated", "Event", "Finished", "Retracted", "TierStarted", "Token", "VerdictGiven"),
+        "cascade.engine.streaming",
     ),
 }
 
@@ -75,6 +82,7 @@ __all__ = [
     "Result",
     "Retracted",
     "RunError",
+    "RunNotFoundError",
     "ScriptedModel",
     "TierStarted",
     "Token",

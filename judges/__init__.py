@@ -1,15 +1,16 @@
 """How good does this answer look? Usable alone: nothing here knows of tiers, policies or thresholds."""
 
-from .answer import Answer, Message, Prompt, TokenLogprob, Usage, Verdict
-from .judge import Ask, Case, FunctionJudge, Judge
+from .protocol import Ask, AskOptions, FunctionJudge, Judge, JudgeInput
 from .registry import UnknownJudgeError, judge, make, names, register
+from .types import Answer, Message, Prompt, TokenLogprob, Usage, Verdict
 
 __all__ = [
     "Answer",
     "Ask",
-    "Case",
+    "AskOptions",
     "FunctionJudge",
     "Judge",
+    "JudgeInput",
     "Message",
     "Prompt",
     "TokenLogprob",

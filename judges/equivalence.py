@@ -43,7 +43,7 @@ _DATE = re.compile(
 )
 _SPACES = re.compile(r"\s+")
 # Fields of a JSON answer that lead to it and are worded anew each time, and those that hold it.
-_ASIDES = (
+_REASONING_FIELDS = (
     "analysis",
     "explanation",
     "justification",
@@ -54,9 +54,9 @@ _ASIDES = (
     "thinking",
     "thought",
 )
-_FINALS = ("answer", "final_answer")
-_SHORT_ASIDES = frozenset(name.removesuffix("s") for name in _ASIDES)
-_FIELDS = re.compile(rf'"(?:{"|".join((*_ASIDES, *_FINALS))})s?"\s{{0,4}}:', re.IGNORECASE)
+_ANSWER_FIELDS = ("answer", "final_answer")
+_REASONING_STEMS = frozenset(name.removesuffix("s") for name in _REASONING_FIELDS)
+_FIELDS = re.compile(rf'"(?:{"|".join((*_REASONING_FIELDS, *_ANSWER_FIELDS))})s?"\s{{0,4}}:', re.IGNORECASE)
 _ARTICLES = frozenset({"a", "an", "the"})
 _TRIES = 16
 _LONG = 400
@@ -96,10 +96,10 @@ def key(text: str, kind: str = "auto") -> Hashable:
 
 def _long(text: str, kind: str) -> Hashable:
     end = text[-_LONGEST:].strip()
-    found = _KEYS[kind](end) if kind not in ("auto", "text") else None
-    if found is None and (answer := final_answer(end)) != end:
-        found = key(answer, kind)
-    return found or ("written", sha256(text.encode("utf-8", "surrogatepass")).hexdigest())
+    result = _KEYS[kind](end) if kind not in ("auto", "text") else None
+    if result is None and (answer := final_answer(end)) != end:
+        result = key(answer, kind)
+    return result or ("written", sha256(text.encode("utf-8", "surrogatepass")).hexdigest())
 
 
 def final_answer(text: str) -> str:
@@ -112,14 +112,14 @@ def final_answer(text: str) -> str:
     whole = text.strip()
     if whole[:1] in ("{", "[") and _container(whole) is not None:
         return whole
-    marked, at = _after_marker(whole)
-    boxed, boxed_at = _boxed(whole)
-    if boxed is not None and boxed_at >= at:
-        return boxed
-    if marked is None:
+    rest, at = _after_marker(whole)
+    content, box_at = _in_box(whole)
+    if content is not None and box_at >= at:
+        return content
+    if rest is None:
         return whole
-    inner, _ = _boxed(marked)
-    return marked if inner is None else inner
+    inner, _ = _in_box(rest)
+    return rest if inner is None else inner
 
 
 def _after_marker(text: str) -> tuple[str | None, int]:
@@ -132,11 +132,11 @@ def _after_marker(text: str) -> tuple[str | None, int]:
 
 
 def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
-    found = deque(pattern.finditer(text), 1)
-    return found[0] if found else None
+    last = deque(pattern.finditer(text), 1)
+    return last[0] if last else None
 
 
-def _boxed(text: str) -> tuple[str | None, int]:
+def _in_box(text: str) -> tuple[str | None, int]:
     start = _last(_BOXED, text)
     if start is None:
         return None, -1
@@ -150,13 +150,13 @@ def _boxed(text: str) -> tuple[str | None, int]:
 
 def _auto(text: str, *, inside: bool = False) -> Hashable:
     answer = final_answer(text)
-    found = _container(answer) or _fenced(answer) or _object(answer, at_an_end=True)
-    if found is not None:
+    canonical = _container(answer) or _fenced(answer) or _object(answer, at_an_end=True)
+    if canonical is not None:
         # Once: an answer inside an answer is what was answered.
-        return ("json", found) if inside else _meant(found)
+        return ("json", canonical) if inside else _meant(canonical)
     bare = _bare(answer)
-    dated = _DATE.fullmatch(bare.rstrip("."))
-    if dated is not None and (day := _day(dated)) is not None:
+    date_match = _DATE.fullmatch(bare.rstrip("."))
+    if date_match is not None and (day := _day(date_match)) is not None:
         return ("date", day)
     number = _NUMBER.match(bare)
     if number is not None and _AFTER_NUMBER.fullmatch(bare, number.end()) and (value := _value(number)) is not None:
@@ -172,15 +172,15 @@ def _meant(canonical: str) -> Hashable:
     value = json.loads(canonical)
     if not isinstance(value, dict):
         return ("json", canonical)
-    rest = {name: item for name, item in value.items() if name.lower().removesuffix("s") not in _SHORT_ASIDES}
+    rest = {name: item for name, item in value.items() if name.lower().removesuffix("s") not in _REASONING_STEMS}
     if not rest:
         return ("json", canonical)
     [name, *others] = rest
-    if others or name.lower() not in _FINALS:
+    if others or name.lower() not in _ANSWER_FIELDS:
         return ("json", json.dumps(rest, sort_keys=True, separators=(",", ":")))
     inner = rest[name]
-    said = inner if isinstance(inner, str) else json.dumps(inner, sort_keys=True, separators=(",", ":"))
-    return _auto(said, inside=True) or ("text", _plain(final_answer(said)))
+    answer = inner if isinstance(inner, str) else json.dumps(inner, sort_keys=True, separators=(",", ":"))
+    return _auto(answer, inside=True) or ("text", _plain(final_answer(answer)))
 
 
 def _number(text: str) -> Hashable:
@@ -206,8 +206,8 @@ def _value(match: re.Match[str]) -> str | None:
 
 def _choice(text: str) -> Hashable:
     bare = _bare(final_answer(text))
-    found = _CHOICE_WHOLE.fullmatch(bare) or _CHOICE_HEAD.match(bare) or _last(_CHOICE_ANYWHERE, bare)
-    return None if found is None else ("choice", next(group for group in found.groups() if group).upper())
+    match = _CHOICE_WHOLE.fullmatch(bare) or _CHOICE_HEAD.match(bare) or _last(_CHOICE_ANYWHERE, bare)
+    return None if match is None else ("choice", next(group for group in match.groups() if group).upper())
 
 
 def _date(text: str) -> Hashable:
@@ -228,10 +228,10 @@ def _day(match: re.Match[str]) -> str | None:
         day_first = written == "dot" or (first > 12 and second <= 12)
         day, month = (first, second) if day_first else (second, first)
     else:
-        named, day_text, year = groups[-3], groups[-2], int(groups[-1])
+        month_name, day_text, year = groups[-3], groups[-2], int(groups[-1])
         if written == "day":
-            named, day_text = day_text, named
-        month, day = _MONTHS.index(named[:3].lower()) + 1, int(day_text)
+            month_name, day_text = day_text, month_name
+        month, day = _MONTHS.index(month_name[:3].lower()) + 1, int(day_text)
     try:
         return date(year, month, day).isoformat()
     except ValueError:
@@ -240,9 +240,9 @@ def _day(match: re.Match[str]) -> str | None:
 
 def _json(text: str) -> Hashable:
     for part in (final_answer(text), text.strip()):
-        found = _parsed(part) or _fenced(part) or _object(part)
-        if found is not None:
-            return ("json", found)
+        canonical = _parsed(part) or _fenced(part) or _object(part)
+        if canonical is not None:
+            return ("json", canonical)
     return None
 
 
@@ -283,27 +283,27 @@ def _fenced(text: str) -> str | None:
     blocks = text.split("```")[1::2]
     for block in blocks[: -_TRIES - 1 : -1]:
         first, _, rest = block.partition("\n")
-        found = _container(rest if first.strip().isalnum() else block)
-        if found is not None:
-            return found
+        canonical = _container(rest if first.strip().isalnum() else block)
+        if canonical is not None:
+            return canonical
     return None
 
 
 def _object(text: str, *, at_an_end: bool = False) -> str | None:
     """The last JSON object in prose among a bounded number of tries; ``at_an_end`` wants it to begin or end the text."""
     text = text.strip()
-    found, at = None, text.find("{")
+    canonical, at = None, text.find("{")
     for _ in range(_TRIES):
         if at < 0:
             break
         try:
             value, end = _DECODER.raw_decode(text, at)
             if not at_an_end or at == 0 or end == len(text):
-                found = json.dumps(value, sort_keys=True, separators=(",", ":"))
+                canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
         except (ValueError, RecursionError):
             end = at + 1
         at = text.find("{", end)
-    return found
+    return canonical
 
 
 def _bare(text: str) -> str:
@@ -324,22 +324,22 @@ def _normal(text: str) -> str:
             safe.append("\u034f")
             run = 1
         safe.append(char)
-    folded = unicodedata.normalize("NFKC", "".join(safe))
+    composed = unicodedata.normalize("NFKC", "".join(safe))
     # One character can stand for eighteen: a flood of them is left as it is.
-    return folded if len(folded) <= 3 * len(text) + 1000 else text
+    return composed if len(composed) <= 3 * len(text) + 1000 else text
 
 
 def _plain(text: str) -> str:
-    folded = _normal(_normal(text).casefold())
-    kept = []
-    for i, char in enumerate(folded):
+    lowered = _normal(_normal(text).casefold())
+    characters = []
+    for i, char in enumerate(lowered):
         if char in "'’`*_":
             continue
-        of_figure = char in "-.,:/" and folded[i + 1 : i + 2].isdigit()
+        of_figure = char in "-.,:/" and lowered[i + 1 : i + 2].isdigit()
         dropped = unicodedata.category(char)[0] == "P" and char not in "#%&@" and not of_figure
-        kept.append(" " if dropped else char)
-    words = "".join(kept).split()
-    return " ".join([word for word in words if word not in _ARTICLES] or words or folded.split())
+        characters.append(" " if dropped else char)
+    words = "".join(characters).split()
+    return " ".join([word for word in words if word not in _ARTICLES] or words or lowered.split())
 
 
 _KEYS: dict[str, Callable[[str], Hashable]] = {

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from math import exp, isnan
 from typing import ClassVar, Literal
 
-from .answer import TokenLogprob, Verdict
-from .judge import Case
+from .protocol import JudgeInput
+from .types import TokenLogprob, Verdict
 
 _SPECIAL = frozenset(("</s>", "<s>", "<eos>", "<bos>", "<pad>", "<end_of_turn>", "<start_of_turn>", "<|return|>"))
 
@@ -19,18 +19,18 @@ def own_logprobs(tokens: Sequence[TokenLogprob]) -> list[float]:
     """
     if not any(token for token, _ in tokens):
         return [min(value, 0.0) for _, value in tokens if not isnan(value)]
-    kept: list[float] = []
-    spaces: list[float] = []  # since the last token of the answer's own: kept only if another one follows
+    own: list[float] = []
+    spaces: list[float] = []  # since the last token of the answer's own: own only if another one follows
     inside = language = False  # inside: of a fenced block; language: what follows on this line names its language
     after_mark = False
     for token, logprob in tokens:
         text = token.strip()
         value = logprob if not logprob > 0.0 else 0.0
         if text and not language and text[0] not in "<`" and text[-1] != "`":  # nearly every token
-            kept += spaces
+            own += spaces
             after_mark, spaces = False, []
             if not isnan(value):
-                kept.append(value)
+                own.append(value)
         elif text.startswith("```") or text.endswith("```"):
             inside = not inside if text.count("```") % 2 else inside
             language = inside and text == "```" and "\n" not in token
@@ -45,12 +45,12 @@ def own_logprobs(tokens: Sequence[TokenLogprob]) -> list[float]:
                 spaces.append(value)
             continue
         else:
-            kept += spaces
+            own += spaces
             after_mark = False
             if not isnan(value):
-                kept.append(value)
+                own.append(value)
         spaces = []
-    return kept + spaces if kept else kept
+    return own + spaces if own else own
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class LogprobJudge:
         if self.statistic not in ("mean", "min"):
             raise ValueError(f"statistic must be mean or min, got {self.statistic!r}")
 
-    def judge(self, case: Case) -> Verdict:
+    def judge(self, case: JudgeInput) -> Verdict:
         """Reads what the model gave; asks nothing."""
         answer = case.answer
         if answer.logprobs:

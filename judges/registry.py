@@ -11,7 +11,7 @@ A judge of your own is a function of five lines::
 from collections.abc import Callable
 from typing import Any
 
-from .judge import FunctionJudge, Judge, JudgeFunction
+from .protocol import FunctionJudge, Judge, JudgeFunction
 
 
 class UnknownJudgeError(LookupError):
@@ -26,23 +26,24 @@ def judge(name: str, *, only_vetoes: bool = False) -> Callable[[JudgeFunction], 
     """Decorator: turns a function of (prompt, answer) into a Judge and registers it under ``name`` for policies."""
 
     def wrap(function: JudgeFunction) -> FunctionJudge:
-        made = FunctionJudge(name, function, only_vetoes)
-        register(name, lambda: made)
-        return made
+        function_judge = FunctionJudge(name, function, only_vetoes)
+        register(name, lambda: function_judge)
+        return function_judge
 
     return wrap
 
 
 def register(name: str, factory: JudgeFactory) -> None:
-    """Makes ``factory(**options) -> Judge`` known as ``name``; a later registration of the same name replaces it."""
+    """Registers ``factory(**options) -> Judge`` under ``name``; a later registration of the same name replaces it."""
     _registered[name] = factory
 
 
 def _builtin() -> dict[str, JudgeFactory]:
-    from .consistency import SelfConsistencyJudge
+    from judges.schema import SchemaJudge
+
     from .logprob import LogprobJudge
     from .rules import RulesJudge
-    from .schema import SchemaJudge
+    from .self_consistency import SelfConsistencyJudge
     from .verifier import VerifierJudge
 
     return {
@@ -70,13 +71,13 @@ def factory(name: str) -> JudgeFactory:
 
     Raises UnknownJudgeError with the known names.
     """
-    found = _registered.get(name) or _builtin().get(name)
-    if found is None:
+    match = _registered.get(name) or _builtin().get(name)
+    if match is None:
         point = _installed().get(name)
         if point is None:
             raise UnknownJudgeError(f"unknown judge {name!r}; known: {', '.join(names())}")
-        found = point.load()
-    return found
+        match = point.load()
+    return match
 
 
 def make(name: str, **options: Any) -> Judge:
@@ -84,5 +85,5 @@ def make(name: str, **options: Any) -> Judge:
 
     Raises UnknownJudgeError, TypeError for an option that the judge does not take, ValueError for a wrong value.
     """
-    made: Judge = factory(name)(**options)
-    return made
+    new_judge: Judge = factory(name)(**options)
+    return new_judge

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from .answer import Answer, Verdict
-from .judge import Case
+from .protocol import JudgeInput
+from .types import Answer, Verdict
 
 PATTERN_SECONDS = 0.05
 _OUTER = ".,;:!?\"'`*_()[]{}“”‘’ "
@@ -71,7 +71,7 @@ class RulesJudge:
     max_chars: int | None = None
     name: str = "rules"
     only_vetoes: bool = True
-    _folded: frozenset[str] = field(init=False, repr=False, compare=False, default=frozenset())
+    _choice_keys: frozenset[str] = field(init=False, repr=False, compare=False, default=frozenset())
     _longest: int = field(init=False, repr=False, compare=False, default=0)
 
     def __post_init__(self) -> None:
@@ -79,11 +79,11 @@ class RulesJudge:
             if not isinstance(getattr(self, option), bool):
                 raise ValueError(f"{option} must be true or false, got {getattr(self, option)!r}")
         if self.choices is not None:
-            listed = isinstance(self.choices, (list, tuple)) and all(isinstance(c, str) and c.strip() for c in self.choices)
-            if not listed or not self.choices:
+            is_list = isinstance(self.choices, (list, tuple)) and all(isinstance(c, str) and c.strip() for c in self.choices)
+            if not is_list or not self.choices:
                 raise ValueError(f"choices must be a list of one or more texts, got {self.choices!r}")
             object.__setattr__(self, "choices", tuple(self.choices))
-            object.__setattr__(self, "_folded", frozenset(map(_fold, self.choices)))
+            object.__setattr__(self, "_choice_keys", frozenset(map(_fold, self.choices)))
             object.__setattr__(self, "_longest", 4 * max(map(len, self.choices)))
         if self.pattern is not None:
             if not isinstance(self.pattern, str):
@@ -99,10 +99,10 @@ class RulesJudge:
         if self.min_chars is not None and self.max_chars is not None and self.min_chars > self.max_chars:
             raise ValueError(f"min_chars {self.min_chars} is more than max_chars {self.max_chars}")
 
-    def judge(self, case: Case) -> Verdict:
+    def judge(self, case: JudgeInput) -> Verdict:
         """The first broken rule as a veto, or a verdict without one."""
         reason = self._broken(case.answer)
-        return Verdict(self.name, None, reason is not None, reason or "")
+        return Verdict(self.name, veto=reason is not None, reason=reason or "")
 
     def _broken(self, answer: Answer) -> str | None:
         if self.truncated and answer.finish_reason in ("length", "content_filter"):
@@ -130,14 +130,14 @@ class RulesJudge:
             text = " ".join(text.split(maxsplit=self._longest)).strip(_OUTER)
             if len(text) > self._longest:
                 return False
-        return _fold(text) in self._folded
+        return _fold(text) in self._choice_keys
 
     def _mismatch(self, pattern: str, text: str) -> str | None:
         try:
-            found = compiled(pattern).search(text, timeout=PATTERN_SECONDS)
+            match = compiled(pattern).search(text, timeout=PATTERN_SECONDS)
         except TimeoutError:
             return "pattern: took too long"
-        return None if found else "pattern: not found"
+        return None if match else "pattern: not found"
 
 
 def _fold(text: str) -> str:

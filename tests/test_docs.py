@@ -1,4 +1,8 @@
-"""The documentation cannot go stale: its files parse, its code runs, its commands exist, its links lead somewhere."""
+"""The documentation cannot go stale: its files parse, its code runs, its commands exist, its links lead somewhere.
+
+``python`` blocks run here, except for those of the tutorial, which test_tutorial.py follows from start to end; ``py`` blocks
+need other people's clients and run in tests/examples.
+"""
 
 import argparse
 import re
@@ -10,12 +14,16 @@ from pathlib import Path
 import pytest
 
 import cascade
-from cascade import ScriptedModel, policy_file
+from cascade import ScriptedModel
 from cascade.models import factory
+from cascade.policy import load
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "examples/README.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+_FENCE = re.compile(r"^```(\w*)(?: title=\".*?\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def blocks(*languages: str) -> Iterator[tuple[str, str]]:
@@ -27,16 +35,25 @@ def blocks(*languages: str) -> Iterator[tuple[str, str]]:
                 yield f"{page.relative_to(ROOT)}:{line}", match[2]
 
 
-POLICIES = [b for b in blocks("yaml") if "models:" in b[1] and "policies:" in b[1]]
-LADDERS = [b for b in blocks("yaml") if b[0].startswith("README.md") and b[1].startswith("policies:\n  default:")]
+POLICIES = [
+    b for b in blocks("yaml") if "models:" in b[1] and "policies:" in b[1] and not b[0].startswith("docs/tutorial.md")
+]
+LADDERS = [
+    b
+    for b in blocks("yaml")
+    if b[0].startswith("docs/how-to/write-a-policy.md") and b[1].startswith("policies:\n  default:")
+]
 MODELS = [b for b in blocks("yaml") if b[1].startswith("models:\n  cheap:") and b not in POLICIES]
-CODE = list(blocks("python"))
+CODE = [b for b in blocks("python") if not b[0].startswith("docs/tutorial.md")]  # test_tutorial.py follows it
 COMMANDS = [
     (where, line)
     for where, text in blocks("", "sh", "bash", "console")
     for line in text.replace("\\\n", " ").splitlines()
-    if line.startswith(("python -m cascade", "python -m evals."))
+    if re.match(r"(cascade [a-z]|python -m (cascade|evals\.))", line)
 ]
+# Commands of the top floor, each with a parser of its own: `cascade replay` is `python -m evals.replay`.
+_PARSERS = ("command", "cli", "demo")
+EVALS = ("record", "grade", "replay", "recording", "demo")
 
 
 @pytest.fixture
@@ -47,20 +64,20 @@ def keyless(monkeypatch: pytest.MonkeyPatch) -> None:
         return ScriptedModel(name, ["51"])
 
     monkeypatch.setattr(factory, "build", build)
-    monkeypatch.setattr("cascade.rooms.build", build)
+    monkeypatch.setattr("cascade.engine.runtime.build", build)
 
 
 @pytest.mark.parametrize(("where", "text"), POLICIES, ids=[w for w, _ in POLICIES])
 def test_policies_in_the_documentation_are_valid(where: str, text: str, tmp_path: Path) -> None:
     """A policy that a reader copies loads."""
-    assert policy_file.parse(text, str(tmp_path / "policies.yaml")).policies
+    assert load.parse(text, str(tmp_path / "policies.yaml")).policies
 
 
 @pytest.mark.parametrize(("where", "text"), MODELS, ids=[w for w, _ in MODELS])
 def test_one_policy_serves_every_provider(where: str, text: str, tmp_path: Path) -> None:
-    """The models that the README gives for a provider fit the policy that it gives for all, and have prices."""
+    """The models shown for a provider fit the policy shown for all of them, and have prices."""
     ((_, ladder),) = LADDERS
-    file = policy_file.parse(ladder + "    budget_usd: 1.0\n" + text, str(tmp_path / "policies.yaml"))
+    file = load.parse(ladder + "    budget_usd: 1.0\n" + text, str(tmp_path / "policies.yaml"))
     assert file.models.keys() == {"cheap", "dear"}
 
 
@@ -77,18 +94,26 @@ def test_code_in_the_documentation_runs(
 
 
 def parser_of(words: list[str]) -> tuple[argparse.ArgumentParser, list[str]]:
-    """The parser of ``python -m words...`` and the words that are left for it. A package has its parser in command.py."""
-    module, *rest = words
-    folder = ROOT.joinpath(*module.split("."))
-    name = next((f"{module}.{inner}" for inner in ("command", "__main__") if (folder / f"{inner}.py").is_file()), module)
-    parser: argparse.ArgumentParser = import_module(name)._parser()
+    """The parser of a command and the arguments that are left for it."""
+    if words[0] == "python":
+        words = words[2:]
+    if words[0] == "cascade" and words[1] in EVALS:
+        words = [f"evals.{words[1]}", *words[2:]]
+    package, *rest = words
+    folder = ROOT.joinpath(*package.split("."))
+    inner = next((name for name in _PARSERS if (folder / f"{name}.py").is_file()), None)
+    module = import_module(package if inner is None else f"{package}.{inner}")
+    parser: argparse.ArgumentParser = module._parser()
     return parser, rest
 
 
 @pytest.mark.parametrize(("where", "line"), COMMANDS, ids=[f"{w} {line[:60]}" for w, line in COMMANDS])
 def test_commands_in_the_documentation_exist(where: str, line: str) -> None:
     """Every option that the documentation uses is one that the command takes."""
-    parser, arguments = parser_of(shlex.split(line, comments=True)[2:])
+    words = shlex.split(line, comments=True)
+    for end in ("|", ">", "&", "&&", ";"):
+        words = words[: words.index(end)] if end in words else words
+    parser, arguments = parser_of(words)
     parser.parse_args(arguments)
 
 

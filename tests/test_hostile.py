@@ -13,8 +13,8 @@ from pydantic import BaseModel
 from cascade import Cascade, Policy, Result, ScriptedModel
 from judges import Answer, Prompt, TokenLogprob, Verdict, make
 from judges.equivalence import KINDS, key
-from judges.judge import Case
-from judges.unions import branches
+from judges.protocol import JudgeInput
+from judges.schema.complexity import branches
 
 MEGA = 1_000_000
 SECONDS = 8  # each of them takes under 3 s on a free core; a hang takes for ever
@@ -94,10 +94,10 @@ def test_every_judge_alone(name: str) -> None:
     async def all_judges() -> dict[str, float]:
         taken = {}
         for rule in policy().tiers[0].judges:
-            case = Case(prompt=Prompt.of("q", schema=SCHEMA), answer=Answer(text), ask=ask)
+            case = JudgeInput(prompt=Prompt.of("q", schema=SCHEMA), answer=Answer(text), ask=ask)
             start = perf_counter()
-            said = make(rule.use, **rule.options).judge(case)
-            assert isinstance(said if isinstance(said, Verdict) else await said, Verdict)
+            judged = make(rule.use, **rule.options).judge(case)
+            assert isinstance(judged if isinstance(judged, Verdict) else await judged, Verdict)
             taken[rule.use] = perf_counter() - start
         return taken
 
@@ -162,7 +162,7 @@ def test_alternatives_that_double_with_depth(schema: Any, depth: int) -> None:
     """2 to the power of the answer's depth ways to fail are not all tried."""
     text = '{"op":"x","left":' * depth + "1" + "}" * depth
     start = perf_counter()
-    verdict = make("schema", schema=schema).judge(Case(prompt=Prompt.of("q"), answer=Answer(text)))
+    verdict = make("schema", schema=schema).judge(JudgeInput(prompt=Prompt.of("q"), answer=Answer(text)))
     assert isinstance(verdict, Verdict)
     assert verdict.veto
     assert "too" in verdict.reason
@@ -173,7 +173,7 @@ def test_alternatives_that_double_with_depth(schema: Any, depth: int) -> None:
 def test_a_good_tree_is_good(schema: Any) -> None:
     """Up to a depth that answers have."""
     text = '{"op":"add","left":{"op":"mul","left":' * 4 + "1" + "}}" * 4
-    verdict = make("schema", schema=schema).judge(Case(prompt=Prompt.of("q"), answer=Answer(text)))
+    verdict = make("schema", schema=schema).judge(JudgeInput(prompt=Prompt.of("q"), answer=Answer(text)))
     assert isinstance(verdict, Verdict)
     assert not verdict.veto
 
@@ -198,7 +198,7 @@ def test_odd_log_probabilities() -> None:
     odd = [float("nan"), float("inf"), -float("inf"), 5.0, -1e308, 0.0]
     tokens = tuple(TokenLogprob("```" if i % 7 == 0 else "x\ud800\n", odd[i % len(odd)]) for i in range(200_000))
     start = perf_counter()
-    verdict = make("logprob").judge(Case(prompt=Prompt.of("q"), answer=Answer("x", logprobs=tokens)))
+    verdict = make("logprob").judge(JudgeInput(prompt=Prompt.of("q"), answer=Answer("x", logprobs=tokens)))
     assert isinstance(verdict, Verdict)
     assert verdict.score is None or 0 <= verdict.score <= 1
     assert perf_counter() - start < SECONDS

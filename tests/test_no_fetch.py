@@ -42,7 +42,7 @@ socket.getaddrinfo = getaddrinfo
 
 import cascade
 from cascade import Cascade, CascadeError
-from cascade.policy_file import parse
+from cascade.policy.load import parse
 from cascade.telemetry import Telemetry
 from pydantic import BaseModel, Field, HttpUrl
 
@@ -92,8 +92,8 @@ with Cascade(file, journal=f"sqlite:///{folder}/j.db", telemetry=telemetry) as c
         c.gate("q", '{"url": "http://answer.invalid/"}', schema=schema)
 
 # Prices by the published list: of a known model, an unknown one, and one of another provider's address.
-from cascade.models.factory import Pricer
-from cascade.policy import ModelSpec
+from cascade.costs.prices import Pricer
+from cascade.policy.schema import ModelSpec
 from judges import Usage
 for provider, model, url in [
     ("openai", "gpt-4o", None),
@@ -105,7 +105,7 @@ for provider, model, url in [
     Pricer("m", spec).cost(Usage(10, 10))
 cascade.run("What is the capital of France? Reply with the answer only.", policy_file=sys.argv[2])
 
-from cascade.__main__ import main
+from cascade.cli import main
 main(["check", sys.argv[2]])
 main(["schema"])
 print("RAN", ran, "TRIED", tried, file=sys.stderr)

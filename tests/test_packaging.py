@@ -25,21 +25,21 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     "name",
     [
-        "cascade/default_policies.yaml",
-        "cascade/policies.schema.json",
+        "cascade/data/policies.yaml",
+        "cascade/data/policies.schema.json",
         "cascade/py.typed",
-        "cascade/gateway/page/index.html",
-        "cascade/gateway/page/uplot/uPlot.iife.min.js",
-        "cascade/gateway/page/uplot/LICENSE.txt",
+        "cascade/gateway/dashboard/page/index.html",
+        "cascade/gateway/dashboard/page/uplot/uPlot.iife.min.js",
+        "cascade/gateway/dashboard/page/uplot/LICENSE.txt",
         "judges/py.typed",
         "evals/py.typed",
-        "evals/starter/starter.jsonl.gz",
-        "evals/starter/README.md",
+        "cascade/data/starter.jsonl.gz",
+        "evals/demo/starter/README.md",
     ],
 )
 def test_the_wheel_holds(wheel: Path, name: str) -> None:
     """Data files travel with the code, byte for byte."""
-    source = ROOT / ("policies.yaml" if name == "cascade/default_policies.yaml" else name)
+    source = ROOT / ("policies.yaml" if name == "cascade/data/policies.yaml" else name)
     with ZipFile(wheel) as archive:
         assert archive.read(name) == source.read_bytes()
 

@@ -24,16 +24,16 @@ from pydantic import ValidationError
 from cascade import Cascade, PolicyError, RunError
 from cascade.models.anthropic import AnthropicModel
 from cascade.models.openai import OpenAIModel
-from cascade.policy import ModelSpec, PolicyFile
-from cascade.policy_file import parse
-from cascade.redaction import MASK, redact
+from cascade.policy.load import parse
+from cascade.policy.schema import ModelSpec, PolicyFile
 from cascade.telemetry import Telemetry
+from cascade.util.redaction import MASK, redact
 from tests.wire_server import Reply, WireServer, chat, message
 
 SECRET = "Tr0ub4dor+&3/x=Qz?7"  # no prefix that a pattern could know, and every encoding writes it differently
 # The given model stands in for the scripted one; the pauses between tries need not be waited here.
 POLICIES = """
-models: {m: {provider: scripted, answers: [x], retry: {attempts: 2, first_s: 0.001}}}
+models: {m: {provider: scripted, answers: [x], retry: {attempts: 2, initial_backoff_s: 0.001}}}
 policies:
   default:
     tiers: [{model: m, accept_at: 0.9, judges: [rules, schema, {use: self_consistency, samples: 1}]}]
@@ -83,18 +83,18 @@ PLACES: dict[str, dict[str, Any]] = {
     "cookie": {"headers": {"Cookie": f"session={SECRET}; a=b"}},
 }
 ECHO = {
-    "error": lambda said: Reply({"error": {"message": f"bad key {said}!", "type": "auth"}}, 401),
-    "error as text": lambda said: Reply({"error": f"bad key {said}!"}, 403),
-    "flat": lambda said: Reply({"message": f"bad key {said}!"}, 400),
-    "overloaded": lambda said: Reply({"error": {"message": f"<{said}>"}}, 529, headers={"x-echo": "1"}),
-    "status 200": lambda said: Reply({"error": {"message": f"key={said}&x"}}),
-    "html": lambda said: Reply(raw=f"<html>{said}</html>".encode(), status=502),
-    "html, 200": lambda said: Reply(raw=f"<html>{said}</html>".encode()),
-    "cut": lambda said: Reply(raw=f'{{"choices": [{{"message": "{said}'.encode()),
-    "odd choices": lambda said: Reply({"choices": [said], "content": [said]}),
-    "odd content": lambda said: Reply({"choices": [{"message": {"content": {"x": said}}}], "content": [{"type": said}]}),
-    "redirect": lambda said: Reply({}, 307, headers={"location": f"http://other.invalid/{quote(said)}"}),
-    "response header": lambda said: Reply({"error": {"message": "no"}}, 500, headers={"x-echo": quote(said)}),
+    "error": lambda text: Reply({"error": {"message": f"bad key {text}!", "type": "auth"}}, 401),
+    "error as text": lambda text: Reply({"error": f"bad key {text}!"}, 403),
+    "flat": lambda text: Reply({"message": f"bad key {text}!"}, 400),
+    "overloaded": lambda text: Reply({"error": {"message": f"<{text}>"}}, 529, headers={"x-echo": "1"}),
+    "status 200": lambda text: Reply({"error": {"message": f"key={text}&x"}}),
+    "html": lambda text: Reply(raw=f"<html>{text}</html>".encode(), status=502),
+    "html, 200": lambda text: Reply(raw=f"<html>{text}</html>".encode()),
+    "cut": lambda text: Reply(raw=f'{{"choices": [{{"message": "{text}'.encode()),
+    "odd choices": lambda text: Reply({"choices": [text], "content": [text]}),
+    "odd content": lambda text: Reply({"choices": [{"message": {"content": {"x": text}}}], "content": [{"type": text}]}),
+    "redirect": lambda text: Reply({}, 307, headers={"location": f"http://other.invalid/{quote(text)}"}),
+    "response header": lambda text: Reply({"error": {"message": "no"}}, 500, headers={"x-echo": quote(text)}),
 }  # fmt: skip
 
 
@@ -209,9 +209,9 @@ def test_no_failure_shows_the_key(server: WireServer, kind: Any, place: str, tmp
 
     def runs() -> Iterator[None]:
         for failure, reply in ECHO.items():
-            for name, said in spellings(SECRET).items() if failure == "error" else [("plain", SECRET)]:
+            for name, spelt in spellings(SECRET).items() if failure == "error" else [("plain", SECRET)]:
                 names.append(f"{failure}, {name}")
-                server.reply, logged.text = reply(said), ""
+                server.reply, logged.text = reply(spelt), ""
                 server.received.clear()
                 yield
                 assert server.received  # it was asked
@@ -219,9 +219,9 @@ def test_no_failure_shows_the_key(server: WireServer, kind: Any, place: str, tmp
 
     with everything_logged() as logged:
         seen = look(kind, PLACES[place], server.base_url, tmp_path, runs())
-    found = {name: leaks(text + log) for name, text, log in zip(names, seen.after, logs, strict=True)}
-    assert not {name: bad for name, bad in found.items() if bad}
-    assert len(found) >= 25
+    leaked = {name: leaks(text + log) for name, text, log in zip(names, seen.after, logs, strict=True)}
+    assert not {name: bad for name, bad in leaked.items() if bad}
+    assert len(leaked) >= 25
     assert not leaks(seen.end)
 
 
@@ -257,9 +257,9 @@ def test_the_search_finds_what_it_looks_for() -> None:
 @example("!!!!!!!!", "", "", 0)
 def test_any_secret_goes_in_any_spelling(secret: str, before: str, after: str, spelling: int) -> None:
     """Whatever the key and whatever stands around it, what is left does not hold it."""
-    said = list(spellings(secret).values())[spelling]
-    left = redact(f"{before} {said} {after}", secret)
-    assert said not in left or said in f"{before} {MASK} {after}"
+    spelling_of = list(spellings(secret).values())[spelling]
+    left = redact(f"{before} {spelling_of} {after}", secret)
+    assert spelling_of not in left or spelling_of in f"{before} {MASK} {after}"
     assert len(left) <= 200
 
 

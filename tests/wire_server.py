@@ -48,8 +48,8 @@ def message(*blocks: dict[str, Any], **more: Any) -> dict[str, Any]:
     """An Anthropic message of the given blocks (default: one text)."""
     content = list(blocks) or [{"type": "text", "text": "hello"}]
     usage = {"input_tokens": 10, "output_tokens": 5, **more.pop("usage", {})}
-    made = {"id": "m", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn", "usage": usage}
-    return {**made, "content": content, **more}
+    body = {"id": "m", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn", "usage": usage}
+    return {**body, "content": content, **more}
 
 
 def sse(*data: Any, event: str | None = None) -> list[bytes]:
@@ -66,43 +66,49 @@ def words(text: str) -> list[str]:
 def chat_events(body: dict[str, Any]) -> list[bytes]:
     """A completion as a stream: a word at a time with its log-probability, tool calls in two pieces, then the usage."""
     (choice,) = body["choices"]
-    said, logged = choice["message"], [*((choice.get("logprobs") or {}).get("content") or ())]
+    message_body, logged = choice["message"], [*((choice.get("logprobs") or {}).get("content") or ())]
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
-    for i, call in enumerate(said.get("tool_calls") or ()):
+    for i, call in enumerate(message_body.get("tool_calls") or ()):
         arguments = call["function"]["arguments"]
         head, tail = arguments[: len(arguments) // 2], arguments[len(arguments) // 2 :]
         deltas.append({"tool_calls": [{**call, "index": i, "function": {**call["function"], "arguments": head}}]})
         deltas.append({"tool_calls": [{"index": i, "function": {"arguments": tail}}]})
-    deltas += [{key: word} for key in ("content", "refusal") for word in words(said.get(key) or "")]
-    made = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
+    deltas += [
+        {key: word} for key in ("reasoning_content", "content", "refusal") for word in words(message_body.get(key) or "")
+    ]
+    choices = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
     if logged:
-        for one in made[1:]:
+        for one in choices[1:]:
             one["logprobs"] = {"content": [logged.pop(0)]} if logged else None
-        made[-1]["logprobs"] = {"content": [*((made[-1].get("logprobs") or {}).get("content") or ()), *logged]}
-    made.append({"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]})
+        choices[-1]["logprobs"] = {"content": [*((choices[-1].get("logprobs") or {}).get("content") or ()), *logged]}
+    choices.append({"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]})
     about = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
     end = sse({**about, "choices": [], "usage": body["usage"]}) if body.get("usage") else []
-    return [*sse(*({**about, "choices": [one]} for one in made)), *end, *sse("[DONE]")]
+    return [*sse(*({**about, "choices": [one]} for one in choices)), *end, *sse("[DONE]")]
 
 
 def message_events(body: dict[str, Any]) -> list[bytes]:
     """An Anthropic message as a stream, a word at a time; the usage is counted at the start and again at the end."""
     started = {**body, "content": [], "stop_reason": None, "usage": {**body["usage"], "output_tokens": 1}}
-    made: list[dict[str, Any]] = [{"type": "message_start", "message": started}, {"type": "ping"}]
+    events: list[dict[str, Any]] = [{"type": "message_start", "message": started}, {"type": "ping"}]
     for i, block in enumerate(body["content"]):
         if block["type"] == "tool_use":
             empty, raw = {**block, "input": {}}, json.dumps(block["input"])
             pieces = [{"type": "input_json_delta", "partial_json": p} for p in (raw[: len(raw) // 2], raw[len(raw) // 2 :])]
+        elif block["type"] == "thinking":
+            empty = {**block, "thinking": "", "signature": ""}
+            pieces = [{"type": "thinking_delta", "thinking": word} for word in words(block["thinking"])]
+            pieces.append({"type": "signature_delta", "signature": block["signature"]})
         else:
             empty = {**block, "text": ""}
             pieces = [{"type": "text_delta", "text": word} for word in words(block["text"])]
-        made.append({"type": "content_block_start", "index": i, "content_block": empty})
-        made += [{"type": "content_block_delta", "index": i, "delta": piece} for piece in pieces]
-        made.append({"type": "content_block_stop", "index": i})
+        events.append({"type": "content_block_start", "index": i, "content_block": empty})
+        events += [{"type": "content_block_delta", "index": i, "delta": piece} for piece in pieces]
+        events.append({"type": "content_block_stop", "index": i})
     counted = {"output_tokens": body["usage"]["output_tokens"]}
-    made.append({"type": "message_delta", "delta": {"stop_reason": body["stop_reason"]}, "usage": counted})
-    made.append({"type": "message_stop"})
-    return [event for one in made for event in sse(one, event=one["type"])]
+    events.append({"type": "message_delta", "delta": {"stop_reason": body["stop_reason"]}, "usage": counted})
+    events.append({"type": "message_stop"})
+    return [event for one in events for event in sse(one, event=one["type"])]
 
 
 class WireServer:
@@ -131,10 +137,10 @@ class WireServer:
         if reply.events is not None:
             return await self._stream(request, reply, reply.events)
         raw = reply.raw if reply.raw is not None else json.dumps(reply.body).encode()
-        made = web.Response(body=raw, status=reply.status, headers={"content-type": "application/json", **reply.headers})
+        response = web.Response(body=raw, status=reply.status, headers={"content-type": "application/json", **reply.headers})
         if reply.chunked:
-            made.enable_chunked_encoding()
-        return made
+            response.enable_chunked_encoding()
+        return response
 
     async def _stream(self, request: web.Request, reply: Reply, events: Sequence[bytes]) -> web.StreamResponse:
         response = web.StreamResponse(status=reply.status, headers={"content-type": "text/event-stream", **reply.headers})

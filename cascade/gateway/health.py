@@ -1,4 +1,4 @@
-"""Whether the gateway lives and is ready, what Prometheus reads, and the OpenAPI document."""
+"""Liveness, readiness, Prometheus metrics and the OpenAPI document."""
 
 import os
 from collections.abc import Mapping
@@ -6,44 +6,45 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from .endpoint import Reply
+from .errors import ApiError
 from .openapi import document
-from .refusal import Refusal
-from .told import dump
+from .response import dump
 
 if TYPE_CHECKING:
-    from .gateway import Gateway
-    from .keys import Caller
+    from .auth.keys import Caller
+    from .state import Gateway
 
 
 async def healthz(gateway: "Gateway", caller: "Caller", _: Mapping[str, Any], reply: Reply) -> None:
-    """The process answers."""
+    """``GET /healthz``: the process answers."""
     await reply.json({"status": "ok"})
 
 
 async def readyz(gateway: "Gateway", caller: "Caller", _: Mapping[str, Any], reply: Reply) -> None:
-    """Requests are taken: at least one policy can be asked, and the gateway is not stopping."""
-    usable = len(gateway.serving.file.policies) - len(gateway.reloader.status.unusable or {})
+    """``GET /readyz``: at least one policy can run, and the gateway is not stopping."""
+    usable = len(gateway.active.file.policies) - len(gateway.reload_status.unusable)
     if gateway.closing.is_set() or usable < 1:
-        raise Refusal(503, "stopping" if usable else "no policy can be asked", code="not_ready", retry_after_s=1)
+        message = "the gateway is stopping" if usable else "no policy can run; the gateway's log has the reasons"
+        raise ApiError(503, message, code="not_ready", retry_after_s=1)
     await reply.json({"status": "ready", "policies": usable})
 
 
 async def metrics(gateway: "Gateway", caller: "Caller", _: Mapping[str, Any], reply: Reply) -> None:
-    """Prometheus' text format; of all processes where PROMETHEUS_MULTIPROC_DIR is set."""
+    """``GET /metrics``: Prometheus' text format; the sum of all processes where PROMETHEUS_MULTIPROC_DIR is set."""
     from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
     from prometheus_client.multiprocess import MultiProcessCollector
 
-    gateway.tell_load()
+    gateway.update_load_metrics()
     registry = gateway.registry or REGISTRY
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    await reply.raw(generate_latest(registry), [(b"content-type", CONTENT_TYPE_LATEST.encode())])
+    await reply.send(generate_latest(registry), [(b"content-type", CONTENT_TYPE_LATEST.encode())])
 
 
 async def openapi(gateway: "Gateway", caller: "Caller", _: Mapping[str, Any], reply: Reply) -> None:
-    """The document of the gateway's own routes."""
-    await reply.raw(_document(), [(b"content-type", b"application/json")])
+    """``GET /openapi.json``: the document of the gateway's own routes."""
+    await reply.send(_document(), [(b"content-type", b"application/json")])
 
 
 @cache

@@ -1,17 +1,21 @@
-"""What one request and all requests together may take: they are refused before memory grows."""
+"""Limits on one request and on all requests together: a request over a limit is rejected before memory grows."""
 
 from dataclasses import dataclass
 
-from .refusal import Refusal
+from .errors import ApiError
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Limits of a gateway.
 
-    ``body_bytes`` and ``body_s``: most bytes of a request's body and seconds until it is there. ``run_s``: seconds that an
-    answer may take, whatever its policy says. ``concurrent`` and ``held_bytes``: most requests under way, and bytes of their
-    bodies, before others are turned away. ``shutdown_s``: how long a stopping gateway waits for what is under way.
+    Attributes:
+        body_bytes: Most bytes of a request's body.
+        body_s: Most seconds until the whole body has arrived.
+        run_s: Most seconds that a response may take, whatever the policy allows.
+        concurrent: Most requests in flight; further ones are rejected with 503.
+        held_bytes: Most bytes of all request bodies together; further ones are rejected with 503.
+        shutdown_s: How long a stopping gateway waits for requests in flight, in seconds.
     """
 
     body_bytes: int = 16 * 2**20
@@ -23,7 +27,7 @@ class Limits:
 
 
 class Load:
-    """What is under way now. One event loop's: nothing here waits."""
+    """The requests in flight. It belongs to one event loop; nothing here waits."""
 
     __slots__ = ("_limits", "held_bytes", "requests", "shed")
 
@@ -31,23 +35,32 @@ class Load:
         self._limits = limits
         self.requests = self.held_bytes = 0
         self.shed = 0
-        """Requests that were turned away because there were too many."""
+        """Requests that were rejected because there were too many."""
 
     def enter(self) -> None:
-        """One more request; ``leave`` must follow. Raises Refusal where there are too many."""
+        """Counts one more request; ``leave`` must follow.
+
+        Raises:
+            ApiError: 503 where too many requests are in flight.
+        """
         if self.requests >= self._limits.concurrent:
             self.shed += 1
-            raise Refusal(503, "too many requests are under way; try again", code="overloaded", retry_after_s=1)
+            raise ApiError(503, "too many requests are in flight; try again", code="overloaded", retry_after_s=1)
         self.requests += 1
 
     def leave(self, held: int) -> None:
-        """It is done, and the bytes of its body are free."""
+        """Counts one request less, and releases the bytes of its body."""
         self.requests -= 1
         self.held_bytes -= held
 
     def hold(self, size: int) -> None:
-        """Bytes of a body that are about to be kept. Raises Refusal where all bodies together grow too large."""
+        """Reserves bytes for a body.
+
+        Raises:
+            ApiError: 503 where all bodies together are too large.
+        """
         if self.held_bytes + size > self._limits.held_bytes:
             self.shed += 1
-            raise Refusal(503, "too much is being sent at once; try again", code="overloaded", retry_after_s=1)
+            message = "the bodies of all requests in flight are too large together; try again"
+            raise ApiError(503, message, code="overloaded", retry_after_s=1)
         self.held_bytes += size

@@ -5,18 +5,18 @@ from collections.abc import Awaitable, Mapping
 from functools import partial
 from time import time
 
+from cascade.engine.plan import CompiledPolicy
+from cascade.errors import JournalError, RunNotFoundError
+from cascade.policy.journal_config import JournalSpec
+from cascade.result import Result
 from judges import Prompt
 
-from ..errors import JournalError
-from ..ladder import Ladder
-from ..result import Result
 from .ledger import SqlLedger
-from .opening import open_store
-from .record import Kind, Run, Tag, checked_tags
-from .session import Retention
-from .spec import JournalSpec
+from .open_store import open_store
+from .record import Kind, PendingRecord, Tag, checked_tags
 from .store import Store
 from .writer import FULL_WAIT_S, Writer
+from .writer_connection import Retention
 
 MAX_NOTE = 2_000
 
@@ -39,11 +39,13 @@ class Journal:
         self.ledger = SqlLedger(partial(open_store, url, full=False))
         """Keeps the budgets that every process with this journal shares."""
 
-    def begin(self, kind: Kind, policy: str, ladder: Ladder, prompt: Prompt, tags: Mapping[str, Tag] | None = None) -> Run:
+    def begin(
+        self, kind: Kind, policy: str, ladder: CompiledPolicy, prompt: Prompt, tags: Mapping[str, Tag] | None = None
+    ) -> PendingRecord:
         """A run that begins now. Raises TypeError or ValueError for tags that cannot be kept."""
-        return Run(kind, policy, ladder, prompt, checked_tags(tags) if tags else {})
+        return PendingRecord(kind, policy, ladder, prompt, checked_tags(tags) if tags else {})
 
-    async def record(self, run: Run, work: Awaitable[Result]) -> Result:
+    async def record(self, run: PendingRecord, work: Awaitable[Result]) -> Result:
         """What ``work`` gives or raises, recorded. Raises JournalError where the record could not be kept as asked."""
         try:
             result = await work
@@ -53,7 +55,7 @@ class Journal:
         await self.end(run, result)
         return result
 
-    async def end(self, run: Run, outcome: Result | BaseException) -> None:
+    async def end(self, run: PendingRecord, outcome: Result | BaseException) -> None:
         """Records how a run ended, waiting as durability asks; whatever cancels a run does not wait. Raises JournalError."""
         run.end(outcome)
         if isinstance(outcome, Result | Exception):
@@ -64,7 +66,7 @@ class Journal:
     async def afeedback(self, run_id: str, quality: float, note: str | None = None) -> None:
         """Attaches what later proved true of a run's answer; several are kept, the last one counts.
 
-        ``quality`` is in [0, 1]. Raises ValueError for a wrong one, JournalError for a run that is not in the journal.
+        ``quality`` is in [0, 1]. Raises ValueError for a wrong one, RunNotFoundError for a run that is not in the journal.
         """
         await asyncio.to_thread(self.feedback, run_id, quality, note)
 
@@ -80,9 +82,7 @@ class Journal:
         except TimeoutError:
             raise JournalError(f"run {run_id}: the feedback was not kept within {FULL_WAIT_S:g} s") from None
         if not known:
-            raise JournalError(
-                f"run {run_id!r} is not in the journal; give the run_id of a result, kept and not yet deleted"
-            )
+            raise RunNotFoundError(run_id, "; give the run_id of a result whose record is not deleted yet")
 
     def flush(self, timeout: float | None = None) -> None:
         """Waits until every run that ended is written. Raises TimeoutError."""

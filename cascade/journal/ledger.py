@@ -7,11 +7,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from time import time
 from typing import Any, TypeVar
 
-from ..budget import Ticket, check_room
-from ..result import new_run_id
-from .forks import Pause, in_a_child
-from .session import Retention, Session
+from cascade.costs.budget import Reservation, check_room
+from cascade.result import new_run_id
+
+from .fork_safety import Pause, in_a_child
 from .store import SqlStore
+from .writer_connection import Retention, Session
 
 T = TypeVar("T")
 log = logging.getLogger("cascade.journal")
@@ -42,9 +43,9 @@ class SqlLedger:
         if self._pool is not None:
             self._pool.submit(pause.hold, self._session.close, pause.place())
 
-    async def reserve(self, limits: Mapping[str, float], usd: float) -> Ticket:
+    async def reserve(self, limits: Mapping[str, float], usd: float) -> Reservation:
         """See Ledger. What a cancelled caller held back is given back."""
-        ticket = Ticket(usd, tuple(limits), new_run_id())
+        ticket = Reservation(usd, tuple(limits), new_run_id())
         held = self._do(lambda store: _hold(store, ticket, limits, time(), self._expire_s))
         try:
             await asyncio.wrap_future(held)
@@ -54,7 +55,7 @@ class SqlLedger:
             raise
         return ticket
 
-    async def settle(self, ticket: Ticket, usd: float | None) -> None:
+    async def settle(self, ticket: Reservation, usd: float | None) -> None:
         """See Ledger. A cancelled caller does not stop it."""
         done = self._do(lambda store: _settle(store, ticket, ticket.usd if usd is None else usd))
         done.add_done_callback(_logged)
@@ -78,7 +79,7 @@ class SqlLedger:
         return self._pool.submit(self._session.run, work)
 
 
-def _hold(store: SqlStore, ticket: Ticket, limits: Mapping[str, float], now: float, expire_s: float) -> None:
+def _hold(store: SqlStore, ticket: Reservation, limits: Mapping[str, float], now: float, expire_s: float) -> None:
     with store.transaction():
         store.lock(limits)
         for scope, limit in limits.items():
@@ -92,7 +93,7 @@ def _hold(store: SqlStore, ticket: Ticket, limits: Mapping[str, float], now: flo
             )
 
 
-def _settle(store: SqlStore, ticket: Ticket, usd: float) -> None:
+def _settle(store: SqlStore, ticket: Reservation, usd: float) -> None:
     with store.transaction():
         store.lock(ticket.scopes)
         for scope in ticket.scopes:

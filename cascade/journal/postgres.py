@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, cast
 
-from ..errors import JournalError
+from cascade.errors import JournalError
+from cascade.policy.journal_config import shown
+
 from .record import dumps
-from .spec import shown
 from .store import COLUMNS, Row, SqlStore, check_version, schema
 
 CONNECT_S = 10

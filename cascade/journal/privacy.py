@@ -6,7 +6,7 @@ from math import isfinite
 from typing import Any
 
 from judges import Message
-from judges.answer import content_text
+from judges.types import content_text
 
 MASK = "…"
 _SHORTEST_QUOTE = 16  # a stretch of so many characters that stands in the prompt, too, is taken as quoted from it

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import JournalError
+from cascade.errors import JournalError
+
 from .store import Row, SqlStore, check_version, schema
 
 BUSY_S = 10.0  # how long to wait for another process that writes

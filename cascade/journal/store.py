@@ -6,7 +6,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ..errors import JournalError
+from cascade.errors import JournalError
+
 from .record import Record, dumps, plain
 
 VERSION = 1

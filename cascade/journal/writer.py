@@ -17,12 +17,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ..errors import JournalError
-from ..result import Result
-from .forks import Pause, in_a_child
-from .record import Run
-from .session import Retention, Session
+from cascade.errors import JournalError
+from cascade.result import Result
+
+from .fork_safety import Pause, in_a_child
+from .record import PendingRecord
 from .store import Store
+from .writer_connection import Retention, Session
 
 T = TypeVar("T")
 log = logging.getLogger("cascade.journal")
@@ -72,7 +73,7 @@ class Writer:
 
     def begin_anew(self) -> None:
         """As it was before the first run."""
-        self._queue: deque[Run | tuple[Run, _Waiter] | _Task | _Rest] = deque()
+        self._queue: deque[PendingRecord | tuple[PendingRecord, _Waiter] | _Task | _Rest] = deque()
         self._writing = 0  # records taken from the queue and not committed yet
         self._awake, self._hurry = threading.Event(), threading.Event()
         self._stop = threading.Event()
@@ -85,11 +86,11 @@ class Writer:
             self._append(_Rest(pause, pause.place()))
             self._hurry.set()
 
-    def put(self, run: Run) -> None:
+    def put(self, run: PendingRecord) -> None:
         """Hands a run over without waiting for anything, even where the queue is full."""
         self._append(run)
 
-    async def keep(self, run: Run) -> None:
+    async def keep(self, run: PendingRecord) -> None:
         """Hands a run over and waits as durability asks: for its commit, or only where the queue is full.
 
         Raises JournalError where the commit failed or took longer than FULL_WAIT_S; the record may still be kept later.
@@ -140,7 +141,7 @@ class Writer:
             self._stop.set()
             raise JournalError(f"{len(self._queue) + self._writing} records could not be written within {timeout:g} s")
 
-    def _append(self, item: Run | tuple[Run, _Waiter] | _Task | _Rest) -> None:
+    def _append(self, item: PendingRecord | tuple[PendingRecord, _Waiter] | _Task | _Rest) -> None:
         if self._closed:
             raise JournalError("the journal is closed")
         self._queue.append(item)
@@ -182,14 +183,14 @@ class Writer:
         if isinstance(queue[0], _Task):
             self._run(session, queue.popleft())
             return
-        runs: list[Run] = []
+        runs: list[PendingRecord] = []
         waiters: list[_Waiter] = []
         while queue and len(runs) < BATCH and not isinstance(queue[0], _Task | _Rest):
             item = queue.popleft()
             if isinstance(item, tuple):
                 waiters.append(item[1])
                 item = item[0]
-            assert isinstance(item, Run)
+            assert isinstance(item, PendingRecord)
             runs.append(item)
         self._writing = len(runs)
         policies, rows = session.rows(runs)

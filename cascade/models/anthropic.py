@@ -1,168 +1,79 @@
 """Anthropic's Messages, by the real SDK. It gives no log-probabilities and one answer a request."""
 
 import json
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from judges import Answer, Prompt, Usage
-from judges.answer import content_text
+from judges.reading import read_finish_reason, separate_reasoning
+from judges.types import content_text
 
-from .model import Chunk, Request
-from .readers import MessageReader
-from .sse import chunks, events
-from .wire import (
-    MAX_BODY_BYTES,
-    check_address,
-    count,
-    counted,
-    load,
-    malformed,
-    mapping,
-    post,
-    schema_of,
-    secrets_of,
-    side_by_side,
-    split_userinfo,
-    tell_schema,
-)
-
-_STOP = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "tool_use": "tool_calls",
-    "refusal": "content_filter",
-}
+from .http import count, has_counts, malformed, mapping, schema_of, with_schema_text
+from .protocol import Request
+from .sdk_model import SdkModel
+from .sse import Reader
+from .stream_assembly import MessageReader
 
 
-class AnthropicModel:
-    """Implements Model. Messages, images and tools in OpenAI's shape are translated; a schema is asked for natively."""
+@dataclass(kw_only=True, eq=False, repr=False)
+class AnthropicModel(SdkModel):
+    """Implements Model and StreamingModel; see SdkModel for the settings that both SDKs share.
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        model: str,
-        api_key: str | None = None,
-        base_url: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout_s: float = 60.0,
-        max_body_bytes: int = MAX_BODY_BYTES,
-        max_tokens: int = 1024,
-        temperature: float | None = None,
-        structured: Literal["json_schema", "json_object", "off"] = "json_schema",
-        options: Mapping[str, Any] | None = None,
-        http_client: Any = None,
-    ) -> None:
+    Messages, images and tools in OpenAI's shape are translated; a schema is asked for natively.
+
+    Args:
+        max_tokens: The most tokens of an answer; Anthropic requires a number.
+    """
+
+    sdk: ClassVar[str] = "anthropic"
+    path: ClassVar[str] = "/v1/messages"
+    max_tokens: int = 1024
+
+    def _reader(self) -> Reader:
+        return MessageReader(self.name, self._answer, _usage, self._split())
+
+    def _new_client(self, sdk: Any, base_url: str | None, basic: str | None, settings: dict[str, Any]) -> Any:
+        headers, api_key = self.headers, self.api_key
         if base_url is not None:
-            check_address(base_url)
-        self.name, self.model = name, model
-        self._api_key, self._base_url, self._headers = api_key, base_url, dict(headers or {})
-        self._timeout_s, self._max_tokens, self._temperature = timeout_s, max_tokens, temperature
-        self._structured, self._options, self._http_client = structured, dict(options or {}), http_client
-        self._max_body_bytes = max_body_bytes
-        self._secrets = secrets_of(api_key, base_url, self._headers)
-        self._client: Any = None
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """What must not appear in an error: key, password, header values."""
-        return self._secrets
-
-    def __repr__(self) -> str:
-        return f"AnthropicModel(name={self.name!r}, model={self.model!r})"
-
-    async def answer(self, prompt: Prompt, request: Request) -> Sequence[Answer]:
-        """``request.n`` answers, asked for side by side; those that fail are left out unless all do. Raises ModelError."""
-        if request.n == 1:
-            return [await self._one(prompt, request)]
-        return await side_by_side(lambda: self._one(prompt, request), request.n)
-
-    def stream(self, prompt: Prompt, request: Request) -> AsyncGenerator[Chunk]:
-        """See StreamingModel."""
-        arriving = events(
-            "anthropic",
-            self.connect,
-            "/v1/messages",
-            lambda: {**self.body(prompt, request), "stream": True},
-            name=self.name,
-            timeout_s=min(request.timeout_s or self._timeout_s, self._timeout_s),
-            secrets=lambda: self.secrets,
-        )
-        return chunks(arriving, MessageReader(self.name, self._answer, _usage), self.name)
-
-    async def _one(self, prompt: Prompt, request: Request) -> Answer:
-        body = await post(
-            await load("anthropic"),
-            self.connect,
-            "/v1/messages",
-            lambda: self.body(prompt, request),
-            name=self.name,
-            timeout_s=min(request.timeout_s or self._timeout_s, self._timeout_s),
-            secrets=lambda: self.secrets,
-        )
-        return self._answer(body)
-
-    @staticmethod
-    def _sdk() -> Any:
-        import anthropic
-
-        return anthropic
-
-    def connect(self) -> Any:
-        """The SDK's client, made when it is first asked for: one for each model, with its key, address and connections."""
-        if self._client is not None:
-            return self._client
-        from .transport import http_client
-
-        sdk = self._sdk()
-        base_url, headers, api_key = self._base_url, self._headers, self._api_key
-        if base_url is not None:
-            api_key = api_key or "none"  # given, so that the SDK does not look for the user's own
-            base_url, basic = split_userinfo(base_url)
+            api_key = api_key or "none"  # set, so that the SDK does not look for the user's own
             if basic is not None:
                 headers = {"Authorization": basic, "X-Api-Key": api_key, **headers}
-        self._client = sdk.AsyncAnthropic(
-            api_key=api_key,
-            base_url=base_url or "https://api.anthropic.com",
-            default_headers=headers,
-            timeout=self._timeout_s,
-            max_retries=0,
-            http_client=self._http_client or http_client(sdk, self._timeout_s, self._max_body_bytes),
-        )
-        # The key may have come from the environment.
-        self._secrets = (*self._secrets, *filter(None, (self._client.api_key, self._client.auth_token)))
-        return self._client
+        address = base_url or "https://api.anthropic.com"
+        return sdk.AsyncAnthropic(api_key=api_key, base_url=address, default_headers=headers, **settings)
+
+    def _stream_body(self, prompt: Prompt, request: Request) -> dict[str, Any]:
+        return {**self.body(prompt, request), "stream": True}
 
     def body(self, prompt: Prompt, request: Request) -> dict[str, Any]:
-        """What is sent, whether as a request of its own or in a batch."""
-        schema = schema_of(prompt) if self._structured != "off" else None
+        """See SdkModel."""
+        schema = schema_of(prompt) if self.structured != "off" else None
         messages = prompt.messages
-        if schema is not None and self._structured == "json_object":
-            messages = tell_schema(messages, schema)
+        if schema is not None and self.structured == "json_object":
+            messages = with_schema_text(messages, schema)
         system = [content_text(m.get("content")) for m in messages if m.get("role") in ("system", "developer")]
         body: dict[str, Any] = {
             "model": self.model,
-            "max_tokens": request.max_tokens or self._max_tokens,
+            "max_tokens": request.max_tokens or self.max_tokens,
             "messages": to_messages(messages),
-            **self._options,
+            **self.options,
             **_native(request.options),
         }
         if system:
             body["system"] = "\n\n".join(system)
-        temperature = self._temperature if request.temperature is None else request.temperature
+        temperature = self.temperature if request.temperature is None else request.temperature
         if temperature is not None:
             body["temperature"] = min(temperature, 1.0)  # Anthropic's scale ends at 1
         if prompt.tools:
             body["tools"] = [_tool(t) for t in prompt.tools]
-        if schema is not None and self._structured == "json_schema":
-            # Anthropic refuses open objects and some keywords; its SDK closes the ones and tells the others in words.
-            wanted = {"type": "json_schema", "schema": self._sdk().transform_schema(schema)}
-            body["output_config"] = {**body.get("output_config", {}), "format": wanted}
+        if schema is not None and self.structured == "json_schema":
+            # Anthropic refuses open objects and some keywords; its SDK closes the objects and describes the keywords.
+            format = {"type": "json_schema", "schema": self._sdk().transform_schema(schema)}
+            body["output_config"] = {**body.get("output_config", {}), "format": format}
         return body
 
     def answers(self, body: Mapping[str, Any]) -> list[Answer]:
-        """The answer of what came back, as a list. Raises ModelError."""
+        """See SdkModel."""
         return [self._answer(body)]
 
     def _answer(self, body: Mapping[str, Any]) -> Answer:
@@ -171,29 +82,28 @@ class AnthropicModel:
             raise malformed(self.name, "no content", usage)
         try:
             text = "".join(block["text"] for block in content if block["type"] == "text")
+            reasoning = "\n\n".join(block["thinking"] for block in content if block["type"] == "thinking")
             calls = tuple(_tool_call(block) for block in content if block["type"] == "tool_use")
         except (TypeError, KeyError, ValueError) as error:
             raise malformed(self.name, f"an unexpected block ({type(error).__name__})", usage) from None
         stop = body.get("stop_reason")
         if not isinstance(stop, str | None) or (not content and stop not in ("refusal", "end_turn")):
             raise malformed(self.name, "empty content", usage)
-        return Answer(
+        answer = Answer(
             text,
             tool_calls=calls,
-            finish_reason=_STOP.get(str(stop), stop),
+            finish_reason=read_finish_reason(stop),
             usage=usage,
             model=self.model,
+            reasoning=reasoning or None,
+            refusal=text or "refused" if stop == "refusal" else None,
         )
-
-    async def close(self) -> None:
-        """Closes the connections; an ``http_client`` of the caller's stays open."""
-        if self._client is not None and self._http_client is None:
-            await self._client.close()
+        return separate_reasoning(answer)
 
 
 def to_messages(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Chat messages in OpenAI's shape as Anthropic's, without the system ones; neighbours of one role are joined."""
-    made: list[dict[str, Any]] = []
+    turns: list[dict[str, Any]] = []
     for message in messages:
         role = message.get("role")
         if role in ("system", "developer"):
@@ -204,11 +114,11 @@ def to_messages(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         else:
             blocks = _blocks(message.get("content"))
             blocks += [_tool_use(call) for call in message.get("tool_calls") or ()]
-        if made and made[-1]["role"] == role:
-            made[-1]["content"] += blocks
+        if turns and turns[-1]["role"] == role:
+            turns[-1]["content"] += blocks
         else:
-            made.append({"role": role, "content": blocks})
-    return made
+            turns.append({"role": role, "content": blocks})
+    return turns
 
 
 def _blocks(content: Any) -> list[dict[str, Any]]:
@@ -227,25 +137,25 @@ def _image(part: Mapping[str, Any]) -> dict[str, Any]:
 
 def _native(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options in OpenAI's words in Anthropic's; the others are passed through."""
-    made = dict(options)
-    if (stop := made.pop("stop", None)) is not None:
-        made["stop_sequences"] = [stop] if isinstance(stop, str) else list(stop)
-    choice, parallel = made.pop("tool_choice", None), made.pop("parallel_tool_calls", None)
+    native = dict(options)
+    if (stop := native.pop("stop", None)) is not None:
+        native["stop_sequences"] = [stop] if isinstance(stop, str) else list(stop)
+    choice, parallel = native.pop("tool_choice", None), native.pop("parallel_tool_calls", None)
     if isinstance(choice, str):
         choice = {"type": "any" if choice == "required" else choice}
     elif isinstance(choice, Mapping) and isinstance(choice.get("function"), Mapping):
         choice = {"type": "tool", "name": choice["function"]["name"]}
     if parallel is False:
         choice = {**(choice or {"type": "auto"}), "disable_parallel_tool_use": True}
-    return made if choice is None else {**made, "tool_choice": choice}
+    return native if choice is None else {**native, "tool_choice": choice}
 
 
 def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
     function = tool.get("function")
     if not isinstance(function, Mapping):
         return dict(tool)  # already in Anthropic's shape
-    made = {"name": function["name"], "input_schema": function.get("parameters") or {"type": "object"}}
-    return {**made, **{key: function[key] for key in ("description", "strict") if function.get(key)}}
+    anthropic_tool = {"name": function["name"], "input_schema": function.get("parameters") or {"type": "object"}}
+    return {**anthropic_tool, **{key: function[key] for key in ("description", "strict") if function.get(key)}}
 
 
 def _tool_use(call: Mapping[str, Any]) -> dict[str, Any]:
@@ -265,13 +175,13 @@ def _tool_call(block: Mapping[str, Any]) -> dict[str, Any]:
 
 def _usage(usage: Any) -> Usage | None:
     """Anthropic counts cached tokens beside ``input_tokens``; here they are part of it."""
-    if not counted(usage, "input_tokens", "output_tokens"):
+    if not has_counts(usage, "input_tokens", "output_tokens"):
         return None
-    read, wrote = count(usage.get("cache_read_input_tokens")), count(usage.get("cache_creation_input_tokens"))
+    cache_read, cache_write = count(usage.get("cache_read_input_tokens")), count(usage.get("cache_creation_input_tokens"))
     return Usage(
-        count(usage.get("input_tokens")) + read + wrote,
+        count(usage.get("input_tokens")) + cache_read + cache_write,
         count(usage.get("output_tokens")),
-        cached_tokens=read,
-        cache_write_tokens=wrote,
+        cached_tokens=cache_read,
+        cache_write_tokens=cache_write,
         reasoning_tokens=count(mapping(usage.get("output_tokens_details")).get("thinking_tokens")),
     )

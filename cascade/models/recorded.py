@@ -1,19 +1,20 @@
 """A model that answers from a recording: nothing is asked, nothing is paid, everything is reproducible."""
 
-import gzip
 import json
 import os
-import zlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from cascade.data import STARTER_RECORDING
+from cascade.errors import PolicyError
+from cascade.util.bounded_read import UnreadableFileError, read_lines
 from judges import Answer, Prompt, TokenLogprob, Usage
+from judges.reading import read_answer
 
-from ..errors import PolicyError
-from .model import Chunk, ModelError, Request, in_words
+from .protocol import Chunk, ModelError, Request, chunk_by_word
 
 Recorded = Mapping[str, Any]
 
@@ -47,25 +48,25 @@ class RecordedModel:
 
         Models of the same file share one parse. Raises PolicyError where the file cannot be read or lacks the model.
         """
-        file = Path(__file__).parents[2] / "evals" / "starter" / "starter.jsonl.gz" if path == "starter" else Path(path)
+        file = STARTER_RECORDING if path == "starter" else Path(path)
         try:
             rows, by_text = _load(str(file), file.stat().st_mtime_ns)
         except OSError as error:
             raise PolicyError(f"{file}: the recording cannot be read: {error.strerror or error}") from None
         answers = {id: recorded[model] for id, recorded in rows.items() if model in recorded}
         if not answers:
-            known = sorted({m for recorded in rows.values() for m in recorded})
-            raise PolicyError(f"{file}: holds no answers of the model {model!r}; it has: {', '.join(known) or 'none'}")
+            models = sorted({m for recorded in rows.values() for m in recorded})
+            raise PolicyError(f"{file}: holds no answers of the model {model!r}; it has: {', '.join(models) or 'none'}")
         return cls(name, model, answers, by_text)
 
     @cached_property
-    def most_usd(self) -> float | None:
+    def max_cost_usd(self) -> float | None:
         """USD of the dearest recorded answer or sample; None where one of them is not known."""
         costs = [rec.get("cost_usd") for _, rec in self._answers.values()]
         for _, rec in self._answers.values():
             costs += [answer.cost_usd for answer in _samples(rec, self.model)]
-        known = [usd for usd in costs if usd is not None]
-        return max(known, default=0.0) if len(known) == len(costs) else None
+        known_costs = [usd for usd in costs if usd is not None]
+        return max(known_costs, default=0.0) if len(known_costs) == len(costs) else None
 
     async def answer(self, prompt: Prompt, request: Request) -> Sequence[Answer]:
         """The recorded answer, or the recorded samples from ``sample_offset`` on (none where they are used up).
@@ -73,25 +74,25 @@ class RecordedModel:
         Raises NotRecordedError.
         """
         id = self._id(prompt)
-        found = self._answers.get(id)
-        if found is None:
+        record = self._answers.get(id)
+        if record is None:
             raise self._missing(prompt)
         if not request.sample:
-            return found[0]
+            return record[0]
         samples = self._samples.get(id)
         if samples is None:
-            samples = self._samples[id] = _samples(found[1], self.model)
+            samples = self._samples[id] = _samples(record[1], self.model)
         return samples[request.sample_offset : request.sample_offset + request.n]
 
     def recorded_cost(self, prompt: Prompt) -> float | None:
         """USD of the recorded answer, without asking for it; None where there is none or its cost is unknown."""
-        found = self._answers.get(self._id(prompt))
-        return None if found is None else found[0][0].cost_usd
+        record = self._answers.get(self._id(prompt))
+        return None if record is None else record[0][0].cost_usd
 
     async def stream(self, prompt: Prompt, request: Request) -> AsyncGenerator[Chunk]:
         """See StreamingModel: the recorded answer, a word at a time and all at once. Raises NotRecordedError."""
         (answer,) = await self.answer(prompt, request)
-        for chunk in in_words(answer):
+        for chunk in chunk_by_word(answer):
             yield chunk
 
     async def close(self) -> None:
@@ -128,17 +129,16 @@ def _load(path: str, mtime_ns: int) -> tuple[_Rows, dict[str, str]]:
     by_text: dict[str, str] = {}
     number = 0
     try:
-        with gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb") as file:
-            for line in file:
-                number += 1
-                if line.strip():
-                    row = json.loads(line)
-                    prompt = Prompt.of(row["prompt"], system=row.get("system"))
-                    rows[row["id"]] = row["answers"]
-                    by_text.setdefault(prompt_key(prompt.messages), row["id"])
-    except (EOFError, gzip.BadGzipFile, zlib.error):
-        raise PolicyError(f"{path}:{number + 1}: the gzip data is damaged; copy the file again") from None
-    except (ValueError, KeyError, TypeError) as error:
+        for line in read_lines(path):
+            number += 1
+            if line.strip():
+                row = json.loads(line)
+                prompt = Prompt.of(row["prompt"], system=row.get("system"))
+                rows[row["id"]] = row["answers"]
+                by_text.setdefault(prompt_key(prompt.messages), row["id"])
+    except UnreadableFileError as error:
+        raise PolicyError(str(error)) from None
+    except (ValueError, KeyError, TypeError, RecursionError, MemoryError) as error:
         raise PolicyError(f"{path}:{number}: not a line of a recording: {type(error).__name__}: {error}") from None
     return rows, by_text
 
@@ -149,13 +149,13 @@ def _answer(rec: Recorded, model: str) -> Answer:
     texts = rec.get("tokens") or ()
     logprobs = None
     if tokens is not None:
-        named = len(texts) == len(tokens)
-        logprobs = tuple(TokenLogprob(texts[i] if named else "", min(0.0, lp)) for i, lp in enumerate(tokens))
+        has_texts = len(texts) == len(tokens)
+        logprobs = tuple(TokenLogprob(texts[i] if has_texts else "", min(0.0, lp)) for i, lp in enumerate(tokens))
     mean = rec.get("logprob")
     extra: dict[str, Any] = {"quality": rec.get("quality")}
     if rec.get("verdict_cost_usd"):
         extra["verdict_cost_usd"] = rec["verdict_cost_usd"]
-    return Answer(
+    answer = Answer(
         text=rec["text"],
         tool_calls=tuple(rec.get("tool_calls") or ()),
         finish_reason=rec.get("finish_reason"),
@@ -168,30 +168,35 @@ def _answer(rec: Recorded, model: str) -> Answer:
         latency_s=rec.get("latency_s"),
         verdicts=rec.get("verdicts") or {},
         extra=extra,
+        reasoning=rec.get("reasoning"),
+        refusal=rec.get("refusal"),
     )
+    return read_answer(answer)
 
 
 def _usage(usage: Mapping[str, Any]) -> Usage:
     return Usage(
         usage.get("input_tokens") or 0,
         usage.get("output_tokens") or 0,
-        usage.get("cached_tokens") or 0,
-        usage.get("cache_write_tokens") or 0,
-        usage.get("reasoning_tokens") or 0,
+        cached_tokens=usage.get("cached_tokens") or 0,
+        cache_write_tokens=usage.get("cache_write_tokens") or 0,
+        reasoning_tokens=usage.get("reasoning_tokens") or 0,
     )
 
 
 def _samples(rec: Recorded, model: str) -> tuple[Answer, ...]:
     each = rec.get("sample_cost_usd")
     return tuple(
-        Answer(
-            text=sample["text"],
-            tool_calls=tuple(sample.get("tool_calls") or ()),
-            finish_reason=sample.get("finish_reason"),
-            model=model,
-            cost_usd=sample.get("cost_usd") if each is None else each,
-            latency_s=sample.get("latency_s"),
-            extra={"quality": sample.get("quality")},
+        read_answer(
+            Answer(
+                text=sample["text"],
+                tool_calls=tuple(sample.get("tool_calls") or ()),
+                finish_reason=sample.get("finish_reason"),
+                model=model,
+                cost_usd=sample.get("cost_usd") if each is None else each,
+                latency_s=sample.get("latency_s"),
+                extra={"quality": sample.get("quality")},
+            )
         )
         for sample in rec.get("samples") or ()
     )

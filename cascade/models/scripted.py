@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from judges import Answer, Prompt
+from judges.reading import read_answer
 
-from .model import Chunk, Request, in_words
+from .protocol import Chunk, Request, chunk_by_word
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ Script = Iterable[Reply] | Callable[[Prompt, Request], Reply]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One question that a scripted model was asked."""
+    """One request that a scripted model received."""
 
     prompt: Prompt
     request: Request
@@ -34,8 +35,8 @@ class Call:
 class ScriptedModel:
     """Answers from a list, over and over in turn, or from a function of (prompt, request); an exception is raised.
 
-    ``delay_s`` is waited before each reply, ``word_delay_s`` before each word of a streamed one. ``calls`` keeps what was
-    asked, for assertions; ``keep_calls=False`` leaves it empty, for long runs.
+    ``delay_s`` is waited before each reply, ``word_delay_s`` before each word of a streamed one. ``calls`` keeps the
+    requests, for assertions; ``keep_calls=False`` leaves it empty, for long runs.
     """
 
     name: str
@@ -54,13 +55,13 @@ class ScriptedModel:
                 raise ValueError(f"scripted model {self.name!r} needs at least one answer")
 
     @cached_property
-    def most_usd(self) -> float | None:
+    def max_cost_usd(self) -> float | None:
         """USD of the dearest scripted answer; None where one does not say, or a function makes them."""
         if not isinstance(self.script, tuple):
             return None
         costs = [getattr(reply, "cost_usd", None) for reply in self.script if not isinstance(reply, BaseException)]
-        known = [usd for usd in costs if usd is not None]
-        return max(known, default=0.0) if len(known) == len(costs) else None
+        known_costs = [usd for usd in costs if usd is not None]
+        return max(known_costs, default=0.0) if len(known_costs) == len(costs) else None
 
     async def answer(self, prompt: Prompt, request: Request) -> Sequence[Answer]:
         """The next ``request.n`` scripted answers; raises the next one where it is an exception."""
@@ -77,7 +78,7 @@ class ScriptedModel:
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
         reply = self._reply(prompt, request)
-        for chunk in in_words(Answer(reply.text) if isinstance(reply, Cut) else reply):
+        for chunk in chunk_by_word(Answer(reply.text) if isinstance(reply, Cut) else reply):
             if self.word_delay_s and chunk.text:
                 await asyncio.sleep(self.word_delay_s)
             if chunk.answer is None or not isinstance(reply, Cut):
@@ -96,8 +97,10 @@ class ScriptedModel:
         if isinstance(reply, BaseException):
             raise reply
         if isinstance(reply, str):
-            return Answer(reply, finish_reason="stop", model=self.name)
-        return reply if isinstance(reply, Cut) or reply.model else replace(reply, model=self.name)
+            return read_answer(Answer(reply, finish_reason="stop", model=self.name))
+        if isinstance(reply, Cut):
+            return reply
+        return read_answer(reply if reply.model else replace(reply, model=self.name))
 
     async def close(self) -> None:
         """Marks the model closed."""

@@ -11,8 +11,8 @@ from typing import Any, Protocol, TypeVar
 
 from judges import Answer, Usage
 
-from .model import Chunk, ModelError
-from .wire import load, malformed, read_json, send, timed_out
+from .http import HttpRequest, load, malformed, read_json, send, timed_out
+from .protocol import Chunk, ModelError
 
 T = TypeVar("T")
 Event = Mapping[str, Any]
@@ -23,6 +23,11 @@ _DRAIN_S = 0.05
 
 class Reader(Protocol):
     """Puts one answer together from its events. The methods raise ModelError, or whatever odd data leads to."""
+
+    @property
+    def name(self) -> str:
+        """The model's name in the policy."""
+        ...
 
     @property
     def usage(self) -> Usage | None:
@@ -38,78 +43,84 @@ class Reader(Protocol):
         ...
 
 
-async def chunks(events: AsyncGenerator[Event], reader: Reader, name: str) -> AsyncGenerator[Chunk]:
+async def chunks(events: AsyncGenerator[Event], reader: Reader) -> AsyncGenerator[Chunk]:
     """The events as chunks, the last of them with the whole answer. Raises ModelError, with the usage if known."""
-    said = False
+    shown: list[str] = []
     try:
         async with aclosing(events):
             async for event in events:
-                chunk = _checked(name, reader.add, event)
+                chunk = _checked(reader.name, reader.add, event)
                 if chunk is not None:
-                    said = said or bool(chunk.text)
+                    if chunk.retracts:
+                        shown.clear()
+                    shown.append(chunk.text)
                     yield chunk
-            answer = _checked(name, reader.answer)
+            answer = _checked(reader.name, reader.answer)
     except ModelError as error:
         error.usage = error.usage or reader.usage
         raise
-    yield Chunk("" if said else answer.text, answer=answer)
+    text = "".join(shown)
+    retracts = not answer.text.startswith(text)
+    yield Chunk(text=answer.text if retracts else answer.text[len(text) :], retracts=retracts, answer=answer)
 
 
-def _checked(name: str, read: Callable[..., T], *args: Any) -> T:
+def _checked(name: str, method: Callable[..., T], *args: Any) -> T:
     try:
-        return read(*args)
+        return method(*args)
     except (TypeError, KeyError, AttributeError, ValueError, IndexError) as error:
         raise malformed(name, f"an unexpected event ({type(error).__name__})") from None
 
 
-def cut(name: str, how: str) -> ModelError:
+def cut_off(name: str, how: str) -> ModelError:
     """A stream that ended before its answer did. What had arrived may have been billed."""
     return ModelError(f"{name}: the stream was cut ({how}); it may have been billed", model=name, retryable=True)
 
 
-async def events(
-    sdk: str,
-    connect: Callable[[], Any],
-    path: str,
-    body: Callable[[], Any],
-    *,
-    name: str,
-    timeout_s: float,
-    secrets: Callable[[], tuple[str, ...]],
-) -> AsyncGenerator[Event]:
-    """One request by the SDK named ``sdk`` and the JSON objects that it streams back, DONE for OpenAI's last.
+async def events(sdk: str, request: HttpRequest) -> AsyncGenerator[Event]:
+    """Sends a request and reads the JSON objects that the server streams back.
 
-    A server that answers with plain JSON all the same gives one event. ``timeout_s`` bounds the request and all its events.
-    Closing the generator closes the connection, unless the stream was read to its end. Raises ModelError.
+    A server that answers with plain JSON all the same gives one event. ``request.timeout_s`` bounds the request and all its
+    events. Closing the generator closes the connection, unless the stream was read to its end.
+
+    Args:
+        sdk: The name of the SDK's module.
+        request: What to send.
+
+    Yields:
+        The events, DONE for OpenAI's last.
+
+    Raises:
+        ModelError: The provider refused, failed, took too long, or sent what is not JSON.
     """
-    ends = asyncio.get_running_loop().time() + timeout_s
-    response = await send(await load(sdk), connect, path, body, name=name, timeout_s=timeout_s, secrets=secrets, stream=True)
+    name = request.model
+    deadline = asyncio.get_running_loop().time() + request.timeout_s
+    response = await send(await load(sdk), request, stream=True)
     try:
-        pieces = _read(response, ends, name)
+        pieces = _pieces(response, deadline, name)
         async with aclosing(pieces):
             if "json" in response.headers.get("content-type", ""):
-                yield read_json(b"".join([piece async for piece in pieces]), name, *secrets())
+                yield read_json(b"".join([piece async for piece in pieces]), name, *request.secrets())
                 return
             async for data in _data(pieces):
                 if data.startswith(b"[DONE]"):
                     await _drain(pieces)
                     yield DONE
                     return
-                yield read_json(data, name, *secrets())
+                yield read_json(data, name, *request.secrets())
     finally:
         await response.aclose()
 
 
 async def _data(pieces: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
     """The data of each event; lines end with LF or CRLF. Event names are skipped, since the data says them again."""
-    kept: list[bytes] = []  # of a line that has not ended
+    partial_line: list[bytes] = []  # of a line that has not ended
     data: list[bytes] = []  # of an event that has not ended
     async for piece in pieces:
         if b"\n" not in piece:
-            kept.append(piece)
+            partial_line.append(piece)
             continue
-        *lines, rest = b"".join((*kept, piece)).split(b"\n")
-        kept = [rest]
+        *lines, rest = b"".join((*partial_line, piece)).split(b"\n")
+        partial_line = [rest]
         for line in lines:
             line = line.removesuffix(b"\r")
             if line.startswith(b"data:"):
@@ -119,26 +130,26 @@ async def _data(pieces: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
                 data = []
 
 
-async def _read(response: Any, ends: float, name: str) -> AsyncGenerator[bytes]:
+async def _pieces(response: Any, deadline: float, name: str) -> AsyncGenerator[bytes]:
     """The body piece by piece, as far as it arrives in time. Raises ModelError."""
     async with aclosing(response.aiter_bytes()) as pieces:
         while True:
             try:
                 # For each piece anew: a limit around a `yield` would also cancel what the consumer does in between.
-                async with asyncio.timeout_at(ends):
+                async with asyncio.timeout_at(deadline):
                     piece = await anext(pieces)
             except StopAsyncIteration:
                 return
             except TimeoutError:
-                failed = timed_out(name)
+                error_of_stream = timed_out(name)
             except Exception as error:
                 large = type(error).__name__ == "BodyTooLarge"
-                failed = malformed(name, str(error)) if large else cut(name, type(error).__name__)
+                error_of_stream = malformed(name, str(error)) if large else cut_off(name, type(error).__name__)
             else:
                 yield piece
                 continue
             # Raised out here so that the transport's error, which holds the request, is not kept as its context.
-            raise failed
+            raise error_of_stream
 
 
 async def _drain(pieces: AsyncGenerator[bytes]) -> None:

@@ -15,13 +15,13 @@ _BUCKETS = 10
 class BreakerRule:
     """Opens where at least ``min_requests`` of the last ``window_s`` seconds ended and ``failure_rate`` of them failed.
 
-    After ``open_s`` seconds a single request is let through: if it succeeds the breaker closes, if it fails it opens anew.
+    After ``cooldown_s`` seconds it lets a single request through: if that succeeds the breaker closes, else it opens again.
     """
 
     min_requests: int = 20
     failure_rate: float = 0.5
     window_s: float = 30.0
-    open_s: float = 10.0
+    cooldown_s: float = 10.0
 
 
 class Breaker:
@@ -62,7 +62,7 @@ class Breaker:
         with self._lock:
             if self._closed():
                 return "pass"
-            left = self._opened + self.rule.open_s - self._clock()
+            left = self._opened + self.rule.cooldown_s - self._clock()
             if self._probing or (self.state == "open" and left > 0):
                 return max(left, 0.0)
             self._probing = True

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from .breaker import Breaker, BreakerRule, BreakerState
-from .limits import Pace, Turnstile
+from .limiters import ConcurrencyLimiter, RateLimiter
 
 HEDGE_FROM = 20  # latencies that must be known before a request is hedged
 OVERDUE = 3.0  # times the 95th percentile
@@ -16,15 +16,15 @@ _REMEMBERED = 200
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """The n-th pause is drawn evenly from [0, min(most_s, first_s * 2^(n-1))] (full jitter), seconds.
+    """The n-th pause is drawn evenly from [0, min(max_backoff_s, initial_backoff_s * 2^(n-1))] (full jitter), seconds.
 
     ``attempts`` counts the first. Where the provider says how long to wait, that is waited if it is at most
     ``retry_after_s``; a longer wait is not worth it, and the fault is final.
     """
 
     attempts: int = 3
-    first_s: float = 0.25
-    most_s: float = 8.0
+    initial_backoff_s: float = 0.25
+    max_backoff_s: float = 8.0
     retry_after_s: float = 30.0
 
 
@@ -46,8 +46,8 @@ class Guard:
 
     retry: Retry = field(default_factory=Retry)
     breaker: Breaker | None = None
-    turnstile: Turnstile | None = None
-    pace: Pace | None = None
+    turnstile: ConcurrencyLimiter | None = None
+    pace: RateLimiter | None = None
     hedge: bool = False
     in_flight: int = 0
     _latencies: deque[float] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
@@ -68,8 +68,8 @@ class Guard:
         return cls(
             retry or Retry(),
             None if breaker is None else Breaker(breaker, clock),
-            None if max_concurrency is None else Turnstile(max_concurrency),
-            None if requests_per_s is None else Pace(requests_per_s, clock),
+            None if max_concurrency is None else ConcurrencyLimiter(max_concurrency),
+            None if requests_per_s is None else RateLimiter(requests_per_s, clock),
             hedge,
         )
 

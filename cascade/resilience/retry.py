@@ -12,9 +12,9 @@ from math import inf
 from time import perf_counter
 from typing import Any, TypeVar
 
+from cascade.models.protocol import ModelError
 from judges import Usage
 
-from ..models.model import ModelError
 from .guard import Guard, Retry
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ LEAVE_S = 0.05
 """Seconds that a cancelled task has to end; one that does not is left behind, since its caller's time is up."""
 
 
-class NotAsked(ModelError):
+class CallRejected(ModelError):
     """No request was made: the breaker is open, or no place comes free in time. Costs nothing and is not tried again."""
 
     def __init__(self, name: str, why: str) -> None:
@@ -36,12 +36,12 @@ def pause_s(
     """Seconds to wait after failed attempt number ``attempt`` (from 1); None where no further one is worth it."""
     if attempt >= retry.attempts or (retry_after_s is not None and retry_after_s > retry.retry_after_s):
         return None
-    jittered = draw() * min(retry.most_s, retry.first_s * 2.0 ** (attempt - 1))
+    jittered = draw() * min(retry.max_backoff_s, retry.initial_backoff_s * 2.0 ** (attempt - 1))
     # All who were told the same time to wait must not come back at once.
     return jittered if retry_after_s is None else retry_after_s + jittered
 
 
-async def persist(guard: Guard, name: str, once: Once[T], until: float | None, *, may_hedge: bool = True) -> T:
+async def call_with_retries(guard: Guard, name: str, once: Once[T], until: float | None, *, may_hedge: bool = True) -> T:
     """What ``once`` gives, tried again after faults that may pass. Raises the last ModelError, or what else ``once`` raises.
 
     ``name`` is the model's. No further request begins after ``until``, by the event loop's clock (None: there is no limit).
@@ -53,7 +53,7 @@ async def persist(guard: Guard, name: str, once: Once[T], until: float | None, *
             if guard.hedge and may_hedge and (after := guard.p95_s()) is not None:
                 return await _hedged(guard, name, once, until, after)
             return await _guarded(guard, name, once, until)
-        except NotAsked:
+        except CallRejected:
             if told is None:
                 raise
             raise told from None  # that the breaker has opened since tells less than what opened it
@@ -65,7 +65,7 @@ async def persist(guard: Guard, name: str, once: Once[T], until: float | None, *
         await asyncio.sleep(pause)
 
 
-def share(ends: float | None, others: int) -> float | None:
+def deadline_share(ends: float | None, others: int) -> float | None:
     """Until when a model may be tried again, by the event loop's clock, where ``others`` could be asked after it: an equal
     share of the time until the deadline ``ends``."""
     if ends is None or not others:
@@ -78,7 +78,7 @@ def _left_s(until: float | None) -> float:
     return inf if until is None else until - asyncio.get_running_loop().time()
 
 
-async def leave(tasks: Iterable["asyncio.Task[Any]"]) -> None:
+async def cancel_and_wait(tasks: Iterable["asyncio.Task[Any]"]) -> None:
     """Cancels the tasks and waits until they have ended, or for LEAVE_S; what they raise then interests nobody."""
     going = [task for task in tasks if not task.done()]
     for task in going:
@@ -89,7 +89,7 @@ async def leave(tasks: Iterable["asyncio.Task[Any]"]) -> None:
         task.add_done_callback(_heard)
 
 
-async def within(ends: float, work: Coroutine[Any, Any, T]) -> T | None:
+async def run_until(ends: float, work: Coroutine[Any, Any, T]) -> T | None:
     """What ``work`` gives, or None at ``ends`` by the event loop's clock, even where it does not let itself be cancelled."""
     loop = asyncio.get_running_loop()
     task, ended = loop.create_task(work), loop.create_future()  # a task can be left behind, an await cannot
@@ -102,7 +102,7 @@ async def within(ends: float, work: Coroutine[Any, Any, T]) -> T | None:
     finally:
         timer.cancel()
         if not task.done():
-            await leave((task,))
+            await cancel_and_wait((task,))
     return None
 
 
@@ -117,18 +117,18 @@ def _heard(task: "asyncio.Task[Any]") -> None:
 
 
 async def _admitted(guard: Guard, name: str, until: float | None) -> None:
-    """Waits for a place by the model's limits; the turnstile must be left afterwards. Raises NotAsked."""
+    """Waits for a place by the model's limits; the turnstile must be left afterwards. Raises CallRejected."""
     if guard.turnstile is not None:
         try:
             async with asyncio.timeout_at(until):
                 await guard.turnstile.enter()
         except TimeoutError:
-            raise NotAsked(name, "no place by max_concurrency came free in time") from None
+            raise CallRejected(name, "no place by max_concurrency came free in time") from None
     if guard.pace is not None:
         due = guard.pace.wait_s(_left_s(until))
         try:
             if due is None:
-                raise NotAsked(name, "no place by requests_per_s comes free in time")
+                raise CallRejected(name, "no place by requests_per_s comes free in time")
             if due > 0:
                 await asyncio.sleep(due)
         except BaseException:
@@ -146,7 +146,7 @@ async def _guarded(guard: Guard, name: str, once: Once[T], until: float | None, 
     breaker = guard.breaker
     admission = breaker.admit() if breaker is not None else "pass"
     if isinstance(admission, float):
-        raise NotAsked(name, f"its circuit breaker is open for another {admission:.1f} s")
+        raise CallRejected(name, f"its circuit breaker is open for another {admission:.1f} s")
     inside, seconds, well = False, None, None
     started = perf_counter()
     try:
@@ -200,4 +200,4 @@ async def _hedged(guard: Guard, name: str, once: Once[T], until: float | None, a
         assert error is not None
         raise error
     finally:
-        await leave(both)
+        await cancel_and_wait(both)

@@ -8,22 +8,23 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
+from cascade.errors import PolicyError
+from cascade.result import CallRecord, Result
 from judges import Answer, Judge, Prompt, Verdict
 
-from ..errors import PolicyError
-from ..result import CallRecord, Result
-from .outcomes import Label, label
+from .outcomes import verdict_label
 
 if TYPE_CHECKING:
-    from ..asking import Seat
-    from ..ladder import Ladder
-    from ..models.model import Request
-    from ..resilience.breaker import Breaker
+    from cascade.costs.prices import ModelSettings
+    from cascade.engine.plan import CompiledPolicy
+    from cascade.models.protocol import Model, Request
+    from cascade.resilience.breaker import Breaker
+
     from .metrics import Metrics
     from .traces import CallSpan, RunSpan, Spans
 
 Kind = Literal["run", "gate"]
-OnRun = Callable[[Kind, str, "Ladder", Prompt, Result | BaseException | None], object]
+OnRun = Callable[[Kind, str, "CompiledPolicy", Prompt, Result | BaseException | None], object]
 
 
 class Telemetry:
@@ -57,27 +58,29 @@ class Telemetry:
         if self._metrics is not None:
             breaker.listener = self._metrics.breaker(model, breaker.state)
 
-    def run(self, kind: Kind, policy: str, ladder: "Ladder", prompt: Prompt) -> "Run":
+    def run(self, kind: Kind, policy: str, ladder: "CompiledPolicy", prompt: Prompt) -> "RunObserver":
         """The telling of one run, a context manager; set its ``result`` before leaving it."""
-        return Run(self._spans, self._metrics, self._on_run, kind, policy, ladder, prompt)
+        return RunObserver(self._spans, self._metrics, self._on_run, kind, policy, ladder, prompt)
 
-    def call(self, seat: "Seat", prompt: Prompt, request: "Request", purpose: str) -> "Call":
-        """Begins to tell of one request to a provider; ``Call.end`` must follow in the same task."""
-        span = None if self._spans is None else self._spans.call(seat, prompt, request, purpose)
-        return Call(span, self._metrics)
+    def call(
+        self, model: "Model", spec: "ModelSettings | None", prompt: Prompt, request: "Request", purpose: str
+    ) -> "CallObserver":
+        """Begins to tell of one request to a provider; ``CallObserver.end`` must follow in the same task."""
+        span = None if self._spans is None else self._spans.call(model, spec, prompt, request, purpose)
+        return CallObserver(span, self._metrics)
 
-    def verdict(self, tier: str, judge: Judge, said: "Verdict | BaseException") -> None:
-        """Tells what a judge said of an answer, or how it failed."""
-        meant: Label = label(judge, said)
+    def verdict(self, tier: str, judge: Judge, outcome: "Verdict | BaseException") -> None:
+        """Tells what a judge outcome of an answer, or how it failed."""
+        label = verdict_label(judge, outcome)
         # An earlier judge may have been run again, on an answer that this one put in the place of the first.
-        name = said.judge if isinstance(said, Verdict) else judge.name
+        name = outcome.judge if isinstance(outcome, Verdict) else judge.name
         if self._spans is not None:
-            self._spans.verdict(tier, name, said, meant)
+            self._spans.verdict(tier, name, outcome, label)
         if self._metrics is not None:
-            self._metrics.verdict(name, meant)
+            self._metrics.verdict(name, label)
 
 
-class Call:
+class CallObserver:
     """One request that is being told of."""
 
     __slots__ = ("_metrics", "_span")
@@ -93,7 +96,7 @@ class Call:
             self._metrics.call(record)
 
 
-class Run:
+class RunObserver:
     """One run that is being told of; whatever exception leaves it is told by its class."""
 
     __slots__ = ("_kind", "_ladder", "_metrics", "_on_run", "_policy", "_prompt", "_span", "_spans", "result")
@@ -105,7 +108,7 @@ class Run:
         on_run: "OnRun | None",
         kind: Kind,
         policy: str,
-        ladder: "Ladder",
+        ladder: "CompiledPolicy",
         prompt: Prompt,
     ) -> None:
         self._spans, self._metrics, self._on_run, self._kind, self._policy = spans, metrics, on_run, kind, policy
@@ -113,7 +116,7 @@ class Run:
         self._span: RunSpan | None = None
         self.result: Result | None = None
 
-    def __enter__(self) -> "Run":
+    def __enter__(self) -> "RunObserver":
         if self._spans is not None:
             self._span = self._spans.run(self._kind, self._policy)
         return self

@@ -10,15 +10,16 @@ from weakref import WeakKeyDictionary
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
+from cascade.engine.outcome import attempts_of, result_of, run_reason
+from cascade.resilience.breaker import BreakerState
+from cascade.result import CallRecord, Result
+from cascade.util.totals import total
 from judges import Prompt
 
-from ..premium import premium_usd
-from ..resilience.breaker import BreakerState
-from ..result import CallRecord, Result
-from .outcomes import Label, attempts_of, failure, reason, result_of, total_usd
+from .outcomes import VerdictLabel, failure
 
 if TYPE_CHECKING:
-    from ..ladder import Ladder
+    from cascade.engine.plan import CompiledPolicy
 
 M = TypeVar("M", Counter, Histogram)
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
@@ -99,12 +100,14 @@ class Metrics:
                 made = _made[registry] = cls(registry)
         return made
 
-    def run(self, kind: str, policy: str, ladder: "Ladder", prompt: Prompt, outcome: Result | BaseException | None) -> None:
+    def run(
+        self, kind: str, policy: str, ladder: "CompiledPolicy", prompt: Prompt, outcome: Result | BaseException | None
+    ) -> None:
         """Counts a run that ended."""
         result, attempts = result_of(outcome), attempts_of(outcome)
         accepted = result is not None and result.accepted
         tier = result.tier if result is not None else "none"
-        self._runs.labels(kind, policy, tier, reason(outcome), str(accepted).lower()).inc()
+        self._runs.labels(kind, policy, tier, run_reason(outcome), str(accepted).lower()).inc()
         for attempt in attempts[:-1]:
             self._escalations.labels(policy, attempt.tier, attempt.reason).inc()
         if result is not None:
@@ -112,12 +115,12 @@ class Metrics:
         if not attempts:
             return  # it was cancelled or never began: what it spent is with its calls
         self._run_seconds.labels(policy).observe(sum(a.latency_s for a in attempts))
-        usd = result.cost_usd if result is not None else total_usd(attempts)
+        usd = result.cost_usd if result is not None else total(a.cost_usd for a in attempts)
         if usd is None:
             self._unpriced.labels(policy).inc()
         else:
             self._run_usd.labels(policy).inc(usd)
-        premium = None if kind == "gate" else premium_usd(ladder, prompt, attempts, result)
+        premium = None if kind == "gate" else ladder.premium_usd(prompt, attempts, result)
         if premium is not None:
             self._premium_usd.labels(policy).inc(premium)
 
@@ -132,7 +135,7 @@ class Metrics:
             self._tokens.labels(model, "input").inc(record.usage.input_tokens)
             self._tokens.labels(model, "output").inc(record.usage.output_tokens)
 
-    def verdict(self, judge: str, label: Label) -> None:
+    def verdict(self, judge: str, label: VerdictLabel) -> None:
         """Counts a verdict."""
         self._verdicts.labels(judge, label).inc()
 

@@ -18,15 +18,17 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
+from cascade.engine.outcome import attempts_of, result_of, run_reason
+from cascade.result import CallRecord, Result
+from cascade.util import version
 from judges import Answer, Prompt, Verdict
 
-from ..result import CallRecord, Result
 from .messages import input_messages, output_messages
-from .outcomes import Label, attempts_of, failure, reason, result_of
+from .outcomes import VerdictLabel, failure
 
 if TYPE_CHECKING:
-    from ..asking import Seat
-    from ..models.model import Request
+    from cascade.costs.prices import ModelSettings
+    from cascade.models.protocol import Model, Request
 
 OPERATION, WORKFLOW, PROVIDER = "gen_ai.operation.name", "gen_ai.workflow.name", "gen_ai.provider.name"
 REQUEST_MODEL, RESPONSE_MODEL = "gen_ai.request.model", "gen_ai.response.model"
@@ -55,9 +57,7 @@ class Spans:
     """Opens spans with one tracer of ``provider`` (None: the process's own)."""
 
     def __init__(self, provider: Any, *, content: bool) -> None:
-        from .. import __version__
-
-        self._tracer = trace.get_tracer("cascade", __version__, provider)
+        self._tracer = trace.get_tracer("cascade", version.VERSION, provider)
         self._content = content
 
     def run(self, kind: str, policy: str) -> "RunSpan":
@@ -65,16 +65,17 @@ class Spans:
         attributes = {OPERATION: "invoke_workflow", WORKFLOW: policy, POLICY: policy}
         return RunSpan(self._tracer.start_span(f"cascade.{kind} {policy}", attributes=attributes), self._content)
 
-    def call(self, seat: "Seat", prompt: Prompt, request: "Request", purpose: str) -> "CallSpan":
+    def call(
+        self, model: "Model", spec: "ModelSettings | None", prompt: Prompt, request: "Request", purpose: str
+    ) -> "CallSpan":
         """The span of a request, the current one from now on."""
-        spec = seat.pricer.spec
-        model = str(getattr(seat.model, "model", seat.model.name))
-        provider = spec.provider if spec is not None else type(seat.model).__name__.removesuffix("Model").lower()
+        model_name = str(getattr(model, "model", model.name))
+        provider = spec.provider if spec is not None else type(model).__name__.removesuffix("Model").lower()
         attributes: dict[str, AttributeValue] = {
             OPERATION: "chat",
             PROVIDER: provider,
-            REQUEST_MODEL: model,
-            MODEL: seat.model.name,
+            REQUEST_MODEL: model_name,
+            MODEL: model.name,
             PURPOSE: purpose,
             **_server(spec.base_url if spec is not None and spec.base_url is not None else _ADDRESSES.get(provider)),
         }
@@ -86,12 +87,12 @@ class Spans:
             attributes[TEMPERATURE] = request.temperature
         if prompt.schema is not None:
             attributes[OUTPUT_TYPE] = "json"
-        span = self._tracer.start_span(f"chat {model}", kind=SpanKind.CLIENT, attributes=attributes)
+        span = self._tracer.start_span(f"chat {model_name}", kind=SpanKind.CLIENT, attributes=attributes)
         if self._content and span.is_recording():
             span.set_attribute(INPUT_MESSAGES, input_messages(prompt))
         return CallSpan(span, self._content)
 
-    def verdict(self, tier: str, judge: str, said: Verdict | BaseException, label: Label) -> None:
+    def verdict(self, tier: str, judge: str, said: Verdict | BaseException, label: VerdictLabel) -> None:
         """An event on the run's span; none where no run is under way, as when an answer is evaluated outside of one."""
         span = cast(Span | None, context.get_value(_RUN))
         if span is None or not span.is_recording():
@@ -112,9 +113,9 @@ class _Current:
 
     __slots__ = ("_content", "_span", "_token")
 
-    def __init__(self, span: Span, content: bool, within: Context | None = None) -> None:
+    def __init__(self, span: Span, content: bool, run_until: Context | None = None) -> None:
         self._span, self._content = span, content
-        self._token: Token[Context] = context.attach(trace.set_span_in_context(span, within))
+        self._token: Token[Context] = context.attach(trace.set_span_in_context(span, run_until))
 
     def _close(self, attributes: dict[str, AttributeValue], error: str | None, said: str) -> None:
         context.detach(self._token)
@@ -138,7 +139,7 @@ class RunSpan(_Current):
         result, attempts = result_of(outcome), attempts_of(outcome)
         attributes: dict[str, AttributeValue] = {
             ACCEPTED: result is not None and result.accepted,
-            REASON: reason(outcome),
+            REASON: run_reason(outcome),
             ATTEMPTS: len(attempts),
             CALLS: sum(len(a.call_log) for a in attempts),
         }

@@ -1,9 +1,10 @@
-"""The command ``python -m evals.record``: ask, keep, write, and say what is missing."""
+"""``python -m evals.record``: record every tier's answers to a dataset."""
 
 import sys
 
-from cascade.quiet import quietly
-from evals.record.command import main
+from cascade.util.broken_pipe import quietly
+
+from .command import main
 
 if __name__ == "__main__":
     sys.exit(quietly(main))

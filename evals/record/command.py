@@ -1,4 +1,4 @@
-"""The command line of a recording."""
+"""The command line of ``python -m evals.record``."""
 
 import argparse
 import asyncio
@@ -9,25 +9,27 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from cascade.costs.estimate import MAX_OUTPUT
+from cascade.costs.prices import Pricer
 from cascade.errors import CascadeError
-from cascade.estimate import MAX_OUTPUT
 from cascade.models.anthropic import AnthropicModel
-from cascade.models.factory import Pricer, build
+from cascade.models.factory import build
 from cascade.models.openai import OpenAIModel
-from evals.record import plan, summary
-from evals.record.batch import BatchLine
-from evals.record.dataset import Dataset, exists
-from evals.record.finish import materialise
-from evals.record.line import Asked, Halt, Line
-from evals.record.live import Live
-from evals.record.pace import Pace
-from evals.record.purse import Purse
-from evals.record.reserve import BYTES
-from evals.record.show import Progress
-from evals.record.tables import DatasetError
-from evals.record.work import Work, WorkError
+from evals.common.cost_budget import CostBudget
+from evals.common.progress import RecordingProgress
 from evals.recording import Example, RecordingError
 from judges import Usage
+
+from . import plan, summary
+from .adaptive_concurrency import AdaptiveLimiter
+from .batch_client import BatchClient
+from .checkpoint import Checkpoint, CheckpointError
+from .client import AnswerSource, RecordingClient, StopSignal
+from .dataset import Dataset, check_exists
+from .dataset_readers import DatasetError
+from .disk_reserve import BYTES
+from .recorder import Recorder
+from .write_recording import write_recording
 
 EXAMPLES = """examples:
   python -m evals.record questions.jsonl --policy openai --out rec.jsonl.gz --max-usd 5
@@ -36,27 +38,27 @@ EXAMPLES = """examples:
       --out rec.jsonl
   nohup python -m evals.record questions.jsonl --batch --max-usd 20 --out rec.jsonl.gz > rec.log 2>&1 &
 
-The same command again goes on where the last one stopped; what is already there is not asked again. A later command may
-name a higher --limit, --max-usd or --samples, further tiers, and judges but logprob, which needs the answers themselves.
-Answers stand in OUT.work; keep that file for as long as you may want to go on. docs/record.md tells the rest.
-Exit status: 0 all is recorded, 1 something is missing, 2 the input is wrong, 130 interrupted.
+Run the same command again to continue where it stopped; answers that are recorded are not requested again. A later
+command may add tiers, a higher --limit, --max-usd or --samples, and judges other than logprob, which needs new answers.
+The answers are stored in OUT.work; keep that file as long as you may want to continue. See docs/how-to/record-answers.md.
+Exit status: 0 everything is recorded, 1 something is missing, 2 the input is wrong, 130 interrupted.
 """
 
 
 _BATCH_BYTES, _BATCH_S = 1 << 31, 600.0
-_YOUNG = 50_000  # objects made before the garbage collector looks at them
-_JOBS = 20_000  # rows of a model under way at once by batch: two full batches, so that one may gather while one is out
+_GC_THRESHOLD = 50_000  # objects allocated between garbage collections
+_BATCH_ROWS = 20_000  # rows under way at once with --batch: two full batches, so that one fills while the other is open
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status."""
     args = _parser().parse_args(argv)
     try:
-        return _main(args)
-    except (DatasetError, WorkError, RecordingError, CascadeError, ValueError) as error:
+        return _run(args)
+    except (DatasetError, CheckpointError, RecordingError, CascadeError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
-    except KeyboardInterrupt:  # while the dataset is read or the recording written; in between, requests are waited for
-        print("\ninterrupted; what was answered is kept, the same command goes on", file=sys.stderr)
+    except KeyboardInterrupt:  # while the dataset is read or the recording written; in between, requests are awaited
+        print("\ninterrupted; the answers so far are kept; run the same command again to continue", file=sys.stderr)
         return 130
     except BrokenPipeError:
         raise
@@ -68,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m evals.record",
-        description="Ask every tier about every example, once, and keep what it answers as a recording.",
+        description="Send every example to every tier once, and record the answers.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -76,69 +78,71 @@ def _parser() -> argparse.ArgumentParser:
     add("dataset", help=".jsonl, .jsonl.gz, .csv, .tsv, .parquet, or a folder of text files")
     add("--out", required=True, metavar="FILE", help="the recording, .jsonl or .jsonl.gz")
     add("--policy", metavar="P", help="a policy's name, or a policy file (default: its policy 'default')")
-    add("--policy-file", metavar="FILE", help="where --policy names a policy")
+    add("--policy-file", metavar="FILE", help="the policy file, where --policy is a policy's name")
     add("--tiers", help="tiers of the policy or models of its file, separated by commas (default: every tier)")
     add("--prompt-field", metavar="F", help="the field with the prompt: text or chat messages (default: prompt, messages)")
-    add("--template", metavar="TEXT", help="the prompt as a text with {field}")
+    add("--template", metavar="TEXT", help="build the prompt from a text with {field} placeholders")
     add("--reference-field", default="reference", metavar="F", help="the field with the right answer (default: reference)")
     add("--system", metavar="TEXT", help="a system message for rows that have none")
-    add("--samples", type=int, metavar="N", help="further samples of each answer (default: as many as the judges want)")
+    add("--samples", type=int, metavar="N", help="further samples of each answer (default: as many as the judges read)")
     add("--temperature", type=float, metavar="T", help="of the samples (default: the judge's, else 0.7)")
-    add("--judges", help="judge[:option=value...],... whose needs and scores are recorded (default: each tier's own)")
+    add("--judges", help="judge[:option=value...],... whose scores are recorded (default: each tier's own)")
     add("--grader", action="append", default=[], metavar="[TASK=]NAME[:OPTION=VALUE]",
         help="grade the answers, see python -m evals.grade; may be given several times")  # fmt: skip
-    add("--max-usd", type=float, metavar="X", help="stop before the whole recording has cost more")
-    add("--concurrency", type=int, default=16, metavar="N", help="requests at once to each model (default 16)")
-    add("--batch", action="store_true", help="by the provider's batch API: half the price, answers within a day")
-    add("--poll-s", type=float, default=30.0, metavar="S", help="seconds between looks at a batch (default 30)")
-    add("--limit", type=int, metavar="N", help="the first N rows only")
-    add("--retry-failed", action="store_true", help="ask again for what failed in earlier runs")
+    add("--max-usd", type=float, metavar="X", help="stop before the whole recording costs more than this")
+    add("--concurrency", type=int, default=16, metavar="N", help="concurrent requests to each model (default 16)")
+    add("--batch", action="store_true", help="use the provider's batch API: half the price, answers within a day")
+    add("--poll-s", type=float, default=30.0, metavar="S", help="seconds between polls of a batch (default 30)")
+    add("--limit", type=int, metavar="N", help="record the first N rows only")
+    add("--retry-failed", action="store_true", help="repeat the requests that failed in earlier runs")
     return parser
 
 
-def _main(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> int:
     _check(args)
     judges = None if args.judges is None else [*map(str.strip, args.judges.split(","))]
     tiers = [t for t in map(str.strip, (args.tiers or "").split(",")) if t]
-    made = plan.make(args.policy, args.policy_file, tiers, judges, args.samples, args.temperature)
-    exists(args.dataset)
+    recording_plan = plan.make_plan(args.policy, args.policy_file, tiers, judges, args.samples, args.temperature)
+    check_exists(args.dataset)
     dataset = Dataset(args.dataset, args.prompt_field, args.template, args.reference_field, args.system)
-    check, end = _usable(args)
+    check, end = _reference_check(args)
     survey = dataset.survey(check)
     end()
     path = Path(f"{args.out}.work")
     if Path(args.out).exists() and not path.exists():
-        raise WorkError(f"{args.out}: exists, and was not recorded here (there is no {path.name}); name another --out")
-    work = Work(path, survey)
+        raise CheckpointError(
+            f"{args.out}: exists, but was not written by this command (there is no {path.name}); choose another --out"
+        )
+    checkpoint = Checkpoint(path, survey)
     try:
-        for target in made.targets:
-            for setting in target.settings(args.batch):
-                work.setting(setting)
-        before = work.spent
-        with _seldom_collecting():
-            live, broken = asyncio.run(_record(args, made, dataset, work))
-        return _finish(args, live, before, broken)
+        for target in recording_plan.targets:
+            for setting in target.pinned_settings(args.batch):
+                checkpoint.pin(setting)
+        spent_before = checkpoint.spent
+        with _rare_garbage_collection():
+            recorder, disk_error = asyncio.run(_record(args, recording_plan, dataset, checkpoint))
+        return _finish_run(args, recorder, spent_before, disk_error)
     finally:
-        work.close()
+        checkpoint.close()
 
 
 @contextmanager
-def _seldom_collecting() -> Iterator[None]:
-    """With hundreds of requests under way, looking for cycles after every 700 objects takes a tenth of all time."""
+def _rare_garbage_collection() -> Iterator[None]:
+    """Collects garbage less often: with hundreds of requests under way, the default costs a tenth of all time."""
     before = gc.get_threshold()
-    gc.set_threshold(_YOUNG, *before[1:])
+    gc.set_threshold(_GC_THRESHOLD, *before[1:])
     try:
         yield
     finally:
         gc.set_threshold(*before)
 
 
-def _usable(args: argparse.Namespace) -> tuple[Callable[[Example], None], Callable[[], None]]:
-    """What finds, before anything is paid for, a reference that the grader cannot use, and then a task that no row has."""
+def _reference_check(args: argparse.Namespace) -> tuple[Callable[[Example], None], Callable[[], None]]:
+    """Checks to run before anything is paid for: of each row's reference, and at the end of the graders' tasks."""
     if not args.grader:
         return lambda _: None, lambda: None
-    from evals.grade import job_of
-    from evals.graders import GraderError
+    from evals.grade import GraderError
+    from evals.grade.command import job_of
 
     file = plan.policy_path(args.policy, args.policy_file)
     job = job_of(args.grader, args.out, policy_file=file, max_usd=args.max_usd)
@@ -170,113 +174,151 @@ def _check(args: argparse.Namespace) -> None:
         if value is not None and not low <= value < float("inf"):
             raise ValueError(f"--{name.replace('_', '-')} must be {low} or more, got {value}")
     if args.template is not None and args.prompt_field is not None:
-        raise ValueError("--template and --prompt-field both say what the prompt is; give one of them")
+        raise ValueError("--template and --prompt-field both define the prompt; use one of them")
     if not Path(args.out).resolve().parent.is_dir():
         raise ValueError(f"--out: the folder {Path(args.out).parent} does not exist; create it first")
     if not args.out.endswith((".jsonl", ".jsonl.gz")):
         raise ValueError(f"--out: {args.out}: a recording's name ends in .jsonl or .jsonl.gz")
 
 
-def _lines(args: argparse.Namespace, made: plan.Plan, work: Work, halt: Halt) -> dict[str, Asked]:
-    purse = Purse(args.max_usd, _gone(work))
-    lines: dict[str, Asked] = {}
-    for name, spec in made.specs.items():
+def _make_clients(
+    args: argparse.Namespace, recording_plan: plan.Plan, checkpoint: Checkpoint, stop_signal: StopSignal
+) -> dict[str, AnswerSource]:
+    budget = CostBudget(args.max_usd, _unavailable_usd(checkpoint))
+    clients: dict[str, AnswerSource] = {}
+    for name, spec in recording_plan.specs.items():
         pricer = Pricer(name, spec)
         if args.max_usd is not None and pricer.cost(Usage(1, 1)) is None:
             raise ValueError(f"--max-usd: the price of {name!r} is not known; give its 'price' in the policy file")
         if args.max_usd is not None and spec.max_tokens is None:
             print(f"note: {name} has no max_tokens; under --max-usd an answer has at most {MAX_OUTPUT:,}", file=sys.stderr)
         if not args.batch:
-            lines[name] = Line(name, build(name, spec), pricer, Pace(args.concurrency), purse, work, halt)
+            clients[name] = RecordingClient(
+                name=name,
+                model=build(name, spec),
+                pricer=pricer,
+                limiter=AdaptiveLimiter(args.concurrency),
+                budget=budget,
+                checkpoint=checkpoint,
+                stop_signal=stop_signal,
+            )
             continue
-        # The results of a whole batch come in one body.
+        # The results of a whole batch are one response.
         model = build(name, spec.model_copy(update={"max_body_bytes": _BATCH_BYTES, "timeout_s": _BATCH_S}))
         if not isinstance(model, OpenAIModel | AnthropicModel):
-            raise ValueError(f"--batch: {name!r} is of the provider {spec.provider!r}, which takes no batches")
-        lines[name] = BatchLine(name, model, pricer, purse, work, halt, args.poll_s)
-    return lines
-
-
-async def _record(args: argparse.Namespace, made: plan.Plan, dataset: Dataset, work: Work) -> tuple[Live, OSError | None]:
-    halt = Halt()
-    lines = _lines(args, made, work, halt)
-    live = Live(dataset, made.targets, lines, work, halt, args.limit, args.retry_failed, args.batch)
-    total, left = live.rows * len(made.targets), live.left()
-    if left and work.file.reserve.lacks:
-        raise WorkError(
-            f"{work.path}: the disk has less than {BYTES >> 20} MB left, so that answers might be lost; make room"
+            raise ValueError(f"--batch: {name!r} is of the provider {spec.provider!r}, which has no batch API")
+        clients[name] = BatchClient(
+            name=name,
+            model=model,
+            pricer=pricer,
+            budget=budget,
+            checkpoint=checkpoint,
+            stop_signal=stop_signal,
+            poll_s=args.poll_s,
         )
-    progress = Progress(total, total - left)
-    live.step = progress.step
+    return clients
+
+
+async def _record(
+    args: argparse.Namespace, recording_plan: plan.Plan, dataset: Dataset, checkpoint: Checkpoint
+) -> tuple[Recorder, OSError | None]:
+    stop_signal = StopSignal()
+    clients = _make_clients(args, recording_plan, checkpoint, stop_signal)
+    recorder = Recorder(
+        dataset=dataset,
+        targets=recording_plan.targets,
+        clients=clients,
+        checkpoint=checkpoint,
+        stop_signal=stop_signal,
+        limit=args.limit,
+        retry_failed=args.retry_failed,
+        sample_with_answer=args.batch,
+    )
+    total, left = recorder.rows * len(recording_plan.targets), recorder.count_missing()
+    if left and checkpoint.log.reserve.disk_full:
+        raise CheckpointError(
+            f"{checkpoint.path}: the disk has less than {BYTES >> 20} MB left, so that "
+            "answers might be lost; free some disk space"
+        )
+    progress = RecordingProgress(total, total - left)
+    recorder.step = progress.step
     if progress.done:
-        print(f"{progress.done:,} of {total:,} answers are there already", file=sys.stderr)
+        print(f"{progress.done:,} of {total:,} answers are already recorded", file=sys.stderr)
     try:
-        await _until_done(live, progress, _JOBS if args.batch else args.concurrency)
+        await _until_done(recorder, progress, _BATCH_ROWS if args.batch else args.concurrency)
     except OSError as error:
-        return live, error
+        return recorder, error
     finally:
         progress.end()
-        for line in lines.values():
-            await line.model.close()
-    return live, None
+        for client in clients.values():
+            await client.model.close()
+    return recorder, None
 
 
-async def _until_done(live: Live, progress: Progress, workers: int) -> None:
-    """Runs to the end with the progress shown; Ctrl-C once waits for what is under way, twice drops it."""
-    task = asyncio.create_task(live.run(workers))
+async def _until_done(recorder: Recorder, progress: RecordingProgress, workers: int) -> None:
+    """Runs to the end and shows the progress; one Ctrl-C waits for the requests under way, a second drops them."""
+    task = asyncio.create_task(recorder.run(workers))
     loop = asyncio.get_running_loop()
 
     def interrupted() -> None:
-        if live.halt.reason == "interrupted":
+        if recorder.stop_signal.reason == "interrupted":
             task.cancel()
             return
-        live.stop("interrupted")
-        if not live.together:
-            print("\nwaiting for the requests under way; again to drop them", file=sys.stderr)
+        recorder.stop("interrupted")
+        if not recorder.sample_with_answer:
+            print("\nwaiting for the requests under way; press Ctrl-C again to drop them", file=sys.stderr)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         with suppress(NotImplementedError, RuntimeError):  # not the main thread
             loop.add_signal_handler(number, interrupted)
     while not task.done():
         await asyncio.wait((task,), timeout=0.25)
-        waits = [waits for line in live.lines.values() if (waits := line.waits) is not None]
-        progress.show(live.work.spent, live.work.unpriced > 0, waits)
+        waits = [client.waiting_for for client in recorder.clients.values()]
+        checkpoint = recorder.checkpoint
+        progress.show(checkpoint.spent, checkpoint.unpriced_parts > 0, [text for text in waits if text is not None])
     with suppress(asyncio.CancelledError):
         await task
 
 
-def _gone(work: Work) -> float:
-    """USD of the budget that cannot be spent again."""
-    return work.spent + work.charged + work.graded
+def _unavailable_usd(checkpoint: Checkpoint) -> float:
+    """USD of the limit that are already used."""
+    return checkpoint.spent + checkpoint.unconfirmed_usd + checkpoint.grading_usd
 
 
-def _graded(args: argparse.Namespace, work: Work) -> bool:
-    """Grades the recording where that was asked for; False where it failed, which is then said."""
+def _grade_recording(args: argparse.Namespace, checkpoint: Checkpoint) -> bool:
+    """Grades the recording if there is a grader; returns False and prints why if that failed."""
     if not args.grader:
         return True
-    from evals import grade
+    from evals.grade import command as grade
 
     file = plan.policy_path(args.policy, args.policy_file)
     options = [text for spec in args.grader for text in ("--grader", spec)]
     if args.max_usd is not None:  # what a judge model costs is part of what the recording costs
-        options += ["--max-usd", str(max(0.0, args.max_usd - _gone(work)))]
-    return grade.main([args.out, *options, *(("--policy-file", file) if file else ())], work.grades) == 0
+        options += ["--max-usd", str(max(0.0, args.max_usd - _unavailable_usd(checkpoint)))]
+    return grade.main([args.out, *options, *(("--policy-file", file) if file else ())], checkpoint.add_grading_cost) == 0
 
 
-def _finish(args: argparse.Namespace, live: Live, before: float, broken: OSError | None) -> int:
-    """Writes the recording, grades it, and says what is missing."""
-    work, out = live.work, Path(args.out)
-    anything = any(work.touched(row, m) for m in range(len(work.models)) for row in range(work.survey.rows))
+def _finish_run(args: argparse.Namespace, recorder: Recorder, spent_before: float, disk_error: OSError | None) -> int:
+    """Writes the recording, grades it, and prints the summary."""
+    checkpoint, out = recorder.checkpoint, Path(args.out)
+    any_recorded = any(
+        checkpoint.has_parts(row, m) for m in range(len(checkpoint.models)) for row in range(checkpoint.survey.rows)
+    )
     try:
-        if anything and not (work.written and out.exists()):
-            print(f"{out}: {materialise(out, live.dataset, work):,} rows")
-        graded = broken is not None or live.halt.reason == "interrupted" or not out.exists() or _graded(args, work)
+        if any_recorded and not (checkpoint.written and out.exists()):
+            print(f"{out}: {write_recording(out, recorder.dataset, checkpoint):,} rows")
+        graded = (
+            disk_error is not None
+            or recorder.stop_signal.reason == "interrupted"
+            or not out.exists()
+            or _grade_recording(args, checkpoint)
+        )
     except OSError as error:
-        broken, graded = broken or error, False
-    missing = summary.tell(live, before, args.max_usd) or not graded
-    if broken is not None or live.halt.reason == "disk":
-        why = broken.strerror if broken is not None else "No space left on device"
-        print(f"error: {work.path}: {why}; make room, and the same command goes on", file=sys.stderr)
-    if live.halt.reason == "interrupted":
+        disk_error, graded = disk_error or error, False
+    missing = summary.print_summary(recorder, spent_before, args.max_usd) or not graded
+    if disk_error is not None or recorder.stop_signal.reason == "disk":
+        why = disk_error.strerror if disk_error is not None else "No space left on device"
+        print(f"error: {checkpoint.path}: {why}; free some disk space and run the same command again", file=sys.stderr)
+    if recorder.stop_signal.reason == "interrupted":
         return 130
-    return 1 if missing or broken is not None or live.halt.reason is not None else 0
+    return 1 if missing or disk_error is not None or recorder.stop_signal.reason is not None else 0

@@ -1,6 +1,6 @@
 """``python -m evals.recording show | merge | split | sample | import``."""
 
-from cascade.quiet import quietly
+from cascade.util.broken_pipe import quietly
 
 from .command import main
 

@@ -8,10 +8,10 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
-from evals.imports.command import add_to
-from evals.imports.log import Tally
+from evals.common.notes import Notes
 
 from .check import RecordingError
 from .format import Example, read, write, write_all
@@ -57,9 +57,9 @@ def _show(args: argparse.Namespace) -> str:
 
 
 def _merge(args: argparse.Namespace) -> str:
-    (first, *others), tally = args.recordings, Tally()
-    count = write(args.out, merged(first, others, tally.note, ByPrompt() if args.match == "prompt" else None))
-    return "\n".join([f"{count:,} examples written to {args.out}", *tally.lines()])
+    (first, *others), notes = args.recordings, Notes()
+    count = write(args.out, merged(first, others, notes.note, ByPrompt() if args.match == "prompt" else None))
+    return "\n".join([f"{count:,} examples written to {args.out}", *notes.lines()])
 
 
 def drawn(seed: int, *parts: str) -> float:
@@ -160,7 +160,8 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--out", required=True)
     sample.add_argument("--seed", type=int, default=0)
     sample.set_defaults(command=_sample)
-    add_to(commands)
+    # By name: the importers build on this package, which must not depend on them.
+    import_module("evals.importers.command").add_to(commands)
     return parser
 
 

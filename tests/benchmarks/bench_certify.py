@@ -29,17 +29,17 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 
-from evals import preset, pvalues
-from evals.calibrate import apply
-from evals.certify import fixed_sequence
-from evals.ladder import Ladder, Step, settle
-from evals.prove import Promise, prove
 from evals.recording import Example, read
-from evals.rows import Rules, default_judges
-from evals.scores import Cache, Column, column, fingerprint
-from evals.splits import Splits, halves
-from evals.steps import agreements
-from evals.tune import Candidate, Goal, Tuner
+from evals.replay import fixed_grid, significance
+from evals.replay.calibrate import apply
+from evals.replay.candidate_tiers import agreement_scores
+from evals.replay.certified_choice import Guarantee, choose_certified
+from evals.replay.certify import fixed_sequence
+from evals.replay.input_rows import Rules, default_judges
+from evals.replay.score_table import Cache, TierScores, load_or_score, sha256_of
+from evals.replay.simulate import CandidateTier, SimulatedCascade, simulate_tier
+from evals.replay.splits import Splits, halves
+from evals.replay.tune import Candidate, Goal, Tuner
 
 Array = npt.NDArray[np.float64]
 
@@ -60,24 +60,24 @@ REAL: tuple[tuple[str, str, str, float, Rules | None], ...] = (
 )
 
 
-def made(model: str, usd: float, quality: Array, score: Array | None) -> Column:
+def made(model: str, usd: float, quality: Array, score: Array | None) -> TierScores:
     """A model's column: one free judge that gives ``score``, or none."""
     n, names = len(quality), () if score is None else ("told",)
     stages = len(names) + 1
-    return Column(
-        model,
-        tuple({"use": name} for name in names),
-        names,
-        np.empty((n, 0)) if score is None else score[:, None],
-        np.zeros((n, stages), dtype=bool),
-        np.tile(quality[:, None], stages),
-        np.full((n, stages), usd),
-        np.full((n, stages), 1.0),
-        np.zeros((n, stages), dtype=np.int64),
+    return TierScores(
+        model=model,
+        rules=tuple({"use": name} for name in names),
+        names=names,
+        scores=np.empty((n, 0)) if score is None else score[:, None],
+        vetoed=np.zeros((n, stages), dtype=bool),
+        quality=np.tile(quality[:, None], stages),
+        cost_usd=np.full((n, stages), usd),
+        latency_s=np.full((n, stages), 1.0),
+        meaning=np.zeros((n, stages), dtype=np.int64),
     )
 
 
-def drawn(shape: str, kind: str, n: int, rng: np.random.Generator, *, expected: bool = False) -> dict[str, list[Column]]:
+def drawn(shape: str, kind: str, n: int, rng: np.random.Generator, *, expected: bool = False) -> dict[str, list[TierScores]]:
     """``n`` rows of a cheap and a premium model; ``expected`` gives each row's expected quality in place of a drawn one."""
     a, b = {"easy": (1.0, 4.0), "hard": (4.0, 1.5), "u_shaped": (0.4, 0.4)}.get(shape, (1.0, 1.5))
     difficulty = rng.beta(a, b, n)
@@ -97,19 +97,27 @@ def drawn(shape: str, kind: str, n: int, rng: np.random.Generator, *, expected: 
     return {"cheap": [made("cheap", 0.05, qualities[0], score)], "premium": [made("premium", 1.0, qualities[1], None)]}
 
 
-def elsewhere(ladder: Ladder, columns: Mapping[str, Sequence[Column]]) -> Ladder:
+def elsewhere(cascade: SimulatedCascade, columns: Mapping[str, Sequence[TierScores]]) -> SimulatedCascade:
     """The ladder on other rows: the same mappings and thresholds, applied to their scores."""
-    steps: list[Step] = []
-    for step in ladder.steps:
-        on = columns[step.model][0].first(len(step.column.rules))
-        earlier = [settle(s) for s in steps]
+    tiers: list[CandidateTier] = []
+    for tier in cascade.tiers:
+        on = columns[tier.model][0].first_judges(len(tier.column.rules))
+        earlier = [simulate_tier(s) for s in tiers]
         told = {name: on.scores[:, j] for j, name in enumerate(on.names)}
         confidence = [
-            apply(mapping, told | agreements(on, stage, earlier), n=len(on.vetoed))
-            for stage, mapping in enumerate(step.calibrators)
+            apply(mapping, told | agreement_scores(on, stage, earlier), n=len(on.vetoed))
+            for stage, mapping in enumerate(tier.calibrators)
         ]
-        steps.append(Step(on, step.calibrators, np.stack(confidence, axis=1), step.accept_at, step.reject_below))
-    return Ladder.of(steps, ladder.final)
+        tiers.append(
+            CandidateTier(
+                load_or_score=on,
+                calibrators=tier.calibrators,
+                confidence=np.stack(confidence, axis=1),
+                accept_at=tier.accept_at,
+                reject_below=tier.reject_below,
+            )
+        )
+    return SimulatedCascade.from_tiers(tiers, cascade.final)
 
 
 def simulate(shape: str, kind: str, n: int, method: str, draws: int) -> dict[str, Any]:
@@ -127,12 +135,14 @@ def simulate(shape: str, kind: str, n: int, method: str, draws: int) -> dict[str
         fit = round(0.3 * n)
         splits = Splits(np.arange(fit), np.arange(fit, n), np.arange(n))
         how = "auto" if method == "preset" else "split"
-        proof = prove(drawn(shape, kind, n, rng), splits, Promise("max_loss", LIMIT, DELTA), seed=draw, method=how)
-        chosen = proof.chosen
-        if not proof.certificate["certified"]:
+        choice = choose_certified(
+            drawn(shape, kind, n, rng), splits, Guarantee("max_loss", LIMIT, DELTA), seed=draw, method=how
+        )
+        chosen = choice.chosen
+        if not choice.certificate["certified"]:
             usd.append(1.0)
             continue
-        outcome = elsewhere(chosen.ladder, population).outcome(chosen.thresholds, every, chosen.last_at)
+        outcome = elsewhere(chosen.cascade, population).outcome(chosen.thresholds, every, chosen.last_accept_at)
         loss = float((reference - outcome.quality).mean())
         certified += 1
         broken += loss > LIMIT
@@ -146,17 +156,17 @@ def simulate(shape: str, kind: str, n: int, method: str, draws: int) -> dict[str
     }  # fmt: skip
 
 
-def loaded(name: str, cheap: str, premium: str, judges: Rules | None) -> tuple[list[Example], dict[str, list[Column]]]:
+def loaded(name: str, cheap: str, premium: str, judges: Rules | None) -> tuple[list[Example], dict[str, list[TierScores]]]:
     """The rows that both models answered and were graded on, and the models' columns."""
     path = HOME / f"{name}.jsonl.gz"
     examples = [
         e for e in read(path) if all(m in e.answers and e.answers[m]["quality"] is not None for m in (cheap, premium))
     ]
-    cache = Cache(path, fingerprint(path))
+    cache = Cache(path, sha256_of(path))
     rules = {cheap: judges or default_judges(examples, cheap), premium: default_judges(examples, premium)}
     if judges is not None:
         rules[premium] = RULED
-    return examples, {m: [asyncio.run(column(examples, m, r, cache))] for m, r in rules.items()}
+    return examples, {m: [asyncio.run(load_or_score(examples, m, r, cache))] for m, r in rules.items()}
 
 
 Way = Callable[[Sequence[Array], float], int]
@@ -192,13 +202,13 @@ def resample(name: str, cheap: str, premium: str, limit: float, judges: Rules | 
     for seed in range(splits):
         parts = halves([e.task for e in examples], seed)
         rows = parts.calibration
-        walk: Sequence[Candidate] | None = preset.walk([c[0] for c in columns.values()], rows)
-        methods.add("split" if walk is None else "preset")
-        if walk is None:
+        sequence: Sequence[Candidate] | None = fixed_grid.candidate_sequence([c[0] for c in columns.values()], rows)
+        methods.add("split" if sequence is None else "preset")
+        if sequence is None:
             rows = parts.certify
-            walk, _ = Tuner(columns, parts.fit, Goal(quality, limit, premium), seed).walk(len(rows))
-        losses = [quality[rows] - c.outcome(rows).quality for c in walk]
-        usd = [float(c.outcome(parts.calibration).cost_usd.mean()) for c in walk]
+            sequence, _ = Tuner(columns, parts.fit, Goal(quality, limit, premium), seed).test_sequence(len(rows))
+        losses = [quality[rows] - c.outcome(rows).quality for c in sequence]
+        usd = [float(c.outcome(parts.calibration).cost_usd.mean()) for c in sequence]
         for way, choose in WAYS.items():
             last = choose(losses, limit)
             if last < 0:
@@ -206,7 +216,7 @@ def resample(name: str, cheap: str, premium: str, limit: float, judges: Rules | 
                 continue
             # All before the last one passed too, and the cheapest is taken; a naive choice has nothing to walk through.
             at = last if way == "naive" else int(np.argmin(usd[: last + 1]))
-            outcome = walk[at].outcome(parts.test)
+            outcome = sequence[at].outcome(parts.test)
             d = quality[parts.test] - outcome.quality
             error = float(d.std()) / sqrt(len(d))
             ratio = float(outcome.cost_usd.mean() / price[parts.test].mean())
@@ -232,7 +242,7 @@ def main() -> int:
     parser.add_argument("--splits", type=int, help="splits of each recording")
     given = parser.parse_args()
     # A pure function of whole numbers that come again in every draw.
-    pvalues.paired = cache(pvalues.paired)
+    significance.paired = cache(significance.paired)
     splits = given.splits or (200 if given.full else 20)
     draws = given.draws or (1000 if given.full else 40)
     cells = []

@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from evals.calibrate import apply, fit
-from evals.findings import uncalibrated
-from evals.metrics import ece, ece_by_chance
-from evals.prove import Promise, prove
 from evals.recording import Example, read
-from evals.rows import Rules, default_judges
-from evals.scores import Cache, Column, column, fingerprint
-from evals.splits import halves
+from evals.replay.calibrate import apply, fit
+from evals.replay.certified_choice import Guarantee, choose_certified
+from evals.replay.input_rows import Rules, default_judges
+from evals.replay.metrics import ece, ece_by_chance
+from evals.replay.report_data import uncalibrated
+from evals.replay.score_table import Cache, TierScores, load_or_score, sha256_of
+from evals.replay.splits import halves
 
 RECORDINGS = Path(os.environ.get("CASCADE_RECORDINGS", Path(__file__).parents[3] / "shared" / "recordings"))
 DELTA = 0.1
@@ -42,14 +42,14 @@ CASES: dict[str, tuple[str, list[str], float, float]] = {
 }
 
 
-def load(name: str, models: list[str]) -> tuple[list[Example], dict[str, list[Column]]]:
+def load(name: str, models: list[str]) -> tuple[list[Example], dict[str, list[TierScores]]]:
     """The rows that every model answered, and each model's column."""
     path = RECORDINGS / f"{name}.jsonl.gz"
     rows = [e for e in read(path) if all(e.answers.get(m, {}).get("quality") is not None for m in models)]
-    cache = Cache(path, fingerprint(path))
+    cache = Cache(path, sha256_of(path))
 
-    async def judged(model: str, rules: Rules) -> list[Column]:
-        return [await column(rows, model, rules, cache)]
+    async def judged(model: str, rules: Rules) -> list[TierScores]:
+        return [await load_or_score(rows, model, rules, cache)]
 
     return rows, {m: asyncio.run(judged(m, default_judges(rows, m))) for m in models}
 
@@ -62,13 +62,13 @@ def cost(name: str, models: list[str], max_loss: float, target: float, seeds: in
     started = perf_counter()
     for seed in range(seeds):
         splits = halves([e.task for e in rows], seed)
-        proof = prove(columns, splits, Promise("max_loss", max_loss, DELTA), seed=seed, must_end=models[-1])
-        outcome = proof.chosen.outcome(splits.test)
+        choice = choose_certified(columns, splits, Guarantee("max_loss", max_loss, DELTA), seed=seed, must_end=models[-1])
+        outcome = choice.chosen.outcome(splits.test)
         difference = premium.quality[splits.test, 0] - outcome.quality
         ratios.append(float(outcome.cost_usd.mean() / premium.cost_usd[splits.test, 0].mean()))
         losses.append(float(difference.mean()))
         errors.append(float(difference.std() / np.sqrt(len(difference))))
-        certified.append(bool(proof.certificate["certified"]))
+        certified.append(bool(choice.certificate["certified"]))
     loss, error = np.array(losses), np.array(errors)
     mean = float(np.mean(ratios))
     return {

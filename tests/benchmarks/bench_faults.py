@@ -12,7 +12,7 @@ from pathlib import Path
 from time import perf_counter
 
 from cascade import Cascade
-from cascade.journal.opening import open_store
+from cascade.journal.open_store import open_store
 from cascade.journal.store import Filter
 from tests.faults import matrix
 from tests.faults.accounts import Ended, audit, journalled
@@ -42,29 +42,29 @@ def main() -> int:
         easy, tight = asyncio.run(play(server, path, n))
         seconds = perf_counter() - began
         store = open_store(f"sqlite:///{path}")
-        kept = journalled(store.read(Filter()))
+        logs = journalled(store.read(Filter()))
         store.close()
         served = server.ledger().entries
     first = tight[0].number
-    found = audit(easy, [s for s in served if s.run < first], kept)
-    hurried = audit(tight, [s for s in served if s.run >= first], kept)
+    findings = audit(easy, [s for s in served if s.run < first], logs)
+    hurried = audit(tight, [s for s in served if s.run >= first], logs)
     unanswered = {f"{e.case}: {problem}" for e in tight if (problem := e.problem())}  # the deadline may well allow none
-    wrong = [*found.wrong, *(w for w in hurried.wrong if w not in unanswered)]
-    late_s = max(found.worst_late_s, hurried.worst_late_s)
-    cents = found.cents_apart + hurried.cents_apart
+    wrong = [*findings.wrong, *(w for w in hurried.wrong if w not in unanswered)]
+    late_s = max(findings.worst_late_s, hurried.worst_late_s)
+    cents = findings.cents_apart + hurried.cents_apart
     result = {
         "cells": len(CELLS),
-        "runs": found.runs,
-        "answered_share": found.answered / found.runs,
+        "runs": findings.runs,
+        "answered_share": findings.answered / findings.runs,
         "worst_overrun_ms": round(max(0.0, 1000 * late_s), 1),
         "cents_apart": float(cents),
         "tight_runs": hurried.runs,
         "tight_runs_ended_by_deadline": sum(e.late_s > -0.01 for e in tight),
-        "requests": found.requests,
-        "failed_requests": found.faults,
-        "unknown_costs": found.unknown,
-        "unknown_costs_billed_cents": round(100 * float(found.lost_usd), 6),
-        "known_cents": round(100 * float(found.known_usd), 6),
+        "requests": findings.requests,
+        "failed_requests": findings.faults,
+        "unknown_costs": findings.unknown,
+        "unknown_costs_billed_cents": round(100 * float(findings.lost_usd), 6),
+        "known_cents": round(100 * float(findings.known_usd), 6),
         "wrong": len(wrong),
         "seconds": round(seconds, 1),
         "targets": {"answered_share": 1.0, "worst_overrun_ms": 100.0, "cents_apart": 0.0, "wrong": 0},
@@ -72,7 +72,7 @@ def main() -> int:
     print(json.dumps({"faults": result}))
     for problem in wrong[:20]:
         print(problem, file=sys.stderr)
-    return 0 if found.answered == found.runs and late_s < 0.1 and cents == 0 and not wrong else 1
+    return 0 if findings.answered == findings.runs and late_s < 0.1 and cents == 0 and not wrong else 1
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from time import perf_counter
 
 import numpy as np
 
-from evals.frontier import Rung, Surface, Tally, cut_points, from_parquet, pareto, surface
+from evals.replay.threshold_sweep import Surface, Tally, TierColumns, cut_points, pareto, sweep_surface, tally_parquet
 
 CUTS = 1000
 # Rows in memory: (seconds, MB of the whole process, inputs included).
@@ -32,7 +32,7 @@ DIRECT_ROWS, DIRECT_VECTORS = 10_000, 2000
 def memory_mb(key: str) -> float:
     """Resident memory of this process in MB: VmRSS now, VmHWM at its highest; the highest of all where /proc is missing."""
     with suppress(OSError), open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith(key)) / 1024
+        return next(int(result_row.split()[1]) for result_row in status if result_row.startswith(key)) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -42,7 +42,7 @@ def forget_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def rungs_of(n: int, seed: int = 0, block: int = 1_000_000) -> list[Rung]:
+def columns_of(n: int, seed: int = 0, block: int = 1_000_000) -> list[TierColumns]:
     """Rows of three tiers: confidences crowded near 1, in tier 2 a tenth of them on 11 tied values, and 5 % vetoes."""
     columns = [[np.empty(n, np.float32) for _ in range(3)] for _ in range(3)]
     for start in range(0, n, block):
@@ -58,23 +58,25 @@ def rungs_of(n: int, seed: int = 0, block: int = 1_000_000) -> list[Rung]:
             confidence[rows] = p
             cost[rows] = r.random(size, dtype=np.float32) * np.float32(1e-4 * 5**tier)
     columns[-1][0] = np.empty(0, np.float32)
-    return [Rung(*each) for each in columns]
+    return [TierColumns(*each) for each in columns]
 
 
-def cuts_of(rungs: list[Rung]) -> list[np.ndarray]:
+def cuts_of(columns: list[TierColumns]) -> list[np.ndarray]:
     """1,000 cut points a tier: quantiles of the first rows for tier 1, an even grid for tier 2."""
-    return [cut_points(np.asarray(rungs[0].confidence)[:100_000], CUTS), np.linspace(0, 1, CUTS)]
+    return [cut_points(np.asarray(columns[0].confidence)[:100_000], CUTS), np.linspace(0, 1, CUTS)]
 
 
 def in_memory(n: int) -> dict[str, float]:
     """Seconds from arrays to Pareto points, and peak memory."""
-    rungs = rungs_of(n)
-    cuts = cuts_of(rungs)
-    surface([Rung(*(np.asarray(part)[:1000] for part in (r.confidence, r.quality, r.cost))) for r in rungs], cuts)
+    columns = columns_of(n)
+    cuts = cuts_of(columns)
+    sweep_surface(
+        [TierColumns(*(np.asarray(part)[:1000] for part in (r.confidence, r.quality, r.cost))) for r in columns], cuts
+    )
     forget_peak()
     before = memory_mb("VmRSS")
     start = perf_counter()
-    result = surface(rungs, cuts)
+    result = sweep_surface(columns, cuts)
     counted = perf_counter()
     front = pareto(result.quality, result.cost)
     done = perf_counter()
@@ -89,11 +91,11 @@ def in_memory(n: int) -> dict[str, float]:
     }
 
 
-def direct(rungs: list[Rung], result: Surface, flats: np.ndarray) -> Iterator[tuple[float, float]]:
+def direct(columns: list[TierColumns], result: Surface, flats: np.ndarray) -> Iterator[tuple[float, float]]:
     """Mean quality and cost of some vectors, each by routing every row."""
-    p1, p2 = (np.asarray(rung.confidence, np.float64) for rung in rungs[:-1])
-    q = [np.asarray(rung.quality, np.float64) for rung in rungs]
-    c = np.cumsum([np.asarray(rung.cost, np.float64) for rung in rungs], axis=0)
+    p1, p2 = (np.asarray(rung.confidence, np.float64) for rung in columns[:-1])
+    q = [np.asarray(rung.quality, np.float64) for rung in columns]
+    c = np.cumsum([np.asarray(rung.cost, np.float64) for rung in columns], axis=0)
     for flat in flats:
         first, second = result.thresholds(int(flat))
         one, two = p1 >= first, p2 >= second
@@ -107,17 +109,17 @@ def against_direct() -> dict[str, float]:
     # Thirds fill the float64, so that sums round; sums of few float32 would be exact in any order.
     thirds = [
         (r.confidence, np.asarray(r.quality, np.float64) / 3, np.asarray(r.cost, np.float64) / 3)
-        for r in rungs_of(DIRECT_ROWS)
+        for r in columns_of(DIRECT_ROWS)
     ]
-    rungs = [Rung(*each) for each in thirds]
-    cuts = cuts_of(rungs)
-    surface(rungs, cuts)
+    columns = [TierColumns(*each) for each in thirds]
+    cuts = cuts_of(columns)
+    sweep_surface(columns, cuts)
     start = perf_counter()
-    result = surface(rungs, cuts)
+    result = sweep_surface(columns, cuts)
     kernel_s = perf_counter() - start
     flats = np.random.default_rng(2).choice(result.quality.size, DIRECT_VECTORS, replace=False)
     start = perf_counter()
-    means = np.array(list(direct(rungs, result, flats)))
+    means = np.array(list(direct(columns, result, flats)))
     each_s = (perf_counter() - start) / DIRECT_VECTORS
     found = np.stack([result.quality.flat[flats], result.cost.flat[flats]], axis=1)
     return {
@@ -138,17 +140,17 @@ def write_parquet(path: str, n: int, block: int = 1_000_000) -> None:
     names = [f"{letter}{tier}" for tier in (1, 2, 3) for letter in "pqc" if (letter, tier) != ("p", 3)]
     with pq.ParquetWriter(path, pa.schema([(name, pa.float32()) for name in names])) as file:
         for start in range(0, n, block):
-            rungs = rungs_of(min(block, n - start), seed=start)
-            columns = [part for r in rungs for part in (r.confidence, r.quality, r.cost) if np.size(part)]
+            columns = columns_of(min(block, n - start), seed=start)
+            columns = [part for r in columns for part in (r.confidence, r.quality, r.cost) if np.size(part)]
             file.write_table(pa.table(columns, names=names))
 
 
 def from_file(path: str) -> dict[str, float]:
     """Seconds from the file to Pareto points, and peak memory."""
-    cuts = cuts_of(rungs_of(100_000))
+    cuts = cuts_of(columns_of(100_000))
     forget_peak()
     start = perf_counter()
-    tally: Tally = from_parquet(path, cuts)
+    tally: Tally = tally_parquet(path, cuts)
     result = tally.surface()
     front = pareto(result.quality, result.cost)
     return {

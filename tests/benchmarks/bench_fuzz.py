@@ -36,15 +36,15 @@ def fuzz(bench: Bench, target: str, examples: int) -> dict[str, Any]:
         slowest = max(slowest, timed(check, bench, example))
 
     start = perf_counter()
-    found = ""
+    failure = ""
     try:
         one()
     except BaseException as error:  # a group, where there are several
         if isinstance(error, KeyboardInterrupt):
             raise
         notes = "\n".join(getattr(error, "__notes__", []))
-        found = f"{type(error).__name__}: {error}\n{notes}"[:4000]
-    return {"tried": tried, "seconds": round(perf_counter() - start, 1), "slowest_s": round(slowest, 3), "found": found}
+        failure = f"{type(error).__name__}: {error}\n{notes}"[:4000]
+    return {"tried": tried, "seconds": round(perf_counter() - start, 1), "slowest_s": round(slowest, 3), "found": failure}
 
 
 def main() -> int:

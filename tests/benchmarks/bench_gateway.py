@@ -75,7 +75,7 @@ class Client(asyncio.Protocol):
 
     def __init__(self, request: bytes) -> None:
         self._request = request
-        self._kept = b""
+        self._buffer = b""
         self._waiting: asyncio.Future[int] | None = None
         self._transport: asyncio.Transport | None = None
 
@@ -100,13 +100,13 @@ class Client(asyncio.Protocol):
         return await self._waiting
 
     def data_received(self, data: bytes) -> None:
-        self._kept += data
-        head, end, rest = self._kept.partition(b"\r\n\r\n")
+        self._buffer += data
+        head, end, rest = self._buffer.partition(b"\r\n\r\n")
         if not end:
             return
         length = int(head.partition(b"content-length: ")[2].split(b"\r\n")[0])
         if len(rest) >= length and self._waiting is not None:
-            self._kept = b""
+            self._buffer = b""
             self._waiting.set_result(int(head[9:12]))
 
 
@@ -131,8 +131,8 @@ def cpu_s(pid: int) -> float:
 
 async def throughput(port: int, pid: int, total: int, concurrent: int = 200) -> tuple[float, float, int]:
     """Requests a second of the gateway's CPU and of the clock, and how many failed."""
-    made = await clients(port, concurrent)
-    await asyncio.gather(*(c.ask() for c in made))
+    connections = await clients(port, concurrent)
+    await asyncio.gather(*(c.ask() for c in connections))
     left, failed = total, 0
 
     async def worker(client: Client) -> None:
@@ -142,21 +142,21 @@ async def throughput(port: int, pid: int, total: int, concurrent: int = 200) -> 
             failed += await client.ask() != 200
 
     cpu, start = cpu_s(pid), perf_counter()
-    await asyncio.gather(*map(worker, made))
+    await asyncio.gather(*map(worker, connections))
     return total / (cpu_s(pid) - cpu), total / (perf_counter() - start), failed
 
 
 async def latencies(port: int, seconds: float, per_s: int = 100) -> list[float]:
     """Milliseconds of requests that begin evenly spaced."""
-    made = await clients(port, 20)
-    free = list(made)
-    found: list[float] = []
+    connections = await clients(port, 20)
+    free = list(connections)
+    latencies: list[float] = []
 
     async def one() -> None:
         client = free.pop()
         start = perf_counter()
         assert await client.ask() == 200
-        found.append((perf_counter() - start) * 1000)
+        latencies.append((perf_counter() - start) * 1000)
         free.append(client)
 
     tasks = []
@@ -164,22 +164,22 @@ async def latencies(port: int, seconds: float, per_s: int = 100) -> list[float]:
         tasks.append(asyncio.ensure_future(one()))
         await asyncio.sleep(1 / per_s)
     await asyncio.gather(*tasks)
-    return found
+    return latencies
 
 
 async def first_tokens(port: int, count: int) -> list[float]:
     """Milliseconds from a request to the first held token of its stream: more than from its acceptance to that token."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    found = []
+    latencies = []
     for _ in range(count):
         await asyncio.sleep(0.01)
         start = perf_counter()
         writer.write(request_of(port, stream=True))
         await reader.readuntil(b'"content":"42"')
-        found.append((perf_counter() - start) * 1000)
+        latencies.append((perf_counter() - start) * 1000)
         await reader.readuntil(b"0\r\n\r\n")
     writer.close()
-    return found
+    return latencies
 
 
 @contextmanager
@@ -205,8 +205,8 @@ def gateway(policies: str) -> Iterator[tuple[int, int]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "policies.yaml")
         path.write_text(policies)
-        with process("-m", "cascade", "serve", "--policy-file", str(path), "--port", "0") as made:
-            yield made
+        with process("-m", "cascade", "serve", "--policy-file", str(path), "--port", "0") as server:
+            yield server
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -235,7 +235,7 @@ def main() -> int:
     ):
         asyncio.run(throughput(port, pid, 1000))
         upstream = [asyncio.run(throughput(port, pid, 3000)) for _ in range(3)]
-    found = {
+    results = {
         "scripted_per_s": statistics.median(r[0] for r in scripted),
         "scripted_per_s_by_clock": statistics.median(r[1] for r in scripted),
         "echo_per_s": statistics.median(r[0] for r in echoed),
@@ -250,10 +250,10 @@ def main() -> int:
     }
     failed = sum(r[2] for r in (*scripted, *upstream))
     ok = failed == 0 and all(
-        found[name] >= target if name.endswith("per_s") else found[name] <= target for name, target in TARGETS.items()
+        results[name] >= target if name.endswith("per_s") else results[name] <= target for name, target in TARGETS.items()
     )
     n = {"scripted": 24_000, "upstream": 9000, "latency": len(ours)}
-    shown = {name: round(value, 2) for name, value in found.items()}
+    shown = {name: round(value, 2) for name, value in results.items()}
     print(json.dumps({"gateway": {**shown, "failed": failed, "targets": TARGETS, "n": n, "ok": ok}}))
     return 0 if ok else 1
 

@@ -28,7 +28,7 @@ def megabytes(pid: int) -> float:
 async def soak(port: int, seconds: float) -> Counter[int]:
     """Every client asks again as soon as it was answered; one that was turned away waits as it was told."""
     statuses: Counter[int] = Counter()
-    made = await clients(port, CLIENTS)
+    connections = await clients(port, CLIENTS)
     ends = monotonic() + seconds
 
     async def worker(client: Client) -> None:
@@ -40,7 +40,7 @@ async def soak(port: int, seconds: float) -> Counter[int]:
             if status != 200:
                 await asyncio.sleep(1)
 
-    await asyncio.gather(*map(worker, made))
+    await asyncio.gather(*map(worker, connections))
     return statuses
 
 
@@ -52,9 +52,9 @@ def main() -> int:
         before = megabytes(pid)
         statuses = asyncio.run(soak(port, seconds))
         after = megabytes(pid)
-    told = {str(status): count for status, count in sorted(statuses.items())}
+    counts = {str(status): count for status, count in sorted(statuses.items())}
     ok = set(statuses) <= {200, 429, 503} and statuses[200] > 0 and after <= before * 1.15
-    result = {"clients": CLIENTS, "seconds": seconds, "statuses": told, "mb_before": before, "mb_after": after, "ok": ok}
+    result = {"clients": CLIENTS, "seconds": seconds, "statuses": counts, "mb_before": before, "mb_after": after, "ok": ok}
     print(json.dumps({"gateway_soak": result}))
     return 0 if ok else 1
 

@@ -14,10 +14,10 @@ from typing import Any
 
 from cascade import Answer, Cascade, Policy, Prompt, ScriptedModel, Usage
 from cascade.journal.journal import Journal
-from cascade.journal.opening import open_store
-from cascade.journal.record import Run
-from cascade.journal.spec import JournalSpec
+from cascade.journal.open_store import open_store
+from cascade.journal.record import PendingRecord
 from cascade.journal.store import SqlStore
+from cascade.policy.journal_config import JournalSpec
 
 SCHEMA = {"type": "object", "properties": {"answer": {"type": "integer"}}, "required": ["answer"]}
 GOOD = Answer('{"answer": 42}', mean_logprob=-0.01, finish_reason="stop", cost_usd=1e-5, usage=Usage(100, 10))
@@ -56,20 +56,20 @@ async def added(url: str) -> dict[str, float]:
     Of each side the fastest round counts: whatever else the machine does can only add to it. ``added_us`` is CPU, the
     writer's included, which an idle second core would take off the clock's.
     """
-    bare, kept = [], []
+    bare, journaled = [], []
     async with make() as without, make(url) as with_one:
         for cascade in (without, with_one):
             await per_run_us(cascade)
         for _ in range(ROUNDS):
             bare.append(await per_run_us(without))
-            kept.append(await per_run_us(with_one))
-    (bare_us, bare_cpu), (kept_us, kept_cpu) = (map(min, zip(*side, strict=True)) for side in (bare, kept))
+            journaled.append(await per_run_us(with_one))
+    (bare_us, bare_cpu), (kept_us, kept_cpu) = (map(min, zip(*side, strict=True)) for side in (bare, journaled))
     return {
         "without_us": bare_us,
         "batched_us": kept_us,
         "added_us": kept_cpu - bare_cpu,
         "added_clock_us": kept_us - bare_us,
-        "added_clock_median_us": statistics.median(k[0] - b[0] for k, b in zip(kept, bare, strict=True)),
+        "added_clock_median_us": statistics.median(k[0] - b[0] for k, b in zip(journaled, bare, strict=True)),
         "ratio": kept_us / bare_us,
     }
 
@@ -95,7 +95,7 @@ async def sustained(url: str) -> dict[str, float]:
         journal.flush()
         began, cpu = perf_counter(), process_time()
         for _ in range(RECORDS):
-            run: Run = journal.begin("run", "default", ladder, PROMPT)
+            run: PendingRecord = journal.begin("run", "default", ladder, PROMPT)
             run.attempts.extend(result.attempts)
             await journal.end(run, result)
         journal.flush()
@@ -122,23 +122,23 @@ async def full(url: str) -> float:
 
 async def measure(folder: Path) -> dict[str, float]:
     """Every figure, each in a journal of its own."""
-    found = await added(f"sqlite:///{folder}/added.db")
+    added_us = await added(f"sqlite:///{folder}/added.db")
     without, batched = await paced(None), await paced(f"sqlite:///{folder}/paced.db")
     for name, times in (("paced_without", without), ("paced_batched", batched)):
-        found[f"{name}_p50_us"], found[f"{name}_p99_us"] = times[len(times) // 2], times[len(times) * 99 // 100]
-    found["paced_added_us"] = found["paced_batched_p50_us"] - found["paced_without_p50_us"]
-    found.update(await sustained(f"sqlite:///{folder}/sustained.db"))
-    found["full_runs_per_s_at_200"] = await full(f"sqlite:///{folder}/full.db")
-    return found
+        added_us[f"{name}_p50_us"], added_us[f"{name}_p99_us"] = times[len(times) // 2], times[len(times) * 99 // 100]
+    added_us["paced_added_us"] = added_us["paced_batched_p50_us"] - added_us["paced_without_p50_us"]
+    added_us.update(await sustained(f"sqlite:///{folder}/sustained.db"))
+    added_us["full_runs_per_s_at_200"] = await full(f"sqlite:///{folder}/full.db")
+    return added_us
 
 
 def main() -> int:
     """Measures and compares with the targets."""
     with tempfile.TemporaryDirectory() as folder:
-        found = asyncio.run(measure(Path(folder)))
+        results = asyncio.run(measure(Path(folder)))
     targets = {"added_us": 40, "records_per_s": 10_000, "full_runs_per_s_at_200": 1_000}
-    ok = {name: found[name] <= 40 if name == "added_us" else found[name] >= least for name, least in targets.items()}
-    rounded = {k: round(v, 2) for k, v in found.items()}
+    ok = {name: results[name] <= 40 if name == "added_us" else results[name] >= least for name, least in targets.items()}
+    rounded = {k: round(v, 2) for k, v in results.items()}
     print(json.dumps({"journal": {**rounded, "targets": targets, "n": ROUNDS * RUNS, "ok": ok}}))
     return 0 if all(ok.values()) else 1
 

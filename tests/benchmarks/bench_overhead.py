@@ -15,8 +15,8 @@ from dataclasses import replace
 from time import perf_counter, process_time
 
 from cascade import Answer, Cascade, Policy, Prompt, ScriptedModel, Usage
-from cascade.models.model import Request
-from cascade.policy import PolicyFile
+from cascade.models.protocol import Request
+from cascade.policy.schema import PolicyFile
 
 SCHEMA = {"type": "object", "properties": {"answer": {"type": "integer"}}, "required": ["answer"]}
 GOOD = Answer('{"answer": 42}', mean_logprob=-0.01, finish_reason="stop", cost_usd=1e-5, usage=Usage(100, 10))
@@ -33,9 +33,9 @@ def make(*answers: Answer, folder: str | None = None) -> Cascade:
     accept = 0.0 if len(answers) == 1 else 0.7
     tiers = [{"name": f"t{i}", "model": f"m{i}", "accept_at": accept, "judges": judges} for i in range(len(answers))]
     models = {f"m{i}": ScriptedModel(f"m{i}", [a], keep_calls=False) for i, a in enumerate(answers)}
-    kept = {} if folder is None else {"budget_usd": 1.0}
+    limits = {} if folder is None else {"budget_usd": 1.0}
     journal = None if folder is None else f"sqlite:///{folder}/{len(answers)}.db"
-    return Cascade(Policy.model_validate({"tiers": tiers, **kept}), models=models, journal=journal)
+    return Cascade(Policy.model_validate({"tiers": tiers, **limits}), models=models, journal=journal)
 
 
 def protected(protection: dict[str, str], journal: str | None = None, **limits: float) -> Cascade:
@@ -86,25 +86,25 @@ async def measure(folder: str) -> dict[str, float]:
     short = Prompt.of("What is 6 * 7? Reply in JSON.", schema=SCHEMA)
     long = Prompt.of("word " * 2000, schema=SCHEMA)
     one, three = make(GOOD), make(POOR, POOR, GOOD)
-    kept = {"one_kept": make(GOOD, folder=folder), "three_kept": make(POOR, POOR, GOOD, folder=folder)}
+    journaled = {"one_kept": make(GOOD, folder=folder), "three_kept": make(POOR, POOR, GOOD, folder=folder)}
     plain = ScriptedModel("m", [GOOD], keep_calls=False)
     bare_run = protected({"breaker": "off"})
     guarded = {"breaker_budget": protected({}, budget_usd=1.0), "deadline": protected({"breaker": "off"}, deadline_s=60.0)}
-    samples: dict[str, list[float]] = {name: [] for name in ("one", "three", "long", *kept, *guarded)}
+    samples: dict[str, list[float]] = {name: [] for name in ("one", "three", "long", *journaled, *guarded)}
     for _ in range(ROUNDS):
         bare = await direct_us([plain], short)
         a = await per_run_us(one, short)
         samples["one"].append(a - bare)
         samples["three"].append(await per_run_us(three, short) - await direct_us([plain] * 3, short))
         samples["long"].append(await per_run_us(one, long) / a)
-        for (name, service), models in zip(kept.items(), (1, 3), strict=True):
+        for (name, service), models in zip(journaled.items(), (1, 3), strict=True):
             samples[name].append(await per_run_us(service, short) - bare * models)
         unprotected = await per_run_us(bare_run, short)
         for name, service in guarded.items():
             samples[name].append(await per_run_us(service, short) / unprotected)
     shared = protected({}, journal=f"sqlite:///{folder}/shared.db", budget_usd=1.0)
     shared_us = await per_run_us(shared, short)
-    for service in (*kept.values(), shared):
+    for service in (*journaled.values(), shared):
         await service.aclose()
     return {
         "shared_budget_us": shared_us,
@@ -122,13 +122,13 @@ async def measure(folder: str) -> dict[str, float]:
 def main() -> int:
     """Measures and compares with the targets."""
     with tempfile.TemporaryDirectory() as folder:
-        found = asyncio.run(measure(folder))
+        results = asyncio.run(measure(folder))
     most = {"one_tier_us": 100, "three_tiers_us": 250, "long_prompt_ratio": 1.2}
     most |= {"one_tier_all_on_us": 1.25 * 100, "three_tiers_all_on_us": 1.25 * 250}
     least = {"runs_per_s_at_200": 8000}
-    ok = {name: found[name] <= bound for name, bound in most.items()}
-    ok |= {name: found[name] >= bound for name, bound in least.items()}
-    rounded = {k: round(v, 2) for k, v in found.items()}
+    ok = {name: results[name] <= bound for name, bound in most.items()}
+    ok |= {name: results[name] >= bound for name, bound in least.items()}
+    rounded = {k: round(v, 2) for k, v in results.items()}
     targets = {**most, **least}
     print(json.dumps({"overhead": {**rounded, "targets": targets, "n": ROUNDS * RUNS, "ok": ok}}))
     return 0 if all(ok.values()) else 1

@@ -15,8 +15,8 @@ import httpx2
 import openai
 
 from cascade import Cascade, Policy, Prompt
-from cascade.models.model import Request
 from cascade.models.openai import OpenAIModel
+from cascade.models.protocol import Request
 from tests.faults.process import FaultServer
 from tests.faults.replies import Plan
 from tests.wire_server import chat
@@ -47,7 +47,7 @@ async def ratio(tokens: int) -> float:
     cascade = Cascade(Policy.model_validate({"tiers": tiers}), models={"m": model})
     prompt = Prompt.of("hi")
     extra: dict[str, Any] = {"logprobs": True, "top_logprobs": 5} if tokens else {}
-    found = []
+    results = []
     for _ in range(ROUNDS):
         start = process_time()
         for _ in range(CALLS):
@@ -55,8 +55,8 @@ async def ratio(tokens: int) -> float:
         middle = process_time()
         for _ in range(CALLS):
             await cascade.arun(prompt)
-        found.append((process_time() - middle) / (middle - start))
-    return statistics.median(found[1:])
+        results.append((process_time() - middle) / (middle - start))
+    return statistics.median(results[1:])
 
 
 async def over_http(server: FaultServer, http_client: Any, total: int) -> tuple[float, float]:
@@ -72,9 +72,9 @@ async def over_http(server: FaultServer, http_client: Any, total: int) -> tuple[
     await model.answer(prompt, request)
     start, cpu = perf_counter(), process_time()
     await asyncio.gather(*(worker() for _ in range(200)))
-    found = total / (perf_counter() - start), (process_time() - cpu) / total
+    rates = total / (perf_counter() - start), (process_time() - cpu) / total
     await model.close()
-    return found
+    return rates
 
 
 def sdk_default() -> httpx2.AsyncClient:

@@ -25,7 +25,7 @@ from tests.wire_server import chat
 PER_S, OF_IDEAL, RESUME_S = 1500, 0.90, 5.0
 GROWTH_MB = 5.0  # of the resident memory between the first and the last third
 WORKERS, DELAY_S = 64, 0.05
-KEPT = 100_000
+ROWS = 100_000
 _BODY = json.dumps(chat("The answer is 42.")).encode()
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: "
 _REPLY = _HEAD + str(len(_BODY)).encode() + b"\r\n\r\n" + _BODY
@@ -34,7 +34,7 @@ _REPLY = _HEAD + str(len(_BODY)).encode() + b"\r\n\r\n" + _BODY
 class Connection(asyncio.Protocol):
     """Answers every POST alike, ``delay_s`` later; any other request is told how many there were, and when."""
 
-    delay_s, asked, first, last = 0.0, 0, 0.0, 0.0
+    delay_s, requests, first, last = 0.0, 0, 0.0, 0.0
 
     def __init__(self) -> None:
         self.buffer = b""
@@ -45,8 +45,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
-        head, found, rest = self.buffer.partition(b"\r\n\r\n")
-        if not found:
+        head, separator, rest = self.buffer.partition(b"\r\n\r\n")
+        if not separator:
             return
         lower = head.lower()
         at = lower.find(b"content-length:")
@@ -54,12 +54,12 @@ class Connection(asyncio.Protocol):
             return
         self.buffer = b""
         if not head.startswith(b"POST"):
-            self.transport.write(_told(json.dumps([Connection.asked, Connection.first, Connection.last]).encode()))
+            self.transport.write(_told(json.dumps([Connection.requests, Connection.first, Connection.last]).encode()))
         elif self.delay_s:
-            Connection.asked += 1
+            Connection.requests += 1
             asyncio.get_running_loop().call_later(self.delay_s, self._answer)
         else:
-            Connection.asked += 1
+            Connection.requests += 1
             self._answer()
 
     def _answer(self) -> None:
@@ -102,8 +102,8 @@ class Server:
     def told(self) -> tuple[int, float, float]:
         """How many requests came, when the first and the last were answered (monotonic seconds)."""
         with urllib.request.urlopen(self.url, timeout=10) as reply:
-            asked, first, last = json.loads(reply.read())
-        return asked, first, last
+            requests, first, last = json.loads(reply.read())
+        return requests, first, last
 
 
 def _pin(pid: int, core: int) -> None:
@@ -117,23 +117,23 @@ class Watched:
 
     def __init__(self, argv: list[str]) -> None:
         self.samples: list[tuple[float, float, float]] = []
-        with tempfile.TemporaryFile() as said:
-            process = subprocess.Popen([sys.executable, *argv], stdout=said, stderr=subprocess.STDOUT)
+        with tempfile.TemporaryFile() as output:
+            process = subprocess.Popen([sys.executable, *argv], stdout=output, stderr=subprocess.STDOUT)
             _pin(process.pid, 1)
             while process.poll() is None:
                 with suppress(OSError, IndexError):
                     self.samples.append((monotonic(), *_used(process.pid)))
                 sleep(0.1)
-            said.seek(0)
-            self.said = said.read().decode()
-        assert process.returncode == 0, self.said
+            output.seek(0)
+            self.output = output.read().decode()
+        assert process.returncode == 0, self.output
 
     def within(self, first: float, last: float) -> dict[str, float]:
         """CPU seconds between two moments, and by how many MB the mean of the last third is above that of the first."""
-        found = [s for s in self.samples if first <= s[0] <= last]
-        third = max(1, len(found) // 3)
-        low, high = (statistics.mean(mb for _, mb, _ in part) for part in (found[:third], found[-third:]))
-        cpu = (found[-1][2] - found[0][2]) / (found[-1][0] - found[0][0]) * (last - first)
+        samples = [s for s in self.samples if first <= s[0] <= last]
+        third = max(1, len(samples) // 3)
+        low, high = (statistics.mean(mb for _, mb, _ in part) for part in (samples[:third], samples[-third:]))
+        cpu = (samples[-1][2] - samples[0][2]) / (samples[-1][0] - samples[0][0]) * (last - first)
         return {"cpu_s": cpu, "mb": high, "growth_mb": high - low}
 
 
@@ -146,8 +146,8 @@ def _used(pid: int) -> tuple[float, float]:
 
 async def bare(url: str, workers: int, total: int) -> None:
     """The same client in a loop, and nothing kept."""
-    from cascade.models.model import Request
     from cascade.models.openai import OpenAIModel
+    from cascade.models.protocol import Request
     from judges import Prompt
 
     model = OpenAIModel(name="m", model="m", base_url=f"{url}/v1", max_tokens=20)
@@ -178,10 +178,10 @@ def desk(folder: Path, url: str, rows: int) -> list[str]:
 def measured(argv: list[str], server: Server, total: int) -> dict[str, float]:
     """Answers a second from the first to the last answer, by the clock and by the client's CPU, and its memory."""
     watched = Watched(argv)
-    asked, first, last = server.told()
-    assert asked == total, (asked, watched.said)
-    found = watched.within(first, last)
-    return {"per_s": total / (last - first), "per_cpu_s": total / found["cpu_s"], **found}
+    requests, first, last = server.told()
+    assert requests == total, (requests, watched.output)
+    samples = watched.within(first, last)
+    return {"per_s": total / (last - first), "per_cpu_s": total / samples["cpu_s"], **samples}
 
 
 def compared(workers: int, delay_s: float, total: int, rounds: int) -> dict[str, Any]:
@@ -209,10 +209,10 @@ def compared(workers: int, delay_s: float, total: int, rounds: int) -> dict[str,
 
 
 def resumed(rounds: int) -> list[float]:
-    """Seconds from the start of the process to its first request, where KEPT answers are there already."""
+    """Seconds from the start of the process to its first request, where ROWS answers are there already."""
+    from evals.common.answer_rows import answer_fields
+    from evals.record.checkpoint import ANSWER, Checkpoint
     from evals.record.dataset import Dataset
-    from evals.record.parts import as_recorded
-    from evals.record.work import ANSWER, Work
     from judges import Answer, Usage
 
     took = []
@@ -220,19 +220,19 @@ def resumed(rounds: int) -> list[float]:
         folder = Path(name)
         for _ in range(rounds):
             with Server() as server:
-                argv = desk(folder, server.url, KEPT + 10)
+                argv = desk(folder, server.url, ROWS + 10)
                 work = folder / "rec.jsonl.work"
                 work.unlink(missing_ok=True)
                 (folder / "rec.jsonl").unlink(missing_ok=True)
-                open_work = Work(work, Dataset(str(folder / "rows.jsonl")).survey())
-                told = as_recorded(Answer("The answer is 42.", finish_reason="stop", usage=Usage(10, 5)), 2e-5, 0.4)
-                for row in range(KEPT):
-                    open_work.add(row, open_work.model("m"), ANSWER, 1, 2e-5, told)
+                open_work = Checkpoint(work, Dataset(str(folder / "rows.jsonl")).survey())
+                fields = answer_fields(Answer("The answer is 42.", finish_reason="stop", usage=Usage(10, 5)), 2e-5, 0.4)
+                for row in range(ROWS):
+                    open_work.add_part(row, open_work.model_index("m"), ANSWER, 1, 2e-5, fields)
                 open_work.close()
                 began = monotonic()
                 Watched(argv)
-                asked, first, _ = server.told()
-                assert asked == 10
+                requests, first, _ = server.told()
+                assert requests == 10
                 took.append(round(first - began, 2))
     return took
 
@@ -263,7 +263,7 @@ def main() -> int:
         "resume_s": min(resume) <= RESUME_S,
     }
     targets = {"per_s": PER_S, "growth_mb": GROWTH_MB, "of_ideal": OF_IDEAL, "resume_s": RESUME_S}
-    figures = {"at_200": at_once, f"at_{WORKERS}_of_{DELAY_S * 1e3:g}_ms": slow, f"resume_of_{KEPT}_s": resume}
+    figures = {"at_200": at_once, f"at_{WORKERS}_of_{DELAY_S * 1e3:g}_ms": slow, f"resume_of_{ROWS}_s": resume}
     print(json.dumps({"benchmark": "record", **figures, "targets": targets, "ok": ok}))
     return 0 if all(ok.values()) else 1
 

@@ -30,9 +30,9 @@ def child(path: str) -> None:
     from evals.recording.summary import summary
 
     before = process_time()
-    found = summary(read(path))
+    counts = summary(read(path))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"examples": found["examples"], "cpu_s": process_time() - before, "peak_mb": peak}))
+    print(json.dumps({"examples": counts["examples"], "cpu_s": process_time() - before, "peak_mb": peak}))
 
 
 def main() -> int:
@@ -54,12 +54,12 @@ def main() -> int:
             done = subprocess.run(
                 [sys.executable, __file__, "--child", str(path)], capture_output=True, text=True, check=True
             )
-            found = json.loads(done.stdout)
-            rate = rows / found["cpu_s"]
-            peaks.append(found["peak_mb"])
+            results = json.loads(done.stdout)
+            rate = rows / results["cpu_s"]
+            peaks.append(results["peak_mb"])
             figures[f"rows_{rows}"] = {
                 "per_cpu_second": round(rate),
-                "peak_mb": round(found["peak_mb"], 1),
+                "peak_mb": round(results["peak_mb"], 1),
                 "file_mb": round(path.stat().st_size / 1e6),
             }
     growth = peaks[1] - peaks[0]

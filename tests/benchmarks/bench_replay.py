@@ -8,7 +8,7 @@ import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
-from evals.replay import main as replay
+from evals.replay.command import main as replay
 
 TIERS = "gpt-4o-mini,qwen2.5-72b-instruct,gpt-4o"
 

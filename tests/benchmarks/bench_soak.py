@@ -18,7 +18,7 @@ from time import perf_counter
 
 from cascade import Cascade
 from cascade.errors import RunError
-from cascade.policy import PolicyFile
+from cascade.policy.schema import PolicyFile
 from tests.faults.process import FaultServer
 from tests.faults.replies import FAULTS, Plan
 

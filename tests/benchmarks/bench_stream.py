@@ -17,10 +17,10 @@ import openai
 
 import judges
 from cascade import Cascade, Policy, Prompt, ScriptedModel, Token
-from cascade.models.model import Request
 from cascade.models.openai import OpenAIModel
+from cascade.models.protocol import Request
 from cascade.models.transport import http_client
-from cascade.models.wire import MAX_BODY_BYTES
+from cascade.util.http_settings import MAX_BODY_BYTES
 from tests.wire_server import Reply, WireServer, chat, chat_events
 
 WORDS, ROUNDS, CALLS, HELD = 200, 11, 10, 200
@@ -64,19 +64,19 @@ def cascade(model: Any, *judged: str) -> Cascade:
 
 async def held_out_ms(model: Any) -> list[float]:
     """Milliseconds from the judge's word to each run's first token, as the reader of the events sees it."""
-    held, found = cascade(model, "bench-accepts"), []
+    held, latencies = cascade(model, "bench-accepts"), []
     for _ in range(HELD):
         async for event in held.astream("q"):
             if isinstance(event, Token):
-                found.append((perf_counter() - accepted_at) * 1e3)
+                latencies.append((perf_counter() - accepted_at) * 1e3)
                 break
-    return sorted(found)
+    return sorted(latencies)
 
 
 async def us_per_token(*judged: str) -> float:
     """CPU of a token's way from a scripted model through the engine to the reader, in microseconds; the median of rounds."""
     model = ScriptedModel("m", [TEXT], keep_calls=False)
-    c, prompt, request, found = cascade(model, *judged), Prompt.of("q"), Request(), []
+    c, prompt, request, latencies = cascade(model, *judged), Prompt.of("q"), Request(), []
     for _ in range(ROUNDS):
         start = process_time()
         for _ in range(CALLS):
@@ -86,8 +86,8 @@ async def us_per_token(*judged: str) -> float:
         for _ in range(CALLS):
             async for _ in c.astream(prompt):
                 pass
-        found.append(((process_time() - middle) - (middle - start)) / CALLS / WORDS * 1e6)
-    return statistics.median(found)
+        latencies.append(((process_time() - middle) - (middle - start)) / CALLS / WORDS * 1e6)
+    return statistics.median(latencies)
 
 
 async def over_sdk(url: str) -> tuple[float, float, list[float]]:
@@ -105,12 +105,12 @@ async def over_sdk(url: str) -> tuple[float, float, list[float]]:
                 stream=True,
                 stream_options={"include_usage": True},
             )
-            said = [chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices]
-            assert "".join(said) == TEXT
+            pieces = [chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices]
+            assert "".join(pieces) == TEXT
         middle = process_time()
         for _ in range(CALLS):
-            said = [event.text async for event in live.astream("q") if isinstance(event, Token)]
-            assert "".join(said) == TEXT
+            pieces = [event.text async for event in live.astream("q") if isinstance(event, Token)]
+            assert "".join(pieces) == TEXT
         ratios.append((process_time() - middle) / (middle - start))
         cost.append((middle - start) / CALLS / WORDS * 1e6)
     held = await held_out_ms(model)
@@ -124,7 +124,7 @@ def main() -> int:
     live, held = asyncio.run(us_per_token()), asyncio.run(us_per_token("bench-accepts"))
     with server() as url:
         ratio, sdk, out = asyncio.run(over_sdk(url))
-    found = {
+    results = {
         "held_out_p95_ms": out[int(len(out) * 0.95)],
         "live_us_per_token": live,
         "held_us_per_token": held,
@@ -136,10 +136,10 @@ def main() -> int:
         "held_out_max_ms": out[-1],
         "sdk_us_per_word": sdk,
     }
-    rounded = {k: round(v, 3) for k, v in {**found, **more}.items()}
+    rounded = {k: round(v, 3) for k, v in {**results, **more}.items()}
     n = {"held": len(out), "tokens": ROUNDS * CALLS * WORDS}
     print(json.dumps({"stream": {**rounded, "targets": TARGETS, "n": n}}))
-    return 0 if all(found[k] <= target for k, target in TARGETS.items()) else 1
+    return 0 if all(results[k] <= target for k, target in TARGETS.items()) else 1
 
 
 if __name__ == "__main__":

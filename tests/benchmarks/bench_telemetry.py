@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, Sp
 from prometheus_client import CollectorRegistry
 
 from cascade import Answer, Cascade, Policy, Prompt, ScriptedModel, Usage
-from cascade.policy import TelemetrySpec
+from cascade.policy.schema import TelemetrySpec
 from cascade.telemetry import Telemetry
 
 GOOD = Answer("42", mean_logprob=-0.01, finish_reason="stop", cost_usd=1e-5, usage=Usage(100, 10))
@@ -57,16 +57,16 @@ async def measure() -> dict[str, float]:
     for _ in range(ROUNDS):
         for name, cascade in cascades.items():
             samples[name].append(await per_run_us(cascade, prompt))
-    found = {f"{name}_us": statistics.median(values) for name, values in samples.items()}
+    medians = {f"{name}_us": statistics.median(values) for name, values in samples.items()}
     off = [a / b for a, b in zip(samples["off"], samples["absent"], strict=True)]
-    return {**found, "off_ratio": statistics.median(off)}
+    return {**medians, "off_ratio": statistics.median(off)}
 
 
 def main() -> int:
     """Measures; being off may cost nothing that can be seen."""
-    found = asyncio.run(measure())
-    ok = found["off_ratio"] <= 1.05
-    rounded = {k: round(v, 3) for k, v in found.items()}
+    results = asyncio.run(measure())
+    ok = results["off_ratio"] <= 1.05
+    rounded = {k: round(v, 3) for k, v in results.items()}
     print(json.dumps({"telemetry": {**rounded, "targets": {"off_ratio": 1.05}, "n": ROUNDS * RUNS, "ok": ok}}))
     return 0 if ok else 1
 

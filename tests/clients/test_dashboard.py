@@ -11,9 +11,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from cascade.journal.opening import open_store
+from cascade.data import STARTER_RECORDING
+from cascade.journal.open_store import open_store
+from evals.demo.traffic import body_of
 from evals.recording import read
-from evals.traffic import STARTER, body_of
 from tests.cascade.gateway.conftest import Running, Serve
 
 pytestmark = pytest.mark.clients
@@ -39,8 +40,8 @@ SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Debian's Chromium, or another one in CHROMIUM."""
-    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None:
+    browser_path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser_path is None:
         pytest.skip("Chromium is not installed")
     quiet = [
         "--no-sandbox",
@@ -50,9 +51,9 @@ def browser() -> Iterator[Any]:
         "--disable-sync",
     ]
     with playwright.sync_playwright() as driver:
-        made = driver.chromium.launch(executable_path=found, args=quiet)
-        yield made
-        made.close()
+        browser = driver.chromium.launch(executable_path=browser_path, args=quiet)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture
@@ -63,12 +64,14 @@ def gateway(serve: Serve, tmp_path: Path) -> Running:
 
 def ask(gateway: Running, count: int, *, feedback: bool = False) -> None:
     """So many of the shipped questions, one after another, some answers with feedback."""
-    examples = list(read(STARTER))
+    examples = list(read(STARTER_RECORDING))
     with httpx2.Client(base_url=gateway.url, timeout=20) as client:
         for example in examples[:count]:
-            told = client.post("/v1/chat/completions", json=body_of(example, "default")).raise_for_status().json()["cascade"]
+            outcome = (
+                client.post("/v1/chat/completions", json=body_of(example, "default")).raise_for_status().json()["cascade"]
+            )
             if feedback:
-                client.post("/v1/feedback", json={"run_id": told["run_id"], "quality": 1.0}).raise_for_status()
+                client.post("/v1/feedback", json={"run_id": outcome["run_id"], "quality": 1.0}).raise_for_status()
 
 
 def opened(browser: Any, gateway: Running, size: str = "desktop", scheme: str = "light") -> Any:
@@ -77,8 +80,8 @@ def opened(browser: Any, gateway: Running, size: str = "desktop", scheme: str = 
     page = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme).new_page()
     page.complaints = []
     page.on("pageerror", lambda error: page.complaints.append(str(error)))
-    page.on("console", lambda said: page.complaints.append(said.text) if said.type == "error" else None)
-    page.on("request", lambda asked: None if asked.url.startswith(gateway.url) else page.complaints.append(asked.url))
+    page.on("console", lambda message: page.complaints.append(message.text) if message.type == "error" else None)
+    page.on("request", lambda request: None if request.url.startswith(gateway.url) else page.complaints.append(request.url))
     page.goto(f"{gateway.url}/dashboard")
     return page
 
@@ -91,17 +94,17 @@ def runs_shown(page: Any, count: int) -> None:
 def metric(text: str, name: str, **labels: str) -> float:
     """The sum of a metric's samples with these labels."""
     total = 0.0
-    for found in re.finditer(rf"^{name}(?:\{{(.*?)\}})? (\S+)$", text, re.MULTILINE):
-        if all(f'{label}="{value}"' in (found[1] or "") for label, value in labels.items()):
-            total += float(found[2])
+    for match in re.finditer(rf"^{name}(?:\{{(.*?)\}})? (\S+)$", text, re.MULTILINE):
+        if all(f'{label}="{value}"' in (match[1] or "") for label, value in labels.items()):
+            total += float(match[2])
     return total
 
 
 def usd(text: str) -> float:
     """The amount that a text begins with."""
-    found = re.search(r"\$([\d.,]+)", text)
-    assert found is not None, text
-    return float(found[1].replace(",", ""))
+    match = re.search(r"\$([\d.,]+)", text)
+    assert match is not None, text
+    return float(match[1].replace(",", ""))
 
 
 def test_the_figures_are_those_of_the_metrics_and_the_journal(browser: Any, gateway: Running, tmp_path: Path) -> None:
@@ -117,13 +120,13 @@ def test_the_figures_are_those_of_the_metrics_and_the_journal(browser: Any, gate
     runs_shown(page, 60)
     traffic.join()
 
-    told = httpx2.get(f"{gateway.url}/metrics").text
-    assert metric(told, "cascade_runs_total", kind="run") == 60
-    spent, premium = metric(told, "cascade_run_cost_usd_total"), metric(told, "cascade_run_premium_usd_total")
+    metrics = httpx2.get(f"{gateway.url}/metrics").text
+    assert metric(metrics, "cascade_runs_total", kind="run") == 60
+    spent, premium = metric(metrics, "cascade_run_cost_usd_total"), metric(metrics, "cascade_run_premium_usd_total")
     note = page.locator("#saved-note").inner_text()
     assert usd(note) == pytest.approx(spent, rel=0.06)
     assert usd(note.partition(" of ")[2]) == pytest.approx(premium, rel=0.06)
-    escalated = metric(told, "cascade_escalations_total")
+    escalated = metric(metrics, "cascade_escalations_total")
     assert 0 < escalated <= 60
     assert page.locator("#escalations-note").inner_text() == f"{escalated:.0f} in all"
     assert page.locator("#drift-note").inner_text().startswith("20 runs with feedback")
@@ -171,7 +174,7 @@ def test_a_run_opens_by_the_keyboard(browser: Any, gateway: Running) -> None:
     ask(gateway, 5)
     page.wait_for_timeout(2500)
     runs_shown(page, 5)
-    page.get_by_role("button", name="Go on").press("Enter")
+    page.get_by_role("button", name="Resume").press("Enter")
     runs_shown(page, 10)
     assert page.complaints == []
 

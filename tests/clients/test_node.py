@@ -47,13 +47,13 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def reply(received: Received) -> Reply:
     """What each model says."""
-    said: dict[str, Any] = {
+    output: dict[str, Any] = {
         "small-1": chat("fifty-one, I think"),
         "calls-1": chat(None, message={"tool_calls": [CALL]}, choice={"finish_reason": "tool_calls"}),
         "vague-1": chat('{"answer": "many"}'),
         "exact-1": chat('{"answer": 51}'),
     }
-    body = said[received.body["model"]]
+    body = output[received.body["model"]]
     return Reply(events=chat_events(body)) if received.body.get("stream") else Reply(body)
 
 

@@ -31,8 +31,8 @@ def test_nothing_undocumented(serve: Serve, tmp_path: Path) -> None:
         *("--exclude-path", "/dashboard/events", "--max-examples", "60", "--seed", "1", "--no-color"),
     )
     script = "import sys; from schemathesis.cli import schemathesis; sys.exit(schemathesis())"
-    found = subprocess.run(
+    fuzzer = subprocess.run(
         [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=300, cwd=tmp_path
     )
-    assert found.returncode == 0, found.stdout[-6000:] + found.stderr[-2000:]
-    assert "No issues found" in found.stdout
+    assert fuzzer.returncode == 0, fuzzer.stdout[-6000:] + fuzzer.stderr[-2000:]
+    assert "No issues found" in fuzzer.stdout

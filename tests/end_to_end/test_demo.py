@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from cascade import Result
-from evals import demo
+from cascade.data import STARTER_RECORDING
+from evals.demo import demo
 from evals.recording import Example, read
-from evals.replay import STARTER
 
 pytestmark = pytest.mark.demo
 
@@ -27,7 +27,7 @@ def address() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def examples() -> list[Example]:
     """One question of each family."""
-    every = list(read(STARTER))
+    every = list(read(STARTER_RECORDING))
     return demo.chosen(every, len({e.task for e in every}), seed=0)
 
 

@@ -11,9 +11,8 @@ from cascade.errors import RunError
 from cascade.journal.record import Record
 from cascade.result import CallRecord, Result
 from judges import Usage
-
-from .process import Served
-from .replies import COUNTED, REFUSALS
+from tests.faults.process import Served
+from tests.faults.replies import COUNTED, REFUSALS
 
 UNREACHED = "no connection"  # how a CallRecord's fault says that the server never saw the request
 
@@ -67,29 +66,29 @@ def audit(
     runs: Iterable[Ended], served: Iterable[Served], logs: Mapping[int, Sequence[CallRecord]] | None = None
 ) -> Findings:
     """Compares the runs' logs, or those that a journal kept of them, with the server's ledger."""
-    found = Findings()
+    findings = Findings()
     ledger: dict[tuple[int, str], list[Served]] = defaultdict(list)
     for entry in served:
         ledger[entry.run, entry.model].append(entry)
     for ended in runs:
-        found.runs += 1
-        found.worst_late_s = max(found.worst_late_s, ended.late_s)
+        findings.runs += 1
+        findings.worst_late_s = max(findings.worst_late_s, ended.late_s)
         problem = ended.problem()
-        found.answered += problem is None
+        findings.answered += problem is None
         problems = [problem, _total_problem(ended)]
         log: dict[str, list[CallRecord]] = defaultdict(list)
-        kept = ended.log() if logs is None else logs.get(ended.number, ())
-        for record in sorted(kept, key=lambda r: r.started_s):
+        calls = ended.log() if logs is None else logs.get(ended.number, ())
+        for record in sorted(calls, key=lambda r: r.started_s):
             log[record.model].append(record)
         for model, records in log.items():
             for record, entry in _pairs(records, ledger.pop((ended.number, model), [])):
                 problems.append(_problem(record, entry))
-                _add(found, record, entry)
-        found.wrong += [f"{ended.case}: {problem}" for problem in problems if problem]
+                _add(findings, record, entry)
+        findings.wrong += [f"{ended.case}: {problem}" for problem in problems if problem]
     for entry in (e for entries in ledger.values() for e in entries):
-        found.wrong.append(f"served and in no log: {entry}")
-        _add(found, None, entry)
-    return found
+        findings.wrong.append(f"served and in no log: {entry}")
+        _add(findings, None, entry)
+    return findings
 
 
 _Pair = tuple[CallRecord | None, Served | None]
@@ -109,20 +108,20 @@ def _pairs(records: list[CallRecord], entries: list[Served]) -> list[_Pair]:
     return [*((r, None) for r in missed), *likeliest, *((None, e) for e in entries[len(sent) :])]
 
 
-def _add(found: Findings, record: CallRecord | None, entry: Served | None) -> None:
+def _add(findings: Findings, record: CallRecord | None, entry: Served | None) -> None:
     billed = entry.usd if entry is not None else Decimal(0)
     if record is None:
-        found.cents_apart += 100 * billed
+        findings.cents_apart += 100 * billed
         return
-    found.requests += 1
-    found.faults += record.fault is not None
-    found.unknown += record.cost_usd is None
+    findings.requests += 1
+    findings.faults += record.fault is not None
+    findings.unknown += record.cost_usd is None
     if record.cost_usd is None:
-        found.lost_usd += billed
+        findings.lost_usd += billed
     else:
         known = Decimal(record.cost_usd).quantize(Decimal("1e-12"))
-        found.known_usd += known
-        found.cents_apart += 100 * abs(known - billed)
+        findings.known_usd += known
+        findings.cents_apart += 100 * abs(known - billed)
 
 
 def _problem(record: CallRecord | None, entry: Served | None) -> str | None:
@@ -146,21 +145,21 @@ def _total_problem(ended: Ended) -> str | None:
     costs = [r.cost_usd for r in ended.log()]
     if isinstance(ended.outcome, RunError):
         return None
-    said, known = ended.outcome.cost_usd, [c for c in costs if c is not None]
+    total, known = ended.outcome.cost_usd, [c for c in costs if c is not None]
     if len(known) < len(costs):
-        return None if said is None else f"costs {said} although a request's cost is unknown"
-    return None if said is not None and abs(said - sum(known)) < 1e-12 else f"costs {said}, its requests {sum(known)}"
+        return None if total is None else f"costs {total} although a request's cost is unknown"
+    return None if total is not None and abs(total - sum(known)) < 1e-12 else f"costs {total}, its requests {sum(known)}"
 
 
 def journalled(records: Iterable[Record]) -> dict[int, list[CallRecord]]:
     """The requests that a journal kept, by the run that their tag "run" names."""
-    found: dict[int, list[CallRecord]] = {}
+    calls_by_run: dict[int, list[CallRecord]] = {}
     for record in records:
         number = record.tags["run"]
         assert isinstance(number, int)
-        assert number not in found, f"run {number} is in the journal twice"
+        assert number not in calls_by_run, f"run {number} is in the journal twice"
         calls = [call for attempt in record.attempts for call in attempt["call_log"]]
-        found[number] = [
+        calls_by_run[number] = [
             CallRecord(**{**call, "usage": Usage(**call["usage"]) if call["usage"] else None}) for call in calls
         ]
-    return found
+    return calls_by_run

@@ -14,15 +14,14 @@ from random import Random
 from typing import Any
 
 from cascade import Cascade
+from cascade.engine.streaming import Event, Finished, Retracted, Token
 from cascade.errors import RunError
-from cascade.models.wire import load
-from cascade.policy import PolicyFile
+from cascade.models.http import load
+from cascade.policy.schema import PolicyFile
 from cascade.result import Result
-from cascade.streaming import Event, Finished, Retracted, Token
-
-from .accounts import Ended
-from .process import FaultServer
-from .replies import FAULTS, STREAM_FAULTS, Plan
+from tests.faults.accounts import Ended
+from tests.faults.process import FaultServer
+from tests.faults.replies import FAULTS, STREAM_FAULTS, Plan
 
 TIERS = ("cheap", "balanced", "premium")
 PROVIDERS = ("openai", "anthropic")
@@ -72,13 +71,13 @@ CELLS = (
 
 def plans(cells: Iterable[Cell]) -> dict[str, Plan]:
     """What the server plays."""
-    made = {}
+    plans = {}
     for provider, tier in product(PROVIDERS, TIERS):
         for kind, text in (("good", GOOD), ("weak", WEAK)):
-            made[f"{tier} {kind} {provider}"] = Plan(text, *PRICES[tier])
+            plans[f"{tier} {kind} {provider}"] = Plan(text, *PRICES[tier])
     for cell in cells:
-        made[cell.model] = Plan(GOOD, *PRICES["balanced"], faults=(cell.fault,), rate=cell.rate)
-    return made
+        plans[cell.model] = Plan(GOOD, *PRICES["balanced"], faults=(cell.fault,), rate=cell.rate)
+    return plans
 
 
 def spec(
@@ -93,7 +92,7 @@ def spec(
         "price": {"input_per_mtok": plan.input_per_mtok, "output_per_mtok": plan.output_per_mtok},
         "timeout_s": timeout_s,
         "max_body_bytes": MAX_BODY_BYTES,
-        "retry": {"attempts": 2, "first_s": 0.05, "most_s": 0.1, "retry_after_s": 1.0},
+        "retry": {"attempts": 2, "initial_backoff_s": 0.05, "max_backoff_s": 0.1, "retry_after_s": 1.0},
         "breaker": "off",  # so that every run meets its fault; a test of its own has it on
         **more,
     }
@@ -111,9 +110,11 @@ def policies(server: FaultServer, cells: Sequence[Cell], journal: Path) -> Polic
     for name, plan in plans(cells).items():
         provider = "anthropic" if name.endswith("anthropic") else "openai"
         models[name] = spec(server, name, provider, plan)
-    made = {cell.name: {"tiers": tiers(zip(TIERS, cell.models(), strict=True)), "deadline_s": DEADLINE_S} for cell in cells}
-    kept = {"url": f"sqlite:///{journal}", "durability": "batched"}
-    return PolicyFile.model_validate({"models": models, "policies": made, "journal": kept})
+    by_cell = {
+        cell.name: {"tiers": tiers(zip(TIERS, cell.models(), strict=True)), "deadline_s": DEADLINE_S} for cell in cells
+    }
+    journal_options = {"url": f"sqlite:///{journal}", "durability": "batched"}
+    return PolicyFile.model_validate({"models": models, "policies": by_cell, "journal": journal_options})
 
 
 async def one(
@@ -130,9 +131,9 @@ async def one(
     ends, withheld = loop.time() + deadline_s, withheld_s()
     outcome: Result | RunError
     try:
-        asked = f"run:{number} what is it?"
+        question = f"run:{number} what is it?"
         options: dict[str, Any] = {"policy": policy, "deadline_s": deadline_s, "tags": {"run": number}}
-        outcome = await told(cascade.astream(asked, **options)) if streamed else await cascade.arun(asked, **options)
+        outcome = await told(cascade.astream(question, **options)) if streamed else await cascade.arun(question, **options)
     except RunError as error:
         outcome = error
     late = loop.time() - ends

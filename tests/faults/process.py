@@ -10,7 +10,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-from .replies import Plan
+from tests.faults.replies import Plan
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,8 +45,8 @@ class FaultServer:
 
     def plan(self, models: Mapping[str, Plan], *, seed: int = 0, keep: bool = True) -> None:
         """Replaces all plans and empties the ledger; ``keep=False`` leaves only the totals in it."""
-        asked = {"seed": seed, "keep": keep, "models": {name: asdict(plan) for name, plan in models.items()}}
-        self._urls = self._control("plan", asked)
+        setup = {"seed": seed, "keep": keep, "models": {name: asdict(plan) for name, plan in models.items()}}
+        self._urls = self._control("plan", setup)
 
     def base_url(self, model: str, provider: str) -> str:
         """Where ``model`` is to be asked: OpenAI's SDK wants the version in the address, Anthropic's does not."""
@@ -54,10 +54,10 @@ class FaultServer:
 
     def ledger(self) -> Ledger:
         """What was served since the last plan."""
-        said = self._control("ledger", None)
-        totals = ({m: Decimal(usd) for m, usd in said[k].items()} for k in ("billed", "arrived"))
-        entries = tuple(Served(m, run, fault, Decimal(usd), ok) for m, run, fault, usd, ok in said["entries"])
-        return Ledger(entries, said["requests"], *totals)
+        reply = self._control("ledger", None)
+        totals = ({m: Decimal(usd) for m, usd in reply[k].items()} for k in ("billed", "arrived"))
+        entries = tuple(Served(m, run, fault, Decimal(usd), ok) for m, run, fault, usd, ok in reply["entries"])
+        return Ledger(entries, reply["requests"], *totals)
 
     @property
     def pid(self) -> int:

@@ -64,7 +64,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ParsedRequest:
     """A request as the server reads it; ``run`` is the number after "run:" in the prompt, if any."""
 
     model: str
@@ -75,12 +75,14 @@ class Asked:
     tokens_out: int
 
 
-def read(path: str, body: bytes) -> Asked:
+def read(path: str, body: bytes) -> ParsedRequest:
     """The request for an answer in ``body``. Token counts depend on the run, so that sums of costs tell runs apart."""
-    asked = json.loads(body)
+    request = json.loads(body)
     marked = re.search(rb"run:(\d+)", body)
     run = int(marked[1]) if marked else 0
-    return Asked(asked["model"], path.endswith("/messages"), bool(asked.get("stream")), run, 40 + run % 13, 7 + run % 5)
+    return ParsedRequest(
+        request["model"], path.endswith("/messages"), bool(request.get("stream")), run, 40 + run % 13, 7 + run % 5
+    )
 
 
 def head(status: int = 200, kind: str = "application/json", length: int | None = None, *more: str) -> bytes:
@@ -107,12 +109,12 @@ def answer(anthropic: bool, text: str, tokens_in: int, tokens_out: int) -> bytes
     if anthropic:
         usage = {"input_tokens": tokens_in, "output_tokens": tokens_out}
         content = [{"type": "text", "text": text}] if text else []
-        made: dict[str, Any] = {"id": "m", "type": "message", "role": "assistant", "model": "m", "usage": usage}
-        return json.dumps({**made, "stop_reason": "end_turn" if text else None, "content": content}).encode()
+        envelope: dict[str, Any] = {"id": "m", "type": "message", "role": "assistant", "model": "m", "usage": usage}
+        return json.dumps({**envelope, "stop_reason": "end_turn" if text else None, "content": content}).encode()
     usage = {"prompt_tokens": tokens_in, "completion_tokens": tokens_out, "total_tokens": tokens_in + tokens_out}
     choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-    made = {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "usage": usage}
-    return json.dumps({**made, "choices": [choice] if text else []}).encode()
+    envelope = {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "usage": usage}
+    return json.dumps({**envelope, "choices": [choice] if text else []}).encode()
 
 
 def refusal(fault: str, anthropic: bool) -> bytes:
@@ -139,11 +141,11 @@ def bomb(anthropic: bool) -> bytes:
     return packer.compress(answer(anthropic, "x" * HUGE_BYTES, 1, 1)) + packer.flush()
 
 
-def events(asked: Asked, text: str) -> list[bytes]:
+def events(request: ParsedRequest, text: str) -> list[bytes]:
     """The server-sent events of a streamed answer, one token each, usage included."""
     words = re.findall(r"\S+\s*", text)
-    if asked.anthropic:
-        usage = {"input_tokens": asked.tokens_in, "output_tokens": 1}
+    if request.anthropic:
+        usage = {"input_tokens": request.tokens_in, "output_tokens": 1}
         begun = {"id": "m", "type": "message", "role": "assistant", "model": "m", "content": [], "usage": usage}
         named: list[dict[str, Any]] = [
             {"type": "message_start", "message": {**begun, "stop_reason": None, "stop_sequence": None}},
@@ -153,20 +155,20 @@ def events(asked: Asked, text: str) -> list[bytes]:
             {
                 "type": "message_delta",
                 "delta": {"stop_reason": "end_turn", "stop_sequence": None},
-                "usage": {"output_tokens": asked.tokens_out},
+                "usage": {"output_tokens": request.tokens_out},
             },
             {"type": "message_stop"},
         ]
         return [f"event: {e['type']}\ndata: {json.dumps(e)}\n\n".encode() for e in named]
     base = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
     deltas = [{"role": "assistant", "content": ""}, *({"content": w} for w in words), {}]
-    made = [
+    chunks = [
         {**base, "choices": [{"index": 0, "delta": d, "finish_reason": None if d else "stop"}], "usage": None}
         for d in deltas
     ]
-    counts = {"prompt_tokens": asked.tokens_in, "completion_tokens": asked.tokens_out}
-    made.append({**base, "choices": [], "usage": {**counts, "total_tokens": asked.tokens_in + asked.tokens_out}})
-    return [*(f"data: {json.dumps(e)}\n\n".encode() for e in made), b"data: [DONE]\n\n"]
+    counts = {"prompt_tokens": request.tokens_in, "completion_tokens": request.tokens_out}
+    chunks.append({**base, "choices": [], "usage": {**counts, "total_tokens": request.tokens_in + request.tokens_out}})
+    return [*(f"data: {json.dumps(e)}\n\n".encode() for e in chunks), b"data: [DONE]\n\n"]
 
 
 def error_event(anthropic: bool) -> bytes:

@@ -15,8 +15,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from . import replies
-from .replies import Asked, Plan, chunk, head, whole
+from tests.faults import replies
+from tests.faults.replies import ParsedRequest, Plan, chunk, head, whole
 
 _AWAY = "127.0.0.2"  # no client's own port can be in the way there while a port is closed
 
@@ -79,17 +79,17 @@ class House:
         self._doors: list[asyncio.Task[None]] = []
         self._shut: list[socket.socket] = []
 
-    async def plan(self, asked: dict[str, object]) -> dict[str, str]:
+    async def plan(self, setup: dict[str, object]) -> dict[str, str]:
         """Takes new plans, forgets the ledger; the address of each model's server."""
         for task in self._doors:
             task.cancel()
         for sock in self._shut:
             sock.close()
         self._doors, self._shut = [], []
-        models: dict[str, dict[str, object]] = asked["models"]  # type: ignore[assignment]
+        models: dict[str, dict[str, object]] = setup["models"]  # type: ignore[assignment]
         self.plans = {name: Plan(**{**plan, "faults": tuple(plan["faults"])}) for name, plan in models.items()}  # type: ignore[arg-type]
-        self.draws = {name: random.Random(f"{asked['seed']} {name}") for name in models}
-        self.ledger = Ledger(bool(asked["keep"]))
+        self.draws = {name: random.Random(f"{setup['seed']} {name}") for name in models}
+        self.ledger = Ledger(bool(setup["keep"]))
         urls = {}
         for name, plan in self.plans.items():
             urls[name] = f"http://127.0.0.1:{self.port}"
@@ -150,8 +150,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
-        top, found, rest = self.buffer.partition(b"\r\n\r\n")
-        if not found or (self.task is not None and not self.task.done()):
+        top, separator, rest = self.buffer.partition(b"\r\n\r\n")
+        if not separator or (self.task is not None and not self.task.done()):
             return
         lines = top.decode("latin-1").split("\r\n")
         length = next((int(line[15:]) for line in lines if line.lower().startswith("content-length:")), 0)
@@ -162,49 +162,49 @@ class Connection(asyncio.Protocol):
         if path.startswith("/control/"):
             self.task = asyncio.ensure_future(self._control(path, body))
             return
-        asked = replies.read(path, body)
-        plan = self.house.plans[asked.model]
-        draw = self.house.draws[asked.model]
+        request = replies.read(path, body)
+        plan = self.house.plans[request.model]
+        draw = self.house.draws[request.model]
         drawn = bool(plan.faults) and plan.faults != ("refused",) and draw.random() < plan.rate
         fault = draw.choice(plan.faults) if drawn else None
         free = fault in replies.REFUSALS or fault in replies.PAGES
-        usd = Decimal(0) if free else plan.usd(asked.tokens_in, asked.tokens_out)
-        entry = self.house.ledger.open(asked.model, asked.run, fault, usd)
-        if fault is None and not asked.stream and not plan.delay_s:
-            body = replies.answer(asked.anthropic, plan.answer, asked.tokens_in, asked.tokens_out)
+        usd = Decimal(0) if free else plan.usd(request.tokens_in, request.tokens_out)
+        entry = self.house.ledger.open(request.model, request.run, fault, usd)
+        if fault is None and not request.stream and not plan.delay_s:
+            body = replies.answer(request.anthropic, plan.answer, request.tokens_in, request.tokens_out)
             self.transport.write(whole(body, 200, "application/json", *(["connection: close"] if self.last else [])))
             self.house.ledger.close(entry)
             if self.last:
                 self.transport.close()
         else:
-            self.task = asyncio.ensure_future(self._slowly(asked, plan, fault, entry))
+            self.task = asyncio.ensure_future(self._slowly(request, plan, fault, entry))
 
     async def _control(self, path: str, body: bytes) -> None:
         if path == "/control/plan":
-            said = json.dumps(await self.house.plan(json.loads(body))).encode()
+            reply = json.dumps(await self.house.plan(json.loads(body))).encode()
         else:
-            said = self.house.ledger.dump()
-        self.transport.write(whole(said))
+            reply = self.house.ledger.dump()
+        self.transport.write(whole(reply))
 
-    async def _slowly(self, asked: Asked, plan: Plan, fault: str | None, entry: Entry) -> None:
+    async def _slowly(self, request: ParsedRequest, plan: Plan, fault: str | None, entry: Entry) -> None:
         if plan.delay_s:
             await asyncio.sleep(plan.delay_s)
-        if asked.stream and (fault is None or fault in replies.STREAM_FAULTS):
-            await self._stream(asked, plan, fault, entry)
+        if request.stream and (fault is None or fault in replies.STREAM_FAULTS):
+            await self._stream(request, plan, fault, entry)
         elif fault is None:
-            await self._send(whole(replies.answer(asked.anthropic, plan.answer, asked.tokens_in, asked.tokens_out)))
+            await self._send(whole(replies.answer(request.anthropic, plan.answer, request.tokens_in, request.tokens_out)))
             self.house.ledger.close(entry)
         else:
-            await self._fail(asked, plan, fault, entry)
+            await self._fail(request, plan, fault, entry)
         if self.last:
             self.transport.close()
 
-    async def _fail(self, asked: Asked, plan: Plan, fault: str, entry: Entry) -> None:
-        body = replies.answer(asked.anthropic, plan.answer, asked.tokens_in, asked.tokens_out)
+    async def _fail(self, request: ParsedRequest, plan: Plan, fault: str, entry: Entry) -> None:
+        body = replies.answer(request.anthropic, plan.answer, request.tokens_in, request.tokens_out)
         half = body[: len(body) // 2]
         match fault:
             case "no_choices":
-                await self._send(whole(replies.answer(asked.anthropic, "", asked.tokens_in, asked.tokens_out)))
+                await self._send(whole(replies.answer(request.anthropic, "", request.tokens_in, request.tokens_out)))
                 self.house.ledger.close(entry)
             case "html" | "error_200":
                 await self._send(replies.page(fault))
@@ -213,7 +213,7 @@ class Connection(asyncio.Protocol):
             case "bad_gzip":
                 await self._send(whole(body, 200, "application/json", "content-encoding: gzip"))
             case "bomb":
-                await self._send(whole(replies.bomb(asked.anthropic), 200, "application/json", "content-encoding: gzip"))
+                await self._send(whole(replies.bomb(request.anthropic), 200, "application/json", "content-encoding: gzip"))
             case "huge":
                 size = replies.HUGE_BYTES
                 start, end = body.split(plan.answer.encode())
@@ -241,10 +241,10 @@ class Connection(asyncio.Protocol):
                 bad = b"zz\r\n" if fault == "bad_chunk" else b""
                 await self._end(head(200, "application/json", None, "transfer-encoding: chunked") + chunk(half) + bad)
             case _:
-                await self._send(replies.refusal(fault, asked.anthropic))
+                await self._send(replies.refusal(fault, request.anthropic))
 
-    async def _stream(self, asked: Asked, plan: Plan, fault: str | None, entry: Entry) -> None:
-        pieces = replies.events(asked, plan.answer)
+    async def _stream(self, request: ParsedRequest, plan: Plan, fault: str | None, entry: Entry) -> None:
+        pieces = replies.events(request, plan.answer)
         await self._send(head(200, "text/event-stream", None, "transfer-encoding: chunked"))
         half = len(pieces) // 2 if fault is not None else len(pieces)
         for piece in pieces[:half]:
@@ -261,7 +261,7 @@ class Connection(asyncio.Protocol):
                     await self._send(chunk(bytes([byte])))
                     await asyncio.sleep(replies.DRIP_S)
             case "error_event":
-                await self._send(chunk(replies.error_event(asked.anthropic)) + chunk(b""))
+                await self._send(chunk(replies.error_event(request.anthropic)) + chunk(b""))
             case "bad_utf8":
                 await self._send(chunk(pieces[half].replace(b'": "', b'": "\xff')) + chunk(rest) + chunk(b""))
             case "huge":

@@ -13,12 +13,11 @@ import openai
 import pytest
 
 from cascade.models.anthropic import AnthropicModel
-from cascade.models.model import ModelError, Request
 from cascade.models.openai import OpenAIModel
+from cascade.models.protocol import ModelError, Request
 from judges import Prompt, Usage
-
-from .process import FaultServer
-from .replies import COUNTED, FAULTS, LOST, REFUSALS, Plan
+from tests.faults.process import FaultServer
+from tests.faults.replies import COUNTED, FAULTS, LOST, REFUSALS, Plan
 
 BOTH = pytest.mark.parametrize("provider", ["openai", "anthropic"])
 KINDS: dict[str, Any] = {"openai": OpenAIModel, "anthropic": AnthropicModel}
@@ -103,8 +102,8 @@ def test_memory_is_bounded(server: FaultServer, provider: str) -> None:
         limit = {"max_body_bytes": 2**20}
         await ask(server, provider, "bomb", **limit)  # imports aside
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        asked = [ask(server, provider, fault, **limit) for fault in ("bomb", "huge") for _ in range(20)]
-        assert all(isinstance(found, ModelError) for found in await asyncio.gather(*asked))
+        answers = [ask(server, provider, fault, **limit) for fault in ("bomb", "huge") for _ in range(20)]
+        assert all(isinstance(error, ModelError) for error in await asyncio.gather(*answers))
         assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 100
 
     asyncio.run(go())
@@ -150,23 +149,23 @@ def damaged(count: int) -> Iterator[bytes]:
 @pytest.mark.usefixtures("transport")
 def test_bytes_that_are_hardly_http(provider: str) -> None:
     """Whatever comes down the wire is an answer or a ModelError, asked for whole or as a stream."""
-    said = b""
+    reply = b""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"}]")
-        writer.write(said)
+        writer.write(reply)
         with suppress(ConnectionError):
             await writer.drain()
         writer.close()
 
     async def go() -> int:
-        nonlocal said
+        nonlocal reply
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         model = KINDS[provider](name="m", model="m", api_key="x", base_url=url, timeout_s=5.0)
         answers = 0
         for answer in (HEALTHY, *ODD, *damaged(60)):
-            said = answer
+            reply = answer
             with suppress(ModelError):
                 answers += len(await model.answer(Prompt.of("q"), Request()))
             with suppress(ModelError):

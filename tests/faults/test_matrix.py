@@ -8,16 +8,15 @@ import pytest
 
 from cascade import Cascade
 from cascade.errors import DeadlineError, ProviderError
-from cascade.journal.opening import open_store
+from cascade.journal.open_store import open_store
 from cascade.journal.store import Filter
-from cascade.policy import PolicyFile
+from cascade.policy.schema import PolicyFile
 from cascade.result import CallRecord, Result
-
-from . import matrix
-from .accounts import Ended, audit, journalled
-from .matrix import CELLS, GOOD, TIERS, WEAK
-from .process import FaultServer, Served
-from .replies import FAULTS, STREAM_FAULTS, Plan
+from tests.faults import matrix
+from tests.faults.accounts import Ended, audit, journalled
+from tests.faults.matrix import CELLS, GOOD, TIERS, WEAK
+from tests.faults.process import FaultServer, Served
+from tests.faults.replies import FAULTS, STREAM_FAULTS, Plan
 
 N = 2  # runs of a cell
 ALL = pytest.mark.parametrize("fault", dict.fromkeys((*FAULTS, *STREAM_FAULTS)))
@@ -36,7 +35,7 @@ class Played(NamedTuple):
 
     ended: list[Ended]
     served: list[Served]
-    kept: dict[int, list[CallRecord]]
+    logs: dict[int, list[CallRecord]]
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +62,13 @@ def test_matrix(played: Played, fault: str) -> None:
     of = {i for i, cell in enumerate(CELLS) if cell.fault == fault}
     ended = [e for e in played.ended if e.number % len(CELLS) in of]
     served = [s for s in played.served if s.run % len(CELLS) in of]
-    found = audit(ended, served)
-    assert not found.wrong, "\n".join(found.wrong[:10])
-    assert found.runs == found.answered == N * len(of)
-    assert found.faults >= found.runs / 3  # a third of the cells have nothing but faults
-    assert found.worst_late_s < 0.1
-    assert found.cents_apart == 0
-    assert audit(ended, served, played.kept) == found  # the journal has the same requests at the same cost
+    findings = audit(ended, served)
+    assert not findings.wrong, "\n".join(findings.wrong[:10])
+    assert findings.runs == findings.answered == N * len(of)
+    assert findings.faults >= findings.runs / 3  # a third of the cells have nothing but faults
+    assert findings.worst_late_s < 0.1
+    assert findings.cents_apart == 0
+    assert audit(ended, served, played.logs) == findings  # the journal has the same requests at the same cost
 
 
 @ALL
@@ -89,12 +88,12 @@ def test_a_broken_tier_is_no_quality_escalation(played: Played, fault: str) -> N
 
 
 def policy_file(
-    server: FaultServer, plans: dict[str, Plan], provider: str, model: dict[str, Any] | None = None, **made: Any
+    server: FaultServer, plans: dict[str, Plan], provider: str, model: dict[str, Any] | None = None, **policies: Any
 ) -> PolicyFile:
     """Models for ``plans``, with the settings ``model``, and the policies ``made``."""
     server.plan(plans)
     models = {name: matrix.spec(server, name, provider, plan, **(model or {})) for name, plan in plans.items()}
-    return PolicyFile.model_validate({"models": models, "policies": made})
+    return PolicyFile.model_validate({"models": models, "policies": policies})
 
 
 def runs(file: PolicyFile, deadline_s: float, n: int = 1) -> list[Ended]:
@@ -118,9 +117,9 @@ def test_all_tiers_down(server: FaultServer, provider: str) -> None:
         assert type(one.outcome) is ProviderError, (fault, one.outcome)
         assert all(f"{tier} ({fault}): {fault}: " in str(one.outcome) for tier in TIERS), str(one.outcome)
         assert [a.reason for a in one.outcome.attempts] == ["provider_failure"] * 3
-    found = audit(ended, server.ledger().entries)
-    assert found.wrong == [f"{fault}: {one.problem()}" for fault, one in zip(FAULTS, ended, strict=True)]
-    assert found.cents_apart == 0
+    findings = audit(ended, server.ledger().entries)
+    assert findings.wrong == [f"{fault}: {one.problem()}" for fault, one in zip(FAULTS, ended, strict=True)]
+    assert findings.cents_apart == 0
 
 
 @BOTH
@@ -164,10 +163,10 @@ def test_a_judge_that_is_down(server: FaultServer, provider: str, rule: str) -> 
         reasons = ["judge_failure", "accepted"] if rule == "escalate" else ["accepted"]
         assert [a.reason for a in one.outcome.attempts] == reasons, fault
         assert all(v.score is None for v in one.outcome.attempts[0].verdicts)
-    found = audit(ended, server.ledger().entries)
-    assert not found.wrong, found.wrong
-    assert found.answered == len(FAULTS)
-    assert found.cents_apart == 0
+    findings = audit(ended, server.ledger().entries)
+    assert not findings.wrong, findings.wrong
+    assert findings.answered == len(FAULTS)
+    assert findings.cents_apart == 0
 
 
 def verifier(model: str) -> dict[str, str]:
@@ -179,16 +178,16 @@ def test_a_breaker_spares_a_dead_model(server: FaultServer) -> None:
     """With the breaker on, a dead model is asked a few times and then left alone; every run is answered all the same."""
     plans = {"dead": Plan(faults=("500",)), "good": Plan()}
     ladder = {"tiers": matrix.tiers([("cheap", "dead"), ("premium", "good")])}
-    file = policy_file(server, plans, "openai", {"breaker": {"min_requests": 10, "open_s": 60.0}}, ladder=ladder)
+    file = policy_file(server, plans, "openai", {"breaker": {"min_requests": 10, "cooldown_s": 60.0}}, ladder=ladder)
 
     async def go() -> list[Ended]:
         async with Cascade(file) as cascade:
             return [await matrix.one(cascade, "ladder", i, 10.0) for i in range(50)]
 
     ended = asyncio.run(go())
-    found = audit(ended, server.ledger().entries)
-    assert not found.wrong, found.wrong[:3]
-    assert found.answered == 50
+    findings = audit(ended, server.ledger().entries)
+    assert not findings.wrong, findings.wrong[:3]
+    assert findings.answered == 50
     assert server.ledger().requests == {"dead": 10, "good": 50}
     assert "circuit breaker is open" in str(ended[-1].outcome.attempts[0].error)
 
@@ -200,7 +199,7 @@ def test_a_fallback_answers_before_the_next_tier(server: FaultServer) -> None:
         fault: {"tiers": [{**tier, "fallbacks": ["good"]} for tier in matrix.tiers([("only", fault)])]} for fault in FAULTS
     }
     ended = runs(policy_file(server, plans, "anthropic", **ladders), 30.0)
-    found = audit(ended, server.ledger().entries)
-    assert not found.wrong, found.wrong[:3]
-    assert found.answered == len(FAULTS)
+    findings = audit(ended, server.ledger().entries)
+    assert not findings.wrong, findings.wrong[:3]
+    assert findings.answered == len(FAULTS)
     assert all(one.outcome.attempts[0].reason == "accepted" for one in ended)

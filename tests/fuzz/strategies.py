@@ -62,11 +62,11 @@ values = st.recursive(
 
 def places(document: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """The paths to everything inside."""
-    found = [path] if path else []
+    paths = [path] if path else []
     inner = document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
     for key, value in inner:
-        found += places(value, (*path, key))
-    return found
+        paths += places(value, (*path, key))
+    return paths
 
 
 @st.composite
@@ -172,14 +172,14 @@ events = st.lists(
 )
 
 
-def lines(found: list[Any]) -> bytes:
+def lines(rows: list[Any]) -> bytes:
     """Server-sent events."""
-    said = []
-    for event in found if isinstance(found, list) else [found]:
+    output = []
+    for event in rows if isinstance(rows, list) else [rows]:
         data = event if isinstance(event, str) else json.dumps(event)
         kind = f"event: {event['type']}\n" if isinstance(event, dict) and isinstance(event.get("type"), str) else ""
-        said.append(f"{kind}data: {data}\n\n")
-    return "".join(said).encode("utf-8", "surrogatepass")
+        output.append(f"{kind}data: {data}\n\n")
+    return "".join(output).encode("utf-8", "surrogatepass")
 
 
 @st.composite

@@ -14,20 +14,19 @@ from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry, generate_latest
 
 from cascade import Cascade, CascadeError, Policy, PolicyError, Result, RunError, ScriptedModel
-from cascade.journal.record import Run, dumps
+from cascade.engine.streaming import Finished
+from cascade.journal.record import PendingRecord, dumps
 from cascade.journal.record import make as make_record
 from cascade.models.anthropic import AnthropicModel
 from cascade.models.openai import OpenAIModel
-from cascade.policy_file import parse
-from cascade.redaction import redact
-from cascade.streaming import Finished
+from cascade.policy.load import parse
 from cascade.telemetry import Telemetry
+from cascade.util.redaction import redact
 from judges import Answer, Prompt, Verdict, make
-from judges.judge import Case
-from judges.keywords import InvalidSchemaError
-from judges.marks import remove_marks
-
-from . import strategies as made
+from judges.protocol import JudgeInput
+from judges.sanitize import remove_marks
+from judges.schema import InvalidSchemaError
+from tests.fuzz import strategies as made
 
 SLOW_S = 10.0  # an example that takes longer hangs a run
 ALL = ["schema", {"use": "rules", "truncated": False}, "logprob", {"use": "self_consistency", "samples": 1}, "verifier"]
@@ -79,7 +78,7 @@ class Bench:
         file = parse(
             "models:\n"
             "  a: {provider: scripted, answers: [x], retry: {attempts: 1}}\n"
-            "  b: {provider: scripted, answers: [x], retry: {attempts: 2, first_s: 0.0001, retry_after_s: 0.001}}\n"
+            "  b: {provider: scripted, answers: [x], retry: {attempts: 2, initial_backoff_s: 0.001, retry_after_s: 0.001}}\n"
             "policies: {default: {tiers: [{model: a}]}}"
         )
         return Cascade(
@@ -128,7 +127,7 @@ def _provider(bench: Bench, kind: str, example: Any) -> None:
 
 def _kept(cascade: Cascade, outcome: Result | RunError) -> None:
     """The record that a journal would keep of the run."""
-    run = Run("run", "default", cascade._rooms.ladder("default"), Prompt.of("What is 40 + 2?"), {})
+    run = PendingRecord("run", "default", cascade._rooms.ladder("default"), Prompt.of("What is 40 + 2?"), {})
     run.attempts += outcome.attempts
     run.end(outcome)
     dumps(make_record(run, "hash").attempts).encode()
@@ -149,7 +148,7 @@ def _schema(bench: Bench, example: Any) -> None:
     schema, answer = example
     with suppress(InvalidSchemaError):
         judge = make("schema", schema=schema) if schema is not None else make("schema")
-        assert isinstance(judge.judge(Case(prompt=Prompt.of("q"), answer=Answer(answer))), Verdict)  # type: ignore[arg-type]
+        assert isinstance(judge.judge(JudgeInput(prompt=Prompt.of("q"), answer=Answer(answer))), Verdict)  # type: ignore[arg-type]
     for kind in bench.cascades:
         bench.wire.status, bench.wire.headers = 200, {}
         bench.wire.body = b'{"choices": [{"message": {"content": "{}"}}], "content": [{"type": "text", "text": "{}"}]}'

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from .targets import TARGETS, Bench, timed
+from tests.fuzz.targets import TARGETS, Bench, timed
 
 EXAMPLES = max(int(os.environ.get("CASCADE_FUZZ", "400")) // len(TARGETS), 1)
 
@@ -16,9 +16,9 @@ EXAMPLES = max(int(os.environ.get("CASCADE_FUZZ", "400")) // len(TARGETS), 1)
 @pytest.fixture(scope="module")
 def bench() -> Iterator[Bench]:
     """What all examples share."""
-    made = Bench()
-    yield made
-    made.close()
+    harness = Bench()
+    yield harness
+    harness.close()
 
 
 @pytest.mark.parametrize("target", TARGETS)

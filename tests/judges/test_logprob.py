@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from judges import Answer, Case, Prompt, TokenLogprob, Verdict
+from judges import Answer, JudgeInput, Prompt, TokenLogprob, Verdict
 from judges.logprob import LogprobJudge, own_logprobs
 
 
 def run(*tokens: tuple[str, float], statistic: str = "mean", mean: float | None = None) -> Verdict:
     logprobs = tuple(TokenLogprob(*t) for t in tokens) if tokens else None
     answer = Answer("x", logprobs=logprobs, mean_logprob=mean)
-    return LogprobJudge(statistic=statistic).judge(Case(prompt=Prompt.of("q"), answer=answer))  # type: ignore[arg-type]
+    return LogprobJudge(statistic=statistic).judge(JudgeInput(prompt=Prompt.of("q"), answer=answer))  # type: ignore[arg-type]
 
 
 def own(*tokens: str) -> list[int]:

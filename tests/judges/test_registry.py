@@ -11,9 +11,9 @@ import pytest
 
 from judges import (
     Answer,
-    Case,
     FunctionJudge,
     Judge,
+    JudgeInput,
     Prompt,
     UnknownJudgeError,
     Verdict,
@@ -24,7 +24,7 @@ from judges import (
     registry,
 )
 
-CASE = Case(prompt=Prompt.of("q"), answer=Answer("a"))
+CASE = JudgeInput(prompt=Prompt.of("q"), answer=Answer("a"))
 BUILT_IN = ["logprob", "rules", "schema", "self_consistency", "verifier"]
 ROOT = Path(__file__).parents[2]
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from judges import Answer, Case, Prompt, Verdict, make
+from judges import Answer, JudgeInput, Prompt, Verdict, make
 from judges.rules import RulesJudge, is_refusal
 
 REFUSALS = """I'm sorry, but I can't help with that.
@@ -57,7 +57,7 @@ I can't wait to answer: it is 9.""".splitlines()
 
 def run(answer: Answer | str, **options: Any) -> Verdict:
     given_answer = answer if isinstance(answer, Answer) else Answer(answer)
-    return RulesJudge(**options).judge(Case(prompt=Prompt.of("q"), answer=given_answer))
+    return RulesJudge(**options).judge(JudgeInput(prompt=Prompt.of("q"), answer=given_answer))
 
 
 @pytest.mark.parametrize("text", REFUSALS)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from judges.answer import Answer, Prompt, Verdict, content_text
-from judges.judge import Case, Judge
+from judges.protocol import Judge, JudgeInput
+from judges.types import Answer, Prompt, Verdict, content_text
 from judges.verifier import VerifierJudge, p_true, verification_prompt
 
 PROMPT = Prompt.of("What is 2 + 2?")
@@ -33,7 +33,7 @@ class Scripted:
 
 def run(ask: Any, answer: Answer | str = "5", **options: Any) -> Verdict:
     given_answer = answer if isinstance(answer, Answer) else Answer(answer)
-    return asyncio.run(VerifierJudge(**options).judge(Case(prompt=PROMPT, answer=given_answer, ask=ask)))
+    return asyncio.run(VerifierJudge(**options).judge(JudgeInput(prompt=PROMPT, answer=given_answer, ask=ask)))
 
 
 def top(**shares: float) -> Answer:

@@ -14,10 +14,10 @@ import openai
 import pytest
 from prometheus_client import CollectorRegistry
 
-from cascade import policy_file
-from cascade.gateway.gateway import Gateway
-from cascade.gateway.serve import server_of
-from cascade.policy import PolicyFile
+from cascade.gateway.serve.server import make_server
+from cascade.gateway.state import Gateway
+from cascade.policy import load
+from cascade.policy.schema import PolicyFile
 from tests.wire_server import WireServer
 
 POLICIES = """
@@ -82,8 +82,9 @@ def serving(file: PolicyFile, **options: Any) -> Iterator[Running]:
     listening, made = threading.Event(), {}
 
     async def go() -> None:
+        path = options.pop("path", None)
         gateway = Gateway(file, **{"registry": CollectorRegistry(), **options})
-        server = server_of(gateway, "127.0.0.1", 0, lambda port: (made.update(port=port), listening.set()))
+        server = make_server(gateway, "127.0.0.1", 0, lambda port: (made.update(port=port), listening.set()), path)
         made.update(gateway=gateway, server=server, loop=asyncio.get_running_loop())
         await server.serve()
 
@@ -120,7 +121,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         def make(text: str, **options: Any) -> Running:
             path = tmp_path / "policies.yaml"
             path.write_text(text)
-            return stack.enter_context(serving(policy_file.parse(text, str(path)), **options))
+            return stack.enter_context(serving(load.parse(text, str(path)), **options))
 
         yield make
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import httpx2
 from jsonschema import Draft202012Validator
 
-from cascade.gateway.key_file import KeyFile
+from cascade.gateway.auth.key_file import KeyFile
 from cascade.gateway.openapi import document
 from tests.cascade.gateway.conftest import POLICIES, Running, Serve
-from tests.cascade.gateway.test_chat import by_model, logged
+from tests.cascade.gateway.openai.test_chat import by_model, logged
 from tests.wire_server import WireServer, chat
 
 
@@ -71,18 +71,18 @@ def test_who_may_see_them(serve: Serve, tmp_path: Path, upstream: WireServer) ->
 def test_the_document_tells_the_truth(running: Running, upstream: WireServer) -> None:
     """What comes back obeys the schemas that it gives; every path that it names is there."""
     upstream.reply = by_model(logged("50?", -3.0), chat("51"))
-    told = httpx2.get(f"{running.url}/openapi.json").json()
-    assert told == document()
-    Draft202012Validator.check_schema(told["components"]["schemas"]["Run"])
+    message = httpx2.get(f"{running.url}/openapi.json").json()
+    assert message == document()
+    Draft202012Validator.check_schema(message["components"]["schemas"]["Run"])
 
     def check(name: str, body: object) -> None:
-        schema = {"$ref": f"#/components/schemas/{name}", "components": told["components"]}
+        schema = {"$ref": f"#/components/schemas/{name}", "components": message["components"]}
         Draft202012Validator(schema).validate(body)
 
     check("Answer", running.post("/v1/route", {"prompt": "q"}).json())
     check("Run", running.post("/v1/gate", {"prompt": "q", "answer": "a"}).json())
     check("Error", running.post("/v1/route", {}).json())
-    for path, operations in told["paths"].items():
+    for path, operations in message["paths"].items():
         for method in operations:
             status = (
                 httpx2.request(method, running.url + path.replace("{run_id}", "x"), timeout=0.5)

@@ -7,12 +7,12 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from cascade.gateway import protocol
 from cascade.gateway.limits import Limits
-from cascade.journal.opening import open_store
+from cascade.gateway.serve import protocol
+from cascade.journal.open_store import open_store
 from cascade.journal.store import Filter
+from tests.cascade.gateway.auth.test_keys import eventually
 from tests.cascade.gateway.conftest import Running, Serve
-from tests.cascade.gateway.test_keys import eventually
 from tests.wire_server import Reply, WireServer, chat
 
 SCRIPTED = """
@@ -94,7 +94,7 @@ def test_an_answer_that_takes_too_long(serve: Serve, upstream: WireServer) -> No
     upstream.reply = Reply(chat("too late"), delay_s=20)
     running = serve(WIRED.format(url=upstream.base_url), limits=Limits(run_s=0.3))
     assert running.chat().status_code == 504
-    eventually(lambda: running.gateway.serving.under_way == 0)
+    eventually(lambda: running.gateway.active.in_flight == 0)
 
 
 def test_too_many_at_once(serve: Serve, upstream: WireServer) -> None:

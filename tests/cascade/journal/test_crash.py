@@ -7,9 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-from cascade.journal.opening import open_store
-from cascade.journal.verify import StoredPolicy, verify
-from tests.cascade.journal.ladders import policies, records
+from cascade.journal.open_store import open_store
+from cascade.journal.read.verify import StoredPolicy, verify
+from tests.cascade.journal.cascades import policies, records
 
 ROOT = Path(__file__).parents[3]
 KILLS = {"sqlite": 8, "postgresql": 4}  # a hundred in tests/benchmarks/bench_journal_crash.py
@@ -17,8 +17,8 @@ KILLS = {"sqlite": 8, "postgresql": 4}  # a hundred in tests/benchmarks/bench_jo
 # Prints each run's id once the run has returned it; the id leaves the process before the next line of it runs.
 SERVICE = """
 import asyncio, os, sys
-from tests.cascade.journal.ladders import cascade
-from cascade.journal.spec import JournalSpec
+from tests.cascade.journal.cascades import cascade
+from cascade.policy.journal_config import JournalSpec
 
 async def serve(c):
     while True:

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from cascade import CascadeError, JournalError, ProviderError, RunError, UnsureError
-from cascade.journal import session, writer
+from cascade.journal import writer, writer_connection
 from cascade.journal.journal import Journal
-from cascade.journal.opening import open_store
-from cascade.journal.spec import JournalSpec
-from cascade.models.model import ModelError
+from cascade.journal.open_store import open_store
+from cascade.models.protocol import ModelError
+from cascade.policy.journal_config import JournalSpec
 from judges import Verdict, judge
-from tests.cascade.journal.ladders import BEST, POOR, SURE, cascade, everything, policies, records
+from tests.cascade.journal.cascades import BEST, POOR, SURE, cascade, everything, policies, records
 
 
 def spec(url: str, **settings: Any) -> JournalSpec:
@@ -154,13 +154,13 @@ def test_feedback_without_a_journal_says_what_to_do() -> None:
 async def test_concurrent_runs_share_commits(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """`full` commits many runs at once, and each only once."""
     written: list[int] = []
-    original = session.Session.write
+    original = writer_connection.Session.write
 
-    def counted(self: session.Session, policies: Any, rows: Any) -> Any:
+    def counted(self: writer_connection.Session, policies: Any, rows: Any) -> Any:
         written.append(len(rows))
         return original(self, policies, rows)
 
-    monkeypatch.setattr(session.Session, "write", counted)
+    monkeypatch.setattr(writer_connection.Session, "write", counted)
     async with cascade(spec(url, durability="full")) as c:
         results = await asyncio.gather(*(c.arun(f"{i}") for i in range(200)))
     assert sorted(r.run_id for r in records(url)) == sorted(r.run_id for r in results)
@@ -206,13 +206,13 @@ async def test_a_full_queue_waits_and_loses_nothing(url: str, monkeypatch: pytes
     """With the database stuck the runs wait once the queue is full; when it moves again every record is there."""
     monkeypatch.setattr(writer, "CAPACITY", 5)
     free = threading.Event()
-    original = session.Session.write
+    original = writer_connection.Session.write
 
-    def stuck(self: session.Session, policies: Any, rows: Any) -> Any:
+    def stuck(self: writer_connection.Session, policies: Any, rows: Any) -> Any:
         free.wait(20)
         return original(self, policies, rows)
 
-    monkeypatch.setattr(session.Session, "write", stuck)
+    monkeypatch.setattr(writer_connection.Session, "write", stuck)
     async with cascade(spec(url)) as c:
         tasks = [asyncio.create_task(c.arun(f"{i}")) for i in range(30)]
         await asyncio.sleep(0.4)
@@ -227,14 +227,14 @@ async def test_an_outage_is_waited_out(url: str, monkeypatch: pytest.MonkeyPatch
     """A database that cannot be reached for a while costs no record, and says so once."""
     monkeypatch.setattr(writer, "_RETRY_S", 0.02)
     down = [True]
-    original = session.Session._reach
+    original = writer_connection.Session._reach
 
-    def reach(self: session.Session) -> Any:
+    def reach(self: writer_connection.Session) -> Any:
         if down[0]:
             raise JournalError("no connection")
         return original(self)
 
-    monkeypatch.setattr(session.Session, "_reach", reach)
+    monkeypatch.setattr(writer_connection.Session, "_reach", reach)
     async with cascade(spec(url)) as c:
         for i in range(3):
             await c.arun(f"{i}")
@@ -253,10 +253,10 @@ async def test_full_says_when_the_record_was_not_kept(url: str, monkeypatch: pyt
     monkeypatch.setattr(writer, "FULL_WAIT_S", 0.1)
     monkeypatch.setattr(writer, "CLOSE_S", 0.1)
 
-    def reach(self: session.Session) -> Any:
+    def reach(self: writer_connection.Session) -> Any:
         raise JournalError("no connection")
 
-    monkeypatch.setattr(session.Session, "_reach", reach)
+    monkeypatch.setattr(writer_connection.Session, "_reach", reach)
     c = cascade(spec(url, durability="full"))
     with pytest.raises(JournalError, match="was not committed") as caught:
         await c.arun("hi")
@@ -283,7 +283,7 @@ async def _refused(url: str, store: Any) -> None:
         row = list(store.execute("SELECT * FROM cascade_runs")[0])[1:]
         good, bad = ["1" * 32, *row[1:]], ["2" * 32, *row[1:]]
         bad[5] = None  # policy_hash is NOT NULL
-        s = session.Session(lambda: open_store(url), session.Retention())
+        s = writer_connection.Session(lambda: open_store(url), writer_connection.Retention())
         try:
             assert s.write({}, [tuple(_texts(bad)), tuple(_texts(good))]) == {"2" * 32}
         finally:
@@ -300,7 +300,7 @@ async def test_the_same_row_twice_is_one_record(url: str) -> None:
     async with cascade(spec(url)) as c:
         run = c._journal.begin("run", "default", c._rooms.ladder("default"), _prompt())  # type: ignore[union-attr]
         run.end(await c.arun("a"))
-    s = session.Session(lambda: open_store(url), session.Retention())
+    s = writer_connection.Session(lambda: open_store(url), writer_connection.Retention())
     try:
         for _ in range(2):
             assert s.write(*s.rows([run])) == frozenset()
@@ -355,7 +355,7 @@ async def test_a_journal_of_a_newer_version_is_refused(url: str) -> None:
 def test_several_processes_may_start_at_once(url: str) -> None:
     """The tables are made once, and every process's records are there."""
     code = (
-        "import sys; from tests.cascade.journal.ladders import cascade\n"
+        "import sys; from tests.cascade.journal.cascades import cascade\n"
         "with cascade(sys.argv[1]) as c:\n"
         "    for i in range(25): c.run(f'{i}', tags={'process': sys.argv[2]})"
     )
@@ -369,7 +369,7 @@ def test_several_processes_may_start_at_once(url: str) -> None:
 def test_a_forked_child_writes_its_own(url: str) -> None:
     """A service that forks after its first run: both go on, and nothing is written twice."""
     code = (
-        "import os, sys; from tests.cascade.journal.ladders import cascade\n"
+        "import os, sys; from tests.cascade.journal.cascades import cascade\n"
         "c = cascade(sys.argv[1]); import asyncio\n"
         "asyncio.run(c.arun('before'))\n"
         "pid = os.fork()\n"
@@ -386,7 +386,7 @@ def test_a_forked_child_writes_its_own(url: str) -> None:
 
 def test_records_are_flushed_at_exit(url: str) -> None:
     """A process that ends without closing anything has still written its last runs."""
-    code = "import sys; from tests.cascade.journal.ladders import cascade\nc = cascade(sys.argv[1])\nc.run('x')"
+    code = "import sys; from tests.cascade.journal.cascades import cascade\nc = cascade(sys.argv[1])\nc.run('x')"
     done = subprocess.run(
         [sys.executable, "-c", code, url], cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=60
     )
@@ -396,7 +396,7 @@ def test_records_are_flushed_at_exit(url: str) -> None:
 
 async def test_old_records_go(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """``keep_days`` deletes what is older, with its feedback, in batches, and nothing else."""
-    monkeypatch.setattr(session, "_PRUNED_AT_ONCE", 7)
+    monkeypatch.setattr(writer_connection, "_PRUNED_AT_ONCE", 7)
     async with cascade(url) as c:
         old = [(await c.arun(f"{i}")).run_id for i in range(40)]
         await c.afeedback(old[0], quality=1.0)
@@ -449,7 +449,7 @@ def test_no_journal_no_module() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[3])
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["cascade.journal", "cascade.journal.spec"]
+    assert done.stdout.split() == []
 
 
 async def test_wrong_tags_are_refused(url: str) -> None:
@@ -521,14 +521,14 @@ async def test_the_writer_outlives_its_own_faults(
     url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What nobody foresaw costs one batch, and says so; later records are kept."""
-    original, faults = session.Session.rows, iter([True])
+    original, faults = writer_connection.Session.rows, iter([True])
 
     def rows(self: Any, runs: Any) -> Any:
         if next(faults, False):
             raise ZeroDivisionError
         return original(self, runs)
 
-    monkeypatch.setattr(session.Session, "rows", rows)
+    monkeypatch.setattr(writer_connection.Session, "rows", rows)
     async with cascade(url) as c:
         await c.arun("lost")
         c._journal.flush()  # type: ignore[union-attr]

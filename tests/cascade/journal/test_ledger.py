@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from cascade import Answer, BudgetError, Cascade, JournalError, Usage
-from cascade.budget import LimitReached, MemoryLedger
+from cascade.costs.budget import LimitReached, MemoryLedger
 from cascade.journal.ledger import SqlLedger
-from cascade.journal.opening import open_store
+from cascade.journal.open_store import open_store
 from cascade.models.scripted import ScriptedModel
-from cascade.policy import PolicyFile
+from cascade.policy.schema import PolicyFile
 
 ROOT = Path(__file__).parents[3]
 DAY = "2026-01-31 policy default"
@@ -76,9 +76,9 @@ async def test_it_is_kept_over_restarts(url: str) -> None:
 SPENDER = """
 import asyncio, json, random, sys
 from functools import partial
-from cascade.budget import LimitReached
+from cascade.costs.budget import LimitReached
 from cascade.journal.ledger import SqlLedger
-from cascade.journal.opening import open_store
+from cascade.journal.open_store import open_store
 
 async def main():
     ledger, rng = SqlLedger(partial(open_store, sys.argv[1], full=False)), random.Random(int(sys.argv[2]))
@@ -129,7 +129,7 @@ def test_what_a_dead_process_held_back_expires(url: str) -> None:
     """Till then it counts, as it may have been spent."""
     code = (
         "import asyncio, sys, time; from functools import partial\n"
-        "from cascade.journal.ledger import SqlLedger; from cascade.journal.opening import open_store\n"
+        "from cascade.journal.ledger import SqlLedger; from cascade.journal.open_store import open_store\n"
         "async def main():\n"
         "    await SqlLedger(partial(open_store, sys.argv[1]), expire_s=1.5).reserve({'day': 1.0}, 0.8)\n"
         "    print('held', flush=True); time.sleep(60)\n"

@@ -12,12 +12,12 @@ from pydantic import BaseModel
 
 from cascade import Answer, Cascade, Policy, ProviderError, Usage
 from cascade.journal.privacy import Redactor
-from cascade.journal.record import Record, Run, dumps, make, prompt_hash
+from cascade.journal.record import PendingRecord, Record, dumps, make, prompt_hash
 from cascade.journal.store import to_record, to_row
-from cascade.models.model import ModelError
-from cascade.policy import PolicyFile
+from cascade.models.protocol import ModelError
+from cascade.policy.schema import PolicyFile
 from judges import Prompt, Verdict, judge
-from tests.cascade.journal.ladders import BEST, POOR, SURE, cascade, everything, records
+from tests.cascade.journal.cascades import BEST, POOR, SURE, cascade, everything, records
 from tests.wire_server import Reply, WireServer
 
 PRICED = {"input_per_mtok": 10.0, "output_per_mtok": 100.0}
@@ -28,8 +28,8 @@ def recorded(c: Cascade, prompt: Any = "What is 6 * 7?", **options: Any) -> Reco
 
     async def go() -> Record:
         ladder = c._rooms.ladder("default")
-        run = Run("run", "default", ladder, Prompt.of(prompt, **options), {})
-        from cascade.engine import run as climb
+        run = PendingRecord("run", "default", ladder, Prompt.of(prompt, **options), {})
+        from cascade.engine.run import run as climb
 
         outcome: Any
         try:
@@ -91,8 +91,8 @@ def test_the_callers_messages_may_change_afterwards() -> None:
 
     async def go() -> Record:
         ladder = c._rooms.ladder("default")
-        run = Run("run", "default", ladder, Prompt.of([message]), {})
-        from cascade.engine import run as climb
+        run = PendingRecord("run", "default", ladder, Prompt.of([message]), {})
+        from cascade.engine.run import run as climb
 
         run.end(await climb(ladder, run.prompt, attempts=run.attempts))
         message["content"] = "after"
@@ -106,15 +106,15 @@ def premium(price: dict[str, float] | None, small: Any, large: Any) -> float | N
     c = cascade(None, small, large)
 
     async def go() -> float | None:
-        from cascade.engine import run as climb
-        from cascade.models.factory import Pricer
-        from cascade.policy import ModelSpec
+        from cascade.costs.prices import Pricer
+        from cascade.engine.run import run as climb
+        from cascade.policy.schema import ModelSpec
 
         ladder = c._rooms.ladder("default")
         if price is not None:
             spec = ModelSpec.model_validate({"provider": "openai", "model": "own", "price": price})
             object.__setattr__(ladder.tiers[-1].seat, "pricer", Pricer("large", spec))
-        run = Run("run", "default", ladder, Prompt.of("hi"), {})
+        run = PendingRecord("run", "default", ladder, Prompt.of("hi"), {})
         run.end(await climb(ladder, run.prompt, attempts=run.attempts))
         return make(run, "h").premium_usd
 
@@ -161,7 +161,7 @@ def test_premium_is_what_the_recording_states() -> None:
 
 
 def _request() -> Any:
-    from cascade.models.model import Request
+    from cascade.models.protocol import Request
 
     return Request()
 
@@ -272,7 +272,12 @@ def test_figures_that_are_not_finite_become_null() -> None:
 
 def test_usage_kinds_that_are_there_are_kept() -> None:
     """Cached, written and reasoning tokens stand in the call's usage where there were any."""
-    used = Answer("42", mean_logprob=-0.01, usage=Usage(100, 10, 40, 5, 3), cost_usd=1e-5)
+    used = Answer(
+        "42",
+        mean_logprob=-0.01,
+        usage=Usage(100, 10, cached_tokens=40, cache_write_tokens=5, reasoning_tokens=3),
+        cost_usd=1e-5,
+    )
     record = recorded(cascade(None, used))
     assert record.attempts[0]["call_log"][0]["usage"] == {
         "input_tokens": 100, "output_tokens": 10, "cached_tokens": 40, "cache_write_tokens": 5, "reasoning_tokens": 3,

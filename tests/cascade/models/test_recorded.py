@@ -9,7 +9,7 @@ import pytest
 
 from cascade import Cascade, Policy
 from cascade.errors import PolicyError
-from cascade.models.model import Request
+from cascade.models.protocol import Request
 from cascade.models.recorded import NotRecordedError, RecordedModel
 from judges import Prompt, Usage
 

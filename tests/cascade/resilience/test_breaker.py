@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from cascade.resilience.breaker import Breaker, BreakerRule
 
-RULE = BreakerRule(min_requests=4, failure_rate=0.5, window_s=10.0, open_s=5.0)
+RULE = BreakerRule(min_requests=4, failure_rate=0.5, window_s=10.0, cooldown_s=5.0)
 
 
 class Clock:
@@ -145,7 +145,7 @@ def test_what_was_under_way_does_not_decide() -> None:
     )
 )
 def test_at_most_one_probe_and_never_stuck(steps: list[tuple[float, str, int]]) -> None:
-    """In any order of events: one probe at most while not closed, and after open_s of quiet somebody is let through."""
+    """In any order of events: one probe at most while not closed, and after cooldown_s of quiet somebody is let through."""
     one, clock = breaker()
     under_way: list[str] = []
     for pause, what, which in steps:
@@ -161,7 +161,7 @@ def test_at_most_one_probe_and_never_stuck(steps: list[tuple[float, str, int]]) 
         assert 0 <= failed <= total
     for admission in under_way:
         one.ended(admission, None)  # type: ignore[arg-type]
-    clock.now += RULE.open_s
+    clock.now += RULE.cooldown_s
     assert not isinstance(one.admit(), float)
 
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.models.model import ModelError
+from cascade.models.protocol import ModelError
 from cascade.resilience.breaker import BreakerRule
 from cascade.resilience.guard import HEDGE_FROM, Guard, Retry
-from cascade.resilience.retry import LEAVE_S, pause_s, persist, share, within
+from cascade.resilience.retry import LEAVE_S, call_with_retries, deadline_share, pause_s, run_until
 from judges import Usage
 
-FAST = Retry(attempts=3, first_s=0.0, most_s=0.0)
+FAST = Retry(attempts=3, initial_backoff_s=0.0, max_backoff_s=0.0)
 
 
 def fault(retryable: bool = True, **more: float) -> ModelError:
@@ -37,11 +37,11 @@ def script(*replies: object) -> tuple[Callable[[], Awaitable[object]], list[obje
 
 
 def tried(guard: Guard, once: Callable[[], Awaitable[object]], until_in: float | None = None) -> object:
-    """``persist`` in a loop of its own."""
+    """``call_with_retries`` in a loop of its own."""
 
     async def main() -> object:
         until = None if until_in is None else asyncio.get_running_loop().time() + until_in
-        return await persist(guard, "m", once, until)
+        return await call_with_retries(guard, "m", once, until)
 
     return asyncio.run(main())
 
@@ -104,9 +104,9 @@ def test_the_time_is_shared_with_those_who_may_be_asked_after() -> None:
 
     async def main() -> None:
         now = asyncio.get_running_loop().time()
-        assert share(None, 2) is None
-        assert share(now + 3.0, 0) == now + 3.0
-        shared = share(now + 3.0, 2)
+        assert deadline_share(None, 2) is None
+        assert deadline_share(now + 3.0, 0) == now + 3.0
+        shared = deadline_share(now + 3.0, 2)
         assert shared is not None
         assert shared - now == pytest.approx(1.0, abs=0.05)
 
@@ -115,7 +115,7 @@ def test_the_time_is_shared_with_those_who_may_be_asked_after() -> None:
 
 def test_an_open_breaker_refuses_at_once() -> None:
     """Without a request, and says for how long; it costs nothing."""
-    guard = Guard.of(retry=Retry(1), breaker=BreakerRule(min_requests=2, open_s=60.0))
+    guard = Guard.of(retry=Retry(1), breaker=BreakerRule(min_requests=2, cooldown_s=60.0))
     once, given_ = script(fault(), fault(), "never")
     for _ in range(2):
         with pytest.raises(ModelError, match="503"):
@@ -141,13 +141,13 @@ def test_a_hung_model_does_not_hide_behind_deadlines() -> None:
 
     async def main() -> None:
         for _ in range(HEDGE_FROM):
-            await persist(guard, "m", quick, None)
+            await call_with_retries(guard, "m", quick, None)
         for _ in range(HEDGE_FROM):
             guard.entered()
             guard.left(0.01)
         for seconds in (0.001, 0.2, 0.2, 0.2):
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(persist(guard, "m", hangs, None), seconds)
+                await asyncio.wait_for(call_with_retries(guard, "m", hangs, None), seconds)
 
     asyncio.run(main())
     assert guard.health().failures == 3
@@ -168,7 +168,7 @@ def test_at_most_so_many_at_once() -> None:
         raise fault(retryable=False)
 
     async def main() -> None:
-        await asyncio.gather(*(persist(guard, "m", once, None) for _ in range(20)), return_exceptions=True)
+        await asyncio.gather(*(call_with_retries(guard, "m", once, None) for _ in range(20)), return_exceptions=True)
 
     asyncio.run(main())
     assert most == 2
@@ -258,10 +258,10 @@ def test_a_place_that_does_not_come_in_time_is_given_up(limit: dict[str, float])
         return "51"
 
     async def main() -> None:
-        first = asyncio.ensure_future(persist(guard, "m", slow, None))
+        first = asyncio.ensure_future(call_with_retries(guard, "m", slow, None))
         await asyncio.sleep(0)
         with pytest.raises(ModelError, match="not asked, no place") as refused:
-            await persist(guard, "m", slow, asyncio.get_running_loop().time() + 0.02)
+            await call_with_retries(guard, "m", slow, asyncio.get_running_loop().time() + 0.02)
         assert refused.value.usage == Usage()
         assert await first == "51"
 
@@ -301,10 +301,10 @@ def test_who_does_not_let_itself_be_cancelled_is_left_behind() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        assert await within(began + 0.05, stubborn(0.5)) is None
+        assert await run_until(began + 0.05, stubborn(0.5)) is None
         assert loop.time() - began < 0.05 + LEAVE_S + 0.1
         began = loop.time()
-        waiting = asyncio.ensure_future(within(began + 5, stubborn(0.5)))
+        waiting = asyncio.ensure_future(run_until(began + 5, stubborn(0.5)))
         await asyncio.sleep(0)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -314,7 +314,7 @@ def test_who_does_not_let_itself_be_cancelled_is_left_behind() -> None:
         known(guard, 0.001)
         replies = iter([stubborn(0.5), asyncio.sleep(0, "51")])
         began = loop.time()
-        assert await persist(guard, "m", lambda: next(replies), None) == "51"
+        assert await call_with_retries(guard, "m", lambda: next(replies), None) == "51"
         assert loop.time() - began < LEAVE_S + 0.1
 
     asyncio.run(main())
@@ -328,8 +328,8 @@ def test_what_ends_in_time_is_given_or_raised() -> None:
 
     async def main() -> None:
         ends = asyncio.get_running_loop().time() + 5
-        assert await within(ends, asyncio.sleep(0, "51")) == "51"
+        assert await run_until(ends, asyncio.sleep(0, "51")) == "51"
         with pytest.raises(KeyError):
-            await within(ends, fails())
+            await run_until(ends, fails())
 
     asyncio.run(main())

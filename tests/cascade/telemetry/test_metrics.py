@@ -14,8 +14,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from cascade import Answer, Cascade, Policy, RunError, ScriptedModel, Usage
-from cascade.models.model import ModelError
-from cascade.policy_file import parse
+from cascade.models.protocol import ModelError
+from cascade.policy.load import parse
 from cascade.telemetry import Telemetry
 from tests.cascade.telemetry.conftest import Watch
 
@@ -121,7 +121,7 @@ def test_cascades_share_a_registry(watch: Watch) -> None:
 
 def test_the_breakers_state(watch: Watch) -> None:
     """The gauge follows the breaker: closed at first, open after the failures, closed again after a good probe."""
-    rule = "breaker: {min_requests: 2, failure_rate: 0.5, open_s: 0.05}, retry: {attempts: 1}"
+    rule = "breaker: {min_requests: 2, failure_rate: 0.5, cooldown_s: 0.05}, retry: {attempts: 1}"
     model = f"{{provider: scripted, answers: [x], {rule}}}"
     file = parse(f"models: {{m: {model}}}\npolicies: {{default: {{tiers: [{{model: m, accept_at: 0}}]}}}}")
     down = ModelError("m: HTTP 500", model="m", status=500, retryable=True)
@@ -141,7 +141,7 @@ def test_the_breakers_state(watch: Watch) -> None:
 MANY = """
 import sys
 from cascade import Cascade, Policy, ScriptedModel
-from cascade.policy import TelemetrySpec
+from cascade.policy.schema import TelemetrySpec
 policy = Policy.model_validate({"tiers": [{"model": "m", "accept_at": 0}]})
 spec = TelemetrySpec.model_validate({"metrics": True})
 with Cascade(policy, models={"m": ScriptedModel("m", ["x"])}, telemetry=spec) as c:

@@ -14,9 +14,9 @@ from opentelemetry.semconv._incubating.attributes import error_attributes, gen_a
 from opentelemetry.trace import SpanKind, StatusCode
 
 from cascade import Answer, Cascade, Policy, PolicyError, Prompt, Result, RunError, ScriptedModel, UnsureError, Usage
-from cascade.models.model import ModelError, Request
 from cascade.models.openai import OpenAIModel
-from cascade.policy_file import parse
+from cascade.models.protocol import ModelError, Request
+from cascade.policy.load import parse
 from cascade.telemetry import Telemetry, traces
 from tests.cascade.telemetry.conftest import Watch
 from tests.wire_server import Reply, WireServer, chat
@@ -31,7 +31,12 @@ TWO = {
 
 def answer(text: str, tokens: int = 10) -> Answer:
     """An answer with a usage and a price of its own."""
-    return Answer(text, usage=Usage(tokens, 5, 3, 2, 1), cost_usd=tokens / 1000, finish_reason="stop")
+    return Answer(
+        text,
+        usage=Usage(tokens, 5, cached_tokens=3, cache_write_tokens=2, reasoning_tokens=1),
+        cost_usd=tokens / 1000,
+        finish_reason="stop",
+    )
 
 
 def unsure(prompt: Any, request: Request) -> Answer:
@@ -154,9 +159,9 @@ def test_content_is_kept_where_it_is_asked_for(watch: Watch) -> None:
     [
         (ModelError("a: HTTP 429", model="a", status=429), "429"),
         (ModelError("a: HTTP 599", model="a", status=599), "5xx"),
-        (ModelError("a: timed out; it may have been billed", model="a"), "timeout"),
-        (ModelError("a: no connection (ConnectError)", model="a"), "connection"),
-        (ModelError("a: malformed reply: no choices", model="a"), "malformed"),
+        (ModelError("a: timed out; it may have been billed", model="a", kind="timeout"), "timeout"),
+        (ModelError("a: no connection (ConnectError)", model="a", kind="connection"), "connection"),
+        (ModelError("a: malformed reply: no choices", model="a", kind="malformed"), "malformed"),
         (ModelError("a: ValueError", model="a"), "_OTHER"),
     ],
 )
@@ -298,7 +303,7 @@ def test_retries_hedges_and_fallbacks_are_spans_each(watch: Watch) -> None:
     """Whatever resilience makes of a call, there is a span for every request that the log holds, inside the run's."""
     file = parse(
         "models:\n"
-        "  a: {provider: scripted, answers: [x], hedge: true, retry: {first_s: 0.001}}\n"
+        "  a: {provider: scripted, answers: [x], hedge: true, retry: {initial_backoff_s: 0.001}}\n"
         "  b: {provider: scripted, answers: [x]}\n"
         "policies: {default: {tiers: [{model: a, fallbacks: [b], accept_at: 0}]}}"
     )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from evals.record.dataset import Dataset
-from evals.record.tables import DatasetError
+from evals.record.dataset_readers import DatasetError
 
 ROWS: list[dict[str, Any]] = [
     {"id": "a", "prompt": "1+1?", "reference": "2", "task": "sums"},
@@ -121,9 +121,9 @@ BAD: list[tuple[list[dict[str, Any]], dict[str, Any], str]] = [
     ([{"id": "a", "prompt": ""}], {}, "d.jsonl:1: prompt: the prompt is empty"),
     ([{"id": "a", "prompt": 3}], {}, "d.jsonl:1: prompt: must be text or a list of messages"),
     ([{"id": "a", "question": "?"}], {"prompt_field": "text"}, "d.jsonl:1: text: the row has no prompt"),
-    ([ROWS[0], ROWS[1], ROWS[0]], {}, "d.jsonl:3: id: 'a' stands at .*d.jsonl:1 too"),
-    ([{"prompt": "x"}, {"prompt": "y", "id": "1"}], {}, "d.jsonl:2: id: '1' stands at"),
-    (ROWS, {"template": "{body}"}, "d.jsonl:1: body: the template asks for this field, the row has: id, prompt"),
+    ([ROWS[0], ROWS[1], ROWS[0]], {}, "d.jsonl:3: id: 'a' is also the id at .*d.jsonl:1"),
+    ([{"prompt": "x"}, {"prompt": "y", "id": "1"}], {}, "d.jsonl:2: id: '1' is also the id at"),
+    (ROWS, {"template": "{body}"}, "d.jsonl:1: body: the template needs this field, the row has: id, prompt"),
     (ROWS, {"template": "no field"}, "--template: names no field"),
     (ROWS, {"template": "{"}, "--template: .* write {{ and }}"),
     (ROWS, {"template": "{id!r}"}, "--template: a field is written {name}"),
@@ -133,7 +133,7 @@ BAD: list[tuple[list[dict[str, Any]], dict[str, Any], str]] = [
     ([{**ROWS[0], "id": 1.5}], {}, "d.jsonl:1: id: must be text or a whole number"),
     ([{**ROWS[0], "score": float("nan")}], {}, "d.jsonl:1: 'score': holds NaN or an infinite number"),
     ([{**ROWS[0], "prompt": "\ud800?"}], {}, "d.jsonl:1: 'prompt': holds NaN .*, half of a surrogate pair"),
-    ([], {}, "holds no row"),
+    ([], {}, "contains no rows"),
     ([{"id": "a", "prompt": "  "}], {}, "d.jsonl:1: prompt: the prompt is empty"),
     ([{"messages": [{"role": "usr", "content": "x"}]}], {}, r"d.jsonl:1: messages\[0\]: .* one of system, developer, user"),
     ([{"messages": [{"role": "user"}]}], {}, r"d.jsonl:1: messages\[0\]: content: must be text or a list of parts"),
@@ -154,15 +154,15 @@ def test_bad_rows_are_named(tmp_path: Path, rows: list[dict[str, Any]], options:
     [
         ("d.jsonl", b'{"prompt": "x"}\n{', "d.jsonl:2: not valid JSON"),
         ("d.jsonl", b"[1]\n", "d.jsonl:1: must be a JSON object, got list"),
-        ("d.jsonl.gz", gzip.compress(b'{"prompt": "x"}\n' * 500)[:-9], "gzip data is damaged"),
-        ("d.csv", b"id,prompt\n1,a,b\n", "d.csv:2: the line has not the 2 cells"),
+        ("d.jsonl.gz", gzip.compress(b'{"prompt": "x"}\n' * 500, mtime=0)[:-9], "gzip data is cut off"),
+        ("d.csv", b"id,prompt\n1,a,b\n", "d.csv:2: the line does not have the 2 cells"),
         ("d.csv", b'id,prompt\n1,"a\n', "d.csv:2: not valid CSV"),
         ("d.jsonl", b'{"prompt": "x"}\n{"prompt": "\xff"}', "d.jsonl:2: is not UTF-8 text"),
         ("d.csv", b"id,prompt\n1,x\n2,\xff\n", "d.csv:3: is not UTF-8 text"),
         ("d.csv", b"prompt,prompt\na,b\n", "d.csv:1: 'prompt': two columns have this name"),
         ("d.csv", b"id;prompt\n1;x\n", "d.csv:1: the columns are separated by semicolons; save the file with commas"),
         ("d.csv", b'schema,prompt\n{,"a"\n', "d.csv:2: schema: must be JSON"),
-        ("d.parquet", b"no", "not a Parquet file"),
+        ("d.parquet", b"no", "cannot be read as Parquet"),
         ("d.xlsx", b"no", "a dataset is a .jsonl"),
     ],
 )

@@ -156,7 +156,7 @@ def test_prompt_and_models() -> None:
     ("content", "said"),
     [
         ('{"id": "ä"}'.encode("latin-1"), ":1: is not UTF-8 text; save it as UTF-8"),
-        (gzip.compress(b"{}"), ":1: is gzip data; give it a name that ends in .gz"),
+        (gzip.compress(b"{}", mtime=0), ":1: is gzip data; give it a name that ends in .gz"),
         (b"PAR1\xff\xfe", ":1: is Parquet; give it a name that ends in .parquet"),
         (b'{"id": ' + b"[" * 200_000, ":1: is nested too deeply"),
         (b'{"id": 1' + b"0" * 5000 + b"}", ":1: holds a number of too many digits"),

@@ -1,0 +1,1 @@
+"""One run: call the tier's model, judge its answer, decide, escalate."""

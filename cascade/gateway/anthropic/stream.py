@@ -1,0 +1,86 @@
+"""A run as Anthropic's server-sent events."""
+
+from typing import Any
+
+from cascade.gateway.errors import ApiError, anthropic_shape
+from cascade.gateway.openai.chat import abstention
+from cascade.gateway.request import GatewayRequest
+from cascade.gateway.response import dump, summary, usage_of
+from cascade.result import Result, new_run_id
+from judges import Usage
+
+from .messages import stop_reason, tool_use, usage
+
+
+class MessageWriter:
+    """Implements Writer. ``message_delta`` contains the field ``cascade`` and the token counts."""
+
+    def __init__(self, request: GatewayRequest) -> None:
+        self._request, self._id = request, f"msg_{new_run_id()}"
+        self._started = False
+        self._index = -1  # of the current or latest block
+
+    def text(self, text: str, model: str) -> bytes:
+        """See Writer."""
+        events = self._start(model)
+        if self._index < 0:
+            events += self._start_block({"type": "text", "text": ""})
+        return events + self._delta({"type": "text_delta", "text": text})
+
+    def keep_alive(self) -> bytes:
+        """See Writer: a ping."""
+        return _event({"type": "ping"})
+
+    def end(self, result: Result) -> bytes:
+        """See Writer."""
+        events = b""
+        if result.abstained:
+            events += self.text(abstention(result), result.model)
+        events += self._start(result.model)
+        if self._index >= 0:
+            events += self._stop_block()
+        for call in result.tool_calls:
+            block = tool_use(call)
+            events += self._start_block({**block, "input": {}})
+            events += self._delta({"type": "input_json_delta", "partial_json": dump(block["input"]).decode()})
+            events += self._stop_block()
+        delta = {"stop_reason": stop_reason(result), "stop_sequence": None}
+        tokens = usage(usage_of([result]))
+        run = summary(self._request.policy, result)
+        events += _event({"type": "message_delta", "delta": delta, "usage": tokens, "cascade": run})
+        return events + _event({"type": "message_stop"})
+
+    def error(self, error: ApiError) -> bytes:
+        """See Writer."""
+        return _event(anthropic_shape(error))
+
+    def _start(self, model: str) -> bytes:
+        if self._started:
+            return b""
+        self._started = True
+        # No tokens are known yet; message_delta replaces these counts.
+        message: dict[str, Any] = {
+            "id": self._id,
+            "type": "message",
+            "role": "assistant",
+            "model": model,
+            "content": [],
+            "stop_reason": None,
+            "stop_sequence": None,
+            "usage": usage(Usage()),
+        }
+        return _event({"type": "message_start", "message": message})
+
+    def _start_block(self, block: dict[str, Any]) -> bytes:
+        self._index += 1
+        return _event({"type": "content_block_start", "index": self._index, "content_block": block})
+
+    def _delta(self, delta: dict[str, Any]) -> bytes:
+        return _event({"type": "content_block_delta", "index": self._index, "delta": delta})
+
+    def _stop_block(self) -> bytes:
+        return _event({"type": "content_block_stop", "index": self._index})
+
+
+def _event(data: dict[str, Any]) -> bytes:
+    return b"event: %s\ndata: %s\n\n" % (data["type"].encode(), dump(data))

@@ -1,0 +1,1 @@
+"""API keys: who may call, at what rate and with which budgets."""

@@ -1,0 +1,1 @@
+"""The dashboard: live statistics, their event stream and the page."""

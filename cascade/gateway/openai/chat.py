@@ -1,0 +1,307 @@
+"""OpenAI's chat completions: reads a request and writes a result as a completion."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from time import time
+from typing import Any
+
+from jiter import from_json
+
+from cascade.gateway.errors import bad_request
+from cascade.gateway.request import GatewayRequest
+from cascade.gateway.response import dump, summary, total_usd, usage_of
+from cascade.gateway.validation import (
+    boolean,
+    integer,
+    list_of,
+    not_deep,
+    number,
+    object_of,
+    one_of,
+    read_fields,
+    shorten,
+    text,
+)
+from cascade.result import Result
+from judges import Usage
+
+from .messages import messages_of, tools_of
+
+MOST_CHOICES = 8
+
+
+def read(body: Mapping[str, Any]) -> GatewayRequest:
+    """Reads the body of a request.
+
+    Args:
+        body: The JSON object that the client sent.
+
+    Returns:
+        The request.
+
+    Raises:
+        ApiError: A field is missing, wrong, unknown or not supported; the error names it.
+    """
+    request = GatewayRequest()
+    read_fields(body, _READERS, request)
+    for name, value in (("model", request.policy), ("messages", request.messages)):
+        if not value:
+            raise bad_request("is missing", name)
+    if request.stream and request.n > 1:
+        raise bad_request("a stream has one choice; leave out n or stream", "n")
+    if request.include_usage and not request.stream:
+        raise bad_request("needs stream: true", "stream_options")
+    if not request.tools:
+        for name in ("tool_choice", "parallel_tool_calls"):
+            if name in request.options:
+                raise bad_request("needs tools", name)
+    return request
+
+
+def _model(value: Any, request: GatewayRequest) -> None:
+    request.policy = text(value, "model", 256, empty=False)
+
+
+def _messages(value: Any, request: GatewayRequest) -> None:
+    request.messages = messages_of(value, request.uses)
+
+
+def _tools(value: Any, request: GatewayRequest) -> None:
+    request.tools = tools_of(value)
+
+
+def _tool_choice(value: Any, request: GatewayRequest) -> None:
+    if isinstance(value, str):
+        one_of(value, "tool_choice", ("none", "auto", "required"))
+    else:
+        object_of(value, "tool_choice", ("type", "function"), ("type", "function"))
+        one_of(value["type"], "tool_choice.type", ("function",))
+        object_of(value["function"], "tool_choice.function", ("name",), ("name",))
+        text(value["function"]["name"], "tool_choice.function.name", 256, empty=False)
+    request.options["tool_choice"] = value
+
+
+def _response_format(value: Any, request: GatewayRequest) -> None:
+    object_of(value, "response_format", ("type", "json_schema"), ("type",))
+    kind = one_of(value["type"], "response_format.type", ("text", "json_object", "json_schema"))
+    if kind == "json_object":
+        request.schema, request.options["response_format"] = {"type": "object"}, {"type": "json_object"}
+        request.uses.add("response_format.type")
+    elif kind == "json_schema":
+        where = "response_format.json_schema"
+        # Every answer is checked against the schema, so that it is always strict.
+        fields = object_of(value.get("json_schema"), where, ("name", "description", "schema", "strict"), ("schema",))
+        request.schema = schema_of(fields["schema"], f"{where}.schema")
+
+
+def schema_of(value: Any, name: str) -> Mapping[str, Any]:
+    """A JSON Schema that can be judged by. Raises ApiError."""
+    schema = object_of(not_deep(value, name), name)
+    problem = _schema_problem(dump(schema))
+    if problem is not None:
+        raise bad_request(f"is not a JSON Schema: {problem}", name)
+    return schema
+
+
+@lru_cache(maxsize=256)
+def _schema_problem(schema: bytes) -> str | None:
+    # A client mostly sends the same few, and checking one takes longer than a run.
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import SchemaError
+
+    try:
+        Draft202012Validator.check_schema(from_json(schema))
+    except SchemaError as error:
+        return error.message[:200]
+    return None
+
+
+def _stop(value: Any, request: GatewayRequest) -> None:
+    words = [value] if isinstance(value, str) else list_of(value, "stop")
+    if not 0 < len(words) <= 4:
+        raise bad_request("must be one to four strings", "stop")
+    request.options["stop"] = [text(word, f"stop[{i}]", 256, empty=False) for i, word in enumerate(words)]
+
+
+def _temperature(value: Any, request: GatewayRequest) -> None:
+    request.temperature = number(value, "temperature", 0, 2)
+    if request.temperature > 1:
+        request.uses.add("temperature")
+
+
+def _max_tokens(name: str) -> Callable[[Any, GatewayRequest], None]:
+    def reader(value: Any, request: GatewayRequest) -> None:
+        if request.max_tokens is not None:
+            raise bad_request("is the newer name of max_tokens; send one of the two", "max_completion_tokens")
+        request.max_tokens = integer(value, name, 1, 10_000_000)
+
+    return reader
+
+
+def _n(value: Any, request: GatewayRequest) -> None:
+    request.n = integer(value, "n", 1, MOST_CHOICES)
+
+
+def _logprobs(value: Any, request: GatewayRequest) -> None:
+    request.logprobs = boolean(value, "logprobs")
+    if request.logprobs:
+        request.uses.add("logprobs")
+
+
+def _top_logprobs(value: Any, _: GatewayRequest) -> None:
+    if value != 0:
+        raise bad_request("alternatives are not available; only 0 is supported", "top_logprobs", "unsupported")
+
+
+def _user(value: Any, request: GatewayRequest) -> None:
+    request.tags["user"] = text(value, "user", 256)
+
+
+def _metadata(value: Any, request: GatewayRequest) -> None:
+    for name, tag in object_of(value, "metadata").items():
+        request.tags[name] = text(tag, f"metadata.{shorten(name)}", 256)
+
+
+def _stream(value: Any, request: GatewayRequest) -> None:
+    request.stream = boolean(value, "stream")
+
+
+def _stream_options(value: Any, request: GatewayRequest) -> None:
+    fields = object_of(value, "stream_options", ("include_usage",))
+    request.include_usage = boolean(fields.get("include_usage", False), "stream_options.include_usage")
+
+
+def _cascade(value: Any, request: GatewayRequest) -> None:
+    fields = object_of(value, "cascade", ("budget_usd", "deadline_s"))
+    if fields.get("budget_usd") is not None:
+        request.budget_usd = number(fields["budget_usd"], "cascade.budget_usd", 0, 1e6)
+    if fields.get("deadline_s") is not None:
+        request.deadline_s = number(fields["deadline_s"], "cascade.deadline_s", 0.001, 86_400)
+
+
+def _only(name: str, *values: Any) -> Callable[[Any, GatewayRequest], None]:
+    """A field of which only some values are supported."""
+
+    def reader(value: Any, _: GatewayRequest) -> None:
+        if value not in values or type(value) not in {type(v) for v in values}:
+            allowed = " or ".join(map(repr, values)).lower()
+            raise bad_request(f"only {allowed} is supported", name, "unsupported")
+
+    return reader
+
+
+def _option(name: str, check: Callable[[Any, str], Any], *, rare: bool = True) -> Callable[[Any, GatewayRequest], None]:
+    """A field that is passed on to the models; ``rare``: not every provider supports it."""
+
+    def reader(value: Any, request: GatewayRequest) -> None:
+        request.options[name] = check(value, name)
+        if rare:
+            request.uses.add(name)
+
+    return reader
+
+
+def _bias(value: Any, name: str) -> Any:
+    for token, bias in object_of(value, name).items():
+        number(bias, f"{name}.{shorten(token)}", -100, 100)
+    return value
+
+
+_READERS: Mapping[str, Callable[[Any, GatewayRequest], None]] = {
+    "model": _model,
+    "messages": _messages,
+    "tools": _tools,
+    "tool_choice": _tool_choice,
+    "parallel_tool_calls": _option("parallel_tool_calls", boolean, rare=False),
+    "response_format": _response_format,
+    "stop": _stop,
+    "seed": _option("seed", lambda v, name: integer(v, name, -(2**63), 2**63 - 1)),
+    "temperature": _temperature,
+    "top_p": _option("top_p", lambda v, name: number(v, name, 0, 1), rare=False),
+    "presence_penalty": _option("presence_penalty", lambda v, name: number(v, name, -2, 2)),
+    "frequency_penalty": _option("frequency_penalty", lambda v, name: number(v, name, -2, 2)),
+    "logit_bias": _option("logit_bias", _bias),
+    "max_tokens": _max_tokens("max_tokens"),
+    "max_completion_tokens": _max_tokens("max_completion_tokens"),
+    "n": _n,
+    "logprobs": _logprobs,
+    "top_logprobs": _top_logprobs,
+    "reasoning_effort": _option("reasoning_effort", lambda v, name: text(v, name, 32)),
+    "verbosity": _option("verbosity", lambda v, name: text(v, name, 32)),
+    "prompt_cache_key": _option("prompt_cache_key", lambda v, name: text(v, name, 256)),
+    "safety_identifier": _option("safety_identifier", lambda v, name: text(v, name, 256)),
+    "user": _user,
+    "metadata": _metadata,
+    "stream": _stream,
+    "stream_options": _stream_options,
+    "store": _only("store", False),
+    "service_tier": _only("service_tier", "auto", "default"),
+    "modalities": _only("modalities", ["text"]),
+    "cascade": _cascade,
+}
+
+
+def completion(request: GatewayRequest, results: Sequence[Result]) -> dict[str, Any]:
+    """The results as one completion, a choice each."""
+    first = results[0]
+    summaries = [summary(request.policy, result) for result in results]
+    body: dict[str, Any] = {
+        "id": f"chatcmpl-{first.run_id}",
+        "object": "chat.completion",
+        "created": int(time()),
+        "model": first.model,
+        "choices": [_choice(request, i, result) for i, result in enumerate(results)],
+        "usage": usage(usage_of(results)),
+    }
+    if len(results) == 1:
+        body["cascade"] = summaries[0]
+    else:
+        accepted = all(result.accepted for result in results)
+        body["cascade"] = {"accepted": accepted, "cost_usd": total_usd(results), "choices": summaries}
+    return body
+
+
+def _choice(request: GatewayRequest, i: int, result: Result) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": result.text, "refusal": None}
+    if result.abstained:
+        message["content"], message["refusal"] = None, abstention(result)
+    elif result.tool_calls:
+        message["tool_calls"] = result.tool_calls
+        message["content"] = result.text or None
+    return {"index": i, "message": message, "finish_reason": finish_reason(result), "logprobs": logprobs(request, result)}
+
+
+def abstention(result: Result) -> str:
+    """The text in place of an answer where the policy says ``when_unsure: abstain``."""
+    return f"No answer was good enough ({result.reason})."
+
+
+def finish_reason(result: Result) -> str:
+    """OpenAI's finish reason."""
+    reason = result.answer.finish_reason if result.answer is not None else None
+    return reason or ("tool_calls" if result.tool_calls else "stop")
+
+
+def logprobs(request: GatewayRequest, result: Result) -> dict[str, Any] | None:
+    """The answer's tokens where the client requested them; None where the model returned none."""
+    tokens = result.answer.logprobs if request.logprobs and result.answer is not None else None
+    if tokens is None:
+        return None
+    content = [
+        {"token": t.token, "logprob": t.logprob, "bytes": list(t.token.encode("utf-8", "replace")), "top_logprobs": []}
+        for t in tokens
+    ]
+    return {"content": content, "refusal": None}
+
+
+def usage(tokens: Usage | None) -> dict[str, Any] | None:
+    """Tokens as OpenAI counts them; None where they are unknown."""
+    if tokens is None:
+        return None
+    return {
+        "prompt_tokens": tokens.input_tokens,
+        "completion_tokens": tokens.output_tokens,
+        "total_tokens": tokens.input_tokens + tokens.output_tokens,
+        "prompt_tokens_details": {"cached_tokens": tokens.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": tokens.reasoning_tokens},
+    }

@@ -1,0 +1,72 @@
+"""A run as OpenAI's chat completion chunks."""
+
+from time import time
+from typing import Any
+
+from cascade.gateway.errors import ApiError, openai_shape
+from cascade.gateway.request import GatewayRequest
+from cascade.gateway.response import dump, summary, usage_of
+from cascade.result import Result, new_run_id
+
+from .chat import abstention, finish_reason, logprobs, usage
+
+_DONE = b"data: [DONE]\n\n"
+
+
+class ChatWriter:
+    """Implements Writer. The last chunk of the choice holds the field ``cascade``."""
+
+    def __init__(self, request: GatewayRequest) -> None:
+        self._request = request
+        self._id, self._created = f"chatcmpl-{new_run_id()}", int(time())
+        self._model: str | None = None
+
+    def text(self, text: str, model: str) -> bytes:
+        """See Writer."""
+        return self._first(model) + self._chunk({"content": text})
+
+    def keep_alive(self) -> bytes:
+        """See Writer: a comment."""
+        return b": waiting\n\n"
+
+    def end(self, result: Result) -> bytes:
+        """See Writer."""
+        events = self._first(result.model)
+        if result.abstained:
+            events += self._chunk({"refusal": abstention(result)})
+        for i, call in enumerate(result.tool_calls):
+            events += self._chunk({"tool_calls": [{**call, "index": i}]})
+        extra: dict[str, Any] = {"cascade": summary(self._request.policy, result)}
+        logprobs_data = logprobs(self._request, result)
+        events += self._chunk({}, finish_reason(result), logprobs_data, extra)
+        if self._request.include_usage:
+            events += _event({**self._chunk_fields(), "choices": [], "usage": usage(usage_of([result]))})
+        return events + _DONE
+
+    def error(self, error: ApiError) -> bytes:
+        """See Writer."""
+        return _event(openai_shape(error))
+
+    def _first(self, model: str) -> bytes:
+        if self._model is not None:
+            return b""
+        self._model = model
+        return self._chunk({"role": "assistant", "content": ""})
+
+    def _chunk_fields(self) -> dict[str, Any]:
+        return {"id": self._id, "object": "chat.completion.chunk", "created": self._created, "model": self._model}
+
+    def _chunk(
+        self,
+        delta: dict[str, Any],
+        finish_reason: str | None = None,
+        logprobs_data: dict[str, Any] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": logprobs_data}
+        usage_field = {"usage": None} if self._request.include_usage else {}
+        return _event({**self._chunk_fields(), "choices": [choice], **usage_field, **(extra or {})})
+
+
+def _event(data: Any) -> bytes:
+    return b"data: %s\n\n" % dump(data)

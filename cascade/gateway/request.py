@@ -1,0 +1,123 @@
+"""A client's request in one form for all interfaces; and which model can honour which field."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cascade.client import Cascade
+from cascade.errors import PolicyError
+from cascade.models.protocol import Request
+from cascade.policy.schema import ModelSpec, Policy
+from judges import Prompt
+
+from .errors import ApiError, bad_request
+
+Tags = dict[str, str | int | float | bool]
+
+# Fields that not every provider supports. A recording and a script give the same answer whatever the request says.
+_UNSUPPORTED = {
+    "openai": {"top_k"},
+    "anthropic": {
+        *("seed", "presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "reasoning_effort", "verbosity"),
+        *("prompt_cache_key", "safety_identifier", "response_format.type", "temperature"),
+        *("messages.name", "messages.refusal", "messages.content.input_audio", "messages.content.file"),
+    },
+}
+
+
+@dataclass(slots=True)
+class GatewayRequest:
+    """One request: the policy that it names, the prompt, and the options for its models.
+
+    Attributes:
+        policy: The name of a policy, or of one tier of it: ``policy/tier``.
+        messages: The conversation, in OpenAI's shape.
+        schema: The JSON Schema of the answer; None: any text.
+        tools: The tools, in OpenAI's shape.
+        temperature: Sampling temperature; None: the provider's default.
+        max_tokens: Most tokens of an answer; None: the provider's default.
+        logprobs: Whether token log-probabilities are returned.
+        n: How many choices, each with a run of its own.
+        stream: Whether the answer is streamed.
+        include_usage: Whether a stream ends with the token counts.
+        budget_usd: Most USD of the run; it can only lower the policy's.
+        deadline_s: Most seconds of the run; it can only lower the policy's.
+        options: Further fields that are passed on to the models.
+        tags: The client's tags for the journal.
+        uses: The fields that not every provider supports, by the names that errors give them.
+    """
+
+    policy: str = ""
+    messages: tuple[Mapping[str, Any], ...] = ()
+    schema: Mapping[str, Any] | None = None
+    tools: tuple[Mapping[str, Any], ...] = ()
+    temperature: float | None = None
+    max_tokens: int | None = None
+    logprobs: bool = False
+    n: int = 1
+    stream: bool = False
+    include_usage: bool = False
+    budget_usd: float | None = None
+    deadline_s: float | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    tags: Tags = field(default_factory=dict)
+    uses: set[str] = field(default_factory=set)
+
+    @property
+    def prompt(self) -> Prompt:
+        """The prompt of the run."""
+        return Prompt(self.messages, self.schema, self.tools)
+
+    def model_request(self, i: int = 0) -> Request:
+        """The options for choice number ``i``; a seed counts up, or all choices would be the same."""
+        options = self.options
+        if i and "seed" in options:
+            options = {**options, "seed": options["seed"] + i}
+        return Request(temperature=self.temperature, max_tokens=self.max_tokens, logprobs=self.logprobs, options=options)
+
+
+def check_supported(request: GatewayRequest, policy: Policy, models: Mapping[str, ModelSpec]) -> None:
+    """Checks that every model that may answer supports what the request uses.
+
+    Raises:
+        ApiError: 400 with the field that a model does not support.
+    """
+    if not request.uses and request.schema is None:
+        return
+    for tier in policy.tiers:
+        checked = request.schema is None or any(rule.use == "schema" for rule in tier.judges)
+        for model in (tier.model, *tier.fallbacks):
+            spec = models.get(model)
+            if spec is None:
+                continue
+            if not checked and spec.structured == "off":
+                message = f"the model {model!r} does not support schemas, and policy {request.policy!r} has no schema judge"
+                raise bad_request(message, "response_format", "unsupported")
+            unsupported = request.uses & _UNSUPPORTED.get(spec.provider, set())
+            if unsupported:
+                message = (
+                    f"the model {model!r} of policy {request.policy!r} does not support it; "
+                    "leave it out or name another policy"
+                )
+                raise bad_request(message, min(unsupported), "unsupported")
+
+
+def run_limits(policy: Policy, request: GatewayRequest) -> tuple[float | None, float | None]:
+    """Budget (USD) and deadline (seconds) of a run: the policy's, or the client's where it is lower."""
+    return _lowest(policy.budget_usd, request.budget_usd), _lowest(policy.deadline_s, request.deadline_s)
+
+
+def _lowest(*values: float | None) -> float | None:
+    return min((value for value in values if value is not None), default=None)
+
+
+def find_policy(cascade: Cascade, name: str) -> Policy:
+    """The policy that a request names.
+
+    Raises:
+        ApiError: 404 where there is none.
+    """
+    try:
+        return cascade.policy(name)
+    except PolicyError as error:
+        raise ApiError(404, f"model: {error}", param="model", code="model_not_found") from None

@@ -1,0 +1,136 @@
+"""``python -m cascade serve``."""
+
+import argparse
+import asyncio
+import gc
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from cascade.errors import CascadeError
+from cascade.gateway.app import make_app
+from cascade.gateway.auth.commands import key_file
+from cascade.gateway.auth.keys import MAX_HEADER_BYTES, is_loopback
+from cascade.gateway.state import Gateway
+from cascade.policy import load as files
+
+log = logging.getLogger("cascade.gateway")
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which marks the gateway as stopping.
+
+    Args:
+        config: uvicorn's settings.
+        gateway: The gateway that is served.
+        ready: Called with the port once the server listens.
+    """
+
+    def __init__(self, config: uvicorn.Config, gateway: Gateway, ready: Callable[[int], object] | None = None) -> None:
+        super().__init__(config)
+        self._gateway, self._ready = gateway, ready
+
+    async def startup(self, sockets: Any = None) -> None:
+        """See uvicorn."""
+        await super().startup(sockets)
+        if self.started and self._ready is not None:
+            self._ready(self.servers[0].sockets[0].getsockname()[1])
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        """See uvicorn: answers what is under way, as far as ``shutdown_s`` allows; dashboard streams end at once."""
+        self._gateway.closing.set()
+        await super().shutdown(sockets)
+
+
+def make_server(
+    gateway: Gateway, host: str, port: int, ready: Callable[[int], object] | None = None, path: Path | None = None
+) -> Server:
+    """Makes a server; it listens once it is started.
+
+    Args:
+        gateway: The gateway to serve.
+        host: The name or address to listen on.
+        port: The port; 0: any free one.
+        ready: Called with the port once the server listens.
+        path: The policy file to reload when it changes; None: it is not reloaded.
+
+    Returns:
+        The server.
+    """
+    config = uvicorn.Config(
+        make_app(gateway, path),
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        # Clients could forge these headers.
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        ws="none",
+        http=_protocol(),
+        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+        lifespan="on",
+        timeout_graceful_shutdown=int(gateway.limits.shutdown_s),
+    )
+    return Server(config, gateway, ready)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs ``python -m cascade serve`` until a signal stops it; the exit status."""
+    path = files.find(args.policy_file)
+    file = files.load(path)
+    keys = key_file(args.keys, path, file)
+    gateway = Gateway(file, key_file=keys)
+    if not gateway.keys.exist:
+        if not is_loopback(args.host):
+            raise CascadeError(
+                f"--host {args.host}: without an API key the gateway only listens on a loopback address; create a key: "
+                f"python -m cascade keys create NAME --keys {keys.path}"
+            )
+        print(
+            f"cascade: no API keys in {keys.path}: only this machine is served, and every user of it",
+            file=sys.stderr,
+        )
+
+    def ready(port: int) -> None:
+        gc.collect()
+        gc.freeze()  # loaded modules stay; a full collection of them would delay every request by a tenth of a second
+        print(f"cascade: http://{args.host}:{port}/v1 serves {path}", file=sys.stderr, flush=True)
+
+    server = make_server(gateway, args.host, args.port, ready, path)
+    logging.basicConfig(format="cascade: %(message)s", level=logging.WARNING)
+    # uvicorn raises the signal that stopped it once more at the end.
+    previous = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        with suppress(KeyboardInterrupt):
+            _run(server)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    if not server.started:
+        raise CascadeError(f"cannot listen on {args.host}:{args.port}")
+    return 0
+
+
+def _protocol() -> Any:
+    try:
+        from .protocol import LimitedProtocol
+    except ModuleNotFoundError:  # httptools is not available on every system; h11 has limits of its own
+        return "h11"
+    return LimitedProtocol
+
+
+def _run(server: Server) -> None:
+    """Runs the server on uvloop where there is one."""
+    try:
+        import uvloop
+    except ModuleNotFoundError:
+        asyncio.run(server.serve())
+    else:
+        uvloop.run(server.serve())

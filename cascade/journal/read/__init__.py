@@ -1,0 +1,1 @@
+"""Reading the journal: list, show, verify and export runs."""

@@ -1,0 +1,164 @@
+"""``python -m cascade journal tail | show | export | verify``."""
+
+import argparse
+import re
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cascade.errors import JournalError, PolicyError, RunNotFoundError
+from cascade.journal.open_store import open_store
+from cascade.journal.store import Filter, Store
+
+_SPAN = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_FOLLOW_S = 0.5
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Adds the journal's commands to the parser of ``python -m cascade journal``."""
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    tail = commands.add_parser("tail", help="the last runs, a line each")
+    tail.add_argument("-n", type=int, default=10, metavar="N", help="how many (default 10)")
+    tail.add_argument("-f", action="store_true", dest="follow", help="go on with those to come")
+    tail.set_defaults(command=_tail)
+    show = commands.add_parser("show", help="everything about one run")
+    show.add_argument("run_id")
+    show.set_defaults(command=_show)
+    export = commands.add_parser("export", help="write records to a file")
+    export.add_argument("out", help="the file, or '-' for standard output")
+    export.add_argument("--format", choices=("jsonl", "parquet", "recording"), default="jsonl",
+        help="recording: runs with text, as evals.replay reads them (default jsonl)")  # fmt: skip
+    export.add_argument("--since", help="began at or after: 2026-01-31, 2026-01-31T12:00 (UTC), or 36h, 7d ago")
+    export.add_argument("--until", help="began before")
+    export.add_argument("--policy", help="of this policy")
+    export.add_argument("--graded", action="store_true", help="with feedback")
+    export.set_defaults(command=_export)
+    verify = commands.add_parser("verify", help="decide every record again; 1 where one differs from what was recorded")
+    verify.set_defaults(command=_verify)
+    for command in (tail, show, export, verify):
+        command.add_argument("--journal", metavar="URL", help="sqlite:///file or postgresql://host/database")
+        command.add_argument("--policy-file", help="whose journal to read, where no URL is given")
+
+
+@contextmanager
+def _opened(args: argparse.Namespace) -> Iterator[Store]:
+    """The journal that the arguments name, closed afterwards. Raises PolicyError, JournalError."""
+    store = open_store(_url(args), create=False)
+    try:
+        yield store
+    except Exception as error:
+        if not type(error).__module__.startswith(("sqlite3", "psycopg")):
+            raise
+        raise JournalError(f"the journal cannot be read: {(str(error).splitlines() or [''])[0]}") from None
+    finally:
+        store.close()
+
+
+def _url(args: argparse.Namespace) -> str:
+    if args.journal:
+        return str(args.journal)
+    from cascade.policy import load as files
+
+    found = files.find(args.policy_file)
+    spec = files.load(args.policy_file).journal
+    if spec is None:
+        raise PolicyError(f"{found}: has no key 'journal'; add one, or name the journal with --journal URL")
+    return spec.address()
+
+
+def _say(text: str) -> None:
+    """Prints text that a model may have written: without what would steer a terminal."""
+    print(_CONTROL.sub(lambda m: f"\\x{ord(m[0]):02x}", text), flush=True)
+
+
+def _tail(args: argparse.Namespace) -> int:
+    from .render import line
+
+    if args.n < 0:
+        raise ValueError(f"-n must be 0 or more, got {args.n}")
+    with _opened(args) as store, suppress(KeyboardInterrupt):
+        # Numbers of records that commit at the same time may appear out of order: the latest are looked at again.
+        seen: deque[int] = deque(maxlen=2_000)
+        for number, record in store.last(args.n or 1):
+            seen.append(number)
+            if args.n:
+                _say(line(record))
+        while args.follow:
+            time.sleep(_FOLLOW_S)
+            for number, record in store.after(max(seen, default=0) - 1_000):
+                if number not in seen and number > min(seen, default=0):
+                    seen.append(number)
+                    _say(line(record))
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    from .render import page
+
+    with _opened(args) as store:
+        record = store.find(args.run_id)
+    if record is None:
+        raise RunNotFoundError(args.run_id)
+    for text in page(record):
+        _say(text)
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    from .export import export
+
+    now = time.time()
+    wanted = Filter(moment(args.since, now), moment(args.until, now), args.policy, args.graded)
+    if args.out != "-" and not Path(args.out).resolve().parent.is_dir():
+        raise JournalError(f"{args.out}: the folder does not exist; create it first")
+    with _opened(args) as store:
+        count = export(store.read(wanted), args.format, args.out)
+    print(f"{args.out}: {count} {'examples' if args.format == 'recording' else 'records'}", file=sys.stderr)
+    return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from .verify import StoredPolicy, verify
+
+    count = wrong = 0
+    with _opened(args) as store:
+        policies: dict[str, StoredPolicy] = {}
+        for hash, text in store.policies().items():
+            try:
+                policies[hash] = StoredPolicy.of(hash, text)
+            except (ValueError, KeyError, TypeError) as error:
+                _say(f"{error}")
+                wrong += 1
+        for record in store.read(Filter()):
+            count += 1
+            try:
+                differs = verify(record, policies.get(record.policy_hash))
+            except (KeyError, TypeError, ValueError, IndexError) as error:
+                differs = [f"what is stored is no record ({type(error).__name__})"]
+            wrong += bool(differs)
+            for what in differs:
+                _say(f"{record.run_id}: {what}")
+    _say(f"{count} records, {wrong} differ" if wrong else f"{count} records, every decision follows from its verdicts")
+    return 1 if wrong else 0
+
+
+def moment(text: str | None, now: float) -> float | None:
+    """A time as Unix seconds: a date, a date and time (UTC where no zone is given), or a span before ``now``.
+
+    Raises ValueError.
+    """
+    if text is None:
+        return None
+    span = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text)
+    if span is not None:
+        return now - float(span[1]) * _SPAN[span[2]]
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no time: give 2026-01-31, 2026-01-31T12:00, or a span such as 36h or 7d") from None
+    return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()

@@ -1,0 +1,103 @@
+"""Carries records out of a journal: JSON Lines, Parquet, or a recording that `evals.replay` reads."""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import IO, Any, Literal
+
+from cascade.errors import JournalError
+from cascade.journal.record import Record
+from cascade.util.atomic_write import replacing
+
+Format = Literal["jsonl", "parquet", "recording"]
+_ROWS_A_GROUP = 10_000
+
+
+def export(records: Iterable[Record], format: Format, out: str) -> int:
+    """Writes the records to the file ``out`` as a whole or not at all ("-": standard output); returns how many lines.
+
+    Raises JournalError for Parquet without pyarrow, OSError.
+    """
+    if format == "parquet":
+        if out == "-":
+            raise JournalError("Parquet is written to a file; name one")
+        with replacing(out, private=True) as file:
+            return _parquet(records, file)
+    lines: Callable[[Iterable[Record]], Iterator[Mapping[str, Any]]] = as_lines
+    if format == "recording":
+        from .to_recording import as_recording
+
+        lines = as_recording
+    if out == "-":
+        return _jsonl(lines(records), sys.stdout.buffer)
+    with replacing(out, private=True) as file:
+        return _jsonl(lines(records), file)
+
+
+def as_lines(records: Iterable[Record]) -> Iterator[Mapping[str, Any]]:
+    """Each record with everything it holds."""
+    for record in records:
+        line = record._asdict()
+        if record.prompt is None:
+            del line["prompt"]
+        yield line
+
+
+def _jsonl(lines: Iterable[Mapping[str, Any]], file: IO[bytes]) -> int:
+    count = 0
+    for line in lines:
+        file.write(json.dumps(line, ensure_ascii=True, allow_nan=False).encode() + b"\n")
+        count += 1
+    file.flush()
+    return count
+
+
+def _parquet(records: Iterable[Record], file: IO[bytes]) -> int:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise JournalError("Parquet needs pyarrow: pip install 'cascade-gate[parquet]'") from None
+    text, number, moment = pa.string(), pa.float64(), pa.timestamp("us", tz="UTC")
+    types = {
+        **dict.fromkeys(
+            ("run_id", "kind", "policy", "policy_hash", "prompt_hash", "reason", "tier", "model", "error"), text
+        ),
+        **dict.fromkeys(("started", "ended"), moment),
+        **dict.fromkeys(("confidence", "cost_usd", "premium_usd", "latency_s", "quality"), number),
+        "accepted": pa.bool_(),
+        **dict.fromkeys(("note", "tags", "attempts", "prompt"), text),
+    }
+    schema = pa.schema(list(types.items()))
+    count = 0
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        for group in _groups(map(_flat, records)):
+            writer.write_table(pa.Table.from_pylist(group, schema=schema))
+            count += len(group)
+    return count
+
+
+def _flat(record: Record) -> dict[str, Any]:
+    """A row: times in microseconds, the last feedback as ``quality`` and ``note``, what is nested as JSON."""
+    graded = record.feedback[-1] if record.feedback else {}
+    return {
+        **record._asdict(),
+        "started": round(record.started * 1e6),
+        "ended": round(record.ended * 1e6),
+        "quality": graded.get("quality"),
+        "note": graded.get("note"),
+        "tags": json.dumps(record.tags),
+        "attempts": json.dumps(record.attempts),
+        "prompt": None if record.prompt is None else json.dumps(record.prompt),
+    }
+
+
+def _groups(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    group: list[dict[str, Any]] = []
+    for row in rows:
+        group.append(row)
+        if len(group) == _ROWS_A_GROUP:
+            yield group
+            group = []
+    if group:
+        yield group

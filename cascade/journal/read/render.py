@@ -1,0 +1,80 @@
+"""Records for people: one line a run, or everything about one."""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from cascade.journal.record import Record
+
+
+def line(r: Record) -> str:
+    """A run in one line."""
+    took = f"{r.ended - r.started:.2f} s"
+    said = f"{r.reason}" if r.accepted or r.error else f"NOT accepted: {r.reason}"
+    if r.error:
+        said = f"{r.error}: {r.reason}"
+    where = f"{r.tier} ({r.model})" if r.tier else "-"
+    sure = f"{r.confidence:.3f}" if r.confidence is not None else "-"
+    tags = " ".join(f"{k}={v}" for k, v in r.tags.items())
+    kind = "" if r.kind == "run" else f" [{r.kind}]"
+    parts = (when(r.started), r.run_id, r.policy + kind, where, said, sure, usd(r.cost_usd), took, tags)
+    return "  ".join(parts).rstrip()
+
+
+def when(seconds: float) -> str:
+    """UTC, to the millisecond."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S.") + f"{int(seconds * 1000) % 1000:03d}Z"
+
+
+def usd(amount: float | None) -> str:
+    """An amount; unknown is said, never shown as 0."""
+    return "cost unknown" if amount is None else f"${amount:.6f}"
+
+
+def page(r: Record) -> Iterator[str]:
+    """Everything that a record holds, line by line."""
+    yield f"run        {r.run_id}{'' if r.kind == 'run' else f' ({r.kind})'}"
+    yield f"time       {when(r.started)} to {when(r.ended)}"
+    yield f"policy     {r.policy}  (hash {r.policy_hash})"
+    yield f"prompt     SHA-256 {r.prompt_hash}"
+    if r.tags:
+        yield f"tags       {', '.join(f'{k}={v}' for k, v in r.tags.items())}"
+    yield f"ended      {'accepted' if r.accepted else 'NOT accepted'}, {r.reason}{f', raised {r.error}' if r.error else ''}"
+    if r.tier:
+        yield f"answer     tier {r.tier}, model {r.model}, confidence {r.confidence:.4f}"
+    yield f"cost       {usd(r.cost_usd)}; the last tier alone: {usd(r.premium_usd)} (estimate)"
+    yield f"latency    {r.latency_s:.3f} s"
+    for graded in r.feedback:
+        note = f"  {graded['note']}" if graded["note"] else ""
+        yield f"feedback   quality {graded['quality']:g} at {when(graded['at'])}{note}"
+    if r.prompt is not None:
+        yield ""
+        for message in r.prompt["messages"]:
+            content = message.get("content")
+            said = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+            yield f"[{message.get('role')}] {said}"
+    for attempt in r.attempts:
+        yield ""
+        yield from _attempt(attempt)
+
+
+def _attempt(a: Mapping[str, Any]) -> Iterator[str]:
+    yield f"tier {a['tier']}  ({a['model']})  {a['reason']}{': ' + a['error'] if 'error' in a else ''}"
+    for call in a["call_log"]:
+        usage = call["usage"]
+        tokens = f"{usage['input_tokens']} in, {usage['output_tokens']} out" if usage else "usage unknown"
+        fault = f"  FAULT {call['fault']}" if "fault" in call else ""
+        yield (
+            f"  at {call['started_s']:.3f} s  {call['purpose']}: {call['model']} x{call['n']}, {tokens}, "
+            f"{usd(call['cost_usd'])}, {call['latency_s']:.3f} s{fault}"
+        )
+    for v in a["verdicts"]:
+        score = "veto" if v["veto"] else "cannot tell" if v["score"] is None else f"{v['score']:.4f}"
+        details = ", ".join(f"{k}={x}" for k, x in v.get("details", {}).items())
+        yield f"  {v['judge']:<18} {score:<12} {v.get('reason', '')}{f'  ({details})' if details else ''}".rstrip()
+    for d in a["decisions"]:
+        vetoed = ", vetoed" if d["vetoed"] else ""
+        yield f"  stage {d['stage']:<12} {d['confidence']:.4f}{vetoed} -> {d['action']}"
+    if "answer" in a:
+        yield f"  answer: {a['answer']['text']}"

@@ -1,0 +1,90 @@
+"""Records with text -> a recording, so that thresholds are tuned on what production saw.
+
+Runs of the same prompt become one example, with the answers of all the models that they asked: so runs that were shadowed by
+another policy's give a recording of several models.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cascade.journal.record import Record
+from cascade.util.totals import plus
+
+
+@dataclass(slots=True)
+class _Group:
+    """All runs of one prompt. ``quality`` is the last feedback on an answer, by the answer's text."""
+
+    prompt: Mapping[str, Any]
+    policy: str
+    answers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    quality: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+
+def as_recording(records: Iterable[Record]) -> Iterator[Mapping[str, Any]]:
+    """The lines of a recording, in the order in which the prompts were first asked; records without text are left out.
+
+    A line's ``id`` is the beginning of the prompt's hash, its ``task`` the policy. Feedback grades the answer that was
+    returned, and every other answer to the same prompt with just the same text; of several answers of one model the graded
+    one is kept, else the last. All of the records are held in memory at once.
+    """
+    groups: dict[str, _Group] = {}
+    for record in records:
+        if record.prompt is None or record.kind != "run":
+            continue
+        group = groups.setdefault(record.prompt_hash, _Group(record.prompt, record.policy))
+        for attempt in record.attempts:
+            if "answer" not in attempt:
+                continue
+            answer = _answer(attempt)
+            graded = attempt["tier"] == record.tier and record.feedback
+            if graded:
+                last = record.feedback[-1]
+                before = group.quality.get(answer["text"])
+                if before is None or last["at"] >= before[1]:
+                    group.quality[answer["text"]] = (last["quality"], last["at"])
+            known = group.answers.get(attempt["model"])
+            if known is None or graded or known["text"] not in group.quality:
+                group.answers[attempt["model"]] = answer
+    for hash, group in groups.items():
+        if not group.answers:
+            continue
+        answers = {
+            model: {**answer, "quality": group.quality.get(answer["text"], (None,))[0]}
+            for model, answer in group.answers.items()
+        }
+        line = {"id": hash[:24], "task": group.policy, "prompt": group.prompt["messages"], "answers": answers}
+        for name in ("schema", "tools"):
+            if group.prompt.get(name):
+                line[name] = group.prompt[name]
+        yield line
+
+
+def _answer(attempt: Mapping[str, Any]) -> dict[str, Any]:
+    """An attempt's answer as a recording states it. Its cost is without its judges', which stand beside their verdicts."""
+    text, calls = attempt["answer"], [c for c in attempt["call_log"] if "fault" not in c]
+    own = [c for c in calls if c["purpose"] == "answer"]
+    made: dict[str, Any] = {"text": text["text"], "quality": None}
+    if own:
+        made["cost_usd"], made["latency_s"] = own[-1]["cost_usd"], own[-1]["latency_s"]
+        if own[-1]["usage"] is not None:
+            made["usage"] = own[-1]["usage"]
+    for name in ("tool_calls", "logprob"):
+        if name in text:
+            made[name] = text[name]
+    if "logprob" in made:
+        made["logprob"] = min(0.0, made["logprob"])
+    if "finish_reason" in attempt:
+        made["finish_reason"] = attempt["finish_reason"]
+    # Scores hold for the answer that was returned: a judge that put another in its place scored just that one.
+    scores = {v["judge"]: v["score"] for v in attempt["verdicts"] if v["score"] is not None}
+    if scores:
+        made["verdicts"] = scores
+    costs: dict[str, float | None] = {}
+    for call in calls:
+        if call["purpose"] in scores:
+            costs[call["purpose"]] = plus(costs.get(call["purpose"], 0.0), call["cost_usd"])
+    if known := {judge: usd for judge, usd in costs.items() if usd is not None}:
+        made["verdict_cost_usd"] = known
+    return made

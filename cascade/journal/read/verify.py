@@ -1,0 +1,181 @@
+"""Decides every record again: its verdicts, by the stored policy, must give the decisions that were taken."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isclose
+from typing import Any
+
+from cascade.engine.confidence import calibrated, combine
+from cascade.engine.decide import decide
+from cascade.engine.run import finish
+from cascade.errors import RunError
+from cascade.journal.record import Record
+from cascade.policy.calibrators import Calibrator, from_json
+from cascade.policy.schema import JudgeRule, Policy, TierPolicy
+from cascade.policy.thresholds import Thresholds
+from cascade.result import Action, Attempt
+from cascade.util.totals import total
+from judges import Answer, Verdict
+
+# What different machines' logarithms may differ by, and sums of the same amounts in another order.
+_CLOSE, _CLOSE_USD = 1e-9, 1e-9
+_DECIDED = ("accepted", "unsure", "vetoed")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTier:
+    """What deciding again needs of a tier."""
+
+    name: str
+    thresholds: Thresholds
+    prior: float
+    calibrators: tuple[Calibrator, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPolicy:
+    """A policy as it was stored, with its tiers in order."""
+
+    policy: Policy
+    tiers: tuple[StoredTier, ...]
+
+    @classmethod
+    def of(cls, hash: str, text: str) -> "StoredPolicy":
+        """The policy with this hash. Raises ValueError where the text is not what was hashed.
+
+        Its judges need not be installed: only their thresholds are read.
+        """
+        if hashlib.sha256(text.encode()).hexdigest()[:16] != hash:
+            raise ValueError(f"policy {hash}: what is stored has another hash; it was changed")
+        data = json.loads(text)
+        tiers = []
+        for t in data["tiers"]:
+            rules = [JudgeRule.model_construct(**rule) for rule in t["judges"]]
+            tiers.append(TierPolicy.model_construct(**{**t, "judges": rules}))
+        policy = Policy.model_construct(**{**data, "tiers": tiers})
+        stored = (StoredTier(t.name, t.thresholds, t.prior, tuple(from_json(m) for m in t.confidence or ())) for t in tiers)
+        return cls(policy, tuple(stored))
+
+
+def verify(record: Record, stored: StoredPolicy | None) -> list[str]:
+    """What in a record differs from what its verdicts and its policy say; empty where all agrees."""
+    if stored is None:
+        return [f"its policy {record.policy_hash} is not stored"]
+    found: list[str] = []
+    last_action: Action | None = None
+    expected = iter(stored.tiers)
+    for number, attempt in enumerate(record.attempts):
+        where = f"attempts[{number}] ({attempt['tier']})"
+        # A gate asks any one tier, a run the tiers in order.
+        tier = next((t for t in expected if t.name == attempt["tier"]), None)
+        if tier is None:
+            return [*found, f"{where}: the policy has no such tier at this place"]
+        last_tier = record.kind == "gate" or tier is stored.tiers[-1]
+        last_action, differs = _decided(attempt, tier, last_tier)
+        found += [f"{where}: {d}" for d in differs]
+        found += [f"{where}: {d}" for d in _priced(attempt)]
+        if last_action is Action.ACCEPT and number < len(record.attempts) - 1:
+            found.append(f"{where}: accepted, yet a further tier was asked")
+    found += _ended(record, stored.policy, last_action)
+    cost = total(a["cost_usd"] for a in record.attempts)
+    if (cost is None) != (record.cost_usd is None) or (
+        cost is not None and record.cost_usd is not None and not _same_usd(record.cost_usd, cost)
+    ):
+        found.append(f"cost_usd is {record.cost_usd!r}, its attempts add up to {cost!r}")
+    return found
+
+
+def _decided(attempt: Mapping[str, Any], tier: StoredTier, last_tier: bool) -> tuple[Action | None, list[str]]:
+    """The last decision of an attempt, taken again, and what differs from the recorded ones."""
+    found = []
+    action: Action | None = None
+    verdicts = [Verdict(v["judge"], v["score"], veto=v["veto"]) for v in attempt["verdicts"]]
+    decisions = attempt["decisions"]
+    for i, logged in enumerate(decisions):
+        stage = logged["stage"]
+        # A judge's answer that took the place of the first may bring further vetoes, but only before the last decision.
+        seen = verdicts if i == len(decisions) - 1 else verdicts[: stage + 1]
+        vetoed = any(v.veto for v in seen)
+        if not tier.calibrators:
+            confidence = combine(seen, tier.prior)
+        else:
+            compared = logged.get("compared")
+            confidence = calibrated(tier.calibrators[stage + 1], seen, None if compared is None else dict(compared))
+        if not isclose(confidence, logged["confidence"], rel_tol=0.0, abs_tol=_CLOSE):
+            found.append(
+                f"stage {stage}: confidence {logged['confidence']!r} was recorded, the verdicts give {confidence!r}"
+            )
+        if vetoed != logged["vetoed"]:
+            found.append(f"stage {stage}: vetoed={logged['vetoed']} was recorded, the verdicts give {vetoed}")
+        action = decide(tier.thresholds, stage, confidence, vetoed=vetoed, last_tier=last_tier)
+        if action.value != logged["action"]:
+            found.append(f"stage {stage}: {logged['action']!r} was recorded, the policy decides {action.value!r}")
+    if attempt["reason"] in _DECIDED and (action is None or action is Action.JUDGE):
+        found.append(f"reason {attempt['reason']!r}, yet no decision ends the attempt")
+    if (attempt["reason"] == "accepted") != (action is Action.ACCEPT):
+        found.append(f"reason {attempt['reason']!r}, yet the last decision is {action.value if action else 'none'}")
+    return action, found
+
+
+def _ended(record: Record, policy: Policy, last: Action | None) -> list[str]:
+    """What differs in how the run ended, by the engine's own `finish`."""
+    if record.error is not None and record.confidence is None:
+        return [] if not record.accepted else ["accepted, yet it raised"]
+    reason = "accepted" if last is Action.ACCEPT else record.reason
+    if reason == "accepted" and last is not Action.ACCEPT and record.attempts:
+        reason = record.attempts[-1]["reason"]  # it was accepted as the best of all, if at all
+    attempts = tuple(map(_attempt, record.attempts))
+    try:
+        again = finish(policy.model_copy(update={"when_unsure": "best"}), attempts, reason, None)  # type: ignore[arg-type]
+    except RunError as error:
+        return [f"an answer was recorded, yet the attempts give none ({type(error).__name__})"]
+    found = []
+    for name in ("accepted", "reason", "tier", "model", "confidence"):
+        logged, derived = getattr(record, name), getattr(again, name)
+        if logged != derived:
+            found.append(f"{name}: {logged!r} was recorded, the attempts give {derived!r}")
+    return found
+
+
+def _attempt(data: Mapping[str, Any]) -> Attempt:
+    verdicts = tuple(Verdict(v["judge"], v["score"], veto=v["veto"]) for v in data["verdicts"])
+    return Attempt(
+        tier=data["tier"],
+        model=data["model"],
+        answer=Answer("") if data["answered"] else None,
+        verdicts=verdicts,
+        confidence=data["confidence"],
+        vetoed=data["vetoed"],
+        cost_usd=data["cost_usd"],
+        judge_cost_usd=data["judge_cost_usd"],
+        latency_s=data["latency_s"],
+        calls=data["calls"],
+        reason=data["reason"],
+    )
+
+
+def _priced(attempt: Mapping[str, Any]) -> list[str]:
+    """Whether an attempt's cost is that of its requests, failed ones included; a recording's verdicts cost without any."""
+    cost, judged = attempt["cost_usd"], attempt["judge_cost_usd"]
+    answers, others = _cost(attempt["call_log"], True), _cost(attempt["call_log"], False)
+    unknown = judged is None or answers is None or others is None
+    if cost is None or judged is None:
+        return [] if unknown else ["cost_usd is unknown, yet every request's cost is known"]
+    if answers is None or others is None:
+        return [f"cost_usd is {cost!r}, yet a request's cost is unknown"]
+    found = []
+    if not _same_usd(cost, answers + judged):
+        found.append(f"cost_usd is {cost!r}, its answers and judges add up to {answers + judged!r}")
+    if judged < others and not _same_usd(judged, others):
+        found.append(f"judge_cost_usd is {judged!r}, its judges' requests add up to {others!r}")
+    return found
+
+
+def _cost(calls: Sequence[Mapping[str, Any]], answers: bool) -> float | None:
+    return total(c["cost_usd"] for c in calls if (c["purpose"] == "answer") is answers)
+
+
+def _same_usd(a: float, b: float) -> bool:
+    return isclose(a, b, rel_tol=_CLOSE_USD, abs_tol=1e-12)

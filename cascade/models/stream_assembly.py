@@ -1,0 +1,202 @@
+"""Puts an answer together from the events of a stream, as the body that the provider would have sent in one piece."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from judges import Answer, Usage
+from judges.reading import ReasoningStream
+
+from .http import mapping
+from .message_parts import reasoning_in, text_in
+from .protocol import Chunk
+from .sse import DONE, Event, cut_off
+
+AnswerOf = Callable[[Mapping[str, Any]], Answer]
+UsageOf = Callable[[Any], Usage | None]
+
+
+def _chunk(split: ReasoningStream, text: str, calls: tuple[Mapping[str, Any], ...]) -> Chunk | None:
+    """What a piece of text adds to the answer, without reasoning in it."""
+    retractions = split.retracted
+    answer_text = split.add(text) if text else ""
+    retracts = split.retracted > retractions
+    return Chunk(text=answer_text, tool_calls=calls, retracts=retracts) if answer_text or calls or retracts else None
+
+
+class ChatReader:
+    """OpenAI's chat completion chunks -> the chat completion. Implements Reader.
+
+    ``answer_of`` and ``usage_of`` make an Answer of a completion and a Usage of its usage, as for one in one piece.
+    """
+
+    def __init__(self, name: str, answer_of: AnswerOf, usage_of: UsageOf, split: ReasoningStream | None = None) -> None:
+        self.name, self._answer_of, self._usage_of = name, answer_of, usage_of
+        self._split = split or ReasoningStream()
+        self._body: Mapping[str, Any] | None = None  # where the server did not stream
+        self._text: list[str] = []
+        self._refusal: list[str] = []
+        self._reasoning: list[str] = []
+        self._calls: dict[int, dict[str, Any]] = {}
+        self._tokens: list[Mapping[str, Any]] = []
+        self._finish: str | None = None
+        self._usage: Any = None
+        self._done = False
+
+    @property
+    def usage(self) -> Usage | None:
+        """See Reader."""
+        return self._usage_of(self._usage)
+
+    def add(self, event: Event) -> Chunk | None:
+        """See Reader."""
+        if event is DONE:
+            self._done = True
+            return None
+        if event.get("usage") is not None:
+            self._usage = event["usage"]
+        choices = event.get("choices")
+        if not choices:
+            return None
+        choice = choices[0]
+        if choice.get("message") is not None:
+            self._body = event
+            return None
+        if choice.get("finish_reason") is not None:
+            self._finish = choice["finish_reason"]
+        delta = choice.get("delta") or {}
+        text = self._text_of(delta)
+        calls = tuple(self._add_call(call) for call in delta.get("tool_calls") or ())
+        logprobs = choice.get("logprobs")
+        tokens = (logprobs.get("content") or ()) if logprobs else ()
+        self._tokens.extend(tokens)
+        return _chunk(self._split, text, calls)
+
+    def _text_of(self, delta: Mapping[str, Any]) -> str:
+        text = text_in(delta.get("content"))
+        if reasoning := reasoning_in(delta):
+            self._reasoning.append(reasoning)
+        if text:
+            self._text.append(text)
+        elif (refusal := delta.get("refusal")) and not self._text:
+            self._refusal.append(refusal)
+            return str(refusal)
+        return text
+
+    def _add_call(self, call: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Adds a piece of a tool call. Some servers give no index; then an id begins another call."""
+        calls, i, function = self._calls, call.get("index"), mapping(call.get("function"))
+        if i is None:
+            i = len(calls) if call.get("id") or not calls else len(calls) - 1
+        if i not in calls:
+            calls[i] = {"type": "function", **call, "function": dict(function)}
+            calls[i].pop("index", None)
+            return call
+        whole = calls[i]["function"]
+        whole["arguments"] = (whole.get("arguments") or "") + (function.get("arguments") or "")
+        whole["name"] = whole.get("name") or function.get("name")
+        return call
+
+    def answer(self) -> Answer:
+        """See Reader."""
+        if self._body is not None:
+            return self._answer_of(self._body)
+        if not self._done or self._finish is None:
+            raise cut_off(self.name, "no finish_reason" if self._done else "no [DONE]")
+        message = {
+            "content": "".join(self._text),
+            "refusal": "".join(self._refusal),
+            "reasoning": "".join(self._reasoning),
+            "tool_calls": [*self._calls.values()],
+        }
+        choice = {"message": message, "finish_reason": self._finish, "logprobs": {"content": self._tokens}}
+        return self._answer_of({"choices": [choice], "usage": self._usage})
+
+
+class MessageReader:
+    """Anthropic's message events -> the message. Implements Reader.
+
+    ``answer_of`` and ``usage_of`` make an Answer of a message and a Usage of its usage, as for one in one piece.
+    """
+
+    def __init__(self, name: str, answer_of: AnswerOf, usage_of: UsageOf, split: ReasoningStream | None = None) -> None:
+        self.name, self._answer_of, self._usage_of = name, answer_of, usage_of
+        self._split = split or ReasoningStream()
+        self._body: Mapping[str, Any] | None = None  # where the server did not stream
+        self._message: dict[str, Any] = {}
+        self._blocks: list[dict[str, Any]] = []
+        self._pieces: list[list[str]] = []  # of each block: its text, or its input's JSON
+        self._calls: list[int] = []  # which blocks are tool calls
+        self._has_counts = self._done = False
+
+    @property
+    def usage(self) -> Usage | None:
+        """See Reader. The count at the message's start is that of a message that has just begun."""
+        return self._usage_of(self._message.get("usage")) if self._has_counts else None
+
+    def add(self, event: Event) -> Chunk | None:
+        """See Reader."""
+        kind = event.get("type")
+        if kind == "content_block_delta":
+            return self._delta(event["index"], event["delta"])
+        if kind == "content_block_start":
+            return self._block(event["index"], event["content_block"])
+        if kind == "message_start":
+            self._message = dict(event["message"])
+        elif kind == "message_delta":
+            counts = {k: v for k, v in mapping(event.get("usage")).items() if v is not None}
+            self._has_counts = self._has_counts or bool(counts)
+            usage = {**mapping(self._message.get("usage")), **counts}
+            self._message = {**self._message, **event["delta"], "usage": usage}
+        elif kind == "message_stop":
+            self._done = True
+        elif kind == "message":  # the server did not stream
+            self._body = event
+        return None
+
+    def _block(self, index: int, block: Mapping[str, Any]) -> Chunk | None:
+        if index != len(self._blocks):
+            raise ValueError("a block out of order")
+        self._blocks.append(dict(block))
+        self._pieces.append([])
+        if block["type"] == "tool_use":
+            self._calls.append(index)
+            function = {"name": block["name"], "arguments": ""}
+            call = {"index": len(self._calls) - 1, "id": block["id"], "type": "function", "function": function}
+            return Chunk(tool_calls=(call,))
+        if block["type"] == "text" and block["text"]:
+            self._pieces[index].append(block["text"])
+            return _chunk(self._split, block["text"], ())
+        return None
+
+    def _delta(self, index: int, delta: Mapping[str, Any]) -> Chunk | None:
+        if delta["type"] == "text_delta":
+            self._pieces[index].append(delta["text"])
+            return _chunk(self._split, delta["text"], ())
+        if delta["type"] == "thinking_delta":
+            self._pieces[index].append(delta["thinking"])
+            return None
+        if delta["type"] == "input_json_delta":
+            self._pieces[index].append(delta["partial_json"])
+            if index in self._calls:
+                call = {"index": self._calls.index(index), "function": {"arguments": delta["partial_json"]}}
+                return Chunk(tool_calls=(call,))
+        return None  # signatures, citations: no part of the answer
+
+    def answer(self) -> Answer:
+        """See Reader."""
+        from jiter import from_json
+
+        if self._body is not None:
+            return self._answer_of(self._body)
+        if not self._done:
+            raise cut_off(self.name, "no message_stop")
+        # A call that the limit of tokens cut short is what the SDK makes of it: as much as is there.
+        partial: bool = self._message.get("stop_reason") == "max_tokens"
+        for block, pieces in zip(self._blocks, self._pieces, strict=True):
+            whole = "".join(pieces)
+            if block["type"] in ("text", "thinking"):
+                block[block["type"]] = whole
+            elif whole and block["type"] == "tool_use":
+                block["input"] = from_json(whole.encode(), partial_mode=partial)
+        usage = self._message.get("usage") if self._has_counts else None
+        return self._answer_of({**self._message, "content": self._blocks, "usage": usage})

@@ -1,0 +1,180 @@
+"""Finds, reads and checks policies.yaml; every error names file, line and key."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from cascade.costs.prices import Pricer
+from cascade.data import default_policies
+from cascade.errors import PolicyError
+from cascade.util.providers import KEY_ENV
+from judges import Usage
+
+from . import yaml as safe_yaml
+from .schema import ModelSpec, Policy, PolicyFile, nearest
+from .yaml import KeyPath, dotted, line_of
+
+MAX_BYTES = 1_000_000
+_WORD = re.compile(r"[A-Za-z][A-Za-z _.-]{0,23}|[-+\d.eE%]{1,12}|")
+
+
+def find(path: str | os.PathLike[str] | None = None) -> Path:
+    """The policy file: ``path``, else CASCADE_POLICIES, else ./policies.yaml, else the packaged default."""
+    for given, source in ((path, "the argument"), (os.environ.get("CASCADE_POLICIES"), "CASCADE_POLICIES")):
+        if given:
+            found = Path(given)
+            if not found.is_file():
+                raise PolicyError(f"{found}: no such policy file (named by {source})")
+            return found
+    here = Path("policies.yaml")
+    return here if here.is_file() else packaged()
+
+
+def packaged() -> Path:
+    """The default that ships with the package (in a checkout: the file at its top)."""
+    return default_policies()
+
+
+def load(path: str | os.PathLike[str] | None = None) -> PolicyFile:
+    """Reads and checks the policy file that ``find`` gives. Raises PolicyError."""
+    found = find(path)
+    try:
+        if found.stat().st_size > MAX_BYTES:
+            raise PolicyError(f"{found}: larger than {MAX_BYTES} bytes; a policy file is small")
+        text = found.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PolicyError(f"{found}: cannot be read as UTF-8 text: {error}") from None
+    return parse(text, str(found))
+
+
+def parse(text: str, file: str = "policies.yaml") -> PolicyFile:
+    """Checks the text of a policy file; ``file`` is the name that errors use. Raises PolicyError."""
+    data, lines = safe_yaml.read(text, file)
+    try:
+        made = PolicyFile.model_validate(data)
+    except ValidationError as error:
+        raise PolicyError("\n".join(_explain(e, file, lines) for e in error.errors()[:8])) from None
+    if made.journal is not None:
+        made = made.model_copy(update={"journal": made.journal.located(Path(file).parent)})
+    _priced(made, file, lines)
+    return _calibrated(made, file, lines)
+
+
+def _priced(made: PolicyFile, file: str, lines: Mapping[KeyPath, int]) -> None:
+    """Raises PolicyError where a budget is set over a model without a known price: nothing could keep it."""
+    for name, policy in made.policies.items():
+        where: KeyPath = ("policies", name)
+        for key in ("budget_usd", "budget_usd_per_day"):
+            if getattr(policy, key) is not None:
+                _all_priced(made, policy, file, lines, (*where, key), f"policies.{name}.{key}")
+        if made.budget_usd_per_day is not None:
+            _all_priced(made, policy, file, lines, ("budget_usd_per_day",), "budget_usd_per_day")
+
+
+def _all_priced(made: PolicyFile, policy: Policy, file: str, lines: Mapping[KeyPath, int], at: KeyPath, told: str) -> None:
+    if missing := _unpriced(made.models, policy):
+        raise PolicyError(
+            f"{file}:{lines.get(at, 1)}: {told}: the price of the model {', '.join(missing)} is not known, so the budget "
+            f"could not be kept; give models.{missing[0]}.price"
+        )
+
+
+def _unpriced(models: Mapping[str, ModelSpec], policy: Policy) -> list[str]:
+    """The models that a policy may ask whose price is neither given nor listed. Recorded answers state their own cost."""
+    asked = sorted(policy.asks & models.keys())
+    return [m for m in asked if models[m].provider in KEY_ENV and Pricer(m, models[m]).cost(Usage(1, 1)) is None]
+
+
+def calibrations(path: str | os.PathLike[str]) -> list[Path]:
+    """The calibration files that a policy file names; none where it cannot be read: whoever loads it is told why."""
+    try:
+        data, _ = safe_yaml.read(Path(path).read_text(encoding="utf-8"), str(path))
+        policies = data["policies"].values()
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return []
+    named = sorted({p["calibration"] for p in policies if isinstance(p, dict) and isinstance(p.get("calibration"), str)})
+    return [_calibration(name, path) for name in named]
+
+
+def _calibration(named: str, file: str | os.PathLike[str]) -> Path:
+    from . import calibration_file
+
+    return calibration_file.starter() if named == "starter" else Path(file).parent / named
+
+
+def _calibrated(made: PolicyFile, file: str, lines: Mapping[KeyPath, int]) -> PolicyFile:
+    """The file with each policy's calibration laid over it. Raises PolicyError where one does not fit its policy."""
+    tuned = {}
+    for name, policy in made.policies.items():
+        if policy.calibration is None:
+            continue
+        from . import calibration_file
+
+        path = _calibration(policy.calibration, file)
+        where = f"{file}:{lines.get(('policies', name, 'calibration'), 1)}: policies.{name}.calibration"
+        try:
+            found = calibration_file.read(path)
+            tuned[name] = calibration_file.apply(policy, found, lambda tier: made.models[tier.model].model or tier.model)
+        except ValueError as error:  # a PolicyError is one
+            raise PolicyError(f"{where}: {error}") from None
+    return made.model_copy(update={"policies": {**made.policies, **tuned}}) if tuned else made
+
+
+def _explain(error: Mapping[str, Any], file: str, lines: Mapping[KeyPath, int]) -> str:
+    path: KeyPath = tuple(error["loc"])
+    known = path
+    while known not in lines and known:
+        known = known[:-1]
+    if error["type"] == "extra_forbidden":
+        names = _keys_at(path[:-1])
+        what = f"unknown key{nearest(str(path[-1]), names)}; known: {', '.join(names)}"
+    elif error["type"] == "missing":
+        what = "is missing"
+    elif error["type"] == "value_error":
+        what = str(error["ctx"]["error"])
+    else:
+        given = error["input"]
+        # A text that is no plain word or number may be a key in the wrong place.
+        shown = f", got {given!r}" if isinstance(given, int | float) or _WORD.fullmatch(str(given)) else ""
+        what = error["msg"][0].lower() + error["msg"][1:] + shown
+    if what.startswith("policies."):
+        return f"{file}:{line_of(what, lines)}: {what}"
+    where = f"{dotted(path)}: " if path else ""
+    return f"{file}:{lines.get(known, 1)}: {where}{what}"
+
+
+def _keys_at(path: KeyPath) -> list[str]:
+    """The keys that may stand at ``path``."""
+    model: type[BaseModel] = PolicyFile
+    parts = iter(path)
+    for part in parts:
+        if str(part) not in model.model_fields:
+            break
+        annotation = model.model_fields[str(part)].annotation
+        model = _section_of(annotation) or model
+        if get_origin(annotation) in (dict, list):
+            next(parts, None)  # a name or an index
+    return list(model.model_fields)
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    """The model of a field's section, also inside a list, a mapping or an optional field."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_section_of, get_args(annotation))), None)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of policies.yaml for editors, as shipped in ``cascade/data/policies.schema.json``."""
+    schema = PolicyFile.model_json_schema()
+    rule = schema["$defs"]["JudgeRule"]
+    # In the file a judge may be its bare name, and its options stand beside `use`.
+    rule["additionalProperties"] = True
+    schema["$defs"]["JudgeRule"] = {"anyOf": [{"type": "string"}, rule]}
+    tier = schema["$defs"]["TierPolicy"]
+    tier["required"] = [key for key in tier["required"] if key != "name"]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "cascade policies", **schema}

@@ -1,0 +1,324 @@
+"""policies.yaml as types: models, policies, tiers, judges. Unknown keys and wrong values are errors."""
+
+import hashlib
+import json
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+import judges
+from cascade.util.http_settings import MAX_BODY_BYTES, check_address
+
+from .calibrators import from_json
+from .journal_config import JournalSpec
+from .thresholds import Thresholds
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+Usd = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Stream = Literal["held", "optimistic"]
+Pause = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PriceSpec(_Strict):
+    """USD per million tokens, in place of the published list price."""
+
+    input_per_mtok: Usd
+    output_per_mtok: Usd
+    cached_input_per_mtok: Usd | None = None
+    cache_write_per_mtok: Usd | None = None
+
+
+class RetrySpec(_Strict):
+    """When a failed request is retried; see ``cascade.resilience.guard.Retry``."""
+
+    attempts: int = Field(default=3, ge=1, le=20, description="Requests for one answer at most, the first included.")
+    initial_backoff_s: Pause = Field(default=0.25, description="The longest first pause between requests.")
+    max_backoff_s: Pause = Field(default=8.0, description="The longest pause between requests.")
+    retry_after_s: Pause = Field(
+        default=30.0, description="The longest wait that the provider may ask for; a longer one is final."
+    )
+
+
+class BreakerSpec(_Strict):
+    """When requests to a model that keeps failing stop; see ``cascade.resilience.breaker.BreakerRule``."""
+
+    min_requests: int = Field(default=20, ge=1)
+    failure_rate: float = Field(default=0.5, gt=0.0, le=1.0)
+    window_s: Seconds = 30.0
+    cooldown_s: Seconds = Field(default=10.0, description="How long no request is sent once the breaker has opened.")
+
+
+class ModelSpec(_Strict):
+    """A model and how to reach it. Keys never stand in the file: ``api_key_env`` names an environment variable."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)  # headers may hold keys all the same
+
+    provider: Literal["openai", "anthropic", "recorded", "scripted"]
+    model: str | None = Field(None, description="The provider's name of the model (default: the name in this file).")
+    base_url: str | None = Field(None, description="Any OpenAI-compatible or Anthropic-compatible server.")
+    api_key_env: str | None = Field(None, description="Default: OPENAI_API_KEY or ANTHROPIC_API_KEY.")
+    headers: dict[str, str] = Field(default_factory=dict, repr=False, description="Further HTTP headers.")
+    price: PriceSpec | None = None
+    max_tokens: int | None = Field(None, ge=1)
+    image_tokens: int = Field(5000, ge=0, description="Most tokens that an image counts, for budgets.")
+    temperature: float | None = Field(None, ge=0.0, le=2.0)
+    timeout_s: Seconds = 60.0
+    max_body_bytes: int = Field(MAX_BODY_BYTES, ge=1024, description="A longer response is a fault of the provider.")
+    retry: RetrySpec = Field(default_factory=RetrySpec)
+    breaker: BreakerSpec | None = Field(default_factory=BreakerSpec, description="'off' for none.")
+    max_concurrency: int | None = Field(None, ge=1, description="Most requests under way at once.")
+    requests_per_s: float | None = Field(None, gt=0.0, allow_inf_nan=False, description="Most requests begun in a second.")
+    hedge: bool = Field(False, description="Ask a second time where an answer takes longer than the 95th percentile.")
+    logprobs: bool = Field(False, description="Ask for the token log-probabilities that the logprob judge reads.")
+    n: bool = Field(True, description="openai: the server can give several samples in one request.")
+    structured: Literal["json_schema", "json_object", "off"] = "json_schema"
+    options: dict[str, Any] = Field(default_factory=dict, description="Further request parameters, passed through.")
+    recording: str | None = Field(None, description="recorded: a recording's path, or 'starter' for the shipped one.")
+    answers: list[str] = Field(default_factory=list, description="scripted: the answers, given in turn.")
+
+    @field_validator("breaker", mode="before")
+    @classmethod
+    def _off(cls, value: Any) -> Any:
+        return None if value is False or value == "off" else value  # YAML reads a bare off as false
+
+    @field_validator("base_url")
+    @classmethod
+    def _plain_address(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        # Anywhere: a password with a slash in it would otherwise be taken for a path.
+        if "@" in url:
+            raise ValueError("base_url must not hold a user or password; name the key's variable in api_key_env")
+        check_address(url)
+        return url
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _a_name(cls, name: str | None) -> str | None:
+        if name is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ValueError("api_key_env must be the name of an environment variable, never the key itself")
+        return name
+
+    @field_validator("headers")
+    @classmethod
+    def _sendable(cls, headers: dict[str, str]) -> dict[str, str]:
+        for name, value in headers.items():
+            if not re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", name, re.ASCII):
+                raise ValueError("headers: a name is not one that HTTP allows")
+            if not (value.isprintable() and value.isascii()):
+                raise ValueError(f"headers: the value of {name} must be printable ASCII")
+        return headers
+
+    @model_validator(mode="after")
+    def _complete(self) -> "ModelSpec":
+        if self.provider == "recorded" and self.recording is None:
+            raise ValueError("provider 'recorded' needs 'recording': a path, or 'starter'")
+        if self.provider == "scripted" and not self.answers:
+            raise ValueError("provider 'scripted' needs 'answers': a list with at least one text")
+        return self
+
+
+class JudgeRule(_Strict):
+    """One judge of a tier. Keys other than these are the judge's own options."""
+
+    use: str
+    accept_at: Probability | None = Field(None, description="Accept at once, without the dearer judges, from here on.")
+    reject_below: Probability | None = Field(None, description="Escalate at once, without the dearer judges, below this.")
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spread(cls, value: Any) -> Any:
+        """A bare name, or a mapping whose further keys are the judge's options."""
+        if isinstance(value, str):
+            return {"use": value}
+        if isinstance(value, dict):
+            own = {k: v for k, v in value.items() if k in cls.model_fields}
+            rest = {k: v for k, v in value.items() if k not in cls.model_fields}
+            if rest and isinstance(own.get("options", {}), dict):
+                own["options"] = {**own.get("options", {}), **rest}
+            return own
+        return value
+
+    @model_validator(mode="after")
+    def _known(self) -> "JudgeRule":
+        if self.accept_at is not None and self.reject_below is not None and self.reject_below > self.accept_at:
+            raise ValueError(f"reject_below ({self.reject_below}) lies above accept_at ({self.accept_at})")
+        try:
+            judges.make(self.use, **self.options)
+        except LookupError:
+            raise ValueError(_unknown("judge", self.use, judges.names())) from None
+        except TypeError as error:
+            raise ValueError(_wrong_option(self.use, error)) from None
+        return self
+
+
+class TierPolicy(_Strict):
+    """One step of the ladder: a model, the judges of its answer (cheapest first), and the confidence that suffices."""
+
+    name: str = ""
+    model: str
+    fallbacks: list[str] = Field(default_factory=list, description="Models asked in turn where the tier's own fails.")
+    accept_at: Probability = Field(0.7, description="Accept the answer from this confidence on; 0 accepts all.")
+    prior: Probability = Field(0.5, description="The confidence where no judge could tell.")
+    judges: list[JudgeRule] = Field(default_factory=list)
+    confidence: list[dict[str, Any]] | None = Field(
+        None, description="Fitted mappings to P(correct), one for each judge prefix; written by a calibration."
+    )
+
+    @field_validator("confidence")
+    @classmethod
+    def _mappings(cls, mappings: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+        for i, mapping in enumerate(mappings or ()):
+            try:
+                from_json(mapping)
+            except ValueError as error:
+                raise ValueError(f"mapping {i}: {error}") from None
+        return mappings
+
+    @model_validator(mode="after")
+    def _a_mapping_each(self) -> "TierPolicy":
+        if self.confidence is not None and len(self.confidence) != len(self.judges) + 1:
+            n = len(self.judges)
+            raise ValueError(f"confidence: {n} judges need {n + 1} mappings, got {len(self.confidence)}")
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "name" not in value and isinstance(value.get("model"), str):
+            return {**value, "name": value["model"]}
+        return value
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """What ``decide`` needs to know of this tier."""
+        return Thresholds(
+            self.accept_at, tuple(j.accept_at for j in self.judges), tuple(j.reject_below for j in self.judges)
+        )
+
+
+class Policy(_Strict):
+    """A ladder of tiers, cheapest first, and the limits of a run."""
+
+    tiers: list[TierPolicy] = Field(min_length=1)
+    when_unsure: Literal["best", "abstain", "raise"] = Field(
+        "best", description="Below the last threshold: best answer marked accepted=False, no answer, or UnsureError."
+    )
+    final: Literal["last", "best"] = Field(
+        "last", description="Which answer counts once the last tier was asked: its own, or the most confident of all."
+    )
+    calibration: str | None = Field(
+        None, description="A calibration written by evals.replay, relative to this file, or 'starter': it sets the ladder."
+    )
+    on_judge_error: Literal["escalate", "ignore", "raise"] = "escalate"
+    stream: Stream = Field(
+        "held",
+        description="Streamed text waits until its answer is accepted, or flows at once and may be retracted.",
+    )
+    max_calls: int = Field(64, ge=1, description="Most answers that a run may ask for, samples and judges included.")
+    max_samples: int | None = Field(None, ge=1, description="Most further samples that judges may draw in a run.")
+    budget_usd: Usd | None = Field(None, description="Most that a run may spend.")
+    budget_usd_per_day: Usd | None = Field(None, description="Most that all runs of this policy may spend in a UTC day.")
+    deadline_s: Seconds | None = None
+    journal_text: bool = Field(False, description="Whether the journal keeps the text of prompts and answers.")
+
+    @field_validator("tiers")
+    @classmethod
+    def _distinct(cls, tiers: list[TierPolicy]) -> list[TierPolicy]:
+        seen: set[str] = set()
+        for tier in tiers:
+            if tier.name in seen:
+                raise ValueError(f"two tiers are called {tier.name!r}; names must differ")
+            seen.add(tier.name)
+        return tiers
+
+    @property
+    def asks(self) -> set[str]:
+        """Every model that a run may ask: of tiers, their fallbacks and their judges."""
+        named = {t.model for t in self.tiers} | {m for t in self.tiers for m in t.fallbacks}
+        return named | {m for t in self.tiers for j in t.judges if isinstance(m := j.options.get("model"), str)}
+
+    @property
+    def hash(self) -> str:
+        """Sixteen hex digits that change with any setting of the policy."""
+        return hashlib.sha256(self.canonical.encode()).hexdigest()[:16]
+
+    @property
+    def canonical(self) -> str:
+        """The whole policy as JSON with sorted keys, of which ``hash`` is made."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True)
+
+
+class TelemetrySpec(_Strict):
+    """What runs tell of themselves while they go on; nothing by default."""
+
+    traces: bool = Field(False, description="OpenTelemetry spans; needs the extra 'otel'.")
+    metrics: bool = Field(False, description="Prometheus metrics; needs the extra 'metrics'.")
+    content: bool = Field(False, description="Spans hold the texts of prompts, answers, verdicts and faults, too.")
+
+    @model_validator(mode="after")
+    def _content_of_traces(self) -> "TelemetrySpec":
+        if self.content and not self.traces:
+            raise ValueError("content: true needs traces: true; metrics hold no texts")
+        return self
+
+
+class PolicyFile(_Strict):
+    """The whole of policies.yaml."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    version: Literal[1] = 1
+    budget_usd_per_day: Usd | None = Field(None, description="Most that all policies together may spend in a UTC day.")
+    models: dict[str, ModelSpec] = Field(min_length=1)
+    policies: dict[str, Policy] = Field(min_length=1)
+    journal: JournalSpec | None = Field(None, description="Where a record of every run is kept; none where it is absent.")
+    telemetry: TelemetrySpec | None = Field(None, description="Spans and metrics of runs; none where it is absent.")
+
+    @model_validator(mode="after")
+    def _models_exist(self) -> "PolicyFile":
+        for name, policy in self.policies.items():
+            for i, tier in enumerate(policy.tiers):
+                where = f"policies.{name}.tiers[{i}]"
+                if tier.model not in self.models:
+                    raise ValueError(f"{where}.model: {_unknown('model', tier.model, list(self.models))}")
+                for other in tier.fallbacks:
+                    if other not in self.models:
+                        raise ValueError(f"{where}.fallbacks: {_unknown('model', other, list(self.models))}")
+                for rule in tier.judges:
+                    asked = rule.options.get("model")
+                    if isinstance(asked, str) and asked not in self.models:
+                        raise ValueError(f"{where}.judges: {_unknown('model', asked, list(self.models))}")
+        return self
+
+
+def _unknown(kind: str, name: str, known: list[str]) -> str:
+    return f"unknown {kind} {name!r}{nearest(name, known)}; known: {', '.join(known)}"
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """``"; did you mean 'x'?"``, or nothing where no known name is near."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(str(name), known, 1, 0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _wrong_option(judge: str, error: TypeError) -> str:
+    import inspect
+    import re
+
+    from judges.registry import factory
+
+    match = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+    if match is None:
+        return f"judge {judge!r}: {error}"
+    options = [p for p in inspect.signature(factory(judge)).parameters if p not in ("name", "only_vetoes")]
+    return f"judge {judge!r} has no option {match[1]!r}{nearest(match[1], options)}; it takes: {', '.join(options)}"

@@ -1,0 +1,17 @@
+"""A tier's thresholds: what a confidence is compared with."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """A tier's thresholds: one pair for each stage, a stage being the judges up to and including one of them.
+
+    At a stage the answer is accepted at once where confidence >= ``accept_at[stage]``, given up at once where confidence <
+    ``reject_below[stage]``, and judged on in between; None means "not at this stage". After the last stage ``final``
+    decides: confidence >= final accepts. A threshold of 0 accepts everything that no judge vetoed.
+    """
+
+    final: float
+    accept_at: tuple[float | None, ...] = ()
+    reject_below: tuple[float | None, ...] = ()

@@ -1,0 +1,1 @@
+"""What recording, grading and replay share."""

@@ -1,0 +1,1 @@
+"""A live demonstration, a traffic generator and the starter recording's sources."""

@@ -1,0 +1,6 @@
+"""Graders: answer and reference -> quality in [0, 1]. Each is known by a name and a version, kept with every grade."""
+
+from .protocol import Grader, GraderError, GradingCase
+from .registry import grader, names
+
+__all__ = ["Grader", "GraderError", "GradingCase", "grader", "names"]

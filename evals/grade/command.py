@@ -1,0 +1,301 @@
+"""Grades a recording: answers and samples get a quality in [0, 1] and their grader; ``python -m evals.grade --help``."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from cascade import CascadeError
+from cascade.models.protocol import ModelError
+from cascade.util.broken_pipe import quietly
+from evals.common.cost_budget import OutOfMoneyError
+from evals.common.progress import Progress
+from evals.recording import Example, RecordingError, read, where_stands, write
+from judges.reading import split_reasoning
+
+from . import Grader, GraderError, GradingCase, grader, names
+from .code import RISK, CodeGrader
+from .grade_report import GradeReport, report
+from .model import Memory, ModelGrader
+
+CHUNK = 512
+_FIXED = ("name", "version", "needs_reference", "waits")
+EXAMPLES = """examples:
+  python -m evals.grade recording.jsonl --grader number
+  python -m evals.grade recording.jsonl --grader text --grader orders=json:credit=fields --grader sums=number:tolerance=0.01
+  python -m evals.grade recording.jsonl.gz --grader python:my_project.grading:grade --out graded.jsonl.gz
+  python -m evals.grade recording.jsonl --grader model:use=gpt-premium --policy-file policies.yaml --max-usd 2
+  python -m evals.grade recording.jsonl --grader model:use=gpt-premium:mode=pairwise:against=gpt-4o
+"""
+
+
+def grade(reference: Any, text: str, kind: str = "text") -> float:
+    """The grade of one answer by the grader ``kind``, a specification; 0 where it cannot tell. Raises GraderError."""
+    given = grader(kind).grade(GradingCase(text=text, reference=reference))
+    if isinstance(given, Awaitable):
+        raise GraderError(f"{kind} takes its time: grade a recording with it")
+    return given or 0.0
+
+
+def label(one: Grader) -> str:
+    """What a graded answer keeps: the grader's name, the options that are not its defaults, and its version."""
+    known: tuple[Field[Any], ...] = fields(one) if is_dataclass(one) else ()
+    own = [f for f in known if f.name not in _FIXED and f.default is not MISSING and getattr(one, f.name) != f.default]
+    return f"{one.name}{''.join(f':{f.name}={getattr(one, f.name)}' for f in own)}@{one.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Which grader grades which task (``by_task``, else ``default``), which ``models`` (all where empty), what is redone.
+
+    ``memory`` is what judge models said, and what that cost.
+    """
+
+    default: Grader | None
+    by_task: Mapping[str, Grader] = field(default_factory=dict)
+    models: frozenset[str] = frozenset()
+    regrade: bool = False
+    concurrency: int = 16
+    memory: Memory = field(default_factory=Memory)
+
+    def of(self, task: str) -> Grader | None:
+        """The grader of a task's answers, if any."""
+        return self.by_task.get(task, self.default)
+
+    def check(self, example: Example) -> None:
+        """Raises GraderError where the example's reference cannot be used, before anything is run or paid for."""
+        one = self.of(example.task)
+        if one is not None and example.reference is not None:
+            one.check(example.reference)
+
+    def graders(self) -> list[Grader]:
+        """All of them."""
+        return [one for one in (self.default, *self.by_task.values()) if one is not None]
+
+
+async def graded(examples: Sequence[Example], job: Job, tally: GradeReport) -> list[Example]:
+    """The examples with their answers graded. Raises GraderError where a reference cannot be used, naming the example."""
+    gate = asyncio.Semaphore(job.concurrency)
+    return list(await asyncio.gather(*(_example(e, job, tally, gate) for e in examples)))
+
+
+class _Unfinished(Exception):
+    """An answer cannot be graded now; it is left as it was."""
+
+
+async def _example(example: Example, job: Job, tally: GradeReport, gate: asyncio.Semaphore) -> Example:
+    one = job.of(example.task)
+    answers = dict(example.answers)
+    texts = {model: split_reasoning(str(a["text"])).answer for model, a in answers.items()}
+    for model, answer in example.answers.items():
+        if job.models and model not in job.models:
+            continue
+        if one is None:
+            tally.miss(f"no grader for the task {example.task!r}", example.id)
+            continue
+        if _has(answer, label(one)) and not job.regrade:
+            tally.kept += 1
+            tally.qualities[model, example.task].append(answer["quality"])
+            continue
+        if example.reference is None and one.needs_reference:
+            tally.miss("no reference", example.id)
+            continue
+        parts = [answer, *(answer.get("samples") or ())]
+        try:
+            qualities = [await _quality(one, example, part, texts, tally, gate) for part in parts]
+        except _Unfinished:
+            continue
+        made = {**answer, "quality": qualities[0], "grader": label(one)}
+        if len(parts) > 1:
+            made["samples"] = [{**s, "quality": q} for s, q in zip(parts[1:], qualities[1:], strict=True)]
+        if qualities[0] is not None:
+            tally.qualities[model, example.task].append(qualities[0])
+        answers[model] = made
+    return replace(example, answers=answers)
+
+
+def _has(answer: Mapping[str, Any], grader: str) -> bool:
+    """Whether the answer and each of its samples, of which some may have come later, have this grader's grade."""
+    parts = (answer, *(answer.get("samples") or ()))
+    return answer.get("grader") == grader and all(part.get("quality") is not None for part in parts)
+
+
+async def _quality(
+    one: Grader,
+    example: Example,
+    part: Mapping[str, Any],
+    others: Mapping[str, str],
+    tally: GradeReport,
+    gate: asyncio.Semaphore,
+) -> float | None:
+    case = GradingCase(
+        text=split_reasoning(str(part["text"])).answer,
+        reference=example.reference,
+        prompt=example.to_prompt(),
+        others=others,
+        tool_calls=tuple(part.get("tool_calls") or ()),
+    )
+    try:
+        async with gate:
+            given = await asyncio.to_thread(one.grade, case) if one.waits else one.grade(case)
+            quality = await given if isinstance(given, Awaitable) else given
+    except GraderError as error:
+        raise GraderError(f"example {example.id!r}: {error}") from None
+    except (ModelError, OutOfMoneyError) as error:
+        spent = isinstance(error, OutOfMoneyError)
+        tally.miss("--max-usd would be passed" if spent else f"the judge model failed ({error})", example.id)
+        tally.unfinished += 1
+        raise _Unfinished from None
+    if quality is None:
+        tally.miss("the grader cannot tell", example.id)
+    return quality
+
+
+def stream(examples: Iterator[Example], job: Job, tally: GradeReport, step: Callable[[], None]) -> Iterator[Example]:
+    """The graded examples, a chunk at a time, so that a recording of any length takes the same memory."""
+    with asyncio.Runner() as runner:
+        try:
+            while chunk := list(islice(examples, CHUNK)):
+                for example in runner.run(graded(chunk, job, tally)):
+                    step()
+                    yield example
+        finally:
+            for one in job.graders():
+                if isinstance(one, ModelGrader):
+                    runner.run(one.close())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m evals.grade",
+        description="Grade the answers and samples of a recording. Graders: " + ", ".join(names()) + ".",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("recording", help="JSON Lines, .gz allowed; replaced as a whole unless --out is given")
+    add("--grader", action="append", required=True, metavar="[TASK=]NAME[:OPTION=VALUE]",
+        help="for all tasks, or for one; may be given several times")  # fmt: skip
+    add("--models", help="only these models' answers, separated by commas")
+    add("--regrade", action="store_true", help="also answers that have a grade of the same grader and version")
+    add("--out", metavar="FILE", help="write here instead")
+    add("--unsafe", action="store_true", help=f"run code also where the kernel gives no walls; {RISK}")
+    add("--policy-file", help="where a model grader's model is described (default: the usual search)")
+    add("--max-usd", type=float, metavar="X", help="of model graders: stop before they have cost more in this run")
+    add("--concurrency", type=int, default=16, help="grades made at once by processes and models (default 16)")
+    return parser
+
+
+def job_of(
+    specs: Sequence[str],
+    recording: str,
+    *,
+    policy_file: str | None = None,
+    models: Sequence[str] = (),
+    regrade: bool = False,
+    concurrency: int = 16,
+    max_usd: float | None = None,
+    unsafe: bool = False,
+) -> Job:
+    """The job of a command's ``--grader [TASK=]NAME[:OPTION=VALUE]``; model grades are kept beside ``recording``.
+
+    ``unsafe`` lets code graders run answers where there are no walls.
+
+    Raises GraderError.
+    """
+    if max_usd is not None and not 0.0 <= max_usd < float("inf"):
+        raise GraderError(f"--max-usd must be 0 or more, got {max_usd}")
+    memory = Memory.open(Path(recording).resolve().parent / ".cascade" / "grades.jsonl", max_usd)
+    default: Grader | None = None
+    by_task: dict[str, Grader] = {}
+    for given in specs:
+        task, spec = _task_of(given)
+        if task in by_task or (not task and default is not None):
+            raise GraderError(f"--grader {given}: a second grader for {f'the task {task}' if task else 'all tasks'}")
+        made = grader(spec, policy_file=policy_file, memory=memory)
+        if unsafe and isinstance(made, CodeGrader):
+            made = replace(made, unsafe=True)
+        if task:
+            by_task[task] = made
+        else:
+            default = made
+    if concurrency < 1:
+        raise GraderError(f"--concurrency must be 1 or more, got {concurrency}")
+    return Job(default, by_task, frozenset(models), regrade, concurrency, memory)
+
+
+def _task_of(given: str) -> tuple[str, str]:
+    """``TASK=SPEC`` or ``SPEC``: a task is what stands before the first sign behind which a grader's name stands."""
+    if given.partition(":")[0] in names():
+        return "", given
+    parts = given.split("=")
+    for i in range(1, len(parts)):
+        spec = "=".join(parts[i:])
+        if spec.partition(":")[0] in names():
+            return "=".join(parts[:i]), spec
+    task, sign, spec = given.partition("=")
+    return (task, spec) if sign and ":" not in task else ("", given)
+
+
+def _survey(path: str, job: Job) -> int:
+    """How many examples a recording has; reading it once first finds its errors before anything is paid.
+
+    Raises GraderError for a task or model that it has not and for a reference that cannot be used.
+    """
+    n = 0
+    tasks: set[str] = set()
+    models: set[str] = set()
+    for example in read(path):
+        n += 1
+        tasks.add(example.task)
+        models.update(example.answers)
+        try:
+            job.check(example)
+        except GraderError as error:
+            raise GraderError(f"{where_stands(path, example.id) or path}: {error}") from None
+    against = [one.against for one in job.graders() if isinstance(one, ModelGrader) and one.against]
+    for kind, asked, known in (("task", job.by_task, tasks), ("model", [*job.models, *against], models)):
+        if unknown := sorted(set(asked) - known):
+            raise GraderError(f"the recording has no {kind} {unknown[0]!r}; it has: {', '.join(sorted(known))}")
+    return n
+
+
+def main(argv: Sequence[str] | None = None, paid: Callable[[float], None] | None = None) -> int:
+    """The command; returns the exit code: 0, 1 where another run is needed to grade the rest, 2 where the input is wrong.
+
+    ``paid`` is told of each sum in USD that a judge model costs, as soon as it is known.
+    """
+    args = _parser().parse_args(argv)
+    tally = GradeReport()
+    try:
+        job = job_of(
+            args.grader,
+            args.recording,
+            policy_file=args.policy_file,
+            models=[m for m in (args.models or "").split(",") if m],
+            regrade=args.regrade,
+            concurrency=args.concurrency,
+            max_usd=args.max_usd,
+            unsafe=args.unsafe,
+        )
+        if args.unsafe:
+            print(f"warning: --unsafe: without walls, {RISK}", file=sys.stderr)
+        if paid is not None:
+            job.memory.paid = paid
+        n = _survey(args.recording, job)
+        progress = Progress(n, "grading")
+        write(args.out or args.recording, stream(read(args.recording), job, tally, progress.step))
+        progress.end()
+    except (GraderError, RecordingError, CascadeError, OSError, ValueError) as error:
+        print(f"error: {' '.join(str(error).split())}; nothing was written", file=sys.stderr)
+        return 2
+    print("\n".join([report(tally), *job.memory.told()]))
+    return 1 if tally.unfinished else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(quietly(main))

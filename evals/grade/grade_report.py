@@ -1,0 +1,52 @@
+"""What was graded and what was not, for the reader of the report."""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+from evals.common.intervals import wilson
+
+_REASONS = 10
+
+
+@dataclass(slots=True)
+class GradeReport:
+    """What was graded: qualities by (model, task); what was not, by reason, with the first ids; how many were left alone.
+
+    ``unfinished`` counts answers that another run may grade: the judge model failed, or the money was spent.
+    """
+
+    qualities: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
+    ungraded: Counter[str] = field(default_factory=Counter)
+    where: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    kept: int = 0
+    unfinished: int = 0
+
+    def miss(self, reason: str, id: str) -> None:
+        """Counts an answer that got no grade."""
+        self.ungraded[reason] += 1
+        if len(self.where[reason]) < 5 and id not in self.where[reason]:
+            self.where[reason].append(id)
+
+
+def report(tally: GradeReport) -> str:
+    """Mean quality by model and task with 95 % intervals (Wilson), and what was not graded."""
+    lines = []
+    models = list(dict.fromkeys(model for model, _ in tally.qualities))
+    width = max((len(m) for m in models), default=0)
+    for model in models:
+        tasks = sorted(task for m, task in tally.qualities if m == model)
+        rows = [("all", [q for t in tasks for q in tally.qualities[model, t]])] if len(tasks) > 1 else []
+        for task, found in [*((t or "all", tally.qualities[model, t]) for t in tasks), *rows]:
+            mean = sum(found) / len(found)
+            low, high = wilson(mean, len(found))
+            lines.append(f"{model:<{width}}  {task:<20} {mean:.3f}  [{low:.3f}, {high:.3f}]  n = {len(found):,}")
+    if tally.kept:
+        lines.append(f"{tally.kept:,} answers had this grade already and were left as they were (--regrade does them again)")
+    reasons = tally.ungraded.most_common()
+    for reason, count in reasons[:_REASONS]:
+        lines.append(f"not graded: {count:,}, {reason}: {', '.join(tally.where[reason])}{' ...' if count > 5 else ''}")
+    if len(reasons) > _REASONS:
+        lines.append(
+            f"not graded: {sum(n for _, n in reasons[_REASONS:]):,} more, for {len(reasons) - _REASONS:,} other reasons"
+        )
+    return "\n".join(lines) or "nothing was graded"

@@ -1,0 +1,88 @@
+"""Mathematical equivalence, by math-verify: 1/2, 0.5 and \\frac{1}{2} are the same."""
+
+import re
+import threading
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from .protocol import GraderError, GradingCase
+from .text import one_of, stated
+
+SECONDS = 5
+# Math-verify takes the last expression, which these do not state.
+_UNDECIDED = re.compile(r"[\d})$]\s{0,4}or\s{1,4}[\d\\${(-]|\b(?:not|n['’]t)\s{1,4}[\d\\${(-]")
+
+
+@dataclass(frozen=True, slots=True)
+class MathsGrader:
+    """1 where the reply's final expression equals the reference, as math-verify decides (extra ``maths``).
+
+    Reading and comparing have five seconds each; an expression that takes longer cannot be told.
+    """
+
+    name: str = "maths"
+    needs_reference: bool = True
+    waits: bool = False
+
+    def __post_init__(self) -> None:
+        try:
+            version("math-verify")
+        except PackageNotFoundError:
+            raise GraderError("grader maths needs math-verify: pip install 'cascade-gate[maths]'") from None
+
+    @property
+    def version(self) -> str:
+        """Of what is done here, and that of math-verify, which decides."""
+        return f"2, math-verify {version('math-verify')}"
+
+    def check(self, reference: Any) -> None:
+        """Raises GraderError where the reference is no expression."""
+        for gold in one_of(reference):
+            self._gold(gold)
+
+    def grade(self, case: GradingCase) -> float | None:
+        """A reply without an expression, or with two to choose from, is wrong. None where the time did not suffice."""
+        from math_verify import verify
+        from math_verify.errors import TimeoutException
+
+        golds = [self._gold(gold) for gold in one_of(case.reference)]
+        if _UNDECIDED.search(stated(case.text)):
+            return 0.0
+        try:
+            said = _parsed(case.text)
+            if not said:
+                return 0.0
+            same = (verify(gold, said, timeout_seconds=SECONDS, raise_on_error=True) for gold in golds)
+            return float(any(same))
+        except TimeoutException:
+            return None
+        except Exception:  # whatever sympy raises for an expression that it cannot work with
+            return 0.0
+
+    def _gold(self, gold: Any) -> list[Any]:
+        from math_verify.errors import TimeoutException
+
+        # Only the main thread can receive the signals that limit its time.
+        if threading.current_thread() is not threading.main_thread():
+            raise GraderError("maths: must run in the main thread, since its time limits are signals")
+        try:
+            found = None if isinstance(gold, bool) else _parsed(str(gold)) or _parsed(f"${gold}$")
+        except TimeoutException:
+            found = None
+        if not found:
+            raise GraderError(f"reference: {str(gold)[:80]!r} is no mathematical expression; write it as LaTeX between $")
+        return found
+
+
+def _parsed(text: str) -> list[Any]:
+    from math_verify import parse
+    from math_verify.errors import TimeoutException
+
+    try:
+        found: list[Any] = parse(text, parsing_timeout=SECONDS, raise_on_error=True)
+        return found
+    except TimeoutException:
+        raise
+    except Exception:
+        return []

@@ -1,0 +1,96 @@
+"""Graders by name: ``number``, ``number:tolerance=0.01``, ``json:credit=fields``, ``python:package.module:function``."""
+
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from evals.common.judge_spec import option_value
+
+from . import choices
+from . import text as words
+from .code import CodeGrader
+from .function import FunctionGrader
+from .math import MathsGrader
+from .numbers_dates import DateGrader, NumberGrader
+from .protocol import Grader, GraderError
+from .structured import JsonGrader, SchemaGrader
+
+if TYPE_CHECKING:
+    from .model import Memory
+
+_RULES: Mapping[str, Callable[[Any, str], bool]] = {
+    "exact": words.exact,
+    "text": words.equal,
+    "choice": choices.choice,
+    "contains": words.contains,
+    "regex": words.matches,
+}
+_MADE: Mapping[str, Callable[..., Grader]] = {
+    "number": NumberGrader,
+    "date": DateGrader,
+    "json": JsonGrader,
+    "schema": SchemaGrader,
+    "code": CodeGrader,
+    "maths": MathsGrader,
+}
+
+
+_MODELS = ("use", "against")
+
+
+def names() -> list[str]:
+    """Every grader that can be named, sorted."""
+    return sorted({*_RULES, *_MADE, "model", "python"})
+
+
+def grader(spec: str, *, policy_file: str | None = None, memory: "Memory | None" = None) -> Grader:
+    """The grader of a specification ``name:option=value:...``.
+
+    ``policy_file`` names the models that a ``model:use=NAME`` grader may ask, ``memory`` keeps what they said.
+    Raises GraderError for an unknown name, with the nearest, or a wrong option.
+    """
+    name, _, rest = spec.partition(":")
+    if name == "python":
+        return FunctionGrader.named(rest)
+    options = _options(spec, rest)
+    if name in _RULES:
+        if options:
+            raise GraderError(f"{spec}: the grader {name} takes no options")
+        return words.WordsGrader(name, _RULES[name])
+    if name == "model":
+        return _model(spec, options, policy_file, memory)
+    if name not in _MADE:
+        near = get_close_matches(name, names(), 1, 0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise GraderError(f"unknown grader {name!r}{hint}; known: {', '.join(names())}")
+    try:
+        return _MADE[name](**options)
+    except TypeError as error:
+        raise GraderError(f"{spec}: {error}") from None
+
+
+def _options(spec: str, rest: str) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    key = ""
+    for option in filter(None, rest.split(":")):
+        name, sign, value = option.partition("=")
+        if not sign and key in _MODELS:  # their names may hold a colon
+            options[key] += f":{option}"
+            continue
+        key = name
+        if not sign or key in ("name", "version", "needs_reference", "waits"):
+            raise GraderError(f"{spec}: write options as grader:option=value, for example number:tolerance=0.01")
+        options[key] = value if key in _MODELS else option_value(value)
+    return options
+
+
+def _model(spec: str, options: dict[str, Any], policy_file: str | None, memory: "Memory | None") -> Grader:
+    from .model import Memory, ModelGrader, seat_of
+
+    use = options.pop("use", None)
+    if not isinstance(use, str):
+        raise GraderError(f"{spec}: write model:use=NAME, a model of the policy file")
+    try:
+        return ModelGrader(seat_of(use, policy_file), memory or Memory(), **options)
+    except TypeError as error:
+        raise GraderError(f"{spec}: {error}") from None

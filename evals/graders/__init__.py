@@ -1,6 +1,0 @@
-"""Graders: answer and reference -> quality in [0, 1]. Each is known by a name and a version, kept with every grade."""
-
-from .grader import Case, Grader, GraderError
-from .registry import grader, names
-
-__all__ = ["Case", "Grader", "GraderError", "grader", "names"]

@@ -1,0 +1,154 @@
+"""``python -m evals.recording import``: other tools' logs, put together to one recording."""
+
+import argparse
+import json
+import math
+import os
+import re
+import shlex
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from cascade.costs.prices import Price
+from evals.common.notes import Notes
+from evals.recording import RecordingError, read, write
+from evals.recording.join import ASKED, ByPrompt
+from evals.recording.merge import merged
+from evals.recording.summary import summary
+
+from .base import Names, Options, to_examples
+
+FORMATS = ("inspect_ai", "lm_eval", "promptfoo", "openai_batch")
+# In one tool's logs the same prompt under another task, or with another right answer, is another example.
+WITH_GOLD = ("task", "reference", *ASKED)
+EXAMPLES = """examples:
+  python -m evals.recording import inspect_ai logs/*.eval --out rec.jsonl.gz
+  python -m evals.recording import lm_eval out/*/samples_*.jsonl --out rec.jsonl --model mini large --price mini=0.1,0.4 \\
+      --price large=2,8
+  python -m evals.recording import promptfoo results.json --out rec.jsonl
+  python -m evals.recording import openai_batch output.jsonl errors.jsonl --input sent*.jsonl --out rec.jsonl
+"""
+
+
+def add_to(commands: Any) -> None:
+    """Adds the command to a parser's."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "import",
+        help="make a recording of other tools' logs",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("format", choices=FORMATS)
+    add("logs", nargs="+", metavar="FILE", help="logs of that tool, of several models too")
+    add("--out", required=True, metavar="REC", help=".jsonl, .jsonl.gz or .parquet")
+    add("--model", nargs="+", action="extend", default=[], metavar="NAME",
+        help="the models' names in the recording: one for each file in order, or OLD=NEW")  # fmt: skip
+    add("--price", nargs="+", action="extend", default=[], metavar="NAME=IN,OUT",
+        help="USD per million tokens of a model; tokens that the log has not counted are then estimated")  # fmt: skip
+    add("--match", choices=("id", "prompt"), default="id", help="what tells that two answers are to the same example")
+    add(
+        "--score", metavar="NAME", help="whose score is the quality: inspect_ai SCORER[.KEY], lm_eval METRIC, promptfoo NAME"
+    )
+    add("--filter", metavar="NAME", help="lm_eval: the filter whose grade is taken (default: the first)")
+    add("--input", nargs="+", action="extend", default=[], metavar="FILE", help="openai_batch: what was sent as a batch")
+    add("--reference", default="reference", metavar="VAR", help="promptfoo: the variable that holds the right answer")
+    parser.set_defaults(command=run)
+
+
+def run(args: argparse.Namespace) -> str:
+    """Imports and returns what to tell. Raises RecordingError, OSError."""
+    for log in (*args.logs, *args.input):
+        if os.path.realpath(log) == os.path.realpath(args.out):
+            raise RecordingError(
+                f"--out: {args.out} is the log itself, which the recording must not replace; give another name"
+            )
+    notes, same = Notes(), ByPrompt(WITH_GOLD) if args.match == "prompt" else None
+    options = Options(args.score, args.filter, tuple(args.input), args.reference)
+    items = import_module(f"evals.importers.{args.format}").items
+    prices = dict(_price(text) for text in args.price)
+    with tempfile.TemporaryDirectory() as folder:
+        parts: dict[str, str] = {}
+        for number, (log, names) in enumerate(zip(args.logs, _names(args.model, prices, len(args.logs)), strict=True)):
+            part = str(Path(folder, f"{number}.jsonl"))
+            examples = to_examples(items(log, options), names, notes, same)
+            try:
+                if write(part, examples):
+                    parts[part] = log
+            except RecordingError as error:
+                raise error if log in str(error) else RecordingError(f"{log}: {error}") from None
+            except RecursionError:
+                raise RecordingError(f"{log}: is nested too deeply; take out what is") from None
+        if unknown := sorted(_renamed(args.model).keys() - notes.models):
+            raise RecordingError(f"--model: no log has a model {unknown[0]!r}; they have: {', '.join(sorted(notes.models))}")
+        if not parts:
+            raise RecordingError("\n".join(["nothing could be imported; nothing was written", *notes.lines()]))
+        try:
+            first, *others = parts
+            count = write(args.out, merged(first, others, notes.note))
+        except RecordingError as error:
+            said = _of_logs(str(error), parts)
+            apart = same is None and ("give one of them another id" in said or "another reference" in said)
+            hint = "; --match prompt tells them apart by what was asked and the reference" if apart else ""
+            raise RecordingError(said + hint) from None
+    return "\n".join([f"{count:,} examples written to {args.out}", *_models(args.out, args.match), *notes.lines()])
+
+
+def _of_logs(said: str, parts: Mapping[str, str]) -> str:
+    """An error about a part as one about its log: there the line says nothing, the example does."""
+    for part, log in parts.items():
+        for line in re.findall(rf"{re.escape(part)}:(\d+)", said):
+            with open(part, "rb") as file:
+                id = json.loads(next(islice(file, int(line) - 1, None)))["id"]
+            said = said.replace(f"{part}:{line}", f"{log}: id {id!r}")
+        said = said.replace(part, log)
+    return said
+
+
+def _models(path: str, match: str) -> Iterator[str]:
+    """A line a model, with what is still missing before thresholds can be chosen."""
+    found = summary(read(path))
+    for model, seen in found["models"].items():
+        n = seen["answers"]
+        yield f"  {model}: {n:,} answers, {seen['graded']:,} graded, {seen['priced']:,} priced, {seen['samples']:,} samples"
+        if seen["priced"] < n:
+            yield f"    what {n - seen['priced']:,} of them cost is unknown; --price {shlex.quote(model)}=IN,OUT gives it"
+        if seen["graded"] < n:
+            yield f"    {n - seen['graded']:,} of them have no quality; python -m evals.grade gives it by the references"
+        if n < found["examples"]:
+            hint = "; --match prompt finds equal questions under other ids" if match == "id" else ""
+            yield f"    {found['examples'] - n:,} examples have no answer of it, so that a replay leaves them out{hint}"
+
+
+def _names(given: Sequence[str], prices: Mapping[str, Price], logs: int) -> list[Names]:
+    """The names for each log."""
+    renamed = _renamed(given)
+    if renamed or not given:
+        return [Names(None, renamed, prices)] * logs
+    if len(given) != logs:
+        raise RecordingError(f"--model: {len(given)} names for {logs} files; give each file one, or write OLD=NEW")
+    return [Names(name, {}, prices) for name in given]
+
+
+def _renamed(given: Sequence[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in given]
+    if not any(sign for _, sign, _ in pairs):
+        return {}
+    if not all(old and new for old, _, new in pairs):
+        raise RecordingError("--model: write OLD=NEW for every model, or one name for each file")
+    return {old: new for old, _, new in pairs}
+
+
+def _price(text: str) -> tuple[str, Price]:
+    name, sign, rates = text.rpartition("=")
+    try:
+        asked, answered = (float(rate) for rate in rates.split(","))
+    except ValueError:
+        asked = answered = -1.0
+    if not (name and sign and 0 <= asked < math.inf and 0 <= answered < math.inf):
+        raise RecordingError(f"--price: {text!r}: write NAME=IN,OUT in USD per million tokens, for example mini=0.15,0.6")
+    return name, Price(asked, answered)

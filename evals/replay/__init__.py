@@ -1,0 +1,1 @@
+"""Replay a recording: calibrate the confidence, tune the thresholds, certify the result."""

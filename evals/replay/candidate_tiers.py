@@ -1,0 +1,154 @@
+"""Score columns -> the steps that a ladder may be built of: fitted on the fit rows, with and without the dear judges."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from cascade.policy.calibrators import Calibrator, Isotonic, Logistic
+
+from .calibrate import Fitted, apply, fit, gain
+from .score_table import TierScores
+from .simulate import CandidateTier, TierOutcome, simulate_tier
+
+Array = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.int64]
+
+# Where a dearer judge follows, an answer may be accepted above, or given up below, these quantiles of the confidence.
+ACCEPT_QUANTILES = (0.4, 0.6, 0.8)
+REJECT_QUANTILES = (0.1, 0.25, 0.4)
+
+
+def fit_tier(column: TierScores, rows: Rows, seed: int, earlier: Sequence[TierOutcome] = ()) -> CandidateTier:
+    """A step without early decisions: for each judge prefix the mapping that cross-validation chose on ``rows``.
+
+    ``confidence`` is the mapping's, but on ``rows`` themselves the out-of-fold one, so that tuning on them is not flattered.
+    ``earlier`` gives the tiers before it, whose agreement is then read as evidence too.
+    """
+    n, stages = len(column.vetoed), column.scores.shape[1]
+    confidence = np.zeros((n, stages + 1))
+    uses_agreement = False
+    calibrators: list[Calibrator] = []
+    last: tuple[tuple[str, ...], Fitted, Rows] | None = None
+    for stage in range(stages + 1):
+        # A vetoed answer is never accepted: what is fitted is P(right) of those that pass.
+        not_vetoed = rows[~column.vetoed[rows, stage]]
+        used = not_vetoed if len(not_vetoed) else rows
+        scores = available_scores(column, stage, used) | agreement_scores(column, stage, earlier)
+        names = tuple(scores)
+        same = last is not None and last[0] == names and stage > 0 and _same(column, stage, rows)
+        if last is None or not same:
+            correct = column.quality[used, stage]
+            last = (names, fit({k: v[used] for k, v in scores.items()}, correct, seed=seed), used)
+        calibrators.append(last[1].mapping)
+        uses_agreement |= bool(judges_read(last[1].mapping) & {agreement_name(i) for i in range(len(earlier))})
+        confidence[:, stage] = apply(last[1].mapping, scores, n=n)
+        confidence[last[2], stage] = last[1].out_of_fold
+    return CandidateTier(
+        column=column,
+        calibrators=tuple(calibrators),
+        confidence=confidence,
+        accept_at=(None,) * stages,
+        reject_below=(None,) * stages,
+        uses_agreement=uses_agreement,
+    )
+
+
+def available_scores(column: TierScores, stage: int, rows: Rows) -> dict[str, Array]:
+    """The scores of the judges up to ``stage`` that ever told anything on ``rows``."""
+    return {
+        name: column.scores[:, j]
+        for j, name in enumerate(column.names[:stage])
+        if not np.isnan(column.scores[rows, j]).all()
+    }
+
+
+def agreement_scores(column: TierScores, stage: int, earlier: Sequence[TierOutcome]) -> dict[str, Array]:
+    """Whether the answer that stood after ``stage`` says the same as that of each earlier tier, as the engine names it."""
+    return {agreement_name(i): (column.meaning[:, stage] == s.meaning).astype(np.float64) for i, s in enumerate(earlier)}
+
+
+def agreement_name(tier: int) -> str:
+    """The score's name that the engine gives to agreement with the tier at this place."""
+    return f"agrees:{tier}"
+
+
+def judges_read(mapping: Calibrator) -> set[str]:
+    """The names of the scores that a mapping reads."""
+    if isinstance(mapping, Logistic):
+        return {feature.judge for feature in mapping.features}
+    return {mapping.judge} if isinstance(mapping, Isotonic) else set()
+
+
+def _same(column: TierScores, stage: int, rows: Rows) -> bool:
+    """Whether the judge of ``stage`` changed neither answers nor vetoes on ``rows``."""
+    quality, vetoed = column.quality[rows], column.vetoed[rows]
+    return bool(np.all(quality[:, stage] == quality[:, stage - 1]) and np.all(vetoed[:, stage] == vetoed[:, stage - 1]))
+
+
+def tier_variants(tier: CandidateTier, rows: Rows) -> list[CandidateTier]:
+    """The step itself, the step without its dear judges, and with early decisions before them."""
+    free, stages = tier.column.n_free, len(tier.column.rules)
+    if free == stages:
+        return [tier]
+    variants = [tier, first_judges_only(tier, free)]
+    before = tier.confidence[rows, free]
+    if free == 0 or np.ptp(before) < 1e-9:
+        return variants  # nothing is known before the dear judge speaks
+    highs = [None, *(float(x) for x in np.unique(np.quantile(before, ACCEPT_QUANTILES)))]
+    lows = [None, *(float(x) for x in np.unique(np.quantile(before, REJECT_QUANTILES)))]
+    for high in highs:
+        for low in lows:
+            if (high is None and low is None) or (high is not None and low is not None and low >= high):
+                continue
+            accept_at, reject_below = list(tier.accept_at), list(tier.reject_below)
+            accept_at[free - 1], reject_below[free - 1] = high, low
+            variants.append(replace(tier, accept_at=tuple(accept_at), reject_below=tuple(reject_below)))
+    return variants
+
+
+def first_judges_only(tier: CandidateTier, stages: int) -> CandidateTier:
+    """The step with its first judges only."""
+    return CandidateTier(
+        column=tier.column.first_judges(stages),
+        calibrators=tier.calibrators[: stages + 1],
+        confidence=tier.confidence[:, : stages + 1],
+        accept_at=(None,) * stages,
+        reject_below=(None,) * stages,
+        uses_agreement=tier.uses_agreement,
+    )
+
+
+def add_agreement(tiers: Sequence[CandidateTier], rows: Rows, seed: int) -> tuple[list[CandidateTier], list[str]]:
+    """The steps of one ladder, each with agreement with the tiers before it where cross-validation shows a gain; notes."""
+    variants: list[CandidateTier] = []
+    notes: list[str] = []
+    for tier in tiers:
+        tier_outcomes = [simulate_tier(s) for s in variants]
+        if tier_outcomes:
+            stage = len(tier.column.rules)
+            not_vetoed = rows[~tier.column.vetoed[rows, stage]]
+            scores = {k: v[not_vetoed] for k, v in available_scores(tier.column, stage, not_vetoed).items()}
+            extra = {k: v[not_vetoed] for k, v in agreement_scores(tier.column, stage, tier_outcomes).items()}
+            if len(not_vetoed) < 2:
+                variants.append(tier)
+                continue
+            improvement = gain(scores, extra, tier.column.quality[not_vetoed, stage], seed)
+            if improvement.is_significant:
+                notes.append(
+                    f"{tier.model}: agreement with earlier tiers lowers the cross-validated log-loss by "
+                    f"{improvement.mean:.4f} (standard error {improvement.standard_error:.4f})"
+                )
+                refit = fit_tier(tier.column, rows, seed, tier_outcomes)
+                tier = replace(refit, accept_at=tier.accept_at, reject_below=tier.reject_below)
+        variants.append(tier)
+    return variants, notes
+
+
+def fit_all_tiers(columns: Mapping[str, Sequence[TierScores]], rows: Rows, seed: int) -> dict[str, list[CandidateTier]]:
+    """Every model's possible steps."""
+    return {
+        model: [v for column in given for v in tier_variants(fit_tier(column, rows, seed), rows)]
+        for model, given in columns.items()
+    }

@@ -1,0 +1,144 @@
+"""Which candidate keeps its promise with probability 1 - delta: Learn then Test (Angelopoulos et al. 2021), in sequence.
+
+The candidates and their order come from other rows. They are tested one after the other, each at the full level delta, up
+to the first that fails; whatever passed before holds, all at once, with probability 1 - delta over the draw of the rows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, log, log1p, sqrt
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import significance
+
+Array = npt.NDArray[np.float64]
+
+METHODS = {
+    "binomial": "exact binomial test, fixed sequence",
+    "paired": "exact paired test, fixed sequence",
+    "betting": "betting test (WSR), fixed sequence",
+    "hoeffding_bentkus": "Hoeffding-Bentkus, fixed sequence",
+}
+
+
+def p_value(losses: Array, limit: float, method: str = "auto") -> tuple[float, str]:
+    """The p-value of "the mean loss exceeds ``limit``", and the method: the sharpest that is exact for such losses.
+
+    ``losses`` (n,) lie in [-1, 1]: paired differences; or in [0, 1]. "auto" takes the exact binomial test for 0/1, the exact
+    paired test for -1/0/1, and betting for all others.
+    """
+    n = len(losses)
+    low = float(losses.min(initial=0.0))
+    ternary = bool(np.all(losses == np.round(losses)))
+    if method == "auto":
+        method = (
+            "betting" if not ternary or n > significance.PAIRED_LIMIT else "binomial" if low >= 0 and limit > 0 else "paired"
+        )
+        if method == "binomial" and not np.all(losses >= 0):
+            method = "paired"
+    if method == "binomial":
+        return significance.binomial(int(losses.sum()), n, limit), method
+    if method == "paired":
+        if limit <= 0:
+            return significance.betting((1.0 + losses) / 2.0, (1.0 + limit) / 2.0), "betting"
+        return significance.paired(int((losses > 0).sum()), int((losses < 0).sum()), n, limit), method
+    # Differences are moved to [0, 1]; losses that are never below 0 are there already.
+    values, bound = (losses, limit) if low >= 0 and method != "hoeffding_bentkus" else ((1 + losses) / 2, (1 + limit) / 2)
+    if method == "hoeffding_bentkus":
+        return significance.hoeffding_bentkus(float(values.mean()) if n else 1.0, n, bound), method
+    return significance.betting(values, bound), method
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateTest:
+    """One candidate's test: mean loss on n rows and the p-value of "the promise is broken"."""
+
+    loss: float
+    p_value: float
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """What was proved. ``position`` is the last candidate of the sequence that passed, -1 where the first failed.
+
+    ``needed_n``: roughly how many certification rows the next or first candidate would have needed; None where it passed or
+    where no number would do.
+    """
+
+    certified: bool
+    limit: float
+    delta: float
+    method: str
+    n: int
+    position: int
+    tests: tuple[CandidateTest, ...]
+    needed_n: int | None
+
+    @property
+    def p_value(self) -> float:
+        """Of the candidate that was chosen; 1 where none was."""
+        return self.tests[self.position].p_value if self.position >= 0 else 1.0
+
+    def to_json(self) -> dict[str, Any]:
+        """The certificate as plain data."""
+        return {
+            "certified": self.certified,
+            "max_loss": self.limit,
+            "delta": self.delta,
+            "method": METHODS.get(self.method, self.method),
+            "n": self.n,
+            "p_value": self.p_value,
+            "tests": len(self.tests),
+            "needed_n": None if self.certified else self.needed_n,
+        }
+
+
+def fixed_sequence(losses: Sequence[Array], limit: float, delta: float, method: str = "auto") -> Certificate:
+    """Tests the candidates' losses, each (n,), in order at level ``delta`` until one fails.
+
+    The losses' rows must not have helped to choose the candidates or their order. Valid for any order and any dependence
+    between the tests: the first true null hypothesis is rejected with probability at most delta, and what comes after it is
+    tested only then.
+    """
+    tests: list[CandidateTest] = []
+    method_used = method
+    for loss in losses:
+        p, method_used = p_value(loss, limit, method)
+        tests.append(CandidateTest(float(loss.mean()) if len(loss) else 1.0, p, p <= delta))
+        if not tests[-1].passed:
+            break
+    position = sum(t.passed for t in tests) - 1
+    n = len(losses[0]) if losses else 0
+    failed = losses[len(tests) - 1] if tests and not tests[-1].passed else None
+    return Certificate(
+        certified=position >= 0,
+        limit=limit,
+        delta=delta,
+        method=method_used,
+        n=n,
+        position=position,
+        tests=tuple(tests),
+        needed_n=rows_needed(failed, limit, delta) if failed is not None else None,
+    )
+
+
+def rows_needed(losses: Array, limit: float, delta: float, power: float = 0.8) -> int | None:
+    """Roughly how many rows it would take to certify losses like these with the given power; None: no number would do.
+
+    From the normal approximation; never fewer than are needed where no row at all has a loss.
+    """
+    mean, spread = float(losses.mean()), float(losses.std())
+    if not limit > max(mean, 0.0):
+        return None
+    z = NormalDist().inv_cdf(1 - delta) + NormalDist().inv_cdf(power)
+    return max(ceil((z * max(spread, sqrt(limit * (1 - limit))) / (limit - mean)) ** 2), least_rows(limit, delta))
+
+
+def least_rows(limit: float, delta: float) -> int:
+    """The fewest rows that can certify a loss of ``limit`` at all: (1 - limit)^n <= delta."""
+    return ceil(log(delta) / log1p(-limit)) if 0 < limit < 1 else 1

@@ -1,0 +1,210 @@
+"""Replays a recording: calibrates, tunes, certifies, and prints one honest table; ``python -m evals.replay --help``."""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cascade import CascadeError, Policy
+from cascade.data import STARTER_RECORDING
+from cascade.util.atomic_write import replacing
+from cascade.util.broken_pipe import quietly
+from evals.recording import Example, RecordingError, models_of, read
+
+from . import engine_check
+from .certified_choice import Guarantee, Kind
+from .input_rows import ReplayError
+from .pipeline import ReplayConfig, ReplayResult, as_file, page, replay
+
+
+def _from_file(path: str) -> tuple[Policy, list[str]]:
+    """The policy ``default`` (or the only one) of a policy file, its models called as the provider calls them.
+
+    And the tiers to compare it with: its own, or those that its calibration chose from, the premium one last.
+    """
+    from cascade.policy import calibration_file, load
+
+    file = load.load(path)
+    if "default" not in file.policies and len(file.policies) > 1:
+        raise ReplayError(f"{path}: none of the policies {', '.join(file.policies)} is called 'default'; call one so")
+    policy = file.policies.get("default") or next(iter(file.policies.values()))
+    tiers = [t.model_copy(update={"model": file.models[t.model].model or t.model}) for t in policy.tiers]
+    models = [t.model for t in tiers]
+    if policy.calibration is not None:
+        beside = Path(path).parent / policy.calibration
+        found = calibration_file.read(calibration_file.starter() if policy.calibration == "starter" else beside)
+        models = [candidate.model for candidate in found.candidates]
+    return policy.model_copy(update={"tiers": tiers}), models
+
+
+EXAMPLES = """examples:
+  python -m evals.replay                                         the shipped recording
+  python -m evals.replay logs.jsonl --tiers mini,large --max-loss 0.03 --delta 0.1 \\
+      --out calibration.json --report report.html                at most 3 points below `large`, with 90 % probability
+  python -m evals.replay logs.jsonl --tiers a,b,c --min-quality 0.9
+  python -m evals.replay logs.jsonl --tiers a,b,c --min-accepted-quality 0.95
+  python -m evals.replay logs.jsonl --tiers a,b,c --budget-per-1k 0.5
+  python -m evals.replay logs.jsonl --tiers a,b --judges rules,self_consistency:samples=9
+  python -m evals.replay logs.jsonl --policy-file policies.yaml   a policy as it is, without tuning
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m evals.replay",
+        description="Calibrate, tune and certify on one half of a recording; print one table of the other half.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("recording", nargs="?", default=str(STARTER_RECORDING), help="JSON Lines, .gz allowed (default: the shipped one)")
+    add("--tiers", help="models of the recording, cheapest first, premium last, separated by commas")
+    goal = parser.add_mutually_exclusive_group()
+    goal.add_argument("--max-loss", type=float, metavar="EPS", help="mean quality below the premium tier's (default 0.02)")
+    goal.add_argument("--min-quality", type=float, metavar="Q", help="least mean quality, in [0, 1]")
+    goal.add_argument("--min-accepted-quality", type=float, metavar="Q", help="least quality of accepted answers")
+    goal.add_argument("--budget-per-1k", type=float, metavar="USD", help="best quality for USD per 1,000 prompts")
+    goal.add_argument("--error-price", type=float, metavar="USD", help="least cost, a wrong answer costing USD")
+    add("--delta", type=float, default=0.1, help="probability that a certified promise is broken (default 0.1)")
+    add("--judges", help="judge[:option=value...],... of every tier (default: what the recording can feed)")
+    add("--method", choices=("auto", "split", "preset"), default="auto",
+        help="preset: a grid fixed beforehand (two tiers, one score); split: tune on some rows first")  # fmt: skip
+    add("--split", choices=("half", "recorded"), default="half", help="halves drawn by --seed, or the recording's own split")
+    add("--keep-premium", action="store_true", help="only ladders that end with the premium tier")
+    add("--policy-file", help="replay this file's policy as it is, without choosing anything")
+    add("--seed", type=int, default=0, help="of splits, folds and bootstrap (default 0)")
+    add("--out", metavar="FILE", help="write the calibration that policies.yaml refers to")
+    add("--report", metavar="FILE", help="write a self-contained HTML page")
+    add("--json", metavar="FILE", help="write every figure as JSON")
+    return parser
+
+
+def _promise(args: argparse.Namespace) -> Guarantee:
+    limits: dict[str, tuple[Kind, float]] = {
+        "max_loss": ("max_loss", 1.0),
+        "min_quality": ("min_quality", 1.0),
+        "min_accepted_quality": ("min_accepted_quality", 1.0),
+        "budget_per_1k": ("budget", 1e9),
+        "error_price": ("error_price", 1e9),
+    }
+    kind: Kind = "max_loss"
+    value = 0.02
+    for name, (named, high) in limits.items():
+        given = getattr(args, name)
+        if given is not None:
+            if not 0.0 <= given <= high:
+                raise ReplayError(f"--{name.replace('_', '-')} must lie in [0, {high:g}], got {given}")
+            kind, value = named, given
+    if args.seed < 0:
+        raise ReplayError(f"--seed must be 0 or more, got {args.seed}")
+    if not 0.0 < args.delta < 1.0:
+        raise ReplayError(f"--delta must lie between 0 and 1, got {args.delta}")
+    return Guarantee(kind, value, args.delta)
+
+
+def _tiers(text: str) -> list[str]:
+    tiers = [name.strip() for name in text.split(",")]
+    if not all(tiers):
+        raise ReplayError(f"--tiers: a name is empty in {text!r}; separate the models with one comma each")
+    return tiers
+
+
+def _contradictions(args: argparse.Namespace, guarantee: Guarantee) -> None:
+    """Raises ReplayError for flags of which one would be ignored."""
+    goal = "--" + guarantee.kind.replace("budget", "budget_per_1k").replace("_", "-")
+    if args.policy_file is not None:
+        chosen = {
+            "--tiers": args.tiers is not None, "--out": args.out is not None, "--keep-premium": args.keep_premium,
+            f"--method {args.method}": args.method != "auto", goal: guarantee.kind != "max_loss",
+        }  # fmt: skip
+        for flag, given in chosen.items():
+            if given:
+                raise ReplayError(f"{flag} and --policy-file exclude each other: a policy is measured as it is")
+    if args.method != "auto" and guarantee.kind not in ("max_loss", "min_quality"):
+        raise ReplayError(f"--method {args.method} and {goal} exclude each other: {goal} is always tuned first")
+    if args.method == "preset" and args.tiers is not None and len(_tiers(args.tiers)) != 2:
+        raise ReplayError(f"--method preset and --tiers {args.tiers} exclude each other: the fixed grid is for two tiers")
+
+
+def _check_targets(args: argparse.Namespace) -> None:
+    """Raises ReplayError for files that cannot be written or that would overwrite one another or what is read."""
+    used = {Path(args.recording).resolve(): "the recording"}
+    if args.policy_file is not None:
+        used[Path(args.policy_file).resolve()] = "--policy-file"
+    for name in ("out", "report", "json"):
+        given = getattr(args, name)
+        if given is None:
+            continue
+        target = Path(given).resolve()
+        if target.is_dir():
+            raise ReplayError(f"--{name}: {given or '.'} is a folder; name a file")
+        if not target.parent.is_dir():
+            raise ReplayError(f"--{name}: the folder {Path(given).parent} does not exist; create it first")
+        if not os.access(target.parent, os.W_OK):
+            raise ReplayError(f"--{name}: the folder {Path(given).parent} cannot be written; choose another")
+        if target in used:
+            raise ReplayError(f"--{name} and {used[target]} are one file, {given}; name another")
+        used[target] = f"--{name}"
+
+
+def _examples(path: str) -> list[Example]:
+    try:
+        return list(read(path))
+    except OSError as error:
+        raise ReplayError(f"{path}: the recording cannot be read: {error.strerror or error}; check the path") from None
+
+
+def _run(args: argparse.Namespace) -> ReplayResult:
+    guarantee = _promise(args)
+    _contradictions(args, guarantee)
+    _check_targets(args)
+    policy, tiers = None, [] if args.tiers is None else _tiers(args.tiers)
+    if args.policy_file is not None:
+        policy, tiers = _from_file(args.policy_file)
+    examples = _examples(args.recording)
+    if policy is not None and (unknown := [t for t in tiers if t not in models_of(examples)]):
+        raise ReplayError(
+            f"--policy-file {args.policy_file}: the recording has no model {unknown[0]!r}; it has: "
+            f"{', '.join(models_of(examples))}; replay a recording of the policy's models"
+        )
+    if not tiers:
+        tiers = models_of(examples)
+        if len(tiers) > 4:
+            raise ReplayError(f"the recording has {len(tiers)} models; choose with --tiers from: {', '.join(tiers)}")
+    judges = None if args.judges is None else tuple(j for j in args.judges.split(",") if j)
+    asked = ReplayConfig(guarantee, args.seed, judges, args.method, args.split, args.keep_premium, policy)
+    report = asyncio.run(replay(args.recording, examples, tiers, asked))
+    if args.out:
+        assert report.calibration_file is not None
+        engine_check.write_calibration(args.out, report.calibration_file)
+    if args.report:
+        from evals.report import write as html
+
+        html.write(args.report, page(report.data))
+    if args.json:
+        text = json.dumps(as_file(report.data), indent=2, allow_nan=False) + "\n"
+        with replacing(args.json) as file:
+            file.write(text.encode())
+    return report
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns the exit code: 0, or 2 where the input is wrong."""
+    args = _parser().parse_args(argv)
+    try:
+        report = _run(args)
+    except (ReplayError, RecordingError, CascadeError, OSError, ValueError) as error:
+        # One line, because a validation error of several lines would hide what matters.
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    for warning in report.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(report)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(quietly(main))

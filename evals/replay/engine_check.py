@@ -1,0 +1,152 @@
+"""The chosen candidate as production will run it: its policy, its calibration file, and a run of it through the engine."""
+
+import importlib.metadata
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cascade import Cascade, Policy, Result, RunError
+from cascade.models.recorded import RecordedModel
+from cascade.policy.calibration_file import CalibrationFile
+from cascade.util.atomic_write import replacing
+from evals.recording import Example
+
+from .input_rows import ReplayError, Rules
+from .score_table import without_clock
+from .simulate import Outcome
+from .tune import Candidate
+
+Rows = npt.NDArray[np.int64]
+
+
+def to_policy(candidate: Candidate) -> Policy:
+    """The candidate as a policy whose models are named as in the recording."""
+    thresholds = [*candidate.thresholds, candidate.last_accept_at]
+    tiers = [
+        {
+            "model": on_row.model,
+            "accept_at": at,
+            "judges": on_row.rules,
+            "confidence": [calibrator.to_json() for calibrator in on_row.calibrators],
+        }
+        for on_row, at in zip(candidate.cascade.tiers, thresholds, strict=True)
+    ]
+    # A judge whose question was not recorded cannot tell; that is a missing score, not a reason to escalate.
+    return Policy.model_validate(
+        {
+            "tiers": tiers, "final": candidate.cascade.final, "when_unsure": "best", "max_calls": 10_000,
+            "on_judge_error": "ignore",
+        }
+    )  # fmt: skip
+
+
+async def run_engine(
+    policy: Policy, examples: Sequence[Example], rows: Rows, on_row: Callable[[], None] = lambda: None
+) -> list[Result]:
+    """The policy's answer to each of the rows, by the engine that production runs, from recorded answers.
+
+    A policy that raises where it is unsure abstains here. What its judges ask of other models is not recorded: only verdicts
+    recorded with the answers count. Raises ReplayError where a run ends without an answer.
+    """
+    tiers = {t.model: {e.id: without_clock(e.answers[t.model]) for e in examples} for t in policy.tiers}
+    judge_models = {str(j.options["model"]) for t in policy.tiers for j in t.judges if j.options.get("model")}
+    models = {m: RecordedModel(m, m, tiers.get(m, {})) for m in (*tiers, *sorted(judge_models - tiers.keys()))}
+    if policy.when_unsure == "raise":
+        policy = policy.model_copy(update={"when_unsure": "abstain"})
+    results = []
+    async with Cascade(policy, models=models) as cascade:
+        for row in rows:
+            try:
+                results.append(await cascade.arun(examples[row].to_prompt()))
+            except RunError as error:
+                raise ReplayError(f"example {examples[row].id!r}: {error}") from None
+            on_row()
+    return results
+
+
+def to_outcome(results: Sequence[Result], models: Sequence[str]) -> Outcome:
+    """What the engine returned, row by row, as the arithmetic of ladders says it; an abstention has the quality 0.
+
+    Raises ReplayError where an answer is not graded.
+    """
+    qualities = [0.0 if r.answer is None else r.answer.extra["quality"] for r in results]
+    if unknown := qualities.count(None):
+        raise ReplayError(
+            f"{unknown} of {len(results)} answers that the policy returned are not graded: a judge chose a recorded sample "
+            "without a quality; grade the samples, or leave the judge out of the policy"
+        )
+    return Outcome(
+        quality=np.array(qualities, dtype=np.float64),
+        cost_usd=np.array([np.nan if r.cost_usd is None else r.cost_usd for r in results], dtype=np.float64),
+        latency_s=np.array([r.latency_s for r in results], dtype=np.float64),
+        tier=np.array([models.index(r.model) for r in results], dtype=np.int64),
+        last_called=np.array([len(r.attempts) - 1 for r in results], dtype=np.int64),
+        confidence=np.array([r.confidence for r in results], dtype=np.float64),
+        accepted=np.array([r.accepted for r in results], dtype=bool),
+    )
+
+
+def check_agreement(engine: Outcome, simulated: Outcome) -> None:
+    """Raises ReplayError unless engine and arithmetic agree on every row: tier, quality, acceptance, cost to rounding."""
+    same = (
+        (engine.tier == simulated.tier)
+        & (engine.quality == simulated.quality)
+        & (engine.accepted == simulated.accepted)
+        & np.isclose(engine.cost_usd, simulated.cost_usd, rtol=1e-9, atol=1e-12)
+    )
+    if not same.all():
+        raise ReplayError(
+            f"the engine and the tuning disagree on {int((~same).sum())} of {len(same)} rows (${engine.cost_usd.sum():.6f} "
+            f"against ${simulated.cost_usd.sum():.6f}); this is a defect of cascade: please report it; nothing was written"
+        )
+
+
+def to_calibration_file(
+    candidate: Candidate,
+    *,
+    recording: Mapping[str, Any],
+    candidates: Mapping[str, Rules],
+    seed: int,
+    splits: Mapping[str, int],
+    promise: Mapping[str, Any],
+    certificate: Mapping[str, Any],
+    evidence: Mapping[str, Any],
+) -> CalibrationFile:
+    """The calibration file's content, checked by the very model that loads it."""
+    policy = to_policy(candidate)
+    return CalibrationFile.model_validate(
+        {
+            "schema_version": 1,
+            "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "library": importlib.metadata.version("cascade-gate"),
+            "recording": recording,
+            "seed": seed,
+            "splits": splits,
+            "candidates": [{"model": model, "judges": rules} for model, rules in candidates.items()],
+            "chosen": [tier.model_dump(mode="json") for tier in policy.tiers],
+            "final": policy.final,
+            "promise": promise,
+            "certificate": certificate,
+            "evidence": evidence,
+        }
+    )
+
+
+def write_calibration(path: str | os.PathLike[str], policy: CalibrationFile) -> None:
+    """Writes a calibration whole or not at all; a file that differs by its date alone stays as it is. Raises OSError."""
+    target = Path(path)
+    content = policy.model_dump(mode="json", exclude_none=False)
+    with suppress(OSError, ValueError):
+        old = json.loads(target.read_text(encoding="utf-8"))
+        if isinstance(old, dict) and {**old, "created": ""} == {**json.loads(json.dumps(content)), "created": ""}:
+            return
+    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+    with replacing(target) as file:
+        file.write(text.encode())

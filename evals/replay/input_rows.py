@@ -1,0 +1,168 @@
+"""Which rows of a recording a replay uses, which judges those rows can feed, and what is odd about them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import ValidationError
+
+from cascade.policy.schema import JudgeRule
+from evals.common.judge_spec import JudgeSpecError, judge_rule
+from evals.recording import Example
+
+MAX_LEFT_OUT = 0.2
+MOST_SAMPLES = 19
+Rules = list[dict[str, Any]]
+
+
+class ReplayError(ValueError):
+    """A replay that cannot be done; the message says why and what to do."""
+
+
+def usable_rows(examples: Sequence[Example], tiers: Sequence[str]) -> tuple[list[Example], dict[str, int], list[str]]:
+    """The rows that every tier answered, priced and graded; how many were left out for which reason; warnings naming them.
+
+    Raises ReplayError where more than a fifth of the rows would be left out: what remained would be another population.
+    """
+    ids_by_reason: dict[str, list[str]] = {"a tier has no answer": [], "not graded": [], "cost unknown": []}
+    rows = []
+    for example in examples:
+        found = [example.answers.get(tier) for tier in tiers]
+        if any(a is None for a in found):
+            ids_by_reason["a tier has no answer"].append(example.id)
+        elif any(a is not None and a.get("quality") is None for a in found):
+            ids_by_reason["not graded"].append(example.id)
+        elif any(a is not None and a.get("cost_usd") is None for a in found):
+            ids_by_reason["cost unknown"].append(example.id)
+        else:
+            rows.append(example)
+    n_left_out = len(examples) - len(rows)
+    counts = {reason: len(ids) for reason, ids in ids_by_reason.items()}
+    if n_left_out > MAX_LEFT_OUT * len(examples):
+        why = "; ".join(f"{len(ids)} {reason}: {preview(ids)}" for reason, ids in ids_by_reason.items() if ids)
+        raise ReplayError(
+            f"{n_left_out} of {len(examples)} rows cannot be used ({why}); grade them, give their cost_usd (thresholds "
+            "cannot be chosen by cost without it), or choose other tiers"
+        )
+    return (
+        rows,
+        counts,
+        [f"left out: {len(ids)} rows, {reason}: {preview(ids)}" for reason, ids in ids_by_reason.items() if ids],
+    )
+
+
+def row_warnings(examples: Sequence[Example], tiers: Sequence[str]) -> list[str]:
+    """Warnings about rows that are used but may not be what was meant, each with the rows' ids."""
+    found = []
+    tasks = Counter(e.task for e in examples)
+    lone = [e.id for e in examples if tasks[e.task] == 1]
+    if lone and len(tasks) > 1:
+        found.append(f"{len(lone)} tasks have one row only, which is in one split only: {preview(lone)}")
+    texts: dict[str, list[str]] = {}
+    for e in examples:
+        texts.setdefault(prompt_key(e), []).append(e.id)
+    repeated = [ids for ids in texts.values() if len(ids) > 1]
+    if repeated:
+        found.append(
+            f"{len(repeated)} prompts occur more than once; each is kept in one split, but if they are rarer in your "
+            "traffic, the certificate is too confident: " + preview([" = ".join(ids[:3]) for ids in repeated])
+        )
+    # The same text against the same reference cannot be both right and wrong.
+    clash = []
+    for e in examples:
+        graded: dict[str, set[float]] = {}
+        for tier in tiers:
+            graded.setdefault(e.answers[tier]["text"].strip(), set()).add(float(e.answers[tier]["quality"]))
+        if any(len(q) > 1 for q in graded.values()):
+            clash.append(e.id)
+    if clash:
+        found.append(f"{len(clash)} rows grade one and the same answer differently for two models: {preview(clash)}")
+    free = [t for t in tiers if all(not e.answers[t]["cost_usd"] for e in examples)]
+    if free:
+        found.append(f"every answer of {', '.join(free)} costs 0; give real prices if it is not free")
+    mean = {t: sum(e.answers[t]["cost_usd"] for e in examples) / max(len(examples), 1) for t in tiers}
+    dearer = [t for t in tiers if mean[t] > mean[tiers[-1]]]
+    if dearer:
+        found.append(
+            f"{', '.join(dearer)} cost more than {tiers[-1]}, which is taken for the premium tier because it is the last; "
+            "name them with --tiers, cheapest first, if that is not meant"
+        )
+    return found
+
+
+def prompt_key(example: Example) -> str:
+    """What identifies a question: equal where system message and prompt are."""
+    return repr((example.system, example.prompt))
+
+
+def preview(ids: Sequence[str], most: int = 5) -> str:
+    """The first of the ids, and how many more there are."""
+    return ", ".join(map(str, ids[:most])) + (f" and {len(ids) - most} more" if len(ids) > most else "")
+
+
+def default_judges(examples: Sequence[Example], tier: str) -> Rules:
+    """The judges that the recording can feed, cheapest first.
+
+    Where ten samples or more were recorded, self-consistency stops later than it does by default (0.99): the share of votes
+    is then finer, and so are the thresholds.
+    """
+    answers = [e.answers[tier] for e in examples]
+    rules: Rules = [{"use": "schema"}] if any(e.schema for e in examples) else []
+    rules.append({"use": "rules"})
+    if any(a.get("logprob") is not None or a.get("token_logprobs") for a in answers):
+        rules.append({"use": "logprob"})
+    if any("verifier" in (a.get("verdicts") or {}) for a in answers):
+        rules.append({"use": "verifier"})
+    counts = [len(a.get("samples") or ()) for a in answers]
+    if max(counts, default=0):
+        many = sorted(counts)[len(counts) // 2]
+        options = {"samples": min(many, MOST_SAMPLES), "stop_at": 0.99} if many >= 10 else {"samples": max(many, 1)}
+        rules.append({"use": "self_consistency", **options})
+    return rules
+
+
+def judge_plans(examples: Sequence[Example], tier: str) -> list[Rules]:
+    """``default_judges``, and the same with at most four samples: tuning takes what pays."""
+    full = default_judges(examples, tier)
+    if full[-1]["use"] == "self_consistency" and full[-1]["samples"] > 4:
+        return [full, [*full[:-1], {"use": "self_consistency", "samples": 4}]]
+    return [full]
+
+
+def named_judges(names: Sequence[str], examples: Sequence[Example], tier: str) -> Rules:
+    """The judges called ``names``, each ``judge`` or ``judge:option=value:...``; self-consistency only where samples are.
+
+    Raises ReplayError for an option that is not written like that.
+    """
+    sampled = any(e.answers[tier].get("samples") for e in examples)
+    rules = [judge_rule(name) for name in names]
+    return [rule for rule in rules if sampled or rule["use"] != "self_consistency"]
+
+
+def check_judges(names: Sequence[str], examples: Sequence[Example], tiers: Sequence[str]) -> None:
+    """Raises ReplayError for a judge that is not known, has other options, stands twice, or that no tier can feed."""
+    for name in names:
+        try:
+            JudgeRule.model_validate(judge_rule(name))
+        except JudgeSpecError as error:
+            raise ReplayError(str(error)) from None
+        except ValidationError as error:
+            why = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise ReplayError(f"--judges: {name!r}: {why}") from None
+    uses = [name.split(":")[0] for name in names]
+    if repeated := [use for use in uses if uses.count(use) > 1]:
+        raise ReplayError(f"--judges: {repeated[0]!r} stands twice; name each judge once")
+    if "self_consistency" in uses and not any(e.answers[t].get("samples") for e in examples for t in tiers):
+        raise ReplayError("--judges: 'self_consistency' needs recorded samples, and no tier has any; leave it out")
+
+
+def check_tiers(tiers: Sequence[str], known: Sequence[str]) -> None:
+    """Raises ReplayError where a tier is not a model of the recording or stands twice."""
+    for tier in tiers:
+        if tier not in known:
+            near = get_close_matches(tier, known, 3, 0.4)
+            hint = f"; nearest: {', '.join(near)}" if near else ""
+            raise ReplayError(f"the recording has no model {tier!r}{hint}; it has: {', '.join(known)}")
+    if len(set(tiers)) < len(tiers):
+        raise ReplayError(f"a model stands twice on the ladder {', '.join(tiers)}; name each once")

@@ -1,0 +1,300 @@
+"""One replay from end to end: score, split, prove, run the proof's policy through the engine, compare with the baselines."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cascade import Policy, Result
+from cascade.policy.calibration_file import CalibrationFile
+from evals.common.progress import Progress
+from evals.recording import Example, models_of
+
+from . import baselines, engine_check, report_data
+from .certified_choice import CertifiedChoice, Guarantee, Method, choose_certified, upper_bound
+from .certify import METHODS
+from .input_rows import (  # fmt: skip
+    ReplayError,
+    Rules,
+    check_judges,
+    check_tiers,
+    default_judges,
+    judge_plans,
+    named_judges,
+    preview,
+    prompt_key,
+    row_warnings,
+    usable_rows,
+)
+from .results_table import ResultRow, as_json, compare, render
+from .score_table import Cache, TierScores, load_or_score, sha256_of
+from .simulate import Outcome
+from .splits import Splits, halves
+
+MOST_TIERS = 10
+LOSS = 0.02  # what the baselines may lose where the promise is about something else
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayResult:
+    """What a replay found. ``data`` is what ``--json`` writes, ``calibration_file`` what ``--out`` writes.
+
+    ``per_second``: test rows that the engine answered a second, from recorded answers.
+    """
+
+    lines: tuple[ResultRow, ...]
+    data: dict[str, Any]
+    calibration_file: CalibrationFile | None
+    warnings: tuple[str, ...]
+    per_second: float
+
+    def __str__(self) -> str:
+        chosen, certificate = self.data["chosen"], self.data["certificate"]
+        thresholds = [*chosen["thresholds"], chosen["last_at"]]
+        ladder = "\n".join(
+            f"  {tier}: accept from {at:.4g}, judges {', '.join(chosen['judges'][tier]) or 'none'}"
+            for tier, at in zip(chosen["tiers"], thresholds, strict=True)
+        )
+        n = ", ".join(f"{count:,} to {part}" for part, count in self.data["n"].items())
+        rows = "CERTIFIED" if certificate["certified"] else "NOT CERTIFIED"
+        notes = "".join(f"note: {note}\n" for note in self.data["notes"])
+        return (
+            f"{render(self.lines, chosen['tiers'])}\n\n"
+            f"rows: {n}; all figures are of the test rows\n"
+            f"{rows}: {certificate['words']}\n"
+            f"ladder ({chosen['final']} answer counts):\n{ladder}\n{notes}{self.per_second:,.0f} rows/s through the engine"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayConfig:
+    """The settings of a replay."""
+
+    guarantee: Guarantee
+    seed: int = 0
+    judges: tuple[str, ...] | None = None
+    method: Method = "auto"
+    split: str = "half"
+    keep_premium: bool = False
+    policy: Policy | None = None
+
+
+async def replay(path: str | Path, examples: Sequence[Example], tiers: Sequence[str], config: ReplayConfig) -> ReplayResult:
+    """Calibrates and tunes on one half of the rows, tests on the other. Raises ReplayError, PolicyError."""
+    check_tiers(tiers, models_of(examples))
+    if len(tiers) > MOST_TIERS:
+        raise ReplayError(f"{len(tiers)} tiers are too many to sweep; choose at most {MOST_TIERS} with --tiers")
+    rows, left_out, warnings = usable_rows(examples, tiers)
+    if config.judges is not None:
+        check_judges(config.judges, rows, tiers)
+    warnings = [*warnings, *row_warnings(rows, tiers)]
+    recorded = [e.split for e in rows] if config.split == "recorded" else None
+    if recorded is not None and not {"train", "test"} <= set(recorded):
+        raise ReplayError(
+            f"--split recorded: {recorded.count('train')} of {len(recorded)} rows have the split 'train' and "
+            f"{recorded.count('test')} 'test'; give both, or leave --split out"
+        )
+    try:
+        splits = halves(
+            [e.task for e in rows],
+            config.seed,
+            recorded=recorded,
+            groups=[prompt_key(e) for e in rows],
+        )
+    except ValueError as error:
+        raise ReplayError(f"{error}; a replay needs rows to fit, to certify and to test on") from None
+    sha256 = sha256_of(path)
+    scores = await _score_tiers(path, sha256, rows, tiers, config)
+    if config.policy is None:
+        choice = choose_certified(
+            scores, splits, config.guarantee, seed=config.seed, method=config.method,
+            must_end=tiers[-1] if config.keep_premium else None,
+        )  # fmt: skip
+        if config.method == "preset" and choice.method != "preset":
+            raise ReplayError(
+                "--method preset: the fixed grid needs two tiers and one judge that gives scores; choose them with --tiers "
+                "and --judges, such as --judges rules,logprob, or leave --method out"
+            )
+    else:
+        choice = None
+    policy = engine_check.to_policy(choice.chosen) if choice else config.policy
+    assert policy is not None
+    progress = Progress(len(splits.test), "engine")
+    results = await engine_check.run_engine(policy, rows, splits.test, progress.step)
+    progress.end()
+    engine_outcome = engine_check.to_outcome(results, [t.model for t in policy.tiers])
+    if choice:
+        engine_check.check_agreement(engine_outcome, choice.chosen.outcome(splits.test))
+    limit = config.guarantee.value if config.guarantee.kind == "max_loss" else LOSS
+    against = Guarantee("max_loss", limit, config.guarantee.delta)
+    lines = compare(rows, scores, splits, against, engine_outcome, [r.model for r in results], config.seed)
+    data = _data(rows, scores, splits, tiers, config, choice, policy, results, engine_outcome, lines)
+    data["recording"] = {"name": Path(path).name, "sha256": sha256, "n": len(rows), "left_out": left_out}
+    calibration_file = None
+    if choice:
+        shown = [t for t in data["calibration_list"] if t["tier"] in data["chosen"]["tiers"]]
+        calibration_file = engine_check.to_calibration_file(
+            choice.chosen,
+            recording={"name": Path(path).name, "sha256": sha256, "n": len(rows)},
+            candidates={
+                m: [dict(r) for r in (scores[m][0] if m != tiers[-1] else _free(scores[m][0])).rules] for m in tiers
+            },
+            seed=config.seed,
+            splits=data["n"],
+            promise=asdict(config.guarantee),
+            certificate=choice.certificate,
+            evidence={
+                "test": data["test"],
+                "lines": data["lines"],
+                "calibration": {t["tier"]: {"before": t["before"], "after": t["after"]} for t in shown},
+            },
+        )
+    return ReplayResult(lines, data, calibration_file, tuple(warnings), progress.rate)
+
+
+async def _score_tiers(
+    path: str | Path, sha256: str, rows: Sequence[Example], tiers: Sequence[str], config: ReplayConfig
+) -> dict[str, list[TierScores]]:
+    cache = Cache(path, sha256)
+    judges: dict[str, list[Rules]] = {}
+    for tier in tiers:
+        if config.judges is not None:
+            judges[tier] = [named_judges(config.judges, rows, tier)]
+        else:
+            judges[tier] = [default_judges(rows, tier)] if len(tiers) <= 2 else judge_plans(rows, tier)
+    progress = Progress(len(rows) * sum(len(w) for w in judges.values()), "judging")
+    scores = {
+        tier: [await load_or_score(rows, tier, rules, cache, progress.step) for rules in tier_scores]
+        for tier, tier_scores in judges.items()
+    }
+    progress.end()
+    for tier, tier_scores in scores.items():
+        unknown = np.any([np.isnan(c.cost_usd).any(axis=1) for c in tier_scores], axis=0)
+        unpriced = [row.id for row, missing in zip(rows, unknown, strict=True) if missing]
+        if unpriced:
+            raise ReplayError(
+                f"what judging costs is unknown in {len(unpriced)} rows of the model {tier!r}: {preview(unpriced)}; give "
+                f"answers[{tier!r}].sample_cost_usd, or leave self_consistency out by --judges"
+            )
+    return scores
+
+
+def _data(
+    rows: Sequence[Example],
+    scores: dict[str, list[TierScores]],
+    splits: Splits,
+    tiers: Sequence[str],
+    config: ReplayConfig,
+    choice: CertifiedChoice | None,
+    policy: Policy,
+    results: Sequence[Result],
+    engine_outcome: Outcome,
+    lines: Sequence[ResultRow],
+) -> dict[str, Any]:
+    """Everything that ``--json`` writes and the page shows."""
+    test, seed, guarantee = splits.test, config.seed, config.guarantee
+    cascade_row = next(item for item in lines if item.kind == "cascade")
+    notes = [*(choice.notes if choice else ()), *(f"{item.name}: {item.note}" for item in lines if item.note)]
+    for tier in tiers[:-1]:
+        tier_scores = scores[tier][0]
+        if tier_scores.vetoed[:, -1].all():
+            used = ", ".join(str(rule["use"]) for rule in tier_scores.rules)
+            notes.append(f"every answer of {tier} is vetoed; leave the judge out by --judges (now: {used})")
+    silent = sum(v.reason.startswith("judge failed") for r in results for a in r.attempts for v in a.verdicts)
+    silent += sum(a.reason == "judge_failure" for r in results for a in r.attempts)
+    if silent:
+        notes.append(f"{silent} verdicts on test rows are missing, because what their judge asks was not recorded")
+    models = [t.model for t in policy.tiers]
+    extra = {
+        "flow": report_data.flow(models, engine_outcome),
+        "by_task": report_data.by_task(
+            rows, test, models, engine_outcome, tiers[-1], lambda a, b: baselines.bootstrap_difference(a, b, seed)
+        ),
+        "mistakes": report_data.mistakes(rows, test, results, engine_outcome, tiers[-1]),
+    }
+    if choice:
+        certificate = dict(choice.certificate)
+        fit, certify = (0, len(splits.calibration)) if choice.method == "preset" else (len(splits.fit), len(splits.certify))
+        counts = {"fit": fit, "certify": certify, "test": len(test)}
+        calibration = report_data.calibration(choice.chosen, test, len(choice.fit_rows), seed)
+    else:
+        losses = scores[tiers[-1]][0].quality[test, 0] - engine_outcome.quality
+        certificate, counts, calibration = _measured(losses, config.guarantee), {"test": len(test)}, []
+    usd = float(scores[tiers[-1]][0].cost_usd[test, 0].mean())
+    chosen = {
+        "tiers": models,
+        "thresholds": [t.accept_at for t in policy.tiers[:-1]],
+        "last_at": policy.tiers[-1].accept_at,
+        "final": policy.final,
+        "judges": {t.model: [j.use for j in t.judges] for t in policy.tiers},
+        "cost_ratio": cascade_row.relative_cost,
+        "usd_per_1000": cascade_row.usd_per_1000,
+        "quality": cascade_row.quality,
+        "quality_difference": cascade_row.difference,
+        "interval": list(cascade_row.interval),
+        "accepted": float(engine_outcome.accepted.mean()),
+        "certificate": certificate,
+    }
+    return {
+        "version": 1,
+        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "seed": seed,
+        "n": counts,
+        "promise": {"kind": guarantee.kind, "value": guarantee.value, "delta": guarantee.delta},
+        "certificate": certificate,
+        "tiers": list(tiers),
+        "chosen": chosen,
+        "test": {
+            "n": len(test),
+            "quality": cascade_row.quality,
+            "cost_ratio": cascade_row.relative_cost,
+            "quality_difference": cascade_row.difference,
+            "interval": list(cascade_row.interval),
+        },
+        "lines": [as_json(item) for item in lines],
+        "baselines": {item.name: as_json(item) for item in lines if item.kind != "cascade"},
+        "calibration": {
+            c["tier"]: {k: c[k] for k in ("method", "n", "before", "after", "ece_by_chance")} for c in calibration
+        },
+        "calibration_list": calibration,
+        "frontier": report_data.frontier(scores, splits.fit, test, usd, seed),
+        "policy": policy.model_dump(mode="json"),
+        "policy_hash": policy.hash,
+        "notes": notes,
+        **extra,
+    }
+
+
+def _free(load_or_score: TierScores) -> TierScores:
+    """The column as a last tier uses it: nothing dear is asked about an answer that is returned anyway."""
+    return load_or_score.first_judges(load_or_score.n_free)
+
+
+def _measured(losses: npt.NDArray[np.float64], guarantee: Guarantee) -> dict[str, Any]:
+    """For a policy that was given, not tuned: what it loses at most, from rows that none of it was learned from."""
+    bound, method = upper_bound(losses, guarantee.delta)
+    words = (
+        f"The given policy: with probability {100 * (1 - guarantee.delta):g} % its mean quality is at most {bound:.3f} "
+        f"below the premium tier's, provided that nothing in it was chosen on these {len(losses):,} rows."
+    )
+    return {
+        "certified": bound <= guarantee.value, "max_loss": bound, "delta": guarantee.delta, "method": METHODS[method],
+        "n": len(losses), "p_value": guarantee.delta, "tests": 1, "needed_n": None, "words": words,
+    }  # fmt: skip
+
+
+def page(data: dict[str, Any]) -> dict[str, Any]:
+    """The data as the page reads it."""
+    guarantee = dict(data["promise"])
+    if guarantee["kind"] == "min_accepted_quality":
+        guarantee |= {"kind": "selective", "value": 1.0 - guarantee["value"]}
+    return {**data, "calibration": data["calibration_list"], "promise": guarantee}
+
+
+def as_file(data: dict[str, Any]) -> dict[str, Any]:
+    """The data as ``--json`` writes it."""
+    return {k: v for k, v in data.items() if k != "calibration_list"}

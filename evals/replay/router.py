@@ -1,0 +1,113 @@
+"""A router that sees only the prompt: hashed words and character n-grams, TF-IDF, ridge logistic regression.
+
+It is a baseline: what can be known before anything was answered.
+"""
+
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+DIMENSIONS = 1 << 14
+RIDGES = (100.0, 10.0, 1.0, 0.1)
+FOLDS = 5
+MOST_ROWS = 2000  # the kernel has the square of it in entries
+CHUNK = 1000  # texts at a time, of which the table takes 64 MB
+_WORD = re.compile(r"\w+")
+
+
+def features(text: str) -> dict[int, float]:
+    """Counts of the text's hashed words, pairs of words, and character 3- to 5-grams, by index under DIMENSIONS."""
+    lower = text.lower()[:20_000]
+    words = _WORD.findall(lower)
+    grams = [*words, *(f"{a} {b}" for a, b in pairwise(words))]
+    grams += [lower[i : i + size] for size in (3, 4, 5) for i in range(len(lower) - size + 1)]
+    counts: dict[int, float] = {}
+    for gram in grams:
+        # crc32 is the same on every machine and in every process, unlike hash().
+        at = zlib.crc32(gram.encode("utf-8", "replace")) % DIMENSIONS
+        counts[at] = counts.get(at, 0.0) + 1.0
+    return counts
+
+
+def design(texts: Sequence[str], idf: Array | None = None) -> tuple[npt.NDArray[np.float32], Array]:
+    """(n, DIMENSIONS) TF-IDF rows of length 1, and the inverse document frequencies used (those of ``texts`` by default)."""
+    table = np.zeros((len(texts), DIMENSIONS), dtype=np.float32)
+    for row, text in enumerate(texts):
+        counts = features(text)
+        table[row, list(counts)] = 1.0 + np.log(np.fromiter(counts.values(), dtype=np.float64))
+    if idf is None:
+        idf = np.log((1.0 + len(texts)) / (1.0 + (table > 0).sum(axis=0))) + 1.0
+    table *= idf.astype(np.float32)
+    norms = np.linalg.norm(table, axis=1, keepdims=True)
+    return table / np.maximum(norms, 1e-12), idf
+
+
+def kernel_logistic(kernel: Array, target: Array, ridge: float) -> tuple[Array, float]:
+    """Dual weights a and intercept b that minimise sum of log-losses of sigmoid(K a + b) + ridge / 2 * a' K a.
+
+    Newton's method; with K = X X' this is ridge logistic regression with weights X' a, the intercept unpenalised.
+    """
+    n = len(target)
+    a, b = np.zeros(n), float(np.log((target.mean() + 1e-6) / (1 - target.mean() + 1e-6)))
+    for _ in range(30):
+        p = 1 / (1 + np.exp(-(kernel @ a + b)))
+        weight = np.maximum(p * (1 - p), 1e-6)
+        # Solve the weighted least squares problem of the working response (iteratively reweighted).
+        response = kernel @ a + b + (target - p) / weight
+        system = kernel + np.diag(ridge / weight)
+        both = np.linalg.solve(system, np.stack([response, np.ones(n)], axis=1))
+        new_b = float(both[:, 0].sum() / both[:, 1].sum())
+        new_a = both[:, 0] - new_b * both[:, 1]
+        moved = max(float(np.abs(new_a - a).max()), abs(new_b - b))
+        a, b = new_a, new_b
+        if moved < 1e-8:
+            break
+    return a, b
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PromptRouter:
+    """P(an answer will be right) from the prompt's text. ``out_of_fold`` (n,): on the rows that it was fitted on."""
+
+    weights: Array
+    intercept: float
+    idf: Array
+    ridge: float
+    out_of_fold: Array
+
+    @classmethod
+    def fit(cls, texts: Sequence[str], target: Array, seed: int) -> "PromptRouter":
+        """Learns from n texts (at most MOST_ROWS) and (n,) qualities in [0, 1]; the ridge by cross-validated log-loss."""
+        rng = np.random.default_rng(seed)
+        sample = np.sort(rng.permutation(len(texts))[:MOST_ROWS])
+        texts, y = [texts[i] for i in sample], np.asarray(target, dtype=np.float64)[sample]
+        table, idf = design(texts)
+        kernel = (table @ table.T).astype(np.float64)
+        fold = rng.permutation(len(y)) % max(2, min(FOLDS, len(y)))
+        best: tuple[float, float, Array] | None = None
+        for ridge in RIDGES:
+            out = np.full(len(y), float(y.mean()))
+            for f in range(int(fold.max()) + 1 if len(y) > 1 else 0):
+                training, held_out = fold != f, fold == f
+                if training.any():
+                    a, b = kernel_logistic(kernel[np.ix_(training, training)], y[training], ridge)
+                    out[held_out] = 1 / (1 + np.exp(-(kernel[np.ix_(held_out, training)] @ a + b)))
+            bounded = np.clip(out, 1e-9, 1 - 1e-9)
+            loss = float(-(y * np.log(bounded) + (1 - y) * np.log(1 - bounded)).mean())
+            if best is None or loss < best[0]:
+                best = loss, ridge, out
+        assert best is not None
+        a, b = kernel_logistic(kernel, y, best[1])
+        return cls((table.T.astype(np.float64) @ a), b, idf, best[1], best[2])
+
+    def probability(self, texts: Sequence[str]) -> Array:
+        """(m,): P(right) for each text."""
+        logits = [design(texts[i : i + CHUNK], self.idf)[0] @ self.weights for i in range(0, len(texts), CHUNK)]
+        return np.asarray(1 / (1 + np.exp(-(np.concatenate([np.zeros(0), *logits]) + self.intercept))), dtype=np.float64)

@@ -1,0 +1,201 @@
+"""A ladder over the score table: what would be returned and paid, row by row, as ``cascade.engine.decide`` decides it.
+
+This is the numpy twin of the engine; a property test holds the two equal on random tables with ties, vetoes and missing
+scores, and every chosen policy is run through the engine itself before it is written.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cascade.policy.calibrators import Calibrator
+
+from .score_table import TierScores
+from .threshold_sweep import TierColumns
+
+Array = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CandidateTier:
+    """A tier that may stand on a ladder: a model's column, the fitted mappings, the thresholds of all stages but the last.
+
+    ``calibrators`` (S + 1, for each judge prefix) gave ``confidence`` (n, S + 1). ``accept_at`` and ``reject_below`` (S)
+    decide before a dearer judge is called; their last entries are None, since the cascade's threshold decides at the last
+    stage. ``uses_agreement``: whether a mapping reads agreement with an earlier tier.
+    """
+
+    column: TierScores
+    calibrators: tuple[Calibrator, ...]
+    confidence: Array
+    accept_at: tuple[float | None, ...]
+    reject_below: tuple[float | None, ...]
+    uses_agreement: bool = False
+
+    @property
+    def model(self) -> str:
+        """The model's name in the recording."""
+        return self.column.model
+
+    @property
+    def rules(self) -> list[dict[str, Any]]:
+        """The judges as a policy writes them, with the stages' thresholds."""
+        return [
+            {**rule, **{k: v for k, v in (("accept_at", a), ("reject_below", r)) if v is not None}}
+            for rule, a, r in zip(self.column.rules, self.accept_at, self.reject_below, strict=True)
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TierOutcome:
+    """How a step's judging ends, row by row (n,): at the last stage, or where a veto or a stage's thresholds end it before.
+
+    ``early`` is 1 where a stage accepted early, -1 where one gave up early or a veto fell, else 0: the threshold decides.
+    """
+
+    confidence: Array
+    early: npt.NDArray[np.int8]
+    vetoed: Flags
+    quality: Array
+    cost_usd: Array
+    latency_s: Array
+    meaning: Ints
+
+    @property
+    def effective_confidence(self) -> Array:
+        """The confidence that a threshold in [0, 1] meets: 1 where accepted early, -inf where given up."""
+        return np.where(self.early > 0, 1.0, np.where(self.early < 0, -np.inf, self.confidence))
+
+
+def simulate_tier(tier: CandidateTier) -> TierOutcome:
+    """Walks the stages as ``cascade.engine.decide`` does."""
+    column = tier.column
+    n, last = len(column.vetoed), column.scores.shape[1]
+    at, early = np.full(n, last), np.zeros(n, dtype=np.int8)
+    undecided = np.ones(n, dtype=bool)
+    for stage in range(last):
+        here = stage + 1
+        vetoed_now = undecided & column.vetoed[:, here]
+        at[vetoed_now], early[vetoed_now] = here, -1
+        undecided &= ~vetoed_now
+        if here == last:
+            break
+        p, up, low = tier.confidence[:, here], tier.accept_at[stage], tier.reject_below[stage]
+        accepted_now = undecided & (p >= up) if up is not None else np.zeros(n, dtype=bool)
+        at[accepted_now], early[accepted_now] = here, 1
+        undecided &= ~accepted_now
+        rejected_now = undecided & (p < low) if low is not None else np.zeros(n, dtype=bool)
+        at[rejected_now], early[rejected_now] = here, -1
+        undecided &= ~rejected_now
+    rows = np.arange(n)
+    return TierOutcome(
+        confidence=tier.confidence[rows, at],
+        early=early,
+        vetoed=column.vetoed[rows, at],
+        quality=column.quality[rows, at],
+        cost_usd=column.cost_usd[rows, at],
+        latency_s=column.latency_s[rows, at],
+        meaning=column.meaning[rows, at],
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Outcome:
+    """What a ladder does on m rows: each (m,). ``tier`` is the place on the ladder of the answer that is returned."""
+
+    quality: Array
+    cost_usd: Array
+    latency_s: Array
+    tier: Ints
+    last_called: Ints
+    confidence: Array
+    accepted: Flags
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SimulatedCascade:
+    """Tiers in order. ``final``: "last" returns the last tier's answer where none was accepted, "best" the surest of all."""
+
+    tiers: tuple[CandidateTier, ...]
+    tier_outcomes: tuple[TierOutcome, ...]
+    final: str = "last"
+
+    @classmethod
+    def from_tiers(cls, tiers: Sequence[CandidateTier], final: str = "last") -> "SimulatedCascade":
+        """A ladder of these steps, settled."""
+        return cls(tuple(tiers), tuple(simulate_tier(tier) for tier in tiers), final)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models in order."""
+        return tuple(tier.model for tier in self.tiers)
+
+    def with_final(self, final: str) -> "SimulatedCascade":
+        """The same tiers with another final rule."""
+        return replace(self, final=final)
+
+    def fallback_tier(self) -> Ints:
+        """(n,): the place of the answer returned where no tier but perhaps the last accepts, by ``engine.best``."""
+        vetoed = np.stack([s.vetoed for s in self.tier_outcomes], axis=1)
+        confidence = np.stack([s.confidence for s in self.tier_outcomes], axis=1)
+        # An answer without a veto before one with, then the surest, then the highest tier.
+        ranked = np.where(vetoed, confidence - 2.0, confidence)[:, ::-1]
+        best = len(self.tiers) - 1 - np.argmax(ranked, axis=1)
+        if self.final == "best":
+            return np.asarray(best, dtype=np.int64)
+        return np.where(vetoed[:, -1], best, len(self.tiers) - 1).astype(np.int64)
+
+    def sweep_columns(self, rows: Ints, quality: Sequence[Array] | None = None) -> list[TierColumns]:
+        """What the frontier sweeps; ``quality`` (one (n,) a step) stands in for the recorded one."""
+        qualities = [s.quality for s in self.tier_outcomes] if quality is None else list(quality)
+        fallback_tier = np.choose(self.fallback_tier(), qualities)[rows]
+        return [
+            TierColumns(
+                s.effective_confidence[rows],
+                fallback_tier if i == len(self.tiers) - 1 else qualities[i][rows],
+                s.cost_usd[rows],
+            )
+            for i, s in enumerate(self.tier_outcomes)
+        ]
+
+    def outcome(self, thresholds: Sequence[float], rows: Ints, last_accept_at: float = 0.0) -> Outcome:
+        """Every row's result. ``thresholds``: one for each tier but the last, whose own is ``last_accept_at``."""
+        m, last = len(rows), len(self.tiers) - 1
+        tier, last_called = self.fallback_tier()[rows], np.full(m, last)
+        cost, latency = np.zeros(m), np.zeros(m)
+        undecided = np.ones(m, dtype=bool)
+        accepted = np.zeros(m, dtype=bool)
+        for i, tier_outcomes in enumerate(self.tier_outcomes):
+            cost[undecided] += tier_outcomes.cost_usd[rows][undecided]
+            latency[undecided] += tier_outcomes.latency_s[rows][undecided]
+            if i == last:
+                break
+            accepted_now = undecided & (tier_outcomes.effective_confidence[rows] >= thresholds[i])
+            tier[accepted_now], last_called[accepted_now], accepted[accepted_now] = i, i, True
+            undecided &= ~accepted_now
+        quality = np.choose(tier, [s.quality[rows] for s in self.tier_outcomes])
+        confidence = np.choose(tier, [s.confidence[rows] for s in self.tier_outcomes])
+        vetoed = np.choose(tier, [s.vetoed[rows] for s in self.tier_outcomes])
+        unsure = undecided & (tier == last) if self.final == "last" else undecided
+        accepted |= unsure & ~vetoed & (confidence >= last_accept_at)
+        if last_accept_at > 0.0 and self.final == "last":
+            # The engine returns the best answer so far, marked as not accepted, where the last tier's is not sure enough.
+            best = self.with_final("best").fallback_tier()[rows]
+            weak = undecided & ~accepted
+            tier = np.where(weak, best, tier)
+            quality = np.choose(tier, [s.quality[rows] for s in self.tier_outcomes])
+            confidence = np.choose(tier, [s.confidence[rows] for s in self.tier_outcomes])
+        return Outcome(
+            quality=quality,
+            cost_usd=cost,
+            latency_s=latency,
+            tier=tier,
+            last_called=last_called,
+            confidence=confidence,
+            accepted=accepted,
+        )

@@ -1,0 +1,236 @@
+"""Which ladder, which thresholds, in which order to test them: learned on the fit rows alone.
+
+Every sub-ladder of the models, with and without their dear judges, is swept exactly (``threshold_sweep``). The outcome is a
+walk: candidates from the safest to the cheapest, for ``certify`` to test in that order on rows that this never saw.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, product
+
+import numpy as np
+import numpy.typing as npt
+
+from .calibrate import apply, fit
+from .candidate_tiers import add_agreement, fit_all_tiers
+from .score_table import TierScores
+from .simulate import CandidateTier, Outcome, SimulatedCascade
+from .threshold_sweep import cut_points, pareto, sweep_surface
+
+Array = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.int64]
+
+MAX_TIERS = 5
+# Cut points a threshold, by the number of thresholds: the sweep stays under about 20,000 vectors a ladder.
+CUTS = {1: 200, 2: 60, 3: 20, 4: 12}
+# Ladders of more than two tiers take each model's best few steps, as found on the ladders of two.
+BEST_STEPS = 3
+# The fit rows are few: their graded qualities are noisy, the fitted confidences smooth but possibly off. This much of the
+# former in the blend did best among 0, 0.25, 0.5 and 1 on recordings of real models.
+GRADED_SHARE = 0.25
+# Pseudo-rows with a loss, so that no variance is taken for 0.
+PRIOR_ROWS = 2.0
+# A ladder is ranked by its cost where its predicted margin is this many standard errors of the certificate's rows; one that
+# does not end in the premium tier has no safe end to begin the walk at, and must be predicted to pass more surely.
+MARGIN = 1.2
+UNSAFE_MARGIN = 2.5
+MAX_SEQUENCE = 80
+# How many ladders are tried with agreement between tiers as evidence, and with the best answer so far.
+REFINED = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Goal:
+    """What is promised of the mean loss: at most ``limit``, where a row's loss is ``reference`` minus the quality returned.
+
+    ``reference`` (n,): the premium tier's quality for a promise on the loss, 1 for a promise on the quality itself.
+    ``premium``: the model that the loss is against, whose own signals make the prediction sharper.
+    """
+
+    reference: Array
+    limit: float
+    premium: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Candidate:
+    """A ladder with its thresholds, and what the fit rows predict of it: mean loss, its variance a row, mean USD."""
+
+    cascade: SimulatedCascade
+    thresholds: tuple[float, ...]
+    loss: float
+    variance: float
+    usd: float
+    last_accept_at: float = 0.0
+
+    def outcome(self, rows: Rows) -> Outcome:
+        """What it does on ``rows``."""
+        return self.cascade.outcome(self.thresholds, rows, self.last_accept_at)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SweepResult:
+    """One ladder's every threshold vector: the predictions, flat."""
+
+    cascade: SimulatedCascade
+    cuts: tuple[Array, ...]
+    loss: Array
+    variance: Array
+    usd: Array
+
+    def margin(self, limit: float, n: int) -> Array:
+        """By how many standard errors of ``n`` rows each vector is predicted to keep the limit."""
+        return (limit - self.loss) / np.sqrt(self.variance / max(n, 1))
+
+    def candidate(self, flat: int) -> Candidate:
+        """The vector at a flat index."""
+        at = np.unravel_index(flat, tuple(len(c) for c in self.cuts)) if self.cuts else ()
+        thresholds = tuple(float(c[g]) for c, g in zip(self.cuts, at, strict=True))
+        return Candidate(
+            cascade=self.cascade,
+            thresholds=thresholds,
+            loss=float(self.loss[flat]),
+            variance=float(self.variance[flat]),
+            usd=float(self.usd[flat]),
+        )
+
+
+class Tuner:
+    """Sweeps ladders on the fit rows. ``columns``: each model's columns, one for each list of judges to be tried."""
+
+    def __init__(self, columns: Mapping[str, Sequence[TierScores]], fit_rows: Rows, goal: Goal, seed: int) -> None:
+        self.rows, self.goal, self.seed = fit_rows, goal, seed
+        self.tiers = fit_all_tiers(columns, fit_rows, seed)
+        self.order = list(columns)
+        self._expected: dict[int, Array] = {}
+        self._cached_tiers: list[CandidateTier] = []  # ids are keys only while the steps live
+
+    def sweep(self, cascade: SimulatedCascade) -> SweepResult:
+        """Predicted loss, variance and cost of every threshold vector of ``cascade`` on the fit rows."""
+        rows, reference = self.rows, self.goal.reference
+        # A tier that accepts nothing only costs, and the ladder without it takes part by itself; but where later tiers read
+        # their agreement with it, it may be worth asking as a witness.
+        grid = CUTS.get(len(cascade.tiers) - 1, 2)
+        cuts = []
+        for tier_outcomes in cascade.tier_outcomes[:-1]:
+            found = cut_points(np.clip(tier_outcomes.effective_confidence[rows], 0.0, 1.0), grid)
+            found = found[found <= 1.0]
+            cuts.append(np.union1d(found, [1.0]) if any(tier.uses_agreement for tier in cascade.tiers) else found)
+        qualities = [s.quality for s in cascade.tier_outcomes]
+        losses = [reference - q for q in qualities]
+        smooth = [np.clip(self._loss_at(tier, i == len(qualities) - 1), -1.0, 1.0) for i, tier in enumerate(cascade.tiers)]
+        blend = [GRADED_SHARE * g + (1 - GRADED_SHARE) * s for g, s in zip(losses, smooth, strict=True)]
+        # The kernel takes qualities in [0, 1]: losses in [-1, 1] are moved there and back.
+        mean = sweep_surface(cascade.sweep_columns(rows, [(1.0 - x) / 2.0 for x in blend]), cuts)
+        square = sweep_surface(cascade.sweep_columns(rows, [x**2 for x in losses]), cuts)
+        m = len(rows)
+        second = (square.quality.ravel() * m + PRIOR_ROWS) / (m + 2 * PRIOR_ROWS)
+        loss = 1.0 - 2.0 * mean.quality.ravel()
+        floor = max(self.goal.limit, 0.0) ** 2
+        return SweepResult(cascade, tuple(cuts), loss, np.maximum(second - floor, 1e-6), mean.cost.ravel())
+
+    def _loss_at(self, tier: CandidateTier, last: bool) -> Array:
+        """(n,): the loss to be expected where this step answers, given its confidence (and the premium's own signals)."""
+        own = tier.confidence[:, -1]
+        if self.goal.premium is None:
+            return 1.0 - own
+        if last and tier.model == self.goal.premium and not tier.rules:
+            return np.zeros(len(own))
+        expected = self._expected.get(id(tier))
+        if expected is None:
+            scores = {"own": own}
+            reference = fit({"own": own[self.rows]}, self.goal.reference[self.rows], seed=self.seed)
+            premium = apply(reference.mapping, scores)
+            premium[self.rows] = reference.out_of_fold
+            expected = self._expected[id(tier)] = premium - own
+            self._cached_tiers.append(tier)
+        if last and tier.model == self.goal.premium:
+            return np.zeros(len(own))
+        return expected
+
+    def cascades(self, must_end: str | None = None) -> list[SimulatedCascade]:
+        """Single models, every pair of steps, and longer sub-ladders of each model's best steps, in the given order."""
+        found: list[SimulatedCascade] = []
+        last = {model: _free_judges_only(tiers) for model, tiers in self.tiers.items()}
+        ends = [m for m in self.order if must_end is None or m == must_end]
+        found += [SimulatedCascade.from_tiers([last[m]]) for m in ends]
+        # Pairs tell which of a model's steps are worth taking on longer ladders.
+        prices: dict[str, dict[int, float]] = {m: {} for m in self.order}
+        for i, model in enumerate(self.order):
+            for end in (m for m in self.order[i + 1 :] if m in ends):
+                for j, tier in enumerate(self.tiers[model]):
+                    cascade = SimulatedCascade.from_tiers([tier, last[end]])
+                    found.append(cascade)
+                    if end == (must_end or self.order[-1]):
+                        prices[model][j] = self._price(self.sweep(cascade), 300)
+        best = {
+            model: [self.tiers[model][j] for j, _ in sorted(w.items(), key=lambda item: item[1])[:BEST_STEPS]]
+            for model, w in prices.items()
+        }
+        for size in range(3, min(MAX_TIERS, len(self.order)) + 1):
+            keep = BEST_STEPS if len(self.order) <= 4 else 1
+            for models in combinations(self.order, size):
+                if models[-1] in ends:
+                    tiers = [best[m][:keep] or self.tiers[m][:1] for m in models[:-1]]
+                    found += [SimulatedCascade.from_tiers([*chosen, last[models[-1]]]) for chosen in product(*tiers)]
+        return found
+
+    def _price(self, swept: SweepResult, n: int) -> float:
+        """The least USD at which the ladder is predicted to keep the limit with ``MARGIN`` standard errors of n rows."""
+        safe = self.goal.premium in (None, swept.cascade.models[-1])
+        keeps_limit = swept.margin(self.goal.limit, n) >= (MARGIN if safe else UNSAFE_MARGIN)
+        return float(swept.usd[keeps_limit].min()) if keeps_limit.any() else float("inf")
+
+    def test_sequence(self, n: int, *, must_end: str | None = None) -> tuple[list[Candidate], list[str]]:
+        """Candidates of the most promising ladder, from the safest to the cheapest, to be tested on ``n`` rows; and notes.
+
+        The ladder is the one that is predicted to be cheapest where it keeps the limit with a margin. One ladder only: its
+        neighbours' test results rise and fall together, so that the walk seldom stops by chance; mixing ladders, or
+        splitting the level between several, did worse on recordings of real models.
+        """
+        swept = [self.sweep(cascade) for cascade in self.cascades(must_end)]
+        found: list[tuple[SweepResult, list[str]]] = [(each, []) for each in swept]
+        found += self._refined(swept, n)
+        chosen, notes = min(found, key=lambda item: self._rank(item[0], n))
+        margin = chosen.margin(self.goal.limit, n)
+        # Pareto in (margin, cost): the kernel's front wants a quality, and any rising number will do.
+        front = pareto(margin, chosen.usd)[::-1]
+        if len(front) > MAX_SEQUENCE:
+            front = front[np.unique(np.linspace(0, len(front) - 1, MAX_SEQUENCE).round().astype(np.int64))]
+        return [chosen.candidate(int(i)) for i in front], notes
+
+    def _rank(self, swept: SweepResult, n: int) -> tuple[float, float, int]:
+        """What is preferred: the cheapest with a margin, then the widest margin, then the shorter ladder."""
+        return self._price(swept, n), -float(swept.margin(self.goal.limit, n).max()), len(swept.cascade.tiers)
+
+    def _refined(self, swept: Sequence[SweepResult], n: int) -> list[tuple[SweepResult, list[str]]]:
+        """The most promising ladders with agreement as evidence, and with the best answer so far, where that shows a gain.
+
+        Agreement is tried on the longest ladders too: where no judge tells anything it may be all the evidence there is.
+        """
+        several = [each for each in swept if len(each.cascade.tiers) > 1]
+        ranked = sorted(several, key=lambda each: self._rank(each, n))[:REFINED]
+        longest = sorted(several, key=lambda each: -len(each.cascade.tiers))[:REFINED]
+        refined: list[tuple[SweepResult, list[str]]] = []
+        for each in {id(x): x for x in (*ranked, *longest)}.values():
+            tiers, notes = add_agreement(each.cascade.tiers, self.rows, self.seed)
+            tried: list[tuple[SweepResult, list[str]]] = [(each, [])]
+            if notes:
+                tried.append((self.sweep(SimulatedCascade.from_tiers(tiers)), notes))
+            refined += tried[1:]
+            for one, tier_notes in tried:
+                best = one.cascade.with_final("best")
+                gained = np.choose(best.fallback_tier(), [s.quality for s in best.tier_outcomes])
+                keeps_limit = np.choose(one.cascade.fallback_tier(), [s.quality for s in best.tier_outcomes])
+                difference = (gained - keeps_limit)[self.rows]
+                if difference.mean() > difference.std() / np.sqrt(len(difference)):
+                    why = "the surest answer of all tiers asked is returned, not the last one: better on the fit rows"
+                    refined.append((self.sweep(best), [*tier_notes, why]))
+        return refined
+
+
+def _free_judges_only(tiers: Sequence[CandidateTier]) -> CandidateTier:
+    """The step that a model takes as the last tier: judged only by what is free."""
+    from .candidate_tiers import first_judges_only
+
+    return first_judges_only(tiers[0], tiers[0].column.n_free)

@@ -1,0 +1,236 @@
+"""The parts of the report that are read closely: the tables, the calibration of each tier, the mistakes.
+
+Each is a pure function from the findings to markup, empty where its part is missing. ``evals.report`` describes the
+findings.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import charts
+from .markup import DASH, clip, element, number, percent, plain, points, share, span, text, usd, whole
+
+LONGEST = 20_000  # characters of a prompt or an answer that the page carries; the rest is counted
+Findings = Mapping[str, Any]
+
+_METRICS = {
+    "brier": ("Brier score", "lower better"),
+    "log_loss": ("Log loss", "lower better"),
+    "ece": ("ECE", "lower better"),
+    "auroc": ("AUROC", "higher better"),
+    "aurc": ("AURC", "lower better"),
+}
+
+
+def lines(findings: Findings) -> str:
+    """The table of all ways of answering; those that beat the cascade stay in it."""
+    found = findings["lines"]
+    tiers = _tiers(findings, found)
+    heads = [
+        "",
+        "quality",
+        "difference",
+        "95 % interval",
+        "USD / 1,000",
+        "cost",
+        "mean s",
+        "p95 s",
+        *(f"by {clip(t, 18)}" for t in tiers),
+    ]
+    rows = []
+    for line in found:
+        kind = str(line.get("kind") or "")
+        name = element(
+            "th",
+            element("span", text(line["name"]), title=line["name"])
+            + (element("small", text(kind)) if kind != line["name"] else ""),
+            scope="row",
+        )
+        cells = [
+            percent(line.get("quality")),
+            points(line.get("difference")),
+            span(line.get("interval")) or DASH,
+            usd(line.get("usd_per_1000")),
+            share(line.get("relative_cost")),
+            plain(line.get("mean_s"), 2),
+            plain(line.get("p95_s"), 2),
+            *_share_cells(line, tiers),
+        ]
+        rows.append(
+            element(
+                "tr", name + "".join(element("td", cell) for cell in cells), class_="cascade" if kind == "cascade" else None
+            )
+        )
+    lead = "Differences are in points of quality against the premium tier. Every line is measured on the same test prompts."
+    return element("p", lead, class_="soft") + _table(heads, rows, "Quality, cost and time of every way of answering")
+
+
+def calibration(findings: Findings) -> str:
+    """A card a tier: reliability before and after, the histogram of confidences, the metrics with their intervals."""
+    cards = [_calibrated(i, found) for i, found in enumerate(findings.get("calibration") or [])]
+    lead = "Of the answers with 80 % confidence 80 % should be right: points on the diagonal. A bar is a bin's interval."
+    return element("p", lead, class_="soft") + "".join(cards) if cards else ""
+
+
+def by_task(findings: Findings) -> str:
+    """The table by task, the largest losses first; its columns sort where scripts run."""
+    found = findings.get("by_task") or []
+    if not found:
+        return ""
+    tiers = _tiers(findings, found)
+    ordered = sorted(found, key=lambda f: (number(f.get("difference")) is None, number(f.get("difference")) or 0.0))
+    ends = [number(end) for f in found for end in (f.get("difference"), *(f.get("interval") or ()))]
+    reach = max((abs(end) for end in ends if end is not None), default=0.0) or 0.01
+    heads = [
+        "task",
+        "n",
+        "quality",
+        "premium",
+        "difference",
+        "",
+        "95 % interval",
+        "cost",
+        *(f"by {clip(t, 18)}" for t in tiers),
+    ]
+    rows = []
+    for task in ordered:
+        difference = number(task.get("difference"))
+        low, high = (number(end) for end in task.get("interval") or (None, None))
+        drawn = charts.forest(difference, low, high, reach) if difference is not None else ""
+        values = [
+            (whole(task.get("n")), task.get("n")),
+            (percent(task.get("quality")), task.get("quality")),
+            (percent(task.get("premium_quality")), task.get("premium_quality")),
+            (points(difference), difference),
+            (drawn, None),
+            (span(task.get("interval")) or DASH, low),
+            (share(task.get("cost_ratio")), task.get("cost_ratio")),
+        ]
+        cells = [element("td", shown, data_value=_sortable(value)) for shown, value in values]
+        shares = task.get("shares") or {}
+        cells += [
+            element("td", cell, data_value=_sortable(shares.get(t)))
+            for cell, t in zip(_share_cells(task, tiers), tiers, strict=True)
+        ]
+        name = element("th", element("span", text(task.get("task")), title=task.get("task")), scope="row")
+        rows.append(element("tr", name + "".join(cells)))
+    lead = "The largest losses first. Few rows make wide intervals; among many tasks some look bad by chance."
+    return element("p", lead, class_="soft") + _table(heads, rows, "Quality and cost by task", "sortable", len(found) > 14)
+
+
+def mistakes(findings: Findings) -> str:
+    """Wrong answers that were accepted, to be read; closed until opened."""
+    if "mistakes" not in findings or findings["mistakes"] is None:
+        return ""
+    found = findings["mistakes"]
+    if not found:
+        return element("p", "No accepted answer of the test rows was wrong.", class_="soft")
+    lead = "Wrong answers that were accepted with the highest confidence. Open one to read it."
+    return element("p", lead, class_="soft") + "".join(_mistake(one) for one in found)
+
+
+def _calibrated(index: int, found: Findings) -> str:
+    """The card of one tier."""
+    reliability, panels = found.get("reliability") or {}, []
+    for when, title in (("before", "Before calibration"), ("after", "After calibration")):
+        bins = reliability.get(when)
+        if bins:
+            chart = charts.reliability(f"reliability-{index}-{when}", f"{title}: share right over confidence", bins)
+            panels.append(element("div", element("h4", f"{title}: share right") + chart, class_=when))
+    shown = found.get("histogram")
+    if shown:
+        chart = charts.histogram(
+            f"histogram-{index}", "Right and wrong answers", shown["edges"], shown["right"], shown["wrong"]
+        )
+        counted = (
+            f"Answers by confidence: {element('b', 'right', class_='good')} up, {element('b', 'wrong', class_='bad')} down"
+        )
+        panels.append(element("div", element("h4", counted) + chart))
+    judges = ", ".join(map(str, found.get("judges") or []))
+    facts = [
+        f"judged by {judges}" if judges else "",
+        str(found.get("method") or ""),
+        f"{whole(found['n'])} answers" if found.get("n") is not None else "",
+    ]
+    said = element("p", text(" · ".join(fact for fact in facts if fact)), class_="soft small")
+    title = element("h3", text(found.get("tier")))
+    return element("div", title + said + element("div", "".join(panels), class_="panels") + _metrics(found), class_="card")
+
+
+def _metrics(found: Findings) -> str:
+    """The figures before and after, each with its interval."""
+    before, after = found.get("before") or {}, found.get("after") or {}
+    names = [name for name in _METRICS if name in before or name in after]
+    names += [name for name in dict.fromkeys([*before, *after]) if name not in _METRICS]
+    if not names:
+        return ""
+    titles = [_METRICS.get(name, (name, "")) for name in names]
+    heads = ["", *(f"{title} ({better})" if better else title for title, better in titles)]
+    rows = []
+    for title, side in (("before", before), ("after", after)):
+        cells = "".join(element("td", _estimate(side.get(name))) for name in names)
+        rows.append(element("tr", element("th", title, scope="row") + cells))
+    return _table(heads, rows, "Figures of the calibration")
+
+
+def _estimate(found: Any) -> str:
+    """A value with its interval; the value alone where none is known."""
+    if found is None:
+        return DASH
+    value, *interval = found if isinstance(found, Sequence) else (found,)
+    small = (
+        element("br", None) + element("small", f"{plain(interval[0], 3)} to {plain(interval[1], 3)}")
+        if len(interval) == 2
+        else ""
+    )
+    return plain(value, 3) + small
+
+
+def _mistake(found: Findings) -> str:
+    """One mistake: its line, then its texts when opened."""
+    head = element("b", percent(found.get("confidence"), 0))
+    where = " · ".join(str(part) for part in (found.get("tier"), found.get("task"), found.get("id")) if part is not None)
+    head += element("span", text(where), class_="soft small") + element(
+        "span", text(clip(found.get("prompt"), 160)), class_="begins"
+    )
+    quality = f" (quality {percent(found['premium_quality'], 0)})" if found.get("premium_quality") is not None else ""
+    texts = [("Prompt", "prompt", "full"), (f"Accepted answer of {found.get('tier')}", "answer", None)]
+    texts += [(f"Answer of the premium{quality}", "premium_answer", None), ("Reference", "reference", "full")]
+    body = "".join(
+        element("div", element("h4", text(title)) + _long(found[key]), class_=class_)
+        for title, key, class_ in texts
+        if found.get(key) is not None
+    )
+    return element("details", element("summary", head) + element("div", body, class_="texts"))
+
+
+def _long(value: Any) -> str:
+    """A text of any length in a box that scrolls."""
+    words = str(value)
+    cut = f"\n… {whole(len(words) - LONGEST)} more characters" if len(words) > LONGEST else ""
+    return element("pre", text(words[:LONGEST] + cut), dir="auto", tabindex="0")
+
+
+def _table(heads: Sequence[str], rows: Sequence[str], name: str, class_: str | None = None, tall: bool = False) -> str:
+    """A table that scrolls inside itself."""
+    head = element("thead", element("tr", "".join(element("th", text(h), scope="col") if h else "<td></td>" for h in heads)))
+    table = element("table", head + element("tbody", "".join(rows)), class_=class_)
+    return element("div", table, class_="scroll tall" if tall else "scroll", role="region", aria_label=name, tabindex="0")
+
+
+def _tiers(findings: Findings, found: Sequence[Findings]) -> list[str]:
+    """The tiers that may answer: those of the ladder, then any other that a line names."""
+    named = [str(tier) for tier in findings.get("tiers") or ()]
+    return list(dict.fromkeys([*named, *(str(tier) for line in found for tier in line.get("shares") or {})]))
+
+
+def _share_cells(line: Findings, tiers: Sequence[str]) -> list[str]:
+    """The share that each tier answered; a tier that the line does not name answered nothing there."""
+    shares = line.get("shares")
+    return [DASH if not shares or tier not in shares else share(shares[tier]) for tier in tiers]
+
+
+def _sortable(value: Any) -> str:
+    """A number for sorting, in full; empty where it is unknown."""
+    known = number(value)
+    return "" if known is None else repr(known)

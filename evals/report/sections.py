@@ -1,0 +1,263 @@
+"""The sections of the report, each a pure function from the findings to markup; empty where its part is missing.
+
+``evals.report`` describes the findings.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import charts
+from .markup import DASH, element, number, percent, plain, points, share, span, text, usd, whole
+from .sankey import sankey
+
+Findings = Mapping[str, Any]
+
+
+def header(findings: Findings) -> str:
+    """What was promised, whether it is certified and what it costs, in one sentence; then the figures and the ladder."""
+    chosen, recording = findings["chosen"], findings.get("recording") or {}
+    status, badge, class_ = _status(findings)
+    eyebrow = [element("span", text(badge), class_=f"badge {class_}")]
+    eyebrow += [element("span", text(word)) for word in (recording.get("name"), findings.get("created")) if word]
+    n = findings.get("n") or {}
+    interval = span(chosen.get("interval"))
+    thousand = f"{usd(chosen.get('usd_per_1000'))} per 1,000 prompts"
+    interval = f"95 % interval {interval}" if interval else "interval unknown"
+    accent = "first" if class_ == "certified" else ""
+    tiles = [
+        _tile("share of the premium's cost", share(chosen.get("cost_ratio")), "", thousand, accent),
+        _tile("quality against the premium", points(chosen.get("quality_difference")), "points", interval),
+        _tile("quality", percent(chosen.get("quality")), "", "mean over the test rows"),
+    ]
+    if n:
+        split = "test" if "test" in n else next(iter(n))
+        others = " · ".join(f"{whole(count)} {name}" for name, count in n.items() if name != split)
+        tiles.append(_tile(f"{split} rows", whole(n[split]), "", others or "measured once"))
+    return element(
+        "header",
+        element("div", "".join(eyebrow), class_="eyebrow")
+        + element("h1", text(status))
+        + element("dl", "".join(tiles), class_="figures")
+        + _ladder(chosen),
+    )
+
+
+def certificate(findings: Findings) -> str:
+    """The certificate in plain words; a refused one says so and how many rows would be needed."""
+    found = findings.get("certificate")
+    if found is None:
+        return ""
+    refused = found.get("certified") is not True
+    parts = []
+    if refused:
+        needed = number(found.get("needed_n"))
+        parts.append(element("h3", "✕ Refused: the promise could not be certified"))
+        wanted = (
+            f"About {whole(needed)} graded rows would be needed"
+            if needed is not None
+            else "How many graded rows would be needed is unknown"
+        )
+        had = number(found.get("n"))
+        parts.append(
+            element("p", text(wanted + (f"; there were {whole(had)}." if had is not None else ".")), class_="words")
+        )
+    if found.get("words"):
+        parts.append(element("p", text(found["words"]), class_="words"))
+    facts = [("Method", text(found["method"]))] if found.get("method") else []
+    if found.get("n") is not None:
+        facts.append(("Rows tested", whole(found["n"])))
+    if found.get("max_loss") is not None:
+        facts.append(("Largest loss allowed", f"{_in_points(found['max_loss'])} points of quality"))
+    if found.get("p_value") is not None:
+        facts.append(("p-value", _p_value(found)))
+    parts.append(_facts(facts))
+    return element("div", "".join(parts), class_="certificate refused" if refused else "certificate")
+
+
+def frontier(findings: Findings) -> str:
+    """The chart of quality over cost, wide and narrow, with its key."""
+    marks = charts.dots(findings["lines"], findings["chosen"])
+    curve, (floor, words) = findings.get("frontier") or [], _floor(findings)
+    wide = charts.frontier("frontier-wide", marks, curve, floor)
+    if not wide:
+        return ""
+    dashed = element("line", None, x1=1, x2=25, y1=13, y2=13, class_="floor")
+    promised = [element("svg", dashed, viewBox="0 0 26 26", aria_hidden="true") + text(words)] if floor is not None else []
+    small = charts.frontier("frontier-narrow", marks, curve, floor, narrow=True)
+    kinds = {
+        "cascade": "the chosen cascade",
+        "tier": "one tier alone",
+        "baseline": "baseline",
+        "oracle": "oracle, not reachable",
+    }
+    shown = {mark.kind if mark.kind in kinds else "baseline" for mark in marks}
+    signs = [_sign(kind) + text(meaning) for kind, meaning in kinds.items() if kind in shown]
+    numbered = [element("b", str(i)) + _sign(mark.kind) + text(mark.name) for i, mark in enumerate(marks, 1)]
+    hidden = [str(line["name"]) for line in findings["lines"] if str(line["name"]) not in {mark.name for mark in marks}]
+    lead = "Up and left is better. " + (
+        "The line joins the best reachable points over all ladders and thresholds." if curve else ""
+    )
+    return element("p", text(lead), class_="soft") + element(
+        "div",
+        element("div", wide + _key(signs + promised), class_="wide")
+        + element("div", small + _key(numbered + promised), class_="narrow")
+        + (
+            element("p", text(f"Cost or quality unknown, not drawn: {', '.join(hidden)}."), class_="soft small")
+            if hidden
+            else ""
+        ),
+        class_="card",
+    )
+
+
+def flow(findings: Findings) -> str:
+    """The Sankey drawing, wide and narrow."""
+    found = findings.get("flow") or []
+    wide = sankey("flow-wide", found)
+    if not wide:
+        return ""
+    small = element("div", sankey("flow-narrow", found, narrow=True), class_="narrow")
+    lead = "How many of the test prompts each tier answered, and how many it passed on."
+    return element("p", lead, class_="soft") + element("div", element("div", wide, class_="wide") + small, class_="card")
+
+
+def notes(findings: Findings) -> str:
+    """The notes as a list."""
+    found = findings.get("notes") or []
+    return element("ul", "".join(element("li", text(note)) for note in found), class_="notes") if found else ""
+
+
+def reproduce(findings: Findings) -> str:
+    """Recording, digest, seed and splits: what another run needs to give the same figures."""
+    recording, facts = findings.get("recording") or {}, []
+    if recording.get("name"):
+        facts.append(("Recording", text(recording["name"])))
+    if recording.get("sha256"):
+        facts.append(("SHA-256", element("code", text(recording["sha256"]))))
+    if recording.get("n") is not None:
+        facts.append(("Rows", whole(recording["n"])))
+    if recording.get("left_out"):
+        facts.append(("Left out", text(", ".join(f"{whole(n)} {reason}" for reason, n in recording["left_out"].items()))))
+    if findings.get("n"):
+        facts.append(("Splits", text(", ".join(f"{name} {whole(n)}" for name, n in findings["n"].items()))))
+    if findings.get("seed") is not None:
+        facts.append(("Seed", text(findings["seed"])))
+    if findings.get("created"):
+        facts.append(("Created", text(findings["created"])))
+    return _facts(facts)
+
+
+def _status(findings: Findings) -> tuple[str, str, str]:
+    """The sentence, the badge's words and its class."""
+    chosen, promise, found = findings["chosen"], findings.get("promise"), findings.get("certificate")
+    ladder, cost = " → ".join(map(str, chosen.get("tiers") or ["?"])), share(chosen.get("cost_ratio"))
+    costs = f"costs {cost} of what the premium does" if cost != DASH else "has an unknown cost"
+    if found is None:
+        said = f" Promised, but not tested: {_clause(findings)}." if promise else ""
+        return f"{ladder} {costs}.{said}", "No certificate", "unknown"
+    clause = _clause(findings) if promise else "its promise is kept"
+    if found.get("certified") is True:
+        sure = number((promise or found).get("delta"))
+        surely = f"With {percent(1 - sure, 0)} confidence" if sure is not None else "It is certified that"
+        return f"{surely} {clause}; it {costs}.", "✓ Certified", "certified"
+    return f"Not certified: that {clause} could not be shown. It {costs}.", "✕ Not certified", "refused"
+
+
+def _clause(findings: Findings) -> str:
+    """The promise as a clause about "the cascade"."""
+    promise = findings["promise"]
+    kind, value = promise.get("kind"), promise.get("value")
+    if kind == "max_loss":
+        return f"the cascade loses at most {_in_points(value)} points of quality against {_premium(findings)}"
+    if kind == "min_quality":
+        return f"the cascade reaches a quality of at least {percent(value)}"
+    if kind == "budget":
+        return f"the cascade costs at most {usd(value)} per 1,000 prompts"
+    if kind == "selective":
+        return f"at most {percent(value)} of the answers that the cascade accepts are wrong"
+    return f"the cascade keeps the promise {kind} {value}"
+
+
+def _floor(findings: Findings) -> tuple[float | None, str]:
+    """The promised quality on the chart: the premium's less the largest loss, or the least quality."""
+    promise = findings.get("promise") or {}
+    value = number(promise.get("value"))
+    if value is None:
+        return None, ""
+    if promise.get("kind") == "min_quality":
+        return value, f"promised: at least {percent(value)}"
+    alone = [line for line in findings["lines"] if line.get("kind") == "tier" and line["name"] == _premium(findings)]
+    quality = number(alone[0].get("quality")) if alone else None
+    if promise.get("kind") != "max_loss" or quality is None:
+        return None, ""
+    return quality - value, f"promised: at most {_in_points(value)} points below the premium"
+
+
+def _premium(findings: Findings) -> str:
+    tiers = findings.get("tiers") or findings["chosen"].get("tiers") or ["the premium"]
+    return str(tiers[-1])
+
+
+def _ladder(chosen: Findings) -> str:
+    """The chosen tiers with their judges, and the thresholds between them."""
+    tiers, thresholds, judges = chosen.get("tiers") or [], chosen.get("thresholds") or [], chosen.get("judges") or {}
+    rungs = []
+    for i, tier in enumerate(tiers):
+        names = judges.get(tier) or []
+        last = i == len(tiers) - 1
+        judged = ("judged by " + ", ".join(map(str, names))) if names else "not judged"
+        rung = element("b", text(tier)) + element("span", text(judged), class_="soft small")
+        arrow = "" if last else element("span", _passed_on(thresholds[i] if i < len(thresholds) else None), class_="arrow")
+        rungs.append(element("li", element("div", rung, class_="rung") + arrow))
+    final = {
+        "best": "Where no tier is accepted the best answer so far is returned.",
+        "last": "The last tier's answer is returned.",
+    }
+    words = final.get(str(chosen.get("final")), "")
+    return element("ol", "".join(rungs), class_="ladder", aria_label="The chosen ladder") + (
+        element("p", words, class_="soft small") if words and len(tiers) > 1 else ""
+    )
+
+
+def _passed_on(value: Any) -> str:
+    """When a tier passes a prompt on; a threshold of 0 accepts all that is not vetoed, one above 1 accepts nothing."""
+    known = number(value)
+    if known == 0:
+        return "where vetoed"
+    return "always" if known is not None and known > 1 else f"below {percent(known)}"
+
+
+def _tile(name: str, big: str, unit: str, small: str, class_: str = "") -> str:
+    """One large figure with what it means."""
+    unit = element("span", f" {unit}", class_="unit") if unit and big != DASH else ""
+    figure = element("dd", text(big) + unit, class_=f"big {class_}".rstrip())
+    return element("div", element("dt", text(name)) + figure + element("dd", text(small), class_="soft small"))
+
+
+def _facts(facts: Sequence[tuple[str, str]]) -> str:
+    """Names with their values; the values are markup."""
+    return (
+        element("dl", "".join(element("dt", text(k)) + element("dd", v) for k, v in facts), class_="facts") if facts else ""
+    )
+
+
+def _key(entries: Sequence[str]) -> str:
+    return element("ul", "".join(element("li", entry) for entry in entries), class_="key")
+
+
+def _sign(kind: str) -> str:
+    """A mark of the chart, for its key."""
+    return element("svg", charts.mark(kind, 13, 13, kind), viewBox="0 0 26 26", aria_hidden="true")
+
+
+def _p_value(found: Findings) -> str:
+    """The p-value with the error probability that it must not exceed."""
+    known = number(found.get("p_value"))
+    shown = "below 0.001" if known is not None and known < 0.001 else plain(known, 3)
+    return shown if found.get("delta") is None else f"{shown} (must not exceed {plain(found['delta'], 3)})"
+
+
+def _in_points(value: Any) -> str:
+    """A size in percentage points, without a sign."""
+    known = number(value)
+    return DASH if known is None else plain(100 * known, 1)

@@ -1,0 +1,98 @@
+"""The Judge protocol, Ask (how a judge sends its own requests), and a plain function as a judge."""
+
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypedDict, Unpack, runtime_checkable
+
+from .types import Answer, Prompt, Verdict
+
+
+class AskOptions(TypedDict, total=False):
+    """How a judge's request is sent; what is left out is the provider's default.
+
+    ``n`` is the number of answers (1), ``temperature`` the sampling temperature, ``max_tokens`` the limit of each answer;
+    ``logprobs`` asks for token log-probabilities with the first token's alternatives.
+    """
+
+    n: int
+    temperature: float | None
+    max_tokens: int | None
+    logprobs: bool
+
+
+class Ask(Protocol):
+    """Sends a judge's own request to a model; whoever implements it counts and prices every call."""
+
+    def __call__(
+        self, prompt: Prompt, *, model: str | None = None, **options: Unpack[AskOptions]
+    ) -> Awaitable[Sequence[Answer]]:
+        """Asks for further answers, in one request where the provider can.
+
+        Args:
+            prompt: The request; the judged answer's own prompt asks for a further sample of it.
+            model: A model of the policy; None: the one whose answer is being judged.
+            **options: See AskOptions.
+
+        Returns:
+            Up to ``n`` answers.
+
+        Raises:
+            LookupError: The policy has no such model.
+            Exception: What the model raises.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeInput:
+    """The one input of a judge: the prompt, the answer, and a way to send requests (None: no model is available)."""
+
+    prompt: Prompt
+    answer: Answer
+    ask: Ask | None = None
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """Scores one answer. ``judge`` may be a plain or an async method; it returns a Verdict and keeps no state of a run.
+
+    ``name`` is what policies, recordings and verdicts call it. ``only_vetoes`` says that it never gives a score and sends
+    no request, so that it can be run again on an answer that a later judge put in place of the first. A judge may also have
+    ``only_scores``: it never vetoes, never replaces the judged answer, and sends no request.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def only_vetoes(self) -> bool: ...
+
+    def judge(self, case: JudgeInput) -> Verdict | Awaitable[Verdict]: ...
+
+
+Opinion = float | bool | None | Verdict
+JudgeFunction = Callable[[Prompt, Answer], Opinion | Awaitable[Opinion]]
+
+
+@dataclass(frozen=True)
+class FunctionJudge:
+    """A plain or async function of (prompt, answer) as a judge: a float in [0, 1], a bool, None or a Verdict."""
+
+    name: str
+    function: JudgeFunction
+    only_vetoes: bool = False
+
+    def judge(self, case: JudgeInput) -> Verdict | Awaitable[Verdict]:
+        opinion = self.function(case.prompt, case.answer)
+        if inspect.isawaitable(opinion):
+            return self._verdict_later(opinion)
+        return self._verdict(opinion)
+
+    async def _verdict_later(self, opinion: Awaitable[Opinion]) -> Verdict:
+        return self._verdict(await opinion)
+
+    def _verdict(self, opinion: Opinion) -> Verdict:
+        if isinstance(opinion, Verdict):
+            return opinion
+        return Verdict(self.name, None if opinion is None else float(opinion))

@@ -1,0 +1,116 @@
+"""Takes imitations of the verifier's marks and of chat templates' control tokens out of text that nobody may trust.
+
+A model reads more than ASCII: full-width and mathematical letters, look-alikes of other alphabets, invisible characters in
+between, HTML and URL escapes, tag characters. So the search runs over what the text looks like, and what it finds is cut out
+of the text itself; all else stays as it is.
+"""
+
+import html
+import re
+import unicodedata
+from functools import lru_cache
+
+REMOVED = "[mark removed]"
+_ANY = "\x00"  # in the looks: a letter of some other alphabet, which may be a look-alike of any
+_GAP = r"\s{0,8}"
+_CLOSE = r"(?!\w)[\w :#=\"'-]{0,60}"
+
+
+def _word(word: str) -> str:
+    return "".join(f"[{char}{_ANY}]" for char in word)
+
+
+_NAMES = f"(?P<name>{_word('candidate')}|{_word('question')})"
+_MORE_NAMES = "(?:candidate|question|answer)"
+_EDGE = r"(?:end|begin)"
+# Brackets that are not angles only where they close something, as plain text is full of them.
+_MARK = re.compile(
+    rf"<{{1,3}}{_GAP}[/\\]?{_GAP}(?:{_EDGE}[\s_-]{{0,3}}(?:of )?)?{_NAMES}{_CLOSE}>{{0,3}}"
+    rf"|[\[{{(]{{1,3}}{_GAP}(?:[/\\]{_GAP}|{_EDGE}[\s_-]{{1,3}}(?:of )?){_MORE_NAMES}{_CLOSE}[\]}})>]{{0,3}}"
+    rf"|[-=*#~_]{{2,40}}{_GAP}{_EDGE}[\s_-]{{1,3}}(?:of )?(?:the )?{_MORE_NAMES}{_CLOSE}[-=*#~_]{{0,40}}"
+    r"|<\|[^|<>\n]{0,40}\|>|\[/?inst\]|<</?sys>>|</?s>|<(?:bos|eos|pad|(?:start|end)_of_turn)>"
+)
+_KNOWN = 3  # letters of a name that must be known for what they are
+_PLAIN = re.compile(r"[\t\n\r -~]*")
+_ESCAPE = re.compile(
+    r"&(?:amp;)*#?\w{1,8};|&(?:amp;)*[lg]t|%(?:25)*[0-9a-f]{2}|\\{1,4}(?:u\{?[0-9a-f]{4}\}?|U[0-9a-f]{8}|x[0-9a-f]{2}|[/<>])",
+    re.IGNORECASE,
+)
+_ALIKE = {
+    **dict(zip("аɑαᴀсϲᴄԁđɗᴅеєεᴇіıιɪɩո", "aaaacccddddeeeeiiiiin", strict=True)),
+    **dict(zip("пɴηоοօᴏԛꞯѕꜱтτᴛυᴜսѵ", "nnnooooqqsstttuuuu", strict=True)),
+    **dict.fromkeys("‹«≪《〈⟨❮˂ᐸ", "<"),
+    **dict.fromkeys("›»≫》〉⟩❯˃ᐳ", ">"),
+    **dict.fromkeys("∕⁄╱⧸", "/"),
+    **dict.fromkeys("ǀ∣│❘", "|"),
+    **dict.fromkeys("ㅤᅟᅠ⠀", ""),
+}
+
+
+def remove_marks(text: str) -> str:
+    """The text with REMOVED in the place of each imitation. Takes time linear in its length."""
+    if _PLAIN.fullmatch(text) and _ESCAPE.search(text) is None:
+        return _without_marks(text, text.lower(), None)
+    looks: list[str] = []
+    starts: list[int] = []  # of each character of the looks, in the text
+    at = 0
+    for escape in _ESCAPE.finditer(text):
+        _look(text[at : escape.start()], at, looks, starts)
+        appearance = _unescaped(escape[0])
+        looks += appearance
+        starts += [escape.start()] * len(appearance)
+        at = escape.end()
+    _look(text[at:], at, looks, starts)
+    return _without_marks(text, "".join(looks), [*starts, len(text)])
+
+
+def _without_marks(text: str, looks: str, starts: list[int] | None) -> str:
+    parts, at = [], 0
+    for mark in _MARK.finditer(looks):
+        name = mark["name"]
+        if name is not None and name.count(_ANY) > len(name) - _KNOWN:
+            continue  # a word of another language
+        begin, end = (mark.start(), mark.end()) if starts is None else (starts[mark.start()], starts[mark.end()])
+        parts.append(text[at:begin])
+        at = end
+    return REMOVED.join([*parts, text[at:]])
+
+
+def _look(text: str, at: int, looks: list[str], starts: list[int]) -> None:
+    for i, char in enumerate(text, at):
+        appearance = char.lower() if " " <= char <= "~" else _appearance(char)
+        looks += appearance
+        starts += [i] * len(appearance)
+
+
+@lru_cache(maxsize=4096)
+def _appearance(char: str) -> str:
+    """What a character looks like in lower-case ASCII; nothing where it is invisible."""
+    code = ord(char)
+    if 0xE0000 <= code <= 0xE007F:  # tag characters, which spell ASCII invisibly
+        return chr(code - 0xE0000).lower() if 0x20 <= code - 0xE0000 < 0x7F else ""
+    appearance = ""
+    for part in unicodedata.normalize("NFKD", char.casefold()).casefold():
+        if part.isascii():
+            appearance += part if part >= " " or part in "\t\n\r" else ""
+        elif part in _ALIKE:
+            appearance += _ALIKE[part]
+        elif (kind := unicodedata.category(part))[0] == "L":
+            appearance += _ANY
+        elif kind[0] == "Z":
+            appearance += " "
+        elif kind not in ("Cf", "Mn", "Me", "Cc", "Cn", "Co", "Cs"):
+            appearance += part
+    return appearance
+
+
+@lru_cache(maxsize=1024)
+def _unescaped(escape: str) -> str:
+    if escape[0] == "%":
+        appearance = chr(int(escape[-2:], 16))
+    elif escape[0] == "&":
+        appearance = html.unescape(escape.replace("amp;", ""))
+    else:
+        digits = escape.strip("\\{}uUx")
+        appearance = digits if digits in ("/", "<", ">") else chr(min(int(digits, 16), 0x10FFFF))
+    return "".join(map(_appearance, appearance))

@@ -1,0 +1,180 @@
+"""Usage becomes USD by one's own price or by the published list, and an unknown price stays unknown."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import genai_prices
+import pytest
+from genai_prices.data_snapshot import get_snapshot
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cascade.costs import prices
+from cascade.costs.prices import Price, list_price
+from judges import Usage
+
+TOKENS = st.integers(0, 10_000_000)
+RATES = st.floats(0, 1000)
+PRICES = st.builds(Price, RATES, RATES, st.none() | RATES, st.none() | RATES)
+
+
+@st.composite
+def usages(draw: st.DrawFn) -> Usage:
+    """A usage whose parts fit into their wholes."""
+    plain, cached, written, output = (draw(TOKENS) for _ in range(4))
+    return Usage(
+        plain + cached + written,
+        output,
+        cached_tokens=cached,
+        cache_write_tokens=written,
+        reasoning_tokens=draw(st.integers(0, output)),
+    )
+
+
+FLAT = [
+    ("openai", "gpt-4o-mini"),
+    ("openai", "gpt-4o"),
+    ("openai", "gpt-4.1-mini"),
+    ("anthropic", "claude-3-5-haiku-latest"),
+]
+TIERED = ("anthropic", "claude-sonnet-4-5")
+
+
+def by_library(provider: str, model: str, usage: Usage) -> float:
+    """The library's own calculation."""
+    asked = genai_prices.Usage(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cache_read_tokens=usage.cached_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
+        output_reasoning_tokens=usage.reasoning_tokens,
+    )
+    return float(genai_prices.calc_price(asked, model, provider_id=provider).total_price)
+
+
+def test_cost_counts_each_kind_of_token_once() -> None:
+    """Cache reads and writes are part of the input, reasoning is part of the output."""
+    price = Price(1.0, 10.0, cached_input_per_mtok=0.1, cache_write_per_mtok=1.25)
+    usage = Usage(1_000_000, 100_000, cached_tokens=600_000, cache_write_tokens=200_000, reasoning_tokens=90_000)
+    assert price.cost(usage) == pytest.approx(0.2 * 1.0 + 0.6 * 0.1 + 0.2 * 1.25 + 0.1 * 10.0)
+
+
+def test_a_cache_price_of_zero_is_a_price() -> None:
+    """None falls back to the input price; 0 does not."""
+    usage = Usage(1_000_000, 0, cached_tokens=1_000_000)
+    assert Price(2.0, 1.0).cost(usage) == pytest.approx(2.0)
+    assert Price(2.0, 1.0, cached_input_per_mtok=0.0).cost(usage) == 0.0
+
+
+@given(PRICES, usages(), usages())
+def test_cost_is_additive_and_never_negative(price: Price, a: Usage, b: Usage) -> None:
+    """Two calls cost together what they cost apart."""
+    assert price.cost(a) >= 0.0
+    assert price.cost(a + b) == pytest.approx(price.cost(a) + price.cost(b), rel=1e-9, abs=1e-12)
+
+
+@given(PRICES, TOKENS, TOKENS, TOKENS)
+def test_parts_larger_than_the_whole_never_make_a_negative_cost(price: Price, whole: int, read: int, written: int) -> None:
+    """A provider's own count may be inconsistent; the cost is at least that of the parts."""
+    assert price.cost(Usage(whole, 0, cached_tokens=read, cache_write_tokens=written)) >= 0.0
+
+
+@given(st.sampled_from(FLAT), usages())
+def test_a_flat_list_price_is_the_library_s(of: tuple[str, str], usage: Usage) -> None:
+    """The cached rates give what the library calculates."""
+    assert list_price(*of, usage) == pytest.approx(by_library(*of, usage), rel=1e-9)
+
+
+@given(st.sampled_from([0, 100_000, 200_000, 200_001, 900_000]), st.integers(0, 50_000))
+def test_a_tiered_list_price_is_the_library_s(tokens: int, output: int) -> None:
+    """Where the rate depends on the amount, every usage is calculated by the library."""
+    assert list_price(*TIERED, Usage(tokens, output)) == pytest.approx(by_library(*TIERED, Usage(tokens, output)))
+
+
+def test_a_tiered_price_rises_with_the_amount() -> None:
+    """Guards the test above: the model named there really has tiers."""
+    small, large = list_price(*TIERED, Usage(100_000, 0)), list_price(*TIERED, Usage(1_000_000, 0))
+    assert small is not None
+    assert large is not None
+    assert large > 10.5 * small
+
+
+def test_a_tiered_price_takes_parts_larger_than_the_whole() -> None:
+    """An inconsistent count is priced by its parts, not refused."""
+    assert list_price(*TIERED, Usage(5, 1, cached_tokens=9)) == pytest.approx(
+        by_library(*TIERED, Usage(9, 1, cached_tokens=9))
+    )
+
+
+def test_rates_that_change_with_time_are_not_kept() -> None:
+    """A price with dates or hours is calculated anew, so that a long-running process keeps up with it."""
+    snapshot = get_snapshot()
+    found = [(p.id, m.id) for p in snapshot.providers if p.id == "deepseek" for m in p.models if isinstance(m.prices, list)]
+    assert found
+    usage, now = Usage(1000, 1000), datetime.now(tz=UTC)
+    for provider, model in found:
+        assert not isinstance(prices._flat(provider, model, None), Price)
+        expected = snapshot.calc(genai_prices.Usage(input_tokens=1000, output_tokens=1000), model, provider, None, now)
+        assert list_price(provider, model, usage) == pytest.approx(float(expected.total_price))
+
+
+def test_a_price_per_request_is_counted() -> None:
+    """A fee per request is part of the cost, although it is no token's."""
+    usage = Usage(1000, 1000)
+    assert list_price("perplexity", "sonar", usage) == pytest.approx(by_library("perplexity", "sonar", usage))
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "base_url"),
+    [
+        ("openai", "no-such-model-at-all", None),
+        ("no-such-provider", "gpt-4o", None),
+        ("openai", "gpt-4o", "http://localhost:11434/v1"),
+        ("openai", "text-embedding-3-small", None),
+    ],
+    ids=["model", "provider", "own server", "no output price"],
+)
+def test_what_has_no_list_price_is_unknown(provider: str, model: str, base_url: str | None) -> None:
+    """Unknown is None, also for a usage of nothing, and again when asked again."""
+    for usage in (Usage(1000, 10), Usage(), Usage(1000, 10)):
+        assert list_price(provider, model, usage, base_url) is None
+
+
+def test_the_provider_s_own_url_has_its_list_price() -> None:
+    """A base_url that is a known provider's names that provider."""
+    usage = Usage(1000, 10)
+    assert list_price("openai", "gpt-4o", usage, "https://api.openai.com/v1") == list_price("openai", "gpt-4o", usage)
+
+
+def test_the_price_of_nothing_is_zero() -> None:
+    """Zero tokens at a known price cost 0, which differs from unknown."""
+    assert list_price("openai", "gpt-4o", Usage()) == 0.0
+
+
+def test_importing_prices_does_not_load_the_list() -> None:
+    """The list is read on the first price asked for."""
+    code = (
+        "import sys, cascade.costs.prices as p; from judges import Usage\n"
+        "assert 'genai_prices' not in sys.modules\n"
+        "assert p.list_price('openai', 'gpt-4o', Usage(1, 1)) and 'genai_prices' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_flat_price_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Repeated calls do not ask the library again, known or unknown."""
+    calls: list[str] = []
+    real = prices._calculation
+
+    def counted(provider: str, model: str, usage: Usage, base_url: str | None) -> Any:
+        calls.append(model)
+        return real(provider, model, usage, base_url)
+
+    monkeypatch.setattr(prices, "_calculation", counted)
+    prices._flat.cache_clear()
+    for _ in range(3):
+        list_price("openai", "gpt-4o", Usage(1, 1))
+        list_price("openai", "no-such-model-at-all", Usage(1, 1))
+    assert sorted(calls) == ["gpt-4o", "no-such-model-at-all"]

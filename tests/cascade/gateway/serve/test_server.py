@@ -1,0 +1,92 @@
+"""``python -m cascade serve`` as a process: what it says, how it stops."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.cascade.gateway.test_health import value
+
+ROOT = Path(__file__).parents[4]
+FILE = """
+journal: {url: sqlite:///j.db}
+models: {m: {provider: scripted, answers: ["51"]}}
+policies: {default: {tiers: [{model: m, accept_at: 0.0}]}}
+"""
+
+
+@contextmanager
+def process(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
+    """The command, once it listens: the process, its address, and what it said until then."""
+    command = [sys.executable, "-m", "cascade", "serve", "--port", "0", *arguments]
+    keyless = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")} | environment
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=keyless)
+    said = ""
+    try:
+        assert running.stderr is not None
+        for line in running.stderr:
+            said += line
+            if "http://" in line:
+                yield running, line.split()[1].removesuffix("/v1"), said
+                return
+        raise AssertionError(said)
+    finally:
+        running.kill()
+        running.wait()
+        assert running.stderr is not None
+        running.stderr.close()
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_the_command_serves_and_stops(tmp_path: Path, stop: signal.Signals) -> None:
+    """It says where and who is served; a signal ends it with 0, without a traceback, its journal written."""
+    path = tmp_path / "policies.yaml"
+    path.write_text(FILE)
+    with process("--policy-file", str(path)) as (running, url, said):
+        assert "only this machine is served" in said
+        body = {"model": "default", "messages": [{"role": "user", "content": "What is 17 * 3?"}]}
+        run_id = httpx2.post(f"{url}/v1/chat/completions", json=body).json()["cascade"]["run_id"]
+        running.send_signal(stop)
+        _, err = running.communicate(timeout=20)
+        assert (running.returncode, err) == (0, "")
+    shown = subprocess.run(
+        [sys.executable, "-m", "cascade", "journal", "show", run_id, "--policy-file", str(path)],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "accepted" in shown.stdout
+
+
+def test_the_shipped_recording_needs_no_key(tmp_path: Path) -> None:
+    """The packaged policies are served; those without a key are named, the others answer."""
+    with process("--policy-file", str(ROOT / "policies.yaml"), "--keys", str(tmp_path / "k.db")) as (_, url, said):
+        assert "policy 'openai' cannot run: model 'gpt-balanced': set the environment variable OPENAI_API_KEY" in said
+        prompt = "What is the capital of France? Reply with the answer only."
+        assert "Paris" in httpx2.post(f"{url}/v1/route", json={"prompt": prompt}, timeout=20).json()["answer"]
+        names = [m["id"] for m in httpx2.get(f"{url}/v1/models").json()["data"]]
+        assert "default" in names
+        assert "openai" not in names
+
+
+def test_the_metrics_of_several_processes(tmp_path: Path) -> None:
+    """With a folder that they share, each tells the sum of all."""
+    (tmp_path / "metrics").mkdir()
+    path = tmp_path / "policies.yaml"
+    path.write_text(FILE)
+    shared = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "metrics")}
+    body = {"prompt": "What is 17 * 3?"}
+    with (
+        process("--policy-file", str(path), **shared) as (_, one, _),
+        process("--policy-file", str(path), **shared) as (_, two, _),
+    ):
+        for url in (one, one, two):
+            assert httpx2.post(f"{url}/v1/route", json=body).status_code == 200
+        for url in (one, two):
+            message = httpx2.get(f"{url}/metrics").text
+            assert value(message, "cascade_runs_total", 'policy="default"') == 3
+            assert value(message, "cascade_http_requests_total", 'route="/v1/route"', 'status="200"') == 3

@@ -1,0 +1,100 @@
+"""The gateway's own interface: route, gate, feedback."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cascade.journal.open_store import open_store
+from tests.cascade.gateway.conftest import POLICIES, Running, Serve
+from tests.cascade.gateway.openai.test_chat import by_model, logged
+from tests.wire_server import WireServer, chat
+
+
+def test_route(running: Running, upstream: WireServer) -> None:
+    """A prompt and a budget -> the answer and how it came."""
+    upstream.reply = by_model(logged('{"a": "x"}', -0.01), chat('{"a": 1}'))
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    body = {"prompt": "Give a.", "budget": "0.50", "policy": "default", "schema": schema, "deadline_s": 10}
+    reply = running.post("/v1/route", body)
+    done = reply.json()
+    assert (done["answer"], done["parsed"], done["tier"], done["model"]) == ('{"a": 1}', {"a": 1}, "premium", "large-1")
+    assert done["cost_usd"] == pytest.approx(2e-5 + 2e-4)
+    assert [a["reason"] for a in done["attempts"]] == ["vetoed", "accepted"]
+    assert done["attempts"][0]["verdicts"][0]["veto"] is True
+    assert reply.headers["x-cascade-run-id"] == done["run_id"]
+    assert done["latency_s"] > 0
+
+
+def test_a_budget_that_allows_nothing(running: Running) -> None:
+    """Is said, and costs nothing."""
+    refused = running.post("/v1/route", {"prompt": "q", "budget": "0.000001"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "insufficient_quota")
+
+
+def test_a_budget_that_nobody_could_keep(running: Running) -> None:
+    """A model without a known price is the client's mistake only where the client asks for a budget."""
+    refused = running.post("/v1/route", {"prompt": "q", "policy": "claude", "budget": 1})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "unpriced")
+    assert "claude" in refused.json()["error"]["message"]
+
+
+def test_gate(running: Running, upstream: WireServer) -> None:
+    """An answer that the caller has is judged by a tier's judges; no model is asked."""
+    done = running.post(
+        "/v1/gate", {"prompt": "q", "answer": "I'm sorry, I can't help with that.", "tier": "premium"}
+    ).json()
+    assert (done["accepted"], done["reason"], "answer" in done) == (False, "vetoed", False)
+    done = running.post("/v1/gate", {"prompt": "q", "answer": "51", "policy": "default/premium"}).json()
+    assert (done["accepted"], done["cost_usd"]) == (True, 0.0)
+    assert [v["judge"] for v in done["attempts"][0]["verdicts"]] == ["schema", "rules"]
+    assert not upstream.received
+    assert running.post("/v1/gate", {"prompt": "q", "answer": "51", "tier": "best"}).status_code == 404
+
+
+def test_feedback_and_tags_reach_the_journal(serve: Serve, upstream: WireServer, tmp_path: Path) -> None:
+    """What later proved true stands with the run's record; a run that is not there is a 404."""
+    upstream.reply = by_model(logged("51", -0.01), chat("never"))
+    running = serve("journal: {url: sqlite:///j.db}" + POLICIES.format(url=upstream.base_url))
+    done = running.post("/v1/route", {"prompt": "q", "tags": {"team": "a"}}).json()
+    chatted = running.chat(user="ana", metadata={"ticket": "7"}).json()
+    assert running.post("/v1/feedback", {"run_id": done["run_id"], "quality": 1.0, "note": "right"}).status_code == 200
+    assert running.post("/v1/feedback", {"run_id": "0" * 32, "quality": 1.0}).status_code == 404
+    assert running.post("/v1/feedback", {"run_id": done["run_id"], "quality": 2.0}).status_code == 400
+    running.stop()
+    store = open_store(f"sqlite:///{tmp_path}/j.db", create=False)
+    record, second = store.find(done["run_id"]), store.find(chatted["cascade"]["run_id"])
+    store.close()
+    assert record is not None
+    assert second is not None
+    assert (record.tags, record.feedback[0]["quality"], record.feedback[0]["note"]) == ({"team": "a"}, 1.0, "right")
+    assert second.tags == {"user": "ana", "ticket": "7"}
+
+
+def test_feedback_needs_a_journal(running: Running) -> None:
+    """Said as a conflict with how the gateway is set up."""
+    refused = running.post("/v1/feedback", {"run_id": "0" * 32, "quality": 1.0})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "no_journal")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "said"),
+    [
+        ("/v1/route", {}, "prompt: is missing"),
+        ("/v1/route", {"prompt": ""}, "prompt: must be a non-empty string"),
+        ("/v1/route", {"prompt": []}, "prompt: is empty"),
+        ("/v1/route", {"prompt": "q", "budget": "much"}, "budget: must be USD"),
+        ("/v1/route", {"prompt": "q", "budget": -1}, "budget: must be a number from 0"),
+        ("/v1/route", {"prompt": "q", "budget": "nan"}, "budget: must be a number from 0"),
+        ("/v1/route", {"prompt": "q", "deadline": 5}, "deadline: unknown field"),
+        ("/v1/route", {"prompt": "q", "tags": {"a": []}}, "tags.a: must be"),
+        ("/v1/route", {"prompt": "q", "tags": {"a": "x" * 500}}, "a text has at most 256"),
+        ("/v1/gate", {"prompt": "q"}, "answer: is missing"),
+        ("/v1/feedback", {"run_id": "x"}, "quality: is missing"),
+    ],
+)
+def test_mistakes_are_named(running: Running, path: str, body: dict[str, Any], said: str) -> None:
+    """A 400 with the field."""
+    refused = running.post(path, body)
+    assert refused.status_code == 400
+    assert said in refused.json()["error"]["message"]

@@ -1,0 +1,401 @@
+"""Answers that arrive piece by piece: the real SDKs against a real local server, a script, a recording."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import openai
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cascade.models.anthropic import AnthropicModel
+from cascade.models.openai import OpenAIModel
+from cascade.models.protocol import Chunk, ModelError, Request
+from cascade.models.recorded import RecordedModel
+from cascade.models.scripted import Cut, ScriptedModel
+from cascade.models.sse import _data
+from judges import Answer, Prompt, TokenLogprob, Usage
+from tests.wire_server import Reply, WireServer, chat, chat_events, message, message_events, sse
+
+KEY = "plainkey0123456789"
+TEXT = "one  two\n\nthree \N{SNOWMAN} "
+CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"x": [1, 2]}'}}
+CALLED = {"finish_reason": "tool_calls"}
+USED = {"type": "tool_use", "id": "1", "name": "f", "input": {"x": [1, 2]}}
+BOTH = pytest.mark.parametrize("kind", [OpenAIModel, AnthropicModel])
+
+
+def body(kind: Any, text: str = TEXT) -> dict[str, Any]:
+    """A whole body of the kind's protocol."""
+    return chat(text) if kind is OpenAIModel else message({"type": "text", "text": text})
+
+
+def events(kind: Any, of: dict[str, Any]) -> list[bytes]:
+    """The same as a stream."""
+    return chat_events(of) if kind is OpenAIModel else message_events(of)
+
+
+def streamed(kind: Any, server: WireServer, request: Request = Request(), **options: Any) -> list[Chunk]:  # noqa: B008
+    """All chunks of one stream through a fresh client."""
+
+    async def go() -> list[Chunk]:
+        model = kind(name="m", model="x", api_key=KEY, base_url=server.base_url, **options)
+        try:
+            return [chunk async for chunk in model.stream(Prompt.of("hi"), request)]
+        finally:
+            await model.close()
+
+    return asyncio.run(go())
+
+
+def whole(kind: Any, server: WireServer, request: Request = Request(), **options: Any) -> Answer:  # noqa: B008
+    """The answer that came in one piece."""
+
+    async def go() -> Answer:
+        model = kind(name="m", model="x", api_key=KEY, base_url=server.base_url, **options)
+        try:
+            (answer,) = await model.answer(Prompt.of("hi"), request)
+            return answer
+        finally:
+            await model.close()
+
+    return asyncio.run(go())
+
+
+LOGPROBS = [
+    {"token": w, "logprob": -0.1 - i, "top_logprobs": [{"token": w, "logprob": -0.1}, {"token": "no", "logprob": -2.0}]}
+    for i, w in enumerate(["one", "  two", "\n\nthree", " \N{SNOWMAN}", " "])
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "of"),
+    [
+        (OpenAIModel, chat(TEXT)),
+        (OpenAIModel, chat("")),
+        (OpenAIModel, chat(TEXT, choice={"logprobs": {"content": LOGPROBS}})),
+        (
+            OpenAIModel,
+            chat(None, message={"tool_calls": [CALL, {**CALL, "id": "2"}]}, choice=CALLED),
+        ),
+        (OpenAIModel, chat(None, message={"refusal": "I cannot do that"})),
+        (OpenAIModel, chat(TEXT, choice={"finish_reason": "length"})),
+        (OpenAIModel, chat(TEXT, usage={"prompt_tokens_details": {"cached_tokens": 4}})),
+        (OpenAIModel, {**chat(TEXT), "usage": None}),
+        (AnthropicModel, message({"type": "text", "text": TEXT})),
+        (AnthropicModel, message({"type": "text", "text": TEXT}, USED, {**USED, "id": "2", "input": {}})),
+        (AnthropicModel, message({"type": "text", "text": "a"}, {"type": "text", "text": "b"}, stop_reason="max_tokens")),
+        (AnthropicModel, message(USED, usage={"cache_read_input_tokens": 7}, stop_reason="tool_use")),
+    ],
+)
+def test_the_whole_equals_what_answer_gives(server: WireServer, kind: Any, of: dict[str, Any]) -> None:
+    """Text, tool calls, finish reason, log-probabilities and usage: the last chunk's answer is the unstreamed one."""
+    server.reply = lambda asked: Reply(events=events(kind, of)) if asked.body.get("stream") else Reply(of)
+    request = Request(logprobs=kind is OpenAIModel)
+    chunks = streamed(kind, server, request)
+    *pieces, last = chunks
+    assert last.answer == whole(kind, server, request)
+    assert all(piece.answer is None for piece in pieces)
+    assert "".join(chunk.text for chunk in chunks) == last.answer.text
+    made: dict[int, str] = {}
+    for call in (call for chunk in chunks for call in chunk.tool_calls):
+        made[call["index"]] = made.get(call["index"], "") + call["function"]["arguments"]
+    assert [json.loads(a or "{}") for a in made.values()] == [
+        json.loads(c["function"]["arguments"]) for c in last.answer.tool_calls
+    ]
+
+
+def test_the_request_asks_for_the_usage(server: WireServer) -> None:
+    """Unless the options say that this server knows no such field."""
+    server.reply = Reply(events=chat_events(chat()))
+    streamed(OpenAIModel, server, Request(n=3))
+    streamed(OpenAIModel, server, options={"stream_options": None})
+    first, second = (received.body for received in server.received)
+    assert (first["stream"], first["stream_options"]) == (True, {"include_usage": True})
+    assert "n" not in first
+    assert second["stream"]
+    assert "stream_options" not in second
+
+
+@BOTH
+def test_no_usage_is_unknown(server: WireServer, kind: Any) -> None:
+    """A server that does not count leaves the cost unknown, not 0; nor does the count of a message's start say anything."""
+    lines = events(
+        kind, {**body(kind), "usage": {"input_tokens": 3, "output_tokens": 5} if kind is AnthropicModel else None}
+    )
+    if kind is AnthropicModel:
+        lines[-2:-1] = sse({"type": "message_delta", "delta": {"stop_reason": "end_turn"}})
+    server.reply = Reply(events=lines)
+    answer = streamed(kind, server)[-1].answer
+    assert answer is not None
+    assert (answer.text, answer.usage) == (TEXT, None)
+
+
+@BOTH
+def test_a_server_that_does_not_stream(server: WireServer, kind: Any) -> None:
+    """Plain JSON in reply to ``stream: true`` is one chunk."""
+    server.reply = Reply(body(kind))
+    (chunk,) = streamed(kind, server)
+    assert chunk == Chunk(text=TEXT, answer=whole(kind, server))
+
+
+@BOTH
+@pytest.mark.parametrize("keep", range(12))
+@pytest.mark.parametrize("how", ["ends", "reset"])
+def test_a_cut_stream_is_a_fault(server: WireServer, kind: Any, keep: int, how: str) -> None:
+    """Wherever it breaks, in whichever way, it is never a short success, and what it cost is unknown."""
+    lines = events(kind, body(kind))
+    keep = min(keep, len(lines) - 1)
+    server.reply = Reply(events=lines[:keep]) if how == "ends" else Reply(events=lines, reset_after=keep)
+    with pytest.raises(ModelError) as caught:
+        streamed(kind, server)
+    assert caught.value.retryable
+    assert "may have been billed" in str(caught.value)
+    assert caught.value.usage in (None, Usage(10, 5))
+    if caught.value.usage is not None:
+        assert keep == len(lines) - 1  # it broke after the count
+    assert caught.value.__context__ is None
+
+
+@BOTH
+def test_half_an_event_is_a_cut(server: WireServer, kind: Any) -> None:
+    """An event without the empty line that ends it did not arrive."""
+    lines = events(kind, body(kind))
+    server.reply = Reply(events=[*lines[:-1], lines[-1].rstrip(b"\n")])
+    with pytest.raises(ModelError, match="cut"):
+        streamed(kind, server)
+
+
+@BOTH
+def test_an_error_event(server: WireServer, kind: Any) -> None:
+    """A provider that breaks off says so; secrets in what it says are redacted."""
+    said = {"type": "error", "error": {"type": "overloaded_error", "message": f"Overloaded {KEY}"}}
+    server.reply = Reply(events=[*events(kind, body(kind))[:4], *sse(said, event="error")])
+    with pytest.raises(ModelError, match="Overloaded") as caught:
+        streamed(kind, server)
+    assert caught.value.retryable
+    assert KEY not in str(caught.value)
+    assert caught.value.usage is None
+
+
+@BOTH
+def test_an_error_status(server: WireServer, kind: Any) -> None:
+    """A refused request says what an unstreamed one says, and cost nothing."""
+    server.reply = Reply({"error": {"message": f"slow down {KEY}"}}, 429)
+    with pytest.raises(ModelError, match="HTTP 429: slow down") as caught:
+        streamed(kind, server)
+    assert (caught.value.status, caught.value.retryable, caught.value.usage) == (429, True, Usage())
+    assert KEY not in str(caught.value)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "data",
+    [b"{", b"[1]", b'{"choices": "\xff"}', b'{"choices": [1], "type": "content_block_delta"}',
+     b'{"choices": [{"delta": {"tool_calls": 5}}], "type": "message_delta"}',
+     b'{"choices": [{"logprobs": 5}], "type": "content_block_start", "index": 7}'],
+)  # fmt: skip
+def test_malformed_events(server: WireServer, kind: Any, data: bytes) -> None:
+    """Whatever is not the protocol is the provider's fault."""
+    server.reply = Reply(events=[b"data: " + data + b"\n\n"])
+    with pytest.raises(ModelError, match="malformed") as caught:
+        streamed(kind, server)
+    assert caught.value.retryable
+
+
+def test_a_stream_has_a_size_limit(server: WireServer) -> None:
+    """A provider that does not stop is stopped."""
+    server.reply = Reply(events=chat_events(chat("word " * 2000)))
+    with pytest.raises(ModelError, match="max_body_bytes"):
+        streamed(OpenAIModel, server, max_body_bytes=20_000)
+
+
+CLIENTS: list[Callable[[], Any] | None] = [None, openai.DefaultAsyncHttpxClient]
+
+
+@BOTH
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("how", ["timeout", "cancelled", "closed"])
+def test_leaving_closes_the_connection(server: WireServer, kind: Any, client: Any, how: str) -> None:
+    """The timeout bounds the whole stream, not the gaps; however the reader leaves, the server sees it go at once."""
+    server.reply = Reply(events=events(kind, body(kind, "word " * 50)), gap_s=0.05)
+
+    async def read(model: Any) -> None:
+        async with aclosing(model.stream(Prompt.of("q"), Request(timeout_s=0.4 if how == "timeout" else 9.0))) as stream:
+            async for chunk in stream:
+                if how == "closed" and chunk.text:
+                    return
+
+    async def go() -> None:
+        http_client = client() if client is not None else None
+        model = kind(name="m", model="x", base_url=server.base_url, http_client=http_client)
+        reading = asyncio.create_task(read(model))
+        if how == "cancelled":
+            await asyncio.sleep(0.3)
+            reading.cancel()
+        (outcome,) = await asyncio.gather(reading, return_exceptions=True)
+        if how == "timeout":
+            assert isinstance(outcome, ModelError)
+            assert outcome.retryable
+            assert "timed out" in str(outcome)
+        else:
+            assert isinstance(outcome, asyncio.CancelledError) == (how == "cancelled")
+        assert await asyncio.to_thread(server.left.wait, 2.0)
+        await model.close()
+        if http_client is not None:
+            await http_client.aclose()
+
+    asyncio.run(go())
+
+
+def test_a_stream_leaves_its_connection_to_the_next(server: WireServer) -> None:
+    """A stream that was read to its end costs no new connection."""
+    server.reply = Reply(events=chat_events(chat()))
+
+    async def go() -> None:
+        model = OpenAIModel(name="m", model="x", base_url=server.base_url)
+        for _ in range(5):
+            async for _ in model.stream(Prompt.of("q"), Request()):
+                pass
+        await model.close()
+
+    asyncio.run(go())
+    assert len({received.client for received in server.received}) == 1
+
+
+def test_tool_calls_without_index(server: WireServer) -> None:
+    """Some servers number no tool calls; an id begins the next one."""
+    deltas = [
+        {"tool_calls": [{"id": "1", "function": {"name": "f", "arguments": '{"x"'}}]},
+        {"tool_calls": [{"function": {"arguments": ": 1}"}}]},
+        {"tool_calls": [{"id": "2", "function": {"name": "g", "arguments": "{}"}}]},
+    ]
+    end = {"choices": [{"delta": {}, "finish_reason": "tool_calls"}]}
+    server.reply = Reply(events=sse(*({"choices": [{"delta": d}]} for d in deltas), end, "[DONE]"))
+    answer = streamed(OpenAIModel, server)[-1].answer
+    assert answer is not None
+    assert [(c["id"], c["type"], c["function"]["name"], c["function"]["arguments"]) for c in answer.tool_calls] == [
+        ("1", "function", "f", '{"x": 1}'),
+        ("2", "function", "g", "{}"),
+    ]
+
+
+def test_a_tool_call_cut_by_the_token_limit(server: WireServer) -> None:
+    """What is there of its input is kept, as the finish reason tells; but a broken one without that reason is a fault."""
+    lines = message_events(message(USED, stop_reason="max_tokens"))
+    del lines[4]  # the second half of the input
+    server.reply = Reply(events=lines)
+    answer = streamed(AnthropicModel, server)[-1].answer
+    assert answer is not None
+    assert answer.finish_reason == "length"
+    assert answer.tool_calls[0]["function"]["name"] == "f"
+    server.reply = Reply(events=[line.replace(b"max_tokens", b"tool_use") for line in lines])
+    with pytest.raises(ModelError, match="malformed"):
+        streamed(AnthropicModel, server)
+
+
+lines = st.lists(st.sampled_from([b"data: {}", b"data:[1,", b"data: 2]", b": comment", b"event: x", b"id: 7", b"", b""]))
+
+
+@given(lines, st.sampled_from([b"\n", b"\r\n"]), st.lists(st.integers(0, 200)))
+def test_events_are_the_same_however_the_bytes_arrive(lines: list[bytes], ending: bytes, at: list[int]) -> None:
+    """Pieces may end anywhere, also inside a line break."""
+    raw = b"".join(line + ending for line in [*lines, b""])
+    edges = sorted({0, len(raw), *(i for i in at if i < len(raw))})
+
+    async def read(parts: list[bytes]) -> list[bytes]:
+        async def pieces() -> Any:
+            for part in parts:
+                yield part
+
+        return [data async for data in _data(pieces())]
+
+    expected, data = [], []
+    for line in [*lines, b""]:
+        if line.startswith(b"data:"):
+            data.append(line[5:].strip())
+        elif not line and data:
+            expected.append(b"\n".join(data))
+            data = []
+    assert asyncio.run(read([raw[a:b] for a, b in pairwise(edges)])) == expected
+
+
+@given(st.text())
+def test_scripted_words(text: str) -> None:
+    """A script streams whatever text a word at a time, and the last chunk is the answer."""
+    said = Answer(text, finish_reason="stop", logprobs=(TokenLogprob("a", -1.0),))
+
+    async def go() -> list[Chunk]:
+        return [c async for c in ScriptedModel("m", [said]).stream(Prompt.of("q"), Request())]
+
+    chunks = asyncio.run(go())
+    assert "".join(c.text for c in chunks) == text
+    assert [c.answer for c in chunks if c.answer] == [replace(said, model="m")]
+    assert chunks[-1].answer is not None
+
+
+def test_a_scripted_cut() -> None:
+    """For tests of what follows: some words, then the fault; the next reply follows in the script."""
+    model = ScriptedModel("m", [Cut("one two", ModelError("cut", model="m", retryable=True)), "all"])
+
+    async def go() -> tuple[list[str], list[str]]:
+        seen: list[str] = []
+        with suppress(ModelError):
+            async for chunk in model.stream(Prompt.of("q"), Request()):
+                seen.append(chunk.text)
+        return seen, [c.text async for c in model.stream(Prompt.of("q"), Request())]
+
+    assert asyncio.run(go()) == (["one ", "two"], ["all", ""])
+    with pytest.raises(ModelError):
+        asyncio.run(model.answer(Prompt.of("q"), Request()))
+
+
+def test_a_recording_streams() -> None:
+    """The recorded answer, in words."""
+    model = RecordedModel("m", "x", {"1": {"text": "a b", "cost_usd": 0.1}})
+
+    async def go() -> list[Chunk]:
+        return [c async for c in model.stream(Prompt.of("q", id="1"), Request())]
+
+    chunks = asyncio.run(go())
+    assert [c.text for c in chunks] == ["a ", "b", ""]
+    assert chunks[-1].answer == asyncio.run(model.answer(Prompt.of("q", id="1"), Request()))[0]
+
+
+THOUGHTS = [
+    (OpenAIModel, chat("<think>no, 41</think>\n\n42"), 0),
+    (OpenAIModel, chat("no, 41\n</think>\n\n42"), 1),
+    (OpenAIModel, chat("42", message={"reasoning_content": "no, 41"}), 0),
+    (
+        AnthropicModel,
+        message({"type": "thinking", "thinking": "no, 41", "signature": "s"}, {"type": "text", "text": "42"}),
+        0,
+    ),
+    (AnthropicModel, message({"type": "text", "text": "<think>no, 41</think>42"}), 0),
+]
+
+
+@pytest.mark.parametrize(("kind", "of", "retractions"), THOUGHTS)
+def test_a_streamed_thought_is_not_the_answer(server: WireServer, kind: Any, of: dict[str, Any], retractions: int) -> None:
+    """No chunk shows a thought as text, but where only its end arrives; then it is taken back, and held the next time."""
+    server.reply = lambda request: Reply(events=events(kind, of)) if request.body.get("stream") else Reply(of)
+
+    async def go() -> list[list[Chunk]]:
+        model = kind(name="m", model="x", api_key=KEY, base_url=server.base_url)
+        try:
+            return [[chunk async for chunk in model.stream(Prompt.of("hi"), Request())] for _ in range(2)]
+        finally:
+            await model.close()
+
+    first, second = asyncio.run(go())
+    for chunks, retracted in ((first, retractions), (second, 0)):
+        assert sum(chunk.retracts for chunk in chunks) == retracted
+        since = max((i for i, chunk in enumerate(chunks) if chunk.retracts), default=0)
+        assert "".join(chunk.text for chunk in chunks[since:]) == "42"
+        assert chunks[-1].answer == whole(kind, server)
+        assert chunks[-1].answer.reasoning == "no, 41"

@@ -1,0 +1,104 @@
+"""Questions for a gateway."""
+
+import asyncio
+import signal
+import socket
+import subprocess
+import sys
+
+import httpx2
+import pytest
+
+from evals.demo.traffic import Counts, body_of, quality_of, send
+from evals.recording import Example
+
+EXAMPLE = Example(
+    "a",
+    "What is 1 + 1?",
+    {"m": {"text": "2", "quality": 1.0, "samples": [{"text": "3", "quality": 0.0}, {"text": "4", "quality": None}]}},
+    schema={"type": "object"},
+    system="Be brief.",
+)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def command(*args: str) -> subprocess.Popen[str]:
+    """``python -m evals.demo.traffic`` in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "evals.demo.traffic", *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_a_question_is_a_chat_completion() -> None:
+    """System message, prompt and schema are where OpenAI's clients put them."""
+    body = body_of(EXAMPLE, "default")
+    assert body["model"] == "default"
+    assert [m["role"] for m in body["messages"]] == ["system", "user"]
+    assert body["response_format"]["json_schema"]["schema"] == {"type": "object"}
+
+
+@pytest.mark.parametrize(
+    ("model", "text", "quality"),
+    [("m", "2", 1.0), ("m", "3", 0.0), ("m", "4", None), ("m", "5", None), ("other", "2", None)],
+)
+def test_an_answers_quality_is_the_recorded_one(model: str, text: str, quality: float | None) -> None:
+    """An answer or a sample with just this text; what was not recorded or graded is unknown."""
+    assert quality_of(EXAMPLE, model, text) == quality
+
+
+def test_a_gateway_of_its_own_answers_the_shipped_questions() -> None:
+    """Every question is answered, some get feedback, and the gateway ends with the traffic."""
+    port = free_port()
+    with command("--serve", "--port", str(port), "--rate", "40", "--seconds", "3", "--feedback", "0.5") as made:
+        out, err = made.communicate(timeout=120)
+    assert made.returncode == 0, err
+    first, last = out.splitlines()
+    assert first == f"dashboard: http://127.0.0.1:{port}/dashboard (Ctrl+C ends it)"
+    total, answered = (int(part.split()[0].replace(",", "")) for part in last.split(", ")[:2])
+    assert total == answered > 20
+    assert "feedback on" in last
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+def test_ctrl_c_ends_the_gateway_too() -> None:
+    """What was sent until then is told; nothing is left behind."""
+    port = free_port()
+    with command("--serve", "--port", str(port), "--rate", "40") as made:
+        assert made.stdout is not None
+        assert made.stdout.readline().startswith("dashboard:")
+        made.send_signal(signal.SIGINT)
+        out, err = made.communicate(timeout=60)
+    assert "questions" in out
+    assert "Traceback" not in err
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+def test_a_gateway_that_is_not_there_is_counted() -> None:
+    """A lost connection ends no traffic."""
+    counts = Counts()
+
+    async def to_nobody() -> None:
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{free_port()}") as client:
+            await send(client, [EXAMPLE], counts, rate=50.0, seconds=0.3)
+
+    asyncio.run(to_nobody())
+    assert counts.ends["ConnectError"] == sum(counts.ends.values()) > 0
+    assert "answered" in counts.words()
+
+
+@pytest.mark.parametrize("args", [("--serve", "--rate", "0"), ("--serve", "--feedback", "2"), ("--serve", "--url", "x"), ()])
+def test_wrong_settings_are_refused(args: tuple[str, ...]) -> None:
+    """argparse says which, with status 2."""
+    with command(*args) as made:
+        _, err = made.communicate(timeout=60)
+    assert made.returncode == 2
+    assert "usage:" in err
