@@ -35,6 +35,7 @@ class Recorder:
         stop_signal: Stops the run.
         limit: Record the first rows only.
         retry_failed: Whether to repeat what failed in an earlier run.
+        present: By a model's key in the recording, for each row, whether the dataset already has its answer.
         sample_with_answer: Whether to request samples together with the answer, as a batch needs.
         step: Called for each row and model that is complete.
         error: The error of a full disk, which ends the run.
@@ -50,6 +51,7 @@ class Recorder:
     limit: int | None = None
     retry_failed: bool = False
     sample_with_answer: bool = False
+    present: Mapping[str, bytearray] = field(default_factory=dict)
     step: Callable[[], None] = lambda: None
     error: OSError | None = None
     model_numbers: dict[str, int] = field(default_factory=dict)
@@ -67,6 +69,8 @@ class Recorder:
     def is_complete(self, target: Target, row: int) -> bool:
         """Whether the row needs no more requests to the model."""
         checkpoint, model = self.checkpoint, self.model_numbers[target.key]
+        if target.key in self.present and self.present[target.key][row]:
+            return True
         if not checkpoint.has_parts(row, model):
             return False
         if checkpoint.any_failed(row, model):
