@@ -7,10 +7,21 @@ it is none.
 
 import operator
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from .remote import Program
+
+class Program(Protocol):
+    """The program in the other process, as its proxies use it."""
+
+    values: dict[int, Any]
+    vouched: str | None
+
+    def use(self, what: Any, *args: Any, **named: Any) -> Any:
+        """Calls what ``what`` names."""
+
+    def op(self, name: str, *args: Any) -> Any:
+        """Applies an operator there."""
+
 
 _UNSEEN = object()
 _UNARY = [
@@ -34,7 +45,7 @@ class Proxy:
 
     __slots__ = ("_number", "_program")
 
-    def __init__(self, program: "Program", number: int) -> None:
+    def __init__(self, program: Program, number: int) -> None:
         object.__setattr__(self, "_program", program)
         object.__setattr__(self, "_number", number)
 
@@ -100,7 +111,7 @@ class Proxy:
         return type(one) is Proxy and program_of(self).op("issubclass", one, self) is True
 
 
-def program_of(proxy: Proxy) -> "Program":
+def program_of(proxy: Proxy) -> Program:
     """Whose it is."""
     found: Program = object.__getattribute__(proxy, "_program")
     return found
