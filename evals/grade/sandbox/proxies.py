@@ -14,7 +14,7 @@ class Program(Protocol):
     """The program in the other process, as its proxies use it."""
 
     values: dict[int, Any]
-    vouched: str | None
+    vouched: str
 
     def use(self, what: Any, *args: Any, **named: Any) -> Any:
         """Calls what ``what`` names."""
