@@ -47,7 +47,9 @@ class ModelHandle:
         max_cost_usd = getattr(self.model, "max_cost_usd", None)
         if max_cost_usd is not None:
             return float(max_cost_usd * request.n)
-        return estimate(self.pricer, self.bounds, prompt, n=request.n, max_tokens=request.max_tokens)
+        return estimate(
+            self.pricer, self.bounds, prompt, n=request.n, max_tokens=request.max_tokens, options=request.options
+        )
 
     @property
     def max_tokens(self) -> int | None:
