@@ -10,8 +10,9 @@ from cascade.costs.budget import LimitReached, RunBudget
 from cascade.costs.estimate import MAX_OUTPUT, Bounds, estimate
 from cascade.costs.prices import Pricer
 from cascade.models.protocol import Model, ModelError, Request
+from cascade.resilience.deadline import deadline_share
 from cascade.resilience.guard import Guard
-from cascade.resilience.retry import call_with_retries, deadline_share
+from cascade.resilience.retry import call_with_retries
 from cascade.result import CallRecord, FaultKind
 from cascade.util.totals import total, total_usage
 from judges import Answer, Prompt, Usage
