@@ -271,7 +271,7 @@ def _refusal(proof: Certificate, guarantee: Guarantee, splits: Splits, n: int, p
         )
     least = least_rows(proof.limit, proof.delta, paired=paired)
     if n < least:
-        words += f"Even a cascade that never loses needs {least:,} certification rows. "
+        words += f"A cascade that differs from the premium tier on no row needs {least:,} certification rows. "
     words += f"{_rows_words(in_all)} The premium tier alone is used."
     certificate = {"certified": False, "words": words, "rows_in_all": in_all}
     if guarantee.kind == "min_quality":

@@ -165,7 +165,7 @@ def rows_needed(losses: Array, limit: float, delta: float, power: float = 0.8, *
 
 @lru_cache(maxsize=256)
 def least_rows(limit: float, delta: float, *, paired: bool = True) -> int:
-    """The fewest rows that can certify a mean loss of at most ``limit``: if no row has a loss (or a gain).
+    """How many rows certify a mean loss of at most ``limit`` if every row's loss is 0; with gains fewer may do.
 
     For losses that are never negative this is (1 - limit)^n <= delta. For paired differences it is the least n whose
     p-value without a single discordant pair is at most delta, which takes a few rows more.

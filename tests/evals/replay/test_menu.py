@@ -60,8 +60,8 @@ def test_where_the_strict_promise_cannot_be_proved_a_looser_one_is() -> None:
     """A menu instead of a refusal; the refused line says how many rows in all, not of a split."""
     columns = pair(20_000, 1)
     few = Splits(np.arange(45), np.arange(45, 150), np.arange(150, 300))
-    assert not choose_certified(columns, few, Guarantee("max_loss", 0.02), method="split").certificate["certified"]
-    choice = choose_from_menu(columns, few, (0.02, 0.1, 0.2), 0.1)
+    assert not choose_certified(columns, few, Guarantee("max_loss", 0.005), method="split").certificate["certified"]
+    choice = choose_from_menu(columns, few, (0.005, 0.1, 0.2), 0.1)
     assert choice.menu[0].candidate is None
     assert choice.menu[-1].candidate is not None
     needed = choice.menu[0].certificate.needed_n
