@@ -3,10 +3,11 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Generic, Literal
 
+from cascade.util.plain_data import plain, shortened, usd
 from judges import Answer, Usage, Verdict
 
 if TYPE_CHECKING:
@@ -31,13 +32,23 @@ Reason = Literal[
 ]
 
 
-class Action(Enum):
+class Action(StrEnum):
     """What to do with the answer at hand."""
 
     ACCEPT = "accept"
     JUDGE = "judge"
     ESCALATE = "escalate"
     STOP = "stop"
+
+
+FaultKind = Literal[
+    "timeout",  # no answer in time
+    "connection",  # no connection, or it was lost
+    "malformed",  # the response broke the protocol
+    "cancelled",  # the caller gave up
+    "other",  # anything else, such as an HTTP status or an error in the model's own code
+]
+"""Why a request to a model failed."""
 
 
 def new_run_id() -> str:
@@ -53,7 +64,8 @@ class CallRecord:
 
     ``purpose`` is "answer" or the name of the judge that asked. ``started_s`` is seconds since the run began, ``latency_s``
     how long the request took. ``n`` answers were asked for; ``usage`` and ``cost_usd`` are those of all answers together,
-    None where unknown. ``fault`` says why there is no answer (None: there is one), ``status`` the HTTP status if any.
+    None where unknown. ``fault`` says why there is no answer (None: there is one), ``fault_kind`` the same as one
+    word, ``status`` the HTTP status if any.
     """
 
     model: str
@@ -65,6 +77,7 @@ class CallRecord:
     cost_usd: float | None = None
     fault: str | None = None
     status: int | None = None
+    fault_kind: FaultKind | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +108,30 @@ class Stage:
     answer: Answer | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Attempt:
-    """One tier's part of a run: its answer (None where the provider failed), what the judges said, what it cost.
+    """One tier's part of a run: its answer, its verdicts, its cost.
 
-    ``cost_usd`` counts the answer and all its judging with every failed request; None is "unknown", never 0: a request that
-    was lost on its way back may have been billed.
-    ``latency_s`` is the time of the answer and its judging in seconds (the recorded one when a recording is replayed).
-    ``decisions`` and ``call_log`` tell, in order, what was decided and which requests were made.
+    ``repr`` is one line without any text of the prompt or the answer; ``print`` shows a line for people.
+
+    Attributes:
+        tier: The tier's name.
+        model: The model that answered, as the provider names it.
+        answer: None where the provider failed.
+        verdicts: What the judges found, in the policy's order.
+        confidence: The estimate of P(the answer is right) in [0, 1].
+        vetoed: Whether a judge forbade the answer.
+        cost_usd: The answer and all its judging, with every failed request. None is "unknown", never 0: a request whose
+            response was lost may have been billed.
+        judge_cost_usd: The part of ``cost_usd`` that judging took.
+        latency_s: Seconds of the answer and its judging (the recorded ones where a recording is replayed).
+        calls: How many answers were requested, samples and judges' calls included.
+        reason: How the attempt ended.
+        error: Why there is no answer, or which limit ended the judging.
+        calibrated: Whether ``confidence`` was fitted on graded data.
+        stages: How the attempt stood after each judge; filled by ``Cascade.attempt`` alone.
+        decisions: What was decided after each judge.
+        call_log: Every request to a provider, in order.
     """
 
     tier: str
@@ -122,15 +151,71 @@ class Attempt:
     decisions: tuple[Decision, ...] = ()
     call_log: tuple[CallRecord, ...] = ()
 
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain data that ``json.dumps`` accepts; the answer's text is not part of it."""
+        return {
+            "tier": self.tier,
+            "model": self.model,
+            "reason": self.reason,
+            "error": self.error,
+            "confidence": plain(self.confidence),
+            "cost_usd": plain(self.cost_usd),
+            "judge_cost_usd": plain(self.judge_cost_usd),
+            "latency_s": plain(self.latency_s),
+            "calls": self.calls,
+            "verdicts": [
+                {
+                    "judge": v.judge,
+                    "score": plain(v.score),
+                    "veto": v.veto,
+                    "reason": v.reason,
+                    "details": plain(v.details),
+                }
+                for v in self.verdicts
+            ],
+        }
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+    def __repr__(self) -> str:
+        return (
+            f"Attempt(tier={self.tier!r}, model={self.model!r}, reason={self.reason!r}, confidence={self.confidence:.3f}, "
+            f"vetoed={self.vetoed}, cost_usd={self.cost_usd!r}, latency_s={self.latency_s:.3f}, calls={self.calls}, "
+            f"verdicts={len(self.verdicts)}, answered={self.answer is not None})"
+        )
+
+    def __str__(self) -> str:
+        scores = ", ".join(f"{v.judge} {_score(v)}" for v in self.verdicts)
+        return f"{self.tier}: {self.error or self.reason}; {scores or 'no judges'}"
+
+
+def _score(verdict: Verdict) -> str:
+    if verdict.veto:
+        return f"veto: {verdict.reason}"
+    return "-" if verdict.score is None else format(verdict.score, ".3f")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Result(Generic[ParsedT]):
-    """A judged answer. Production gates on ``accepted`` and ``confidence``.
+    """A judged answer; check ``accepted`` before you use ``text``.
 
-    ``confidence`` is an estimate of P(the answer is right) in [0, 1]; ``calibrated`` says whether it was fitted on graded
-    data (False: the documented combination of verdicts, good for ranking, not a probability). ``accepted`` is True only
-    where the policy's threshold was met and nothing vetoed. ``cost_usd`` is the whole run, judging included; None where
-    any part has no known price. ``answer`` is None, and ``text`` empty, where the policy abstained.
+    ``print(result)`` shows a summary, ``repr`` is one line without any text of the prompt or the answer, and ``to_dict()``
+    gives plain data. Generic in what ``schema=`` parses: ``run(prompt, schema=City)`` returns a ``Result[City]``.
+
+    Attributes:
+        text: The answer's text; empty where the policy abstained.
+        parsed: What ``schema=`` made of the text: an instance of the pydantic class, or the JSON value. None where the run
+            had no schema, the tier no schema judge, or the text is not valid.
+        confidence: An estimate of P(the answer is right) in [0, 1].
+        accepted: True only where the policy's threshold was met and no judge vetoed.
+        tier: The tier that gave the answer.
+        model: The model that answered, as the provider names it.
+        cost_usd: The whole run, judging included; None where the price of any part is unknown.
+        latency_s: Seconds, over all attempts.
+        attempts: One for each tier that was asked, in order.
+        reason: Why the run ended.
+        run_id: The run's id in the journal, for ``feedback``.
+        answer: The whole answer, with usage and log-probabilities; None where the policy abstained.
+        calibrated: Whether ``confidence`` was fitted on graded data. Where it was not, it ranks answers but is no
+            probability.
     """
 
     text: str
@@ -156,3 +241,58 @@ class Result(Generic[ParsedT]):
     def abstained(self) -> bool:
         """True where the policy says ``when_unsure: abstain`` and no answer was good enough."""
         return self.answer is None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as plain data, as ``cascade run --json`` prints it.
+
+        Returns:
+            A dict that ``json.dumps`` accepts, whatever ``schema=`` parsed. It holds the answer's text, not the prompt's.
+
+        Example:
+            ```python
+            json.dumps(cascade.run("What is 17 * 3?").to_dict())
+            ```
+        """
+        return {
+            "text": self.text,
+            "parsed": plain(self.parsed),
+            "tool_calls": plain(self.tool_calls),
+            "confidence": plain(self.confidence),
+            "calibrated": self.calibrated,
+            "accepted": self.accepted,
+            "reason": self.reason,
+            "tier": self.tier,
+            "model": self.model,
+            "cost_usd": plain(self.cost_usd),
+            "latency_s": plain(self.latency_s),
+            "run_id": self.run_id,
+            "attempts": [attempt.to_dict() for attempt in self.attempts],
+        }
+
+    def __repr__(self) -> str:
+        return (
+            f"Result(accepted={self.accepted}, confidence={self.confidence:.3f}, calibrated={self.calibrated}, "
+            f"reason={self.reason!r}, tier={self.tier!r}, model={self.model!r}, cost_usd={self.cost_usd!r}, "
+            f"latency_s={self.latency_s:.3f}, attempts={len(self.attempts)}, run_id={self.run_id!r}, "
+            f"text=<{len(self.text):,} characters>)"
+        )
+
+    def __str__(self) -> str:
+        verdict = "accepted" if self.accepted else f"NOT accepted ({self.reason})"
+        kind = "calibrated" if self.calibrated else "uncalibrated"
+        rows = [
+            ("text", "none: the policy abstained" if self.abstained else shortened(self.text, _SHOWN)),
+            ("tier", f"{self.tier} ({self.model})"),
+            ("cost", usd(self.cost_usd)),
+            ("latency", f"{self.latency_s:.2f} s"),
+            ("attempts", "\n".join(map(str, self.attempts))),
+            ("run_id", self.run_id),
+        ]
+        lines = [f"{verdict}, confidence {self.confidence:.3f} ({kind})"]
+        for name, text in rows:
+            first, *others = text.splitlines() or [""]
+            lines += [f"  {name:<9} {first}".rstrip(), *(f"  {'':<9} {other}".rstrip() for other in others)]
+        return "\n".join(lines)
+
+
+_SHOWN = 2000  # characters of the answer that print(result) shows

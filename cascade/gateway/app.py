@@ -1,8 +1,11 @@
-"""The routes, as one Starlette application."""
+"""The composition root: one Starlette application out of the gateway, the routes, the dashboard and the reloader."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -10,99 +13,110 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cascade.gateway.anthropic.stream import MessageWriter
-from cascade.gateway.dashboard.static import page
-from cascade.gateway.openai.stream import ChatWriter
-from cascade.gateway.serve.health import healthz, metrics, openapi, readyz
-
 from .anthropic import messages
-from .dashboard import events
+from .anthropic.stream import MessageWriter
+from .auth.keys import Caller
+from .dashboard.events import SseHub, events, run_details
+from .dashboard.static import page
 from .endpoint import Endpoint, Reply
 from .errors import ApiError, anthropic_shape, openai_shape
+from .health import healthz, metrics, openapi, readyz
 from .native_api import feedback, gate, route
 from .openai import chat
+from .openai.stream import ChatWriter
+from .reload import Reloader
 from .response import dump, headers
-from .run_request import answer
+from .run_request import run_request
+from .state import Gateway
 from .stream import stream
-
-if TYPE_CHECKING:
-    from cascade.gateway.auth.keys import Caller
-
-    from .state import Gateway
+from .validation import shorten
 
 
-async def _chat(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], reply: Reply) -> None:
-    asked = chat.read(body)
-    if asked.stream:
-        await stream(gateway, caller, asked, reply, ChatWriter(asked))
+async def _chat(gateway: Gateway, caller: Caller, body: Mapping[str, Any], reply: Reply) -> None:
+    request = chat.read(body)
+    if request.stream:
+        await stream(gateway, caller, request, reply, ChatWriter(request))
         return
-    results = await answer(gateway, caller, asked)
-    await reply.json(chat.completion(asked, results), headers(results))
+    results = await run_request(gateway, caller, request)
+    await reply.json(chat.completion(request, results), headers(results))
 
 
-async def _messages(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], reply: Reply) -> None:
-    asked = messages.read(body)
-    if asked.stream:
-        await stream(gateway, caller, asked, reply, MessageWriter(asked))
+async def _messages(gateway: Gateway, caller: Caller, body: Mapping[str, Any], reply: Reply) -> None:
+    request = messages.read(body)
+    if request.stream:
+        await stream(gateway, caller, request, reply, MessageWriter(request))
         return
-    results = await answer(gateway, caller, asked)
-    await reply.json(messages.message(asked, results[0]), headers(results))
+    results = await run_request(gateway, caller, request)
+    await reply.json(messages.message(request, results[0]), headers(results))
 
 
-async def _models(gateway: "Gateway", caller: "Caller", _: Mapping[str, Any], reply: Reply) -> None:
-    await reply.json({"object": "list", "data": [_model(gateway, name) for name in gateway.names(caller)]})
+async def _models(gateway: Gateway, caller: Caller, _: Mapping[str, Any], reply: Reply) -> None:
+    await reply.json({"object": "list", "data": [_model(gateway, name) for name in gateway.model_names(caller)]})
 
 
-async def _one_model(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], reply: Reply) -> None:
+async def _one_model(gateway: Gateway, caller: Caller, body: Mapping[str, Any], reply: Reply) -> None:
     name = body["path"]["name"]
-    if name not in gateway.names(caller):
-        raise ApiError(404, f"the policy {name!r} does not exist, or this key may not use it", code="model_not_found")
+    if name not in gateway.model_names(caller):
+        raise ApiError(404, f"no policy {shorten(name)!r}, or this key may not use it", code="model_not_found")
     await reply.json(_model(gateway, name))
 
 
-def _model(gateway: "Gateway", name: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": gateway.began, "owned_by": "cascade"}
+def _model(gateway: Gateway, name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": gateway.started_at, "owned_by": "cascade"}
 
 
-def make_app(gateway: "Gateway") -> Starlette:
-    """The application; its lifespan closes the gateway."""
+def make_app(gateway: Gateway, path: Path | None = None) -> Starlette:
+    """The ASGI application of a gateway.
+
+    Args:
+        gateway: What all requests share. The application's lifespan closes it.
+        path: The policy file to reload when it changes; None: only the key file is reloaded.
+
+    Returns:
+        The application, with every route.
+    """
+    reloader, hub = Reloader(gateway, path), SseHub(gateway)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        watching: asyncio.Task[None] | None = None
         try:
-            await gateway.start()
+            await gateway.check_policies()
+            watching = asyncio.ensure_future(reloader.watch())
             yield
         finally:
+            if watching is not None:
+                watching.cancel()
             await gateway.aclose()
 
-    def post(path: str, handle: Any, **more: Any) -> Route:
-        return Route(path, Endpoint(gateway, path, handle, **more), methods=["POST"])
+    def post(path: str, handler: Any, **options: Any) -> Route:
+        return Route(path, Endpoint(gateway, path, handler, **options), methods=["POST"])
 
-    def get(path: str, handle: Any, **more: Any) -> Route:
-        return Route(path, Endpoint(gateway, path, handle, reads=False, **more), methods=["GET"])
+    def get(path: str, handler: Any, **options: Any) -> Route:
+        return Route(path, Endpoint(gateway, path, handler, has_body=False, **options), methods=["GET"])
 
     routes = [
         post("/v1/chat/completions", _chat),
-        post("/v1/messages", _messages, shape=anthropic_shape),
+        post("/v1/messages", _messages, error_shape=anthropic_shape),
         post("/v1/route", route),
         post("/v1/gate", gate),
         post("/v1/feedback", feedback),
         get("/v1/models", _models),
         get("/v1/models/{name:path}", _one_model),
-        get("/healthz", healthz, open=True),
-        get("/readyz", readyz, open=True),
-        get("/openapi.json", openapi, open=True),
-        get("/metrics", metrics, whole=True),
-        get("/dashboard", page, open=True),
-        get("/dashboard/events", events.events, whole=True),
-        get("/dashboard/runs/{run_id}", events.run, whole=True),
-        get("/dashboard/{file:path}", page, open=True),
+        get("/healthz", healthz, public=True),
+        get("/readyz", readyz, public=True),
+        get("/openapi.json", openapi, public=True),
+        get("/metrics", metrics, all_policies=True),
+        get("/dashboard", page, public=True),
+        get("/dashboard/events", partial(events, hub=hub), all_policies=True),
+        get("/dashboard/runs/{run_id}", run_details, all_policies=True),
+        get("/dashboard/{file:path}", page, public=True),
     ]
     return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http_error})
 
 
 async def _http_error(_: HttpRequest, error: Exception) -> Response:
-    """A path or a method that does not exist, in OpenAI's shape."""
+    """A path or a method that does not exist, in OpenAI's error shape."""
     assert isinstance(error, HTTPException)
-    refusal = ApiError(error.status_code, f"{error.detail}; see /openapi.json", code="not_found")
-    return Response(dump(openai_shape(refusal)), error.status_code, error.headers, "application/json")
+    api_error = ApiError(error.status_code, f"{error.detail}; see /openapi.json", code="not_found")
+    return Response(dump(openai_shape(api_error)), error.status_code, error.headers, "application/json")

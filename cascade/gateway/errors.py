@@ -1,4 +1,4 @@
-"""Why a request gets no answer: one exception, in OpenAI's or Anthropic's shape."""
+"""Errors that a client receives: one exception, in OpenAI's or Anthropic's shape."""
 
 import logging
 import traceback
@@ -15,10 +15,16 @@ _ANTHROPIC = {**_OPENAI, 413: "request_too_large", 503: "overloaded_error", 504:
 
 
 class ApiError(Exception):
-    """An HTTP status and a message for the client: ``param`` is the field at fault, ``code`` a word for programs.
+    """An HTTP status and a message for the client.
 
-    ``retry_after_s`` says when to come again; ``final`` that another try is of no use, which the clients' retries heed.
-    ``more`` is put into the error beside the usual fields.
+    Args:
+        status: The HTTP status.
+        message: What is wrong, for a person.
+        param: The field at fault.
+        code: A word for programs.
+        retry_after_s: Seconds after which another try may succeed.
+        final: Whether another try is of no use; clients' automatic retries honour it.
+        extra: Further fields of the error.
     """
 
     def __init__(
@@ -30,94 +36,94 @@ class ApiError(Exception):
         code: str | None = None,
         retry_after_s: float | None = None,
         final: bool = False,
-        more: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.status, self.message, self.param, self.code = status, message, param, code
-        self.retry_after_s, self.final, self.more = retry_after_s, final, more or {}
+        self.retry_after_s, self.final, self.extra = retry_after_s, final, extra or {}
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """What the status asks for beside the body."""
-        made = []
+        """The headers that belong to the error."""
+        headers = []
         if self.retry_after_s is not None:
-            made.append((b"retry-after", str(max(1, round(self.retry_after_s + 0.499))).encode()))
+            headers.append((b"retry-after", str(max(1, round(self.retry_after_s + 0.499))).encode()))
         if self.final:
-            made.append((b"x-should-retry", b"false"))
+            headers.append((b"x-should-retry", b"false"))
         if self.status == 401:
-            made.append((b"www-authenticate", b"Bearer"))
-        return made
+            headers.append((b"www-authenticate", b"Bearer"))
+        return headers
 
 
-def bad(message: str, param: str | None = None, code: str | None = None) -> ApiError:
-    """A request that cannot be honoured as it stands."""
+def bad_request(message: str, param: str | None = None, code: str | None = None) -> ApiError:
+    """A request that cannot be processed as it stands (400); the message begins with the field at fault."""
     return ApiError(400, message if param is None else f"{param}: {message}", param=param, code=code)
 
 
-def openai_shape(refusal: ApiError) -> dict[str, Any]:
+def openai_shape(error: ApiError) -> dict[str, Any]:
     """The error as OpenAI's clients read it."""
-    kind = _OPENAI.get(refusal.status, "invalid_request_error" if refusal.status < 500 else "server_error")
-    return {
-        "error": {
-            "message": refusal.message,
-            "type": kind,
-            "param": refusal.param,
-            "code": refusal.code,
-            **refusal.more,
-        }
-    }
+    kind = _OPENAI.get(error.status, "invalid_request_error" if error.status < 500 else "server_error")
+    return {"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code, **error.extra}}
 
 
-def anthropic_shape(refusal: ApiError) -> dict[str, Any]:
+def anthropic_shape(error: ApiError) -> dict[str, Any]:
     """The error as Anthropic's clients read it."""
-    kind = _ANTHROPIC.get(refusal.status, "invalid_request_error" if refusal.status < 500 else "api_error")
-    return {"type": "error", "error": {"type": kind, "message": refusal.message, **refusal.more}}
+    kind = _ANTHROPIC.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
+    return {"type": "error", "error": {"type": kind, "message": error.message, **error.extra}}
 
 
 def api_error_of(error: Exception) -> ApiError:
-    """What a client is told of an exception; what is nobody's business but the operator's goes to the log."""
+    """The error that a client receives for an exception; details that only concern the operator go to the log."""
     match error:
         case ApiError():
             return error
         case UnsureError():
-            told = {"cascade": {"run_id": error.run_id, "confidence": error.result.confidence, "accepted": False}}
-            return ApiError(422, str(error), code="not_accepted", final=True, more=told)
+            run = {"run_id": error.run_id, "confidence": error.result.confidence, "accepted": False}
+            return ApiError(422, str(error), code="not_accepted", final=True, extra={"cascade": run})
         case DeadlineError():
-            return ApiError(504, str(error), code="deadline", more=_run(error.run_id))
+            return ApiError(504, str(error), code="deadline", extra=_run(error.run_id))
         case BudgetError():
-            return ApiError(429, str(error), code="insufficient_quota", final=True, more=_run(error.run_id))
+            return ApiError(429, str(error), code="insufficient_quota", final=True, extra=_run(error.run_id))
         case ProviderError():
             return _upstream(error)
         case JournalError():
             log.error("%s", error)
-            return ApiError(503, "the journal cannot be written, so the answer may not be given", retry_after_s=1)
+            message = "the journal cannot be written, so the answer must not be returned"
+            return ApiError(503, message, code="journal", retry_after_s=1)
         case PolicyError():
             log.error("%s", error)
-            return ApiError(500, "the policy cannot be used as it is set up; the gateway's log says why", code="policy")
-    log_fault(error)
-    return ApiError(500, "the gateway failed; its log says why", code="internal")
+            return ApiError(500, "the policy cannot be used as configured; the gateway's log has the reason", code="policy")
+    log_unexpected(error)
+    return ApiError(500, "internal error; the gateway's log has the details", code="internal")
 
 
-def log_fault(error: BaseException) -> None:
-    """Where something went wrong that nobody foresaw: its class and place alone, since its words may quote a prompt."""
+def log_unexpected(error: BaseException) -> None:
+    """Logs an unexpected exception's class and place only, since its message may quote a prompt."""
     log.error("a request failed (%s):\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
 
 
 def _upstream(error: ProviderError) -> ApiError:
-    """The provider's fault is a 502; but what every model refused in the same way is told with their status."""
-    failed = _failed(error.attempts)
-    statuses = {record.status for record in failed}
-    more = _run(error.run_id)
+    """A provider's failure is a 502, except where every model rejected the request with the same kind of status.
+
+    The providers' messages may name internal addresses or an organisation: they go to the log, with the run's id.
+    """
+    log.warning("run %s: no model answered: %s", error.run_id, error)
+    failures = _failures(error.attempts)
+    statuses = {record.status for record in failures}
+    extra, details = _run(error.run_id), f"the gateway's log has the details of run {error.run_id}"
     if statuses and statuses <= {400, 413, 422}:
-        return ApiError(400, str(error), code="refused_upstream", final=True, more=more)
+        rejected = ", ".join(map(str, sorted(status for status in statuses if status is not None)))
+        message = f"every model rejected the request (HTTP {rejected}); {details}"
+        return ApiError(400, message, code="refused_upstream", final=True, extra=extra)
     if statuses == {429}:
-        return ApiError(429, str(error), code="rate_limited_upstream", retry_after_s=5, more=more)
-    if failed and all("timed out" in (record.fault or "") for record in failed):
-        return ApiError(504, str(error), code="upstream_timeout", more=more)
-    return ApiError(502, str(error), code="upstream", more=more)
+        message = f"every model is rate limited; {details}"
+        return ApiError(429, message, code="rate_limited_upstream", retry_after_s=5, extra=extra)
+    if failures and all(record.fault_kind == "timeout" for record in failures):
+        return ApiError(504, f"every model timed out; {details}", code="upstream_timeout", extra=extra)
+    return ApiError(502, f"no model answered; {details}", code="upstream", extra=extra)
 
 
-def _failed(attempts: Sequence[Attempt]) -> list[CallRecord]:
+def _failures(attempts: Sequence[Attempt]) -> list[CallRecord]:
     return [record for attempt in attempts for record in attempt.call_log if record.fault is not None]
 
 

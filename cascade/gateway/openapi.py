@@ -1,4 +1,4 @@
-"""The OpenAPI document of the gateway's own routes. OpenAI's and Anthropic's are documented by them."""
+"""The OpenAPI document of the gateway's own routes. OpenAI and Anthropic document theirs."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ Schema = dict[str, Any]
 
 _TEXT: Schema = {"type": "string"}
 _PROBABILITY: Schema = {"type": "number", "minimum": 0, "maximum": 1}
-_USD: Schema = {"type": ["number", "null"], "minimum": 0, "description": "USD; null: unknown"}
+_USD: Schema = {"type": ["number", "null"], "minimum": 0, "description": "USD; null if unknown"}
 _TAGS: Schema = {
     "type": "object",
     "maxProperties": 15,
@@ -20,7 +20,7 @@ _TAGS: Schema = {
             {"type": "boolean"},
         ]
     },
-    "description": "The caller's own, for the journal",
+    "description": "Tags of your own, stored with the run in the journal",
 }
 _MESSAGES: Schema = {
     "type": "array",
@@ -32,11 +32,16 @@ _MESSAGES: Schema = {
         "additionalProperties": False,
     },
 }
-_ASKED: Schema = {
+_PROMPT_FIELDS: Schema = {
     "prompt": {"anyOf": [{"type": "string", "minLength": 1}, _MESSAGES]},
-    "policy": {"type": "string", "minLength": 1, "maxLength": 256, "description": "A policy, or policy/tier"},
+    "policy": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 256,
+        "description": "A policy, or policy/tier",
+    },
     "system": _TEXT,
-    "schema": {"type": "object", "description": "The JSON Schema of the answer"},
+    "schema": {"type": "object", "description": "JSON Schema that the answer must match"},
     "tags": _TAGS,
 }
 _ROUTE: Schema = {
@@ -44,13 +49,13 @@ _ROUTE: Schema = {
     "required": ["prompt"],
     "additionalProperties": False,
     "properties": {
-        **_ASKED,
+        **_PROMPT_FIELDS,
         "budget": {
             "anyOf": [
                 {"type": "number", "minimum": 0, "maximum": 1e6},
                 {"type": "string", "pattern": r"^[0-9]{1,6}(\.[0-9]{1,9})?$"},
             ],
-            "description": "USD; lowers the policy's budget_usd",
+            "description": "USD for this run; it can only lower the policy's budget_usd",
         },
         "deadline_s": {"type": "number", "minimum": 0.001, "maximum": 86400},
         "max_tokens": {"type": "integer", "minimum": 1, "maximum": 10_000_000},
@@ -60,7 +65,7 @@ _GATE: Schema = {
     "type": "object",
     "required": ["prompt", "answer"],
     "additionalProperties": False,
-    "properties": {**_ASKED, "answer": _TEXT, "tier": {"type": "string", "maxLength": 256}},
+    "properties": {**_PROMPT_FIELDS, "answer": _TEXT, "tier": {"type": "string", "maxLength": 256}},
 }
 _FEEDBACK: Schema = {
     "type": "object",
@@ -77,7 +82,7 @@ _VERDICT: Schema = {
     "required": ["judge", "score", "veto", "reason"],
     "properties": {
         "judge": _TEXT,
-        "score": {"type": ["number", "null"], "description": "null: it could not tell"},
+        "score": {"type": ["number", "null"], "description": "null if the judge could not tell"},
         "veto": {"type": "boolean"},
         "reason": _TEXT,
     },
@@ -101,9 +106,12 @@ _RUN: Schema = {
     "type": "object",
     "required": ["accepted", "confidence", "reason", "policy", "tier", "model", "cost_usd", "run_id", "attempts"],
     "properties": {
-        "accepted": {"type": "boolean", "description": "Whether the answer reached its threshold: gate on this"},
+        "accepted": {
+            "type": "boolean",
+            "description": "Whether the confidence reached the tier's threshold: gate on this",
+        },
         "confidence": _PROBABILITY,
-        "calibrated": {"type": "boolean", "description": "Whether the confidence was fitted on graded answers"},
+        "calibrated": {"type": "boolean", "description": "Whether the confidence was calibrated on graded answers"},
         "reason": _TEXT,
         "policy": _TEXT,
         "tier": _TEXT,
@@ -118,7 +126,7 @@ _ANSWER: Schema = {
     "allOf": [{"$ref": "#/components/schemas/Run"}],
     "type": "object",
     "required": ["answer"],
-    "properties": {"answer": {"type": ["string", "null"], "description": "null: the policy abstained"}, "parsed": {}},
+    "properties": {"answer": {"type": ["string", "null"], "description": "null if the policy abstained"}, "parsed": {}},
 }
 _ERROR: Schema = {
     "type": "object",
@@ -130,27 +138,27 @@ _ERROR: Schema = {
             "properties": {
                 "message": _TEXT,
                 "type": _TEXT,
-                "param": {"type": ["string", "null"], "description": "The field at fault"},
+                "param": {"type": ["string", "null"], "description": "The invalid field"},
                 "code": {"type": ["string", "null"]},
             },
         }
     },
 }
 _ERRORS = {
-    400: "What cannot be honoured, by its field",
+    400: "A field is missing, invalid or not supported",
     401: "No valid key",
-    403: "The key may not do this",
-    404: "There is no such policy, tier or run",
-    408: "The body came too slowly",
-    409: "There is no journal",
+    403: "The key does not allow this request",
+    404: "No such policy, tier or run",
+    408: "The body arrived too slowly",
+    409: "The gateway has no journal",
     413: "The body is too large",
-    415: "The body is not application/json",
-    422: "No answer was accepted, and the policy says to raise",
-    429: "A rate or a budget is used up",
+    415: "The content type is not application/json",
+    422: "No answer was accepted, and the policy says when_unsure: raise",
+    429: "A rate limit or a budget is exhausted",
     431: "The headers are too large",
-    500: "The gateway or its policies are at fault; its log says why",
-    502: "No tier answered",
-    503: "More is under way than the gateway takes, or it is not ready",
+    500: "Internal or configuration error; the gateway's log has the details",
+    502: "No model answered",
+    503: "The gateway is overloaded, stopping or not ready",
     504: "The deadline passed",
 }
 _BODY, _KEY = (400, 401, 403, 408, 413, 415, 431, 500, 503), (400, 401, 403, 431, 503)
@@ -160,19 +168,25 @@ def _json(schema: Schema) -> Schema:
     return {"application/json": {"schema": schema}}
 
 
-def _operation(told: str, answer: Schema, errors: tuple[int, ...], body: Schema | None = None, **more: Any) -> Schema:
-    refused = {str(s): {"description": _ERRORS[s], "content": _json({"$ref": "#/components/schemas/Error"})} for s in errors}
-    made = {"summary": told, "responses": {"200": {"description": "Done", "content": answer}, **refused}, **more}
+def _operation(summary: str, answer: Schema, errors: tuple[int, ...], body: Schema | None = None, **fields: Any) -> Schema:
+    error_responses = {
+        str(s): {"description": _ERRORS[s], "content": _json({"$ref": "#/components/schemas/Error"})} for s in errors
+    }
+    operation = {
+        "summary": summary,
+        "responses": {"200": {"description": "Success", "content": answer}, **error_responses},
+        **fields,
+    }
     if body is not None:
-        made["requestBody"] = {"required": True, "content": _json(body)}
-    return made
+        operation["requestBody"] = {"required": True, "content": _json(body)}
+    return operation
 
 
 def document() -> Schema:
     """OpenAPI 3.1."""
     run, answer = {"$ref": "#/components/schemas/Run"}, {"$ref": "#/components/schemas/Answer"}
     id = {"name": "run_id", "in": "path", "required": True, "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"}}
-    anyone: Schema = {"security": []}
+    no_key: Schema = {"security": []}
     status = _json({"type": "object", "required": ["status"], "properties": {"status": _TEXT}})
     events = {"text/event-stream": {"schema": _TEXT}}
     return {
@@ -180,25 +194,21 @@ def document() -> Schema:
         "info": {"title": "cascade gateway", "version": __version__},
         "security": [{"bearer": []}, {"key": []}],
         "paths": {
-            "/v1/route": {
-                "post": _operation("A prompt -> its answer", _json(answer), (*_BODY, 404, 422, 429, 502, 504), _ROUTE)
-            },
-            "/v1/gate": {
-                "post": _operation("A prompt and an answer -> a verdict", _json(run), (*_BODY, 404, 429, 502, 504), _GATE)
-            },
+            "/v1/route": {"post": _operation("Answer a prompt", _json(answer), (*_BODY, 404, 422, 429, 502, 504), _ROUTE)},
+            "/v1/gate": {"post": _operation("Judge an answer to a prompt", _json(run), (*_BODY, 404, 429, 502, 504), _GATE)},
             "/v1/feedback": {
                 "post": _operation(
-                    "What later proved true of a run", _json({"type": "object"}), (*_BODY, 404, 409, 429), _FEEDBACK
+                    "Report how good a run's answer was", _json({"type": "object"}), (*_BODY, 404, 409, 429), _FEEDBACK
                 )
             },
-            "/v1/models": {"get": _operation("The policies and their tiers", _json({"type": "object"}), _KEY)},
-            "/healthz": {"get": _operation("Whether the process answers", status, (400, 403, 431, 503), **anyone)},
-            "/readyz": {"get": _operation("Whether requests are taken", status, (400, 403, 431, 503), **anyone)},
+            "/v1/models": {"get": _operation("List the policies and their tiers", _json({"type": "object"}), _KEY)},
+            "/healthz": {"get": _operation("Liveness: the process responds", status, (400, 403, 431, 503), **no_key)},
+            "/readyz": {"get": _operation("Readiness: requests are accepted", status, (400, 403, 431, 503), **no_key)},
             "/metrics": {"get": _operation("Prometheus metrics", {"text/plain": {"schema": _TEXT}}, _KEY)},
-            "/openapi.json": {"get": _operation("This", _json({"type": "object"}), (400, 403, 431, 503), **anyone)},
-            "/dashboard/events": {"get": _operation("A snapshot of the figures a second", events, _KEY)},
+            "/openapi.json": {"get": _operation("This document", _json({"type": "object"}), (400, 403, 431, 503), **no_key)},
+            "/dashboard/events": {"get": _operation("Stream a snapshot of the statistics every second", events, _KEY)},
             "/dashboard/runs/{run_id}": {
-                "get": _operation("One run", _json({"type": "object"}), (*_KEY, 404, 500), parameters=[id])
+                "get": _operation("Details of one run", _json({"type": "object"}), (*_KEY, 404, 500), parameters=[id])
             },
         },
         "components": {

@@ -1,4 +1,4 @@
-"""What a client asks for, in our words; and which model can honour what."""
+"""A client's request in one form for all interfaces; and which model can honour which field."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,12 +10,12 @@ from cascade.models.protocol import Request
 from cascade.policy.schema import ModelSpec, Policy
 from judges import Prompt
 
-from .errors import ApiError, bad
+from .errors import ApiError, bad_request
 
 Tags = dict[str, str | int | float | bool]
 
-# What a client may ask for that not every provider can do. A recording and a script answer as they do whatever is asked.
-_CANNOT = {
+# Fields that not every provider supports. A recording and a script give the same answer whatever the request says.
+_UNSUPPORTED = {
     "openai": {"top_k"},
     "anthropic": {
         *("seed", "presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "reasoning_effort", "verbosity"),
@@ -27,10 +27,24 @@ _CANNOT = {
 
 @dataclass(slots=True)
 class GatewayRequest:
-    """One request: the policy it names, the prompt, and how its models are to be asked.
+    """One request: the policy that it names, the prompt, and the options for its models.
 
-    ``uses`` are the fields that not every provider can honour, by the names that errors give them. ``budget_usd`` and
-    ``deadline_s`` may only lower what the policy says.
+    Attributes:
+        policy: The name of a policy, or of one tier of it: ``policy/tier``.
+        messages: The conversation, in OpenAI's shape.
+        schema: The JSON Schema of the answer; None: any text.
+        tools: The tools, in OpenAI's shape.
+        temperature: Sampling temperature; None: the provider's default.
+        max_tokens: Most tokens of an answer; None: the provider's default.
+        logprobs: Whether token log-probabilities are returned.
+        n: How many choices, each with a run of its own.
+        stream: Whether the answer is streamed.
+        include_usage: Whether a stream ends with the token counts.
+        budget_usd: Most USD of the run; it can only lower the policy's.
+        deadline_s: Most seconds of the run; it can only lower the policy's.
+        options: Further fields that are passed on to the models.
+        tags: The client's tags for the journal.
+        uses: The fields that not every provider supports, by the names that errors give them.
     """
 
     policy: str = ""
@@ -51,51 +65,58 @@ class GatewayRequest:
 
     @property
     def prompt(self) -> Prompt:
-        """What is asked."""
+        """The prompt of the run."""
         return Prompt(self.messages, self.schema, self.tools)
 
-    def request(self, i: int = 0) -> Request:
-        """How the models are asked for choice number ``i``; a seed counts up, or all choices would be one."""
+    def model_request(self, i: int = 0) -> Request:
+        """The options for choice number ``i``; a seed counts up, or all choices would be the same."""
         options = self.options
         if i and "seed" in options:
             options = {**options, "seed": options["seed"] + i}
         return Request(temperature=self.temperature, max_tokens=self.max_tokens, logprobs=self.logprobs, options=options)
 
 
-def check_honoured(asked: GatewayRequest, policy: Policy, models: Mapping[str, ModelSpec]) -> None:
-    """Raises Refusal where a model that may answer cannot honour what was asked."""
-    if not asked.uses and asked.schema is None:
+def check_supported(request: GatewayRequest, policy: Policy, models: Mapping[str, ModelSpec]) -> None:
+    """Checks that every model that may answer supports what the request uses.
+
+    Raises:
+        ApiError: 400 with the field that a model does not support.
+    """
+    if not request.uses and request.schema is None:
         return
     for tier in policy.tiers:
-        judged = asked.schema is None or any(rule.use == "schema" for rule in tier.judges)
+        checked = request.schema is None or any(rule.use == "schema" for rule in tier.judges)
         for model in (tier.model, *tier.fallbacks):
             spec = models.get(model)
-            if not judged and spec is not None and spec.structured == "off":
-                told = (
-                    f"the model {model!r} is not told of schemas, and no judge of policy {asked.policy!r} checks its answer"
+            if spec is None:
+                continue
+            if not checked and spec.structured == "off":
+                message = f"the model {model!r} does not support schemas, and policy {request.policy!r} has no schema judge"
+                raise bad_request(message, "response_format", "unsupported")
+            unsupported = request.uses & _UNSUPPORTED.get(spec.provider, set())
+            if unsupported:
+                message = (
+                    f"the model {model!r} of policy {request.policy!r} does not support it; "
+                    "leave it out or name another policy"
                 )
-                raise bad(told, "response_format", "unsupported")
-            cannot = asked.uses & _CANNOT[spec.provider] if spec is not None and spec.provider in _CANNOT else ()
-            if cannot:
-                name = min(cannot)
-                raise bad(
-                    f"the model {model!r} of policy {asked.policy!r} cannot honour it; leave it out or name another policy",
-                    name,
-                    "unsupported",
-                )
+                raise bad_request(message, min(unsupported), "unsupported")
 
 
-def lowered(policy: Policy, asked: GatewayRequest) -> tuple[float | None, float | None]:
-    """Budget and deadline of a run: the policy's, or the client's where it is lower."""
-    return _least(policy.budget_usd, asked.budget_usd), _least(policy.deadline_s, asked.deadline_s)
+def run_limits(policy: Policy, request: GatewayRequest) -> tuple[float | None, float | None]:
+    """Budget (USD) and deadline (seconds) of a run: the policy's, or the client's where it is lower."""
+    return _lowest(policy.budget_usd, request.budget_usd), _lowest(policy.deadline_s, request.deadline_s)
 
 
-def _least(*values: float | None) -> float | None:
+def _lowest(*values: float | None) -> float | None:
     return min((value for value in values if value is not None), default=None)
 
 
-def policy_of(cascade: Cascade, name: str) -> Policy:
-    """The policy that a request names. Raises Refusal with status 404."""
+def find_policy(cascade: Cascade, name: str) -> Policy:
+    """The policy that a request names.
+
+    Raises:
+        ApiError: 404 where there is none.
+    """
     try:
         return cascade.policy(name)
     except PolicyError as error:

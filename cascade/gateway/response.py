@@ -1,4 +1,4 @@
-"""What is told of a run beside its answer: the field ``cascade`` and the headers ``x-cascade-*``, in every interface."""
+"""What a response says about the run: the field ``cascade`` and the headers ``x-cascade-*``, in every interface."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -8,6 +8,7 @@ from urllib.parse import quote
 from pydantic_core import PydanticSerializationError, to_json
 
 from cascade.result import Result
+from cascade.util.totals import total, total_usage
 from judges import Usage
 
 Headers = list[tuple[bytes, bytes]]
@@ -41,10 +42,10 @@ def summary(policy: str, result: Result) -> dict[str, Any]:
 
 
 def headers(results: Sequence[Result]) -> Headers:
-    """The run's figures as headers; for several choices their ids, whether all were accepted, and the least confidence."""
+    """The run as headers; for several choices: all run ids, whether all were accepted, the lowest confidence."""
     first = results[0]
     usd = total_usd(results)
-    made = [
+    headers = [
         (b"x-cascade-run-id", ",".join(r.run_id for r in results).encode()),
         (b"x-cascade-accepted", b"true" if all(r.accepted for r in results) else b"false"),
         (b"x-cascade-confidence", b"%.6g" % min(r.confidence for r in results)),
@@ -52,8 +53,8 @@ def headers(results: Sequence[Result]) -> Headers:
         (b"x-cascade-model", _header(first.model)),
     ]
     if usd is not None:
-        made.append((b"x-cascade-cost-usd", b"%.9g" % usd))
-    return made
+        headers.append((b"x-cascade-cost-usd", b"%.9g" % usd))
+    return headers
 
 
 @lru_cache(maxsize=1024)
@@ -63,22 +64,20 @@ def _header(name: str) -> bytes:
 
 
 def usage_of(results: Sequence[Result]) -> Usage | None:
-    """The tokens of the answers returned; None where any is unknown."""
-    counted = [r.answer.usage if r.answer is not None else None for r in results]
-    if len(counted) == 1:
-        return counted[0]
-    known = [usage for usage in counted if usage is not None]
-    return sum(known, Usage()) if len(known) == len(counted) else None
+    """The tokens of the returned answers; None where any is unknown."""
+    counts = [r.answer.usage if r.answer is not None else None for r in results]
+    if len(counts) == 1:
+        return counts[0]
+    return total_usage(counts)
 
 
 def total_usd(results: Sequence[Result]) -> float | None:
-    """What the runs cost together; None where any part is unknown."""
-    costs = [r.cost_usd for r in results]
-    return None if None in costs else sum(c for c in costs if c is not None)
+    """The cost of the runs together, in USD; None where any part is unknown."""
+    return total(r.cost_usd for r in results)
 
 
 def dump(value: Any) -> bytes:
-    """JSON; what a model wrote may hold half surrogates, which JSON can only say escaped."""
+    """JSON; a model's text may contain lone surrogates, which JSON can only hold escaped."""
     try:
         return to_json(value, inf_nan_mode="null", fallback=str)
     except (PydanticSerializationError, ValueError):

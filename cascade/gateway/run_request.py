@@ -1,4 +1,4 @@
-"""The run behind a request: checked against key, policy and models, then asked once or once for each choice."""
+"""The run behind a request: checked against key, policy and models, then run once for each choice."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -8,73 +8,98 @@ from cascade.journal.record import checked_tags
 from cascade.policy.schema import Policy
 from cascade.result import Result
 
-from .errors import ApiError, bad
-from .request import GatewayRequest, Tags, check_honoured, lowered, policy_of
+from .errors import ApiError, bad_request
+from .request import GatewayRequest, Tags, check_supported, find_policy, run_limits
 
 if TYPE_CHECKING:
-    from cascade.gateway.auth.keys import Caller
-
+    from .auth.keys import Caller
     from .state import ActiveConfig, Gateway
 
 
-def allowed(serving: "ActiveConfig", caller: "Caller", name: str) -> Policy:
-    """The policy that a request names. Raises Refusal where there is none, or the key may not use it."""
-    if not caller.may(name, serving.cascade.policies):
-        # The same whether it exists or not: what others use is nobody's business.
+def allowed_policy(config: "ActiveConfig", caller: "Caller", name: str) -> Policy:
+    """The policy that a request names.
+
+    Raises:
+        ApiError: 403 where the key may not use it, 404 where it does not exist.
+    """
+    if not caller.may(name, config.cascade.policies):
+        # The same response whether it exists or not: other keys' policies are not disclosed.
         raise ApiError(403, f"model: this key may not use the policy {name!r}", param="model", code="policy_not_allowed")
-    return policy_of(serving.cascade, name)
+    return find_policy(config.cascade, name)
 
 
-def options_of(serving: "ActiveConfig", caller: "Caller", asked: GatewayRequest) -> dict[str, Any]:
-    """What ``arun`` is given beside the prompt and the request. Raises Refusal."""
-    policy = allowed(serving, caller, asked.policy)
-    check_honoured(asked, policy, serving.models)
-    if asked.budget_usd is not None and (missing := serving.cascade.unpriced(asked.policy)):
-        raise bad(f"cannot be kept: what the model {', '.join(missing)} costs is not known", "budget", "unpriced")
-    budget, deadline = lowered(policy, asked)
+def run_options(config: "ActiveConfig", caller: "Caller", request: GatewayRequest) -> dict[str, Any]:
+    """The keyword arguments of ``Cascade.arun`` beside the prompt and the request.
+
+    Raises:
+        ApiError: The request cannot be run with this key, policy or models.
+    """
+    policy = allowed_policy(config, caller, request.policy)
+    check_supported(request, policy, config.models)
+    if request.budget_usd is not None and (unpriced := config.cascade.unpriced(request.policy)):
+        message = f"cannot be enforced: the price of the model {', '.join(unpriced)} is unknown"
+        raise bad_request(message, "budget", "unpriced")
+    budget, deadline = run_limits(policy, request)
     return {
-        "policy": asked.policy,
+        "policy": request.policy,
         "budget_usd": budget,
         "deadline_s": deadline,
-        "tags": tags_of(caller, asked.tags),
+        "tags": journal_tags(caller, request.tags),
         "daily": caller.daily,
     }
 
 
-def tags_of(caller: "Caller", tags: Tags) -> Mapping[str, Any]:
-    """The client's tags for the journal, with the name of its key. Raises Refusal."""
+def journal_tags(caller: "Caller", tags: Tags) -> Mapping[str, Any]:
+    """The client's tags for the journal, with the name of its key.
+
+    Raises:
+        ApiError: A tag that the journal does not take, or the reserved name ``key``.
+    """
     if caller.name is not None:
         if "key" in tags:
-            raise bad("this name is the gateway's own", "metadata.key")
+            raise bad_request("this name is reserved for the gateway", "metadata.key")
         tags = {**tags, "key": caller.name}
     if not tags:
         return tags
     try:
         return checked_tags(tags)
     except (TypeError, ValueError) as error:
-        raise bad(str(error), "metadata") from None
+        raise bad_request(str(error), "metadata") from None
 
 
-async def answer(gateway: "Gateway", caller: "Caller", asked: GatewayRequest) -> Sequence[Result]:
-    """The results, one for each choice, asked for side by side. Raises Refusal and what ``arun`` raises."""
-    serving = gateway.serving
-    options = options_of(serving, caller, asked)
-    with serving as cascade:
-        prompt = asked.prompt
-        if asked.n == 1:
-            return [await cascade.arun(prompt, request=asked.request(), **options)]
-        runs = (cascade.arun(prompt, request=asked.request(i), **options) for i in range(asked.n))
+async def run_request(gateway: "Gateway", caller: "Caller", request: GatewayRequest) -> Sequence[Result]:
+    """Runs a request.
+
+    Args:
+        gateway: What all requests share.
+        caller: Who sent it.
+        request: What to run.
+
+    Returns:
+        The results, one for each choice. The choices run concurrently.
+
+    Raises:
+        ApiError: The request cannot be run with this key, policy or models.
+        CascadeError: As ``Cascade.arun``.
+    """
+    config = gateway.active
+    options = run_options(config, caller, request)
+    with config as cascade:
+        prompt = request.prompt
+        if request.n == 1:
+            return [await cascade.arun(prompt, request=request.model_request(), **options)]
+        runs = (cascade.arun(prompt, request=request.model_request(i), **options) for i in range(request.n))
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_value(run)) for run in runs]
-    found = [task.result() for task in tasks]
-    for result in found:
-        if isinstance(result, Exception):
-            raise result
-    return [result for result in found if isinstance(result, Result)]
+            tasks = [group.create_task(_outcome(run)) for run in runs]
+    outcomes = [task.result() for task in tasks]
+    for outcome in outcomes:
+        if isinstance(outcome, Exception):
+            raise outcome
+    return [outcome for outcome in outcomes if isinstance(outcome, Result)]
 
 
-async def _value(run: Any) -> Result | Exception:
-    """A failure as a value, so that the others' answers, which are paid for, are not cancelled by it."""
+async def _outcome(run: Any) -> Result | Exception:
+    """A failure as a value: it must not cancel the other choices, which are paid for."""
     try:
         result: Result = await run
     except Exception as error:

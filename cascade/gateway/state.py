@@ -1,83 +1,108 @@
-"""Gateway: what all requests share."""
+"""Gateway: what all requests share. It knows neither the routes nor who reloads the files: `app` puts those together."""
 
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from time import time
 from typing import TYPE_CHECKING, Any
 
 from cascade.client import Cascade
-from cascade.errors import CascadeError
-from cascade.gateway.auth.key_file import KeyFile
-from cascade.gateway.auth.keys import Caller, Keys
-from cascade.gateway.dashboard.events import SseHub
-from cascade.gateway.dashboard.stats import Stats
-from cascade.gateway.serve.limits import Limits, Load
-from cascade.gateway.serve.reload import Reloader
+from cascade.errors import CascadeError, JournalError
 from cascade.models.protocol import Model
 from cascade.policy.schema import ModelSpec, PolicyFile
 from cascade.telemetry import Telemetry
 from cascade.telemetry.http import HttpMetrics
 
+from .auth.key_file import KeyFile
+from .auth.keys import Caller, Keys
+from .limits import Limits, Load
+from .stats import Stats
+
 if TYPE_CHECKING:
     from cascade.journal.journal import Journal
-
+    from cascade.journal.record import Record
 
 log = logging.getLogger("cascade.gateway")
 
-_LAST_S = 1.0
+_DRAIN_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReloadStatus:
+    """Which policy file is in service.
+
+    Attributes:
+        loaded: Since when it is in service, in Unix seconds.
+        error: Why the file as it stands on disk is not in service; None: it is.
+        failed: When that was found, in Unix seconds.
+        unusable: The policies that cannot run as the gateway is configured, with the reason for each.
+    """
+
+    loaded: float
+    error: str | None = None
+    failed: float | None = None
+    unusable: Mapping[str, str] = field(default_factory=dict)
 
 
 class ActiveConfig:
-    """One policy file in service, and how many of its runs are under way."""
+    """One policy file in service, and how many of its runs are in flight.
 
-    __slots__ = ("_owns", "cascade", "file", "models", "retired", "under_way")
+    Used as a context manager around a run, so that a replaced configuration is closed after its last run.
+    """
 
-    def __init__(self, file: PolicyFile, cascade: Cascade, models: Mapping[str, ModelSpec], owns: bool) -> None:
-        self.file, self.cascade, self.models, self._owns = file, cascade, models, owns
-        self.under_way, self.retired = 0, False
+    __slots__ = ("_owns_models", "cascade", "file", "in_flight", "models", "retired")
+
+    def __init__(self, file: PolicyFile, cascade: Cascade, models: Mapping[str, ModelSpec], *, owns_models: bool) -> None:
+        self.file, self.cascade, self.models, self._owns_models = file, cascade, models, owns_models
+        self.in_flight, self.retired = 0, False
 
     def __enter__(self) -> Cascade:
-        self.under_way += 1
+        self.in_flight += 1
         return self.cascade
 
     def __exit__(self, *_: object) -> None:
-        self.under_way -= 1
+        self.in_flight -= 1
         self._close_if_done()
 
     def retire(self) -> None:
-        """Another file is in service; this one is closed once its runs have ended."""
+        """Marks the configuration as replaced: it is closed once its runs have ended."""
         self.retired = True
         self._close_if_done()
 
     def _close_if_done(self) -> None:
-        # Models that were given go on in the next file's service.
-        if self.retired and not self.under_way and self._owns:
+        # Models that the caller passed in are used by the next configuration as well.
+        if self.retired and not self.in_flight and self._owns_models:
             _closing.add(task := asyncio.ensure_future(self.cascade.aclose()))
             task.add_done_callback(_closing.discard)
 
     async def unusable(self) -> dict[str, str]:
-        """The policies that cannot be asked, by why: a key is not set, a recording is not there."""
-        found = {}
+        """The policies that cannot run, with the reason: an API key is not set, a recording does not exist."""
+        problems = {}
         for name in self.cascade.policies:
             try:
                 await self.cascade.prepare(name)
             except (CascadeError, OSError) as error:
-                found[name] = str(error)
-        return found
+                problems[name] = str(error)
+        return problems
 
 
 _closing: set[asyncio.Task[None]] = set()  # the event loop keeps no strong reference to a task
 
 
 class Gateway:
-    """What all requests share: the policies, the keys, the limits, the journal and the figures.
+    """What all requests share: the policies, the API keys, the limits, the journal and the statistics.
 
-    ``models`` gives models by name and takes precedence over the file's, as with Cascade. ``registry`` is
-    prometheus_client's default one where it is None. ``path`` and ``key_file`` are looked at for changes. Raises PolicyError
-    and JournalError. Close it with ``aclose``.
+    Args:
+        file: The policies.
+        models: Models by name, which take precedence over those of the file, as with Cascade.
+        limits: Limits on requests; None: the defaults.
+        registry: The Prometheus registry; None: prometheus_client's default one.
+        key_file: Where the API keys are; None: no keys.
+
+    Raises:
+        PolicyError: A policy cannot be used.
+        JournalError: The journal cannot be opened.
     """
 
     def __init__(
@@ -87,16 +112,17 @@ class Gateway:
         models: Mapping[str, Model] | None = None,
         limits: Limits | None = None,
         registry: Any = None,
-        path: Path | None = None,
         key_file: KeyFile | None = None,
     ) -> None:
-        self.began = int(time())
-        self._given = dict(models or {})
+        self.started_at = int(time())
+        self._injected_models = dict(models or {})
+        self.key_file = key_file
         self.keys = Keys(key_file.read() if key_file is not None else ())
+        self.keys_stale_since: float | None = None
         self.limits = limits or Limits()
         self.load = Load(self.limits)
         self.registry = registry
-        self.figures = Stats()
+        self.stats = Stats()
         self.closing = asyncio.Event()
         self.journal = _journal(file)
         self.journal_url = file.journal.address() if self.journal is not None and file.journal is not None else None
@@ -106,71 +132,86 @@ class Gateway:
             content=spec is not None and spec.content,
             metrics=True,
             registry=registry,
-            on_run=self.figures.ended,
+            on_run=self.stats.add_run,
         )
-        self._http, self._shed_told = HttpMetrics.of(registry), 0
-        self.broadcast = SseHub(self)
-        self.reloader = Reloader(self, path, key_file)
-        self.serving = self.prepare(file)
-        self._watching: asyncio.Task[None] | None = None
+        self._http_metrics, self._shed_reported = HttpMetrics.of(registry), 0
+        self._active: ActiveConfig | None = None
+        self._active = self.prepare(file)
+        self.reload_status = ReloadStatus(loaded=time())
+
+    @property
+    def active(self) -> ActiveConfig:
+        """The policy file in service."""
+        assert self._active is not None
+        return self._active
 
     def prepare(self, file: PolicyFile) -> ActiveConfig:
-        """A policy file, ready to be put into service. Raises PolicyError."""
-        before = getattr(self, "serving", None)
+        """Compiles a policy file so that it can be put into service.
+
+        Raises:
+            PolicyError: A policy of the file cannot be used.
+        """
+        previous = self._active
         cascade = Cascade(
             file,
-            models=self._given,
+            models=self._injected_models,
             journal=self.journal,
             telemetry=self.telemetry,
-            # What a day has spent stays spent when the policies change.
-            ledger=before.cascade.ledger if before is not None else None,
+            # What was spent today stays spent when the policies change.
+            ledger=previous.cascade.ledger if previous is not None else None,
         )
-        if before is not None:
-            cascade.follow(before.cascade)
-        specs = {name: spec for name, spec in file.models.items() if name not in self._given}
-        return ActiveConfig(file, cascade, specs, owns=not self._given)
+        if previous is not None:
+            cascade.follow(previous.cascade)
+        specs = {name: spec for name, spec in file.models.items() if name not in self._injected_models}
+        return ActiveConfig(file, cascade, specs, owns_models=not self._injected_models)
 
-    def answered(self, route: str, status: int) -> None:
-        """Counts a request."""
-        self._http.done(route, status)
+    def activate(self, config: ActiveConfig) -> None:
+        """Puts a configuration into service; runs in flight end with the previous one."""
+        previous, self._active = self.active, config
+        previous.retire()
 
-    def tell_load(self) -> None:
-        """Brings the metrics of the load up to date."""
-        shed, self._shed_told = self.load.shed - self._shed_told, self.load.shed
-        self._http.load(self.load.requests, shed)
+    async def check_policies(self) -> None:
+        """Logs which policies cannot run, and keeps the list in ``reload_status``."""
+        unusable = await self.active.unusable()
+        for name, reason in unusable.items():
+            log.warning("policy %r cannot run: %s", name, reason)
+        self.reload_status = ReloadStatus(loaded=self.reload_status.loaded, unusable=unusable)
 
-    def swap(self, serving: ActiveConfig) -> None:
-        """Puts a policy file into service: runs under way end by the old one."""
-        old, self.serving = self.serving, serving
-        old.retire()
+    def count_response(self, route: str, status: int) -> None:
+        """Counts a request that was answered."""
+        self._http_metrics.done(route, status)
 
-    async def start(self) -> None:
-        """Says which policies cannot be asked, and begins to look for changes."""
-        reloader = self.reloader
-        unusable = await self.serving.unusable()
-        for name, why in unusable.items():
-            log.warning("policy %r cannot be asked: %s", name, why)
-        reloader.status = replace(reloader.status, unusable=unusable)
-        self._watching = asyncio.ensure_future(reloader.watch())
+    def update_load_metrics(self) -> None:
+        """Copies the current load into the metrics."""
+        shed, self._shed_reported = self.load.shed - self._shed_reported, self.load.shed
+        self._http_metrics.load(self.load.requests, shed)
 
-    def names(self, caller: Caller) -> list[str]:
-        """What a caller may name: each policy that can be asked, and ``policy/tier`` for a tier alone."""
-        policies, unusable = self.serving.cascade.policies, self.reloader.status.unusable or {}
+    def model_names(self, caller: Caller) -> list[str]:
+        """What a caller may name as a model: each policy that can run, and ``policy/tier`` for a single tier."""
+        policies, unusable = self.active.cascade.policies, self.reload_status.unusable
         return [
             name
-            for outer, policy in policies.items()
-            for name in (outer, *(f"{outer}/{tier.name}" for tier in policy.tiers))
-            if caller.may(name, policies) and outer not in unusable
+            for policy_name, policy in policies.items()
+            for name in (policy_name, *(f"{policy_name}/{tier.name}" for tier in policy.tiers))
+            if caller.may(name, policies) and policy_name not in unusable
         ]
 
+    async def find_record(self, run_id: str) -> "Record | None":
+        """A run's record in the journal; None where there is none, or no journal.
+
+        Raises:
+            JournalError: The journal cannot be read.
+        """
+        if self.journal_url is None:
+            return None
+        return await asyncio.to_thread(_find_record, self.journal_url, run_id)
+
     async def aclose(self) -> None:
-        """Ends what is still under way, closes connections and writes the journal's last records."""
-        if self._watching is not None:
-            self._watching.cancel()
-        ends = asyncio.get_running_loop().time() + _LAST_S
-        while self.load.requests and asyncio.get_running_loop().time() < ends:
-            await asyncio.sleep(0.01)  # cancelled by the server: their records are still to be handed over
-        await asyncio.gather(self.serving.cascade.aclose(), *_closing)
+        """Ends what is still in flight, closes connections and writes the journal's last records."""
+        deadline = asyncio.get_running_loop().time() + _DRAIN_S
+        while self.load.requests and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.01)  # the server cancelled them: their records still have to be handed over
+        await asyncio.gather(self.active.cascade.aclose(), *_closing)
         if self.journal is not None:
             await asyncio.to_thread(self.journal.close)
 
@@ -181,3 +222,16 @@ def _journal(file: PolicyFile) -> "Journal | None":
     from cascade.journal.journal import Journal
 
     return Journal(file.journal)
+
+
+def _find_record(url: str, run_id: str) -> "Record | None":
+    from cascade.journal.open_store import open_store
+
+    store = open_store(url, create=False)
+    try:
+        return store.find(run_id)
+    except Exception as error:
+        # A driver's message may quote the values that it was given.
+        raise JournalError(f"the journal cannot be read ({type(error).__name__})") from None
+    finally:
+        store.close()

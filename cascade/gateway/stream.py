@@ -1,4 +1,4 @@
-"""A run as a stream: its text is sent as soon as nothing can take it back, and what is ready goes out together."""
+"""A run as a stream of events: text is sent once it cannot be retracted, and what is ready is sent together."""
 
 import asyncio
 from collections.abc import Mapping
@@ -10,73 +10,84 @@ from cascade.result import Result
 
 from .errors import ApiError, api_error_of
 from .request import GatewayRequest
-from .run_request import options_of
+from .run_request import run_options
 
 if TYPE_CHECKING:
-    from cascade.gateway.auth.keys import Caller
-
+    from .auth.keys import Caller
     from .endpoint import Reply
     from .state import Gateway
 
-_BEAT_S = 10.0  # a proxy between gives up on a connection that says nothing for long
+_KEEP_ALIVE_S = 10.0  # a proxy closes a connection that stays silent for long
 
 
 class Writer(Protocol):
-    """Says a run in one interface's events."""
+    """Writes a run as the events of one interface."""
 
-    def text(self, piece: str, model: str) -> bytes:
-        """A piece of the answer; ``model`` is writing it."""
+    def text(self, text: str, model: str) -> bytes:
+        """A piece of the answer, written by ``model``."""
         ...
 
-    def beat(self) -> bytes:
-        """Says nothing, so that the connection stays."""
+    def keep_alive(self) -> bytes:
+        """An event without content, so that the connection stays open."""
         ...
 
     def end(self, result: Result) -> bytes:
-        """What follows the text: tool calls, why it ended, the run."""
+        """What follows the text: tool calls, the finish reason, the run."""
         ...
 
-    def error(self, refusal: ApiError) -> bytes:
-        """That there is no answer, though the stream had begun."""
+    def error(self, error: ApiError) -> bytes:
+        """An error after the stream has started."""
         ...
 
 
-async def stream(gateway: "Gateway", caller: "Caller", asked: GatewayRequest, reply: "Reply", writer: Writer) -> None:
-    """Sends a run's events. Until there is something to send an error is an answer with its status; afterwards an event."""
-    serving = gateway.serving
-    options = options_of(serving, caller, asked)
-    pipe = _Pipe(writer, serving.models)
-    with serving as cascade:
+async def stream(gateway: "Gateway", caller: "Caller", request: GatewayRequest, reply: "Reply", writer: Writer) -> None:
+    """Runs a request and sends its events.
+
+    Until there is something to send an error is a response with its status; afterwards it is an event.
+
+    Raises:
+        ApiError: The request cannot be run with this key, policy or models.
+        CascadeError: As ``Cascade.arun``, before the first event.
+    """
+    config = gateway.active
+    options = run_options(config, caller, request)
+    pipe = _Pipe(writer, config.models)
+    with config as cascade:
         running = asyncio.ensure_future(
-            # Text cannot be taken back here, whatever the policy says.
-            cascade.arun(asked.prompt, request=asked.request(), on_event=pipe.hear, stream="held", **options)
+            # Text that was sent over HTTP cannot be retracted, whatever the policy says.
+            cascade.arun(request.prompt, request=request.model_request(), on_event=pipe.on_event, stream="held", **options)
         )
         running.add_done_callback(lambda _: pipe.wake())
         try:
             while not running.done() or pipe.ready:
                 content = await pipe.take()
                 if pipe.retracted:
-                    raise ApiError(502, "the answer broke off and cannot be taken back; ask again", code="retracted")
+                    raise ApiError(502, "the answer broke off after parts of it were sent; try again", code="retracted")
                 if content:
                     if not reply.started:
-                        await reply.events()
-                    await reply.piece(content)
+                        await reply.start_events()
+                    await reply.send_chunk(content)
             result = await running
+        except asyncio.CancelledError:
+            if reply.started and gateway.closing.is_set():
+                error = ApiError(503, "the gateway stopped before the run ended; try again", code="shutting_down")
+                await reply.send_chunk(writer.error(error), last=True)
+            raise
         except Exception as error:
-            refusal = api_error_of(error)
+            api_error = api_error_of(error)
             if not reply.started:
-                raise
-            await reply.piece(writer.error(refusal), last=True)
+                raise api_error from None
+            await reply.send_chunk(writer.error(api_error), last=True)
             return
         finally:
             if not running.done():
                 running.cancel()
                 await asyncio.wait([running])
             if not running.cancelled():
-                running.exception()  # it was told already
+                running.exception()  # it was reported already
     if not reply.started:
-        await reply.events()
-    await reply.piece(writer.end(result), last=True)
+        await reply.start_events()
+    await reply.send_chunk(writer.end(result), last=True)
 
 
 class _Pipe:
@@ -86,12 +97,12 @@ class _Pipe:
 
     def __init__(self, writer: Writer, specs: Mapping[str, ModelSpec]) -> None:
         self._writer, self._specs, self._sent = writer, specs, False
-        self._models: dict[str, str] = {}  # the providers' names by tier
+        self._models: dict[str, str] = {}  # the providers' names of the models, by tier
         self._awake = asyncio.Event()
         self.ready: list[bytes] = []
         self.retracted = False
 
-    def hear(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         if isinstance(event, Token):
             self.ready.append(self._writer.text(event.text, self._models[event.tier]))
             self._awake.set()
@@ -107,12 +118,12 @@ class _Pipe:
         self._awake.set()
 
     async def take(self) -> bytes:
-        """What is ready, or a sign of life where nothing is for long."""
+        """The events that are ready, or a keep-alive event where none is for long."""
         try:
-            async with asyncio.timeout(_BEAT_S):
+            async with asyncio.timeout(_KEEP_ALIVE_S):
                 await self._awake.wait()
         except TimeoutError:
-            return self._writer.beat()
+            return self._writer.keep_alive()
         self._awake.clear()
         ready, self.ready = self.ready, []
         self._sent = self._sent or bool(ready)

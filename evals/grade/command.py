@@ -15,8 +15,10 @@ from cascade.util.broken_pipe import quietly
 from evals.common.cost_budget import OutOfMoneyError
 from evals.common.progress import Progress
 from evals.recording import Example, RecordingError, read, where_stands, write
+from judges.reading import split_reasoning
 
 from . import Grader, GraderError, GradingCase, grader, names
+from .code import RISK, CodeGrader
 from .grade_report import GradeReport, report
 from .model import Memory, ModelGrader
 
@@ -88,7 +90,7 @@ class _Unfinished(Exception):
 async def _example(example: Example, job: Job, tally: GradeReport, gate: asyncio.Semaphore) -> Example:
     one = job.of(example.task)
     answers = dict(example.answers)
-    texts = {model: str(a["text"]) for model, a in answers.items()}
+    texts = {model: split_reasoning(str(a["text"])).answer for model, a in answers.items()}
     for model, answer in example.answers.items():
         if job.models and model not in job.models:
             continue
@@ -131,7 +133,7 @@ async def _quality(
     gate: asyncio.Semaphore,
 ) -> float | None:
     case = GradingCase(
-        text=str(part["text"]),
+        text=split_reasoning(str(part["text"])).answer,
         reference=example.reference,
         prompt=example.to_prompt(),
         others=others,
@@ -167,9 +169,9 @@ def stream(examples: Iterator[Example], job: Job, tally: GradeReport, step: Call
                     runner.run(one.close())
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m evals.grade",
+        prog=prog,
         description="Grade the answers and samples of a recording. Graders: " + ", ".join(names()) + ".",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -181,6 +183,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--models", help="only these models' answers, separated by commas")
     add("--regrade", action="store_true", help="also answers that have a grade of the same grader and version")
     add("--out", metavar="FILE", help="write here instead")
+    add("--unsafe", action="store_true", help=f"run code also where the kernel gives no walls; {RISK}")
     add("--policy-file", help="where a model grader's model is described (default: the usual search)")
     add("--max-usd", type=float, metavar="X", help="of model graders: stop before they have cost more in this run")
     add("--concurrency", type=int, default=16, help="grades made at once by processes and models (default 16)")
@@ -196,8 +199,11 @@ def job_of(
     regrade: bool = False,
     concurrency: int = 16,
     max_usd: float | None = None,
+    unsafe: bool = False,
 ) -> Job:
     """The job of a command's ``--grader [TASK=]NAME[:OPTION=VALUE]``; model grades are kept beside ``recording``.
+
+    ``unsafe`` lets code graders run answers where there are no walls.
 
     Raises GraderError.
     """
@@ -211,6 +217,8 @@ def job_of(
         if task in by_task or (not task and default is not None):
             raise GraderError(f"--grader {given}: a second grader for {f'the task {task}' if task else 'all tasks'}")
         made = grader(spec, policy_file=policy_file, memory=memory)
+        if unsafe and isinstance(made, CodeGrader):
+            made = replace(made, unsafe=True)
         if task:
             by_task[task] = made
         else:
@@ -256,12 +264,14 @@ def _survey(path: str, job: Job) -> int:
     return n
 
 
-def main(argv: Sequence[str] | None = None, paid: Callable[[float], None] | None = None) -> int:
+def main(
+    argv: Sequence[str] | None = None, paid: Callable[[float], None] | None = None, *, prog: str = "python -m evals.grade"
+) -> int:
     """The command; returns the exit code: 0, 1 where another run is needed to grade the rest, 2 where the input is wrong.
 
     ``paid`` is told of each sum in USD that a judge model costs, as soon as it is known.
     """
-    args = _parser().parse_args(argv)
+    args = _parser(prog).parse_args(argv)
     tally = GradeReport()
     try:
         job = job_of(
@@ -272,7 +282,10 @@ def main(argv: Sequence[str] | None = None, paid: Callable[[float], None] | None
             regrade=args.regrade,
             concurrency=args.concurrency,
             max_usd=args.max_usd,
+            unsafe=args.unsafe,
         )
+        if args.unsafe:
+            print(f"warning: --unsafe: without walls, {RISK}", file=sys.stderr)
         if paid is not None:
             job.memory.paid = paid
         n = _survey(args.recording, job)

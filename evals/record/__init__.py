@@ -1,1 +1,1 @@
-"""Records what models answer: every tier is asked about every example, once; ``python -m evals.record --help``."""
+"""Records models' answers: every tier answers every example once; ``python -m evals.record --help``."""

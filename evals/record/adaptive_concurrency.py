@@ -1,4 +1,4 @@
-"""How fast one model is asked: one pace for all workers, slowed by what the provider says and quickened by its answers."""
+"""The request rate of one model: shared by all workers, lowered by rate-limit errors and raised by answers."""
 
 import asyncio
 from collections import deque
@@ -7,33 +7,44 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
 
 
 class AdaptiveLimiter:
-    """How many requests may be under way at once, at most ``most``, and until when none may be sent.
+    """Limits the requests under way at once by additive increase and multiplicative decrease.
 
-    Additive increase, multiplicative decrease: a refusal (429, overloaded) halves the window, once for all requests that
-    were under way together, and every answer widens it a little. Where the provider says how long to wait, nobody asks
-    before; where it does not, the wait doubles with each refusal until something is answered again.
+    A rejection (429, overloaded) halves the window, once for all requests that were under way together; every answer
+    widens it a little. No request is sent before the provider's ``Retry-After`` is over; where the provider names no time,
+    the pause doubles with each rejection until a request is answered.
+
+    Attributes:
+        max_concurrency: The largest window.
+        window: How many requests may be under way now.
+        active: How many are under way.
+        rejections: Rejections since the last answer; requests under way together count once.
     """
 
-    def __init__(self, most: int) -> None:
-        self.most, self.window, self.active = most, float(most), 0
-        self.refusals = 0  # since the last answer, requests under way together counted once
-        self._clear_at = self._cut_at = float("-inf")
-        self._waiting: deque[asyncio.Future[None]] = deque()
+    def __init__(self, max_concurrency: int) -> None:
+        self.max_concurrency, self.window, self.active = max_concurrency, float(max_concurrency), 0
+        self.rejections = 0  # since the last answer, requests under way together counted once
+        self._paused_until = self._halved_at = float("-inf")
+        self._waiters: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
-    async def turn(self) -> float:
-        """Waits until a request may be sent; the moment, for ``answered``, ``refused`` or ``over``."""
+    async def acquire(self) -> float:
+        """Waits until a request may be sent.
+
+        Returns:
+            The time at which it is sent, which ``on_rejection`` needs. Call ``on_answer``, ``on_rejection`` or ``release``
+            once the request is over.
+        """
         loop = asyncio.get_running_loop()
         now = loop.time()
-        if self._waiting or self.active >= int(self.window) or now < self._clear_at:
-            place = loop.create_future()
-            self._waiting.append(place)
-            self._wake()
+        if self._waiters or self.active >= int(self.window) or now < self._paused_until:
+            waiter = loop.create_future()
+            self._waiters.append(waiter)
+            self._release_waiters()
             try:
-                await place
+                await waiter
             except asyncio.CancelledError:
-                if place.done() and not place.cancelled():
-                    self.over()
+                if waiter.done() and not waiter.cancelled():
+                    self.release()
                 raise
             return loop.time()
         self.active += 1
@@ -41,56 +52,61 @@ class AdaptiveLimiter:
 
     @property
     def pause_s(self) -> float:
-        """For how many seconds nobody may ask yet."""
-        return max(0.0, self._clear_at - asyncio.get_running_loop().time())
+        """For how many more seconds no request may be sent."""
+        return max(0.0, self._paused_until - asyncio.get_running_loop().time())
 
-    def answered(self) -> None:
-        """A request was answered."""
-        self.refusals = 0
-        if self.window < self.most:
-            self.window = min(self.most, self.window + 0.05 + 1 / self.window)
-        self.over()
+    def on_answer(self) -> None:
+        """Ends a request that was answered."""
+        self.rejections = 0
+        if self.window < self.max_concurrency:
+            self.window = min(self.max_concurrency, self.window + 0.05 + 1 / self.window)
+        self.release()
 
-    def refused(self, began: float, retry_after_s: float | None) -> None:
-        """A request that was sent at ``began`` was refused for being too many."""
+    def on_rejection(self, sent_at: float, retry_after_s: float | None) -> None:
+        """Ends a request that was rejected by a rate limit.
+
+        Args:
+            sent_at: What ``acquire`` returned.
+            retry_after_s: The seconds that the provider asks to wait; None where it names none.
+        """
         now = asyncio.get_running_loop().time()
-        if began >= self._cut_at:
-            self._cut_at = now
+        if sent_at >= self._halved_at:
+            self._halved_at = now
             self.window = max(1.0, self.window / 2)
-            self.refusals += 1
-            pause = min(_FIRST_PAUSE_S * 2 ** min(self.refusals - 1, 20), _LONGEST_PAUSE_S)
-            self._clear_at = max(self._clear_at, now + (pause if retry_after_s is None else 0.0))
+            self.rejections += 1
+            pause = min(_FIRST_PAUSE_S * 2 ** min(self.rejections - 1, 20), _LONGEST_PAUSE_S)
+            self._paused_until = max(self._paused_until, now + (pause if retry_after_s is None else 0.0))
         if retry_after_s is not None:
-            self._clear_at = max(self._clear_at, now + retry_after_s)
-        self.over()
+            self._paused_until = max(self._paused_until, now + retry_after_s)
+        self.release()
 
-    def over(self) -> None:
-        """A request ended in a way that says nothing of the pace."""
+    def release(self) -> None:
+        """Ends a request whose result says nothing about the rate limit."""
         self.active -= 1
-        self._wake()
+        self._release_waiters()
 
     def release_all(self) -> None:
-        """Lets everybody go at once, pause or not: the run is over, and nobody will ask."""
-        while self._waiting:
-            place = self._waiting.popleft()
-            if not place.done():
+        """Wakes all waiters at once: the run is over, and none of them will send a request."""
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
                 self.active += 1
-                place.set_result(None)
+                waiter.set_result(None)
 
-    def _wake(self) -> None:
-        """Lets as many waiting requests go as may go now, and comes back when the pause is over."""
+    def _release_waiters(self) -> None:
+        """Wakes as many waiters as may send now; during a pause, sets a timer for its end."""
         loop = asyncio.get_running_loop()
-        wait = self._clear_at - loop.time()
+        wait = self._paused_until - loop.time()
         if wait > 0:
-            if self._waiting and self._timer is None:
-                self._timer = loop.call_later(wait, self._again)
+            if self._waiters and self._timer is None:
+                self._timer = loop.call_later(wait, self._resume)
             return
-        while self._waiting and self.active < int(self.window):
-            place = self._waiting.popleft()
-            if not place.done():
+        while self._waiters and self.active < int(self.window):
+            waiter = self._waiters.popleft()
+            if not waiter.done():
                 self.active += 1
-                place.set_result(None)
+                waiter.set_result(None)
 
-    def _again(self) -> None:
+    def _resume(self) -> None:
         self._timer = None
-        self._wake()
+        self._release_waiters()

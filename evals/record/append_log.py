@@ -1,4 +1,4 @@
-"""A file of lines that only grows, locked against a second process; what was appended whole stays whole."""
+"""An append-only file of lines, locked against other processes; a line is written whole or not at all."""
 
 import fcntl
 import os
@@ -11,10 +11,15 @@ _READ = 1 << 14
 
 
 class AppendLog:
-    """An open file, made where there was none. Raises OSError, BlockingIOError where another process has it open.
+    """An open log file, created if it does not exist.
 
-    ``end`` is where the next line goes. ``full`` says that the disk is and only the reserve for what is under way is left,
-    so that nothing new may be begun.
+    Attributes:
+        end: The offset of the next line.
+        full: Whether the disk is full and only the reserve for the requests under way is left: send no new requests.
+
+    Raises:
+        BlockingIOError: Another process has the file open.
+        OSError: The file cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -27,12 +32,12 @@ class AppendLog:
             os.close(self._fd)
             raise
 
-    def cut(self) -> None:
-        """Takes away what stands behind ``end``."""
+    def truncate(self) -> None:
+        """Removes what follows ``end``."""
         os.ftruncate(self._fd, self.end)
 
-    def line(self, offset: int) -> bytes:
-        """The line that begins there. Raises EOFError where it has no end."""
+    def line_at(self, offset: int) -> bytes:
+        """The line at an offset. Raises EOFError where it is not terminated."""
         block = os.pread(self._fd, _READ, offset)
         while (end := block.find(b"\n")) < 0:
             more = os.pread(self._fd, _READ + len(block), offset + len(block))
@@ -41,33 +46,33 @@ class AppendLog:
             block += more
         return block[:end]
 
-    def append(self, line: bytes) -> int:
-        """Appends a line; its offset. It is in the file when this returns, on the disk after the next ``sync``."""
+    def append(self, line_at: bytes) -> int:
+        """Appends a line and returns its offset. The line is in the file now, and on the disk after the next ``sync``."""
         offset = self.end
         try:
-            self._write(line)
+            self._write(line_at)
         except OSError:
             if self.full:
                 raise
             self.full = True
-            self.reserve.give_up()
-            self._write(line)
+            self.reserve.release()
+            self._write(line_at)
         return offset
 
-    def _write(self, line: bytes) -> None:
+    def _write(self, line_at: bytes) -> None:
         done = 0
         try:
-            while done < len(line):
-                done += os.pwrite(self._fd, line[done:] if done else line, self.end + done)
+            while done < len(line_at):
+                done += os.pwrite(self._fd, line_at[done:] if done else line_at, self.end + done)
         except OSError:
             with suppress(OSError):
-                self.cut()  # no half line before what may follow
+                self.truncate()  # no half line before what may follow
             raise
         self.end += done
         self._dirty = True
 
     def sync(self) -> None:
-        """Brings what was appended to the disk."""
+        """Flushes the appended lines to the disk."""
         if self._dirty:
             self._dirty = False
             os.fsync(self._fd)
@@ -77,5 +82,5 @@ class AppendLog:
         try:
             self.sync()
         finally:
-            self.reserve.give_up()
+            self.reserve.release()
             os.close(self._fd)

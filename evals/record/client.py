@@ -1,4 +1,4 @@
-"""One model with all who ask it: its pace, its money, its faults. Every request of a recording goes through here."""
+"""The client of one model: rate limit, cost limit, retries. Every request of a recording goes through it."""
 
 import asyncio
 import random
@@ -20,40 +20,40 @@ from .adaptive_concurrency import AdaptiveLimiter
 from .checkpoint import Checkpoint
 from .outage import Outage
 
-TRIES = 5  # of a request that fails by a fault that may pass
-_REFUSALS = 40  # of one request that comes too early
-_FAILURES = 30  # that follow each other, beyond those under way together, before it is not the requests' fault
+ATTEMPTS = 5  # of a request with a temporary error
+_MAX_REJECTIONS = 40  # of one request by a rate limit
+_MAX_FAILURES = 30  # in a row, beyond those under way together, before the model counts as failing
 _BACKOFF_S = 0.25
 _LONG_S = 3.0
-_TOO_MANY = frozenset((429, 503, 529))
+_REJECTION_STATUSES = frozenset((429, 503, 529))
 
 
-class FailedError(Exception):
-    """A request that failed for good; ``kind`` groups it with its like, the message is the provider's."""
+class RequestFailedError(Exception):
+    """A request failed after all retries; ``kind`` groups similar errors, ``message`` is the provider's."""
 
-    def __init__(self, kind: str, said: str, tries: int) -> None:
-        super().__init__(said)
-        self.kind, self.said, self.tries = kind, said, tries
+    def __init__(self, kind: str, message: str, attempts: int) -> None:
+        super().__init__(message)
+        self.kind, self.message, self.attempts = kind, message, attempts
 
 
 class StoppedError(Exception):
-    """Nothing more is asked: of this model, or at all."""
+    """No more requests are sent: to this model, or to any."""
 
 
 @dataclass(slots=True)
 class StopSignal:
-    """Why the whole run stops (None: it goes on), and a wait that ends when it does."""
+    """Stops the whole run; ``reason`` is None while it goes on."""
 
     reason: str | None = None
     _event: asyncio.Event = field(default_factory=asyncio.Event)
 
     def stop(self, reason: str) -> None:
-        """Stops the run; the first reason stands."""
+        """Stops the run; the first reason is kept."""
         self.reason = self.reason or reason
         self._event.set()
 
     async def pause(self, seconds: float) -> None:
-        """Waits, unless the run stops before. Raises StoppedError."""
+        """Sleeps. Raises StoppedError as soon as the run stops."""
         try:
             await asyncio.wait_for(self._event.wait(), seconds)
         except TimeoutError:
@@ -63,19 +63,23 @@ class StopSignal:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The answers of one request, what they cost together and the seconds they took (None: unknown).
+    """The reply to one request.
 
-    ``kept`` is called once the answers stand in the work file.
+    Attributes:
+        answers: One answer, or several samples.
+        usd: What they cost together in USD; None where that is unknown.
+        latency_s: The seconds they took; None where that is unknown.
+        on_stored: To be called once the answers are in the work file.
     """
 
     answers: Sequence[Answer]
     usd: float | None
     latency_s: float | None
-    kept: Callable[[], None] = lambda: None
+    on_stored: Callable[[], None] = lambda: None
 
 
 class AnswerSource(Protocol):
-    """A model as those who record it see it: asked at once, or by batch. ``stopped`` says why it is asked no more."""
+    """A model that is being recorded, online or by batch. ``stopped`` is why no more requests are sent, if so."""
 
     name: str
     stopped: str | None
@@ -84,119 +88,129 @@ class AnswerSource(Protocol):
     def model(self) -> Model: ...
 
     @property
-    def waits(self) -> str | None:
-        """What is waited for, for people; None where nothing is that takes long."""
+    def waiting_for(self) -> str | None:
+        """What takes long at the moment, as text for the progress line; None where nothing does."""
         ...
 
     async def ask(self, prompt: Prompt, request: Request) -> Reply:
-        """Asks until there is an answer. Raises FailedError, StoppedError."""
+        """Sends a request, with retries. Raises RequestFailedError, StoppedError."""
         ...
 
     def release(self) -> None:
-        """Lets go of those who wait: nothing more will be asked."""
+        """Wakes all waiters with StoppedError: no more requests will be sent."""
         ...
 
     async def run(self) -> None:
-        """What goes on beside being asked, for as long as the recording does. Raises OSError."""
+        """The background work of the source, until it is cancelled. Raises OSError."""
         ...
 
 
+@dataclass(slots=True, kw_only=True)
 class RecordingClient:
-    """A model of the policy. ``stopped`` says why it is not asked any more: its key is wrong, or it always fails."""
+    """Implements AnswerSource with one request at a time; stops for a wrong key or a model that always fails.
 
-    def __init__(
-        self,
-        name: str,
-        model: Model,
-        pricer: Pricer,
-        pace: AdaptiveLimiter,
-        budget: CostBudget,
-        work: Checkpoint,
-        halt: StopSignal,
-    ) -> None:
-        self.name, self.model, self.pricer, self.pace, self.budget, self.work, self.halt = (
-            name, model, pricer, pace, budget, work, halt,
-        )  # fmt: skip
-        self.bounds = Bounds.of(pricer.spec)
-        self.stopped: str | None = None
-        self.outage = Outage(name, _FAILURES + pace.most)
-        self._failures = 0
+    Attributes:
+        name: The model's name in the policy file.
+        model: The model.
+        pricer: Computes the cost of its answers.
+        limiter: The rate limit, shared by all workers of the model.
+        budget: The cost limit of the recording.
+        checkpoint: The open work file.
+        stop_signal: Stops the run.
+        stopped: Why no more requests are sent to the model; None while they are.
+    """
+
+    name: str
+    model: Model
+    pricer: Pricer
+    limiter: AdaptiveLimiter
+    budget: CostBudget
+    checkpoint: Checkpoint
+    stop_signal: StopSignal
+    stopped: str | None = field(default=None, init=False)
+    outage: Outage = field(init=False)
+    _bounds: Bounds = field(init=False)
+    _failures: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self._bounds = Bounds.of(self.pricer.spec)
+        self.outage = Outage(self.name, _MAX_FAILURES + self.limiter.max_concurrency)
 
     @property
-    def waits(self) -> str | None:
-        """See Asked."""
-        pause_s = self.pace.pause_s
-        return f"{self.name} is not asked for {pause_s:.0f} s" if pause_s >= _LONG_S and self.stopped is None else None
+    def waiting_for(self) -> str | None:
+        """See AnswerSource."""
+        pause_s = self.limiter.pause_s
+        return f"no requests to {self.name} for {pause_s:.0f} s" if pause_s >= _LONG_S and self.stopped is None else None
 
     def estimate(self, prompt: Prompt, request: Request) -> float | None:
         """An upper estimate of what the request can cost in USD; None where the price is unknown."""
-        return estimate(self.pricer, self.bounds, prompt, n=request.n, max_tokens=request.max_tokens)
+        return estimate(self.pricer, self._bounds, prompt, n=request.n, max_tokens=request.max_tokens)
 
     async def ask(self, prompt: Prompt, request: Request) -> Reply:
-        """Asks until there is an answer. Raises FailedError, StoppedError."""
+        """Sends a request, with retries. Raises RequestFailedError, StoppedError."""
         if self.budget.limit is not None and request.max_tokens is None:
             bound = self.pricer.spec.max_tokens if self.pricer.spec is not None else None
             request = replace(request, max_tokens=bound or MAX_OUTPUT)  # a limit holds only where the answer is bounded
-        faults = refusals = 0
+        faults = rejections = 0
         while True:
-            began = await self._turn()
+            sent_at = await self._acquire()
             reserved, number = 0.0, None
             try:
                 reserved, number = await self._reserve(prompt, request)
                 started = perf_counter()
                 answers = await self.model.answer(prompt, request)
             except ModelError as error:
-                self._refund(error, reserved, number)
-                too_many, down = error.status in _TOO_MANY, self.outage.failed(error)
-                if too_many or down:
-                    refusals += too_many
-                    self.pace.refused(began, error.retry_after_s)
+                self._settle_error(error, reserved, number)
+                rejected, unavailable = error.status in _REJECTION_STATUSES, self.outage.record_error(error)
+                if rejected or unavailable:
+                    rejections += rejected
+                    self.limiter.on_rejection(sent_at, error.retry_after_s)
                 else:
                     faults += 1
-                    self.pace.over()
-                if is_permanent(error) or self.outage.over_patience:
+                    self.limiter.release()
+                if is_permanent(error) or self.outage.expired:
                     self._stop(with_remedy(error))
                     raise StoppedError from None
-                if not error.retryable or faults >= TRIES or refusals >= _REFUSALS:
-                    raise self._failed(error, faults + refusals) from None
-                if not too_many and not down:
-                    await self.halt.pause(_BACKOFF_S * 2**faults * random.uniform(0.5, 1.0))
+                if not error.retryable or faults >= ATTEMPTS or rejections >= _MAX_REJECTIONS:
+                    raise self._give_up(error, faults + rejections) from None
+                if not rejected and not unavailable:
+                    await self.stop_signal.pause(_BACKOFF_S * 2**faults * random.uniform(0.5, 1.0))
             except BaseException:
                 self.budget.settle(reserved, reserved)
-                self.pace.over()
+                self.limiter.release()
                 if number is not None:
                     with suppress(OSError):  # its line stays open, so that the next run counts what it may have cost
-                        self.work.asked([number], reserved)
+                        self.checkpoint.end_requests([number], reserved)
                 raise
             else:
-                self.pace.answered()
-                self.outage.replied(answered=True)
+                self.limiter.on_answer()
+                self.outage.record_reply(answered=True)
                 self._failures = 0
                 return self._reply(answers, perf_counter() - started, reserved, number)
 
-    def _reply(self, answers: Sequence[Answer], took: float, reserved: float, number: int | None) -> Reply:
+    def _reply(self, answers: Sequence[Answer], latency_s: float, reserved: float, number: int | None) -> Reply:
         costs = [a.cost_usd if a.cost_usd is not None else self.pricer.cost(a.usage) for a in answers]
         usd = sum(c for c in costs if c is not None) if answers and None not in costs else None
         # A model that replays a recording states its own latency; the time of looking it up says nothing.
-        latency = max((a.latency_s for a in answers if a.latency_s is not None), default=took)
+        latency = max((a.latency_s for a in answers if a.latency_s is not None), default=latency_s)
         counted = reserved if usd is None else usd  # under a budget an unknown cost counts as the estimate
         self.budget.settle(reserved, counted)
         if number is None:
             return Reply(answers, usd, latency)
-        return Reply(answers, usd, latency, partial(self.work.asked, [number], counted if usd is None else 0.0))
+        return Reply(answers, usd, latency, partial(self.checkpoint.end_requests, [number], counted if usd is None else 0.0))
 
-    async def _turn(self) -> float:
-        if self._over:  # else a refusal that comes after the end would wait for its pause
+    async def _acquire(self) -> float:
+        if self._stopping:  # otherwise a rejection after the end would wait for its pause
             raise StoppedError
-        began = await self.pace.turn()
-        if self._over:
-            self.pace.over()
+        sent_at = await self.limiter.acquire()
+        if self._stopping:
+            self.limiter.release()
             raise StoppedError
-        return began
+        return sent_at
 
     @property
-    def _over(self) -> bool:
-        return self.halt.reason is not None or self.stopped is not None
+    def _stopping(self) -> bool:
+        return self.stop_signal.reason is not None or self.stopped is not None
 
     async def _reserve(self, prompt: Prompt, request: Request) -> tuple[float, int | None]:
         if self.budget.limit is None:
@@ -206,30 +220,30 @@ class RecordingClient:
         try:
             await self.budget.reserve(usd)
         except OutOfMoneyError:
-            self.halt.stop("budget")
+            self.stop_signal.stop("budget")
             raise StoppedError from None
-        return usd, self.work.asks(usd)
+        return usd, self.checkpoint.begin_request(usd)
 
-    def _refund(self, error: ModelError, reserved: float, number: int | None) -> None:
-        """What the failed request cost: what the provider counted, or where that is unknown its estimate."""
+    def _settle_error(self, error: ModelError, reserved: float, number: int | None) -> None:
+        """Counts the cost of a failed request: by the provider's usage, otherwise by the estimate."""
         usd = reserved if error.usage is None else self.pricer.cost(error.usage) or 0.0
         self.budget.settle(reserved, usd)
         if number is not None or usd:
-            self.work.asked([] if number is None else [number], usd)
+            self.checkpoint.end_requests([] if number is None else [number], usd)
 
-    def _failed(self, error: ModelError, tries: int) -> FailedError:
+    def _give_up(self, error: ModelError, attempts: int) -> RequestFailedError:
         self._failures += 1
-        if self._failures >= _FAILURES + self.pace.most:
-            self._stop(f"{self.name}: {self._failures} requests failed one after the other, the last with: {error}")
-        return FailedError(error_kind(error), str(error), tries)
+        if self._failures >= _MAX_FAILURES + self.limiter.max_concurrency:
+            self._stop(f"{self.name}: {self._failures} requests failed in a row, the last with: {error}")
+        return RequestFailedError(error_kind(error), str(error), attempts)
 
-    def _stop(self, why: str) -> None:
-        self.stopped = self.stopped or why
+    def _stop(self, reason: str) -> None:
+        self.stopped = self.stopped or reason
         self.release()
 
     def release(self) -> None:
-        """Lets go of those who wait for their turn: nothing more will be asked."""
-        self.pace.release_all()
+        """See AnswerSource."""
+        self.limiter.release_all()
 
     async def run(self) -> None:
-        """Nothing goes on beside."""
+        """See AnswerSource: there is no background work."""

@@ -1,4 +1,4 @@
-"""Datasets: the rows of a file or folder -> the examples to be asked, streamed."""
+"""Datasets: turns the rows of a file or folder into examples, streamed."""
 
 import hashlib
 import itertools
@@ -18,15 +18,19 @@ from .dataset_readers import DatasetError, Row, rows
 
 _REFERENCE = "reference"
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
-# Made once: json.dumps makes an encoder for every call that has options.
+# Created once: json.dumps creates an encoder for every call that has options.
 _sorted = json.JSONEncoder(sort_keys=True).encode
 _plain_text = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """How many rows a dataset has, the SHA-256 of what they ask (ids, prompts, system messages, schemas and tools), and
-    that of all that they hold, references included.
+    """A dataset's size and hashes.
+
+    Attributes:
+        rows: How many rows it has.
+        sha256: The SHA-256 of what the models are sent: ids, prompts, system messages, schemas and tools.
+        content: The SHA-256 of all fields, references included.
     """
 
     rows: int
@@ -36,10 +40,14 @@ class Survey:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A file or folder of prompts, and how a row becomes an example. Iterating reads it anew; nothing is kept.
+    """A file or folder of prompts, and how a row becomes an example. Every iteration reads the file again.
 
-    ``prompt_field`` names the field that holds the prompt, text or chat messages (default: ``prompt``, else ``messages``);
-    ``template`` is a text with ``{field}`` in the prompt's place; ``system`` a system message for rows that have none.
+    Attributes:
+        path: The file or folder.
+        prompt_field: The field with the prompt, text or chat messages; by default ``prompt``, otherwise ``messages``.
+        template: A text with ``{field}`` placeholders that is used as the prompt.
+        reference_field: The field with the right answer.
+        system: A system message for rows that have none.
     """
 
     path: str
@@ -58,9 +66,16 @@ class Dataset:
             yield where, self._example(row, where, number, fields)
 
     def survey(self, check: Callable[[Example], None] = lambda _: None) -> Survey:
-        """Reads every row once, so that what is wrong is found before anything is paid for. Raises DatasetError.
+        """Reads every row once, so that errors are found before anything is paid for.
 
-        ``check`` may raise ValueError for an example that cannot be used.
+        Args:
+            check: Called with each example; may raise ValueError for one that cannot be used.
+
+        Returns:
+            The dataset's size and hashes.
+
+        Raises:
+            DatasetError: A row cannot be used, an id occurs twice, or there is no row.
         """
         digest, content = hashlib.sha256(), hashlib.sha256()
         ids = array("q")
@@ -80,7 +95,7 @@ class Dataset:
         if twice:
             self._name_doubled(twice)
         if not ids:
-            raise DatasetError(f"{self.path}: holds no row; there is nothing to ask")
+            raise DatasetError(f"{self.path}: contains no rows")
         if not referenced and self.reference_field != _REFERENCE:
             raise DatasetError(f"{self.path}: {self.reference_field}: no row has this reference; correct --reference-field")
         return Survey(len(ids), digest.hexdigest(), content.hexdigest())
@@ -91,7 +106,7 @@ class Dataset:
             if hash(example.id) in hashes:
                 if example.id in seen:
                     raise DatasetError(
-                        f"{where}: id: {example.id!r} stands at {seen[example.id]} too; give each row its own id"
+                        f"{where}: id: {example.id!r} is also the id at {seen[example.id]}; give each row its own id"
                     )
                 seen[example.id] = where
 
@@ -141,7 +156,7 @@ class Dataset:
         if isinstance(prompt, str) and prompt.strip():
             return prompt
         if prompt is None or prompt == [] or isinstance(prompt, str):
-            raise DatasetError(f"{where}: {name}: the prompt is empty; fill it or take the row out")
+            raise DatasetError(f"{where}: {name}: the prompt is empty; fill it in or remove the row")
         if not isinstance(prompt, list):
             raise DatasetError(f"{where}: {name}: must be text or a list of messages, got {type(prompt).__name__}")
         for i, message in enumerate(prompt):
@@ -156,9 +171,9 @@ class Dataset:
 
 
 def _written(example: Example, where: str) -> bytes:
-    """The row's fields and reference as a recording holds them.
+    """The row's fields and reference as a recording stores them.
 
-    Raises DatasetError for a value that none can hold: it must be found before the answers are paid for.
+    Raises DatasetError for a value that JSON cannot hold, before any answer is paid for.
     """
     row = example.raw
     try:
@@ -166,7 +181,7 @@ def _written(example: Example, where: str) -> bytes:
     except (ValueError, RecursionError):
         name = next((name for name, value in row.items() if not _has_json(name, value)), "reference")
         told = "NaN or an infinite number, half of a surrogate pair, or too deep nesting"
-        raise DatasetError(f"{where}: {name!a}: holds {told}, which JSON has not; correct it or take it out") from None
+        raise DatasetError(f"{where}: {name!a}: holds {told}, which JSON has not; correct or remove it") from None
 
 
 def _has_json(name: str, value: Any) -> bool:
@@ -183,14 +198,14 @@ def _is_tool(tool: Any) -> bool:
 
 
 def _is_recorded(answers: Any) -> bool:
-    """Whether a row's ``answers`` are those of a recording, to which further models' are then added."""
+    """Whether a row's ``answers`` are recorded answers, to which those of further models are added."""
     return isinstance(answers, dict) and all(
         isinstance(a, dict) and isinstance(a.get("text"), str) for a in answers.values()
     )
 
 
 def _reference(value: Any) -> Any:
-    """A reference; JSON in a table's cell is what it says."""
+    """A reference; JSON in a table's cell is parsed."""
     if isinstance(value, str) and value[:1] in ("{", "["):
         with suppress(ValueError):
             return json.loads(value)
@@ -198,13 +213,13 @@ def _reference(value: Any) -> Any:
 
 
 def _fields(template: str) -> tuple[tuple[str, str | None], ...]:
-    """A template's pieces: text, and the field that follows it."""
+    """A template as pairs of text and the field that follows it."""
     try:
         pieces = [(text, name, spec, change) for text, name, spec, change in Formatter().parse(template)]
     except ValueError as error:
-        raise DatasetError(f"--template: {error}; write {{{{ and }}}} for braces that are meant as such") from None
+        raise DatasetError(f"--template: {error}; write {{{{ and }}}} for literal braces") from None
     if any(spec or change or name == "" for _, name, spec, change in pieces):
-        raise DatasetError("--template: a field is written {name}; write {{ and }} for braces that are meant as such")
+        raise DatasetError("--template: a field is written {name}; write {{ and }} for literal braces")
     if all(name is None for _, name, _, _ in pieces):
         raise DatasetError("--template: names no field, so that every prompt would be the same; write {name}")
     return tuple((text, name) for text, name, _, _ in pieces)
@@ -212,14 +227,14 @@ def _fields(template: str) -> tuple[tuple[str, str | None], ...]:
 
 def _filled(row: Row, name: str, where: str, has: str) -> str:
     if name not in row:
-        raise DatasetError(f"{where}: {name}: the template asks for this field, {has}")
+        raise DatasetError(f"{where}: {name}: the template needs this field, {has}")
     value = row[name]
     if value is None:
-        raise DatasetError(f"{where}: {name}: the template asks for this field, which is empty here")
+        raise DatasetError(f"{where}: {name}: the template needs this field, which is empty here")
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def exists(path: str | os.PathLike[str]) -> None:
+def check_exists(path: str | os.PathLike[str]) -> None:
     """Raises DatasetError where there is no such file or folder."""
     if not Path(path).exists():
         raise DatasetError(f"{path}: no such file or folder")

@@ -1,4 +1,4 @@
-"""Room on the disk that is kept free, so that answers under way when it fills can still be kept."""
+"""Reserved disk space, so that answers under way when the disk fills up can still be stored."""
 
 import errno
 import os
@@ -9,14 +9,14 @@ BYTES = 4 << 20
 
 
 class DiskReserve:
-    """A file beside ``path`` that takes up the room until it is given up. ``lacks`` says that the disk has no such room."""
+    """A file beside ``path`` that occupies the space until it is released; ``disk_full`` where there is not enough space."""
 
     def __init__(self, path: Path) -> None:
-        self.lacks = False
+        self.disk_full = False
         self._file = path.with_name(f".{path.name}.spare")
 
-    def take(self) -> None:
-        """Takes up the room."""
+    def allocate(self) -> None:
+        """Occupies the space."""
         try:
             fd = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
@@ -24,10 +24,10 @@ class DiskReserve:
             finally:
                 os.close(fd)
         except OSError as error:  # else one that cannot allocate
-            self.lacks = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            self.give_up()
+            self.disk_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            self.release()
 
-    def give_up(self) -> None:
-        """Leaves the room to others."""
+    def release(self) -> None:
+        """Frees the space."""
         with suppress(OSError):
             self._file.unlink()

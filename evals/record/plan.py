@@ -1,4 +1,4 @@
-"""What is asked of which model: a policy, or models of its file, with the samples and judges that a replay will need."""
+"""What to record: models of a policy or of its file, with the samples and judge scores that a replay needs."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,13 +17,23 @@ from judges.self_consistency import SelfConsistencyJudge
 from .resume_check import PinnedSetting
 
 TEMPERATURE = 0.7
-# What changes a model's answers, and so must not change in the course of a recording.
-_TELLING = ("provider", "model", "base_url", "max_tokens", "temperature", "structured", "options", "logprobs", "recording")
+# These change a model's answers, and so must stay the same within a recording.
+_PINNED_FIELDS = (
+    "provider",
+    "model",
+    "base_url",
+    "max_tokens",
+    "temperature",
+    "structured",
+    "options",
+    "logprobs",
+    "recording",
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
-    """A judge whose score is recorded with the answers, and the policy's rule that made it."""
+class RecordedJudge:
+    """A judge whose score is recorded with the answers, and its entry in the policy."""
 
     judge: Judge
     rule: JudgeRule
@@ -31,42 +41,42 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One model to be asked: ``name`` in the policy file, ``key`` in the recording."""
+    """One model to record: ``name`` in the policy file, ``key`` in the recording."""
 
     name: str
     key: str
     spec: ModelSpec
     samples: int
     temperature: float
-    recorded: tuple[Recorded, ...]
+    judges: tuple[RecordedJudge, ...]
 
     @property
-    def several(self) -> bool:
-        """Whether the model gives several samples in one request."""
+    def supports_n(self) -> bool:
+        """Whether the model returns several samples in one request."""
         return self.spec.provider != "anthropic" and self.spec.n
 
-    def settings(self, batch: bool) -> Iterator[PinnedSetting]:
-        """The arguments that change answers or their price."""
-        spec = self.spec.model_dump(mode="json", include=set(_TELLING), exclude_defaults=True)
+    def pinned_settings(self, batch: bool) -> Iterator[PinnedSetting]:
+        """The arguments that change the answers or their cost."""
+        spec = self.spec.model_dump(mode="json", include=set(_PINNED_FIELDS), exclude_defaults=True)
         yield PinnedSetting(f"model {self.key}", spec, self.key)
         if self.samples:
             yield PinnedSetting(f"temperature of {self.key}'s samples", self.temperature, self.key, SAMPLES)
-        for each in self.recorded:
+        for each in self.judges:
             rule = {"use": each.rule.use, **each.rule.options}
             yield PinnedSetting(f"judge {each.judge.name} of {self.key}", rule, self.key, each.judge.name)
-        # A recording of which a part cost half as much would mislead whoever chooses by cost.
+        # Answers at two prices in one recording would make comparisons by cost wrong.
         yield PinnedSetting(f"--batch of {self.key}", batch, self.key)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The models to be asked, and every model that they or their judges need, by its name in the policy file."""
+    """The models to record, and every model that they or their judges need, by its name in the policy file."""
 
     targets: tuple[Target, ...]
     specs: dict[str, ModelSpec]
 
 
-def make(
+def make_plan(
     policy: str | None,
     file: str | None,
     tiers: Sequence[str] = (),
@@ -74,11 +84,22 @@ def make(
     samples: int | None = None,
     temperature: float | None = None,
 ) -> Plan:
-    """The plan of a command's arguments. Raises PolicyError, and ReplayError for a judge's option.
+    """The plan of a command's arguments.
 
-    ``policy`` is a policy's name or a policy file; ``tiers`` are tiers of the policy or models of its file (default: all
-    tiers); ``rules`` are judges as ``judge:option=value`` (default: each tier's own). ``samples`` and ``temperature`` go
-    before those of a self-consistency judge.
+    Args:
+        policy: A policy's name, or a policy file.
+        file: The policy file, where ``policy`` is a name.
+        tiers: Tiers of the policy or models of its file; all tiers by default.
+        rules: Judges as ``judge:option=value``; each tier's own by default.
+        samples: How many further samples; by default as many as a self-consistency judge reads.
+        temperature: The temperature of the samples; by default the judge's.
+
+    Returns:
+        The plan.
+
+    Raises:
+        PolicyError: The policy, a tier, a model or a judge does not exist.
+        JudgeSpecError: A judge's option is not written as ``option=value``.
     """
     found, chosen = _policy(policy, file)
     named: dict[str, list[JudgeRule]] = {}
@@ -98,7 +119,7 @@ def make(
     )
     needed = {t.name: t.spec for t in targets}
     for target in targets:
-        for each in target.recorded:
+        for each in target.judges:
             model = each.rule.options.get("model")
             if isinstance(model, str):
                 needed.setdefault(model, found.models[model])
@@ -106,7 +127,7 @@ def make(
 
 
 def policy_path(policy: str | None, file: str | None) -> str | None:
-    """The policy file of a command: ``file``, or ``policy`` where that is one; None: the usual search."""
+    """The policy file of a command: ``file``, or ``policy`` where it names a file; None for the usual search."""
     if policy is not None and file is None and (policy.endswith((".yaml", ".yml")) or Path(policy).is_file()):
         return policy
     return file
@@ -142,7 +163,7 @@ def _rule(text: str, file: PolicyFile) -> JudgeRule:
 
 
 def _keys(file: PolicyFile, names: Sequence[str]) -> dict[str, str]:
-    """What each model is called in the recording: the provider's name, or where two share that, the policy file's."""
+    """Each model's name in the recording: the provider's, or the policy file's where two share the provider's."""
     called = {name: file.models[name].model or name for name in names}
     shared = {key for key in called.values() if list(called.values()).count(key) > 1}
     return {name: name if key in shared else key for name, key in called.items()}
@@ -151,16 +172,16 @@ def _keys(file: PolicyFile, names: Sequence[str]) -> dict[str, str]:
 def _target(
     name: str, key: str, spec: ModelSpec, rules: Sequence[JudgeRule], samples: int | None, temperature: float | None
 ) -> Target:
-    kept: list[Recorded] = []
+    kept: list[RecordedJudge] = []
     for rule in rules:
         judge = judges.make(rule.use, **rule.options)
         if isinstance(judge, LogprobJudge):
             if spec.provider == "openai":
                 spec = spec.model_copy(update={"logprobs": True})
         elif isinstance(judge, SelfConsistencyJudge):
-            # A replay takes the votes from the samples, so those are recorded, not the score.
+            # A replay counts votes over the samples, so the samples are recorded, not the score.
             samples = judge.samples if samples is None else samples
             temperature = judge.temperature if temperature is None else temperature
         elif not judge.only_vetoes:
-            kept.append(Recorded(judge, rule))
+            kept.append(RecordedJudge(judge, rule))
     return Target(name, key, spec, samples or 0, TEMPERATURE if temperature is None else temperature, tuple(kept))

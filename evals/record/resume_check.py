@@ -1,4 +1,4 @@
-"""The arguments of a recording that change its answers, and so must not change once there are some."""
+"""The arguments of a recording that change its answers, and so must stay the same when it is resumed."""
 
 import json
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class PinnedSetting:
-    """An argument by a name for people, on which the answers of ``model`` depend, or only their ``part``."""
+    """A named argument on which the answers of ``model`` depend, or only one ``part`` of them."""
 
     name: str
     value: Any
@@ -16,7 +16,7 @@ class PinnedSetting:
 
 
 def difference(name: str, was: Any, now: Any) -> str:
-    """What to say of a setting that changed; of two objects only the fields in which they differ."""
+    """Describes a changed setting; of two objects only the fields that differ."""
     if isinstance(was, dict) and isinstance(now, dict):
         fields = sorted(field for field in was | now if was.get(field) != now.get(field))
         was, now = ({field: one.get(field) for field in fields} for one in (was, now))

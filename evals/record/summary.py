@@ -1,86 +1,98 @@
-"""What is said at the end of a run: what it cost, what failed and why, what is missing."""
+"""The summary at the end of a run: what it cost, what failed and why, what is missing."""
 
 from dataclasses import dataclass
 
 from .checkpoint import Checkpoint
 from .recorder import Recorder
 
-_ENDS = {
-    "length": ("was", "were", " cut off at the most tokens: 'max_tokens' in the policy file, or its default"),
+_DEFECTS = {
+    "length": ("was", "were", " cut off at the token limit: 'max_tokens' in the policy file, or its default"),
     "content_filter": ("was", "were", " stopped by the provider's filter"),
     "empty": ("is", "are", " empty"),
-    "unlogged": ("came", "came", " without the token log-probabilities that were asked for; the server may give none"),
+    "unlogged": ("has", "have", " no token log-probabilities although they were requested; the server may not support them"),
 }
 
 
 @dataclass(slots=True)
-class Failed:
-    """How many rows failed in one way, and of the first of them its number and what was said."""
+class FailureGroup:
+    """Rows that failed in the same way: how many, the number of the first, and its error message."""
 
     rows: int
     first: int
-    said: str
+    message: str
 
 
-def failures(work: Checkpoint) -> dict[tuple[str, str, str], Failed]:
-    """What failed, by model, part and kind of failure."""
-    found: dict[tuple[str, str, str], Failed] = {}
-    for model, key in enumerate(work.models):
-        for row in range(work.survey.rows):
-            if not work.any_failed(row, model):
+def failures(checkpoint: Checkpoint) -> dict[tuple[str, str, str], FailureGroup]:
+    """The failures by model, part and kind."""
+    groups: dict[tuple[str, str, str], FailureGroup] = {}
+    for model, key in enumerate(checkpoint.models):
+        for row in range(checkpoint.survey.rows):
+            if not checkpoint.any_failed(row, model):
                 continue
-            last = {p.name: p for p in work.parts(row, model)}
+            last = {p.name: p for p in checkpoint.parts(row, model)}
             for part in last.values():
                 if not part.count:
                     kind = str(part.content["kind"])
-                    said = str(part.content["said"])
-                    # What is said mostly begins with model and kind, which stand before it.
-                    said = said.partition(kind)[2].lstrip(":; ") if kind in said else said
-                    found.setdefault((key, part.name, kind), Failed(0, row, said)).rows += 1
-    return found
+                    message = str(part.content["said"])
+                    # Messages usually start with the model and the kind, which the line already shows.
+                    message = message.partition(kind)[2].lstrip(":; ") if kind in message else message
+                    groups.setdefault((key, part.name, kind), FailureGroup(0, row, message)).rows += 1
+    return groups
 
 
-def tell(live: Recorder, before: float, max_usd: float | None) -> bool:
-    """Prints it, one line a kind of failure; ``before`` is what earlier runs spent. Whether anything is missing."""
-    work, left = live.work, live.left()
-    spent = f"${work.spent:.6f} spent" + (f", ${work.spent - before:.6f} of it now" if before else "")
-    if work.unpriced:
-        spent += f", and {work.unpriced:,} parts of unknown price"
-    if work.charged:
-        spent += f"; requests that were cut off may have cost up to ${work.charged:.6f} more"
-    if work.graded:
-        spent += f"; ${work.graded:.6f} more for grades of judge models"
+def print_summary(recorder: Recorder, before: float, max_usd: float | None) -> bool:
+    """Prints the summary, with one line for each kind of failure.
+
+    Args:
+        recorder: The run.
+        before: USD that earlier runs of this recording spent.
+        max_usd: The cost limit, if any.
+
+    Returns:
+        Whether anything is missing.
+    """
+    checkpoint, missing = recorder.checkpoint, recorder.count_missing()
+    spent = f"${checkpoint.spent:.6f} spent" + (f", ${checkpoint.spent - before:.6f} of it now" if before else "")
+    if checkpoint.unpriced_parts:
+        spent += f", and {checkpoint.unpriced_parts:,} parts of unknown price"
+    if checkpoint.unconfirmed_usd:
+        spent += f"; requests that were cut off may have cost up to ${checkpoint.unconfirmed_usd:.6f} more"
+    if checkpoint.grading_usd:
+        spent += f"; ${checkpoint.grading_usd:.6f} more for grades of judge models"
     print(spent)
-    failed = failures(work)
-    ids = _ids(live, {one.first for one in failed.values()})
-    for (key, part, kind), one in sorted(failed.items()):
-        rows = f"{one.rows:,} rows, the first" if one.rows > 1 else "1 row,"
-        said = f": {one.said}" if one.said else ""
-        print(f"failed: {key}: {part}: {kind}: {rows} {ids[one.first]!r}{said} (--retry-failed asks again)")
-    for (key, end), n in sorted((at, n) for at, n in live.ends.items() if at[1]):
-        one_is, more_are, words = _ENDS[end]
+    failed = failures(checkpoint)
+    ids = _ids(recorder, {group.first for group in failed.values()})
+    for (key, part, kind), group in sorted(failed.items()):
+        rows = f"{group.rows:,} rows, the first" if group.rows > 1 else "1 row,"
+        message = f": {group.message}" if group.message else ""
+        print(f"failed: {key}: {part}: {kind}: {rows} {ids[group.first]!r}{message} (--retry-failed repeats the requests)")
+    for (key, defect), n in sorted((at, n) for at, n in recorder.defects.items() if at[1]):
+        one_is, more_are, words = _DEFECTS[defect]
         print(f"note: {key}: {n:,} {f'answers of this run {more_are}' if n > 1 else f'answer of this run {one_is}'}{words}")
-    stopped = [line.stopped for line in live.lines.values() if line.stopped is not None]
-    for why in stopped:
-        print(f"stopped: {why}")
-    over = live.halt.reason == "budget"
-    if over:
-        print(f"stopped before --max-usd {max_usd:.6f} was passed")
-    under_way = sum(not about.get("done") for about in work.batches.values())
+    stopped = [client.stopped for client in recorder.clients.values() if client.stopped is not None]
+    for reason in stopped:
+        print(f"stopped: {reason}")
+    budget_reached = recorder.stop_signal.reason == "budget"
+    if budget_reached:
+        print(f"stopped before the cost exceeded --max-usd {max_usd:.6f}")
+    under_way = sum(not about.get("done") for about in checkpoint.batches.values())
     if under_way:
-        print(f"batches under way: {under_way}; the same command collects them")
-    if left:
-        how = "a higher --max-usd" if over else f"{'once that is put right, ' if stopped else ''}the same command"
-        print(f"{left:,} answers are missing; {how} goes on")
-    return bool(left or failed)
+        print(f"open batches: {under_way}; run the same command again to collect them")
+    if missing:
+        command = "run the same command again to continue"
+        remedy = (
+            f"{command} with a higher --max-usd" if budget_reached else f"{'fix that, then ' if stopped else ''}{command}"
+        )
+        print(f"{missing:,} answers are missing; {remedy}")
+    return bool(missing or failed)
 
 
-def _ids(live: Recorder, rows: set[int]) -> dict[int, str]:
+def _ids(recorder: Recorder, rows: set[int]) -> dict[int, str]:
     """The ids of these rows of the dataset."""
-    found: dict[int, str] = {}
-    for row, example in enumerate(live.dataset):
-        if len(found) == len(rows):
+    ids: dict[int, str] = {}
+    for row, example in enumerate(recorder.dataset):
+        if len(ids) == len(rows):
             break
         if row in rows:
-            found[row] = example.id
-    return found
+            ids[row] = example.id
+    return ids

@@ -1,4 +1,4 @@
-"""Dataset and work file -> the recording; the grades and further fields that it held before are kept."""
+"""Writes the recording from the dataset and the work file; keeps the grades and further fields it already has."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -13,71 +13,81 @@ from .checkpoint import Checkpoint, CheckpointError
 from .dataset import Dataset
 
 
-def materialise(out: str | os.PathLike[str], dataset: Dataset, work: Checkpoint) -> int:
-    """Writes the recording as a whole or not at all, and returns the number of its rows: those with an answer.
+def write_recording(out: str | os.PathLike[str], dataset: Dataset, checkpoint: Checkpoint) -> int:
+    """Writes the recording atomically.
 
-    Grades and further fields that an earlier version of the file holds are kept, but for grades by another reference; texts
-    and costs are the work file's.
-    Raises CheckpointError where that version has other rows, so that nothing of somebody else's is overwritten.
+    Texts and costs come from the work file. Grades and further fields of an earlier version of the recording are kept,
+    except for grades against a reference that has changed.
+
+    Args:
+        out: The recording's path.
+        dataset: The dataset that was recorded.
+        checkpoint: The open work file.
+
+    Returns:
+        The number of rows: those with at least one answer.
+
+    Raises:
+        CheckpointError: The earlier version has other rows than the dataset; it is left as it is.
     """
-    work.file.reserve.give_up()  # nothing more is asked, and the recording needs the room
+    checkpoint.log.reserve.release()  # no more requests are sent, and the recording needs the space
     earlier = read(out) if Path(out).exists() else iter(())
-    rows = write(out, _joined(_answered(dataset, work), earlier, str(out), work))
-    work.wrote()
+    rows = write(out, _with_earlier(_recorded_examples(dataset, checkpoint), earlier, str(out), checkpoint))
+    checkpoint.mark_written()
     return rows
 
 
-def _answered(dataset: Dataset, work: Checkpoint) -> Iterator[Example]:
+def _recorded_examples(dataset: Dataset, checkpoint: Checkpoint) -> Iterator[Example]:
     for row, example in enumerate(dataset):
         answers = dict(example.answers)
-        for model, key in enumerate(work.models):
-            if work.touched(row, model) and (made := join_parts(work.parts(row, model))) is not None:
-                answers[key] = made
+        for model, key in enumerate(checkpoint.models):
+            if checkpoint.has_parts(row, model) and (fields := join_parts(checkpoint.parts(row, model))) is not None:
+                answers[key] = fields
         if answers:
             yield replace(example, answers=answers)
 
 
-def _joined(new: Iterator[Example], earlier: Iterator[Example], out: str, work: Checkpoint) -> Iterator[Example]:
-    """The new rows with what the earlier ones hold beside; both stand in the dataset's order."""
+def _with_earlier(new: Iterator[Example], earlier: Iterator[Example], out: str, checkpoint: Checkpoint) -> Iterator[Example]:
+    """The new rows with the earlier fields; both are in the order of the dataset."""
     old = next(earlier, None)
     for example in new:
         if old is not None and old.id == example.id:
-            yield _kept(old, example)
+            yield _with_earlier_fields(old, example)
             old = next(earlier, None)
         else:
             yield example
     if old is not None:
         raise CheckpointError(
-            f"{out}: the row {old.id!r} is not in the dataset, or not in its order; the file was left as it is. What was "
-            f"answered stands in {work.path}: give another name by --out, and rename that file likewise"
+            f"{out}: the row {old.id!r} is not in the dataset, or not in its order; the file was not changed. The "
+            f"answers are in {checkpoint.path}: choose another --out, and rename that file to match"
         )
 
 
-def _kept(old: Example, new: Example) -> Example:
+def _with_earlier_fields(old: Example, new: Example) -> Example:
     answers: dict[str, Mapping[str, Any]] = dict(old.answers)
     for key, answer in new.answers.items():
         before = answers.get(key)
         if before is not None and "grader" in before and old.reference != new.reference:
-            before = _ungraded(before)
-        answers[key] = answer if before is None else _merged(before, answer)
+            before = _without_grade(before)
+        answers[key] = answer if before is None else _keep_grade(before, answer)
     return replace(new, answers=answers, raw={**old.raw, **new.raw})
 
 
-def _ungraded(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """The answer without its grade and those of its samples."""
-    made = {name: value for name, value in answer.items() if not name.startswith("grader")}
+def _without_grade(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer without its grade and the grades of its samples."""
+    fields = {name: value for name, value in answer.items() if not name.startswith("grader")}
     samples = [{**sample, "quality": None} for sample in answer.get("samples") or ()]
-    return {**made, "quality": None, **({"samples": samples} if samples else {})}
+    return {**fields, "quality": None, **({"samples": samples} if samples else {})}
 
 
-def _merged(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    """The answer as it is now, with the grade and the further fields it had before, where it is the same answer."""
+def _keep_grade(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """The new answer; with the grade and the further fields it had before, where the text is the same."""
     if before.get("text") != now["text"]:
         return dict(now)
-    made = {**before, **now}
+    fields = {**before, **now}
     if now.get("quality") is None:
-        made["quality"] = before.get("quality")
+        fields["quality"] = before.get("quality")
     if "samples" in now:
         was = before.get("samples") or []
-        made["samples"] = [_merged(was[i], s) if i < len(was) else s for i, s in enumerate(now["samples"])]
-    return made
+        fields["samples"] = [_keep_grade(was[i], s) if i < len(was) else s for i, s in enumerate(now["samples"])]
+    return fields

@@ -227,7 +227,7 @@ def resumed(rounds: int) -> list[float]:
                 open_work = Checkpoint(work, Dataset(str(folder / "rows.jsonl")).survey())
                 fields = answer_fields(Answer("The answer is 42.", finish_reason="stop", usage=Usage(10, 5)), 2e-5, 0.4)
                 for row in range(ROWS):
-                    open_work.add(row, open_work.model("m"), ANSWER, 1, 2e-5, fields)
+                    open_work.add_part(row, open_work.model_index("m"), ANSWER, 1, 2e-5, fields)
                 open_work.close()
                 began = monotonic()
                 Watched(argv)

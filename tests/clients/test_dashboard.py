@@ -174,7 +174,7 @@ def test_a_run_opens_by_the_keyboard(browser: Any, gateway: Running) -> None:
     ask(gateway, 5)
     page.wait_for_timeout(2500)
     runs_shown(page, 5)
-    page.get_by_role("button", name="Go on").press("Enter")
+    page.get_by_role("button", name="Resume").press("Enter")
     runs_shown(page, 10)
     assert page.complaints == []
 

@@ -13,52 +13,52 @@ from .messages import stop_reason, tool_use, usage
 
 
 class MessageWriter:
-    """Implements Writer. ``message_delta`` holds the field ``cascade`` and all that was counted."""
+    """Implements Writer. ``message_delta`` contains the field ``cascade`` and the token counts."""
 
-    def __init__(self, asked: GatewayRequest) -> None:
-        self._asked, self._id = asked, f"msg_{new_run_id()}"
+    def __init__(self, request: GatewayRequest) -> None:
+        self._request, self._id = request, f"msg_{new_run_id()}"
         self._started = False
-        self._index = -1  # of the block that is open, or was last
+        self._index = -1  # of the current or latest block
 
-    def text(self, piece: str, model: str) -> bytes:
+    def text(self, text: str, model: str) -> bytes:
         """See Writer."""
-        made = self._begun(model)
+        events = self._start(model)
         if self._index < 0:
-            made += self._block({"type": "text", "text": ""})
-        return made + self._delta({"type": "text_delta", "text": piece})
+            events += self._start_block({"type": "text", "text": ""})
+        return events + self._delta({"type": "text_delta", "text": text})
 
-    def beat(self) -> bytes:
+    def keep_alive(self) -> bytes:
         """See Writer: a ping."""
         return _event({"type": "ping"})
 
     def end(self, result: Result) -> bytes:
         """See Writer."""
-        made = b""
+        events = b""
         if result.abstained:
-            made += self.text(abstention(result), result.model)
-        made += self._begun(result.model)
+            events += self.text(abstention(result), result.model)
+        events += self._start(result.model)
         if self._index >= 0:
-            made += self._stopped()
+            events += self._stop_block()
         for call in result.tool_calls:
-            whole = tool_use(call)
-            made += self._block({**whole, "input": {}})
-            made += self._delta({"type": "input_json_delta", "partial_json": dump(whole["input"]).decode()})
-            made += self._stopped()
+            block = tool_use(call)
+            events += self._start_block({**block, "input": {}})
+            events += self._delta({"type": "input_json_delta", "partial_json": dump(block["input"]).decode()})
+            events += self._stop_block()
         delta = {"stop_reason": stop_reason(result), "stop_sequence": None}
-        counted = usage(usage_of([result]))
-        told = summary(self._asked.policy, result)
-        made += _event({"type": "message_delta", "delta": delta, "usage": counted, "cascade": told})
-        return made + _event({"type": "message_stop"})
+        tokens = usage(usage_of([result]))
+        run = summary(self._request.policy, result)
+        events += _event({"type": "message_delta", "delta": delta, "usage": tokens, "cascade": run})
+        return events + _event({"type": "message_stop"})
 
-    def error(self, refusal: ApiError) -> bytes:
+    def error(self, error: ApiError) -> bytes:
         """See Writer."""
-        return _event(anthropic_shape(refusal))
+        return _event(anthropic_shape(error))
 
-    def _begun(self, model: str) -> bytes:
+    def _start(self, model: str) -> bytes:
         if self._started:
             return b""
         self._started = True
-        # Nothing is counted yet; clients add up from here, and message_delta replaces it.
+        # No tokens are known yet; message_delta replaces these counts.
         message: dict[str, Any] = {
             "id": self._id,
             "type": "message",
@@ -71,14 +71,14 @@ class MessageWriter:
         }
         return _event({"type": "message_start", "message": message})
 
-    def _block(self, block: dict[str, Any]) -> bytes:
+    def _start_block(self, block: dict[str, Any]) -> bytes:
         self._index += 1
         return _event({"type": "content_block_start", "index": self._index, "content_block": block})
 
     def _delta(self, delta: dict[str, Any]) -> bytes:
         return _event({"type": "content_block_delta", "index": self._index, "delta": delta})
 
-    def _stopped(self) -> bytes:
+    def _stop_block(self) -> bytes:
         return _event({"type": "content_block_stop", "index": self._index})
 
 

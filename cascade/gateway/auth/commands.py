@@ -15,39 +15,41 @@ from .key_file import KeyFile, beside
 def add_to(parser: argparse.ArgumentParser) -> None:
     """Adds the commands to the parser of ``python -m cascade keys``."""
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    create = commands.add_parser("create", help="make a key and print it, once")
-    create.add_argument("name", help="whose key it is; the journal tags its runs with it")
+    create = commands.add_parser("create", help="create a key and print it, once")
+    create.add_argument("name", help="the key's name; the journal tags its runs with it")
     create.add_argument(
-        "--policy", action="append", help="may use this policy; again for more (default: all, and the figures)"
+        "--policy",
+        action="append",
+        help="allow this policy; repeat for more (default: all, with metrics and dashboard)",
     )
-    create.add_argument("--usd-per-day", type=float, help="most that it may spend in a UTC day")
-    create.add_argument("--per-minute", type=float, help="most requests a minute")
+    create.add_argument("--usd-per-day", type=float, help="most USD that it may spend in a UTC day")
+    create.add_argument("--per-minute", type=float, help="most requests per minute")
     create.set_defaults(command=_create)
-    listed = commands.add_parser("list", help="every key, without its text")
-    listed.set_defaults(command=_list)
-    revoke = commands.add_parser("revoke", help="end a key; a gateway that runs heeds it within a second")
+    listing = commands.add_parser("list", help="list every key, without its text")
+    listing.set_defaults(command=_list)
+    revoke = commands.add_parser("revoke", help="revoke a key; a running gateway rejects it within a second")
     revoke.add_argument("name", help="its name or id")
     revoke.set_defaults(command=_revoke)
-    for command in (create, listed, revoke):
-        command.add_argument("--policy-file", help="beside whose journal, or itself, the keys are")
+    for command in (create, listing, revoke):
+        command.add_argument("--policy-file", help="the policy file; the keys are next to it")
         command.add_argument("--keys", metavar="FILE", help="the key file")
 
 
-def key_file(keys: str | None, path: Path, file: PolicyFile) -> KeyFile:
-    """The key file that belongs to a policy file, or the one that was named."""
+def key_file(keys: str | None, path: Path) -> KeyFile:
+    """The key file that belongs to a policy file, or the one that ``--keys`` names."""
     if keys is not None:
         return KeyFile(Path(keys))
-    return KeyFile(beside(path, file.journal.url if file.journal is not None else None, path == files.packaged()))
+    return KeyFile(beside(path, path == files.packaged()))
 
 
-def _opened(args: argparse.Namespace) -> tuple[KeyFile, PolicyFile]:
+def _open(args: argparse.Namespace) -> tuple[KeyFile, PolicyFile]:
     path = files.find(args.policy_file)
     file = files.load(path)
-    return key_file(args.keys, path, file), file
+    return key_file(args.keys, path), file
 
 
 def _create(args: argparse.Namespace) -> int:
-    keys, file = _opened(args)
+    keys, file = _open(args)
     for name in args.policy or ():
         if name not in file.policies and name.rpartition("/")[0] not in file.policies:
             known = list(file.policies)
@@ -55,28 +57,28 @@ def _create(args: argparse.Namespace) -> int:
     for option, value in (("--usd-per-day", args.usd_per_day), ("--per-minute", args.per_minute)):
         if value is not None and not 0 < value < float("inf"):
             raise CascadeError(f"{option} must be more than 0, got {value}")
-    key, given = keys.create(args.name, policies=args.policy, usd_per_day=args.usd_per_day, per_minute=args.per_minute)
-    print(f"{keys.path}: key {key.id} for {key.name}; it is shown this once:", file=sys.stderr)
-    print(given)
+    key, secret = keys.create(args.name, policies=args.policy, usd_per_day=args.usd_per_day, per_minute=args.per_minute)
+    print(f"{keys.path}: key {key.id} for {key.name}; it is not shown again:", file=sys.stderr)
+    print(secret)
     return 0
 
 
 def _list(args: argparse.Namespace) -> int:
-    keys, _ = _opened(args)
-    found = keys.read()
-    for key in found:
-        may = "all policies" if key.policies is None else ", ".join(key.policies)
-        day = "no budget" if key.usd_per_day is None else f"${key.usd_per_day:g} a day"
-        rate = "no rate limit" if key.per_minute is None else f"{key.per_minute:g} a minute"
+    keys, _ = _open(args)
+    entries = keys.read()
+    for key in entries:
+        policies = "all policies" if key.policies is None else ", ".join(key.policies)
+        day = "no budget" if key.usd_per_day is None else f"${key.usd_per_day:g} per day"
+        rate = "no rate limit" if key.per_minute is None else f"{key.per_minute:g} per minute"
         state = "valid" if key.revoked is None else f"revoked {_date(key.revoked)}"
-        print(f"{key.id}  {key.name}  {state}  since {_date(key.created)}  {may}  {day}  {rate}")
-    if not found:
+        print(f"{key.id}  {key.name}  {state}  since {_date(key.created)}  {policies}  {day}  {rate}")
+    if not entries:
         print(f"{keys.path}: no keys", file=sys.stderr)
     return 0
 
 
 def _revoke(args: argparse.Namespace) -> int:
-    keys, _ = _opened(args)
+    keys, _ = _open(args)
     key = keys.revoke(args.name)
     print(f"{keys.path}: key {key.id} for {key.name} is revoked", file=sys.stderr)
     return 0

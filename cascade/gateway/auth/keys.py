@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import ipaddress
+import re
 from collections.abc import Container, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
@@ -13,121 +14,139 @@ from cascade.gateway.errors import ApiError
 
 from .key_file import Key
 
-MOST_HEADER_BYTES = 32 * 1024
+MAX_HEADER_BYTES = 32 * 1024
 _BURST_S = 10.0
-_NOBODY = hashlib.sha256(b"").hexdigest()
+_UNKNOWN_KEY = hashlib.sha256(b"").hexdigest()
+_HOST = re.compile(rb"(?:\[(?P<ip6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9.-]+))(?::[0-9]{1,5})?")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Whoever sent a request. ``policies`` are those that it may use (None: all); ``daily`` its own budget."""
+    """Who sent a request.
+
+    Attributes:
+        name: The name of the key; None: no key.
+        policies: The policies that it may use; None: all.
+        daily: The key's own daily budget.
+    """
 
     name: str | None = None
     policies: frozenset[str] | None = None
     daily: DailyBudgets = ()
 
-    def may(self, name: str, known: Container[str]) -> bool:
-        """Whether it may use a policy, or a tier of it alone (``policy/tier``); ``known`` are all policies."""
+    def may(self, name: str, all_policies: Container[str]) -> bool:
+        """Whether it may use a policy, or a single tier of it (``policy/tier``)."""
         if self.policies is None or name in self.policies:
             return True
-        return name not in known and name.rpartition("/")[0] in self.policies
+        return name not in all_policies and name.rpartition("/")[0] in self.policies
 
 
 ANYONE = Caller()
 
 
 @dataclass(slots=True)
-class _Rate:
-    """A key's bucket: it fills with ``per_minute`` a minute, up to ten seconds' worth."""
+class _TokenBucket:
+    """A key's rate: the bucket fills with ``per_minute`` tokens a minute, up to ten seconds' worth."""
 
     tokens: float = field(default=-1.0)
     at: float = 0.0
 
     def take(self, per_minute: float) -> float:
-        """Takes one; the seconds until there is one where there is none."""
+        """Takes a token; the seconds until there is one where there is none."""
         now = monotonic()
-        most = max(1.0, per_minute * _BURST_S / 60)
-        filled = most if self.tokens < 0 else min(most, self.tokens + (now - self.at) * per_minute / 60)
-        self.at, self.tokens = now, filled
-        if filled >= 1.0:
-            self.tokens = filled - 1.0
+        capacity = max(1.0, per_minute * _BURST_S / 60)
+        level = capacity if self.tokens < 0 else min(capacity, self.tokens + (now - self.at) * per_minute / 60)
+        self.at, self.tokens = now, level
+        if level >= 1.0:
+            self.tokens = level - 1.0
             return 0.0
-        return (1.0 - filled) * 60 / per_minute
+        return (1.0 - level) * 60 / per_minute
 
 
 class Keys:
-    """The keys in service. Without any, whoever reaches the gateway may use it: it then listens on this machine alone."""
+    """The keys in service. Without any, every local user may use the gateway, which then only listens on loopback."""
 
     def __init__(self, keys: Sequence[Key] = ()) -> None:
         self._by_id: dict[str, tuple[Key, Caller]] = {}
-        self._rates: dict[str, _Rate] = {}
+        self._buckets: dict[str, _TokenBucket] = {}
         self.replace(keys)
 
     @property
     def exist(self) -> bool:
-        """Whether any was ever made; with all revoked nobody gets in."""
+        """Whether any key was ever created; once all are revoked, nobody has access."""
         return bool(self._by_id)
 
     def replace(self, keys: Sequence[Key]) -> None:
-        """Puts others into service. An empty list changes nothing: a file that vanished opens no door."""
+        """Puts other keys into service. An empty list changes nothing: deleting the file must not open the gateway."""
         if not keys:
             return
         self._by_id = {key.id: (key, _caller(key)) for key in keys}
-        self._rates = {key.id: self._rates.get(key.id) or _Rate() for key in keys if key.per_minute is not None}
+        self._buckets = {key.id: self._buckets.get(key.id) or _TokenBucket() for key in keys if key.per_minute is not None}
 
     def budgets(self) -> list[tuple[str, str, float | None]]:
-        """The day's budgets of valid keys: scope, what to call it, USD."""
+        """The daily budgets of valid keys: scope, label, USD."""
         valid = [key for key, _ in self._by_id.values() if key.revoked is None]
         return [(_scope(key), f"key {key.name}", key.usd_per_day) for key in valid]
 
-    def caller(self, scope: MutableMapping[str, Any], *, open: bool = False, counts: bool = False) -> Caller:
-        """Who sent this request. ``open``: no key is needed; ``counts``: it counts against the key's rate.
+    def caller(self, scope: MutableMapping[str, Any], *, public: bool = False, counts: bool = False) -> Caller:
+        """Who sent a request.
 
-        Raises Refusal. No other header is read to find out who asks.
+        Args:
+            scope: The ASGI scope. No headers but Authorization and x-api-key identify the caller.
+            public: The route needs no key.
+            counts: The request counts against the key's rate.
+
+        Returns:
+            The caller.
+
+        Raises:
+            ApiError: 401 without a valid key, 403 from another site's page, 429 over the rate, 431 for long headers.
         """
         if scope["query_string"]:
-            raise _query(scope["query_string"])
+            raise _query_error(scope["query_string"])
         size = 0
-        found: list[bytes] = []
-        host = origin = b""
+        keys: list[bytes] = []
+        host = origin = site = b""
         for name, value in scope["headers"]:
             size += len(name) + len(value)
             if name == b"authorization":
-                kind, _, given = value.partition(b" ")
-                found.append(given.strip() if kind.lower() == b"bearer" else b"")
+                kind, _, key = value.partition(b" ")
+                keys.append(key.strip() if kind.lower() == b"bearer" else b"")
             elif name == b"x-api-key":
-                found.append(value)
+                keys.append(value)
             elif name == b"host":
                 host = value
             elif name == b"origin":
                 origin = value
-        if size > MOST_HEADER_BYTES:
-            raise ApiError(431, f"the headers have more than {MOST_HEADER_BYTES} bytes", code="headers_too_large")
+            elif name == b"sec-fetch-site":
+                site = value
+        if size > MAX_HEADER_BYTES:
+            raise ApiError(431, f"the headers have more than {MAX_HEADER_BYTES} bytes", code="headers_too_large")
         if not self._by_id:
-            _check_local(host, origin)
+            check_same_origin(host, origin, site)
             return ANYONE
-        if open:
+        if public:
             return ANYONE
-        if not found:
-            raise _denied("a key is needed: send 'Authorization: Bearer <key>', or 'x-api-key: <key>'")
-        if len(set(found)) > 1:
-            raise _denied("two different keys were sent")
-        return self._checked(found[0], counts)
+        if not keys:
+            raise _unauthorized("an API key is required: send 'Authorization: Bearer <key>' or 'x-api-key: <key>'")
+        if len(set(keys)) > 1:
+            raise _unauthorized("two different API keys were sent")
+        return self._verify(keys[0], counts)
 
-    def _checked(self, given: bytes, counts: bool) -> Caller:
-        parts = given.split(b"-")
-        known = self._by_id.get(parts[2].decode("latin-1")) if len(parts) > 3 else None
-        # The same work for a key that nobody has. What is compared are hashes: their bytes tell nothing of the key.
-        told = hashlib.sha256(given).hexdigest()
-        same = hmac.compare_digest(told, known[0].sha256 if known is not None else _NOBODY)
-        if known is None or not same or known[0].revoked is not None:
-            raise _denied("this key is not valid")
-        key, caller = known
+    def _verify(self, secret: bytes, counts: bool) -> Caller:
+        parts = secret.split(b"-", 4)
+        entry = self._by_id.get(parts[2].decode("latin-1")) if len(parts) > 3 else None
+        # The same work for an unknown key. Hashes are compared: their timing reveals nothing about the key.
+        digest = hashlib.sha256(secret).hexdigest()
+        same = hmac.compare_digest(digest, entry[0].sha256 if entry is not None else _UNKNOWN_KEY)
+        if entry is None or not same or entry[0].revoked is not None:
+            raise _unauthorized("the API key is not valid")
+        key, caller = entry
         if counts and key.per_minute is not None:
-            wait = self._rates[key.id].take(key.per_minute)
+            wait = self._buckets[key.id].take(key.per_minute)
             if wait:
-                told = f"this key may ask {key.per_minute:g} times a minute"
-                raise ApiError(429, told, code="rate_limit_exceeded", retry_after_s=wait)
+                message = f"this key may send {key.per_minute:g} requests per minute"
+                raise ApiError(429, message, code="rate_limit_exceeded", retry_after_s=wait)
         return caller
 
 
@@ -137,39 +156,44 @@ def _scope(key: Key) -> str:
 
 def _caller(key: Key) -> Caller:
     daily = () if key.usd_per_day is None else ((_scope(key), key.usd_per_day),)
-    return Caller(key.name, None if key.policies is None else frozenset(key.policies), daily)
+    return Caller(name=key.name, policies=None if key.policies is None else frozenset(key.policies), daily=daily)
 
 
-def _denied(message: str) -> ApiError:
+def _unauthorized(message: str) -> ApiError:
     return ApiError(401, message, code="invalid_api_key")
 
 
-def _query(query: bytes) -> ApiError:
+def _query_error(query: bytes) -> ApiError:
     names = {part.partition(b"=")[0].lower() for part in query.split(b"&")}
     if b"sk-" in query or names & {b"key", b"api_key", b"api-key", b"apikey", b"token", b"access_token", b"x-api-key"}:
-        said = "a key in an address ends up in logs: revoke it, and send the next one in the header Authorization"
-        return ApiError(400, said, code="key_in_query")
-    return ApiError(400, "no parameters are read from an address; put them into the body", code="unknown_parameter")
+        message = "a key in a URL ends up in logs: revoke it, and send the next one in the header Authorization"
+        return ApiError(400, message, code="key_in_query")
+    return ApiError(400, "query parameters are not supported; put them into the body", code="unknown_parameter")
 
 
-def _check_local(host: bytes, origin: bytes) -> None:
-    """Without keys, pages that a browser on this machine shows must not reach the gateway, by whatever name."""
-    if not is_loopback(_name(host.decode("latin-1"))):
-        raise ApiError(403, "host: without keys only this machine's own names are served", code="wrong_host")
-    if origin and not is_loopback(_name(origin.decode("latin-1").partition("://")[2])):
-        raise ApiError(403, "origin: without keys no other site's pages are served", code="wrong_origin")
+def check_same_origin(host: bytes, origin: bytes, site: bytes) -> None:
+    """Rejects requests of web pages from other sites, which a browser on this machine may show; used without keys.
 
+    Args:
+        host: The header Host; it must name this machine.
+        origin: The header Origin (empty: none); it must be the gateway's own.
+        site: The header Sec-Fetch-Site (empty: none); other sites and other ports are rejected.
 
-def _name(host: str) -> str:
-    """A host without its port."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.rpartition(":")[0] if host.count(":") == 1 else host
+    Raises:
+        ApiError: 403.
+    """
+    match = _HOST.fullmatch(host)
+    if match is None or not is_loopback((match["ip6"] or match["name"]).decode()):
+        raise ApiError(403, "host: without API keys only loopback names and addresses are served", code="wrong_host")
+    if origin and origin.lower() not in (b"http://" + host.lower(), b"https://" + host.lower()):
+        raise ApiError(403, "origin: without API keys no other site's pages are served", code="wrong_origin")
+    if site not in (b"", b"same-origin", b"none"):
+        raise ApiError(403, "sec-fetch-site: without API keys no other site's pages are served", code="wrong_origin")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a name or an address is this machine's alone."""
-    if host == "localhost":
+    """Whether a host name or an address is a loopback one."""
+    if host.lower() == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback

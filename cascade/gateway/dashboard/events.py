@@ -1,15 +1,13 @@
-"""``/dashboard``: a snapshot of the figures a second to whoever watches, and one run in full."""
+"""``/dashboard``: a snapshot of the statistics every second for all who watch, and the details of one run."""
 
 import asyncio
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from cascade.errors import JournalError
 from cascade.gateway.endpoint import Reply
 from cascade.gateway.errors import ApiError
 from cascade.gateway.response import dump
-from cascade.journal.record import Record
 
 from .snapshot import snapshot
 
@@ -18,12 +16,12 @@ if TYPE_CHECKING:
     from cascade.gateway.state import Gateway
 
 EVERY_S = 1.0
-MOST_WATCHERS = 50
-_ID = re.compile(r"[0-9a-f]{32}")
+MAX_WATCHERS = 50
+_RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class SseHub:
-    """Works one snapshot out a second, for all who watch together, and none while nobody does."""
+    """Computes one snapshot a second for all watchers together, and none while nobody watches."""
 
     def __init__(self, gateway: "Gateway") -> None:
         self._gateway = gateway
@@ -39,8 +37,8 @@ class SseHub:
             self._ticking = asyncio.ensure_future(self._tick())
         return await asyncio.shield(self._next)
 
-    async def event(self) -> bytes:
-        """The figures of this moment as an event."""
+    async def current(self) -> bytes:
+        """The statistics of this moment as an event."""
         return b"event: snapshot\ndata: %s\n\n" % dump(await snapshot(self._gateway))
 
     async def _tick(self) -> None:
@@ -50,7 +48,7 @@ class SseHub:
                 waiting, self._next = self._next, None
                 if waiting is not None and not waiting.done():
                     try:
-                        waiting.set_result(await self.event())
+                        waiting.set_result(await self.current())
                     except Exception as error:
                         waiting.set_exception(error)
                         waiting.exception()
@@ -58,64 +56,42 @@ class SseHub:
             self._ticking = None
 
 
-async def events(gateway: "Gateway", caller: "Caller", _: Mapping[str, Any], reply: Reply) -> None:
+async def events(gateway: "Gateway", caller: "Caller", _: Mapping[str, Any], reply: Reply, hub: SseHub) -> None:
     """``GET /dashboard/events``: server-sent events, the first at once, until the client leaves or the gateway stops."""
-    broadcast = gateway.broadcast
-    if broadcast.watchers >= MOST_WATCHERS:
-        raise ApiError(503, f"{MOST_WATCHERS} watch already", code="overloaded", retry_after_s=30)
-    broadcast.watchers += 1
+    if hub.watchers >= MAX_WATCHERS:
+        message = f"the dashboard already has {MAX_WATCHERS} watchers"
+        raise ApiError(503, message, code="overloaded", retry_after_s=30)
+    hub.watchers += 1
     closing = asyncio.ensure_future(gateway.closing.wait())
     try:
-        first = await broadcast.event()
-        await reply.events()
-        await reply.piece(first)
+        first = await hub.current()
+        await reply.start_events()
+        await reply.send_chunk(first)
         while not closing.done():
-            coming = asyncio.ensure_future(broadcast.next())
+            upcoming = asyncio.ensure_future(hub.next())
             try:
-                await asyncio.wait((coming, closing), return_when=asyncio.FIRST_COMPLETED)
-                if coming.done():
-                    await reply.piece(coming.result())
+                await asyncio.wait((upcoming, closing), return_when=asyncio.FIRST_COMPLETED)
+                if upcoming.done():
+                    await reply.send_chunk(upcoming.result())
             finally:
-                coming.cancel()
-        await reply.piece(b"", last=True)
+                upcoming.cancel()
+        await reply.send_chunk(b"", last=True)
     finally:
-        broadcast.watchers -= 1
+        hub.watchers -= 1
         closing.cancel()
 
 
-async def run(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], reply: Reply) -> None:
-    """``GET /dashboard/runs/{run_id}``: what the journal holds of it, else what is in memory."""
+async def run_details(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], reply: Reply) -> None:
+    """``GET /dashboard/runs/{run_id}``: the run's journal record, or what is in memory where there is none."""
     run_id = body["path"]["run_id"]
-    if not _ID.fullmatch(run_id):
-        raise ApiError(404, "run_id: is none", param="run_id", code="run_not_found")
-    record = await find(gateway, run_id)
-    found = _told(record) if record is not None else gateway.figures.details(run_id)
-    if found is None:
-        raise ApiError(404, "run_id: there is no such run, or it is too long ago", param="run_id", code="run_not_found")
-    await reply.json({"source": "memory" if record is None else "journal", **found})
-
-
-def _told(record: Record) -> dict[str, Any]:
-    made = record._asdict()
-    made["at"] = record.ended
-    return made
-
-
-async def find(gateway: "Gateway", run_id: str) -> Record | None:
-    """A run's record. Raises JournalError."""
-    if gateway.journal_url is None:
-        return None
-    return await asyncio.to_thread(_find, gateway.journal_url, run_id)
-
-
-def _find(url: str, run_id: str) -> Record | None:
-    from cascade.journal.open_store import open_store
-
-    store = open_store(url, create=False)
-    try:
-        return store.find(run_id)
-    except Exception as error:
-        # A driver's words may quote what it was given.
-        raise JournalError(f"the journal cannot be read ({type(error).__name__})") from None
-    finally:
-        store.close()
+    if not _RUN_ID.fullmatch(run_id):
+        raise ApiError(404, "run_id: must be 32 hexadecimal digits", param="run_id", code="run_not_found")
+    record = await gateway.find_record(run_id)
+    if record is not None:
+        await reply.json({"source": "journal", **record._asdict(), "at": record.ended})
+        return
+    details = gateway.stats.details(run_id)
+    if details is None:
+        message = "run_id: no such run, or it is no longer in memory"
+        raise ApiError(404, message, param="run_id", code="run_not_found")
+    await reply.json({"source": "memory", **details})

@@ -1,4 +1,4 @@
-"""``/dashboard``: the page's own files. They hold no figures, so that no key is needed to load them."""
+"""``/dashboard``: the files of the page. They contain no data, so that no key is needed to load them."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -21,7 +21,7 @@ _TYPES = {
     ".txt": b"text/plain; charset=utf-8",
 }
 _HEADERS = [
-    # Nothing from elsewhere, nothing inline, in nobody's frame.
+    # Nothing from other sites, nothing inline, never in a frame.
     (b"content-security-policy", b"default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -31,15 +31,15 @@ _HEADERS = [
 
 async def page(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], reply: Reply) -> None:
     """``GET /dashboard``, and the files that it loads."""
-    found = _files().get(body["path"].get("file", "index.html"))
-    if found is None:
-        raise ApiError(404, "there is no such file", code="not_found")
-    content, kind = found
-    await reply.raw(content, [(b"content-type", kind), *_HEADERS])
+    file = _files().get(body["path"].get("file", "index.html"))
+    if file is None:
+        raise ApiError(404, "no such file", code="not_found")
+    content, content_type = file
+    await reply.send(content, [(b"content-type", content_type), *_HEADERS])
 
 
 @cache
 def _files() -> dict[str, tuple[bytes, bytes]]:
-    """Every file of the page by its name in an address: what is not among them is not read."""
-    found = sorted(path for path in _PAGE.rglob("*") if path.suffix in _TYPES)
-    return {path.relative_to(_PAGE).as_posix(): (path.read_bytes(), _TYPES[path.suffix]) for path in found}
+    """Every file of the page by its name in an address: no other file is served."""
+    paths = sorted(path for path in _PAGE.rglob("*") if path.suffix in _TYPES)
+    return {path.relative_to(_PAGE).as_posix(): (path.read_bytes(), _TYPES[path.suffix]) for path in paths}

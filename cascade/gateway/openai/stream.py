@@ -8,7 +8,7 @@ from cascade.gateway.request import GatewayRequest
 from cascade.gateway.response import dump, summary, usage_of
 from cascade.result import Result, new_run_id
 
-from .chat import abstention, finish, logprobs, usage
+from .chat import abstention, finish_reason, logprobs, usage
 
 _DONE = b"data: [DONE]\n\n"
 
@@ -16,56 +16,56 @@ _DONE = b"data: [DONE]\n\n"
 class ChatWriter:
     """Implements Writer. The last chunk of the choice holds the field ``cascade``."""
 
-    def __init__(self, asked: GatewayRequest) -> None:
-        self._asked = asked
+    def __init__(self, request: GatewayRequest) -> None:
+        self._request = request
         self._id, self._created = f"chatcmpl-{new_run_id()}", int(time())
         self._model: str | None = None
 
-    def text(self, piece: str, model: str) -> bytes:
+    def text(self, text: str, model: str) -> bytes:
         """See Writer."""
-        return self._begun(model) + self._chunk({"content": piece})
+        return self._first(model) + self._chunk({"content": text})
 
-    def beat(self) -> bytes:
+    def keep_alive(self) -> bytes:
         """See Writer: a comment."""
         return b": waiting\n\n"
 
     def end(self, result: Result) -> bytes:
         """See Writer."""
-        made = self._begun(result.model)
+        events = self._first(result.model)
         if result.abstained:
-            made += self._chunk({"refusal": abstention(result)})
+            events += self._chunk({"refusal": abstention(result)})
         for i, call in enumerate(result.tool_calls):
-            made += self._chunk({"tool_calls": [{**call, "index": i}]})
-        more: dict[str, Any] = {"cascade": summary(self._asked.policy, result)}
-        logged = logprobs(self._asked, result)
-        made += self._chunk({}, finish(result), logged, more)
-        if self._asked.include_usage:
-            made += _event({**self._about(), "choices": [], "usage": usage(usage_of([result]))})
-        return made + _DONE
+            events += self._chunk({"tool_calls": [{**call, "index": i}]})
+        extra: dict[str, Any] = {"cascade": summary(self._request.policy, result)}
+        logprobs_data = logprobs(self._request, result)
+        events += self._chunk({}, finish_reason(result), logprobs_data, extra)
+        if self._request.include_usage:
+            events += _event({**self._chunk_fields(), "choices": [], "usage": usage(usage_of([result]))})
+        return events + _DONE
 
-    def error(self, refusal: ApiError) -> bytes:
+    def error(self, error: ApiError) -> bytes:
         """See Writer."""
-        return _event(openai_shape(refusal))
+        return _event(openai_shape(error))
 
-    def _begun(self, model: str) -> bytes:
+    def _first(self, model: str) -> bytes:
         if self._model is not None:
             return b""
         self._model = model
         return self._chunk({"role": "assistant", "content": ""})
 
-    def _about(self) -> dict[str, Any]:
+    def _chunk_fields(self) -> dict[str, Any]:
         return {"id": self._id, "object": "chat.completion.chunk", "created": self._created, "model": self._model}
 
     def _chunk(
         self,
         delta: dict[str, Any],
         finish_reason: str | None = None,
-        logged: dict[str, Any] | None = None,
-        more: dict[str, Any] | None = None,
+        logprobs_data: dict[str, Any] | None = None,
+        extra: dict[str, Any] | None = None,
     ) -> bytes:
-        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": logged}
-        counted = {"usage": None} if self._asked.include_usage else {}
-        return _event({**self._about(), "choices": [choice], **counted, **(more or {})})
+        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": logprobs_data}
+        usage_field = {"usage": None} if self._request.include_usage else {}
+        return _event({**self._chunk_fields(), "choices": [choice], **usage_field, **(extra or {})})
 
 
 def _event(data: Any) -> bytes:

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -15,7 +16,7 @@ import uvicorn
 from cascade.errors import CascadeError
 from cascade.gateway.app import make_app
 from cascade.gateway.auth.commands import key_file
-from cascade.gateway.auth.keys import MOST_HEADER_BYTES, is_loopback
+from cascade.gateway.auth.keys import MAX_HEADER_BYTES, is_loopback
 from cascade.gateway.state import Gateway
 from cascade.policy import load as files
 
@@ -23,7 +24,13 @@ log = logging.getLogger("cascade.gateway")
 
 
 class Server(uvicorn.Server):
-    """uvicorn's, which tells the gateway that it is stopping; ``ready`` is called once it listens, with its port."""
+    """uvicorn's server, which marks the gateway as stopping.
+
+    Args:
+        config: uvicorn's settings.
+        gateway: The gateway that is served.
+        ready: Called with the port once the server listens.
+    """
 
     def __init__(self, config: uvicorn.Config, gateway: Gateway, ready: Callable[[int], object] | None = None) -> None:
         super().__init__(config)
@@ -36,26 +43,39 @@ class Server(uvicorn.Server):
             self._ready(self.servers[0].sockets[0].getsockname()[1])
 
     async def shutdown(self, sockets: Any = None) -> None:
-        """See uvicorn: answers what is under way, as far as ``shutdown_s`` allows; streams of figures end at once."""
+        """See uvicorn: answers what is under way, as far as ``shutdown_s`` allows; dashboard streams end at once."""
         self._gateway.closing.set()
         await super().shutdown(sockets)
 
 
-def server_of(gateway: Gateway, host: str, port: int, ready: Callable[[int], object] | None = None) -> Server:
-    """A server that listens on ``host`` and ``port`` (0: any that is free)."""
+def make_server(
+    gateway: Gateway, host: str, port: int, ready: Callable[[int], object] | None = None, path: Path | None = None
+) -> Server:
+    """Makes a server; it listens once it is started.
+
+    Args:
+        gateway: The gateway to serve.
+        host: The name or address to listen on.
+        port: The port; 0: any free one.
+        ready: Called with the port once the server listens.
+        path: The policy file to reload when it changes; None: it is not reloaded.
+
+    Returns:
+        The server.
+    """
     config = uvicorn.Config(
-        make_app(gateway),
+        make_app(gateway, path),
         host=host,
         port=port,
         log_level="warning",
         access_log=False,
-        # What a client says of where it comes from is not believed.
+        # Clients could forge these headers.
         proxy_headers=False,
         server_header=False,
         date_header=False,
         ws="none",
         http=_protocol(),
-        h11_max_incomplete_event_size=MOST_HEADER_BYTES,
+        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
         lifespan="on",
         timeout_graceful_shutdown=int(gateway.limits.shutdown_s),
     )
@@ -63,33 +83,42 @@ def server_of(gateway: Gateway, host: str, port: int, ready: Callable[[int], obj
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serves until it is told to stop."""
+    """Runs ``python -m cascade serve`` until a signal stops it; the exit status."""
     path = files.find(args.policy_file)
     file = files.load(path)
-    keys = key_file(args.keys, path, file)
-    gateway = Gateway(file, path=path, key_file=keys)
+    keys = key_file(args.keys, path)
+    gateway = Gateway(file, key_file=keys)
     if not gateway.keys.exist:
+        if args.require_keys or keys.marker.exists():
+            reason = "--require-keys is given" if args.require_keys else f"{keys.marker} says that keys are required"
+            raise CascadeError(
+                f"{keys.path}: no API keys, and {reason}: restore the file, create a key (cascade keys create NAME --keys "
+                f"{keys.path}), or delete {keys.marker} to serve this machine without keys"
+            )
         if not is_loopback(args.host):
             raise CascadeError(
-                f"--host {args.host}: there is no key, so only this machine may be served; make one: "
+                f"--host {args.host}: without an API key the gateway only listens on a loopback address; create a key: "
                 f"python -m cascade keys create NAME --keys {keys.path}"
             )
-        print(f"cascade: no keys in {keys.path}: this machine alone is served, and anyone on it", file=sys.stderr)
+        print(
+            f"cascade: no API keys in {keys.path}: only this machine is served, and every user of it",
+            file=sys.stderr,
+        )
 
     def ready(port: int) -> None:
         gc.collect()
-        gc.freeze()  # what is loaded stays; a full collection of it would hold up every request for a tenth of a second
+        gc.freeze()  # loaded modules stay; a full collection of them would delay every request by a tenth of a second
         print(f"cascade: http://{args.host}:{port}/v1 serves {path}", file=sys.stderr, flush=True)
 
-    server = server_of(gateway, args.host, args.port, ready)
+    server = make_server(gateway, args.host, args.port, ready, path)
     logging.basicConfig(format="cascade: %(message)s", level=logging.WARNING)
-    # uvicorn raises the signal that stopped it once more when all is done.
-    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    # uvicorn raises the signal that stopped it once more at the end.
+    previous = signal.signal(signal.SIGTERM, lambda *_: None)
     try:
         with suppress(KeyboardInterrupt):
             _run(server)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)
     if not server.started:
         raise CascadeError(f"cannot listen on {args.host}:{args.port}")
     return 0
@@ -98,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
 def _protocol() -> Any:
     try:
         from .protocol import LimitedProtocol
-    except ModuleNotFoundError:  # httptools is not for every system; h11 has a limit of its own
+    except ModuleNotFoundError:  # httptools is not available on every system; h11 has limits of its own
         return "h11"
     return LimitedProtocol
 

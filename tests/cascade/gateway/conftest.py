@@ -14,7 +14,7 @@ import openai
 import pytest
 from prometheus_client import CollectorRegistry
 
-from cascade.gateway.serve.server import server_of
+from cascade.gateway.serve.server import make_server
 from cascade.gateway.state import Gateway
 from cascade.policy import load
 from cascade.policy.schema import PolicyFile
@@ -82,8 +82,9 @@ def serving(file: PolicyFile, **options: Any) -> Iterator[Running]:
     listening, made = threading.Event(), {}
 
     async def go() -> None:
+        path = options.pop("path", None)
         gateway = Gateway(file, **{"registry": CollectorRegistry(), **options})
-        server = server_of(gateway, "127.0.0.1", 0, lambda port: (made.update(port=port), listening.set()))
+        server = make_server(gateway, "127.0.0.1", 0, lambda port: (made.update(port=port), listening.set()), path)
         made.update(gateway=gateway, server=server, loop=asyncio.get_running_loop())
         await server.serve()
 

@@ -81,7 +81,7 @@ def test_feedback_needs_a_journal(running: Running) -> None:
     ("path", "body", "said"),
     [
         ("/v1/route", {}, "prompt: is missing"),
-        ("/v1/route", {"prompt": ""}, "prompt: must be a text not empty"),
+        ("/v1/route", {"prompt": ""}, "prompt: must be a non-empty string"),
         ("/v1/route", {"prompt": []}, "prompt: is empty"),
         ("/v1/route", {"prompt": "q", "budget": "much"}, "budget: must be USD"),
         ("/v1/route", {"prompt": "q", "budget": -1}, "budget: must be a number from 0"),

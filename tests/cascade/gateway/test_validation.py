@@ -13,7 +13,7 @@ from cascade.gateway.errors import ApiError, anthropic_shape, openai_shape
 from cascade.gateway.openai import chat
 from cascade.gateway.request import GatewayRequest
 from cascade.gateway.response import dump
-from cascade.gateway.validation import json_object, shallow
+from cascade.gateway.validation import json_object, not_deep
 
 WORDS = st.sampled_from(
     ["type", "text", "role", "user", "assistant", "tool", "content", "image_url", "url", "function", "name", "parameters",
@@ -33,8 +33,8 @@ def outcome(read: Callable[[Any], Any], given: Any) -> Any:
     """What was read, or why it was not."""
     try:
         return read(given)
-    except ApiError as refusal:
-        return refusal
+    except ApiError as error:
+        return error
 
 
 @pytest.mark.parametrize("interface", [chat, messages], ids=["chat", "messages"])
@@ -60,7 +60,7 @@ def test_any_value_of_any_field(interface: Any, data: st.DataObject) -> None:
 def test_any_value_of_the_short_way(body: dict[str, Any]) -> None:
     """The same."""
     if body["prompt"] is not None:
-        found = outcome(native_api._asked, body)
+        found = outcome(native_api._request, body)
         assert isinstance(found, GatewayRequest) or (found.status == 400 and found.param)
 
 
@@ -80,7 +80,7 @@ def test_depth(levels: int) -> None:
     for i in range(levels):
         value = [value] if i % 2 else {"a": value}
     if levels <= 63:
-        assert shallow(value, "x") is value
+        assert not_deep(value, "x") is value
     elif levels >= 65:
         with pytest.raises(ApiError, match="nested deeper"):
-            shallow(value, "x")
+            not_deep(value, "x")

@@ -1,9 +1,11 @@
-"""One provider and one mother of recordings for all tests of this folder: starting them takes longer than a test."""
+"""One provider and one fork server for all tests of this folder: starting them takes longer than a test."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.evals.record.desk import Desk
 from tests.evals.record.fork_server import ForkServer
 from tests.evals.record.provider import Provider
 
@@ -22,7 +24,13 @@ def provider(_provider: Provider) -> Provider:
 
 
 @pytest.fixture(scope="session")
-def mother(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
     """Runs recordings as processes that can be killed."""
-    with ForkServer(tmp_path_factory.mktemp("mother") / "log") as running:
+    with ForkServer(tmp_path_factory.mktemp("fork_server") / "log") as running:
         yield running
+
+
+@pytest.fixture
+def desk(tmp_path: Path, provider: Provider) -> Desk:
+    """A fresh folder."""
+    return Desk(tmp_path, provider.url)

@@ -28,21 +28,21 @@ def serve() -> None:
     os.dup2(2, 1)
     print("ready", file=out, flush=True)
     for line in sys.stdin:
-        asked = json.loads(line)
+        command = json.loads(line)
         child = os.fork()
         if child == 0:
             status = 70
             try:
-                if asked["file_limit"] is not None:
-                    resource.setrlimit(resource.RLIMIT_FSIZE, (asked["file_limit"],) * 2)
-                status = main(asked["argv"])
+                if command["file_limit"] is not None:
+                    resource.setrlimit(resource.RLIMIT_FSIZE, (command["file_limit"],) * 2)
+                status = main(command["argv"])
             finally:
                 sys.stdout.flush()
                 os._exit(status)
-        if asked["kill_after_s"] is not None:
-            _await_growth(asked["watch"], child)
-            time.sleep(asked["kill_after_s"])
-            os.kill(child, asked.get("signal", signal.SIGKILL))
+        if command["kill_after_s"] is not None:
+            _await_growth(command["watch"], child)
+            time.sleep(command["kill_after_s"])
+            os.kill(child, command.get("signal", signal.SIGKILL))
         _, status = os.waitpid(child, 0)
         print(json.dumps({"status": os.waitstatus_to_exitcode(status)}), file=out, flush=True)
 
@@ -60,7 +60,7 @@ def _size(path: str | None) -> int:
 
 
 class ForkServer:
-    """``with Mother(log) as mother: mother.record(...)``; what the commands print goes to the file ``log``."""
+    """``with ForkServer(log) as server: server.record(...)``; the output of the commands goes to the file ``log``."""
 
     def __init__(self, log: Path) -> None:
         self.log, self._read = log, 0
@@ -78,8 +78,8 @@ class ForkServer:
     def __exit__(self, *_: object) -> None:
         self._process.communicate(timeout=60)
 
-    def said(self) -> str:
-        """What commands printed since this was asked last."""
+    def output(self) -> str:
+        """What the commands printed since the last call."""
         text = self.log.read_bytes()[self._read :]
         self._read += len(text)
         return text.decode()
@@ -98,14 +98,14 @@ class ForkServer:
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        asked = {
+        command = {
             "argv": [str(a) for a in argv],
             "kill_after_s": kill_after_s,
             "signal": int(number),
             "file_limit": file_limit,
         }
-        asked["watch"] = None if watch is None else str(watch)
-        print(json.dumps(asked), file=self._process.stdin, flush=True)
+        command["watch"] = None if watch is None else str(watch)
+        print(json.dumps(command), file=self._process.stdin, flush=True)
         return int(json.loads(self._process.stdout.readline())["status"])
 
 

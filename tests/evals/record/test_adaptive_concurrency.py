@@ -11,69 +11,69 @@ from evals.common.cost_budget import CostBudget, OutOfMoneyError
 from evals.record.adaptive_concurrency import AdaptiveLimiter
 
 
-def test_a_refusal_halves_the_window_once() -> None:
-    """Refusals of requests that were under way together count as one; the next round's count again."""
+def test_a_rejection_halves_the_window_once() -> None:
+    """Rejections of requests that were under way together count as one; the next round's count again."""
 
     async def main() -> None:
-        pace = AdaptiveLimiter(64)
-        first = [await pace.turn() for _ in range(64)]
-        for began in first:
-            pace.refused(began, 0.0)
-        assert (pace.window, pace.refusals, pace.active) == (32.0, 1, 0)
+        limiter = AdaptiveLimiter(64)
+        first = [await limiter.acquire() for _ in range(64)]
+        for sent_at in first:
+            limiter.on_rejection(sent_at, 0.0)
+        assert (limiter.window, limiter.rejections, limiter.active) == (32.0, 1, 0)
         await asyncio.sleep(0.001)
-        for began in [await pace.turn() for _ in range(32)]:
-            pace.refused(began, 0.0)
-        assert (pace.window, pace.refusals) == (16.0, 2)
+        for sent_at in [await limiter.acquire() for _ in range(32)]:
+            limiter.on_rejection(sent_at, 0.0)
+        assert (limiter.window, limiter.rejections) == (16.0, 2)
 
     asyncio.run(main())
 
 
-def test_nobody_asks_before_the_time_is_over() -> None:
+def test_no_request_is_sent_before_retry_after() -> None:
     """Retry-After holds back every worker, those that wait already and those that come."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        pace = AdaptiveLimiter(4)
-        began = [await pace.turn() for _ in range(4)]
-        waiting = [asyncio.create_task(pace.turn()) for _ in range(6)]
+        limiter = AdaptiveLimiter(4)
+        sent_at = [await limiter.acquire() for _ in range(4)]
+        waiters = [asyncio.create_task(limiter.acquire()) for _ in range(6)]
         await asyncio.sleep(0)
-        told = loop.time()
-        assert pace.pause_s == 0
-        pace.refused(began[0], 0.15)
-        assert 0.1 < pace.pause_s <= 0.15
-        pace.answered()
-        pace.answered()
-        late = asyncio.create_task(pace.turn())
-        done, _ = await asyncio.wait([*waiting, late], timeout=0.1)
+        rejected_at = loop.time()
+        assert limiter.pause_s == 0
+        limiter.on_rejection(sent_at[0], 0.15)
+        assert 0.1 < limiter.pause_s <= 0.15
+        limiter.on_answer()
+        limiter.on_answer()
+        late = asyncio.create_task(limiter.acquire())
+        done, _ = await asyncio.wait([*waiters, late], timeout=0.1)
         assert not done
         await asyncio.sleep(0.1)
-        assert 1 <= sum(t.done() for t in waiting) <= 4
-        assert all(t.result() - told >= 0.15 for t in waiting if t.done())
-        for task in (*waiting, late):
+        assert 1 <= sum(t.done() for t in waiters) <= 4
+        assert all(t.result() - rejected_at >= 0.15 for t in waiters if t.done())
+        for task in (*waiters, late):
             task.cancel()
 
     asyncio.run(main())
 
 
-def test_pauses_double_without_a_word_from_the_provider() -> None:
-    """Where no time is told, the pause doubles with each refusal; an answer ends that."""
+def test_pauses_double_without_retry_after() -> None:
+    """Without Retry-After the pause doubles with each rejection, until an answer."""
 
     async def main() -> None:
-        pace = AdaptiveLimiter(2)
+        limiter = AdaptiveLimiter(2)
         now = asyncio.get_running_loop().time()
         pauses = []
         for _ in range(4):
-            pace._clear_at = float("-inf")
-            began = await pace.turn()
+            limiter._paused_until = float("-inf")
+            sent_at = await limiter.acquire()
             await asyncio.sleep(0.002)
             now = asyncio.get_running_loop().time()
-            pace.refused(began, None)
-            pauses.append(pace._clear_at - now)
+            limiter.on_rejection(sent_at, None)
+            pauses.append(limiter._paused_until - now)
         assert pauses == pytest.approx([0.5, 1, 2, 4], abs=0.05)
-        pace._clear_at = float("-inf")
-        await pace.turn()
-        pace.answered()
-        assert pace.refusals == 0
+        limiter._paused_until = float("-inf")
+        await limiter.acquire()
+        limiter.on_answer()
+        assert limiter.rejections == 0
 
     asyncio.run(main())
 
@@ -82,26 +82,26 @@ def test_the_window_is_never_passed_and_grows_again() -> None:
     """Never more than the window are under way, and after many answers all workers are back."""
 
     async def main() -> None:
-        pace, draw, most = AdaptiveLimiter(20), random.Random(1), 0
+        limiter, draw, most = AdaptiveLimiter(20), random.Random(1), 0
 
         async def worker() -> None:
             nonlocal most
             for _ in range(60):
-                began = await pace.turn()
-                most = max(most, pace.active)
+                sent_at = await limiter.acquire()
+                most = max(most, limiter.active)
                 await asyncio.sleep(0.0005 * draw.random())
                 if draw.random() < 0.01:
-                    pace.refused(began, 0.0)
+                    limiter.on_rejection(sent_at, 0.0)
                 else:
-                    pace.answered()
+                    limiter.on_answer()
 
         await asyncio.gather(*(worker() for _ in range(40)))
         assert most <= 20
-        assert pace.active == 0
+        assert limiter.active == 0
         for _ in range(400):
-            await pace.turn()
-            pace.answered()
-        assert pace.window == 20
+            await limiter.acquire()
+            limiter.on_answer()
+        assert limiter.window == 20
 
     asyncio.run(main())
 
@@ -110,16 +110,16 @@ def test_a_cancelled_wait_keeps_no_place() -> None:
     """A worker that is cancelled while it waits, or just as it is let go, leaves its place to the next."""
 
     async def main() -> None:
-        pace = AdaptiveLimiter(1)
-        await pace.turn()
-        tasks = [asyncio.create_task(pace.turn()) for _ in range(3)]
+        limiter = AdaptiveLimiter(1)
+        await limiter.acquire()
+        tasks = [asyncio.create_task(limiter.acquire()) for _ in range(3)]
         await asyncio.sleep(0)
         tasks[0].cancel()
-        pace.over()  # lets the second go
+        limiter.release()  # lets the second go
         tasks[1].cancel()
         await asyncio.sleep(0)
         await asyncio.wait_for(tasks[2], 1)
-        assert pace.active == 1
+        assert limiter.active == 1
 
     asyncio.run(main())
 

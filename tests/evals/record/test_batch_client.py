@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from evals.common import progress
+from tests.evals.record.desk import ONE_USD, Desk
 from tests.evals.record.fork_server import ForkServer
 from tests.evals.record.provider import IN_USD, TOKENS_IN, Provider
-from tests.evals.record.test_record import ONE_USD, Desk
 
 BATCH = ["--batch", "--poll-s", "0.05"]
 BOTH: list[dict[str, Any]] = [{}, {"provider": "anthropic"}]
@@ -56,18 +56,18 @@ def test_what_expired_or_failed_goes_out_again(desk: Desk, provider: Provider, s
 
 
 @both
-def test_another_process_collects(desk: Desk, provider: Provider, mother: ForkServer, spec: dict[str, Any]) -> None:
+def test_another_process_collects(desk: Desk, provider: Provider, fork_server: ForkServer, spec: dict[str, Any]) -> None:
     """A process that was killed while its batch ran leaves it to the next one, which hands in nothing again."""
     desk.policy(m=spec)
     provider.behave(polls=10_000)
     argv = desk.argv(*BATCH, "--samples", 1, "--judges", "")
-    assert mother.record(argv, kill_after_s=0.4, watch=desk.work) == -9
+    assert fork_server.record(argv, kill_after_s=0.4, watch=desk.work) == -9
     for _ in range(2):
-        assert mother.record(argv, kill_after_s=1) == -9
+        assert fork_server.record(argv, kill_after_s=1) == -9
     assert provider.counts()["batches"] == 1
     assert not desk.out.exists()
     provider.change(polls=0)
-    assert mother.record(argv) == 0, mother.said()
+    assert fork_server.record(argv) == 0, fork_server.output()
     assert provider.counts()["batches"] == 1
     assert set(provider.counts()["submitted"].values()) == {1}
     assert [len(a["samples"]) for a in desk.answers("m")] == [1] * 10
@@ -121,9 +121,9 @@ def test_a_wrong_key_stops_batches(desk: Desk, provider: Provider, capsys: pytes
     """A provider without such an API, or that refuses the key, stops the model and says so; nothing counts as failed."""
     desk.policy(m={"base_url": f"{provider.url}/nowhere"})
     assert desk.record(*BATCH) == 1
-    said = capsys.readouterr().out
-    assert "stopped: m: HTTP 404: no route POST /nowhere/files; check 'model' and 'base_url' in the policy file" in said
-    assert "failed" not in said
+    output = capsys.readouterr().out
+    assert "stopped: m: HTTP 404: no route POST /nowhere/files; check 'model' and 'base_url' in the policy file" in output
+    assert "failed" not in output
 
 
 def test_batch_and_live_do_not_mix(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,14 +131,14 @@ def test_batch_and_live_do_not_mix(desk: Desk, capsys: pytest.CaptureFixture[str
     desk.policy(m={})
     assert desk.record("--limit", 3) == 0
     assert desk.record(*BATCH) == 2
-    assert "was begun with --batch of m: false, now it is true" in capsys.readouterr().err
+    assert "was started with --batch of m: false, now it is true" in capsys.readouterr().err
 
 
 def test_a_model_without_batches(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     """A scripted model takes no batches."""
     desk.policy(m={"provider": "scripted", "answers": ["x"], "base_url": None, "max_tokens": None})
     assert desk.record(*BATCH) == 2
-    assert "--batch: 'm' is of the provider 'scripted', which takes no batches" in capsys.readouterr().err
+    assert "--batch: 'm' is of the provider 'scripted', which has no batch API" in capsys.readouterr().err
 
 
 def test_the_line_tells_of_batches(
@@ -149,18 +149,18 @@ def test_the_line_tells_of_batches(
     desk.policy(m={})
     provider.behave(polls=20)
     assert desk.record(*BATCH) == 0
-    assert "0 of 10, 0.0 answers/s, unknown time left, $0.0000 spent; m: batches out: 1, the oldest in_progress" in (
+    assert "0 of 10, 0.0 answers/s, unknown time left, $0.0000 spent; m: open batches: 1, the oldest in_progress" in (
         capsys.readouterr().err
     )
 
 
-def test_ctrl_c_leaves_the_batch_to_the_next_run(desk: Desk, provider: Provider, mother: ForkServer) -> None:
+def test_ctrl_c_leaves_the_batch_to_the_next_run(desk: Desk, provider: Provider, fork_server: ForkServer) -> None:
     """An interrupt ends the run at once, without waiting a day for what is under way."""
     desk.policy(m={})
     provider.behave(polls=10_000)
     argv = desk.argv(*BATCH)
-    assert mother.record(argv, kill_after_s=0.5, watch=desk.work, number=signal.SIGINT) == 130
-    assert "batches under way: 1; the same command collects them" in mother.said()
+    assert fork_server.record(argv, kill_after_s=0.5, watch=desk.work, number=signal.SIGINT) == 130
+    assert "open batches: 1; run the same command again to collect them" in fork_server.output()
     provider.change(polls=0)
-    assert mother.record(argv) == 0
+    assert fork_server.record(argv) == 0
     assert provider.counts()["batches"] == 1

@@ -55,15 +55,15 @@ class Killer:
     that were under way at a kill.
     """
 
-    def __init__(self, folder: Path, provider: Provider, mother: ForkServer, rows: int, seed: int) -> None:
-        self.folder, self.provider, self.mother, self.rows = folder, provider, mother, rows
+    def __init__(self, folder: Path, provider: Provider, fork_server: ForkServer, rows: int, seed: int) -> None:
+        self.folder, self.provider, self.fork_server, self.rows = folder, provider, fork_server, rows
         self.draw = random.Random(seed)
         self.hits = self.attempts = self.lost = self.recordings = 0
         self.dataset = folder / "rows.jsonl"
         self.dataset.write_text("".join(json.dumps({"id": f"r{i}", "prompt": f"question {i}?"}) + "\n" for i in range(rows)))
         argv = self._begin()
         began = monotonic()
-        assert mother.record(argv) == 0, mother.said()
+        assert fork_server.record(argv) == 0, fork_server.output()
         self.took_s = monotonic() - began
         self._check()
 
@@ -89,10 +89,10 @@ class Killer:
             argv = self._begin()
             while self.hits < hits and self._killed(argv):
                 assert self.attempts < 4 * hits
-            assert self.mother.record(argv) == 0, self.mother.said()
+            assert self.fork_server.record(argv) == 0, self.fork_server.output()
             self._check()
             asked = settled(self.provider)["asked"]
-            assert self.mother.record(argv) == 0
+            assert self.fork_server.record(argv) == 0
             assert settled(self.provider)["asked"] == asked  # nothing is left to ask
 
     def _killed(self, argv: list[Any]) -> bool:
@@ -101,7 +101,7 @@ class Killer:
         left = 1 - kept(self.work) / self.requests
         # Most runs are killed once they ask, some while they start.
         watch = self.work if self.draw.random() < 0.85 else None
-        status = self.mother.record(argv, self.draw.uniform(0.0, self.took_s * left), watch)
+        status = self.fork_server.record(argv, self.draw.uniform(0.0, self.took_s * left), watch)
         assert status in (-9, 0)
         now = sum(settled(self.provider)["asked"].values())
         now_lost = now - kept(self.work) - self.lost_here
@@ -127,14 +127,14 @@ class Killer:
         assert kept(self.work) == self.requests
 
 
-def test_a_killed_recording_goes_on(tmp_path: Path, provider: Provider, mother: ForkServer) -> None:
+def test_a_killed_recording_goes_on(tmp_path: Path, provider: Provider, fork_server: ForkServer) -> None:
     """Kills at random moments: the recording is whole, and only what was under way was asked again."""
-    Killer(tmp_path, provider, mother, 30, seed=int(time())).kill(3)
+    Killer(tmp_path, provider, fork_server, 30, seed=int(time())).kill(3)
 
 
 @pytest.mark.slow
-def test_fifty_kills(tmp_path: Path, provider: Provider, mother: ForkServer) -> None:
+def test_fifty_kills(tmp_path: Path, provider: Provider, fork_server: ForkServer) -> None:
     """Fifty kills that hit a recorder which asks, at random moments."""
-    killer = Killer(tmp_path, provider, mother, 60, seed=int(time()))
+    killer = Killer(tmp_path, provider, fork_server, 60, seed=int(time()))
     killer.kill(50)
     print(json.dumps({name: getattr(killer, name) for name in ("hits", "attempts", "recordings", "lost", "took_s")}))

@@ -7,7 +7,7 @@ const charts = new Map();
 
 const LINES = {
   spend: { value: usd, series: [["spent", "--accent", true], ["premium only", "--other", false]] },
-  requests: { value: rate, series: [["a second", "--accent", true]] },
+  requests: { value: rate, series: [["per second", "--accent", true]] },
   latency: { value: seconds, series: [["median", "--accent", false], ["90th percentile", "--other", false]] },
 };
 

@@ -20,7 +20,7 @@ class Refused extends Error {}
 async function follow() {
   const response = await fetch("dashboard/events", { headers: { Accept: "text/event-stream", ...headers() }, cache: "no-store" });
   if (response.status === 401 || response.status === 403) throw new Refused((await response.json())?.error?.message ?? "this key may not see the dashboard");
-  if (!response.ok) throw new Error(`the gateway answered ${response.status}`);
+  if (!response.ok) throw new Error(`the gateway responded with status ${response.status}`);
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
@@ -85,8 +85,8 @@ function render(s) {
   show("pause", any);
   troubles(s.policies);
   const { under_way, shed } = s.requests;
-  // The page's own stream of figures is one of those under way.
-  write("where", `up for ${span(s.at - s.since)} · ${count(Math.max(0, under_way - 1))} under way${shed ? ` · ${count(shed)} turned away` : ""}`);
+  // The page's own stream of snapshots is one of the requests in flight.
+  write("where", `up for ${span(s.at - s.since)} · ${count(Math.max(0, under_way - 1))} in flight${shed ? ` · ${count(shed)} rejected` : ""}`);
   if (!any) {
     example();
     return;
@@ -100,10 +100,10 @@ function render(s) {
 
 function troubles({ error, unusable }) {
   show("trouble", error !== null);
-  if (error !== null) write("trouble", `The changed policy file was not taken; the one before it is in use.\n${error}`);
-  const unasked = Object.entries(unusable);
-  show("unusable", unasked.length > 0);
-  write("unusable", unasked.map(([policy, why]) => `The policy ${policy} cannot be asked: ${why}.`).join("\n"));
+  if (error !== null) write("trouble", `The changed policy file was not loaded; the previous one is in use.\n${error}`);
+  const unusablePolicies = Object.entries(unusable);
+  show("unusable", unusablePolicies.length > 0);
+  write("unusable", unusablePolicies.map(([policy, reason]) => `The policy ${policy} cannot run: ${reason}.`).join("\n"));
 }
 
 function example() {
@@ -113,31 +113,31 @@ function example() {
 
 function headline({ runs, requests, spend, latency }) {
   write("saved", usd(spend.saved_usd));
-  const lost = spend.unpriced_runs ? `; the cost of ${count(spend.unpriced_runs)} runs is not known` : "";
+  const lost = spend.unpriced_runs ? `; cost unknown for ${count(spend.unpriced_runs)} runs` : "";
   const less = spend.saved_share === null ? "" : ` (${percent(Math.abs(spend.saved_share))} ${spend.saved_share < 0 ? "more" : "less"})`;
-  write("saved-note", spend.premium_usd === null ? `spent ${usd(spend.usd)}; what premium only would cost is not known${lost}` : `spent ${usd(spend.compared_usd)} of ${usd(spend.premium_usd)} by premium only${less}${lost}`);
+  write("saved-note", spend.premium_usd === null ? `spent ${usd(spend.usd)}; the cost of premium only is unknown${lost}` : `spent ${usd(spend.compared_usd)} instead of ${usd(spend.premium_usd)} with premium only${less}${lost}`);
   write("rate", count(runs.total));
-  write("rate-note", `${rate(requests.per_s)} a second${runs.gates ? `; ${count(runs.gates)} answers gated` : ""}`);
+  write("rate-note", `${rate(requests.per_s)} per second${runs.gates ? `; ${count(runs.gates)} answers judged with /v1/gate` : ""}`);
   write("accepted", share(runs.accepted, runs.total));
-  write("accepted-note", runs.unanswered ? `${count(runs.unanswered)} without an answer` : "every one got an answer");
+  write("accepted-note", runs.unanswered ? `${count(runs.unanswered)} without an answer` : "all were answered");
   write("median", seconds(latency.runs.p50));
   write("median-note", `90th percentile ${seconds(latency.runs.p90)}`);
 }
 
 function lines({ step_s, at, runs, usd: spent, premium_usd, p50_s, p90_s }) {
   const reach = span(at.length * step_s);
-  write("spend-note", `USD in each ${step_s} s, beside what the premium tier alone would have cost; the last ${reach}`);
-  write("requests-note", `the last ${reach}`);
-  write("latency-note", `of the runs that ended in each ${step_s} s`);
+  write("spend-note", `USD per ${step_s} s, and the cost with the premium tier only; last ${reach}`);
+  write("requests-note", `last ${reach}`);
+  write("latency-note", `runs that ended within each ${step_s} s`);
   draw("spend", at, [spent, premium_usd]);
   draw("requests", at, [runs.map((n) => n / step_s)]);
   draw("latency", at, [p50_s, p90_s]);
 }
 
-/** The counts of `found` summed by what `name` gives, as pairs, the most first. */
-function summed(found, name, amount) {
+/** The rows' amounts summed by name, as pairs. */
+function summed(rows, name, amount) {
   const sums = new Map();
-  for (const each of found) sums.set(name(each), (sums.get(name(each)) ?? 0) + amount(each));
+  for (const each of rows) sums.set(name(each), (sums.get(name(each)) ?? 0) + amount(each));
   return [...sums];
 }
 
@@ -147,14 +147,14 @@ function splits(s) {
   write("tiers-note", `${count(answered)} answers, cheapest tier first`);
   bars("tiers", s.tiers.map(({ policy, tier, runs }) => ({ label: several ? `${policy} / ${tier}` : tier, value: runs, text: share(runs, answered) })), answered);
   const reasons = (id, pairs, none, kind) => {
-    const told = pairs.sort((a, b) => b[1] - a[1]);
-    const total = told.reduce((sum, [, n]) => sum + n, 0);
-    bars(id, told.map(([reason, n]) => ({ label: words(reason), value: n, text: `${count(n)} (${share(n, total)})`, kind: kind(reason) })), total);
-    write(`${id}-note`, total ? `${count(total)} in all` : none);
+    const sorted = pairs.sort((a, b) => b[1] - a[1]);
+    const total = sorted.reduce((sum, [, n]) => sum + n, 0);
+    bars(id, sorted.map(([reason, n]) => ({ label: words(reason), value: n, text: `${count(n)} (${share(n, total)})`, kind: kind(reason) })), total);
+    write(`${id}-note`, total ? `${count(total)} in total` : none);
   };
   const counted = ({ count: n }) => n;
-  reasons("escalations", summed(s.escalations, ({ reason }) => reason, counted), "it never was", () => null);
-  reasons("ends", summed(s.endings, ({ reason }) => reason, counted), "none ended yet", (reason) => (reason === "accepted" ? null : "rest"));
+  reasons("escalations", summed(s.escalations, ({ reason }) => reason, counted), "never", () => null);
+  reasons("ends", summed(s.endings, ({ reason }) => reason, counted), "no run has ended yet", (reason) => (reason === "accepted" ? null : "rest"));
   histogram(s.confidence);
 }
 
@@ -182,14 +182,14 @@ function tables({ latency, spend, calibration, models, budgets }) {
     row("median latency", runs.p50, premium.p50, seconds), row("90th percentile", runs.p90, premium.p90, seconds),
     row("99th percentile", runs.p99, premium.p99, seconds),
   ]);
-  write("drift-note", calibration === null ? "No feedback yet. POST /v1/feedback says how good an answer was." : `${count(calibration.n)} runs with feedback; they were worth ${points(calibration.gap)} than their confidence said`);
+  write("drift-note", calibration === null ? "No feedback yet. Send it with POST /v1/feedback." : `${count(calibration.n)} runs with feedback; their quality was ${points(calibration.gap)} than their confidence`);
   show("drift", calibration !== null);
   if (calibration !== null) {
-    table("drift", [{ head: "confidence" }, { head: "promised", number: true }, { head: "true", number: true }, { head: "runs", number: true }], calibration.bins.map((bin) => [
+    table("drift", [{ head: "confidence" }, { head: "mean confidence", number: true }, { head: "mean quality", number: true }, { head: "runs", number: true }], calibration.bins.map((bin) => [
       `from ${percent(bin.from)}`, percent(bin.confidence), percent(bin.quality), count(bin.n),
     ]));
   }
-  table("models", [{ head: "model" }, { head: "breaker" }, { head: "failed", number: true }, { head: "under way", number: true }, { head: "p95", number: true }], models.map((model) => [
+  table("models", [{ head: "model" }, { head: "breaker" }, { head: "failed", number: true }, { head: "in flight", number: true }, { head: "p95", number: true }], models.map((model) => [
     model.model, model.breaker === null ? DASH : pill(words(model.breaker), model.breaker === "closed" ? "good" : "warn"),
     model.requests ? `${count(model.failures)} of ${count(model.requests)}` : DASH, count(model.under_way), seconds(model.p95_s),
   ]));
@@ -197,7 +197,7 @@ function tables({ latency, spend, calibration, models, budgets }) {
 }
 
 function points(gap) {
-  return `${rate(100 * Math.abs(gap))} points ${gap < 0 ? "less" : "more"}`;
+  return `${rate(100 * Math.abs(gap))} points ${gap < 0 ? "lower" : "higher"}`;
 }
 
 function meter({ scope, usd_per_day, spent_usd, left_usd }) {
@@ -225,7 +225,7 @@ async function open(id) {
   try {
     const response = await fetch(`dashboard/runs/${encodeURIComponent(id)}`, { headers: headers() });
     const body = await response.json();
-    if (!response.ok) throw new Error(body?.error?.message ?? `the gateway answered ${response.status}`);
+    if (!response.ok) throw new Error(body?.error?.message ?? `the gateway responded with status ${response.status}`);
     opened(body);
   } catch (error) {
     $("run-body").replaceChildren(make("p", `This run cannot be shown: ${error.message}`, "bad"));
@@ -238,7 +238,7 @@ $("unsure").addEventListener("change", () => last && list(last.latest, open));
 $("pause").addEventListener("click", () => {
   paused = !paused;
   $("pause").setAttribute("aria-pressed", String(paused));
-  write("pause", paused ? "Go on" : "Pause");
+  write("pause", paused ? "Resume" : "Pause");
   status("live", "good");
   if (!paused && last) render(last);
 });

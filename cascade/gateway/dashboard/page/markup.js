@@ -60,9 +60,9 @@ export function facts(pairs) {
   const list = make("dl", null, "facts");
   for (const [name, value] of pairs) {
     list.append(make("dt", name));
-    const told = make("dd");
-    told.append(value);
-    list.append(told);
+    const definition = make("dd");
+    definition.append(value);
+    list.append(definition);
   }
   return list;
 }

@@ -1,9 +1,9 @@
-// The latest runs, and one of them opened.
+// The latest runs, and the details of one of them.
 import { $, facts, make, pill, show, table } from "./markup.js";
 import { clock, count, percent, seconds, usd, words, DASH } from "./format.js";
 
 const COLUMNS = [
-  { head: "at" }, { head: "policy", minor: true }, { head: "answered by" }, { head: "confidence", number: true }, { head: "ended" },
+  { head: "time" }, { head: "policy", minor: true }, { head: "answered by" }, { head: "confidence", number: true }, { head: "ended" },
   { head: "tiers", number: true, minor: true }, { head: "cost", number: true }, { head: "latency", number: true, minor: true },
 ];
 
@@ -11,8 +11,8 @@ export function list(runs, open) {
   const shown = $("unsure").checked ? runs.filter((run) => !run.accepted) : runs;
   show("no-runs", shown.length === 0);
   show("latest", shown.length > 0);
-  // What holds the keyboard's focus must hold it after the table was made anew.
-  const held = document.activeElement?.dataset?.run;
+  // The keyboard focus must survive the rebuilt table.
+  const focused = document.activeElement?.dataset?.run;
   table("latest", COLUMNS, shown.map((run) => {
     const opener = make("button", clock(run.at), "link");
     opener.type = "button";
@@ -24,7 +24,7 @@ export function list(runs, open) {
       usd(run.cost_usd), seconds(run.latency_s),
     ];
   }));
-  if (held) document.querySelector(`[data-run="${CSS.escape(held)}"]`)?.focus();
+  if (focused) document.querySelector(`[data-run="${CSS.escape(focused)}"]`)?.focus();
 }
 
 function ending(run) {
@@ -36,13 +36,13 @@ export function opened(run) {
   const body = $("run-body");
   const premium = run.premium_usd === null || run.premium_usd === undefined ? DASH : usd(run.premium_usd);
   body.replaceChildren(facts([
-    ["at", clock(run.at)], ["policy", run.policy], ["ended", ending(run)],
+    ["time", clock(run.at)], ["policy", run.policy], ["ended", ending(run)],
     ["confidence", run.tier === null ? DASH : percent(run.confidence)],
     ["cost", `${usd(run.cost_usd)}, premium only ${premium}`], ["latency", seconds(run.latency_s)],
   ]));
   if (run.error) body.append(make("p", run.error, "bad"));
   run.attempts.forEach((attempt, i) => body.append(attempted(attempt, i)));
-  if (run.attempts.length === 0) body.append(make("p", "No tier was asked.", "soft"));
+  if (run.attempts.length === 0) body.append(make("p", "No tier was called.", "soft"));
 }
 
 function attempted(attempt, i) {
@@ -53,13 +53,13 @@ function attempted(attempt, i) {
   if (attempt.error) box.append(make("p", attempt.error, "bad"));
   if ((attempt.verdicts ?? []).length) {
     const rows = box.appendChild(make("div", null, "scroll")).appendChild(make("table"));
-    table(rows, [{ head: "judge" }, { head: "score", number: true }, { head: "said" }], attempt.verdicts.map((verdict) => [
+    table(rows, [{ head: "judge" }, { head: "score", number: true }, { head: "reason" }], attempt.verdicts.map((verdict) => [
       verdict.judge, verdict.score === null || verdict.score === undefined ? DASH : verdict.score.toFixed(3), verdict.veto ? pill(verdict.reason || "veto", "warn") : verdict.reason || "",
     ]));
   }
   if ((attempt.call_log ?? []).length) {
     const rows = box.appendChild(make("div", null, "scroll")).appendChild(make("table"));
-    table(rows, [{ head: "request" }, { head: "for" }, { head: "began", number: true }, { head: "took", number: true }, { head: "cost", number: true }], attempt.call_log.map((call) => [
+    table(rows, [{ head: "request" }, { head: "for" }, { head: "started", number: true }, { head: "took", number: true }, { head: "cost", number: true }], attempt.call_log.map((call) => [
       call.fault ? pill(`${call.model}: ${call.fault}`, "warn") : call.model, call.purpose, seconds(call.started_s), seconds(call.latency_s), usd(call.cost_usd),
     ]));
   }

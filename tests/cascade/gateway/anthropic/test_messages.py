@@ -16,7 +16,7 @@ CALLED = chat(None, message={"tool_calls": [CALL]}, choice={"finish_reason": "to
 
 
 def test_a_plain_message(running: Running, upstream: WireServer) -> None:
-    """Anthropic's client is answered by OpenAI's model, and told how."""
+    """Anthropic's client is answered by OpenAI's model, and the response says how."""
     upstream.reply = by_model(logged("51", -0.01), chat("never"))
     with running.anthropic() as client:
         raw = client.messages.with_raw_response.create(model="default", max_tokens=20, system="Be brief.", messages=ASK)
@@ -24,8 +24,8 @@ def test_a_plain_message(running: Running, upstream: WireServer) -> None:
     assert [block.text for block in done.content if block.type == "text"] == ["51"]
     assert (done.stop_reason, done.role, done.model) == ("end_turn", "assistant", "small-1")
     assert (done.usage.input_tokens, done.usage.output_tokens) == (10, 5)
-    told = done.model_extra["cascade"]  # type: ignore[index]
-    assert (told["accepted"], raw.headers["x-cascade-run-id"]) == (True, told["run_id"])
+    message = done.model_extra["cascade"]  # type: ignore[index]
+    assert (message["accepted"], raw.headers["x-cascade-run-id"]) == (True, message["run_id"])
     sent = upstream.received[0].body
     assert sent["messages"] == [{"role": "system", "content": "Be brief."}, *ASK]
     assert sent["max_tokens"] == 20
@@ -113,7 +113,7 @@ def test_a_stream_from_anthropics_model(running: Running, upstream: WireServer) 
         ({"temperature": 1.5}, "temperature: must be a number from 0 to 1"),
         ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "thinking: only"),
         ({"mcp_servers": []}, "mcp_servers: unknown field"),
-        ({"top_k": 3}, "top_k: the model 'small' of policy 'default' cannot honour"),
+        ({"top_k": 3}, "top_k: the model 'small' of policy 'default' does not support"),
         ({"messages": [{"role": "system", "content": "x"}]}, "messages[0].role: must be one of user, assistant"),
         (
             {
@@ -130,9 +130,9 @@ def test_a_stream_from_anthropics_model(running: Running, upstream: WireServer) 
 def test_what_cannot_be_honoured_is_said(running: Running, fields: dict[str, Any], said: str) -> None:
     """A 400 in Anthropic's shape that names the field."""
     refused = running.post("/v1/messages", {"model": "default", "max_tokens": 20, "messages": ASK, **fields})
-    told = refused.json()
-    assert (refused.status_code, told["type"], told["error"]["type"]) == (400, "error", "invalid_request_error")
-    assert said in told["error"]["message"]
+    message = refused.json()
+    assert (refused.status_code, message["type"], message["error"]["type"]) == (400, "error", "invalid_request_error")
+    assert said in message["error"]["message"]
 
 
 def test_errors_are_the_clients_own(running: Running, upstream: WireServer) -> None:

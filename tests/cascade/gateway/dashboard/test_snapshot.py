@@ -1,4 +1,4 @@
-"""The figures: what they say agrees with the metrics and the journal."""
+"""The stats: what they say agrees with the metrics and the journal."""
 
 import json
 from collections.abc import Iterator
@@ -9,12 +9,12 @@ import httpx2
 import pytest
 
 from cascade.gateway.dashboard.snapshot import drift, percentiles
-from cascade.gateway.dashboard.stats import Stats
+from cascade.gateway.stats import Stats
 from cascade.journal.open_store import open_store
 from cascade.journal.store import Filter
 from tests.cascade.gateway.conftest import POLICIES, Running, Serve
 from tests.cascade.gateway.openai.test_chat import by_model, logged
-from tests.cascade.gateway.serve.test_health import value
+from tests.cascade.gateway.test_health import value
 from tests.wire_server import Reply, WireServer, chat
 
 
@@ -81,12 +81,12 @@ def test_one_run_from_memory_and_from_the_journal(serve: Serve, upstream: WireSe
     for head, source in (("", "memory"), ("journal: {url: sqlite:///j.db, durability: full}", "journal")):
         running = serve(head + POLICIES.format(url=upstream.base_url))
         run_id = running.chat().json()["cascade"]["run_id"]
-        told = httpx2.get(f"{running.url}/dashboard/runs/{run_id}").json()
-        assert (told["source"], told["run_id"], told["tier"]) == (source, run_id, "premium")
-        assert [a["reason"] for a in told["attempts"]] == ["unsure", "accepted"]
-        assert [v["judge"] for v in told["attempts"][0]["verdicts"]] == ["schema", "rules", "logprob"]
-        assert ("call_log" in told["attempts"][0]) == (source == "journal")
-        assert "50?" not in json.dumps(told)
+        message = httpx2.get(f"{running.url}/dashboard/runs/{run_id}").json()
+        assert (message["source"], message["run_id"], message["tier"]) == (source, run_id, "premium")
+        assert [a["reason"] for a in message["attempts"]] == ["unsure", "accepted"]
+        assert [v["judge"] for v in message["attempts"][0]["verdicts"]] == ["schema", "rules", "logprob"]
+        assert ("call_log" in message["attempts"][0]) == (source == "journal")
+        assert "50?" not in json.dumps(message)
         for id in ("0" * 32, "nonsense"):
             assert httpx2.get(f"{running.url}/dashboard/runs/{id}").status_code == 404
 
@@ -123,10 +123,10 @@ def test_percentiles_and_drift() -> None:
     assert percentiles([]) == {"n": 0, "p50": None, "p90": None, "p99": None}
     assert percentiles([0.1 * i for i in range(11)])["p50"] == pytest.approx(0.5)
     assert drift([]) is None
-    told = drift([(0.95, 1.0), (0.95, 0.0), (0.15, 0.0), (1.0, 1.0)])
-    assert told is not None
-    assert told["gap"] == pytest.approx((0.05 - 0.95 - 0.15 + 0.0) / 4)
-    assert [(b["from"], b["n"]) for b in told["bins"]] == [(0.1, 1), (0.9, 3)]
+    message = drift([(0.95, 1.0), (0.95, 0.0), (0.15, 0.0), (1.0, 1.0)])
+    assert message is not None
+    assert message["gap"] == pytest.approx((0.05 - 0.95 - 0.15 + 0.0) / 4)
+    assert [(b["from"], b["n"]) for b in message["bins"]] == [(0.1, 1), (0.9, 3)]
 
 
 def test_memory_is_bounded() -> None:
@@ -134,13 +134,13 @@ def test_memory_is_bounded() -> None:
     from cascade import Cascade, Policy, ScriptedModel
     from cascade.telemetry import Telemetry
 
-    figures = Stats()
+    stats = Stats()
     policy = Policy.model_validate({"tiers": [{"model": "m", "accept_at": 0}]})
     model = ScriptedModel("m", ["x"], keep_calls=False)
-    with Cascade(policy, models={"m": model}, telemetry=Telemetry(on_run=figures.ended)) as cascade:
+    with Cascade(policy, models={"m": model}, telemetry=Telemetry(on_run=stats.add_run)) as cascade:
         for _ in range(6000):
             cascade.run("q")
-    assert figures.runs == 6000
-    assert len(figures.latest) == 5000
-    assert len(figures._details) == 500
-    assert figures.per_second(figures.latest[-1].at + 1)[-1] > 0
+    assert stats.runs == 6000
+    assert len(stats.latest) == 5000
+    assert len(stats._details) == 500
+    assert stats.per_second(stats.latest[-1].at + 1)[-1] > 0

@@ -37,7 +37,7 @@ def by_model(small: Any, large: Any) -> Any:
 
 
 def test_a_plain_completion(running: Running, upstream: WireServer) -> None:
-    """An answer that is sure enough comes from the cheap tier, and everything about it is told."""
+    """An answer that is sure enough comes from the cheap tier, and the response describes the run."""
     upstream.reply = by_model(logged("51", -0.01), chat("never asked"))
     with running.openai() as client:
         raw = client.chat.completions.with_raw_response.create(model="default", messages=ASK)
@@ -46,14 +46,19 @@ def test_a_plain_completion(running: Running, upstream: WireServer) -> None:
     assert (done.model, done.object) == ("small-1", "chat.completion")
     assert done.usage is not None
     assert (done.usage.prompt_tokens, done.usage.completion_tokens, done.usage.total_tokens) == (10, 5, 15)
-    told = done.model_extra["cascade"]  # type: ignore[index]
-    assert (told["accepted"], told["tier"], told["policy"], told["reason"]) == (True, "cheap", "default", "accepted")
-    assert told["cost_usd"] == pytest.approx(2e-5)
-    assert raw.headers["x-cascade-run-id"] == told["run_id"]
+    message = done.model_extra["cascade"]  # type: ignore[index]
+    assert (message["accepted"], message["tier"], message["policy"], message["reason"]) == (
+        True,
+        "cheap",
+        "default",
+        "accepted",
+    )
+    assert message["cost_usd"] == pytest.approx(2e-5)
+    assert raw.headers["x-cascade-run-id"] == message["run_id"]
     assert raw.headers["x-cascade-accepted"] == "true"
     assert raw.headers["x-cascade-tier"] == "cheap"
     assert float(raw.headers["x-cascade-cost-usd"]) == pytest.approx(2e-5)
-    assert float(raw.headers["x-cascade-confidence"]) == pytest.approx(told["confidence"], rel=1e-5)
+    assert float(raw.headers["x-cascade-confidence"]) == pytest.approx(message["confidence"], rel=1e-5)
 
 
 def test_an_unsure_answer_escalates(running: Running, upstream: WireServer) -> None:
@@ -62,9 +67,9 @@ def test_an_unsure_answer_escalates(running: Running, upstream: WireServer) -> N
     with running.openai() as client:
         done = client.chat.completions.create(model="default", messages=ASK)
     assert done.choices[0].message.content == "51"
-    told = done.model_extra["cascade"]  # type: ignore[index]
-    assert [a["tier"] for a in told["attempts"]] == ["cheap", "premium"]
-    assert told["cost_usd"] == pytest.approx(2e-5 + 2e-4)
+    message = done.model_extra["cascade"]  # type: ignore[index]
+    assert [a["tier"] for a in message["attempts"]] == ["cheap", "premium"]
+    assert message["cost_usd"] == pytest.approx(2e-5 + 2e-4)
 
 
 def test_what_the_client_sets_reaches_the_provider(running: Running, upstream: WireServer) -> None:
@@ -142,8 +147,8 @@ def test_a_schema_is_judged(running: Running, upstream: WireServer) -> None:
     with running.openai() as client:
         done = client.chat.completions.parse(model="default", messages=ASK, response_format=Order)
     assert done.choices[0].message.parsed == Order(item="mug", count=3)
-    told = done.model_extra["cascade"]  # type: ignore[index]
-    assert [a["reason"] for a in told["attempts"]] == ["vetoed", "accepted"]
+    message = done.model_extra["cascade"]  # type: ignore[index]
+    assert [a["reason"] for a in message["attempts"]] == ["vetoed", "accepted"]
     wanted = upstream.received[0].body["response_format"]["json_schema"]["schema"]
     assert wanted["required"] == ["item", "count"]
 
@@ -162,7 +167,7 @@ def test_several_choices(running: Running, upstream: WireServer) -> None:
     done = running.chat(n=3, seed=5).json()
     assert [c["index"] for c in done["choices"]] == [0, 1, 2]
     assert sorted(r.body["seed"] for r in upstream.received) == [5, 6, 7]
-    assert len({told["run_id"] for told in done["cascade"]["choices"]}) == 3
+    assert len({message["run_id"] for message in done["cascade"]["choices"]}) == 3
     assert done["cascade"]["cost_usd"] == pytest.approx(6e-5)
     assert done["usage"]["completion_tokens"] == 15
 
@@ -254,7 +259,7 @@ def test_leaving_cancels_what_was_asked(running: Running, upstream: WireServer) 
         while running.gateway.load.requests and time.monotonic() < ends:
             time.sleep(0.05)
         assert running.gateway.load.requests == 0
-        assert running.gateway.serving.under_way == 0
+        assert running.gateway.active.in_flight == 0
 
 
 def test_models_are_policies(running: Running) -> None:
@@ -284,10 +289,10 @@ def test_abstaining_is_said(running: Running, upstream: WireServer) -> None:
         ({"temperature": 3}, "temperature", "from 0 to 2"),
         ({"temperature": True}, "temperature", "a number"),
         ({"max_tokens": 0}, "max_tokens", "whole number"),
-        ({"max_tokens": 5, "max_completion_tokens": 5}, "max_completion_tokens", "older name"),
+        ({"max_tokens": 5, "max_completion_tokens": 5}, "max_completion_tokens", "newer name"),
         ({"n": 99}, "n", "from 1 to 8"),
         ({"n": 2, "stream": True}, "n", "one choice"),
-        ({"stream_options": {"include_usage": True}}, "stream_options", "streams only"),
+        ({"stream_options": {"include_usage": True}}, "stream_options", "needs stream"),
         ({"top_logprobs": 3}, "top_logprobs", "only 0"),
         ({"tool_choice": "auto"}, "tool_choice", "needs tools"),
         ({"tools": [{"type": "custom", "custom": {}}]}, "tools[0].custom", "unknown field"),
@@ -300,15 +305,15 @@ def test_abstaining_is_said(running: Running, upstream: WireServer) -> None:
         ({"messages": [{"role": "user", "content": "x", "mood": 1}]}, "messages[0].mood", "unknown field"),
         ({"messages": [{"role": "user"}]}, "messages[0].content", "is missing"),
         ({"messages": [{"role": "user", "content": [{"type": "video"}]}]}, "messages[0].content[0].type", "one of"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].tool_call_id", "needed"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].tool_call_id", "required"),
         ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "nonsense"}}}},
          "response_format.json_schema.schema", "not a JSON Schema"),
-        ({"model": "claude", "seed": 1}, "seed", "'claude' of policy 'claude' cannot honour"),
-        ({"model": "claude", "temperature": 1.5}, "temperature", "cannot honour"),
-        ({"model": "claude", "logprobs": True}, "logprobs", "cannot honour"),
-        ({"model": "claude", "response_format": {"type": "json_object"}}, "response_format.type", "cannot honour"),
+        ({"model": "claude", "seed": 1}, "seed", "'claude' of policy 'claude' does not support"),
+        ({"model": "claude", "temperature": 1.5}, "temperature", "does not support"),
+        ({"model": "claude", "logprobs": True}, "logprobs", "does not support"),
+        ({"model": "claude", "response_format": {"type": "json_object"}}, "response_format.type", "does not support"),
         ({"cascade": {"budget": 1}}, "cascade.budget", "unknown field"),
-        ({"metadata": {"a": 1}}, "metadata.a", "a text"),
+        ({"metadata": {"a": 1}}, "metadata.a", "a string"),
         ({"stop": ["a"] * 5}, "stop", "one to four"),
     ],
 )  # fmt: skip
@@ -321,7 +326,7 @@ def test_what_cannot_be_honoured_is_said(running: Running, fields: dict[str, Any
 
 
 def test_a_schema_that_nobody_would_heed(serve: Serve, upstream: WireServer) -> None:
-    """A model that is not told of it, and no judge that checks it: refused."""
+    """A model without schema support, and no judge that checks it: refused."""
     text = POLICY_LIVE.format(url=upstream.base_url).replace("provider: openai", "provider: openai, structured: 'off'")
     refused = serve(text).chat(response_format={"type": "json_schema", "json_schema": {"schema": {}}})
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "response_format")
@@ -334,7 +339,7 @@ def test_what_went_wrong_here_is_not_told(serve: Serve, caplog: pytest.LogCaptur
     def broken(*_: object, **__: object) -> None:
         raise KeyError("".join(("of the pro", "mpt")))
 
-    running.gateway.serving.cascade.arun = broken  # type: ignore[method-assign, assignment]
+    running.gateway.active.cascade.arun = broken  # type: ignore[method-assign, assignment]
     for stream in (False, True):
         refused = running.chat(stream=stream)
         assert (refused.status_code, refused.json()["error"]["code"]) == (500, "internal")
@@ -349,12 +354,12 @@ def test_an_unknown_policy_is_not_found(running: Running) -> None:
         client.chat.completions.create(model="defualt", messages=ASK)
 
 
-@pytest.mark.parametrize(("status", "told"), [(400, 400), (422, 400), (429, 429), (401, 502), (500, 502), (503, 502)])
-def test_faults_upstream(running: Running, upstream: WireServer, status: int, told: int) -> None:
+@pytest.mark.parametrize(("status", "message"), [(400, 400), (422, 400), (429, 429), (401, 502), (500, 502), (503, 502)])
+def test_faults_upstream(running: Running, upstream: WireServer, status: int, message: int) -> None:
     """What the client can mend keeps its status; the provider's faults are a bad gateway. The key of it is not shown."""
     upstream.reply = Reply({"error": {"message": "no, sk-secret-0123456789"}}, status=status)
     refused = running.chat(model="default/premium")
-    assert refused.status_code == told
+    assert refused.status_code == message
     assert "sk-secret" not in refused.text
     assert refused.json()["error"]["cascade"]["run_id"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.cascade.gateway.serve.test_health import value
+from tests.cascade.gateway.test_health import value
 
 ROOT = Path(__file__).parents[4]
 FILE = """
@@ -49,7 +49,7 @@ def test_the_command_serves_and_stops(tmp_path: Path, stop: signal.Signals) -> N
     path = tmp_path / "policies.yaml"
     path.write_text(FILE)
     with process("--policy-file", str(path)) as (running, url, said):
-        assert "this machine alone is served" in said
+        assert "only this machine is served" in said
         body = {"model": "default", "messages": [{"role": "user", "content": "What is 17 * 3?"}]}
         run_id = httpx2.post(f"{url}/v1/chat/completions", json=body).json()["cascade"]["run_id"]
         running.send_signal(stop)
@@ -65,7 +65,7 @@ def test_the_command_serves_and_stops(tmp_path: Path, stop: signal.Signals) -> N
 def test_the_shipped_recording_needs_no_key(tmp_path: Path) -> None:
     """The packaged policies are served; those without a key are named, the others answer."""
     with process("--policy-file", str(ROOT / "policies.yaml"), "--keys", str(tmp_path / "k.db")) as (_, url, said):
-        assert "policy 'openai' cannot be asked: model 'gpt-balanced': set the environment variable OPENAI_API_KEY" in said
+        assert "policy 'openai' cannot run: model 'gpt-balanced': set the environment variable OPENAI_API_KEY" in said
         prompt = "What is the capital of France? Reply with the answer only."
         assert "Paris" in httpx2.post(f"{url}/v1/route", json={"prompt": prompt}, timeout=20).json()["answer"]
         names = [m["id"] for m in httpx2.get(f"{url}/v1/models").json()["data"]]
@@ -87,6 +87,6 @@ def test_the_metrics_of_several_processes(tmp_path: Path) -> None:
         for url in (one, one, two):
             assert httpx2.post(f"{url}/v1/route", json=body).status_code == 200
         for url in (one, two):
-            told = httpx2.get(f"{url}/metrics").text
-            assert value(told, "cascade_runs_total", 'policy="default"') == 3
-            assert value(told, "cascade_http_requests_total", 'route="/v1/route"', 'status="200"') == 3
+            message = httpx2.get(f"{url}/metrics").text
+            assert value(message, "cascade_runs_total", 'policy="default"') == 3
+            assert value(message, "cascade_http_requests_total", 'route="/v1/route"', 'status="200"') == 3

@@ -1,0 +1,61 @@
+"""Liveness, readiness, Prometheus metrics and the OpenAPI document."""
+
+import os
+from collections.abc import Mapping
+from functools import cache
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from .endpoint import Reply
+from .errors import ApiError
+from .openapi import document
+from .response import dump
+
+if TYPE_CHECKING:
+    from .auth.keys import Caller
+    from .state import Gateway
+
+
+STALE_KEYS_S = 10.0
+"""How long the key file may be unreadable after a change before the gateway says that it is not ready."""
+
+
+async def healthz(gateway: "Gateway", caller: "Caller", _: Mapping[str, Any], reply: Reply) -> None:
+    """``GET /healthz``: the process answers."""
+    await reply.json({"status": "ok"})
+
+
+async def readyz(gateway: "Gateway", caller: "Caller", _: Mapping[str, Any], reply: Reply) -> None:
+    """``GET /readyz``: at least one policy can run, the keys are up to date, and the gateway is not stopping."""
+    usable = len(gateway.active.file.policies) - len(gateway.reload_status.unusable)
+    if gateway.closing.is_set() or usable < 1:
+        message = "the gateway is stopping" if usable else "no policy can run; the gateway's log has the reasons"
+        raise ApiError(503, message, code="not_ready", retry_after_s=1)
+    stale = gateway.keys_stale_since
+    if stale is not None and monotonic() - stale > STALE_KEYS_S:
+        message = "the key file has changed and cannot be read; the gateway's log has the reason"
+        raise ApiError(503, message, code="not_ready", retry_after_s=1)
+    await reply.json({"status": "ready", "policies": usable})
+
+
+async def metrics(gateway: "Gateway", caller: "Caller", _: Mapping[str, Any], reply: Reply) -> None:
+    """``GET /metrics``: Prometheus' text format; the sum of all processes where PROMETHEUS_MULTIPROC_DIR is set."""
+    from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+    from prometheus_client.multiprocess import MultiProcessCollector
+
+    gateway.update_load_metrics()
+    registry = gateway.registry or REGISTRY
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    await reply.send(generate_latest(registry), [(b"content-type", CONTENT_TYPE_LATEST.encode())])
+
+
+async def openapi(gateway: "Gateway", caller: "Caller", _: Mapping[str, Any], reply: Reply) -> None:
+    """``GET /openapi.json``: the document of the gateway's own routes."""
+    await reply.send(_document(), [(b"content-type", b"application/json")])
+
+
+@cache
+def _document() -> bytes:
+    return dump(document())
