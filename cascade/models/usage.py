@@ -42,9 +42,11 @@ def chat_usage(usage: Any, name: str) -> Usage | None:
         cached, cache_write = _count(details, "cached_tokens"), _count(details, "cache_write_tokens")
         total = _count(usage, "total_tokens")
     except _UnusableError as error:
-        return _unusable(name, str(error))
+        _warn_once(name, str(error))
+        return None
     if cached + cache_write > read:
-        return _unusable(name, "more cached tokens than prompt_tokens")
+        _warn_once(name, "more cached tokens than prompt_tokens")
+        return None
     reasoning = _reasoning(usage.get("completion_tokens_details"), "reasoning_tokens")
     if total > read + written:
         written = total - read
@@ -69,7 +71,8 @@ def message_usage(usage: Any, name: str) -> Usage | None:
         read, written = _needed(usage, "input_tokens"), _needed(usage, "output_tokens")
         cached, cache_write = _count(usage, "cache_read_input_tokens"), _count(usage, "cache_creation_input_tokens")
     except _UnusableError as error:
-        return _unusable(name, str(error))
+        _warn_once(name, str(error))
+        return None
     reasoning = _reasoning(usage.get("output_tokens_details"), "thinking_tokens")
     return Usage(
         read + cached + cache_write,
@@ -116,10 +119,6 @@ def _reasoning(details: Any, name: str) -> int:
     """Part of the output, so that its price does not depend on it."""
     value = details.get(name) if isinstance(details, Mapping) else None
     return value if type(value) is int and 0 < value <= MAX_TOKENS else 0
-
-
-def _unusable(name: str, why: str) -> None:
-    _warn_once(name, why)
 
 
 @lru_cache(maxsize=1024)
