@@ -139,7 +139,7 @@ class TierAttempt:
                 if not self._survives(judge.name, error):
                     return
                 verdict = Verdict(judge.name, reason=f"judge failed: {_brief(error)}")
-            if not self._take(verdict, judge, stage):
+            if not await self._take(verdict, judge, stage):
                 return
             if self.feed is not None:
                 self.feed.judged(self.verdicts)
@@ -202,7 +202,7 @@ class TierAttempt:
             self.reason, self.error = "judge_failure", f"judge {name!r} failed: {_brief(error)}"
         return rule == "ignore"
 
-    def _take(self, verdict: Verdict, judge: Judge, stage: int) -> bool:
+    async def _take(self, verdict: Verdict, judge: Judge, stage: int) -> bool:
         """Adds a verdict; False where the attempt ends because a judge failed that had to be run again."""
         self.verdicts.append(verdict)
         self.vetoed = self.vetoed or verdict.veto
@@ -219,22 +219,25 @@ class TierAttempt:
         if judge.only_vetoes or verdict.veto:
             return True
         # Another answer takes the place of the one that the earlier judges let pass: it must pass them too.
-        return all(self._again(earlier) for earlier in self.tier.judges[:stage] if earlier.only_vetoes)
+        for earlier in self.tier.judges[:stage]:
+            if earlier.only_vetoes and not await self._again(earlier):
+                return False
+        return True
 
-    def _again(self, judge: Judge) -> bool:
+    async def _again(self, judge: Judge) -> bool:
         assert self.answer is not None
         try:
-            verdict = judge.judge(JudgeInput(prompt=self.prompt, answer=self.answer))
+            pending = judge.judge(JudgeInput(prompt=self.prompt, answer=self.answer))
+            verdict = pending if isinstance(pending, Verdict) else await pending
         except Exception as error:
             if self.ladder.observer is not None:
                 self.ladder.observer.verdict(self.tier.name, judge, error)
             return self._survives(judge.name, error)
-        if isinstance(verdict, Verdict):
-            if verdict.answer is not None:
-                self.answer = verdict.answer
-            if verdict.veto:
-                self.vetoed = True
-                self.verdicts.append(verdict)
+        if verdict.answer is not None:
+            self.answer = verdict.answer
+        if verdict.veto:
+            self.vetoed = True
+            self.verdicts.append(verdict)
         return True
 
     def record(self) -> Attempt:

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
+from judges.schema.offload import offload
+
 from .errors import ApiError, api_error_of, log_unexpected, openai_shape
 from .response import Headers, dump
 from .validation import json_object
@@ -113,6 +115,7 @@ class Endpoint:
                 raw = await _read(scope, receive, gateway)
                 held = len(raw)
                 body = json_object(raw)
+                offload.set(gateway.schemas.validate)  # for this request's task
             watch = _Watch(receive, gateway.limits.run_s if self._has_body else None)
             await self._handler(gateway, caller, body, reply)
         except ClientGoneError:

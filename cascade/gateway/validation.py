@@ -11,6 +11,9 @@ from cascade.policy.schema import nearest
 from .errors import bad_request
 
 MAX_DEPTH = 64
+MAX_NODES = 100_000
+MAX_MESSAGES = 5_000
+MAX_TOOLS = 1_000
 _MAX_NAME = 64  # characters of a client's name that an error quotes
 
 
@@ -26,13 +29,29 @@ def json_object(raw: bytes) -> dict[str, Any]:
     Raises:
         ApiError: No JSON, a duplicate key, nested too deep for the parser, or no object.
     """
+    # An upper bound, as strings contain some of them: most bodies need no closer look.
+    may_be_large = raw.count(b",") + raw.count(b"{") + raw.count(b"[") > MAX_NODES
     try:
         body = from_json(raw, allow_inf_nan=False, catch_duplicate_keys=True)
     except ValueError as error:
         raise bad_request(f"the body is not valid JSON: {shorten(str(error), 300)}", code="invalid_json") from None
     if not isinstance(body, dict):
         raise bad_request("the body must be a JSON object", code="invalid_json")
+    if may_be_large and _has_more_nodes(body, MAX_NODES):
+        raise bad_request(f"the body has more than {MAX_NODES} values", code="body_too_complex")
     return body
+
+
+def _has_more_nodes(value: Any, limit: int) -> bool:
+    count, todo = 0, [value]
+    while todo:
+        node = todo.pop()
+        count += 1
+        if isinstance(node, dict | list):
+            todo += _children(node)
+        if count + len(todo) > limit:
+            return True
+    return False
 
 
 def number(value: Any, name: str, minimum: float, maximum: float) -> float:
@@ -72,10 +91,12 @@ def one_of(value: Any, name: str, allowed: Collection[Any]) -> Any:
     return value
 
 
-def list_of(value: Any, name: str) -> list[Any]:
-    """A list. Raises ApiError."""
+def list_of(value: Any, name: str, max_items: int = MAX_MESSAGES) -> list[Any]:
+    """A list of at most ``max_items`` items. Raises ApiError."""
     if type(value) is not list:
         raise bad_request("must be a list", name)
+    if len(value) > max_items:
+        raise bad_request(f"must have at most {max_items} items, got {len(value)}", name)
     return value
 
 
