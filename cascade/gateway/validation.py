@@ -1,6 +1,7 @@
 """Readers of single fields. Each error names the field and what it may be."""
 
 import math
+import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -11,9 +12,10 @@ from cascade.policy.schema import nearest
 from .errors import bad_request
 
 MAX_DEPTH = 64
-MAX_NODES = 100_000
-MAX_MESSAGES = 5_000
+MAX_VALUES = 50_000  # of a body: parsing takes a microsecond for each
+MAX_ITEMS = 5_000
 MAX_TOOLS = 1_000
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\Z)', re.DOTALL)
 _MAX_NAME = 64  # characters of a client's name that an error quotes
 
 
@@ -27,31 +29,24 @@ def json_object(raw: bytes) -> dict[str, Any]:
         The object.
 
     Raises:
-        ApiError: No JSON, a duplicate key, nested too deep for the parser, or no object.
+        ApiError: More than ``MAX_VALUES`` values, no JSON, a duplicate key, nested too deep for the parser, or no object.
     """
-    # An upper bound, as strings contain some of them: most bodies need no closer look.
-    may_be_large = raw.count(b",") + raw.count(b"{") + raw.count(b"[") > MAX_NODES
+    # The first count includes the strings and takes no time: most bodies need no closer look.
+    if raw.count(b",") + raw.count(b"{") + raw.count(b"[") > MAX_VALUES and _count_values(raw) > MAX_VALUES:
+        raise bad_request(f"the body has more than {MAX_VALUES} values", code="body_too_complex")
     try:
         body = from_json(raw, allow_inf_nan=False, catch_duplicate_keys=True)
     except ValueError as error:
         raise bad_request(f"the body is not valid JSON: {shorten(str(error), 300)}", code="invalid_json") from None
     if not isinstance(body, dict):
         raise bad_request("the body must be a JSON object", code="invalid_json")
-    if may_be_large and _has_more_nodes(body, MAX_NODES):
-        raise bad_request(f"the body has more than {MAX_NODES} values", code="body_too_complex")
     return body
 
 
-def _has_more_nodes(value: Any, limit: int) -> bool:
-    count, todo = 0, [value]
-    while todo:
-        node = todo.pop()
-        count += 1
-        if isinstance(node, dict | list):
-            todo += _children(node)
-        if count + len(todo) > limit:
-            return True
-    return False
+def _count_values(raw: bytes) -> int:
+    """About how many values a JSON text has: its commas and opening brackets outside strings."""
+    structure = _STRINGS.sub(b"", raw)
+    return structure.count(b",") + structure.count(b"{") + structure.count(b"[")
 
 
 def number(value: Any, name: str, minimum: float, maximum: float) -> float:
@@ -91,7 +86,7 @@ def one_of(value: Any, name: str, allowed: Collection[Any]) -> Any:
     return value
 
 
-def list_of(value: Any, name: str, max_items: int = MAX_MESSAGES) -> list[Any]:
+def list_of(value: Any, name: str, max_items: int = MAX_ITEMS) -> list[Any]:
     """A list of at most ``max_items`` items. Raises ApiError."""
     if type(value) is not list:
         raise bad_request("must be a list", name)

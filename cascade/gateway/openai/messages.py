@@ -56,7 +56,9 @@ def _message(message: Any, where: str, uses: set[str]) -> Mapping[str, Any]:
         text(clean["refusal"], f"{where}.refusal")
         uses.add("messages.refusal")
     if isinstance(content, list):
-        clean["content"] = [_part(part, f"{where}.content[{i}]", uses) for i, part in enumerate(content)]
+        clean["content"] = [
+            _part(part, f"{where}.content[{i}]", uses) for i, part in enumerate(list_of(content, f"{where}.content"))
+        ]
     elif content is not None:
         text(content, f"{where}.content")
     if "tool_calls" in clean:

@@ -119,16 +119,16 @@ def requests() -> list[Hostile]:
         format = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
         family.append(Hostile(f"schema: {name}", "/v1/chat/completions", dump({**chat, "response_format": format})))
         config = {"format": {"type": "json_schema", "schema": schema}}
-        family.append(
-            Hostile(f"schema: {name}", "/v1/messages", dump({**chat, "max_tokens": 5, "output_config": config}))
-        )
+        family.append(Hostile(f"schema: {name}", "/v1/messages", dump({**chat, "max_tokens": 5, "output_config": config})))
         tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
         family.append(Hostile(f"tool: {name}", "/v1/chat/completions", dump({**chat, "tools": [tool]})))
         for shape, text in answers():
             body = {"prompt": "x", "answer": text, "schema": schema}
             family.append(Hostile(f"schema: {name}, answer: {shape}", "/v1/gate", dump(body)))
     for shape, text in answers():
-        family.append(Hostile(f"answer: {shape}", "/v1/gate", dump({"prompt": "x", "answer": text})))
+        for tier in ("cheap", "premium"):
+            body = {"prompt": "x", "answer": text, "tier": tier}
+            family.append(Hostile(f"answer for {tier}: {shape}", "/v1/gate", dump(body)))
         family.append(Hostile(f"prompt: {shape}", "/v1/route", dump({"prompt": text})))
     for name, text in bodies():
         for path in ("/v1/chat/completions", "/v1/messages", "/v1/route", "/v1/gate", "/v1/feedback"):
