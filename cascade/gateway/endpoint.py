@@ -144,8 +144,10 @@ class Endpoint:
             task.uncancel()
             if watch.late and not reply.started:
                 await self._send_error(reply, ApiError(504, "the response took too long", code="deadline"))
-        elif self._gateway.closing.is_set() and not reply.started:
+        elif self._gateway.closing.is_set():
             task.uncancel()
+            if reply.started:
+                return  # a stream ends with an error event
             message = "the gateway stopped before the run ended; try again"
             await self._send_error(reply, ApiError(503, message, code="shutting_down", retry_after_s=1))
         else:
