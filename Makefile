@@ -37,13 +37,13 @@ test-slow: $(VENV)/.ready  ## the tests that take minutes: a recorder killed at 
 test-demo: $(VENV)/.demo  ## the demo's tests, which ask the small model
 	$(BIN)/python -m pytest -m demo tests/end_to_end
 
-# A browser's driver, a fuzzer of HTTP interfaces: 200 MB that nothing else needs. Node's npm and Chromium must be there.
+# LangChain, OpenAI Agents, a browser's driver, a fuzzer of HTTP interfaces: 300 MB that nothing else needs. Node's npm and Chromium must be there.
 $(VENV)/.clients: $(VENV)/.ready
 	$(BIN)/pip install --quiet --editable '.[clients]'
 	touch $@
 
-test-clients: $(VENV)/.clients  ## the gateway by OpenAI's Node client, a fuzzer and a browser (needs npm and Chromium)
-	$(BIN)/python -m pytest -m clients tests/clients
+test-clients: $(VENV)/.clients  ## the gateway by other people's clients, a fuzzer and a browser (needs npm and Chromium)
+	$(BIN)/python -m pytest -m clients tests/clients tests/examples
 
 coverage: $(VENV)/.ready  ## the tests, with the share of lines and branches that they run; fails below the floor
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered

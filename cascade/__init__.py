@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         PolicyError,
         ProviderError,
         RunError,
+        RunNotFoundError,
         UnsureError,
     )
     from .result import Attempt, Result
@@ -48,6 +49,7 @@ _WHERE = {
             "PolicyError",
             "ProviderError",
             "RunError",
+            "RunNotFoundError",
             "UnsureError",
         ),
         "cascade.errors",
@@ -80,6 +82,7 @@ __all__ = [
     "Result",
     "Retracted",
     "RunError",
+    "RunNotFoundError",
     "ScriptedModel",
     "TierStarted",
     "Token",

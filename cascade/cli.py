@@ -10,6 +10,7 @@ from cascade.policy.schema import ModelSpec, Policy, PolicyFile
 from cascade.util.broken_pipe import quietly
 from cascade.util.plain_data import usd
 from cascade.util.providers import KEY_ENV
+from cascade.util.totals import plus
 
 from .errors import CascadeError, UnsureError
 from .policy import load as files
@@ -73,7 +74,8 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--policy-file")
     serve.add_argument("--host", default="127.0.0.1", help="the address to listen on (default 127.0.0.1)")
     serve.add_argument("--port", type=int, default=8000, help="0 takes any that is free (default 8000)")
-    serve.add_argument("--keys", metavar="FILE", help="the key file (default: beside the journal, else the policy file)")
+    serve.add_argument("--keys", metavar="FILE", help="the key file (default: beside the policy file)")
+    serve.add_argument("--require-keys", action="store_true", help="refuse to start without an API key")
     serve.set_defaults(command=_serve)
     add_keys_to(commands.add_parser("keys", help="the keys of the gateway's callers: create, list, revoke"))
     add_to(commands.add_parser("journal", help="what was recorded: tail, show, export, verify"))
@@ -140,7 +142,7 @@ def _print_policy(name: str, policy: Policy, file: PolicyFile, tokens_in: int, t
     for tier in policy.tiers:
         spec = file.models[tier.model]
         cost = _call_cost(tier.model, spec, tokens_in, tokens_out)
-        total = None if cost is None or total is None else total + cost
+        total = plus(total, cost)
         judges = " > ".join(rule.use for rule in tier.judges) or "none"
         print(f"  {tier.name:<10} {spec.provider}:{spec.model or tier.model:<30} {usd(cost)} a call")
         print(f"  {'':<10} judges {judges}; accepts from {tier.accept_at:g}")

@@ -17,6 +17,7 @@ from cascade.policy.journal_config import JournalSpec
 from cascade.policy.schema import ModelSpec, Policy, PolicyFile, TelemetrySpec
 from cascade.resilience.guard import ModelHealth
 from judges import Answer, Prompt
+from judges.reading import read_answer
 
 from .errors import JournalError, PolicyError
 from .options import (
@@ -375,7 +376,7 @@ class Cascade:
         """
         question = Prompt.of(prompt, system=system, schema=schema)
         ladder = self._rooms.ladder(policy)
-        external_answer = answer if isinstance(answer, Answer) else Answer(answer)
+        external_answer = read_answer(answer if isinstance(answer, Answer) else Answer(answer))
         judging_tier = tier_of(ladder, tier)
         if daily:
             check_priced(ladder)

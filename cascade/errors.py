@@ -2,7 +2,8 @@
 
 CascadeError
 ├── PolicyError          the policy file or a policy object is wrong (also a ValueError)
-├── JournalError         the journal cannot be opened, written or read, or does not hold the run that was named
+├── JournalError         the journal cannot be opened, written or read
+│   └── RunNotFoundError the journal does not contain the run
 └── RunError             a run ended without an answer that may be returned; ``attempts`` says what was tried
     ├── ProviderError    every tier that was asked failed
     ├── BudgetError      the budget or the cap on calls allowed no answer
@@ -34,6 +35,14 @@ class JournalError(CascadeError):
     def __init__(self, message: str, result: "Result | None" = None) -> None:
         super().__init__(message)
         self.result = result
+
+
+class RunNotFoundError(JournalError):
+    """The journal does not contain the run: its id is wrong, or its record was deleted."""
+
+    def __init__(self, run_id: str, remedy: str = "") -> None:
+        super().__init__(f"run {run_id!r} is not in the journal{remedy}")
+        self.run_id = run_id
 
 
 class RunError(CascadeError):

@@ -41,6 +41,16 @@ class Action(StrEnum):
     STOP = "stop"
 
 
+FaultKind = Literal[
+    "timeout",  # no answer in time
+    "connection",  # no connection, or it was lost
+    "malformed",  # the response broke the protocol
+    "cancelled",  # the caller gave up
+    "other",  # anything else, such as an HTTP status or an error in the model's own code
+]
+"""Why a request to a model failed."""
+
+
 def new_run_id() -> str:
     """A UUID of version 7 as 32 hex digits: ids sort by the time at which their runs began, to the millisecond."""
     drawn = int.from_bytes(os.urandom(10))
@@ -54,7 +64,8 @@ class CallRecord:
 
     ``purpose`` is "answer" or the name of the judge that asked. ``started_s`` is seconds since the run began, ``latency_s``
     how long the request took. ``n`` answers were asked for; ``usage`` and ``cost_usd`` are those of all answers together,
-    None where unknown. ``fault`` says why there is no answer (None: there is one), ``status`` the HTTP status if any.
+    None where unknown. ``fault`` says why there is no answer (None: there is one), ``fault_kind`` the same as one
+    word, ``status`` the HTTP status if any.
     """
 
     model: str
@@ -66,6 +77,7 @@ class CallRecord:
     cost_usd: float | None = None
     fault: str | None = None
     status: int | None = None
+    fault_kind: FaultKind | None = None
 
 
 @dataclass(frozen=True, slots=True)

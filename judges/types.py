@@ -103,10 +103,13 @@ class TokenLogprob(NamedTuple):
 class Answer:
     """One model's answer.
 
-    ``finish_reason`` is ``"stop"``, ``"length"``, ``"tool_calls"``, ``"content_filter"`` or the provider's own word.
-    ``logprobs`` are the answer's tokens (None where the provider gives none); ``mean_logprob`` stands in for them where
-    only the mean is known. ``first_token_top`` holds the first token's alternatives with their log-probabilities.
-    ``cost_usd`` and ``latency_s`` are set by a model that knows them itself (a recording); otherwise the engine prices the
+    ``finish_reason`` is ``"stop"``, ``"length"``, ``"tool_calls"``, ``"content_filter"``, or the provider's own word where
+    it is none that ``judges.reading`` knows.
+    ``reasoning`` is what the model thought before it answered, which is no part of ``text``; ``refusal`` what the provider
+    marked as a refusal (``text`` holds it, too, where there is no other text). ``logprobs`` are the answer's tokens (None
+    where the provider gives none); ``mean_logprob`` stands in for them where only the mean is known. ``first_token_top``
+    holds the first token's alternatives with their log-probabilities. ``cost_usd`` and ``latency_s`` are set by a model that
+    knows them itself (a recording); otherwise the engine prices the
     usage and measures the time. ``verdicts`` are judges' scores that were recorded with the answer, None where a judge could
     not tell. ``extra`` carries what a recording adds (its ``quality``, the cost of recorded verdicts).
     """
@@ -121,6 +124,8 @@ class Answer:
     first_token_top: Mapping[str, float] | None = None
     usage: Usage | None = None
     model: str = ""
+    reasoning: str | None = None
+    refusal: str | None = None
     cost_usd: float | None = None
     latency_s: float | None = None
     verdicts: Mapping[str, float | None] = field(default_factory=dict)

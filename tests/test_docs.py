@@ -1,4 +1,8 @@
-"""The documentation cannot go stale: its files parse, its code runs, its commands exist, its links lead somewhere."""
+"""The documentation cannot go stale: its files parse, its code runs, its commands exist, its links lead somewhere.
+
+``python`` blocks run here, except for those of the tutorial, which test_tutorial.py follows from start to end; ``py`` blocks
+need other people's clients and run in tests/examples.
+"""
 
 import argparse
 import re
@@ -15,8 +19,11 @@ from cascade.models import factory
 from cascade.policy import load
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "examples/README.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+_FENCE = re.compile(r"^```(\w*)(?: title=\".*?\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def blocks(*languages: str) -> Iterator[tuple[str, str]]:
@@ -28,10 +35,16 @@ def blocks(*languages: str) -> Iterator[tuple[str, str]]:
                 yield f"{page.relative_to(ROOT)}:{line}", match[2]
 
 
-POLICIES = [b for b in blocks("yaml") if "models:" in b[1] and "policies:" in b[1]]
-LADDERS = [b for b in blocks("yaml") if b[0].startswith("README.md") and b[1].startswith("policies:\n  default:")]
+POLICIES = [
+    b for b in blocks("yaml") if "models:" in b[1] and "policies:" in b[1] and not b[0].startswith("docs/tutorial.md")
+]
+LADDERS = [
+    b
+    for b in blocks("yaml")
+    if b[0].startswith("docs/how-to/write-a-policy.md") and b[1].startswith("policies:\n  default:")
+]
 MODELS = [b for b in blocks("yaml") if b[1].startswith("models:\n  cheap:") and b not in POLICIES]
-CODE = list(blocks("python"))
+CODE = [b for b in blocks("python") if not b[0].startswith("docs/tutorial.md")]  # test_tutorial.py follows it
 COMMANDS = [
     (where, line)
     for where, text in blocks("", "sh", "bash", "console")
@@ -62,7 +75,7 @@ def test_policies_in_the_documentation_are_valid(where: str, text: str, tmp_path
 
 @pytest.mark.parametrize(("where", "text"), MODELS, ids=[w for w, _ in MODELS])
 def test_one_policy_serves_every_provider(where: str, text: str, tmp_path: Path) -> None:
-    """The models that the README gives for a provider fit the policy that it gives for all, and have prices."""
+    """The models shown for a provider fit the policy shown for all of them, and have prices."""
     ((_, ladder),) = LADDERS
     file = load.parse(ladder + "    budget_usd: 1.0\n" + text, str(tmp_path / "policies.yaml"))
     assert file.models.keys() == {"cheap", "dear"}

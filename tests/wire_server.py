@@ -73,7 +73,9 @@ def chat_events(body: dict[str, Any]) -> list[bytes]:
         head, tail = arguments[: len(arguments) // 2], arguments[len(arguments) // 2 :]
         deltas.append({"tool_calls": [{**call, "index": i, "function": {**call["function"], "arguments": head}}]})
         deltas.append({"tool_calls": [{"index": i, "function": {"arguments": tail}}]})
-    deltas += [{key: word} for key in ("content", "refusal") for word in words(message_body.get(key) or "")]
+    deltas += [
+        {key: word} for key in ("reasoning_content", "content", "refusal") for word in words(message_body.get(key) or "")
+    ]
     choices = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
     if logged:
         for one in choices[1:]:
@@ -93,6 +95,10 @@ def message_events(body: dict[str, Any]) -> list[bytes]:
         if block["type"] == "tool_use":
             empty, raw = {**block, "input": {}}, json.dumps(block["input"])
             pieces = [{"type": "input_json_delta", "partial_json": p} for p in (raw[: len(raw) // 2], raw[len(raw) // 2 :])]
+        elif block["type"] == "thinking":
+            empty = {**block, "thinking": "", "signature": ""}
+            pieces = [{"type": "thinking_delta", "thinking": word} for word in words(block["thinking"])]
+            pieces.append({"type": "signature_delta", "signature": block["signature"]})
         else:
             empty = {**block, "text": ""}
             pieces = [{"type": "text_delta", "text": word} for word in words(block["text"])]

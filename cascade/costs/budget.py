@@ -9,6 +9,7 @@ from time import perf_counter, time
 from typing import Literal, NamedTuple, Protocol
 
 from cascade.result import CallRecord
+from cascade.util.totals import plus
 
 Stop = Literal["budget", "max_calls", "max_samples"]
 
@@ -166,4 +167,4 @@ class RunBudget:
 
     def settle(self, usd: float | None) -> None:
         """Adds what was spent (None: unknown)."""
-        self.usd = None if usd is None or self.usd is None else self.usd + usd
+        self.usd = plus(self.usd, usd)

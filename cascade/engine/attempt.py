@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from cascade.costs.budget import LimitReached, RunBudget
 from cascade.models.protocol import ModelError, Request
 from cascade.result import Action, Attempt, Decision, Reason, Stage
+from cascade.util.totals import plus
 from judges import Answer, Judge, Prompt, Verdict
 from judges.protocol import JudgeInput
 
-from .calls import DEFAULT_REQUEST, JudgeModelAccess, call
+from .calls import DEFAULT_REQUEST, JudgeModelAccess, call_model
 from .confidence import agreement, calibrated, combine
 from .decide import decide
 from .plan import CompiledPolicy, CompiledTier
@@ -101,7 +102,7 @@ class TierAttempt:
             self.seat = seat
             others = len(seats) - i + self.later
             try:
-                answers = await call(seat, self.prompt, self.request, self.spend, self.ends, ask=ask, others=others)
+                answers = await call_model(seat, self.prompt, self.request, self.spend, self.ends, ask=ask, others=others)
             except LimitReached as limit:
                 self.reason, self.error = limit.reason, f"stopped before the call: {limit}"
                 return
@@ -191,7 +192,7 @@ class TierAttempt:
         """A verdict that was recorded with the answer has its cost, too."""
         self.spend.settle(usd)
         self.spend.charged += usd or 0.0
-        self.judge_usd = None if usd is None or self.judge_usd is None else self.judge_usd + usd
+        self.judge_usd = plus(self.judge_usd, usd)
 
     def _survives(self, name: str, error: Exception) -> bool:
         """A judge's failure is never a low score: the policy says whether to raise, escalate or go on without it."""
@@ -243,11 +244,11 @@ class TierAttempt:
     def record(self) -> Attempt:
         """The trial so far as an Attempt."""
         log = self.spend.log[self.log_before :]
-        judged, total = self.judge_usd, self.judge_usd
-        for made in log:
-            total = None if total is None or made.cost_usd is None else total + made.cost_usd
-            if made.purpose != "answer":
-                judged = None if judged is None or made.cost_usd is None else judged + made.cost_usd
+        judge_usd = usd = self.judge_usd
+        for call in log:
+            usd = plus(usd, call.cost_usd)
+            if call.purpose != "answer":
+                judge_usd = plus(judge_usd, call.cost_usd)
         waited = self.asker.latency if self.asker is not None else 0.0
         latency = perf_counter() - self.started if self.latency is None else self.latency + waited
         return Attempt(
@@ -257,8 +258,8 @@ class TierAttempt:
             verdicts=tuple(self.verdicts),
             confidence=self.confidence,
             vetoed=self.vetoed,
-            cost_usd=total,
-            judge_cost_usd=judged,
+            cost_usd=usd,
+            judge_cost_usd=judge_usd,
             latency_s=latency,
             calls=self.spend.calls - self.spend_before,
             reason=self.reason,

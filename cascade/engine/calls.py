@@ -13,7 +13,8 @@ from cascade.models.protocol import Model, ModelError, Request
 from cascade.models.side_by_side import ask_side_by_side
 from cascade.resilience.guard import Guard
 from cascade.resilience.retry import call_with_retries, deadline_share
-from cascade.result import CallRecord
+from cascade.result import CallRecord, FaultKind
+from cascade.util.totals import total, total_usage
 from judges import Answer, AskOptions, Prompt, Usage
 
 from .observer import Observer
@@ -59,7 +60,7 @@ class ModelHandle:
         return getattr(self.model, "max_cost_usd", None) is not None or self.pricer.cost(Usage(1, 1)) is not None
 
 
-async def call(
+async def call_model(
     seat: ModelHandle,
     prompt: Prompt,
     request: Request,
@@ -117,6 +118,7 @@ async def _send_once(
         request = replace(request, timeout_s=max(0.001, ends - asyncio.get_running_loop().time()))
     started = perf_counter()
     fault: str | None = "cancelled"
+    fault_kind: FaultKind | None = "cancelled"
     status: int | None = None
     usage: Usage | None = None
     answers: Sequence[Answer] = ()
@@ -124,13 +126,13 @@ async def _send_once(
     observation = observer.call(seat.model, seat.pricer.spec, prompt, request, purpose) if observer is not None else None
     try:
         answers = await (seat.model.answer(prompt, request) if ask is None else ask(seat.model, prompt, request))
-        fault = None
+        fault = fault_kind = None
     except ModelError as error:
-        fault, status, usage = str(error), error.status, error.usage
+        fault, fault_kind, status, usage = str(error), error.kind, error.status, error.usage
         raise
     except Exception as error:
         # What is no ModelError is a fault in the model's own code, and may quote the prompt or a key.
-        fault = f"{seat.model.name}: {type(error).__name__}"
+        fault, fault_kind = f"{seat.model.name}: {type(error).__name__}", "other"
     finally:
         now = perf_counter()
         usd: float | None
@@ -139,11 +141,21 @@ async def _send_once(
         elif len(answers) == 1:
             usage, usd = answers[0].usage, seat.price(answers[0])
         else:
-            usages, prices = [a.usage for a in answers], [seat.price(a) for a in answers]
-            usage = sum((u for u in usages if u is not None), Usage()) if answers and None not in usages else None
-            usd = sum(p for p in prices if p is not None) if None not in prices else None
+            usage = total_usage(a.usage for a in answers) if answers else None
+            usd = total(seat.price(a) for a in answers)
         took = latency_of(answers, now - started)
-        record = CallRecord(seat.model.name, purpose, started - spend.began, took, request.n, usage, usd, fault, status)
+        record = CallRecord(
+            model=seat.model.name,
+            purpose=purpose,
+            started_s=started - spend.began,
+            latency_s=took,
+            n=request.n,
+            usage=usage,
+            cost_usd=usd,
+            fault=fault,
+            status=status,
+            fault_kind=fault_kind,
+        )
         spend.log.append(record)
         spend.settle(usd)
         if observation is not None:
@@ -201,7 +213,7 @@ class JudgeModelAccess:
         if sample and self._asked is not DEFAULT_REQUEST:
             request = _in_the_same_way(request, self._asked)
         started = perf_counter()
-        answers = await call(seat, prompt, request, self._spend, self._ends, self.judge, others=self._others)
+        answers = await call_model(seat, prompt, request, self._spend, self._ends, self.judge, others=self._others)
         self.latency += latency_of(answers, perf_counter() - started)
         if sample:
             self.drawn += len(answers)

@@ -131,6 +131,10 @@ class EventStream:
                 return answers
             async with aclosing(stream(prompt, request)) as chunks:
                 async for chunk in chunks:
+                    if chunk.retracts:
+                        take.clear()
+                        if self._speaker is take:
+                            self._retract()
                     if chunk.text:
                         self._on_text(take, chunk.text)
                     if chunk.answer is not None:

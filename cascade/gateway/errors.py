@@ -118,7 +118,7 @@ def _upstream(error: ProviderError) -> ApiError:
     if statuses == {429}:
         message = f"every model is rate limited; {details}"
         return ApiError(429, message, code="rate_limited_upstream", retry_after_s=5, extra=extra)
-    if failures and all("timed out" in (record.fault or "") for record in failures):
+    if failures and all(record.fault_kind == "timeout" for record in failures):
         return ApiError(504, f"every model timed out; {details}", code="upstream_timeout", extra=extra)
     return ApiError(502, f"no model answered; {details}", code="upstream", extra=extra)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from cascade.errors import JournalError
+from cascade.errors import RunNotFoundError
 from cascade.result import Attempt, Result
 from judges import Message, Prompt
 
@@ -79,9 +79,7 @@ async def feedback(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any]
             await cascade.afeedback(run_id, quality=quality, note=note)
         except ValueError as error:
             raise bad_request(str(error), "note") from None
-        except JournalError as error:
-            if "is not in the journal" not in str(error):
-                raise
+        except RunNotFoundError as error:
             raise ApiError(404, f"run_id: {error}", param="run_id", code="run_not_found") from None
     if run is not None and run.confidence is not None:
         gateway.stats.add_feedback(run_id, run.confidence, quality)

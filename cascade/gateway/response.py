@@ -8,6 +8,7 @@ from urllib.parse import quote
 from pydantic_core import PydanticSerializationError, to_json
 
 from cascade.result import Result
+from cascade.util.totals import total, total_usage
 from judges import Usage
 
 Headers = list[tuple[bytes, bytes]]
@@ -67,14 +68,12 @@ def usage_of(results: Sequence[Result]) -> Usage | None:
     counts = [r.answer.usage if r.answer is not None else None for r in results]
     if len(counts) == 1:
         return counts[0]
-    known = [usage for usage in counts if usage is not None]
-    return sum(known, Usage()) if len(known) == len(counts) else None
+    return total_usage(counts)
 
 
 def total_usd(results: Sequence[Result]) -> float | None:
     """The cost of the runs together, in USD; None where any part is unknown."""
-    costs = [r.cost_usd for r in results]
-    return None if None in costs else sum(c for c in costs if c is not None)
+    return total(r.cost_usd for r in results)
 
 
 def dump(value: Any) -> bytes:

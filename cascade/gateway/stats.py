@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from time import time
 from typing import Any, NamedTuple
 
+from cascade.engine.outcome import attempts_of, result_of, run_reason
 from cascade.engine.plan import CompiledPolicy
 from cascade.result import Attempt, Result
-from cascade.telemetry.outcomes import attempts_of, reason, result_of, total_usd
+from cascade.util.totals import total
 from judges import Prompt
 
 from .timeseries import Timeseries
@@ -64,7 +65,7 @@ class Stats:
         """Adds a run that ended; see ``Telemetry``'s ``on_run``."""
         now = time()
         result, attempts = result_of(outcome), attempts_of(outcome)
-        usd = result.cost_usd if result is not None else total_usd(attempts) if attempts else None
+        usd = result.cost_usd if result is not None else total(a.cost_usd for a in attempts) if attempts else None
         premium = None if kind == "gate" or not attempts else compiled.premium_usd(prompt, attempts, result)
         last = attempts[-1] if attempts and attempts[-1].tier == compiled.tiers[-1].name else None
         run_id = getattr(result if result is not None else outcome, "run_id", "")
@@ -76,7 +77,7 @@ class Stats:
             tier=result.tier if result is not None else None,
             model=result.model if result is not None else None,
             accepted=result is not None and result.accepted,
-            reason=reason(outcome),
+            reason=run_reason(outcome),
             confidence=result.confidence if result is not None else None,
             calibrated=result is not None and result.calibrated,
             cost_usd=usd,

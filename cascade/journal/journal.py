@@ -6,7 +6,7 @@ from functools import partial
 from time import time
 
 from cascade.engine.plan import CompiledPolicy
-from cascade.errors import JournalError
+from cascade.errors import JournalError, RunNotFoundError
 from cascade.policy.journal_config import JournalSpec
 from cascade.result import Result
 from judges import Prompt
@@ -66,7 +66,7 @@ class Journal:
     async def afeedback(self, run_id: str, quality: float, note: str | None = None) -> None:
         """Attaches what later proved true of a run's answer; several are kept, the last one counts.
 
-        ``quality`` is in [0, 1]. Raises ValueError for a wrong one, JournalError for a run that is not in the journal.
+        ``quality`` is in [0, 1]. Raises ValueError for a wrong one, RunNotFoundError for a run that is not in the journal.
         """
         await asyncio.to_thread(self.feedback, run_id, quality, note)
 
@@ -82,9 +82,7 @@ class Journal:
         except TimeoutError:
             raise JournalError(f"run {run_id}: the feedback was not kept within {FULL_WAIT_S:g} s") from None
         if not known:
-            raise JournalError(
-                f"run {run_id!r} is not in the journal; give the run_id of a result, kept and not yet deleted"
-            )
+            raise RunNotFoundError(run_id, "; give the run_id of a result whose record is not deleted yet")
 
     def flush(self, timeout: float | None = None) -> None:
         """Waits until every run that ended is written. Raises TimeoutError."""

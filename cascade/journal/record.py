@@ -1,6 +1,5 @@
 """A run as it ended -> its Record: pure, and the only place that says what a record holds."""
 
-import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -11,9 +10,10 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic_core import PydanticSerializationError, to_json
 
+from cascade.engine.outcome import result_of, run_reason
 from cascade.engine.plan import CompiledPolicy
-from cascade.errors import DeadlineError, RunError, UnsureError
 from cascade.result import Attempt, CallRecord, Decision, Result, new_run_id
+from cascade.util.totals import total
 from judges import Answer, Message, Prompt, Usage, Verdict
 
 from .privacy import Redactor
@@ -106,14 +106,14 @@ def plain(text: str) -> bool:
 def make(run: PendingRecord, policy_hash: str) -> Record:
     """The record of a run."""
     outcome, attempts = run.outcome, run.attempts
-    result = outcome.result if isinstance(outcome, UnsureError) else outcome if isinstance(outcome, Result) else None
+    result = result_of(outcome)
     keep = run.ladder.policy.journal_text
     prompt = run.prompt
     tools = prompt.tools
     schema = _schema(prompt.schema)
-    why = result.reason if result is not None else _why(outcome, attempts)
+    reason = run_reason(outcome, attempts)
     # An attempt that was cut short says "deadline", which is not what cut it where the run was cancelled or a judge raised.
-    cut = why if why in ("cancelled", "raised") else "deadline"
+    cut = reason if reason in ("cancelled", "raised") else "deadline"
     return Record(
         run.run_id,
         run.kind,
@@ -123,11 +123,11 @@ def make(run: PendingRecord, policy_hash: str) -> Record:
         policy_hash,
         prompt_hash(prompt.messages, schema, tools),
         result is not None and result.accepted,
-        why,
+        reason,
         result.tier if result is not None else None,
         result.model if result is not None else None,
         result.confidence if result is not None else None,
-        result.cost_usd if result is not None else _total(attempts),
+        result.cost_usd if result is not None else total(a.cost_usd for a in attempts),
         # A gate's answer came from elsewhere.
         None if run.kind == "gate" else run.ladder.premium_usd(run.prompt, attempts, result),
         result.latency_s if result is not None else sum(a.latency_s for a in attempts),
@@ -158,19 +158,6 @@ def _schema_of_class(schema: Any) -> Mapping[str, Any]:
     make = getattr(schema, "model_json_schema", None)
     made: Mapping[str, Any] = make() if make is not None else {"not a schema": type(schema).__name__}
     return made
-
-
-def _why(outcome: object, attempts: Sequence[Attempt]) -> str:
-    if isinstance(outcome, asyncio.CancelledError):
-        return "cancelled"
-    if not isinstance(outcome, RunError):
-        return "raised"
-    return "deadline" if isinstance(outcome, DeadlineError) or not attempts else attempts[-1].reason
-
-
-def _total(attempts: Sequence[Attempt]) -> float | None:
-    costs = [a.cost_usd for a in attempts]
-    return None if None in costs else sum(c for c in costs if c is not None)
 
 
 def _attempt(a: Attempt, messages: Sequence[Message], keep: bool, cut: str) -> dict[str, Any]:

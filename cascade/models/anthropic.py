@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from judges import Answer, Prompt, Usage
+from judges.reading import read_finish_reason, separate_reasoning
 from judges.types import content_text
 
 from .http import count, has_counts, malformed, mapping, schema_of, with_schema_text
@@ -13,14 +14,6 @@ from .protocol import Request
 from .sdk_model import SdkModel
 from .sse import Reader
 from .stream_assembly import MessageReader
-
-_STOP = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "tool_use": "tool_calls",
-    "refusal": "content_filter",
-}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -38,7 +31,7 @@ class AnthropicModel(SdkModel):
     max_tokens: int = 1024
 
     def _reader(self) -> Reader:
-        return MessageReader(self.name, self._answer, _usage)
+        return MessageReader(self.name, self._answer, _usage, self._split())
 
     def _new_client(self, sdk: Any, base_url: str | None, basic: str | None, settings: dict[str, Any]) -> Any:
         headers, api_key = self.headers, self.api_key
@@ -89,19 +82,23 @@ class AnthropicModel(SdkModel):
             raise malformed(self.name, "no content", usage)
         try:
             text = "".join(block["text"] for block in content if block["type"] == "text")
+            reasoning = "\n\n".join(block["thinking"] for block in content if block["type"] == "thinking")
             calls = tuple(_tool_call(block) for block in content if block["type"] == "tool_use")
         except (TypeError, KeyError, ValueError) as error:
             raise malformed(self.name, f"an unexpected block ({type(error).__name__})", usage) from None
         stop = body.get("stop_reason")
         if not isinstance(stop, str | None) or (not content and stop not in ("refusal", "end_turn")):
             raise malformed(self.name, "empty content", usage)
-        return Answer(
+        answer = Answer(
             text,
             tool_calls=calls,
-            finish_reason=_STOP.get(str(stop), stop),
+            finish_reason=read_finish_reason(stop),
             usage=usage,
             model=self.model,
+            reasoning=reasoning or None,
+            refusal=text or "refused" if stop == "refusal" else None,
         )
+        return separate_reasoning(answer)
 
 
 def to_messages(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

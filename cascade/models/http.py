@@ -115,8 +115,11 @@ def fault(sdk: Any, error: Exception, name: str, *secrets: str | None) -> ModelE
     if isinstance(error, sdk.APIConnectionError):
         cause = type(_root(error)).__name__
         if _unreached(error):
-            return ModelError(f"{name}: no connection ({cause})", model=name, retryable=True, usage=Usage())
-        return ModelError(f"{name}: connection lost ({cause}); it may have been billed", model=name, retryable=True)
+            return ModelError(
+                f"{name}: no connection ({cause})", model=name, retryable=True, usage=Usage(), kind="connection"
+            )
+        lost = f"{name}: connection lost ({cause}); it may have been billed"
+        return ModelError(lost, model=name, retryable=True, kind="connection")
     if isinstance(error, sdk.APIStatusError):
         status = int(error.status_code)
         message = redact(_message(error.body), *secrets)
@@ -219,12 +222,12 @@ def read_json(content: bytes, name: str, *secrets: str | None) -> Mapping[str, A
 
 def timed_out(name: str) -> ModelError:
     """No answer in time. The provider may have made one, and billed it."""
-    return ModelError(f"{name}: timed out; it may have been billed", model=name, retryable=True)
+    return ModelError(f"{name}: timed out; it may have been billed", model=name, retryable=True, kind="timeout")
 
 
 def malformed(name: str, what: str, usage: Usage | None = None) -> ModelError:
     """A reply that is not what the protocol says: the provider's fault, worth one more try."""
-    return ModelError(f"{name}: malformed reply: {what}", model=name, retryable=True, usage=usage)
+    return ModelError(f"{name}: malformed reply: {what}", model=name, retryable=True, usage=usage, kind="malformed")
 
 
 def schema_of(prompt: Prompt) -> dict[str, Any] | None:

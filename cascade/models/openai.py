@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from judges import Answer, Prompt, TokenLogprob, Usage
-from judges.types import content_text
+from judges.reading import ERRORS, read_finish_reason, separate_reasoning
 
 from .http import count, finite, has_counts, malformed, mapping, schema_of, with_schema_text
+from .message_parts import reasoning_in, text_in
 from .protocol import Request
 from .sdk_model import SdkModel
 from .sse import Reader
@@ -43,7 +44,7 @@ class OpenAIModel(SdkModel):
         return "max_completion_tokens" if self.base_url is None else "max_tokens"
 
     def _reader(self) -> Reader:
-        return ChatReader(self.name, lambda body: self.answers(body)[0], _usage)
+        return ChatReader(self.name, lambda body: self.answers(body)[0], _usage, self._split())
 
     def _new_client(self, sdk: Any, base_url: str | None, basic: str | None, settings: dict[str, Any]) -> Any:
         headers, api_key = dict[str, Any](self.headers), self.api_key
@@ -106,31 +107,43 @@ class OpenAIModel(SdkModel):
 
     def _answer(self, choice: Mapping[str, Any], usage: Usage | None) -> Answer:
         message = choice["message"]
-        content = message.get("content")
-        if not isinstance(content, str | list | None):
-            raise TypeError("content is not text")
-        text = content_text(content) or message.get("refusal") or ""
+        refusal = message.get("refusal") or None
+        text = text_in(message.get("content")) or refusal or ""
         calls, finish = message.get("tool_calls") or [], choice.get("finish_reason")
-        if finish == "error" or choice.get("error"):  # a router's word for a provider that broke off
+        if choice.get("error") or (
+            isinstance(finish, str) and finish.lower() in ERRORS
+        ):  # a router's word for a provider that broke off
             raise ValueError("an error instead of an answer")
-        if not (isinstance(text, str) and isinstance(finish, str | None) and isinstance(calls, list)):
+        if not (
+            isinstance(text, str)
+            and isinstance(refusal, str | None)
+            and isinstance(finish, str | None)
+            and isinstance(calls, list)
+        ):
             raise TypeError("an unexpected type")
         if not all(isinstance(call, Mapping) for call in calls):
             raise TypeError("a tool call is not an object")
-        tokens = (choice.get("logprobs") or {}).get("content")
+        tokens: Sequence[Mapping[str, Any]] = (choice.get("logprobs") or {}).get("content") or ()
         logprobs = tuple([TokenLogprob(t["token"], t["logprob"]) for t in tokens]) if tokens else None
         if logprobs and not all(finite(value) and isinstance(token, str) for token, value in logprobs):
             logprobs = None  # unknown, as where the server gives none: the answer itself is good
-        top = tokens[0].get("top_logprobs") if tokens else None
-        return Answer(
+
+        def top_of(i: int) -> dict[str, float] | None:
+            top = tokens[i].get("top_logprobs")
+            return {t["token"]: t["logprob"] for t in top if finite(t["logprob"])} if top else None
+
+        answer = Answer(
             text,
             tool_calls=tuple(calls),
-            finish_reason=finish,
+            finish_reason=read_finish_reason(finish),
             logprobs=logprobs,
-            first_token_top={t["token"]: t["logprob"] for t in top if finite(t["logprob"])} if top else None,
+            first_token_top=top_of(0) if tokens else None,
             usage=usage,
             model=self.model,
+            reasoning=reasoning_in(message) or None,
+            refusal=refusal,
         )
+        return separate_reasoning(answer, top_of)
 
 
 def _usage(usage: Any) -> Usage | None:

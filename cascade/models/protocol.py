@@ -5,7 +5,8 @@ from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from judges import Answer, Prompt, TokenLogprob, Usage
+from cascade.result import FaultKind
+from judges import Answer, Prompt, Usage
 
 
 class ModelError(Exception):
@@ -14,7 +15,7 @@ class ModelError(Exception):
     ``retryable`` is True for timeouts, connection errors, 408, 409, 429 and 5xx; ``status`` is the HTTP status if any.
     ``usage`` is what the provider counted for the failed request: nothing where it refused it or was never reached, None
     where that is unknown, since an answer that was lost on its way may have been billed. ``retry_after_s`` is how long the
-    provider asks to wait, in seconds.
+    provider asks to wait, in seconds. ``kind`` says in one word what failed.
     """
 
     def __init__(
@@ -26,10 +27,11 @@ class ModelError(Exception):
         status: int | None = None,
         usage: Usage | None = None,
         retry_after_s: float | None = None,
+        kind: FaultKind = "other",
     ) -> None:
         super().__init__(message)
         self.model, self.retryable, self.status, self.usage = model, retryable, status, usage
-        self.retry_after_s = retry_after_s
+        self.retry_after_s, self.kind = retry_after_s, kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +56,13 @@ class Chunk:
     """A piece of an answer that is under way: what was added to it since the last one.
 
     ``tool_calls`` are deltas in OpenAI's shape: ``index`` says which call, ``function.arguments`` is a piece of its JSON.
-    ``answer`` is None but in the last chunk, where it is the whole answer; the texts of all chunks together are its text.
+    ``retracts`` voids the texts of all earlier chunks: they proved to be reasoning. ``answer`` is None but in the last
+    chunk, where it is the whole answer; the texts of all chunks since the last retraction are its text.
     """
 
     text: str = ""
     tool_calls: tuple[Mapping[str, Any], ...] = ()
-    logprobs: tuple[TokenLogprob, ...] = ()
+    retracts: bool = False
     answer: Answer | None = None
 
 

@@ -1,9 +1,7 @@
 """A model that answers from a recording: nothing is asked, nothing is paid, everything is reproducible."""
 
-import gzip
 import json
 import os
-import zlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from hashlib import sha256
@@ -12,7 +10,9 @@ from typing import Any
 
 from cascade.data import STARTER_RECORDING
 from cascade.errors import PolicyError
+from cascade.util.bounded_read import UnreadableFileError, read_lines
 from judges import Answer, Prompt, TokenLogprob, Usage
+from judges.reading import read_answer
 
 from .protocol import Chunk, ModelError, Request, chunk_by_word
 
@@ -129,17 +129,16 @@ def _load(path: str, mtime_ns: int) -> tuple[_Rows, dict[str, str]]:
     by_text: dict[str, str] = {}
     number = 0
     try:
-        with gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb") as file:
-            for line in file:
-                number += 1
-                if line.strip():
-                    row = json.loads(line)
-                    prompt = Prompt.of(row["prompt"], system=row.get("system"))
-                    rows[row["id"]] = row["answers"]
-                    by_text.setdefault(prompt_key(prompt.messages), row["id"])
-    except (EOFError, gzip.BadGzipFile, zlib.error):
-        raise PolicyError(f"{path}:{number + 1}: the gzip data is damaged; copy the file again") from None
-    except (ValueError, KeyError, TypeError) as error:
+        for line in read_lines(path):
+            number += 1
+            if line.strip():
+                row = json.loads(line)
+                prompt = Prompt.of(row["prompt"], system=row.get("system"))
+                rows[row["id"]] = row["answers"]
+                by_text.setdefault(prompt_key(prompt.messages), row["id"])
+    except UnreadableFileError as error:
+        raise PolicyError(str(error)) from None
+    except (ValueError, KeyError, TypeError, RecursionError, MemoryError) as error:
         raise PolicyError(f"{path}:{number}: not a line of a recording: {type(error).__name__}: {error}") from None
     return rows, by_text
 
@@ -156,7 +155,7 @@ def _answer(rec: Recorded, model: str) -> Answer:
     extra: dict[str, Any] = {"quality": rec.get("quality")}
     if rec.get("verdict_cost_usd"):
         extra["verdict_cost_usd"] = rec["verdict_cost_usd"]
-    return Answer(
+    answer = Answer(
         text=rec["text"],
         tool_calls=tuple(rec.get("tool_calls") or ()),
         finish_reason=rec.get("finish_reason"),
@@ -169,7 +168,10 @@ def _answer(rec: Recorded, model: str) -> Answer:
         latency_s=rec.get("latency_s"),
         verdicts=rec.get("verdicts") or {},
         extra=extra,
+        reasoning=rec.get("reasoning"),
+        refusal=rec.get("refusal"),
     )
+    return read_answer(answer)
 
 
 def _usage(usage: Mapping[str, Any]) -> Usage:
@@ -185,14 +187,16 @@ def _usage(usage: Mapping[str, Any]) -> Usage:
 def _samples(rec: Recorded, model: str) -> tuple[Answer, ...]:
     each = rec.get("sample_cost_usd")
     return tuple(
-        Answer(
-            text=sample["text"],
-            tool_calls=tuple(sample.get("tool_calls") or ()),
-            finish_reason=sample.get("finish_reason"),
-            model=model,
-            cost_usd=sample.get("cost_usd") if each is None else each,
-            latency_s=sample.get("latency_s"),
-            extra={"quality": sample.get("quality")},
+        read_answer(
+            Answer(
+                text=sample["text"],
+                tool_calls=tuple(sample.get("tool_calls") or ()),
+                finish_reason=sample.get("finish_reason"),
+                model=model,
+                cost_usd=sample.get("cost_usd") if each is None else each,
+                latency_s=sample.get("latency_s"),
+                extra={"quality": sample.get("quality")},
+            )
         )
         for sample in rec.get("samples") or ()
     )

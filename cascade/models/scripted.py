@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from judges import Answer, Prompt
+from judges.reading import read_answer
 
 from .protocol import Chunk, Request, chunk_by_word
 
@@ -96,8 +97,10 @@ class ScriptedModel:
         if isinstance(reply, BaseException):
             raise reply
         if isinstance(reply, str):
-            return Answer(reply, finish_reason="stop", model=self.name)
-        return reply if isinstance(reply, Cut) or reply.model else replace(reply, model=self.name)
+            return read_answer(Answer(reply, finish_reason="stop", model=self.name))
+        if isinstance(reply, Cut):
+            return reply
+        return read_answer(reply if reply.model else replace(reply, model=self.name))
 
     async def close(self) -> None:
         """Marks the model closed."""

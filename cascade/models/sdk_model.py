@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 from cascade.util.http_settings import MAX_BODY_BYTES, check_address
 from cascade.util.redaction import secrets_of
 from judges import Answer, Prompt
+from judges.reading import ReasoningStream
 
 from .http import HttpRequest, load, post, split_userinfo
 from .protocol import Chunk, Request
@@ -50,6 +51,7 @@ class SdkModel(ABC):
     http_client: Any = None
     _secrets: tuple[str, ...] = field(init=False)
     _client: Any = field(init=False, default=None)
+    _sends_lone_ends: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         if self.base_url is not None:
@@ -96,6 +98,13 @@ class SdkModel(ABC):
     @abstractmethod
     def _stream_body(self, prompt: Prompt, request: Request) -> dict[str, Any]:
         """The body of a request whose answer is streamed."""
+
+    def _split(self) -> ReasoningStream:
+        """A new splitter of a streamed answer; one that waits once an answer's thought came without its beginning."""
+        return ReasoningStream(hold=self._sends_lone_ends, on_lone_end=self._note_lone_end)
+
+    def _note_lone_end(self) -> None:
+        self._sends_lone_ends = True
 
     @abstractmethod
     def _reader(self) -> Reader:

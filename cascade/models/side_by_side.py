@@ -1,10 +1,11 @@
 """Several answers from a provider that gives one answer a request: as many requests at once."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
-from judges import Answer, Usage
+from cascade.util.totals import total_usage
+from judges import Answer
 
 from .protocol import ModelError
 
@@ -47,18 +48,8 @@ async def answers_with_usage(ask: Callable[[int], Awaitable[Sequence[Answer]]], 
     failures = [error for error in errors if isinstance(error, ModelError)]
     if not failures:
         return answers
-    usage = _total(error.usage for error in failures)
+    usage = total_usage(error.usage for error in failures)
     if not answers:
         failures[0].usage = usage
         raise failures[0]
-    return [replace(answers[0], usage=_total((answers[0].usage, usage))), *answers[1:]]
-
-
-def _total(usages: Iterable[Usage | None]) -> Usage | None:
-    """The sum, or None where any part is unknown."""
-    total = Usage()
-    for usage in usages:
-        if usage is None:
-            return None
-        total += usage
-    return total
+    return [replace(answers[0], usage=total_usage((answers[0].usage, usage))), *answers[1:]]

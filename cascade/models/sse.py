@@ -45,19 +45,23 @@ class Reader(Protocol):
 
 async def chunks(events: AsyncGenerator[Event], reader: Reader) -> AsyncGenerator[Chunk]:
     """The events as chunks, the last of them with the whole answer. Raises ModelError, with the usage if known."""
-    any_text = False
+    shown: list[str] = []
     try:
         async with aclosing(events):
             async for event in events:
                 chunk = _checked(reader.name, reader.add, event)
                 if chunk is not None:
-                    any_text = any_text or bool(chunk.text)
+                    if chunk.retracts:
+                        shown.clear()
+                    shown.append(chunk.text)
                     yield chunk
             answer = _checked(reader.name, reader.answer)
     except ModelError as error:
         error.usage = error.usage or reader.usage
         raise
-    yield Chunk(text="" if any_text else answer.text, answer=answer)
+    text = "".join(shown)
+    retracts = not answer.text.startswith(text)
+    yield Chunk(text=answer.text if retracts else answer.text[len(text) :], retracts=retracts, answer=answer)
 
 
 def _checked(name: str, method: Callable[..., T], *args: Any) -> T:

@@ -3,15 +3,24 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from judges import Answer, TokenLogprob, Usage
-from judges.types import content_text
+from judges import Answer, Usage
+from judges.reading import ReasoningStream
 
-from .http import finite, mapping
+from .http import mapping
+from .message_parts import reasoning_in, text_in
 from .protocol import Chunk
 from .sse import DONE, Event, cut_off
 
 AnswerOf = Callable[[Mapping[str, Any]], Answer]
 UsageOf = Callable[[Any], Usage | None]
+
+
+def _chunk(split: ReasoningStream, text: str, calls: tuple[Mapping[str, Any], ...]) -> Chunk | None:
+    """What a piece of text adds to the answer, without reasoning in it."""
+    retractions = split.retracted
+    answer_text = split.add(text) if text else ""
+    retracts = split.retracted > retractions
+    return Chunk(text=answer_text, tool_calls=calls, retracts=retracts) if answer_text or calls or retracts else None
 
 
 class ChatReader:
@@ -20,11 +29,13 @@ class ChatReader:
     ``answer_of`` and ``usage_of`` make an Answer of a completion and a Usage of its usage, as for one in one piece.
     """
 
-    def __init__(self, name: str, answer_of: AnswerOf, usage_of: UsageOf) -> None:
+    def __init__(self, name: str, answer_of: AnswerOf, usage_of: UsageOf, split: ReasoningStream | None = None) -> None:
         self.name, self._answer_of, self._usage_of = name, answer_of, usage_of
+        self._split = split or ReasoningStream()
         self._body: Mapping[str, Any] | None = None  # where the server did not stream
         self._text: list[str] = []
         self._refusal: list[str] = []
+        self._reasoning: list[str] = []
         self._calls: dict[int, dict[str, Any]] = {}
         self._tokens: list[Mapping[str, Any]] = []
         self._finish: str | None = None
@@ -57,13 +68,13 @@ class ChatReader:
         calls = tuple(self._add_call(call) for call in delta.get("tool_calls") or ())
         logprobs = choice.get("logprobs")
         tokens = (logprobs.get("content") or ()) if logprobs else ()
-        if not (text or calls or tokens):
-            return None
-        return Chunk(text=text, tool_calls=calls, logprobs=self._add_tokens(tokens) if tokens else ())
+        self._tokens.extend(tokens)
+        return _chunk(self._split, text, calls)
 
     def _text_of(self, delta: Mapping[str, Any]) -> str:
-        content = delta.get("content")
-        text = content if isinstance(content, str) else content_text(content)
+        text = text_in(delta.get("content"))
+        if reasoning := reasoning_in(delta):
+            self._reasoning.append(reasoning)
         if text:
             self._text.append(text)
         elif (refusal := delta.get("refusal")) and not self._text:
@@ -85,17 +96,18 @@ class ChatReader:
         whole["name"] = whole.get("name") or function.get("name")
         return call
 
-    def _add_tokens(self, tokens: Any) -> tuple[TokenLogprob, ...]:
-        self._tokens.extend(tokens)
-        return tuple([TokenLogprob(t["token"], t["logprob"]) for t in tokens if finite(t["logprob"])])
-
     def answer(self) -> Answer:
         """See Reader."""
         if self._body is not None:
             return self._answer_of(self._body)
         if not self._done or self._finish is None:
             raise cut_off(self.name, "no finish_reason" if self._done else "no [DONE]")
-        message = {"content": "".join(self._text), "refusal": "".join(self._refusal), "tool_calls": [*self._calls.values()]}
+        message = {
+            "content": "".join(self._text),
+            "refusal": "".join(self._refusal),
+            "reasoning": "".join(self._reasoning),
+            "tool_calls": [*self._calls.values()],
+        }
         choice = {"message": message, "finish_reason": self._finish, "logprobs": {"content": self._tokens}}
         return self._answer_of({"choices": [choice], "usage": self._usage})
 
@@ -106,8 +118,9 @@ class MessageReader:
     ``answer_of`` and ``usage_of`` make an Answer of a message and a Usage of its usage, as for one in one piece.
     """
 
-    def __init__(self, name: str, answer_of: AnswerOf, usage_of: UsageOf) -> None:
+    def __init__(self, name: str, answer_of: AnswerOf, usage_of: UsageOf, split: ReasoningStream | None = None) -> None:
         self.name, self._answer_of, self._usage_of = name, answer_of, usage_of
+        self._split = split or ReasoningStream()
         self._body: Mapping[str, Any] | None = None  # where the server did not stream
         self._message: dict[str, Any] = {}
         self._blocks: list[dict[str, Any]] = []
@@ -152,19 +165,22 @@ class MessageReader:
             return Chunk(tool_calls=(call,))
         if block["type"] == "text" and block["text"]:
             self._pieces[index].append(block["text"])
-            return Chunk(text=block["text"])
+            return _chunk(self._split, block["text"], ())
         return None
 
     def _delta(self, index: int, delta: Mapping[str, Any]) -> Chunk | None:
         if delta["type"] == "text_delta":
             self._pieces[index].append(delta["text"])
-            return Chunk(text=delta["text"])
+            return _chunk(self._split, delta["text"], ())
+        if delta["type"] == "thinking_delta":
+            self._pieces[index].append(delta["thinking"])
+            return None
         if delta["type"] == "input_json_delta":
             self._pieces[index].append(delta["partial_json"])
             if index in self._calls:
                 call = {"index": self._calls.index(index), "function": {"arguments": delta["partial_json"]}}
                 return Chunk(tool_calls=(call,))
-        return None  # thinking, signatures, citations: no part of the answer
+        return None  # signatures, citations: no part of the answer
 
     def answer(self) -> Answer:
         """See Reader."""
@@ -178,8 +194,8 @@ class MessageReader:
         partial: bool = self._message.get("stop_reason") == "max_tokens"
         for block, pieces in zip(self._blocks, self._pieces, strict=True):
             whole = "".join(pieces)
-            if block["type"] == "text":
-                block["text"] = whole
+            if block["type"] in ("text", "thinking"):
+                block[block["type"]] = whole
             elif whole and block["type"] == "tool_use":
                 block["input"] = from_json(whole.encode(), partial_mode=partial)
         usage = self._message.get("usage") if self._has_counts else None

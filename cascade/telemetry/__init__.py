@@ -12,7 +12,7 @@ from cascade.errors import PolicyError
 from cascade.result import CallRecord, Result
 from judges import Answer, Judge, Prompt, Verdict
 
-from .outcomes import Label, label
+from .outcomes import verdict_label
 
 if TYPE_CHECKING:
     from cascade.costs.prices import ModelSettings
@@ -71,13 +71,13 @@ class Telemetry:
 
     def verdict(self, tier: str, judge: Judge, outcome: "Verdict | BaseException") -> None:
         """Tells what a judge outcome of an answer, or how it failed."""
-        meant: Label = label(judge, outcome)
+        label = verdict_label(judge, outcome)
         # An earlier judge may have been run again, on an answer that this one put in the place of the first.
         name = outcome.judge if isinstance(outcome, Verdict) else judge.name
         if self._spans is not None:
-            self._spans.verdict(tier, name, outcome, meant)
+            self._spans.verdict(tier, name, outcome, label)
         if self._metrics is not None:
-            self._metrics.verdict(name, meant)
+            self._metrics.verdict(name, label)
 
 
 class CallObserver:

@@ -10,11 +10,13 @@ from weakref import WeakKeyDictionary
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
+from cascade.engine.outcome import attempts_of, result_of, run_reason
 from cascade.resilience.breaker import BreakerState
 from cascade.result import CallRecord, Result
+from cascade.util.totals import total
 from judges import Prompt
 
-from .outcomes import Label, attempts_of, failure, reason, result_of, total_usd
+from .outcomes import VerdictLabel, failure
 
 if TYPE_CHECKING:
     from cascade.engine.plan import CompiledPolicy
@@ -105,7 +107,7 @@ class Metrics:
         result, attempts = result_of(outcome), attempts_of(outcome)
         accepted = result is not None and result.accepted
         tier = result.tier if result is not None else "none"
-        self._runs.labels(kind, policy, tier, reason(outcome), str(accepted).lower()).inc()
+        self._runs.labels(kind, policy, tier, run_reason(outcome), str(accepted).lower()).inc()
         for attempt in attempts[:-1]:
             self._escalations.labels(policy, attempt.tier, attempt.reason).inc()
         if result is not None:
@@ -113,7 +115,7 @@ class Metrics:
         if not attempts:
             return  # it was cancelled or never began: what it spent is with its calls
         self._run_seconds.labels(policy).observe(sum(a.latency_s for a in attempts))
-        usd = result.cost_usd if result is not None else total_usd(attempts)
+        usd = result.cost_usd if result is not None else total(a.cost_usd for a in attempts)
         if usd is None:
             self._unpriced.labels(policy).inc()
         else:
@@ -133,7 +135,7 @@ class Metrics:
             self._tokens.labels(model, "input").inc(record.usage.input_tokens)
             self._tokens.labels(model, "output").inc(record.usage.output_tokens)
 
-    def verdict(self, judge: str, label: Label) -> None:
+    def verdict(self, judge: str, label: VerdictLabel) -> None:
         """Counts a verdict."""
         self._verdicts.labels(judge, label).inc()
 

@@ -18,12 +18,13 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
+from cascade.engine.outcome import attempts_of, result_of, run_reason
 from cascade.result import CallRecord, Result
 from cascade.util import version
 from judges import Answer, Prompt, Verdict
 
 from .messages import input_messages, output_messages
-from .outcomes import Label, attempts_of, failure, reason, result_of
+from .outcomes import VerdictLabel, failure
 
 if TYPE_CHECKING:
     from cascade.costs.prices import ModelSettings
@@ -91,7 +92,7 @@ class Spans:
             span.set_attribute(INPUT_MESSAGES, input_messages(prompt))
         return CallSpan(span, self._content)
 
-    def verdict(self, tier: str, judge: str, said: Verdict | BaseException, label: Label) -> None:
+    def verdict(self, tier: str, judge: str, said: Verdict | BaseException, label: VerdictLabel) -> None:
         """An event on the run's span; none where no run is under way, as when an answer is evaluated outside of one."""
         span = cast(Span | None, context.get_value(_RUN))
         if span is None or not span.is_recording():
@@ -138,7 +139,7 @@ class RunSpan(_Current):
         result, attempts = result_of(outcome), attempts_of(outcome)
         attributes: dict[str, AttributeValue] = {
             ACCEPTED: result is not None and result.accepted,
-            REASON: reason(outcome),
+            REASON: run_reason(outcome),
             ATTEMPTS: len(attempts),
             CALLS: sum(len(a.call_log) for a in attempts),
         }

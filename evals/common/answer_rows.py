@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cascade.util.totals import plus
 from evals.common.types import ANSWER, SAMPLES, Part
 from judges import Answer, TokenLogprob, Usage
+from judges.reading import read_answer
 
 _COUNTS = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
 _SAMPLE_FIELDS = ("text", "quality", "finish_reason", "tool_calls", "latency_s")
@@ -24,6 +26,10 @@ def answer_fields(answer: Answer, usd: float | None, latency_s: float | None) ->
     fields: dict[str, Any] = {"text": answer.text, "quality": None}
     if answer.finish_reason is not None:
         fields["finish_reason"] = answer.finish_reason
+    if answer.reasoning is not None:
+        fields["reasoning"] = answer.reasoning
+    if answer.refusal is not None:
+        fields["refusal"] = answer.refusal
     if answer.tool_calls:
         fields["tool_calls"] = [dict(call) for call in answer.tool_calls]
     if answer.logprobs:
@@ -76,7 +82,7 @@ def to_answer(fields: Mapping[str, Any], model: str) -> Answer:
     """The recorded answer as a judge gets it; ``model`` is the provider's name of the model."""
     values, texts = fields.get("token_logprobs"), fields.get("tokens") or ()
     usage = fields.get("usage")
-    return Answer(
+    answer = Answer(
         fields["text"],
         tool_calls=tuple(fields.get("tool_calls") or ()),
         finish_reason=fields.get("finish_reason"),
@@ -87,7 +93,10 @@ def to_answer(fields: Mapping[str, Any], model: str) -> Answer:
         model=model,
         cost_usd=fields.get("cost_usd"),
         latency_s=fields.get("latency_s"),
+        reasoning=fields.get("reasoning"),
+        refusal=fields.get("refusal"),
     )
+    return read_answer(answer)
 
 
 def join_parts(parts: Sequence[Part]) -> dict[str, Any] | None:
@@ -110,7 +119,7 @@ def join_parts(parts: Sequence[Part]) -> dict[str, Any] | None:
             answer = dict(part.content)
         elif part.name == SAMPLES:
             samples += part.content["samples"]
-            samples_usd = None if part.usd is None or samples_usd is None else samples_usd + part.usd
+            samples_usd = plus(samples_usd, part.usd)
         elif not part.content.get("veto"):  # a recording has no field for vetoes; a replay computes them again
             # Null where the judge could not tell: a replay need not ask again, and the call was paid for all the same.
             verdicts["verdicts"][part.name] = part.content["score"]

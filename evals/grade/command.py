@@ -15,6 +15,7 @@ from cascade.util.broken_pipe import quietly
 from evals.common.cost_budget import OutOfMoneyError
 from evals.common.progress import Progress
 from evals.recording import Example, RecordingError, read, where_stands, write
+from judges.reading import split_reasoning
 
 from . import Grader, GraderError, GradingCase, grader, names
 from .grade_report import GradeReport, report
@@ -88,7 +89,7 @@ class _Unfinished(Exception):
 async def _example(example: Example, job: Job, tally: GradeReport, gate: asyncio.Semaphore) -> Example:
     one = job.of(example.task)
     answers = dict(example.answers)
-    texts = {model: str(a["text"]) for model, a in answers.items()}
+    texts = {model: split_reasoning(str(a["text"])).answer for model, a in answers.items()}
     for model, answer in example.answers.items():
         if job.models and model not in job.models:
             continue
@@ -131,7 +132,7 @@ async def _quality(
     gate: asyncio.Semaphore,
 ) -> float | None:
     case = GradingCase(
-        text=str(part["text"]),
+        text=split_reasoning(str(part["text"])).answer,
         reference=example.reference,
         prompt=example.to_prompt(),
         others=others,

@@ -15,6 +15,7 @@ from typing import Any, Literal, Unpack
 import judges
 from cascade.engine.calls import ModelHandle
 from cascade.models.protocol import ModelError, Request
+from cascade.util.totals import plus
 from evals.common.cost_budget import CostBudget
 from evals.common.provider_errors import is_permanent, with_remedy
 from judges import Answer, AskOptions, Prompt
@@ -93,7 +94,7 @@ class Memory:
         self.asked += 1
         if usd is not None:
             self.paid(usd)
-        self.usd = None if usd is None or self.usd is None else self.usd + usd
+        self.usd = plus(self.usd, usd)
 
     def told(self) -> list[str]:
         """What was asked and spent, and how often a judge model preferred a place, for the reader of the report."""

@@ -5,11 +5,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cascade.costs.prices import Price, list_price
+from cascade.util.totals import total
 from evals.common.answer_rows import answer_fields
 from evals.common.notes import Notes
 from evals.recording import Example, RecordingError
 from evals.recording.join import ByPrompt, differing
 from judges import Answer, Prompt, Usage
+from judges.reading import read_answer
 from judges.types import content_text
 
 _BYTES_A_TOKEN = 4  # of English text, where a log has no counts
@@ -112,8 +114,8 @@ def _with_samples(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
     first, *others = answers
     if not others:
         return first
-    costs = [one["cost_usd"] for one in others]
-    price = {} if None in costs else {"sample_cost_usd": sum(costs) / len(costs)}
+    usd = total(one["cost_usd"] for one in others)
+    price = {} if usd is None else {"sample_cost_usd": usd / len(others)}
     return {**first, "samples": [{k: one[k] for k in _SAMPLE if k in one} for one in others], **price}
 
 
@@ -123,7 +125,7 @@ def to_recorded(item: ImportedAnswer, price: Price | None) -> dict[str, Any]:
     Its cost is by ``price`` where one was given, else what the log says, else by the published list. With a price, tokens
     that the log has not counted are estimated from the texts.
     """
-    answer, estimated = item.answer, {}
+    answer, estimated = read_answer(item.answer), {}
     if answer.usage is None and price is not None:
         answer = replace(answer, usage=_estimate(item.example.to_prompt(), answer.text))
         estimated = {"usage_estimated": True}

@@ -1,21 +1,19 @@
 """A value of a parsed log that knows where it stands, so that what is not understood is named by file, line and field."""
 
-import gzip
 import json
 import math
 import os
 import re
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, Any, cast
+from typing import Any
 
+from cascade.util.bounded_read import UnreadableFileError, read_document, read_lines
 from evals.recording import RecordingError
 from evals.recording.check import type_word, type_words
 
 NUMBER = (int, float)
 MOST = 1e15  # of any count, time, price or logarithm; beyond it is damage, and sums would overflow
-_DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)
 _HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -83,28 +81,20 @@ def document(path: str | os.PathLike[str], reads: str, text: bytes | None = None
     """
     if text is None:
         try:
-            with _opened(path) as file:
-                text = file.read()
-        except _DAMAGED:
-            raise RecordingError(f"{path}: the gzip data is damaged; copy the file again") from None
+            text = read_document(path)
+        except UnreadableFileError as error:
+            raise RecordingError(str(error)) from None
     return _parsed(text, str(path), reads)
 
 
 def lines(path: str | os.PathLike[str], reads: str) -> Iterator[Field]:
     """The lines of a JSON Lines file (gzipped where it ends in ``.gz``), streamed. Raises RecordingError, OSError."""
-    number = 0
-    with _opened(path) as file:
-        try:
-            for line in file:
-                number += 1
-                if line.strip():
-                    yield _parsed(line, f"{path}:{number}", reads)
-        except _DAMAGED:
-            raise RecordingError(f"{path}:{number + 1}: the gzip data is damaged; copy the file again") from None
-
-
-def _opened(path: str | os.PathLike[str]) -> IO[bytes]:
-    return cast(IO[bytes], gzip.open(path, "rb")) if str(path).endswith(".gz") else open(path, "rb")
+    try:
+        for number, line in enumerate(read_lines(path), 1):
+            if line.strip():
+                yield _parsed(line, f"{path}:{number}", reads)
+    except UnreadableFileError as error:
+        raise RecordingError(str(error)) from None
 
 
 def _parsed(text: bytes, where: str, reads: str) -> Field:
@@ -116,7 +106,7 @@ def _parsed(text: bytes, where: str, reads: str) -> Field:
         raise RecordingError(f"{where}: holds half of a surrogate pair, which is no text; correct it; {reads}") from None
     except UnicodeDecodeError:
         raise RecordingError(f"{where}: is not UTF-8 text; save it as UTF-8; {reads}") from None
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, MemoryError) as error:
         at = f"line {error.lineno}: " if isinstance(error, json.JSONDecodeError) and error.lineno > 1 else ""
         why = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
         raise RecordingError(f"{where}: {at}not valid JSON ({why}); {reads}") from None

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
+from cascade.util.bounded_read import UnreadableFileError, read_at_most, too_large
 from evals.recording import Example, RecordingError
 from judges import Answer, TokenLogprob, Usage
 
@@ -20,6 +21,7 @@ from .base import ImportedAnswer, Options, Skipped, split_messages, unit_score
 from .fields import NUMBER, Field, document
 
 READS = "read are logs of inspect_ai's version 2 (inspect_ai 0.3.x): write it anew with 'inspect log convert --to json'"
+MAX_MEMBER_BYTES = 256 << 20
 _ZSTANDARD = 93  # the method by which inspect_ai packs an archive's members; Python reads it from 3.14 on
 # What zipfile raises for damaged data: also for what then looks encrypted, of a later version, or before the file.
 _DAMAGED: tuple[type[Exception], ...] = (
@@ -76,7 +78,12 @@ def _archive(path: str, options: Options) -> Iterator[ImportedAnswer | Skipped]:
 
         def member(name: str) -> Field:
             try:
-                text = archive.read(name)
+                with archive.open(name) as file:
+                    # In small steps: zipfile unpacks all that it has read, except with deflate.
+                    message = f"{path}: {name}: {too_large('the file in the archive', MAX_MEMBER_BYTES)}"
+                    text = read_at_most(file, MAX_MEMBER_BYTES, message, 4096)
+            except UnreadableFileError as error:
+                raise RecordingError(str(error)) from None
             except errors as error:
                 raise RecordingError(f"{path}: {name}: is damaged ({error}); copy the file again") from None
             return document(f"{path}: {name}", READS, text)

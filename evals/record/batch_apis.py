@@ -9,6 +9,7 @@ from cascade.models.anthropic import AnthropicModel
 from cascade.models.http import fault
 from cascade.models.openai import OpenAIModel
 from cascade.models.protocol import ModelError
+from cascade.util.bounded_read import MAX_LINE_BYTES, too_large
 from judges import Usage
 
 T = TypeVar("T")
@@ -133,6 +134,9 @@ class OpenAIBatchApi:
                     for line in lines:
                         if line.strip():
                             yield line
+                    if len(rest) > MAX_LINE_BYTES:
+                        message = f"the result file {file} cannot be read: {too_large('a line', MAX_LINE_BYTES)}"
+                        raise _model_error(self.model.name, message, retryable=False)
                 if rest.strip():
                     yield rest
         except ModelError:

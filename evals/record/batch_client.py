@@ -21,6 +21,7 @@ from cascade.costs.prices import Pricer
 from cascade.models.anthropic import AnthropicModel
 from cascade.models.openai import OpenAIModel
 from cascade.models.protocol import ModelError, Request
+from cascade.util.totals import total
 from evals.common.cost_budget import CostBudget, OutOfMoneyError
 from evals.common.provider_errors import error_kind, is_permanent, with_remedy
 from judges import Prompt, Usage
@@ -139,10 +140,9 @@ class BatchClient:
                 if not outcome.retryable or attempts >= _ATTEMPTS:
                     raise RequestFailedError(error_kind(outcome), str(outcome), attempts)
                 continue
-            costs = [self._price(a.usage) for a in answers]
-            total = None if None in costs else sum(c for c in costs if c is not None)
-            self.budget.settle(reserved, reserved if total is None else total)
-            return Reply(answers[: request.n], total, None, partial(self._on_stored, pending.tag))
+            cost = total(self._price(a.usage) for a in answers)
+            self.budget.settle(reserved, reserved if cost is None else cost)
+            return Reply(answers[: request.n], cost, None, partial(self._on_stored, pending.tag))
 
     async def _reserve(self, estimate: float | None) -> float:
         if self.stop_signal.reason is not None or self.stopped is not None:

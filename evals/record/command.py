@@ -5,7 +5,7 @@ import asyncio
 import gc
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from judges import Usage
 
 from . import plan, summary
 from .adaptive_concurrency import AdaptiveLimiter
+from .arguments import check_arguments, parser
 from .batch_client import BatchClient
 from .checkpoint import Checkpoint, CheckpointError
 from .client import AnswerSource, RecordingClient, StopSignal
@@ -31,20 +32,6 @@ from .disk_reserve import BYTES
 from .recorder import Recorder
 from .write_recording import write_recording
 
-EXAMPLES = """examples:
-  python -m evals.record questions.jsonl --policy openai --out rec.jsonl.gz --max-usd 5
-  python -m evals.record tickets.csv --template 'Classify this message: {body}' --reference-field label \\
-      --policy policies.yaml --tiers small,large --samples 8 --judges logprob,verifier:model=large --grader choice \\
-      --out rec.jsonl
-  nohup python -m evals.record questions.jsonl --batch --max-usd 20 --out rec.jsonl.gz > rec.log 2>&1 &
-
-Run the same command again to continue where it stopped; answers that are recorded are not requested again. A later
-command may add tiers, a higher --limit, --max-usd or --samples, and judges other than logprob, which needs new answers.
-The answers are stored in OUT.work; keep that file as long as you may want to continue. See docs/how-to/record-answers.md.
-Exit status: 0 everything is recorded, 1 something is missing, 2 the input is wrong, 130 interrupted.
-"""
-
-
 _BATCH_BYTES, _BATCH_S = 1 << 31, 600.0
 _GC_THRESHOLD = 50_000  # objects allocated between garbage collections
 _BATCH_ROWS = 20_000  # rows under way at once with --batch: two full batches, so that one fills while the other is open
@@ -52,7 +39,7 @@ _BATCH_ROWS = 20_000  # rows under way at once with --batch: two full batches, s
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status."""
-    args = _parser().parse_args(argv)
+    args = parser().parse_args(argv)
     try:
         return _run(args)
     except (DatasetError, CheckpointError, RecordingError, CascadeError, ValueError) as error:
@@ -67,47 +54,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 2
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m evals.record",
-        description="Send every example to every tier once, and record the answers.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add("dataset", help=".jsonl, .jsonl.gz, .csv, .tsv, .parquet, or a folder of text files")
-    add("--out", required=True, metavar="FILE", help="the recording, .jsonl or .jsonl.gz")
-    add("--policy", metavar="P", help="a policy's name, or a policy file (default: its policy 'default')")
-    add("--policy-file", metavar="FILE", help="the policy file, where --policy is a policy's name")
-    add("--tiers", help="tiers of the policy or models of its file, separated by commas (default: every tier)")
-    add("--prompt-field", metavar="F", help="the field with the prompt: text or chat messages (default: prompt, messages)")
-    add("--template", metavar="TEXT", help="build the prompt from a text with {field} placeholders")
-    add("--reference-field", default="reference", metavar="F", help="the field with the right answer (default: reference)")
-    add("--system", metavar="TEXT", help="a system message for rows that have none")
-    add("--samples", type=int, metavar="N", help="further samples of each answer (default: as many as the judges read)")
-    add("--temperature", type=float, metavar="T", help="of the samples (default: the judge's, else 0.7)")
-    add("--judges", help="judge[:option=value...],... whose scores are recorded (default: each tier's own)")
-    add("--grader", action="append", default=[], metavar="[TASK=]NAME[:OPTION=VALUE]",
-        help="grade the answers, see python -m evals.grade; may be given several times")  # fmt: skip
-    add("--max-usd", type=float, metavar="X", help="stop before the whole recording costs more than this")
-    add("--concurrency", type=int, default=16, metavar="N", help="concurrent requests to each model (default 16)")
-    add("--batch", action="store_true", help="use the provider's batch API: half the price, answers within a day")
-    add("--poll-s", type=float, default=30.0, metavar="S", help="seconds between polls of a batch (default 30)")
-    add("--limit", type=int, metavar="N", help="record the first N rows only")
-    add("--retry-failed", action="store_true", help="repeat the requests that failed in earlier runs")
-    return parser
-
-
 def _run(args: argparse.Namespace) -> int:
-    _check(args)
+    check_arguments(args)
     judges = None if args.judges is None else [*map(str.strip, args.judges.split(","))]
     tiers = [t for t in map(str.strip, (args.tiers or "").split(",")) if t]
     recording_plan = plan.make_plan(args.policy, args.policy_file, tiers, judges, args.samples, args.temperature)
     check_exists(args.dataset)
     dataset = Dataset(args.dataset, args.prompt_field, args.template, args.reference_field, args.system)
     check, end = _reference_check(args)
-    survey = dataset.survey(check)
+    present = {target.key: bytearray() for target in recording_plan.targets} if args.missing else {}
+    known_models: set[str] = set()
+
+    def check_row(example: Example) -> None:
+        check(example)
+        for key, rows in present.items():
+            rows.append(key in example.answers)
+        known_models.update(example.answers)
+
+    survey = dataset.survey(check_row)
     end()
+    _check_missing(args, present, known_models)
     path = Path(f"{args.out}.work")
     if Path(args.out).exists() and not path.exists():
         raise CheckpointError(
@@ -120,7 +86,7 @@ def _run(args: argparse.Namespace) -> int:
                 checkpoint.pin(setting)
         spent_before = checkpoint.spent
         with _rare_garbage_collection():
-            recorder, disk_error = asyncio.run(_record(args, recording_plan, dataset, checkpoint))
+            recorder, disk_error = asyncio.run(_record(args, recording_plan, dataset, checkpoint, present))
         return _finish_run(args, recorder, spent_before, disk_error)
     finally:
         checkpoint.close()
@@ -161,24 +127,16 @@ def _reference_check(args: argparse.Namespace) -> tuple[Callable[[Example], None
     return check, end
 
 
-def _check(args: argparse.Namespace) -> None:
-    for name, low in (
-        ("samples", 0),
-        ("concurrency", 1),
-        ("limit", 1),
-        ("poll_s", 0.01),
-        ("max_usd", 0.0),
-        ("temperature", 0.0),
-    ):
-        value = getattr(args, name)
-        if value is not None and not low <= value < float("inf"):
-            raise ValueError(f"--{name.replace('_', '-')} must be {low} or more, got {value}")
-    if args.template is not None and args.prompt_field is not None:
-        raise ValueError("--template and --prompt-field both define the prompt; use one of them")
-    if not Path(args.out).resolve().parent.is_dir():
-        raise ValueError(f"--out: the folder {Path(args.out).parent} does not exist; create it first")
-    if not args.out.endswith((".jsonl", ".jsonl.gz")):
-        raise ValueError(f"--out: {args.out}: a recording's name ends in .jsonl or .jsonl.gz")
+def _check_missing(args: argparse.Namespace, present: Mapping[str, bytearray], known_models: set[str]) -> None:
+    """Raises DatasetError where --missing has no recording; prints a note about a model that the recording does not have."""
+    if not args.missing:
+        return
+    if not known_models:
+        raise DatasetError(f"--missing: {args.dataset} has no recorded answers; give a recording as the dataset")
+    names = ", ".join(sorted(known_models))
+    for key, rows in present.items():
+        if not any(rows):
+            print(f"note: --missing: the recording has no answers of {key!r}; it has: {names}", file=sys.stderr)
 
 
 def _make_clients(
@@ -220,7 +178,11 @@ def _make_clients(
 
 
 async def _record(
-    args: argparse.Namespace, recording_plan: plan.Plan, dataset: Dataset, checkpoint: Checkpoint
+    args: argparse.Namespace,
+    recording_plan: plan.Plan,
+    dataset: Dataset,
+    checkpoint: Checkpoint,
+    present: Mapping[str, bytearray],
 ) -> tuple[Recorder, OSError | None]:
     stop_signal = StopSignal()
     clients = _make_clients(args, recording_plan, checkpoint, stop_signal)
@@ -233,6 +195,7 @@ async def _record(
         limit=args.limit,
         retry_failed=args.retry_failed,
         sample_with_answer=args.batch,
+        present=present,
     )
     total, left = recorder.rows * len(recording_plan.targets), recorder.count_missing()
     if left and checkpoint.log.reserve.disk_full:
@@ -305,7 +268,7 @@ def _finish_run(args: argparse.Namespace, recorder: Recorder, spent_before: floa
         checkpoint.has_parts(row, m) for m in range(len(checkpoint.models)) for row in range(checkpoint.survey.rows)
     )
     try:
-        if any_recorded and not (checkpoint.written and out.exists()):
+        if (any_recorded or args.missing) and not (checkpoint.written and out.exists()):
             print(f"{out}: {write_recording(out, recorder.dataset, checkpoint):,} rows")
         graded = (
             disk_error is not None

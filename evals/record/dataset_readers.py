@@ -1,17 +1,18 @@
 """The rows of a dataset, streamed: JSON Lines, CSV, Parquet or a folder of text files."""
 
 import csv
-import gzip
 import json
 import math
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+from cascade.util.bounded_read import MAX_LINE_BYTES, UnreadableFileError, read_at_most, read_lines, too_large
+from evals.common.parquet_reader import read_rows
 
 Row = dict[str, Any]
 _TEXTS = (".txt", ".md")
-_CELL_LIMIT = 1 << 28  # characters; the standard library's own limit of 131,072 is shorter than many prompts
+_CELL_LIMIT = MAX_LINE_BYTES  # characters; the standard library's own limit of 131,072 is shorter than many prompts
 
 
 class DatasetError(ValueError):
@@ -38,34 +39,33 @@ def rows(path: Path) -> Iterator[tuple[str, Row]]:
 
 
 def _json_lines(path: Path) -> Iterator[tuple[str, Row]]:
-    number = 0
     try:
-        with gzip.open(path, "rb") if path.name.endswith(".gz") else open(path, "rb") as file:
-            for line in file:
-                number += 1
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                except UnicodeDecodeError:
-                    raise DatasetError(f"{path}:{number}: is not UTF-8 text; convert the file first") from None
-                except (ValueError, RecursionError) as error:
-                    why = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
-                    raise DatasetError(f"{path}:{number}: not valid JSON ({why}); each line is one JSON object") from None
-                if type(row) is not dict:
-                    raise DatasetError(f"{path}:{number}: must be a JSON object, got {type(row).__name__}")
-                yield f"{path}:{number}", row
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DatasetError(f"{path}:{number + 1}: the gzip data is damaged ({error}); copy the file again") from None
+        for number, line in enumerate(read_lines(path), 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except UnicodeDecodeError:
+                raise DatasetError(f"{path}:{number}: is not UTF-8 text; convert the file first") from None
+            except (ValueError, RecursionError, MemoryError) as error:
+                why = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
+                raise DatasetError(f"{path}:{number}: not valid JSON ({why}); each line is one JSON object") from None
+            if type(row) is not dict:
+                raise DatasetError(f"{path}:{number}: must be a JSON object, got {type(row).__name__}")
+            yield f"{path}:{number}", row
+    except UnreadableFileError as error:
+        raise DatasetError(str(error)) from None
 
 
 def _csv(path: Path, delimiter: str) -> Iterator[tuple[str, Row]]:
     csv.field_size_limit(_CELL_LIMIT)
     with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, delimiter=delimiter, strict=True)
+        lines = _BoundedRows(file, path)
+        reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
         try:
             _check_head(reader.fieldnames or (), path)
             for row in reader:
+                lines.next_row()
                 where = f"{path}:{reader.line_num}"
                 if None in row or None in row.values():
                     columns = len(reader.fieldnames or ())
@@ -76,9 +76,27 @@ def _csv(path: Path, delimiter: str) -> Iterator[tuple[str, Row]]:
         except csv.Error as error:
             raise DatasetError(f"{path}:{reader.line_num + 1}: not valid CSV: {error}") from None
         except UnicodeDecodeError:
-            with open(path, "rb") as raw:
-                number = next(i for i, line in enumerate(raw, 1) if not _is_text(line))
+            number = next(i for i, line in enumerate(read_lines(path), 1) if not _is_text(line))
             raise DatasetError(f"{path}:{number}: is not UTF-8 text; convert the file first") from None
+
+
+class _BoundedRows:
+    """The lines of a CSV file; raises DatasetError for a row, which may span lines, that is too long."""
+
+    def __init__(self, file: TextIO, path: Path) -> None:
+        self._file, self._path, self._number, self._row = file, path, 0, 0
+
+    def __iter__(self) -> Iterator[str]:
+        while line := self._file.readline(MAX_LINE_BYTES - self._row + 1):
+            self._number += 1
+            self._row += len(line)
+            if self._row > MAX_LINE_BYTES:
+                raise DatasetError(f"{self._path}:{self._number}: {too_large('the row', MAX_LINE_BYTES)}")
+            yield line
+
+    def next_row(self) -> None:
+        """Starts to count the next row."""
+        self._row = 0
 
 
 def _check_head(names: Sequence[str], path: Path) -> None:
@@ -109,19 +127,11 @@ def _cell(name: str, text: Any, where: str) -> Any:
 
 def _parquet(path: Path) -> Iterator[tuple[str, Row]]:
     try:
-        from pyarrow import ArrowInvalid, parquet
-    except ImportError:
-        raise DatasetError(f"{path}: Parquet needs pyarrow: pip install 'cascade-gate[parquet]'") from None
-    number = 0
-    try:
-        with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=1000):
-                for row in batch.to_pylist():
-                    number += 1
-                    where = f"{path}: row {number}"
-                    yield where, {k: _cell(k, p, where) for k, v in row.items() if (p := _plain(v)) is not None}
-    except ArrowInvalid as error:
-        raise DatasetError(f"{path}: not a Parquet file: {str(error).splitlines()[0]}") from None
+        for number, row in enumerate(read_rows(path), 1):
+            where = f"{path}: row {number}"
+            yield where, {k: _cell(k, p, where) for k, v in row.items() if (p := _plain(v)) is not None}
+    except (UnreadableFileError, ModuleNotFoundError) as error:
+        raise DatasetError(f"{error}" if isinstance(error, UnreadableFileError) else f"{path}: {error}") from None
 
 
 def _plain(value: Any) -> Any:
@@ -141,7 +151,10 @@ def _folder(path: Path) -> Iterator[tuple[str, Row]]:
     for file in found:
         relative = file.relative_to(path)
         try:
-            text = file.read_text(encoding="utf-8")
+            with open(file, "rb") as raw:
+                text = read_at_most(raw, MAX_LINE_BYTES, f"{file}: {too_large('the file', MAX_LINE_BYTES)}").decode()
+        except UnreadableFileError as error:
+            raise DatasetError(str(error)) from None
         except UnicodeDecodeError:
             raise DatasetError(f"{file}: is not UTF-8 text; convert it first") from None
         task = "" if relative.parent == Path() else relative.parent.as_posix()

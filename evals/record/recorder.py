@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any, Unpack
 
 from cascade.models.protocol import Request
+from cascade.util.totals import total
 from evals.common.answer_rows import answer_defect, answer_fields, join_parts, sample_fields, to_answer
 from evals.common.types import ANSWER, SAMPLES
 from evals.recording import Example
@@ -34,6 +35,7 @@ class Recorder:
         stop_signal: Stops the run.
         limit: Record the first rows only.
         retry_failed: Whether to repeat what failed in an earlier run.
+        present: By a model's key in the recording, for each row, whether the dataset already has its answer.
         sample_with_answer: Whether to request samples together with the answer, as a batch needs.
         step: Called for each row and model that is complete.
         error: The error of a full disk, which ends the run.
@@ -49,6 +51,7 @@ class Recorder:
     limit: int | None = None
     retry_failed: bool = False
     sample_with_answer: bool = False
+    present: Mapping[str, bytearray] = field(default_factory=dict)
     step: Callable[[], None] = lambda: None
     error: OSError | None = None
     model_numbers: dict[str, int] = field(default_factory=dict)
@@ -66,6 +69,8 @@ class Recorder:
     def is_complete(self, target: Target, row: int) -> bool:
         """Whether the row needs no more requests to the model."""
         checkpoint, model = self.checkpoint, self.model_numbers[target.key]
+        if target.key in self.present and self.present[target.key][row]:
+            return True
         if not checkpoint.has_parts(row, model):
             return False
         if checkpoint.any_failed(row, model):
@@ -251,8 +256,7 @@ class _RowRecorder:
 
     def store_failure(self, part: str, error: RequestFailedError, replies: Sequence[Reply] = ()) -> None:
         """Stores the failure of a part, with what it cost."""
-        costs = [r.usd for r in replies]
-        usd = None if None in costs else sum(c for c in costs if c is not None)
+        usd = total(r.usd for r in replies)
         fields = {"kind": error.kind, "said": error.message[:300], "tries": error.attempts}
         self.store(part, 0, usd, fields, replies)
 
@@ -281,10 +285,9 @@ class _JudgeCalls:
                 judge.name, RequestFailedError(f"judge failed: {type(error).__name__}", "", 1), self.replies
             )
             return
-        costs = [r.usd for r in self.replies]
-        usd = None if None in costs else sum(c for c in costs if c is not None)
-        times = [r.latency_s for r in self.replies]
-        latency = None if None in times else round(sum(t for t in times if t is not None), 6)
+        usd = total(r.usd for r in self.replies)
+        seconds = total(r.latency_s for r in self.replies)
+        latency = None if seconds is None else round(seconds, 6)
         found: dict[str, Any] = {"score": verdict.score, "latency_s": latency}
         if verdict.veto:
             found["veto"] = True

@@ -7,7 +7,6 @@ models can be replayed without asking anybody.
 import gzip
 import json
 import os
-import zlib
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 from cascade.util.atomic_write import replacing
+from cascade.util.bounded_read import UnreadableFileError, read_lines
 from judges import Prompt
 
 from . import parquet
@@ -89,29 +89,17 @@ def _numbered(path: str | os.PathLike[str]) -> Iterator[tuple[str, Any]]:
         try:
             for number, row in enumerate(parquet.rows(path), 1):
                 yield f"{path}: row {number}", row
+        except UnreadableFileError as error:
+            raise RecordingError(str(error)) from None
         except (ValueError, TypeError) as error:  # what pyarrow and JSON raise
             raise RecordingError(f"{path}: cannot be read as Parquet: {error}") from None
-        except OSError as error:  # of the operating system, or pyarrow's word for damaged data
-            if error.errno is not None:
-                raise
-            raise RecordingError(
-                f"{path}: the Parquet data is damaged ({' '.join(str(error).split())}); copy it again"
-            ) from None
         return
-    number = 0
-    with gzip.open(path, "rb") if str(path).endswith(".gz") else open(path, "rb") as file:
-        lines = iter(file)
-        while True:
-            try:
-                line = next(lines)
-            except StopIteration:
-                return
-            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-                why = "is cut off" if isinstance(error, EOFError) else "is not valid gzip"
-                raise RecordingError(f"{path}:{number + 1}: the gzip data {why}; copy the file again") from None
-            number += 1
+    try:
+        for number, line in enumerate(read_lines(path), 1):
             if line.strip():
                 yield f"{path}:{number}", _json(line, f"{path}:{number}")
+    except UnreadableFileError as error:
+        raise RecordingError(str(error)) from None
 
 
 def _json(line: bytes, where: str) -> Any:
@@ -127,7 +115,9 @@ def _json(line: bytes, where: str) -> Any:
             if line.startswith(start) and where.endswith(":1"):
                 why = f"is {form}; give it a name that ends in {ending}"
     except RecursionError:
-        why = "is nested too deeply to be read; take out what is"
+        why = "is nested too deeply; remove the nested field"
+    except MemoryError:
+        why = "needs more memory than there is; remove the line"
     except ValueError:  # Python reads no whole number of more than 4,300 digits
         why = "holds a number of too many digits; correct it"
     raise RecordingError(f"{where}: {why}")

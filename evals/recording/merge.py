@@ -28,8 +28,14 @@ def merged(first: str, others: Sequence[str], note: Note, same: ByPrompt | None 
     with tempfile.TemporaryDirectory() as folder, closing(sqlite3.connect(Path(folder, "waiting"))) as waiting:
         waiting.execute("CREATE TABLE rows (id BLOB, file TEXT, line BLOB)")
         for file in others:
+            prompts = len(same.ids) if same is not None else 0
             rows = ((_key(e.id), file, encoded(e)) for e in examples(file))
-            waiting.executemany("INSERT INTO rows VALUES (?, ?, ?)", rows)
+            count = waiting.executemany("INSERT INTO rows VALUES (?, ?, ?)", rows).rowcount
+            if same is not None and len(same.ids) == prompts + count:
+                raise RecordingError(
+                    f"{file}: none of its {count:,} prompts is in {first} or in a file between them; nothing was written; "
+                    "compare the prompts and system messages, or merge by id"
+                )
         waiting.execute("CREATE INDEX by_id ON rows (id)")
 
         def with_others(example: Example, file: str) -> Example:

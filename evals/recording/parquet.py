@@ -10,8 +10,9 @@ from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, time, timedelta
 from decimal import Decimal
-from importlib import import_module
 from typing import IO, Any
+
+from evals.common.parquet_reader import pyarrow, read_rows
 
 from .check import RecordingError, no_number
 
@@ -20,20 +21,9 @@ _TEXTS = ("id", "task", "split", "system")
 _NESTED = ("prompt", "schema", "tools", "reference", "answers", "more")
 
 
-def _pyarrow(name: str) -> Any:
-    try:
-        return import_module(name)
-    except ModuleNotFoundError as missing:
-        raise ModuleNotFoundError("Parquet needs pyarrow: pip install 'cascade-gate[parquet]'") from missing
-
-
 def rows(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
-    """The rows as a line of JSON would give them. Raises ModuleNotFoundError without pyarrow, OSError, ValueError."""
-    parquet = _pyarrow("pyarrow.parquet")
-    with parquet.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as file:
-        for batch in file.iter_batches(batch_size=BATCH):
-            for row in batch.to_pylist():
-                yield _row(row)
+    """The rows as lines of JSON hold them. Raises UnreadableFileError, ModuleNotFoundError, OSError, ValueError."""
+    return map(_row, read_rows(path))
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
@@ -92,7 +82,7 @@ def _bare(answer: Any) -> Any:
 
 def dump(file: IO[bytes], lines: Iterable[Mapping[str, Any]]) -> int:
     """Writes the rows and returns their number. Raises ModuleNotFoundError without pyarrow, RecordingError."""
-    arrow, parquet = _pyarrow("pyarrow"), _pyarrow("pyarrow.parquet")
+    arrow, parquet = pyarrow("pyarrow"), pyarrow("pyarrow.parquet")
     schema = arrow.schema([(name, arrow.string()) for name in (*_TEXTS, *_NESTED)])
     count = 0
     with parquet.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:

@@ -167,8 +167,14 @@ def _or_nan(value: float | None) -> float:
 def _meaning(text: str) -> int:
     """A hash of the answer's meaning; 62 bits, so that two of a million answers collide with probability 1e-7."""
     from judges.equivalence import key
+    from judges.reading import split_reasoning
 
-    return int.from_bytes(hashlib.blake2b(repr(key(text, "auto")).encode(), digest_size=8).digest(), "big") >> 2
+    return (
+        int.from_bytes(
+            hashlib.blake2b(repr(key(split_reasoning(text).answer, "auto")).encode(), digest_size=8).digest(), "big"
+        )
+        >> 2
+    )
 
 
 def _options(rule: Mapping[str, Any]) -> dict[str, Any]:

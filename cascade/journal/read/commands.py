@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cascade.errors import JournalError, PolicyError
+from cascade.errors import JournalError, PolicyError, RunNotFoundError
 from cascade.journal.open_store import open_store
 from cascade.journal.store import Filter, Store
 
@@ -103,7 +103,7 @@ def _show(args: argparse.Namespace) -> int:
     with _opened(args) as store:
         record = store.find(args.run_id)
     if record is None:
-        raise JournalError(f"run {args.run_id!r} is not in the journal")
+        raise RunNotFoundError(args.run_id)
     for text in page(record):
         _say(text)
     return 0

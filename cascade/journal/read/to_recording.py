@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cascade.journal.record import Record
+from cascade.util.totals import plus
 
 
 @dataclass(slots=True)
@@ -83,8 +84,7 @@ def _answer(attempt: Mapping[str, Any]) -> dict[str, Any]:
     costs: dict[str, float | None] = {}
     for call in calls:
         if call["purpose"] in scores:
-            before = costs.get(call["purpose"], 0.0)
-            costs[call["purpose"]] = None if before is None or call["cost_usd"] is None else before + call["cost_usd"]
+            costs[call["purpose"]] = plus(costs.get(call["purpose"], 0.0), call["cost_usd"])
     if known := {judge: usd for judge, usd in costs.items() if usd is not None}:
         made["verdict_cost_usd"] = known
     return made

@@ -16,6 +16,7 @@ from cascade.policy.calibrators import Calibrator, from_json
 from cascade.policy.schema import JudgeRule, Policy, TierPolicy
 from cascade.policy.thresholds import Thresholds
 from cascade.result import Action, Attempt
+from cascade.util.totals import total
 from judges import Answer, Verdict
 
 # What different machines' logarithms may differ by, and sums of the same amounts in another order.
@@ -78,12 +79,11 @@ def verify(record: Record, stored: StoredPolicy | None) -> list[str]:
         if last_action is Action.ACCEPT and number < len(record.attempts) - 1:
             found.append(f"{where}: accepted, yet a further tier was asked")
     found += _ended(record, stored.policy, last_action)
-    costs = [a["cost_usd"] for a in record.attempts]
-    total = None if None in costs else sum(costs)
-    if (total is None) != (record.cost_usd is None) or (
-        total is not None and record.cost_usd is not None and not _same_usd(record.cost_usd, total)
+    cost = total(a["cost_usd"] for a in record.attempts)
+    if (cost is None) != (record.cost_usd is None) or (
+        cost is not None and record.cost_usd is not None and not _same_usd(record.cost_usd, cost)
     ):
-        found.append(f"cost_usd is {record.cost_usd!r}, its attempts add up to {total!r}")
+        found.append(f"cost_usd is {record.cost_usd!r}, its attempts add up to {cost!r}")
     return found
 
 
@@ -158,24 +158,23 @@ def _attempt(data: Mapping[str, Any]) -> Attempt:
 
 def _priced(attempt: Mapping[str, Any]) -> list[str]:
     """Whether an attempt's cost is that of its requests, failed ones included; a recording's verdicts cost without any."""
-    total, judged = attempt["cost_usd"], attempt["judge_cost_usd"]
+    cost, judged = attempt["cost_usd"], attempt["judge_cost_usd"]
     answers, others = _cost(attempt["call_log"], True), _cost(attempt["call_log"], False)
     unknown = judged is None or answers is None or others is None
-    if total is None or judged is None:
+    if cost is None or judged is None:
         return [] if unknown else ["cost_usd is unknown, yet every request's cost is known"]
     if answers is None or others is None:
-        return [f"cost_usd is {total!r}, yet a request's cost is unknown"]
+        return [f"cost_usd is {cost!r}, yet a request's cost is unknown"]
     found = []
-    if not _same_usd(total, answers + judged):
-        found.append(f"cost_usd is {total!r}, its answers and judges add up to {answers + judged!r}")
+    if not _same_usd(cost, answers + judged):
+        found.append(f"cost_usd is {cost!r}, its answers and judges add up to {answers + judged!r}")
     if judged < others and not _same_usd(judged, others):
         found.append(f"judge_cost_usd is {judged!r}, its judges' requests add up to {others!r}")
     return found
 
 
 def _cost(calls: Sequence[Mapping[str, Any]], answers: bool) -> float | None:
-    costs = [c["cost_usd"] for c in calls if (c["purpose"] == "answer") is answers]
-    return None if None in costs else sum(costs)
+    return total(c["cost_usd"] for c in calls if (c["purpose"] == "answer") is answers)
 
 
 def _same_usd(a: float, b: float) -> bool:

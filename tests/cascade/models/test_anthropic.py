@@ -127,3 +127,32 @@ def test_malformed_bodies(server: WireServer, raw: bytes) -> None:
 def test_repr_shows_no_key() -> None:
     """Neither key nor headers."""
     assert "secret" not in repr(AnthropicModel(name="m", model="x", api_key=KEY, headers={"a": KEY}))
+
+
+def test_thinking_is_not_the_answer(server: WireServer) -> None:
+    """Thinking blocks are the answer's reasoning; redacted ones say nothing."""
+    server.reply = Reply(
+        message(
+            {"type": "thinking", "thinking": "Hm.", "signature": "x"},
+            {"type": "redacted_thinking", "data": "x"},
+            {"type": "text", "text": "42"},
+        )
+    )
+    (answer,) = ask(server)
+    assert (answer.text, answer.reasoning) == ("42", "Hm.")
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("pause_turn", "length"),
+        ("model_context_window_exceeded", "length"),
+        ("refusal", "content_filter"),
+        ("end_turn", "stop"),
+    ],
+)
+def test_stop_reasons_in_one_vocabulary(server: WireServer, word: str, reason: str) -> None:
+    """Each stop reason is read into this package's words; a refusal is one in any language."""
+    server.reply = Reply(message({"type": "text", "text": "Nein."}, stop_reason=word))
+    (answer,) = ask(server)
+    assert (answer.finish_reason, answer.refusal) == (reason, "Nein." if word == "refusal" else None)

@@ -211,3 +211,66 @@ def test_a_whole_run_over_http(server: WireServer, monkeypatch: pytest.MonkeyPat
         assert (result.accepted, result.tier) == (True, "large")
         assert result.cost_usd == pytest.approx(2 * (10 * 1.0 + 5 * 2.0) / 1e6)
         assert c.run("q", schema=Order).accepted
+
+
+THOUGHT_MESSAGES: list[tuple[dict[str, Any], str]] = [
+    ({"content": "<think>Hm.</think>\n\n42"}, "tags"),
+    ({"content": "Hm.\n</think>\n\n42"}, "only the end"),
+    ({"content": "42", "reasoning_content": "Hm."}, "DeepSeek, Qwen, vLLM"),
+    ({"content": "42", "reasoning": "Hm."}, "OpenRouter, Groq, newer vLLM"),
+    ({"content": "42", "reasoning": "Hm.", "reasoning_content": "Hm."}, "vLLM between the two"),
+    ({"content": "42", "thinking": "Hm."}, "Ollama"),
+    ({"content": "42", "reasoning_details": [{"type": "reasoning.text", "text": "Hm."}]}, "OpenRouter's details"),
+    (
+        {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}, {"type": "text", "text": "42"}]},
+        "Mistral",
+    ),
+    ({"content": "<thought>Hm.</thought>42"}, "Gemini"),
+]
+
+
+@pytest.mark.parametrize("message", [m for m, _ in THOUGHT_MESSAGES], ids=[name for _, name in THOUGHT_MESSAGES])
+def test_reasoning_is_not_the_answer(server: WireServer, message: dict[str, Any]) -> None:
+    """Wherever a server puts the thought, the text is the answer alone."""
+    server.reply = Reply(chat(None, message=message))
+    (answer,) = ask(server)
+    assert (answer.text, answer.reasoning) == ("42", "Hm.")
+
+
+def test_reasoning_without_an_answer(server: WireServer) -> None:
+    """An answer that was cut inside its thought has no text."""
+    server.reply = Reply(chat("<think>It may be", choice={"finish_reason": "length"}))
+    (answer,) = ask(server)
+    assert (answer.text, answer.reasoning, answer.finish_reason) == ("", "It may be", "length")
+
+
+def test_the_tokens_of_reasoning_are_not_the_answer_s(server: WireServer) -> None:
+    """Log-probabilities and the first token's alternatives are those of the answer; the thought's tokens are counted."""
+    tokens = ["<think>", "no", "</think>", "yes"]
+    logged = [
+        {"token": t, "logprob": -i - 0.5, "top_logprobs": [{"token": t, "logprob": -i - 0.5}]} for i, t in enumerate(tokens)
+    ]
+    server.reply = Reply(chat("<think>no</think>yes", choice={"logprobs": {"content": logged}}))
+    (answer,) = ask(server, request=Request(logprobs=True))
+    assert answer.logprobs == (TokenLogprob("yes", -3.5),)
+    assert answer.first_token_top == {"yes": -3.5}
+    assert answer.usage is not None
+    assert answer.usage.reasoning_tokens == 3
+
+
+def test_a_refusal_keeps_its_field(server: WireServer) -> None:
+    """What the provider marks as a refusal is known as one, in any language."""
+    server.reply = Reply(chat(None, message={"refusal": "Das mache ich nicht."}))
+    (answer,) = ask(server)
+    assert (answer.text, answer.refusal) == ("Das mache ich nicht.", "Das mache ich nicht.")
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [("eos", "stop"), ("MAX_TOKENS", "length"), ("insufficient_system_resource", "length"), ("SAFETY", "content_filter"),
+     ("function_call", "tool_calls"), ("brand_new", "brand_new"), (None, None)],
+)  # fmt: skip
+def test_finish_reasons(server: WireServer, word: str | None, reason: str | None) -> None:
+    """Each dialect is read into one; an unknown word stays."""
+    server.reply = Reply(chat("42", choice={"finish_reason": word}))
+    assert ask(server)[0].finish_reason == reason

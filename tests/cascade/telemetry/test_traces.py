@@ -159,9 +159,9 @@ def test_content_is_kept_where_it_is_asked_for(watch: Watch) -> None:
     [
         (ModelError("a: HTTP 429", model="a", status=429), "429"),
         (ModelError("a: HTTP 599", model="a", status=599), "5xx"),
-        (ModelError("a: timed out; it may have been billed", model="a"), "timeout"),
-        (ModelError("a: no connection (ConnectError)", model="a"), "connection"),
-        (ModelError("a: malformed reply: no choices", model="a"), "malformed"),
+        (ModelError("a: timed out; it may have been billed", model="a", kind="timeout"), "timeout"),
+        (ModelError("a: no connection (ConnectError)", model="a", kind="connection"), "connection"),
+        (ModelError("a: malformed reply: no choices", model="a", kind="malformed"), "malformed"),
         (ModelError("a: ValueError", model="a"), "_OTHER"),
     ],
 )

@@ -80,7 +80,7 @@ def test_packed_logs(way: str, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert [list(e.answers.values()) for e in read(out)] == plain
     packed.write_bytes(packed.read_bytes()[:-20])
     assert run(way, packed, "--out", out) == 2
-    assert "the gzip data is damaged; copy the file again" in capsys.readouterr().err
+    assert "the gzip data is cut off; copy the file again" in capsys.readouterr().err
     other = tmp_path / log.name
     other.write_bytes(log.read_bytes().replace(b"What is", "Qu'est-ce que \xe7a".encode("latin-1")))
     assert run(way, other, "--out", out) == 2

@@ -154,7 +154,7 @@ def test_bad_rows_are_named(tmp_path: Path, rows: list[dict[str, Any]], options:
     [
         ("d.jsonl", b'{"prompt": "x"}\n{', "d.jsonl:2: not valid JSON"),
         ("d.jsonl", b"[1]\n", "d.jsonl:1: must be a JSON object, got list"),
-        ("d.jsonl.gz", gzip.compress(b'{"prompt": "x"}\n' * 500, mtime=0)[:-9], "gzip data is damaged"),
+        ("d.jsonl.gz", gzip.compress(b'{"prompt": "x"}\n' * 500, mtime=0)[:-9], "gzip data is cut off"),
         ("d.csv", b"id,prompt\n1,a,b\n", "d.csv:2: the line does not have the 2 cells"),
         ("d.csv", b'id,prompt\n1,"a\n', "d.csv:2: not valid CSV"),
         ("d.jsonl", b'{"prompt": "x"}\n{"prompt": "\xff"}', "d.jsonl:2: is not UTF-8 text"),
@@ -162,7 +162,7 @@ def test_bad_rows_are_named(tmp_path: Path, rows: list[dict[str, Any]], options:
         ("d.csv", b"prompt,prompt\na,b\n", "d.csv:1: 'prompt': two columns have this name"),
         ("d.csv", b"id;prompt\n1;x\n", "d.csv:1: the columns are separated by semicolons; save the file with commas"),
         ("d.csv", b'schema,prompt\n{,"a"\n', "d.csv:2: schema: must be JSON"),
-        ("d.parquet", b"no", "not a Parquet file"),
+        ("d.parquet", b"no", "cannot be read as Parquet"),
         ("d.xlsx", b"no", "a dataset is a .jsonl"),
     ],
 )

@@ -253,3 +253,44 @@ def test_foreign_fields_survive(desk: Desk, provider: Provider) -> None:
     desk.out.write_text("".join(json.dumps(r) + "\n" for r in rows[::-1]))
     assert desk.record("--samples", 1) == 2
     assert next(read(desk.out)).id == "r9"
+
+
+def test_only_missing_answers_are_requested(desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str]) -> None:
+    """--missing keeps the answers and grades that a recording has, and records the others only."""
+    desk.rows(6, reference="small says question 0?")
+    assert desk.record("--tiers", "small", "--grader", "text") == 0
+    rows = [json.loads(line) for line in desk.out.read_text().splitlines()]
+    for row in rows[4:]:
+        row["answers"] = {}
+    rows[1]["answers"]["small"] |= {"quality": 0.25, "grader": "ours@1", "mark": 7}
+    (desk.folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    provider.behave()
+    desk.out, desk.work = desk.folder / "full.jsonl", desk.folder / "full.jsonl.work"
+    assert desk.record("--missing") == 0
+    requests = [tuple(json.loads(key)) for key in provider.counts()["asked"]]
+    assert [model for model, *_ in requests].count("small") == 2
+    assert [model for model, *_ in requests].count("large") == 6
+    assert [a["quality"] for a in desk.answers("small")] == [1.0, 0.25, 0.0, 0.0, None, None]
+    assert desk.answers("small")[1]["mark"] == 7
+    assert "note: --missing: the recording has no answers of 'large'; it has: small" in capsys.readouterr().err
+    assert desk.record("--missing") == 0
+    assert sum(provider.counts()["asked"].values()) == 8
+
+
+def test_a_recording_that_lacks_nothing(desk: Desk, provider: Provider) -> None:
+    """--missing writes the recording, and requests nothing, where every answer is there."""
+    assert desk.record("--tiers", "small") == 0
+    before = list(read(desk.out))
+    (desk.folder / "rows.jsonl").write_bytes(desk.out.read_bytes())
+    provider.behave()
+    desk.out, desk.work = desk.folder / "full.jsonl", desk.folder / "full.jsonl.work"
+    assert desk.record("--tiers", "small", "--missing") == 0
+    assert not provider.counts()["asked"]
+    assert list(read(desk.out)) == before
+
+
+def test_missing_needs_a_recording(desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str]) -> None:
+    """A dataset without answers is no recording: a wrong path would otherwise be paid for in full."""
+    assert desk.record("--missing") == 2
+    assert "has no recorded answers; give a recording as the dataset" in capsys.readouterr().err
+    assert not provider.counts()["asked"]

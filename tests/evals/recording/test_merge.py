@@ -116,6 +116,22 @@ def test_the_same_question_under_other_ids(tmp_path: Path, capsys: pytest.Captur
     assert list(read(out)) == found
 
 
+def test_prompts_without_a_match_are_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file of other prompts is refused by --match prompt; one match in any earlier file is enough."""
+    for name, prompts in (("1", "ab"), ("2", "cd"), ("3", "bc"), ("4", "ce")):
+        rows = [Example(f"{name}-{p}", p, {f"m{name}": {"text": p, "quality": None}}) for p in prompts]
+        write(tmp_path / f"{name}.jsonl", rows)
+    files = {name: str(tmp_path / f"{name}.jsonl") for name in "1234"}
+    out = tmp_path / "out.jsonl"
+    assert main(["merge", files["1"], files["2"], "--match", "prompt", "--out", str(out)]) == 2
+    assert f"{files['2']}: none of its 2 prompts is in {files['1']}" in capsys.readouterr().err
+    assert not out.exists()
+    assert main(["merge", files["1"], files["3"], files["4"], "--match", "prompt", "--out", str(out)]) == 0
+    assert [e.prompt for e in read(out)] == ["a", "b", "c", "e"]
+    assert main(["merge", files["1"], files["2"], "--out", str(out)]) == 0
+    assert len(list(read(out))) == 4
+
+
 def test_verdicts_are_united() -> None:
     """P(True) of one file and a schema's score of the other, each with its cost."""
     one = of(verdicts={"verifier": 0.7}, verdict_cost_usd={"verifier": 0.001}, verdict_latency_s={"verifier": 0.2})
