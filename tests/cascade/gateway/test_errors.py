@@ -121,42 +121,19 @@ def test_the_gateways_own_page_is_served(serve: Serve) -> None:
     assert httpx2.get(f"{running.url}/dashboard", headers={"sec-fetch-site": "none"}).status_code == 200
 
 
-CHAT = b"POST /v1/chat/completions HTTP/1.1
-host: localhost
-"
-GET = b"GET /healthz HTTP/1.1
-host: localhost
-"
+CHAT = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n"
+GET = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n"
 
 
 @pytest.mark.parametrize(
     "content",
     [
-        CHAT + b"content-length: 5
-transfer-encoding: chunked
-
-0
-
-",
-        CHAT + b"content-length: 5
-content-length: 6
-
-12345",
-        CHAT + b"transfer-encoding: xchunked
-
-0
-
-",
-        GET + b"bad header: x
-
-",
-        GET + b" folded: x
-
-",
-        b"GET /healthz HTTP/1.1
-host: localhost
-
-",
+        CHAT + b"content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        CHAT + b"content-length: 5\r\ncontent-length: 6\r\n\r\n12345",
+        CHAT + b"transfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
+        GET + b"bad header: x\r\n\r\n",
+        GET + b" folded: x\r\n\r\n",
+        b"GET /healthz HTTP/1.1\nhost: localhost\n\n",
     ],
 )
 def test_smuggling_is_rejected(serve: Serve, content: bytes) -> None:
