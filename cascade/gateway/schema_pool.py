@@ -74,20 +74,21 @@ class SchemaPool:
             return f"it takes more than {self._limit_s:g} s to compile; simplify it"
         return response["problem"] or _VALID
 
-    async def validate(self, schema: Mapping[str, Any], text: str, max_chars: int) -> Outcome:
+    async def validate(self, schema: Mapping[str, Any], text: str, options: Mapping[str, Any]) -> Outcome:
         """Validates an answer; see ``judges.schema.offload``.
 
         Raises:
             InvalidSchemaError: The schema is not valid.
             ApiError: 503 where too many validations wait.
         """
-        request = b'{"schema":%s,"text":%s,"max_chars":%d}' % (dump(schema), dump(text), max_chars)
+        request = b'{"schema":%s,"text":%s,"options":%s}' % (dump(schema), dump(text), dump(options))
         response = await self._call(request)
         if response is None:
             return Outcome("$: the validation took too long")
         if response["problem"] is not None:
             raise InvalidSchemaError(response["problem"])
-        return Outcome(response["veto"], response.get("value"))
+        del response["problem"]
+        return Outcome(**response)
 
     async def _call(self, request: bytes) -> Any:
         """A worker's response; None where it took too long."""

@@ -29,16 +29,24 @@ def check(schema: Any) -> dict[str, Any]:
     return {"problem": None}
 
 
-def validate(schema: Any, text: str, max_chars: int) -> dict[str, Any]:
-    """The reason why a text is not valid against a schema, or the value that it contains."""
+def validate(schema: Any, text: str, options: dict[str, Any]) -> dict[str, Any]:
+    """What a ``SchemaJudge`` finds: the fields of ``judges.schema.offload.Outcome``."""
+    case = JudgeInput(prompt=Prompt(Prompt.of("").messages, schema), answer=Answer(text=text))
     try:
-        case = JudgeInput(prompt=Prompt(Prompt.of("").messages, schema), answer=Answer(text=text))
-        verdict = SchemaJudge(max_chars=max_chars).validate(case)
+        verdict = SchemaJudge(**options).validate(case)
     except InvalidSchemaError as error:
         return {"problem": str(error)[:300]}
-    if verdict.veto:
-        return {"problem": None, "veto": verdict.reason}
-    return {"problem": None, "veto": None, "value": verdict.answer.parsed if verdict.answer is not None else None}
+    answer = verdict.answer
+    if verdict.veto or answer is None:
+        return {"problem": None, "veto": verdict.reason if verdict.veto else None}
+    json_text = answer.text if answer.text != text else None
+    return {
+        "problem": None,
+        "veto": None,
+        "value": answer.parsed,
+        "text": json_text,
+        "details": dict(verdict.details),
+    }
 
 
 def respond(request: bytes) -> bytes:

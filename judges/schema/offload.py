@@ -6,6 +6,7 @@ A validation holds the interpreter while it runs. A server whose clients send sc
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 MAX_NODES = 150  # of a schema with its references expanded: 0.2 ms each to compile
@@ -19,14 +20,23 @@ _UNBOUNDED = frozenset(
 
 
 class Outcome(NamedTuple):
-    """The result of a validation elsewhere: the reason for a veto, or None and the value that the text contains."""
+    """The result of a validation elsewhere.
+
+    Attributes:
+        veto: The reason for a veto; None: the text is valid.
+        value: The JSON value in the text.
+        text: The JSON alone where the text holds more; None: it holds nothing else.
+        details: See ``Verdict``.
+    """
 
     veto: str | None
     value: Any = None
+    text: str | None = None
+    details: Mapping[str, Any] = MappingProxyType({})
 
 
-Offload = Callable[[Mapping[str, Any], str, int], Awaitable[Outcome]]
-"""Validates a text of at most so many characters against a schema, somewhere else."""
+Offload = Callable[[Mapping[str, Any], str, Mapping[str, Any]], Awaitable[Outcome]]
+"""Validates a text against a schema somewhere else, by a ``SchemaJudge`` with these options."""
 
 offload: ContextVar[Offload | None] = ContextVar("offload", default=None)
 
