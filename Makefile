@@ -42,7 +42,7 @@ $(VENV)/.clients: $(VENV)/.ready
 	$(BIN)/pip install --quiet --editable '.[clients]'
 	touch $@
 
-test-clients: $(VENV)/.clients  ## the gateway by other people's clients, a fuzzer and a browser (needs npm and Chromium)
+test-clients: $(VENV)/.clients  ## the gateway by other people's clients, a fuzzer, and both sites in a browser (needs npm and Chromium)
 	$(BIN)/python -m pytest -m clients tests/clients tests/examples
 
 coverage: $(VENV)/.ready  ## the tests, with the share of lines and branches that they run; fails below the floor

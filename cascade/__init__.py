@@ -9,7 +9,10 @@ Importing this package loads nothing heavy: each name below is loaded when it is
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .util.own_packages import check_own
 from .util.version import VERSION
+
+check_own("judges")  # before anything imports it, so that the error can name the file in the way
 
 if TYPE_CHECKING:
     from cascade.engine.streaming import Escalated, Event, Finished, Retracted, TierStarted, Token, VerdictGiven

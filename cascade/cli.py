@@ -1,87 +1,212 @@
-"""The command line: ``python -m cascade run | gate | check | schema | serve | keys | journal``."""
+"""The command line: ``cascade COMMAND``, or ``python -m cascade COMMAND``."""
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
-from cascade.policy.schema import ModelSpec, Policy, PolicyFile
-from cascade.util.broken_pipe import quietly
+from cascade.policy.schema import ModelSpec, Policy, PolicyFile, TierPolicy
+from cascade.util.commands import Command
+from cascade.util.extras import MissingExtraError, needed_by
+from cascade.util.own_packages import NameCollisionError, check_own
 from cascade.util.plain_data import usd
 from cascade.util.providers import KEY_ENV
 from cascade.util.totals import plus
+from cascade.util.version import VERSION
 
-from .errors import CascadeError, UnsureError
-from .policy import load as files
+from .errors import CascadeError, RunError, UnsureError
+from .policy import load as policy_files
 from .result import Result
 
 _EXAMPLES = """examples:
-  python -m cascade run "What is the capital of France? Reply with the answer only."
-  python -m cascade run --policy openai --schema order.json --json "Extract the order: 3 mugs for Ana"
-  python -m cascade gate --policy openai --answer 51 "What is 17 * 3?"
-  python -m cascade check my-policies.yaml
-  python -m cascade journal tail -f
+  {prog} run "What is the capital of France? Reply with the answer only."
+  {prog} run --policy openai --schema order.json --json "Extract the order: 3 mugs for Ana"
+  {prog} gate --policy openai --answer 51 "What is 17 * 3?"
+  {prog} check my-policies.yaml
+  {prog} journal tail -f
+
+exit status:
+  0  done; for run and gate: the answer is accepted
+  1  the answer is not accepted, or something is left to do
+  2  an error, in one line on standard error
 """
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command. 0: done and, for run and gate, accepted; 1: not accepted; 2: an error, said on standard error."""
-    args = _parser().parse_args(argv)
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: The command and its arguments. Default: those of the process.
+        prog: What usage and examples call the command. Default: ``cascade``, or ``python -m cascade`` where that is how
+            the process was started.
+
+    Returns:
+        The exit status: 0 done and, for run and gate, accepted; 1 not accepted; 2 an error, in one line on standard error.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    prog = prog or ("python -m cascade" if Path(sys.argv[0]).name == "__main__.py" else "cascade")
+    if not words or words[0] in ("-h", "--help"):
+        print(_help(prog), end="", file=sys.stdout if words else sys.stderr)
+        return 0 if words else 2
+    if words[0] == "--version":
+        print(f"cascade {VERSION}")
+        return 0
+    name, arguments = words[0], words[1:]
     try:
-        return int(args.command(args))
-    except UnsureError as error:
-        _show(error.result, args.json)
-        return 1
+        if name in _OWN:
+            return _run_own(command_parser(name, prog).parse_args(arguments))
+        commands = _further()
+        if (further := commands.get(name)) is not None:
+            return further.run(arguments, f"{prog} {name}")
+        close = get_close_matches(name, [*_OWN, *commands], 1, 0.6)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise CascadeError(f"unknown command {name!r}{hint} (`{prog} --help` lists all)")
     except BrokenPipeError:
         raise
-    except (CascadeError, OSError, ValueError) as error:
+    except (CascadeError, MissingExtraError, NameCollisionError, OSError, ValueError) as error:
         print(f"cascade: {error}", file=sys.stderr)
         return 2
 
 
-def _parser() -> argparse.ArgumentParser:
-    from cascade.gateway.auth.commands import add_to as add_keys_to
-    from cascade.journal.read.commands import add_to
-
-    parser = argparse.ArgumentParser(
-        "python -m cascade", epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter, description=main.__doc__
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="ask, judge, escalate; '-' reads the prompt from standard input")
-    gate = commands.add_parser("gate", help="score an answer that came from elsewhere")
-    for command in (run, gate):
-        command.add_argument("prompt")
-        command.add_argument("--policy", default="default")
-        command.add_argument("--policy-file")
-        command.add_argument("--system", help="a system message")
-        command.add_argument("--schema", help="a file with the JSON Schema of the answer")
-        command.add_argument("--json", action="store_true", help="print the whole result as JSON")
-    run.add_argument("--budget-usd", type=float)
-    run.add_argument("--deadline-s", type=float)
-    run.set_defaults(command=_run)
-    gate.add_argument("--answer", required=True)
-    gate.add_argument("--tier", help="whose judges and threshold to use (default: the first tier)")
-    gate.set_defaults(command=_gate)
-    check = commands.add_parser("check", help="validate a policy file, print its ladders and what a call would cost")
-    check.add_argument("file", nargs="?")
-    check.add_argument("--input-tokens", type=int, default=500)
-    check.add_argument("--output-tokens", type=int, default=200)
-    check.set_defaults(command=_check)
-    schema = commands.add_parser("schema", help="print the JSON Schema of policies.yaml, for editors")
-    schema.set_defaults(command=_schema)
-    serve = commands.add_parser("serve", help="serve OpenAI's and Anthropic's HTTP APIs, see docs/how-to/run-the-gateway.md")
-    serve.add_argument("--policy-file")
-    serve.add_argument("--host", default="127.0.0.1", help="the address to listen on (default 127.0.0.1)")
-    serve.add_argument("--port", type=int, default=8000, help="0 takes any that is free (default 8000)")
-    serve.add_argument("--keys", metavar="FILE", help="the key file (default: beside the journal, else the policy file)")
-    serve.set_defaults(command=_serve)
-    add_keys_to(commands.add_parser("keys", help="the keys of the gateway's callers: create, list, revoke"))
-    add_to(commands.add_parser("journal", help="what was recorded: tail, show, export, verify"))
+def command_parser(name: str, prog: str = "cascade") -> argparse.ArgumentParser:
+    """The parser of the arguments of one of cascade's own commands. Raises KeyError for another name."""
+    command = _OWN[name]
+    parser = argparse.ArgumentParser(f"{prog} {name}", description=_sentence(command.summary))
+    command.add_to(parser)
     return parser
 
 
-def _common(args: argparse.Namespace) -> dict[str, Any]:
+def _run_own(args: argparse.Namespace) -> int:
+    try:
+        return int(args.command(args))
+    except UnsureError as error:
+        return _show(error.result, args.json)
+    except RunError as error:
+        print(f"cascade: {error}", file=sys.stderr)
+        _show_attempts(error.attempts)
+        return 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OwnCommand:
+    group: str
+    summary: str
+    add_to: Callable[[argparse.ArgumentParser], object]
+
+
+def _further() -> dict[str, Command]:
+    """The commands that installed packages add: evals, which stands above cascade and may not be imported here.
+
+    Raises NameCollisionError where another ``evals`` is in the way of ours.
+    """
+    from importlib.metadata import entry_points
+
+    commands: dict[str, Command] = {}
+    for point in entry_points(group="cascade.commands"):
+        if point.module.partition(".")[0] == "evals":
+            check_own("evals")
+        for command in point.load():
+            commands.setdefault(command.name, command)
+    return commands
+
+
+def _help(prog: str) -> str:
+    commands: list[tuple[str, str, str]] = [(c.group, name, c.summary) for name, c in _OWN.items()]
+    note = ""
+    try:
+        commands += [(c.group, c.name, c.summary) for c in _further().values() if c.name not in _OWN]
+    except NameCollisionError as error:
+        note = f"\n{error}\n"
+    lines = [f"usage: {prog} COMMAND ...", "", "Asks the cheap model first, judges its answer, escalates only if needed."]
+    for group in dict.fromkeys(group for group, _, _ in commands):
+        lines += ["", f"{group}:"]
+        lines += [f"  {name:<11} {summary}" for other, name, summary in commands if other == group]
+    lines += ["", "options:", f"  {'-h, --help':<11} show this help", f"  {'--version':<11} print the version"]
+    return "\n".join(lines) + f"\n{note}\n" + _EXAMPLES.format(prog=prog)
+
+
+def _sentence(summary: str) -> str:
+    return summary[0].upper() + summary[1:] + "."
+
+
+def _add_question(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("prompt", help="the prompt; '-' reads it from standard input")
+    parser.add_argument("--policy", default="default", help="a policy's name, or policy/tier (default: default)")
+    parser.add_argument("--policy-file", help="default: CASCADE_POLICIES, ./policies.yaml, the packaged file")
+    parser.add_argument("--system", help="a system message")
+    parser.add_argument("--schema", help="a file with the JSON Schema of the answer")
+    parser.add_argument("--json", action="store_true", help="print the whole result as JSON")
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    _add_question(parser)
+    parser.add_argument("--budget-usd", type=float, help="the most that the run may spend")
+    parser.add_argument("--deadline-s", type=float, help="the most seconds that the run may take")
+    parser.set_defaults(command=_run)
+
+
+def _add_gate(parser: argparse.ArgumentParser) -> None:
+    _add_question(parser)
+    parser.add_argument("--answer", required=True, help="the answer to score")
+    parser.add_argument("--tier", help="whose judges and threshold to use (default: the first tier)")
+    parser.set_defaults(command=_gate)
+
+
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", nargs="?", help="default: CASCADE_POLICIES, ./policies.yaml, the packaged file")
+    parser.add_argument("--input-tokens", type=int, default=500, help="of a call, for its cost (default 500)")
+    parser.add_argument("--output-tokens", type=int, default=200, help="of a call, for its cost (default 200)")
+    parser.set_defaults(command=_check)
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--policy-file", help="default: CASCADE_POLICIES, ./policies.yaml, the packaged file")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8000, help="0 takes any that is free (default 8000)")
+    parser.add_argument("--keys", metavar="FILE", help="the key file (default: beside the policy file)")
+    parser.add_argument("--require-keys", action="store_true", help="refuse to start without an API key")
+    parser.set_defaults(command=_serve)
+
+
+def _add_keys(parser: argparse.ArgumentParser) -> None:
+    from cascade.gateway.auth.commands import add_to
+
+    add_to(parser)
+
+
+def _add_journal(parser: argparse.ArgumentParser) -> None:
+    from cascade.journal.read.commands import add_to
+
+    add_to(parser)
+
+
+_ASK, _OPERATE = "ask and check", "serve and watch"
+_OWN = {
+    "run": _OwnCommand(group=_ASK, summary="ask, judge, escalate", add_to=_add_run),
+    "gate": _OwnCommand(group=_ASK, summary="score an answer that came from elsewhere", add_to=_add_gate),
+    "check": _OwnCommand(
+        group=_ASK, summary="validate a policy file, print its tiers and what a call would cost", add_to=_add_check
+    ),
+    "schema": _OwnCommand(
+        group=_ASK,
+        summary="print the JSON Schema of policies.yaml, for editors",
+        add_to=lambda parser: parser.set_defaults(command=_schema),
+    ),
+    "serve": _OwnCommand(
+        group=_OPERATE,
+        summary="serve OpenAI's and Anthropic's HTTP APIs, see docs/how-to/run-the-gateway.md",
+        add_to=_add_serve,
+    ),
+    "keys": _OwnCommand(group=_OPERATE, summary="the keys of the gateway's callers: create, list, revoke", add_to=_add_keys),
+    "journal": _OwnCommand(group=_OPERATE, summary="what was recorded: tail, show, export, verify", add_to=_add_journal),
+}
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
     schema = None
     if args.schema:
         with open(args.schema, encoding="utf-8") as file:
@@ -99,14 +224,14 @@ def _prompt(args: argparse.Namespace) -> str:
 def _run(args: argparse.Namespace) -> int:
     from .default_client import run
 
-    result = run(_prompt(args), budget_usd=args.budget_usd, deadline_s=args.deadline_s, **_common(args))
+    result = run(_prompt(args), budget_usd=args.budget_usd, deadline_s=args.deadline_s, **_options(args))
     return _show(result, args.json)
 
 
 def _gate(args: argparse.Namespace) -> int:
     from .default_client import gate
 
-    return _show(gate(_prompt(args), args.answer, tier=args.tier, **_common(args)), args.json)
+    return _show(gate(_prompt(args), args.answer, tier=args.tier, **_options(args)), args.json)
 
 
 def _show(result: Result, as_json: bool) -> int:
@@ -118,18 +243,22 @@ def _show(result: Result, as_json: bool) -> int:
         verdict = "accepted" if result.accepted else f"NOT accepted ({result.reason})"
         print(
             f"— {verdict}, confidence {result.confidence:.3f} ({kind}), tier {result.tier} ({result.model}), "
-            f"{usd(result.cost_usd)}, {result.latency_s:.2f} s",
+            f"cost {usd(result.cost_usd)}, {result.latency_s:.2f} s",
             file=sys.stderr,
         )
-        for attempt in result.attempts:
-            print(f"  {attempt}", file=sys.stderr)
+        _show_attempts(result.attempts)
     return 0 if result.accepted else 1
 
 
+def _show_attempts(attempts: Iterable[object]) -> None:
+    for attempt in attempts:
+        print(f"  {attempt}", file=sys.stderr)
+
+
 def _check(args: argparse.Namespace) -> int:
-    found = files.find(args.file)
-    file = files.load(args.file)
-    print(f"{found}: {len(file.models)} models, {len(file.policies)} policies, valid")
+    path = policy_files.find(args.file)
+    file = policy_files.load(path)
+    print(f"{path}: {len(file.models)} models, {len(file.policies)} policies, valid")
     for name, policy in file.policies.items():
         _print_policy(name, policy, file, args.input_tokens, args.output_tokens)
     return 0
@@ -143,15 +272,20 @@ def _print_policy(name: str, policy: Policy, file: PolicyFile, tokens_in: int, t
         cost = _call_cost(tier.model, spec, tokens_in, tokens_out)
         total = plus(total, cost)
         judges = " > ".join(rule.use for rule in tier.judges) or "none"
-        print(f"  {tier.name:<10} {spec.provider}:{spec.model or tier.model:<30} {usd(cost)} a call")
-        print(f"  {'':<10} judges {judges}; accepts from {tier.accept_at:g}")
-        others = tier is not policy.tiers[-1] or tier.fallbacks
-        if others and policy.deadline_s is not None and spec.provider in KEY_ENV and spec.timeout_s >= policy.deadline_s:
+        print(f"  {tier.name:<10} {spec.provider}:{spec.model or tier.model:<30} cost per call: {usd(cost)}")
+        print(f"  {'':<10} judges {judges}; accepts from confidence {tier.accept_at:g}")
+        if _may_use_up_deadline(tier, spec, policy):
             print(
-                f"  {'':<10} warning: a hanging answer uses up the run: timeout_s is {spec.timeout_s:g}, deadline_s "
-                f"{policy.deadline_s:g}; lower models.{tier.model}.timeout_s so that others can still be asked"
+                f"  {'':<10} warning: one slow response can use up the deadline: timeout_s is {spec.timeout_s:g}, "
+                f"deadline_s {policy.deadline_s:g}; lower models.{tier.model}.timeout_s so that another model can answer"
             )
-    print(f"  all tiers, without judging: {usd(total)} for {tokens_in} tokens in, {tokens_out} out")
+    print(f"  all tiers, without judging: cost {usd(total)} for {tokens_in} tokens in, {tokens_out} out")
+
+
+def _may_use_up_deadline(tier: TierPolicy, spec: ModelSpec, policy: Policy) -> bool:
+    alternatives = tier is not policy.tiers[-1] or bool(tier.fallbacks)
+    hosted = spec.provider in KEY_ENV
+    return alternatives and hosted and policy.deadline_s is not None and spec.timeout_s >= policy.deadline_s
 
 
 def _call_cost(name: str, spec: ModelSpec, tokens_in: int, tokens_out: int) -> float | None:
@@ -162,21 +296,11 @@ def _call_cost(name: str, spec: ModelSpec, tokens_in: int, tokens_out: int) -> f
 
 
 def _serve(args: argparse.Namespace) -> int:
-    try:
+    with needed_by("serve", "gateway"):
         from cascade.gateway.serve.server import run
-    except ModuleNotFoundError as error:
-        if error.name not in ("starlette", "uvicorn", "prometheus_client"):
-            raise
-        raise CascadeError(
-            f"serve needs the package {error.name!r}; install it: pip install 'cascade-gate[gateway]'"
-        ) from None
     return run(args)
 
 
 def _schema(args: argparse.Namespace) -> int:
-    print(json.dumps(files.json_schema(), indent=2))
+    print(json.dumps(policy_files.json_schema(), indent=2))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(quietly(main))

@@ -45,7 +45,7 @@ POLICY = Policy.model_validate(
 
 
 def main() -> None:
-    """Asks once: the small model invents an order, so the large one is asked."""
+    """Runs once: the small model invents an order, so the run escalates to the large one."""
     small = ScriptedModel("small", ["Orders #17 and #99 are on their way."])
     large = ScriptedModel("large", ["Order #17 is on its way, order #18 was returned."])
     with Cascade(POLICY, models={"small": small, "large": large}) as service:

@@ -9,12 +9,14 @@ import re
 import shlex
 from collections.abc import Iterator
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 
 import pytest
 
 import cascade
 from cascade import ScriptedModel
+from cascade.cli import command_parser
 from cascade.models import factory
 from cascade.policy import load
 
@@ -52,7 +54,7 @@ COMMANDS = [
     if re.match(r"(cascade [a-z]|python -m (cascade|evals\.))", line)
 ]
 # Commands of the top floor, each with a parser of its own: `cascade replay` is `python -m evals.replay`.
-_PARSERS = ("command", "cli", "demo")
+_PARSERS = ("arguments", "command", "demo")
 EVALS = ("record", "grade", "replay", "recording", "demo")
 
 
@@ -100,10 +102,13 @@ def parser_of(words: list[str]) -> tuple[argparse.ArgumentParser, list[str]]:
     if words[0] == "cascade" and words[1] in EVALS:
         words = [f"evals.{words[1]}", *words[2:]]
     package, *rest = words
+    if package == "cascade":
+        return command_parser(rest[0]), rest[1:]
     folder = ROOT.joinpath(*package.split("."))
     inner = next((name for name in _PARSERS if (folder / f"{name}.py").is_file()), None)
     module = import_module(package if inner is None else f"{package}.{inner}")
-    parser: argparse.ArgumentParser = module._parser()
+    make = getattr(module, "parser", None) or module._parser
+    parser: argparse.ArgumentParser = make("cascade") if signature(make).parameters else make()
     return parser, rest
 
 

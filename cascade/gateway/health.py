@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from functools import cache
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from .endpoint import Reply
@@ -15,16 +16,24 @@ if TYPE_CHECKING:
     from .state import Gateway
 
 
+STALE_KEYS_S = 10.0
+"""How long the key file may be unreadable after a change before the gateway says that it is not ready."""
+
+
 async def healthz(gateway: "Gateway", caller: "Caller", _: Mapping[str, Any], reply: Reply) -> None:
     """``GET /healthz``: the process answers."""
     await reply.json({"status": "ok"})
 
 
 async def readyz(gateway: "Gateway", caller: "Caller", _: Mapping[str, Any], reply: Reply) -> None:
-    """``GET /readyz``: at least one policy can run, and the gateway is not stopping."""
+    """``GET /readyz``: at least one policy can run, the keys are up to date, and the gateway is not stopping."""
     usable = len(gateway.active.file.policies) - len(gateway.reload_status.unusable)
     if gateway.closing.is_set() or usable < 1:
         message = "the gateway is stopping" if usable else "no policy can run; the gateway's log has the reasons"
+        raise ApiError(503, message, code="not_ready", retry_after_s=1)
+    stale = gateway.keys_stale_since
+    if stale is not None and monotonic() - stale > STALE_KEYS_S:
+        message = "the key file has changed and cannot be read; the gateway's log has the reason"
         raise ApiError(503, message, code="not_ready", retry_after_s=1)
     await reply.json({"status": "ready", "policies": usable})
 

@@ -10,11 +10,13 @@ from pathlib import Path
 from cascade.errors import CascadeError
 from cascade.policy import load as files
 
+from .auth.key_file import KeyFile
 from .state import Gateway, ReloadStatus
 
 log = logging.getLogger("cascade.gateway")
 
 EVERY_S = 1.0
+ALARM_EVERY_S = 60.0
 
 _Stamp = tuple[int, int, int]
 
@@ -31,6 +33,7 @@ class Reloader:
         self._gateway, self._path, self._keys = gateway, path, gateway.key_file
         self._policies_stamp, self._keys_stamp = _stamp(path), _stamp(self._keys.path if self._keys is not None else None)
         self._calibrations = _calibrations(path)
+        self._next_alarm = 0.0
 
     async def watch(self) -> None:
         """Checks until it is cancelled."""
@@ -49,11 +52,26 @@ class Reloader:
             self._policies_stamp, self._calibrations = now, await asyncio.to_thread(_calibrations, self._path)
             await self.reload()
         if self._keys is not None and (stamp := _stamp(self._keys.path)) != self._keys_stamp:
-            self._keys_stamp = stamp
-            try:
-                self._gateway.keys.replace(await asyncio.to_thread(self._keys.read))
-            except CascadeError as error:
-                log.error("keys not reloaded, the previous ones stay in service: %s", error)
+            await self._reload_keys(self._keys, stamp)
+
+    async def _reload_keys(self, file: KeyFile, stamp: _Stamp | None) -> None:
+        """Puts changed keys into service. A file that cannot be read is tried again at the next check."""
+        try:
+            self._gateway.keys.replace(await asyncio.to_thread(file.read))
+        except CascadeError as error:
+            now = time.monotonic()
+            since = self._gateway.keys_stale_since or now
+            self._gateway.keys_stale_since = since
+            # At once, then every minute: until the file can be read, a revoked key stays valid.
+            if now >= self._next_alarm:
+                self._next_alarm = now + ALARM_EVERY_S
+                log.error("keys not reloaded for %.0f s, the previous ones stay in service: %s", now - since, error)
+            return
+        # Stored only now: what changed while the file could not be read is not missed.
+        self._keys_stamp, self._next_alarm = stamp, 0.0
+        if self._gateway.keys_stale_since is not None:
+            self._gateway.keys_stale_since = None
+            log.warning("%s: keys reloaded", file.path)
 
     async def reload(self) -> None:
         """Puts the policy file into service if it has no error."""

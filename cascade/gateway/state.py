@@ -118,6 +118,7 @@ class Gateway:
         self._injected_models = dict(models or {})
         self.key_file = key_file
         self.keys = Keys(key_file.read() if key_file is not None else ())
+        self.keys_stale_since: float | None = None
         self.limits = limits or Limits()
         self.load = Load(self.limits)
         self.registry = registry

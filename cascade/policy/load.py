@@ -15,6 +15,7 @@ from cascade.util.providers import KEY_ENV
 from judges import Usage
 
 from . import yaml as safe_yaml
+from .imports import import_modules
 from .schema import ModelSpec, Policy, PolicyFile, nearest
 from .yaml import KeyPath, dotted, line_of
 
@@ -48,12 +49,25 @@ def load(path: str | os.PathLike[str] | None = None) -> PolicyFile:
         text = found.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise PolicyError(f"{found}: cannot be read as UTF-8 text: {error}") from None
-    return parse(text, str(found))
+    return parse(text, str(found), folder=found.parent)
 
 
-def parse(text: str, file: str = "policies.yaml") -> PolicyFile:
-    """Checks the text of a policy file; ``file`` is the name that errors use. Raises PolicyError."""
+def parse(text: str, file: str = "policies.yaml", *, folder: Path | None = None) -> PolicyFile:
+    """Checks the text of a policy file.
+
+    Args:
+        text: YAML.
+        file: The name that errors use; relative paths in the text start from its folder.
+        folder: Where ``imports`` are looked up. None: the text may import nothing, for it need not be the user's own.
+
+    Returns:
+        The policy file, with its calibrations applied.
+
+    Raises:
+        PolicyError: The text is wrong; names file, line and key.
+    """
     data, lines = safe_yaml.read(text, file)
+    import_modules(data, folder, file, lines)
     try:
         made = PolicyFile.model_validate(data)
     except ValidationError as error:

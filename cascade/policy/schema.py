@@ -276,6 +276,9 @@ class PolicyFile(_Strict):
     model_config = ConfigDict(hide_input_in_errors=True)
 
     version: Literal[1] = 1
+    imports: list[str] = Field(
+        default_factory=list, description="Modules with judges of your own: files beside this one, or installed."
+    )
     budget_usd_per_day: Usd | None = Field(None, description="Most that all policies together may spend in a UTC day.")
     models: dict[str, ModelSpec] = Field(min_length=1)
     policies: dict[str, Policy] = Field(min_length=1)

@@ -39,7 +39,7 @@ def plain(value: Any) -> Any:
 
 def usd(amount: float | None) -> str:
     """An amount for people to read; an unknown one is called that, never shown as 0."""
-    return "cost unknown" if amount is None else f"${amount:.6f}"
+    return "unknown" if amount is None else f"${amount:.6f}"
 
 
 def shortened(text: str, limit: int) -> str:

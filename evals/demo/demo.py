@@ -157,11 +157,9 @@ def _summary(examples: Sequence[Example], results: Sequence[Result]) -> str:
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, prog: str = "python -m evals.demo") -> int:
     """The command; returns 0, or 2 where something is not installed."""
-    parser = argparse.ArgumentParser(
-        prog="python -m evals.demo", description="A cascade live on this machine, without a key."
-    )
+    parser = argparse.ArgumentParser(prog=prog, description="A cascade live on this machine, without a key.")
     parser.add_argument("--questions", type=int, default=7, help="how many of the shipped questions (default 7)")
     parser.add_argument("--seed", type=int, default=1, help="which of them (default 1)")
     args = parser.parse_args(argv)

@@ -168,9 +168,9 @@ def stream(examples: Iterator[Example], job: Job, tally: GradeReport, step: Call
                     runner.run(one.close())
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m evals.grade",
+        prog=prog,
         description="Grade the answers and samples of a recording. Graders: " + ", ".join(names()) + ".",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -257,12 +257,14 @@ def _survey(path: str, job: Job) -> int:
     return n
 
 
-def main(argv: Sequence[str] | None = None, paid: Callable[[float], None] | None = None) -> int:
+def main(
+    argv: Sequence[str] | None = None, paid: Callable[[float], None] | None = None, *, prog: str = "python -m evals.grade"
+) -> int:
     """The command; returns the exit code: 0, 1 where another run is needed to grade the rest, 2 where the input is wrong.
 
     ``paid`` is told of each sum in USD that a judge model costs, as soon as it is known.
     """
-    args = _parser().parse_args(argv)
+    args = _parser(prog).parse_args(argv)
     tally = GradeReport()
     try:
         job = job_of(

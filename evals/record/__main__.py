@@ -1,10 +1,8 @@
-"""``python -m evals.record``: record every tier's answers to a dataset."""
+"""``python -m evals.record``: ask every tier about every example of a dataset, and record the answers."""
 
 import sys
 
-from cascade.util.broken_pipe import quietly
-
-from .command import main
+from cascade.util.commands import run_module
 
 if __name__ == "__main__":
-    sys.exit(quietly(main))
+    sys.exit(run_module("evals.record.command", "evals.record"))

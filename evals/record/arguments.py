@@ -17,10 +17,10 @@ Exit status: 0 everything is recorded, 1 something is missing, 2 the input is wr
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = "python -m evals.record") -> argparse.ArgumentParser:
     """The command line's parser."""
     parser = argparse.ArgumentParser(
-        prog="python -m evals.record",
+        prog=prog,
         description="Send every example to every tier once, and record the answers.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

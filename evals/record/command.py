@@ -37,9 +37,9 @@ _GC_THRESHOLD = 50_000  # objects allocated between garbage collections
 _BATCH_ROWS = 20_000  # rows under way at once with --batch: two full batches, so that one fills while the other is open
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, prog: str = "python -m evals.record") -> int:
     """Runs the command and returns its exit status."""
-    args = parser().parse_args(argv)
+    args = parser(prog).parse_args(argv)
     try:
         return _run(args)
     except (DatasetError, CheckpointError, RecordingError, CascadeError, ValueError) as error:

@@ -1,8 +1,8 @@
 """``python -m evals.recording show | merge | split | sample | import``."""
 
-from cascade.util.broken_pipe import quietly
+import sys
 
-from .command import main
+from cascade.util.commands import run_module
 
 if __name__ == "__main__":
-    raise SystemExit(quietly(main))
+    sys.exit(run_module("evals.recording.command", "evals.recording"))

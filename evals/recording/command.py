@@ -131,9 +131,9 @@ def _split(args: argparse.Namespace) -> str:
     return "\n".join(f"{n:,} examples written to {target}" for n, target in zip(counts, targets, strict=True))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m evals.recording",
+        prog=prog,
         description="Look at recordings and make new ones. Names that end in .gz or .parquet are read and written so.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -170,9 +170,9 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, prog: str = "python -m evals.recording") -> int:
     """The command; returns the exit code: 0, or 2 where the input is wrong."""
-    args = _parser().parse_args(argv)
+    args = _parser(prog).parse_args(argv)
     try:
         print(printable(args.command(args)))
     except BrokenPipeError:

@@ -2,9 +2,7 @@
 
 import sys
 
-from cascade.util.broken_pipe import quietly
-
-from .command import main
+from cascade.util.commands import run_module
 
 if __name__ == "__main__":
-    sys.exit(quietly(main))
+    sys.exit(run_module("evals.replay.command", "evals.replay"))

@@ -52,9 +52,9 @@ EXAMPLES = """examples:
 """
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m evals.replay",
+        prog=prog,
         description="Calibrate, tune and certify on one half of a recording; print one table of the other half.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -191,9 +191,9 @@ def _run(args: argparse.Namespace) -> ReplayResult:
     return report
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, prog: str = "python -m evals.replay") -> int:
     """The command; returns the exit code: 0, or 2 where the input is wrong."""
-    args = _parser().parse_args(argv)
+    args = _parser(prog).parse_args(argv)
     try:
         report = _run(args)
     except (ReplayError, RecordingError, CascadeError, OSError, ValueError) as error:

@@ -75,7 +75,7 @@ def test_print_is_a_summary_for_people(result: Result[City]) -> None:
     lines = str(result).splitlines()
     assert lines[0] == "accepted, confidence 0.500 (uncalibrated)"
     assert '  text      {"name": "Paris"}' in lines
-    assert "  cost      cost unknown" in lines
+    assert "  cost      unknown" in lines
     assert lines[-3:-1] == [
         "  attempts  small: unsure; schema -, rules -",
         "            large: accepted; schema -, rules -",

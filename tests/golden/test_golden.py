@@ -17,6 +17,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
 
+from tests.distribution import install
 from tests.golden.frozen import EVALS, LIBRARY, as_text, check, help_text, labels, masked, shape, table
 
 HERE = Path(__file__).parent
@@ -56,20 +57,20 @@ EVALS_COMMANDS = [
 _OPENER = build_opener(ProxyHandler({}))
 
 
-def environment() -> dict[str, str]:
-    """The surroundings without what would change a command's words or ways."""
+def environment(*path: Path) -> dict[str, str]:
+    """The surroundings without what would change a command's words or ways; ``path`` comes first on Python's."""
     foreign = ("CASCADE_", "OTEL_", "PROMETHEUS_")
     variables = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(foreign) and not name.lower().endswith(("_api_key", "_proxy"))
     }
-    return {**variables, "COLUMNS": "100", "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
+    return {**variables, "COLUMNS": "100", "NO_COLOR": "1", "PYTHONPATH": os.pathsep.join(map(str, (*path, ROOT)))}
 
 
-def output(*command: str, cwd: Path) -> str:
+def output(*command: str, cwd: Path, path: tuple[Path, ...] = ()) -> str:
     """What Python prints when it is run with these arguments, which must succeed."""
-    done = subprocess.run([sys.executable, *command], cwd=cwd, env=environment(), capture_output=True, text=True)
+    done = subprocess.run([sys.executable, *command], cwd=cwd, env=environment(*path), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -155,7 +156,8 @@ def test_every_command_says_the_same_of_itself(tmp_path: Path) -> None:
     """Names, options, defaults and explanations of all commands are those that scripts and readers know."""
     commands = {f"{LIBRARY} {words}".strip(): f"{{LIBRARY}} {words}".strip() for words in LIBRARY_COMMANDS}
     commands |= {f"{EVALS}.{words}": f"{{EVALS}}.{words}" for words in EVALS_COMMANDS}
-    texts = json.loads(output(str(HERE / "helps.py"), *commands, cwd=tmp_path))
+    install(tmp_path / "site")
+    texts = json.loads(output(str(HERE / "helps.py"), *commands, cwd=tmp_path, path=(tmp_path / "site",)))
     check("help.txt", "\n".join(f"=== {title}\n{help_text(texts[command])}\n" for command, title in commands.items()))
 
 

@@ -31,21 +31,21 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     revoke.add_argument("name", help="its name or id")
     revoke.set_defaults(command=_revoke)
     for command in (create, listing, revoke):
-        command.add_argument("--policy-file", help="the policy file; the keys are next to its journal, or next to it")
+        command.add_argument("--policy-file", help="the policy file; the keys are next to it")
         command.add_argument("--keys", metavar="FILE", help="the key file")
 
 
-def key_file(keys: str | None, path: Path, file: PolicyFile) -> KeyFile:
+def key_file(keys: str | None, path: Path) -> KeyFile:
     """The key file that belongs to a policy file, or the one that ``--keys`` names."""
     if keys is not None:
         return KeyFile(Path(keys))
-    return KeyFile(beside(path, file.journal.url if file.journal is not None else None, path == files.packaged()))
+    return KeyFile(beside(path, path == files.packaged()))
 
 
 def _open(args: argparse.Namespace) -> tuple[KeyFile, PolicyFile]:
     path = files.find(args.policy_file)
     file = files.load(path)
-    return key_file(args.keys, path, file), file
+    return key_file(args.keys, path), file
 
 
 def _create(args: argparse.Namespace) -> int:

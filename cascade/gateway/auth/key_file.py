@@ -6,18 +6,24 @@ more and cost every request a tenth of a second.
 
 import hashlib
 import json
+import logging
 import os
 import secrets
 import sqlite3
+import stat
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from cascade.errors import CascadeError
 
 NAME = "cascade-keys.db"
+TIMEOUT_S = 10.0
+_PRIVATE = 0o600
+
+log = logging.getLogger("cascade.gateway")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +52,29 @@ class Key:
 
 
 class KeyFile:
-    """The file at ``path``, created with the first key, readable by its owner only. Methods raise CascadeError."""
+    """The file at ``path``, created with the first key, readable by its owner only. Methods raise CascadeError.
+
+    The first key also creates a marker, an empty file beside it. While the marker is there the gateway requires keys, so
+    that a key file that was deleted, moved or lost never opens the gateway.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    @property
+    def marker(self) -> Path:
+        """The file whose presence says that keys are required, whether or not there is a key file."""
+        return self.path.with_name(f"{self.path.name}.required")
+
     def read(self) -> list[Key]:
-        """Every key, the oldest first; none where there is no file."""
+        """Every key, the oldest first; none where there is no file.
+
+        Raises:
+            CascadeError: The file cannot be read, or is locked for too long.
+        """
         if not self.path.is_file():
             return []
+        self._restrict()
         with self._connect() as connection:
             rows = connection.execute("SELECT * FROM keys ORDER BY created, id").fetchall()
         return [
@@ -119,32 +139,37 @@ class KeyFile:
         raise CascadeError(f"{self.path}: no valid key with the name or id {name!r}")
 
     def _create_file(self) -> None:
-        try:
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
-        except OSError as error:
-            raise CascadeError(f"{self.path}: cannot be written ({error.strerror})") from None
+        for path in (self.path, self.marker):
+            try:
+                os.close(os.open(path, os.O_CREAT | os.O_RDWR, _PRIVATE))
+            except OSError as error:
+                raise CascadeError(f"{path}: cannot be written ({error.strerror})") from None
+        self._restrict()
         with self._connect() as connection, connection:
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS keys (id TEXT PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT NOT NULL, "
                 "policies TEXT, usd_per_day REAL, per_minute REAL, created REAL NOT NULL, revoked REAL)"
             )
 
+    def _restrict(self) -> None:
+        """Takes a file that others may read or write back to its owner alone, as far as this user may."""
+        with suppress(OSError):
+            if stat.S_IMODE(self.path.stat().st_mode) & ~_PRIVATE:
+                self.path.chmod(_PRIVATE)
+                log.warning("%s: was open to other users; only its owner may read and write it now", self.path)
+
     @contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:
         try:
-            with closing(sqlite3.connect(self.path, timeout=10, isolation_level=None)) as connection:
+            with closing(sqlite3.connect(self.path, timeout=TIMEOUT_S, isolation_level=None)) as connection:
                 yield connection
         except sqlite3.Error as error:
             raise CascadeError(f"{self.path}: the key file cannot be used ({error})") from None
 
 
-def beside(policy_file: Path, journal_url: str | None, packaged: bool) -> Path:
-    """The default path of the key file: next to an SQLite journal, else next to the policy file.
+def beside(policy_file: Path, packaged: bool) -> Path:
+    """The default path of the key file: next to the policy file, wherever the journal is.
 
     For the packaged policy file, which is among installed code, it is the working directory.
     """
-    from cascade.policy.journal_config import is_sqlite, sqlite_path
-
-    if journal_url is not None and is_sqlite(journal_url):
-        return sqlite_path(journal_url).parent / NAME
     return Path(NAME) if packaged else policy_file.parent / NAME

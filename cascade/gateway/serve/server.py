@@ -86,9 +86,15 @@ def run(args: argparse.Namespace) -> int:
     """Runs ``python -m cascade serve`` until a signal stops it; the exit status."""
     path = files.find(args.policy_file)
     file = files.load(path)
-    keys = key_file(args.keys, path, file)
+    keys = key_file(args.keys, path)
     gateway = Gateway(file, key_file=keys)
     if not gateway.keys.exist:
+        if args.require_keys or keys.marker.exists():
+            reason = "--require-keys is given" if args.require_keys else f"{keys.marker} says that keys are required"
+            raise CascadeError(
+                f"{keys.path}: no API keys, and {reason}: restore the file, create a key (cascade keys create NAME --keys "
+                f"{keys.path}), or delete {keys.marker} to serve this machine without keys"
+            )
         if not is_loopback(args.host):
             raise CascadeError(
                 f"--host {args.host}: without an API key the gateway only listens on a loopback address; create a key: "

@@ -1,10 +1,12 @@
 """Who may ask what: keys, their limits, and what is never believed."""
 
+import sqlite3
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import anthropic
@@ -241,6 +243,78 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["keys", "revoke", "ana", *where]) == 2
     assert main(["keys", "list", *where]) == 0
     assert "ana  revoked" in capsys.readouterr().out
+
+
+def test_a_revocation_during_a_lock_is_not_lost(
+    guarded: Callable[..., Running], keys: KeyFile, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The key file is read again until it can be read; until then the log and /readyz say that the keys are stale."""
+    monkeypatch.setattr("cascade.gateway.health.STALE_KEYS_S", 0.5)
+    monkeypatch.setattr("cascade.gateway.auth.key_file.TIMEOUT_S", 0.2)
+    running = guarded()
+    with closing(sqlite3.connect(keys.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("UPDATE keys SET revoked = 1.0")
+        other.execute("COMMIT")
+        other.execute("BEGIN EXCLUSIVE")
+        eventually(lambda: "keys not reloaded" in caplog.text)
+        eventually(lambda: httpx2.get(f"{running.url}/readyz").status_code == 503)
+        assert ask(running, {"x-api-key": running.key}).status_code == 200
+        other.execute("COMMIT")
+    eventually(lambda: ask(running, {"x-api-key": running.key}).status_code == 401)
+    eventually(lambda: httpx2.get(f"{running.url}/readyz").status_code == 200)
+    assert sum("keys not reloaded" in record.message for record in caplog.records) == 1
+
+
+@pytest.mark.parametrize("remaining", ["nothing", "an empty file", "a file of no keys"])
+def test_lost_keys_never_open_the_gateway(remaining: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A gateway that had keys does not start without them; the error says how to go on either way."""
+    path, keys = tmp_path / "policies.yaml", KeyFile(tmp_path / "cascade-keys.db")
+    path.write_text(FILE)
+    keys.create("ana")
+    if remaining == "a file of no keys":
+        with closing(sqlite3.connect(keys.path)) as connection, connection:
+            connection.execute("DELETE FROM keys")
+    else:
+        keys.path.unlink()
+        if remaining == "an empty file":
+            keys.path.touch()
+    assert main(["serve", "--policy-file", str(path), "--port", "0"]) == 2
+    error = capsys.readouterr().err
+    assert "cascade-keys.db" in error
+    if remaining != "an empty file":
+        assert "no API keys" in error
+        assert f"delete {keys.marker}" in error
+
+
+def test_keys_may_be_required(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--require-keys refuses to start without a key, where none ever was."""
+    path = tmp_path / "policies.yaml"
+    path.write_text(FILE)
+    assert main(["serve", "--policy-file", str(path), "--port", "0", "--require-keys"]) == 2
+    assert "no API keys, and --require-keys is given" in capsys.readouterr().err
+
+
+def test_moving_the_journal_does_not_move_the_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The keys are next to the policy file, wherever the journal is."""
+    path = tmp_path / "policies.yaml"
+    path.write_text(FILE)
+    assert main(["keys", "create", "ana", "--policy-file", str(path)]) == 0
+    (tmp_path / "elsewhere").mkdir()
+    path.write_text(FILE.replace("sqlite:///j.db", "sqlite:///elsewhere/j.db"))
+    capsys.readouterr()
+    assert main(["keys", "list", "--policy-file", str(path)]) == 0
+    assert "ana  valid" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("use", [KeyFile.read, lambda keys: keys.create("ben")], ids=["read", "create"])
+def test_a_key_file_open_to_others_is_closed(keys: KeyFile, use: Callable[[KeyFile], object]) -> None:
+    """A file that was copied or created with wider rights gets its owner's alone."""
+    keys.create("ana")
+    keys.path.chmod(0o666)
+    use(keys)
+    assert keys.path.stat().st_mode & 0o777 == 0o600
+    assert keys.marker.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_damaged_key_file_is_an_error(keys: KeyFile) -> None:

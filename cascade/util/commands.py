@@ -1,0 +1,65 @@
+"""The commands of ``cascade``: what each is called, and how one is run so that nothing but a line is printed on an error."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+
+from .broken_pipe import quietly
+from .extras import MissingExtraError, missing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A command of another package, as ``cascade --help`` lists it.
+
+    The entry points of the group ``cascade.commands`` name tuples of these. They are loaded for ``cascade --help``, so the
+    module that holds them must be light.
+
+    Attributes:
+        name: The word after ``cascade``.
+        group: The heading under which the help lists it.
+        summary: One line for the help.
+        target: ``module:function``; the function takes ``argv`` and ``prog`` and returns the exit status.
+    """
+
+    name: str
+    group: str
+    summary: str
+    target: str
+
+    def run(self, argv: list[str], prog: str) -> int:
+        """Runs the command with these arguments; ``prog`` is how its help calls it. Returns the exit status."""
+        module, _, function = self.target.partition(":")
+        status: int = getattr(import_module(module), function)(argv, prog=prog)
+        return status
+
+
+def exit_status(run: Callable[[], int], name: str) -> int:
+    """The exit status of a command: 2, with one line on standard error, where an optional package is missing.
+
+    A reader that has gone, as in ``... | head``, ends the command without a word.
+    """
+    try:
+        return quietly(run)
+    except MissingExtraError as error:
+        print(f"cascade: {error}", file=sys.stderr)
+    except ModuleNotFoundError as error:
+        message = missing(error, name)
+        if message is None:
+            raise
+        print(f"cascade: {message}", file=sys.stderr)
+    return 2
+
+
+def run_module(target: str, name: str) -> int:
+    """Runs the ``main`` of a module, as ``python -m`` does; the module is imported here, so that what it lacks is one line.
+
+    Args:
+        target: The module that has ``main``.
+        name: What the command is called, for the message about a missing package.
+
+    Returns:
+        The exit status.
+    """
+    return exit_status(lambda: int(import_module(target).main()), name)

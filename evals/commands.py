@@ -1,0 +1,36 @@
+"""The commands that evals adds to ``cascade``, by the entry point group ``cascade.commands``.
+
+Through an entry point, because evals stands above cascade: cascade may not import it, and works without it.
+"""
+
+from cascade.util.commands import Command
+
+_EVALUATE = "measure, tune and certify"
+
+COMMANDS = (
+    Command(
+        name="record",
+        group=_EVALUATE,
+        summary="ask every tier about every example of a dataset, and record the answers",
+        target="evals.record.command:main",
+    ),
+    Command(name="grade", group=_EVALUATE, summary="grade the answers of a recording", target="evals.grade.command:main"),
+    Command(
+        name="replay",
+        group=_EVALUATE,
+        summary="calibrate, tune and certify a policy on a recording",
+        target="evals.replay.command:main",
+    ),
+    Command(
+        name="recording",
+        group=_EVALUATE,
+        summary="show, merge, split, sample recordings; import other tools' logs",
+        target="evals.recording.command:main",
+    ),
+    Command(
+        name="demo",
+        group=_EVALUATE,
+        summary="a cascade live, with a small model on this machine as the cheap tier",
+        target="evals.demo.demo:main",
+    ),
+)
