@@ -14,6 +14,8 @@ from fractions import Fraction
 from hashlib import sha256
 from typing import Any, NoReturn
 
+from .reading.json_values import find_json
+
 KINDS = ("auto", "number", "choice", "json", "date", "text")
 
 _MARKER = re.compile(r"(?<!\w)answer[*_]{0,2}[ \t]{0,4}(?::|is\b:?)|####", re.IGNORECASE)
@@ -60,7 +62,7 @@ _FIELDS = re.compile(rf'"(?:{"|".join((*_REASONING_FIELDS, *_ANSWER_FIELDS))})s?
 _ARTICLES = frozenset({"a", "an", "the"})
 _TRIES = 16
 _LONG = 400
-_LONGEST = 100_000  # characters that are searched: 0.2 s at worst
+LONGEST = 100_000  # characters that are searched: 0.2 s at worst
 
 
 def same(a: str, b: str, kind: str = "auto") -> bool:
@@ -89,13 +91,13 @@ def key(text: str, kind: str = "auto") -> Hashable:
     """
     if kind not in _KEYS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
-    if len(text) > _LONGEST:
+    if len(text) > LONGEST:
         return _long(text, kind)
     return _KEYS[kind](text) or ("text", _plain(final_answer(text)))
 
 
 def _long(text: str, kind: str) -> Hashable:
-    end = text[-_LONGEST:].strip()
+    end = text[-LONGEST:].strip()
     result = _KEYS[kind](end) if kind not in ("auto", "text") else None
     if result is None and (answer := final_answer(end)) != end:
         result = key(answer, kind)
@@ -150,7 +152,7 @@ def _in_box(text: str) -> tuple[str | None, int]:
 
 def _auto(text: str, *, inside: bool = False) -> Hashable:
     answer = final_answer(text)
-    canonical = _container(answer) or _fenced(answer) or _object(answer, at_an_end=True)
+    canonical = _container(answer) or _json_in(answer, at_an_end=True)
     if canonical is not None:
         # Once: an answer inside an answer is what was answered.
         return ("json", canonical) if inside else _meant(canonical)
@@ -240,7 +242,7 @@ def _day(match: re.Match[str]) -> str | None:
 
 def _json(text: str) -> Hashable:
     for part in (final_answer(text), text.strip()):
-        canonical = _parsed(part) or _fenced(part) or _object(part)
+        canonical = _parsed(part) or _json_in(part)
         if canonical is not None:
             return ("json", canonical)
     return None
@@ -279,31 +281,21 @@ def _container(text: str) -> str | None:
     return _parsed(stripped) if stripped[:1] in ("{", "[") else None
 
 
-def _fenced(text: str) -> str | None:
-    blocks = text.split("```")[1::2]
-    for block in blocks[: -_TRIES - 1 : -1]:
-        first, _, rest = block.partition("\n")
-        canonical = _container(rest if first.strip().isalnum() else block)
-        if canonical is not None:
-            return canonical
-    return None
-
-
-def _object(text: str, *, at_an_end: bool = False) -> str | None:
-    """The last JSON object in prose among a bounded number of tries; ``at_an_end`` wants it to begin or end the text."""
-    text = text.strip()
-    canonical, at = None, text.find("{")
-    for _ in range(_TRIES):
-        if at < 0:
-            break
-        try:
-            value, end = _DECODER.raw_decode(text, at)
-            if not at_an_end or at == 0 or end == len(text):
-                canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
-        except (ValueError, RecursionError):
-            end = at + 1
-        at = text.find("{", end)
-    return canonical
+def _json_in(text: str, *, at_an_end: bool = False) -> str | None:
+    """The last JSON object or array in a reply; ``at_an_end`` wants prose to stand on one side of it only, or a fence."""
+    if "{" not in text and "[" not in text:
+        return None
+    text = text.strip("\ufeff \t\r\n")
+    try:
+        match = find_json(text)
+    except (ValueError, RecursionError):
+        return None
+    if at_an_end and not match.whole:
+        before, after = text[: match.start].rstrip(), text[match.end :].lstrip()
+        is_fenced = "```" in before[-30:] and after.startswith("```")
+        if not is_fenced and ((before and after) or text[match.start] == "["):
+            return None
+    return canonical_json(match.value)
 
 
 def _bare(text: str) -> str:

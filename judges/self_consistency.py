@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from math import comb, log
 from typing import Any
 
-from .equivalence import KINDS, canonical_json, key
+from .equivalence import KINDS, LONGEST, canonical_json, key
 from .protocol import JudgeInput
+from .schema.keywords import PatternTimeout, ValidationTimeout
 from .types import Answer, Verdict
 
 _EMPTY = ("empty",)
@@ -60,7 +61,8 @@ class SelfConsistencyJudge:
         """Asks for samples and counts the votes; the score is None where no sample could be had."""
         if case.ask is None:
             return Verdict(self.name, reason="no model to sample from")
-        clusters: dict[Hashable, list[Answer]] = {self._key(case.answer): [case.answer]}
+        schema = case.prompt.schema
+        clusters: dict[Hashable, list[Answer]] = {self._key(case.answer, schema): [case.answer]}
         samples_drawn = 0
         while samples_drawn < self.samples:
             sizes = _sizes(clusters)
@@ -69,7 +71,7 @@ class SelfConsistencyJudge:
             needed = self._samples_needed(sizes[0], sizes[1], self.samples - samples_drawn)
             answers = await case.ask(case.prompt, n=needed, temperature=self.temperature)
             for answer in answers[:needed]:
-                clusters.setdefault(self._key(answer), []).append(answer)
+                clusters.setdefault(self._key(answer, schema), []).append(answer)
             samples_drawn += min(len(answers), needed)
             if len(answers) < needed:
                 break  # nothing further to be had, as where a recording holds fewer
@@ -106,10 +108,23 @@ class SelfConsistencyJudge:
             },
         )
 
-    def _key(self, answer: Answer) -> Hashable:
+    def _key(self, answer: Answer, schema: Any) -> Hashable:
         if answer.text.strip():
-            return key(answer.text, self.equivalence)
+            return key(_json_text(answer.text, schema) if schema is not None else answer.text, self.equivalence)
         return ("tools", *map(_call_key, answer.tool_calls)) if answer.tool_calls else _EMPTY
+
+
+def _json_text(text: str, schema: Any) -> str:
+    """The JSON that the schema judge would read out of the text, or the text where it would find none."""
+    from .schema import find_valid_json
+
+    if len(text) > LONGEST:
+        return text
+    try:
+        match, _, errors = find_valid_json(text, schema)
+    except (ValueError, RecursionError, PatternTimeout, ValidationTimeout, OverflowError):
+        return text
+    return text if errors else match.text
 
 
 def _call_key(call: Mapping[str, Any]) -> str:

@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import judges
 from judges import Answer
 from judges.equivalence import canonical_json
-from judges.schema import InvalidSchemaError, SchemaJudge, extract_json
+from judges.reading import find_json
+from judges.schema import InvalidSchemaError, SchemaJudge, find_valid_json
 
 from .protocol import GraderError, GradingCase
 
@@ -41,7 +43,7 @@ class JsonGrader:
         """A reply without JSON is wrong."""
         gold = _gold(case.reference)
         try:
-            said = _calls(case.tool_calls) if case.tool_calls and not case.text.strip() else extract_json(case.text)
+            said = _calls(case.tool_calls) if case.tool_calls and not case.text.strip() else _json_of(case)
         except (ValueError, RecursionError):
             return 0.0
         if self.credit == "all" or not isinstance(gold, Mapping) or not isinstance(said, Mapping):
@@ -52,6 +54,14 @@ class JsonGrader:
             return 1.0
         right = sum(p in wanted and p in given and _same(wanted[p], given[p]) for p in paths)
         return right / len(paths)
+
+
+def _json_of(case: GradingCase) -> Any:
+    """The JSON in the reply as the schema judge reads it. Raises ValueError, RecursionError."""
+    if case.prompt.schema is not None:
+        with suppress(InvalidSchemaError):
+            return find_valid_json(case.text, case.prompt.schema)[0].value
+    return find_json(case.text).value
 
 
 def _gold(reference: Any) -> Any:

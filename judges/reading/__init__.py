@@ -5,13 +5,16 @@ from dataclasses import replace
 from judges.types import Answer
 
 from .finish_reason import ERRORS, FINISH_REASONS, is_complete, read_finish_reason
+from .json_values import JsonMatch, find_json
 from .reasoning import ReasoningStream, SplitText, separate_reasoning, split_reasoning
 
 __all__ = [
     "ERRORS",
     "FINISH_REASONS",
+    "JsonMatch",
     "ReasoningStream",
     "SplitText",
+    "find_json",
     "is_complete",
     "read_answer",
     "read_finish_reason",

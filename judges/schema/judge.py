@@ -1,16 +1,15 @@
 """JSON Schema or a pydantic model: a veto, not a score. Validity hardly ranks answers; invalidity is nearly always wrong."""
 
 import json
-import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import isinf
-from typing import Any, NoReturn
+from typing import Any
 
 from judges.protocol import JudgeInput
+from judges.reading import JsonMatch, find_json
 from judges.types import Verdict
 
 from .complexity import MAX_WORK, branches, validation_cost
@@ -18,11 +17,6 @@ from .keywords import InvalidSchemaError, PatternTimeout, ValidationTimeout, bou
 
 _CACHE_SIZE = 128
 _ERRORS = 3
-_ATTEMPTS = 256  # decodings tried in prose: each failure counts the text's lines, so that endless ones would be quadratic
-_FENCE = re.compile(r"```[A-Za-z0-9_-]{0,20}[ \t]{0,8}\r?\n?")
-_OPENING = re.compile(r"\{\s*[\"}]|\[\s*(?:[\[{\"\]\-\d]|true|false|null)")
-_STRUCTURE = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
-
 
 # A check gives the parsed value and the reasons why it is not valid.
 Check = Callable[[Any], tuple[Any, list[str]]]
@@ -40,90 +34,40 @@ def json_schema_of(schema: Any) -> dict[str, Any]:
     return json_schema
 
 
-def extract_json(text: str) -> Any:
-    """The JSON value that ``text`` is, or the first in a fenced block, or the first object or array in prose.
-
-    NaN, Infinity and numbers beyond a float are not JSON. What begins as an object or array and breaks is left out whole: a
-    value inside it is not the answer. Raises ValueError where there is none, RecursionError where it is nested too deeply.
-    """
-    stripped = text.strip("\ufeff \t\r\n")
-    try:
-        return _decoder.decode(stripped)
-    except ValueError as error:
-        reason = str(error)[:120]
-    pieces = _FENCE.split(stripped)
-    for block in pieces[1:-1:2][:_ATTEMPTS]:
-        try:
-            return _decoder.decode(block.strip())
-        except ValueError:
-            continue
-    position = 0
-    for _ in range(_ATTEMPTS):
-        opening = _OPENING.search(stripped, position)
-        if opening is None:
-            break
-        try:
-            return _decoder.raw_decode(stripped, opening.start())[0]
-        except ValueError as error:
-            reason = str(error)[:120]
-        position = _end_of_brackets(stripped, opening.start())
-    raise ValueError(f"no JSON found: {reason}")
-
-
-def _end_of_brackets(text: str, start: int) -> int:
-    depth = 0
-    for token in _STRUCTURE.finditer(text, start):
-        first = token[0][0]
-        depth += 1 if first in "[{" else -1 if first in "]}" else 0
-        if depth == 0:
-            return token.end()
-    return len(text)
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(digits: str) -> float:
-    value = float(digits)
-    if isinf(value):
-        raise ValueError(f"{digits[:20]} is too large a number")
-    return value
-
-
-_decoder = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
-
-
 @dataclass(frozen=True)
 class SchemaJudge:
     """Vetoes an answer that is not valid against the prompt's schema and fills ``answer.parsed`` where it is.
 
+    Of several JSON values the last valid one counts; JSON in a fence or in prose takes the place of the text.
     ``schema`` (a JSON Schema, 2020-12 unless its ``$schema`` says otherwise, or a pydantic model class) goes before the
-    prompt's own. Answers over ``max_chars`` characters or nested too deeply are vetoed. An answer of tool calls alone is not
-    judged. Nothing is ever fetched, formats are not checked, patterns have 50 ms together and a validation 2 s. A schema
-    must not be changed once it was used. ``judge`` raises InvalidSchemaError.
+    prompt's own. ``repair`` reads nearly-JSON, too (see ``judges.reading.find_json``), and says so in ``details``. Answers
+    over ``max_chars`` characters or nested too deeply are vetoed. An answer of tool calls alone is not judged. Nothing is
+    ever fetched, formats are not checked, patterns have 50 ms together and a validation 2 s. A schema must not be changed
+    once it was used. ``judge`` raises InvalidSchemaError.
     """
 
     schema: Any = None
     max_chars: int = 1_000_000
+    repair: bool = False
     name: str = "schema"
     only_vetoes: bool = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.max_chars, int) or isinstance(self.max_chars, bool) or self.max_chars < 1:
             raise ValueError(f"max_chars must be a whole number from 1 on, got {self.max_chars!r}")
+        if not isinstance(self.repair, bool):
+            raise ValueError(f"repair must be true or false, got {self.repair!r}")
 
     def judge(self, case: JudgeInput) -> Verdict:
-        """Reads JSON out of the text and checks it."""
+        """Checks the JSON in the answer's text; where the text holds more, the verdict's answer is the JSON alone."""
         schema = self.schema if self.schema is not None else case.prompt.schema
         answer = case.answer
         if schema is None or (answer.tool_calls and not answer.text.strip()):
             return Verdict(self.name)
         if len(answer.text) > self.max_chars:
             return self._veto(f"longer than {self.max_chars} characters")
-        check = checker(schema)
         try:
-            value, errors = check(extract_json(answer.text))
+            match, value, errors = find_valid_json(answer.text, schema, repair=self.repair)
         except RecursionError:
             return self._veto("too deeply nested")
         except ValidationTimeout:
@@ -138,10 +82,43 @@ class SchemaJudge:
             return self._veto(str(error)[:200])
         if errors:
             return Verdict(self.name, veto=True, reason="; ".join(errors))
-        return Verdict(self.name, answer=answer.with_parsed(value))
+        if match.whole:
+            return Verdict(self.name, answer=answer.with_parsed(value))
+        details = {"repaired": True} if match.repaired else {}
+        return Verdict(self.name, answer=replace(answer, text=match.text, parsed=value), details=details)
 
     def _veto(self, reason: str) -> Verdict:
         return Verdict(self.name, veto=True, reason=f"$: {reason}")
+
+
+def find_valid_json(text: str, schema: Any, *, repair: bool = False) -> tuple[JsonMatch, Any, list[str]]:
+    """The last JSON value in a reply that is valid against ``schema``; where none is, the last value.
+
+    Args:
+        text: The reply, without reasoning.
+        schema: A JSON Schema or a pydantic model class.
+        repair: See ``judges.reading.find_json``.
+
+    Returns:
+        Where the value stands, the value as the schema makes it (an instance of the model), and why it is not valid.
+
+    Raises:
+        InvalidSchemaError: The schema itself is wrong.
+        ValueError: There is no JSON in the reply.
+        RecursionError, PatternTimeout, ValidationTimeout, OverflowError: It cannot be checked.
+    """
+    check = checker(schema)
+    results: list[tuple[Any, Any, list[str]]] = []
+
+    def accepts(value: Any) -> bool:
+        results.append((value, *check(value)))
+        return not results[-1][2]
+
+    match = find_json(text, accepts, repair=repair)
+    for value, result, errors in results:
+        if value is match.value:
+            return match, result, errors
+    return (match, *check(match.value))
 
 
 def checker(schema: Any) -> Check:
