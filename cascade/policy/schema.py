@@ -240,7 +240,7 @@ class Policy(_Strict):
         return tiers
 
     @property
-    def asks(self) -> set[str]:
+    def model_names(self) -> set[str]:
         """Every model that a run may ask: of tiers, their fallbacks and their judges."""
         named = {t.model for t in self.tiers} | {m for t in self.tiers for m in t.fallbacks}
         return named | {m for t in self.tiers for j in t.judges if isinstance(m := j.options.get("model"), str)}
