@@ -310,6 +310,8 @@ def nearest(name: str, known: list[str]) -> str:
     """``"; did you mean 'x'?"``, or nothing where no known name is near."""
     from difflib import get_close_matches
 
+    if len(str(name)) > 100:  # comparing takes time in proportion to the length
+        return ""
     close = get_close_matches(str(name), known, 1, 0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
 
