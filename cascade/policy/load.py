@@ -16,7 +16,7 @@ from judges import Usage
 
 from . import yaml as safe_yaml
 from .imports import import_modules
-from .schema import ModelSpec, Policy, PolicyFile, nearest
+from .schema import ModelSpec, Policy, PolicyFile, TierPolicy, nearest
 from .yaml import KeyPath, dotted, line_of
 
 MAX_BYTES = 1_000_000
