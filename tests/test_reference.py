@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,6 +16,7 @@ import yaml
 import cascade
 import judges
 from cascade.policy.schema import PolicyFile
+from judges.registry import factory
 from tests.test_docs import parser_of
 
 ROOT = Path(__file__).parents[1]
@@ -45,6 +47,13 @@ def test_every_policy_key_is_described() -> None:
     assert keys - words == set()
 
 
+@pytest.mark.parametrize("name", ["schema", "rules", "logprob", "self_consistency", "verifier"])
+def test_every_option_of_a_judge_is_described(name: str) -> None:
+    """The row of each built-in judge names what its policy may set."""
+    (row,) = re.findall(rf"^\| `{name}` \| (?:veto|score).*$", page("reference/policy.md"), re.MULTILINE)
+    assert set(signature(factory(name)).parameters) - {"name", "only_vetoes", "only_scores"} <= code_words(row)
+
+
 def options_of(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
     """(command, option) of every option of a parser and of the parsers in it."""
     for action in parser._actions:
@@ -61,7 +70,7 @@ def options_of(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize(
     "command",
-    ["run", "gate", "check", "schema", "serve", "keys", "journal", "record", "recording", "grade", "replay", "demo"],
+    ["run", "gate", "check", "schema", "serve", "keys", "journal", "record", "recording", "grade", "replay"],
 )
 def test_every_option_is_described(command: str) -> None:
     """The page of the command line names every command, every command in it, and every long option."""

@@ -1,41 +1,46 @@
-"""Code, graded by unit tests in a process of its own with limits of CPU, memory, time and network."""
+"""Code, graded by unit tests that run in another process than it does, with walls of the kernel around both."""
 
+import json
 import os
 import re
-import secrets
-import subprocess
+import site
 import sys
 import tempfile
 import warnings
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from functools import lru_cache
-from signal import SIGKILL
+from pathlib import Path
 from typing import Any
 
 from .protocol import GraderError, GradingCase
+from .sandbox.client import SERVER
+from .sandbox.order import Order
 
 _FENCE = re.compile(r"^[ \t]*```([A-Za-z0-9_+-]*)[^\n]*\n(.*?)^[ \t]*```", re.MULTILINE | re.DOTALL)
-_FALSE_END = "\nraise AssertionError\n"
+RISK = "answers run with your rights: they may read and change your files and keys, and forge their grades"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CodeGrader:
-    """1 where the reply's Python passes the reference, a text of tests (asserts) that runs after it.
+    """1 where the reply's Python passes the reference, a text of tests (asserts) that use what it defines.
 
-    The code is the last fenced block marked as Python, or the last block, or the whole reply. ``seconds`` limits CPU time
-    and, four times as long, real time; ``megabytes`` the address space. See ``sandbox.py`` for what is stopped and what is
-    not; ``walls`` off does without the kernel's namespaces.
+    The code is the last fenced block marked as Python, or the last block, or the whole reply. It runs in a process of its
+    own and the tests in another, to which it can return nothing but values;
+    ``docs/reference/graders.md`` says what cannot be tested so; the grade is then None. Where the kernel gives no walls,
+    nothing is run unless ``unsafe``.
 
-    Code that passes is run once more with tests that must fail at their end: code that passes those too has forged its
-    result. And tests that pass without any code are an error: they test nothing.
+    Attributes:
+        seconds: CPU time of each of the two and, four times as long, real time.
+        megabytes: Address space of each.
+        unsafe: Run answers without walls where there are none.
     """
 
     seconds: int = 5
     megabytes: int = 512
-    walls: bool = True
+    unsafe: bool = False
     name: str = "code"
-    version: str = "2"
+    version: str = "3"
     needs_reference: bool = True
     waits: bool = True
 
@@ -43,8 +48,8 @@ class CodeGrader:
         for option in ("seconds", "megabytes"):
             if type(getattr(self, option)) is not int or getattr(self, option) < 1:
                 raise GraderError(f"code: {option} must be a whole number from 1 on, got {getattr(self, option)!r}")
-        if not isinstance(self.walls, bool):
-            raise GraderError(f"code: walls must be true or false, got {self.walls!r}")
+        if not isinstance(self.unsafe, bool):
+            raise GraderError(f"code: unsafe must be true or false, got {self.unsafe!r}")
         if os.name != "posix":
             raise GraderError("grader code needs a POSIX system: it limits the process by resource limits")
 
@@ -59,49 +64,70 @@ class CodeGrader:
             raise GraderError(f"reference: the tests are no Python: {error}") from None
 
     def grade(self, case: GradingCase) -> float | None:
-        """Code that fails, hangs, exits early or asks for more than it may is wrong."""
+        """Code that fails, hangs, exits early or asks for more than it may is wrong.
+
+        Args:
+            case: The answer, and the tests as its reference.
+
+        Returns:
+            1.0 or 0.0, or None where the tests hand over or rest on what is no value.
+
+        Raises:
+            GraderError: The tests test nothing, or this machine gives no walls.
+        """
         self.check(case.reference)
-        program, tests = code_of(case.text), str(case.reference)
-        if not self._passes(program, tests):
-            return 0.0
-        if _test_nothing(self, tests):
+        tests = str(case.reference)
+        outcome = self._outcome(code_of(case.text), tests)
+        if outcome == "passed" and _test_nothing(self, tests):
             raise GraderError("reference: the tests pass without any code; let them call what they define")
-        return float(not self._passes(program, tests + _FALSE_END))
+        return None if outcome == "untold" else float(outcome == "passed")
 
-    def _passes(self, program: str, tests: str) -> bool:
-        from . import sandbox  # not everywhere can it be imported
-
-        parts = [program.encode(errors="replace"), tests.encode(errors="replace"), secrets.token_hex(16).encode()]
-        given = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
-        real_seconds = 4 * self.seconds
-        limits = [str(self.seconds), str(real_seconds), str(self.megabytes << 20), str(int(self.walls))]
-        with tempfile.TemporaryDirectory(prefix="graded-") as folder:
-            process = subprocess.Popen(
-                [sys.executable, "-I", "-B", sandbox.__file__, *limits],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                cwd=folder,
-                env={"PATH": "/usr/bin:/bin", "HOME": folder},
-                start_new_session=True,
+    def _outcome(self, program: str, tests: str) -> str:
+        """``passed``, ``failed`` or ``untold``. Raises GraderError where nothing could be run."""
+        outcome, why = run(self, program, tests)
+        if outcome == "no walls":
+            raise GraderError(
+                f"code: this machine gives no walls to run answers behind ({why}); grade on Linux with user namespaces "
+                f"and seccomp allowed (docs/reference/graders.md), or say --unsafe: {RISK}"
             )
-            try:
-                process.communicate(given, timeout=real_seconds + 10)
-            except BaseException as error:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, SIGKILL)
-                process.wait()
-                if not isinstance(error, subprocess.TimeoutExpired):
-                    raise
-        # A signal is the program's doing; any other status is trouble of ours, and no answer's fault.
-        if process.returncode > 0 and process.returncode != sandbox.FAILED:
-            raise GraderError(f"code: the sandbox could not work (exit status {process.returncode}); see sandbox.py")
-        return process.returncode == sandbox.PASSED
+        if outcome not in ("passed", "failed", "untold"):
+            raise GraderError(f"code: the sandbox could not work ({why})")
+        return outcome
 
 
 @lru_cache(maxsize=4096)
 def _test_nothing(one: CodeGrader, tests: str) -> bool:
-    return one._passes("", tests)
+    return one._outcome("", tests) == "passed"
+
+
+def run(one: CodeGrader, program: str, tests: str) -> tuple[str, str]:
+    """Runs a program and its tests under a grader's limits; what came of it, and why."""
+    with tempfile.TemporaryDirectory(prefix="graded-") if one.unsafe else nullcontext("") as folder:
+        order = Order(
+            seconds=one.seconds,
+            real_seconds=4 * one.seconds,
+            memory=one.megabytes << 20,
+            unsafe=one.unsafe,
+            folder=os.path.realpath(folder) if folder else "",
+            site=_packages(),
+            hidden=tuple(str(Path(home) / own) for home in _packages() for own in _OURS),
+        )
+        parts = [json.dumps(asdict(order)).encode(), program.encode(errors="replace"), tests.encode(errors="replace")]
+        return SERVER.run(parts, order.real_seconds + 10)
+
+
+_OURS = (__name__.partition(".")[0], "cascade", "judges")  # recordings, with their answers, may stand there
+
+
+@lru_cache(maxsize=1)
+def _packages() -> tuple[str, ...]:
+    """The folders of installed packages, which answers may import from."""
+    known = {os.path.realpath(one) for one in site.getsitepackages()}
+    return tuple(
+        one
+        for one in sys.path
+        if os.path.isdir(one) and (os.path.realpath(one) in known or Path(one).name in ("site-packages", "dist-packages"))
+    )
 
 
 def code_of(text: str) -> str:

@@ -18,6 +18,7 @@ from evals.recording import Example, RecordingError, read, where_stands, write
 from judges.reading import split_reasoning
 
 from . import Grader, GraderError, GradingCase, grader, names
+from .code import RISK, CodeGrader
 from .grade_report import GradeReport, report
 from .model import Memory, ModelGrader
 
@@ -182,6 +183,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     add("--models", help="only these models' answers, separated by commas")
     add("--regrade", action="store_true", help="also answers that have a grade of the same grader and version")
     add("--out", metavar="FILE", help="write here instead")
+    add("--unsafe", action="store_true", help=f"run code also where the kernel gives no walls; {RISK}")
     add("--policy-file", help="where a model grader's model is described (default: the usual search)")
     add("--max-usd", type=float, metavar="X", help="of model graders: stop before they have cost more in this run")
     add("--concurrency", type=int, default=16, help="grades made at once by processes and models (default 16)")
@@ -197,8 +199,11 @@ def job_of(
     regrade: bool = False,
     concurrency: int = 16,
     max_usd: float | None = None,
+    unsafe: bool = False,
 ) -> Job:
     """The job of a command's ``--grader [TASK=]NAME[:OPTION=VALUE]``; model grades are kept beside ``recording``.
+
+    ``unsafe`` lets code graders run answers where there are no walls.
 
     Raises GraderError.
     """
@@ -212,6 +217,8 @@ def job_of(
         if task in by_task or (not task and default is not None):
             raise GraderError(f"--grader {given}: a second grader for {f'the task {task}' if task else 'all tasks'}")
         made = grader(spec, policy_file=policy_file, memory=memory)
+        if unsafe and isinstance(made, CodeGrader):
+            made = replace(made, unsafe=True)
         if task:
             by_task[task] = made
         else:
@@ -275,7 +282,10 @@ def main(
             regrade=args.regrade,
             concurrency=args.concurrency,
             max_usd=args.max_usd,
+            unsafe=args.unsafe,
         )
+        if args.unsafe:
+            print(f"warning: --unsafe: without walls, {RISK}", file=sys.stderr)
         if paid is not None:
             job.memory.paid = paid
         n = _survey(args.recording, job)

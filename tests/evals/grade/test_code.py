@@ -1,6 +1,8 @@
 """Code graded by tests, in a process that can neither do harm nor pass by anything but being right."""
 
+import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,6 +14,9 @@ import pytest
 from evals.grade import GraderError
 from evals.grade.code import CodeGrader, GradingCase, code_of
 from evals.grade.command import grade
+from evals.grade.sandbox.client import SERVER, Server
+
+ROOT = Path(__file__).resolve().parents[3]
 
 TESTS = "assert double(2) == 4\nassert double(-1) == -2\n"
 RIGHT = "Sure:\n```python\ndef double(x):\n    return 2 * x\n```\nHope that helps."
@@ -70,7 +75,7 @@ def test_the_network_is_closed() -> None:
             server.accept()
 
 
-@pytest.mark.parametrize("call", ["os.system('true')", "os.fork()", "__import__('subprocess').run(['true'])"])
+@pytest.mark.parametrize("call", ["assert os.system('true') == 0", "os.fork()", "__import__('subprocess').run(['true'])"])
 def test_no_process_is_started(call: str) -> None:
     """Graded code stays in its own process."""
     assert grade(TESTS, f"import os\n{call}\ndef double(x): return 2 * x", "code") == 0.0
@@ -83,85 +88,24 @@ def test_nothing_of_the_environment_is_handed_on(monkeypatch: pytest.MonkeyPatch
     assert grade(TESTS, text, "code") == 1.0
 
 
-FOUND = "import sys\nf = sys._getframe()\nwhile f and {name!r} not in f.f_locals: f = f.f_back\nhere = f.f_locals\n"
-PIPES = """
-import gc, io
-files = [o for o in gc.get_objects() if isinstance(o, (io.BufferedReader, io.BufferedWriter)) and o.fileno() > 2]
-given = [f for f in files if isinstance(f, io.BufferedReader)][0]
-said = [f for f in files if isinstance(f, io.BufferedWriter)][0]
-def part(): return given.read(int.from_bytes(given.read(8), 'big'))
-said.write(b'.'); said.flush(); part()
-said.write(b'.'); said.flush(); said.write(part()); said.flush()
-"""
-FORGED = {
-    "the word found in a caller": FOUND.format(name="word") + "import os\nos.write(int(sys.argv[5]), here['word'])",
-    "tests taken out": FOUND.format(name="sources") + "here['sources'][1:] = []",
-    "tests overwritten": "open('tests.py', 'w').write('')",
-    "exec redefined": "import builtins\nbuiltins.exec = lambda *_: None",
-    "compile redefined": "import builtins\nreal = builtins.compile\nbuiltins.compile = lambda s, *a: real('', *a)",
-    "what the tests call redefined": "import builtins\nbuiltins.abs = lambda _: 4\ndef double(x): return 4",
-    "the sandbox's own words spoken": PIPES,
-    "a result printed": "print('PASSED')\nimport sys\nsys.stderr.write('OK')",
-    "a result left for the end": "import atexit, os\natexit.register(os._exit, 0)\nraise SystemExit(0)",
-    "a keeper spawned": "import multiprocessing as m\nm.get_context('spawn').Process().start()\ndef double(x): return 2 * x",
-    "the parent killed": (
-        "import os, signal\nsignal.pidfd_send_signal(os.pidfd_open(os.getppid() or 1), 9)\ndef double(x): return 2 * x"
-    ),
-    "the group stopped": "import os\nos.killpg(0, 19)\ndef double(x): return 2 * x",
-    "forks without end": "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass",
-    "threads without end": "import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(9,)).start()",
-    "output without end": "while True: print('x' * 10000)",
-    "gigabytes on disk": "for i in range(3000): open(f'f{i}', 'wb').write(b'x' * (1 << 20))\ndef double(x): return 2 * x",
-    "gigabytes of memory": "x = []\nwhile True: x.append(bytearray(1 << 20))",
-    "one big file": "open('f', 'wb').write(b'x' * (2 << 20))\ndef double(x): return 2 * x",
-    "the hook disarmed": "import __main__, os\n__main__._FORBIDDEN = ()\nos.system('true')\ndef double(x): return 2 * x",
-    "its own memory opened": "open('/proc/self/mem', 'r+b')\ndef double(x): return 2 * x",
-}
-
-
-@pytest.mark.parametrize("walls", [True, False])
-@pytest.mark.parametrize("text", FORGED.values(), ids=FORGED)
-def test_hostile_code_has_not_passed(text: str, walls: bool) -> None:
-    """With the kernel's namespaces and without: nothing but right code gets a grade, and the machine stays whole."""
-    tests = "assert abs(double(-2)) == 4\nassert abs(double(-3)) == 6"
-    assert CodeGrader(seconds=1, walls=walls).grade(GradingCase(text=text, reference=tests)) == 0.0
-
-
-@pytest.mark.parametrize("walls", [True, False])
-def test_files_elsewhere_are_safe(tmp_path: Path, walls: bool) -> None:
+def test_files_elsewhere_are_safe(tmp_path: Path) -> None:
     """What the user may write the graded code may not; its own folder is gone afterwards."""
     kept, made = tmp_path / "kept", tmp_path / "made"
     kept.write_text("x", encoding="utf-8")
-    one = CodeGrader(walls=walls)
+    one = CodeGrader()
     for change in (f"os.remove({str(kept)!r})", f"os.rename({str(kept)!r}, 'mine')", f"open({str(made)!r}, 'w')"):
         assert one.grade(GradingCase(text=f"import os\n{change}\ndef double(x): return 2 * x", reference=TESTS)) == 0.0
     assert kept.read_text(encoding="utf-8") == "x"
     assert not made.exists()
 
 
-@pytest.mark.parametrize("walls", [True, False])
-def test_a_key_of_the_grader_is_out_of_reach(walls: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not even in /proc, where the environment of a process of the same user can be read."""
-    keeper = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env={"A_KEY": "sk-secret"})
-    try:
-        text = f"assert 'sk-secret' in open('/proc/{keeper.pid}/environ').read()\ndef double(x): return 2 * x"
-        assert CodeGrader(walls=walls).grade(GradingCase(text=text, reference=TESTS)) == 0.0
-    finally:
-        keeper.communicate(b"\n")
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's")
 def test_behind_walls_there_is_nobody_else() -> None:
-    """The program is the first process of a world of its own, whose end is the end of all that it started."""
-    text = "import os\nalone = os.getpid() == 1 and not os.listdir('/proc')"
-    verdict = CodeGrader().grade(GradingCase(text=text, reference="assert alone"))
-    if os.path.exists("/.dockerenv") and not verdict:
-        pytest.skip("the kernel allows no namespaces here")
-    assert verdict == 1.0
+    """The program is the first process of a world of its own, and sees Python and nothing else."""
+    text = "import os\nalone = os.getpid() == 1 and not os.path.exists('/proc')\nhere = set(os.listdir('/tmp'))"
+    assert CodeGrader().grade(GradingCase(text=text, reference="assert alone and not here")) == 1.0
 
 
-@pytest.mark.parametrize("walls", [True, False])
-def test_what_programs_commonly_do_is_allowed(walls: bool) -> None:
+def test_what_programs_commonly_do_is_allowed() -> None:
     """Threads, an event loop, temporary files and big libraries' imports are no crime."""
     text = """
 import asyncio, concurrent.futures, os, tempfile
@@ -172,7 +116,7 @@ def double(x):
     os.mkdir("d"); os.rename("d", "e"); os.rmdir("e")
     return asyncio.run(later())
 """
-    assert CodeGrader(walls=walls).grade(GradingCase(text=text, reference=TESTS)) == 1.0
+    assert CodeGrader().grade(GradingCase(text=text, reference=TESTS)) == 1.0
 
 
 def test_a_thread_that_is_left_behind_does_not_delay_the_grade() -> None:
@@ -199,6 +143,62 @@ def test_tests_that_test_nothing_are_an_error(tests: str, said: str) -> None:
 
 def test_a_sandbox_that_cannot_work_grades_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault of this machine is no wrong answer."""
-    monkeypatch.setattr("evals.grade.sandbox.__file__", "/nowhere/sandbox.py")
+    monkeypatch.setattr(sys, "executable", "/bin/true")
+    server = Server()
+    monkeypatch.setattr("evals.grade.code.SERVER", server)
     with pytest.raises(GraderError, match="the sandbox could not work"):
         grade(TESTS, RIGHT, "code")
+    server.close()
+
+
+def test_a_server_that_has_ended_is_started_again() -> None:
+    """Whoever killed it: the next answer is graded all the same."""
+    assert grade(TESTS, RIGHT, "code") == 1.0
+    assert SERVER._process is not None
+    SERVER._process.kill()
+    SERVER._process.wait()
+    assert grade(TESTS, RIGHT, "code") == 1.0
+
+
+# A namespace whose users may make no namespaces: there the kernel gives no walls.
+WALL_LESS = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
+RECORDED = {
+    "id": "1", "task": "t", "prompt": "double", "reference": TESTS,
+    "answers": {"m": {"text": "open('{made}', 'w')\ndef double(x): return 2 * x"}},
+}  # fmt: skip
+
+
+def _command(tmp_path: Path, before: list[str], *options: str) -> subprocess.CompletedProcess[str]:
+    made = tmp_path / "made"
+    recording = tmp_path / "recording.jsonl"
+    recording.write_text(json.dumps(RECORDED).replace("{made}", str(made)) + "\n", encoding="utf-8")
+    command = [*before, sys.executable, "-m", "evals.grade", str(recording), "--grader", "code", *options]
+    told = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60)
+    if "unshare" in told.stderr and before:
+        pytest.skip(told.stderr)
+    assert not made.exists()
+    return told
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs util-linux")
+def test_the_command_runs_nothing_without_walls_unasked(tmp_path: Path) -> None:
+    """It says what is missing and what would be risked; --unsafe runs the answers and says so."""
+    before = ["unshare", "--user", "--map-root-user", "sh", "-c", WALL_LESS, "sh"]
+    refused = _command(tmp_path, before)
+    assert refused.returncode == 2
+    assert "no walls to run answers behind" in refused.stderr
+    assert "with your rights" in refused.stderr
+    assert refused.stderr.count("\n") <= 2
+    told = _command(tmp_path, before, "--unsafe")
+    assert told.returncode == 0, told.stderr
+    assert "with your rights" in told.stderr
+    graded = json.loads((tmp_path / "recording.jsonl").read_text(encoding="utf-8"))["answers"]["m"]
+    assert graded["grader"] == "code:unsafe=True@3"
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs util-linux")
+def test_an_ordinary_user_has_walls_too(tmp_path: Path) -> None:
+    """No privilege is needed where the kernel lets its users make namespaces."""
+    told = _command(tmp_path, ["unshare", "--user", "--map-user=1000", "--map-group=1000"])
+    assert told.returncode == 0, told.stderr
+    assert json.loads((tmp_path / "recording.jsonl").read_text(encoding="utf-8"))["answers"]["m"]["quality"] == 0.0

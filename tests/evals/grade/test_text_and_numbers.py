@@ -213,7 +213,7 @@ def test_a_reference_of_the_wrong_type_is_an_error(kind: str, reference: Any, sa
         ("number:toleranz=1", "unexpected keyword"),
         ("json:credit=some", "all or fields"),
         ("date:day_first=1", "must be true or false"),
-        ("code:walls=0", "must be true or false"),
+        ("code:unsafe=0", "must be true or false"),
         ("text:case=true", "takes no options"),
         ("number:version=9", "write options as"),
         ("code:seconds=0", "whole number from 1"),

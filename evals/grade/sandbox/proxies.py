@@ -1,0 +1,192 @@
+"""What the tests see of the program: proxies that pass every use on to the process where the object is.
+
+Comparisons with a value are made here, on a value. Where only the program's own methods can answer what the tests judge by
+(``==`` between two of its objects, ``-`` with an expected number), their word is taken and noted: a verdict that rests on
+it is none.
+"""
+
+import operator
+from collections.abc import Callable
+from typing import Any, Protocol
+
+
+class Program(Protocol):
+    """The program in the other process, as its proxies use it."""
+
+    values: dict[int, Any]
+    vouched: str
+
+    def use(self, what: Any, *args: Any, **named: Any) -> Any:
+        """Calls what ``what`` names."""
+
+    def op(self, name: str, *args: Any) -> Any:
+        """Applies an operator there."""
+
+
+_UNSEEN = object()
+_UNARY = [
+    "neg", "pos", "invert", "abs", "index", "int", "float", "complex", "round", "trunc", "floor", "ceil", "len", "bool"
+]  # fmt: skip
+_BINARY = [
+    "add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor", "lshift", "rshift", "divmod"
+]  # fmt: skip
+_ITEMS = ["getitem", "setitem", "delitem", "iter", "next", "reversed", "str", "repr", "format", "enter", "bytes"]
+_ORDER = ("lt", "le", "gt", "ge")
+_FIXED = (int, float, complex, bool, str, bytes, tuple, frozenset)
+_SEEN = ("__name__", "__qualname__", "__dict__", "__annotations__", "__wrapped__", "__self__")
+# Methods of built-in types by which tests judge; of an object of another class they would be the program's word.
+_JUDGING = {name for kind in (str, bytes, int, float, set) for name in dir(kind) if name.startswith("is")} | {
+    "startswith", "endswith", "difference", "symmetric_difference", "equals",
+}  # fmt: skip
+
+
+class Proxy:
+    """An object of the program's."""
+
+    __slots__ = ("_number", "_program")
+
+    def __init__(self, program: Program, number: int) -> None:
+        object.__setattr__(self, "_program", program)
+        object.__setattr__(self, "_number", number)
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        return program_of(self).use(["o", number_of(self)], *args, **named)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name.endswith("__") and name not in _SEEN:
+            raise AttributeError(name)  # protocols of libraries' that would let the program judge
+        if name in _JUDGING:
+            plain = _plain(self)
+            if plain is not _UNSEEN:
+                return getattr(plain, name)
+            _vouched(self, name, True)
+        return program_of(self).op("getattr", self, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        program_of(self).op("setattr", self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        program_of(self).op("delattr", self, name)
+
+    def __hash__(self) -> int:
+        return hash(number_of(self))
+
+    def __eq__(self, other: object) -> Any:
+        if other is self:
+            return True
+        if type(other) is Proxy:
+            return _vouched(self, "==", bool(program_of(self).op("eq", self, other)))
+        plain = _plain(self)
+        if plain is not _UNSEEN:
+            return plain == other
+        return False if type(other).__module__ == "builtins" else NotImplemented
+
+    def __ne__(self, other: object) -> Any:
+        if type(other) is Proxy:
+            return _vouched(self, "!=", bool(program_of(self).op("ne", self, other)))
+        equal = self.__eq__(other)
+        return equal if equal is NotImplemented else not equal
+
+    def __contains__(self, item: object) -> bool:
+        plain = _plain(self)
+        if plain is not _UNSEEN:
+            return item in plain
+        try:
+            steps: Any = program_of(self).op("iter", self)
+        except TypeError:
+            steps = ()
+        if any(one is item or one == item for one in steps):
+            return True
+        return bool(_vouched(self, "in", program_of(self).op("contains", self, item) is True))
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> Any:
+        held = program_of(self).op("exit", self, kind, None, None)
+        # It may keep an exception from the tests, but not the one that says they have failed.
+        return kind is not None and held is True and not issubclass(kind, AssertionError) and _vouched(self, "with", True)
+
+    def __instancecheck__(self, one: object) -> bool:
+        return type(one) is Proxy and program_of(self).op("isinstance", one, self) is True
+
+    def __subclasscheck__(self, one: object) -> bool:
+        return type(one) is Proxy and program_of(self).op("issubclass", one, self) is True
+
+
+def program_of(proxy: Proxy) -> Program:
+    """Whose it is."""
+    found: Program = object.__getattribute__(proxy, "_program")
+    return found
+
+
+def number_of(proxy: Proxy) -> int:
+    """Under which number the program's side has it."""
+    found: int = object.__getattribute__(proxy, "_number")
+    return found
+
+
+def _plain(proxy: Proxy) -> Any:
+    """The value that an object of a class derived from a built-in one has as one of these.
+
+    One that cannot change is asked for once; one that has changed since it was last seen may have done so for the tests.
+    """
+    program, number = program_of(proxy), number_of(proxy)
+    before = program.values.get(number, _UNSEEN)
+    if type(before) in _FIXED:
+        return before
+    try:
+        found = program.op("plain", proxy)
+    except Exception:
+        return _UNSEEN
+    if type(found) is Proxy:
+        return _UNSEEN
+    if before is not _UNSEEN and before != found:
+        program.vouched = "a value that changes"
+    program.values[number] = found
+    return found
+
+
+def _vouched(proxy: Proxy, what: str, told: bool) -> bool:
+    if told:
+        program_of(proxy).vouched = what
+    return told
+
+
+def _passed_on(name: str) -> Callable[..., Any]:
+    return lambda self, *args: program_of(self).op(name, self, *args)
+
+
+def _binary(name: str, reflected: bool = False) -> Callable[..., Any]:
+    def apply(self: Proxy, other: object) -> Any:
+        plain: Any = _UNSEEN if type(other) is Proxy else _plain(self)
+        if plain is not _UNSEEN:
+            return _operator(name)(other, plain) if reflected else _operator(name)(plain, other)
+        if type(other) is not Proxy:
+            _vouched(self, name, True)
+        return program_of(self).op(name, other, self) if reflected else program_of(self).op(name, self, other)
+
+    return apply
+
+
+def _operator(name: str) -> Callable[[Any, Any], Any]:
+    found: Callable[[Any, Any], Any] = divmod if name == "divmod" else getattr(operator, f"__{name}__")
+    return found
+
+
+def _ordered(name: str) -> Callable[..., Any]:
+    def compare(self: Proxy, other: object) -> Any:
+        if type(other) is Proxy:
+            return _vouched(self, name, bool(program_of(self).op(name, self, other)))
+        plain = _plain(self)
+        return NotImplemented if plain is _UNSEEN else _operator(name)(plain, other)
+
+    return compare
+
+
+for _name in (*_UNARY, *_ITEMS):
+    setattr(Proxy, f"__{_name}__", _passed_on(_name))
+for _name in _BINARY:
+    setattr(Proxy, f"__{_name}__", _binary(_name))
+    setattr(Proxy, f"__r{_name}__", _binary(_name, reflected=True))
+    if _name != "divmod":
+        setattr(Proxy, f"__i{_name}__", _binary(f"i{_name}"))
+for _name in _ORDER:
+    setattr(Proxy, f"__{_name}__", _ordered(_name))

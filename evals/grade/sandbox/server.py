@@ -1,0 +1,41 @@
+"""Forks a launcher for each answer, so that Python starts once and not each time.
+
+On standard input is a socket. Each byte on it brings two files: the launcher's standard input and output. This process
+reads neither: it has no program and no test in its memory that a later answer could look for. It ends when the socket does.
+"""
+
+import gc
+import os
+import signal
+import socket
+from typing import NoReturn
+
+from . import launcher, namespaces
+
+
+def main() -> NoReturn:
+    """Serves until nobody asks any more."""
+    asked = socket.socket(fileno=os.dup(0))
+    namespaces.own_installation()  # found once for all
+    gc.freeze()  # so that no collection in a child copies what it shares
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the launchers
+    while True:
+        word, files, _, _ = socket.recv_fds(asked, 1, 2)
+        if not word:
+            os._exit(0)
+        if os.fork() == 0:
+            try:
+                asked.close()
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                for number, file in enumerate(files):
+                    os.dup2(file, number)
+                os.closerange(3, max(files) + 1)
+                launcher.main()
+            finally:
+                os._exit(1)
+        for file in files:
+            os.close(file)
+
+
+if __name__ == "__main__":
+    main()
