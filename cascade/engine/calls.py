@@ -47,7 +47,9 @@ class ModelHandle:
         stated = getattr(self.model, "max_cost_usd", None)
         if stated is not None:
             return float(stated * request.n)
-        return estimate(self.pricer, self.bounds, prompt, n=request.n, max_tokens=request.max_tokens)
+        return estimate(
+            self.pricer, self.bounds, prompt, n=request.n, max_tokens=request.max_tokens, options=request.options
+        )
 
     @property
     def max_tokens(self) -> int | None:

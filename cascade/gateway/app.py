@@ -7,6 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cascade.util.extras import needed_by
+
+with needed_by("the gateway"):
+    import starlette  # noqa: F401  # one sentence where it is missing, before the modules below need it
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest

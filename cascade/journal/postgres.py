@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from cascade.errors import JournalError
 from cascade.policy.journal_config import shown
+from cascade.util.extras import sentence
 
 from .record import dumps
 from .store import COLUMNS, Row, SqlStore, check_version, schema
@@ -34,8 +35,8 @@ class PostgresStore(SqlStore):
     def __init__(self, url: str, *, full: bool = True, create: bool = True) -> None:
         try:
             import psycopg
-        except ImportError:
-            raise JournalError("a journal in Postgres needs psycopg: pip install 'cascade-gate[postgres]'") from None
+        except ImportError:  # also where it is there, and no libpq: the extra brings one
+            raise JournalError(sentence("a journal in Postgres", "psycopg")) from None
         self._errors = (psycopg.OperationalError, psycopg.InterfaceError)
         self.where = shown(url)
         try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cascade.errors import PolicyError
 from cascade.result import CallRecord, Result
+from cascade.util.extras import missing
 from judges import Answer, Judge, Prompt, Verdict
 
 from .outcomes import verdict_label
@@ -135,7 +136,7 @@ def _spans(provider: Any, content: bool) -> "Spans":
     try:
         from .traces import Spans
     except ModuleNotFoundError as error:
-        raise _not_installed("traces", "otel", error) from None
+        raise _not_installed("traces", error) from error
     return Spans(provider, content=content)
 
 
@@ -143,9 +144,9 @@ def _metrics(registry: Any) -> "Metrics":
     try:
         from .metrics import Metrics
     except ModuleNotFoundError as error:
-        raise _not_installed("metrics", "metrics", error) from None
+        raise _not_installed("metrics", error) from error
     return Metrics.of(registry)
 
 
-def _not_installed(key: str, extra: str, error: ModuleNotFoundError) -> PolicyError:
-    return PolicyError(f"telemetry.{key}: needs the package {error.name!r}; install it: pip install 'cascade-gate[{extra}]'")
+def _not_installed(key: str, error: ModuleNotFoundError) -> PolicyError:
+    return PolicyError(missing(error, f"telemetry.{key}") or f"telemetry.{key}: {error}")

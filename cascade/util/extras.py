@@ -4,6 +4,7 @@ with needed_by("evals.replay"):
     import numpy
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,7 +23,12 @@ EXTRAS = {
 """The extra that installs each optional package without which something cannot work; aiohttp, uvloop and httptools only
 make things faster, and their absence is no error."""
 
-_PROJECTS = {"math_verify": "math-verify", "prometheus_client": "prometheus-client", "backports": "backports.zstd"}
+_PROJECTS = {
+    "backports": "backports.zstd",
+    "math_verify": "math-verify",
+    "opentelemetry": "opentelemetry-api",
+    "prometheus_client": "prometheus-client",
+}
 
 
 class MissingExtraError(ModuleNotFoundError):
@@ -39,6 +45,7 @@ def needed_by(feature: str, extra: str | None = None) -> Iterator[None]:
 
     Raises:
         MissingExtraError: An optional package is not installed. Another missing module is raised as it is.
+        SystemExit: The same, while ``python -m`` looks for the module to run: one line, status 2.
     """
     try:
         yield
@@ -48,13 +55,18 @@ def needed_by(feature: str, extra: str | None = None) -> Iterator[None]:
         message = missing(error, feature, extra)
         if message is None:
             raise
+        if sys.argv[:1] == ["-m"]:  # `python -m` imports the package of a command before any code of ours can catch this
+            print(f"cascade: {message}", file=sys.stderr)
+            raise SystemExit(2) from None
         raise MissingExtraError(message, name=error.name) from None
 
 
-def missing(error: ModuleNotFoundError, feature: str, extra: str | None = None) -> str | None:
+def missing(error: ImportError, feature: str, extra: str | None = None) -> str | None:
     """The sentence for an optional package that could not be imported; None where the module is not one of them."""
     package = (error.name or "").partition(".")[0]
-    if package not in EXTRAS:
-        return None
-    name = _PROJECTS.get(package, package)
-    return f"{feature} needs {name}: pip install 'cascade-gate[{extra or EXTRAS[package]}]'"
+    return sentence(feature, package, extra) if package in EXTRAS else None
+
+
+def sentence(feature: str, package: str, extra: str | None = None) -> str:
+    """What needs which package, and the command that installs it; ``package`` is one of EXTRAS."""
+    return f"{feature} needs {_PROJECTS.get(package, package)}: pip install 'cascade-gate[{extra or EXTRAS[package]}]'"

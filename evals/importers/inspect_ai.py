@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import Any
 
 from cascade.util.bounded_read import UnreadableFileError, read_at_most, too_large
+from cascade.util.extras import sentence
 from evals.recording import Example, RecordingError
 from judges import Answer, TokenLogprob, Usage
 
@@ -111,8 +112,8 @@ def _zipfile(path: str) -> tuple[Any, tuple[type[Exception], ...]]:
         return module, (*errors, module.BadZipFile, import_module(package).ZstdError)
     except ModuleNotFoundError:
         raise RecordingError(
-            f"{path}: is packed with zstandard, which this Python cannot read: pip install 'cascade-gate[imports]', or "
-            "write it anew with 'inspect log convert --to json'"
+            f"{path}: {sentence('a log packed with zstandard', 'backports')}, or rewrite it with "
+            "'inspect log convert --to json'"
         ) from None
 
 

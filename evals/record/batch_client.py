@@ -116,7 +116,7 @@ class BatchClient:
             bound = self.pricer.spec.max_tokens if self.pricer.spec is not None else None
             request = replace(request, max_tokens=bound or MAX_OUTPUT)
         bounds = Bounds.of(self.pricer.spec)
-        max_usd = estimate(self.pricer, bounds, prompt, n=request.n, max_tokens=request.max_tokens)
+        max_usd = estimate(self.pricer, bounds, prompt, n=request.n, max_tokens=request.max_tokens, options=request.options)
         body = self.model.body(prompt, request)
         attempts = 0
         while True:

@@ -144,7 +144,9 @@ class RecordingClient:
 
     def estimate(self, prompt: Prompt, request: Request) -> float | None:
         """An upper estimate of what the request can cost in USD; None where the price is unknown."""
-        return estimate(self.pricer, self._bounds, prompt, n=request.n, max_tokens=request.max_tokens)
+        return estimate(
+            self.pricer, self._bounds, prompt, n=request.n, max_tokens=request.max_tokens, options=request.options
+        )
 
     async def ask(self, prompt: Prompt, request: Request) -> Reply:
         """Sends a request, with retries. Raises RequestFailedError, StoppedError."""

@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cascade.util.extras import MissingExtraError, sentence
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 FloatArray = NDArray[Any]  # float32 or float64
@@ -257,14 +259,14 @@ def tally_parquet(
     All are float32 or float64 without nulls; the last tier's confidence is not read and may be absent.
 
     Raises:
-        ModuleNotFoundError: pyarrow is not installed.
+        MissingExtraError: pyarrow is not installed.
         ValueError: a column is missing, of another type, has nulls or numbers out of range, or ``cuts`` are not valid.
         OSError: the file cannot be read.
     """
     try:
         parquet = import_module("pyarrow.parquet")
     except ModuleNotFoundError as missing:
-        raise ModuleNotFoundError("reading Parquet needs pyarrow: pip install 'cascade-gate[parquet]'") from missing
+        raise MissingExtraError(sentence("Parquet", "pyarrow"), name="pyarrow") from missing
     tally = Tally(cuts)
     tiers = len(tally.cuts) + 1
     column_names = columns if columns is not None else [(f"p{i}", f"q{i}", f"c{i}") for i in range(1, tiers + 1)]

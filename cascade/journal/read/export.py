@@ -8,6 +8,7 @@ from typing import IO, Any, Literal
 from cascade.errors import JournalError
 from cascade.journal.record import Record
 from cascade.util.atomic_write import replacing
+from cascade.util.extras import sentence
 
 Format = Literal["jsonl", "parquet", "recording"]
 _ROWS_A_GROUP = 10_000
@@ -57,7 +58,7 @@ def _parquet(records: Iterable[Record], file: IO[bytes]) -> int:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
-        raise JournalError("Parquet needs pyarrow: pip install 'cascade-gate[parquet]'") from None
+        raise JournalError(sentence("Parquet", "pyarrow")) from None
     text, number, moment = pa.string(), pa.float64(), pa.timestamp("us", tz="UTC")
     types = {
         **dict.fromkeys(

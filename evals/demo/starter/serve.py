@@ -10,6 +10,8 @@ import sys
 import threading
 from collections.abc import Sequence
 
+from cascade.util.extras import sentence
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serves until it is ended, or until its standard input closes with ``--until-eof``, as it does when a parent dies."""
@@ -27,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         llama = importlib.import_module("xllamacpp")
     except ImportError:
-        print("error: xllamacpp is not installed: pip install xllamacpp", file=sys.stderr)
+        print(f"error: {sentence('the demo server', 'xllamacpp')}", file=sys.stderr)
         return 2
     params = llama.CommonParams()
     params.model.path, params.model_alias = args.file, args.name

@@ -173,8 +173,8 @@ def test_a_missing_package_says_what_to_install(key: str, package: str, extra: s
         f"try: Telemetry({key}=True)\nexcept cascade.PolicyError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert f"telemetry.{key}: needs the package '{package}" in done.stdout
-    assert f"pip install 'cascade-gate[{extra}]'" in done.stdout
+    assert done.stdout.startswith(f"telemetry.{key} needs {package.partition('_')[0]}")
+    assert done.stdout.endswith(f": pip install 'cascade-gate[{extra}]'\n")
 
 
 def test_off_loads_nothing() -> None:

@@ -206,7 +206,7 @@ def test_a_broken_archive(tmp_path: Path) -> None:
 def test_without_zstandard_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Or how to do without."""
     monkeypatch.setitem(sys.modules, "backports.zstd.zipfile", None)
-    with pytest.raises(RecordingError, match=r"pip install 'cascade-gate\[imports\]', or write it anew"):
+    with pytest.raises(RecordingError, match=r"pip install 'cascade-gate\[imports\]', or rewrite it"):
         imported(items, LOGS / "sums_small.eval")
 
 

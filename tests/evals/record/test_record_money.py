@@ -99,7 +99,7 @@ def test_the_budget_is_kept_over_kills_and_faults(desk: Desk, provider: Provider
         argv = desk.argv("--max-usd", limit, "--concurrency", 8)
         fork_server.record(argv, kill_after_s=draw.uniform(0.02, 0.1), watch=desk.work)
     assert fork_server.record(argv) == 1
-    assert 0.3 * limit < provider.counts()["usd"] <= limit
+    assert 0.2 * limit < provider.counts()["usd"] <= limit
 
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
@@ -161,7 +161,7 @@ def test_dropped_requests_are_reported(desk: Desk, provider: Provider) -> None:
             sleep(0.5)
         output, _ = process.communicate(timeout=20)
     assert process.returncode == 130
-    cut_off = 8 * (OUT_USD * 20 + IN_USD * 30)
+    cut_off = 8 * (OUT_USD * 20 + IN_USD * 83)  # 83: "question 0?" and what may be put before it
     found = re.search(r"requests that were cut off may have cost up to \$([\d.]+) more", output)
     assert found is not None
     assert float(found[1]) == pytest.approx(cut_off, rel=0.1)
