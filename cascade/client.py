@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Unpack, overload
 from cascade.costs.budget import Ledger, MemoryLedger
 from cascade.engine.attempt import TierAttempt
 from cascade.engine.calls import DEFAULT_REQUEST
-from cascade.engine.plan import CompiledPolicy, spend_of
+from cascade.engine.plan import CompiledPolicy, new_run_budget
 from cascade.engine.run import gate as gate_answer
-from cascade.engine.run import run as run_ladder
+from cascade.engine.run import run as run_tiers
 from cascade.engine.runtime import Runtime, check_priced, tier_of, unpriced
 from cascade.models.protocol import Model, Request
 from cascade.policy.journal_config import JournalSpec
@@ -101,7 +101,7 @@ class Cascade:
         self.ledger: Ledger = default_ledger if ledger is None else ledger
         """Keeps what the daily budgets have spent."""
         self._telemetry = _telemetry(telemetry)
-        self._rooms = Runtime(self.policies, specs, own_models, self.ledger, self._telemetry, usd_per_day)
+        self._runtime = Runtime(self.policies, specs, own_models, self.ledger, self._telemetry, usd_per_day)
 
     @overload
     async def arun(self, prompt: PromptLike, *, schema: type[SchemaT], **options: Unpack[RunOptions]) -> Result[SchemaT]: ...
@@ -159,22 +159,22 @@ class Cascade:
         if deadline_s is not None and not deadline_s > 0:
             raise ValueError(f"deadline_s must be more than 0, got {deadline_s!r}")
         question = Prompt.of(prompt, system=system, schema=schema, tools=tools)
-        ladder = self._rooms.ladder(policy)
+        compiled = self._runtime.compile(policy)
         if budget_usd is not None or daily:
-            check_priced(ladder)
-        events = None if on_event is None else _events(ladder, on_event, stream)
+            check_priced(compiled)
+        events = None if on_event is None else _events(compiled, on_event, stream)
         work = partial(
-            run_ladder,
-            ladder,
+            run_tiers,
+            compiled,
             question,
             budget_usd=budget_usd,
             deadline_s=deadline_s,
-            feed=events,
+            events=events,
             request=request,
             daily=daily,
         )
-        result = await self._observe("run", policy, ladder, question, work, tags)
-        return result if events is None else events.finished(result)
+        result = await self._observe("run", policy, compiled, question, work, tags)
+        return result if events is None else events.run_finished(result)
 
     @overload
     def run(self, prompt: PromptLike, *, schema: type[SchemaT], **options: Unpack[RunOptions]) -> Result[SchemaT]: ...
@@ -257,7 +257,7 @@ class Cascade:
                     print(event.text, end="")
             ```
         """
-        from cascade.engine.streaming import as_they_come
+        from cascade.engine.streaming import events_of
 
         run = self._run_with_events(
             prompt,
@@ -272,7 +272,7 @@ class Cascade:
             request=request,
             daily=daily,
         )
-        return as_they_come(run)
+        return events_of(run)
 
     def stream(
         self,
@@ -300,7 +300,7 @@ class Cascade:
                     print(event.result.text)
             ```
         """
-        from cascade.engine.streaming import in_thread
+        from cascade.engine.streaming import events_in_thread
 
         run = self._run_with_events(
             prompt,
@@ -315,7 +315,7 @@ class Cascade:
             request=request,
             daily=daily,
         )
-        return in_thread(run, background_loop)
+        return events_in_thread(run, background_loop)
 
     def _run_with_events(
         self, prompt: PromptLike, *, schema: Schema | None, **options: Unpack[StreamOptions]
@@ -375,13 +375,13 @@ class Cascade:
             ```
         """
         question = Prompt.of(prompt, system=system, schema=schema)
-        ladder = self._rooms.ladder(policy)
+        compiled = self._runtime.compile(policy)
         external_answer = read_answer(answer if isinstance(answer, Answer) else Answer(answer))
-        judging_tier = tier_of(ladder, tier)
+        judging_tier = tier_of(compiled, tier)
         if daily:
-            check_priced(ladder)
-        work = partial(gate_answer, ladder, judging_tier, question, external_answer, daily=daily)
-        return await self._observe("gate", policy, ladder, question, work, tags)
+            check_priced(compiled)
+        work = partial(gate_answer, compiled, judging_tier, question, external_answer, daily=daily)
+        return await self._observe("gate", policy, compiled, question, work, tags)
 
     @overload
     def gate(
@@ -423,23 +423,23 @@ class Cascade:
         self,
         kind: "Kind",
         policy: str,
-        ladder: CompiledPolicy,
+        compiled: CompiledPolicy,
         question: Prompt,
         work: Callable[..., Awaitable[Result]],
         tags: Tags | None,
     ) -> Result:
         """``work``, within its telemetry and its journal record."""
         if self._telemetry is None:
-            return await self._record(kind, policy, ladder, question, work, tags)
-        with self._telemetry.run(kind, policy, ladder, question) as observer:
-            result = observer.result = await self._record(kind, policy, ladder, question, work, tags)
+            return await self._record(kind, policy, compiled, question, work, tags)
+        with self._telemetry.run(kind, policy, compiled, question) as observer:
+            result = observer.result = await self._record(kind, policy, compiled, question, work, tags)
         return result
 
     async def _record(
         self,
         kind: "Kind",
         policy: str,
-        ladder: CompiledPolicy,
+        compiled: CompiledPolicy,
         question: Prompt,
         work: Callable[..., Awaitable[Result]],
         tags: Tags | None,
@@ -450,7 +450,7 @@ class Cascade:
 
                 checked_tags(tags)  # the same error as with a journal, so that switching one on breaks no caller
             return await work()
-        pending = self._journal.begin(kind, policy, ladder, question, tags)
+        pending = self._journal.begin(kind, policy, compiled, question, tags)
         return await self._journal.record(pending, work(run_id=pending.run_id, attempts=pending.attempts))
 
     async def afeedback(self, run_id: str, *, quality: float, note: str | None = None) -> None:
@@ -497,13 +497,13 @@ class Cascade:
         Raises:
             PolicyError: There is no such policy or tier.
         """
-        ladder = self._rooms.ladder(policy)
+        compiled = self._runtime.compile(policy)
         attempt = TierAttempt(
-            ladder,
-            tier_of(ladder, tier),
+            compiled,
+            tier_of(compiled, tier),
             Prompt.of(prompt),
-            spend_of(ladder),
-            decided=False,
+            new_run_budget(compiled),
+            decides=False,
         )
         await attempt.run()
         return attempt.record()
@@ -516,7 +516,7 @@ class Cascade:
         Args:
             before: The instance that this one replaces.
         """
-        self._rooms.follow(before._rooms)
+        self._runtime.follow(before._runtime)
 
     def health(self) -> dict[str, ModelHealth]:
         """How each model that was called so far is doing.
@@ -524,7 +524,7 @@ class Cascade:
         Returns:
             The state of each model by its name in the policy file.
         """
-        return self._rooms.health()
+        return self._runtime.health()
 
     def unpriced(self, policy: str) -> list[str]:
         """The models of a policy whose maximum cost per call is unknown, so that they cannot be used under a budget.
@@ -532,7 +532,7 @@ class Cascade:
         Raises:
             PolicyError: There is no such policy.
         """
-        return unpriced(self._rooms.ladder(policy))
+        return unpriced(self._runtime.compile(policy))
 
     async def prepare(self, policy: str) -> None:
         """Makes a policy's models and judges in this event loop, as its first run would.
@@ -540,7 +540,7 @@ class Cascade:
         Raises:
             PolicyError: There is no such policy, or one of its models or judges cannot be made.
         """
-        self._rooms.ladder(policy)
+        self._runtime.compile(policy)
 
     def policy(self, name: str) -> Policy:
         """The policy of that name; ``policy/tier`` is the policy with that tier alone.
@@ -548,11 +548,11 @@ class Cascade:
         Raises:
             PolicyError: There is no such policy or tier.
         """
-        return self._rooms.policy(name)
+        return self._runtime.policy(name)
 
     async def aclose(self) -> None:
         """Closes every model's connections and writes the journal's last records; runs still in progress fail."""
-        await self._rooms.aclose()
+        await self._runtime.aclose()
         if self._own_journal and self._journal is not None:
             await asyncio.to_thread(self._journal.close)
 
@@ -589,7 +589,7 @@ def _telemetry(source: "Telemetry | TelemetrySpec | None") -> "Telemetry | None"
     return source if isinstance(source, Telemetry) else Telemetry(**source.model_dump())
 
 
-def _events(ladder: CompiledPolicy, on_event: OnEvent, stream: StreamMode | None) -> "EventStream":
+def _events(compiled: CompiledPolicy, on_event: OnEvent, stream: StreamMode | None) -> "EventStream":
     from cascade.engine.streaming import EventStream
 
-    return EventStream(ladder.policy, on_event, stream)
+    return EventStream(compiled.policy, on_event, stream)

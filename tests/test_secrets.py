@@ -181,8 +181,8 @@ def look(
                 text += "".join(span.to_json() for span in exporter.get_finished_spans())
                 exporter.clear()
                 seen.after.append(text)
-            ladder = c._rooms.ladder("default")
-            seen.end += "".join(map(repr, (c, file, model, model._client, ladder, ladder.seats, telemetry)))
+            ladder = c._runtime.compile("default")
+            seen.end += "".join(map(repr, (c, file, model, model._client, ladder, ladder.handles, telemetry)))
 
     asyncio.run(go(), debug=True)
     for file in folder.iterdir():
@@ -316,8 +316,10 @@ def test_a_right_policy_file_does_not_show_its_headers(monkeypatch: pytest.Monke
 
     async def go() -> str:
         async with Cascade(file) as c:
-            ladder = c._rooms.ladder("default")
-            return "".join(map(repr, (file, c._rooms, c._rooms._specs, c.policies, ladder, ladder.seats, ladder.tiers)))
+            compiled = c._runtime.compile("default")
+            return "".join(
+                map(repr, (file, c._runtime, c._runtime._specs, c.policies, compiled, compiled.handles, compiled.tiers))
+            )
 
     assert not leaks(asyncio.run(go()))
 

@@ -1,4 +1,4 @@
-"""Money, calls and samples: held back before a request, settled after it; of one run, and of all runs of a day."""
+"""Budgets of money, calls and samples, of one run and of all runs of a day: reserved before a request, settled after it."""
 
 import threading
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ Stop = Literal["budget", "max_calls", "max_samples"]
 
 
 class LimitReached(Exception):
-    """The next request would pass a limit; the engine turns it into the run's reason. ``str()`` says which limit."""
+    """The next request would exceed a limit, which the message names; the engine turns it into the run's reason."""
 
     def __init__(self, reason: Stop, detail: str = "") -> None:
         super().__init__(detail or reason)
@@ -23,7 +23,13 @@ class LimitReached(Exception):
 
 
 class Reservation(NamedTuple):
-    """Money held back for one request: an upper estimate in USD, in every scope that limits it. ``key`` is the ledger's."""
+    """Money reserved for one request.
+
+    Attributes:
+        usd: An upper estimate of the cost in USD.
+        scopes: The scopes of the ledger in which it is reserved.
+        key: The ledger's key of the reservation.
+    """
 
     usd: float
     scopes: tuple[str, ...] = ()
@@ -31,18 +37,26 @@ class Reservation(NamedTuple):
 
 
 class Ledger(Protocol):
-    """What was spent in scopes that many runs share, such as a policy's day. Every method is atomic for all who share it."""
+    """Keeps what was spent in scopes that many runs share, such as a policy's day. Every method is atomic."""
 
     async def reserve(self, limits: Mapping[str, float], usd: float) -> Reservation:
-        """Holds back ``usd`` in every scope of ``limits`` (scope -> USD), or in none: LimitReached where one has no room."""
+        """Reserves money in several scopes, or in none.
+
+        Args:
+            limits: The scopes with their limits in USD.
+            usd: The amount to reserve in each.
+
+        Raises:
+            LimitReached: The amount would exceed the limit of a scope.
+        """
         ...
 
-    async def settle(self, ticket: Reservation, usd: float | None) -> None:
-        """Puts what was really spent in the place of what was held back; None (unknown) leaves the estimate as spent."""
+    async def settle(self, reservation: Reservation, usd: float | None) -> None:
+        """Replaces a reservation by the actual cost in USD; None (unknown) counts the reserved amount as spent."""
         ...
 
     async def spent(self, scope: str) -> float:
-        """USD spent and held back in a scope."""
+        """Returns the USD spent and reserved in a scope."""
         ...
 
 
@@ -58,20 +72,20 @@ class MemoryLedger:
         with self._lock:
             spent = self._spent
             for scope, limit in limits.items():
-                had = spent.get(scope, 0.0)
-                if had + usd > limit or had >= limit:
-                    check_room(scope, had, usd, limit)
+                amount = spent.get(scope, 0.0)
+                if amount + usd > limit or amount >= limit:
+                    check_room(scope, amount, usd, limit)
             for scope in limits:
                 spent[scope] = spent.get(scope, 0.0) + usd
         return Reservation(usd, tuple(limits))
 
-    async def settle(self, ticket: Reservation, usd: float | None) -> None:
+    async def settle(self, reservation: Reservation, usd: float | None) -> None:
         """See Ledger."""
         if usd is None:
             return
         with self._lock:
-            for scope in ticket.scopes:
-                self._spent[scope] = self._spent.get(scope, 0.0) + usd - ticket.usd
+            for scope in reservation.scopes:
+                self._spent[scope] = self._spent.get(scope, 0.0) + usd - reservation.usd
 
     async def spent(self, scope: str) -> float:
         """See Ledger."""
@@ -80,14 +94,14 @@ class MemoryLedger:
 
 
 def check_room(scope: str, spent: float, usd: float, limit: float) -> None:
-    """Raises LimitReached where ``usd`` more would pass the scope's limit."""
+    """Raises LimitReached where ``usd`` more would exceed the scope's limit."""
     if spent + usd > limit or spent >= limit:
-        told = f"budget of {scope}: ${spent:.6g} of ${limit:.6g} spent or held back, ${usd:.6g} asked for"
-        raise LimitReached("budget", told)
+        message = f"budget of {scope}: ${spent:.6g} of ${limit:.6g} spent or reserved, ${usd:.6g} more needed"
+        raise LimitReached("budget", message)
 
 
 def today() -> str:
-    """The UTC day, over which daily budgets run."""
+    """Returns the UTC day (2026-01-31), the period of daily budgets."""
     return _day(int(time() // 86400))
 
 
@@ -96,14 +110,23 @@ def _day(days: int) -> str:
     return date.fromordinal(date(1970, 1, 1).toordinal() + days).isoformat()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class RunBudget:
-    """What a run has spent.
+    """What one run may spend, and what it has spent.
 
-    ``usd`` is None from the first request on whose cost is unknown: unknown is never 0. ``charged`` is what counts against
-    the budget: there an unknown cost counts as the estimate that was held back for it. ``log`` holds every request in order;
-    ``began`` is the clock's reading when the run began, in seconds. ``limits`` are the scopes that other runs share, with
-    their limits in USD, kept by ``ledger``. ``closed``: the run has ended, whatever still goes on of it may spend nothing.
+    Attributes:
+        max_calls: The most answers that the run may request.
+        budget_usd: The most that the run may spend in USD; None: no limit.
+        max_samples: The most further samples that judges may request; None: no limit.
+        limits: The scopes that other runs share, with their limits in USD.
+        ledger: Keeps what is spent in those scopes.
+        usd: The cost so far; None from the first request on whose cost is unknown: unknown is never 0.
+        charged: What counts against ``budget_usd``: an unknown cost counts as the estimate that was reserved for it.
+        calls: The answers requested so far.
+        samples: The samples requested so far.
+        log: Every request in order.
+        began: The reading of ``perf_counter`` when the run began, in seconds.
+        closed: The run has ended: what is still in progress of it may spend nothing.
     """
 
     max_calls: int
@@ -124,47 +147,59 @@ class RunBudget:
         """Whether any budget is set."""
         return self.budget_usd is not None or bool(self.limits)
 
-    def admit(self, n: int, *, sample: bool = False) -> None:
-        """Makes room for ``n`` answers. Raises LimitReached."""
+    def check_limits(self, n: int, *, sample: bool = False) -> None:
+        """Counts ``n`` answers that are about to be requested.
+
+        Args:
+            n: The number of answers.
+            sample: Whether they are further samples of an answer.
+
+        Raises:
+            LimitReached: They would exceed ``max_calls`` or ``max_samples``, or the run has ended.
+        """
         if self.closed:
             raise LimitReached("max_calls", "the run has ended")
         if self.calls + n > self.max_calls:
-            raise LimitReached("max_calls", f"{self.calls} of max_calls {self.max_calls} were used, {n} asked for")
+            raise LimitReached("max_calls", f"{self.calls} of max_calls {self.max_calls} used, {n} more needed")
         if sample:
             if self.max_samples is not None and self.samples + n > self.max_samples:
-                told = f"{self.samples} of max_samples {self.max_samples} were used, {n} asked for"
-                raise LimitReached("max_samples", told)
+                message = f"{self.samples} of max_samples {self.max_samples} used, {n} more needed"
+                raise LimitReached("max_samples", message)
             self.samples += n
         self.calls += n
 
-    async def hold(self, estimate_usd: float | None) -> Reservation:
-        """Holds back an upper estimate (None: not known, which counts as 0). Raises LimitReached.
+    async def reserve(self, estimate_usd: float | None) -> Reservation:
+        """Reserves money for a request.
 
-        With a budget set, a run whose spending is unknown and was not estimated either stops: nothing could show that it
-        kept its budget.
+        Args:
+            estimate_usd: An upper estimate of its cost; None is unknown, and reserves nothing.
+
+        Raises:
+            LimitReached: The estimate would exceed a budget; or a budget is set, and the cost of a previous request is
+                neither known nor estimated, so that the budget cannot be enforced.
         """
         usd = estimate_usd or 0.0
         if self.budget_usd is not None:
             if self.usd is None and not self.charged:
-                raise LimitReached("budget", "the budget cannot be kept: a request of unknown cost was made")
+                raise LimitReached("budget", "the budget cannot be enforced: the cost of a request is unknown")
             check_room("the run", self.charged, usd, self.budget_usd)
-        # Before the wait, because requests of the same run must not hold the same money back.
+        # Before the await, because requests of the same run must not reserve the same money.
         self.charged += usd
         try:
-            return (
-                await self.ledger.reserve(self.limits, usd) if self.ledger is not None and self.limits else Reservation(usd)
-            )
+            if self.ledger is None or not self.limits:
+                return Reservation(usd)
+            return await self.ledger.reserve(self.limits, usd)
         except BaseException:
             self.charged -= usd
             raise
 
-    async def release(self, ticket: Reservation, usd: float | None) -> None:
-        """Puts what a request really cost in the place of what was held back for it; None (unknown) leaves the estimate."""
+    async def settle(self, reservation: Reservation, usd: float | None) -> None:
+        """Replaces a reservation by the request's actual cost; None (unknown) leaves the estimate."""
         if usd is not None:
-            self.charged += usd - ticket.usd
-        if ticket.scopes and self.ledger is not None:
-            await self.ledger.settle(ticket, usd)
+            self.charged += usd - reservation.usd
+        if reservation.scopes and self.ledger is not None:
+            await self.ledger.settle(reservation, usd)
 
-    def settle(self, usd: float | None) -> None:
-        """Adds what was spent (None: unknown)."""
+    def add_cost(self, usd: float | None) -> None:
+        """Adds a request's cost to ``usd`` (None: unknown)."""
         self.usd = plus(self.usd, usd)

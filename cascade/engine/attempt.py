@@ -1,6 +1,7 @@
-"""One tier's turn in a run: ask its model or a fallback, judge the answer, decide after each judge."""
+"""One tier's attempt in a run: calls its model or a fallback, judges the answer, and decides after each judge."""
 
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from cascade.util.totals import plus
 from judges import Answer, Judge, Prompt, Verdict
 from judges.protocol import JudgeInput
 
-from .calls import DEFAULT_REQUEST, JudgeModelAccess, call_model
+from .calls import DEFAULT_REQUEST, JudgeModelAccess, ModelHandle, call_model
 from .confidence import agreement, calibrated, combine
 from .decide import decide
 from .plan import CompiledPolicy, CompiledTier
@@ -20,89 +21,78 @@ if TYPE_CHECKING:
     from .streaming import EventStream
 
 
+@dataclass(slots=True)
 class TierAttempt:
-    """One tier's turn in one run; ``later`` tiers may follow it.
+    """One tier's attempt in one run.
 
-    ``decided=False`` asks every judge and compares nothing with a threshold.
+    Args:
+        compiled: The policy.
+        tier: The tier of the policy.
+        prompt: What is asked.
+        budget: The run's budget.
+        tiers_left: How many tiers may follow.
+        deadline: The end of the run by the event loop's clock; None: none.
+        decides: Whether thresholds end the attempt; False runs every judge and compares nothing with a threshold.
+        external_answer: Whether the answer to judge came from elsewhere, so that no other answer may replace it.
+        previous: The run's attempts before this one.
+        events: Receives the run's events, and calls the model as a stream.
+        request: How the tier's model is called.
     """
 
-    __slots__ = (
-        "answer",
-        "asker",
-        "compared",
-        "confidence",
-        "decided",
-        "decisions",
-        "earlier",
-        "ends",
-        "error",
-        "feed",
-        "given",
-        "judge_usd",
-        "ladder",
-        "latency",
-        "later",
-        "log_before",
-        "prompt",
-        "reason",
-        "request",
-        "seat",
-        "spend",
-        "spend_before",
-        "stages",
-        "started",
-        "tier",
-        "verdicts",
-        "vetoed",
-    )  # fmt: skip
+    compiled: CompiledPolicy
+    tier: CompiledTier
+    prompt: Prompt
+    budget: RunBudget
+    _: KW_ONLY
+    tiers_left: int = 0
+    deadline: float | None = None
+    decides: bool = True
+    external_answer: bool = False
+    previous: Sequence[Attempt] = ()
+    events: "EventStream | None" = None
+    request: Request = DEFAULT_REQUEST
+    answer: Answer | None = field(init=False, default=None)
+    confidence: float = field(init=False, default=0.0)
+    vetoed: bool = field(init=False, default=False)
+    reason: Reason = field(init=False, default="deadline")  # the reason of an attempt that is cut short
+    error: str | None = field(init=False, default=None)
+    verdicts: list[Verdict] = field(init=False, default_factory=list)
+    _stages: list[Stage] = field(init=False, default_factory=list)
+    _decisions: list[Decision] = field(init=False, default_factory=list)
+    _agreement: dict[str, float | None] | None = field(init=False, default=None)
+    _access: JudgeModelAccess | None = field(init=False, default=None)
+    _handle: ModelHandle = field(init=False)
+    _judge_usd: float | None = field(init=False, default=0.0)
+    _answer_latency_s: float | None = field(init=False, default=None)
+    _started: float = field(init=False)
+    _calls_before: int = field(init=False)
+    _log_before: int = field(init=False)
 
-    def __init__(
-        self,
-        ladder: CompiledPolicy,
-        tier: CompiledTier,
-        prompt: Prompt,
-        spend: RunBudget,
-        *,
-        later: int = 0,
-        ends: float | None = None,
-        decided: bool = True,
-        given: bool = False,
-        earlier: Sequence[Attempt] = (),
-        feed: "EventStream | None" = None,
-        request: Request = DEFAULT_REQUEST,
-    ) -> None:
-        self.request = request
-        self.ladder, self.tier, self.prompt, self.spend = ladder, tier, prompt, spend
-        self.later, self.ends, self.decided = later, ends, decided
-        self.given, self.earlier, self.feed = given, earlier, feed
-        self.stages: list[Stage] = []
-        self.decisions: list[Decision] = []
-        self.compared: dict[str, float | None] | None = None
-        self.answer: Answer | None = None
-        self.asker: JudgeModelAccess | None = None
-        self.verdicts: list[Verdict] = []
-        self.confidence, self.vetoed = 0.0, False
-        self.seat = tier.seat
-        self.judge_usd: float | None = 0.0
-        self.reason: Reason = "deadline"  # what stands if the trial is cut short
-        self.error: str | None = None
-        self.latency: float | None = None
-        self.started = perf_counter()
-        self.spend_before, self.log_before = spend.calls, len(spend.log)
+    def __post_init__(self) -> None:
+        self._handle = self.tier.handle
+        self._started = perf_counter()
+        self._calls_before, self._log_before = self.budget.calls, len(self.budget.log)
 
     async def run(self) -> None:
-        """Asks the tier's model, or where it fails the tier's fallbacks in turn, and judges what the first one says."""
-        feed = self.feed
-        if feed is not None:
-            feed.started(self.tier, not self.later)
-        ask = None if feed is None else feed.ask
+        """Calls the tier's model, or where it fails the tier's fallbacks in turn, and judges the first answer."""
+        events = self.events
+        if events is not None:
+            events.tier_started(self.tier, not self.tiers_left)
+        send = None if events is None else events.send
         faults: list[str] = []
-        seats = (self.tier.seat, *self.tier.fallbacks)
-        for i, seat in enumerate(seats, 1):
-            self.seat = seat
-            others = len(seats) - i + self.later
+        handles = (self.tier.handle, *self.tier.fallbacks)
+        for i, handle in enumerate(handles, 1):
+            self._handle = handle
             try:
-                answers = await call_model(seat, self.prompt, self.request, self.spend, self.ends, ask=ask, others=others)
+                answers = await call_model(
+                    handle,
+                    self.prompt,
+                    self.request,
+                    self.budget,
+                    deadline=self.deadline,
+                    send=send,
+                    alternatives=len(handles) - i + self.tiers_left,
+                )
             except LimitReached as limit:
                 self.reason, self.error = limit.reason, f"stopped before the call: {limit}"
                 return
@@ -115,21 +105,27 @@ class TierAttempt:
 
     async def judge(self, answer: Answer) -> None:
         """Runs the tier's judges over ``answer`` until one stage decides."""
-        self.answer, self.latency = answer, answer.latency_s
-        tier, stage, observer = self.tier, -1, self.ladder.observer
-        asker = self.asker = JudgeModelAccess(
-            self.seat, self.ladder.seats, self.prompt, self.spend, self.ends, self.later, self.request
+        self.answer, self._answer_latency_s = answer, answer.latency_s
+        tier, stage, observer = self.tier, -1, self.compiled.observer
+        access = self._access = JudgeModelAccess(
+            self._handle,
+            self.compiled.handles,
+            self.prompt,
+            self.budget,
+            deadline=self.deadline,
+            alternatives=self.tiers_left,
+            request=self.request,
         )
         self.confidence = self._confidence(stage)
-        action = Action.JUDGE if tier.judges or not self.decided else self._decide(stage)
+        action = Action.JUDGE if tier.judges or not self.decides else self._decide(stage)
         for stage, judge in enumerate(tier.judges):
-            asker.judge = judge.name
-            taken, failed = len(self.verdicts), False
+            access.judge = judge.name
+            verdicts_before, failed = len(self.verdicts), False
             try:
-                verdict = self._recorded(judge.name)
+                verdict = self._recorded_verdict(judge.name)
                 if verdict is None:
-                    said = judge.judge(JudgeInput(prompt=self.prompt, answer=self.answer, ask=asker))
-                    verdict = said if isinstance(said, Verdict) else await said
+                    outcome = judge.judge(JudgeInput(prompt=self.prompt, answer=self.answer, ask=access))
+                    verdict = outcome if isinstance(outcome, Verdict) else await outcome
             except LimitReached as limit:
                 self.reason, self.error = limit.reason, f"stopped in judge {judge.name!r}: {limit}"
                 return
@@ -137,26 +133,34 @@ class TierAttempt:
                 failed = True
                 if observer is not None:
                     observer.verdict(tier.name, judge, error)
-                if not self._survives(judge.name, error):
+                if not self._continues_after(judge.name, error):
                     return
                 verdict = Verdict(judge.name, reason=f"judge failed: {_brief(error)}")
-            if not self._take(verdict, judge, stage):
+            if not await self._add(verdict, judge, stage):
                 return
-            if self.feed is not None:
-                self.feed.judged(self.verdicts)
+            if self.events is not None:
+                self.events.judged(self.verdicts)
             if observer is not None and not failed:
-                for given in self.verdicts[taken:]:
-                    observer.verdict(tier.name, judge, given)
+                for new_verdict in self.verdicts[verdicts_before:]:
+                    observer.verdict(tier.name, judge, new_verdict)
             self.confidence = self._confidence(stage)
-            if not self.decided:
-                record = self.record()
-                self.stages.append(Stage(judge.name, self.vetoed, record.cost_usd, record.latency_s, self.answer))
-            if self.decided:
+            if self.decides:
                 action = self._decide(stage)
                 if action is not Action.JUDGE:
                     break
-            elif self.vetoed:
-                break
+            else:
+                record = self.record()
+                self._stages.append(
+                    Stage(
+                        judge=judge.name,
+                        vetoed=self.vetoed,
+                        cost_usd=record.cost_usd,
+                        latency_s=record.latency_s,
+                        answer=self.answer,
+                    )
+                )
+                if self.vetoed:
+                    break
         if action is Action.ACCEPT:
             self.reason = "accepted"
         else:
@@ -168,49 +172,52 @@ class TierAttempt:
         if not tier.calibrators:
             return combine(self.verdicts, tier.prior)
         assert self.answer is not None
-        if not tier.compares:
+        if not tier.reads_agreement:
             return calibrated(tier.calibrators[stage + 1], self.verdicts)
-        self.compared = agreement(self.answer, [a.answer for a in self.earlier])
-        return calibrated(tier.calibrators[stage + 1], self.verdicts, dict(self.compared))
+        self._agreement = agreement(self.answer, [attempt.answer for attempt in self.previous])
+        return calibrated(tier.calibrators[stage + 1], self.verdicts, dict(self._agreement))
 
     def _decide(self, stage: int) -> Action:
-        action = decide(self.tier.thresholds, stage, self.confidence, vetoed=self.vetoed, last_tier=not self.later)
-        self.decisions.append(Decision(stage, self.confidence, self.vetoed, action, self.compared))
+        action = decide(self.tier.thresholds, stage, self.confidence, vetoed=self.vetoed, last_tier=not self.tiers_left)
+        self._decisions.append(Decision(stage, self.confidence, self.vetoed, action, self._agreement))
         return action
 
-    def _recorded(self, name: str) -> Verdict | None:
+    def _recorded_verdict(self, judge_name: str) -> Verdict | None:
         """The verdict that was recorded with the answer, if there is one."""
         assert self.answer is not None
-        if name not in self.answer.verdicts:
+        if judge_name not in self.answer.verdicts:
             return None
-        score = self.answer.verdicts[name]
+        score = self.answer.verdicts[judge_name]
         usd = self.answer.extra.get("verdict_cost_usd") or {}
-        self._pay_judge(usd.get(name, 0.0))
-        return Verdict(name, score, reason="" if score is not None else "could not tell when it was recorded")
+        self._pay_recorded(usd.get(judge_name, 0.0))
+        return Verdict(judge_name, score, reason="" if score is not None else "could not tell when it was recorded")
 
-    def _pay_judge(self, usd: float | None) -> None:
-        """A verdict that was recorded with the answer has its cost, too."""
-        self.spend.settle(usd)
-        self.spend.charged += usd or 0.0
-        self.judge_usd = plus(self.judge_usd, usd)
+    def _pay_recorded(self, usd: float | None) -> None:
+        """Counts the cost of a verdict that was recorded with the answer."""
+        self.budget.add_cost(usd)
+        self.budget.charged += usd or 0.0
+        self._judge_usd = plus(self._judge_usd, usd)
 
-    def _survives(self, name: str, error: Exception) -> bool:
-        """A judge's failure is never a low score: the policy says whether to raise, escalate or go on without it."""
-        rule = self.ladder.policy.on_judge_error
+    def _continues_after(self, judge_name: str, error: Exception) -> bool:
+        """Whether the attempt goes on after a judge failed; the policy may say raise, escalate or ignore instead.
+
+        A judge's failure is never a low score.
+        """
+        rule = self.compiled.policy.on_judge_error
         if rule == "raise":
             raise error
         if rule == "escalate":
-            self.reason, self.error = "judge_failure", f"judge {name!r} failed: {_brief(error)}"
+            self.reason, self.error = "judge_failure", f"judge {judge_name!r} failed: {_brief(error)}"
         return rule == "ignore"
 
-    def _take(self, verdict: Verdict, judge: Judge, stage: int) -> bool:
+    async def _add(self, verdict: Verdict, judge: Judge, stage: int) -> bool:
         """Adds a verdict; False where the attempt ends because a judge failed that had to be run again."""
         self.verdicts.append(verdict)
         self.vetoed = self.vetoed or verdict.veto
         if verdict.answer is None:
             return True
-        if self.given and not judge.only_vetoes:
-            # The caller's own answer is judged: that the model's samples agree on another one speaks against it.
+        if self.external_answer and not judge.only_vetoes:
+            # The caller's own answer is judged: that the model's samples agree on another one counts against it.
             self.verdicts[-1] = Verdict(
                 verdict.judge, veto=True, reason="the samples agree on another answer", details=verdict.details
             )
@@ -219,57 +226,59 @@ class TierAttempt:
         self.answer = verdict.answer
         if judge.only_vetoes or verdict.veto:
             return True
-        # Another answer takes the place of the one that the earlier judges let pass: it must pass them too.
-        return all(self._again(earlier) for earlier in self.tier.judges[:stage] if earlier.only_vetoes)
+        # The new answer replaces one that earlier judges did not veto: they must check the new one too.
+        for earlier in self.tier.judges[:stage]:
+            if earlier.only_vetoes and not await self._veto_again(earlier):
+                return False
+        return True
 
-    def _again(self, judge: Judge) -> bool:
+    async def _veto_again(self, judge: Judge) -> bool:
         assert self.answer is not None
         try:
-            verdict = judge.judge(JudgeInput(prompt=self.prompt, answer=self.answer))
+            pending = judge.judge(JudgeInput(prompt=self.prompt, answer=self.answer))
+            verdict = pending if isinstance(pending, Verdict) else await pending
         except Exception as error:
-            if self.ladder.observer is not None:
-                self.ladder.observer.verdict(self.tier.name, judge, error)
-            return self._survives(judge.name, error)
-        if isinstance(verdict, Verdict):
-            if verdict.answer is not None:
-                self.answer = verdict.answer
-            if verdict.veto:
-                self.vetoed = True
-                self.verdicts.append(verdict)
+            if self.compiled.observer is not None:
+                self.compiled.observer.verdict(self.tier.name, judge, error)
+            return self._continues_after(judge.name, error)
+        if verdict.answer is not None:
+            self.answer = verdict.answer
+        if verdict.veto:
+            self.vetoed = True
+            self.verdicts.append(verdict)
         return True
 
     def record(self) -> Attempt:
-        """The trial so far as an Attempt."""
-        log = self.spend.log[self.log_before :]
-        judge_usd = usd = self.judge_usd
+        """Returns the attempt so far."""
+        log = self.budget.log[self._log_before :]
+        judge_usd = usd = self._judge_usd
         for call in log:
             usd = plus(usd, call.cost_usd)
             if call.purpose != "answer":
                 judge_usd = plus(judge_usd, call.cost_usd)
-        waited = self.asker.latency if self.asker is not None else 0.0
-        latency = perf_counter() - self.started if self.latency is None else self.latency + waited
+        judging_s = self._access.latency_s if self._access is not None else 0.0
+        answer_s = self._answer_latency_s
         return Attempt(
             tier=self.tier.name,
-            model=self.answer.model if self.answer is not None and self.answer.model else self.seat.model.name,
+            model=self.answer.model if self.answer is not None and self.answer.model else self._handle.model.name,
             answer=self.answer,
             verdicts=tuple(self.verdicts),
             confidence=self.confidence,
             vetoed=self.vetoed,
             cost_usd=usd,
             judge_cost_usd=judge_usd,
-            latency_s=latency,
-            calls=self.spend.calls - self.spend_before,
+            latency_s=perf_counter() - self._started if answer_s is None else answer_s + judging_s,
+            calls=self.budget.calls - self._calls_before,
             reason=self.reason,
             error=self.error,
-            # The mappings were fitted for the tier's own model; for a fallback they are the best guess there is.
-            calibrated=bool(self.tier.calibrators) and self.seat is self.tier.seat,
-            stages=tuple(self.stages),
-            decisions=tuple(self.decisions),
+            # The calibrators were fitted for the tier's own model; for a fallback they are the best guess there is.
+            calibrated=bool(self.tier.calibrators) and self._handle is self.tier.handle,
+            stages=tuple(self._stages),
+            decisions=tuple(self._decisions),
             call_log=tuple(log),
         )
 
 
 def _brief(error: BaseException) -> str:
-    """The kind of a judge's error, and its text only where it is our own: others may quote the prompt."""
-    own = isinstance(error, ModelError)
-    return str(error)[:200] if own else type(error).__name__
+    """The class of a judge's error, and its message only where it is our own: others may quote the prompt."""
+    return str(error)[:200] if isinstance(error, ModelError) else type(error).__name__

@@ -1,33 +1,33 @@
-"""Every request to a model goes through here: limits before it, ``resilience`` around it, price and time after it."""
+"""Every call of a model passes through here: limits before it, ``resilience`` around it, price and latency after it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import Any, Unpack
+from typing import Any
 
 from cascade.costs.budget import LimitReached, RunBudget
 from cascade.costs.estimate import MAX_OUTPUT, Bounds, estimate
-from cascade.costs.prices import ModelSettings, Pricer
+from cascade.costs.prices import Pricer
 from cascade.models.protocol import Model, ModelError, Request
-from cascade.models.side_by_side import ask_side_by_side
 from cascade.resilience.guard import Guard
 from cascade.resilience.retry import call_with_retries, deadline_share
 from cascade.result import CallRecord, FaultKind
 from cascade.util.totals import total, total_usage
-from judges import Answer, AskOptions, Prompt, Usage
+from judges import Answer, Prompt, Usage
 
 from .observer import Observer
 
 DEFAULT_REQUEST = Request()
-"""What a tier asks its model: nothing beside the prompt."""
+"""How a tier calls its model: with nothing beside the prompt."""
 _BOUNDED = Request(max_tokens=MAX_OUTPUT)
-Asks = Callable[[Model, Prompt, Request], Awaitable[Sequence[Answer]]]
+Send = Callable[[Model, Prompt, Request], Awaitable[Sequence[Answer]]]
+"""Sends one request to a model."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelHandle:
-    """A model with its price, its shared state, and the settings that the policy gives it."""
+    """A model with its price, the observer of its calls, and the guard that all its calls share."""
 
     model: Model
     pricer: Pricer
@@ -44,113 +44,144 @@ class ModelHandle:
 
     def estimate(self, prompt: Prompt, request: Request) -> float | None:
         """An upper estimate in USD of the request; None where the price is unknown."""
-        stated = getattr(self.model, "max_cost_usd", None)
-        if stated is not None:
-            return float(stated * request.n)
+        max_cost_usd = getattr(self.model, "max_cost_usd", None)
+        if max_cost_usd is not None:
+            return float(max_cost_usd * request.n)
         return estimate(
             self.pricer, self.bounds, prompt, n=request.n, max_tokens=request.max_tokens, options=request.options
         )
 
     @property
     def max_tokens(self) -> int | None:
-        """The most tokens that the policy allows an answer; None: it does not say."""
+        """The most tokens of an answer that the policy allows; None: it sets no limit."""
         return self.pricer.spec.max_tokens if self.pricer.spec is not None else None
 
     @property
     def priced(self) -> bool:
-        """Whether it can be said before a request what it costs at most."""
+        """Whether the most that a request costs is known before it is sent."""
         return getattr(self.model, "max_cost_usd", None) is not None or self.pricer.cost(Usage(1, 1)) is not None
 
 
 async def call_model(
-    seat: ModelHandle,
+    handle: ModelHandle,
     prompt: Prompt,
     request: Request,
-    spend: RunBudget,
-    ends: float | None,
+    budget: RunBudget,
+    *,
+    deadline: float | None,
     purpose: str = "answer",
-    ask: Asks | None = None,
-    others: int = 0,
+    send: Send | None = None,
+    alternatives: int = 0,
 ) -> Sequence[Answer]:
-    """Answers, after as many requests as the model's retry rule allows; each goes to the log and is paid.
+    """Calls a model, with as many requests as its retry rule allows; each is logged and paid.
 
-    ``ends`` is the deadline by the event loop's clock. ``ask`` stands in for the model's ``answer``. ``others`` counts the
-    models that can be asked if this one fails. No answer may have more tokens than the policy gives the model. Raises
-    LimitReached or ModelError.
+    Args:
+        handle: The model.
+        prompt: What is asked.
+        request: How it is asked; no answer may have more tokens than the policy allows the model.
+        budget: The run's budget.
+        deadline: The end of the run by the event loop's clock; None: none.
+        purpose: "answer", or the name of the judge that calls.
+        send: Sends a request in place of the model's ``answer``.
+        alternatives: How many models can be called if this one fails.
+
+    Returns:
+        The answers, at least one unless the request is for further samples.
+
+    Raises:
+        LimitReached: The budget or a cap allows no further request.
+        ModelError: The model failed.
     """
-    if request.max_tokens is not None and (most := seat.max_tokens) is not None and request.max_tokens > most:
-        request = replace(request, max_tokens=most)
-    if spend.bounded and not request.max_tokens and seat.bounds.output is None:
+    max_tokens = handle.max_tokens
+    if request.max_tokens is not None and max_tokens is not None and request.max_tokens > max_tokens:
+        request = replace(request, max_tokens=max_tokens)
+    if budget.bounded and not request.max_tokens and handle.bounds.output is None:
         request = _BOUNDED if request is DEFAULT_REQUEST else replace(request, max_tokens=MAX_OUTPUT)
-    until = deadline_share(ends, others)
+    retry_until = deadline_share(deadline, alternatives)
 
-    def answered(request: Request) -> Coroutine[Any, Any, Sequence[Answer]]:
-        def once() -> Coroutine[Any, Any, Sequence[Answer]]:
-            return _send_once(seat, prompt, request, spend, ends, purpose, ask)
+    def call_once_or_again(request: Request) -> Coroutine[Any, Any, Sequence[Answer]]:
+        def attempt() -> Coroutine[Any, Any, Sequence[Answer]]:
+            return _send_once(handle, prompt, request, budget, deadline=deadline, purpose=purpose, send=send)
 
-        # What is streamed is told as it comes: two answers at once could not be.
-        return call_with_retries(seat.guard, seat.model.name, once, until, may_hedge=ask is None)
+        # A stream is not hedged: its events are sent as they arrive, and could not come from two answers at once.
+        return call_with_retries(handle.guard, handle.model.name, attempt, retry_until, may_hedge=send is None)
 
-    if request.n > 1 and _answers_singly(seat.pricer.spec):
-        # Each has its own limits, retries and record.
-        singles = [replace(request, n=1, sample_offset=request.sample_offset + i) for i in range(request.n)]
-        several, failures = await ask_side_by_side(lambda i: answered(singles[i]), request.n, (ModelError, LimitReached))
-        if not several and failures:
-            raise failures[0]
-        answers: Sequence[Answer] = several
+    spec = handle.pricer.spec
+    if request.n > 1 and spec is not None and (spec.provider == "anthropic" or (spec.provider == "openai" and not spec.n)):
+        # The provider gives one answer per request.
+        answers = await _side_by_side(call_once_or_again, request)
     else:
-        answers = await answered(request)
+        answers = await call_once_or_again(request)
     if not answers and not request.sample:
-        raise ModelError(f"{seat.model.name}: gave no answer", model=seat.model.name)
+        raise ModelError(f"{handle.model.name}: returned no answer", model=handle.model.name)
     return answers
 
 
-def _answers_singly(spec: ModelSettings | None) -> bool:
-    """Whether the provider gives one answer a request, so that several samples are several requests."""
-    return spec is not None and (spec.provider == "anthropic" or (spec.provider == "openai" and not spec.n))
+async def _side_by_side(call: Callable[[Request], Awaitable[Sequence[Answer]]], request: Request) -> Sequence[Answer]:
+    """``request.n`` answers by as many requests at once, each with its own limits, retries and record.
+
+    Requests that fail are left out, since the others are paid for; where all fail, the first failure is raised.
+    """
+    singles = (replace(request, n=1, sample_offset=request.sample_offset + i) for i in range(request.n))
+    outcomes = await asyncio.gather(*map(call, singles), return_exceptions=True)
+    answers = [answer for outcome in outcomes if not isinstance(outcome, BaseException) for answer in outcome]
+    failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+    for error in failures:
+        if not answers or not isinstance(error, ModelError | LimitReached):
+            raise error
+    return answers
 
 
 async def _send_once(
-    seat: ModelHandle, prompt: Prompt, request: Request, spend: RunBudget, ends: float | None, purpose: str, ask: Asks | None
+    handle: ModelHandle,
+    prompt: Prompt,
+    request: Request,
+    budget: RunBudget,
+    *,
+    deadline: float | None,
+    purpose: str,
+    send: Send | None,
 ) -> Sequence[Answer]:
-    """One request, logged and paid whatever becomes of it; cancelled, its cost is unknown and its estimate counts."""
-    spend.admit(request.n, sample=request.sample)
-    held = await spend.hold(seat.estimate(prompt, request)) if spend.bounded else None
-    if ends is not None:
-        request = replace(request, timeout_s=max(0.001, ends - asyncio.get_running_loop().time()))
+    """Sends one request, which is logged and paid whatever its outcome.
+
+    The cost of a cancelled request is unknown, and its estimate counts against the budget.
+    """
+    budget.check_limits(request.n, sample=request.sample)
+    reservation = await budget.reserve(handle.estimate(prompt, request)) if budget.bounded else None
+    if deadline is not None:
+        request = replace(request, timeout_s=max(0.001, deadline - asyncio.get_running_loop().time()))
     started = perf_counter()
     fault: str | None = "cancelled"
     fault_kind: FaultKind | None = "cancelled"
     status: int | None = None
     usage: Usage | None = None
     answers: Sequence[Answer] = ()
-    observer = seat.observer
-    observation = observer.call(seat.model, seat.pricer.spec, prompt, request, purpose) if observer is not None else None
+    observer, spec = handle.observer, handle.pricer.spec
+    call_observer = None if observer is None else observer.call(handle.model, spec, prompt, request, purpose)
     try:
-        answers = await (seat.model.answer(prompt, request) if ask is None else ask(seat.model, prompt, request))
+        answers = await (handle.model.answer(prompt, request) if send is None else send(handle.model, prompt, request))
         fault = fault_kind = None
     except ModelError as error:
         fault, fault_kind, status, usage = str(error), error.kind, error.status, error.usage
         raise
     except Exception as error:
-        # What is no ModelError is a fault in the model's own code, and may quote the prompt or a key.
-        fault, fault_kind = f"{seat.model.name}: {type(error).__name__}", "other"
+        # Anything but a ModelError is a fault in the model's own code, and may quote the prompt or a key.
+        fault, fault_kind = f"{handle.model.name}: {type(error).__name__}", "other"
     finally:
         now = perf_counter()
         usd: float | None
         if fault is not None:
-            usd = 0.0 if usage == Usage() else seat.pricer.cost(usage)  # nothing used costs nothing, whatever the price
+            usd = 0.0 if usage == Usage() else handle.pricer.cost(usage)  # no tokens cost nothing, whatever the price
         elif len(answers) == 1:
-            usage, usd = answers[0].usage, seat.price(answers[0])
+            usage, usd = answers[0].usage, handle.price(answers[0])
         else:
             usage = total_usage(a.usage for a in answers) if answers else None
-            usd = total(seat.price(a) for a in answers)
-        took = latency_of(answers, now - started)
+            usd = total(handle.price(a) for a in answers)
         record = CallRecord(
-            model=seat.model.name,
+            model=handle.model.name,
             purpose=purpose,
-            started_s=started - spend.began,
-            latency_s=took,
+            started_s=started - budget.began,
+            latency_s=latency_of(answers, now - started),
             n=request.n,
             usage=usage,
             cost_usd=usd,
@@ -158,19 +189,19 @@ async def _send_once(
             status=status,
             fault_kind=fault_kind,
         )
-        spend.log.append(record)
-        spend.settle(usd)
-        if observation is not None:
-            observation.end(record, answers)
-        if held is not None:
-            await spend.release(held, usd)
+        budget.log.append(record)
+        budget.add_cost(usd)
+        if call_observer is not None:
+            call_observer.end(record, answers)
+        if reservation is not None:
+            await budget.settle(reservation, usd)
     if fault is not None:
-        raise ModelError(fault, model=seat.model.name)
+        raise ModelError(fault, model=handle.model.name)
     return answers
 
 
 def latency_of(answers: Sequence[Answer], elapsed_s: float) -> float:
-    """Seconds that the answers took: what a recording states, since looking it up takes no such time, or ``elapsed_s``."""
+    """The latency of answers in seconds: what a recording states, since reading it takes no such time, or ``elapsed_s``."""
     slowest: float | None = None
     for answer in answers:
         stated = answer.latency_s
@@ -180,49 +211,94 @@ def latency_of(answers: Sequence[Answer], elapsed_s: float) -> float:
 
 
 class JudgeModelAccess:
-    """The Ask that judges get: bound to one answer of one run, it counts, limits and prices every call.
+    """The ``judges.Ask`` of one answer's judges: counts, limits and prices each of their calls.
 
-    ``judge`` is the name of the one that asks at the moment. ``asked`` is how the answer was asked for: its further samples
-    are asked for in the same way.
+    Args:
+        handle: The model that gave the answer.
+        handles: Every model of the policy, by name.
+        prompt: The run's prompt.
+        budget: The run's budget.
+        deadline: The end of the run by the event loop's clock; None: none.
+        alternatives: How many tiers can be called if this one fails.
+        request: How the answer was requested; its further samples are requested in the same way.
+
+    Attributes:
+        judge: The name of the judge that runs at the moment.
+        latency_s: How long the judges' calls took together, in seconds.
     """
 
-    __slots__ = ("_asked", "_ends", "_others", "_prompt", "_seat", "_seats", "_spend", "drawn", "judge", "latency")
+    __slots__ = (
+        "_alternatives",
+        "_budget",
+        "_deadline",
+        "_handle",
+        "_handles",
+        "_prompt",
+        "_request",
+        "_sample_count",
+        "judge",
+        "latency_s",
+    )
 
     def __init__(
         self,
-        seat: ModelHandle,
-        seats: Mapping[str, ModelHandle],
+        handle: ModelHandle,
+        handles: Mapping[str, ModelHandle],
         prompt: Prompt,
-        spend: RunBudget,
-        ends: float | None,
-        others: int,
-        asked: Request = DEFAULT_REQUEST,
+        budget: RunBudget,
+        *,
+        deadline: float | None,
+        alternatives: int,
+        request: Request = DEFAULT_REQUEST,
     ) -> None:
-        self._asked = asked
-        self._seat, self._seats, self._prompt, self._spend = seat, seats, prompt, spend
-        self._ends, self._others = ends, others
-        self.drawn = 0
+        self._handle, self._handles, self._prompt, self._budget = handle, handles, prompt, budget
+        self._deadline, self._alternatives, self._request = deadline, alternatives, request
+        self._sample_count = 0
         self.judge = ""
-        self.latency = 0.0
+        self.latency_s = 0.0
 
-    async def __call__(self, prompt: Prompt, *, model: str | None = None, **options: Unpack[AskOptions]) -> Sequence[Answer]:
+    async def __call__(
+        self,
+        prompt: Prompt,
+        *,
+        model: str | None = None,
+        n: int = 1,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        logprobs: bool = False,
+    ) -> Sequence[Answer]:
         """See ``judges.Ask``. Raises LookupError for a model that the policy does not have."""
-        seat = self._seat if model is None else self._seats.get(model)
-        if seat is None:
-            raise LookupError(f"a judge asks for the model {model!r}, which the policy does not have")
+        handle = self._handle if model is None else self._handles.get(model)
+        if handle is None:
+            raise LookupError(f"a judge uses the model {model!r}, which the policy does not have")
         sample = model is None and prompt is self._prompt
-        request = Request(**options, sample=sample, sample_offset=self.drawn if sample else 0)
-        if sample and self._asked is not DEFAULT_REQUEST:
-            request = _in_the_same_way(request, self._asked)
+        request = Request(
+            n=n,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            logprobs=logprobs,
+            sample=sample,
+            sample_offset=self._sample_count if sample else 0,
+        )
+        if sample and self._request is not DEFAULT_REQUEST:
+            request = _like_the_answer(request, self._request)
         started = perf_counter()
-        answers = await call_model(seat, prompt, request, self._spend, self._ends, self.judge, others=self._others)
-        self.latency += latency_of(answers, perf_counter() - started)
+        answers = await call_model(
+            handle,
+            prompt,
+            request,
+            self._budget,
+            deadline=self._deadline,
+            purpose=self.judge,
+            alternatives=self._alternatives,
+        )
+        self.latency_s += latency_of(answers, perf_counter() - started)
         if sample:
-            self.drawn += len(answers)
+            self._sample_count += len(answers)
         return answers
 
 
-def _in_the_same_way(sample: Request, asked: Request) -> Request:
-    """A sample must be what the answer could have been; with its seed it would be the very same."""
-    options = {name: value for name, value in asked.options.items() if name != "seed"}
-    return replace(sample, max_tokens=sample.max_tokens or asked.max_tokens, options=options)
+def _like_the_answer(sample: Request, request: Request) -> Request:
+    """The request of a sample with the options of the answer's request, but its seed: that would repeat the answer."""
+    options = {name: value for name, value in request.options.items() if name != "seed"}
+    return replace(sample, max_tokens=sample.max_tokens or request.max_tokens, options=options)

@@ -16,33 +16,50 @@ from .calls import ModelHandle
 from .observer import Observer
 
 DailyBudgets = tuple[tuple[str, float], ...]
-"""Budgets that runs share: USD a UTC day by scope."""
+"""Budgets that runs share: pairs of a scope and USD per UTC day."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CompiledTier:
-    """A tier of a policy, ready to run. ``calibrators``: one for each judge prefix, the empty one first; or none at all."""
+    """A tier of a policy, ready to run.
+
+    Attributes:
+        name: The tier's name in the policy.
+        handle: The tier's model.
+        thresholds: The thresholds of the confidence.
+        prior: The confidence where no judge could score the answer.
+        judges: The judges, in the policy's order.
+        calibrators: One for each number of judges that scored, 0 first; empty where the tier is not calibrated.
+        fallbacks: The models that are called in turn where the tier's own fails.
+        reads_agreement: Whether a calibrator reads the agreement with the answers of previous tiers.
+    """
 
     name: str
-    seat: ModelHandle
+    handle: ModelHandle
     thresholds: Thresholds
     prior: float
     judges: tuple[Judge, ...]
     calibrators: tuple[Calibrator, ...] = ()
-    fallbacks: tuple[ModelHandle, ...] = ()  # asked in turn where the tier's own model fails
-    compares: bool = False  # whether a calibrator reads agreement with the answers of earlier tiers
+    fallbacks: tuple[ModelHandle, ...] = ()
+    reads_agreement: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CompiledPolicy:
-    """A policy, ready to run: its tiers in order and every model that its judges may ask.
+    """A policy, ready to run.
 
-    ``daily`` are the budgets that its runs share with others, USD a UTC day by scope, kept by ``ledger``.
+    Attributes:
+        policy: The policy as the file states it.
+        tiers: Its tiers in order.
+        handles: Every model that its tiers and judges may call, by name.
+        ledger: Keeps what the daily budgets have spent.
+        daily: The daily budgets that its runs share with other runs.
+        observer: Receives what happens in its runs.
     """
 
     policy: Policy
     tiers: tuple[CompiledTier, ...]
-    seats: dict[str, ModelHandle]
+    handles: dict[str, ModelHandle]
     ledger: Ledger | None = None
     daily: DailyBudgets = ()
     observer: Observer | None = None
@@ -61,17 +78,27 @@ class CompiledPolicy:
             attempts,
             result,
             tier=premium.name,
-            price=premium.seat.pricer.cost,
-            recorded_cost=getattr(premium.seat.model, "recorded_cost", None),
+            price=premium.handle.pricer.cost,
+            recorded_cost=getattr(premium.handle.model, "recorded_cost", None),
         )
 
 
-def spend_of(ladder: CompiledPolicy, budget_usd: float | None = None, daily: DailyBudgets = ()) -> RunBudget:
-    """What a run of the ladder may spend; ``budget_usd`` replaces the policy's, ``daily`` are budgets beside its own."""
-    policy, shared = ladder.policy, ladder.daily + daily
-    limits = _limits_of(today(), shared) if shared else {}
-    budget = policy.budget_usd if budget_usd is None else budget_usd
-    return RunBudget(policy.max_calls, budget, policy.max_samples, limits, ladder.ledger)
+def new_run_budget(compiled: CompiledPolicy, budget_usd: float | None = None, daily: DailyBudgets = ()) -> RunBudget:
+    """Makes the budget of one run.
+
+    Args:
+        compiled: The policy.
+        budget_usd: The most that the run may spend, in place of the policy's.
+        daily: Daily budgets beside the policy's own.
+    """
+    policy, shared = compiled.policy, compiled.daily + daily
+    return RunBudget(
+        max_calls=policy.max_calls,
+        budget_usd=policy.budget_usd if budget_usd is None else budget_usd,
+        max_samples=policy.max_samples,
+        limits=_limits_of(today(), shared) if shared else {},
+        ledger=compiled.ledger,
+    )
 
 
 @lru_cache(maxsize=64)

@@ -1,4 +1,4 @@
-"""One run: ask the tier, judge, decide, again. And the gate: judge and decide, of an answer that is there."""
+"""Runs a policy: calls the tiers in turn until an answer is accepted. And the gate: scores an answer that exists already."""
 
 import asyncio
 from collections.abc import Sequence
@@ -15,82 +15,115 @@ from judges import Answer, Prompt
 
 from .attempt import TierAttempt
 from .calls import DEFAULT_REQUEST
-from .plan import CompiledPolicy, CompiledTier, DailyBudgets, spend_of
+from .plan import CompiledPolicy, CompiledTier, DailyBudgets, new_run_budget
 
 if TYPE_CHECKING:
     from .streaming import EventStream
 
 
 async def run(
-    ladder: CompiledPolicy,
+    compiled: CompiledPolicy,
     prompt: Prompt,
     *,
     budget_usd: float | None = None,
     deadline_s: float | None = None,
     run_id: str | None = None,
     attempts: list[Attempt] | None = None,
-    feed: "EventStream | None" = None,
+    events: "EventStream | None" = None,
     request: Request = DEFAULT_REQUEST,
     daily: DailyBudgets = (),
 ) -> Result:
-    """Climbs the ladder until an answer is accepted or a limit is reached. Raises RunError where there is no answer.
+    """Calls the tiers in order until an answer is accepted or a limit is reached.
 
-    ``run_id`` is made where it is not given. ``attempts`` is filled as the run goes, so that whoever gave it has them even
-    where the run is cancelled. ``feed`` is told what happens, and asks the tiers' models in the engine's place. ``request``
-    is how the tiers' models are asked; ``daily`` are budgets beside the ladder's own that the run shares with others.
+    Args:
+        compiled: The policy.
+        prompt: What is asked.
+        budget_usd: The most that the run may spend, in place of the policy's.
+        deadline_s: The most seconds that the run may take, in place of the policy's.
+        run_id: The run's id; a new one is made where there is none.
+        attempts: A list that is filled while the run proceeds, so that the caller has the attempts even of a run that was
+            cancelled.
+        events: Receives the run's events, and calls the tiers' models as streams.
+        request: How the tiers' models are called.
+        daily: Daily budgets beside the policy's own, which the run shares with other runs.
+
+    Returns:
+        The judged answer, as the policy's ``when_unsure`` says where it is not accepted.
+
+    Raises:
+        RunError: No answer may be returned.
     """
     run_id = run_id or new_run_id()
-    policy = ladder.policy
+    policy = compiled.policy
     seconds = policy.deadline_s if deadline_s is None else deadline_s
-    spend = spend_of(ladder, budget_usd, daily)
+    budget = new_run_budget(compiled, budget_usd, daily)
     attempts = [] if attempts is None else attempts
-    if seconds is None:
-        reason = await _run_tiers(ladder, prompt, request, spend, attempts, [], None, feed)
+    tier_attempts: list[TierAttempt] = []
+    deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
+    work = _run_tiers(
+        compiled,
+        prompt,
+        budget,
+        request=request,
+        attempts=attempts,
+        tier_attempts=tier_attempts,
+        deadline=deadline,
+        events=events,
+    )
+    if deadline is None:
+        reason = await work
     else:
-        trials: list[TierAttempt] = []
-        ends = asyncio.get_running_loop().time() + seconds
-        ended = await run_until(ends, _run_tiers(ladder, prompt, request, spend, attempts, trials, ends, feed))
-        reason = ended or "deadline"
-        if len(attempts) < len(trials):  # the last one does not let itself be cancelled; it may do nothing more
-            attempts.append(trials[-1].record())
-            spend.closed = True
-    return finish(policy, attempts, reason, spend.usd, run_id)
+        reason = await run_until(deadline, work) or "deadline"
+        if len(attempts) < len(tier_attempts):  # the last one ignores its cancellation; it may spend nothing more
+            attempts.append(tier_attempts[-1].record())
+            budget.closed = True
+    return finish(policy, attempts, reason, budget.usd, run_id)
 
 
 async def _run_tiers(
-    ladder: CompiledPolicy,
+    compiled: CompiledPolicy,
     prompt: Prompt,
+    budget: RunBudget,
+    *,
     request: Request,
-    spend: RunBudget,
     attempts: list[Attempt],
-    trials: list[TierAttempt],
-    ends: float | None,
-    feed: "EventStream | None",
+    tier_attempts: list[TierAttempt],
+    deadline: float | None,
+    events: "EventStream | None",
 ) -> Reason:
-    last = len(ladder.tiers) - 1
+    """Runs the tiers, adds to ``attempts`` and ``tier_attempts``, and returns why the run ended."""
+    last = len(compiled.tiers) - 1
     reason: Reason = "unsure"
-    for i, tier in enumerate(ladder.tiers):
+    for i, tier in enumerate(compiled.tiers):
         attempt = TierAttempt(
-            ladder, tier, prompt, spend, later=last - i, ends=ends, earlier=attempts, feed=feed, request=request
+            compiled,
+            tier,
+            prompt,
+            budget,
+            tiers_left=last - i,
+            deadline=deadline,
+            previous=attempts,
+            events=events,
+            request=request,
         )
-        trials.append(attempt)
+        tier_attempts.append(attempt)
         try:
             await attempt.run()
         finally:
             # A cancelled attempt keeps its answer: it may be the best that the deadline allowed.
-            if not spend.closed:
+            if not budget.closed:
                 attempts.append(attempt.record())
         reason = attempt.reason
         stops = i == last or reason in ("accepted", "budget", "max_calls", "max_samples")
-        if feed is not None:
-            feed.ended(attempts[-1], None if stops else ladder.tiers[i + 1].name)
+        if events is not None:
+            events.tier_ended(attempts[-1], None if stops else compiled.tiers[i + 1].name)
         if stops:
             break
     return reason
 
 
 async def gate(
-    ladder: CompiledPolicy,
+    compiled: CompiledPolicy,
     tier: CompiledTier,
     prompt: Prompt,
     answer: Answer,
@@ -99,18 +132,31 @@ async def gate(
     attempts: list[Attempt] | None = None,
     daily: DailyBudgets = (),
 ) -> Result:
-    """Judges an answer from elsewhere as the tier's own; it is returned in any case. Arguments as those of ``run``."""
+    """Scores an answer from elsewhere by the tier's judges and thresholds.
+
+    Args:
+        compiled: The policy.
+        tier: The tier of the policy whose judges score the answer.
+        prompt: What was asked.
+        answer: The answer to score.
+        run_id: As for ``run``.
+        attempts: As for ``run``.
+        daily: As for ``run``.
+
+    Returns:
+        The answer, whether it is accepted or not.
+    """
     attempts = [] if attempts is None else attempts
-    seconds, spend = ladder.policy.deadline_s, spend_of(ladder, daily=daily)
-    ends = None if seconds is None else asyncio.get_running_loop().time() + seconds
-    trial = TierAttempt(ladder, tier, prompt, spend, given=True, ends=ends)
+    seconds, budget = compiled.policy.deadline_s, new_run_budget(compiled, daily=daily)
+    deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
+    attempt = TierAttempt(compiled, tier, prompt, budget, external_answer=True, deadline=deadline)
     try:
-        await (trial.judge(answer) if ends is None else run_until(ends, trial.judge(answer)))
+        await (attempt.judge(answer) if deadline is None else run_until(deadline, attempt.judge(answer)))
     finally:
-        spend.closed = True
-        attempts.append(trial.record())
-    forgiving = ladder.policy.model_copy(update={"when_unsure": "best"})
-    return finish(forgiving, attempts, trial.reason, attempts[-1].cost_usd, run_id)
+        budget.closed = True
+        attempts.append(attempt.record())
+    policy = compiled.policy.model_copy(update={"when_unsure": "best"})
+    return finish(policy, attempts, attempt.reason, attempts[-1].cost_usd, run_id)
 
 
 def finish(

@@ -1,4 +1,4 @@
-"""The policies of one Cascade, ready to run: for each event loop its models with their connections, and its ladders."""
+"""The policies of one Cascade, ready to run: for each event loop its models, with their connections, and its policies."""
 
 import asyncio
 import threading
@@ -21,93 +21,107 @@ from .observer import Observer
 from .plan import CompiledPolicy, CompiledTier
 
 
-class _LoopRuntime:
-    """What one event loop owns: models with their connections, and the ladders made of them."""
+class _LoopState:
+    """What one event loop owns: models with their connections, and the policies compiled with them."""
 
     def __init__(self) -> None:
-        self.seats: dict[str, ModelHandle] = {}
-        self.ladders: dict[str, CompiledPolicy] = {}
+        self.handles: dict[str, ModelHandle] = {}
+        self.compiled: dict[str, CompiledPolicy] = {}
 
 
 class Runtime:
-    """A room for each event loop that asks, since connections belong to a loop; a model's guard is shared by all of them.
+    """Compiles policies once for each event loop, since connections belong to a loop; all loops share a model's guard.
 
-    ``specs`` are the policy file's models, ``given`` those that a caller made; ``usd_per_day`` is everybody's budget.
+    Args:
+        policies: The policies by name.
+        specs: The policy file's models by name.
+        models: The models that the caller made, by name; they take precedence.
+        ledger: Keeps what the daily budgets have spent.
+        observer: Receives what happens in the runs.
+        usd_per_day: The daily budget of all policies together.
     """
 
     def __init__(
         self,
         policies: Mapping[str, Policy],
         specs: Mapping[str, ModelSpec],
-        given: Mapping[str, Model],
+        models: Mapping[str, Model],
         ledger: Ledger,
         observer: Observer | None = None,
         usd_per_day: float | None = None,
     ) -> None:
-        self._policies, self._specs, self._given = policies, specs, given
+        self._policies, self._specs, self._models = policies, specs, models
         self._ledger, self._observer, self._usd_per_day = ledger, observer, usd_per_day
         self._guards: dict[str, Guard] = {}
-        self._rooms: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopRuntime] = WeakKeyDictionary()
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopState] = WeakKeyDictionary()
         self._lock = threading.Lock()
         self.closed = False
 
-    def ladder(self, name: str) -> CompiledPolicy:
-        """The policy of that name, made in this event loop when it is first asked for. Raises PolicyError."""
-        room = self._rooms.get(asyncio.get_running_loop())
-        ladder = room.ladders.get(name) if room is not None else None
-        return ladder if ladder is not None else self._make(name)
+    def compile(self, name: str) -> CompiledPolicy:
+        """Returns a policy, ready to run in the running event loop; it is compiled the first time.
+
+        Args:
+            name: A policy's name, or ``policy/tier`` for that tier alone.
+
+        Raises:
+            PolicyError: There is no such policy, or it cannot be used.
+            RuntimeError: The Cascade is closed.
+        """
+        state = self._loops.get(asyncio.get_running_loop())
+        compiled = state.compiled.get(name) if state is not None else None
+        return compiled if compiled is not None else self._compile(name)
 
     def policy(self, name: str) -> Policy:
-        """The policy of that name; ``policy/tier`` is the policy with that tier alone. Raises PolicyError."""
-        found = self._policies.get(name)
-        if found is not None:
-            return found
-        outer, slash, inner = name.rpartition("/")
-        if slash and outer in self._policies:
-            return _pinned(self._policies[outer], inner)
-        known = list(self._policies)
-        raise PolicyError(f"unknown policy {name!r}{nearest(name, known)}; known: {', '.join(known)}")
+        """Returns the policy of that name; ``policy/tier`` is the policy with that tier alone. Raises PolicyError."""
+        policy = self._policies.get(name)
+        if policy is not None:
+            return policy
+        policy_name, slash, tier_name = name.rpartition("/")
+        if slash and policy_name in self._policies:
+            return _single_tier(self._policies[policy_name], tier_name)
+        known_names = list(self._policies)
+        raise PolicyError(f"unknown policy {name!r}{nearest(name, known_names)}; known: {', '.join(known_names)}")
 
     def health(self) -> dict[str, ModelHealth]:
-        """How each model that was asked so far does, by its name in the policy file."""
+        """Returns the health of each model that was used so far, by its name in the policy file."""
         with self._lock:
             return {name: guard.health() for name, guard in self._guards.items()}
 
-    def follow(self, before: "Runtime") -> None:
-        """Keeps what is known of the models whose settings are the same: breakers, limits, latencies."""
-        with before._lock, self._lock:
-            for name, guard in before._guards.items():
-                if self._specs.get(name) == before._specs.get(name):
+    def follow(self, previous: "Runtime") -> None:
+        """Takes over the breakers, limits and latencies of the models whose settings are the same in ``previous``."""
+        with previous._lock, self._lock:
+            for name, guard in previous._guards.items():
+                if self._specs.get(name) == previous._specs.get(name):
                     self._guards[name] = guard
 
-    def _make(self, name: str) -> CompiledPolicy:
+    def _compile(self, name: str) -> CompiledPolicy:
         policy = self.policy(name)
         with self._lock:
             if self.closed:
                 raise RuntimeError("this Cascade is closed")
-            room = self._rooms.setdefault(asyncio.get_running_loop(), _LoopRuntime())
-        for model in sorted(policy.asks - room.seats.keys()):
-            room.seats[model] = self._seat(model)
-        whole = name if name in self._policies else name.rpartition("/")[0]
-        daily = ((f"policy {whole}", policy.budget_usd_per_day), ("all policies", self._usd_per_day))
-        ladder = CompiledPolicy(
-            policy,
-            tuple(_tier(t, room.seats) for t in policy.tiers),
-            room.seats,
-            self._ledger,
-            tuple((scope, usd) for scope, usd in daily if usd is not None),
-            self._observer,
+            state = self._loops.setdefault(asyncio.get_running_loop(), _LoopState())
+        for model in sorted(policy.model_names - state.handles.keys()):
+            state.handles[model] = self._handle(model)
+        policy_name = name if name in self._policies else name.rpartition("/")[0]
+        daily = ((f"policy {policy_name}", policy.budget_usd_per_day), ("all policies", self._usd_per_day))
+        compiled = CompiledPolicy(
+            policy=policy,
+            tiers=tuple(_compile_tier(tier, state.handles) for tier in policy.tiers),
+            handles=state.handles,
+            ledger=self._ledger,
+            daily=tuple((scope, usd) for scope, usd in daily if usd is not None),
+            observer=self._observer,
         )
-        if ladder.daily or policy.budget_usd is not None:
-            check_priced(ladder)
-        room.ladders[name] = ladder
-        return ladder
+        if compiled.daily or policy.budget_usd is not None:
+            check_priced(compiled)
+        state.compiled[name] = compiled
+        return compiled
 
-    def _seat(self, name: str) -> ModelHandle:
-        spec, model = self._specs.get(name), self._given.get(name)
+    def _handle(self, name: str) -> ModelHandle:
+        spec, model = self._specs.get(name), self._models.get(name)
         if model is None:
             if spec is None:
-                raise PolicyError(f"a judge asks for the model {name!r}, which was not given")
+                raise PolicyError(f"a judge uses the model {name!r}, which is missing; add it to models={{...}}")
             model = build(name, spec)
         with self._lock:
             guard = self._guards.setdefault(name, _guard_of(spec))
@@ -116,48 +130,48 @@ class Runtime:
         return ModelHandle(model, Pricer(name, spec), self._observer, guard)
 
     async def aclose(self) -> None:
-        """Closes every model's connections; runs still under way fail."""
+        """Closes every model's connections; runs still in progress fail."""
         with self._lock:
             self.closed = True
-            rooms = list(self._rooms.items())
-            self._rooms = WeakKeyDictionary()
-        here = asyncio.get_running_loop()
-        given = set(map(id, self._given.values()))
-        done: set[int] = set()
-        for loop, room in rooms:
-            for seat in room.seats.values():
-                if id(seat.model) in done:
+            states = list(self._loops.items())
+            self._loops = WeakKeyDictionary()
+        running_loop = asyncio.get_running_loop()
+        caller_models = set(map(id, self._models.values()))
+        closed: set[int] = set()
+        for loop, state in states:
+            for handle in state.handles.values():
+                if id(handle.model) in closed:
                     continue
-                done.add(id(seat.model))
-                # A given model belongs to no loop of ours; one that we built must be closed where it was used.
-                if loop is here or id(seat.model) in given:
-                    await seat.model.close()
+                closed.add(id(handle.model))
+                # The caller's models belong to no loop of ours; one that we built must be closed where it was used.
+                if loop is running_loop or id(handle.model) in caller_models:
+                    await handle.model.close()
                 elif loop.is_running():
-                    await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(seat.model.close(), loop))
+                    await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(handle.model.close(), loop))
 
 
-def unpriced(ladder: CompiledPolicy) -> list[str]:
-    """The models of a ladder of which nobody can say what an answer costs at most."""
-    return sorted(model for model in ladder.policy.asks if not ladder.seats[model].priced)
+def unpriced(compiled: CompiledPolicy) -> list[str]:
+    """Returns the policy's models for which the most that an answer costs is unknown."""
+    return sorted(model for model in compiled.policy.model_names if not compiled.handles[model].priced)
 
 
-def check_priced(ladder: CompiledPolicy) -> None:
-    """A budget over a model without a known price could not be kept. Raises PolicyError."""
-    if missing := unpriced(ladder):
+def check_priced(compiled: CompiledPolicy) -> None:
+    """Raises PolicyError where a model's price is unknown, since no budget could be enforced."""
+    if missing := unpriced(compiled):
         raise PolicyError(
-            f"the budget cannot be kept: the price of the model {', '.join(missing)} is not known; give "
+            f"the budget cannot be enforced: the price of the model {', '.join(missing)} is not known; give "
             f"models.{missing[0]}.price in the policy file, or the model an attribute max_cost_usd"
         )
 
 
-def tier_of(ladder: CompiledPolicy, name: str | None) -> CompiledTier:
-    """The ladder's tier of that name, or its first. Raises PolicyError."""
+def tier_of(compiled: CompiledPolicy, name: str | None) -> CompiledTier:
+    """Returns the policy's tier of that name, or its first where ``name`` is None. Raises PolicyError."""
     if name is None:
-        return ladder.tiers[0]
-    for tier in ladder.tiers:
+        return compiled.tiers[0]
+    for tier in compiled.tiers:
         if tier.name == name:
             return tier
-    raise _unknown_tier(name, [t.name for t in ladder.tiers])
+    raise _unknown_tier(name, [t.name for t in compiled.tiers])
 
 
 def _guard_of(spec: ModelSpec | None) -> Guard:
@@ -173,20 +187,26 @@ def _guard_of(spec: ModelSpec | None) -> Guard:
     )
 
 
-def _tier(tier: TierPolicy, seats: Mapping[str, ModelHandle]) -> CompiledTier:
-    made = tuple(judges.make(rule.use, **rule.options) for rule in tier.judges)
+def _compile_tier(tier: TierPolicy, handles: Mapping[str, ModelHandle]) -> CompiledTier:
     calibrators = tuple(from_json(mapping) for mapping in tier.confidence or ())
-    compares = "agrees:" in str(tier.confidence)
-    fallbacks = tuple(seats[model] for model in tier.fallbacks)
-    return CompiledTier(tier.name, seats[tier.model], tier.thresholds, tier.prior, made, calibrators, fallbacks, compares)
+    return CompiledTier(
+        name=tier.name,
+        handle=handles[tier.model],
+        thresholds=tier.thresholds,
+        prior=tier.prior,
+        judges=tuple(judges.make(rule.use, **rule.options) for rule in tier.judges),
+        calibrators=calibrators,
+        fallbacks=tuple(handles[model] for model in tier.fallbacks),
+        reads_agreement=any(calibrator.reads_agreement for calibrator in calibrators),
+    )
 
 
-def _pinned(policy: Policy, name: str) -> Policy:
+def _single_tier(policy: Policy, name: str) -> Policy:
     tiers = [tier for tier in policy.tiers if tier.name == name]
     if not tiers:
         raise _unknown_tier(name, [tier.name for tier in policy.tiers])
     return policy.model_copy(update={"tiers": tiers, "calibration": None})
 
 
-def _unknown_tier(name: str, known: list[str]) -> PolicyError:
-    return PolicyError(f"unknown tier {name!r}{nearest(name, known)}; known: {', '.join(known)}")
+def _unknown_tier(name: str, known_names: list[str]) -> PolicyError:
+    return PolicyError(f"unknown tier {name!r}{nearest(name, known_names)}; known: {', '.join(known_names)}")

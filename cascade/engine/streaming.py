@@ -1,4 +1,4 @@
-"""A run as events: what happens as it happens, and the answer's text as soon as nothing can take it back.
+"""A run as events, and the answer's text as soon as it is certain to be returned.
 
     async for event in cascade.astream("What is 17 * 3?"):
         match event:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TierStarted:
-    """A tier is asked; ``model`` is the model's name in the policy."""
+    """A tier's model is called; ``model`` is its name in the policy."""
 
     tier: str
     model: str
@@ -35,7 +35,7 @@ class TierStarted:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A piece of the answer's text, as the provider cut it."""
+    """A piece of the answer's text, as the provider sent it."""
 
     tier: str
     text: str
@@ -43,7 +43,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class VerdictGiven:
-    """What a judge said of the tier's whole answer."""
+    """A judge's verdict on the tier's whole answer."""
 
     tier: str
     verdict: Verdict
@@ -51,7 +51,7 @@ class VerdictGiven:
 
 @dataclass(frozen=True, slots=True)
 class Escalated:
-    """The tier's answer was given up, or there is none; ``next_tier`` is asked now."""
+    """The tier has no answer, or it was not accepted; ``next_tier`` is called now."""
 
     tier: str
     reason: Reason
@@ -60,10 +60,10 @@ class Escalated:
 
 @dataclass(frozen=True, slots=True)
 class Retracted:
-    """Every Token so far is void; what counts follows, if anything does.
+    """Every Token so far is void; the text that counts follows, if there is any.
 
-    With ``stream: optimistic`` that is how a rejected answer ends. With ``held`` it happens only where text that no judge
-    could reject was flowing already, and then the provider cut the stream, or the deadline did.
+    With ``stream: optimistic`` this follows a rejected answer. With ``held`` it happens only where text that no judge could
+    reject was being sent, and then the stream was cut by the provider or the deadline.
     """
 
     tier: str
@@ -71,7 +71,7 @@ class Retracted:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The last event: what ``arun`` would have returned."""
+    """The last event, with the result that ``arun`` would have returned."""
 
     result: Result
 
@@ -81,126 +81,132 @@ OnEvent = Callable[[Event], object]
 
 
 class EventStream:
-    """Turns one run into events; the engine tells it what happens. Tokens wait here until their answer is accepted."""
+    """Turns one run into events; the engine reports to it what happens. Tokens wait here until their answer is accepted.
+
+    Args:
+        policy: The run's policy.
+        on_event: Called with each event.
+        stream: When text becomes an event, in place of the policy's ``stream``.
+    """
 
     __slots__ = (
         "_emit",
-        "_heard",
         "_is_live",
-        "_judged",
+        "_may_be_replaced",
         "_policy",
+        "_requests",
         "_sent",
-        "_speaker",
-        "_speaks",
+        "_sent_tier",
+        "_sent_verdicts",
+        "_source",
         "_stream",
-        "_takes",
+        "_texts_by_tier",
         "_tier",
-        "_waits",
     )
 
     def __init__(self, policy: "Policy", on_event: OnEvent, stream: "Stream | None" = None) -> None:
         self._policy, self._emit, self._stream = policy, on_event, stream or policy.stream
         self._tier = ""
-        self._is_live = False  # whether the tier's tokens are sent as they come
-        self._waits = False  # whether the tier's accepted answer may still lose to an earlier one
-        self._judged = 0
-        self._takes: list[list[str]] = []  # the texts of each request that the tier made
-        self._heard: dict[str, list[list[str]]] = {}  # the same by tier
-        self._speaker: list[str] | None = None  # the request whose tokens flow
-        self._speaks = ""  # the tier whose tokens were sent
-        self._sent: list[str] = []  # since the last retraction
+        self._is_live = False  # whether the tier's tokens are sent as they arrive
+        self._may_be_replaced = False  # whether the tier's accepted answer may still lose to an earlier tier's
+        self._sent_verdicts = 0
+        self._requests: list[list[str]] = []  # the texts of each of the tier's requests
+        self._texts_by_tier: dict[str, list[list[str]]] = {}
+        self._source: list[str] | None = None  # the request whose tokens are sent
+        self._sent_tier = ""  # the tier whose tokens were sent
+        self._sent: list[str] = []  # the texts sent since the last retraction
 
-    def started(self, tier: "CompiledTier", last_tier: bool) -> None:
-        """A tier is about to be asked."""
-        self._tier, self._judged, self._speaker = tier.name, 0, None
-        self._takes = self._heard[tier.name] = []
-        self._waits = last_tier and self._policy.final == "best" and len(self._policy.tiers) > 1
-        self._is_live = self._stream == "optimistic" or (not self._waits and is_certain(tier))
-        self._emit(TierStarted(tier.name, tier.seat.model.name))
+    def tier_started(self, tier: "CompiledTier", last_tier: bool) -> None:
+        """A tier's model is about to be called."""
+        self._tier, self._sent_verdicts, self._source = tier.name, 0, None
+        self._requests = self._texts_by_tier[tier.name] = []
+        self._may_be_replaced = last_tier and self._policy.final == "best" and len(self._policy.tiers) > 1
+        self._is_live = self._stream == "optimistic" or (not self._may_be_replaced and is_certain(tier))
+        self._emit(TierStarted(tier.name, tier.handle.model.name))
 
-    async def ask(self, model: Model, prompt: Prompt, request: Request) -> Sequence[Answer]:
-        """Stands in for ``model.answer``: asks for a stream where the model has one. Raises what the model raises."""
-        take: list[str] = []
-        self._takes.append(take)
+    async def send(self, model: Model, prompt: Prompt, request: Request) -> Sequence[Answer]:
+        """Sends a request as a stream where the model has one; raises what ``model.answer`` raises."""
+        texts: list[str] = []
+        self._requests.append(texts)
         try:
             stream = getattr(model, "stream", None)
             if stream is None:
                 answers = await model.answer(prompt, request)
                 if answers and answers[0].text:
-                    self._on_text(take, answers[0].text)
+                    self._on_text(texts, answers[0].text)
                 return answers
             async with aclosing(stream(prompt, request)) as chunks:
                 async for chunk in chunks:
                     if chunk.retracts:
-                        take.clear()
-                        if self._speaker is take:
+                        texts.clear()
+                        if self._source is texts:
                             self._retract()
                     if chunk.text:
-                        self._on_text(take, chunk.text)
+                        self._on_text(texts, chunk.text)
                     if chunk.answer is not None:
                         return [chunk.answer]
             raise ModelError(f"{model.name}: the stream was cut (no answer at its end)", model=model.name, retryable=True)
         except BaseException:
-            take.clear()
-            if self._speaker is take:
-                self._speaker = None
+            texts.clear()
+            if self._source is texts:
+                self._source = None
                 self._retract()
             raise
 
-    def _on_text(self, take: list[str], text: str) -> None:
-        take.append(text)
-        if self._speaker is take:
+    def _on_text(self, texts: list[str], text: str) -> None:
+        texts.append(text)
+        if self._source is texts:
             self._send(text)
-        elif self._is_live and self._speaker is None:
-            self._speaker = take
-            self._speaks = self._tier
-            for piece in take:
+        elif self._is_live and self._source is None:
+            self._source = texts
+            self._sent_tier = self._tier
+            for piece in texts:
                 self._send(piece)
 
     def judged(self, verdicts: Sequence[Verdict]) -> None:
-        """The tier's verdicts so far; those that are new become events."""
-        for verdict in verdicts[self._judged :]:
+        """Emits the new ones among the tier's verdicts so far."""
+        for verdict in verdicts[self._sent_verdicts :]:
             self._emit(VerdictGiven(self._tier, verdict))
-        self._judged = len(verdicts)
+        self._sent_verdicts = len(verdicts)
 
-    def ended(self, attempt: Attempt, next_tier: str | None) -> None:
-        """The tier is done; ``next_tier`` is asked after it (None: none is)."""
-        if attempt.reason == "accepted" and not self._waits:
+    def tier_ended(self, attempt: Attempt, next_tier: str | None) -> None:
+        """A tier's attempt ended; ``next_tier`` follows (None: none does)."""
+        if attempt.reason == "accepted" and not self._may_be_replaced:
             assert attempt.answer is not None
-            self._show(attempt.tier, attempt.answer.text)
+            self._send_answer(attempt.tier, attempt.answer.text)
         elif next_tier is not None:
             self._retract()
             self._emit(Escalated(attempt.tier, attempt.reason, next_tier))
 
-    def finished(self, result: Result) -> Result:
-        """The run is done: what was not sent yet of its answer is, then the result."""
-        self._show(result.tier, result.text)
+    def run_finished(self, result: Result) -> Result:
+        """Emits what was not sent yet of the run's answer, then the result, which it returns."""
+        self._send_answer(result.tier, result.text)
         self._emit(Finished(result))
         return result
 
-    def _show(self, tier: str, text: str) -> None:
-        """Sends the text, as it arrived where it did, unless it was sent already."""
+    def _send_answer(self, tier: str, text: str) -> None:
+        """Sends the text, in the pieces in which it arrived where it did, unless it was sent already."""
         if "".join(self._sent) == text:
             return
         self._retract()
-        self._speaks = tier
-        as_heard = (take for take in self._heard.get(tier, ()) if "".join(take) == text)
-        for piece in next(as_heard, [text]):
+        self._sent_tier = tier
+        as_received = (texts for texts in self._texts_by_tier.get(tier, ()) if "".join(texts) == text)
+        for piece in next(as_received, [text]):
             if piece:
                 self._send(piece)
 
     def _send(self, text: str) -> None:
         self._sent.append(text)
-        self._emit(Token(self._speaks, text))
+        self._emit(Token(self._sent_tier, text))
 
     def _retract(self) -> None:
         if self._sent:
             self._sent = []
-            self._emit(Retracted(self._speaks))
+            self._emit(Retracted(self._sent_tier))
 
 
 def is_certain(tier: "CompiledTier") -> bool:
-    """Whether the tier's answer is accepted and returned as it is, whatever it says, so that its tokens need not wait."""
+    """Whether the tier's answer is accepted and returned whatever its text is, so that its tokens need not wait."""
     thresholds = tier.thresholds
     if not tier.judges:
         return thresholds.final <= 0 or (not tier.calibrators and tier.prior >= thresholds.final)
@@ -209,8 +215,15 @@ def is_certain(tier: "CompiledTier") -> bool:
     return all(getattr(judge, "only_scores", False) for judge in tier.judges)
 
 
-async def as_they_come(run: Callable[[OnEvent], Awaitable[Any]]) -> AsyncGenerator[Event]:
-    """The events of ``run``, which is given what to call with each. Raises what it raises; closing cancels it."""
+async def events_of(run: Callable[[OnEvent], Awaitable[Any]]) -> AsyncGenerator[Event]:
+    """Yields the events of a run as they happen; closing the generator cancels the run.
+
+    Args:
+        run: Starts the run, with the function to call with each event.
+
+    Raises:
+        CascadeError: What the run raises, after its events.
+    """
     queue: asyncio.Queue[Event | None] = asyncio.Queue()
     running = asyncio.ensure_future(run(queue.put_nowait))
     running.add_done_callback(lambda _: queue.put_nowait(None))
@@ -223,17 +236,19 @@ async def as_they_come(run: Callable[[OnEvent], Awaitable[Any]]) -> AsyncGenerat
             running.cancel()
             await asyncio.wait([running])
         if not running.cancelled():
-            running.exception()  # whoever left early has no use for it
+            running.exception()  # nobody reads it after an early exit
 
 
-def in_thread(run: Callable[[OnEvent], Awaitable[Any]], loop: Callable[[], asyncio.AbstractEventLoop]) -> Generator[Event]:
-    """``as_they_come`` for code that is not async: the run goes on in another thread's ``loop``, from the first event on."""
+def events_in_thread(
+    run: Callable[[OnEvent], Awaitable[Any]], loop: Callable[[], asyncio.AbstractEventLoop]
+) -> Generator[Event]:
+    """``events_of`` for code that is not async: the run starts with the first event, in another thread's ``loop``."""
     queue: SimpleQueue[Event | None] = SimpleQueue()
 
-    async def going() -> None:
+    async def work() -> None:
         await run(queue.put)
 
-    running = asyncio.run_coroutine_threadsafe(going(), loop())
+    running = asyncio.run_coroutine_threadsafe(work(), loop())
     running.add_done_callback(lambda _: queue.put(None))
     try:
         while (event := queue.get()) is not None:

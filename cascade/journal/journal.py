@@ -40,10 +40,10 @@ class Journal:
         """Keeps the budgets that every process with this journal shares."""
 
     def begin(
-        self, kind: Kind, policy: str, ladder: CompiledPolicy, prompt: Prompt, tags: Mapping[str, Tag] | None = None
+        self, kind: Kind, policy: str, compiled: CompiledPolicy, prompt: Prompt, tags: Mapping[str, Tag] | None = None
     ) -> PendingRecord:
         """A run that begins now. Raises TypeError or ValueError for tags that cannot be kept."""
-        return PendingRecord(kind, policy, ladder, prompt, checked_tags(tags) if tags else {})
+        return PendingRecord(kind, policy, compiled, prompt, checked_tags(tags) if tags else {})
 
     async def record(self, run: PendingRecord, work: Awaitable[Result]) -> Result:
         """What ``work`` gives or raises, recorded. Raises JournalError where the record could not be kept as asked."""
@@ -83,6 +83,11 @@ class Journal:
             raise JournalError(f"run {run_id}: the feedback was not kept within {FULL_WAIT_S:g} s") from None
         if not known:
             raise RunNotFoundError(run_id, "; give the run_id of a result whose record is not deleted yet")
+
+    @property
+    def stalled(self) -> bool:
+        """Whether records wait because the database cannot be written just now."""
+        return self._writer.stalled
 
     def flush(self, timeout: float | None = None) -> None:
         """Waits until every run that ended is written. Raises TimeoutError."""

@@ -45,19 +45,19 @@ class SqlLedger:
 
     async def reserve(self, limits: Mapping[str, float], usd: float) -> Reservation:
         """See Ledger. What a cancelled caller held back is given back."""
-        ticket = Reservation(usd, tuple(limits), new_run_id())
-        held = self._do(lambda store: _hold(store, ticket, limits, time(), self._expire_s))
+        reservation = Reservation(usd, tuple(limits), new_run_id())
+        held = self._do(lambda store: _hold(store, reservation, limits, time(), self._expire_s))
         try:
             await asyncio.wrap_future(held)
         except asyncio.CancelledError:
             # Either it never began, or it ends before this does.
-            self._do(lambda store: _settle(store, ticket, 0.0)).add_done_callback(_logged)
+            self._do(lambda store: _settle(store, reservation, 0.0)).add_done_callback(_logged)
             raise
-        return ticket
+        return reservation
 
-    async def settle(self, ticket: Reservation, usd: float | None) -> None:
+    async def settle(self, reservation: Reservation, usd: float | None) -> None:
         """See Ledger. A cancelled caller does not stop it."""
-        done = self._do(lambda store: _settle(store, ticket, ticket.usd if usd is None else usd))
+        done = self._do(lambda store: _settle(store, reservation, reservation.usd if usd is None else usd))
         done.add_done_callback(_logged)
         await asyncio.wait([future := asyncio.wrap_future(done)])
         future.exception()  # which is logged already
@@ -79,25 +79,25 @@ class SqlLedger:
         return self._pool.submit(self._session.run, work)
 
 
-def _hold(store: SqlStore, ticket: Reservation, limits: Mapping[str, float], now: float, expire_s: float) -> None:
+def _hold(store: SqlStore, reservation: Reservation, limits: Mapping[str, float], now: float, expire_s: float) -> None:
     with store.transaction():
         store.lock(limits)
         for scope, limit in limits.items():
             store.execute("DELETE FROM cascade_held WHERE scope = ? AND expires < ?", (scope, now))
-            check_room(scope, _spent(store, scope, now), ticket.usd, limit)
+            check_room(scope, _spent(store, scope, now), reservation.usd, limit)
         for scope in limits:
             # The same key a second time is the same money: a commit whose answer was lost is tried again.
             store.execute(
                 "INSERT INTO cascade_held (key, scope, usd, expires) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                (ticket.key, scope, ticket.usd, now + expire_s),
+                (reservation.key, scope, reservation.usd, now + expire_s),
             )
 
 
-def _settle(store: SqlStore, ticket: Reservation, usd: float) -> None:
+def _settle(store: SqlStore, reservation: Reservation, usd: float) -> None:
     with store.transaction():
-        store.lock(ticket.scopes)
-        for scope in ticket.scopes:
-            store.execute("DELETE FROM cascade_held WHERE scope = ? AND key = ?", (scope, ticket.key))
+        store.lock(reservation.scopes)
+        for scope in reservation.scopes:
+            store.execute("DELETE FROM cascade_held WHERE scope = ? AND key = ?", (scope, reservation.key))
             if usd:
                 store.execute(
                     "INSERT INTO cascade_spent (scope, usd) VALUES (?, ?) "

@@ -29,11 +29,11 @@ class PendingRecord:
     Nothing is worked out here, since this is the event loop's part. Times are UTC, in Unix seconds.
     """
 
-    __slots__ = ("attempts", "ended", "kind", "ladder", "outcome", "policy", "prompt", "run_id", "started", "tags")
+    __slots__ = ("attempts", "compiled", "ended", "kind", "outcome", "policy", "prompt", "run_id", "started", "tags")
 
-    def __init__(self, kind: Kind, policy: str, ladder: CompiledPolicy, prompt: Prompt, tags: Mapping[str, Tag]) -> None:
+    def __init__(self, kind: Kind, policy: str, compiled: CompiledPolicy, prompt: Prompt, tags: Mapping[str, Tag]) -> None:
         self.run_id = new_run_id()
-        self.kind, self.policy, self.ladder, self.prompt, self.tags = kind, policy, ladder, prompt, tags
+        self.kind, self.policy, self.compiled, self.prompt, self.tags = kind, policy, compiled, prompt, tags
         self.attempts: list[Attempt] = []
         self.started = self.ended = time()
         self.outcome: Result | BaseException | None = None
@@ -107,7 +107,7 @@ def make(run: PendingRecord, policy_hash: str) -> Record:
     """The record of a run."""
     outcome, attempts = run.outcome, run.attempts
     result = result_of(outcome)
-    keep = run.ladder.policy.journal_text
+    keep = run.compiled.policy.journal_text
     prompt = run.prompt
     tools = prompt.tools
     schema = _schema(prompt.schema)
@@ -129,7 +129,7 @@ def make(run: PendingRecord, policy_hash: str) -> Record:
         result.confidence if result is not None else None,
         result.cost_usd if result is not None else total(a.cost_usd for a in attempts),
         # A gate's answer came from elsewhere.
-        None if run.kind == "gate" else run.ladder.premium_usd(run.prompt, attempts, result),
+        None if run.kind == "gate" else run.compiled.premium_usd(run.prompt, attempts, result),
         result.latency_s if result is not None else sum(a.latency_s for a in attempts),
         None if isinstance(outcome, Result) else type(outcome).__name__,
         run.tags,

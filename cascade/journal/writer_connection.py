@@ -46,7 +46,7 @@ class Session(Generic[S]):
         policies: dict[str, str] = {}
         rows = []
         for run in runs:
-            policy = run.ladder.policy
+            policy = run.compiled.policy
             known = self._hashes.get(id(policy))
             if known is None:
                 if len(self._hashes) >= _POLICIES_KNOWN:

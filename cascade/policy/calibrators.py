@@ -12,6 +12,8 @@ from math import exp, inf, log
 from typing import Any, Literal, TypeAlias, cast, get_args
 
 Transform = Literal["logit", "log", "identity"]
+AGREEMENT = "agrees:"
+"""The beginning of the names of scores that say whether the answer agrees with a previous tier's."""
 
 # The logit keeps six digits next to 0 and 1. `log` keeps nine next to 1, where token probabilities crowd.
 LOGIT_CLIP = 1e-6
@@ -73,6 +75,11 @@ class Logistic:
                 _number(value, f"{name}[{i}]")
         _number(self.intercept, "intercept")
 
+    @property
+    def reads_agreement(self) -> bool:
+        """Whether it reads the agreement with the answers of previous tiers."""
+        return any(feature.judge.startswith(AGREEMENT) for feature in self.features)
+
     def probability(self, scores: Mapping[str, float | None]) -> float:
         """P(correct) in [0, 1]; judges the fit did not know are not read."""
         z = self.intercept
@@ -124,6 +131,11 @@ class Isotonic:
                 raise ValueError(f"knots[{i}][1]: {y!r} is below the probability before it")
         _share(self.missing, "missing")
 
+    @property
+    def reads_agreement(self) -> bool:
+        """Whether it reads the agreement with the answers of previous tiers."""
+        return self.judge.startswith(AGREEMENT)
+
     def probability(self, scores: Mapping[str, float | None]) -> float:
         """P(correct) in [0, 1]."""
         score = scores.get(self.judge)
@@ -158,6 +170,11 @@ class Constant:
 
     def __post_init__(self) -> None:
         _share(self.p, "p")
+
+    @property
+    def reads_agreement(self) -> bool:
+        """False: it reads no scores."""
+        return False
 
     def probability(self, scores: Mapping[str, float | None]) -> float:
         """P(correct) in [0, 1]."""

@@ -99,7 +99,7 @@ def _all_priced(made: PolicyFile, policy: Policy, file: str, lines: Mapping[KeyP
 
 def _unpriced(models: Mapping[str, ModelSpec], policy: Policy) -> list[str]:
     """The models that a policy may ask whose price is neither given nor listed. Recorded answers state their own cost."""
-    asked = sorted(policy.asks & models.keys())
+    asked = sorted(policy.model_names & models.keys())
     return [m for m in asked if models[m].provider in KEY_ENV and Pricer(m, models[m]).cost(Usage(1, 1)) is None]
 
 

@@ -240,7 +240,7 @@ class Policy(_Strict):
         return tiers
 
     @property
-    def asks(self) -> set[str]:
+    def model_names(self) -> set[str]:
         """Every model that a run may ask: of tiers, their fallbacks and their judges."""
         named = {t.model for t in self.tiers} | {m for t in self.tiers for m in t.fallbacks}
         return named | {m for t in self.tiers for j in t.judges if isinstance(m := j.options.get("model"), str)}
@@ -310,6 +310,8 @@ def nearest(name: str, known: list[str]) -> str:
     """``"; did you mean 'x'?"``, or nothing where no known name is near."""
     from difflib import get_close_matches
 
+    if len(str(name)) > 100:  # comparing takes time in proportion to the length
+        return ""
     close = get_close_matches(str(name), known, 1, 0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
 

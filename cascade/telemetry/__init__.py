@@ -34,7 +34,7 @@ class Telemetry:
     ``traces``: spans, by ``tracer_provider`` (an OpenTelemetry TracerProvider; None: the process's own). ``metrics``:
     counters and histograms in ``registry`` (a prometheus_client CollectorRegistry; None: the default one). ``content``:
     spans hold the texts of prompts, answers, verdicts and faults, too. ``on_run`` is called with each run that ended: its
-    kind, policy, ladder, prompt, and its result or the exception that left it. Raises PolicyError where a package is
+    kind, policy, compiled, prompt, and its result or the exception that left it. Raises PolicyError where a package is
     missing.
     """
 
@@ -59,9 +59,9 @@ class Telemetry:
         if self._metrics is not None:
             breaker.listener = self._metrics.breaker(model, breaker.state)
 
-    def run(self, kind: Kind, policy: str, ladder: "CompiledPolicy", prompt: Prompt) -> "RunObserver":
+    def run(self, kind: Kind, policy: str, compiled: "CompiledPolicy", prompt: Prompt) -> "RunObserver":
         """The telling of one run, a context manager; set its ``result`` before leaving it."""
-        return RunObserver(self._spans, self._metrics, self._on_run, kind, policy, ladder, prompt)
+        return RunObserver(self._spans, self._metrics, self._on_run, kind, policy, compiled, prompt)
 
     def call(
         self, model: "Model", spec: "ModelSettings | None", prompt: Prompt, request: "Request", purpose: str
@@ -100,7 +100,7 @@ class CallObserver:
 class RunObserver:
     """One run that is being told of; whatever exception leaves it is told by its class."""
 
-    __slots__ = ("_kind", "_ladder", "_metrics", "_on_run", "_policy", "_prompt", "_span", "_spans", "result")
+    __slots__ = ("_compiled", "_kind", "_metrics", "_on_run", "_policy", "_prompt", "_span", "_spans", "result")
 
     def __init__(
         self,
@@ -109,11 +109,11 @@ class RunObserver:
         on_run: "OnRun | None",
         kind: Kind,
         policy: str,
-        ladder: "CompiledPolicy",
+        compiled: "CompiledPolicy",
         prompt: Prompt,
     ) -> None:
         self._spans, self._metrics, self._on_run, self._kind, self._policy = spans, metrics, on_run, kind, policy
-        self._ladder, self._prompt = ladder, prompt
+        self._compiled, self._prompt = compiled, prompt
         self._span: RunSpan | None = None
         self.result: Result | None = None
 
@@ -127,9 +127,9 @@ class RunObserver:
         if self._span is not None:
             self._span.end(outcome)
         if self._metrics is not None:
-            self._metrics.run(self._kind, self._policy, self._ladder, self._prompt, outcome)
+            self._metrics.run(self._kind, self._policy, self._compiled, self._prompt, outcome)
         if self._on_run is not None:
-            self._on_run(self._kind, self._policy, self._ladder, self._prompt, outcome)
+            self._on_run(self._kind, self._policy, self._compiled, self._prompt, outcome)
 
 
 def _spans(provider: Any, content: bool) -> "Spans":

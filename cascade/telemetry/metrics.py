@@ -101,7 +101,7 @@ class Metrics:
         return made
 
     def run(
-        self, kind: str, policy: str, ladder: "CompiledPolicy", prompt: Prompt, outcome: Result | BaseException | None
+        self, kind: str, policy: str, compiled: "CompiledPolicy", prompt: Prompt, outcome: Result | BaseException | None
     ) -> None:
         """Counts a run that ended."""
         result, attempts = result_of(outcome), attempts_of(outcome)
@@ -120,7 +120,7 @@ class Metrics:
             self._unpriced.labels(policy).inc()
         else:
             self._run_usd.labels(policy).inc(usd)
-        premium = None if kind == "gate" else ladder.premium_usd(prompt, attempts, result)
+        premium = None if kind == "gate" else compiled.premium_usd(prompt, attempts, result)
         if premium is not None:
             self._premium_usd.labels(policy).inc(premium)
 

@@ -79,8 +79,9 @@ def by_task(findings: Findings) -> str:
         return ""
     tiers = _tiers(findings, found)
     ordered = sorted(found, key=lambda f: (number(f.get("difference")) is None, number(f.get("difference")) or 0.0))
-    ends = [number(end) for f in found for end in (f.get("difference"), *(f.get("interval") or ()))]
+    ends = [number(end) for f in found for end in (f.get("difference"), *_task_interval(f))]
     reach = max((abs(end) for end in ends if end is not None), default=0.0) or 0.01
+    advised = any(f.get("advice") for f in found)
     heads = [
         "task",
         "n",
@@ -91,11 +92,12 @@ def by_task(findings: Findings) -> str:
         "95 % interval",
         "cost",
         *(f"by {clip(t, 18)}" for t in tiers),
+        *(["advice"] if advised else []),
     ]
     rows = []
     for task in ordered:
         difference = number(task.get("difference"))
-        low, high = (number(end) for end in task.get("interval") or (None, None))
+        low, high = (number(end) for end in _task_interval(task) or (None, None))
         drawn = charts.forest(difference, low, high, reach) if difference is not None else ""
         values = [
             (whole(task.get("n")), task.get("n")),
@@ -103,7 +105,7 @@ def by_task(findings: Findings) -> str:
             (percent(task.get("premium_quality")), task.get("premium_quality")),
             (points(difference), difference),
             (drawn, None),
-            (span(task.get("interval")) or DASH, low),
+            (span(_task_interval(task)) or DASH, low),
             (share(task.get("cost_ratio")), task.get("cost_ratio")),
         ]
         cells = [element("td", shown, data_value=_sortable(value)) for shown, value in values]
@@ -112,10 +114,24 @@ def by_task(findings: Findings) -> str:
             element("td", cell, data_value=_sortable(shares.get(t)))
             for cell, t in zip(_share_cells(task, tiers), tiers, strict=True)
         ]
+        if advised:
+            cells.append(element("td", text(task.get("advice") or DASH)))
         name = element("th", element("span", text(task.get("task")), title=task.get("task")), scope="row")
         rows.append(element("tr", name + "".join(cells)))
-    lead = "The largest losses first. Few rows make wide intervals; among many tasks some look bad by chance."
+    lead = "The largest losses first. "
+    if any(f.get("corrected_interval") for f in found):
+        lead += (
+            "The intervals allow for looking at many tasks (Bonferroni): with 95 % confidence all hold. The advice "
+            "comes from the test rows; confirm it on others."
+        )
+    else:
+        lead += "Few rows make wide intervals; among many tasks some look bad by chance."
     return element("p", lead, class_="soft") + _table(heads, rows, "Quality and cost by task", "sortable", len(found) > 14)
+
+
+def _task_interval(task: Findings) -> Sequence[Any]:
+    """The interval of a task's difference: the one corrected for many tasks where it is known."""
+    return task.get("corrected_interval") or task.get("interval") or ()
 
 
 def mistakes(findings: Findings) -> str:

@@ -50,6 +50,7 @@ def certificate(findings: Findings) -> str:
     refused = found.get("certified") is not True
     parts = []
     if refused:
+        in_all = number(found.get("rows_in_all"))
         needed = number(found.get("needed_n"))
         parts.append(element("h3", "✕ Refused: the promise could not be certified"))
         wanted = (
@@ -58,6 +59,9 @@ def certificate(findings: Findings) -> str:
             else "How many graded rows would be needed is unknown"
         )
         had = number(found.get("n"))
+        if in_all is not None:
+            wanted = f"A recording of about {whole(in_all)} graded rows would be needed"
+            had = number((findings.get("recording") or {}).get("n"))
         parts.append(
             element("p", text(wanted + (f"; there were {whole(had)}." if had is not None else ".")), class_="words")
         )
@@ -71,7 +75,26 @@ def certificate(findings: Findings) -> str:
     if found.get("p_value") is not None:
         facts.append(("p-value", _p_value(found)))
     parts.append(_facts(facts))
-    return element("div", "".join(parts), class_="certificate refused" if refused else "certificate")
+    return element("div", "".join(parts), class_="certificate refused" if refused else "certificate") + _menu(findings)
+
+
+def _menu(findings: Findings) -> str:
+    """The promises that were tested together, one a line; empty where there was one promise."""
+    lines = []
+    for line in findings.get("menu") or []:
+        promise = f"at most {_in_points(line.get('max_loss'))} points lost: "
+        if line.get("certified"):
+            tiers = " → ".join(map(str, line.get("tiers") or ()))
+            words = f"proved at {share(line.get('cost_ratio'))} of the premium's cost ({tiers})"
+        elif line.get("rows_in_all") is not None:
+            words = f"not proved; it would take about {whole(line['rows_in_all'])} graded rows in all"
+        else:
+            words = "not proved; more rows like these would not help"
+        lines.append(element("li", text(promise + words)))
+    if not lines:
+        return ""
+    lead = element("p", "Tested together: all lines that are proved hold at once.", class_="soft")
+    return lead + element("ul", "".join(lines), class_="notes")
 
 
 def frontier(findings: Findings) -> str:

@@ -91,7 +91,7 @@ async def sustained(url: str) -> dict[str, float]:
     """Records a second where runs end as fast as a loop can end them, till all are committed; their CPU, all threads."""
     async with make(url) as cascade:
         result = await cascade.arun(PROMPT)
-        journal, ladder = journal_of(cascade), cascade._rooms.ladder("default")
+        journal, ladder = journal_of(cascade), cascade._runtime.compile("default")
         journal.flush()
         began, cpu = perf_counter(), process_time()
         for _ in range(RECORDS):

@@ -127,7 +127,7 @@ def _provider(bench: Bench, kind: str, example: Any) -> None:
 
 def _kept(cascade: Cascade, outcome: Result | RunError) -> None:
     """The record that a journal would keep of the run."""
-    run = PendingRecord("run", "default", cascade._rooms.ladder("default"), Prompt.of("What is 40 + 2?"), {})
+    run = PendingRecord("run", "default", cascade._runtime.compile("default"), Prompt.of("What is 40 + 2?"), {})
     run.attempts += outcome.attempts
     run.end(outcome)
     dumps(make_record(run, "hash").attempts).encode()

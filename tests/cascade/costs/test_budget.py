@@ -31,10 +31,10 @@ def test_what_is_spent_never_passes_the_limit(steps: list[tuple[bool, float, flo
                 except LimitReached:
                     assert await ledger.spent("day") + estimate > limit or await ledger.spent("day") >= limit
             elif held:
-                ticket = held.pop()
-                paid = None if real is None else min(real, ticket.usd)
-                await ledger.settle(ticket, paid)
-                spent += ticket.usd if paid is None else paid
+                reservation = held.pop()
+                paid = None if real is None else min(real, reservation.usd)
+                await ledger.settle(reservation, paid)
+                spent += reservation.usd if paid is None else paid
             assert await ledger.spent("day") <= limit + 1e-9
         assert await ledger.spent("day") == pytest.approx(spent + sum(t.usd for t in held))
 
@@ -61,11 +61,11 @@ def test_sixty_four_tasks_and_eight_threads_never_pass_a_budget() -> None:
     async def one() -> None:
         for _ in range(20):
             try:
-                ticket = await ledger.reserve({"day": 1.0}, 0.01)
+                reservation = await ledger.reserve({"day": 1.0}, 0.01)
             except LimitReached:
                 continue
             await asyncio.sleep(0)
-            await ledger.settle(ticket, 0.004)
+            await ledger.settle(reservation, 0.004)
             with lock:
                 granted.append(0.004)
 
@@ -91,15 +91,15 @@ def test_a_budget_of_nothing_allows_nothing() -> None:
 
 def test_calls_and_samples_are_capped() -> None:
     """Samples count as calls, too."""
-    spend = RunBudget(5, max_samples=2)
-    spend.admit(1)
-    spend.admit(2, sample=True)
+    budget = RunBudget(max_calls=5, max_samples=2)
+    budget.check_limits(1)
+    budget.check_limits(2, sample=True)
     with pytest.raises(LimitReached, match="max_samples 2") as stopped:
-        spend.admit(1, sample=True)
+        budget.check_limits(1, sample=True)
     assert stopped.value.reason == "max_samples"
-    spend.admit(2)
+    budget.check_limits(2)
     with pytest.raises(LimitReached, match="5 of max_calls 5"):
-        spend.admit(1)
+        budget.check_limits(1)
 
 
 def test_an_unknown_cost_counts_as_its_estimate() -> None:
@@ -107,18 +107,18 @@ def test_an_unknown_cost_counts_as_its_estimate() -> None:
 
     async def main() -> None:
         ledger = MemoryLedger()
-        spend = RunBudget(9, 1.0, limits={"day": 2.0}, ledger=ledger)
-        lost = await spend.hold(0.4)
-        await spend.release(lost, None)
-        spend.settle(None)
-        assert spend.usd is None
-        assert spend.charged == pytest.approx(0.4)
+        budget = RunBudget(max_calls=9, budget_usd=1.0, limits={"day": 2.0}, ledger=ledger)
+        lost = await budget.reserve(0.4)
+        await budget.settle(lost, None)
+        budget.add_cost(None)
+        assert budget.usd is None
+        assert budget.charged == pytest.approx(0.4)
         assert await ledger.spent("day") == pytest.approx(0.4)
-        known = await spend.hold(0.5)
-        await spend.release(known, 0.1)
-        assert spend.charged == pytest.approx(0.5)
+        known = await budget.reserve(0.5)
+        await budget.settle(known, 0.1)
+        assert budget.charged == pytest.approx(0.5)
         with pytest.raises(LimitReached, match="budget of the run"):
-            await spend.hold(0.6)
+            await budget.reserve(0.6)
 
     run(main())
 
@@ -127,10 +127,10 @@ def test_what_the_day_refuses_is_not_held_in_the_run() -> None:
     """After a refusal the run has as much room as before."""
 
     async def main() -> None:
-        spend = RunBudget(9, 1.0, limits={"day": 0.1}, ledger=MemoryLedger())
+        budget = RunBudget(max_calls=9, budget_usd=1.0, limits={"day": 0.1}, ledger=MemoryLedger())
         with pytest.raises(LimitReached, match="budget of day"):
-            await spend.hold(0.5)
-        assert spend.charged == 0.0
+            await budget.reserve(0.5)
+        assert budget.charged == 0.0
 
     run(main())
 

@@ -222,7 +222,7 @@ def test_a_budget_bounds_the_answers_it_pays_for() -> None:
     with service({"a": model}, ladder("a")) as cascade:
         cascade.run("q")
         cascade.run("q", budget_usd=1.0)
-        with pytest.raises(BudgetError, match=r"budget of the run: \$0 of \$0\.001 spent or held back"):
+        with pytest.raises(BudgetError, match=r"budget of the run: \$0 of \$0\.001 spent or reserved"):
             cascade.run("q", budget_usd=0.001)
     assert [c.request.max_tokens for c in model.calls] == [None, 4096]
 
@@ -345,7 +345,7 @@ def test_a_deadline_holds_for_who_cannot_be_cancelled() -> None:
         c = Cascade(policy, models={"s": Stubborn(), "b": after})
         attempts: list[Attempt] = []
         with pytest.raises(DeadlineError, match=r"s \(s\): deadline"):
-            await run(c._rooms.ladder("default"), Prompt.of("q"), deadline_s=0.1, attempts=attempts)
+            await run(c._runtime.compile("default"), Prompt.of("q"), deadline_s=0.1, attempts=attempts)
         assert time.monotonic() - began < 0.3
         await asyncio.sleep(1.1)
         assert [a.reason for a in attempts] == ["deadline"]

@@ -246,12 +246,14 @@ def test_two_requests_at_once_never_mix(stream: str) -> None:
     slow = ScriptedModel("m0", ["slow words " * 20], word_delay_s=0.01)
     fast = ScriptedModel("m1", ["fast words"], delay_s=0.05)
     seen: list[Event] = []
-    feed = EventStream(policy, seen.append)
-    tier = CompiledTier("t0", ModelHandle(slow, Pricer("m0", None)), Thresholds(0.7), 0.5, ())
+    events = EventStream(policy, seen.append)
+    tier = CompiledTier(
+        name="t0", handle=ModelHandle(slow, Pricer("m0", None)), thresholds=Thresholds(0.7), prior=0.5, judges=()
+    )
 
     async def race() -> Answer:
-        feed.started(tier, True)
-        asked = [asyncio.ensure_future(feed.ask(m, Prompt.of("q"), Request())) for m in (slow, fast)]
+        events.tier_started(tier, True)
+        asked = [asyncio.ensure_future(events.send(m, Prompt.of("q"), Request())) for m in (slow, fast)]
         done, late = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
         for task in late:
             task.cancel()
@@ -273,7 +275,7 @@ def test_two_requests_at_once_never_mix(stream: str) -> None:
         calls=2,
         reason="accepted",
     )
-    feed.ended(attempt, None)
+    events.tier_ended(attempt, None)
     assert shown(seen) == answer.text == "fast words"
     assert [e.text for e in seen if isinstance(e, Token)][-2:] == ["fast ", "words"]
     assert [e for e in seen if isinstance(e, Retracted)] == ([Retracted("t0")] if stream == "optimistic" else [])

@@ -103,5 +103,5 @@ policies: {default: {budget_usd_per_day: 1.0, tiers: [{model: m, accept_at: 0.0}
     eventually(lambda: running.gateway.active is not before)
     assert running.gateway.active.cascade.ledger is before.cascade.ledger
     assert running.gateway.active.file == load.parse(text.replace("1.0", "2.0"))
-    eventually(lambda: before.cascade._rooms.closed)
+    eventually(lambda: before.cascade._runtime.closed)
     assert time.time() - running.gateway.reload_status.loaded < 60

@@ -298,7 +298,7 @@ def _texts(row: list[Any]) -> list[Any]:
 async def test_the_same_row_twice_is_one_record(url: str) -> None:
     """A commit whose answer was lost is tried again, which must not double the record."""
     async with cascade(spec(url)) as c:
-        run = c._journal.begin("run", "default", c._rooms.ladder("default"), _prompt())  # type: ignore[union-attr]
+        run = c._journal.begin("run", "default", c._runtime.compile("default"), _prompt())  # type: ignore[union-attr]
         run.end(await c.arun("a"))
     s = writer_connection.Session(lambda: open_store(url), writer_connection.Retention())
     try:
@@ -471,7 +471,7 @@ async def test_wrong_tags_are_refused(url: str) -> None:
         for tags, message in wrong:
             with pytest.raises((TypeError, ValueError), match=message):
                 await c.arun("hi", tags=tags)
-        model = c._rooms.ladder("default").seats["small"].model
+        model = c._runtime.compile("default").handles["small"].model
         assert model.calls == []  # type: ignore[attr-defined]
         await c.arun("hi", tags={"user": "Zoë 東京", "empty": ""})
     (r,) = records(url)

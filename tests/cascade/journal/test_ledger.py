@@ -87,13 +87,13 @@ async def main():
         nonlocal most
         while True:
             try:
-                ticket = await ledger.reserve({"day": 1.0, "all": 100.0}, 0.004)
+                reservation = await ledger.reserve({"day": 1.0, "all": 100.0}, 0.004)
             except LimitReached:
                 return
             most = max(most, await ledger.spent("day"))
             await asyncio.sleep(rng.random() / 200)
             usd = rng.choice([0.004, 0.001, 0.0, 0.002])
-            await ledger.settle(ticket, usd)
+            await ledger.settle(reservation, usd)
             spent.append(usd)
     await asyncio.gather(*(task() for _ in range(64)))
     ledger.close()
@@ -149,8 +149,8 @@ def test_what_a_dead_process_held_back_expires(url: str) -> None:
             if await one.spent("day") == 0.0:
                 break
             await asyncio.sleep(0.05)
-        ticket = await one.reserve({"day": 1.0}, 0.5)
-        await one.settle(ticket, 0.5)
+        reservation = await one.reserve({"day": 1.0}, 0.5)
+        await one.settle(reservation, 0.5)
         assert await one.spent("day") == 0.5
         one.close()
 
@@ -163,8 +163,8 @@ async def test_a_cancelled_caller_holds_nothing_back(url: str) -> None:
     await one.spent("day")
 
     async def task() -> None:
-        ticket = await one.reserve({"day": 100.0}, 1.0)
-        await one.settle(ticket, 0.0)
+        reservation = await one.reserve({"day": 100.0}, 1.0)
+        await one.settle(reservation, 0.0)
 
     for _ in range(60):
         running = asyncio.create_task(task())
@@ -186,7 +186,7 @@ async def test_a_cancelled_caller_holds_nothing_back(url: str) -> None:
 async def test_a_ledger_out_of_reach_refuses(url: str, caplog: pytest.LogCaptureFixture) -> None:
     """Nothing could show that a budget is kept; what was already asked still gets its answer."""
     one = ledger(url)
-    ticket = await one.reserve({"day": 1.0}, 0.1)
+    reservation = await one.reserve({"day": 1.0}, 0.1)
 
     def broken(self: Any) -> Any:
         raise JournalError("no connection")
@@ -194,7 +194,7 @@ async def test_a_ledger_out_of_reach_refuses(url: str, caplog: pytest.LogCapture
     one._session._reach = broken.__get__(one._session)  # type: ignore[method-assign]
     with pytest.raises(JournalError):
         await one.reserve({"day": 1.0}, 0.1)
-    await one.settle(ticket, 0.1)
+    await one.settle(reservation, 0.1)
     assert "not entered in the ledger (JournalError)" in caplog.text
     one.close()
 

@@ -27,7 +27,7 @@ def recorded(c: Cascade, prompt: Any = "What is 6 * 7?", **options: Any) -> Reco
     """The record of one run, without a database."""
 
     async def go() -> Record:
-        ladder = c._rooms.ladder("default")
+        ladder = c._runtime.compile("default")
         run = PendingRecord("run", "default", ladder, Prompt.of(prompt, **options), {})
         from cascade.engine.run import run as climb
 
@@ -90,7 +90,7 @@ def test_the_callers_messages_may_change_afterwards() -> None:
     c = cascade(None)
 
     async def go() -> Record:
-        ladder = c._rooms.ladder("default")
+        ladder = c._runtime.compile("default")
         run = PendingRecord("run", "default", ladder, Prompt.of([message]), {})
         from cascade.engine.run import run as climb
 
@@ -110,10 +110,10 @@ def premium(price: dict[str, float] | None, small: Any, large: Any) -> float | N
         from cascade.engine.run import run as climb
         from cascade.policy.schema import ModelSpec
 
-        ladder = c._rooms.ladder("default")
+        ladder = c._runtime.compile("default")
         if price is not None:
             spec = ModelSpec.model_validate({"provider": "openai", "model": "own", "price": price})
-            object.__setattr__(ladder.tiers[-1].seat, "pricer", Pricer("large", spec))
+            object.__setattr__(ladder.tiers[-1].handle, "pricer", Pricer("large", spec))
         run = PendingRecord("run", "default", ladder, Prompt.of("hi"), {})
         run.end(await climb(ladder, run.prompt, attempts=run.attempts))
         return make(run, "h").premium_usd
@@ -154,7 +154,7 @@ def test_premium_is_what_the_recording_states() -> None:
     assert record.tier == "small"
 
     async def cost() -> float | None:
-        seat = c._rooms.ladder("default").tiers[-1].seat
+        seat = c._runtime.compile("default").tiers[-1].handle
         return (await seat.model.answer(Prompt.of(question), _request()))[0].cost_usd
 
     assert record.premium_usd == asyncio.run(cost()) is not None

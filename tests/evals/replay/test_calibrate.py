@@ -336,3 +336,27 @@ def test_fitting_is_fast() -> None:
     for _ in range(5):
         fit(scores, y)
     assert (perf_counter() - start) / 5 < 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_confidence_that_is_honest_already_is_left_alone(seed: int) -> None:
+    """On few rows a fit adds noise: the raw score is kept, and held-out rows are no worse off than without a calibration."""
+    rng = np.random.default_rng((seed, 5))
+    scores = rng.beta(5, 1, 90)
+    y = (rng.random(90) < scores).astype(float)
+    fitted = fit({"logprob": scores}, y, seed=seed)
+    assert fitted.method in ("raw", "constant", "logistic")
+    held = rng.beta(5, 1, 20_000)
+    right = (rng.random(20_000) < held).astype(float)
+    after = apply(fitted.mapping, {"logprob": held})
+    assert ((after - right) ** 2).mean() <= ((held - right) ** 2).mean() + 0.004
+
+
+def test_an_overconfident_score_is_still_calibrated() -> None:
+    """Where the fit clearly helps, it is used."""
+    rng = np.random.default_rng(6)
+    right = rng.random(120) < 0.6
+    scores = np.where(right, 0.995, 0.97) + 0.004 * rng.random(120)
+    fitted = fit({"logprob": scores}, right.astype(float))
+    assert fitted.method in ("logistic", "isotonic")
+    assert fitted.log_loss_cv[fitted.method] < fitted.log_loss_cv["raw"]

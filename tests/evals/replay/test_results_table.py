@@ -1,6 +1,7 @@
 """The figures of one way of answering, and the table that shows them."""
 
 import json
+from dataclasses import replace
 from math import ceil
 
 import numpy as np
@@ -81,7 +82,7 @@ def test_json_is_plain_and_complete() -> None:
 def test_the_table_is_aligned_and_shows_every_figure() -> None:
     """One line each under the heads, all of one width; shares stand under the tiers, a dash for what is unknown."""
     lines = [made([1.0, 0.5], [1.0, 0.5], [1.0, 2.0], ["a", "b"]), made([0.0], [NAN], [NAN], ["b"])]
-    text = render(lines, ["a", "b"])
+    text = render(lines, ["a", "b"], full=True)
     rows = text.split("\n")
     assert len(rows) == 3
     assert len({len(row) for row in rows}) == 1
@@ -93,6 +94,16 @@ def test_the_table_is_aligned_and_shows_every_figure() -> None:
 @pytest.mark.parametrize("tiers", [[], ["a"], ["a tier with a long name", "b"]])
 def test_heads_may_be_wider_than_figures(tiers: list[str]) -> None:
     """Any tiers can have a column, also those that answered nothing."""
-    rows = render([made([1.0], [1.0], [1.0], ["b"])], tiers).split("\n")
+    rows = render([made([1.0], [1.0], [1.0], ["b"])], tiers, full=True).split("\n")
     assert len(rows[0]) == len(rows[1])
     assert rows[0].count("by ") == len(tiers)
+
+
+@pytest.mark.parametrize("name", ["a", "qwen2.5-coder-1.5b-instruct", "x" * 300])
+def test_the_table_fits_a_terminal(name: str) -> None:
+    """Without ``full`` it has at most 100 columns, however long a name is, and both ends of the name stand in it."""
+    row = replace(made([1.0], [1.0], [1.0], ["b"]), name=name, usd_per_1000=123456.7, relative_cost=99.99)
+    text = render([row], ["b" * 200])
+    assert max(map(len, text.split("\n"))) <= 100
+    assert name[:10] in text
+    assert name[-10:] in text

@@ -22,7 +22,7 @@ def test_the_sweep_is_exact() -> None:
     tuner = Tuner(columns, ROWS, goal(columns), 0)
     swept = tuner.sweep(SimulatedCascade.from_tiers([tuner.tiers["cheap"][0], tuner.tiers["dear"][0]]))
     for flat in range(0, len(swept.usd), 7):
-        candidate = swept.candidate(flat)
+        candidate = swept.candidate(flat, 0.05)
         assert candidate.outcome(ROWS).cost_usd.mean() == pytest.approx(swept.usd[flat])
 
 
