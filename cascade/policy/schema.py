@@ -65,6 +65,7 @@ class ModelSpec(_Strict):
     api_key_env: str | None = Field(None, description="Default: OPENAI_API_KEY or ANTHROPIC_API_KEY.")
     headers: dict[str, str] = Field(default_factory=dict, repr=False, description="Further HTTP headers.")
     price: PriceSpec | None = None
+    cost_from_provider: bool = Field(False, description="An answer costs what the provider says in usage.cost, if it does.")
     max_tokens: int | None = Field(None, ge=1)
     image_tokens: int = Field(5000, ge=0, description="Most tokens that an image counts, for budgets.")
     temperature: float | None = Field(None, ge=0.0, le=2.0)
