@@ -84,6 +84,11 @@ class Journal:
         if not known:
             raise RunNotFoundError(run_id, "; give the run_id of a result whose record is not deleted yet")
 
+    @property
+    def stalled(self) -> bool:
+        """Whether records wait because the database cannot be written just now."""
+        return self._writer.stalled
+
     def flush(self, timeout: float | None = None) -> None:
         """Waits until every run that ended is written. Raises TimeoutError."""
         self._writer.flush(timeout)

@@ -120,7 +120,7 @@ class SchemaGrader:
         if case.prompt.schema is None or (case.tool_calls and not case.text.strip()):
             return None
         try:
-            return float(not SchemaJudge().judge(judged).veto)
+            return float(not SchemaJudge().validate(judged).veto)
         except InvalidSchemaError as error:
             raise GraderError(f"schema: {error}; correct the example's schema") from None
 

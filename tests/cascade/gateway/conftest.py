@@ -50,6 +50,7 @@ class Running:
     gateway: Gateway
     port: int
     stop: Callable[[], None]
+    loop: asyncio.AbstractEventLoop
     key: str = "none"
 
     @property
@@ -98,7 +99,7 @@ def serving(file: PolicyFile, **options: Any) -> Iterator[Running]:
         assert not thread.is_alive(), "the gateway does not stop"
 
     try:
-        yield Running(made["gateway"], made["port"], stop)
+        yield Running(made["gateway"], made["port"], stop, made["loop"])
     finally:
         stop()
 
