@@ -32,6 +32,8 @@ class PostgresStore(SqlStore):
     ``create=False`` refuses a database that holds no journal. Raises JournalError, which shows no password.
     """
 
+    now_sql = "EXTRACT(EPOCH FROM clock_timestamp())"
+
     def __init__(self, url: str, *, full: bool = True, create: bool = True) -> None:
         try:
             import psycopg

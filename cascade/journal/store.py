@@ -89,6 +89,10 @@ class Store(Protocol):
         """What the records take, in millions of bytes, without free pages; None where the database does not say."""
         ...
 
+    def probe(self) -> None:
+        """Commits a write that changes nothing; raises what any write would raise."""
+        ...
+
     def is_down(self, error: Exception) -> bool:
         """Whether an error is about reaching the database, so that the same write may succeed later."""
         ...
@@ -100,6 +104,11 @@ class Store(Protocol):
 
 class SqlStore(Store):
     """What both databases do alike; each gives its own ``execute``, ``transaction``, ``lock`` and types."""
+
+    now_sql = "cascade_now()"
+    """The time in seconds by a clock that everybody with this database shares and that does not jump."""
+    lease_prefix = ""
+    """How the keys of this era's leases begin: those of another one have ended, whatever they say."""
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """Runs one statement with ``?`` for its values and gives its rows."""
@@ -126,6 +135,11 @@ class SqlStore(Store):
     def insert(self, rows: Sequence[Row]) -> None:
         """Inserts rows of ``COLUMNS`` in one statement; those whose run is there already stay as they are."""
         self.execute(_insert(len(rows)), [value for row in rows for value in row])
+
+    def probe(self) -> None:
+        """See ``Store.probe``."""
+        with self.transaction():
+            self.execute("UPDATE cascade_journal SET version = version")
 
     def grade(self, run_id: str, quality: float, note: str | None, at: float) -> bool:
         """See ``Store.grade``."""

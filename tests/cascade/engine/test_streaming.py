@@ -36,7 +36,7 @@ from cascade import (
     VerdictGiven,
 )
 from cascade.costs.prices import Pricer
-from cascade.engine.calls import ModelHandle
+from cascade.engine.model_handle import ModelHandle
 from cascade.engine.plan import CompiledTier
 from cascade.engine.streaming import EventStream
 from cascade.journal.open_store import open_store
