@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from judges.equivalence import final_answer, key
+from judges.equivalence import final_answer, key, last_number
+from judges.reading import numerals
 
-from . import numerals
 from .protocol import GraderError, GradingCase
 from .text import leading, one_of, stated
 
@@ -93,9 +93,9 @@ def _number(plain: str) -> Fraction | None:
     _, nothing, after = plain.rpartition(numerals.NOTHING)
     if nothing and not any(char.isdigit() for char in after):
         return None
-    parsed = key(plain, "number")
+    value = last_number(plain)
     try:
-        return Fraction(parsed[1]) if isinstance(parsed, tuple) and parsed[0] == "number" else None
+        return None if value is None else Fraction(value)
     except ValueError:
         return None
 

@@ -441,7 +441,8 @@ _patterns = {
     )
     for marker in _MARKERS
 }
-_STARTS = re.compile(r"[\s\ufeff]*+(?:" + "|".join(map(re.escape, _ALL_STARTS)) + ")", re.IGNORECASE)
+_BEGINNINGS = _FIRST_CHARACTERS | {"H", " ", "\t", "\r", "\n", "\v", "\f", "\x85", "\xa0", "\ufeff"}
+_STARTS = re.compile(r"[ \t\r\n\v\f\x85\xa0\ufeff]*+(?:" + "|".join(map(re.escape, _ALL_STARTS)) + ")", re.IGNORECASE)
 
 
 def split_reasoning(text: str) -> SplitText:
@@ -453,13 +454,18 @@ def split_reasoning(text: str) -> SplitText:
     Returns:
         The answer's text and the reasoning. A reply that ends inside its thought has no answer: its text is empty.
     """
-    if not ("<" in text or "◁" in text or "[" in text or _STARTS.match(text)):
-        return SplitText(text, None)
-    if not (_STARTS.match(text) or _LONE.search(text)):
+    if not _may_hold_reasoning(text):
         return SplitText(text, None)
     stream = ReasoningStream()
     stream._text = text
     return stream.end()[1]
+
+
+def _may_hold_reasoning(text: str) -> bool:
+    """Whether a marker stands where one counts: nearly every answer is done here, in less than a microsecond."""
+    if text[:1] in _BEGINNINGS and _STARTS.match(text):
+        return True
+    return ("<" in text or "[" in text or "◁" in text) and _LONE.search(text) is not None
 
 
 def separate_reasoning(answer: Answer, top_of: Callable[[int], Mapping[str, float] | None] | None = None) -> Answer:
@@ -473,6 +479,8 @@ def separate_reasoning(answer: Answer, top_of: Callable[[int], Mapping[str, floa
         The answer, unchanged where there is no reasoning. ``usage.reasoning_tokens`` is the number of tokens that left
         where the provider did not count them.
     """
+    if answer.reasoning is None and not _may_hold_reasoning(answer.text):
+        return answer
     split = split_reasoning(answer.text)
     if split.reasoning is None and answer.reasoning is None and split.answer == answer.text:
         return answer

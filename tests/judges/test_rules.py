@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from judges import Answer, JudgeInput, Prompt, Verdict, make
-from judges.rules import RulesJudge, is_refusal
+from judges.reading import is_refusal
+from judges.rules import RulesJudge
 
 REFUSALS = """I'm sorry, but I can't help with that.
 I’m sorry, but I can’t assist with that request.
