@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Unpack
 
 import judges
-from cascade.engine.calls import ModelHandle
+from cascade.engine.model_handle import ModelHandle
 from cascade.models.protocol import ModelError, Request
 from cascade.util.totals import plus
 from evals.common.cost_budget import CostBudget

@@ -13,7 +13,7 @@ import pytest
 
 from cascade import Answer, ScriptedModel, Usage
 from cascade.costs.prices import Pricer
-from cascade.engine.calls import ModelHandle
+from cascade.engine.model_handle import ModelHandle
 from cascade.models.protocol import ModelError
 from cascade.policy.schema import ModelSpec, PriceSpec
 from evals.grade import command as grade

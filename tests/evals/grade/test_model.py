@@ -8,7 +8,7 @@ import pytest
 
 from cascade import Answer, Prompt, ScriptedModel, Usage
 from cascade.costs.prices import Pricer
-from cascade.engine.calls import ModelHandle
+from cascade.engine.model_handle import ModelHandle
 from cascade.models.protocol import ModelError, Request
 from cascade.policy.schema import ModelSpec, PriceSpec
 from evals.grade import GraderError, GradingCase
