@@ -12,9 +12,10 @@ from cascade.util.totals import plus
 from judges import Answer, Judge, Prompt, Verdict
 from judges.protocol import JudgeInput
 
-from .calls import DEFAULT_REQUEST, JudgeModelAccess, ModelHandle, call_model
+from .calls import DEFAULT_REQUEST, JudgeModelAccess, call_model
 from .confidence import agreement, calibrated, combine
 from .decide import decide
+from .model_handle import ModelHandle
 from .plan import CompiledPolicy, CompiledTier
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ class TierAttempt:
                     alternatives=len(handles) - i + self.tiers_left,
                 )
             except LimitReached as limit:
-                self.reason, self.error = limit.reason, f"stopped before the call: {limit}"
+                # What other models failed with stays in the text: the limit alone would hide it.
+                self.reason, self.error = limit.reason, "; ".join([*faults, f"stopped before the call: {limit}"])
                 return
             except ModelError as error:
                 faults.append(str(error))

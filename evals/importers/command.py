@@ -22,7 +22,9 @@ from evals.recording.summary import summary
 
 from .base import Names, Options, to_examples
 
-FORMATS = ("inspect_ai", "lm_eval", "promptfoo", "openai_batch")
+FORMATS = (
+    "inspect_ai", "lm_eval", "promptfoo", "openai_batch", "anthropic_batch", "litellm", "langfuse", "otel", "openai_stored",
+)  # fmt: skip
 # In one tool's logs the same prompt under another task, or with another right answer, is another example.
 WITH_GOLD = ("task", "reference", *ASKED)
 EXAMPLES = """examples:
@@ -31,6 +33,8 @@ EXAMPLES = """examples:
       --price large=2,8
   python -m evals.recording import promptfoo results.json --out rec.jsonl
   python -m evals.recording import openai_batch output.jsonl errors.jsonl --input sent*.jsonl --out rec.jsonl
+  python -m evals.recording import litellm spend_logs.json --out rec.jsonl
+  python -m evals.recording import otel traces.jsonl --out rec.jsonl
 """
 
 
@@ -55,8 +59,17 @@ def add_to(commands: Any) -> None:
         "--score", metavar="NAME", help="whose score is the quality: inspect_ai SCORER[.KEY], lm_eval METRIC, promptfoo NAME"
     )
     add("--filter", metavar="NAME", help="lm_eval: the filter whose grade is taken (default: the first)")
-    add("--input", nargs="+", action="extend", default=[], metavar="FILE", help="openai_batch: what was sent as a batch")
+    add(
+        "--input",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FILE",
+        help="openai_batch, anthropic_batch: what was sent as a batch",
+    )
     add("--reference", default="reference", metavar="VAR", help="promptfoo: the variable that holds the right answer")
+    add("--max-bad", type=float, default=0.1, metavar="SHARE",
+        help="share of a log's records that may be unreadable and left out (default: 0.1)")  # fmt: skip
     parser.set_defaults(command=run)
 
 
@@ -67,8 +80,10 @@ def run(args: argparse.Namespace) -> str:
             raise RecordingError(
                 f"--out: {args.out} is the log itself, which the recording must not replace; give another name"
             )
+    if not 0.0 <= args.max_bad <= 1.0:
+        raise RecordingError(f"--max-bad must be from 0 to 1, got {args.max_bad:g}")
     notes, same = Notes(), ByPrompt(WITH_GOLD) if args.match == "prompt" else None
-    options = Options(args.score, args.filter, tuple(args.input), args.reference)
+    options = Options(args.score, args.filter, tuple(args.input), args.reference, args.max_bad)
     items = import_module(f"evals.importers.{args.format}").items
     prices = dict(_price(text) for text in args.price)
     with tempfile.TemporaryDirectory() as folder:

@@ -20,6 +20,7 @@ from judges import Answer, TokenLogprob, Usage
 
 from .base import ImportedAnswer, Options, Skipped, split_messages, unit_score
 from .fields import NUMBER, Field, document
+from .records import read_each
 
 READS = "read are logs of inspect_ai's version 2 (inspect_ai 0.3.x): write it anew with 'inspect log convert --to json'"
 MAX_MEMBER_BYTES = 256 << 20
@@ -59,8 +60,11 @@ def items(path: str, options: Options) -> Iterator[ImportedAnswer | Skipped]:
     if samples is None:
         raise log.wrong("has no samples; run inspect eval without --no-log-samples")
     # Epochs stand in any order; the first is the answer.
-    for sample in sorted(samples.items(), key=lambda s: int(s.need("epoch", int).value)):
-        yield of_sample(sample, header, options)
+    ordered = sorted(
+        samples.items(),
+        key=lambda s: s.value.get("epoch", 0) if type(s.value) is dict and type(s.value.get("epoch")) is int else 0,
+    )
+    yield from read_each(ordered, lambda sample: [of_sample(sample, header, options)], options.max_bad)
 
 
 def _archive(path: str, options: Options) -> Iterator[ImportedAnswer | Skipped]:
@@ -90,8 +94,16 @@ def _archive(path: str, options: Options) -> Iterator[ImportedAnswer | Skipped]:
             return document(f"{path}: {name}", READS, text)
 
         header = _Header(member(head))
-        for name in sorted((n for n in names if n.startswith("samples/") and n.endswith(".json")), key=_epoch):
-            yield of_sample(member(name), header, options)
+
+        def samples() -> Iterator[Field | RecordingError]:
+            for name in sorted((n for n in names if n.startswith("samples/") and n.endswith(".json")), key=_epoch):
+                try:
+                    sample: Field | RecordingError = member(name)
+                except RecordingError as error:
+                    sample = error
+                yield sample
+
+        yield from read_each(samples(), lambda sample: [of_sample(sample, header, options)], options.max_bad)
 
 
 def _epoch(name: str) -> tuple[int, str]:
@@ -219,7 +231,7 @@ def _answer(sample: Field, output: Field, header: _Header, turns: int) -> Answer
         usage, seconds = by_model.get(header.model, dict) if by_model is not None else None, None
     calls = message.get("tool_calls", list)
     return Answer(
-        _attached(output.need("completion", str).value, sample.value_of("attachments", dict) or {}),
+        _completion(output, message, sample.value_of("attachments", dict) or {}),
         tool_calls=tuple(_call(c) for c in calls.items()) if calls is not None else (),
         finish_reason=_STOPS.get(stop, stop) if stop is not None else None,
         logprobs=tuple(_token(t) for t in tokens) or None,
@@ -229,6 +241,19 @@ def _answer(sample: Field, output: Field, header: _Header, turns: int) -> Answer
         cost_usd=usage.value_of("total_cost", *NUMBER, low=0) if usage is not None else None,
         latency_s=seconds,
     )
+
+
+def _completion(output: Field, message: Field, attachments: Mapping[str, Any]) -> str:
+    """The text of the answer: ``completion``, which newer versions leave out, else the message's text."""
+    text = output.value_of("completion", str)
+    if text is None:
+        content = message.get("content", str, list)
+        if content is None or isinstance(content.value, str):
+            text = "" if content is None else content.value
+        else:
+            parts = [part for part in content.items() if part.value_of("type", str) == "text"]
+            text = "\n".join(part.need("text", str).value for part in parts)
+    return _attached(str(text), attachments)
 
 
 def _call(call: Field) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from evals.recording import Example, RecordingError
 from judges import Answer
 
 from .base import ImportedAnswer, Options, Skipped, split_messages, unit_score
-from .fields import MOST, NUMBER, Field, document, lines
+from .fields import MOST, NUMBER, Field, document
+from .records import lines, read_each
 
 READS = "read are samples_*.jsonl of lm-evaluation-harness 0.4; run lm-eval with --log_samples"
 _NAME = re.compile(r"samples_(.+)_(\d{4}-\d\d-\d\dT[\d.-]+)\.jsonl(?:\.gz)?")
@@ -34,15 +35,19 @@ def items(path: str, options: Options) -> Iterator[ImportedAnswer | Skipped]:
     chosen = options.filter
     others: dict[str, int] = {}
     heard = False
-    for line in lines(path, READS):
+
+    def convert(line: Field) -> Iterator[ImportedAnswer | Skipped]:
+        nonlocal chosen, heard
         filter = line.value_of("filter", str)
         if filter is not None:
             chosen = chosen or filter
             if filter != chosen:
                 others[filter] = others.get(filter, 0) + 1
-                continue
+                return
         heard = True
         yield from of_line(line, task, model, options)
+
+    yield from read_each(lines(path, READS), convert, options.max_bad)
     if not heard and others:
         raise RecordingError(f"{path}: has no filter {options.filter!r}, but: {', '.join(others)}")
     for filter, count in others.items():

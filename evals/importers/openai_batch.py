@@ -14,8 +14,10 @@ from cascade.models.protocol import ModelError
 from evals.recording import Example, RecordingError
 from judges import Answer, TokenLogprob, Usage
 
+from . import records
 from .base import ImportedAnswer, Options, Skipped, split_messages
 from .fields import NUMBER, Field, lines
+from .records import read_each
 
 READS = "read is what the Batch API gives back for /v1/chat/completions and /v1/responses"
 _SENT = "--input takes the JSON Lines file that was sent as the batch"
@@ -28,8 +30,7 @@ def items(path: str, options: Options) -> Iterator[ImportedAnswer | Skipped]:
     if not options.inputs:
         raise RecordingError(f"{path}: the prompts of a batch are not in its output; {_SENT}")
     requests = sent(options.inputs)
-    for line in lines(path, READS):
-        yield from of_line(line, requests)
+    yield from read_each(records.lines(path, READS), lambda line: of_line(line, requests), options.max_bad)
 
 
 def sent(paths: tuple[str, ...]) -> Sent:
@@ -45,20 +46,26 @@ def of_line(line: Field, requests: Sent) -> Iterator[ImportedAnswer | Skipped]:
     """The answers of one request: the first, and further samples where it asked for several."""
     id = line.need("custom_id", str).value
     where = f"{line.where}: {id}"
-    response, error = line.get("response", dict), line.get("error", dict)
+    response, error = line.get("response", dict), line.get("error", dict, str)
     if response is None:
         if error is None:
             raise line.wrong("has neither response nor error")
-        yield Skipped(where, f"the request failed ({error.value_of('code', str) or 'no code'})")
+        # Servers of one's own write the error as a text, which may quote the prompt.
+        code = None if isinstance(error.value, str) else error.value_of("code", str, int)
+        yield Skipped(where, f"the request failed ({code or 'no code'})")
         return
-    status, body = response.need("status_code", int).value, response.need("body", dict)
+    status = response.need("status_code", int).value
     if status != 200:
         yield Skipped(where, f"the request failed (HTTP {status})")
         return
+    if response.get("body", dict) is None and error is not None:
+        yield Skipped(where, "the request failed (no body)")
+        return
+    body = response.need("body", dict)
     request = _request(line, id, body, requests)
     model = request.need("model", str).value
     try:
-        answers = _responded(body) if body.value.get("object") == "response" else _completed(body, model)
+        answers = _responded(body) if body.value.get("object") == "response" else completed(body, model)
     except ModelError as broken:
         raise body.wrong(f"is no chat completion ({broken})") from None
     if not answers:
@@ -110,7 +117,7 @@ def _message(message: Field) -> dict[str, Any]:
     return {**message.value, "content": message.value.get("content")}
 
 
-def _completed(body: Field, model: str) -> list[Answer]:
+def completed(body: Field, model: str) -> list[Answer]:
     """A chat completion, read as if it came over the wire; without choices that say nothing at all. Raises ModelError."""
     answers = OpenAIModel(name=model, model=model).answers(body.value)
     said = (choice["message"].get("content") is not None for choice in body.value["choices"])

@@ -112,6 +112,9 @@ class Dataset:
 
     def _example(self, row: Row, where: str, number: int, fields: tuple[tuple[str, str | None], ...] | None) -> Example:
         prompt = self._prompt(row, where, fields)
+        reference = _reference(row.get(self.reference_field))
+        if self.prompt_field is None and self.template is None and "prompt" not in row and reference is None:
+            prompt, reference = _without_target(prompt)
         id = row.get("id")
         if not isinstance(id, str | int | None) or isinstance(id, bool) or id == "":
             raise DatasetError(f"{where}: id: must be text or a whole number, got {id!r}; leave it out to number the rows")
@@ -137,7 +140,7 @@ class Dataset:
             row.get("system") or self.system,
             row.get("schema"),
             tuple(tools),
-            _reference(row.get(self.reference_field)),
+            reference,
             row,
         )
 
@@ -210,6 +213,14 @@ def _reference(value: Any) -> Any:
         with suppress(ValueError):
             return json.loads(value)
     return value
+
+
+def _without_target(prompt: str | list[Mapping[str, Any]]) -> tuple[str | list[Mapping[str, Any]], Any]:
+    """Splits the last message of a fine-tuning example, the assistant's, off as the reference."""
+    if isinstance(prompt, str) or len(prompt) < 2 or prompt[-1].get("role") != "assistant":
+        return prompt, None
+    last = prompt[-1]
+    return prompt[:-1], last.get("content") or last.get("tool_calls")
 
 
 def _fields(template: str) -> tuple[tuple[str, str | None], ...]:

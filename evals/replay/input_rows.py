@@ -11,6 +11,8 @@ from cascade.policy.schema import JudgeRule
 from evals.common.judge_spec import JudgeSpecError, judge_rule
 from evals.recording import Example
 
+from .recorded_verdicts import verdict_names
+
 MAX_LEFT_OUT = 0.2
 MOST_SAMPLES = 19
 Rules = list[dict[str, Any]]
@@ -114,6 +116,7 @@ def default_judges(examples: Sequence[Example], tier: str) -> Rules:
         rules.append({"use": "logprob"})
     if any("verifier" in (a.get("verdicts") or {}) for a in answers):
         rules.append({"use": "verifier"})
+    rules += [{"use": name} for name in verdict_names(examples, tier)]
     counts = [len(a.get("samples") or ()) for a in answers]
     if max(counts, default=0):
         many = sorted(counts)[len(counts) // 2]

@@ -30,6 +30,7 @@ from .input_rows import (  # fmt: skip
     row_warnings,
     usable_rows,
 )
+from .recorded_verdicts import recorded_judges
 from .results_table import ResultRow, as_json, compare
 from .score_table import Cache, TierScores, load_or_score, sha256_of
 from .simulate import Outcome
@@ -106,12 +107,24 @@ async def replay(path: str | Path, examples: Sequence[Example], tiers: Sequence[
         PolicyError: the policy to measure is not valid.
     """
     check_tiers(tiers, models_of(examples))
+    with recorded_judges(examples, tiers) as stand_ins:
+        return await _replay(path, examples, tiers, config, stand_ins)
+
+
+async def _replay(
+    path: str | Path, examples: Sequence[Example], tiers: Sequence[str], config: ReplayConfig, stand_ins: Sequence[str]
+) -> ReplayResult:
     if len(tiers) > MOST_TIERS:
         raise ReplayError(f"{len(tiers)} tiers are too many to sweep; choose at most {MOST_TIERS} with --tiers")
     rows, left_out, warnings = usable_rows(examples, tiers)
     if config.judges is not None:
         check_judges(config.judges, rows, tiers)
     warnings = [*warnings, *row_warnings(rows, tiers)]
+    if stand_ins:
+        warnings.append(
+            f"not installed here: {', '.join(stand_ins)}; the recorded verdicts are replayed, and a policy with this "
+            "calibration loads only where judges of these names are registered"
+        )
     recorded = [e.split for e in rows] if config.split == "recorded" else None
     if recorded is not None and not {"train", "test"} <= set(recorded):
         raise ReplayError(

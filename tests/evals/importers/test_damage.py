@@ -150,7 +150,7 @@ def test_the_field_is_named(
     damaged = tmp_path / log.name
     damaged.write_text("\n".join([json.dumps(data).replace('"<here>"', poison), *others]))
     sent = ("--input", BATCH / "responses_input.jsonl")
-    assert run(format, damaged, *sent, "--out", tmp_path / "rec.jsonl") == 2
+    assert run(format, damaged, *sent, "--max-bad", 0, "--out", tmp_path / "rec.jsonl") == 2
     assert f"{log.name}" in (told := capsys.readouterr().err)
     assert said in told
     assert not (tmp_path / "rec.jsonl").exists()

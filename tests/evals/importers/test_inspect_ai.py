@@ -225,3 +225,19 @@ def test_a_quality_lies_in_the_unit_interval(value: Any) -> None:
 def test_values(value: Any, quality: float | None) -> None:
     """As inspect_ai itself maps them; what it calls unscored (not a number) has no quality."""
     assert to_quality(value) == quality
+
+
+def test_an_output_without_completion(tmp_path: Path) -> None:
+    """Versions that leave ``completion`` out have the text in the first choice, as text or as parts."""
+    path = LOGS / "sums_small.json"
+    log = json.loads(path.read_text())
+    before = imported(items, path)[0]
+    for i, sample in enumerate(log["samples"]):
+        if sample.get("output", {}).get("choices"):
+            text = sample["output"].pop("completion")
+            message = sample["output"]["choices"][0]["message"]
+            message["content"] = (
+                [{"type": "reasoning", "reasoning": "hm"}, {"type": "text", "text": text}] if i % 2 else text
+            )
+    (tmp_path / path.name).write_text(json.dumps(log))
+    assert imported(items, tmp_path / path.name)[0] == before

@@ -125,3 +125,16 @@ def test_another_shape_is_an_error(tmp_path: Path, keys: tuple[Any, ...], value:
         imported(items, path)
     assert str(error.value).startswith(f"{path}: {said.split(';')[0]}")
     assert "promptfoo eval --output results.json" in str(error.value)
+
+
+def test_json_lines_and_null_scores(tmp_path: Path) -> None:
+    """A .jsonl file has a result a line; a null score is no quality, and no error."""
+    whole = json.loads((LOGS / "first.json").read_text())["results"]["results"]
+    for name, score in (("a.jsonl", ...), ("b.jsonl", None)):
+        rows = whole if score is ... else [{**row, "score": None} for row in whole]
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    of_json, of_lines = (imported(items, path)[0] for path in (LOGS / "first.json", tmp_path / "a.jsonl"))
+    assert of_lines == of_json
+    examples, notes = imported(items, tmp_path / "b.jsonl")
+    assert {a["quality"] for e in examples.values() for a in e.answers.values()} == {None}
+    assert notes.noted["no quality: the score is null"]

@@ -171,3 +171,22 @@ def test_bad_files_are_named(tmp_path: Path, name: str, content: bytes, words: s
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DatasetError, match=words):
         Dataset(str(tmp_path / name)).survey()
+
+
+def test_fine_tuning_files(tmp_path: Path) -> None:
+    """The assistant's last turn is the reference; a row with its own reference keeps its messages as the prompt."""
+    call = [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    turns = [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]
+    rows = [
+        {"messages": [*turns, {"role": "assistant", "content": "a"}]},
+        {"messages": [*turns, {"role": "assistant", "content": None, "tool_calls": call}]},
+        {"messages": turns},
+        {"messages": [*turns, {"role": "assistant", "content": "prefix"}], "reference": "r"},
+    ]
+    path = tmp_path / "tune.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    examples = list(Dataset(str(path)))
+    assert [example.prompt for example in examples] == [turns, turns, turns, rows[3]["messages"]]
+    assert [example.reference for example in examples] == ["a", call, None, "r"]
+    named = list(Dataset(str(path), prompt_field="messages"))
+    assert [len(example.prompt) for example in named] == [3, 3, 2, 3]

@@ -11,7 +11,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from cascade.policy.calibrators import Calibrator, Constant, Feature, Isotonic, Logistic
-from evals.replay.calibrate import Array, apply, fit, gain, transformed
+from evals.replay.calibrate import Array, Fitted, apply, fit, gain, transformed
 from evals.replay.metrics import auroc, ece, ece_by_chance, log_loss, losses
 
 numbers = st.floats(-30, 30)
@@ -338,18 +338,24 @@ def test_fitting_is_fast() -> None:
     assert (perf_counter() - start) / 5 < 2
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_confidence_that_is_honest_already_is_left_alone(seed: int) -> None:
-    """On few rows a fit adds noise: the raw score is kept, and held-out rows are no worse off than without a calibration."""
-    rng = np.random.default_rng((seed, 5))
-    scores = rng.beta(5, 1, 90)
-    y = (rng.random(90) < scores).astype(float)
-    fitted = fit({"logprob": scores}, y, seed=seed)
-    assert fitted.method in ("raw", "constant", "logistic")
-    held = rng.beta(5, 1, 20_000)
-    right = (rng.random(20_000) < held).astype(float)
-    after = apply(fitted.mapping, {"logprob": held})
-    assert ((after - right) ** 2).mean() <= ((held - right) ** 2).mean() + 0.004
+def test_a_confidence_that_is_honest_already_is_mostly_left_alone() -> None:
+    """On few rows a fit adds noise: the raw score is kept in most draws, and does less harm on held-out rows than a fit."""
+    kept, harm, harm_of_fits = 0, [], []
+    for seed in range(12):
+        rng = np.random.default_rng((seed, 5))
+        scores, held = rng.beta(5, 1, 90), rng.beta(5, 1, 5000)
+        y, right = (rng.random(90) < scores).astype(float), (rng.random(5000) < held).astype(float)
+
+        def excess(fitted: Fitted, held: np.ndarray = held, right: np.ndarray = right) -> float:
+            after = apply(fitted.mapping, {"logprob": held})
+            return float(((after - right) ** 2 - (held - right) ** 2).mean())
+
+        chosen = fit({"logprob": scores}, y, seed=seed)
+        kept += chosen.method == "raw"
+        harm.append(excess(chosen))
+        harm_of_fits.append(excess(fit({"logprob": scores}, y, seed=seed, candidates=("logistic", "isotonic"))))
+    assert kept >= 7
+    assert np.mean(harm) < np.mean(harm_of_fits)
 
 
 def test_an_overconfident_score_is_still_calibrated() -> None:

@@ -309,7 +309,7 @@ def test_too_few_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str], n: int
         assert "too few for this split" in refused(capsys, tmp_path, path)
     else:
         assert main([path]) == 0
-        assert "rows: 0 to fit, 2 to certify, 1 to test" in capsys.readouterr().out
+        assert "rows: 1 to fit, 1 to certify, 1 to test" in capsys.readouterr().out
 
 
 def test_samples_without_a_price(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

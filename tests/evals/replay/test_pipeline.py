@@ -275,12 +275,17 @@ def test_the_page_reads_the_selective_promise_as_a_risk(found: dict[str, dict[st
 
 
 def test_what_is_printed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The table, the counts, the certificate's words, and each tier with its threshold and judges."""
+    """The verdict first, in lines of a terminal's width; the table, the counts, each tier, and the file that was written."""
     data = figures(folder, "--tiers", "cheap,dear", "--max-loss", "0.1")
     out = capsys.readouterr().out
     assert "rows: " + ", ".join(f"{n} to {part}" for part, n in data["n"].items()) in out
-    assert f"CERTIFIED: {data['certificate']['words']}" in out
+    words = " ".join(out.split("\n\n")[0].split())
+    assert [line[:5] for line in out.split("\n") if not line.startswith(" ")][:3] == ["saves", "loses", "proof"]
+    assert f"CERTIFIED: {data['certificate']['words']}" in words
+    assert f"p = {data['certificate']['p_value']:.4f}" in words
+    assert max(len(line) for line in out.split("\n") if not line.startswith(("written", "rows"))) <= 100
+    assert "figures.json (figures)" in out
     [at] = data["chosen"]["thresholds"]
-    assert f"  cheap: accept from {at:.4g}, judges rules, logprob" in out
+    assert f"  cheap: accept from confidence {at:.4g}; judges: rules, logprob" in out
     assert all(item["name"] in out for item in data["lines"])
     assert "rows/s through the engine" in out
