@@ -41,8 +41,8 @@ def environment(tmp_path: Path) -> dict[str, str]:
         (commands / name).write_text(text.format(python=sys.executable), encoding="utf-8")
         (commands / name).chmod(0o755)
     unset = ("CASCADE_POLICIES", "OPENAI_API_KEY", "ANTHROPIC_API_KEY")
-    kept = {name: value for name, value in os.environ.items() if name not in unset}
-    return {**kept, "PATH": f"{commands}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    variables = {name: value for name, value in os.environ.items() if name not in unset}
+    return {**variables, "PATH": f"{commands}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
 
 
 def free_port() -> int:

@@ -198,13 +198,13 @@ class SqlStore(Store):
         if not records:
             return []
         marks = ", ".join("?" * len(records))
-        found: dict[str, list[dict[str, Any]]] = {}
+        grades: dict[str, list[dict[str, Any]]] = {}
         for run_id, quality, note, at in self.execute(
             f"SELECT run_id, quality, note, at FROM cascade_feedback WHERE run_id IN ({marks}) ORDER BY id",
             [r.run_id for r in records],
         ):
-            found.setdefault(run_id, []).append({"quality": quality, "note": note, "at": at})
-        return [r._replace(feedback=found[r.run_id]) if r.run_id in found else r for r in records]
+            grades.setdefault(run_id, []).append({"quality": quality, "note": note, "at": at})
+        return [r._replace(feedback=grades[r.run_id]) if r.run_id in grades else r for r in records]
 
 
 # As text: a driver that reads JSON itself would lose nothing, but the two would differ.

@@ -297,9 +297,9 @@ class PolicyFile(_Strict):
                     if other not in self.models:
                         raise ValueError(f"{where}.fallbacks: {_unknown('model', other, list(self.models))}")
                 for rule in tier.judges:
-                    asked = rule.options.get("model")
-                    if isinstance(asked, str) and asked not in self.models:
-                        raise ValueError(f"{where}.judges: {_unknown('model', asked, list(self.models))}")
+                    model = rule.options.get("model")
+                    if isinstance(model, str) and model not in self.models:
+                        raise ValueError(f"{where}.judges: {_unknown('model', model, list(self.models))}")
         return self
 
 

@@ -46,7 +46,7 @@ async def call_with_retries(guard: Guard, name: str, once: Once[T], until: float
 
     ``name`` is the model's. No further request begins after ``until``, by the event loop's clock (None: there is no limit).
     """
-    attempt, told = 0, None
+    attempt, reported = 0, None
     while True:
         attempt += 1
         try:
@@ -54,14 +54,14 @@ async def call_with_retries(guard: Guard, name: str, once: Once[T], until: float
                 return await _hedged(guard, name, once, until, after)
             return await _guarded(guard, name, once, until)
         except CallRejected:
-            if told is None:
+            if reported is None:
                 raise
-            raise told from None  # that the breaker has opened since tells less than what opened it
+            raise reported from None  # that the breaker has opened since tells less than what opened it
         except ModelError as error:
             pause = pause_s(guard.retry, attempt, error.retry_after_s) if error.retryable else None
             if pause is None or pause >= _left_s(until):
                 raise
-            told = error
+            reported = error
         await asyncio.sleep(pause)
 
 

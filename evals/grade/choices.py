@@ -30,11 +30,11 @@ def choice(reference: Any, text: str) -> bool:
 
     A reply that names several letters and commits itself to none is wrong; words may follow a label, "Category: billing".
     """
-    said, label = None, _LABEL.fullmatch(text.strip())
+    letters, label = None, _LABEL.fullmatch(text.strip())
     for gold in one_of(reference):
         if letter := _GOLD.fullmatch(str(gold).strip()):
-            said = said or chosen(text)
-            if said == (letter[1] or letter[2]).upper():
+            letters = letters or chosen(text)
+            if letters == (letter[1] or letter[2]).upper():
                 return True
         if equal(gold, text) or (label is not None and not letter and equal(gold, label[1])):
             return True
@@ -46,10 +46,10 @@ def chosen(text: str) -> str | None:
     answer = unicodedata.normalize("NFKC", stated(text)).strip("*_`\"' \n")
     answer = leading(answer, _ALONE)
     answer = _NOT_CHOSEN.sub("", answer).strip("*_`\"' \n,;")
-    if found := _WHOLE.fullmatch(answer):
-        return found[1].upper()
+    if match := _WHOLE.fullmatch(answer):
+        return match[1].upper()
     listed = {letter.upper() for letter in _LISTED.findall(answer)}
-    if (found := _HEAD.match(answer)) and len(listed) < 2:
-        return next(group for group in found.groups() if group).upper()
+    if (match := _HEAD.match(answer)) and len(listed) < 2:
+        return next(group for group in match.groups() if group).upper()
     named = {next(filter(None, groups)).upper() for groups in _NAMED.findall(answer)} | listed
     return named.pop() if len(named) == 1 else None

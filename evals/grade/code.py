@@ -122,11 +122,11 @@ _OURS = (__name__.partition(".")[0], "cascade", "judges")  # recordings, with th
 @lru_cache(maxsize=1)
 def _packages() -> tuple[str, ...]:
     """The folders of installed packages, which answers may import from."""
-    known = {os.path.realpath(one) for one in site.getsitepackages()}
+    sites = {os.path.realpath(one) for one in site.getsitepackages()}
     return tuple(
         one
         for one in sys.path
-        if os.path.isdir(one) and (os.path.realpath(one) in known or Path(one).name in ("site-packages", "dist-packages"))
+        if os.path.isdir(one) and (os.path.realpath(one) in sites or Path(one).name in ("site-packages", "dist-packages"))
     )
 
 

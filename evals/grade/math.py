@@ -53,10 +53,10 @@ class MathsGrader:
         if _UNDECIDED.search(stated(case.text)):
             return 0.0
         try:
-            said = _parsed(case.text)
-            if not said:
+            answers = _parsed(case.text)
+            if not answers:
                 return 0.0
-            same = (verify(gold, said, timeout_seconds=SECONDS, raise_on_error=True) for gold in golds)
+            same = (verify(gold, answers, timeout_seconds=SECONDS, raise_on_error=True) for gold in golds)
             return float(any(same))
         except TimeoutException:
             return None
@@ -71,12 +71,12 @@ class MathsGrader:
         if threading.current_thread() is not threading.main_thread():
             raise GraderError("maths: must run in the main thread, since its time limits are signals")
         try:
-            found = None if isinstance(gold, bool) else _parsed(str(gold)) or _parsed(f"${gold}$")
+            parsed = None if isinstance(gold, bool) else _parsed(str(gold)) or _parsed(f"${gold}$")
         except TimeoutException:
-            found = None
-        if not found:
+            parsed = None
+        if not parsed:
             raise GraderError(f"reference: {str(gold)[:80]!r} is no mathematical expression; write it as LaTeX between $")
-        return found
+        return parsed
 
 
 def _parsed(text: str) -> list[Any]:
@@ -85,8 +85,8 @@ def _parsed(text: str) -> list[Any]:
         from math_verify.errors import TimeoutException
 
     try:
-        found: list[Any] = parse(text, parsing_timeout=SECONDS, raise_on_error=True)
-        return found
+        parsed: list[Any] = parse(text, parsing_timeout=SECONDS, raise_on_error=True)
+        return parsed
     except TimeoutException:
         raise
     except Exception:

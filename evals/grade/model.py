@@ -45,11 +45,11 @@ class Memory:
     """
 
     path: Path | None = None
-    known: dict[str, float | None] = field(default_factory=dict)
+    grades: dict[str, float | None] = field(default_factory=dict)
     budget: CostBudget = field(default_factory=lambda: CostBudget(None))
     paid: Callable[[float], None] = lambda usd: None
     usd: float | None = 0.0
-    asked: int = 0
+    calls: int = 0
     compared: int = 0
     disagreed: int = 0
     locks: dict[str, asyncio.Lock] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Memory:
     @classmethod
     def open(cls, path: Path, most_usd: float | None = None) -> "Memory":
         """What the file holds; a line that a crash cut off is passed over. No more than ``most_usd`` will be spent."""
-        known = {}
+        grades = {}
         if path.is_file():
             text = path.read_text(encoding="utf-8", errors="replace")
             if text and not text.endswith("\n"):
@@ -67,23 +67,23 @@ class Memory:
             for line in text.splitlines():
                 try:
                     row = json.loads(line)
-                    known[row["key"]] = row["grade"]
+                    grades[row["key"]] = row["grade"]
                 except (ValueError, KeyError, TypeError):
                     continue
-        return cls(path, known, CostBudget(most_usd))
+        return cls(path, grades, CostBudget(most_usd))
 
     async def once(self, key: str, ask: Callable[[], Awaitable[float | None]]) -> float | None:
         """What is known, or what ``ask`` gives: whoever wants to know the same at the same time waits for it."""
-        if key not in self.known:
+        if key not in self.grades:
             async with self.locks.setdefault(key, asyncio.Lock()):
-                if key not in self.known:
+                if key not in self.grades:
                     self.keep(key, await ask())
             self.locks.pop(key, None)
-        return self.known[key]
+        return self.grades[key]
 
     def keep(self, key: str, grade: float | None) -> None:
         """Remembers a grade, on disk too."""
-        self.known[key] = grade
+        self.grades[key] = grade
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as file:
@@ -91,7 +91,7 @@ class Memory:
 
     def pay(self, usd: float | None) -> None:
         """Counts what a call cost."""
-        self.asked += 1
+        self.calls += 1
         if usd is not None:
             self.paid(usd)
         self.usd = plus(self.usd, usd)
@@ -99,9 +99,9 @@ class Memory:
     def told(self) -> list[str]:
         """What was asked and spent, and how often a judge model preferred a place, for the reader of the report."""
         lines = []
-        if self.asked:
+        if self.calls:
             spent = "an unknown sum, as its price is not known" if self.usd is None else f"{self.usd:.6f} USD"
-            lines.append(f"the judge model was asked {self.asked:,} times, for {spent}")
+            lines.append(f"the judge model was asked {self.calls:,} times, for {spent}")
         if self.compared:
             lines.append(f"of {self.compared:,} comparisons in both orders {self.disagreed:,} depended on the order")
         return lines
@@ -197,8 +197,8 @@ class ModelGrader:
 
         async def ask() -> float | None:
             replies = await self._ask(comparison(question, first, second), temperature=0.0, max_tokens=5)
-            said = replies[0].text.strip().lower() if replies else ""
-            return next((verdict for pattern, verdict in _VERDICTS if pattern.fullmatch(said)), None)
+            reply = replies[0].text.strip().lower() if replies else ""
+            return next((verdict for pattern, verdict in _VERDICTS if pattern.fullmatch(reply)), None)
 
         return await self.memory.once(_key("better", self._who, question, first, second), ask)
 

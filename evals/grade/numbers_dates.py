@@ -49,8 +49,8 @@ class NumberGrader:
     def grade(self, case: GradingCase) -> float | None:
         """Exact arithmetic; a reply without a number, or with several to choose from, is wrong."""
         golds = self._golds(case.reference)
-        said = {_said(case.text, scaled=scaled) for scaled in (True, False)}
-        return float(any(self._near(one, gold) for one in said if one is not None for gold in golds))
+        readings = {_said(case.text, scaled=scaled) for scaled in (True, False)}
+        return float(any(self._near(one, gold) for one in readings if one is not None for gold in golds))
 
     def _golds(self, reference: Any) -> list[Fraction]:
         golds = []
@@ -66,8 +66,8 @@ class NumberGrader:
             golds.append(value)
         return golds
 
-    def _near(self, said: Fraction, gold: Fraction) -> bool:
-        return abs(said - gold) <= max(Fraction(self.tolerance), abs(gold) * Fraction(self.relative))
+    def _near(self, value: Fraction, gold: Fraction) -> bool:
+        return abs(value - gold) <= max(Fraction(self.tolerance), abs(gold) * Fraction(self.relative))
 
 
 def _said(text: str, *, scaled: bool) -> Fraction | None:
@@ -132,8 +132,8 @@ class DateGrader:
         for gold in map(str, one_of(reference)):
             day = self._day(numerals.date(gold, day_first=self.day_first))
             if day is None or (numerals.ambiguous_day(gold) and not self.day_first):
-                told = "is no date" if day is None else "could be two days"
-                raise GraderError(f"reference: {gold!r} {told}; write it as 2026-11-24")
+                reason = "is no date" if day is None else "could be two days"
+                raise GraderError(f"reference: {gold!r} {reason}; write it as 2026-11-24")
             golds.append(day)
         return golds
 
@@ -152,5 +152,5 @@ def _before_or(text: str) -> str:
 
 
 def _read_day(text: str) -> Any:
-    found = key(text, "date")
-    return found if isinstance(found, tuple) and found[0] == "date" else None
+    parsed = key(text, "date")
+    return parsed if isinstance(parsed, tuple) and parsed[0] == "date" else None

@@ -43,16 +43,16 @@ class JsonGrader:
         """A reply without JSON is wrong."""
         gold = _gold(case.reference)
         try:
-            said = _calls(case.tool_calls) if case.tool_calls and not case.text.strip() else _json_of(case)
+            answer = _calls(case.tool_calls) if case.tool_calls and not case.text.strip() else _json_of(case)
         except (ValueError, RecursionError):
             return 0.0
-        if self.credit == "all" or not isinstance(gold, Mapping) or not isinstance(said, Mapping):
-            return float(_same(said, gold))
-        wanted, given = dict(_fields(gold)), dict(_fields(said))
-        paths = wanted.keys() | given.keys()
+        if self.credit == "all" or not isinstance(gold, Mapping) or not isinstance(answer, Mapping):
+            return float(_same(answer, gold))
+        gold_fields, answer_fields = dict(_fields(gold)), dict(_fields(answer))
+        paths = gold_fields.keys() | answer_fields.keys()
         if not paths:
             return 1.0
-        right = sum(p in wanted and p in given and _same(wanted[p], given[p]) for p in paths)
+        right = sum(p in gold_fields and p in answer_fields and _same(gold_fields[p], answer_fields[p]) for p in paths)
         return right / len(paths)
 
 
@@ -70,22 +70,22 @@ def _gold(reference: Any) -> Any:
         try:
             gold = json.loads(reference)
         except (ValueError, RecursionError) as error:
-            told = f"{reference[:80]!r} is no JSON ({error}); see text for the grader of words"
-            raise GraderError(f"reference: {told}") from None
+            reason = f"{reference[:80]!r} is no JSON ({error}); see text for the grader of words"
+            raise GraderError(f"reference: {reason}") from None
     if canonical_json(gold) is None:
         raise GraderError(f"reference: {str(gold)[:80]!r} holds what JSON has not, such as NaN, or is nested too deeply")
     return gold
 
 
 def _calls(calls: Sequence[Mapping[str, Any]]) -> Any:
-    made = []
+    parsed = []
     for call in calls:
         function = call.get("function", call)
         arguments = function.get("arguments")
-        made.append({
+        parsed.append({
             "name": function.get("name"), "arguments": json.loads(arguments) if isinstance(arguments, str) else arguments,
         })  # fmt: skip
-    return made[0] if len(made) == 1 else made
+    return parsed[0] if len(parsed) == 1 else parsed
 
 
 def _same(a: Any, b: Any) -> bool:

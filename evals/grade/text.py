@@ -82,8 +82,8 @@ def one_of(reference: Any) -> list[Any]:
     """The right answers: a reference that is a list names several. Raises GraderError where they are no texts or numbers."""
     golds = list(reference) if isinstance(reference, list | tuple) else [reference]
     if not golds or not all(isinstance(gold, str | int | float) for gold in golds):
-        told = f"{reference!r}"[:80]
-        raise GraderError(f"reference: must be text, a number or a list of those for this grader, got {told}; see json")
+        value = f"{reference!r}"[:80]
+        raise GraderError(f"reference: must be text, a number or a list of those for this grader, got {value}; see json")
     return golds
 
 
@@ -94,8 +94,8 @@ def exact(reference: Any, text: str) -> bool:
 
 def equal(reference: Any, text: str) -> bool:
     """The same words after normalising, in the whole reply or in what it states as its answer."""
-    said = {normal(text), normal(stated(text))}
-    return any(normal(str(gold)) in said for gold in one_of(reference))
+    texts = {normal(text), normal(stated(text))}
+    return any(normal(str(gold)) in texts for gold in one_of(reference))
 
 
 def contains(reference: Any, text: str) -> bool:
@@ -103,16 +103,16 @@ def contains(reference: Any, text: str) -> bool:
     return any(_contains(normal(str(gold)), normal(text)) for gold in one_of(reference))
 
 
-def _contains(gold: str, said: str) -> bool:
-    if said == gold:
+def _contains(gold: str, text: str) -> bool:
+    if text == gold:
         return True
-    if not gold or len(said.split()) >= 15 or _DENIES.search(said.replace(gold, "")):
+    if not gold or len(text.split()) >= 15 or _DENIES.search(text.replace(gold, "")):
         return False
     # A figure is no part of another: 5 is not in 3.5, -5, 11,985 or 5,000.
     start = r"(?<![\w-])(?<!\d[.,])" if gold[0].isdigit() else r"(?<!\w)"
     end = r"(?!\w|[.,]\d)" if gold[-1].isdigit() else r"(?!\w)"
     # One or two letters (a chemical symbol) would be found by chance: they must end the sentence.
-    return re.search(start + re.escape(gold) + (r"\Z" if len(gold) <= 2 else end), said) is not None
+    return re.search(start + re.escape(gold) + (r"\Z" if len(gold) <= 2 else end), text) is not None
 
 
 def matches(reference: Any, text: str) -> bool:

@@ -105,9 +105,9 @@ def elsewhere(cascade: SimulatedCascade, columns: Mapping[str, Sequence[TierScor
     for tier in cascade.tiers:
         on = columns[tier.model][0].first_judges(len(tier.column.rules))
         earlier = [simulate_tier(s) for s in tiers]
-        told = {name: on.scores[:, j] for j, name in enumerate(on.names)}
+        scores = {name: on.scores[:, j] for j, name in enumerate(on.names)}
         confidence = [
-            apply(mapping, told | agreement_scores(on, stage, earlier), n=len(on.vetoed))
+            apply(mapping, scores | agreement_scores(on, stage, earlier), n=len(on.vetoed))
             for stage, mapping in enumerate(tier.calibrators)
         ]
         tiers.append(
@@ -182,8 +182,8 @@ Way = Callable[[Sequence[Array], float], int]
 
 def naive(losses: Sequence[Array], limit: float) -> int:
     """The last candidate whose mean loss is within the limit, as if the rows were the world."""
-    kept = [i for i, loss in enumerate(losses) if loss.mean() <= limit]
-    return kept[-1] if kept else -1
+    safe = [i for i, loss in enumerate(losses) if loss.mean() <= limit]
+    return safe[-1] if safe else -1
 
 
 def tested(method: str) -> Way:
@@ -205,7 +205,7 @@ def resample(name: str, cheap: str, premium: str, limit: float, judges: Rules | 
     examples, columns = loaded(name, cheap, premium, judges)
     quality = columns[premium][0].quality[:, 0]
     price = columns[premium][0].cost_usd[:, 0]
-    found: dict[str, list[tuple[float, float, float, float]]] = {way: [] for way in WAYS}
+    results: dict[str, list[tuple[float, float, float, float]]] = {way: [] for way in WAYS}
     methods = set()
     for seed in range(splits):
         parts = halves([e.task for e in examples], seed)
@@ -220,7 +220,7 @@ def resample(name: str, cheap: str, premium: str, limit: float, judges: Rules | 
         for way, choose in WAYS.items():
             last = choose(losses, limit)
             if last < 0:
-                found[way].append((0.0, 0.0, 1.0, 0.0))
+                results[way].append((0.0, 0.0, 1.0, 0.0))
                 continue
             # All before the last one passed too, and the cheapest is taken; a naive choice has nothing to walk through.
             at = last if way == "naive" else int(np.argmin(usd[: last + 1]))
@@ -229,10 +229,10 @@ def resample(name: str, cheap: str, premium: str, limit: float, judges: Rules | 
             error = float(d.std()) / sqrt(len(d))
             ratio = float(outcome.cost_usd.mean() / price[parts.test].mean())
             z = NormalDist().inv_cdf(0.95)
-            found[way].append((float(d.mean() > limit), float(d.mean() > limit + z * error), ratio, 1.0))
+            results[way].append((float(d.mean() > limit), float(d.mean() > limit + z * error), ratio, 1.0))
     ways = {
         way: dict(zip(("above", "surely_above", "cost", "certified"), np.mean(r, axis=0).round(3).tolist(), strict=True))
-        for way, r in found.items()
+        for way, r in results.items()
     }
     return {
         "recording": name, "cheap": cheap, "premium": premium, "limit": limit, "rows": len(examples), "splits": splits,
@@ -248,16 +248,16 @@ def main() -> int:
     )
     parser.add_argument("--draws", type=int, help="draws a cell of the simulation")
     parser.add_argument("--splits", type=int, help="splits of each recording")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     # A pure function of whole numbers that come again in every draw.
     significance.paired = cache(significance.paired)
-    splits = given.splits or (200 if given.full else 20)
-    draws = given.draws or (1000 if given.full else 40)
+    splits = arguments.splits or (200 if arguments.full else 20)
+    draws = arguments.draws or (1000 if arguments.full else 40)
     cells = []
     for shape, kind, n, method in product(SHAPES, KINDS, SIZES, METHODS):
         # Every shape, kind and size but the slowest takes part in the short run, with one of the methods each.
         turn = SHAPES.index(shape) + KINDS.index(kind) + SIZES.index(n)
-        if given.full or (METHODS[turn % len(METHODS)] == method and (kind, n) != SLOW):
+        if arguments.full or (METHODS[turn % len(METHODS)] == method and (kind, n) != SLOW):
             cells.append(simulate(shape, kind, n, method, draws))
             print(cells[-1], file=sys.stderr, flush=True)
     real = [resample(*study, splits=splits) for study in REAL if (HOME / f"{study[0]}.jsonl.gz").exists()]

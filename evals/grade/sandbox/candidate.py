@@ -33,11 +33,11 @@ class Candidate:
 
     def number(self, value: Any) -> int:
         """The number of an object, which is kept from then on."""
-        found = self._numbers.get(id(value))
-        if found is None:
-            found = self._numbers[id(value)] = len(self._objects)
+        number = self._numbers.get(id(value))
+        if number is None:
+            number = self._numbers[id(value)] = len(self._objects)
             self._objects.append(value)
-        return found
+        return number
 
     def carry(self, value: Any) -> Node:
         """Anything stays here under a number."""
@@ -147,24 +147,24 @@ def _plain(value: Any) -> Any:
 
 
 def _operations() -> dict[str, Callable[..., Any]]:
-    found: dict[str, Callable[..., Any]] = {"plain": _plain, "contains": operator.contains}
+    operations: dict[str, Callable[..., Any]] = {"plain": _plain, "contains": operator.contains}
     for name in (
         "getattr", "setattr", "delattr", "iter", "next", "len", "repr", "str", "bool", "format", "int", "float", "complex",
         "abs", "round", "divmod", "isinstance", "issubclass", "reversed", "bytes",
     ):  # fmt: skip
-        found[name] = getattr(builtins, name)
+        operations[name] = getattr(builtins, name)
     for name in ("trunc", "floor", "ceil"):
-        found[name] = getattr(math, name)
+        operations[name] = getattr(math, name)
     for name in (
         "eq", "ne", "lt", "le", "gt", "ge", "add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or",
         "xor", "lshift", "rshift", "neg", "pos", "invert", "index", "getitem", "setitem", "delitem",
     ):  # fmt: skip
-        found[name] = getattr(operator, f"__{name}__")
+        operations[name] = getattr(operator, f"__{name}__")
         if hasattr(operator, f"__i{name}__"):
-            found[f"i{name}"] = getattr(operator, f"__i{name}__")
-    found["enter"] = lambda one: type(one).__enter__(one)
-    found["exit"] = lambda one, *why: type(one).__exit__(one, *why)
-    return found
+            operations[f"i{name}"] = getattr(operator, f"__i{name}__")
+    operations["enter"] = lambda one: type(one).__enter__(one)
+    operations["exit"] = lambda one, *why: type(one).__exit__(one, *why)
+    return operations
 
 
 _OPERATIONS = _operations()
@@ -190,8 +190,8 @@ def main(program: bytes, read_from: int, write_to: int, module: str) -> NoReturn
             try:
                 side.channel.send(reply)
             except (CannotCarryError, RecursionError) as error:
-                told = ["E", [], "ValueError", side.number(error)]
-                side.channel.send(["!", reply[1], "raised", [told, ["t", [str(error)]]], [], ""])
+                identity = ["E", [], "ValueError", side.number(error)]
+                side.channel.send(["!", reply[1], "raised", [identity, ["t", [str(error)]]], [], ""])
     except BrokenError:
         os._exit(0)
 

@@ -37,7 +37,7 @@ class Server:
         Returns:
             The checker's outcome and reason, or ``no walls`` or ``trouble`` with what is wrong.
         """
-        given = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
+        payload = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
         (order_in, order_out), (told_in, told_out) = os.pipe(), os.pipe()
         try:
             try:
@@ -46,11 +46,11 @@ class Server:
                 os.close(order_in)
                 os.close(told_out)
             with suppress(BrokenPipeError):  # it has ended early and said why
-                view = memoryview(given)
+                view = memoryview(payload)
                 while view:
                     view = view[os.write(order_out, view) :]
-            told = _all_of(told_in, time.monotonic() + seconds)
-            outcome, why = json.loads(told)
+            verdict = _all_of(told_in, time.monotonic() + seconds)
+            outcome, why = json.loads(verdict)
         except (OSError, ValueError) as error:
             return "trouble", str(error)
         finally:

@@ -133,7 +133,7 @@ class Channel:
         decoder = Decoder(self._side.receive, containers)
         handed = len(containers)
         identity = node if outcome != "raised" else node[0]
-        told = decoder.value(node) if outcome != "raised" else decoder.value(node[1])
+        value = decoder.value(node) if outcome != "raised" else decoder.value(node[1])
         for number, content in changes:
             if not 0 <= number < handed:
                 raise WireError("a change of what was not handed over")
@@ -141,19 +141,19 @@ class Channel:
         if printed:
             sys.stdout.write(printed)
         if outcome == "returned":
-            return told
-        if outcome != "raised" or not isinstance(told, tuple):
+            return value
+        if outcome != "raised" or not isinstance(value, tuple):
             raise WireError("no outcome")
-        made = _Raise(self._side.exception(identity), told)
-        self._side.describe(made.error, identity)
-        return made
+        raised = _Raise(self._side.exception(identity), value)
+        self._side.describe(raised.error, identity)
+        return raised
 
     def answer(self, request: list[Any], run: Callable[[Node, list[Any], dict[str, Any]], Any]) -> Node:
         """The reply to a request, which ``run`` carries out. Raises BrokenError."""
         try:
             _, token, what, args, named = request
             decoder = Decoder(self._side.receive)
-            given = [decoder.value(node) for node in args]
+            arguments = [decoder.value(node) for node in args]
             by_name = {str(key): decoder.value(node) for key, node in named}
         except (WireError, ValueError, TypeError) as error:
             raise self._break(f"a request that is none: {error}") from None
@@ -161,7 +161,7 @@ class Channel:
         before = {number: snapshot(one) for number, one in containers.items()}
         encoder = Encoder(self._side.carry, dict(containers))
         try:
-            outcome, node = "returned", encoder.node(run(what, given, by_name))
+            outcome, node = "returned", encoder.node(run(what, arguments, by_name))
         except BrokenError:
             raise
         except BaseException as error:
@@ -206,8 +206,8 @@ def builtin_exception(name: Any) -> type[BaseException]:
     """The exception of this name. Raises WireError."""
     if not isinstance(name, str) or not is_builtin_exception(name):
         raise WireError("no exception of Python's")
-    found: type[BaseException] = getattr(builtins, name)
-    return found
+    class_: type[BaseException] = getattr(builtins, name)
+    return class_
 
 
 def _arguments(encoder: Encoder, error: BaseException) -> Node:

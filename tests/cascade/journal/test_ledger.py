@@ -111,11 +111,11 @@ def test_64_tasks_in_each_of_4_processes_never_pass_a_budget(url: str) -> None:
     processes = [
         subprocess.Popen([sys.executable, "-c", SPENDER, url, str(i)], stdout=subprocess.PIPE, cwd=ROOT) for i in range(4)
     ]
-    found = [json.loads(p.communicate(timeout=120)[0]) for p in processes]
-    total = sum(spent for spent, _ in found)
+    outputs = [json.loads(p.communicate(timeout=120)[0]) for p in processes]
+    total = sum(spent for spent, _ in outputs)
     assert total <= 1.0 + 1e-9
     assert total > 0.99 - 256 * 0.004 / 4
-    assert max(most for _, most in found) <= 1.0 + 1e-9
+    assert max(most for _, most in outputs) <= 1.0 + 1e-9
 
     async def kept() -> float:
         one = ledger(url)

@@ -80,10 +80,10 @@ def test_a_key_from_the_environment_is_redacted_too(monkeypatch: pytest.MonkeyPa
     import httpx2
 
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    said = {"error": {"message": f"wrong key {KEY}"}}
+    body = {"error": {"message": f"wrong key {KEY}"}}
 
     async def go() -> None:
-        async with httpx2.AsyncClient(transport=httpx2.MockTransport(lambda _: httpx2.Response(401, json=said))) as client:
+        async with httpx2.AsyncClient(transport=httpx2.MockTransport(lambda _: httpx2.Response(401, json=body))) as client:
             await OpenAIModel(name="m", model="x", http_client=client).answer(Prompt.of("q"), Request())
 
     with pytest.raises(ModelError, match="wrong key") as caught:
@@ -317,8 +317,8 @@ def test_json_object_tells_the_schema(server: WireServer, kind: Any) -> None:
     server.reply = Reply({**chat(), **message()})
     ask(kind, server.base_url, Prompt.of("q", system="be brief", schema=OPEN), structured="json_object")
     body = server.received[0].body
-    told = body.get("system") or body["messages"][0]["content"]
-    assert told.startswith("be brief\n\nAnswer with JSON only")
+    instructions = body.get("system") or body["messages"][0]["content"]
+    assert instructions.startswith("be brief\n\nAnswer with JSON only")
     assert [m["role"] for m in body["messages"]].count("system") <= 1
 
 
@@ -372,24 +372,24 @@ def test_what_is_worth_a_retry(server: WireServer, kind: Any, reply: Reply, retr
 
 def test_failed_samples_leave_the_cost_as_known_as_it_is() -> None:
     """Refused samples cost nothing; one that may have been billed makes the whole unknown."""
-    given = {"usage": Usage(3, 4)}
+    fields = {"usage": Usage(3, 4)}
 
-    async def of(*found: Answer | ModelError) -> list[Answer]:
-        left = list(found)
+    async def of(*replies: Answer | ModelError) -> list[Answer]:
+        left = list(replies)
 
         async def one(_: int) -> list[Answer]:
-            said = left.pop()
-            if isinstance(said, ModelError):
-                raise said
-            return [said]
+            reply = left.pop()
+            if isinstance(reply, ModelError):
+                raise reply
+            return [reply]
 
-        return await answers_with_usage(one, len(found))
+        return await answers_with_usage(one, len(replies))
 
     refused, lost = ModelError("r", model="m", usage=Usage()), ModelError("l", model="m")
     counted = ModelError("c", model="m", usage=Usage(1, 1))
-    assert [a.usage for a in asyncio.run(of(Answer("a", **given), refused, Answer("b", **given)))] == [Usage(3, 4)] * 2
-    assert [a.usage for a in asyncio.run(of(Answer("a", **given), counted))] == [Usage(4, 5)]
-    assert [a.usage for a in asyncio.run(of(Answer("a", **given), lost, refused))] == [None]
+    assert [a.usage for a in asyncio.run(of(Answer("a", **fields), refused, Answer("b", **fields)))] == [Usage(3, 4)] * 2
+    assert [a.usage for a in asyncio.run(of(Answer("a", **fields), counted))] == [Usage(4, 5)]
+    assert [a.usage for a in asyncio.run(of(Answer("a", **fields), lost, refused))] == [None]
     for failed, usage in (((refused, counted), Usage(1, 1)), ((refused, lost), None)):
         with pytest.raises(ModelError) as caught:
             asyncio.run(of(*failed))
