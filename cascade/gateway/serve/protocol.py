@@ -93,7 +93,6 @@ class LimitedProtocol(HttpToolsProtocol):
     _discarded_bytes = 0
     _receiving_head = True
     _message_ended = False  # in the data that is being parsed
-    _in_head = False  # between the start of a message and the end of its head
     _lingering = False
     _running: RequestResponseCycle | None = None
     _timer: asyncio.TimerHandle | None = None
@@ -162,19 +161,9 @@ class LimitedProtocol(HttpToolsProtocol):
         else:
             self.transport.abort()
 
-    def on_message_begin(self) -> None:
-        """See httptools."""
-        self._in_head = True
-        super().on_message_begin()
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """See httptools: only what is in the head is a header."""
-        if self._in_head:
-            super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
         """See httptools."""
-        self._in_head = self._receiving_head = False
+        self._receiving_head = False
         self._other_bytes = self._body_bytes = 0
         self._stop_timer()
         problem = self._head_problem()
@@ -184,6 +173,7 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         idle = self.is_idle()
         super().on_headers_complete()
+        self.headers = []  # whatever follows are trailers: they must not become headers of the request
         if idle:
             self._running = self.cycle
 
@@ -191,7 +181,7 @@ class LimitedProtocol(HttpToolsProtocol):
         hosts = [value for name, value in self.headers if name == b"host"]
         if len(hosts) > 1:
             return "The request has more than one Host header."
-        target = _TARGET.match(self.url)
+        target = None if self.url.startswith(b"/") else _TARGET.match(self.url)
         if target is not None and [target[1].lower()] != [host.lower() for host in hosts]:
             return "The request's target is on another host than its Host header."
         return None
