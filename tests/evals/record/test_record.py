@@ -294,7 +294,7 @@ def test_missing_needs_a_recording(desk: Desk, provider: Provider, capsys: pytes
     """A dataset without answers is no recording: a wrong path would otherwise be paid for in full."""
     assert desk.record("--missing") == 2
     assert "has no recorded answers; give a recording as the dataset" in capsys.readouterr().err
-    assert not provider.counts()["asked"]
+    assert not provider.counts()["received"]
 
 
 def test_a_work_file_is_its_owner_s_alone(desk: Desk) -> None:
@@ -302,5 +302,3 @@ def test_a_work_file_is_its_owner_s_alone(desk: Desk) -> None:
     desk.rows(2)
     assert desk.record("--tiers", "small") == 0
     assert stat.S_IMODE(desk.work.stat().st_mode) == 0o600
-
-    assert not provider.counts()["received"]
