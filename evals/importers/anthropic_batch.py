@@ -45,9 +45,9 @@ def of_line(line: Field, requests: dict[str, list[Field]]) -> ImportedAnswer | S
     if kind != "succeeded":
         return Skipped(where, f"the request failed ({_error_type(result) or kind})")
     message = result.need("message", dict)
-    found = requests.get(id, [])
+    bodies = requests.get(id, [])
     # The answer names a dated version of the model that was requested.
-    named = [r for r in found if message.need("model", str).value.startswith(r.need("model", str).value)] or found
+    named = [r for r in bodies if message.need("model", str).value.startswith(r.need("model", str).value)] or bodies
     if not named:
         raise line.wrong(f"the files of --input have no request with the custom_id {id!r}")
     if any(request.value != named[0].value for request in named):
@@ -73,16 +73,16 @@ def _error_type(result: Field) -> Any:
 
 def _example(request: Field, id: str) -> Example:
     """The request as an example. Raises ApiError for what OpenAI's shape cannot hold."""
-    system = request.value.get("system")
-    head = [system_of(system)] if system else []
-    prompt, said = split_messages([*head, *map(_plain, messages_of(request.need("messages", list).value))])
+    system_field = request.value.get("system")
+    head = [system_of(system_field)] if system_field else []
+    prompt, system = split_messages([*head, *map(_plain, messages_of(request.need("messages", list).value))])
     tools = [
         {"type": "function", "function": {"name": tool.get("name"), "description": tool.get("description", ""),
                                           "parameters": tool["input_schema"]}}
         for tool in request.value_of("tools", list) or ()
         if isinstance(tool, dict) and isinstance(tool.get("input_schema"), dict)
     ]  # fmt: skip
-    return Example(id, prompt, {}, system=said, tools=tuple(tools))
+    return Example(id, prompt, {}, system=system, tools=tuple(tools))
 
 
 def _plain(message: Any) -> dict[str, Any]:

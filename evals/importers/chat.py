@@ -66,15 +66,15 @@ def messages_of(value: Any) -> list[dict[str, Any]]:
 
 def _message(message: Mapping[str, Any]) -> dict[str, Any]:
     role = str(message["role"])
-    made: dict[str, Any] = {"role": _ROLES.get(role, role)}
+    entry: dict[str, Any] = {"role": _ROLES.get(role, role)}
     parts = message.get("parts")
-    made["content"] = _content(message.get("content") if parts is None else parts)
+    entry["content"] = _content(message.get("content") if parts is None else parts)
     calls = tuple(message.get("tool_calls") or ()) or _part_calls(parts)
     if calls:
-        made["tool_calls"] = list(calls)
+        entry["tool_calls"] = list(calls)
     if message.get("tool_call_id"):
-        made["tool_call_id"] = message["tool_call_id"]
-    return made
+        entry["tool_call_id"] = message["tool_call_id"]
+    return entry
 
 
 def _content(content: Any) -> Any:
@@ -144,13 +144,13 @@ def reply_of(value: Any) -> Reply | None:
     if not {"content", "parts", "tool_calls"} & value.keys():
         # The parsed answer of a schema is logged as an object.
         return Reply(text=json.dumps(value, ensure_ascii=False)) if value and "role" not in value else None
-    made = _message({"role": "assistant", **value})
-    content = made["content"]
+    entry = _message({"role": "assistant", **value})
+    content = entry["content"]
     if not isinstance(content, str | None):
         raise UnsupportedPartError("image")
-    if content is None and not made.get("tool_calls"):
+    if content is None and not entry.get("tool_calls"):
         return None
-    return Reply(text=content or "", tool_calls=tuple(made.get("tool_calls") or ()), finish_reason=finish)
+    return Reply(text=content or "", tool_calls=tuple(entry.get("tool_calls") or ()), finish_reason=finish)
 
 
 def example_of(messages: Sequence[Mapping[str, Any]], tools: Any = None, **fields: Any) -> Example:

@@ -66,9 +66,9 @@ class Field:
         for i, value in enumerate(self.value):
             yield Field(value, self.where, self.reads, f"{self.path}[{i}]")
 
-    def wrong(self, said: str) -> RecordingError:
+    def wrong(self, problem: str) -> RecordingError:
         """The error that says what is wrong with this field."""
-        return RecordingError(f"{self.where}: {self.path or 'the log'}: {said}; {self.reads}")
+        return RecordingError(f"{self.where}: {self.path or 'the log'}: {problem}; {self.reads}")
 
     def _below(self, name: str, value: Any) -> "Field":
         return Field(value, self.where, self.reads, f"{self.path}.{name}" if self.path else name)

@@ -210,8 +210,8 @@ def _content(message: Field, attachments: Mapping[str, Any]) -> str | list[dict[
 
 def _attached(text: str, attachments: Mapping[str, Any]) -> str:
     """Long texts stand at the end of a sample, once."""
-    found = attachments.get(text.removeprefix(_ATTACHMENT)) if text.startswith(_ATTACHMENT) else None
-    return found if isinstance(found, str) else text
+    content = attachments.get(text.removeprefix(_ATTACHMENT)) if text.startswith(_ATTACHMENT) else None
+    return content if isinstance(content, str) else text
 
 
 def _answer(sample: Field, output: Field, header: _Header, turns: int) -> Answer:
@@ -281,8 +281,8 @@ def _quality(sample: Field, options: Options) -> tuple[float | None, tuple[str, 
     if scores is None or not scores.value:
         return None, ("not scored: no quality",)
     names = list(scores.value)
-    wanted = options.score or names[0]
-    named, _, key = (wanted, "", "") if wanted in names else wanted.partition(".")
+    score = options.score or names[0]
+    named, _, key = (score, "", "") if score in names else score.partition(".")
     if named not in names:
         return None, (f"no quality: no score is called {options.score!r}, but: {', '.join(names)}",)
     value = scores.need(named, dict).value.get("value")
@@ -303,8 +303,8 @@ def _quality(sample: Field, options: Options) -> tuple[float | None, tuple[str, 
 def to_quality(value: Any) -> float | None:
     """inspect_ai's values: C 1, P 0.5, I and N 0; yes, no, true and false; figures in [0, 1]; None for whatever else."""
     if isinstance(value, str):
-        if (known := _GRADES.get(value, _GRADES.get(value.lower()))) is not None:
-            return known
+        if (grade := _GRADES.get(value, _GRADES.get(value.lower()))) is not None:
+            return grade
         try:
             value = float(value)
         except ValueError:

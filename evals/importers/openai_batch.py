@@ -35,11 +35,11 @@ def items(path: str, options: Options) -> Iterator[ImportedAnswer | Skipped]:
 
 def sent(paths: tuple[str, ...]) -> Sent:
     """What was asked, by custom_id; several batches may use the same ones. Raises RecordingError, OSError."""
-    found: Sent = defaultdict(list)
+    requests: Sent = defaultdict(list)
     for path in paths:
         for line in lines(path, _SENT):
-            found[line.need("custom_id", str).value].append(line.need("body", dict))
-    return found
+            requests[line.need("custom_id", str).value].append(line.need("body", dict))
+    return requests
 
 
 def of_line(line: Field, requests: Sent) -> Iterator[ImportedAnswer | Skipped]:
@@ -78,20 +78,20 @@ def of_line(line: Field, requests: Sent) -> Iterator[ImportedAnswer | Skipped]:
 
 def _request(line: Field, id: str, body: Field, requests: Sent) -> Field:
     """What was asked: of several batches with this id, that of the model that answered."""
-    found = requests.get(id, [])
-    if len(found) > 1:
+    bodies = requests.get(id, [])
+    if len(bodies) > 1:
         # The answer names a dated version of the model that was asked for.
-        said = body.need("model", str).value
-        named = [(len(r.need("model", str).value), r) for r in found if said.startswith(r.need("model", str).value)]
+        model = body.need("model", str).value
+        named = [(len(r.need("model", str).value), r) for r in bodies if model.startswith(r.need("model", str).value)]
         longest = max((length for length, _ in named), default=0)
-        found = [r for length, r in named if length == longest]
-    if not found:
+        bodies = [r for length, r in named if length == longest]
+    if not bodies:
         raise line.wrong(f"no request for this answer stands in the files of --input: custom_id {id!r}")
-    if any(r.value != found[0].value for r in found):
+    if any(r.value != bodies[0].value for r in bodies):
         raise line.wrong(
             f"two requests to one model have the custom_id {id!r}; import the batches one by one and merge them"
         )
-    return found[0]
+    return bodies[0]
 
 
 def _example(request: Field, id: str) -> Example:
@@ -99,9 +99,9 @@ def _example(request: Field, id: str) -> Example:
     if (messages := request.get("messages", list)) is not None:
         prompt, system = split_messages([_message(m) for m in messages.items()])
     else:
-        given = request.need("input", str, list)
+        content = request.need("input", str, list)
         system = request.value_of("instructions", str)
-        prompt = given.value if isinstance(given.value, str) else [_message(m) for m in given.items()]
+        prompt = content.value if isinstance(content.value, str) else [_message(m) for m in content.items()]
     metadata = request.value_of("metadata", dict) or {}
     format = request.get("response_format", dict)
     described = format.value.get("json_schema") if format is not None else None
@@ -120,8 +120,8 @@ def _message(message: Field) -> dict[str, Any]:
 def completed(body: Field, model: str) -> list[Answer]:
     """A chat completion, read as if it came over the wire; without choices that say nothing at all. Raises ModelError."""
     answers = OpenAIModel(name=model, model=model).answers(body.value)
-    said = (choice["message"].get("content") is not None for choice in body.value["choices"])
-    return [a for a, text in zip(answers, said, strict=True) if text or a.text or a.tool_calls]
+    has_content = (choice["message"].get("content") is not None for choice in body.value["choices"])
+    return [a for a, text in zip(answers, has_content, strict=True) if text or a.text or a.tool_calls]
 
 
 def _responded(body: Field) -> list[Answer]:

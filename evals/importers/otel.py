@@ -104,9 +104,9 @@ def of_span(span: Field) -> ImportedAnswer | Skipped:
         latency_s=_latency(span),
     )
     provider = attributes.get("gen_ai.provider.name", attributes.get("gen_ai.system"))
-    known = provider if provider in ("openai", "anthropic") else None
+    price_provider = provider if provider in ("openai", "anthropic") else None
     tools = decoded(attributes.get("gen_ai.tool.definitions"))
-    return ImportedAnswer(example_of(messages, tools), model, answer, provider=known)
+    return ImportedAnswer(example_of(messages, tools), model, answer, provider=price_provider)
 
 
 def _list(value: Any) -> list[Any]:
@@ -179,6 +179,6 @@ def _latency(span: Field) -> float | None:
     times = []
     for name, other in (("startTimeUnixNano", "start_time"), ("endTimeUnixNano", "end_time")):
         nanos = span.value.get(name)
-        known = isinstance(nanos, int) or (isinstance(nanos, str) and nanos.isdecimal() and len(nanos) < 25)
-        times.append(int(nanos) / 1e9 if known else span.value.get(other))
+        is_number = isinstance(nanos, int) or (isinstance(nanos, str) and nanos.isdecimal() and len(nanos) < 25)
+        times.append(int(nanos) / 1e9 if is_number else span.value.get(other))
     return seconds_between(*times)

@@ -103,7 +103,7 @@ def _reference(case: Field, variables: dict[str, Any], options: Options) -> Any:
     asserted = case.get("assert", list)
     for one in asserted.items() if asserted is not None else ():
         if one.value_of("type", str) == "equals" and isinstance(value := one.value.get("value"), str):
-            return _VARIABLE.sub(lambda found: str(variables.get(found[1], found[0])), value)
+            return _VARIABLE.sub(lambda match: str(variables.get(match[1], match[0])), value)
     return None
 
 

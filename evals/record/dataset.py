@@ -88,8 +88,8 @@ class Dataset:
             except ValueError as error:
                 raise DatasetError(f"{where}: {error}") from None
             ids.append(hash(example.id))
-            asked = [example.id, example.prompt, example.system, example.schema, example.tools]
-            digest.update(_sorted(asked).encode())
+            question = [example.id, example.prompt, example.system, example.schema, example.tools]
+            digest.update(_sorted(question).encode())
         ordered = sorted(ids)
         twice = {a for a, b in itertools.pairwise(ordered) if a == b}
         if twice:
@@ -183,8 +183,8 @@ def _written(example: Example, where: str) -> bytes:
         return _plain_text([row, example.reference]).encode()
     except (ValueError, RecursionError):
         name = next((name for name, value in row.items() if not _has_json(name, value)), "reference")
-        told = "NaN or an infinite number, half of a surrogate pair, or too deep nesting"
-        raise DatasetError(f"{where}: {name!a}: holds {told}, which JSON has not; correct or remove it") from None
+        content = "NaN or an infinite number, half of a surrogate pair, or too deep nesting"
+        raise DatasetError(f"{where}: {name!a}: holds {content}, which JSON has not; correct or remove it") from None
 
 
 def _has_json(name: str, value: Any) -> bool:

@@ -35,8 +35,8 @@ def check_answer(answer: Any, where: str) -> None:
     if type(answer) is not dict:
         raise RecordingError(f"{where}: must be an object, got {type_word(answer)}")
     if type(answer.get("text")) is not str:
-        found = type_word(answer["text"]) if "text" in answer else "nothing"
-        raise RecordingError(f"{where}.text: must be text, got {found}")
+        kind = type_word(answer["text"]) if "text" in answer else "nothing"
+        raise RecordingError(f"{where}.text: must be text, got {kind}")
     _number(answer.get("quality"), f"{where}.quality", 0.0, 1.0, "; use null for an answer that is not graded")
     _number(answer.get("logprob"), f"{where}.logprob", None, _LOGPROB_SLACK, "; it is the mean natural logarithm")
     for name in ("cost_usd", "sample_cost_usd", "latency_s"):
@@ -101,9 +101,9 @@ def _number(value: Any, where: str, low: float | None, high: float | None, remed
     # Whole numbers may be too large for a float, which isfinite() does not survive.
     if not -1e300 < value < 1e300 or (low is not None and value < low) or (high is not None and value > high):
         span = f"in [{low:g}, {high:g}]" if low is not None and high is not None else ">= 0" if high is None else "<= 0"
-        told = repr(value)
-        shown = told if len(told) <= 40 else f"a number of {len(told)} digits"
-        raise RecordingError(f"{where}: must be a number {span}, got {shown}{remedy}")
+        text = repr(value)
+        value_text = text if len(text) <= 40 else f"a number of {len(text)} digits"
+        raise RecordingError(f"{where}: must be a number {span}, got {value_text}{remedy}")
 
 
 def type_word(value: Any) -> str:

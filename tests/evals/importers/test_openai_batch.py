@@ -114,7 +114,7 @@ def test_nothing_said_is_left_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "value", "said"),
+    ("keys", "value", "message"),
     [
         (("custom_id",), None, ":1: custom_id: is missing"),
         (("custom_id",), "q9", "no request for this answer stands in the files of --input: custom_id 'q9'"),
@@ -124,13 +124,13 @@ def test_nothing_said_is_left_out(tmp_path: Path) -> None:
         (("response", "body", "choices", 0, "message"), None, ":1: response.body: is no chat completion"),
     ],
 )
-def test_another_shape_is_an_error(tmp_path: Path, keys: tuple[Any, ...], value: Any, said: str) -> None:
+def test_another_shape_is_an_error(tmp_path: Path, keys: tuple[Any, ...], value: Any, message: str) -> None:
     """It names file, line and field."""
     path = edited(LOGS / "small_output.jsonl", tmp_path / "o.jsonl", 0, *keys, value=value)
     with pytest.raises(RecordingError) as error:
         imported(items, path, inputs=(INPUT,))
     assert str(path) in str(error.value)
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 def test_without_the_input_there_are_no_prompts() -> None:
