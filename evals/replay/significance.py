@@ -185,6 +185,6 @@ def hoeffding_bentkus(mean: float, n: int, limit: float) -> float:
     """p-value of "the mean is at least ``limit``" for values in [0, 1] with the given empirical mean (Bates et al. 2021)."""
     if n == 0 or mean >= limit:
         return 1.0
-    kept = mean * log(mean / limit) if mean > 0 else 0.0
-    lost = (1 - mean) * log((1 - mean) / (1 - limit)) if limit < 1 else inf
-    return min(1.0, exp(-n * (kept + lost)), e * binomial_cdf(ceil(n * mean), n, limit))
+    kl_losses = mean * log(mean / limit) if mean > 0 else 0.0
+    kl_rest = (1 - mean) * log((1 - mean) / (1 - limit)) if limit < 1 else inf
+    return min(1.0, exp(-n * (kl_losses + kl_rest)), e * binomial_cdf(ceil(n * mean), n, limit))

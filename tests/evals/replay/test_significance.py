@@ -74,8 +74,8 @@ def restricted(worse: int, better: int, n: int, loss: float) -> float:
         return -float(np.array([worse, better, same]) @ np.log(np.maximum(shares, 1e-300)))
 
     top = (1 - loss) / 2
-    found = minimize_scalar(minus_log_likelihood, bounds=(0, top), method="bounded", options={"xatol": 1e-12})
-    q = min((found.x, 0.0, top), key=minus_log_likelihood)
+    optimum = minimize_scalar(minus_log_likelihood, bounds=(0, top), method="bounded", options={"xatol": 1e-12})
+    q = min((optimum.x, 0.0, top), key=minus_log_likelihood)
     return float((n * loss - (worse - better)) / sqrt(n * (2 * q + loss - loss**2)))
 
 
