@@ -256,7 +256,7 @@ def test_max_usd_is_not_passed(bench: Bench, capsys: pytest.CaptureFixture[str])
     assert "not graded: 2, --max-usd would be passed: a" in capsys.readouterr().out
     assert qualities(bench.path) == before
     runs = 0
-    while bench.grade("--max-usd", "0.06"):
+    while bench.grade("--max-usd", "0.09"):
         runs += 1
         assert bench.calls < 6
     assert runs == 2  # a question may cost more than it does, and so the third is not asked in each
