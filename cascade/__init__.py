@@ -4,6 +4,19 @@
     if result.accepted: use(result.text)
 
 Importing this package loads nothing heavy: each name below is loaded when it is first used.
+
+The public API is ``__all__`` of this package and of ``judges``, and the names without a leading underscore in these modules:
+
+- ``cascade.options``: the types of the keywords, for wrappers
+- ``cascade.errors``: every exception, as a tree
+- ``cascade.result``: what a run returns, down to each request
+- ``cascade.models.protocol``: what a model of your own implements
+- ``cascade.policy.schema``, ``cascade.policy.load``: the policy file as objects
+- ``cascade.costs.budget``: what a ledger of your own implements
+- ``cascade.journal.journal``, ``cascade.telemetry``: what ``Cascade(journal=, telemetry=)`` accept
+- ``evals.recording``, ``evals.grade``: recordings and graders
+
+Every other module is private: it may change in any release without an entry in the changelog.
 """
 
 from importlib import import_module

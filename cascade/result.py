@@ -53,19 +53,26 @@ FaultKind = Literal[
 
 def new_run_id() -> str:
     """A UUID of version 7 as 32 hex digits: ids sort by the time at which their runs began, to the millisecond."""
-    drawn = int.from_bytes(os.urandom(10))
-    high, low = drawn >> 68, drawn & (1 << 62) - 1
+    random_bits = int.from_bytes(os.urandom(10))
+    high, low = random_bits >> 68, random_bits & (1 << 62) - 1
     return f"{time_ns() // 1_000_000 << 80 | 7 << 76 | high << 64 | 2 << 62 | low:032x}"
 
 
 @dataclass(frozen=True, slots=True)
 class CallRecord:
-    """One request to a provider: who was asked, for what, and how it went.
+    """One request to a provider.
 
-    ``purpose`` is "answer" or the name of the judge that asked. ``started_s`` is seconds since the run began, ``latency_s``
-    how long the request took. ``n`` answers were asked for; ``usage`` and ``cost_usd`` are those of all answers together,
-    None where unknown. ``fault`` says why there is no answer (None: there is one), ``fault_kind`` the same as one
-    word, ``status`` the HTTP status if any.
+    Attributes:
+        model: The model's name in the policy.
+        purpose: "answer", or the name of the judge that made the request.
+        started_s: Seconds since the run began.
+        latency_s: How long the request took, in seconds.
+        n: How many answers were requested.
+        usage: Tokens of all answers together; None where unknown.
+        cost_usd: Cost of all answers together; None where unknown.
+        fault: Why there is no answer; None where there is one.
+        status: The HTTP status of a fault, if any.
+        fault_kind: The fault as one word.
     """
 
     model: str
@@ -82,9 +89,14 @@ class CallRecord:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What ``decide`` said after judge number ``stage`` (0-based; -1: the tier has no judges), and on what grounds.
+    """What was decided after one judge, and why.
 
-    ``compared`` is the agreement with earlier tiers' answers that the confidence rests on; None where it reads none.
+    Attributes:
+        stage: The judge's position, from 0; -1 where the tier has no judges.
+        confidence: The estimate of P(the answer is right) in [0, 1] after that judge.
+        vetoed: Whether a judge so far forbade the answer.
+        action: Accept, escalate, stop, or run the next judge.
+        compared: Agreement with earlier tiers' answers, which the confidence is based on; None where it reads none.
     """
 
     stage: int
@@ -96,9 +108,14 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """How an attempt stood after one judge; recorded where nothing was decided (``Cascade.attempt``).
+    """An attempt's state after one judge; recorded by ``Cascade.attempt``, which decides nothing.
 
-    ``cost_usd`` (None: unknown) and ``latency_s`` count the answer and all judging so far; ``answer`` is the one that stood.
+    Attributes:
+        judge: The judge's name.
+        vetoed: Whether a judge so far forbade the answer.
+        cost_usd: The answer and all judging so far; None where unknown.
+        latency_s: Seconds of the answer and all judging so far.
+        answer: The answer after that judge, which may have replaced it.
     """
 
     judge: str

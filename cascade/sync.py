@@ -1,4 +1,4 @@
-"""The event loop of all calls that are not async: one, in a daemon thread, so that connections are reused between them."""
+"""The event loop that runs all calls that are not async: one, in a daemon thread, so that they share connections."""
 
 import asyncio
 import threading
@@ -12,7 +12,7 @@ _loop_lock = threading.Lock()
 
 
 def background_loop() -> asyncio.AbstractEventLoop:
-    """The loop; it begins with the first call."""
+    """The loop; the first call starts it."""
     global _loop
     with _loop_lock:
         if _loop is None:
@@ -22,7 +22,17 @@ def background_loop() -> asyncio.AbstractEventLoop:
 
 
 def wait_for(coroutine: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine that runs in that loop. Raises what it raises."""
+    """Runs a coroutine in that loop and waits for it.
+
+    Args:
+        coroutine: What to run.
+
+    Returns:
+        Its result.
+
+    Raises:
+        BaseException: What the coroutine raises; or KeyboardInterrupt here, which also cancels the coroutine.
+    """
     future = asyncio.run_coroutine_threadsafe(coroutine, background_loop())
     try:
         return future.result()

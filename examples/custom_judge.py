@@ -22,13 +22,13 @@ class CitedOrders:
 
     def judge(self, case: JudgeInput) -> Verdict:
         """One verdict for one answer."""
-        asked = set(self.pattern.findall(case.prompt.text))
+        expected = set(self.pattern.findall(case.prompt.text))
         cited = set(self.pattern.findall(case.answer.text))
-        if unknown := cited - asked:
+        if unknown := cited - expected:
             return Verdict(self.name, veto=True, reason=f"cites {len(unknown)} unknown orders")
-        if not asked:
+        if not expected:
             return Verdict(self.name, None, reason="the prompt names no order")  # cannot tell: None, not 0
-        return Verdict(self.name, len(cited & asked) / len(asked))
+        return Verdict(self.name, len(cited & expected) / len(expected))
 
 
 # Before the policy is read. An installed package would use the entry point group "cascade.judges" instead.

@@ -14,6 +14,7 @@ from fractions import Fraction
 from hashlib import sha256
 from typing import Any, NoReturn
 
+from .reading import numerals
 from .reading.json_values import find_json
 
 KINDS = ("auto", "number", "choice", "json", "date", "text")
@@ -30,7 +31,21 @@ _NUMBER = re.compile(
 _AFTER_NUMBER = re.compile(r"\s{0,4}(?:\\?%)?[\s.$]{0,8}")
 _CHOICE_WHOLE = re.compile(r"(?:(?:option|choice) )?(?:\(?([a-z])\)?[.:)]?|\(?([a-z])\)\s.*)", re.IGNORECASE | re.DOTALL)
 _CHOICE_HEAD = re.compile(r"(?:option |choice )?(?:\(([a-z])\)|([a-z])[).:](?!\w))", re.IGNORECASE)
-_CHOICE_ANYWHERE = re.compile(r"\(([A-Z])\)|(?<![\w'])([B-HJ-Z])(?![\w'])|(?<![\w'])([AI])(?=\W{0,4}\Z)")
+# A and I are words, too: they count where nothing else can be meant.
+_CHOICE_ANYWHERE = re.compile(
+    r"\(([A-Z])\)|(?<![\w'])([B-HJ-Z])(?![\w'])|(?<=\*)([AI])(?=\*)"
+    r"|(?<![\w'])([AI])(?=\W{0,4}\Z|\s?\(|[).:,]|\s(?:because|since|is (?:right|correct|true|the))\b)"
+)
+# A number with at most a few words around: "It is 51.", "12 apples", "17 * 3 = 51".
+_STATEMENT = re.compile(
+    r"(?:(?:so |thus |hence |therefore,? )?(?:it(?:'s| is| equals)|that(?:'s| is| makes)|this (?:is|makes)|there are"
+    r"|the (?:result|total|sum|number|value) is|[a-z] ?=) (?:about |exactly )?|[\d\s.,()*/+x-]{1,60}=\s?)?"
+    rf"(?P<number>[-+]?(?:\\?[$€£¥])?(?:{_DIGITS})(?:e[-+]?\d{{1,3}})?(?:[ ]?/[ ]?\d{{1,18}})?)(?:\s?\\?%)?"
+    r"(?: (?P<unit>[a-zµ°²³]{1,15}))?[\s.!$]{0,8}",
+    re.IGNORECASE,
+)
+_MOST_STATEMENT = 120  # characters
+_NO_UNITS = frozenset(("am", "pm", "bc", "ad", "and", "or", "to", "of", "st", "nd", "rd", "th", "o"))
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MONTH = (
     r"(jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
@@ -74,7 +89,8 @@ def key(text: str, kind: str = "auto") -> Hashable:
     """The canonical form of an answer: equal keys mean that two answers say the same.
 
     - ``number``: the exact value of the last number of the final answer; currency signs, ``%`` and thousands separators
-      are dropped (50% is 50, not 0.5), ``1/2`` and ``\\frac{1}{2}`` are a half.
+      are dropped (50% is 50, not 0.5), ``1/2`` and ``\\frac{1}{2}`` are a half; ``3,14``, ``1,00,000``, ``10^5``,
+      ``1.5 million`` and ``2 1/2`` are read as they are meant.
     - ``choice``: the letter of an option, as in ``B``, ``(B)``, ``B) Paris`` or ``Answer: b``.
     - ``json``: the whole, the last fenced block, or the last object in the prose; keys in any order, 1 equals 1.0, strings
       must match exactly.
@@ -160,11 +176,24 @@ def _auto(text: str, *, inside: bool = False) -> Hashable:
     date_match = _DATE.fullmatch(bare.rstrip("."))
     if date_match is not None and (day := _day(date_match)) is not None:
         return ("date", day)
-    number = _NUMBER.match(bare)
-    if number is not None and _AFTER_NUMBER.fullmatch(bare, number.end()) and (value := _value(number)) is not None:
+    if (value := _whole_number(answer, bare)) is not None:
         return ("number", value)
     choice = _CHOICE_WHOLE.fullmatch(bare)
     return None if choice is None else ("choice", (choice[1] or choice[2]).upper())
+
+
+def _whole_number(answer: str, bare: str) -> str | None:
+    """The number that an answer is as a whole, with at most a few words around it."""
+    number = _NUMBER.match(bare)
+    if number is not None and _AFTER_NUMBER.fullmatch(bare, number.end()) and "," not in number[0]:
+        return _value(number)
+    if len(bare) > _MOST_STATEMENT or not any(char.isdigit() for char in bare):
+        return None
+    statement = _STATEMENT.fullmatch(_bare(numerals.number(answer)))
+    if statement is None or (unit := (statement["unit"] or "").lower()) in _NO_UNITS or unit[:3] in _MONTHS:
+        return None
+    number = _NUMBER.fullmatch(statement["number"])
+    return None if number is None else _value(number)
 
 
 def _meant(canonical: str) -> Hashable:
@@ -187,10 +216,18 @@ def _meant(canonical: str) -> Hashable:
 
 def _number(text: str) -> Hashable:
     for part in (final_answer(text), text):
-        last = _last(_NUMBER, _bare(part))
-        if last is not None and (value := _value(last)) is not None:
+        plain = _bare(numerals.number(part))
+        if numerals.NOTHING in plain and not any(char.isdigit() for char in plain.rpartition(numerals.NOTHING)[2]):
+            return None  # "4 or 5": no statement of one number
+        if (value := last_number(plain)) is not None:
             return ("number", value)
     return None
+
+
+def last_number(plain: str) -> str | None:
+    """The last number in a text in plain notation (see ``numerals``), as ``Fraction`` writes it, or None."""
+    last = _last(_NUMBER, _bare(plain))
+    return None if last is None else _value(last)
 
 
 def _value(match: re.Match[str]) -> str | None:

@@ -38,6 +38,11 @@ def register(name: str, factory: JudgeFactory) -> None:
     _registered[name] = factory
 
 
+def unregister(name: str) -> None:
+    """Removes a registered judge; a built-in or installed judge of that name is available again."""
+    _registered.pop(name, None)
+
+
 def _builtin() -> dict[str, JudgeFactory]:
     from judges.schema import SchemaJudge
 

@@ -1,44 +1,17 @@
 """Plain rules: empty, truncated, refused, not one of the choices, wrong pattern or length. Each break is a veto."""
 
-import re
 import unicodedata
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 from .protocol import JudgeInput
+from .reading import is_complete, is_refusal
 from .types import Answer, Verdict
 
 PATTERN_SECONDS = 0.05
+_INCOMPLETE = {"length": "length limit was reached", "content_filter": "content filter stopped it"}
 _OUTER = ".,;:!?\"'`*_()[]{}“”‘’ "
-_REFUSAL_CHARS = 200  # a refusal says so at once
-_LONG_CHARS = 1500  # an answer this long that begins with an apology goes on to answer
-_NOT = r"(?:can't|cannot|can not|won't|will not|am unable to|am not able to|'m unable to|'m not able to|must decline to|decline to)"
-_ACT = (
-    r"(?:help|assist|provide|answer|comply|fulfil|support|discuss|create|generate|engage|share|write|continue|give|do that"
-    r"|do this|accommodate|produce|respond|complete|participate|offer|process|determine that|browse|access|access to)"
-)
-_IDIOM = r"(?! (?:see (?:why|any)|wait|stress|emphasi|overstate|say enough|think of))"  # "I can't see why not: 42"
-_ME = rf"i ?{_NOT} (?:\w{{2,12}}ly )?(?:be able to )?{_ACT}\b"
-_REFUSAL = re.compile(
-    rf"(?:(?:i'm|i am|we're) (?:very |so |really |truly )?sorry|sorry|my apologies|apologies|i apologi[sz]e)\b(?:[^.\n]{{0,60}}?|[^\n]{{0,60}}?\bafraid )\bi ?{_NOT}\b{_IDIOM}"
-    rf"|(?:unfortunately|regrettably|as (?:an? )?(?:ai|artificial intelligence|language model|large language)[^.,\n]{{0,40}}),? {_ME}"
-    rf"|as an? (?:ai|artificial intelligence|(?:large )?language model)\b[^.,\n]{{0,40}},? (?:i (?:can't|cannot|do not|don't|am not|am unable)|i'm|it is not|it's not|my)\b"
-    rf"|(?:i'm afraid (?:that )?)?{_ME}"
-    r"|i (?:must|have to|need to) (?:respectfully )?(?:decline|refuse)\b"
-    r"|i'm (?:just )?an ai\b[^.\n]{0,40}\b(?:can't|cannot|don't|not able|unable)\b",
-    re.IGNORECASE,
-)
-
-
-def is_refusal(text: str) -> bool:
-    """Whether a short text begins as a refusal. Only the first 200 characters are looked at."""
-    if len(text) > _LONG_CHARS:
-        return False
-    head = text[:_REFUSAL_CHARS].lstrip(" \t\r\n\"'*_#>“")
-    if not head or head[0] not in "iIsSuUrRaAmMwW":  # what a refusal can begin with: most answers are done here
-        return False
-    return _REFUSAL.match(head.replace("’", "'").replace("‘", "'")) is not None
 
 
 @lru_cache(maxsize=256)
@@ -56,9 +29,9 @@ def compiled(pattern: str) -> Any:
 class RulesJudge:
     """Vetoes an answer that breaks a rule; gives no score. Every veto's reason begins with the rule's name.
 
-    ``empty``, ``refusal`` and ``truncated`` (finish reason ``length`` or ``content_filter``) are on by default. ``choices``:
-    the answer must be one of them, case and outer punctuation aside. ``pattern``: must be found in the text; one that takes
-    longer than 50 ms is a veto. ``min_chars`` and ``max_chars`` bound the length of the stripped text. An answer of tool
+    ``empty``, ``refusal`` and ``truncated`` (a finish reason other than ``stop`` and ``tool_calls``) are on by default.
+    ``choices``: the answer must be one of them, case and outer punctuation aside. ``pattern``: must be found in the text; a
+    search of over 50 ms is a veto. ``min_chars`` and ``max_chars`` bound the length of the stripped text. An answer of tool
     calls alone is only judged by ``truncated``. Raises ValueError for a wrong option.
     """
 
@@ -105,9 +78,11 @@ class RulesJudge:
         return Verdict(self.name, veto=reason is not None, reason=reason or "")
 
     def _broken(self, answer: Answer) -> str | None:
-        if self.truncated and answer.finish_reason in ("length", "content_filter"):
-            limit = "length limit was reached" if answer.finish_reason == "length" else "content filter stopped it"
-            return f"truncated: the {limit}"
+        if self.refusal and answer.refusal is not None:
+            return "refusal: the provider marked the answer as a refusal"
+        if self.truncated and not is_complete(answer.finish_reason):
+            unknown = f"finish reason {answer.finish_reason!r:.60} is unknown"
+            return f"truncated: the {_INCOMPLETE.get(str(answer.finish_reason), unknown)}"
         text = answer.text.strip()
         if not text:
             if answer.tool_calls:

@@ -59,8 +59,10 @@ def own_file(folder: Path, name: str) -> Path:
 
 def environment(script: Path) -> dict[str, str]:
     """Without what would change the commands' ways; the metadata beside the script counts as installed."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("CASCADE_", "PYTHON")) and not k.endswith("_API_KEY")}
-    return {**kept, "PYTHONPATH": str(script.parents[1])}
+    variables = {
+        k: v for k, v in os.environ.items() if not k.startswith(("CASCADE_", "PYTHON")) and not k.endswith("_API_KEY")
+    }
+    return {**variables, "PYTHONPATH": str(script.parents[1])}
 
 
 def call(script: Path, *command: object, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -76,8 +76,8 @@ def without(packages: str, command: str, folder: Path) -> subprocess.CompletedPr
 def test_a_command_without_its_package_is_one_line(folder: Path, package: str, command: str, extra: str) -> None:
     """With the extra that brings the package; nothing is written."""
     if "sqlite" in command:
-        made = without("nothing_at_all", "cascade run --policy-file journal.yaml q", folder)
-        assert made.returncode == 0, made.stderr
+        result = without("nothing_at_all", "cascade run --policy-file journal.yaml q", folder)
+        assert result.returncode == 0, result.stderr
     done = without(package, command, folder)
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.strip().splitlines()

@@ -163,8 +163,8 @@ def test_every_abbreviation_is_in_the_glossary() -> None:
         prose = re.sub(
             r"```.*?^```|`[^`\n]*`|\]\([^)]*\)|<!--.*?-->", " ", path.read_text(encoding="utf-8"), flags=re.S | re.M
         )
-        found = set(re.findall(r"\b[A-Z]{2,}-[A-Z]{2,}\b|(?<!-)\b[A-Z]{3,}(?=s?\b)", prose))
-        unexplained = {word for word in found if word not in COMMON | explained and "_" not in word}
+        acronyms = set(re.findall(r"\b[A-Z]{2,}-[A-Z]{2,}\b|(?<!-)\b[A-Z]{3,}(?=s?\b)", prose))
+        unexplained = {word for word in acronyms if word not in COMMON | explained and "_" not in word}
         assert unexplained == set(), path.name
 
 

@@ -27,9 +27,9 @@ exec {python} -m $module "$@"
 
 
 def matches(expected: str, output: str) -> bool:
-    """Whether the output is the expected text, in which ``...`` stands for any text."""
-    pattern = ".*".join(re.escape(part) for part in expected.strip().split("..."))
-    return re.fullmatch(pattern, output.strip(), re.DOTALL) is not None
+    """Whether the output is the expected text, in which ``...`` stands for any text; line breaks count as spaces."""
+    pattern = ".*".join(re.escape(part) for part in " ".join(expected.split()).split("..."))
+    return re.fullmatch(pattern, " ".join(output.split())) is not None
 
 
 @pytest.fixture
@@ -41,8 +41,8 @@ def environment(tmp_path: Path) -> dict[str, str]:
         (commands / name).write_text(text.format(python=sys.executable), encoding="utf-8")
         (commands / name).chmod(0o755)
     unset = ("CASCADE_POLICIES", "OPENAI_API_KEY", "ANTHROPIC_API_KEY")
-    kept = {name: value for name, value in os.environ.items() if name not in unset}
-    return {**kept, "PATH": f"{commands}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    variables = {name: value for name, value in os.environ.items() if name not in unset}
+    return {**variables, "PATH": f"{commands}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
 
 
 def free_port() -> int:

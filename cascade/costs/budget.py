@@ -11,15 +11,24 @@ from typing import Literal, NamedTuple, Protocol
 from cascade.result import CallRecord
 from cascade.util.totals import plus
 
+from .output_lengths import OutputLengths
+
 Stop = Literal["budget", "max_calls", "max_samples"]
 
 
 class LimitReached(Exception):
-    """The next request would exceed a limit, which the message names; the engine turns it into the run's reason."""
+    """The next request would exceed a limit, which the message names; the engine turns it into the run's reason.
 
-    def __init__(self, reason: Stop, detail: str = "") -> None:
+    Attributes:
+        reason: The kind of limit.
+        waits: Whether there is room as soon as other requests are settled, which mostly cost less than they reserve.
+        starved: Whether less than half of the budget is really spent.
+    """
+
+    def __init__(self, reason: Stop, detail: str = "", *, waits: bool = False, starved: bool = False) -> None:
         super().__init__(detail or reason)
         self.reason: Stop = reason
+        self.waits, self.starved = waits, starved
 
 
 class Reservation(NamedTuple):
@@ -65,6 +74,7 @@ class MemoryLedger:
 
     def __init__(self) -> None:
         self._spent: dict[str, float] = {}
+        self._reserved: dict[str, float] = {}  # the part of it that is not settled
         self._lock = threading.Lock()
 
     async def reserve(self, limits: Mapping[str, float], usd: float) -> Reservation:
@@ -74,18 +84,20 @@ class MemoryLedger:
             for scope, limit in limits.items():
                 amount = spent.get(scope, 0.0)
                 if amount + usd > limit or amount >= limit:
-                    check_room(scope, amount, usd, limit)
+                    check_room(scope, amount, usd, limit, self._reserved.get(scope, 0.0))
+            reserved = self._reserved
             for scope in limits:
                 spent[scope] = spent.get(scope, 0.0) + usd
+                reserved[scope] = reserved.get(scope, 0.0) + usd
         return Reservation(usd, tuple(limits))
 
     async def settle(self, reservation: Reservation, usd: float | None) -> None:
         """See Ledger."""
-        if usd is None:
-            return
         with self._lock:
             for scope in reservation.scopes:
-                self._spent[scope] = self._spent.get(scope, 0.0) + usd - reservation.usd
+                self._reserved[scope] = self._reserved.get(scope, 0.0) - reservation.usd
+                if usd is not None:
+                    self._spent[scope] = self._spent.get(scope, 0.0) + usd - reservation.usd
 
     async def spent(self, scope: str) -> float:
         """See Ledger."""
@@ -93,11 +105,25 @@ class MemoryLedger:
             return self._spent.get(scope, 0.0)
 
 
-def check_room(scope: str, spent: float, usd: float, limit: float) -> None:
-    """Raises LimitReached where ``usd`` more would exceed the scope's limit."""
+def check_room(scope: str, spent: float, usd: float, limit: float, reserved: float = 0.0) -> None:
+    """Checks that a scope has room.
+
+    Args:
+        scope: The scope's name.
+        spent: What is spent and reserved in it, in USD.
+        usd: What is needed.
+        limit: The scope's limit.
+        reserved: The part of ``spent`` that is reserved by requests in progress.
+
+    Raises:
+        LimitReached: The scope has no room.
+    """
     if spent + usd > limit or spent >= limit:
         message = f"budget of {scope}: ${spent:.6g} of ${limit:.6g} spent or reserved, ${usd:.6g} more needed"
-        raise LimitReached("budget", message)
+        settled = spent - reserved
+        # Sums of reservations may miss 0 by rounding: nobody waits for that.
+        waits = reserved > 1e-12 and settled + usd <= limit and settled < limit
+        raise LimitReached("budget", message, waits=waits, starved=settled < 0.5 * limit)
 
 
 def today() -> str:
@@ -126,6 +152,8 @@ class RunBudget:
         samples: The samples requested so far.
         log: Every request in order.
         began: The reading of ``perf_counter`` when the run began, in seconds.
+        reserved: The part of ``charged`` that is reserved by requests in progress.
+        lengths: The lengths of the policy's answers; None: they are not learned.
         closed: The run has ended: what is still in progress of it may spend nothing.
     """
 
@@ -140,6 +168,8 @@ class RunBudget:
     samples: int = 0
     log: list[CallRecord] = field(default_factory=list)
     began: float = field(default_factory=perf_counter)
+    reserved: float = 0.0
+    lengths: OutputLengths | None = None
     closed: bool = False
 
     @property
@@ -168,6 +198,12 @@ class RunBudget:
             self.samples += n
         self.calls += n
 
+    def uncount(self, n: int, *, sample: bool = False) -> None:
+        """Takes back what ``check_limits`` counted, where the request was not sent."""
+        self.calls -= n
+        if sample:
+            self.samples -= n
+
     async def reserve(self, estimate_usd: float | None) -> Reservation:
         """Reserves money for a request.
 
@@ -182,19 +218,22 @@ class RunBudget:
         if self.budget_usd is not None:
             if self.usd is None and not self.charged:
                 raise LimitReached("budget", "the budget cannot be enforced: the cost of a request is unknown")
-            check_room("the run", self.charged, usd, self.budget_usd)
+            check_room("the run", self.charged, usd, self.budget_usd, self.reserved)
         # Before the await, because requests of the same run must not reserve the same money.
         self.charged += usd
+        self.reserved += usd
         try:
             if self.ledger is None or not self.limits:
                 return Reservation(usd)
             return await self.ledger.reserve(self.limits, usd)
         except BaseException:
             self.charged -= usd
+            self.reserved -= usd
             raise
 
     async def settle(self, reservation: Reservation, usd: float | None) -> None:
         """Replaces a reservation by the request's actual cost; None (unknown) leaves the estimate."""
+        self.reserved -= reservation.usd
         if usd is not None:
             self.charged += usd - reservation.usd
         if reservation.scopes and self.ledger is not None:

@@ -58,6 +58,11 @@ class Bounds:
         return Usage(read, answer * choices)
 
 
+def sets_length(options: Mapping[str, Any]) -> bool:
+    """Whether a request's further parameters limit its output in place of ``max_tokens``."""
+    return bool(options) and any(options.get(name) is not None for name in _OUTPUT_FIELDS)
+
+
 def _most(options: Mapping[str, Any], names: tuple[str, ...]) -> int:
     return max(value if type(value := options.get(name)) is int else 0 for name in names)
 

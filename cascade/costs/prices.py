@@ -47,15 +47,15 @@ _EXTRA = ("requests_kcount", "output_reasoning_mtok")
 @lru_cache(maxsize=512)
 def _flat(provider: str, model: str, base_url: str | None) -> Price | bool | None:
     """The price where a token always costs the same; True where it depends on amount or time; None where unknown."""
-    found = _calculation(provider, model, Usage(1, 1), base_url)
-    if found is None:
+    calculation = _calculation(provider, model, Usage(1, 1), base_url)
+    if calculation is None:
         return None
-    price = found.model_price
+    price = calculation.model_price
     rates = [getattr(price, field, None) for field in _RATES]
     if rates[0] is None or rates[1] is None:
         return None
     # A list of prices holds the dates or hours at which each applies, which a long-running process will pass.
-    if isinstance(found.model.prices, list) or any(getattr(price, field, None) is not None for field in _EXTRA):
+    if isinstance(calculation.model.prices, list) or any(getattr(price, field, None) is not None for field in _EXTRA):
         return True
     try:
         plain, output, read, write = (None if rate is None else float(rate) for rate in rates)
@@ -67,8 +67,8 @@ def _flat(provider: str, model: str, base_url: str | None) -> Price | bool | Non
 
 
 def _calculated(provider: str, model: str, usage: Usage, base_url: str | None) -> float | None:
-    found = _calculation(provider, model, usage, base_url)
-    return None if found is None else float(found.total_price)
+    calculation = _calculation(provider, model, usage, base_url)
+    return None if calculation is None else float(calculation.total_price)
 
 
 def _calculation(provider: str, model: str, usage: Usage, base_url: str | None) -> Any:
@@ -76,7 +76,7 @@ def _calculation(provider: str, model: str, usage: Usage, base_url: str | None) 
     from genai_prices import Usage as ListUsage
     from genai_prices import calc_price
 
-    asked = ListUsage(
+    list_usage = ListUsage(
         # The library refuses parts larger than the whole, which a provider's own count may be; Price takes them.
         input_tokens=max(usage.input_tokens, usage.cached_tokens + usage.cache_write_tokens),
         output_tokens=max(usage.output_tokens, usage.reasoning_tokens),
@@ -86,8 +86,8 @@ def _calculation(provider: str, model: str, usage: Usage, base_url: str | None) 
     )
     try:
         if base_url is None:
-            return calc_price(asked, model, provider_id=provider)
-        return calc_price(asked, model, provider_api_url=base_url)
+            return calc_price(list_usage, model, provider_id=provider)
+        return calc_price(list_usage, model, provider_api_url=base_url)
     except LookupError:
         return None
 

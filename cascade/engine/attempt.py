@@ -12,9 +12,10 @@ from cascade.util.totals import plus
 from judges import Answer, Judge, Prompt, Verdict
 from judges.protocol import JudgeInput
 
-from .calls import DEFAULT_REQUEST, JudgeModelAccess, ModelHandle, call_model
+from .calls import DEFAULT_REQUEST, JudgeModelAccess, call_model
 from .confidence import agreement, calibrated, combine
 from .decide import decide
+from .model_handle import ModelHandle
 from .plan import CompiledPolicy, CompiledTier
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ class TierAttempt:
                     alternatives=len(handles) - i + self.tiers_left,
                 )
             except LimitReached as limit:
-                self.reason, self.error = limit.reason, f"stopped before the call: {limit}"
+                # What other models failed with stays in the text: the limit alone would hide it.
+                self.reason, self.error = limit.reason, "; ".join([*faults, f"stopped before the call: {limit}"])
                 return
             except ModelError as error:
                 faults.append(str(error))
@@ -136,7 +138,7 @@ class TierAttempt:
                 if not self._continues_after(judge.name, error):
                     return
                 verdict = Verdict(judge.name, reason=f"judge failed: {_brief(error)}")
-            if not self._add(verdict, judge, stage):
+            if not await self._add(verdict, judge, stage):
                 return
             if self.events is not None:
                 self.events.judged(self.verdicts)
@@ -210,7 +212,7 @@ class TierAttempt:
             self.reason, self.error = "judge_failure", f"judge {judge_name!r} failed: {_brief(error)}"
         return rule == "ignore"
 
-    def _add(self, verdict: Verdict, judge: Judge, stage: int) -> bool:
+    async def _add(self, verdict: Verdict, judge: Judge, stage: int) -> bool:
         """Adds a verdict; False where the attempt ends because a judge failed that had to be run again."""
         self.verdicts.append(verdict)
         self.vetoed = self.vetoed or verdict.veto
@@ -227,22 +229,25 @@ class TierAttempt:
         if judge.only_vetoes or verdict.veto:
             return True
         # The new answer replaces one that earlier judges did not veto: they must check the new one too.
-        return all(self._veto_again(earlier) for earlier in self.tier.judges[:stage] if earlier.only_vetoes)
+        for earlier in self.tier.judges[:stage]:
+            if earlier.only_vetoes and not await self._veto_again(earlier):
+                return False
+        return True
 
-    def _veto_again(self, judge: Judge) -> bool:
+    async def _veto_again(self, judge: Judge) -> bool:
         assert self.answer is not None
         try:
-            verdict = judge.judge(JudgeInput(prompt=self.prompt, answer=self.answer))
+            pending = judge.judge(JudgeInput(prompt=self.prompt, answer=self.answer))
+            verdict = pending if isinstance(pending, Verdict) else await pending
         except Exception as error:
             if self.compiled.observer is not None:
                 self.compiled.observer.verdict(self.tier.name, judge, error)
             return self._continues_after(judge.name, error)
-        if isinstance(verdict, Verdict):
-            if verdict.answer is not None:
-                self.answer = verdict.answer
-            if verdict.veto:
-                self.vetoed = True
-                self.verdicts.append(verdict)
+        if verdict.answer is not None:
+            self.answer = verdict.answer
+        if verdict.veto:
+            self.vetoed = True
+            self.verdicts.append(verdict)
         return True
 
     def record(self) -> Attempt:

@@ -1,66 +1,29 @@
 """Every call of a model passes through here: limits before it, ``resilience`` around it, price and latency after it."""
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
 from cascade.costs.budget import LimitReached, RunBudget
-from cascade.costs.estimate import MAX_OUTPUT, Bounds, estimate
-from cascade.costs.prices import Pricer
 from cascade.models.protocol import Model, ModelError, Request
 from cascade.resilience.deadline import deadline_share
-from cascade.resilience.guard import Guard
+from cascade.resilience.guarded_call import CallRejected
 from cascade.resilience.retry import call_with_retries
 from cascade.result import CallRecord, FaultKind
 from cascade.util.totals import total, total_usage
 from judges import Answer, Prompt, Usage
 
-from .observer import Observer
+from .model_handle import ModelHandle
+from .reserve import DEFAULT_REQUEST as DEFAULT_REQUEST
+from .reserve import reserve
 
-DEFAULT_REQUEST = Request()
-"""How a tier calls its model: with nothing beside the prompt."""
-_BOUNDED = Request(max_tokens=MAX_OUTPUT)
 Send = Callable[[Model, Prompt, Request], Awaitable[Sequence[Answer]]]
 """Sends one request to a model."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelHandle:
-    """A model with its price, the observer of its calls, and the guard that all its calls share."""
-
-    model: Model
-    pricer: Pricer
-    observer: Observer | None = None
-    guard: Guard = field(default_factory=Guard)
-    bounds: Bounds = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "bounds", Bounds.of(self.pricer.spec))
-
-    def price(self, answer: Answer) -> float | None:
-        """USD of the answer: what it states itself, else its usage at the model's price, else None."""
-        return answer.cost_usd if answer.cost_usd is not None else self.pricer.cost(answer.usage)
-
-    def estimate(self, prompt: Prompt, request: Request) -> float | None:
-        """An upper estimate in USD of the request; None where the price is unknown."""
-        max_cost_usd = getattr(self.model, "max_cost_usd", None)
-        if max_cost_usd is not None:
-            return float(max_cost_usd * request.n)
-        return estimate(
-            self.pricer, self.bounds, prompt, n=request.n, max_tokens=request.max_tokens, options=request.options
-        )
-
-    @property
-    def max_tokens(self) -> int | None:
-        """The most tokens of an answer that the policy allows; None: it sets no limit."""
-        return self.pricer.spec.max_tokens if self.pricer.spec is not None else None
-
-    @property
-    def priced(self) -> bool:
-        """Whether the most that a request costs is known before it is sent."""
-        return getattr(self.model, "max_cost_usd", None) is not None or self.pricer.cost(Usage(1, 1)) is not None
+_QUEUE_S = 60.0  # the longest wait for other requests to be settled
+_FIRST_PAUSE_S, _MAX_PAUSE_S = 0.01, 0.5
 
 
 async def call_model(
@@ -96,23 +59,49 @@ async def call_model(
     max_tokens = handle.max_tokens
     if request.max_tokens is not None and max_tokens is not None and request.max_tokens > max_tokens:
         request = replace(request, max_tokens=max_tokens)
-    if budget.bounded and not request.max_tokens and handle.bounds.output is None:
-        request = _BOUNDED if request is DEFAULT_REQUEST else replace(request, max_tokens=MAX_OUTPUT)
     retry_until = deadline_share(deadline, alternatives)
 
     def call_once_or_again(request: Request) -> Coroutine[Any, Any, Sequence[Answer]]:
-        def attempt() -> Coroutine[Any, Any, Sequence[Answer]]:
-            return _send_once(handle, prompt, request, budget, deadline=deadline, purpose=purpose, send=send)
+        fault: ModelError | None = None
+
+        async def attempt() -> Sequence[Answer]:
+            nonlocal fault
+            try:
+                return await _send_once(handle, prompt, request, budget, deadline=deadline, purpose=purpose, send=send)
+            except ModelError as error:
+                fault = error
+                raise
+            except LimitReached as limit:
+                if fault is None:
+                    raise
+                # What failed before says more than the limit that allows no further try; it is raised in this one's place.
+                raise CallRejected(handle.model.name, str(limit)) from None
 
         # A stream is not hedged: its events are sent as they arrive, and could not come from two answers at once.
         return call_with_retries(handle.guard, handle.model.name, attempt, retry_until, may_hedge=send is None)
 
+    async def call_when_affordable(request: Request) -> Sequence[Answer]:
+        # Outside the guard: a request that waits for money takes no slot and says nothing about the provider.
+        give_up, pause = None, _FIRST_PAUSE_S
+        while True:
+            try:
+                return await call_once_or_again(request)
+            except LimitReached as limit:
+                now = asyncio.get_running_loop().time()
+                if give_up is None:
+                    give_up = now + _QUEUE_S if deadline is None else min(deadline, now + _QUEUE_S)
+                if not limit.waits or budget.closed or now + pause >= give_up:
+                    raise
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(2 * pause, _MAX_PAUSE_S)
+
+    call = call_when_affordable if budget.bounded else call_once_or_again
     spec = handle.pricer.spec
     if request.n > 1 and spec is not None and (spec.provider == "anthropic" or (spec.provider == "openai" and not spec.n)):
         # The provider gives one answer per request.
-        answers = await _side_by_side(call_once_or_again, request)
+        answers = await _side_by_side(call, request)
     else:
-        answers = await call_once_or_again(request)
+        answers = await call(request)
     if not answers and not request.sample:
         raise ModelError(f"{handle.model.name}: returned no answer", model=handle.model.name)
     return answers
@@ -148,7 +137,14 @@ async def _send_once(
     The cost of a cancelled request is unknown, and its estimate counts against the budget.
     """
     budget.check_limits(request.n, sample=request.sample)
-    reservation = await budget.reserve(handle.estimate(prompt, request)) if budget.bounded else None
+    reservation = None
+    if budget.bounded:
+        try:
+            reservation = await reserve(handle, prompt, request, budget)
+        except BaseException:
+            budget.uncount(request.n, sample=request.sample)
+            raise
+        request = reservation.request
     if deadline is not None:
         request = replace(request, timeout_s=max(0.001, deadline - asyncio.get_running_loop().time()))
     started = perf_counter()
@@ -195,7 +191,7 @@ async def _send_once(
         if call_observer is not None:
             call_observer.end(record, answers)
         if reservation is not None:
-            await budget.settle(reservation, usd)
+            await reservation.settle(handle, budget, usage, usd, answers)
     if fault is not None:
         raise ModelError(fault, model=handle.model.name)
     return answers

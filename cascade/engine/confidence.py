@@ -46,7 +46,7 @@ def calibrated(
 
 def agreement(answer: Answer, earlier: Sequence[Answer | None]) -> dict[str, float | None]:
     """``{"agrees:0": 1.0, ...}``: whether the answer says the same as that of each earlier tier; None where it gave none."""
-    said = key(answer.text, "auto")
+    own = key(answer.text, "auto")
     return {
-        f"agrees:{i}": None if other is None else float(key(other.text, "auto") == said) for i, other in enumerate(earlier)
+        f"agrees:{i}": None if other is None else float(key(other.text, "auto") == own) for i, other in enumerate(earlier)
     }

@@ -6,13 +6,14 @@ from functools import lru_cache
 
 from cascade.costs.baseline_cost import premium_usd
 from cascade.costs.budget import Ledger, RunBudget, today
+from cascade.costs.output_lengths import OutputLengths
 from cascade.policy.calibrators import Calibrator
 from cascade.policy.schema import Policy
 from cascade.policy.thresholds import Thresholds
 from cascade.result import Attempt, Result
 from judges import Judge, Prompt
 
-from .calls import ModelHandle
+from .model_handle import ModelHandle
 from .observer import Observer
 
 DailyBudgets = tuple[tuple[str, float], ...]
@@ -55,6 +56,7 @@ class CompiledPolicy:
         ledger: Keeps what the daily budgets have spent.
         daily: The daily budgets that its runs share with other runs.
         observer: Receives what happens in its runs.
+        lengths: The lengths of its answers; None: they are not learned.
     """
 
     policy: Policy
@@ -63,6 +65,7 @@ class CompiledPolicy:
     ledger: Ledger | None = None
     daily: DailyBudgets = ()
     observer: Observer | None = None
+    lengths: OutputLengths | None = None
 
     def premium_usd(self, prompt: Prompt, attempts: Sequence[Attempt], result: Result | None) -> float | None:
         """Estimates in USD what the last tier alone would have cost; None where unknown.
@@ -98,6 +101,7 @@ def new_run_budget(compiled: CompiledPolicy, budget_usd: float | None = None, da
         max_samples=policy.max_samples,
         limits=_limits_of(today(), shared) if shared else {},
         ledger=compiled.ledger,
+        lengths=compiled.lengths,
     )
 
 

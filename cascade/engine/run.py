@@ -209,6 +209,8 @@ def _nothing(reason: Reason, attempts: tuple[Attempt, ...], run_id: str) -> RunE
     tried = "; ".join(f"{a.tier} ({a.model}): {a.error or a.reason}" for a in attempts) or "nothing was tried"
     if reason == "deadline":
         return DeadlineError(f"the deadline passed before any answer: {tried}", attempts, run_id)
-    if reason in ("budget", "max_calls", "max_samples"):
+    # A provider that failed is the cause, not the limit that then allowed no other model to be called.
+    failed = any(call.fault is not None and call.purpose == "answer" for a in attempts for call in a.call_log)
+    if reason in ("budget", "max_calls", "max_samples") and not failed:
         return BudgetError(f"the run's {reason} limit allowed no answer: {tried}", attempts, run_id)
     return ProviderError(f"no tier answered: {tried}", attempts, run_id)

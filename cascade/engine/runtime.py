@@ -7,6 +7,8 @@ from weakref import WeakKeyDictionary
 
 import judges
 from cascade.costs.budget import Ledger
+from cascade.costs.output_lengths import OutputLengths
+from cascade.costs.overruns import Overruns
 from cascade.costs.prices import Pricer
 from cascade.errors import PolicyError
 from cascade.models.factory import build
@@ -16,7 +18,7 @@ from cascade.policy.schema import ModelSpec, Policy, TierPolicy, nearest
 from cascade.resilience.breaker import BreakerRule
 from cascade.resilience.guard import Guard, ModelHealth, Retry
 
-from .calls import ModelHandle
+from .model_handle import ModelHandle
 from .observer import Observer
 from .plan import CompiledPolicy, CompiledTier
 
@@ -53,6 +55,8 @@ class Runtime:
         self._policies, self._specs, self._models = policies, specs, models
         self._ledger, self._observer, self._usd_per_day = ledger, observer, usd_per_day
         self._guards: dict[str, Guard] = {}
+        self._overruns: dict[str, Overruns] = {}
+        self._lengths: dict[str, OutputLengths] = {}
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopState] = WeakKeyDictionary()
         self._lock = threading.Lock()
         self.closed = False
@@ -88,11 +92,14 @@ class Runtime:
             return {name: guard.health() for name, guard in self._guards.items()}
 
     def follow(self, previous: "Runtime") -> None:
-        """Takes over the breakers, limits and latencies of the models whose settings are the same in ``previous``."""
+        """Takes over what ``previous`` knows of the models whose settings are the same, and of the policies' answers."""
         with previous._lock, self._lock:
             for name, guard in previous._guards.items():
                 if self._specs.get(name) == previous._specs.get(name):
                     self._guards[name] = guard
+                    if name in previous._overruns:
+                        self._overruns[name] = previous._overruns[name]
+            self._lengths.update(previous._lengths)
 
     def _compile(self, name: str) -> CompiledPolicy:
         policy = self.policy(name)
@@ -100,6 +107,7 @@ class Runtime:
             if self.closed:
                 raise RuntimeError("this Cascade is closed")
             state = self._loops.setdefault(asyncio.get_running_loop(), _LoopState())
+            lengths = self._lengths.setdefault(name, OutputLengths())
         for model in sorted(policy.model_names - state.handles.keys()):
             state.handles[model] = self._handle(model)
         policy_name = name if name in self._policies else name.rpartition("/")[0]
@@ -111,6 +119,7 @@ class Runtime:
             ledger=self._ledger,
             daily=tuple((scope, usd) for scope, usd in daily if usd is not None),
             observer=self._observer,
+            lengths=lengths,
         )
         if compiled.daily or policy.budget_usd is not None:
             check_priced(compiled)
@@ -125,9 +134,10 @@ class Runtime:
             model = build(name, spec)
         with self._lock:
             guard = self._guards.setdefault(name, _guard_of(spec))
+            overruns = self._overruns.setdefault(name, Overruns(name=name))
         if self._observer is not None and guard.breaker is not None:
             self._observer.watch(name, guard.breaker)
-        return ModelHandle(model, Pricer(name, spec), self._observer, guard)
+        return ModelHandle(model, Pricer(name, spec), self._observer, guard, overruns)
 
     async def aclose(self) -> None:
         """Closes every model's connections; runs still in progress fail."""

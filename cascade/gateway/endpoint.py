@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
+from judges.schema.offload import offload
+
 from .errors import ApiError, api_error_of, log_unexpected, openai_shape
 from .response import Headers, dump
 from .validation import json_object
@@ -113,6 +115,7 @@ class Endpoint:
                 raw = await _read(scope, receive, gateway)
                 held = len(raw)
                 body = json_object(raw)
+                offload.set(gateway.schemas.validate)  # for this request's task
             watch = _Watch(receive, gateway.limits.run_s if self._has_body else None)
             await self._handler(gateway, caller, body, reply)
         except ClientGoneError:
@@ -141,8 +144,10 @@ class Endpoint:
             task.uncancel()
             if watch.late and not reply.started:
                 await self._send_error(reply, ApiError(504, "the response took too long", code="deadline"))
-        elif self._gateway.closing.is_set() and not reply.started:
+        elif self._gateway.closing.is_set():
             task.uncancel()
+            if reply.started:
+                return  # a stream ends with an error event
             message = "the gateway stopped before the run ended; try again"
             await self._send_error(reply, ApiError(503, message, code="shutting_down", retry_after_s=1))
         else:

@@ -26,7 +26,7 @@ async def healthz(gateway: "Gateway", caller: "Caller", _: Mapping[str, Any], re
 
 
 async def readyz(gateway: "Gateway", caller: "Caller", _: Mapping[str, Any], reply: Reply) -> None:
-    """``GET /readyz``: at least one policy can run, the keys are up to date, and the gateway is not stopping."""
+    """``GET /readyz``: at least one policy can run, keys and journal work, and the gateway is not stopping."""
     usable = len(gateway.active.file.policies) - len(gateway.reload_status.unusable)
     if gateway.closing.is_set() or usable < 1:
         message = "the gateway is stopping" if usable else "no policy can run; the gateway's log has the reasons"
@@ -34,6 +34,9 @@ async def readyz(gateway: "Gateway", caller: "Caller", _: Mapping[str, Any], rep
     stale = gateway.keys_stale_since
     if stale is not None and monotonic() - stale > STALE_KEYS_S:
         message = "the key file has changed and cannot be read; the gateway's log has the reason"
+        raise ApiError(503, message, code="not_ready", retry_after_s=1)
+    if gateway.journal is not None and gateway.journal.stalled:
+        message = "the journal cannot be written; the gateway's log has the reason"
         raise ApiError(503, message, code="not_ready", retry_after_s=1)
     await reply.json({"status": "ready", "policies": usable})
 

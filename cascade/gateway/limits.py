@@ -16,6 +16,7 @@ class Limits:
         concurrent: Most requests in flight; further ones are rejected with 503.
         held_bytes: Most bytes of all request bodies together; further ones are rejected with 503.
         shutdown_s: How long a stopping gateway waits for requests in flight, in seconds.
+        connections: Most open connections; never more than half of the process's file descriptors.
     """
 
     body_bytes: int = 16 * 2**20
@@ -24,6 +25,7 @@ class Limits:
     concurrent: int = 1000
     held_bytes: int = 256 * 2**20
     shutdown_s: float = 30.0
+    connections: int = 2000
 
 
 class Load:

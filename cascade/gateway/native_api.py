@@ -9,11 +9,11 @@ from judges import Message, Prompt
 
 from .endpoint import Reply
 from .errors import ApiError, bad_request
-from .openai.chat import schema_of
 from .openai.messages import messages_of
 from .request import GatewayRequest
 from .response import headers
-from .run_request import allowed_policy, journal_tags, run_request
+from .run_request import allowed_policy, check_schema, journal_tags, run_request
+from .schema_bounds import schema_of
 from .validation import number, object_of, shorten, text
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ async def gate(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], re
     answer = text(body["answer"], "answer")
     config = gateway.active
     policy = allowed_policy(config, caller, request.policy)
+    await check_schema(gateway, request)
     tier = body.get("tier")
     if tier is not None and tier not in [t.name for t in policy.tiers]:
         message = f"tier: policy {request.policy!r} has no tier {text(tier, 'tier', 256)!r}"
@@ -109,7 +110,7 @@ def _request(body: Mapping[str, Any]) -> GatewayRequest:
         messages = ({"role": "system", "content": text(body["system"], "system")}, *messages)
     request.messages = messages
     if body.get("schema") is not None:
-        request.schema = schema_of(body["schema"], "schema")
+        request.set_schema(schema_of(body["schema"], "schema"), "schema")
     if body.get("max_tokens") is not None:
         request.max_tokens = int(number(body["max_tokens"], "max_tokens", 1, 1e7))
     for name, value in object_of({} if body.get("tags") is None else body["tags"], "tags").items():

@@ -45,6 +45,7 @@ class GatewayRequest:
         options: Further fields that are passed on to the models.
         tags: The client's tags for the journal.
         uses: The fields that not every provider supports, by the names that errors give them.
+        schema_field: The name that errors give the schema.
     """
 
     policy: str = ""
@@ -62,6 +63,11 @@ class GatewayRequest:
     options: dict[str, Any] = field(default_factory=dict)
     tags: Tags = field(default_factory=dict)
     uses: set[str] = field(default_factory=set)
+    schema_field: str = "schema"
+
+    def set_schema(self, schema: Mapping[str, Any], field_name: str) -> None:
+        """Sets the schema, and the name that errors give its field."""
+        self.schema, self.schema_field = schema, field_name
 
     @property
     def prompt(self) -> Prompt:

@@ -67,6 +67,16 @@ def journal_tags(caller: "Caller", tags: Tags) -> Mapping[str, Any]:
         raise bad_request(str(error), "metadata") from None
 
 
+async def check_schema(gateway: "Gateway", request: GatewayRequest) -> None:
+    """Checks the client's schema, if there is one, outside the event loop where that may take long.
+
+    Raises:
+        ApiError: 400 where it is not valid.
+    """
+    if request.schema is not None:
+        await gateway.schemas.check(request.schema, request.schema_field)
+
+
 async def run_request(gateway: "Gateway", caller: "Caller", request: GatewayRequest) -> Sequence[Result]:
     """Runs a request.
 
@@ -84,6 +94,7 @@ async def run_request(gateway: "Gateway", caller: "Caller", request: GatewayRequ
     """
     config = gateway.active
     options = run_options(config, caller, request)
+    await check_schema(gateway, request)
     with config as cascade:
         prompt = request.prompt
         if request.n == 1:

@@ -17,6 +17,7 @@ from cascade.telemetry.http import HttpMetrics
 from .auth.key_file import KeyFile
 from .auth.keys import Caller, Keys
 from .limits import Limits, Load
+from .schema_pool import SchemaPool
 from .stats import Stats
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ class Gateway:
         self.load = Load(self.limits)
         self.registry = registry
         self.stats = Stats()
+        self.schemas = SchemaPool()
         self.closing = asyncio.Event()
         self.journal = _journal(file)
         self.journal_url = file.journal.address() if self.journal is not None and file.journal is not None else None
@@ -211,7 +213,7 @@ class Gateway:
         deadline = asyncio.get_running_loop().time() + _DRAIN_S
         while self.load.requests and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.01)  # the server cancelled them: their records still have to be handed over
-        await asyncio.gather(self.active.cascade.aclose(), *_closing)
+        await asyncio.gather(self.active.cascade.aclose(), self.schemas.aclose(), *_closing)
         if self.journal is not None:
             await asyncio.to_thread(self.journal.close)
 

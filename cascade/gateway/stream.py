@@ -10,7 +10,7 @@ from cascade.result import Result
 
 from .errors import ApiError, api_error_of
 from .request import GatewayRequest
-from .run_request import run_options
+from .run_request import check_schema, run_options
 
 if TYPE_CHECKING:
     from .auth.keys import Caller
@@ -51,6 +51,7 @@ async def stream(gateway: "Gateway", caller: "Caller", request: GatewayRequest, 
     """
     config = gateway.active
     options = run_options(config, caller, request)
+    await check_schema(gateway, request)
     pipe = _Pipe(writer, config.models)
     with config as cascade:
         running = asyncio.ensure_future(

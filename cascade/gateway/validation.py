@@ -1,6 +1,7 @@
 """Readers of single fields. Each error names the field and what it may be."""
 
 import math
+import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -11,6 +12,10 @@ from cascade.policy.schema import nearest
 from .errors import bad_request
 
 MAX_DEPTH = 64
+MAX_VALUES = 50_000  # of a body: parsing takes a microsecond for each
+MAX_ITEMS = 5_000
+MAX_TOOLS = 1_000
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\Z)', re.DOTALL)
 _MAX_NAME = 64  # characters of a client's name that an error quotes
 
 
@@ -24,8 +29,11 @@ def json_object(raw: bytes) -> dict[str, Any]:
         The object.
 
     Raises:
-        ApiError: No JSON, a duplicate key, nested too deep for the parser, or no object.
+        ApiError: More than ``MAX_VALUES`` values, no JSON, a duplicate key, nested too deep for the parser, or no object.
     """
+    # The first count includes the strings and takes no time: most bodies need no closer look.
+    if raw.count(b",") + raw.count(b"{") + raw.count(b"[") > MAX_VALUES and _count_values(raw) > MAX_VALUES:
+        raise bad_request(f"the body has more than {MAX_VALUES} values", code="body_too_complex")
     try:
         body = from_json(raw, allow_inf_nan=False, catch_duplicate_keys=True)
     except ValueError as error:
@@ -33,6 +41,12 @@ def json_object(raw: bytes) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise bad_request("the body must be a JSON object", code="invalid_json")
     return body
+
+
+def _count_values(raw: bytes) -> int:
+    """About how many values a JSON text has: its commas and opening brackets outside strings."""
+    structure = _STRINGS.sub(b"", raw)
+    return structure.count(b",") + structure.count(b"{") + structure.count(b"[")
 
 
 def number(value: Any, name: str, minimum: float, maximum: float) -> float:
@@ -72,10 +86,12 @@ def one_of(value: Any, name: str, allowed: Collection[Any]) -> Any:
     return value
 
 
-def list_of(value: Any, name: str) -> list[Any]:
-    """A list. Raises ApiError."""
+def list_of(value: Any, name: str, max_items: int = MAX_ITEMS) -> list[Any]:
+    """A list of at most ``max_items`` items. Raises ApiError."""
     if type(value) is not list:
         raise bad_request("must be a list", name)
+    if len(value) > max_items:
+        raise bad_request(f"must have at most {max_items} items, got {len(value)}", name)
     return value
 
 

@@ -84,6 +84,23 @@ class Journal:
         if not known:
             raise RunNotFoundError(run_id, "; give the run_id of a result whose record is not deleted yet")
 
+    @property
+    def stalled(self) -> bool:
+        """Whether records wait because the database cannot be written just now."""
+        return self._writer.stalled
+
+    def is_writable(self, timeout: float = 1.0) -> bool:
+        """Whether the journal can be written now, by a small write in its turn: False on a full disk, or out of reach.
+
+        Args:
+            timeout: The longest wait in seconds, by which the writer's records must be written, too.
+        """
+        try:
+            self._writer.do(_probe).result(timeout)
+        except Exception:  # whatever it is, a record could meet it, too
+            return False
+        return True
+
     def flush(self, timeout: float | None = None) -> None:
         """Waits until every run that ended is written. Raises TimeoutError."""
         self._writer.flush(timeout)
@@ -92,6 +109,10 @@ class Journal:
         """Writes what waits. Raises JournalError where the database does not take it in time."""
         self.ledger.close()
         self._writer.close()
+
+
+def _probe(store: Store) -> None:
+    store.probe()
 
 
 def _grade(run_id: str, quality: float, note: str | None, at: float, store: Store) -> bool:

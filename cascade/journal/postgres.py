@@ -32,6 +32,8 @@ class PostgresStore(SqlStore):
     ``create=False`` refuses a database that holds no journal. Raises JournalError, which shows no password.
     """
 
+    now_sql = "EXTRACT(EPOCH FROM clock_timestamp())"
+
     def __init__(self, url: str, *, full: bool = True, create: bool = True) -> None:
         try:
             import psycopg
@@ -71,8 +73,8 @@ class PostgresStore(SqlStore):
 
     def _tables(self) -> bool:
         # Not to_regclass: its cache would not see what another process made while this one waited for the lock.
-        found = "SELECT 1 FROM pg_tables WHERE tablename = 'cascade_journal' AND schemaname = ANY (current_schemas(false))"
-        return bool(self.execute(found))
+        query = "SELECT 1 FROM pg_tables WHERE tablename = 'cascade_journal' AND schemaname = ANY (current_schemas(false))"
+        return bool(self.execute(query))
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         cursor = self._connection.execute(cast(Any, sql.replace("?", "%s")), values)
@@ -112,12 +114,12 @@ class PostgresStore(SqlStore):
 
 def _brief(error: Exception, url: str) -> str:
     """The first line of the driver's words, without the URL's user and password should it quote them."""
-    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
     from urllib.parse import parse_qs, unquote, urlsplit
 
     parts = urlsplit(url)
     userinfo = parts.netloc.rpartition("@")[0]
     secrets = [url, userinfo, userinfo.partition(":")[2], *parse_qs(parts.query).get("password", ())]
     for secret in filter(None, (*secrets, *map(unquote, secrets))):
-        said = said.replace(secret, "[redacted]")
-    return said[:200]
+        text = text.replace(secret, "[redacted]")
+    return text[:200]

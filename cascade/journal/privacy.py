@@ -49,7 +49,7 @@ class Redactor:
             return {}
         if self._keep:
             return {str(k): v for k, v in details.items()}
-        kept: dict[str, Any] = {}
+        harmless: dict[str, Any] = {}
         for name, value in details.items():
             # A name may be quoted, too: counts of the words of an answer, say.
             if not isinstance(name, str) or _ENUM.fullmatch(name) is None or name in self._answers_words():
@@ -62,8 +62,8 @@ class Redactor:
                 or (kind is float and isfinite(value))
                 or (kind is str and self._harmless(value))
             ):
-                kept[name] = value
-        return kept
+                harmless[name] = value
+        return harmless
 
     def _harmless(self, word: str) -> bool:
         return (

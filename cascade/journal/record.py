@@ -156,14 +156,14 @@ def _schema(schema: Any) -> Mapping[str, Any] | None:
 @lru_cache(maxsize=64)
 def _schema_of_class(schema: Any) -> Mapping[str, Any]:
     make = getattr(schema, "model_json_schema", None)
-    made: Mapping[str, Any] = make() if make is not None else {"not a schema": type(schema).__name__}
-    return made
+    plain_schema: Mapping[str, Any] = make() if make is not None else {"not a schema": type(schema).__name__}
+    return plain_schema
 
 
 def _attempt(a: Attempt, messages: Sequence[Message], keep: bool, cut: str) -> dict[str, Any]:
     answer = a.answer
     redactor = Redactor(messages, answer.text if answer is not None else "", keep=keep)
-    made: dict[str, Any] = {
+    entry: dict[str, Any] = {
         "tier": a.tier,
         "model": a.model,
         "reason": cut if a.reason == "deadline" else a.reason,
@@ -180,33 +180,33 @@ def _attempt(a: Attempt, messages: Sequence[Message], keep: bool, cut: str) -> d
         "call_log": [_call(c, redactor) for c in a.call_log],
     }
     if a.error is not None:
-        made["error"] = redactor.said(a.error)
+        entry["error"] = redactor.said(a.error)
     if answer is not None:
         if answer.finish_reason is not None:
-            made["finish_reason"] = answer.finish_reason
+            entry["finish_reason"] = answer.finish_reason
         if keep:
-            made["answer"] = _text(answer)
-    return made
+            entry["answer"] = _text(answer)
+    return entry
 
 
 def _verdict(v: Verdict, redactor: Redactor) -> dict[str, Any]:
-    made: dict[str, Any] = {"judge": v.judge, "score": v.score, "veto": v.veto}
+    entry: dict[str, Any] = {"judge": v.judge, "score": v.score, "veto": v.veto}
     if v.reason:
-        made["reason"] = redactor.said(v.reason)
+        entry["reason"] = redactor.said(v.reason)
     if v.details:
-        made["details"] = redactor.details(v.details)
-    return made
+        entry["details"] = redactor.details(v.details)
+    return entry
 
 
 def _decision(d: Decision) -> dict[str, Any]:
-    made: dict[str, Any] = {"stage": d.stage, "confidence": d.confidence, "vetoed": d.vetoed, "action": d.action.value}
+    entry: dict[str, Any] = {"stage": d.stage, "confidence": d.confidence, "vetoed": d.vetoed, "action": d.action.value}
     if d.compared is not None:
-        made["compared"] = d.compared
-    return made
+        entry["compared"] = d.compared
+    return entry
 
 
 def _call(c: CallRecord, redactor: Redactor) -> dict[str, Any]:
-    made: dict[str, Any] = {
+    entry: dict[str, Any] = {
         "model": c.model,
         "purpose": c.purpose,
         "started_s": c.started_s,
@@ -216,28 +216,28 @@ def _call(c: CallRecord, redactor: Redactor) -> dict[str, Any]:
         "cost_usd": c.cost_usd,
     }
     if c.fault is not None:
-        made["fault"], made["status"] = redactor.said(c.fault), c.status
-    return made
+        entry["fault"], entry["status"] = redactor.said(c.fault), c.status
+    return entry
 
 
 def usage_json(usage: Usage) -> dict[str, int]:
     """Tokens as a recording states them; kinds of which there were none are left out."""
-    made = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
+    entry = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
     for name in ("cached_tokens", "cache_write_tokens", "reasoning_tokens"):
         if count := getattr(usage, name):
-            made[name] = count
-    return made
+            entry[name] = count
+    return entry
 
 
 def _text(answer: Answer) -> dict[str, Any]:
-    made: dict[str, Any] = {"text": answer.text}
+    entry: dict[str, Any] = {"text": answer.text}
     if answer.tool_calls:
-        made["tool_calls"] = answer.tool_calls
+        entry["tool_calls"] = answer.tool_calls
     if answer.logprobs:
-        made["logprob"] = sum(t.logprob for t in answer.logprobs) / len(answer.logprobs)
+        entry["logprob"] = sum(t.logprob for t in answer.logprobs) / len(answer.logprobs)
     elif answer.mean_logprob is not None:
-        made["logprob"] = answer.mean_logprob
-    return made
+        entry["logprob"] = answer.mean_logprob
+    return entry
 
 
 def dumps(value: Any) -> str:

@@ -1,15 +1,20 @@
 """A journal in an SQLite file (WAL), by the standard library."""
 
+import logging
+import os
 import sqlite3
+import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from cascade.errors import JournalError
 
 from .store import Row, SqlStore, check_version, schema
+
+log = logging.getLogger("cascade.journal")
 
 BUSY_S = 10.0  # how long to wait for another process that writes
 _WAL_KEPT = 16_000_000  # bytes to which the log is cut after a burst
@@ -18,11 +23,22 @@ _PAGE = 8_192  # bytes
 _FREED_AT_ONCE = 1_000  # pages given back to the file system after a deletion
 
 
+def boot_id() -> str:
+    """What names the time since this machine started; the monotonic clock begins anew with each."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        # Elsewhere: when the machine started, to ten minutes. A clock that is set by more than that ends leases early.
+        return f"boot-{round((time.time() - time.monotonic()) / 600)}"
+
+
 class SqliteStore(SqlStore):
     """Implements Store. ``full`` waits for the disk at every commit; without it a power cut may take the last commits.
 
     ``create=False`` refuses a file that holds no journal. Raises JournalError.
     """
+
+    lease_prefix = f"{boot_id()}."
 
     def __init__(self, path: Path, *, full: bool = True, create: bool = True) -> None:
         self.path = path
@@ -31,17 +47,20 @@ class SqliteStore(SqlStore):
         if not path.parent.is_dir():
             raise JournalError(f"{path}: the folder of the journal does not exist; create it first")
         try:
+            if create:
+                _keep_private(path)
             self._connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
             try:
                 self._prepare(full, create)
             except BaseException:
                 self._connection.close()
                 raise
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise JournalError(f"{path}: the journal cannot be opened: {error}") from None
 
     def _prepare(self, full: bool, create: bool) -> None:
         run = self._connection.execute
+        self._connection.create_function("cascade_now", 0, time.monotonic)
         if not self._tables():
             if not create:
                 raise JournalError(f"{self.path}: holds no journal")
@@ -113,3 +132,25 @@ class SqliteStore(SqlStore):
     def close(self) -> None:
         """See ``Store.close``."""
         self._connection.close()
+
+
+def _keep_private(path: Path) -> None:
+    """Makes the file readable for its owner alone before anything is in it, since prompts may be.
+
+    SQLite gives its log the same mode. A wider file of ours is repaired. Raises OSError.
+    """
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o600))
+        return
+    except FileExistsError:
+        pass
+    if not hasattr(os, "getuid"):
+        return
+    for file in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+        with suppress(OSError):  # the log exists only while somebody has the journal open
+            state = file.stat()
+            if stat.S_ISREG(state.st_mode) and state.st_uid == os.getuid() and state.st_mode & 0o077:
+                file.chmod(0o600)
+                log.warning(
+                    "%s: other users could read the journal (mode %04o); it is 0600 now", file, state.st_mode & 0o7777
+                )

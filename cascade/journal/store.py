@@ -89,6 +89,10 @@ class Store(Protocol):
         """What the records take, in millions of bytes, without free pages; None where the database does not say."""
         ...
 
+    def probe(self) -> None:
+        """Commits a write that changes nothing; raises what any write would raise."""
+        ...
+
     def is_down(self, error: Exception) -> bool:
         """Whether an error is about reaching the database, so that the same write may succeed later."""
         ...
@@ -100,6 +104,11 @@ class Store(Protocol):
 
 class SqlStore(Store):
     """What both databases do alike; each gives its own ``execute``, ``transaction``, ``lock`` and types."""
+
+    now_sql = "cascade_now()"
+    """The time in seconds by a clock that everybody with this database shares and that does not jump."""
+    lease_prefix = ""
+    """How the keys of this era's leases begin: those of another one have ended, whatever they say."""
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """Runs one statement with ``?`` for its values and gives its rows."""
@@ -126,6 +135,11 @@ class SqlStore(Store):
     def insert(self, rows: Sequence[Row]) -> None:
         """Inserts rows of ``COLUMNS`` in one statement; those whose run is there already stay as they are."""
         self.execute(_insert(len(rows)), [value for row in rows for value in row])
+
+    def probe(self) -> None:
+        """See ``Store.probe``."""
+        with self.transaction():
+            self.execute("UPDATE cascade_journal SET version = version")
 
     def grade(self, run_id: str, quality: float, note: str | None, at: float) -> bool:
         """See ``Store.grade``."""
@@ -184,13 +198,13 @@ class SqlStore(Store):
         if not records:
             return []
         marks = ", ".join("?" * len(records))
-        found: dict[str, list[dict[str, Any]]] = {}
+        grades: dict[str, list[dict[str, Any]]] = {}
         for run_id, quality, note, at in self.execute(
             f"SELECT run_id, quality, note, at FROM cascade_feedback WHERE run_id IN ({marks}) ORDER BY id",
             [r.run_id for r in records],
         ):
-            found.setdefault(run_id, []).append({"quality": quality, "note": note, "at": at})
-        return [r._replace(feedback=found[r.run_id]) if r.run_id in found else r for r in records]
+            grades.setdefault(run_id, []).append({"quality": quality, "note": note, "at": at})
+        return [r._replace(feedback=grades[r.run_id]) if r.run_id in grades else r for r in records]
 
 
 # As text: a driver that reads JSON itself would lose nothing, but the two would differ.

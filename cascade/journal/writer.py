@@ -75,6 +75,8 @@ class Writer:
         """As it was before the first run."""
         self._queue: deque[PendingRecord | tuple[PendingRecord, _Waiter] | _Task | _Rest] = deque()
         self._writing = 0  # records taken from the queue and not committed yet
+        self.stalled = False
+        """Whether records wait because the database cannot be written: it cannot be reached, or its disk is full."""
         self._awake, self._hurry = threading.Event(), threading.Event()
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -196,10 +198,11 @@ class Writer:
         policies, rows = session.rows(runs)
         pause = _RETRY_S
         while (refused := session.write(policies, rows)) is None:
+            self.stalled = True
             if self._stop.wait(pause):
                 return
             pause = min(2 * pause, _RETRY_MAX_S)
-        self._writing = 0
+        self._writing, self.stalled = 0, False
         _tell(waiters, refused)
 
     def _run(self, session: Session[Store], task: Any) -> None:

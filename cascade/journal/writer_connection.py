@@ -38,7 +38,7 @@ class Session(Generic[S]):
         self._store: S | None = None
         self._down = False
         self._hashes: dict[int, tuple[Policy, str]] = {}
-        self._kept: set[str] = set()
+        self._stored_hashes: set[str] = set()
         self._prune_at = 0.0
 
     def rows(self, runs: Sequence[PendingRecord]) -> tuple[dict[str, str], list[Row]]:
@@ -52,7 +52,7 @@ class Session(Generic[S]):
                 if len(self._hashes) >= _POLICIES_KNOWN:
                     self._hashes.clear()
                 known = self._hashes[id(policy)] = (policy, policy.hash)  # kept, so that its id stays its own
-            if known[1] not in self._kept:
+            if known[1] not in self._stored_hashes:
                 policies[known[1]] = policy.canonical
             rows.append(_row(run, known[1]))
         return policies, rows
@@ -70,7 +70,7 @@ class Session(Generic[S]):
                 return None
         else:
             refused = frozenset()
-        self._kept.update(policies)
+        self._stored_hashes.update(policies)
         if self._down:
             self._down = False
             log.warning("the journal can be written again")

@@ -9,11 +9,12 @@ from judges import Answer, Prompt, Usage
 from judges.reading import read_finish_reason, separate_reasoning
 from judges.types import content_text
 
-from .http import count, has_counts, malformed, mapping, schema_of, with_schema_text
+from .http import malformed, schema_of, with_schema_text
 from .protocol import Request
 from .sdk_model import SdkModel
 from .sse import Reader
 from .stream_assembly import MessageReader
+from .usage import message_usage, stated_cost
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -31,7 +32,7 @@ class AnthropicModel(SdkModel):
     max_tokens: int = 1024
 
     def _reader(self) -> Reader:
-        return MessageReader(self.name, self._answer, _usage, self._split())
+        return MessageReader(self.name, self._answer, self._usage, self._split())
 
     def _new_client(self, sdk: Any, base_url: str | None, basic: str | None, settings: dict[str, Any]) -> Any:
         headers, api_key = self.headers, self.api_key
@@ -76,8 +77,11 @@ class AnthropicModel(SdkModel):
         """See SdkModel."""
         return [self._answer(body)]
 
+    def _usage(self, usage: Any) -> Usage | None:
+        return message_usage(usage, self.name)
+
     def _answer(self, body: Mapping[str, Any]) -> Answer:
-        content, usage = body.get("content"), _usage(body.get("usage"))
+        content, usage = body.get("content"), self._usage(body.get("usage"))
         if not isinstance(content, list):
             raise malformed(self.name, "no content", usage)
         try:
@@ -97,6 +101,7 @@ class AnthropicModel(SdkModel):
             model=self.model,
             reasoning=reasoning or None,
             refusal=text or "refused" if stop == "refusal" else None,
+            cost_usd=stated_cost(body.get("usage")) if self.cost_from_provider else None,
         )
         return separate_reasoning(answer)
 
@@ -171,17 +176,3 @@ def _tool_use(call: Mapping[str, Any]) -> dict[str, Any]:
 def _tool_call(block: Mapping[str, Any]) -> dict[str, Any]:
     function = {"name": block["name"], "arguments": json.dumps(block["input"])}
     return {"id": block["id"], "type": "function", "function": function}
-
-
-def _usage(usage: Any) -> Usage | None:
-    """Anthropic counts cached tokens beside ``input_tokens``; here they are part of it."""
-    if not has_counts(usage, "input_tokens", "output_tokens"):
-        return None
-    cache_read, cache_write = count(usage.get("cache_read_input_tokens")), count(usage.get("cache_creation_input_tokens"))
-    return Usage(
-        count(usage.get("input_tokens")) + cache_read + cache_write,
-        count(usage.get("output_tokens")),
-        cached_tokens=cache_read,
-        cache_write_tokens=cache_write,
-        reasoning_tokens=count(mapping(usage.get("output_tokens_details")).get("thinking_tokens")),
-    )

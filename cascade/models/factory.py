@@ -38,6 +38,7 @@ def build(name: str, spec: ModelSpec) -> Model:
         "temperature": spec.temperature,
         "structured": spec.structured,
         "options": spec.options,
+        "cost_from_provider": spec.cost_from_provider,
     }
     if spec.provider == "openai":
         from .openai import OpenAIModel

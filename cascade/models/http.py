@@ -6,12 +6,9 @@ because building the SDKs' objects for every token's log-probabilities costs mor
 
 import asyncio
 import json
-import math
-import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from importlib import import_module
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -20,9 +17,9 @@ from cascade.util.redaction import redact
 from judges import Prompt, Usage
 
 from .protocol import ModelError
+from .retry_delay import retry_delay
 
 _RETRYABLE = frozenset((408, 409, 429))
-_MOST_TOKENS = 10**12  # of one request; a larger count is nonsense and would overflow a price
 
 
 def split_userinfo(base_url: str) -> tuple[str, str | None]:
@@ -129,7 +126,7 @@ def fault(sdk: Any, error: Exception, name: str, *secrets: str | None) -> ModelE
             retryable=_worth_a_retry(error, status),
             status=status,
             usage=Usage(),
-            retry_after_s=_retry_after(error.response.headers),
+            retry_after_s=retry_delay(error.response.headers, error.body),
         )
     if type(error).__name__ in ("OpenAIError", "AnthropicError"):  # about the settings: a missing key
         return ModelError(f"{name}: {redact(str(error), *secrets)}", model=name, usage=Usage())
@@ -147,22 +144,6 @@ def _worth_a_retry(error: Any, status: int) -> bool:
     if mapping(mapping(error.body).get("error", error.body)).get("code") == "insufficient_quota":
         return False  # a 429 that only a payment ends
     return status in _RETRYABLE or status >= 500
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait by ``Retry-After``, a number or a date, or by the finer header that OpenAI sends beside it."""
-    try:
-        if (fine := headers.get("retry-after-ms")) is not None:
-            seconds = float(fine) / 1000
-        elif (delay := headers.get("retry-after")) is None:
-            return None
-        elif delay.strip().isdigit():
-            seconds = float(delay)
-        else:
-            seconds = parsedate_to_datetime(delay).timestamp() - time.time()
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 def _root(error: BaseException) -> BaseException:
@@ -202,15 +183,22 @@ def _message(body: Any) -> str:
 
 
 def read_json(content: bytes, name: str, *secrets: str | None) -> Mapping[str, Any]:
-    """The body as a mapping. Raises ModelError for HTML, cut JSON, invalid UTF-8 and whatever else is no JSON object."""
+    """The body as a mapping.
+
+    Raises:
+        ModelError: It is HTML, cut JSON, invalid UTF-8, or no JSON object at all; a name occurs twice in an object.
+    """
     from jiter import from_json
 
+    body, problem = None, "the body is not a JSON object"
     try:
-        body = from_json(content)
-    except ValueError:
-        body = None
+        # Of two values of one name, servers and proxies in between may each mean another.
+        body = from_json(content, catch_duplicate_keys=True)
+    except ValueError as invalid:
+        if "duplicate key" in str(invalid):
+            problem = "a name occurs twice in an object"
     if not isinstance(body, Mapping):
-        raise malformed(name, "the body is not a JSON object")
+        raise malformed(name, problem)
     if body.get("error"):  # proxies report a failed upstream with status 200
         error = malformed(name, f"an error instead of an answer: {redact(_message(body), *secrets)}")
         code = mapping(body["error"]).get("code")
@@ -251,16 +239,6 @@ def with_schema_text(messages: Sequence[Mapping[str, Any]], schema: Mapping[str,
             whole = f"{content}\n\n{instruction}"
         return ({**first, "content": whole}, *messages[1:])
     return ({"role": "system", "content": instruction}, *messages)
-
-
-def count(value: Any) -> int:
-    """A token count: whatever is no whole number from 0 on counts as 0."""
-    return value if type(value) is int and 0 < value <= _MOST_TOKENS else 0
-
-
-def has_counts(usage: Any, *needed: str) -> bool:
-    """Whether the needed counts are there. Where they are not, the cost is unknown, not 0."""
-    return isinstance(usage, Mapping) and all(type(usage.get(k)) is int and 0 <= usage[k] <= _MOST_TOKENS for k in needed)
 
 
 def mapping(value: Any) -> Mapping[str, Any]:

@@ -7,12 +7,13 @@ from typing import Any, ClassVar
 from judges import Answer, Prompt, TokenLogprob, Usage
 from judges.reading import ERRORS, read_finish_reason, separate_reasoning
 
-from .http import count, finite, has_counts, malformed, mapping, schema_of, with_schema_text
+from .http import finite, malformed, mapping, schema_of, with_schema_text
 from .message_parts import reasoning_in, text_in
 from .protocol import Request
 from .sdk_model import SdkModel
 from .sse import Reader
 from .stream_assembly import ChatReader
+from .usage import chat_usage, stated_cost
 
 _ALTERNATIVES = 5
 
@@ -44,7 +45,7 @@ class OpenAIModel(SdkModel):
         return "max_completion_tokens" if self.base_url is None else "max_tokens"
 
     def _reader(self) -> Reader:
-        return ChatReader(self.name, lambda body: self.answers(body)[0], _usage, self._split())
+        return ChatReader(self.name, lambda body: self.answers(body)[0], self._usage, self._split())
 
     def _new_client(self, sdk: Any, base_url: str | None, basic: str | None, settings: dict[str, Any]) -> Any:
         headers, api_key = dict[str, Any](self.headers), self.api_key
@@ -95,15 +96,22 @@ class OpenAIModel(SdkModel):
 
     def answers(self, body: Mapping[str, Any]) -> list[Answer]:
         """See SdkModel."""
-        choices, usage = body.get("choices"), _usage(body.get("usage"))
+        choices, usage = body.get("choices"), self._usage(body.get("usage"))
         if not isinstance(choices, list) or not choices:
             raise malformed(self.name, "no choices", usage)
         try:
             usage = _all_counted(usage, choices)
             # The request's tokens are counted once, with its first answer.
-            return [self._answer(c, usage if i == 0 or usage is None else Usage()) for i, c in enumerate(choices)]
+            answers = [self._answer(c, usage if i == 0 or usage is None else Usage()) for i, c in enumerate(choices)]
         except (TypeError, KeyError, AttributeError, ValueError, IndexError) as error:
             raise malformed(self.name, f"an unexpected choice ({type(error).__name__})", usage) from None
+        cost = stated_cost(body.get("usage")) if self.cost_from_provider else None
+        if cost is None:
+            return answers
+        return [replace(answer, cost_usd=cost if i == 0 else 0.0) for i, answer in enumerate(answers)]
+
+    def _usage(self, usage: Any) -> Usage | None:
+        return chat_usage(usage, self.name)
 
     def _answer(self, choice: Mapping[str, Any], usage: Usage | None) -> Answer:
         message = choice["message"]
@@ -144,20 +152,6 @@ class OpenAIModel(SdkModel):
             refusal=refusal,
         )
         return separate_reasoning(answer, top_of)
-
-
-def _usage(usage: Any) -> Usage | None:
-    """OpenAI's usage; None where the server gives none, since then nothing is known of the cost."""
-    if not has_counts(usage, "prompt_tokens", "completion_tokens"):
-        return None
-    input_details, output_details = (mapping(usage.get(f"{kind}_tokens_details")) for kind in ("prompt", "completion"))
-    return Usage(
-        usage["prompt_tokens"],
-        usage["completion_tokens"],
-        cached_tokens=count(input_details.get("cached_tokens")),
-        cache_write_tokens=count(input_details.get("cache_write_tokens")),
-        reasoning_tokens=count(output_details.get("reasoning_tokens")),
-    )
 
 
 def _all_counted(usage: Usage | None, choices: Sequence[Mapping[str, Any]]) -> Usage | None:

@@ -33,6 +33,7 @@ class SdkModel(ABC):
         temperature: The sampling temperature; None: the provider's default.
         structured: How a prompt's schema is asked for.
         options: Further parameters, passed through in the body.
+        cost_from_provider: Whether an answer costs what the provider says in ``usage.cost``, where it says so.
         http_client: The caller's own HTTP client; it is not closed with the model.
     """
 
@@ -48,6 +49,7 @@ class SdkModel(ABC):
     temperature: float | None = None
     structured: Literal["json_schema", "json_object", "off"] = "json_schema"
     options: Mapping[str, Any] = field(default_factory=dict)
+    cost_from_provider: bool = False
     http_client: Any = None
     _secrets: tuple[str, ...] = field(init=False)
     _client: Any = field(init=False, default=None)

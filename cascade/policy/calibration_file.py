@@ -93,7 +93,7 @@ def apply(policy: Policy, artefact: CalibrationFile, model_of: Callable[[TierPol
     ``model_of`` gives a tier's model as its provider calls it, which is how the recording names it. Tiers that tuning left
     out are gone; limits and ``when_unsure`` stay the policy's. Raises ValueError where the two do not go together.
     """
-    given = {model_of(tier): tier for tier in policy.tiers}
+    tiers = {model_of(tier): tier for tier in policy.tiers}
     order, wanted = [model_of(tier) for tier in policy.tiers], [c.model for c in artefact.candidates]
     if order != wanted:
         raise ValueError(
@@ -101,7 +101,7 @@ def apply(policy: Policy, artefact: CalibrationFile, model_of: Callable[[TierPol
             "name those models in that order, or calibrate these with evals.replay"
         )
     for candidate in artefact.candidates:
-        tier = given[candidate.model]
+        tier = tiers[candidate.model]
         mine, theirs = [_signature(r) for r in tier.judges], [_signature(r) for r in candidate.judges]
         if mine != theirs:
             raise ValueError(
@@ -110,7 +110,7 @@ def apply(policy: Policy, artefact: CalibrationFile, model_of: Callable[[TierPol
             )
     chosen = []
     for fitted in artefact.chosen:
-        tier = given[fitted.model]
+        tier = tiers[fitted.model]
         if "accept_at" in tier.model_fields_set and tier.accept_at != fitted.accept_at:
             raise ValueError(
                 f"tier {tier.name!r}: accept_at is {tier.accept_at:g} here but {fitted.accept_at:g} in the calibration, "
@@ -122,8 +122,8 @@ def apply(policy: Policy, artefact: CalibrationFile, model_of: Callable[[TierPol
             rule.model_copy(update={"options": rules[_signature(rule)].options}) if _signature(rule) in rules else rule
             for rule in fitted.judges
         ]
-        kept = {"name": tier.name, "model": tier.model, "fallbacks": tier.fallbacks, "judges": judges}
-        chosen.append(fitted.model_copy(update=kept))
+        fields = {"name": tier.name, "model": tier.model, "fallbacks": tier.fallbacks, "judges": judges}
+        chosen.append(fitted.model_copy(update=fields))
     return policy.model_copy(update={"tiers": chosen, "final": artefact.final})
 
 

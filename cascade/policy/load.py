@@ -16,7 +16,7 @@ from judges import Usage
 
 from . import yaml as safe_yaml
 from .imports import import_modules
-from .schema import ModelSpec, Policy, PolicyFile, nearest
+from .schema import ModelSpec, Policy, PolicyFile, TierPolicy, nearest
 from .yaml import KeyPath, dotted, line_of
 
 MAX_BYTES = 1_000_000
@@ -25,12 +25,12 @@ _WORD = re.compile(r"[A-Za-z][A-Za-z _.-]{0,23}|[-+\d.eE%]{1,12}|")
 
 def find(path: str | os.PathLike[str] | None = None) -> Path:
     """The policy file: ``path``, else CASCADE_POLICIES, else ./policies.yaml, else the packaged default."""
-    for given, source in ((path, "the argument"), (os.environ.get("CASCADE_POLICIES"), "CASCADE_POLICIES")):
-        if given:
-            found = Path(given)
-            if not found.is_file():
-                raise PolicyError(f"{found}: no such policy file (named by {source})")
-            return found
+    for value, source in ((path, "the argument"), (os.environ.get("CASCADE_POLICIES"), "CASCADE_POLICIES")):
+        if value:
+            path_of = Path(value)
+            if not path_of.is_file():
+                raise PolicyError(f"{path_of}: no such policy file (named by {source})")
+            return path_of
     here = Path("policies.yaml")
     return here if here.is_file() else packaged()
 
@@ -42,14 +42,14 @@ def packaged() -> Path:
 
 def load(path: str | os.PathLike[str] | None = None) -> PolicyFile:
     """Reads and checks the policy file that ``find`` gives. Raises PolicyError."""
-    found = find(path)
+    file = find(path)
     try:
-        if found.stat().st_size > MAX_BYTES:
-            raise PolicyError(f"{found}: larger than {MAX_BYTES} bytes; a policy file is small")
-        text = found.read_text(encoding="utf-8")
+        if file.stat().st_size > MAX_BYTES:
+            raise PolicyError(f"{file}: larger than {MAX_BYTES} bytes; a policy file is small")
+        text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise PolicyError(f"{found}: cannot be read as UTF-8 text: {error}") from None
-    return parse(text, str(found), folder=found.parent)
+        raise PolicyError(f"{file}: cannot be read as UTF-8 text: {error}") from None
+    return parse(text, str(file), folder=file.parent)
 
 
 def parse(text: str, file: str = "policies.yaml", *, folder: Path | None = None) -> PolicyFile:
@@ -69,38 +69,40 @@ def parse(text: str, file: str = "policies.yaml", *, folder: Path | None = None)
     data, lines = safe_yaml.read(text, file)
     import_modules(data, folder, file, lines)
     try:
-        made = PolicyFile.model_validate(data)
+        policies = PolicyFile.model_validate(data)
     except ValidationError as error:
         raise PolicyError("\n".join(_explain(e, file, lines) for e in error.errors()[:8])) from None
-    if made.journal is not None:
-        made = made.model_copy(update={"journal": made.journal.located(Path(file).parent)})
-    _priced(made, file, lines)
-    return _calibrated(made, file, lines)
+    if policies.journal is not None:
+        policies = policies.model_copy(update={"journal": policies.journal.located(Path(file).parent)})
+    _priced(policies, file, lines)
+    return _calibrated(policies, file, lines)
 
 
-def _priced(made: PolicyFile, file: str, lines: Mapping[KeyPath, int]) -> None:
+def _priced(policies: PolicyFile, file: str, lines: Mapping[KeyPath, int]) -> None:
     """Raises PolicyError where a budget is set over a model without a known price: nothing could keep it."""
-    for name, policy in made.policies.items():
+    for name, policy in policies.policies.items():
         where: KeyPath = ("policies", name)
         for key in ("budget_usd", "budget_usd_per_day"):
             if getattr(policy, key) is not None:
-                _all_priced(made, policy, file, lines, (*where, key), f"policies.{name}.{key}")
-        if made.budget_usd_per_day is not None:
-            _all_priced(made, policy, file, lines, ("budget_usd_per_day",), "budget_usd_per_day")
+                _all_priced(policies, policy, file, lines, (*where, key), f"policies.{name}.{key}")
+        if policies.budget_usd_per_day is not None:
+            _all_priced(policies, policy, file, lines, ("budget_usd_per_day",), "budget_usd_per_day")
 
 
-def _all_priced(made: PolicyFile, policy: Policy, file: str, lines: Mapping[KeyPath, int], at: KeyPath, told: str) -> None:
-    if missing := _unpriced(made.models, policy):
+def _all_priced(
+    policies: PolicyFile, policy: Policy, file: str, lines: Mapping[KeyPath, int], at: KeyPath, subject: str
+) -> None:
+    if missing := _unpriced(policies.models, policy):
         raise PolicyError(
-            f"{file}:{lines.get(at, 1)}: {told}: the price of the model {', '.join(missing)} is not known, so the budget "
+            f"{file}:{lines.get(at, 1)}: {subject}: the price of the model {', '.join(missing)} is not known, so the budget "
             f"could not be kept; give models.{missing[0]}.price"
         )
 
 
 def _unpriced(models: Mapping[str, ModelSpec], policy: Policy) -> list[str]:
     """The models that a policy may ask whose price is neither given nor listed. Recorded answers state their own cost."""
-    asked = sorted(policy.model_names & models.keys())
-    return [m for m in asked if models[m].provider in KEY_ENV and Pricer(m, models[m]).cost(Usage(1, 1)) is None]
+    names = sorted(policy.model_names & models.keys())
+    return [m for m in names if models[m].provider in KEY_ENV and Pricer(m, models[m]).cost(Usage(1, 1)) is None]
 
 
 def calibrations(path: str | os.PathLike[str]) -> list[Path]:
@@ -120,10 +122,14 @@ def _calibration(named: str, file: str | os.PathLike[str]) -> Path:
     return calibration_file.starter() if named == "starter" else Path(file).parent / named
 
 
-def _calibrated(made: PolicyFile, file: str, lines: Mapping[KeyPath, int]) -> PolicyFile:
+def _calibrated(policies: PolicyFile, file: str, lines: Mapping[KeyPath, int]) -> PolicyFile:
     """The file with each policy's calibration laid over it. Raises PolicyError where one does not fit its policy."""
+
+    def model_of(tier: TierPolicy) -> str:
+        return policies.models[tier.model].model or tier.model
+
     tuned = {}
-    for name, policy in made.policies.items():
+    for name, policy in policies.policies.items():
         if policy.calibration is None:
             continue
         from . import calibration_file
@@ -131,11 +137,11 @@ def _calibrated(made: PolicyFile, file: str, lines: Mapping[KeyPath, int]) -> Po
         path = _calibration(policy.calibration, file)
         where = f"{file}:{lines.get(('policies', name, 'calibration'), 1)}: policies.{name}.calibration"
         try:
-            found = calibration_file.read(path)
-            tuned[name] = calibration_file.apply(policy, found, lambda tier: made.models[tier.model].model or tier.model)
+            calibration = calibration_file.read(path)
+            tuned[name] = calibration_file.apply(policy, calibration, model_of)
         except ValueError as error:  # a PolicyError is one
             raise PolicyError(f"{where}: {error}") from None
-    return made.model_copy(update={"policies": {**made.policies, **tuned}}) if tuned else made
+    return policies.model_copy(update={"policies": {**policies.policies, **tuned}}) if tuned else policies
 
 
 def _explain(error: Mapping[str, Any], file: str, lines: Mapping[KeyPath, int]) -> str:
@@ -151,9 +157,9 @@ def _explain(error: Mapping[str, Any], file: str, lines: Mapping[KeyPath, int]) 
     elif error["type"] == "value_error":
         what = str(error["ctx"]["error"])
     else:
-        given = error["input"]
+        value = error["input"]
         # A text that is no plain word or number may be a key in the wrong place.
-        shown = f", got {given!r}" if isinstance(given, int | float) or _WORD.fullmatch(str(given)) else ""
+        shown = f", got {value!r}" if isinstance(value, int | float) or _WORD.fullmatch(str(value)) else ""
         what = error["msg"][0].lower() + error["msg"][1:] + shown
     if what.startswith("policies."):
         return f"{file}:{line_of(what, lines)}: {what}"

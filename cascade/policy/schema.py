@@ -65,6 +65,7 @@ class ModelSpec(_Strict):
     api_key_env: str | None = Field(None, description="Default: OPENAI_API_KEY or ANTHROPIC_API_KEY.")
     headers: dict[str, str] = Field(default_factory=dict, repr=False, description="Further HTTP headers.")
     price: PriceSpec | None = None
+    cost_from_provider: bool = Field(False, description="An answer costs what the provider says in usage.cost, if it does.")
     max_tokens: int | None = Field(None, ge=1)
     image_tokens: int = Field(5000, ge=0, description="Most tokens that an image counts, for budgets.")
     temperature: float | None = Field(None, ge=0.0, le=2.0)
@@ -296,9 +297,9 @@ class PolicyFile(_Strict):
                     if other not in self.models:
                         raise ValueError(f"{where}.fallbacks: {_unknown('model', other, list(self.models))}")
                 for rule in tier.judges:
-                    asked = rule.options.get("model")
-                    if isinstance(asked, str) and asked not in self.models:
-                        raise ValueError(f"{where}.judges: {_unknown('model', asked, list(self.models))}")
+                    model = rule.options.get("model")
+                    if isinstance(model, str) and model not in self.models:
+                        raise ValueError(f"{where}.judges: {_unknown('model', model, list(self.models))}")
         return self
 
 
@@ -310,6 +311,8 @@ def nearest(name: str, known: list[str]) -> str:
     """``"; did you mean 'x'?"``, or nothing where no known name is near."""
     from difflib import get_close_matches
 
+    if len(str(name)) > 100:  # comparing takes time in proportion to the length
+        return ""
     close = get_close_matches(str(name), known, 1, 0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
 

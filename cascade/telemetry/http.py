@@ -6,7 +6,7 @@ from weakref import WeakKeyDictionary
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 
-_made: "WeakKeyDictionary[CollectorRegistry, HttpMetrics]" = WeakKeyDictionary()
+_by_registry: "WeakKeyDictionary[CollectorRegistry, HttpMetrics]" = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
@@ -28,10 +28,10 @@ class HttpMetrics:
         """The metrics in ``registry`` (None: prometheus_client's default one), made once."""
         registry = REGISTRY if registry is None else registry
         with _lock:
-            made = _made.get(registry)
-            if made is None:
-                made = _made[registry] = cls(registry)
-        return made
+            existing = _by_registry.get(registry)
+            if existing is None:
+                existing = _by_registry[registry] = cls(registry)
+        return existing
 
     def done(self, route: str, status: int) -> None:
         """Counts a request that was answered (status 499: its client had gone)."""

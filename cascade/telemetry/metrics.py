@@ -25,24 +25,24 @@ M = TypeVar("M", Counter, Histogram)
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
 _STATES = {"closed": 0, "half_open": 1, "open": 2}
 _SHARES = tuple(i / 20 for i in range(1, 21))
-_made: "WeakKeyDictionary[CollectorRegistry, Metrics]" = WeakKeyDictionary()
+_by_registry: "WeakKeyDictionary[CollectorRegistry, Metrics]" = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
 class _Children(Generic[M]):
     """A metric's children by their labels' values: prometheus_client checks and locks each time that it is asked for one."""
 
-    __slots__ = ("_made", "_metric")
+    __slots__ = ("_children", "_metric")
 
     def __init__(self, metric: M) -> None:
         self._metric: M = metric
-        self._made: dict[tuple[str, ...], M] = {}
+        self._children: dict[tuple[str, ...], M] = {}
 
     def labels(self, *values: str) -> M:
         """See prometheus_client."""
-        child = self._made.get(values)
+        child = self._children.get(values)
         if child is None:
-            child = self._made[values] = self._metric.labels(*values)
+            child = self._children[values] = self._metric.labels(*values)
         return child
 
 
@@ -50,11 +50,13 @@ class Metrics:
     """The metrics of one registry, which all Cascades of a process share."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        def counter(name: str, told: str, *labels: str) -> "_Children[Counter]":
-            return _Children(Counter(name, told, labels, registry=registry))
+        def counter(name: str, help_text: str, *labels: str) -> "_Children[Counter]":
+            return _Children(Counter(name, help_text, labels, registry=registry))
 
-        def histogram(name: str, told: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> "_Children[Histogram]":
-            return _Children(Histogram(name, told, labels, buckets=buckets, registry=registry))
+        def histogram(
+            name: str, help_text: str, labels: tuple[str, ...], buckets: tuple[float, ...]
+        ) -> "_Children[Histogram]":
+            return _Children(Histogram(name, help_text, labels, buckets=buckets, registry=registry))
 
         self._runs = counter(
             "cascade_runs",
@@ -95,10 +97,10 @@ class Metrics:
         """The metrics in ``registry`` (None: prometheus_client's default one), made once."""
         registry = REGISTRY if registry is None else registry
         with _lock:
-            made = _made.get(registry)
-            if made is None:
-                made = _made[registry] = cls(registry)
-        return made
+            existing = _by_registry.get(registry)
+            if existing is None:
+                existing = _by_registry[registry] = cls(registry)
+        return existing
 
     def run(
         self, kind: str, policy: str, compiled: "CompiledPolicy", prompt: Prompt, outcome: Result | BaseException | None

@@ -92,19 +92,19 @@ class Spans:
             span.set_attribute(INPUT_MESSAGES, input_messages(prompt))
         return CallSpan(span, self._content)
 
-    def verdict(self, tier: str, judge: str, said: Verdict | BaseException, label: VerdictLabel) -> None:
+    def verdict(self, tier: str, judge: str, outcome: Verdict | BaseException, label: VerdictLabel) -> None:
         """An event on the run's span; none where no run is under way, as when an answer is evaluated outside of one."""
         span = cast(Span | None, context.get_value(_RUN))
         if span is None or not span.is_recording():
             return
         attributes: dict[str, AttributeValue] = {EVALUATION_NAME: judge, SCORE_LABEL: label, TIER: tier}
-        if isinstance(said, BaseException):
-            attributes[ERROR_TYPE] = type(said).__name__
+        if isinstance(outcome, BaseException):
+            attributes[ERROR_TYPE] = type(outcome).__name__
         else:
-            if said.score is not None:
-                attributes[SCORE] = said.score
-            if self._content and said.reason:
-                attributes[EXPLANATION] = _encodable(said.reason)
+            if outcome.score is not None:
+                attributes[SCORE] = outcome.score
+            if self._content and outcome.reason:
+                attributes[EXPLANATION] = _encodable(outcome.reason)
         span.add_event(EVALUATION, attributes)
 
 
@@ -117,11 +117,11 @@ class _Current:
         self._span, self._content = span, content
         self._token: Token[Context] = context.attach(trace.set_span_in_context(span, run_until))
 
-    def _close(self, attributes: dict[str, AttributeValue], error: str | None, said: str) -> None:
+    def _close(self, attributes: dict[str, AttributeValue], error: str | None, message: str) -> None:
         context.detach(self._token)
         if error is not None:
             attributes[ERROR_TYPE] = error
-            self._span.set_status(Status(StatusCode.ERROR, _encodable(said) if self._content else None))
+            self._span.set_status(Status(StatusCode.ERROR, _encodable(message) if self._content else None))
         self._span.set_attributes(attributes)
         self._span.end()
 

@@ -31,22 +31,22 @@ def check_own(name: str) -> None:
     if spec is None:
         return
     expected = join(_TOP, name, "__init__.py")
-    found = spec.origin or ""
-    if found == expected or realpath(found) == realpath(expected):
+    origin = spec.origin or ""
+    if origin == expected or realpath(origin) == realpath(expected):
         return
-    raise_collision(name, found)
+    raise_collision(name, origin)
 
 
-def raise_collision(name: str, found: str) -> NoReturn:
+def raise_collision(name: str, origin: str) -> NoReturn:
     """Raises NameCollisionError for the file ``found``; where a command starts, ends it with that one line and status 2."""
     message = (
-        f"cascade needs its own package {name!r}, but {found} comes first on Python's path. Rename that file or folder, "
+        f"cascade needs its own package {name!r}, but {origin} comes first on Python's path. Rename that file or folder, "
         "or use the command `cascade` (or `python -P`), which leaves out the working directory."
     )
     if starts_command():
         print(f"cascade: {message}", file=sys.stderr)
         raise SystemExit(2)
-    raise NameCollisionError(message, name=name, path=found)
+    raise NameCollisionError(message, name=name, path=origin)
 
 
 def starts_command() -> bool:

@@ -22,12 +22,12 @@ def secrets_of(api_key: str | None, base_url: str | None, headers: Mapping[str, 
     """Whatever a provider's error might echo and nobody may read: the key, headers' values, the address's password."""
     userinfo = urlsplit(base_url or "").netloc.rpartition("@")[0]
     user, _, password = userinfo.partition(":")
-    found = [api_key or "", userinfo, unquote(userinfo), unquote(password) or unquote(user)]
+    secrets = [api_key or "", userinfo, unquote(userinfo), unquote(password) or unquote(user)]
     for value in headers.values():
         # "Bearer <key>" and "name=<key>; ..." may be echoed by their keys alone.
         words = value.replace(";", " ").split()
-        found += [value, *words, *(word.partition("=")[2] for word in words)]
-    return tuple(dict.fromkeys(secret for secret in found if len(secret) >= _SHORTEST))
+        secrets += [value, *words, *(word.partition("=")[2] for word in words)]
+    return tuple(dict.fromkeys(secret for secret in secrets if len(secret) >= _SHORTEST))
 
 
 def redact(text: str, *secrets: str | None) -> str:
@@ -37,10 +37,10 @@ def redact(text: str, *secrets: str | None) -> str:
     a part of what was encoded, and where only their beginning is quoted.
     """
     # The word for "no key" that the SDKs are given is no secret.
-    given = tuple(s for s in secrets if s is not None and len(s) >= _SHORTEST and s != "none")
+    known = tuple(s for s in secrets if s is not None and len(s) >= _SHORTEST and s != "none")
     text = text[:_MAX_READ]
-    if given:
-        text = _finder(given).sub(MASK, text)
+    if known:
+        text = _finder(known).sub(MASK, text)
     return _LIKE_A_KEY.sub(MASK, text)[:_MAX_TEXT]
 
 

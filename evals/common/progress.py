@@ -123,8 +123,8 @@ class RecordingProgress:
         rate = (self.done - before) / max(now - since, 1e-9)
         left = duration((self.total - self.done) / rate) if rate > 0 else "unknown time"
         cost = f"{'over ' if incomplete else ''}${spent_usd:.4f}"
-        shown = bar(self.done, self.total, _RECORDING_WIDTH)
-        return f"{shown} {self.done:,} of {self.total:,}, {rate:,.1f} answers/s, {left} left, {cost} spent"
+        progress_bar = bar(self.done, self.total, _RECORDING_WIDTH)
+        return f"{progress_bar} {self.done:,} of {self.total:,}, {rate:,.1f} answers/s, {left} left, {cost} spent"
 
     def end(self) -> None:
         """Clears the line."""

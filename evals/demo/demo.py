@@ -117,8 +117,8 @@ class Show:
 
     def _attempt(self, attempt: Attempt) -> None:
         live = "live    " if attempt.tier == "cheap" else "recorded"
-        said = "no answer" if attempt.answer is None else shorten(attempt.answer.text, 70, placeholder=" ...") or "(empty)"
-        print(f"    {self.paint(36, attempt.tier.ljust(9))}{self.paint(2, live)}  {said}")
+        text = "no answer" if attempt.answer is None else shorten(attempt.answer.text, 70, placeholder=" ...") or "(empty)"
+        print(f"    {self.paint(36, attempt.tier.ljust(9))}{self.paint(2, live)}  {text}")
         for verdict in attempt.verdicts:
             if verdict.veto:
                 print(f"        {verdict.judge:17}{self.paint(31, 'veto')}  {verdict.reason}")

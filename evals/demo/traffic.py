@@ -41,12 +41,12 @@ class Counts:
         """A line for people."""
         total = sum(self.ends.values())
         others = ", ".join(f"{n:,} {end}" for end, n in self.ends.most_common() if end != "200")
-        told = (
+        feedback = (
             f"; feedback on {len(self.graded):,}, mean quality {sum(self.graded) / len(self.graded):.3f}"
             if self.graded
             else ""
         )
-        return f"{total:,} questions, {self.ends['200']:,} answered{f', {others}' if others else ''}{told}"
+        return f"{total:,} questions, {self.ends['200']:,} answered{f', {others}' if others else ''}{feedback}"
 
 
 def body_of(example: Example, policy: str) -> dict[str, Any]:
@@ -76,9 +76,9 @@ async def ask(client: httpx2.AsyncClient, example: Example, policy: str, counts:
         counts.ends[str(response.status_code)] += 1
         if response.status_code != 200 or not tell:
             return
-        made = response.json()
-        about = made["cascade"]
-        quality = quality_of(example, about["model"], made["choices"][0]["message"]["content"])
+        body = response.json()
+        about = body["cascade"]
+        quality = quality_of(example, about["model"], body["choices"][0]["message"]["content"])
         if quality is not None:
             await client.post("/v1/feedback", json={"run_id": about["run_id"], "quality": quality})
             counts.graded.append(quality)
@@ -148,22 +148,24 @@ async def _ready(url: str, process: asyncio.subprocess.Process) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(prog="python -m evals.demo.traffic", description=__doc__, epilog=EXAMPLES)
-    made.formatter_class = argparse.RawDescriptionHelpFormatter
-    where = made.add_mutually_exclusive_group(required=True)
+    parser = argparse.ArgumentParser(prog="python -m evals.demo.traffic", description=__doc__, epilog=EXAMPLES)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--url", help="the gateway's address")
     where.add_argument("--serve", action="store_true", help="start a gateway with the shipped recording behind it")
-    made.add_argument("--port", type=int, default=8080, help="of --serve (default: 8080)")
-    made.add_argument("--recording", default=STARTER_RECORDING, help="whose questions are sent (default: the shipped one)")
-    made.add_argument("--policy", default="default")
-    made.add_argument("--rate", type=_positive, default=5.0, metavar="N", help="questions a second on average (default: 5)")
-    made.add_argument("--feedback", type=_share, default=0.3, metavar="P", help="share that gets feedback (default: 0.3)")
-    made.add_argument("--seconds", type=_positive, help="how long (default: until it is stopped)")
-    made.add_argument(
+    parser.add_argument("--port", type=int, default=8080, help="of --serve (default: 8080)")
+    parser.add_argument("--recording", default=STARTER_RECORDING, help="whose questions are sent (default: the shipped one)")
+    parser.add_argument("--policy", default="default")
+    parser.add_argument(
+        "--rate", type=_positive, default=5.0, metavar="N", help="questions a second on average (default: 5)"
+    )
+    parser.add_argument("--feedback", type=_share, default=0.3, metavar="P", help="share that gets feedback (default: 0.3)")
+    parser.add_argument("--seconds", type=_positive, help="how long (default: until it is stopped)")
+    parser.add_argument(
         "--key-env", default="CASCADE_KEY", metavar="NAME", help="whose value is the key (default: CASCADE_KEY)"
     )
-    made.add_argument("--seed", type=int, default=0)
-    return made
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
 
 
 def _positive(text: str) -> float:

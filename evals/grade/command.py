@@ -34,17 +34,17 @@ EXAMPLES = """examples:
 
 
 def grade(reference: Any, text: str, kind: str = "text") -> float:
-    """The grade of one answer by the grader ``kind``, a specification; 0 where it cannot tell. Raises GraderError."""
-    given = grader(kind).grade(GradingCase(text=text, reference=reference))
-    if isinstance(given, Awaitable):
+    """The grade of one answer by the grader ``kind``, a specification; 0 if it cannot decide. Raises GraderError."""
+    quality = grader(kind).grade(GradingCase(text=text, reference=reference))
+    if isinstance(quality, Awaitable):
         raise GraderError(f"{kind} takes its time: grade a recording with it")
-    return given or 0.0
+    return quality or 0.0
 
 
 def label(one: Grader) -> str:
-    """What a graded answer keeps: the grader's name, the options that are not its defaults, and its version."""
-    known: tuple[Field[Any], ...] = fields(one) if is_dataclass(one) else ()
-    own = [f for f in known if f.name not in _FIXED and f.default is not MISSING and getattr(one, f.name) != f.default]
+    """The grader label stored with an answer: name, non-default options and version."""
+    declared: tuple[Field[Any], ...] = fields(one) if is_dataclass(one) else ()
+    own = [f for f in declared if f.name not in _FIXED and f.default is not MISSING and getattr(one, f.name) != f.default]
     return f"{one.name}{''.join(f':{f.name}={getattr(one, f.name)}' for f in own)}@{one.version}"
 
 
@@ -52,7 +52,7 @@ def label(one: Grader) -> str:
 class Job:
     """Which grader grades which task (``by_task``, else ``default``), which ``models`` (all where empty), what is redone.
 
-    ``memory`` is what judge models said, and what that cost.
+    ``memory`` caches the grades of judge models and counts their cost.
     """
 
     default: Grader | None
@@ -67,24 +67,24 @@ class Job:
         return self.by_task.get(task, self.default)
 
     def check(self, example: Example) -> None:
-        """Raises GraderError where the example's reference cannot be used, before anything is run or paid for."""
+        """Raises GraderError if the example's reference cannot be used, before anything is run or paid for."""
         one = self.of(example.task)
         if one is not None and example.reference is not None:
             one.check(example.reference)
 
     def graders(self) -> list[Grader]:
-        """All of them."""
+        """Every grader of the job."""
         return [one for one in (self.default, *self.by_task.values()) if one is not None]
 
 
 async def graded(examples: Sequence[Example], job: Job, tally: GradeReport) -> list[Example]:
-    """The examples with their answers graded. Raises GraderError where a reference cannot be used, naming the example."""
+    """The examples with their answers graded. Raises GraderError, naming the example, if a reference cannot be used."""
     gate = asyncio.Semaphore(job.concurrency)
     return list(await asyncio.gather(*(_example(e, job, tally, gate) for e in examples)))
 
 
 class _Unfinished(Exception):
-    """An answer cannot be graded now; it is left as it was."""
+    """An answer cannot be graded now; it stays unchanged."""
 
 
 async def _example(example: Example, job: Job, tally: GradeReport, gate: asyncio.Semaphore) -> Example:
@@ -98,7 +98,7 @@ async def _example(example: Example, job: Job, tally: GradeReport, gate: asyncio
             tally.miss(f"no grader for the task {example.task!r}", example.id)
             continue
         if _has(answer, label(one)) and not job.regrade:
-            tally.kept += 1
+            tally.unchanged += 1
             tally.qualities[model, example.task].append(answer["quality"])
             continue
         if example.reference is None and one.needs_reference:
@@ -109,17 +109,17 @@ async def _example(example: Example, job: Job, tally: GradeReport, gate: asyncio
             qualities = [await _quality(one, example, part, texts, tally, gate) for part in parts]
         except _Unfinished:
             continue
-        made = {**answer, "quality": qualities[0], "grader": label(one)}
+        graded = {**answer, "quality": qualities[0], "grader": label(one)}
         if len(parts) > 1:
-            made["samples"] = [{**s, "quality": q} for s, q in zip(parts[1:], qualities[1:], strict=True)]
+            graded["samples"] = [{**s, "quality": q} for s, q in zip(parts[1:], qualities[1:], strict=True)]
         if qualities[0] is not None:
             tally.qualities[model, example.task].append(qualities[0])
-        answers[model] = made
+        answers[model] = graded
     return replace(example, answers=answers)
 
 
 def _has(answer: Mapping[str, Any], grader: str) -> bool:
-    """Whether the answer and each of its samples, of which some may have come later, have this grader's grade."""
+    """Whether the answer and all its samples (some may be newer) have this grader's grade."""
     parts = (answer, *(answer.get("samples") or ()))
     return answer.get("grader") == grader and all(part.get("quality") is not None for part in parts)
 
@@ -141,8 +141,8 @@ async def _quality(
     )
     try:
         async with gate:
-            given = await asyncio.to_thread(one.grade, case) if one.waits else one.grade(case)
-            quality = await given if isinstance(given, Awaitable) else given
+            result = await asyncio.to_thread(one.grade, case) if one.waits else one.grade(case)
+            quality = await result if isinstance(result, Awaitable) else result
     except GraderError as error:
         raise GraderError(f"example {example.id!r}: {error}") from None
     except (ModelError, OutOfMoneyError) as error:
@@ -201,7 +201,7 @@ def job_of(
     max_usd: float | None = None,
     unsafe: bool = False,
 ) -> Job:
-    """The job of a command's ``--grader [TASK=]NAME[:OPTION=VALUE]``; model grades are kept beside ``recording``.
+    """The job of a command's ``--grader [TASK=]NAME[:OPTION=VALUE]``; model grades are stored beside ``recording``.
 
     ``unsafe`` lets code graders run answers where there are no walls.
 
@@ -212,39 +212,39 @@ def job_of(
     memory = Memory.open(Path(recording).resolve().parent / ".cascade" / "grades.jsonl", max_usd)
     default: Grader | None = None
     by_task: dict[str, Grader] = {}
-    for given in specs:
-        task, spec = _task_of(given)
+    for text in specs:
+        task, spec = _task_of(text)
         if task in by_task or (not task and default is not None):
-            raise GraderError(f"--grader {given}: a second grader for {f'the task {task}' if task else 'all tasks'}")
-        made = grader(spec, policy_file=policy_file, memory=memory)
-        if unsafe and isinstance(made, CodeGrader):
-            made = replace(made, unsafe=True)
+            raise GraderError(f"--grader {text}: a second grader for {f'the task {task}' if task else 'all tasks'}")
+        task_grader = grader(spec, policy_file=policy_file, memory=memory)
+        if unsafe and isinstance(task_grader, CodeGrader):
+            task_grader = replace(task_grader, unsafe=True)
         if task:
-            by_task[task] = made
+            by_task[task] = task_grader
         else:
-            default = made
+            default = task_grader
     if concurrency < 1:
         raise GraderError(f"--concurrency must be 1 or more, got {concurrency}")
     return Job(default, by_task, frozenset(models), regrade, concurrency, memory)
 
 
-def _task_of(given: str) -> tuple[str, str]:
-    """``TASK=SPEC`` or ``SPEC``: a task is what stands before the first sign behind which a grader's name stands."""
-    if given.partition(":")[0] in names():
-        return "", given
-    parts = given.split("=")
+def _task_of(text: str) -> tuple[str, str]:
+    """``TASK=SPEC`` or ``SPEC``: the task is the part before the first ``=`` that a grader's name follows."""
+    if text.partition(":")[0] in names():
+        return "", text
+    parts = text.split("=")
     for i in range(1, len(parts)):
         spec = "=".join(parts[i:])
         if spec.partition(":")[0] in names():
             return "=".join(parts[:i]), spec
-    task, sign, spec = given.partition("=")
-    return (task, spec) if sign and ":" not in task else ("", given)
+    task, sign, spec = text.partition("=")
+    return (task, spec) if sign and ":" not in task else ("", text)
 
 
 def _survey(path: str, job: Job) -> int:
-    """How many examples a recording has; reading it once first finds its errors before anything is paid.
+    """Counts the examples of a recording; this first pass finds its errors before anything is paid.
 
-    Raises GraderError for a task or model that it has not and for a reference that cannot be used.
+    Raises GraderError for a task or model that the recording does not contain, and for an unusable reference.
     """
     n = 0
     tasks: set[str] = set()
@@ -258,9 +258,9 @@ def _survey(path: str, job: Job) -> int:
         except GraderError as error:
             raise GraderError(f"{where_stands(path, example.id) or path}: {error}") from None
     against = [one.against for one in job.graders() if isinstance(one, ModelGrader) and one.against]
-    for kind, asked, known in (("task", job.by_task, tasks), ("model", [*job.models, *against], models)):
-        if unknown := sorted(set(asked) - known):
-            raise GraderError(f"the recording has no {kind} {unknown[0]!r}; it has: {', '.join(sorted(known))}")
+    for kind, requested, recorded in (("task", job.by_task, tasks), ("model", [*job.models, *against], models)):
+        if unknown := sorted(set(requested) - recorded):
+            raise GraderError(f"the recording has no {kind} {unknown[0]!r}; it has: {', '.join(sorted(recorded))}")
     return n
 
 
@@ -269,7 +269,7 @@ def main(
 ) -> int:
     """The command; returns the exit code: 0, 1 where another run is needed to grade the rest, 2 where the input is wrong.
 
-    ``paid`` is told of each sum in USD that a judge model costs, as soon as it is known.
+    ``paid`` is called with each cost in USD of a judge model, as soon as it is known.
     """
     args = _parser(prog).parse_args(argv)
     tally = GradeReport()
@@ -295,7 +295,7 @@ def main(
     except (GraderError, RecordingError, CascadeError, OSError, ValueError) as error:
         print(f"error: {' '.join(str(error).split())}; nothing was written", file=sys.stderr)
         return 2
-    print("\n".join([report(tally), *job.memory.told()]))
+    print("\n".join([report(tally), *job.memory.report_lines()]))
     return 1 if tally.unfinished else 0
 
 

@@ -11,9 +11,9 @@ from .protocol import GraderError, GradingCase
 
 @dataclass(frozen=True, slots=True)
 class FunctionGrader:
-    """Calls ``function(reference, text)`` or, where it needs one argument, ``function(case)``; it gives a number in [0, 1].
+    """Calls ``function(reference, text)`` or, if it needs one argument, ``function(case)``; it returns a number in [0, 1].
 
-    Parameters that are called ``reference`` and ``text`` may stand in any order.
+    Parameters named ``reference`` and ``text`` may be in any order.
 
     The version is the function's own ``version`` attribute, or "1": change it when its grades change.
     """
@@ -32,30 +32,30 @@ class FunctionGrader:
         if not (module and sign and attribute):
             raise GraderError(f"python:{where}: write python:package.module:function")
         try:
-            found = getattr(import_module(module), attribute)
+            function = getattr(import_module(module), attribute)
         except (Exception, SystemExit) as error:  # a module may raise anything while it is imported
-            told = (
+            reason = (
                 f"{error}" if isinstance(error, ImportError | AttributeError) else f"raised {type(error).__name__}: {error}"
             )
-            raise GraderError(f"python:{where}: {told}") from error
-        if not callable(found):
+            raise GraderError(f"python:{where}: {reason}") from error
+        if not callable(function):
             raise GraderError(f"python:{where}: is no function")
-        return cls(f"python:{where}", found, str(getattr(found, "version", "1")), _call_of(found, where))
+        return cls(f"python:{where}", function, str(getattr(function, "version", "1")), _call_of(function, where))
 
     def check(self, reference: Any) -> None:
-        """It is called with answers alone: a function of one's own may do anything."""
+        """Accepts every reference: a user's function may use it in any way."""
 
     def grade(self, case: GradingCase) -> float | Awaitable[float | None] | None:
-        """Raises GraderError where the function gives anything but a number in [0, 1], a bool or None."""
+        """Raises GraderError if the function returns anything but a number in [0, 1], a bool or None."""
         try:
-            given = self.call(case)
+            result = self.call(case)
         except (Exception, SystemExit) as error:
             raise self._raised(error) from error
-        return self._awaited(given) if inspect.isawaitable(given) else self._checked(given)
+        return self._awaited(result) if inspect.isawaitable(result) else self._checked(result)
 
-    async def _awaited(self, given: Awaitable[Any]) -> float | None:
+    async def _awaited(self, result: Awaitable[Any]) -> float | None:
         try:
-            return self._checked(await given)
+            return self._checked(await result)
         except GraderError:
             raise
         except (Exception, SystemExit) as error:
@@ -64,10 +64,10 @@ class FunctionGrader:
     def _raised(self, error: BaseException) -> GraderError:
         return GraderError(f"{self.name} raised {type(error).__name__}: {error}")
 
-    def _checked(self, given: Any) -> float | None:
-        if given is None or (isinstance(given, int | float) and 0.0 <= given <= 1.0):
-            return None if given is None else float(given)
-        raise GraderError(f"{self.name} gave {given!r}; a grade is a number in [0, 1], a bool, or None for cannot tell")
+    def _checked(self, result: Any) -> float | None:
+        if result is None or (isinstance(result, int | float) and 0.0 <= result <= 1.0):
+            return None if result is None else float(result)
+        raise GraderError(f"{self.name} gave {result!r}; a grade is a number in [0, 1], a bool, or None for cannot tell")
 
 
 def _call_of(function: Callable[..., Any], where: str) -> Callable[[GradingCase], Any]:

@@ -1,4 +1,4 @@
-"""What was graded and what was not, for the reader of the report."""
+"""The report of a grading run: what was graded, and what was not and why."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -10,15 +10,15 @@ _REASONS = 10
 
 @dataclass(slots=True)
 class GradeReport:
-    """What was graded: qualities by (model, task); what was not, by reason, with the first ids; how many were left alone.
+    """Qualities by (model, task); ungraded answers by reason, with the first ids; the number of unchanged answers.
 
-    ``unfinished`` counts answers that another run may grade: the judge model failed, or the money was spent.
+    ``unfinished`` counts answers that another run may grade: the judge model failed, or the budget was spent.
     """
 
     qualities: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
     ungraded: Counter[str] = field(default_factory=Counter)
     where: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    kept: int = 0
+    unchanged: int = 0
     unfinished: int = 0
 
     def miss(self, reason: str, id: str) -> None:
@@ -36,12 +36,14 @@ def report(tally: GradeReport) -> str:
     for model in models:
         tasks = sorted(task for m, task in tally.qualities if m == model)
         rows = [("all", [q for t in tasks for q in tally.qualities[model, t]])] if len(tasks) > 1 else []
-        for task, found in [*((t or "all", tally.qualities[model, t]) for t in tasks), *rows]:
-            mean = sum(found) / len(found)
-            low, high = wilson(mean, len(found))
-            lines.append(f"{model:<{width}}  {task:<20} {mean:.3f}  [{low:.3f}, {high:.3f}]  n = {len(found):,}")
-    if tally.kept:
-        lines.append(f"{tally.kept:,} answers had this grade already and were left as they were (--regrade does them again)")
+        for task, qualities in [*((t or "all", tally.qualities[model, t]) for t in tasks), *rows]:
+            mean = sum(qualities) / len(qualities)
+            low, high = wilson(mean, len(qualities))
+            lines.append(f"{model:<{width}}  {task:<20} {mean:.3f}  [{low:.3f}, {high:.3f}]  n = {len(qualities):,}")
+    if tally.unchanged:
+        lines.append(
+            f"{tally.unchanged:,} answers had this grade already and were left unchanged (--regrade grades them again)"
+        )
     reasons = tally.ungraded.most_common()
     for reason, count in reasons[:_REASONS]:
         lines.append(f"not graded: {count:,}, {reason}: {', '.join(tally.where[reason])}{' ...' if count > 5 else ''}")

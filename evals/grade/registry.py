@@ -25,7 +25,7 @@ _RULES: Mapping[str, Callable[[Any, str], bool]] = {
     "contains": words.contains,
     "regex": words.matches,
 }
-_MADE: Mapping[str, Callable[..., Grader]] = {
+_GRADERS: Mapping[str, Callable[..., Grader]] = {
     "number": NumberGrader,
     "date": DateGrader,
     "json": JsonGrader,
@@ -39,8 +39,8 @@ _MODELS = ("use", "against")
 
 
 def names() -> list[str]:
-    """Every grader that can be named, sorted."""
-    return sorted({*_RULES, *_MADE, "model", "python"})
+    """The names of all graders, sorted."""
+    return sorted({*_RULES, *_GRADERS, "model", "python"})
 
 
 def grader(spec: str, *, policy_file: str | None = None, memory: "Memory | None" = None) -> Grader:
@@ -59,12 +59,12 @@ def grader(spec: str, *, policy_file: str | None = None, memory: "Memory | None"
         return words.WordsGrader(name, _RULES[name])
     if name == "model":
         return _model(spec, options, policy_file, memory)
-    if name not in _MADE:
+    if name not in _GRADERS:
         near = get_close_matches(name, names(), 1, 0.5)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise GraderError(f"unknown grader {name!r}{hint}; known: {', '.join(names())}")
     try:
-        return _MADE[name](**options)
+        return _GRADERS[name](**options)
     except TypeError as error:
         raise GraderError(f"{spec}: {error}") from None
 
@@ -74,7 +74,7 @@ def _options(spec: str, rest: str) -> dict[str, Any]:
     key = ""
     for option in filter(None, rest.split(":")):
         name, sign, value = option.partition("=")
-        if not sign and key in _MODELS:  # their names may hold a colon
+        if not sign and key in _MODELS:  # model names may contain a colon
             options[key] += f":{option}"
             continue
         key = name

@@ -1,4 +1,4 @@
-"""Graders of JSON: equality, credit a field, validity."""
+"""Graders of JSON: equality, credit per field, validity."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,23 +36,23 @@ class JsonGrader:
             raise GraderError(f"json: credit must be all or fields, got {self.credit!r}")
 
     def check(self, reference: Any) -> None:
-        """Raises GraderError where the reference is no JSON."""
+        """Raises GraderError if the reference is not JSON."""
         _gold(reference)
 
     def grade(self, case: GradingCase) -> float | None:
         """A reply without JSON is wrong."""
         gold = _gold(case.reference)
         try:
-            said = _calls(case.tool_calls) if case.tool_calls and not case.text.strip() else _json_of(case)
+            answer = _calls(case.tool_calls) if case.tool_calls and not case.text.strip() else _json_of(case)
         except (ValueError, RecursionError):
             return 0.0
-        if self.credit == "all" or not isinstance(gold, Mapping) or not isinstance(said, Mapping):
-            return float(_same(said, gold))
-        wanted, given = dict(_fields(gold)), dict(_fields(said))
-        paths = wanted.keys() | given.keys()
+        if self.credit == "all" or not isinstance(gold, Mapping) or not isinstance(answer, Mapping):
+            return float(_same(answer, gold))
+        gold_fields, answer_fields = dict(_fields(gold)), dict(_fields(answer))
+        paths = gold_fields.keys() | answer_fields.keys()
         if not paths:
             return 1.0
-        right = sum(p in wanted and p in given and _same(wanted[p], given[p]) for p in paths)
+        right = sum(p in gold_fields and p in answer_fields and _same(gold_fields[p], answer_fields[p]) for p in paths)
         return right / len(paths)
 
 
@@ -70,22 +70,22 @@ def _gold(reference: Any) -> Any:
         try:
             gold = json.loads(reference)
         except (ValueError, RecursionError) as error:
-            told = f"{reference[:80]!r} is no JSON ({error}); see text for the grader of words"
-            raise GraderError(f"reference: {told}") from None
+            reason = f"{reference[:80]!r} is no JSON ({error}); see text for the grader of words"
+            raise GraderError(f"reference: {reason}") from None
     if canonical_json(gold) is None:
         raise GraderError(f"reference: {str(gold)[:80]!r} holds what JSON has not, such as NaN, or is nested too deeply")
     return gold
 
 
 def _calls(calls: Sequence[Mapping[str, Any]]) -> Any:
-    made = []
+    parsed = []
     for call in calls:
         function = call.get("function", call)
         arguments = function.get("arguments")
-        made.append({
+        parsed.append({
             "name": function.get("name"), "arguments": json.loads(arguments) if isinstance(arguments, str) else arguments,
         })  # fmt: skip
-    return made[0] if len(made) == 1 else made
+    return parsed[0] if len(parsed) == 1 else parsed
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -104,7 +104,7 @@ def _fields(value: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tu
 
 @dataclass(frozen=True, slots=True)
 class SchemaGrader:
-    """1 where the reply is valid against the example's schema. It says nothing of being right."""
+    """1 where the reply is valid against the example's schema. It does not check that the answer is right."""
 
     name: str = "schema"
     version: str = "1"
@@ -112,15 +112,15 @@ class SchemaGrader:
     waits: bool = False
 
     def check(self, reference: Any) -> None:
-        """It looks at no reference."""
+        """Uses no reference."""
 
     def grade(self, case: GradingCase) -> float | None:
-        """None where the example has no schema, or the answer is of tool calls alone."""
+        """None if the example has no schema, or the answer consists of tool calls only."""
         judged = judges.JudgeInput(prompt=case.prompt, answer=Answer(case.text, tool_calls=case.tool_calls))
         if case.prompt.schema is None or (case.tool_calls and not case.text.strip()):
             return None
         try:
-            return float(not SchemaJudge().judge(judged).veto)
+            return float(not SchemaJudge().validate(judged).veto)
         except InvalidSchemaError as error:
             raise GraderError(f"schema: {error}; correct the example's schema") from None
 

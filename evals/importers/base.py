@@ -24,12 +24,14 @@ class Options:
 
     ``score``: whose score is the quality, where there are several. ``filter``: lm-eval's. ``inputs``: the files that were
     sent as batches. ``reference``: the variable that holds promptfoo's right answer.
+    ``max_bad``: the share of a log's records that may be unreadable.
     """
 
     score: str | None = None
     filter: str | None = None
     inputs: tuple[str, ...] = ()
     reference: str = "reference"
+    max_bad: float = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def to_examples(
     The log's answers are held in memory. Raises RecordingError where one id stands for two prompts.
     """
     examples: dict[str, Example] = {}
-    answers: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    recorded: dict[str, dict[str, list[dict[str, Any]]]] = {}
     models: set[str] = set()
     for item in items:
         if isinstance(item, Skipped):
@@ -101,12 +103,12 @@ def to_examples(
         if names.only is not None and len(models) > 1:
             raise RecordingError(f"holds the models {', '.join(sorted(models))}: rename them by --model OLD=NEW")
         model = names.only or names.models.get(item.model, item.model)
-        answers.setdefault(example.id, {}).setdefault(model, []).append(to_recorded(item, names.prices.get(model)))
+        recorded.setdefault(example.id, {}).setdefault(model, []).append(to_recorded(item, names.prices.get(model)))
         for note in item.notes:
             notes.note(note, f"{example.id} of {model}")
     notes.models |= models
     for id, example in examples.items():
-        yield replace(example, answers={model: _with_samples(answers) for model, answers in answers[id].items()})
+        yield replace(example, answers={model: _with_samples(answers) for model, answers in recorded[id].items()})
 
 
 def _with_samples(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -16,21 +16,25 @@ from typing import Any
 from cascade.costs.prices import Price
 from evals.common.notes import Notes
 from evals.recording import RecordingError, read, write
-from evals.recording.join import ASKED, ByPrompt
+from evals.recording.join import QUESTION_FIELDS, ByPrompt
 from evals.recording.merge import merged
 from evals.recording.summary import summary
 
 from .base import Names, Options, to_examples
 
-FORMATS = ("inspect_ai", "lm_eval", "promptfoo", "openai_batch")
+FORMATS = (
+    "inspect_ai", "lm_eval", "promptfoo", "openai_batch", "anthropic_batch", "litellm", "langfuse", "otel", "openai_stored",
+)  # fmt: skip
 # In one tool's logs the same prompt under another task, or with another right answer, is another example.
-WITH_GOLD = ("task", "reference", *ASKED)
+WITH_GOLD = ("task", "reference", *QUESTION_FIELDS)
 EXAMPLES = """examples:
   python -m evals.recording import inspect_ai logs/*.eval --out rec.jsonl.gz
   python -m evals.recording import lm_eval out/*/samples_*.jsonl --out rec.jsonl --model mini large --price mini=0.1,0.4 \\
       --price large=2,8
   python -m evals.recording import promptfoo results.json --out rec.jsonl
   python -m evals.recording import openai_batch output.jsonl errors.jsonl --input sent*.jsonl --out rec.jsonl
+  python -m evals.recording import litellm spend_logs.json --out rec.jsonl
+  python -m evals.recording import otel traces.jsonl --out rec.jsonl
 """
 
 
@@ -55,8 +59,17 @@ def add_to(commands: Any) -> None:
         "--score", metavar="NAME", help="whose score is the quality: inspect_ai SCORER[.KEY], lm_eval METRIC, promptfoo NAME"
     )
     add("--filter", metavar="NAME", help="lm_eval: the filter whose grade is taken (default: the first)")
-    add("--input", nargs="+", action="extend", default=[], metavar="FILE", help="openai_batch: what was sent as a batch")
+    add(
+        "--input",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FILE",
+        help="openai_batch, anthropic_batch: what was sent as a batch",
+    )
     add("--reference", default="reference", metavar="VAR", help="promptfoo: the variable that holds the right answer")
+    add("--max-bad", type=float, default=0.1, metavar="SHARE",
+        help="share of a log's records that may be unreadable and left out (default: 0.1)")  # fmt: skip
     parser.set_defaults(command=run)
 
 
@@ -67,8 +80,10 @@ def run(args: argparse.Namespace) -> str:
             raise RecordingError(
                 f"--out: {args.out} is the log itself, which the recording must not replace; give another name"
             )
+    if not 0.0 <= args.max_bad <= 1.0:
+        raise RecordingError(f"--max-bad must be from 0 to 1, got {args.max_bad:g}")
     notes, same = Notes(), ByPrompt(WITH_GOLD) if args.match == "prompt" else None
-    options = Options(args.score, args.filter, tuple(args.input), args.reference)
+    options = Options(args.score, args.filter, tuple(args.input), args.reference, args.max_bad)
     items = import_module(f"evals.importers.{args.format}").items
     prices = dict(_price(text) for text in args.price)
     with tempfile.TemporaryDirectory() as folder:
@@ -91,51 +106,51 @@ def run(args: argparse.Namespace) -> str:
             first, *others = parts
             count = write(args.out, merged(first, others, notes.note))
         except RecordingError as error:
-            said = _of_logs(str(error), parts)
-            apart = same is None and ("give one of them another id" in said or "another reference" in said)
+            message = _of_logs(str(error), parts)
+            apart = same is None and ("give one of them another id" in message or "another reference" in message)
             hint = "; --match prompt tells them apart by what was asked and the reference" if apart else ""
-            raise RecordingError(said + hint) from None
+            raise RecordingError(message + hint) from None
     return "\n".join([f"{count:,} examples written to {args.out}", *_models(args.out, args.match), *notes.lines()])
 
 
-def _of_logs(said: str, parts: Mapping[str, str]) -> str:
+def _of_logs(message: str, parts: Mapping[str, str]) -> str:
     """An error about a part as one about its log: there the line says nothing, the example does."""
     for part, log in parts.items():
-        for line in re.findall(rf"{re.escape(part)}:(\d+)", said):
+        for line in re.findall(rf"{re.escape(part)}:(\d+)", message):
             with open(part, "rb") as file:
                 id = json.loads(next(islice(file, int(line) - 1, None)))["id"]
-            said = said.replace(f"{part}:{line}", f"{log}: id {id!r}")
-        said = said.replace(part, log)
-    return said
+            message = message.replace(f"{part}:{line}", f"{log}: id {id!r}")
+        message = message.replace(part, log)
+    return message
 
 
 def _models(path: str, match: str) -> Iterator[str]:
     """A line a model, with what is still missing before thresholds can be chosen."""
-    found = summary(read(path))
-    for model, seen in found["models"].items():
+    counts = summary(read(path))
+    for model, seen in counts["models"].items():
         n = seen["answers"]
         yield f"  {model}: {n:,} answers, {seen['graded']:,} graded, {seen['priced']:,} priced, {seen['samples']:,} samples"
         if seen["priced"] < n:
             yield f"    what {n - seen['priced']:,} of them cost is unknown; --price {shlex.quote(model)}=IN,OUT gives it"
         if seen["graded"] < n:
             yield f"    {n - seen['graded']:,} of them have no quality; python -m evals.grade gives it by the references"
-        if n < found["examples"]:
+        if n < counts["examples"]:
             hint = "; --match prompt finds equal questions under other ids" if match == "id" else ""
-            yield f"    {found['examples'] - n:,} examples have no answer of it, so that a replay leaves them out{hint}"
+            yield f"    {counts['examples'] - n:,} examples have no answer of it, so that a replay leaves them out{hint}"
 
 
-def _names(given: Sequence[str], prices: Mapping[str, Price], logs: int) -> list[Names]:
+def _names(options: Sequence[str], prices: Mapping[str, Price], logs: int) -> list[Names]:
     """The names for each log."""
-    renamed = _renamed(given)
-    if renamed or not given:
+    renamed = _renamed(options)
+    if renamed or not options:
         return [Names(None, renamed, prices)] * logs
-    if len(given) != logs:
-        raise RecordingError(f"--model: {len(given)} names for {logs} files; give each file one, or write OLD=NEW")
-    return [Names(name, {}, prices) for name in given]
+    if len(options) != logs:
+        raise RecordingError(f"--model: {len(options)} names for {logs} files; give each file one, or write OLD=NEW")
+    return [Names(name, {}, prices) for name in options]
 
 
-def _renamed(given: Sequence[str]) -> dict[str, str]:
-    pairs = [text.partition("=") for text in given]
+def _renamed(options: Sequence[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in options]
     if not any(sign for _, sign, _ in pairs):
         return {}
     if not all(old and new for old, _, new in pairs):
@@ -146,9 +161,9 @@ def _renamed(given: Sequence[str]) -> dict[str, str]:
 def _price(text: str) -> tuple[str, Price]:
     name, sign, rates = text.rpartition("=")
     try:
-        asked, answered = (float(rate) for rate in rates.split(","))
+        input_rate, output_rate = (float(rate) for rate in rates.split(","))
     except ValueError:
-        asked = answered = -1.0
-    if not (name and sign and 0 <= asked < math.inf and 0 <= answered < math.inf):
+        input_rate = output_rate = -1.0
+    if not (name and sign and 0 <= input_rate < math.inf and 0 <= output_rate < math.inf):
         raise RecordingError(f"--price: {text!r}: write NAME=IN,OUT in USD per million tokens, for example mini=0.15,0.6")
-    return name, Price(asked, answered)
+    return name, Price(input_rate, output_rate)

@@ -66,16 +66,18 @@ class Field:
         for i, value in enumerate(self.value):
             yield Field(value, self.where, self.reads, f"{self.path}[{i}]")
 
-    def wrong(self, said: str) -> RecordingError:
+    def wrong(self, problem: str) -> RecordingError:
         """The error that says what is wrong with this field."""
-        return RecordingError(f"{self.where}: {self.path or 'the log'}: {said}; {self.reads}")
+        return RecordingError(f"{self.where}: {self.path or 'the log'}: {problem}; {self.reads}")
 
     def _below(self, name: str, value: Any) -> "Field":
         return Field(value, self.where, self.reads, f"{self.path}.{name}" if self.path else name)
 
 
-def document(path: str | os.PathLike[str], reads: str, text: bytes | None = None) -> Field:
-    """A JSON file (gzipped where it ends in ``.gz``), or ``text``, what a member of an archive holds, as a whole.
+def document(path: str | os.PathLike[str], reads: str, text: bytes | None = None, lists: bool = False) -> Field:
+    """A JSON file (gzipped where it ends in ``.gz``), or ``text``, the content of an archive's member, as a whole.
+
+    The value must be an object, or with ``lists`` an object or a list.
 
     Raises RecordingError, OSError.
     """
@@ -84,7 +86,7 @@ def document(path: str | os.PathLike[str], reads: str, text: bytes | None = None
             text = read_document(path)
         except UnreadableFileError as error:
             raise RecordingError(str(error)) from None
-    return _parsed(text, str(path), reads)
+    return parse_line(text, str(path), reads, lists)
 
 
 def lines(path: str | os.PathLike[str], reads: str) -> Iterator[Field]:
@@ -92,12 +94,13 @@ def lines(path: str | os.PathLike[str], reads: str) -> Iterator[Field]:
     try:
         for number, line in enumerate(read_lines(path), 1):
             if line.strip():
-                yield _parsed(line, f"{path}:{number}", reads)
+                yield parse_line(line, f"{path}:{number}", reads)
     except UnreadableFileError as error:
         raise RecordingError(str(error)) from None
 
 
-def _parsed(text: bytes, where: str, reads: str) -> Field:
+def parse_line(text: bytes, where: str, reads: str, lists: bool = False) -> Field:
+    """The JSON object, or with ``lists`` also list, that a text holds. Raises RecordingError."""
     try:
         value = json.loads(text, parse_constant=_unknown, parse_float=_float)
         if _HALF_PAIR.search(text):
@@ -110,7 +113,7 @@ def _parsed(text: bytes, where: str, reads: str) -> Field:
         at = f"line {error.lineno}: " if isinstance(error, json.JSONDecodeError) and error.lineno > 1 else ""
         why = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
         raise RecordingError(f"{where}: {at}not valid JSON ({why}); {reads}") from None
-    if not isinstance(value, dict):
+    if not isinstance(value, dict | list if lists else dict):
         raise RecordingError(f"{where}: must be a JSON object, got {type_word(value)}; {reads}")
     return Field(value, where, reads)
 

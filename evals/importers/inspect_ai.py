@@ -20,6 +20,7 @@ from judges import Answer, TokenLogprob, Usage
 
 from .base import ImportedAnswer, Options, Skipped, split_messages, unit_score
 from .fields import NUMBER, Field, document
+from .records import read_each
 
 READS = "read are logs of inspect_ai's version 2 (inspect_ai 0.3.x): write it anew with 'inspect log convert --to json'"
 MAX_MEMBER_BYTES = 256 << 20
@@ -59,8 +60,11 @@ def items(path: str, options: Options) -> Iterator[ImportedAnswer | Skipped]:
     if samples is None:
         raise log.wrong("has no samples; run inspect eval without --no-log-samples")
     # Epochs stand in any order; the first is the answer.
-    for sample in sorted(samples.items(), key=lambda s: int(s.need("epoch", int).value)):
-        yield of_sample(sample, header, options)
+    ordered = sorted(
+        samples.items(),
+        key=lambda s: s.value.get("epoch", 0) if type(s.value) is dict and type(s.value.get("epoch")) is int else 0,
+    )
+    yield from read_each(ordered, lambda sample: [of_sample(sample, header, options)], options.max_bad)
 
 
 def _archive(path: str, options: Options) -> Iterator[ImportedAnswer | Skipped]:
@@ -90,8 +94,16 @@ def _archive(path: str, options: Options) -> Iterator[ImportedAnswer | Skipped]:
             return document(f"{path}: {name}", READS, text)
 
         header = _Header(member(head))
-        for name in sorted((n for n in names if n.startswith("samples/") and n.endswith(".json")), key=_epoch):
-            yield of_sample(member(name), header, options)
+
+        def samples() -> Iterator[Field | RecordingError]:
+            for name in sorted((n for n in names if n.startswith("samples/") and n.endswith(".json")), key=_epoch):
+                try:
+                    sample: Field | RecordingError = member(name)
+                except RecordingError as error:
+                    sample = error
+                yield sample
+
+        yield from read_each(samples(), lambda sample: [of_sample(sample, header, options)], options.max_bad)
 
 
 def _epoch(name: str) -> tuple[int, str]:
@@ -198,8 +210,8 @@ def _content(message: Field, attachments: Mapping[str, Any]) -> str | list[dict[
 
 def _attached(text: str, attachments: Mapping[str, Any]) -> str:
     """Long texts stand at the end of a sample, once."""
-    found = attachments.get(text.removeprefix(_ATTACHMENT)) if text.startswith(_ATTACHMENT) else None
-    return found if isinstance(found, str) else text
+    content = attachments.get(text.removeprefix(_ATTACHMENT)) if text.startswith(_ATTACHMENT) else None
+    return content if isinstance(content, str) else text
 
 
 def _answer(sample: Field, output: Field, header: _Header, turns: int) -> Answer:
@@ -219,7 +231,7 @@ def _answer(sample: Field, output: Field, header: _Header, turns: int) -> Answer
         usage, seconds = by_model.get(header.model, dict) if by_model is not None else None, None
     calls = message.get("tool_calls", list)
     return Answer(
-        _attached(output.need("completion", str).value, sample.value_of("attachments", dict) or {}),
+        _completion(output, message, sample.value_of("attachments", dict) or {}),
         tool_calls=tuple(_call(c) for c in calls.items()) if calls is not None else (),
         finish_reason=_STOPS.get(stop, stop) if stop is not None else None,
         logprobs=tuple(_token(t) for t in tokens) or None,
@@ -229,6 +241,19 @@ def _answer(sample: Field, output: Field, header: _Header, turns: int) -> Answer
         cost_usd=usage.value_of("total_cost", *NUMBER, low=0) if usage is not None else None,
         latency_s=seconds,
     )
+
+
+def _completion(output: Field, message: Field, attachments: Mapping[str, Any]) -> str:
+    """The text of the answer: ``completion``, which newer versions leave out, else the message's text."""
+    text = output.value_of("completion", str)
+    if text is None:
+        content = message.get("content", str, list)
+        if content is None or isinstance(content.value, str):
+            text = "" if content is None else content.value
+        else:
+            parts = [part for part in content.items() if part.value_of("type", str) == "text"]
+            text = "\n".join(part.need("text", str).value for part in parts)
+    return _attached(str(text), attachments)
 
 
 def _call(call: Field) -> dict[str, Any]:
@@ -256,8 +281,8 @@ def _quality(sample: Field, options: Options) -> tuple[float | None, tuple[str, 
     if scores is None or not scores.value:
         return None, ("not scored: no quality",)
     names = list(scores.value)
-    wanted = options.score or names[0]
-    named, _, key = (wanted, "", "") if wanted in names else wanted.partition(".")
+    score = options.score or names[0]
+    named, _, key = (score, "", "") if score in names else score.partition(".")
     if named not in names:
         return None, (f"no quality: no score is called {options.score!r}, but: {', '.join(names)}",)
     value = scores.need(named, dict).value.get("value")
@@ -278,8 +303,8 @@ def _quality(sample: Field, options: Options) -> tuple[float | None, tuple[str, 
 def to_quality(value: Any) -> float | None:
     """inspect_ai's values: C 1, P 0.5, I and N 0; yes, no, true and false; figures in [0, 1]; None for whatever else."""
     if isinstance(value, str):
-        if (known := _GRADES.get(value, _GRADES.get(value.lower()))) is not None:
-            return known
+        if (grade := _GRADES.get(value, _GRADES.get(value.lower()))) is not None:
+            return grade
         try:
             value = float(value)
         except ValueError:

@@ -17,7 +17,8 @@ from evals.recording import Example, RecordingError
 from judges import Answer
 
 from .base import ImportedAnswer, Options, Skipped, split_messages, unit_score
-from .fields import MOST, NUMBER, Field, document, lines
+from .fields import MOST, NUMBER, Field, document
+from .records import lines, read_each
 
 READS = "read are samples_*.jsonl of lm-evaluation-harness 0.4; run lm-eval with --log_samples"
 _NAME = re.compile(r"samples_(.+)_(\d{4}-\d\d-\d\dT[\d.-]+)\.jsonl(?:\.gz)?")
@@ -33,17 +34,21 @@ def items(path: str, options: Options) -> Iterator[ImportedAnswer | Skipped]:
     )
     chosen = options.filter
     others: dict[str, int] = {}
-    heard = False
-    for line in lines(path, READS):
+    has_match = False
+
+    def convert(line: Field) -> Iterator[ImportedAnswer | Skipped]:
+        nonlocal chosen, has_match
         filter = line.value_of("filter", str)
         if filter is not None:
             chosen = chosen or filter
             if filter != chosen:
                 others[filter] = others.get(filter, 0) + 1
-                continue
-        heard = True
+                return
+        has_match = True
         yield from of_line(line, task, model, options)
-    if not heard and others:
+
+    yield from read_each(lines(path, READS), convert, options.max_bad)
+    if not has_match and others:
         raise RecordingError(f"{path}: has no filter {options.filter!r}, but: {', '.join(others)}")
     for filter, count in others.items():
         yield Skipped(path, f"grades by the filter {filter!r}, not {chosen!r}, of the same answers (--filter)", count)
@@ -53,8 +58,8 @@ def _model(path: str, date: str) -> str:
     """What the results beside the samples call the model, else the folder, whose name the harness derives from it."""
     results = Path(path).with_name(f"results_{date}.json")
     if results.is_file():
-        told = document(results, READS)
-        if name := told.value_of("model_name", str):
+        config = document(results, READS)
+        if name := config.value_of("model_name", str):
             return str(name)
     return Path(path).resolve().parent.name
 
@@ -81,44 +86,44 @@ def of_line(line: Field, task: str, model: str, options: Options) -> Iterator[Im
 
 def _requests(line: Field) -> Iterator[tuple[str, Any]]:
     """Prompt, and what came with it: options of a generation, or the text whose likelihood is asked for."""
-    given = line.need("arguments", dict, list)
-    if isinstance(given.value, dict):  # since 0.4.3
-        for name in given.value:
-            request = given.need(name, dict)
+    arguments = line.need("arguments", dict, list)
+    if isinstance(arguments.value, dict):  # since 0.4.3
+        for name in arguments.value:
+            request = arguments.need(name, dict)
             yield _text(request.need("arg_0", str, list)), request.value.get("arg_1")
         return
-    for pair in _lists(given):
+    for pair in _lists(arguments):
         first, *rest = pair.items()
         yield _text(first), rest[0].value if rest else None
 
 
-def _lists(given: Field) -> Iterator[Field]:
-    for one in given.items():
+def _lists(arguments: Field) -> Iterator[Field]:
+    for one in arguments.items():
         if not isinstance(one.value, list) or not one.value:
             raise one.wrong("must be a list with something in it")
         yield one
 
 
-def _text(given: Field) -> str:
-    value = given.value
+def _text(argument: Field) -> str:
+    value = argument.value
     # Chat messages come as JSON, in a tuple of one.
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if not isinstance(value, str):
-        raise given.wrong("must be text")
+        raise argument.wrong("must be text")
     return value
 
 
 def _example(line: Field, task: str, prompt: str, reference: Any, **more: Any) -> Example:
     system = None
-    told: Any = prompt
+    content: Any = prompt
     if prompt.startswith("[{"):
         with suppress(ValueError, RecursionError):
             messages = json.loads(prompt)
             if all(isinstance(m, dict) and {"role", "content"} <= m.keys() for m in messages):
-                told, system = split_messages(messages)
+                content, system = split_messages(messages)
     id = f"{task}-{line.need('doc_id', int).value}"
-    return Example(id, told, {}, task=task, system=system, reference=reference, raw=more)
+    return Example(id, content, {}, task=task, system=system, reference=reference, raw=more)
 
 
 def _generated(
@@ -182,8 +187,8 @@ def _likelihood(reply: Field) -> float:
     if value is None:
         return math.nan
     with suppress(TypeError, ValueError, OverflowError):
-        if abs(found := float(value)) <= MOST or not math.isfinite(found):
-            return found
+        if abs(number := float(value)) <= MOST or not math.isfinite(number):
+            return number
     raise reply.wrong("must be a log-likelihood, a number; take the line out")
 
 

@@ -14,8 +14,10 @@ from cascade.models.protocol import ModelError
 from evals.recording import Example, RecordingError
 from judges import Answer, TokenLogprob, Usage
 
+from . import records
 from .base import ImportedAnswer, Options, Skipped, split_messages
 from .fields import NUMBER, Field, lines
+from .records import read_each
 
 READS = "read is what the Batch API gives back for /v1/chat/completions and /v1/responses"
 _SENT = "--input takes the JSON Lines file that was sent as the batch"
@@ -28,37 +30,42 @@ def items(path: str, options: Options) -> Iterator[ImportedAnswer | Skipped]:
     if not options.inputs:
         raise RecordingError(f"{path}: the prompts of a batch are not in its output; {_SENT}")
     requests = sent(options.inputs)
-    for line in lines(path, READS):
-        yield from of_line(line, requests)
+    yield from read_each(records.lines(path, READS), lambda line: of_line(line, requests), options.max_bad)
 
 
 def sent(paths: tuple[str, ...]) -> Sent:
     """What was asked, by custom_id; several batches may use the same ones. Raises RecordingError, OSError."""
-    found: Sent = defaultdict(list)
+    requests: Sent = defaultdict(list)
     for path in paths:
         for line in lines(path, _SENT):
-            found[line.need("custom_id", str).value].append(line.need("body", dict))
-    return found
+            requests[line.need("custom_id", str).value].append(line.need("body", dict))
+    return requests
 
 
 def of_line(line: Field, requests: Sent) -> Iterator[ImportedAnswer | Skipped]:
     """The answers of one request: the first, and further samples where it asked for several."""
     id = line.need("custom_id", str).value
     where = f"{line.where}: {id}"
-    response, error = line.get("response", dict), line.get("error", dict)
+    response, error = line.get("response", dict), line.get("error", dict, str)
     if response is None:
         if error is None:
             raise line.wrong("has neither response nor error")
-        yield Skipped(where, f"the request failed ({error.value_of('code', str) or 'no code'})")
+        # Servers of one's own write the error as a text, which may quote the prompt.
+        code = None if isinstance(error.value, str) else error.value_of("code", str, int)
+        yield Skipped(where, f"the request failed ({code or 'no code'})")
         return
-    status, body = response.need("status_code", int).value, response.need("body", dict)
+    status = response.need("status_code", int).value
     if status != 200:
         yield Skipped(where, f"the request failed (HTTP {status})")
         return
+    if response.get("body", dict) is None and error is not None:
+        yield Skipped(where, "the request failed (no body)")
+        return
+    body = response.need("body", dict)
     request = _request(line, id, body, requests)
     model = request.need("model", str).value
     try:
-        answers = _responded(body) if body.value.get("object") == "response" else _completed(body, model)
+        answers = _responded(body) if body.value.get("object") == "response" else completed(body, model)
     except ModelError as broken:
         raise body.wrong(f"is no chat completion ({broken})") from None
     if not answers:
@@ -71,20 +78,20 @@ def of_line(line: Field, requests: Sent) -> Iterator[ImportedAnswer | Skipped]:
 
 def _request(line: Field, id: str, body: Field, requests: Sent) -> Field:
     """What was asked: of several batches with this id, that of the model that answered."""
-    found = requests.get(id, [])
-    if len(found) > 1:
+    bodies = requests.get(id, [])
+    if len(bodies) > 1:
         # The answer names a dated version of the model that was asked for.
-        said = body.need("model", str).value
-        named = [(len(r.need("model", str).value), r) for r in found if said.startswith(r.need("model", str).value)]
+        model = body.need("model", str).value
+        named = [(len(r.need("model", str).value), r) for r in bodies if model.startswith(r.need("model", str).value)]
         longest = max((length for length, _ in named), default=0)
-        found = [r for length, r in named if length == longest]
-    if not found:
+        bodies = [r for length, r in named if length == longest]
+    if not bodies:
         raise line.wrong(f"no request for this answer stands in the files of --input: custom_id {id!r}")
-    if any(r.value != found[0].value for r in found):
+    if any(r.value != bodies[0].value for r in bodies):
         raise line.wrong(
             f"two requests to one model have the custom_id {id!r}; import the batches one by one and merge them"
         )
-    return found[0]
+    return bodies[0]
 
 
 def _example(request: Field, id: str) -> Example:
@@ -92,9 +99,9 @@ def _example(request: Field, id: str) -> Example:
     if (messages := request.get("messages", list)) is not None:
         prompt, system = split_messages([_message(m) for m in messages.items()])
     else:
-        given = request.need("input", str, list)
+        content = request.need("input", str, list)
         system = request.value_of("instructions", str)
-        prompt = given.value if isinstance(given.value, str) else [_message(m) for m in given.items()]
+        prompt = content.value if isinstance(content.value, str) else [_message(m) for m in content.items()]
     metadata = request.value_of("metadata", dict) or {}
     format = request.get("response_format", dict)
     described = format.value.get("json_schema") if format is not None else None
@@ -110,11 +117,11 @@ def _message(message: Field) -> dict[str, Any]:
     return {**message.value, "content": message.value.get("content")}
 
 
-def _completed(body: Field, model: str) -> list[Answer]:
+def completed(body: Field, model: str) -> list[Answer]:
     """A chat completion, read as if it came over the wire; without choices that say nothing at all. Raises ModelError."""
     answers = OpenAIModel(name=model, model=model).answers(body.value)
-    said = (choice["message"].get("content") is not None for choice in body.value["choices"])
-    return [a for a, text in zip(answers, said, strict=True) if text or a.text or a.tool_calls]
+    has_content = (choice["message"].get("content") is not None for choice in body.value["choices"])
+    return [a for a, text in zip(answers, has_content, strict=True) if text or a.text or a.tool_calls]
 
 
 def _responded(body: Field) -> list[Answer]:

@@ -10,24 +10,34 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from evals.recording import Example
+from evals.recording import Example, RecordingError
 from judges import Answer, Usage
 
 from .base import ImportedAnswer, Options, Skipped, split_messages, unit_score
 from .fields import MOST, NUMBER, Field, document
+from .records import lines, read_each
 
-READS = "read are results of version 3, written as .json by 'promptfoo eval --output results.json' (promptfoo 0.1xx)"
+READS = (
+    "read are results of version 3, written as .json or .jsonl by 'promptfoo eval --output results.json' (promptfoo 0.1xx)"
+)
 _ERROR = 2  # promptfoo's failureReason where the provider, not the answer, failed
 _VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
 
 def items(path: str, options: Options) -> Iterator[ImportedAnswer | Skipped]:
     """Every result. Raises RecordingError, OSError."""
+    yield from read_each(_results(path), lambda result: [of_result(result, options)], options.max_bad)
+
+
+def _results(path: str) -> Iterator[Field | RecordingError]:
+    """The results of a .json or a .jsonl file."""
+    if path.removesuffix(".gz").endswith(".jsonl"):
+        yield from lines(path, READS)
+        return
     results = document(path, READS).need("results", dict)
     if (version := results.need("version", int)).value != 3:
         raise version.wrong(f"is {version.value}")
-    for result in results.need("results", list).items():
-        yield of_result(result, options)
+    yield from results.need("results", list).items()
 
 
 def of_result(result: Field, options: Options) -> ImportedAnswer | Skipped:
@@ -93,7 +103,7 @@ def _reference(case: Field, variables: dict[str, Any], options: Options) -> Any:
     asserted = case.get("assert", list)
     for one in asserted.items() if asserted is not None else ():
         if one.value_of("type", str) == "equals" and isinstance(value := one.value.get("value"), str):
-            return _VARIABLE.sub(lambda found: str(variables.get(found[1], found[0])), value)
+            return _VARIABLE.sub(lambda match: str(variables.get(match[1], match[0])), value)
     return None
 
 
@@ -140,5 +150,8 @@ def _quality(result: Field, options: Options) -> tuple[float | None, tuple[str, 
     grading = result.get("gradingResult", dict)
     if grading is None or not (grading.value.get("componentResults") or ()):
         return None, ("no quality: nothing was asserted",)
-    quality = unit_score(result.need("score", *NUMBER).value)
+    score = result.get("score", *NUMBER)
+    if score is None:
+        return None, ("no quality: the score is null",)
+    quality = unit_score(score.value)
     return quality, () if quality is not None else ("no quality: the score does not lie in [0, 1]",)

@@ -96,8 +96,8 @@ class Checkpoint:
         """The remedy for a damaged line, such as a power failure may leave: lines never refer to later ones."""
         if number == 1:
             return "choose another --out"
-        path, kept = shlex.quote(str(self.path)), shlex.quote(f"{self.path}.kept")
-        return f"`head -n {number - 1} {path} > {kept} && mv {kept} {path}` keeps the lines before it"
+        path, backup = shlex.quote(str(self.path)), shlex.quote(f"{self.path}.kept")
+        return f"`head -n {number - 1} {path} > {backup} && mv {backup} {path}` keeps the lines before it"
 
     def _check_header(self, head: Mapping[str, Any]) -> bool:
         """Whether the file can be continued; it starts anew if nothing was requested yet for another dataset."""
@@ -214,7 +214,7 @@ class Checkpoint:
         """Whether anything is stored of the row and model, failures included."""
         return self._last[model][row] >= 0
 
-    def add_part(self, row: int, model: int, part: str, count: int, usd: float | None, found: Mapping[str, Any]) -> None:
+    def add_part(self, row: int, model: int, part: str, count: int, usd: float | None, fields: Mapping[str, Any]) -> None:
         """Appends a part. It is in the file when this returns, and on the disk after the next ``sync``.
 
         Args:
@@ -223,30 +223,30 @@ class Checkpoint:
             part: ``ANSWER``, ``SAMPLES`` or a judge's name.
             count: How many answers the part holds; 0 for a failure.
             usd: The cost in USD; None where it is unknown.
-            found: The content of the part.
+            fields: The content of the part.
 
         Raises:
             OSError: The line cannot be written.
         """
         before = self._last[model][row]
         head = json.dumps([row, model, part, count, usd, before])
-        body = json.dumps(found, ensure_ascii=False, allow_nan=False)
+        body = json.dumps(fields, ensure_ascii=False, allow_nan=False)
         offset = self.log.append(f"{head[:-1]}, {body}]\n".encode())
         self._count(row, model, part, count, usd, offset)
 
     def parts(self, row: int, model: int) -> list[Part]:
         """Everything stored of one row and model, oldest first."""
-        found = []
+        stored = []
         offset = self._last[model][row]
         try:
             while offset >= 0:
                 _, _, name, count, usd, offset, fields = json.loads(self.log.line_at(offset))
-                found.append(Part(name=name, count=count, usd=usd, content=fields))
+                stored.append(Part(name=name, count=count, usd=usd, content=fields))
         except EOFError:
             raise CheckpointError(
                 f"{self.path}: ends within a line that was complete before; choose another --out"
             ) from None
-        return found[::-1]
+        return stored[::-1]
 
     def begin_request(self, usd: float) -> int:
         """Stores that a request that costs at most ``usd`` is about to be sent; returns its number for ``end_requests``."""

@@ -88,8 +88,8 @@ class Dataset:
             except ValueError as error:
                 raise DatasetError(f"{where}: {error}") from None
             ids.append(hash(example.id))
-            asked = [example.id, example.prompt, example.system, example.schema, example.tools]
-            digest.update(_sorted(asked).encode())
+            question = [example.id, example.prompt, example.system, example.schema, example.tools]
+            digest.update(_sorted(question).encode())
         ordered = sorted(ids)
         twice = {a for a, b in itertools.pairwise(ordered) if a == b}
         if twice:
@@ -112,6 +112,9 @@ class Dataset:
 
     def _example(self, row: Row, where: str, number: int, fields: tuple[tuple[str, str | None], ...] | None) -> Example:
         prompt = self._prompt(row, where, fields)
+        reference = _reference(row.get(self.reference_field))
+        if self.prompt_field is None and self.template is None and "prompt" not in row and reference is None:
+            prompt, reference = _without_target(prompt)
         id = row.get("id")
         if not isinstance(id, str | int | None) or isinstance(id, bool) or id == "":
             raise DatasetError(f"{where}: id: must be text or a whole number, got {id!r}; leave it out to number the rows")
@@ -137,7 +140,7 @@ class Dataset:
             row.get("system") or self.system,
             row.get("schema"),
             tuple(tools),
-            _reference(row.get(self.reference_field)),
+            reference,
             row,
         )
 
@@ -180,8 +183,8 @@ def _written(example: Example, where: str) -> bytes:
         return _plain_text([row, example.reference]).encode()
     except (ValueError, RecursionError):
         name = next((name for name, value in row.items() if not _has_json(name, value)), "reference")
-        told = "NaN or an infinite number, half of a surrogate pair, or too deep nesting"
-        raise DatasetError(f"{where}: {name!a}: holds {told}, which JSON has not; correct or remove it") from None
+        content = "NaN or an infinite number, half of a surrogate pair, or too deep nesting"
+        raise DatasetError(f"{where}: {name!a}: holds {content}, which JSON has not; correct or remove it") from None
 
 
 def _has_json(name: str, value: Any) -> bool:
@@ -210,6 +213,14 @@ def _reference(value: Any) -> Any:
         with suppress(ValueError):
             return json.loads(value)
     return value
+
+
+def _without_target(prompt: str | list[Mapping[str, Any]]) -> tuple[str | list[Mapping[str, Any]], Any]:
+    """Splits the last message of a fine-tuning example, the assistant's, off as the reference."""
+    if isinstance(prompt, str) or len(prompt) < 2 or prompt[-1].get("role") != "assistant":
+        return prompt, None
+    last = prompt[-1]
+    return prompt[:-1], last.get("content") or last.get("tool_calls")
 
 
 def _fields(template: str) -> tuple[tuple[str, str | None], ...]:

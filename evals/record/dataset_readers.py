@@ -147,8 +147,8 @@ def _plain(value: Any) -> Any:
 
 def _folder(path: Path) -> Iterator[tuple[str, Row]]:
     """Each text file as a row: its path is the id, its text ``prompt`` and ``text``, its folder the task."""
-    found = sorted(f for f in path.rglob("*") if f.suffix.lower() in _TEXTS and f.is_file() and not _hidden(f, path))
-    for file in found:
+    files = sorted(f for f in path.rglob("*") if f.suffix.lower() in _TEXTS and f.is_file() and not _hidden(f, path))
+    for file in files:
         relative = file.relative_to(path)
         try:
             with open(file, "rb") as raw:

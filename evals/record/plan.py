@@ -101,28 +101,29 @@ def make_plan(
         PolicyError: The policy, a tier, a model or a judge does not exist.
         JudgeSpecError: A judge's option is not written as ``option=value``.
     """
-    found, chosen = _policy(policy, file)
+    policy_file, chosen = _policy(policy, file)
     named: dict[str, list[JudgeRule]] = {}
     own = {t.model: t for t in chosen.tiers} | {t.name: t for t in chosen.tiers}
     for name in tiers or [t.name for t in chosen.tiers]:
         tier = own.get(name)
-        if tier is None and name not in found.models:
-            known = [*own, *(m for m in found.models if m not in own)]
-            raise PolicyError(f"--tiers: unknown tier or model {name!r}{nearest(name, known)}; known: {', '.join(known)}")
+        if tier is None and name not in policy_file.models:
+            names = [*own, *(m for m in policy_file.models if m not in own)]
+            raise PolicyError(f"--tiers: unknown tier or model {name!r}{nearest(name, names)}; known: {', '.join(names)}")
         named[tier.model if tier is not None else name] = list(tier.judges) if tier is not None else []
     if rules is not None:
-        asked = [_rule(text, found) for text in rules if text]
-        named = dict.fromkeys(named, asked)
-    keys = _keys(found, list(named))
+        judge_rules = [_rule(text, policy_file) for text in rules if text]
+        named = dict.fromkeys(named, judge_rules)
+    keys = _keys(policy_file, list(named))
     targets = tuple(
-        _target(name, keys[name], found.models[name], given, samples, temperature) for name, given in named.items()
+        _target(name, keys[name], policy_file.models[name], target_rules, samples, temperature)
+        for name, target_rules in named.items()
     )
     needed = {t.name: t.spec for t in targets}
     for target in targets:
         for each in target.judges:
             model = each.rule.options.get("model")
             if isinstance(model, str):
-                needed.setdefault(model, found.models[model])
+                needed.setdefault(model, policy_file.models[model])
     return Plan(targets, needed)
 
 
@@ -135,30 +136,30 @@ def policy_path(policy: str | None, file: str | None) -> str | None:
 
 def _policy(policy: str | None, file: str | None) -> tuple[PolicyFile, Policy]:
     path = policy_path(policy, file)
-    found = load.load(path)
+    policy_file = load.load(path)
     if policy is None or policy == path:
-        return found, found.policies.get("default") or next(iter(found.policies.values()))
-    if policy not in found.policies:
-        known = list(found.policies)
+        return policy_file, policy_file.policies.get("default") or next(iter(policy_file.policies.values()))
+    if policy not in policy_file.policies:
+        names = list(policy_file.policies)
         raise PolicyError(
-            f"--policy: no policy file, and no policy {policy!r}{nearest(policy, known)}; known: {', '.join(known)}"
+            f"--policy: no policy file, and no policy {policy!r}{nearest(policy, names)}; known: {', '.join(names)}"
         )
-    return found, found.policies[policy]
+    return policy_file, policy_file.policies[policy]
 
 
 def _rule(text: str, file: PolicyFile) -> JudgeRule:
-    told = judge_rule(text)
-    known = judges.names()
-    if told["use"] not in known:
-        raise PolicyError(f"--judges: unknown judge {told['use']!r}{nearest(told['use'], known)}; known: {', '.join(known)}")
+    spec = judge_rule(text)
+    names = judges.names()
+    if spec["use"] not in names:
+        raise PolicyError(f"--judges: unknown judge {spec['use']!r}{nearest(spec['use'], names)}; known: {', '.join(names)}")
     try:
-        rule = JudgeRule.model_validate(told)
+        rule = JudgeRule.model_validate(spec)
     except ValueError as error:
         raise PolicyError(f"--judges: {text!r}: {error}") from None
     model = rule.options.get("model")
     if isinstance(model, str) and model not in file.models:
-        known = list(file.models)
-        raise PolicyError(f"--judges: {text!r}: unknown model {model!r}{nearest(model, known)}; known: {', '.join(known)}")
+        names = list(file.models)
+        raise PolicyError(f"--judges: {text!r}: unknown model {model!r}{nearest(model, names)}; known: {', '.join(names)}")
     return rule
 
 
@@ -172,7 +173,7 @@ def _keys(file: PolicyFile, names: Sequence[str]) -> dict[str, str]:
 def _target(
     name: str, key: str, spec: ModelSpec, rules: Sequence[JudgeRule], samples: int | None, temperature: float | None
 ) -> Target:
-    kept: list[RecordedJudge] = []
+    recorded: list[RecordedJudge] = []
     for rule in rules:
         judge = judges.make(rule.use, **rule.options)
         if isinstance(judge, LogprobJudge):
@@ -183,5 +184,5 @@ def _target(
             samples = judge.samples if samples is None else samples
             temperature = judge.temperature if temperature is None else temperature
         elif not judge.only_vetoes:
-            kept.append(RecordedJudge(judge, rule))
-    return Target(name, key, spec, samples or 0, TEMPERATURE if temperature is None else temperature, tuple(kept))
+            recorded.append(RecordedJudge(judge, rule))
+    return Target(name, key, spec, samples or 0, TEMPERATURE if temperature is None else temperature, tuple(recorded))

@@ -145,11 +145,11 @@ class Recorder:
     async def _run_worker(self, target: Target, rows_to_ask: Iterator[tuple[int, Example]]) -> None:
         client = self.clients[target.name]
         while self.stop_signal.reason is None and client.stopped is None:
-            found = next(rows_to_ask, None)
-            if found is None:
+            next_row = next(rows_to_ask, None)
+            if next_row is None:
                 return
             try:
-                await _RowRecorder(self, target, *found).run()
+                await _RowRecorder(self, target, *next_row).run()
             except StoppedError:
                 if self.stop_signal.reason is not None:
                     self.stop(self.stop_signal.reason)
@@ -210,8 +210,8 @@ class _RowRecorder:
         """Requests the missing samples: in one request where the model supports it, otherwise concurrently."""
         missing = self.target.samples - self.recorder.checkpoint.sample_count(self.row, self.model)
         if self.target.supports_n:
-            while missing > 0 and (found := await self._record_sample_batch(missing)):
-                missing -= found
+            while missing > 0 and (added := await self._record_sample_batch(missing)):
+                missing -= added
             return
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._record_one_sample()) for _ in range(missing)]
@@ -248,9 +248,9 @@ class _RowRecorder:
         self.store(SAMPLES, len(samples), reply.usd, {"samples": samples}, [reply])
         return len(samples)
 
-    def store(self, part: str, count: int, usd: float | None, found: dict[str, Any], replies: Sequence[Reply]) -> None:
+    def store(self, part: str, count: int, usd: float | None, fields: dict[str, Any], replies: Sequence[Reply]) -> None:
         """Stores a part and closes its requests."""
-        self.recorder.checkpoint.add_part(self.row, self.model, part, count, usd, found)
+        self.recorder.checkpoint.add_part(self.row, self.model, part, count, usd, fields)
         for reply in replies:
             reply.on_stored()
 
@@ -288,12 +288,12 @@ class _JudgeCalls:
         usd = total(r.usd for r in self.replies)
         seconds = total(r.latency_s for r in self.replies)
         latency = None if seconds is None else round(seconds, 6)
-        found: dict[str, Any] = {"score": verdict.score, "latency_s": latency}
+        fields: dict[str, Any] = {"score": verdict.score, "latency_s": latency}
         if verdict.veto:
-            found["veto"] = True
+            fields["veto"] = True
         if verdict.reason:
-            found["reason"] = verdict.reason[:200]
-        self.row_recorder.store(judge.name, 1, usd, found, self.replies)
+            fields["reason"] = verdict.reason[:200]
+        self.row_recorder.store(judge.name, 1, usd, fields, self.replies)
 
     async def __call__(self, prompt: Prompt, *, model: str | None = None, **options: Unpack[AskOptions]) -> Sequence[Answer]:
         """See ``judges.Ask``."""

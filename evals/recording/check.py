@@ -1,4 +1,4 @@
-"""What a recorded answer may hold; what it may not is named by its field."""
+"""Checks the fields of a recorded answer; errors name the field."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -31,12 +31,12 @@ def plain(answer: Mapping[str, Any]) -> bool:
 
 
 def check_answer(answer: Any, where: str) -> None:
-    """Raises RecordingError for what an answer at ``where`` must not be."""
+    """Raises RecordingError if the answer at ``where`` is invalid."""
     if type(answer) is not dict:
         raise RecordingError(f"{where}: must be an object, got {type_word(answer)}")
     if type(answer.get("text")) is not str:
-        found = type_word(answer["text"]) if "text" in answer else "nothing"
-        raise RecordingError(f"{where}.text: must be text, got {found}")
+        kind = type_word(answer["text"]) if "text" in answer else "nothing"
+        raise RecordingError(f"{where}.text: must be text, got {kind}")
     _number(answer.get("quality"), f"{where}.quality", 0.0, 1.0, "; use null for an answer that is not graded")
     _number(answer.get("logprob"), f"{where}.logprob", None, _LOGPROB_SLACK, "; it is the mean natural logarithm")
     for name in ("cost_usd", "sample_cost_usd", "latency_s"):
@@ -62,7 +62,7 @@ def check_answer(answer: Any, where: str) -> None:
                 if type(sample) is not dict or type(sample.get("text")) is not str or not plain(sample):
                     check_answer(sample, f"{where}.samples[{i}]")
             continue
-        # All at once where all is well; a sum with NaN or -inf in it is no number above any.
+        # One fast check for the common case; a sum that contains NaN or -inf fails every comparison.
         if items and set(map(type, items)) == {float} and max(items) <= 0.0 and sum(items) > -1e300:
             continue
         for i, value in enumerate(items):
@@ -101,18 +101,18 @@ def _number(value: Any, where: str, low: float | None, high: float | None, remed
     # Whole numbers may be too large for a float, which isfinite() does not survive.
     if not -1e300 < value < 1e300 or (low is not None and value < low) or (high is not None and value > high):
         span = f"in [{low:g}, {high:g}]" if low is not None and high is not None else ">= 0" if high is None else "<= 0"
-        told = repr(value)
-        shown = told if len(told) <= 40 else f"a number of {len(told)} digits"
-        raise RecordingError(f"{where}: must be a number {span}, got {shown}{remedy}")
+        text = repr(value)
+        value_text = text if len(text) <= 40 else f"a number of {len(text)} digits"
+        raise RecordingError(f"{where}: must be a number {span}, got {value_text}{remedy}")
 
 
 def type_word(value: Any) -> str:
-    """What a JSON value is, in words."""
+    """The type of a JSON value, in words."""
     return _KINDS.get(type(value), type(value).__name__)
 
 
 def type_words(kinds: tuple[type, ...]) -> str:
-    """What a JSON value may be, in words."""
+    """The allowed types of a JSON value, in words."""
     return " or ".join(_KINDS.get(kind, kind.__name__) for kind in kinds)
 
 
@@ -128,7 +128,7 @@ _KINDS: dict[type, str] = {
 
 
 def no_number(line: Mapping[str, Any]) -> RecordingError:
-    """The error about an example that cannot be written, with the field that holds what JSON has not."""
+    """The error about an example that cannot be written, with the field whose value JSON cannot represent."""
     field = next(_no_numbers(line, ""), "a field").removeprefix(".")
     return RecordingError(
         f"id {line['id']!r}: {field}: is NaN or infinite, which JSON has not; use null where a number is unknown"

@@ -30,20 +30,20 @@ EXAMPLES = """examples:
 
 
 def _show(args: argparse.Namespace) -> str:
-    found = summary(read(args.recording))
+    counts = summary(read(args.recording))
     if args.json:
-        return json.dumps(found, indent=2)
-    n, size = found["examples"], Path(args.recording).stat().st_size
-    lines = [f"{args.recording}: {n:,} examples, {size / 1e6:,.1f} MB, {found['references']:,} with a reference"]
-    shown = [f"{task or '(no task)'} {count:,}" for task, count in list(found["tasks"].items())[:12]]
-    lines.append(f"tasks: {', '.join(shown)}{' ...' if len(found['tasks']) > 12 else ''}")
-    lines.append("splits: " + ", ".join(f"{split} {count:,}" for split, count in found["splits"].items()))
-    if not found["models"]:
+        return json.dumps(counts, indent=2)
+    n, size = counts["examples"], Path(args.recording).stat().st_size
+    lines = [f"{args.recording}: {n:,} examples, {size / 1e6:,.1f} MB, {counts['references']:,} with a reference"]
+    tasks = [f"{task or '(no task)'} {count:,}" for task, count in list(counts["tasks"].items())[:12]]
+    lines.append(f"tasks: {', '.join(tasks)}{' ...' if len(counts['tasks']) > 12 else ''}")
+    lines.append("splits: " + ", ".join(f"{split} {count:,}" for split, count in counts["splits"].items()))
+    if not counts["models"]:
         lines.append("no model has answered")
         return "\n".join(lines)
-    width = max(5, *(len(m) for m in found["models"]))
+    width = max(5, *(len(m) for m in counts["models"]))
     lines.append(f"\n{'model':<{width}}  answers  graded  quality  USD/1000  mean s  samples  signals")
-    for model, m in found["models"].items():
+    for model, m in counts["models"].items():
         quality, usd, seconds = (
             "—" if value is None else format(value, form)
             for value, form in ((m["quality"], ".3f"), (m["usd_per_1000"], ".4g"), (m["mean_s"], ".2f"))
@@ -63,7 +63,7 @@ def _merge(args: argparse.Namespace) -> str:
 
 
 def drawn(seed: int, *parts: str) -> float:
-    """A number in [0, 1) that depends on the seed and the parts alone."""
+    """A number in [0, 1) that depends only on the seed and the parts."""
     digest = hashlib.blake2b("\0".join((str(seed), *parts)).encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
 
@@ -79,9 +79,9 @@ def _sample(args: argparse.Namespace) -> str:
     return f"{count:,} examples written to {args.out}"
 
 
-def _shares(given: Sequence[str]) -> list[tuple[str, float]]:
+def _shares(texts: Sequence[str]) -> list[tuple[str, float]]:
     shares = []
-    for text in given:
+    for text in texts:
         name, sign, value = text.partition("=")
         try:
             share = float(value)
@@ -92,7 +92,7 @@ def _shares(given: Sequence[str]) -> list[tuple[str, float]]:
         if Path(name).name != name:
             raise RecordingError(f"split: {name!r}: the part's name becomes part of a file's, and can hold no folder")
         shares.append((name, share))
-    # Some file systems do not tell large letters from small ones.
+    # Some file systems ignore case.
     if len({n.casefold() for n, _ in shares}) < len(shares) or abs(sum(s for _, s in shares) - 1) > 1e-9:
         raise RecordingError("split: the parts need names of their own, and their shares must add up to 1")
     return shares
@@ -114,12 +114,12 @@ def _split(args: argparse.Namespace) -> str:
         return shares[-1][0]
 
     def chosen(name: str) -> Iterator[Example]:
-        known = name if name in ("train", "test") else None
+        split = name if name in ("train", "test") else None
         empty = True
         for example in read(path):
             if part(example) == name:
                 empty = False
-                yield replace(example, split=known) if known else example
+                yield replace(example, split=split) if split else example
         if empty:
             raise RecordingError(
                 f"split: no example came into the part {name!r}; nothing was written; give it a larger share"
@@ -154,7 +154,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     split.add_argument("parts", nargs="+", metavar="NAME=SHARE")
     split.add_argument("--seed", type=int, default=0)
     split.set_defaults(command=_split)
-    sample = commands.add_parser("sample", help="some examples by lot")
+    sample = commands.add_parser("sample", help="draw examples at random")
     sample.add_argument("recording")
     sample.add_argument("n", type=int)
     sample.add_argument("--out", required=True)
@@ -166,7 +166,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
 
 
 def printable(text: str) -> str:
-    """The lines with what a terminal would obey, or cannot show, escaped: names in a recording are anybody's."""
+    """Escapes control and unprintable characters: names in a recording are untrusted input."""
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 

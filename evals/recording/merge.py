@@ -1,4 +1,4 @@
-"""Several recordings as one."""
+"""Merges several recordings into one."""
 
 import json
 import sqlite3
@@ -13,11 +13,11 @@ from .join import ByPrompt, Note, joined
 
 
 def merged(first: str, others: Sequence[str], note: Note, same: ByPrompt | None = None) -> Iterator[Example]:
-    """The examples of all files, each once: what the files hold of the same example is put together, as ``joined`` does.
+    """The examples of all files, each once: the records of one example are joined (see ``joined``).
 
-    The same are those with one id, or that are the same to ``same``; the first file's id is then the example's.
-    The other files wait in a temporary database, so that memory does not grow. ``note`` is told what is not taken over.
-    Raises RecordingError where two files contradict each other.
+    Examples are the same if they have one id, or if ``same`` gives them one; the first file's id is then the example's.
+    The other files wait in a temporary database, so that memory does not grow. ``note`` is called for what is left out.
+    Raises RecordingError if two files contradict each other.
     """
 
     def examples(file: str) -> Iterator[Example]:
@@ -48,28 +48,28 @@ def merged(first: str, others: Sequence[str], note: Note, same: ByPrompt | None 
 
         for example in examples(first):
             yield with_others(example, first)
-        known = {first}
+        files = {first}
         for file in others:
             for example in examples(file):
                 earlier = waiting.execute("SELECT DISTINCT file FROM rows WHERE id = ?", (_key(example.id),)).fetchall()
-                if _in_first(waiting, examples, first, example.id) or any(f in known for (f,) in earlier):
+                if _in_first(waiting, examples, first, example.id) or any(f in files for (f,) in earlier):
                     continue
                 yield with_others(example, file)
-            known.add(file)
+            files.add(file)
 
 
 def _matched(file: str, same: ByPrompt) -> Iterator[Example]:
     """A file's examples with the ids that they have in common with other files'."""
     seen: dict[str, str] = {}
     for example in read(file):
-        made = same(example)
-        if (earlier := seen.get(made.id)) is not None:
+        matched = same(example)
+        if (earlier := seen.get(matched.id)) is not None:
             raise RecordingError(
                 f"{file}: id {example.id!r} asks what id {earlier!r} asks, so that prompts do not tell them apart; "
                 "take one of them out"
             )
-        seen[made.id] = example.id
-        yield made
+        seen[matched.id] = example.id
+        yield matched
 
 
 def _in_first(waiting: sqlite3.Connection, examples: Callable[[str], Iterator[Example]], first: str, id: str) -> bool:

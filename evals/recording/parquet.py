@@ -22,29 +22,29 @@ _NESTED = ("prompt", "schema", "tools", "reference", "answers", "more")
 
 
 def rows(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
-    """The rows as lines of JSON hold them. Raises UnreadableFileError, ModuleNotFoundError, OSError, ValueError."""
+    """The rows in the form of the JSON lines. Raises UnreadableFileError, ModuleNotFoundError, OSError, ValueError."""
     return map(_row, read_rows(path))
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
     further = row.pop("more", None)
-    made = {name: _told(name, value) for name, value in row.items() if value is not None}
-    answers = made.get("answers")
+    fields = {name: _parsed_value(name, value) for name, value in row.items() if value is not None}
+    answers = fields.get("answers")
     if isinstance(answers, Mapping):
-        # In nested columns a model that did not answer, and a field that an answer has not, are nulls; in JSON null is null.
-        made["answers"] = dict(answers) if isinstance(row["answers"], str) else _bare(answers)
+        # In nested columns a model that did not answer, and a field that an answer lacks, are nulls; in JSON null is null.
+        fields["answers"] = dict(answers) if isinstance(row["answers"], str) else _bare(answers)
     if further is None:
-        return made
+        return fields
     # Other tools may call a column so, too.
     more = _from_json(further)
-    return made | (more if isinstance(more, dict) else {"more": _plain(further)})
+    return fields | (more if isinstance(more, dict) else {"more": _plain(further)})
 
 
-def _told(name: str, value: Any) -> Any:
+def _parsed_value(name: str, value: Any) -> Any:
     if isinstance(value, str):
-        found = _from_json(value) if name in _NESTED else value
+        parsed = _from_json(value) if name in _NESTED else value
         # A prompt is text or messages: the 5 of another tool's column of texts is a text.
-        return found if name != "prompt" or isinstance(found, str | list) else value
+        return parsed if name != "prompt" or isinstance(parsed, str | list) else value
     return _plain(dict(value) if name == "answers" and isinstance(value, list) else value)
 
 
@@ -67,7 +67,7 @@ def _plain(value: Any) -> Any:
 
 
 def _from_json(text: Any) -> Any:
-    """What a text of JSON says; a text that is none, or whatever else, as it is."""
+    """The value of a JSON text; anything else is returned unchanged."""
     try:
         return json.loads(text)
     except (ValueError, TypeError):
@@ -98,8 +98,8 @@ def dump(file: IO[bytes], lines: Iterable[Mapping[str, Any]]) -> int:
 
 
 def _columns(line: Mapping[str, Any]) -> dict[str, str | None]:
-    made: dict[str, str | None] = {name: line.get(name) for name in _TEXTS}
-    for name, text in made.items():
+    columns: dict[str, str | None] = {name: line.get(name) for name in _TEXTS}
+    for name, text in columns.items():
         if text is not None and not _is_utf8(text):
             raise RecordingError(
                 f"id {line['id']!r}: {name}: holds half of a surrogate pair, which Parquet cannot hold; write JSON Lines"
@@ -109,12 +109,12 @@ def _columns(line: Mapping[str, Any]) -> dict[str, str | None]:
             value = line.get(name)
             # A text that reads as JSON is written as JSON, too, so that it comes back as the text that it is.
             as_it_is = isinstance(value, str) and name == "prompt" and _from_json(value) is value and _is_utf8(value)
-            made[name] = value if value is None or as_it_is else _json(value)
-        more = {k: v for k, v in line.items() if k not in made}
-        made["more"] = _json(more) if more else None
+            columns[name] = value if value is None or as_it_is else _json(value)
+        more = {k: v for k, v in line.items() if k not in columns}
+        columns["more"] = _json(more) if more else None
     except ValueError:
         raise no_number(line) from None
-    return made
+    return columns
 
 
 def _json(value: Any) -> str:

@@ -19,7 +19,7 @@ from .regression import logistic, pava, pool, ridge_logistic
 Array: TypeAlias = NDArray[np.float64]
 Folds: TypeAlias = NDArray[np.intp]
 
-CANDIDATES = ("logistic", "isotonic")
+CANDIDATES = ("raw", "logistic", "isotonic")
 TRANSFORMS: tuple[Transform, ...] = ("logit", "log", "identity")
 # Strongest first: of equal log-losses the flatter mapping is taken.
 RIDGES = (10.0, 1.0, 0.1)
@@ -71,10 +71,12 @@ def fit(
     value or in being missing, are dropped. Folds are stratified by ``correct`` and drawn from ``seed``.
 
     Each score's transform is chosen by cross-validated log-loss with that score alone, then the ridge with all scores.
-    "isotonic" takes part where exactly one score is left. "logistic" replaces "constant" where its cross-validated log-loss
-    is lower at all, since a weak ranking is better than none; "isotonic" replaces "logistic" only where it is lower by more
-    than one standard error of the paired difference. The constant is (correct + 0.5) / (n + 1), and all there is where fewer
-    than two rows are right or fewer than two wrong.
+    "raw" is the confidence without a calibration, as ``cascade.engine.confidence`` combines scores: nothing of it is fitted,
+    so that it cannot fit noise. "logistic" and "isotonic" replace "raw", and "isotonic" replaces "logistic", only where the
+    cross-validated log-loss is lower by more than one standard error of the paired difference: a calibration that does not
+    clearly help is not used. Either replaces "constant" where its log-loss is lower at all, since a weak ranking is better
+    than none. The constant is (correct + 0.5) / (n + 1), and all there is where fewer than two rows are right or fewer than
+    two wrong. "isotonic" takes part where exactly one score is left, "raw" where no score is agreement with another tier.
 
     Raises ValueError on unequal lengths, values outside [0, 1], unknown candidates, fewer than two folds.
     """
@@ -87,20 +89,23 @@ def fit(
         return Fitted(constant, "constant", {}, np.full(n, constant.p), n)
     minority = int(min(np.sum(y > 0), np.sum(y < 1)))
     fold = _folds(y, seed, min(folds, n))
-    found: dict[str, tuple[Calibrator, Array]] = {"constant": (constant, _constants(y, fold))}
+    fits: dict[str, tuple[Calibrator, Array]] = {"constant": (constant, _constants(y, fold))}
     usable = {name: column for name, column in scores.items() if _varies(column)} if minority >= 2 else {}
+    if usable and "raw" in candidates and not any(name.startswith("agrees:") for name in usable):
+        raw = _raw(usable, constant.p)
+        fits["raw"] = (raw, apply(raw, usable))
     if usable and "logistic" in candidates and (fitted := _fit_logistic(usable, y, fold)) is not None:
-        found["logistic"] = fitted
+        fits["logistic"] = fitted
     if len(usable) == 1 and "isotonic" in candidates:
         [(judge, column)] = usable.items()
-        found["isotonic"] = _fit_isotonic(judge, column, y, fold)
-    rows = {name: losses(p, y) for name, (_, p) in found.items()}
+        fits["isotonic"] = _fit_isotonic(judge, column, y, fold)
+    rows = {name: losses(p, y) for name, (_, p) in fits.items()}
     mean = {name: float(row.mean()) for name, row in rows.items()}
     method = "constant"
-    for name in found:  # in the order of simplicity
+    for name in fits:  # in the order of simplicity
         if mean[name] < mean["constant"] if method == "constant" else _gain(rows[method], rows[name]).is_significant:
             method = name
-    mapping, out_of_fold = found[method]
+    mapping, out_of_fold = fits[method]
     return Fitted(mapping, method, mean, out_of_fold, n)
 
 
@@ -145,6 +150,18 @@ def transformed(transform: Transform, scores: Array) -> Array:
         return np.asarray(np.log(s / (1.0 - s)))
     s = np.clip(scores, 0.0, 1.0)
     return np.asarray(s if transform == "identity" else -np.log(1.0 - s + LOG_OFFSET))
+
+
+def _raw(scores: Mapping[str, Array], missing: float) -> Calibrator:
+    """The confidence without a calibration: the score itself, or of several the mean of their logits."""
+    if len(scores) == 1:
+        [judge] = scores
+        return Isotonic(judge, ((0.0, 0.0), (1.0, 1.0)), missing)
+    weights = (1.0 / len(scores),) * len(scores)
+    features = tuple(
+        Feature(judge, "logit", _column(judge, "logit", column).feature.fill) for judge, column in scores.items()
+    )
+    return Logistic(features, weights, (0.0,) * len(scores), 0.0)
 
 
 def _fit_isotonic(judge: str, column: Array, y: Array, fold: Folds) -> tuple[Isotonic, Array]:

@@ -8,11 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from . import fixed_grid
+from .candidate_tiers import first_judges_only, fit_tier
 from .certify import METHODS, Certificate, fixed_sequence, least_rows, p_value
+from .menu import MenuLine, certify_menu, saves
 from .score_table import TierScores
 from .simulate import SimulatedCascade
 from .splits import Splits
-from .tune import Candidate, Goal, Tuner
+from .tune import Candidate, Goal, SweepResult, Tuner
 
 Array = npt.NDArray[np.float64]
 Kind = Literal["max_loss", "min_quality", "min_accepted_quality", "budget", "error_price"]
@@ -44,13 +46,22 @@ class Guarantee:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CertifiedChoice:
-    """The chosen candidate and how it was found. ``fit_rows``: rows of which the mappings know the labels."""
+    """The chosen candidate and how it was found.
+
+    ``guarantee`` is the promise that ``certificate`` is about. ``fit_rows``: rows whose labels the confidences were fitted
+    on. ``swept``: every cascade that tuning considered, empty where nothing was tuned. ``menu``: one line for each promise
+    where several were tested together. ``last_fit_rows``: those of the last tier, where they are others.
+    """
 
     chosen: Candidate
     certificate: Mapping[str, Any]
+    guarantee: Guarantee
     method: str
     fit_rows: npt.NDArray[np.int64]
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    swept: tuple[SweepResult, ...] = ()
+    menu: tuple[MenuLine, ...] = ()
+    last_fit_rows: npt.NDArray[np.int64] | None = None
 
 
 def choose_certified(
@@ -62,62 +73,172 @@ def choose_certified(
     method: Method = "auto",
     must_end: str | None = None,
 ) -> CertifiedChoice:
-    """Tunes on ``splits.fit`` and certifies on ``splits.certify``, or walks a fixed grid on both where that is possible.
+    """The cheapest cascade that can be proved to keep one promise, or the premium tier alone where there is none.
 
-    ``columns``: each model's columns, cheapest model first, the premium tier last. ``must_end``: the model that every ladder
-    ends with. "auto" takes the fixed grid for two models and a single score.
+    Tunes on ``splits.fit`` and certifies on ``splits.certify``, or tests a fixed grid on both parts where that is possible.
+
+    Args:
+        columns: Each model's scores, one entry for each list of judges to try; cheapest model first, the premium tier last.
+        splits: The rows; ``test`` is never read.
+        guarantee: The promise.
+        seed: Of folds.
+        method: "preset" tests a grid fixed beforehand, "split" tunes first; "auto" takes the grid for two models and a
+            single score.
+        must_end: The model that every cascade must end with.
     """
     if guarantee.kind in ("budget", "error_price"):
         return _choose_by_cost(columns, splits, guarantee, seed, must_end)
     if guarantee.kind == "min_accepted_quality":
         return _choose_level(columns, splits, guarantee, seed)
     premium = list(columns)[-1]
-    quality = columns[premium][0].quality[:, 0]
+    quality, premium_usd = columns[premium][0].quality[:, 0], columns[premium][0].cost_usd[:, 0]
     against_premium = guarantee.kind == "max_loss"
     reference = quality if against_premium else np.ones(len(quality))
     limit = guarantee.value if against_premium else 1.0 - guarantee.value
     notes: list[str] = []
-    how: str
-    fixed = (
-        fixed_grid.candidate_sequence([c[0] for c in columns.values()], splits.calibration) if method != "split" else None
-    )
-    if fixed is not None and all(len(c) == 1 for c in columns.values()):
-        rows, sequence, how = splits.calibration, fixed, "preset"
+    swept: tuple[SweepResult, ...] = ()
+    fixed = None
+    if method != "split" and all(len(c) == 1 for c in columns.values()):
+        fixed = fixed_grid.candidate_sequence([c[0] for c in columns.values()], splits.calibration)
+    if fixed is not None:
+        rows, tuned_on, sequence, how = splits.calibration, splits.calibration, fixed, "preset"
     else:
         goal = Goal(reference, limit, premium if against_premium else None)
         tuner = Tuner(columns, splits.fit, goal, seed)
-        rows, how = splits.certify, "split"
+        rows, tuned_on, how = splits.certify, splits.fit, "split"
         sequence, notes = tuner.test_sequence(len(rows), must_end=must_end)
-    proof = fixed_sequence([reference[rows] - c.outcome(rows).quality for c in sequence], limit, guarantee.delta)
-    premium_alone = _premium_alone(columns[premium][0], splits, seed)
-    alone_usd = float(premium_alone.outcome(splits.calibration).cost_usd.mean())
+        swept = (*tuner.sweep_all(must_end), *tuner.refined)
+    losses = [reference[rows] - c.outcome(rows).quality for c in sequence]
+    proof = fixed_sequence(losses, limit, guarantee.delta, paired=against_premium)
     passed = sequence[: proof.position + 1]
     chosen = min(passed, key=lambda c: float(c.outcome(splits.calibration).cost_usd.mean()), default=None)
-    usd = np.inf if chosen is None else float(chosen.outcome(splits.calibration).cost_usd.mean())
-    if chosen is not None and (usd < alone_usd or not against_premium):
-        position = sequence.index(chosen)
+    if chosen is not None and (not against_premium or saves(chosen, premium_usd, tuned_on)):
+        proof = replace(proof, position=sequence.index(chosen))
         if how == "preset":
             chosen = fixed_grid.with_confidence(chosen, rows, seed)
-        certificate = replace(proof, position=position).to_json() | {"words": _success_words(guarantee, proof, chosen)}
+        chosen, last_fit_rows = (chosen, None) if how == "preset" else _refit_last(chosen, splits, seed)
         return CertifiedChoice(
             chosen=chosen,
-            certificate=certificate,
+            certificate=proof.to_json() | {"words": _success_words(guarantee, proof)},
+            guarantee=guarantee,
             method=how,
             fit_rows=rows if how == "preset" else splits.fit,
             notes=tuple(notes),
+            swept=swept,
+            last_fit_rows=last_fit_rows,
         )
+    certificate, premium_alone = proof.to_json(), _premium_alone(columns[premium][0], splits, seed)
     if len(columns) == 1 and against_premium:
         words = "There is one tier, so there is nothing to prove: it answers every prompt, and loses nothing to itself."
-        one = {"certified": True, "method": "a single tier: nothing is lost", "needed_n": None, "words": words}
-        return CertifiedChoice(
-            chosen=premium_alone, certificate=proof.to_json() | one, method=how, fit_rows=splits.calibration, notes=()
+        certificate |= {"certified": True, "method": "a single tier: nothing is lost", "needed_n": None, "words": words}
+    elif passed:
+        words = (
+            "Cascades keep the promise, but none costs less than the premium tier alone by more than the standard error of "
+            "the saving; the premium tier alone is used."
         )
-    return _fall_back_to_premium(premium_alone, proof, guarantee, passed, how, splits, reference)
+        certificate |= {"certified": True, "method": "the premium tier alone: nothing is lost", "words": words}
+    else:
+        certificate |= _refusal(proof, guarantee, splits, len(rows), reference[rows] - premium_alone.outcome(rows).quality)
+    return CertifiedChoice(
+        chosen=premium_alone,
+        certificate=certificate,
+        guarantee=guarantee,
+        method=how,
+        fit_rows=splits.calibration,
+        swept=swept,
+    )
+
+
+def choose_from_menu(
+    columns: Mapping[str, Sequence[TierScores]],
+    splits: Splits,
+    promises: Sequence[float],
+    delta: float,
+    *,
+    choose: float | None = None,
+    seed: int = 0,
+    must_end: str | None = None,
+) -> CertifiedChoice:
+    """Tests several promises on the loss against the premium tier in one procedure, and takes one line of the menu.
+
+    Args:
+        columns: As for ``choose_certified``.
+        splits: The rows; ``test`` is never read.
+        promises: The largest mean losses, each in (0, 1).
+        delta: The probability that any line of the menu is broken.
+        choose: The promise to use, one of ``promises``; by default the strictest that was proved with a saving.
+        seed: Of folds.
+        must_end: The model that every cascade must end with.
+    """
+    premium = list(columns)[-1]
+    quality, premium_usd = columns[premium][0].quality[:, 0], columns[premium][0].cost_usd[:, 0]
+    tuner = Tuner(columns, splits.fit, Goal(quality, min(promises), premium), seed)
+    menu = certify_menu(tuner, splits, premium_usd, promises, delta, must_end)
+    proved = [line for line in menu if line.candidate is not None]
+    wanted = [line for line in menu if line.max_loss == choose] if choose is not None else proved[:1] or menu[:1]
+    line = wanted[0]
+    guarantee = Guarantee("max_loss", line.max_loss, delta)
+    common: dict[str, Any] = {
+        "guarantee": guarantee,
+        "method": "split",
+        "menu": tuple(menu),
+        "swept": (*tuner.sweep_all(must_end), *tuner.refined),
+    }
+    if line.candidate is not None:
+        certificate = line.certificate.to_json() | {"p_value": line.p_value}
+        certificate["words"] = (
+            f"With {100 * (1 - delta):g} % confidence {guarantee.words()}: loss {line.loss:+.4f} on the "
+            f"{len(splits.certify):,} certification rows, p = {line.p_value:.4f} ({certificate['method']} over "
+            f"{len(menu)} promises). It holds for prompts like those recorded."
+        )
+        chosen, last_fit_rows = _refit_last(line.candidate, splits, seed)
+        return CertifiedChoice(
+            chosen=chosen,
+            certificate=certificate,
+            fit_rows=splits.fit,
+            last_fit_rows=last_fit_rows,
+            notes=line.notes,
+            **common,
+        )
+    premium_alone = _premium_alone(columns[premium][0], splits, seed)
+    certificate = line.certificate.to_json() | {"rows_in_all": line.rows_in_all}
+    certificate["words"] = (
+        f"Not proved on {len(splits.certify):,} certification rows: that {guarantee.words()} at a lower cost. "
+        f"{_rows_words(line.rows_in_all)} The premium tier alone is used."
+    )
+    return CertifiedChoice(chosen=premium_alone, certificate=certificate, fit_rows=splits.calibration, **common)
+
+
+def _rows_words(rows: int | None) -> str:
+    """How many rows a proof would need."""
+    if rows is None:
+        return "More rows like these would not help."
+    return f"A recording of about {rows:,} graded rows in all would be needed."
+
+
+def _refit_last(candidate: Candidate, splits: Splits, seed: int) -> tuple[Candidate, npt.NDArray[np.int64] | None]:
+    """The same decisions with the last tier's confidence fitted on all calibration rows, and those rows.
+
+    No threshold reads the last tier's confidence, so that the certification rows may improve it. Where a decision on
+    any row would change (every answer vetoed, say), the candidate stays as it is.
+    """
+    cascade, last = candidate.cascade, candidate.cascade.tiers[-1]
+    if cascade.final != "last" or candidate.last_accept_at > 0.0:
+        return candidate, None
+    earlier = cascade.tier_outcomes[:-1] if last.uses_agreement else ()
+    refit = replace(
+        fit_tier(last.column, splits.calibration, seed, earlier), accept_at=last.accept_at, reject_below=last.reject_below
+    )
+    changed = replace(candidate, cascade=SimulatedCascade.from_tiers([*cascade.tiers[:-1], refit]))
+    every = np.arange(len(last.column.vetoed))
+    old, new = candidate.outcome(every), changed.outcome(every)
+    same = np.array_equal(old.tier, new.tier) and np.array_equal(old.quality, new.quality)
+    if not same or not np.array_equal(old.cost_usd, new.cost_usd, equal_nan=True):
+        return candidate, None
+    return changed, splits.calibration
 
 
 def _premium_alone(column: TierScores, splits: Splits, seed: int) -> Candidate:
-    from .candidate_tiers import first_judges_only, fit_tier
-
     tier = fit_tier(column.first_judges(column.n_free), splits.calibration, seed)
     return Candidate(
         cascade=SimulatedCascade.from_tiers([first_judges_only(tier, column.n_free)]),
@@ -128,52 +249,45 @@ def _premium_alone(column: TierScores, splits: Splits, seed: int) -> Candidate:
     )
 
 
-def _fall_back_to_premium(
-    premium_alone: Candidate,
-    proof: Certificate,
-    guarantee: Guarantee,
-    passed: Sequence[Candidate],
-    how: str,
-    splits: Splits,
-    reference: Array,
-) -> CertifiedChoice:
-    """The premium tier by itself: where no cascade was certified, or none that was certified costs less."""
-    certificate = proof.to_json()
-    if passed:
-        words = "Cascades keep the promise, but none costs less than the premium tier alone, which is therefore used."
-        certificate |= {"certified": True, "method": "the premium tier alone: nothing is lost", "words": words}
-        return CertifiedChoice(
-            chosen=premium_alone, certificate=certificate, method=how, fit_rows=splits.calibration, notes=()
+def _refusal(proof: Certificate, guarantee: Guarantee, splits: Splits, n: int, premium_losses: Array) -> dict[str, Any]:
+    """What the certificate says where no candidate passed: why, and how many rows it would take.
+
+    Args:
+        proof: The tests.
+        guarantee: The promise.
+        splits: The rows.
+        n: How many of them certified.
+        premium_losses: (n,), the loss of the premium tier alone against the promise, which may keep a least quality.
+    """
+    paired = guarantee.kind == "max_loss"
+    total = len(splits.calibration) + len(splits.test)
+    needed = proof.needed_n
+    in_all = None if needed is None else -(-needed * total // max(n, 1))
+    words = f"Not proved: on {n:,} rows no cascade could be shown to keep the promise that {guarantee.words()}. "
+    if proof.tests:
+        words += (
+            f"The safest one lost {proof.tests[0].loss:+.4f} on average, which may be chance (p = {proof.p_value:.3f}, "
+            f"needed: {proof.delta:g} or less). "
         )
-    loss, p = (proof.tests[0].loss, proof.tests[0].p_value) if proof.tests else (float("nan"), 1.0)
-    least_n = least_rows(proof.limit, proof.delta)
-    words = (
-        f"Refused: on {proof.n} rows no cascade could be shown to keep the promise that {guarantee.words()}. The safest one "
-        f"tested lost {loss:+.4f} on average, which may be chance (p = {p:.3f}, needed: {proof.delta:g} or less). "
-    )
-    if proof.needed_n is not None:
-        words += f"About {proof.needed_n:,} certification rows like these would be needed. "
-    else:
-        words += f"More rows like these would not help; even a cascade without any loss needs {least_n:,}. "
-    words += "The premium tier alone is used."
-    certificate |= {"certified": False, "words": words, "needed_n": proof.needed_n}
+    least = least_rows(proof.limit, proof.delta, paired=paired)
+    if n < least:
+        words += f"A cascade that differs from the premium tier on no row needs {least:,} certification rows. "
+    words += f"{_rows_words(in_all)} The premium tier alone is used."
+    certificate = {"certified": False, "words": words, "rows_in_all": in_all}
     if guarantee.kind == "min_quality":
-        rows = splits.certify
-        p, method = p_value(reference[rows] - premium_alone.outcome(rows).quality, proof.limit)
+        p, method = p_value(premium_losses, proof.limit, paired=False)
         if p <= guarantee.delta:
-            certificate |= {"certified": True, "p_value": p, "method": METHODS[method]}
-            certificate["words"] = (
-                f"Only the premium tier alone could be shown to keep the promise that {guarantee.words()}."
-            )
-    return CertifiedChoice(chosen=premium_alone, certificate=certificate, method=how, fit_rows=splits.calibration, notes=())
+            words = f"Only the premium tier alone could be shown to keep the promise that {guarantee.words()}."
+            certificate |= {"certified": True, "p_value": p, "method": METHODS[method], "words": words}
+    return certificate
 
 
-def _success_words(guarantee: Guarantee, proof: Certificate, chosen: Candidate) -> str:
-    tested = proof.tests[proof.position]
+def _success_words(guarantee: Guarantee, proof: Certificate) -> str:
+    test = proof.tests[proof.position]
     return (
-        f"With probability {100 * (1 - guarantee.delta):g} % over the draw of the {proof.n:,} rows that certified it, "
-        f"{guarantee.words()}: measured loss {tested.loss:+.4f} at the last step that passed, p = {tested.p_value:.4f} "
-        f"({METHODS.get(proof.method, proof.method)}, {len(proof.tests)} tests). It holds for prompts like those recorded."
+        f"With {100 * (1 - guarantee.delta):g} % confidence {guarantee.words()}: loss {test.loss:+.4f} on the {proof.n:,} "
+        f"certification rows, p = {test.p_value:.4f} ({METHODS.get(proof.method, proof.method)}, {len(proof.tests)} tests). "
+        "It holds for prompts like those recorded."
     )
 
 
@@ -184,26 +298,26 @@ def _choose_by_cost(
     premium = list(columns)[-1]
     quality = columns[premium][0].quality[:, 0]
     tuner = Tuner(columns, splits.fit, Goal(np.ones(len(quality)), 1.0, None), seed)
-    swept = [tuner.sweep(cascade) for cascade in tuner.cascades(must_end)]
+    swept = [tuner.sweep(cascade) for cascade in tuner.candidate_cascades(must_end)]
     scored: list[tuple[float, float, Candidate]] = []
     for each in swept:
         if guarantee.kind == "budget":
             within = np.flatnonzero(each.usd <= guarantee.value / 1000)
             if len(within):
                 at = int(within[np.argmin(each.loss[within])])
-                scored.append((float(each.loss[at]), float(each.usd[at]), each.candidate(at)))
+                scored.append((float(each.loss[at]), float(each.usd[at]), each.candidate(at, 1.0)))
         else:
             total = each.usd + guarantee.value * each.loss
             at = int(np.argmin(total))
-            scored.append((float(total[at]), float(each.usd[at]), each.candidate(at)))
+            scored.append((float(total[at]), float(each.usd[at]), each.candidate(at, 1.0)))
     notes: list[str] = []
     if scored:
         chosen = min(scored, key=lambda item: item[:2])[2]
     else:
-        every = [(float(each.usd.min()), each.candidate(int(np.argmin(each.usd)))) for each in swept]
+        every = [(float(each.usd.min()), each.candidate(int(np.argmin(each.usd)), 1.0)) for each in swept]
         least_usd, chosen = min(every, key=lambda item: item[0])
         notes.append(
-            f"no ladder costs {guarantee.value:g} USD per 1,000 or less; the cheapest, about {1000 * least_usd:.4g}"
+            f"no cascade costs {guarantee.value:g} USD per 1,000 or less; the cheapest, about {1000 * least_usd:.4g}"
         )
     rows = splits.certify
     losses = quality[rows] - chosen.outcome(rows).quality
@@ -224,11 +338,27 @@ def _choose_by_cost(
         "max_loss": bound, "delta": guarantee.delta, "method": METHODS[test_method],
         "n": len(rows), "p_value": guarantee.delta, "tests": 1, "needed_n": None, "words": words,
     }  # fmt: skip
-    return CertifiedChoice(chosen=chosen, certificate=certificate, method="split", fit_rows=splits.fit, notes=tuple(notes))
+    return CertifiedChoice(
+        chosen=chosen,
+        certificate=certificate,
+        method="split",
+        fit_rows=splits.fit,
+        notes=tuple(notes),
+        guarantee=guarantee,
+        swept=tuple(swept),
+    )
 
 
 def upper_bound(losses: Array, delta: float) -> tuple[float, str]:
-    """The least limit, to 1e-3 and from above, at which the mean loss is certified at ``delta``; 1 where none is."""
+    """A bound on the mean loss that holds with probability 1 - ``delta``: the least limit whose test passes.
+
+    Args:
+        losses: (n,), the premium tier's quality less the cascade's, in [-1, 1]. The rows must not have helped to choose it.
+        delta: The probability that the mean loss is larger.
+
+    Returns:
+        The bound, to 1e-3 and from above (1 where no limit passes), and the test's name.
+    """
     low, high = max(0.0, float(losses.mean())), 1.0
     test_method = "paired"
     while high - low > 1e-3:
@@ -242,8 +372,6 @@ def _choose_level(
     columns: Mapping[str, Sequence[TierScores]], splits: Splits, guarantee: Guarantee, seed: int
 ) -> CertifiedChoice:
     """One level of calibrated confidence for every tier, as low as accepted answers stay right often enough."""
-    from .candidate_tiers import fit_tier
-
     models = list(columns)
     tiers = [fit_tier(columns[m][-1], splits.fit, seed) for m in models[:-1]]
     last = columns[models[-1]][-1]
@@ -263,17 +391,17 @@ def _choose_level(
         losses = 1.0 - outcome.quality[outcome.accepted]
         # Levels that accept too few rows to prove anything say nothing, whatever their answers: they are not tested. Which
         # they are depends on the scores alone, never on the answers' quality.
-        if len(losses) < least_rows(1.0 - guarantee.value, guarantee.delta):
+        if len(losses) < least_rows(1.0 - guarantee.value, guarantee.delta, paired=False):
             continue
         shortest = shortest or len(losses)
         tests += 1
-        proof, method = p_value(losses, 1.0 - guarantee.value)
+        proof, method = p_value(losses, 1.0 - guarantee.value, paired=False)
         if proof > guarantee.delta:
             break
         passed, p, test_method, n = candidate, proof, method, len(losses)
     base = {"max_loss": None, "min_accepted_quality": guarantee.value, "delta": guarantee.delta, "tests": tests}
     if passed is None:
-        fewest = least_rows(1.0 - guarantee.value, guarantee.delta)
+        fewest = least_rows(1.0 - guarantee.value, guarantee.delta, paired=False)
         words = (
             f"Refused: on {len(rows):,} rows no level of confidence could be shown to keep the promise that "
             f"{guarantee.words()}. It takes at least {fewest:,} accepted rows without a single mistake. Nothing is accepted "
@@ -286,7 +414,9 @@ def _choose_level(
             "certified": False, "method": METHODS["binomial"], "n": len(rows), "p_value": 1.0, "needed_n": fewest,
             "words": words,
         }  # fmt: skip
-        return CertifiedChoice(chosen=chosen, certificate=certificate, method="split", fit_rows=splits.fit, notes=())
+        return CertifiedChoice(
+            chosen=chosen, certificate=certificate, method="split", fit_rows=splits.fit, guarantee=guarantee
+        )
     share = float(passed.outcome(rows).accepted.mean())
     words = (
         f"With probability {100 * (1 - guarantee.delta):g} % over the draw of the rows that certified it, "
@@ -297,4 +427,4 @@ def _choose_level(
         "certified": True, "method": METHODS[test_method], "n": n, "p_value": p, "needed_n": None, "words": words,
         "accepted": share,
     }  # fmt: skip
-    return CertifiedChoice(chosen=passed, certificate=certificate, method="split", fit_rows=splits.fit, notes=())
+    return CertifiedChoice(chosen=passed, certificate=certificate, method="split", fit_rows=splits.fit, guarantee=guarantee)

@@ -4,8 +4,9 @@ The candidates and their order come from other rows. They are tested one after t
 to the first that fails; whatever passed before holds, all at once, with probability 1 - delta over the draw of the rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil, log, log1p, sqrt
 from statistics import NormalDist
 from typing import Any
@@ -25,21 +26,22 @@ METHODS = {
 }
 
 
-def p_value(losses: Array, limit: float, method: str = "auto") -> tuple[float, str]:
-    """The p-value of "the mean loss exceeds ``limit``", and the method: the sharpest that is exact for such losses.
+def p_value(losses: Array, limit: float, method: str = "auto", *, paired: bool = True) -> tuple[float, str]:
+    """The p-value of the hypothesis "the mean loss exceeds ``limit``", and the test that gave it.
 
-    ``losses`` (n,) lie in [-1, 1]: paired differences; or in [0, 1]. "auto" takes the exact binomial test for 0/1, the exact
-    paired test for -1/0/1, and betting for all others.
+    Args:
+        losses: (n,), in [-1, 1]: the premium tier's quality less the cascade's; or in [0, 1] where ``paired`` is False.
+        limit: The largest mean loss that the promise allows.
+        method: A name in ``METHODS``, or "auto": the exact test for whole numbers, betting for all others.
+        paired: Whether losses are differences that may be negative. The test must not depend on whether one happens to be
+            negative in these rows: choosing between two valid tests by the data is not a valid test.
     """
     n = len(losses)
     low = float(losses.min(initial=0.0))
     ternary = bool(np.all(losses == np.round(losses)))
     if method == "auto":
-        method = (
-            "betting" if not ternary or n > significance.PAIRED_LIMIT else "binomial" if low >= 0 and limit > 0 else "paired"
-        )
-        if method == "binomial" and not np.all(losses >= 0):
-            method = "paired"
+        exact = "paired" if paired or limit <= 0 else "binomial"
+        method = exact if ternary and n <= significance.PAIRED_LIMIT else "betting"
     if method == "binomial":
         return significance.binomial(int(losses.sum()), n, limit), method
     if method == "paired":
@@ -81,8 +83,8 @@ class Certificate:
 
     @property
     def p_value(self) -> float:
-        """Of the candidate that was chosen; 1 where none was."""
-        return self.tests[self.position].p_value if self.position >= 0 else 1.0
+        """Of the chosen candidate; where none passed, of the first one, which failed; 1 where nothing was tested."""
+        return self.tests[max(self.position, 0)].p_value if self.tests else 1.0
 
     def to_json(self) -> dict[str, Any]:
         """The certificate as plain data."""
@@ -98,7 +100,9 @@ class Certificate:
         }
 
 
-def fixed_sequence(losses: Sequence[Array], limit: float, delta: float, method: str = "auto") -> Certificate:
+def fixed_sequence(
+    losses: Sequence[Array], limit: float, delta: float, method: str = "auto", *, paired: bool = True
+) -> Certificate:
     """Tests the candidates' losses, each (n,), in order at level ``delta`` until one fails.
 
     The losses' rows must not have helped to choose the candidates or their order. Valid for any order and any dependence
@@ -108,7 +112,7 @@ def fixed_sequence(losses: Sequence[Array], limit: float, delta: float, method: 
     tests: list[CandidateTest] = []
     method_used = method
     for loss in losses:
-        p, method_used = p_value(loss, limit, method)
+        p, method_used = p_value(loss, limit, method, paired=paired)
         tests.append(CandidateTest(float(loss.mean()) if len(loss) else 1.0, p, p <= delta))
         if not tests[-1].passed:
             break
@@ -123,22 +127,60 @@ def fixed_sequence(losses: Sequence[Array], limit: float, delta: float, method: 
         n=n,
         position=position,
         tests=tuple(tests),
-        needed_n=rows_needed(failed, limit, delta) if failed is not None else None,
+        needed_n=rows_needed(failed, limit, delta, paired=paired) if failed is not None else None,
     )
 
 
-def rows_needed(losses: Array, limit: float, delta: float, power: float = 0.8) -> int | None:
+def check_in_order(pairs: Iterable[tuple[Array, float]], delta: float) -> list[tuple[CandidateTest, str]]:
+    """Tests pairs of paired losses, each (n,), and a limit, each at level ``delta``, up to the first that fails.
+
+    The order must be fixed without these rows. With probability 1 - ``delta`` every pair that passed is true, whatever the
+    limits and however the pairs depend on one another: for one false pair to pass, the first false one must be rejected.
+
+    Returns:
+        The tests in order, the last of which may have failed, each with its method.
+    """
+    tests: list[tuple[CandidateTest, str]] = []
+    for losses, limit in pairs:
+        p, method = p_value(losses, limit)
+        tests.append((CandidateTest(float(losses.mean()), p, p <= delta), method))
+        if p > delta:
+            break
+    return tests
+
+
+def rows_needed(losses: Array, limit: float, delta: float, power: float = 0.8, *, paired: bool = True) -> int | None:
     """Roughly how many rows it would take to certify losses like these with the given power; None: no number would do.
 
-    From the normal approximation; never fewer than are needed where no row at all has a loss.
+    From the normal approximation; never fewer than ``least_rows``.
     """
     mean, spread = float(losses.mean()), float(losses.std())
     if not limit > max(mean, 0.0):
         return None
     z = NormalDist().inv_cdf(1 - delta) + NormalDist().inv_cdf(power)
-    return max(ceil((z * max(spread, sqrt(limit * (1 - limit))) / (limit - mean)) ** 2), least_rows(limit, delta))
+    return max(
+        ceil((z * max(spread, sqrt(limit * (1 - limit))) / (limit - mean)) ** 2), least_rows(limit, delta, paired=paired)
+    )
 
 
-def least_rows(limit: float, delta: float) -> int:
-    """The fewest rows that can certify a loss of ``limit`` at all: (1 - limit)^n <= delta."""
-    return ceil(log(delta) / log1p(-limit)) if 0 < limit < 1 else 1
+@lru_cache(maxsize=256)
+def least_rows(limit: float, delta: float, *, paired: bool = True) -> int:
+    """How many rows certify a mean loss of at most ``limit`` if every row's loss is 0; with gains fewer may do.
+
+    For losses that are never negative this is (1 - limit)^n <= delta. For paired differences it is the least n whose
+    p-value without a single discordant pair is at most delta, which takes a few rows more.
+    """
+    if not 0 < limit < 1:
+        return 1
+    binomial = ceil(log(delta) / log1p(-limit))
+    if not paired:
+        return binomial
+    low, high = binomial - 1, 2 * binomial
+    while significance.paired(0, 0, high, limit) > delta:
+        low, high = high, 2 * high
+        if high > significance.PAIRED_LIMIT:
+            return high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if significance.paired(0, 0, middle, limit) <= delta else (middle, high)
+    return high

@@ -17,6 +17,7 @@ from evals.recording import Example, RecordingError, models_of, read
 from . import engine_check
 from .certified_choice import Guarantee, Kind
 from .input_rows import ReplayError
+from .menu import DEFAULT_PROMISES
 from .pipeline import ReplayConfig, ReplayResult, as_file, page, replay
 
 
@@ -35,8 +36,8 @@ def _from_file(path: str) -> tuple[Policy, list[str]]:
     models = [t.model for t in tiers]
     if policy.calibration is not None:
         beside = Path(path).parent / policy.calibration
-        found = calibration_file.read(calibration_file.starter() if policy.calibration == "starter" else beside)
-        models = [candidate.model for candidate in found.candidates]
+        calibration = calibration_file.read(calibration_file.starter() if policy.calibration == "starter" else beside)
+        models = [candidate.model for candidate in calibration.candidates]
     return policy.model_copy(update={"tiers": tiers}), models
 
 
@@ -44,6 +45,8 @@ EXAMPLES = """examples:
   python -m evals.replay                                         the shipped recording
   python -m evals.replay logs.jsonl --tiers mini,large --max-loss 0.03 --delta 0.1 \\
       --out calibration.json --report report.html                at most 3 points below `large`, with 90 % probability
+  python -m evals.replay logs.jsonl --tiers mini,large --max-loss 0.02,0.03,0.05 --volume 1M
+                                                                 which of three promises can be proved, and money a month
   python -m evals.replay logs.jsonl --tiers a,b,c --min-quality 0.9
   python -m evals.replay logs.jsonl --tiers a,b,c --min-accepted-quality 0.95
   python -m evals.replay logs.jsonl --tiers a,b,c --budget-per-1k 0.5
@@ -63,11 +66,13 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     add("recording", nargs="?", default=str(STARTER_RECORDING), help="JSON Lines, .gz allowed (default: the shipped one)")
     add("--tiers", help="models of the recording, cheapest first, premium last, separated by commas")
     goal = parser.add_mutually_exclusive_group()
-    goal.add_argument("--max-loss", type=float, metavar="EPS", help="mean quality below the premium tier's (default 0.02)")
+    goal.add_argument("--max-loss", metavar="EPS[,EPS...]",
+        help="most mean quality to lose against the premium tier; several: a menu (default 0.02,0.03,0.05,0.1)")  # fmt: skip
     goal.add_argument("--min-quality", type=float, metavar="Q", help="least mean quality, in [0, 1]")
     goal.add_argument("--min-accepted-quality", type=float, metavar="Q", help="least quality of accepted answers")
     goal.add_argument("--budget-per-1k", type=float, metavar="USD", help="best quality for USD per 1,000 prompts")
     goal.add_argument("--error-price", type=float, metavar="USD", help="least cost, a wrong answer costing USD")
+    add("--choose", type=float, metavar="EPS", help="the line of the menu to use (default: the strictest that is proved)")
     add("--delta", type=float, default=0.1, help="probability that a certified promise is broken (default 0.1)")
     add("--judges", help="judge[:option=value...],... of every tier (default: what the recording can feed)")
     add("--method", choices=("auto", "split", "preset"), default="auto",
@@ -76,33 +81,64 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     add("--keep-premium", action="store_true", help="only ladders that end with the premium tier")
     add("--policy-file", help="replay this file's policy as it is, without choosing anything")
     add("--seed", type=int, default=0, help="of splits, folds and bootstrap (default 0)")
+    add("--volume", metavar="N", help="prompts a month, such as 250k or 1M: gives money a month")
+    add("--full", action="store_true", help="print latencies, shares of answers and every task as well")
     add("--out", metavar="FILE", help="write the calibration that policies.yaml refers to")
     add("--report", metavar="FILE", help="write a self-contained HTML page")
     add("--json", metavar="FILE", help="write every figure as JSON")
     return parser
 
 
-def _promise(args: argparse.Namespace) -> Guarantee:
+def _losses(text: str) -> tuple[float, ...]:
+    """The promises of ``--max-loss``."""
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ReplayError(f"--max-loss must be numbers separated by commas, such as 0.02,0.05; got {text!r}") from None
+    for value in values:
+        if not 0.0 <= value <= 1.0:
+            raise ReplayError(f"--max-loss must lie in [0, 1], got {value:g}")
+    if len(values) > 1 and min(values) <= 0.0:
+        raise ReplayError("--max-loss: each promise of a menu must be above 0")
+    return values
+
+
+def _guarantee(args: argparse.Namespace) -> tuple[Guarantee, tuple[float, ...]]:
+    """The promise, and the promises of the menu where there are several."""
     limits: dict[str, tuple[Kind, float]] = {
-        "max_loss": ("max_loss", 1.0),
         "min_quality": ("min_quality", 1.0),
         "min_accepted_quality": ("min_accepted_quality", 1.0),
         "budget_per_1k": ("budget", 1e9),
         "error_price": ("error_price", 1e9),
     }
-    kind: Kind = "max_loss"
-    value = 0.02
-    for name, (named, high) in limits.items():
-        given = getattr(args, name)
-        if given is not None:
-            if not 0.0 <= given <= high:
-                raise ReplayError(f"--{name.replace('_', '-')} must lie in [0, {high:g}], got {given}")
-            kind, value = named, given
     if args.seed < 0:
         raise ReplayError(f"--seed must be 0 or more, got {args.seed}")
     if not 0.0 < args.delta < 1.0:
         raise ReplayError(f"--delta must lie between 0 and 1, got {args.delta}")
-    return Guarantee(kind, value, args.delta)
+    for name, (kind, high) in limits.items():
+        value = getattr(args, name)
+        if value is not None:
+            if not 0.0 <= value <= high:
+                raise ReplayError(f"--{name.replace('_', '-')} must lie in [0, {high:g}], got {value}")
+            return Guarantee(kind, value, args.delta), ()
+    losses = DEFAULT_PROMISES if args.max_loss is None else _losses(args.max_loss)
+    if args.max_loss is None and (args.method == "preset" or args.policy_file is not None):
+        losses = losses[:1]
+    return Guarantee("max_loss", losses[0], args.delta), losses if len(set(losses)) > 1 else ()
+
+
+def _volume(text: str | None) -> float | None:
+    """Prompts a month: a number, with k, M or B for thousands, millions or billions."""
+    if text is None:
+        return None
+    factor = {"k": 1e3, "m": 1e6, "b": 1e9}.get(text[-1:].lower(), 1.0)
+    try:
+        volume = float(text[:-1] if factor > 1 else text) * factor
+    except ValueError:
+        volume = 0.0
+    if not 0 < volume < 1e15:
+        raise ReplayError(f"--volume must be a number of prompts a month, such as 250k or 1M; got {text!r}")
+    return volume
 
 
 def _tiers(text: str) -> list[str]:
@@ -112,7 +148,7 @@ def _tiers(text: str) -> list[str]:
     return tiers
 
 
-def _contradictions(args: argparse.Namespace, guarantee: Guarantee) -> None:
+def _contradictions(args: argparse.Namespace, guarantee: Guarantee, menu: Sequence[float]) -> None:
     """Raises ReplayError for flags of which one would be ignored."""
     goal = "--" + guarantee.kind.replace("budget", "budget_per_1k").replace("_", "-")
     if args.policy_file is not None:
@@ -120,9 +156,16 @@ def _contradictions(args: argparse.Namespace, guarantee: Guarantee) -> None:
             "--tiers": args.tiers is not None, "--out": args.out is not None, "--keep-premium": args.keep_premium,
             f"--method {args.method}": args.method != "auto", goal: guarantee.kind != "max_loss",
         }  # fmt: skip
-        for flag, given in chosen.items():
-            if given:
+        for flag, is_set in chosen.items():
+            if is_set:
                 raise ReplayError(f"{flag} and --policy-file exclude each other: a policy is measured as it is")
+    if args.choose is not None and args.choose not in menu:
+        known = ", ".join(f"{value:g}" for value in menu)
+        raise ReplayError(
+            f"--choose {args.choose:g}: " + (f"the menu has {known}" if menu else "there is no menu; leave it out")
+        )
+    if args.method == "preset" and menu:
+        raise ReplayError("--method preset tests one promise; give one value to --max-loss")
     if args.method != "auto" and guarantee.kind not in ("max_loss", "min_quality"):
         raise ReplayError(f"--method {args.method} and {goal} exclude each other: {goal} is always tuned first")
     if args.method == "preset" and args.tiers is not None and len(_tiers(args.tiers)) != 2:
@@ -135,18 +178,18 @@ def _check_targets(args: argparse.Namespace) -> None:
     if args.policy_file is not None:
         used[Path(args.policy_file).resolve()] = "--policy-file"
     for name in ("out", "report", "json"):
-        given = getattr(args, name)
-        if given is None:
+        option = getattr(args, name)
+        if option is None:
             continue
-        target = Path(given).resolve()
+        target = Path(option).resolve()
         if target.is_dir():
-            raise ReplayError(f"--{name}: {given or '.'} is a folder; name a file")
+            raise ReplayError(f"--{name}: {option or '.'} is a folder; name a file")
         if not target.parent.is_dir():
-            raise ReplayError(f"--{name}: the folder {Path(given).parent} does not exist; create it first")
+            raise ReplayError(f"--{name}: the folder {Path(option).parent} does not exist; create it first")
         if not os.access(target.parent, os.W_OK):
-            raise ReplayError(f"--{name}: the folder {Path(given).parent} cannot be written; choose another")
+            raise ReplayError(f"--{name}: the folder {Path(option).parent} cannot be written; choose another")
         if target in used:
-            raise ReplayError(f"--{name} and {used[target]} are one file, {given}; name another")
+            raise ReplayError(f"--{name} and {used[target]} are one file, {option}; name another")
         used[target] = f"--{name}"
 
 
@@ -158,8 +201,8 @@ def _examples(path: str) -> list[Example]:
 
 
 def _run(args: argparse.Namespace) -> ReplayResult:
-    guarantee = _promise(args)
-    _contradictions(args, guarantee)
+    guarantee, menu = _guarantee(args)
+    _contradictions(args, guarantee, menu)
     _check_targets(args)
     policy, tiers = None, [] if args.tiers is None else _tiers(args.tiers)
     if args.policy_file is not None:
@@ -175,8 +218,11 @@ def _run(args: argparse.Namespace) -> ReplayResult:
         if len(tiers) > 4:
             raise ReplayError(f"the recording has {len(tiers)} models; choose with --tiers from: {', '.join(tiers)}")
     judges = None if args.judges is None else tuple(j for j in args.judges.split(",") if j)
-    asked = ReplayConfig(guarantee, args.seed, judges, args.method, args.split, args.keep_premium, policy)
-    report = asyncio.run(replay(args.recording, examples, tiers, asked))
+    config = ReplayConfig(
+        guarantee=guarantee, menu=menu, choose=args.choose, seed=args.seed, judges=judges, method=args.method,
+        split=args.split, keep_premium=args.keep_premium, policy=policy, volume=_volume(args.volume),
+    )  # fmt: skip
+    report = asyncio.run(replay(args.recording, examples, tiers, config))
     if args.out:
         assert report.calibration_file is not None
         engine_check.write_calibration(args.out, report.calibration_file)
@@ -202,7 +248,8 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m evals.repl
         return 2
     for warning in report.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    print(report)
+    outputs = {"calibration": args.out, "report": args.report, "figures": args.json}
+    print(report.text(full=args.full, written=[f"{file} ({what})" for what, file in outputs.items() if file]))
     return 0
 
 

@@ -14,8 +14,8 @@ from cascade.policy.calibration_file import CalibrationFile
 from evals.common.progress import Progress
 from evals.recording import Example, models_of
 
-from . import baselines, engine_check, report_data
-from .certified_choice import CertifiedChoice, Guarantee, Method, choose_certified, upper_bound
+from . import baselines, engine_check, report_data, verdict
+from .certified_choice import CertifiedChoice, Guarantee, Method, choose_certified, choose_from_menu, upper_bound
 from .certify import METHODS
 from .input_rows import (  # fmt: skip
     ReplayError,
@@ -30,68 +30,101 @@ from .input_rows import (  # fmt: skip
     row_warnings,
     usable_rows,
 )
-from .results_table import ResultRow, as_json, compare, render
+from .recorded_verdicts import recorded_judges
+from .results_table import ResultRow, as_json, compare
 from .score_table import Cache, TierScores, load_or_score, sha256_of
 from .simulate import Outcome
 from .splits import Splits, halves
+from .tasks import by_task
+from .tune import Goal, SweepResult, Tuner
 
 MOST_TIERS = 10
 LOSS = 0.02  # what the baselines may lose where the promise is about something else
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayResult:
-    """What a replay found. ``data`` is what ``--json`` writes, ``calibration_file`` what ``--out`` writes.
+    """What a replay found.
 
-    ``per_second``: test rows that the engine answered a second, from recorded answers.
+    ``rows`` is the table, ``data`` what ``--json`` writes, ``calibration_file`` what ``--out`` writes (None for a policy
+    that was measured as it is). ``per_second``: test rows that the engine answered a second, from recorded answers.
     """
 
-    lines: tuple[ResultRow, ...]
+    rows: tuple[ResultRow, ...]
     data: dict[str, Any]
     calibration_file: CalibrationFile | None
     warnings: tuple[str, ...]
     per_second: float
 
     def __str__(self) -> str:
-        chosen, certificate = self.data["chosen"], self.data["certificate"]
-        thresholds = [*chosen["thresholds"], chosen["last_at"]]
-        ladder = "\n".join(
-            f"  {tier}: accept from {at:.4g}, judges {', '.join(chosen['judges'][tier]) or 'none'}"
-            for tier, at in zip(chosen["tiers"], thresholds, strict=True)
-        )
-        n = ", ".join(f"{count:,} to {part}" for part, count in self.data["n"].items())
-        rows = "CERTIFIED" if certificate["certified"] else "NOT CERTIFIED"
-        notes = "".join(f"note: {note}\n" for note in self.data["notes"])
-        return (
-            f"{render(self.lines, chosen['tiers'])}\n\n"
-            f"rows: {n}; all figures are of the test rows\n"
-            f"{rows}: {certificate['words']}\n"
-            f"ladder ({chosen['final']} answer counts):\n{ladder}\n{notes}{self.per_second:,.0f} rows/s through the engine"
-        )
+        return self.text()
+
+    def text(self, *, full: bool = False, written: Sequence[str] = ()) -> str:
+        """The verdict, the table and what to do next; ``full`` adds columns, ``written`` names the files written."""
+        return verdict.report(self.rows, self.data, self.per_second, full=full, written=written)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayConfig:
-    """The settings of a replay."""
+    """The settings of a replay.
+
+    Args:
+        guarantee: The promise; with a menu its ``delta`` alone counts.
+        menu: Promises on the loss to be tested together, at least two; empty for one promise.
+        choose: The promise of the menu to use; by default the strictest that is proved with a saving.
+        seed: Of splits, folds and bootstrap.
+        judges: The judges of every tier, each "judge[:option=value...]"; None for what the recording can feed.
+        method: How thresholds are tested; see ``choose_certified``.
+        split: "half" or "recorded".
+        keep_premium: Whether every cascade must end with the premium tier.
+        policy: A policy to measure as it is.
+        volume: Prompts a month, for money a month.
+    """
 
     guarantee: Guarantee
+    menu: tuple[float, ...] = ()
+    choose: float | None = None
     seed: int = 0
     judges: tuple[str, ...] | None = None
     method: Method = "auto"
     split: str = "half"
     keep_premium: bool = False
     policy: Policy | None = None
+    volume: float | None = None
 
 
 async def replay(path: str | Path, examples: Sequence[Example], tiers: Sequence[str], config: ReplayConfig) -> ReplayResult:
-    """Calibrates and tunes on one half of the rows, tests on the other. Raises ReplayError, PolicyError."""
+    """Calibrates, tunes and certifies on one half of a recording's rows, and measures on the other half.
+
+    Args:
+        path: The recording's file, for its name, its SHA-256 and the cache beside it.
+        examples: Its rows.
+        tiers: The models, cheapest first, the premium tier last.
+        config: The settings.
+
+    Raises:
+        ReplayError: the rows, the tiers or the settings do not allow a replay; the message says what to change.
+        PolicyError: the policy to measure is not valid.
+    """
     check_tiers(tiers, models_of(examples))
+    with recorded_judges(examples, tiers) as stand_ins:
+        return await _replay(path, examples, tiers, config, stand_ins)
+
+
+async def _replay(
+    path: str | Path, examples: Sequence[Example], tiers: Sequence[str], config: ReplayConfig, stand_ins: Sequence[str]
+) -> ReplayResult:
     if len(tiers) > MOST_TIERS:
         raise ReplayError(f"{len(tiers)} tiers are too many to sweep; choose at most {MOST_TIERS} with --tiers")
     rows, left_out, warnings = usable_rows(examples, tiers)
     if config.judges is not None:
         check_judges(config.judges, rows, tiers)
     warnings = [*warnings, *row_warnings(rows, tiers)]
+    if stand_ins:
+        warnings.append(
+            f"not installed here: {', '.join(stand_ins)}; the recorded verdicts are replayed, and a policy with this "
+            "calibration loads only where judges of these names are registered"
+        )
     recorded = [e.split for e in rows] if config.split == "recorded" else None
     if recorded is not None and not {"train", "test"} <= set(recorded):
         raise ReplayError(
@@ -110,10 +143,21 @@ async def replay(path: str | Path, examples: Sequence[Example], tiers: Sequence[
     sha256 = sha256_of(path)
     scores = await _score_tiers(path, sha256, rows, tiers, config)
     if config.policy is None:
-        choice = choose_certified(
-            scores, splits, config.guarantee, seed=config.seed, method=config.method,
-            must_end=tiers[-1] if config.keep_premium else None,
-        )  # fmt: skip
+        must_end = tiers[-1] if config.keep_premium else None
+        if config.menu and len(tiers) > 1:
+            choice = choose_from_menu(
+                scores,
+                splits,
+                config.menu,
+                config.guarantee.delta,
+                choose=config.choose,
+                seed=config.seed,
+                must_end=must_end,
+            )
+        else:
+            choice = choose_certified(
+                scores, splits, config.guarantee, seed=config.seed, method=config.method, must_end=must_end
+            )
         if config.method == "preset" and choice.method != "preset":
             raise ReplayError(
                 "--method preset: the fixed grid needs two tiers and one judge that gives scores; choose them with --tiers "
@@ -129,10 +173,14 @@ async def replay(path: str | Path, examples: Sequence[Example], tiers: Sequence[
     engine_outcome = engine_check.to_outcome(results, [t.model for t in policy.tiers])
     if choice:
         engine_check.check_agreement(engine_outcome, choice.chosen.outcome(splits.test))
-    limit = config.guarantee.value if config.guarantee.kind == "max_loss" else LOSS
-    against = Guarantee("max_loss", limit, config.guarantee.delta)
-    lines = compare(rows, scores, splits, against, engine_outcome, [r.model for r in results], config.seed)
-    data = _data(rows, scores, splits, tiers, config, choice, policy, results, engine_outcome, lines)
+    guarantee = choice.guarantee if choice else config.guarantee
+    limit = guarantee.value if guarantee.kind == "max_loss" else LOSS
+    against = Guarantee("max_loss", limit, guarantee.delta)
+    table = compare(rows, scores, splits, against, engine_outcome, [r.model for r in results], config.seed)
+    data = _data(
+        rows=rows, scores=scores, splits=splits, tiers=tiers, config=config, choice=choice, policy=policy, results=results,
+        engine_outcome=engine_outcome, table=table, limit=limit,
+    )  # fmt: skip
     data["recording"] = {"name": Path(path).name, "sha256": sha256, "n": len(rows), "left_out": left_out}
     calibration_file = None
     if choice:
@@ -145,7 +193,7 @@ async def replay(path: str | Path, examples: Sequence[Example], tiers: Sequence[
             },
             seed=config.seed,
             splits=data["n"],
-            promise=asdict(config.guarantee),
+            promise=asdict(guarantee),
             certificate=choice.certificate,
             evidence={
                 "test": data["test"],
@@ -153,7 +201,9 @@ async def replay(path: str | Path, examples: Sequence[Example], tiers: Sequence[
                 "calibration": {t["tier"]: {"before": t["before"], "after": t["after"]} for t in shown},
             },
         )
-    return ReplayResult(lines, data, calibration_file, tuple(warnings), progress.rate)
+    return ReplayResult(
+        rows=table, data=data, calibration_file=calibration_file, warnings=tuple(warnings), per_second=progress.rate
+    )
 
 
 async def _score_tiers(
@@ -184,6 +234,7 @@ async def _score_tiers(
 
 
 def _data(
+    *,
     rows: Sequence[Example],
     scores: dict[str, list[TierScores]],
     splits: Splits,
@@ -193,12 +244,14 @@ def _data(
     policy: Policy,
     results: Sequence[Result],
     engine_outcome: Outcome,
-    lines: Sequence[ResultRow],
+    table: Sequence[ResultRow],
+    limit: float,
 ) -> dict[str, Any]:
     """Everything that ``--json`` writes and the page shows."""
-    test, seed, guarantee = splits.test, config.seed, config.guarantee
-    cascade_row = next(item for item in lines if item.kind == "cascade")
-    notes = [*(choice.notes if choice else ()), *(f"{item.name}: {item.note}" for item in lines if item.note)]
+    test, seed = splits.test, config.seed
+    guarantee = choice.guarantee if choice else config.guarantee
+    cascade_row = next(item for item in table if item.kind == "cascade")
+    notes = [*(choice.notes if choice else ()), *(f"{item.name}: {item.note}" for item in table if item.note)]
     for tier in tiers[:-1]:
         tier_scores = scores[tier][0]
         if tier_scores.vetoed[:, -1].all():
@@ -211,8 +264,8 @@ def _data(
     models = [t.model for t in policy.tiers]
     extra = {
         "flow": report_data.flow(models, engine_outcome),
-        "by_task": report_data.by_task(
-            rows, test, models, engine_outcome, tiers[-1], lambda a, b: baselines.bootstrap_difference(a, b, seed)
+        "by_task": by_task(
+            rows, test, models, engine_outcome, tiers[-1], limit, lambda a, b: baselines.bootstrap_difference(a, b, seed)
         ),
         "mistakes": report_data.mistakes(rows, test, results, engine_outcome, tiers[-1]),
     }
@@ -220,11 +273,22 @@ def _data(
         certificate = dict(choice.certificate)
         fit, certify = (0, len(splits.calibration)) if choice.method == "preset" else (len(splits.fit), len(splits.certify))
         counts = {"fit": fit, "certify": certify, "test": len(test)}
-        calibration = report_data.calibration(choice.chosen, test, len(choice.fit_rows), seed)
+        fit_rows = [choice.fit_rows] * len(models)
+        if choice.last_fit_rows is not None:
+            fit_rows[-1] = choice.last_fit_rows
+        calibration = report_data.calibration(choice.chosen, test, fit_rows, seed)
+        notes += [entry["warning"] for entry in calibration if entry["warning"]]
     else:
         losses = scores[tiers[-1]][0].quality[test, 0] - engine_outcome.quality
-        certificate, counts, calibration = _measured(losses, config.guarantee), {"test": len(test)}, []
-    usd = float(scores[tiers[-1]][0].cost_usd[test, 0].mean())
+        certificate, counts, calibration = _measured(losses, guarantee), {"test": len(test)}, []
+    premium = scores[tiers[-1]][0]
+    usd = float(premium.cost_usd[test, 0].mean())
+    swept: Sequence[SweepResult] = choice.swept if choice else ()
+    if not swept:
+        goal = Goal(premium.quality[:, 0], limit, tiers[-1])
+        swept = Tuner(scores, splits.fit, goal, seed).sweep_all()
+    monthly = None if config.volume is None else config.volume / 1000
+    spent = cascade_row.usd_per_1000
     chosen = {
         "tiers": models,
         "thresholds": [t.accept_at for t in policy.tiers[:-1]],
@@ -232,7 +296,11 @@ def _data(
         "final": policy.final,
         "judges": {t.model: [j.use for j in t.judges] for t in policy.tiers},
         "cost_ratio": cascade_row.relative_cost,
-        "usd_per_1000": cascade_row.usd_per_1000,
+        "usd_per_1000": spent,
+        "premium_usd_per_1000": 1000 * usd,
+        "judging_usd_per_1000": _judging(rows, test, results, spent),
+        "usd_a_month": None if monthly is None or spent is None else monthly * spent,
+        "premium_usd_a_month": None if monthly is None else monthly * 1000 * usd,
         "quality": cascade_row.quality,
         "quality_difference": cascade_row.difference,
         "interval": list(cascade_row.interval),
@@ -246,6 +314,7 @@ def _data(
         "n": counts,
         "promise": {"kind": guarantee.kind, "value": guarantee.value, "delta": guarantee.delta},
         "certificate": certificate,
+        "menu": [line.to_json() for line in choice.menu] if choice else [],
         "tiers": list(tiers),
         "chosen": chosen,
         "test": {
@@ -255,18 +324,31 @@ def _data(
             "quality_difference": cascade_row.difference,
             "interval": list(cascade_row.interval),
         },
-        "lines": [as_json(item) for item in lines],
-        "baselines": {item.name: as_json(item) for item in lines if item.kind != "cascade"},
+        "lines": [as_json(item) for item in table],
+        "baselines": {item.name: as_json(item) for item in table if item.kind != "cascade"},
         "calibration": {
             c["tier"]: {k: c[k] for k in ("method", "n", "before", "after", "ece_by_chance")} for c in calibration
         },
         "calibration_list": calibration,
-        "frontier": report_data.frontier(scores, splits.fit, test, usd, seed),
+        "frontier": report_data.frontier(swept, [choice.chosen] if choice else [], test, usd),
         "policy": policy.model_dump(mode="json"),
         "policy_hash": policy.hash,
         "notes": notes,
         **extra,
     }
+
+
+def _judging(
+    rows: Sequence[Example], test: npt.NDArray[np.int64], results: Sequence[Result], spent: float | None
+) -> float | None:
+    """USD per 1,000 prompts that were paid for judging: the cascade's cost less that of the tiers' own answers."""
+    if spent is None:
+        return None
+    answers = [
+        rows[i].answers[attempt.model]["cost_usd"] for i, r in zip(test, results, strict=True) for attempt in r.attempts
+    ]
+    judging = spent - 1000 * float(sum(answers)) / len(test)
+    return judging if judging > 1e-9 * spent else 0.0  # else the rounding of sums
 
 
 def _free(load_or_score: TierScores) -> TierScores:

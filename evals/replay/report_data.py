@@ -1,7 +1,6 @@
 """What a replay found, as plain data: the figures of the table, the JSON and the report."""
 
-from collections.abc import Mapping, Sequence
-from itertools import combinations
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,23 +11,33 @@ from evals.recording import Example
 
 from .baselines import uncalibrated
 from .calibrate import apply
-from .candidate_tiers import agreement_scores, fit_tier
+from .candidate_tiers import agreement_scores
 from .metrics import ece_by_chance, reliability, summary
-from .score_table import TierScores
-from .simulate import Outcome, SimulatedCascade
-from .threshold_sweep import cut_points, pareto, sweep_surface
-from .tune import Candidate
+from .simulate import Outcome
+from .threshold_sweep import pareto, sweep_surface
+from .tune import Candidate, SweepResult
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 
 MOST_POINTS = 150
-MOST_LADDERS = 60
 MISTAKES = 12
+FEW_ROWS, FEW_RARE = 100, 20  # below either, a fitted confidence is a rough one
 
 
-def calibration(candidate: Candidate, rows: Rows, n_fit: int, seed: int) -> list[dict[str, Any]]:
-    """How honest each tier's confidence is on held-out rows, before and after calibration."""
+def calibration(candidate: Candidate, rows: Rows, fit_rows: Sequence[Rows], seed: int) -> list[dict[str, Any]]:
+    """How well each tier's confidence agrees with the share of right answers on held-out rows, before and after calibration.
+
+    Args:
+        candidate: The cascade.
+        rows: The test rows.
+        fit_rows: For each tier the rows that its confidence was fitted on.
+        seed: Of the bootstrap.
+
+    Returns:
+        One entry for each tier with two or more answers that are not vetoed. ``warning`` says where few rows, or few wrong
+        or right answers among them, make the confidence a rough one, and where it is worse than without a calibration.
+    """
     entries = []
     for i, tier in enumerate(candidate.cascade.tiers):
         column = tier.column
@@ -41,6 +50,7 @@ def calibration(candidate: Candidate, rows: Rows, n_fit: int, seed: int) -> list
         }
         after = apply(tier.calibrators[-1], scores, n=len(passed))
         before, right = uncalibrated(column)[passed, -1], column.quality[passed, -1]
+        fitted_on = fit_rows[i][~column.vetoed[fit_rows[i], -1]]
         bins = np.linspace(0, 1, 21)
         weights = {"right": right, "wrong": 1 - right}
         entries.append(
@@ -49,7 +59,8 @@ def calibration(candidate: Candidate, rows: Rows, n_fit: int, seed: int) -> list
                 "judges": [r["use"] for r in tier.rules],
                 "method": tier.calibrators[-1].to_json()["method"],
                 "n": len(passed),
-                "n_fit": n_fit,
+                "n_fit": len(fit_rows[i]),
+                "warning": _calibration_warning(tier.model, column.quality[fitted_on, -1], before, after, right),
                 "before": summary(before, right, seed),
                 "after": summary(after, right, seed),
                 "ece_by_chance": ece_by_chance(after, seed),
@@ -63,34 +74,64 @@ def calibration(candidate: Candidate, rows: Rows, n_fit: int, seed: int) -> list
     return entries
 
 
-def frontier(
-    columns: Mapping[str, Sequence[TierScores]], fit_rows: Rows, rows: Rows, usd: float, seed: int
-) -> list[dict[str, Any]]:
-    """The Pareto points of quality over cost on ``rows``, over the sub-ladders; confidences fitted on ``fit_rows``.
+def _calibration_warning(model: str, fitted: Array, before: Array, after: Array, right: Array) -> str | None:
+    """What a reader of a tier's confidence must know; None where there is nothing.
 
-    ``usd``: the premium tier's mean cost, of which ``cost_ratio`` is a multiple; None where it is 0.
+    ``fitted``: the qualities that it was fitted on. ``before``, ``after``, ``right`` (n,): of the test rows.
     """
-    models = list(columns)
-    tiers = {m: fit_tier(c[0], fit_rows, seed) for m, c in columns.items()}
-    bare = {m: fit_tier(c[0].first_judges(0), fit_rows, seed) for m, c in columns.items()}
-    chains: list[tuple[str, ...]] = [c for size in (1, 2, 3) for c in combinations(models, size)]
-    if len(chains) > MOST_LADDERS:  # many models: every pair and single, and triples that end in the premium tier
-        chains = [c for c in chains if len(c) < 3 or c[-1] == models[-1]]
-    quality, cost, points = [], [], []
-    for chain in chains:
-        cascade = SimulatedCascade.from_tiers([*(tiers[m] for m in chain[:-1]), bare[chain[-1]]])
-        cuts = [
-            cut_points(np.clip(s.effective_confidence[rows], 0, 1), 100 if len(chain) < 3 else 40)
-            for s in cascade.tier_outcomes[:-1]
-        ]
-        swept = sweep_surface(cascade.sweep_columns(rows), cuts)
-        passed = pareto(swept.quality, swept.cost)
-        quality += swept.quality.ravel()[passed].tolist()
-        cost += swept.cost.ravel()[passed].tolist()
-        points += [(chain, swept.thresholds(int(i))) for i in passed]
+    change = (after - right) ** 2 - (before - right) ** 2
+    if change.mean() > change.std() / len(change) ** 0.5 and change.mean() > 0.002:
+        return (
+            f"{model}: on the test rows the calibrated confidence is worse than the raw one (Brier "
+            f"score {np.mean((before - right) ** 2):.3f} to {np.mean((after - right) ** 2):.3f}): it was fitted on "
+            f"{len(fitted):,} rows, or the rows differ; grade more rows"
+        )
+    rare = min(float(fitted.sum()), float(len(fitted) - fitted.sum()))
+    if len(fitted) < FEW_ROWS or rare < FEW_RARE:
+        return (
+            f"{model}: its confidence was fitted on {len(fitted):,} rows, {rare:.0f} of them "
+            f"{'wrong' if fitted.mean() > 0.5 else 'right'}: a rough one"
+        )
+    return None
+
+
+def frontier(swept: Sequence[SweepResult], candidates: Sequence[Candidate], rows: Rows, usd: float) -> list[dict[str, Any]]:
+    """The Pareto points of quality over cost on ``rows``: of every cascade and threshold vector that tuning considered.
+
+    Args:
+        swept: What tuning swept; the thresholds are its cut points.
+        candidates: Further points that must not lie above the curve, such as the chosen one.
+        rows: The rows to measure on.
+        usd: The premium tier's mean cost, of which ``cost_ratio`` is a multiple (None where it is 0).
+
+    Returns:
+        The points, cheapest first; at most ``MOST_POINTS``, of which a longer curve keeps evenly spaced ones.
+    """
+    quality: list[float] = []
+    cost: list[float] = []
+    points: list[tuple[Sequence[str], Sequence[float]]] = []
+    for each in swept:
+        surface = sweep_surface(each.cascade.sweep_columns(rows), each.cuts)
+        best = pareto(surface.quality, surface.cost)
+        quality += surface.quality.ravel()[best].tolist()
+        cost += surface.cost.ravel()[best].tolist()
+        points += [(each.cascade.models, surface.thresholds(int(i))) for i in best]
+    for candidate in candidates:
+        outcome = candidate.outcome(rows)
+        quality.append(float(outcome.quality.mean()))
+        cost.append(float(outcome.cost_usd.mean()))
+        points.append((candidate.cascade.models, candidate.thresholds))
     front = pareto(np.array(quality), np.array(cost))
     if len(front) > MOST_POINTS:
-        front = front[np.unique(np.linspace(0, len(front) - 1, MOST_POINTS).round().astype(np.int64))]
+        thinned = front[np.unique(np.linspace(0, len(front) - 1, MOST_POINTS).round().astype(np.int64))]
+        # The points just below the candidates stay, so that none of them comes to lie above the thinned curve.
+        paid = np.array(cost)[front]
+        below = [
+            front[max(0, int(np.searchsorted(paid, c * (1 + 1e-9) + 1e-15, side="right")) - 1)]
+            for c in cost[len(cost) - len(candidates) :]
+        ]
+        front = np.union1d(thinned, np.array(below, dtype=np.intp))
+        front = front[np.argsort(np.array(cost)[front], kind="stable")]
     return [
         {
             "cost_ratio": _ratio(cost[i], usd),
@@ -121,32 +162,6 @@ def flow(models: Sequence[str], outcome: Outcome) -> list[dict[str, Any]]:
             n = int(((outcome.tier == i) & (outcome.last_called == j)).sum())
             if n:  # an earlier tier's answer may be returned in the end, where the best answer so far counts
                 entries.append({"source": last, "target": f"answered by {model}", "n": n})
-    return entries
-
-
-def by_task(
-    examples: Sequence[Example], rows: Rows, models: Sequence[str], outcome: Outcome, premium: str, interval: Any
-) -> list[dict[str, Any]]:
-    """One entry a task, on held-out rows; ``interval`` gives that of the mean of paired differences."""
-    tasks = np.array([examples[i].task or "(no task)" for i in rows], dtype=object)
-    reference = np.array([examples[i].answers[premium]["quality"] for i in rows], dtype=float)
-    usd = np.array([examples[i].answers[premium]["cost_usd"] for i in rows], dtype=float)
-    entries = []
-    for task in sorted(set(tasks)):
-        at = np.flatnonzero(tasks == task)
-        difference = outcome.quality[at] - reference[at]
-        entries.append(
-            {
-                "task": task,
-                "n": len(at),
-                "quality": float(outcome.quality[at].mean()),
-                "premium_quality": float(reference[at].mean()),
-                "difference": float(difference.mean()),
-                "interval": list(interval(outcome.quality[at], reference[at])),
-                "cost_ratio": _ratio(outcome.cost_usd[at].sum(), usd[at].sum()),
-                "shares": {m: float((outcome.tier[at] == i).mean()) for i, m in enumerate(models)},
-            }
-        )
     return entries
 
 

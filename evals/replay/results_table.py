@@ -16,6 +16,7 @@ from .simulate import Outcome
 from .splits import Splits
 
 Array = npt.NDArray[np.float64]
+NAME_WIDTH = 40
 Kind = Literal["tier", "cascade", "baseline", "oracle"]
 
 
@@ -124,28 +125,43 @@ def compare(
     return (*table, row("oracle", baselines.oracle(columns, tiers, test)))
 
 
-def render(rows: Sequence[ResultRow], tiers: Sequence[str]) -> str:
-    """The table as text, aligned for a terminal; ``tiers``: whose share of the answers has a column."""
-    head = ["", "quality", "vs premium", "95 % interval", "USD/1000", "cost", "mean s", "p95 s", *(f"by {t}" for t in tiers)]
-    body = [
-        [
-            item.name,
+def render(rows: Sequence[ResultRow], tiers: Sequence[str], *, full: bool = False) -> str:
+    """The table as text, aligned for a terminal: at most 100 columns, and with ``full`` as wide as it takes.
+
+    Args:
+        rows: The table's rows.
+        tiers: The cascade's models; ``full`` adds a column with the share of the answers of each.
+        full: Whether to add mean and 95th percentile of the latency, and those shares.
+    """
+    head = ["", "quality", "vs premium", "95 % interval", "USD/1000", "cost"]
+    head += ["mean s", "p95 s", *(f"by {t}" for t in tiers)] if full else []
+    body = []
+    for item in rows:
+        cells = [
+            item.name if full else clip(item.name),
             f"{item.quality:.3f}",
             f"{item.difference:+.3f}",
             f"[{item.interval[0]:+.3f}, {item.interval[1]:+.3f}]",
             "unknown" if item.usd_per_1000 is None else f"{item.usd_per_1000:.4g}",
             "—" if item.relative_cost is None else f"{100 * item.relative_cost:.0f} %",
-            "—" if item.mean_s is None else f"{item.mean_s:.2f}",
-            "—" if item.p95_s is None else f"{item.p95_s:.2f}",
-            *(f"{100 * item.shares[t]:.0f} %" if t in item.shares else "—" for t in tiers),
         ]
-        for item in rows
-    ]
+        if full:
+            cells += ["—" if seconds is None else f"{seconds:.2f}" for seconds in (item.mean_s, item.p95_s)]
+            cells += [f"{100 * item.shares[t]:.0f} %" if t in item.shares else "—" for t in tiers]
+        body.append(cells)
     widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
     return "\n".join(
         "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
         for row in [head, *body]
     )
+
+
+def clip(name: str, width: int = NAME_WIDTH) -> str:
+    """The name, cut in the middle where it is too long: both ends tell models apart."""
+    if len(name) <= width:
+        return name
+    head = (width - 1) // 2
+    return f"{name[:head]}…{name[len(name) - (width - 1 - head) :]}"
 
 
 def as_json(item: ResultRow) -> dict[str, Any]:

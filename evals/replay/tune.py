@@ -70,27 +70,35 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SweepResult:
-    """One ladder's every threshold vector: the predictions, flat."""
+    """One cascade's every threshold vector, in row-major order: what the fit rows predict of it.
+
+    ``loss``, ``square`` and ``usd`` (vectors,) are mean loss, mean squared loss and mean USD; ``cuts`` has one array of
+    thresholds for each tier but the last.
+    """
 
     cascade: SimulatedCascade
     cuts: tuple[Array, ...]
     loss: Array
-    variance: Array
+    square: Array
     usd: Array
 
-    def margin(self, limit: float, n: int) -> Array:
-        """By how many standard errors of ``n`` rows each vector is predicted to keep the limit."""
-        return (limit - self.loss) / np.sqrt(self.variance / max(n, 1))
+    def variance(self, limit: float) -> Array:
+        """(vectors,): the variance of a row's loss where the mean loss is ``limit``, the case that a test must exclude."""
+        return np.maximum(self.square - max(limit, 0.0) ** 2, 1e-6)
 
-    def candidate(self, flat: int) -> Candidate:
-        """The vector at a flat index."""
+    def margin(self, limit: float, n: int) -> Array:
+        """(vectors,): by how many standard errors of ``n`` rows each vector is predicted to keep the limit."""
+        return (limit - self.loss) / np.sqrt(self.variance(limit) / max(n, 1))
+
+    def candidate(self, flat: int, limit: float) -> Candidate:
+        """The vector at a flat index, with its predicted variance at ``limit``."""
         at = np.unravel_index(flat, tuple(len(c) for c in self.cuts)) if self.cuts else ()
         thresholds = tuple(float(c[g]) for c, g in zip(self.cuts, at, strict=True))
         return Candidate(
             cascade=self.cascade,
             thresholds=thresholds,
             loss=float(self.loss[flat]),
-            variance=float(self.variance[flat]),
+            variance=float(self.variance(limit)[flat]),
             usd=float(self.usd[flat]),
         )
 
@@ -102,6 +110,9 @@ class Tuner:
         self.rows, self.goal, self.seed = fit_rows, goal, seed
         self.tiers = fit_all_tiers(columns, fit_rows, seed)
         self.order = list(columns)
+        self.refined: list[SweepResult] = []
+        self._sweeps: dict[str | None, list[SweepResult]] = {}
+        self._refinements: dict[int, list[tuple[SweepResult, list[str]]]] = {}
         self._expected: dict[int, Array] = {}
         self._cached_tiers: list[CandidateTier] = []  # ids are keys only while the steps live
 
@@ -113,9 +124,9 @@ class Tuner:
         grid = CUTS.get(len(cascade.tiers) - 1, 2)
         cuts = []
         for tier_outcomes in cascade.tier_outcomes[:-1]:
-            found = cut_points(np.clip(tier_outcomes.effective_confidence[rows], 0.0, 1.0), grid)
-            found = found[found <= 1.0]
-            cuts.append(np.union1d(found, [1.0]) if any(tier.uses_agreement for tier in cascade.tiers) else found)
+            values = cut_points(np.clip(tier_outcomes.effective_confidence[rows], 0.0, 1.0), grid)
+            values = values[values <= 1.0]
+            cuts.append(np.union1d(values, [1.0]) if any(tier.uses_agreement for tier in cascade.tiers) else values)
         qualities = [s.quality for s in cascade.tier_outcomes]
         losses = [reference - q for q in qualities]
         smooth = [np.clip(self._loss_at(tier, i == len(qualities) - 1), -1.0, 1.0) for i, tier in enumerate(cascade.tiers)]
@@ -126,8 +137,7 @@ class Tuner:
         m = len(rows)
         second = (square.quality.ravel() * m + PRIOR_ROWS) / (m + 2 * PRIOR_ROWS)
         loss = 1.0 - 2.0 * mean.quality.ravel()
-        floor = max(self.goal.limit, 0.0) ** 2
-        return SweepResult(cascade, tuple(cuts), loss, np.maximum(second - floor, 1e-6), mean.cost.ravel())
+        return SweepResult(cascade, tuple(cuts), loss, second, mean.cost.ravel())
 
     def _loss_at(self, tier: CandidateTier, last: bool) -> Array:
         """(n,): the loss to be expected where this step answers, given its confidence (and the premium's own signals)."""
@@ -148,21 +158,21 @@ class Tuner:
             return np.zeros(len(own))
         return expected
 
-    def cascades(self, must_end: str | None = None) -> list[SimulatedCascade]:
+    def candidate_cascades(self, must_end: str | None = None) -> list[SimulatedCascade]:
         """Single models, every pair of steps, and longer sub-ladders of each model's best steps, in the given order."""
-        found: list[SimulatedCascade] = []
+        cascades: list[SimulatedCascade] = []
         last = {model: _free_judges_only(tiers) for model, tiers in self.tiers.items()}
         ends = [m for m in self.order if must_end is None or m == must_end]
-        found += [SimulatedCascade.from_tiers([last[m]]) for m in ends]
+        cascades += [SimulatedCascade.from_tiers([last[m]]) for m in ends]
         # Pairs tell which of a model's steps are worth taking on longer ladders.
         prices: dict[str, dict[int, float]] = {m: {} for m in self.order}
         for i, model in enumerate(self.order):
             for end in (m for m in self.order[i + 1 :] if m in ends):
                 for j, tier in enumerate(self.tiers[model]):
                     cascade = SimulatedCascade.from_tiers([tier, last[end]])
-                    found.append(cascade)
+                    cascades.append(cascade)
                     if end == (must_end or self.order[-1]):
-                        prices[model][j] = self._price(self.sweep(cascade), 300)
+                        prices[model][j] = self._price(self.sweep(cascade), 300, self.goal.limit)
         best = {
             model: [self.tiers[model][j] for j, _ in sorted(w.items(), key=lambda item: item[1])[:BEST_STEPS]]
             for model, w in prices.items()
@@ -172,60 +182,86 @@ class Tuner:
             for models in combinations(self.order, size):
                 if models[-1] in ends:
                     tiers = [best[m][:keep] or self.tiers[m][:1] for m in models[:-1]]
-                    found += [SimulatedCascade.from_tiers([*chosen, last[models[-1]]]) for chosen in product(*tiers)]
-        return found
+                    cascades += [SimulatedCascade.from_tiers([*chosen, last[models[-1]]]) for chosen in product(*tiers)]
+        return cascades
 
-    def _price(self, swept: SweepResult, n: int) -> float:
-        """The least USD at which the ladder is predicted to keep the limit with ``MARGIN`` standard errors of n rows."""
+    def _price(self, swept: SweepResult, n: int, limit: float) -> float:
+        """The least USD at which the cascade is predicted to keep ``limit`` with ``MARGIN`` standard errors of n rows."""
         safe = self.goal.premium in (None, swept.cascade.models[-1])
-        keeps_limit = swept.margin(self.goal.limit, n) >= (MARGIN if safe else UNSAFE_MARGIN)
+        keeps_limit = swept.margin(limit, n) >= (MARGIN if safe else UNSAFE_MARGIN)
         return float(swept.usd[keeps_limit].min()) if keeps_limit.any() else float("inf")
 
-    def test_sequence(self, n: int, *, must_end: str | None = None) -> tuple[list[Candidate], list[str]]:
-        """Candidates of the most promising ladder, from the safest to the cheapest, to be tested on ``n`` rows; and notes.
+    def sweep_all(self, must_end: str | None = None) -> list[SweepResult]:
+        """Every candidate cascade, swept once; the result is kept, because all promises are tuned on the same sweeps."""
+        if must_end not in self._sweeps:
+            self._sweeps[must_end] = [self.sweep(cascade) for cascade in self.candidate_cascades(must_end)]
+        return self._sweeps[must_end]
 
-        The ladder is the one that is predicted to be cheapest where it keeps the limit with a margin. One ladder only: its
-        neighbours' test results rise and fall together, so that the walk seldom stops by chance; mixing ladders, or
-        splitting the level between several, did worse on recordings of real models.
+    def test_sequence(
+        self, n: int, *, must_end: str | None = None, limit: float | None = None, longest: int = MAX_SEQUENCE
+    ) -> tuple[list[Candidate], list[str]]:
+        """Candidates of the most promising cascade, from the safest to the cheapest, to be tested on ``n`` rows.
+
+        The cascade is the one that is predicted to be cheapest where it keeps the limit with a margin. One cascade only: the
+        test results of neighbouring thresholds rise and fall together, so that the sequence seldom stops by chance; mixing
+        cascades, or splitting the level between several, did worse on recordings of real models.
+
+        Args:
+            n: How many rows will certify.
+            must_end: The model that every cascade must end with, or None.
+            limit: The largest mean loss; by default the goal's.
+            longest: The most candidates.
+
+        Returns:
+            The candidates, and notes on what was chosen.
         """
-        swept = [self.sweep(cascade) for cascade in self.cascades(must_end)]
-        found: list[tuple[SweepResult, list[str]]] = [(each, []) for each in swept]
-        found += self._refined(swept, n)
-        chosen, notes = min(found, key=lambda item: self._rank(item[0], n))
-        margin = chosen.margin(self.goal.limit, n)
-        # Pareto in (margin, cost): the kernel's front wants a quality, and any rising number will do.
+        limit = self.goal.limit if limit is None else limit
+        swept = self.sweep_all(must_end)
+        options: list[tuple[SweepResult, list[str]]] = [(each, []) for each in swept]
+        options += self._refined(swept, n, limit)
+        self.refined += [each for each, _ in options[len(swept) :]]
+        chosen, notes = min(options, key=lambda item: self._rank(item[0], n, limit))
+        margin = chosen.margin(limit, n)
+        # Pareto in (margin, cost): ``pareto`` wants a quality, and any rising number will do.
         front = pareto(margin, chosen.usd)[::-1]
-        if len(front) > MAX_SEQUENCE:
-            front = front[np.unique(np.linspace(0, len(front) - 1, MAX_SEQUENCE).round().astype(np.int64))]
-        return [chosen.candidate(int(i)) for i in front], notes
+        if len(front) > longest:
+            front = front[np.unique(np.linspace(0, len(front) - 1, longest).round().astype(np.int64))]
+        return [chosen.candidate(int(i), limit) for i in front], notes
 
-    def _rank(self, swept: SweepResult, n: int) -> tuple[float, float, int]:
-        """What is preferred: the cheapest with a margin, then the widest margin, then the shorter ladder."""
-        return self._price(swept, n), -float(swept.margin(self.goal.limit, n).max()), len(swept.cascade.tiers)
+    def _rank(self, swept: SweepResult, n: int, limit: float) -> tuple[float, float, int]:
+        """What is preferred: the cheapest with a margin, then the widest margin, then the shorter cascade."""
+        return self._price(swept, n, limit), -float(swept.margin(limit, n).max()), len(swept.cascade.tiers)
 
-    def _refined(self, swept: Sequence[SweepResult], n: int) -> list[tuple[SweepResult, list[str]]]:
-        """The most promising ladders with agreement as evidence, and with the best answer so far, where that shows a gain.
+    def _refined(self, swept: Sequence[SweepResult], n: int, limit: float) -> list[tuple[SweepResult, list[str]]]:
+        """The most promising cascades with agreement as evidence, and with the best answer so far, where that shows a gain.
 
-        Agreement is tried on the longest ladders too: where no judge tells anything it may be all the evidence there is.
+        Agreement is tried on the longest cascades too: where no judge gives a score it may be all the evidence there is.
         """
         several = [each for each in swept if len(each.cascade.tiers) > 1]
-        ranked = sorted(several, key=lambda each: self._rank(each, n))[:REFINED]
+        ranked = sorted(several, key=lambda each: self._rank(each, n, limit))[:REFINED]
         longest = sorted(several, key=lambda each: -len(each.cascade.tiers))[:REFINED]
         refined: list[tuple[SweepResult, list[str]]] = []
         for each in {id(x): x for x in (*ranked, *longest)}.values():
-            tiers, notes = add_agreement(each.cascade.tiers, self.rows, self.seed)
-            tried: list[tuple[SweepResult, list[str]]] = [(each, [])]
-            if notes:
-                tried.append((self.sweep(SimulatedCascade.from_tiers(tiers)), notes))
-            refined += tried[1:]
-            for one, tier_notes in tried:
-                best = one.cascade.with_final("best")
-                gained = np.choose(best.fallback_tier(), [s.quality for s in best.tier_outcomes])
-                keeps_limit = np.choose(one.cascade.fallback_tier(), [s.quality for s in best.tier_outcomes])
-                difference = (gained - keeps_limit)[self.rows]
-                if difference.mean() > difference.std() / np.sqrt(len(difference)):
-                    why = "the surest answer of all tiers asked is returned, not the last one: better on the fit rows"
-                    refined.append((self.sweep(best), [*tier_notes, why]))
+            if id(each) not in self._refinements:
+                self._refinements[id(each)] = self._refine(each)
+            refined += self._refinements[id(each)]
+        return refined
+
+    def _refine(self, swept: SweepResult) -> list[tuple[SweepResult, list[str]]]:
+        """The cascade with agreement as evidence, and each with the best answer so far, where the fit rows show a gain."""
+        tiers, notes = add_agreement(swept.cascade.tiers, self.rows, self.seed)
+        options: list[tuple[SweepResult, list[str]]] = [(swept, [])]
+        if notes:
+            options.append((self.sweep(SimulatedCascade.from_tiers(tiers)), notes))
+        refined = options[1:]
+        for option, option_notes in options:
+            best = option.cascade.with_final("best")
+            qualities = [s.quality for s in best.tier_outcomes]
+            gain = np.choose(best.fallback_tier(), qualities) - np.choose(option.cascade.fallback_tier(), qualities)
+            difference = gain[self.rows]
+            if difference.mean() > difference.std() / np.sqrt(len(difference)):
+                why = "the most confident answer of all tiers is returned, not the last one: better on the fit rows"
+                refined.append((self.sweep(best), [*option_notes, why]))
         return refined
 
 

@@ -8,7 +8,7 @@ its section out; None means unknown and is shown as a dash, never as 0; qualitie
     recording    {name, sha256, n, left_out: {reason: rows}}
     promise      {kind, value, delta}: kind "max_loss" (value: quality lost against the premium), "min_quality" (quality),
                  "budget" (USD per 1,000 prompts) or "selective" (share of wrong answers among the accepted ones)
-    certificate  {certified, method, n, max_loss, delta, p_value, words, needed_n}
+    certificate  {certified, method, n, max_loss, delta, p_value, words, needed_n, rows_in_all}
     tiers        [name], cheapest first; the last is the premium
     chosen       {tiers, thresholds, final, judges: {tier: [name]}, cost_ratio, usd_per_1000, quality, quality_difference,
                  interval: [low, high] at 95 %}; thresholds has one value less than tiers, a cost_ratio of 1.0 is the
@@ -20,7 +20,8 @@ its section out; None means unknown and is shown as a dash, never as 0; qualitie
                  are {metric: [value, low, high]}, reliability has bins {confidence, correct, n, low, high}, and histogram is
                  {edges, right, wrong}
     flow         [{source, target, n}]
-    by_task      [{task, n, quality, premium_quality, difference, interval, cost_ratio, shares}]
+    menu         [{max_loss, certified, tiers, loss, p_value, cost_ratio, rows_in_all}], strictest first; may be empty
+    by_task      [{task, n, quality, premium_quality, difference, interval, corrected_interval, cost_ratio, shares, advice}]
     mistakes     [{id, task, tier, confidence, prompt, answer, reference, premium_answer, premium_quality}], worst first
 
 The page loads nothing from anywhere, and its content security policy allows no script but its own. Prompts and answers are

@@ -7,6 +7,7 @@ from judges.types import Answer
 from .finish_reason import ERRORS, FINISH_REASONS, is_complete, read_finish_reason
 from .json_values import JsonMatch, find_json
 from .reasoning import ReasoningStream, SplitText, separate_reasoning, split_reasoning
+from .refusals import is_refusal
 
 __all__ = [
     "ERRORS",
@@ -16,6 +17,7 @@ __all__ = [
     "SplitText",
     "find_json",
     "is_complete",
+    "is_refusal",
     "read_answer",
     "read_finish_reason",
     "separate_reasoning",

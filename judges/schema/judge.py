@@ -1,27 +1,28 @@
 """JSON Schema or a pydantic model: a veto, not a score. Validity hardly ranks answers; invalidity is nearly always wrong."""
 
 import json
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 from judges.protocol import JudgeInput
 from judges.reading import JsonMatch, find_json
-from judges.types import Verdict
+from judges.types import Answer, Verdict
 
+from .cache import ByteBoundedCache
 from .complexity import MAX_WORK, branches, validation_cost
 from .keywords import InvalidSchemaError, PatternTimeout, ValidationTimeout, bounded, dialect, pattern, start_clock
+from .offload import Offload, is_small, offload
 
 _CACHE_SIZE = 128
+_CACHE_BYTES = 2**20  # of schemas as JSON text; compiled they take about twenty times as much
 _ERRORS = 3
 
 # A check gives the parsed value and the reasons why it is not valid.
 Check = Callable[[Any], tuple[Any, list[str]]]
-_checks: OrderedDict[int, tuple[Any, Check]] = OrderedDict()
-_checks_lock = threading.Lock()
+# The schema is kept beside its check: as long as it is here, its id cannot be another object's.
+_checks_by_id: ByteBoundedCache[tuple[Any, Check]] = ByteBoundedCache(_CACHE_SIZE, _CACHE_BYTES)
+_checks_by_text: ByteBoundedCache[Check] = ByteBoundedCache(_CACHE_SIZE, _CACHE_BYTES)
 
 
 def json_schema_of(schema: Any) -> dict[str, Any]:
@@ -58,8 +59,21 @@ class SchemaJudge:
         if not isinstance(self.repair, bool):
             raise ValueError(f"repair must be true or false, got {self.repair!r}")
 
-    def judge(self, case: JudgeInput) -> Verdict:
-        """Checks the JSON in the answer's text; where the text holds more, the verdict's answer is the JSON alone."""
+    def judge(self, case: JudgeInput) -> Verdict | Awaitable[Verdict]:
+        """Checks the JSON in the answer's text; where the text holds more, the verdict's answer is the JSON alone.
+
+        Where ``offload`` is set and the work may be large, it is done there.
+        """
+        send = offload.get()
+        if send is not None:
+            schema, answer = self.schema if self.schema is not None else case.prompt.schema, case.answer
+            size = len(answer.text)
+            if isinstance(schema, Mapping) and 0 < size <= self.max_chars and not is_small(schema, answer.text):
+                return self._judge_elsewhere(send, schema, answer)
+        return self.validate(case)
+
+    def validate(self, case: JudgeInput) -> Verdict:
+        """As ``judge``, always in the calling thread."""
         schema = self.schema if self.schema is not None else case.prompt.schema
         answer = case.answer
         if schema is None or (answer.tool_calls and not answer.text.strip()):
@@ -86,6 +100,15 @@ class SchemaJudge:
             return Verdict(self.name, answer=answer.with_parsed(value))
         details = {"repaired": True} if match.repaired else {}
         return Verdict(self.name, answer=replace(answer, text=match.text, parsed=value), details=details)
+
+    async def _judge_elsewhere(self, send: Offload, schema: Mapping[str, Any], answer: Answer) -> Verdict:
+        if answer.tool_calls and not answer.text.strip():
+            return Verdict(self.name)
+        outcome = await send(schema, answer.text, {"max_chars": self.max_chars, "repair": self.repair})
+        if outcome.veto is not None:
+            return Verdict(self.name, veto=True, reason=outcome.veto)
+        text = answer.text if outcome.text is None else outcome.text
+        return Verdict(self.name, answer=replace(answer, text=text, parsed=outcome.value), details=outcome.details)
 
     def _veto(self, reason: str) -> Verdict:
         return Verdict(self.name, veto=True, reason=f"$: {reason}")
@@ -123,25 +146,21 @@ def find_valid_json(text: str, schema: Any, *, repair: bool = False) -> tuple[Js
 
 def checker(schema: Any) -> Check:
     """The check of a schema, made once per schema object and once per equal JSON. Raises InvalidSchemaError."""
-    with _checks_lock:
-        entry = _checks.get(id(schema))
-        if entry is not None:
-            _checks.move_to_end(id(schema))
-            return entry[1]
+    entry = _checks_by_id.get(id(schema))
+    if entry is not None:
+        return entry[1]
+    size = 1000  # a pydantic model is kept by the caller anyway
     if isinstance(schema, Mapping):
         try:
-            check = _json_schema_check(json.dumps(schema, default=dict))
+            text = json.dumps(schema, default=dict)
+            size, check = len(text), _json_schema_check(text)
         except (TypeError, RecursionError, ValueError) as error:
             if isinstance(error, InvalidSchemaError):
                 raise
             raise InvalidSchemaError(f"not a JSON Schema: {str(error)[:200]}") from None
     else:
         check = _pydantic_check(schema)
-    with _checks_lock:
-        # The schema is kept beside its check: as long as it stands here its id cannot be another object's.
-        _checks[id(schema)] = (schema, check)
-        while len(_checks) > _CACHE_SIZE:
-            _checks.popitem(last=False)
+    _checks_by_id.put(id(schema), (schema, check), size)
     return check
 
 
@@ -169,8 +188,15 @@ def _pydantic_check(model: Any) -> Check:
     return check
 
 
-@lru_cache(maxsize=_CACHE_SIZE)
 def _json_schema_check(text: str) -> Check:
+    check = _checks_by_text.get(text)
+    if check is None:
+        check = _compile(text)
+        _checks_by_text.put(text, check, len(text))
+    return check
+
+
+def _compile(text: str) -> Check:
     from itertools import islice
 
     from jsonschema import Draft202012Validator, FormatChecker

@@ -100,7 +100,7 @@ def calibration(seeds: int) -> dict[str, Any]:
     def seen(fit_rows: Any, test_rows: Any, seed: int) -> Any:
         return apply(fit({"logprob": score[fit_rows]}, right[fit_rows], seed=seed).mapping, {"logprob": score[test_rows]})
 
-    found: dict[str, dict[str, list[float]]] = {"crossfit": {}, "halves": {}}
+    results: dict[str, dict[str, list[float]]] = {"crossfit": {}, "halves": {}}
 
     def note(how: str, test: Any, p: Any, seed: int) -> None:
         for name, value in (
@@ -108,7 +108,7 @@ def calibration(seeds: int) -> dict[str, Any]:
             ("after", ece(p, right[test])),
             ("of_perfect_probabilities", ece_by_chance(p, seed)),
         ):
-            found[how].setdefault(name, []).append(float(value))
+            results[how].setdefault(name, []).append(float(value))
 
     every = np.arange(len(rows))
     for seed in range(seeds):
@@ -120,10 +120,10 @@ def calibration(seeds: int) -> dict[str, Any]:
         splits = halves([e.task for e in rows], seed)
         note("halves", splits.test, seen(splits.calibration, splits.test, seed), seed)
     figures: dict[str, Any] = {
-        how: {name: round(float(np.mean(values)), 4) for name, values in named.items()} for how, named in found.items()
+        how: {name: round(float(np.mean(values)), 4) for name, values in named.items()} for how, named in results.items()
     }
     figures["crossfit"]["n"], figures["halves"]["n"] = len(rows), len(splits.test)
-    figures["crossfit"]["sd_of_after"] = round(float(np.std(found["crossfit"]["after"])), 4)
+    figures["crossfit"]["sd_of_after"] = round(float(np.std(results["crossfit"]["after"])), 4)
     return figures | {"target": 0.03, "reached": figures["crossfit"]["after"] <= 0.03}
 
 

@@ -121,11 +121,11 @@ def against_direct() -> dict[str, float]:
     start = perf_counter()
     means = np.array(list(direct(columns, result, flats)))
     each_s = (perf_counter() - start) / DIRECT_VECTORS
-    found = np.stack([result.quality.flat[flats], result.cost.flat[flats]], axis=1)
+    points = np.stack([result.quality.flat[flats], result.cost.flat[flats]], axis=1)
     return {
         "rows": DIRECT_ROWS,
         "sampled_vectors": DIRECT_VECTORS,
-        "largest_difference": float(np.abs(found - means).max()),
+        "largest_difference": float(np.abs(points - means).max()),
         "kernel_s": round(kernel_s, 4),
         "direct_s_extrapolated": round(each_s * result.quality.size, 1),
         "times_faster": round(each_s * result.quality.size / kernel_s),

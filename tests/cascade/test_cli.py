@@ -55,9 +55,9 @@ def test_json_holds_everything(file: str, tmp_path: Path, capsys: pytest.Capture
     schema = tmp_path / "schema.json"
     schema.write_text('{"type": "integer"}')
     assert main(["run", "--policy-file", file, "--schema", str(schema), "--json", "17 * 3?"]) == 0
-    found: dict[str, Any] = json.loads(capsys.readouterr().out)
-    assert (found["text"], found["parsed"], found["accepted"], found["cost_usd"]) == ("51", 51, True, None)
-    assert [v["judge"] for v in found["attempts"][0]["verdicts"]] == ["schema", "rules"]
+    printed: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert (printed["text"], printed["parsed"], printed["accepted"], printed["cost_usd"]) == ("51", 51, True, None)
+    assert [v["judge"] for v in printed["attempts"][0]["verdicts"]] == ["schema", "rules"]
 
 
 def test_what_is_not_accepted_exits_with_1(file: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,18 +76,18 @@ def test_gate_scores_an_answer_from_elsewhere(file: str, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--policy", "defualt"], "did you mean 'default'"),
         (["--schema", "none.json"], "none.json"),
         (["--budget-usd", "-1"], "budget_usd must be 0 or more"),
     ],
 )
-def test_mistakes_exit_with_2(file: str, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
+def test_mistakes_exit_with_2(file: str, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
     """In one line, without a traceback."""
     assert main(["run", "--policy-file", file, *arguments, "q"]) == 2
     err = capsys.readouterr().err
-    assert said in err
+    assert message in err
     assert err.startswith("cascade: ")
 
 

@@ -170,7 +170,7 @@ def _policy(bench: Bench, data: Any) -> None:
         cascade = Cascade(file, telemetry=telemetry)
         for name, policy in list(cascade.policies.items())[:2]:
             # Nothing that a policy names is asked here: only what is scripted runs.
-            if all(file.models[t].provider == "scripted" for t in policy.asks):
+            if all(file.models[t].provider == "scripted" for t in policy.model_names):
                 with suppress(RunError):
                     assert isinstance(bench.run(cascade.arun("q", policy=name, deadline_s=2.0)), Result)
         bench.run(cascade.aclose())

@@ -147,3 +147,52 @@ def test_hostile_text_is_read_in_linear_time(text: str, kind: str) -> None:
     start = time.process_time()
     assert same(text, text, kind)
     assert time.process_time() - start < 5  # quadratic work on these would take minutes
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3,14", "157/50"),
+        ("1,00,000", "100000"),
+        ("1,234", "1234"),
+        ("1.234,5", "2469/2"),
+        ("10^5", "100000"),
+        ("1.5 million", "1500000"),
+        ("2 1/2", "5/2"),
+        ("It is 51.", "51"),
+        ("That's 51", "51"),
+        ("12 apples", "12"),
+        ("17 * 3 = 51", "51"),
+        ("x = -7", "-7"),
+        ("Answer: 3,14", "157/50"),
+    ],
+)
+def test_numbers_as_they_are_written(text: str, value: str) -> None:
+    """A vote reads numbers as the graders do, with a few words around or none."""
+    assert key(text, "auto") == key(text, "number") == ("number", value)
+
+
+@pytest.mark.parametrize(
+    "text", ["3 May", "12 pm", "4 or 5", "12 apples and 3 pears", "Route 66", "1984 is a novel", "7 of 9"]
+)
+def test_what_is_no_statement_of_one_number(text: str) -> None:
+    """Dates, times, ranges and names stay text."""
+    assert key(text, "auto")[0] == "text"  # type: ignore[index]
+
+
+@pytest.mark.parametrize("letter", ["A", "B", "I"])
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "**{}**",
+        "{} (the first)",
+        "{} because it fits",
+        "{}, of course",
+        "I choose **{}** here",
+        "{}: Paris",
+        "{} is right",
+    ],
+)
+def test_each_letter_counts_alike(letter: str, frame: str) -> None:
+    """A and I are options where B is one."""
+    assert key(frame.format(letter), "choice") == ("choice", letter)

@@ -41,7 +41,7 @@ def test_special_tokens_do_not_count(end: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tokens", "kept"),
+    ("tokens", "counted"),
     [
         (["```", "json", "\n", "{", "}", "\n", "```"], [3, 4]),
         (["```json", "\n", "{", "}", "\n", "```", "<|im_end|>"], [2, 3]),
@@ -53,9 +53,9 @@ def test_special_tokens_do_not_count(end: str) -> None:
         (["<", "b", ">"], [0, 1, 2]),
     ],
 )
-def test_fences_do_not_count(tokens: list[str], kept: list[int]) -> None:
+def test_fences_do_not_count(tokens: list[str], counted: list[int]) -> None:
     """Fences, the language after an opening one and whitespace next to them do not count; all else does."""
-    assert own(*tokens) == kept
+    assert own(*tokens) == counted
 
 
 def test_mean_stands_in() -> None:

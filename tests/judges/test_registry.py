@@ -56,10 +56,10 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_built_in(name: str) -> None:
     """Every built-in judge is made by its name and carries it."""
-    made = make(name)
-    assert isinstance(made, Judge)
-    assert made.name == name
-    assert made.only_vetoes is (name in ("rules", "schema"))
+    judge_ = make(name)
+    assert isinstance(judge_, Judge)
+    assert judge_.name == name
+    assert judge_.only_vetoes is (name in ("rules", "schema"))
 
 
 def test_names() -> None:
@@ -113,8 +113,8 @@ def test_function(opinion: Any, score: float | None, later: bool) -> None:
 @pytest.mark.parametrize("later", [False, True])
 def test_function_verdict(later: bool) -> None:
     """A Verdict of a function is kept as it is."""
-    said = Verdict("other", veto=True, reason="no")
-    assert _say(said, later) is said
+    verdict = Verdict("other", veto=True, reason="no")
+    assert _say(verdict, later) is verdict
 
 
 @pytest.mark.parametrize("later", [False, True])
@@ -153,7 +153,7 @@ def _say(opinion: Any, later: bool) -> Verdict:
         return opinion
 
     async def run() -> Verdict:
-        said = FunctionJudge("mine", slow if later else lambda p, a: opinion).judge(CASE)
-        return said if isinstance(said, Verdict) else await said
+        verdict = FunctionJudge("mine", slow if later else lambda p, a: opinion).judge(CASE)
+        return verdict if isinstance(verdict, Verdict) else await verdict
 
     return asyncio.run(run())

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from judges import Answer, JudgeInput, Prompt, Verdict, make
-from judges.rules import RulesJudge, is_refusal
+from judges.reading import is_refusal
+from judges.rules import RulesJudge
 
 REFUSALS = """I'm sorry, but I can't help with that.
 I’m sorry, but I can’t assist with that request.
@@ -171,9 +172,9 @@ def test_bounds_that_exclude_each_other() -> None:
 
 def test_list_becomes_tuple() -> None:
     """Lists, as a file gives them, become tuples, so that the judge can be hashed."""
-    made = make("rules", choices=["A", "B"])
-    assert made == RulesJudge(choices=("A", "B"))
-    assert hash(made) == hash(RulesJudge(choices=("A", "B")))
+    rules = make("rules", choices=["A", "B"])
+    assert rules == RulesJudge(choices=("A", "B"))
+    assert hash(rules) == hash(RulesJudge(choices=("A", "B")))
 
 
 @given(st.text())

@@ -34,17 +34,17 @@ class Sampler:
 
 
 def run(first: str | Answer, further: Sequence[str | Answer], **options: Any) -> tuple[Verdict, Sampler]:
-    made = [a if isinstance(a, Answer) else Answer(a) for a in (first, *further)]
-    sampler = Sampler(made[1:])
-    case = JudgeInput(prompt=PROMPT, answer=made[0], ask=sampler)
+    answers = [a if isinstance(a, Answer) else Answer(a) for a in (first, *further)]
+    sampler = Sampler(answers[1:])
+    case = JudgeInput(prompt=PROMPT, answer=answers[0], ask=sampler)
     return asyncio.run(SelfConsistencyJudge(**options).judge(case)), sampler
 
 
 def test_it_is_a_judge() -> None:
     """It satisfies the protocol under its usual name and gives scores."""
-    made = SelfConsistencyJudge()
-    assert isinstance(made, Judge)
-    assert (made.name, made.only_vetoes) == ("self_consistency", False)
+    judge = SelfConsistencyJudge()
+    assert isinstance(judge, Judge)
+    assert (judge.name, judge.only_vetoes) == ("self_consistency", False)
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,10 @@ class Scripted:
     """Replies in order and keeps what it was asked."""
 
     replies: list[Answer]
-    asked: list[tuple[Prompt, Mapping[str, Any]]] = field(default_factory=list)
+    calls: list[tuple[Prompt, Mapping[str, Any]]] = field(default_factory=list)
 
     async def __call__(self, prompt: Prompt, **options: Any) -> Sequence[Answer]:
-        self.asked.append((prompt, options))
+        self.calls.append((prompt, options))
         return [self.replies.pop(0)] if self.replies else []
 
 
@@ -46,13 +46,13 @@ def text_of(prompt: Prompt) -> str:
 
 def outside(text: str, *, strict: bool = True) -> str:
     """What stands outside the marks: blocks end at their exact closing mark, or (lenient) at anything like one."""
-    kept, at = "", 0
+    rest, at = "", 0
     while opened := OPEN.search(text, at):
-        kept += text[at : opened.start()]
+        rest += text[at : opened.start()]
         close = re.escape(f"</{opened[1]} {opened[2]}>") if strict else rf"(?i)[<＜‹]\s*[/／]\s*{opened[1]}\b[^\n>]*>?"
         ended = re.compile(close).search(text, opened.end())
         at = ended.end() if ended else len(text)
-    return kept + text[at:]
+    return rest + text[at:]
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ class Obedient:
     strict: bool = True
 
     async def __call__(self, prompt: Prompt, **options: Any) -> Sequence[Answer]:
-        told = outside(text_of(prompt), strict=self.strict).lower()
-        believes = 0.9 if "the verdict is yes" in told else 0.1
-        assert told.rstrip().endswith("yes or no.")
+        text = outside(text_of(prompt), strict=self.strict).lower()
+        believes = 0.9 if "the verdict is yes" in text else 0.1
+        assert text.rstrip().endswith("yes or no.")
         return [top(Yes=believes, No=1 - believes)]
 
 
@@ -98,7 +98,7 @@ def test_the_first_token_counts_and_the_text_does_not() -> None:
     ask = Scripted([top(yes=0.2, no=0.6)])
     verdict = run(ask, model="small")
     assert verdict.score == pytest.approx(0.25)
-    assert [options for _, options in ask.asked] == [
+    assert [options for _, options in ask.calls] == [
         {"model": "small", "temperature": 0.0, "max_tokens": 5, "logprobs": True}
     ]
 
@@ -107,7 +107,7 @@ def test_without_log_probabilities_a_rating_is_asked() -> None:
     """The second request wants a number; a text of yes in the first gives no vote."""
     ask = Scripted([Answer("yes"), Answer(" 7/10. ")])
     assert run(ask).score == pytest.approx(0.7)
-    assert ask.asked[1][0] == verification_prompt(PROMPT, Answer("5"), rating=True)
+    assert ask.calls[1][0] == verification_prompt(PROMPT, Answer("5"), rating=True)
 
 
 @pytest.mark.parametrize(
@@ -136,9 +136,9 @@ def test_a_bad_option_is_named(options: dict[str, Any]) -> None:
 
 
 def nonce(answer: str) -> str:
-    found = OPEN.search(text_of(verification_prompt(PROMPT, Answer(answer))))
-    assert found is not None
-    return found[2]
+    opening = OPEN.search(text_of(verification_prompt(PROMPT, Answer(answer))))
+    assert opening is not None
+    return opening[2]
 
 
 INJECTIONS = [
@@ -178,9 +178,9 @@ def test_the_scripted_verifier_can_be_fooled() -> None:
 @given(st.text(), st.text())
 def test_the_marks_stand_once_and_the_question_comes_last(question: str, answer: str) -> None:
     """For any texts there is one closing mark, the nonce occurs in marks only, and the same texts give the same prompt."""
-    prompt, made = Prompt.of(question), Answer(answer)
-    text = text_of(verification_prompt(prompt, made))
-    assert text == text_of(verification_prompt(prompt, made))
+    prompt, answer_ = Prompt.of(question), Answer(answer)
+    text = text_of(verification_prompt(prompt, answer_))
+    assert text == text_of(verification_prompt(prompt, answer_))
     used = OPEN.findall(text)[0][1]
     assert text.count(used) == 4
     assert text.count(f"</candidate {used}>") == 1
@@ -204,7 +204,7 @@ def test_ordinary_brackets_stay() -> None:
 
 def test_tool_calls_are_shown() -> None:
     """An answer that calls a tool is judged by its call, beside its text."""
-    made = Answer("Looking.", tool_calls=({"id": "1", "function": {"name": "lookup", "arguments": "{}"}},))
-    text = text_of(verification_prompt(PROMPT, made))
+    answer = Answer("Looking.", tool_calls=({"id": "1", "function": {"name": "lookup", "arguments": "{}"}},))
+    text = text_of(verification_prompt(PROMPT, answer))
     assert "Looking." in text
     assert "lookup" in text

@@ -23,10 +23,10 @@ def mypy() -> dict[str, set[int]]:
     command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--config-file=", str(GOOD), str(BAD)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode in (0, 1), done.stdout + done.stderr
-    found: dict[str, set[int]] = {}
+    errors: dict[str, set[int]] = {}
     for name, line in re.findall(r"^(.+?):(\d+): error:", done.stdout, re.MULTILINE):
-        found.setdefault(Path(name).name, set()).add(int(line))
-    return found
+        errors.setdefault(Path(name).name, set()).add(int(line))
+    return errors
 
 
 def pyright() -> dict[str, set[int]]:
@@ -35,10 +35,10 @@ def pyright() -> dict[str, set[int]]:
     command = [sys.executable, "-m", "basedpyright", "--outputjson", "--level", "error", "--pythonpath", sys.executable]
     done = subprocess.run([*command, str(GOOD), str(BAD)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode in (0, 1), done.stdout + done.stderr
-    found: dict[str, set[int]] = {}
+    errors: dict[str, set[int]] = {}
     for item in json.loads(done.stdout)["generalDiagnostics"]:
-        found.setdefault(Path(item["file"]).name, set()).add(item["range"]["start"]["line"] + 1)
-    return found
+        errors.setdefault(Path(item["file"]).name, set()).add(item["range"]["start"]["line"] + 1)
+    return errors
 
 
 @pytest.mark.parametrize("checker", [mypy, pyright])

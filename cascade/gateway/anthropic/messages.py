@@ -5,10 +5,22 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cascade.gateway.errors import bad_request
-from cascade.gateway.openai.chat import abstention, schema_of
+from cascade.gateway.openai.chat import abstention
 from cascade.gateway.request import GatewayRequest
 from cascade.gateway.response import summary, usage_of
-from cascade.gateway.validation import boolean, integer, list_of, not_deep, number, object_of, one_of, read_fields, text
+from cascade.gateway.schema_bounds import schema_of
+from cascade.gateway.validation import (
+    MAX_TOOLS,
+    boolean,
+    integer,
+    list_of,
+    not_deep,
+    number,
+    object_of,
+    one_of,
+    read_fields,
+    text,
+)
 from cascade.result import Result
 from judges import Usage
 
@@ -56,7 +68,7 @@ def _messages(value: Any, request: GatewayRequest) -> None:
 
 def _tools(value: Any, request: GatewayRequest) -> None:
     tools = []
-    for i, tool in enumerate(list_of(value, "tools")):
+    for i, tool in enumerate(list_of(value, "tools", MAX_TOOLS)):
         where = f"tools[{i}]"
         # Anthropic's own tools (web search, ...) have other types with other fields.
         object_of(tool, where, ("type", "name", "description", "input_schema", "strict"), ("name", "input_schema"))
@@ -102,7 +114,8 @@ def _output_config(value: Any, request: GatewayRequest) -> None:
     if fields.get("format") is not None:
         format = object_of(fields["format"], "output_config.format", ("type", "schema"), ("type", "schema"))
         one_of(format["type"], "output_config.format.type", ("json_schema",))
-        request.schema = schema_of(format["schema"], "output_config.format.schema")
+        where = "output_config.format.schema"
+        request.set_schema(schema_of(format["schema"], where), where)
 
 
 def _temperature(value: Any, request: GatewayRequest) -> None:

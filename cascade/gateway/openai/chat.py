@@ -1,20 +1,17 @@
 """OpenAI's chat completions: reads a request and writes a result as a completion."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from time import time
 from typing import Any
 
-from jiter import from_json
-
 from cascade.gateway.errors import bad_request
 from cascade.gateway.request import GatewayRequest
-from cascade.gateway.response import dump, summary, total_usd, usage_of
+from cascade.gateway.response import summary, total_usd, usage_of
+from cascade.gateway.schema_bounds import schema_of
 from cascade.gateway.validation import (
     boolean,
     integer,
     list_of,
-    not_deep,
     number,
     object_of,
     one_of,
@@ -27,7 +24,7 @@ from judges import Usage
 
 from .messages import messages_of, tools_of
 
-MOST_CHOICES = 8
+MAX_CHOICES = 8
 
 
 def read(body: Mapping[str, Any]) -> GatewayRequest:
@@ -91,29 +88,7 @@ def _response_format(value: Any, request: GatewayRequest) -> None:
         where = "response_format.json_schema"
         # Every answer is checked against the schema, so that it is always strict.
         fields = object_of(value.get("json_schema"), where, ("name", "description", "schema", "strict"), ("schema",))
-        request.schema = schema_of(fields["schema"], f"{where}.schema")
-
-
-def schema_of(value: Any, name: str) -> Mapping[str, Any]:
-    """A JSON Schema that can be judged by. Raises ApiError."""
-    schema = object_of(not_deep(value, name), name)
-    problem = _schema_problem(dump(schema))
-    if problem is not None:
-        raise bad_request(f"is not a JSON Schema: {problem}", name)
-    return schema
-
-
-@lru_cache(maxsize=256)
-def _schema_problem(schema: bytes) -> str | None:
-    # A client mostly sends the same few, and checking one takes longer than a run.
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import SchemaError
-
-    try:
-        Draft202012Validator.check_schema(from_json(schema))
-    except SchemaError as error:
-        return error.message[:200]
-    return None
+        request.set_schema(schema_of(fields["schema"], f"{where}.schema"), f"{where}.schema")
 
 
 def _stop(value: Any, request: GatewayRequest) -> None:
@@ -139,7 +114,7 @@ def _max_tokens(name: str) -> Callable[[Any, GatewayRequest], None]:
 
 
 def _n(value: Any, request: GatewayRequest) -> None:
-    request.n = integer(value, "n", 1, MOST_CHOICES)
+    request.n = integer(value, "n", 1, MAX_CHOICES)
 
 
 def _logprobs(value: Any, request: GatewayRequest) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cascade.gateway.errors import bad_request
-from cascade.gateway.validation import list_of, not_deep, object_of, one_of, shorten, text
+from cascade.gateway.validation import MAX_TOOLS, list_of, not_deep, object_of, one_of, shorten, text
 
 _ROLES = ("system", "developer", "user", "assistant", "tool")
 _PARTS: Mapping[str, tuple[str, ...]] = {
@@ -56,7 +56,9 @@ def _message(message: Any, where: str, uses: set[str]) -> Mapping[str, Any]:
         text(clean["refusal"], f"{where}.refusal")
         uses.add("messages.refusal")
     if isinstance(content, list):
-        clean["content"] = [_part(part, f"{where}.content[{i}]", uses) for i, part in enumerate(content)]
+        clean["content"] = [
+            _part(part, f"{where}.content[{i}]", uses) for i, part in enumerate(list_of(content, f"{where}.content"))
+        ]
     elif content is not None:
         text(content, f"{where}.content")
     if "tool_calls" in clean:
@@ -115,7 +117,7 @@ def _call(call: Any, where: str) -> Mapping[str, Any]:
 def tools_of(value: Any) -> tuple[Mapping[str, Any], ...]:
     """Reads the tools. Raises ApiError."""
     tools = []
-    for i, tool in enumerate(list_of(value, "tools")):
+    for i, tool in enumerate(list_of(value, "tools", MAX_TOOLS)):
         where = f"tools[{i}]"
         object_of(tool, where, ("type", "function"), ("type", "function"))
         one_of(tool["type"], f"{where}.type", ("function",))

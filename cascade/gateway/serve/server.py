@@ -22,6 +22,8 @@ from cascade.policy import load as files
 
 log = logging.getLogger("cascade.gateway")
 
+_MANY = 65_536
+
 
 class Server(uvicorn.Server):
     """uvicorn's server, which marks the gateway as stopping.
@@ -74,7 +76,7 @@ def make_server(
         server_header=False,
         date_header=False,
         ws="none",
-        http=_protocol(),
+        http=_protocol(gateway.limits.connections),
         h11_max_incomplete_event_size=MAX_HEADER_BYTES,
         lifespan="on",
         timeout_graceful_shutdown=int(gateway.limits.shutdown_s),
@@ -105,6 +107,8 @@ def run(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
 
+    _raise_descriptor_limit()
+
     def ready(port: int) -> None:
         gc.collect()
         gc.freeze()  # loaded modules stay; a full collection of them would delay every request by a tenth of a second
@@ -124,12 +128,34 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _protocol() -> Any:
+def _protocol(max_connections: int) -> Any:
     try:
         from .protocol import LimitedProtocol
     except ModuleNotFoundError:  # httptools is not available on every system; h11 has limits of its own
         return "h11"
-    return LimitedProtocol
+    # Requests to the models need descriptors, too.
+    limits = {"max_connections": min(max_connections, _descriptors() // 2)}
+    return type("LimitedProtocol", (LimitedProtocol,), limits)
+
+
+def _descriptors() -> int:
+    """How many files and connections this process may open."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # not on Windows
+        return _MANY
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MANY if soft == resource.RLIM_INFINITY else soft
+
+
+def _raise_descriptor_limit() -> None:
+    """Lets this process open as many files and connections as the system allows, up to what is of use."""
+    with suppress(ModuleNotFoundError, ValueError, OSError):
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft < _MANY:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (_MANY if hard == resource.RLIM_INFINITY else min(_MANY, hard), hard))
 
 
 def _run(server: Server) -> None:

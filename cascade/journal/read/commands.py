@@ -64,10 +64,10 @@ def _url(args: argparse.Namespace) -> str:
         return str(args.journal)
     from cascade.policy import load as files
 
-    found = files.find(args.policy_file)
+    path = files.find(args.policy_file)
     spec = files.load(args.policy_file).journal
     if spec is None:
-        raise PolicyError(f"{found}: has no key 'journal'; add one, or name the journal with --journal URL")
+        raise PolicyError(f"{path}: has no key 'journal'; add one, or name the journal with --journal URL")
     return spec.address()
 
 
@@ -158,7 +158,7 @@ def moment(text: str | None, now: float) -> float | None:
     if span is not None:
         return now - float(span[1]) * _SPAN[span[2]]
     try:
-        found = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(f"{text!r} is no time: give 2026-01-31, 2026-01-31T12:00, or a span such as 36h or 7d") from None
-    return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()

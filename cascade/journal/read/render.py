@@ -11,14 +11,14 @@ from cascade.journal.record import Record
 def line(r: Record) -> str:
     """A run in one line."""
     took = f"{r.ended - r.started:.2f} s"
-    said = f"{r.reason}" if r.accepted or r.error else f"NOT accepted: {r.reason}"
+    ending = f"{r.reason}" if r.accepted or r.error else f"NOT accepted: {r.reason}"
     if r.error:
-        said = f"{r.error}: {r.reason}"
+        ending = f"{r.error}: {r.reason}"
     where = f"{r.tier} ({r.model})" if r.tier else "-"
     sure = f"{r.confidence:.3f}" if r.confidence is not None else "-"
     tags = " ".join(f"{k}={v}" for k, v in r.tags.items())
     kind = "" if r.kind == "run" else f" [{r.kind}]"
-    parts = (when(r.started), r.run_id, r.policy + kind, where, said, sure, usd(r.cost_usd), took, tags)
+    parts = (when(r.started), r.run_id, r.policy + kind, where, ending, sure, usd(r.cost_usd), took, tags)
     return "  ".join(parts).rstrip()
 
 
@@ -52,8 +52,8 @@ def page(r: Record) -> Iterator[str]:
         yield ""
         for message in r.prompt["messages"]:
             content = message.get("content")
-            said = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
-            yield f"[{message.get('role')}] {said}"
+            shown = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+            yield f"[{message.get('role')}] {shown}"
     for attempt in r.attempts:
         yield ""
         yield from _attempt(attempt)

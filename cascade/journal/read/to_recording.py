@@ -65,26 +65,26 @@ def _answer(attempt: Mapping[str, Any]) -> dict[str, Any]:
     """An attempt's answer as a recording states it. Its cost is without its judges', which stand beside their verdicts."""
     text, calls = attempt["answer"], [c for c in attempt["call_log"] if "fault" not in c]
     own = [c for c in calls if c["purpose"] == "answer"]
-    made: dict[str, Any] = {"text": text["text"], "quality": None}
+    row: dict[str, Any] = {"text": text["text"], "quality": None}
     if own:
-        made["cost_usd"], made["latency_s"] = own[-1]["cost_usd"], own[-1]["latency_s"]
+        row["cost_usd"], row["latency_s"] = own[-1]["cost_usd"], own[-1]["latency_s"]
         if own[-1]["usage"] is not None:
-            made["usage"] = own[-1]["usage"]
+            row["usage"] = own[-1]["usage"]
     for name in ("tool_calls", "logprob"):
         if name in text:
-            made[name] = text[name]
-    if "logprob" in made:
-        made["logprob"] = min(0.0, made["logprob"])
+            row[name] = text[name]
+    if "logprob" in row:
+        row["logprob"] = min(0.0, row["logprob"])
     if "finish_reason" in attempt:
-        made["finish_reason"] = attempt["finish_reason"]
+        row["finish_reason"] = attempt["finish_reason"]
     # Scores hold for the answer that was returned: a judge that put another in its place scored just that one.
     scores = {v["judge"]: v["score"] for v in attempt["verdicts"] if v["score"] is not None}
     if scores:
-        made["verdicts"] = scores
+        row["verdicts"] = scores
     costs: dict[str, float | None] = {}
     for call in calls:
         if call["purpose"] in scores:
             costs[call["purpose"]] = plus(costs.get(call["purpose"], 0.0), call["cost_usd"])
     if known := {judge: usd for judge, usd in costs.items() if usd is not None}:
-        made["verdict_cost_usd"] = known
-    return made
+        row["verdict_cost_usd"] = known
+    return row

@@ -63,7 +63,7 @@ def verify(record: Record, stored: StoredPolicy | None) -> list[str]:
     """What in a record differs from what its verdicts and its policy say; empty where all agrees."""
     if stored is None:
         return [f"its policy {record.policy_hash} is not stored"]
-    found: list[str] = []
+    differences: list[str] = []
     last_action: Action | None = None
     expected = iter(stored.tiers)
     for number, attempt in enumerate(record.attempts):
@@ -71,25 +71,25 @@ def verify(record: Record, stored: StoredPolicy | None) -> list[str]:
         # A gate asks any one tier, a run the tiers in order.
         tier = next((t for t in expected if t.name == attempt["tier"]), None)
         if tier is None:
-            return [*found, f"{where}: the policy has no such tier at this place"]
+            return [*differences, f"{where}: the policy has no such tier at this place"]
         last_tier = record.kind == "gate" or tier is stored.tiers[-1]
         last_action, differs = _decided(attempt, tier, last_tier)
-        found += [f"{where}: {d}" for d in differs]
-        found += [f"{where}: {d}" for d in _priced(attempt)]
+        differences += [f"{where}: {d}" for d in differs]
+        differences += [f"{where}: {d}" for d in _priced(attempt)]
         if last_action is Action.ACCEPT and number < len(record.attempts) - 1:
-            found.append(f"{where}: accepted, yet a further tier was asked")
-    found += _ended(record, stored.policy, last_action)
+            differences.append(f"{where}: accepted, yet a further tier was asked")
+    differences += _ended(record, stored.policy, last_action)
     cost = total(a["cost_usd"] for a in record.attempts)
     if (cost is None) != (record.cost_usd is None) or (
         cost is not None and record.cost_usd is not None and not _same_usd(record.cost_usd, cost)
     ):
-        found.append(f"cost_usd is {record.cost_usd!r}, its attempts add up to {cost!r}")
-    return found
+        differences.append(f"cost_usd is {record.cost_usd!r}, its attempts add up to {cost!r}")
+    return differences
 
 
 def _decided(attempt: Mapping[str, Any], tier: StoredTier, last_tier: bool) -> tuple[Action | None, list[str]]:
     """The last decision of an attempt, taken again, and what differs from the recorded ones."""
-    found = []
+    differences = []
     action: Action | None = None
     verdicts = [Verdict(v["judge"], v["score"], veto=v["veto"]) for v in attempt["verdicts"]]
     decisions = attempt["decisions"]
@@ -104,19 +104,19 @@ def _decided(attempt: Mapping[str, Any], tier: StoredTier, last_tier: bool) -> t
             compared = logged.get("compared")
             confidence = calibrated(tier.calibrators[stage + 1], seen, None if compared is None else dict(compared))
         if not isclose(confidence, logged["confidence"], rel_tol=0.0, abs_tol=_CLOSE):
-            found.append(
+            differences.append(
                 f"stage {stage}: confidence {logged['confidence']!r} was recorded, the verdicts give {confidence!r}"
             )
         if vetoed != logged["vetoed"]:
-            found.append(f"stage {stage}: vetoed={logged['vetoed']} was recorded, the verdicts give {vetoed}")
+            differences.append(f"stage {stage}: vetoed={logged['vetoed']} was recorded, the verdicts give {vetoed}")
         action = decide(tier.thresholds, stage, confidence, vetoed=vetoed, last_tier=last_tier)
         if action.value != logged["action"]:
-            found.append(f"stage {stage}: {logged['action']!r} was recorded, the policy decides {action.value!r}")
+            differences.append(f"stage {stage}: {logged['action']!r} was recorded, the policy decides {action.value!r}")
     if attempt["reason"] in _DECIDED and (action is None or action is Action.JUDGE):
-        found.append(f"reason {attempt['reason']!r}, yet no decision ends the attempt")
+        differences.append(f"reason {attempt['reason']!r}, yet no decision ends the attempt")
     if (attempt["reason"] == "accepted") != (action is Action.ACCEPT):
-        found.append(f"reason {attempt['reason']!r}, yet the last decision is {action.value if action else 'none'}")
-    return action, found
+        differences.append(f"reason {attempt['reason']!r}, yet the last decision is {action.value if action else 'none'}")
+    return action, differences
 
 
 def _ended(record: Record, policy: Policy, last: Action | None) -> list[str]:
@@ -131,12 +131,12 @@ def _ended(record: Record, policy: Policy, last: Action | None) -> list[str]:
         again = finish(policy.model_copy(update={"when_unsure": "best"}), attempts, reason, None)  # type: ignore[arg-type]
     except RunError as error:
         return [f"an answer was recorded, yet the attempts give none ({type(error).__name__})"]
-    found = []
+    differences = []
     for name in ("accepted", "reason", "tier", "model", "confidence"):
         logged, derived = getattr(record, name), getattr(again, name)
         if logged != derived:
-            found.append(f"{name}: {logged!r} was recorded, the attempts give {derived!r}")
-    return found
+            differences.append(f"{name}: {logged!r} was recorded, the attempts give {derived!r}")
+    return differences
 
 
 def _attempt(data: Mapping[str, Any]) -> Attempt:
@@ -165,12 +165,12 @@ def _priced(attempt: Mapping[str, Any]) -> list[str]:
         return [] if unknown else ["cost_usd is unknown, yet every request's cost is known"]
     if answers is None or others is None:
         return [f"cost_usd is {cost!r}, yet a request's cost is unknown"]
-    found = []
+    differences = []
     if not _same_usd(cost, answers + judged):
-        found.append(f"cost_usd is {cost!r}, its answers and judges add up to {answers + judged!r}")
+        differences.append(f"cost_usd is {cost!r}, its answers and judges add up to {answers + judged!r}")
     if judged < others and not _same_usd(judged, others):
-        found.append(f"judge_cost_usd is {judged!r}, its judges' requests add up to {others!r}")
-    return found
+        differences.append(f"judge_cost_usd is {judged!r}, its judges' requests add up to {others!r}")
+    return differences
 
 
 def _cost(calls: Sequence[Mapping[str, Any]], answers: bool) -> float | None:

@@ -65,14 +65,14 @@ def signals(examples: Sequence[Example]) -> str:
     """
     body = []
     for model in models_of(examples):
-        found = []
+        cells = []
         for rule in SIGNALS.values():
             column = asyncio.run(score_table.score_tier(examples, model, [rule]))
-            told = ~np.isnan(column.scores[:, 0])
-            area = bootstrap(auroc, column.scores[told, 0], column.quality[told, 1], seed=0)
+            scored = ~np.isnan(column.scores[:, 0])
+            area = bootstrap(auroc, column.scores[scored, 0], column.quality[scored, 1], seed=0)
             assert area is not None
-            found.append("{:.3f} [{:.3f}, {:.3f}]".format(*area))
-        body.append([model, *found])
+            cells.append("{:.3f} [{:.3f}, {:.3f}]".format(*area))
+        body.append([model, *cells])
     return table(["answers of", *SIGNALS], body)
 
 

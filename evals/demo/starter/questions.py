@@ -26,7 +26,7 @@ GRADERS = {
 
 def questions() -> list[Row]:
     """Every question as an example of the recording format without ``answers``: id, task, split, prompt, reference."""
-    found: list[Row] = []
+    rows: list[Row] = []
     for task, family in FAMILIES.items():
         # A generator for each family, so that a change of one leaves the others as they were recorded.
         rng = random.Random(f"{SEED}-{task}")
@@ -34,9 +34,9 @@ def questions() -> list[Row]:
         # Splits alternate inside each family after a shuffle, so that both halves hold every task in equal parts.
         for i, row in enumerate(rng.sample(members, len(members))):
             row["split"] = "train" if i % 2 == 0 else "test"
-        found += members
+        rows += members
     # Mixed, so that a recording that was stopped holds a part of every family.
-    return random.Random(SEED).sample(found, len(found))
+    return random.Random(SEED).sample(rows, len(rows))
 
 
 def main(argv: list[str]) -> int:

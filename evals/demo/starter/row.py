@@ -6,6 +6,6 @@ from typing import Any
 Row = dict[str, Any]
 
 
-def conversation(*said: str) -> list[dict[str, str]]:
+def conversation(*texts: str) -> list[dict[str, str]]:
     """Chat messages by the user and the assistant in turn, the user's first: examples, then the question."""
-    return [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(said)]
+    return [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(texts)]

@@ -1,4 +1,4 @@
-"""The process that runs the program: it does what it is asked with what the program defines, and returns values.
+"""The process that runs the program: it executes requests on the program's objects and returns values.
 
 Nothing here is trusted or secret: the program can change all of it. It holds no tests and no expected value.
 """
@@ -32,12 +32,12 @@ class Candidate:
         sys.stdout = self._out
 
     def number(self, value: Any) -> int:
-        """The number of an object, which is kept from then on."""
-        found = self._numbers.get(id(value))
-        if found is None:
-            found = self._numbers[id(value)] = len(self._objects)
+        """The number of an object, which stays alive from then on."""
+        number = self._numbers.get(id(value))
+        if number is None:
+            number = self._numbers[id(value)] = len(self._objects)
             self._objects.append(value)
-        return found
+        return number
 
     def carry(self, value: Any) -> Node:
         """Anything stays here under a number."""
@@ -71,11 +71,11 @@ class Candidate:
         return [*self._class(type(error)), self.number(error)]
 
     def exception(self, node: Node) -> type[BaseException]:
-        """What a function of the tests' raised."""
+        """The class of an exception that a function of the tests raised."""
         return builtin_exception(node)
 
     def describe(self, error: BaseException, node: Node) -> None:
-        """Nothing more is known of it."""
+        """Does nothing: the exception has no further attributes here."""
 
     def printed(self) -> str:
         """What the program has printed, up to a megabyte."""
@@ -86,7 +86,7 @@ class Candidate:
         return text
 
     def ask(self, what: Node, *args: Any, **named: Any) -> Any:
-        """Uses what the tests handed over."""
+        """Applies an operation to an object of the tests."""
         return result_of(self.channel.call(what, args, named))
 
     def run(self, what: Node, args: list[Any], named: dict[str, Any]) -> Any:
@@ -147,31 +147,31 @@ def _plain(value: Any) -> Any:
 
 
 def _operations() -> dict[str, Callable[..., Any]]:
-    found: dict[str, Callable[..., Any]] = {"plain": _plain, "contains": operator.contains}
+    operations: dict[str, Callable[..., Any]] = {"plain": _plain, "contains": operator.contains}
     for name in (
         "getattr", "setattr", "delattr", "iter", "next", "len", "repr", "str", "bool", "format", "int", "float", "complex",
         "abs", "round", "divmod", "isinstance", "issubclass", "reversed", "bytes",
     ):  # fmt: skip
-        found[name] = getattr(builtins, name)
+        operations[name] = getattr(builtins, name)
     for name in ("trunc", "floor", "ceil"):
-        found[name] = getattr(math, name)
+        operations[name] = getattr(math, name)
     for name in (
         "eq", "ne", "lt", "le", "gt", "ge", "add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or",
         "xor", "lshift", "rshift", "neg", "pos", "invert", "index", "getitem", "setitem", "delitem",
     ):  # fmt: skip
-        found[name] = getattr(operator, f"__{name}__")
+        operations[name] = getattr(operator, f"__{name}__")
         if hasattr(operator, f"__i{name}__"):
-            found[f"i{name}"] = getattr(operator, f"__i{name}__")
-    found["enter"] = lambda one: type(one).__enter__(one)
-    found["exit"] = lambda one, *why: type(one).__exit__(one, *why)
-    return found
+            operations[f"i{name}"] = getattr(operator, f"__i{name}__")
+    operations["enter"] = lambda one: type(one).__enter__(one)
+    operations["exit"] = lambda one, *why: type(one).__exit__(one, *why)
+    return operations
 
 
 _OPERATIONS = _operations()
 
 
 def main(program: bytes, read_from: int, write_to: int, module: str) -> NoReturn:
-    """Runs the program, tells what it defines, and then does what is asked until there is nobody who asks."""
+    """Runs the program, sends the names it defines, then serves requests until the channel closes."""
     side = Candidate(read_from, write_to)
     here = ModuleType(module)
     sys.modules[module] = here
@@ -190,8 +190,8 @@ def main(program: bytes, read_from: int, write_to: int, module: str) -> NoReturn
             try:
                 side.channel.send(reply)
             except (CannotCarryError, RecursionError) as error:
-                told = ["E", [], "ValueError", side.number(error)]
-                side.channel.send(["!", reply[1], "raised", [told, ["t", [str(error)]]], [], ""])
+                identity = ["E", [], "ValueError", side.number(error)]
+                side.channel.send(["!", reply[1], "raised", [identity, ["t", [str(error)]]], [], ""])
     except BrokenError:
         os._exit(0)
 

@@ -18,7 +18,7 @@ _SHORT = {"np": "numpy", "pd": "pandas", "plt": "matplotlib.pyplot", "dt": "date
 
 
 def main(tests: bytes, read_from: int, write_to: int, verdict_to: int) -> NoReturn:
-    """Runs the tests and writes what came of them, and why, to ``verdict_to``."""
+    """Runs the tests and writes the outcome and the reason to ``verdict_to``."""
     sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     outcome, why = FAILED, "the tests have not ended"
     try:
@@ -34,10 +34,10 @@ def _verdict(tests: bytes, program: Program) -> tuple[str, str]:
     here = ModuleType(TESTS)
     sys.modules[TESTS] = here
     sys.argv[:] = ["tests.py"]
-    told = program.channel.receive()
-    if told[0] != "names" or len(told) != 2:
-        return FAILED, f"the program: {told[-1]}"
-    vars(here).update(_names(program, told[1], tests.decode(errors="replace")))
+    reply = program.channel.receive()
+    if reply[0] != "names" or len(reply) != 2:
+        return FAILED, f"the program: {reply[-1]}"
+    vars(here).update(_names(program, reply[1], tests.decode(errors="replace")))
     try:
         exec(compile(tests, "tests.py", "exec"), here.__dict__)
     except BaseException as error:
@@ -53,22 +53,22 @@ def _verdict(tests: bytes, program: Program) -> tuple[str, str]:
     return PASSED, ""
 
 
-def _names(program: Program, told: Node, tests: str) -> dict[str, Any]:
-    """What the tests find of the program's names.
+def _names(program: Program, pairs: Node, tests: str) -> dict[str, Any]:
+    """The names of the program as the tests see them.
 
-    What judges is never the program's: a module of the standard library is imported here, and a built-in function stays
+    Nothing of the program's may judge: a module of the standard library is imported here, and a built-in function stays
     what it is unless the tests use nothing else of the program's, so that it must be what they test.
     """
     used = set(re.findall(r"\w+", tests))
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     try:
-        for name, node in told:
+        for name, node in pairs:
             if name in used and not name.startswith("__"):
-                found[name] = _judge(name, tests) or _value(program, name, node)
+                values[name] = _judge(name, tests) or _value(program, name, node)
     except (WireError, TypeError, ValueError, LookupError) as error:
         raise BrokenError(f"names that are none: {error}") from None
-    own = {name for name, value in found.items() if not isinstance(value, ModuleType) and not hasattr(builtins, name)}
-    return {name: value for name, value in found.items() if not own or not hasattr(builtins, name)}
+    own = {name for name, value in values.items() if not isinstance(value, ModuleType) and not hasattr(builtins, name)}
+    return {name: value for name, value in values.items() if not own or not hasattr(builtins, name)}
 
 
 def _judge(name: str, tests: str) -> ModuleType | None:

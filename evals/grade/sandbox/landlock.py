@@ -35,10 +35,10 @@ def restrict(read: Iterable[str], written: Iterable[str], devices: Iterable[str]
     handled += struct.pack("=Q", 3) if version >= 4 else b""
     handled += struct.pack("=Q", 3) if version >= 6 else b""
     rules = call("landlock_create_ruleset", handled, ctypes.c_size_t(len(handled)), ctypes.c_uint32(0))
-    wanted = [(path, _READ_FILE | _READ_DIR) for path in read]
-    wanted += [(path, _OWN | _REFER | _TRUNCATE) for path in written]
-    wanted += [(path, _WRITE_FILE | _READ_FILE) for path in devices]
-    for path, rights in wanted:
+    grants = [(path, _READ_FILE | _READ_DIR) for path in read]
+    grants += [(path, _OWN | _REFER | _TRUNCATE) for path in written]
+    grants += [(path, _WRITE_FILE | _READ_FILE) for path in devices]
+    for path, rights in grants:
         if not os.path.exists(path):
             continue
         place = os.open(path, _O_PATH | os.O_CLOEXEC)

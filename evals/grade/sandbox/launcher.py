@@ -1,4 +1,4 @@
-"""A process for one answer: builds the walls, starts candidate and checker, and says what the checker found.
+"""A process for one answer: builds the walls, starts candidate and checker, and reports the checker's verdict.
 
 On standard input come, each after its length: what is asked (``Order``), the program, the tests. On standard output goes one
 line of JSON: what came of it and why. The program's process is started before the tests are read, so that they are nowhere
@@ -78,10 +78,10 @@ def _grade(order: Order, started: list[int]) -> list[str]:
         os.close(one)
     signal.signal(signal.SIGALRM, _time_is_up)
     signal.alarm(order.real_seconds)
-    told = _all_of(verdict_in)
-    # A checker that was ended by a limit has told nothing: the tests have not passed.
-    found: list[str] = json.loads(told) if told else [checker.FAILED, "the tests were ended by a limit"]
-    return found
+    output = _all_of(verdict_in)
+    # A checker that a limit ended has written no verdict: the tests have not passed.
+    verdict: list[str] = json.loads(output) if output else [checker.FAILED, "the tests were ended by a limit"]
+    return verdict
 
 
 def _frame() -> bytes:
@@ -89,7 +89,7 @@ def _frame() -> bytes:
 
 
 def _exactly(length: int) -> bytes:
-    """Not one byte more than asked for is read: what follows is not for whom is started next."""
+    """Reads exactly the requested number of bytes: the rest is for another process."""
     parts = bytearray()
     while len(parts) < length:
         part = os.read(0, length - len(parts))
@@ -106,7 +106,7 @@ def _all_of(file: int) -> bytes:
     return bytes(parts)
 
 
-def _start(order: Order, run: Callable[[], NoReturn], kept: tuple[int, ...], walled: bool, started: list[int]) -> None:
+def _start(order: Order, run: Callable[[], NoReturn], open_fds: tuple[int, ...], walled: bool, started: list[int]) -> None:
     """Starts a process that calls ``run`` behind walls, or with what there is of them.
 
     Raises:
@@ -118,7 +118,7 @@ def _start(order: Order, run: Callable[[], NoReturn], kept: tuple[int, ...], wal
 
     def begin() -> None:
         try:
-            _enter(order, run, kept, walled, up_out, go_in)
+            _enter(order, run, open_fds, walled, up_out, go_in)
         except (WallsError, AttributeError) as error:
             os.write(up_out, b"!" + str(error).encode())
         except OSError as error:
@@ -131,20 +131,20 @@ def _start(order: Order, run: Callable[[], NoReturn], kept: tuple[int, ...], wal
     try:
         if walled and os.read(up_in, 1) == b"u":
             os.write(go_out, b"n" if namespaces.map_users(pid) else b"s")
-        told = _all_of(up_in)
+        status = _all_of(up_in)
     except OSError as error:
         raise WallsError(str(error)) from None
     finally:
         os.close(up_in)
         os.close(go_out)
-    if not told.endswith(_UP):
-        why = told.partition(b"!")[2].decode(errors="replace")
+    if not status.endswith(_UP):
+        why = status.partition(b"!")[2].decode(errors="replace")
         if walled or why:
             raise WallsError(why or "the kernel gives this user no namespaces")
-        raise OSError(told.decode(errors="replace") or "the process has ended early")
+        raise OSError(status.decode(errors="replace") or "the process has ended early")
 
 
-def _enter(order: Order, run: Callable[[], NoReturn], kept: tuple[int, ...], walled: bool, up: int, go: int) -> None:
+def _enter(order: Order, run: Callable[[], NoReturn], open_fds: tuple[int, ...], walled: bool, up: int, go: int) -> None:
     os.environ.clear()
     os.environ.update(_ENVIRONMENT, HOME=namespaces.SMALL if walled else order.folder)
     paths = namespaces.installation(order.site)
@@ -152,21 +152,21 @@ def _enter(order: Order, run: Callable[[], NoReturn], kept: tuple[int, ...], wal
     if not walled:
         os.setsid()
         os.chdir(order.folder)
-        _confine(order, run, kept, up, walled=False, paths=paths)
+        _confine(order, run, open_fds, up, walled=False, paths=paths)
         return
     machine()
     namespaces.enter()
     os.write(up, b"u")
     nobody = os.read(go, 1) == b"n"
     namespaces.build_tree(paths, order.hidden)
-    child = namespaces.forked(lambda: _first(order, run, kept, up, nobody, paths))
-    os.closerange(0, max(up, go, *kept) + 1)  # or nobody would see the ends of these pipes
+    child = namespaces.forked(lambda: _first(order, run, open_fds, up, nobody, paths))
+    os.closerange(0, max(up, go, *open_fds) + 1)  # else the other ends of these pipes would never see end-of-file
     os.waitpid(child, 0)
     os._exit(0)
 
 
 def _first(
-    order: Order, run: Callable[[], NoReturn], kept: tuple[int, ...], up: int, nobody: bool, paths: list[str]
+    order: Order, run: Callable[[], NoReturn], open_fds: tuple[int, ...], up: int, nobody: bool, paths: list[str]
 ) -> None:
     """In the first process of the new namespace: with its end all that it started ends."""
     os.setsid()
@@ -177,20 +177,20 @@ def _first(
                 raise WallsError("this Python cannot be read by the user nobody")
         namespaces.drop_capabilities()
         _only_die_with_parent()
-        _confine(order, run, kept, up, walled=True, paths=paths)
+        _confine(order, run, open_fds, up, walled=True, paths=paths)
     except (OSError, WallsError, AttributeError) as error:
         os.write(up, b"!" + str(error).encode())
 
 
 def _confine(
-    order: Order, run: Callable[[], NoReturn], kept: tuple[int, ...], up: int, *, walled: bool, paths: list[str]
+    order: Order, run: Callable[[], NoReturn], open_fds: tuple[int, ...], up: int, *, walled: bool, paths: list[str]
 ) -> None:
     """Limits, closed files, Landlock and the filter of system calls; then ``run``."""
     null = os.open(os.devnull, os.O_RDWR)
     for one in (0, 1, 2):
         os.dup2(null, one)
     edge = 3
-    for one in sorted({*kept, up}):
+    for one in sorted({*open_fds, up}):
         os.closerange(edge, one)
         edge = one + 1
     os.closerange(edge, edge + 64)
@@ -227,7 +227,7 @@ def _only_die_with_parent() -> None:
 
 
 def _end(started: list[int]) -> None:
-    """Ends the two, and what else is left: as their reaper this process inherits it."""
+    """Ends both processes and all their descendants, which this process inherits as their subreaper."""
     left = list(started)
     while left:
         for pid in left:

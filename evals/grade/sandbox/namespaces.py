@@ -54,8 +54,8 @@ def _write(pid: int, name: str, text: str) -> None:
 
 def installation(site: Sequence[str]) -> list[str]:
     """The folders and files that Python needs to run and to import: its own, ``site``, and shared libraries."""
-    found = sorted({path for path in (*own_installation(), *site) if os.path.exists(path)})
-    return [path for path in found if not any(path.startswith(other + "/") for other in found)]
+    paths = sorted({path for path in (*own_installation(), *site) if os.path.exists(path)})
+    return [path for path in paths if not any(path.startswith(other + "/") for other in paths)]
 
 
 @lru_cache(maxsize=1)
@@ -120,9 +120,9 @@ def _make_place(place: str, folder: bool) -> None:
 
 
 def _set(place: str, attributes: int, recursive: bool = True) -> None:
-    wanted = attributes.to_bytes(8, sys.byteorder) + bytes(24)
+    mount_attr = attributes.to_bytes(8, sys.byteorder) + bytes(24)
     flags = ctypes.c_uint(_AT_RECURSIVE if recursive else _AT_EMPTY)
-    call("mount_setattr", ctypes.c_int(_AT_FDCWD), place.encode(), flags, wanted, ctypes.c_size_t(len(wanted)))
+    call("mount_setattr", ctypes.c_int(_AT_FDCWD), place.encode(), flags, mount_attr, ctypes.c_size_t(len(mount_attr)))
 
 
 def become_nobody() -> None:

@@ -100,9 +100,9 @@ class Proxy:
         return bool(_vouched(self, "in", program_of(self).op("contains", self, item) is True))
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> Any:
-        held = program_of(self).op("exit", self, kind, None, None)
+        result = program_of(self).op("exit", self, kind, None, None)
         # It may keep an exception from the tests, but not the one that says they have failed.
-        return kind is not None and held is True and not issubclass(kind, AssertionError) and _vouched(self, "with", True)
+        return kind is not None and result is True and not issubclass(kind, AssertionError) and _vouched(self, "with", True)
 
     def __instancecheck__(self, one: object) -> bool:
         return type(one) is Proxy and program_of(self).op("isinstance", one, self) is True
@@ -113,14 +113,14 @@ class Proxy:
 
 def program_of(proxy: Proxy) -> Program:
     """Whose it is."""
-    found: Program = object.__getattribute__(proxy, "_program")
-    return found
+    program: Program = object.__getattribute__(proxy, "_program")
+    return program
 
 
 def number_of(proxy: Proxy) -> int:
     """Under which number the program's side has it."""
-    found: int = object.__getattribute__(proxy, "_number")
-    return found
+    number: int = object.__getattribute__(proxy, "_number")
+    return number
 
 
 def _plain(proxy: Proxy) -> Any:
@@ -133,21 +133,21 @@ def _plain(proxy: Proxy) -> Any:
     if type(before) in _FIXED:
         return before
     try:
-        found = program.op("plain", proxy)
+        value = program.op("plain", proxy)
     except Exception:
         return _UNSEEN
-    if type(found) is Proxy:
+    if type(value) is Proxy:
         return _UNSEEN
-    if before is not _UNSEEN and before != found:
+    if before is not _UNSEEN and before != value:
         program.vouched = "a value that changes"
-    program.values[number] = found
-    return found
+    program.values[number] = value
+    return value
 
 
-def _vouched(proxy: Proxy, what: str, told: bool) -> bool:
-    if told:
+def _vouched(proxy: Proxy, what: str, result: bool) -> bool:
+    if result:
         program_of(proxy).vouched = what
-    return told
+    return result
 
 
 def _passed_on(name: str) -> Callable[..., Any]:
@@ -167,8 +167,8 @@ def _binary(name: str, reflected: bool = False) -> Callable[..., Any]:
 
 
 def _operator(name: str) -> Callable[[Any, Any], Any]:
-    found: Callable[[Any, Any], Any] = divmod if name == "divmod" else getattr(operator, f"__{name}__")
-    return found
+    function: Callable[[Any, Any], Any] = divmod if name == "divmod" else getattr(operator, f"__{name}__")
+    return function
 
 
 def _ordered(name: str) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""The program as the tests' side knows it: what of it is known here, and what of the tests is known there."""
+"""The program as the tests' side sees it: which objects of each side the other side can refer to."""
 
 import sys
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ def _at_home(error: BaseException, name: str) -> Any:
     return getattr(home, name)
 
 
-def _told(error: BaseException) -> str:
+def _message_of(error: BaseException) -> str:
     home = error.__dict__.get("_at_home")
     return super(type(error), error).__str__() if home is None else str(home)
 
 
-_MIRROR: dict[str, Any] = {"__getattr__": _at_home, "__str__": _told}
+_MIRROR: dict[str, Any] = {"__getattr__": _at_home, "__str__": _message_of}
 
 
 class Program:
@@ -100,10 +100,10 @@ class Program:
             return self.exception(node)
         if tag != "h" or type(node[1]) is not int:
             raise WireError("an unknown form")
-        found = self._proxies.get(node[1])
-        if found is None:
-            found = self._proxies[node[1]] = Proxy(self, node[1])
-        return _awaited(found) if node[2] == "co" else found
+        proxy = self._proxies.get(node[1])
+        if proxy is None:
+            proxy = self._proxies[node[1]] = Proxy(self, node[1])
+        return _awaited(proxy) if node[2] == "co" else proxy
 
     def raised(self, error: BaseException) -> Node:
         """Of an exception in a function of the tests': the nearest of Python's."""
@@ -114,13 +114,13 @@ class Program:
         tag, chain, builtin, *_ = node
         if tag != "E":
             raise WireError("no class")
-        made = builtin_exception(builtin)
+        base = builtin_exception(builtin)
         for number, home, name in reversed(chain):
-            known = self._classes.get(number) or _of_library(str(home), str(name))
-            if known is None:
-                known = self._classes[number] = type(str(name), (made,), {"__module__": "program", **_MIRROR})
-            made = known
-        return made
+            class_ = self._classes.get(number) or _of_library(str(home), str(name))
+            if class_ is None:
+                class_ = self._classes[number] = type(str(name), (base,), {"__module__": "program", **_MIRROR})
+            base = class_
+        return base
 
     def describe(self, error: BaseException, node: Node) -> None:
         """An exception of the program's own class has its attributes there."""
@@ -151,16 +151,16 @@ class Program:
         raise AttributeError("this cannot be done with what the tests handed over")
 
 
-_OF_TESTING = ("unittest", "doctest", "bdb", "pdb")  # to skip a test is not the program's to say
+_OF_TESTING = ("unittest", "doctest", "bdb", "pdb")  # the program must not be able to skip a test
 
 
 def _of_library(home: str, name: str) -> type[BaseException] | None:
     """A class of the standard library's that the tests have; those that they have not they cannot mean."""
     root = home.partition(".")[0]
     if root in sys.stdlib_module_names and root not in _OF_TESTING and home in sys.modules:
-        found = vars(sys.modules[home]).get(name)
-        if isinstance(found, type) and issubclass(found, BaseException):
-            return found
+        value = vars(sys.modules[home]).get(name)
+        if isinstance(value, type) and issubclass(value, BaseException):
+            return value
     return None
 
 

@@ -1,4 +1,4 @@
-"""Calls between two processes over a pair of pipes: one asks and waits, the other may ask back before it replies.
+"""Calls between two processes over a pair of pipes: one side calls and waits, the other may call back before it replies.
 
 A frame is four bytes of length and JSON. A request carries a number that nobody can know beforehand and its reply must
 repeat it. After a call the containers that were handed over are brought to what the other side made of them.
@@ -43,11 +43,11 @@ class Side(Protocol):
         ...
 
     def describe(self, error: BaseException, node: Node) -> None:
-        """Tells an exception what it has beside its arguments."""
+        """Sets the attributes that an exception has beside its arguments."""
         ...
 
     def printed(self) -> str:
-        """What has been printed since this was last asked."""
+        """The text printed since the last call of this method."""
         ...
 
 
@@ -102,7 +102,7 @@ class Channel:
         return BrokenError(why)
 
     def call(self, what: Node, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        """Calls what is the other side's and gives what it returns.
+        """Calls an object of the other side and returns its result.
 
         Raises:
             CannotCarryError: An argument has no form that could be sent.
@@ -133,7 +133,7 @@ class Channel:
         decoder = Decoder(self._side.receive, containers)
         handed = len(containers)
         identity = node if outcome != "raised" else node[0]
-        told = decoder.value(node) if outcome != "raised" else decoder.value(node[1])
+        value = decoder.value(node) if outcome != "raised" else decoder.value(node[1])
         for number, content in changes:
             if not 0 <= number < handed:
                 raise WireError("a change of what was not handed over")
@@ -141,19 +141,19 @@ class Channel:
         if printed:
             sys.stdout.write(printed)
         if outcome == "returned":
-            return told
-        if outcome != "raised" or not isinstance(told, tuple):
+            return value
+        if outcome != "raised" or not isinstance(value, tuple):
             raise WireError("no outcome")
-        made = _Raise(self._side.exception(identity), told)
-        self._side.describe(made.error, identity)
-        return made
+        raised = _Raise(self._side.exception(identity), value)
+        self._side.describe(raised.error, identity)
+        return raised
 
     def answer(self, request: list[Any], run: Callable[[Node, list[Any], dict[str, Any]], Any]) -> Node:
         """The reply to a request, which ``run`` carries out. Raises BrokenError."""
         try:
             _, token, what, args, named = request
             decoder = Decoder(self._side.receive)
-            given = [decoder.value(node) for node in args]
+            arguments = [decoder.value(node) for node in args]
             by_name = {str(key): decoder.value(node) for key, node in named}
         except (WireError, ValueError, TypeError) as error:
             raise self._break(f"a request that is none: {error}") from None
@@ -161,7 +161,7 @@ class Channel:
         before = {number: snapshot(one) for number, one in containers.items()}
         encoder = Encoder(self._side.carry, dict(containers))
         try:
-            outcome, node = "returned", encoder.node(run(what, given, by_name))
+            outcome, node = "returned", encoder.node(run(what, arguments, by_name))
         except BrokenError:
             raise
         except BaseException as error:
@@ -206,8 +206,8 @@ def builtin_exception(name: Any) -> type[BaseException]:
     """The exception of this name. Raises WireError."""
     if not isinstance(name, str) or not is_builtin_exception(name):
         raise WireError("no exception of Python's")
-    found: type[BaseException] = getattr(builtins, name)
-    return found
+    class_: type[BaseException] = getattr(builtins, name)
+    return class_
 
 
 def _arguments(encoder: Encoder, error: BaseException) -> Node:

@@ -81,7 +81,7 @@ def program(pid: int, own_files: bool) -> bytes:
         WallsError: There is none for this machine.
     """
     column, architecture = machine()
-    made: list[Instruction] = [
+    instructions: list[Instruction] = [
         (_LOAD, 0, 0, _ARCHITECTURE),
         (_EQUAL, 1, 0, architecture),
         (_RETURN, 0, 0, _KILL),
@@ -91,23 +91,23 @@ def program(pid: int, own_files: bool) -> bytes:
     ]
     for numbers in (PLAIN | OWN_FILES if own_files else PLAIN).values():
         if numbers[column] >= 0:
-            made += [(_EQUAL, 0, 1, numbers[column]), (_RETURN, 0, 0, _ALLOW)]
+            instructions += [(_EQUAL, 0, 1, numbers[column]), (_RETURN, 0, 0, _ALLOW)]
     for name, block in _by_argument(pid).items():
         if BY_ARGUMENT[name][column] >= 0:
-            made += [(_EQUAL, 0, len(block), BY_ARGUMENT[name][column]), *block]
-    made += [
+            instructions += [(_EQUAL, 0, len(block), BY_ARGUMENT[name][column]), *block]
+    instructions += [
         (_GREATER, 0, 1, _NEWEST_KNOWN),
         (_RETURN, 0, 0, _ERROR | errno.ENOSYS),
         (_RETURN, 0, 0, _ERROR | errno.EPERM),
     ]
-    return b"".join(struct.pack("=HBBI", *one) for one in made)
+    return b"".join(struct.pack("=HBBI", *one) for one in instructions)
 
 
 def install(pid: int, own_files: bool) -> None:
     """Puts the filter on this process for good. Raises OSError, WallsError."""
     filter_ = program(pid, own_files)
-    held = ctypes.create_string_buffer(filter_, len(filter_))
+    buffer = ctypes.create_string_buffer(filter_, len(filter_))
     # struct sock_fprog: a count, and after padding a pointer.
-    described = ctypes.create_string_buffer(struct.pack("@HP", len(filter_) // 8, ctypes.addressof(held)))
+    described = ctypes.create_string_buffer(struct.pack("@HP", len(filter_) // 8, ctypes.addressof(buffer)))
     no_new_privileges()
     check("seccomp", libc().prctl(_PR_SET_SECCOMP, _FILTER, described, 0, 0))

@@ -14,18 +14,18 @@ from . import launcher, namespaces
 
 
 def main() -> NoReturn:
-    """Serves until nobody asks any more."""
-    asked = socket.socket(fileno=os.dup(0))
-    namespaces.own_installation()  # found once for all
+    """Serves until the client closes the connection."""
+    requests = socket.socket(fileno=os.dup(0))
+    namespaces.own_installation()  # cached for all launchers
     gc.freeze()  # so that no collection in a child copies what it shares
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the launchers
     while True:
-        word, files, _, _ = socket.recv_fds(asked, 1, 2)
+        word, files, _, _ = socket.recv_fds(requests, 1, 2)
         if not word:
             os._exit(0)
         if os.fork() == 0:
             try:
-                asked.close()
+                requests.close()
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 for number, file in enumerate(files):
                     os.dup2(file, number)

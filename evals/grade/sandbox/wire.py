@@ -30,7 +30,7 @@ _CONTAINERS: dict[Any, str] = {
     defaultdict: "D",
     deque: "q",
 }
-_MADE: dict[str, Callable[[], Any]] = {
+_FACTORIES: dict[str, Callable[[], Any]] = {
     "l": list, "d": dict, "s": set, "y": bytearray, "O": OrderedDict, "C": Counter, "D": defaultdict, "q": deque
 }  # fmt: skip
 _DATES = ("date", "time", "datetime")
@@ -54,9 +54,9 @@ class Encoder:
         known: Containers that the receiver has under their numbers.
     """
 
-    def __init__(self, other: Callable[[Any], Node], known: dict[int, Any] | None = None) -> None:
+    def __init__(self, other: Callable[[Any], Node], containers: dict[int, Any] | None = None) -> None:
         self._other = other
-        self.containers = known if known is not None else {}
+        self.containers = containers if containers is not None else {}
         self._numbers = {id(one): number for number, one in self.containers.items()}
 
     def node(self, value: Any) -> Node:
@@ -144,9 +144,9 @@ class Decoder:
         known: Containers that the sender has under their numbers.
     """
 
-    def __init__(self, other: Callable[[list[Any]], Any], known: dict[int, Any] | None = None) -> None:
+    def __init__(self, other: Callable[[list[Any]], Any], containers: dict[int, Any] | None = None) -> None:
         self._other = other
-        self.containers = known if known is not None else {}
+        self.containers = containers if containers is not None else {}
 
     def value(self, node: Node) -> Any:
         """The value of a node. Raises WireError."""
@@ -163,13 +163,13 @@ class Decoder:
         tag = node[0]
         if tag == "@":
             return self.containers[node[1]]
-        if tag in _MADE:
+        if tag in _FACTORIES:
             _, number, content = node
             if type(number) is not int or number in self.containers:
                 raise WireError("a number twice")
-            made = self.containers[number] = deque(maxlen=content[0]) if tag == "q" else _MADE[tag]()
-            self.fill(made, content)
-            return made
+            container = self.containers[number] = deque(maxlen=content[0]) if tag == "q" else _FACTORIES[tag]()
+            self.fill(container, content)
+            return container
         if tag == "t":
             return tuple(map(self.value, _list(node[1])))
         if tag in _SIMPLE:
@@ -249,18 +249,18 @@ def _array(kind: str, shape: Any, data: str, whole: bool) -> Any:
 
     if not _ARRAYS.fullmatch(kind):
         raise WireError("an array of another type")
-    made = numpy.frombuffer(data.encode("latin-1"), numpy.dtype(kind)).reshape(shape).copy()
-    return made if whole else made[()]
+    array = numpy.frombuffer(data.encode("latin-1"), numpy.dtype(kind)).reshape(shape).copy()
+    return array if whole else array[()]
 
 
-def _date(kind: str, told: Any) -> Any:
+def _date(kind: str, value: Any) -> Any:
     import datetime
 
     if kind == "timedelta":
-        return datetime.timedelta(*told)
+        return datetime.timedelta(*value)
     if kind not in _DATES:
         raise WireError("no date")
-    return getattr(datetime, kind).fromisoformat(told)
+    return getattr(datetime, kind).fromisoformat(value)
 
 
 _SIMPLE: dict[str, Callable[..., Any]] = {

@@ -19,9 +19,11 @@ def pricer(provider: str = "openai", price: dict[str, float] | None = None, **mo
     return Pricer("m", ModelSpec.model_validate({"provider": provider, "model": "x", "price": price, **more}))
 
 
-def most(made: Pricer, prompt: Prompt, request: Request) -> float | None:
+def most(priced: Pricer, prompt: Prompt, request: Request) -> float | None:
     """The estimate by a model's own settings."""
-    return estimate(made, Bounds.of(made.spec), prompt, n=request.n, max_tokens=request.max_tokens, options=request.options)
+    return estimate(
+        priced, Bounds.of(priced.spec), prompt, n=request.n, max_tokens=request.max_tokens, options=request.options
+    )
 
 
 @given(st.text(max_size=200), st.text(max_size=200))
@@ -55,7 +57,7 @@ def test_tools_and_schema_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("made", "request_", "tokens"),
+    ("priced", "request_", "tokens"),
     [
         (pricer(), Request(), MAX_OUTPUT),
         (pricer(max_tokens=100), Request(), 100),
@@ -68,16 +70,16 @@ def test_tools_and_schema_count() -> None:
         (pricer(max_tokens=100), Request(max_tokens=5, options={"max_tokens": 70, "n": 3}), 210),
     ],
 )
-def test_the_answer_counts_as_long_as_it_may_be(made: Pricer, request_: Request, tokens: int) -> None:
+def test_the_answer_counts_as_long_as_it_may_be(priced: Pricer, request_: Request, tokens: int) -> None:
     """By the request, the file and its options, in whatever way the model will bound it."""
-    assert most(made, Prompt.of("q"), request_) == tokens
+    assert most(priced, Prompt.of("q"), request_) == tokens
 
 
 def test_the_dearer_of_reading_and_caching_counts() -> None:
     """A prompt that is written to the cache must fit, too."""
     prices = {"input_per_mtok": 1.0, "output_per_mtok": 0.0, "cache_write_per_mtok": 2.0}
-    made, prompt = pricer(price=prices), Prompt.of("x" * 1000)
-    assert most(made, prompt, Request()) == made.cost(Usage(n := prompt_tokens(prompt), 0, cache_write_tokens=n))
+    priced, prompt = pricer(price=prices), Prompt.of("x" * 1000)
+    assert most(priced, prompt, Request()) == priced.cost(Usage(n := prompt_tokens(prompt), 0, cache_write_tokens=n))
 
 
 def test_without_a_price_nothing_can_be_said() -> None:

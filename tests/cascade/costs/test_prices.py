@@ -44,14 +44,14 @@ TIERED = ("anthropic", "claude-sonnet-4-5")
 
 def by_library(provider: str, model: str, usage: Usage) -> float:
     """The library's own calculation."""
-    asked = genai_prices.Usage(
+    list_usage = genai_prices.Usage(
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         cache_read_tokens=usage.cached_tokens,
         cache_write_tokens=usage.cache_write_tokens,
         output_reasoning_tokens=usage.reasoning_tokens,
     )
-    return float(genai_prices.calc_price(asked, model, provider_id=provider).total_price)
+    return float(genai_prices.calc_price(list_usage, model, provider_id=provider).total_price)
 
 
 def test_cost_counts_each_kind_of_token_once() -> None:
@@ -111,10 +111,10 @@ def test_a_tiered_price_takes_parts_larger_than_the_whole() -> None:
 def test_rates_that_change_with_time_are_not_kept() -> None:
     """A price with dates or hours is calculated anew, so that a long-running process keeps up with it."""
     snapshot = get_snapshot()
-    found = [(p.id, m.id) for p in snapshot.providers if p.id == "deepseek" for m in p.models if isinstance(m.prices, list)]
-    assert found
+    models = [(p.id, m.id) for p in snapshot.providers if p.id == "deepseek" for m in p.models if isinstance(m.prices, list)]
+    assert models
     usage, now = Usage(1000, 1000), datetime.now(tz=UTC)
-    for provider, model in found:
+    for provider, model in models:
         assert not isinstance(prices._flat(provider, model, None), Price)
         expected = snapshot.calc(genai_prices.Usage(input_tokens=1000, output_tokens=1000), model, provider, None, now)
         assert list_price(provider, model, usage) == pytest.approx(float(expected.total_price))

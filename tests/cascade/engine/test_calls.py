@@ -13,7 +13,7 @@ from cascade.policy.schema import PolicyFile
 from cascade.telemetry import Telemetry
 from judges import Prompt
 
-SAID = [Answer("51", finish_reason="stop", mean_logprob=-0.01, cost_usd=0.01)]
+ANSWERS = [Answer("51", finish_reason="stop", mean_logprob=-0.01, cost_usd=0.01)]
 TIERS = [
     {"model": "small", "accept_at": 0.99, "judges": [{"use": "self_consistency", "samples": 2}]},
     {"model": "large", "accept_at": 0.0},
@@ -23,7 +23,7 @@ TIERS = [
 def service(**more: Any) -> tuple[Cascade, ScriptedModel, ScriptedModel]:
     """Two scripted tiers, of which the first is never sure."""
     small = ScriptedModel("small", ["51", "52", "53"])
-    large = ScriptedModel("large", SAID)
+    large = ScriptedModel("large", ANSWERS)
     policy = Policy.model_validate({"tiers": TIERS, **more})
     return Cascade(policy, models={"small": small, "large": large}), small, large
 
@@ -31,11 +31,11 @@ def service(**more: Any) -> tuple[Cascade, ScriptedModel, ScriptedModel]:
 def test_a_request_reaches_every_tier_and_its_samples() -> None:
     """The samples of an answer are asked for as it was, but for the seed, with which they would be the same."""
     cascade, small, large = service()
-    asked = Request(temperature=0.2, max_tokens=7, options={"stop": ["\n"], "seed": 1})
+    request = Request(temperature=0.2, max_tokens=7, options={"stop": ["\n"], "seed": 1})
     with cascade:
-        cascade.run("q", request=asked)
+        cascade.run("q", request=request)
     first, *samples = small.calls
-    assert first.request == large.calls[0].request == asked
+    assert first.request == large.calls[0].request == request
     assert samples
     for sample in samples:
         assert (sample.request.max_tokens, dict(sample.request.options)) == (7, {"stop": ["\n"]})
@@ -52,8 +52,8 @@ def test_no_caller_gets_more_tokens_than_the_policy_gives() -> None:
     )
     model = ScriptedModel("m", ["x"])
     with Cascade(file, models={"m": model}) as cascade:
-        for asked in (10, 100):
-            cascade.run("q", request=Request(max_tokens=asked))
+        for max_tokens in (10, 100):
+            cascade.run("q", request=Request(max_tokens=max_tokens))
     assert [call.request.max_tokens for call in model.calls] == [10, 50]
 
 
@@ -70,7 +70,7 @@ def test_a_tier_alone() -> None:
 
 def test_a_tier_alone_spends_the_policys_day() -> None:
     """The day's budget of a policy cannot be passed by naming its tiers."""
-    small, large = ScriptedModel("small", ["51"]), ScriptedModel("large", SAID)
+    small, large = ScriptedModel("small", ["51"]), ScriptedModel("large", ANSWERS)
     policy = Policy.model_validate({"tiers": TIERS, "budget_usd_per_day": 1.0})
     for model in (small, large):
         model.max_cost_usd = 0.02
@@ -94,7 +94,7 @@ def test_a_budget_beside_the_policys() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "sent"),
+    ("options", "sent"),
     [
         ({"stop": "x"}, {"stop_sequences": ["x"]}),
         ({"tool_choice": "required"}, {"tool_choice": {"type": "any"}}),
@@ -105,10 +105,10 @@ def test_a_budget_beside_the_policys() -> None:
         ({"tool_choice": {"type": "any"}, "top_k": 3}, {"tool_choice": {"type": "any"}, "top_k": 3}),
     ],
 )
-def test_options_in_anthropics_words(given: dict[str, Any], sent: dict[str, Any]) -> None:
+def test_options_in_anthropics_words(options: dict[str, Any], sent: dict[str, Any]) -> None:
     """What OpenAI calls otherwise is translated; what is Anthropic's own passes through."""
     model = AnthropicModel(name="m", model="claude", api_key="x")
-    body = model.body(Prompt.of("q"), Request(options=given))
+    body = model.body(Prompt.of("q"), Request(options=options))
     assert {k: body[k] for k in sent} == sent
     assert not {"stop", "parallel_tool_calls"} & body.keys()
     assert ("tool_choice" in body) == ("tool_choice" in sent)

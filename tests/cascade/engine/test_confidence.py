@@ -14,10 +14,10 @@ scores = st.lists(st.one_of(st.none(), st.floats(0, 1)), max_size=6)
 def test_missing_is_left_out(values: list[float | None], prior: float) -> None:
     """A judge that cannot tell changes nothing; where none can, the prior stands."""
     verdicts = [Verdict("j", v) for v in values]
-    told = [v for v in verdicts if v.score is not None]
-    assert combine(verdicts, prior) == combine(told, prior)
+    scored = [v for v in verdicts if v.score is not None]
+    assert combine(verdicts, prior) == combine(scored, prior)
     assert 0 <= combine(verdicts, prior) <= 1
-    if not told:
+    if not scored:
         assert combine(verdicts, prior) == prior
 
 

@@ -44,19 +44,19 @@ def down(name: str = "m", **more: Any) -> ModelError:
 
 def service(models: dict[str, Any], policy: dict[str, Any], **file: Any) -> Cascade:
     """A Cascade over scripted models that have prices and quick retries; ``models`` maps names to scripts."""
-    made: dict[str, ScriptedModel] = {}
+    scripted: dict[str, ScriptedModel] = {}
     specs: dict[str, Any] = {}
     for name, script in models.items():
-        made[name] = script if isinstance(script, ScriptedModel) else ScriptedModel(name, script)
+        scripted[name] = script if isinstance(script, ScriptedModel) else ScriptedModel(name, script)
         specs[name] = {"provider": "openai", "base_url": "http://localhost:1/v1", "price": PRICE, "retry": FAST}
-    found = PolicyFile.model_validate({"models": specs, "policies": {"default": policy}} | file)
-    return Cascade(found, models=made)
+    policy_file = PolicyFile.model_validate({"models": specs, "policies": {"default": policy}} | file)
+    return Cascade(policy_file, models=scripted)
 
 
 def ladder(*tiers: dict[str, Any] | str, **more: Any) -> dict[str, Any]:
     """A policy whose tiers accept anything."""
-    made = [{"model": t, "accept_at": 0} if isinstance(t, str) else {"accept_at": 0, **t} for t in tiers]
-    return {"tiers": made, **more}
+    specs_of = [{"model": t, "accept_at": 0} if isinstance(t, str) else {"accept_at": 0, **t} for t in tiers]
+    return {"tiers": specs_of, **more}
 
 
 def test_a_fallback_answers_before_the_next_tier_is_asked() -> None:
@@ -106,8 +106,8 @@ def test_the_breaker_sends_the_next_runs_past_a_broken_model() -> None:
     with service({"a": broken, "b": [GOOD]}, ladder("a", "b")) as cascade:
         for _ in range(30):
             assert cascade.run("q").text == "51"
-        asked = len(broken.calls)
-        assert asked == 20
+        calls = len(broken.calls)
+        assert calls == 20
         assert cascade.health()["a"].state == "open"
         assert cascade.health()["a"].failures == 20
         assert cascade.health()["b"].state == "closed"
@@ -172,9 +172,9 @@ def until_refused(cascade: Cascade, *policies: str) -> tuple[int, str]:
 def test_a_days_budget_ends_with_an_error() -> None:
     """Runs until the day's money is held back or spent; then none, and what was spent never passes the limit."""
     with service({"a": [GOOD]}, ladder("a", budget_usd_per_day=0.02)) as cascade:
-        done, said = until_refused(cascade, "default")
+        done, message = until_refused(cascade, "default")
         spent = asyncio.run(cascade.ledger.spent(f"{today()} policy default"))
-    assert "policy default" in said
+    assert "policy default" in message
     assert spent == pytest.approx(done * 110e-6)
     # The last run that does not fit is one whose estimate does not: 4,096 tokens of output are held back for each.
     assert 0.02 - 0.005 < spent <= 0.02
@@ -184,8 +184,8 @@ def test_one_budget_over_all_policies() -> None:
     """The top-level budget counts every policy's runs."""
     both = {"default": ladder("a"), "other": ladder("a")}
     with service({"a": [GOOD]}, ladder("a"), budget_usd_per_day=0.009, policies=both) as cascade:
-        done, said = until_refused(cascade, "default", "other")
-    assert "all policies" in said
+        done, message = until_refused(cascade, "default", "other")
+    assert "all policies" in message
     assert (0.009 - 0.005) / 110e-6 < done <= 0.009 / 110e-6
 
 
@@ -314,8 +314,8 @@ def test_a_budget_over_an_unknown_price_is_refused(tmp_path: Path, capsys: pytes
 def test_recorded_answers_know_their_cost() -> None:
     """The packaged policy may have a budget: a recording states what each answer cost."""
     with Cascade(load.packaged()) as cascade:
-        asked = "What is the capital of France? Reply with the answer only."
-        assert cascade.run(asked, budget_usd=1.0).cost_usd is not None
+        question = "What is the capital of France? Reply with the answer only."
+        assert cascade.run(question, budget_usd=1.0).cost_usd is not None
 
 
 class Stubborn:
@@ -401,17 +401,17 @@ def test_a_model_of_unknown_price_is_not_asked_under_a_budget() -> None:
 @pytest.mark.parametrize("kind", ["openai", "anthropic"])
 def test_samples_asked_for_singly_are_requests_like_any_other(kind: str) -> None:
     """Each has its place, its retries and its record; what one loses the others do not."""
-    under_way, most, asked = 0, 0, 0
+    under_way, most, calls = 0, 0, 0
 
     class Server(WireServer):
         async def _handle(self, request: Any) -> Any:
-            nonlocal under_way, most, asked
-            under_way, asked = under_way + 1, asked + 1
+            nonlocal under_way, most, calls
+            under_way, calls = under_way + 1, calls + 1
             most = max(most, under_way)
             try:
-                if asked == 3:
+                if calls == 3:
                     self.reply = Reply({"error": {"message": "no"}}, 400)
-                elif asked == 4:
+                elif calls == 4:
                     self.reply = Reply({"error": {"message": "later"}}, 503)
                 else:
                     self.reply = Reply(chat() if kind == "openai" else message(), delay_s=0.02)
@@ -434,7 +434,7 @@ def test_samples_asked_for_singly_are_requests_like_any_other(kind: str) -> None
         with Cascade(file) as cascade:
             (attempt,) = cascade.run("q").attempts
     assert most == 2
-    assert sorted((c.status or 200) for c in attempt.call_log) == [200] * (asked - 2) + [400, 503]
+    assert sorted((c.status or 200) for c in attempt.call_log) == [200] * (calls - 2) + [400, 503]
     assert {c.n for c in attempt.call_log} == {1}
     assert attempt.verdicts[0].details["samples"] == 5
-    assert attempt.cost_usd == pytest.approx((asked - 2) * 15e-6)
+    assert attempt.cost_usd == pytest.approx((calls - 2) * 15e-6)

@@ -36,7 +36,7 @@ from cascade import (
     VerdictGiven,
 )
 from cascade.costs.prices import Pricer
-from cascade.engine.calls import ModelHandle
+from cascade.engine.model_handle import ModelHandle
 from cascade.engine.plan import CompiledTier
 from cascade.engine.streaming import EventStream
 from cascade.journal.open_store import open_store
@@ -253,8 +253,8 @@ def test_two_requests_at_once_never_mix(stream: str) -> None:
 
     async def race() -> Answer:
         events.tier_started(tier, True)
-        asked = [asyncio.ensure_future(events.send(m, Prompt.of("q"), Request())) for m in (slow, fast)]
-        done, late = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+        sends = [asyncio.ensure_future(events.send(m, Prompt.of("q"), Request())) for m in (slow, fast)]
+        done, late = await asyncio.wait(sends, return_when=asyncio.FIRST_COMPLETED)
         for task in late:
             task.cancel()
         await asyncio.wait(late)
@@ -590,7 +590,7 @@ def test_what_a_cut_stream_cost(keep: int, known: bool) -> None:
         tier = {"model": "a", "accept_at": 0.0, "fallbacks": ["b"]}
         policy = {"tiers": [tier]}
         file = PolicyFile.model_validate({"models": {"a": spec, "b": spec}, "policies": {"default": policy}})
-        server.reply = lambda asked: Reply(events=events[:keep] if asked.body["model"] == "a" else events)
+        server.reply = lambda received: Reply(events=events[:keep] if received.body["model"] == "a" else events)
         with Cascade(file) as c:
             seen = list(c.stream("q"))
     last = seen[-1]

@@ -50,6 +50,7 @@ class Running:
     gateway: Gateway
     port: int
     stop: Callable[[], None]
+    loop: asyncio.AbstractEventLoop
     key: str = "none"
 
     @property
@@ -79,13 +80,13 @@ class Running:
 @contextmanager
 def serving(file: PolicyFile, **options: Any) -> Iterator[Running]:
     """A gateway in a thread of its own until the block ends."""
-    listening, made = threading.Event(), {}
+    listening, box = threading.Event(), {}
 
     async def go() -> None:
         path = options.pop("path", None)
         gateway = Gateway(file, **{"registry": CollectorRegistry(), **options})
-        server = make_server(gateway, "127.0.0.1", 0, lambda port: (made.update(port=port), listening.set()), path)
-        made.update(gateway=gateway, server=server, loop=asyncio.get_running_loop())
+        server = make_server(gateway, "127.0.0.1", 0, lambda port: (box.update(port=port), listening.set()), path)
+        box.update(gateway=gateway, server=server, loop=asyncio.get_running_loop())
         await server.serve()
 
     thread = threading.Thread(target=lambda: asyncio.run(go()), daemon=True)
@@ -93,12 +94,12 @@ def serving(file: PolicyFile, **options: Any) -> Iterator[Running]:
     assert listening.wait(10), "the gateway does not listen"
 
     def stop() -> None:
-        made["server"].should_exit = True
+        box["server"].should_exit = True
         thread.join(20)
         assert not thread.is_alive(), "the gateway does not stop"
 
     try:
-        yield Running(made["gateway"], made["port"], stop)
+        yield Running(box["gateway"], box["port"], stop, box["loop"])
     finally:
         stop()
 

@@ -170,6 +170,6 @@ def test_stopping_records_what_it_cuts_off(serve: Serve, upstream: WireServer, t
 def records(folder: Path):  # type: ignore[no-untyped-def]
     """What the journal holds."""
     store = open_store(f"sqlite:///{folder}/j.db", create=False)
-    found = list(store.read(Filter()))
+    records = list(store.read(Filter()))
     store.close()
-    return found
+    return records

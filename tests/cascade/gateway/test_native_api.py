@@ -78,7 +78,7 @@ def test_feedback_needs_a_journal(running: Running) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "said"),
+    ("path", "body", "message"),
     [
         ("/v1/route", {}, "prompt: is missing"),
         ("/v1/route", {"prompt": ""}, "prompt: must be a non-empty string"),
@@ -93,8 +93,8 @@ def test_feedback_needs_a_journal(running: Running) -> None:
         ("/v1/feedback", {"run_id": "x"}, "quality: is missing"),
     ],
 )
-def test_mistakes_are_named(running: Running, path: str, body: dict[str, Any], said: str) -> None:
+def test_mistakes_are_named(running: Running, path: str, body: dict[str, Any], message: str) -> None:
     """A 400 with the field."""
     refused = running.post(path, body)
     assert refused.status_code == 400
-    assert said in refused.json()["error"]["message"]
+    assert message in refused.json()["error"]["message"]

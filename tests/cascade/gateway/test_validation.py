@@ -29,10 +29,10 @@ VALUES = st.recursive(
 MESSAGE = st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant", "tool", "system"]), "content": VALUES})
 
 
-def outcome(read: Callable[[Any], Any], given: Any) -> Any:
+def outcome(read: Callable[[Any], Any], value: Any) -> Any:
     """What was read, or why it was not."""
     try:
-        return read(given)
+        return read(value)
     except ApiError as error:
         return error
 
@@ -45,14 +45,14 @@ def test_any_value_of_any_field(interface: Any, data: st.DataObject) -> None:
     fields = st.dictionaries(st.sampled_from(sorted(interface._READERS)), VALUES, max_size=4)
     good = {"model": "default", "max_tokens": 5, "messages": data.draw(st.lists(MESSAGE, min_size=1, max_size=3))}
     body = {**good, **data.draw(fields)}
-    found = outcome(interface.read, body)
-    if isinstance(found, GatewayRequest):
-        assert found.prompt.messages
+    result = outcome(interface.read, body)
+    if isinstance(result, GatewayRequest):
+        assert result.prompt.messages
         return
-    assert found.status == 400
-    assert found.param
+    assert result.status == 400
+    assert result.param
     for shape in (openai_shape, anthropic_shape):
-        assert dump(shape(found))
+        assert dump(shape(result))
 
 
 @given(st.fixed_dictionaries({"prompt": VALUES}, optional=dict.fromkeys(("policy", "system", "schema", "tags"), VALUES)))
@@ -60,16 +60,16 @@ def test_any_value_of_any_field(interface: Any, data: st.DataObject) -> None:
 def test_any_value_of_the_short_way(body: dict[str, Any]) -> None:
     """The same."""
     if body["prompt"] is not None:
-        found = outcome(native_api._request, body)
-        assert isinstance(found, GatewayRequest) or (found.status == 400 and found.param)
+        result = outcome(native_api._request, body)
+        assert isinstance(result, GatewayRequest) or (result.status == 400 and result.param)
 
 
 @given(st.binary(max_size=60) | VALUES.map(lambda value: dump(value)))
 @settings(max_examples=150, deadline=None)
 def test_any_bytes(raw: bytes) -> None:
     """An object or a 400."""
-    found = outcome(json_object, raw)
-    assert isinstance(found, dict) or found.status == 400
+    result = outcome(json_object, raw)
+    assert isinstance(result, dict) or result.status == 400
 
 
 @given(st.integers(1, 200))

@@ -36,8 +36,8 @@ def _as_postgres(*command: str) -> None:
 @pytest.fixture(scope="session")
 def server() -> Iterator[Path]:
     """A running cluster in a temporary folder, reached by a unix socket in it."""
-    found = shutil.which("initdb")
-    binaries = Path(found).parent if found else BINARIES[-1] if BINARIES else None
+    program = shutil.which("initdb")
+    binaries = Path(program).parent if program else BINARIES[-1] if BINARIES else None
     if binaries is None:
         pytest.skip("no Postgres server is installed (initdb was not found)")
     folder = Path(tempfile.mkdtemp(prefix="cascade-pg-"))
@@ -74,5 +74,5 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty journal's place, once in each database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'journal.db'}"
-    found: str = request.getfixturevalue("postgres_url")
-    return found
+    address: str = request.getfixturevalue("postgres_url")
+    return address

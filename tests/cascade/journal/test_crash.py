@@ -40,11 +40,11 @@ def killed_service(url: str, seconds: float, *, early: bool) -> list[str]:
     first = b"" if early else service.stdout.read(33)
     time.sleep(seconds)
     service.send_signal(signal.SIGKILL)
-    said = (first + service.communicate()[0]).decode()
+    output = (first + service.communicate()[0]).decode()
     assert service.returncode == -signal.SIGKILL
     # A write of 33 bytes to a pipe is whole or not there at all.
-    assert all(len(line) == 32 for line in said.splitlines())
-    return said.splitlines()
+    assert all(len(line) == 32 for line in output.splitlines())
+    return output.splitlines()
 
 
 def crash_often(url: str, kills: int, seed: int = 0) -> int:
@@ -58,13 +58,13 @@ def crash_often(url: str, kills: int, seed: int = 0) -> int:
             store = open_store(url)
             assert store.execute("PRAGMA integrity_check") == [("ok",)]
             store.close()
-    found = records(url)
-    kept = [r.run_id for r in found]
-    assert len(set(kept)) == len(kept)
-    assert set(returned) <= set(kept)
+    rows = records(url)
+    run_ids = [r.run_id for r in rows]
+    assert len(set(run_ids)) == len(run_ids)
+    assert set(returned) <= set(run_ids)
     assert len(set(returned)) == len(returned)
     stored = {hash: StoredPolicy.of(hash, text) for hash, text in policies(url).items()}
-    assert [d for r in found for d in verify(r, stored.get(r.policy_hash))] == []
+    assert [d for r in rows for d in verify(r, stored.get(r.policy_hash))] == []
     return len(returned)
 
 

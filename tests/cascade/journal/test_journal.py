@@ -279,7 +279,7 @@ async def _refused(url: str, store: Any) -> None:
     async with cascade(spec(url)) as c:
         await c.arun("a")
         c._journal.flush()  # type: ignore[union-attr]
-        (kept,) = records(url)
+        (record,) = records(url)
         row = list(store.execute("SELECT * FROM cascade_runs")[0])[1:]
         good, bad = ["1" * 32, *row[1:]], ["2" * 32, *row[1:]]
         bad[5] = None  # policy_hash is NOT NULL
@@ -288,7 +288,7 @@ async def _refused(url: str, store: Any) -> None:
             assert s.write({}, [tuple(_texts(bad)), tuple(_texts(good))]) == {"2" * 32}
         finally:
             s.close()
-    assert {r.run_id for r in records(url)} == {kept.run_id, "1" * 32}
+    assert {r.run_id for r in records(url)} == {record.run_id, "1" * 32}
 
 
 def _texts(row: list[Any]) -> list[Any]:
@@ -323,11 +323,11 @@ async def test_what_a_judge_says_may_be_anything(url: str, caplog: pytest.LogCap
         def __str__(self) -> str:
             raise RuntimeError("no text")
 
-    said = iter([{"a": "\ud800", "b": float("nan"), "c": b"\xff", "d": {1: "\0"}}, {"e": Rude()}])
+    details = iter([{"a": "\ud800", "b": float("nan"), "c": b"\xff", "d": {1: "\0"}}, {"e": Rude()}])
 
     @judge("odd")
     def odd(prompt: Any, answer: Any) -> Verdict:
-        return Verdict("odd", 0.9, reason="\ud800\0", details=next(said))
+        return Verdict("odd", 0.9, reason="\ud800\0", details=next(details))
 
     async with cascade(spec(url), SURE, BEST, "odd", journal_text=True) as c:
         await c.arun("whole \ud800\0")
@@ -362,8 +362,8 @@ def test_several_processes_may_start_at_once(url: str) -> None:
     root = Path(__file__).parents[3]
     started = [subprocess.Popen([sys.executable, "-c", code, url, str(i)], cwd=root) for i in range(4)]
     assert [p.wait(60) for p in started] == [0] * 4
-    found = [r.tags["process"] for r in records(url)]
-    assert {p: found.count(p) for p in set(found)} == dict.fromkeys("0123", 25)
+    processes = [r.tags["process"] for r in records(url)]
+    assert {p: processes.count(p) for p in set(processes)} == dict.fromkeys("0123", 25)
 
 
 def test_a_forked_child_writes_its_own(url: str) -> None:
@@ -532,8 +532,8 @@ async def test_the_writer_outlives_its_own_faults(
     async with cascade(url) as c:
         await c.arun("lost")
         c._journal.flush()  # type: ignore[union-attr]
-        kept = await c.arun("kept")
-    assert [r.run_id for r in records(url)] == [kept.run_id]
+        result = await c.arun("kept")
+    assert [r.run_id for r in records(url)] == [result.run_id]
     assert "lost up to 1 records (ZeroDivisionError)" in caplog.text
 
 

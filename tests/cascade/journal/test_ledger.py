@@ -18,6 +18,7 @@ from cascade import Answer, BudgetError, Cascade, JournalError, Usage
 from cascade.costs.budget import LimitReached, MemoryLedger
 from cascade.journal.ledger import SqlLedger
 from cascade.journal.open_store import open_store
+from cascade.journal.sqlite import SqliteStore
 from cascade.models.scripted import ScriptedModel
 from cascade.policy.schema import PolicyFile
 
@@ -79,6 +80,7 @@ from functools import partial
 from cascade.costs.budget import LimitReached
 from cascade.journal.ledger import SqlLedger
 from cascade.journal.open_store import open_store
+from cascade.journal.sqlite import SqliteStore
 
 async def main():
     ledger, rng = SqlLedger(partial(open_store, sys.argv[1], full=False)), random.Random(int(sys.argv[2]))
@@ -109,11 +111,11 @@ def test_64_tasks_in_each_of_4_processes_never_pass_a_budget(url: str) -> None:
     processes = [
         subprocess.Popen([sys.executable, "-c", SPENDER, url, str(i)], stdout=subprocess.PIPE, cwd=ROOT) for i in range(4)
     ]
-    found = [json.loads(p.communicate(timeout=120)[0]) for p in processes]
-    total = sum(spent for spent, _ in found)
+    outputs = [json.loads(p.communicate(timeout=120)[0]) for p in processes]
+    total = sum(spent for spent, _ in outputs)
     assert total <= 1.0 + 1e-9
     assert total > 0.99 - 256 * 0.004 / 4
-    assert max(most for _, most in found) <= 1.0 + 1e-9
+    assert max(most for _, most in outputs) <= 1.0 + 1e-9
 
     async def kept() -> float:
         one = ledger(url)
@@ -253,3 +255,96 @@ def test_a_forked_child_has_a_ledger_of_its_own(url: str) -> None:
             one.close()
 
     assert asyncio.run(kept()) == pytest.approx(0.03)
+
+
+async def test_a_reservation_is_renewed_while_its_request_lives(url: str) -> None:
+    """However long that takes; once settled it is renewed no more."""
+    one, other = ledger(url, expire_s=0.3), ledger(url, expire_s=0.3)
+    reservation = await one.reserve({"day": 1.0}, 0.9)
+    for _ in range(12):
+        await asyncio.sleep(0.1)
+        with pytest.raises(LimitReached):
+            await other.reserve({"day": 1.0}, 0.9)
+    await one.settle(reservation, 0.9)
+    assert await other.spent("day") == pytest.approx(0.9)
+    one.close()
+    other.close()
+
+
+async def test_a_clock_that_jumps_frees_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither forward nor back, in any process: leases go by a clock that nobody sets."""
+    one, other = ledger(url), ledger(url)
+    reservation = await one.reserve({"day": 1.0}, 0.9)
+    real = time.time
+    for seconds in (901.0, -901.0, 1e7):
+        monkeypatch.setattr(time, "time", lambda seconds=seconds: real() + seconds)
+        with pytest.raises(LimitReached):
+            await other.reserve({"day": 1.0}, 0.9)
+    await one.settle(reservation, 0.9)
+    assert await other.spent("day") == pytest.approx(0.9)
+    one.close()
+    other.close()
+
+
+async def test_a_restart_of_the_machine_ends_its_leases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The monotonic clock begins anew, so that the moment at which a lease expires means nothing any more."""
+    url = f"sqlite:///{tmp_path / 'j.db'}"
+    monkeypatch.setattr(SqliteStore, "lease_prefix", "before.")
+    one = ledger(url)
+    await one.reserve({"day": 1.0}, 0.9)
+    one.close()
+    monkeypatch.setattr(SqliteStore, "lease_prefix", "after.")
+    two = ledger(url)
+    assert await two.spent("day") == 0.0
+    await two.reserve({"day": 1.0}, 0.9)
+    two.close()
+
+
+def never_exceeded(url: str, requests: int, seed: int) -> None:
+    """Requests with honest costs, of which some outlive their leases or fail, over ledgers that are closed and opened."""
+    draw = random.Random(seed)
+    limit, billed, refused = 0.3, 0.0, 0
+
+    async def go() -> None:
+        nonlocal billed, refused
+        ledgers = [ledger(url, expire_s=0.2) for _ in range(3)]
+
+        async def one(i: int) -> None:
+            nonlocal billed, refused
+            mine = ledgers[i % 3]
+            usd = draw.choice([0.01, 0.05])
+            try:
+                reservation = await mine.reserve({"day": limit}, usd)
+            except LimitReached:
+                refused += 1
+                return
+            if draw.random() < 0.05:
+                await asyncio.sleep(draw.uniform(0.1, 0.6))
+            paid = draw.choice([0.0, 0.1, 0.5, 1.0]) * usd * draw.random() * 100 / requests
+            billed += paid
+            await mine.settle(reservation, paid)
+            assert await mine.spent("day") <= limit + 1e-9
+
+        for start in range(0, requests, 50):
+            await asyncio.gather(*(one(i) for i in range(start, min(requests, start + 50))))
+            if draw.random() < 0.3:
+                ledgers[0].close()
+                ledgers[0] = ledger(url, expire_s=0.2)
+        assert await ledgers[1].spent("day") == pytest.approx(billed)
+        for each in ledgers:
+            each.close()
+
+    asyncio.run(go())
+    assert billed <= limit + 1e-9
+    assert 0 < refused < requests
+
+
+def test_no_generated_requests_exceed_a_budget(url: str) -> None:
+    """The short version of the test below."""
+    never_exceeded(url, 300, 1)
+
+
+@pytest.mark.slow
+def test_ten_thousand_generated_requests_never_exceed_a_budget(url: str) -> None:
+    """In ledgers that live as long as a service's do."""
+    never_exceeded(url, 10_000, 2)

@@ -201,11 +201,11 @@ def test_no_text_without_journal_text(which: int, keep: bool) -> None:
 def test_built_in_judges_leak_nothing() -> None:
     """The schema judge quotes values and keys of the answer in its reasons; a record does not."""
     schema = {"type": "object", "additionalProperties": False, "properties": {"age": {"type": "integer", "maximum": 150}}}
-    for said in (
+    for text in (
         '{"age": "Zanzibar-7731953108"}', '{"Zanzibar": 7731953108}', '{"age": 7731953108}', '["Zanzibar", 7731953108]',
         "no JSON: Zanzibar {7731953108", '{"age": "Zanz\\u0069bar"}',
     ):  # fmt: skip
-        record = recorded(cascade(None, Answer(said), BEST, "schema", "rules"), schema=schema)
+        record = recorded(cascade(None, Answer(text), BEST, "schema", "rules"), schema=schema)
         (verdict, *_) = record.attempts[0]["verdicts"]
         assert verdict["veto"]
         assert verdict["reason"]
@@ -238,8 +238,8 @@ def test_no_answer_survives_in_a_reason(answer: str, before: str, after: str) ->
     """No word of the answer that is not plain grammar is left in a reason that quotes it."""
     from cascade.journal.privacy import _GRAMMAR, _WORD
 
-    said = Redactor([], answer, keep=False).said(f"{before} {answer} {after}")
-    left = set(_WORD.findall(said))
+    redacted = Redactor([], answer, keep=False).said(f"{before} {answer} {after}")
+    left = set(_WORD.findall(redacted))
     assert not [w for w in _WORD.findall(answer) if w in left and not _GRAMMAR.fullmatch(w)]
 
 

@@ -1,6 +1,7 @@
 """What both SDK models share: redaction, addresses, faults; by the real SDKs on a real local server where it matters."""
 
 import asyncio
+import json
 import subprocess
 import sys
 import traceback
@@ -13,6 +14,7 @@ from cascade.models.http import load, redact, split_userinfo, with_schema_text
 from cascade.models.openai import OpenAIModel, is_strict
 from cascade.models.protocol import ModelError, Request
 from cascade.models.side_by_side import answers_with_usage
+from cascade.models.usage import _warn_once
 from judges import Answer, Prompt, Usage
 from tests.wire_server import Reply, WireServer, chat, message
 
@@ -78,10 +80,10 @@ def test_a_key_from_the_environment_is_redacted_too(monkeypatch: pytest.MonkeyPa
     import httpx2
 
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    said = {"error": {"message": f"wrong key {KEY}"}}
+    body = {"error": {"message": f"wrong key {KEY}"}}
 
     async def go() -> None:
-        async with httpx2.AsyncClient(transport=httpx2.MockTransport(lambda _: httpx2.Response(401, json=said))) as client:
+        async with httpx2.AsyncClient(transport=httpx2.MockTransport(lambda _: httpx2.Response(401, json=body))) as client:
             await OpenAIModel(name="m", model="x", http_client=client).answer(Prompt.of("q"), Request())
 
     with pytest.raises(ModelError, match="wrong key") as caught:
@@ -151,18 +153,99 @@ def test_error_with_status_200(server: WireServer, kind: Any) -> None:
     assert KEY not in str(caught.value)
 
 
+NO_COSTS = [-1, "1", True, 1e300, float("nan"), None]
+BAD_COUNTS = [-1, "1", True, 1.5, 10**10, 1e30, float("nan"), [], {}]
+
+
 @BOTH
-@pytest.mark.parametrize("usage", [None, 5, {}, {"prompt_tokens": "1", "input_tokens": True}, {"prompt_tokens": -1}])
+@pytest.mark.parametrize("usage", [None, 5, {}, *({"prompt_tokens": n, "input_tokens": n} for n in BAD_COUNTS)])
 def test_unusable_usage_is_unknown(server: WireServer, kind: Any, usage: Any) -> None:
     """A paid answer is kept, and its cost is unknown, not 0."""
+    if usage:
+        usage = {"completion_tokens": 5, "output_tokens": 5, **usage} if isinstance(usage, dict) else usage
     server.reply = Reply({**chat(), **message(), "usage": usage})
     assert ask(kind, server.base_url)[0].usage is None
 
 
-def test_odd_usage_details_count_as_none(server: WireServer) -> None:
-    """Details of the wrong type do not lose the totals."""
-    server.reply = Reply(chat(usage={"prompt_tokens_details": 5, "completion_tokens_details": {"reasoning_tokens": "x"}}))
+@BOTH
+@pytest.mark.parametrize("count", BAD_COUNTS)
+def test_an_unusable_part_of_the_usage_makes_it_unknown(
+    server: WireServer, kind: Any, count: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Cached tokens have a price of their own: what is no count of them must not count as 0. The log names the model."""
+    cached = {"prompt_tokens_details": {"cached_tokens": count}, "cache_read_input_tokens": count}
+    usage = {"prompt_tokens": 10, "completion_tokens": 5, "input_tokens": 10, "output_tokens": 5, **cached}
+    server.reply = Reply({**chat(), **message(), "usage": usage})
+    _warn_once.cache_clear()
+    assert ask(kind, server.base_url)[0].usage is None
+    assert "m: its usage cannot be used (cache" in caplog.text
+
+
+def test_more_cached_tokens_than_there_were_are_not_believed(server: WireServer, caplog: pytest.LogCaptureFixture) -> None:
+    """Such a usage would be priced as if nearly all of it were cheap."""
+    server.reply = Reply(chat(usage={"prompt_tokens_details": {"cached_tokens": 8, "cache_write_tokens": 3}}))
+    _warn_once.cache_clear()
+    assert ask(OpenAIModel, server.base_url)[0].usage is None
+    assert "more cached tokens than prompt_tokens" in caplog.text
+
+
+def test_odd_counts_of_reasoning_do_not_lose_the_totals(server: WireServer) -> None:
+    """Reasoning is part of the output, whose price does not depend on it."""
+    server.reply = Reply(chat(usage={"completion_tokens_details": {"reasoning_tokens": "x"}}))
     assert ask(OpenAIModel, server.base_url)[0].usage == Usage(10, 5)
+
+
+@pytest.mark.parametrize(
+    ("usage", "output"),
+    [
+        ({"total_tokens": 315, "completion_tokens_details": {"reasoning_tokens": 300}}, 305),
+        ({"total_tokens": 315}, 305),
+        ({"total_tokens": None, "completion_tokens_details": {"reasoning_tokens": 300}}, 305),
+        ({"total_tokens": 12}, 5),
+        ({"total_tokens": 15, "completion_tokens_details": {"reasoning_tokens": 3}}, 5),
+    ],
+    ids=["xai", "gemini", "no-total", "less-than-its-parts", "reasoning-inside"],
+)
+def test_tokens_beside_the_completion_are_billed_output(server: WireServer, usage: dict[str, Any], output: int) -> None:
+    """Some servers count reasoning beside the completion, in the total only."""
+    server.reply = Reply(chat(usage=usage))
+    answered = ask(OpenAIModel, server.base_url)[0].usage
+    assert (answered.input_tokens, answered.output_tokens) == (10, output)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("cost", "asks", "stated"),
+    [
+        (0.25, True, 0.25),
+        (0, True, 0.0),
+        (0.25, False, None),
+        *((c, True, None) for c in (-1, "1", True, 1e300, float("nan"))),
+    ],
+)
+def test_the_provider_s_own_cost_counts_where_the_policy_says_so(
+    server: WireServer, kind: Any, cost: Any, asks: bool, stated: float | None
+) -> None:
+    """What is no amount is left out, and the tokens are priced."""
+    counts = {"prompt_tokens": 10, "completion_tokens": 5, "input_tokens": 10, "output_tokens": 5, "cost": cost}
+    server.reply = Reply({**chat(), **message(), "usage": counts})
+    (answer,) = ask(kind, server.base_url, cost_from_provider=asks)
+    assert answer.cost_usd == stated
+    assert answer.usage == Usage(10, 5)
+
+
+@BOTH
+def test_a_name_that_occurs_twice_is_malformed(server: WireServer, kind: Any) -> None:
+    """Which of the two values is meant nobody can know; a cheaper usage must not win by coming last."""
+    whole = json.dumps({**chat(), **message()})
+    for twice in (
+        whole[:-1] + ', "usage": {}}',
+        whole.replace('"prompt_tokens": 10', '"prompt_tokens": 9, "prompt_tokens": 1'),
+    ):
+        server.reply = Reply(raw=(twice if twice != whole else whole[:-1] + ', "id": "d"}').encode())
+        with pytest.raises(ModelError, match="a name occurs twice in an object") as caught:
+            ask(kind, server.base_url)
+        assert (caught.value.kind, caught.value.usage) == ("malformed", None)
 
 
 @pytest.mark.parametrize("value", ["x", None, True, float("nan"), float("-inf")])
@@ -234,8 +317,8 @@ def test_json_object_tells_the_schema(server: WireServer, kind: Any) -> None:
     server.reply = Reply({**chat(), **message()})
     ask(kind, server.base_url, Prompt.of("q", system="be brief", schema=OPEN), structured="json_object")
     body = server.received[0].body
-    told = body.get("system") or body["messages"][0]["content"]
-    assert told.startswith("be brief\n\nAnswer with JSON only")
+    instructions = body.get("system") or body["messages"][0]["content"]
+    assert instructions.startswith("be brief\n\nAnswer with JSON only")
     assert [m["role"] for m in body["messages"]].count("system") <= 1
 
 
@@ -289,24 +372,24 @@ def test_what_is_worth_a_retry(server: WireServer, kind: Any, reply: Reply, retr
 
 def test_failed_samples_leave_the_cost_as_known_as_it_is() -> None:
     """Refused samples cost nothing; one that may have been billed makes the whole unknown."""
-    given = {"usage": Usage(3, 4)}
+    fields = {"usage": Usage(3, 4)}
 
-    async def of(*found: Answer | ModelError) -> list[Answer]:
-        left = list(found)
+    async def of(*replies: Answer | ModelError) -> list[Answer]:
+        left = list(replies)
 
         async def one(_: int) -> list[Answer]:
-            said = left.pop()
-            if isinstance(said, ModelError):
-                raise said
-            return [said]
+            reply = left.pop()
+            if isinstance(reply, ModelError):
+                raise reply
+            return [reply]
 
-        return await answers_with_usage(one, len(found))
+        return await answers_with_usage(one, len(replies))
 
     refused, lost = ModelError("r", model="m", usage=Usage()), ModelError("l", model="m")
     counted = ModelError("c", model="m", usage=Usage(1, 1))
-    assert [a.usage for a in asyncio.run(of(Answer("a", **given), refused, Answer("b", **given)))] == [Usage(3, 4)] * 2
-    assert [a.usage for a in asyncio.run(of(Answer("a", **given), counted))] == [Usage(4, 5)]
-    assert [a.usage for a in asyncio.run(of(Answer("a", **given), lost, refused))] == [None]
+    assert [a.usage for a in asyncio.run(of(Answer("a", **fields), refused, Answer("b", **fields)))] == [Usage(3, 4)] * 2
+    assert [a.usage for a in asyncio.run(of(Answer("a", **fields), counted))] == [Usage(4, 5)]
+    assert [a.usage for a in asyncio.run(of(Answer("a", **fields), lost, refused))] == [None]
     for failed, usage in (((refused, counted), Usage(1, 1)), ((refused, lost), None)):
         with pytest.raises(ModelError) as caught:
             asyncio.run(of(*failed))

@@ -95,17 +95,17 @@ LOGPROBS = [
 )
 def test_the_whole_equals_what_answer_gives(server: WireServer, kind: Any, of: dict[str, Any]) -> None:
     """Text, tool calls, finish reason, log-probabilities and usage: the last chunk's answer is the unstreamed one."""
-    server.reply = lambda asked: Reply(events=events(kind, of)) if asked.body.get("stream") else Reply(of)
+    server.reply = lambda received: Reply(events=events(kind, of)) if received.body.get("stream") else Reply(of)
     request = Request(logprobs=kind is OpenAIModel)
     chunks = streamed(kind, server, request)
     *pieces, last = chunks
     assert last.answer == whole(kind, server, request)
     assert all(piece.answer is None for piece in pieces)
     assert "".join(chunk.text for chunk in chunks) == last.answer.text
-    made: dict[int, str] = {}
+    texts: dict[int, str] = {}
     for call in (call for chunk in chunks for call in chunk.tool_calls):
-        made[call["index"]] = made.get(call["index"], "") + call["function"]["arguments"]
-    assert [json.loads(a or "{}") for a in made.values()] == [
+        texts[call["index"]] = texts.get(call["index"], "") + call["function"]["arguments"]
+    assert [json.loads(a or "{}") for a in texts.values()] == [
         json.loads(c["function"]["arguments"]) for c in last.answer.tool_calls
     ]
 
@@ -174,8 +174,8 @@ def test_half_an_event_is_a_cut(server: WireServer, kind: Any) -> None:
 @BOTH
 def test_an_error_event(server: WireServer, kind: Any) -> None:
     """A provider that breaks off says so; secrets in what it says are redacted."""
-    said = {"type": "error", "error": {"type": "overloaded_error", "message": f"Overloaded {KEY}"}}
-    server.reply = Reply(events=[*events(kind, body(kind))[:4], *sse(said, event="error")])
+    error_event = {"type": "error", "error": {"type": "overloaded_error", "message": f"Overloaded {KEY}"}}
+    server.reply = Reply(events=[*events(kind, body(kind))[:4], *sse(error_event, event="error")])
     with pytest.raises(ModelError, match="Overloaded") as caught:
         streamed(kind, server)
     assert caught.value.retryable
@@ -328,14 +328,14 @@ def test_events_are_the_same_however_the_bytes_arrive(lines: list[bytes], ending
 @given(st.text())
 def test_scripted_words(text: str) -> None:
     """A script streams whatever text a word at a time, and the last chunk is the answer."""
-    said = Answer(text, finish_reason="stop", logprobs=(TokenLogprob("a", -1.0),))
+    answer = Answer(text, finish_reason="stop", logprobs=(TokenLogprob("a", -1.0),))
 
     async def go() -> list[Chunk]:
-        return [c async for c in ScriptedModel("m", [said]).stream(Prompt.of("q"), Request())]
+        return [c async for c in ScriptedModel("m", [answer]).stream(Prompt.of("q"), Request())]
 
     chunks = asyncio.run(go())
     assert "".join(c.text for c in chunks) == text
-    assert [c.answer for c in chunks if c.answer] == [replace(said, model="m")]
+    assert [c.answer for c in chunks if c.answer] == [replace(answer, model="m")]
     assert chunks[-1].answer is not None
 
 

@@ -10,7 +10,7 @@ REST = "\nmodels: {m: {provider: scripted, answers: [a]}}\npolicies: {default: {
 
 
 @pytest.mark.parametrize(
-    ("key", "said"),
+    ("key", "message"),
     [
         ("{url: 'mysql://x'}", "journal.url: must begin with sqlite:/// or postgresql://"),
         ("{url: 'sqlite:///'}", "names no file"),
@@ -26,12 +26,12 @@ REST = "\nmodels: {m: {provider: scripted, answers: [a]}}\npolicies: {default: {
         ("{url: 'postgresql://h/d', max_mb: 5}", "max_mb is for SQLite"),
     ],
 )
-def test_mistakes_name_file_line_and_remedy(key: str, said: str) -> None:
+def test_mistakes_name_file_line_and_remedy(key: str, message: str) -> None:
     """And never quote a password."""
     with pytest.raises(PolicyError) as caught:
         parse(f"journal: {key}{REST}", "p.yaml")
     assert str(caught.value).startswith("p.yaml:1: journal")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "hunter2" not in str(caught.value)
 
 
@@ -53,9 +53,9 @@ def test_an_address_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_paths_are_the_policy_files(tmp_path: object) -> None:
     """Three slashes: relative to the file; four: absolute."""
-    made = parse("journal: {url: 'sqlite:///runs/j.db'}" + REST, "/srv/app/p.yaml").journal
-    assert made is not None
-    assert made.address() == "sqlite:////srv/app/runs/j.db"
-    made = parse("journal: {url: 'sqlite:////var/j.db'}" + REST, "/srv/app/p.yaml").journal
-    assert made is not None
-    assert made.address() == "sqlite:////var/j.db"
+    config = parse("journal: {url: 'sqlite:///runs/j.db'}" + REST, "/srv/app/p.yaml").journal
+    assert config is not None
+    assert config.address() == "sqlite:////srv/app/runs/j.db"
+    config = parse("journal: {url: 'sqlite:////var/j.db'}" + REST, "/srv/app/p.yaml").journal
+    assert config is not None
+    assert config.address() == "sqlite:////var/j.db"

@@ -77,7 +77,7 @@ def test_aliases_do_not_fill_the_memory(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("version: !!python/object/apply:os.system ['true']", "tag !!python/object/apply:os.system"),
         ("version: !!python/name:os.system", "tag !!python/name:os.system"),
@@ -101,11 +101,11 @@ def test_aliases_do_not_fill_the_memory(name: str) -> None:
         ("models: {}", "the key models stands twice"),
     ],
 )
-def test_what_is_no_plain_value_is_named(line: str, said: str) -> None:
+def test_what_is_no_plain_value_is_named(line: str, message: str) -> None:
     """Tags run nothing, wrong values are no bare exceptions, and the line is given wherever the reader knows it."""
     with pytest.raises(PolicyError, match=r"^policies.yaml:") as caught:
         parse(GOOD + line)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_merged_key_may_be_set_anew() -> None:

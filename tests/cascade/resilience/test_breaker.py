@@ -169,16 +169,16 @@ def test_threads_share_one_probe() -> None:
     """Of many threads that ask at the same moment one gets the probe."""
     one, clock = opened()
     clock.now += 5.0
-    found: list[object] = []
+    states: list[object] = []
     gate = threading.Barrier(16)
 
     def asks() -> None:
         gate.wait()
-        found.append(one.admit())
+        states.append(one.admit())
 
     threads = [threading.Thread(target=asks) for _ in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found.count("probe") == 1
+    assert states.count("probe") == 1

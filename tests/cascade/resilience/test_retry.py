@@ -25,16 +25,16 @@ def fault(retryable: bool = True, **more: float) -> ModelError:
 
 def script(*replies: object) -> tuple[Callable[[], Awaitable[object]], list[object]]:
     """Gives the replies in turn; an exception is raised. Beside it what was given."""
-    left, given_ = list(replies), []
+    left, requests = list(replies), []
 
     async def once() -> object:
         reply = left.pop(0)
-        given_.append(reply)
+        requests.append(reply)
         if isinstance(reply, BaseException):
             raise reply
         return reply
 
-    return once, given_
+    return once, requests
 
 
 def tried(guard: Guard, once: Callable[[], Awaitable[object]], until_in: float | None = None) -> object:
@@ -66,38 +66,38 @@ def test_the_provider_may_ask_for_a_wait() -> None:
 
 def test_faults_that_may_pass_are_tried_again() -> None:
     """Two faults and an answer: three requests."""
-    once, given_ = script(fault(), fault(), "51")
+    once, requests = script(fault(), fault(), "51")
     assert tried(Guard(FAST), once) == "51"
-    assert len(given_) == 3
+    assert len(requests) == 3
 
 
 def test_the_last_fault_is_raised() -> None:
     """After as many requests as are allowed."""
     last = fault()
-    once, given_ = script(fault(), fault(), last, "never")
+    once, requests = script(fault(), fault(), last, "never")
     with pytest.raises(ModelError) as raised:
         tried(Guard(FAST), once)
     assert raised.value is last
-    assert len(given_) == 3
+    assert len(requests) == 3
 
 
 def test_a_callers_mistake_is_final() -> None:
     """One request, and the breaker hears nothing of it."""
     guard = Guard.of(retry=FAST, breaker=BreakerRule(min_requests=1))
-    once, given_ = script(fault(retryable=False), "never")
+    once, requests = script(fault(retryable=False), "never")
     with pytest.raises(ModelError):
         tried(guard, once)
-    assert len(given_) == 1
+    assert len(requests) == 1
     assert guard.health().state == "closed"
     assert guard.health().requests == 0
 
 
 def test_no_request_begins_after_the_time_is_up() -> None:
     """A pause that does not fit is not waited for."""
-    once, given_ = script(fault(retry_after_s=5.0), "never")
+    once, requests = script(fault(retry_after_s=5.0), "never")
     with pytest.raises(ModelError):
         tried(Guard(Retry(3, 0.0, 0.0)), once, until_in=1.0)
-    assert len(given_) == 1
+    assert len(requests) == 1
 
 
 def test_the_time_is_shared_with_those_who_may_be_asked_after() -> None:
@@ -117,13 +117,13 @@ def test_the_time_is_shared_with_those_who_may_be_asked_after() -> None:
 def test_an_open_breaker_refuses_at_once() -> None:
     """Without a request, and says for how long; it costs nothing."""
     guard = Guard.of(retry=Retry(1), breaker=BreakerRule(min_requests=2, cooldown_s=60.0))
-    once, given_ = script(fault(), fault(), "never")
+    once, requests = script(fault(), fault(), "never")
     for _ in range(2):
         with pytest.raises(ModelError, match="503"):
             tried(guard, once)
     with pytest.raises(ModelError, match=r"its circuit breaker is open for another [56]\d\.\d s") as refused:
         tried(guard, once)
-    assert len(given_) == 2
+    assert len(requests) == 2
     assert refused.value.usage is not None
     assert not refused.value.retryable
     assert guard.health().state == "open"
@@ -186,12 +186,12 @@ def test_a_slow_request_gets_a_second_beside_it() -> None:
     """The quicker one's answer is taken, and the slow one is cancelled."""
     guard = Guard(FAST, hedge=True)
     known(guard, 0.01)
-    asked, cancelled = 0, 0
+    calls, cancelled = 0, 0
 
     async def once() -> int:
-        nonlocal asked, cancelled
-        asked += 1
-        mine = asked
+        nonlocal calls, cancelled
+        calls += 1
+        mine = calls
         try:
             await asyncio.sleep(30 if mine == 1 else 0.001)
         except asyncio.CancelledError:
@@ -200,16 +200,16 @@ def test_a_slow_request_gets_a_second_beside_it() -> None:
         return mine
 
     assert tried(guard, once) == 2
-    assert (asked, cancelled) == (2, 1)
+    assert (calls, cancelled) == (2, 1)
     assert guard.in_flight == 0
 
 
 def test_a_quick_request_is_not_hedged() -> None:
     """Nor is one of a model whose latencies are not known yet."""
     for guard in (Guard(FAST, hedge=True), Guard(FAST)):
-        once, given_ = script("51")
+        once, requests = script("51")
         assert tried(guard, once) == "51"
-        assert len(given_) == 1
+        assert len(requests) == 1
 
 
 def test_of_two_faults_the_first_requests_is_told() -> None:
@@ -240,21 +240,21 @@ def test_of_two_faults_the_first_requests_is_told() -> None:
 def test_the_fault_that_opened_the_breaker_is_what_is_told() -> None:
     """Not that the retry was refused."""
     guard = Guard.of(retry=FAST, breaker=BreakerRule(min_requests=1))
-    once, given_ = script(fault(), "never")
+    once, requests = script(fault(), "never")
     with pytest.raises(ModelError, match="503"):
         tried(guard, once)
-    assert len(given_) == 1
+    assert len(requests) == 1
 
 
 @pytest.mark.parametrize("limit", [{"max_concurrency": 1}, {"requests_per_s": 0.1}])
 def test_a_place_that_does_not_come_in_time_is_given_up(limit: dict[str, float]) -> None:
     """Without a request, so that another model can be asked; the place of who waits in vain is not lost."""
     guard = Guard.of(retry=FAST, **limit)  # type: ignore[arg-type]
-    asked = 0
+    calls = 0
 
     async def slow() -> str:
-        nonlocal asked
-        asked += 1
+        nonlocal calls
+        calls += 1
         await asyncio.sleep(0.1)
         return "51"
 
@@ -267,7 +267,7 @@ def test_a_place_that_does_not_come_in_time_is_given_up(limit: dict[str, float])
         assert await first == "51"
 
     asyncio.run(main())
-    assert (asked, guard.in_flight) == (1, 0)
+    assert (calls, guard.in_flight) == (1, 0)
     if guard.concurrency_limiter is not None:
         assert guard.concurrency_limiter._in_use == 0
 

@@ -25,8 +25,8 @@ class Watch:
 
     def telemetry(self, **options: Any) -> Telemetry:
         """Both kinds on, told here."""
-        given = {"traces": True, "metrics": True, "tracer_provider": self.provider, "registry": self.registry}
-        return Telemetry(**{**given, **options})
+        settings = {"traces": True, "metrics": True, "tracer_provider": self.provider, "registry": self.registry}
+        return Telemetry(**{**settings, **options})
 
     def spans(self, name: str = "") -> list[ReadableSpan]:
         """The finished spans whose names begin so, in the order they ended."""

@@ -80,12 +80,12 @@ def test_a_run_its_calls_and_its_verdicts(watch: Watch) -> None:
         result = c.run("hi")
     (run,) = watch.spans("cascade.run default")
     calls = watch.spans("chat")
-    told = attributes(run)
-    assert (told[traces.POLICY], told[traces.OPERATION]) == ("default", "invoke_workflow")
-    assert (told[traces.ACCEPTED], told[traces.REASON], told[traces.TIER]) == (True, "accepted", "b")
-    assert (told[traces.CONFIDENCE], told[traces.RUN_ID]) == (result.confidence, result.run_id)
+    values = attributes(run)
+    assert (values[traces.POLICY], values[traces.OPERATION]) == ("default", "invoke_workflow")
+    assert (values[traces.ACCEPTED], values[traces.REASON], values[traces.TIER]) == (True, "accepted", "b")
+    assert (values[traces.CONFIDENCE], values[traces.RUN_ID]) == (result.confidence, result.run_id)
     log = [record for a in result.attempts for record in a.call_log]
-    assert len(calls) == len(log) == told[traces.CALLS] == 3
+    assert len(calls) == len(log) == values[traces.CALLS] == 3
     for span, record in zip(calls, log, strict=True):
         assert span.parent is not None
         assert run.context is not None
@@ -95,12 +95,14 @@ def test_a_run_its_calls_and_its_verdicts(watch: Watch) -> None:
         assert attributes(span)[traces.OPERATION] == "chat"
     assert sum(attributes(s)[traces.INPUT_TOKENS] for s in calls) == sum(r.usage.input_tokens for r in log if r.usage)
     assert (
-        sum(attributes(s)[traces.COST] for s in calls) == pytest.approx(told[traces.COST]) == pytest.approx(result.cost_usd)
+        sum(attributes(s)[traces.COST] for s in calls)
+        == pytest.approx(values[traces.COST])
+        == pytest.approx(result.cost_usd)
     )
-    said = [
+    messages = [
         (e.name, (e.attributes or {})[traces.EVALUATION_NAME], (e.attributes or {}).get(traces.SCORE)) for e in run.events
     ]
-    assert said == [(traces.EVALUATION, v.judge, v.score) for a in result.attempts for v in a.verdicts]
+    assert messages == [(traces.EVALUATION, v.judge, v.score) for a in result.attempts for v in a.verdicts]
     assert [(e.attributes or {})[traces.SCORE_LABEL] for e in run.events] == ["pass", "score", "pass"]
 
 
@@ -132,8 +134,8 @@ def test_content_is_kept_where_it_is_asked_for(watch: Watch) -> None:
         {"role": "tool", "tool_call_id": "1", "content": "seen"},
     ]
     policy = {"tiers": [{"model": "a", "judges": [{"use": "rules", "choices": ["x"]}]}, {"model": "b"}]}
-    said = Answer("half \ud800", tool_calls=(call,), finish_reason="tool_calls")
-    models = {"a": [said], "b": [ModelError("b: HTTP 400: no", model="b", status=400)]}
+    answer = Answer("half \ud800", tool_calls=(call,), finish_reason="tool_calls")
+    models = {"a": [answer], "b": [ModelError("b: HTTP 400: no", model="b", status=400)]}
     with made(watch, policy, content=True, **models) as c:
         c.run(messages)
     first, second = watch.spans("chat")
@@ -185,8 +187,8 @@ def test_a_run_that_raises_is_an_error(watch: Watch) -> None:
         c.run("q")
     (run,) = watch.spans("cascade.run")
     assert (run.status.status_code, run.status.description) == (StatusCode.ERROR, None)
-    told = attributes(run)
-    assert (told[traces.ERROR_TYPE], told[traces.REASON], told[traces.ATTEMPTS]) == (
+    values = attributes(run)
+    assert (values[traces.ERROR_TYPE], values[traces.REASON], values[traces.ATTEMPTS]) == (
         "ProviderError",
         "provider_failure",
         2,
@@ -201,9 +203,9 @@ def test_an_unsure_run_tells_its_best_answer(watch: Watch) -> None:
     with made(watch, policy) as c, pytest.raises(UnsureError) as caught:
         c.run("q")
     (run,) = watch.spans("cascade.run")
-    told = attributes(run)
-    assert (told[traces.REASON], told[traces.TIER], told[traces.RUN_ID]) == ("unsure", "b", caught.value.run_id)
-    assert told[traces.ERROR_TYPE] == "UnsureError"
+    values = attributes(run)
+    assert (values[traces.REASON], values[traces.TIER], values[traces.RUN_ID]) == ("unsure", "b", caught.value.run_id)
+    assert values[traces.ERROR_TYPE] == "UnsureError"
 
 
 @pytest.mark.parametrize("rule", ["ignore", "escalate", "raise"])
@@ -222,9 +224,9 @@ def test_a_judge_that_fails_is_one_event(watch: Watch, rule: str) -> None:
             assert rule == "raise"
     (run,) = watch.spans("cascade.run")
     (event,) = run.events
-    told = dict(event.attributes or {})
-    assert (told[traces.SCORE_LABEL], traces.SCORE in told) == ("error", False)
-    assert told[traces.ERROR_TYPE] == "ModelError"
+    values = dict(event.attributes or {})
+    assert (values[traces.SCORE_LABEL], traces.SCORE in values) == ("error", False)
+    assert values[traces.ERROR_TYPE] == "ModelError"
     assert "a-secret" not in run.to_json()
     assert watch.value("cascade_judge_verdicts_total", judge="self_consistency", verdict="error") == 1
 
@@ -384,11 +386,15 @@ def test_the_provider_and_its_server_are_told(watch: Watch) -> None:
             c.run("q")
         port = int(server.base_url.rsplit(":", 1)[1])
     (call,) = watch.spans("chat gpt-x")
-    told = attributes(call)
-    assert (told[traces.PROVIDER], told[traces.SERVER_ADDRESS], told[traces.SERVER_PORT]) == ("openai", "127.0.0.1", port)
-    assert (told[traces.INPUT_TOKENS], told[traces.OUTPUT_TOKENS]) == (10, 5)
-    assert told[traces.FINISH_REASONS] == ("_OTHER",)
-    assert traces.COST not in told  # unknown, not 0
+    values = attributes(call)
+    assert (values[traces.PROVIDER], values[traces.SERVER_ADDRESS], values[traces.SERVER_PORT]) == (
+        "openai",
+        "127.0.0.1",
+        port,
+    )
+    assert (values[traces.INPUT_TOKENS], values[traces.OUTPUT_TOKENS]) == (10, 5)
+    assert values[traces.FINISH_REASONS] == ("_OTHER",)
+    assert traces.COST not in values  # unknown, not 0
 
 
 def test_a_given_model_has_a_provider_too(watch: Watch) -> None:
@@ -397,8 +403,8 @@ def test_a_given_model_has_a_provider_too(watch: Watch) -> None:
         model = OpenAIModel(name="b", model="gpt-y", base_url=server.base_url, api_key="k")
         with made(watch, {"tiers": [{"model": "b", "accept_at": 0}]}, b=model) as c:
             c.run("q")
-    told = attributes(watch.spans("chat gpt-y")[0])
-    assert told[traces.PROVIDER] == "openai"
+    values = attributes(watch.spans("chat gpt-y")[0])
+    assert values[traces.PROVIDER] == "openai"
 
 
 def test_off_is_nothing_at_all() -> None:

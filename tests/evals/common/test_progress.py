@@ -20,10 +20,10 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """What the module reads the time from, and a standard error that is a terminal."""
-    made = Clock()
-    monkeypatch.setattr(progress, "perf_counter", made)
+    clock = Clock()
+    monkeypatch.setattr(progress, "perf_counter", clock)
     monkeypatch.setattr(progress, "watched", lambda: True)
-    return made
+    return clock
 
 
 def test_nothing_is_said_where_nobody_looks(clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

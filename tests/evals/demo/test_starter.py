@@ -57,8 +57,8 @@ def test_recorded_qualities_are_what_the_grader_says() -> None:
     """Grading the recorded texts again changes nothing."""
     for example in EXAMPLES:
         for answer in example.answers.values():
-            for said in (answer, *answer["samples"]):
-                assert said["quality"] == grade(example.reference, said["text"], GRADERS[example.task]), example.id
+            for sample in (answer, *answer["samples"]):
+                assert sample["quality"] == grade(example.reference, sample["text"], GRADERS[example.task]), example.id
 
 
 def test_file_is_small() -> None:

@@ -63,8 +63,8 @@ def test_the_grader_takes_the_gold_answer_and_no_other(task: str) -> None:
     rows = of(task)
     for row in rows:
         other = next(r["reference"] for r in rows if r["reference"] != row["reference"])
-        for said, quality in ((row["reference"], 1.0), (other, 0.0)):
-            text = json.dumps(said) if isinstance(said, dict) else str(said)
+        for reply, quality in ((row["reference"], 1.0), (other, 0.0)):
+            text = json.dumps(reply) if isinstance(reply, dict) else str(reply)
             assert grade(row["reference"], text, GRADERS[task]) == quality, (row["id"], text)
 
 
@@ -90,8 +90,8 @@ def test_arithmetic() -> None:
     """Each problem solved from the numbers in its text."""
     solved = Counter[str]()
     for row in of("arithmetic"):
-        [(pattern, found)] = [(p, m) for p in ARITHMETIC if (m := re.search(p, asked(row)))]
-        assert ARITHMETIC[pattern](*map(int, found.groups())) == row["reference"], row["id"]
+        [(pattern, match)] = [(p, m) for p in ARITHMETIC if (m := re.search(p, asked(row)))]
+        assert ARITHMETIC[pattern](*map(int, match.groups())) == row["reference"], row["id"]
         assert row["reference"] >= 0
         solved[pattern] += 1
     assert set(solved) == set(ARITHMETIC)
@@ -110,25 +110,25 @@ def written(text: str) -> date:
         (r"([A-Z][a-z]{2})[a-z]* (\d+), (\d{4})", lambda m, d, y: date(int(y), MONTHS[m], int(d))),
         (r"(\d+)(?:st|nd|rd|th)? (?:of )?([A-Z][a-z]{2})[a-z]* (\d{4})", lambda d, m, y: date(int(y), MONTHS[m], int(d))),
     )
-    for pattern, made in forms:
-        if found := re.search(pattern, text):
-            return made(*found.groups())
+    for pattern, convert in forms:
+        if match := re.search(pattern, text):
+            return convert(*match.groups())
     raise AssertionError(text)
 
 
 def test_dates() -> None:
     """Each date read from the text, and the days that it names counted on or back."""
-    told = {"one day": 1, **{f"{n} days": n for n in range(2, 10)}}
+    day_counts = {"one day": 1, **{f"{n} days": n for n in range(2, 10)}}
     kinds = Counter[str]()
     for row in of("date"):
         text = asked(row)
         day = written(text)
-        if found := re.fullmatch(r"Which date is (one day|\d days) (after|before) \S+\?", text):
-            day += timedelta(days=told[found[1]] * (1 if found[2] == "after" else -1))
+        if match := re.fullmatch(r"Which date is (one day|\d days) (after|before) \S+\?", text):
+            day += timedelta(days=day_counts[match[1]] * (1 if match[2] == "after" else -1))
         else:
             assert text.startswith("Write the date as YYYY-MM-DD: ")
         assert day.isoformat() == row["reference"], row["id"]
-        kinds[found[2] if found else "read"] += 1
+        kinds[match[2] if match else "read"] += 1
     assert set(kinds) == {"read", "after", "before"}
 
 
@@ -136,8 +136,8 @@ def test_extraction() -> None:
     """Each reference obeys the schema, as the example does, and every value of it stands in the message."""
     for row in of("extraction"):
         jsonschema.validate(row["reference"], row["schema"])
-        message, shown = asked(row), json.loads(row["prompt"][1]["content"])
-        jsonschema.validate(shown, row["schema"])
+        message, example = asked(row), json.loads(row["prompt"][1]["content"])
+        jsonschema.validate(example, row["schema"])
         for value in row["reference"].values():
             assert str(value) in message, row["id"]
 
@@ -234,5 +234,5 @@ def test_facts() -> None:
     assert len(of("fact")) >= 100
     for row in of("fact"):
         question = asked(row).rpartition("Question: ")[2]
-        given = re.search(rf"\b{re.escape(row['reference'])}\b", question.partition(":")[0])
-        assert given is None, row["id"]
+        leak = re.search(rf"\b{re.escape(row['reference'])}\b", question.partition(":")[0])
+        assert leak is None, row["id"]

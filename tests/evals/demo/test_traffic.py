@@ -23,9 +23,9 @@ EXAMPLE = Example(
 
 def free_port() -> int:
     """A port that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
         return port
 
 
@@ -56,9 +56,9 @@ def test_an_answers_quality_is_the_recorded_one(model: str, text: str, quality: 
 def test_a_gateway_of_its_own_answers_the_shipped_questions() -> None:
     """Every question is answered, some get feedback, and the gateway ends with the traffic."""
     port = free_port()
-    with command("--serve", "--port", str(port), "--rate", "40", "--seconds", "3", "--feedback", "0.5") as made:
-        out, err = made.communicate(timeout=120)
-    assert made.returncode == 0, err
+    with command("--serve", "--port", str(port), "--rate", "40", "--seconds", "3", "--feedback", "0.5") as process:
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
     first, last = out.splitlines()
     assert first == f"dashboard: http://127.0.0.1:{port}/dashboard (Ctrl+C ends it)"
     total, answered = (int(part.split()[0].replace(",", "")) for part in last.split(", ")[:2])
@@ -71,11 +71,11 @@ def test_a_gateway_of_its_own_answers_the_shipped_questions() -> None:
 def test_ctrl_c_ends_the_gateway_too() -> None:
     """What was sent until then is told; nothing is left behind."""
     port = free_port()
-    with command("--serve", "--port", str(port), "--rate", "40") as made:
-        assert made.stdout is not None
-        assert made.stdout.readline().startswith("dashboard:")
-        made.send_signal(signal.SIGINT)
-        out, err = made.communicate(timeout=60)
+    with command("--serve", "--port", str(port), "--rate", "40") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("dashboard:")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
     assert "questions" in out
     assert "Traceback" not in err
     with pytest.raises(ConnectionRefusedError):
@@ -98,7 +98,7 @@ def test_a_gateway_that_is_not_there_is_counted() -> None:
 @pytest.mark.parametrize("args", [("--serve", "--rate", "0"), ("--serve", "--feedback", "2"), ("--serve", "--url", "x"), ()])
 def test_wrong_settings_are_refused(args: tuple[str, ...]) -> None:
     """argparse says which, with status 2."""
-    with command(*args) as made:
-        _, err = made.communicate(timeout=60)
-    assert made.returncode == 2
+    with command(*args) as process:
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
     assert "usage:" in err

@@ -90,13 +90,13 @@ def test_nothing_of_the_environment_is_handed_on(monkeypatch: pytest.MonkeyPatch
 
 def test_files_elsewhere_are_safe(tmp_path: Path) -> None:
     """What the user may write the graded code may not; its own folder is gone afterwards."""
-    kept, made = tmp_path / "kept", tmp_path / "made"
-    kept.write_text("x", encoding="utf-8")
+    existing, created = tmp_path / "kept", tmp_path / "made"
+    existing.write_text("x", encoding="utf-8")
     one = CodeGrader()
-    for change in (f"os.remove({str(kept)!r})", f"os.rename({str(kept)!r}, 'mine')", f"open({str(made)!r}, 'w')"):
+    for change in (f"os.remove({str(existing)!r})", f"os.rename({str(existing)!r}, 'mine')", f"open({str(created)!r}, 'w')"):
         assert one.grade(GradingCase(text=f"import os\n{change}\ndef double(x): return 2 * x", reference=TESTS)) == 0.0
-    assert kept.read_text(encoding="utf-8") == "x"
-    assert not made.exists()
+    assert existing.read_text(encoding="utf-8") == "x"
+    assert not created.exists()
 
 
 def test_behind_walls_there_is_nobody_else() -> None:
@@ -128,16 +128,16 @@ def test_a_thread_that_is_left_behind_does_not_delay_the_grade() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tests", "said"),
+    ("tests", "message"),
     [
         ("def check(f):\n    assert f(2) == 4\n", "pass without any code"),
         ("", "pass without any code"),
         ("assert double(2) ==", "the tests are no Python: invalid syntax"),
     ],
 )
-def test_tests_that_test_nothing_are_an_error(tests: str, said: str) -> None:
+def test_tests_that_test_nothing_are_an_error(tests: str, message: str) -> None:
     """Everything would pass them, or nothing: a mistake in the data that would be taken for the model's quality."""
-    with pytest.raises(GraderError, match=said):
+    with pytest.raises(GraderError, match=message):
         grade(tests, RIGHT, "code")
 
 
@@ -169,15 +169,15 @@ RECORDED = {
 
 
 def _command(tmp_path: Path, before: list[str], *options: str) -> subprocess.CompletedProcess[str]:
-    made = tmp_path / "made"
+    created = tmp_path / "made"
     recording = tmp_path / "recording.jsonl"
-    recording.write_text(json.dumps(RECORDED).replace("{made}", str(made)) + "\n", encoding="utf-8")
+    recording.write_text(json.dumps(RECORDED).replace("{made}", str(created)) + "\n", encoding="utf-8")
     command = [*before, sys.executable, "-m", "evals.grade", str(recording), "--grader", "code", *options]
-    told = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60)
-    if "unshare" in told.stderr and before:
-        pytest.skip(told.stderr)
-    assert not made.exists()
-    return told
+    result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60)
+    if "unshare" in result.stderr and before:
+        pytest.skip(result.stderr)
+    assert not created.exists()
+    return result
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs util-linux")
@@ -189,9 +189,9 @@ def test_the_command_runs_nothing_without_walls_unasked(tmp_path: Path) -> None:
     assert "no walls to run answers behind" in refused.stderr
     assert "with your rights" in refused.stderr
     assert refused.stderr.count("\n") <= 2
-    told = _command(tmp_path, before, "--unsafe")
-    assert told.returncode == 0, told.stderr
-    assert "with your rights" in told.stderr
+    result = _command(tmp_path, before, "--unsafe")
+    assert result.returncode == 0, result.stderr
+    assert "with your rights" in result.stderr
     graded = json.loads((tmp_path / "recording.jsonl").read_text(encoding="utf-8"))["answers"]["m"]
     assert graded["grader"] == "code:unsafe=True@3"
 
@@ -199,6 +199,6 @@ def test_the_command_runs_nothing_without_walls_unasked(tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs util-linux")
 def test_an_ordinary_user_has_walls_too(tmp_path: Path) -> None:
     """No privilege is needed where the kernel lets its users make namespaces."""
-    told = _command(tmp_path, ["unshare", "--user", "--map-user=1000", "--map-group=1000"])
-    assert told.returncode == 0, told.stderr
+    result = _command(tmp_path, ["unshare", "--user", "--map-user=1000", "--map-group=1000"])
+    assert result.returncode == 0, result.stderr
     assert json.loads((tmp_path / "recording.jsonl").read_text(encoding="utf-8"))["answers"]["m"]["quality"] == 0.0

@@ -123,11 +123,11 @@ def test_right_answers_of_every_kind_pass(program: str, tests: str) -> None:
     assert run(ONE, program, tests) == ("passed", "")
 
 
-@pytest.mark.parametrize(("program", "tests", "said"), UNTOLD.values(), ids=UNTOLD)
-def test_what_cannot_be_told_is_no_grade(program: str, tests: str, said: str) -> None:
+@pytest.mark.parametrize(("program", "tests", "message"), UNTOLD.values(), ids=UNTOLD)
+def test_what_cannot_be_told_is_no_grade(program: str, tests: str, message: str) -> None:
     """Neither right nor wrong: the tests rest on what only the program can say, or on what it cannot be given."""
     outcome, why = run(ONE, program, tests)
-    assert (outcome, said in why) == ("untold", True), why
+    assert (outcome, message in why) == ("untold", True), why
     assert ONE.grade(GradingCase(text=program, reference=tests)) is None
 
 

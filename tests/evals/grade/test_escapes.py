@@ -17,11 +17,11 @@ import pytest
 from evals.grade import GraderError
 from evals.grade.code import CodeGrader, GradingCase
 
-_found = util.spec_from_file_location("escapes", Path(__file__).with_name("escapes.py"))
-assert _found is not None
-assert _found.loader is not None
-escapes = util.module_from_spec(_found)
-_found.loader.exec_module(escapes)
+_spec = util.spec_from_file_location("escapes", Path(__file__).with_name("escapes.py"))
+assert _spec is not None
+assert _spec.loader is not None
+escapes = util.module_from_spec(_spec)
+_spec.loader.exec_module(escapes)
 
 WALLED = CodeGrader(seconds=1)
 TESTS = "assert double(2) == 4\nassert double(3) == 6\nassert abs(double(-2)) == 4"

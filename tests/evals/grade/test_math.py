@@ -43,18 +43,18 @@ def test_an_expression_that_takes_for_ever_cannot_be_told(monkeypatch: pytest.Mo
 
 def test_without_its_time_limit_it_does_not_run() -> None:
     """Signals reach the main thread alone: elsewhere it says so, and hangs for nobody."""
-    said: list[str] = []
+    messages: list[str] = []
 
     def run() -> None:
         with pytest.raises(GraderError) as caught:
             grade("2", "2", "maths")
-        said.append(str(caught.value))
+        messages.append(str(caught.value))
 
     thread = threading.Thread(target=run)
     thread.start()
     thread.join()
-    assert said
-    assert "main thread" in said[0]
+    assert messages
+    assert "main thread" in messages[0]
 
 
 def test_references() -> None:

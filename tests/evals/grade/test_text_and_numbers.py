@@ -180,7 +180,7 @@ def test_cases(kind: str, reference: Any, text: str, quality: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "reference", "said"),
+    ("kind", "reference", "message"),
     [
         ("number", "many", "'many' is no number"),
         ("number", True, "True is no number"),
@@ -198,14 +198,14 @@ def test_cases(kind: str, reference: Any, text: str, quality: float) -> None:
         ("json", {"a": float("nan")}, "holds what JSON has not"),
     ],
 )
-def test_a_reference_of_the_wrong_type_is_an_error(kind: str, reference: Any, said: str) -> None:
+def test_a_reference_of_the_wrong_type_is_an_error(kind: str, reference: Any, message: str) -> None:
     """A reference that the grader cannot use is a mistake in the data, not a wrong answer."""
-    with pytest.raises(GraderError, match=said):
+    with pytest.raises(GraderError, match=message):
         grade(reference, "5", kind)
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "message"),
     [
         ("nummer", "did you mean 'number'"),
         ("number:tolerance", "number:tolerance=0.01"),
@@ -223,9 +223,9 @@ def test_a_reference_of_the_wrong_type_is_an_error(kind: str, reference: Any, sa
         ("model", "model:use=NAME"),
     ],
 )
-def test_a_wrong_specification_says_what_is_right(spec: str, said: str) -> None:
+def test_a_wrong_specification_says_what_is_right(spec: str, message: str) -> None:
     """Names, options and values are checked when the grader is made."""
-    with pytest.raises(GraderError, match=said):
+    with pytest.raises(GraderError, match=message):
         grader(spec)
 
 
@@ -259,11 +259,11 @@ NOTATIONS = {
     st.integers(-(10**12), 10**12) | st.integers(-999, 999),
     st.sampled_from(sorted(NOTATIONS)),
 )
-def test_a_number_is_what_it_is_in_any_notation(said: int, other: int, notation: str) -> None:
+def test_a_number_is_what_it_is_in_any_notation(value: int, other: int, notation: str) -> None:
     """It is right for itself and wrong for every other, of which its digits may be a part."""
-    text = NOTATIONS[notation](said)
-    assert grade(said, text, "number") == 1.0
-    assert grade(other, text, "number") == float(other == said)
+    text = NOTATIONS[notation](value)
+    assert grade(value, text, "number") == 1.0
+    assert grade(other, text, "number") == float(other == value)
 
 
 FIGURES = st.text(st.sampled_from("0123456789.,:/-+*^±×½²–()[]{}$€%eExor not\n'_\u202f\\?"))

@@ -14,6 +14,7 @@ FIXTURES = Path(__file__).parent / "fixtures"
 
 def imported(items: Any, path: Path, **options: Any) -> tuple[dict[str, Example], Notes]:
     """The examples of one log by id, and what was said of it."""
+    options.setdefault("max_bad", 0.0)  # a bad record is an error, unless the test says otherwise
     notes = Notes()
     return {e.id: e for e in to_examples(items(str(path), Options(**options)), Names(), notes)}, notes
 

@@ -44,6 +44,6 @@ def test_one_id_for_two_questions(other: dict[str, Any], word: str) -> None:
 
 def test_a_reference_that_only_one_answer_has() -> None:
     """Is the example's."""
-    (found,) = both(heard(), heard(reference="r"), heard())
-    assert found.reference == "r"
-    assert len(found.answers["m"]["samples"]) == 2
+    (example,) = both(heard(), heard(reference="r"), heard())
+    assert example.reference == "r"
+    assert len(example.answers["m"]["samples"]) == 2

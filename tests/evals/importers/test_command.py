@@ -37,10 +37,10 @@ def test_an_import_is_shown_and_replayed(way: str, tmp_path: Path, capsys: pytes
     """Both models' answers stand under the same examples, `show` prints them, and a replay runs them through the engine."""
     out = tmp_path / "rec.jsonl"
     assert run("inspect_ai" if way == "archive" else way, *WAYS[way], "--out", out) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     examples = list(read(out))
-    assert said.startswith(f"{len(examples)} examples written to {out}\n")
-    assert "is unknown" not in said
+    assert output.startswith(f"{len(examples)} examples written to {out}\n")
+    assert "is unknown" not in output
     if way == "openai_batch":
         assert grade([str(out), "--grader", "number"]) == 0
     assert all(set(e.answers) == {"small", "large"} for e in examples)
@@ -52,8 +52,8 @@ def test_an_import_is_shown_and_replayed(way: str, tmp_path: Path, capsys: pytes
     figures = tmp_path / "figures.json"
     rows = tmp_path / "graded.jsonl"
     rows.write_text("".join(json.dumps(e.to_json()) + "\n" for e in graded))
-    asked = ["--tiers", "small,large", "--judges", "rules,logprob", "--max-loss", "0.9", "--json", str(figures)]
-    assert replay.main([str(rows), *asked]) == 0, capsys.readouterr().err
+    options = ["--tiers", "small,large", "--judges", "rules,logprob", "--max-loss", "0.9", "--json", str(figures)]
+    assert replay.main([str(rows), *options]) == 0, capsys.readouterr().err
     assert json.loads(figures.read_text())["chosen"]["tiers"]
 
 
@@ -90,25 +90,25 @@ def test_packed_logs(way: str, tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_what_was_left_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With its reason and its places; what is still missing, with the option that gives it."""
     assert run("inspect_ai", INSPECT / "sums_small.json", "--out", tmp_path / "r.jsonl") == 0
-    said = capsys.readouterr().out
-    assert "left out: 2, the sample ended in an error: " in said
-    assert "sums_small.json: sample 'sum-fails', epoch 1" in said
-    assert "--price openai-api/local/small=IN,OUT gives it" in said
+    output = capsys.readouterr().out
+    assert "left out: 2, the sample ended in an error: " in output
+    assert "sums_small.json: sample 'sum-fails', epoch 1" in output
+    assert "--price openai-api/local/small=IN,OUT gives it" in output
 
 
 def test_what_is_missing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Answers without a grade, and logs whose ids have nothing in common, with the command or option that helps."""
     assert run("promptfoo", FIXTURES / "promptfoo" / "first.json", "--out", tmp_path / "r.jsonl") == 0
-    assert "    2 of them have no quality; python -m evals.grade gives it" in (said := capsys.readouterr().out)
-    assert "no answer of it" not in said
+    assert "    2 of them have no quality; python -m evals.grade gives it" in (output := capsys.readouterr().out)
+    assert "no answer of it" not in output
     data = json.loads((INSPECT / "sums_large.json").read_text())
     for sample in data["samples"]:
         sample["id"] = f"other-{sample['id']}"
     (tmp_path / "other.json").write_text(json.dumps(data))
     logs = (INSPECT / "sums_small.json", tmp_path / "other.json", "--out", tmp_path / "r.jsonl")
     assert run("inspect_ai", *logs) == 0
-    wanted = "    6 examples have no answer of it, so that a replay leaves them out; --match prompt finds equal questions"
-    assert capsys.readouterr().out.count(wanted) == 2
+    note = "    6 examples have no answer of it, so that a replay leaves them out; --match prompt finds equal questions"
+    assert capsys.readouterr().out.count(note) == 2
     assert run("inspect_ai", *logs, "--match", "prompt") == 0
     assert "no answer of it" not in capsys.readouterr().out
 
@@ -117,8 +117,8 @@ def test_nothing_to_import(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     """Is an error with the reasons; no file is written."""
     out = tmp_path / "r.jsonl"
     assert run("openai_batch", BATCH / "small_errors.jsonl", *SENT, "--out", out) == 2
-    assert "nothing was written" in (said := capsys.readouterr().err)
-    assert "batch_expired" in said
+    assert "nothing was written" in (error := capsys.readouterr().err)
+    assert "batch_expired" in error
     assert not out.exists()
 
 
@@ -126,9 +126,9 @@ def test_ids_that_stand_for_other_prompts(tmp_path: Path, capsys: pytest.Capture
     """Samples that inspect_ai numbered after a shuffle contradict each other; their prompts tell them apart."""
     logs = (INSPECT / "choices_small.json", INSPECT / "choices_large.json")
     assert run("inspect_ai", *logs, "--out", tmp_path / "r.jsonl") == 2
-    said = capsys.readouterr().err
-    assert f"{logs[1]}: id 'choices-" in said
-    assert f"has another prompt in {logs[0]}; give one of them another id; --match prompt tells them apart" in said
+    error = capsys.readouterr().err
+    assert f"{logs[1]}: id 'choices-" in error
+    assert f"has another prompt in {logs[0]}; give one of them another id; --match prompt tells them apart" in error
     assert run("inspect_ai", *logs, "--out", tmp_path / "r.jsonl", "--match", "prompt") == 0
     examples = list(read(tmp_path / "r.jsonl"))
     assert len(examples) == 4
@@ -166,7 +166,7 @@ def test_two_runs_of_one_model(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         (("--model", "a", "b"), "--model: 2 names for 1 files"),
         (("--model", "x=y"), "--model: no log has a model 'x'; they have: openai-api/local/small"),
@@ -178,11 +178,11 @@ def test_two_runs_of_one_model(tmp_path: Path, capsys: pytest.CaptureFixture[str
     ],
 )
 def test_options_that_cannot_be_meant(
-    more: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    more: tuple[str, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The error says how they are written; no file is."""
     assert run("inspect_ai", INSPECT / "sums_small.json", "--out", tmp_path / "r.jsonl", *more) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "r.jsonl").exists()
 
 
@@ -206,9 +206,9 @@ def test_files_of_another_kind(format: str, content: bytes, tmp_path: Path, caps
     log.write_bytes(content)
     out.write_text("an older recording")
     assert run(format, log, *SENT, "--out", out) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: ")
-    assert str(log) in said or "nothing could be imported" in said
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert str(log) in error or "nothing could be imported" in error
     assert out.read_text() == "an older recording"
 
 

@@ -45,9 +45,9 @@ def test_epochs_are_samples_with_their_own_quality() -> None:
         if sample.get("error"):
             continue
         answer = examples[f"sums-{sample['id']}"].answers[SMALL]
-        told = answer if sample["epoch"] == 1 else answer["samples"][0]
-        assert told["text"] == sample["output"]["completion"]
-        assert told["quality"] == float(sample["scores"]["match"]["value"] == "C")
+        epoch_answer = answer if sample["epoch"] == 1 else answer["samples"][0]
+        assert epoch_answer["text"] == sample["output"]["completion"]
+        assert epoch_answer["quality"] == float(sample["scores"]["match"]["value"] == "C")
 
 
 def test_what_failed_is_counted_and_a_refusal_is_an_answer() -> None:
@@ -75,18 +75,18 @@ def test_the_archive_says_the_same_as_the_document() -> None:
 
 
 @pytest.mark.parametrize(
-    ("score", "known"), [("closeness", {0.0, 0.5, 1.0}), ("points.share", {0.75}), ("points.right", {0.0, 1.0})]
+    ("score", "qualities"), [("closeness", {0.0, 0.5, 1.0}), ("points.share", {0.75}), ("points.right", {0.0, 1.0})]
 )
-def test_the_score_can_be_named(score: str, known: set[float]) -> None:
+def test_the_score_can_be_named(score: str, qualities: set[float]) -> None:
     """C, P and N are 1, 0.5 and 0; a key of a score with several is named after a point."""
     examples, notes = imported(items, LOGS / "sums_small.json", score=score)
     answers = [e.answers[SMALL] for e in examples.values()]
-    assert {q["quality"] for a in answers for q in (a, *a["samples"])} == known
+    assert {q["quality"] for a in answers for q in (a, *a["samples"])} == qualities
     assert not notes.noted
 
 
 @pytest.mark.parametrize(
-    ("score", "said"),
+    ("score", "message"),
     [
         ("points", "--score points.KEY takes one of it"),
         ("points.length", "no figure in [0, 1]"),
@@ -94,11 +94,11 @@ def test_the_score_can_be_named(score: str, known: set[float]) -> None:
         ("maths", "no score is called 'maths', but: match, closeness, points"),
     ],
 )
-def test_a_score_that_is_no_quality_is_none(score: str, said: str) -> None:
+def test_a_score_that_is_no_quality_is_none(score: str, message: str) -> None:
     """It is noted what to name instead; nothing is guessed."""
     examples, notes = imported(items, LOGS / "sums_small.json", score=score)
     assert {e.answers[SMALL]["quality"] for e in examples.values()} == {None}
-    assert said in "\n".join(notes.lines())
+    assert message in "\n".join(notes.lines())
 
 
 def test_choices() -> None:
@@ -126,7 +126,7 @@ def test_a_dialogue_stands_under_what_was_asked_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "value", "said"),
+    ("keys", "value", "message"),
     [
         (("version",), 1, "version: is 1; read are logs"),
         (("eval",), None, "eval: is missing"),
@@ -137,13 +137,13 @@ def test_a_dialogue_stands_under_what_was_asked_first() -> None:
         (("samples", 0, "output", "usage", "input_tokens"), True, "usage.input_tokens: must be a number"),
     ],
 )
-def test_another_shape_is_an_error(tmp_path: Path, keys: tuple[Any, ...], value: Any, said: str) -> None:
+def test_another_shape_is_an_error(tmp_path: Path, keys: tuple[Any, ...], value: Any, message: str) -> None:
     """It names file and field, and says what is read and how it is had."""
     path = changed(LOGS / "sums_small.json", tmp_path / "log.json", *keys, value=value)
     with pytest.raises(RecordingError) as error:
         list(imported(items, path)[0])
     assert str(error.value).startswith(f"{path}: ")
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 def test_an_unknown_part_of_a_message_is_left_out(tmp_path: Path) -> None:
@@ -196,8 +196,8 @@ def test_a_broken_archive(tmp_path: Path) -> None:
     path.write_bytes(damaged)
     with pytest.raises(RecordingError, match=r"log\.eval"):
         imported(items, path)
-    with zipfile.ZipFile(path, "w") as made:
-        made.writestr("x.json", "{}")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.json", "{}")
     with pytest.raises(RecordingError, match=r"neither header\.json nor"):
         imported(items, path)
 
@@ -225,3 +225,19 @@ def test_a_quality_lies_in_the_unit_interval(value: Any) -> None:
 def test_values(value: Any, quality: float | None) -> None:
     """As inspect_ai itself maps them; what it calls unscored (not a number) has no quality."""
     assert to_quality(value) == quality
+
+
+def test_an_output_without_completion(tmp_path: Path) -> None:
+    """Versions that leave ``completion`` out have the text in the first choice, as text or as parts."""
+    path = LOGS / "sums_small.json"
+    log = json.loads(path.read_text())
+    before = imported(items, path)[0]
+    for i, sample in enumerate(log["samples"]):
+        if sample.get("output", {}).get("choices"):
+            text = sample["output"].pop("completion")
+            message = sample["output"]["choices"][0]["message"]
+            message["content"] = (
+                [{"type": "reasoning", "reasoning": "hm"}, {"type": "text", "text": text}] if i % 2 else text
+            )
+    (tmp_path / path.name).write_text(json.dumps(log))
+    assert imported(items, tmp_path / path.name)[0] == before

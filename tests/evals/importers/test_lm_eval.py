@@ -16,8 +16,8 @@ LOGS = FIXTURES / "lm_eval"
 
 def log(kind: str, model: str, task: str) -> Path:
     """The samples of one task."""
-    (found,) = (LOGS / kind / model).glob(f"samples_{task}_*.jsonl")
-    return found
+    (file,) = (LOGS / kind / model).glob(f"samples_{task}_*.jsonl")
+    return file
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -36,9 +36,9 @@ def test_a_generation() -> None:
     """The whole reply is the answer, the first filter's grade its quality, the other filter's is counted."""
     path = log("lm", "small", "demo_sums")
     examples, notes = imported(items, path)
-    wanted = [r for r in rows(path) if r["filter"] == "strict-match"]
-    assert len(examples) == len(wanted) == 5
-    for row in wanted:
+    strict = [r for r in rows(path) if r["filter"] == "strict-match"]
+    assert len(examples) == len(strict) == 5
+    for row in strict:
         example = examples[f"demo_sums-{row['doc_id']}"]
         assert example.prompt == row["arguments"]["gen_args_0"]["arg_0"]
         assert (example.reference, example.task) == (row["target"], "demo_sums")
@@ -162,12 +162,12 @@ def test_likelihoods_that_are_no_numbers(value: list[Any], tmp_path: Path) -> No
 
 def test_the_shape_before_0_4_3(tmp_path: Path) -> None:
     """Arguments were lists, likelihoods numbers, and neither filter nor metrics were named."""
-    kept = rows(log("lm", "small", "demo_choice"))[0]
-    kept["arguments"] = [[a["arg_0"], a["arg_1"]] for a in kept["arguments"].values()]
-    kept["resps"] = [[[float(r[0][0]), True]] for r in kept["resps"]]
-    del kept["filter"], kept["metrics"]
+    row = rows(log("lm", "small", "demo_choice"))[0]
+    row["arguments"] = [[a["arg_0"], a["arg_1"]] for a in row["arguments"].values()]
+    row["resps"] = [[[float(r[0][0]), True]] for r in row["resps"]]
+    del row["filter"], row["metrics"]
     path = tmp_path / "samples_old_2024-05-01T10-00-00.000000.jsonl"
-    path.write_text(json.dumps(kept | {"target": 1}))
+    path.write_text(json.dumps(row | {"target": 1}))
     examples, _ = imported(items, path)
     now, _ = imported(items, log("lm", "small", "demo_choice"))
     (answer,) = examples["old-0"].answers.values()
@@ -176,7 +176,7 @@ def test_the_shape_before_0_4_3(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"doc_id": None}, "1: doc_id: is missing"),
         ({"arguments": "x"}, "1: arguments: must be an object or a list, got text"),
@@ -185,12 +185,12 @@ def test_the_shape_before_0_4_3(tmp_path: Path) -> None:
         ({"target": {}}, "target: must be text or a number"),
     ],
 )
-def test_another_shape_is_an_error(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+def test_another_shape_is_an_error(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     """It names file, line and field."""
     path = rewritten(log("lm", "small", "demo_sums"), tmp_path / "x.jsonl", **change)
     with pytest.raises(RecordingError) as error:
         imported(items, path)
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert "lm-evaluation-harness 0.4" in str(error.value)
 
 

@@ -114,7 +114,7 @@ def test_nothing_said_is_left_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "value", "said"),
+    ("keys", "value", "message"),
     [
         (("custom_id",), None, ":1: custom_id: is missing"),
         (("custom_id",), "q9", "no request for this answer stands in the files of --input: custom_id 'q9'"),
@@ -124,13 +124,13 @@ def test_nothing_said_is_left_out(tmp_path: Path) -> None:
         (("response", "body", "choices", 0, "message"), None, ":1: response.body: is no chat completion"),
     ],
 )
-def test_another_shape_is_an_error(tmp_path: Path, keys: tuple[Any, ...], value: Any, said: str) -> None:
+def test_another_shape_is_an_error(tmp_path: Path, keys: tuple[Any, ...], value: Any, message: str) -> None:
     """It names file, line and field."""
     path = edited(LOGS / "small_output.jsonl", tmp_path / "o.jsonl", 0, *keys, value=value)
     with pytest.raises(RecordingError) as error:
         imported(items, path, inputs=(INPUT,))
     assert str(path) in str(error.value)
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 def test_without_the_input_there_are_no_prompts() -> None:
@@ -144,3 +144,22 @@ def test_two_requests_of_one_model_with_one_id(tmp_path: Path) -> None:
     other = edited(Path(INPUT), tmp_path / "i.jsonl", 0, "body", "messages", value=[{"role": "user", "content": "Else?"}])
     with pytest.raises(RecordingError, match="import the batches one by one and merge them"):
         imported(items, LOGS / "small_output.jsonl", inputs=(INPUT, str(other)))
+
+
+def test_errors_as_text(tmp_path: Path) -> None:
+    """Servers of one's own write an error as a text, with or without a response; the others' answers are read."""
+    output = tmp_path / "output.jsonl"
+    good = (LOGS / "small_output.jsonl").read_text().splitlines()
+    ids = [json.loads(line)["custom_id"] for line in (LOGS / "small_input.jsonl").read_text().splitlines()]
+    bad = [
+        {"custom_id": ids[0], "response": None, "error": "the prompt is too long"},
+        {"custom_id": ids[0], "response": {"status_code": 400, "request_id": "r", "body": None}, "error": "no"},
+        {"custom_id": ids[0], "response": {"status_code": 200, "request_id": "r", "body": None}, "error": "no"},
+    ]
+    output.write_text("\n".join([*good, *map(json.dumps, bad)]))
+    examples, notes = imported(items, output, inputs=(str(LOGS / "small_input.jsonl"),))
+    assert examples
+    failures = {reason: n for reason, n in notes.skipped.items() if reason.startswith("the request failed (")}
+    assert failures["the request failed (no code)"] == 1
+    assert failures["the request failed (no body)"] == 1
+    assert failures["the request failed (HTTP 400)"] >= 1

@@ -17,8 +17,8 @@ RESULTS = json.loads((LOGS / "first.json").read_text())["results"]["results"]
 
 def of(examples: dict[str, Example], a: int, chat: bool = False) -> Example:
     """The example whose first summand this is, asked in words or as a chat."""
-    (found,) = (e for e in examples.values() if e.raw["vars"]["a"] == a and (e.system is not None) == chat)
-    return found
+    (example,) = (e for e in examples.values() if e.raw["vars"]["a"] == a and (e.system is not None) == chat)
+    return example
 
 
 def test_a_test_with_a_prompt_is_an_example() -> None:
@@ -28,8 +28,8 @@ def test_a_test_with_a_prompt_is_an_example() -> None:
     example = of(examples, 26)
     assert (example.prompt, example.reference) == ("What is 26 + 11? Reply with the number only.", "37")
     assert example.raw["description"] == "a third"
-    told = [r for r in RESULTS if r["vars"]["a"] == 26 and not r["prompt"]["raw"].startswith("[")]
-    for result, model in zip(told, (SMALL, LARGE), strict=True):
+    results = [r for r in RESULTS if r["vars"]["a"] == 26 and not r["prompt"]["raw"].startswith("[")]
+    for result, model in zip(results, (SMALL, LARGE), strict=True):
         answer = example.answers[model]
         assert (answer["text"], answer["quality"]) == (result["response"]["output"], result["score"])
         assert answer["latency_s"] == result["latencyMs"] / 1000
@@ -109,7 +109,7 @@ def test_output_that_is_no_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "value", "said"),
+    ("keys", "value", "message"),
     [
         (("results",), [], "results: must be an object, got a list"),
         (("results", "version"), 2, "results.version: is 2; read are results of version 3"),
@@ -118,10 +118,23 @@ def test_output_that_is_no_text(tmp_path: Path) -> None:
         (("results", "results", 1, "response", "cost"), "free", "results.results[1].response.cost: must be a number"),
     ],
 )
-def test_another_shape_is_an_error(tmp_path: Path, keys: tuple[Any, ...], value: Any, said: str) -> None:
+def test_another_shape_is_an_error(tmp_path: Path, keys: tuple[Any, ...], value: Any, message: str) -> None:
     """It names file and field, and says how such a file is written."""
     path = changed(LOGS / "first.json", tmp_path / "r.json", *keys, value=value)
     with pytest.raises(RecordingError) as error:
         imported(items, path)
-    assert str(error.value).startswith(f"{path}: {said.split(';')[0]}")
+    assert str(error.value).startswith(f"{path}: {message.split(';')[0]}")
     assert "promptfoo eval --output results.json" in str(error.value)
+
+
+def test_json_lines_and_null_scores(tmp_path: Path) -> None:
+    """A .jsonl file has a result a line; a null score is no quality, and no error."""
+    whole = json.loads((LOGS / "first.json").read_text())["results"]["results"]
+    for name, score in (("a.jsonl", ...), ("b.jsonl", None)):
+        rows = whole if score is ... else [{**row, "score": None} for row in whole]
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    of_json, of_lines = (imported(items, path)[0] for path in (LOGS / "first.json", tmp_path / "a.jsonl"))
+    assert of_lines == of_json
+    examples, notes = imported(items, tmp_path / "b.jsonl")
+    assert {a["quality"] for e in examples.values() for a in e.answers.values()} == {None}
+    assert notes.noted["no quality: the score is null"]

@@ -23,13 +23,13 @@ class Desk:
     def policy(self, judges: Any = (), **models: dict[str, Any]) -> None:
         """Models of the provider, OpenAI's unless said otherwise, and a ladder of them all."""
         price = {"input_per_mtok": IN_USD * 1e6, "output_per_mtok": OUT_USD * 1e6}
-        made = {}
+        entries = {}
         for name, more in models.items():
             path = "" if more.get("provider") == "anthropic" else "/v1"
             common = {"provider": "openai", "base_url": self.url + path, "price": price, "max_tokens": 20}
-            made[name] = {k: v for k, v in {**common, **more}.items() if v is not None}
+            entries[name] = {k: v for k, v in {**common, **more}.items() if v is not None}
         tiers = [{"model": name, "judges": list(judges)} for name in models]
-        text = json.dumps({"version": 1, "models": made, "policies": {"default": {"tiers": tiers}}})
+        text = json.dumps({"version": 1, "models": entries, "policies": {"default": {"tiers": tiers}}})
         (self.folder / "policy.yaml").write_text(text)
 
     def rows(self, n: int, **more: Any) -> None:

@@ -54,7 +54,7 @@ class House:
 
     def forget(self, manner: Manner) -> None:
         self.manner = manner
-        self.asked: Counter[str] = Counter()  # every request that came, by what it asks
+        self.received: Counter[str] = Counter()  # every request that came, by what it asks
         self.answered: Counter[str] = Counter()
         self.refused = 0
         self.down_until = 0.0
@@ -65,13 +65,13 @@ class House:
         self.recent: deque[float] = deque()
         self.files: dict[str, bytes] = {}
         self.batches: dict[str, dict[str, Any]] = {}
-        self.kept: dict[str, list[dict[str, Any]]] = {}
+        self.requests: dict[str, list[dict[str, Any]]] = {}
         self.seen: Counter[str] = Counter()
         self.submitted: Counter[str] = Counter()
 
     def counts(self) -> dict[str, Any]:
-        told = ("asked", "answered", "refused", "refused_at", "came_at", "usd", "active", "most_active", "submitted")
-        return {name: getattr(self, name) for name in told} | {"batches": len(self.batches), "files": len(self.files)}
+        names = ("received", "answered", "refused", "refused_at", "came_at", "usd", "active", "most_active", "submitted")
+        return {name: getattr(self, name) for name in names} | {"batches": len(self.batches), "files": len(self.files)}
 
 
 def key_of(body: dict[str, Any]) -> str:
@@ -127,8 +127,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
-        top, found, rest = self.buffer.partition(b"\r\n\r\n")
-        if not found:
+        top, separator, rest = self.buffer.partition(b"\r\n\r\n")
+        if not separator:
             return
         lines = top.decode("latin-1").split("\r\n")
         headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:])}
@@ -153,7 +153,7 @@ class Connection(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         now = loop.time()
         key = key_of(body)
-        house.asked[key] += 1
+        house.received[key] += 1
         house.came_at.append(now)
         if manner.per_s is not None:
             while house.recent and house.recent[0] <= now - 1:
@@ -162,8 +162,8 @@ class Connection(asyncio.Protocol):
                 house.refused += 1
                 house.refused_at.append(now)
                 after = manner.retry_after_s
-                said = {"error": {"message": "slow down", "type": "rate_limit"}}
-                self._send(429, said, {} if after is None else {"retry-after": f"{after:g}"})
+                error = {"error": {"message": "slow down", "type": "rate_limit"}}
+                self._send(429, error, {} if after is None else {"retry-after": f"{after:g}"})
                 return
             house.recent.append(now)
         status = next((s for word, s in manner.faults.items() if word in key), None)
@@ -196,12 +196,12 @@ class Connection(asyncio.Protocol):
         self._send(200, message(body) if path.endswith("/messages") else self._chat(body, key), {})
 
     def _chat(self, body: dict[str, Any], key: str) -> dict[str, Any]:
-        made, manner = chat(body, self.house.manner.logprobs), self.house.manner
-        for choice in made["choices"]:
+        reply, manner = chat(body, self.house.manner.logprobs), self.house.manner
+        for choice in reply["choices"]:
             choice["finish_reason"] = next((end for word, end in manner.ends.items() if word in key), "stop")
             if any(word in key for word in manner.mute):
                 choice["message"] = {"role": "assistant", "content": ""}
-        return made
+        return reply
 
     def _send(self, status: int, body: Any, headers: dict[str, str]) -> None:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -211,23 +211,23 @@ class Connection(asyncio.Protocol):
 
 
 def _unchunked(data: bytes) -> bytes:
-    made = b""
+    joined = b""
     while data:
         size, _, rest = data.partition(b"\r\n")
         n = int(size, 16)
-        made, data = made + rest[:n], rest[n + 2 :] if n else b""
-    return made
+        joined, data = joined + rest[:n], rest[n + 2 :] if n else b""
+    return joined
 
 
 def route(house: House, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, Any, dict[str, str]]:
     """Everything but a question: control, files, batches."""
     parts = path.strip("/").split("/")
     if parts[0] == "control":
-        said = json.loads(body) if body else {}
-        if "only" in said:
-            house.manner = Manner(**{**asdict(house.manner), **said["only"]})
-        elif said:
-            house.forget(Manner(**said))
+        settings = json.loads(body) if body else {}
+        if "only" in settings:
+            house.manner = Manner(**{**asdict(house.manner), **settings["only"]})
+        elif settings:
+            house.forget(Manner(**settings))
         return 200, house.counts(), {}
     if parts[:2] == ["v1", "files"]:
         return _files(house, method, parts[2:], headers, body)
@@ -270,12 +270,12 @@ def _bill(house: House, body: dict[str, Any]) -> None:
 
 def _openai_batches(house: House, method: str, rest: list[str], body: bytes) -> tuple[int, Any, dict[str, str]]:
     if method == "POST" and not rest:
-        asked = json.loads(body)
+        request = json.loads(body)
         id = f"batch_{len(house.batches)}"
         house.batches[id] = {
-            "id": id, "object": "batch", "endpoint": asked["endpoint"], "input_file_id": asked["input_file_id"],
-            "completion_window": asked["completion_window"], "created_at": int(time.time()), "polls": 0,
-            "status": "validating", "metadata": asked.get("metadata"),
+            "id": id, "object": "batch", "endpoint": request["endpoint"], "input_file_id": request["input_file_id"],
+            "completion_window": request["completion_window"], "created_at": int(time.time()), "polls": 0,
+            "status": "validating", "metadata": request.get("metadata"),
         }  # fmt: skip
         return 200, house.batches[id], {}
     if not rest:
@@ -296,17 +296,17 @@ def _finish_openai(house: House, batch: dict[str, Any]) -> None:
     for line in house.files[batch["input_file_id"]].splitlines():
         item = json.loads(line)
         fate = _fate(house, key_of(item["body"]))
-        made: dict[str, Any] = {"id": "r", "custom_id": item["custom_id"]}
+        entry: dict[str, Any] = {"id": "r", "custom_id": item["custom_id"]}
         if fate == "succeeded":
             _bill(house, item["body"])
             reply = {"status_code": 200, "request_id": "q", "body": chat(item["body"], house.manner.logprobs)}
-            good.append({**made, "response": reply, "error": None})
+            good.append({**entry, "response": reply, "error": None})
         elif fate == "expired":
             expired = True
-            bad.append({**made, "response": None, "error": {"code": "batch_expired", "message": "it took too long"}})
+            bad.append({**entry, "response": None, "error": {"code": "batch_expired", "message": "it took too long"}})
         else:
             reply = {"status_code": 500, "request_id": "q", "body": {"error": {"message": "server error"}}}
-            bad.append({**made, "response": reply, "error": None})
+            bad.append({**entry, "response": reply, "error": None})
     for name, lines in (("output_file_id", good), ("error_file_id", bad)):
         if lines:
             id = f"file-{len(house.files)}"
@@ -320,8 +320,8 @@ def _anthropic_batches(
 ) -> tuple[int, Any, dict[str, str]]:
     if method == "POST" and not rest:
         id = f"msgbatch_{len(house.batches)}"
-        house.kept[id] = json.loads(body)["requests"]
-        counts = {"processing": len(house.kept[id]), "succeeded": 0, "errored": 0, "canceled": 0, "expired": 0}
+        house.requests[id] = json.loads(body)["requests"]
+        counts = {"processing": len(house.requests[id]), "succeeded": 0, "errored": 0, "canceled": 0, "expired": 0}
         house.batches[id] = {
             "id": id, "type": "message_batch", "processing_status": "in_progress", "request_counts": counts, "polls": 0,
             "created_at": _now(), "expires_at": _now(), "ended_at": None,
@@ -338,7 +338,7 @@ def _anthropic_batches(
     batch["polls"] += 1
     if batch["processing_status"] == "in_progress" and batch["polls"] > house.manner.polls:
         lines = []
-        for item in house.kept[rest[0]]:
+        for item in house.requests[rest[0]]:
             fate = _fate(house, key_of(item["params"]))
             result: dict[str, Any] = {"type": fate}
             if fate == "succeeded":
@@ -395,8 +395,8 @@ class Provider:
     def _control(self, body: bytes) -> dict[str, Any]:
         request = urllib.request.Request(f"{self.url}/control", body or None)
         with urllib.request.urlopen(request, timeout=10) as reply:
-            told: dict[str, Any] = json.loads(reply.read())
-        return told
+            result: dict[str, Any] = json.loads(reply.read())
+        return result
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def test_a_batch(desk: Desk, provider: Provider, spec: dict[str, Any]) -> None:
     assert desk.record(*BATCH, "--samples", 2, "--temperature", 0.9, "--judges", "verifier") == 0
     counts = provider.counts()
     answers = desk.answers("m")
-    assert not counts["asked"]
+    assert not counts["received"]
     assert [a["text"] for a in answers] == [f"m says question {i}?" for i in range(10)]
     assert all(len(a["samples"]) == 2 and a["latency_s"] is None for a in answers)
     # Anthropic's verifier asks for a rating where it is given no log-probabilities: a third batch.
@@ -39,8 +39,8 @@ def test_a_batch(desk: Desk, provider: Provider, spec: dict[str, Any]) -> None:
     assert all(a["cost_usd"] == pytest.approx(ONE_USD / 2) for a in answers)
     sampled = ONE_USD if spec else (2 * ONE_USD - TOKENS_IN * IN_USD) / 2
     assert all(a["sample_cost_usd"] == pytest.approx(sampled / 2) for a in answers)
-    asked = sum(a["cost_usd"] + 2 * a["sample_cost_usd"] + a["verdict_cost_usd"]["verifier"] for a in answers)
-    assert counts["usd"] == pytest.approx(asked)
+    usd = sum(a["cost_usd"] + 2 * a["sample_cost_usd"] + a["verdict_cost_usd"]["verifier"] for a in answers)
+    assert counts["usd"] == pytest.approx(usd)
     assert all(0 < a["verdicts"]["verifier"] < 1 for a in answers)
 
 

@@ -29,24 +29,24 @@ def jsonl(path: Path, rows: list[dict[str, Any]]) -> str:
 
 def files(folder: Path) -> list[Path]:
     """ROWS in every file format."""
-    made = [folder / name for name in ("d.jsonl", "d.jsonl.gz", "d.csv", "d.tsv", "d.parquet")]
-    jsonl(made[0], ROWS)
-    made[1].write_bytes(gzip.compress(made[0].read_bytes()))
-    for path, mark in ((made[2], ","), (made[3], "\t")):
+    paths = [folder / name for name in ("d.jsonl", "d.jsonl.gz", "d.csv", "d.tsv", "d.parquet")]
+    jsonl(paths[0], ROWS)
+    paths[1].write_bytes(gzip.compress(paths[0].read_bytes()))
+    for path, mark in ((paths[2], ","), (paths[3], "\t")):
         with open(path, "w", encoding="utf-8-sig", newline="") as file:
             writer = csv.DictWriter(file, list(ROWS[0]), delimiter=mark)
             writer.writeheader()
             writer.writerows(ROWS)
-    parquet.write_table(pa.Table.from_pylist(ROWS), made[4])
-    return made
+    parquet.write_table(pa.Table.from_pylist(ROWS), paths[4])
+    return paths
 
 
 def test_every_format_gives_the_same(tmp_path: Path) -> None:
     """JSON Lines, gzip, CSV, TSV and Parquet give equal examples and one hash."""
-    found = [(list(Dataset(str(path))), Dataset(str(path)).survey()) for path in files(tmp_path)]
-    assert [(e.id, e.prompt, e.reference, e.task) for e in found[0][0]] == [tuple(r.values()) for r in ROWS]
-    assert all(each == found[0] for each in found)
-    assert found[0][1].rows == 2
+    surveys = [(list(Dataset(str(path))), Dataset(str(path)).survey()) for path in files(tmp_path)]
+    assert [(e.id, e.prompt, e.reference, e.task) for e in surveys[0][0]] == [tuple(r.values()) for r in ROWS]
+    assert all(each == surveys[0] for each in surveys)
+    assert surveys[0][1].rows == 2
 
 
 def test_a_folder_of_texts(tmp_path: Path) -> None:
@@ -55,8 +55,8 @@ def test_a_folder_of_texts(tmp_path: Path) -> None:
     (tmp_path / "bills" / "b.txt").write_text("pay me")
     (tmp_path / "a.md").write_text("hello")
     (tmp_path / ".hidden.txt").write_text("no")
-    found = list(Dataset(str(tmp_path), template="Answer: {text}"))
-    assert [(e.id, e.task, e.prompt) for e in found] == [
+    examples = list(Dataset(str(tmp_path), template="Answer: {text}"))
+    assert [(e.id, e.task, e.prompt) for e in examples] == [
         ("a.md", "", "Answer: hello"),
         ("bills/b.txt", "bills", "Answer: pay me"),
     ]
@@ -171,3 +171,22 @@ def test_bad_files_are_named(tmp_path: Path, name: str, content: bytes, words: s
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DatasetError, match=words):
         Dataset(str(tmp_path / name)).survey()
+
+
+def test_fine_tuning_files(tmp_path: Path) -> None:
+    """The assistant's last turn is the reference; a row with its own reference keeps its messages as the prompt."""
+    call = [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    turns = [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]
+    rows = [
+        {"messages": [*turns, {"role": "assistant", "content": "a"}]},
+        {"messages": [*turns, {"role": "assistant", "content": None, "tool_calls": call}]},
+        {"messages": turns},
+        {"messages": [*turns, {"role": "assistant", "content": "prefix"}], "reference": "r"},
+    ]
+    path = tmp_path / "tune.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    examples = list(Dataset(str(path)))
+    assert [example.prompt for example in examples] == [turns, turns, turns, rows[3]["messages"]]
+    assert [example.reference for example in examples] == ["a", call, None, "r"]
+    named = list(Dataset(str(path), prompt_field="messages"))
+    assert [len(example.prompt) for example in named] == [3, 3, 2, 3]

@@ -35,7 +35,7 @@ def settled(provider: Provider) -> dict[str, Any]:
     while True:
         sleep(0.02)
         again = provider.counts()
-        if sum(again["asked"].values()) == sum(counts["asked"].values()) and not again["active"]:
+        if sum(again["received"].values()) == sum(counts["received"].values()) and not again["active"]:
             return again
         counts = again
 
@@ -91,29 +91,29 @@ class Killer:
                 assert self.attempts < 4 * hits
             assert self.fork_server.record(argv) == 0, self.fork_server.output()
             self._check()
-            asked = settled(self.provider)["asked"]
+            requests = settled(self.provider)["received"]
             assert self.fork_server.record(argv) == 0
-            assert settled(self.provider)["asked"] == asked  # nothing is left to ask
+            assert settled(self.provider)["received"] == requests  # nothing is left to ask
 
     def _killed(self, argv: list[Any]) -> bool:
         """One run; False where it ended before the kill."""
-        asked = sum(settled(self.provider)["asked"].values())
+        before = sum(settled(self.provider)["received"].values())
         left = 1 - kept(self.work) / self.requests
         # Most runs are killed once they ask, some while they start.
         watch = self.work if self.draw.random() < 0.85 else None
         status = self.fork_server.record(argv, self.draw.uniform(0.0, self.took_s * left), watch)
         assert status in (-9, 0)
-        now = sum(settled(self.provider)["asked"].values())
+        now = sum(settled(self.provider)["received"].values())
         now_lost = now - kept(self.work) - self.lost_here
         assert 0 <= now_lost <= CONCURRENCY * len(MODELS)
         self.lost_here, self.lost = self.lost_here + now_lost, self.lost + now_lost
         self.attempts += status == -9
-        self.hits += status == -9 and now > asked
+        self.hits += status == -9 and now > before
         return status == -9
 
     def _check(self) -> None:
         """No answer is missing or doubled, and only what was under way at a kill was asked twice."""
-        assert sum(settled(self.provider)["asked"].values()) == self.requests + self.lost_here
+        assert sum(settled(self.provider)["received"].values()) == self.requests + self.lost_here
         recorded = list(read(self.out))
         assert [row.id for row in recorded] == [f"r{i}" for i in range(self.rows)]
         for i, row in enumerate(recorded):

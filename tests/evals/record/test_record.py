@@ -2,6 +2,7 @@
 
 import json
 import re
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,8 @@ def test_what_is_recorded(desk: Desk, provider: Provider) -> None:
     assert 0 < first["latency_s"] < 60
     assert first["verdicts"]["verifier"] == pytest.approx(0.777, abs=0.001)
     assert first["verdict_cost_usd"] == {"verifier": pytest.approx(ONE_USD)}
-    asked = {tuple(json.loads(k)[0::2]) for k in provider.counts()["asked"]}
-    assert asked == {("small", 0), ("small", 0.9), ("large", None), ("large", 0.9), ("large", 0.0)}
+    requests = {tuple(json.loads(k)[0::2]) for k in provider.counts()["received"]}
+    assert requests == {("small", 0), ("small", 0.9), ("large", None), ("large", 0.9), ("large", 0.0)}
     assert provider.counts()["usd"] == pytest.approx(
         sum(
             a["cost_usd"] + 3 * a["sample_cost_usd"] + a["verdict_cost_usd"]["verifier"]
@@ -63,7 +64,7 @@ def test_anthropic_samples_one_by_one(desk: Desk, provider: Provider) -> None:
     assert [len(a["samples"]) for a in desk.answers("claude")] == [2, 2]
     assert [a["verdicts"] for a in desk.answers("claude")] == [{"verifier": 0.7}] * 2
     # Answer, two samples, the verifier's two questions: it has no log-probabilities.
-    assert sum(provider.counts()["asked"].values()) == 2 * 5
+    assert sum(provider.counts()["received"].values()) == 2 * 5
 
 
 def test_the_policy_decides_what_is_recorded(desk: Desk, provider: Provider) -> None:
@@ -75,7 +76,7 @@ def test_the_policy_decides_what_is_recorded(desk: Desk, provider: Provider) -> 
     assert len(answer["samples"]) == 2
     assert answer["token_logprobs"]
     assert "verdicts" not in answer
-    assert {json.loads(k)[2] for k in provider.counts()["asked"]} == {None, 0.5}
+    assert {json.loads(k)[2] for k in provider.counts()["received"]} == {None, 0.5}
 
 
 def test_grades(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,12 +125,12 @@ def test_a_later_command_may_add_more(desk: Desk, provider: Provider) -> None:
     assert len(desk.answers("small")) == 4
     assert desk.record("--tiers", "small", "--samples", 1) == 0
     assert desk.record("--samples", 3, "--judges", "verifier") == 0
-    asked = provider.counts()["asked"]
+    requests = provider.counts()["received"]
     assert len(desk.answers("large")) == 10
     assert all(len(a["samples"]) == 3 and a["verdicts"] for m in ("small", "large") for a in desk.answers(m))
-    assert set(asked.values()) == {1}
+    assert set(requests.values()) == {1}
     assert desk.record("--samples", 3, "--judges", "verifier") == 0
-    assert provider.counts()["asked"] == asked
+    assert provider.counts()["received"] == requests
 
 
 REFUSED = [
@@ -154,14 +155,14 @@ def test_another_recording_is_refused(
 ) -> None:
     """Another dataset, other arguments that change answers, somebody else's file: an error, nothing asked or overwritten."""
     assert desk.record("--samples", 1) == 0
-    before, asked = desk.out.read_bytes(), provider.counts()["asked"]
+    before, requests = desk.out.read_bytes(), provider.counts()["received"]
     capsys.readouterr()
     change(desk)
     assert desk.record(*(more or ["--samples", "1"])) == 2
     output = capsys.readouterr().err
     assert re.search(words, output), output
     assert desk.out.read_bytes() == before
-    assert provider.counts()["asked"] == asked
+    assert provider.counts()["received"] == requests
 
 
 def test_a_run_without_answers_pins_nothing(desk: Desk, provider: Provider) -> None:
@@ -177,7 +178,7 @@ def test_a_run_without_answers_pins_nothing(desk: Desk, provider: Provider) -> N
     provider.behave()
     assert desk.record("--samples", 1, "--retry-failed", "--judges", "verifier:model=small") == 0
     assert len(desk.answers("small")) == len(desk.answers("large")) == 5
-    assert sum(provider.counts()["asked"].values()) == 5 * (1 + 1 + 2)
+    assert sum(provider.counts()["received"].values()) == 5 * (1 + 1 + 2)
 
 
 def test_only_the_difference_is_named(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
@@ -237,7 +238,7 @@ def test_a_corrected_reference_reaches_the_recording(desk: Desk, provider: Provi
     assert [a["quality"] for a in desk.answers("small")] == [0, None, 0]
     assert desk.record("--tiers", "small", "--samples", 1, "--grader", "text") == 0
     assert [(a["quality"], a["samples"][0]["quality"]) for a in desk.answers("small")] == [(0, 0), (1, 1), (0, 0)]
-    assert set(provider.counts()["asked"].values()) == {1}
+    assert set(provider.counts()["received"].values()) == {1}
 
 
 def test_foreign_fields_survive(desk: Desk, provider: Provider) -> None:
@@ -267,14 +268,14 @@ def test_only_missing_answers_are_requested(desk: Desk, provider: Provider, caps
     provider.behave()
     desk.out, desk.work = desk.folder / "full.jsonl", desk.folder / "full.jsonl.work"
     assert desk.record("--missing") == 0
-    requests = [tuple(json.loads(key)) for key in provider.counts()["asked"]]
+    requests = [tuple(json.loads(key)) for key in provider.counts()["received"]]
     assert [model for model, *_ in requests].count("small") == 2
     assert [model for model, *_ in requests].count("large") == 6
     assert [a["quality"] for a in desk.answers("small")] == [1.0, 0.25, 0.0, 0.0, None, None]
     assert desk.answers("small")[1]["mark"] == 7
     assert "note: --missing: the recording has no answers of 'large'; it has: small" in capsys.readouterr().err
     assert desk.record("--missing") == 0
-    assert sum(provider.counts()["asked"].values()) == 8
+    assert sum(provider.counts()["received"].values()) == 8
 
 
 def test_a_recording_that_lacks_nothing(desk: Desk, provider: Provider) -> None:
@@ -285,7 +286,7 @@ def test_a_recording_that_lacks_nothing(desk: Desk, provider: Provider) -> None:
     provider.behave()
     desk.out, desk.work = desk.folder / "full.jsonl", desk.folder / "full.jsonl.work"
     assert desk.record("--tiers", "small", "--missing") == 0
-    assert not provider.counts()["asked"]
+    assert not provider.counts()["received"]
     assert list(read(desk.out)) == before
 
 
@@ -293,4 +294,11 @@ def test_missing_needs_a_recording(desk: Desk, provider: Provider, capsys: pytes
     """A dataset without answers is no recording: a wrong path would otherwise be paid for in full."""
     assert desk.record("--missing") == 2
     assert "has no recorded answers; give a recording as the dataset" in capsys.readouterr().err
-    assert not provider.counts()["asked"]
+    assert not provider.counts()["received"]
+
+
+def test_a_work_file_is_its_owner_s_alone(desk: Desk) -> None:
+    """It may hold a provider's words; the recording itself follows the umask, as any data file of the user's."""
+    desk.rows(2)
+    assert desk.record("--tiers", "small") == 0
+    assert stat.S_IMODE(desk.work.stat().st_mode) == 0o600

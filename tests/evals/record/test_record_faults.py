@@ -25,9 +25,9 @@ def test_failures_stay_failures_until_retried(desk: Desk, provider: Provider, ca
     assert len(desk.answers("small")) == 7
     provider.behave()
     assert desk.record("--tiers", "small") == 1
-    assert not provider.counts()["asked"]
+    assert not provider.counts()["received"]
     assert desk.record("--tiers", "small", "--retry-failed") == 0
-    assert sum(provider.counts()["asked"].values()) == 3
+    assert sum(provider.counts()["received"].values()) == 3
     assert [a["text"] for a in desk.answers("small")] == [f"small says question {i}?" for i in range(10)]
 
 
@@ -46,7 +46,7 @@ def test_temporary_errors_are_retried(desk: Desk, provider: Provider) -> None:
     provider.behave(passing={"question 1?": 0, "question 2?": -1, "question 3?": 500, "question 4?": 503})
     assert desk.record("--tiers", "small") == 0
     counts = provider.counts()
-    assert sum(counts["asked"].values()) == 14
+    assert sum(counts["received"].values()) == 14
     assert len(desk.answers("small")) == 10
 
 
@@ -62,11 +62,11 @@ def test_a_wrong_key_stops_its_model_at_once(
     assert f"stopped: small: HTTP {status}: status {status}; check the key, in the environment variable that" in output
     assert "60 answers are missing; fix that, then run the same command again to continue" in output
     assert "failed" not in output
-    assert sum(n for k, n in provider.counts()["asked"].items() if "small" in k) <= 4
+    assert sum(n for k, n in provider.counts()["received"].items() if "small" in k) <= 4
     assert len(desk.answers("large")) == 60
     provider.behave()
     assert desk.record() == 0
-    assert sum(provider.counts()["asked"].values()) == 60
+    assert sum(provider.counts()["received"].values()) == 60
 
 
 def test_a_dead_server_does_not_fail_every_row(desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,7 +75,7 @@ def test_a_dead_server_does_not_fail_every_row(desk: Desk, provider: Provider, c
     provider.behave(faults={"question": 400})
     assert desk.record("--tiers", "small", "--concurrency", 4) == 1
     assert "requests failed in a row, the last with: small: HTTP 400" in capsys.readouterr().out
-    assert sum(provider.counts()["asked"].values()) < 45
+    assert sum(provider.counts()["received"].values()) < 45
 
 
 @pytest.mark.parametrize("fault", [0, 502])
@@ -92,8 +92,8 @@ def test_an_outage_is_waited_for(
     output = capsys.readouterr().err
     assert re.search(r"small: .*; the last 46 requests failed, retrying for 3600 s", output)
     assert "small: back after" in output
-    asked = sum(provider.counts()["asked"].values())
-    assert 400 + 46 <= asked < 400 + 46 + 60
+    requests = sum(provider.counts()["received"].values())
+    assert 400 + 46 <= requests < 400 + 46 + 60
 
 
 def test_a_server_that_is_gone_fails_no_row(
@@ -164,7 +164,7 @@ def test_an_interrupt_waits_for_what_is_under_way(desk: Desk, provider: Provider
     assert 0 < there < 100
     assert "run the same command again to continue" in fork_server.output()
     assert fork_server.record(argv) == 0
-    assert set(provider.counts()["asked"].values()) == {1}
+    assert set(provider.counts()["received"].values()) == {1}
     assert len(desk.answers("small")) == len(desk.answers("large")) == 100
 
 
@@ -183,7 +183,7 @@ def test_an_interrupt_while_the_recording_is_written(
     assert not desk.out.exists()
     assert desk.record() == 0
     assert len(desk.answers("large")) == 10
-    assert set(provider.counts()["asked"].values()) == {1}
+    assert set(provider.counts()["received"].values()) == {1}
 
 
 def test_a_file_that_may_not_grow(desk: Desk, provider: Provider, fork_server: ForkServer) -> None:
@@ -191,13 +191,13 @@ def test_a_file_that_may_not_grow(desk: Desk, provider: Provider, fork_server: F
     desk.rows(300)
     assert fork_server.record(desk.argv("--tiers", "small"), file_limit=40_000) == 1
     assert "free some disk space and run the same command again" in fork_server.output()
-    asked = sum(provider.counts()["asked"].values())
-    kept = desk.work.read_bytes().count(b"\n[")
-    assert 50 < kept < 300
-    assert asked - kept <= 16
+    requests = sum(provider.counts()["received"].values())
+    lines = desk.work.read_bytes().count(b"\n[")
+    assert 50 < lines < 300
+    assert requests - lines <= 16
     assert desk.record("--tiers", "small") == 0
     assert len(desk.answers("small")) == 300
-    assert sum(provider.counts()["asked"].values()) == 300 + asked - kept
+    assert sum(provider.counts()["received"].values()) == 300 + requests - lines
 
 
 def test_a_full_disk_loses_nothing(desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str]) -> None:
@@ -212,24 +212,24 @@ def test_a_full_disk_loses_nothing(desk: Desk, provider: Provider, capsys: pytes
         desk.out, desk.work = disk / "rec.jsonl", disk / "rec.jsonl.work"
         (disk / "filler").write_bytes(b"x" * ((6 << 20) - (4 << 20) - 50_000))
         assert desk.record("--tiers", "small") == 1
-        asked = provider.counts()["asked"]
-        assert 50 < len(asked) < 400
-        assert len(desk.answers("small")) == sum(asked.values()) == len(asked)
+        requests = provider.counts()["received"]
+        assert 50 < len(requests) < 400
+        assert len(desk.answers("small")) == sum(requests.values()) == len(requests)
         (disk / "filler").unlink()
         assert desk.record("--tiers", "small") == 0
         # Too little room to begin at all.
         (disk / "filler").write_bytes(b"x" * ((6 << 20) - (4 << 20)))
-        asked = provider.counts()["asked"]
+        requests = provider.counts()["received"]
         assert desk.record("--tiers", "large") == 2
         assert "the disk has less than 4 MB left" in capsys.readouterr().err
-        assert provider.counts()["asked"] == asked
+        assert provider.counts()["received"] == requests
         (disk / "filler").unlink()
         # Room for the recording, but not for the reserve beside it: that is given up.
         desk.out.unlink()
         (disk / "filler").write_bytes(b"x" * ((6 << 20) - (4 << 20) - desk.work.stat().st_size - 20_000))
         assert desk.record("--tiers", "small") == 0
         (disk / "filler").unlink()
-        assert set(provider.counts()["asked"].values()) == {1}
+        assert set(provider.counts()["received"].values()) == {1}
         assert len(desk.answers("small")) == 400
         assert sorted(p.name for p in disk.iterdir()) == ["rec.jsonl", "rec.jsonl.work"]
     finally:
@@ -250,9 +250,9 @@ def test_a_damaged_work_file_is_named(desk: Desk, provider: Provider, capsys: py
     remedy = re.search(r"rec.jsonl.work:16: the line is damaged; `(.*)` keeps the lines before it", capsys.readouterr().err)
     assert remedy is not None
     subprocess.run(remedy[1], shell=True, check=True)
-    kept = desk.work.read_bytes().count(b"\n[")
-    assert 0 < kept < 15
+    records = desk.work.read_bytes().count(b"\n[")
+    assert 0 < records < 15
     provider.behave()
     assert desk.record() == 0
-    assert sum(provider.counts()["asked"].values()) == 20 - kept
+    assert sum(provider.counts()["received"].values()) == 20 - records
     assert len(desk.answers("small")) == len(desk.answers("large")) == 10

@@ -33,10 +33,10 @@ def test_a_judge_model_is_within_max_usd(desk: Desk, provider: Provider, capsys:
     paid = sum(line["graded"] for line in lines if "graded" in line)
     assert paid > 0
     (desk.folder / ".cascade" / "grades.jsonl").unlink()
-    before = provider.counts()["asked"]
+    before = provider.counts()["received"]
     assert desk.record("--tiers", "small", "--max-usd", spent + paid, "--grader", "model:use=large:fraction=true") == 1
     assert f"${paid:.6f} more for grades" in capsys.readouterr().out
-    assert provider.counts()["asked"] == before
+    assert provider.counts()["received"] == before
 
 
 def test_a_judge_model_without_a_price_is_refused_under_max_usd(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,9 +57,9 @@ def test_a_kill_while_a_model_judges_pays_nothing_twice(desk: Desk, provider: Pr
     command = [sys.executable, "-m", "evals.grade", str(desk.out), "--grader", "model:use=large", "--concurrency", "4"]
     command += ["--policy-file", str(desk.folder / "policy.yaml")]
     cache = desk.folder / ".cascade" / "grades.jsonl"
-    for kept in (5, 15, 25):
+    for size in (5, 15, 25):
         with subprocess.Popen(command) as process:
-            while not cache.exists() or len(cache.read_bytes().splitlines()) < kept:
+            while not cache.exists() or len(cache.read_bytes().splitlines()) < size:
                 assert process.poll() is None
                 sleep(0.02)
             process.send_signal(signal.SIGKILL)
@@ -68,9 +68,9 @@ def test_a_kill_while_a_model_judges_pays_nothing_twice(desk: Desk, provider: Pr
     rows = [json.loads(line) for line in cache.read_text(encoding="utf-8").splitlines()]
     assert len(rows) == len({row["key"] for row in rows}) == 40
     assert [a["quality"] for a in desk.answers("small")] == [1.0] * 40
-    asked = [n for key, n in provider.counts()["asked"].items() if "verify" in key]
-    assert len(asked) == 40
-    assert sum(asked) <= 40 + 3 * 4
+    requests = [n for key, n in provider.counts()["received"].items() if "verify" in key]
+    assert len(requests) == 40
+    assert sum(requests) <= 40 + 3 * 4
 
 
 def test_the_budget_is_never_passed(desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,7 +86,7 @@ def test_the_budget_is_never_passed(desk: Desk, provider: Provider, capsys: pyte
     assert 0.5 * limit < billed <= limit
     assert f"${billed:.6f} spent" in output
     assert desk.record("--max-usd", 1) == 0
-    assert set(provider.counts()["asked"].values()) == {1}
+    assert set(provider.counts()["received"].values()) == {1}
     assert provider.counts()["usd"] == pytest.approx(400 * ONE_USD)
 
 
@@ -129,7 +129,7 @@ def test_a_budget_holds_back_all_that_a_request_may_cost(
     holds_usd *= 0.5 if how else 1.0
     assert desk.record(*how, "--max-usd", 0.9 * holds_usd) == 1
     counts = provider.counts()
-    assert not counts["asked"]
+    assert not counts["received"]
     assert not counts["batches"]
     # What plain text holds back is well below, so it is these that counted.
     desk.policy(small={"price": common})
@@ -162,7 +162,7 @@ def test_dropped_requests_are_reported(desk: Desk, provider: Provider) -> None:
         output, _ = process.communicate(timeout=20)
     assert process.returncode == 130
     cut_off = 8 * (OUT_USD * 20 + IN_USD * 83)  # 83: "question 0?" and what may be put before it
-    found = re.search(r"requests that were cut off may have cost up to \$([\d.]+) more", output)
-    assert found is not None
-    assert float(found[1]) == pytest.approx(cut_off, rel=0.1)
+    match = re.search(r"requests that were cut off may have cost up to \$([\d.]+) more", output)
+    assert match is not None
+    assert float(match[1]) == pytest.approx(cut_off, rel=0.1)
     assert "8 answers are missing; run the same command again to continue" in output

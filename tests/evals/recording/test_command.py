@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[3]
 
 def example(id: str, task: str = "t", prompt: str | None = None, **answers: Any) -> Example:
     """An example whose models said these texts, or these whole answers."""
-    made = {m: a if isinstance(a, dict) else {"text": a, "quality": 1.0, "cost_usd": 0.001} for m, a in answers.items()}
-    return Example(id, prompt or f"prompt {id}", made, task=task, reference="r")
+    entries = {m: a if isinstance(a, dict) else {"text": a, "quality": 1.0, "cost_usd": 0.001} for m, a in answers.items()}
+    return Example(id, prompt or f"prompt {id}", entries, task=task, reference="r")
 
 
 def recording(path: Path, *examples: Example) -> str:
@@ -38,14 +38,14 @@ def test_show_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     ]
     path = recording(tmp_path / "r.jsonl", *rows)
     assert main(["show", path, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert (found["examples"], found["references"], found["tasks"]) == (3, 3, {"t": 2, "other": 1})
-    m = found["models"]["m"]
+    counts = json.loads(capsys.readouterr().out)
+    assert (counts["examples"], counts["references"], counts["tasks"]) == (3, 3, {"t": 2, "other": 1})
+    m = counts["models"]["m"]
     assert (m["answers"], m["graded"], m["quality"], m["priced"], m["samples"]) == (3, 2, 1.0, 2, 3)
     assert m["usd_per_1000"] == pytest.approx(1.5)
     assert m["mean_s"] == 0.5
     assert m["signals"] == {"logprob": 1, "verifier": 1}
-    assert found["models"]["n"]["mean_s"] is None
+    assert counts["models"]["n"]["mean_s"] is None
     assert main(["show", path]) == 0
     assert re.search(r"\nm +3 +2 +1\.000 +1\.5 +0\.50 +3 +logprob 1, verifier 1\n", capsys.readouterr().out)
 
@@ -57,26 +57,26 @@ def test_merge_puts_answers_together(tmp_path: Path) -> None:
     three = recording(tmp_path / "3.jsonl", example("c", m="v"), example("b", n="z"), example("d", m="u"))
     out = tmp_path / "out.jsonl"
     assert main(["merge", one, two, three, "--out", str(out)]) == 0
-    found = {e.id: {m: a["text"] for m, a in e.answers.items()} for e in read(out)}
-    assert found == {"a": {"m": "x"}, "b": {"m": "y", "n": "z"}, "c": {"n": "w", "m": "v"}, "d": {"m": "u"}}
-    assert list(found) == ["a", "b", "c", "d"]
+    texts = {e.id: {m: a["text"] for m, a in e.answers.items()} for e in read(out)}
+    assert texts == {"a": {"m": "x"}, "b": {"m": "y", "n": "z"}, "c": {"n": "w", "m": "v"}, "d": {"m": "u"}}
+    assert list(texts) == ["a", "b", "c", "d"]
 
 
 @pytest.mark.parametrize(
-    ("other", "said"),
+    ("other", "message"),
     [
         (example("a", prompt="another", n="x"), "id 'a' has another prompt"),
         (example("a", m="not x"), "the answer of 'm' is another one"),
     ],
 )
 def test_merge_refuses_what_contradicts(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], other: Example, said: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], other: Example, message: str
 ) -> None:
     """One id with two prompts, or one model with two answers: neither file is changed, and none is written."""
     one, two = recording(tmp_path / "1.jsonl", example("a", m="x")), recording(tmp_path / "2.jsonl", other)
     out = tmp_path / "out.jsonl"
     assert main(["merge", one, two, "--out", str(out)]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not out.exists()
 
 
@@ -130,8 +130,8 @@ def test_split_goes_by_what_was_asked(tmp_path: Path) -> None:
     """Equal questions stay together whatever their tasks are and however their messages are written down."""
     rows = []
     for i in range(40):
-        said: list[Any] = [{"role": "user", "content": f"q{i}"}], [{"content": f"q{i}", "role": "user"}]
-        rows += [Example(f"{i}-{j}", prompt, {}, task=f"t{j}") for j, prompt in enumerate(said)]
+        prompts: list[Any] = [{"role": "user", "content": f"q{i}"}], [{"content": f"q{i}", "role": "user"}]
+        rows += [Example(f"{i}-{j}", prompt, {}, task=f"t{j}") for j, prompt in enumerate(prompts)]
     path = recording(tmp_path / "v1.5.jsonl", *rows)
     assert main(["split", path, "a=0.5", "b=0.5"]) == 0
     ids = [{e.id.partition("-")[0] for e in read(tmp_path / f"v1.5.{name}.jsonl")} for name in ("a", "b")]
@@ -153,8 +153,8 @@ def test_names_do_nothing_to_a_terminal(tmp_path: Path, capsys: pytest.CaptureFi
     )
     other = recording(tmp_path / "s.jsonl", example("\ud83d", "u", **{"m\x07ü": {"text": "x", "latency_s": 0.2}}))
     assert main(["show", path]) == 0
-    assert r"tasks: \x1b[2Jt\ud83d 1" in (said := capsys.readouterr().out)
-    assert "m\\x07ü" in said
+    assert r"tasks: \x1b[2Jt\ud83d 1" in (output := capsys.readouterr().out)
+    assert "m\\x07ü" in output
     assert main(["merge", path, other, "--out", str(tmp_path / "o.jsonl"), "--match", "prompt"]) == 0
     assert r": \ud83d of m\x07ü" in capsys.readouterr().out
 
@@ -180,13 +180,13 @@ def test_sample_draws_by_lot(tmp_path: Path) -> None:
     """So many, in their order, others with another seed; all where there are fewer."""
     path = recording(tmp_path / "r.jsonl", *(example(f"e{i:03}", m="x") for i in range(300)))
     out = tmp_path / "s.jsonl"
-    drawn = []
+    samples = []
     for seed in ("0", "0", "1"):
         assert main(["sample", path, "20", "--out", str(out), "--seed", seed]) == 0
-        drawn.append([e.id for e in read(out)])
-    assert drawn[0] == drawn[1] == sorted(drawn[0])
-    assert drawn[0] != drawn[2]
-    assert len(drawn[0]) == 20
+        samples.append([e.id for e in read(out)])
+    assert samples[0] == samples[1] == sorted(samples[0])
+    assert samples[0] != samples[2]
+    assert len(samples[0]) == 20
     assert main(["sample", path, "1000", "--out", str(out)]) == 0
     assert len(list(read(out))) == 300
 

@@ -153,7 +153,7 @@ def test_prompt_and_models() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ('{"id": "ä"}'.encode("latin-1"), ":1: is not UTF-8 text; save it as UTF-8"),
         (gzip.compress(b"{}", mtime=0), ":1: is gzip data; give it a name that ends in .gz"),
@@ -166,13 +166,13 @@ def test_prompt_and_models() -> None:
         ),
     ],
 )
-def test_what_is_no_json_lines_is_said(tmp_path: Path, content: bytes, said: str) -> None:
+def test_what_is_no_json_lines_is_said(tmp_path: Path, content: bytes, message: str) -> None:
     """In words that say what it is, in one short line."""
     path = tmp_path / "bad.jsonl"
     path.write_bytes(content)
     with pytest.raises(RecordingError) as caught:
         list(read(path))
-    assert str(caught.value).startswith(f"{path}{said}")
+    assert str(caught.value).startswith(f"{path}{message}")
     assert len(str(caught.value)) < len(str(path)) + 150
 
 

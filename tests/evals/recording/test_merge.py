@@ -29,9 +29,9 @@ def of(**answer: Any) -> Example:
 
 def together(one: Example, two: Example) -> tuple[dict[str, Any], list[str]]:
     """The answer of m, and which fields were told to differ."""
-    told: list[str] = []
-    made = joined(one, two, ("1", "2"), lambda what, _: told.append(what.partition("'")[2].partition("'")[0]))
-    return dict(made.answers["m"]), told
+    differing: list[str] = []
+    merged = joined(one, two, ("1", "2"), lambda what, _: differing.append(what.partition("'")[2].partition("'")[0]))
+    return dict(merged.answers["m"]), differing
 
 
 def merge(tmp_path: Path, one: Example, two: Example) -> tuple[int, Path]:
@@ -43,7 +43,7 @@ def merge(tmp_path: Path, one: Example, two: Example) -> tuple[int, Path]:
 
 
 @pytest.mark.parametrize(
-    ("one", "two", "said"),
+    ("one", "two", "message"),
     [
         (ONE, replace(ONE, system="Be brief."), "another system message"),
         (ONE, replace(ONE, schema={"type": "object"}), "another schema"),
@@ -63,26 +63,26 @@ def merge(tmp_path: Path, one: Example, two: Example) -> tuple[int, Path]:
     ],
 )  # fmt: skip
 def test_what_contradicts_is_refused(
-    one: Example, two: Example, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    one: Example, two: Example, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Either way round, with the file, the id and what to do; nothing is written."""
     for pair in ((one, two), (two, one)):
         code, out = merge(tmp_path, *pair)
-        told = capsys.readouterr().err
+        error = capsys.readouterr().err
         assert code == 2
-        assert told.startswith(f"error: {tmp_path / '2.jsonl'}: id 'a'")
-        assert said.replace("{file}", str(tmp_path / "1.jsonl")) in told
+        assert error.startswith(f"error: {tmp_path / '2.jsonl'}: id 'a'")
+        assert message.replace("{file}", str(tmp_path / "1.jsonl")) in error
         assert not out.exists()
 
 
 def test_what_only_one_file_knows_is_kept(tmp_path: Path) -> None:
     """Reference, task, split and fields of one's own, whichever file has them."""
-    known = replace(ONE, reference="r", task="t", split="test", raw={"mine": 1})
-    for pair in ((ONE, known), (known, ONE)):
+    full = replace(ONE, reference="r", task="t", split="test", raw={"mine": 1})
+    for pair in ((ONE, full), (full, ONE)):
         code, out = merge(tmp_path, *pair)
         assert code == 0
-        (found,) = read(out)
-        assert (found.reference, found.task, found.split, found.raw["mine"]) == ("r", "t", "test", 1)
+        (merged,) = read(out)
+        assert (merged.reference, merged.task, merged.split, merged.raw["mine"]) == ("r", "t", "test", 1)
 
 
 def test_tasks_are_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,18 +102,18 @@ def test_the_same_question_under_other_ids(tmp_path: Path, capsys: pytest.Captur
         write(name, rows)
     out = str(tmp_path / "out.jsonl")
     assert main(["merge", *names, "--out", out, "--match", "prompt"]) == 0
-    found = list(read(out))
-    assert [(e.prompt, e.system, sorted(e.answers)) for e in found] == [
+    merged = list(read(out))
+    assert [(e.prompt, e.system, sorted(e.answers)) for e in merged] == [
         ("q", None, ["m", "n"]), ("r", None, ["m"]), ("s", None, ["m", "n"]), ("q", "Be brief.", []),
     ]  # fmt: skip
-    assert [e.id for e in found[:2]] == ["a", "b"]
-    assert len({e.id for e in found}) == 4
+    assert [e.id for e in merged[:2]] == ["a", "b"]
+    assert len({e.id for e in merged}) == 4
     assert main(["merge", *names, "--out", out]) == 2
     write(names[1], [Example("x", "q", {}), Example("y", "q", {})])
     capsys.readouterr()
     assert main(["merge", *names, "--out", out, "--match", "prompt"]) == 2
     assert "1.jsonl: id 'y' asks what id 'x' asks" in capsys.readouterr().err
-    assert list(read(out)) == found
+    assert list(read(out)) == merged
 
 
 def test_prompts_without_a_match_are_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,19 +136,19 @@ def test_verdicts_are_united() -> None:
     """P(True) of one file and a schema's score of the other, each with its cost."""
     one = of(verdicts={"verifier": 0.7}, verdict_cost_usd={"verifier": 0.001}, verdict_latency_s={"verifier": 0.2})
     two = of(verdicts={"schema": 1.0, "verifier": 0.7}, verdict_cost_usd={"schema": 0.0, "verifier": 0.009})
-    made, told = together(one, two)
-    assert made["verdicts"] == {"verifier": 0.7, "schema": 1.0}
-    assert made["verdict_cost_usd"] == {"verifier": 0.001, "schema": 0.0}
-    assert made["verdict_latency_s"] == {"verifier": 0.2}
-    assert told == []
+    merged, differing = together(one, two)
+    assert merged["verdicts"] == {"verifier": 0.7, "schema": 1.0}
+    assert merged["verdict_cost_usd"] == {"verifier": 0.001, "schema": 0.0}
+    assert merged["verdict_latency_s"] == {"verifier": 0.2}
+    assert differing == []
     # Where a judge could not tell once, its later score counts, and what that cost; null stays where nobody could tell.
     mute, told_later = (
         of(verdicts={"v": None}, verdict_cost_usd={"v": 0.1}),
         of(verdicts={"v": 0.4}, verdict_cost_usd={"v": 0.2}),
     )
     for pair in ((mute, told_later), (told_later, mute)):
-        made, _ = together(*pair)
-        assert (made["verdicts"], made["verdict_cost_usd"]) == ({"v": 0.4}, {"v": 0.2})
+        merged, _ = together(*pair)
+        assert (merged["verdicts"], merged["verdict_cost_usd"]) == ({"v": 0.4}, {"v": 0.2})
     assert together(of(), mute)[0]["verdicts"] == together(mute, of())[0]["verdicts"] == {"v": None}
 
 
@@ -156,9 +156,9 @@ def test_samples_are_united() -> None:
     """Of two runs all; of one run, which in one file went on for longer, each once; of one file only, those."""
     early = [sample("y", 0.1), sample("z", 0.2)]
     late = [sample("y", 0.3), sample("y", 0.4), sample("w", 0.5), sample("w", 0.6)]
-    made, _ = together(of(samples=early, sample_cost_usd=0.001), of(samples=late, sample_cost_usd=0.004))
-    assert made["samples"] == early + late
-    assert made["sample_cost_usd"] == pytest.approx(0.003)
+    merged, _ = together(of(samples=early, sample_cost_usd=0.001), of(samples=late, sample_cost_usd=0.004))
+    assert merged["samples"] == early + late
+    assert merged["sample_cost_usd"] == pytest.approx(0.003)
     assert together(of(samples=early, sample_cost_usd=0.001), of(samples=late))[0].get("sample_cost_usd") is None
     for pair in ((early, early + late), (early + late, early)):
         assert together(of(samples=pair[0]), of(samples=pair[1]))[0]["samples"] == early + late
@@ -173,8 +173,8 @@ def test_a_grade_goes_with_its_grader() -> None:
     """A quality that one file has not is the other's, and is not called another grader's."""
     tried, graded = of(quality=None, grader="number 1"), of(quality=0.5, grader="text 1")
     for pair in ((tried, graded), (graded, tried)):
-        made, told = together(*pair)
-        assert (made["quality"], made["grader"], told) == (0.5, "text 1", [])
+        merged, differing = together(*pair)
+        assert (merged["quality"], merged["grader"], differing) == (0.5, "text 1", [])
 
 
 def test_figures_of_one_run_stay_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -183,14 +183,14 @@ def test_figures_of_one_run_stay_together(tmp_path: Path, capsys: pytest.Capture
     two = of(
         usage={"input_tokens": 6, "output_tokens": 1}, cost_usd=0.002, latency_s=0.2, logprob=-0.2, token_logprobs=[-0.2]
     )
-    made, told = together(one, two)
-    assert made == one.answers["m"]
-    assert sorted(told) == ["cost_usd", "latency_s", "logprob", "token_logprobs", "usage"]
+    merged, differing = together(one, two)
+    assert merged == one.answers["m"]
+    assert sorted(differing) == ["cost_usd", "latency_s", "logprob", "token_logprobs", "usage"]
     code, _ = merge(tmp_path, one, two)
     assert code == 0
     assert "note: 1, 'latency_s' is another in a second file; the first one's was kept: a of m" in capsys.readouterr().out
-    made, told = together(of(logprob=-0.1), of(logprob=-0.1, token_logprobs=[-0.1], tokens=["x"], cost_usd=0.1))
-    assert (made["tokens"], made["cost_usd"], told) == (["x"], 0.1, [])
+    merged, differing = together(of(logprob=-0.1), of(logprob=-0.1, token_logprobs=[-0.1], tokens=["x"], cost_usd=0.1))
+    assert (merged["tokens"], merged["cost_usd"], differing) == (["x"], 0.1, [])
 
 
 FIELDS = st.fixed_dictionaries(
@@ -209,12 +209,12 @@ FIELDS = st.fixed_dictionaries(
 @given(FIELDS, FIELDS)
 def test_nothing_is_lost(one: dict[str, Any], two: dict[str, Any]) -> None:
     """Whatever agrees is all there afterwards, whichever file comes first; merging a file with itself changes nothing."""
-    made, told = together(Example("a", "q", {"m": one}), Example("a", "q", {"m": two}))
-    assert told == []
+    merged, differing = together(Example("a", "q", {"m": one}), Example("a", "q", {"m": two}))
+    assert differing == []
     for part in (one, two):
-        assert set(part.get("verdicts") or ()) <= set(made.get("verdicts") or ())
-        texts = [s["text"] for s in made.get("samples") or ()]
+        assert set(part.get("verdicts") or ()) <= set(merged.get("verdicts") or ())
+        texts = [s["text"] for s in merged.get("samples") or ()]
         assert all(texts.count(t) >= [s["text"] for s in part.get("samples") or ()].count(t) for t in "yz")
-        assert all(made[k] == v for k, v in part.items() if v is not None and k not in ("verdicts", "samples"))
+        assert all(merged[k] == v for k, v in part.items() if v is not None and k not in ("verdicts", "samples"))
     again, _ = together(Example("a", "q", {"m": one}), Example("a", "q", {"m": one}))
     assert {k: v for k, v in again.items() if v} == {k: v for k, v in one.items() if v}

@@ -36,9 +36,9 @@ def test_what_is_written_comes_back(tmp_path_factory: pytest.TempPathFactory, ro
         for i, (prompt, reference, mine) in enumerate(rows)
     ]  # fmt: skip
     assert write(path, examples) == len(examples)
-    found = list(read(path))
-    assert found == examples
-    assert [e.raw.get("mine") for e in found] == [mine for _, _, mine in rows]
+    rows_read = list(read(path))
+    assert rows_read == examples
+    assert [e.raw.get("mine") for e in rows_read] == [mine for _, _, mine in rows]
 
 
 def test_messages_schema_and_tools(tmp_path: Path) -> None:
@@ -95,9 +95,9 @@ def test_values_that_json_has_not(tmp_path: Path) -> None:
     ]  # fmt: skip
     parquet.write_table(arrow.Table.from_pylist(rows), tmp_path / "r.parquet")
     write(tmp_path / "r.jsonl", read(tmp_path / "r.parquet"))
-    (found,) = read(tmp_path / "r.jsonl")
-    assert found.prompt == "5"
-    more = {name: found.raw[name] for name in ("more", "when", "price", "took", "hash", "deep")}
+    (example,) = read(tmp_path / "r.jsonl")
+    assert example.prompt == "5"
+    more = {name: example.raw[name] for name in ("more", "when", "price", "took", "hash", "deep")}
     assert more == {
         "more": "hello", "when": "2024-05-01T07:00:00", "price": 1.5, "took": 2.0, "hash": "AP8=",
         "deep": {"days": ["2024-05-01"]},
@@ -109,12 +109,12 @@ def test_damage_is_found(tmp_path: Path) -> None:
     path = tmp_path / "r.parquet"
     write(path, [Example(f"e{i}", f"prompt {i}", {"m": {"text": f"{i * i}"}}) for i in range(300)])
     whole = path.read_bytes()
-    wanted = list(read(path))
+    expected = list(read(path))
     for at in range(4, len(whole) - 8, len(whole) // 40):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
         with suppress(RecordingError):
             # A byte of padding, or of the writer's name, changes nothing.
-            assert list(read(path)) == wanted
+            assert list(read(path)) == expected
 
 
 def test_half_a_surrogate_pair(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def test_a_certified_cascade_costs_less_and_keeps_the_promise(method: str) -> No
     outcome = choice.chosen.outcome(SPLITS.test)
     assert (columns["dear"][0].quality[SPLITS.test, 0] - outcome.quality).mean() <= 0.05
     assert outcome.cost_usd.mean() < 10.0
-    assert "With probability 90 %" in choice.certificate["words"]
+    assert "With 90 % confidence" in choice.certificate["words"]
 
 
 def test_a_promise_that_cannot_be_kept_is_refused_in_words() -> None:
@@ -33,7 +33,7 @@ def test_a_promise_that_cannot_be_kept_is_refused_in_words() -> None:
     choice = choose_certified(pair(2000, 2), few, Guarantee("max_loss", 0.01, 0.1), method="split")
     assert not choice.certificate["certified"]
     assert choice.chosen.cascade.models == ("dear",)
-    assert choice.certificate["words"].startswith("Refused")
+    assert choice.certificate["words"].startswith("Not proved")
     assert choice.certificate["needed_n"] is None or choice.certificate["needed_n"] > 40
 
 
@@ -79,8 +79,8 @@ def test_accepted_answers_are_right_often_enough() -> None:
     columns = pair(20_000, 7, premium=0.8)
     rng = np.random.default_rng(7)
     right = columns["dear"][0].quality[:, 0]
-    told = np.clip(0.5 + 0.4 * (right - 0.5) + 0.2 * rng.normal(size=20_000), 0.01, 0.99)
-    columns["dear"] = [column("dear", right, 10.0, {"logprob": told})]
+    score = np.clip(0.5 + 0.4 * (right - 0.5) + 0.2 * rng.normal(size=20_000), 0.01, 0.99)
+    columns["dear"] = [column("dear", right, 10.0, {"logprob": score})]
     choice = choose_certified(columns, SPLITS, Guarantee("min_accepted_quality", 0.93, 0.1))
     assert choice.certificate["certified"]
     outcome = choice.chosen.outcome(SPLITS.test)
@@ -109,7 +109,7 @@ def test_a_budget_is_kept_and_what_it_loses_is_bounded() -> None:
 def test_a_budget_below_every_ladder_says_so() -> None:
     """The cheapest ladder is used, and a note says that it costs more."""
     choice = choose_certified(pair(20_000, 10), SPLITS, Guarantee("budget", 1.0, 0.1))
-    assert "no ladder costs 1 USD" in choice.notes[0]
+    assert "no cascade costs 1 USD" in choice.notes[0]
     assert not choice.certificate["certified"]
 
 

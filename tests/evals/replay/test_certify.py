@@ -23,7 +23,8 @@ def losses(worse: int, better: int, n: int) -> Array:
 
 def test_the_method_follows_from_the_losses() -> None:
     """Exact tests for 0/1 and -1/0/1, betting for anything else and for limits at or below 0; the numbers are theirs."""
-    assert p_value(losses(2, 0, 100), 0.1) == (significance.binomial(2, 100, 0.1), "binomial")
+    assert p_value(losses(2, 0, 100), 0.1, paired=False) == (significance.binomial(2, 100, 0.1), "binomial")
+    assert p_value(losses(2, 0, 100), 0.1) == (significance.paired(2, 0, 100, 0.1), "paired")  # whatever these rows hold
     assert p_value(losses(4, 3, 100), 0.1) == (significance.paired(4, 3, 100, 0.1), "paired")
     fractional = np.append(losses(2, 0, 99), 0.5)
     assert p_value(fractional, 0.1) == (significance.betting(fractional, 0.1), "betting")
@@ -61,30 +62,30 @@ def test_no_rows_prove_nothing() -> None:
 def test_it_stops_at_the_first_failure() -> None:
     """A candidate behind one that failed is not tested, however good it is."""
     good, better, bad = losses(2, 0, 200), losses(1, 0, 200), losses(30, 0, 200)
-    found = fixed_sequence([good, better, bad, better], 0.1, 0.1)
-    assert found.certified
-    assert found.position == 1
-    assert [t.passed for t in found.tests] == [True, True, False]
-    assert [t.loss for t in found.tests] == [0.01, 0.005, 0.15]
-    assert found.p_value == found.tests[1].p_value == significance.binomial(1, 200, 0.1)
-    assert (found.n, found.method, found.limit, found.delta) == (200, "binomial", 0.1, 0.1)
-    assert found.needed_n is None  # no number of rows would help a loss above the limit
+    certificate = fixed_sequence([good, better, bad, better], 0.1, 0.1, paired=False)
+    assert certificate.certified
+    assert certificate.position == 1
+    assert [t.passed for t in certificate.tests] == [True, True, False]
+    assert [t.loss for t in certificate.tests] == [0.01, 0.005, 0.15]
+    assert certificate.p_value == certificate.tests[1].p_value == significance.binomial(1, 200, 0.1)
+    assert (certificate.n, certificate.method, certificate.limit, certificate.delta) == (200, "binomial", 0.1, 0.1)
+    assert certificate.needed_n is None  # no number of rows would help a loss above the limit
 
 
 def test_where_the_first_fails_nothing_is_certified() -> None:
-    """The position is -1 and the p-value 1, whatever comes later."""
-    found = fixed_sequence([losses(30, 0, 200), losses(0, 0, 200)], 0.1, 0.1)
-    assert not found.certified
-    assert found.position == -1
-    assert found.p_value == 1.0
-    assert len(found.tests) == 1
+    """The position is -1 and the p-value that of the test that failed, whatever comes later."""
+    certificate = fixed_sequence([losses(30, 0, 200), losses(0, 0, 200)], 0.1, 0.1)
+    assert not certificate.certified
+    assert certificate.position == -1
+    assert certificate.p_value == certificate.tests[0].p_value > 0.1
+    assert len(certificate.tests) == 1
 
 
 def test_where_all_pass_no_more_rows_are_needed() -> None:
     """The last candidate is the position."""
-    found = fixed_sequence([losses(0, 0, 200)] * 3, 0.1, 0.1)
-    assert found.position == 2
-    assert found.needed_n is None
+    certificate = fixed_sequence([losses(0, 0, 200)] * 3, 0.1, 0.1)
+    assert certificate.position == 2
+    assert certificate.needed_n is None
 
 
 def test_an_empty_list_is_not_certified() -> None:
@@ -97,14 +98,14 @@ def test_an_empty_list_is_not_certified() -> None:
 def test_a_p_value_at_delta_passes() -> None:
     """p <= delta is the rule."""
     p = significance.binomial(3, 100, 0.1)
-    assert fixed_sequence([losses(3, 0, 100)], 0.1, p).certified
-    assert not fixed_sequence([losses(3, 0, 100)], 0.1, np.nextafter(p, 0)).certified
+    assert fixed_sequence([losses(3, 0, 100)], 0.1, p, paired=False).certified
+    assert not fixed_sequence([losses(3, 0, 100)], 0.1, np.nextafter(p, 0), paired=False).certified
 
 
 def test_the_certificate_as_data() -> None:
     """What is written is what was found, the method in words."""
-    found = fixed_sequence([losses(1, 0, 100), losses(50, 0, 100)], 0.1, 0.1)
-    assert found.to_json() == {
+    certificate = fixed_sequence([losses(1, 0, 100), losses(50, 0, 100)], 0.1, 0.1, paired=False)
+    assert certificate.to_json() == {
         "certified": True, "max_loss": 0.1, "delta": 0.1, "method": "exact binomial test, fixed sequence", "n": 100,
         "p_value": significance.binomial(1, 100, 0.1), "tests": 2, "needed_n": None,
     }  # fmt: skip
@@ -113,12 +114,22 @@ def test_the_certificate_as_data() -> None:
 @given(st.floats(0.001, 0.9), st.floats(1e-6, 0.5))
 def test_least_is_the_fewest_rows_without_a_loss(limit: float, delta: float) -> None:
     """That many clean rows certify and one fewer does not."""
-    n = least_rows(limit, delta)
+    n = least_rows(limit, delta, paired=False)
     assert n == max(1, ceil(log(delta) / log(1 - limit) - 1e-9)) or (1 - limit) ** n <= delta
     assert significance.binomial(0, n, limit) <= delta * (1 + 1e-9)
     if n > 1:
         assert significance.binomial(0, n - 1, limit) > delta * (1 - 1e-9)
     assert least_rows(0.0, delta) == least_rows(1.0, delta) == 1
+
+
+@pytest.mark.parametrize("limit", [0.01, 0.02, 0.05, 0.1, 0.3])
+@pytest.mark.parametrize("delta", [0.2, 0.1, 0.02])
+def test_the_least_rows_of_a_paired_test_are_those_of_that_test(limit: float, delta: float) -> None:
+    """The promise is tested on differences: that many rows without any certify it, one fewer does not."""
+    n = least_rows(limit, delta)
+    assert fixed_sequence([losses(0, 0, n)], limit, delta).certified
+    assert not fixed_sequence([losses(0, 0, n - 1)], limit, delta).certified
+    assert n >= least_rows(limit, delta, paired=False)
 
 
 def test_needed_is_about_right() -> None:
@@ -166,10 +177,10 @@ def test_decisions_keep_their_level(n: int) -> None:
     kinds, share = np.array([1.0, 0.5, -0.3, 0.0]), np.array([0.06, 0.04, 0.1, 0.8])
     share[0] += risk - float(kinds @ share)
     share[3] = 1 - share[:3].sum()
-    found = [p_value(row, limit) for row in rng.choice(kinds, p=share, size=(draws, n))]
-    assert sum(method == "betting" for _, method in found) > 0.95 * draws
+    results = [p_value(row, limit) for row in rng.choice(kinds, p=share, size=(draws, n))]
+    assert sum(method == "betting" for _, method in results) > 0.95 * draws
     for delta in (0.05, 0.1):
-        for p_values in (binomial, paired, [p for p, _ in found]):
+        for p_values in (binomial, paired, [p for p, _ in results]):
             at_most(sum(p <= delta for p in p_values), draws, delta)
         for p_values in (binomial, paired):  # a test that never certifies would be valid too
             assert sum(p <= delta for p in p_values) > draws * delta / 10
@@ -198,7 +209,7 @@ def test_the_family_keeps_its_level_in_any_order() -> None:
     broken = 0
     for _ in range(draws):
         u = rng.random(n)
-        found = fixed_sequence([(u < r).astype(np.float64) for r in risks], limit, delta)
-        broken += any(t.passed and r > limit for t, r in zip(found.tests, risks, strict=False))
+        certificate = fixed_sequence([(u < r).astype(np.float64) for r in risks], limit, delta)
+        broken += any(t.passed and r > limit for t, r in zip(certificate.tests, risks, strict=False))
     at_most(broken, draws, delta)
     assert broken > 0

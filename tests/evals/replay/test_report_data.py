@@ -3,7 +3,6 @@
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from evals.replay.candidate_tiers import fit_tier
 from evals.replay.metrics import brier
 from evals.replay.score_table import TierScores
 from evals.replay.simulate import Outcome, SimulatedCascade
-from evals.replay.tune import Candidate
+from evals.replay.tune import Candidate, Goal, Tuner
 from judges import Verdict
 from tests.evals.replay.synthetic import column, examples, outcome, result, table
 
@@ -40,50 +39,50 @@ def cascade(columns: dict[str, list[TierScores]], names: list[str]) -> Simulated
 def known(n: int, seed: int) -> dict[str, list[TierScores]]:
     """Two tiers whose score tells, with missing scores and vetoes, and a last one."""
     rng = np.random.default_rng(seed)
-    made = {}
+    columns = {}
     for i, right in enumerate((0.6, 0.75)):
         good = (rng.random(n) < right).astype(float)
         score = np.clip(0.5 + 0.3 * (good - 0.5) + rng.normal(0, 0.15, n), 0, 1)
         c = column(f"m{i}", good, 1.0 + i, {"a": np.where(rng.random(n) < 0.1, np.nan, score), "b": rng.random(n)})
         vetoed = c.vetoed.copy()
         vetoed[:, 1:] = (rng.random(n) < 0.1)[:, None]
-        made[f"m{i}"] = [replace(c, vetoed=vetoed)]
-    made["m2"] = [column("m2", (rng.random(n) < 0.9).astype(float), 10.0)]
-    return made
+        columns[f"m{i}"] = [replace(c, vetoed=vetoed)]
+    columns["m2"] = [column("m2", (rng.random(n) < 0.9).astype(float), 10.0)]
+    return columns
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_calibration_is_of_the_answers_that_passed(seed: int) -> None:
     """Bins, histogram and n are the held-out rows without a veto; before and after are the two confidences' own metrics."""
     columns = known(400, seed)
-    made = Candidate(cascade=cascade(columns, ["m0", "m1", "m2"]), thresholds=(0.5, 0.5), loss=0.0, variance=0.0, usd=0.0)
-    found = report_data.calibration(made, HELD, len(FIT), 0)
-    assert [c["tier"] for c in found] == ["m0", "m1", "m2"]
-    for card, tier in zip(found, made.cascade.tiers, strict=True):
-        kept = HELD[~tier.column.vetoed[HELD, -1]]
-        right = tier.column.quality[kept, -1]
-        meaning = [[Verdict("j", None if np.isnan(s) else float(s)) for s in row] for row in tier.column.scores[kept]]
-        assert card["n"] == len(kept)
+    chosen = Candidate(cascade=cascade(columns, ["m0", "m1", "m2"]), thresholds=(0.5, 0.5), loss=0.0, variance=0.0, usd=0.0)
+    cards = report_data.calibration(chosen, HELD, [FIT] * 3, 0)
+    assert [c["tier"] for c in cards] == ["m0", "m1", "m2"]
+    for card, tier in zip(cards, chosen.cascade.tiers, strict=True):
+        passed_rows = HELD[~tier.column.vetoed[HELD, -1]]
+        right = tier.column.quality[passed_rows, -1]
+        meaning = [[Verdict("j", None if np.isnan(s) else float(s)) for s in row] for row in tier.column.scores[passed_rows]]
+        assert card["n"] == len(passed_rows)
         assert card["n_fit"] == len(FIT)
         assert card["judges"] == list(tier.column.names)
         assert card["before"]["brier"][0] == pytest.approx(brier(np.array([combine(v) for v in meaning]), right))
-        assert card["after"]["brier"][0] == pytest.approx(brier(tier.confidence[kept, -1], right))
+        assert card["after"]["brier"][0] == pytest.approx(brier(tier.confidence[passed_rows, -1], right))
         for bins in card["reliability"].values():
-            assert sum(b["n"] for b in bins) == len(kept)
+            assert sum(b["n"] for b in bins) == len(passed_rows)
             assert sum(b["n"] * b["correct"] for b in bins) == pytest.approx(right.sum())
             assert all(a["confidence"] <= b["confidence"] for a, b in pairwise(bins))
         drawn = card["histogram"]
         assert len(drawn["edges"]) == len(drawn["right"]) + 1 == len(drawn["wrong"]) + 1
         assert sum(drawn["right"]) == pytest.approx(right.sum())
-        assert sum(drawn["wrong"]) == pytest.approx(len(kept) - right.sum())
-    assert found[0]["after"]["brier"][0] < found[0]["before"]["brier"][0]
+        assert sum(drawn["wrong"]) == pytest.approx(len(passed_rows) - right.sum())
+    assert cards[0]["after"]["brier"][0] < cards[0]["before"]["brier"][0]
 
 
 def test_calibration_of_fractional_quality_adds_up() -> None:
     """A row that is half right is half a row of each kind."""
     columns = table(400, 3, missing=0.0)
-    made = Candidate(cascade=cascade(columns, ["m0", "m2"]), thresholds=(0.5,), loss=0.0, variance=0.0, usd=0.0)
-    card = report_data.calibration(made, HELD, len(FIT), 0)[0]
+    chosen = Candidate(cascade=cascade(columns, ["m0", "m2"]), thresholds=(0.5,), loss=0.0, variance=0.0, usd=0.0)
+    card = report_data.calibration(chosen, HELD, [FIT] * 3, 0)[0]
     total = np.array(card["histogram"]["right"]) + np.array(card["histogram"]["wrong"])
     assert total == pytest.approx(np.round(total))
     assert total.sum() == pytest.approx(len(HELD))
@@ -95,63 +94,91 @@ def test_a_tier_whose_every_answer_is_vetoed_has_no_calibration() -> None:
     columns = known(400, 4)
     bad = columns["m0"][0]
     columns["m0"] = [replace(bad, vetoed=np.ones_like(bad.vetoed))]
-    made = Candidate(cascade=cascade(columns, ["m0", "m2"]), thresholds=(0.5,), loss=0.0, variance=0.0, usd=0.0)
-    assert [c["tier"] for c in report_data.calibration(made, HELD, len(FIT), 0)] == ["m2"]
+    chosen = Candidate(cascade=cascade(columns, ["m0", "m2"]), thresholds=(0.5,), loss=0.0, variance=0.0, usd=0.0)
+    assert [c["tier"] for c in report_data.calibration(chosen, HELD, [FIT] * 3, 0)] == ["m2"]
+
+
+def tuned(columns: dict[str, list[TierScores]], limit: float = 0.05) -> Tuner:
+    """A tuner of the loss against the last model."""
+    premium = list(columns)[-1]
+    return Tuner(columns, FIT, Goal(columns[premium][0].quality[:, 0], limit, premium), 0)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_frontier_rises_and_its_points_can_be_reached(seed: int) -> None:
-    """More cost is more quality, and each point's ladder and thresholds, run directly, give its quality and cost."""
+    """More cost is more quality, and each point's cascade and thresholds, run directly, give its quality and cost."""
     columns = known(400, seed)
     usd = float(columns["m2"][0].cost_usd[HELD, 0].mean())
-    found = report_data.frontier(columns, FIT, HELD, usd, 0)
-    assert len(found) > 10
-    for one, two in pairwise(found):
+    swept = tuned(columns).sweep_all()
+    points = report_data.frontier(swept, [], HELD, usd)
+    assert len(points) > 10
+    for one, two in pairwise(points):
         assert one["cost_ratio"] < two["cost_ratio"]
         assert one["quality"] < two["quality"]
-    for point in found:
-        ran = cascade(columns, point["tiers"]).outcome(point["thresholds"], HELD)
-        assert ran.quality.mean() == pytest.approx(point["quality"], abs=1e-9)
-        assert ran.cost_usd.mean() / usd == pytest.approx(point["cost_ratio"], abs=1e-9)
+    for point in points:
+        outcomes = [
+            each.cascade.outcome(point["thresholds"], HELD) for each in swept if list(each.cascade.models) == point["tiers"]
+        ]
+        assert any(
+            o.quality.mean() == pytest.approx(point["quality"], abs=1e-9)
+            and o.cost_usd.mean() / usd == pytest.approx(point["cost_ratio"], abs=1e-9)
+            for o in outcomes
+        )
     for m, c in columns.items():  # no tier alone lies above it
         cost = c[0].cost_usd[HELD, 0].mean() / usd
-        assert c[0].quality[HELD, 0].mean() <= max(p["quality"] for p in found if p["cost_ratio"] <= cost + 1e-9), m
+        assert c[0].quality[HELD, 0].mean() <= max(p["quality"] for p in points if p["cost_ratio"] <= cost + 1e-9) + 1e-9, m
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_point_that_could_be_chosen_lies_above_the_frontier(seed: int) -> None:
+    """On the tuning rows: every candidate of every test sequence, with cheap judges, dear ones and agreement."""
+    rng = np.random.default_rng(seed)
+    columns = known(400, seed)
+    dear = columns["m0"][0]
+    scores = {"j0": dear.scores[:, 0], "j1": np.clip(dear.quality[:, 0] + 0.3 * rng.normal(size=400), 0, 1)}
+    columns["m0"] = [column("m0", dear.quality[:, 0], float(dear.cost_usd[0, 0]), scores, {"j1": 0.3})]
+    tuner = tuned(columns)
+    candidates = [c for limit in (0.02, 0.05, 0.2) for c in tuner.test_sequence(200, limit=limit)[0]]
+    points = report_data.frontier([*tuner.sweep_all(), *tuner.refined], [], FIT, 1.0)
+    assert len({c.cascade.models for c in candidates}) >= 1
+    for candidate in candidates:
+        o = candidate.outcome(FIT)
+        cost, quality = float(o.cost_usd.mean()), float(o.quality.mean())
+        assert quality <= max(p["quality"] for p in points if p["cost_ratio"] <= cost + 1e-9) + 1e-9
 
 
 def test_the_frontier_of_free_tiers_has_no_ratio() -> None:
     """Against a premium tier that costs nothing there is none; unknown is None."""
     columns = {m: [replace(c[0], cost_usd=np.zeros_like(c[0].cost_usd))] for m, c in known(400, 1).items()}
-    found = report_data.frontier(columns, FIT, HELD, 0.0, 0)
-    assert [p["cost_ratio"] for p in found] == [None]
-    assert found[0]["quality"] >= columns["m2"][0].quality[HELD, 0].mean()
+    points = report_data.frontier(tuned(columns).sweep_all(), [], HELD, 0.0)
+    assert [p["cost_ratio"] for p in points] == [None]
+    assert points[0]["quality"] >= columns["m2"][0].quality[HELD, 0].mean()
 
 
-def test_the_frontier_of_many_models_stays_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Triples then end in the premium tier, and at most MOST_POINTS points are kept, both ends among them."""
-    columns = known(300, 6)
-    strong = column("x", (np.random.default_rng(0).random(300) < 0.97).astype(float), 3.0)
-    columns = {"m0": columns["m0"], "m1": columns["m1"], "x": [strong], "m2": columns["m2"]}
-    fit_rows, rows = np.arange(150), np.arange(150, 300)
-
-    def inner(points: list[dict[str, Any]]) -> bool:
-        return any(len(p["tiers"]) == 3 and p["tiers"][-1] != "m2" for p in points)
-
-    whole = report_data.frontier(columns, fit_rows, rows, 1.0, 0)
-    assert inner(whole)
+def test_a_long_frontier_is_thinned_but_keeps_the_chosen_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At most MOST_POINTS points, both ends among them, and the chosen one in any case."""
+    columns = known(400, 6)
+    tuner = tuned(columns)
+    swept = tuner.sweep_all()
+    whole = report_data.frontier(swept, [], HELD, 1.0)
     monkeypatch.setattr(report_data, "MOST_POINTS", 5)
-    few = report_data.frontier(columns, fit_rows, rows, 1.0, 0)
+    few = report_data.frontier(swept, [], HELD, 1.0)
     assert len(few) == 5
     assert (few[0], few[-1]) == (whole[0], whole[-1])
-    monkeypatch.setattr(report_data, "MOST_LADDERS", 10)
-    monkeypatch.setattr(report_data, "MOST_POINTS", 500)
-    assert not inner(report_data.frontier(columns, fit_rows, rows, 1.0, 0))
+    for candidate in tuner.test_sequence(200)[0]:
+        o = candidate.outcome(HELD)
+        points = report_data.frontier(swept, [candidate], HELD, 1.0)
+        below = [p["quality"] for p in points if p["cost_ratio"] <= float(o.cost_usd.mean()) + 1e-9]
+        on_the_whole = [p["quality"] for p in whole if p["cost_ratio"] <= float(o.cost_usd.mean()) + 1e-9]
+        if float(o.quality.mean()) >= max(on_the_whole) - 1e-9:
+            assert max(below) >= float(o.quality.mean()) - 1e-9
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), max_size=30))
 def test_flow_adds_up(pairs: list[tuple[int, int]]) -> None:
     """All prompts go in; what comes into a tier is answered there or goes on; all answers together are all prompts."""
-    ran = outcome(tier=[min(p) for p in pairs], asked=[max(p) for p in pairs])
+    ran = outcome(tier=[min(p) for p in pairs], last_called=[max(p) for p in pairs])
     links = report_data.flow(MODELS, ran)
     answered = [link for link in links if link["target"].startswith("answered by")]
     assert sum(link["n"] for link in answered) == len(pairs)
@@ -172,7 +199,7 @@ def run(rows: list[Example], seed: int) -> tuple[Outcome, list[str]]:
     return (
         outcome(
             tier=tier,
-            asked=tier,
+            last_called=tier,
             quality=[e.answers[m]["quality"] for e, m in zip(rows, by, strict=True)],
             cost=rng.random(len(rows)),
             confidence=rng.random(len(rows)),
@@ -180,45 +207,6 @@ def run(rows: list[Example], seed: int) -> tuple[Outcome, list[str]]:
         ),
         by,
     )
-
-
-@pytest.mark.parametrize("seed", [1, 2])
-def test_by_task_is_a_plain_recomputation(seed: int) -> None:
-    """Every figure of every task, from the examples and the outcome, in a loop; rows without a task are one of their own."""
-    rows = [replace(e, task="" if i % 7 == 0 else e.task) for i, e in enumerate(examples(60, seed))]
-    held = np.random.default_rng(seed).permutation(60)[:41]
-    mine = [rows[i] for i in held]
-    ran, by = run(mine, seed)
-    intervals: list[tuple[list[float], list[float]]] = []
-
-    def interval(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
-        intervals.append((a.tolist(), b.tolist()))
-        return float((a - b).min()), float((a - b).max())
-
-    found = report_data.by_task(rows, held, MODELS, ran, "dear", interval)
-    assert [t["task"] for t in found] == ["(no task)", "t0", "t1", "t2"]
-    assert sum(t["n"] for t in found) == 41
-    for entry, given_to in zip(found, intervals, strict=True):
-        at = [i for i, e in enumerate(mine) if (e.task or "(no task)") == entry["task"]]
-        premium = [mine[i].answers["dear"]["quality"] for i in at]
-        quality = [ran.quality[i] for i in at]
-        assert entry["n"] == len(at)
-        assert entry["quality"] == pytest.approx(sum(quality) / len(at))
-        assert entry["premium_quality"] == pytest.approx(sum(premium) / len(at))
-        assert entry["difference"] == pytest.approx(entry["quality"] - entry["premium_quality"])
-        assert entry["cost_ratio"] == pytest.approx(sum(ran.cost_usd[i] for i in at) / (0.02 * len(at)))
-        assert given_to == (quality, premium)
-        assert entry["interval"] == [min(np.subtract(quality, premium)), max(np.subtract(quality, premium))]
-        assert entry["shares"] == pytest.approx({m: sum(by[i] == m for i in at) / len(at) for m in MODELS})
-
-
-@pytest.mark.parametrize("change", [{"dear": {"cost_usd": 0.0}}, {}])
-def test_a_ratio_that_cannot_be_known_is_none(change: dict[str, Any]) -> None:
-    """Because the premium tier is free, or because what was spent is unknown."""
-    rows = examples(6, **change)
-    ran = outcome(tier=[0] * 6, asked=[0] * 6, cost=[1.0 if change else float("nan")] * 6)
-    found = report_data.by_task(rows, np.arange(6), MODELS, ran, "dear", lambda a, b: (0.0, 0.0))
-    assert [t["cost_ratio"] for t in found] == [None] * 3
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -231,10 +219,10 @@ def test_mistakes_were_accepted_and_wrong(seed: int) -> None:
     ran, by = run(mine, seed)
     ran.quality[::5] = 0.25
     results = [result(m, f"said in row {i}") for i, m in enumerate(by)]
-    found = report_data.mistakes(rows, held, results, ran, "dear")
+    entries = report_data.mistakes(rows, held, results, ran, "dear")
     wrong = [i for i in range(150) if ran.accepted[i] and ran.quality[i] < 0.5]
-    assert len(wrong) > report_data.MISTAKES == len(found)
-    for entry, i in zip(found, sorted(wrong, key=lambda i: (ran.quality[i], -ran.confidence[i])), strict=False):
+    assert len(wrong) > report_data.MISTAKES == len(entries)
+    for entry, i in zip(entries, sorted(wrong, key=lambda i: (ran.quality[i], -ran.confidence[i])), strict=False):
         assert entry == {
             "id": mine[i].id,
             "task": mine[i].task,
@@ -251,7 +239,7 @@ def test_mistakes_were_accepted_and_wrong(seed: int) -> None:
 def test_no_mistakes() -> None:
     """Wrong answers that were not accepted are none, nor are accepted ones that are half right."""
     rows = examples(4)
-    ran = outcome(tier=[0] * 4, asked=[0] * 4, quality=[0.0, 0.0, 0.5, 1.0], accepted=[False, False, True, True])
+    ran = outcome(tier=[0] * 4, last_called=[0] * 4, quality=[0.0, 0.0, 0.5, 1.0], accepted=[False, False, True, True])
     assert report_data.mistakes(rows, np.arange(4), [result("cheap", "x")] * 4, ran, "dear") == []
     assert report_data.mistakes([replace(e, reference=None) for e in rows], np.arange(1), [result("cheap", "x")],
-                             outcome(tier=[0], asked=[0], quality=[0.0]), "dear")[0]["reference"] is None  # fmt: skip
+                             outcome(tier=[0], last_called=[0], quality=[0.0]), "dear")[0]["reference"] is None  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from evals.demo.starter.row import Row, conversation
 
 COUNT = 98
-_SHOWN = ("What is 4 + 3?", "4 + 3 = 7", "There are 3 bags of 4 pens. How many pens are there?", "3 * 4 = 12")
+_SHOTS = ("What is 4 + 3?", "4 + 3 = 7", "There are 3 bags of 4 pens. How many pens are there?", "3 * 4 = 12")
 _NAMES = ("Ana", "Ben", "Carla", "Deniz", "Emil", "Farah", "Goran", "Hana", "Ivo", "Jun", "Kofi", "Lena", "Mira", "Nils")
 _THINGS = ("books", "candles", "tickets", "plants", "mugs", "cables", "stickers", "lamps", "chairs")
 
@@ -15,12 +15,12 @@ Problem = tuple[str, int]
 
 def rows(rng: random.Random) -> Iterator[Row]:
     """Each pattern in turn, every time with new numbers, names and things."""
-    made: set[str] = set()
-    while len(made) < COUNT:
-        text, gold = _PATTERNS[len(made) % len(_PATTERNS)](rng, rng.choice(_NAMES), rng.choice(_THINGS))
-        if text not in made:
-            made.add(text)
-            yield {"prompt": conversation(*_SHOWN, text), "reference": gold}
+    texts: set[str] = set()
+    while len(texts) < COUNT:
+        text, gold = _PATTERNS[len(texts) % len(_PATTERNS)](rng, rng.choice(_NAMES), rng.choice(_THINGS))
+        if text not in texts:
+            texts.add(text)
+            yield {"prompt": conversation(*_SHOTS, text), "reference": gold}
 
 
 def _small_sum(rng: random.Random, who: str, what: str) -> Problem:

@@ -21,14 +21,14 @@ Problem = tuple[str, date]
 
 def rows(rng: random.Random) -> Iterator[Row]:
     """Each pattern in turn, every time with another day of the years 2019 to 2029."""
-    made: set[str] = set()
-    while len(made) < COUNT:
+    texts: set[str] = set()
+    while len(texts) < COUNT:
         day = date(2019, 1, 1) + timedelta(days=rng.randint(0, 4000))
-        shown, pattern = _PATTERNS[len(made) % len(_PATTERNS)]
+        shots, pattern = _PATTERNS[len(texts) % len(_PATTERNS)]
         text, gold = pattern(rng, day)
-        if text not in made:
-            made.add(text)
-            yield {"prompt": conversation(*shown, text), "reference": gold.isoformat()}
+        if text not in texts:
+            texts.add(text)
+            yield {"prompt": conversation(*shots, text), "reference": gold.isoformat()}
 
 
 def _ordinal(n: int) -> str:

@@ -12,20 +12,20 @@ _NAMES = ("Ana Silva", "Ben Okafor", "Carla Rossi", "Deniz Kaya", "Emil Berg", "
 _CITIES = ("Lisbon", "Oslo", "Vienna", "Turin", "Ghent", "Porto", "Krakow", "Malmo", "Leeds", "Lyon", "Graz", "Bergen")
 _THINGS = ("desk lamps", "blue mugs", "oak shelves", "wool blankets", "garden chairs", "bike lights", "tea towels")
 
-Made = tuple[Mapping[str, Any], str]
+Generated = tuple[Mapping[str, Any], str]
 
 
 def rows(rng: random.Random) -> Iterator[Row]:
     """The kinds of message in turn, each with its wordings in turn."""
     for i in range(COUNT):
-        what, properties, shown, make, wordings = _KINDS[i % len(_KINDS)]
+        what, properties, shot, make, wordings = _KINDS[i % len(_KINDS)]
         gold = make(rng)
         message = wordings[i // len(_KINDS) % len(wordings)].format(**gold, noise=rng.randint(2, 9) + 40)
         yield {
             "prompt": conversation(
                 f"Extract the {what} from each message as one line of JSON with just the keys {', '.join(properties)}.\n\n"
-                f"{shown[0]}",
-                json.dumps(shown[1]),
+                f"{shot[0]}",
+                json.dumps(shot[1]),
                 message,
             ),
             "schema": {

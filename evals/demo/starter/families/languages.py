@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from evals.demo.starter.row import Row, conversation
 
-_ASKED = "In which language is this written? {}"
-_SHOWN = (_ASKED.format("Vielen Dank!"), "German", _ASKED.format("Thanks a lot!"), "English")
+_TEMPLATE = "In which language is this written? {}"
+_SHOTS = (_TEMPLATE.format("Vielen Dank!"), "German", _TEMPLATE.format("Thanks a lot!"), "English")
 
 MESSAGES = {
     "English": (
@@ -88,4 +88,4 @@ def rows(rng: random.Random) -> Iterator[Row]:
     """Every message once."""
     for language, messages in MESSAGES.items():
         for message in messages:
-            yield {"prompt": conversation(*_SHOWN, _ASKED.format(message)), "reference": language}
+            yield {"prompt": conversation(*_SHOTS, _TEMPLATE.format(message)), "reference": language}

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from evals.demo.starter.row import Row, conversation
 
-_SHOWN = (
+_SHOTS = (
     "Sort each message: billing, delivery, returns, technical, account or suggestion.\n\nI cannot pay with my card.",
     "billing",
     "The screen stays black.",
@@ -140,4 +140,4 @@ def rows(rng: random.Random) -> Iterator[Row]:
     """Every message once."""
     for label, messages in MESSAGES.items():
         for message in messages:
-            yield {"prompt": conversation(*_SHOWN, message), "reference": label}
+            yield {"prompt": conversation(*_SHOTS, message), "reference": label}

@@ -59,12 +59,12 @@ COMPARATIVES = (
         ("long", "longer"),
     ),
 )
-_ASKED = ("What is the plural of {}?", "What is the past tense of {}?", "What is the comparative of {}?")
-_SHOWN = (_ASKED[0].format("car"), "cars", _ASKED[1].format("run"), "ran", _ASKED[2].format("tall"), "taller")
+_TEMPLATES = ("What is the plural of {}?", "What is the past tense of {}?", "What is the comparative of {}?")
+_SHOTS = (_TEMPLATES[0].format("car"), "cars", _TEMPLATES[1].format("run"), "ran", _TEMPLATES[2].format("tall"), "taller")
 
 
 def rows(rng: random.Random) -> Iterator[Row]:
     """Every word once."""
-    for asked, pairs in zip(_ASKED, (PLURALS, PASTS, COMPARATIVES), strict=True):
+    for template, pairs in zip(_TEMPLATES, (PLURALS, PASTS, COMPARATIVES), strict=True):
         for word, form in pairs:
-            yield {"prompt": conversation(*_SHOWN, asked.format(word)), "reference": form}
+            yield {"prompt": conversation(*_SHOTS, template.format(word)), "reference": form}

@@ -51,14 +51,14 @@ def test_images_tools_and_results(running: Running, upstream: WireServer) -> Non
     upstream.reply = by_model(chat("never"), CALLED)
     image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}}
     with running.anthropic() as client:
-        asked: list[Any] = [{"role": "user", "content": [image, {"type": "text", "text": "Where is this?"}]}]
-        done = client.messages.create(model="default/premium", max_tokens=20, messages=asked, tools=[TOOL])
+        history: list[Any] = [{"role": "user", "content": [image, {"type": "text", "text": "Where is this?"}]}]
+        done = client.messages.create(model="default/premium", max_tokens=20, messages=history, tools=[TOOL])
         (block,) = done.content
         assert block.type == "tool_use"
         assert (block.name, block.input, block.id, done.stop_reason) == ("weather", {"city": "Ulm"}, "call_1", "tool_use")
         result = {"type": "tool_result", "tool_use_id": block.id, "content": "no such city", "is_error": True}
-        asked += [{"role": "assistant", "content": [block.to_dict()]}, {"role": "user", "content": [result]}]
-        client.messages.create(model="default/premium", max_tokens=20, messages=asked, tools=[TOOL])
+        history += [{"role": "assistant", "content": [block.to_dict()]}, {"role": "user", "content": [result]}]
+        client.messages.create(model="default/premium", max_tokens=20, messages=history, tools=[TOOL])
     first, second = (r.body["messages"] for r in upstream.received)
     assert first[0]["content"][0] == {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
     assert json.loads(second[1]["tool_calls"][0]["function"]["arguments"]) == {"city": "Ulm"}
@@ -107,7 +107,7 @@ def test_a_stream_from_anthropics_model(running: Running, upstream: WireServer) 
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "wording"),
     [
         ({"max_tokens": None}, "max_tokens: is missing"),
         ({"temperature": 1.5}, "temperature: must be a number from 0 to 1"),
@@ -127,12 +127,12 @@ def test_a_stream_from_anthropics_model(running: Running, upstream: WireServer) 
         ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools[0].input_schema: is missing"),
     ],
 )
-def test_what_cannot_be_honoured_is_said(running: Running, fields: dict[str, Any], said: str) -> None:
+def test_what_cannot_be_honoured_is_said(running: Running, fields: dict[str, Any], wording: str) -> None:
     """A 400 in Anthropic's shape that names the field."""
     refused = running.post("/v1/messages", {"model": "default", "max_tokens": 20, "messages": ASK, **fields})
     message = refused.json()
     assert (refused.status_code, message["type"], message["error"]["type"]) == (400, "error", "invalid_request_error")
-    assert said in message["error"]["message"]
+    assert wording in message["error"]["message"]
 
 
 def test_errors_are_the_clients_own(running: Running, upstream: WireServer) -> None:

@@ -47,9 +47,9 @@ def guarded(keys: KeyFile, serve: Serve) -> Callable[..., Running]:
     """Makes a gateway with one key, as ``create`` takes it."""
 
     def make(**options: object) -> Running:
-        _, given = keys.create("ana", **options)  # type: ignore[arg-type]
+        _, secret = keys.create("ana", **options)  # type: ignore[arg-type]
         running = serve(FILE, key_file=keys)
-        running.key = given
+        running.key = secret
         return running
 
     return make
@@ -84,10 +84,10 @@ def test_who_may_ask(guarded: Callable[..., Running], keys: KeyFile) -> None:
         ],
         ({"authorization": f"Bearer {good}" + "x" * 40_000}, 431, "headers"),
     ]
-    for headers, status, said in table:
+    for headers, status, wording in table:
         reply = ask(running, headers)
         assert reply.status_code == status, (headers, reply.text)
-        assert said in reply.text
+        assert wording in reply.text
         assert good not in reply.text
     assert httpx2.post(f"{running.url}/v1/chat/completions?key={good}", json=ASK).json()["error"]["code"] == "key_in_query"
     message = ask(running, {"authorization": f"Bearer {good}"}, "/v1/chat/completions?api-version=1")
@@ -224,11 +224,11 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     path.write_text(FILE)
     where = ["--policy-file", str(path)]
     assert main(["keys", "create", "ana", "--policy", "other", "--usd-per-day", "2", "--per-minute", "30", *where]) == 0
-    given, message = capsys.readouterr()
-    given = given.strip()
-    assert given.startswith("sk-cg-")
-    assert len(given) == 79
-    assert given not in message
+    secret, message = capsys.readouterr()
+    secret = secret.strip()
+    assert secret.startswith("sk-cg-")
+    assert len(secret) == 79
+    assert secret not in message
     assert (tmp_path / "cascade-keys.db").stat().st_mode & 0o777 == 0o600
     assert main(["keys", "create", "ana", *where]) == 2
     assert main(["keys", "create", "ben", "--policy", "othr", *where]) == 2
@@ -238,7 +238,7 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     shown = capsys.readouterr().out
     assert "ana  valid" in shown
     assert "other  $2 per day  30 per minute" in shown
-    assert given.split("-")[3] not in shown
+    assert secret.split("-")[3] not in shown
     assert main(["keys", "revoke", "ana", *where]) == 0
     assert main(["keys", "revoke", "ana", *where]) == 2
     assert main(["keys", "list", *where]) == 0
@@ -326,11 +326,11 @@ def test_a_damaged_key_file_is_an_error(keys: KeyFile) -> None:
 
 def test_the_time_tells_nothing(keys: KeyFile) -> None:
     """A key that differs in its first digit takes as long as one that differs in its last."""
-    _, given = keys.create("ana")
+    _, secret = keys.create("ana")
     checked = Keys(keys.read())
-    head, tail = given[:15], given[15:]
+    head, tail = secret[:15], secret[15:]
     flipped = str.maketrans("0123456789abcdef", "123456789abcdef0")
-    early, late = head + tail[0].translate(flipped) + tail[1:], given[:-1] + given[-1].translate(flipped)
+    early, late = head + tail[0].translate(flipped) + tail[1:], secret[:-1] + secret[-1].translate(flipped)
 
     def timed(key: str) -> float:
         scope = {"query_string": b"", "headers": [(b"authorization", b"Bearer " + key.encode())]}

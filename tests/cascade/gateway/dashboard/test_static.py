@@ -22,9 +22,9 @@ def test_everything_that_the_page_names_is_served(running: Running) -> None:
     for script in PAGE.glob("*.js"):
         named += [f"dashboard/{name}" for name in re.findall(r'from "\./([^"]+)"', script.read_text())]
     for address in named:
-        found = httpx2.get(f"{running.url}/{address}")
-        assert found.status_code == 200, address
-        assert found.headers["x-content-type-options"] == "nosniff"
+        response = httpx2.get(f"{running.url}/{address}")
+        assert response.status_code == 200, address
+        assert response.headers["x-content-type-options"] == "nosniff"
     assert not re.search(r"https?://(?!www\.w3\.org)", index.text)
 
 

@@ -283,7 +283,7 @@ def test_abstaining_is_said(running: Running, upstream: WireServer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "param", "said"),
+    ("fields", "param", "message"),
     [
         ({"temprature": 1}, "temprature", "did you mean 'temperature'"),
         ({"temperature": 3}, "temperature", "from 0 to 2"),
@@ -317,12 +317,12 @@ def test_abstaining_is_said(running: Running, upstream: WireServer) -> None:
         ({"stop": ["a"] * 5}, "stop", "one to four"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_honoured_is_said(running: Running, fields: dict[str, Any], param: str, said: str) -> None:
+def test_what_cannot_be_honoured_is_said(running: Running, fields: dict[str, Any], param: str, message: str) -> None:
     """A 400 that names the field, in OpenAI's shape; nothing is dropped silently."""
     refused = running.chat(**fields)
     error = refused.json()["error"]
     assert (refused.status_code, error["param"], error["type"]) == (400, param, "invalid_request_error")
-    assert said in error["message"]
+    assert message in error["message"]
 
 
 def test_a_schema_that_nobody_would_heed(serve: Serve, upstream: WireServer) -> None:
@@ -378,7 +378,7 @@ def test_a_clients_limits_only_lower_the_policys(running: Running, upstream: Wir
 
 def test_no_json_no_answer(running: Running, serve: Serve) -> None:
     """A body that is no JSON object, or says a name twice, or is nested too deep, is refused."""
-    for content, said in (
+    for content, reply in (
         (b"", "not valid JSON"),
         (b"[]", "must be a JSON object"),
         (b'{"model": "a", "model": "b"}', "uplicate"),
@@ -390,7 +390,7 @@ def test_no_json_no_answer(running: Running, serve: Serve) -> None:
             f"{running.url}/v1/chat/completions", content=content, headers={"content-type": "application/json"}
         )
         assert refused.status_code == 400
-        assert said in refused.json()["error"]["message"]
+        assert reply in refused.json()["error"]["message"]
     deep: Any = {"type": "object"}
     for _ in range(80):
         deep = {"properties": {"a": deep}}

@@ -27,15 +27,15 @@ def process(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Po
     command = [sys.executable, "-m", "cascade", "serve", "--port", "0", *arguments]
     keyless = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")} | environment
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=keyless)
-    said = ""
+    output = ""
     try:
         assert running.stderr is not None
         for line in running.stderr:
-            said += line
+            output += line
             if "http://" in line:
-                yield running, line.split()[1].removesuffix("/v1"), said
+                yield running, line.split()[1].removesuffix("/v1"), output
                 return
-        raise AssertionError(said)
+        raise AssertionError(output)
     finally:
         running.kill()
         running.wait()
@@ -48,8 +48,8 @@ def test_the_command_serves_and_stops(tmp_path: Path, stop: signal.Signals) -> N
     """It says where and who is served; a signal ends it with 0, without a traceback, its journal written."""
     path = tmp_path / "policies.yaml"
     path.write_text(FILE)
-    with process("--policy-file", str(path)) as (running, url, said):
-        assert "only this machine is served" in said
+    with process("--policy-file", str(path)) as (running, url, output):
+        assert "only this machine is served" in output
         body = {"model": "default", "messages": [{"role": "user", "content": "What is 17 * 3?"}]}
         run_id = httpx2.post(f"{url}/v1/chat/completions", json=body).json()["cascade"]["run_id"]
         running.send_signal(stop)
@@ -64,8 +64,8 @@ def test_the_command_serves_and_stops(tmp_path: Path, stop: signal.Signals) -> N
 
 def test_the_shipped_recording_needs_no_key(tmp_path: Path) -> None:
     """The packaged policies are served; those without a key are named, the others answer."""
-    with process("--policy-file", str(ROOT / "policies.yaml"), "--keys", str(tmp_path / "k.db")) as (_, url, said):
-        assert "policy 'openai' cannot run: model 'gpt-balanced': set the environment variable OPENAI_API_KEY" in said
+    with process("--policy-file", str(ROOT / "policies.yaml"), "--keys", str(tmp_path / "k.db")) as (_, url, output):
+        assert "policy 'openai' cannot run: model 'gpt-balanced': set the environment variable OPENAI_API_KEY" in output
         prompt = "What is the capital of France? Reply with the answer only."
         assert "Paris" in httpx2.post(f"{url}/v1/route", json={"prompt": prompt}, timeout=20).json()["answer"]
         names = [m["id"] for m in httpx2.get(f"{url}/v1/models").json()["data"]]

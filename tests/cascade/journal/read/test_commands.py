@@ -81,7 +81,7 @@ async def test_errors_of_the_commands(url: str, tmp_path: Path, capsys: pytest.C
         "models: {m: {provider: scripted, answers: [a]}}\npolicies: {default: {tiers: [{model: m}]}}\n"
     )
     (tmp_path / "text.db").write_text("this is no database " * 100)
-    for arguments, said in (
+    for arguments, message in (
         (["show", "nobody", "--journal", url], "'nobody' is not in the journal"),
         (["tail", "-n", "-1", "--journal", url], "-n must be 0 or more"),
         (["tail", "--journal", f"sqlite:///{tmp_path / 'none.db'}"], "no such journal"),
@@ -94,7 +94,7 @@ async def test_errors_of_the_commands(url: str, tmp_path: Path, capsys: pytest.C
     ):
         assert main(["journal", *arguments]) == 2, arguments
         error = capsys.readouterr().err
-        assert said in error, error
+        assert message in error, error
         assert "hunter2" not in error
         assert error.count("\n") == 1
 

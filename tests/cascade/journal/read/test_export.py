@@ -67,8 +67,8 @@ async def test_parquet_holds_columns(url: str, tmp_path: Path) -> None:
     table = pq.read_table(out)
     assert table.num_rows == 2
     a, b = table.to_pylist()
-    (kept, _) = records(url)
-    assert a["started"] == datetime.fromtimestamp(round(kept.started * 1e6) / 1e6, UTC)
+    (record, _) = records(url)
+    assert a["started"] == datetime.fromtimestamp(round(record.started * 1e6) / 1e6, UTC)
     assert (a["run_id"], a["accepted"], a["quality"], json.loads(a["tags"])) == (first.run_id, True, 0.5, {"n": 1})
     assert (b["quality"], b["premium_usd"], b["error"], b["prompt"]) == (None, None, None, None)
     assert json.loads(b["attempts"])[0]["tier"] == "cheap"
@@ -142,8 +142,8 @@ async def test_a_replay_reads_the_recording(url: str, tmp_path: Path, capsys: py
     assert one.answers["large"]["verdicts"]["logprob"] == pytest.approx(0.99, abs=0.01)
     recording.write(out, examples)
     capsys.readouterr()
-    asked = [str(out), "--tiers", "small,large", "--max-loss", "0.1", "--delta", "0.2"]
-    assert await asyncio.to_thread(replay, asked) == 0  # it has an event loop of its own
+    arguments = [str(out), "--tiers", "small,large", "--max-loss", "0.1", "--delta", "0.2"]
+    assert await asyncio.to_thread(replay, arguments) == 0  # it has an event loop of its own
     shown = capsys.readouterr().out
     assert "small" in shown
     assert "large" in shown

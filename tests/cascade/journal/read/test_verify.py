@@ -164,9 +164,9 @@ async def test_what_was_changed_is_found(url: str) -> None:
         (record._replace(attempts=record.attempts[:1]), "the attempts give"),
         (record._replace(attempts=record.attempts[1:]), ""),
     ):
-        found = verify(changed, stored)
+        differences = verify(changed, stored)
         if named:
-            assert any(named in f for f in found), (named, found)
+            assert any(named in f for f in differences), (named, differences)
     assert verify(record, None) == [f"its policy {record.policy_hash} is not stored"]
 
 

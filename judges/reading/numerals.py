@@ -1,4 +1,4 @@
-"""Numbers and dates as they are written in replies -> as ``judges.equivalence`` reads them, where what is meant is certain.
+"""Numbers and dates as they are written in replies -> plain notation, for votes and graders, where the meaning is certain.
 
 What is no statement of one number ("4 or 5", 3–5, 12:30, 2^3) becomes ``NOTHING``, so that no part of it counts.
 All patterns are bounded: none takes more than linear time.
@@ -23,6 +23,7 @@ _WRITTEN: tuple[tuple[str, _Into], ...] = (
     (r"\\(?:times|cdot)\b|[×·]", "*"),
     (r"\\(?:pm|mp)\b|\+/-", "±"),
     (r"\b(?:minus|negative)\s(?=[$€£¥]?\.?\d)", "-"),
+    (r"(?<![\d.,])\d{1,2}(?:,\d{2}){1,6},\d{3}(?![\d]|,\d)", lambda m: m[0].replace(",", "")),  # 1,00,000
     # 1'234'567, 1_234_567, 1 234 567; 1.234.567; 1.234,56; 3,14 and 0,125 (but 1,234 is a thousand and more).
     (r"(?<=\d)['’_](?=\d{3}(?!\d))", ""),
     (r"(?<![\d.,] )(?<![\d.,])[1-9]\d{0,2}(?: \d{3}){1,6}(?!\d| \d|/)", lambda m: m[0].replace(" ", "")),

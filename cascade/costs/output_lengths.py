@@ -1,0 +1,44 @@
+"""How long a model's answers are under one policy: what a budget reserves where the longest allowed does not fit."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from math import ceil
+
+_REMEMBERED = 256
+_ENOUGH = 20
+"""Answers that must be known before their lengths say anything."""
+_QUANTILE = 0.99
+_MARGIN = 1.5
+_LEAST = 64  # tokens
+
+
+@dataclass(slots=True)
+class OutputLengths:
+    """The lengths of the latest answers by model, in tokens; shared by all runs of a policy.
+
+    Only answers to requests that set no ``max_tokens`` of their own count: the others are as long as they were asked to be.
+    """
+
+    _lengths: dict[str, deque[int]] = field(default_factory=dict)
+    _refused: set[str] = field(default_factory=set)
+
+    def add(self, model: str, tokens: int, limit: int | None) -> None:
+        """Adds an answer's length; one that met a ``limit`` of ours would have been longer, and counts twice its length."""
+        lengths = self._lengths.get(model)
+        if lengths is None:
+            lengths = self._lengths.setdefault(model, deque(maxlen=_REMEMBERED))
+        lengths.append(2 * tokens if limit is not None and tokens >= limit else tokens)
+
+    def usual(self, model: str) -> int | None:
+        """The tokens that hardly any answer exceeds: 1.5 times the 99th percentile; None: too few answers are known."""
+        lengths = self._lengths.get(model)
+        if lengths is None or len(lengths) < _ENOUGH:
+            return None
+        ordered = sorted(lengths.copy())
+        return max(_LEAST, ceil(_MARGIN * ordered[min(len(ordered) - 1, ceil(_QUANTILE * len(ordered)))]))
+
+    def first_refusal(self, model: str) -> bool:
+        """Whether a budget with money left refuses a request to the model for the first time."""
+        first = model not in self._refused
+        self._refused.add(model)
+        return first

@@ -1,0 +1,84 @@
+"""How long a provider asks to wait before the next request: by a header, or in the body of its error."""
+
+import math
+import re
+import time
+from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_AMOUNT = r"(\d{1,9}(?:\.\d{1,9})?)\s?(ms|milliseconds?|s|seconds?|secs?|m|minutes?|mins?|h|hours?)(?![a-z])"
+# OpenAI: "Please try again in 1.2s", "in 6m0s"; Azure: "Please retry after 6 seconds"; Gemini: "Please retry in 34.1s".
+_SENTENCE = re.compile(rf"(?:try again|retry)\s+(?:in|after)\s+((?:{_AMOUNT}\s?)+)", re.IGNORECASE)
+_EACH = re.compile(_AMOUNT, re.IGNORECASE)
+_MESSAGE_CHARS = 4_000  # of a message that are searched
+
+
+def retry_delay(headers: Mapping[str, str], body: Any) -> float | None:
+    """Seconds to wait by the first of: ``retry-after-ms``, ``Retry-After`` (a number or a date), Google's RetryInfo in the
+    body, the body's message.
+
+    Args:
+        headers: The response's headers, found whatever the case of their names.
+        body: The error's body as JSON; it may be anything.
+
+    Returns:
+        Seconds, 0.0 or more; None where nothing says how long.
+    """
+    delays = (
+        _number(headers.get("retry-after-ms"), 0.001),
+        _number(headers.get("retry-after")),
+        _until(headers.get("retry-after")),
+        _in_details(body),
+        _in_message(body),
+    )
+    return next((max(0.0, delay) for delay in delays if delay is not None), None)
+
+
+def _number(text: str | None, unit: float = 1.0) -> float | None:
+    if text is None or not re.fullmatch(r"\s*\d{1,12}(\.\d{0,9})?\s*", text, re.ASCII):
+        return None
+    return float(text) * unit
+
+
+def _until(date: str | None) -> float | None:
+    if date is None:
+        return None
+    try:
+        seconds = parsedate_to_datetime(date).timestamp() - time.time()
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return seconds if math.isfinite(seconds) else None
+
+
+def _errors(body: Any) -> Iterator[Mapping[str, Any]]:
+    """The error object in a body, with or without an envelope; Gemini sends a list of them."""
+    for one in body if isinstance(body, list) else [body]:
+        if isinstance(one, Mapping):
+            inner = one.get("error", one)
+            if isinstance(inner, Mapping):
+                yield inner
+
+
+def _in_details(body: Any) -> float | None:
+    for error in _errors(body):
+        details = error.get("details")
+        for detail in details if isinstance(details, list) else ():
+            delay = detail.get("retryDelay") if isinstance(detail, Mapping) else None
+            if isinstance(delay, str) and delay.endswith("s"):  # a protobuf Duration: "34.5s"
+                return _number(delay[:-1])
+    return None
+
+
+def _in_message(body: Any) -> float | None:
+    for error in _errors(body):
+        message = error.get("message")
+        if isinstance(message, str) and (match := _SENTENCE.search(message[:_MESSAGE_CHARS])):
+            return sum(float(amount) * _seconds(unit) for amount, unit in _EACH.findall(match[1]))
+    return None
+
+
+def _seconds(unit: str) -> float:
+    unit = unit.lower()
+    return 0.001 if unit.startswith(("ms", "milli")) else _UNITS[unit[0]]

@@ -1,0 +1,126 @@
+"""What a provider has counted: the tokens of a request, and what it says that they cost.
+
+A count that is no plain number of tokens is unknown, never 0, and so is a usage whose parts exceed the whole: a price for it
+would be made up. A budget then counts the upper estimate.
+"""
+
+import logging
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from judges import Usage
+
+MAX_TOKENS = 10**9
+"""Of one request; a larger count is nonsense."""
+_MAX_USD = 1e6  # of one request
+log = logging.getLogger("cascade.models")
+
+
+class _UnusableError(ValueError):
+    """A count that is none."""
+
+
+def chat_usage(usage: Any, name: str) -> Usage | None:
+    """OpenAI's usage.
+
+    Some servers count reasoning beside ``completion_tokens`` (xAI, Gemini): what ``total_tokens`` has beyond its parts is
+    output, which is billed.
+
+    Args:
+        usage: The ``usage`` of a response.
+        name: The model's name in the policy, for the log.
+
+    Returns:
+        The usage; None where there is none, or none that can be used.
+    """
+    if not isinstance(usage, Mapping):
+        return None
+    try:
+        read, written = _needed(usage, "prompt_tokens"), _needed(usage, "completion_tokens")
+        details = _details(usage, "prompt_tokens_details")
+        cached, cache_write = _count(details, "cached_tokens"), _count(details, "cache_write_tokens")
+        total = _count(usage, "total_tokens")
+    except _UnusableError as error:
+        _warn_once(name, str(error))
+        return None
+    if cached + cache_write > read:
+        _warn_once(name, "more cached tokens than prompt_tokens")
+        return None
+    reasoning = _reasoning(usage.get("completion_tokens_details"), "reasoning_tokens")
+    if total > read + written:
+        written = total - read
+    elif reasoning > written:
+        written += reasoning  # more than the whole, so that it is beside it
+    return Usage(read, written, cached_tokens=cached, cache_write_tokens=cache_write, reasoning_tokens=reasoning)
+
+
+def message_usage(usage: Any, name: str) -> Usage | None:
+    """Anthropic's usage, which counts cached tokens beside ``input_tokens``; here they are part of it.
+
+    Args:
+        usage: The ``usage`` of a message.
+        name: The model's name in the policy, for the log.
+
+    Returns:
+        The usage; None where there is none, or none that can be used.
+    """
+    if not isinstance(usage, Mapping):
+        return None
+    try:
+        read, written = _needed(usage, "input_tokens"), _needed(usage, "output_tokens")
+        cached, cache_write = _count(usage, "cache_read_input_tokens"), _count(usage, "cache_creation_input_tokens")
+    except _UnusableError as error:
+        _warn_once(name, str(error))
+        return None
+    reasoning = _reasoning(usage.get("output_tokens_details"), "thinking_tokens")
+    return Usage(
+        read + cached + cache_write,
+        written,
+        cached_tokens=cached,
+        cache_write_tokens=cache_write,
+        reasoning_tokens=reasoning,
+    )
+
+
+def stated_cost(usage: Any) -> float | None:
+    """The provider's own ``usage.cost`` in USD (OpenRouter, LiteLLM); None where it gives none that can be one."""
+    cost = usage.get("cost") if isinstance(usage, Mapping) else None
+    if isinstance(cost, bool) or not isinstance(cost, int | float) or not 0 <= cost <= _MAX_USD:
+        return None
+    return float(cost)
+
+
+def _needed(usage: Mapping[str, Any], name: str) -> int:
+    if usage.get(name) is None:
+        raise _UnusableError(f"no {name}")
+    return _count(usage, name)
+
+
+def _count(usage: Mapping[str, Any], name: str) -> int:
+    value = usage.get(name)
+    if value is None:
+        return 0
+    if type(value) is not int or not 0 <= value <= MAX_TOKENS:
+        raise _UnusableError(f"{name} is not a number of tokens")
+    return value
+
+
+def _details(usage: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    details = usage.get(name)
+    if details is None:
+        return {}
+    if not isinstance(details, Mapping):
+        raise _UnusableError(f"{name} is not an object")
+    return details
+
+
+def _reasoning(details: Any, name: str) -> int:
+    """Part of the output, so that its price does not depend on it."""
+    value = details.get(name) if isinstance(details, Mapping) else None
+    return value if type(value) is int and 0 < value <= MAX_TOKENS else 0
+
+
+@lru_cache(maxsize=1024)
+def _warn_once(name: str, why: str) -> None:
+    log.warning("%s: its usage cannot be used (%s), so that its cost is unknown", name, why)

@@ -1,0 +1,120 @@
+"""What a replay prints: a verdict in three lines, a table of at most 100 columns, the menu, the tasks, the next step."""
+
+from collections.abc import Mapping, Sequence
+from textwrap import fill
+from typing import Any
+
+from .menu import in_words
+from .results_table import ResultRow, clip, render
+
+WIDTH = 100
+MOST_TASKS = 8
+
+
+def report(
+    rows: Sequence[ResultRow], data: Mapping[str, Any], per_second: float, *, full: bool = False, written: Sequence[str] = ()
+) -> str:
+    """The text of a replay.
+
+    Args:
+        rows: The table's rows.
+        data: What ``--json`` writes.
+        per_second: Test rows that the engine answered a second.
+        full: Whether to print latencies, shares and every task.
+        written: The files that were written, each "name (what it is)".
+    """
+    chosen = data["chosen"]
+    counts = ", ".join(f"{count:,} to {part}" for part, count in data["n"].items())
+    parts = [
+        "\n".join(verdict(data)),
+        f"{render(rows, chosen['tiers'], full=full)}\nrows: {counts}; all figures are of the test rows",
+    ]
+    if data.get("menu"):
+        parts.append(in_words(data["menu"], data["promise"]["delta"], data["promise"]["value"]))
+    if len(data["by_task"]) > 1:
+        parts.append(tasks(data["by_task"], full=full))
+    parts.append(_cascade(chosen))
+    of_baselines = {f"{row.name}: {row.note}" for row in rows}
+    notes = [note for note in data["notes"] if full or note not in of_baselines]
+    if notes:
+        parts.append("\n".join(fill(f"note: {note}", WIDTH, subsequent_indent="      ") for note in notes))
+    parts.append("\n".join([*(f"written: {name}" for name in written), *next_steps(data, written, full=full)]))
+    return "\n\n".join(parts) + f"\n{per_second:,.0f} rows/s through the engine"
+
+
+def verdict(data: Mapping[str, Any]) -> list[str]:
+    """Three lines: what the cascade saves, what it loses, what is proved."""
+    chosen, certificate = data["chosen"], data["certificate"]
+    premium = data["tiers"][-1]
+    mark = "CERTIFIED" if certificate["certified"] else "NOT CERTIFIED"
+    lines = [_saves(chosen, premium), _loses(chosen, premium, data["test"]["n"]), f"proof  {mark}: {certificate['words']}"]
+    return [fill(line, WIDTH, subsequent_indent=" " * 7, break_long_words=False) for line in lines]
+
+
+def _saves(chosen: Mapping[str, Any], premium: str) -> str:
+    if chosen["tiers"] == [premium]:
+        return f"saves  nothing: {premium} answers every prompt"
+    ratio, usd, premium_usd = chosen["cost_ratio"], chosen["usd_per_1000"], chosen["premium_usd_per_1000"]
+    if ratio is None:
+        return "saves  unknown: a cost is unknown, or the premium tier is free"
+    change = (
+        f"{100 * (1 - ratio):.0f} % of the cost of {premium}" if ratio <= 1 else f"nothing: {100 * ratio:.0f} % of its cost"
+    )
+    text = f"saves  {change}: ${usd:.4g} instead of ${premium_usd:.4g} per 1,000 prompts"
+    if chosen.get("usd_a_month") is not None:
+        saved = chosen["premium_usd_a_month"] - chosen["usd_a_month"]
+        text += f", ${saved:,.2f} a month"
+    judging = chosen["judging_usd_per_1000"]
+    return text + (f"; of it ${judging:.4g} pays for judging" if judging is not None and judging > 0 else "")
+
+
+def _loses(chosen: Mapping[str, Any], premium: str, n: int) -> str:
+    if chosen["tiers"] == [premium]:
+        return "loses  nothing"
+    loss, (low, high) = -chosen["quality_difference"], (-chosen["interval"][1], -chosen["interval"][0])
+    return (
+        f"loses  {100 * loss:.1f} points of quality against {premium} (95 % interval {100 * low:.1f} to {100 * high:.1f}), "
+        f"on {n:,} test rows"
+    )
+
+
+def tasks(entries: Sequence[Mapping[str, Any]], *, full: bool = False) -> str:
+    """The tasks as a table, the largest losses first."""
+    ordered = sorted(entries, key=lambda entry: entry["difference"])
+    shown = ordered if full else ordered[:MOST_TASKS]
+    lines = [f"{'task':<22} {'rows':>5}  {'loss':>5}  {'corrected 95 %':>15}  {'cost':>6}  advice"]
+    for entry in shown:
+        low, high = (-100 * end for end in reversed(entry["corrected_interval"]))
+        cost = "—" if entry["cost_ratio"] is None else f"{100 * entry['cost_ratio']:.0f} %"
+        lines.append(
+            f"{clip(str(entry['task']), 22):<22} {entry['n']:>5,}  {-100 * entry['difference']:>5.1f}  "
+            f"{f'{low:.1f} to {high:.1f}':>15}  {cost:>6}  {entry['advice']}"
+        )
+    hidden = len(ordered) - len(shown)
+    lines.append(
+        "loss in points; with 95 % confidence all intervals hold at once (Bonferroni)"
+        + (f"; {hidden} more tasks with --full" if hidden else "")
+    )
+    return "\n".join(lines if full else [line[:WIDTH] for line in lines])
+
+
+def _cascade(chosen: Mapping[str, Any]) -> str:
+    final = "the last tier's answer" if chosen["final"] == "last" else "the most confident answer"
+    lines = [f"cascade (where no tier accepts, {final} is returned):"]
+    thresholds = [*chosen["thresholds"], chosen["last_at"]]
+    for tier, at in zip(chosen["tiers"], thresholds, strict=True):
+        judges = ", ".join(chosen["judges"][tier]) or "none"
+        lines.append(f"  {tier}: accept from confidence {at:.4g}; judges: {judges}")
+    return "\n".join(lines)
+
+
+def next_steps(data: Mapping[str, Any], written: Sequence[str], *, full: bool) -> list[str]:
+    """What to do with the result."""
+    steps = []
+    if any("calibration" in name for name in written):
+        steps.append("next: name the calibration in your policy file (calibration: FILE), then `python -m cascade check`")
+    elif data["certificate"]["certified"] and len(data["chosen"]["tiers"]) > 1 and "policy_file" not in data:
+        steps.append("next: add --out calibration.json to keep these thresholds, --report report.html to read the mistakes")
+    if not full:
+        steps.append("more: --full adds latencies, shares of answers, notes on the baselines and all tasks")
+    return steps

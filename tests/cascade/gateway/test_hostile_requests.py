@@ -1,0 +1,132 @@
+"""No request of at most 1 MB holds the event loop for long or leaves much memory behind."""
+
+import asyncio
+import gc
+import random
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.cascade.gateway.conftest import Running, Serve
+from tests.cascade.gateway.hostile import ASK, Hostile, requests
+from tests.cascade.gateway.serve.test_server import process
+
+STALL_S = 0.1
+KEPT_BYTES = 64 * 2**20
+POLICIES = """
+journal: {url: sqlite:///j.db}
+models:
+  small: {provider: scripted, answers: ['{"a": [1, 2]}']}
+  large: {provider: scripted, answers: ['{"a": [1, 2]}']}
+policies:
+  default:
+    tiers:
+      - {name: cheap, model: small, accept_at: 0.9, judges: [schema, rules]}
+      - {name: premium, model: large, accept_at: 0.0, judges: [schema, rules, self_consistency]}
+"""
+
+
+class Stalls:
+    """The CPU time that an event loop spends between two of its turns: what the machine does beside it does not count."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+
+    async def watch(self) -> None:
+        """Measures until it is cancelled."""
+        last = time.thread_time()
+        while True:
+            await asyncio.sleep(0.002)
+            now = time.thread_time()
+            self.longest, last = max(self.longest, now - last), now
+
+
+@contextmanager
+def watched(running: Running) -> Iterator[Stalls]:
+    """The longest stall of a gateway's event loop within the block."""
+    stalls = Stalls()
+    watching = asyncio.run_coroutine_threadsafe(stalls.watch(), running.loop)
+    try:
+        yield stalls
+    finally:
+        watching.cancel()
+
+
+def send(url: str, request: Hostile, key: str | None = None) -> int:
+    """The status of the response."""
+    headers = {"content-type": "application/json"} | ({"x-api-key": key} if key else {})
+    return httpx2.post(url + request.path, content=request.body, headers=headers, timeout=120).status_code
+
+
+def check(running: Running, family: list[Hostile]) -> None:
+    """Sends each of them, and names those that held the loop."""
+    slow = {}
+    httpx2.post(f"{running.url}/v1/chat/completions", json={"model": "default", "messages": ASK})
+    gc.freeze()  # a collection of what the tests hold is none of the gateway's
+    try:
+        for request in family:
+            with watched(running) as stalls:
+                status = send(running.url, request)
+            assert status in (200, 400, 404, 409, 413, 422, 500, 503), (status, request.name)
+            if stalls.longest > STALL_S:
+                slow[f"{request.path} {request.name}"] = round(stalls.longest, 3)
+    finally:
+        gc.unfreeze()
+    assert not slow
+
+
+def test_some_hostile_requests(serve: Serve) -> None:
+    """A sample of the family, with what once held the loop for seconds."""
+    family = requests()
+    once = ("schema: list of types", "schema: more types", "schema: long pattern", "body: long name", "body: tools")
+    check(serve(POLICIES), [r for r in family if r.name in once] + random.Random(7).sample(family, 25))
+
+
+@pytest.mark.slow
+def test_all_hostile_requests(serve: Serve) -> None:
+    """The whole family."""
+    check(serve(POLICIES), requests())
+
+
+def memory(pid: int) -> int:
+    """Resident bytes of a process."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+@pytest.mark.parametrize("count", [25, pytest.param(400, marks=pytest.mark.slow)])
+def test_memory_after_hostile_requests(tmp_path: Path, count: int) -> None:
+    """What they took is given back, also after many different large ones."""
+    path = tmp_path / "policies.yaml"
+    path.write_text(POLICIES)
+    family = requests()
+    sample = random.Random(11).sample(family, min(count, len(family)))
+    with process("--policy-file", str(path)) as (running, url, _):
+        send(url, Hostile("", "/v1/chat/completions", sample[0].body))
+        before = memory(running.pid)
+        for request in sample:
+            send(url, request)
+        assert memory(running.pid) - before < KEPT_BYTES
+        assert httpx2.get(f"{url}/healthz").status_code == 200
+
+
+def test_several_at_once_do_not_hold_others(serve: Serve) -> None:
+    """While ten clients send schemas that never end, another one is answered."""
+    running = serve(POLICIES)
+    slow = [r for r in requests() if r.name == "schema: exponential references, answer: nested lists"] * 6
+    threads = [threading.Thread(target=send, args=(running.url, request)) for request in slow]
+    with watched(running) as stalls:
+        for thread in threads:
+            thread.start()
+        for _ in range(20):
+            assert httpx2.get(f"{running.url}/healthz", timeout=5).status_code == 200
+            assert running.chat().status_code == 200
+        for thread in threads:
+            thread.join()
+    assert stalls.longest < STALL_S
