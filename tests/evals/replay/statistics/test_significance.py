@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.stats import beta, binom, binomtest, multinomial
 
-from evals.replay import significance
+from evals.replay.statistics import significance
 
 LIMITS = st.sampled_from([0.01, 0.05, 0.1, 0.3])
 

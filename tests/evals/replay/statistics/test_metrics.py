@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 from sklearn import metrics as reference
 
 from evals.common.intervals import wilson
-from evals.replay.metrics import (
+from evals.replay.statistics.metrics import (
     METRICS,
     Array,
     aurc,
