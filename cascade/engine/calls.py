@@ -9,7 +9,9 @@ from typing import Any
 
 from cascade.costs.budget import LimitReached, RunBudget
 from cascade.models.protocol import Model, ModelError, Request
-from cascade.resilience.retry import CallRejected, call_with_retries, deadline_share
+from cascade.resilience.deadline import deadline_share
+from cascade.resilience.guarded_call import CallRejected
+from cascade.resilience.retry import call_with_retries
 from cascade.result import CallRecord, FaultKind
 from cascade.util.totals import total, total_usage
 from judges import Answer, Prompt, Usage
