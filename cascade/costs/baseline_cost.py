@@ -18,7 +18,7 @@ def premium_usd(
     """Estimates in USD what the last tier alone would have cost.
 
     The estimate is the cost of the last tier's answer where it was asked, else what a recording states, else its price on
-    the usage of the answer that the run returned.
+    the usage of the answer that the run returned, with the same share of cached input.
 
     Args:
         prompt: What the run asked.
@@ -37,7 +37,17 @@ def premium_usd(
             return costs[-1] if costs else None
     if recorded_cost is not None:
         return recorded_cost(prompt)
-    if result is None:
-        return None
-    answer = result.answer or next((a.answer for a in attempts if a.tier == result.tier), None)
-    return price(answer.usage if answer is not None else None)
+    return None if result is None else price(_usage_of_answer(attempts, result))
+
+
+def _usage_of_answer(attempts: Sequence[Attempt], result: Result) -> Usage | None:
+    """What one answer of the tier used that gave the result's, caching included; None where unknown.
+
+    By the tier's own request: the sample that a judge preferred may have come in one response with others, whose tokens are
+    counted with the first of them.
+    """
+    for attempt in reversed(attempts):
+        if attempt.tier == result.tier and attempt.answer is not None:
+            usages = [call.usage for call in attempt.call_log if call.purpose == "answer" and call.fault is None]
+            return usages[-1] if usages else attempt.answer.usage
+    return result.answer.usage if result.answer is not None else None

@@ -9,16 +9,17 @@ from typing import Any
 
 from cascade.costs.budget import LimitReached, RunBudget
 from cascade.models.protocol import Model, ModelError, Request
-from cascade.resilience.retry import CallRejected, call_with_retries, deadline_share
+from cascade.resilience.deadline import deadline_share
+from cascade.resilience.guarded_call import CallRejected
+from cascade.resilience.retry import call_with_retries
 from cascade.result import CallRecord, FaultKind
 from cascade.util.totals import total, total_usage
 from judges import Answer, Prompt, Usage
 
 from .model_handle import ModelHandle
+from .reserve import DEFAULT_REQUEST as DEFAULT_REQUEST
 from .reserve import reserve
 
-DEFAULT_REQUEST = Request()
-"""How a tier calls its model: with nothing beside the prompt."""
 Send = Callable[[Model, Prompt, Request], Awaitable[Sequence[Answer]]]
 """Sends one request to a model."""
 _QUEUE_S = 60.0  # the longest wait for other requests to be settled
@@ -81,13 +82,15 @@ async def call_model(
 
     async def call_when_affordable(request: Request) -> Sequence[Answer]:
         # Outside the guard: a request that waits for money takes no slot and says nothing about the provider.
-        loop, pause = asyncio.get_running_loop(), _FIRST_PAUSE_S
-        give_up = loop.time() + _QUEUE_S if deadline is None else min(deadline, loop.time() + _QUEUE_S)
+        give_up, pause = None, _FIRST_PAUSE_S
         while True:
             try:
                 return await call_once_or_again(request)
             except LimitReached as limit:
-                if not limit.waits or budget.closed or loop.time() + pause >= give_up:
+                now = asyncio.get_running_loop().time()
+                if give_up is None:
+                    give_up = now + _QUEUE_S if deadline is None else min(deadline, now + _QUEUE_S)
+                if not limit.waits or budget.closed or now + pause >= give_up:
                     raise
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, _MAX_PAUSE_S)

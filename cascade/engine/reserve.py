@@ -11,6 +11,9 @@ from judges import Answer, Prompt, Usage
 
 from .model_handle import ModelHandle
 
+DEFAULT_REQUEST = Request()
+"""How a tier calls its model: with nothing beside the prompt."""
+_BOUNDED = Request(max_tokens=MAX_OUTPUT)
 log = logging.getLogger("cascade.budget")
 
 
@@ -65,7 +68,7 @@ async def reserve(handle: ModelHandle, prompt: Prompt, request: Request, budget:
     bounds = handle.bounds
     learns = not request.max_tokens and not bounds.insists and not sets_length(request.options)
     if not request.max_tokens and bounds.output is None:
-        request = replace(request, max_tokens=MAX_OUTPUT)
+        request = _BOUNDED if request is DEFAULT_REQUEST else replace(request, max_tokens=MAX_OUTPUT)
     most = handle.most_usage(prompt, request)
     usd = handle.estimate_of(most, request)
     try:

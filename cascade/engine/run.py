@@ -9,7 +9,7 @@ from cascade.costs.budget import RunBudget
 from cascade.errors import BudgetError, DeadlineError, ProviderError, RunError, UnsureError
 from cascade.models.protocol import Request
 from cascade.policy.schema import Policy
-from cascade.resilience.retry import run_until
+from cascade.resilience.deadline import run_until
 from cascade.result import Attempt, Reason, Result, new_run_id
 from judges import Answer, Prompt
 

@@ -1,1 +1,1 @@
-"""What keeps a run going where providers fail: retries, circuit breakers, limits, hedged requests."""
+"""Protection against failing providers: retries, circuit breakers, limits, hedged requests, deadlines."""

@@ -1,4 +1,4 @@
-"""A circuit breaker: a model that keeps failing is left alone for a while, then tried with one request."""
+"""A circuit breaker: stops calling a model that keeps failing, and after a while tries it with a single request."""
 
 import threading
 from collections.abc import Callable
@@ -27,13 +27,19 @@ class BreakerRule:
 class Breaker:
     """Counts in a ring of buckets, so that every call takes constant time. Safe for threads and event loops.
 
-    ``listener`` is called with each new ``state``.
+    Args:
+        rule: When it opens, and for how long.
+        clock: Returns the time in seconds.
+
+    Attributes:
+        state: "closed" lets requests through, "open" rejects them, "half_open" waits for the outcome of a probe.
+        listener: Called with each new state; None: nothing is.
     """
 
     __slots__ = (
         "_bucket_s",
         "_clock",
-        "_failed",
+        "_failures",
         "_lock",
         "_opened",
         "_probing",
@@ -50,71 +56,80 @@ class Breaker:
         self.listener: Callable[[BreakerState], object] | None = None
         self._lock = threading.Lock()
         self._bucket_s = rule.window_s / _BUCKETS
-        self._total, self._failed = [0] * _BUCKETS, [0] * _BUCKETS
+        self._total, self._failures = [0] * _BUCKETS, [0] * _BUCKETS
         self._slot = int(clock() / self._bucket_s)
         self._opened = 0.0
         self._probing = False
 
     def admit(self) -> Admission | float:
-        """ "pass" or "probe" let a request through, and ``ended`` must follow; a number refuses: seconds to wait."""
+        """Lets a request through or rejects it.
+
+        Returns:
+            "pass" or "probe" for a request that may be sent, after which ``record`` must follow; a number for one that is
+            rejected: the seconds until another may be sent.
+        """
         if self.state == "closed":
             return "pass"
         with self._lock:
-            if self._closed():
+            if self._is_closed():
                 return "pass"
-            left = self._opened + self.rule.cooldown_s - self._clock()
-            if self._probing or (self.state == "open" and left > 0):
-                return max(left, 0.0)
+            wait_s = self._opened + self.rule.cooldown_s - self._clock()
+            if self._probing or (self.state == "open" and wait_s > 0):
+                return max(wait_s, 0.0)
             self._probing = True
-            self._become("half_open")
+            self._set_state("half_open")
             return "probe"
 
-    def ended(self, admission: Admission, well: bool | None) -> None:
-        """The request got an answer (True), failed by the provider's fault (False), or says nothing of it (None).
+    def record(self, admission: Admission, success: bool | None) -> None:
+        """Records the outcome of a request.
 
-        Only the probe decides about a breaker that is open; what was under way when it opened says nothing new.
+        While the breaker is open only the probe decides; requests that were in progress when it opened say nothing new.
+
+        Args:
+            admission: What ``admit`` returned for the request.
+            success: True: it got an answer; False: the provider failed; None: it says nothing about the provider.
         """
         with self._lock:
             if admission == "probe":
                 self._probing = False
-                if well is None:
+                if success is None:
                     return
-                self._total, self._failed = [0] * _BUCKETS, [0] * _BUCKETS
+                self._total, self._failures = [0] * _BUCKETS, [0] * _BUCKETS
                 self._opened = self._clock()
-                self._become("closed" if well else "open")
-            if well is None:
+                self._set_state("closed" if success else "open")
+            if success is None:
                 return
-            slot = self._now()
+            slot = self._current_bucket()
             self._total[slot] += 1
-            if well:
+            if success:
                 return
-            self._failed[slot] += 1
-            total, failed = sum(self._total), sum(self._failed)
-            if self.state == "closed" and total >= self.rule.min_requests and failed >= self.rule.failure_rate * total:
+            self._failures[slot] += 1
+            total, failures = sum(self._total), sum(self._failures)
+            if self.state == "closed" and total >= self.rule.min_requests and failures >= self.rule.failure_rate * total:
                 self._opened = self._clock()
-                self._become("open")
+                self._set_state("open")
 
-    def _become(self, state: BreakerState) -> None:
+    def _set_state(self, state: BreakerState) -> None:
         self.state = state
         if self.listener is not None:
             self.listener(state)
 
-    def _closed(self) -> bool:
-        """Asked again under the lock: another thread may have closed it meanwhile."""
+    def _is_closed(self) -> bool:
+        """Checked again under the lock: another thread may have closed it meanwhile."""
         return self.state == "closed"
 
     def counts(self) -> tuple[int, int]:
-        """Requests and failures in the window."""
+        """Returns the requests and the failures in the window."""
         with self._lock:
-            self._now()
-            return sum(self._total), sum(self._failed)
+            self._current_bucket()
+            return sum(self._total), sum(self._failures)
 
-    def _now(self) -> int:
-        """The bucket of the present; those that the clock has passed since are emptied."""
+    def _current_bucket(self) -> int:
+        """The index of the current bucket; those that the clock has passed since the last call are emptied."""
         slot = int(self._clock() / self._bucket_s)
         if slot == self._slot:
             return slot % _BUCKETS
         for stale in range(max(self._slot + 1, slot - _BUCKETS + 1), slot + 1):
-            self._total[stale % _BUCKETS] = self._failed[stale % _BUCKETS] = 0
+            self._total[stale % _BUCKETS] = self._failures[stale % _BUCKETS] = 0
         self._slot = max(self._slot, slot)
         return self._slot % _BUCKETS

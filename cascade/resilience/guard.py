@@ -1,4 +1,4 @@
-"""What is known and allowed of one model, shared by all runs of a Cascade: breaker, limits, latencies, what is under way."""
+"""The state of one model that all runs of a Cascade share: breaker, limits, latencies, requests in progress."""
 
 import threading
 from collections import deque
@@ -9,17 +9,23 @@ from time import monotonic
 from .breaker import Breaker, BreakerRule, BreakerState
 from .limiters import ConcurrencyLimiter, RateLimiter
 
-HEDGE_FROM = 20  # latencies that must be known before a request is hedged
+HEDGE_FROM = 20  # the least number of latencies for which a request is hedged
 OVERDUE = 3.0  # times the 95th percentile
-_REMEMBERED = 200
+_LATENCIES = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """The n-th pause is drawn evenly from [0, min(max_backoff_s, initial_backoff_s * 2^(n-1))] (full jitter), seconds.
+    """When a failed request is retried.
 
-    ``attempts`` counts the first. Where the provider says how long to wait, that is waited if it is at most
-    ``retry_after_s``; a longer wait is not worth it, and the fault is final.
+    The n-th pause is random in [0, min(max_backoff_s, initial_backoff_s * 2^(n-1))] (full jitter), after the wait that the
+    provider asks for.
+
+    Attributes:
+        attempts: The most requests for one answer, the first included.
+        initial_backoff_s: The longest first pause in seconds.
+        max_backoff_s: The longest pause in seconds.
+        retry_after_s: The longest wait that the provider may ask for, in seconds; a longer one makes the fault final.
     """
 
     attempts: int = 3
@@ -30,8 +36,15 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class ModelHealth:
-    """How a model does: the breaker's state ("closed" lets requests through; None: it has none), requests and failures in
-    the breaker's window, requests under way, and the 95th percentile of the latest latencies in seconds (None: too few)."""
+    """The health of a model.
+
+    Attributes:
+        state: The breaker's state: "closed" lets requests through; None: the model has no breaker.
+        requests: Requests that ended in the breaker's window.
+        failures: Those of them that failed.
+        in_flight: Requests in progress.
+        p95_s: The 95th percentile of the latest latencies in seconds; None: too few are known.
+    """
 
     state: BreakerState | None
     requests: int
@@ -46,11 +59,11 @@ class Guard:
 
     retry: Retry = field(default_factory=Retry)
     breaker: Breaker | None = None
-    turnstile: ConcurrencyLimiter | None = None
-    pace: RateLimiter | None = None
+    concurrency_limiter: ConcurrencyLimiter | None = None
+    rate_limiter: RateLimiter | None = None
     hedge: bool = False
     in_flight: int = 0
-    _latencies: deque[float] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+    _latencies: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
@@ -64,40 +77,40 @@ class Guard:
         hedge: bool = False,
         clock: Callable[[], float] = monotonic,
     ) -> "Guard":
-        """A guard by a policy's settings; None leaves a protection out."""
+        """Makes a guard of a policy's settings; None leaves a protection out."""
         return cls(
-            retry or Retry(),
-            None if breaker is None else Breaker(breaker, clock),
-            None if max_concurrency is None else ConcurrencyLimiter(max_concurrency),
-            None if requests_per_s is None else RateLimiter(requests_per_s, clock),
-            hedge,
+            retry=retry or Retry(),
+            breaker=None if breaker is None else Breaker(breaker, clock),
+            concurrency_limiter=None if max_concurrency is None else ConcurrencyLimiter(max_concurrency),
+            rate_limiter=None if requests_per_s is None else RateLimiter(requests_per_s, clock),
+            hedge=hedge,
         )
 
-    def entered(self) -> None:
-        """A request begins."""
+    def request_started(self) -> None:
+        """Counts a request that begins."""
         with self._lock:
             self.in_flight += 1
 
-    def left(self, latency_s: float | None) -> None:
-        """It ended; ``latency_s`` where it got an answer."""
+    def request_ended(self, latency_s: float | None) -> None:
+        """Counts a request that ended; ``latency_s`` is its latency in seconds, None where it got no answer."""
         with self._lock:
             self.in_flight -= 1
             if latency_s is not None:
                 self._latencies.append(latency_s)
 
     def p95_s(self) -> float | None:
-        """The 95th percentile of the latest latencies in seconds; None where fewer than HEDGE_FROM are known."""
+        """Returns the 95th percentile of the latest latencies in seconds; None where fewer than HEDGE_FROM are known."""
         with self._lock:
-            known = sorted(self._latencies)
-        return known[int(0.95 * (len(known) - 1) + 0.5)] if len(known) >= HEDGE_FROM else None
+            latencies = sorted(self._latencies)
+        return latencies[int(0.95 * (len(latencies) - 1) + 0.5)] if len(latencies) >= HEDGE_FROM else None
 
-    def overdue(self, seconds: float) -> bool:
-        """Whether a request that got no answer for so long looks like one of a model that hangs."""
-        usual = self.p95_s()
-        return usual is not None and seconds > OVERDUE * usual
+    def is_overdue(self, seconds: float) -> bool:
+        """Returns whether a request that has no answer after ``seconds`` suggests that the model hangs."""
+        p95_s = self.p95_s()
+        return p95_s is not None and seconds > OVERDUE * p95_s
 
     def health(self) -> ModelHealth:
-        """The state of things."""
+        """Returns the model's health."""
         requests, failures = self.breaker.counts() if self.breaker is not None else (0, 0)
         state = self.breaker.state if self.breaker is not None else None
         return ModelHealth(state, requests, failures, self.in_flight, self.p95_s())

@@ -1,4 +1,4 @@
-"""How many requests of one model may be under way at once, and how many may begin in a second."""
+"""How many requests of one model may be in progress at once, and how many may begin in a second."""
 
 import asyncio
 import threading
@@ -10,67 +10,74 @@ from time import monotonic
 
 
 class ConcurrencyLimiter:
-    """Lets at most ``most`` in at once, the others in the order they came; for any number of event loops and threads."""
+    """Allows ``limit`` requests at once, in the order in which they came; for any number of event loops and threads."""
 
-    __slots__ = ("_inside", "_lock", "_most", "_waiting")
+    __slots__ = ("_in_use", "_limit", "_lock", "_waiters")
 
-    def __init__(self, most: int) -> None:
-        self._most, self._inside = most, 0
+    def __init__(self, limit: int) -> None:
+        self._limit, self._in_use = limit, 0
         self._lock = threading.Lock()
-        self._waiting: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
+        self._waiters: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
 
-    async def enter(self) -> None:
-        """Waits for a free place; ``cancel_and_wait`` must follow."""
+    async def acquire(self) -> None:
+        """Waits for a slot; ``release`` must follow."""
         with self._lock:
-            if self._inside < self._most:
-                self._inside += 1
+            if self._in_use < self._limit:
+                self._in_use += 1
                 return
             loop = asyncio.get_running_loop()
-            mine: asyncio.Future[None] = loop.create_future()
-            self._waiting.append((loop, mine))
+            waiter: asyncio.Future[None] = loop.create_future()
+            self._waiters.append((loop, waiter))
         try:
-            await mine
+            await waiter
         except asyncio.CancelledError:
             with self._lock, suppress(ValueError):
-                self._waiting.remove((loop, mine))
+                self._waiters.remove((loop, waiter))
                 raise
-            # It was handed the place while it was being cancelled.
-            self.leave()
+            # It got the slot while it was being cancelled.
+            self.release()
             raise
 
-    def leave(self) -> None:
-        """Frees the place, or hands it to who has waited longest."""
+    def release(self) -> None:
+        """Frees the slot, or gives it to the request that has waited longest."""
         with self._lock:
-            while self._waiting:
-                loop, next_one = self._waiting.popleft()
-                with suppress(RuntimeError):  # a loop that was closed waits for nothing
-                    loop.call_soon_threadsafe(_wake, next_one)
+            while self._waiters:
+                loop, waiter = self._waiters.popleft()
+                with suppress(RuntimeError):  # a closed loop waits for nothing
+                    loop.call_soon_threadsafe(_wake, waiter)
                     return
-            self._inside -= 1
+            self._in_use -= 1
 
 
-def _wake(waiting: "asyncio.Future[None]") -> None:
-    if not waiting.done():
-        waiting.set_result(None)
+def _wake(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 class RateLimiter:
-    """In any second at most ``per_s`` begin, rounded down; below one a second, one every 1 / ``per_s`` seconds."""
+    """Lets at most ``per_s`` requests begin in any second, rounded down; below one, one every 1 / ``per_s`` seconds."""
 
-    __slots__ = ("_clock", "_last", "_lock", "_window_s")
+    __slots__ = ("_clock", "_lock", "_starts", "_window_s")
 
     def __init__(self, per_s: float, clock: Callable[[], float] = monotonic) -> None:
         self._window_s, self._clock = max(1.0, 1.0 / per_s), clock
         self._lock = threading.Lock()
-        self._last: deque[float] = deque(maxlen=max(1, int(per_s)))  # when the latest ones begin
+        self._starts: deque[float] = deque(maxlen=max(1, int(per_s)))  # when the latest ones begin
 
-    def wait_s(self, within_s: float = inf) -> float | None:
-        """Takes the next place and says in how many seconds it is due; where in ``within_s`` or more, takes none: None."""
+    def reserve(self, within_s: float = inf) -> float | None:
+        """Reserves the next slot.
+
+        Args:
+            within_s: The longest wait in seconds.
+
+        Returns:
+            The seconds to wait for the slot; None where that is ``within_s`` or more, and no slot is reserved.
+        """
         with self._lock:
-            now = begins = self._clock()
-            if len(self._last) == self._last.maxlen:
-                begins = max(now, self._last[0] + self._window_s)
-            if begins - now >= within_s:
+            now = start = self._clock()
+            if len(self._starts) == self._starts.maxlen:
+                start = max(now, self._starts[0] + self._window_s)
+            if start - now >= within_s:
                 return None
-            self._last.append(begins)
-            return begins - now
+            self._starts.append(start)
+            return start - now

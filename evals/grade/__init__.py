@@ -1,4 +1,4 @@
-"""Graders: answer and reference -> quality in [0, 1]. Each is known by a name and a version, kept with every grade."""
+"""Graders: answer and reference -> quality in [0, 1]. Each has a name and a version, stored with every grade."""
 
 from .protocol import Grader, GraderError, GradingCase
 from .registry import grader, names

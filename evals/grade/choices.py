@@ -18,7 +18,7 @@ _HEAD = re.compile(
     re.IGNORECASE,
 )
 _LISTED = re.compile(r"^\W{0,4}([a-z])[).:](?!\w)", re.IGNORECASE | re.MULTILINE)
-# A and I are words, too: they count where nothing else can be meant.
+# A and I are also words: they count only where nothing else is possible.
 _NAMED = re.compile(
     r"\(([A-Za-z])\)|(?<![\w'’])([B-HJ-Z])(?![\w'’])|(?<![\w'’])([AI])(?=\W{0,4}\Z|[).:,]|\s(?:or|and|because|since|is|was)\b)"
 )
@@ -28,7 +28,7 @@ _LABEL = re.compile(r"\W{0,4}\w+(?: \w+){0,2}\W{0,4}?:\W{0,4}(\S[^\n]{0,200})")
 def choice(reference: Any, text: str) -> bool:
     """The same letter where the reference is one (or begins with it, "B) Paris"), else the same words.
 
-    A reply that names several letters and commits itself to none is wrong; words may follow a label, "Category: billing".
+    A reply that names several letters without choosing one is wrong; words may follow a label, "Category: billing".
     """
     letters, label = None, _LABEL.fullmatch(text.strip())
     for gold in one_of(reference):
@@ -42,7 +42,7 @@ def choice(reference: Any, text: str) -> bool:
 
 
 def chosen(text: str) -> str | None:
-    """The letter of the option that a reply commits itself to, in upper case; None where that is none or several."""
+    """The letter of the option that a reply chooses, in upper case; None if it chooses none or several."""
     answer = unicodedata.normalize("NFKC", stated(text)).strip("*_`\"' \n")
     answer = leading(answer, _ALONE)
     answer = _NOT_CHOSEN.sub("", answer).strip("*_`\"' \n,;")

@@ -1,4 +1,4 @@
-"""Code, graded by unit tests that run in another process than it does, with walls of the kernel around both."""
+"""Grades code by unit tests. Code and tests run in two separate processes, both in a kernel sandbox."""
 
 import json
 import os
@@ -54,7 +54,7 @@ class CodeGrader:
             raise GraderError("grader code needs a POSIX system: it limits the process by resource limits")
 
     def check(self, reference: Any) -> None:
-        """Raises GraderError where the reference is no Python."""
+        """Raises GraderError if the reference is not valid Python."""
         if not isinstance(reference, str):
             raise GraderError(f"reference: the grader code needs a text of tests, got {type(reference).__name__}")
         try:
@@ -64,7 +64,7 @@ class CodeGrader:
             raise GraderError(f"reference: the tests are no Python: {error}") from None
 
     def grade(self, case: GradingCase) -> float | None:
-        """Code that fails, hangs, exits early or asks for more than it may is wrong.
+        """Code that fails, hangs, exits early or exceeds its limits is wrong.
 
         Args:
             case: The answer, and the tests as its reference.
@@ -73,7 +73,7 @@ class CodeGrader:
             1.0 or 0.0, or None where the tests hand over or rest on what is no value.
 
         Raises:
-            GraderError: The tests test nothing, or this machine gives no walls.
+            GraderError: The tests test nothing, or this machine has no sandbox.
         """
         self.check(case.reference)
         tests = str(case.reference)
@@ -83,7 +83,7 @@ class CodeGrader:
         return None if outcome == "untold" else float(outcome == "passed")
 
     def _outcome(self, program: str, tests: str) -> str:
-        """``passed``, ``failed`` or ``untold``. Raises GraderError where nothing could be run."""
+        """``passed``, ``failed`` or ``untold``. Raises GraderError if nothing could be run."""
         outcome, why = run(self, program, tests)
         if outcome == "no walls":
             raise GraderError(
@@ -101,7 +101,7 @@ def _test_nothing(one: CodeGrader, tests: str) -> bool:
 
 
 def run(one: CodeGrader, program: str, tests: str) -> tuple[str, str]:
-    """Runs a program and its tests under a grader's limits; what came of it, and why."""
+    """Runs a program and its tests under a grader's limits; returns the outcome and the reason."""
     with tempfile.TemporaryDirectory(prefix="graded-") if one.unsafe else nullcontext("") as folder:
         order = Order(
             seconds=one.seconds,
@@ -116,12 +116,12 @@ def run(one: CodeGrader, program: str, tests: str) -> tuple[str, str]:
         return SERVER.run(parts, order.real_seconds + 10)
 
 
-_OURS = (__name__.partition(".")[0], "cascade", "judges")  # recordings, with their answers, may stand there
+_OURS = (__name__.partition(".")[0], "cascade", "judges")  # these folders may contain recordings with their answers
 
 
 @lru_cache(maxsize=1)
 def _packages() -> tuple[str, ...]:
-    """The folders of installed packages, which answers may import from."""
+    """The folders of installed packages that answers may import."""
     sites = {os.path.realpath(one) for one in site.getsitepackages()}
     return tuple(
         one

@@ -34,7 +34,7 @@ EXAMPLES = """examples:
 
 
 def grade(reference: Any, text: str, kind: str = "text") -> float:
-    """The grade of one answer by the grader ``kind``, a specification; 0 where it cannot tell. Raises GraderError."""
+    """The grade of one answer by the grader ``kind``, a specification; 0 if it cannot decide. Raises GraderError."""
     quality = grader(kind).grade(GradingCase(text=text, reference=reference))
     if isinstance(quality, Awaitable):
         raise GraderError(f"{kind} takes its time: grade a recording with it")
@@ -42,7 +42,7 @@ def grade(reference: Any, text: str, kind: str = "text") -> float:
 
 
 def label(one: Grader) -> str:
-    """What a graded answer keeps: the grader's name, the options that are not its defaults, and its version."""
+    """The grader label stored with an answer: name, non-default options and version."""
     declared: tuple[Field[Any], ...] = fields(one) if is_dataclass(one) else ()
     own = [f for f in declared if f.name not in _FIXED and f.default is not MISSING and getattr(one, f.name) != f.default]
     return f"{one.name}{''.join(f':{f.name}={getattr(one, f.name)}' for f in own)}@{one.version}"
@@ -52,7 +52,7 @@ def label(one: Grader) -> str:
 class Job:
     """Which grader grades which task (``by_task``, else ``default``), which ``models`` (all where empty), what is redone.
 
-    ``memory`` is what judge models said, and what that cost.
+    ``memory`` caches the grades of judge models and counts their cost.
     """
 
     default: Grader | None
@@ -67,24 +67,24 @@ class Job:
         return self.by_task.get(task, self.default)
 
     def check(self, example: Example) -> None:
-        """Raises GraderError where the example's reference cannot be used, before anything is run or paid for."""
+        """Raises GraderError if the example's reference cannot be used, before anything is run or paid for."""
         one = self.of(example.task)
         if one is not None and example.reference is not None:
             one.check(example.reference)
 
     def graders(self) -> list[Grader]:
-        """All of them."""
+        """Every grader of the job."""
         return [one for one in (self.default, *self.by_task.values()) if one is not None]
 
 
 async def graded(examples: Sequence[Example], job: Job, tally: GradeReport) -> list[Example]:
-    """The examples with their answers graded. Raises GraderError where a reference cannot be used, naming the example."""
+    """The examples with their answers graded. Raises GraderError, naming the example, if a reference cannot be used."""
     gate = asyncio.Semaphore(job.concurrency)
     return list(await asyncio.gather(*(_example(e, job, tally, gate) for e in examples)))
 
 
 class _Unfinished(Exception):
-    """An answer cannot be graded now; it is left as it was."""
+    """An answer cannot be graded now; it stays unchanged."""
 
 
 async def _example(example: Example, job: Job, tally: GradeReport, gate: asyncio.Semaphore) -> Example:
@@ -119,7 +119,7 @@ async def _example(example: Example, job: Job, tally: GradeReport, gate: asyncio
 
 
 def _has(answer: Mapping[str, Any], grader: str) -> bool:
-    """Whether the answer and each of its samples, of which some may have come later, have this grader's grade."""
+    """Whether the answer and all its samples (some may be newer) have this grader's grade."""
     parts = (answer, *(answer.get("samples") or ()))
     return answer.get("grader") == grader and all(part.get("quality") is not None for part in parts)
 
@@ -201,7 +201,7 @@ def job_of(
     max_usd: float | None = None,
     unsafe: bool = False,
 ) -> Job:
-    """The job of a command's ``--grader [TASK=]NAME[:OPTION=VALUE]``; model grades are kept beside ``recording``.
+    """The job of a command's ``--grader [TASK=]NAME[:OPTION=VALUE]``; model grades are stored beside ``recording``.
 
     ``unsafe`` lets code graders run answers where there are no walls.
 
@@ -229,7 +229,7 @@ def job_of(
 
 
 def _task_of(text: str) -> tuple[str, str]:
-    """``TASK=SPEC`` or ``SPEC``: a task is what stands before the first sign behind which a grader's name stands."""
+    """``TASK=SPEC`` or ``SPEC``: the task is the part before the first ``=`` that a grader's name follows."""
     if text.partition(":")[0] in names():
         return "", text
     parts = text.split("=")
@@ -242,9 +242,9 @@ def _task_of(text: str) -> tuple[str, str]:
 
 
 def _survey(path: str, job: Job) -> int:
-    """How many examples a recording has; reading it once first finds its errors before anything is paid.
+    """Counts the examples of a recording; this first pass finds its errors before anything is paid.
 
-    Raises GraderError for a task or model that it has not and for a reference that cannot be used.
+    Raises GraderError for a task or model that the recording does not contain, and for an unusable reference.
     """
     n = 0
     tasks: set[str] = set()
@@ -269,7 +269,7 @@ def main(
 ) -> int:
     """The command; returns the exit code: 0, 1 where another run is needed to grade the rest, 2 where the input is wrong.
 
-    ``paid`` is told of each sum in USD that a judge model costs, as soon as it is known.
+    ``paid`` is called with each cost in USD of a judge model, as soon as it is known.
     """
     args = _parser(prog).parse_args(argv)
     tally = GradeReport()
@@ -295,7 +295,7 @@ def main(
     except (GraderError, RecordingError, CascadeError, OSError, ValueError) as error:
         print(f"error: {' '.join(str(error).split())}; nothing was written", file=sys.stderr)
         return 2
-    print("\n".join([report(tally), *job.memory.told()]))
+    print("\n".join([report(tally), *job.memory.report_lines()]))
     return 1 if tally.unfinished else 0
 
 

@@ -11,9 +11,9 @@ from .protocol import GraderError, GradingCase
 
 @dataclass(frozen=True, slots=True)
 class FunctionGrader:
-    """Calls ``function(reference, text)`` or, where it needs one argument, ``function(case)``; it gives a number in [0, 1].
+    """Calls ``function(reference, text)`` or, if it needs one argument, ``function(case)``; it returns a number in [0, 1].
 
-    Parameters that are called ``reference`` and ``text`` may stand in any order.
+    Parameters named ``reference`` and ``text`` may be in any order.
 
     The version is the function's own ``version`` attribute, or "1": change it when its grades change.
     """
@@ -43,10 +43,10 @@ class FunctionGrader:
         return cls(f"python:{where}", function, str(getattr(function, "version", "1")), _call_of(function, where))
 
     def check(self, reference: Any) -> None:
-        """It is called with answers alone: a function of one's own may do anything."""
+        """Accepts every reference: a user's function may use it in any way."""
 
     def grade(self, case: GradingCase) -> float | Awaitable[float | None] | None:
-        """Raises GraderError where the function gives anything but a number in [0, 1], a bool or None."""
+        """Raises GraderError if the function returns anything but a number in [0, 1], a bool or None."""
         try:
             result = self.call(case)
         except (Exception, SystemExit) as error:

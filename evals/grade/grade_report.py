@@ -1,4 +1,4 @@
-"""What was graded and what was not, for the reader of the report."""
+"""The report of a grading run: what was graded, and what was not and why."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -10,9 +10,9 @@ _REASONS = 10
 
 @dataclass(slots=True)
 class GradeReport:
-    """What was graded: qualities by (model, task); what was not, by reason, with the first ids; how many were left alone.
+    """Qualities by (model, task); ungraded answers by reason, with the first ids; the number of unchanged answers.
 
-    ``unfinished`` counts answers that another run may grade: the judge model failed, or the money was spent.
+    ``unfinished`` counts answers that another run may grade: the judge model failed, or the budget was spent.
     """
 
     qualities: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))

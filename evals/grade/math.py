@@ -12,7 +12,7 @@ from .protocol import GraderError, GradingCase
 from .text import one_of, stated
 
 SECONDS = 5
-# Math-verify takes the last expression, which these do not state.
+# Math-verify takes the last expression, which is not the answer after "or" or a negation.
 _UNDECIDED = re.compile(r"[\d})$]\s{0,4}or\s{1,4}[\d\\${(-]|\b(?:not|n['’]t)\s{1,4}[\d\\${(-]")
 
 
@@ -20,7 +20,7 @@ _UNDECIDED = re.compile(r"[\d})$]\s{0,4}or\s{1,4}[\d\\${(-]|\b(?:not|n['’]t)\s
 class MathsGrader:
     """1 where the reply's final expression equals the reference, as math-verify decides (extra ``maths``).
 
-    Reading and comparing have five seconds each; an expression that takes longer cannot be told.
+    Parsing and comparing may take five seconds each; an expression that takes longer gets no grade.
     """
 
     name: str = "maths"
@@ -35,16 +35,16 @@ class MathsGrader:
 
     @property
     def version(self) -> str:
-        """Of what is done here, and that of math-verify, which decides."""
+        """The version of this code and that of math-verify, which decides."""
         return f"2, math-verify {version('math-verify')}"
 
     def check(self, reference: Any) -> None:
-        """Raises GraderError where the reference is no expression."""
+        """Raises GraderError if the reference is not an expression."""
         for gold in one_of(reference):
             self._gold(gold)
 
     def grade(self, case: GradingCase) -> float | None:
-        """A reply without an expression, or with two to choose from, is wrong. None where the time did not suffice."""
+        """A reply without an expression, or with two alternatives, is wrong. None after a timeout."""
         with needed_by("grader maths"):
             from math_verify import verify
             from math_verify.errors import TimeoutException
@@ -60,7 +60,7 @@ class MathsGrader:
             return float(any(same))
         except TimeoutException:
             return None
-        except Exception:  # whatever sympy raises for an expression that it cannot work with
+        except Exception:  # sympy may raise anything for an expression that it cannot handle
             return 0.0
 
     def _gold(self, gold: Any) -> list[Any]:

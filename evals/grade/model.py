@@ -1,6 +1,6 @@
-"""A model as grader: against the reference, or in comparison with another model's answer in both orders.
+"""A model as grader: against the reference, or compared with another model's answer in both orders.
 
-A judge model's opinion is no truth. Prefer any other grader that fits, and check a sample of its grades by hand.
+A judge model's opinion is not ground truth. Prefer any other grader that fits, and check a sample of its grades by hand.
 """
 
 import asyncio
@@ -37,11 +37,11 @@ _VERSION = "2"
 
 @dataclass(slots=True)
 class Memory:
-    """What a judge model once said, by the hash of the question, in an append-only JSON Lines file; nothing is asked twice.
+    """Cache of a judge model's grades by the hash of the question, in an append-only JSON Lines file.
 
     ``usd`` is what was spent since it was opened: None from the first call of unknown price on. ``budget`` limits it;
-    ``paid`` is told of each sum. ``compared`` counts comparisons in both orders, ``disagreed`` those where the orders did
-    not say the same. ``ended`` says of judge models why it is no use to ask them again.
+    ``paid`` is called with each cost. ``compared`` counts comparisons in both orders, ``disagreed`` those where the two
+    orders gave different results. ``ended`` maps a judge model that failed for good to the reason.
     """
 
     path: Path | None = None
@@ -57,7 +57,7 @@ class Memory:
 
     @classmethod
     def open(cls, path: Path, most_usd: float | None = None) -> "Memory":
-        """What the file holds; a line that a crash cut off is passed over. No more than ``most_usd`` will be spent."""
+        """Loads the file, ignoring a line that a crash cut off. ``most_usd`` limits the spending."""
         grades = {}
         if path.is_file():
             text = path.read_text(encoding="utf-8", errors="replace")
@@ -73,7 +73,7 @@ class Memory:
         return cls(path, grades, CostBudget(most_usd))
 
     async def once(self, key: str, ask: Callable[[], Awaitable[float | None]]) -> float | None:
-        """What is known, or what ``ask`` gives: whoever wants to know the same at the same time waits for it."""
+        """The stored grade, or the result of ``ask``; concurrent callers with the same key share one call."""
         if key not in self.grades:
             async with self.locks.setdefault(key, asyncio.Lock()):
                 if key not in self.grades:
@@ -82,7 +82,7 @@ class Memory:
         return self.grades[key]
 
     def keep(self, key: str, grade: float | None) -> None:
-        """Remembers a grade, on disk too."""
+        """Stores a grade in memory and on disk."""
         self.grades[key] = grade
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,14 +90,14 @@ class Memory:
                 file.write(json.dumps({"key": key, "grade": grade}) + "\n")
 
     def pay(self, usd: float | None) -> None:
-        """Counts what a call cost."""
+        """Adds the cost of a call."""
         self.calls += 1
         if usd is not None:
             self.paid(usd)
         self.usd = plus(self.usd, usd)
 
-    def told(self) -> list[str]:
-        """What was asked and spent, and how often a judge model preferred a place, for the reader of the report."""
+    def report_lines(self) -> list[str]:
+        """Report lines: calls, cost, and how often a judge model preferred a position."""
         lines = []
         if self.calls:
             spent = "an unknown sum, as its price is not known" if self.usd is None else f"{self.usd:.6f} USD"
@@ -109,12 +109,12 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class ModelGrader:
-    """Asks the model in ``seat``.
+    """Grades with the model in ``seat``.
 
     ``mode`` "reference": is the answer right, given the reference? P(yes) from the first token where the provider gives
     log-probabilities, else a rating; ``fraction`` keeps it, otherwise 0.5 and more is 1. ``mode`` "pairwise": is the answer
-    better than that of the model ``against``? 1, 0 or 0.5 for a tie, the mean of both orders, so that a preference for the
-    place cancels out.
+    better than that of the model ``against``? 1, 0 or 0.5 for a tie, the mean of both orders, so that a
+    preference for a position cancels out.
     """
 
     seat: ModelHandle
@@ -141,19 +141,19 @@ class ModelGrader:
 
     @property
     def version(self) -> str:
-        """Of the questions that are asked."""
+        """The version of the prompts."""
         return _VERSION
 
     @property
     def needs_reference(self) -> bool:
-        """Comparison needs none."""
+        """A comparison needs no reference."""
         return self.mode == "reference"
 
     def check(self, reference: Any) -> None:
-        """It can be told any reference."""
+        """Accepts every reference."""
 
     async def grade(self, case: GradingCase) -> float | None:
-        """None where the judge model's reply cannot be read. Raises ModelError, OutOfMoneyError."""
+        """None if the judge model's reply cannot be parsed. Raises ModelError, OutOfMoneyError."""
         if self.mode == "reference":
             score = await self._right(case)
             return score if score is None or self.fraction else float(score >= 0.5)
@@ -171,7 +171,7 @@ class ModelGrader:
 
     @property
     def _who(self) -> str:
-        """The judge model by the policy file's name and the provider's: the first may come to mean another model."""
+        """The judge model by its names in the policy file and at the provider: the first can be reassigned."""
         return f"{self.seat.model.name}={getattr(self.seat.model, 'model', '')}"
 
     async def close(self) -> None:
@@ -190,7 +190,7 @@ class ModelGrader:
         return await self.memory.once(_key("right", self._who, question, case.text, *calls), ask)
 
     async def _better(self, case: GradingCase, first: str, second: str) -> float | None:
-        """1 where the first is better, 0 where the second is, 0.5 where neither is."""
+        """1 if the first is better, 0 if the second is, 0.5 for a tie."""
         question = _asked(case.prompt)
         if case.reference is not None:
             question += f"\n\n(The reference answer, known to be right: {as_text(case.reference)})"

@@ -11,7 +11,7 @@ from judges.reading import numerals
 from .protocol import GraderError, GradingCase
 from .text import leading, one_of, stated
 
-# "17 + 5" states a sum, not its result, and "3 to 5" no number; 1/2 is one.
+# "17 + 5" is a sum, not its result, and "3 to 5" is not one number; 1/2 is.
 _SUM = re.compile(r"[\s$€£]*[-+]?[\d.,]+\s*(?:[-+*]|to\b|and\b)\s*[$€£]?[\d.,]+[\s.]*")
 _ALONE = re.compile(r"\W{0,6}\d[\d.,]{0,30}\W{0,6}(?:[^\W\d]{1,12}\W{0,3}){0,2}")
 _SENTENCE_END = re.compile(r"(?<=[\w%)*])\.\s{1,4}(?=[A-Z(])")
@@ -43,11 +43,11 @@ class NumberGrader:
                 raise GraderError(f"number: {option} must be a number from 0 on, got {value!r}")
 
     def check(self, reference: Any) -> None:
-        """Raises GraderError where the reference is no number, or holds several."""
+        """Raises GraderError if the reference is not a number, or contains several."""
         self._golds(reference)
 
     def grade(self, case: GradingCase) -> float | None:
-        """Exact arithmetic; a reply without a number, or with several to choose from, is wrong."""
+        """Compares exactly; a reply without a number, or with several alternatives, is wrong."""
         golds = self._golds(case.reference)
         readings = {_said(case.text, scaled=scaled) for scaled in (True, False)}
         return float(any(self._near(one, gold) for one in readings if one is not None for gold in golds))
@@ -83,7 +83,7 @@ def _said(text: str, *, scaled: bool) -> Fraction | None:
 
 
 def _first_sentence(answer: str) -> str:
-    """Up to the end of the first sentence that holds a digit."""
+    """The text up to the end of the first sentence with a digit."""
     digit = re.search(r"\d", answer)
     end = _SENTENCE_END.search(answer, digit.end()) if digit else None
     return answer[: end.start()] if end else answer
@@ -102,7 +102,7 @@ def _number(plain: str) -> Fraction | None:
 
 @dataclass(frozen=True, slots=True)
 class DateGrader:
-    """1 where the reply's last date is the reference's day.
+    """1 if the reply's last date is the reference's day.
 
     05/09/2026 is the 9th of May, as everywhere in this package, unless ``day_first``; in a reference it is an error.
     """
@@ -118,11 +118,11 @@ class DateGrader:
             raise GraderError(f"date: day_first must be true or false, got {self.day_first!r}")
 
     def check(self, reference: Any) -> None:
-        """Raises GraderError where the reference is no date, or could be two."""
+        """Raises GraderError if the reference is not a date, or is ambiguous."""
         self._golds(reference)
 
     def grade(self, case: GradingCase) -> float | None:
-        """Days are compared, however they are written; a reply without a date, or with two to choose from, is wrong."""
+        """Compares days in any notation; a reply without a date, or with two alternatives, is wrong."""
         golds = self._golds(case.reference)
         plain = numerals.date(stated(case.text), day_first=self.day_first)
         return float(self._day(_NOT_SAID.sub("", plain)) in golds)
@@ -146,7 +146,7 @@ _NOT_SAID = re.compile(r"\b(?:not|rather than|instead of)\s(?:on\s)?[\w ,./-]{6,
 
 
 def _before_or(text: str) -> str:
-    """What stands before the last "or" behind which there is a date too."""
+    """The text before the last "or" that a date follows."""
     before, _, after = text.rpartition(" or ")
     return before if _read_day(after) is not None else ""
 

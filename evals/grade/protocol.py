@@ -1,4 +1,4 @@
-"""The Grader protocol and what a grader is given."""
+"""The Grader protocol and its input."""
 
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from judges import Prompt
 
 
 class GraderError(ValueError):
-    """A grader that cannot be made, or a reference that it cannot use; the message says what to do."""
+    """A grader that cannot be created, or a reference that it cannot use; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +30,8 @@ class GradingCase:
 class Grader(Protocol):
     """Grades one answer. ``version`` changes whenever the same answer could get another grade.
 
-    ``needs_reference`` says that an example without a reference cannot be graded. ``waits`` says that a grade takes its
-    time elsewhere (a process of its own), so that several may be made at once in threads.
+    ``needs_reference`` says that an example without a reference cannot be graded. ``waits`` says that grading waits for
+    another process, so that several answers may be graded at once in threads.
     """
 
     @property
@@ -47,10 +47,10 @@ class Grader(Protocol):
     def waits(self) -> bool: ...
 
     def check(self, reference: Any) -> None:
-        """Raises GraderError for a reference that it cannot use; asks nobody and runs nothing, so that all can be checked
-        before anything is paid for."""
+        """Raises GraderError for a reference that it cannot use; calls no model and runs nothing, so that all references
+        can be checked before anything is paid for."""
         ...
 
     def grade(self, case: GradingCase) -> float | Awaitable[float | None] | None:
-        """Quality in [0, 1], or None where it cannot tell. Raises GraderError for a reference that it cannot use."""
+        """Quality in [0, 1], or None if it cannot decide. Raises GraderError for a reference that it cannot use."""
         ...

@@ -39,7 +39,7 @@ _MODELS = ("use", "against")
 
 
 def names() -> list[str]:
-    """Every grader that can be named, sorted."""
+    """The names of all graders, sorted."""
     return sorted({*_RULES, *_GRADERS, "model", "python"})
 
 
@@ -74,7 +74,7 @@ def _options(spec: str, rest: str) -> dict[str, Any]:
     key = ""
     for option in filter(None, rest.split(":")):
         name, sign, value = option.partition("=")
-        if not sign and key in _MODELS:  # their names may hold a colon
+        if not sign and key in _MODELS:  # model names may contain a colon
             options[key] += f":{option}"
             continue
         key = name

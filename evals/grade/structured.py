@@ -1,4 +1,4 @@
-"""Graders of JSON: equality, credit a field, validity."""
+"""Graders of JSON: equality, credit per field, validity."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,7 +36,7 @@ class JsonGrader:
             raise GraderError(f"json: credit must be all or fields, got {self.credit!r}")
 
     def check(self, reference: Any) -> None:
-        """Raises GraderError where the reference is no JSON."""
+        """Raises GraderError if the reference is not JSON."""
         _gold(reference)
 
     def grade(self, case: GradingCase) -> float | None:
@@ -104,7 +104,7 @@ def _fields(value: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tu
 
 @dataclass(frozen=True, slots=True)
 class SchemaGrader:
-    """1 where the reply is valid against the example's schema. It says nothing of being right."""
+    """1 where the reply is valid against the example's schema. It does not check that the answer is right."""
 
     name: str = "schema"
     version: str = "1"
@@ -112,10 +112,10 @@ class SchemaGrader:
     waits: bool = False
 
     def check(self, reference: Any) -> None:
-        """It looks at no reference."""
+        """Uses no reference."""
 
     def grade(self, case: GradingCase) -> float | None:
-        """None where the example has no schema, or the answer is of tool calls alone."""
+        """None if the example has no schema, or the answer consists of tool calls only."""
         judged = judges.JudgeInput(prompt=case.prompt, answer=Answer(case.text, tool_calls=case.tool_calls))
         if case.prompt.schema is None or (case.tool_calls and not case.text.strip()):
             return None

@@ -1,4 +1,4 @@
-"""Graders of words: exact, text, choice, contains, regex."""
+"""Graders of text: exact, text, choice, contains, regex."""
 
 import json
 import re
@@ -35,16 +35,16 @@ class WordsGrader:
     waits: bool = False
 
     def check(self, reference: Any) -> None:
-        """Raises GraderError where the rule cannot use the reference."""
+        """Raises GraderError if the rule cannot use the reference."""
         self.rule(reference, "")
 
     def grade(self, case: GradingCase) -> float | None:
-        """The rule applied to reference and answer."""
+        """Applies the rule to reference and answer."""
         return float(self.rule(case.reference, case.text))
 
 
 def stated(text: str) -> str:
-    """What a reply gives as its answer: a JSON object's field ``answer``, else its final answer; without a fence around."""
+    """The answer that a reply states: the field ``answer`` of a JSON object, else its final answer; without a code fence."""
     whole = text.strip()
     if fenced := _FENCED.fullmatch(whole):
         whole = fenced[1].strip()
@@ -67,7 +67,7 @@ def leading(answer: str, pattern: re.Pattern[str]) -> str:
 def normal(text: str) -> str:
     """Lower case, Unicode-compatible form, letters' hyphens as spaces, no punctuation around, no leading article.
 
-    What belongs to a figure or is all there is stays: -5, .5, 2*3, "<".
+    Characters that belong to a number, or are the whole text, stay: -5, .5, 2*3, "<".
     """
     folded = _EMPHASIS.sub("", unicodedata.normalize("NFKC", text).casefold())
     folded = " ".join(re.sub(r"[‐-―−]", "-", folded).split())
@@ -79,7 +79,7 @@ def normal(text: str) -> str:
 
 
 def one_of(reference: Any) -> list[Any]:
-    """The right answers: a reference that is a list names several. Raises GraderError where they are no texts or numbers."""
+    """The right answers: a list contains several. Raises GraderError if they are not texts or numbers."""
     golds = list(reference) if isinstance(reference, list | tuple) else [reference]
     if not golds or not all(isinstance(gold, str | int | float) for gold in golds):
         value = f"{reference!r}"[:80]
@@ -88,12 +88,12 @@ def one_of(reference: Any) -> list[Any]:
 
 
 def exact(reference: Any, text: str) -> bool:
-    """The very text, white space around aside."""
+    """The same text, ignoring surrounding white space."""
     return any(text.strip() == str(gold).strip() for gold in one_of(reference))
 
 
 def equal(reference: Any, text: str) -> bool:
-    """The same words after normalising, in the whole reply or in what it states as its answer."""
+    """The same words after normalising, in the whole reply or in the answer that it states."""
     texts = {normal(text), normal(stated(text))}
     return any(normal(str(gold)) in texts for gold in one_of(reference))
 
@@ -108,10 +108,10 @@ def _contains(gold: str, text: str) -> bool:
         return True
     if not gold or len(text.split()) >= 15 or _DENIES.search(text.replace(gold, "")):
         return False
-    # A figure is no part of another: 5 is not in 3.5, -5, 11,985 or 5,000.
+    # A number does not match inside another: 5 is not in 3.5, -5, 11,985 or 5,000.
     start = r"(?<![\w-])(?<!\d[.,])" if gold[0].isdigit() else r"(?<!\w)"
     end = r"(?!\w|[.,]\d)" if gold[-1].isdigit() else r"(?!\w)"
-    # One or two letters (a chemical symbol) would be found by chance: they must end the sentence.
+    # One or two letters (a chemical symbol) would match by chance: they must end the sentence.
     return re.search(start + re.escape(gold) + (r"\Z" if len(gold) <= 2 else end), text) is not None
 
 

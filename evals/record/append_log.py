@@ -25,7 +25,7 @@ class AppendLog:
     def __init__(self, path: Path) -> None:
         self.path, self.end, self.full, self.reserve = path, 0, False, DiskReserve(path)
         self._dirty = False
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BaseException:

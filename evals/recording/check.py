@@ -1,4 +1,4 @@
-"""What a recorded answer may hold; what it may not is named by its field."""
+"""Checks the fields of a recorded answer; errors name the field."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -31,7 +31,7 @@ def plain(answer: Mapping[str, Any]) -> bool:
 
 
 def check_answer(answer: Any, where: str) -> None:
-    """Raises RecordingError for what an answer at ``where`` must not be."""
+    """Raises RecordingError if the answer at ``where`` is invalid."""
     if type(answer) is not dict:
         raise RecordingError(f"{where}: must be an object, got {type_word(answer)}")
     if type(answer.get("text")) is not str:
@@ -62,7 +62,7 @@ def check_answer(answer: Any, where: str) -> None:
                 if type(sample) is not dict or type(sample.get("text")) is not str or not plain(sample):
                     check_answer(sample, f"{where}.samples[{i}]")
             continue
-        # All at once where all is well; a sum with NaN or -inf in it is no number above any.
+        # One fast check for the common case; a sum that contains NaN or -inf fails every comparison.
         if items and set(map(type, items)) == {float} and max(items) <= 0.0 and sum(items) > -1e300:
             continue
         for i, value in enumerate(items):
@@ -107,12 +107,12 @@ def _number(value: Any, where: str, low: float | None, high: float | None, remed
 
 
 def type_word(value: Any) -> str:
-    """What a JSON value is, in words."""
+    """The type of a JSON value, in words."""
     return _KINDS.get(type(value), type(value).__name__)
 
 
 def type_words(kinds: tuple[type, ...]) -> str:
-    """What a JSON value may be, in words."""
+    """The allowed types of a JSON value, in words."""
     return " or ".join(_KINDS.get(kind, kind.__name__) for kind in kinds)
 
 
@@ -128,7 +128,7 @@ _KINDS: dict[type, str] = {
 
 
 def no_number(line: Mapping[str, Any]) -> RecordingError:
-    """The error about an example that cannot be written, with the field that holds what JSON has not."""
+    """The error about an example that cannot be written, with the field whose value JSON cannot represent."""
     field = next(_no_numbers(line, ""), "a field").removeprefix(".")
     return RecordingError(
         f"id {line['id']!r}: {field}: is NaN or infinite, which JSON has not; use null where a number is unknown"

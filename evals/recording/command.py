@@ -63,7 +63,7 @@ def _merge(args: argparse.Namespace) -> str:
 
 
 def drawn(seed: int, *parts: str) -> float:
-    """A number in [0, 1) that depends on the seed and the parts alone."""
+    """A number in [0, 1) that depends only on the seed and the parts."""
     digest = hashlib.blake2b("\0".join((str(seed), *parts)).encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
 
@@ -92,7 +92,7 @@ def _shares(texts: Sequence[str]) -> list[tuple[str, float]]:
         if Path(name).name != name:
             raise RecordingError(f"split: {name!r}: the part's name becomes part of a file's, and can hold no folder")
         shares.append((name, share))
-    # Some file systems do not tell large letters from small ones.
+    # Some file systems ignore case.
     if len({n.casefold() for n, _ in shares}) < len(shares) or abs(sum(s for _, s in shares) - 1) > 1e-9:
         raise RecordingError("split: the parts need names of their own, and their shares must add up to 1")
     return shares
@@ -154,7 +154,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     split.add_argument("parts", nargs="+", metavar="NAME=SHARE")
     split.add_argument("--seed", type=int, default=0)
     split.set_defaults(command=_split)
-    sample = commands.add_parser("sample", help="some examples by lot")
+    sample = commands.add_parser("sample", help="draw examples at random")
     sample.add_argument("recording")
     sample.add_argument("n", type=int)
     sample.add_argument("--out", required=True)
@@ -166,7 +166,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
 
 
 def printable(text: str) -> str:
-    """The lines with what a terminal would obey, or cannot show, escaped: names in a recording are anybody's."""
+    """Escapes control and unprintable characters: names in a recording are untrusted input."""
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -44,7 +44,7 @@ class Example:
     raw: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def to_prompt(self) -> Prompt:
-        """What the engine is asked, with the example's id."""
+        """The request to the engine, with the example's id."""
         return Prompt.of(self.prompt, system=self.system, schema=self.schema, tools=self.tools, id=self.id)
 
     def to_json(self) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def read(path: str | os.PathLike[str]) -> Iterator[Example]:
 
 
 def _numbered(path: str | os.PathLike[str]) -> Iterator[tuple[str, Any]]:
-    """Every row of a file with where it stands. Raises RecordingError, OSError."""
+    """Every row of a file with its position. Raises RecordingError, OSError."""
     if str(path).endswith(".parquet"):
         try:
             for number, row in enumerate(parquet.rows(path), 1):
@@ -124,7 +124,7 @@ def _json(line: bytes, where: str) -> Any:
 
 
 def where_stands(path: str | os.PathLike[str], id: str) -> str | None:
-    """Where an id stands first, as ``file:line``; None for a pipe, read once. Raises RecordingError, OSError."""
+    """The first position of an id, as ``file:line``; None for a pipe, read once. Raises RecordingError, OSError."""
     return next((where for where, row in _numbered(path) if isinstance(row, dict) and row.get("id") == id), None)
 
 
@@ -137,14 +137,14 @@ def write_all(parts: Sequence[tuple[str | os.PathLike[str], Iterable[Example]]])
     """Writes several recordings, all of them as a whole or none at all, and returns their numbers of examples.
 
     The same examples always give the same bytes (the gzip header carries neither time nor name). Raises OSError, and
-    RecordingError for a number that JSON has not.
+    RecordingError for a number that JSON cannot represent.
     """
     with ExitStack() as stack:
         files = [stack.enter_context(replacing(path)) for path, _ in parts]
         counts = []
         for file, (path, examples) in zip(files, parts, strict=True):
             counts.append(_fill(file, path, examples))
-            # Whatever a full disk may refuse is on it before the first file takes its place.
+            # All data is on disk before the first file is replaced, so that a full disk replaces none.
             file.flush()
             os.fsync(file.fileno())
         return counts
@@ -173,7 +173,7 @@ def _dump(file: IO[bytes] | gzip.GzipFile, examples: Iterable[Example]) -> int:
 
 
 def encoded(example: Example) -> bytes:
-    """The example's line. Raises RecordingError for a number that JSON has not."""
+    """The example's line. Raises RecordingError for a number that JSON cannot represent."""
     line = example.to_json()
     try:
         return json.dumps(line, ensure_ascii=False, allow_nan=False).encode()

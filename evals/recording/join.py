@@ -1,4 +1,4 @@
-"""Two records of one example as one: each tells what the other does not know, and what contradicts is refused."""
+"""Joins two records of one example: each adds the fields that the other lacks; contradictions are errors."""
 
 import hashlib
 import json
@@ -19,11 +19,11 @@ _NESTED = ("verdicts", *_OF_VERDICTS, "samples", "sample_cost_usd")
 
 
 class _OtherwiseError(Exception):
-    """Two answers that cannot be one; the message says what contradicts and what to do."""
+    """Two answers that cannot be joined; the message names the contradiction and the remedy."""
 
 
 def differing(one: Example, two: Example) -> str | None:
-    """In which word two examples differ that were asked different things, or None: then both are the same question."""
+    """The name of the field in which two questions differ; None if they are the same question."""
     field_name = next((name for name in QUESTION_FIELDS if getattr(one, name) != getattr(two, name)), None)
     return "system message" if field_name == "system" else field_name
 
@@ -50,10 +50,10 @@ class ByPrompt:
 
 
 def joined(one: Example, two: Example, files: tuple[str, str], note: Note) -> Example:
-    """The example with what both files hold of it.
+    """The example with the fields of both files.
 
-    Answers of the same text are one: verdicts and samples are united. What was measured twice is the first file's, which
-    ``note`` is told. Raises RecordingError where different things were asked under one id, where references or splits
+    Answers of the same text are one: verdicts and samples are united. Of a value measured twice the first file's is used,
+    which is reported to ``note``. Raises RecordingError if one id has different questions, where references or splits
     contradict, or one model's answers, qualities or verdicts do.
     """
     first, at = files[0], f"{files[1]}: id {one.id!r}"
@@ -64,7 +64,7 @@ def joined(one: Example, two: Example, files: tuple[str, str], note: Note) -> Ex
             raise RecordingError(f"{at} has another {name} in {first}; correct one of them")
     conflicts = _Conflicts(note, one.id)
     if one.task and two.task and one.task != two.task:
-        conflicts.tell("task")
+        conflicts.report("task")
     answers = dict(one.answers)
     for model, answer in two.answers.items():
         if model not in answers:
@@ -83,13 +83,13 @@ def joined(one: Example, two: Example, files: tuple[str, str], note: Note) -> Ex
 
 @dataclass(frozen=True, slots=True)
 class _Conflicts:
-    """Puts fields together, the first file's going before, and tells of those that the second had otherwise."""
+    """Joins fields, the first file's taking precedence, and reports those that differ in the second."""
 
     note: Note
     where: str
 
-    def tell(self, name: str) -> None:
-        """Of one field."""
+    def report(self, name: str) -> None:
+        """Reports one field."""
         self.note(f"{name!r} is another in a second file; the first one's was kept", self.where)
 
     def united(self, one: Fields, two: Fields) -> dict[str, Any]:
@@ -99,7 +99,7 @@ class _Conflicts:
             if union.get(name) is None:
                 union[name] = value
             elif value is not None and union[name] != value:
-                self.tell(name)
+                self.report(name)
         return union
 
 
@@ -118,7 +118,7 @@ def _answer(one: Fields, two: Fields, conflicts: _Conflicts) -> dict[str, Any]:
         if any(_contradict(one, two, name) for name in run):
             for name in run:
                 if (value := other.pop(name, None)) is not None and value != one.get(name):
-                    conflicts.tell(name)
+                    conflicts.report(name)
     nested = {**_verdicts(one, two, conflicts), **_samples(one, two, conflicts)}
     return conflicts.united({**mine, **nested}, {k: v for k, v in other.items() if k not in _NESTED})
 
@@ -165,5 +165,5 @@ def _samples(one: Fields, two: Fields, conflicts: _Conflicts) -> dict[str, Any]:
 
 
 def _timed(samples: Sequence[Fields]) -> set[tuple[str, float]]:
-    """What tells that two samples are one: no two take the same time to the microsecond."""
+    """The identity of a sample: no two take the same time to the microsecond."""
     return {(s["text"], s["latency_s"]) for s in samples if s.get("latency_s") is not None}

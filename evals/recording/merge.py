@@ -1,4 +1,4 @@
-"""Several recordings as one."""
+"""Merges several recordings into one."""
 
 import json
 import sqlite3
@@ -13,11 +13,11 @@ from .join import ByPrompt, Note, joined
 
 
 def merged(first: str, others: Sequence[str], note: Note, same: ByPrompt | None = None) -> Iterator[Example]:
-    """The examples of all files, each once: what the files hold of the same example is put together, as ``joined`` does.
+    """The examples of all files, each once: the records of one example are joined (see ``joined``).
 
-    The same are those with one id, or that are the same to ``same``; the first file's id is then the example's.
-    The other files wait in a temporary database, so that memory does not grow. ``note`` is told what is not taken over.
-    Raises RecordingError where two files contradict each other.
+    Examples are the same if they have one id, or if ``same`` gives them one; the first file's id is then the example's.
+    The other files wait in a temporary database, so that memory does not grow. ``note`` is called for what is left out.
+    Raises RecordingError if two files contradict each other.
     """
 
     def examples(file: str) -> Iterator[Example]:

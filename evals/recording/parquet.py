@@ -22,16 +22,16 @@ _NESTED = ("prompt", "schema", "tools", "reference", "answers", "more")
 
 
 def rows(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
-    """The rows as lines of JSON hold them. Raises UnreadableFileError, ModuleNotFoundError, OSError, ValueError."""
+    """The rows in the form of the JSON lines. Raises UnreadableFileError, ModuleNotFoundError, OSError, ValueError."""
     return map(_row, read_rows(path))
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
     further = row.pop("more", None)
-    fields = {name: _told(name, value) for name, value in row.items() if value is not None}
+    fields = {name: _parsed_value(name, value) for name, value in row.items() if value is not None}
     answers = fields.get("answers")
     if isinstance(answers, Mapping):
-        # In nested columns a model that did not answer, and a field that an answer has not, are nulls; in JSON null is null.
+        # In nested columns a model that did not answer, and a field that an answer lacks, are nulls; in JSON null is null.
         fields["answers"] = dict(answers) if isinstance(row["answers"], str) else _bare(answers)
     if further is None:
         return fields
@@ -40,7 +40,7 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
     return fields | (more if isinstance(more, dict) else {"more": _plain(further)})
 
 
-def _told(name: str, value: Any) -> Any:
+def _parsed_value(name: str, value: Any) -> Any:
     if isinstance(value, str):
         parsed = _from_json(value) if name in _NESTED else value
         # A prompt is text or messages: the 5 of another tool's column of texts is a text.
@@ -67,7 +67,7 @@ def _plain(value: Any) -> Any:
 
 
 def _from_json(text: Any) -> Any:
-    """What a text of JSON says; a text that is none, or whatever else, as it is."""
+    """The value of a JSON text; anything else is returned unchanged."""
     try:
         return json.loads(text)
     except (ValueError, TypeError):

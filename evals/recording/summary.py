@@ -1,4 +1,4 @@
-"""What a recording holds, in figures, in one pass."""
+"""Summarizes a recording in one pass."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from .format import Example
 
 @dataclass(slots=True)
 class Seen:
-    """What is known of one model's answers: counts, and sums of the figures that are there."""
+    """Counts of one model's answers, and sums of the values that are present."""
 
     answers: int = 0
     graded: int = 0
@@ -23,7 +23,7 @@ class Seen:
     signals: Counter[str] = field(default_factory=Counter)
 
     def add(self, answer: Any) -> None:
-        """One more answer."""
+        """Adds an answer."""
         self.answers += 1
         if (quality := answer.get("quality")) is not None:
             self.graded += 1
@@ -42,7 +42,7 @@ class Seen:
             self.signals[judge] += score is not None
 
     def to_json(self) -> dict[str, Any]:
-        """As ``show --json`` prints it; None where nothing is known."""
+        """As ``show --json`` prints it; None for an unknown value."""
         return {
             "answers": self.answers,
             "graded": self.graded,
@@ -56,7 +56,7 @@ class Seen:
 
 
 def summary(examples: Iterable[Example]) -> dict[str, Any]:
-    """What a recording holds: examples, tasks, splits, references, and for each model answers, quality, cost, signals."""
+    """The summary of a recording: examples, tasks, splits, references, and per model answers, quality, cost, signals."""
     n, references = 0, 0
     tasks: Counter[str] = Counter()
     splits: Counter[str] = Counter()

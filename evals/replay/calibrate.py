@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from cascade.policy.calibrators import LOG_OFFSET, LOGIT_CLIP, Calibrator, Constant, Feature, Isotonic, Logistic, Transform
 
-from .metrics import losses
-from .regression import logistic, pava, pool, ridge_logistic
+from .statistics.metrics import losses
+from .statistics.regression import logistic, pava, pool, ridge_logistic
 
 Array: TypeAlias = NDArray[np.float64]
 Folds: TypeAlias = NDArray[np.intp]
@@ -89,23 +89,23 @@ def fit(
         return Fitted(constant, "constant", {}, np.full(n, constant.p), n)
     minority = int(min(np.sum(y > 0), np.sum(y < 1)))
     fold = _folds(y, seed, min(folds, n))
-    found: dict[str, tuple[Calibrator, Array]] = {"constant": (constant, _constants(y, fold))}
+    fits: dict[str, tuple[Calibrator, Array]] = {"constant": (constant, _constants(y, fold))}
     usable = {name: column for name, column in scores.items() if _varies(column)} if minority >= 2 else {}
     if usable and "raw" in candidates and not any(name.startswith("agrees:") for name in usable):
         raw = _raw(usable, constant.p)
-        found["raw"] = (raw, apply(raw, usable))
+        fits["raw"] = (raw, apply(raw, usable))
     if usable and "logistic" in candidates and (fitted := _fit_logistic(usable, y, fold)) is not None:
-        found["logistic"] = fitted
+        fits["logistic"] = fitted
     if len(usable) == 1 and "isotonic" in candidates:
         [(judge, column)] = usable.items()
-        found["isotonic"] = _fit_isotonic(judge, column, y, fold)
-    rows = {name: losses(p, y) for name, (_, p) in found.items()}
+        fits["isotonic"] = _fit_isotonic(judge, column, y, fold)
+    rows = {name: losses(p, y) for name, (_, p) in fits.items()}
     mean = {name: float(row.mean()) for name, row in rows.items()}
     method = "constant"
-    for name in found:  # in the order of simplicity
+    for name in fits:  # in the order of simplicity
         if mean[name] < mean["constant"] if method == "constant" else _gain(rows[method], rows[name]).is_significant:
             method = name
-    mapping, out_of_fold = found[method]
+    mapping, out_of_fold = fits[method]
     return Fitted(mapping, method, mean, out_of_fold, n)
 
 

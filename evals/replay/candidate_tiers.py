@@ -149,6 +149,6 @@ def add_agreement(tiers: Sequence[CandidateTier], rows: Rows, seed: int) -> tupl
 def fit_all_tiers(columns: Mapping[str, Sequence[TierScores]], rows: Rows, seed: int) -> dict[str, list[CandidateTier]]:
     """Every model's possible steps."""
     return {
-        model: [v for column in given for v in tier_variants(fit_tier(column, rows, seed), rows)]
-        for model, given in columns.items()
+        model: [v for column in alternatives for v in tier_variants(fit_tier(column, rows, seed), rows)]
+        for model, alternatives in columns.items()
     }

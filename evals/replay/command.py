@@ -36,8 +36,8 @@ def _from_file(path: str) -> tuple[Policy, list[str]]:
     models = [t.model for t in tiers]
     if policy.calibration is not None:
         beside = Path(path).parent / policy.calibration
-        found = calibration_file.read(calibration_file.starter() if policy.calibration == "starter" else beside)
-        models = [candidate.model for candidate in found.candidates]
+        calibration = calibration_file.read(calibration_file.starter() if policy.calibration == "starter" else beside)
+        models = [candidate.model for candidate in calibration.candidates]
     return policy.model_copy(update={"tiers": tiers}), models
 
 
@@ -156,8 +156,8 @@ def _contradictions(args: argparse.Namespace, guarantee: Guarantee, menu: Sequen
             "--tiers": args.tiers is not None, "--out": args.out is not None, "--keep-premium": args.keep_premium,
             f"--method {args.method}": args.method != "auto", goal: guarantee.kind != "max_loss",
         }  # fmt: skip
-        for flag, given in chosen.items():
-            if given:
+        for flag, is_set in chosen.items():
+            if is_set:
                 raise ReplayError(f"{flag} and --policy-file exclude each other: a policy is measured as it is")
     if args.choose is not None and args.choose not in menu:
         known = ", ".join(f"{value:g}" for value in menu)
@@ -178,18 +178,18 @@ def _check_targets(args: argparse.Namespace) -> None:
     if args.policy_file is not None:
         used[Path(args.policy_file).resolve()] = "--policy-file"
     for name in ("out", "report", "json"):
-        given = getattr(args, name)
-        if given is None:
+        option = getattr(args, name)
+        if option is None:
             continue
-        target = Path(given).resolve()
+        target = Path(option).resolve()
         if target.is_dir():
-            raise ReplayError(f"--{name}: {given or '.'} is a folder; name a file")
+            raise ReplayError(f"--{name}: {option or '.'} is a folder; name a file")
         if not target.parent.is_dir():
-            raise ReplayError(f"--{name}: the folder {Path(given).parent} does not exist; create it first")
+            raise ReplayError(f"--{name}: the folder {Path(option).parent} does not exist; create it first")
         if not os.access(target.parent, os.W_OK):
-            raise ReplayError(f"--{name}: the folder {Path(given).parent} cannot be written; choose another")
+            raise ReplayError(f"--{name}: the folder {Path(option).parent} cannot be written; choose another")
         if target in used:
-            raise ReplayError(f"--{name} and {used[target]} are one file, {given}; name another")
+            raise ReplayError(f"--{name} and {used[target]} are one file, {option}; name another")
         used[target] = f"--{name}"
 
 

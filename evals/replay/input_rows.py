@@ -30,12 +30,12 @@ def usable_rows(examples: Sequence[Example], tiers: Sequence[str]) -> tuple[list
     ids_by_reason: dict[str, list[str]] = {"a tier has no answer": [], "not graded": [], "cost unknown": []}
     rows = []
     for example in examples:
-        found = [example.answers.get(tier) for tier in tiers]
-        if any(a is None for a in found):
+        answers = [example.answers.get(tier) for tier in tiers]
+        if any(a is None for a in answers):
             ids_by_reason["a tier has no answer"].append(example.id)
-        elif any(a is not None and a.get("quality") is None for a in found):
+        elif any(a is not None and a.get("quality") is None for a in answers):
             ids_by_reason["not graded"].append(example.id)
-        elif any(a is not None and a.get("cost_usd") is None for a in found):
+        elif any(a is not None and a.get("cost_usd") is None for a in answers):
             ids_by_reason["cost unknown"].append(example.id)
         else:
             rows.append(example)
@@ -56,17 +56,17 @@ def usable_rows(examples: Sequence[Example], tiers: Sequence[str]) -> tuple[list
 
 def row_warnings(examples: Sequence[Example], tiers: Sequence[str]) -> list[str]:
     """Warnings about rows that are used but may not be what was meant, each with the rows' ids."""
-    found = []
+    warnings = []
     tasks = Counter(e.task for e in examples)
     lone = [e.id for e in examples if tasks[e.task] == 1]
     if lone and len(tasks) > 1:
-        found.append(f"{len(lone)} tasks have one row only, which is in one split only: {preview(lone)}")
+        warnings.append(f"{len(lone)} tasks have one row only, which is in one split only: {preview(lone)}")
     texts: dict[str, list[str]] = {}
     for e in examples:
         texts.setdefault(prompt_key(e), []).append(e.id)
     repeated = [ids for ids in texts.values() if len(ids) > 1]
     if repeated:
-        found.append(
+        warnings.append(
             f"{len(repeated)} prompts occur more than once; each is kept in one split, but if they are rarer in your "
             "traffic, the certificate is too confident: " + preview([" = ".join(ids[:3]) for ids in repeated])
         )
@@ -79,18 +79,18 @@ def row_warnings(examples: Sequence[Example], tiers: Sequence[str]) -> list[str]
         if any(len(q) > 1 for q in graded.values()):
             clash.append(e.id)
     if clash:
-        found.append(f"{len(clash)} rows grade one and the same answer differently for two models: {preview(clash)}")
+        warnings.append(f"{len(clash)} rows grade one and the same answer differently for two models: {preview(clash)}")
     free = [t for t in tiers if all(not e.answers[t]["cost_usd"] for e in examples)]
     if free:
-        found.append(f"every answer of {', '.join(free)} costs 0; give real prices if it is not free")
+        warnings.append(f"every answer of {', '.join(free)} costs 0; give real prices if it is not free")
     mean = {t: sum(e.answers[t]["cost_usd"] for e in examples) / max(len(examples), 1) for t in tiers}
     dearer = [t for t in tiers if mean[t] > mean[tiers[-1]]]
     if dearer:
-        found.append(
+        warnings.append(
             f"{', '.join(dearer)} cost more than {tiers[-1]}, which is taken for the premium tier because it is the last; "
             "name them with --tiers, cheapest first, if that is not meant"
         )
-    return found
+    return warnings
 
 
 def prompt_key(example: Example) -> str:

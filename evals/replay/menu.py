@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .certify import CandidateTest, Certificate, check_in_order, least_rows, rows_needed
 from .splits import Splits
+from .statistics.certify import CandidateTest, Certificate, check_in_order, least_rows, rows_needed
 from .tune import Candidate, Tuner
 
 Array = npt.NDArray[np.float64]

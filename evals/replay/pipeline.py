@@ -16,7 +16,6 @@ from evals.recording import Example, models_of
 
 from . import baselines, engine_check, report_data, verdict
 from .certified_choice import CertifiedChoice, Guarantee, Method, choose_certified, choose_from_menu, upper_bound
-from .certify import METHODS
 from .input_rows import (  # fmt: skip
     ReplayError,
     Rules,
@@ -35,6 +34,7 @@ from .results_table import ResultRow, as_json, compare
 from .score_table import Cache, TierScores, load_or_score, sha256_of
 from .simulate import Outcome
 from .splits import Splits, halves
+from .statistics.certify import METHODS
 from .tasks import by_task
 from .tune import Goal, SweepResult, Tuner
 

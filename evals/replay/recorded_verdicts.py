@@ -13,13 +13,13 @@ BUILT_IN = ("schema", "rules", "logprob", "self_consistency", "verifier")
 
 def verdict_names(examples: Sequence[Example], model: str) -> list[str]:
     """The names of the scores recorded with a model's answers, apart from those of built-in judges."""
-    found = dict.fromkeys(
+    names = dict.fromkeys(
         name
         for example in examples
         for name, score in (example.answers.get(model, {}).get("verdicts") or {}).items()
         if score is not None
     )
-    return [name for name in found if name not in BUILT_IN]
+    return [name for name in names if name not in BUILT_IN]
 
 
 def _no_score(prompt: Prompt, answer: Answer) -> None:

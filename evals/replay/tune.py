@@ -124,9 +124,9 @@ class Tuner:
         grid = CUTS.get(len(cascade.tiers) - 1, 2)
         cuts = []
         for tier_outcomes in cascade.tier_outcomes[:-1]:
-            found = cut_points(np.clip(tier_outcomes.effective_confidence[rows], 0.0, 1.0), grid)
-            found = found[found <= 1.0]
-            cuts.append(np.union1d(found, [1.0]) if any(tier.uses_agreement for tier in cascade.tiers) else found)
+            values = cut_points(np.clip(tier_outcomes.effective_confidence[rows], 0.0, 1.0), grid)
+            values = values[values <= 1.0]
+            cuts.append(np.union1d(values, [1.0]) if any(tier.uses_agreement for tier in cascade.tiers) else values)
         qualities = [s.quality for s in cascade.tier_outcomes]
         losses = [reference - q for q in qualities]
         smooth = [np.clip(self._loss_at(tier, i == len(qualities) - 1), -1.0, 1.0) for i, tier in enumerate(cascade.tiers)]
@@ -160,17 +160,17 @@ class Tuner:
 
     def candidate_cascades(self, must_end: str | None = None) -> list[SimulatedCascade]:
         """Single models, every pair of steps, and longer sub-ladders of each model's best steps, in the given order."""
-        found: list[SimulatedCascade] = []
+        cascades: list[SimulatedCascade] = []
         last = {model: _free_judges_only(tiers) for model, tiers in self.tiers.items()}
         ends = [m for m in self.order if must_end is None or m == must_end]
-        found += [SimulatedCascade.from_tiers([last[m]]) for m in ends]
+        cascades += [SimulatedCascade.from_tiers([last[m]]) for m in ends]
         # Pairs tell which of a model's steps are worth taking on longer ladders.
         prices: dict[str, dict[int, float]] = {m: {} for m in self.order}
         for i, model in enumerate(self.order):
             for end in (m for m in self.order[i + 1 :] if m in ends):
                 for j, tier in enumerate(self.tiers[model]):
                     cascade = SimulatedCascade.from_tiers([tier, last[end]])
-                    found.append(cascade)
+                    cascades.append(cascade)
                     if end == (must_end or self.order[-1]):
                         prices[model][j] = self._price(self.sweep(cascade), 300, self.goal.limit)
         best = {
@@ -182,8 +182,8 @@ class Tuner:
             for models in combinations(self.order, size):
                 if models[-1] in ends:
                     tiers = [best[m][:keep] or self.tiers[m][:1] for m in models[:-1]]
-                    found += [SimulatedCascade.from_tiers([*chosen, last[models[-1]]]) for chosen in product(*tiers)]
-        return found
+                    cascades += [SimulatedCascade.from_tiers([*chosen, last[models[-1]]]) for chosen in product(*tiers)]
+        return cascades
 
     def _price(self, swept: SweepResult, n: int, limit: float) -> float:
         """The least USD at which the cascade is predicted to keep ``limit`` with ``MARGIN`` standard errors of n rows."""

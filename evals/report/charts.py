@@ -56,10 +56,10 @@ class Axis:
             return _round_ticks(self.low, self.high, count)
         decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
         for steps in ((1, 2, 5), (1, 3), (1,)):
-            found = [s * 10.0**d for d in decades for s in steps if self.low <= s * 10.0**d <= self.high * (1 + 1e-9)]
-            if len(found) <= count:
-                return found
-        return found[:: -(-len(found) // count)]
+            values = [s * 10.0**d for d in decades for s in steps if self.low <= s * 10.0**d <= self.high * (1 + 1e-9)]
+            if len(values) <= count:
+                return values
+        return values[:: -(-len(values) // count)]
 
 
 def drawing(key: str, width: float, height: float, title: str, description: str, body: str) -> str:
@@ -82,15 +82,15 @@ def write_at(x: float, y: float, words: str, anchor: str = "start", class_: str 
 
 def dots(lines: Sequence[Mapping[str, Any]], chosen: Mapping[str, Any]) -> list[Dot]:
     """The lines whose cost and quality are known, and the chosen point where no line of kind "cascade" shows it."""
-    found = [
+    known_dots = [
         Dot(str(line["name"]), str(line.get("kind", "baseline")), cost, quality)
         for line in lines
         if (cost := number(line.get("relative_cost"))) is not None and (quality := number(line.get("quality"))) is not None
     ]
     cost, quality = number(chosen.get("cost_ratio")), number(chosen.get("quality"))
-    if cost is not None and quality is not None and not any(dot.kind == "cascade" for dot in found):
-        found.append(Dot("chosen", "cascade", cost, quality))
-    return found
+    if cost is not None and quality is not None and not any(dot.kind == "cascade" for dot in known_dots):
+        known_dots.append(Dot("chosen", "cascade", cost, quality))
+    return known_dots
 
 
 def frontier(
@@ -142,8 +142,8 @@ def frontier(
     order = sorted(range(len(marks)), key=lambda i: marks[i].kind == "cascade")
     parts += [spot.leader for spot in placed if spot.leader]
     for i in order:
-        said = f"{marks[i].name}: quality {percent(marks[i].quality)} at {percent(marks[i].cost)} of the premium's cost"
-        parts.append(mark(marks[i].kind, labels[i].x, labels[i].y, said))
+        tooltip = f"{marks[i].name}: quality {percent(marks[i].quality)} at {percent(marks[i].cost)} of the premium's cost"
+        parts.append(mark(marks[i].kind, labels[i].x, labels[i].y, tooltip))
     parts += [
         write_at(spot.x, spot.y, label.words, spot.anchor, f"label {'chosen' if label.bold else marks[i].kind}")
         for i, (label, spot) in enumerate(zip(labels, placed, strict=True))
@@ -170,9 +170,12 @@ def _curve(steps: Sequence[Dot], x: Axis, y: Axis) -> tuple[str, list[tuple[floa
     return "".join(parts), sorted(along)
 
 
-def mark(kind: str, x: float, y: float, said: str) -> str:
+def mark(kind: str, x: float, y: float, tooltip: str) -> str:
     """The sign of a kind of line; shapes differ, so that no one depends on colours."""
-    body, class_ = element("title", text(said)), f"mark {kind if kind in {'tier', 'cascade', 'oracle'} else 'baseline'} tip"
+    body, class_ = (
+        element("title", text(tooltip)),
+        f"mark {kind if kind in {'tier', 'cascade', 'oracle'} else 'baseline'} tip",
+    )
     if kind == "tier":
         return element("rect", body, x=x - 5, y=y - 5, width=10, height=10, class_=class_)
     if kind == "oracle":
@@ -194,9 +197,9 @@ def reliability(key: str, name: str, bins: Sequence[Mapping[str, Any]]) -> str:
         px = x.at(confidence)
         if low is not None and high is not None:
             parts.append(element("line", None, x1=px, x2=px, y1=y.at(low), y2=y.at(high), class_="whisker"))
-        said = f"confidence {percent(confidence)}, right {percent(correct)}, {whole(n)} answers"
+        tooltip = f"confidence {percent(confidence)}, right {percent(correct)}, {whole(n)} answers"
         radius = 3 + 4 * math.sqrt(n / most) if n and most else 3.0
-        parts.append(element("circle", element("title", text(said)), cx=px, cy=y.at(correct), r=radius, class_="bin tip"))
+        parts.append(element("circle", element("title", text(tooltip)), cx=px, cy=y.at(correct), r=radius, class_="bin tip"))
     parts.append(write_at((LEFT + 320) / 2, 302, "confidence", "middle"))
     described = f"{len(bins)} bins of confidence with the share of right answers; on the diagonal both are equal."
     return drawing(key, 342, 308, name, described, "".join(parts))
@@ -218,10 +221,10 @@ def histogram(key: str, name: str, edges: Sequence[float], right: Sequence[float
         parts.append(write_at(LEFT - 5, y.at(tick) + 4, whole(abs(tick)), "end", "axis"))
     for i, (good, bad) in enumerate(zip(right, wrong, strict=True)):
         start, size = x.at(edges[i]) + 0.5, max(x.at(edges[i + 1]) - x.at(edges[i]) - 1, 0.5)
-        said = f"{percent(edges[i], 0)} to {percent(edges[i + 1], 0)}: {whole(good)} right, {whole(bad)} wrong"
+        tooltip = f"{percent(edges[i], 0)} to {percent(edges[i + 1], 0)}: {whole(good)} right, {whole(bad)} wrong"
         bars = element("rect", None, x=start, y=y.at(good), width=size, height=zero - y.at(good), class_="right")
         bars += element("rect", None, x=start, y=zero, width=size, height=y.at(-bad) - zero, class_="wrong")
-        parts.append(element("g", element("title", text(said)) + bars, class_="tip"))
+        parts.append(element("g", element("title", text(tooltip)) + bars, class_="tip"))
     parts.append(element("line", None, x1=LEFT, x2=320, y1=zero, y2=zero, class_="zero"))
     parts.append(write_at((LEFT + 320) / 2, 302, "confidence", "middle"))
     described = f"{whole(sum(right))} right and {whole(sum(wrong))} wrong answers by confidence."

@@ -24,8 +24,8 @@ _METRICS = {
 
 def lines(findings: Findings) -> str:
     """The table of all ways of answering; those that beat the cascade stay in it."""
-    found = findings["lines"]
-    tiers = _tiers(findings, found)
+    table_lines = findings["lines"]
+    tiers = _tiers(findings, table_lines)
     heads = [
         "",
         "quality",
@@ -38,7 +38,7 @@ def lines(findings: Findings) -> str:
         *(f"by {clip(t, 18)}" for t in tiers),
     ]
     rows = []
-    for line in found:
+    for line in table_lines:
         kind = str(line.get("kind") or "")
         name = element(
             "th",
@@ -67,21 +67,21 @@ def lines(findings: Findings) -> str:
 
 def calibration(findings: Findings) -> str:
     """A card a tier: reliability before and after, the histogram of confidences, the metrics with their intervals."""
-    cards = [_calibrated(i, found) for i, found in enumerate(findings.get("calibration") or [])]
+    cards = [_calibrated(i, card) for i, card in enumerate(findings.get("calibration") or [])]
     lead = "Of the answers with 80 % confidence 80 % should be right: points on the diagonal. A bar is a bin's interval."
     return element("p", lead, class_="soft") + "".join(cards) if cards else ""
 
 
 def by_task(findings: Findings) -> str:
     """The table by task, the largest losses first; its columns sort where scripts run."""
-    found = findings.get("by_task") or []
-    if not found:
+    task_lines = findings.get("by_task") or []
+    if not task_lines:
         return ""
-    tiers = _tiers(findings, found)
-    ordered = sorted(found, key=lambda f: (number(f.get("difference")) is None, number(f.get("difference")) or 0.0))
-    ends = [number(end) for f in found for end in (f.get("difference"), *_task_interval(f))]
+    tiers = _tiers(findings, task_lines)
+    ordered = sorted(task_lines, key=lambda f: (number(f.get("difference")) is None, number(f.get("difference")) or 0.0))
+    ends = [number(end) for f in task_lines for end in (f.get("difference"), *_task_interval(f))]
     reach = max((abs(end) for end in ends if end is not None), default=0.0) or 0.01
-    advised = any(f.get("advice") for f in found)
+    advised = any(f.get("advice") for f in task_lines)
     heads = [
         "task",
         "n",
@@ -119,14 +119,16 @@ def by_task(findings: Findings) -> str:
         name = element("th", element("span", text(task.get("task")), title=task.get("task")), scope="row")
         rows.append(element("tr", name + "".join(cells)))
     lead = "The largest losses first. "
-    if any(f.get("corrected_interval") for f in found):
+    if any(f.get("corrected_interval") for f in task_lines):
         lead += (
             "The intervals allow for looking at many tasks (Bonferroni): with 95 % confidence all hold. The advice "
             "comes from the test rows; confirm it on others."
         )
     else:
         lead += "Few rows make wide intervals; among many tasks some look bad by chance."
-    return element("p", lead, class_="soft") + _table(heads, rows, "Quality and cost by task", "sortable", len(found) > 14)
+    return element("p", lead, class_="soft") + _table(
+        heads, rows, "Quality and cost by task", "sortable", len(task_lines) > 14
+    )
 
 
 def _task_interval(task: Findings) -> Sequence[Any]:
@@ -138,22 +140,22 @@ def mistakes(findings: Findings) -> str:
     """Wrong answers that were accepted, to be read; closed until opened."""
     if "mistakes" not in findings or findings["mistakes"] is None:
         return ""
-    found = findings["mistakes"]
-    if not found:
+    entries = findings["mistakes"]
+    if not entries:
         return element("p", "No accepted answer of the test rows was wrong.", class_="soft")
     lead = "Wrong answers that were accepted with the highest confidence. Open one to read it."
-    return element("p", lead, class_="soft") + "".join(_mistake(one) for one in found)
+    return element("p", lead, class_="soft") + "".join(_mistake(one) for one in entries)
 
 
-def _calibrated(index: int, found: Findings) -> str:
+def _calibrated(index: int, card: Findings) -> str:
     """The card of one tier."""
-    reliability, panels = found.get("reliability") or {}, []
+    reliability, panels = card.get("reliability") or {}, []
     for when, title in (("before", "Before calibration"), ("after", "After calibration")):
         bins = reliability.get(when)
         if bins:
             chart = charts.reliability(f"reliability-{index}-{when}", f"{title}: share right over confidence", bins)
             panels.append(element("div", element("h4", f"{title}: share right") + chart, class_=when))
-    shown = found.get("histogram")
+    shown = card.get("histogram")
     if shown:
         chart = charts.histogram(
             f"histogram-{index}", "Right and wrong answers", shown["edges"], shown["right"], shown["wrong"]
@@ -162,20 +164,20 @@ def _calibrated(index: int, found: Findings) -> str:
             f"Answers by confidence: {element('b', 'right', class_='good')} up, {element('b', 'wrong', class_='bad')} down"
         )
         panels.append(element("div", element("h4", counted) + chart))
-    judges = ", ".join(map(str, found.get("judges") or []))
+    judges = ", ".join(map(str, card.get("judges") or []))
     facts = [
         f"judged by {judges}" if judges else "",
-        str(found.get("method") or ""),
-        f"{whole(found['n'])} answers" if found.get("n") is not None else "",
+        str(card.get("method") or ""),
+        f"{whole(card['n'])} answers" if card.get("n") is not None else "",
     ]
-    said = element("p", text(" · ".join(fact for fact in facts if fact)), class_="soft small")
-    title = element("h3", text(found.get("tier")))
-    return element("div", title + said + element("div", "".join(panels), class_="panels") + _metrics(found), class_="card")
+    summary = element("p", text(" · ".join(fact for fact in facts if fact)), class_="soft small")
+    title = element("h3", text(card.get("tier")))
+    return element("div", title + summary + element("div", "".join(panels), class_="panels") + _metrics(card), class_="card")
 
 
-def _metrics(found: Findings) -> str:
+def _metrics(card: Findings) -> str:
     """The figures before and after, each with its interval."""
-    before, after = found.get("before") or {}, found.get("after") or {}
+    before, after = card.get("before") or {}, card.get("after") or {}
     names = [name for name in _METRICS if name in before or name in after]
     names += [name for name in dict.fromkeys([*before, *after]) if name not in _METRICS]
     if not names:
@@ -189,11 +191,11 @@ def _metrics(found: Findings) -> str:
     return _table(heads, rows, "Figures of the calibration")
 
 
-def _estimate(found: Any) -> str:
+def _estimate(estimate: Any) -> str:
     """A value with its interval; the value alone where none is known."""
-    if found is None:
+    if estimate is None:
         return DASH
-    value, *interval = found if isinstance(found, Sequence) else (found,)
+    value, *interval = estimate if isinstance(estimate, Sequence) else (estimate,)
     small = (
         element("br", None) + element("small", f"{plain(interval[0], 3)} to {plain(interval[1], 3)}")
         if len(interval) == 2
@@ -202,20 +204,22 @@ def _estimate(found: Any) -> str:
     return plain(value, 3) + small
 
 
-def _mistake(found: Findings) -> str:
+def _mistake(mistake: Findings) -> str:
     """One mistake: its line, then its texts when opened."""
-    head = element("b", percent(found.get("confidence"), 0))
-    where = " · ".join(str(part) for part in (found.get("tier"), found.get("task"), found.get("id")) if part is not None)
-    head += element("span", text(where), class_="soft small") + element(
-        "span", text(clip(found.get("prompt"), 160)), class_="begins"
+    head = element("b", percent(mistake.get("confidence"), 0))
+    where = " · ".join(
+        str(part) for part in (mistake.get("tier"), mistake.get("task"), mistake.get("id")) if part is not None
     )
-    quality = f" (quality {percent(found['premium_quality'], 0)})" if found.get("premium_quality") is not None else ""
-    texts = [("Prompt", "prompt", "full"), (f"Accepted answer of {found.get('tier')}", "answer", None)]
+    head += element("span", text(where), class_="soft small") + element(
+        "span", text(clip(mistake.get("prompt"), 160)), class_="begins"
+    )
+    quality = f" (quality {percent(mistake['premium_quality'], 0)})" if mistake.get("premium_quality") is not None else ""
+    texts = [("Prompt", "prompt", "full"), (f"Accepted answer of {mistake.get('tier')}", "answer", None)]
     texts += [(f"Answer of the premium{quality}", "premium_answer", None), ("Reference", "reference", "full")]
     body = "".join(
-        element("div", element("h4", text(title)) + _long(found[key]), class_=class_)
+        element("div", element("h4", text(title)) + _long(mistake[key]), class_=class_)
         for title, key, class_ in texts
-        if found.get(key) is not None
+        if mistake.get(key) is not None
     )
     return element("details", element("summary", head) + element("div", body, class_="texts"))
 
@@ -234,10 +238,10 @@ def _table(heads: Sequence[str], rows: Sequence[str], name: str, class_: str | N
     return element("div", table, class_="scroll tall" if tall else "scroll", role="region", aria_label=name, tabindex="0")
 
 
-def _tiers(findings: Findings, found: Sequence[Findings]) -> list[str]:
+def _tiers(findings: Findings, table_lines: Sequence[Findings]) -> list[str]:
     """The tiers that may answer: those of the ladder, then any other that a line names."""
     named = [str(tier) for tier in findings.get("tiers") or ()]
-    return list(dict.fromkeys([*named, *(str(tier) for line in found for tier in line.get("shares") or {})]))
+    return list(dict.fromkeys([*named, *(str(tier) for line in table_lines for tier in line.get("shares") or {})]))
 
 
 def _share_cells(line: Findings, tiers: Sequence[str]) -> list[str]:

@@ -77,7 +77,7 @@ def place(labels: Sequence[Label], bounds: Box, avoid: Sequence[tuple[float, flo
 
 def _candidates(label: Label) -> list[tuple[float, Spot]]:
     """Positions around the mark, nearest and most usual first, each with the price of being far."""
-    width, near, found = text_width(label.words), 15.0 if label.bold else 10.0, []
+    width, near, candidates = text_width(label.words), 15.0 if label.bold else 10.0, []
     for distance in (0.0, 14.0, 30.0, 50.0, 75.0, 105.0):
         for angle in (0, 180, 270, 90, 315, 45, 225, 135, 340, 20, 200, 160):
             dx, dy = math.cos(math.radians(angle)), math.sin(math.radians(angle))
@@ -94,8 +94,8 @@ def _candidates(label: Label) -> list[tuple[float, Spot]]:
                 x1, y1, x2, y2 = label.x + dx * (near - 2), label.y + dy * (near - 2), x - dx * 2, y - dy * 2
                 leader = element("line", None, x1=x1, y1=y1, x2=x2, y2=y2, class_="leader")
                 trail = tuple((x1 + (x2 - x1) * i / 8, y1 + (y2 - y1) * i / 8) for i in range(8))
-            found.append((far, Spot(x, middle + 4.5, anchor, leader, box, trail)))
-    return found
+            candidates.append((far, Spot(x, middle + 4.5, anchor, leader, box, trail)))
+    return candidates
 
 
 def _around(x: float, y: float, radius: float) -> Box:

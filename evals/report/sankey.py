@@ -39,24 +39,25 @@ def links(flow: Sequence[Mapping[str, Any]]) -> list[Link]:
     return [Link(str(f["source"]), str(f["target"]), n) for f in flow if (n := number(f.get("n"))) is not None and n > 0]
 
 
-def layout(found: Sequence[Link], across: float, gap: float) -> dict[str, Node]:
+def layout(flow_links: Sequence[Link], across: float, gap: float) -> dict[str, Node]:
     """The places by name. All sizes have one scale, and no row is wider than ``across`` with ``gap`` between its places.
 
     Tiers stand first in their row, where prompts leave the ladder last. Empty for a flow that runs in a circle.
     """
-    names = list(dict.fromkeys(name for link in found for name in (link.source, link.target)))
+    names = list(dict.fromkeys(name for link in flow_links for name in (link.source, link.target)))
     row = dict.fromkeys(names, 0)
     for _ in names:
         before = dict(row)
-        for link in found:
+        for link in flow_links:
             row[link.target] = max(row[link.target], row[link.source] + 1)
         if row == before:
             break
     else:
         return {}
-    goes = {link.source for link in found}
+    goes = {link.source for link in flow_links}
     counts = {
-        name: max(sum(f.n for f in found if f.source == name), sum(f.n for f in found if f.target == name)) for name in names
+        name: max(sum(f.n for f in flow_links if f.source == name), sum(f.n for f in flow_links if f.target == name))
+        for name in names
     }
     rows = [
         [n for n in names if row[n] == i and n in goes] + [n for n in names if row[n] == i and n not in goes]
@@ -75,9 +76,9 @@ def layout(found: Sequence[Link], across: float, gap: float) -> dict[str, Node]:
 
 def sankey(key: str, flow: Sequence[Mapping[str, Any]], narrow: bool = False) -> str:
     """The drawing; empty where no count is known or the flow runs in a circle. ``key`` must be unique in the page."""
-    found = links(flow)
+    flow_links = links(flow)
     gap = 26.0 if narrow else 40.0
-    places = layout(found, 335.0 if narrow else 250.0, gap)
+    places = layout(flow_links, 335.0 if narrow else 250.0, gap)
     if not places:
         return ""
     depth, thick = max(node.row for node in places.values()), 10.0
@@ -88,15 +89,15 @@ def sankey(key: str, flow: Sequence[Mapping[str, Any]], narrow: bool = False) ->
     scale = {name: node.size / node.n for name, node in places.items()}
     top = 8.0 if narrow else 4.0
     # Bands leave a place in the order of their targets, so that they do not cross.
-    for link in sorted(found, key=lambda f: (places[f.target].row, places[f.target].start)):
+    for link in sorted(flow_links, key=lambda f: (places[f.target].row, places[f.target].start)):
         source, target = places[link.source], places[link.target]
         wide_a, wide_b = link.n * scale[link.source], link.n * scale[link.target]
         a, b = source.start + left[link.source], target.start + entered[link.target]
         left[link.source] += wide_a
         entered[link.target] += wide_b
         begin, end = top + source.row * step + thick, top + target.row * step
-        said = f"{link.source} → {link.target}: {whole(link.n)} ({percent(link.n / total)})"
-        body = element("title", text(said))
+        tooltip = f"{link.source} → {link.target}: {whole(link.n)} ({percent(link.n / total)})"
+        body = element("title", text(tooltip))
         shape = _band(begin, end, a, b, wide_a, wide_b, narrow)
         parts.append(element("path", body, d=shape, class_=f"band {'answered' if target.last else 'onward'} tip"))
     for node in places.values():
@@ -107,7 +108,7 @@ def sankey(key: str, flow: Sequence[Mapping[str, Any]], narrow: bool = False) ->
     across = max(node.start + node.size for node in places.values())
     along = top + depth * step + thick
     width, height = (343.0, along + 44.0) if narrow else (1040.0, across + 14.0)
-    described = "; ".join(f"{link.source} to {link.target}: {whole(link.n)}" for link in found)
+    described = "; ".join(f"{link.source} to {link.target}: {whole(link.n)}" for link in flow_links)
     return drawing(key, width, height, "Flow of the prompts from tier to tier", described, "".join(parts))
 
 

@@ -44,36 +44,36 @@ def header(findings: Findings) -> str:
 
 def certificate(findings: Findings) -> str:
     """The certificate in plain words; a refused one says so and how many rows would be needed."""
-    found = findings.get("certificate")
-    if found is None:
+    proof = findings.get("certificate")
+    if proof is None:
         return ""
-    refused = found.get("certified") is not True
+    refused = proof.get("certified") is not True
     parts = []
     if refused:
-        in_all = number(found.get("rows_in_all"))
-        needed = number(found.get("needed_n"))
+        in_all = number(proof.get("rows_in_all"))
+        needed = number(proof.get("needed_n"))
         parts.append(element("h3", "✕ Refused: the promise could not be certified"))
         wanted = (
             f"About {whole(needed)} graded rows would be needed"
             if needed is not None
             else "How many graded rows would be needed is unknown"
         )
-        had = number(found.get("n"))
+        had = number(proof.get("n"))
         if in_all is not None:
             wanted = f"A recording of about {whole(in_all)} graded rows would be needed"
             had = number((findings.get("recording") or {}).get("n"))
         parts.append(
             element("p", text(wanted + (f"; there were {whole(had)}." if had is not None else ".")), class_="words")
         )
-    if found.get("words"):
-        parts.append(element("p", text(found["words"]), class_="words"))
-    facts = [("Method", text(found["method"]))] if found.get("method") else []
-    if found.get("n") is not None:
-        facts.append(("Rows tested", whole(found["n"])))
-    if found.get("max_loss") is not None:
-        facts.append(("Largest loss allowed", f"{_in_points(found['max_loss'])} points of quality"))
-    if found.get("p_value") is not None:
-        facts.append(("p-value", _p_value(found)))
+    if proof.get("words"):
+        parts.append(element("p", text(proof["words"]), class_="words"))
+    facts = [("Method", text(proof["method"]))] if proof.get("method") else []
+    if proof.get("n") is not None:
+        facts.append(("Rows tested", whole(proof["n"])))
+    if proof.get("max_loss") is not None:
+        facts.append(("Largest loss allowed", f"{_in_points(proof['max_loss'])} points of quality"))
+    if proof.get("p_value") is not None:
+        facts.append(("p-value", _p_value(proof)))
     parts.append(_facts(facts))
     return element("div", "".join(parts), class_="certificate refused" if refused else "certificate") + _menu(findings)
 
@@ -135,19 +135,19 @@ def frontier(findings: Findings) -> str:
 
 def flow(findings: Findings) -> str:
     """The Sankey drawing, wide and narrow."""
-    found = findings.get("flow") or []
-    wide = sankey("flow-wide", found)
+    flow_data = findings.get("flow") or []
+    wide = sankey("flow-wide", flow_data)
     if not wide:
         return ""
-    small = element("div", sankey("flow-narrow", found, narrow=True), class_="narrow")
+    small = element("div", sankey("flow-narrow", flow_data, narrow=True), class_="narrow")
     lead = "How many of the test prompts each tier answered, and how many it passed on."
     return element("p", lead, class_="soft") + element("div", element("div", wide, class_="wide") + small, class_="card")
 
 
 def notes(findings: Findings) -> str:
     """The notes as a list."""
-    found = findings.get("notes") or []
-    return element("ul", "".join(element("li", text(note)) for note in found), class_="notes") if found else ""
+    entries = findings.get("notes") or []
+    return element("ul", "".join(element("li", text(note)) for note in entries), class_="notes") if entries else ""
 
 
 def reproduce(findings: Findings) -> str:
@@ -172,15 +172,15 @@ def reproduce(findings: Findings) -> str:
 
 def _status(findings: Findings) -> tuple[str, str, str]:
     """The sentence, the badge's words and its class."""
-    chosen, promise, found = findings["chosen"], findings.get("promise"), findings.get("certificate")
+    chosen, promise, proof = findings["chosen"], findings.get("promise"), findings.get("certificate")
     ladder, cost = " → ".join(map(str, chosen.get("tiers") or ["?"])), share(chosen.get("cost_ratio"))
     costs = f"costs {cost} of what the premium does" if cost != DASH else "has an unknown cost"
-    if found is None:
-        said = f" Promised, but not tested: {_clause(findings)}." if promise else ""
-        return f"{ladder} {costs}.{said}", "No certificate", "unknown"
+    if proof is None:
+        untested = f" Promised, but not tested: {_clause(findings)}." if promise else ""
+        return f"{ladder} {costs}.{untested}", "No certificate", "unknown"
     clause = _clause(findings) if promise else "its promise is kept"
-    if found.get("certified") is True:
-        sure = number((promise or found).get("delta"))
+    if proof.get("certified") is True:
+        sure = number((promise or proof).get("delta"))
         surely = f"With {percent(1 - sure, 0)} confidence" if sure is not None else "It is certified that"
         return f"{surely} {clause}; it {costs}.", "✓ Certified", "certified"
     return f"Not certified: that {clause} could not be shown. It {costs}.", "✕ Not certified", "refused"
@@ -273,11 +273,11 @@ def _sign(kind: str) -> str:
     return element("svg", charts.mark(kind, 13, 13, kind), viewBox="0 0 26 26", aria_hidden="true")
 
 
-def _p_value(found: Findings) -> str:
+def _p_value(proof: Findings) -> str:
     """The p-value with the error probability that it must not exceed."""
-    known = number(found.get("p_value"))
+    known = number(proof.get("p_value"))
     shown = "below 0.001" if known is not None and known < 0.001 else plain(known, 3)
-    return shown if found.get("delta") is None else f"{shown} (must not exceed {plain(found['delta'], 3)})"
+    return shown if proof.get("delta") is None else f"{shown} (must not exceed {plain(proof['delta'], 3)})"
 
 
 def _in_points(value: Any) -> str:

@@ -18,7 +18,6 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from itertools import product
 from math import sqrt
 from pathlib import Path
@@ -31,15 +30,15 @@ import numpy.typing as npt
 from scipy.stats import binomtest
 
 from evals.recording import Example, read
-from evals.replay import fixed_grid, significance
+from evals.replay import fixed_grid
 from evals.replay.calibrate import apply
 from evals.replay.candidate_tiers import agreement_scores
 from evals.replay.certified_choice import Guarantee, choose_certified, choose_from_menu
-from evals.replay.certify import fixed_sequence
 from evals.replay.input_rows import Rules, default_judges
 from evals.replay.score_table import Cache, TierScores, load_or_score, sha256_of
 from evals.replay.simulate import CandidateTier, SimulatedCascade, simulate_tier
 from evals.replay.splits import Splits, halves
+from evals.replay.statistics.certify import fixed_sequence
 from evals.replay.tune import Candidate, Goal, Tuner
 
 Array = npt.NDArray[np.float64]
@@ -249,8 +248,6 @@ def main() -> int:
     parser.add_argument("--draws", type=int, help="draws a cell of the simulation")
     parser.add_argument("--splits", type=int, help="splits of each recording")
     arguments = parser.parse_args()
-    # A pure function of whole numbers that come again in every draw.
-    significance.paired = cache(significance.paired)
     splits = arguments.splits or (200 if arguments.full else 20)
     draws = arguments.draws or (1000 if arguments.full else 40)
     cells = []

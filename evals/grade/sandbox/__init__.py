@@ -1,10 +1,10 @@
-"""Runs a program and the tests of it in two processes behind walls of the kernel, which exchange nothing but data.
+"""Runs a program and its tests in two sandboxed processes that exchange only data.
 
 ``client`` asks ``server`` for a ``launcher``, a process for one answer. It builds the walls (``namespaces``, ``landlock``,
 ``seccomp``) twice: around the process that runs the program (``candidate``) and around the one that runs the tests
 (``checker``). The two talk over a pair of pipes (``rpc``) in a format that can carry values but no code (``wire``); in the
-tests a function or an object of the program is a proxy (``proxies``). The verdict is the checker's, and the program has no
-way to it but what it returns.
+tests a function or an object of the program is a proxy (``proxies``). The checker decides the verdict, and the
+program can influence it only by the values that it returns.
 
 Nothing here imports the rest of the package: the server needs the standard library alone.
 """

@@ -1,4 +1,4 @@
-"""The process that runs the program: it does what it is asked with what the program defines, and returns values.
+"""The process that runs the program: it executes requests on the program's objects and returns values.
 
 Nothing here is trusted or secret: the program can change all of it. It holds no tests and no expected value.
 """
@@ -32,7 +32,7 @@ class Candidate:
         sys.stdout = self._out
 
     def number(self, value: Any) -> int:
-        """The number of an object, which is kept from then on."""
+        """The number of an object, which stays alive from then on."""
         number = self._numbers.get(id(value))
         if number is None:
             number = self._numbers[id(value)] = len(self._objects)
@@ -71,11 +71,11 @@ class Candidate:
         return [*self._class(type(error)), self.number(error)]
 
     def exception(self, node: Node) -> type[BaseException]:
-        """What a function of the tests' raised."""
+        """The class of an exception that a function of the tests raised."""
         return builtin_exception(node)
 
     def describe(self, error: BaseException, node: Node) -> None:
-        """Nothing more is known of it."""
+        """Does nothing: the exception has no further attributes here."""
 
     def printed(self) -> str:
         """What the program has printed, up to a megabyte."""
@@ -86,7 +86,7 @@ class Candidate:
         return text
 
     def ask(self, what: Node, *args: Any, **named: Any) -> Any:
-        """Uses what the tests handed over."""
+        """Applies an operation to an object of the tests."""
         return result_of(self.channel.call(what, args, named))
 
     def run(self, what: Node, args: list[Any], named: dict[str, Any]) -> Any:
@@ -171,7 +171,7 @@ _OPERATIONS = _operations()
 
 
 def main(program: bytes, read_from: int, write_to: int, module: str) -> NoReturn:
-    """Runs the program, tells what it defines, and then does what is asked until there is nobody who asks."""
+    """Runs the program, sends the names it defines, then serves requests until the channel closes."""
     side = Candidate(read_from, write_to)
     here = ModuleType(module)
     sys.modules[module] = here

@@ -18,7 +18,7 @@ _SHORT = {"np": "numpy", "pd": "pandas", "plt": "matplotlib.pyplot", "dt": "date
 
 
 def main(tests: bytes, read_from: int, write_to: int, verdict_to: int) -> NoReturn:
-    """Runs the tests and writes what came of them, and why, to ``verdict_to``."""
+    """Runs the tests and writes the outcome and the reason to ``verdict_to``."""
     sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     outcome, why = FAILED, "the tests have not ended"
     try:
@@ -54,9 +54,9 @@ def _verdict(tests: bytes, program: Program) -> tuple[str, str]:
 
 
 def _names(program: Program, pairs: Node, tests: str) -> dict[str, Any]:
-    """What the tests find of the program's names.
+    """The names of the program as the tests see them.
 
-    What judges is never the program's: a module of the standard library is imported here, and a built-in function stays
+    Nothing of the program's may judge: a module of the standard library is imported here, and a built-in function stays
     what it is unless the tests use nothing else of the program's, so that it must be what they test.
     """
     used = set(re.findall(r"\w+", tests))

@@ -1,4 +1,4 @@
-"""Asks the server of launchers, which is started when it is first asked and ends with this process."""
+"""The client of the launcher server, which starts with the first request and ends with this process."""
 
 import atexit
 import json
@@ -28,7 +28,7 @@ class Server:
         self._owner = 0
 
     def run(self, parts: Sequence[bytes], seconds: float) -> tuple[str, str]:
-        """What came of an order, a program and its tests, and why.
+        """Runs an order, a program and its tests, and returns the outcome and the reason.
 
         Args:
             parts: The three of them.
@@ -38,24 +38,24 @@ class Server:
             The checker's outcome and reason, or ``no walls`` or ``trouble`` with what is wrong.
         """
         payload = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
-        (order_in, order_out), (told_in, told_out) = os.pipe(), os.pipe()
+        (order_in, order_out), (verdict_in, verdict_out) = os.pipe(), os.pipe()
         try:
             try:
-                self._hand(order_in, told_out)
+                self._hand(order_in, verdict_out)
             finally:
                 os.close(order_in)
-                os.close(told_out)
-            with suppress(BrokenPipeError):  # it has ended early and said why
+                os.close(verdict_out)
+            with suppress(BrokenPipeError):  # it has ended early and sent the reason
                 view = memoryview(payload)
                 while view:
                     view = view[os.write(order_out, view) :]
-            verdict = _all_of(told_in, time.monotonic() + seconds)
+            verdict = _all_of(verdict_in, time.monotonic() + seconds)
             outcome, why = json.loads(verdict)
         except (OSError, ValueError) as error:
             return "trouble", str(error)
         finally:
             os.close(order_out)
-            os.close(told_in)
+            os.close(verdict_in)
         return str(outcome), str(why)
 
     def _hand(self, *files: int) -> None:

@@ -1,4 +1,4 @@
-"""A process for one answer: builds the walls, starts candidate and checker, and says what the checker found.
+"""A process for one answer: builds the walls, starts candidate and checker, and reports the checker's verdict.
 
 On standard input come, each after its length: what is asked (``Order``), the program, the tests. On standard output goes one
 line of JSON: what came of it and why. The program's process is started before the tests are read, so that they are nowhere
@@ -79,7 +79,7 @@ def _grade(order: Order, started: list[int]) -> list[str]:
     signal.signal(signal.SIGALRM, _time_is_up)
     signal.alarm(order.real_seconds)
     output = _all_of(verdict_in)
-    # A checker that was ended by a limit has told nothing: the tests have not passed.
+    # A checker that a limit ended has written no verdict: the tests have not passed.
     verdict: list[str] = json.loads(output) if output else [checker.FAILED, "the tests were ended by a limit"]
     return verdict
 
@@ -89,7 +89,7 @@ def _frame() -> bytes:
 
 
 def _exactly(length: int) -> bytes:
-    """Not one byte more than asked for is read: what follows is not for whom is started next."""
+    """Reads exactly the requested number of bytes: the rest is for another process."""
     parts = bytearray()
     while len(parts) < length:
         part = os.read(0, length - len(parts))
@@ -160,7 +160,7 @@ def _enter(order: Order, run: Callable[[], NoReturn], open_fds: tuple[int, ...],
     nobody = os.read(go, 1) == b"n"
     namespaces.build_tree(paths, order.hidden)
     child = namespaces.forked(lambda: _first(order, run, open_fds, up, nobody, paths))
-    os.closerange(0, max(up, go, *open_fds) + 1)  # or nobody would see the ends of these pipes
+    os.closerange(0, max(up, go, *open_fds) + 1)  # else the other ends of these pipes would never see end-of-file
     os.waitpid(child, 0)
     os._exit(0)
 
@@ -227,7 +227,7 @@ def _only_die_with_parent() -> None:
 
 
 def _end(started: list[int]) -> None:
-    """Ends the two, and what else is left: as their reaper this process inherits it."""
+    """Ends both processes and all their descendants, which this process inherits as their subreaper."""
     left = list(started)
     while left:
         for pid in left:

@@ -1,4 +1,4 @@
-"""What a launcher is asked."""
+"""The request to a launcher."""
 
 from dataclasses import dataclass
 

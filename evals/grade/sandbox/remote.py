@@ -1,4 +1,4 @@
-"""The program as the tests' side knows it: what of it is known here, and what of the tests is known there."""
+"""The program as the tests' side sees it: which objects of each side the other side can refer to."""
 
 import sys
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ def _at_home(error: BaseException, name: str) -> Any:
     return getattr(home, name)
 
 
-def _told(error: BaseException) -> str:
+def _message_of(error: BaseException) -> str:
     home = error.__dict__.get("_at_home")
     return super(type(error), error).__str__() if home is None else str(home)
 
 
-_MIRROR: dict[str, Any] = {"__getattr__": _at_home, "__str__": _told}
+_MIRROR: dict[str, Any] = {"__getattr__": _at_home, "__str__": _message_of}
 
 
 class Program:
@@ -151,7 +151,7 @@ class Program:
         raise AttributeError("this cannot be done with what the tests handed over")
 
 
-_OF_TESTING = ("unittest", "doctest", "bdb", "pdb")  # to skip a test is not the program's to say
+_OF_TESTING = ("unittest", "doctest", "bdb", "pdb")  # the program must not be able to skip a test
 
 
 def _of_library(home: str, name: str) -> type[BaseException] | None:

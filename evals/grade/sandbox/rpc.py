@@ -1,4 +1,4 @@
-"""Calls between two processes over a pair of pipes: one asks and waits, the other may ask back before it replies.
+"""Calls between two processes over a pair of pipes: one side calls and waits, the other may call back before it replies.
 
 A frame is four bytes of length and JSON. A request carries a number that nobody can know beforehand and its reply must
 repeat it. After a call the containers that were handed over are brought to what the other side made of them.
@@ -43,11 +43,11 @@ class Side(Protocol):
         ...
 
     def describe(self, error: BaseException, node: Node) -> None:
-        """Tells an exception what it has beside its arguments."""
+        """Sets the attributes that an exception has beside its arguments."""
         ...
 
     def printed(self) -> str:
-        """What has been printed since this was last asked."""
+        """The text printed since the last call of this method."""
         ...
 
 
@@ -102,7 +102,7 @@ class Channel:
         return BrokenError(why)
 
     def call(self, what: Node, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        """Calls what is the other side's and gives what it returns.
+        """Calls an object of the other side and returns its result.
 
         Raises:
             CannotCarryError: An argument has no form that could be sent.

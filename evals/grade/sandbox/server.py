@@ -14,9 +14,9 @@ from . import launcher, namespaces
 
 
 def main() -> NoReturn:
-    """Serves until nobody asks any more."""
+    """Serves until the client closes the connection."""
     requests = socket.socket(fileno=os.dup(0))
-    namespaces.own_installation()  # found once for all
+    namespaces.own_installation()  # cached for all launchers
     gc.freeze()  # so that no collection in a child copies what it shares
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the launchers
     while True:

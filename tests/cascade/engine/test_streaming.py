@@ -489,7 +489,7 @@ async def collect(c: Cascade) -> list[Result | BaseException]:
 @pytest.fixture
 def at_once() -> Iterator[None]:
     """Retries without waiting."""
-    with mock.patch("cascade.resilience.retry.pause_s", lambda retry, attempt, after: 0.0 if attempt == 1 else None):
+    with mock.patch("cascade.resilience.retry.backoff_s", lambda retry, attempt, after: 0.0 if attempt == 1 else None):
         yield
 
 

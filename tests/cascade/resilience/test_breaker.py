@@ -31,7 +31,7 @@ def ask(one: Breaker, well: bool | None) -> bool:
     admission = one.admit()
     if isinstance(admission, float):
         return False
-    one.ended(admission, well)
+    one.record(admission, well)
     return True
 
 
@@ -94,7 +94,7 @@ def test_after_a_while_one_probe_is_let_through() -> None:
     assert probe == "probe"
     assert one.state == "half_open"
     assert isinstance(one.admit(), float)
-    one.ended(probe, True)
+    one.record(probe, True)
     assert one.state == "closed"
     assert one.counts() == (1, 0)
 
@@ -125,14 +125,14 @@ def test_what_was_under_way_does_not_decide() -> None:
     one, clock = breaker()
     early = [one.admit() for _ in range(6)]
     for _ in range(4):
-        one.ended("pass", False)
+        one.record("pass", False)
     assert one.state == "open"
-    one.ended("pass", True)
+    one.record("pass", True)
     assert one.state == "open"
     clock.now += 5.0
     assert one.admit() == "probe"
-    one.ended("pass", None)
-    one.ended("pass", True)
+    one.record("pass", None)
+    one.record("pass", True)
     assert one.state == "half_open"
     assert isinstance(one.admit(), float)
     assert early == ["pass"] * 6
@@ -155,12 +155,12 @@ def test_at_most_one_probe_and_never_stuck(steps: list[tuple[float, str, int]]) 
             if not isinstance(admission, float):
                 under_way.append(admission)
         elif under_way:
-            one.ended(under_way.pop(which % len(under_way)), {"well": True, "bad": False, "nothing": None}[what])  # type: ignore[arg-type]
+            one.record(under_way.pop(which % len(under_way)), {"well": True, "bad": False, "nothing": None}[what])  # type: ignore[arg-type]
         assert under_way.count("probe") <= 1
         total, failed = one.counts()
         assert 0 <= failed <= total
     for admission in under_way:
-        one.ended(admission, None)  # type: ignore[arg-type]
+        one.record(admission, None)  # type: ignore[arg-type]
     clock.now += RULE.cooldown_s
     assert not isinstance(one.admit(), float)
 

@@ -14,20 +14,20 @@ def test_never_more_inside_than_allowed_and_first_come_first_served() -> None:
     """Fifty come at once, three are let in at a time, in their order."""
     inside, most, order = 0, 0, []
 
-    async def visit(turnstile: ConcurrencyLimiter, number: int) -> None:
+    async def visit(limiter: ConcurrencyLimiter, number: int) -> None:
         nonlocal inside, most
-        await turnstile.enter()
+        await limiter.acquire()
         inside += 1
         most = max(most, inside)
         order.append(number)
         await asyncio.sleep(0)
         inside -= 1
-        turnstile.leave()
+        limiter.release()
 
     async def main() -> None:
-        turnstile = ConcurrencyLimiter(3)
-        await asyncio.gather(*(visit(turnstile, i) for i in range(50)))
-        assert turnstile._inside == 0
+        limiter = ConcurrencyLimiter(3)
+        await asyncio.gather(*(visit(limiter, i) for i in range(50)))
+        assert limiter._in_use == 0
 
     asyncio.run(main())
     assert most == 3
@@ -39,40 +39,40 @@ def test_who_is_cancelled_while_waiting_leaves_no_place_taken(after_turns: int) 
     """Whenever the cancellation comes, also just as the place is handed over."""
 
     async def main() -> None:
-        turnstile = ConcurrencyLimiter(1)
-        await turnstile.enter()
-        waiting = [asyncio.ensure_future(turnstile.enter()) for _ in range(3)]
+        limiter = ConcurrencyLimiter(1)
+        await limiter.acquire()
+        waiting = [asyncio.ensure_future(limiter.acquire()) for _ in range(3)]
         await asyncio.sleep(0)
-        turnstile.leave()
+        limiter.release()
         for _ in range(after_turns):
             await asyncio.sleep(0)
         waiting[0].cancel()
         results = await asyncio.gather(waiting[0], return_exceptions=True)
         if not isinstance(results[0], asyncio.CancelledError):
-            turnstile.leave()
+            limiter.release()
         for other in waiting[1:]:
             await asyncio.wait_for(other, 1)
-            turnstile.leave()
-        assert turnstile._inside == 0
+            limiter.release()
+        assert limiter._in_use == 0
 
     asyncio.run(main())
 
 
 def test_loops_in_threads_share_the_places() -> None:
     """Two event loops in two threads count together."""
-    turnstile, lock = ConcurrencyLimiter(2), threading.Lock()
+    limiter, lock = ConcurrencyLimiter(2), threading.Lock()
     inside, most = 0, 0
 
     async def visit() -> None:
         nonlocal inside, most
-        await turnstile.enter()
+        await limiter.acquire()
         with lock:
             inside += 1
             most = max(most, inside)
         await asyncio.sleep(0.001)
         with lock:
             inside -= 1
-        turnstile.leave()
+        limiter.release()
 
     async def many() -> None:
         await asyncio.wait_for(asyncio.gather(*(visit() for _ in range(40))), 20)
@@ -83,7 +83,7 @@ def test_loops_in_threads_share_the_places() -> None:
     for thread in threads:
         thread.join()
     assert most == 2
-    assert turnstile._inside == 0
+    assert limiter._in_use == 0
 
 
 @given(st.floats(0.2, 50.0), st.lists(st.floats(0.0, 3.0), min_size=1, max_size=200))
@@ -94,7 +94,7 @@ def test_no_second_begins_more_than_the_rate(per_s: float, pauses: list[float]) 
     due = []
     for pause in pauses:
         now += pause
-        wait = pace.wait_s()
+        wait = pace.reserve()
         assert wait is not None
         due.append(now + wait)
     assert due == sorted(due)
@@ -106,9 +106,9 @@ def test_a_place_that_is_due_too_late_is_not_taken() -> None:
     """Who gives up at once leaves the place to another."""
     now = 0.0
     pace = RateLimiter(1.0, lambda: now)
-    assert pace.wait_s() == 0.0
-    assert pace.wait_s(within_s=0.5) is None
-    assert pace.wait_s(within_s=2.0) == 1.0
+    assert pace.reserve() == 0.0
+    assert pace.reserve(within_s=0.5) is None
+    assert pace.reserve(within_s=2.0) == 1.0
 
 
 def test_within_the_rate_nobody_waits() -> None:
@@ -116,5 +116,5 @@ def test_within_the_rate_nobody_waits() -> None:
     now = 0.0
     pace = RateLimiter(2.0, lambda: now)
     for _ in range(10):
-        assert pace.wait_s() == 0.0
+        assert pace.reserve() == 0.0
         now += 1.0

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from cascade.models.protocol import ModelError
 from cascade.resilience.breaker import BreakerRule
+from cascade.resilience.deadline import CANCEL_WAIT_S, deadline_share, run_until
 from cascade.resilience.guard import HEDGE_FROM, Guard, Retry
-from cascade.resilience.retry import LEAVE_S, call_with_retries, deadline_share, pause_s, run_until
+from cascade.resilience.retry import backoff_s, call_with_retries
 from judges import Usage
 
 FAST = Retry(attempts=3, initial_backoff_s=0.0, max_backoff_s=0.0)
@@ -49,7 +50,7 @@ def tried(guard: Guard, once: Callable[[], Awaitable[object]], until_in: float |
 @given(st.integers(1, 12), st.floats(0, 1), st.floats(0, 100), st.floats(0, 100))
 def test_pauses_stay_within_their_bounds(attempt: int, drawn: float, first: float, most: float) -> None:
     """Full jitter: from nothing to the doubled first pause, never above the most."""
-    pause = pause_s(Retry(20, first, most), attempt, None, lambda: drawn)
+    pause = backoff_s(Retry(20, first, most), attempt, None, lambda: drawn)
     assert pause is not None
     assert 0 <= pause <= min(most, first * 2 ** (attempt - 1)) + 1e-9
 
@@ -57,10 +58,10 @@ def test_pauses_stay_within_their_bounds(attempt: int, drawn: float, first: floa
 def test_the_provider_may_ask_for_a_wait() -> None:
     """It is kept, with the jitter on top; one that is too long ends the attempts, as their number does."""
     retry = Retry(3, 1.0, 8.0, 30.0)
-    assert pause_s(retry, 1, 5.0, lambda: 0.5) == 5.5
-    assert pause_s(retry, 1, 0.0, lambda: 0.0) == 0.0
-    assert pause_s(retry, 1, 31.0) is None
-    assert pause_s(retry, 3, None) is None
+    assert backoff_s(retry, 1, 5.0, lambda: 0.5) == 5.5
+    assert backoff_s(retry, 1, 0.0, lambda: 0.0) == 0.0
+    assert backoff_s(retry, 1, 31.0) is None
+    assert backoff_s(retry, 3, None) is None
 
 
 def test_faults_that_may_pass_are_tried_again() -> None:
@@ -143,8 +144,8 @@ def test_a_hung_model_does_not_hide_behind_deadlines() -> None:
         for _ in range(HEDGE_FROM):
             await call_with_retries(guard, "m", quick, None)
         for _ in range(HEDGE_FROM):
-            guard.entered()
-            guard.left(0.01)
+            guard.request_started()
+            guard.request_ended(0.01)
         for seconds in (0.001, 0.2, 0.2, 0.2):
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(call_with_retries(guard, "m", hangs, None), seconds)
@@ -177,8 +178,8 @@ def test_at_most_so_many_at_once() -> None:
 def known(guard: Guard, latency_s: float) -> None:
     """As if so many answers had taken so long."""
     for _ in range(HEDGE_FROM):
-        guard.entered()
-        guard.left(latency_s)
+        guard.request_started()
+        guard.request_ended(latency_s)
 
 
 def test_a_slow_request_gets_a_second_beside_it() -> None:
@@ -260,15 +261,15 @@ def test_a_place_that_does_not_come_in_time_is_given_up(limit: dict[str, float])
     async def main() -> None:
         first = asyncio.ensure_future(call_with_retries(guard, "m", slow, None))
         await asyncio.sleep(0)
-        with pytest.raises(ModelError, match="not asked, no place") as refused:
+        with pytest.raises(ModelError, match="not called: ") as refused:
             await call_with_retries(guard, "m", slow, asyncio.get_running_loop().time() + 0.02)
         assert refused.value.usage == Usage()
         assert await first == "51"
 
     asyncio.run(main())
     assert (calls, guard.in_flight) == (1, 0)
-    if guard.turnstile is not None:
-        assert guard.turnstile._inside == 0
+    if guard.concurrency_limiter is not None:
+        assert guard.concurrency_limiter._in_use == 0
 
 
 def test_a_hedged_answers_latency_counts_from_the_first_request() -> None:
@@ -302,20 +303,20 @@ def test_who_does_not_let_itself_be_cancelled_is_left_behind() -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
         assert await run_until(began + 0.05, stubborn(0.5)) is None
-        assert loop.time() - began < 0.05 + LEAVE_S + 0.1
+        assert loop.time() - began < 0.05 + CANCEL_WAIT_S + 0.1
         began = loop.time()
         waiting = asyncio.ensure_future(run_until(began + 5, stubborn(0.5)))
         await asyncio.sleep(0)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        assert loop.time() - began < LEAVE_S + 0.1
+        assert loop.time() - began < CANCEL_WAIT_S + 0.1
         guard = Guard(FAST, hedge=True)
         known(guard, 0.001)
         replies = iter([stubborn(0.5), asyncio.sleep(0, "51")])
         began = loop.time()
         assert await call_with_retries(guard, "m", lambda: next(replies), None) == "51"
-        assert loop.time() - began < LEAVE_S + 0.1
+        assert loop.time() - began < CANCEL_WAIT_S + 0.1
 
     asyncio.run(main())
 

@@ -180,7 +180,7 @@ def test_orders_that_disagree_are_counted() -> None:
     judge, _ = seat(lambda p, r: "1")
     one = ModelGrader(judge, Memory(), mode="pairwise", against="b")
     assert graded(one, GradingCase(text="x", others={"b": "y"})) == 0.5
-    assert one.memory.told()[1] == "of 1 comparisons in both orders 1 depended on the order"
+    assert one.memory.report_lines()[1] == "of 1 comparisons in both orders 1 depended on the order"
 
 
 def test_an_answer_cannot_leave_its_marks() -> None:
@@ -218,7 +218,7 @@ def test_a_limit_needs_a_price() -> None:
         ModelGrader(unpriced, Memory.open(Path("nowhere"), 1.0))
     one = ModelGrader(unpriced, Memory())
     assert graded(one, GradingCase(text="x", reference="y")) == 1.0
-    assert "an unknown sum" in one.memory.told()[0]
+    assert "an unknown sum" in one.memory.report_lines()[0]
 
 
 def test_tool_calls_are_part_of_what_is_judged() -> None:

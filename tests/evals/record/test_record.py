@@ -2,6 +2,7 @@
 
 import json
 import re
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -294,3 +295,10 @@ def test_missing_needs_a_recording(desk: Desk, provider: Provider, capsys: pytes
     assert desk.record("--missing") == 2
     assert "has no recorded answers; give a recording as the dataset" in capsys.readouterr().err
     assert not provider.counts()["received"]
+
+
+def test_a_work_file_is_its_owner_s_alone(desk: Desk) -> None:
+    """It may hold a provider's words; the recording itself follows the umask, as any data file of the user's."""
+    desk.rows(2)
+    assert desk.record("--tiers", "small") == 0
+    assert stat.S_IMODE(desk.work.stat().st_mode) == 0o600

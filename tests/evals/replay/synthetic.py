@@ -57,7 +57,7 @@ def pair(n: int, seed: int, right: float = 0.7, premium: float = 0.9, sharp: flo
 def examples(n: int, seed: int = 0, **change: Any) -> list[Example]:
     """Rows of a recording: a cheap model with log-probabilities that tell, a middle one with samples, a dear one."""
     rng = np.random.default_rng(seed)
-    made = []
+    rows = []
     for i in range(n):
         hard = float(rng.random())
         right = [hard < bound for bound in (0.6, 0.8, 0.95)]
@@ -77,30 +77,30 @@ def examples(n: int, seed: int = 0, **change: Any) -> list[Example]:
         for name, more in change.items():
             answers[name] = {**answers[name], **more}
         raw = {"id": f"row-{i}", "task": f"t{i % 3}", "prompt": f"question {i}", "reference": gold, "answers": answers}
-        made.append(Example(raw["id"], raw["prompt"], answers, raw["task"], reference=gold, raw=raw))
-    return made
+        rows.append(Example(raw["id"], raw["prompt"], answers, raw["task"], reference=gold, raw=raw))
+    return rows
 
 
 def table(n: int, seed: int, models: int = 3, judges: int = 2, missing: float = 0.2) -> dict[str, list[TierScores]]:
     """Models ``m0``, ``m1``, ... at random: quality in steps of 0.25, costs and latencies that differ by row, scores on a
     coarse grid (so that there are ties), some of them missing."""
     rng = np.random.default_rng(seed)
-    made = {}
+    columns = {}
     for i in range(models):
         quality = rng.integers(0, 5, n) / 4
         scores = {f"j{j}": np.where(rng.random(n) < missing, np.nan, rng.integers(0, 21, n) / 20) for j in range(judges)}
         bare = column(f"m{i}", quality, 0.0, scores)
         shape = bare.cost_usd.shape
         usd, seconds = rng.random((n, 1)) + i / 2, rng.random((n, 1))
-        made[f"m{i}"] = [
+        columns[f"m{i}"] = [
             replace(bare, cost_usd=np.broadcast_to(usd, shape).copy(), latency_s=np.broadcast_to(seconds, shape).copy())
         ]
-    return made
+    return columns
 
 
 def outcome(
     tier: Sequence[int],
-    asked: Sequence[int],
+    last_called: Sequence[int],
     quality: Sequence[float] | None = None,
     cost: Sequence[float] | None = None,
     confidence: Sequence[float] | None = None,
@@ -113,7 +113,7 @@ def outcome(
         cost_usd=np.array([0.0] * m if cost is None else cost, dtype=float),
         latency_s=np.full(m, np.nan),
         tier=np.array(tier, dtype=np.int64),
-        last_called=np.array(asked, dtype=np.int64),
+        last_called=np.array(last_called, dtype=np.int64),
         confidence=np.array([1.0] * m if confidence is None else confidence, dtype=float),
         accepted=np.array([True] * m if accepted is None else accepted, dtype=bool),
     )

@@ -21,10 +21,10 @@ from evals.replay.baselines import (
     single,
 )
 from evals.replay.certified_choice import CertifiedChoice, Guarantee, choose_certified
-from evals.replay.certify import fixed_sequence
 from evals.replay.score_table import TierScores
 from evals.replay.simulate import CandidateTier, SimulatedCascade
 from evals.replay.splits import Splits
+from evals.replay.statistics.certify import fixed_sequence
 from judges import Verdict
 from tests.evals.replay.synthetic import column, pair, table
 
@@ -44,11 +44,11 @@ def test_single_is_the_tier_unjudged() -> None:
     columns = table(50, 1)
     judged = replace(columns["m1"][0], cost_usd=columns["m1"][0].cost_usd + np.array([0.0, 5.0, 9.0]))
     rows = np.array([4, 2, 40])
-    found = single({**columns, "m1": [judged]}, "m1", rows)
-    assert found.quality.tolist() == columns["m1"][0].quality[rows, 0].tolist()
-    assert found.cost_usd.tolist() == columns["m1"][0].cost_usd[rows, 0].tolist()
-    assert found.latency_s.tolist() == columns["m1"][0].latency_s[rows, 0].tolist()
-    assert found.answered_by == ["m1"] * 3
+    result = single({**columns, "m1": [judged]}, "m1", rows)
+    assert result.quality.tolist() == columns["m1"][0].quality[rows, 0].tolist()
+    assert result.cost_usd.tolist() == columns["m1"][0].cost_usd[rows, 0].tolist()
+    assert result.latency_s.tolist() == columns["m1"][0].latency_s[rows, 0].tolist()
+    assert result.answered_by == ["m1"] * 3
 
 
 @settings(deadline=None, max_examples=60)
@@ -60,27 +60,27 @@ def test_random_mixing_costs_what_was_asked_for(seed: int, share: float) -> None
     cost = {m: c[0].cost_usd[:, 0].mean() for m, c in columns.items()}
     good = {m: c[0].quality[:, 0].mean() for m, c in columns.items()}
     usd = (1 - share) * min(cost.values()) + share * max(cost.values())
-    found = random_mixing(columns, list(columns), rows, rows, usd)
-    assert found.cost_usd.mean() == pytest.approx(usd)
+    result = random_mixing(columns, list(columns), rows, rows, usd)
+    assert result.cost_usd.mean() == pytest.approx(usd)
     lines = [
         good[low] + (usd - cost[low]) / (cost[high] - cost[low]) * (good[high] - good[low])
         for low in columns
         for high in columns
         if cost[low] < cost[high] and cost[low] <= usd <= cost[high]
     ]
-    assert found.quality.mean() == pytest.approx(max(lines))
+    assert result.quality.mean() == pytest.approx(max(lines))
 
 
 def test_random_mixing_is_the_line_between_two_tiers() -> None:
     """A third of the way in cost is a third of the way in quality and latency, and a third of the rows are dear."""
     columns = constant(cheap=(0.6, 1.0), dear=(0.9, 10.0))
     columns = {m: [replace(c[0], latency_s=c[0].cost_usd.copy())] for m, c in columns.items()}
-    found = random_mixing(columns, ["cheap", "dear"], np.arange(40), np.arange(40, 70), 4.0)
-    assert found.quality == pytest.approx(np.full(30, 0.7))
-    assert found.cost_usd == pytest.approx(np.full(30, 4.0))
-    assert found.latency_s == pytest.approx(np.full(30, 4.0))
-    assert found.answered_by.count("dear") == 10
-    assert "33 % dear, else cheap" in found.note
+    result = random_mixing(columns, ["cheap", "dear"], np.arange(40), np.arange(40, 70), 4.0)
+    assert result.quality == pytest.approx(np.full(30, 0.7))
+    assert result.cost_usd == pytest.approx(np.full(30, 4.0))
+    assert result.latency_s == pytest.approx(np.full(30, 4.0))
+    assert result.answered_by.count("dear") == 10
+    assert "33 % dear, else cheap" in result.note
 
 
 @pytest.mark.parametrize(
@@ -88,18 +88,18 @@ def test_random_mixing_is_the_line_between_two_tiers() -> None:
 )
 def test_random_mixing_outside_the_tiers(usd: float, name: str, quality: float) -> None:
     """Below the cheapest tier it is that tier, above the dearest the best that the money buys; nothing is drawn by lot."""
-    found = random_mixing(constant(cheap=(0.6, 1.0), dear=(0.9, 10.0)), ["cheap", "dear"], np.arange(9), np.arange(9), usd)
-    assert found.quality == pytest.approx(np.full(9, quality))
-    assert found.answered_by == [name] * 9
-    assert found.note == f"all {name}"
+    result = random_mixing(constant(cheap=(0.6, 1.0), dear=(0.9, 10.0)), ["cheap", "dear"], np.arange(9), np.arange(9), usd)
+    assert result.quality == pytest.approx(np.full(9, quality))
+    assert result.answered_by == [name] * 9
+    assert result.note == f"all {name}"
 
 
 def test_random_mixing_leaves_out_a_tier_that_is_dear_and_bad() -> None:
     """The middle tier lies below the line between the others, so it takes no part."""
     columns = constant(cheap=(0.6, 1.0), bad=(0.5, 5.0), dear=(0.9, 10.0))
-    found = random_mixing(columns, list(columns), np.arange(9), np.arange(90), 5.5)
-    assert set(found.answered_by) == {"cheap", "dear"}
-    assert found.quality.mean() == pytest.approx(0.75)
+    result = random_mixing(columns, list(columns), np.arange(9), np.arange(90), 5.5)
+    assert set(result.answered_by) == {"cheap", "dear"}
+    assert result.quality.mean() == pytest.approx(0.75)
 
 
 def test_random_mixing_is_learned_from_the_calibration_rows() -> None:
@@ -107,19 +107,19 @@ def test_random_mixing_is_learned_from_the_calibration_rows() -> None:
     first_judges_only = np.arange(60) < 30
 
     def model(name: str, quality: tuple[float, float], usd: tuple[float, float]) -> list[TierScores]:
-        made = column(name, np.where(first_judges_only, *quality), 0.0)
-        return [replace(made, cost_usd=np.where(first_judges_only, *usd)[:, None])]
+        scores = column(name, np.where(first_judges_only, *quality), 0.0)
+        return [replace(scores, cost_usd=np.where(first_judges_only, *usd)[:, None])]
 
     columns = {
         "cheap": model("cheap", (0.6, 0.0), (1.0, 2.0)),
         "middle": model("middle", (0.1, 1.0), (5.0, 1.0)),
         "dear": model("dear", (0.9, 0.3), (10.0, 32.0)),
     }
-    found = random_mixing(columns, list(columns), np.arange(30), np.arange(30, 60), 4.0)
-    assert found.answered_by.count("dear") == 10
-    assert found.answered_by.count("cheap") == 20
-    assert found.quality == pytest.approx(np.full(30, 0.1))
-    assert found.cost_usd == pytest.approx(np.full(30, 12.0))
+    result = random_mixing(columns, list(columns), np.arange(30), np.arange(30, 60), 4.0)
+    assert result.answered_by.count("dear") == 10
+    assert result.answered_by.count("cheap") == 20
+    assert result.quality == pytest.approx(np.full(30, 0.1))
+    assert result.cost_usd == pytest.approx(np.full(30, 12.0))
 
 
 def _cascade(columns: Columns, names: list[str], at: list[float], rows: np.ndarray) -> object:
@@ -166,25 +166,25 @@ def three(n: int, seed: int) -> Columns:
 def test_the_best_pair_is_the_cheapest_that_is_certified() -> None:
     """Of a tier that knows itself and one that does not, the first is taken; on the test rows it costs less than premium."""
     columns = three(600, 1)
-    found = best_pair(columns, SOME, Guarantee("max_loss", 0.1, 0.1), 0)
-    assert found.note == "cheap -> dear"
-    assert set(found.answered_by) == {"cheap", "dear"}
+    result = best_pair(columns, SOME, Guarantee("max_loss", 0.1, 0.1), 0)
+    assert result.note == "cheap -> dear"
+    assert set(result.answered_by) == {"cheap", "dear"}
     choice = choose_certified(
         {m: columns[m] for m in ("cheap", "dear")}, SOME, Guarantee("max_loss", 0.1, 0.05), must_end="dear"
     )
     outcome = choice.chosen.outcome(SOME.test)
-    assert found.quality.tolist() == outcome.quality.tolist()
-    assert found.cost_usd.tolist() == outcome.cost_usd.tolist()
-    assert found.cost_usd.mean() < 9.0
+    assert result.quality.tolist() == outcome.quality.tolist()
+    assert result.cost_usd.tolist() == outcome.cost_usd.tolist()
+    assert result.cost_usd.mean() < 9.0
 
 
 def test_pairs_share_delta(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each pair is tested at its part of delta, under the same limit, and must end in the premium tier; the best by quality
     on the fit rows are tried where there are many."""
-    asked: list[tuple[list[str], Guarantee]] = []
+    calls: list[tuple[list[str], Guarantee]] = []
 
     def spy(columns: Columns, splits: Splits, guarantee: Guarantee, *, seed: int, must_end: str) -> CertifiedChoice:
-        asked.append((list(columns), guarantee))
+        calls.append((list(columns), guarantee))
         assert must_end == "dear"
         return choose_certified(columns, splits, guarantee, seed=seed, must_end=must_end)
 
@@ -195,19 +195,19 @@ def test_pairs_share_delta(monkeypatch: pytest.MonkeyPatch) -> None:
         for i in range(MOST_PAIRS + 2)
     }
     best_pair({**better_later, "dear": [dear]}, SOME, Guarantee("max_loss", 0.1, 0.08), 0)
-    assert sorted(names[0] for names, _ in asked) == [f"c{i}" for i in range(2, MOST_PAIRS + 2)]
-    assert all(names[1:] == ["dear"] for names, _ in asked)
-    assert {guarantee for _, guarantee in asked} == {Guarantee("max_loss", 0.1, 0.08 / MOST_PAIRS)}
+    assert sorted(names[0] for names, _ in calls) == [f"c{i}" for i in range(2, MOST_PAIRS + 2)]
+    assert all(names[1:] == ["dear"] for names, _ in calls)
+    assert {guarantee for _, guarantee in calls} == {Guarantee("max_loss", 0.1, 0.08 / MOST_PAIRS)}
 
 
 def test_without_a_certified_pair_the_premium_tier_answers() -> None:
     """Few rows certify nothing: premium alone, and the note says why."""
     few = Splits(np.arange(10), np.arange(10, 30), np.arange(30, 90))
     columns = three(90, 2)
-    found = best_pair(columns, few, Guarantee("max_loss", 0.01, 0.1), 0)
-    assert found.quality.tolist() == columns["dear"][0].quality[few.test, 0].tolist()
-    assert set(found.answered_by) == {"dear"}
-    assert found.note.startswith("dear, since no pair was certified")
+    result = best_pair(columns, few, Guarantee("max_loss", 0.01, 0.1), 0)
+    assert result.quality.tolist() == columns["dear"][0].quality[few.test, 0].tolist()
+    assert set(result.answered_by) == {"dear"}
+    assert result.note.startswith("dear, since no pair was certified")
 
 
 def topics(n: int, seed: int, premium: float = 1.0) -> tuple[list[str], Columns]:
@@ -223,12 +223,12 @@ def topics(n: int, seed: int, premium: float = 1.0) -> tuple[list[str], Columns]
 def test_the_prompt_router_learns_what_the_prompt_tells() -> None:
     """Where the topic decides, the cheap tier gets its topic, nothing is lost and the cost is between the tiers'."""
     texts, columns = topics(300, 1)
-    found = prompt_router(texts, columns, FEW, 0.05, 0.1, 0)
-    easy, cheap = columns["cheap"][0].quality[FEW.test, 0] == 1, np.array(found.answered_by) == "cheap"
+    result = prompt_router(texts, columns, FEW, 0.05, 0.1, 0)
+    easy, cheap = columns["cheap"][0].quality[FEW.test, 0] == 1, np.array(result.answered_by) == "cheap"
     assert (cheap == easy).mean() > 0.95
-    assert found.quality.tolist() == np.where(cheap, easy, 1.0).tolist()
-    assert found.cost_usd.tolist() == np.where(cheap, 1.0, 10.0).tolist()
-    assert found.note.startswith(f"{100 * cheap.mean():.0f} % to cheap")
+    assert result.quality.tolist() == np.where(cheap, easy, 1.0).tolist()
+    assert result.cost_usd.tolist() == np.where(cheap, 1.0, 10.0).tolist()
+    assert result.note.startswith(f"{100 * cheap.mean():.0f} % to cheap")
 
 
 def test_the_prompt_router_keeps_the_promise() -> None:
@@ -239,8 +239,8 @@ def test_the_prompt_router_keeps_the_promise() -> None:
     columns["cheap"] = [column("cheap", noisy, 1.0)]
     sent = []
     for limit in (0.01, 0.2, 1.0):
-        found = prompt_router(texts, columns, FEW, limit, 0.1, 0)
-        cheap = np.array([by == "cheap" for by in found.answered_by])
+        result = prompt_router(texts, columns, FEW, limit, 0.1, 0)
+        cheap = np.array([by == "cheap" for by in result.answered_by])
         sent.append(cheap.mean())
         if 0 < cheap.mean() < 1:  # what it does to certification rows of the same prompts is certified
             routed = {texts[i] for i in FEW.test[cheap]}
@@ -254,10 +254,10 @@ def test_the_prompt_router_keeps_the_promise() -> None:
 def test_the_prompt_router_without_anything_to_learn_asks_the_premium_tier() -> None:
     """Prompts that tell nothing, or too few rows, route everything to it, and the note says so."""
     columns = pair(300, 3, right=0.5)
-    found = prompt_router(["same prompt"] * 300, columns, FEW, 0.02, 0.1, 0)
-    assert set(found.answered_by) == {"dear"}
-    assert found.quality.tolist() == columns["dear"][0].quality[FEW.test, 0].tolist()
-    assert "nothing that could be certified" in found.note
+    result = prompt_router(["same prompt"] * 300, columns, FEW, 0.02, 0.1, 0)
+    assert set(result.answered_by) == {"dear"}
+    assert result.quality.tolist() == columns["dear"][0].quality[FEW.test, 0].tolist()
+    assert "nothing that could be certified" in result.note
 
 
 def test_the_prompt_router_never_learns_from_test_rows() -> None:
@@ -279,21 +279,21 @@ def test_the_prompt_router_never_learns_from_test_rows() -> None:
 @given(seeds, st.integers(0, 4), st.sampled_from([0.0, 0.3, 1.0]))
 def test_uncalibrated_is_what_the_engine_combines(seed: int, judges: int, missing: float) -> None:
     """For every prefix of judges, with missing scores, and with scores at and beyond the bounds of certainty."""
-    [found] = table(20, seed, models=1, judges=judges, missing=missing)["m0"]
-    made = baselines.uncalibrated(found)
-    assert made.shape == (20, judges + 1)
+    [scores] = table(20, seed, models=1, judges=judges, missing=missing)["m0"]
+    tier = baselines.uncalibrated(scores)
+    assert tier.shape == (20, judges + 1)
     for row in range(20):
-        meaning = [Verdict(f"j{j}", None if np.isnan(s) else float(s)) for j, s in enumerate(found.scores[row])]
-        assert made[row].tolist() == pytest.approx([combine(meaning[:stage]) for stage in range(judges + 1)], abs=1e-12)
+        meaning = [Verdict(f"j{j}", None if np.isnan(s) else float(s)) for j, s in enumerate(scores.scores[row])]
+        assert tier[row].tolist() == pytest.approx([combine(meaning[:stage]) for stage in range(judges + 1)], abs=1e-12)
 
 
 def test_a_lone_score_is_not_bounded() -> None:
     """As in the engine, one judge's 0 or 1 is 0 or 1, while two are drawn in."""
     zero, one = np.array([0.0, 1.0]), np.array([np.nan, 1.0])
-    made = baselines.uncalibrated(column("m", np.ones(2), 1.0, {"a": zero, "b": one}))
-    assert made[:, 1].tolist() == [0.0, 1.0]
-    assert made[0, 2] == 0.0
-    assert made[1, 2] == pytest.approx(0.999)
+    tier = baselines.uncalibrated(column("m", np.ones(2), 1.0, {"a": zero, "b": one}))
+    assert tier[:, 1].tolist() == [0.0, 1.0]
+    assert tier[0, 2] == 0.0
+    assert tier[1, 2] == pytest.approx(0.999)
 
 
 def test_hand_set_accepts_from_its_threshold_on() -> None:
@@ -304,11 +304,11 @@ def test_hand_set_accepts_from_its_threshold_on() -> None:
         "b": [column("b", np.full(4, 0.2), 2.0, {"j": np.array([0.9, 0.9, 0.7, 0.6])}, {"j": 0.5})],
         "c": [column("c", np.full(4, 0.3), 4.0, {"j": np.ones(4)}, {"j": 9.0})],
     }
-    found = hand_set(columns, Splits(np.arange(1), np.arange(1), np.arange(4)))
-    assert found.answered_by == ["a", "b", "b", "c"]
-    assert found.quality.tolist() == [0.1, 0.2, 0.2, 0.3]
-    assert found.cost_usd.tolist() == [1.0, 3.5, 3.5, 7.5]
-    assert found.name == "thresholds of 0.7"
+    result = hand_set(columns, Splits(np.arange(1), np.arange(1), np.arange(4)))
+    assert result.answered_by == ["a", "b", "b", "c"]
+    assert result.quality.tolist() == [0.1, 0.2, 0.2, 0.3]
+    assert result.cost_usd.tolist() == [1.0, 3.5, 3.5, 7.5]
+    assert result.name == "thresholds of 0.7"
     assert hand_set(columns, Splits(np.arange(1), np.arange(1), np.arange(4)), 0.4).answered_by == ["a", "a", "a", "b"]
 
 

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from cascade.policy.calibrators import Calibrator, Constant, Feature, Isotonic, Logistic
 from evals.replay.calibrate import Array, Fitted, apply, fit, gain, transformed
-from evals.replay.metrics import auroc, ece, ece_by_chance, log_loss, losses
+from evals.replay.statistics.metrics import auroc, ece, ece_by_chance, log_loss, losses
 
 numbers = st.floats(-30, 30)
 shares = st.floats(0, 1)
@@ -53,9 +53,9 @@ def test_apply_is_probability(mapping: Calibrator, rows: list[Mapping[str, float
         rows = [*rows, *({"a": x} for x, _ in mapping.knots)]
     names = {name for row in rows for name in row}
     columns = {m: np.array([np.nan if row.get(m) is None else row[m] for row in rows], np.float64) for m in names}
-    found = apply(mapping, columns, n=len(rows))
-    assert found.shape == (len(rows),)
-    assert found == pytest.approx([mapping.probability(row) for row in rows], abs=1e-9, rel=0)
+    probabilities = apply(mapping, columns, n=len(rows))
+    assert probabilities.shape == (len(rows),)
+    assert probabilities == pytest.approx([mapping.probability(row) for row in rows], abs=1e-9, rel=0)
 
 
 def test_apply_needs_a_length() -> None:
@@ -94,11 +94,11 @@ def test_isotonic_is_scikit_learn_smoothed() -> None:
     rng = np.random.default_rng(1)
     s = rng.integers(0, 50, 2000) / 50
     y = (rng.random(2000) < np.where(s < 0.5, 0.1, 0.4 + 0.6 * s)).astype(np.float64)
-    found = fit({"a": s}, y)
-    assert found.method == "isotonic"
+    fitted = fit({"a": s}, y)
+    assert fitted.method == "isotonic"
     reference = IsotonicRegression().fit(s, y).predict(s)
     rows = np.array([np.sum(reference == p) for p in reference])
-    assert np.all(np.abs(apply(found.mapping, {"a": s}) - reference) <= 1 / (rows + 1) + 1e-12)
+    assert np.all(np.abs(apply(fitted.mapping, {"a": s}) - reference) <= 1 / (rows + 1) + 1e-12)
 
 
 @given(st.lists(st.tuples(shares, st.sampled_from([0.0, 1.0, 0.5])), min_size=4, max_size=80), st.integers(0, 9))
@@ -119,10 +119,10 @@ def test_calibration_mends_an_overconfident_score(seed: int, missing: float) -> 
     scores, y = simulated(4000, seed=seed, missing=missing)
     here = ~np.isnan(scores["judge0"])
     half = np.arange(4000) < 2000
-    found = fit({"judge0": scores["judge0"][half]}, y[half], seed=seed)
+    fitted = fit({"judge0": scores["judge0"][half]}, y[half], seed=seed)
     test = ~half & here
     raw = scores["judge0"][test]
-    p = apply(found.mapping, {"judge0": raw})
+    p = apply(fitted.mapping, {"judge0": raw})
     before, after, floor = ece(raw, y[test]), ece(p, y[test]), ece_by_chance(p, seed=0)
     assert before is not None
     assert after is not None
@@ -174,10 +174,10 @@ def test_out_of_fold_is_out_of_fold() -> None:
     constants = 0
     for seed in range(20):
         y = (rng.random(300) < 0.7).astype(np.float64)
-        found = fit({"a": rng.random(300), "b": rng.random(300)}, y, seed=seed)
-        assert found.log_loss_cv["logistic"] > found.log_loss_cv["constant"] - 0.02
-        assert log_loss(found.out_of_fold, y) == pytest.approx(found.log_loss_cv[found.method])
-        constants += found.method == "constant"
+        fitted = fit({"a": rng.random(300), "b": rng.random(300)}, y, seed=seed)
+        assert fitted.log_loss_cv["logistic"] > fitted.log_loss_cv["constant"] - 0.02
+        assert log_loss(fitted.out_of_fold, y) == pytest.approx(fitted.log_loss_cv[fitted.method])
+        constants += fitted.method == "constant"
     assert constants >= 5
 
 
@@ -213,13 +213,13 @@ def test_any_small_table(data: st.DataObject, n: int, judges: int, folds: int) -
     scores = {f"j{i}": np.array(data.draw(column), np.float64) for i in range(judges)}
     quality = st.sampled_from([(0.0,), (1.0,), (0.0, 1.0), (0.0, 0.5, 1.0)])
     y = np.array(data.draw(st.lists(st.sampled_from(data.draw(quality)), min_size=n, max_size=n)), np.float64)
-    found = fit(scores, y, folds=folds)
-    assert found.n == n == len(found.out_of_fold)
-    assert np.all((found.out_of_fold > 0) & (found.out_of_fold < 1))
-    p = apply(found.mapping, scores, n=n)
+    fitted = fit(scores, y, folds=folds)
+    assert fitted.n == n == len(fitted.out_of_fold)
+    assert np.all((fitted.out_of_fold > 0) & (fitted.out_of_fold < 1))
+    p = apply(fitted.mapping, scores, n=n)
     assert np.all((p > 0) & (p < 1))
-    assert 0 < found.mapping.probability(dict.fromkeys(scores)) < 1
-    assert all(np.isfinite(v) for v in found.log_loss_cv.values())
+    assert 0 < fitted.mapping.probability(dict.fromkeys(scores)) < 1
+    assert all(np.isfinite(v) for v in fitted.log_loss_cv.values())
 
 
 @pytest.mark.parametrize(
@@ -238,23 +238,23 @@ def test_any_small_table(data: st.DataObject, n: int, judges: int, folds: int) -
 )
 def test_nothing_to_learn_is_a_constant(scores: list[float], correct: list[float]) -> None:
     """No rows, one class, one row of a class, a constant or missing score: (correct + 0.5) / (n + 1)."""
-    found = fit({"a": np.array(scores)}, np.array(correct, np.float64))
-    assert found.method == "constant"
-    assert found.mapping == Constant((sum(correct) + 0.5) / (len(correct) + 1))
+    fitted = fit({"a": np.array(scores)}, np.array(correct, np.float64))
+    assert fitted.method == "constant"
+    assert fitted.mapping == Constant((sum(correct) + 0.5) / (len(correct) + 1))
 
 
 def test_no_scores_at_all() -> None:
     """A tier whose judges only veto has the share of right answers as its probability."""
-    found = fit({}, np.array([0.0, 1.0, 1.0, 1.0]))
-    assert found.mapping == Constant(0.7)
+    fitted = fit({}, np.array([0.0, 1.0, 1.0, 1.0]))
+    assert fitted.mapping == Constant(0.7)
 
 
 def test_constant_columns_are_dropped() -> None:
     """A column that says nothing does not appear in the mapping."""
     scores, y = simulated(300)
-    found = fit({**scores, "flat": np.full(300, 0.5), "absent": np.full(300, np.nan)}, y)
-    assert found.log_loss_cv == fit(scores, y).log_loss_cv
-    assert found.mapping == fit(scores, y).mapping
+    fitted = fit({**scores, "flat": np.full(300, 0.5), "absent": np.full(300, np.nan)}, y)
+    assert fitted.log_loss_cv == fit(scores, y).log_loss_cv
+    assert fitted.mapping == fit(scores, y).mapping
 
 
 def test_the_simpler_wins_where_both_fit() -> None:
@@ -264,9 +264,9 @@ def test_the_simpler_wins_where_both_fit() -> None:
     curve = (rng.random(2000) < 1 / (1 + np.exp(2 - 4 * s))).astype(np.float64)
     tier = (rng.random(2000) < np.where(np.abs(s - 0.6) < 0.2, 0.5, np.where(s > 0.6, 0.98, 0.02))).astype(np.float64)
     assert fit({"a": s}, curve).method == "logistic"
-    found = fit({"a": s}, tier)
-    assert found.method == "isotonic"
-    assert found.log_loss_cv["isotonic"] < found.log_loss_cv["logistic"]
+    fitted = fit({"a": s}, tier)
+    assert fitted.method == "isotonic"
+    assert fitted.log_loss_cv["isotonic"] < fitted.log_loss_cv["logistic"]
 
 
 def test_rows_simulated_from_the_same_seed() -> None:
@@ -340,7 +340,7 @@ def test_fitting_is_fast() -> None:
 
 def test_a_confidence_that_is_honest_already_is_mostly_left_alone() -> None:
     """On few rows a fit adds noise: the raw score is kept in most draws, and does less harm on held-out rows than a fit."""
-    kept, harm, harm_of_fits = 0, [], []
+    raw_count, harm, harm_of_fits = 0, [], []
     for seed in range(12):
         rng = np.random.default_rng((seed, 5))
         scores, held = rng.beta(5, 1, 90), rng.beta(5, 1, 5000)
@@ -351,10 +351,10 @@ def test_a_confidence_that_is_honest_already_is_mostly_left_alone() -> None:
             return float(((after - right) ** 2 - (held - right) ** 2).mean())
 
         chosen = fit({"logprob": scores}, y, seed=seed)
-        kept += chosen.method == "raw"
+        raw_count += chosen.method == "raw"
         harm.append(excess(chosen))
         harm_of_fits.append(excess(fit({"logprob": scores}, y, seed=seed, candidates=("logistic", "isotonic"))))
-    assert kept >= 7
+    assert raw_count >= 7
     assert np.mean(harm) < np.mean(harm_of_fits)
 
 

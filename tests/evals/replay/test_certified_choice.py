@@ -79,8 +79,8 @@ def test_accepted_answers_are_right_often_enough() -> None:
     columns = pair(20_000, 7, premium=0.8)
     rng = np.random.default_rng(7)
     right = columns["dear"][0].quality[:, 0]
-    told = np.clip(0.5 + 0.4 * (right - 0.5) + 0.2 * rng.normal(size=20_000), 0.01, 0.99)
-    columns["dear"] = [column("dear", right, 10.0, {"logprob": told})]
+    score = np.clip(0.5 + 0.4 * (right - 0.5) + 0.2 * rng.normal(size=20_000), 0.01, 0.99)
+    columns["dear"] = [column("dear", right, 10.0, {"logprob": score})]
     choice = choose_certified(columns, SPLITS, Guarantee("min_accepted_quality", 0.93, 0.1))
     assert choice.certificate["certified"]
     outcome = choice.chosen.outcome(SPLITS.test)

@@ -32,8 +32,8 @@ def recording(path: Path, n: int = 400, **change: Any) -> str:
 def test_perfect_signal_gives_premium_quality_for_less(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Where log-probabilities tell right from wrong, the certified cascade keeps the quality at a lower cost."""
     out, report = tmp_path / "out.json", tmp_path / "page.html"
-    told = ["--json", str(out), "--report", str(report), "--max-loss", "0.05"]
-    assert main([recording(tmp_path / "r.jsonl"), "--tiers", "cheap,dear", *told, *SMALL]) == 0
+    flags = ["--json", str(out), "--report", str(report), "--max-loss", "0.05"]
+    assert main([recording(tmp_path / "r.jsonl"), "--tiers", "cheap,dear", *flags, *SMALL]) == 0
     data = json.loads(out.read_text())
     assert data["chosen"]["certificate"]["certified"]
     assert data["chosen"]["tiers"] == ["cheap", "dear"]
@@ -271,21 +271,21 @@ def test_rows_that_cannot_be_used(
     rows = [json.loads(result_row) for result_row in Path(recording(tmp_path / "r.jsonl")).read_text().splitlines()]
 
     def spoil(count: int) -> str:
-        made = json.loads(json.dumps(rows))
-        for row in made[:count]:
+        copies = json.loads(json.dumps(rows))
+        for row in copies[:count]:
             if change is None:
                 del row["answers"]["cheap"]
             else:
                 row["answers"]["cheap"].update(change)
-        (tmp_path / "r.jsonl").write_text("".join(json.dumps(r) + "\n" for r in made))
+        (tmp_path / "r.jsonl").write_text("".join(json.dumps(r) + "\n" for r in copies))
         return str(tmp_path / "r.jsonl")
 
     out = tmp_path / "out.json"
     assert main([spoil(7), "--tiers", "cheap,dear", *SMALL, "--json", str(out)]) == 0
     assert f"warning: left out: 7 rows, {reason}: 0, 1, 2, 3, 4 and 2 more" in capsys.readouterr().err
-    found = json.loads(out.read_text())["recording"]
-    assert found["n"] == 393
-    assert {k: v for k, v in found["left_out"].items() if v} == {reason: 7}
+    summary = json.loads(out.read_text())["recording"]
+    assert summary["n"] == 393
+    assert {k: v for k, v in summary["left_out"].items() if v} == {reason: 7}
     out.unlink()
     meaning = refused(capsys, tmp_path, spoil(81), "--tiers", "cheap,dear", *SMALL, "--json", str(out))
     assert f"81 of 400 rows cannot be used (81 {reason}: 0, 1, 2, 3, 4 and 76 more)" in meaning
@@ -370,14 +370,14 @@ def test_two_replays_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     samples = [{"text": "a", "quality": 1.0}, {"text": "c", "quality": 0.0}]
     path = recording(tmp_path / "r.jsonl", 200, latency_s=0.5, samples=samples, sample_cost_usd=0.0001)
-    told = []
+    outputs = []
     for name in ("one", "two"):
         out = tmp_path / f"{name}.json"
         shutil.rmtree(tmp_path / ".cascade", ignore_errors=True)
         judges = "logprob,self_consistency:samples=2"
         assert main([path, "--tiers", "cheap,dear", "--judges", judges, "--json", str(out)]) == 0
-        told.append(json.loads(out.read_text()))
-    assert {**told[0], "created": ""} == {**told[1], "created": ""}
+        outputs.append(json.loads(out.read_text()))
+    assert {**outputs[0], "created": ""} == {**outputs[1], "created": ""}
 
 
 def test_one_tier_has_nothing_to_prove(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,8 +38,8 @@ def recorded() -> list[Example]:
         rows[i] = replace(rows[i], answers={**rows[i].answers, "cheap": empty})
     for i in range(120):
         if i % 5:
-            told = {**rows[i].answers["middle"], "verdicts": {"verifier": 0.9 if i % 3 else 0.4}}
-            rows[i] = replace(rows[i], answers={**rows[i].answers, "middle": told})
+            answer = {**rows[i].answers["middle"], "verdicts": {"verifier": 0.9 if i % 3 else 0.4}}
+            rows[i] = replace(rows[i], answers={**rows[i].answers, "middle": answer})
     return rows
 
 
@@ -65,14 +65,14 @@ def candidate(
 def test_the_engine_does_what_was_planned(final: str, last_accept_at: float) -> None:
     """With vetoes, samples, early decisions and either final rule the policy gives the planned outcome on every row."""
     rows = recorded()
-    made = candidate(rows, final, last_accept_at=last_accept_at)
-    policy = engine_check.to_policy(made)
+    chosen = candidate(rows, final, last_accept_at=last_accept_at)
+    policy = engine_check.to_policy(chosen)
     assert [t.model for t in policy.tiers] == ["cheap", "middle", "dear"]
     assert [t.accept_at for t in policy.tiers] == [0.7, 0.8, last_accept_at]
     assert policy.final == final
     tiers = []
     results = asyncio.run(engine_check.run_engine(policy, rows, ROWS, lambda: tiers.append(1)))
-    ran, planned = engine_check.to_outcome(results, made.cascade.models), made.outcome(ROWS)
+    ran, planned = engine_check.to_outcome(results, chosen.cascade.models), chosen.outcome(ROWS)
     engine_check.check_agreement(ran, planned)
     assert len(tiers) == len(results) == len(ROWS)
     assert len(set(ran.tier)) == 3
@@ -85,7 +85,7 @@ def test_the_engine_does_what_was_planned(final: str, last_accept_at: float) -> 
 @pytest.mark.parametrize("change", ["tier", "quality", "accepted", "cost_usd"])
 def test_one_row_that_differs_is_found(change: str) -> None:
     """In whatever way, and also where the sums are the same."""
-    planned = outcome(tier=[0, 1, 1], asked=[0, 1, 1], quality=[1.0, 0.0, 1.0], cost=[0.1, 0.2, 0.3])
+    planned = outcome(tier=[0, 1, 1], last_called=[0, 1, 1], quality=[1.0, 0.0, 1.0], cost=[0.1, 0.2, 0.3])
     ran = replace(planned)
     values = getattr(planned, change).copy()
     values[1] = {"tier": 0, "quality": 1.0, "accepted": False, "cost_usd": 0.21}[change]
@@ -99,16 +99,16 @@ def test_one_row_that_differs_is_found(change: str) -> None:
 def test_a_tampered_threshold_is_found() -> None:
     """The policy of another threshold does not pass for the one that was planned."""
     rows = recorded()
-    made = candidate(rows)
-    other = engine_check.to_policy(replace(made, thresholds=(1.0, 0.8)))
-    ran = engine_check.to_outcome(asyncio.run(engine_check.run_engine(other, rows, ROWS)), made.cascade.models)
+    chosen = candidate(rows)
+    other = engine_check.to_policy(replace(chosen, thresholds=(1.0, 0.8)))
+    ran = engine_check.to_outcome(asyncio.run(engine_check.run_engine(other, rows, ROWS)), chosen.cascade.models)
     with pytest.raises(ReplayError, match="disagree"):
-        engine_check.check_agreement(ran, made.outcome(ROWS))
+        engine_check.check_agreement(ran, chosen.outcome(ROWS))
 
 
 def test_rounding_of_costs_is_no_disagreement() -> None:
     """A sum in another order is the same sum."""
-    planned = outcome(tier=[0], asked=[0], cost=[0.1 + 0.2])
+    planned = outcome(tier=[0], last_called=[0], cost=[0.1 + 0.2])
     engine_check.check_agreement(replace(planned, cost_usd=np.array([0.3])), planned)
 
 
@@ -174,26 +174,26 @@ def test_an_unknown_cost_is_nan() -> None:
 def artefact(**change: Any) -> CalibrationFile:
     """A calibration file's content."""
     rows = recorded()
-    made = candidate(rows)
+    chosen = candidate(rows)
     settings: dict[str, Any] = {
         "recording": {"name": "r.jsonl", "sha256": "0" * 64, "n": 120}, "candidates": RULES, "seed": 7,
         "splits": {"fit": 60, "test": 60}, "promise": {"kind": "max_loss"}, "certificate": {"certified": True},
         "evidence": {"test": {"n": 60}},
     }  # fmt: skip
-    return engine_check.to_calibration_file(made, **{**settings, **change})
+    return engine_check.to_calibration_file(chosen, **{**settings, **change})
 
 
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     """The file loads as the same artefact, with the policy's tiers, mappings and stage thresholds."""
-    made, path = artefact(), tmp_path / "c.json"
-    engine_check.write_calibration(path, made)
-    found = read(path)
-    assert found == made
-    assert [t.model for t in found.chosen] == ["cheap", "middle", "dear"]
-    assert [c.model for c in found.candidates] == list(RULES)
-    assert found.chosen[0].judges[1].accept_at is not None or found.chosen[0].judges[1].reject_below is not None
-    assert len(found.chosen[0].confidence or ()) == 4
-    assert (found.seed, found.splits) == (7, {"fit": 60, "test": 60})
+    calibration, path = artefact(), tmp_path / "c.json"
+    engine_check.write_calibration(path, calibration)
+    read_back = read(path)
+    assert read_back == calibration
+    assert [t.model for t in read_back.chosen] == ["cheap", "middle", "dear"]
+    assert [c.model for c in read_back.candidates] == list(RULES)
+    assert read_back.chosen[0].judges[1].accept_at is not None or read_back.chosen[0].judges[1].reject_below is not None
+    assert len(read_back.chosen[0].confidence or ()) == 4
+    assert (read_back.seed, read_back.splits) == (7, {"fit": 60, "test": 60})
 
 
 def test_a_file_that_differs_by_its_date_stays(tmp_path: Path) -> None:
@@ -214,17 +214,17 @@ def test_what_stands_there_may_be_anything(tmp_path: Path, old: str) -> None:
     """A file that is no calibration is replaced."""
     path = tmp_path / "c.json"
     path.write_bytes(old.encode("utf-8", "surrogateescape"))
-    made = artefact()
-    engine_check.write_calibration(path, made)
-    assert read(path) == made
+    calibration = artefact()
+    engine_check.write_calibration(path, calibration)
+    assert read(path) == calibration
 
 
 @pytest.mark.parametrize("stopped", ["fsync", "replace"])
 def test_a_write_that_is_cut_off_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: str) -> None:
     """Killed before the new file is whole, or before it takes the old one's place, there is the old one alone."""
     path = tmp_path / "c.json"
-    made = artefact()
-    engine_check.write_calibration(path, made)
+    calibration = artefact()
+    engine_check.write_calibration(path, calibration)
     before = path.read_bytes()
 
     def killed(*args: Any) -> None:
@@ -232,7 +232,7 @@ def test_a_write_that_is_cut_off_leaves_the_old_file(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(f"os.{stopped}", killed)
     with pytest.raises(KeyboardInterrupt):
-        engine_check.write_calibration(path, made.model_copy(update={"seed": 9}))
+        engine_check.write_calibration(path, calibration.model_copy(update={"seed": 9}))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 

@@ -35,10 +35,10 @@ def pair(n: int, seed: int, *, missing: float = 0.0, vetoes: float = 0.0, digits
     rng = np.random.default_rng(seed)
     score = rng.beta(2, 1, n).round(digits)
     right = (rng.random(n) < 0.2 + 0.7 * score).astype(np.float64)
-    told = np.where(rng.random(n) < missing, np.nan, score)
+    recorded_score = np.where(rng.random(n) < missing, np.nan, score)
     vetoed = rng.random(n) < vetoes
     return [
-        column("cheap", {"told": told, "rules": np.full(n, np.nan)}, right, vetoed),
+        column("cheap", {"told": recorded_score, "rules": np.full(n, np.nan)}, right, vetoed),
         column("dear", {"rules": np.full(n, np.nan)}, (rng.random(n) < 0.9).astype(np.float64)),
     ]
 
@@ -60,16 +60,16 @@ def test_the_walk_is_the_grid_on_the_bare_score(seed: int, missing: float, vetoe
     """At each level just those answers are accepted whose score reaches it and that no judge vetoed; missing counts as 0."""
     columns = pair(80, seed, missing=missing, vetoes=vetoes, digits=digits)
     rows = np.arange(0, 80, 2)
-    found = candidate_sequence(columns, rows)
-    assert found is not None
-    assert [c.thresholds for c in found] == [(t,) for t in GRID]
+    sequence = candidate_sequence(columns, rows)
+    assert sequence is not None
+    assert [c.thresholds for c in sequence] == [(t,) for t in GRID]
     score = np.nan_to_num(columns[0].scores[:, 0])
-    for candidate in found:
+    for candidate in sequence:
         outcome = candidate.outcome(np.arange(80))
         want = (score >= candidate.thresholds[0]) & ~columns[0].vetoed[:, -1]
         assert (outcome.tier == 0).tolist() == want.tolist()
         assert candidate.usd == candidate.outcome(rows).cost_usd.mean()
-    assert np.all(np.diff([c.usd for c in found]) <= 1e-15)
+    assert np.all(np.diff([c.usd for c in sequence]) <= 1e-15)
 
 
 def test_the_walk_depends_on_no_quality() -> None:
@@ -103,12 +103,12 @@ def test_raw_is_the_identity_once_the_judge_has_spoken() -> None:
     """Before the judge the confidence is 0.5, after it the score, and 0 where it could not tell."""
     n = 30
     score = np.where(np.arange(n) % 5 == 0, np.nan, np.linspace(0, 1, n))
-    made = raw_score_tier(column("cheap", {"rules": np.full(n, np.nan), "told": score}, np.zeros(n)), "told")
-    assert made.confidence.shape == (n, 3)
-    assert np.all(made.confidence[:, :2] == 0.5)
-    assert made.confidence[:, 2].tolist() == np.nan_to_num(score).tolist()
-    assert made.accept_at == made.reject_below == (None, None)
-    assert [type(c) for c in made.calibrators] == [Constant, Constant, Isotonic]
+    tier = raw_score_tier(column("cheap", {"rules": np.full(n, np.nan), "told": score}, np.zeros(n)), "told")
+    assert tier.confidence.shape == (n, 3)
+    assert np.all(tier.confidence[:, :2] == 0.5)
+    assert tier.confidence[:, 2].tolist() == np.nan_to_num(score).tolist()
+    assert tier.accept_at == tier.reject_below == (None, None)
+    assert [type(c) for c in tier.calibrators] == [Constant, Constant, Isotonic]
 
 
 @settings(deadline=None, max_examples=25)
@@ -123,9 +123,9 @@ def test_a_calibration_changes_no_decision(seed: int, missing: float, vetoes: fl
     """Calibrated or not, every row, also one that was not fitted on, is answered by the same tier at the same cost."""
     columns = pair(200, seed, missing=missing, vetoes=vetoes, digits=digits)
     fit_rows, every = np.arange(150), np.arange(200)
-    found = candidate_sequence(columns, fit_rows)
-    assert found is not None
-    before = next(c for c in found if c.thresholds == (at,))
+    sequence = candidate_sequence(columns, fit_rows)
+    assert sequence is not None
+    before = next(c for c in sequence if c.thresholds == (at,))
     after = with_confidence(before, fit_rows, seed=0)
     old, new = before.outcome(every), after.outcome(every)
     for name in ("tier", "quality", "cost_usd", "accepted", "last_called"):
@@ -142,9 +142,9 @@ def test_a_calibrated_candidate_is_calibrated(seed: int) -> None:
     """The confidence is a rising map of the score, near the share of right answers, and 0 stays 0."""
     columns = pair(2000, seed)
     every = np.arange(2000)
-    found = candidate_sequence(columns, every)
-    assert found is not None
-    half = next(c for c in found if c.thresholds[0] == GRID[55])
+    sequence = candidate_sequence(columns, every)
+    assert sequence is not None
+    half = next(c for c in sequence if c.thresholds[0] == GRID[55])
     after = with_confidence(half, every, seed=0)
     mapping = after.cascade.tiers[0].calibrators[1]
     assert isinstance(mapping, Logistic)
@@ -156,7 +156,7 @@ def test_a_calibrated_candidate_is_calibrated(seed: int) -> None:
     assert np.all(np.diff(confidence[order]) >= 0)
     for part in np.array_split(order, 4):
         assert confidence[part].mean() == pytest.approx(right[part].mean(), abs=0.06)
-    assert with_confidence(found[-1], every, seed=0).thresholds == (0.0,)
+    assert with_confidence(sequence[-1], every, seed=0).thresholds == (0.0,)
     end = after.cascade.tiers[1].confidence[0, 0]
     assert end == pytest.approx(0.9, abs=0.05)
 
@@ -168,6 +168,6 @@ def test_a_useless_or_inverted_score_is_left_alone() -> None:
     wrong_way = (score < 0.6).astype(np.float64)
     inverted = [column("cheap", {"told": score, "rules": np.full(400, np.nan)}, wrong_way), columns[1]]
     rows = np.arange(400)
-    found = candidate_sequence(inverted, rows)
-    assert found is not None
-    assert with_confidence(found[50], rows, seed=0) is found[50]
+    sequence = candidate_sequence(inverted, rows)
+    assert sequence is not None
+    assert with_confidence(sequence[50], rows, seed=0) is sequence[50]

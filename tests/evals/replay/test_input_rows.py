@@ -26,7 +26,7 @@ TIERS = ["cheap", "middle", "dear"]
 
 def spoilt(rows: list[Example], at: dict[int, dict[str, Any] | None], model: str = "cheap") -> list[Example]:
     """The rows with one model's answer changed, or taken away, at some places."""
-    made = []
+    changed = []
     for i, row in enumerate(rows):
         answers = dict(row.answers)
         if i in at:
@@ -35,15 +35,15 @@ def spoilt(rows: list[Example], at: dict[int, dict[str, Any] | None], model: str
                 del answers[model]
             else:
                 answers[model] = {**answers[model], **change}
-        made.append(replace(row, answers=answers))
-    return made
+        changed.append(replace(row, answers=answers))
+    return changed
 
 
 def test_all_rows_are_used_where_all_are_whole() -> None:
     """Nothing is left out and nothing said; a model that is no tier does not matter."""
     rows = spoilt(examples(10), dict.fromkeys(range(10)), "middle")
-    kept, counts, warnings = usable_rows(rows, ["cheap", "dear"])
-    assert kept == rows
+    usable, counts, warnings = usable_rows(rows, ["cheap", "dear"])
+    assert usable == rows
     assert counts == {"a tier has no answer": 0, "not graded": 0, "cost unknown": 0}
     assert warnings == []
 
@@ -58,8 +58,8 @@ def test_rows_are_left_out_by_reason_and_named() -> None:
         5: {"quality": 0.0, "cost_usd": 0.0},
     }
     rows = spoilt(examples(40), changes)
-    kept, counts, warnings = usable_rows(rows, TIERS)
-    assert [e.id for e in kept] == [f"row-{i}" for i in range(40) if i not in (1, 2, 3, 4)]
+    usable, counts, warnings = usable_rows(rows, TIERS)
+    assert [e.id for e in usable] == [f"row-{i}" for i in range(40) if i not in (1, 2, 3, 4)]
     assert counts == {"a tier has no answer": 1, "not graded": 2, "cost unknown": 1}
     assert warnings == [
         "left out: 1 rows, a tier has no answer: row-1",
@@ -159,9 +159,9 @@ def test_judges_are_what_the_recording_can_feed() -> None:
 def test_many_samples_give_a_second_plan(samples: int, options: dict[str, Any], second: bool) -> None:
     """Above four, four are tried too; from ten on sampling stops later."""
     rows = examples(5, dear={"samples": [{"text": "x", "quality": 1.0}] * samples})
-    found = judge_plans(rows, "dear")
-    assert found[0] == [{"use": "rules"}, {"use": "self_consistency", **options}]
-    assert found[1:] == ([[{"use": "rules"}, {"use": "self_consistency", "samples": 4}]] if second else [])
+    plans = judge_plans(rows, "dear")
+    assert plans[0] == [{"use": "rules"}, {"use": "self_consistency", **options}]
+    assert plans[1:] == ([[{"use": "rules"}, {"use": "self_consistency", "samples": 4}]] if second else [])
 
 
 def test_named_judges_with_options() -> None:

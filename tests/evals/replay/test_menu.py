@@ -1,25 +1,15 @@
 """Several promises tested together: every line of the menu holds at once."""
 
-from functools import cache
-
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from evals.replay import significance
 from evals.replay.certified_choice import Guarantee, choose_certified, choose_from_menu
-from evals.replay.certify import check_in_order
 from evals.replay.menu import in_words, rows_in_all, saves
 from evals.replay.splits import Splits
+from evals.replay.statistics.certify import check_in_order
 from evals.replay.tune import Candidate
 from tests.evals.replay.synthetic import pair
-
-
-@pytest.fixture(autouse=True)
-def cached(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The exact test is a pure function of whole numbers, which come again in every draw."""
-    monkeypatch.setattr(significance, "paired", cache(significance.paired))
-
 
 PROMISES = (0.02, 0.03, 0.05, 0.1)
 SPLITS = Splits(np.arange(300), np.arange(300, 1000), np.arange(1000, 20_000))

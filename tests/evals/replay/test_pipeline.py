@@ -13,11 +13,11 @@ import pytest
 
 from cascade.policy.calibration_file import read as read_calibration
 from evals.recording import Example, write
-from evals.replay import metrics
 from evals.replay.certified_choice import upper_bound
 from evals.replay.command import main
 from evals.replay.pipeline import page
 from evals.replay.results_table import ResultRow
+from evals.replay.statistics import metrics
 from tests.evals.replay.synthetic import examples
 
 GOALS = {
@@ -50,10 +50,10 @@ def few_rounds() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a recording of three models and a policy file for two of them."""
-    made = tmp_path_factory.mktemp("study")
-    write(made / "r.jsonl", examples(300, 1))
-    (made / "policies.yaml").write_text(POLICY.replace("WHEN", ""))
-    return made
+    directory = tmp_path_factory.mktemp("study")
+    write(directory / "r.jsonl", examples(300, 1))
+    (directory / "policies.yaml").write_text(POLICY.replace("WHEN", ""))
+    return directory
 
 
 def figures(folder: Path, *flags: str, name: str = "r.jsonl") -> dict[str, Any]:
@@ -64,10 +64,10 @@ def figures(folder: Path, *flags: str, name: str = "r.jsonl") -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def found(folder: Path) -> dict[str, dict[str, Any]]:
+def replays(folder: Path) -> dict[str, dict[str, Any]]:
     """The figures of every kind of promise, and of a policy as it is."""
-    made = {kind: figures(folder, "--tiers", "cheap,middle,dear", *flags) for kind, flags in GOALS.items()}
-    return {**made, "policy_file": figures(folder, "--policy-file", str(folder / "policies.yaml"))}
+    by_goal = {kind: figures(folder, "--tiers", "cheap,middle,dear", *flags) for kind, flags in GOALS.items()}
+    return {**by_goal, "policy_file": figures(folder, "--policy-file", str(folder / "policies.yaml"))}
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -83,9 +83,9 @@ EVERY = [*GOALS, "policy_file"]
 
 
 @pytest.mark.parametrize("kind", EVERY)
-def test_the_documented_fields_are_there(found: dict[str, dict[str, Any]], kind: str) -> None:
+def test_the_documented_fields_are_there(replays: dict[str, dict[str, Any]], kind: str) -> None:
     """Each promised field with its type, every number finite, and the lines with just their own fields."""
-    data = found[kind]
+    data = replays[kind]
     assert all(isfinite(v) for _, v in leaves(data) if isinstance(v, float))
     chosen, certificate = data["chosen"], data["chosen"]["certificate"]
     assert set(data["test"]) == {"n", "quality", "cost_ratio", "quality_difference", "interval"}
@@ -114,9 +114,9 @@ def test_the_documented_fields_are_there(found: dict[str, dict[str, Any]], kind:
 
 
 @pytest.mark.parametrize("kind", EVERY)
-def test_the_figures_agree_with_one_another(found: dict[str, dict[str, Any]], kind: str) -> None:
+def test_the_figures_agree_with_one_another(replays: dict[str, dict[str, Any]], kind: str) -> None:
     """One cascade, told in several places; splits, flow, tasks and shares add up to its test rows."""
-    data = found[kind]
+    data = replays[kind]
     ours = next(item for item in data["lines"] if item["kind"] == "cascade")
     chosen, test = data["chosen"], data["test"]
     premium = data["baselines"][data["tiers"][-1]]
@@ -139,18 +139,18 @@ def test_the_figures_agree_with_one_another(found: dict[str, dict[str, Any]], ki
     assert all(item["quality"] <= oracle["quality"] for item in data["lines"])
 
 
-def test_certificates_are_of_what_was_promised(found: dict[str, dict[str, Any]]) -> None:
+def test_certificates_are_of_what_was_promised(replays: dict[str, dict[str, Any]]) -> None:
     """Each kind's own limit, certified or refused in words."""
-    certificate = {kind: data["certificate"] for kind, data in found.items()}
+    certificate = {kind: data["certificate"] for kind, data in replays.items()}
     assert certificate["max_loss"]["certified"]
     assert certificate["max_loss"]["max_loss"] == 0.1
     assert certificate["min_quality"]["max_loss"] == pytest.approx(0.3)
     assert certificate["min_accepted_quality"]["max_loss"] is None
     assert certificate["min_accepted_quality"]["min_accepted_quality"] == 0.8
     assert not certificate["refused"]["certified"]
-    assert found["refused"]["chosen"]["tiers"] == ["dear"]
-    assert found["refused"]["test"]["quality_difference"] == 0.0
-    assert found["budget"]["chosen"]["usd_per_1000"] == pytest.approx(8, rel=0.25)
+    assert replays["refused"]["chosen"]["tiers"] == ["dear"]
+    assert replays["refused"]["test"]["quality_difference"] == 0.0
+    assert replays["budget"]["chosen"]["usd_per_1000"] == pytest.approx(8, rel=0.25)
     for kind in EVERY:
         assert 0 < certificate[kind]["n"] <= 150
         assert len(certificate[kind]["words"]) > 40
@@ -260,18 +260,18 @@ def test_options_are_kept(folder: Path) -> None:
     assert preset["n"] == {"fit": 0, "certify": 150, "test": 150}
     assert split["n"]["fit"] > 0
     assert split["chosen"]["judges"]["cheap"] == ["logprob"]
-    kept = figures(folder, "--tiers", "cheap,dear", "--budget-per-1k", "1", "--keep-premium")
+    with_premium = figures(folder, "--tiers", "cheap,dear", "--budget-per-1k", "1", "--keep-premium")
     free = figures(folder, "--tiers", "cheap,dear", "--budget-per-1k", "1")
-    assert kept["chosen"]["tiers"] == ["cheap", "dear"]
+    assert with_premium["chosen"]["tiers"] == ["cheap", "dear"]
     assert free["chosen"]["tiers"] == ["cheap"]
 
 
-def test_the_page_reads_the_selective_promise_as_a_risk(found: dict[str, dict[str, Any]]) -> None:
+def test_the_page_reads_the_selective_promise_as_a_risk(replays: dict[str, dict[str, Any]]) -> None:
     """Its value is then the share of wrong answers among the accepted ones."""
-    data = {**found["min_accepted_quality"], "calibration_list": []}
+    data = {**replays["min_accepted_quality"], "calibration_list": []}
     assert page(data)["promise"] == {"kind": "selective", "value": pytest.approx(0.2), "delta": 0.1}
     assert data["promise"]["value"] == 0.8
-    assert page({**found["budget"], "calibration_list": []})["promise"]["kind"] == "budget"
+    assert page({**replays["budget"], "calibration_list": []})["promise"]["kind"] == "budget"
 
 
 def test_what_is_printed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

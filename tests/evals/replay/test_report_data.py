@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from cascade.engine.confidence import combine
 from evals.recording import Example
-from evals.replay import metrics, report_data
+from evals.replay import report_data
 from evals.replay.candidate_tiers import fit_tier
-from evals.replay.metrics import brier
 from evals.replay.score_table import TierScores
 from evals.replay.simulate import Outcome, SimulatedCascade
+from evals.replay.statistics import metrics
+from evals.replay.statistics.metrics import brier
 from evals.replay.tune import Candidate, Goal, Tuner
 from judges import Verdict
 from tests.evals.replay.synthetic import column, examples, outcome, result, table
@@ -39,50 +40,50 @@ def cascade(columns: dict[str, list[TierScores]], names: list[str]) -> Simulated
 def known(n: int, seed: int) -> dict[str, list[TierScores]]:
     """Two tiers whose score tells, with missing scores and vetoes, and a last one."""
     rng = np.random.default_rng(seed)
-    made = {}
+    columns = {}
     for i, right in enumerate((0.6, 0.75)):
         good = (rng.random(n) < right).astype(float)
         score = np.clip(0.5 + 0.3 * (good - 0.5) + rng.normal(0, 0.15, n), 0, 1)
         c = column(f"m{i}", good, 1.0 + i, {"a": np.where(rng.random(n) < 0.1, np.nan, score), "b": rng.random(n)})
         vetoed = c.vetoed.copy()
         vetoed[:, 1:] = (rng.random(n) < 0.1)[:, None]
-        made[f"m{i}"] = [replace(c, vetoed=vetoed)]
-    made["m2"] = [column("m2", (rng.random(n) < 0.9).astype(float), 10.0)]
-    return made
+        columns[f"m{i}"] = [replace(c, vetoed=vetoed)]
+    columns["m2"] = [column("m2", (rng.random(n) < 0.9).astype(float), 10.0)]
+    return columns
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_calibration_is_of_the_answers_that_passed(seed: int) -> None:
     """Bins, histogram and n are the held-out rows without a veto; before and after are the two confidences' own metrics."""
     columns = known(400, seed)
-    made = Candidate(cascade=cascade(columns, ["m0", "m1", "m2"]), thresholds=(0.5, 0.5), loss=0.0, variance=0.0, usd=0.0)
-    found = report_data.calibration(made, HELD, [FIT] * 3, 0)
-    assert [c["tier"] for c in found] == ["m0", "m1", "m2"]
-    for card, tier in zip(found, made.cascade.tiers, strict=True):
-        kept = HELD[~tier.column.vetoed[HELD, -1]]
-        right = tier.column.quality[kept, -1]
-        meaning = [[Verdict("j", None if np.isnan(s) else float(s)) for s in row] for row in tier.column.scores[kept]]
-        assert card["n"] == len(kept)
+    chosen = Candidate(cascade=cascade(columns, ["m0", "m1", "m2"]), thresholds=(0.5, 0.5), loss=0.0, variance=0.0, usd=0.0)
+    cards = report_data.calibration(chosen, HELD, [FIT] * 3, 0)
+    assert [c["tier"] for c in cards] == ["m0", "m1", "m2"]
+    for card, tier in zip(cards, chosen.cascade.tiers, strict=True):
+        passed_rows = HELD[~tier.column.vetoed[HELD, -1]]
+        right = tier.column.quality[passed_rows, -1]
+        meaning = [[Verdict("j", None if np.isnan(s) else float(s)) for s in row] for row in tier.column.scores[passed_rows]]
+        assert card["n"] == len(passed_rows)
         assert card["n_fit"] == len(FIT)
         assert card["judges"] == list(tier.column.names)
         assert card["before"]["brier"][0] == pytest.approx(brier(np.array([combine(v) for v in meaning]), right))
-        assert card["after"]["brier"][0] == pytest.approx(brier(tier.confidence[kept, -1], right))
+        assert card["after"]["brier"][0] == pytest.approx(brier(tier.confidence[passed_rows, -1], right))
         for bins in card["reliability"].values():
-            assert sum(b["n"] for b in bins) == len(kept)
+            assert sum(b["n"] for b in bins) == len(passed_rows)
             assert sum(b["n"] * b["correct"] for b in bins) == pytest.approx(right.sum())
             assert all(a["confidence"] <= b["confidence"] for a, b in pairwise(bins))
         drawn = card["histogram"]
         assert len(drawn["edges"]) == len(drawn["right"]) + 1 == len(drawn["wrong"]) + 1
         assert sum(drawn["right"]) == pytest.approx(right.sum())
-        assert sum(drawn["wrong"]) == pytest.approx(len(kept) - right.sum())
-    assert found[0]["after"]["brier"][0] < found[0]["before"]["brier"][0]
+        assert sum(drawn["wrong"]) == pytest.approx(len(passed_rows) - right.sum())
+    assert cards[0]["after"]["brier"][0] < cards[0]["before"]["brier"][0]
 
 
 def test_calibration_of_fractional_quality_adds_up() -> None:
     """A row that is half right is half a row of each kind."""
     columns = table(400, 3, missing=0.0)
-    made = Candidate(cascade=cascade(columns, ["m0", "m2"]), thresholds=(0.5,), loss=0.0, variance=0.0, usd=0.0)
-    card = report_data.calibration(made, HELD, [FIT] * 3, 0)[0]
+    chosen = Candidate(cascade=cascade(columns, ["m0", "m2"]), thresholds=(0.5,), loss=0.0, variance=0.0, usd=0.0)
+    card = report_data.calibration(chosen, HELD, [FIT] * 3, 0)[0]
     total = np.array(card["histogram"]["right"]) + np.array(card["histogram"]["wrong"])
     assert total == pytest.approx(np.round(total))
     assert total.sum() == pytest.approx(len(HELD))
@@ -94,8 +95,8 @@ def test_a_tier_whose_every_answer_is_vetoed_has_no_calibration() -> None:
     columns = known(400, 4)
     bad = columns["m0"][0]
     columns["m0"] = [replace(bad, vetoed=np.ones_like(bad.vetoed))]
-    made = Candidate(cascade=cascade(columns, ["m0", "m2"]), thresholds=(0.5,), loss=0.0, variance=0.0, usd=0.0)
-    assert [c["tier"] for c in report_data.calibration(made, HELD, [FIT] * 3, 0)] == ["m2"]
+    chosen = Candidate(cascade=cascade(columns, ["m0", "m2"]), thresholds=(0.5,), loss=0.0, variance=0.0, usd=0.0)
+    assert [c["tier"] for c in report_data.calibration(chosen, HELD, [FIT] * 3, 0)] == ["m2"]
 
 
 def tuned(columns: dict[str, list[TierScores]], limit: float = 0.05) -> Tuner:
@@ -110,12 +111,12 @@ def test_the_frontier_rises_and_its_points_can_be_reached(seed: int) -> None:
     columns = known(400, seed)
     usd = float(columns["m2"][0].cost_usd[HELD, 0].mean())
     swept = tuned(columns).sweep_all()
-    found = report_data.frontier(swept, [], HELD, usd)
-    assert len(found) > 10
-    for one, two in pairwise(found):
+    points = report_data.frontier(swept, [], HELD, usd)
+    assert len(points) > 10
+    for one, two in pairwise(points):
         assert one["cost_ratio"] < two["cost_ratio"]
         assert one["quality"] < two["quality"]
-    for point in found:
+    for point in points:
         outcomes = [
             each.cascade.outcome(point["thresholds"], HELD) for each in swept if list(each.cascade.models) == point["tiers"]
         ]
@@ -126,7 +127,7 @@ def test_the_frontier_rises_and_its_points_can_be_reached(seed: int) -> None:
         )
     for m, c in columns.items():  # no tier alone lies above it
         cost = c[0].cost_usd[HELD, 0].mean() / usd
-        assert c[0].quality[HELD, 0].mean() <= max(p["quality"] for p in found if p["cost_ratio"] <= cost + 1e-9) + 1e-9, m
+        assert c[0].quality[HELD, 0].mean() <= max(p["quality"] for p in points if p["cost_ratio"] <= cost + 1e-9) + 1e-9, m
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -139,20 +140,20 @@ def test_no_point_that_could_be_chosen_lies_above_the_frontier(seed: int) -> Non
     columns["m0"] = [column("m0", dear.quality[:, 0], float(dear.cost_usd[0, 0]), scores, {"j1": 0.3})]
     tuner = tuned(columns)
     candidates = [c for limit in (0.02, 0.05, 0.2) for c in tuner.test_sequence(200, limit=limit)[0]]
-    found = report_data.frontier([*tuner.sweep_all(), *tuner.refined], [], FIT, 1.0)
+    points = report_data.frontier([*tuner.sweep_all(), *tuner.refined], [], FIT, 1.0)
     assert len({c.cascade.models for c in candidates}) >= 1
     for candidate in candidates:
         o = candidate.outcome(FIT)
         cost, quality = float(o.cost_usd.mean()), float(o.quality.mean())
-        assert quality <= max(p["quality"] for p in found if p["cost_ratio"] <= cost + 1e-9) + 1e-9
+        assert quality <= max(p["quality"] for p in points if p["cost_ratio"] <= cost + 1e-9) + 1e-9
 
 
 def test_the_frontier_of_free_tiers_has_no_ratio() -> None:
     """Against a premium tier that costs nothing there is none; unknown is None."""
     columns = {m: [replace(c[0], cost_usd=np.zeros_like(c[0].cost_usd))] for m, c in known(400, 1).items()}
-    found = report_data.frontier(tuned(columns).sweep_all(), [], HELD, 0.0)
-    assert [p["cost_ratio"] for p in found] == [None]
-    assert found[0]["quality"] >= columns["m2"][0].quality[HELD, 0].mean()
+    points = report_data.frontier(tuned(columns).sweep_all(), [], HELD, 0.0)
+    assert [p["cost_ratio"] for p in points] == [None]
+    assert points[0]["quality"] >= columns["m2"][0].quality[HELD, 0].mean()
 
 
 def test_a_long_frontier_is_thinned_but_keeps_the_chosen_point(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +179,7 @@ def test_a_long_frontier_is_thinned_but_keeps_the_chosen_point(monkeypatch: pyte
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), max_size=30))
 def test_flow_adds_up(pairs: list[tuple[int, int]]) -> None:
     """All prompts go in; what comes into a tier is answered there or goes on; all answers together are all prompts."""
-    ran = outcome(tier=[min(p) for p in pairs], asked=[max(p) for p in pairs])
+    ran = outcome(tier=[min(p) for p in pairs], last_called=[max(p) for p in pairs])
     links = report_data.flow(MODELS, ran)
     answered = [link for link in links if link["target"].startswith("answered by")]
     assert sum(link["n"] for link in answered) == len(pairs)
@@ -199,7 +200,7 @@ def run(rows: list[Example], seed: int) -> tuple[Outcome, list[str]]:
     return (
         outcome(
             tier=tier,
-            asked=tier,
+            last_called=tier,
             quality=[e.answers[m]["quality"] for e, m in zip(rows, by, strict=True)],
             cost=rng.random(len(rows)),
             confidence=rng.random(len(rows)),
@@ -219,10 +220,10 @@ def test_mistakes_were_accepted_and_wrong(seed: int) -> None:
     ran, by = run(mine, seed)
     ran.quality[::5] = 0.25
     results = [result(m, f"said in row {i}") for i, m in enumerate(by)]
-    found = report_data.mistakes(rows, held, results, ran, "dear")
+    entries = report_data.mistakes(rows, held, results, ran, "dear")
     wrong = [i for i in range(150) if ran.accepted[i] and ran.quality[i] < 0.5]
-    assert len(wrong) > report_data.MISTAKES == len(found)
-    for entry, i in zip(found, sorted(wrong, key=lambda i: (ran.quality[i], -ran.confidence[i])), strict=False):
+    assert len(wrong) > report_data.MISTAKES == len(entries)
+    for entry, i in zip(entries, sorted(wrong, key=lambda i: (ran.quality[i], -ran.confidence[i])), strict=False):
         assert entry == {
             "id": mine[i].id,
             "task": mine[i].task,
@@ -239,7 +240,7 @@ def test_mistakes_were_accepted_and_wrong(seed: int) -> None:
 def test_no_mistakes() -> None:
     """Wrong answers that were not accepted are none, nor are accepted ones that are half right."""
     rows = examples(4)
-    ran = outcome(tier=[0] * 4, asked=[0] * 4, quality=[0.0, 0.0, 0.5, 1.0], accepted=[False, False, True, True])
+    ran = outcome(tier=[0] * 4, last_called=[0] * 4, quality=[0.0, 0.0, 0.5, 1.0], accepted=[False, False, True, True])
     assert report_data.mistakes(rows, np.arange(4), [result("cheap", "x")] * 4, ran, "dear") == []
     assert report_data.mistakes([replace(e, reference=None) for e in rows], np.arange(1), [result("cheap", "x")],
-                             outcome(tier=[0], asked=[0], quality=[0.0]), "dear")[0]["reference"] is None  # fmt: skip
+                             outcome(tier=[0], last_called=[0], quality=[0.0]), "dear")[0]["reference"] is None  # fmt: skip

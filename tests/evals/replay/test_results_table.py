@@ -14,7 +14,9 @@ from evals.replay.results_table import ResultRow, as_json, render, result_row
 NAN = float("nan")
 
 
-def made(quality: list[float], usd: list[float], seconds: list[float], by: list[str], premium_usd: float = 2.0) -> ResultRow:
+def make_row(
+    quality: list[float], usd: list[float], seconds: list[float], by: list[str], premium_usd: float = 2.0
+) -> ResultRow:
     """A line against a premium tier that is always right."""
     return result_row(
         name="name",
@@ -32,8 +34,8 @@ def made(quality: list[float], usd: list[float], seconds: list[float], by: list[
 
 def test_a_line_holds_the_means() -> None:
     """Quality, cost, its ratio to the premium tier's, latency, shares, and the difference to the premium quality."""
-    found = made([1.0, 0.0, 0.5, 0.5], [1.0, 1.0, 2.0, 0.0], [1.0, 2.0, 3.0, 4.0], ["a", "b", "a", "a"])
-    assert found == ResultRow(
+    row = make_row([1.0, 0.0, 0.5, 0.5], [1.0, 1.0, 2.0, 0.0], [1.0, 2.0, 3.0, 4.0], ["a", "b", "a", "a"])
+    assert row == ResultRow(
         name="name",
         kind="cascade",
         quality=0.5,
@@ -52,36 +54,36 @@ def test_a_line_holds_the_means() -> None:
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=60))
 def test_p95_is_a_latency_that_occurred(seconds: list[float]) -> None:
     """The nearest rank: at least 95 % of the rows were that fast, and one rank less would not do."""
-    found = made([1.0] * len(seconds), [1.0] * len(seconds), seconds, ["a"] * len(seconds)).p95_s
-    assert found == sorted(seconds)[ceil(95 * len(seconds) / 100) - 1]
-    assert sum(s <= found for s in seconds) >= 0.95 * len(seconds)
+    p95 = make_row([1.0] * len(seconds), [1.0] * len(seconds), seconds, ["a"] * len(seconds)).p95_s
+    assert p95 == sorted(seconds)[ceil(95 * len(seconds) / 100) - 1]
+    assert sum(s <= p95 for s in seconds) >= 0.95 * len(seconds)
 
 
 def test_p95_of_twenty_is_the_nineteenth() -> None:
     """Where 95 % is a whole number of rows, that one and not the next."""
-    assert made([1.0] * 20, [1.0] * 20, [float(i) for i in range(1, 21)], ["a"] * 20).p95_s == 19.0
+    assert make_row([1.0] * 20, [1.0] * 20, [float(i) for i in range(1, 21)], ["a"] * 20).p95_s == 19.0
 
 
 def test_unknown_is_none_and_never_zero() -> None:
     """One row of unknown cost or latency makes the mean unknown; a free premium tier makes the ratio so."""
-    found = made([1.0, 1.0], [1.0, NAN], [1.0, NAN], ["a", "a"])
-    assert (found.usd_per_1000, found.relative_cost, found.mean_s, found.p95_s) == (None, None, None, None)
-    free = made([1.0], [0.0], [0.0], ["a"], premium_usd=0.0)
+    row = make_row([1.0, 1.0], [1.0, NAN], [1.0, NAN], ["a", "a"])
+    assert (row.usd_per_1000, row.relative_cost, row.mean_s, row.p95_s) == (None, None, None, None)
+    free = make_row([1.0], [0.0], [0.0], ["a"], premium_usd=0.0)
     assert (free.usd_per_1000, free.relative_cost, free.mean_s) == (0.0, None, 0.0)
 
 
 def test_json_is_plain_and_complete() -> None:
     """Every field, lists for tuples, no NaN, and the same after a round trip."""
-    found = as_json(made([1.0], [NAN], [NAN], ["a"]))
-    assert set(found) == set(ResultRow.__slots__)
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert found["shares"] == {"a": 1.0}
-    assert found["interval"] == [-0.5, 0.1]
+    data = as_json(make_row([1.0], [NAN], [NAN], ["a"]))
+    assert set(data) == set(ResultRow.__slots__)
+    assert json.loads(json.dumps(data, allow_nan=False)) == data
+    assert data["shares"] == {"a": 1.0}
+    assert data["interval"] == [-0.5, 0.1]
 
 
 def test_the_table_is_aligned_and_shows_every_figure() -> None:
     """One line each under the heads, all of one width; shares stand under the tiers, a dash for what is unknown."""
-    lines = [made([1.0, 0.5], [1.0, 0.5], [1.0, 2.0], ["a", "b"]), made([0.0], [NAN], [NAN], ["b"])]
+    lines = [make_row([1.0, 0.5], [1.0, 0.5], [1.0, 2.0], ["a", "b"]), make_row([0.0], [NAN], [NAN], ["b"])]
     text = render(lines, ["a", "b"], full=True)
     rows = text.split("\n")
     assert len(rows) == 3
@@ -94,7 +96,7 @@ def test_the_table_is_aligned_and_shows_every_figure() -> None:
 @pytest.mark.parametrize("tiers", [[], ["a"], ["a tier with a long name", "b"]])
 def test_heads_may_be_wider_than_figures(tiers: list[str]) -> None:
     """Any tiers can have a column, also those that answered nothing."""
-    rows = render([made([1.0], [1.0], [1.0], ["b"])], tiers, full=True).split("\n")
+    rows = render([make_row([1.0], [1.0], [1.0], ["b"])], tiers, full=True).split("\n")
     assert len(rows[0]) == len(rows[1])
     assert rows[0].count("by ") == len(tiers)
 
@@ -102,7 +104,7 @@ def test_heads_may_be_wider_than_figures(tiers: list[str]) -> None:
 @pytest.mark.parametrize("name", ["a", "qwen2.5-coder-1.5b-instruct", "x" * 300])
 def test_the_table_fits_a_terminal(name: str) -> None:
     """Without ``full`` it has at most 100 columns, however long a name is, and both ends of the name stand in it."""
-    row = replace(made([1.0], [1.0], [1.0], ["b"]), name=name, usd_per_1000=123456.7, relative_cost=99.99)
+    row = replace(make_row([1.0], [1.0], [1.0], ["b"]), name=name, usd_per_1000=123456.7, relative_cost=99.99)
     text = render([row], ["b" * 200])
     assert max(map(len, text.split("\n"))) <= 100
     assert name[:10] in text

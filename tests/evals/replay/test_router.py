@@ -27,13 +27,13 @@ def grams(text: str) -> list[str]:
 
 def test_features_count_every_gram() -> None:
     """Words, pairs of words and 3- to 5-grams; case does not matter, and each is counted as often as it stands."""
-    found = features("Ab cd ab")
-    assert sum(found.values()) == len(grams("ab cd ab")) == 3 + 2 + 6 + 5 + 4
-    assert features("AB CD ab") == found
+    counts = features("Ab cd ab")
+    assert sum(counts.values()) == len(grams("ab cd ab")) == 3 + 2 + 6 + 5 + 4
+    assert features("AB CD ab") == counts
     assert features("ab") == {next(iter(features("ab"))): 1.0}
     assert max(features("ab ab ab").values()) >= 3
     assert features("") == {}
-    assert all(0 <= at < DIMENSIONS for at in found)
+    assert all(0 <= at < DIMENSIONS for at in counts)
 
 
 def test_long_texts_are_cut() -> None:
@@ -109,10 +109,10 @@ def test_a_separable_topic_is_learned() -> None:
     """New prompts of known topics are told apart, and so are the rows it was fitted on when they are held out."""
     texts, target = separable(120, 3)
     fresh, truth = separable(60, 4)
-    found = PromptRouter.fit(texts, target, 0)
-    assert ((found.probability(fresh) > 0.5) == truth).mean() > 0.95
-    assert ((found.out_of_fold > 0.5) == target).mean() > 0.95
-    assert found.ridge in RIDGES
+    model = PromptRouter.fit(texts, target, 0)
+    assert ((model.probability(fresh) > 0.5) == truth).mean() > 0.95
+    assert ((model.out_of_fold > 0.5) == target).mean() > 0.95
+    assert model.ridge in RIDGES
 
 
 def test_out_of_fold_has_not_seen_its_row() -> None:
@@ -120,28 +120,28 @@ def test_out_of_fold_has_not_seen_its_row() -> None:
     rng = np.random.default_rng(5)
     texts = [" ".join(rng.choice(list("abcdefghijklmnop"), 12)) for _ in range(120)]
     target = (rng.random(120) < 0.5).astype(float)
-    found = PromptRouter.fit(texts, target, 0)
-    assert 0.35 < ((found.out_of_fold > 0.5) == target).mean() < 0.65
-    assert found.ridge == max(RIDGES)
+    model = PromptRouter.fit(texts, target, 0)
+    assert 0.35 < ((model.out_of_fold > 0.5) == target).mean() < 0.65
+    assert model.ridge == max(RIDGES)
 
 
 def test_many_rows_are_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
     """At most MOST_ROWS take part, and asking about many texts at once changes nothing."""
     texts, target = separable(90, 6)
     monkeypatch.setattr(router, "MOST_ROWS", 50)
-    found = PromptRouter.fit(texts, target, 0)
-    assert len(found.out_of_fold) == 50
-    whole = found.probability(texts)
+    model = PromptRouter.fit(texts, target, 0)
+    assert len(model.out_of_fold) == 50
+    whole = model.probability(texts)
     monkeypatch.setattr(router, "CHUNK", 7)
-    assert found.probability(texts).tolist() == pytest.approx(whole.tolist(), abs=1e-12)
+    assert model.probability(texts).tolist() == pytest.approx(whole.tolist(), abs=1e-12)
 
 
 PROGRAM = """
 import numpy as np
 from evals.replay.router import PromptRouter
 texts = [("a poem about " if i % 2 else "the sum of ") + str(i) for i in range(20)]
-found = PromptRouter.fit(texts, np.arange(20) % 2, 3)
-print(found.ridge, found.intercept, found.probability(texts[:5]).tolist())
+model = PromptRouter.fit(texts, np.arange(20) % 2, 3)
+print(model.ridge, model.intercept, model.probability(texts[:5]).tolist())
 """
 
 
@@ -162,16 +162,16 @@ def test_every_process_learns_the_same() -> None:
 @pytest.mark.parametrize("n", [1, 2, 7])
 def test_one_class_only(right: float, n: int) -> None:
     """Where every answer was right, or wrong, that is what is expected of any prompt; no number overflows."""
-    found = PromptRouter.fit([f"question {i}" for i in range(n)], np.full(n, right), 0)
-    p = found.probability(["question 1", "", "something else"])
+    model = PromptRouter.fit([f"question {i}" for i in range(n)], np.full(n, right), 0)
+    p = model.probability(["question 1", "", "something else"])
     assert abs(p - right).max() < 0.05
-    assert np.isfinite([found.intercept, *found.weights]).all()
+    assert np.isfinite([model.intercept, *model.weights]).all()
 
 
 def test_two_rows_and_empty_texts() -> None:
     """Two rows of both kinds, or texts without a character, still give probabilities; the empty ones their share."""
-    found = PromptRouter.fit(["a poem", "a sum"], np.array([0.0, 1.0]), 0)
-    assert ((found.probability(["a poem", "a sum", ""]) >= 0) & (found.probability(["a poem", "a sum", ""]) <= 1)).all()
+    model = PromptRouter.fit(["a poem", "a sum"], np.array([0.0, 1.0]), 0)
+    assert ((model.probability(["a poem", "a sum", ""]) >= 0) & (model.probability(["a poem", "a sum", ""]) <= 1)).all()
     empty = PromptRouter.fit([""] * 10, np.array([1.0] * 3 + [0.0] * 7), 0)
     assert empty.probability(["", ""]) == pytest.approx([0.3, 0.3], abs=1e-3)
     assert empty.probability([]).shape == (0,)
@@ -179,5 +179,5 @@ def test_two_rows_and_empty_texts() -> None:
 
 def test_surrogates_and_controls_are_text() -> None:
     """What no encoder takes is still a prompt."""
-    found = PromptRouter.fit(TEXTS, np.array([1.0, 0.0, 1.0, 0.0, 1.0]), 0)
-    assert np.isfinite(found.probability(TEXTS)).all()
+    model = PromptRouter.fit(TEXTS, np.array([1.0, 0.0, 1.0, 0.0, 1.0]), 0)
+    assert np.isfinite(model.probability(TEXTS)).all()

@@ -50,14 +50,14 @@ class World:
 @st.composite
 def answers(draw: st.DrawFn, samples: int) -> dict[str, Any]:
     """One recorded answer with scores of some judges."""
-    told = {name: s for name in SCORERS if (s := draw(SCORES)) is not None}
+    scores = {name: s for name in SCORERS if (s := draw(SCORES)) is not None}
     return {
         "text": draw(TEXTS),
         "quality": draw(QUALITY),
         "cost_usd": draw(USD),
         "latency_s": draw(st.sampled_from([0.1, 2.0])),
-        "verdicts": told,
-        "verdict_cost_usd": {name: draw(USD) for name in told},
+        "verdicts": scores,
+        "verdict_cost_usd": {name: draw(USD) for name in scores},
         "samples": [{"text": draw(TEXTS), "quality": draw(QUALITY), "latency_s": 0.5} for _ in range(samples)],
         "sample_cost_usd": draw(USD),
     }
@@ -84,13 +84,13 @@ def mappings(draw: st.DrawFn, names: Sequence[str]) -> Calibrator:
 def by_hand(column: TierScores, calibrators: Sequence[Calibrator], earlier: Sequence[TierOutcome]) -> np.ndarray:
     """(n, S + 1): the mappings applied row by row in plain Python, so that ties with thresholds are exact."""
     n, stages = len(column.vetoed), len(column.rules)
-    made = np.zeros((n, stages + 1))
+    confidence = np.zeros((n, stages + 1))
     for stage, mapping in enumerate(calibrators):
         agree = agreement_scores(column, stage, earlier)
         for row in range(n):
             known = {k: float(v) for k, v in zip(column.names[:stage], column.scores[row], strict=False) if v == v}
-            made[row, stage] = mapping.probability(known | {k: float(v[row]) for k, v in agree.items()})
-    return made
+            confidence[row, stage] = mapping.probability(known | {k: float(v[row]) for k, v in agree.items()})
+    return confidence
 
 
 @st.composite
@@ -108,8 +108,10 @@ def worlds(draw: st.DrawFn) -> World:
     for i, (model, plan) in enumerate(zip(models, rules, strict=True)):
         column = asyncio.run(score_tier(examples, model, plan))
         earlier = [simulate_tier(s) for s in tiers]
-        told = [[*column.names[:stage], *(f"agrees:{j}" for j in range(len(earlier)))] for stage in range(len(plan) + 1)]
-        calibrators = tuple(draw(mappings(names)) for names in told)
+        names_by_stage = [
+            [*column.names[:stage], *(f"agrees:{j}" for j in range(len(earlier)))] for stage in range(len(plan) + 1)
+        ]
+        calibrators = tuple(draw(mappings(names)) for names in names_by_stage)
         confidence = by_hand(column, calibrators, earlier)
         early: list[tuple[float | None, float | None]] = []
         for stage in range(len(plan)):
@@ -173,18 +175,18 @@ def check(
     examples: Sequence[Example],
 ) -> None:
     """``SimulatedCascade.outcome`` on ``rows`` says what the engine does with ``examples``, one for each of the rows."""
-    found = cascade.outcome(thresholds, rows, last_accept_at)
+    outcome = cascade.outcome(thresholds, rows, last_accept_at)
     for i, result in enumerate(asyncio.run(ran(policy_of(cascade, thresholds, last_accept_at), examples))):
-        tier = int(found.tier[i])
+        tier = int(outcome.tier[i])
         assert result.answer is not None
         assert result.model == cascade.models[tier]
-        assert result.answer.extra["quality"] == found.quality[i]
+        assert result.answer.extra["quality"] == outcome.quality[i]
         assert _meaning(result.text) == cascade.tier_outcomes[tier].meaning[rows[i]]
-        assert result.accepted == found.accepted[i]
-        assert result.cost_usd == pytest.approx(found.cost_usd[i], abs=1e-12, rel=0)
-        assert result.latency_s == pytest.approx(found.latency_s[i], abs=1e-9)
-        assert result.confidence == pytest.approx(found.confidence[i], abs=1e-9)
-        assert len(result.attempts) == found.last_called[i] + 1
+        assert result.accepted == outcome.accepted[i]
+        assert result.cost_usd == pytest.approx(outcome.cost_usd[i], abs=1e-12, rel=0)
+        assert result.latency_s == pytest.approx(outcome.latency_s[i], abs=1e-9)
+        assert result.confidence == pytest.approx(outcome.confidence[i], abs=1e-9)
+        assert len(result.attempts) == outcome.last_called[i] + 1
 
 
 @settings(deadline=None, max_examples=250, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -211,22 +213,22 @@ def test_surface_is_the_mean_of_outcomes(world: World, data: st.DataObject) -> N
 def questions(n: int, seed: int) -> list[Example]:
     """Two models whose recorded scores tell something; the first has a dear judge, both share many answers."""
     rng = np.random.default_rng(seed)
-    made = []
+    examples = []
     for i in range(n):
         right = rng.random(2) < (0.6, 0.85)
         recorded: dict[str, dict[str, Any]] = {}
         for m in range(2):
-            told = {"told_a": float(np.clip(0.5 + 0.2 * (right[m] - 0.5) + 0.2 * rng.normal(), 0, 1).round(2))}
+            scores = {"told_a": float(np.clip(0.5 + 0.2 * (right[m] - 0.5) + 0.2 * rng.normal(), 0, 1).round(2))}
             if rng.random() < 0.8:
-                told["told_b"] = float(np.clip(0.5 + 0.3 * (right[m] - 0.5) + 0.2 * rng.normal(), 0, 1).round(2))
+                scores["told_b"] = float(np.clip(0.5 + 0.3 * (right[m] - 0.5) + 0.2 * rng.normal(), 0, 1).round(2))
             text = "4" if right[m] else str(rng.choice(["forbidden 5", *map(str, range(10, 20))]))
             paid: Mapping[str, float] = {"told_b": 2e-4}
             recorded[f"m{m}"] = {
-                "text": text, "quality": float(right[m]), "cost_usd": 1e-4 * 20**m, "latency_s": 0.5, "verdicts": told,
+                "text": text, "quality": float(right[m]), "cost_usd": 1e-4 * 20**m, "latency_s": 0.5, "verdicts": scores,
                 "verdict_cost_usd": paid,
             }  # fmt: skip
-        made.append(Example(f"e{i}", f"question {i}", recorded))
-    return made
+        examples.append(Example(f"e{i}", f"question {i}", recorded))
+    return examples
 
 
 @pytest.mark.parametrize("final", ["last", "best"])
@@ -240,16 +242,16 @@ def test_fitted_steps_do_what_the_engine_does(final: str) -> None:
     tiers, notes = add_agreement([fit_tier(c, fit_rows, seed=0) for c in columns], fit_rows, seed=0)
     assert any("agrees:0" in str(c) for c in tiers[1].calibrators)
     assert len(notes) == 1
-    made = tier_variants(tiers[0], fit_rows)
-    early = [v for v in made if v.accept_at[1] is not None and v.reject_below[1] is not None]
+    variants = tier_variants(tiers[0], fit_rows)
+    early = [v for v in variants if v.accept_at[1] is not None and v.reject_below[1] is not None]
     assert len(early) > 4
-    for tier in (made[0], first_judges_only(tiers[0], 2), early[0], early[-1]):
+    for tier in (variants[0], first_judges_only(tiers[0], 2), early[0], early[-1]):
         cascade = SimulatedCascade.from_tiers([tier, tiers[1]], final)
-        asked = 0
+        calls = 0
         for at in (0.0, 0.55, 0.8, 1.0):
             check(cascade, (at,), 0.0, rest, [examples[i] for i in rest])
-            asked += int(cascade.outcome((at,), rest).last_called.sum())
-        assert 0 < asked < 4 * len(rest)
+            calls += int(cascade.outcome((at,), rest).last_called.sum())
+        assert 0 < calls < 4 * len(rest)
 
 
 def column_of(

@@ -28,19 +28,19 @@ def parts(splits: Splits) -> list[list[int]]:
 def test_every_row_is_in_one_part(tasks: list[str], seed: int, fit_share: float) -> None:
     """Disjoint and covering; half the rows calibrate, to a row, and the share of them that fits is kept to a row."""
     tasks = shuffled([*tasks, *["filler"] * 12], seed)
-    found = halves(tasks, seed, fit_share=fit_share)
-    assert sorted(i for part in parts(found) for i in part) == list(range(len(tasks)))
-    assert len(found.calibration) - len(found.test) in (0, 1)
-    assert abs(len(found.fit) - fit_share * len(found.calibration)) < 1
-    assert sorted(found.calibration.tolist()) == sorted(found.fit.tolist() + found.certify.tolist())
+    splits = halves(tasks, seed, fit_share=fit_share)
+    assert sorted(i for part in parts(splits) for i in part) == list(range(len(tasks)))
+    assert len(splits.calibration) - len(splits.test) in (0, 1)
+    assert abs(len(splits.fit) - fit_share * len(splits.calibration)) < 1
+    assert sorted(splits.calibration.tolist()) == sorted(splits.fit.tolist() + splits.certify.tolist())
 
 
 @given(TASKS, st.integers(0, 1000), st.sampled_from([0.2, FIT_SHARE, 0.5]))
 def test_every_task_keeps_its_shares(tasks: list[str], seed: int, fit_share: float) -> None:
     """Of each task half a row more or less than half is tested on; fit and certify are within a row of their due."""
     tasks = shuffled([*tasks, *["filler"] * 12], seed)
-    found = halves(tasks, seed, fit_share=fit_share)
-    fit, certify, test = (Counter(tasks[i] for i in part) for part in parts(found))
+    splits = halves(tasks, seed, fit_share=fit_share)
+    fit, certify, test = (Counter(tasks[i] for i in part) for part in parts(splits))
     for task, m in Counter(tasks).items():
         assert abs(test[task] - m / 2) <= 0.5
         due = (m - test[task]) * fit_share
@@ -61,9 +61,9 @@ def test_the_draw_is_fair() -> None:
     tasks = ["a"] * 3 + ["b"] * 10 + ["c"] + ["d"] * 26
     calibrates, fits, draws = np.zeros(len(tasks)), np.zeros(len(tasks)), 1000
     for seed in range(draws):
-        found = halves(tasks, seed)
-        calibrates[found.calibration] += 1
-        fits[found.fit] += 1
+        splits = halves(tasks, seed)
+        calibrates[splits.calibration] += 1
+        fits[splits.fit] += 1
     # Five standard errors of one row's share.
     assert np.abs(calibrates / draws - 0.5).max() < 5 * 0.5 / draws**0.5
     for task in set(tasks):
@@ -74,18 +74,18 @@ def test_the_draw_is_fair() -> None:
 
 def test_tasks_of_one_row_are_dealt_like_others() -> None:
     """Where every task has one row, the halves and the fit rows are as large as ever."""
-    found = halves([f"t{i}" for i in range(40)], 3)
-    assert (len(found.fit), len(found.certify), len(found.test)) == (6, 14, 20)
+    splits = halves([f"t{i}" for i in range(40)], 3)
+    assert (len(splits.fit), len(splits.certify), len(splits.test)) == (6, 14, 20)
 
 
 @given(st.lists(st.sampled_from(["train", "test", None]), max_size=60), st.integers(0, 100))
 def test_the_recorded_split_is_kept(given_split: list[str | None], seed: int) -> None:
     """Rows marked train calibrate, rows marked test are tested on, rows with neither are left out."""
     recorded = [*given_split, *["train"] * 8, "test"]
-    found = halves([f"t{i % 3}" for i in range(len(recorded))], seed, recorded=recorded)
-    assert sorted(found.calibration.tolist()) == [i for i, s in enumerate(recorded) if s == "train"]
-    assert sorted(found.test.tolist()) == [i for i, s in enumerate(recorded) if s == "test"]
-    assert not set(found.fit.tolist()) & set(found.certify.tolist())
+    splits = halves([f"t{i % 3}" for i in range(len(recorded))], seed, recorded=recorded)
+    assert sorted(splits.calibration.tolist()) == [i for i, s in enumerate(recorded) if s == "train"]
+    assert sorted(splits.test.tolist()) == [i for i, s in enumerate(recorded) if s == "test"]
+    assert not set(splits.fit.tolist()) & set(splits.certify.tolist())
 
 
 @pytest.mark.parametrize(
@@ -113,9 +113,9 @@ def test_a_group_is_never_parted(tasks: list[str], seed: int, data: st.DataObjec
     tasks = shuffled([*tasks, *["filler"] * 30], seed)
     groups = data.draw(st.lists(st.integers(0, 2 * len(tasks)), min_size=len(tasks), max_size=len(tasks)))
     groups[:12] = [f"own {i}" for i in range(12)]  # so that no part is empty
-    found = halves(tasks, seed, groups=groups)
-    assert sorted(i for part in parts(found) for i in part) == list(range(len(tasks)))
-    fit, certify, test = ({groups[i] for i in part} for part in parts(found))
+    splits = halves(tasks, seed, groups=groups)
+    assert sorted(i for part in parts(splits) for i in part) == list(range(len(tasks)))
+    fit, certify, test = ({groups[i] for i in part} for part in parts(splits))
     assert len(fit) + len(certify) + len(test) == len(set(groups))
 
 
@@ -129,7 +129,7 @@ def test_groups_keep_to_the_recorded_split() -> None:
     """A prompt that the recording has in both halves stays in both; within the calibration half it is not parted."""
     recorded = ["train", "test"] * 20
     groups = [i // 4 for i in range(40)]
-    found = halves(["t"] * 40, 0, recorded=recorded, groups=groups)
-    assert {recorded[i] for i in found.calibration} == {"train"}
-    assert sorted(found.test.tolist()) == [i for i in range(40) if recorded[i] == "test"]
-    assert not {groups[i] for i in found.fit} & {groups[i] for i in found.certify}
+    splits = halves(["t"] * 40, 0, recorded=recorded, groups=groups)
+    assert {recorded[i] for i in splits.calibration} == {"train"}
+    assert sorted(splits.test.tolist()) == [i for i in range(40) if recorded[i] == "test"]
+    assert not {groups[i] for i in splits.fit} & {groups[i] for i in splits.certify}

@@ -22,7 +22,7 @@ def run(rows: list[Example], seed: int) -> tuple[Outcome, list[str]]:
     return (
         outcome(
             tier=tier,
-            asked=tier,
+            last_called=tier,
             quality=[e.answers[m]["quality"] for e, m in zip(rows, by, strict=True)],
             cost=rng.random(len(rows)),
             confidence=rng.random(len(rows)),
@@ -45,10 +45,10 @@ def test_by_task_is_a_plain_recomputation(seed: int) -> None:
         intervals.append((a.tolist(), b.tolist()))
         return float((a - b).min()), float((a - b).max())
 
-    found = by_task(rows, held, MODELS, ran, "dear", 0.05, interval)
-    assert [t["task"] for t in found] == ["(no task)", "t0", "t1", "t2"]
-    assert sum(t["n"] for t in found) == 41
-    for entry, given_to in zip(found, intervals, strict=True):
+    lines = by_task(rows, held, MODELS, ran, "dear", 0.05, interval)
+    assert [t["task"] for t in lines] == ["(no task)", "t0", "t1", "t2"]
+    assert sum(t["n"] for t in lines) == 41
+    for entry, given_to in zip(lines, intervals, strict=True):
         at = [i for i, e in enumerate(mine) if (e.task or "(no task)") == entry["task"]]
         premium = [mine[i].answers["dear"]["quality"] for i in at]
         quality = [ran.quality[i] for i in at]
@@ -66,9 +66,9 @@ def test_by_task_is_a_plain_recomputation(seed: int) -> None:
 def test_a_ratio_that_cannot_be_known_is_none(change: dict[str, Any]) -> None:
     """Because the premium tier is free, or because what was spent is unknown."""
     rows = examples(6, **change)
-    ran = outcome(tier=[0] * 6, asked=[0] * 6, cost=[1.0 if change else float("nan")] * 6)
-    found = by_task(rows, np.arange(6), MODELS, ran, "dear", 0.05, lambda a, b: (0.0, 0.0))
-    assert [t["cost_ratio"] for t in found] == [None] * 3
+    ran = outcome(tier=[0] * 6, last_called=[0] * 6, cost=[1.0 if change else float("nan")] * 6)
+    lines = by_task(rows, np.arange(6), MODELS, ran, "dear", 0.05, lambda a, b: (0.0, 0.0))
+    assert [t["cost_ratio"] for t in lines] == [None] * 3
 
 
 def test_an_interval_holds_the_mean_and_narrows() -> None:
@@ -109,14 +109,16 @@ def test_advice(quality: float, cost: float, words: str) -> None:
     """A task that surely loses more than promised, one that saves nothing, and one that is fine."""
     rows = [replace(e, task="support") for e in examples(200)]
     rows = [replace(e, answers={**e.answers, "dear": {**e.answers["dear"], "quality": 1.0}}) for e in rows]
-    ran = outcome(tier=[0] * 200, asked=[0] * 200, quality=[quality] * 200, cost=[cost + 1e-6 * (i % 3) for i in range(200)])
-    [found] = by_task(rows, np.arange(200), MODELS, ran, "dear", 0.05, lambda a, b: (0.0, 0.0))
-    assert found["advice"] == words
+    ran = outcome(
+        tier=[0] * 200, last_called=[0] * 200, quality=[quality] * 200, cost=[cost + 1e-6 * (i % 3) for i in range(200)]
+    )
+    [line] = by_task(rows, np.arange(200), MODELS, ran, "dear", 0.05, lambda a, b: (0.0, 0.0))
+    assert line["advice"] == words
 
 
 def test_few_rows_get_no_advice() -> None:
     """Nine rows say nothing."""
     rows = [replace(e, task="support") for e in examples(9)]
-    ran = outcome(tier=[0] * 9, asked=[0] * 9, quality=[0.0] * 9, cost=[0.1] * 9)
-    [found] = by_task(rows, np.arange(9), MODELS, ran, "dear", 0.05, lambda a, b: (0.0, 0.0))
-    assert found["advice"] == "too few rows to judge"
+    ran = outcome(tier=[0] * 9, last_called=[0] * 9, quality=[0.0] * 9, cost=[0.1] * 9)
+    [line] = by_task(rows, np.arange(9), MODELS, ran, "dear", 0.05, lambda a, b: (0.0, 0.0))
+    assert line["advice"] == "too few rows to judge"

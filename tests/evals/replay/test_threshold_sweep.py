@@ -252,7 +252,7 @@ def test_misuse_is_an_error():
 def test_pareto_equals_brute_force(points):
     """The front is each point that no other dominates, cheapest first, the lowest index for equal points."""
     quality, cost = [q for q, _ in points], [c for _, c in points]
-    kept = [
+    undominated = [
         i
         for i, (q, c) in enumerate(points)
         if not any(
@@ -260,7 +260,7 @@ def test_pareto_equals_brute_force(points):
             for j, (oq, oc) in enumerate(points)
         )
     ]
-    assert pareto(quality, cost).tolist() == sorted(kept, key=lambda i: cost[i])
+    assert pareto(quality, cost).tolist() == sorted(undominated, key=lambda i: cost[i])
 
 
 def test_pareto_reads_surfaces_and_refuses_nan():

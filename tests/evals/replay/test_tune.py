@@ -67,11 +67,13 @@ def test_a_dear_judge_is_asked_only_where_it_matters() -> None:
     weak, strong = (np.clip(0.5 + s * (right - 0.5) + 0.2 * rng.normal(size=400), 0.01, 0.99) for s in (0.4, 0.9))
     c = column("cheap", right, 1.0, {"logprob": weak, "self_consistency": strong}, {"self_consistency": 2.0})
     assert c.n_free == 1
-    made = tier_variants(fit_tier(c, ROWS, 0), ROWS)
-    rules = [tier.rules for tier in made]
+    variants = tier_variants(fit_tier(c, ROWS, 0), ROWS)
+    rules = [tier.rules for tier in variants]
     assert [r["use"] for r in rules[0]] == ["logprob", "self_consistency"]
     assert [r["use"] for r in rules[1]] == ["logprob"]
-    early = [SimulatedCascade.from_tiers([s, s]).tier_outcomes[0] for s in made if any(a is not None for a in s.accept_at)]
+    early = [
+        SimulatedCascade.from_tiers([s, s]).tier_outcomes[0] for s in variants if any(a is not None for a in s.accept_at)
+    ]
     assert early
     for tier_outcomes in early:
         assert 1.0 < tier_outcomes.cost_usd.mean() < 3.0

@@ -56,11 +56,11 @@ def sample(tasks: int = 8, mistakes: int = 4, lines: int = 9, certified: bool = 
     ]
 
     def bins(shift: float) -> list[dict[str, Any]]:
-        found = []
+        entries = []
         for i in range(10):
             confidence = 0.3 + 0.068 * i
             correct = min(max(confidence + shift * (0.5 - i / 10) + rng.uniform(-0.04, 0.04), 0.02), 0.98)
-            found.append(
+            entries.append(
                 {
                     "confidence": confidence,
                     "correct": correct,
@@ -69,7 +69,7 @@ def sample(tasks: int = 8, mistakes: int = 4, lines: int = 9, certified: bool = 
                     "high": min(correct + 0.07, 1.0),
                 }
             )
-        return found
+        return entries
 
     def card(tier: str, judges: list[str]) -> dict[str, Any]:
         return {
@@ -331,12 +331,12 @@ def test_missing_parts_leave_their_sections_out() -> None:
         "mistakes": "mistakes", "notes": "notes",
     }  # fmt: skip
     full = sample(tasks=2, mistakes=1)
-    for kept in _subsets():
-        missing = {key: None for key in OPTIONAL if key not in kept and len(kept) % 2}
-        findings = {k: v for k, v in full.items() if k in kept or k not in OPTIONAL} | missing
+    for subset in _subsets():
+        missing = {key: None for key in OPTIONAL if key not in subset and len(subset) % 2}
+        findings = {k: v for k, v in full.items() if k in subset or k not in OPTIONAL} | missing
         present = check(write.render(findings)).sections()
         for key, section in part_of.items():
-            assert (section in present) == (key in kept), (kept, section)
+            assert (section in present) == (key in subset), (subset, section)
         assert "table" in present
         assert "frontier" in present
 
@@ -523,11 +523,11 @@ def test_labels_never_cover_each_other(spots: list[tuple[float, float, int]], bo
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=5), st.integers(1, 1000))
 def test_the_flow_keeps_its_counts(answered: list[int], rest: int) -> None:
     """In any ladder every place's size is its count by one scale, no row is too wide, and places of a row stand apart."""
-    found, left = [], sum(answered) + rest
+    flow_links, left = [], sum(answered) + rest
     for i, n in enumerate(answered):
         left -= n
-        found += [Link(f"t{i}", f"a{i}", n)] * (n > 0) + [Link(f"t{i}", f"t{i + 1}", left)]
-    places = layout(found, 250.0, 40.0)
+        flow_links += [Link(f"t{i}", f"a{i}", n)] * (n > 0) + [Link(f"t{i}", f"t{i + 1}", left)]
+    places = layout(flow_links, 250.0, 40.0)
     total = places["t0"]
     assert total.n == sum(answered) + rest
     for node in places.values():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.stats import beta, binom, binomtest, multinomial
 
-from evals.replay import significance
+from evals.replay.statistics import significance
 
 LIMITS = st.sampled_from([0.01, 0.05, 0.1, 0.3])
 
@@ -74,8 +74,8 @@ def restricted(worse: int, better: int, n: int, loss: float) -> float:
         return -float(np.array([worse, better, same]) @ np.log(np.maximum(shares, 1e-300)))
 
     top = (1 - loss) / 2
-    found = minimize_scalar(minus_log_likelihood, bounds=(0, top), method="bounded", options={"xatol": 1e-12})
-    q = min((found.x, 0.0, top), key=minus_log_likelihood)
+    optimum = minimize_scalar(minus_log_likelihood, bounds=(0, top), method="bounded", options={"xatol": 1e-12})
+    q = min((optimum.x, 0.0, top), key=minus_log_likelihood)
     return float((n * loss - (worse - better)) / sqrt(n * (2 * q + loss - loss**2)))
 
 
@@ -103,19 +103,21 @@ def brute_force(n: int, loss: float, points: int) -> dict[tuple[int, int], float
     worse, better = outcomes(n)
     statistic = np.array([restricted(int(a), int(b), n, loss) for a, b in zip(worse, better, strict=True)])
     as_large = statistic[None, :] >= statistic[:, None] - 1e-6
-    found = {}
-    for i, (a, b) in enumerate(zip(worse.tolist(), better.tolist(), strict=True)):
-        k, level = a + b, significance.NUISANCE_LEVEL
+    level, triples = significance.NUISANCE_LEVEL, np.stack([worse, better, n - worse - better], axis=-1)
+
+    @cache
+    def probabilities(k: int) -> npt.NDArray[np.float64]:
+        """(points, outcomes): the shares depend on the number of discordant pairs alone."""
         low = beta.ppf(level / 2, k, n - k + 1) if k else 0.0
         high = beta.ppf(1 - level / 2, k + 1, n - k) if k < n else 1.0
         shares = np.linspace(max(low, loss), high, points)
-        tails = []
-        for s in shares:
-            p = [(s + loss) / 2, (s - loss) / 2, 1 - s]
-            pmf = multinomial.pmf(np.stack([worse, better, n - worse - better], axis=-1), n, np.clip(p, 0, 1))
-            tails.append(float(pmf[as_large[i]].sum()))
-        found[a, b] = min(1.0, max(tails) + level)
-    return found
+        p = np.clip([[(s + loss) / 2, (s - loss) / 2, 1 - s] for s in shares], 0, 1)
+        return np.stack([multinomial.pmf(triples, n, row) for row in p])
+
+    return {
+        (a, b): min(1.0, float((probabilities(a + b) * as_large[i]).sum(axis=1).max()) + level)
+        for i, (a, b) in enumerate(zip(worse.tolist(), better.tolist(), strict=True))
+    }
 
 
 @pytest.mark.parametrize(("n", "loss"), [(6, 0.1), (9, 0.25)])
@@ -124,6 +126,43 @@ def test_paired_is_brute_force(n: int, loss: float) -> None:
     for points, within in ((significance.NUISANCE_POINTS, 1e-6), (200, 3e-3)):
         for (worse, better), p in brute_force(n, loss, points).items():
             assert significance.paired(worse, better, n, loss) == pytest.approx(p, abs=within)
+
+
+def paired_share_by_share(worse: int, better: int, n: int, loss: float) -> float:
+    """The exact paired test without a cache, with a rejection region that is searched count by count, without bisection."""
+    observed = float(significance.tango(worse, better, n, loss))
+    low, high = significance.clopper_pearson.__wrapped__(worse + better, n, significance.NUISANCE_LEVEL)
+    if high <= loss:
+        return significance.NUISANCE_LEVEL
+    every = [np.arange(k + 1) for k in range(n + 1)]
+    most = np.array([int((significance.tango(a, a[::-1], n, loss) >= observed - 1e-9).sum()) - 1 for a in every])
+    tails = []
+    for s in np.linspace(max(low, loss), high, significance.NUISANCE_POINTS).tolist():
+        share = min(max(s, 1e-12), 1 - 1e-12)
+        reach = 7.5 * sqrt(n * share * (1 - share)) + 20
+        counts = np.arange(max(0, int(n * share - reach)), min(n, int(n * share + reach)) + 1)
+        weight = np.exp(significance.log_pmf(counts, n, share))
+        below_limit = significance._cdf_rows(most[counts], counts, min(max((share + loss) / (2 * share), 1e-12), 1 - 1e-12))
+        tails.append(float((weight * below_limit).sum()) + max(0.0, 1.0 - float(weight.sum())))
+    return min(1.0, max(tails) + significance.NUISANCE_LEVEL)
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 120), st.floats(0, 1), st.floats(0, 1), LIMITS)
+def test_paired_shares_work_without_changing_a_bit(n: int, discordant: float, lost: float, loss: float) -> None:
+    """One search for all shares, and the caches, give the very float of the plain computation, the first and second time."""
+    both = round(discordant**2 * n)
+    worse = round(lost * both)
+    p = paired_share_by_share(worse, both - worse, n, loss)
+    assert significance.paired(worse, both - worse, n, loss) == p
+    assert significance.paired(worse, both - worse, n, loss) == p
+    assert significance.paired.__wrapped__(worse, both - worse, n, loss) == p
+
+
+@given(st.integers(0, 5000))
+def test_log_factorials_do_not_depend_on_the_tables_length(n: int) -> None:
+    """A longer table begins with the shorter one, bit by bit, so that calls may share it."""
+    assert np.array_equal(significance._log_factorials(8192)[: n + 1], significance._log_factorials.__wrapped__(n))
 
 
 def rejected(n: int, loss: float, delta: float, p_value: Callable[[int, int], float]) -> list[tuple[int, int]]:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
-from evals.replay.regression import pava, ridge_logistic
+from evals.replay.statistics.regression import pava, ridge_logistic
 
 
 @pytest.mark.parametrize("ridge", [0.1, 1.0, 10.0])
@@ -20,17 +20,17 @@ def test_newton_equals_scikit_learn(ridge: float, seed: int) -> None:
     weights = (np.arange(200) % 5 != np.arange(5)[:, None]).astype(np.float64)
     design = np.column_stack([np.ones(200), x])
     penalties = np.tile([0.0, ridge, ridge, ridge], (5, 1))
-    found = ridge_logistic(design, y, weights, penalties)
-    assert found is not None
-    for b, weight in zip(found, weights, strict=True):
+    coefficients = ridge_logistic(design, y, weights, penalties)
+    assert coefficients is not None
+    for b, weight in zip(coefficients, weights, strict=True):
         model = LogisticRegression(C=1 / ridge, tol=1e-10, max_iter=1000).fit(x[weight > 0], y[weight > 0])
         assert b == pytest.approx([*model.intercept_, *model.coef_[0]], abs=1e-5)
     quality = rng.random(200)
-    found = ridge_logistic(design, quality, np.ones((1, 200)), penalties[:1])
+    coefficients = ridge_logistic(design, quality, np.ones((1, 200)), penalties[:1])
     model = LogisticRegression(C=1 / ridge, tol=1e-10, max_iter=1000)
     model.fit(np.vstack([x, x]), np.repeat([1, 0], 200), sample_weight=np.concatenate([quality, 1 - quality]))
-    assert found is not None
-    assert found[0] == pytest.approx([*model.intercept_, *model.coef_[0]], abs=1e-5)
+    assert coefficients is not None
+    assert coefficients[0] == pytest.approx([*model.intercept_, *model.coef_[0]], abs=1e-5)
 
 
 @pytest.mark.parametrize("seed", [281, *range(10)])
@@ -41,10 +41,10 @@ def test_newton_is_damped(seed: int) -> None:
     rng.random(60)
     y = (x[:, 1] * rng.choice([-1, 1]) + rng.normal(0, 0.5, 60) > 0).astype(np.float64)
     penalties = np.array([[0.0, 0.01, 0.01]])
-    found = ridge_logistic(x, y, np.ones((1, 60)), penalties)
-    assert found is not None
-    p = 1 / (1 + np.exp(-np.clip(x @ found[0], -500, 500)))
-    assert (p - y) @ x + penalties[0] * found[0] == pytest.approx([0, 0, 0], abs=1e-4)
+    coefficients = ridge_logistic(x, y, np.ones((1, 60)), penalties)
+    assert coefficients is not None
+    p = 1 / (1 + np.exp(-np.clip(x @ coefficients[0], -500, 500)))
+    assert (p - y) @ x + penalties[0] * coefficients[0] == pytest.approx([0, 0, 0], abs=1e-4)
 
 
 @given(st.lists(st.tuples(st.floats(-5, 5), st.floats(0.1, 5)), min_size=1, max_size=60))

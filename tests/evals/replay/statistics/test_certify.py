@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from evals.replay import significance
-from evals.replay.certify import METHODS, Certificate, fixed_sequence, least_rows, p_value, rows_needed
+from evals.replay.statistics import significance
+from evals.replay.statistics.certify import METHODS, Certificate, fixed_sequence, least_rows, p_value, rows_needed
 
 Array = npt.NDArray[np.float64]
 
@@ -62,30 +62,30 @@ def test_no_rows_prove_nothing() -> None:
 def test_it_stops_at_the_first_failure() -> None:
     """A candidate behind one that failed is not tested, however good it is."""
     good, better, bad = losses(2, 0, 200), losses(1, 0, 200), losses(30, 0, 200)
-    found = fixed_sequence([good, better, bad, better], 0.1, 0.1, paired=False)
-    assert found.certified
-    assert found.position == 1
-    assert [t.passed for t in found.tests] == [True, True, False]
-    assert [t.loss for t in found.tests] == [0.01, 0.005, 0.15]
-    assert found.p_value == found.tests[1].p_value == significance.binomial(1, 200, 0.1)
-    assert (found.n, found.method, found.limit, found.delta) == (200, "binomial", 0.1, 0.1)
-    assert found.needed_n is None  # no number of rows would help a loss above the limit
+    certificate = fixed_sequence([good, better, bad, better], 0.1, 0.1, paired=False)
+    assert certificate.certified
+    assert certificate.position == 1
+    assert [t.passed for t in certificate.tests] == [True, True, False]
+    assert [t.loss for t in certificate.tests] == [0.01, 0.005, 0.15]
+    assert certificate.p_value == certificate.tests[1].p_value == significance.binomial(1, 200, 0.1)
+    assert (certificate.n, certificate.method, certificate.limit, certificate.delta) == (200, "binomial", 0.1, 0.1)
+    assert certificate.needed_n is None  # no number of rows would help a loss above the limit
 
 
 def test_where_the_first_fails_nothing_is_certified() -> None:
     """The position is -1 and the p-value that of the test that failed, whatever comes later."""
-    found = fixed_sequence([losses(30, 0, 200), losses(0, 0, 200)], 0.1, 0.1)
-    assert not found.certified
-    assert found.position == -1
-    assert found.p_value == found.tests[0].p_value > 0.1
-    assert len(found.tests) == 1
+    certificate = fixed_sequence([losses(30, 0, 200), losses(0, 0, 200)], 0.1, 0.1)
+    assert not certificate.certified
+    assert certificate.position == -1
+    assert certificate.p_value == certificate.tests[0].p_value > 0.1
+    assert len(certificate.tests) == 1
 
 
 def test_where_all_pass_no_more_rows_are_needed() -> None:
     """The last candidate is the position."""
-    found = fixed_sequence([losses(0, 0, 200)] * 3, 0.1, 0.1)
-    assert found.position == 2
-    assert found.needed_n is None
+    certificate = fixed_sequence([losses(0, 0, 200)] * 3, 0.1, 0.1)
+    assert certificate.position == 2
+    assert certificate.needed_n is None
 
 
 def test_an_empty_list_is_not_certified() -> None:
@@ -104,8 +104,8 @@ def test_a_p_value_at_delta_passes() -> None:
 
 def test_the_certificate_as_data() -> None:
     """What is written is what was found, the method in words."""
-    found = fixed_sequence([losses(1, 0, 100), losses(50, 0, 100)], 0.1, 0.1, paired=False)
-    assert found.to_json() == {
+    certificate = fixed_sequence([losses(1, 0, 100), losses(50, 0, 100)], 0.1, 0.1, paired=False)
+    assert certificate.to_json() == {
         "certified": True, "max_loss": 0.1, "delta": 0.1, "method": "exact binomial test, fixed sequence", "n": 100,
         "p_value": significance.binomial(1, 100, 0.1), "tests": 2, "needed_n": None,
     }  # fmt: skip
@@ -177,10 +177,10 @@ def test_decisions_keep_their_level(n: int) -> None:
     kinds, share = np.array([1.0, 0.5, -0.3, 0.0]), np.array([0.06, 0.04, 0.1, 0.8])
     share[0] += risk - float(kinds @ share)
     share[3] = 1 - share[:3].sum()
-    found = [p_value(row, limit) for row in rng.choice(kinds, p=share, size=(draws, n))]
-    assert sum(method == "betting" for _, method in found) > 0.95 * draws
+    results = [p_value(row, limit) for row in rng.choice(kinds, p=share, size=(draws, n))]
+    assert sum(method == "betting" for _, method in results) > 0.95 * draws
     for delta in (0.05, 0.1):
-        for p_values in (binomial, paired, [p for p, _ in found]):
+        for p_values in (binomial, paired, [p for p, _ in results]):
             at_most(sum(p <= delta for p in p_values), draws, delta)
         for p_values in (binomial, paired):  # a test that never certifies would be valid too
             assert sum(p <= delta for p in p_values) > draws * delta / 10
@@ -209,7 +209,7 @@ def test_the_family_keeps_its_level_in_any_order() -> None:
     broken = 0
     for _ in range(draws):
         u = rng.random(n)
-        found = fixed_sequence([(u < r).astype(np.float64) for r in risks], limit, delta)
-        broken += any(t.passed and r > limit for t, r in zip(found.tests, risks, strict=False))
+        certificate = fixed_sequence([(u < r).astype(np.float64) for r in risks], limit, delta)
+        broken += any(t.passed and r > limit for t, r in zip(certificate.tests, risks, strict=False))
     at_most(broken, draws, delta)
     assert broken > 0

@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 from sklearn import metrics as reference
 
 from evals.common.intervals import wilson
-from evals.replay.metrics import (
+from evals.replay.statistics.metrics import (
     METRICS,
     Array,
     aurc,
@@ -111,10 +111,10 @@ def test_ece_by_hand() -> None:
 
 def test_ece_by_chance() -> None:
     """True probabilities show the ECE that is expected of them, wrong ones show more."""
-    found = [ece(*calibrated(1000, seed)) for seed in range(40)]
+    errors = [ece(*calibrated(1000, seed)) for seed in range(40)]
     expected = ece_by_chance(calibrated(1000)[0], seed=0)
     assert expected is not None
-    assert np.mean(found) == pytest.approx(expected, rel=0.08)
+    assert np.mean(errors) == pytest.approx(expected, rel=0.08)
     p, y = calibrated(1000)
     off = ece(p**3, y)
     assert off is not None
@@ -148,9 +148,9 @@ def test_bootstrap_covers() -> None:
     """The interval of a mean has about the width of theory and holds the truth about 19 times of 20."""
     truth, held = 1 / 6, 0  # E[p (1 - p)] of uniform p
     for seed in range(100):
-        found = bootstrap(brier, *calibrated(300, seed), seed=seed, rounds=200)
-        assert found is not None
-        value, low, high = found
+        interval = bootstrap(brier, *calibrated(300, seed), seed=seed, rounds=200)
+        assert interval is not None
+        value, low, high = interval
         assert low <= value <= high
         held += low <= truth <= high
     assert 88 <= held <= 99
@@ -166,9 +166,9 @@ def test_bootstrap_is_reproducible() -> None:
 def test_ece_interval_is_not_pushed_up_by_resampling() -> None:
     """Resampling noise counts as error in each round; the interval is shifted back and reaches around the value."""
     p, y = calibrated(500)
-    found = bootstrap(ece, p, y, seed=0)
-    assert found is not None
-    value, low, high = found
+    interval = bootstrap(ece, p, y, seed=0)
+    assert interval is not None
+    value, low, high = interval
     assert low < value < high
     assert high - value < 2.5 * (value - low) + 0.01
 
@@ -185,9 +185,9 @@ def test_bootstrap_is_fast(name: str) -> None:
 def test_summary() -> None:
     """Five metrics, each value with its interval."""
     p, y = calibrated(300)
-    found = summary(p, y, seed=1)
-    assert set(found) == {"brier", "ece", "auroc", "aurc", "log_loss"}
-    for name, triple in found.items():
+    result = summary(p, y, seed=1)
+    assert set(result) == {"brier", "ece", "auroc", "aurc", "log_loss"}
+    for name, triple in result.items():
         assert triple is not None
         value, low, high = triple
         assert value == METRICS[name](p, y)
@@ -198,8 +198,8 @@ def test_summary() -> None:
 def test_summary_of_few_rows(values: list[tuple[float, float]]) -> None:
     """Any table has a summary; only AUROC may be undefined, where all rows are of one class."""
     p, y = split(values)
-    found = summary(p, y, seed=0)
-    assert {name for name, v in found.items() if v is None} == ({"auroc"} if len(set(y)) == 1 else set())
+    result = summary(p, y, seed=0)
+    assert {name for name, v in result.items() if v is None} == ({"auroc"} if len(set(y)) == 1 else set())
 
 
 def test_summary_of_nothing_and_of_nonsense() -> None:

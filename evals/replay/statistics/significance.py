@@ -24,6 +24,8 @@ Array = npt.NDArray[np.float64]
 NUISANCE_LEVEL = 0.001
 NUISANCE_POINTS = 64
 BETS = 40
+# Results of the exact tests that are kept: tuning, a menu and its bounds test the same few counts again and again.
+CACHED_TESTS = 16_384
 # Above this many rows the exact paired test costs seconds, and the betting test is as good as any.
 PAIRED_LIMIT = 50_000
 
@@ -39,7 +41,8 @@ def _log_factorials(n: int) -> Array:
 def log_pmf(k: npt.ArrayLike, n: npt.ArrayLike, p: float) -> Array:
     """log P(Binomial(n, p) = k), elementwise over whole numbers 0 <= k <= n, for 0 < p < 1."""
     ks, ns = np.asarray(k, dtype=np.int64), np.asarray(n, dtype=np.int64)
-    table = _log_factorials(int(ns.max(initial=0)))
+    # Tables are shared by rounding their length up; each value is a sum from the left, whatever the length.
+    table = _log_factorials(1 << int(ns.max(initial=0)).bit_length())
     return np.asarray(table[ns] - table[ks] - table[ns - ks] + ks * log(p) + (ns - ks) * log1p(-p), dtype=np.float64)
 
 
@@ -59,6 +62,7 @@ def binomial(losses: int, n: int, max_risk: float) -> float:
     return binomial_cdf(losses, n, max_risk) if n else 1.0
 
 
+@lru_cache(maxsize=CACHED_TESTS)
 def clopper_pearson(k: int, n: int, level: float) -> tuple[float, float]:
     """A confidence interval of a share at 1 - ``level``, half of it on either side (Clopper & Pearson 1934)."""
     if n == 0:
@@ -87,6 +91,7 @@ def tango(worse: npt.ArrayLike, better: npt.ArrayLike, n: int, max_loss: float) 
     return np.asarray((n * max_loss - (a - b)) / np.sqrt(np.maximum(variance, 1e-12)), dtype=np.float64)
 
 
+@lru_cache(maxsize=CACHED_TESTS)
 def paired(worse: int, better: int, n: int, max_loss: float) -> float:
     """p-value of "the mean difference is at least ``max_loss``" for paired 0/1 qualities.
 
@@ -100,18 +105,30 @@ def paired(worse: int, better: int, n: int, max_loss: float) -> float:
     low, high = clopper_pearson(worse + better, n, NUISANCE_LEVEL)
     if high <= loss:  # even if every discordant pair were a loss there would be too few of them
         return NUISANCE_LEVEL
-    shares = np.linspace(max(low, loss), high, NUISANCE_POINTS)
-    return min(1.0, max(_tail(float(s), n, loss, observed) for s in shares) + NUISANCE_LEVEL)
+    shares = [min(max(float(s), 1e-12), 1.0 - 1e-12) for s in np.linspace(max(low, loss), high, NUISANCE_POINTS)]
+    windows = [_window(share, n) for share in shares]
+    # The rejection region depends on no share, so it is searched once, over the union of the windows.
+    first, last = min(start for start, _ in windows), max(end for _, end in windows)
+    region = _largest_worse(np.arange(first, last + 1), n, loss, observed)
+    tails = [
+        _tail(share, n, loss, np.arange(start, end + 1), region[start - first : end + 1 - first])
+        for share, (start, end) in zip(shares, windows, strict=True)
+    ]
+    return min(1.0, max(tails) + NUISANCE_LEVEL)
 
 
-def _tail(share: float, n: int, loss: float, observed: float) -> float:
-    """P(statistic >= observed) where a ``share`` of the pairs is discordant and the mean loss is exactly ``loss``."""
-    share = min(max(share, 1e-12), 1.0 - 1e-12)
-    # A window that holds all but 1e-12 of the distribution of the number of discordant pairs.
+def _window(share: float, n: int) -> tuple[int, int]:
+    """The first and last of the counts that hold all but 1e-12 of Binomial(n, share)."""
     reach = 7.5 * sqrt(n * share * (1 - share)) + 20
-    counts = np.arange(max(0, int(n * share - reach)), min(n, int(n * share + reach)) + 1)
+    return max(0, int(n * share - reach)), min(n, int(n * share + reach))
+
+
+def _tail(share: float, n: int, loss: float, counts: npt.NDArray[np.int64], limit: npt.NDArray[np.int64]) -> float:
+    """P(statistic >= observed) where a ``share`` of the pairs is discordant and the mean loss is exactly ``loss``.
+
+    ``limit`` holds, for each of ``counts`` (the numbers of discordant pairs to sum over), the most losses that count.
+    """
     worse_share = min(max((share + loss) / (2 * share), 1e-12), 1.0 - 1e-12)
-    limit = _largest_worse(counts, n, loss, observed)
     weight = np.exp(log_pmf(counts, n, share))
     outside = max(0.0, 1.0 - float(weight.sum()))
     return float((weight * _cdf_rows(limit, counts, worse_share)).sum()) + outside
@@ -138,7 +155,7 @@ def _cdf_rows(limit: npt.NDArray[np.int64], counts: npt.NDArray[np.int64], p: fl
     width = int(max(0, (np.minimum(limit, counts) - start).max(initial=0))) + 1
     ks = start[:, None] + np.arange(min(width, 2 * reach + 1))[None, :]
     inside = (ks <= limit[:, None]) & (ks <= counts[:, None])
-    terms = np.exp(log_pmf(np.where(inside, ks, 0), counts[:, None] + np.zeros_like(ks), p))
+    terms = np.exp(log_pmf(np.where(inside, ks, 0), counts[:, None], p))
     # Below the window lies less than 1e-12; above it nothing is left to add.
     return np.asarray(np.minimum((terms * inside).sum(axis=1), 1.0), dtype=np.float64)
 
@@ -168,6 +185,6 @@ def hoeffding_bentkus(mean: float, n: int, limit: float) -> float:
     """p-value of "the mean is at least ``limit``" for values in [0, 1] with the given empirical mean (Bates et al. 2021)."""
     if n == 0 or mean >= limit:
         return 1.0
-    kept = mean * log(mean / limit) if mean > 0 else 0.0
-    lost = (1 - mean) * log((1 - mean) / (1 - limit)) if limit < 1 else inf
-    return min(1.0, exp(-n * (kept + lost)), e * binomial_cdf(ceil(n * mean), n, limit))
+    kl_losses = mean * log(mean / limit) if mean > 0 else 0.0
+    kl_rest = (1 - mean) * log((1 - mean) / (1 - limit)) if limit < 1 else inf
+    return min(1.0, exp(-n * (kl_losses + kl_rest)), e * binomial_cdf(ceil(n * mean), n, limit))
