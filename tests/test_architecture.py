@@ -1,5 +1,6 @@
-"""The three floors hold, and importing the package stays light."""
+"""The three floors hold, importing the package stays light, and long calls name their arguments."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -58,3 +59,15 @@ def test_every_public_name_is_there() -> None:
     assert sorted(cascade.__all__) == cascade.__all__ == sorted(cascade._WHERE)
     for name in cascade.__all__:
         assert getattr(cascade, name) is not None
+
+
+def test_no_call_has_seven_positional_arguments() -> None:
+    """Where so many values pass, each goes by its name: two of one type are swapped too easily."""
+    too_many = [
+        f"{path.relative_to(ROOT)}:{call.lineno} {ast.unparse(call.func)}"
+        for folder in ("cascade", "judges", "evals")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and len(call.args) >= 7
+    ]
+    assert not too_many, too_many

@@ -241,3 +241,19 @@ def test_the_gateway_finds_a_judge_beside_its_policy_file(script: Path, folder: 
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(20)
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        ("cascade run --polcy x q", "did you mean --policy?"),
+        ("evals.recording show --jsn r.jsonl", "did you mean --json?"),
+        ("evals.replay --max-lss 0.1", "did you mean --max-loss?"),
+    ],
+)
+def test_an_unknown_option_is_answered_with_the_nearest(command: str, hint: str) -> None:
+    """In the error of every command, those of subcommands included."""
+    words = [sys.executable, "-m", *command.split()]
+    result = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 2
+    assert hint in result.stderr.splitlines()[-1]

@@ -11,6 +11,7 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
+from cascade.util.argument_parser import CommandParser
 from evals.common.notes import Notes
 
 from .check import RecordingError
@@ -132,7 +133,7 @@ def _split(args: argparse.Namespace) -> str:
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=prog,
         description="Look at recordings and make new ones. Names that end in .gz or .parquet are read and written so.",
         epilog=EXAMPLES,

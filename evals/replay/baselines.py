@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from .certified_choice import CertifiedChoice, Guarantee, choose_certified
-from .certify import fixed_sequence
 from .router import PromptRouter
 from .score_table import TierScores
 from .simulate import CandidateTier, SimulatedCascade
 from .splits import Splits
+from .statistics.certify import fixed_sequence
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from cascade.policy.calibrators import LOG_OFFSET, LOGIT_CLIP, Calibrator, Constant, Feature, Isotonic, Logistic, Transform
 
-from .metrics import losses
-from .regression import logistic, pava, pool, ridge_logistic
+from .statistics.metrics import losses
+from .statistics.regression import logistic, pava, pool, ridge_logistic
 
 Array: TypeAlias = NDArray[np.float64]
 Folds: TypeAlias = NDArray[np.intp]

@@ -9,11 +9,11 @@ import numpy.typing as npt
 
 from . import fixed_grid
 from .candidate_tiers import first_judges_only, fit_tier
-from .certify import METHODS, Certificate, fixed_sequence, least_rows, p_value
 from .menu import MenuLine, certify_menu, saves
 from .score_table import TierScores
 from .simulate import SimulatedCascade
 from .splits import Splits
+from .statistics.certify import METHODS, Certificate, fixed_sequence, least_rows, p_value
 from .tune import Candidate, Goal, SweepResult, Tuner
 
 Array = npt.NDArray[np.float64]

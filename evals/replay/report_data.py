@@ -12,8 +12,8 @@ from evals.recording import Example
 from .baselines import uncalibrated
 from .calibrate import apply
 from .candidate_tiers import agreement_scores
-from .metrics import ece_by_chance, reliability, summary
 from .simulate import Outcome
+from .statistics.metrics import ece_by_chance, reliability, summary
 from .threshold_sweep import pareto, sweep_surface
 from .tune import Candidate, SweepResult
 

@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from evals.recording import Example
 
-from .certify import p_value
-from .significance import tango
 from .simulate import Outcome
+from .statistics.certify import p_value
+from .statistics.significance import tango
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]

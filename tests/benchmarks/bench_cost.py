@@ -19,10 +19,10 @@ from evals.recording import Example, read
 from evals.replay.calibrate import apply, fit
 from evals.replay.certified_choice import Guarantee, choose_certified
 from evals.replay.input_rows import Rules, default_judges
-from evals.replay.metrics import ece, ece_by_chance
 from evals.replay.report_data import uncalibrated
 from evals.replay.score_table import Cache, TierScores, load_or_score, sha256_of
 from evals.replay.splits import halves
+from evals.replay.statistics.metrics import ece, ece_by_chance
 
 RECORDINGS = Path(os.environ.get("CASCADE_RECORDINGS", Path(__file__).parents[3] / "shared" / "recordings"))
 DELTA = 0.1

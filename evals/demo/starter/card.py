@@ -11,7 +11,7 @@ import numpy as np
 from cascade.data import STARTER_RECORDING
 from evals.recording import Example, models_of, read
 from evals.replay import score_table
-from evals.replay.metrics import auroc, bootstrap
+from evals.replay.statistics.metrics import auroc, bootstrap
 
 SIGNALS: dict[str, Any] = {
     "log-probability": {"use": "logprob"},

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from cascade.policy.calibrators import Calibrator, Constant, Feature, Isotonic, Logistic
 from evals.replay.calibrate import Array, Fitted, apply, fit, gain, transformed
-from evals.replay.metrics import auroc, ece, ece_by_chance, log_loss, losses
+from evals.replay.statistics.metrics import auroc, ece, ece_by_chance, log_loss, losses
 
 numbers = st.floats(-30, 30)
 shares = st.floats(0, 1)

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from cascade.engine.confidence import combine
 from evals.recording import Example
-from evals.replay import metrics, report_data
+from evals.replay import report_data
 from evals.replay.candidate_tiers import fit_tier
-from evals.replay.metrics import brier
 from evals.replay.score_table import TierScores
 from evals.replay.simulate import Outcome, SimulatedCascade
+from evals.replay.statistics import metrics
+from evals.replay.statistics.metrics import brier
 from evals.replay.tune import Candidate, Goal, Tuner
 from judges import Verdict
 from tests.evals.replay.synthetic import column, examples, outcome, result, table

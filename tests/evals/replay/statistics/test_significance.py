@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.stats import beta, binom, binomtest, multinomial
 
-from evals.replay import significance
+from evals.replay.statistics import significance
 
 LIMITS = st.sampled_from([0.01, 0.05, 0.1, 0.3])
 
@@ -129,20 +129,20 @@ def test_paired_is_brute_force(n: int, loss: float) -> None:
 
 
 def paired_share_by_share(worse: int, better: int, n: int, loss: float) -> float:
-    """The exact paired test without a cache, searching the rejection region of each share by itself, count by count."""
+    """The exact paired test without a cache, with a rejection region that is searched count by count, without bisection."""
     observed = float(significance.tango(worse, better, n, loss))
     low, high = significance.clopper_pearson.__wrapped__(worse + better, n, significance.NUISANCE_LEVEL)
     if high <= loss:
         return significance.NUISANCE_LEVEL
+    every = [np.arange(k + 1) for k in range(n + 1)]
+    most = np.array([int((significance.tango(a, a[::-1], n, loss) >= observed - 1e-9).sum()) - 1 for a in every])
     tails = []
     for s in np.linspace(max(low, loss), high, significance.NUISANCE_POINTS).tolist():
         share = min(max(s, 1e-12), 1 - 1e-12)
         reach = 7.5 * sqrt(n * share * (1 - share)) + 20
         counts = np.arange(max(0, int(n * share - reach)), min(n, int(n * share + reach)) + 1)
-        passing = [significance.tango(np.arange(k + 1), k - np.arange(k + 1), n, loss) >= observed - 1e-9 for k in counts]
-        limit = np.array([int(holds.sum()) - 1 for holds in passing])
         weight = np.exp(significance.log_pmf(counts, n, share))
-        below_limit = significance._cdf_rows(limit, counts, min(max((share + loss) / (2 * share), 1e-12), 1 - 1e-12))
+        below_limit = significance._cdf_rows(most[counts], counts, min(max((share + loss) / (2 * share), 1e-12), 1 - 1e-12))
         tails.append(float((weight * below_limit).sum()) + max(0.0, 1.0 - float(weight.sum())))
     return min(1.0, max(tails) + significance.NUISANCE_LEVEL)
 

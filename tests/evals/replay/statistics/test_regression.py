@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
-from evals.replay.regression import pava, ridge_logistic
+from evals.replay.statistics.regression import pava, ridge_logistic
 
 
 @pytest.mark.parametrize("ridge", [0.1, 1.0, 10.0])

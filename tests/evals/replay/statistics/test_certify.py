@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from evals.replay import significance
-from evals.replay.certify import METHODS, Certificate, fixed_sequence, least_rows, p_value, rows_needed
+from evals.replay.statistics import significance
+from evals.replay.statistics.certify import METHODS, Certificate, fixed_sequence, least_rows, p_value, rows_needed
 
 Array = npt.NDArray[np.float64]
 
