@@ -162,7 +162,7 @@ def _schema_of_class(schema: Any) -> Mapping[str, Any]:
 
 def _attempt(a: Attempt, messages: Sequence[Message], keep: bool, cut: str) -> dict[str, Any]:
     answer = a.answer
-    redactor = Redactor(messages, answer.text if answer is not None else "", keep=keep)
+    redactor = Redactor(messages, _texts(answer), keep=keep)
     entry: dict[str, Any] = {
         "tier": a.tier,
         "model": a.model,
@@ -187,6 +187,13 @@ def _attempt(a: Attempt, messages: Sequence[Message], keep: bool, cut: str) -> d
         if keep:
             entry["answer"] = _text(answer)
     return entry
+
+
+def _texts(answer: Answer | None) -> str:
+    """All that the model wrote: a judge's reason may quote its thoughts, too."""
+    if answer is None:
+        return ""
+    return f"{answer.text}\n{answer.reasoning}" if answer.reasoning else answer.text
 
 
 def _verdict(v: Verdict, redactor: Redactor) -> dict[str, Any]:
@@ -231,6 +238,8 @@ def usage_json(usage: Usage) -> dict[str, int]:
 
 def _text(answer: Answer) -> dict[str, Any]:
     entry: dict[str, Any] = {"text": answer.text}
+    if answer.reasoning:
+        entry["reasoning"] = answer.reasoning
     if answer.tool_calls:
         entry["tool_calls"] = answer.tool_calls
     if answer.logprobs:

@@ -243,8 +243,8 @@ def _choice(request: GatewayRequest, i: int, result: Result) -> dict[str, Any]:
     if result.tool_calls:
         message["tool_calls"] = result.tool_calls
         message["content"] = message["content"] or None
-    if (thoughts := reasoning(result)) is not None:
-        message["reasoning_content"] = thoughts
+    if result.reasoning is not None:
+        message["reasoning_content"] = result.reasoning
     return {"index": i, "message": message, "finish_reason": finish_reason(result), "logprobs": logprobs(request, result)}
 
 
@@ -256,11 +256,6 @@ def abstention(result: Result) -> str:
 def refusal(result: Result) -> str | None:
     """What the provider marked as a refusal, or that the policy abstained; None where there is an answer."""
     return abstention(result) if result.answer is None else result.answer.refusal
-
-
-def reasoning(result: Result) -> str | None:
-    """What the model thought before the answer; None where there is none."""
-    return (result.answer.reasoning if result.answer is not None else None) or None
 
 
 def finish_reason(result: Result) -> str:

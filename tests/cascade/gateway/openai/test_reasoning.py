@@ -6,7 +6,7 @@ import pytest
 
 from tests.cascade.gateway.conftest import POLICIES, Running, Serve
 from tests.cascade.gateway.openai.test_chat import ASK, CALL, by_model, logged
-from tests.wire_server import Reply, WireServer, chat, message, message_events
+from tests.wire_server import Reply, WireServer, chat, chat_events, message, message_events
 
 THOUGHT = "17 * 3 = 30 + 21"
 THINKING = chat(
@@ -182,3 +182,15 @@ def test_thoughts_belong_to_the_assistant(running: Running) -> None:
     """A user has none."""
     refused = running.chat(messages=[{"role": "user", "content": "hi", "reasoning_content": "x"}])
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "messages[0].reasoning_content")
+
+
+def test_a_stream_that_breaks_off_in_a_thought_is_repeated(serve: Serve, upstream: WireServer) -> None:
+    """Thoughts are sent with the text, so that nothing has to be withdrawn until then."""
+    running = serve(LIVE.format(url=upstream.base_url).replace("attempts: 1", "attempts: 2, initial_backoff_s: 0.01"))
+    broken = Reply(events=chat_events(THINKING), reset_after=3)
+    replies = [broken, Reply(events=chat_events(THINKING))]
+    upstream.reply = lambda _: replies.pop(0)
+    assert streamed(running, "default") == [
+        ("reasoning_content", THOUGHT), ("content", "it is 51"), ("finish_reason", "stop")
+    ]  # fmt: skip
+    assert not replies
