@@ -174,10 +174,18 @@ async def _send_once(
         else:
             usage = total_usage(a.usage for a in answers) if answers else None
             usd = total(handle.price(a) for a in answers)
-        took = latency_of(answers, now - started)
-        # By position: this runs for every request, and keywords would triple the time that a record takes to build.
-        began = started - budget.began
-        record = CallRecord(handle.model.name, purpose, began, took, request.n, usage, usd, fault, status, fault_kind)
+        record = CallRecord(
+            model=handle.model.name,
+            purpose=purpose,
+            started_s=started - budget.began,
+            latency_s=latency_of(answers, now - started),
+            n=request.n,
+            usage=usage,
+            cost_usd=usd,
+            fault=fault,
+            status=status,
+            fault_kind=fault_kind,
+        )
         budget.log.append(record)
         budget.add_cost(usd)
         if call_observer is not None:

@@ -60,7 +60,7 @@ async def run(
     attempts = [] if attempts is None else attempts
     tier_attempts: list[TierAttempt] = []
     deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
-    context = RunContext(compiled, prompt, budget, deadline, attempts, events, request)
+    context = RunContext(compiled, prompt, budget, deadline, attempts=attempts, events=events, request=request)
     work = _run_tiers(context, attempts, tier_attempts)
     if deadline is None:
         reason = await work
