@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from cascade.costs.budget import Reservation, check_room
 from cascade.result import new_run_id
 
-from .fork_safety import Pause, in_a_child
+from .fork_safety import Pause, register
 from .store import SqlStore
 from .writer_connection import Retention, Session
 
@@ -36,26 +36,26 @@ class SqlLedger:
 
     def __init__(self, connect: Callable[[], SqlStore], *, expire_s: float = EXPIRE_S) -> None:
         self._connect, self._expire_s = connect, expire_s
-        self.begin_anew()
-        in_a_child(self)
+        self.restart()
+        register(self)
 
-    def begin_anew(self) -> None:
-        """As it was before the first request."""
+    def restart(self) -> None:
+        """See ``ForkAware.restart``."""
         self._pool: ThreadPoolExecutor | None = None
         self._session: Session[SqlStore] = Session(self._connect, Retention())
         self._live: dict[str, tuple[str, ...]] = {}  # the scopes of every reservation that is not settled, by its key
         self._closing: threading.Event | None = None
 
     def pause(self, pause: Pause) -> None:
-        """The connection is closed before a fork, and opened again after it."""
+        """See ``ForkAware.pause``: closes the connection; it is opened again after the fork."""
         if self._pool is not None:
-            self._pool.submit(pause.hold, self._session.close, pause.place())
+            self._pool.submit(pause.hold, self._session.close, pause.new_future())
 
     async def reserve(self, limits: Mapping[str, float], usd: float) -> Reservation:
         """See Ledger. What a cancelled caller reserved is given back."""
         reservation = Reservation(usd, tuple(limits), new_run_id())
         self._live[reservation.key] = reservation.scopes
-        held = self._do(lambda store: _hold(store, reservation, limits, self._expire_s))
+        held = self._do(lambda store: _reserve(store, reservation, limits, self._expire_s))
         try:
             await asyncio.wrap_future(held)
         except asyncio.CancelledError:
@@ -81,7 +81,7 @@ class SqlLedger:
         return await asyncio.wrap_future(self._do(lambda store: sum(_spent(store, scope))))
 
     def close(self) -> None:
-        """Sees what was begun through and closes the connection."""
+        """Finishes the work in progress and closes the connection."""
         if self._closing is not None:
             self._closing.set()
             self._closing = None
@@ -127,7 +127,7 @@ def _renew(store: SqlStore, live: Mapping[str, tuple[str, ...]], expire_s: float
                 )
 
 
-def _hold(store: SqlStore, reservation: Reservation, limits: Mapping[str, float], expire_s: float) -> None:
+def _reserve(store: SqlStore, reservation: Reservation, limits: Mapping[str, float], expire_s: float) -> None:
     with store.transaction():
         store.lock(limits)
         for scope, limit in limits.items():

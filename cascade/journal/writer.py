@@ -1,8 +1,8 @@
-"""The writer: one thread that keeps what runs hand over, as durably as was asked.
+"""The writer: one thread that stores the records of runs, as durably as configured.
 
-The event loop only appends to a queue; working out a record, JSON and the database are this thread's. Runs that end while
-it writes are committed together. Where the database cannot be reached the records wait, and when the queue is full the runs
-wait, too: nothing is dropped.
+The event loop only appends to a queue; this thread computes records, serialises them and writes to the database. Runs that
+end while it writes are committed together. Where the database cannot be reached the records wait, and when the queue is full
+the runs wait too: nothing is dropped.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from cascade.errors import JournalError
 from cascade.result import Result
 
-from .fork_safety import Pause, in_a_child
+from .fork_safety import Pause, register
 from .record import PendingRecord
 from .store import Store
 from .writer_connection import Retention, Session
@@ -46,8 +46,8 @@ class _Waiter:
 
 
 @dataclass(frozen=True, slots=True)
-class _Rest:
-    """The connection is to be closed, until the fork is over."""
+class _CloseForFork:
+    """The connection is to be closed until the fork is over."""
 
     pause: Pause
     closed: "Future[None]"
@@ -55,7 +55,7 @@ class _Rest:
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """Something to do on the writer's connection after all that was handed over before it."""
+    """Work on the writer's connection, after everything that was queued before it."""
 
     work: Callable[[Store], Any]
     done: "Future[Any]"
@@ -67,13 +67,13 @@ class Writer:
     def __init__(self, connect: Callable[[], Store], *, full: bool, retention: Retention) -> None:
         self._connect, self._full, self._retention = connect, full, retention
         self._closed = self._abandoned = False
-        self.begin_anew()
+        self.restart()
         _open.add(self)
-        in_a_child(self)
+        register(self)
 
-    def begin_anew(self) -> None:
-        """As it was before the first run."""
-        self._queue: deque[PendingRecord | tuple[PendingRecord, _Waiter] | _Task | _Rest] = deque()
+    def restart(self) -> None:
+        """See ``ForkAware.restart``."""
+        self._queue: deque[PendingRecord | tuple[PendingRecord, _Waiter] | _Task | _CloseForFork] = deque()
         self._writing = 0  # records taken from the queue and not committed yet
         self.stalled = False
         """Whether records wait because the database cannot be written: it cannot be reached, or its disk is full."""
@@ -83,19 +83,19 @@ class Writer:
         self._thread: threading.Thread | None = None
 
     def pause(self, pause: Pause) -> None:
-        """What was handed over is written and the connection closed before a fork; it is opened again after it."""
+        """See ``ForkAware.pause``: writes what is queued and closes the connection; it is opened again after the fork."""
         if self._thread is not None and not self._closed:
-            self._append(_Rest(pause, pause.place()))
+            self._append(_CloseForFork(pause, pause.new_future()))
             self._hurry.set()
 
     def put(self, run: PendingRecord) -> None:
-        """Hands a run over without waiting for anything, even where the queue is full."""
+        """Queues a run without waiting, even where the queue is full."""
         self._append(run)
 
     async def keep(self, run: PendingRecord) -> None:
-        """Hands a run over and waits as durability asks: for its commit, or only where the queue is full.
+        """Queues a run and waits as the durability says: for its commit, or only where the queue is full.
 
-        Raises JournalError where the commit failed or took longer than FULL_WAIT_S; the record may still be kept later.
+        Raises JournalError where the commit failed or took longer than FULL_WAIT_S; the record may still be stored later.
         """
         if not self._full:
             while len(self._queue) >= CAPACITY:
@@ -118,19 +118,19 @@ class Writer:
         raise JournalError(failed, run.outcome if isinstance(run.outcome, Result) else None)
 
     def do(self, work: Callable[[Store], T]) -> "Future[T]":
-        """``work(store)`` in the writer's thread, after every run that was handed over before."""
+        """Runs ``work(store)`` in the writer's thread, after every run that was queued before."""
         task = _Task(work, Future())
         self._append(task)
         self._hurry.set()
         return task.done
 
     def flush(self, timeout: float | None = None) -> None:
-        """Waits until every run that was handed over is committed. Raises TimeoutError."""
+        """Waits until every queued run is committed. Raises TimeoutError."""
         if self._thread is not None:
             self.do(lambda _: None).result(timeout)
 
     def close(self, timeout: float = CLOSE_S) -> None:
-        """Writes what waits and ends the thread. Raises JournalError where that takes longer than ``timeout`` seconds."""
+        """Writes what is queued and ends the thread. Raises JournalError where that takes more than ``timeout`` seconds."""
         self._closed = True
         _open.discard(self)
         thread = self._thread
@@ -143,7 +143,7 @@ class Writer:
             self._stop.set()
             raise JournalError(f"{len(self._queue) + self._writing} records could not be written within {timeout:g} s")
 
-    def _append(self, item: PendingRecord | tuple[PendingRecord, _Waiter] | _Task | _Rest) -> None:
+    def _append(self, item: PendingRecord | tuple[PendingRecord, _Waiter] | _Task | _CloseForFork) -> None:
         if self._closed:
             raise JournalError("the journal is closed")
         self._queue.append(item)
@@ -176,9 +176,9 @@ class Writer:
         session.close()
 
     def _step(self, session: Session[Store]) -> None:
-        """Sees one batch through, or one task."""
+        """Writes one batch, or runs one task."""
         queue = self._queue
-        if isinstance(first := queue[0], _Rest):
+        if isinstance(first := queue[0], _CloseForFork):
             queue.popleft()
             first.pause.hold(session.close, first.closed)
             return
@@ -187,7 +187,7 @@ class Writer:
             return
         runs: list[PendingRecord] = []
         waiters: list[_Waiter] = []
-        while queue and len(runs) < BATCH and not isinstance(queue[0], _Task | _Rest):
+        while queue and len(runs) < BATCH and not isinstance(queue[0], _Task | _CloseForFork):
             item = queue.popleft()
             if isinstance(item, tuple):
                 waiters.append(item[1])
@@ -203,7 +203,7 @@ class Writer:
                 return
             pause = min(2 * pause, _RETRY_MAX_S)
         self._writing, self.stalled = 0, False
-        _tell(waiters, refused)
+        _notify(waiters, refused)
 
     def _run(self, session: Session[Store], task: Any) -> None:
         try:
@@ -214,8 +214,8 @@ class Writer:
             task.done.set_result(done)
 
 
-def _tell(waiters: Iterable[_Waiter], refused: frozenset[str]) -> None:
-    """Lets the waiting runs go on, one call for each event loop."""
+def _notify(waiters: Iterable[_Waiter], refused: frozenset[str]) -> None:
+    """Resumes the waiting runs, with one call for each event loop."""
     loops: dict[asyncio.AbstractEventLoop, list[_Waiter]] = {}
     for waiter in waiters:
         loops.setdefault(waiter.loop, []).append(waiter)

@@ -5,6 +5,7 @@ a prompt, an answer, a judge's words or a provider's unless ``content`` is asked
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -91,16 +92,15 @@ class Telemetry:
             self._metrics.verdict(name, label)
 
 
+@dataclass(slots=True)
 class CallObserver:
     """Observes one request."""
 
-    __slots__ = ("_metrics", "_span")
-
-    def __init__(self, span: "CallSpan | None", metrics: "Metrics | None") -> None:
-        self._span, self._metrics = span, metrics
+    _span: "CallSpan | None"
+    _metrics: "Metrics | None"
 
     def end(self, record: CallRecord, answers: Sequence[Answer]) -> None:
-        """The request is over; ``answers`` is empty where it failed."""
+        """See ``cascade.engine.observer.CallObserver.end``."""
         if self._span is not None:
             self._span.end(record, answers)
         if self._metrics is not None:

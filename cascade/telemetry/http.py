@@ -34,7 +34,7 @@ class HttpMetrics:
         return existing
 
     def done(self, route: str, status: int) -> None:
-        """Counts a request that was answered (status 499: its client had gone)."""
+        """Counts a request that was answered (status 499: its client had disconnected)."""
         child = self._children.get((route, status))
         if child is None:
             child = self._children[route, status] = self._requests.labels(route, str(status))

@@ -1,4 +1,4 @@
-"""Every Prometheus name. Labels are names from the policy file and words of small fixed sets, never anything of a run's own.
+"""Every Prometheus metric. Labels are names from the policy file and words of small fixed sets, never values of a run.
 
 With ``PROMETHEUS_MULTIPROC_DIR`` set, prometheus_client adds up all processes' counters and histograms in what it exposes.
 """
@@ -30,7 +30,7 @@ _lock = threading.Lock()
 
 
 class _Children(Generic[M]):
-    """A metric's children by their labels' values: prometheus_client checks and locks each time that it is asked for one."""
+    """A metric's children by their labels' values: prometheus_client checks and locks at each look-up."""
 
     __slots__ = ("_children", "_metric")
 
@@ -174,8 +174,8 @@ class Metrics:
         """Records a breaker's state; returns the function that records later states."""
         gauge = self._breakers.labels(model)
 
-        def tell(state: BreakerState) -> None:
+        def set_state(state: BreakerState) -> None:
             gauge.set(_STATES[state])
 
-        tell(state)
-        return tell
+        set_state(state)
+        return set_state

@@ -2,8 +2,8 @@
 
 ``cascade.run {policy}`` is the span of one run (``invoke_workflow`` of the conventions) and holds an event
 ``gen_ai.evaluation.result`` for every verdict; ``chat {model}`` is the span of one request to a provider and the current one
-while it lasts, so that instrumented HTTP clients nest in it. The conventions are still in development and their constants in
-Python deprecated, so the names stand here; a test compares them with the installed package.
+while it lasts, so that the spans of instrumented HTTP clients nest in it. The conventions are still in development and their
+constants in Python deprecated, so the names are defined here; a test compares them with the installed package.
 """
 
 import asyncio
@@ -109,7 +109,7 @@ class Spans:
 
 
 class _Current:
-    """A span that is the current one until it ends; it must end in the task that it began in."""
+    """A span that is the current one until it ends; it must end in the task in which it began."""
 
     __slots__ = ("_content", "_span", "_token")
 
@@ -135,7 +135,7 @@ class RunSpan(_Current):
         super().__init__(span, content, context.set_value(_RUN, span))
 
     def end(self, outcome: Result | BaseException | None) -> None:
-        """Says how the run ended. Unknown figures are left out."""
+        """Ends the span with the run's outcome; unknown values are left out."""
         result, attempts = result_of(outcome), attempts_of(outcome)
         attributes: dict[str, AttributeValue] = {
             ACCEPTED: result is not None and result.accepted,
@@ -162,7 +162,7 @@ class CallSpan(_Current):
     __slots__ = ()
 
     def end(self, record: CallRecord, answers: Sequence[Answer]) -> None:
-        """Says what was answered and what it used. Unknown figures are left out."""
+        """Ends the span with the answers and their usage; unknown values are left out."""
         attributes: dict[str, AttributeValue] = {}
         if self._span.is_recording():
             if answers and answers[0].model:
