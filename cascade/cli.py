@@ -168,7 +168,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--policy-file", help="default: CASCADE_POLICIES, ./policies.yaml, the packaged file")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default 127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="0 takes any that is free (default 8000)")
-    parser.add_argument("--keys", metavar="FILE", help="the key file (default: beside the policy file)")
+    parser.add_argument("--keys", metavar="FILE", help="the key file (default: next to the policy file)")
     parser.add_argument("--require-keys", action="store_true", help="refuse to start without an API key")
     parser.set_defaults(command=_serve)
 

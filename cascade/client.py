@@ -137,7 +137,7 @@ class Cascade:
             on_event: Called with each event of the run as it happens; see ``astream``.
             stream: When text becomes an event, in place of the policy's ``stream``.
             request: How the tiers' models are asked: maximum tokens, temperature, further provider options.
-            daily: Budgets beside the policy's own: (scope, USD per UTC day).
+            daily: Budgets in addition to the policy's own: (scope, USD per UTC day).
 
         Returns:
             The judged answer. Check ``accepted`` before you use ``text``.
@@ -359,7 +359,7 @@ class Cascade:
             system: A system message, placed before the prompt's messages.
             schema: The shape of the answer: a pydantic model class or a JSON Schema.
             tags: The caller's own labels, kept in the journal.
-            daily: Budgets beside the policy's own: (scope, USD per UTC day).
+            daily: Budgets in addition to the policy's own: (scope, USD per UTC day).
 
         Returns:
             The answer as it was given, with its confidence and whether it is accepted.

@@ -45,7 +45,7 @@ async def run(
             cancelled.
         events: Receives the run's events, and calls the tiers' models as streams.
         request: How the tiers' models are called.
-        daily: Daily budgets beside the policy's own, which the run shares with other runs.
+        daily: Daily budgets in addition to the policy's own, which the run shares with other runs.
 
     Returns:
         The judged answer, as the policy's ``when_unsure`` says where it is not accepted.

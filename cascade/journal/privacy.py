@@ -9,7 +9,7 @@ from judges import Message
 from judges.types import content_text
 
 MASK = "…"
-_SHORTEST_QUOTE = 16  # a stretch of so many characters that stands in the prompt, too, is taken as quoted from it
+_SHORTEST_QUOTE = 16  # a stretch of so many characters that is in the prompt, too, is taken as quoted from it
 _LONGEST_READ = 100_000  # characters of an answer that are looked at
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking_blocks")  # of a history, beside its content
 _ENUM = re.compile(r"[a-z][a-z0-9_]{0,31}")

@@ -24,7 +24,7 @@ MAX_TAGS, MAX_TAG_NAME, MAX_TAG_TEXT = 16, 64, 256
 
 
 class PendingRecord:
-    """A run that is to be recorded. It is made as the run begins; the engine fills ``attempts``, ``end`` tells the rest.
+    """A run that is to be recorded. It is made as the run begins; the engine fills ``attempts``, ``end`` adds the rest.
 
     Nothing is worked out here, since this is the event loop's part. Times are UTC, in Unix seconds.
     """

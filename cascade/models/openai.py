@@ -50,7 +50,7 @@ class OpenAIModel(SdkModel):
     def _new_client(self, sdk: Any, base_url: str | None, basic: str | None, settings: dict[str, Any]) -> Any:
         headers, api_key = dict[str, Any](self.headers), self.api_key
         if base_url is not None:
-            api_key = api_key or "none"  # a server of one's own needs none, the SDK insists on one
+            api_key = api_key or "none"  # a self-hosted server needs none, the SDK requires one
             # Another server has no business with the organization that the environment names for OpenAI.
             headers = {"OpenAI-Organization": sdk.Omit(), "OpenAI-Project": sdk.Omit(), **headers}
             if basic is not None:

@@ -24,7 +24,7 @@ def _chunk(
     reasoned: bool = False,
     refusal: bool = False,
 ) -> Chunk | None:
-    """What a piece of text adds to the answer, and what reasoning: that in the text is told apart from it.
+    """What a piece of text adds to the answer, and what reasoning: reasoning inside the text is separated from it.
 
     ``reasoning`` came beside the text; ``reasoned`` says that some came before, now or earlier.
     """

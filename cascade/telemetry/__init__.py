@@ -1,4 +1,4 @@
-"""What a Cascade tells of its runs while they go on: OpenTelemetry spans, Prometheus metrics, or both.
+"""Observability of a Cascade's runs: OpenTelemetry spans, Prometheus metrics, or both.
 
 Spans follow the GenAI semantic conventions (``traces.py`` holds every name), metrics are in ``metrics.py``. Neither holds
 a prompt, an answer, a judge's words or a provider's unless ``content`` is asked for; keys never.

@@ -171,7 +171,7 @@ class Metrics:
         self._verdicts.labels(judge, label).inc()
 
     def breaker(self, model: str, state: BreakerState) -> Callable[[BreakerState], None]:
-        """Tells a breaker's state; what is returned tells the next ones."""
+        """Records a breaker's state; returns the function that records later states."""
         gauge = self._breakers.labels(model)
 
         def tell(state: BreakerState) -> None:

@@ -148,9 +148,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     merge.add_argument("recordings", nargs="+")
     merge.add_argument("--out", required=True)
     merge.add_argument("--match", choices=("id", "prompt"), default="id",
-                       help="what tells that two examples are the same: id, or what was asked")  # fmt: skip
+                       help="how examples are matched: by id, or by prompt")  # fmt: skip
     merge.set_defaults(command=_merge)
-    split = commands.add_parser("split", help="parts by share, each in a file of its own beside the recording")
+    split = commands.add_parser("split", help="parts by share, each in a file of its own next to the recording")
     split.add_argument("recording")
     split.add_argument("parts", nargs="+", metavar="NAME=SHARE")
     split.add_argument("--seed", type=int, default=0)

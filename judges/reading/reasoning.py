@@ -528,7 +528,7 @@ def _with_reasoning_tokens(usage: Usage, tokens: int) -> Usage:
 
 
 def _first_token(tokens: Sequence[TokenLogprob], text: str, split: SplitText) -> int | None:
-    """The number of the answer's first token; None where it cannot be told."""
+    """The number of the answer's first token; None where it is unknown."""
     joined = "".join(token for token, _ in tokens)
     if not split.answer:
         return len(tokens)
