@@ -11,6 +11,7 @@ from cascade.engine.calls import DEFAULT_REQUEST
 from cascade.engine.plan import CompiledPolicy, new_run_budget
 from cascade.engine.run import gate as gate_answer
 from cascade.engine.run import run as run_tiers
+from cascade.engine.run_context import RunContext
 from cascade.engine.runtime import Runtime, check_priced, tier_of, unpriced
 from cascade.models.protocol import Model, Request
 from cascade.policy.journal_config import JournalSpec
@@ -498,13 +499,8 @@ class Cascade:
             PolicyError: There is no such policy or tier.
         """
         compiled = self._runtime.compile(policy)
-        attempt = TierAttempt(
-            compiled,
-            tier_of(compiled, tier),
-            Prompt.of(prompt),
-            new_run_budget(compiled),
-            decides=False,
-        )
+        context = RunContext(compiled, Prompt.of(prompt), new_run_budget(compiled))
+        attempt = TierAttempt(context, tier_of(compiled, tier), decides=False)
         await attempt.run()
         return attempt.record()
 
