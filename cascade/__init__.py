@@ -28,7 +28,7 @@ from .util.version import VERSION
 check_own("judges")  # before anything imports it, so that the error can name the file in the way
 
 if TYPE_CHECKING:
-    from cascade.engine.streaming import Escalated, Event, Finished, Retracted, TierStarted, Token, VerdictGiven
+    from cascade.engine.streaming import Escalated, Event, Finished, Reasoning, Retracted, TierStarted, Token, VerdictGiven
     from cascade.models.scripted import ScriptedModel
     from cascade.policy.schema import Policy
     from judges import Answer, Prompt, Usage, Verdict
@@ -75,7 +75,7 @@ _WHERE = {
     "Attempt": "cascade.result",
     "Result": "cascade.result",
     **dict.fromkeys(
-        ("Escalated", "Event", "Finished", "Retracted", "TierStarted", "Token", "VerdictGiven"),
+        ("Escalated", "Event", "Finished", "Reasoning", "Retracted", "TierStarted", "Token", "VerdictGiven"),
         "cascade.engine.streaming",
     ),
 }
@@ -95,6 +95,7 @@ __all__ = [
     "PolicyError",
     "Prompt",
     "ProviderError",
+    "Reasoning",
     "Result",
     "Retracted",
     "RunError",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade.policy.schema import ModelSpec, Policy, PolicyFile, TierPolicy
+from cascade.util.argument_parser import CommandParser
 from cascade.util.commands import Command
 from cascade.util.extras import MissingExtraError, needed_by
 from cascade.util.own_packages import NameCollisionError, check_own
@@ -75,7 +76,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 def command_parser(name: str, prog: str = "cascade") -> argparse.ArgumentParser:
     """The parser of the arguments of one of cascade's own commands. Raises KeyError for another name."""
     command = _OWN[name]
-    parser = argparse.ArgumentParser(f"{prog} {name}", description=_sentence(command.summary))
+    parser = CommandParser(f"{prog} {name}", description=_sentence(command.summary))
     command.add_to(parser)
     return parser
 
@@ -167,7 +168,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--policy-file", help="default: CASCADE_POLICIES, ./policies.yaml, the packaged file")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default 127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="0 takes any that is free (default 8000)")
-    parser.add_argument("--keys", metavar="FILE", help="the key file (default: beside the policy file)")
+    parser.add_argument("--keys", metavar="FILE", help="the key file (default: next to the policy file)")
     parser.add_argument("--require-keys", action="store_true", help="refuse to start without an API key")
     parser.set_defaults(command=_serve)
 

@@ -11,6 +11,7 @@ from cascade.engine.calls import DEFAULT_REQUEST
 from cascade.engine.plan import CompiledPolicy, new_run_budget
 from cascade.engine.run import gate as gate_answer
 from cascade.engine.run import run as run_tiers
+from cascade.engine.run_context import RunContext
 from cascade.engine.runtime import Runtime, check_priced, tier_of, unpriced
 from cascade.models.protocol import Model, Request
 from cascade.policy.journal_config import JournalSpec
@@ -137,7 +138,7 @@ class Cascade:
             on_event: Called with each event of the run as it happens; see ``astream``.
             stream: When text becomes an event, in place of the policy's ``stream``.
             request: How the tiers' models are asked: maximum tokens, temperature, further provider options.
-            daily: Budgets beside the policy's own: (scope, USD per UTC day).
+            daily: Budgets in addition to the policy's own: (scope, USD per UTC day).
 
         Returns:
             The judged answer. Check ``accepted`` before you use ``text``.
@@ -359,7 +360,7 @@ class Cascade:
             system: A system message, placed before the prompt's messages.
             schema: The shape of the answer: a pydantic model class or a JSON Schema.
             tags: The caller's own labels, kept in the journal.
-            daily: Budgets beside the policy's own: (scope, USD per UTC day).
+            daily: Budgets in addition to the policy's own: (scope, USD per UTC day).
 
         Returns:
             The answer as it was given, with its confidence and whether it is accepted.
@@ -498,13 +499,8 @@ class Cascade:
             PolicyError: There is no such policy or tier.
         """
         compiled = self._runtime.compile(policy)
-        attempt = TierAttempt(
-            compiled,
-            tier_of(compiled, tier),
-            Prompt.of(prompt),
-            new_run_budget(compiled),
-            decides=False,
-        )
+        context = RunContext(compiled, Prompt.of(prompt), new_run_budget(compiled))
+        attempt = TierAttempt(context, tier_of(compiled, tier), decides=False)
         await attempt.run()
         return attempt.record()
 

@@ -93,7 +93,7 @@ def run(
         on_event: Called with each event of the run as it happens; see ``stream``.
         stream: When text becomes an event, in place of the policy's ``stream``.
         request: How the tiers' models are asked: maximum tokens, temperature, further provider options.
-        daily: Budgets beside the policy's own: (scope, USD per UTC day).
+        daily: Budgets in addition to the policy's own: (scope, USD per UTC day).
         policy_file: The policy file. Default: CASCADE_POLICIES, else ./policies.yaml, else the packaged default.
 
     Returns:
@@ -313,7 +313,7 @@ def gate(
         system: A system message, placed before the prompt's messages.
         schema: The shape of the answer: a pydantic model class or a JSON Schema.
         tags: The caller's own labels, kept in the journal.
-        daily: Budgets beside the policy's own: (scope, USD per UTC day).
+        daily: Budgets in addition to the policy's own: (scope, USD per UTC day).
         policy_file: The policy file. Default: CASCADE_POLICIES, else ./policies.yaml, else the packaged default.
 
     Returns:

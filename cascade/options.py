@@ -47,7 +47,7 @@ OnEvent: TypeAlias = Callable[["Event"], object]
 
 
 class StreamOptions(TypedDict, total=False):
-    """What ``stream`` and ``astream`` accept beside ``prompt`` and ``schema``; ``Cascade.arun`` documents each."""
+    """What ``stream`` and ``astream`` accept in addition to ``prompt`` and ``schema``; ``Cascade.arun`` documents each."""
 
     policy: str
     system: str | None
@@ -61,13 +61,13 @@ class StreamOptions(TypedDict, total=False):
 
 
 class RunOptions(StreamOptions, total=False):
-    """What ``run`` and ``arun`` accept beside ``prompt`` and ``schema``."""
+    """What ``run`` and ``arun`` accept in addition to ``prompt`` and ``schema``."""
 
     on_event: OnEvent | None
 
 
 class GateOptions(TypedDict, total=False):
-    """What ``gate`` and ``agate`` accept beside ``prompt``, ``answer`` and ``schema``."""
+    """What ``gate`` and ``agate`` accept in addition to ``prompt``, ``answer`` and ``schema``."""
 
     policy: str
     tier: str | None

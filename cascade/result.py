@@ -255,6 +255,11 @@ class Result(Generic[ParsedT]):
         return self.answer.tool_calls if self.answer is not None else ()
 
     @property
+    def reasoning(self) -> str | None:
+        """What the model thought before it answered; None where there is none."""
+        return (self.answer.reasoning if self.answer is not None else None) or None
+
+    @property
     def abstained(self) -> bool:
         """True where the policy says ``when_unsure: abstain`` and no answer was good enough."""
         return self.answer is None
@@ -263,7 +268,8 @@ class Result(Generic[ParsedT]):
         """The result as plain data, as ``cascade run --json`` prints it.
 
         Returns:
-            A dict that ``json.dumps`` accepts, whatever ``schema=`` parsed. It holds the answer's text, not the prompt's.
+            A dict that ``json.dumps`` accepts, whatever ``schema=`` parsed. It holds the answer's text, not the prompt's;
+            ``reasoning`` only where the answer has some.
 
         Example:
             ```python
@@ -274,6 +280,7 @@ class Result(Generic[ParsedT]):
             "text": self.text,
             "parsed": plain(self.parsed),
             "tool_calls": plain(self.tool_calls),
+            **({"reasoning": self.reasoning} if self.reasoning else {}),
             "confidence": plain(self.confidence),
             "calibrated": self.calibrated,
             "accepted": self.accepted,

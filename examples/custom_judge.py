@@ -1,4 +1,4 @@
-"""A judge of your own: answers about orders must cite an order number that stands in the prompt.
+"""A judge of your own: answers about orders must cite an order number that is in the prompt.
 
 Run it: ``python examples/custom_judge.py``. The models are scripted, so it needs neither a key nor a network.
 """

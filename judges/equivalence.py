@@ -59,7 +59,7 @@ _DATE = re.compile(
     re.IGNORECASE,
 )
 _SPACES = re.compile(r"\s+")
-# Fields of a JSON answer that lead to it and are worded anew each time, and those that hold it.
+# Fields of a JSON answer that lead to it and are worded differently each time, and those that hold it.
 _REASONING_FIELDS = (
     "analysis",
     "explanation",

@@ -111,7 +111,8 @@ class Answer:
     holds the first token's alternatives with their log-probabilities. ``cost_usd`` and ``latency_s`` are set by a model that
     knows them itself (a recording); otherwise the engine prices the
     usage and measures the time. ``verdicts`` are judges' scores that were recorded with the answer, None where a judge could
-    not tell. ``extra`` carries what a recording adds (its ``quality``, the cost of recorded verdicts).
+    not tell. ``extra`` carries what a recording adds (its ``quality``, the cost of recorded verdicts),
+    and as ``thinking_blocks`` the signed thoughts that Anthropic takes back in a history.
     """
 
     text: str

@@ -1,7 +1,9 @@
-"""The three floors hold, and importing the package stays light."""
+"""The three floors hold, importing the package stays light, and long calls name their arguments."""
 
+import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -58,3 +60,39 @@ def test_every_public_name_is_there() -> None:
     assert sorted(cascade.__all__) == cascade.__all__ == sorted(cascade._WHERE)
     for name in cascade.__all__:
         assert getattr(cascade, name) is not None
+
+
+def test_no_call_has_seven_positional_arguments() -> None:
+    """Where so many values pass, each goes by its name: two of one type are swapped too easily."""
+    too_many = [
+        f"{path.relative_to(ROOT)}:{call.lineno} {ast.unparse(call.func)}"
+        for folder in ("cascade", "judges", "evals")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and len(call.args) >= 7
+    ]
+    assert not too_many, too_many
+
+
+def names_in(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """The names that a module gives to variables, parameters, attributes and fields."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.id
+        elif isinstance(node, ast.arg):
+            yield node.lineno, node.arg
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.attr
+
+
+def test_names_of_things_are_nouns() -> None:
+    """A bare participle says nothing of what a value is: `match`, not `found`; `verdict`, not `said`."""
+    participles = {"told", "said", "found", "made", "kept", "asked", "given"}
+    bare = [
+        f"{path.relative_to(ROOT)}:{line} {name}"
+        for folder in ("cascade", "judges", "evals")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for line, name in names_in(ast.parse(path.read_text()))
+        if name.strip("_") in participles
+    ]
+    assert not bare, bare

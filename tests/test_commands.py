@@ -145,7 +145,7 @@ def test_an_unknown_command_names_the_nearest(script: Path, folder: Path) -> Non
 
 @pytest.mark.parametrize("name", OWN_FILES)
 def test_the_script_works_beside_any_file(script: Path, folder: Path, name: str) -> None:
-    """The working directory is not on its path; a judge of one's own is found beside the policy file all the same."""
+    """The working directory is not on its path; a judge of one's own is found next to the policy file all the same."""
     own_file(folder, name)
     done = call(script, script, "run", "--json", "17 * 3?", cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -241,3 +241,19 @@ def test_the_gateway_finds_a_judge_beside_its_policy_file(script: Path, folder: 
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(20)
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        ("cascade run --polcy x q", "did you mean --policy?"),
+        ("evals.recording show --jsn r.jsonl", "did you mean --json?"),
+        ("evals.replay --max-lss 0.1", "did you mean --max-loss?"),
+    ],
+)
+def test_an_unknown_option_is_answered_with_the_nearest(command: str, hint: str) -> None:
+    """In the error of every command, those of subcommands included."""
+    words = [sys.executable, "-m", *command.split()]
+    result = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 2
+    assert hint in result.stderr.splitlines()[-1]

@@ -99,6 +99,8 @@ def message_events(body: dict[str, Any]) -> list[bytes]:
             empty = {**block, "thinking": "", "signature": ""}
             pieces = [{"type": "thinking_delta", "thinking": word} for word in words(block["thinking"])]
             pieces.append({"type": "signature_delta", "signature": block["signature"]})
+        elif block["type"] == "redacted_thinking":
+            empty, pieces = block, []  # whole at its start
         else:
             empty = {**block, "text": ""}
             pieces = [{"type": "text_delta", "text": word} for word in words(block["text"])]

@@ -23,7 +23,7 @@ class OutputLengths:
     _refused: set[str] = field(default_factory=set)
 
     def add(self, model: str, tokens: int, limit: int | None) -> None:
-        """Adds an answer's length; one that met a ``limit`` of ours would have been longer, and counts twice its length."""
+        """Adds an answer's length; one cut by our ``limit`` would have been longer, and counts twice its length."""
         lengths = self._lengths.get(model)
         if lengths is None:
             lengths = self._lengths.setdefault(model, deque(maxlen=_REMEMBERED))

@@ -31,7 +31,7 @@ class Price:
 def list_price(provider: str, model: str, usage: Usage, base_url: str | None = None) -> float | None:
     """USD by the published list (genai-prices, the installed snapshot, no network), or None where it has no price.
 
-    With a ``base_url`` the provider is the one whose API that is; a server of one's own has no list price.
+    With a ``base_url`` the provider is the one whose API that is; a self-hosted server has no list price.
     """
     flat = _flat(provider, model, base_url)
     if flat is None:

@@ -31,7 +31,7 @@ def prompt_tokens(prompt: Prompt, image_tokens: int = IMAGE_TOKENS) -> int:
     """The most tokens that a prompt can have.
 
     Every byte counts of every field of every message, of tools and of the schema, whatever the field's name: providers read
-    more fields than any list of ours would have. Images count ``image_tokens`` each, other files every byte.
+    more fields than we could list. Images count ``image_tokens`` each, other files every byte.
 
     Args:
         prompt: The prompt.
@@ -75,8 +75,8 @@ def options_tokens(options: Mapping[str, Any]) -> int:
 
 
 def _field(name: str, value: Any) -> int:
-    """Of a message's field that is no text. The JSON inside a tool call's arguments may be read and written anew: numbers in
-    their longest form, a space behind every comma and colon."""
+    """Of a message's field that is no text. The JSON inside a tool call's arguments may be parsed and serialised again:
+    numbers in their longest form, a space behind every comma and colon."""
     text = _dumped(value)
     return (
         len(name) + len(text) + text.count(",") + text.count(":") + 4 * text.count(".") + 18 * len(_EXPONENT.findall(text))

@@ -1,25 +1,21 @@
 """One tier's attempt in a run: calls its model or a fallback, judges the answer, and decides after each judge."""
 
-from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from time import perf_counter
-from typing import TYPE_CHECKING
 
-from cascade.costs.budget import LimitReached, RunBudget
-from cascade.models.protocol import ModelError, Request
+from cascade.costs.budget import LimitReached
+from cascade.models.protocol import ModelError
 from cascade.result import Action, Attempt, Decision, Reason, Stage
 from cascade.util.totals import plus
-from judges import Answer, Judge, Prompt, Verdict
+from judges import Answer, Judge, Verdict
 from judges.protocol import JudgeInput
 
-from .calls import DEFAULT_REQUEST, JudgeModelAccess, call_model
+from .calls import JudgeModelAccess, call_model
 from .confidence import agreement, calibrated, combine
 from .decide import decide
 from .model_handle import ModelHandle
-from .plan import CompiledPolicy, CompiledTier
-
-if TYPE_CHECKING:
-    from .streaming import EventStream
+from .plan import CompiledTier
+from .run_context import RunContext
 
 
 @dataclass(slots=True)
@@ -27,31 +23,19 @@ class TierAttempt:
     """One tier's attempt in one run.
 
     Args:
-        compiled: The policy.
+        context: The run.
         tier: The tier of the policy.
-        prompt: What is asked.
-        budget: The run's budget.
         tiers_left: How many tiers may follow.
-        deadline: The end of the run by the event loop's clock; None: none.
         decides: Whether thresholds end the attempt; False runs every judge and compares nothing with a threshold.
         external_answer: Whether the answer to judge came from elsewhere, so that no other answer may replace it.
-        previous: The run's attempts before this one.
-        events: Receives the run's events, and calls the model as a stream.
-        request: How the tier's model is called.
     """
 
-    compiled: CompiledPolicy
+    context: RunContext
     tier: CompiledTier
-    prompt: Prompt
-    budget: RunBudget
-    _: KW_ONLY
     tiers_left: int = 0
-    deadline: float | None = None
+    _: KW_ONLY
     decides: bool = True
     external_answer: bool = False
-    previous: Sequence[Attempt] = ()
-    events: "EventStream | None" = None
-    request: Request = DEFAULT_REQUEST
     answer: Answer | None = field(init=False, default=None)
     confidence: float = field(init=False, default=0.0)
     vetoed: bool = field(init=False, default=False)
@@ -72,11 +56,12 @@ class TierAttempt:
     def __post_init__(self) -> None:
         self._handle = self.tier.handle
         self._started = perf_counter()
-        self._calls_before, self._log_before = self.budget.calls, len(self.budget.log)
+        self._calls_before, self._log_before = self.context.budget.calls, len(self.context.budget.log)
 
     async def run(self) -> None:
         """Calls the tier's model, or where it fails the tier's fallbacks in turn, and judges the first answer."""
-        events = self.events
+        context = self.context
+        events = context.events
         if events is not None:
             events.tier_started(self.tier, not self.tiers_left)
         send = None if events is None else events.send
@@ -86,11 +71,10 @@ class TierAttempt:
             self._handle = handle
             try:
                 answers = await call_model(
+                    context,
                     handle,
-                    self.prompt,
-                    self.request,
-                    self.budget,
-                    deadline=self.deadline,
+                    context.prompt,
+                    context.request,
                     send=send,
                     alternatives=len(handles) - i + self.tiers_left,
                 )
@@ -108,16 +92,9 @@ class TierAttempt:
     async def judge(self, answer: Answer) -> None:
         """Runs the tier's judges over ``answer`` until one stage decides."""
         self.answer, self._answer_latency_s = answer, answer.latency_s
-        tier, stage, observer = self.tier, -1, self.compiled.observer
-        access = self._access = JudgeModelAccess(
-            self._handle,
-            self.compiled.handles,
-            self.prompt,
-            self.budget,
-            deadline=self.deadline,
-            alternatives=self.tiers_left,
-            request=self.request,
-        )
+        context, tier, stage = self.context, self.tier, -1
+        events, observer = context.events, context.compiled.observer
+        access = self._access = JudgeModelAccess(context, self._handle, self.tiers_left)
         self.confidence = self._confidence(stage)
         action = Action.JUDGE if tier.judges or not self.decides else self._decide(stage)
         for stage, judge in enumerate(tier.judges):
@@ -126,7 +103,7 @@ class TierAttempt:
             try:
                 verdict = self._recorded_verdict(judge.name)
                 if verdict is None:
-                    outcome = judge.judge(JudgeInput(prompt=self.prompt, answer=self.answer, ask=access))
+                    outcome = judge.judge(JudgeInput(prompt=context.prompt, answer=self.answer, ask=access))
                     verdict = outcome if isinstance(outcome, Verdict) else await outcome
             except LimitReached as limit:
                 self.reason, self.error = limit.reason, f"stopped in judge {judge.name!r}: {limit}"
@@ -140,8 +117,8 @@ class TierAttempt:
                 verdict = Verdict(judge.name, reason=f"judge failed: {_brief(error)}")
             if not await self._add(verdict, judge, stage):
                 return
-            if self.events is not None:
-                self.events.judged(self.verdicts)
+            if events is not None:
+                events.judged(self.verdicts)
             if observer is not None and not failed:
                 for new_verdict in self.verdicts[verdicts_before:]:
                     observer.verdict(tier.name, judge, new_verdict)
@@ -176,7 +153,7 @@ class TierAttempt:
         assert self.answer is not None
         if not tier.reads_agreement:
             return calibrated(tier.calibrators[stage + 1], self.verdicts)
-        self._agreement = agreement(self.answer, [attempt.answer for attempt in self.previous])
+        self._agreement = agreement(self.answer, [attempt.answer for attempt in self.context.attempts])
         return calibrated(tier.calibrators[stage + 1], self.verdicts, dict(self._agreement))
 
     def _decide(self, stage: int) -> Action:
@@ -196,8 +173,8 @@ class TierAttempt:
 
     def _pay_recorded(self, usd: float | None) -> None:
         """Counts the cost of a verdict that was recorded with the answer."""
-        self.budget.add_cost(usd)
-        self.budget.charged += usd or 0.0
+        self.context.budget.add_cost(usd)
+        self.context.budget.charged += usd or 0.0
         self._judge_usd = plus(self._judge_usd, usd)
 
     def _continues_after(self, judge_name: str, error: Exception) -> bool:
@@ -205,7 +182,7 @@ class TierAttempt:
 
         A judge's failure is never a low score.
         """
-        rule = self.compiled.policy.on_judge_error
+        rule = self.context.compiled.policy.on_judge_error
         if rule == "raise":
             raise error
         if rule == "escalate":
@@ -237,11 +214,12 @@ class TierAttempt:
     async def _veto_again(self, judge: Judge) -> bool:
         assert self.answer is not None
         try:
-            pending = judge.judge(JudgeInput(prompt=self.prompt, answer=self.answer))
+            pending = judge.judge(JudgeInput(prompt=self.context.prompt, answer=self.answer))
             verdict = pending if isinstance(pending, Verdict) else await pending
         except Exception as error:
-            if self.compiled.observer is not None:
-                self.compiled.observer.verdict(self.tier.name, judge, error)
+            observer = self.context.compiled.observer
+            if observer is not None:
+                observer.verdict(self.tier.name, judge, error)
             return self._continues_after(judge.name, error)
         if verdict.answer is not None:
             self.answer = verdict.answer
@@ -252,7 +230,8 @@ class TierAttempt:
 
     def record(self) -> Attempt:
         """Returns the attempt so far."""
-        log = self.budget.log[self._log_before :]
+        budget = self.context.budget
+        log = budget.log[self._log_before :]
         judge_usd = usd = self._judge_usd
         for call in log:
             usd = plus(usd, call.cost_usd)
@@ -270,7 +249,7 @@ class TierAttempt:
             cost_usd=usd,
             judge_cost_usd=judge_usd,
             latency_s=perf_counter() - self._started if answer_s is None else answer_s + judging_s,
-            calls=self.budget.calls - self._calls_before,
+            calls=budget.calls - self._calls_before,
             reason=self.reason,
             error=self.error,
             # The calibrators were fitted for the tier's own model; for a fallback they are the best guess there is.

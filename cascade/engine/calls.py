@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from time import perf_counter
 from typing import Any
@@ -19,6 +19,7 @@ from judges import Answer, Prompt, Usage
 from .model_handle import ModelHandle
 from .reserve import DEFAULT_REQUEST as DEFAULT_REQUEST
 from .reserve import reserve
+from .run_context import RunContext
 
 Send = Callable[[Model, Prompt, Request], Awaitable[Sequence[Answer]]]
 """Sends one request to a model."""
@@ -27,12 +28,11 @@ _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.01, 0.5
 
 
 async def call_model(
+    context: RunContext,
     handle: ModelHandle,
     prompt: Prompt,
     request: Request,
-    budget: RunBudget,
     *,
-    deadline: float | None,
     purpose: str = "answer",
     send: Send | None = None,
     alternatives: int = 0,
@@ -40,11 +40,10 @@ async def call_model(
     """Calls a model, with as many requests as its retry rule allows; each is logged and paid.
 
     Args:
+        context: The run.
         handle: The model.
         prompt: What is asked.
         request: How it is asked; no answer may have more tokens than the policy allows the model.
-        budget: The run's budget.
-        deadline: The end of the run by the event loop's clock; None: none.
         purpose: "answer", or the name of the judge that calls.
         send: Sends a request in place of the model's ``answer``.
         alternatives: How many models can be called if this one fails.
@@ -56,6 +55,7 @@ async def call_model(
         LimitReached: The budget or a cap allows no further request.
         ModelError: The model failed.
     """
+    budget, deadline = context.budget, context.deadline
     max_tokens = handle.max_tokens
     if request.max_tokens is not None and max_tokens is not None and request.max_tokens > max_tokens:
         request = replace(request, max_tokens=max_tokens)
@@ -211,45 +211,19 @@ class JudgeModelAccess:
     """The ``judges.Ask`` of one answer's judges: counts, limits and prices each of their calls.
 
     Args:
+        context: The run; the answer's further samples are requested as its ``request`` says.
         handle: The model that gave the answer.
-        handles: Every model of the policy, by name.
-        prompt: The run's prompt.
-        budget: The run's budget.
-        deadline: The end of the run by the event loop's clock; None: none.
         alternatives: How many tiers can be called if this one fails.
-        request: How the answer was requested; its further samples are requested in the same way.
 
     Attributes:
         judge: The name of the judge that runs at the moment.
         latency_s: How long the judges' calls took together, in seconds.
     """
 
-    __slots__ = (
-        "_alternatives",
-        "_budget",
-        "_deadline",
-        "_handle",
-        "_handles",
-        "_prompt",
-        "_request",
-        "_sample_count",
-        "judge",
-        "latency_s",
-    )
+    __slots__ = ("_alternatives", "_context", "_handle", "_sample_count", "judge", "latency_s")
 
-    def __init__(
-        self,
-        handle: ModelHandle,
-        handles: Mapping[str, ModelHandle],
-        prompt: Prompt,
-        budget: RunBudget,
-        *,
-        deadline: float | None,
-        alternatives: int,
-        request: Request = DEFAULT_REQUEST,
-    ) -> None:
-        self._handle, self._handles, self._prompt, self._budget = handle, handles, prompt, budget
-        self._deadline, self._alternatives, self._request = deadline, alternatives, request
+    def __init__(self, context: RunContext, handle: ModelHandle, alternatives: int) -> None:
+        self._context, self._handle, self._alternatives = context, handle, alternatives
         self._sample_count = 0
         self.judge = ""
         self.latency_s = 0.0
@@ -265,10 +239,11 @@ class JudgeModelAccess:
         logprobs: bool = False,
     ) -> Sequence[Answer]:
         """See ``judges.Ask``. Raises LookupError for a model that the policy does not have."""
-        handle = self._handle if model is None else self._handles.get(model)
+        context = self._context
+        handle = self._handle if model is None else context.compiled.handles.get(model)
         if handle is None:
             raise LookupError(f"a judge uses the model {model!r}, which the policy does not have")
-        sample = model is None and prompt is self._prompt
+        sample = model is None and prompt is context.prompt
         request = Request(
             n=n,
             temperature=temperature,
@@ -277,18 +252,10 @@ class JudgeModelAccess:
             sample=sample,
             sample_offset=self._sample_count if sample else 0,
         )
-        if sample and self._request is not DEFAULT_REQUEST:
-            request = _like_the_answer(request, self._request)
+        if sample and context.request is not DEFAULT_REQUEST:
+            request = _like_the_answer(request, context.request)
         started = perf_counter()
-        answers = await call_model(
-            handle,
-            prompt,
-            request,
-            self._budget,
-            deadline=self._deadline,
-            purpose=self.judge,
-            alternatives=self._alternatives,
-        )
+        answers = await call_model(context, handle, prompt, request, purpose=self.judge, alternatives=self._alternatives)
         self.latency_s += latency_of(answers, perf_counter() - started)
         if sample:
             self._sample_count += len(answers)

@@ -92,7 +92,7 @@ def new_run_budget(compiled: CompiledPolicy, budget_usd: float | None = None, da
     Args:
         compiled: The policy.
         budget_usd: The most that the run may spend, in place of the policy's.
-        daily: Daily budgets beside the policy's own.
+        daily: Daily budgets in addition to the policy's own.
     """
     policy, shared = compiled.policy, compiled.daily + daily
     return RunBudget(

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cascade.costs.budget import RunBudget
 from cascade.errors import BudgetError, DeadlineError, ProviderError, RunError, UnsureError
 from cascade.models.protocol import Request
 from cascade.policy.schema import Policy
@@ -16,6 +15,7 @@ from judges import Answer, Prompt
 from .attempt import TierAttempt
 from .calls import DEFAULT_REQUEST
 from .plan import CompiledPolicy, CompiledTier, DailyBudgets, new_run_budget
+from .run_context import RunContext
 
 if TYPE_CHECKING:
     from .streaming import EventStream
@@ -45,7 +45,7 @@ async def run(
             cancelled.
         events: Receives the run's events, and calls the tiers' models as streams.
         request: How the tiers' models are called.
-        daily: Daily budgets beside the policy's own, which the run shares with other runs.
+        daily: Daily budgets in addition to the policy's own, which the run shares with other runs.
 
     Returns:
         The judged answer, as the policy's ``when_unsure`` says where it is not accepted.
@@ -60,16 +60,8 @@ async def run(
     attempts = [] if attempts is None else attempts
     tier_attempts: list[TierAttempt] = []
     deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
-    work = _run_tiers(
-        compiled,
-        prompt,
-        budget,
-        request=request,
-        attempts=attempts,
-        tier_attempts=tier_attempts,
-        deadline=deadline,
-        events=events,
-    )
+    context = RunContext(compiled, prompt, budget, deadline, attempts=attempts, events=events, request=request)
+    work = _run_tiers(context, attempts, tier_attempts)
     if deadline is None:
         reason = await work
     else:
@@ -80,32 +72,13 @@ async def run(
     return finish(policy, attempts, reason, budget.usd, run_id)
 
 
-async def _run_tiers(
-    compiled: CompiledPolicy,
-    prompt: Prompt,
-    budget: RunBudget,
-    *,
-    request: Request,
-    attempts: list[Attempt],
-    tier_attempts: list[TierAttempt],
-    deadline: float | None,
-    events: "EventStream | None",
-) -> Reason:
+async def _run_tiers(context: RunContext, attempts: list[Attempt], tier_attempts: list[TierAttempt]) -> Reason:
     """Runs the tiers, adds to ``attempts`` and ``tier_attempts``, and returns why the run ended."""
-    last = len(compiled.tiers) - 1
+    tiers, budget, events = context.compiled.tiers, context.budget, context.events
+    last = len(tiers) - 1
     reason: Reason = "unsure"
-    for i, tier in enumerate(compiled.tiers):
-        attempt = TierAttempt(
-            compiled,
-            tier,
-            prompt,
-            budget,
-            tiers_left=last - i,
-            deadline=deadline,
-            previous=attempts,
-            events=events,
-            request=request,
-        )
+    for i, tier in enumerate(tiers):
+        attempt = TierAttempt(context, tier, last - i)
         tier_attempts.append(attempt)
         try:
             await attempt.run()
@@ -116,7 +89,7 @@ async def _run_tiers(
         reason = attempt.reason
         stops = i == last or reason in ("accepted", "budget", "max_calls", "max_samples")
         if events is not None:
-            events.tier_ended(attempts[-1], None if stops else compiled.tiers[i + 1].name)
+            events.tier_ended(attempts[-1], None if stops else tiers[i + 1].name)
         if stops:
             break
     return reason
@@ -149,7 +122,7 @@ async def gate(
     attempts = [] if attempts is None else attempts
     seconds, budget = compiled.policy.deadline_s, new_run_budget(compiled, daily=daily)
     deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
-    attempt = TierAttempt(compiled, tier, prompt, budget, external_answer=True, deadline=deadline)
+    attempt = TierAttempt(RunContext(compiled, prompt, budget, deadline), tier, external_answer=True)
     try:
         await (attempt.judge(answer) if deadline is None else run_until(deadline, attempt.judge(answer)))
     finally:

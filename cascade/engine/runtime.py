@@ -153,7 +153,7 @@ class Runtime:
                 if id(handle.model) in closed:
                     continue
                 closed.add(id(handle.model))
-                # The caller's models belong to no loop of ours; one that we built must be closed where it was used.
+                # The caller's models are not tied to our loops; a model that we built must be closed where it was used.
                 if loop is running_loop or id(handle.model) in caller_models:
                     await handle.model.close()
                 elif loop.is_running():

@@ -9,13 +9,13 @@ After the last event, the texts of the Token events since the last Retracted are
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from cascade.models.protocol import Model, ModelError, Request
+from cascade.models.protocol import Chunk, Model, ModelError, Request
 from cascade.result import Attempt, Reason, Result
 from judges import Answer, Prompt, Verdict
 
@@ -35,10 +35,25 @@ class TierStarted:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A piece of the answer's text, as the provider sent it."""
+    """A piece of the answer's text, as the provider sent it; ``refusal``: the provider marks it as a refusal."""
 
     tier: str
     text: str
+    refusal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """What the model thought before it answered. It waits as the text does, and is sent before it.
+
+    Thoughts that follow live text are sent once the answer is whole. The texts of the Reasoning events since the last
+    Retracted add up to ``result.answer.reasoning``. ``thinking_blocks`` are the same thoughts as Anthropic signed or
+    redacted them; empty where the model is not Anthropic's.
+    """
+
+    tier: str
+    text: str
+    thinking_blocks: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +75,7 @@ class Escalated:
 
 @dataclass(frozen=True, slots=True)
 class Retracted:
-    """Every Token so far is void; the text that counts follows, if there is any.
+    """Every Token and Reasoning so far is void; the text that counts follows, if there is any.
 
     With ``stream: optimistic`` this follows a rejected answer. With ``held`` it happens only where text that no judge could
     reject was being sent, and then the stream was cut by the provider or the deadline.
@@ -76,8 +91,19 @@ class Finished:
     result: Result
 
 
-Event: TypeAlias = TierStarted | Token | VerdictGiven | Escalated | Retracted | Finished
+Event: TypeAlias = TierStarted | Reasoning | Token | VerdictGiven | Escalated | Retracted | Finished
 OnEvent = Callable[[Event], object]
+
+
+@dataclass(slots=True, eq=False)
+class _Received:
+    """What arrived of one request's answer; ``unsent``: some of its reasoning was not sent yet."""
+
+    texts: list[str] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
+    thinking_blocks: Sequence[Mapping[str, Any]] = ()
+    unsent: bool = False
+    refusal: bool = False
 
 
 class EventStream:
@@ -94,13 +120,15 @@ class EventStream:
         "_is_live",
         "_may_be_replaced",
         "_policy",
+        "_received_by_tier",
         "_requests",
         "_sent",
+        "_sent_blocks",
+        "_sent_reasoning",
         "_sent_tier",
         "_sent_verdicts",
         "_source",
         "_stream",
-        "_texts_by_tier",
         "_tier",
     )
 
@@ -110,58 +138,82 @@ class EventStream:
         self._is_live = False  # whether the tier's tokens are sent as they arrive
         self._may_be_replaced = False  # whether the tier's accepted answer may still lose to an earlier tier's
         self._sent_verdicts = 0
-        self._requests: list[list[str]] = []  # the texts of each of the tier's requests
-        self._texts_by_tier: dict[str, list[list[str]]] = {}
-        self._source: list[str] | None = None  # the request whose tokens are sent
+        self._requests: list[_Received] = []  # of the tier
+        self._received_by_tier: dict[str, list[_Received]] = {}
+        self._source: _Received | None = None  # the request whose tokens are sent
         self._sent_tier = ""  # the tier whose tokens were sent
         self._sent: list[str] = []  # the texts sent since the last retraction
+        self._sent_reasoning = ""  # the reasoning sent since then
+        self._sent_blocks = 0  # how many signed blocks were sent with it
 
     def tier_started(self, tier: "CompiledTier", last_tier: bool) -> None:
         """A tier's model is about to be called."""
         self._tier, self._sent_verdicts, self._source = tier.name, 0, None
-        self._requests = self._texts_by_tier[tier.name] = []
+        self._requests = self._received_by_tier[tier.name] = []
         self._may_be_replaced = last_tier and self._policy.final == "best" and len(self._policy.tiers) > 1
         self._is_live = self._stream == "optimistic" or (not self._may_be_replaced and is_certain(tier))
         self._emit(TierStarted(tier.name, tier.handle.model.name))
 
     async def send(self, model: Model, prompt: Prompt, request: Request) -> Sequence[Answer]:
         """Sends a request as a stream where the model has one; raises what ``model.answer`` raises."""
-        texts: list[str] = []
-        self._requests.append(texts)
+        received = _Received()
+        self._requests.append(received)
         try:
             stream = getattr(model, "stream", None)
             if stream is None:
                 answers = await model.answer(prompt, request)
-                if answers and answers[0].text:
-                    self._on_text(texts, answers[0].text)
+                if answers:
+                    self._on_chunk(received, Chunk(text=answers[0].text, answer=answers[0]))
                 return answers
             async with aclosing(stream(prompt, request)) as chunks:
                 async for chunk in chunks:
-                    if chunk.retracts:
-                        texts.clear()
-                        if self._source is texts:
-                            self._retract()
-                    if chunk.text:
-                        self._on_text(texts, chunk.text)
+                    self._on_chunk(received, chunk)
                     if chunk.answer is not None:
                         return [chunk.answer]
             raise ModelError(f"{model.name}: the stream was cut (no answer at its end)", model=model.name, retryable=True)
         except BaseException:
-            texts.clear()
-            if self._source is texts:
+            received.texts.clear()
+            if self._source is received:
                 self._source = None
                 self._retract()
             raise
 
-    def _on_text(self, texts: list[str], text: str) -> None:
-        texts.append(text)
-        if self._source is texts:
-            self._send(text)
+    def _on_chunk(self, received: _Received, chunk: Chunk) -> None:
+        if chunk.retracts:
+            received.texts.clear()
+            received.unsent = True
+            if self._source is received:
+                self._retract()
+        if chunk.reasoning or chunk.thinking_blocks:
+            received.reasoning.append(chunk.reasoning)
+            received.thinking_blocks = (*received.thinking_blocks, *chunk.thinking_blocks)
+            received.unsent = True
+        if chunk.answer is not None:
+            received.reasoning = [chunk.answer.reasoning or ""]
+            received.thinking_blocks = chunk.answer.extra.get("thinking_blocks", ())
+            received.unsent = True
+            received.refusal = is_refusal_text(chunk.answer)
+        else:
+            received.refusal = received.refusal or chunk.refusal
+        if chunk.text:
+            self._on_text(received, chunk.text)
+
+    def _on_text(self, received: _Received, text: str) -> None:
+        received.texts.append(text)
+        if self._source is received:
+            self._send_received_reasoning(received)
+            self._send(text, received.refusal)
         elif self._is_live and self._source is None:
-            self._source = texts
+            self._source = received
             self._sent_tier = self._tier
-            for piece in texts:
-                self._send(piece)
+            self._send_received_reasoning(received)
+            for piece in received.texts:
+                self._send(piece, received.refusal)
+
+    def _send_received_reasoning(self, received: _Received) -> None:
+        if received.unsent:
+            received.unsent = False
+            self._send_reasoning("".join(received.reasoning), received.thinking_blocks)
 
     def judged(self, verdicts: Sequence[Verdict]) -> None:
         """Emits the new ones among the tier's verdicts so far."""
@@ -173,36 +225,58 @@ class EventStream:
         """A tier's attempt ended; ``next_tier`` follows (None: none does)."""
         if attempt.reason == "accepted" and not self._may_be_replaced:
             assert attempt.answer is not None
-            self._send_answer(attempt.tier, attempt.answer.text)
+            self._send_answer(attempt.tier, attempt.answer.text, attempt.answer)
         elif next_tier is not None:
             self._retract()
             self._emit(Escalated(attempt.tier, attempt.reason, next_tier))
 
     def run_finished(self, result: Result) -> Result:
         """Emits what was not sent yet of the run's answer, then the result, which it returns."""
-        self._send_answer(result.tier, result.text)
+        self._send_answer(result.tier, result.text, result.answer)
         self._emit(Finished(result))
         return result
 
-    def _send_answer(self, tier: str, text: str) -> None:
-        """Sends the text, in the pieces in which it arrived where it did, unless it was sent already."""
+    def _send_answer(self, tier: str, text: str, answer: Answer | None) -> None:
+        """Sends reasoning and text, in the pieces in which it arrived where it did, unless they were sent already."""
+        reasoning = (answer.reasoning if answer is not None else None) or ""
+        blocks = answer.extra.get("thinking_blocks", ()) if answer is not None else ()
         if "".join(self._sent) == text:
+            if not self._sent:
+                self._sent_tier = tier
+            self._send_reasoning(reasoning, blocks)
             return
         self._retract()
         self._sent_tier = tier
-        as_received = (texts for texts in self._texts_by_tier.get(tier, ()) if "".join(texts) == text)
+        self._send_reasoning(reasoning, blocks)
+        refusal = answer is not None and is_refusal_text(answer)
+        arrived = (received.texts for received in self._received_by_tier.get(tier, ()))
+        as_received = (texts for texts in arrived if "".join(texts) == text)
         for piece in next(as_received, [text]):
             if piece:
-                self._send(piece)
+                self._send(piece, refusal)
 
-    def _send(self, text: str) -> None:
+    def _send(self, text: str, refusal: bool) -> None:
         self._sent.append(text)
-        self._emit(Token(self._sent_tier, text))
+        self._emit(Token(self._sent_tier, text, refusal))
+
+    def _send_reasoning(self, reasoning: str, blocks: Sequence[Mapping[str, Any]]) -> None:
+        """Sends what was not sent yet of reasoning that is whole up to here."""
+        if not reasoning.startswith(self._sent_reasoning):
+            return
+        rest, rest_blocks = reasoning[len(self._sent_reasoning) :], tuple(blocks[self._sent_blocks :])
+        if rest or rest_blocks:
+            self._sent_reasoning, self._sent_blocks = reasoning, len(blocks)
+            self._emit(Reasoning(self._sent_tier, rest, rest_blocks))
 
     def _retract(self) -> None:
-        if self._sent:
-            self._sent = []
+        if self._sent or self._sent_reasoning or self._sent_blocks:
+            self._sent, self._sent_reasoning, self._sent_blocks = [], "", 0
             self._emit(Retracted(self._sent_tier))
+
+
+def is_refusal_text(answer: Answer) -> bool:
+    """Whether the answer's text is what the provider marks as a refusal."""
+    return answer.refusal is not None and answer.refusal == answer.text
 
 
 def is_certain(tier: "CompiledTier") -> bool:

@@ -10,7 +10,7 @@ from judges import Message, Prompt
 from .endpoint import Reply
 from .errors import ApiError, bad_request
 from .openai.messages import messages_of
-from .request import GatewayRequest
+from .request import GatewayRequest, ignored_fields
 from .response import headers
 from .run_request import allowed_policy, check_schema, journal_tags, run_request
 from .schema_bounds import schema_of
@@ -34,7 +34,7 @@ async def route(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], r
     if (seconds := body.get("deadline_s")) is not None:
         request.deadline_s = number(seconds, "deadline_s", 0.001, 86_400)
     (result,) = await run_request(gateway, caller, request)
-    await reply.json(result_data(request.policy, result), headers([result]))
+    await reply.json(result_data(request, result), headers([result]))
 
 
 async def gate(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], reply: Reply) -> None:
@@ -58,8 +58,9 @@ async def gate(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], re
             tags=journal_tags(caller, request.tags),
             daily=caller.daily,
         )
-    data = result_data(request.policy, result)
+    data = result_data(request, result)
     del data["answer"], data["parsed"]
+    data.pop("reasoning", None)
     await reply.json(data, headers([result]))
 
 
@@ -130,22 +131,25 @@ def _usd(value: Any) -> Any:
         raise bad_request("must be USD, such as 0.5 or '0.50'", "budget") from None
 
 
-def result_data(policy: str, result: Result) -> dict[str, Any]:
-    """A result as plain data."""
+def result_data(request: GatewayRequest, result: Result) -> dict[str, Any]:
+    """A result as plain data; ``reasoning`` and ``ignored`` are there only where there is something in them."""
+    ignored = ignored_fields(request, result)
     return {
         "answer": None if result.abstained else result.text,
         "parsed": result.parsed,
+        **({"reasoning": result.reasoning} if result.reasoning else {}),
         "accepted": result.accepted,
         "confidence": result.confidence,
         "calibrated": result.calibrated,
         "reason": result.reason,
-        "policy": policy,
+        "policy": request.policy,
         "tier": result.tier,
         "model": result.model,
         "cost_usd": result.cost_usd,
         "latency_s": result.latency_s,
         "run_id": result.run_id,
         "attempts": [_attempt(a) for a in result.attempts],
+        **({"ignored": ignored} if ignored else {}),
     }
 
 

@@ -126,7 +126,16 @@ _ANSWER: Schema = {
     "allOf": [{"$ref": "#/components/schemas/Run"}],
     "type": "object",
     "required": ["answer"],
-    "properties": {"answer": {"type": ["string", "null"], "description": "null if the policy abstained"}, "parsed": {}},
+    "properties": {
+        "answer": {"type": ["string", "null"], "description": "null if the policy abstained"},
+        "parsed": {},
+        "reasoning": {"type": "string", "description": "What the model thought before it answered; absent if it did not"},
+        "ignored": {
+            "type": "array",
+            "items": _TEXT,
+            "description": "Fields of the prompt that a model does not take; absent if there are none",
+        },
+    },
 }
 _ERROR: Schema = {
     "type": "object",

@@ -6,8 +6,10 @@ from typing import Any
 
 from cascade.client import Cascade
 from cascade.errors import PolicyError
+from cascade.models.message_parts import takes_reasoning
 from cascade.models.protocol import Request
 from cascade.policy.schema import ModelSpec, Policy
+from cascade.result import Result
 from judges import Prompt
 
 from .errors import ApiError, bad_request
@@ -23,6 +25,10 @@ _UNSUPPORTED = {
         *("messages.name", "messages.refusal", "messages.content.input_audio", "messages.content.file"),
     },
 }
+
+# Thoughts in a history, by the names that ``uses`` gives them: as text, and as blocks that Anthropic signed.
+_REASONING = frozenset(("messages.reasoning_content", "messages.reasoning", "messages.content.thinking"))
+_SIGNED_REASONING = frozenset(("messages.content.thinking.signature", "messages.content.redacted_thinking"))
 
 
 @dataclass(slots=True)
@@ -45,6 +51,7 @@ class GatewayRequest:
         options: Further fields that are passed on to the models.
         tags: The client's tags for the journal.
         uses: The fields that not every provider supports, by the names that errors give them.
+        ignored: The fields that a model is called without, by the model's name in the policy.
         schema_field: The name that errors give the schema.
     """
 
@@ -63,6 +70,7 @@ class GatewayRequest:
     options: dict[str, Any] = field(default_factory=dict)
     tags: Tags = field(default_factory=dict)
     uses: set[str] = field(default_factory=set)
+    ignored: dict[str, frozenset[str]] = field(default_factory=dict)
     schema_field: str = "schema"
 
     def set_schema(self, schema: Mapping[str, Any], field_name: str) -> None:
@@ -83,7 +91,7 @@ class GatewayRequest:
 
 
 def check_supported(request: GatewayRequest, policy: Policy, models: Mapping[str, ModelSpec]) -> None:
-    """Checks that every model that may answer supports what the request uses.
+    """Checks that every model that may answer supports what the request uses; fills ``request.ignored``.
 
     Raises:
         ApiError: 400 with the field that a model does not support.
@@ -99,6 +107,8 @@ def check_supported(request: GatewayRequest, policy: Policy, models: Mapping[str
             if not checked and spec.structured == "off":
                 message = f"the model {model!r} does not support schemas, and policy {request.policy!r} has no schema judge"
                 raise bad_request(message, "response_format", "unsupported")
+            if ignored := _ignored(request, spec):
+                request.ignored[model] = ignored
             unsupported = request.uses & _UNSUPPORTED.get(spec.provider, set())
             if unsupported:
                 message = (
@@ -106,6 +116,30 @@ def check_supported(request: GatewayRequest, policy: Policy, models: Mapping[str
                     "leave it out or name another policy"
                 )
                 raise bad_request(message, min(unsupported), "unsupported")
+
+
+def _ignored(request: GatewayRequest, spec: ModelSpec) -> frozenset[str]:
+    """The thoughts in the history that the model does not take back: they help it, and no answer depends on them."""
+    if spec.provider == "anthropic":
+        return _REASONING & request.uses
+    if spec.provider == "openai":
+        dropped = _SIGNED_REASONING if takes_reasoning(spec.base_url) else _SIGNED_REASONING | _REASONING
+        return dropped & request.uses
+    return frozenset()
+
+
+def ignored_fields(request: GatewayRequest, result: Result) -> list[str]:
+    """The fields of the request that a model which was called did not receive, in order.
+
+    Args:
+        request: The request, after ``check_supported``.
+        result: Its result.
+    """
+    if not request.ignored:
+        return []
+    models = {call.model for attempt in result.attempts for call in attempt.call_log}
+    names = set[str]().union(*(request.ignored.get(model, ()) for model in models))
+    return sorted({name.removesuffix(".signature") for name in names})
 
 
 def run_limits(policy: Policy, request: GatewayRequest) -> tuple[float | None, float | None]:

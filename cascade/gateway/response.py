@@ -11,14 +11,17 @@ from cascade.result import Result
 from cascade.util.totals import total, total_usage
 from judges import Usage
 
+from .request import GatewayRequest, ignored_fields
+
 Headers = list[tuple[bytes, bytes]]
 
 
-def summary(policy: str, result: Result) -> dict[str, Any]:
-    """The run behind an answer. What is unknown is null."""
+def summary(request: GatewayRequest, result: Result) -> dict[str, Any]:
+    """The run behind an answer. What is unknown is null; ``ignored`` is there only where a field was ignored."""
+    ignored = ignored_fields(request, result)
     return {
         "run_id": result.run_id,
-        "policy": policy,
+        "policy": request.policy,
         "accepted": result.accepted,
         "confidence": result.confidence,
         "calibrated": result.calibrated,
@@ -38,6 +41,7 @@ def summary(policy: str, result: Result) -> dict[str, Any]:
             }
             for a in result.attempts
         ],
+        **({"ignored": ignored} if ignored else {}),
     }
 
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from cascade.engine.streaming import Event, Retracted, TierStarted, Token
+from cascade.engine.streaming import Event, Reasoning, Retracted, TierStarted, Token
 from cascade.policy.schema import ModelSpec
 from cascade.result import Result
 
@@ -25,6 +25,14 @@ class Writer(Protocol):
 
     def text(self, text: str, model: str) -> bytes:
         """A piece of the answer, written by ``model``."""
+        ...
+
+    def reasoning(self, reasoning: Reasoning, model: str) -> bytes:
+        """A piece of what ``model`` thought before it answered."""
+        ...
+
+    def refusal(self, text: str, model: str) -> bytes:
+        """A piece of what ``model``'s provider marks as a refusal."""
         ...
 
     def keep_alive(self) -> bytes:
@@ -105,8 +113,10 @@ class _Pipe:
 
     def on_event(self, event: Event) -> None:
         if isinstance(event, Token):
-            self.ready.append(self._writer.text(event.text, self._models[event.tier]))
-            self._awake.set()
+            write = self._writer.refusal if event.refusal else self._writer.text
+            self._add(write(event.text, self._models[event.tier]))
+        elif isinstance(event, Reasoning):
+            self._add(self._writer.reasoning(event, self._models[event.tier]))
         elif isinstance(event, TierStarted):
             spec = self._specs.get(event.model)
             self._models[event.tier] = (spec.model if spec is not None else None) or event.model
@@ -114,6 +124,10 @@ class _Pipe:
             self.ready.clear()
             self.retracted = self._sent
             self._awake.set()
+
+    def _add(self, content: bytes) -> None:
+        self.ready.append(content)
+        self._awake.set()
 
     def wake(self) -> None:
         self._awake.set()

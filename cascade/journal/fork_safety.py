@@ -1,4 +1,4 @@
-"""Threads and connections do not survive a fork: what has some closes them before, and begins anew in the child.
+"""Threads and connections do not survive a fork: their owners close them before and reopen in the child.
 
 An SQLite file that is open in the parent must not be open across the fork: the library keeps, for each file, which locks the
 process holds, the child inherits that book but not the locks, and its writes can be lost with the file's log.
@@ -17,7 +17,7 @@ _MOST_S = 2.0  # a database that hangs holds no fork up for longer
 
 
 class ForkAware(Protocol):
-    """What can begin anew."""
+    """An object that can start again after a fork."""
 
     def begin_anew(self) -> None: ...
 

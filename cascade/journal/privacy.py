@@ -9,8 +9,9 @@ from judges import Message
 from judges.types import content_text
 
 MASK = "…"
-_SHORTEST_QUOTE = 16  # a stretch of so many characters that stands in the prompt, too, is taken as quoted from it
+_SHORTEST_QUOTE = 16  # a stretch of so many characters that is in the prompt, too, is taken as quoted from it
 _LONGEST_READ = 100_000  # characters of an answer that are looked at
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking_blocks")  # of a history, beside its content
 _ENUM = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _WORD = re.compile(r"\w+")
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
@@ -82,7 +83,8 @@ class Redactor:
 
     def _prompts_text(self) -> str:
         if self._prompt is None:
-            self._prompt = "\n".join(content_text(m.get("content")) for m in self._messages)
+            thoughts = (str(m[name]) for m in self._messages for name in _THOUGHTS if m.get(name))
+            self._prompt = "\n".join([*(content_text(m.get("content")) for m in self._messages), *thoughts])
         return self._prompt
 
     def _quotes(self, text: str) -> bool:

@@ -24,7 +24,7 @@ MAX_TAGS, MAX_TAG_NAME, MAX_TAG_TEXT = 16, 64, 256
 
 
 class PendingRecord:
-    """A run that is to be recorded. It is made as the run begins; the engine fills ``attempts``, ``end`` tells the rest.
+    """A run that is to be recorded. It is made as the run begins; the engine fills ``attempts``, ``end`` adds the rest.
 
     Nothing is worked out here, since this is the event loop's part. Times are UTC, in Unix seconds.
     """
@@ -115,26 +115,26 @@ def make(run: PendingRecord, policy_hash: str) -> Record:
     # An attempt that was cut short says "deadline", which is not what cut it where the run was cancelled or a judge raised.
     cut = reason if reason in ("cancelled", "raised") else "deadline"
     return Record(
-        run.run_id,
-        run.kind,
-        run.started,
-        run.ended,
-        run.policy,
-        policy_hash,
-        prompt_hash(prompt.messages, schema, tools),
-        result is not None and result.accepted,
-        reason,
-        result.tier if result is not None else None,
-        result.model if result is not None else None,
-        result.confidence if result is not None else None,
-        result.cost_usd if result is not None else total(a.cost_usd for a in attempts),
+        run_id=run.run_id,
+        kind=run.kind,
+        started=run.started,
+        ended=run.ended,
+        policy=run.policy,
+        policy_hash=policy_hash,
+        prompt_hash=prompt_hash(prompt.messages, schema, tools),
+        accepted=result is not None and result.accepted,
+        reason=reason,
+        tier=result.tier if result is not None else None,
+        model=result.model if result is not None else None,
+        confidence=result.confidence if result is not None else None,
+        cost_usd=result.cost_usd if result is not None else total(a.cost_usd for a in attempts),
         # A gate's answer came from elsewhere.
-        None if run.kind == "gate" else run.compiled.premium_usd(run.prompt, attempts, result),
-        result.latency_s if result is not None else sum(a.latency_s for a in attempts),
-        None if isinstance(outcome, Result) else type(outcome).__name__,
-        run.tags,
-        [_attempt(a, prompt.messages, keep, cut) for a in attempts],
-        {"messages": prompt.messages, "schema": schema, "tools": tools} if keep else None,
+        premium_usd=None if run.kind == "gate" else run.compiled.premium_usd(run.prompt, attempts, result),
+        latency_s=result.latency_s if result is not None else sum(a.latency_s for a in attempts),
+        error=None if isinstance(outcome, Result) else type(outcome).__name__,
+        tags=run.tags,
+        attempts=[_attempt(a, prompt.messages, keep, cut) for a in attempts],
+        prompt={"messages": prompt.messages, "schema": schema, "tools": tools} if keep else None,
     )
 
 
@@ -162,7 +162,7 @@ def _schema_of_class(schema: Any) -> Mapping[str, Any]:
 
 def _attempt(a: Attempt, messages: Sequence[Message], keep: bool, cut: str) -> dict[str, Any]:
     answer = a.answer
-    redactor = Redactor(messages, answer.text if answer is not None else "", keep=keep)
+    redactor = Redactor(messages, _texts(answer), keep=keep)
     entry: dict[str, Any] = {
         "tier": a.tier,
         "model": a.model,
@@ -187,6 +187,13 @@ def _attempt(a: Attempt, messages: Sequence[Message], keep: bool, cut: str) -> d
         if keep:
             entry["answer"] = _text(answer)
     return entry
+
+
+def _texts(answer: Answer | None) -> str:
+    """All that the model wrote: a judge's reason may quote its thoughts, too."""
+    if answer is None:
+        return ""
+    return f"{answer.text}\n{answer.reasoning}" if answer.reasoning else answer.text
 
 
 def _verdict(v: Verdict, redactor: Redactor) -> dict[str, Any]:
@@ -231,6 +238,8 @@ def usage_json(usage: Usage) -> dict[str, int]:
 
 def _text(answer: Answer) -> dict[str, Any]:
     entry: dict[str, Any] = {"text": answer.text}
+    if answer.reasoning:
+        entry["reasoning"] = answer.reasoning
     if answer.tool_calls:
         entry["tool_calls"] = answer.tool_calls
     if answer.logprobs:

@@ -24,7 +24,7 @@ _FREED_AT_ONCE = 1_000  # pages given back to the file system after a deletion
 
 
 def boot_id() -> str:
-    """What names the time since this machine started; the monotonic clock begins anew with each."""
+    """What names the time since this machine started; the monotonic clock restarts with each."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -110,7 +110,7 @@ class SqliteStore(SqlStore):
             raise
 
     def lock(self, names: Iterable[str]) -> None:
-        """See ``SqlStore.lock``: a transaction of ours is the only one that writes."""
+        """See ``SqlStore.lock``: only this transaction writes."""
 
     def prune(self, before: float | None, most: int) -> int:
         """See ``Store.prune``; freed pages go back to the file system."""
@@ -137,7 +137,7 @@ class SqliteStore(SqlStore):
 def _keep_private(path: Path) -> None:
     """Makes the file readable for its owner alone before anything is in it, since prompts may be.
 
-    SQLite gives its log the same mode. A wider file of ours is repaired. Raises OSError.
+    SQLite gives its log the same mode. Our own file with a wider mode is repaired. Raises OSError.
     """
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o600))

@@ -62,7 +62,7 @@ class _Task:
 
 
 class Writer:
-    """Keeps ended runs. Its thread and connection begin with the first; a forked child begins anew, without the parent's."""
+    """Keeps ended runs. Its thread and connection begin with the first; a forked child starts its own."""
 
     def __init__(self, connect: Callable[[], Store], *, full: bool, retention: Retention) -> None:
         self._connect, self._full, self._retention = connect, full, retention

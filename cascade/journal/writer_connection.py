@@ -1,4 +1,4 @@
-"""The writer's connection: made anew when it breaks, row by row where one is refused, and the deletion of old records."""
+"""The writer's connection: it reconnects after errors, writes row by row if a batch is rejected, and deletes old records."""
 
 import logging
 import time

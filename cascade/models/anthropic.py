@@ -10,6 +10,7 @@ from judges.reading import read_finish_reason, separate_reasoning
 from judges.types import content_text
 
 from .http import malformed, schema_of, with_schema_text
+from .message_parts import signed_thoughts
 from .protocol import Request
 from .sdk_model import SdkModel
 from .sse import Reader
@@ -87,6 +88,7 @@ class AnthropicModel(SdkModel):
         try:
             text = "".join(block["text"] for block in content if block["type"] == "text")
             reasoning = "\n\n".join(block["thinking"] for block in content if block["type"] == "thinking")
+            thinking_blocks = signed_thoughts(content)
             calls = tuple(_tool_call(block) for block in content if block["type"] == "tool_use")
         except (TypeError, KeyError, ValueError) as error:
             raise malformed(self.name, f"an unexpected block ({type(error).__name__})", usage) from None
@@ -102,6 +104,7 @@ class AnthropicModel(SdkModel):
             reasoning=reasoning or None,
             refusal=text or "refused" if stop == "refusal" else None,
             cost_usd=stated_cost(body.get("usage")) if self.cost_from_provider else None,
+            extra={"thinking_blocks": thinking_blocks} if thinking_blocks else {},
         )
         return separate_reasoning(answer)
 
@@ -117,7 +120,7 @@ def to_messages(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             result = {"type": "tool_result", "tool_use_id": message.get("tool_call_id"), "content": message.get("content")}
             blocks, role = [result], "user"
         else:
-            blocks = _blocks(message.get("content"))
+            blocks = [*(message.get("thinking_blocks") or ()), *_blocks(message.get("content"))]
             blocks += [_tool_use(call) for call in message.get("tool_calls") or ()]
         if turns and turns[-1]["role"] == role:
             turns[-1]["content"] += blocks

@@ -50,7 +50,7 @@ class HttpRequest:
     """One request by an SDK's client.
 
     ``connect`` gives the client, ``body`` the JSON body (both may raise), ``secrets`` what an error must not quote.
-    ``timeout_s`` bounds the whole request: the transports' own timeouts begin anew with every byte that arrives.
+    ``timeout_s`` bounds the whole request: the transports' own timeouts restart with every byte that arrives.
     """
 
     connect: Callable[[], Any]

@@ -1,12 +1,42 @@
 """The parts of a message in OpenAI's shape, as today's servers send them: text, and reasoning in fields of many names."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from judges.types import content_text
 
 # DeepSeek, Qwen, vLLM, llama.cpp; OpenRouter, Groq, newer vLLM; Ollama.
 _REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
+
+
+# Fields of an assistant's message in a history that hold its thoughts; the last are signed blocks in Anthropic's shape.
+_HISTORY_FIELDS = ("reasoning_content", "reasoning")
+SIGNED_FIELD = "thinking_blocks"
+# Their interfaces refuse a message with a field that they do not know. Other servers (vLLM, SGLang, llama.cpp, DeepSeek,
+# OpenRouter ...) take thoughts back, some need them between tool calls, and the rest ignore them.
+_STRICT_HOSTS = ("openai.com", "azure.com", "mistral.ai", "groq.com", "cerebras.ai", "googleapis.com", "x.ai")
+
+
+def takes_reasoning(base_url: str | None) -> bool:
+    """Whether the OpenAI-compatible server at ``base_url`` (None: OpenAI) takes reasoning in the messages of a history."""
+    if base_url is None:
+        return False
+    host = (urlsplit(base_url).hostname or "").lower()
+    return not any(host == strict or host.endswith(f".{strict}") for strict in _STRICT_HOSTS)
+
+
+def without_reasoning(messages: Sequence[Mapping[str, Any]], *, keep_text: bool) -> Sequence[Mapping[str, Any]]:
+    """The messages without the thoughts that a server does not take; themselves where there are none.
+
+    Args:
+        messages: A history in OpenAI's shape.
+        keep_text: Whether the server takes reasoning as text. Signed blocks never stay.
+    """
+    dropped = {SIGNED_FIELD} if keep_text else {SIGNED_FIELD, *_HISTORY_FIELDS}
+    if all(dropped.isdisjoint(message) for message in messages):
+        return messages
+    return tuple([{name: value for name, value in m.items() if name not in dropped} for m in messages])
 
 
 def text_in(content: Any) -> str:
@@ -35,6 +65,17 @@ def reasoning_in(message: Mapping[str, Any]) -> str:
             return "".join(_text(part.get("thinking")) for part in parts)
     details = message.get("reasoning_details")
     return _text(details) if details else ""
+
+
+def signed_thoughts(content: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The thoughts that Anthropic takes back, signed or redacted, in their order; other fields are left out."""
+    blocks = []
+    for block in content:
+        if block["type"] == "thinking" and block.get("signature"):
+            blocks.append({"type": "thinking", "thinking": block["thinking"], "signature": block["signature"]})
+        elif block["type"] == "redacted_thinking":
+            blocks.append({"type": "redacted_thinking", "data": block["data"]})
+    return blocks
 
 
 def _text(value: Any) -> str:

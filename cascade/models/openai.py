@@ -8,7 +8,7 @@ from judges import Answer, Prompt, TokenLogprob, Usage
 from judges.reading import ERRORS, read_finish_reason, separate_reasoning
 
 from .http import finite, malformed, mapping, schema_of, with_schema_text
-from .message_parts import reasoning_in, text_in
+from .message_parts import reasoning_in, takes_reasoning, text_in, without_reasoning
 from .protocol import Request
 from .sdk_model import SdkModel
 from .sse import Reader
@@ -50,7 +50,7 @@ class OpenAIModel(SdkModel):
     def _new_client(self, sdk: Any, base_url: str | None, basic: str | None, settings: dict[str, Any]) -> Any:
         headers, api_key = dict[str, Any](self.headers), self.api_key
         if base_url is not None:
-            api_key = api_key or "none"  # a server of one's own needs none, the SDK insists on one
+            api_key = api_key or "none"  # a self-hosted server needs none, the SDK requires one
             # Another server has no business with the organization that the environment names for OpenAI.
             headers = {"OpenAI-Organization": sdk.Omit(), "OpenAI-Project": sdk.Omit(), **headers}
             if basic is not None:
@@ -60,7 +60,8 @@ class OpenAIModel(SdkModel):
 
     def body(self, prompt: Prompt, request: Request) -> dict[str, Any]:
         """See SdkModel."""
-        body: dict[str, Any] = {"model": self.model, "messages": prompt.messages, **self.options, **request.options}
+        messages = without_reasoning(prompt.messages, keep_text=takes_reasoning(self.base_url))
+        body: dict[str, Any] = {"model": self.model, "messages": messages, **self.options, **request.options}
         temperature = self.temperature if request.temperature is None else request.temperature
         if temperature is not None:
             body["temperature"] = temperature
@@ -79,7 +80,7 @@ class OpenAIModel(SdkModel):
         wants_schema = self.structured != "off" and "response_format" not in request.options
         if wants_schema and (schema := schema_of(prompt)) is not None:
             if self.structured == "json_object":
-                body["messages"] = with_schema_text(prompt.messages, schema)
+                body["messages"] = with_schema_text(messages, schema)
                 body["response_format"] = {"type": "json_object"}
             else:
                 # Only strict schemas are enforced token by token; others would be refused as strict.

@@ -36,7 +36,7 @@ class ModelError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """How to ask: everything beside the prompt. None leaves the provider's default."""
+    """How to ask: everything except the prompt. None leaves the provider's default."""
 
     n: int = 1
     temperature: float | None = None
@@ -56,11 +56,16 @@ class Chunk:
     """A piece of an answer that is under way: what was added to it since the last one.
 
     ``tool_calls`` are deltas in OpenAI's shape: ``index`` says which call, ``function.arguments`` is a piece of its JSON.
-    ``retracts`` voids the texts of all earlier chunks: they proved to be reasoning. ``answer`` is None but in the last
-    chunk, where it is the whole answer; the texts of all chunks since the last retraction are its text.
+    ``reasoning`` is a piece of ``Answer.reasoning``, sent before the text that follows it; ``thinking_blocks`` are the
+    thoughts that Anthropic signed or redacted, each once it is whole. ``refusal`` says that ``text`` is what the provider
+    marks as a refusal. ``retracts`` voids the texts of all earlier chunks: they proved to be reasoning. ``answer`` is None
+    but in the last chunk, where it is the whole answer; the texts of all chunks since the last retraction are its text.
     """
 
     text: str = ""
+    reasoning: str = ""
+    thinking_blocks: tuple[Mapping[str, Any], ...] = ()
+    refusal: bool = False
     tool_calls: tuple[Mapping[str, Any], ...] = ()
     retracts: bool = False
     answer: Answer | None = None
@@ -71,8 +76,12 @@ _WORD = re.compile(r"\S+\s*|\s+")
 
 def chunk_by_word(answer: Answer) -> Iterator[Chunk]:
     """A whole answer as if it had been streamed, a word at a time."""
+    blocks = tuple(answer.extra.get("thinking_blocks", ()))
+    if answer.reasoning or blocks:
+        yield Chunk(reasoning=answer.reasoning or "", thinking_blocks=blocks)
+    refusal = answer.refusal is not None and answer.refusal == answer.text
     for word in _WORD.findall(answer.text):
-        yield Chunk(text=word)
+        yield Chunk(text=word, refusal=refusal)
     yield Chunk(answer=answer)
 
 

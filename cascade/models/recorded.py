@@ -124,7 +124,7 @@ _Rows = dict[str, dict[str, Recorded]]
 
 @lru_cache(maxsize=4)
 def _load(path: str, mtime_ns: int) -> tuple[_Rows, dict[str, str]]:
-    """The answers of a recording by id and model, and the ids by prompt; ``mtime_ns`` makes a changed file load anew."""
+    """The answers of a recording by id and model, and the ids by prompt; ``mtime_ns`` makes a changed file load again."""
     rows: _Rows = {}
     by_text: dict[str, str] = {}
     number = 0

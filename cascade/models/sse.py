@@ -135,7 +135,7 @@ async def _pieces(response: Any, deadline: float, name: str) -> AsyncGenerator[b
     async with aclosing(response.aiter_bytes()) as pieces:
         while True:
             try:
-                # For each piece anew: a limit around a `yield` would also cancel what the consumer does in between.
+                # Set for each piece: a limit around a `yield` would also cancel what the consumer does in between.
                 async with asyncio.timeout_at(deadline):
                     piece = await anext(pieces)
             except StopAsyncIteration:

@@ -7,7 +7,7 @@ from judges import Answer, Usage
 from judges.reading import ReasoningStream
 
 from .http import mapping
-from .message_parts import reasoning_in, text_in
+from .message_parts import reasoning_in, signed_thoughts, text_in
 from .protocol import Chunk
 from .sse import DONE, Event, cut_off
 
@@ -15,12 +15,27 @@ AnswerOf = Callable[[Mapping[str, Any]], Answer]
 UsageOf = Callable[[Any], Usage | None]
 
 
-def _chunk(split: ReasoningStream, text: str, calls: tuple[Mapping[str, Any], ...]) -> Chunk | None:
-    """What a piece of text adds to the answer, without reasoning in it."""
+def _chunk(
+    split: ReasoningStream,
+    text: str,
+    calls: tuple[Mapping[str, Any], ...] = (),
+    *,
+    reasoning: str = "",
+    reasoned: bool = False,
+    refusal: bool = False,
+) -> Chunk | None:
+    """What a piece of text adds to the answer, and what reasoning: reasoning inside the text is separated from it.
+
+    ``reasoning`` came beside the text; ``reasoned`` says that some came before, now or earlier.
+    """
     retractions = split.retracted
     answer_text = split.add(text) if text else ""
     retracts = split.retracted > retractions
-    return Chunk(text=answer_text, tool_calls=calls, retracts=retracts) if answer_text or calls or retracts else None
+    if text:
+        reasoning += split.new_reasoning(continues=reasoned)
+    if answer_text or calls or retracts or reasoning:
+        return Chunk(text=answer_text, reasoning=reasoning, refusal=refusal, tool_calls=calls, retracts=retracts)
+    return None
 
 
 class ChatReader:
@@ -64,23 +79,26 @@ class ChatReader:
         if choice.get("finish_reason") is not None:
             self._finish = choice["finish_reason"]
         delta = choice.get("delta") or {}
-        text = self._text_of(delta)
+        text, refusal = self._text_of(delta)
+        reasoning = reasoning_in(delta)
+        if reasoning:
+            self._reasoning.append(reasoning)
         calls = tuple(self._add_call(call) for call in delta.get("tool_calls") or ())
         logprobs = choice.get("logprobs")
         tokens = (logprobs.get("content") or ()) if logprobs else ()
         self._tokens.extend(tokens)
-        return _chunk(self._split, text, calls)
+        reasoned = len(self._reasoning) > 0
+        return _chunk(self._split, text, calls, reasoning=reasoning, reasoned=reasoned, refusal=refusal)
 
-    def _text_of(self, delta: Mapping[str, Any]) -> str:
+    def _text_of(self, delta: Mapping[str, Any]) -> tuple[str, bool]:
+        """The text that a delta adds, and whether that is the provider's refusal."""
         text = text_in(delta.get("content"))
-        if reasoning := reasoning_in(delta):
-            self._reasoning.append(reasoning)
         if text:
             self._text.append(text)
         elif (refusal := delta.get("refusal")) and not self._text:
             self._refusal.append(refusal)
-            return str(refusal)
-        return text
+            return str(refusal), True
+        return text, False
 
     def _add_call(self, call: Mapping[str, Any]) -> Mapping[str, Any]:
         """Adds a piece of a tool call. Some servers give no index; then an id begins another call."""
@@ -147,6 +165,8 @@ class MessageReader:
             self._has_counts = self._has_counts or bool(counts)
             usage = {**mapping(self._message.get("usage")), **counts}
             self._message = {**self._message, **event["delta"], "usage": usage}
+        elif kind == "content_block_stop":
+            return self._block_end(event["index"])
         elif kind == "message_stop":
             self._done = True
         elif kind == "message":  # the server did not stream
@@ -165,22 +185,40 @@ class MessageReader:
             return Chunk(tool_calls=(call,))
         if block["type"] == "text" and block["text"]:
             self._pieces[index].append(block["text"])
-            return _chunk(self._split, block["text"], ())
+            return self._text_chunk(block["text"])
+        if block["type"] == "thinking":
+            # A whole answer joins thoughts in the same way.
+            separator = "\n\n" if any(earlier["type"] == "thinking" for earlier in self._blocks[:-1]) else ""
+            self._pieces[index].append(block["thinking"])
+            return Chunk(reasoning=separator + block["thinking"]) if separator or block["thinking"] else None
         return None
+
+    def _text_chunk(self, text: str) -> Chunk | None:
+        return _chunk(self._split, text, reasoned=any(block["type"] == "thinking" for block in self._blocks))
+
+    def _block_end(self, index: int) -> Chunk | None:
+        block = self._blocks[index]
+        if block["type"] == "thinking":
+            block = {**block, "thinking": "".join(self._pieces[index])}
+        blocks = signed_thoughts([block])
+        return Chunk(thinking_blocks=tuple(blocks)) if blocks else None
 
     def _delta(self, index: int, delta: Mapping[str, Any]) -> Chunk | None:
         if delta["type"] == "text_delta":
             self._pieces[index].append(delta["text"])
-            return _chunk(self._split, delta["text"], ())
+            return self._text_chunk(delta["text"])
         if delta["type"] == "thinking_delta":
             self._pieces[index].append(delta["thinking"])
+            return Chunk(reasoning=delta["thinking"])
+        if delta["type"] == "signature_delta":
+            self._blocks[index]["signature"] = delta["signature"]
             return None
         if delta["type"] == "input_json_delta":
             self._pieces[index].append(delta["partial_json"])
             if index in self._calls:
                 call = {"index": self._calls.index(index), "function": {"arguments": delta["partial_json"]}}
                 return Chunk(tool_calls=(call,))
-        return None  # signatures, citations: no part of the answer
+        return None  # citations: no part of the answer
 
     def answer(self) -> Answer:
         """See Reader."""

@@ -73,18 +73,18 @@ def read(path: str | os.PathLike[str]) -> CalibrationFile:
     except (OSError, UnicodeDecodeError) as error:
         raise PolicyError(f"{file}: the calibration cannot be read: {error}") from None
     except (ValueError, RecursionError) as error:
-        raise PolicyError(f"{file}: the calibration is not JSON ({error}); write it anew with evals.replay") from None
+        raise PolicyError(f"{file}: the calibration is not JSON ({error}); write it again with evals.replay") from None
     version = data.get("schema_version") if isinstance(data, dict) else None
     if version != 1:
         raise PolicyError(
-            f"{file}: schema_version: {version!r} is not 1, which this version of cascade reads; write the file anew"
+            f"{file}: schema_version: {version!r} is not 1, which this version of cascade reads; write the file again"
         )
     try:
         return CalibrationFile.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise PolicyError(f"{file}: {where}: {first['msg']}; write the calibration anew with evals.replay") from None
+        raise PolicyError(f"{file}: {where}: {first['msg']}; write the calibration again with evals.replay") from None
 
 
 def apply(policy: Policy, artefact: CalibrationFile, model_of: Callable[[TierPolicy], str]) -> Policy:
@@ -106,7 +106,7 @@ def apply(policy: Policy, artefact: CalibrationFile, model_of: Callable[[TierPol
         if mine != theirs:
             raise ValueError(
                 f"tier {tier.name!r}: the calibration was fitted with the judges {_names(candidate.judges)}, "
-                f"the policy has {_names(tier.judges)}; use those judges with those options, or calibrate anew"
+                f"the policy has {_names(tier.judges)}; use those judges with those options, or calibrate again"
             )
     chosen = []
     for fitted in artefact.chosen:

@@ -195,7 +195,15 @@ def from_json(data: Mapping[str, Any]) -> Calibrator:
     """
     match _object(data, "calibration").get("method"):
         case "logistic":
-            _keys(data, "calibration", "method", "intercept", "features")
+            _keys(
+                data,
+                "calibration",
+                (
+                    "method",
+                    "intercept",
+                    "features",
+                ),
+            )
             rows = [_feature(row, f"features[{i}]") for i, row in enumerate(_list(data["features"], "features"))]
             return Logistic(
                 tuple(feature for feature, _, _ in rows),
@@ -204,18 +212,44 @@ def from_json(data: Mapping[str, Any]) -> Calibrator:
                 _number(data["intercept"], "intercept"),
             )
         case "isotonic":
-            _keys(data, "calibration", "method", "judge", "knots", "missing")
+            _keys(
+                data,
+                "calibration",
+                (
+                    "method",
+                    "judge",
+                    "knots",
+                    "missing",
+                ),
+            )
             knots = tuple(_knot(knot, f"knots[{i}]") for i, knot in enumerate(_list(data["knots"], "knots")))
             return Isotonic(_text(data["judge"], "judge"), knots, _share(data["missing"], "missing"))
         case "constant":
-            _keys(data, "calibration", "method", "p")
+            _keys(
+                data,
+                "calibration",
+                (
+                    "method",
+                    "p",
+                ),
+            )
             return Constant(_share(data["p"], "p"))
         case other:
             raise ValueError(f"method: {other!r} is none of logistic, isotonic, constant")
 
 
 def _feature(row: Any, where: str) -> tuple[Feature, float, float]:
-    _keys(_object(row, where), where, "judge", "transform", "fill", "coefficient", "missing")
+    _keys(
+        _object(row, where),
+        where,
+        (
+            "judge",
+            "transform",
+            "fill",
+            "coefficient",
+            "missing",
+        ),
+    )
     try:
         feature = Feature(row["judge"], row["transform"], _number(row["fill"], "fill"))
         return feature, _number(row["coefficient"], "coefficient"), _number(row["missing"], "missing")
@@ -230,7 +264,7 @@ def _knot(value: Any, where: str) -> tuple[float, float]:
     return _number(pair[0], f"{where}[0]"), _share(pair[1], f"{where}[1]")
 
 
-def _keys(data: Mapping[str, Any], where: str, *names: str) -> None:
+def _keys(data: Mapping[str, Any], where: str, names: tuple[str, ...]) -> None:
     for name in names:
         if name not in data:
             raise ValueError(f"{where}: {name!r} is missing")

@@ -1,4 +1,4 @@
-"""The modules that a policy file imports: judges of one's own, beside that file or installed."""
+"""The modules that a policy file imports: the user's own judges, next to that file or installed."""
 
 import sys
 import threading
@@ -21,7 +21,7 @@ def import_modules(data: Any, folder: Path | None, file: str, lines: Mapping[Key
     """Imports what the key ``imports`` of a policy file names, so that its judges are registered.
 
     Each name is that of a module or package in ``folder``, else of an installed one. Python's path is not changed: a file
-    beside the policy file is in nobody's way, whatever it is called. A module is imported once in a process.
+    next to the policy file is in nobody's way, whatever it is called. A module is imported once in a process.
 
     Args:
         data: The content of the policy file.

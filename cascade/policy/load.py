@@ -106,7 +106,7 @@ def _unpriced(models: Mapping[str, ModelSpec], policy: Policy) -> list[str]:
 
 
 def calibrations(path: str | os.PathLike[str]) -> list[Path]:
-    """The calibration files that a policy file names; none where it cannot be read: whoever loads it is told why."""
+    """The calibration files that a policy file names; none where it cannot be read: loading it raises the error."""
     try:
         data, _ = safe_yaml.read(Path(path).read_text(encoding="utf-8"), str(path))
         policies = data["policies"].values()

@@ -55,7 +55,7 @@ class BreakerSpec(_Strict):
 
 
 class ModelSpec(_Strict):
-    """A model and how to reach it. Keys never stand in the file: ``api_key_env`` names an environment variable."""
+    """A model and how to reach it. Keys are never in the file: ``api_key_env`` names an environment variable."""
 
     model_config = ConfigDict(hide_input_in_errors=True)  # headers may hold keys all the same
 
@@ -258,7 +258,7 @@ class Policy(_Strict):
 
 
 class TelemetrySpec(_Strict):
-    """What runs tell of themselves while they go on; nothing by default."""
+    """Which telemetry runs emit; none by default."""
 
     traces: bool = Field(False, description="OpenTelemetry spans; needs the extra 'otel'.")
     metrics: bool = Field(False, description="Prometheus metrics; needs the extra 'metrics'.")
@@ -278,7 +278,7 @@ class PolicyFile(_Strict):
 
     version: Literal[1] = 1
     imports: list[str] = Field(
-        default_factory=list, description="Modules with judges of your own: files beside this one, or installed."
+        default_factory=list, description="Modules with judges of your own: files next to this one, or installed."
     )
     budget_usd_per_day: Usd | None = Field(None, description="Most that all policies together may spend in a UTC day.")
     models: dict[str, ModelSpec] = Field(min_length=1)

@@ -1,4 +1,4 @@
-"""Hedged requests: a second request beside one that takes unusually long."""
+"""Hedged requests: a second request while one takes unusually long."""
 
 import asyncio
 from time import perf_counter

@@ -46,7 +46,7 @@ async def call_with_retries(guard: Guard, name: str, send: Send[T], until: float
         name: The model's name.
         send: Sends a request.
         until: No further request begins after this, by the event loop's clock; None: there is no limit.
-        may_hedge: Whether a second request may be sent beside a slow one.
+        may_hedge: Whether a second request may be sent while a slow one runs.
 
     Returns:
         What ``send`` returns.

@@ -1,6 +1,6 @@
-"""What a Cascade tells of its runs while they go on: OpenTelemetry spans, Prometheus metrics, or both.
+"""Observability of a Cascade's runs: OpenTelemetry spans, Prometheus metrics, or both.
 
-Spans follow the GenAI semantic conventions (``traces.py`` holds every name), metrics stand in ``metrics.py``. Neither holds
+Spans follow the GenAI semantic conventions (``traces.py`` holds every name), metrics are in ``metrics.py``. Neither holds
 a prompt, an answer, a judge's words or a provider's unless ``content`` is asked for; keys never.
 """
 
@@ -29,7 +29,9 @@ OnRun = Callable[[Kind, str, "CompiledPolicy", Prompt, Result | BaseException | 
 
 
 class Telemetry:
-    """Tells of runs, calls and verdicts. Safe for many runs at once, from any number of event loops and threads.
+    """Reports runs, calls and verdicts to OpenTelemetry and Prometheus.
+
+    Safe for many runs at once, from any number of event loops and threads.
 
     ``traces``: spans, by ``tracer_provider`` (an OpenTelemetry TracerProvider; None: the process's own). ``metrics``:
     counters and histograms in ``registry`` (a prometheus_client CollectorRegistry; None: the default one). ``content``:
@@ -55,25 +57,33 @@ class Telemetry:
         self._metrics = _metrics(registry) if metrics else None
 
     def watch(self, model: str, breaker: "Breaker") -> None:
-        """Tells the state of a model's circuit breaker from now on."""
+        """Reports each state of a model's circuit breaker from now on."""
         if self._metrics is not None:
             breaker.listener = self._metrics.breaker(model, breaker.state)
 
     def run(self, kind: Kind, policy: str, compiled: "CompiledPolicy", prompt: Prompt) -> "RunObserver":
-        """The telling of one run, a context manager; set its ``result`` before leaving it."""
-        return RunObserver(self._spans, self._metrics, self._on_run, kind, policy, compiled, prompt)
+        """The observer of one run, a context manager; set its ``result`` before leaving it."""
+        return RunObserver(
+            spans=self._spans,
+            metrics=self._metrics,
+            on_run=self._on_run,
+            kind=kind,
+            policy=policy,
+            compiled=compiled,
+            prompt=prompt,
+        )
 
     def call(
         self, model: "Model", spec: "ModelSettings | None", prompt: Prompt, request: "Request", purpose: str
     ) -> "CallObserver":
-        """Begins to tell of one request to a provider; ``CallObserver.end`` must follow in the same task."""
+        """Starts to observe one request to a provider; ``CallObserver.end`` must follow in the same task."""
         span = None if self._spans is None else self._spans.call(model, spec, prompt, request, purpose)
         return CallObserver(span, self._metrics)
 
     def verdict(self, tier: str, judge: Judge, outcome: "Verdict | BaseException") -> None:
-        """Tells what a judge outcome of an answer, or how it failed."""
+        """Reports a judge's verdict on an answer, or how the judge failed."""
         label = verdict_label(judge, outcome)
-        # An earlier judge may have been run again, on an answer that this one put in the place of the first.
+        # An earlier judge may have run again, on the answer with which this judge replaced the first one.
         name = outcome.judge if isinstance(outcome, Verdict) else judge.name
         if self._spans is not None:
             self._spans.verdict(tier, name, outcome, label)
@@ -82,7 +92,7 @@ class Telemetry:
 
 
 class CallObserver:
-    """One request that is being told of."""
+    """Observes one request."""
 
     __slots__ = ("_metrics", "_span")
 
@@ -98,12 +108,13 @@ class CallObserver:
 
 
 class RunObserver:
-    """One run that is being told of; whatever exception leaves it is told by its class."""
+    """Observes one run; an exception is reported by its class name."""
 
     __slots__ = ("_compiled", "_kind", "_metrics", "_on_run", "_policy", "_prompt", "_span", "_spans", "result")
 
     def __init__(
         self,
+        *,
         spans: "Spans | None",
         metrics: "Metrics | None",
         on_run: "OnRun | None",

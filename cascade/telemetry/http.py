@@ -41,7 +41,7 @@ class HttpMetrics:
         child.inc()
 
     def load(self, under_way: int, shed: int) -> None:
-        """Tells how many are under way, and ``shed`` more that were turned away; asked for as the metrics are read."""
+        """Sets the number in flight and adds ``shed`` rejected requests; called when the metrics are read."""
         self._under_way.set(under_way)
         if shed:
             self._shed.inc(shed)

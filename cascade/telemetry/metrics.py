@@ -50,7 +50,7 @@ class Metrics:
     """The metrics of one registry, which all Cascades of a process share."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        def counter(name: str, help_text: str, *labels: str) -> "_Children[Counter]":
+        def counter(name: str, help_text: str, labels: tuple[str, ...]) -> "_Children[Counter]":
             return _Children(Counter(name, help_text, labels, registry=registry))
 
         def histogram(
@@ -61,28 +61,50 @@ class Metrics:
         self._runs = counter(
             "cascade_runs",
             "Runs by how they ended; tier is that of the answer",
-            "kind",
-            "policy",
-            "tier",
-            "reason",
-            "accepted",
+            (
+                "kind",
+                "policy",
+                "tier",
+                "reason",
+                "accepted",
+            ),
         )
         self._run_seconds = histogram("cascade_run_seconds", "Seconds of a run", ("policy",), _SECONDS)
         self._confidence = histogram(
             "cascade_run_confidence", "Confidence of the answer returned", ("policy", "tier"), _SHARES
         )
         self._escalations = counter(
-            "cascade_escalations", "Tiers that were given up for the next one, by why", "policy", "tier", "reason"
+            "cascade_escalations",
+            "Tiers that were given up for the next one, by why",
+            (
+                "policy",
+                "tier",
+                "reason",
+            ),
         )
-        self._run_usd = counter("cascade_run_cost_usd", "USD spent by runs whose cost is known", "policy")
+        self._run_usd = counter("cascade_run_cost_usd", "USD spent by runs whose cost is known", ("policy",))
         self._premium_usd = counter(
-            "cascade_run_premium_usd", "USD that the last tier alone would have cost, estimated, where known", "policy"
+            "cascade_run_premium_usd", "USD that the last tier alone would have cost, estimated, where known", ("policy",)
         )
-        self._unpriced = counter("cascade_runs_unpriced", "Runs whose cost is unknown", "policy")
-        self._calls = counter("cascade_calls", "Requests to models: ok, or why there was no answer", "model", "outcome")
+        self._unpriced = counter("cascade_runs_unpriced", "Runs whose cost is unknown", ("policy",))
+        self._calls = counter(
+            "cascade_calls",
+            "Requests to models: ok, or why there was no answer",
+            (
+                "model",
+                "outcome",
+            ),
+        )
         self._call_seconds = histogram("cascade_call_seconds", "Seconds of a request", ("model",), _SECONDS)
-        self._call_usd = counter("cascade_call_cost_usd", "USD of the requests whose cost is known", "model")
-        self._tokens = counter("cascade_call_tokens", "Tokens, input or output", "model", "kind")
+        self._call_usd = counter("cascade_call_cost_usd", "USD of the requests whose cost is known", ("model",))
+        self._tokens = counter(
+            "cascade_call_tokens",
+            "Tokens, input or output",
+            (
+                "model",
+                "kind",
+            ),
+        )
         self._breakers = Gauge(
             "cascade_breaker_state",
             "A model's circuit breaker: 0 closed, 1 half open, 2 open; the worst of all live processes",
@@ -90,7 +112,14 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemax",
         )
-        self._verdicts = counter("cascade_judge_verdicts", "What judges said", "judge", "verdict")
+        self._verdicts = counter(
+            "cascade_judge_verdicts",
+            "What judges said",
+            (
+                "judge",
+                "verdict",
+            ),
+        )
 
     @classmethod
     def of(cls, registry: Any = None) -> "Metrics":
@@ -142,7 +171,7 @@ class Metrics:
         self._verdicts.labels(judge, label).inc()
 
     def breaker(self, model: str, state: BreakerState) -> Callable[[BreakerState], None]:
-        """Tells a breaker's state; what is returned tells the next ones."""
+        """Records a breaker's state; returns the function that records later states."""
         gauge = self._breakers.labels(model)
 
         def tell(state: BreakerState) -> None:

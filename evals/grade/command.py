@@ -11,6 +11,7 @@ from typing import Any
 
 from cascade import CascadeError
 from cascade.models.protocol import ModelError
+from cascade.util.argument_parser import CommandParser
 from cascade.util.broken_pipe import quietly
 from evals.common.cost_budget import OutOfMoneyError
 from evals.common.progress import Progress
@@ -170,7 +171,7 @@ def stream(examples: Iterator[Example], job: Job, tally: GradeReport, step: Call
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=prog,
         description="Grade the answers and samples of a recording. Graders: " + ", ".join(names()) + ".",
         epilog=EXAMPLES,

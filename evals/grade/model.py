@@ -41,7 +41,7 @@ class Memory:
 
     ``usd`` is what was spent since it was opened: None from the first call of unknown price on. ``budget`` limits it;
     ``paid`` is called with each cost. ``compared`` counts comparisons in both orders, ``disagreed`` those where the two
-    orders gave different results. ``ended`` maps a judge model that failed for good to the reason.
+    orders gave different results. ``ended`` maps a judge model that failed permanently to the reason.
     """
 
     path: Path | None = None

@@ -75,7 +75,7 @@ def _example(request: Field, id: str) -> Example:
     """The request as an example. Raises ApiError for what OpenAI's shape cannot hold."""
     system_field = request.value.get("system")
     head = [system_of(system_field)] if system_field else []
-    prompt, system = split_messages([*head, *map(_plain, messages_of(request.need("messages", list).value))])
+    prompt, system = split_messages([*head, *map(_plain, messages_of(request.need("messages", list).value, set()))])
     tools = [
         {"type": "function", "function": {"name": tool.get("name"), "description": tool.get("description", ""),
                                           "parameters": tool["input_schema"]}}

@@ -1,4 +1,4 @@
-"""What every importer makes of a log: answers heard, what had to be left out, and both put together to examples."""
+"""What every importer makes of a log: answers, what was skipped, and examples assembled from both."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +20,7 @@ _SAMPLE = ("text", "quality", "finish_reason", "tool_calls", "latency_s")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the importers may be told.
+    """Options of the importers.
 
     ``score``: whose score is the quality, where there are several. ``filter``: lm-eval's. ``inputs``: the files that were
     sent as batches. ``reference``: the variable that holds promptfoo's right answer.

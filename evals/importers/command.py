@@ -54,7 +54,7 @@ def add_to(commands: Any) -> None:
         help="the models' names in the recording: one for each file in order, or OLD=NEW")  # fmt: skip
     add("--price", nargs="+", action="extend", default=[], metavar="NAME=IN,OUT",
         help="USD per million tokens of a model; tokens that the log has not counted are then estimated")  # fmt: skip
-    add("--match", choices=("id", "prompt"), default="id", help="what tells that two answers are to the same example")
+    add("--match", choices=("id", "prompt"), default="id", help="how answers are matched to examples")
     add(
         "--score", metavar="NAME", help="whose score is the quality: inspect_ai SCORER[.KEY], lm_eval METRIC, promptfoo NAME"
     )

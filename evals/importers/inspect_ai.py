@@ -22,7 +22,7 @@ from .base import ImportedAnswer, Options, Skipped, split_messages, unit_score
 from .fields import NUMBER, Field, document
 from .records import read_each
 
-READS = "read are logs of inspect_ai's version 2 (inspect_ai 0.3.x): write it anew with 'inspect log convert --to json'"
+READS = "read are logs of inspect_ai's version 2 (inspect_ai 0.3.x): write it again with 'inspect log convert --to json'"
 MAX_MEMBER_BYTES = 256 << 20
 _ZSTANDARD = 93  # the method by which inspect_ai packs an archive's members; Python reads it from 3.14 on
 # What zipfile raises for damaged data: also for what then looks encrypted, of a later version, or before the file.
@@ -139,7 +139,7 @@ class _Header:
         self.task: str = spec.need("task", str).value.rpartition("/")[2]
         self.model: str = spec.need("model", str).value
         provider, _, self.name = self.model.partition("/")
-        # An address of one's own has no list price.
+        # A custom base URL has no list price.
         self.provider = provider if self.name and not spec.value_of("model_base_url", str) else None
 
 

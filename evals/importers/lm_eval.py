@@ -73,7 +73,7 @@ def of_line(line: Field, task: str, model: str, options: Options) -> Iterator[Im
         raise line.need("resps", list).wrong(f"{len(replies)} replies to {len(requests)} requests")
     kinds = {type(more) for _, more in requests}
     if kinds == {dict} and len(requests) == 1:
-        yield from _generated(line, where, task, model, replies[0], requests[0][0], options)
+        yield from _generated(line, where, task, model, replies=replies[0], prompt=requests[0][0], options=options)
     elif kinds == {dict}:
         yield Skipped(where, "several prompts were asked for one example")
     elif kinds != {str} or len(requests) == 1:
@@ -81,7 +81,9 @@ def of_line(line: Field, task: str, model: str, options: Options) -> Iterator[Im
     elif len({prompt for prompt, _ in requests}) > 1:
         yield Skipped(where, "the choices were weighed behind different texts, so that there is no one prompt")
     else:
-        yield _chosen(line, where, task, model, [str(more) for _, more in requests], replies, options)
+        yield _chosen(
+            line, where, task, model, choices=[str(more) for _, more in requests], replies=replies, options=options
+        )
 
 
 def _requests(line: Field) -> Iterator[tuple[str, Any]]:

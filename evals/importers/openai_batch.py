@@ -50,7 +50,7 @@ def of_line(line: Field, requests: Sent) -> Iterator[ImportedAnswer | Skipped]:
     if response is None:
         if error is None:
             raise line.wrong("has neither response nor error")
-        # Servers of one's own write the error as a text, which may quote the prompt.
+        # Self-hosted servers write the error as a text, which may quote the prompt.
         code = None if isinstance(error.value, str) else error.value_of("code", str, int)
         yield Skipped(where, f"the request failed ({code or 'no code'})")
         return
@@ -86,7 +86,7 @@ def _request(line: Field, id: str, body: Field, requests: Sent) -> Field:
         longest = max((length for length, _ in named), default=0)
         bodies = [r for length, r in named if length == longest]
     if not bodies:
-        raise line.wrong(f"no request for this answer stands in the files of --input: custom_id {id!r}")
+        raise line.wrong(f"no request for this answer is in the files of --input: custom_id {id!r}")
     if any(r.value != bodies[0].value for r in bodies):
         raise line.wrong(
             f"two requests to one model have the custom_id {id!r}; import the batches one by one and merge them"

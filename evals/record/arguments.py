@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from cascade.util.argument_parser import CommandParser
+
 EXAMPLES = """examples:
   python -m evals.record questions.jsonl --policy openai --out rec.jsonl.gz --max-usd 5
   python -m evals.record tickets.csv --template 'Classify this message: {body}' --reference-field label \\
@@ -19,7 +21,7 @@ Exit status: 0 everything is recorded, 1 something is missing, 2 the input is wr
 
 def parser(prog: str = "python -m evals.record") -> argparse.ArgumentParser:
     """The command line's parser."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=prog,
         description="Send every example to every tier once, and record the answers.",
         epilog=EXAMPLES,

@@ -100,7 +100,7 @@ class Checkpoint:
         return f"`head -n {number - 1} {path} > {backup} && mv {backup} {path}` keeps the lines before it"
 
     def _check_header(self, head: Mapping[str, Any]) -> bool:
-        """Whether the file can be continued; it starts anew if nothing was requested yet for another dataset."""
+        """Whether the file can be continued; it starts again if nothing was requested yet for another dataset."""
         if head["work"] != FORMAT:
             raise CheckpointError(f"{self.path}: written by another version of this program; choose another --out")
         if head["dataset"] == self.survey.sha256:

@@ -132,16 +132,16 @@ class Dataset:
         answers: Any = row.get("answers")
         recorded = answers if _is_recorded(answers) else {}
         return Example(
-            str(number) if id is None else str(id),
-            prompt,
-            recorded,
-            row.get("task") or "",
-            row.get("split"),
-            row.get("system") or self.system,
-            row.get("schema"),
-            tuple(tools),
-            reference,
-            row,
+            id=str(number) if id is None else str(id),
+            prompt=prompt,
+            answers=recorded,
+            task=row.get("task") or "",
+            split=row.get("split"),
+            system=row.get("system") or self.system,
+            schema=row.get("schema"),
+            tools=tuple(tools),
+            reference=reference,
+            raw=row,
         )
 
     def _prompt(

@@ -73,9 +73,10 @@ def check_answer(answer: Any, where: str) -> None:
 
 
 def _texts_and_calls(answer: Mapping[str, Any], where: str) -> None:
-    finish, tokens, calls, top = (answer.get(n) for n in ("finish_reason", "tokens", "tool_calls", "first_token_top"))
-    if finish is not None and type(finish) is not str:
-        raise RecordingError(f"{where}.finish_reason: must be text, got {type_word(finish)}")
+    tokens, calls, top = (answer.get(n) for n in ("tokens", "tool_calls", "first_token_top"))
+    for name in ("finish_reason", "reasoning", "refusal"):
+        if (value := answer.get(name)) is not None and type(value) is not str:
+            raise RecordingError(f"{where}.{name}: must be text, got {type_word(value)}")
     for name, items, kind in (("tokens", tokens, str), ("tool_calls", calls, dict)):
         if items is None:
             continue

@@ -11,6 +11,7 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
+from cascade.util.argument_parser import CommandParser
 from evals.common.notes import Notes
 
 from .check import RecordingError
@@ -132,7 +133,7 @@ def _split(args: argparse.Namespace) -> str:
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=prog,
         description="Look at recordings and make new ones. Names that end in .gz or .parquet are read and written so.",
         epilog=EXAMPLES,
@@ -147,9 +148,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     merge.add_argument("recordings", nargs="+")
     merge.add_argument("--out", required=True)
     merge.add_argument("--match", choices=("id", "prompt"), default="id",
-                       help="what tells that two examples are the same: id, or what was asked")  # fmt: skip
+                       help="how examples are matched: by id, or by prompt")  # fmt: skip
     merge.set_defaults(command=_merge)
-    split = commands.add_parser("split", help="parts by share, each in a file of its own beside the recording")
+    split = commands.add_parser("split", help="parts by share, each in a file of its own next to the recording")
     split.add_argument("recording")
     split.add_argument("parts", nargs="+", metavar="NAME=SHARE")
     split.add_argument("--seed", type=int, default=0)

@@ -205,16 +205,16 @@ def parsed(row: Any, where: str) -> Example:
         if type(answer) is not dict or type(answer.get("text")) is not str or not plain(answer):
             check_answer(answer, f"{where}: answers[{model!r}]")
     return Example(
-        row["id"],
-        prompt,
-        answers,
-        row.get("task") or "",
-        split,
-        row.get("system"),
-        row.get("schema"),
-        tuple(row.get("tools") or ()),
-        row.get("reference"),
-        row,
+        id=row["id"],
+        prompt=prompt,
+        answers=answers,
+        task=row.get("task") or "",
+        split=split,
+        system=row.get("system"),
+        schema=row.get("schema"),
+        tools=tuple(row.get("tools") or ()),
+        reference=row.get("reference"),
+        raw=row,
     )
 
 

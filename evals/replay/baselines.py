@@ -49,7 +49,7 @@ def single(columns: Columns, model: str, rows: Rows) -> Baseline:
 
 
 def random_mixing(columns: Columns, models: Sequence[str], calibration: Rows, rows: Rows, usd: float) -> Baseline:
-    """Two tiers drawn by lot so as to cost ``usd`` on average: the best such pair of the calibration rows; expectations."""
+    """Two tiers mixed at random so that they cost ``usd`` on average: the calibration rows' best pair; expectations."""
     cost = {m: float(columns[m][0].cost_usd[calibration, 0].mean()) for m in models}
     good = {m: float(columns[m][0].quality[calibration, 0].mean()) for m in models}
     best: tuple[float, str, str, float] | None = None
@@ -67,7 +67,7 @@ def random_mixing(columns: Columns, models: Sequence[str], calibration: Rows, ro
     _, low, high, share = best
     one, two = single(columns, low, rows), single(columns, high, rows)
     answered = [high if (i + 0.5) / len(rows) < share else low for i in range(len(rows))]
-    note = f"{100 * share:.0f} % {high}, else {low}, drawn by lot; figures are expectations"
+    note = f"{100 * share:.0f} % {high}, else {low}, at random; figures are expectations"
     if low == high or share in (0.0, 1.0):
         note = f"all {high if share else low}"
     mixed = [(1 - share) * a + share * b for a, b in zip(_figures(one), _figures(two), strict=True)]

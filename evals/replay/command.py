@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cascade import CascadeError, Policy
 from cascade.data import STARTER_RECORDING
+from cascade.util.argument_parser import CommandParser
 from cascade.util.atomic_write import replacing
 from cascade.util.broken_pipe import quietly
 from evals.recording import Example, RecordingError, models_of, read
@@ -56,7 +57,7 @@ EXAMPLES = """examples:
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=prog,
         description="Calibrate, tune and certify on one half of a recording; print one table of the other half.",
         epilog=EXAMPLES,

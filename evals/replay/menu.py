@@ -127,9 +127,19 @@ def certify_menu(
         passed = [(c, t) for c, t in zip(sequences[limit], tests[limit], strict=False) if t.passed]
         proved += [(_usd(c, splits), c, t) for c, t in passed]
         lines.append(
-            _line(limit, delta, min(proved, key=lambda item: item[0], default=None), sequences[limit], tests[limit],
-                  methods[limit], splits, reference, premium_usd, notes[limit])
-        )  # fmt: skip
+            _line(
+                limit=limit,
+                delta=delta,
+                cheapest=min(proved, key=lambda item: item[0], default=None),
+                sequence=sequences[limit],
+                tests=tests[limit],
+                method=methods[limit],
+                splits=splits,
+                reference=reference,
+                premium_usd=premium_usd,
+                notes=notes[limit],
+            )
+        )
     return lines
 
 
@@ -143,6 +153,7 @@ def _usd(candidate: Candidate, splits: Splits) -> float:
 
 
 def _line(
+    *,
     limit: float,
     delta: float,
     cheapest: tuple[float, Candidate, CandidateTest] | None,

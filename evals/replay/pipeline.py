@@ -176,7 +176,15 @@ async def _replay(
     guarantee = choice.guarantee if choice else config.guarantee
     limit = guarantee.value if guarantee.kind == "max_loss" else LOSS
     against = Guarantee("max_loss", limit, guarantee.delta)
-    table = compare(rows, scores, splits, against, engine_outcome, [r.model for r in results], config.seed)
+    table = compare(
+        rows=rows,
+        columns=scores,
+        splits=splits,
+        guarantee=against,
+        engine_outcome=engine_outcome,
+        answered_by=[r.model for r in results],
+        seed=config.seed,
+    )
     data = _data(
         rows=rows, scores=scores, splits=splits, tiers=tiers, config=config, choice=choice, policy=policy, results=results,
         engine_outcome=engine_outcome, table=table, limit=limit,
@@ -265,7 +273,13 @@ def _data(
     extra = {
         "flow": report_data.flow(models, engine_outcome),
         "by_task": by_task(
-            rows, test, models, engine_outcome, tiers[-1], limit, lambda a, b: baselines.bootstrap_difference(a, b, seed)
+            examples=rows,
+            rows=test,
+            models=models,
+            outcome=engine_outcome,
+            premium=tiers[-1],
+            limit=limit,
+            interval=lambda a, b: baselines.bootstrap_difference(a, b, seed),
         ),
         "mistakes": report_data.mistakes(rows, test, results, engine_outcome, tiers[-1]),
     }

@@ -209,11 +209,11 @@ def _source_of(judge: Any) -> Path | None:
 
 
 class Cache:
-    """Columns on disk, each in a file named by the hash of all that it depends on: beside the recording in ``.cascade``.
+    """Columns on disk, each in a file named by the hash of all that it depends on: next to the recording in ``.cascade``.
 
     The code is among that: a judge that says something else after a change is asked again.
 
-    Where that folder cannot be written, the user's cache folder serves. A file that cannot be read is made anew.
+    Where that folder cannot be written, the user's cache folder serves. A file that cannot be read is computed again.
     """
 
     def __init__(self, recording: str | os.PathLike[str], sha256: str) -> None:

@@ -98,7 +98,7 @@ def sankey(key: str, flow: Sequence[Mapping[str, Any]], narrow: bool = False) ->
         begin, end = top + source.row * step + thick, top + target.row * step
         tooltip = f"{link.source} → {link.target}: {whole(link.n)} ({percent(link.n / total)})"
         body = element("title", text(tooltip))
-        shape = _band(begin, end, a, b, wide_a, wide_b, narrow)
+        shape = _band(begin=begin, end=end, a=a, b=b, wide_a=wide_a, wide_b=wide_b, narrow=narrow)
         parts.append(element("path", body, d=shape, class_=f"band {'answered' if target.last else 'onward'} tip"))
     for node in places.values():
         x, y, w, h = top + node.row * step, node.start, thick, node.size
@@ -112,7 +112,7 @@ def sankey(key: str, flow: Sequence[Mapping[str, Any]], narrow: bool = False) ->
     return drawing(key, width, height, "Flow of the prompts from tier to tier", described, "".join(parts))
 
 
-def _band(begin: float, end: float, a: float, b: float, wide_a: float, wide_b: float, narrow: bool) -> str:
+def _band(*, begin: float, end: float, a: float, b: float, wide_a: float, wide_b: float, narrow: bool) -> str:
     """A band with smooth sides between two places."""
     mid = (begin + end) / 2
 

@@ -163,6 +163,7 @@ class ReasoningStream:
         "_marker",
         "_on_lone_end",
         "_position",
+        "_reported",
         "_scan",
         "_seen",
         "_start",
@@ -189,6 +190,7 @@ class ReasoningStream:
         self._answer_ends: tuple[str, ...] = ()
         self._seen = False  # whether a thought has ended
         self._thoughts: list[str] = []
+        self._reported = 0  # how many thoughts `new_reasoning` has returned
         self.retracted = 0
 
     def add(self, piece: str) -> str:
@@ -206,6 +208,19 @@ class ReasoningStream:
         if self._start < 0 or (self._hold and not self.lone_end):
             return ""
         return self._give(self._safe_end())
+
+    def new_reasoning(self, *, continues: bool = False) -> str:
+        """The thoughts that ended since the last call, as ``end`` joins them; empty where there are none.
+
+        ``continues``: other reasoning precedes them, from which a blank line separates them.
+        """
+        if self._reported == len(self._thoughts):
+            return ""
+        continues = continues or any(thought.strip() for thought in self._thoughts[: self._reported])
+        thoughts = [thought.strip() for thought in self._thoughts[self._reported :]]
+        self._reported = len(self._thoughts)
+        added = "\n\n".join(filter(None, thoughts))
+        return f"\n\n{added}" if continues and added else added
 
     def end(self) -> tuple[str, SplitText]:
         """The reply is over.
@@ -513,7 +528,7 @@ def _with_reasoning_tokens(usage: Usage, tokens: int) -> Usage:
 
 
 def _first_token(tokens: Sequence[TokenLogprob], text: str, split: SplitText) -> int | None:
-    """The number of the answer's first token; None where it cannot be told."""
+    """The number of the answer's first token; None where it is unknown."""
     joined = "".join(token for token, _ in tokens)
     if not split.answer:
         return len(tokens)

@@ -104,6 +104,14 @@ def test_to_dict_is_plain_json(result: Result[City]) -> None:
     assert data["cost_usd"] is None
 
 
+def test_to_dict_has_reasoning_only_where_there_is_some(result: Result[City]) -> None:
+    """The judges' own thoughts and rejected tiers' are no part of it."""
+    assert "reasoning" not in result.to_dict()
+    thinking = replace(result, answer=cascade.Answer("x", reasoning="Hm."))
+    assert (thinking.reasoning, thinking.to_dict()["reasoning"]) == ("Hm.", "Hm.")
+    assert replace(result, answer=None).reasoning is None
+
+
 def test_dataclasses_and_pydantic_read_a_result(result: Result[City], policy_file: Path) -> None:
     """What FastAPI's jsonable_encoder does (asdict, then each value), and what a response model does."""
     with Cascade(policy_file) as service:

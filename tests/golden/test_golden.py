@@ -106,7 +106,7 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any, Any]:
 
 @pytest.fixture(scope="module")
 def spans(policies: Path) -> Any:
-    """The spans of some runs, which the journal beside the policy file has kept, too."""
+    """The spans of some runs, which the journal next to the policy file has kept, too."""
     return json.loads(output(str(HERE / "runs.py"), LIBRARY, "policies.yaml", cwd=policies))
 
 

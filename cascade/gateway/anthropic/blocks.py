@@ -18,8 +18,20 @@ def system_of(value: Any) -> Mapping[str, Any]:
     return {"role": "system", "content": "\n\n".join(blocks)}
 
 
-def messages_of(value: Any) -> tuple[Mapping[str, Any], ...]:
-    """Reads the conversation; tool results become messages of their own. Raises ApiError."""
+def messages_of(value: Any, uses: set[str]) -> tuple[Mapping[str, Any], ...]:
+    """Reads the conversation; tool results become messages of their own.
+
+    Args:
+        value: The messages as the client sent them.
+        uses: Receives the names of fields that not every provider supports.
+
+    Returns:
+        The messages in OpenAI's shape. Signed and redacted thoughts are in ``thinking_blocks``, as they are; the others,
+        which no model of Anthropic's would take, in ``reasoning_content``.
+
+    Raises:
+        ApiError: A message is not valid.
+    """
     messages: list[Mapping[str, Any]] = []
     for i, message in enumerate(list_of(value, "messages")):
         where = f"messages[{i}]"
@@ -29,7 +41,7 @@ def messages_of(value: Any) -> tuple[Mapping[str, Any], ...]:
             messages.append({"role": role, "content": message["content"]})
         else:
             blocks = list_of(message["content"], f"{where}.content")
-            messages += _assistant(blocks, where) if role == "assistant" else _user(blocks, where)
+            messages += _assistant(blocks, where, uses) if role == "assistant" else _user(blocks, where)
     return tuple(messages)
 
 
@@ -62,23 +74,48 @@ def _user(blocks: list[Any], where: str) -> list[Mapping[str, Any]]:
     return [*results, {"role": "user", "content": parts}] if parts or not results else results
 
 
-def _assistant(blocks: list[Any], where: str) -> list[Mapping[str, Any]]:
+def _assistant(blocks: list[Any], where: str, uses: set[str]) -> list[Mapping[str, Any]]:
     texts: list[str] = []
+    thoughts: list[str] = []
+    signed: list[Mapping[str, Any]] = []
     calls: list[Mapping[str, Any]] = []
     for i, block in enumerate(blocks):
         at = f"{where}.content[{i}]"
-        if _kind(block, at, ("text", "tool_use")) == "text":
+        kind = _kind(block, at, ("text", "tool_use", "thinking", "redacted_thinking"))
+        if kind == "thinking":
+            thought, signature = _thought(block, at)
+            if signature:
+                signed.append({"type": "thinking", "thinking": thought, "signature": signature})
+                uses.add("messages.content.thinking.signature")
+            elif thought:
+                thoughts.append(thought)
+                uses.add("messages.content.thinking")
+        elif kind == "redacted_thinking":
+            object_of(block, at, ("type", "data"), ("data",))
+            signed.append({"type": kind, "data": text(block["data"], f"{at}.data")})
+            uses.add("messages.content.redacted_thinking")
+        elif kind == "text":
             if calls:
                 raise bad_request("text after a tool call is not supported", at, "unsupported")
             texts.append(_text(block, at))
         else:
             calls.append(_call(block, at))
     message: dict[str, Any] = {"role": "assistant", "content": "".join(texts) or None}
+    if thoughts:
+        message["reasoning_content"] = "\n\n".join(thoughts)
+    if signed:
+        message["thinking_blocks"] = signed
     if calls:
         message["tool_calls"] = calls
     elif message["content"] is None:
         message["content"] = ""
     return [message]
+
+
+def _thought(block: Mapping[str, Any], where: str) -> tuple[str, str]:
+    object_of(block, where, ("type", "thinking", "signature"), ("thinking",))
+    signature = block.get("signature")
+    return text(block["thinking"], f"{where}.thinking"), "" if signature is None else text(signature, f"{where}.signature")
 
 
 def _call(block: Mapping[str, Any], where: str) -> Mapping[str, Any]:

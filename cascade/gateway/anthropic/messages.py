@@ -26,13 +26,6 @@ from judges import Usage
 
 from .blocks import messages_of, system_of
 
-STOP_REASONS = {
-    "stop": "end_turn",
-    "length": "max_tokens",
-    "tool_calls": "tool_use",
-    "content_filter": "refusal",
-}
-
 
 def read(body: Mapping[str, Any]) -> GatewayRequest:
     """Reads the body of a request.
@@ -63,7 +56,7 @@ def _model(value: Any, request: GatewayRequest) -> None:
 
 
 def _messages(value: Any, request: GatewayRequest) -> None:
-    request.messages = messages_of(value)
+    request.messages = messages_of(value, request.uses)
 
 
 def _tools(value: Any, request: GatewayRequest) -> None:
@@ -178,15 +171,25 @@ def message(request: GatewayRequest, result: Result) -> dict[str, Any]:
         "stop_reason": stop_reason(result),
         "stop_sequence": None,
         "usage": usage(usage_of([result])),
-        "cascade": summary(request.policy, result),
+        "cascade": summary(request, result),
     }
 
 
 def blocks(result: Result) -> list[dict[str, Any]]:
-    """The answer's text and its tool calls."""
+    """The answer's thoughts, its text and its tool calls."""
     content = abstention(result) if result.abstained else result.text
     text_blocks: list[dict[str, Any]] = [{"type": "text", "text": content}] if content else []
-    return text_blocks + [tool_use(call) for call in result.tool_calls]
+    return thinking(result) + text_blocks + [tool_use(call) for call in result.tool_calls]
+
+
+def thinking(result: Result) -> list[dict[str, Any]]:
+    """The answer's thoughts: Anthropic's own blocks, or another model's thoughts as one block without a signature."""
+    if result.answer is None:
+        return []
+    if blocks := result.answer.extra.get("thinking_blocks"):
+        return [dict(block) for block in blocks]
+    reasoning = result.answer.reasoning
+    return [{"type": "thinking", "thinking": reasoning, "signature": ""}] if reasoning else []
 
 
 def tool_use(call: Mapping[str, Any]) -> dict[str, Any]:
@@ -206,13 +209,14 @@ def tool_use(call: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def stop_reason(result: Result) -> str:
-    """Anthropic's stop reason."""
-    if result.abstained:
+    """Anthropic's stop reason. A call that was cut is not to be run: it ends with ``max_tokens``."""
+    if result.answer is None or result.answer.refusal is not None:
         return "refusal"
-    reason = result.answer.finish_reason if result.answer is not None else None
-    if reason is None:
+    reason = result.answer.finish_reason or "stop"
+    if reason in ("stop", "tool_calls"):
         return "tool_use" if result.tool_calls else "end_turn"
-    return STOP_REASONS.get(reason, reason)
+    # A word that no one knows says that the answer may not be complete.
+    return "refusal" if reason == "content_filter" else "max_tokens"
 
 
 def usage(tokens: Usage | None) -> dict[str, Any]:

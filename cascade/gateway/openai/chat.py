@@ -219,7 +219,7 @@ _READERS: Mapping[str, Callable[[Any, GatewayRequest], None]] = {
 def completion(request: GatewayRequest, results: Sequence[Result]) -> dict[str, Any]:
     """The results as one completion, a choice each."""
     first = results[0]
-    summaries = [summary(request.policy, result) for result in results]
+    summaries = [summary(request, result) for result in results]
     body: dict[str, Any] = {
         "id": f"chatcmpl-{first.run_id}",
         "object": "chat.completion",
@@ -237,12 +237,14 @@ def completion(request: GatewayRequest, results: Sequence[Result]) -> dict[str, 
 
 
 def _choice(request: GatewayRequest, i: int, result: Result) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": result.text, "refusal": None}
-    if result.abstained:
-        message["content"], message["refusal"] = None, abstention(result)
-    elif result.tool_calls:
+    message: dict[str, Any] = {"role": "assistant", "content": result.text, "refusal": refusal(result)}
+    if message["refusal"] is not None and (result.abstained or result.text in ("", message["refusal"])):
+        message["content"] = None
+    if result.tool_calls:
         message["tool_calls"] = result.tool_calls
-        message["content"] = result.text or None
+        message["content"] = message["content"] or None
+    if result.reasoning is not None:
+        message["reasoning_content"] = result.reasoning
     return {"index": i, "message": message, "finish_reason": finish_reason(result), "logprobs": logprobs(request, result)}
 
 
@@ -251,10 +253,17 @@ def abstention(result: Result) -> str:
     return f"No answer was good enough ({result.reason})."
 
 
+def refusal(result: Result) -> str | None:
+    """What the provider marked as a refusal, or that the policy abstained; None where there is an answer."""
+    return abstention(result) if result.answer is None else result.answer.refusal
+
+
 def finish_reason(result: Result) -> str:
-    """OpenAI's finish reason."""
-    reason = result.answer.finish_reason if result.answer is not None else None
-    return reason or ("tool_calls" if result.tool_calls else "stop")
+    """OpenAI's finish reason. A word that no one knows says that the answer may not be complete."""
+    reason = (result.answer.finish_reason if result.answer is not None else None) or "stop"
+    if reason in ("stop", "tool_calls"):
+        return "tool_calls" if result.tool_calls else "stop"
+    return "content_filter" if reason == "content_filter" else "length"
 
 
 def logprobs(request: GatewayRequest, result: Result) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ _PARTS: Mapping[str, tuple[str, ...]] = {
     "file": ("file_data", "file_id", "filename"),
 }
 _FIELDS = frozenset(("role", "content", "name", "tool_calls", "tool_call_id", "refusal"))
+_REASONING = frozenset(("reasoning_content", "reasoning"))  # only of assistants
 # Fields of a completion's message that a client may send back, as long as they are empty.
 _EMPTY = frozenset(("annotations", "audio", "function_call"))
 
@@ -47,6 +48,10 @@ def _message(message: Any, where: str, uses: set[str]) -> Mapping[str, Any]:
     for name in message:
         if name in _EMPTY and not message[name]:
             clean.pop(name, None)
+        elif name in _REASONING and role == "assistant":
+            if name in clean:
+                text(clean[name], f"{where}.{name}")
+                uses.add(f"messages.{name}")
         elif name not in _FIELDS:
             raise bad_request(f"unknown field; known: {', '.join(sorted(_FIELDS))}", f"{where}.{shorten(name)}")
     if "name" in clean:
@@ -68,6 +73,8 @@ def _message(message: Any, where: str, uses: set[str]) -> Mapping[str, Any]:
             _call(call, f"{where}.tool_calls[{i}]")
             for i, call in enumerate(list_of(clean["tool_calls"], f"{where}.tool_calls"))
         ]
+    elif content is None and role == "assistant" and not _REASONING.isdisjoint(clean):
+        clean.setdefault("content", "")  # the answer was cut while the model thought
     elif content is None and not (role == "assistant" and "refusal" in clean):
         raise bad_request("is missing", f"{where}.content")
     if (role == "tool") != ("tool_call_id" in clean):

@@ -3,12 +3,13 @@
 from time import time
 from typing import Any
 
+from cascade.engine.streaming import Reasoning
 from cascade.gateway.errors import ApiError, openai_shape
 from cascade.gateway.request import GatewayRequest
 from cascade.gateway.response import dump, summary, usage_of
 from cascade.result import Result, new_run_id
 
-from .chat import abstention, finish_reason, logprobs, usage
+from .chat import finish_reason, logprobs, refusal, usage
 
 _DONE = b"data: [DONE]\n\n"
 
@@ -20,10 +21,21 @@ class ChatWriter:
         self._request = request
         self._id, self._created = f"chatcmpl-{new_run_id()}", int(time())
         self._model: str | None = None
+        self._refused = False  # whether a refusal was written
 
     def text(self, text: str, model: str) -> bytes:
         """See Writer."""
         return self._first(model) + self._chunk({"content": text})
+
+    def reasoning(self, reasoning: Reasoning, model: str) -> bytes:
+        """See Writer. Redacted thoughts have no text."""
+        events = self._first(model)
+        return events + self._chunk({"reasoning_content": reasoning.text}) if reasoning.text else events
+
+    def refusal(self, text: str, model: str) -> bytes:
+        """See Writer."""
+        self._refused = True
+        return self._first(model) + self._chunk({"refusal": text})
 
     def keep_alive(self) -> bytes:
         """See Writer: a comment."""
@@ -32,11 +44,11 @@ class ChatWriter:
     def end(self, result: Result) -> bytes:
         """See Writer."""
         events = self._first(result.model)
-        if result.abstained:
-            events += self._chunk({"refusal": abstention(result)})
+        if not self._refused and (refusal_text := refusal(result)) is not None:
+            events += self._chunk({"refusal": refusal_text})
         for i, call in enumerate(result.tool_calls):
             events += self._chunk({"tool_calls": [{**call, "index": i}]})
-        extra: dict[str, Any] = {"cascade": summary(self._request.policy, result)}
+        extra: dict[str, Any] = {"cascade": summary(self._request, result)}
         logprobs_data = logprobs(self._request, result)
         events += self._chunk({}, finish_reason(result), logprobs_data, extra)
         if self._request.include_usage:

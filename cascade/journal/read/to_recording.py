@@ -70,7 +70,7 @@ def _answer(attempt: Mapping[str, Any]) -> dict[str, Any]:
         row["cost_usd"], row["latency_s"] = own[-1]["cost_usd"], own[-1]["latency_s"]
         if own[-1]["usage"] is not None:
             row["usage"] = own[-1]["usage"]
-    for name in ("tool_calls", "logprob"):
+    for name in ("reasoning", "tool_calls", "logprob"):
         if name in text:
             row[name] = text[name]
     if "logprob" in row:

@@ -52,7 +52,7 @@ class Side(Protocol):
 
 
 class Channel:
-    """One end. ``broken`` says that the other has not kept to the protocol, which nothing can mend."""
+    """One end. ``broken`` says that the other has violated the protocol, which ends the session."""
 
     def __init__(self, read_from: int, write_to: int, side: Side) -> None:
         self._in, self._out = read_from, write_to

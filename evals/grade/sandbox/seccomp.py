@@ -104,7 +104,7 @@ def program(pid: int, own_files: bool) -> bytes:
 
 
 def install(pid: int, own_files: bool) -> None:
-    """Puts the filter on this process for good. Raises OSError, WallsError."""
+    """Installs the filter in this process, irrevocably. Raises OSError, WallsError."""
     filter_ = program(pid, own_files)
     buffer = ctypes.create_string_buffer(filter_, len(filter_))
     # struct sock_fprog: a count, and after padding a pointer.

@@ -1,4 +1,4 @@
-"""Values as JSON: those of built-in types and a few of the standard library's, made anew as exactly these types.
+"""Values as JSON: those of built-in types and a few of the standard library's, rebuilt as exactly these types.
 
 Whoever decodes runs no code of the other side's and gets no object whose methods the other side chose; what is anything
 else stays where it is, and only its number goes over. A list, dict, set, bytearray or deque keeps its identity within one

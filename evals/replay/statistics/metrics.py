@@ -102,7 +102,7 @@ def edges(ordered: Array, bins: int = MOST_BINS) -> list[int]:
     ends = np.append(_tie_starts(ordered)[1:], n)
     bounds, mark = [0], 0.0
     while bounds[-1] < n:
-        # Fractions add up, so that sizes stay within one row of each other; a run that went further starts the count anew.
+        # Fractions add up, so that sizes stay within one row of each other; a run that went further restarts the count.
         mark = max(mark, float(bounds[-1])) + size
         at = int(np.searchsorted(ends, int(mark + 1e-6)))
         bounds.append(int(ends[min(at, len(ends) - 1)]))

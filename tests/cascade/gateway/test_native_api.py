@@ -5,10 +5,13 @@ from typing import Any
 
 import pytest
 
+from cascade.gateway.openapi import document
 from cascade.journal.open_store import open_store
+from cascade.journal.read.to_recording import _answer
+from evals.recording.check import RecordingError, check_answer
 from tests.cascade.gateway.conftest import POLICIES, Running, Serve
 from tests.cascade.gateway.openai.test_chat import by_model, logged
-from tests.wire_server import WireServer, chat
+from tests.wire_server import Reply, WireServer, chat, message
 
 
 def test_route(running: Running, upstream: WireServer) -> None:
@@ -98,3 +101,52 @@ def test_mistakes_are_named(running: Running, path: str, body: dict[str, Any], m
     refused = running.post(path, body)
     assert refused.status_code == 400
     assert message in refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("journal_text", [True, False])
+def test_thoughts_are_returned_and_stored_as_text_is(
+    serve: Serve, upstream: WireServer, tmp_path: Path, journal_text: bool
+) -> None:
+    """Beside the answer for the client; in the journal only with ``journal_text: true``. No thoughts, no field."""
+    url = f"sqlite:///{tmp_path}/runs.db"
+    policies = POLICIES.replace(
+        "  claude:\n    tiers", f"  claude:\n    journal_text: {str(journal_text).lower()}\n    tiers"
+    )
+    running = serve(f"journal: {{{{url: '{url}'}}}}\n{policies}".format(url=upstream.base_url))
+    thought = {"type": "thinking", "thinking": "zebra quagga", "signature": "c2ln"}
+    upstream.reply = Reply(message(thought, {"type": "text", "text": "51"}))
+    history = [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "yes", "reasoning_content": "okapi"},
+        {"role": "user", "content": "17 * 3?"},
+    ]
+    done = running.post("/v1/route", {"prompt": history, "policy": "claude"}).json()
+    assert (done["answer"], done["reasoning"], done["ignored"]) == ("51", "zebra quagga", ["messages.reasoning_content"])
+    upstream.reply = Reply(message())
+    plain = running.post("/v1/route", {"prompt": "hi", "policy": "claude"}).json()
+    assert not {"reasoning", "ignored"} & plain.keys()
+    judged = running.post("/v1/gate", {"prompt": "hi", "answer": "<think>okapi</think>51", "policy": "claude"}).json()
+    assert "reasoning" not in judged
+    running.stop()
+    store = open_store(url, create=False)
+    try:
+        record = store.find(done["run_id"])
+    finally:
+        store.close()
+    assert record is not None
+    text = str(record)
+    assert ("zebra quagga" in text, "okapi" in text, "c2ln" in text) == (journal_text, journal_text, False)
+    if journal_text:
+        assert record.attempts[0]["answer"]["reasoning"] == "zebra quagga"
+        (row,) = [_answer(attempt) for attempt in record.attempts]
+        assert row["reasoning"] == "zebra quagga"
+        check_answer({**row, "reasoning": "x"}, "answer")
+        with pytest.raises(RecordingError, match=r"answer\.reasoning: must be text"):
+            check_answer({**row, "reasoning": 1}, "answer")
+
+
+def test_the_document_describes_thoughts() -> None:
+    """Both fields are optional."""
+    answer = document()["components"]["schemas"]["Answer"]
+    assert {"reasoning", "ignored"} <= answer["properties"].keys()
+    assert answer["required"] == ["answer"]

@@ -328,7 +328,7 @@ def test_with_schema_text_with_parts() -> None:
     assert [p["type"] for p in first["content"]] == ["text", "text"]
 
 
-def test_another_server_is_not_told_the_organization(server: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_organization_is_not_sent_to_another_server(server: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment's names for OpenAI stay with OpenAI, as does its key."""
     for name in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_API_KEY", "OPENAI_ADMIN_KEY"):
         monkeypatch.setenv(name, "env-secret")

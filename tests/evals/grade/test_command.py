@@ -111,7 +111,7 @@ def test_mistakes_write_nothing(
 
 
 def test_a_judge_model_of_the_policy_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is asked once for each answer, and what it said is kept beside the recording for the next time."""
+    """It is asked once for each answer, and what it said is kept next to the recording for the next time."""
     path, policies = recording(tmp_path), tmp_path / "policies.yaml"
     policies.write_text(
         "models: {judge: {provider: scripted, answers: ['9', '1']}}\npolicies: {default: {tiers: [{model: judge}]}}\n"

@@ -13,7 +13,7 @@ from evals.recording.join import ByPrompt
 from judges import Answer
 
 
-def heard(id: str = "a", **fields: Any) -> ImportedAnswer:
+def showSnapshot(id: str = "a", **fields: Any) -> ImportedAnswer:
     """An answer to this example."""
     return ImportedAnswer(Example(id, "q", {}, **fields), "m", Answer("x"))
 
@@ -34,7 +34,7 @@ def both(*items: ImportedAnswer, same: ByPrompt | None = None) -> Iterator[Examp
 )
 def test_one_id_for_two_questions(other: dict[str, Any], word: str) -> None:
     """Is an error; by their content they are told apart, each with its own reference."""
-    items = heard(reference="r"), heard(**{"reference": "r", **other})
+    items = showSnapshot(reference="r"), showSnapshot(**{"reference": "r", **other})
     with pytest.raises(RecordingError, match=f"id 'a': stands for two examples in one log, the second with another {word}"):
         list(both(*items))
     one, two = both(*items, same=ByPrompt(WITH_GOLD))
@@ -44,6 +44,6 @@ def test_one_id_for_two_questions(other: dict[str, Any], word: str) -> None:
 
 def test_a_reference_that_only_one_answer_has() -> None:
     """Is the example's."""
-    (example,) = both(heard(), heard(reference="r"), heard())
+    (example,) = both(showSnapshot(), showSnapshot(reference="r"), showSnapshot())
     assert example.reference == "r"
     assert len(example.answers["m"]["samples"]) == 2

@@ -34,7 +34,7 @@ def test_a_sample_is_an_example() -> None:
     logged = sample["output"]["choices"][0]["logprobs"]["content"][0]
     assert answer["token_logprobs"] == [logged["logprob"]]
     assert answer["first_token_top"] == {t["token"]: t["logprob"] for t in logged["top_logprobs"]}
-    assert answer["cost_usd"] is None  # a server of one's own has no list price
+    assert answer["cost_usd"] is None  # a self-hosted server has no list price
 
 
 def test_epochs_are_samples_with_their_own_quality() -> None:

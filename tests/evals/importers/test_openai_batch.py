@@ -117,7 +117,7 @@ def test_nothing_said_is_left_out(tmp_path: Path) -> None:
     ("keys", "value", "message"),
     [
         (("custom_id",), None, ":1: custom_id: is missing"),
-        (("custom_id",), "q9", "no request for this answer stands in the files of --input: custom_id 'q9'"),
+        (("custom_id",), "q9", "no request for this answer is in the files of --input: custom_id 'q9'"),
         (("response",), None, "has neither response nor error"),
         (("response", "status_code"), "200", ":1: response.status_code: must be a number, got text"),
         (("response", "body", "choices"), [], ":1: response.body: is no chat completion"),
@@ -147,7 +147,7 @@ def test_two_requests_of_one_model_with_one_id(tmp_path: Path) -> None:
 
 
 def test_errors_as_text(tmp_path: Path) -> None:
-    """Servers of one's own write an error as a text, with or without a response; the others' answers are read."""
+    """Self-hosted servers write an error as a text, with or without a response; the others' answers are read."""
     output = tmp_path / "output.jsonl"
     good = (LOGS / "small_output.jsonl").read_text().splitlines()
     ids = [json.loads(line)["custom_id"] for line in (LOGS / "small_input.jsonl").read_text().splitlines()]

@@ -1,8 +1,12 @@
 """The prompt-only router: its features, its regression against scikit-learn's, and what it learns."""
 
 import os
+import re
 import subprocess
 import sys
+import zlib
+from collections import Counter
+from itertools import pairwise
 from math import log, sqrt
 
 import numpy as np
@@ -34,6 +38,17 @@ def test_features_count_every_gram() -> None:
     assert max(features("ab ab ab").values()) >= 3
     assert features("") == {}
     assert all(0 <= at < DIMENSIONS for at in counts)
+
+
+@given(st.text(st.characters(max_codepoint=127)) | st.text() | st.text("ab "))
+def test_features_are_counts_of_hashed_grams(text: str) -> None:
+    """Whether or not the text is ASCII, columns and counts are those of hashing gram by gram with zlib."""
+    words = re.findall(r"\w+", text.lower())
+    pairs = [f"{a} {b}" for a, b in pairwise(words)]
+    windows = [text.lower()[i : i + size] for size in (3, 4, 5) for i in range(len(text.lower()) - size + 1)]
+    assert features(text) == Counter(
+        zlib.crc32(gram.encode("utf-8", "replace")) % DIMENSIONS for gram in [*words, *pairs, *windows]
+    )
 
 
 def test_long_texts_are_cut() -> None:

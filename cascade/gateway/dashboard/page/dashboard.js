@@ -30,12 +30,12 @@ async function follow() {
     rest = events.pop();
     for (const event of events) {
       const data = event.split(/\r?\n/).filter((line) => line.startsWith("data:")).map((line) => line.slice(5)).join("\n");
-      if (data) heard(JSON.parse(data));
+      if (data) showSnapshot(JSON.parse(data));
     }
   }
 }
 
-function heard(snapshot) {
+function showSnapshot(snapshot) {
   last = snapshot;
   status("live", "good");
   if (!paused) render(snapshot);

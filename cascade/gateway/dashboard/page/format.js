@@ -1,4 +1,4 @@
-// Figures as text. What is not known is a dash, never a nought.
+// Figures as text. An unknown figure is a dash, never 0.
 export const DASH = "–";
 
 const round = (value, digits) => value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });

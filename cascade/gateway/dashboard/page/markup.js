@@ -10,7 +10,7 @@ export function make(name, text, ...classes) {
 
 export function write(id, text) {
   const element = $(id);
-  // A screen reader would tell an unchanged text anew, and a selection would be lost.
+  // A screen reader would announce an unchanged text again, and a selection would be lost.
   if (element.textContent !== text) element.textContent = text;
 }
 

@@ -178,7 +178,7 @@ def test_the_journal_says_whose_run_it_was(guarded: Callable[..., Running], tmp_
         assert running.key.encode() not in file.read_bytes()
 
 
-def test_a_key_is_heeded_within_seconds(guarded: Callable[..., Running], keys: KeyFile) -> None:
+def test_a_key_works_and_is_revoked_within_seconds(guarded: Callable[..., Running], keys: KeyFile) -> None:
     """Made or revoked while the gateway runs; a file that vanishes opens no door."""
     running = guarded()
     _, later = keys.create("ben")
