@@ -3,7 +3,6 @@
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -72,27 +71,3 @@ def test_no_call_has_seven_positional_arguments() -> None:
         if isinstance(call, ast.Call) and len(call.args) >= 7
     ]
     assert not too_many, too_many
-
-
-def names_in(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """The names that a module gives to variables, parameters, attributes and fields."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            yield node.lineno, node.id
-        elif isinstance(node, ast.arg):
-            yield node.lineno, node.arg
-        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-            yield node.lineno, node.attr
-
-
-def test_names_of_things_are_nouns() -> None:
-    """A bare participle says nothing of what a value is: `match`, not `found`; `verdict`, not `said`."""
-    participles = {"told", "said", "found", "made", "kept", "asked", "given"}
-    bare = [
-        f"{path.relative_to(ROOT)}:{line} {name}"
-        for folder in ("cascade", "judges", "evals")
-        for path in sorted((ROOT / folder).rglob("*.py"))
-        for line, name in names_in(ast.parse(path.read_text()))
-        if name.strip("_") in participles
-    ]
-    assert not bare, bare

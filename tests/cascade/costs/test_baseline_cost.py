@@ -22,11 +22,11 @@ def test_a_sample_without_a_count_of_its_own_is_priced_as_the_answer_was() -> No
     tiers = [{"name": "a", "model": "a", "accept_at": 0.1, "judges": ["self_consistency"]}, {"name": "b", "model": "b"}]
     models = {name: {"provider": "scripted", "answers": ["x"]} for name in "ab"}
     file = PolicyFile.model_validate({"models": models, "policies": {"default": {"tiers": tiers}}})
-    made = Cascade(file, models={"a": ScriptedModel("a", answers), "b": ScriptedModel("b", answers)})
+    service = Cascade(file, models={"a": ScriptedModel("a", answers), "b": ScriptedModel("b", answers)})
 
     async def go() -> None:
-        async with made:
-            result = await made.arun("2 + 2?")
+        async with service:
+            result = await service.arun("2 + 2?")
         assert (result.text, result.tier) == ("4", "a")
         assert result.answer is not None
         assert result.answer.usage == Usage()

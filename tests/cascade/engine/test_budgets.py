@@ -56,7 +56,7 @@ def cascade(*providers: Provider, **policy: Any) -> Cascade:
     return Cascade(file, models={p.name: p for p in providers})
 
 
-def together(made: Cascade, runs: int, at_once: int | None = None, **options: Any) -> list[Any]:
+def together(service: Cascade, runs: int, at_once: int | None = None, **options: Any) -> list[Any]:
     """The outcomes of runs, all at once unless ``at_once`` says how many."""
 
     async def go() -> list[Any]:
@@ -64,9 +64,9 @@ def together(made: Cascade, runs: int, at_once: int | None = None, **options: An
 
         async def one() -> Any:
             async with gate:
-                return await made.arun("hi", **options)
+                return await service.arun("hi", **options)
 
-        async with made:
+        async with service:
             return await asyncio.gather(*(one() for _ in range(runs)), return_exceptions=True)
 
     return asyncio.run(go())
@@ -81,12 +81,12 @@ def answered(outcomes: list[Any]) -> int:
 def test_a_history_in_any_field_keeps_the_budget() -> None:
     """Thirty requests at once, whose history holds a megabyte in the field of a refusal."""
     provider = Provider(read=250_000)
-    made = cascade(provider, budget_usd_per_day=0.6)
+    service = cascade(provider, budget_usd_per_day=0.6)
     history = [{"role": "assistant", "content": None, "refusal": "a" * 1_000_000}, {"role": "user", "content": "hi"}]
 
     async def go() -> None:
-        async with made:
-            await asyncio.gather(*(made.arun(history) for _ in range(30)), return_exceptions=True)
+        async with service:
+            await asyncio.gather(*(service.arun(history) for _ in range(30)), return_exceptions=True)
 
     asyncio.run(go())
     assert 0 < provider.billed <= 0.6
@@ -96,17 +96,17 @@ def test_a_history_in_any_field_keeps_the_budget() -> None:
 def test_a_small_budget_is_not_starved_by_the_longest_answers(at_once: int, caplog: pytest.LogCaptureFixture) -> None:
     """61 requests of which each could have 4,096 tokens and has 30: they wait for each other, and are then sent shorter."""
     provider = Provider(tokens=[30], delay_s=0.001)
-    made = cascade(provider, budget_usd_per_day=0.004)
-    assert answered(together(made, 61, at_once)) == 61
+    service = cascade(provider, budget_usd_per_day=0.004)
+    assert answered(together(service, 61, at_once)) == 61
     assert provider.billed <= 0.004
 
 
 def test_most_of_a_budget_can_be_spent(caplog: pytest.LogCaptureFixture) -> None:
     """Until only a usual answer's cost is left; the log says once what starves."""
     provider = Provider(tokens=[30, 40, 20], delay_s=0.001)
-    made = cascade(provider, budget_usd_per_day=0.004)
+    service = cascade(provider, budget_usd_per_day=0.004)
     with caplog.at_level(logging.WARNING):
-        outcomes = together(made, 400, 20)
+        outcomes = together(service, 400, 20)
     assert 0 < answered(outcomes) < 400
     assert 0.95 * 0.004 < provider.billed <= 0.004
     assert {limit for limit in provider.limits if limit != 4096} == {64}
@@ -116,8 +116,8 @@ def test_most_of_a_budget_can_be_spent(caplog: pytest.LogCaptureFixture) -> None
 def test_what_a_request_asks_for_is_never_cut() -> None:
     """Its own max_tokens is reserved whole, or it is not sent."""
     provider = Provider(tokens=[30])
-    made = cascade(provider, budget_usd_per_day=0.004)
-    outcomes = together(made, 300, 1, request=Request(max_tokens=2000))
+    service = cascade(provider, budget_usd_per_day=0.004)
+    outcomes = together(service, 300, 1, request=Request(max_tokens=2000))
     assert 0 < answered(outcomes) < 300
     assert set(provider.limits) == {2000}
 
@@ -136,8 +136,8 @@ def test_no_honest_answers_exceed_a_budget(tokens: list[int], usd: float, at_onc
 def test_a_provider_that_counts_too_much_exceeds_a_budget_once(caplog: pytest.LogCaptureFixture) -> None:
     """Its estimates are raised by the first count, so that the next request fits or is not sent."""
     provider = Provider(tokens=[16_000], dishonest=True)
-    made = cascade(provider, budget_usd_per_day=0.05)
-    outcomes = together(made, 60, 1)
+    service = cascade(provider, budget_usd_per_day=0.05)
+    outcomes = together(service, 60, 1)
     assert answered(outcomes) < 60
     assert provider.billed <= 0.05
     assert caplog.text.count("m: the provider counts more than the request could have") == 1

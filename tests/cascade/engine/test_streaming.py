@@ -26,6 +26,7 @@ from cascade import (
     Policy,
     Prompt,
     ProviderError,
+    Reasoning,
     Result,
     Retracted,
     ScriptedModel,
@@ -114,6 +115,18 @@ def test_held_tokens_wait_for_the_judges() -> None:
     last = events[-1]
     assert isinstance(last, Finished)
     assert (last.result.text, last.result.tier, last.result.accepted) == ("yes yes", "t1", True)
+
+
+@pytest.mark.parametrize("stream", ["held", "optimistic"])
+def test_reasoning_waits_as_its_text_does(stream: Any) -> None:
+    """The texts of Reasoning since the last Retracted are the returned answer's thoughts, before its first Token."""
+    small, large = said("no no", **UNSURE, reasoning="a guess"), said("yes yes", **SURE, reasoning="six sevens")
+    events = watch(ladder([small], [large]), stream=stream)
+    retractions = [i for i, e in enumerate(events) if isinstance(e, Retracted)]
+    rest = events[retractions[-1] :] if retractions else events
+    assert bool(retractions) == (stream == "optimistic")
+    sent = [e for e in rest if isinstance(e, Reasoning | Token)]
+    assert sent == [Reasoning("t1", "six sevens"), Token("t1", "yes "), Token("t1", "yes")]
 
 
 def test_optimistic_tokens_are_retracted() -> None:

@@ -1,0 +1,56 @@
+"""Names of things are nouns: a bare participle says what happened to a thing, and leaves open what it is."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PARTICIPLES = frozenset(["told", "said", "found", "made", "kept", "asked", "given"])
+FILES = sorted(file for top in ("cascade", "evals", "judges", "tests", "examples") for file in (ROOT / top).rglob("*.py"))
+
+
+def names_of_things(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """The names that ``tree`` gives to variables, parameters, attributes, fields and classes, with their lines."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name) | ast.ClassDef(name=name):
+                yield name, node.lineno
+            case ast.Attribute(attr=name, ctx=ast.Store()):
+                yield name, node.lineno
+            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)):
+                yield name, node.lineno
+
+
+def refused(tree: ast.AST) -> list[str]:
+    """``line: name`` of each name that is a bare participle, whatever underscores and capitals it has."""
+    return [f"{line}: {name}" for name, line in names_of_things(tree) if name.strip("_").lower() in PARTICIPLES]
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        ("made = 1", "1: made"),
+        ("def f(*, asked): ...", "1: asked"),
+        ("class Told: ...", "1: Told"),
+        ("self._kept = 2", "1: _kept"),
+        ("for found, x in y: ...", "1: found"),
+        ("class A:\n    said: str", "2: said"),
+    ],
+)
+def test_a_participle_is_found_wherever_a_name_is_given(source: str, line: str) -> None:
+    """Variables, parameters, classes, attributes, loops and fields."""
+    assert refused(ast.parse(source)) == [line]
+
+
+@pytest.mark.parametrize("source", ["policy = found.made(told)", "def made_of(x): ...", "import kept", "given_policy = 1"])
+def test_other_names_pass(source: str) -> None:
+    """A participle inside a longer name, or one that is only read, is not refused here."""
+    assert refused(ast.parse(source)) == []
+
+
+def test_names_are_nouns() -> None:
+    """No name in the project is one of the participles: `match`, not `found`; `verdict`, not `said`."""
+    bare = [f"{file.relative_to(ROOT)}:{name}" for file in FILES for name in refused(ast.parse(file.read_text("utf-8")))]
+    assert not bare
