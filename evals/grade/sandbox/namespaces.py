@@ -90,6 +90,9 @@ def build_tree(paths: Sequence[str], hidden: Sequence[str]) -> None:
 
     mount(b"none", "/", None, _REC | _PRIVATE)
     mount(b"none", base, b"tmpfs", _NOSUID, b"size=1m,nr_inodes=4k,mode=755")
+    # First: a virtual environment may lie beneath it, and would be covered by a later mount.
+    os.makedirs(base + SMALL, exist_ok=True)
+    mount(b"none", base + SMALL, b"tmpfs", _NOSUID | _NODEV | _NOEXEC, b"size=16m,nr_inodes=1k,mode=1777")
     for path in paths:
         place = base + path
         _make_place(place, os.path.isdir(path))
@@ -103,8 +106,6 @@ def build_tree(paths: Sequence[str], hidden: Sequence[str]) -> None:
             _make_place(base + device, False)
             mount(device.encode(), base + device, None, _BIND)
             _set(base + device, _ATTR_READ_ONLY | _ATTR_NOSUID)
-    os.makedirs(base + SMALL, exist_ok=True)
-    mount(b"none", base + SMALL, b"tmpfs", _NOSUID | _NODEV | _NOEXEC, b"size=16m,nr_inodes=1k,mode=1777")
     os.chdir(base)
     call("pivot_root", b".", b".")
     check("umount2", functions.umount2(b".", _DETACH))

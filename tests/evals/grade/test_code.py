@@ -101,7 +101,12 @@ def test_files_elsewhere_are_safe(tmp_path: Path) -> None:
 
 def test_behind_walls_there_is_nobody_else() -> None:
     """The program is the first process of a world of its own, and sees Python and nothing else."""
-    text = "import os\nalone = os.getpid() == 1 and not os.path.exists('/proc')\nhere = set(os.listdir('/tmp'))"
+    text = """
+import os, sys
+alone = os.getpid() == 1 and not os.path.exists("/proc")
+# Python itself may be in a virtual environment there.
+here = [name for name in os.listdir("/tmp") if not any(path.startswith("/tmp/" + name) for path in sys.path)]
+"""
     assert CodeGrader().grade(GradingCase(text=text, reference="assert alone and not here")) == 1.0
 
 
