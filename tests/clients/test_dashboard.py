@@ -128,7 +128,7 @@ def test_the_figures_are_those_of_the_metrics_and_the_journal(browser: Any, gate
     assert usd(note.partition(" of ")[2]) == pytest.approx(premium, rel=0.06)
     escalated = metric(metrics, "cascade_escalations_total")
     assert 0 < escalated <= 60
-    assert page.locator("#escalations-note").inner_text() == f"{escalated:.0f} in all"
+    assert page.locator("#escalations-note").inner_text() == f"{escalated:.0f} in total"
     assert page.locator("#drift-note").inner_text().startswith("20 runs with feedback")
 
     store = open_store(f"sqlite:///{tmp_path}/journal.db")
