@@ -25,6 +25,7 @@ TRANSFORMS: tuple[Transform, ...] = ("logit", "log", "identity")
 RIDGES = (10.0, 1.0, 0.1)
 # Less spread than this is rounding, and dividing by it would blow coefficients up.
 _CONSTANT = 1e-6
+_EDGE = 1e-9
 _STREAM = 1
 
 
@@ -156,7 +157,8 @@ def _raw(scores: Mapping[str, Array], missing: float) -> Calibrator:
     """The confidence without a calibration: the score itself, or of several the mean of their logits."""
     if len(scores) == 1:
         [judge] = scores
-        return Isotonic(judge, ((0.0, 0.0), (1.0, 1.0)), missing)
+        # Never certain: a score of 0 or 1 is a judge's word, and a probability of 0 or 1 would cost an infinite log-loss.
+        return Isotonic(judge, ((0.0, _EDGE), (1.0, 1.0 - _EDGE)), missing)
     weights = (1.0 / len(scores),) * len(scores)
     features = tuple(
         Feature(judge, "logit", _column(judge, "logit", column).feature.fill) for judge, column in scores.items()

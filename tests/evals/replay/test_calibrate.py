@@ -222,6 +222,16 @@ def test_any_small_table(data: st.DataObject, n: int, judges: int, folds: int) -
     assert all(np.isfinite(v) for v in fitted.log_loss_cv.values())
 
 
+def test_a_raw_score_of_0_or_1_is_no_certainty() -> None:
+    """A confidence that is used without a calibration stays within (0, 1), too."""
+    scores = np.array([np.nan] * 9 + [0.0] + [np.nan] * 2)
+    fitted = fit({"a": scores}, np.array([0.0] * 10 + [1.0] * 2), candidates=("raw",))
+    assert fitted.method == "raw"
+    for score in (0.0, 1.0):
+        assert 0 < fitted.mapping.probability({"a": score}) < 1
+    assert np.all((fitted.out_of_fold > 0) & (fitted.out_of_fold < 1))
+
+
 @pytest.mark.parametrize(
     ("scores", "correct"),
     [
