@@ -27,7 +27,7 @@ from evals.demo.starter.questions import GRADERS
 from evals.grade.command import grade
 from evals.recording import Example, read
 
-POLICY = Path(__file__).parent.with_name("demo.yaml")
+POLICY = Path(__file__).with_name("demo.yaml")
 _SECONDS = 120.0
 
 
