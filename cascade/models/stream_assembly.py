@@ -1,10 +1,12 @@
 """Puts an answer together from the events of a stream, as the body that the provider would have sent in one piece."""
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from judges import Answer, Usage
 from judges.reading import ReasoningStream
+from judges.reading.tool_calls import arguments_text
 
 from .http import mapping
 from .message_parts import reasoning_in, signed_thoughts, text_in
@@ -51,7 +53,8 @@ class ChatReader:
         self._text: list[str] = []
         self._refusal: list[str] = []
         self._reasoning: list[str] = []
-        self._calls: dict[int, dict[str, Any]] = {}
+        self._calls: list[dict[str, Any]] = []
+        self._places: dict[Any, int] = {}  # of the latest call with each index
         self._tokens: list[Mapping[str, Any]] = []
         self._finish: str | None = None
         self._usage: Any = None
@@ -101,18 +104,43 @@ class ChatReader:
         return text, False
 
     def _add_call(self, call: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Adds a piece of a tool call. Some servers give no index; then an id begins another call."""
-        calls, i, function = self._calls, call.get("index"), mapping(call.get("function"))
-        if i is None:
-            i = len(calls) if call.get("id") or not calls else len(calls) - 1
-        if i not in calls:
-            calls[i] = {"type": "function", **call, "function": dict(function)}
-            calls[i].pop("index", None)
-            return call
-        whole = calls[i]["function"]
-        whole["arguments"] = (whole.get("arguments") or "") + (function.get("arguments") or "")
-        whole["name"] = whole.get("name") or function.get("name")
-        return call
+        """Adds a piece of a tool call, and returns it with the place of its call as the index."""
+        function = dict(mapping(call.get("function")))
+        if "arguments" in function and not isinstance(function["arguments"], str):
+            function["arguments"] = arguments_text(function["arguments"]) if function["arguments"] else ""
+        index = call.get("index")
+        place = self._places.get(index) if index is not None else len(self._calls) - 1
+        if place is None or place < 0 or self._begins_another(self._calls[place], call.get("id"), function.get("name")):
+            place = len(self._calls)
+            self._calls.append({"type": "function", **call, "function": dict(function)})
+            self._calls[place].pop("index", None)
+            if index is not None:
+                self._places[index] = place
+        else:
+            whole = self._calls[place]
+            inner = whole["function"]
+            inner["arguments"] = (inner.get("arguments") or "") + (function.get("arguments") or "")
+            inner["name"] = inner.get("name") or function.get("name")
+            for name, value in call.items():
+                if name not in ("index", "function") and not whole.get(name):
+                    whole[name] = value
+        return {**call, "index": place, "function": function} if function else {**call, "index": place}
+
+    @staticmethod
+    def _begins_another(call: Mapping[str, Any], id: Any, name: Any) -> bool:
+        """Whether a piece is of another call than ``call``, although it has the same index or none.
+
+        A call begins with its name: some servers send an id with every piece, others the same index with every call. Without
+        an id, what follows arguments that are whole is another call.
+        """
+        if not name or (id and id == call.get("id")):
+            return False
+        if id and call.get("id"):
+            return True
+        try:
+            return isinstance(json.loads(call["function"].get("arguments") or ""), dict)
+        except (ValueError, RecursionError):
+            return False
 
     def answer(self) -> Answer:
         """See Reader."""
@@ -124,7 +152,7 @@ class ChatReader:
             "content": "".join(self._text),
             "refusal": "".join(self._refusal),
             "reasoning": "".join(self._reasoning),
-            "tool_calls": [*self._calls.values()],
+            "tool_calls": self._calls,
         }
         choice = {"message": message, "finish_reason": self._finish, "logprobs": {"content": self._tokens}}
         return self._answer_of({"choices": [choice], "usage": self._usage})
