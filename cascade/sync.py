@@ -11,7 +11,7 @@ T = TypeVar("T")
 _loop: asyncio.AbstractEventLoop | None = None
 _loop_lock = threading.Lock()
 _parents_loops: list[asyncio.AbstractEventLoop] = []
-"""In a forked child. They stay referenced: closing one would remove the parent's connections from the selector they share."""
+"""In a forked child, so that they are never closed: that would change the selector that it shares with the parent."""
 
 
 def background_loop() -> asyncio.AbstractEventLoop:

@@ -1,4 +1,4 @@
-"""A process that forks, as servers with preloaded workers do: parent and child go on running, with connections of their own."""
+"""A process that forks, as servers that preload an application do: parent and child each use connections of their own."""
 
 import subprocess
 import sys
