@@ -65,7 +65,7 @@ class TierAttempt:
         context = self.context
         events = context.events
         if events is not None:
-            events.tier_started(self.tier, not self.tiers_left)
+            events.tier_started(self.tier, not self.tiers_left, has_tools=bool(context.prompt.tools))
         send = None if events is None else events.send
         faults: list[str] = []
         handles = (self.tier.handle, *self.tier.fallbacks)

@@ -6,7 +6,7 @@ from typing import Any
 
 from cascade.client import Cascade
 from cascade.errors import PolicyError
-from cascade.models.message_parts import takes_reasoning
+from cascade.models.message_parts import takes_foreign_fields, takes_reasoning
 from cascade.models.protocol import Request
 from cascade.policy.schema import ModelSpec, Policy
 from cascade.result import Result
@@ -119,12 +119,16 @@ def check_supported(request: GatewayRequest, policy: Policy, models: Mapping[str
 
 
 def _ignored(request: GatewayRequest, spec: ModelSpec) -> frozenset[str]:
-    """The thoughts in the history that the model does not take back: they help it, and no answer depends on them."""
+    """What in the history the model does not take back: thoughts, and other servers' fields of tool calls.
+
+    They help the model that wrote them, and no answer of another depends on them.
+    """
+    foreign = frozenset(name for name in request.uses if name.startswith("messages.tool_calls."))
     if spec.provider == "anthropic":
-        return _REASONING & request.uses
+        return _REASONING & request.uses | foreign
     if spec.provider == "openai":
         dropped = _SIGNED_REASONING if takes_reasoning(spec.base_url) else _SIGNED_REASONING | _REASONING
-        return dropped & request.uses
+        return dropped & request.uses | (frozenset() if takes_foreign_fields(spec.base_url) else foreign)
     return frozenset()
 
 

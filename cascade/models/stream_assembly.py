@@ -54,7 +54,8 @@ class ChatReader:
         self._refusal: list[str] = []
         self._reasoning: list[str] = []
         self._calls: list[dict[str, Any]] = []
-        self._places: dict[Any, int] = {}  # of the latest call with each index
+        self._latest_places: dict[Any, int] = {}  # of calls, by their index
+        self._places_by_id: dict[Any, int] = {}
         self._tokens: list[Mapping[str, Any]] = []
         self._finish: str | None = None
         self._usage: Any = None
@@ -108,14 +109,14 @@ class ChatReader:
         function = dict(mapping(call.get("function")))
         if "arguments" in function and not isinstance(function["arguments"], str):
             function["arguments"] = arguments_text(function["arguments"]) if function["arguments"] else ""
-        index = call.get("index")
-        place = self._places.get(index) if index is not None else len(self._calls) - 1
-        if place is None or place < 0 or self._begins_another(self._calls[place], call.get("id"), function.get("name")):
+        place = self._place_of(call, function)
+        if place is None:
             place = len(self._calls)
-            self._calls.append({"type": "function", **call, "function": dict(function)})
-            self._calls[place].pop("index", None)
-            if index is not None:
-                self._places[index] = place
+            started = {"type": "function", **call, "function": dict(function)}
+            started.pop("index", None)
+            self._calls.append(started)
+            self._latest_places[call.get("index")] = place
+            self._places_by_id.setdefault(call.get("id"), place)
         else:
             whole = self._calls[place]
             inner = whole["function"]
@@ -124,23 +125,28 @@ class ChatReader:
             for name, value in call.items():
                 if name not in ("index", "function") and not whole.get(name):
                     whole[name] = value
-        return {**call, "index": place, "function": function} if function else {**call, "index": place}
+        return {**call, "index": place, **({"function": function} if "function" in call else {})}
 
-    @staticmethod
-    def _begins_another(call: Mapping[str, Any], id: Any, name: Any) -> bool:
-        """Whether a piece is of another call than ``call``, although it has the same index or none.
+    def _place_of(self, piece: Mapping[str, Any], function: Mapping[str, Any]) -> int | None:
+        """The place of the call that a piece continues; None where it begins another one.
 
-        A call begins with its name: some servers send an id with every piece, others the same index with every call. Without
-        an id, what follows arguments that are whole is another call.
+        Pieces of several calls may alternate. Some servers give no index, others the same one to all calls: then another id
+        with a name begins another call. An id alone does not, since some servers make up a new one for every piece. Without
+        an id, a name begins another call where the arguments of the one before are whole.
         """
-        if not name or (id and id == call.get("id")):
-            return False
-        if id and call.get("id"):
-            return True
-        try:
-            return isinstance(json.loads(call["function"].get("arguments") or ""), dict)
-        except (ValueError, RecursionError):
-            return False
+        index, call_id, name = piece.get("index"), piece.get("id"), function.get("name")
+        latest = self._latest_places.get(index)
+        if call_id and call_id in self._places_by_id:
+            if latest is not None and self._calls[latest].get("id") == call_id:
+                return latest
+            if latest is not None or index is None or not name:
+                return self._places_by_id[call_id]
+        if latest is None and index is None and self._calls:
+            latest = len(self._calls) - 1
+        if latest is None or not name:
+            return latest
+        begins = self._calls[latest].get("id") if call_id else _is_whole(self._calls[latest])
+        return None if begins else latest
 
     def answer(self) -> Answer:
         """See Reader."""
@@ -156,6 +162,14 @@ class ChatReader:
         }
         choice = {"message": message, "finish_reason": self._finish, "logprobs": {"content": self._tokens}}
         return self._answer_of({"choices": [choice], "usage": self._usage})
+
+
+def _is_whole(call: Mapping[str, Any]) -> bool:
+    """Whether a call's arguments are a JSON object already."""
+    try:
+        return isinstance(json.loads(call["function"].get("arguments") or ""), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 class MessageReader:

@@ -1,6 +1,5 @@
 """Anthropic's Messages API: reads a request and writes a result as a message."""
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,6 +22,7 @@ from cascade.gateway.validation import (
 )
 from cascade.result import Result
 from judges import Usage
+from judges.reading.tool_calls import arguments_object
 
 from .blocks import messages_of, system_of
 
@@ -195,28 +195,28 @@ def thinking(result: Result) -> list[dict[str, Any]]:
 def tool_use(call: Mapping[str, Any]) -> dict[str, Any]:
     """A tool call in Anthropic's shape; arguments that are not a JSON object are passed as text, as ``arguments``."""
     function = call.get("function") or {}
-    raw = function.get("arguments") or "{}"
-    try:
-        arguments = json.loads(raw)
-    except ValueError:
-        arguments = None
     return {
         "type": "tool_use",
         "id": call.get("id"),
         "name": function.get("name"),
-        "input": arguments if isinstance(arguments, dict) else {"arguments": raw},
+        "input": arguments_object(function.get("arguments")),
     }
 
 
 def stop_reason(result: Result) -> str:
-    """Anthropic's stop reason. A call that was cut is not to be run: it ends with ``max_tokens``."""
-    if result.answer is None or result.answer.refusal is not None:
+    """Anthropic's stop reason: ``tool_use`` wherever there is a call to run.
+
+    A call that was cut or filtered is not to be run: its answer ends with ``max_tokens`` or ``refusal``.
+    """
+    if result.answer is None:
         return "refusal"
     reason = result.answer.finish_reason or "stop"
-    if reason in ("stop", "tool_calls"):
-        return "tool_use" if result.tool_calls else "end_turn"
+    if result.tool_calls and reason not in ("length", "content_filter"):
+        return "tool_use"
+    if result.answer.refusal is not None or reason == "content_filter":
+        return "refusal"
     # A word that no one knows says that the answer may not be complete.
-    return "refusal" if reason == "content_filter" else "max_tokens"
+    return "end_turn" if reason in ("stop", "tool_calls") else "max_tokens"
 
 
 def usage(tokens: Usage | None) -> dict[str, Any]:
