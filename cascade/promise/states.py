@@ -52,7 +52,7 @@ class PromiseTracker:
         promise: The promise.
     """
 
-    __slots__ = ("_detector", "kept_evidence", "_squares", "_sum", "_weight", "broken_evidence", "promise")
+    __slots__ = ("_detector", "_squares", "_sum", "_weight", "broken_evidence", "kept_evidence", "promise")
 
     def __init__(self, promise: Promise) -> None:
         self.promise = promise

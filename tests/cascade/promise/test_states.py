@@ -14,7 +14,7 @@ def follow(tracker: PromiseTracker, losses: object) -> list[PromiseState]:
 
 
 def test_no_losses_lead_to_kept() -> None:
-    """From the first label on there is not enough evidence, until somewhat over ln(10) / 0.05 = 46 labels without a loss show it."""
+    """There is not enough evidence until somewhat more than ln(10) / 0.05 = 46 labels without a loss."""
     tracker = PromiseTracker(Promise(max_loss=0.05))
     first_guess = tracker.labels_needed
     states = follow(tracker, [0.0] * 120)
