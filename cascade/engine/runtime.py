@@ -17,6 +17,7 @@ from cascade.policy.calibrators import from_json
 from cascade.policy.schema import ModelSpec, Policy, TierPolicy, nearest
 from cascade.resilience.breaker import BreakerRule
 from cascade.resilience.guard import Guard, ModelHealth, Retry
+from cascade.util.after_fork import restart_after_fork
 
 from .model_handle import ModelHandle
 from .observer import Observer
@@ -60,6 +61,12 @@ class Runtime:
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopState] = WeakKeyDictionary()
         self._lock = threading.Lock()
         self.closed = False
+        restart_after_fork(self)
+
+    def restart(self) -> None:
+        """See ``Restartable``: limits and breakers begin anew, since they count the parent's requests in flight."""
+        self._lock = threading.Lock()
+        self._guards = {}
 
     def compile(self, name: str) -> CompiledPolicy:
         """Returns a policy, ready to run in the running event loop; it is compiled the first time.

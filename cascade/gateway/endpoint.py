@@ -183,31 +183,22 @@ async def _read(scope: Scope, receive: Receive, gateway: "Gateway") -> bytes:
         raise ApiError(415, "content-type: must be application/json", code="unsupported_media_type")
     if length and int(length) > limits.body_bytes:
         raise _too_large(limits.body_bytes)
-    first = await receive()
-    if first["type"] == "http.disconnect":
-        raise ClientGoneError
-    body: bytes = first.get("body", b"")
-    if not first.get("more_body"):
-        if len(body) > limits.body_bytes:
-            raise _too_large(limits.body_bytes)
-        load.hold(len(body))
-        return body
-    load.hold(len(body))
-    chunks, size = [body], len(body)
+    chunks: list[bytes] = []
+    size = 0
     try:
         async with asyncio.timeout(limits.body_s):
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     raise ClientGoneError
-                chunk = message.get("body", b"")
+                chunk: bytes = message.get("body", b"")
                 if size + len(chunk) > limits.body_bytes:
                     raise _too_large(limits.body_bytes)
                 load.hold(len(chunk))
-                chunks.append(chunk)
                 size += len(chunk)
                 if not message.get("more_body"):
-                    return b"".join(chunks)
+                    return b"".join((*chunks, chunk)) if chunks else chunk
+                chunks.append(chunk)
     except TimeoutError:
         load.held_bytes -= size
         raise ApiError(408, f"the body did not arrive within {limits.body_s:g} s", code="body_timeout") from None

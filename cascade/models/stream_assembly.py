@@ -51,7 +51,9 @@ class ChatReader:
         self._text: list[str] = []
         self._refusal: list[str] = []
         self._reasoning: list[str] = []
-        self._calls: dict[int, dict[str, Any]] = {}
+        self._calls: list[dict[str, Any]] = []
+        self._latest_calls: dict[Any, dict[str, Any]] = {}  # by their index
+        self._calls_by_id: dict[Any, dict[str, Any]] = {}
         self._tokens: list[Mapping[str, Any]] = []
         self._finish: str | None = None
         self._usage: Any = None
@@ -101,18 +103,34 @@ class ChatReader:
         return text, False
 
     def _add_call(self, call: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Adds a piece of a tool call. Some servers give no index; then an id begins another call."""
-        calls, i, function = self._calls, call.get("index"), mapping(call.get("function"))
-        if i is None:
-            i = len(calls) if call.get("id") or not calls else len(calls) - 1
-        if i not in calls:
-            calls[i] = {"type": "function", **call, "function": dict(function)}
-            calls[i].pop("index", None)
+        """Adds a piece of a tool call."""
+        function, whole = mapping(call.get("function")), self._call_of(call)
+        if whole is None:
+            started = {"type": "function", **call, "function": dict(function)}
+            started.pop("index", None)
+            self._calls.append(started)
+            self._latest_calls[call.get("index")] = started
+            self._calls_by_id.setdefault(call.get("id"), started)
             return call
-        whole = calls[i]["function"]
+        whole = whole["function"]
         whole["arguments"] = (whole.get("arguments") or "") + (function.get("arguments") or "")
         whole["name"] = whole.get("name") or function.get("name")
         return call
+
+    def _call_of(self, piece: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The call that a piece continues; None where it begins another one.
+
+        Pieces of several calls may alternate. Some servers give no index, others the same one to all calls: then another id
+        with a name begins another call. An id alone does not, since some servers make up a new one for every piece.
+        """
+        index, call_id = piece.get("index"), piece.get("id")
+        if call_id and call_id in self._calls_by_id:
+            return self._calls_by_id[call_id]
+        latest = self._latest_calls.get(index)
+        if latest is None and index is None and self._calls:
+            latest = self._calls[-1]
+        begins = call_id and mapping(piece.get("function")).get("name") and (latest is None or latest.get("id"))
+        return None if begins else latest
 
     def answer(self) -> Answer:
         """See Reader."""
@@ -124,7 +142,7 @@ class ChatReader:
             "content": "".join(self._text),
             "refusal": "".join(self._refusal),
             "reasoning": "".join(self._reasoning),
-            "tool_calls": [*self._calls.values()],
+            "tool_calls": self._calls,
         }
         choice = {"message": message, "finish_reason": self._finish, "logprobs": {"content": self._tokens}}
         return self._answer_of({"choices": [choice], "usage": self._usage})
