@@ -7,7 +7,8 @@ always placed, and of bets that are placed only while a sum of recent evidence (
 next to nothing in a long healthy time, so that a later change is found about as fast as one at the start.
 
 Values that are observed with different probabilities enter with weights in (0, 1], in proportion to 1 / probability: an
-unobserved value then leaves the process as it is. Plain Python; ``evals.audit.e_values`` does the same for many streams.
+unobserved value then leaves the process as it is. Where the values that matter have small weights, stakes are raised by as
+much. Plain Python; ``evals.audit.e_values`` does the same for many streams.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,9 @@ class Bet(NamedTuple):
 # Tuned by simulation (tests/benchmarks/bench_promise.py): a slip of 3 or 4 points, at once and after 5,000 healthy values.
 # The last one is never staked: with it, false alarms stay below alpha by a tenth.
 BETS = (Bet(0.5, 0.0, 0.5), Bet(0.45, 1.5, 1.0), Bet(0.0, 0.0, 0.15))
+LARGEST_SHARE = 0.95
+WEIGHT_PRIOR = 3.0
+"""So many values of weight 1 and size 1 are taken for granted when the weights of the past are looked at."""
 STEADY_BETS = (Bet(0.95, 0.0, 1.0), Bet(0.5, 0.0, 1.0), Bet(0.2, 0.0, 0.5))
 """Bets for a mean that lies below or above its limit from the first value on, however few values differ from 0."""
 _DETECTOR_SHARES = (0.15, 0.4, 0.9)
@@ -52,7 +56,7 @@ class EProcess:
         log_max: The largest that it ever was.
     """
 
-    __slots__ = ("_bets", "_gates", "_stakes", "_wealth", "high", "limit", "log_max", "log_value", "low", "n")
+    __slots__ = ("_bets", "_gates", "_sizes", "_wealth", "high", "limit", "log_max", "log_value", "low", "n")
 
     def __init__(self, limit: float, *, low: float = -1.0, high: float = 1.0, bets: Sequence[Bet] = BETS) -> None:
         if not low < limit <= high:
@@ -60,7 +64,7 @@ class EProcess:
         self.limit, self.low, self.high, self._bets = limit, low, high, tuple(bets)
         self.n, self.log_value, self.log_max = 0, 0.0, 0.0
         total = sum(bet.weight for bet in bets)
-        self._stakes = [bet.share / (limit - low) for bet in bets]
+        self._sizes = [WEIGHT_PRIOR, WEIGHT_PRIOR]  # sums of weight * value^2 and weight^2 * value^2
         self._wealth = [log(bet.weight / total) for bet in bets]
         self._gates = [0.0] * len(bets)
 
@@ -79,12 +83,16 @@ class EProcess:
         """
         checked(value, weight, self.low, self.high)
         x = weight * (value - self.limit)
-        gates, wealth = self._gates, self._wealth
-        for i, stake in enumerate(self._stakes):
-            gain = log1p(stake * x)
-            if gates[i] >= self._bets[i].gate:  # by the evidence before this value
+        gates, wealth, sizes = self._gates, self._wealth, self._sizes
+        raised = sizes[0] / sizes[1]
+        for i, bet in enumerate(self._bets):
+            gain = log1p(min(bet.share * raised, LARGEST_SHARE) / (self.limit - self.low) * x)
+            if gates[i] >= bet.gate:  # by the evidence before this value
                 wealth[i] += gain
             gates[i] = max(0.0, gates[i] + gain)
+        size = weight * value * value
+        sizes[0] += size
+        sizes[1] += size * weight
         self.n += 1
         self.log_value = log_sum(wealth)
         self.log_max = max(self.log_max, self.log_value)
@@ -104,6 +112,7 @@ class EProcess:
             "log_max": self.log_max,
             "wealth": list(self._wealth),
             "gates": list(self._gates),
+            "sizes": list(self._sizes),
         }
 
     @classmethod
@@ -114,6 +123,7 @@ class EProcess:
         if not len(wealth) == len(gates) == len(bets):
             raise ValueError(f"an e-process has {len(bets)} bets, this state has {len(wealth)}")
         process.n, process._wealth, process._gates = int(state["n"]), wealth, gates
+        process._sizes = [float(size) for size in state["sizes"]]
         process.log_value, process.log_max = log_sum(wealth), float(state["log_max"])
         return process
 

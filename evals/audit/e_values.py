@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from cascade.promise.e_process import BETS
+from cascade.promise.e_process import BETS, LARGEST_SHARE, WEIGHT_PRIOR
 
 Array = npt.NDArray[np.float64]
 
@@ -20,16 +20,20 @@ def log_e_values(values: Array, limit: float, *, weights: Array | None = None, l
     Returns:
         (streams, n).
     """
-    x = values - limit if weights is None else weights * (values - limit)
+    w = np.ones_like(values) if weights is None else weights
+    x = w * (values - limit)
     streams, n = x.shape
-    stakes = np.array([bet.share for bet in BETS])[:, None] / (limit - low)
+    shares = np.array([bet.share for bet in BETS])[:, None]
+    # The sums before each value.
+    linear, square = w * values**2, w**2 * values**2
+    raised = (WEIGHT_PRIOR + np.cumsum(linear, axis=1) - linear) / (WEIGHT_PRIOR + np.cumsum(square, axis=1) - square)
     opens = np.array([bet.gate for bet in BETS])[:, None]
     prior = np.array([bet.weight for bet in BETS])
     wealth = np.repeat(np.log(prior / prior.sum())[:, None], streams, axis=1)
     gates = np.zeros_like(wealth)
     result = np.empty((streams, n))
     for t in range(n):
-        gains = np.log1p(stakes * x[:, t])
+        gains = np.log1p(np.minimum(shares * raised[:, t], LARGEST_SHARE) / (limit - low) * x[:, t])
         wealth += np.where(gates >= opens, gains, 0.0)
         gates = np.maximum(0.0, gates + gains)
         top = wealth.max(axis=0)

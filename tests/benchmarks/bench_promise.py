@@ -320,7 +320,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     rng, begin = np.random.default_rng(args.seed), perf_counter()
-    few = max(4, args.draws // 5)
+    few = max(4, args.draws // 5)  # where each draw takes long
     at_promise = [
         first_alarm(log_e_values(losses(rng, args.streams, 5_000, *w), LIMIT), DELTA) for w in ((0.02,), (0.05, 0.03))
     ]

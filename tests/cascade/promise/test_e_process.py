@@ -21,13 +21,13 @@ def losses(rng: np.random.Generator, n: int, worse: float, better: float, stream
     return (draw < worse) * 1.0 - ((draw >= worse) & (draw < worse + better)) * 1.0
 
 
-@pytest.mark.parametrize("weight", [1.0, 0.3])
-def test_the_e_value_is_fair_at_the_limit(weight: float) -> None:
+@pytest.mark.parametrize("weights", [(1.0,) * 10, (0.3,) * 10, (1.0, 0.1) * 5], ids=["all 1", "all 0.3", "mixed"])
+def test_the_e_value_is_fair_at_the_limit(weights: tuple[float, ...]) -> None:
     """Over all sequences of ten losses whose mean is exactly the limit, the mean e-value is exactly 1."""
     limit, mean = 0.3, 0.0
     for values in product((0.0, 1.0), repeat=10):
         process = EProcess(limit)
-        for value in values:
+        for value, weight in zip(values, weights, strict=True):
             process.update(value, weight)
         mean += exp(process.log_value) * prod(limit if value else 1 - limit for value in values)
     assert mean == pytest.approx(1.0, abs=1e-9)
