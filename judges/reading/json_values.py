@@ -82,7 +82,10 @@ def find_json(text: str, accepts: Callable[[Any], bool] | None = None, *, repair
     """
     stripped = text.strip("\ufeff \t\r\n")
     try:
-        return JsonMatch(_decoder.decode(stripped), stripped, whole=True, end=len(text))
+        value, end = _decoder.raw_decode(stripped)
+        if end == len(stripped):
+            return JsonMatch(value, stripped, False, True, 0, len(text))
+        raise json.JSONDecodeError("Extra data", stripped, end)
     except ValueError as error:
         reason = _reason(error)
     last: JsonMatch | None = None

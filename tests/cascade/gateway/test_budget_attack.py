@@ -190,7 +190,7 @@ def attack(running: Running, requests: int, seed: int, at_once: int = 32) -> Cou
 
 
 @pytest.mark.parametrize(
-    ("requests", "usd_per_day"), [(250, 0.02), pytest.param(10_000, 0.5, marks=pytest.mark.slow)], ids=["some", "10,000"]
+    ("requests", "usd_per_day"), [(250, 0.02), pytest.param(10_000, 4.0, marks=pytest.mark.slow)], ids=["some", "10,000"]
 )
 def test_generated_requests_exceed_no_budget(serve: Serve, upstream: WireServer, requests: int, usd_per_day: float) -> None:
     """What an honest provider bills for a policy never exceeds its budget of the day."""

@@ -142,10 +142,10 @@ def test_what_means_nothing_changes_nothing(running: Running, upstream: WireServ
         assert "ignored" not in response.json()["cascade"] or response.json()["cascade"]["ignored"] == []
     sent = upstream.received[0].body["messages"]
     assert sent[1] == {"role": "assistant", "content": "Hm."}
-    (made,) = sent[3]["tool_calls"]
-    assert made == {"id": made["id"], "type": "function", "function": {"name": "weather", "arguments": "{}"}}
-    assert made["id"]
-    assert sent[4]["tool_call_id"] == made["id"]
+    (sent_call,) = sent[3]["tool_calls"]
+    assert sent_call == {"id": sent_call["id"], "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+    assert sent_call["id"]
+    assert sent[4]["tool_call_id"] == sent_call["id"]
 
 
 def test_foreign_fields_travel_back(running: Running, upstream: WireServer) -> None:
