@@ -514,6 +514,30 @@ class Cascade:
         """
         self._runtime.follow(before._runtime)
 
+    async def count_tokens(
+        self, prompt: PromptLike, *, policy: str = "default", request: Request | None = None
+    ) -> int | None:
+        """How many tokens a prompt has for the first model of a policy whose provider counts them without an answer.
+
+        Args:
+            prompt: The prompt.
+            policy: The policy, or ``policy/tier``.
+            request: Options that may count, such as tools' settings.
+
+        Returns:
+            The count; None where no provider of the policy's models counts tokens (Anthropic does).
+
+        Raises:
+            PolicyError: There is no such policy.
+            ModelError: The provider failed.
+        """
+        for tier in self._runtime.compile(policy).tiers:
+            counts = getattr(tier.handle.model, "count_tokens", None)
+            if counts is not None:
+                count: int | None = await counts(Prompt.of(prompt), request or DEFAULT_REQUEST)
+                return count
+        return None
+
     def health(self) -> dict[str, ModelHealth]:
         """How each model that was called so far is doing.
 

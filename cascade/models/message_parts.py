@@ -18,6 +18,35 @@ SIGNED_FIELD = "thinking_blocks"
 _STRICT_HOSTS = ("openai.com", "azure.com", "mistral.ai", "groq.com", "cerebras.ai", "googleapis.com", "x.ai")
 
 
+class Translated(dict[str, Any]):
+    """A message, a part of one, or a tool in OpenAI's shape that a client sent in Anthropic's.
+
+    A copy of it is an ordinary dict: whoever changes the translation parts with the original.
+
+    Args:
+        value: The translation.
+        original: What the client sent; None: part of the original of the message before this one.
+    """
+
+    __slots__ = ("original",)
+
+    def __init__(self, value: Mapping[str, Any], original: Any) -> None:
+        super().__init__(value)
+        self.original = original
+
+
+DIALECTS = ("openai", "anthropic")
+"""Keys of a request's options that hold further options for the models of one provider only."""
+
+
+def options_for(options: Mapping[str, Any], dialect: str) -> Mapping[str, Any]:
+    """The options that models of one provider receive: those for all and those for it; themselves where none is special."""
+    if not any(name in options for name in DIALECTS):
+        return options
+    general = {name: value for name, value in options.items() if name not in DIALECTS}
+    return {**general, **options.get(dialect, {})}
+
+
 def takes_reasoning(base_url: str | None) -> bool:
     """Whether the OpenAI-compatible server at ``base_url`` (None: OpenAI) takes reasoning in the messages of a history."""
     if base_url is None:

@@ -8,7 +8,7 @@ from judges import Answer, Prompt, TokenLogprob, Usage
 from judges.reading import ERRORS, read_finish_reason, separate_reasoning
 
 from .http import finite, malformed, mapping, schema_of, with_schema_text
-from .message_parts import reasoning_in, takes_reasoning, text_in, without_reasoning
+from .message_parts import options_for, reasoning_in, takes_reasoning, text_in, without_reasoning
 from .protocol import Request
 from .sdk_model import SdkModel
 from .sse import Reader
@@ -61,7 +61,8 @@ class OpenAIModel(SdkModel):
     def body(self, prompt: Prompt, request: Request) -> dict[str, Any]:
         """See SdkModel."""
         messages = without_reasoning(prompt.messages, keep_text=takes_reasoning(self.base_url))
-        body: dict[str, Any] = {"model": self.model, "messages": messages, **self.options, **request.options}
+        options = options_for(request.options, "openai") if request.options else request.options
+        body: dict[str, Any] = {"model": self.model, "messages": messages, **self.options, **options}
         temperature = self.temperature if request.temperature is None else request.temperature
         if temperature is not None:
             body["temperature"] = temperature
@@ -71,13 +72,13 @@ class OpenAIModel(SdkModel):
         if request.n > 1:
             body["n"] = request.n
         if request.logprobs:
-            body["logprobs"], body["top_logprobs"] = True, _ALTERNATIVES
+            body["logprobs"], body["top_logprobs"] = True, max(_ALTERNATIVES, options.get("top_logprobs") or 0)
         elif self.logprobs:
             body["logprobs"] = True
         if prompt.tools:
             body["tools"] = prompt.tools
         # A format that the request names itself stands; the judges see the schema all the same.
-        wants_schema = self.structured != "off" and "response_format" not in request.options
+        wants_schema = self.structured != "off" and "response_format" not in options
         if wants_schema and (schema := schema_of(prompt)) is not None:
             if self.structured == "json_object":
                 body["messages"] = with_schema_text(messages, schema)
