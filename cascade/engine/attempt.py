@@ -5,7 +5,7 @@ from time import perf_counter
 
 from cascade.costs.budget import LimitReached
 from cascade.models.protocol import ModelError
-from cascade.result import Action, Attempt, Decision, Reason, Stage
+from cascade.result import Action, Attempt, Decision, Reason, Stage, is_judged
 from cascade.util.totals import plus
 from judges import Answer, Judge, Verdict
 from judges.protocol import JudgeInput
@@ -141,7 +141,10 @@ class TierAttempt:
                 if self.vetoed:
                     break
         if action is Action.ACCEPT:
-            self.reason = "accepted"
+            if is_judged(self.verdicts, self._agreement):
+                self.reason = "accepted"
+            else:
+                self.reason = "unjudged" if self.tiers_left or self.external_answer else "last_tier"
         else:
             self.reason = "vetoed" if self.vetoed else "unsure"
 
