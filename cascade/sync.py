@@ -1,6 +1,7 @@
 """The event loop that runs all calls that are not async: one, in a daemon thread, so that they share connections."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -9,6 +10,8 @@ T = TypeVar("T")
 
 _loop: asyncio.AbstractEventLoop | None = None
 _loop_lock = threading.Lock()
+_parents_loops: list[asyncio.AbstractEventLoop] = []
+"""In a forked child, so that they are never closed: that would change the selector that it shares with the parent."""
 
 
 def background_loop() -> asyncio.AbstractEventLoop:
@@ -39,3 +42,16 @@ def wait_for(coroutine: Coroutine[Any, Any, T]) -> T:
     except BaseException:
         future.cancel()  # Ctrl-C in the caller must not leave a run behind that goes on spending
         raise
+
+
+def _start_again() -> None:
+    """In a forked child: the loop's thread does not exist there, so that the next call starts another loop."""
+    global _loop, _loop_lock
+    _loop_lock = threading.Lock()
+    if _loop is not None:
+        _parents_loops.append(_loop)
+        _loop = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_again)

@@ -9,6 +9,7 @@ from time import perf_counter, time
 from typing import Literal, NamedTuple, Protocol
 
 from cascade.result import CallRecord
+from cascade.util.after_fork import restart_after_fork
 from cascade.util.totals import plus
 
 from .output_lengths import OutputLengths
@@ -75,6 +76,11 @@ class MemoryLedger:
     def __init__(self) -> None:
         self._spent: dict[str, float] = {}
         self._reserved: dict[str, float] = {}  # the part of it that is not settled
+        self._lock = threading.Lock()
+        restart_after_fork(self)
+
+    def restart(self) -> None:
+        """See ``Restartable``. What the parent has in flight stays counted: it is money of the same day."""
         self._lock = threading.Lock()
 
     async def reserve(self, limits: Mapping[str, float], usd: float) -> Reservation:

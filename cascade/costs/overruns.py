@@ -35,6 +35,8 @@ class Overruns:
     _before: _Excess = field(default_factory=_Excess)
     _seen: int = 0
     _raised: bool = False
+    _in_flight: dict[int, None] = field(default_factory=dict)
+    _too_low: set[int] = field(default_factory=set)  # those in flight whose estimates were made before the latest raise
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def raised(self, most: Usage) -> Usage:
@@ -53,6 +55,21 @@ class Overruns:
     def usd_ratio(self) -> float:
         """By how much the provider's own costs have exceeded the estimates; 1.0 where they have not."""
         return max(self._now.usd_ratio, self._before.usd_ratio) if self._raised else 1.0
+
+    def started(self, request: object) -> None:
+        """Counts a request that is about to be sent; ``ended`` must follow."""
+        self._in_flight[id(request)] = None
+
+    def ended(self, request: object) -> None:
+        """Counts it no more."""
+        self._in_flight.pop(id(request), None)
+        if self._raised:
+            self._too_low.discard(id(request))
+
+    @property
+    def too_low(self) -> int:
+        """How many requests in flight were estimated before the estimates were last raised."""
+        return len(self._too_low)
 
     def observe(self, most: Usage, usage: Usage | None, estimate_usd: float, stated_usd: float | None = None) -> None:
         """Compares what a provider has counted with what the request could have.
@@ -83,6 +100,8 @@ class Overruns:
                 now.usd_ratio = max(now.usd_ratio, self.usd_ratio * stated_usd / estimate_usd)
             self._raised = self._raised or extra_in > 0 or extra_out > 0 or extra_usd
             grew = (self.raised(most), self.usd_ratio) != raised_before
+            if grew:
+                self._too_low = set(self._in_flight.copy())
         if grew:
             log.warning(
                 "%s: the provider counts more than the request could have (%s); its estimates are raised by as much",

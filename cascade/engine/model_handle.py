@@ -46,7 +46,13 @@ class ModelHandle:
             max_cost_usd = getattr(self.model, "max_cost_usd", None)
             return None if max_cost_usd is None else float(max_cost_usd * request.n)
         usd = usage_cost(self.pricer, self.overruns.raised(most))
-        return None if usd is None else usd * self.overruns.usd_ratio
+        if usd is None:
+            return None
+        usd *= self.overruns.usd_ratio
+        if not self.overruns.too_low:
+            return usd
+        # Requests in flight were reserved before the estimates were raised: what they lack is reserved with this one.
+        return usd + self.overruns.too_low * max(0.0, usd - (usage_cost(self.pricer, most) or 0.0))
 
     @property
     def max_tokens(self) -> int | None:

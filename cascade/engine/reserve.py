@@ -48,6 +48,7 @@ class RequestReservation:
             answers: The answers; empty where the request failed.
         """
         if self.most is not None:
+            handle.overruns.ended(self)
             stated = usd if answers and answers[0].cost_usd is not None else None
             handle.overruns.observe(self.most, usage, self.reservation.usd, stated)
             if self.learns and answers and usage is not None and budget.lengths is not None:
@@ -72,7 +73,7 @@ async def reserve(handle: ModelHandle, prompt: Prompt, request: Request, budget:
     most = handle.most_usage(prompt, request)
     usd = handle.estimate_of(most, request)
     try:
-        return RequestReservation(request=request, reservation=await budget.reserve(usd), most=most, learns=learns)
+        reservation = await budget.reserve(usd)
     except LimitReached as limit:
         lengths, name = budget.lengths, handle.model.name
         allowed = request.max_tokens or bounds.output or MAX_OUTPUT
@@ -81,10 +82,15 @@ async def reserve(handle: ModelHandle, prompt: Prompt, request: Request, budget:
             _log_starvation(name, limit, usd, allowed, usual)
         if usual is None or usual >= allowed:
             raise
-    request = replace(request, max_tokens=usual)
-    most = handle.most_usage(prompt, request)
-    reservation = await budget.reserve(handle.estimate_of(most, request))
-    return RequestReservation(request=request, reservation=reservation, most=most, learns=learns, cap=usual)
+        request = replace(request, max_tokens=usual)
+        most = handle.most_usage(prompt, request)
+        reservation = await budget.reserve(handle.estimate_of(most, request))
+    else:
+        usual = None
+    reserved = RequestReservation(request=request, reservation=reservation, most=most, learns=learns, cap=usual)
+    if most is not None:
+        handle.overruns.started(reserved)
+    return reserved
 
 
 def _log_starvation(name: str, limit: LimitReached, usd: float | None, allowed: int, usual: int | None) -> None:

@@ -17,6 +17,7 @@ from cascade.policy.calibrators import from_json
 from cascade.policy.schema import ModelSpec, Policy, TierPolicy, nearest
 from cascade.resilience.breaker import BreakerRule
 from cascade.resilience.guard import Guard, ModelHealth, Retry
+from cascade.util.after_fork import restart_after_fork
 
 from .model_handle import ModelHandle
 from .observer import Observer
@@ -60,6 +61,12 @@ class Runtime:
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopState] = WeakKeyDictionary()
         self._lock = threading.Lock()
         self.closed = False
+        restart_after_fork(self)
+
+    def restart(self) -> None:
+        """See ``Restartable``: limits and breakers begin anew, since they count the parent's requests in flight."""
+        self._lock = threading.Lock()
+        self._guards = {}
 
     def compile(self, name: str) -> CompiledPolicy:
         """Returns a policy, ready to run in the running event loop; it is compiled the first time.
@@ -199,6 +206,7 @@ def _guard_of(spec: ModelSpec | None) -> Guard:
 
 def _compile_tier(tier: TierPolicy, handles: Mapping[str, ModelHandle]) -> CompiledTier:
     calibrators = tuple(from_json(mapping) for mapping in tier.confidence or ())
+    checks_tools = any(rule.use == "tools" for rule in tier.judges)
     return CompiledTier(
         name=tier.name,
         handle=handles[tier.model],
@@ -208,6 +216,7 @@ def _compile_tier(tier: TierPolicy, handles: Mapping[str, ModelHandle]) -> Compi
         calibrators=calibrators,
         fallbacks=tuple(handles[model] for model in tier.fallbacks),
         reads_agreement=any(calibrator.reads_agreement for calibrator in calibrators),
+        tools_judge=None if checks_tools else judges.make("tools"),
     )
 
 

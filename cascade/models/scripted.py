@@ -47,12 +47,14 @@ class ScriptedModel:
     closed: bool = False
     word_delay_s: float = 0.0
     _next: int = 0
+    _replies: tuple[Answer | Cut | BaseException, ...] = field(init=False, repr=False, default=())
 
     def __post_init__(self) -> None:
         if not callable(self.script):
             self.script = tuple(self.script)
             if not self.script:
                 raise ValueError(f"scripted model {self.name!r} needs at least one answer")
+            self._replies = tuple(map(self._read, self.script))
 
     @cached_property
     def max_cost_usd(self) -> float | None:
@@ -86,20 +88,22 @@ class ScriptedModel:
         _whole(reply)
 
     def _reply(self, prompt: Prompt, request: Request) -> Answer | Cut:
-        script = self.script
-        reply: Reply
-        if isinstance(script, tuple):
-            reply = script[self._next % len(script)]
+        if self._replies:
+            reply = self._replies[self._next % len(self._replies)]
             self._next += 1
         else:
-            assert callable(script)
-            reply = script(prompt, request)
+            assert callable(self.script)
+            reply = self._read(self.script(prompt, request))
         if isinstance(reply, BaseException):
             raise reply
+        return reply
+
+    def _read(self, reply: Reply) -> Answer | Cut | BaseException:
+        """A reply of the script as models of this package give it."""
+        if isinstance(reply, Cut | BaseException):
+            return reply
         if isinstance(reply, str):
             return read_answer(Answer(reply, finish_reason="stop", model=self.name))
-        if isinstance(reply, Cut):
-            return reply
         return read_answer(reply if reply.model else replace(reply, model=self.name))
 
     async def close(self) -> None:

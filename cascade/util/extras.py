@@ -17,10 +17,11 @@ EXTRAS = {
     "prometheus_client": "metrics",
     "starlette": "gateway",
     "uvicorn": "gateway",
+    "httptools": "gateway",
     "math_verify": "maths",
     "xllamacpp": "demo",
 }
-"""The extra that installs each optional package without which something cannot work; aiohttp, uvloop and httptools only
+"""The extra that installs each optional package without which something cannot work; aiohttp and uvloop only
 make things faster, and their absence is no error."""
 
 _PROJECTS = {

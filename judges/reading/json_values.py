@@ -53,6 +53,16 @@ def _finite(digits: str) -> float:
 _decoder = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
 
 
+def parse_json(text: str) -> Any:
+    """The value of a text that is JSON as a whole, without NaN, Infinity and numbers beyond a float.
+
+    Raises:
+        ValueError: It is not.
+        RecursionError: It is nested too deeply.
+    """
+    return _decoder.decode(text)
+
+
 def find_json(text: str, accepts: Callable[[Any], bool] | None = None, *, repair: bool = False) -> JsonMatch:
     """The JSON value that a reply gives.
 
@@ -72,7 +82,10 @@ def find_json(text: str, accepts: Callable[[Any], bool] | None = None, *, repair
     """
     stripped = text.strip("\ufeff \t\r\n")
     try:
-        return JsonMatch(_decoder.decode(stripped), stripped, whole=True, end=len(text))
+        value, end = _decoder.raw_decode(stripped)
+        if end == len(stripped):
+            return JsonMatch(value, stripped, False, True, 0, len(text))
+        raise json.JSONDecodeError("Extra data", stripped, end)
     except ValueError as error:
         reason = _reason(error)
     last: JsonMatch | None = None

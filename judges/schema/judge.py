@@ -13,6 +13,7 @@ from .cache import ByteBoundedCache
 from .complexity import MAX_WORK, branches, validation_cost
 from .keywords import InvalidSchemaError, PatternTimeout, ValidationTimeout, bounded, dialect, pattern, start_clock
 from .offload import Offload, is_small, offload
+from .quick_check import quick_check
 
 _CACHE_SIZE = 128
 _CACHE_BYTES = 2**20  # of schemas as JSON text; compiled they take about twenty times as much
@@ -199,7 +200,7 @@ def _json_schema_check(text: str) -> Check:
 def _compile(text: str) -> Check:
     from itertools import islice
 
-    from jsonschema import Draft202012Validator, FormatChecker
+    from jsonschema import Draft3Validator, Draft4Validator, Draft202012Validator, FormatChecker
     from jsonschema.exceptions import SchemaError
     from referencing import Registry
     from referencing.exceptions import Unresolvable
@@ -216,8 +217,11 @@ def _compile(text: str) -> Check:
         ) from None
     # A registry of its own that retrieves nothing: jsonschema's default one would fetch a remote $ref.
     validator = bounded(base)(schema, registry=Registry())
+    quick = None if base in (Draft3Validator, Draft4Validator) else quick_check(schema, base.VALIDATORS.keys())
 
     def check(value: Any) -> tuple[Any, list[str]]:
+        if quick is not None and quick(value):
+            return value, []
         start_clock()
         try:
             errors = list(islice(validator.iter_errors(value), _ERRORS))

@@ -70,7 +70,7 @@ def schema_size(schema: Mapping[str, Any]) -> int | None:
                 elif key == "patternProperties" and isinstance(value, Mapping):
                     pattern_chars += sum(map(len, value))
                 elif key == "$ref":
-                    target = _definition(schema, value)
+                    target = definition(schema, value)
                     if target is None:
                         return None
                     todo.append(target)
@@ -82,8 +82,8 @@ def schema_size(schema: Mapping[str, Any]) -> int | None:
     return count
 
 
-def _definition(schema: Mapping[str, Any], reference: Any) -> Any:
-    """The target of a reference to one of the schema's own definitions, as pydantic writes them."""
+def definition(schema: Mapping[str, Any], reference: Any) -> Any:
+    """The target of a reference to one of the schema's own definitions, as pydantic writes them; None for any other."""
     if not isinstance(reference, str):
         return None
     root, _, rest = reference.partition("/")

@@ -19,6 +19,7 @@ MAX_PIPELINED = 16
 MAX_OVERHEAD = 8  # bytes of chunk sizes for each byte of a body
 MAX_DISCARDED_BYTES = 256 * 1024  # of a body that nobody reads, before the connection is reset
 HEAD_S = 10.0
+FLUSH_S = 30.0  # for a client to take the rest of a response once the connection is to be closed
 LINGER_S = 1.0  # until the connection closes on a client that still sends
 HALF_CLOSED_S = 0.5  # a client that has left looks the same as one that has only finished sending
 
@@ -68,6 +69,8 @@ class _ResponseTransport:
         self.end_response()
         if not self._protocol.linger():
             self._transport.close()
+            if self._transport.get_write_buffer_size():  # a client that does not read would keep it for ever
+                self._protocol.loop.call_later(FLUSH_S, self._transport.abort)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)

@@ -16,9 +16,12 @@ import uvicorn
 from cascade.errors import CascadeError
 from cascade.gateway.app import make_app
 from cascade.gateway.auth.commands import key_file
-from cascade.gateway.auth.keys import MAX_HEADER_BYTES, is_loopback
+from cascade.gateway.auth.keys import is_loopback
 from cascade.gateway.state import Gateway
 from cascade.policy import load as files
+
+# Without httptools there is no server: uvicorn's other parser, h11, has no such bounds on connections.
+from .protocol import LimitedProtocol
 
 log = logging.getLogger("cascade.gateway")
 
@@ -77,7 +80,6 @@ def make_server(
         date_header=False,
         ws="none",
         http=_protocol(gateway.limits.connections),
-        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
         lifespan="on",
         timeout_graceful_shutdown=int(gateway.limits.shutdown_s),
     )
@@ -129,10 +131,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _protocol(max_connections: int) -> Any:
-    try:
-        from .protocol import LimitedProtocol
-    except ModuleNotFoundError:  # httptools is not available on every system; h11 has limits of its own
-        return "h11"
     # Requests to the models need descriptors, too.
     limits = {"max_connections": min(max_connections, _descriptors() // 2)}
     return type("LimitedProtocol", (LimitedProtocol,), limits)

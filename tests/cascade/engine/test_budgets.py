@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -142,6 +143,35 @@ def test_a_provider_that_counts_too_much_exceeds_a_budget_once(caplog: pytest.Lo
     assert provider.billed <= 0.05
     assert caplog.text.count("m: the provider counts more than the request could have") == 1
     assert "11904 tokens of output beyond it" in caplog.text
+
+
+@pytest.mark.parametrize("in_flight", [1, 4, 12])
+def test_a_provider_that_counts_too_much_while_others_are_in_flight(in_flight: int) -> None:
+    """What was sent before its first count may exceed the budget; what is sent later reserves what those lack."""
+    limit, excess = 0.02, 10_000  # tokens of output; 0.006 USD
+
+    class Dishonest(Provider):
+        async def answer(self, prompt: Prompt, request: Request) -> Sequence[Answer]:
+            number = len(self.limits)
+            answers = await super().answer(prompt, request)
+            await asyncio.sleep(0.001 if number == 0 else 0.05)
+            return answers
+
+    provider = Dishonest(tokens=[excess], dishonest=True)
+    service = cascade(provider, budget_usd_per_day=limit)
+
+    async def go() -> None:
+        async def one(wait_s: float) -> None:
+            await asyncio.sleep(wait_s)
+            with suppress(BudgetError):
+                await service.arun("hi", request=Request(max_tokens=500))
+
+        async with service:
+            await asyncio.gather(*(one(0.0) for _ in range(in_flight)), *(one(0.02 + i / 1000) for i in range(30)))
+
+    asyncio.run(go())
+    before_count = in_flight * (10 + 4 * excess) * 0.15e-6
+    assert provider.billed <= max(limit, before_count) + 1e-12
 
 
 def test_what_was_exceeded_long_ago_is_forgotten() -> None:

@@ -1,16 +1,21 @@
 """What changes while the gateway runs: policies, calibrations; and what stays."""
 
 import json
+import random
+import threading
 import time
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from cascade.gateway import reload
+from cascade.gateway.auth.key_file import KeyFile
 from cascade.policy import calibration_file, load
 from tests.cascade.gateway.auth.test_keys import eventually
 from tests.cascade.gateway.conftest import Serve
 from tests.cascade.gateway.test_limits import SCRIPTED
+from tests.wire_server import Received, Reply, WireServer, chat
 
 
 def test_policies_change_while_it_runs(tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,3 +110,108 @@ policies: {default: {budget_usd_per_day: 1.0, tiers: [{model: m, accept_at: 0.0}
     assert running.gateway.active.file == load.parse(text.replace("1.0", "2.0"))
     eventually(lambda: before.cascade._runtime.closed)
     assert time.time() - running.gateway.reload_status.loaded < 60
+
+
+def test_many_changes_under_load(
+    serve: Serve, upstream: WireServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While good, broken and half-written files follow each other, no request fails and no budget starts anew."""
+    monkeypatch.setattr(reload, "EVERY_S", 0.005)
+    text = f"""
+models: {{m: {{provider: openai, model: m, base_url: "{upstream.base_url}/v1", max_tokens: 10, retry: {{attempts: 1}},
+  price: {{input_per_mtok: 0, output_per_mtok: 1000}}}}}}
+policies: {{default: {{budget_usd_per_day: 100.0, tiers: [{{model: m, accept_at: 0.0}}]}}}}
+"""
+    billed = 0
+
+    def reply(received: Received) -> Reply:
+        nonlocal billed
+        billed += 1
+        return Reply(chat("one", usage={"completion_tokens": 10, "total_tokens": 20}), delay_s=0.002 * (billed % 5))
+
+    upstream.reply = reply
+    path = tmp_path / "policies.yaml"
+    path.write_text(text)
+    running = serve(text, path=path)
+    used = {running.gateway.active}
+    statuses: list[int] = []
+    done = threading.Event()
+
+    def clients() -> None:
+        body = {"model": "default", "messages": [{"role": "user", "content": "hi"}]}
+        with httpx2.Client(base_url=running.url, timeout=20) as client:
+            while not done.is_set():
+                statuses.append(client.post("/v1/chat/completions", json=body).status_code)
+
+    threads = [threading.Thread(target=clients) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    draw, until = random.Random(3), time.monotonic() + 10
+    while time.monotonic() < until and (billed < 40 or len(used) < 6):
+        changed = text.replace("100.0", f"{100 + draw.randrange(1000)}.0")
+        cut, wrong = changed[: draw.randrange(len(changed))], text.replace("tiers", "tears")
+        path.write_text(draw.choice([changed, changed, cut, "", wrong]))
+        if draw.random() < 0.2:
+            path.unlink()
+        used.add(running.gateway.active)
+        time.sleep(draw.random() * 0.03)
+    path.write_text(text.replace("100.0", "0.3"))
+    eventually(lambda: running.gateway.active.file.policies["default"].budget_usd_per_day == 0.3)
+    sent = billed
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert len(used) > 5
+    assert set(statuses) <= {200, 429}  # 429: after the last change
+    eventually(lambda: all(config.cascade._runtime.closed for config in used if config is not running.gateway.active))
+    # Each costs one cent: what was spent under all the files before is more than the last one's budget.
+    assert sent >= 40
+    assert running.chat().status_code == 429
+
+
+def test_keys_change_under_load(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often other keys come and go, one that stays is always valid, and a revoked one never comes back."""
+    monkeypatch.setattr(reload, "EVERY_S", 0.005)
+    keys = KeyFile(tmp_path / "k.db")
+    _, secret = keys.create("stays")
+    _, gone = keys.create("leaves")
+    running = serve(SCRIPTED, key_file=keys)
+    statuses: list[int] = []
+    late: list[int] = []
+    done, revoked = threading.Event(), threading.Event()
+
+    def with_key(secret: str) -> int:
+        body = {"model": "default", "messages": [{"role": "user", "content": "hi"}]}
+        headers = {"authorization": f"Bearer {secret}"}
+        return httpx2.post(f"{running.url}/v1/chat/completions", json=body, headers=headers).status_code
+
+    def stays() -> None:
+        while not done.is_set():
+            statuses.append(with_key(secret))
+
+    def goes() -> None:
+        while not done.is_set():
+            was_revoked = revoked.is_set()
+            status = with_key(gone)
+            if was_revoked:
+                late.append(status)
+
+    threads = [threading.Thread(target=target) for target in (stays, stays, goes)]
+    for thread in threads:
+        thread.start()
+    for i in range(40):
+        keys.create(f"other-{i}")
+        if i == 20:
+            keys.revoke("leaves")
+        if i == 30:  # ten changes later
+            eventually(lambda: with_key(gone) == 401)
+            revoked.set()
+            eventually(lambda: len(late) > 3)
+        keys.revoke(f"other-{i}")
+        time.sleep(0.01)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert set(statuses) == {200}
+    assert late
+    assert set(late) == {401}

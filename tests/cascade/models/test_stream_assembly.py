@@ -285,6 +285,62 @@ def test_tool_calls_without_index(server: WireServer) -> None:
     ]
 
 
+F, G = {"name": "f", "arguments": '{"x"'}, {"name": "g", "arguments": '{"y"'}
+F_END, G_END = {"arguments": ": 1}"}, {"arguments": ": 2}"}
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [{"index": 0, "id": "1", "function": F}, {"index": 1, "id": "2", "function": G},
+         {"index": 0, "function": F_END}, {"index": 1, "function": G_END}],
+        [{"index": 0, "id": "1", "function": F}, {"index": 1, "id": "2", "function": G},
+         {"index": 1, "function": G_END}, {"index": 0, "function": F_END}],
+        [{"id": "1", "function": F}, {"id": "2", "function": G},
+         {"id": "1", "function": F_END}, {"id": "2", "function": G_END}],
+        [{"index": 0, "id": "1", "function": F}, {"index": 0, "function": F_END},
+         {"index": 0, "id": "2", "function": G}, {"index": 0, "function": G_END}],
+        [{"index": 0, "id": "1", "function": F}, {"index": 0, "id": "2", "function": G},
+         {"index": 0, "id": "1", "function": F_END}, {"index": 0, "id": "2", "function": G_END}],
+        [{"index": 0, "id": "1", "function": F}, {"index": 0, "id": "made up", "function": F_END},
+         {"index": 1, "id": "2", "function": G}, {"index": 1, "id": "made up too", "function": G_END}],
+    ],
+    ids=["alternating", "nested", "by id", "one index", "one index, alternating", "an id a piece"],
+)  # fmt: skip
+@pytest.mark.parametrize("one_by_one", [True, False])
+def test_interleaved_tool_calls(server: WireServer, pieces: list[dict[str, Any]], one_by_one: bool) -> None:
+    """However a server numbers them, the pieces of one call never end up in another."""
+    deltas = [{"tool_calls": [piece]} for piece in pieces] if one_by_one else [{"tool_calls": pieces}]
+    end = {"choices": [{"delta": {}, "finish_reason": "tool_calls"}]}
+    server.reply = Reply(events=sse(*({"choices": [{"delta": d}]} for d in deltas), end, "[DONE]"))
+    answer = streamed(OpenAIModel, server)[-1].answer
+    assert answer is not None
+    calls = [(c["id"], c["function"]["name"], c["function"]["arguments"]) for c in answer.tool_calls]
+    assert calls == [("1", "f", '{"x": 1}'), ("2", "g", '{"y": 2}')]
+
+
+def test_interleaved_blocks(server: WireServer) -> None:
+    """Anthropic's blocks have an index of their own each; a second block with the same one is malformed."""
+    started = [{"type": "content_block_start", "index": i, "content_block": {**USED, "id": str(i)}} for i in range(2)]
+    parts = [(0, '{"x"'), (1, '{"y"'), (0, ": 1}"), (1, ": 2}")]
+    deltas = [
+        {"type": "content_block_delta", "index": i, "delta": {"type": "input_json_delta", "partial_json": text}}
+        for i, text in parts
+    ]
+    whole = message_events(message(stop_reason="tool_use"))
+
+    def between(*events: dict[str, Any]) -> list[bytes]:
+        return [whole[0], *(line for event in events for line in sse(event, event=event["type"])), *whole[-2:]]
+
+    server.reply = Reply(events=between(*started, *deltas))
+    answer = streamed(AnthropicModel, server)[-1].answer
+    assert answer is not None
+    assert [json.loads(call["function"]["arguments"]) for call in answer.tool_calls] == [{"x": 1}, {"y": 2}]
+    server.reply = Reply(events=between(started[0], {**started[1], "index": 0}, *deltas))
+    with pytest.raises(ModelError, match="malformed"):
+        streamed(AnthropicModel, server)
+
+
 def test_a_tool_call_cut_by_the_token_limit(server: WireServer) -> None:
     """What is there of its input is kept, as the finish reason tells; but a broken one without that reason is a fault."""
     lines = message_events(message(USED, stop_reason="max_tokens"))

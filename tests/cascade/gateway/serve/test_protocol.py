@@ -13,7 +13,7 @@ from cascade.gateway.serve import protocol
 from tests.cascade.gateway.auth.test_keys import eventually
 from tests.cascade.gateway.conftest import Running, Serve
 from tests.cascade.gateway.test_limits import SCRIPTED, WIRED, raw
-from tests.wire_server import Reply, WireServer, chat
+from tests.wire_server import Reply, WireServer, chat, chat_events
 
 BODY = b'{"model":"default","messages":[{"role":"user","content":"hi"}]}'
 HEALTH = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
@@ -237,3 +237,64 @@ def test_bytes_between_a_response_and_the_next_request(serve: Serve, monkeypatch
         connection.sendall(b"GET")
         assert connection.recv(65536) == b""
     assert time.monotonic() - began < 4
+
+
+@pytest.mark.parametrize(
+    ("head", "unit"),
+    [
+        (b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx: ", b"y"),
+        (b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n", b"x: y\r\n"),
+        (b"", b"\r\n"),
+        (b"", b"G"),
+        (post("content-length: 10000"), b""),
+        (post("content-length: 10000"), b" "),
+        (post("transfer-encoding: chunked"), b"1\r\n \r\n"),
+        (post("transfer-encoding: chunked") + b"1;", b"x"),
+        (post("transfer-encoding: chunked") + chunked(BODY)[:-2], b"x: y\r\n"),
+    ],
+    ids=["value", "headers", "blank lines", "method", "no body", "body", "chunks", "extension", "trailers"],
+)
+def test_a_byte_now_and_then_keeps_no_connection(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, head: bytes, unit: bytes
+) -> None:
+    """Heads, bodies and trailers have one deadline each, which no further byte moves."""
+    monkeypatch.setattr(protocol, "HEAD_S", 0.6)
+    monkeypatch.setattr(protocol, "LINGER_S", 0.2)
+    running = serve(SCRIPTED, limits=Limits(body_s=0.6))
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", running.port), timeout=5) as connection, suppress(OSError):
+        connection.sendall(head)
+        connection.settimeout(0.05)
+        while time.monotonic() < began + 6:
+            connection.sendall(unit)
+            with suppress(TimeoutError):
+                if not connection.recv(65536):
+                    break
+    assert time.monotonic() - began < 5
+    assert httpx2.get(f"{running.url}/healthz").status_code == 200
+    eventually(lambda: running.gateway.load.requests == 0)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_does_not_read(
+    serve: Serve, upstream: WireServer, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    """Its response is held for a while, not for ever."""
+    monkeypatch.setattr(protocol, "FLUSH_S", 0.3)
+    whole = chat("x" * 12_000_000)
+    upstream.reply = Reply(events=chat_events(whole)) if stream else Reply(whole)
+    running = serve(WIRED.format(url=upstream.base_url), limits=Limits(run_s=1.5))
+    body = BODY[:-1] + b',"stream":%s}' % (b"true" if stream else b"false")
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        connection.settimeout(10)
+        connection.connect(("127.0.0.1", running.port))
+        connection.sendall(post(f"content-length: {len(body)}", "connection: close") + body)
+        assert connection.recv(10).startswith(b"HTTP/1.1")
+        eventually(lambda: running.gateway.load.requests == 0)
+        time.sleep(0.6)
+        received = 0
+        with suppress(OSError):
+            while data := connection.recv(1_000_000):
+                received += len(data)
+    assert received < 12_000_000
