@@ -1,6 +1,7 @@
 """Cascade: one policy file with its models, their connections and their state."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack, overload
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from cascade.journal.record import Kind
 
     from .telemetry import RunObserver, Telemetry
+
+_log = logging.getLogger("cascade.run")
 
 PolicySource: TypeAlias = Policy | PolicyFile | PathLike | None
 
@@ -429,7 +432,22 @@ class Cascade:
         work: Callable[..., Awaitable[Result]],
         tags: Tags | None,
     ) -> Awaitable[Result]:
-        """``work``, within its telemetry and its journal record; either adds a coroutine only where it is on."""
+        """``work``, within its telemetry, its journal record and its line in the log; each adds a coroutine only if on."""
+        if _log.isEnabledFor(logging.INFO):
+            from .telemetry.run_log import log_run
+
+            return log_run(kind, policy, self._measure(kind, policy, compiled, question, work, tags))
+        return self._measure(kind, policy, compiled, question, work, tags)
+
+    def _measure(
+        self,
+        kind: "Kind",
+        policy: str,
+        compiled: CompiledPolicy,
+        question: Prompt,
+        work: Callable[..., Awaitable[Result]],
+        tags: Tags | None,
+    ) -> Awaitable[Result]:
         if self._telemetry is None:
             return self._record(kind, policy, compiled, question, work, tags)
         observer = self._telemetry.run(kind, policy, compiled, question)

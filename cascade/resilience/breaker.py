@@ -1,14 +1,18 @@
 """A circuit breaker: stops calling a model that keeps failing, and after a while tries it with a single request."""
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 from typing import Literal
 
+from cascade.util.log_events import Event, LimitedLog
+
 BreakerState = Literal["closed", "open", "half_open"]
 Admission = Literal["pass", "probe"]
 _BUCKETS = 10
+_warnings = LimitedLog(logging.getLogger("cascade.models"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,7 @@ class Breaker:
     Args:
         rule: When it opens, and for how long.
         clock: Returns the time in seconds.
+        name: The model's name, for the log.
 
     Attributes:
         state: "closed" lets requests through, "open" rejects them, "half_open" waits for the outcome of a probe.
@@ -41,6 +46,7 @@ class Breaker:
         "_clock",
         "_failures",
         "_lock",
+        "_name",
         "_opened",
         "_probing",
         "_slot",
@@ -50,8 +56,8 @@ class Breaker:
         "state",
     )
 
-    def __init__(self, rule: BreakerRule, clock: Callable[[], float] = monotonic) -> None:
-        self.rule, self._clock = rule, clock
+    def __init__(self, rule: BreakerRule, clock: Callable[[], float] = monotonic, name: str = "") -> None:
+        self.rule, self._clock, self._name = rule, clock, name
         self.state: BreakerState = "closed"
         self.listener: Callable[[BreakerState], object] | None = None
         self._lock = threading.Lock()
@@ -97,6 +103,7 @@ class Breaker:
                 self._total, self._failures = [0] * _BUCKETS, [0] * _BUCKETS
                 self._opened = self._clock()
                 self._set_state("closed" if success else "open")
+                self._log_state("its probe got an answer" if success else "its probe failed")
             if success is None:
                 return
             slot = self._current_bucket()
@@ -108,11 +115,17 @@ class Breaker:
             if self.state == "closed" and total >= self.rule.min_requests and failures >= self.rule.failure_rate * total:
                 self._opened = self._clock()
                 self._set_state("open")
+                self._log_state(f"{failures} of {total} requests failed")
 
     def _set_state(self, state: BreakerState) -> None:
         self.state = state
         if self.listener is not None:
             self.listener(state)
+
+    def _log_state(self, cause: str) -> None:
+        fields = {"cooldown_s": self.rule.cooldown_s} if self.state == "open" else {}
+        message = "a circuit breaker opened" if self.state == "open" else "a circuit breaker closed"
+        _warnings.warning((self._name, self.state), Event(message, model=self._name, cause=cause, **fields))
 
     def _is_closed(self) -> bool:
         """Checked again under the lock: another thread may have closed it meanwhile."""
