@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from cascade.journal.record import Kind
 
     from .shadow.shadower import Shadower
-    from .telemetry import Telemetry
+    from .telemetry import RunObserver, Telemetry
 
 PolicySource: TypeAlias = Policy | PolicyFile | PathLike | None
 
@@ -422,7 +422,7 @@ class Cascade:
             self.agate(prompt, answer, policy=policy, tier=tier, system=system, schema=schema, tags=tags, daily=daily)
         )
 
-    async def _observe(
+    def _observe(
         self,
         kind: "Kind",
         policy: str,
@@ -432,15 +432,14 @@ class Cascade:
         tags: Tags | None,
         *,
         request: Request = DEFAULT_REQUEST,
-    ) -> Result:
-        """``work``, within its telemetry and its journal record."""
+    ) -> Awaitable[Result]:
+        """``work``, within its telemetry and its journal record; either adds a coroutine only where it is on."""
         if self._telemetry is None:
-            return await self._record(kind, policy, compiled, question, work, tags, request=request)
-        with self._telemetry.run(kind, policy, compiled, question) as observer:
-            result = observer.result = await self._record(kind, policy, compiled, question, work, tags, request=request)
-        return result
+            return self._record(kind, policy, compiled, question, work, tags, request=request)
+        observer = self._telemetry.run(kind, policy, compiled, question)
+        return _observed(observer, lambda: self._record(kind, policy, compiled, question, work, tags, request=request))
 
-    async def _record(
+    def _record(
         self,
         kind: "Kind",
         policy: str,
@@ -450,18 +449,18 @@ class Cascade:
         tags: Tags | None,
         *,
         request: Request,
-    ) -> Result:
+    ) -> Awaitable[Result]:
         if self._journal is None:
             if tags:
                 from cascade.journal.record import checked_tags
 
                 checked_tags(tags)  # the same error as with a journal, so that switching one on breaks no caller
-            return await work()
+            return work()
         pending = self._journal.begin(kind, policy, compiled, question, tags)
         running = work(run_id=pending.run_id, attempts=pending.attempts)
         if compiled.shadow is None or self._shadower is None or kind != "run":
-            return await self._journal.record(pending, running)
-        return await self._shadower.record(self._journal, pending, running, compiled.shadow, request)
+            return self._journal.record(pending, running)
+        return self._shadower.record(self._journal, pending, running, compiled.shadow, request)
 
     def _new_shadower(self) -> "Shadower | None":
         """What shadows the runs of the policies that say so. Raises PolicyError where there is no journal for its books."""
@@ -533,6 +532,30 @@ class Cascade:
             before: The instance that this one replaces.
         """
         self._runtime.follow(before._runtime)
+
+    async def count_tokens(
+        self, prompt: PromptLike, *, policy: str = "default", request: Request | None = None
+    ) -> int | None:
+        """How many tokens a prompt has for the first model of a policy whose provider counts them without an answer.
+
+        Args:
+            prompt: The prompt.
+            policy: The policy, or ``policy/tier``.
+            request: Options that may count, such as tools' settings.
+
+        Returns:
+            The count; None where no provider of the policy's models counts tokens (Anthropic does).
+
+        Raises:
+            PolicyError: There is no such policy.
+            ModelError: The provider failed.
+        """
+        for tier in self._runtime.compile(policy).tiers:
+            counts = getattr(tier.handle.model, "count_tokens", None)
+            if counts is not None:
+                count: int | None = await counts(Prompt.of(prompt), request or DEFAULT_REQUEST)
+                return count
+        return None
 
     def health(self) -> dict[str, ModelHealth]:
         """How each model that was called so far is doing.
@@ -607,6 +630,12 @@ def _telemetry(source: "Telemetry | TelemetrySpec | None") -> "Telemetry | None"
     from .telemetry import Telemetry
 
     return source if isinstance(source, Telemetry) else Telemetry(**source.model_dump())
+
+
+async def _observed(observer: "RunObserver", work: Callable[[], Awaitable[Result]]) -> Result:
+    with observer:
+        result = observer.result = await work()
+    return result
 
 
 def _events(compiled: CompiledPolicy, on_event: OnEvent, stream: StreamMode | None) -> "EventStream":

@@ -18,7 +18,9 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import Route
 
-from .anthropic import messages
+from .anthropic import request as messages
+from .anthropic.count_tokens import count_tokens
+from .anthropic.response import message
 from .anthropic.stream import MessageWriter
 from .auth.keys import Caller
 from .dashboard.events import SseHub, events, run_details
@@ -26,6 +28,7 @@ from .dashboard.static import page
 from .endpoint import Endpoint, Reply
 from .errors import ApiError, anthropic_shape, openai_shape
 from .health import healthz, metrics, openapi, readyz
+from .model_list import list_models, one_model
 from .native_api import feedback, gate, route
 from .openai import chat
 from .openai.stream import ChatWriter
@@ -34,7 +37,6 @@ from .response import dump, headers
 from .run_request import run_request
 from .state import Gateway
 from .stream import stream
-from .validation import shorten
 
 
 async def _chat(gateway: Gateway, caller: Caller, body: Mapping[str, Any], reply: Reply) -> None:
@@ -47,27 +49,12 @@ async def _chat(gateway: Gateway, caller: Caller, body: Mapping[str, Any], reply
 
 
 async def _messages(gateway: Gateway, caller: Caller, body: Mapping[str, Any], reply: Reply) -> None:
-    request = messages.read(body)
+    request = messages.read(body, reply.header(b"anthropic-beta"))
     if request.stream:
         await stream(gateway, caller, request, reply, MessageWriter(request))
         return
     results = await run_request(gateway, caller, request)
-    await reply.json(messages.message(request, results[0]), headers(results))
-
-
-async def _models(gateway: Gateway, caller: Caller, _: Mapping[str, Any], reply: Reply) -> None:
-    await reply.json({"object": "list", "data": [_model(gateway, name) for name in gateway.model_names(caller)]})
-
-
-async def _one_model(gateway: Gateway, caller: Caller, body: Mapping[str, Any], reply: Reply) -> None:
-    name = body["path"]["name"]
-    if name not in gateway.model_names(caller):
-        raise ApiError(404, f"no policy {shorten(name)!r}, or this key may not use it", code="model_not_found")
-    await reply.json(_model(gateway, name))
-
-
-def _model(gateway: Gateway, name: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": gateway.started_at, "owned_by": "cascade"}
+    await reply.json(message(request, results[0]), headers(results))
 
 
 def make_app(gateway: Gateway, path: Path | None = None) -> Starlette:
@@ -103,11 +90,12 @@ def make_app(gateway: Gateway, path: Path | None = None) -> Starlette:
     routes = [
         post("/v1/chat/completions", _chat),
         post("/v1/messages", _messages, error_shape=anthropic_shape),
+        post("/v1/messages/count_tokens", count_tokens, error_shape=anthropic_shape),
         post("/v1/route", route),
         post("/v1/gate", gate),
         post("/v1/feedback", feedback),
-        get("/v1/models", _models),
-        get("/v1/models/{name:path}", _one_model),
+        get("/v1/models", list_models),
+        get("/v1/models/{name:path}", one_model),
         get("/healthz", healthz, public=True),
         get("/readyz", readyz, public=True),
         get("/openapi.json", openapi, public=True),
@@ -120,8 +108,11 @@ def make_app(gateway: Gateway, path: Path | None = None) -> Starlette:
     return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http_error})
 
 
-async def _http_error(_: HttpRequest, error: Exception) -> Response:
-    """A path or a method that does not exist, in OpenAI's error shape."""
+async def _http_error(request: HttpRequest, error: Exception) -> Response:
+    """A path or a method that does not exist, in the error shape of the client."""
     assert isinstance(error, HTTPException)
-    api_error = ApiError(error.status_code, f"{error.detail}; see /openapi.json", code="not_found")
-    return Response(dump(openai_shape(api_error)), error.status_code, error.headers, "application/json")
+    code = "method_not_allowed" if error.status_code == 405 else "not_found"
+    api_error = ApiError(error.status_code, f"{error.detail}; see /openapi.json", code=code)
+    is_anthropic = request.url.path.startswith("/v1/messages") or "anthropic-version" in request.headers
+    shape = anthropic_shape if is_anthropic else openai_shape
+    return Response(dump(shape(api_error)), error.status_code, error.headers, "application/json")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from judges.schema.offload import offload
 
-from .errors import ApiError, api_error_of, log_unexpected, openai_shape
+from .errors import ApiError, anthropic_shape, api_error_of, log_unexpected, openai_shape
 from .response import Headers, dump
 from .validation import json_object
 
@@ -32,10 +32,19 @@ class ClientGoneError(Exception):
 class Reply:
     """The response to one request: whole, or a stream of chunks."""
 
-    __slots__ = ("_send", "status")
+    __slots__ = ("_scope", "_send", "status")
 
-    def __init__(self, send: Send) -> None:
-        self._send, self.status = send, CLIENT_CLOSED
+    def __init__(self, send: Send, scope: Scope) -> None:
+        self._send, self._scope, self.status = send, scope, CLIENT_CLOSED
+
+    def header(self, name: bytes) -> str:
+        """A header of the request by its name in lower case; several of one name are joined, and a missing one is empty."""
+        return ",".join(value.decode("latin-1") for key, value in self._scope["headers"] if key == name)
+
+    @property
+    def query(self) -> str:
+        """The query of the request's address."""
+        return str(self._scope["query_string"].decode("latin-1"))
 
     @property
     def started(self) -> bool:
@@ -96,7 +105,7 @@ class Endpoint:
         self._has_body, self._public, self._all_policies = has_body, public, all_policies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gateway, reply, held = self._gateway, Reply(send), 0
+        gateway, reply, held = self._gateway, Reply(send, scope), 0
         try:
             if self._has_body:  # health checks and metrics must get through to an overloaded gateway
                 gateway.load.enter()
@@ -154,7 +163,8 @@ class Endpoint:
             raise asyncio.CancelledError
 
     async def _send_error(self, reply: Reply, error: ApiError) -> None:
-        await reply.json(self._error_shape(error), error.headers, error.status)
+        shape = anthropic_shape if reply.header(b"anthropic-version") else self._error_shape
+        await reply.json(shape(error), error.headers, error.status)
 
 
 async def _read(scope: Scope, receive: Receive, gateway: "Gateway") -> bytes:

@@ -6,7 +6,8 @@ from typing import Any
 
 from cascade.client import Cascade
 from cascade.errors import PolicyError
-from cascade.models.message_parts import takes_reasoning
+from cascade.journal.record import MAX_TAG_TEXT
+from cascade.models.message_parts import takes_foreign_fields, takes_reasoning
 from cascade.models.protocol import Request
 from cascade.policy.schema import ModelSpec, Policy
 from cascade.result import Result
@@ -16,12 +17,13 @@ from .errors import ApiError, bad_request
 
 Tags = dict[str, str | int | float | bool]
 
-# Fields that not every provider supports. A recording and a script give the same answer whatever the request says.
+# Fields that not every provider supports: a request that needs one is refused. A recording and a script give the same
+# answer whatever the request says.
 _UNSUPPORTED = {
-    "openai": {"top_k"},
+    "openai": {"top_k", "tools.type", "stop_sequences", "messages.content.document.url"},
     "anthropic": {
-        *("seed", "presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "reasoning_effort", "verbosity"),
-        *("prompt_cache_key", "safety_identifier", "response_format.type", "temperature"),
+        *("seed", "presence_penalty", "frequency_penalty", "logit_bias", "logprobs"),
+        *("response_format.type", "temperature"),
         *("messages.name", "messages.refusal", "messages.content.input_audio", "messages.content.file"),
     },
 }
@@ -29,6 +31,18 @@ _UNSUPPORTED = {
 # Thoughts in a history, by the names that ``uses`` gives them: as text, and as blocks that Anthropic signed.
 _REASONING = frozenset(("messages.reasoning_content", "messages.reasoning", "messages.content.thinking"))
 _SIGNED_REASONING = frozenset(("messages.content.thinking.signature", "messages.content.redacted_thinking"))
+
+# Fields that a provider's models are called without: they change what an answer costs, how long it takes or how much the
+# model thinks, and nothing that the gateway promises.
+_IGNORED = {
+    "openai": frozenset((
+        *("anthropic-beta", "cache_control", "context_management", "thinking", "output_config.effort"),
+        *("tools.allowed_callers", "tools.defer_loading", "tools.eager_input_streaming", "tools.input_examples"),
+        *("messages.content.caller", "messages.content.citations", "messages.content.context"),
+        "messages.content.transformations",
+    )),
+    "anthropic": frozenset(("prompt_cache_key", "reasoning_effort", "safety_identifier", "verbosity")) | _REASONING,
+}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -52,6 +66,7 @@ class GatewayRequest:
         tags: The client's tags for the journal.
         uses: The fields that not every provider supports, by the names that errors give them.
         ignored: The fields that a model is called without, by the model's name in the policy.
+        unused: The fields that no model is called with.
         schema_field: The name that errors give the schema.
     """
 
@@ -71,11 +86,19 @@ class GatewayRequest:
     tags: Tags = field(default_factory=dict)
     uses: set[str] = field(default_factory=set)
     ignored: dict[str, frozenset[str]] = field(default_factory=dict)
+    unused: set[str] = field(default_factory=set)
     schema_field: str = "schema"
 
     def set_schema(self, schema: Mapping[str, Any], field_name: str) -> None:
         """Sets the schema, and the name that errors give its field."""
         self.schema, self.schema_field = schema, field_name
+
+    def set_tag(self, name: str, value: str, field_name: str) -> None:
+        """Sets a tag of the journal; a value that the journal does not take is ignored, and listed as such."""
+        if len(value) <= MAX_TAG_TEXT and value.isprintable():
+            self.tags[name] = value
+        else:
+            self.unused.add(field_name)
 
     @property
     def prompt(self) -> Prompt:
@@ -119,13 +142,16 @@ def check_supported(request: GatewayRequest, policy: Policy, models: Mapping[str
 
 
 def _ignored(request: GatewayRequest, spec: ModelSpec) -> frozenset[str]:
-    """The thoughts in the history that the model does not take back: they help it, and no answer depends on them."""
-    if spec.provider == "anthropic":
-        return _REASONING & request.uses
+    """What the model is called without: thoughts, and other servers' fields of tool calls, in the history, among others.
+
+    They help the model that wrote them, and no answer of another depends on them.
+    """
+    ignored = _IGNORED.get(spec.provider, frozenset()) & request.uses
+    foreign = frozenset(name for name in request.uses if name.startswith("messages.tool_calls."))
     if spec.provider == "openai":
         dropped = _SIGNED_REASONING if takes_reasoning(spec.base_url) else _SIGNED_REASONING | _REASONING
-        return dropped & request.uses
-    return frozenset()
+        return ignored | (dropped & request.uses) | (frozenset() if takes_foreign_fields(spec.base_url) else foreign)
+    return ignored | foreign if spec.provider == "anthropic" else ignored
 
 
 def ignored_fields(request: GatewayRequest, result: Result) -> list[str]:
@@ -136,9 +162,9 @@ def ignored_fields(request: GatewayRequest, result: Result) -> list[str]:
         result: Its result.
     """
     if not request.ignored:
-        return []
+        return sorted(request.unused) if request.unused else []
     models = {call.model for attempt in result.attempts for call in attempt.call_log}
-    names = set[str]().union(*(request.ignored.get(model, ()) for model in models))
+    names = request.unused.union(*(request.ignored.get(model, ()) for model in models))
     return sorted({name.removesuffix(".signature") for name in names})
 
 

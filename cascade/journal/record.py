@@ -60,7 +60,7 @@ class PendingRecord:
         self.outcome, self.ended = outcome, time()
         p = self.prompt
         # Copied, since the caller may go on with its messages before they are read.
-        self.prompt = Prompt(tuple(map(dict, p.messages)), p.schema, p.tools, p.id)
+        self.prompt = Prompt(tuple(map(dict, p.messages)), p.schema, p.tools, p.id, p.tool_choice)
 
 
 class Record(NamedTuple):
@@ -195,6 +195,7 @@ def _attempt(a: Attempt, messages: Sequence[Message], keep: bool, cut: str) -> d
         "confidence": a.confidence,
         "calibrated": a.calibrated,
         "vetoed": a.vetoed,
+        "judged": a.judged,
         "cost_usd": a.cost_usd,
         "judge_cost_usd": a.judge_cost_usd,
         "latency_s": a.latency_s,

@@ -8,7 +8,7 @@ import asyncio
 import json
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -50,7 +50,8 @@ class HttpRequest:
     """One request by an SDK's client.
 
     ``connect`` gives the client, ``body`` the JSON body (both may raise), ``secrets`` what an error must not quote.
-    ``timeout_s`` bounds the whole request: the transports' own timeouts restart with every byte that arrives.
+    ``headers`` are sent beside the client's own. ``timeout_s`` bounds the whole request: the transports' own timeouts
+    restart with every byte that arrives.
     """
 
     connect: Callable[[], Any]
@@ -59,6 +60,7 @@ class HttpRequest:
     model: str
     timeout_s: float
     secrets: Callable[[], tuple[str, ...]]
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 async def post(sdk: Any, request: HttpRequest) -> Mapping[str, Any]:
@@ -92,7 +94,7 @@ async def send(sdk: Any, request: HttpRequest, *, stream: bool = False) -> Any:
                 cast_to=httpx2.Response,
                 body=request.body(),
                 # Some servers' keys travel in headers that a redirect to another host would take along.
-                options={"timeout": request.timeout_s, "follow_redirects": False},
+                options={"timeout": request.timeout_s, "follow_redirects": False, "headers": request.headers},
                 **more,
             )
     except TimeoutError:

@@ -124,7 +124,12 @@ class SdkModel(ABC):
             model=self.name,
             timeout_s=min(request.timeout_s or self.timeout_s, self.timeout_s),
             secrets=lambda: self.secrets,
+            headers=self._headers(request),
         )
+
+    def _headers(self, request: Request) -> Mapping[str, str]:
+        """Headers that only this request has."""
+        return {}
 
     def _sdk(self) -> Any:
         return import_module(self.sdk)

@@ -1,4 +1,4 @@
-"""Anthropic's messages, converted to OpenAI's shape, which the rest of the library uses."""
+"""Anthropic's messages in OpenAI's shape, which the rest of the library uses, each with its original."""
 
 import json
 from collections.abc import Mapping
@@ -6,16 +6,32 @@ from typing import Any
 
 from cascade.gateway.errors import bad_request
 from cascade.gateway.validation import boolean, list_of, not_deep, object_of, one_of, text
+from cascade.models.message_parts import Translated
 
-_IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
+from .fields import check_block, not_here
+from .media import Part, content, document, image, search_result
+
+_USER = ("text", "image", "document", "search_result", "tool_result")
+_ASSISTANT = ("text", "tool_use", "thinking", "redacted_thinking")
+_AT_ANTHROPIC = ("server_tool_use", "mcp_tool_use", "container_upload", "compaction", "mcp_tool_result", "tool_reference")
 
 
-def system_of(value: Any) -> Mapping[str, Any]:
-    """Reads the system prompt as a message. Raises ApiError."""
+def system_of(value: Any, uses: set[str] | None = None) -> Mapping[str, Any]:
+    """Reads the system prompt as a message.
+
+    Args:
+        value: Text or blocks of text, as the client sent them; blocks without text are left out.
+        uses: Receives the names of fields that not every provider supports.
+
+    Raises:
+        ApiError: A block is not valid.
+    """
     if isinstance(value, str):
         return {"role": "system", "content": value}
-    blocks = [_text(block, f"system[{i}]") for i, block in enumerate(list_of(value, "system"))]
-    return {"role": "system", "content": "\n\n".join(blocks)}
+    noted = set[str]() if uses is None else uses
+    texts = [(block, _text(block, f"system[{i}]", noted)) for i, block in enumerate(list_of(value, "system"))]
+    blocks = [block for block, block_text in texts if block_text.strip()]
+    return Translated({"role": "system", "content": "\n\n".join(t for _, t in texts if t.strip())}, blocks)
 
 
 def messages_of(value: Any, uses: set[str]) -> tuple[Mapping[str, Any], ...]:
@@ -26,8 +42,9 @@ def messages_of(value: Any, uses: set[str]) -> tuple[Mapping[str, Any], ...]:
         uses: Receives the names of fields that not every provider supports.
 
     Returns:
-        The messages in OpenAI's shape. Signed and redacted thoughts are in ``thinking_blocks``, as they are; the others,
-        which no model of Anthropic's would take, in ``reasoning_content``.
+        The messages in OpenAI's shape, without empty texts. Signed and redacted thoughts are in ``thinking_blocks``, as
+        they are; the others, which no model of Anthropic's would take, in ``reasoning_content``. Each message has its
+        original, so that a model of Anthropic's receives what the client sent.
 
     Raises:
         ApiError: A message is not valid.
@@ -36,70 +53,109 @@ def messages_of(value: Any, uses: set[str]) -> tuple[Mapping[str, Any], ...]:
     for i, message in enumerate(list_of(value, "messages")):
         where = f"messages[{i}]"
         object_of(message, where, ("role", "content"), ("role", "content"))
-        role = one_of(message["role"], f"{where}.role", ("user", "assistant"))
+        role = one_of(message["role"], f"{where}.role", ("user", "assistant", "system"))
         if isinstance(message["content"], str):
-            messages.append({"role": role, "content": message["content"]})
-        else:
-            blocks = list_of(message["content"], f"{where}.content")
-            messages += _assistant(blocks, where, uses) if role == "assistant" else _user(blocks, where)
+            if message["content"]:
+                messages.append(Translated({"role": role, "content": message["content"]}, message))
+            continue
+        blocks = list_of(message["content"], f"{where}.content")
+        translate = {"assistant": _assistant, "user": _user, "system": _system}[role]
+        translations, sent = translate(blocks, f"{where}.content", uses)
+        original = message if len(sent) == len(blocks) else {**message, "content": sent}
+        # The first translation stands for all of the original; where nothing is left of that, for nothing.
+        for translation in translations:
+            messages.append(Translated(translation, original if sent else None))
+            original = None
+    if value and not messages:
+        raise bad_request("every message is empty", "messages")
     return tuple(messages)
 
 
-def _text(block: Any, where: str) -> str:
-    object_of(block, where, ("type", "text"), ("type", "text"))
+_Translation = tuple[list[Mapping[str, Any]], list[Any]]
+"""Messages in OpenAI's shape, and the blocks of the original that a model of Anthropic's takes."""
+
+
+def _text(block: Any, where: str, uses: set[str]) -> str:
+    object_of(block, where, required=("type", "text"))
     one_of(block["type"], f"{where}.type", ("text",))
+    check_block(block, where, ("text",), ("text",), uses)
     return text(block["text"], f"{where}.text")
 
 
 def _kind(block: Any, where: str, allowed: tuple[str, ...]) -> str:
-    object_of(block, where, required=("type",))
-    kind: str = one_of(block["type"], f"{where}.type", allowed)
-    return kind
+    kind = object_of(block, where, required=("type",))["type"]
+    if isinstance(kind, str) and kind not in allowed and (kind in _AT_ANTHROPIC or kind.endswith("_tool_result")):
+        raise not_here(kind, where)
+    allowed_kind: str = one_of(kind, f"{where}.type", allowed)
+    return allowed_kind
 
 
-def _user(blocks: list[Any], where: str) -> list[Mapping[str, Any]]:
+def _system(blocks: list[Any], where: str, uses: set[str]) -> _Translation:
+    texts = [(block, _text(block, f"{where}[{i}]", uses)) for i, block in enumerate(blocks)]
+    nonempty = [(block, block_text) for block, block_text in texts if block_text.strip()]
+    message = {"role": "system", "content": "\n\n".join(block_text for _, block_text in nonempty)}
+    return [message] if nonempty else [], [block for block, _ in nonempty]
+
+
+def _user(blocks: list[Any], where: str, uses: set[str]) -> _Translation:
     results: list[Mapping[str, Any]] = []
-    parts: list[Mapping[str, Any]] = []
+    shown: list[Part] = []  # what tools returned beside text
+    parts: list[Part] = []
+    sent: list[Any] = []
     for i, block in enumerate(blocks):
-        at = f"{where}.content[{i}]"
-        kind = _kind(block, at, ("text", "image", "tool_result"))
-        if kind == "tool_result":
-            if parts:
-                raise bad_request("tool results must come first in a message", at)
-            results.append(_result(block, at))
+        at = f"{where}[{i}]"
+        kind = _kind(block, at, _USER)
+        if kind == "text":
+            block_text = _text(block, at, uses)
+            if not block_text.strip():
+                continue
+            parts.append({"type": "text", "text": block_text})
+        elif kind == "tool_result":
+            result, media = _result(block, at, uses)
+            results.append(result)
+            shown += media
         elif kind == "image":
-            parts.append(_image(block, at))
+            parts.append(image(block, at, uses))
+        elif kind == "document":
+            parts += document(block, at, uses)
         else:
-            parts.append({"type": "text", "text": _text(block, at)})
-    return [*results, {"role": "user", "content": parts}] if parts or not results else results
+            parts += search_result(block, at, uses)
+        sent.append(block)
+    parts = [*shown, *parts]
+    return [*results, {"role": "user", "content": parts}] if parts else results, sent
 
 
-def _assistant(blocks: list[Any], where: str, uses: set[str]) -> list[Mapping[str, Any]]:
+def _assistant(blocks: list[Any], where: str, uses: set[str]) -> _Translation:
     texts: list[str] = []
     thoughts: list[str] = []
     signed: list[Mapping[str, Any]] = []
     calls: list[Mapping[str, Any]] = []
+    sent: list[Any] = []
     for i, block in enumerate(blocks):
-        at = f"{where}.content[{i}]"
-        kind = _kind(block, at, ("text", "tool_use", "thinking", "redacted_thinking"))
+        at = f"{where}[{i}]"
+        kind = _kind(block, at, _ASSISTANT)
         if kind == "thinking":
             thought, signature = _thought(block, at)
-            if signature:
-                signed.append({"type": "thinking", "thinking": thought, "signature": signature})
-                uses.add("messages.content.thinking.signature")
-            elif thought:
-                thoughts.append(thought)
-                uses.add("messages.content.thinking")
+            if not signature:
+                if thought:
+                    thoughts.append(thought)
+                    uses.add("messages.content.thinking")
+                continue
+            signed.append(block)
+            uses.add("messages.content.thinking.signature")
         elif kind == "redacted_thinking":
             object_of(block, at, ("type", "data"), ("data",))
-            signed.append({"type": kind, "data": text(block["data"], f"{at}.data")})
+            text(block["data"], f"{at}.data")
+            signed.append(block)
             uses.add("messages.content.redacted_thinking")
         elif kind == "text":
-            if calls:
-                raise bad_request("text after a tool call is not supported", at, "unsupported")
-            texts.append(_text(block, at))
+            block_text = _text(block, at, uses)
+            if not block_text.strip():
+                continue
+            texts.append(block_text)
         else:
-            calls.append(_call(block, at))
+            calls.append(_call(block, at, uses))
+        sent.append(block)
     message: dict[str, Any] = {"role": "assistant", "content": "".join(texts) or None}
     if thoughts:
         message["reasoning_content"] = "\n\n".join(thoughts)
@@ -108,8 +164,10 @@ def _assistant(blocks: list[Any], where: str, uses: set[str]) -> list[Mapping[st
     if calls:
         message["tool_calls"] = calls
     elif message["content"] is None:
+        if not (thoughts or signed):
+            return [], []
         message["content"] = ""
-    return [message]
+    return [message], sent
 
 
 def _thought(block: Mapping[str, Any], where: str) -> tuple[str, str]:
@@ -118,37 +176,24 @@ def _thought(block: Mapping[str, Any], where: str) -> tuple[str, str]:
     return text(block["thinking"], f"{where}.thinking"), "" if signature is None else text(signature, f"{where}.signature")
 
 
-def _call(block: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-    object_of(block, where, ("type", "id", "name", "input"), ("id", "name", "input"))
+def _call(block: Mapping[str, Any], where: str, uses: set[str]) -> Mapping[str, Any]:
+    check_block(block, where, ("id", "name", "input"), ("id", "name", "input"), uses)
     arguments = object_of(not_deep(block["input"], f"{where}.input"), f"{where}.input")
     function = {"name": text(block["name"], f"{where}.name", 256, empty=False), "arguments": json.dumps(arguments)}
     return {"id": text(block["id"], f"{where}.id", 256, empty=False), "type": "function", "function": function}
 
 
-def _result(block: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-    object_of(block, where, ("type", "tool_use_id", "content", "is_error"), ("tool_use_id",))
+def _result(block: Mapping[str, Any], where: str, uses: set[str]) -> tuple[Mapping[str, Any], list[Part]]:
+    """A tool result as a message, and what of it OpenAI's shape allows in a user's message only: images and files."""
+    check_block(block, where, ("tool_use_id", "content", "is_error"), ("tool_use_id",), uses)
     id = text(block["tool_use_id"], f"{where}.tool_use_id", 256, empty=False)
-    content = block.get("content")
-    if content is None or isinstance(content, str):
-        content_text = content or ""
-    else:
-        parts = list_of(content, f"{where}.content")
-        content_text = "\n".join(_text(part, f"{where}.content[{i}]") for i, part in enumerate(parts))
+    parts = content(block.get("content"), f"{where}.content", uses)
+    media = [part for part in parts if part["type"] != "text"]
+    content_text = "\n".join(part["text"] for part in parts if part["type"] == "text")
+    if media:
+        note = f"[the next message shows what tool call {id} returned]"
+        content_text = f"{content_text}\n{note}" if content_text else note
     # Other providers have no field for it.
     if block.get("is_error") is not None and boolean(block["is_error"], f"{where}.is_error"):
         content_text = f"Error: {content_text}"
-    return {"role": "tool", "tool_call_id": id, "content": content_text}
-
-
-def _image(block: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-    object_of(block, where, ("type", "source"), ("source",))
-    at = f"{where}.source"
-    source = object_of(block["source"], at, ("type", "media_type", "data", "url"), ("type",))
-    if one_of(source["type"], f"{at}.type", ("base64", "url")) == "url":
-        url = text(source.get("url"), f"{at}.url", empty=False)
-        if not url.startswith(("https://", "http://")):
-            raise bad_request("must be an http(s) URL", f"{at}.url")
-    else:
-        kind = one_of(source.get("media_type"), f"{at}.media_type", _IMAGES)
-        url = f"data:{kind};base64,{text(source.get('data'), f'{at}.data', empty=False)}"
-    return {"type": "image_url", "image_url": {"url": url}}
+    return {"role": "tool", "tool_call_id": id, "content": content_text}, media

@@ -11,7 +11,7 @@ from cascade.gateway.response import dump, summary, usage_of
 from cascade.result import Result, new_run_id
 from judges import Usage
 
-from .messages import stop_reason, tool_use, usage
+from .response import stop_reason, stop_sequence, tool_use, usage
 
 
 class MessageWriter:
@@ -57,7 +57,7 @@ class MessageWriter:
             events += self._start_block({**block, "input": {}})
             events += self._delta({"type": "input_json_delta", "partial_json": dump(block["input"]).decode()})
             events += self._stop_block()
-        delta = {"stop_reason": stop_reason(result), "stop_sequence": None}
+        delta = {"stop_reason": stop_reason(result), "stop_sequence": stop_sequence(result)}
         tokens = usage(usage_of([result]))
         run = summary(self._request, result)
         events += _event({"type": "message_delta", "delta": delta, "usage": tokens, "cascade": run})

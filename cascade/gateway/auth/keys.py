@@ -102,8 +102,8 @@ class Keys:
         Raises:
             ApiError: 401 without a valid key, 403 from another site's page, 429 over the rate, 431 for long headers.
         """
-        if scope["query_string"]:
-            raise _query_error(scope["query_string"])
+        if scope["query_string"] and (error := _query_error(scope["query_string"], scope.get("path", ""))):
+            raise error
         size = 0
         keys: list[bytes] = []
         host = origin = site = b""
@@ -150,6 +150,10 @@ class Keys:
         return caller
 
 
+_PARAMETERS = frozenset((b"beta",))  # the header anthropic-beta says which betas
+_MODELS_PARAMETERS = _PARAMETERS | {b"limit", b"after_id", b"before_id"}
+
+
 def _scope(key: Key) -> str:
     return f"key {key.id}"
 
@@ -163,8 +167,11 @@ def _unauthorized(message: str) -> ApiError:
     return ApiError(401, message, code="invalid_api_key")
 
 
-def _query_error(query: bytes) -> ApiError:
+def _query_error(query: bytes, path: str) -> ApiError | None:
+    """Why a query is refused; None where each of its parameters is known: Anthropic's clients send a few."""
     names = {part.partition(b"=")[0].lower() for part in query.split(b"&")}
+    if names <= (_MODELS_PARAMETERS if path == "/v1/models" else _PARAMETERS):
+        return None
     if b"sk-" in query or names & {b"key", b"api_key", b"api-key", b"apikey", b"token", b"access_token", b"x-api-key"}:
         message = "a key in a URL ends up in logs: revoke it, and send the next one in the header Authorization"
         return ApiError(400, message, code="key_in_query")

@@ -176,6 +176,16 @@ def _option(name: str, check: Callable[[Any, str], Any], *, rare: bool = True) -
     return reader
 
 
+def _openai_option(name: str, check: Callable[[Any, str], Any]) -> Callable[[Any, GatewayRequest], None]:
+    """A field that only models of OpenAI's interface receive, and others do without."""
+
+    def reader(value: Any, request: GatewayRequest) -> None:
+        request.options.setdefault("openai", {})[name] = check(value, name)
+        request.uses.add(name)
+
+    return reader
+
+
 def _bias(value: Any, name: str) -> Any:
     for token, bias in object_of(value, name).items():
         number(bias, f"{name}.{shorten(token)}", -100, 100)
@@ -201,10 +211,10 @@ _READERS: Mapping[str, Callable[[Any, GatewayRequest], None]] = {
     "n": _n,
     "logprobs": _logprobs,
     "top_logprobs": _top_logprobs,
-    "reasoning_effort": _option("reasoning_effort", lambda v, name: text(v, name, 32)),
-    "verbosity": _option("verbosity", lambda v, name: text(v, name, 32)),
-    "prompt_cache_key": _option("prompt_cache_key", lambda v, name: text(v, name, 256)),
-    "safety_identifier": _option("safety_identifier", lambda v, name: text(v, name, 256)),
+    "reasoning_effort": _openai_option("reasoning_effort", lambda v, name: text(v, name, 32)),
+    "verbosity": _openai_option("verbosity", lambda v, name: text(v, name, 32)),
+    "prompt_cache_key": _openai_option("prompt_cache_key", lambda v, name: text(v, name, 256)),
+    "safety_identifier": _openai_option("safety_identifier", lambda v, name: text(v, name, 256)),
     "user": _user,
     "metadata": _metadata,
     "stream": _stream,
@@ -261,8 +271,10 @@ def refusal(result: Result) -> str | None:
 def finish_reason(result: Result) -> str:
     """OpenAI's finish reason. A word that no one knows says that the answer may not be complete."""
     reason = (result.answer.finish_reason if result.answer is not None else None) or "stop"
+    if result.tool_calls and reason not in ("length", "content_filter"):
+        return "tool_calls"
     if reason in ("stop", "tool_calls"):
-        return "tool_calls" if result.tool_calls else "stop"
+        return "stop"
     return "content_filter" if reason == "content_filter" else "length"
 
 

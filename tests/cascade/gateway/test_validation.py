@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascade.gateway import native_api
-from cascade.gateway.anthropic import messages
+from cascade.gateway.anthropic import request as messages
 from cascade.gateway.errors import ApiError, anthropic_shape, openai_shape
 from cascade.gateway.openai import chat
 from cascade.gateway.request import GatewayRequest

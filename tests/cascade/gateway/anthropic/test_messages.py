@@ -72,7 +72,7 @@ def test_a_schema_is_judged(running: Running, upstream: WireServer) -> None:
     body = {"model": "default", "max_tokens": 20, "messages": ASK}
     done = running.post("/v1/messages", {**body, "output_config": {"format": {"type": "json_schema", "schema": schema}}})
     assert done.json()["content"] == [{"type": "text", "text": '{"a": 1}'}]
-    assert [a["reason"] for a in done.json()["cascade"]["attempts"]] == ["vetoed", "accepted"]
+    assert [a["reason"] for a in done.json()["cascade"]["attempts"]] == ["vetoed", "last_tier"]
 
 
 def test_a_stream(running: Running, upstream: WireServer) -> None:
@@ -111,20 +111,43 @@ def test_a_stream_from_anthropics_model(running: Running, upstream: WireServer) 
     [
         ({"max_tokens": None}, "max_tokens: is missing"),
         ({"temperature": 1.5}, "temperature: must be a number from 0 to 1"),
-        ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "thinking: only"),
-        ({"mcp_servers": []}, "mcp_servers: unknown field"),
+        ({"thinking": {"type": "enabled"}}, "thinking.budget_tokens: must be a whole number"),
+        ({"thinking": {"type": "often"}}, "thinking.type: must be one of enabled, adaptive"),
+        ({"mcp_servers": [{"name": "files"}]}, "mcp_servers: what runs at Anthropic is not supported"),
+        ({"inference_geo": "eu"}, "inference_geo: where a request is processed"),
+        ({"mcp_server": []}, "mcp_server: unknown field; did you mean 'mcp_servers'?"),
         ({"top_k": 3}, "top_k: the model 'small' of policy 'default' does not support"),
-        ({"messages": [{"role": "system", "content": "x"}]}, "messages[0].role: must be one of user, assistant"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role: must be one of user, assistant, system"),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": " "}]}]}, "messages: every message is empty"),
         (
             {
                 "messages": [
                     {"role": "user", "content": [{"type": "text", "text": "x", "citations": None, "cache_control": {}}]}
                 ]
             },
-            "messages[0].content[0].cache_control: unknown field",
+            "messages[0].content[0].cache_control.type: is missing",
         ),
-        ({"messages": [{"role": "user", "content": [{"type": "document"}]}]}, "messages[0].content[0].type: must be one of"),
-        ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools[0].input_schema: is missing"),
+        ({"messages": [{"role": "user", "content": [{"type": "document"}]}]}, "messages[0].content[0].source: is missing"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "container_upload", "file_id": "f"}]}]},
+            "messages[0].content[0].type: 'container_upload' runs at Anthropic",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "document", "source": {"type": "file", "file_id": "f"}}]}]},
+            "messages[0].content[0].source: files that were uploaded to the provider are not supported",
+        ),
+        (
+            {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
+            "tools[0].type: 'web_search_20250305' runs at Anthropic",
+        ),
+        (
+            {"tools": [{"type": "bash_20250124", "name": "bash"}]},
+            "tools.type: the model 'small' of policy 'default' does not support it",
+        ),
+        (
+            {"context_management": {"edits": [{"type": "compact_20260112"}]}},
+            "context_management.edits[0].type: 'compact_20260112' is not supported",
+        ),
     ],
 )
 def test_what_cannot_be_honoured_is_said(running: Running, fields: dict[str, Any], wording: str) -> None:

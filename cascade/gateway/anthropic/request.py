@@ -1,0 +1,255 @@
+"""Anthropic's Messages API: reads a request, and which of its fields have no effect here."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cascade.gateway.errors import bad_request
+from cascade.gateway.request import GatewayRequest
+from cascade.gateway.schema_bounds import schema_of
+from cascade.gateway.validation import (
+    boolean,
+    integer,
+    list_of,
+    not_deep,
+    number,
+    object_of,
+    one_of,
+    read_fields,
+    shorten,
+    text,
+)
+from cascade.models.anthropic import BETAS
+
+from .blocks import messages_of, system_of
+from .fields import check_cache_control
+from .tools import tools_of
+
+_MAX_STOPS = 64
+_EDITS = ("clear_tool_uses_20250919", "clear_thinking_20251015")
+# Betas that change neither what a token costs nor who runs a tool. Others would break what a policy promises.
+_FORWARDED_BETAS = tuple(
+    f"{name}-2"
+    for name in (
+        *("adaptive-thinking", "cache-diagnosis", "claude-code", "computer-use", "context-management", "effort"),
+        *("extended-cache-ttl", "fine-grained-tool-streaming", "interleaved-thinking", "mid-conversation-system"),
+        *("mid-conversation-system-clear-at", "output-128k", "pdfs", "prompt-caching", "prompt-caching-scope"),
+        *("redact-thinking", "structured-outputs", "thinking-binding-controls", "thinking-display-updates"),
+        *("thinking-token-count", "token-counting", "token-efficient-tools", "tool-examples"),
+    )
+)
+
+
+def read(body: Mapping[str, Any], betas: str = "", *, counts: bool = False) -> GatewayRequest:
+    """Reads the body of a request.
+
+    Args:
+        body: The JSON object that the client sent.
+        betas: The header ``anthropic-beta``.
+        counts: Whether the request is to count its tokens only, so that ``max_tokens`` may be missing.
+
+    Returns:
+        The request.
+
+    Raises:
+        ApiError: A field is missing, wrong, unknown or not supported; the error names it.
+    """
+    request = GatewayRequest()
+    read_fields(body, _READERS, request)
+    for name, value in (("model", request.policy), ("messages", request.messages), ("max_tokens", request.max_tokens)):
+        if not value and not (counts and name == "max_tokens"):
+            raise bad_request("is missing", name)
+    if body.get("system") is not None:
+        system = system_of(body["system"], request.uses)
+        if system["content"]:
+            request.messages = (system, *request.messages)
+    if "tool_choice" in request.options and not request.tools:
+        if request.options["tool_choice"] not in ("none", "auto"):
+            raise bad_request("needs tools", "tool_choice")
+        del request.options["tool_choice"]  # as without it
+    if betas:
+        _read_betas(betas, request)
+    return request
+
+
+def _native(request: GatewayRequest) -> dict[str, Any]:
+    """The options that only models of Anthropic's receive."""
+    native: dict[str, Any] = request.options.setdefault("anthropic", {})
+    return native
+
+
+def _read_betas(betas: str, request: GatewayRequest) -> None:
+    forwarded = []
+    for name in dict.fromkeys(part.strip() for part in betas[:4096].split(",")):
+        if name.startswith(_FORWARDED_BETAS) and name.replace("-", "").isalnum() and name.isascii():
+            forwarded.append(name)
+        elif name:
+            request.unused.add(f"anthropic-beta: {shorten(name)}")
+    if forwarded:
+        _native(request)[BETAS] = forwarded
+        request.uses.add("anthropic-beta")
+
+
+def _model(value: Any, request: GatewayRequest) -> None:
+    request.policy = text(value, "model", 256, empty=False)
+
+
+def _messages(value: Any, request: GatewayRequest) -> None:
+    request.messages = messages_of(value, request.uses)
+
+
+def _tools(value: Any, request: GatewayRequest) -> None:
+    request.tools = tools_of(value, request.uses)
+
+
+def _tool_choice(value: Any, request: GatewayRequest) -> None:
+    object_of(value, "tool_choice", ("type", "name", "disable_parallel_tool_use"), ("type",))
+    kind = one_of(value["type"], "tool_choice.type", ("auto", "any", "tool", "none"))
+    if kind == "tool":
+        name = text(value.get("name"), "tool_choice.name", 256, empty=False)
+        request.options["tool_choice"] = {"type": "function", "function": {"name": name}}
+    else:
+        request.options["tool_choice"] = "required" if kind == "any" else kind
+    if boolean(value.get("disable_parallel_tool_use", False), "tool_choice.disable_parallel_tool_use"):
+        request.options["parallel_tool_calls"] = False
+
+
+def _stop_sequences(value: Any, request: GatewayRequest) -> None:
+    words = list_of(value, "stop_sequences", _MAX_STOPS)
+    if words:
+        request.options["stop"] = [text(w, f"stop_sequences[{i}]", 256, empty=False) for i, w in enumerate(words)]
+    if len(words) > 4:
+        request.uses.add("stop_sequences")
+
+
+def _metadata(value: Any, request: GatewayRequest) -> None:
+    fields = object_of(value, "metadata", ("user_id",))
+    if fields.get("user_id") is not None:
+        request.set_tag("user", text(fields["user_id"], "metadata.user_id"), "metadata.user_id")
+
+
+def _output_config(value: Any, request: GatewayRequest) -> None:
+    fields = object_of(value, "output_config", ("format", "effort", "task_budget"))
+    if fields.get("format") is not None:
+        format = object_of(fields["format"], "output_config.format", ("type", "schema"), ("type", "schema"))
+        one_of(format["type"], "output_config.format.type", ("json_schema",))
+        where = "output_config.format.schema"
+        request.set_schema(schema_of(format["schema"], where), where)
+    if fields.get("effort") is not None:
+        effort = one_of(fields["effort"], "output_config.effort", ("low", "medium", "high", "xhigh", "max"))
+        _native(request)["output_config"] = {"effort": effort}
+        request.uses.add("output_config.effort")
+    if fields.get("task_budget") is not None:
+        request.unused.add("output_config.task_budget")
+
+
+def _temperature(value: Any, request: GatewayRequest) -> None:
+    request.temperature = number(value, "temperature", 0, 1)
+
+
+def _max_tokens(value: Any, request: GatewayRequest) -> None:
+    request.max_tokens = integer(value, "max_tokens", 1, 10_000_000)
+
+
+def _top_p(value: Any, request: GatewayRequest) -> None:
+    request.options["top_p"] = number(value, "top_p", 0, 1)
+
+
+def _top_k(value: Any, request: GatewayRequest) -> None:
+    request.options["top_k"] = integer(value, "top_k", 0, 1_000_000)
+    request.uses.add("top_k")
+
+
+def _stream(value: Any, request: GatewayRequest) -> None:
+    request.stream = boolean(value, "stream")
+
+
+def _thinking(value: Any, request: GatewayRequest) -> None:
+    fields = ("type", "budget_tokens", "display", "block_binding")
+    object_of(not_deep(value, "thinking"), "thinking", fields, ("type",))
+    kind = one_of(value["type"], "thinking.type", ("enabled", "adaptive", "between_tools", "disabled"))
+    if kind == "enabled":
+        integer(value.get("budget_tokens"), "thinking.budget_tokens", 1, 10_000_000)
+    _native(request)["thinking"] = value
+    if kind != "disabled":
+        request.uses.add("thinking")
+
+
+def _context_management(value: Any, request: GatewayRequest) -> None:
+    edits = object_of(value, "context_management", ("edits",)).get("edits") or []
+    for i, edit in enumerate(list_of(edits, "context_management.edits")):
+        where = f"context_management.edits[{i}]"
+        kind = object_of(not_deep(edit, where), where, required=("type",))["type"]
+        if kind not in _EDITS:
+            known = ", ".join(_EDITS)
+            raise bad_request(f"{shorten(str(kind))!r} is not supported; only {known}", f"{where}.type", "unsupported")
+    _native(request)["context_management"] = value
+    request.uses.add("context_management")
+
+
+def _cache_control(value: Any, request: GatewayRequest) -> None:
+    check_cache_control(value, "cache_control")
+    _native(request)["cache_control"] = value
+    request.uses.add("cache_control")
+
+
+def _speed(value: Any, request: GatewayRequest) -> None:
+    if one_of(value, "speed", ("standard", "fast")) == "fast":
+        request.unused.add("speed")
+
+
+def _service_tier(value: Any, request: GatewayRequest) -> None:
+    one_of(value, "service_tier", ("auto", "standard_only"))
+    request.unused.add("service_tier")
+
+
+def _unused(name: str) -> Callable[[Any, GatewayRequest], None]:
+    """A field without effect here, and without effect on what the gateway promises."""
+
+    def reader(value: Any, request: GatewayRequest) -> None:
+        not_deep(value, name)
+        request.unused.add(name)
+
+    return reader
+
+
+def _refused(name: str, why: str) -> Callable[[Any, GatewayRequest], None]:
+    """A field that cannot be left out without changing what is asked for. An empty one asks for nothing."""
+
+    def reader(value: Any, _: GatewayRequest) -> None:
+        if value not in ([], {}):
+            raise bad_request(why, name, "unsupported")
+
+    return reader
+
+
+_HOSTED = "what runs at Anthropic is not supported; only tools that the client runs are"
+
+_READERS: Mapping[str, Callable[[Any, GatewayRequest], None]] = {
+    "model": _model,
+    "messages": _messages,
+    "system": lambda value, request: None,  # read after the messages, which it precedes
+    "max_tokens": _max_tokens,
+    "tools": _tools,
+    "tool_choice": _tool_choice,
+    "stop_sequences": _stop_sequences,
+    "temperature": _temperature,
+    "top_p": _top_p,
+    "top_k": _top_k,
+    "metadata": _metadata,
+    "output_config": _output_config,
+    "stream": _stream,
+    "thinking": _thinking,
+    "context_management": _context_management,
+    "cache_control": _cache_control,
+    "service_tier": _service_tier,
+    "speed": _speed,
+    "diagnostics": _unused("diagnostics"),
+    "fallbacks": _unused("fallbacks"),
+    "fallback_credit_token": _unused("fallback_credit_token"),
+    "container": _refused("container", _HOSTED),
+    "mcp_servers": _refused("mcp_servers", _HOSTED),
+    "compaction": _refused("compaction", "a summary of the conversation cannot be judged; send the messages themselves"),
+    "thread": _refused("thread", "the gateway keeps no conversations; send every message"),
+    "inference_geo": _refused("inference_geo", "where a request is processed is the operator's to say, in the policy file"),
+    "billing_policy": _refused("billing_policy", "who is billed is the operator's to say"),
+}
