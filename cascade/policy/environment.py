@@ -48,10 +48,10 @@ def expand(text: str, values: dict[str, str] | None = None) -> str:
     """
     if "${" not in text:
         return text
-    found = False
+    has_variable = False
 
     def replace(match: re.Match[str]) -> str:
-        nonlocal found
+        nonlocal has_variable
         escaped, name, has_default, default = match.groups()
         if escaped:
             return match[0][1:]
@@ -62,7 +62,7 @@ def expand(text: str, values: dict[str, str] | None = None) -> str:
             return str(default)
         if value is None:
             raise VariableError(f"the environment variable {name} is not set; set it, or write ${{{name}:-default}}")
-        found = True
+        has_variable = True
         if value:
             with _lock:
                 _known[value] = name
@@ -71,7 +71,7 @@ def expand(text: str, values: dict[str, str] | None = None) -> str:
         return value
 
     expanded = _VARIABLE.sub(replace, text)
-    return EnvironmentText(expanded, text) if found else expanded
+    return EnvironmentText(expanded, text) if has_variable else expanded
 
 
 def hide(text: str, values: Mapping[str, str] | None = None) -> str:
