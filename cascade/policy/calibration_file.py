@@ -87,20 +87,20 @@ def read(path: str | os.PathLike[str]) -> CalibrationFile:
         raise PolicyError(f"{file}: {where}: {first['msg']}; write the calibration again with evals.replay") from None
 
 
-def apply(policy: Policy, artefact: CalibrationFile, model_of: Callable[[TierPolicy], str]) -> Policy:
+def apply(policy: Policy, calibration: CalibrationFile, model_of: Callable[[TierPolicy], str]) -> Policy:
     """The policy with the calibrated ladder in place of its own.
 
     ``model_of`` gives a tier's model as its provider calls it, which is how the recording names it. Tiers that tuning left
     out are gone; limits and ``when_unsure`` stay the policy's. Raises ValueError where the two do not go together.
     """
     tiers = {model_of(tier): tier for tier in policy.tiers}
-    order, wanted = [model_of(tier) for tier in policy.tiers], [c.model for c in artefact.candidates]
+    order, wanted = [model_of(tier) for tier in policy.tiers], [c.model for c in calibration.candidates]
     if order != wanted:
         raise ValueError(
             f"the calibration is for the models {', '.join(wanted)}, this policy has {', '.join(order)}; "
             "name those models in that order, or calibrate these with evals.replay"
         )
-    for candidate in artefact.candidates:
+    for candidate in calibration.candidates:
         tier = tiers[candidate.model]
         mine, theirs = [_signature(r) for r in tier.judges], [_signature(r) for r in candidate.judges]
         if mine != theirs:
@@ -109,7 +109,7 @@ def apply(policy: Policy, artefact: CalibrationFile, model_of: Callable[[TierPol
                 f"the policy has {_names(tier.judges)}; use those judges with those options, or calibrate again"
             )
     chosen = []
-    for fitted in artefact.chosen:
+    for fitted in calibration.chosen:
         tier = tiers[fitted.model]
         if "accept_at" in tier.model_fields_set and tier.accept_at != fitted.accept_at:
             raise ValueError(
@@ -124,7 +124,7 @@ def apply(policy: Policy, artefact: CalibrationFile, model_of: Callable[[TierPol
         ]
         fields = {"name": tier.name, "model": tier.model, "fallbacks": tier.fallbacks, "judges": judges}
         chosen.append(fitted.model_copy(update=fields))
-    return policy.model_copy(update={"tiers": chosen, "final": artefact.final})
+    return policy.model_copy(update={"tiers": chosen, "final": calibration.final})
 
 
 def _signature(rule: JudgeRule) -> str:
