@@ -13,12 +13,14 @@ class Prompt:
 
     ``schema`` is a JSON Schema (a mapping) or a pydantic model class; ``tools`` are in OpenAI's function shape. Images and
     other content parts inside a message pass through untouched. ``id`` names the example when a recording is replayed.
+    ``tool_choice`` says which tools may or must be called, in OpenAI's shape; a request's own option goes before it.
     """
 
     messages: tuple[Message, ...]
     schema: Any = None
     tools: tuple[Mapping[str, Any], ...] = ()
     id: str | None = None
+    tool_choice: Any = None
 
     @classmethod
     def of(
@@ -29,11 +31,14 @@ class Prompt:
         schema: Any = None,
         tools: Sequence[Mapping[str, Any]] = (),
         id: str | None = None,
+        tool_choice: Any = None,
     ) -> "Prompt":
         """A Prompt from text, from messages, or from a Prompt (returned unchanged). Raises TypeError or ValueError."""
         if isinstance(prompt, Prompt):
-            if system is not None or schema is not None or tools or id is not None:
-                raise TypeError("a Prompt holds its own system message, schema, tools and id; set them in Prompt.of(...)")
+            if system is not None or schema is not None or tools or id is not None or tool_choice is not None:
+                raise TypeError(
+                    "a Prompt holds its own system message, schema, tools, tool_choice and id; set them in Prompt.of(...)"
+                )
             return prompt
         if isinstance(prompt, str):
             messages: tuple[Message, ...] = ({"role": "user", "content": prompt},)
@@ -46,7 +51,7 @@ class Prompt:
             raise ValueError("a prompt needs at least one message")
         if system is not None:
             messages = ({"role": "system", "content": system}, *messages)
-        return cls(messages, schema, tuple(tools), id)
+        return cls(messages, schema, tuple(tools), id, tool_choice)
 
     @property
     def text(self) -> str:

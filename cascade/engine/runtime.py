@@ -206,6 +206,7 @@ def _guard_of(spec: ModelSpec | None) -> Guard:
 
 def _compile_tier(tier: TierPolicy, handles: Mapping[str, ModelHandle]) -> CompiledTier:
     calibrators = tuple(from_json(mapping) for mapping in tier.confidence or ())
+    checks_tools = any(rule.use == "tools" for rule in tier.judges)
     return CompiledTier(
         name=tier.name,
         handle=handles[tier.model],
@@ -215,6 +216,7 @@ def _compile_tier(tier: TierPolicy, handles: Mapping[str, ModelHandle]) -> Compi
         calibrators=calibrators,
         fallbacks=tuple(handles[model] for model in tier.fallbacks),
         reads_agreement=any(calibrator.reads_agreement for calibrator in calibrators),
+        tools_judge=None if checks_tools else judges.make("tools"),
     )
 
 

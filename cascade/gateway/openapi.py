@@ -63,9 +63,17 @@ _ROUTE: Schema = {
 }
 _GATE: Schema = {
     "type": "object",
-    "required": ["prompt", "answer"],
+    "required": ["prompt"],
     "additionalProperties": False,
-    "properties": {**_PROMPT_FIELDS, "answer": _TEXT, "tier": {"type": "string", "maxLength": 256}},
+    "properties": {
+        **_PROMPT_FIELDS,
+        "answer": _TEXT,
+        "tier": {"type": "string", "maxLength": 256},
+        "tools": {"type": "array", "items": {"type": "object"}},
+        "tool_choice": {"type": ["string", "object"]},
+        "tool_calls": {"type": "array", "items": {"type": "object"}},
+        "finish_reason": {"type": "string", "maxLength": 64},
+    },
 }
 _FEEDBACK: Schema = {
     "type": "object",

@@ -43,7 +43,7 @@ class PendingRecord:
         self.outcome, self.ended = outcome, time()
         p = self.prompt
         # Copied, since the caller may go on with its messages before they are read.
-        self.prompt = Prompt(tuple(map(dict, p.messages)), p.schema, p.tools, p.id)
+        self.prompt = Prompt(tuple(map(dict, p.messages)), p.schema, p.tools, p.id, p.tool_choice)
 
 
 class Record(NamedTuple):

@@ -29,7 +29,7 @@ from .input_rows import ReplayError, Rules
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
-FORMAT = 2
+FORMAT = 3
 _DECIDING = (
     "engine/attempt.py",
     "engine/calls.py",
@@ -120,6 +120,7 @@ async def score_tier(
             answer = example.answers[model]
             quality[i], cost[i] = answer["quality"], _or_nan(answer.get("cost_usd"))
             latency[i], meaning[i] = _or_nan(answer.get("latency_s")), _meaning(answer["text"])
+            vetoed[i] = attempt.vetoed and not attempt.stages  # a wrong tool call, before the first judge
             for s, stage in enumerate(attempt.stages, 1):
                 graded = None if stage.answer is None else stage.answer.extra.get("quality")
                 if graded is None:

@@ -77,7 +77,9 @@ def simulate_tier(tier: CandidateTier) -> TierOutcome:
     column = tier.column
     n, last = len(column.vetoed), column.scores.shape[1]
     at, early = np.full(n, last), np.zeros(n, dtype=np.int8)
-    undecided = np.ones(n, dtype=bool)
+    # A wrong tool call is vetoed before the first judge.
+    undecided = ~column.vetoed[:, 0]
+    at[~undecided], early[~undecided] = 0, -1
     for stage in range(last):
         here = stage + 1
         vetoed_now = undecided & column.vetoed[:, here]

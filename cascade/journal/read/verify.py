@@ -32,6 +32,7 @@ class StoredTier:
     thresholds: Thresholds
     prior: float
     calibrators: tuple[Calibrator, ...]
+    judges: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,17 @@ class StoredPolicy:
             rules = [JudgeRule.model_construct(**rule) for rule in t["judges"]]
             tiers.append(TierPolicy.model_construct(**{**t, "judges": rules}))
         policy = Policy.model_construct(**{**data, "tiers": tiers})
-        stored = (StoredTier(t.name, t.thresholds, t.prior, tuple(from_json(m) for m in t.confidence or ())) for t in tiers)
-        return cls(policy, tuple(stored))
+        return cls(policy, tuple(map(_stored_tier, tiers)))
+
+
+def _stored_tier(tier: TierPolicy) -> StoredTier:
+    return StoredTier(
+        tier.name,
+        tier.thresholds,
+        tier.prior,
+        tuple(from_json(mapping) for mapping in tier.confidence or ()),
+        tuple(rule.use for rule in tier.judges),
+    )
 
 
 def verify(record: Record, stored: StoredPolicy | None) -> list[str]:
@@ -92,11 +102,13 @@ def _decided(attempt: Mapping[str, Any], tier: StoredTier, last_tier: bool) -> t
     differences = []
     action: Action | None = None
     verdicts = [Verdict(v["judge"], v["score"], veto=v["veto"]) for v in attempt["verdicts"]]
+    # Where a prompt has tools, their check comes before the tier's own judges.
+    before = 1 if verdicts and verdicts[0].judge == "tools" and "tools" not in tier.judges else 0
     decisions = attempt["decisions"]
     for i, logged in enumerate(decisions):
         stage = logged["stage"]
         # A judge's answer that took the place of the first may bring further vetoes, but only before the last decision.
-        seen = verdicts if i == len(decisions) - 1 else verdicts[: stage + 1]
+        seen = verdicts if i == len(decisions) - 1 else verdicts[: before + stage + 1]
         vetoed = any(v.veto for v in seen)
         if not tier.calibrators:
             confidence = combine(seen, tier.prior)
