@@ -38,6 +38,11 @@ class ConcurrencyLimiter:
             self.release()
             raise
 
+    def is_half_free(self) -> bool:
+        """Whether at most half of the slots are in use, and nobody waits."""
+        with self._lock:
+            return not self._waiters and 2 * self._in_use <= self._limit
+
     def release(self) -> None:
         """Frees the slot, or gives it to the request that has waited longest."""
         with self._lock:
@@ -67,6 +72,12 @@ class RateLimiter:
     def __post_init__(self) -> None:
         self._window_s = max(1.0, 1.0 / self.per_s)
         self._starts = deque(maxlen=max(1, int(self.per_s)))
+
+    def is_half_free(self) -> bool:
+        """Whether at most half of the requests that may begin in a window have begun."""
+        with self._lock:
+            begin = self._clock() - self._window_s
+            return 2 * sum(start > begin for start in self._starts) <= (self._starts.maxlen or 0)
 
     def reserve(self, within_s: float = inf) -> float | None:
         """Reserves the next slot.
