@@ -41,7 +41,7 @@ class ConcurrencyLimiter:
     def is_half_free(self) -> bool:
         """Whether at most half of the slots are in use, and nobody waits."""
         with self._lock:
-            return not self._waiters and 2 * self._in_use <= self._limit
+            return not self._waiters and 2 * self._in_use <= self.limit
 
     def release(self) -> None:
         """Frees the slot, or gives it to the request that has waited longest."""
@@ -76,7 +76,7 @@ class RateLimiter:
     def is_half_free(self) -> bool:
         """Whether at most half of the requests that may begin in a window have begun."""
         with self._lock:
-            begin = self._clock() - self._window_s
+            begin = self.clock() - self._window_s
             return 2 * sum(start > begin for start in self._starts) <= (self._starts.maxlen or 0)
 
     def reserve(self, within_s: float = inf) -> float | None:
