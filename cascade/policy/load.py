@@ -71,7 +71,7 @@ def parse(text: str, file: str = "policies.yaml", *, folder: Path | None = None,
     """
     lines = Lines()
     try:
-        return _parsed(text, file, folder, lines)
+        return _parsed(text, file, folder, lines, calibrated=calibrated)
     except PolicyError as error:
         message = hide(str(error), lines.variables)
         if message == str(error):
@@ -79,7 +79,7 @@ def parse(text: str, file: str = "policies.yaml", *, folder: Path | None = None,
     raise PolicyError(message)  # out here, so that the original is not kept as its context
 
 
-def _parsed(text: str, file: str, folder: Path | None, lines: Lines) -> PolicyFile:
+def _parsed(text: str, file: str, folder: Path | None, lines: Lines, *, calibrated: bool) -> PolicyFile:
     data, _ = safe_yaml.read(text, file, lines)
     import_modules(data, folder, file, lines)
     try:
