@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Literal
 
@@ -28,6 +28,7 @@ class BreakerRule:
     cooldown_s: float = 10.0
 
 
+@dataclass(slots=True, eq=False)
 class Breaker:
     """Counts in a ring of buckets, so that every call takes constant time. Safe for threads and event loops.
 
@@ -41,31 +42,22 @@ class Breaker:
         listener: Called with each new state; None: nothing is.
     """
 
-    __slots__ = (
-        "_bucket_s",
-        "_clock",
-        "_failures",
-        "_lock",
-        "_name",
-        "_opened",
-        "_probing",
-        "_slot",
-        "_total",
-        "listener",
-        "rule",
-        "state",
-    )
+    rule: BreakerRule
+    clock: Callable[[], float] = monotonic
+    name: str = ""
+    state: BreakerState = "closed"
+    listener: Callable[[BreakerState], object] | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _bucket_s: float = field(init=False)
+    _total: list[int] = field(default_factory=lambda: [0] * _BUCKETS)
+    _failures: list[int] = field(default_factory=lambda: [0] * _BUCKETS)
+    _slot: int = field(init=False)
+    _opened: float = 0.0
+    _probing: bool = False
 
-    def __init__(self, rule: BreakerRule, clock: Callable[[], float] = monotonic, name: str = "") -> None:
-        self.rule, self._clock, self._name = rule, clock, name
-        self.state: BreakerState = "closed"
-        self.listener: Callable[[BreakerState], object] | None = None
-        self._lock = threading.Lock()
-        self._bucket_s = rule.window_s / _BUCKETS
-        self._total, self._failures = [0] * _BUCKETS, [0] * _BUCKETS
-        self._slot = int(clock() / self._bucket_s)
-        self._opened = 0.0
-        self._probing = False
+    def __post_init__(self) -> None:
+        self._bucket_s = self.rule.window_s / _BUCKETS
+        self._slot = int(self.clock() / self._bucket_s)
 
     def admit(self) -> Admission | float:
         """Lets a request through or rejects it.
@@ -79,7 +71,7 @@ class Breaker:
         with self._lock:
             if self._is_closed():
                 return "pass"
-            wait_s = self._opened + self.rule.cooldown_s - self._clock()
+            wait_s = self._opened + self.rule.cooldown_s - self.clock()
             if self._probing or (self.state == "open" and wait_s > 0):
                 return max(wait_s, 0.0)
             self._probing = True
@@ -101,7 +93,7 @@ class Breaker:
                 if success is None:
                     return
                 self._total, self._failures = [0] * _BUCKETS, [0] * _BUCKETS
-                self._opened = self._clock()
+                self._opened = self.clock()
                 self._set_state("closed" if success else "open")
                 self._log_state("its probe got an answer" if success else "its probe failed")
             if success is None:
@@ -113,7 +105,7 @@ class Breaker:
             self._failures[slot] += 1
             total, failures = sum(self._total), sum(self._failures)
             if self.state == "closed" and total >= self.rule.min_requests and failures >= self.rule.failure_rate * total:
-                self._opened = self._clock()
+                self._opened = self.clock()
                 self._set_state("open")
                 self._log_state(f"{failures} of {total} requests failed")
 
@@ -125,7 +117,7 @@ class Breaker:
     def _log_state(self, cause: str) -> None:
         fields = {"cooldown_s": self.rule.cooldown_s} if self.state == "open" else {}
         message = "a circuit breaker opened" if self.state == "open" else "a circuit breaker closed"
-        _warnings.warning((self._name, self.state), Event(message, model=self._name, cause=cause, **fields))
+        _warnings.warning((self.name, self.state), Event(message, model=self.name, cause=cause, **fields))
 
     def _is_closed(self) -> bool:
         """Checked again under the lock: another thread may have closed it meanwhile."""
@@ -139,7 +131,7 @@ class Breaker:
 
     def _current_bucket(self) -> int:
         """The index of the current bucket; those that the clock has passed since the last call are emptied."""
-        slot = int(self._clock() / self._bucket_s)
+        slot = int(self.clock() / self._bucket_s)
         if slot == self._slot:
             return slot % _BUCKETS
         for stale in range(max(self._slot + 1, slot - _BUCKETS + 1), slot + 1):
