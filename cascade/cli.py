@@ -172,6 +172,14 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=8000, help="0 takes any that is free (default 8000)")
     parser.add_argument("--keys", metavar="FILE", help="the key file (default: next to the policy file)")
     parser.add_argument("--require-keys", action="store_true", help="refuse to start without an API key")
+    parser.add_argument(
+        "--fd",
+        type=int,
+        metavar="N",
+        action="append",
+        help="a listening socket that the parent process opened, in place of --host and --port; repeat for more",
+    )
+    parser.add_argument("--stop-on-eof", action="store_true", help="stop when standard input ends: when the parent dies")
     parser.set_defaults(command=_serve)
 
 
