@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 from math import isfinite
@@ -23,37 +24,26 @@ Tag = str | int | float | bool
 MAX_TAGS, MAX_TAG_NAME, MAX_TAG_TEXT = 16, 64, 256
 
 
+@dataclass(slots=True)
 class PendingRecord:
     """A run that is to be recorded. It is made as the run begins; the engine fills ``attempts``, ``end`` adds the rest.
 
     Nothing is worked out here, since this is the event loop's part. Times are UTC, in Unix seconds.
     """
 
-    __slots__ = (
-        "attempts",
-        "compiled",
-        "ended",
-        "keeps_text",
-        "kind",
-        "outcome",
-        "policy",
-        "prompt",
-        "run_id",
-        "sampling_probability",
-        "shadow_tiers",
-        "started",
-        "tags",
-    )
-
-    def __init__(self, kind: Kind, policy: str, compiled: CompiledPolicy, prompt: Prompt, tags: Mapping[str, Tag]) -> None:
-        self.run_id = new_run_id()
-        self.kind, self.policy, self.compiled, self.prompt, self.tags = kind, policy, compiled, prompt, tags
-        self.attempts: list[Attempt] = []
-        self.started = self.ended = time()
-        self.outcome: Result | BaseException | None = None
-        self.sampling_probability: float | None = None
-        self.shadow_tiers: Sequence[str] = ()
-        self.keeps_text = False
+    kind: Kind
+    policy: str
+    compiled: CompiledPolicy
+    prompt: Prompt
+    tags: Mapping[str, Tag]
+    run_id: str = field(default_factory=new_run_id)
+    attempts: list[Attempt] = field(default_factory=list)
+    started: float = field(default_factory=time)
+    ended: float = 0.0
+    outcome: Result | BaseException | None = None
+    sampling_probability: float | None = None
+    shadow_tiers: Sequence[str] = ()
+    keeps_text: bool = False
 
     def end(self, outcome: Result | BaseException) -> None:
         """How the run ended, and that it did so now."""
