@@ -208,6 +208,7 @@ class SqlStore(Store):
                 part = rows[i : i + 500]
                 marks = ", ".join("?" * len(part))
                 self.execute(f"DELETE FROM cascade_feedback WHERE run_id IN ({marks})", [row[1] for row in part])
+                self.execute(f"DELETE FROM cascade_labels WHERE run_id IN ({marks})", [row[1] for row in part])
                 self.execute(f"DELETE FROM cascade_shadows WHERE run_id IN ({marks})", [row[1] for row in part])
                 self.execute(f"DELETE FROM cascade_runs WHERE id IN ({marks})", [row[0] for row in part])
         return len(rows)
@@ -298,9 +299,20 @@ def added_schema(number: str, real: str, json_: str, *, exists: bool = True) -> 
     )
     yield f"CREATE INDEX {here}cascade_shadows_day ON cascade_shadows (policy, day)"
     yield f"CREATE INDEX {here}cascade_shadows_state ON cascade_shadows (state)"
+    yield (
+        f"CREATE TABLE {here}cascade_labels (run_id TEXT PRIMARY KEY, policy TEXT NOT NULL, policy_hash TEXT NOT NULL, "
+        f"probability {real} NOT NULL, state TEXT NOT NULL, owner TEXT NOT NULL, number BIGINT, loss {real}, grader TEXT, "
+        f"at {real} NOT NULL)"
+    )
+    yield f"CREATE INDEX {here}cascade_labels_number ON cascade_labels (policy, policy_hash, number)"
+    yield (
+        f"CREATE TABLE {here}cascade_promises (policy TEXT NOT NULL, policy_hash TEXT NOT NULL, state TEXT NOT NULL, "
+        f"labels BIGINT NOT NULL, number BIGINT NOT NULL, at {real} NOT NULL, tracker {json_} NOT NULL, "
+        "PRIMARY KEY (policy, policy_hash))"
+    )
 
 
-ADDED_TABLES = ("cascade_shadows",)
+ADDED_TABLES = ("cascade_shadows", "cascade_labels", "cascade_promises")
 
 
 def check_version(version: int, where: str) -> None:
