@@ -82,7 +82,7 @@ class AnthropicModel(SdkModel):
             body["output_config"] = {**body.get("output_config", {}), "format": format}
         return body
 
-    def _headers(self, request: Request) -> Mapping[str, str]:
+    def _headers(self, request: Request) -> Mapping[str, Any]:
         betas = options_for(request.options, "anthropic").get(BETAS) if request.options else None
         if not betas:
             return {}

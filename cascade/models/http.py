@@ -61,7 +61,7 @@ class HttpRequest:
     model: str
     timeout_s: float
     secrets: Callable[[], tuple[str, ...]]
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, Any] = field(default_factory=dict)
 
 
 async def post(sdk: Any, request: HttpRequest) -> Mapping[str, Any]:

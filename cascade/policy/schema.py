@@ -11,6 +11,7 @@ import judges
 from cascade.util.http_settings import MAX_BODY_BYTES, check_address
 
 from .calibrators import from_json
+from .environment import hide, holds_variable, masked
 from .journal_config import JournalSpec
 from .thresholds import Thresholds
 
@@ -24,6 +25,12 @@ Pause = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def __repr__(self) -> str:
+        return hide(super().__repr__())
+
+    def __str__(self) -> str:
+        return hide(super().__str__())
 
 
 class PriceSpec(_Strict):
@@ -301,10 +308,17 @@ class Policy(_Strict):
 
     @property
     def canonical(self) -> str:
-        """The whole policy as JSON with sorted keys, of which ``hash`` is made."""
+        """The whole policy as JSON with sorted keys, of which ``hash`` is made.
+
+        A judge's option that came from the environment is there as its variable, with a digest of its value.
+        """
         settings = self.model_dump(mode="json")
         if settings["shadow"] is None:  # so that a policy that does not use it keeps its hash
             del settings["shadow"]
+        for tier, rules in zip(self.tiers, settings["tiers"], strict=True):
+            for judge, rule in zip(tier.judges, rules["judges"], strict=True):
+                if holds_variable(judge.options):
+                    rule["options"] = masked(judge.options)
         return json.dumps(settings, sort_keys=True)
 
 

@@ -25,7 +25,7 @@ class ReplayError(ValueError):
 def usable_rows(examples: Sequence[Example], tiers: Sequence[str]) -> tuple[list[Example], dict[str, int], list[str]]:
     """The rows that every tier answered, priced and graded; how many were left out for which reason; warnings naming them.
 
-    Raises ReplayError where more than a fifth of the rows would be left out: what remained would be another population.
+    Raises ReplayError where no row is left, and where those that are left are no sample: see ``rows.sampling``.
     """
     ids_by_reason: dict[str, list[str]] = {"a tier has no answer": [], "not graded": [], "cost unknown": []}
     rows = []
@@ -41,17 +41,21 @@ def usable_rows(examples: Sequence[Example], tiers: Sequence[str]) -> tuple[list
             rows.append(example)
     n_left_out = len(examples) - len(rows)
     counts = {reason: len(ids) for reason, ids in ids_by_reason.items()}
-    if n_left_out > MAX_LEFT_OUT * len(examples):
-        why = "; ".join(f"{len(ids)} {reason}: {preview(ids)}" for reason, ids in ids_by_reason.items() if ids)
+    why = "; ".join(f"{len(ids)} {reason}: {preview(ids)}" for reason, ids in ids_by_reason.items() if ids)
+    if examples and not rows:
         raise ReplayError(
-            f"{n_left_out} of {len(examples)} rows cannot be used ({why}); grade them, give their cost_usd (thresholds "
-            "cannot be chosen by cost without it), or choose other tiers"
+            f"none of {len(examples):,} rows can be used ({why}); grade them, give their cost_usd (thresholds cannot be "
+            "chosen by cost without it), or choose other tiers"
         )
-    return (
-        rows,
-        counts,
-        [f"left out: {len(ids)} rows, {reason}: {preview(ids)}" for reason, ids in ids_by_reason.items() if ids],
-    )
+    warnings = [f"left out: {len(ids)} rows, {reason}: {preview(ids)}" for reason, ids in ids_by_reason.items() if ids]
+    if n_left_out > MAX_LEFT_OUT * len(examples):
+        reasons = ", ".join(f"{reason} ({len(ids):,})" for reason, ids in ids_by_reason.items() if ids)
+        warnings = [
+            f"{len(rows):,} of {len(examples):,} rows used, because of the others: {reasons}; what is certified holds for "
+            "prompts like those used",
+            *warnings,
+        ]
+    return rows, counts, warnings
 
 
 def row_warnings(examples: Sequence[Example], tiers: Sequence[str]) -> list[str]:
