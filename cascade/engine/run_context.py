@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class RunContext:
-    """The state that all attempts and calls of one run share. It is constant, but not frozen, since that would slow every run.
+    """The state that the attempts and calls of one run share. It is constant, but not frozen, since that would slow runs.
 
     Attributes:
         compiled: The policy.
