@@ -6,6 +6,7 @@ And the way from a checkout to the first certified policy of one's own questions
 import csv
 import json
 import os
+import random
 import shlex
 import subprocess
 import sys
@@ -156,19 +157,37 @@ def _await_shadows(folder: Path) -> None:
     raise AssertionError(states)
 
 
+OWN = """version: 1
+models:
+  small: {provider: recorded, recording: models.jsonl, price: {input_per_mtok: 0.1, output_per_mtok: 0.4}}
+  large: {provider: recorded, recording: models.jsonl, price: {input_per_mtok: 2.0, output_per_mtok: 8.0}}
+policies:
+  openai:
+    tiers:
+      - {name: cheap, model: small, accept_at: 0.9, judges: [schema, rules, logprob]}
+      - {name: premium, model: large, accept_at: 0.6, judges: [schema, rules, logprob]}
+"""
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A folder like a fresh checkout, with a table of one's own questions and models that answer them."""
-    examples = list(read(STARTER_RECORDING))[:300]
-    rows = [e for e in examples if e.schema is None and isinstance(e.prompt, str) and isinstance(e.reference, str)]
+    """A folder with a table of one's own questions, and models that answer them: the small one is unsure where it errs."""
+    rng = random.Random(5)
     with (tmp_path / "questions.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["prompt", "reference"])
-        table.writerows([e.prompt, e.reference] for e in rows)
-    policies = POLICIES.replace("  default:\n", "  openai:\n").replace('journal: {url: "sqlite:///loop.db"}\n', "")
-    policies = policies.replace("    shadow: ", "    # shadow: ")
-    policies = policies.replace("instruct}", "instruct, price: {input_per_mtok: 0.1, output_per_mtok: 0.4}}")
-    (tmp_path / "policies.yaml").write_text(policies, encoding="utf-8")
+        rows = [(f"What is {a} + {b}?", str(a + b)) for a in range(20) for b in range(30)]
+        table.writerows(rows)
+    usage = {"input_tokens": 20, "output_tokens": 5}
+    with (tmp_path / "models.jsonl").open("w", encoding="utf-8") as file:
+        for i, (prompt, reference) in enumerate(rows):
+            right = rng.random() < 0.8
+            small = {"text": reference if right else "0", "logprob": -rng.uniform(0.0, 0.3) - 1.2 * (not right)}
+            large = {"text": reference, "logprob": -0.05}
+            costs = {"small": 4e-6, "large": 8e-5}
+            answers = {m: {**a, "usage": usage, "cost_usd": costs[m]} for m, a in (("small", small), ("large", large))}
+            file.write(json.dumps({"id": str(i), "prompt": prompt, "answers": answers}) + "\n")
+    (tmp_path / "policies.yaml").write_text(OWN, encoding="utf-8")
     return tmp_path
 
 
