@@ -148,7 +148,7 @@ def named_judges(names: Sequence[str], examples: Sequence[Example], tier: str) -
 
 
 def check_judges(names: Sequence[str], examples: Sequence[Example], tiers: Sequence[str]) -> None:
-    """Raises ReplayError for a judge that is not known, has other options, stands twice, or that no tier can feed."""
+    """Raises ReplayError for a judge that is unknown, has other options, is named twice, or has no data in any tier."""
     for name in names:
         try:
             JudgeRule.model_validate(judge_rule(name))
@@ -159,17 +159,17 @@ def check_judges(names: Sequence[str], examples: Sequence[Example], tiers: Seque
             raise ReplayError(f"--judges: {name!r}: {why}") from None
     uses = [name.split(":")[0] for name in names]
     if repeated := [use for use in uses if uses.count(use) > 1]:
-        raise ReplayError(f"--judges: {repeated[0]!r} stands twice; name each judge once")
+        raise ReplayError(f"--judges: {repeated[0]!r} is named twice; name each judge once")
     if "self_consistency" in uses and not any(e.answers[t].get("samples") for e in examples for t in tiers):
         raise ReplayError("--judges: 'self_consistency' needs recorded samples, and no tier has any; leave it out")
 
 
 def check_tiers(tiers: Sequence[str], known: Sequence[str]) -> None:
-    """Raises ReplayError where a tier is not a model of the recording or stands twice."""
+    """Raises ReplayError where a tier is not a model of the recording or is named twice."""
     for tier in tiers:
         if tier not in known:
             near = get_close_matches(tier, known, 3, 0.4)
             hint = f"; nearest: {', '.join(near)}" if near else ""
             raise ReplayError(f"the recording has no model {tier!r}{hint}; it has: {', '.join(known)}")
     if len(set(tiers)) < len(tiers):
-        raise ReplayError(f"a model stands twice on the ladder {', '.join(tiers)}; name each once")
+        raise ReplayError(f"a model is named twice in the ladder {', '.join(tiers)}; name each once")

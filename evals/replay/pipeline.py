@@ -102,7 +102,7 @@ async def replay(path: str | Path, examples: Sequence[Example], tiers: Sequence[
     """Calibrates, tunes and certifies on one half of a recording's rows, and measures on the other half.
 
     Args:
-        path: The recording's file, for its name, its SHA-256 and the cache beside it.
+        path: The recording's file, for its name, its SHA-256 and the cache next to it.
         examples: Its rows.
         tiers: The models, cheapest first, the premium tier last.
         config: The settings.

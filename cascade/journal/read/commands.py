@@ -85,7 +85,7 @@ def _tail(args: argparse.Namespace) -> int:
     if args.n < 0:
         raise ValueError(f"-n must be 0 or more, got {args.n}")
     with _opened(args) as store, suppress(KeyboardInterrupt):
-        # Numbers of records that commit at the same time may appear out of order: the latest are looked at again.
+        # Numbers of records that commit at the same time may appear out of order: the latest are read again.
         seen: deque[int] = deque(maxlen=2_000)
         for number, record in store.last(args.n or 1):
             seen.append(number)

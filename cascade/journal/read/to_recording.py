@@ -144,7 +144,7 @@ def _shadow_answer(shadow: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _answer(attempt: Mapping[str, Any]) -> dict[str, Any]:
-    """An attempt's answer as a recording states it. Its cost is without its judges', which stand beside their verdicts."""
+    """An attempt's answer in a recording's form. Its cost excludes its judges', which are recorded with their verdicts."""
     text, calls = attempt["answer"], [c for c in attempt["call_log"] if "fault" not in c]
     own = [c for c in calls if c["purpose"] == "answer"]
     row: dict[str, Any] = {"text": text["text"], "quality": None}

@@ -219,7 +219,7 @@ def test_flags_that_contradict_each_other(
         (["--judges", "logprob,logprop"], "--judges: 'logprop': unknown judge 'logprop'; did you mean 'logprob'?"),
         (["--judges", "logprob:statistik=min"], "--judges: 'logprob:statistik=min': judge 'logprob' has no option"),
         (["--judges", "self_consistency"], "needs recorded samples"),
-        (["--judges", "rules,rules"], "'rules' stands twice"),
+        (["--judges", "rules,rules"], "'rules' is named twice"),
         (["--split", "recorded"], "--split recorded: 0 of 400 rows have the split 'train' and 0 'test'"),
         (["--seed", "-1"], "--seed must be 0 or more"),
         (["--seed", "x"], "--seed: invalid int value"),

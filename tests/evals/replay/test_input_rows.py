@@ -188,7 +188,7 @@ def test_named_judges_with_options() -> None:
         (["logprop"], "--judges: 'logprop': unknown judge 'logprop'; did you mean 'logprob'?"),
         (["rules:min"], "write options as judge:option=value"),
         (["self_consistency:sampels=3"], "has no option 'sampels'; did you mean 'samples'?"),
-        (["logprob", "rules", "logprob"], "--judges: 'logprob' stands twice"),
+        (["logprob", "rules", "logprob"], "--judges: 'logprob' is named twice"),
         (["self_consistency"], "needs recorded samples, and no tier has any"),
     ],
 )
@@ -207,11 +207,11 @@ def test_judges_that_can_be() -> None:
 
 
 def test_tiers_must_be_models_of_the_recording() -> None:
-    """An unknown one is named with its neighbours, one that stands twice with the ladder."""
+    """An unknown one is named with its neighbours, one that is named twice with the ladder."""
     check_tiers(["dear", "cheap"], TIERS)
     with pytest.raises(ReplayError, match=r"has no model 'meddle'; nearest: middle, dear; it has: cheap, middle, dear"):
         check_tiers(["cheap", "meddle"], TIERS)
     with pytest.raises(ReplayError, match=r"has no model 'zzz'; it has"):
         check_tiers(["zzz"], TIERS)
-    with pytest.raises(ReplayError, match="stands twice on the ladder cheap, dear, cheap"):
+    with pytest.raises(ReplayError, match="is named twice in the ladder cheap, dear, cheap"):
         check_tiers(["cheap", "dear", "cheap"], TIERS)
