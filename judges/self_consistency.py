@@ -62,7 +62,7 @@ class SelfConsistencyJudge:
         if case.ask is None:
             return Verdict(self.name, reason="no model to sample from")
         schema = case.prompt.schema
-        clusters: dict[Hashable, list[Answer]] = {self._key(case.answer, schema): [case.answer]}
+        clusters: dict[Hashable, list[Answer]] = {await self._key(case.answer, schema): [case.answer]}
         samples_drawn = 0
         while samples_drawn < self.samples:
             sizes = _sizes(clusters)
@@ -71,7 +71,7 @@ class SelfConsistencyJudge:
             needed = self._samples_needed(sizes[0], sizes[1], self.samples - samples_drawn)
             answers = await case.ask(case.prompt, n=needed, temperature=self.temperature)
             for answer in answers[:needed]:
-                clusters.setdefault(self._key(answer, schema), []).append(answer)
+                clusters.setdefault(await self._key(answer, schema), []).append(answer)
             samples_drawn += min(len(answers), needed)
             if len(answers) < needed:
                 break  # nothing further to be had, as where a recording holds fewer
@@ -108,18 +108,23 @@ class SelfConsistencyJudge:
             },
         )
 
-    def _key(self, answer: Answer, schema: Any) -> Hashable:
+    async def _key(self, answer: Answer, schema: Any) -> Hashable:
         if answer.text.strip():
-            return key(_json_text(answer.text, schema) if schema is not None else answer.text, self.equivalence)
+            return key(answer.text if schema is None else await _json_text(answer.text, schema), self.equivalence)
         return ("tools", *map(_call_key, answer.tool_calls)) if answer.tool_calls else _EMPTY
 
 
-def _json_text(text: str, schema: Any) -> str:
+async def _json_text(text: str, schema: Any) -> str:
     """The JSON that the schema judge would read out of the text, or the text where it would find none."""
     from .schema import find_valid_json
+    from .schema.offload import is_small, offload
 
     if len(text) > LONGEST:
         return text
+    send = offload.get()
+    if send is not None and isinstance(schema, Mapping) and not is_small(schema, text):
+        outcome = await send(schema, text, {})
+        return text if outcome.veto is not None or outcome.text is None else outcome.text
     try:
         match, _, errors = find_valid_json(text, schema)
     except (ValueError, RecursionError, PatternTimeout, ValidationTimeout, OverflowError):

@@ -86,7 +86,14 @@ def check(running: Running, family: list[Hostile], key: str | None = None) -> No
 def test_some_hostile_requests(serve: Serve) -> None:
     """A sample of the family, with what once held the loop for seconds."""
     family = requests()
-    once = ("schema: list of types", "schema: more types", "schema: long pattern", "body: long name", "body: tools")
+    once = (
+        "schema: list of types",
+        "schema: more types",
+        "schema: long pattern",
+        "schema: many patterns",
+        "body: long name",
+        "body: tools",
+    )
     check(serve(POLICIES), [r for r in family if r.name in once] + random.Random(7).sample(family, 25))
 
 
@@ -184,7 +191,14 @@ def test_what_another_client_sees(tmp_path: Path, count: int) -> None:
     path = tmp_path / "policies.yaml"
     path.write_text(POLICIES)
     family = requests()
-    once = ("schema: list of types", "schema: more types", "schema: long pattern", "body: long name", "body: tools")
+    once = (
+        "schema: list of types",
+        "schema: more types",
+        "schema: long pattern",
+        "schema: many patterns",
+        "body: long name",
+        "body: tools",
+    )
     sample = [r for r in family if r.name in once and "chat" in r.path]
     sample += random.Random(5).sample(family, min(count, len(family)) - len(sample))
     good = Hostile("good", "/v1/chat/completions", json.dumps({"model": "default", "messages": ASK}).encode())
