@@ -241,7 +241,7 @@ def _show(result: Result, as_json: bool) -> int:
     else:
         print(result.text)
         kind = "calibrated" if result.calibrated else "uncalibrated"
-        verdict = "accepted" if result.accepted else f"NOT accepted ({result.reason})"
+        verdict = "accepted" if result.accepted else f"NOT accepted ({result.reason_in_words})"
         print(
             f"— {verdict}, confidence {result.confidence:.3f} ({kind}), tier {result.tier} ({result.model}), "
             f"cost {usd(result.cost_usd)}, {result.latency_s:.2f} s",

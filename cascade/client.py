@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from cascade.journal.journal import Journal
     from cascade.journal.record import Kind
 
-    from .telemetry import Telemetry
+    from .telemetry import RunObserver, Telemetry
 
 PolicySource: TypeAlias = Policy | PolicyFile | PathLike | None
 
@@ -420,7 +420,7 @@ class Cascade:
             self.agate(prompt, answer, policy=policy, tier=tier, system=system, schema=schema, tags=tags, daily=daily)
         )
 
-    async def _observe(
+    def _observe(
         self,
         kind: "Kind",
         policy: str,
@@ -428,15 +428,14 @@ class Cascade:
         question: Prompt,
         work: Callable[..., Awaitable[Result]],
         tags: Tags | None,
-    ) -> Result:
-        """``work``, within its telemetry and its journal record."""
+    ) -> Awaitable[Result]:
+        """``work``, within its telemetry and its journal record; either adds a coroutine only where it is on."""
         if self._telemetry is None:
-            return await self._record(kind, policy, compiled, question, work, tags)
-        with self._telemetry.run(kind, policy, compiled, question) as observer:
-            result = observer.result = await self._record(kind, policy, compiled, question, work, tags)
-        return result
+            return self._record(kind, policy, compiled, question, work, tags)
+        observer = self._telemetry.run(kind, policy, compiled, question)
+        return _observed(observer, lambda: self._record(kind, policy, compiled, question, work, tags))
 
-    async def _record(
+    def _record(
         self,
         kind: "Kind",
         policy: str,
@@ -444,15 +443,15 @@ class Cascade:
         question: Prompt,
         work: Callable[..., Awaitable[Result]],
         tags: Tags | None,
-    ) -> Result:
+    ) -> Awaitable[Result]:
         if self._journal is None:
             if tags:
                 from cascade.journal.record import checked_tags
 
                 checked_tags(tags)  # the same error as with a journal, so that switching one on breaks no caller
-            return await work()
+            return work()
         pending = self._journal.begin(kind, policy, compiled, question, tags)
-        return await self._journal.record(pending, work(run_id=pending.run_id, attempts=pending.attempts))
+        return self._journal.record(pending, work(run_id=pending.run_id, attempts=pending.attempts))
 
     async def afeedback(self, run_id: str, *, quality: float, note: str | None = None) -> None:
         """Attaches to a run's record how good its answer proved; every call is kept, the last one counts.
@@ -607,6 +606,12 @@ def _telemetry(source: "Telemetry | TelemetrySpec | None") -> "Telemetry | None"
     from .telemetry import Telemetry
 
     return source if isinstance(source, Telemetry) else Telemetry(**source.model_dump())
+
+
+async def _observed(observer: "RunObserver", work: Callable[[], Awaitable[Result]]) -> Result:
+    with observer:
+        result = observer.result = await work()
+    return result
 
 
 def _events(compiled: CompiledPolicy, on_event: OnEvent, stream: StreamMode | None) -> "EventStream":

@@ -7,7 +7,7 @@ from typing import Any
 
 from cascade.costs.budget import LimitReached
 from cascade.models.protocol import ModelError
-from cascade.result import Action, Attempt, Decision, Reason, Stage
+from cascade.result import Action, Attempt, Decision, Reason, Stage, is_judged
 from cascade.util.totals import plus
 from judges import Answer, Judge, Verdict
 from judges.protocol import JudgeInput
@@ -151,7 +151,10 @@ class TierAttempt:
                 if self.vetoed:
                     break
         if action is Action.ACCEPT:
-            self.reason = "accepted"
+            if is_judged(self.verdicts, self._agreement):
+                self.reason = "accepted"
+            else:
+                self.reason = "unjudged" if self.tiers_left or self.external_answer else "last_tier"
         else:
             self.reason = "vetoed" if self.vetoed else "unsure"
 

@@ -16,7 +16,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cascade.models.protocol import Chunk, Model, ModelError, Request
-from cascade.result import Attempt, Reason, Result
+from cascade.result import ANSWERED, Attempt, Reason, Result
 from judges import Answer, Prompt, Verdict
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ class EventStream:
 
     def tier_ended(self, attempt: Attempt, next_tier: str | None) -> None:
         """A tier's attempt ended; ``next_tier`` follows (None: none does)."""
-        if attempt.reason == "accepted" and not self._may_be_replaced:
+        if attempt.reason in ANSWERED and not self._may_be_replaced:
             assert attempt.answer is not None
             self._send_answer(attempt.tier, attempt.answer.text, attempt.answer)
         elif next_tier is not None:

@@ -163,6 +163,7 @@ def result_data(request: GatewayRequest, result: Result) -> dict[str, Any]:
         "parsed": result.parsed,
         **({"reasoning": result.reasoning} if result.reasoning else {}),
         "accepted": result.accepted,
+        "judged": result.judged,
         "confidence": result.confidence,
         "calibrated": result.calibrated,
         "reason": result.reason,

@@ -112,11 +112,15 @@ _ATTEMPT: Schema = {
 }
 _RUN: Schema = {
     "type": "object",
-    "required": ["accepted", "confidence", "reason", "policy", "tier", "model", "cost_usd", "run_id", "attempts"],
+    "required": ["accepted", "judged", "confidence", "reason", "policy", "tier", "model", "cost_usd", "run_id", "attempts"],
     "properties": {
         "accepted": {
             "type": "boolean",
-            "description": "Whether the confidence reached the tier's threshold: gate on this",
+            "description": "Whether a judge scored the answer and the confidence reached the tier's threshold: gate on this",
+        },
+        "judged": {
+            "type": "boolean",
+            "description": "Whether a judge scored or vetoed the answer; if not, confidence is a base rate or prior",
         },
         "confidence": _PROBABILITY,
         "calibrated": {"type": "boolean", "description": "Whether the confidence was calibrated on graded answers"},

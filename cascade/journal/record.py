@@ -171,6 +171,7 @@ def _attempt(a: Attempt, messages: Sequence[Message], keep: bool, cut: str) -> d
         "confidence": a.confidence,
         "calibrated": a.calibrated,
         "vetoed": a.vetoed,
+        "judged": a.judged,
         "cost_usd": a.cost_usd,
         "judge_cost_usd": a.judge_cost_usd,
         "latency_s": a.latency_s,

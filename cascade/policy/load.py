@@ -40,8 +40,8 @@ def packaged() -> Path:
     return default_policies()
 
 
-def load(path: str | os.PathLike[str] | None = None) -> PolicyFile:
-    """Reads and checks the policy file that ``find`` gives. Raises PolicyError."""
+def load(path: str | os.PathLike[str] | None = None, *, calibrated: bool = True) -> PolicyFile:
+    """Reads and checks the policy file that ``find`` gives; see ``parse``. Raises PolicyError."""
     file = find(path)
     try:
         if file.stat().st_size > MAX_BYTES:
@@ -49,16 +49,17 @@ def load(path: str | os.PathLike[str] | None = None) -> PolicyFile:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise PolicyError(f"{file}: cannot be read as UTF-8 text: {error}") from None
-    return parse(text, str(file), folder=file.parent)
+    return parse(text, str(file), folder=file.parent, calibrated=calibrated)
 
 
-def parse(text: str, file: str = "policies.yaml", *, folder: Path | None = None) -> PolicyFile:
+def parse(text: str, file: str = "policies.yaml", *, folder: Path | None = None, calibrated: bool = True) -> PolicyFile:
     """Checks the text of a policy file.
 
     Args:
         text: YAML.
         file: The name that errors use; relative paths in the text start from its folder.
         folder: Where ``imports`` are looked up. None: the text may import nothing, for it need not be the user's own.
+        calibrated: Whether calibrations are applied; False gives the policies as they are written.
 
     Returns:
         The policy file, with its calibrations applied.
@@ -75,7 +76,7 @@ def parse(text: str, file: str = "policies.yaml", *, folder: Path | None = None)
     if policies.journal is not None:
         policies = policies.model_copy(update={"journal": policies.journal.located(Path(file).parent)})
     _priced(policies, file, lines)
-    return _calibrated(policies, file, lines)
+    return _calibrated(policies, file, lines) if calibrated else policies
 
 
 def _priced(policies: PolicyFile, file: str, lines: Mapping[KeyPath, int]) -> None:
@@ -139,6 +140,8 @@ def _calibrated(policies: PolicyFile, file: str, lines: Mapping[KeyPath, int]) -
         try:
             calibration = calibration_file.read(path)
             tuned[name] = calibration_file.apply(policy, calibration, model_of)
+        except calibration_file.CalibrationMismatchError as error:
+            raise PolicyError(f"{where}: {error.in_full(path.name, file, name)}") from None
         except ValueError as error:  # a PolicyError is one
             raise PolicyError(f"{where}: {error}") from None
     return policies.model_copy(update={"policies": {**policies.policies, **tuned}}) if tuned else policies

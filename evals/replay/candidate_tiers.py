@@ -92,6 +92,8 @@ def tier_variants(tier: CandidateTier, rows: Rows) -> list[CandidateTier]:
     free, stages = tier.column.n_free, len(tier.column.rules)
     if free == stages:
         return [tier]
+    if tier.column.keeps_judges and tier.column.drops_vetoes:
+        return [tier]  # a policy's vetoes always take part
     variants = [tier, first_judges_only(tier, free)]
     before = tier.confidence[rows, free]
     if free == 0 or np.ptp(before) < 1e-9:
