@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascade.costs.budget import LimitReached, RunBudget
 from cascade.models.protocol import Model, ModelError, Request
@@ -20,6 +20,9 @@ from .model_handle import ModelHandle
 from .reserve import DEFAULT_REQUEST as DEFAULT_REQUEST
 from .reserve import reserve
 from .run_context import RunContext
+
+if TYPE_CHECKING:
+    from .other_answers import OtherAnswers
 
 Send = Callable[[Model, Prompt, Request], Awaitable[Sequence[Answer]]]
 """Sends one request to a model."""
@@ -206,16 +209,19 @@ class JudgeModelAccess:
         context: The run; the answer's further samples are requested as its ``request`` says.
         handle: The model that gave the answer.
         alternatives: How many tiers can be called if this one fails.
+        others: The models that were asked together with ``handle``; None: none were.
 
     Attributes:
         judge: The name of the judge that runs at the moment.
         latency_s: How long the judges' calls took together, in seconds.
     """
 
-    __slots__ = ("_alternatives", "_context", "_handle", "_sample_count", "judge", "latency_s")
+    __slots__ = ("_alternatives", "_context", "_handle", "_others", "_sample_count", "judge", "latency_s")
 
-    def __init__(self, context: RunContext, handle: ModelHandle, alternatives: int) -> None:
-        self._context, self._handle, self._alternatives = context, handle, alternatives
+    def __init__(
+        self, context: RunContext, handle: ModelHandle, alternatives: int, others: "OtherAnswers | None" = None
+    ) -> None:
+        self._context, self._handle, self._alternatives, self._others = context, handle, alternatives, others
         self._sample_count = 0
         self.judge = ""
         self.latency_s = 0.0
@@ -251,6 +257,16 @@ class JudgeModelAccess:
         self.latency_s += latency_of(answers, perf_counter() - started)
         if sample:
             self._sample_count += len(answers)
+        return answers
+
+    async def each(self, prompt: Prompt, models: Sequence[str]) -> Sequence[Answer | None]:
+        """See ``judges.protocol.AskEach``. Raises LookupError for a model that the policy does not have."""
+        if self._others is None:
+            from .other_answers import OtherAnswers
+
+            self._others = OtherAnswers(self._context, self._alternatives)
+        answers, latency_s = await self._others.get(models, self.judge)
+        self.latency_s += latency_s
         return answers
 
 

@@ -159,6 +159,14 @@ class JudgeRule(_Strict):
             raise ValueError(_wrong_option(self.use, error)) from None
         return self
 
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The models of the policy file that this judge may ask, apart from the tier's own."""
+        named = [self.options.get("model")]
+        if self.use == "consensus":
+            named += [*self.options["models"], self.options.get("verifier")]
+        return tuple(name for name in named if isinstance(name, str))
+
 
 class TierPolicy(_Strict):
     """One step of the ladder: a model, the judges of its answer (cheapest first), and the confidence that suffices."""
@@ -182,6 +190,16 @@ class TierPolicy(_Strict):
             except ValueError as error:
                 raise ValueError(f"mapping {i}: {error}") from None
         return mappings
+
+    @model_validator(mode="after")
+    def _others_in_consensus(self) -> "TierPolicy":
+        for rule in self.judges:
+            if rule.use == "consensus" and self.model in rule.options["models"]:
+                raise ValueError(
+                    f"judges: consensus asks {self.model!r}, which is the tier's own model; name other models, or use "
+                    "self_consistency for further answers of one"
+                )
+        return self
 
     @model_validator(mode="after")
     def _a_mapping_each(self) -> "TierPolicy":
@@ -244,7 +262,7 @@ class Policy(_Strict):
     def model_names(self) -> set[str]:
         """Every model that a run may ask: of tiers, their fallbacks and their judges."""
         named = {t.model for t in self.tiers} | {m for t in self.tiers for m in t.fallbacks}
-        return named | {m for t in self.tiers for j in t.judges if isinstance(m := j.options.get("model"), str)}
+        return named | {m for t in self.tiers for j in t.judges for m in j.model_names}
 
     @property
     def hash(self) -> str:
@@ -297,9 +315,9 @@ class PolicyFile(_Strict):
                     if other not in self.models:
                         raise ValueError(f"{where}.fallbacks: {_unknown('model', other, list(self.models))}")
                 for rule in tier.judges:
-                    model = rule.options.get("model")
-                    if isinstance(model, str) and model not in self.models:
-                        raise ValueError(f"{where}.judges: {_unknown('model', model, list(self.models))}")
+                    for model in rule.model_names:
+                        if model not in self.models:
+                            raise ValueError(f"{where}.judges: {_unknown('model', model, list(self.models))}")
         return self
 
 
