@@ -176,7 +176,7 @@ async def _replay(
     progress = Progress(len(splits.test), "engine")
     results = await engine_check.run_engine(policy, rows, splits.test, progress.step)
     progress.end()
-    engine_outcome = engine_check.to_outcome(results, [t.model for t in policy.tiers])
+    engine_outcome = engine_check.to_outcome(results, [t.name for t in policy.tiers])
     if choice:
         engine_check.check_agreement(engine_outcome, choice.chosen.outcome(splits.test))
     if choice and config.own is not None:
