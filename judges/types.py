@@ -149,8 +149,8 @@ class Verdict:
 
     ``score`` lies in [0, 1] or is None: "cannot tell", which is never read as 0. ``veto`` means the answer must not be
     accepted whatever the scores say. ``answer`` replaces the judged answer (filled ``parsed``, or the representative of
-    the largest cluster). ``details`` holds the judge's further figures. The engine counts what
-    the judge's own calls used and cost.
+    the largest cluster). ``details`` holds the judge's further figures. ``failed``: the judge raised an error, in
+    whose place the engine gives this verdict. The engine counts what the judge's own calls used and cost.
     """
 
     judge: str
@@ -160,6 +160,7 @@ class Verdict:
     reason: str = ""
     answer: Answer | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    failed: bool = False
 
     def __post_init__(self) -> None:
         if self.score is not None and not 0.0 <= self.score <= 1.0:

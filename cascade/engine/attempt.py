@@ -138,7 +138,7 @@ class TierAttempt:
                     observer.verdict(tier.name, judge, error)
                 if not self._continues_after(judge.name, error):
                     return
-                verdict = Verdict(judge.name, reason=f"judge failed: {_brief(error)}")
+                verdict = Verdict(judge.name, reason=f"judge failed: {_brief(error)}", failed=True)
             if not await self._add(verdict, judge, stage):
                 return
             if events is not None:

@@ -15,6 +15,7 @@ from judges import Judge, Prompt
 
 from .model_handle import ModelHandle
 from .observer import Observer
+from .shadow_plan import ShadowPlan
 
 DailyBudgets = tuple[tuple[str, float], ...]
 """Budgets that runs share: pairs of a scope and USD per UTC day."""
@@ -61,6 +62,7 @@ class CompiledPolicy:
         daily: The daily budgets that its runs share with other runs.
         observer: Receives what happens in its runs.
         lengths: The lengths of its answers; None: they are not learned.
+        shadow: Which runs the other tiers answer, too; None: no run.
     """
 
     policy: Policy
@@ -70,6 +72,7 @@ class CompiledPolicy:
     daily: DailyBudgets = ()
     observer: Observer | None = None
     lengths: OutputLengths | None = None
+    shadow: ShadowPlan | None = None
 
     def premium_usd(self, prompt: Prompt, attempts: Sequence[Attempt], result: Result | None) -> float | None:
         """Estimates in USD what the last tier alone would have cost; None where unknown.

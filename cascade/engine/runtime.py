@@ -22,6 +22,7 @@ from cascade.util.after_fork import restart_after_fork
 from .model_handle import ModelHandle
 from .observer import Observer
 from .plan import CompiledPolicy, CompiledTier
+from .shadow_plan import ShadowPlan
 
 
 class _LoopState:
@@ -127,6 +128,7 @@ class Runtime:
             daily=tuple((scope, usd) for scope, usd in daily if usd is not None),
             observer=self._observer,
             lengths=lengths,
+            shadow=ShadowPlan.of(policy),
         )
         if compiled.daily or policy.budget_usd is not None:
             check_priced(compiled)
@@ -228,7 +230,7 @@ def _single_tier(policy: Policy, name: str) -> Policy:
     tiers = [tier for tier in policy.tiers if tier.name == name]
     if not tiers:
         raise _unknown_tier(name, [tier.name for tier in policy.tiers])
-    return policy.model_copy(update={"tiers": tiers, "calibration": None})
+    return policy.model_copy(update={"tiers": tiers, "calibration": None, "shadow": None})
 
 
 def _unknown_tier(name: str, known_names: list[str]) -> PolicyError:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from cascade.engine.streaming import Event, Reasoning, Retracted, TierStarted, Token
@@ -99,17 +100,17 @@ async def stream(gateway: "Gateway", caller: "Caller", request: GatewayRequest, 
     await reply.send_chunk(writer.end(result), last=True)
 
 
+@dataclass(slots=True)
 class _Pipe:
     """Events of a run, as bytes, until they are sent."""
 
-    __slots__ = ("_awake", "_models", "_sent", "_specs", "_writer", "ready", "retracted")
-
-    def __init__(self, writer: Writer, specs: Mapping[str, ModelSpec]) -> None:
-        self._writer, self._specs, self._sent = writer, specs, False
-        self._models: dict[str, str] = {}  # the providers' names of the models, by tier
-        self._awake = asyncio.Event()
-        self.ready: list[bytes] = []
-        self.retracted = False
+    _writer: Writer
+    _specs: Mapping[str, ModelSpec]
+    _models: dict[str, str] = field(default_factory=dict)  # the providers' names of the models, by tier
+    _awake: asyncio.Event = field(default_factory=asyncio.Event)
+    _sent: bool = False
+    ready: list[bytes] = field(default_factory=list)
+    retracted: bool = False
 
     def on_event(self, event: Event) -> None:
         if isinstance(event, Token):

@@ -111,18 +111,18 @@ def read(path: str | os.PathLike[str]) -> CalibrationFile:
         raise PolicyError(f"{file}: {where}: {first['msg']}; write the calibration again with evals.replay") from None
 
 
-def apply(policy: Policy, artefact: CalibrationFile, model_of: Callable[[TierPolicy], str]) -> Policy:
+def apply(policy: Policy, calibration: CalibrationFile, model_of: Callable[[TierPolicy], str]) -> Policy:
     """The policy with the calibrated ladder in place of its own.
 
     ``model_of`` gives a tier's model as its provider calls it, which is how the recording names it. Tiers that tuning left
     out are gone; limits and ``when_unsure`` stay the policy's. Raises CalibrationMismatchError where the two do not go
     together.
     """
-    if differences := _differences(policy, artefact, model_of):
-        raise CalibrationMismatchError(differences, _fitting_tiers(policy, artefact, model_of))
+    if differences := _differences(policy, calibration, model_of):
+        raise CalibrationMismatchError(differences, _fitting_tiers(policy, calibration, model_of))
     tiers = {model_of(tier): tier for tier in policy.tiers}
     chosen = []
-    for fitted in artefact.chosen:
+    for fitted in calibration.chosen:
         tier = tiers[fitted.model]
         rules = {_signature(rule): rule for rule in tier.judges}
         # The policy's own options are kept: which model a verifier asks is not known to a recording.
@@ -134,26 +134,26 @@ def apply(policy: Policy, artefact: CalibrationFile, model_of: Callable[[TierPol
         ]
         fields = {"name": tier.name, "model": tier.model, "fallbacks": tier.fallbacks, "judges": judges}
         chosen.append(fitted.model_copy(update=fields))
-    return policy.model_copy(update={"tiers": chosen, "final": artefact.final})
+    return policy.model_copy(update={"tiers": chosen, "final": calibration.final})
 
 
-def _differences(policy: Policy, artefact: CalibrationFile, model_of: Callable[[TierPolicy], str]) -> list[str]:
+def _differences(policy: Policy, calibration: CalibrationFile, model_of: Callable[[TierPolicy], str]) -> list[str]:
     """All that keeps a calibration from being used with a policy, a sentence each."""
     differences: list[str] = []
     tiers = {model_of(tier): tier for tier in policy.tiers}
-    order, fitted_order = [model_of(tier) for tier in policy.tiers], [c.model for c in artefact.candidates]
+    order, fitted_order = [model_of(tier) for tier in policy.tiers], [c.model for c in calibration.candidates]
     if order != fitted_order:
         differences.append(
             f"the calibration is for the models {', '.join(fitted_order)}, this policy has {', '.join(order)}"
         )
-    for candidate in artefact.candidates:
+    for candidate in calibration.candidates:
         tier = tiers.get(candidate.model)
         if tier is not None and [_signature(r) for r in tier.judges] != [_signature(r) for r in candidate.judges]:
             differences.append(
                 f"tier {tier.name!r}: the calibration was fitted with the judges {_names(candidate.judges)}, "
                 f"the policy has {_names(tier.judges)}"
             )
-    for chosen in artefact.chosen:
+    for chosen in calibration.chosen:
         tier = tiers.get(chosen.model)
         if tier is not None and "accept_at" in tier.model_fields_set and tier.accept_at != chosen.accept_at:
             differences.append(
@@ -163,12 +163,12 @@ def _differences(policy: Policy, artefact: CalibrationFile, model_of: Callable[[
     return differences
 
 
-def _fitting_tiers(policy: Policy, artefact: CalibrationFile, model_of: Callable[[TierPolicy], str]) -> str:
+def _fitting_tiers(policy: Policy, calibration: CalibrationFile, model_of: Callable[[TierPolicy], str]) -> str:
     """The tiers that the calibration fits, as lines to paste into the policy file; judges keep the models that they call."""
     tiers = {model_of(tier): tier for tier in policy.tiers}
     called = {(model_of(t), r.use): r.options["model"] for t in policy.tiers for r in t.judges if "model" in r.options}
     lines = ["    tiers:"]
-    for candidate in artefact.candidates:
+    for candidate in calibration.candidates:
         tier = tiers.get(candidate.model)
         entry: dict[str, Any] = {"name": tier.name} if tier is not None and tier.name != tier.model else {}
         entry["model"] = tier.model if tier is not None else candidate.model

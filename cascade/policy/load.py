@@ -86,6 +86,9 @@ def _priced(policies: PolicyFile, file: str, lines: Mapping[KeyPath, int]) -> No
         for key in ("budget_usd", "budget_usd_per_day"):
             if getattr(policy, key) is not None:
                 _all_priced(policies, policy, file, lines, (*where, key), f"policies.{name}.{key}")
+        if policy.shadow is not None:
+            key = "shadow"
+            _all_priced(policies, policy, file, lines, (*where, key), f"policies.{name}.{key}")
         if policies.budget_usd_per_day is not None:
             _all_priced(policies, policy, file, lines, ("budget_usd_per_day",), "budget_usd_per_day")
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from cascade.policy.calibrators import Calibrator, Isotonic, Logistic
+from cascade.policy.calibrators import Calibrator, Isotonic, Logistic, agreement_name
 
 from .calibrate import Fitted, apply, fit, gain
 from .evidence.consensus import has_consensus
@@ -68,11 +68,6 @@ def available_scores(column: TierScores, stage: int, rows: Rows) -> dict[str, Ar
 def agreement_scores(column: TierScores, stage: int, earlier: Sequence[TierOutcome]) -> dict[str, Array]:
     """Whether the answer that stood after ``stage`` says the same as that of each earlier tier, as the engine names it."""
     return {agreement_name(i): (column.meaning[:, stage] == s.meaning).astype(np.float64) for i, s in enumerate(earlier)}
-
-
-def agreement_name(tier: int) -> str:
-    """The score's name that the engine gives to agreement with the tier at this place."""
-    return f"agrees:{tier}"
 
 
 def judges_read(mapping: Calibrator) -> set[str]:

@@ -280,7 +280,7 @@ def _data(
         if tier_scores.vetoed[:, -1].all():
             used = ", ".join(str(rule["use"]) for rule in tier_scores.rules)
             notes.append(f"every answer of {tier} is vetoed; leave the judge out by --judges (now: {used})")
-    silent = sum(v.reason.startswith("judge failed") for r in results for a in r.attempts for v in a.verdicts)
+    silent = sum(v.failed for r in results for a in r.attempts for v in a.verdicts)
     silent += sum(a.reason == "judge_failure" for r in results for a in r.attempts)
     if silent:
         notes.append(f"{silent} verdicts on test rows are missing, because what their judge asks was not recorded")

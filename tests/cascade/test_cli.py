@@ -109,7 +109,7 @@ def test_check_prints_the_ladders_and_warns(file: str, capsys: pytest.CaptureFix
     assert "3 models, 4 policies, valid" in out
     assert "scripted:small" in out
     assert "cost per call: unknown" in out
-    assert out.count("warning: one slow response can use up the deadline: timeout_s is 60, deadline_s 30") == 1
+    assert out.count("one slow response can use up the deadline: timeout_s is 60, deadline_s 30") == 1
 
 
 def test_schema_prints_the_schema_of_the_file(capsys: pytest.CaptureFixture[str]) -> None:

@@ -159,7 +159,7 @@ def test_a_judge_that_asks_another_model_reads_recorded_verdicts() -> None:
     assert [r.confidence for r in run(policy, rows)] == [0.75] * 4
     [silent] = run(policy, examples(1))
     assert silent.attempts[0].verdicts[0].score is None
-    assert silent.attempts[0].verdicts[0].reason.startswith("judge failed")
+    assert silent.attempts[0].verdicts[0].failed
 
 
 def test_an_ungraded_answer_is_an_error() -> None:
