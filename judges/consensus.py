@@ -105,6 +105,8 @@ class ConsensusJudge:
             return models_left
         settle_at = self.settle_at or (len(self.models) + 1) // 2 + 1
         missing = settle_at - ballot.largest
+        if len(ballot.votes) == 1 and missing > models_left:
+            return models_left  # the judged answer is empty: what the others say is all there is
         return missing if 0 < missing <= models_left else 0
 
     async def _merged(self, case: JudgeInput, ballot: "_Ballot", answer: Answer, vote: Vote) -> Vote:

@@ -95,7 +95,7 @@ class TierAttempt:
 
     async def run_with_others(self) -> None:
         """``run``, with other models asked at the same time, for judges that compare their answers."""
-        self._others = OtherAnswers(self.context, self.tiers_left)
+        self._others = OtherAnswers(self.context, self.tiers_left, call_model)
         for judge, models in self.tier.other_models:
             self._others.start(models, judge)
         try:

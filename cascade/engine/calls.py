@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cascade.costs.budget import LimitReached, RunBudget
 from cascade.models.protocol import Model, ModelError, Request
@@ -17,12 +17,10 @@ from cascade.util.totals import total, total_usage
 from judges import Answer, Prompt, Usage
 
 from .model_handle import ModelHandle
+from .other_answers import OtherAnswers
 from .reserve import DEFAULT_REQUEST as DEFAULT_REQUEST
 from .reserve import reserve
 from .run_context import RunContext
-
-if TYPE_CHECKING:
-    from .other_answers import OtherAnswers
 
 Send = Callable[[Model, Prompt, Request], Awaitable[Sequence[Answer]]]
 """Sends one request to a model."""
@@ -219,7 +217,7 @@ class JudgeModelAccess:
     __slots__ = ("_alternatives", "_context", "_handle", "_others", "_sample_count", "judge", "latency_s")
 
     def __init__(
-        self, context: RunContext, handle: ModelHandle, alternatives: int, others: "OtherAnswers | None" = None
+        self, context: RunContext, handle: ModelHandle, alternatives: int, others: OtherAnswers | None = None
     ) -> None:
         self._context, self._handle, self._alternatives, self._others = context, handle, alternatives, others
         self._sample_count = 0
@@ -262,9 +260,7 @@ class JudgeModelAccess:
     async def each(self, prompt: Prompt, models: Sequence[str]) -> Sequence[Answer | None]:
         """See ``judges.protocol.AskEach``. Raises LookupError for a model that the policy does not have."""
         if self._others is None:
-            from .other_answers import OtherAnswers
-
-            self._others = OtherAnswers(self._context, self._alternatives)
+            self._others = OtherAnswers(self._context, self._alternatives, call_model)
         answers, latency_s = await self._others.get(models, self.judge)
         self.latency_s += latency_s
         return answers

@@ -1,18 +1,28 @@
 """Answers of further models to the run's prompt, for a judge that compares them: asked at once, also before it runs."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 from math import isnan, nan
 from time import perf_counter
+from typing import Protocol
 
 from cascade.costs.budget import LimitReached
-from cascade.models.protocol import ModelError
+from cascade.models.protocol import ModelError, Request
 from cascade.resilience.deadline import cancel_and_wait
-from judges import Answer
+from judges import Answer, Prompt
 
-from .calls import DEFAULT_REQUEST, call_model
+from .model_handle import ModelHandle
+from .reserve import DEFAULT_REQUEST
 from .run_context import RunContext
+
+
+class CallModel(Protocol):
+    """``engine.calls.call_model``, as far as it is needed here."""
+
+    def __call__(
+        self, context: RunContext, handle: ModelHandle, prompt: Prompt, request: Request, *, purpose: str, alternatives: int
+    ) -> Awaitable[Sequence[Answer]]: ...
 
 
 class OtherAnswers:
@@ -21,12 +31,13 @@ class OtherAnswers:
     Args:
         context: The run.
         alternatives: How many tiers can be called if a model fails.
+        call: Calls a model.
     """
 
-    __slots__ = ("_alternatives", "_context", "_early")
+    __slots__ = ("_alternatives", "_call", "_context", "_early")
 
-    def __init__(self, context: RunContext, alternatives: int) -> None:
-        self._context, self._alternatives = context, alternatives
+    def __init__(self, context: RunContext, alternatives: int, call: CallModel) -> None:
+        self._context, self._alternatives, self._call = context, alternatives, call
         self._early: dict[str, asyncio.Task[Answer]] = {}
 
     def start(self, models: Sequence[str], purpose: str) -> None:
@@ -84,7 +95,7 @@ class OtherAnswers:
         request = context.request
         if request is not DEFAULT_REQUEST:
             request = replace(request, n=1)
-        answers = await call_model(
+        answers = await self._call(
             context, handle, context.prompt, request, purpose=purpose, alternatives=self._alternatives
         )
         return answers[0]
