@@ -57,7 +57,10 @@ def to_record(row: Sequence[Any]) -> Record:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which records to read: ``since`` <= started < ``until`` in Unix seconds; ``graded``: only those with feedback."""
+    """Which records to read: ``since`` <= started < ``until`` in Unix seconds; ``graded``: only those with feedback.
+
+    ``policy``: runs of this policy, and of its tiers alone (``policy/tier``).
+    """
 
     since: float | None = None
     until: float | None = None
@@ -247,11 +250,13 @@ def _where(wanted: Filter) -> tuple[str, list[Any]]:
     for condition, value in (
         ("started >= ?", wanted.since),
         ("started < ?", wanted.until),
-        ("policy = ?", wanted.policy),
     ):
         if value is not None:
             parts.append(f" AND {condition}")
             values.append(value)
+    if wanted.policy is not None:  # with its tiers alone: policy/tier
+        parts.append(" AND (policy = ? OR substr(policy, 1, ?) = ?)")
+        values += [wanted.policy, len(wanted.policy) + 1, f"{wanted.policy}/"]
     if wanted.graded:
         parts.append(" AND run_id IN (SELECT run_id FROM cascade_feedback)")
     return "".join(parts), values
