@@ -180,6 +180,9 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         help="a listening socket that the parent process opened, in place of --host and --port; repeat for more",
     )
     parser.add_argument("--stop-on-eof", action="store_true", help="stop when standard input ends: when the parent dies")
+    from cascade.gateway.serve.log_format import add_to
+
+    add_to(parser)
     parser.set_defaults(command=_serve)
 
 
@@ -191,6 +194,12 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
 
 def _add_journal(parser: argparse.ArgumentParser) -> None:
     from cascade.journal.read.commands import add_to
+
+    add_to(parser)
+
+
+def _add_promise(parser: argparse.ArgumentParser) -> None:
+    from cascade.shadow.promise_command import add_to
 
     add_to(parser)
 
@@ -213,6 +222,9 @@ _OWN = {
         add_to=_add_serve,
     ),
     "keys": _OwnCommand(group=_OPERATE, summary="the keys of the gateway's callers: create, list, revoke", add_to=_add_keys),
+    "promise": _OwnCommand(
+        group=_OPERATE, summary="whether policies keep their promise; 1 where one is in doubt or broken", add_to=_add_promise
+    ),
     "journal": _OwnCommand(group=_OPERATE, summary="what was recorded: tail, show, export, verify", add_to=_add_journal),
 }
 

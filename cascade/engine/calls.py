@@ -210,7 +210,7 @@ class JudgeModelAccess:
         others: The models that were asked together with ``handle``; None: none were.
 
     Attributes:
-        judge: The name of the judge that runs at the moment.
+        judge: The name of the judge that is running.
         latency_s: How long the judges' calls took together, in seconds.
     """
 

@@ -26,7 +26,7 @@ from .shadow_plan import ShadowPlan
 
 
 class _LoopState:
-    """What one event loop owns: models with their connections, and the policies compiled with them."""
+    """The state of one event loop: models with their connections, and the policies compiled with them."""
 
     def __init__(self) -> None:
         self.handles: dict[str, ModelHandle] = {}
@@ -65,7 +65,7 @@ class Runtime:
         restart_after_fork(self)
 
     def restart(self) -> None:
-        """See ``Restartable``: limits and breakers begin anew, since they count the parent's requests in flight."""
+        """See ``Restartable``: limits and breakers are reset, since they count the parent's requests in flight."""
         self._lock = threading.Lock()
         self._guards = {}
 
@@ -93,6 +93,20 @@ class Runtime:
             return _single_tier(self._policies[policy_name], tier_name)
         known_names = list(self._policies)
         raise PolicyError(f"unknown policy {name!r}{nearest(name, known_names)}; known: {', '.join(known_names)}")
+
+    def replace_policy(self, name: str, policy: Policy) -> None:
+        """Puts another policy into service under a name: runs that begin from now on use it.
+
+        Args:
+            name: The name of a policy.
+            policy: A policy of the same models.
+        """
+        with self._lock:
+            self._policies = {**self._policies, name: policy}
+            states = list(self._loops.values())
+        for state in states:
+            for key in [key for key in state.compiled if key == name or key.startswith(f"{name}/")]:
+                state.compiled.pop(key, None)
 
     def health(self) -> dict[str, ModelHealth]:
         """Returns the health of each model that was used so far, by its name in the policy file."""
@@ -142,7 +156,7 @@ class Runtime:
                 raise PolicyError(f"a judge uses the model {name!r}, which is missing; add it to models={{...}}")
             model = build(name, spec)
         with self._lock:
-            guard = self._guards.setdefault(name, _guard_of(spec))
+            guard = self._guards.setdefault(name, _guard_of(name, spec))
             overruns = self._overruns.setdefault(name, Overruns(name=name))
         if self._observer is not None and guard.breaker is not None:
             self._observer.watch(name, guard.breaker)
@@ -193,16 +207,17 @@ def tier_of(compiled: CompiledPolicy, name: str | None) -> CompiledTier:
     raise _unknown_tier(name, [t.name for t in compiled.tiers])
 
 
-def _guard_of(spec: ModelSpec | None) -> Guard:
+def _guard_of(name: str, spec: ModelSpec | None) -> Guard:
     """The model's retries, breaker and limits; the defaults where nothing is set."""
     if spec is None:
-        return Guard.of(breaker=BreakerRule())
+        return Guard.of(breaker=BreakerRule(), name=name)
     return Guard.of(
         retry=Retry(**spec.retry.model_dump()),
         breaker=BreakerRule(**spec.breaker.model_dump()) if spec.breaker is not None else None,
         max_concurrency=spec.max_concurrency,
         requests_per_s=spec.requests_per_s,
         hedge=spec.hedge,
+        name=name,
     )
 
 
@@ -230,7 +245,7 @@ def _single_tier(policy: Policy, name: str) -> Policy:
     tiers = [tier for tier in policy.tiers if tier.name == name]
     if not tiers:
         raise _unknown_tier(name, [tier.name for tier in policy.tiers])
-    return policy.model_copy(update={"tiers": tiers, "calibration": None, "shadow": None})
+    return policy.model_copy(update={"tiers": tiers, "calibration": None, "shadow": None, "promise": None})
 
 
 def _unknown_tier(name: str, known_names: list[str]) -> PolicyError:

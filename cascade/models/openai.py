@@ -16,6 +16,7 @@ from .stream_assembly import ChatReader
 from .usage import chat_usage, stated_cost
 
 _ALTERNATIVES = 5
+_KEY_HEADERS = frozenset(("api-key", "x-api-key", "ocp-apim-subscription-key", "cf-aig-authorization"))
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -58,6 +59,11 @@ class OpenAIModel(SdkModel):
         address = base_url or "https://api.openai.com/v1"
         return sdk.AsyncOpenAI(api_key=api_key, base_url=address, default_headers=headers, **settings)
 
+    def _headers(self, request: Request) -> Mapping[str, Any]:
+        if self.api_key is None and any(name.lower() in _KEY_HEADERS for name in self.headers):
+            return {"Authorization": self._sdk().Omit()}  # the key is in a header of its own, as at Azure
+        return {}
+
     def body(self, prompt: Prompt, request: Request) -> dict[str, Any]:
         """See SdkModel."""
         messages = outgoing(prompt.messages, self.base_url)
@@ -79,7 +85,7 @@ class OpenAIModel(SdkModel):
             body["tools"] = prompt.tools
             if prompt.tool_choice is not None:
                 body.setdefault("tool_choice", prompt.tool_choice)
-        # A format that the request names itself stands; the judges see the schema all the same.
+        # A format that the request itself names is kept; the judges check the schema anyway.
         wants_schema = self.structured != "off" and "response_format" not in options
         if wants_schema and (schema := schema_of(prompt)) is not None:
             if self.structured == "json_object":

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from cascade.errors import JournalError
 
+from .environment import hide
+
 Durability = Literal["full", "batched", "off"]
 _SQLITE, _POSTGRES = "sqlite:///", ("postgresql://", "postgres://")
 _REMEDY = "; name the variable that holds the whole URL in url_env, or leave the password to PGPASSWORD or ~/.pgpass"
@@ -54,6 +56,12 @@ class JournalSpec(BaseModel):
             raise ValueError("max_mb is for SQLite, whose file it bounds; use keep_days with Postgres")
         return self
 
+    def __repr__(self) -> str:
+        return hide(super().__repr__())
+
+    def __str__(self) -> str:
+        return hide(super().__str__())
+
     def located(self, folder: Path) -> "JournalSpec":
         """The same with a relative SQLite path taken from ``folder`` on."""
         if self.url is None or not is_sqlite(self.url):
@@ -77,7 +85,7 @@ class JournalSpec(BaseModel):
 
 
 def wrong(url: str) -> str | None:
-    """What is wrong with a journal's URL, without quoting it, or None."""
+    """The problem with a journal's URL, without quoting it, or None."""
     if url.startswith(_SQLITE):
         return "names no file; write sqlite:///cascade.db" if url[len(_SQLITE) :] in ("", ":memory:") else None
     if url.startswith(_POSTGRES):

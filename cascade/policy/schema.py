@@ -11,6 +11,7 @@ import judges
 from cascade.util.http_settings import MAX_BODY_BYTES, check_address
 
 from .calibrators import from_json
+from .environment import hide, holds_variable, masked
 from .journal_config import JournalSpec
 from .thresholds import Thresholds
 
@@ -24,6 +25,12 @@ Pause = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def __repr__(self) -> str:
+        return hide(super().__repr__())
+
+    def __str__(self) -> str:
+        return hide(super().__str__())
 
 
 class PriceSpec(_Strict):
@@ -151,7 +158,7 @@ class JudgeRule(_Strict):
     @model_validator(mode="after")
     def _known(self) -> "JudgeRule":
         if self.accept_at is not None and self.reject_below is not None and self.reject_below > self.accept_at:
-            raise ValueError(f"reject_below ({self.reject_below}) lies above accept_at ({self.accept_at})")
+            raise ValueError(f"reject_below ({self.reject_below}) is above accept_at ({self.accept_at})")
         try:
             judges.make(self.use, **self.options)
         except LookupError:
@@ -218,7 +225,7 @@ class TierPolicy(_Strict):
 
     @property
     def thresholds(self) -> Thresholds:
-        """What ``decide`` needs to know of this tier."""
+        """The thresholds of this tier, as ``decide`` needs them."""
         return Thresholds(
             self.accept_at, tuple(j.accept_at for j in self.judges), tuple(j.reject_below for j in self.judges)
         )
@@ -255,8 +262,26 @@ class ShadowSpec(_Strict):
     def _floor_is_least(self) -> "ShadowSpec":
         shares = [self.share, *(stratum.share for stratum in self.strata)]
         if self.least_share > min(shares):
-            raise ValueError(f"floor ({self.least_share:g}) lies above the share {min(shares):g}; set floor at most to that")
+            raise ValueError(f"floor ({self.least_share:g}) is above the share {min(shares):g}; set floor at most to that")
         return self
+
+
+class PromiseSpec(_Strict):
+    """What is promised of the mean quality, watched by the labels of shadowed runs, and what to do once it is broken."""
+
+    max_loss: float | None = Field(
+        None,
+        gt=0.0,
+        lt=1.0,
+        description="The largest mean loss against premium. Default: that of the calibration's certificate.",
+    )
+    delta: float = Field(0.1, gt=0.0, lt=1.0, description="The probability of ever calling a promise broken that is kept.")
+    on_broken: Literal["warn", "escalate_more", "premium"] = Field(
+        "warn", description="Once it is broken: only report it, raise every threshold half-way to 1, or ask premium alone."
+    )
+    webhook_env: str | None = Field(
+        None, min_length=1, description="The environment variable with the URL to which each change is posted as JSON."
+    )
 
 
 class Policy(_Strict):
@@ -288,8 +313,12 @@ class Policy(_Strict):
         None, description="Which runs the other tiers answer, too, to see what quality is lost."
     )
 
+    promise: PromiseSpec | None = Field(None, description="What is watched of the loss against premium; needs shadow.")
+
     @model_validator(mode="after")
     def _shadows_known_tiers(self) -> "Policy":
+        if self.promise is not None and self.shadow is None:
+            raise ValueError("promise: needs shadow, whose labels show whether it is kept")
         known = [tier.name for tier in self.tiers]
         for name in (self.shadow.tiers or ()) if self.shadow is not None else ():
             if name not in known:
@@ -319,10 +348,18 @@ class Policy(_Strict):
 
     @property
     def canonical(self) -> str:
-        """The whole policy as JSON with sorted keys, of which ``hash`` is made."""
+        """The whole policy as JSON with sorted keys, of which ``hash`` is made.
+
+        A judge's option that came from the environment is there as its variable, with a digest of its value.
+        """
         settings = self.model_dump(mode="json")
-        if settings["shadow"] is None:  # so that a policy that does not use it keeps its hash
-            del settings["shadow"]
+        for name in ("shadow", "promise"):
+            if settings[name] is None:  # so that a policy that does not use it keeps its hash
+                del settings[name]
+        for tier, rules in zip(self.tiers, settings["tiers"], strict=True):
+            for judge, rule in zip(tier.judges, rules["judges"], strict=True):
+                if holds_variable(judge.options):
+                    rule["options"] = masked(judge.options)
         return json.dumps(settings, sort_keys=True)
 
 
