@@ -26,7 +26,7 @@ from .shadow_plan import ShadowPlan
 
 
 class _LoopState:
-    """What one event loop owns: models with their connections, and the policies compiled with them."""
+    """The state of one event loop: models with their connections, and the policies compiled with them."""
 
     def __init__(self) -> None:
         self.handles: dict[str, ModelHandle] = {}
