@@ -1,4 +1,4 @@
-"""What both SDK models share: error mapping, reading a body.
+"""The code that both SDK models share: error mapping, reading a body.
 
 The SDKs do what they are good at (addresses, authentication, connections, errors); the body is read as plain JSON,
 because building the SDKs' objects for every token's log-probabilities costs more than the whole of a run.
@@ -41,7 +41,7 @@ _loaded: dict[str, Any] = {}
 
 
 async def load(sdk: str) -> Any:
-    """The SDK's module. It takes a second to import, in which no other run may miss its deadline: hence a thread."""
+    """The SDK's module. A thread imports it, since that takes a second, in which other runs could miss their deadlines."""
     if sdk not in _loaded:
         _loaded[sdk] = await asyncio.to_thread(import_module, sdk)
     return _loaded[sdk]
@@ -52,7 +52,7 @@ class HttpRequest:
     """One request by an SDK's client.
 
     ``connect`` gives the client, ``body`` the JSON body (both may raise), ``secrets`` what an error must not quote.
-    ``headers`` are sent beside the client's own. ``learn`` says of an error whether the body will be another one after it,
+    ``headers`` are added to the client's own. ``learn`` says of an error whether the body will be another one after it,
     so that the request is to be sent again. ``timeout_s`` bounds the whole request: the transports' own timeouts
     restart with every byte that arrives.
     """
@@ -103,7 +103,7 @@ async def send(sdk: Any, request: HttpRequest, *, stream: bool = False) -> Any:
             )
     except TimeoutError:
         error_of_model = timed_out(request.model)
-    except Exception as error:  # the transport raises errors of its own beside the SDK's
+    except Exception as error:  # the transport raises its own errors besides the SDK's
         error_of_model = fault(sdk, error, request.model, *request.secrets())
     # Out here so that the SDK's error, which holds the request and its headers, is not kept as its context.
     if request.learn is not None and request.learn(error_of_model):

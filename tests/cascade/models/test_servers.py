@@ -44,7 +44,7 @@ def ask(server: WireServer, *requests: Request, kind: Any = OpenAIModel, stream:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "expected"),
     [
         ({"error": {"message": "m", "code": "c"}}, "m"),
         ([{"error": {"code": 400, "message": "m", "status": "INVALID_ARGUMENT"}}], "m"),
@@ -56,13 +56,13 @@ def ask(server: WireServer, *requests: Request, kind: Any = OpenAIModel, stream:
         ({"Message": "m"}, ""), (None, ""), (5, ""), ([], ""), ({"error": {"code": 3}}, ""), ({"error": []}, ""),
     ],
 )  # fmt: skip
-def test_error_bodies(server: WireServer, body: Any, said: str) -> None:
+def test_error_bodies(server: WireServer, body: Any, expected: str) -> None:
     """Lists, texts, nested ones: the message is found, and what the server repeats of the request is not in it."""
-    assert error_message(body) == said
+    assert error_message(body) == expected
     server.reply = Reply(body, status=400)
     with pytest.raises(ModelError) as raised:
         ask(server)
-    assert str(raised.value) == f"m: HTTP 400{f': {said}' if said else ''}" or not isinstance(body, dict | list)
+    assert str(raised.value) == f"m: HTTP 400{f': {expected}' if expected else ''}" or not isinstance(body, dict | list)
 
 
 def test_error_codes(server: WireServer) -> None:
@@ -105,7 +105,7 @@ TEMPERATURE = [
 @pytest.mark.parametrize("words", TEMPERATURE)
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_fixed_temperature(server: WireServer, caplog: pytest.LogCaptureFixture, words: str, stream: bool) -> None:
-    """Found by the first error 400, remembered, said once."""
+    """Found by the first error 400, remembered, expected once."""
     server.reply = picky(words, "temperature")
     with caplog.at_level(logging.WARNING, "cascade.models"):
         answers = ask(server, HOT, HOT, Request(), HOT, stream=stream)
@@ -132,7 +132,7 @@ def test_a_fixed_temperature_at_anthropic(server: WireServer) -> None:
     ],
 )  # fmt: skip
 def test_other_errors_teach_nothing(server: WireServer, words: str, status: int) -> None:
-    """A value out of range is the request's fault, and is said as it is."""
+    """A value out of range is the request's fault, and is expected as it is."""
     server.reply = picky(words, "temperature", status)
     with pytest.raises(ModelError, match=f"HTTP {status}"):
         ask(server, HOT)
@@ -223,13 +223,13 @@ CLOSED = {"type": "object", "properties": {"a": {"type": "string"}}, "required":
 
 
 @pytest.mark.parametrize(
-    ("schema", "said", "sent"),
+    ("schema", "expected", "sent"),
     [(CLOSED, None, True), (CLOSED, True, True), (CLOSED, False, False), ({"type": "object"}, None, None),
      ({"type": "object"}, True, True), ({"type": "object"}, False, False)],
 )  # fmt: skip
-def test_strict_is_the_clients_to_say(schema: Any, said: Any, sent: Any) -> None:
+def test_strict_is_the_clients_to_say(schema: Any, expected: Any, sent: Any) -> None:
     """Where it does not, a schema that allows it is enforced."""
-    body = OpenAIModel(name="m", model="x").body(Prompt.of("hi", schema=schema), Request(strict=said))
+    body = OpenAIModel(name="m", model="x").body(Prompt.of("hi", schema=schema), Request(strict=expected))
     assert body["response_format"]["json_schema"].get("strict") is sent
 
 
