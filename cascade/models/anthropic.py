@@ -182,7 +182,10 @@ def _system(messages: Iterable[Mapping[str, Any]]) -> Any:
         original = message.original if isinstance(message, Translated) else None
         if isinstance(original, Mapping):
             continue  # it stays where it is among the messages
-        texts.append(content_text(message.get("content")))
+        content = message.get("content")
+        if original is None and isinstance(content, list) and any(isinstance(part, Translated) for part in content):
+            original = _blocks(content)
+        texts.append(content_text(content))
         blocks += original if isinstance(original, list) else [{"type": "text", "text": texts[-1]}]
         as_blocks = as_blocks or isinstance(original, list)
     return blocks if as_blocks else "\n\n".join(texts)

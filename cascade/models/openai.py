@@ -75,6 +75,8 @@ class OpenAIModel(SdkModel):
             body["logprobs"], body["top_logprobs"] = True, max(_ALTERNATIVES, options.get("top_logprobs") or 0)
         elif self.logprobs:
             body["logprobs"] = True
+        elif "top_logprobs" in options:
+            del body["top_logprobs"]
         if prompt.tools:
             body["tools"] = prompt.tools
         # A format that the request names itself stands; the judges see the schema all the same.
@@ -152,8 +154,21 @@ class OpenAIModel(SdkModel):
             model=self.model,
             reasoning=reasoning_in(message) or None,
             refusal=refusal,
+            extra=_extra(choice, tokens),
         )
         return separate_reasoning(answer, top_of)
+
+
+_NOTHING: Mapping[str, Any] = {}
+
+
+def _extra(choice: Mapping[str, Any], tokens: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """What ``Answer.extra`` holds: the tokens with their alternatives, and vLLM's name of the stop sequence."""
+    stop = choice.get("stop_reason")
+    extra = {"stop_sequence": stop} if isinstance(stop, str) else {}
+    if tokens and tokens[0].get("top_logprobs"):
+        return {**extra, "top_logprobs": tokens}
+    return extra or _NOTHING
 
 
 def _all_counted(usage: Usage | None, choices: Sequence[Mapping[str, Any]]) -> Usage | None:

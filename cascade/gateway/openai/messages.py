@@ -1,10 +1,13 @@
 """Messages and tools in OpenAI's shape, checked field by field."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from cascade.gateway.errors import bad_request
-from cascade.gateway.validation import MAX_TOOLS, list_of, not_deep, object_of, one_of, shorten, text
+from cascade.gateway.request import UNREAD
+from cascade.gateway.validation import MAX_TOOLS, check_cache_control, list_of, not_deep, object_of, one_of, shorten, text
+from cascade.models.message_parts import Translated
 
 _ROLES = ("system", "developer", "user", "assistant", "tool")
 _PARTS: Mapping[str, tuple[str, ...]] = {
@@ -16,8 +19,11 @@ _PARTS: Mapping[str, tuple[str, ...]] = {
 }
 _FIELDS = frozenset(("role", "content", "name", "tool_calls", "tool_call_id", "refusal"))
 _REASONING = frozenset(("reasoning_content", "reasoning"))  # only of assistants
-# Fields of a completion's message that a client may send back, as long as they are empty.
-_EMPTY = frozenset(("annotations", "audio", "function_call"))
+# Fields of a completion's message that a client may send back, as long as they are empty, and what is to be sent instead.
+_EMPTY = {
+    "audio": "audio is not supported; send its transcript as content",
+    "function_call": "this field is obsolete; send tool_calls",
+}
 
 
 def messages_of(value: Any, uses: set[str], where: str = "messages") -> tuple[Mapping[str, Any], ...]:
@@ -46,14 +52,21 @@ def _message(message: Any, where: str, uses: set[str]) -> Mapping[str, Any]:
         return dict(message)
     clean = {name: value for name, value in message.items() if value is not None}
     for name in message:
-        if name in _EMPTY and not message[name]:
-            clean.pop(name, None)
+        if f"messages.{name}" in UNREAD or name in _EMPTY:
+            if name in _EMPTY and message[name]:
+                raise bad_request(_EMPTY[name], f"{where}.{name}", "unsupported")
+            if clean.pop(name, None):
+                uses.add(f"messages.{name}")
         elif name in _REASONING and role == "assistant":
             if name in clean:
                 text(clean[name], f"{where}.{name}")
                 uses.add(f"messages.{name}")
         elif name not in _FIELDS:
             raise bad_request(f"unknown field; known: {', '.join(sorted(_FIELDS))}", f"{where}.{shorten(name)}")
+    if role == "tool":
+        clean.pop("name", None)  # the call's id says which tool it was
+    if not clean.get("tool_calls", True):
+        del clean["tool_calls"]
     if "name" in clean:
         text(clean["name"], f"{where}.name", 64)
         uses.add("messages.name")
@@ -70,7 +83,7 @@ def _message(message: Any, where: str, uses: set[str]) -> Mapping[str, Any]:
         if role != "assistant":
             raise bad_request("only the role 'assistant' may have tool calls", f"{where}.tool_calls")
         clean["tool_calls"] = [
-            _call(call, f"{where}.tool_calls[{i}]")
+            _call(call, f"{where}.tool_calls[{i}]", uses)
             for i, call in enumerate(list_of(clean["tool_calls"], f"{where}.tool_calls"))
         ]
     elif content is None and role == "assistant" and not _REASONING.isdisjoint(clean):
@@ -89,7 +102,7 @@ def _part(part: Any, where: str, uses: set[str]) -> Mapping[str, Any]:
     kind = part["type"]
     if not isinstance(kind, str) or kind not in _PARTS:
         one_of(kind, f"{where}.type", tuple(_PARTS))
-    object_of(part, where, ("type", kind), (kind,))
+    object_of(part, where, ("type", kind, "cache_control"), (kind,))
     if kind in ("text", "refusal"):
         text(part[kind], f"{where}.{kind}")
     else:
@@ -101,7 +114,14 @@ def _part(part: Any, where: str, uses: set[str]) -> Mapping[str, Any]:
             _image(inner, f"{where}.image_url")
     if kind not in ("text", "image_url"):
         uses.add("messages.refusal" if kind == "refusal" else f"messages.content.{kind}")
-    return {name: value for name, value in part.items() if value is not None}
+    clean = {name: value for name, value in part.items() if value is not None}
+    if "cache_control" not in clean:
+        return clean
+    check_cache_control(clean["cache_control"], f"{where}.cache_control")
+    uses.add("cache_control")
+    original = clean if kind == "text" else None
+    del (clean := dict(clean))["cache_control"]
+    return clean if original is None else Translated(clean, original)
 
 
 def _image(image: Mapping[str, Any], where: str) -> None:
@@ -111,14 +131,25 @@ def _image(image: Mapping[str, Any], where: str) -> None:
         one_of(image["detail"], f"{where}.detail", ("auto", "low", "high"))
 
 
-def _call(call: Any, where: str) -> Mapping[str, Any]:
-    object_of(call, where, ("id", "type", "function", "index"), ("id", "function"))
+def _call(call: Any, where: str, uses: set[str]) -> Mapping[str, Any]:
+    object_of(call, where, required=("id", "function"))
     text(call["id"], f"{where}.id", 256, empty=False)
     one_of(call.get("type", "function"), f"{where}.type", ("function",))
     function = object_of(call["function"], f"{where}.function", ("name", "arguments"), ("name", "arguments"))
+    arguments = function["arguments"]
+    if isinstance(arguments, dict):  # as some servers return them
+        function = {**function, "arguments": json.dumps(not_deep(arguments, f"{where}.function.arguments"))}
     for name in ("name", "arguments"):
         text(function[name], f"{where}.function.{name}")
-    return {"id": call["id"], "type": "function", "function": function}
+    clean = {"id": call["id"], "type": "function", "function": function}
+    for name, value in call.items():
+        if name not in _CALL and value is not None:  # of the server that made the call, which may need it again
+            clean[name] = not_deep(value, f"{where}.{shorten(name)}")
+            uses.add(f"messages.tool_calls.{shorten(name)}")
+    return clean
+
+
+_CALL = frozenset(("id", "type", "function", "index"))
 
 
 def tools_of(value: Any) -> tuple[Mapping[str, Any], ...]:
