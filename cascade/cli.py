@@ -2,8 +2,9 @@
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -161,6 +162,7 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", help="default: CASCADE_POLICIES, ./policies.yaml, the packaged file")
     parser.add_argument("--input-tokens", type=int, default=500, help="of a call, for its cost (default 500)")
     parser.add_argument("--output-tokens", type=int, default=200, help="of a call, for its cost (default 200)")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 where there is a warning, for CI")
     parser.set_defaults(command=_check)
 
 
@@ -170,6 +172,14 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=8000, help="0 takes any that is free (default 8000)")
     parser.add_argument("--keys", metavar="FILE", help="the key file (default: next to the policy file)")
     parser.add_argument("--require-keys", action="store_true", help="refuse to start without an API key")
+    parser.add_argument(
+        "--fd",
+        type=int,
+        metavar="N",
+        action="append",
+        help="a listening socket that the parent process opened, in place of --host and --port; repeat for more",
+    )
+    parser.add_argument("--stop-on-eof", action="store_true", help="stop when standard input ends: when the parent dies")
     parser.set_defaults(command=_serve)
 
 
@@ -241,7 +251,7 @@ def _show(result: Result, as_json: bool) -> int:
     else:
         print(result.text)
         kind = "calibrated" if result.calibrated else "uncalibrated"
-        verdict = "accepted" if result.accepted else f"NOT accepted ({result.reason})"
+        verdict = "accepted" if result.accepted else f"NOT accepted ({result.reason_in_words})"
         print(
             f"— {verdict}, confidence {result.confidence:.3f} ({kind}), tier {result.tier} ({result.model}), "
             f"cost {usd(result.cost_usd)}, {result.latency_s:.2f} s",
@@ -262,7 +272,26 @@ def _check(args: argparse.Namespace) -> int:
     print(f"{path}: {len(file.models)} models, {len(file.policies)} policies, valid")
     for name, policy in file.policies.items():
         _print_policy(name, policy, file, args.input_tokens, args.output_tokens)
-    return 0
+    from .policy.advice import advise
+
+    warnings = [*advise(file, os.environ), *_deadline_advice(file)]
+    print()
+    for warning in warnings:
+        print(f"warning: {warning}")
+    print(f"{len(warnings)} warnings" if warnings else "no warnings")
+    return 1 if warnings and args.strict else 0
+
+
+def _deadline_advice(file: PolicyFile) -> Iterator[str]:
+    for name, policy in file.policies.items():
+        for i, tier in enumerate(policy.tiers):
+            spec = file.models[tier.model]
+            if _may_use_up_deadline(tier, spec, policy):
+                yield (
+                    f"policies.{name}.tiers[{i}] ({tier.name}): one slow response can use up the deadline: timeout_s is "
+                    f"{spec.timeout_s:g}, deadline_s {policy.deadline_s:g}; lower models.{tier.model}.timeout_s so that "
+                    "another model can answer"
+                )
 
 
 def _print_policy(name: str, policy: Policy, file: PolicyFile, tokens_in: int, tokens_out: int) -> None:
@@ -275,11 +304,6 @@ def _print_policy(name: str, policy: Policy, file: PolicyFile, tokens_in: int, t
         judges = " > ".join(rule.use for rule in tier.judges) or "none"
         print(f"  {tier.name:<10} {spec.provider}:{spec.model or tier.model:<30} cost per call: {usd(cost)}")
         print(f"  {'':<10} judges {judges}; accepts from confidence {tier.accept_at:g}")
-        if _may_use_up_deadline(tier, spec, policy):
-            print(
-                f"  {'':<10} warning: one slow response can use up the deadline: timeout_s is {spec.timeout_s:g}, "
-                f"deadline_s {policy.deadline_s:g}; lower models.{tier.model}.timeout_s so that another model can answer"
-            )
     print(f"  all tiers, without judging: cost {usd(total)} for {tokens_in} tokens in, {tokens_out} out")
 
 

@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from cascade.journal.journal import Journal
     from cascade.journal.record import Kind
 
-    from .telemetry import Telemetry
+    from .shadow.shadower import Shadower
+    from .telemetry import RunObserver, Telemetry
 
 PolicySource: TypeAlias = Policy | PolicyFile | PathLike | None
 
@@ -103,6 +104,7 @@ class Cascade:
         """Keeps what the daily budgets have spent."""
         self._telemetry = _telemetry(telemetry)
         self._runtime = Runtime(self.policies, specs, own_models, self.ledger, self._telemetry, usd_per_day)
+        self._shadower = self._new_shadower()
 
     @overload
     async def arun(self, prompt: PromptLike, *, schema: type[SchemaT], **options: Unpack[RunOptions]) -> Result[SchemaT]: ...
@@ -174,7 +176,7 @@ class Cascade:
             request=request,
             daily=daily,
         )
-        result = await self._observe("run", policy, compiled, question, work, tags)
+        result = await self._observe("run", policy, compiled, question, work, tags, request=request)
         return result if events is None else events.run_finished(result)
 
     @overload
@@ -420,7 +422,7 @@ class Cascade:
             self.agate(prompt, answer, policy=policy, tier=tier, system=system, schema=schema, tags=tags, daily=daily)
         )
 
-    async def _observe(
+    def _observe(
         self,
         kind: "Kind",
         policy: str,
@@ -428,15 +430,16 @@ class Cascade:
         question: Prompt,
         work: Callable[..., Awaitable[Result]],
         tags: Tags | None,
-    ) -> Result:
-        """``work``, within its telemetry and its journal record."""
+        *,
+        request: Request = DEFAULT_REQUEST,
+    ) -> Awaitable[Result]:
+        """``work``, within its telemetry and its journal record; either adds a coroutine only where it is on."""
         if self._telemetry is None:
-            return await self._record(kind, policy, compiled, question, work, tags)
-        with self._telemetry.run(kind, policy, compiled, question) as observer:
-            result = observer.result = await self._record(kind, policy, compiled, question, work, tags)
-        return result
+            return self._record(kind, policy, compiled, question, work, tags, request=request)
+        observer = self._telemetry.run(kind, policy, compiled, question)
+        return _observed(observer, lambda: self._record(kind, policy, compiled, question, work, tags, request=request))
 
-    async def _record(
+    def _record(
         self,
         kind: "Kind",
         policy: str,
@@ -444,15 +447,31 @@ class Cascade:
         question: Prompt,
         work: Callable[..., Awaitable[Result]],
         tags: Tags | None,
-    ) -> Result:
+        *,
+        request: Request,
+    ) -> Awaitable[Result]:
         if self._journal is None:
             if tags:
                 from cascade.journal.record import checked_tags
 
                 checked_tags(tags)  # the same error as with a journal, so that switching one on breaks no caller
-            return await work()
+            return work()
         pending = self._journal.begin(kind, policy, compiled, question, tags)
-        return await self._journal.record(pending, work(run_id=pending.run_id, attempts=pending.attempts))
+        running = work(run_id=pending.run_id, attempts=pending.attempts)
+        if compiled.shadow is None or self._shadower is None or kind != "run":
+            return self._journal.record(pending, running)
+        return self._shadower.record(self._journal, pending, running, compiled.shadow, request)
+
+    def _new_shadower(self) -> "Shadower | None":
+        """What shadows the runs of the policies that say so. Raises PolicyError where there is no journal for its books."""
+        shadowing = [name for name, policy in self.policies.items() if policy.shadow is not None]
+        if not shadowing:
+            return None
+        if self._journal is None:
+            raise PolicyError(f"policies.{shadowing[0]}.shadow: needs a journal, which keeps its books; give journal=")
+        from .shadow.shadower import Shadower
+
+        return Shadower(self._runtime.compile, self._journal.shadow_book(), shadowing)
 
     async def afeedback(self, run_id: str, *, quality: float, note: str | None = None) -> None:
         """Attaches to a run's record how good its answer proved; every call is kept, the last one counts.
@@ -572,7 +591,11 @@ class Cascade:
 
     async def aclose(self) -> None:
         """Closes every model's connections and writes the journal's last records; runs still in progress fail."""
+        if self._shadower is not None:
+            await asyncio.to_thread(self._shadower.drain)
         await self._runtime.aclose()
+        if self._shadower is not None:
+            await asyncio.to_thread(self._shadower.stop)
         if self._own_journal and self._journal is not None:
             await asyncio.to_thread(self._journal.close)
 
@@ -607,6 +630,12 @@ def _telemetry(source: "Telemetry | TelemetrySpec | None") -> "Telemetry | None"
     from .telemetry import Telemetry
 
     return source if isinstance(source, Telemetry) else Telemetry(**source.model_dump())
+
+
+async def _observed(observer: "RunObserver", work: Callable[[], Awaitable[Result]]) -> Result:
+    with observer:
+        result = observer.result = await work()
+    return result
 
 
 def _events(compiled: CompiledPolicy, on_event: OnEvent, stream: StreamMode | None) -> "EventStream":

@@ -1,7 +1,7 @@
 """What a run returns: Result, and one Attempt for every tier that was asked."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from time import time_ns
@@ -20,7 +20,9 @@ else:
     ParsedT = TypeVar("ParsedT")  # typing's has no default before 3.13, and nothing reads the default at run time
 
 Reason = Literal[
-    "accepted",  # the confidence reached its threshold
+    "accepted",  # the confidence of a judged answer reached its threshold
+    "last_tier",  # the last tier's threshold takes any answer, and no judge could score this one
+    "unjudged",  # an earlier tier's threshold does, or that of a gate
     "unsure",  # it did not, and no tier is left
     "vetoed",  # a judge forbade the answer, and no tier is left
     "provider_failure",  # the model failed (an attempt), or the last tiers did (a result)
@@ -30,6 +32,10 @@ Reason = Literal[
     "max_samples",  # the policy's cap on further samples was reached
     "deadline",  # time ran out
 ]
+
+
+ANSWERED: frozenset[Reason] = frozenset(("accepted", "last_tier", "unjudged"))
+"""The reasons of attempts and runs that end because an answer reached its threshold, judged or not."""
 
 
 class Action(StrEnum):
@@ -168,6 +174,12 @@ class Attempt:
     decisions: tuple[Decision, ...] = ()
     call_log: tuple[CallRecord, ...] = ()
 
+    @property
+    def judged(self) -> bool:
+        """Whether a judge scored or vetoed the answer; where none did, ``confidence`` is the tier's base rate or prior."""
+        compared = self.decisions[-1].compared if self.decisions else None
+        return is_judged(self.verdicts, compared)
+
     def to_dict(self) -> dict[str, Any]:
         """Returns plain data that ``json.dumps`` accepts; the answer's text is not part of it."""
         return {
@@ -176,6 +188,7 @@ class Attempt:
             "reason": self.reason,
             "error": self.error,
             "confidence": plain(self.confidence),
+            "judged": self.judged,
             "cost_usd": plain(self.cost_usd),
             "judge_cost_usd": plain(self.judge_cost_usd),
             "latency_s": plain(self.latency_s),
@@ -204,6 +217,19 @@ class Attempt:
         return f"{self.tier}: {self.error or self.reason}; {scores or 'no judges'}"
 
 
+def is_judged(verdicts: Sequence[Verdict], compared: Mapping[str, float | None] | None = None) -> bool:
+    """Whether anything is known of an answer itself.
+
+    Args:
+        verdicts: What its judges found.
+        compared: Its agreement with the answers of earlier tiers, where the confidence reads it.
+    """
+    for verdict in verdicts:
+        if verdict.score is not None or verdict.veto:
+            return True
+    return compared is not None and any(value is not None for value in compared.values())
+
+
 def _score(verdict: Verdict) -> str:
     if verdict.veto:
         return f"veto: {verdict.reason}"
@@ -222,7 +248,7 @@ class Result(Generic[ParsedT]):
         parsed: What ``schema=`` made of the text: an instance of the pydantic class, or the JSON value. None where the run
             had no schema, the tier no schema judge, or the text is not valid.
         confidence: An estimate of P(the answer is right) in [0, 1].
-        accepted: True only where the policy's threshold was met and no judge vetoed.
+        accepted: True only where a judge scored the answer, the policy's threshold was met and no judge vetoed.
         tier: The tier that gave the answer.
         model: The model that answered, as the provider names it.
         cost_usd: The whole run, judging included; None where the price of any part is unknown.
@@ -233,6 +259,8 @@ class Result(Generic[ParsedT]):
         answer: The whole answer, with usage and log-probabilities; None where the policy abstained.
         calibrated: Whether ``confidence`` was fitted on graded data. Where it was not, it ranks answers but is no
             probability.
+        judged: Whether a judge scored or vetoed the answer. Where none did, ``confidence`` is the tier's calibrated base
+            rate or its ``prior``, and the answer is not accepted.
     """
 
     text: str
@@ -248,6 +276,12 @@ class Result(Generic[ParsedT]):
     run_id: str
     answer: Answer | None = None
     calibrated: bool = False
+    judged: bool = True
+
+    @property
+    def reason_in_words(self) -> str:
+        """The reason for people: "no judge scored it" where that is why the answer is not accepted."""
+        return f"{self.reason}: no judge scored it" if self.reason in ("last_tier", "unjudged") else self.reason
 
     @property
     def tool_calls(self) -> tuple[Any, ...]:
@@ -284,6 +318,7 @@ class Result(Generic[ParsedT]):
             "confidence": plain(self.confidence),
             "calibrated": self.calibrated,
             "accepted": self.accepted,
+            "judged": self.judged,
             "reason": self.reason,
             "tier": self.tier,
             "model": self.model,
@@ -302,7 +337,7 @@ class Result(Generic[ParsedT]):
         )
 
     def __str__(self) -> str:
-        verdict = "accepted" if self.accepted else f"NOT accepted ({self.reason})"
+        verdict = "accepted" if self.accepted else f"NOT accepted ({self.reason_in_words})"
         kind = "calibrated" if self.calibrated else "uncalibrated"
         rows = [
             ("text", "none: the policy abstained" if self.abstained else shortened(self.text, _SHOWN)),

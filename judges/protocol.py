@@ -1,9 +1,10 @@
 """The Judge protocol, Ask (how a judge sends its own requests), and a plain function as a judge."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypedDict, Unpack, runtime_checkable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Protocol, TypedDict, Unpack, runtime_checkable
 
 from .types import Answer, Prompt, Verdict
 
@@ -44,13 +45,24 @@ class Ask(Protocol):
         ...
 
 
+_NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
+
+
+def _no_options() -> Mapping[str, Any]:
+    return _NO_OPTIONS
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeInput:
-    """The one input of a judge: the prompt, the answer, and a way to send requests (None: no model is available)."""
+    """The one input of a judge: the prompt, the answer, and a way to send requests (None: no model is available).
+
+    ``options`` are the provider's parameters that the answer was asked for with, such as ``tool_choice``.
+    """
 
     prompt: Prompt
     answer: Answer
     ask: Ask | None = None
+    options: Mapping[str, Any] = field(default_factory=_no_options)
 
 
 @runtime_checkable

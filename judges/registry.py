@@ -49,6 +49,7 @@ def _builtin() -> dict[str, JudgeFactory]:
     from .logprob import LogprobJudge
     from .rules import RulesJudge
     from .self_consistency import SelfConsistencyJudge
+    from .tools import ToolsJudge
     from .verifier import VerifierJudge
 
     return {
@@ -57,6 +58,7 @@ def _builtin() -> dict[str, JudgeFactory]:
         "logprob": LogprobJudge,
         "self_consistency": SelfConsistencyJudge,
         "verifier": VerifierJudge,
+        "tools": ToolsJudge,
     }
 
 

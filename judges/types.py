@@ -13,12 +13,14 @@ class Prompt:
 
     ``schema`` is a JSON Schema (a mapping) or a pydantic model class; ``tools`` are in OpenAI's function shape. Images and
     other content parts inside a message pass through untouched. ``id`` names the example when a recording is replayed.
+    ``tool_choice`` says which tools may or must be called, in OpenAI's shape; a request's own option goes before it.
     """
 
     messages: tuple[Message, ...]
     schema: Any = None
     tools: tuple[Mapping[str, Any], ...] = ()
     id: str | None = None
+    tool_choice: Any = None
 
     @classmethod
     def of(
@@ -29,11 +31,14 @@ class Prompt:
         schema: Any = None,
         tools: Sequence[Mapping[str, Any]] = (),
         id: str | None = None,
+        tool_choice: Any = None,
     ) -> "Prompt":
         """A Prompt from text, from messages, or from a Prompt (returned unchanged). Raises TypeError or ValueError."""
         if isinstance(prompt, Prompt):
-            if system is not None or schema is not None or tools or id is not None:
-                raise TypeError("a Prompt holds its own system message, schema, tools and id; set them in Prompt.of(...)")
+            if system is not None or schema is not None or tools or id is not None or tool_choice is not None:
+                raise TypeError(
+                    "a Prompt holds its own system message, schema, tools, tool_choice and id; set them in Prompt.of(...)"
+                )
             return prompt
         if isinstance(prompt, str):
             messages: tuple[Message, ...] = ({"role": "user", "content": prompt},)
@@ -46,7 +51,7 @@ class Prompt:
             raise ValueError("a prompt needs at least one message")
         if system is not None:
             messages = ({"role": "system", "content": system}, *messages)
-        return cls(messages, schema, tuple(tools), id)
+        return cls(messages, schema, tuple(tools), id, tool_choice)
 
     @property
     def text(self) -> str:
@@ -144,8 +149,8 @@ class Verdict:
 
     ``score`` lies in [0, 1] or is None: "cannot tell", which is never read as 0. ``veto`` means the answer must not be
     accepted whatever the scores say. ``answer`` replaces the judged answer (filled ``parsed``, or the representative of
-    the largest cluster). ``details`` holds the judge's further figures. The engine counts what
-    the judge's own calls used and cost.
+    the largest cluster). ``details`` holds the judge's further figures. ``failed``: the judge raised an error, in
+    whose place the engine gives this verdict. The engine counts what the judge's own calls used and cost.
     """
 
     judge: str
@@ -155,6 +160,7 @@ class Verdict:
     reason: str = ""
     answer: Answer | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    failed: bool = False
 
     def __post_init__(self) -> None:
         if self.score is not None and not 0.0 <= self.score <= 1.0:

@@ -221,9 +221,10 @@ def test_a_cascade_in_the_way_of_evals_is_named(script: Path, folder: Path) -> N
 def test_the_gateway_finds_a_judge_beside_its_policy_file(script: Path, folder: Path) -> None:
     """Started by the script, beside a file in the way."""
     own_file(folder, "judges.py")
-    command = [str(script), "serve", "--port", "0"]
+    command = [str(script), "serve", "--port", "0", "--stop-on-eof"]
     env = environment(script)
-    with subprocess.Popen(command, cwd=folder, env=env, stderr=subprocess.PIPE, text=True) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=folder, env=env, stdin=pipe, stderr=pipe, text=True) as process:
         try:
             assert process.stderr is not None
             lines = []

@@ -1,11 +1,13 @@
 """One tier's attempt in a run: calls its model or a fallback, judges the answer, and decides after each judge."""
 
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from time import perf_counter
+from typing import Any
 
 from cascade.costs.budget import LimitReached
 from cascade.models.protocol import ModelError
-from cascade.result import Action, Attempt, Decision, Reason, Stage
+from cascade.result import Action, Attempt, Decision, Reason, Stage, is_judged
 from cascade.util.totals import plus
 from judges import Answer, Judge, Verdict
 from judges.protocol import JudgeInput
@@ -63,7 +65,7 @@ class TierAttempt:
         context = self.context
         events = context.events
         if events is not None:
-            events.tier_started(self.tier, not self.tiers_left)
+            events.tier_started(self.tier, not self.tiers_left, has_tools=bool(context.prompt.tools))
         send = None if events is None else events.send
         faults: list[str] = []
         handles = (self.tier.handle, *self.tier.fallbacks)
@@ -93,17 +95,25 @@ class TierAttempt:
         """Runs the tier's judges over ``answer`` until one stage decides."""
         self.answer, self._answer_latency_s = answer, answer.latency_s
         context, tier, stage = self.context, self.tier, -1
-        events, observer = context.events, context.compiled.observer
+        events, observer, options = context.events, context.compiled.observer, context.request.options
         access = self._access = JudgeModelAccess(context, self._handle, self.tiers_left)
         self.confidence = self._confidence(stage)
-        action = Action.JUDGE if tier.judges or not self.decides else self._decide(stage)
-        for stage, judge in enumerate(tier.judges):
+        judges = tier.judges
+        if context.prompt.tools:
+            options = self._sent_options()
+            if tier.tools_judge is not None and not await self._check_tools(tier.tools_judge, options):
+                return
+            if self.vetoed:
+                judges = ()
+        action = Action.JUDGE if judges or not self.decides else self._decide(stage)
+        for stage, judge in enumerate(judges):
             access.judge = judge.name
             verdicts_before, failed = len(self.verdicts), False
             try:
                 verdict = self._recorded_verdict(judge.name)
                 if verdict is None:
-                    outcome = judge.judge(JudgeInput(prompt=context.prompt, answer=self.answer, ask=access))
+                    case = JudgeInput(prompt=context.prompt, answer=self.answer, ask=access, options=options)
+                    outcome = judge.judge(case)
                     verdict = outcome if isinstance(outcome, Verdict) else await outcome
             except LimitReached as limit:
                 self.reason, self.error = limit.reason, f"stopped in judge {judge.name!r}: {limit}"
@@ -114,7 +124,7 @@ class TierAttempt:
                     observer.verdict(tier.name, judge, error)
                 if not self._continues_after(judge.name, error):
                     return
-                verdict = Verdict(judge.name, reason=f"judge failed: {_brief(error)}")
+                verdict = Verdict(judge.name, reason=f"judge failed: {_brief(error)}", failed=True)
             if not await self._add(verdict, judge, stage):
                 return
             if events is not None:
@@ -141,9 +151,37 @@ class TierAttempt:
                 if self.vetoed:
                     break
         if action is Action.ACCEPT:
-            self.reason = "accepted"
+            if is_judged(self.verdicts, self._agreement):
+                self.reason = "accepted"
+            else:
+                self.reason = "unjudged" if self.tiers_left or self.external_answer else "last_tier"
         else:
             self.reason = "vetoed" if self.vetoed else "unsure"
+
+    def _sent_options(self) -> Mapping[str, Any]:
+        """The provider's parameters that the model was called with, as far as the policy and the request set them."""
+        spec, options = self._handle.pricer.spec, self.context.request.options
+        return {**spec.options, **options} if spec is not None and spec.options else options
+
+    async def _check_tools(self, judge: Judge, options: Mapping[str, Any]) -> bool:
+        """Checks the tool calls before the tier's own judges; False where the attempt ends because that failed."""
+        context, answer = self.context, self.answer
+        assert answer is not None
+        observer = context.compiled.observer
+        try:
+            outcome = judge.judge(JudgeInput(prompt=context.prompt, answer=answer, options=options))
+            verdict = outcome if isinstance(outcome, Verdict) else await outcome
+        except Exception as error:
+            if observer is not None:
+                observer.verdict(self.tier.name, judge, error)
+            return self._continues_after(judge.name, error)
+        self.verdicts.append(verdict)
+        self.vetoed = verdict.veto
+        if context.events is not None:
+            context.events.judged(self.verdicts)
+        if observer is not None:
+            observer.verdict(self.tier.name, judge, verdict)
+        return True
 
     def _confidence(self, stage: int) -> float:
         """The confidence after judge number ``stage`` (-1: before the first), calibrated where the tier is."""
@@ -206,6 +244,9 @@ class TierAttempt:
         if judge.only_vetoes or verdict.veto:
             return True
         # The new answer replaces one that earlier judges did not veto: they must check the new one too.
+        tools_judge = self.tier.tools_judge if self.context.prompt.tools else None
+        if tools_judge is not None and not await self._veto_again(tools_judge):
+            return False
         for earlier in self.tier.judges[:stage]:
             if earlier.only_vetoes and not await self._veto_again(earlier):
                 return False
@@ -214,7 +255,8 @@ class TierAttempt:
     async def _veto_again(self, judge: Judge) -> bool:
         assert self.answer is not None
         try:
-            pending = judge.judge(JudgeInput(prompt=self.context.prompt, answer=self.answer))
+            case = JudgeInput(prompt=self.context.prompt, answer=self.answer, options=self._sent_options())
+            pending = judge.judge(case)
             verdict = pending if isinstance(pending, Verdict) else await pending
         except Exception as error:
             observer = self.context.compiled.observer

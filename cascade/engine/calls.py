@@ -4,13 +4,13 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 from cascade.costs.budget import LimitReached, RunBudget
 from cascade.models.protocol import Model, ModelError, Request
 from cascade.resilience.deadline import deadline_share
-from cascade.resilience.guarded_call import CallRejected
 from cascade.resilience.retry import call_with_retries
 from cascade.result import CallRecord, FaultKind
 from cascade.util.totals import total, total_usage
@@ -55,56 +55,48 @@ async def call_model(
         LimitReached: The budget or a cap allows no further request.
         ModelError: The model failed.
     """
-    budget, deadline = context.budget, context.deadline
+    budget, deadline, name = context.budget, context.deadline, handle.model.name
     max_tokens = handle.max_tokens
     if request.max_tokens is not None and max_tokens is not None and request.max_tokens > max_tokens:
         request = replace(request, max_tokens=max_tokens)
-    retry_until = deadline_share(deadline, alternatives)
+    retry_until = None if deadline is None else deadline_share(deadline, alternatives)
 
-    def call_once_or_again(request: Request) -> Coroutine[Any, Any, Sequence[Answer]]:
-        fault: ModelError | None = None
-
-        async def attempt() -> Sequence[Answer]:
-            nonlocal fault
-            try:
-                return await _send_once(handle, prompt, request, budget, deadline=deadline, purpose=purpose, send=send)
-            except ModelError as error:
-                fault = error
-                raise
-            except LimitReached as limit:
-                if fault is None:
-                    raise
-                # What failed before says more than the limit that allows no further try; it is raised in this one's place.
-                raise CallRejected(handle.model.name, str(limit)) from None
-
+    def call(request: Request) -> Coroutine[Any, Any, Sequence[Answer]]:
+        send_once = partial(_send_once, handle, prompt, request, budget, deadline=deadline, purpose=purpose, send=send)
         # A stream is not hedged: its events are sent as they arrive, and could not come from two answers at once.
-        return call_with_retries(handle.guard, handle.model.name, attempt, retry_until, may_hedge=send is None)
+        return call_with_retries(handle.guard, name, send_once, retry_until, may_hedge=send is None)
 
-    async def call_when_affordable(request: Request) -> Sequence[Answer]:
-        # Outside the guard: a request that waits for money takes no slot and says nothing about the provider.
-        give_up, pause = None, _FIRST_PAUSE_S
-        while True:
-            try:
-                return await call_once_or_again(request)
-            except LimitReached as limit:
-                now = asyncio.get_running_loop().time()
-                if give_up is None:
-                    give_up = now + _QUEUE_S if deadline is None else min(deadline, now + _QUEUE_S)
-                if not limit.waits or budget.closed or now + pause >= give_up:
-                    raise
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(2 * pause, _MAX_PAUSE_S)
-
-    call = call_when_affordable if budget.bounded else call_once_or_again
+    affordable = partial(_call_when_affordable, call, budget, deadline) if budget.bounded else call
     spec = handle.pricer.spec
     if request.n > 1 and spec is not None and (spec.provider == "anthropic" or (spec.provider == "openai" and not spec.n)):
         # The provider gives one answer per request.
-        answers = await _side_by_side(call, request)
+        answers = await _side_by_side(affordable, request)
     else:
-        answers = await call(request)
+        answers = await affordable(request)
     if not answers and not request.sample:
-        raise ModelError(f"{handle.model.name}: returned no answer", model=handle.model.name)
+        raise ModelError(f"{name}: returned no answer", model=name)
     return answers
+
+
+async def _call_when_affordable(
+    call: Callable[[Request], Awaitable[Sequence[Answer]]], budget: RunBudget, deadline: float | None, request: Request
+) -> Sequence[Answer]:
+    """Waits for other requests to be settled where a budget has no room before that.
+
+    A request that waits takes no slot of the model's guard, and says nothing about the provider.
+    """
+    give_up, pause = None, _FIRST_PAUSE_S
+    while True:
+        try:
+            return await call(request)
+        except LimitReached as limit:
+            now = asyncio.get_running_loop().time()
+            if give_up is None:
+                give_up = now + _QUEUE_S if deadline is None else min(deadline, now + _QUEUE_S)
+            if not limit.waits or budget.closed or now + pause >= give_up:
+                raise
+        await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+        pause = min(2 * pause, _MAX_PAUSE_S)
 
 
 async def _side_by_side(call: Callable[[Request], Awaitable[Sequence[Answer]]], request: Request) -> Sequence[Answer]:

@@ -9,7 +9,7 @@ as 0; a veto is not a score and does not enter.
 from collections.abc import Iterable, Sequence
 from math import exp, log
 
-from cascade.policy.calibrators import Calibrator
+from cascade.policy.calibrators import Calibrator, agreement_name
 from judges import Answer, Verdict
 from judges.equivalence import key
 
@@ -48,5 +48,6 @@ def agreement(answer: Answer, earlier: Sequence[Answer | None]) -> dict[str, flo
     """``{"agrees:0": 1.0, ...}``: whether the answer says the same as that of each earlier tier; None where it gave none."""
     own = key(answer.text, "auto")
     return {
-        f"agrees:{i}": None if other is None else float(key(other.text, "auto") == own) for i, other in enumerate(earlier)
+        agreement_name(i): None if other is None else float(key(other.text, "auto") == own)
+        for i, other in enumerate(earlier)
     }

@@ -7,7 +7,7 @@ from cascade.result import Action
 def decide(
     thresholds: Thresholds, stage: int, confidence: float, *, vetoed: bool = False, last_tier: bool = False
 ) -> Action:
-    """Accept, judge on, escalate or stop, after judge number ``stage`` (0-based; -1: the tier has no judges).
+    """Accept, judge on, escalate or stop, after judge number ``stage`` (0-based; -1: before the first).
 
     A vetoed answer is never accepted. Where the answer is given up, ``last_tier`` makes the difference between escalating
     and stopping. For fixed thresholds the decision is monotone in ``confidence``: give up, then judge on, then accept.

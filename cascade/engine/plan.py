@@ -15,6 +15,7 @@ from judges import Judge, Prompt
 
 from .model_handle import ModelHandle
 from .observer import Observer
+from .shadow_plan import ShadowPlan
 
 DailyBudgets = tuple[tuple[str, float], ...]
 """Budgets that runs share: pairs of a scope and USD per UTC day."""
@@ -33,6 +34,7 @@ class CompiledTier:
         calibrators: One for each number of judges that scored, 0 first; empty where the tier is not calibrated.
         fallbacks: The models that are called in turn where the tier's own fails.
         reads_agreement: Whether a calibrator reads the agreement with the answers of previous tiers.
+        tools_judge: Checks the calls of answers to prompts with tools, before the other judges; None: it is one of them.
     """
 
     name: str
@@ -43,6 +45,7 @@ class CompiledTier:
     calibrators: tuple[Calibrator, ...] = ()
     fallbacks: tuple[ModelHandle, ...] = ()
     reads_agreement: bool = False
+    tools_judge: Judge | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +60,7 @@ class CompiledPolicy:
         daily: The daily budgets that its runs share with other runs.
         observer: Receives what happens in its runs.
         lengths: The lengths of its answers; None: they are not learned.
+        shadow: Which runs the other tiers answer, too; None: no run.
     """
 
     policy: Policy
@@ -66,6 +70,7 @@ class CompiledPolicy:
     daily: DailyBudgets = ()
     observer: Observer | None = None
     lengths: OutputLengths | None = None
+    shadow: ShadowPlan | None = None
 
     def premium_usd(self, prompt: Prompt, attempts: Sequence[Attempt], result: Result | None) -> float | None:
         """Estimates in USD what the last tier alone would have cost; None where unknown.

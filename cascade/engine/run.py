@@ -9,7 +9,7 @@ from cascade.errors import BudgetError, DeadlineError, ProviderError, RunError, 
 from cascade.models.protocol import Request
 from cascade.policy.schema import Policy
 from cascade.resilience.deadline import run_until
-from cascade.result import Attempt, Reason, Result, new_run_id
+from cascade.result import ANSWERED, Attempt, Reason, Result, new_run_id
 from judges import Answer, Prompt
 
 from .attempt import TierAttempt
@@ -19,6 +19,10 @@ from .run_context import RunContext
 
 if TYPE_CHECKING:
     from .streaming import EventStream
+
+
+_STOPS = ANSWERED | {"budget", "max_calls", "max_samples"}
+"""The reasons of an attempt after which no further tier is called."""
 
 
 async def run(
@@ -87,7 +91,7 @@ async def _run_tiers(context: RunContext, attempts: list[Attempt], tier_attempts
             if not budget.closed:
                 attempts.append(attempt.record())
         reason = attempt.reason
-        stops = i == last or reason in ("accepted", "budget", "max_calls", "max_samples")
+        stops = i == last or reason in _STOPS
         if events is not None:
             events.tier_ended(attempts[-1], None if stops else tiers[i + 1].name)
         if stops:
@@ -132,6 +136,10 @@ async def gate(
     return finish(policy, attempts, attempt.reason, attempts[-1].cost_usd, run_id)
 
 
+_DECIDED = ANSWERED | {"unsure", "vetoed"}
+"""The reasons of an attempt whose answer was judged to the end."""
+
+
 def finish(
     policy: Policy, attempts: Sequence[Attempt], reason: Reason, usd: float | None, run_id: str | None = None
 ) -> Result:
@@ -139,15 +147,15 @@ def finish(
     done = tuple(attempts)
     run_id = run_id or new_run_id()
     latency = sum(a.latency_s for a in done)
-    chosen = done[-1] if reason == "accepted" else best(done)
+    chosen = done[-1] if reason in ANSWERED else best(done)
     if chosen is None:
         raise _nothing(reason, done, run_id)
     last = policy.tiers[-1]
-    if policy.final == "best" and done[-1].tier == last.name and reason in ("accepted", "unsure", "vetoed"):
+    if policy.final == "best" and done[-1].tier == last.name and reason in _DECIDED:
         # The last tier was asked and judged: its answer is only one of those that may be the best.
         chosen = best(done) or chosen
         if not chosen.vetoed and chosen.confidence >= last.accept_at:
-            reason = "accepted"
+            reason = "accepted" if chosen.judged else "last_tier"
     answer = chosen.answer
     assert answer is not None
     result: Result = Result(
@@ -164,8 +172,9 @@ def finish(
         run_id=run_id,
         answer=answer,
         calibrated=chosen.calibrated,
+        judged=reason == "accepted" or chosen.judged,
     )
-    if result.accepted or policy.when_unsure == "best":
+    if reason in ANSWERED or policy.when_unsure == "best":
         return result
     if policy.when_unsure == "raise":
         raise UnsureError(f"no answer was accepted ({reason}); best confidence {chosen.confidence:.2f}", result)

@@ -22,6 +22,7 @@ from cascade.util.after_fork import restart_after_fork
 from .model_handle import ModelHandle
 from .observer import Observer
 from .plan import CompiledPolicy, CompiledTier
+from .shadow_plan import ShadowPlan
 
 
 class _LoopState:
@@ -127,6 +128,7 @@ class Runtime:
             daily=tuple((scope, usd) for scope, usd in daily if usd is not None),
             observer=self._observer,
             lengths=lengths,
+            shadow=ShadowPlan.of(policy),
         )
         if compiled.daily or policy.budget_usd is not None:
             check_priced(compiled)
@@ -206,6 +208,7 @@ def _guard_of(spec: ModelSpec | None) -> Guard:
 
 def _compile_tier(tier: TierPolicy, handles: Mapping[str, ModelHandle]) -> CompiledTier:
     calibrators = tuple(from_json(mapping) for mapping in tier.confidence or ())
+    checks_tools = any(rule.use == "tools" for rule in tier.judges)
     return CompiledTier(
         name=tier.name,
         handle=handles[tier.model],
@@ -215,6 +218,7 @@ def _compile_tier(tier: TierPolicy, handles: Mapping[str, ModelHandle]) -> Compi
         calibrators=calibrators,
         fallbacks=tuple(handles[model] for model in tier.fallbacks),
         reads_agreement=any(calibrator.reads_agreement for calibrator in calibrators),
+        tools_judge=None if checks_tools else judges.make("tools"),
     )
 
 
@@ -222,7 +226,7 @@ def _single_tier(policy: Policy, name: str) -> Policy:
     tiers = [tier for tier in policy.tiers if tier.name == name]
     if not tiers:
         raise _unknown_tier(name, [tier.name for tier in policy.tiers])
-    return policy.model_copy(update={"tiers": tiers, "calibration": None})
+    return policy.model_copy(update={"tiers": tiers, "calibration": None, "shadow": None})
 
 
 def _unknown_tier(name: str, known_names: list[str]) -> PolicyError:

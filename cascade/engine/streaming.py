@@ -16,7 +16,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cascade.models.protocol import Chunk, Model, ModelError, Request
-from cascade.result import Attempt, Reason, Result
+from cascade.result import ANSWERED, Attempt, Reason, Result
 from judges import Answer, Prompt, Verdict
 
 if TYPE_CHECKING:
@@ -146,12 +146,15 @@ class EventStream:
         self._sent_reasoning = ""  # the reasoning sent since then
         self._sent_blocks = 0  # how many signed blocks were sent with it
 
-    def tier_started(self, tier: "CompiledTier", last_tier: bool) -> None:
-        """A tier's model is about to be called."""
+    def tier_started(self, tier: "CompiledTier", last_tier: bool, *, has_tools: bool = False) -> None:
+        """A tier's model is about to be called; ``has_tools``: with tools, whose calls are judged."""
         self._tier, self._sent_verdicts, self._source = tier.name, 0, None
         self._requests = self._received_by_tier[tier.name] = []
         self._may_be_replaced = last_tier and self._policy.final == "best" and len(self._policy.tiers) > 1
-        self._is_live = self._stream == "optimistic" or (not self._may_be_replaced and is_certain(tier))
+        # The only tier's answer is returned whatever its calls are like.
+        is_judged = has_tools and not (len(self._policy.tiers) == 1 and self._policy.when_unsure == "best")
+        certain = not self._may_be_replaced and not is_judged and is_certain(tier)
+        self._is_live = self._stream == "optimistic" or certain
         self._emit(TierStarted(tier.name, tier.handle.model.name))
 
     async def send(self, model: Model, prompt: Prompt, request: Request) -> Sequence[Answer]:
@@ -223,7 +226,7 @@ class EventStream:
 
     def tier_ended(self, attempt: Attempt, next_tier: str | None) -> None:
         """A tier's attempt ended; ``next_tier`` follows (None: none does)."""
-        if attempt.reason == "accepted" and not self._may_be_replaced:
+        if attempt.reason in ANSWERED and not self._may_be_replaced:
             assert attempt.answer is not None
             self._send_answer(attempt.tier, attempt.answer.text, attempt.answer)
         elif next_tier is not None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from judges.schema.offload import offload
@@ -29,13 +30,13 @@ class ClientGoneError(Exception):
     """The client closed the connection."""
 
 
+@dataclass(slots=True)
 class Reply:
     """The response to one request: whole, or a stream of chunks."""
 
-    __slots__ = ("_scope", "_send", "status")
-
-    def __init__(self, send: Send, scope: Scope) -> None:
-        self._send, self._scope, self.status = send, scope, CLIENT_CLOSED
+    _send: Send
+    _scope: Scope
+    status: int = CLIENT_CLOSED
 
     def header(self, name: bytes) -> str:
         """A header of the request by its name in lower case; several of one name are joined, and a missing one is empty."""
@@ -125,7 +126,10 @@ class Endpoint:
                 held = len(raw)
                 body = json_object(raw)
                 offload.set(gateway.schemas.validate)  # for this request's task
-            watch = _Watch(receive, gateway.limits.run_s if self._has_body else None)
+            task = asyncio.current_task()
+            assert task is not None
+            watch = _Watch(task, receive, gateway.limits.run_s if self._has_body else None)
+            watch.start()
             await self._handler(gateway, caller, body, reply)
         except ClientGoneError:
             pass
@@ -211,18 +215,21 @@ def _too_large(limit: int) -> ApiError:
     return ApiError(413, f"the body has more than {limit} bytes", code="body_too_large")
 
 
+@dataclass(slots=True)
 class _Watch:
-    """Cancels the current task once its client leaves, or after ``limit_s`` seconds."""
+    """Cancels a task once its client leaves, or after ``limit_s`` seconds."""
 
-    __slots__ = ("_limit_s", "_listener", "_receive", "_timer", "gone", "late", "task")
+    _task: asyncio.Task[Any]
+    _receive: Receive
+    _limit_s: float | None
+    gone: bool = False
+    late: bool = False
+    _listener: asyncio.Task[None] | None = None
+    _timer: asyncio.TimerHandle | None = None
 
-    def __init__(self, receive: Receive, limit_s: float | None) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self.task, self._receive, self._limit_s = task, receive, limit_s
-        self.gone = self.late = False
-        self._listener: asyncio.Task[None] | None = None
-        self._timer = task.get_loop().call_later(_WATCH_AFTER_S, self._start)
+    def start(self) -> None:
+        """Starts watching after a moment, since most responses are faster."""
+        self._timer = self._task.get_loop().call_later(_WATCH_AFTER_S, self._start)
 
     def _start(self) -> None:
         self._listener = asyncio.ensure_future(self._listen())
@@ -235,10 +242,11 @@ class _Watch:
             self.gone = True
         except TimeoutError:
             self.late = True
-        self.task.cancel()
+        self._task.cancel()
 
     def stop(self) -> None:
         """Stops watching."""
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         if self._listener is not None:
             self._listener.cancel()

@@ -28,16 +28,20 @@ class Limits:
     connections: int = 2000
 
 
+@dataclass(slots=True)
 class Load:
-    """The requests in flight. It belongs to one event loop; nothing here waits."""
+    """The requests in flight. It belongs to one event loop; nothing here waits.
 
-    __slots__ = ("_limits", "held_bytes", "requests", "shed")
+    Attributes:
+        requests: How many there are.
+        held_bytes: The bytes of their bodies.
+        shed: How many were rejected because there were too many.
+    """
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self.requests = self.held_bytes = 0
-        self.shed = 0
-        """Requests that were rejected because there were too many."""
+    _limits: Limits
+    requests: int = 0
+    held_bytes: int = 0
+    shed: int = 0
 
     def enter(self) -> None:
         """Counts one more request; ``leave`` must follow.

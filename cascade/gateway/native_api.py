@@ -1,15 +1,16 @@
 """The gateway's own interface: route, gate and feedback."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cascade.errors import RunNotFoundError
 from cascade.result import Attempt, Result
-from judges import Message, Prompt
+from judges import Answer, Message, Prompt
 
 from .endpoint import Reply
 from .errors import ApiError, bad_request
-from .openai.messages import messages_of
+from .openai.messages import calls_of, messages_of, tools_of
 from .request import GatewayRequest, ignored_fields
 from .response import headers
 from .run_request import allowed_policy, check_schema, journal_tags, run_request
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from .state import Gateway
 
 _ROUTE = frozenset(("prompt", "policy", "system", "schema", "budget", "deadline_s", "max_tokens", "tags"))
-_GATE = frozenset(("prompt", "answer", "policy", "tier", "system", "schema", "tags"))
+_GATE = frozenset(
+    ("prompt", "answer", "policy", "tier", "system", "schema", "tags", "tools", "tool_choice", "tool_calls", "finish_reason")
+)
 _FEEDBACK = frozenset(("run_id", "quality", "note"))
 
 
@@ -40,9 +43,11 @@ async def route(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], r
 
 async def gate(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], reply: Reply) -> None:
     """``POST /v1/gate``: judges an answer that the caller already has."""
-    _check_fields(body, _GATE, "prompt", "answer")
+    _check_fields(body, _GATE, "prompt")
     request = _request(body)
-    answer = text(body["answer"], "answer")
+    if body.get("tools") is not None:
+        request.tools = tools_of(body["tools"])
+    answer = _answer(body)
     config = gateway.active
     policy = allowed_policy(config, caller, request.policy)
     await check_schema(gateway, request)
@@ -52,7 +57,7 @@ async def gate(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], re
         raise ApiError(404, message, param="tier")
     with config as cascade:
         result = await cascade.agate(
-            request.prompt,
+            replace(request.prompt, tool_choice=_tool_choice(body)),
             answer,
             policy=request.policy,
             tier=tier,
@@ -95,6 +100,25 @@ def _check_fields(body: Mapping[str, Any], known: frozenset[str], *required: str
     for name in required:
         if body.get(name) is None:
             raise bad_request("is missing", name)
+
+
+def _answer(body: Mapping[str, Any]) -> Answer:
+    """The answer to judge: a text, tool calls, or both."""
+    if body.get("answer") is None and not body.get("tool_calls"):
+        raise bad_request("is missing", "answer")
+    reason = body.get("finish_reason")
+    return Answer(
+        "" if body.get("answer") is None else text(body["answer"], "answer"),
+        tool_calls=calls_of(body["tool_calls"], "tool_calls") if body.get("tool_calls") is not None else (),
+        finish_reason=None if reason is None else text(reason, "finish_reason", 64),
+    )
+
+
+def _tool_choice(body: Mapping[str, Any]) -> Any:
+    choice = body.get("tool_choice")
+    if choice is not None and not isinstance(choice, str | dict):
+        raise bad_request("must be a string or an object, as in OpenAI's chat completions", "tool_choice")
+    return choice
 
 
 def _request(body: Mapping[str, Any]) -> GatewayRequest:
@@ -140,6 +164,7 @@ def result_data(request: GatewayRequest, result: Result) -> dict[str, Any]:
         "parsed": result.parsed,
         **({"reasoning": result.reasoning} if result.reasoning else {}),
         "accepted": result.accepted,
+        "judged": result.judged,
         "confidence": result.confidence,
         "calibrated": result.calibrated,
         "reason": result.reason,

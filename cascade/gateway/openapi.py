@@ -63,9 +63,17 @@ _ROUTE: Schema = {
 }
 _GATE: Schema = {
     "type": "object",
-    "required": ["prompt", "answer"],
+    "required": ["prompt"],
     "additionalProperties": False,
-    "properties": {**_PROMPT_FIELDS, "answer": _TEXT, "tier": {"type": "string", "maxLength": 256}},
+    "properties": {
+        **_PROMPT_FIELDS,
+        "answer": _TEXT,
+        "tier": {"type": "string", "maxLength": 256},
+        "tools": {"type": "array", "items": {"type": "object"}},
+        "tool_choice": {"type": ["string", "object"]},
+        "tool_calls": {"type": "array", "items": {"type": "object"}},
+        "finish_reason": {"type": "string", "maxLength": 64},
+    },
 }
 _FEEDBACK: Schema = {
     "type": "object",
@@ -104,11 +112,15 @@ _ATTEMPT: Schema = {
 }
 _RUN: Schema = {
     "type": "object",
-    "required": ["accepted", "confidence", "reason", "policy", "tier", "model", "cost_usd", "run_id", "attempts"],
+    "required": ["accepted", "judged", "confidence", "reason", "policy", "tier", "model", "cost_usd", "run_id", "attempts"],
     "properties": {
         "accepted": {
             "type": "boolean",
-            "description": "Whether the confidence reached the tier's threshold: gate on this",
+            "description": "Whether a judge scored the answer and the confidence reached the tier's threshold: gate on this",
+        },
+        "judged": {
+            "type": "boolean",
+            "description": "Whether a judge scored or vetoed the answer; if not, confidence is a base rate or prior",
         },
         "confidence": _PROBABILITY,
         "calibrated": {"type": "boolean", "description": "Whether the confidence was calibrated on graded answers"},

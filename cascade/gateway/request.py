@@ -7,7 +7,7 @@ from typing import Any
 from cascade.client import Cascade
 from cascade.errors import PolicyError
 from cascade.journal.record import MAX_TAG_TEXT
-from cascade.models.message_parts import takes_reasoning
+from cascade.models.message_parts import takes_foreign_fields, takes_reasoning
 from cascade.models.protocol import Request
 from cascade.policy.schema import ModelSpec, Policy, nearest
 from cascade.result import Result
@@ -151,14 +151,16 @@ def check_supported(request: GatewayRequest, policy: Policy, models: Mapping[str
 
 
 def _ignored(request: GatewayRequest, spec: ModelSpec) -> frozenset[str]:
-    """What the model is called without: thoughts in the history that it does not take back, among others."""
+    """What the model is called without: thoughts, and other servers' fields of tool calls, in the history, among others.
+
+    They help the model that wrote them, and no answer of another depends on them.
+    """
     ignored = (_IGNORED.get(spec.provider, frozenset()) | UNREAD) & request.uses
-    if spec.provider == "anthropic":
-        ignored |= {name for name in request.uses if name.startswith("messages.tool_calls.")}
+    foreign = frozenset(name for name in request.uses if name.startswith("messages.tool_calls."))
     if spec.provider == "openai":
         dropped = _SIGNED_REASONING if takes_reasoning(spec.base_url) else _SIGNED_REASONING | _REASONING
-        ignored |= dropped & request.uses
-    return ignored
+        return ignored | (dropped & request.uses) | (frozenset() if takes_foreign_fields(spec.base_url) else foreign)
+    return ignored | foreign if spec.provider == "anthropic" else ignored
 
 
 def ignored_fields(request: GatewayRequest, result: Result) -> list[str]:

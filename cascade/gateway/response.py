@@ -23,6 +23,7 @@ def summary(request: GatewayRequest, result: Result) -> dict[str, Any]:
         "run_id": result.run_id,
         "policy": request.policy,
         "accepted": result.accepted,
+        "judged": result.judged,
         "confidence": result.confidence,
         "calibrated": result.calibrated,
         "reason": result.reason,

@@ -46,17 +46,27 @@ class ReloadStatus:
     unusable: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(slots=True, eq=False)
 class ActiveConfig:
     """One policy file in service, and how many of its runs are in flight.
 
     Used as a context manager around a run, so that a replaced configuration is closed after its last run.
+
+    Attributes:
+        file: The policy file.
+        cascade: What runs its policies.
+        models: Its models by name, without those that the caller made.
+        owns_models: Whether the models are closed with it; those that the caller made are used by the next one as well.
+        in_flight: The runs in flight.
+        retired: Whether another configuration has replaced it.
     """
 
-    __slots__ = ("_owns_models", "cascade", "file", "in_flight", "models", "retired")
-
-    def __init__(self, file: PolicyFile, cascade: Cascade, models: Mapping[str, ModelSpec], *, owns_models: bool) -> None:
-        self.file, self.cascade, self.models, self._owns_models = file, cascade, models, owns_models
-        self.in_flight, self.retired = 0, False
+    file: PolicyFile
+    cascade: Cascade
+    models: Mapping[str, ModelSpec]
+    owns_models: bool
+    in_flight: int = 0
+    retired: bool = False
 
     def policy_name(self, model: str) -> str:
         """The policy that a client's model name stands for: its own, its alias's, or that of unknown names."""
@@ -88,8 +98,7 @@ class ActiveConfig:
         self._close_if_done()
 
     def _close_if_done(self) -> None:
-        # Models that the caller passed in are used by the next configuration as well.
-        if self.retired and not self.in_flight and self._owns_models:
+        if self.retired and not self.in_flight and self.owns_models:
             _closing.add(task := asyncio.ensure_future(self.cascade.aclose()))
             task.add_done_callback(_closing.discard)
 

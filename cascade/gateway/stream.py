@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from cascade.engine.streaming import Event, Reasoning, Retracted, TierStarted, Token
@@ -138,16 +139,17 @@ async def _take(pipes: "Sequence[_Pipe]", awake: asyncio.Event) -> bytes:
     return b"".join([event for pipe in pipes for event in pipe.take()])
 
 
+@dataclass(slots=True)
 class _Pipe:
     """Events of one run, as bytes, until they are sent."""
 
-    __slots__ = ("_awake", "_models", "_sent", "_specs", "ready", "retracted", "writer")
-
-    def __init__(self, writer: Writer, specs: Mapping[str, ModelSpec], awake: asyncio.Event) -> None:
-        self.writer, self._specs, self._awake, self._sent = writer, specs, awake, False
-        self._models: dict[str, str] = {}  # the providers' names of the models, by tier
-        self.ready: list[bytes] = []
-        self.retracted = False
+    writer: Writer
+    _specs: Mapping[str, ModelSpec]
+    _awake: asyncio.Event
+    _models: dict[str, str] = field(default_factory=dict)  # the providers' names of the models, by tier
+    _sent: bool = False
+    ready: list[bytes] = field(default_factory=list)
+    retracted: bool = False
 
     def on_event(self, event: Event) -> None:
         if isinstance(event, Token):

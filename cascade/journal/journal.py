@@ -14,6 +14,7 @@ from judges import Prompt
 from .ledger import SqlLedger
 from .open_store import open_store
 from .record import Kind, PendingRecord, Tag, checked_tags
+from .shadows import ShadowBook
 from .store import Store
 from .writer import FULL_WAIT_S, Writer
 from .writer_connection import Retention
@@ -35,6 +36,7 @@ class Journal:
             url, full = spec.address(), spec.durability == "full"
             retention = Retention(spec.keep_days, spec.max_mb)
         open_store(url, full=full).close()
+        self._url = url
         self._writer = Writer(partial(open_store, url, full=full), full=full, retention=retention)
         self.ledger = SqlLedger(partial(open_store, url, full=False))
         """Keeps the budgets that every process with this journal shares."""
@@ -83,6 +85,10 @@ class Journal:
             raise JournalError(f"run {run_id}: the feedback was not kept within {FULL_WAIT_S:g} s") from None
         if not known:
             raise RunNotFoundError(run_id, "; give the run_id of a result whose record is not deleted yet")
+
+    def shadow_book(self) -> ShadowBook:
+        """The books of shadowing in this journal, on a connection of their own, whose commits wait for the disk."""
+        return ShadowBook(partial(open_store, self._url, full=True))
 
     @property
     def stalled(self) -> bool:

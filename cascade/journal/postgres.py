@@ -9,9 +9,10 @@ from cascade.policy.journal_config import shown
 from cascade.util.extras import sentence
 
 from .record import dumps
-from .store import COLUMNS, Row, SqlStore, check_version, schema
+from .store import ADDED_TABLES, COLUMNS, Row, SqlStore, added_schema, check_version, schema
 
 CONNECT_S = 10
+_NUMBER, _REAL = "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY", "DOUBLE PRECISION"
 _TYPES = {
     **dict.fromkeys(("started", "ended", "confidence", "cost_usd", "premium_usd", "latency_s"), "DOUBLE PRECISION"),
     "accepted": "BOOLEAN",
@@ -58,23 +59,26 @@ class PostgresStore(SqlStore):
 
     def _prepare(self, full: bool, create: bool) -> None:
         self.execute(f"SET synchronous_commit = {'on' if full else 'off'}")
-        if not self._tables():
-            if not create:
-                raise JournalError(f"{self.where}: holds no journal")
+        tables = self._tables()
+        if "cascade_journal" not in tables and not create:
+            raise JournalError(f"{self.where}: holds no journal")
+        if not tables.issuperset(("cascade_journal", *ADDED_TABLES)):
             with self.transaction():
                 self.execute("SELECT pg_advisory_xact_lock(?)", (_LOCK,))
-                if not self._tables():
-                    for statement in schema(
-                        "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY", "DOUBLE PRECISION", "JSON", "JSONB"
-                    ):
-                        self.execute(statement)
+                if "cascade_journal" in self._tables():
+                    statements = added_schema(_NUMBER, _REAL, "JSON")
+                else:
+                    statements = schema(_NUMBER, _REAL, "JSON", "JSONB")
+                for statement in statements:
+                    self.execute(statement)
         ((version,),) = self.execute("SELECT version FROM cascade_journal")
         check_version(version, self.where)
 
-    def _tables(self) -> bool:
+    def _tables(self) -> set[str]:
+        """The journal's tables."""
         # Not to_regclass: its cache would not see what another process made while this one waited for the lock.
-        query = "SELECT 1 FROM pg_tables WHERE tablename = 'cascade_journal' AND schemaname = ANY (current_schemas(false))"
-        return bool(self.execute(query))
+        query = "SELECT tablename FROM pg_tables WHERE schemaname = ANY (current_schemas(false))"
+        return {name for (name,) in self.execute(query)}
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         cursor = self._connection.execute(cast(Any, sql.replace("?", "%s")), values)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
@@ -24,19 +25,22 @@ _GRAMMAR = re.compile(
 )
 
 
+@dataclass(slots=True)
 class Redactor:
     """Masks what comes from one prompt and one answer; ``keep=True`` lets everything through (``journal_text``)."""
 
-    __slots__ = ("_answer", "_keep", "_messages", "_prompt", "_words")
+    _messages: Iterable[Message]
+    _answer: str
+    keep: bool = field(kw_only=True)
+    _prompt: str | None = None
+    _words: set[str] | None = None
 
-    def __init__(self, messages: Iterable[Message], answer: str, *, keep: bool) -> None:
-        self._messages, self._answer, self._keep = messages, answer[:_LONGEST_READ], keep
-        self._prompt: str | None = None
-        self._words: set[str] | None = None
+    def __post_init__(self) -> None:
+        self._answer = self._answer[:_LONGEST_READ]
 
     def said(self, text: str) -> str:
         """A reason or a fault, with the words masked that stand in the answer, or the whole where it quotes the prompt."""
-        if self._keep or not text:
+        if self.keep or not text:
             return text
         words = self._answers_words()
         if words:
@@ -48,7 +52,7 @@ class Redactor:
         """A verdict's further figures: numbers, truth values and short lower-case words that are not the answer's."""
         if not details:
             return {}
-        if self._keep:
+        if self.keep:
             return {str(k): v for k, v in details.items()}
         harmless: dict[str, Any] = {}
         for name, value in details.items():

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 from math import isfinite
@@ -23,27 +24,33 @@ Tag = str | int | float | bool
 MAX_TAGS, MAX_TAG_NAME, MAX_TAG_TEXT = 16, 64, 256
 
 
+@dataclass(slots=True)
 class PendingRecord:
     """A run that is to be recorded. It is made as the run begins; the engine fills ``attempts``, ``end`` adds the rest.
 
     Nothing is worked out here, since this is the event loop's part. Times are UTC, in Unix seconds.
     """
 
-    __slots__ = ("attempts", "compiled", "ended", "kind", "outcome", "policy", "prompt", "run_id", "started", "tags")
-
-    def __init__(self, kind: Kind, policy: str, compiled: CompiledPolicy, prompt: Prompt, tags: Mapping[str, Tag]) -> None:
-        self.run_id = new_run_id()
-        self.kind, self.policy, self.compiled, self.prompt, self.tags = kind, policy, compiled, prompt, tags
-        self.attempts: list[Attempt] = []
-        self.started = self.ended = time()
-        self.outcome: Result | BaseException | None = None
+    kind: Kind
+    policy: str
+    compiled: CompiledPolicy
+    prompt: Prompt
+    tags: Mapping[str, Tag]
+    run_id: str = field(default_factory=new_run_id)
+    attempts: list[Attempt] = field(default_factory=list)
+    started: float = field(default_factory=time)
+    ended: float = 0.0
+    outcome: Result | BaseException | None = None
+    sampling_probability: float | None = None
+    shadow_tiers: Sequence[str] = ()
+    keeps_text: bool = False
 
     def end(self, outcome: Result | BaseException) -> None:
         """How the run ended, and that it did so now."""
         self.outcome, self.ended = outcome, time()
         p = self.prompt
         # Copied, since the caller may go on with its messages before they are read.
-        self.prompt = Prompt(tuple(map(dict, p.messages)), p.schema, p.tools, p.id)
+        self.prompt = Prompt(tuple(map(dict, p.messages)), p.schema, p.tools, p.id, p.tool_choice)
 
 
 class Record(NamedTuple):
@@ -55,6 +62,8 @@ class Record(NamedTuple):
     ``premium_usd`` estimates what the last tier alone would have cost: its answer's cost where it was asked, else what a
     recording states, else its price on the usage of the answer returned; None where unknown. ``attempts`` and ``prompt``
     (None without ``journal_text``) are plain data; fields that are absent there are unknown or empty.
+    ``sampling_probability`` is that with which the run was to be shadowed, None where its policy shadows none;
+    ``shadow_tiers`` are the tiers that a sampled run had to ask in the background, ``shadows`` what became of that.
     """
 
     run_id: str
@@ -77,6 +86,9 @@ class Record(NamedTuple):
     attempts: Sequence[Mapping[str, Any]]
     prompt: Mapping[str, Any] | None = None
     feedback: Sequence[Mapping[str, Any]] = ()
+    sampling_probability: float | None = None
+    shadow_tiers: Sequence[str] = ()
+    shadows: Sequence[Mapping[str, Any]] = ()
 
 
 def checked_tags(tags: Mapping[str, Tag]) -> dict[str, Tag]:
@@ -107,7 +119,7 @@ def make(run: PendingRecord, policy_hash: str) -> Record:
     """The record of a run."""
     outcome, attempts = run.outcome, run.attempts
     result = result_of(outcome)
-    keep = run.compiled.policy.journal_text
+    keep = run.compiled.policy.journal_text or run.keeps_text
     prompt = run.prompt
     tools = prompt.tools
     schema = _schema(prompt.schema)
@@ -135,6 +147,8 @@ def make(run: PendingRecord, policy_hash: str) -> Record:
         tags=run.tags,
         attempts=[_attempt(a, prompt.messages, keep, cut) for a in attempts],
         prompt={"messages": prompt.messages, "schema": schema, "tools": tools} if keep else None,
+        sampling_probability=run.sampling_probability,
+        shadow_tiers=run.shadow_tiers,
     )
 
 
@@ -171,6 +185,7 @@ def _attempt(a: Attempt, messages: Sequence[Message], keep: bool, cut: str) -> d
         "confidence": a.confidence,
         "calibrated": a.calibrated,
         "vetoed": a.vetoed,
+        "judged": a.judged,
         "cost_usd": a.cost_usd,
         "judge_cost_usd": a.judge_cost_usd,
         "latency_s": a.latency_s,
@@ -185,7 +200,7 @@ def _attempt(a: Attempt, messages: Sequence[Message], keep: bool, cut: str) -> d
         if answer.finish_reason is not None:
             entry["finish_reason"] = answer.finish_reason
         if keep:
-            entry["answer"] = _text(answer)
+            entry["answer"] = answer_json(answer)
     return entry
 
 
@@ -236,7 +251,8 @@ def usage_json(usage: Usage) -> dict[str, int]:
     return entry
 
 
-def _text(answer: Answer) -> dict[str, Any]:
+def answer_json(answer: Answer) -> dict[str, Any]:
+    """What a record keeps of an answer where it keeps text."""
     entry: dict[str, Any] = {"text": answer.text}
     if answer.reasoning:
         entry["reasoning"] = answer.reasoning

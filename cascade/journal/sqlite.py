@@ -12,7 +12,7 @@ from typing import Any
 
 from cascade.errors import JournalError
 
-from .store import Row, SqlStore, check_version, schema
+from .store import ADDED_TABLES, Row, SqlStore, added_schema, check_version, schema
 
 log = logging.getLogger("cascade.journal")
 
@@ -65,6 +65,7 @@ class SqliteStore(SqlStore):
             if not create:
                 raise JournalError(f"{self.path}: holds no journal")
             self._create()
+        self._add_tables()
         ((version,),) = run("SELECT version FROM cascade_journal").fetchall()
         check_version(version, str(self.path))
         run(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
@@ -73,6 +74,14 @@ class SqliteStore(SqlStore):
 
     def _tables(self) -> bool:
         return bool(self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'cascade_journal'").fetchall())
+
+    def _add_tables(self) -> None:
+        """Makes the tables that a journal of an earlier cascade lacks."""
+        query = "SELECT name FROM sqlite_master WHERE type = 'table'"
+        if not {name for (name,) in self._connection.execute(query).fetchall()}.issuperset(ADDED_TABLES):
+            with self.transaction():
+                for statement in added_schema("INTEGER PRIMARY KEY AUTOINCREMENT", "REAL", "TEXT"):
+                    self._connection.execute(statement)
 
     def _create(self) -> None:
         # Several processes may start at once, and the change to WAL does not wait for the others by itself.

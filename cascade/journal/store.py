@@ -16,6 +16,7 @@ Row = tuple[Any, ...]
 # What is asked for in SQL has a column; the rest is one JSON object.
 _PLAIN = Record._fields[: Record._fields.index("tags")]
 COLUMNS = (*_PLAIN, "tags", "body")
+SHADOW_COLUMNS = ("tier", "model", "probability", "state", "estimate_usd", "cost_usd", "latency_s", "agrees", "error")
 _TEXTS = tuple(i for i, name in enumerate(_PLAIN) if name in ("policy", "reason", "tier", "model", "error"))
 # 50 rows a statement: one step of the database, in which other threads run, and few enough parameters for old SQLites.
 ROWS_A_STATEMENT = 50
@@ -24,7 +25,13 @@ _PAGE = 500
 
 def to_row(record: Record) -> Row:
     """The record as the values of ``COLUMNS``."""
-    body = {"attempts": record.attempts} if record.prompt is None else {"attempts": record.attempts, "prompt": record.prompt}
+    body: dict[str, Any] = {"attempts": record.attempts}
+    if record.prompt is not None:
+        body["prompt"] = record.prompt
+    if record.sampling_probability is not None:
+        body["sampling_probability"] = record.sampling_probability
+    if record.shadow_tiers:
+        body["shadow_tiers"] = record.shadow_tiers
     values: list[Any] = list(record[: len(_PLAIN)])
     for i in _TEXTS:
         if values[i] is not None and not plain(values[i]):
@@ -37,7 +44,15 @@ def to_record(row: Sequence[Any]) -> Record:
     *values, tags, body = row
     values[_PLAIN.index("accepted")] = bool(values[_PLAIN.index("accepted")])
     rest = json.loads(body)
-    return Record._make((*values, json.loads(tags or "{}"), rest["attempts"], rest.get("prompt"), ()))
+    named = dict(zip(_PLAIN, values, strict=True))
+    return Record(
+        **named,
+        tags=json.loads(tags or "{}"),
+        attempts=rest["attempts"],
+        prompt=rest.get("prompt"),
+        sampling_probability=rest.get("sampling_probability"),
+        shadow_tiers=rest.get("shadow_tiers", ()),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +205,7 @@ class SqlStore(Store):
                 part = rows[i : i + 500]
                 marks = ", ".join("?" * len(part))
                 self.execute(f"DELETE FROM cascade_feedback WHERE run_id IN ({marks})", [row[1] for row in part])
+                self.execute(f"DELETE FROM cascade_shadows WHERE run_id IN ({marks})", [row[1] for row in part])
                 self.execute(f"DELETE FROM cascade_runs WHERE id IN ({marks})", [row[0] for row in part])
         return len(rows)
 
@@ -204,7 +220,13 @@ class SqlStore(Store):
             [r.run_id for r in records],
         ):
             grades.setdefault(run_id, []).append({"quality": quality, "note": note, "at": at})
-        return [r._replace(feedback=grades[r.run_id]) if r.run_id in grades else r for r in records]
+        shadows = shadows_of(self, [r.run_id for r in records if r.sampling_probability is not None])
+        return [
+            r._replace(feedback=grades.get(r.run_id, ()), shadows=shadows.get(r.run_id, ()))
+            if r.run_id in grades or r.run_id in shadows
+            else r
+            for r in records
+        ]
 
 
 # As text: a driver that reads JSON itself would lose nothing, but the two would differ.
@@ -255,8 +277,25 @@ def schema(number: str, real: str, json_: str, tags: str) -> Iterable[str]:
         f"CREATE TABLE cascade_held (key TEXT NOT NULL, scope TEXT NOT NULL, usd {real} NOT NULL, expires {real} NOT NULL, "
         "PRIMARY KEY (scope, key))"
     )
+    yield from added_schema(number, real, json_, exists=False)
     yield "CREATE TABLE cascade_journal (version INTEGER NOT NULL)"
     yield f"INSERT INTO cascade_journal (version) VALUES ({VERSION})"
+
+
+def added_schema(number: str, real: str, json_: str, *, exists: bool = True) -> Iterable[str]:
+    """The statements that make the tables that a journal of an earlier cascade lacks; ``exists``: some may be there."""
+    here = "IF NOT EXISTS " if exists else ""
+    yield (
+        f"CREATE TABLE {here}cascade_shadows (id {number}, run_id TEXT NOT NULL, tier TEXT NOT NULL, model TEXT NOT NULL, "
+        f"policy TEXT NOT NULL, probability {real} NOT NULL, queued {real} NOT NULL, sent {real}, day TEXT, "
+        f"state TEXT NOT NULL, estimate_usd {real}, cost_usd {real}, latency_s {real}, agrees BOOLEAN, error TEXT, "
+        f"job {json_}, answer {json_}, UNIQUE (run_id, tier))"
+    )
+    yield f"CREATE INDEX {here}cascade_shadows_day ON cascade_shadows (policy, day)"
+    yield f"CREATE INDEX {here}cascade_shadows_state ON cascade_shadows (state)"
+
+
+ADDED_TABLES = ("cascade_shadows",)
 
 
 def check_version(version: int, where: str) -> None:
@@ -265,3 +304,24 @@ def check_version(version: int, where: str) -> None:
         raise JournalError(
             f"{where}: the journal has version {version}, this cascade reads up to {VERSION}; install a newer cascade-gate"
         )
+
+
+def shadows_of(store: SqlStore, run_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """The shadow rows of runs, by run id, each as plain data without what is unknown."""
+    if not run_ids:
+        return {}
+    marks = ", ".join("?" * len(run_ids))
+    rows = store.execute(
+        f"SELECT run_id, {', '.join(SHADOW_COLUMNS)}, CAST(answer AS TEXT) FROM cascade_shadows "
+        f"WHERE run_id IN ({marks}) ORDER BY id",
+        list(run_ids),
+    )
+    shadows: dict[str, list[dict[str, Any]]] = {}
+    for run_id, *values, answer in rows:
+        entry = {name: value for name, value in zip(SHADOW_COLUMNS, values, strict=True) if value is not None}
+        if "agrees" in entry:
+            entry["agrees"] = bool(entry["agrees"])
+        if answer is not None:
+            entry["answer"] = json.loads(answer)
+        shadows.setdefault(run_id, []).append(entry)
+    return shadows

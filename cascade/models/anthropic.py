@@ -1,12 +1,13 @@
 """Anthropic's Messages, by the real SDK. It gives no log-probabilities and one answer a request."""
 
-import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from judges import Answer, Prompt, Usage
-from judges.reading import read_finish_reason, separate_reasoning
+from judges.reading import read_finish_reason, read_tool_calls, separate_reasoning
+from judges.reading.tool_calls import arguments_object, arguments_text
 from judges.types import content_text
 
 from .http import load, malformed, mapping, post, schema_of, with_schema_text
@@ -16,6 +17,8 @@ from .sdk_model import SdkModel
 from .sse import Reader
 from .stream_assembly import MessageReader
 from .usage import message_usage, stated_cost
+
+_NO_ID_CHARS = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -71,13 +74,15 @@ class AnthropicModel(SdkModel):
             _fit_thinking(body, fixed=request.temperature is None or request.sample)
         if prompt.tools:
             body["tools"] = [_tool(t) for t in prompt.tools]
+            if prompt.tool_choice is not None and "tool_choice" not in body:
+                body.update(_native({"tool_choice": prompt.tool_choice}))
         if schema is not None and self.structured == "json_schema":
             # Anthropic refuses open objects and some keywords; its SDK closes the objects and describes the keywords.
             format = {"type": "json_schema", "schema": self._sdk().transform_schema(schema)}
             body["output_config"] = {**body.get("output_config", {}), "format": format}
         return body
 
-    def _headers(self, request: Request) -> Mapping[str, str]:
+    def _headers(self, request: Request) -> Mapping[str, Any]:
         betas = options_for(request.options, "anthropic").get(BETAS) if request.options else None
         if not betas:
             return {}
@@ -115,7 +120,7 @@ class AnthropicModel(SdkModel):
             text = "".join(block["text"] for block in content if block["type"] == "text")
             reasoning = "\n\n".join(block["thinking"] for block in content if block["type"] == "thinking")
             thinking_blocks = signed_thoughts(content)
-            calls = tuple(_tool_call(block) for block in content if block["type"] == "tool_use")
+            calls = read_tool_calls([_tool_call(block) for block in content if block["type"] == "tool_use"])
         except (TypeError, KeyError, ValueError) as error:
             raise malformed(self.name, f"an unexpected block ({type(error).__name__})", usage) from None
         stop = body.get("stop_reason")
@@ -208,8 +213,8 @@ def to_messages(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         if role in ("system", "developer"):
             continue
         if role == "tool":
-            result = {"type": "tool_result", "tool_use_id": message.get("tool_call_id"), "content": message.get("content")}
-            blocks, role = [result], "user"
+            id, content = valid_id(message.get("tool_call_id")), message.get("content")
+            blocks, role = [{"type": "tool_result", "tool_use_id": id, "content": content}], "user"
         else:
             blocks = [*(message.get("thinking_blocks") or ()), *_blocks(message.get("content"))]
             blocks += [_tool_use(call) for call in message.get("tool_calls") or ()]
@@ -272,12 +277,17 @@ def _tool_use(call: Mapping[str, Any]) -> dict[str, Any]:
     function = call["function"]
     return {
         "type": "tool_use",
-        "id": call.get("id"),
+        "id": valid_id(call.get("id")),
         "name": function["name"],
-        "input": json.loads(function.get("arguments") or "{}"),
+        "input": arguments_object(function.get("arguments")),
     }
 
 
+def valid_id(id: Any) -> Any:
+    """A call's id of another server's in Anthropic's alphabet; its result has the same."""
+    return _NO_ID_CHARS.sub("_", id) if isinstance(id, str) else id
+
+
 def _tool_call(block: Mapping[str, Any]) -> dict[str, Any]:
-    function = {"name": block["name"], "arguments": json.dumps(block["input"])}
-    return {"id": block["id"], "type": "function", "function": function}
+    function = {"name": block["name"], "arguments": arguments_text(block.get("input"))}
+    return {"id": block.get("id"), "type": "function", "function": function}

@@ -8,6 +8,7 @@ import asyncio
 import json
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
@@ -60,7 +61,7 @@ class HttpRequest:
     model: str
     timeout_s: float
     secrets: Callable[[], tuple[str, ...]]
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, Any] = field(default_factory=dict)
 
 
 async def post(sdk: Any, request: HttpRequest) -> Mapping[str, Any]:
@@ -192,15 +193,16 @@ def read_json(content: bytes, name: str, *secrets: str | None) -> Mapping[str, A
     """
     from jiter import from_json
 
-    body, problem = None, "the body is not a JSON object"
+    body = None
     try:
         # Of two values of one name, servers and proxies in between may each mean another.
         body = from_json(content, catch_duplicate_keys=True)
-    except ValueError as invalid:
-        if "duplicate key" in str(invalid):
-            problem = "a name occurs twice in an object"
+    except ValueError:
+        with suppress(ValueError):
+            from_json(content)
+            raise malformed(name, "a name occurs twice in an object") from None
     if not isinstance(body, Mapping):
-        raise malformed(name, problem)
+        raise malformed(name, "the body is not a JSON object")
     if body.get("error"):  # proxies report a failed upstream with status 200
         error = malformed(name, f"an error instead of an answer: {redact(_message(body), *secrets)}")
         code = mapping(body["error"]).get("code")

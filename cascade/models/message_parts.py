@@ -1,9 +1,11 @@
 """The parts of a message in OpenAI's shape, as today's servers send them: text, and reasoning in fields of many names."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from judges.reading.tool_calls import sent_calls
 from judges.types import content_text
 
 # DeepSeek, Qwen, vLLM, llama.cpp; OpenRouter, Groq, newer vLLM; Ollama.
@@ -16,6 +18,29 @@ SIGNED_FIELD = "thinking_blocks"
 # Their interfaces refuse a message with a field that they do not know. Other servers (vLLM, SGLang, llama.cpp, DeepSeek,
 # OpenRouter ...) take thoughts back, some need them between tool calls, and the rest ignore them.
 _STRICT_HOSTS = ("openai.com", "azure.com", "mistral.ai", "groq.com", "cerebras.ai", "googleapis.com", "x.ai")
+_GEMINI_HOST = "googleapis.com"  # wants the thought signatures in a call's extra_content back
+_DEVELOPER_HOSTS = ("openai.com", "azure.com")  # the only ones that know the role 'developer'; to others it is 'system'
+_CALL_FIELDS = frozenset(("id", "type", "function", "custom"))
+_FUNCTION_FIELDS = frozenset(("name", "arguments"))
+_OF_CLIENTS = frozenset(("index", "parsed_arguments"))  # what SDKs add to a call; no server wants it back
+
+
+class _Server(NamedTuple):
+    """What a server takes: the fields of a message that it does not, the role 'developer', foreign fields of calls."""
+
+    dropped: frozenset[str]
+    developer: bool
+    foreign: bool
+
+
+@lru_cache(maxsize=256)
+def _server(base_url: str | None) -> _Server:
+    signed = frozenset((SIGNED_FIELD,))
+    return _Server(
+        dropped=signed if takes_reasoning(base_url) else signed.union(_HISTORY_FIELDS),
+        developer=base_url is None or _is_at(base_url, _DEVELOPER_HOSTS),
+        foreign=takes_foreign_fields(base_url),
+    )
 
 
 class Translated(dict[str, Any]):
@@ -49,23 +74,80 @@ def options_for(options: Mapping[str, Any], dialect: str) -> Mapping[str, Any]:
 
 def takes_reasoning(base_url: str | None) -> bool:
     """Whether the OpenAI-compatible server at ``base_url`` (None: OpenAI) takes reasoning in the messages of a history."""
-    if base_url is None:
-        return False
+    return base_url is not None and not _is_at(base_url, _STRICT_HOSTS)
+
+
+def takes_foreign_fields(base_url: str | None) -> bool:
+    """Whether the server takes fields of a tool call that OpenAI does not know, such as ``extra_content``."""
+    return takes_reasoning(base_url) or (base_url is not None and _is_at(base_url, (_GEMINI_HOST,)))
+
+
+def _is_at(base_url: str, hosts: Sequence[str]) -> bool:
     host = (urlsplit(base_url).hostname or "").lower()
-    return not any(host == strict or host.endswith(f".{strict}") for strict in _STRICT_HOSTS)
+    return any(host == name or host.endswith(f".{name}") for name in hosts)
 
 
-def without_reasoning(messages: Sequence[Mapping[str, Any]], *, keep_text: bool) -> Sequence[Mapping[str, Any]]:
-    """The messages without the thoughts that a server does not take; themselves where there are none.
+def outgoing(messages: Sequence[Mapping[str, Any]], base_url: str | None) -> Sequence[Mapping[str, Any]]:
+    """The messages as the OpenAI-compatible server at ``base_url`` takes them; themselves where nothing changes.
 
-    Args:
-        messages: A history in OpenAI's shape.
-        keep_text: Whether the server takes reasoning as text. Signed blocks never stay.
+    Thoughts and foreign fields of tool calls are left out where they are refused, the role ``developer`` is ``system``
+    where it is unknown, an empty list of calls is left out, and calls whose arguments are no JSON object get one.
     """
-    dropped = {SIGNED_FIELD} if keep_text else {SIGNED_FIELD, *_HISTORY_FIELDS}
-    if all(dropped.isdisjoint(message) for message in messages):
-        return messages
-    return tuple([{name: value for name, value in m.items() if name not in dropped} for m in messages])
+    server = _server(base_url)
+    dropped = server.dropped
+    for message in messages:
+        if "tool_calls" in message or message.get("role") == "developer" or not dropped.isdisjoint(message):
+            return _changed(messages, server)
+    return messages
+
+
+def _changed(messages: Sequence[Mapping[str, Any]], server: _Server) -> Sequence[Mapping[str, Any]]:
+    result: list[Mapping[str, Any]] = []
+    for message in messages:
+        clean = message
+        if not server.dropped.isdisjoint(message):
+            clean = {name: value for name, value in message.items() if name not in server.dropped}
+        if "tool_calls" in clean:
+            clean = _with_calls(clean, server)
+        if clean.get("role") == "developer" and not server.developer:
+            clean = {**clean, "role": "system"}
+            if result and result[-1].get("role") == "system" and _both_text(result[-1], clean):
+                # One system message, since many chat templates refuse a second one.
+                clean = _joined(result.pop(), clean)
+        result.append(clean)
+    return tuple(result)
+
+
+def _both_text(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:
+    return isinstance(one.get("content"), str) and isinstance(two.get("content"), str)
+
+
+def _joined(one: Mapping[str, Any], two: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**one, "content": f"{one['content']}\n\n{two['content']}"}
+
+
+def _with_calls(message: Mapping[str, Any], server: _Server) -> Mapping[str, Any]:
+    calls = message["tool_calls"]
+    if not calls:
+        return {name: value for name, value in message.items() if name != "tool_calls"}
+    sent = sent_calls([call if isinstance(call, Mapping) else {} for call in calls])
+    cleaned = [_call(call, foreign=server.foreign) for call in sent]
+    return message if all(a is b for a, b in zip(calls, cleaned, strict=True)) else {**message, "tool_calls": cleaned}
+
+
+def _call(call: Mapping[str, Any], *, foreign: bool) -> Mapping[str, Any]:
+    function = call.get("function")
+    outer = _CALL_FIELDS.issuperset(call)
+    if outer and (not isinstance(function, Mapping) or _FUNCTION_FIELDS.issuperset(function)):
+        return call
+    clean = _only(call, _CALL_FIELDS, foreign=foreign)
+    if isinstance(function, Mapping):
+        clean["function"] = _only(function, _FUNCTION_FIELDS, foreign=foreign)
+    return clean
+
+
+def _only(fields: Mapping[str, Any], known: frozenset[str], *, foreign: bool) -> dict[str, Any]:
+    return {name: v for name, v in fields.items() if name in known or (foreign and name not in _OF_CLIENTS)}
 
 
 def text_in(content: Any) -> str:

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from judges import Answer, Prompt, TokenLogprob, Usage
-from judges.reading import ERRORS, read_finish_reason, separate_reasoning
+from judges.reading import ERRORS, read_finish_reason, read_tool_calls, separate_reasoning
 
 from .http import finite, malformed, mapping, schema_of, with_schema_text
-from .message_parts import options_for, reasoning_in, takes_reasoning, text_in, without_reasoning
+from .message_parts import options_for, outgoing, reasoning_in, text_in
 from .protocol import Request
 from .sdk_model import SdkModel
 from .sse import Reader
@@ -16,6 +16,7 @@ from .stream_assembly import ChatReader
 from .usage import chat_usage, stated_cost
 
 _ALTERNATIVES = 5
+_KEY_HEADERS = frozenset(("api-key", "x-api-key", "ocp-apim-subscription-key", "cf-aig-authorization"))
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -58,9 +59,14 @@ class OpenAIModel(SdkModel):
         address = base_url or "https://api.openai.com/v1"
         return sdk.AsyncOpenAI(api_key=api_key, base_url=address, default_headers=headers, **settings)
 
+    def _headers(self, request: Request) -> Mapping[str, Any]:
+        if self.api_key is None and any(name.lower() in _KEY_HEADERS for name in self.headers):
+            return {"Authorization": self._sdk().Omit()}  # the key is in a header of its own, as at Azure
+        return {}
+
     def body(self, prompt: Prompt, request: Request) -> dict[str, Any]:
         """See SdkModel."""
-        messages = without_reasoning(prompt.messages, keep_text=takes_reasoning(self.base_url))
+        messages = outgoing(prompt.messages, self.base_url)
         options = options_for(request.options, "openai") if request.options else request.options
         body: dict[str, Any] = {"model": self.model, "messages": messages, **self.options, **options}
         temperature = self.temperature if request.temperature is None else request.temperature
@@ -79,6 +85,8 @@ class OpenAIModel(SdkModel):
             del body["top_logprobs"]
         if prompt.tools:
             body["tools"] = prompt.tools
+            if prompt.tool_choice is not None:
+                body.setdefault("tool_choice", prompt.tool_choice)
         # A format that the request names itself stands; the judges see the schema all the same.
         wants_schema = self.structured != "off" and "response_format" not in options
         if wants_schema and (schema := schema_of(prompt)) is not None:
@@ -121,20 +129,12 @@ class OpenAIModel(SdkModel):
         message = choice["message"]
         refusal = message.get("refusal") or None
         text = text_in(message.get("content")) or refusal or ""
-        calls, finish = message.get("tool_calls") or [], choice.get("finish_reason")
-        if choice.get("error") or (
-            isinstance(finish, str) and finish.lower() in ERRORS
-        ):  # a router's word for a provider that broke off
+        calls, finish = read_tool_calls(message.get("tool_calls")), choice.get("finish_reason")
+        # A router's words for a provider that broke off.
+        if choice.get("error") or (isinstance(finish, str) and finish.lower() in ERRORS):
             raise ValueError("an error instead of an answer")
-        if not (
-            isinstance(text, str)
-            and isinstance(refusal, str | None)
-            and isinstance(finish, str | None)
-            and isinstance(calls, list)
-        ):
+        if not (isinstance(text, str) and isinstance(refusal, str | None) and isinstance(finish, str | None)):
             raise TypeError("an unexpected type")
-        if not all(isinstance(call, Mapping) for call in calls):
-            raise TypeError("a tool call is not an object")
         tokens: Sequence[Mapping[str, Any]] = (choice.get("logprobs") or {}).get("content") or ()
         logprobs = tuple([TokenLogprob(t["token"], t["logprob"]) for t in tokens]) if tokens else None
         if logprobs and not all(finite(value) and isinstance(token, str) for token, value in logprobs):
@@ -146,7 +146,7 @@ class OpenAIModel(SdkModel):
 
         answer = Answer(
             text,
-            tool_calls=tuple(calls),
+            tool_calls=calls,
             finish_reason=read_finish_reason(finish),
             logprobs=logprobs,
             first_token_top=top_of(0) if tokens else None,

@@ -127,7 +127,7 @@ class SdkModel(ABC):
             headers=self._headers(request),
         )
 
-    def _headers(self, request: Request) -> Mapping[str, str]:
+    def _headers(self, request: Request) -> Mapping[str, Any]:
         """Headers that only this request has."""
         return {}
 

@@ -1,10 +1,12 @@
 """Puts an answer together from the events of a stream, as the body that the provider would have sent in one piece."""
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from judges import Answer, Usage
 from judges.reading import ReasoningStream
+from judges.reading.tool_calls import arguments_text
 
 from .http import mapping
 from .message_parts import reasoning_in, signed_thoughts, text_in
@@ -52,8 +54,8 @@ class ChatReader:
         self._refusal: list[str] = []
         self._reasoning: list[str] = []
         self._calls: list[dict[str, Any]] = []
-        self._latest_calls: dict[Any, dict[str, Any]] = {}  # by their index
-        self._calls_by_id: dict[Any, dict[str, Any]] = {}
+        self._latest_places: dict[Any, int] = {}  # of calls, by their index
+        self._places_by_id: dict[Any, int] = {}
         self._tokens: list[Mapping[str, Any]] = []
         self._finish: str | None = None
         self._usage: Any = None
@@ -103,33 +105,47 @@ class ChatReader:
         return text, False
 
     def _add_call(self, call: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Adds a piece of a tool call."""
-        function, whole = mapping(call.get("function")), self._call_of(call)
-        if whole is None:
+        """Adds a piece of a tool call, and returns it with the place of its call as the index."""
+        function = dict(mapping(call.get("function")))
+        if "arguments" in function and not isinstance(function["arguments"], str):
+            function["arguments"] = arguments_text(function["arguments"]) if function["arguments"] else ""
+        place = self._place_of(call, function)
+        if place is None:
+            place = len(self._calls)
             started = {"type": "function", **call, "function": dict(function)}
             started.pop("index", None)
             self._calls.append(started)
-            self._latest_calls[call.get("index")] = started
-            self._calls_by_id.setdefault(call.get("id"), started)
-            return call
-        whole = whole["function"]
-        whole["arguments"] = (whole.get("arguments") or "") + (function.get("arguments") or "")
-        whole["name"] = whole.get("name") or function.get("name")
-        return call
+            self._latest_places[call.get("index")] = place
+            self._places_by_id.setdefault(call.get("id"), place)
+        else:
+            whole = self._calls[place]
+            inner = whole["function"]
+            inner["arguments"] = (inner.get("arguments") or "") + (function.get("arguments") or "")
+            inner["name"] = inner.get("name") or function.get("name")
+            for name, value in call.items():
+                if name not in ("index", "function") and not whole.get(name):
+                    whole[name] = value
+        return {**call, "index": place, **({"function": function} if "function" in call else {})}
 
-    def _call_of(self, piece: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The call that a piece continues; None where it begins another one.
+    def _place_of(self, piece: Mapping[str, Any], function: Mapping[str, Any]) -> int | None:
+        """The place of the call that a piece continues; None where it begins another one.
 
         Pieces of several calls may alternate. Some servers give no index, others the same one to all calls: then another id
-        with a name begins another call. An id alone does not, since some servers make up a new one for every piece.
+        with a name begins another call. An id alone does not, since some servers make up a new one for every piece. Without
+        an id, a name begins another call where the arguments of the one before are whole.
         """
-        index, call_id = piece.get("index"), piece.get("id")
-        if call_id and call_id in self._calls_by_id:
-            return self._calls_by_id[call_id]
-        latest = self._latest_calls.get(index)
+        index, call_id, name = piece.get("index"), piece.get("id"), function.get("name")
+        latest = self._latest_places.get(index)
+        if call_id and call_id in self._places_by_id:
+            if latest is not None and self._calls[latest].get("id") == call_id:
+                return latest
+            if latest is not None or index is None or not name:
+                return self._places_by_id[call_id]
         if latest is None and index is None and self._calls:
-            latest = self._calls[-1]
-        begins = call_id and mapping(piece.get("function")).get("name") and (latest is None or latest.get("id"))
+            latest = len(self._calls) - 1
+        if latest is None or not name:
+            return latest
+        begins = self._calls[latest].get("id") if call_id else _is_whole(self._calls[latest])
         return None if begins else latest
 
     def answer(self) -> Answer:
@@ -146,6 +162,14 @@ class ChatReader:
         }
         choice = {"message": message, "finish_reason": self._finish, "logprobs": {"content": self._tokens}}
         return self._answer_of({"choices": [choice], "usage": self._usage})
+
+
+def _is_whole(call: Mapping[str, Any]) -> bool:
+    """Whether a call's arguments are a JSON object already."""
+    try:
+        return isinstance(json.loads(call["function"].get("arguments") or ""), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 class MessageReader:

@@ -6,6 +6,7 @@ thresholds of its own.
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -56,6 +57,29 @@ class CalibrationFile(_Part):
     evidence: dict[str, Any] = Field(default_factory=dict)
 
 
+class CalibrationMismatchError(ValueError):
+    """A calibration that does not go with a policy.
+
+    Attributes:
+        differences: All of them, a sentence each.
+        tiers: The tiers that the calibration fits, as lines for the policy file.
+    """
+
+    def __init__(self, differences: list[str], tiers: str) -> None:
+        super().__init__("; ".join(differences))
+        self.differences, self.tiers = differences, tiers
+
+    def in_full(self, calibration: str, file: str, policy: str) -> str:
+        """All differences, the lines to paste, and the command that calibrates the policy as it is."""
+        listed = "\n".join(f"  - {difference}" for difference in self.differences)
+        return (
+            f"the calibration does not fit the policy:\n{listed}\n"
+            f"Calibrate the policy as it is: cascade replay RECORDING --policy-file {file} --policy {policy} "
+            f"--max-loss 0.02,0.03,0.05 --write-policy tuned.yaml\n"
+            f"Or paste the tiers that {calibration} was fitted for:\n{self.tiers}"
+        )
+
+
 def starter() -> Path:
     """The calibration of the shipped recording."""
     return STARTER_CALIBRATION
@@ -87,35 +111,19 @@ def read(path: str | os.PathLike[str]) -> CalibrationFile:
         raise PolicyError(f"{file}: {where}: {first['msg']}; write the calibration again with evals.replay") from None
 
 
-def apply(policy: Policy, artefact: CalibrationFile, model_of: Callable[[TierPolicy], str]) -> Policy:
+def apply(policy: Policy, calibration: CalibrationFile, model_of: Callable[[TierPolicy], str]) -> Policy:
     """The policy with the calibrated ladder in place of its own.
 
     ``model_of`` gives a tier's model as its provider calls it, which is how the recording names it. Tiers that tuning left
-    out are gone; limits and ``when_unsure`` stay the policy's. Raises ValueError where the two do not go together.
+    out are gone; limits and ``when_unsure`` stay the policy's. Raises CalibrationMismatchError where the two do not go
+    together.
     """
+    if differences := _differences(policy, calibration, model_of):
+        raise CalibrationMismatchError(differences, _fitting_tiers(policy, calibration, model_of))
     tiers = {model_of(tier): tier for tier in policy.tiers}
-    order, wanted = [model_of(tier) for tier in policy.tiers], [c.model for c in artefact.candidates]
-    if order != wanted:
-        raise ValueError(
-            f"the calibration is for the models {', '.join(wanted)}, this policy has {', '.join(order)}; "
-            "name those models in that order, or calibrate these with evals.replay"
-        )
-    for candidate in artefact.candidates:
-        tier = tiers[candidate.model]
-        mine, theirs = [_signature(r) for r in tier.judges], [_signature(r) for r in candidate.judges]
-        if mine != theirs:
-            raise ValueError(
-                f"tier {tier.name!r}: the calibration was fitted with the judges {_names(candidate.judges)}, "
-                f"the policy has {_names(tier.judges)}; use those judges with those options, or calibrate again"
-            )
     chosen = []
-    for fitted in artefact.chosen:
+    for fitted in calibration.chosen:
         tier = tiers[fitted.model]
-        if "accept_at" in tier.model_fields_set and tier.accept_at != fitted.accept_at:
-            raise ValueError(
-                f"tier {tier.name!r}: accept_at is {tier.accept_at:g} here but {fitted.accept_at:g} in the calibration, "
-                "which sets it; leave it out of the tier"
-            )
         rules = {_signature(rule): rule for rule in tier.judges}
         # The policy's own options are kept: which model a verifier asks is not known to a recording.
         judges = [
@@ -124,7 +132,66 @@ def apply(policy: Policy, artefact: CalibrationFile, model_of: Callable[[TierPol
         ]
         fields = {"name": tier.name, "model": tier.model, "fallbacks": tier.fallbacks, "judges": judges}
         chosen.append(fitted.model_copy(update=fields))
-    return policy.model_copy(update={"tiers": chosen, "final": artefact.final})
+    return policy.model_copy(update={"tiers": chosen, "final": calibration.final})
+
+
+def _differences(policy: Policy, calibration: CalibrationFile, model_of: Callable[[TierPolicy], str]) -> list[str]:
+    """All that keeps a calibration from being used with a policy, a sentence each."""
+    differences: list[str] = []
+    tiers = {model_of(tier): tier for tier in policy.tiers}
+    order, fitted_order = [model_of(tier) for tier in policy.tiers], [c.model for c in calibration.candidates]
+    if order != fitted_order:
+        differences.append(
+            f"the calibration is for the models {', '.join(fitted_order)}, this policy has {', '.join(order)}"
+        )
+    for candidate in calibration.candidates:
+        tier = tiers.get(candidate.model)
+        if tier is not None and [_signature(r) for r in tier.judges] != [_signature(r) for r in candidate.judges]:
+            differences.append(
+                f"tier {tier.name!r}: the calibration was fitted with the judges {_names(candidate.judges)}, "
+                f"the policy has {_names(tier.judges)}"
+            )
+    for chosen in calibration.chosen:
+        tier = tiers.get(chosen.model)
+        if tier is not None and "accept_at" in tier.model_fields_set and tier.accept_at != chosen.accept_at:
+            differences.append(
+                f"tier {tier.name!r}: accept_at is {tier.accept_at:g} here but {chosen.accept_at:g} in the calibration, "
+                "which sets it; leave it out of the tier"
+            )
+    return differences
+
+
+def _fitting_tiers(policy: Policy, calibration: CalibrationFile, model_of: Callable[[TierPolicy], str]) -> str:
+    """The tiers that the calibration fits, as lines to paste into the policy file; judges keep the models that they call."""
+    tiers = {model_of(tier): tier for tier in policy.tiers}
+    called = {(model_of(t), r.use): r.options["model"] for t in policy.tiers for r in t.judges if "model" in r.options}
+    lines = ["    tiers:"]
+    for candidate in calibration.candidates:
+        tier = tiers.get(candidate.model)
+        entry: dict[str, Any] = {"name": tier.name} if tier is not None and tier.name != tier.model else {}
+        entry["model"] = tier.model if tier is not None else candidate.model
+        if tier is not None and tier.fallbacks:
+            entry["fallbacks"] = tier.fallbacks
+        judges: list[Any] = []
+        for rule in candidate.judges:
+            model = called.get((candidate.model, rule.use))
+            options = {**rule.options, **({"model": model} if model is not None else {})}
+            judges.append({"use": rule.use, **options} if options else rule.use)
+        entry["judges"] = judges
+        absent = "" if tier is not None else "  # name this model under `models`"
+        lines.append(f"      - {_flow(entry)}{absent}")
+    return "\n".join(lines)
+
+
+def _flow(value: Any) -> str:
+    """A value in YAML's flow style."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w.-]*(/[\w.-]+)*", value):
+        return value if value.lower() not in ("yes", "no", "on", "off", "true", "false", "null", "y", "n") else f'"{value}"'
+    return json.dumps(value)
 
 
 def _signature(rule: JudgeRule) -> str:

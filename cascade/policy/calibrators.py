@@ -12,8 +12,7 @@ from math import exp, inf, log
 from typing import Any, Literal, TypeAlias, cast, get_args
 
 Transform = Literal["logit", "log", "identity"]
-AGREEMENT = "agrees:"
-"""The beginning of the names of scores that say whether the answer agrees with a previous tier's."""
+_AGREEMENT = "agrees:"
 
 # The logit keeps six digits next to 0 and 1. `log` keeps nine next to 1, where token probabilities crowd.
 LOGIT_CLIP = 1e-6
@@ -33,6 +32,16 @@ def transformed(transform: Transform, score: float) -> float:
         return log(s / (1.0 - s))
     s = 0.0 if score < 0.0 else 1.0 if score > 1.0 else score
     return s if transform == "identity" else -log(1.0 - s + LOG_OFFSET)
+
+
+def agreement_name(tier: int) -> str:
+    """The name of the score that says whether the answer agrees with that of the tier at this place."""
+    return f"{_AGREEMENT}{tier}"
+
+
+def is_agreement(score_name: str) -> bool:
+    """Whether a score is agreement with a previous tier's answer, not a judge's."""
+    return score_name.startswith(_AGREEMENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +87,7 @@ class Logistic:
     @property
     def reads_agreement(self) -> bool:
         """Whether it reads the agreement with the answers of previous tiers."""
-        return any(feature.judge.startswith(AGREEMENT) for feature in self.features)
+        return any(is_agreement(feature.judge) for feature in self.features)
 
     def probability(self, scores: Mapping[str, float | None]) -> float:
         """P(correct) in [0, 1]; judges the fit did not know are not read."""
@@ -134,7 +143,7 @@ class Isotonic:
     @property
     def reads_agreement(self) -> bool:
         """Whether it reads the agreement with the answers of previous tiers."""
-        return self.judge.startswith(AGREEMENT)
+        return is_agreement(self.judge)
 
     def probability(self, scores: Mapping[str, float | None]) -> float:
         """P(correct) in [0, 1]."""

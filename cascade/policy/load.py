@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -15,9 +16,10 @@ from cascade.util.providers import KEY_ENV
 from judges import Usage
 
 from . import yaml as safe_yaml
+from .environment import hide
 from .imports import import_modules
 from .schema import ModelSpec, Policy, PolicyFile, TierPolicy, nearest
-from .yaml import KeyPath, dotted, line_of
+from .yaml import KeyPath, Lines, dotted, line_of
 
 MAX_BYTES = 1_000_000
 _WORD = re.compile(r"[A-Za-z][A-Za-z _.-]{0,23}|[-+\d.eE%]{1,12}|")
@@ -40,8 +42,8 @@ def packaged() -> Path:
     return default_policies()
 
 
-def load(path: str | os.PathLike[str] | None = None) -> PolicyFile:
-    """Reads and checks the policy file that ``find`` gives. Raises PolicyError."""
+def load(path: str | os.PathLike[str] | None = None, *, calibrated: bool = True) -> PolicyFile:
+    """Reads and checks the policy file that ``find`` gives; see ``parse``. Raises PolicyError."""
     file = find(path)
     try:
         if file.stat().st_size > MAX_BYTES:
@@ -49,33 +51,67 @@ def load(path: str | os.PathLike[str] | None = None) -> PolicyFile:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise PolicyError(f"{file}: cannot be read as UTF-8 text: {error}") from None
-    return parse(text, str(file), folder=file.parent)
+    return parse(text, str(file), folder=file.parent, calibrated=calibrated)
 
 
-def parse(text: str, file: str = "policies.yaml", *, folder: Path | None = None) -> PolicyFile:
+def parse(text: str, file: str = "policies.yaml", *, folder: Path | None = None, calibrated: bool = True) -> PolicyFile:
     """Checks the text of a policy file.
 
     Args:
         text: YAML.
         file: The name that errors use; relative paths in the text start from its folder.
         folder: Where ``imports`` are looked up. None: the text may import nothing, for it need not be the user's own.
+        calibrated: Whether calibrations are applied; False gives the policies as they are written.
 
     Returns:
         The policy file, with its calibrations applied.
 
     Raises:
-        PolicyError: The text is wrong; names file, line and key.
+        PolicyError: The text is wrong; names file, line and key, and no value of an environment variable.
     """
-    data, lines = safe_yaml.read(text, file)
+    lines = Lines()
+    try:
+        return _parsed(text, file, folder, lines, calibrated=calibrated)
+    except PolicyError as error:
+        message = hide(str(error), lines.variables)
+        if message == str(error):
+            raise
+    raise PolicyError(message)  # out here, so that the original is not kept as its context
+
+
+def _parsed(text: str, file: str, folder: Path | None, lines: Lines, *, calibrated: bool) -> PolicyFile:
+    data, _ = safe_yaml.read(text, file, lines)
     import_modules(data, folder, file, lines)
     try:
-        policies = PolicyFile.model_validate(data)
+        policies = _validated(data, lines)
     except ValidationError as error:
         raise PolicyError("\n".join(_explain(e, file, lines) for e in error.errors()[:8])) from None
     if policies.journal is not None:
         policies = policies.model_copy(update={"journal": policies.journal.located(Path(file).parent)})
     _priced(policies, file, lines)
-    return _calibrated(policies, file, lines)
+    return _calibrated(policies, file, lines) if calibrated else policies
+
+
+def _validated(data: Any, lines: Lines) -> PolicyFile:
+    """The checked content. A variable's value that looks like a number is a text where the file needs one."""
+    try:
+        return PolicyFile.model_validate(data)
+    except ValidationError as error:
+        wrong = [tuple(e["loc"]) for e in error.errors()]
+        places = [path for path in lines.texts if any(path[: len(loc)] == loc for loc in wrong)]
+        if not places:
+            raise
+    as_text = deepcopy(data)
+    for path in places:
+        _put(as_text, path, lines.texts[path])
+    return PolicyFile.model_validate(as_text)
+
+
+def _put(data: Any, path: KeyPath, text: str) -> None:
+    *parents, last = path
+    for part in parents:
+        data = data[part]
+    data[last] = text
 
 
 def _priced(policies: PolicyFile, file: str, lines: Mapping[KeyPath, int]) -> None:
@@ -85,6 +121,9 @@ def _priced(policies: PolicyFile, file: str, lines: Mapping[KeyPath, int]) -> No
         for key in ("budget_usd", "budget_usd_per_day"):
             if getattr(policy, key) is not None:
                 _all_priced(policies, policy, file, lines, (*where, key), f"policies.{name}.{key}")
+        if policy.shadow is not None:
+            key = "shadow"
+            _all_priced(policies, policy, file, lines, (*where, key), f"policies.{name}.{key}")
         if policies.budget_usd_per_day is not None:
             _all_priced(policies, policy, file, lines, ("budget_usd_per_day",), "budget_usd_per_day")
 
@@ -139,12 +178,14 @@ def _calibrated(policies: PolicyFile, file: str, lines: Mapping[KeyPath, int]) -
         try:
             calibration = calibration_file.read(path)
             tuned[name] = calibration_file.apply(policy, calibration, model_of)
+        except calibration_file.CalibrationMismatchError as error:
+            raise PolicyError(f"{where}: {error.in_full(path.name, file, name)}") from None
         except ValueError as error:  # a PolicyError is one
             raise PolicyError(f"{where}: {error}") from None
     return policies.model_copy(update={"policies": {**policies.policies, **tuned}}) if tuned else policies
 
 
-def _explain(error: Mapping[str, Any], file: str, lines: Mapping[KeyPath, int]) -> str:
+def _explain(error: Mapping[str, Any], file: str, lines: Lines) -> str:
     path: KeyPath = tuple(error["loc"])
     known = path
     while known not in lines and known:
@@ -159,7 +200,8 @@ def _explain(error: Mapping[str, Any], file: str, lines: Mapping[KeyPath, int]) 
     else:
         value = error["input"]
         # A text that is no plain word or number may be a key in the wrong place.
-        shown = f", got {value!r}" if isinstance(value, int | float) or _WORD.fullmatch(str(value)) else ""
+        plain = isinstance(value, int | float) or _WORD.fullmatch(str(value))
+        shown = f", got {value!r}" if plain and path not in lines.texts else ""
         what = error["msg"][0].lower() + error["msg"][1:] + shown
     if what.startswith("policies."):
         return f"{file}:{line_of(what, lines)}: {what}"
@@ -190,11 +232,31 @@ def _section_of(annotation: Any) -> type[BaseModel] | None:
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of policies.yaml for editors, as shipped in ``cascade/data/policies.schema.json``."""
-    schema = PolicyFile.model_json_schema()
+    schema: dict[str, Any] = _with_variables(PolicyFile.model_json_schema())
     rule = schema["$defs"]["JudgeRule"]
     # In the file a judge may be its bare name, and its options stand beside `use`.
     rule["additionalProperties"] = True
     schema["$defs"]["JudgeRule"] = {"anyOf": [{"type": "string"}, rule]}
     tier = schema["$defs"]["TierPolicy"]
     tier["required"] = [key for key in tier["required"] if key != "name"]
+    schema["$defs"]["Variable"] = {"type": "string", "pattern": r"\$\{", "description": "${NAME} or ${NAME:-default}"}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "cascade policies", **schema}
+
+
+_NO_TEXT = ("integer", "number", "boolean")
+_ABOUT = ("title", "description", "default")
+
+
+def _with_variables(schema: Any) -> Any:
+    """The schema with a variable allowed wherever a number, a flag or one of a few words stands."""
+    if isinstance(schema, list):
+        return [_with_variables(inner) for inner in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kind = schema.get("type", "string")
+    fixed = kind in _NO_TEXT or (kind == "string" and {"enum", "const"} & schema.keys())
+    if not fixed:
+        return {name: inner if name in _ABOUT else _with_variables(inner) for name, inner in schema.items()}
+    about = {name: schema[name] for name in _ABOUT if name in schema}
+    rule = {name: inner for name, inner in schema.items() if name not in _ABOUT}
+    return {"anyOf": [rule, {"$ref": "#/$defs/Variable"}], **about}

@@ -11,6 +11,7 @@ import judges
 from cascade.util.http_settings import MAX_BODY_BYTES, check_address
 
 from .calibrators import from_json
+from .environment import hide, holds_variable, masked
 from .journal_config import JournalSpec
 from .thresholds import Thresholds
 
@@ -18,11 +19,18 @@ Probability = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Usd = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Stream = Literal["held", "optimistic"]
+Share = Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)]
 Pause = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def __repr__(self) -> str:
+        return hide(super().__repr__())
+
+    def __str__(self) -> str:
+        return hide(super().__str__())
 
 
 class PriceSpec(_Strict):
@@ -205,6 +213,41 @@ class TierPolicy(_Strict):
         )
 
 
+class ShadowStratum(_Strict):
+    """Runs with certain tags, of which another share is shadowed."""
+
+    tags: dict[str, str | int | float | bool] = Field(min_length=1, description="What a run's tags must hold.")
+    share: Share = Field(description="In place of the policy's share.")
+
+
+class ShadowSpec(_Strict):
+    """A random sample of runs, for which the tiers that were not asked are asked in the background."""
+
+    share: Share = Field(description="The probability that a run is sampled, where its confidence was at the threshold.")
+    floor: Share | None = Field(None, description="The smallest probability of any run, however sure. Default: share.")
+    strata: list[ShadowStratum] = Field(
+        default_factory=list, description="Kinds of runs with a share of their own; the first that fits counts."
+    )
+    tiers: list[str] | None = Field(None, min_length=1, description="Which tiers a sampled run must have. Default: all.")
+    budget_usd_per_day: Usd = Field(description="Most that the policy's shadow requests may cost in a UTC day.")
+    max_per_minute: int = Field(30, ge=1, description="Most shadow requests that begin in any minute.")
+    text: bool = Field(
+        False, description="Whether the journal keeps the prompts and answers of sampled runs, to grade them."
+    )
+
+    @property
+    def least_share(self) -> float:
+        """The smallest probability of any run."""
+        return self.share if self.floor is None else self.floor
+
+    @model_validator(mode="after")
+    def _floor_is_least(self) -> "ShadowSpec":
+        shares = [self.share, *(stratum.share for stratum in self.strata)]
+        if self.least_share > min(shares):
+            raise ValueError(f"floor ({self.least_share:g}) lies above the share {min(shares):g}; set floor at most to that")
+        return self
+
+
 class Policy(_Strict):
     """A ladder of tiers, cheapest first, and the limits of a run."""
 
@@ -230,6 +273,18 @@ class Policy(_Strict):
     deadline_s: Seconds | None = None
     journal_text: bool = Field(False, description="Whether the journal keeps the text of prompts and answers.")
 
+    shadow: ShadowSpec | None = Field(
+        None, description="Which runs the other tiers answer, too, to see what quality is lost."
+    )
+
+    @model_validator(mode="after")
+    def _shadows_known_tiers(self) -> "Policy":
+        known = [tier.name for tier in self.tiers]
+        for name in (self.shadow.tiers or ()) if self.shadow is not None else ():
+            if name not in known:
+                raise ValueError(f"shadow.tiers: {_unknown('tier', name, known)}")
+        return self
+
     @field_validator("tiers")
     @classmethod
     def _distinct(cls, tiers: list[TierPolicy]) -> list[TierPolicy]:
@@ -253,8 +308,18 @@ class Policy(_Strict):
 
     @property
     def canonical(self) -> str:
-        """The whole policy as JSON with sorted keys, of which ``hash`` is made."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        """The whole policy as JSON with sorted keys, of which ``hash`` is made.
+
+        A judge's option that came from the environment is there as its variable, with a digest of its value.
+        """
+        settings = self.model_dump(mode="json")
+        if settings["shadow"] is None:  # so that a policy that does not use it keeps its hash
+            del settings["shadow"]
+        for tier, rules in zip(self.tiers, settings["tiers"], strict=True):
+            for judge, rule in zip(tier.judges, rules["judges"], strict=True):
+                if holds_variable(judge.options):
+                    rule["options"] = masked(judge.options)
+        return json.dumps(settings, sort_keys=True)
 
 
 class TelemetrySpec(_Strict):
@@ -319,6 +384,8 @@ class PolicyFile(_Strict):
     @model_validator(mode="after")
     def _models_exist(self) -> "PolicyFile":
         for name, policy in self.policies.items():
+            if policy.shadow is not None and (self.journal is None or self.journal.durability == "off"):
+                raise ValueError(f"policies.{name}.shadow: needs a journal, which keeps its books; add the key journal")
             for i, tier in enumerate(policy.tiers):
                 where = f"policies.{name}.tiers[{i}]"
                 if tier.model not in self.models:

@@ -7,6 +7,8 @@ import yaml
 
 from cascade.errors import PolicyError
 
+from .environment import VariableError, expand
+
 MAX_NODES = 50_000  # an alias bomb expands to far more
 _MAX_NUMBER = 64  # characters: YAML's numbers to base 60 take time quadratic in their length
 _TAG = "tag:yaml.org,2002:"
@@ -14,11 +16,33 @@ _TAG = "tag:yaml.org,2002:"
 _TEXTS = frozenset(("merge", "str", "timestamp", "value"))
 _PLAIN = frozenset(_TAG + kind for kind in ("bool", "float", "int", "map", "null", "seq", *_TEXTS))
 KeyPath = tuple[str | int, ...]
-Lines = dict[KeyPath, int]
 
 
-def read(text: str, file: str) -> tuple[Any, Lines]:
-    """The data and, by path, the line of each value. ``file`` is the name that errors use. Raises PolicyError."""
+class Lines(dict[KeyPath, int]):
+    """The line of each value, by its path.
+
+    Attributes:
+        texts: The values that hold variables, as text before YAML's types.
+        variables: The names of those variables, by their values.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: dict[KeyPath, str] = {}
+        self.variables: dict[str, str] = {}
+
+
+def read(text: str, file: str, lines: Lines | None = None) -> tuple[Any, Lines]:
+    """The data and, by path, the line of each value.
+
+    Args:
+        text: YAML.
+        file: The name that errors use.
+        lines: Is filled and returned.
+
+    Raises:
+        PolicyError: The text is wrong.
+    """
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
@@ -30,7 +54,7 @@ def read(text: str, file: str) -> tuple[Any, Lines]:
         raise PolicyError(f"{file}: not valid YAML: {str(error).splitlines()[0]}") from None
     if node is None:
         raise PolicyError(f"{file}:1: the file is empty; it needs 'models' and 'policies'")
-    lines: Lines = {}
+    lines = Lines() if lines is None else lines
     try:
         return _Builder(file, lines).build(node, ()), lines
     except RecursionError:
@@ -57,6 +81,7 @@ class _Builder:
             return [self.build(child, (*path, i)) for i, child in enumerate(node.value)]
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
+        assert isinstance(node, yaml.ScalarNode)
         return self._scalar(node, path, line)
 
     def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
@@ -80,8 +105,10 @@ class _Builder:
             own[key] = self.build(child, (*path, key))
         return {**merged, **own}
 
-    def _scalar(self, node: yaml.Node, path: KeyPath, line: int) -> Any:
+    def _scalar(self, node: yaml.ScalarNode, path: KeyPath, line: int) -> Any:
         kind, text = node.tag.removeprefix(_TAG), node.value
+        if "${" in text:
+            return self._expanded(node, path, line)
         if kind in _TEXTS:
             return self._text(text, path, line)
         if kind in ("int", "float") and len(text) > _MAX_NUMBER:
@@ -90,6 +117,26 @@ class _Builder:
             return self.scalars.construct_object(node, deep=True)
         except (yaml.YAMLError, ValueError, LookupError, OverflowError):
             raise self._wrong(line, path, f"not a value of the kind {kind}") from None
+
+    def _expanded(self, node: yaml.ScalarNode, path: KeyPath, line: int) -> Any:
+        """The value with its variables replaced: a number or a flag where it looks like one, quoted or not.
+
+        In ``{...}`` YAML allows no variable without quotes.
+        """
+        try:
+            text = self._text(expand(node.value, self.lines.variables), path, line)
+        except VariableError as error:
+            raise self._wrong(line, path, str(error)) from None
+        self.lines.texts[path] = text
+        if node.style in ("|", ">") or not 0 < len(text) <= _MAX_NUMBER:
+            return text
+        tag: str = self.scalars.resolve(yaml.ScalarNode, str(text), (True, False))  # type: ignore[no-untyped-call]
+        if tag.removeprefix(_TAG) not in ("bool", "float", "int", "null"):
+            return text
+        try:
+            return self.scalars.construct_object(yaml.ScalarNode(tag, str(text)))
+        except (yaml.YAMLError, ValueError, LookupError, OverflowError):
+            return text
 
     def _text(self, text: str, path: KeyPath, line: int) -> str:
         if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Literal
 
@@ -24,6 +24,7 @@ class BreakerRule:
     cooldown_s: float = 10.0
 
 
+@dataclass(slots=True, eq=False)
 class Breaker:
     """Counts in a ring of buckets, so that every call takes constant time. Safe for threads and event loops.
 
@@ -36,30 +37,21 @@ class Breaker:
         listener: Called with each new state; None: nothing is.
     """
 
-    __slots__ = (
-        "_bucket_s",
-        "_clock",
-        "_failures",
-        "_lock",
-        "_opened",
-        "_probing",
-        "_slot",
-        "_total",
-        "listener",
-        "rule",
-        "state",
-    )
+    rule: BreakerRule
+    clock: Callable[[], float] = monotonic
+    state: BreakerState = "closed"
+    listener: Callable[[BreakerState], object] | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _bucket_s: float = field(init=False)
+    _total: list[int] = field(default_factory=lambda: [0] * _BUCKETS)
+    _failures: list[int] = field(default_factory=lambda: [0] * _BUCKETS)
+    _slot: int = field(init=False)
+    _opened: float = 0.0
+    _probing: bool = False
 
-    def __init__(self, rule: BreakerRule, clock: Callable[[], float] = monotonic) -> None:
-        self.rule, self._clock = rule, clock
-        self.state: BreakerState = "closed"
-        self.listener: Callable[[BreakerState], object] | None = None
-        self._lock = threading.Lock()
-        self._bucket_s = rule.window_s / _BUCKETS
-        self._total, self._failures = [0] * _BUCKETS, [0] * _BUCKETS
-        self._slot = int(clock() / self._bucket_s)
-        self._opened = 0.0
-        self._probing = False
+    def __post_init__(self) -> None:
+        self._bucket_s = self.rule.window_s / _BUCKETS
+        self._slot = int(self.clock() / self._bucket_s)
 
     def admit(self) -> Admission | float:
         """Lets a request through or rejects it.
@@ -73,7 +65,7 @@ class Breaker:
         with self._lock:
             if self._is_closed():
                 return "pass"
-            wait_s = self._opened + self.rule.cooldown_s - self._clock()
+            wait_s = self._opened + self.rule.cooldown_s - self.clock()
             if self._probing or (self.state == "open" and wait_s > 0):
                 return max(wait_s, 0.0)
             self._probing = True
@@ -95,7 +87,7 @@ class Breaker:
                 if success is None:
                     return
                 self._total, self._failures = [0] * _BUCKETS, [0] * _BUCKETS
-                self._opened = self._clock()
+                self._opened = self.clock()
                 self._set_state("closed" if success else "open")
             if success is None:
                 return
@@ -106,7 +98,7 @@ class Breaker:
             self._failures[slot] += 1
             total, failures = sum(self._total), sum(self._failures)
             if self.state == "closed" and total >= self.rule.min_requests and failures >= self.rule.failure_rate * total:
-                self._opened = self._clock()
+                self._opened = self.clock()
                 self._set_state("open")
 
     def _set_state(self, state: BreakerState) -> None:
@@ -126,7 +118,7 @@ class Breaker:
 
     def _current_bucket(self) -> int:
         """The index of the current bucket; those that the clock has passed since the last call are emptied."""
-        slot = int(self._clock() / self._bucket_s)
+        slot = int(self.clock() / self._bucket_s)
         if slot == self._slot:
             return slot % _BUCKETS
         for stale in range(max(self._slot + 1, slot - _BUCKETS + 1), slot + 1):

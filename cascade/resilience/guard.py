@@ -109,6 +109,15 @@ class Guard:
         p95_s = self.p95_s()
         return p95_s is not None and seconds > OVERDUE * p95_s
 
+    def is_idle(self) -> bool:
+        """Whether a request that has time to wait may be sent: the model is healthy, and half of its limits are free."""
+        breaker, slots, rate = self.breaker, self.concurrency_limiter, self.rate_limiter
+        return (
+            (breaker is None or breaker.state == "closed")
+            and (slots is None or slots.is_half_free())
+            and (rate is None or rate.is_half_free())
+        )
+
     def health(self) -> ModelHealth:
         """Returns the model's health."""
         requests, failures = self.breaker.counts() if self.breaker is not None else (0, 0)

@@ -5,24 +5,24 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from math import inf
 from time import monotonic
 
 
+@dataclass(slots=True, eq=False)
 class ConcurrencyLimiter:
     """Allows ``limit`` requests at once, in the order in which they came; for any number of event loops and threads."""
 
-    __slots__ = ("_in_use", "_limit", "_lock", "_waiters")
-
-    def __init__(self, limit: int) -> None:
-        self._limit, self._in_use = limit, 0
-        self._lock = threading.Lock()
-        self._waiters: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
+    limit: int
+    _in_use: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _waiters: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = field(default_factory=deque)
 
     async def acquire(self) -> None:
         """Waits for a slot; ``release`` must follow."""
         with self._lock:
-            if self._in_use < self._limit:
+            if self._in_use < self.limit:
                 self._in_use += 1
                 return
             loop = asyncio.get_running_loop()
@@ -37,6 +37,11 @@ class ConcurrencyLimiter:
             # It got the slot while it was being cancelled.
             self.release()
             raise
+
+    def is_half_free(self) -> bool:
+        """Whether at most half of the slots are in use, and nobody waits."""
+        with self._lock:
+            return not self._waiters and 2 * self._in_use <= self.limit
 
     def release(self) -> None:
         """Frees the slot, or gives it to the request that has waited longest."""
@@ -54,15 +59,25 @@ def _wake(waiter: "asyncio.Future[None]") -> None:
         waiter.set_result(None)
 
 
+@dataclass(slots=True, eq=False)
 class RateLimiter:
     """Lets at most ``per_s`` requests begin in any second, rounded down; below one, one every 1 / ``per_s`` seconds."""
 
-    __slots__ = ("_clock", "_lock", "_starts", "_window_s")
+    per_s: float
+    clock: Callable[[], float] = monotonic
+    _window_s: float = field(init=False)
+    _starts: deque[float] = field(init=False)  # when the latest ones begin
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def __init__(self, per_s: float, clock: Callable[[], float] = monotonic) -> None:
-        self._window_s, self._clock = max(1.0, 1.0 / per_s), clock
-        self._lock = threading.Lock()
-        self._starts: deque[float] = deque(maxlen=max(1, int(per_s)))  # when the latest ones begin
+    def __post_init__(self) -> None:
+        self._window_s = max(1.0, 1.0 / self.per_s)
+        self._starts = deque(maxlen=max(1, int(self.per_s)))
+
+    def is_half_free(self) -> bool:
+        """Whether at most half of the requests that may begin in a window have begun."""
+        with self._lock:
+            begin = self.clock() - self._window_s
+            return 2 * sum(start > begin for start in self._starts) <= (self._starts.maxlen or 0)
 
     def reserve(self, within_s: float = inf) -> float | None:
         """Reserves the next slot.
@@ -74,7 +89,7 @@ class RateLimiter:
             The seconds to wait for the slot; None where that is ``within_s`` or more, and no slot is reserved.
         """
         with self._lock:
-            now = start = self._clock()
+            now = start = self.clock()
             if len(self._starts) == self._starts.maxlen:
                 start = max(now, self._starts[0] + self._window_s)
             if start - now >= within_s:

@@ -9,6 +9,7 @@ import asyncio
 import random
 from collections.abc import Callable
 
+from cascade.costs.budget import LimitReached
 from cascade.models.protocol import ModelError
 
 from .deadline import seconds_left
@@ -53,6 +54,7 @@ async def call_with_retries(guard: Guard, name: str, send: Send[T], until: float
 
     Raises:
         ModelError: The last request failed.
+        LimitReached: A limit of the run allows no request.
     """
     attempt, last_error = 0, None
     while True:
@@ -61,10 +63,10 @@ async def call_with_retries(guard: Guard, name: str, send: Send[T], until: float
             if guard.hedge and may_hedge and (after_s := guard.p95_s()) is not None:
                 return await send_hedged(guard, name, send, until, after_s)
             return await send_guarded(guard, name, send, until)
-        except CallRejected:
+        except (CallRejected, LimitReached):
             if last_error is None:
                 raise
-            raise last_error from None  # the fault that opened the breaker says more than that it is open
+            raise last_error from None  # what failed before says more than what allows no further request
         except ModelError as error:
             pause = backoff_s(guard.retry, attempt, error.retry_after_s) if error.retryable else None
             if pause is None or pause >= seconds_left(until):

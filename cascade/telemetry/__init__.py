@@ -41,8 +41,6 @@ class Telemetry:
     missing.
     """
 
-    __slots__ = ("_metrics", "_on_run", "_spans")
-
     def __init__(
         self,
         *,
@@ -107,40 +105,33 @@ class CallObserver:
             self._metrics.call(record)
 
 
+@dataclass(slots=True, kw_only=True)
 class RunObserver:
     """Observes one run; an exception is reported by its class name."""
 
-    __slots__ = ("_compiled", "_kind", "_metrics", "_on_run", "_policy", "_prompt", "_span", "_spans", "result")
-
-    def __init__(
-        self,
-        *,
-        spans: "Spans | None",
-        metrics: "Metrics | None",
-        on_run: "OnRun | None",
-        kind: Kind,
-        policy: str,
-        compiled: "CompiledPolicy",
-        prompt: Prompt,
-    ) -> None:
-        self._spans, self._metrics, self._on_run, self._kind, self._policy = spans, metrics, on_run, kind, policy
-        self._compiled, self._prompt = compiled, prompt
-        self._span: RunSpan | None = None
-        self.result: Result | None = None
+    spans: "Spans | None"
+    metrics: "Metrics | None"
+    on_run: "OnRun | None"
+    kind: Kind
+    policy: str
+    compiled: "CompiledPolicy"
+    prompt: Prompt
+    result: Result | None = None
+    _span: "RunSpan | None" = None
 
     def __enter__(self) -> "RunObserver":
-        if self._spans is not None:
-            self._span = self._spans.run(self._kind, self._policy)
+        if self.spans is not None:
+            self._span = self.spans.run(self.kind, self.policy)
         return self
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
         outcome = error if error is not None else self.result
         if self._span is not None:
             self._span.end(outcome)
-        if self._metrics is not None:
-            self._metrics.run(self._kind, self._policy, self._compiled, self._prompt, outcome)
-        if self._on_run is not None:
-            self._on_run(self._kind, self._policy, self._compiled, self._prompt, outcome)
+        if self.metrics is not None:
+            self.metrics.run(self.kind, self.policy, self.compiled, self.prompt, outcome)
+        if self.on_run is not None:
+            self.on_run(self.kind, self.policy, self.compiled, self.prompt, outcome)
 
 
 def _spans(provider: Any, content: bool) -> "Spans":

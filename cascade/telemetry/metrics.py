@@ -5,6 +5,7 @@ With ``PROMETHEUS_MULTIPROC_DIR`` set, prometheus_client adds up all processes' 
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -29,14 +30,12 @@ _by_registry: "WeakKeyDictionary[CollectorRegistry, Metrics]" = WeakKeyDictionar
 _lock = threading.Lock()
 
 
+@dataclass(slots=True, eq=False)
 class _Children(Generic[M]):
     """A metric's children by their labels' values: prometheus_client checks and locks at each look-up."""
 
-    __slots__ = ("_children", "_metric")
-
-    def __init__(self, metric: M) -> None:
-        self._metric: M = metric
-        self._children: dict[tuple[str, ...], M] = {}
+    _metric: M
+    _children: dict[tuple[str, ...], M] = field(default_factory=dict)
 
     def labels(self, *values: str) -> M:
         """See prometheus_client."""

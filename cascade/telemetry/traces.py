@@ -10,6 +10,7 @@ import asyncio
 import re
 from collections.abc import Sequence
 from contextvars import Token
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
@@ -63,7 +64,8 @@ class Spans:
     def run(self, kind: str, policy: str) -> "RunSpan":
         """The span of a run, the current one from now on."""
         attributes = {OPERATION: "invoke_workflow", WORKFLOW: policy, POLICY: policy}
-        return RunSpan(self._tracer.start_span(f"cascade.{kind} {policy}", attributes=attributes), self._content)
+        span = self._tracer.start_span(f"cascade.{kind} {policy}", attributes=attributes)
+        return RunSpan(span, self._content, context.set_value(_RUN, span))
 
     def call(
         self, model: "Model", spec: "ModelSettings | None", prompt: Prompt, request: "Request", purpose: str
@@ -108,14 +110,17 @@ class Spans:
         span.add_event(EVALUATION, attributes)
 
 
+@dataclass(slots=True)
 class _Current:
     """A span that is the current one until it ends; it must end in the task in which it began."""
 
-    __slots__ = ("_content", "_span", "_token")
+    _span: Span
+    _content: bool
+    _context: Context | None = None
+    _token: Token[Context] = field(init=False)
 
-    def __init__(self, span: Span, content: bool, run_until: Context | None = None) -> None:
-        self._span, self._content = span, content
-        self._token: Token[Context] = context.attach(trace.set_span_in_context(span, run_until))
+    def __post_init__(self) -> None:
+        self._token = context.attach(trace.set_span_in_context(self._span, self._context))
 
     def _close(self, attributes: dict[str, AttributeValue], error: str | None, message: str) -> None:
         context.detach(self._token)
@@ -126,13 +131,9 @@ class _Current:
         self._span.end()
 
 
+@dataclass(slots=True)
 class RunSpan(_Current):
     """The span of one run."""
-
-    __slots__ = ()
-
-    def __init__(self, span: Span, content: bool) -> None:
-        super().__init__(span, content, context.set_value(_RUN, span))
 
     def end(self, outcome: Result | BaseException | None) -> None:
         """Ends the span with the run's outcome; unknown values are left out."""
@@ -156,10 +157,9 @@ class RunSpan(_Current):
         self._close(attributes, kind, str(error))
 
 
+@dataclass(slots=True)
 class CallSpan(_Current):
     """The span of one request."""
-
-    __slots__ = ()
 
     def end(self, record: CallRecord, answers: Sequence[Answer]) -> None:
         """Ends the span with the answers and their usage; unknown values are left out."""

@@ -21,6 +21,7 @@ from cascade import Attempt, Cascade, Result
 from cascade.data import STARTER_RECORDING
 from cascade.policy import load
 from cascade.policy.schema import PolicyFile
+from cascade.result import ANSWERED
 from cascade.util.argument_parser import CommandParser
 from cascade.util.extras import sentence
 from evals.demo.starter.questions import GRADERS
@@ -124,8 +125,8 @@ class Show:
                 print(f"        {verdict.judge:17}{self.paint(31, 'veto')}  {verdict.reason}")
             elif verdict.score is not None:
                 print(f"        {verdict.judge:17}{_bar(verdict.score)} {verdict.score:.2f}")
-        done = "accepted" if attempt.reason == "accepted" else "escalated" if attempt.tier != "premium" else attempt.reason
-        colour = 32 if attempt.reason == "accepted" else 33
+        done = attempt.reason if attempt.reason in ANSWERED else "escalated" if attempt.tier != "premium" else attempt.reason
+        colour = 32 if attempt.reason in ANSWERED else 33
         why = attempt.error or f"confidence {attempt.confidence:.2f}, {attempt.calls} calls, {attempt.latency_s:.1f} s"
         print(f"        {self.paint(colour, done)}  {why}")
 

@@ -8,14 +8,17 @@ import argparse
 import asyncio
 import os
 import random
+import signal
+import socket
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -28,6 +31,7 @@ EXAMPLES = """examples:
   python -m evals.demo.traffic --serve                                     # a gateway of its own, at http://127.0.0.1:8080/dashboard
   python -m evals.demo.traffic --url https://gateway.example:8080 --rate 50 --recording rec.jsonl"""
 _READY_S = 60.0
+_STOP_S = 60.0
 _MOST_UNDER_WAY = 200
 
 
@@ -115,27 +119,52 @@ async def send(
 
 @asynccontextmanager
 async def gateway(port: int) -> AsyncIterator[str]:
-    """A gateway in a process of its own, with the packaged policies and a journal for the time being; gives its address."""
-    with tempfile.TemporaryDirectory(prefix="cascade-traffic-") as folder:
+    """A gateway in a process of its own, with the packaged policies and a journal for the time being; gives its address.
+
+    The port is taken here, before the gateway starts, so that no other program can answer in its place. The gateway stops
+    when this process ends, in whatever way: its standard input ends with it.
+
+    Raises:
+        RuntimeError: The port is in use, or the gateway does not start.
+    """
+    try:
+        listener = socket.create_server(("127.0.0.1", port), backlog=1024)
+    except (OSError, OverflowError) as error:
+        raise RuntimeError(f"cannot listen on 127.0.0.1:{port} ({error}); choose another port: --port N") from None
+    with closing(listener), tempfile.TemporaryDirectory(prefix="cascade-traffic-") as folder:
         policies = Path(folder) / "policies.yaml"
         journal = "journal: {url: 'sqlite:///journal.db'}"
         policies.write_text(f"{packaged().read_text(encoding='utf-8')}\n{journal}\n", encoding="utf-8")
+        number = listener.fileno()
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "cascade", "serve", "--policy-file", str(policies), "--port", str(port)),
-            stdin=asyncio.subprocess.DEVNULL,
+            *(sys.executable, "-m", "cascade", "serve", "--policy-file", str(policies)),
+            *("--fd", str(number), "--stop-on-eof"),
+            stdin=asyncio.subprocess.PIPE,
+            pass_fds=(number,),
         )
-        url = f"http://127.0.0.1:{port}"
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.close()  # only the gateway has it now: once it has ended, connections are refused
         try:
             await _ready(url, process)
             yield url
         finally:
-            if process.returncode is None:
-                process.terminate()
+            await asyncio.shield(_stop(process))
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    """Ends the gateway; it is killed where it does not end by itself."""
+    if process.returncode is None:
+        process.terminate()
+    try:
+        async with asyncio.timeout(_STOP_S):
             await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
 
 
 async def _ready(url: str, process: asyncio.subprocess.Process) -> None:
-    async with httpx2.AsyncClient(base_url=url) as client, asyncio.timeout(_READY_S):
+    async with httpx2.AsyncClient(base_url=url, timeout=_READY_S) as client, asyncio.timeout(_READY_S):
         while True:
             if process.returncode is not None:
                 raise RuntimeError(f"the gateway did not start: it ended with status {process.returncode}")
@@ -147,12 +176,24 @@ async def _ready(url: str, process: asyncio.subprocess.Process) -> None:
             await asyncio.sleep(0.1)
 
 
+def address(url: str) -> str:
+    """An address as it may be shown: without a user, a password, a query."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return "the address"
+    if not host:
+        return "the address"
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{f':{port}' if port else ''}"
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = CommandParser(prog="python -m evals.demo.traffic", description=__doc__, epilog=EXAMPLES)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--url", help="the gateway's address")
+    where.add_argument("--url", type=_url, help="the gateway's address, such as http://127.0.0.1:8000")
     where.add_argument("--serve", action="store_true", help="start a gateway with the shipped recording behind it")
     parser.add_argument("--port", type=int, default=8080, help="of --serve (default: 8080)")
     parser.add_argument("--recording", default=STARTER_RECORDING, help="whose questions are sent (default: the shipped one)")
@@ -167,6 +208,12 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, default=0)
     return parser
+
+
+def _url(text: str) -> str:
+    if not address(text).startswith(("http://", "https://")):
+        raise argparse.ArgumentTypeError("must be the address of a gateway, such as http://127.0.0.1:8000")
+    return text
 
 
 def _positive(text: str) -> float:
@@ -188,6 +235,12 @@ async def _main(args: argparse.Namespace, examples: Sequence[Example], counts: C
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     settings = {name: getattr(args, name) for name in ("policy", "rate", "feedback", "seconds", "seed")}
 
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        with suppress(NotImplementedError):  # Windows
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+
     async def to(url: str) -> None:
         async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=60) as client:
             await send(client, examples, counts, **settings)
@@ -207,13 +260,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         examples = list(read(args.recording))
         asyncio.run(_main(args, examples, counts))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         pass
     except (RecordingError, OSError, RuntimeError, TimeoutError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(counts.words())
-    return 0 if counts.ends["200"] else 1
+    if counts.ends["200"]:
+        return 0
+    print(f"error: {address(args.url) if args.url else 'the gateway'}: no question was answered", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

@@ -109,7 +109,7 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class ModelGrader:
-    """Grades with the model in ``seat``.
+    """Grades with the model behind ``handle``.
 
     ``mode`` "reference": is the answer right, given the reference? P(yes) from the first token where the provider gives
     log-probabilities, else a rating; ``fraction`` keeps it, otherwise 0.5 and more is 1. ``mode`` "pairwise": is the answer
@@ -117,7 +117,7 @@ class ModelGrader:
     preference for a position cancels out.
     """
 
-    seat: ModelHandle
+    handle: ModelHandle
     memory: Memory
     mode: Literal["reference", "pairwise"] = "reference"
     against: str = ""
@@ -131,13 +131,13 @@ class ModelGrader:
             raise GraderError("model: pairwise needs against=MODEL, a model of the recording")
         if not isinstance(self.fraction, bool):
             raise GraderError(f"model: fraction must be true or false, got {self.fraction!r}")
-        if self.memory.budget.limit is not None and not self.seat.priced:
-            raise GraderError(f"model: --max-usd needs the price of {self.seat.model.name}; give it in the policy file")
+        if self.memory.budget.limit is not None and not self.handle.priced:
+            raise GraderError(f"model: --max-usd needs the price of {self.handle.model.name}; give it in the policy file")
 
     @property
     def name(self) -> str:
         """With the judge model's name."""
-        return f"model:use={self.seat.model.name}"
+        return f"model:use={self.handle.model.name}"
 
     @property
     def version(self) -> str:
@@ -172,11 +172,11 @@ class ModelGrader:
     @property
     def _who(self) -> str:
         """The judge model by its names in the policy file and at the provider: the first can be reassigned."""
-        return f"{self.seat.model.name}={getattr(self.seat.model, 'model', '')}"
+        return f"{self.handle.model.name}={getattr(self.handle.model, 'model', '')}"
 
     async def close(self) -> None:
         """Closes the judge model's connections."""
-        await self.seat.model.close()
+        await self.handle.model.close()
 
     async def _right(self, case: GradingCase) -> float | None:
         question = f"{_asked(case.prompt)}\n\n(The reference answer, known to be right: {as_text(case.reference)})"
@@ -206,12 +206,12 @@ class ModelGrader:
         request = Request(**options)
         budget, reserved = self.memory.budget, 0.0
         if budget.limit is not None:
-            reserved = self.seat.estimate(prompt, request) or 0.0
+            reserved = self.handle.estimate(prompt, request) or 0.0
             await budget.reserve(reserved)
         paid = 0.0
         try:
             answers = await self._answers(prompt, request)
-            prices = [self.seat.price(answer) for answer in answers]
+            prices = [self.handle.price(answer) for answer in answers]
             for usd in prices:
                 self.memory.pay(usd)
             paid = sum(usd for usd in prices if usd is not None) if None not in prices else reserved
@@ -220,12 +220,12 @@ class ModelGrader:
         return answers
 
     async def _answers(self, prompt: Prompt, request: Request) -> Sequence[Answer]:
-        name, ended = self.seat.model.name, self.memory.ended
+        name, ended = self.handle.model.name, self.memory.ended
         for attempt in (1, 2, 3):
             if name in ended:
                 raise ModelError(ended[name], model=name)
             try:
-                return await self.seat.model.answer(prompt, request)
+                return await self.handle.model.answer(prompt, request)
             except ModelError as error:
                 if is_permanent(error):
                     ended[name] = with_remedy(error)
@@ -257,7 +257,7 @@ def _key(*parts: str) -> str:
     return hashlib.sha256(json.dumps([_VERSION, *parts]).encode()).hexdigest()
 
 
-def seat_of(name: str, policy_file: str | None) -> ModelHandle:
+def make_handle(name: str, policy_file: str | None) -> ModelHandle:
     """The model ``name`` of a policy file, with its price. Raises PolicyError, GraderError."""
     from cascade.costs.prices import Pricer
     from cascade.models.factory import build

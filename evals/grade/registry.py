@@ -85,12 +85,12 @@ def _options(spec: str, rest: str) -> dict[str, Any]:
 
 
 def _model(spec: str, options: dict[str, Any], policy_file: str | None, memory: "Memory | None") -> Grader:
-    from .model import Memory, ModelGrader, seat_of
+    from .model import Memory, ModelGrader, make_handle
 
     use = options.pop("use", None)
     if not isinstance(use, str):
         raise GraderError(f"{spec}: write model:use=NAME, a model of the policy file")
     try:
-        return ModelGrader(seat_of(use, policy_file), memory or Memory(), **options)
+        return ModelGrader(make_handle(use, policy_file), memory or Memory(), **options)
     except TypeError as error:
         raise GraderError(f"{spec}: {error}") from None

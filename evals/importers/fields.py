@@ -74,6 +74,10 @@ class Field:
         return Field(value, self.where, self.reads, f"{self.path}.{name}" if self.path else name)
 
 
+class SeveralValuesError(RecordingError):
+    """A file that should hold one JSON value holds one and more after it, as JSON Lines do."""
+
+
 def document(path: str | os.PathLike[str], reads: str, text: bytes | None = None, lists: bool = False) -> Field:
     """A JSON file (gzipped where it ends in ``.gz``), or ``text``, the content of an archive's member, as a whole.
 
@@ -112,10 +116,21 @@ def parse_line(text: bytes, where: str, reads: str, lists: bool = False) -> Fiel
     except (ValueError, RecursionError, MemoryError) as error:
         at = f"line {error.lineno}: " if isinstance(error, json.JSONDecodeError) and error.lineno > 1 else ""
         why = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
-        raise RecordingError(f"{where}: {at}not valid JSON ({why}); {reads}") from None
+        kind = (
+            SeveralValuesError if isinstance(error, json.JSONDecodeError) and _begins_with_a_value(text) else RecordingError
+        )
+        raise kind(f"{where}: {at}not valid JSON ({why}); {reads}") from None
     if not isinstance(value, dict | list if lists else dict):
         raise RecordingError(f"{where}: must be a JSON object, got {type_word(value)}; {reads}")
     return Field(value, where, reads)
+
+
+def _begins_with_a_value(text: bytes) -> bool:
+    try:
+        json.JSONDecoder().raw_decode(text.decode().lstrip())
+    except ValueError:
+        return False
+    return True
 
 
 def _unknown(_: str) -> None:

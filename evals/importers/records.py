@@ -7,7 +7,7 @@ from cascade.util.bounded_read import UnreadableFileError, read_lines
 from evals.recording import RecordingError
 
 from .base import ImportedAnswer, Skipped
-from .fields import Field, document, parse_line
+from .fields import Field, SeveralValuesError, document, parse_line
 
 Item = ImportedAnswer | Skipped
 _UNREADABLE = "the record cannot be read"
@@ -86,9 +86,7 @@ def records(path: str, reads: str, names: tuple[str, ...] = ("data",)) -> Iterat
         return
     try:
         whole = document(path, reads, lists=True)
-    except RecordingError as error:
-        if "Extra data" not in str(error):
-            raise
+    except SeveralValuesError:
         yield from lines(path, reads)  # exporters write JSON Lines under this name, too
         return
     if isinstance(whole.value, list):

@@ -45,7 +45,10 @@ class Example:
 
     def to_prompt(self) -> Prompt:
         """The request to the engine, with the example's id."""
-        return Prompt.of(self.prompt, system=self.system, schema=self.schema, tools=self.tools, id=self.id)
+        tool_choice = self.raw.get("tool_choice") if self.tools else None
+        return Prompt.of(
+            self.prompt, system=self.system, schema=self.schema, tools=self.tools, id=self.id, tool_choice=tool_choice
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The line to write: the original with this example's fields laid over it."""
@@ -227,4 +230,5 @@ _FIELDS: tuple[tuple[str, tuple[type, ...], bool], ...] = (
     ("system", (str,), False),
     ("schema", (dict,), False),
     ("tools", (list,), False),
+    ("tool_choice", (str, dict), False),
 )

@@ -11,7 +11,17 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade.policy.calibrators import LOG_OFFSET, LOGIT_CLIP, Calibrator, Constant, Feature, Isotonic, Logistic, Transform
+from cascade.policy.calibrators import (
+    LOG_OFFSET,
+    LOGIT_CLIP,
+    Calibrator,
+    Constant,
+    Feature,
+    Isotonic,
+    Logistic,
+    Transform,
+    is_agreement,
+)
 
 from .statistics.metrics import losses
 from .statistics.regression import logistic, pava, pool, ridge_logistic
@@ -92,7 +102,7 @@ def fit(
     fold = _folds(y, seed, min(folds, n))
     fits: dict[str, tuple[Calibrator, Array]] = {"constant": (constant, _constants(y, fold))}
     usable = {name: column for name, column in scores.items() if _varies(column)} if minority >= 2 else {}
-    if usable and "raw" in candidates and not any(name.startswith("agrees:") for name in usable):
+    if usable and "raw" in candidates and not any(map(is_agreement, usable)):
         raw = _raw(usable, constant.p)
         fits["raw"] = (raw, apply(raw, usable))
     if usable and "logistic" in candidates and (fitted := _fit_logistic(usable, y, fold)) is not None:

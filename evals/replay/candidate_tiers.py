@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from cascade.policy.calibrators import Calibrator, Isotonic, Logistic
+from cascade.policy.calibrators import Calibrator, Isotonic, Logistic, agreement_name
 
 from .calibrate import Fitted, apply, fit, gain
 from .score_table import TierScores
@@ -69,11 +69,6 @@ def agreement_scores(column: TierScores, stage: int, earlier: Sequence[TierOutco
     return {agreement_name(i): (column.meaning[:, stage] == s.meaning).astype(np.float64) for i, s in enumerate(earlier)}
 
 
-def agreement_name(tier: int) -> str:
-    """The score's name that the engine gives to agreement with the tier at this place."""
-    return f"agrees:{tier}"
-
-
 def judges_read(mapping: Calibrator) -> set[str]:
     """The names of the scores that a mapping reads."""
     if isinstance(mapping, Logistic):
@@ -92,6 +87,8 @@ def tier_variants(tier: CandidateTier, rows: Rows) -> list[CandidateTier]:
     free, stages = tier.column.n_free, len(tier.column.rules)
     if free == stages:
         return [tier]
+    if tier.column.keeps_judges and tier.column.drops_vetoes:
+        return [tier]  # a policy's vetoes always take part
     variants = [tier, first_judges_only(tier, free)]
     before = tier.confidence[rows, free]
     if free == 0 or np.ptp(before) < 1e-9:

@@ -239,9 +239,9 @@ def _refit_last(candidate: Candidate, splits: Splits, seed: int) -> tuple[Candid
 
 
 def _premium_alone(column: TierScores, splits: Splits, seed: int) -> Candidate:
-    tier = fit_tier(column.first_judges(column.n_free), splits.calibration, seed)
+    tier = fit_tier(column.first_judges(column.n_last), splits.calibration, seed)
     return Candidate(
-        cascade=SimulatedCascade.from_tiers([first_judges_only(tier, column.n_free)]),
+        cascade=SimulatedCascade.from_tiers([first_judges_only(tier, column.n_last)]),
         thresholds=(),
         loss=0.0,
         variance=0.0,
@@ -375,7 +375,7 @@ def _choose_level(
     models = list(columns)
     tiers = [fit_tier(columns[m][-1], splits.fit, seed) for m in models[:-1]]
     last = columns[models[-1]][-1]
-    tiers.append(fit_tier(last.first_judges(last.n_free), splits.fit, seed))
+    tiers.append(fit_tier(last.first_judges(last.n_last), splits.fit, seed))
     cascade = SimulatedCascade.from_tiers(tiers)
     levels = [float(x) for x in np.round(np.concatenate([1 - np.logspace(-4, -1, 31), np.linspace(0.89, 0.0, 90)]), 6)]
     sequence = [

@@ -20,23 +20,24 @@ from .certified_choice import Guarantee, Kind
 from .input_rows import ReplayError
 from .menu import DEFAULT_PROMISES
 from .pipeline import ReplayConfig, ReplayResult, as_file, page, replay
+from .policy_output.next_commands import after_writing, to_write
+from .policy_output.own_policy import OwnPolicy, check_recorded, own_policy
+from .policy_output.write_policy import calibration_path, check_target, write_policy
 
 
-def _from_file(path: str) -> tuple[Policy, list[str]]:
-    """The policy ``default`` (or the only one) of a policy file, its models called as the provider calls them.
+def _measured_tiers(own: OwnPolicy) -> tuple[Policy, list[str]]:
+    """A policy with its calibration, and the tiers to compare it with.
 
-    And the tiers to compare it with: its own, or those that its calibration chose from, the premium one last.
+    Those are its own, or those that its calibration chose from, the premium one last.
     """
     from cascade.policy import calibration_file, load
 
-    file = load.load(path)
-    if "default" not in file.policies and len(file.policies) > 1:
-        raise ReplayError(f"{path}: none of the policies {', '.join(file.policies)} is called 'default'; call one so")
-    policy = file.policies.get("default") or next(iter(file.policies.values()))
+    file = load.load(own.path)
+    policy = file.policies[own.name]
     tiers = [t.model_copy(update={"model": file.models[t.model].model or t.model}) for t in policy.tiers]
     models = [t.model for t in tiers]
     if policy.calibration is not None:
-        beside = Path(path).parent / policy.calibration
+        beside = own.path.parent / policy.calibration
         calibration = calibration_file.read(calibration_file.starter() if policy.calibration == "starter" else beside)
         models = [candidate.model for candidate in calibration.candidates]
     return policy.model_copy(update={"tiers": tiers}), models
@@ -52,7 +53,9 @@ EXAMPLES = """examples:
   python -m evals.replay logs.jsonl --tiers a,b,c --min-accepted-quality 0.95
   python -m evals.replay logs.jsonl --tiers a,b,c --budget-per-1k 0.5
   python -m evals.replay logs.jsonl --tiers a,b --judges rules,self_consistency:samples=9
-  python -m evals.replay logs.jsonl --policy-file policies.yaml   a policy as it is, without tuning
+  python -m evals.replay logs.jsonl --policy-file policies.yaml --max-loss 0.02,0.03,0.05 --write-policy tuned.yaml
+                                                                 tune your own policy, and write it with its calibration
+  python -m evals.replay logs.jsonl --policy-file policies.yaml   measure a policy as it is, without tuning
 """
 
 
@@ -80,11 +83,15 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         help="preset: a grid fixed beforehand (two tiers, one score); split: tune on some rows first")  # fmt: skip
     add("--split", choices=("half", "recorded"), default="half", help="halves drawn by --seed, or the recording's own split")
     add("--keep-premium", action="store_true", help="only ladders that end with the premium tier")
-    add("--policy-file", help="replay this file's policy as it is, without choosing anything")
+    add("--policy-file", metavar="FILE",
+        help="tune a policy of this file: models, judges, limits; without a promise: measure it as it is")  # fmt: skip
+    add("--policy", metavar="NAME", help="which policy of --policy-file (default: default, or the only one)")
+    add("--as-is", action="store_true", help="measure the policy of --policy-file as it is, against the promise")
     add("--seed", type=int, default=0, help="of splits, folds and bootstrap (default 0)")
     add("--volume", metavar="N", help="prompts a month, such as 250k or 1M: gives money a month")
     add("--full", action="store_true", help="print latencies, shares of answers and every task as well")
     add("--out", metavar="FILE", help="write the calibration that policies.yaml refers to")
+    add("--write-policy", metavar="FILE", help="write the policy file in which the policy of --policy-file is calibrated")
     add("--report", metavar="FILE", help="write a self-contained HTML page")
     add("--json", metavar="FILE", help="write every figure as JSON")
     return parser
@@ -123,9 +130,16 @@ def _guarantee(args: argparse.Namespace) -> tuple[Guarantee, tuple[float, ...]]:
                 raise ReplayError(f"--{name.replace('_', '-')} must lie in [0, {high:g}], got {value}")
             return Guarantee(kind, value, args.delta), ()
     losses = DEFAULT_PROMISES if args.max_loss is None else _losses(args.max_loss)
-    if args.max_loss is None and (args.method == "preset" or args.policy_file is not None):
+    if args.max_loss is None and (args.method == "preset" or _is_measured(args)):
         losses = losses[:1]
     return Guarantee("max_loss", losses[0], args.delta), losses if len(set(losses)) > 1 else ()
+
+
+def _is_measured(args: argparse.Namespace) -> bool:
+    """Whether the policy of --policy-file is to be measured as it is: nothing asks for a choice."""
+    goals = (args.max_loss, args.min_quality, args.min_accepted_quality, args.budget_per_1k, args.error_price)
+    chooses = args.out is not None or args.write_policy is not None or any(goal is not None for goal in goals)
+    return args.policy_file is not None and (args.as_is or not chooses)
 
 
 def _volume(text: str | None) -> float | None:
@@ -152,14 +166,25 @@ def _tiers(text: str) -> list[str]:
 def _contradictions(args: argparse.Namespace, guarantee: Guarantee, menu: Sequence[float]) -> None:
     """Raises ReplayError for flags of which one would be ignored."""
     goal = "--" + guarantee.kind.replace("budget", "budget_per_1k").replace("_", "-")
-    if args.policy_file is not None:
+    if args.policy_file is None:
+        for flag, is_set in {
+            "--policy": args.policy is not None, "--as-is": args.as_is, "--write-policy": args.write_policy is not None,
+        }.items():  # fmt: skip
+            if is_set:
+                raise ReplayError(f"{flag} needs --policy-file: it is about a policy of that file")
+    else:
+        for flag, is_set in {"--tiers": args.tiers is not None, "--judges": args.judges is not None}.items():
+            if is_set:
+                raise ReplayError(f"{flag} and --policy-file exclude each other: the policy has its own")
+    if _is_measured(args):
         chosen = {
-            "--tiers": args.tiers is not None, "--out": args.out is not None, "--keep-premium": args.keep_premium,
-            f"--method {args.method}": args.method != "auto", goal: guarantee.kind != "max_loss",
+            "--out": args.out is not None, "--write-policy": args.write_policy is not None,
+            "--keep-premium": args.keep_premium, f"--method {args.method}": args.method != "auto",
+            goal: guarantee.kind != "max_loss",
         }  # fmt: skip
         for flag, is_set in chosen.items():
             if is_set:
-                raise ReplayError(f"{flag} and --policy-file exclude each other: a policy is measured as it is")
+                raise ReplayError(f"{flag} needs a choice, but a policy is only measured without a promise or with --as-is")
     if args.choose is not None and args.choose not in menu:
         known = ", ".join(f"{value:g}" for value in menu)
         raise ReplayError(
@@ -178,8 +203,8 @@ def _check_targets(args: argparse.Namespace) -> None:
     used = {Path(args.recording).resolve(): "the recording"}
     if args.policy_file is not None:
         used[Path(args.policy_file).resolve()] = "--policy-file"
-    for name in ("out", "report", "json"):
-        option = getattr(args, name)
+    for name in ("out", "write-policy", "report", "json"):
+        option = getattr(args, name.replace("-", "_"))
         if option is None:
             continue
         target = Path(option).resolve()
@@ -201,19 +226,25 @@ def _examples(path: str) -> list[Example]:
         raise ReplayError(f"{path}: the recording cannot be read: {error.strerror or error}; check the path") from None
 
 
-def _run(args: argparse.Namespace) -> ReplayResult:
+def _run(args: argparse.Namespace) -> tuple[ReplayResult, list[str]]:
+    """The result of the replay, and the commands to go on with."""
+    next_commands: list[str] = []
+    if args.write_policy and not args.out:
+        args.out = str(calibration_path(args.write_policy))
     guarantee, menu = _guarantee(args)
     _contradictions(args, guarantee, menu)
     _check_targets(args)
     policy, tiers = None, [] if args.tiers is None else _tiers(args.tiers)
-    if args.policy_file is not None:
-        policy, tiers = _from_file(args.policy_file)
+    own = None if args.policy_file is None else own_policy(args.policy_file, args.policy)
+    if own is not None and _is_measured(args):
+        policy, tiers = _measured_tiers(own)
+    elif own is not None:
+        tiers = own.models
+    if own is not None and args.write_policy:
+        check_target(own, args.write_policy)
     examples = _examples(args.recording)
-    if policy is not None and (unknown := [t for t in tiers if t not in models_of(examples)]):
-        raise ReplayError(
-            f"--policy-file {args.policy_file}: the recording has no model {unknown[0]!r}; it has: "
-            f"{', '.join(models_of(examples))}; replay a recording of the policy's models"
-        )
+    if own is not None:
+        check_recorded(own, tiers, examples)
     if not tiers:
         tiers = models_of(examples)
         if len(tiers) > 4:
@@ -221,12 +252,20 @@ def _run(args: argparse.Namespace) -> ReplayResult:
     judges = None if args.judges is None else tuple(j for j in args.judges.split(",") if j)
     config = ReplayConfig(
         guarantee=guarantee, menu=menu, choose=args.choose, seed=args.seed, judges=judges, method=args.method,
-        split=args.split, keep_premium=args.keep_premium, policy=policy, volume=_volume(args.volume),
+        split=args.split, keep_premium=args.keep_premium, policy=policy, own=None if policy is not None else own,
+        volume=_volume(args.volume),
     )  # fmt: skip
     report = asyncio.run(replay(args.recording, examples, tiers, config))
     if args.out:
         assert report.calibration_file is not None
         engine_check.write_calibration(args.out, report.calibration_file)
+    if args.write_policy:
+        assert own is not None
+        write_policy(own, args.write_policy, args.out)
+        next_commands = after_writing(own, args.write_policy)
+    elif own is not None and policy is not None:
+        promise = args.max_loss or ",".join(f"{value:g}" for value in DEFAULT_PROMISES)
+        next_commands = [to_write(own, args.recording, promise)]
     if args.report:
         from evals.report import write as html
 
@@ -235,22 +274,25 @@ def _run(args: argparse.Namespace) -> ReplayResult:
         text = json.dumps(as_file(report.data), indent=2, allow_nan=False) + "\n"
         with replacing(args.json) as file:
             file.write(text.encode())
-    return report
+    return report, next_commands
 
 
 def main(argv: Sequence[str] | None = None, *, prog: str = "python -m evals.replay") -> int:
     """The command; returns the exit code: 0, or 2 where the input is wrong."""
     args = _parser(prog).parse_args(argv)
     try:
-        report = _run(args)
+        report, next_commands = _run(args)
     except (ReplayError, RecordingError, CascadeError, OSError, ValueError) as error:
         # One line, because a validation error of several lines would hide what matters.
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     for warning in report.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    outputs = {"calibration": args.out, "report": args.report, "figures": args.json}
-    print(report.text(full=args.full, written=[f"{file} ({what})" for what, file in outputs.items() if file]))
+    outputs = {
+        "calibration": args.out, "policy that uses it": args.write_policy, "report": args.report, "figures": args.json,
+    }  # fmt: skip
+    written = [f"{file} ({what})" for what, file in outputs.items() if file]
+    print(report.text(full=args.full, written=written, next_commands=next_commands))
     return 0
 
 

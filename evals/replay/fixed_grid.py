@@ -14,6 +14,7 @@ import numpy.typing as npt
 from cascade.policy.calibrators import Calibrator, Constant, Isotonic, Logistic
 
 from .calibrate import apply, fit
+from .candidate_tiers import fit_tier
 from .score_table import TierScores
 from .simulate import CandidateTier, SimulatedCascade
 from .tune import Candidate
@@ -56,13 +57,14 @@ def candidate_sequence(columns: Sequence[TierScores], calibration: Rows) -> list
     """The candidates from the safest on, or None where the two columns do not decide by one score."""
     if len(columns) != 2 or (judge := deciding_judge(columns[0])) is None:
         return None
-    last = columns[1].first_judges(0)
+    last = columns[1].first_judges(columns[1].n_last)
+    stages = len(last.rules)
     base = CandidateTier(
         column=last,
-        calibrators=(Constant(0.5),),
-        confidence=np.full((len(last.vetoed), 1), 0.5),
-        accept_at=(),
-        reject_below=(),
+        calibrators=(Constant(0.5),) * (stages + 1),
+        confidence=np.full((len(last.vetoed), stages + 1), 0.5),
+        accept_at=(None,) * stages,
+        reject_below=(None,) * stages,
     )
     cascade = SimulatedCascade.from_tiers([raw_score_tier(columns[0], judge), base])
     usd = [cascade.outcome((t,), calibration).cost_usd.mean() for t in GRID]
@@ -83,7 +85,6 @@ def with_confidence(candidate: Candidate, rows: Rows, seed: int) -> Candidate:
     mapping_fit = fit(
         {judge: scores[judge][passed]}, column.quality[passed, -1], seed=seed, candidates=("logistic",)
     ).mapping
-    premium = fit({}, last.column.quality[rows, 0], seed=seed).mapping
     if not isinstance(mapping_fit, Logistic) or mapping_fit.coefficients[0] <= 0:
         return candidate
     base = fit({}, column.quality[passed, 0], seed=seed).mapping
@@ -92,11 +93,15 @@ def with_confidence(candidate: Candidate, rows: Rows, seed: int) -> Candidate:
     confidence = np.stack([apply(c, scores, n=n) for c in calibrators], axis=1)
     old = candidate.thresholds[0]
     new = 0.0 if old <= 0.0 else mapping_fit.probability({judge: old})
-    fit_tier = replace(tier, calibrators=calibrators, confidence=confidence)
-    end = replace(last, calibrators=(premium,), confidence=np.full((n, 1), premium.probability({})))
-    cascade = SimulatedCascade.from_tiers([fit_tier, end])
+    calibrated = replace(tier, calibrators=calibrators, confidence=confidence)
+    cascade = SimulatedCascade.from_tiers([calibrated, fit_tier(last.column, rows, seed)])
     every = np.arange(n)
-    same = candidate.cascade.outcome((old,), every).tier == cascade.outcome((new,), every).tier
-    if stages == 0 or not same.all():
+    before, after = candidate.cascade.outcome((old,), every), cascade.outcome((new,), every)
+    # Of two vetoed answers the surer one is returned: which one that is may change, but not what was certified.
+    if (
+        stages == 0
+        or not np.array_equal(before.quality, after.quality)
+        or not np.array_equal(before.cost_usd, after.cost_usd)
+    ):
         return candidate
     return replace(candidate, cascade=cascade, thresholds=(new,))

@@ -1,7 +1,7 @@
 """One replay from end to end: score, split, prove, run the proof's policy through the engine, compare with the baselines."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from .input_rows import (  # fmt: skip
     row_warnings,
     usable_rows,
 )
+from .policy_output.limits import limit_notes, silent_judges
+from .policy_output.own_policy import OwnPolicy
 from .recorded_verdicts import recorded_judges
 from .results_table import ResultRow, as_json, compare
 from .score_table import Cache, TierScores, load_or_score, sha256_of
@@ -59,9 +61,9 @@ class ReplayResult:
     def __str__(self) -> str:
         return self.text()
 
-    def text(self, *, full: bool = False, written: Sequence[str] = ()) -> str:
+    def text(self, *, full: bool = False, written: Sequence[str] = (), next_commands: Sequence[str] = ()) -> str:
         """The verdict, the table and what to do next; ``full`` adds columns, ``written`` names the files written."""
-        return verdict.report(self.rows, self.data, self.per_second, full=full, written=written)
+        return verdict.report(self.rows, self.data, self.per_second, full=full, written=written, next_commands=next_commands)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +80,7 @@ class ReplayConfig:
         split: "half" or "recorded".
         keep_premium: Whether every cascade must end with the premium tier.
         policy: A policy to measure as it is.
+        own: A policy to tune: its judges, tier by tier, and its limits. With ``policy`` it is only measured.
         volume: Prompts a month, for money a month.
     """
 
@@ -90,6 +93,7 @@ class ReplayConfig:
     split: str = "half"
     keep_premium: bool = False
     policy: Policy | None = None
+    own: OwnPolicy | None = None
     volume: float | None = None
 
 
@@ -142,6 +146,8 @@ async def _replay(
         raise ReplayError(f"{error}; a replay needs rows to fit, to certify and to test on") from None
     sha256 = sha256_of(path)
     scores = await _score_tiers(path, sha256, rows, tiers, config)
+    if config.own is not None:
+        warnings += silent_judges(scores)
     if config.policy is None:
         must_end = tiers[-1] if config.keep_premium else None
         if config.menu and len(tiers) > 1:
@@ -173,6 +179,11 @@ async def _replay(
     engine_outcome = engine_check.to_outcome(results, [t.model for t in policy.tiers])
     if choice:
         engine_check.check_agreement(engine_outcome, choice.chosen.outcome(splits.test))
+    if choice and config.own is not None:
+        bound = await limit_notes(config.own.policy, policy, rows, splits.test, results)
+        if bound is not None:
+            words = f"{bound} Nothing is certified."
+            choice = replace(choice, certificate={**choice.certificate, "certified": False, "words": words})
     guarantee = choice.guarantee if choice else config.guarantee
     limit = guarantee.value if guarantee.kind == "max_loss" else LOSS
     against = Guarantee("max_loss", limit, guarantee.delta)
@@ -197,7 +208,7 @@ async def _replay(
             choice.chosen,
             recording={"name": Path(path).name, "sha256": sha256, "n": len(rows)},
             candidates={
-                m: [dict(r) for r in (scores[m][0] if m != tiers[-1] else _free(scores[m][0])).rules] for m in tiers
+                m: [dict(r) for r in (scores[m][0] if m != tiers[-1] else _as_last(scores[m][0])).rules] for m in tiers
             },
             seed=config.seed,
             splits=data["n"],
@@ -220,7 +231,9 @@ async def _score_tiers(
     cache = Cache(path, sha256)
     judges: dict[str, list[Rules]] = {}
     for tier in tiers:
-        if config.judges is not None:
+        if config.own is not None:
+            judges[tier] = [config.own.rules[tier]]
+        elif config.judges is not None:
             judges[tier] = [named_judges(config.judges, rows, tier)]
         else:
             judges[tier] = [default_judges(rows, tier)] if len(tiers) <= 2 else judge_plans(rows, tier)
@@ -230,6 +243,8 @@ async def _score_tiers(
         for tier, tier_scores in judges.items()
     }
     progress.end()
+    if config.own is not None:
+        scores = {tier: [replace(c, keeps_judges=True) for c in columns] for tier, columns in scores.items()}
     for tier, tier_scores in scores.items():
         unknown = np.any([np.isnan(c.cost_usd).any(axis=1) for c in tier_scores], axis=0)
         unpriced = [row.id for row, missing in zip(rows, unknown, strict=True) if missing]
@@ -265,7 +280,7 @@ def _data(
         if tier_scores.vetoed[:, -1].all():
             used = ", ".join(str(rule["use"]) for rule in tier_scores.rules)
             notes.append(f"every answer of {tier} is vetoed; leave the judge out by --judges (now: {used})")
-    silent = sum(v.reason.startswith("judge failed") for r in results for a in r.attempts for v in a.verdicts)
+    silent = sum(v.failed for r in results for a in r.attempts for v in a.verdicts)
     silent += sum(a.reason == "judge_failure" for r in results for a in r.attempts)
     if silent:
         notes.append(f"{silent} verdicts on test rows are missing, because what their judge asks was not recorded")
@@ -365,9 +380,9 @@ def _judging(
     return judging if judging > 1e-9 * spent else 0.0  # else the rounding of sums
 
 
-def _free(load_or_score: TierScores) -> TierScores:
-    """The column as a last tier uses it: nothing dear is asked about an answer that is returned anyway."""
-    return load_or_score.first_judges(load_or_score.n_free)
+def _as_last(scores: TierScores) -> TierScores:
+    """The scores as a last tier uses them: nothing dear is asked about an answer that is returned anyway."""
+    return scores.first_judges(scores.n_last)
 
 
 def _measured(losses: npt.NDArray[np.float64], guarantee: Guarantee) -> dict[str, Any]:

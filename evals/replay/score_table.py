@@ -11,7 +11,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -29,7 +29,7 @@ from .input_rows import ReplayError, Rules
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
-FORMAT = 2
+FORMAT = 3
 _DECIDING = (
     "engine/attempt.py",
     "engine/calls.py",
@@ -45,6 +45,7 @@ class TierScores:
     answer was vetoed by stage s. ``quality`` (n, S + 1): of the answer that stood after stage s, in [0, 1]. ``cost_usd`` and
     ``latency_s`` (n, S + 1): of it with all judging so far; NaN where unknown.
     ``meaning`` (n, S + 1): the answer's meaning as a hash, equal where ``judges.equivalence`` calls two answers the same.
+    ``keeps_judges``: whether a last tier runs all of the judges, since a policy says so; otherwise only those that are free.
     """
 
     model: str
@@ -56,13 +57,12 @@ class TierScores:
     cost_usd: Array
     latency_s: Array
     meaning: npt.NDArray[np.int64]
+    keeps_judges: bool = False
 
     def take(self, rows: npt.NDArray[np.int64]) -> "TierScores":
         """The same for some of the rows."""
-        return TierScores(
-            model=self.model,
-            rules=self.rules,
-            names=self.names,
+        return replace(
+            self,
             scores=self.scores[rows],
             vetoed=self.vetoed[rows],
             quality=self.quality[rows],
@@ -74,8 +74,8 @@ class TierScores:
     def first_judges(self, stages: int) -> "TierScores":
         """The same with the first judges only."""
         upto = slice(stages + 1)
-        return TierScores(
-            model=self.model,
+        return replace(
+            self,
             rules=self.rules[:stages],
             names=self.names[:stages],
             scores=self.scores[:, :stages],
@@ -93,6 +93,17 @@ class TierScores:
             if np.any(self.cost_usd[:, stage] > self.cost_usd[:, stage - 1] * (1 + 1e-12)):
                 return stage - 1
         return len(self.rules)
+
+    @property
+    def n_last(self) -> int:
+        """How many judges run where the tier is the last one: its answer is returned in any case."""
+        return len(self.rules) if self.keeps_judges else self.n_free
+
+    @property
+    def drops_vetoes(self) -> bool:
+        """Whether the free judges alone would leave out a judge that vetoes."""
+        dear = self.rules[self.n_free :]
+        return any(judges.make(rule["use"], **_options(rule)).only_vetoes for rule in dear)
 
 
 _ARRAYS = ("scores", "vetoed", "quality", "cost_usd", "latency_s", "meaning")
@@ -120,6 +131,7 @@ async def score_tier(
             answer = example.answers[model]
             quality[i], cost[i] = answer["quality"], _or_nan(answer.get("cost_usd"))
             latency[i], meaning[i] = _or_nan(answer.get("latency_s")), _meaning(answer["text"])
+            vetoed[i] = attempt.vetoed and not attempt.stages  # a wrong tool call, before the first judge
             for s, stage in enumerate(attempt.stages, 1):
                 graded = None if stage.answer is None else stage.answer.extra.get("quality")
                 if graded is None:

@@ -56,11 +56,13 @@ class TierOutcome:
     """How a step's judging ends, row by row (n,): at the last stage, or where a veto or a stage's thresholds end it before.
 
     ``early`` is 1 where a stage accepted early, -1 where one gave up early or a veto fell, else 0: the threshold decides.
+    ``scored``: whether any judge so far could score the answer, or the mapping reads its agreement with earlier tiers.
     """
 
     confidence: Array
     early: npt.NDArray[np.int8]
     vetoed: Flags
+    scored: Flags
     quality: Array
     cost_usd: Array
     latency_s: Array
@@ -77,7 +79,9 @@ def simulate_tier(tier: CandidateTier) -> TierOutcome:
     column = tier.column
     n, last = len(column.vetoed), column.scores.shape[1]
     at, early = np.full(n, last), np.zeros(n, dtype=np.int8)
-    undecided = np.ones(n, dtype=bool)
+    # A wrong tool call is vetoed before the first judge.
+    undecided = ~column.vetoed[:, 0]
+    at[~undecided], early[~undecided] = 0, -1
     for stage in range(last):
         here = stage + 1
         vetoed_now = undecided & column.vetoed[:, here]
@@ -93,10 +97,13 @@ def simulate_tier(tier: CandidateTier) -> TierOutcome:
         at[rejected_now], early[rejected_now] = here, -1
         undecided &= ~rejected_now
     rows = np.arange(n)
+    # Before the first judge nothing is scored.
+    scored = np.logical_or.accumulate(np.column_stack([np.zeros(n, dtype=bool), ~np.isnan(column.scores)]), axis=1)
     return TierOutcome(
         confidence=tier.confidence[rows, at],
         early=early,
         vetoed=column.vetoed[rows, at],
+        scored=scored[rows, at] | any(calibrator.reads_agreement for calibrator in tier.calibrators),
         quality=column.quality[rows, at],
         cost_usd=column.cost_usd[rows, at],
         latency_s=column.latency_s[rows, at],
@@ -178,15 +185,17 @@ class SimulatedCascade:
             accepted_now = undecided & (tier_outcomes.effective_confidence[rows] >= thresholds[i])
             tier[accepted_now], last_called[accepted_now], accepted[accepted_now] = i, i, True
             undecided &= ~accepted_now
+        accepted &= np.choose(tier, [s.scored[rows] for s in self.tier_outcomes])
         quality = np.choose(tier, [s.quality[rows] for s in self.tier_outcomes])
         confidence = np.choose(tier, [s.confidence[rows] for s in self.tier_outcomes])
         vetoed = np.choose(tier, [s.vetoed[rows] for s in self.tier_outcomes])
         unsure = undecided & (tier == last) if self.final == "last" else undecided
-        accepted |= unsure & ~vetoed & (confidence >= last_accept_at)
+        sure = unsure & ~vetoed & (confidence >= last_accept_at)
+        accepted |= sure & np.choose(tier, [s.scored[rows] for s in self.tier_outcomes])
         if last_accept_at > 0.0 and self.final == "last":
             # The engine returns the best answer so far, marked as not accepted, where the last tier's is not sure enough.
             best = self.with_final("best").fallback_tier()[rows]
-            weak = undecided & ~accepted
+            weak = undecided & ~sure
             tier = np.where(weak, best, tier)
             quality = np.choose(tier, [s.quality[rows] for s in self.tier_outcomes])
             confidence = np.choose(tier, [s.confidence[rows] for s in self.tier_outcomes])

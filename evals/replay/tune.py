@@ -266,7 +266,7 @@ class Tuner:
 
 
 def _free_judges_only(tiers: Sequence[CandidateTier]) -> CandidateTier:
-    """The step that a model takes as the last tier: judged only by what is free."""
+    """The step that a model takes as the last tier: judged only by what is free, or as its policy says."""
     from .candidate_tiers import first_judges_only
 
-    return first_judges_only(tiers[0], tiers[0].column.n_free)
+    return first_judges_only(tiers[0], tiers[0].column.n_last)

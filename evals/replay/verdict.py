@@ -12,7 +12,13 @@ MOST_TASKS = 8
 
 
 def report(
-    rows: Sequence[ResultRow], data: Mapping[str, Any], per_second: float, *, full: bool = False, written: Sequence[str] = ()
+    rows: Sequence[ResultRow],
+    data: Mapping[str, Any],
+    per_second: float,
+    *,
+    full: bool = False,
+    written: Sequence[str] = (),
+    next_commands: Sequence[str] = (),
 ) -> str:
     """The text of a replay.
 
@@ -22,6 +28,7 @@ def report(
         per_second: Test rows that the engine answered a second.
         full: Whether to print latencies, shares and every task.
         written: The files that were written, each "name (what it is)".
+        next_commands: The commands to go on with, where they are known.
     """
     chosen = data["chosen"]
     counts = ", ".join(f"{count:,} to {part}" for part, count in data["n"].items())
@@ -38,7 +45,9 @@ def report(
     notes = [note for note in data["notes"] if full or note not in of_baselines]
     if notes:
         parts.append("\n".join(fill(f"note: {note}", WIDTH, subsequent_indent="      ") for note in notes))
-    parts.append("\n".join([*(f"written: {name}" for name in written), *next_steps(data, written, full=full)]))
+    parts.append(
+        "\n".join([*(f"written: {name}" for name in written), *next_steps(data, written, next_commands, full=full)])
+    )
     return "\n\n".join(parts) + f"\n{per_second:,.0f} rows/s through the engine"
 
 
@@ -108,10 +117,14 @@ def _cascade(chosen: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def next_steps(data: Mapping[str, Any], written: Sequence[str], *, full: bool) -> list[str]:
+def next_steps(
+    data: Mapping[str, Any], written: Sequence[str], next_commands: Sequence[str] = (), *, full: bool
+) -> list[str]:
     """What to do with the result."""
     steps = []
-    if any("calibration" in name for name in written):
+    if next_commands:
+        steps += ["next:", *(f"  {command}" for command in next_commands)]
+    elif any("calibration" in name for name in written):
         steps.append("next: name the calibration in your policy file (calibration: FILE), then `python -m cascade check`")
     elif data["certificate"]["certified"] and len(data["chosen"]["tiers"]) > 1 and "policy_file" not in data:
         steps.append("next: add --out calibration.json to keep these thresholds, --report report.html to read the mistakes")

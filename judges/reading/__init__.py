@@ -1,13 +1,14 @@
-"""Reads what models really send: reasoning apart from the answer, JSON in prose, finish reasons, refusals."""
+"""Reads what models really send: reasoning apart from the answer, JSON in prose, finish reasons, refusals, tool calls."""
 
 from dataclasses import replace
 
 from judges.types import Answer
 
 from .finish_reason import ERRORS, FINISH_REASONS, is_complete, read_finish_reason
-from .json_values import JsonMatch, find_json
+from .json_values import JsonMatch, find_json, parse_json
 from .reasoning import ReasoningStream, SplitText, separate_reasoning, split_reasoning
 from .refusals import is_refusal
+from .tool_calls import read_tool_calls
 
 __all__ = [
     "ERRORS",
@@ -18,8 +19,10 @@ __all__ = [
     "find_json",
     "is_complete",
     "is_refusal",
+    "parse_json",
     "read_answer",
     "read_finish_reason",
+    "read_tool_calls",
     "separate_reasoning",
     "split_reasoning",
 ]
@@ -29,10 +32,15 @@ def read_answer(answer: Answer) -> Answer:
     """An answer from elsewhere (a recording, a log, a caller) as a model of this package gives it.
 
     Args:
-        answer: The answer as it was written: reasoning in its text, the provider's finish reason.
+        answer: The answer as it was written: reasoning in its text, the provider's finish reason and tool calls.
 
     Returns:
-        The answer with its reasoning apart and the finish reason in this package's words; itself where nothing changes.
+        The answer with its reasoning apart, the finish reason in this package's words and tool calls in OpenAI's shape;
+        itself where nothing changes.
     """
     reason = read_finish_reason(answer.finish_reason)
-    return separate_reasoning(answer if reason == answer.finish_reason else replace(answer, finish_reason=reason))
+    if reason != answer.finish_reason:
+        answer = replace(answer, finish_reason=reason)
+    if answer.tool_calls and (calls := read_tool_calls(answer.tool_calls)) != answer.tool_calls:
+        answer = replace(answer, tool_calls=calls)
+    return separate_reasoning(answer)

@@ -53,6 +53,16 @@ def _finite(digits: str) -> float:
 _decoder = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
 
 
+def parse_json(text: str) -> Any:
+    """The value of a text that is JSON as a whole, without NaN, Infinity and numbers beyond a float.
+
+    Raises:
+        ValueError: It is not.
+        RecursionError: It is nested too deeply.
+    """
+    return _decoder.decode(text)
+
+
 def find_json(text: str, accepts: Callable[[Any], bool] | None = None, *, repair: bool = False) -> JsonMatch:
     """The JSON value that a reply gives.
 

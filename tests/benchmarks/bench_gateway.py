@@ -185,7 +185,7 @@ async def first_tokens(port: int, count: int) -> list[float]:
 @contextmanager
 def process(*arguments: str) -> Iterator[tuple[int, int]]:
     """A server in a process of its own: its port, as it says it, and its id."""
-    running = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.PIPE, text=True)
+    running = subprocess.Popen([sys.executable, *arguments], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert running.stderr is not None
         for line in running.stderr:
@@ -205,7 +205,7 @@ def gateway(policies: str) -> Iterator[tuple[int, int]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "policies.yaml")
         path.write_text(policies)
-        with process("-m", "cascade", "serve", "--policy-file", str(path), "--port", "0") as server:
+        with process("-m", "cascade", "serve", "--policy-file", str(path), "--port", "0", "--stop-on-eof") as server:
             yield server
 
 

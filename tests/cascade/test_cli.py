@@ -11,11 +11,14 @@ from cascade.cli import main
 
 FILE = """version: 1
 models:
-  small: {provider: scripted, answers: ["51", "51"]}
+  small: {provider: scripted, answers: ["51"]}
   unsure: {provider: scripted, answers: ["perhaps"]}
   slow: {provider: openai, model: gpt-4o-mini, timeout_s: 60}
 policies:
   default:
+    tiers: [{model: small, accept_at: 0, judges: [schema, rules, {use: self_consistency, samples: 2}]}]
+  unjudged:
+    when_unsure: raise
     tiers: [{model: small, accept_at: 0, judges: [schema, rules]}]
   doubtful:
     when_unsure: raise
@@ -39,8 +42,16 @@ def test_run_prints_the_answer_and_tells_how_it_came(file: str, capsys: pytest.C
     assert main(["run", "--policy-file", file, "What is 17 * 3?"]) == 0
     out, err = capsys.readouterr()
     assert out == "51\n"
-    assert "accepted, confidence 0.500 (uncalibrated), tier small (small)" in err
-    assert "small: accepted; schema -, rules -" in err
+    assert "— accepted, confidence 1.000 (uncalibrated), tier small (small)" in err
+    assert "small: accepted; schema -, rules -, self_consistency 1.000" in err
+
+
+def test_run_says_that_no_judge_scored_the_answer(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is returned, even where the policy raises on an unsure answer, but not accepted."""
+    assert main(["run", "--policy-file", file, "--policy", "unjudged", "What is 17 * 3?"]) == 1
+    out, err = capsys.readouterr()
+    assert out == "51\n"
+    assert "NOT accepted (last_tier: no judge scored it), confidence 0.500 (uncalibrated)" in err
 
 
 def test_run_reads_standard_input(file: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +68,7 @@ def test_json_holds_everything(file: str, tmp_path: Path, capsys: pytest.Capture
     assert main(["run", "--policy-file", file, "--schema", str(schema), "--json", "17 * 3?"]) == 0
     printed: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert (printed["text"], printed["parsed"], printed["accepted"], printed["cost_usd"]) == ("51", 51, True, None)
-    assert [v["judge"] for v in printed["attempts"][0]["verdicts"]] == ["schema", "rules"]
+    assert [v["judge"] for v in printed["attempts"][0]["verdicts"]] == ["schema", "rules", "self_consistency"]
 
 
 def test_what_is_not_accepted_exits_with_1(file: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,10 +106,10 @@ def test_check_prints_the_ladders_and_warns(file: str, capsys: pytest.CaptureFix
     """What a call costs, unknown where it is; and a tier that could use up the whole deadline."""
     assert main(["check", file]) == 0
     out = capsys.readouterr().out
-    assert "3 models, 3 policies, valid" in out
+    assert "3 models, 4 policies, valid" in out
     assert "scripted:small" in out
     assert "cost per call: unknown" in out
-    assert out.count("warning: one slow response can use up the deadline: timeout_s is 60, deadline_s 30") == 1
+    assert out.count("one slow response can use up the deadline: timeout_s is 60, deadline_s 30") == 1
 
 
 def test_schema_prints_the_schema_of_the_file(capsys: pytest.CaptureFixture[str]) -> None:

@@ -77,7 +77,7 @@ def test_cascade_closes_its_models() -> None:
 
     async def use() -> None:
         async with Cascade(policy, models={"m": model}) as c:
-            assert (await c.arun("q")).accepted
+            assert (await c.arun("q")).text == "x"
         with pytest.raises(RuntimeError, match="closed"):
             await c.arun("q")
 

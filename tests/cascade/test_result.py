@@ -66,19 +66,19 @@ def test_repr_is_one_short_line_without_any_text(result: Result[City]) -> None:
         assert len(shown) < 400
         for text in ("hunter2", "Secretville", "Paris"):
             assert text not in shown
-    assert "accepted=True" in repr(result)
+    assert "accepted=False" in repr(result)
     assert "Result(" in repr([result])
 
 
 def test_print_is_a_summary_for_people(result: Result[City]) -> None:
     """The answer, how sure it is, what it cost, each attempt in a line."""
     lines = str(result).splitlines()
-    assert lines[0] == "accepted, confidence 0.500 (uncalibrated)"
+    assert lines[0] == "NOT accepted (last_tier: no judge scored it), confidence 0.500 (uncalibrated)"
     assert '  text      {"name": "Paris"}' in lines
     assert "  cost      unknown" in lines
     assert lines[-3:-1] == [
         "  attempts  small: unsure; schema -, rules -",
-        "            large: accepted; schema -, rules -",
+        "            large: last_tier; schema -, rules -",
     ]
     assert "hunter2" not in str(result)
     logging.getLogger(__name__).info("%s", result)
@@ -121,7 +121,8 @@ def test_dataclasses_and_pydantic_read_a_result(result: Result[City], policy_fil
     dumped = json.loads(TypeAdapter(Result[City]).dump_json(result))
     assert dumped["parsed"] == {"name": "Paris", "founded": None}
     assert dumped["attempts"][0]["verdicts"][0]["judge"] == "schema"
-    assert TypeAdapter(Result).dump_python(result, mode="json")["reason"] == "accepted"
+    assert TypeAdapter(Result).dump_python(result, mode="json")["reason"] == "last_tier"
+    assert asdict(result)["judged"] is dumped["judged"] is result.to_dict()["judged"] is False
 
 
 def test_results_survive_copies_and_pickles(result: Result[City]) -> None:

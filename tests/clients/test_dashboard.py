@@ -1,5 +1,6 @@
 """The dashboard in a real browser, during traffic: its figures change, and are those of /metrics and of the journal."""
 
+import json
 import os
 import re
 import shutil
@@ -187,3 +188,60 @@ def test_a_gateway_that_went_away_is_told(browser: Any, gateway: Running) -> Non
     gateway.stop()
     playwright.expect(page.locator("#state")).to_have_text(re.compile("no connection|reconnecting"), timeout=15_000)
     assert page.locator("#latest tbody tr").count() == 3
+
+
+MARKUP = [
+    '<img src=x onerror="window.pwned=1">',
+    "<script>window.pwned=1</script>",
+    '"><svg onload=window.pwned=1>',
+    "javascript:window.pwned=1",
+    "{{constructor.constructor('window.pwned=1')()}}",
+    "</script><script>window.pwned=1</script>",
+    '\u2028data: {"x":1}\n\nevent: run\ndata: <b>pwned</b>',
+]
+
+
+def test_markup_is_shown_as_text(browser: Any, serve: Serve, tmp_path: Path) -> None:
+    """In names of policies, tiers and models, in tags, prompts, answers and errors: nothing of it runs."""
+    image, script, svg = MARKUP[:3]
+    spec = {
+        "journal": {"url": f"sqlite:///{tmp_path}/journal.db", "durability": "full"},
+        "models": {
+            image: {"provider": "scripted", "answers": ["\n".join(MARKUP)]},
+            svg: {"provider": "recorded", "recording": f"{tmp_path}/none.jsonl", "model": script},
+        },
+        "policies": {
+            script: {
+                "journal_text": True,
+                "tiers": [
+                    {"name": svg, "model": image, "accept_at": 0.9, "judges": ["schema", "rules"]},
+                    {"name": image, "model": image, "accept_at": 0.0, "judges": ["schema", "rules"]},
+                ],
+            },
+            "broken": {"tiers": [{"name": script, "model": svg, "accept_at": 0.0}]},
+        },
+    }
+    gateway = serve(json.dumps(spec))
+    with httpx2.Client(base_url=gateway.url, timeout=20) as client:
+        for text in MARKUP:
+            tag = text if text.isprintable() else "<b>printable</b>"  # others are rejected
+            body = {"prompt": text, "policy": script, "tags": {"<b>tag</b>": tag, tag[:40]: "x"}}
+            response = client.post("/v1/route", json=body)
+            assert response.status_code == 200, response.text
+        client.post("/v1/route", json={"prompt": image, "policy": "broken"})
+        client.post("/v1/route", json={"prompt": image, "policy": image})
+    page = opened(browser, gateway)
+    runs_shown(page, len(MARKUP))
+    for row in range(3):
+        page.locator("#latest button").nth(row).focus()
+        page.keyboard.press("Enter")
+        playwright.expect(page.locator("#run .attempt").first).to_be_visible()
+        assert page.evaluate("document.querySelectorAll('#run img, #run svg[onload], #run script, #run b').length") == 0
+        page.keyboard.press("Escape")
+    page.wait_for_timeout(500)
+    assert page.evaluate("window.pwned") is None
+    assert page.locator("body").inner_text().count("onerror") > 0  # it is there, as text
+    elements = "[...document.querySelectorAll('main img, [onerror], [onload]')].map(element => element.outerHTML)"
+    assert page.evaluate(elements) == []
+    assert [complaint for complaint in page.complaints if "Content Security Policy" in complaint] == []
+    assert page.complaints == []

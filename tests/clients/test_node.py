@@ -64,7 +64,7 @@ def test_openais_node_client(client: Path, upstream: WireServer, serve: Serve) -
     done = subprocess.run(["node", str(client), f"{gateway.url}/v1"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     saw = json.loads(done.stdout)
-    assert saw["plain"] == {"text": "fifty-one, I think", "tier": "cheap", "accepted": "true", "tokens": 15}
+    assert saw["plain"] == {"text": "fifty-one, I think", "tier": "cheap", "accepted": "false", "tokens": 15}
     assert saw["stream"].pop("chunks") > 2
     assert saw["stream"] == {"text": "fifty-one, I think", "finish": "stop", "tier": "cheap", "tokens": 15}
     assert saw["tools"] == {"finish": "tool_calls", "call": {"name": "weather", "arguments": '{"city": "Ulm"}'}}

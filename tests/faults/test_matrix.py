@@ -11,7 +11,7 @@ from cascade.errors import DeadlineError, ProviderError
 from cascade.journal.open_store import open_store
 from cascade.journal.store import Filter
 from cascade.policy.schema import PolicyFile
-from cascade.result import CallRecord, Result
+from cascade.result import ANSWERED, CallRecord, Result
 from tests.faults import matrix
 from tests.faults.accounts import Ended, audit, journalled
 from tests.faults.matrix import CELLS, GOOD, TIERS, WEAK
@@ -81,10 +81,11 @@ def test_a_broken_tier_is_no_quality_escalation(played: Played, fault: str) -> N
         reasons = dict.fromkeys(TIERS[: TIERS.index(cell.broken)], "vetoed") | {cell.broken: "provider_failure"}
         result = ended.outcome
         assert isinstance(result, Result)
-        assert {a.tier: a.reason for a in result.attempts if a.reason != "accepted"} == reasons
+        assert {a.tier: a.reason for a in result.attempts if a.reason not in ANSWERED} == reasons
         last = cell.broken == "premium"
-        assert (result.accepted, result.text) == (not last, WEAK if last else GOOD)
-        assert result.reason == ("provider_failure" if last else "accepted")
+        assert result.text == (WEAK if last else GOOD)
+        # No judge of these tiers gives a score.
+        assert result.reason == ("provider_failure" if last else "last_tier" if result.tier == TIERS[-1] else "unjudged")
 
 
 def policy_file(
@@ -160,7 +161,7 @@ def test_a_judge_that_is_down(server: FaultServer, provider: str, rule: str) -> 
     ended = runs(policy_file(server, plans, provider, **ladders), 30.0)
     for fault, one in zip(FAULTS, ended, strict=True):
         assert isinstance(one.outcome, Result), fault
-        reasons = ["judge_failure", "accepted"] if rule == "escalate" else ["accepted"]
+        reasons = ["judge_failure", "last_tier"] if rule == "escalate" else ["unjudged"]
         assert [a.reason for a in one.outcome.attempts] == reasons, fault
         assert all(v.score is None for v in one.outcome.attempts[0].verdicts)
     findings = audit(ended, server.ledger().entries)
@@ -202,4 +203,4 @@ def test_a_fallback_answers_before_the_next_tier(server: FaultServer) -> None:
     findings = audit(ended, server.ledger().entries)
     assert not findings.wrong, findings.wrong[:3]
     assert findings.answered == len(FAULTS)
-    assert all(one.outcome.attempts[0].reason == "accepted" for one in ended)
+    assert all(one.outcome.attempts[0].reason in ANSWERED for one in ended)

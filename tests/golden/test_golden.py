@@ -117,7 +117,10 @@ def gateway(policies: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     for name in ("policies.yaml", "recording.jsonl"):
         copy(policies / name, folder)
     command = [sys.executable, "-m", LIBRARY, "serve", "--port", "0", "--policy-file", "policies.yaml", "--keys", "keys.db"]
-    running = subprocess.Popen(command, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE  # standard input ends with this process: no stopped test leaves a gateway running
+    running = subprocess.Popen(
+        [*command, "--stop-on-eof"], cwd=folder, env=environment(), stdin=pipe, stderr=pipe, text=True
+    )
     assert running.stderr is not None
     output = ""
     try:

@@ -51,7 +51,7 @@ def obeyed(text: str, read: Callable[[str], str]) -> bool:
     """Whether the order is met outside the data by one who takes anything like a closing mark for one."""
     outside, inside = "", False
     for line in read(text).split("\n"):
-        if re.match(r"<(?:question|candidate) [0-9a-f]{16}>$", line):
+        if re.match(r"<(?:question|candidate)(?: [12])? [0-9a-f]{16}>$", line):
             inside = True
         elif CLOSES.search(line):
             inside = False

@@ -1,6 +1,5 @@
 """Anthropic's Messages API: writes a result as a message."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +8,7 @@ from cascade.gateway.request import GatewayRequest
 from cascade.gateway.response import summary, usage_of
 from cascade.result import Result
 from judges import Usage
+from judges.reading.tool_calls import arguments_object
 
 
 def message(request: GatewayRequest, result: Result) -> dict[str, Any]:
@@ -65,16 +65,11 @@ def thinking(result: Result) -> list[dict[str, Any]]:
 def tool_use(call: Mapping[str, Any]) -> dict[str, Any]:
     """A tool call in Anthropic's shape; arguments that are not a JSON object are passed as text, as ``arguments``."""
     function = call.get("function") or {}
-    raw = function.get("arguments") or "{}"
-    try:
-        arguments = json.loads(raw)
-    except ValueError:
-        arguments = None
     return {
         "type": "tool_use",
         "id": call.get("id"),
         "name": function.get("name"),
-        "input": arguments if isinstance(arguments, dict) else {"arguments": raw},
+        "input": arguments_object(function.get("arguments")),
     }
 
 
@@ -86,16 +81,20 @@ def stop_sequence(result: Result) -> str | None:
 
 
 def stop_reason(result: Result) -> str:
-    """Anthropic's stop reason. A call that was cut is not to be run: it ends with ``max_tokens``."""
-    if result.answer is None or result.answer.refusal is not None:
+    """Anthropic's stop reason: ``tool_use`` wherever there is a call to run.
+
+    A call that was cut or filtered is not to be run: its answer ends with ``max_tokens`` or ``refusal``.
+    """
+    if result.answer is None:
         return "refusal"
     reason = result.answer.finish_reason or "stop"
+    if result.tool_calls and reason not in ("length", "content_filter"):
+        return "tool_use"
+    if result.answer.refusal is not None or reason == "content_filter":
+        return "refusal"
     if reason in ("stop", "tool_calls"):
-        if result.tool_calls:
-            return "tool_use"
         return "end_turn" if stop_sequence(result) is None else "stop_sequence"
-    # A word that no one knows says that the answer may not be complete.
-    return "refusal" if reason == "content_filter" else "max_tokens"
+    return "max_tokens"  # a word that no one knows says that the answer may not be complete
 
 
 def usage(tokens: Usage | None) -> dict[str, Any]:

@@ -33,6 +33,7 @@ async def snapshot(gateway: "Gateway") -> dict[str, Any]:
         "runs": {
             "total": stats.runs,
             "accepted": stats.accepted,
+            "unjudged": stats.endings["last_tier"] + stats.endings["unjudged"],
             "unanswered": stats.unanswered,
             "gates": stats.gates,
         },

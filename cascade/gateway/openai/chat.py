@@ -299,8 +299,10 @@ def refusal(result: Result) -> str | None:
 def finish_reason(result: Result) -> str:
     """OpenAI's finish reason. A word that no one knows says that the answer may not be complete."""
     reason = (result.answer.finish_reason if result.answer is not None else None) or "stop"
+    if result.tool_calls and reason not in ("length", "content_filter"):
+        return "tool_calls"
     if reason in ("stop", "tool_calls"):
-        return "tool_calls" if result.tool_calls else "stop"
+        return "stop"
     return "content_filter" if reason == "content_filter" else "length"
 
 

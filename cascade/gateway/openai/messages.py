@@ -1,6 +1,5 @@
 """Messages and tools in OpenAI's shape, checked field by field."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +7,7 @@ from cascade.gateway.errors import bad_request
 from cascade.gateway.request import UNREAD
 from cascade.gateway.validation import MAX_TOOLS, check_cache_control, list_of, not_deep, object_of, one_of, shorten, text
 from cascade.models.message_parts import Translated
+from judges.reading.tool_calls import arguments_text
 
 _ROLES = ("system", "developer", "user", "assistant", "tool")
 _PARTS: Mapping[str, tuple[str, ...]] = {
@@ -17,6 +17,8 @@ _PARTS: Mapping[str, tuple[str, ...]] = {
     "input_audio": ("data", "format"),
     "file": ("file_data", "file_id", "filename"),
 }
+_CALL_FIELDS = frozenset(("id", "type", "function", "index"))
+_FUNCTION_FIELDS = frozenset(("name", "arguments", "parsed_arguments"))
 _FIELDS = frozenset(("role", "content", "name", "tool_calls", "tool_call_id", "refusal"))
 _REASONING = frozenset(("reasoning_content", "reasoning"))  # only of assistants
 # Fields of a completion's message that a client may send back, as long as they are empty, and what is to be sent instead.
@@ -40,7 +42,28 @@ def messages_of(value: Any, uses: set[str], where: str = "messages") -> tuple[Ma
     Raises:
         ApiError: A message is not valid.
     """
-    return tuple([_message(message, f"{where}[{i}]", uses) for i, message in enumerate(list_of(value, where))])
+    messages = tuple([_message(message, f"{where}[{i}]", uses) for i, message in enumerate(list_of(value, where))])
+    if any(not call["id"] for message in messages for call in message.get("tool_calls", ())):
+        return _with_call_ids(messages)
+    return messages
+
+
+def _with_call_ids(messages: tuple[Mapping[str, Any], ...]) -> tuple[Mapping[str, Any], ...]:
+    """The messages with an id for each call that has none, and the same one for its result: results follow in order.
+
+    The same history has the same ids each time, since a provider's cache compares them.
+    """
+    result: list[Mapping[str, Any]] = []
+    pending: list[str] = []
+    for i, message in enumerate(messages):
+        if calls := message.get("tool_calls"):
+            calls = [call if call["id"] else {**call, "id": f"call_{i}_{j}"} for j, call in enumerate(calls)]
+            pending = [call["id"] for call, before in zip(calls, message["tool_calls"], strict=True) if not before["id"]]
+            message = {**message, "tool_calls": calls}
+        elif message.get("role") == "tool" and not message["tool_call_id"] and pending:
+            message = {**message, "tool_call_id": pending.pop(0)}
+        result.append(message)
+    return tuple(result)
 
 
 def _message(message: Any, where: str, uses: set[str]) -> Mapping[str, Any]:
@@ -63,13 +86,16 @@ def _message(message: Any, where: str, uses: set[str]) -> Mapping[str, Any]:
                 uses.add(f"messages.{name}")
         elif name not in _FIELDS:
             raise bad_request(f"unknown field; known: {', '.join(sorted(_FIELDS))}", f"{where}.{shorten(name)}")
-    if role == "tool":
-        clean.pop("name", None)  # the call's id says which tool it was
-    if not clean.get("tool_calls", True):
-        del clean["tool_calls"]
     if "name" in clean:
-        text(clean["name"], f"{where}.name", 64)
-        uses.add("messages.name")
+        text(clean["name"], f"{where}.name", 64 if role != "tool" else 256)
+        if role == "tool":
+            del clean["name"]  # the function's name, which tool_call_id says already
+        else:
+            uses.add("messages.name")
+    if clean.get("tool_calls") == []:
+        del clean["tool_calls"]
+        clean.setdefault("content", "")
+        content = clean["content"]
     if "refusal" in clean:
         text(clean["refusal"], f"{where}.refusal")
         uses.add("messages.refusal")
@@ -82,10 +108,7 @@ def _message(message: Any, where: str, uses: set[str]) -> Mapping[str, Any]:
     if "tool_calls" in clean:
         if role != "assistant":
             raise bad_request("only the role 'assistant' may have tool calls", f"{where}.tool_calls")
-        clean["tool_calls"] = [
-            _call(call, f"{where}.tool_calls[{i}]", uses)
-            for i, call in enumerate(list_of(clean["tool_calls"], f"{where}.tool_calls"))
-        ]
+        clean["tool_calls"] = [*calls_of(clean["tool_calls"], f"{where}.tool_calls", uses)]
     elif content is None and role == "assistant" and not _REASONING.isdisjoint(clean):
         clean.setdefault("content", "")  # the answer was cut while the model thought
     elif content is None and not (role == "assistant" and "refusal" in clean):
@@ -93,7 +116,7 @@ def _message(message: Any, where: str, uses: set[str]) -> Mapping[str, Any]:
     if (role == "tool") != ("tool_call_id" in clean):
         raise bad_request("is required for the role 'tool' and not allowed for any other", f"{where}.tool_call_id")
     if role == "tool":
-        text(clean["tool_call_id"], f"{where}.tool_call_id", 256, empty=False)
+        text(clean["tool_call_id"], f"{where}.tool_call_id", 256)
     return clean
 
 
@@ -131,25 +154,36 @@ def _image(image: Mapping[str, Any], where: str) -> None:
         one_of(image["detail"], f"{where}.detail", ("auto", "low", "high"))
 
 
+def calls_of(value: Any, where: str, uses: set[str] | None = None) -> tuple[Mapping[str, Any], ...]:
+    """Reads tool calls.
+
+    Args:
+        value: The calls as the client sent them.
+        where: The field's name for errors.
+        uses: Receives the names of fields that not every provider supports.
+
+    Raises:
+        ApiError: A call is not valid.
+    """
+    uses = set() if uses is None else uses
+    return tuple([_call(call, f"{where}[{i}]", uses) for i, call in enumerate(list_of(value, where))])
+
+
 def _call(call: Any, where: str, uses: set[str]) -> Mapping[str, Any]:
-    object_of(call, where, required=("id", "function"))
-    text(call["id"], f"{where}.id", 256, empty=False)
-    one_of(call.get("type", "function"), f"{where}.type", ("function",))
-    function = object_of(call["function"], f"{where}.function", ("name", "arguments"), ("name", "arguments"))
-    arguments = function["arguments"]
-    if isinstance(arguments, dict):  # as some servers return them
-        function = {**function, "arguments": json.dumps(not_deep(arguments, f"{where}.function.arguments"))}
-    for name in ("name", "arguments"):
-        text(function[name], f"{where}.function.{name}")
-    clean = {"id": call["id"], "type": "function", "function": function}
-    for name, value in call.items():
-        if name not in _CALL and value is not None:  # of the server that made the call, which may need it again
-            clean[name] = not_deep(value, f"{where}.{shorten(name)}")
-            uses.add(f"messages.tool_calls.{shorten(name)}")
-    return clean
-
-
-_CALL = frozenset(("id", "type", "function", "index"))
+    """A call of the history. Fields that other servers put into it (``extra_content``) go back to them as they came."""
+    object_of(not_deep(call, where), where, required=("function",))
+    id = call.get("id")
+    if id is not None:
+        text(id, f"{where}.id", 256)
+    one_of(call.get("type") or "function", f"{where}.type", ("function",))
+    function = object_of(call["function"], f"{where}.function", required=("name",))
+    text(function["name"], f"{where}.function.name")
+    arguments = function.get("arguments")
+    if not isinstance(arguments, str):
+        arguments = arguments_text(arguments)
+    for fields, known in ((call, _CALL_FIELDS), (function, _FUNCTION_FIELDS)):
+        uses.update(f"messages.tool_calls.{shorten(name)}" for name in fields if name not in known)
+    return {**call, "id": id, "type": "function", "function": {**function, "arguments": arguments}}
 
 
 def tools_of(value: Any) -> tuple[Mapping[str, Any], ...]:

@@ -6,6 +6,8 @@ nobody reads, and where there are too many connections.
 
 import asyncio
 import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -31,13 +33,16 @@ _OVERLOADED = (
 )
 
 
+@dataclass(slots=True, eq=False)
 class _ResponseTransport:
     """Joins a response's head with its body, for one system call and one packet, and says when the connection closes."""
 
-    __slots__ = ("_head", "_protocol", "_transport", "write")
+    _transport: Any
+    _protocol: "LimitedProtocol"
+    _head: bytes = b""
+    write: Callable[[bytes], None] = field(init=False)
 
-    def __init__(self, transport: Any, protocol: "LimitedProtocol") -> None:
-        self._transport, self._protocol, self._head = transport, protocol, b""
+    def __post_init__(self) -> None:
         self.write = self._write_head
 
     def _write_head(self, data: bytes) -> None:

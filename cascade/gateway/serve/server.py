@@ -4,7 +4,9 @@ import argparse
 import asyncio
 import gc
 import logging
+import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +21,8 @@ from cascade.gateway.auth.commands import key_file
 from cascade.gateway.auth.keys import is_loopback
 from cascade.gateway.state import Gateway
 from cascade.policy import load as files
+
+from .listener import address, inherited, listen, on_end_of_input
 
 # Without httptools there is no server: uvicorn's other parser, h11, has no such bounds on connections.
 from .protocol import LimitedProtocol
@@ -88,6 +92,15 @@ def make_server(
 
 def run(args: argparse.Namespace) -> int:
     """Runs ``python -m cascade serve`` until a signal stops it; the exit status."""
+    listeners = [inherited(descriptor) for descriptor in args.fd] if args.fd else listen(args.host, args.port)
+    try:
+        return _serve(args, listeners)
+    finally:
+        for listener in listeners:
+            listener.close()
+
+
+def _serve(args: argparse.Namespace, listeners: list[socket.socket]) -> int:
     path = files.find(args.policy_file)
     file = files.load(path)
     keys = key_file(args.keys, path)
@@ -99,9 +112,9 @@ def run(args: argparse.Namespace) -> int:
                 f"{keys.path}: no API keys, and {reason}: restore the file, create a key (cascade keys create NAME --keys "
                 f"{keys.path}), or delete {keys.marker} to serve this machine without keys"
             )
-        if not is_loopback(args.host):
+        if not is_loopback(host := _host(args, listeners)):
             raise CascadeError(
-                f"--host {args.host}: without an API key the gateway only listens on a loopback address; create a key: "
+                f"--host {host}: without an API key the gateway only listens on a loopback address; create a key: "
                 f"python -m cascade keys create NAME --keys {keys.path}"
             )
         print(
@@ -114,20 +127,28 @@ def run(args: argparse.Namespace) -> int:
     def ready(port: int) -> None:
         gc.collect()
         gc.freeze()  # loaded modules stay; a full collection of them would delay every request by a tenth of a second
-        print(f"cascade: http://{args.host}:{port}/v1 serves {path}", file=sys.stderr, flush=True)
+        print(f"cascade: http://{address(_host(args, listeners), port)}/v1 serves {path}", file=sys.stderr, flush=True)
 
     server = make_server(gateway, args.host, args.port, ready, path)
+    if args.stop_on_eof:
+        on_end_of_input(lambda: os.kill(os.getpid(), signal.SIGTERM))
     logging.basicConfig(format="cascade: %(message)s", level=logging.WARNING)
     # uvicorn raises the signal that stopped it once more at the end.
     previous = signal.signal(signal.SIGTERM, lambda *_: None)
     try:
         with suppress(KeyboardInterrupt):
-            _run(server)
+            _run(server, listeners)
     finally:
         signal.signal(signal.SIGTERM, previous)
-    if not server.started:
-        raise CascadeError(f"cannot listen on {args.host}:{args.port}")
-    return 0
+    return 0 if server.started else 2
+
+
+def _host(args: argparse.Namespace, listeners: list[socket.socket]) -> str:
+    """The address as it was asked for; of inherited sockets the one that others can reach, if any."""
+    if not args.fd:
+        return str(args.host)
+    addresses = [str(listener.getsockname()[0]) for listener in listeners]
+    return next((one for one in addresses if not is_loopback(one)), addresses[0])
 
 
 def _protocol(max_connections: int) -> Any:
@@ -156,11 +177,11 @@ def _raise_descriptor_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (_MANY if hard == resource.RLIM_INFINITY else min(_MANY, hard), hard))
 
 
-def _run(server: Server) -> None:
+def _run(server: Server, listeners: list[socket.socket]) -> None:
     """Runs the server on uvloop where there is one."""
     try:
         import uvloop
     except ModuleNotFoundError:
-        asyncio.run(server.serve())
+        asyncio.run(server.serve(listeners))
     else:
-        uvloop.run(server.serve())
+        uvloop.run(server.serve(listeners))

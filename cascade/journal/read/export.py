@@ -39,8 +39,9 @@ def as_lines(records: Iterable[Record]) -> Iterator[Mapping[str, Any]]:
     """Each record with everything it holds."""
     for record in records:
         line = record._asdict()
-        if record.prompt is None:
-            del line["prompt"]
+        for name in ("prompt", "sampling_probability", "shadow_tiers", "shadows"):
+            if line[name] is None or line[name] == ():
+                del line[name]
         yield line
 
 
@@ -65,9 +66,9 @@ def _parquet(records: Iterable[Record], file: IO[bytes]) -> int:
             ("run_id", "kind", "policy", "policy_hash", "prompt_hash", "reason", "tier", "model", "error"), text
         ),
         **dict.fromkeys(("started", "ended"), moment),
-        **dict.fromkeys(("confidence", "cost_usd", "premium_usd", "latency_s", "quality"), number),
+        **dict.fromkeys(("confidence", "cost_usd", "premium_usd", "latency_s", "quality", "sampling_probability"), number),
         "accepted": pa.bool_(),
-        **dict.fromkeys(("note", "tags", "attempts", "prompt"), text),
+        **dict.fromkeys(("note", "tags", "attempts", "prompt", "shadows"), text),
     }
     schema = pa.schema(list(types.items()))
     count = 0
@@ -90,6 +91,7 @@ def _flat(record: Record) -> dict[str, Any]:
         "tags": json.dumps(record.tags),
         "attempts": json.dumps(record.attempts),
         "prompt": None if record.prompt is None else json.dumps(record.prompt),
+        "shadows": json.dumps(record.shadows) if record.shadows else None,
     }
 
 

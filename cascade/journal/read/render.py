@@ -69,6 +69,8 @@ def _attempt(a: Mapping[str, Any]) -> Iterator[str]:
             f"  at {call['started_s']:.3f} s  {call['purpose']}: {call['model']} x{call['n']}, {tokens}, "
             f"{usd(call['cost_usd'])}, {call['latency_s']:.3f} s{fault}"
         )
+    if a["answered"] and a.get("judged") is False:
+        yield f"  no judge scored or vetoed the answer: confidence {a['confidence']:.4f} is the tier's base rate or prior"
     for v in a["verdicts"]:
         score = "veto" if v["veto"] else "cannot tell" if v["score"] is None else f"{v['score']:.4f}"
         details = ", ".join(f"{k}={x}" for k, x in v.get("details", {}).items())

@@ -1,7 +1,8 @@
 """Records with text -> a recording, so that thresholds are tuned on what production saw.
 
 Runs of the same prompt become one example, with the answers of all the models that they asked: so runs that were shadowed by
-another policy's give a recording of several models.
+another policy's give a recording of several models. A sampled run that was shadowed is an example of its own, complete and
+with its sampling probability: the traffic's own prompts, in a known proportion.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cascade.journal.record import Record
+from cascade.promise.sampling import is_sampled
 from cascade.util.totals import plus
 
 
@@ -25,13 +27,22 @@ class _Group:
 def as_recording(records: Iterable[Record]) -> Iterator[Mapping[str, Any]]:
     """The lines of a recording, in the order in which the prompts were first asked; records without text are left out.
 
-    A line's ``id`` is the beginning of the prompt's hash, its ``task`` the policy. Feedback grades the answer that was
+    A sampled run whose shadow requests are all done, or that had none to make, becomes a line with all of its answers and
+    ``sampling_probability``, and enters no other line; its ``id`` is the run's.
+
+    Another line's ``id`` is the beginning of the prompt's hash, its ``task`` the policy. Feedback grades the answer that was
     returned, and every other answer to the same prompt with just the same text; of several answers of one model the graded
     one is kept, else the last. All of the records are held in memory at once.
     """
     groups: dict[str, _Group] = {}
     for record in records:
-        if record.prompt is None or record.kind != "run":
+        if record.kind != "run":
+            continue
+        line = _sampled(record)
+        if line is not None:
+            yield line
+            continue
+        if record.prompt is None:
             continue
         group = groups.setdefault(record.prompt_hash, _Group(record.prompt, record.policy))
         for attempt in record.attempts:
@@ -59,6 +70,38 @@ def as_recording(records: Iterable[Record]) -> Iterator[Mapping[str, Any]]:
             if group.prompt.get(name):
                 line[name] = group.prompt[name]
         yield line
+
+
+def _sampled(record: Record) -> Mapping[str, Any] | None:
+    """The line of a sampled run that has all of its answers, with text; None for any other run."""
+    probability = record.sampling_probability
+    if probability is None or not is_sampled(record.run_id, probability):
+        return None
+    prompt = record.prompt
+    done = {shadow["tier"] for shadow in record.shadows if shadow["state"] == "done" and "answer" in shadow}
+    if prompt is None or not done.issuperset(record.shadow_tiers):
+        return None
+    answers = {attempt["model"]: _answer(attempt) for attempt in record.attempts if "answer" in attempt}
+    if record.feedback:
+        for attempt in record.attempts:
+            if attempt["tier"] == record.tier and "answer" in attempt:
+                answers[attempt["model"]]["quality"] = record.feedback[-1]["quality"]
+    for shadow in record.shadows:
+        answers[shadow["answer"].get("model") or shadow["model"]] = _shadow_answer(shadow)
+    line = {"id": record.run_id, "task": record.policy, "prompt": prompt["messages"], "answers": answers}
+    for name in ("schema", "tools"):
+        if prompt.get(name):
+            line[name] = prompt[name]
+    return {**line, "sampling_probability": probability}
+
+
+def _shadow_answer(shadow: Mapping[str, Any]) -> dict[str, Any]:
+    """A shadow's answer as a recording states it."""
+    row: dict[str, Any] = {"quality": None, "cost_usd": shadow.get("cost_usd"), **shadow["answer"]}
+    row.pop("model", None)
+    if "logprob" in row:
+        row["logprob"] = min(0.0, row["logprob"])
+    return row
 
 
 def _answer(attempt: Mapping[str, Any]) -> dict[str, Any]:

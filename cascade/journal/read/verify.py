@@ -15,13 +15,13 @@ from cascade.journal.record import Record
 from cascade.policy.calibrators import Calibrator, from_json
 from cascade.policy.schema import JudgeRule, Policy, TierPolicy
 from cascade.policy.thresholds import Thresholds
-from cascade.result import Action, Attempt
+from cascade.result import ANSWERED, Action, Attempt, Decision
 from cascade.util.totals import total
 from judges import Answer, Verdict
 
 # What different machines' logarithms may differ by, and sums of the same amounts in another order.
 _CLOSE, _CLOSE_USD = 1e-9, 1e-9
-_DECIDED = ("accepted", "unsure", "vetoed")
+_DECIDED = ANSWERED | {"unsure", "vetoed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,7 @@ class StoredTier:
     thresholds: Thresholds
     prior: float
     calibrators: tuple[Calibrator, ...]
+    judges: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,17 @@ class StoredPolicy:
             rules = [JudgeRule.model_construct(**rule) for rule in t["judges"]]
             tiers.append(TierPolicy.model_construct(**{**t, "judges": rules}))
         policy = Policy.model_construct(**{**data, "tiers": tiers})
-        stored = (StoredTier(t.name, t.thresholds, t.prior, tuple(from_json(m) for m in t.confidence or ())) for t in tiers)
-        return cls(policy, tuple(stored))
+        return cls(policy, tuple(map(_stored_tier, tiers)))
+
+
+def _stored_tier(tier: TierPolicy) -> StoredTier:
+    return StoredTier(
+        tier.name,
+        tier.thresholds,
+        tier.prior,
+        tuple(from_json(mapping) for mapping in tier.confidence or ()),
+        tuple(rule.use for rule in tier.judges),
+    )
 
 
 def verify(record: Record, stored: StoredPolicy | None) -> list[str]:
@@ -74,6 +84,8 @@ def verify(record: Record, stored: StoredPolicy | None) -> list[str]:
             return [*differences, f"{where}: the policy has no such tier at this place"]
         last_tier = record.kind == "gate" or tier is stored.tiers[-1]
         last_action, differs = _decided(attempt, tier, last_tier)
+        if last_action is Action.ACCEPT:
+            differs += _labelled(attempt, "last_tier" if last_tier and record.kind != "gate" else "unjudged")
         differences += [f"{where}: {d}" for d in differs]
         differences += [f"{where}: {d}" for d in _priced(attempt)]
         if last_action is Action.ACCEPT and number < len(record.attempts) - 1:
@@ -92,11 +104,13 @@ def _decided(attempt: Mapping[str, Any], tier: StoredTier, last_tier: bool) -> t
     differences = []
     action: Action | None = None
     verdicts = [Verdict(v["judge"], v["score"], veto=v["veto"]) for v in attempt["verdicts"]]
+    # Where a prompt has tools, their check comes before the tier's own judges.
+    before = 1 if verdicts and verdicts[0].judge == "tools" and "tools" not in tier.judges else 0
     decisions = attempt["decisions"]
     for i, logged in enumerate(decisions):
         stage = logged["stage"]
         # A judge's answer that took the place of the first may bring further vetoes, but only before the last decision.
-        seen = verdicts if i == len(decisions) - 1 else verdicts[: stage + 1]
+        seen = verdicts if i == len(decisions) - 1 else verdicts[: before + stage + 1]
         vetoed = any(v.veto for v in seen)
         if not tier.calibrators:
             confidence = combine(seen, tier.prior)
@@ -114,18 +128,26 @@ def _decided(attempt: Mapping[str, Any], tier: StoredTier, last_tier: bool) -> t
             differences.append(f"stage {stage}: {logged['action']!r} was recorded, the policy decides {action.value!r}")
     if attempt["reason"] in _DECIDED and (action is None or action is Action.JUDGE):
         differences.append(f"reason {attempt['reason']!r}, yet no decision ends the attempt")
-    if (attempt["reason"] == "accepted") != (action is Action.ACCEPT):
+    if (attempt["reason"] in ANSWERED) != (action is Action.ACCEPT):
         differences.append(f"reason {attempt['reason']!r}, yet the last decision is {action.value if action else 'none'}")
     return action, differences
+
+
+def _labelled(attempt: Mapping[str, Any], unjudged: str) -> list[str]:
+    """Whether an answer that reached its threshold is called accepted just where a judge scored it."""
+    expected = "accepted" if _attempt(attempt).judged else unjudged
+    if attempt["reason"] not in ANSWERED or attempt["reason"] == expected:
+        return []
+    return [f"reason {attempt['reason']!r} was recorded, the verdicts give {expected!r}"]
 
 
 def _ended(record: Record, policy: Policy, last: Action | None) -> list[str]:
     """What differs in how the run ended, by the engine's own `finish`."""
     if record.error is not None and record.confidence is None:
         return [] if not record.accepted else ["accepted, yet it raised"]
-    reason = "accepted" if last is Action.ACCEPT else record.reason
-    if reason == "accepted" and last is not Action.ACCEPT and record.attempts:
-        reason = record.attempts[-1]["reason"]  # it was accepted as the best of all, if at all
+    reason = record.reason
+    if record.attempts and (last is Action.ACCEPT or reason in ANSWERED):
+        reason = record.attempts[-1]["reason"]  # the run's own may be that of the best of all answers
     attempts = tuple(map(_attempt, record.attempts))
     try:
         again = finish(policy.model_copy(update={"when_unsure": "best"}), attempts, reason, None)  # type: ignore[arg-type]
@@ -153,6 +175,10 @@ def _attempt(data: Mapping[str, Any]) -> Attempt:
         latency_s=data["latency_s"],
         calls=data["calls"],
         reason=data["reason"],
+        decisions=tuple(
+            Decision(d["stage"], d["confidence"], d["vetoed"], Action(d["action"]), d.get("compared"))
+            for d in data["decisions"]
+        ),
     )
 
 

@@ -62,7 +62,8 @@ def test_a_tier_alone() -> None:
     cascade, small, _ = service()
     with cascade:
         result = cascade.run("q", policy="default/large")
-        assert (result.tier, result.accepted, len(result.attempts)) == ("large", True, 1)
+        assert (result.reason, result.judged) == ("last_tier", False)
+        assert (result.tier, result.accepted, len(result.attempts)) == ("large", False, 1)
         assert not small.calls
         with pytest.raises(PolicyError, match="unknown tier 'larg'; did you mean 'large'"):
             cascade.run("q", policy="default/larg")
@@ -86,11 +87,11 @@ def test_a_budget_beside_the_policys() -> None:
         with pytest.raises(PolicyError, match="price of the model small is not known"):
             cascade.run("q", policy="default", daily=(("key ana", 0.02),))
         small.max_cost_usd = 0.01
-        assert cascade.run("q", policy="default/large", daily=(("key ana", 0.02),)).accepted
-        assert cascade.run("q", policy="default/large", daily=(("key ana", 0.02),)).accepted
+        assert cascade.run("q", policy="default/large", daily=(("key ana", 0.02),)).text
+        assert cascade.run("q", policy="default/large", daily=(("key ana", 0.02),)).text
         with pytest.raises(Exception, match=r"budget of .* key ana"):
             cascade.run("q", policy="default/large", daily=(("key ana", 0.02),))
-        assert cascade.run("q", policy="default/large", daily=(("key ben", 0.02),)).accepted
+        assert cascade.run("q", policy="default/large", daily=(("key ben", 0.02),)).text
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,11 @@ def priced(text: str, usd: float | None = 0.01, **more: Any) -> Answer:
     return Answer(text, cost_usd=usd, finish_reason="stop", **more)
 
 
+def scored(text: str) -> Answer:
+    """An answer that the logprob judge can score."""
+    return priced(text, mean_logprob=-0.1)
+
+
 def ladder(*scripts: Any, accept_at: float = 0.7, judged: Any = ("logprob",), **limits: Any) -> Cascade:
     """A cascade of scripted tiers t0, t1, ... with the same judges."""
     tiers = [
@@ -286,11 +291,34 @@ def calibrated(tiers: list[dict[str, Any]], *answers: Answer, **policy: Any) -> 
     return ask(Cascade(Policy.model_validate({"tiers": steps, **policy}), models=models))
 
 
+def test_an_answer_that_no_judge_scored_is_not_accepted() -> None:
+    """It is returned, its confidence is the tier's base rate or its prior, and judging or escalating goes on as before."""
+    tiers: list[dict[str, Any]] = [
+        {"accept_at": 0.9, "judges": ["rules"]},
+        {"accept_at": 0.0, "judges": ["schema", "rules"], "prior": 0.8},
+    ]
+    r = calibrated(tiers, priced("a"), priced("b"), when_unsure="raise")
+    assert (r.text, r.confidence, r.accepted, r.judged, r.reason) == ("b", 0.8, False, False, "last_tier")
+    assert [a.judged for a in r.attempts] == [False, False]
+    with_base_rate = calibrated([{"accept_at": 0.0, "judges": ["logprob"], "confidence": mapped(0.6, 0.7)}], priced("a"))
+    assert (with_base_rate.confidence, with_base_rate.judged, with_base_rate.calibrated) == (0.7, False, True)
+    first = calibrated([{"accept_at": 0.4}, {"accept_at": 0.0}], priced("a"), priced("b"))
+    assert (first.text, first.accepted, first.reason, len(first.attempts)) == ("a", False, "unjudged", 1)
+    with_score = calibrated([{"accept_at": 0.0, "judges": ["logprob"]}], scored("a"))
+    assert (with_score.accepted, with_score.judged, with_score.reason) == (True, True, "accepted")
+    vetoed = calibrated([{"accept_at": 0.0, "judges": ["rules"]}], priced(""))
+    assert (vetoed.accepted, vetoed.judged, vetoed.reason) == (False, True, "vetoed")
+
+
 @pytest.mark.parametrize(("final", "text", "confidence"), [("last", "b", 0.3), ("best", "a", 0.6)])
 def test_final_says_which_answer_counts(final: str, text: str, confidence: float) -> None:
     """After the last tier, its own answer or the surest of all is returned, and accepted by the last threshold."""
-    tiers = [{"accept_at": 0.9, "confidence": mapped(0.6)}, {"accept_at": 0.0, "confidence": mapped(0.3)}]
-    r = calibrated(tiers, priced("a"), priced("b"), final=final)
+    judges = ["logprob"]
+    tiers = [
+        {"accept_at": 0.9, "judges": judges, "confidence": mapped(0.6, 0.6)},
+        {"accept_at": 0.0, "judges": judges, "confidence": mapped(0.3, 0.3)},
+    ]
+    r = calibrated(tiers, scored("a"), scored("b"), final=final)
     assert (r.text, r.confidence, r.accepted, r.reason) == (text, confidence, True, "accepted")
     assert len(r.attempts) == 2
 

@@ -63,7 +63,7 @@ def test_a_fallback_answers_before_the_next_tier_is_asked() -> None:
     """Each model has its own attempts; the answer says whose it is, and the log holds every request."""
     with service({"a": [down("a")], "b": [GOOD], "c": [GOOD]}, ladder({"model": "a", "fallbacks": ["b"]}, "c")) as cascade:
         result = cascade.run("q")
-    assert (result.accepted, result.tier, result.model) == (True, "a", "b")
+    assert (result.reason, result.tier, result.model) == ("unjudged", "a", "b")
     assert [(c.model, c.fault is None) for c in result.attempts[0].call_log] == [("a", False), ("a", False), ("b", True)]
     assert result.cost_usd == pytest.approx(110e-6)
 
@@ -127,7 +127,7 @@ def test_a_judges_own_model_that_fails_is_a_judge_failure(rule: str) -> None:
             return
         result = cascade.run("q")
     first = result.attempts[0]
-    assert first.reason == ("judge_failure" if rule == "escalate" else "accepted")
+    assert first.reason == ("judge_failure" if rule == "escalate" else "unjudged")
     assert all(v.score is None for v in first.verdicts)
     assert [(c.purpose, c.fault is None) for c in first.call_log] == [
         ("answer", True),
@@ -382,7 +382,7 @@ def test_a_model_of_unknown_price_is_not_asked_under_a_budget() -> None:
     """Whether the run, the policy's day or the file's has it; one that says what it costs at most is, and keeps it."""
     silent, telling = ScriptedModel("m", lambda p, r: "51"), ScriptedModel("m", [Answer("51", cost_usd=0.01)], delay_s=0.01)
     with Cascade(Policy.model_validate(ladder("m")), models={"m": silent}) as c:
-        assert c.run("q").accepted
+        assert c.run("q").text == "51"
         with pytest.raises(PolicyError, match="price of the model m is not known"):
             c.run("q", budget_usd=1.0)
     daily = Policy.model_validate(ladder("m", budget_usd_per_day=0.05))

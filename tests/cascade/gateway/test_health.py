@@ -49,7 +49,7 @@ def test_metrics(running: Running, upstream: WireServer) -> None:
     text = httpx2.get(f"{running.url}/metrics").text
     assert value(text, "cascade_http_requests_total", 'route="/v1/chat/completions"', 'status="200"') == 3
     assert value(text, "cascade_http_requests_total", 'route="/v1/chat/completions"', 'status="400"') == 1
-    assert value(text, "cascade_runs_total", 'policy="default"', 'tier="premium"', 'accepted="true"') == 3
+    assert value(text, "cascade_runs_total", 'policy="default"', 'tier="premium"', 'reason="last_tier"') == 3
     assert value(text, "cascade_escalations_total", 'tier="cheap"', 'reason="unsure"') == 3
     assert value(text, "cascade_http_requests_under_way") == 0
 

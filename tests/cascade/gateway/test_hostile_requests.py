@@ -2,11 +2,13 @@
 
 import asyncio
 import gc
+import json
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -114,6 +116,78 @@ def test_memory_after_hostile_requests(tmp_path: Path, count: int) -> None:
             send(url, request)
         assert memory(running.pid) - before < KEPT_BYTES
         assert httpx2.get(f"{url}/healthz").status_code == 200
+
+
+class Pinger:
+    """Another client, which asks for /healthz all the time, and how long it waits for each response, by the wall clock."""
+
+    def __init__(self, url: str) -> None:
+        self._url, self._done = url, threading.Event()
+        self._waits: list[tuple[float, float]] = []  # when it asked, and for how long it waited
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        with httpx2.Client(base_url=self._url, timeout=120) as client:
+            while not self._done.is_set():
+                began = time.monotonic()
+                assert client.get("/healthz").status_code == 200
+                self._waits.append((began, time.monotonic() - began))
+                time.sleep(0.001)
+
+    def __enter__(self) -> "Pinger":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def longest_during(self, request: Callable[[], object]) -> float:
+        """The longest wait while a request was being answered."""
+        began = time.monotonic()
+        request()
+        ended = time.monotonic()
+        while not self._waits or self._waits[-1][0] < ended:  # the one under way counts, too
+            time.sleep(0.002)
+        return max(wait for start, wait in self._waits if start + wait >= began and start <= ended)
+
+
+def slowness() -> float:
+    """How many seconds this machine takes at the moment for a second of CPU time: 1.0 where it does nothing else."""
+    wall, cpu = time.monotonic(), time.thread_time()
+    while time.thread_time() < cpu + 0.02:
+        pass
+    return (time.monotonic() - wall) / 0.02
+
+
+@pytest.mark.parametrize("count", [7, pytest.param(400, marks=pytest.mark.slow)])
+def test_what_another_client_sees(tmp_path: Path, count: int) -> None:
+    """A server that answers a hostile request answers /healthz at most 100 ms later than beside a good request.
+
+    A machine that does other work stretches both, which is measured. A loop that is held is held every time: one try below
+    the limit is enough.
+    """
+    path = tmp_path / "policies.yaml"
+    path.write_text(POLICIES)
+    family = requests()
+    once = ("schema: list of types", "schema: more types", "schema: long pattern", "body: long name", "body: tools")
+    sample = [r for r in family if r.name in once and "chat" in r.path]
+    sample += random.Random(5).sample(family, min(count, len(family)) - len(sample))
+    good = Hostile("good", "/v1/chat/completions", json.dumps({"model": "default", "messages": ASK}).encode())
+    slow = {}
+    with process("--policy-file", str(path)) as (_, url, _), Pinger(url) as pinger:
+        send(url, good)
+        for request in sample:
+            waits = []
+            for _ in range(5):
+                benign, before = pinger.longest_during(partial(send, url, good)), slowness()
+                wait = pinger.longest_during(partial(send, url, request)) - benign
+                waits.append(wait / max(before, slowness()))
+                if waits[-1] <= STALL_S:
+                    break
+            if min(waits) > STALL_S:
+                slow[f"{request.path} {request.name}"] = [round(wait, 3) for wait in waits]
+    assert not slow
 
 
 def test_several_at_once_do_not_hold_others(serve: Serve) -> None:

@@ -143,7 +143,7 @@ def test_stopping_answers_what_is_under_way(serve: Serve, upstream: WireServer, 
     running.stop()
     asking.join()
     assert replies[0].json()["choices"][0]["message"]["content"] == "in time"
-    assert [r.reason for r in records(tmp_path)] == ["accepted"]
+    assert [r.reason for r in records(tmp_path)] == ["last_tier"]
 
 
 def test_stopping_records_what_it_cuts_off(serve: Serve, upstream: WireServer, tmp_path: Path) -> None:

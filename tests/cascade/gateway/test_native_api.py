@@ -23,7 +23,7 @@ def test_route(running: Running, upstream: WireServer) -> None:
     done = reply.json()
     assert (done["answer"], done["parsed"], done["tier"], done["model"]) == ('{"a": 1}', {"a": 1}, "premium", "large-1")
     assert done["cost_usd"] == pytest.approx(2e-5 + 2e-4)
-    assert [a["reason"] for a in done["attempts"]] == ["vetoed", "accepted"]
+    assert [a["reason"] for a in done["attempts"]] == ["vetoed", "last_tier"]
     assert done["attempts"][0]["verdicts"][0]["veto"] is True
     assert reply.headers["x-cascade-run-id"] == done["run_id"]
     assert done["latency_s"] > 0
@@ -49,7 +49,7 @@ def test_gate(running: Running, upstream: WireServer) -> None:
     ).json()
     assert (done["accepted"], done["reason"], "answer" in done) == (False, "vetoed", False)
     done = running.post("/v1/gate", {"prompt": "q", "answer": "51", "policy": "default/premium"}).json()
-    assert (done["accepted"], done["cost_usd"]) == (True, 0.0)
+    assert (done["accepted"], done["judged"], done["reason"], done["cost_usd"]) == (False, False, "unjudged", 0.0)
     assert [v["judge"] for v in done["attempts"][0]["verdicts"]] == ["schema", "rules"]
     assert not upstream.received
     assert running.post("/v1/gate", {"prompt": "q", "answer": "51", "tier": "best"}).status_code == 404

@@ -206,6 +206,7 @@ def test_keys_change_under_load(serve: Serve, tmp_path: Path, monkeypatch: pytes
         if i == 30:  # ten changes later
             eventually(lambda: with_key(gone) == 401)
             revoked.set()
+            eventually(lambda: len(late) > 3)
         keys.revoke(f"other-{i}")
         time.sleep(0.01)
     done.set()

@@ -154,8 +154,8 @@ def test_premium_is_what_the_recording_states() -> None:
     assert record.tier == "small"
 
     async def cost() -> float | None:
-        seat = c._runtime.compile("default").tiers[-1].handle
-        return (await seat.model.answer(Prompt.of(question), _request()))[0].cost_usd
+        handle = c._runtime.compile("default").tiers[-1].handle
+        return (await handle.model.answer(Prompt.of(question), _request()))[0].cost_usd
 
     assert record.premium_usd == asyncio.run(cost()) is not None
 

@@ -60,9 +60,9 @@ def test_the_figures_are_those_of_the_results(watch: Watch) -> None:
     assert not raised
     log = [c for r in results for a in r.attempts for c in a.call_log]
     assert watch.value("cascade_runs_total", policy="default", kind="run") == 40
-    for tier in ("cheap", "dear"):
+    for tier, accepted, reason in (("cheap", "true", "accepted"), ("dear", "false", "last_tier")):
         wanted = sum(r.tier == tier for r in results)
-        assert watch.value("cascade_runs_total", tier=tier, accepted="true", reason="accepted") == wanted
+        assert watch.value("cascade_runs_total", tier=tier, accepted=accepted, reason=reason) == wanted
         assert watch.value("cascade_run_confidence_count", tier=tier) == wanted
         assert watch.value("cascade_call_seconds_count", model=tier) == sum(c.model == tier for c in log)
         assert watch.value("cascade_call_tokens_total", model=tier, kind="input") == sum(

@@ -82,7 +82,7 @@ def test_a_run_its_calls_and_its_verdicts(watch: Watch) -> None:
     calls = watch.spans("chat")
     values = attributes(run)
     assert (values[traces.POLICY], values[traces.OPERATION]) == ("default", "invoke_workflow")
-    assert (values[traces.ACCEPTED], values[traces.REASON], values[traces.TIER]) == (True, "accepted", "b")
+    assert (values[traces.ACCEPTED], values[traces.REASON], values[traces.TIER]) == (False, "last_tier", "b")
     assert (values[traces.CONFIDENCE], values[traces.RUN_ID]) == (result.confidence, result.run_id)
     log = [record for a in result.attempts for record in a.call_log]
     assert len(calls) == len(log) == values[traces.CALLS] == 3
@@ -353,7 +353,7 @@ def test_a_streamed_run_is_told_as_any_other(watch: Watch) -> None:
 
     asyncio.run(use())
     first, second = watch.spans("cascade.run")
-    assert attributes(first)[traces.ACCEPTED] is True
+    assert attributes(first)[traces.ACCEPTED] is False
     assert len(first.events) == 3
     assert attributes(second)[traces.REASON] == "cancelled"
     ids = {s.context.span_id for s in (first, second) if s.context is not None}
@@ -366,7 +366,7 @@ def test_gate_has_a_span_and_evaluation_alone_no_run(watch: Watch) -> None:
         gated = c.gate("q", "an answer", tier="b")
         asyncio.run(c.attempt("b", "q"))
     (gate,) = watch.spans("cascade.gate default")
-    assert attributes(gate)[traces.ACCEPTED] is gated.accepted is True
+    assert attributes(gate)[traces.ACCEPTED] is gated.accepted is False
     assert [e.name for e in gate.events] == [traces.EVALUATION]
     assert not watch.spans("cascade.run")
     (alone,) = watch.spans("chat b")

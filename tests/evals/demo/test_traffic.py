@@ -1,10 +1,14 @@
 """Questions for a gateway."""
 
 import asyncio
+import os
 import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -29,10 +33,14 @@ def free_port() -> int:
         return port
 
 
-def command(*args: str) -> subprocess.Popen[str]:
+def command(*args: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
     """``python -m evals.demo.traffic`` in a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "evals.demo.traffic", *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "evals.demo.traffic", *args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **(environment or {})},
     )
 
 
@@ -82,6 +90,56 @@ def test_ctrl_c_ends_the_gateway_too() -> None:
         socket.create_connection(("127.0.0.1", port), timeout=5)
 
 
+def gone(port: int) -> bool:
+    """Whether nobody listens on a port any more, or stops to within a few seconds."""
+    for _ in range(100):
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        except ConnectionRefusedError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_no_signal_leaves_a_gateway_running(stop: signal.Signals, tmp_path: Path) -> None:
+    """The gateway ends with the traffic; where a signal can be caught, the temporary folder is deleted, too."""
+    port = free_port()
+    with command("--serve", "--port", str(port), "--rate", "40", environment={"TMPDIR": str(tmp_path)}) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("dashboard:")
+        assert len(list(tmp_path.iterdir())) == 1
+        process.send_signal(stop)
+        assert process.wait(60) in (0, 1, -signal.SIGKILL)
+        assert gone(port)
+        if stop != signal.SIGKILL:
+            assert not list(tmp_path.iterdir())
+
+
+def test_a_taken_port_is_an_error() -> None:
+    """The other program gets no connection, and its address is not printed as that of the dashboard."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with command("--serve", "--port", str(port), "--seconds", "1") as process:
+            out, err = process.communicate(timeout=60)
+        other.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            other.accept()
+    assert (process.returncode, out) == (2, "")
+    assert f"cannot listen on 127.0.0.1:{port}" in err
+    assert "--port" in err
+
+
+def test_an_error_states_the_address_without_its_secrets() -> None:
+    """Neither a user, a password nor a query of the address is printed."""
+    url = f"http://user:hidden@127.0.0.1:{free_port()}/?key=hidden"
+    with command("--url", url, "--seconds", "0.5", "--rate", "20") as process:
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert f"{url.partition('/?')[0].replace('user:hidden@', '')}: no question was answered" in err
+    assert "hidden" not in out + err
+
+
 def test_a_gateway_that_is_not_there_is_counted() -> None:
     """A lost connection ends no traffic."""
     counts = Counts()
@@ -95,7 +153,9 @@ def test_a_gateway_that_is_not_there_is_counted() -> None:
     assert "answered" in counts.words()
 
 
-@pytest.mark.parametrize("args", [("--serve", "--rate", "0"), ("--serve", "--feedback", "2"), ("--serve", "--url", "x"), ()])
+@pytest.mark.parametrize(
+    "args", [("--serve", "--rate", "0"), ("--serve", "--feedback", "2"), ("--serve", "--url", "x"), ("--url", "x"), ()]
+)
 def test_wrong_settings_are_refused(args: tuple[str, ...]) -> None:
     """argparse says which, with status 2."""
     with command(*args) as process:

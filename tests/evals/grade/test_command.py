@@ -207,7 +207,7 @@ class Bench:
         spec = ModelSpec(provider="openai", price=price, api_key_env="JUDGE_KEY")
         model = ScriptedModel("judge", self.say)
         monkeypatch.setenv("JUDGE_KEY", "sk-never-to-be-seen")
-        monkeypatch.setattr("evals.grade.model.seat_of", lambda use, file: ModelHandle(model, Pricer("judge", spec)))
+        monkeypatch.setattr("evals.grade.model.make_handle", lambda use, file: ModelHandle(model, Pricer("judge", spec)))
 
     def say(self, prompt: Any, request: Any) -> Answer:
         """Its reply, or its fault from the question on that ``fails`` counts."""

@@ -31,7 +31,8 @@ ROWS = np.arange(60, 120)
 
 def recorded() -> list[Example]:
     """Rows whose cheap model has samples that may outvote its answer, and now and then says nothing, which is a veto; what a
-    verifier said of the middle model's answers was recorded for most rows, so that it fails on the others."""
+    verifier said of the middle model's answers was recorded for most rows, so that it fails on the others. Some rows have a
+    tool, and some answers call one that does not exist."""
     rows = examples(120, 3, cheap=SAMPLES)
     for i in range(0, 120, 9):
         empty = {**rows[i].answers["cheap"], "text": "", "quality": 0.0}
@@ -40,6 +41,11 @@ def recorded() -> list[Example]:
         if i % 5:
             answer = {**rows[i].answers["middle"], "verdicts": {"verifier": 0.9 if i % 3 else 0.4}}
             rows[i] = replace(rows[i], answers={**rows[i].answers, "middle": answer})
+    for i in range(0, 120, 4):
+        wrong = [{"id": "c", "type": "function", "function": {"name": "g", "arguments": "{}"}}]
+        calling = {"cheap": i % 8 == 0, "middle": i % 12 == 0, "dear": i % 16 == 0}
+        answers = {m: {**a, "tool_calls": wrong} if calling[m] else a for m, a in rows[i].answers.items()}
+        rows[i] = replace(rows[i], answers=answers, tools=({"type": "function", "function": {"name": "f"}},))
     return rows
 
 
@@ -153,7 +159,7 @@ def test_a_judge_that_asks_another_model_reads_recorded_verdicts() -> None:
     assert [r.confidence for r in run(policy, rows)] == [0.75] * 4
     [silent] = run(policy, examples(1))
     assert silent.attempts[0].verdicts[0].score is None
-    assert silent.attempts[0].verdicts[0].reason.startswith("judge failed")
+    assert silent.attempts[0].verdicts[0].failed
 
 
 def test_an_ungraded_answer_is_an_error() -> None:

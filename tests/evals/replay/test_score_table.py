@@ -41,6 +41,17 @@ def test_a_veto_ends_the_judging() -> None:
     assert np.isnan(c.scores[0, 1])
 
 
+def test_a_wrong_tool_call_is_vetoed_before_the_first_judge() -> None:
+    """It takes no judge's work, and no stage can accept it; also where the recording demanded a call."""
+    tools = ({"type": "function", "function": {"name": "f"}},)
+    calls = [{"id": "c", "type": "function", "function": {"name": "g", "arguments": "{}"}}]
+    c = one({"text": "", "tool_calls": calls}, [{"use": "rules"}], tools=tools)
+    assert c.vetoed.tolist() == [[True, True]]
+    assert c.cost_usd.tolist() == [[1.0, 1.0]]
+    assert not one({}, [{"use": "rules"}], tools=tools).vetoed.any()
+    assert one({}, [{"use": "rules"}], tools=tools, raw={"tool_choice": "required"}).vetoed.all()
+
+
 def test_samples_are_paid_and_may_change_the_answer() -> None:
     """After self-consistency the majority's answer stands, with its own quality."""
     samples = [{"text": "b", "quality": 0.0}] * 3

@@ -323,7 +323,8 @@ def test_a_threshold_of_zero_accepts_all_but_vetoes() -> None:
     outcome = cascade.outcome((0.0,), np.arange(2))
     assert outcome.tier.tolist() == [0, 1]
     assert outcome.cost_usd.tolist() == [2.0, 3.0]
-    assert outcome.accepted.tolist() == [True, True]
+    # The second answer is the last tier's, which no judge scored.
+    assert outcome.accepted.tolist() == [True, False]
 
 
 def test_which_answer_ends_a_ladder() -> None:
@@ -340,7 +341,7 @@ def test_which_answer_ends_a_ladder() -> None:
 def test_a_last_answer_that_is_not_sure_enough() -> None:
     """Below ``last_accept_at`` the most confident answer is returned, not accepted; at it the last tier's is accepted."""
     cascade = SimulatedCascade.from_tiers(
-        [step_of(np.array([[0.6], [0.6], [0.2]])), step_of(np.array([[0.5], [0.7], [0.3]]))]
+        [step_of(np.array([[0.6], [0.6], [0.2]])), step_of(np.array([[0.5, 0.5], [0.5, 0.7], [0.5, 0.3]]))]
     )
     outcome = cascade.outcome((0.9,), np.arange(3), last_accept_at=0.7)
     assert outcome.tier.tolist() == [0, 1, 1]

@@ -119,7 +119,8 @@ function headline({ runs, requests, spend, latency }) {
   write("rate", count(runs.total));
   write("rate-note", `${rate(requests.per_s)} per second${runs.gates ? `; ${count(runs.gates)} answers judged with /v1/gate` : ""}`);
   write("accepted", share(runs.accepted, runs.total));
-  write("accepted-note", runs.unanswered ? `${count(runs.unanswered)} without an answer` : "all were answered");
+  const unjudged = runs.unjudged ? `; ${count(runs.unjudged)} that no judge could score` : "";
+  write("accepted-note", (runs.unanswered ? `${count(runs.unanswered)} without an answer` : "all were answered") + unjudged);
   write("median", seconds(latency.runs.p50));
   write("median-note", `90th percentile ${seconds(latency.runs.p90)}`);
 }

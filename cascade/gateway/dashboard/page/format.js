@@ -45,8 +45,10 @@ export function clock(epoch) {
   return new Date(epoch * 1000).toLocaleTimeString("en-GB");
 }
 
+const WORDS = { last_tier: "not judged (last tier)", unjudged: "not judged" };
+
 export function words(reason) {
-  return reason.replaceAll("_", " ");
+  return WORDS[reason] ?? reason.replaceAll("_", " ");
 }
 
 export function span(seconds) {

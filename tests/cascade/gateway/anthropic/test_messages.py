@@ -72,7 +72,7 @@ def test_a_schema_is_judged(running: Running, upstream: WireServer) -> None:
     body = {"model": "default", "max_tokens": 20, "messages": ASK}
     done = running.post("/v1/messages", {**body, "output_config": {"format": {"type": "json_schema", "schema": schema}}})
     assert done.json()["content"] == [{"type": "text", "text": '{"a": 1}'}]
-    assert [a["reason"] for a in done.json()["cascade"]["attempts"]] == ["vetoed", "accepted"]
+    assert [a["reason"] for a in done.json()["cascade"]["attempts"]] == ["vetoed", "last_tier"]
 
 
 def test_a_stream(running: Running, upstream: WireServer) -> None:

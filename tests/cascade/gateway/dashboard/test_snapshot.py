@@ -42,7 +42,8 @@ def test_the_figures_agree(serve: Serve, upstream: WireServer, tmp_path: Path) -
     assert running.chat().status_code == 502
     running.post("/v1/feedback", {"run_id": ids[0], "quality": 0.0})
     (now,) = watched(running, 1)
-    assert (now["runs"]["total"], now["runs"]["accepted"], now["runs"]["unanswered"]) == (6, 5, 1)
+    assert (now["runs"]["total"], now["runs"]["accepted"], now["runs"]["unanswered"]) == (6, 3, 1)
+    assert now["runs"]["unjudged"] == 2
     assert now["tiers"] == [
         {"policy": "default", "tier": "cheap", "runs": 3, "share": 0.6},
         {"policy": "default", "tier": "premium", "runs": 2, "share": 0.4},
@@ -83,7 +84,7 @@ def test_one_run_from_memory_and_from_the_journal(serve: Serve, upstream: WireSe
         run_id = running.chat().json()["cascade"]["run_id"]
         message = httpx2.get(f"{running.url}/dashboard/runs/{run_id}").json()
         assert (message["source"], message["run_id"], message["tier"]) == (source, run_id, "premium")
-        assert [a["reason"] for a in message["attempts"]] == ["unsure", "accepted"]
+        assert [a["reason"] for a in message["attempts"]] == ["unsure", "last_tier"]
         assert [v["judge"] for v in message["attempts"][0]["verdicts"]] == ["schema", "rules", "logprob"]
         assert ("call_log" in message["attempts"][0]) == (source == "journal")
         assert "50?" not in json.dumps(message)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from cascade.cli import main
 from tests.cascade.gateway.test_health import value
 
 ROOT = Path(__file__).parents[4]
@@ -24,9 +26,10 @@ policies: {default: {tiers: [{model: m, accept_at: 0.0}]}}
 @contextmanager
 def process(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
     """The command, once it listens: the process, its address, and what it said until then."""
-    command = [sys.executable, "-m", "cascade", "serve", "--port", "0", *arguments]
+    command = [sys.executable, "-m", "cascade", "serve", "--port", "0", "--stop-on-eof", *arguments]
     keyless = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")} | environment
-    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=keyless)
+    pipe = subprocess.PIPE  # standard input ends with this process: no stopped test leaves a gateway running
+    running = subprocess.Popen(command, stdin=pipe, stderr=pipe, text=True, cwd=ROOT, env=keyless)
     output = ""
     try:
         assert running.stderr is not None
@@ -39,8 +42,9 @@ def process(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Po
     finally:
         running.kill()
         running.wait()
-        assert running.stderr is not None
-        running.stderr.close()
+        for stream in (running.stdin, running.stderr):
+            assert stream is not None
+            stream.close()
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
@@ -60,6 +64,71 @@ def test_the_command_serves_and_stops(tmp_path: Path, stop: signal.Signals) -> N
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "accepted" in shown.stdout
+
+
+@contextmanager
+def policy_file(folder: Path) -> Iterator[Path]:
+    """The policies in a file."""
+    path = folder / "policies.yaml"
+    path.write_text(FILE)
+    yield path
+
+
+def test_a_taken_port_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It names the address and what to do, in one line; the gateway does not start."""
+    with policy_file(tmp_path) as path, socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert main(["serve", "--policy-file", str(path), "--port", str(port)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"cascade: cannot listen on 127.0.0.1:{port}: another program listens there")
+
+
+def test_an_address_of_another_machine_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """192.0.2.1 is nobody's."""
+    assert main(["serve", "--host", "192.0.2.1", "--port", "0"]) == 2
+    assert "this machine has no such address" in capsys.readouterr().err
+
+
+def test_a_gateway_serves_on_the_socket_of_its_parent_and_ends_with_it(tmp_path: Path) -> None:
+    """``--fd`` and ``--stop-on-eof``: the parent need not live for the gateway to stop."""
+    with policy_file(tmp_path) as path, socket.create_server(("127.0.0.1", 0)) as listener:
+        number = listener.fileno()
+        command = [
+            sys.executable,
+            "-m",
+            "cascade",
+            "serve",
+            "--policy-file",
+            str(path),
+            "--fd",
+            str(number),
+            "--stop-on-eof",
+        ]
+        with subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, pass_fds=(number,)
+        ) as running:
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            assert httpx2.get(f"{url}/healthz", timeout=20).json() == {"status": "ok"}
+            _, err = running.communicate(timeout=20)  # which closes its standard input
+    assert running.returncode == 0
+    assert f"{url}/v1 serves" in err
+
+
+def test_a_descriptor_that_is_no_listening_socket_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """A file, and a number that is not open."""
+    with open(os.devnull) as file:
+        for number in (file.fileno(), 9999):
+            assert main(["serve", "--fd", str(number)]) == 2
+            assert f"--fd {number}: " in capsys.readouterr().err
+
+
+def test_localhost_is_every_loopback_address(tmp_path: Path) -> None:
+    """IPv4 and, where the machine has it, IPv6, on the same port."""
+    with policy_file(tmp_path) as path, process("--policy-file", str(path), "--host", "localhost") as (_, url, _):
+        port = int(url.rpartition(":")[2])
+        for _, _, _, _, place in socket.getaddrinfo("localhost", port, type=socket.SOCK_STREAM):
+            host = f"[{place[0]}]" if ":" in str(place[0]) else str(place[0])
+            assert httpx2.get(f"http://{host}:{port}/healthz").status_code == 200
 
 
 def test_the_shipped_recording_needs_no_key(tmp_path: Path) -> None:

@@ -213,3 +213,20 @@ async def test_verify_by_command(url: str, capsys: pytest.CaptureFixture[str]) -
 
 def _json(url: str) -> str:
     return "TEXT" if url.startswith("sqlite") else "JSON"
+
+
+async def test_runs_with_tools_verify(url: str) -> None:
+    """The check of the calls stands before the verdicts of the tier's judges."""
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    rules = [{"use": "rules", "accept_at": 0.95}, "logprob"]
+    tiers = [{"name": f"t{i}", "model": f"m{i}", "accept_at": 0.1, "judges": rules} for i in range(2)]
+
+    def calling(name: str) -> Answer:
+        call = {"id": "c", "type": "function", "function": {"name": name, "arguments": "{}"}}
+        return Answer("", tool_calls=(call,), mean_logprob=-0.1, cost_usd=0.0)
+
+    models = {"m0": ScriptedModel("m0", [calling("g")]), "m1": ScriptedModel("m1", [calling("f")])}
+    async with Cascade(Policy.model_validate({"tiers": tiers}), models=models, journal=url) as c:
+        result = await c.arun("q", tools=tools)
+        assert [[v.judge for v in a.verdicts] for a in result.attempts] == [["tools"], ["tools", "rules", "logprob"]]
+    assert checked(url) == {}

@@ -1,0 +1,300 @@
+"""The shadower: a thread that asks, for sampled runs, the tiers that were not asked, within a budget and at low priority.
+
+A run that is not sampled pays for its probability and a comparison. A sampled one appends to a queue as well; its answer has
+been returned by then, or is about to be. Requests are made one at a time for each model, and only while the model is healthy
+and half of its limits are free; without retries, and without a say in circuit breakers. Runs do not notice them.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import TypeVar
+
+from cascade.costs.budget import RunBudget
+from cascade.costs.estimate import MAX_OUTPUT
+from cascade.engine.calls import call_model
+from cascade.engine.model_handle import ModelHandle
+from cascade.engine.plan import CompiledPolicy
+from cascade.engine.run_context import RunContext
+from cascade.engine.shadow_plan import ShadowPlan
+from cascade.errors import CascadeError
+from cascade.journal.fork_safety import Pause, register
+from cascade.journal.journal import Journal
+from cascade.journal.record import PendingRecord, answer_json, usage_json
+from cascade.journal.shadows import ShadowBook, ShadowOutcome, ShadowRow
+from cascade.models.protocol import ModelError, Request
+from cascade.promise.sampling import is_sampled
+from cascade.resilience.guard import Guard, Retry
+from cascade.result import Result
+from cascade.util.totals import total
+from judges import Answer
+
+from .job import ShadowJob, job_of
+
+T = TypeVar("T")
+log = logging.getLogger("cascade.shadow")
+
+CAPACITY = 1_000
+"""Sampled runs that wait; further ones are entered in the books as skipped."""
+DRAIN_S = 5.0
+"""How long closing waits for what is queued or under way."""
+TIMEOUT_S = 300.0
+"""The longest shadow request."""
+_AT_ONCE = 4  # jobs
+_PAUSE_S = 0.25  # between looks at a busy model or a full minute
+_ADOPT_EVERY_S, _ADOPT_AFTER_S = 60.0, 900.0  # jobs of processes that ended
+_RETRY_S = 5.0  # between attempts to reach the database
+
+
+class Shadower:
+    """Shadows the sampled runs of one Cascade. Its thread begins with the first; a forked child starts its own.
+
+    Args:
+        compile: Gives a policy, ready to run in the running event loop.
+        book: The books.
+        policies: The names of the policies that shadow.
+    """
+
+    def __init__(self, compile: Callable[[str], CompiledPolicy], book: ShadowBook, policies: Sequence[str]) -> None:
+        self._compile, self._book, self._policies = compile, book, tuple(policies)
+        self._parents_loops: list[asyncio.AbstractEventLoop | None] = []  # never closed in a forked child
+        self.restart()
+        register(self)
+
+    def restart(self) -> None:
+        """See ``ForkAware.restart``; what the parent queued is the parent's."""
+        self._parents_loops.append(getattr(self, "_loop", None))
+        self._queue: deque[ShadowJob] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._closing = self._stopping = False
+        self._drained = threading.Event()
+        self._busy: set[int] = set()  # models with a shadow request under way
+
+    def pause(self, pause: Pause) -> None:
+        """See ``ForkAware.pause``: closes the connection; it is opened again after the fork."""
+        loop = self._loop
+        if loop is not None and self._thread is not None and self._thread.is_alive():
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(pause.hold, self._book.close, pause.new_future())
+
+    async def record(
+        self, journal: Journal, pending: PendingRecord, work: Awaitable[Result], plan: ShadowPlan, request: Request
+    ) -> Result:
+        """``Journal.record``, with the run's sampling probability; and queues the run where it is sampled."""
+        try:
+            result = await work
+        except BaseException as error:
+            await journal.end(pending, error)
+            raise
+        probability = pending.sampling_probability = plan.probability(result, pending.tags)
+        sampled = is_sampled(pending.run_id, probability)
+        if sampled:
+            pending.keeps_text, pending.shadow_tiers = plan.spec.text, plan.missing(result.attempts)
+        await journal.end(pending, result)
+        if sampled and pending.shadow_tiers and not self._closing:
+            self._submit(pending, result, plan, request)
+        return result
+
+    def _submit(self, pending: PendingRecord, result: Result, plan: ShadowPlan, request: Request) -> None:
+        self._queue.append(
+            ShadowJob(
+                run_id=pending.run_id,
+                policy=pending.policy,
+                probability=pending.sampling_probability or 0.0,
+                queued=pending.ended,
+                tiers=pending.shadow_tiers,
+                prompt=pending.prompt,
+                request=request,
+                answer=result.answer,
+                keeps_text=plan.spec.text,
+            )
+        )
+        if self._thread is None:
+            with self._lock:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name="cascade shadow", daemon=True)
+                    self._thread.start()
+        elif self._loop is not None:
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._wake)
+
+    def drain(self) -> None:
+        """Takes no further runs, and waits up to DRAIN_S for those that are queued or under way."""
+        self._closing = True
+        if self._thread is not None and self._thread.is_alive():
+            self._call(self._wake)
+            self._drained.wait(DRAIN_S)
+
+    def stop(self) -> None:
+        """Ends the thread. What is queued still stays so in the books; what is under way counts with its estimate."""
+        self._closing = self._stopping = True
+        thread = self._thread
+        if thread is not None and thread.is_alive():
+            self._call(self._wake)
+            thread.join(DRAIN_S)
+
+    def _call(self, action: Callable[[], None]) -> None:
+        loop = self._loop
+        if loop is not None:
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(action)
+
+    def _wake(self) -> None:
+        self._event.set()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except Exception as error:  # whatever happens here, runs go on
+            log.error("shadowing ended (%s)", type(error).__name__)
+        finally:
+            self._book.close()
+            self._drained.set()
+
+    async def _main(self) -> None:
+        """Works the queue until ``stop``."""
+        self._event = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        jobs: set[asyncio.Task[None]] = set()
+        adopt_at = time.monotonic()
+        while not self._stopping:
+            self._event.clear()
+            if not self._closing and time.monotonic() >= adopt_at:
+                adopt_at = time.monotonic() + _ADOPT_EVERY_S
+                self._adopt()
+            while self._queue and len(jobs) < _AT_ONCE:
+                task = asyncio.create_task(self._work(self._queue.popleft()))
+                jobs.add(task)
+                task.add_done_callback(jobs.discard)
+                task.add_done_callback(lambda _: self._event.set())
+            if self._closing and not self._queue and not jobs:
+                self._drained.set()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._event.wait(), _ADOPT_EVERY_S)
+        for task in list(jobs):
+            task.cancel()
+        await asyncio.gather(*jobs, return_exceptions=True)
+
+    def _adopt(self) -> None:
+        """Queues what processes left that have ended."""
+        try:
+            rows = self._book.waiting(self._policies, time.time() - _ADOPT_AFTER_S, CAPACITY - len(self._queue))
+            self._queue.extend(job_of(row) for row in rows)
+        except (CascadeError, LookupError, TypeError) as error:
+            log.warning("earlier shadow requests could not be read from the journal (%s)", type(error).__name__)
+
+    async def _work(self, job: ShadowJob) -> None:
+        """Asks the missing tiers of one run in turn."""
+        try:
+            compiled = self._compile(job.policy)
+            handles = {tier.name: tier.handle for tier in compiled.tiers}
+            rows = [(job.row(name, handles[name].model.name), handles[name]) for name in job.tiers if name in handles]
+            if not job.is_stored:
+                await self._reach(lambda: self._book.queue([row for row, _ in rows]))
+            for row, handle in rows:
+                if len(self._queue) >= CAPACITY:
+                    outcome = ShadowOutcome(state="skipped", cost_usd=0.0, error="too many sampled runs wait")
+                    await self._enter(row, outcome)
+                else:
+                    await self._ask(job, row, handle, compiled)
+        except CascadeError as error:
+            log.warning("run %s was not shadowed: %s", job.run_id, error)
+        except Exception as error:
+            log.error("run %s was not shadowed (%s)", job.run_id, type(error).__name__)
+
+    async def _ask(self, job: ShadowJob, row: ShadowRow, handle: ModelHandle, compiled: CompiledPolicy) -> None:
+        """Asks one tier: waits until the model is idle, claims the money, sends, enters the outcome."""
+        assert compiled.shadow is not None
+        spec = compiled.shadow.spec
+        request = job.request
+        estimate = handle.estimate(job.prompt, _bounded(request, handle))
+        if estimate is None:
+            error = f"the price of the model {row.model} is not known, so that no budget could be kept"
+            await self._enter(row, ShadowOutcome(state="skipped", cost_usd=0.0, error=error))
+            return
+        while True:
+            while not handle.guard.is_idle() or id(handle) in self._busy:
+                await asyncio.sleep(_PAUSE_S)
+            self._busy.add(id(handle))
+            try:
+                claim = await self._reach(
+                    lambda: self._book.claim(
+                        row, estimate, budget_usd=spec.budget_usd_per_day, per_minute=spec.max_per_minute
+                    )
+                )
+                if claim == "granted":
+                    await self._enter(row, await self._send(job, handle, compiled, _bounded(request, handle)))
+                    return
+            finally:
+                self._busy.discard(id(handle))
+            if claim == "gone":
+                return
+            if claim == "budget":
+                error = f"the budget of ${spec.budget_usd_per_day:g} a day has no room"
+                await self._enter(row, ShadowOutcome(state="skipped", cost_usd=0.0, error=error))
+                return
+            await asyncio.sleep(_PAUSE_S)
+
+    async def _send(self, job: ShadowJob, handle: ModelHandle, compiled: CompiledPolicy, request: Request) -> ShadowOutcome:
+        """Sends one request, once."""
+        budget = RunBudget(max_calls=1)
+        quiet = replace(handle, guard=Guard(retry=Retry(attempts=1)), observer=None)
+        context = RunContext(compiled, job.prompt, budget)
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                answer = (await call_model(context, quiet, job.prompt, request, purpose="shadow"))[0]
+        except (ModelError, TimeoutError) as error:
+            return ShadowOutcome(state="failed", cost_usd=_cost(budget), error=str(error)[:200] or "timed out")
+        call = budget.log[-1]
+        return ShadowOutcome(
+            state="done",
+            cost_usd=_cost(budget),
+            latency_s=call.latency_s,
+            agrees=job.agrees(answer),
+            answer=_stored(answer, call.latency_s) if job.keeps_text else None,
+        )
+
+    async def _enter(self, row: ShadowRow, outcome: ShadowOutcome) -> None:
+        await self._reach(lambda: self._book.finish(row, outcome))
+
+    async def _reach(self, work: Callable[[], T]) -> T:
+        """``work`` on the books, tried again while the database is away."""
+        while True:
+            try:
+                return work()
+            except CascadeError as error:
+                if self._stopping:
+                    raise
+                log.warning("the books of shadowing cannot be written, it waits (%s)", type(error).__name__)
+            await asyncio.sleep(_RETRY_S)
+
+
+def _bounded(request: Request, handle: ModelHandle) -> Request:
+    """The request with a limit of its output, so that the estimate holds."""
+    if request.max_tokens or handle.bounds.output is not None:
+        return request
+    return replace(request, max_tokens=MAX_OUTPUT)
+
+
+def _cost(budget: RunBudget) -> float | None:
+    """What was really spent; 0 where nothing was sent, None where a cost is unknown."""
+    return total(call.cost_usd for call in budget.log)
+
+
+def _stored(answer: Answer, latency_s: float) -> dict[str, object]:
+    """The answer with its usage, as a recording states them."""
+    entry: dict[str, object] = {**answer_json(answer), "latency_s": latency_s}
+    if answer.model:
+        entry["model"] = answer.model
+    if answer.usage is not None:
+        entry["usage"] = usage_json(answer.usage)
+    if answer.finish_reason is not None:
+        entry["finish_reason"] = answer.finish_reason
+    return entry

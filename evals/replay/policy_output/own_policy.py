@@ -1,0 +1,76 @@
+"""A policy of a policy file as a replay reads it: the models as the recording names them, and each tier's own judges."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cascade import Policy
+from cascade.policy import load
+from cascade.policy.schema import JudgeRule, nearest
+from evals.recording import Example, models_of
+from evals.replay.input_rows import ReplayError, Rules
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnPolicy:
+    """A policy of a policy file.
+
+    ``policy`` is the policy as the file states it, without its calibration, but with the models named as their providers
+    call them: that is how a recording names them. ``has_journal``: whether the file configures a journal.
+    """
+
+    path: Path
+    name: str
+    policy: Policy
+    has_journal: bool
+
+    @property
+    def models(self) -> list[str]:
+        """The tiers' models, cheapest first, as a recording names them."""
+        return [tier.model for tier in self.policy.tiers]
+
+    @property
+    def rules(self) -> dict[str, Rules]:
+        """Each model's judges with their options, without thresholds and without the models that they call."""
+        return {tier.model: [_rule(rule) for rule in tier.judges] for tier in self.policy.tiers}
+
+
+def _rule(rule: JudgeRule) -> dict[str, object]:
+    return {"use": rule.use, **{k: v for k, v in rule.options.items() if k != "model"}}
+
+
+def own_policy(path: str | Path, name: str | None = None) -> OwnPolicy:
+    """Reads one policy of a policy file, without the calibration that it may name.
+
+    Args:
+        path: The policy file.
+        name: The policy; by default the one called ``default``, or the only one.
+
+    Raises:
+        ReplayError: There is no such policy.
+        PolicyError: The file is not valid.
+    """
+    file = load.load(path, calibrated=False)
+    names = list(file.policies)
+    if name is None:
+        if "default" not in file.policies and len(names) > 1:
+            raise ReplayError(f"{path}: none of the policies {', '.join(names)} is called 'default'; name one with --policy")
+        name = "default" if "default" in file.policies else names[0]
+    if name not in file.policies:
+        raise ReplayError(f"{path}: unknown policy {name!r}{nearest(name, names)}; known: {', '.join(names)}")
+    policy = file.policies[name]
+    tiers = [t.model_copy(update={"model": file.models[t.model].model or t.model}) for t in policy.tiers]
+    return OwnPolicy(
+        path=Path(path), name=name, policy=policy.model_copy(update={"tiers": tiers}), has_journal=file.journal is not None
+    )
+
+
+def check_recorded(own: OwnPolicy, models: Iterable[str], examples: Sequence[Example]) -> None:
+    """Raises ReplayError where the recording lacks models of the policy; says how to record them."""
+    known = models_of(examples)
+    if missing := [model for model in models if model not in known]:
+        raise ReplayError(
+            f"--policy-file {own.path}: the recording has no model {', '.join(map(repr, missing))}; it has: "
+            f"{', '.join(known)}. Replay a recording of the policy's models, or record what is missing: cascade record "
+            f"RECORDING --missing --policy-file {own.path} --policy {own.name} --out complete.jsonl"
+        )
