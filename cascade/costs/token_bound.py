@@ -2,7 +2,7 @@
 
 No count of characters is an upper bound for every model. English has a token for about four bytes, but numbers have one for
 each digit in many vocabularies, and scripts that a vocabulary does not know have one for each byte. What holds for all of
-them is how they are built: a token of byte-level BPE, or of SentencePiece with byte fallback, stands for at least one byte.
+them is how they are built: a token of byte-level BPE, or of SentencePiece with byte fallback, represents at least one byte.
 A tighter figure for ordinary text would need the model's own vocabulary, since whoever writes a prompt chooses what is
 ordinary. The price of safety: until the response says what a request did cost, a budget reserves about four times what its
 English input costs. The output is reserved to the token and has the higher price, so that it dominates most reservations.
@@ -75,7 +75,7 @@ def options_tokens(options: Mapping[str, Any]) -> int:
 
 
 def _field(name: str, value: Any) -> int:
-    """Of a message's field that is no text. The JSON inside a tool call's arguments may be parsed and serialised again:
+    """The tokens of a message's field that is not text. The JSON of a tool call's arguments may be serialised again:
     numbers in their longest form, a space behind every comma and colon."""
     text = _dumped(value)
     return (
@@ -118,5 +118,5 @@ def _schema_tokens(schema: Any) -> int:
 
 @lru_cache(maxsize=256)
 def _model_tokens(schema: Any) -> int:
-    """Of a pydantic model class, whose schema takes far longer to make than a run does otherwise."""
+    """The tokens of a pydantic model's schema, which takes far longer to make than the rest of a run."""
     return _schema_tokens(schema.model_json_schema())

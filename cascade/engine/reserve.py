@@ -12,14 +12,14 @@ from judges import Answer, Prompt, Usage
 from .model_handle import ModelHandle
 
 DEFAULT_REQUEST = Request()
-"""How a tier calls its model: with nothing beside the prompt."""
+"""How a tier calls its model: with the prompt alone."""
 _BOUNDED = Request(max_tokens=MAX_OUTPUT)
 log = logging.getLogger("cascade.budget")
 
 
 @dataclass(slots=True, kw_only=True)
 class RequestReservation:
-    """What is reserved for one request.
+    """The reservation for one request.
 
     Attributes:
         request: The request as it is to be sent: with a budget its output always has a limit.

@@ -103,7 +103,7 @@ class GatewayRequest:
         self.schema, self.schema_field = schema, field_name
 
     def set_tag(self, name: str, value: str, field_name: str) -> None:
-        """Sets a tag of the journal; a value that the journal does not take is ignored, and listed as such."""
+        """Sets a tag of the journal; a value that the journal does not accept is ignored, and listed as ignored."""
         if len(value) <= MAX_TAG_TEXT and value.isprintable():
             self.tags[name] = value
         else:
@@ -151,7 +151,7 @@ def check_supported(request: GatewayRequest, policy: Policy, models: Mapping[str
 
 
 def _ignored(request: GatewayRequest, spec: ModelSpec) -> frozenset[str]:
-    """What the model is called without: thoughts, and other servers' fields of tool calls, in the history, among others.
+    """The fields that are not sent to the model, such as thoughts and other servers' fields of tool calls in the history.
 
     They help the model that wrote them, and no answer of another depends on them.
     """

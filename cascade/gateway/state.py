@@ -35,7 +35,7 @@ class ReloadStatus:
 
     Attributes:
         loaded: Since when it is in service, in Unix seconds.
-        error: Why the file as it stands on disk is not in service; None: it is.
+        error: Why the current file on disk is not in service; None: it is.
         failed: When that was found, in Unix seconds.
         unusable: The policies that cannot run as the gateway is configured, with the reason for each.
     """
@@ -117,7 +117,7 @@ _closing: set[asyncio.Task[None]] = set()  # the event loop keeps no strong refe
 
 
 class Gateway:
-    """What all requests share: the policies, the API keys, the limits, the journal and the statistics.
+    """The state that all requests share: the policies, the API keys, the limits, the journal and the statistics.
 
     Args:
         file: The policies.
@@ -214,7 +214,7 @@ class Gateway:
         self._http_metrics.load(self.load.requests, shed)
 
     def model_names(self, caller: Caller) -> list[str]:
-        """What a caller may name as a model: each policy that can run, ``policy/tier`` for a single tier, and aliases."""
+        """The names that a caller may give as a model: each policy that can run, ``policy/tier`` for a tier, and aliases."""
         policies, unusable = self.active.cascade.policies, self.reload_status.unusable
         names = [
             name

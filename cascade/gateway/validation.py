@@ -132,7 +132,7 @@ def check_cache_control(value: Any, name: str) -> None:
 
 
 def read_fields(body: Mapping[str, Any], readers: Mapping[str, Callable[..., None]], *args: Any) -> None:
-    """Calls the reader of each field with its value and ``args``; null stands for a missing field. Raises ApiError."""
+    """Calls the reader of each field with its value and ``args``; null is the same as a missing field. Raises ApiError."""
     for name, value in body.items():
         reader = readers.get(name)
         if reader is None:

@@ -23,7 +23,7 @@ MAX_NOTE = 2_000
 
 
 class Journal:
-    """An open journal, for any number of event loops and threads. It is opened, and made where there is none, at once.
+    """An open journal, for any number of event loops and threads. It is opened at once, and created where it does not exist.
 
     ``spec`` is a JournalSpec, or a URL: batched, and kept for ever. Closing writes what waits. Raises JournalError
     where it cannot be opened.
@@ -48,7 +48,7 @@ class Journal:
         return PendingRecord(kind, policy, compiled, prompt, checked_tags(tags) if tags else {})
 
     async def record(self, run: PendingRecord, work: Awaitable[Result]) -> Result:
-        """What ``work`` gives or raises, recorded. Raises JournalError where the record could not be kept as asked."""
+        """Returns or raises what ``work`` does, and records it. Raises JournalError where it cannot be recorded."""
         try:
             result = await work
         except BaseException as error:

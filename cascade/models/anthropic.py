@@ -145,7 +145,7 @@ BETAS = "betas"
 
 
 def _extra(body: Mapping[str, Any], content: list[Any], thinking_blocks: list[dict[str, Any]]) -> dict[str, Any]:
-    """What ``Answer.extra`` holds: signed thoughts, a stop sequence, and blocks whose order OpenAI's shape cannot tell."""
+    """``Answer.extra``: signed thoughts, a stop sequence, and blocks whose order OpenAI's shape cannot hold."""
     extra: dict[str, Any] = {}
     if thinking_blocks:
         extra["thinking_blocks"] = thinking_blocks
@@ -161,8 +161,8 @@ _BLOCK_ORDER = {"thinking": 0, "redacted_thinking": 0, "text": 1, "tool_use": 2}
 
 
 def _fit_thinking(body: dict[str, Any], *, fixed: bool) -> None:
-    """Settles what Anthropic refuses beside ``thinking``: a temperature that the client did not send, a budget of
-    thoughts that the policy's lower ``max_tokens`` leaves no room for."""
+    """Removes what Anthropic rejects together with ``thinking``: a temperature that the client did not send, and a budget of
+    thoughts for which the policy's lower ``max_tokens`` leaves no room."""
     thinking = mapping(body["thinking"])
     if thinking.get("type") not in ("enabled", "adaptive"):
         return

@@ -26,9 +26,9 @@ def _chunk(
     reasoned: bool = False,
     refusal: bool = False,
 ) -> Chunk | None:
-    """What a piece of text adds to the answer, and what reasoning: reasoning inside the text is separated from it.
+    """The answer text and reasoning that a piece of text adds: reasoning inside the text is separated from it.
 
-    ``reasoning`` came beside the text; ``reasoned`` says that some came before, now or earlier.
+    ``reasoning`` arrived in a field of its own; ``reasoned``: some has arrived, now or before.
     """
     retractions = split.retracted
     answer_text = split.add(text) if text else ""

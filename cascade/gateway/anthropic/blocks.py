@@ -65,7 +65,7 @@ def messages_of(value: Any, uses: set[str]) -> tuple[Mapping[str, Any], ...]:
         translations, sent = translate(blocks, f"{where}.content", uses)
         same = len(sent) == len(blocks) and all(map(is_, sent, blocks))
         original = message if same else {**message, "content": sent}
-        # The first translation stands for all of the original; where nothing is left of that, for nothing.
+        # The first translated message represents the whole original; where nothing of that is left, nothing.
         for translation in translations:
             messages.append(Translated(translation, original if sent else None))
             original = None
@@ -102,7 +102,7 @@ def _system(blocks: list[Any], where: str, uses: set[str]) -> _Translation:
 
 def _user(blocks: list[Any], where: str, uses: set[str]) -> _Translation:
     results: list[Mapping[str, Any]] = []
-    shown: list[Part] = []  # what tools returned beside text
+    shown: list[Part] = []  # what tools returned besides text
     parts: list[Part] = []
     sent: list[Any] = []
     for i, block in enumerate(blocks):
