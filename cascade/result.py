@@ -290,7 +290,7 @@ class Result(Generic[ParsedT]):
 
     @property
     def reasoning(self) -> str | None:
-        """What the model thought before it answered; None where there is none."""
+        """The model's reasoning before its answer; None where there is none."""
         return (self.answer.reasoning if self.answer is not None else None) or None
 
     @property

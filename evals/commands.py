@@ -28,6 +28,12 @@ COMMANDS = (
         target="evals.recording.command:main",
     ),
     Command(
+        name="grade-shadows",
+        group=_EVALUATE,
+        summary="grade what a policy's shadow requests returned, to see what quality is lost",
+        target="evals.audit.grade_shadows:main",
+    ),
+    Command(
         name="demo",
         group=_EVALUATE,
         summary="a cascade live, with a small model on this machine as the cheap tier",

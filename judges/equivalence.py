@@ -354,7 +354,7 @@ def _normal(text: str) -> str:
             run = 1
         safe.append(char)
     composed = unicodedata.normalize("NFKC", "".join(safe))
-    # One character can stand for eighteen: a flood of them is left as it is.
+    # One character can expand to eighteen: a long run of them is left unchanged.
     return composed if len(composed) <= 3 * len(text) + 1000 else text
 
 

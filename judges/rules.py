@@ -16,7 +16,7 @@ _OUTER = ".,;:!?\"'`*_()[]{}“”‘’ "
 
 @lru_cache(maxsize=256)
 def compiled(pattern: str) -> Any:
-    """The pattern, compiled by ``regex``: unlike ``re`` it can be stopped. Raises ValueError where it is none."""
+    """The pattern, compiled by ``regex``: unlike ``re`` it can be stopped. Raises ValueError where it is not a pattern."""
     import regex
 
     try:

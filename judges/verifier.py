@@ -1,6 +1,6 @@
 """A small model is request whether the answer is right: P(True), Kadavath et al. 2022.
 
-The candidate answer is untrusted text. It stands between marks that carry a nonce computed from the text itself, any
+The candidate answer is untrusted text. It is put between marks that carry a nonce computed from the text itself, any
 imitation of the marks inside it is taken out, the question comes after it, and only the verifier's own first token (or a
 reply that is a bare number) counts.
 """

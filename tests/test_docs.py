@@ -55,7 +55,8 @@ COMMANDS = [
 ]
 # Commands of the top floor, each with a parser of its own: `cascade replay` is `python -m evals.replay`.
 _PARSERS = ("arguments", "command", "demo")
-EVALS = ("record", "grade", "replay", "recording", "demo")
+EVALS = {name: f"evals.{name}" for name in ("record", "grade", "replay", "recording", "demo")}
+EVALS["grade-shadows"] = "evals.audit.grade_shadows"
 
 
 @pytest.fixture
@@ -100,7 +101,7 @@ def parser_of(words: list[str]) -> tuple[argparse.ArgumentParser, list[str]]:
     if words[0] == "python":
         words = words[2:]
     if words[0] == "cascade" and words[1] in EVALS:
-        words = [f"evals.{words[1]}", *words[2:]]
+        words = [EVALS[words[1]], *words[2:]]
     package, *rest = words
     if package == "cascade":
         return command_parser(rest[0]), rest[1:]

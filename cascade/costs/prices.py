@@ -40,7 +40,7 @@ def list_price(provider: str, model: str, usage: Usage, base_url: str | None = N
 
 
 _RATES = ("input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok")
-# What a text usage can owe beside those: such a price is not a sum over our four kinds of tokens.
+# Other costs of text: such a price is not a sum over our four kinds of tokens.
 _EXTRA = ("requests_kcount", "output_reasoning_mtok")
 
 

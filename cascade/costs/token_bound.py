@@ -2,7 +2,7 @@
 
 No count of characters is an upper bound for every model. English has a token for about four bytes, but numbers have one for
 each digit in many vocabularies, and scripts that a vocabulary does not know have one for each byte. What holds for all of
-them is how they are built: a token of byte-level BPE, or of SentencePiece with byte fallback, stands for at least one byte.
+them is how they are built: a token of byte-level BPE, or of SentencePiece with byte fallback, represents at least one byte.
 A tighter figure for ordinary text would need the model's own vocabulary, since whoever writes a prompt chooses what is
 ordinary. The price of safety: until the response says what a request did cost, a budget reserves about four times what its
 English input costs. The output is reserved to the token and has the higher price, so that it dominates most reservations.

@@ -208,7 +208,7 @@ class JudgeModelAccess:
         alternatives: How many tiers can be called if this one fails.
 
     Attributes:
-        judge: The name of the judge that runs at the moment.
+        judge: The name of the judge that is running.
         latency_s: How long the judges' calls took together, in seconds.
     """
 

@@ -12,7 +12,7 @@ from judges import Answer, Prompt, Usage
 from .model_handle import ModelHandle
 
 DEFAULT_REQUEST = Request()
-"""How a tier calls its model: with nothing beside the prompt."""
+"""How a tier calls its model: with the prompt alone."""
 _BOUNDED = Request(max_tokens=MAX_OUTPUT)
 log = logging.getLogger("cascade.budget")
 

@@ -44,7 +44,7 @@ async def run(
         prompt: What is asked.
         budget_usd: The most that the run may spend, in place of the policy's.
         deadline_s: The most seconds that the run may take, in place of the policy's.
-        run_id: The run's id; a new one is made where there is none.
+        run_id: The run's id; None: a new one.
         attempts: A list that is filled while the run proceeds, so that the caller has the attempts even of a run that was
             cancelled.
         events: Receives the run's events, and calls the tiers' models as streams.

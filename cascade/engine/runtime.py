@@ -65,7 +65,7 @@ class Runtime:
         restart_after_fork(self)
 
     def restart(self) -> None:
-        """See ``Restartable``: limits and breakers begin anew, since they count the parent's requests in flight."""
+        """See ``Restartable``: limits and breakers are reset, since they count the parent's requests in flight."""
         self._lock = threading.Lock()
         self._guards = {}
 

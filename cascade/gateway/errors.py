@@ -56,7 +56,7 @@ class ApiError(Exception):
 
 
 def bad_request(message: str, param: str | None = None, code: str | None = None) -> ApiError:
-    """A request that cannot be processed as it stands (400); the message begins with the field at fault."""
+    """A request that cannot be processed (400); the message begins with the field at fault."""
     return ApiError(400, message if param is None else f"{param}: {message}", param=param, code=code)
 
 

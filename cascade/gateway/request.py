@@ -94,7 +94,7 @@ class GatewayRequest:
         self.schema, self.schema_field = schema, field_name
 
     def set_tag(self, name: str, value: str, field_name: str) -> None:
-        """Sets a tag of the journal; a value that the journal does not take is ignored, and listed as such."""
+        """Sets a tag of the journal; a value that the journal does not accept is ignored, and listed as ignored."""
         if len(value) <= MAX_TAG_TEXT and value.isprintable():
             self.tags[name] = value
         else:

@@ -29,7 +29,7 @@ def allowed_policy(config: "ActiveConfig", caller: "Caller", name: str) -> Polic
 
 
 def run_options(config: "ActiveConfig", caller: "Caller", request: GatewayRequest) -> dict[str, Any]:
-    """The keyword arguments of ``Cascade.arun`` beside the prompt and the request.
+    """The keyword arguments of ``Cascade.arun`` besides the prompt and the request.
 
     Raises:
         ApiError: The request cannot be run with this key, policy or models.

@@ -52,7 +52,7 @@ class SchemaPool:
             name: The field for the error.
 
         Raises:
-            ApiError: 400 where it is none, or takes too long to compile; 503 where too many schemas wait.
+            ApiError: 400 where it is not a schema, or takes too long to compile; 503 where too many schemas wait.
         """
         text = dump(schema)
         problem = self._problems.get(text)

@@ -35,7 +35,7 @@ class ReloadStatus:
 
     Attributes:
         loaded: Since when it is in service, in Unix seconds.
-        error: Why the file as it stands on disk is not in service; None: it is.
+        error: Why the current file on disk is not in service; None: it is.
         failed: When that was found, in Unix seconds.
         unusable: The policies that cannot run as the gateway is configured, with the reason for each.
     """

@@ -122,7 +122,7 @@ def not_deep(value: Any, name: str, max_depth: int = MAX_DEPTH) -> Any:
 
 
 def read_fields(body: Mapping[str, Any], readers: Mapping[str, Callable[..., None]], *args: Any) -> None:
-    """Calls the reader of each field with its value and ``args``; null stands for a missing field. Raises ApiError."""
+    """Calls the reader of each field with its value and ``args``; null is the same as a missing field. Raises ApiError."""
     for name, value in body.items():
         reader = readers.get(name)
         if reader is None:

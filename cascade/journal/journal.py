@@ -23,7 +23,7 @@ MAX_NOTE = 2_000
 
 
 class Journal:
-    """An open journal, for any number of event loops and threads. It is opened, and made where there is none, at once.
+    """An open journal, for any number of event loops and threads. It is opened at once, and created where it does not exist.
 
     ``spec`` is a JournalSpec, or a URL: batched, and kept for ever. Closing writes what waits. Raises JournalError
     where it cannot be opened.

@@ -1,4 +1,4 @@
-"""What of a judge's or a provider's words may stand in a record that must hold no text of prompts and answers."""
+"""Which of a judge's or a provider's words may be in a record that must not contain text of prompts and answers."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -10,14 +10,14 @@ from judges import Message
 from judges.types import content_text
 
 MASK = "…"
-_SHORTEST_QUOTE = 16  # a stretch of so many characters that is in the prompt, too, is taken as quoted from it
+_SHORTEST_QUOTE = 16  # characters: a passage of this length that is also in the prompt counts as quoted from it
 _LONGEST_READ = 100_000  # characters of an answer that are looked at
-_THOUGHTS = ("reasoning_content", "reasoning", "thinking_blocks")  # of a history, beside its content
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking_blocks")  # of a history, besides its content
 _ENUM = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _WORD = re.compile(r"\w+")
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 _MASKS = re.compile(rf"{MASK}(?:\s+{MASK})+")
-# Words that say what was wrong. They stand in many answers, too, but give none of them away.
+# Words that say what was wrong. Many answers contain them, too, but they reveal none of the answers.
 _GRAMMAR = re.compile(
     "(?i)a|an|and|answer|at|by|does|fewer|from|has|have|in|is|it|judge|long|longer|missing|more|must|no|none|not|of|on|one|or|"
     "other|property|properties|required|short|shorter|than|the|to|too|type|unexpected|value|was|with|"
@@ -39,7 +39,7 @@ class Redactor:
         self._answer = self._answer[:_LONGEST_READ]
 
     def said(self, text: str) -> str:
-        """A reason or a fault, with the words masked that stand in the answer, or the whole where it quotes the prompt."""
+        """A reason or a fault, with the words of the answer masked, or all of it where it quotes the prompt."""
         if self.keep or not text:
             return text
         words = self._answers_words()

@@ -57,7 +57,10 @@ def to_record(row: Sequence[Any]) -> Record:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which records to read: ``since`` <= started < ``until`` in Unix seconds; ``graded``: only those with feedback."""
+    """Which records to read: ``since`` <= started < ``until`` in Unix seconds; ``graded``: only those with feedback.
+
+    ``policy``: runs of this policy, and of its tiers alone (``policy/tier``).
+    """
 
     since: float | None = None
     until: float | None = None
@@ -205,6 +208,7 @@ class SqlStore(Store):
                 part = rows[i : i + 500]
                 marks = ", ".join("?" * len(part))
                 self.execute(f"DELETE FROM cascade_feedback WHERE run_id IN ({marks})", [row[1] for row in part])
+                self.execute(f"DELETE FROM cascade_labels WHERE run_id IN ({marks})", [row[1] for row in part])
                 self.execute(f"DELETE FROM cascade_shadows WHERE run_id IN ({marks})", [row[1] for row in part])
                 self.execute(f"DELETE FROM cascade_runs WHERE id IN ({marks})", [row[0] for row in part])
         return len(rows)
@@ -246,11 +250,13 @@ def _where(wanted: Filter) -> tuple[str, list[Any]]:
     for condition, value in (
         ("started >= ?", wanted.since),
         ("started < ?", wanted.until),
-        ("policy = ?", wanted.policy),
     ):
         if value is not None:
             parts.append(f" AND {condition}")
             values.append(value)
+    if wanted.policy is not None:  # with its tiers alone: policy/tier
+        parts.append(" AND (policy = ? OR substr(policy, 1, ?) = ?)")
+        values += [wanted.policy, len(wanted.policy) + 1, f"{wanted.policy}/"]
     if wanted.graded:
         parts.append(" AND run_id IN (SELECT run_id FROM cascade_feedback)")
     return "".join(parts), values
@@ -293,9 +299,20 @@ def added_schema(number: str, real: str, json_: str, *, exists: bool = True) -> 
     )
     yield f"CREATE INDEX {here}cascade_shadows_day ON cascade_shadows (policy, day)"
     yield f"CREATE INDEX {here}cascade_shadows_state ON cascade_shadows (state)"
+    yield (
+        f"CREATE TABLE {here}cascade_labels (run_id TEXT PRIMARY KEY, policy TEXT NOT NULL, policy_hash TEXT NOT NULL, "
+        f"probability {real} NOT NULL, state TEXT NOT NULL, owner TEXT NOT NULL, number BIGINT, loss {real}, grader TEXT, "
+        f"at {real} NOT NULL)"
+    )
+    yield f"CREATE INDEX {here}cascade_labels_number ON cascade_labels (policy, policy_hash, number)"
+    yield (
+        f"CREATE TABLE {here}cascade_promises (policy TEXT NOT NULL, policy_hash TEXT NOT NULL, state TEXT NOT NULL, "
+        f"labels BIGINT NOT NULL, number BIGINT NOT NULL, at {real} NOT NULL, tracker {json_} NOT NULL, "
+        "PRIMARY KEY (policy, policy_hash))"
+    )
 
 
-ADDED_TABLES = ("cascade_shadows",)
+ADDED_TABLES = ("cascade_shadows", "cascade_labels", "cascade_promises")
 
 
 def check_version(version: int, where: str) -> None:

@@ -161,8 +161,8 @@ _BLOCK_ORDER = {"thinking": 0, "redacted_thinking": 0, "text": 1, "tool_use": 2}
 
 
 def _fit_thinking(body: dict[str, Any], *, fixed: bool) -> None:
-    """Settles what Anthropic refuses beside ``thinking``: a temperature that the client did not send, a budget of
-    thoughts that the policy's lower ``max_tokens`` leaves no room for."""
+    """Removes what Anthropic rejects together with ``thinking``: a temperature that the client did not send, and a budget of
+    thoughts for which the policy's lower ``max_tokens`` leaves no room."""
     thinking = mapping(body["thinking"])
     if thinking.get("type") not in ("enabled", "adaptive"):
         return

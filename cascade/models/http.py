@@ -40,7 +40,7 @@ _loaded: dict[str, Any] = {}
 
 
 async def load(sdk: str) -> Any:
-    """The SDK's module. It takes a second to import, in which no other run may miss its deadline: hence a thread."""
+    """The SDK's module. A thread imports it, since that takes a second, in which other runs could miss their deadlines."""
     if sdk not in _loaded:
         _loaded[sdk] = await asyncio.to_thread(import_module, sdk)
     return _loaded[sdk]
@@ -51,7 +51,7 @@ class HttpRequest:
     """One request by an SDK's client.
 
     ``connect`` gives the client, ``body`` the JSON body (both may raise), ``secrets`` what an error must not quote.
-    ``headers`` are sent beside the client's own. ``timeout_s`` bounds the whole request: the transports' own timeouts
+    ``headers`` are added to the client's own. ``timeout_s`` bounds the whole request: the transports' own timeouts
     restart with every byte that arrives.
     """
 
@@ -100,7 +100,7 @@ async def send(sdk: Any, request: HttpRequest, *, stream: bool = False) -> Any:
             )
     except TimeoutError:
         error_of_model = timed_out(request.model)
-    except Exception as error:  # the transport raises errors of its own beside the SDK's
+    except Exception as error:  # the transport raises its own errors besides the SDK's
         error_of_model = fault(sdk, error, request.model, *request.secrets())
     # Raised out here so that the SDK's error, which holds the request and its headers, is not kept as its context.
     raise error_of_model

@@ -160,7 +160,7 @@ def text_in(content: Any) -> str:
 
 
 def reasoning_in(message: Mapping[str, Any]) -> str:
-    """The reasoning that a message, or a delta of one, holds beside its text; empty where there is none.
+    """The reasoning that a message, or a delta of one, holds in fields other than its text; empty where there is none.
 
     It is in a field of its own, or in parts of ``content`` of the type ``thinking`` (Mistral), or in OpenRouter's
     ``reasoning_details``. The same reasoning in several fields counts once.

@@ -85,7 +85,7 @@ class OpenAIModel(SdkModel):
             body["tools"] = prompt.tools
             if prompt.tool_choice is not None:
                 body.setdefault("tool_choice", prompt.tool_choice)
-        # A format that the request names itself stands; the judges see the schema all the same.
+        # A format that the request itself names is kept; the judges check the schema anyway.
         wants_schema = self.structured != "off" and "response_format" not in options
         if wants_schema and (schema := schema_of(prompt)) is not None:
             if self.structured == "json_object":

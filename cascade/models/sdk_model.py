@@ -27,7 +27,7 @@ class SdkModel(ABC):
         model: The provider's name of the model.
         api_key: The provider's key; None: the SDK's own environment variable, or none with ``base_url``.
         base_url: Another server's address. Raises ValueError where it cannot be used.
-        headers: HTTP headers sent beside the SDK's own.
+        headers: HTTP headers sent in addition to the SDK's own.
         timeout_s: Seconds that a whole request may take.
         max_body_bytes: A larger response is a fault.
         temperature: The sampling temperature; None: the provider's default.

@@ -28,7 +28,7 @@ def _chunk(
 ) -> Chunk | None:
     """What a piece of text adds to the answer, and what reasoning: reasoning inside the text is separated from it.
 
-    ``reasoning`` came beside the text; ``reasoned`` says that some came before, now or earlier.
+    ``reasoning`` arrived in a field of its own; ``reasoned``: some has arrived, now or before.
     """
     retractions = split.retracted
     answer_text = split.add(text) if text else ""

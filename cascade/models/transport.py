@@ -18,7 +18,7 @@ class BodyTooLarge(Exception):
 
 
 class _Capped(httpx2.AsyncByteStream):
-    """A response's decoded body, cut off with BodyTooLarge: a few compressed kilobytes can stand for gigabytes."""
+    """A response's decoded body, cut off with BodyTooLarge: a few compressed kilobytes can unpack to gigabytes."""
 
     def __init__(self, response: httpx2.Response, limit: int) -> None:
         self._response, self._limit = response, limit
@@ -108,5 +108,5 @@ def _make(base: Any, timeout_s: float, max_body_bytes: int) -> httpx2.AsyncClien
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """One for all clients: reading the certificates takes 20 ms, in which the event loop stands still."""
+    """One for all clients: reading the certificates takes 20 ms, which blocks the event loop."""
     return httpx2.create_ssl_context()

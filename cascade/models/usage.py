@@ -18,21 +18,21 @@ log = logging.getLogger("cascade.models")
 
 
 class _UnusableError(ValueError):
-    """A count that is none."""
+    """A count that cannot be used."""
 
 
 def chat_usage(usage: Any, name: str) -> Usage | None:
     """OpenAI's usage.
 
-    Some servers count reasoning beside ``completion_tokens`` (xAI, Gemini): what ``total_tokens`` has beyond its parts is
-    output, which is billed.
+    Some servers count reasoning apart from ``completion_tokens`` (xAI, Gemini): the tokens by which
+    ``total_tokens`` exceeds its parts are output, which is billed.
 
     Args:
         usage: The ``usage`` of a response.
         name: The model's name in the policy, for the log.
 
     Returns:
-        The usage; None where there is none, or none that can be used.
+        The usage; None where it is missing or cannot be used.
     """
     if not isinstance(usage, Mapping):
         return None
@@ -51,19 +51,19 @@ def chat_usage(usage: Any, name: str) -> Usage | None:
     if total > read + written:
         written = total - read
     elif reasoning > written:
-        written += reasoning  # more than the whole, so that it is beside it
+        written += reasoning  # more than the whole, so that it is not part of it
     return Usage(read, written, cached_tokens=cached, cache_write_tokens=cache_write, reasoning_tokens=reasoning)
 
 
 def message_usage(usage: Any, name: str) -> Usage | None:
-    """Anthropic's usage, which counts cached tokens beside ``input_tokens``; here they are part of it.
+    """Anthropic's usage, which counts cached tokens apart from ``input_tokens``; here they are part of it.
 
     Args:
         usage: The ``usage`` of a message.
         name: The model's name in the policy, for the log.
 
     Returns:
-        The usage; None where there is none, or none that can be used.
+        The usage; None where it is missing or cannot be used.
     """
     if not isinstance(usage, Mapping):
         return None

@@ -234,7 +234,7 @@ def json_schema() -> dict[str, Any]:
     """The JSON Schema of policies.yaml for editors, as shipped in ``cascade/data/policies.schema.json``."""
     schema: dict[str, Any] = _with_variables(PolicyFile.model_json_schema())
     rule = schema["$defs"]["JudgeRule"]
-    # In the file a judge may be its bare name, and its options stand beside `use`.
+    # In the file a judge may be just its name, and its options are written next to `use`.
     rule["additionalProperties"] = True
     schema["$defs"]["JudgeRule"] = {"anyOf": [{"type": "string"}, rule]}
     tier = schema["$defs"]["TierPolicy"]

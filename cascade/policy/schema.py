@@ -158,7 +158,7 @@ class JudgeRule(_Strict):
     @model_validator(mode="after")
     def _known(self) -> "JudgeRule":
         if self.accept_at is not None and self.reject_below is not None and self.reject_below > self.accept_at:
-            raise ValueError(f"reject_below ({self.reject_below}) lies above accept_at ({self.accept_at})")
+            raise ValueError(f"reject_below ({self.reject_below}) is above accept_at ({self.accept_at})")
         try:
             judges.make(self.use, **self.options)
         except LookupError:
@@ -244,7 +244,7 @@ class ShadowSpec(_Strict):
     def _floor_is_least(self) -> "ShadowSpec":
         shares = [self.share, *(stratum.share for stratum in self.strata)]
         if self.least_share > min(shares):
-            raise ValueError(f"floor ({self.least_share:g}) lies above the share {min(shares):g}; set floor at most to that")
+            raise ValueError(f"floor ({self.least_share:g}) is above the share {min(shares):g}; set floor at most to that")
         return self
 
 

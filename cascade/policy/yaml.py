@@ -95,12 +95,12 @@ class _Builder:
                 parts = self.build(child, path)
                 for part in parts if isinstance(parts, list) else [parts]:
                     if not isinstance(part, dict):
-                        raise self._wrong(line, path, "<< merges mappings; this is none")
+                        raise self._wrong(line, path, "<< merges mappings; this is not a mapping")
                     merged = {**part, **merged}
                 continue
             key = self._text(key_node.value, path, line)
             if key in own:
-                raise PolicyError(f"{self.file}:{line}: the key {dotted((*path, key))} stands twice")
+                raise PolicyError(f"{self.file}:{line}: the key {dotted((*path, key))} occurs twice")
             self.lines[(*path, key)] = line
             own[key] = self.build(child, (*path, key))
         return {**merged, **own}

@@ -52,7 +52,7 @@ class ShadowJob:
         )
 
     def agrees(self, answer: Answer) -> bool | None:
-        """Whether an answer says the same as the one returned; None where that cannot be told from texts."""
+        """Whether an answer says the same as the one returned; None where texts cannot show it."""
         returned = self.answer
         if returned is None or returned.tool_calls or answer.tool_calls:
             return None

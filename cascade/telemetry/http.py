@@ -18,9 +18,9 @@ class HttpMetrics:
             "cascade_http_requests", "Requests by route and status", ("route", "status"), registry=registry
         )
         self._under_way = Gauge(
-            "cascade_http_requests_under_way", "Requests under way", registry=registry, multiprocess_mode="livesum"
+            "cascade_http_requests_under_way", "Requests in flight", registry=registry, multiprocess_mode="livesum"
         )
-        self._shed = Counter("cascade_http_requests_shed", "Requests turned away because of too many", registry=registry)
+        self._shed = Counter("cascade_http_requests_shed", "Requests rejected: too many at once", registry=registry)
         self._children: dict[tuple[str, int], Any] = {}
 
     @classmethod

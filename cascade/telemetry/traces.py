@@ -1,4 +1,4 @@
-"""Every OpenTelemetry name: spans and events after the GenAI semantic conventions, and our own attributes beside them.
+"""Every OpenTelemetry name: spans and events by the GenAI semantic conventions, and our own attributes.
 
 ``cascade.run {policy}`` is the span of one run (``invoke_workflow`` of the conventions) and holds an event
 ``gen_ai.evaluation.result`` for every verdict; ``chat {model}`` is the span of one request to a provider and the current one

@@ -17,7 +17,7 @@ def replacing(path: str | os.PathLike[str], *, private: bool = False) -> Iterato
     """A file to write into that takes the place of ``path`` when the block ends well; otherwise ``path`` stays as it was.
 
     It is on the disk before it takes the place. Who may read it stays as it was; a new file only its owner may where it is
-    ``private``, else whom the umask lets. A link goes on pointing to where it points. What a process that was killed left
+    ``private``, else everyone whom the umask allows. A link keeps its target. What a killed process left
     half written is taken away before. Raises OSError: also where ``path`` is no file but a folder, pipe or device, whose
     place no file must take.
     """
@@ -44,7 +44,7 @@ def replacing(path: str | os.PathLike[str], *, private: bool = False) -> Iterato
 
 
 def _place(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
-    """Where the file stands, behind all links, and the mode it has; None where there is none yet."""
+    """Where the file is once all links are followed, and its mode; None where there is no file yet."""
     target = Path(os.path.realpath(path))
     try:
         mode = target.stat().st_mode
@@ -57,7 +57,7 @@ def _place(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
 
 
 def _locked(target: Path, mode: int) -> tuple[int, Path]:
-    """A new file beside the target, locked for as long as it is open: so another process sees that it is in use."""
+    """A new file next to the target, locked while it is open, so that another process sees that it is in use."""
     while True:
         temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
         handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)

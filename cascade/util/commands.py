@@ -1,4 +1,4 @@
-"""The commands of ``cascade``: what each is called, and how one is run so that nothing but a line is printed on an error."""
+"""The commands of ``cascade``: what each is called, and how it is run so that an error prints one line only."""
 
 import sys
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """Detects that another ``judges`` or ``evals`` comes before the project's own, and says which file is in the way.
 
 The three top-level packages are installed side by side. A user's own ``judges.py``, in the working directory of
-``python -m`` or beside a script, would otherwise be imported in place of ours and fail as a circular import.
+``python -m`` or next to a script, would otherwise be imported in place of ours and fail as a circular import.
 """
 
 import sys

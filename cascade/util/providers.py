@@ -1,4 +1,4 @@
-"""What is known of the providers beside their classes: the variables of their keys, and their defaults."""
+"""The providers: the environment variables of their keys, and their defaults."""
 
 KEY_ENV = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
 """The environment variable that holds a provider's key, by provider; these are the providers that have list prices."""

@@ -64,7 +64,7 @@ def _patterns(secret: str) -> Iterator[str]:
 
 
 def _character(char: str) -> str:
-    """A pattern of all that may stand for one character."""
+    """A pattern of every form in which one character may be written."""
     code = ord(char)
     percent = "".join(f"%(?:25)*{byte:02x}" for byte in char.encode("utf-8", "replace"))
     forms = [re.escape(char), percent, rf"\\u0*{code:x}", rf"\\x{code:02x}", f"&#0*{code};", f"&#x0*{code:x};"]
@@ -78,7 +78,7 @@ def _character(char: str) -> str:
 
 
 def _base64(raw: bytes, shift: int) -> str:
-    """A pattern of the characters that hold nothing but ``raw`` where it begins ``shift`` bytes into a group of three."""
+    """A pattern of the characters that encode only ``raw`` where it begins ``shift`` bytes into a group of three."""
     whole = b64encode(bytes(shift) + raw).decode().rstrip("=")
     first = (8 * shift + 5) // 6
     last = 8 * (shift + len(raw)) // 6

@@ -155,7 +155,7 @@ def _summary(examples: Sequence[Example], results: Sequence[Result]) -> str:
     live = sum(a.calls for r in results for a in r.attempts if a.tier == "cheap")
     return (
         f"{right:.0f} of {n} right; answered by {tiers}; {live} live calls.\n"
-        "The thresholds are set by hand, not calibrated: `python -m evals.replay` calibrates and certifies a ladder."
+        "The thresholds are guesses, not calibrated: `python -m evals.replay` calibrates and certifies a ladder."
     )
 
 

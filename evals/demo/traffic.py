@@ -37,7 +37,7 @@ _MOST_UNDER_WAY = 200
 
 @dataclass(slots=True)
 class Counts:
-    """What became of the questions: ``ends`` by HTTP status or the kind of a lost connection; ``graded`` qualities told."""
+    """The outcomes of the questions: ``ends`` by HTTP status or lost connection; ``graded``: qualities sent as feedback."""
 
     ends: Counter[str] = field(default_factory=Counter)
     graded: list[float] = field(default_factory=list)

@@ -26,7 +26,7 @@ class CodeGrader:
     """1 where the reply's Python passes the reference, a text of tests (asserts) that use what it defines.
 
     The code is the last fenced block marked as Python, or the last block, or the whole reply. It runs in a process of its
-    own and the tests in another, to which it can return nothing but values;
+    own and the tests in another, to which it can only return values;
     ``docs/reference/graders.md`` says what cannot be tested so; the grade is then None. Where the kernel gives no walls,
     nothing is run unless ``unsafe``.
 

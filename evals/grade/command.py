@@ -202,7 +202,7 @@ def job_of(
     max_usd: float | None = None,
     unsafe: bool = False,
 ) -> Job:
-    """The job of a command's ``--grader [TASK=]NAME[:OPTION=VALUE]``; model grades are stored beside ``recording``.
+    """The job of a command's ``--grader [TASK=]NAME[:OPTION=VALUE]``; model grades are stored next to ``recording``.
 
     ``unsafe`` lets code graders run answers where there are no walls.
 

@@ -16,7 +16,7 @@ class GradingCase:
     """One answer to be graded.
 
     ``text`` is the answer, ``reference`` the example's right answer (None: there is none), ``prompt`` what was asked,
-    ``tool_calls`` what was called beside the text or in its place, in OpenAI's shape. ``others`` maps the models of
+    ``tool_calls`` the tool calls with or without text, in OpenAI's shape. ``others`` maps the models of
     the example to their answers' texts, which pairwise comparison needs.
     """
 

@@ -58,7 +58,7 @@ def stated(text: str) -> str:
 
 
 def leading(answer: str, pattern: re.Pattern[str]) -> str:
-    """The first paragraph where it alone is all that ``pattern`` describes and an explanation follows, else the whole."""
+    """The first paragraph where it alone matches ``pattern`` and an explanation follows, else the whole text."""
     first, *rest = (part.strip() for part in _BLANK.split(answer))
     alone = rest and pattern.fullmatch(first) and not any(pattern.fullmatch(part) for part in rest)
     return first if alone else answer

@@ -78,7 +78,7 @@ def to_examples(
 ) -> Iterator[Example]:
     """The examples of one log, each with its models' answers; a model's later answers to an example are its samples.
 
-    The log's answers are held in memory. Raises RecordingError where one id stands for two prompts.
+    The log's answers are held in memory. Raises RecordingError where one id has two prompts.
     """
     examples: dict[str, Example] = {}
     recorded: dict[str, dict[str, list[dict[str, Any]]]] = {}
@@ -96,8 +96,8 @@ def to_examples(
             word = "reference"
         if word:
             raise RecordingError(
-                f"id {example.id!r}: stands for two examples in one log, the second with another {word}; "
-                "--match prompt tells examples apart by what was asked and the reference"
+                f"id {example.id!r}: names two examples in one log, the second with another {word}; "
+                "--match prompt distinguishes examples by prompt and reference"
             )
         models.add(item.model)
         if names.only is not None and len(models) > 1:
@@ -161,7 +161,7 @@ def split_messages(messages: Sequence[Mapping[str, Any]]) -> tuple[str | list[Ma
 
 
 def unit_score(value: Any) -> float | None:
-    """A score that lies in [0, 1], true and false as 1 and 0; None for whatever else."""
+    """A score in [0, 1], with true and false as 1 and 0; None for anything else."""
     if not isinstance(value, bool | int | float) or not 0.0 <= value <= 1.0:
         return None
     return float(value)

@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> str:
         except RecordingError as error:
             message = _of_logs(str(error), parts)
             apart = same is None and ("give one of them another id" in message or "another reference" in message)
-            hint = "; --match prompt tells them apart by what was asked and the reference" if apart else ""
+            hint = "; --match prompt distinguishes them by prompt and reference" if apart else ""
             raise RecordingError(message + hint) from None
     return "\n".join([f"{count:,} examples written to {args.out}", *_models(args.out, args.match), *notes.lines()])
 

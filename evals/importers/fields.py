@@ -1,4 +1,4 @@
-"""A value of a parsed log that knows where it stands, so that what is not understood is named by file, line and field."""
+"""A value of a parsed log with its position, so that errors name file, line and field."""
 
 import json
 import math

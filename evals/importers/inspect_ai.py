@@ -59,7 +59,7 @@ def items(path: str, options: Options) -> Iterator[ImportedAnswer | Skipped]:
     samples = log.get("samples", list)
     if samples is None:
         raise log.wrong("has no samples; run inspect eval without --no-log-samples")
-    # Epochs stand in any order; the first is the answer.
+    # Epochs come in any order; the first is the answer.
     ordered = sorted(
         samples.items(),
         key=lambda s: s.value.get("epoch", 0) if type(s.value) is dict and type(s.value.get("epoch")) is int else 0,
@@ -162,7 +162,7 @@ def of_sample(sample: Field, header: _Header, options: Options) -> ImportedAnswe
         return Skipped(where, f"a message has a part of the type {unknown}, which no prompt of a recording can hold")
     quality, notes = _quality(sample, options)
     if turns > 1:
-        notes = (*notes, "the answer is the last of several turns; it stands under what was asked first")
+        notes = (*notes, "the answer is the last of several turns; it is stored with the first prompt")
     return ImportedAnswer(
         example, header.model, _answer(sample, output, header, turns), quality, header.provider, notes=notes
     )
@@ -187,7 +187,7 @@ def _prompt(sample: Field) -> tuple[list[dict[str, Any]], int]:
     generated = [i for i in replies if messages[i].value_of("source", str) == "generate"] or replies[-1:]
     before = messages[: generated[0]] if generated else messages
     if not before:
-        raise sample.need("messages", list).wrong("nothing stands before the model's first message")
+        raise sample.need("messages", list).wrong("there is no message before the model's first one")
     return [{"role": m.need("role", str).value, "content": _content(m, attachments)} for m in before], len(generated)
 
 

@@ -76,7 +76,7 @@ def _usage(row: Field) -> Usage | None:
     if not isinstance(details, dict):
         return None
     counts = {name: number for name, value in details.items() if (number := _number(value)) is not None}
-    # The tokens of a provider's cache have counts of their own beside ``input``.
+    # The tokens of a provider's cache are counted apart from ``input``.
     sent = [number for name, number in counts.items() if name.startswith(("input", "promptTokens"))]
     answered = [number for name, number in counts.items() if name.startswith(("output", "completionTokens"))]
     if not sent or not answered or not sum(sent) + sum(answered):

@@ -1,7 +1,7 @@
 """Logs of lm-evaluation-harness: ``samples_TASK_DATE.jsonl``, written with ``--log_samples``.
 
 A line is an example (for each filter, of which one is taken); ``target`` is its reference. The model's name is in the file
-``results_DATE.json`` beside it. The harness counts no tokens, takes no time and knows no prices.
+``results_DATE.json`` next to it. The harness records neither tokens nor times nor prices.
 """
 
 import ast
@@ -55,7 +55,7 @@ def items(path: str, options: Options) -> Iterator[ImportedAnswer | Skipped]:
 
 
 def _model(path: str, date: str) -> str:
-    """What the results beside the samples call the model, else the folder, whose name the harness derives from it."""
+    """The model's name in the results next to the samples, else the folder's, which the harness derives from it."""
     results = Path(path).with_name(f"results_{date}.json")
     if results.is_file():
         config = document(results, READS)
@@ -158,7 +158,7 @@ def _chosen(
 ) -> ImportedAnswer | Skipped:
     metric, quality, notes = _quality(line, options)
     likelihoods = [_likelihood(r[0]) for r in replies]
-    # -inf is a choice that the model rules out; of no number, or of nothing but -inf, no choice is the likeliest.
+    # -inf is a choice that the model rules out; where there is no number, or only -inf, no choice is the likeliest.
     if any(not value < math.inf for value in likelihoods) or max(likelihoods) == -math.inf:
         return Skipped(where, "the likelihoods of its choices are no numbers, so that none was chosen")
     lengths = [max(len(c.strip()), 1) for c in choices] if metric == "acc_norm" else [1] * len(choices)

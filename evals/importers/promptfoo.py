@@ -90,7 +90,7 @@ def _example(result: Field, options: Options) -> Example:
     raw: dict[str, Any] = {"vars": variables} if variables else {}
     if described := case.value_of("description", str):
         raw["description"] = described
-    # The numbers of tests and prompts count repeats and providers, too: only what was asked tells examples apart.
+    # The numbers of tests and prompts count repeats and providers, too: only the prompts distinguish examples.
     content = json.dumps([raw_prompt, variables], sort_keys=True).encode()
     id = hashlib.blake2b(content, digest_size=8).hexdigest()
     return Example(id, prompt, {}, system=system, reference=_reference(case, variables, options), raw=raw)
@@ -154,4 +154,4 @@ def _quality(result: Field, options: Options) -> tuple[float | None, tuple[str, 
     if score is None:
         return None, ("no quality: the score is null",)
     quality = unit_score(score.value)
-    return quality, () if quality is not None else ("no quality: the score does not lie in [0, 1]",)
+    return quality, () if quality is not None else ("no quality: the score is not in [0, 1]",)

@@ -1,4 +1,4 @@
-"""The work file beside a recording: every answer is appended at once, so that nothing is paid for twice.
+"""The work file next to a recording: every answer is appended at once, so that nothing is paid for twice.
 
 JSON Lines. The first line holds the hash of the dataset. A list is one part of a model's answer to a row, or its failure:
 ``[row, model, part, count (0: failed), usd, offset of the previous line about that row and model or -1, {...}]``; an object

@@ -89,7 +89,7 @@ class AnswerSource(Protocol):
 
     @property
     def waiting_for(self) -> str | None:
-        """What takes long at the moment, as text for the progress line; None where nothing does."""
+        """What is slow right now, as text for the progress line; None: nothing."""
         ...
 
     async def ask(self, prompt: Prompt, request: Request) -> Reply:

@@ -9,7 +9,7 @@ BYTES = 4 << 20
 
 
 class DiskReserve:
-    """A file beside ``path`` that occupies the space until it is released; ``disk_full`` where there is not enough space."""
+    """A file next to ``path`` that occupies the space until it is released. Raises ``disk_full`` without enough space."""
 
     def __init__(self, path: Path) -> None:
         self.disk_full = False

@@ -70,7 +70,7 @@ class Example:
 def read(path: str | os.PathLike[str]) -> Iterator[Example]:
     """The examples of a recording, streamed; ``.parquet`` is read as Parquet.
 
-    Memory grows by some 60 bytes an example, to find an id that stands twice. Raises RecordingError; OSError where the file
+    Memory grows by some 60 bytes an example, to find an id that occurs twice. Raises RecordingError; OSError where the file
     cannot be opened.
     """
     seen: set[int] = set()
@@ -79,7 +79,7 @@ def read(path: str | os.PathLike[str]) -> Iterator[Example]:
         key = hash(example.id)
         if key in seen and (earlier := where_stands(path, example.id)) != where:
             line = f"on line {earlier.removeprefix(str(path)).strip(': row')} too" if earlier else "twice"
-            raise RecordingError(f"{where}: id: {example.id!r} stands {line}; give each its own id")
+            raise RecordingError(f"{where}: id: {example.id!r} occurs {line}; give each its own id")
         seen.add(key)
         yield example
     if not seen:

@@ -187,7 +187,7 @@ def _fit_isotonic(judge: str, column: Array, y: Array, fold: Folds) -> tuple[Iso
 def _isotonic(judge: str, column: Array, y: Array) -> Isotonic:
     """Ties pooled, blocks fitted, each block's mean drawn to the overall rate as if by one row more, then monotone again.
 
-    The extra row keeps P off 0 and 1, and most where a block is small. A knot stands at both ends of each block.
+    The extra row keeps P off 0 and 1, and most where a block is small. Each block has a knot at both ends.
     """
     rate = (float(y.sum()) + 0.5) / (len(y) + 1)
     absent = np.isnan(column)

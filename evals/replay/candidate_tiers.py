@@ -56,7 +56,7 @@ def fit_tier(column: TierScores, rows: Rows, seed: int, earlier: Sequence[TierOu
 
 
 def available_scores(column: TierScores, stage: int, rows: Rows) -> dict[str, Array]:
-    """The scores of the judges up to ``stage`` that ever told anything on ``rows``."""
+    """The scores of the judges up to ``stage`` that are known for at least one of ``rows``."""
     return {
         name: column.scores[:, j]
         for j, name in enumerate(column.names[:stage])
@@ -88,7 +88,7 @@ def tier_variants(tier: CandidateTier, rows: Rows) -> list[CandidateTier]:
     if free == stages:
         return [tier]
     if tier.column.keeps_judges and tier.column.drops_vetoes:
-        return [tier]  # a policy's vetoes always take part
+        return [tier]  # a policy's vetoes are always used
     variants = [tier, first_judges_only(tier, free)]
     before = tier.confidence[rows, free]
     if free == 0 or np.ptp(before) < 1e-9:

@@ -138,7 +138,7 @@ def _guarantee(args: argparse.Namespace) -> tuple[Guarantee, tuple[float, ...]]:
 def _is_measured(args: argparse.Namespace) -> bool:
     """Whether the policy of --policy-file is to be measured as it is: nothing asks for a choice."""
     goals = (args.max_loss, args.min_quality, args.min_accepted_quality, args.budget_per_1k, args.error_price)
-    chooses = args.out is not None or args.write_policy is not None or any(goal is not None for goal in goals)
+    chooses = args.keep_premium or args.method != "auto" or any(x is not None for x in (args.out, args.write_policy, *goals))
     return args.policy_file is not None and (args.as_is or not chooses)
 
 
@@ -173,7 +173,8 @@ def _contradictions(args: argparse.Namespace, guarantee: Guarantee, menu: Sequen
             if is_set:
                 raise ReplayError(f"{flag} needs --policy-file: it is about a policy of that file")
     else:
-        for flag, is_set in {"--tiers": args.tiers is not None, "--judges": args.judges is not None}.items():
+        judged = args.judges is not None and not _is_measured(args)
+        for flag, is_set in {"--tiers": args.tiers is not None, "--judges": judged}.items():
             if is_set:
                 raise ReplayError(f"{flag} and --policy-file exclude each other: the policy has its own")
     if _is_measured(args):
@@ -184,7 +185,7 @@ def _contradictions(args: argparse.Namespace, guarantee: Guarantee, menu: Sequen
         }  # fmt: skip
         for flag, is_set in chosen.items():
             if is_set:
-                raise ReplayError(f"{flag} needs a choice, but a policy is only measured without a promise or with --as-is")
+                raise ReplayError(f"{flag} and --as-is exclude each other: the policy is measured, and nothing is chosen")
     if args.choose is not None and args.choose not in menu:
         known = ", ".join(f"{value:g}" for value in menu)
         raise ReplayError(

@@ -25,7 +25,7 @@ class ReplayError(ValueError):
 def usable_rows(examples: Sequence[Example], tiers: Sequence[str]) -> tuple[list[Example], dict[str, int], list[str]]:
     """The rows that every tier answered, priced and graded; how many were left out for which reason; warnings naming them.
 
-    Raises ReplayError where more than a fifth of the rows would be left out: what remained would be another population.
+    Raises ReplayError where no row is left, and where those that are left are no sample: see ``rows.sampling``.
     """
     ids_by_reason: dict[str, list[str]] = {"a tier has no answer": [], "not graded": [], "cost unknown": []}
     rows = []
@@ -41,17 +41,21 @@ def usable_rows(examples: Sequence[Example], tiers: Sequence[str]) -> tuple[list
             rows.append(example)
     n_left_out = len(examples) - len(rows)
     counts = {reason: len(ids) for reason, ids in ids_by_reason.items()}
-    if n_left_out > MAX_LEFT_OUT * len(examples):
-        why = "; ".join(f"{len(ids)} {reason}: {preview(ids)}" for reason, ids in ids_by_reason.items() if ids)
+    why = "; ".join(f"{len(ids)} {reason}: {preview(ids)}" for reason, ids in ids_by_reason.items() if ids)
+    if examples and not rows:
         raise ReplayError(
-            f"{n_left_out} of {len(examples)} rows cannot be used ({why}); grade them, give their cost_usd (thresholds "
-            "cannot be chosen by cost without it), or choose other tiers"
+            f"none of {len(examples):,} rows can be used ({why}); grade them, give their cost_usd (thresholds cannot be "
+            "chosen by cost without it), or choose other tiers"
         )
-    return (
-        rows,
-        counts,
-        [f"left out: {len(ids)} rows, {reason}: {preview(ids)}" for reason, ids in ids_by_reason.items() if ids],
-    )
+    warnings = [f"left out: {len(ids)} rows, {reason}: {preview(ids)}" for reason, ids in ids_by_reason.items() if ids]
+    if n_left_out > MAX_LEFT_OUT * len(examples):
+        reasons = ", ".join(f"{reason} ({len(ids):,})" for reason, ids in ids_by_reason.items() if ids)
+        warnings = [
+            f"{len(rows):,} of {len(examples):,} rows used, because of the others: {reasons}; what is certified holds for "
+            "prompts like those used",
+            *warnings,
+        ]
+    return rows, counts, warnings
 
 
 def row_warnings(examples: Sequence[Example], tiers: Sequence[str]) -> list[str]:
@@ -144,7 +148,7 @@ def named_judges(names: Sequence[str], examples: Sequence[Example], tier: str) -
 
 
 def check_judges(names: Sequence[str], examples: Sequence[Example], tiers: Sequence[str]) -> None:
-    """Raises ReplayError for a judge that is not known, has other options, stands twice, or that no tier can feed."""
+    """Raises ReplayError for a judge that is unknown, has other options, is named twice, or has no data in any tier."""
     for name in names:
         try:
             JudgeRule.model_validate(judge_rule(name))
@@ -155,17 +159,17 @@ def check_judges(names: Sequence[str], examples: Sequence[Example], tiers: Seque
             raise ReplayError(f"--judges: {name!r}: {why}") from None
     uses = [name.split(":")[0] for name in names]
     if repeated := [use for use in uses if uses.count(use) > 1]:
-        raise ReplayError(f"--judges: {repeated[0]!r} stands twice; name each judge once")
+        raise ReplayError(f"--judges: {repeated[0]!r} is named twice; name each judge once")
     if "self_consistency" in uses and not any(e.answers[t].get("samples") for e in examples for t in tiers):
         raise ReplayError("--judges: 'self_consistency' needs recorded samples, and no tier has any; leave it out")
 
 
 def check_tiers(tiers: Sequence[str], known: Sequence[str]) -> None:
-    """Raises ReplayError where a tier is not a model of the recording or stands twice."""
+    """Raises ReplayError where a tier is not a model of the recording or is named twice."""
     for tier in tiers:
         if tier not in known:
             near = get_close_matches(tier, known, 3, 0.4)
             hint = f"; nearest: {', '.join(near)}" if near else ""
             raise ReplayError(f"the recording has no model {tier!r}{hint}; it has: {', '.join(known)}")
     if len(set(tiers)) < len(tiers):
-        raise ReplayError(f"a model stands twice on the ladder {', '.join(tiers)}; name each once")
+        raise ReplayError(f"a model is named twice in the ladder {', '.join(tiers)}; name each once")

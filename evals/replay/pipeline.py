@@ -33,6 +33,7 @@ from .policy_output.limits import limit_notes, silent_judges
 from .policy_output.own_policy import OwnPolicy
 from .recorded_verdicts import recorded_judges
 from .results_table import ResultRow, as_json, compare
+from .rows.sampling import sampled_rows
 from .score_table import Cache, TierScores, load_or_score, sha256_of
 from .simulate import Outcome
 from .splits import Splits, halves
@@ -101,7 +102,7 @@ async def replay(path: str | Path, examples: Sequence[Example], tiers: Sequence[
     """Calibrates, tunes and certifies on one half of a recording's rows, and measures on the other half.
 
     Args:
-        path: The recording's file, for its name, its SHA-256 and the cache beside it.
+        path: The recording's file, for its name, its SHA-256 and the cache next to it.
         examples: Its rows.
         tiers: The models, cheapest first, the premium tier last.
         config: The settings.
@@ -121,6 +122,10 @@ async def _replay(
     if len(tiers) > MOST_TIERS:
         raise ReplayError(f"{len(tiers)} tiers are too many to sweep; choose at most {MOST_TIERS} with --tiers")
     rows, left_out, warnings = usable_rows(examples, tiers)
+    rows, sampling = sampled_rows(rows, n_incomplete=left_out["a tier has no answer"], seed=config.seed)
+    if sampling is not None:
+        left_out = {**left_out, "not drawn at random": sampling.n_left_out}
+        warnings = [*warnings, str(sampling)]
     if config.judges is not None:
         check_judges(config.judges, rows, tiers)
     warnings = [*warnings, *row_warnings(rows, tiers)]

@@ -158,7 +158,7 @@ class SimulatedCascade:
         return np.where(vetoed[:, -1], best, len(self.tiers) - 1).astype(np.int64)
 
     def sweep_columns(self, rows: Ints, quality: Sequence[Array] | None = None) -> list[TierColumns]:
-        """What the frontier sweeps; ``quality`` (one (n,) a step) stands in for the recorded one."""
+        """What the frontier sweeps; ``quality`` (one (n,) a step) replaces the recorded one."""
         qualities = [s.quality for s in self.tier_outcomes] if quality is None else list(quality)
         fallback_tier = np.choose(self.fallback_tier(), qualities)[rows]
         return [

@@ -200,7 +200,7 @@ def pareto(quality: ArrayLike, cost: ArrayLike) -> Ints:
     """Flat indices of the points that no other point dominates, cheapest first: cost and quality both rise strictly.
 
     A point dominates another that is no better and no cheaper, unless they are equal; of equal points the one with the
-    lowest index stands for all. The arrays may have any shape, the same for both.
+    lowest index represents all. The arrays may have any shape, the same for both.
 
     Raises:
         ValueError: the shapes differ, or a number is NaN.

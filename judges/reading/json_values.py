@@ -28,7 +28,7 @@ _MOST_SPANS = 256  # values in one text that are tried, from the last
 class JsonMatch(NamedTuple):
     """A JSON value in a reply: the value, the JSON text itself, and whether it had to be repaired to be read.
 
-    ``whole``: it is all of the reply. ``start`` and ``end`` say where it stands, in characters.
+    ``whole``: it is all of the reply. ``start`` and ``end`` are its position in characters.
     """
 
     value: Any
@@ -113,7 +113,7 @@ def _reason(error: ValueError) -> str:
 
 
 def _values(text: str, *, loose: bool) -> Iterator[JsonMatch | ValueError]:
-    """The values in a reply from the last to the first, objects before arrays, and why a candidate is none."""
+    """The values in a reply from the last to the first, objects before arrays, and why a candidate is not one."""
     spans = _spans(text, loose=loose)[-_MOST_SPANS:]
     spans.sort(key=lambda span: (text[span[0]] != "{", -span[0]))
     for start, end in spans:

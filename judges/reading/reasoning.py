@@ -1,6 +1,6 @@
 """Separates a model's reasoning from its answer, in whole texts and in streams.
 
-A thought counts as one where it stands at the start: ``<think>...</think>answer``, also several of them, and where only its
+A thought counts where the reply begins with it: ``<think>...</think>answer``, also several of them, and where only its
 end arrives, as the server's template had opened it. Everything else is the answer's own text: a marker quoted in code or in
 the middle of an ordinary answer stays where it is.
 
@@ -32,7 +32,7 @@ class _Marker:
 
     ``closings`` end the thought; of ``boundaries`` one begins what follows it, and is not consumed. ``nests``: an opening
     inside must be closed as well. ``certain``: no ordinary text begins so, and a thought without an end is one.
-    One of ``answer_ends`` may follow the answer. ``header_end``: what stands before it is the marker's own.
+    One of ``answer_ends`` may follow the answer. ``header_end``: the text before it belongs to the marker.
     """
 
     opening: str
@@ -103,7 +103,7 @@ _LONE = re.compile("|".join(map(re.escape, _LONE_CLOSINGS)), re.IGNORECASE)
 _OPENING_OF = {closing: marker.opening for marker in _MARKERS for closing in marker.closings if marker.certain}
 _LONGEST_LONE = max(map(len, _LONE_CLOSINGS))
 _LONGEST_MARK = 40  # characters of any marker
-_MOST_CANDIDATES = 64  # ends of thoughts that are looked at in one text
+_MOST_CANDIDATES = 64  # ends of thoughts that are examined in one text
 _SENTENCE_END = tuple(".!?…:;)]}\"'”’。！？")
 _MOST_HEADER = 200  # characters of a channel's header
 
@@ -117,12 +117,12 @@ _ASCII_LOWER = {code: code + 32 for code in range(65, 91)} | {0x2019: "'"}
 
 
 _QUOTES = frozenset(('""', "''", "``", "“”", "‘’", "«»", "()"))
-_MOST_LINE = 400  # characters of a line that are looked at before a marker
+_MOST_LINE = 400  # characters of a line that are examined before a marker
 _MOST_SPAN = 80  # characters of a code span behind a marker in it
 
 
 def _is_quoted(text: str, start: int, end: int, *, final: bool) -> bool | None:
-    """Whether the marker at [start, end) stands between quotes or in a code span of its line; None: what follows decides."""
+    """Whether the marker at [start, end) is between quotes or in a code span of its line; None: what follows decides."""
     before, after = text[start - 1 : start] if start else "", text[end : end + 1]
     if before in ('"', "'", "`", "“", "‘", "«", "(") and before:
         if not after and not final:
@@ -415,7 +415,7 @@ def _end_of_text(text: str, start: int, end: int) -> int:
 
 
 def _before_partial(text: str, end: int, marks: Sequence[str]) -> int:
-    """Where a beginning of one of the marks stands at the text's end, or ``end``."""
+    """The position of an incomplete mark at the end of the text, or ``end``."""
     start = max(0, end - _LONGEST_MARK)
     for match in _MARK_BEGINNING.finditer(text, start, end):
         beginning = _lower(text[match.start() : end])
@@ -477,7 +477,7 @@ def split_reasoning(text: str) -> SplitText:
 
 
 def _may_hold_reasoning(text: str) -> bool:
-    """Whether a marker stands where one counts: nearly every answer is done here, in less than a microsecond."""
+    """Whether a marker is where it counts: nearly every answer is finished here, in less than a microsecond."""
     if text[:1] in _BEGINNINGS and _STARTS.match(text):
         return True
     return ("<" in text or "[" in text or "◁" in text) and _LONE.search(text) is not None

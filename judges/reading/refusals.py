@@ -117,7 +117,7 @@ _REQUESTS = {
         r"(?:お応えできません|お答えできません|できません|いたしかねます|できかねます|ことができません)",
     ),
 }
-# What every refusal of a language holds: where none of it stands, its patterns need not run.
+# Words of which every refusal in a language contains one: without them its patterns need not run.
 _CUES = {
     "english": (
         "n't",

@@ -15,7 +15,7 @@ def read_tool_calls(calls: Any) -> tuple[Call, ...]:
     ``{}``. A call that is ``{"name": ..., "arguments": ...}`` alone is one of a function.
 
     Args:
-        calls: The list that the server sent; None stands for an empty one.
+        calls: The list that the server sent; None: empty.
 
     Raises:
         TypeError: It is not a list of calls.
@@ -51,7 +51,7 @@ def sent_calls(calls: Sequence[Call]) -> Sequence[Call]:
 
 
 def arguments_object(arguments: Any) -> dict[str, Any]:
-    """A call's arguments as an object. What is none is in the field ``arguments`` of one, as it was written."""
+    """A call's arguments as an object. Anything else is put into the field ``arguments`` of an object, unchanged."""
     if isinstance(arguments, Mapping):
         return dict(arguments)
     if not isinstance(arguments, str):

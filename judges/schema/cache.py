@@ -1,4 +1,4 @@
-"""A cache bounded by the bytes that its entries stand for, as a few large schemas take more memory than many small ones."""
+"""A cache bounded by the bytes of its entries, since a few large schemas take more memory than many small ones."""
 
 import threading
 from collections import OrderedDict
@@ -31,7 +31,7 @@ class ByteBoundedCache(Generic[ValueT]):
             return entry[0]
 
     def put(self, key: Hashable, value: ValueT, size: int) -> None:
-        """Keeps a value that stands for ``size`` bytes, in place of the least recently used ones."""
+        """Stores a value that counts as ``size`` bytes, in place of the least recently used ones."""
         if size > self._max_bytes:
             return
         with self._lock:

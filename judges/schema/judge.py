@@ -21,7 +21,7 @@ _ERRORS = 3
 
 # A check gives the parsed value and the reasons why it is not valid.
 Check = Callable[[Any], tuple[Any, list[str]]]
-# The schema is kept beside its check: as long as it is here, its id cannot be another object's.
+# The schema is kept with its check: while it is here, no other object can have its id.
 _checks_by_id: ByteBoundedCache[tuple[Any, Check]] = ByteBoundedCache(_CACHE_SIZE, _CACHE_BYTES)
 _checks_by_text: ByteBoundedCache[Check] = ByteBoundedCache(_CACHE_SIZE, _CACHE_BYTES)
 
@@ -124,7 +124,7 @@ def find_valid_json(text: str, schema: Any, *, repair: bool = False) -> tuple[Js
         repair: See ``judges.reading.find_json``.
 
     Returns:
-        Where the value stands, the value as the schema makes it (an instance of the model), and why it is not valid.
+        The value's position, the value as the schema makes it (an instance of the model), and why it is not valid.
 
     Raises:
         InvalidSchemaError: The schema itself is wrong.

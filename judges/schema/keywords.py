@@ -135,7 +135,7 @@ def _rest(validator: Any, rule: Any, instance: Any, k: str) -> Iterator[Any]:
 
 
 def _evaluated(validator: Any, instance: Any, schema: Any) -> set[str]:
-    """The keys that ``schema`` looks at where it stands and in its valid subschemas (2020-12 core, section 11.3)."""
+    """The keys that ``schema`` looks at directly and in its valid subschemas (2020-12 core, section 11.3)."""
     if not isinstance(schema, dict):
         return set()
     evaluated: set[str] = set(schema.get("properties", ())) & instance.keys()

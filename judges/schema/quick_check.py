@@ -52,7 +52,7 @@ def quick_check(schema: Any, keywords: Set[str]) -> QuickCheck | None:
 
     Args:
         schema: A schema that is valid in its dialect, which is draft 6 or later.
-        keywords: The dialect's keywords; what is none of them is ignored, as by jsonschema.
+        keywords: The dialect's keywords; others are ignored, as jsonschema does.
 
     Returns:
         The check; None where the schema is large, refers to itself, or uses rarer keywords.

@@ -62,7 +62,7 @@ def messages_of(value: Any, uses: set[str]) -> tuple[Mapping[str, Any], ...]:
         translate = {"assistant": _assistant, "user": _user, "system": _system}[role]
         translations, sent = translate(blocks, f"{where}.content", uses)
         original = message if len(sent) == len(blocks) else {**message, "content": sent}
-        # The first translation stands for all of the original; where nothing is left of that, for nothing.
+        # The first translated message represents the whole original; where nothing of that is left, nothing.
         for translation in translations:
             messages.append(Translated(translation, original if sent else None))
             original = None
@@ -99,7 +99,7 @@ def _system(blocks: list[Any], where: str, uses: set[str]) -> _Translation:
 
 def _user(blocks: list[Any], where: str, uses: set[str]) -> _Translation:
     results: list[Mapping[str, Any]] = []
-    shown: list[Part] = []  # what tools returned beside text
+    shown: list[Part] = []  # what tools returned besides text
     parts: list[Part] = []
     sent: list[Any] = []
     for i, block in enumerate(blocks):

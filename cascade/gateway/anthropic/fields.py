@@ -27,7 +27,7 @@ def check_block(
     Args:
         block: The block.
         where: Its name for errors.
-        fields: The fields of its type, beside those that only Anthropic's models take.
+        fields: The fields of its type, except those that only Anthropic's models take.
         required: The fields that it must have.
         uses: Receives the names of fields that not every provider supports.
 

@@ -54,7 +54,7 @@ class Key:
 class KeyFile:
     """The file at ``path``, created with the first key, readable by its owner only. Methods raise CascadeError.
 
-    The first key also creates a marker, an empty file beside it. While the marker is there the gateway requires keys, so
+    The first key also creates a marker, an empty file next to it. While the marker exists the gateway requires keys, so
     that a key file that was deleted, moved or lost never opens the gateway.
     """
 

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with bounds on everything that a client can send beside a request's body.
+"""uvicorn's HTTP protocol with bounds on everything that a client can send besides a request's body.
 
 It closes the connection on a head, trailers or chunk sizes that are too long, on a head that is too slow, on a body that
 nobody reads, and where there are too many connections.

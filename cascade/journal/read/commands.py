@@ -37,6 +37,8 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     export.add_argument("--until", help="began before")
     export.add_argument("--policy", help="of this policy")
     export.add_argument("--graded", action="store_true", help="with feedback")
+    export.add_argument("--complete", action="store_true", help="recording: prompts that every exported model answered")
+    export.add_argument("--task-tag", metavar="TAG", help="recording: the tag of a run that names its task (default: none)")
     export.set_defaults(command=_export)
     verify = commands.add_parser("verify", help="decide every record again; 1 where one differs from what was recorded")
     verify.set_defaults(command=_verify)
@@ -82,7 +84,7 @@ def _tail(args: argparse.Namespace) -> int:
     if args.n < 0:
         raise ValueError(f"-n must be 0 or more, got {args.n}")
     with _opened(args) as store, suppress(KeyboardInterrupt):
-        # Numbers of records that commit at the same time may appear out of order: the latest are looked at again.
+        # Numbers of records that commit at the same time may appear out of order: the latest are read again.
         seen: deque[int] = deque(maxlen=2_000)
         for number, record in store.last(args.n or 1):
             seen.append(number)
@@ -116,9 +118,23 @@ def _export(args: argparse.Namespace) -> int:
     wanted = Filter(moment(args.since, now), moment(args.until, now), args.policy, args.graded)
     if args.out != "-" and not Path(args.out).resolve().parent.is_dir():
         raise JournalError(f"{args.out}: the folder does not exist; create it first")
+    if args.format != "recording" and (args.complete or args.task_tag):
+        raise JournalError("--complete and --task-tag are about recordings: add --format recording")
     with _opened(args) as store:
-        count = export(store.read(wanted), args.format, args.out)
+        count = export(store.read(wanted), args.format, args.out, complete=args.complete, task_tag=args.task_tag)
     print(f"{args.out}: {count} {'examples' if args.format == 'recording' else 'records'}", file=sys.stderr)
+    if args.format == "recording" and args.out != "-":
+        source = f" --policy-file {args.policy_file}" if args.policy_file else ""
+        policy = f" --policy {args.policy}" if args.policy else ""
+        complete = f"{Path(args.out).stem}-complete.jsonl"
+        print(
+            f"next: ask the models that have not answered yet, grade the answers, tune on all:\n"
+            f"  cascade record {args.out} --missing{source}{policy} --max-usd 5 --out {complete}\n"
+            f"  cascade grade {complete} --grader text\n"
+            f"  cascade replay {complete}{source or ' --policy-file policies.yaml'}{policy} --max-loss 0.02,0.03,0.05 "
+            f"--write-policy tuned.yaml",
+            file=sys.stderr,
+        )
     return 0
 
 

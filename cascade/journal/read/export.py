@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import IO, Any, Literal
 
 from cascade.errors import JournalError
@@ -14,10 +15,24 @@ Format = Literal["jsonl", "parquet", "recording"]
 _ROWS_A_GROUP = 10_000
 
 
-def export(records: Iterable[Record], format: Format, out: str) -> int:
-    """Writes the records to the file ``out`` as a whole or not at all ("-": standard output); returns how many lines.
+def export(
+    records: Iterable[Record], format: Format, out: str, *, complete: bool = False, task_tag: str | None = None
+) -> int:
+    """Writes the records to a file, as a whole or not at all.
 
-    Raises JournalError for Parquet without pyarrow, OSError.
+    Args:
+        records: The records.
+        format: How they are written.
+        out: The file; "-" is standard output.
+        complete: Of a recording, only the prompts that every model answered.
+        task_tag: Of a recording, the tag of a run that names its task.
+
+    Returns:
+        How many lines were written.
+
+    Raises:
+        JournalError: Parquet without pyarrow.
+        OSError: The file cannot be written.
     """
     if format == "parquet":
         if out == "-":
@@ -28,7 +43,7 @@ def export(records: Iterable[Record], format: Format, out: str) -> int:
     if format == "recording":
         from .to_recording import as_recording
 
-        lines = as_recording
+        lines = partial(as_recording, complete=complete, task_tag=task_tag)
     if out == "-":
         return _jsonl(lines(records), sys.stdout.buffer)
     with replacing(out, private=True) as file:

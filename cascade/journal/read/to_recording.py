@@ -16,35 +16,60 @@ from cascade.util.totals import plus
 
 @dataclass(slots=True)
 class _Group:
-    """All runs of one prompt. ``quality`` is the last feedback on an answer, by the answer's text."""
+    """All runs of one prompt.
+
+    ``quality`` is the last feedback on an answer, by the answer's text. ``escalated``: whether a run called further tiers
+    because it was unsure. ``probability``: with which the prompt was drawn to be answered by further models.
+    """
 
     prompt: Mapping[str, Any]
-    policy: str
+    task: str
+    escalated: bool = False
+    probability: float | None = None
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)
     quality: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
-def as_recording(records: Iterable[Record]) -> Iterator[Mapping[str, Any]]:
+PROBABILITY_TAG = "sampling_probability"
+"""The tag of a run that was made because its prompt was drawn at random, with this probability, to be asked again."""
+
+
+def as_recording(
+    records: Iterable[Record], *, complete: bool = False, task_tag: str | None = None
+) -> Iterator[Mapping[str, Any]]:
     """The lines of a recording, in the order in which the prompts were first asked; records without text are left out.
 
     A sampled run whose shadow requests are all done, or that had none to make, becomes a line with all of its answers and
     ``sampling_probability``, and enters no other line; its ``id`` is the run's.
 
-    Another line's ``id`` is the beginning of the prompt's hash, its ``task`` the policy. Feedback grades the answer that was
-    returned, and every other answer to the same prompt with just the same text; of several answers of one model the graded
-    one is kept, else the last. All of the records are held in memory at once.
+    Another line's ``id`` is the beginning of the prompt's hash. Feedback grades the answer that was returned, and every
+    other answer to the same prompt with just the same text; of several answers of one model the graded one is kept, else the
+    last. ``escalated`` marks lines whose further answers are there because a run was unsure: they are no sample of the
+    traffic. ``sampling_probability`` is there where a run's tag of that name states it. All of the records are held in
+    memory at once.
+
+    Args:
+        records: The records.
+        complete: Whether to leave out prompts that some model of the records did not answer.
+        task_tag: The tag that names a line's ``task``; where a run has none, or by default, it is the policy.
     """
     groups: dict[str, _Group] = {}
     for record in records:
         if record.kind != "run":
             continue
-        line = _sampled(record)
+        line = _sampled(record, task_tag)
         if line is not None:
             yield line
             continue
         if record.prompt is None:
             continue
-        group = groups.setdefault(record.prompt_hash, _Group(record.prompt, record.policy))
+        group = groups.get(record.prompt_hash)
+        if group is None:
+            group = groups[record.prompt_hash] = _Group(record.prompt, _task(record, task_tag))
+        group.escalated |= len(record.attempts) > 1
+        probability = record.tags.get(PROBABILITY_TAG)
+        if isinstance(probability, float | int) and 0 < probability <= 1:
+            group.probability = float(probability)
         for attempt in record.attempts:
             if "answer" not in attempt:
                 continue
@@ -58,21 +83,35 @@ def as_recording(records: Iterable[Record]) -> Iterator[Mapping[str, Any]]:
             known = group.answers.get(attempt["model"])
             if known is None or graded or known["text"] not in group.quality:
                 group.answers[attempt["model"]] = answer
+    models = {model for group in groups.values() for model in group.answers}
     for hash, group in groups.items():
-        if not group.answers:
+        if not group.answers or (complete and group.answers.keys() < models):
             continue
         answers = {
             model: {**answer, "quality": group.quality.get(answer["text"], (None,))[0]}
             for model, answer in group.answers.items()
         }
-        line = {"id": hash[:24], "task": group.policy, "prompt": group.prompt["messages"], "answers": answers}
+        line = {"id": hash[:24], "task": group.task, "prompt": group.prompt["messages"], "answers": answers}
+        if group.escalated:
+            line["escalated"] = True
+        if group.probability is not None:
+            line["sampling_probability"] = group.probability
         for name in ("schema", "tools"):
             if group.prompt.get(name):
                 line[name] = group.prompt[name]
         yield line
 
 
-def _sampled(record: Record) -> Mapping[str, Any] | None:
+def _task(record: Record, tag: str | None) -> str:
+    """What the tag says, else the policy; ``policy/tier`` is the policy, too."""
+    if tag is not None and tag in record.tags:
+        return str(record.tags[tag])
+    policy, slash, tier = record.policy.rpartition("/")
+    single_tier = slash and policy and all(attempt["tier"] == tier for attempt in record.attempts)
+    return policy if single_tier else record.policy
+
+
+def _sampled(record: Record, task_tag: str | None) -> Mapping[str, Any] | None:
     """The line of a sampled run that has all of its answers, with text; None for any other run."""
     probability = record.sampling_probability
     if probability is None or not is_sampled(record.run_id, probability):
@@ -88,7 +127,7 @@ def _sampled(record: Record) -> Mapping[str, Any] | None:
                 answers[attempt["model"]]["quality"] = record.feedback[-1]["quality"]
     for shadow in record.shadows:
         answers[shadow["answer"].get("model") or shadow["model"]] = _shadow_answer(shadow)
-    line = {"id": record.run_id, "task": record.policy, "prompt": prompt["messages"], "answers": answers}
+    line = {"id": record.run_id, "task": _task(record, task_tag), "prompt": prompt["messages"], "answers": answers}
     for name in ("schema", "tools"):
         if prompt.get(name):
             line[name] = prompt[name]
@@ -105,7 +144,7 @@ def _shadow_answer(shadow: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _answer(attempt: Mapping[str, Any]) -> dict[str, Any]:
-    """An attempt's answer as a recording states it. Its cost is without its judges', which stand beside their verdicts."""
+    """An attempt's answer in a recording's form. Its cost excludes its judges', which are recorded with their verdicts."""
     text, calls = attempt["answer"], [c for c in attempt["call_log"] if "fault" not in c]
     own = [c for c in calls if c["purpose"] == "answer"]
     row: dict[str, Any] = {"text": text["text"], "quality": None}

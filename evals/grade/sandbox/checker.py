@@ -66,7 +66,7 @@ def _names(program: Program, pairs: Node, tests: str) -> dict[str, Any]:
             if name in used and not name.startswith("__"):
                 values[name] = _judge(name, tests) or _value(program, name, node)
     except (WireError, TypeError, ValueError, LookupError) as error:
-        raise BrokenError(f"names that are none: {error}") from None
+        raise BrokenError(f"invalid names: {error}") from None
     own = {name for name, value in values.items() if not isinstance(value, ModuleType) and not hasattr(builtins, name)}
     return {name: value for name, value in values.items() if not own or not hasattr(builtins, name)}
 

@@ -20,7 +20,7 @@ from .order import Order
 from .syscalls import WallsError, call, libc, machine
 from .wire import TESTS
 
-NO_WALLS, TROUBLE = "no walls", "trouble"  # beside the checker's own outcomes
+NO_WALLS, TROUBLE = "no walls", "trouble"  # besides the checker's own outcomes
 _SLACK = 5
 _UP = b"up"
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
@@ -168,7 +168,7 @@ def _enter(order: Order, run: Callable[[], NoReturn], open_fds: tuple[int, ...],
 def _first(
     order: Order, run: Callable[[], NoReturn], open_fds: tuple[int, ...], up: int, nobody: bool, paths: list[str]
 ) -> None:
-    """In the first process of the new namespace: with its end all that it started ends."""
+    """In the first process of the new namespace, whose end ends everything that it started."""
     os.setsid()
     try:
         if nobody:
@@ -214,7 +214,7 @@ def _limit(order: Order, walled: bool) -> None:
         (resource.RLIMIT_NOFILE, 64),
         (resource.RLIMIT_CORE, 0),
     ]
-    if walled:  # otherwise it would count all that the user runs on this machine
+    if walled:  # otherwise it would count everything that the user runs on this machine
         limits.append((resource.RLIMIT_NPROC, 64))
     for kind, limit in limits:
         with suppress(ValueError, OSError) if not walled else nullcontext():

@@ -69,7 +69,7 @@ def own_installation() -> list[str]:
     for base in map(Path, ("/lib", "/usr/lib")):
         paths += map(str, base.glob("*-linux-*"))
     if os.path.exists("/usr/lib/libc.so.6") or any(Path("/lib").glob("libc.musl-*")):
-        paths += ["/usr/lib", "/lib"]  # here libraries stand in no folder of their own
+        paths += ["/usr/lib", "/lib"]  # here libraries have no folder of their own
     return paths
 
 

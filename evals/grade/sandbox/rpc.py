@@ -43,7 +43,7 @@ class Side(Protocol):
         ...
 
     def describe(self, error: BaseException, node: Node) -> None:
-        """Sets the attributes that an exception has beside its arguments."""
+        """Sets the attributes that an exception has besides its arguments."""
         ...
 
     def printed(self) -> str:
@@ -124,7 +124,7 @@ class Channel:
             try:
                 return self._returned(reply, token, encoder.containers)
             except (WireError, ValueError, TypeError, LookupError, AttributeError) as error:
-                raise self._break(f"a reply that is none: {error}") from None
+                raise self._break(f"an invalid reply: {error}") from None
 
     def _returned(self, reply: list[Any], token: str, containers: dict[int, Any]) -> Any:
         kind, repeated, outcome, node, changes, printed = reply
@@ -156,7 +156,7 @@ class Channel:
             arguments = [decoder.value(node) for node in args]
             by_name = {str(key): decoder.value(node) for key, node in named}
         except (WireError, ValueError, TypeError) as error:
-            raise self._break(f"a request that is none: {error}") from None
+            raise self._break(f"an invalid request: {error}") from None
         containers = decoder.containers
         before = {number: snapshot(one) for number, one in containers.items()}
         encoder = Encoder(self._side.carry, dict(containers))

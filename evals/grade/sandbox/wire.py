@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 Node = Any  # what JSON can hold
-TESTS = "graded"  # the module that the tests, and elsewhere the program, stand in
+TESTS = "graded"  # the module of the tests, and elsewhere of the program
 TYPES = (
     int, float, complex, bool, str, bytes, bytearray,
     list, tuple, dict, set, frozenset, range, slice, object, type, type(None)
@@ -203,7 +203,7 @@ class Decoder:
 
 
 def snapshot(container: Any) -> Any:
-    """What tells by ``unchanged`` whether a container has been changed since."""
+    """A mark by which ``unchanged`` finds whether a container has been changed since."""
     kind = type(container)
     if kind is bytearray:
         return bytes(container)
@@ -273,7 +273,7 @@ _OF_PLAIN_DATA: dict[str, Callable[..., Any]] = {"np": _array, "dt": _date}
 
 @lru_cache(maxsize=256)
 def _named(name: str, fields: tuple[str, ...]) -> Any:
-    return namedtuple(name, fields)  # raises ValueError for names that are none
+    return namedtuple(name, fields)  # raises ValueError for invalid names
 
 
 def is_builtin_exception(name: str) -> bool:

@@ -1,1 +1,1 @@
-"""A replay of a policy of one's own: reads it from its file, and writes the policy that uses the calibration."""
+"""Replays a policy of a policy file: reads it, and writes the policy that uses the calibration."""

@@ -17,7 +17,7 @@ def use_calibration(text: str, policy: str, calibration: str) -> str:
     """The text of a policy file in which one policy uses a calibration.
 
     Names the calibration and takes the thresholds out of the policy's tiers and judges, which the calibration sets. What
-    another policy shares by an alias, and what is merged by ``<<``, is left alone.
+    another policy shares by an alias, and what is merged by ``<<``, stays unchanged.
 
     Args:
         text: The policy file; must be valid.
@@ -34,7 +34,7 @@ def use_calibration(text: str, policy: str, calibration: str) -> str:
         raise ReplayError(f"the policy {policy!r} has no mapping of its own in the file; write `calibration: {calibration}`")
     shared = {
         id(child) for key, other in policies.value if key.value != policy for child in _descendants(other)
-    }  # an alias is the very node that it stands for
+    }  # an alias is the node itself
     if id(node) in shared:
         raise ReplayError(f"the policy {policy!r} is an alias of another one; write it out before it is calibrated")
     edits = [_named(text, node, calibration)]

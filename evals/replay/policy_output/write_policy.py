@@ -19,7 +19,7 @@ def calibration_path(target: str | Path) -> Path:
 
 
 def check_target(own: OwnPolicy, target: str | Path) -> None:
-    """Raises ReplayError unless the new file stands in the folder of the old one, from which its relative paths start."""
+    """Raises ReplayError unless the new file is in the folder of the old one, from which its relative paths start."""
     if Path(target).resolve().parent != own.path.resolve().parent:
         raise ReplayError(
             f"--write-policy {target}: paths in {own.path} start from its folder; write the new file there, too: "

@@ -57,7 +57,7 @@ def test_good() -> None:
         ("version: 1", "version: 2", r"p.yaml:1: version"),
         ("version: 1", "version: [", r"p.yaml:\d+: not valid YAML"),
         ("    answers: [hi]\n", "", r"p.yaml:3: models.small: provider 'scripted' needs 'answers'"),
-        ("version: 1", "version: 1\nversion: 1", r"p.yaml:2: the key version stands twice"),
+        ("version: 1", "version: 1\nversion: 1", r"p.yaml:2: the key version occurs twice"),
     ],
 )  # fmt: skip
 def test_errors(old: str, new: str, error: str) -> None:

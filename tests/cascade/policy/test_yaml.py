@@ -98,7 +98,7 @@ def test_aliases_do_not_fill_the_memory(name: str) -> None:
         ("<<: [5]", "<< merges mappings"),
         ("<<: ", "<< merges mappings"),
         ("? [a, b]\n: 1", "a key must be a plain word"),
-        ("models: {}", "the key models stands twice"),
+        ("models: {}", "the key models occurs twice"),
     ],
 )
 def test_what_is_no_plain_value_is_named(line: str, message: str) -> None:

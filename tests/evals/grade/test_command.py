@@ -94,7 +94,7 @@ def test_only_the_models_that_were_named(tmp_path: Path) -> None:
         (["--grader", "sums=code"], {}, "rec.jsonl:1: reference: the grader code needs a text of tests, got int"),
         (["--grader", "text", "--max-usd", "nan"], {}, "--max-usd must be 0 or more, got nan"),
         (["--grader", "text", "--concurrency", "0"], {}, "--concurrency must be 1 or more"),
-        (["--grader", "text"], {"id": "b"}, "rec.jsonl:2: id: 'b' stands on line 1 too"),
+        (["--grader", "text"], {"id": "b"}, "rec.jsonl:2: id: 'b' occurs on line 1 too"),
     ],
 )
 def test_mistakes_write_nothing(

@@ -128,7 +128,7 @@ def test_ids_that_stand_for_other_prompts(tmp_path: Path, capsys: pytest.Capture
     assert run("inspect_ai", *logs, "--out", tmp_path / "r.jsonl") == 2
     error = capsys.readouterr().err
     assert f"{logs[1]}: id 'choices-" in error
-    assert f"has another prompt in {logs[0]}; give one of them another id; --match prompt tells them apart" in error
+    assert f"has another prompt in {logs[0]}; give one of them another id; --match prompt distinguishes them" in error
     assert run("inspect_ai", *logs, "--out", tmp_path / "r.jsonl", "--match", "prompt") == 0
     examples = list(read(tmp_path / "r.jsonl"))
     assert len(examples) == 4

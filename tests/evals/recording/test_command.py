@@ -172,7 +172,7 @@ def test_ids_that_are_not_unique(tmp_path: Path, capsys: pytest.CaptureFixture[s
     path = recording(tmp_path / "r.jsonl", example("a", m="x"), example("b", m="x"), example("a", m="y"))
     name, *more = command
     assert main([name, path, *more, *([] if name == "split" else ["--out", str(tmp_path / "out.jsonl")])]) == 2
-    assert "r.jsonl:3: id: 'a' stands on line 1 too" in capsys.readouterr().err
+    assert "r.jsonl:3: id: 'a' occurs on line 1 too" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [Path(path)]
 
 

@@ -200,7 +200,7 @@ def test_an_id_twice_in_a_pipe() -> None:
     command = [sys.executable, "-m", "evals.recording", "show", "/dev/stdin"]
     done = subprocess.run(command, input=rows, capture_output=True, text=True, cwd=Path(__file__).parents[3])
     assert (done.returncode, done.stderr) == (
-        2, "error: /dev/stdin:2: id: 'a' stands twice; give each its own id\n"
+        2, "error: /dev/stdin:2: id: 'a' occurs twice; give each its own id\n"
     )  # fmt: skip
 
 

@@ -78,7 +78,7 @@ def test_a_bad_row_is_named(tmp_path: Path) -> None:
         list(read(tmp_path / "r.parquet"))
     rows = [{"id": "a", "prompt": "q", "answers": "{}"}] * 2
     parquet.write_table(arrow.Table.from_pylist(rows), tmp_path / "r.parquet")
-    with pytest.raises(RecordingError, match=r"row 2: id: 'a' stands on line 1 too"):
+    with pytest.raises(RecordingError, match=r"row 2: id: 'a' occurs on line 1 too"):
         list(read(tmp_path / "r.parquet"))
     (tmp_path / "x.parquet").write_bytes(b"no")
     with pytest.raises(RecordingError, match="cannot be read as Parquet"):

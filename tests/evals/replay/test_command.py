@@ -175,11 +175,14 @@ def test_files_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture
     [
         (["--max-loss", "0.1", "--budget-per-1k", "1"], ["--max-loss", "--budget-per-1k"]),
         (["--policy-file", "P", "--tiers", "cheap,dear"], ["--policy-file", "--tiers", "exclude"]),
-        (["--policy-file", "P", "--out", "c.json"], ["--policy-file", "--out", "exclude"]),
-        (["--policy-file", "P", "--keep-premium"], ["--policy-file", "--keep-premium", "exclude"]),
-        (["--policy-file", "P", "--method", "split"], ["--policy-file", "--method split", "exclude"]),
-        (["--policy-file", "P", "--budget-per-1k", "1"], ["--policy-file", "--budget-per-1k", "exclude"]),
-        (["--policy-file", "P", "--min-accepted-quality", "0.9"], ["--policy-file", "--min-accepted-quality", "exclude"]),
+        (["--policy-file", "P", "--as-is", "--out", "c.json"], ["--as-is", "--out", "exclude"]),
+        (["--policy-file", "P", "--as-is", "--keep-premium"], ["--as-is", "--keep-premium", "exclude"]),
+        (["--policy-file", "P", "--as-is", "--method", "split"], ["--as-is", "--method split", "exclude"]),
+        (["--policy-file", "P", "--as-is", "--budget-per-1k", "1"], ["--as-is", "--budget-per-1k", "exclude"]),
+        (
+            ["--policy-file", "P", "--as-is", "--min-accepted-quality", "0.9"],
+            ["--as-is", "--min-accepted-quality", "exclude"],
+        ),
         (
             ["--method", "preset", "--tiers", "cheap,dear,third"],
             ["--method preset", "--tiers cheap,dear,third", "two tiers"],
@@ -216,7 +219,7 @@ def test_flags_that_contradict_each_other(
         (["--judges", "logprob,logprop"], "--judges: 'logprop': unknown judge 'logprop'; did you mean 'logprob'?"),
         (["--judges", "logprob:statistik=min"], "--judges: 'logprob:statistik=min': judge 'logprob' has no option"),
         (["--judges", "self_consistency"], "needs recorded samples"),
-        (["--judges", "rules,rules"], "'rules' stands twice"),
+        (["--judges", "rules,rules"], "'rules' is named twice"),
         (["--split", "recorded"], "--split recorded: 0 of 400 rows have the split 'train' and 0 'test'"),
         (["--seed", "-1"], "--seed must be 0 or more"),
         (["--seed", "x"], "--seed: invalid int value"),
@@ -267,7 +270,7 @@ def test_a_folder_that_may_not_be_written(
 def test_rows_that_cannot_be_used(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any] | None, reason: str
 ) -> None:
-    """A few are left out with a warning that names them, and counted; above a fifth the replay is refused."""
+    """A few are left out with a warning that names them, and counted; without any row the replay is refused."""
     rows = [json.loads(result_row) for result_row in Path(recording(tmp_path / "r.jsonl")).read_text().splitlines()]
 
     def spoil(count: int) -> str:
@@ -286,9 +289,13 @@ def test_rows_that_cannot_be_used(
     summary = json.loads(out.read_text())["recording"]
     assert summary["n"] == 393
     assert {k: v for k, v in summary["left_out"].items() if v} == {reason: 7}
-    out.unlink()
-    meaning = refused(capsys, tmp_path, spoil(81), "--tiers", "cheap,dear", *SMALL, "--json", str(out))
-    assert f"81 of 400 rows cannot be used (81 {reason}: 0, 1, 2, 3, 4 and 76 more)" in meaning
+    assert main([spoil(81), "--tiers", "cheap,dear", *SMALL]) == 0
+    assert f"warning: 319 of 400 rows used, because of the others: {reason} (81)" in capsys.readouterr().err
+    meaning = refused(capsys, tmp_path, spoil(400), "--tiers", "cheap,dear", *SMALL)
+    no_model = (
+        "the recording has no model 'cheap'" if change is None else f"none of 400 rows can be used (400 {reason}: 0, 1"
+    )
+    assert no_model in meaning
 
 
 def test_tasks_of_one_row_are_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -330,7 +337,7 @@ def test_samples_without_a_grade(tmp_path: Path, capsys: pytest.CaptureFixture[s
     policy = tmp_path / "p.yaml"
     judge = "{use: self_consistency, samples: 3}"
     policy.write_text(POLICIES + f"  only: {{tiers: [{{model: a, accept_at: 0.1, judges: [{judge}]}}, {{model: b}}]}}")
-    meaning = refused(capsys, tmp_path, path, "--policy-file", str(policy), *SMALL)
+    meaning = refused(capsys, tmp_path, path, "--policy-file", str(policy), "--as-is", *SMALL)
     assert "200 of 200 answers that the policy returned are not graded" in meaning
 
 

@@ -181,7 +181,8 @@ def test_a_policy_file_is_measured_as_it_is(tmp_path: Path) -> None:
     rows = [replace(e, split="test" if i % 3 else "train") for i, e in enumerate(examples(200, 2))]
     write(tmp_path / "r.jsonl", rows)
     (tmp_path / "policies.yaml").write_text(POLICY.replace("WHEN", ""))
-    data = figures(tmp_path, "--policy-file", str(tmp_path / "policies.yaml"), "--split", "recorded", "--max-loss", "0.4")
+    as_is = ("--policy-file", str(tmp_path / "policies.yaml"), "--as-is", "--split", "recorded")
+    data = figures(tmp_path, *as_is, "--max-loss", "0.4")
     quality, cost = by_hand([e for e in rows if e.split == "test"])
     assert data["test"]["n"] == len(quality)
     assert data["test"]["quality"] == pytest.approx(quality.mean())
@@ -194,7 +195,7 @@ def test_a_policy_file_is_measured_as_it_is(tmp_path: Path) -> None:
     assert certificate["n"] == len(losses)
     assert certificate["certified"]
     assert "provided that nothing in it was chosen on these" in certificate["words"]
-    strict = figures(tmp_path, "--policy-file", str(tmp_path / "policies.yaml"), "--split", "recorded", "--max-loss", "0")
+    strict = figures(tmp_path, *as_is, "--max-loss", "0")
     assert not strict["certificate"]["certified"]
     assert strict["certificate"]["max_loss"] == certificate["max_loss"]
 

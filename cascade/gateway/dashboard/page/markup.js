@@ -18,7 +18,7 @@ export function show(id, shown) {
   $(id).hidden = !shown;
 }
 
-/** Rows of a label, a bar and a figure; `parts` are {label, value, text, kind?}, `whole` is what a full bar stands for. */
+/** Rows of a label, a bar and a figure; `parts` are {label, value, text, kind?}, `whole` is the value of a full bar. */
 export function bars(id, parts, whole) {
   const list = make("div", null, "bars");
   for (const { label, value, text, kind } of parts) {

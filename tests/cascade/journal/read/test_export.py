@@ -149,6 +149,31 @@ async def test_a_replay_reads_the_recording(url: str, tmp_path: Path, capsys: py
     assert "large" in shown
 
 
+async def test_an_export_says_what_its_rows_are(url: str, tmp_path: Path) -> None:
+    """Tags are tasks, a tier alone is no task of its own, escalated rows are marked, drawn ones state their probability."""
+    answers = {"sure": SURE, "unsure": POOR}
+    async with cascade(url, lambda p, r: answers[p.text], BEST, journal_text=True) as c:
+        await c.arun("sure", tags={"team": "search"})
+        await c.arun("unsure")
+        await c.arun("sure", policy="default/premium", tags={"sampling_probability": 0.05})
+    out = tmp_path / "r.jsonl"
+
+    def rows(*options: str) -> list[dict[str, Any]]:
+        assert main(["journal", "export", "--journal", url, "--format", "recording", *options, str(out)]) == 0
+        return [json.loads(line) for line in out.read_text().splitlines()]
+
+    first, second = rows("--policy", "default", "--task-tag", "team")
+    assert (first["task"], first["sampling_probability"], "escalated" in first) == ("search", 0.05, False)
+    assert set(first["answers"]) == set(second["answers"]) == {"small", "large"}
+    assert (second["task"], second["escalated"], "sampling_probability" in second) == ("default", True, False)
+    async with cascade(url, SURE, BEST, journal_text=True) as c:
+        await c.arun("cheap is enough")
+    assert [len(row["answers"]) for row in rows()] == [2, 2, 1]
+    assert {row["task"] for row in rows()} == {"default"}
+    assert [row["prompt"][0]["content"] for row in rows("--complete")] == ["sure", "unsure"]
+    assert main(["journal", "export", "--journal", url, "--complete", str(out)]) == 2
+
+
 async def test_feedback_grades_every_equal_answer(url: str, tmp_path: Path) -> None:
     """The answer that was graded, in whichever run, and its like of another model; what was not graded stays null."""
     async with cascade(url, POOR, BEST, journal_text=True) as c:

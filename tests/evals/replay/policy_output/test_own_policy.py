@@ -89,7 +89,7 @@ def test_a_limit_that_changes_answers_voids_the_certificate(folder: Path, capsys
         (["--write-policy", "t.yaml"], "--write-policy needs --policy-file"),
         (["--policy-file", "policies.yaml", "--policy", "defalt"], "did you mean 'default'"),
         (["--policy-file", "policies.yaml", "--tiers", "a,b", "--max-loss", "0.1"], "exclude each other"),
-        (["--policy-file", "policies.yaml", "--as-is", "--out", "c.json"], "only measured"),
+        (["--policy-file", "policies.yaml", "--as-is", "--out", "c.json"], "exclude each other"),
         (["--policy-file", "policies.yaml", "--write-policy", "policies.yaml"], "are one file"),
         (["--policy-file", "policies.yaml", "--write-policy", "sub/t.yaml"], "write the new file there"),
     ],

@@ -1,0 +1,290 @@
+"""``cascade grade-shadows``: grades sampled runs, each once, so that the loss against premium is known."""
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from cascade import CascadeError
+from cascade.journal.labels import LabelBook
+from cascade.journal.open_store import open_store
+from cascade.journal.read.commands import moment
+from cascade.journal.store import Filter
+from cascade.models.protocol import ModelError
+from cascade.policy import load as policy_files
+from cascade.util.argument_parser import CommandParser
+from cascade.util.broken_pipe import quietly
+from evals.common.cost_budget import OutOfMoneyError
+from evals.grade import Grader, GraderError, grader, names
+from evals.grade.model import Memory, ModelGrader
+
+from .sampled_runs import PREMIUM, SampledRun, Survey, sampled_runs
+
+INTERRUPTED_S = 3_600.0
+_AT_ONCE = 8
+EXAMPLES = """examples:
+  cascade grade-shadows --grader model:use=judge:mode=pairwise --max-usd 1
+  cascade grade-shadows --grader number --references answers.jsonl --since 7d
+  cascade grade-shadows --grader python:my_project.grading:grade --policy default
+"""
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = CommandParser(
+        prog=prog,
+        description="Grade the answers of sampled runs: the one returned, and premium's. Each run is graded once, in order. "
+        "Runs that premium answered, and those in which both say the same, lose nothing and are not graded. Graders: "
+        + ", ".join(names()) + ", and feedback: what the journal's feedback says of the answer, premium taken to be right.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("--grader", required=True, metavar="NAME[:OPTION=VALUE]",
+        help="model:use=NAME:mode=pairwise compares the two in both orders, without names")  # fmt: skip
+    add("--references", metavar="FILE",
+        help="JSON Lines with a reference, and the run_id or prompt_hash of the run")  # fmt: skip
+    add("--since", help="runs that began at or after: 2026-01-31, 2026-01-31T12:00 (UTC), or 36h, 7d ago")
+    add("--policy", help="of this policy")
+    add("--journal", metavar="URL", help="sqlite:///file or postgresql://host/database")
+    add("--policy-file", help="whose journal and models are used (default: the usual search)")
+    add("--max-usd", type=float, metavar="X", help="of a model grader: stop before it has cost more in this run")
+    add("--again", action="store_true",
+        help="also what a command was grading when it was killed, over an hour ago: it may be paid twice")  # fmt: skip
+    return parser
+
+
+@dataclass(slots=True)
+class Report:
+    """What a command did."""
+
+    graded: int = 0
+    free: int = 0
+    undecided: int = 0
+    earlier: int = 0
+    interrupted: int = 0
+    losses: list[float] = field(default_factory=list)
+    stopped: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowGrading:
+    """How sampled runs are graded.
+
+    Attributes:
+        grader: Grades each answer, or compares the two; None: the journal's feedback.
+        references: References by run id and by prompt hash.
+    """
+
+    grader: Grader | None
+    references: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What a label says of its origin."""
+        return "feedback" if self.grader is None else f"{self.grader.name}@{self.grader.version}"
+
+    def can(self, run: SampledRun) -> bool:
+        """Whether the run has what the grader needs: a reference, or feedback."""
+        if self.grader is None:
+            return bool(run.record.feedback)
+        return not self.grader.needs_reference or self._reference(run) is not None
+
+    async def loss(self, run: SampledRun) -> float | None:
+        """Premium's quality less that of the answer returned, in [-1, 1]; None where the grader cannot tell."""
+        one = self.grader
+        if run.premium is None:
+            return 0.0
+        if one is None:
+            return 1.0 - float(run.record.feedback[-1]["quality"])
+        if isinstance(one, ModelGrader) and one.mode == "pairwise":
+            better = await self._quality(one, run, run.returned)
+            return None if better is None else 1.0 - 2.0 * better
+        premium, returned = await self._quality(one, run, run.premium), await self._quality(one, run, run.returned)
+        return None if premium is None or returned is None else premium - returned
+
+    async def _quality(self, one: Grader, run: SampledRun, answer: Mapping[str, Any]) -> float | None:
+        case = run.case(answer, self._reference(run))
+        result = await asyncio.to_thread(one.grade, case) if one.waits else one.grade(case)
+        return await result if isinstance(result, Awaitable) else result
+
+    def _reference(self, run: SampledRun) -> Any:
+        by_run = self.references.get(run.record.run_id)
+        return by_run if by_run is not None else self.references.get(run.record.prompt_hash)
+
+
+async def grade_runs(runs: Sequence[SampledRun], grading: ShadowGrading, book: LabelBook) -> Report:
+    """Labels runs in order, each once. Stops where a judge model fails, so that no kind of run is labelled alone.
+
+    Args:
+        runs: The runs in order.
+        grading: How they are graded.
+        book: Keeps the labels.
+    """
+    report, states = Report(), book.states()
+    todo: list[SampledRun] = []
+    for run in runs:
+        state = states.get(run.record.run_id)
+        if state is not None:
+            report.earlier += state != "asked"
+            report.interrupted += state == "asked"
+        elif grading.can(run):
+            todo.append(run)
+        else:  # also where both answers say the same: a run counts by what it has, not by what came out
+            report.undecided += 1
+    for first in range(0, len(todo), _AT_ONCE):
+        batch: list[SampledRun] = []
+        for run in todo[first : first + _AT_ONCE]:
+            record = run.record
+            if book.claim(record.run_id, record.policy, record.policy_hash, run.probability):
+                batch.append(run)
+            else:
+                report.earlier += 1
+        outcomes = await asyncio.gather(*(grading.loss(run) for run in batch), return_exceptions=True)
+        _enter(batch, outcomes, grading, book, report)
+        if report.stopped is not None:
+            break
+    return report
+
+
+def _enter(
+    batch: Sequence[SampledRun],
+    outcomes: Sequence[float | BaseException | None],
+    grading: ShadowGrading,
+    book: LabelBook,
+    report: Report,
+) -> None:
+    """Enters labels in order, up to the first that failed; what came after it is taken back."""
+    for run, outcome in zip(batch, outcomes, strict=True):
+        run_id = run.record.run_id
+        if report.stopped is None and isinstance(outcome, BaseException) and not _is_of_this_run(outcome):
+            if not isinstance(outcome, ModelError | OutOfMoneyError):
+                for other in batch:
+                    book.release(other.record.run_id)
+                raise outcome
+            spent = isinstance(outcome, OutOfMoneyError)
+            report.stopped = "--max-usd would be passed" if spent else f"run {run_id}: {outcome}"
+        if report.stopped is not None:
+            book.release(run_id)
+            continue
+        loss = None if isinstance(outcome, BaseException) else outcome
+        book.finish(run_id, loss, grading.name if run.premium is not None else "same")
+        if loss is None:
+            report.undecided += 1
+        else:
+            report.losses.append(loss)
+            report.free += run.premium is None
+            report.graded += run.premium is not None
+
+
+def _is_of_this_run(error: BaseException) -> bool:
+    """Whether an error says something about one run alone: its reference cannot be used, or its texts are refused."""
+    return isinstance(error, GraderError) or (isinstance(error, ModelError) and error.status in (400, 413, 422))
+
+
+def main(
+    argv: Sequence[str] | None = None, paid: Callable[[float], None] | None = None, *, prog: str = "cascade grade-shadows"
+) -> int:
+    """The command; returns the exit code: 0, 1 where it stopped before the end, 2 where the input is wrong."""
+    args = _parser(prog).parse_args(argv)
+    try:
+        url = args.journal or _journal_of(args.policy_file)
+        memory = Memory.open(_cache(url), args.max_usd)
+        if paid is not None:
+            memory.paid = paid
+        grading = ShadowGrading(
+            grader=None if args.grader == "feedback" else _grader(args.grader, args.policy_file, memory),
+            references=_references(args.references),
+        )
+        survey = Survey({})
+        store = open_store(url, create=False)
+        try:
+            wanted = Filter(since=moment(args.since, time.time()), policy=args.policy)
+            runs = list(sampled_runs(store.read(wanted), store.policies(), survey))
+        finally:
+            store.close()
+        book = LabelBook(partial(open_store, url, full=True))
+        try:
+            if args.again:
+                book.release_interrupted(time.time() - INTERRUPTED_S)
+            report = asyncio.run(_graded(runs, grading, book))
+        finally:
+            book.close()
+    except (GraderError, CascadeError, OSError, ValueError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    print("\n".join([*_lines(report, survey), *memory.report_lines()]))
+    return 1 if report.stopped else 0
+
+
+async def _graded(runs: Sequence[SampledRun], grading: ShadowGrading, book: LabelBook) -> Report:
+    try:
+        return await grade_runs(runs, grading, book)
+    finally:
+        if isinstance(grading.grader, ModelGrader):
+            await grading.grader.close()
+
+
+def _grader(spec: str, policy_file: str | None, memory: Memory) -> Grader:
+    name, _, rest = spec.partition(":")
+    if name == "model" and "mode=pairwise" in rest.split(":") and "against=" not in rest:
+        spec = f"{spec}:against={PREMIUM}"
+    return grader(spec, policy_file=policy_file, memory=memory)
+
+
+def _cache(url: str) -> Path:
+    from cascade.policy.journal_config import is_sqlite, sqlite_path
+
+    folder = sqlite_path(url).resolve().parent if is_sqlite(url) else Path()
+    return folder / ".cascade" / "grades.jsonl"
+
+
+def _journal_of(policy_file: str | None) -> str:
+    path = policy_files.find(policy_file)
+    spec = policy_files.load(policy_file).journal
+    if spec is None:
+        raise ValueError(f"{path}: has no key 'journal'; add one, or name the journal with --journal URL")
+    return spec.address()
+
+
+def _references(path: str | None) -> dict[str, Any]:
+    """References by run id and prompt hash. Raises ValueError that names file and line."""
+    references: dict[str, Any] = {}
+    if path is None:
+        return references
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                row = json.loads(line)
+                key = row.get("run_id") or row["prompt_hash"]
+                references[key] = row["reference"]
+            except (ValueError, LookupError, TypeError, AttributeError):
+                raise ValueError(f"{path}:{number}: needs 'reference', and 'run_id' or 'prompt_hash'") from None
+    return references
+
+
+def _lines(report: Report, survey: Survey) -> list[str]:
+    count = report.graded + report.free
+    lines = [f"{count} runs labelled: {report.graded} graded, {report.free} that lose nothing by themselves"]
+    if report.losses:
+        mean = sum(report.losses) / len(report.losses)
+        lines.append(f"their mean loss is {mean:+.4f}, without weights; below 0, premium was worse")
+    if report.earlier:
+        lines.append(f"{report.earlier} had a label already")
+    if report.interrupted:
+        lines.append(f"{report.interrupted} were being graded when a command ended; --again grades them, and may pay twice")
+    if report.undecided:
+        lines.append(f"{report.undecided} could not be graded: no reference or feedback, or the grader cannot tell")
+    lines += [f"{count} left out: {reason}" for reason, count in sorted(survey.left_out.items())]
+    if report.stopped:
+        lines.append(f"stopped: {report.stopped}; run the command again to go on")
+    return lines
+
+
+if __name__ == "__main__":
+    raise SystemExit(quietly(main))

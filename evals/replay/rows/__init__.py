@@ -1,0 +1,1 @@
+"""Which rows of a journal's export are a sample of its traffic."""
