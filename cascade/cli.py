@@ -180,6 +180,9 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         help="a listening socket that the parent process opened, in place of --host and --port; repeat for more",
     )
     parser.add_argument("--stop-on-eof", action="store_true", help="stop when standard input ends: when the parent dies")
+    from cascade.gateway.serve.log_format import add_to
+
+    add_to(parser)
     parser.set_defaults(command=_serve)
 
 

@@ -1,6 +1,7 @@
 """Cascade: one policy file with its models, their connections and their state."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack, overload
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 
     from .shadow.shadower import Shadower
     from .telemetry import RunObserver, Telemetry
+
+_log = logging.getLogger("cascade.run")
 
 PolicySource: TypeAlias = Policy | PolicyFile | PathLike | None
 
@@ -433,11 +436,17 @@ class Cascade:
         *,
         request: Request = DEFAULT_REQUEST,
     ) -> Awaitable[Result]:
-        """``work``, within its telemetry and its journal record; either adds a coroutine only where it is on."""
+        """``work``, within its telemetry, its journal record and its line in the log; each adds a coroutine only if on."""
         if self._telemetry is None:
-            return self._record(kind, policy, compiled, question, work, tags, request=request)
-        observer = self._telemetry.run(kind, policy, compiled, question)
-        return _observed(observer, lambda: self._record(kind, policy, compiled, question, work, tags, request=request))
+            run = self._record(kind, policy, compiled, question, work, tags, request=request)
+        else:
+            observer = self._telemetry.run(kind, policy, compiled, question)
+            run = _observed(observer, lambda: self._record(kind, policy, compiled, question, work, tags, request=request))
+        if not _log.isEnabledFor(logging.INFO):
+            return run
+        from .telemetry.run_log import log_run
+
+        return log_run(kind, policy, run)
 
     def _record(
         self,

@@ -10,7 +10,7 @@ from .types import Answer, Prompt, Verdict
 
 
 class AskOptions(TypedDict, total=False):
-    """How a judge's request is sent; what is left out is the provider's default.
+    """How a judge's request is sent; None is the provider's default.
 
     ``n`` is the number of answers (1), ``temperature`` the sampling temperature, ``max_tokens`` the limit of each answer;
     ``logprobs`` asks for token log-probabilities with the first token's alternatives.

@@ -74,7 +74,7 @@ def names() -> list[str]:
 
 
 def factory(name: str) -> JudgeFactory:
-    """What builds the judge ``name``: registered first, then built in, then by entry point ``cascade.judges``.
+    """The factory of the judge ``name``: registered, else built in, else by entry point ``cascade.judges``.
 
     Raises UnknownJudgeError with the known names.
     """

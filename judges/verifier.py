@@ -23,7 +23,7 @@ _YES, _NO = frozenset(("yes", "ye", "y", "true")), frozenset(("no", "n", "false"
 
 
 def verification_prompt(prompt: Prompt, answer: Answer, *, rating: bool = False) -> Prompt:
-    """What the verifier is request about ``answer``: a word, yes or no, or with ``rating`` a number from 0 to 10."""
+    """The verifier's prompt about ``answer``: it asks for yes or no, or with ``rating`` for a number from 0 to 10."""
     question = _shortened("\n\n".join(f"{m.get('role')}: {content_text(m.get('content'))}" for m in prompt.messages))
     calls = str([_call_text(c) for c in answer.tool_calls]) if answer.tool_calls or not answer.text else ""
     candidate = _shortened("\n".join(filter(None, (answer.text, calls))))

@@ -1,5 +1,6 @@
 """One tier's attempt in a run: calls its model or a fallback, judges the answer, and decides after each judge."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from time import perf_counter
@@ -8,6 +9,7 @@ from typing import Any
 from cascade.costs.budget import LimitReached
 from cascade.models.protocol import ModelError
 from cascade.result import Action, Attempt, Decision, Reason, Stage, is_judged
+from cascade.util.log_events import Event, LimitedLog
 from cascade.util.totals import plus
 from judges import Answer, Judge, Verdict
 from judges.protocol import JudgeInput
@@ -18,6 +20,8 @@ from .decide import decide
 from .model_handle import ModelHandle
 from .plan import CompiledTier
 from .run_context import RunContext
+
+_warnings = LimitedLog(logging.getLogger("cascade.judges"))
 
 
 @dataclass(slots=True)
@@ -221,6 +225,8 @@ class TierAttempt:
         A judge's failure is never a low score.
         """
         rule = self.context.compiled.policy.on_judge_error
+        event = Event("a judge failed", judge=judge_name, tier=self.tier.name, error=type(error).__name__, rule=rule)
+        _warnings.warning((judge_name, type(error)), event)
         if rule == "raise":
             raise error
         if rule == "escalate":

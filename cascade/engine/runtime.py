@@ -26,7 +26,7 @@ from .shadow_plan import ShadowPlan
 
 
 class _LoopState:
-    """What one event loop owns: models with their connections, and the policies compiled with them."""
+    """The state of one event loop: models with their connections, and the policies compiled with them."""
 
     def __init__(self) -> None:
         self.handles: dict[str, ModelHandle] = {}
@@ -142,7 +142,7 @@ class Runtime:
                 raise PolicyError(f"a judge uses the model {name!r}, which is missing; add it to models={{...}}")
             model = build(name, spec)
         with self._lock:
-            guard = self._guards.setdefault(name, _guard_of(spec))
+            guard = self._guards.setdefault(name, _guard_of(name, spec))
             overruns = self._overruns.setdefault(name, Overruns(name=name))
         if self._observer is not None and guard.breaker is not None:
             self._observer.watch(name, guard.breaker)
@@ -193,16 +193,17 @@ def tier_of(compiled: CompiledPolicy, name: str | None) -> CompiledTier:
     raise _unknown_tier(name, [t.name for t in compiled.tiers])
 
 
-def _guard_of(spec: ModelSpec | None) -> Guard:
+def _guard_of(name: str, spec: ModelSpec | None) -> Guard:
     """The model's retries, breaker and limits; the defaults where nothing is set."""
     if spec is None:
-        return Guard.of(breaker=BreakerRule())
+        return Guard.of(breaker=BreakerRule(), name=name)
     return Guard.of(
         retry=Retry(**spec.retry.model_dump()),
         breaker=BreakerRule(**spec.breaker.model_dump()) if spec.breaker is not None else None,
         max_concurrency=spec.max_concurrency,
         requests_per_s=spec.requests_per_s,
         hedge=spec.hedge,
+        name=name,
     )
 
 

@@ -1,6 +1,7 @@
 """The composition root: one Starlette application out of the gateway, the routes, the dashboard and the reloader."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade.util.extras import needed_by
+from cascade.util.log_events import Event
 
 with needed_by("the gateway"):
     import starlette  # noqa: F401  # one sentence where it is missing, before the modules below need it
@@ -25,7 +27,7 @@ from .anthropic.stream import MessageWriter
 from .auth.keys import Caller
 from .dashboard.events import SseHub, events, run_details
 from .dashboard.static import page
-from .endpoint import Endpoint, Reply
+from .endpoint import Endpoint, Reply, access_log
 from .errors import ApiError, anthropic_shape, openai_shape
 from .health import healthz, metrics, openapi, readyz
 from .model_list import list_models, one_model
@@ -111,6 +113,8 @@ def make_app(gateway: Gateway, path: Path | None = None) -> Starlette:
 async def _http_error(request: HttpRequest, error: Exception) -> Response:
     """A path or a method that does not exist, in the error shape of the client."""
     assert isinstance(error, HTTPException)
+    if access_log.isEnabledFor(logging.INFO):
+        access_log.info(Event("request", method=request.method, route="none", status=error.status_code))
     code = "method_not_allowed" if error.status_code == 405 else "not_found"
     api_error = ApiError(error.status_code, f"{error.detail}; see /openapi.json", code=code)
     is_anthropic = request.url.path.startswith("/v1/messages") or "anthropic-version" in request.headers

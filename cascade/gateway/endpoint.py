@@ -1,10 +1,13 @@
-"""What every request goes through: load, API key, body, and errors in the shape that its client reads."""
+"""The steps of every request: load, API key, body, and errors in the shape that its client reads."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from cascade.util.log_events import Event
 from judges.schema.offload import offload
 
 from .errors import ApiError, anthropic_shape, api_error_of, log_unexpected, openai_shape
@@ -23,6 +26,7 @@ ErrorShape = Callable[[ApiError], dict[str, Any]]
 
 _WATCH_AFTER_S = 0.05  # a task that watches for an earlier disconnect would cost more than it saves
 CLIENT_CLOSED = 499  # the status counted for a request whose client left before the response
+access_log = logging.getLogger("cascade.access")
 _JSON = (b"content-type", b"application/json")
 
 
@@ -32,11 +36,17 @@ class ClientGoneError(Exception):
 
 @dataclass(slots=True)
 class Reply:
-    """The response to one request: whole, or a stream of chunks."""
+    """The response to one request: whole, or a stream of chunks.
+
+    Attributes:
+        status: The HTTP status; 499 until the response starts.
+        key: The name of the caller's key; None: no key, or not checked yet.
+    """
 
     _send: Send
     _scope: Scope
     status: int = CLIENT_CLOSED
+    key: str | None = None
 
     def header(self, name: bytes) -> str:
         """A header of the request by its name in lower case; several of one name are joined, and a missing one is empty."""
@@ -106,7 +116,27 @@ class Endpoint:
         self._has_body, self._public, self._all_policies = has_body, public, all_policies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gateway, reply, held = self._gateway, Reply(send, scope), 0
+        if not access_log.isEnabledFor(logging.INFO):
+            await self._answer(scope, receive, Reply(send, scope))
+            return
+        started, reply = perf_counter(), Reply(send, scope)
+        try:
+            await self._answer(scope, receive, reply)
+        finally:
+            client = scope.get("client")
+            event = Event(
+                "request",
+                method=scope["method"],
+                route=self._route,
+                status=reply.status,
+                ms=round((perf_counter() - started) * 1e3, 1),
+                key=reply.key,
+                client=client[0] if client else None,
+            )
+            access_log.info(event)
+
+    async def _answer(self, scope: Scope, receive: Receive, reply: "Reply") -> None:
+        gateway, held = self._gateway, 0
         try:
             if self._has_body:  # health checks and metrics must get through to an overloaded gateway
                 gateway.load.enter()
@@ -117,6 +147,7 @@ class Endpoint:
         watch: _Watch | None = None
         try:
             caller = gateway.keys.caller(scope, public=self._public, counts=self._has_body)
+            reply.key = caller.name
             if self._all_policies and caller.policies is not None:
                 message = "this key is limited to some policies, and this route shows the runs of all of them"
                 raise ApiError(403, message, code="not_whole")

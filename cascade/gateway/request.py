@@ -142,7 +142,7 @@ def check_supported(request: GatewayRequest, policy: Policy, models: Mapping[str
 
 
 def _ignored(request: GatewayRequest, spec: ModelSpec) -> frozenset[str]:
-    """What the model is called without: thoughts, and other servers' fields of tool calls, in the history, among others.
+    """The fields that are not sent to the model, such as thoughts and other servers' fields of tool calls in the history.
 
     They help the model that wrote them, and no answer of another depends on them.
     """

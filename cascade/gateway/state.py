@@ -101,7 +101,7 @@ _closing: set[asyncio.Task[None]] = set()  # the event loop keeps no strong refe
 
 
 class Gateway:
-    """What all requests share: the policies, the API keys, the limits, the journal and the statistics.
+    """The state that all requests share: the policies, the API keys, the limits, the journal and the statistics.
 
     Args:
         file: The policies.
@@ -198,7 +198,7 @@ class Gateway:
         self._http_metrics.load(self.load.requests, shed)
 
     def model_names(self, caller: Caller) -> list[str]:
-        """What a caller may name as a model: each policy that can run, and ``policy/tier`` for a single tier."""
+        """The names that a caller may give as a model: each policy that can run, and ``policy/tier`` for a single tier."""
         policies, unusable = self.active.cascade.policies, self.reload_status.unusable
         return [
             name

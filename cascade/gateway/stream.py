@@ -41,7 +41,7 @@ class Writer(Protocol):
         ...
 
     def end(self, result: Result) -> bytes:
-        """What follows the text: tool calls, the finish reason, the run."""
+        """The events after the text: tool calls, the finish reason, the run."""
         ...
 
     def error(self, error: ApiError) -> bytes:

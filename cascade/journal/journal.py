@@ -48,7 +48,7 @@ class Journal:
         return PendingRecord(kind, policy, compiled, prompt, checked_tags(tags) if tags else {})
 
     async def record(self, run: PendingRecord, work: Awaitable[Result]) -> Result:
-        """What ``work`` gives or raises, recorded. Raises JournalError where the record could not be kept as asked."""
+        """Returns or raises what ``work`` does, and records it. Raises JournalError where it cannot be recorded."""
         try:
             result = await work
         except BaseException as error:

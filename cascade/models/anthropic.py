@@ -145,7 +145,7 @@ BETAS = "betas"
 
 
 def _extra(body: Mapping[str, Any], content: list[Any], thinking_blocks: list[dict[str, Any]]) -> dict[str, Any]:
-    """What ``Answer.extra`` holds: signed thoughts, a stop sequence, and blocks whose order OpenAI's shape cannot tell."""
+    """``Answer.extra``: signed thoughts, a stop sequence, and blocks whose order OpenAI's shape cannot hold."""
     extra: dict[str, Any] = {}
     if thinking_blocks:
         extra["thinking_blocks"] = thinking_blocks

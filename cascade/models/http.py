@@ -1,4 +1,4 @@
-"""What both SDK models share: error mapping, reading a body.
+"""The code that both SDK models share: error mapping, reading a body.
 
 The SDKs do what they are good at (addresses, authentication, connections, errors); the body is read as plain JSON,
 because building the SDKs' objects for every token's log-probabilities costs more than the whole of a run.

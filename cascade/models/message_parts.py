@@ -26,7 +26,7 @@ _OF_CLIENTS = frozenset(("index", "parsed_arguments"))  # what SDKs add to a cal
 
 
 class _Server(NamedTuple):
-    """What a server takes: the fields of a message that it does not, the role 'developer', foreign fields of calls."""
+    """What a server accepts: message fields that it rejects, the role 'developer', foreign fields of calls."""
 
     dropped: frozenset[str]
     developer: bool

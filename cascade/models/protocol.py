@@ -36,7 +36,7 @@ class ModelError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """How to ask: everything except the prompt. None leaves the provider's default."""
+    """The parameters of a request: everything except the prompt. None leaves the provider's default."""
 
     n: int = 1
     temperature: float | None = None

@@ -1,4 +1,4 @@
-"""What the models of real SDKs share: settings, connection, and requests by the SDK's HTTP client."""
+"""The code that the models of real SDKs share: settings, connection, and requests by the SDK's HTTP client."""
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -65,7 +65,7 @@ class SdkModel(ABC):
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must not appear in an error: key, password, header values."""
+        """Texts that must not appear in an error: key, password, header values."""
         return self._secrets
 
     @abstractmethod

@@ -26,7 +26,7 @@ def _chunk(
     reasoned: bool = False,
     refusal: bool = False,
 ) -> Chunk | None:
-    """What a piece of text adds to the answer, and what reasoning: reasoning inside the text is separated from it.
+    """The answer text and reasoning that a piece of text adds: reasoning inside the text is separated from it.
 
     ``reasoning`` arrived in a field of its own; ``reasoned``: some has arrived, now or before.
     """

@@ -207,7 +207,7 @@ class TierPolicy(_Strict):
 
     @property
     def thresholds(self) -> Thresholds:
-        """What ``decide`` needs to know of this tier."""
+        """The thresholds of this tier, as ``decide`` needs them."""
         return Thresholds(
             self.accept_at, tuple(j.accept_at for j in self.judges), tuple(j.reject_below for j in self.judges)
         )

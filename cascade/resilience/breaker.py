@@ -1,14 +1,18 @@
 """A circuit breaker: stops calling a model that keeps failing, and after a while tries it with a single request."""
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Literal
 
+from cascade.util.log_events import Event, LimitedLog
+
 BreakerState = Literal["closed", "open", "half_open"]
 Admission = Literal["pass", "probe"]
 _BUCKETS = 10
+_warnings = LimitedLog(logging.getLogger("cascade.models"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,7 @@ class Breaker:
     Args:
         rule: When it opens, and for how long.
         clock: Returns the time in seconds.
+        name: The model's name, for the log.
 
     Attributes:
         state: "closed" lets requests through, "open" rejects them, "half_open" waits for the outcome of a probe.
@@ -39,6 +44,7 @@ class Breaker:
 
     rule: BreakerRule
     clock: Callable[[], float] = monotonic
+    name: str = ""
     state: BreakerState = "closed"
     listener: Callable[[BreakerState], object] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -89,6 +95,7 @@ class Breaker:
                 self._total, self._failures = [0] * _BUCKETS, [0] * _BUCKETS
                 self._opened = self.clock()
                 self._set_state("closed" if success else "open")
+                self._log_state("its probe got an answer" if success else "its probe failed")
             if success is None:
                 return
             slot = self._current_bucket()
@@ -100,11 +107,17 @@ class Breaker:
             if self.state == "closed" and total >= self.rule.min_requests and failures >= self.rule.failure_rate * total:
                 self._opened = self.clock()
                 self._set_state("open")
+                self._log_state(f"{failures} of {total} requests failed")
 
     def _set_state(self, state: BreakerState) -> None:
         self.state = state
         if self.listener is not None:
             self.listener(state)
+
+    def _log_state(self, cause: str) -> None:
+        fields = {"cooldown_s": self.rule.cooldown_s} if self.state == "open" else {}
+        message = "a circuit breaker opened" if self.state == "open" else "a circuit breaker closed"
+        _warnings.warning((self.name, self.state), Event(message, model=self.name, cause=cause, **fields))
 
     def _is_closed(self) -> bool:
         """Checked again under the lock: another thread may have closed it meanwhile."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from .breaker import Breaker, BreakerRule, BreakerState
+from .failure_log import FailureLog
 from .limiters import ConcurrencyLimiter, RateLimiter
 
 HEDGE_FROM = 20  # the least number of latencies for which a request is hedged
@@ -63,6 +64,7 @@ class Guard:
     rate_limiter: RateLimiter | None = None
     hedge: bool = False
     in_flight: int = 0
+    failures: FailureLog = field(default_factory=FailureLog)
     _latencies: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -75,12 +77,13 @@ class Guard:
         max_concurrency: int | None = None,
         requests_per_s: float | None = None,
         hedge: bool = False,
+        name: str = "",
         clock: Callable[[], float] = monotonic,
     ) -> "Guard":
         """Makes a guard of a policy's settings; None leaves a protection out."""
         return cls(
             retry=retry or Retry(),
-            breaker=None if breaker is None else Breaker(breaker, clock),
+            breaker=None if breaker is None else Breaker(breaker, clock, name),
             concurrency_limiter=None if max_concurrency is None else ConcurrencyLimiter(max_concurrency),
             rate_limiter=None if requests_per_s is None else RateLimiter(requests_per_s, clock),
             hedge=hedge,

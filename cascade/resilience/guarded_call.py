@@ -58,9 +58,12 @@ async def send_guarded(guard: Guard, name: str, send: Send[T], until: float | No
         finally:
             guard.request_ended(latency_s)
         success = True
+        if guard.failures.failing:
+            guard.failures.record_success(name)
         return result
     except ModelError as error:
         success = False if error.retryable else None
+        guard.failures.record_failure(name, error)
         raise
     except asyncio.CancelledError:
         success = False if guard.is_overdue(perf_counter() - started) else None

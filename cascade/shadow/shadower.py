@@ -42,7 +42,7 @@ log = logging.getLogger("cascade.shadow")
 CAPACITY = 1_000
 """Sampled runs that wait; further ones are entered in the books as skipped."""
 DRAIN_S = 5.0
-"""How long closing waits for what is queued or under way."""
+"""How long closing waits for work that is queued or in progress."""
 TIMEOUT_S = 300.0
 """The longest shadow request."""
 _AT_ONCE = 4  # jobs
@@ -284,7 +284,7 @@ def _bounded(request: Request, handle: ModelHandle) -> Request:
 
 
 def _cost(budget: RunBudget) -> float | None:
-    """What was really spent; 0 where nothing was sent, None where a cost is unknown."""
+    """The amount spent; 0 where nothing was sent, None where a cost is unknown."""
     return total(call.cost_usd for call in budget.log)
 
 

@@ -1,4 +1,4 @@
-"""What a policy file and the HTTP clients both check: a server's address and the largest response body."""
+"""Checks that the policy file and the HTTP clients share: a server's address and the largest response body."""
 
 from urllib.parse import urlsplit
 

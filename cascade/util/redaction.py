@@ -44,6 +44,11 @@ def redact(text: str, *secrets: str | None) -> str:
     return _LIKE_A_KEY.sub(MASK, text)[:_MAX_TEXT]
 
 
+def mask_keys(text: str) -> str:
+    """``text`` without whatever looks like a key."""
+    return _LIKE_A_KEY.sub(MASK, text)
+
+
 @lru_cache(maxsize=64)
 def _finder(secrets: tuple[str, ...]) -> re.Pattern[str]:
     # The longest first, so that no part of one is taken for another.

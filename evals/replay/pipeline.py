@@ -47,7 +47,7 @@ LOSS = 0.02  # what the baselines may lose where the promise is about something 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayResult:
-    """What a replay found.
+    """The results of a replay.
 
     ``rows`` is the table, ``data`` what ``--json`` writes, ``calibration_file`` what ``--out`` writes (None for a policy
     that was measured as it is). ``per_second``: test rows that the engine answered a second, from recorded answers.

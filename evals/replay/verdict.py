@@ -120,7 +120,7 @@ def _cascade(chosen: Mapping[str, Any]) -> str:
 def next_steps(
     data: Mapping[str, Any], written: Sequence[str], next_commands: Sequence[str] = (), *, full: bool
 ) -> list[str]:
-    """What to do with the result."""
+    """The next steps."""
     steps = []
     if next_commands:
         steps += ["next:", *(f"  {command}" for command in next_commands)]

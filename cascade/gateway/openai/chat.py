@@ -264,7 +264,7 @@ def abstention(result: Result) -> str:
 
 
 def refusal(result: Result) -> str | None:
-    """What the provider marked as a refusal, or that the policy abstained; None where there is an answer."""
+    """The text that the provider marked as a refusal, or a note that the policy abstained; None where there is an answer."""
     return abstention(result) if result.answer is None else result.answer.refusal
 
 

@@ -29,8 +29,8 @@ def listen(host: str, port: int) -> list[socket.socket]:
     listeners: list[socket.socket] = []
     problem: Exception | None = None
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, place in dict.fromkeys((family, place) for family, _, _, _, place in found):
+        places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, place in dict.fromkeys((family, place) for family, _, _, _, place in places):
             place = (place[0], listeners[0].getsockname()[1], *place[2:]) if listeners and not port else place
             try:
                 listeners.append(socket.create_server(place, family=family, backlog=BACKLOG))

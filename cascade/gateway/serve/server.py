@@ -7,9 +7,8 @@ import logging
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from cascade.gateway.state import Gateway
 from cascade.policy import load as files
 
 from .listener import address, inherited, listen, on_end_of_input
+from .log_format import Log, process_log
 
 # Without httptools there is no server: uvicorn's other parser, h11, has no such bounds on connections.
 from .protocol import LimitedProtocol
@@ -76,7 +76,8 @@ def make_server(
         make_app(gateway, path),
         host=host,
         port=port,
-        log_level="warning",
+        log_config=None,
+        log_level=None,
         access_log=False,
         # Clients could forge these headers.
         proxy_headers=False,
@@ -92,15 +93,20 @@ def make_server(
 
 def run(args: argparse.Namespace) -> int:
     """Runs ``python -m cascade serve`` until a signal stops it; the exit status."""
-    listeners = [inherited(descriptor) for descriptor in args.fd] if args.fd else listen(args.host, args.port)
-    try:
-        return _serve(args, listeners)
-    finally:
-        for listener in listeners:
-            listener.close()
+    with process_log(args) as output, ExitStack() as stack:
+        try:
+            listeners = [inherited(descriptor) for descriptor in args.fd or ()] or listen(args.host, args.port)
+            for listener in listeners:
+                stack.callback(listener.close)
+            return _serve(args, listeners, output)
+        except CascadeError as error:
+            if not output.json_lines:
+                raise
+            output.say(str(error), logging.ERROR)
+            return 2
 
 
-def _serve(args: argparse.Namespace, listeners: list[socket.socket]) -> int:
+def _serve(args: argparse.Namespace, listeners: list[socket.socket], output: Log) -> int:
     path = files.find(args.policy_file)
     file = files.load(path)
     keys = key_file(args.keys, path)
@@ -117,22 +123,18 @@ def _serve(args: argparse.Namespace, listeners: list[socket.socket]) -> int:
                 f"--host {host}: without an API key the gateway only listens on a loopback address; create a key: "
                 f"python -m cascade keys create NAME --keys {keys.path}"
             )
-        print(
-            f"cascade: no API keys in {keys.path}: only this machine is served, and every user of it",
-            file=sys.stderr,
-        )
+        output.say(f"no API keys in {keys.path}: only this machine is served, and every user of it", logging.WARNING)
 
     _raise_descriptor_limit()
 
     def ready(port: int) -> None:
         gc.collect()
         gc.freeze()  # loaded modules stay; a full collection of them would delay every request by a tenth of a second
-        print(f"cascade: http://{address(_host(args, listeners), port)}/v1 serves {path}", file=sys.stderr, flush=True)
+        output.say(f"http://{address(_host(args, listeners), port)}/v1 serves {path}")
 
     server = make_server(gateway, args.host, args.port, ready, path)
     if args.stop_on_eof:
         on_end_of_input(lambda: os.kill(os.getpid(), signal.SIGTERM))
-    logging.basicConfig(format="cascade: %(message)s", level=logging.WARNING)
     # uvicorn raises the signal that stopped it once more at the end.
     previous = signal.signal(signal.SIGTERM, lambda *_: None)
     try:
