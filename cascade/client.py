@@ -478,9 +478,12 @@ class Cascade:
             return None
         if self._journal is None:
             raise PolicyError(f"policies.{shadowing[0]}.shadow: needs a journal, which keeps its books; give journal=")
+        from .shadow.promise_monitor import PromiseMonitor
         from .shadow.shadower import Shadower
 
-        return Shadower(self._runtime.compile, self._journal.shadow_book(), shadowing)
+        report = None if self._telemetry is None else self._telemetry.promise
+        monitor = PromiseMonitor(self.policies, self._journal.promise_book(), self._runtime.replace_policy, report)
+        return Shadower(self._runtime.compile, self._journal.shadow_book(), shadowing, monitor)
 
     async def afeedback(self, run_id: str, *, quality: float, note: str | None = None) -> None:
         """Attaches to a run's record how good its answer proved; every call is kept, the last one counts.

@@ -177,12 +177,26 @@ def _calibrated(policies: PolicyFile, file: str, lines: Mapping[KeyPath, int]) -
         where = f"{file}:{lines.get(('policies', name, 'calibration'), 1)}: policies.{name}.calibration"
         try:
             calibration = calibration_file.read(path)
-            tuned[name] = calibration_file.apply(policy, calibration, model_of)
+            tuned[name] = _promised(calibration_file.apply(policy, calibration, model_of), calibration.promise)
         except calibration_file.CalibrationMismatchError as error:
             raise PolicyError(f"{where}: {error.in_full(path.name, file, name)}") from None
         except ValueError as error:  # a PolicyError is one
             raise PolicyError(f"{where}: {error}") from None
+    for name, policy in (policies.policies | tuned).items():
+        if policy.promise is not None and policy.promise.max_loss is None:
+            line = lines.get(("policies", name, "promise"), 1)
+            raise PolicyError(
+                f"{file}:{line}: policies.{name}.promise.max_loss: give it: no calibration of the policy promises one"
+            )
     return policies.model_copy(update={"policies": {**policies.policies, **tuned}}) if tuned else policies
+
+
+def _promised(policy: Policy, promise: Mapping[str, Any]) -> Policy:
+    """The policy, with what its calibration promises where its own promise does not say how much may be lost."""
+    if policy.promise is None or policy.promise.max_loss is not None or promise.get("kind") != "max_loss":
+        return policy
+    fields = {"max_loss": float(promise["value"]), "delta": float(promise["delta"])}
+    return policy.model_copy(update={"promise": policy.promise.model_copy(update=fields)})
 
 
 def _explain(error: Mapping[str, Any], file: str, lines: Lines) -> str:

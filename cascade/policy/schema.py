@@ -248,6 +248,24 @@ class ShadowSpec(_Strict):
         return self
 
 
+class PromiseSpec(_Strict):
+    """What is promised of the mean quality, watched by the labels of shadowed runs, and what to do once it is broken."""
+
+    max_loss: float | None = Field(
+        None,
+        gt=0.0,
+        lt=1.0,
+        description="The largest mean loss against premium. Default: that of the calibration's certificate.",
+    )
+    delta: float = Field(0.1, gt=0.0, lt=1.0, description="The probability of ever calling a promise broken that is kept.")
+    on_broken: Literal["warn", "escalate_more", "premium"] = Field(
+        "warn", description="Once it is broken: only report it, raise every threshold half-way to 1, or ask premium alone."
+    )
+    webhook_env: str | None = Field(
+        None, min_length=1, description="The environment variable with the URL to which each change is posted as JSON."
+    )
+
+
 class Policy(_Strict):
     """A ladder of tiers, cheapest first, and the limits of a run."""
 
@@ -277,8 +295,12 @@ class Policy(_Strict):
         None, description="Which runs the other tiers answer, too, to see what quality is lost."
     )
 
+    promise: PromiseSpec | None = Field(None, description="What is watched of the loss against premium; needs shadow.")
+
     @model_validator(mode="after")
     def _shadows_known_tiers(self) -> "Policy":
+        if self.promise is not None and self.shadow is None:
+            raise ValueError("promise: needs shadow, whose labels show whether it is kept")
         known = [tier.name for tier in self.tiers]
         for name in (self.shadow.tiers or ()) if self.shadow is not None else ():
             if name not in known:
@@ -313,8 +335,9 @@ class Policy(_Strict):
         A judge's option that came from the environment is there as its variable, with a digest of its value.
         """
         settings = self.model_dump(mode="json")
-        if settings["shadow"] is None:  # so that a policy that does not use it keeps its hash
-            del settings["shadow"]
+        for name in ("shadow", "promise"):
+            if settings[name] is None:  # so that a policy that does not use it keeps its hash
+                del settings[name]
         for tier, rules in zip(self.tiers, settings["tiers"], strict=True):
             for judge, rule in zip(tier.judges, rules["judges"], strict=True):
                 if holds_variable(judge.options):
