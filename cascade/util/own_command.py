@@ -7,11 +7,9 @@ from pathlib import Path
 
 
 def own_command() -> str:
-    """``cascade`` where that is on the path, else the script beside the running Python, such as ``.venv/bin/cascade``."""
-    if shutil.which("cascade"):
-        return "cascade"
+    """``cascade``, or, where that is not on the path, the script of the environment here, such as ``.venv/bin/cascade``."""
     script = Path(sys.executable).with_name("cascade")
-    if not script.is_file():
-        return "python -m cascade"
     relative = os.path.relpath(script)
-    return str(script) if relative.startswith("..") else relative
+    if shutil.which("cascade") or relative.startswith("..") or not script.is_file():
+        return "cascade"
+    return relative

@@ -20,6 +20,10 @@ from tests.cascade.gateway.hostile import ASK, Hostile, requests
 from tests.cascade.gateway.serve.test_server import process
 
 STALL_S = 0.1
+ONCE = {  # what once held the loop for seconds
+    "schema: list of types", "schema: more types", "schema: long pattern", "schema: many patterns", "body: long name",
+    "body: tools",
+}  # fmt: skip
 KEPT_BYTES = 64 * 2**20
 POLICIES = """
 journal: {url: sqlite:///j.db}
@@ -86,22 +90,14 @@ def check(running: Running, family: list[Hostile], key: str | None = None) -> No
 def test_some_hostile_requests(serve: Serve) -> None:
     """A sample of the family, with what once held the loop for seconds."""
     family = requests()
-    once = (
-        "schema: list of types",
-        "schema: more types",
-        "schema: long pattern",
-        "schema: many patterns",
-        "body: long name",
-        "body: tools",
-    )
-    check(serve(POLICIES), [r for r in family if r.name in once] + random.Random(7).sample(family, 25))
+    check(serve(POLICIES), [r for r in family if r.name in ONCE] + random.Random(7).sample(family, 25))
 
 
 def test_hostile_requests_with_and_without_a_key(serve: Serve, tmp_path: Path) -> None:
     """Where keys are required, neither a client that has one nor one that has none holds the loop."""
     keys = KeyFile(tmp_path / "k.db")
     _, secret = keys.create("ana")
-    running, sample = serve(POLICIES, key_file=keys), random.Random(3).sample(requests(), 8)
+    running, sample = serve(POLICIES, key_file=keys), random.Random(3).sample(requests(), 5)
     for key in (secret, None, "csc_" + "x" * 20_000):
         check(running, sample, key)
     with watched(running) as stalls:
@@ -191,15 +187,7 @@ def test_what_another_client_sees(tmp_path: Path, count: int) -> None:
     path = tmp_path / "policies.yaml"
     path.write_text(POLICIES)
     family = requests()
-    once = (
-        "schema: list of types",
-        "schema: more types",
-        "schema: long pattern",
-        "schema: many patterns",
-        "body: long name",
-        "body: tools",
-    )
-    sample = [r for r in family if r.name in once and "chat" in r.path]
+    sample = [r for r in family if r.name in ONCE and "chat" in r.path]
     sample += random.Random(5).sample(family, min(count, len(family)) - len(sample))
     good = Hostile("good", "/v1/chat/completions", json.dumps({"model": "default", "messages": ASK}).encode())
     slow = {}

@@ -306,7 +306,9 @@ def killed_at_random(journal: str, log: Path, times: int) -> Iterator[int]:
         )
         assert worker.stdout is not None
         worker.stdout.readline()
-        time.sleep(0.02 + 0.37 * ((i * 0.618) % 1.0))
+        before = log.stat().st_size if log.exists() else 0
+        wait_until(lambda: log.exists() and log.stat().st_size > before, 20.0)  # noqa: B023 - called at once
+        time.sleep(0.002 + 0.37 * ((i * 0.618) % 1.0))
         worker.kill()
         worker.wait()
         worker.stdout.close()
