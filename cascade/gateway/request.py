@@ -68,6 +68,7 @@ class GatewayRequest:
         ignored: The fields that a model is called without, by the model's name in the policy.
         unused: The fields that no model is called with.
         schema_field: The name that errors give the schema.
+        strict: Whether the provider is to enforce the schema; None: the client did not say.
     """
 
     policy: str = ""
@@ -88,6 +89,7 @@ class GatewayRequest:
     ignored: dict[str, frozenset[str]] = field(default_factory=dict)
     unused: set[str] = field(default_factory=set)
     schema_field: str = "schema"
+    strict: bool | None = None
 
     def set_schema(self, schema: Mapping[str, Any], field_name: str) -> None:
         """Sets the schema, and the name that errors give its field."""
@@ -110,7 +112,13 @@ class GatewayRequest:
         options = self.options
         if i and "seed" in options:
             options = {**options, "seed": options["seed"] + i}
-        return Request(temperature=self.temperature, max_tokens=self.max_tokens, logprobs=self.logprobs, options=options)
+        return Request(
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+            logprobs=self.logprobs,
+            options=options,
+            strict=self.strict,
+        )
 
 
 def check_supported(request: GatewayRequest, policy: Policy, models: Mapping[str, ModelSpec]) -> None:
@@ -161,11 +169,18 @@ def ignored_fields(request: GatewayRequest, result: Result) -> list[str]:
         request: The request, after ``check_supported``.
         result: Its result.
     """
+    # What a model's server turned out not to take.
+    refused = {"temperature"} if request.temperature is not None and _fixed_temperature(result) else frozenset[str]()
     if not request.ignored:
-        return sorted(request.unused) if request.unused else []
+        return sorted(request.unused | refused)
     models = {call.model for attempt in result.attempts for call in attempt.call_log}
-    names = request.unused.union(*(request.ignored.get(model, ()) for model in models))
+    names = request.unused.union(refused, *(request.ignored.get(model, ()) for model in models))
     return sorted({name.removesuffix(".signature") for name in names})
+
+
+def _fixed_temperature(result: Result) -> bool:
+    answers = (attempt.answer for attempt in result.attempts)
+    return any("temperature" in answer.extra.get("ignored", ()) for answer in answers if answer is not None)
 
 
 def run_limits(policy: Policy, request: GatewayRequest) -> tuple[float | None, float | None]:

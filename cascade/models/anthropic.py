@@ -80,14 +80,17 @@ class AnthropicModel(SdkModel):
             # Anthropic refuses open objects and some keywords; its SDK closes the objects and describes the keywords.
             format = {"type": "json_schema", "schema": self._sdk().transform_schema(schema)}
             body["output_config"] = {**body.get("output_config", {}), "format": format}
-        return body
+        return self._adaptation.apply(body)
 
     def _headers(self, request: Request) -> Mapping[str, Any]:
+        headers: dict[str, Any] = {}
+        if self.api_key is None and any(name.lower() == "authorization" for name in self.headers):
+            headers["X-Api-Key"] = self._sdk().Omit()  # the key is a bearer token, as at Bedrock
         betas = options_for(request.options, "anthropic").get(BETAS) if request.options else None
         if not betas:
-            return {}
+            return headers
         own = next((value for name, value in self.headers.items() if name.lower() == "anthropic-beta"), None)
-        return {"anthropic-beta": ",".join([own, *betas] if own else betas)}
+        return {**headers, "anthropic-beta": ",".join([own, *betas] if own else betas)}
 
     async def count_tokens(self, prompt: Prompt, request: Request) -> int | None:
         """How many tokens a prompt has, as the provider counts them; None where it says nothing that can be one.
@@ -135,7 +138,7 @@ class AnthropicModel(SdkModel):
             reasoning=reasoning or None,
             refusal=text or "refused" if stop == "refusal" else None,
             cost_usd=stated_cost(body.get("usage")) if self.cost_from_provider else None,
-            extra=_extra(body, content, thinking_blocks),
+            extra={**_extra(body, content, thinking_blocks), **self._ignored()},
         )
         return separate_reasoning(answer)
 

@@ -5,10 +5,10 @@ import json
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 import judges
-from cascade.util.http_settings import MAX_BODY_BYTES, check_address
+from cascade.util.http_settings import MAX_BODY_BYTES, check_address, check_path
 
 from .calibrators import from_json
 from .environment import hide, holds_variable, masked
@@ -71,10 +71,16 @@ class ModelSpec(_Strict):
     model: str | None = Field(None, description="The provider's name of the model (default: the name in this file).")
     base_url: str | None = Field(None, description="Any OpenAI-compatible or Anthropic-compatible server.")
     api_key_env: str | None = Field(None, description="Default: OPENAI_API_KEY or ANTHROPIC_API_KEY.")
+    api_key_file: str | None = Field(
+        None, min_length=1, description="A file with the key, read again when it changes; relative to this file."
+    )
     headers: dict[str, str] = Field(default_factory=dict, repr=False, description="Further HTTP headers.")
     price: PriceSpec | None = None
     cost_from_provider: bool = Field(False, description="An answer costs what the provider says in usage.cost, if it does.")
     max_tokens: int | None = Field(None, ge=1)
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = Field(
+        None, description="openai: the field's name in requests. Default: max_completion_tokens at OpenAI and Azure."
+    )
     image_tokens: int = Field(5000, ge=0, description="Most tokens that an image counts, for budgets.")
     temperature: float | None = Field(None, ge=0.0, le=2.0)
     timeout_s: Seconds = 60.0
@@ -98,13 +104,14 @@ class ModelSpec(_Strict):
 
     @field_validator("base_url")
     @classmethod
-    def _plain_address(cls, url: str | None) -> str | None:
+    def _plain_address(cls, url: str | None, info: ValidationInfo) -> str | None:
         if url is None:
             return None
         # Anywhere: a password with a slash in it would otherwise be taken for a path.
         if "@" in url:
             raise ValueError("base_url must not hold a user or password; name the key's variable in api_key_env")
         check_address(url)
+        check_path(url, info.data.get("provider", "openai"))
         return url
 
     @field_validator("api_key_env")
@@ -128,6 +135,8 @@ class ModelSpec(_Strict):
     def _complete(self) -> "ModelSpec":
         if self.provider == "recorded" and self.recording is None:
             raise ValueError("provider 'recorded' needs 'recording': a path, or 'starter'")
+        if self.api_key_env is not None and self.api_key_file is not None:
+            raise ValueError("api_key_env and api_key_file: give just one of the two")
         if self.provider == "scripted" and not self.answers:
             raise ValueError("provider 'scripted' needs 'answers': a list with at least one text")
         return self
@@ -167,6 +176,14 @@ class JudgeRule(_Strict):
             raise ValueError(_wrong_option(self.use, error)) from None
         return self
 
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The models of the policy file that this judge may ask, apart from the tier's own."""
+        named = [self.options.get("model")]
+        if self.use == "consensus":
+            named += [*self.options["models"], self.options.get("verifier")]
+        return tuple(name for name in named if isinstance(name, str))
+
 
 class TierPolicy(_Strict):
     """One step of the ladder: a model, the judges of its answer (cheapest first), and the confidence that suffices."""
@@ -190,6 +207,16 @@ class TierPolicy(_Strict):
             except ValueError as error:
                 raise ValueError(f"mapping {i}: {error}") from None
         return mappings
+
+    @model_validator(mode="after")
+    def _others_in_consensus(self) -> "TierPolicy":
+        for rule in self.judges:
+            if rule.use == "consensus" and self.model in rule.options["models"]:
+                raise ValueError(
+                    f"judges: consensus asks {self.model!r}, which is the tier's own model; name other models, or use "
+                    "self_consistency for further answers of one"
+                )
+        return self
 
     @model_validator(mode="after")
     def _a_mapping_each(self) -> "TierPolicy":
@@ -321,7 +348,7 @@ class Policy(_Strict):
     def model_names(self) -> set[str]:
         """Every model that a run may ask: of tiers, their fallbacks and their judges."""
         named = {t.model for t in self.tiers} | {m for t in self.tiers for m in t.fallbacks}
-        return named | {m for t in self.tiers for j in t.judges if isinstance(m := j.options.get("model"), str)}
+        return named | {m for t in self.tiers for j in t.judges for m in j.model_names}
 
     @property
     def hash(self) -> str:
@@ -387,9 +414,9 @@ class PolicyFile(_Strict):
                     if other not in self.models:
                         raise ValueError(f"{where}.fallbacks: {_unknown('model', other, list(self.models))}")
                 for rule in tier.judges:
-                    model = rule.options.get("model")
-                    if isinstance(model, str) and model not in self.models:
-                        raise ValueError(f"{where}.judges: {_unknown('model', model, list(self.models))}")
+                    for model in rule.model_names:
+                        if model not in self.models:
+                            raise ValueError(f"{where}.judges: {_unknown('model', model, list(self.models))}")
         return self
 
 

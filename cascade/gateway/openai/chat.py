@@ -86,9 +86,10 @@ def _response_format(value: Any, request: GatewayRequest) -> None:
         request.uses.add("response_format.type")
     elif kind == "json_schema":
         where = "response_format.json_schema"
-        # Every answer is checked against the schema, so that it is always strict.
         fields = object_of(value.get("json_schema"), where, ("name", "description", "schema", "strict"), ("schema",))
         request.set_schema(schema_of(fields["schema"], f"{where}.schema"), f"{where}.schema")
+        # Every answer is checked against the schema; this is for the provider alone.
+        request.strict = None if fields.get("strict") is None else boolean(fields["strict"], f"{where}.strict")
 
 
 def _stop(value: Any, request: GatewayRequest) -> None:

@@ -402,3 +402,34 @@ def test_unknown_paths_and_methods(running: Running) -> None:
     """In OpenAI's shape, too."""
     assert running.post("/v1/nothing", {}).json()["error"]["code"] == "not_found"
     assert httpx2.get(f"{running.url}/v1/chat/completions").status_code == 405
+
+
+def test_a_temperature_that_the_model_does_not_take(running: Running, upstream: WireServer) -> None:
+    """It is left out from the first error 400 on, and listed."""
+
+    def reply(received: Received) -> Reply:
+        words = "Unsupported value: 'temperature' does not support 0.2 with this model."
+        return Reply({"error": {"message": words}}, status=400) if "temperature" in received.body else Reply(chat("51"))
+
+    upstream.reply = reply
+    for _ in range(2):
+        done = running.chat(model="default/premium", temperature=0.2).json()
+        assert done["choices"][0]["message"]["content"] == "51"
+        assert done["cascade"]["ignored"] == ["temperature"]
+    assert "ignored" not in running.chat(model="default/premium").json()["cascade"]
+    assert ["temperature" in r.body for r in upstream.received] == [True, False, False, False]
+
+
+def test_strict_is_passed_on(running: Running, upstream: WireServer) -> None:
+    """As the client says it; the answer is checked in any case."""
+    upstream.reply = Reply(chat('{"item": "pen"}'))
+    schema = {
+        "type": "object",
+        "properties": {"item": {"type": "string"}},
+        "required": ["item"],
+        "additionalProperties": False,
+    }
+    for strict in (False, True):
+        format = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema, "strict": strict}}
+        running.chat(model="default/premium", response_format=format)
+        assert upstream.received[-1].body["response_format"]["json_schema"]["strict"] is strict
