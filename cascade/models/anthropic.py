@@ -190,7 +190,10 @@ def _system(messages: Iterable[Mapping[str, Any]]) -> Any:
         original = message.original if isinstance(message, Translated) else None
         if isinstance(original, Mapping):
             continue  # it stays where it is among the messages
-        texts.append(content_text(message.get("content")))
+        content = message.get("content")
+        if original is None and isinstance(content, list) and any(isinstance(part, Translated) for part in content):
+            original = _blocks(content)
+        texts.append(content_text(content))
         blocks += original if isinstance(original, list) else [{"type": "text", "text": texts[-1]}]
         as_blocks = as_blocks or isinstance(original, list)
     return blocks if as_blocks else "\n\n".join(texts)
@@ -213,7 +216,7 @@ def to_messages(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         if role in ("system", "developer"):
             continue
         if role == "tool":
-            id, content = _id(message.get("tool_call_id")), message.get("content")
+            id, content = valid_id(message.get("tool_call_id")), message.get("content")
             blocks, role = [{"type": "tool_result", "tool_use_id": id, "content": content}], "user"
         else:
             blocks = [*(message.get("thinking_blocks") or ()), *_blocks(message.get("content"))]
@@ -277,13 +280,13 @@ def _tool_use(call: Mapping[str, Any]) -> dict[str, Any]:
     function = call["function"]
     return {
         "type": "tool_use",
-        "id": _id(call.get("id")),
+        "id": valid_id(call.get("id")),
         "name": function["name"],
         "input": arguments_object(function.get("arguments")),
     }
 
 
-def _id(id: Any) -> Any:
+def valid_id(id: Any) -> Any:
     """A call's id of another server's in Anthropic's alphabet; its result has the same."""
     return _NO_ID_CHARS.sub("_", id) if isinstance(id, str) else id
 

@@ -386,6 +386,28 @@ class TelemetrySpec(_Strict):
         return self
 
 
+class CorsSpec(_Strict):
+    """Which web pages may call the gateway from a browser."""
+
+    allow_origins: list[str] = Field(min_length=1, description="Origins such as https://app.example.com; '*' for any.")
+    allow_credentials: bool = Field(False, description="Whether a browser sends cookies and client certificates along.")
+    max_age_s: int = Field(600, ge=0, le=86_400, description="How long a browser keeps the answer to its preflight request.")
+
+    @field_validator("allow_origins")
+    @classmethod
+    def _origins(cls, origins: list[str]) -> list[str]:
+        for origin in origins:
+            if origin != "*" and not re.fullmatch(r"https?://[^/\s@?#*]+", origin):
+                raise ValueError(f"{origin!r} is no origin; write a scheme and a host, such as https://app.example.com")
+        return [origin.lower() for origin in origins]
+
+    @model_validator(mode="after")
+    def _safe(self) -> "CorsSpec":
+        if self.allow_credentials and "*" in self.allow_origins:
+            raise ValueError("allow_credentials: true needs a list of origins: browsers refuse it for '*'")
+        return self
+
+
 class PolicyFile(_Strict):
     """The whole of policies.yaml."""
 
@@ -398,6 +420,14 @@ class PolicyFile(_Strict):
     budget_usd_per_day: Usd | None = Field(None, description="Most that all policies together may spend in a UTC day.")
     models: dict[str, ModelSpec] = Field(min_length=1)
     policies: dict[str, Policy] = Field(min_length=1)
+    aliases: dict[str, str] = Field(
+        default_factory=dict,
+        description="Further names that clients of the gateway may send as a model, each for a policy or policy/tier.",
+    )
+    unknown_model: str = Field(
+        "error", description="The policy of requests to the gateway that name an unknown model; 'error' refuses them."
+    )
+    cors: CorsSpec | None = Field(None, description="Which web pages may call the gateway; none where it is absent.")
     journal: JournalSpec | None = Field(None, description="Where a record of every run is kept; none where it is absent.")
     telemetry: TelemetrySpec | None = Field(None, description="Spans and metrics of runs; none where it is absent.")
 
@@ -417,6 +447,18 @@ class PolicyFile(_Strict):
                     for model in rule.model_names:
                         if model not in self.models:
                             raise ValueError(f"{where}.judges: {_unknown('model', model, list(self.models))}")
+        return self
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> "PolicyFile":
+        names = [*self.policies, *(f"{name}/{tier.name}" for name, policy in self.policies.items() for tier in policy.tiers)]
+        for alias, target in self.aliases.items():
+            if alias in names:
+                raise ValueError(f"aliases.{alias}: a policy or a tier has this name already")
+            if target not in names:
+                raise ValueError(f"aliases.{alias}: {_unknown('policy', target, names)}")
+        if self.unknown_model != "error" and self.unknown_model not in names:
+            raise ValueError(f"unknown_model: 'error', or a policy: {_unknown('policy', self.unknown_model, names)}")
         return self
 
 
