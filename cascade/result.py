@@ -1,4 +1,4 @@
-"""What a run returns: Result, and one Attempt for every tier that was asked."""
+"""What a run returns: Result, and one Attempt for every tier that was called."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ ANSWERED: frozenset[Reason] = frozenset(("accepted", "last_tier", "unjudged"))
 
 
 class Action(StrEnum):
-    """What to do with the answer at hand."""
+    """The decision about the current answer."""
 
     ACCEPT = "accept"
     JUDGE = "judge"
@@ -95,7 +95,7 @@ class CallRecord:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was decided after one judge, and why.
+    """The decision after one judge, and its reason.
 
     Attributes:
         stage: The judge's position, from 0; -1 where the tier has no judges.

@@ -11,7 +11,7 @@ T = TypeVar("T")
 _loop: asyncio.AbstractEventLoop | None = None
 _loop_lock = threading.Lock()
 _parents_loops: list[asyncio.AbstractEventLoop] = []
-"""In a forked child, so that they are never closed: that would change the selector that it shares with the parent."""
+"""Loops of the parent, in a forked child. They are never closed, since that would change the selector that both share."""
 
 
 def background_loop() -> asyncio.AbstractEventLoop:

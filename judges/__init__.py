@@ -1,4 +1,4 @@
-"""How good does this answer look? Usable alone: nothing here knows of tiers, policies or thresholds."""
+"""Judges of answers. Usable alone: nothing here depends on tiers, policies or thresholds."""
 
 from .protocol import Ask, AskOptions, FunctionJudge, Judge, JudgeInput
 from .registry import UnknownJudgeError, judge, make, names, register

@@ -10,7 +10,7 @@ from .types import Answer, Prompt, Verdict
 
 
 class AskOptions(TypedDict, total=False):
-    """How a judge's request is sent; what is left out is the provider's default.
+    """How a judge's request is sent; None is the provider's default.
 
     ``n`` is the number of answers (1), ``temperature`` the sampling temperature, ``max_tokens`` the limit of each answer;
     ``logprobs`` asks for token log-probabilities with the first token's alternatives.
@@ -41,6 +41,26 @@ class Ask(Protocol):
         Raises:
             LookupError: The policy has no such model.
             Exception: What the model raises.
+        """
+        ...
+
+
+@runtime_checkable
+class AskEach(Protocol):
+    """An ``Ask`` that can put the judged prompt to several models at once, as the judged answer's model was asked."""
+
+    def each(self, prompt: Prompt, models: Sequence[str]) -> Awaitable[Sequence[Answer | None]]:
+        """Asks each model once.
+
+        Args:
+            prompt: The request.
+            models: Models of the policy.
+
+        Returns:
+            The answers in the order of ``models``; None for a model that failed.
+
+        Raises:
+            LookupError: The policy has no such model.
         """
         ...
 

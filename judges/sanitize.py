@@ -85,7 +85,7 @@ def _look(text: str, at: int, looks: list[str], starts: list[int]) -> None:
 
 @lru_cache(maxsize=4096)
 def _appearance(char: str) -> str:
-    """What a character looks like in lower-case ASCII; nothing where it is invisible."""
+    """The lower-case ASCII character that a character looks like; empty where it is invisible."""
     code = ord(char)
     if 0xE0000 <= code <= 0xE007F:  # tag characters, which spell ASCII invisibly
         return chr(code - 0xE0000).lower() if 0x20 <= code - 0xE0000 < 0x7F else ""

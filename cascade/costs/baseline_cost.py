@@ -1,4 +1,4 @@
-"""What a run would have cost without the cascade: the last tier asked at once."""
+"""The cost of a run without the cascade: with the last tier alone."""
 
 from collections.abc import Callable, Sequence
 
@@ -41,7 +41,7 @@ def premium_usd(
 
 
 def _usage_of_answer(attempts: Sequence[Attempt], result: Result) -> Usage | None:
-    """What one answer of the tier used that gave the result's, caching included; None where unknown.
+    """The usage of one answer of the tier that gave the result, caching included; None where unknown.
 
     By the tier's own request: the sample that a judge preferred may have come in one response with others, whose tokens are
     counted with the first of them.

@@ -1,4 +1,4 @@
-"""What a request may cost at most, before it is made: what a budget holds back for it."""
+"""Upper estimates of what a request costs, which budgets reserve before it is sent."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _NO_OPTIONS: Mapping[str, Any] = {}
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What bounds a model's requests by its settings.
+    """The bounds of a model's requests by its settings.
 
     Attributes:
         output: The most tokens of one answer; None: the settings set no limit.

@@ -1,4 +1,4 @@
-"""How long a model's answers are under one policy: what a budget reserves where the longest allowed does not fit."""
+"""The usual lengths of a model's answers under one policy: reserved where the longest allowed does not fit a budget."""
 
 from collections import deque
 from dataclasses import dataclass, field

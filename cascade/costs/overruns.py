@@ -24,7 +24,7 @@ class _Excess:
 
 @dataclass(slots=True, kw_only=True)
 class Overruns:
-    """How far one model's provider has counted beyond the estimates; shared by all runs, safe for threads.
+    """By how much one model's provider has exceeded the estimates; shared by all runs, safe for threads.
 
     Args:
         name: The model's name in the policy, for the log.

@@ -75,7 +75,7 @@ def options_tokens(options: Mapping[str, Any]) -> int:
 
 
 def _field(name: str, value: Any) -> int:
-    """Of a message's field that is no text. The JSON inside a tool call's arguments may be parsed and serialised again:
+    """The tokens of a message's field that is not text. The JSON of a tool call's arguments may be serialised again:
     numbers in their longest form, a space behind every comma and colon."""
     text = _dumped(value)
     return (
@@ -118,5 +118,5 @@ def _schema_tokens(schema: Any) -> int:
 
 @lru_cache(maxsize=256)
 def _model_tokens(schema: Any) -> int:
-    """Of a pydantic model class, whose schema takes far longer to make than a run does otherwise."""
+    """The tokens of a pydantic model's schema, which takes far longer to make than the rest of a run."""
     return _schema_tokens(schema.model_json_schema())

@@ -1,4 +1,4 @@
-"""What the engine reports while a run is under way; ``cascade.telemetry`` turns it into spans and metrics."""
+"""The reports of the engine during a run; ``cascade.telemetry`` turns them into spans and metrics."""
 
 from collections.abc import Sequence
 from typing import Protocol

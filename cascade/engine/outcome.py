@@ -7,7 +7,7 @@ from cascade.errors import DeadlineError, RunError, UnsureError
 from cascade.result import Attempt, Result
 
 Outcome = Result | BaseException | None
-"""What a run returned or raised; None where neither is known."""
+"""The result or exception of a run; None where neither is known."""
 
 
 def run_reason(outcome: Outcome, attempts: Sequence[Attempt] | None = None) -> str:

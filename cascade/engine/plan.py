@@ -34,6 +34,7 @@ class CompiledTier:
         calibrators: One for each number of judges that scored, 0 first; empty where the tier is not calibrated.
         fallbacks: The models that are called in turn where the tier's own fails.
         reads_agreement: Whether a calibrator reads the agreement with the answers of previous tiers.
+        other_models: What is asked at the same time as the tier's model: pairs of a judge's name and the models' names.
         tools_judge: Checks the calls of answers to prompts with tools, before the other judges; None: it is one of them.
     """
 
@@ -46,6 +47,7 @@ class CompiledTier:
     fallbacks: tuple[ModelHandle, ...] = ()
     reads_agreement: bool = False
     tools_judge: Judge | None = None
+    other_models: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ log = logging.getLogger("cascade.budget")
 
 @dataclass(slots=True, kw_only=True)
 class RequestReservation:
-    """What is reserved for one request.
+    """The reservation for one request.
 
     Attributes:
         request: The request as it is to be sent: with a budget its output always has a limit.

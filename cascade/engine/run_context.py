@@ -1,4 +1,4 @@
-"""What all attempts and calls of one run share."""
+"""The state that all attempts and calls of one run share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class RunContext:
-    """What all attempts and calls of one run share. Nothing changes it; it is not frozen, since that would slow every run.
+    """The state that the attempts and calls of one run share. It is constant, but not frozen, since that would slow runs.
 
     Attributes:
         compiled: The policy.

@@ -26,7 +26,7 @@ from .shadow_plan import ShadowPlan
 
 
 class _LoopState:
-    """What one event loop owns: models with their connections, and the policies compiled with them."""
+    """The state of one event loop: models with their connections, and the policies compiled with them."""
 
     def __init__(self) -> None:
         self.handles: dict[str, ModelHandle] = {}
@@ -93,6 +93,20 @@ class Runtime:
             return _single_tier(self._policies[policy_name], tier_name)
         known_names = list(self._policies)
         raise PolicyError(f"unknown policy {name!r}{nearest(name, known_names)}; known: {', '.join(known_names)}")
+
+    def replace_policy(self, name: str, policy: Policy) -> None:
+        """Puts another policy into service under a name: runs that begin from now on use it.
+
+        Args:
+            name: The name of a policy.
+            policy: A policy of the same models.
+        """
+        with self._lock:
+            self._policies = {**self._policies, name: policy}
+            states = list(self._loops.values())
+        for state in states:
+            for key in [key for key in state.compiled if key == name or key.startswith(f"{name}/")]:
+                state.compiled.pop(key, None)
 
     def health(self) -> dict[str, ModelHealth]:
         """Returns the health of each model that was used so far, by its name in the policy file."""
@@ -209,17 +223,21 @@ def _guard_of(name: str, spec: ModelSpec | None) -> Guard:
 
 def _compile_tier(tier: TierPolicy, handles: Mapping[str, ModelHandle]) -> CompiledTier:
     calibrators = tuple(from_json(mapping) for mapping in tier.confidence or ())
+    tier_judges = tuple(judges.make(rule.use, **rule.options) for rule in tier.judges)
     checks_tools = any(rule.use == "tools" for rule in tier.judges)
     return CompiledTier(
         name=tier.name,
         handle=handles[tier.model],
         thresholds=tier.thresholds,
         prior=tier.prior,
-        judges=tuple(judges.make(rule.use, **rule.options) for rule in tier.judges),
+        judges=tier_judges,
         calibrators=calibrators,
         fallbacks=tuple(handles[model] for model in tier.fallbacks),
         reads_agreement=any(calibrator.reads_agreement for calibrator in calibrators),
         tools_judge=None if checks_tools else judges.make("tools"),
+        other_models=tuple(
+            (judge.name, models) for judge in tier_judges if (models := getattr(judge, "asks_with_answer", ()))
+        ),
     )
 
 
@@ -227,7 +245,7 @@ def _single_tier(policy: Policy, name: str) -> Policy:
     tiers = [tier for tier in policy.tiers if tier.name == name]
     if not tiers:
         raise _unknown_tier(name, [tier.name for tier in policy.tiers])
-    return policy.model_copy(update={"tiers": tiers, "calibration": None, "shadow": None})
+    return policy.model_copy(update={"tiers": tiers, "calibration": None, "shadow": None, "promise": None})
 
 
 def _unknown_tier(name: str, known_names: list[str]) -> PolicyError:

@@ -44,7 +44,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
-    """What the model thought before it answered. It waits as the text does, and is sent before it.
+    """The model's reasoning before its answer. It is held back as the text is, and sent before it.
 
     Thoughts that follow live text are sent once the answer is whole. The texts of the Reasoning events since the last
     Retracted add up to ``result.answer.reasoning``. ``thinking_blocks`` are the same thoughts as Anthropic signed or
@@ -97,7 +97,7 @@ OnEvent = Callable[[Event], object]
 
 @dataclass(slots=True, eq=False)
 class _Received:
-    """What arrived of one request's answer; ``unsent``: some of its reasoning was not sent yet."""
+    """The part of one request's answer that has arrived; ``unsent``: some of its reasoning was not sent yet."""
 
     texts: list[str] = field(default_factory=list)
     reasoning: list[str] = field(default_factory=list)

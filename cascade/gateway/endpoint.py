@@ -1,4 +1,4 @@
-"""What every request goes through: load, API key, body, and errors in the shape that its client reads."""
+"""The steps of every request: load, API key, body, and errors in the shape that its client reads."""
 
 import asyncio
 import logging

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 STALE_KEYS_S = 10.0
-"""How long the key file may be unreadable after a change before the gateway says that it is not ready."""
+"""Seconds for which a changed key file may be unreadable before the gateway reports that it is not ready."""
 
 
 async def healthz(gateway: "Gateway", caller: "Caller", _: Mapping[str, Any], reply: Reply) -> None:

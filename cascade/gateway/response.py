@@ -1,4 +1,4 @@
-"""What a response says about the run: the field ``cascade`` and the headers ``x-cascade-*``, in every interface."""
+"""The run in a response: the field ``cascade`` and the headers ``x-cascade-*``, in every interface."""
 
 from collections.abc import Sequence
 from functools import lru_cache

@@ -21,7 +21,7 @@ HEADER = struct.Struct(">I")
 
 
 def check(schema: Any) -> dict[str, Any]:
-    """What is wrong with a schema."""
+    """A schema's errors."""
     try:
         checker(schema)
     except InvalidSchemaError as error:
@@ -30,7 +30,7 @@ def check(schema: Any) -> dict[str, Any]:
 
 
 def validate(schema: Any, text: str, options: dict[str, Any]) -> dict[str, Any]:
-    """What a ``SchemaJudge`` finds: the fields of ``judges.schema.offload.Outcome``."""
+    """The findings of a ``SchemaJudge``: the fields of ``judges.schema.offload.Outcome``."""
     case = JudgeInput(prompt=Prompt(Prompt.of("").messages, schema), answer=Answer(text=text))
     try:
         verdict = SchemaJudge(**options).validate(case)

@@ -13,6 +13,7 @@ from judges import Prompt
 
 from .ledger import SqlLedger
 from .open_store import open_store
+from .promises import PromiseBook
 from .record import Kind, PendingRecord, Tag, checked_tags
 from .shadows import ShadowBook
 from .store import Store
@@ -48,7 +49,7 @@ class Journal:
         return PendingRecord(kind, policy, compiled, prompt, checked_tags(tags) if tags else {})
 
     async def record(self, run: PendingRecord, work: Awaitable[Result]) -> Result:
-        """What ``work`` gives or raises, recorded. Raises JournalError where the record could not be kept as asked."""
+        """Returns or raises what ``work`` does, and records it. Raises JournalError where it cannot be recorded."""
         try:
             result = await work
         except BaseException as error:
@@ -89,6 +90,10 @@ class Journal:
     def shadow_book(self) -> ShadowBook:
         """The books of shadowing in this journal, on a connection of their own, whose commits wait for the disk."""
         return ShadowBook(partial(open_store, self._url, full=True))
+
+    def promise_book(self) -> PromiseBook:
+        """The states of promises in this journal, on a connection of their own."""
+        return PromiseBook(partial(open_store, self._url, full=True))
 
     @property
     def stalled(self) -> bool:

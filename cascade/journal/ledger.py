@@ -163,7 +163,7 @@ def _settle(store: SqlStore, reservation: Reservation, usd: float) -> None:
 
 
 def _spent(store: SqlStore, scope: str) -> tuple[float, float]:
-    """What is spent in a scope, and what is reserved, in USD."""
+    """The amounts spent and reserved in a scope, in USD."""
     ((spent, reserved),) = store.execute(
         "SELECT COALESCE((SELECT usd FROM cascade_spent WHERE scope = ?), 0), COALESCE((SELECT SUM(usd) FROM cascade_held "
         f"WHERE scope = ? AND expires >= {store.now_sql} AND key LIKE ?), 0)",

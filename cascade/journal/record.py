@@ -46,7 +46,7 @@ class PendingRecord:
     keeps_text: bool = False
 
     def end(self, outcome: Result | BaseException) -> None:
-        """How the run ended, and that it did so now."""
+        """Sets how the run ended, and the time."""
         self.outcome, self.ended = outcome, time()
         p = self.prompt
         # Copied, since the caller may go on with its messages before they are read.
@@ -252,7 +252,7 @@ def usage_json(usage: Usage) -> dict[str, int]:
 
 
 def answer_json(answer: Answer) -> dict[str, Any]:
-    """What a record keeps of an answer where it keeps text."""
+    """The part of an answer that a record with texts contains."""
     entry: dict[str, Any] = {"text": answer.text}
     if answer.reasoning:
         entry["reasoning"] = answer.reasoning

@@ -18,7 +18,7 @@ from .store import SqlStore
 from .writer_connection import Retention, Session
 
 Claim = Literal["granted", "wait", "budget", "gone"]
-"""What became of a claim: the request may be sent; the minute is full; the budget is spent; another process has the row."""
+"""The result of a claim: the request may be sent; the minute is full; the budget is spent; another process has the row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

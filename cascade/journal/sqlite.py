@@ -24,7 +24,7 @@ _FREED_AT_ONCE = 1_000  # pages given back to the file system after a deletion
 
 
 def boot_id() -> str:
-    """What names the time since this machine started; the monotonic clock restarts with each."""
+    """An id of the time since this machine started; the monotonic clock restarts with each start."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:

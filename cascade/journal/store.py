@@ -1,4 +1,4 @@
-"""What a journal asks of a database: the Store protocol, the rows, and the SQL that both databases understand."""
+"""A journal's interface to its database: the Store protocol, the rows, and the SQL that both databases understand."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -104,7 +104,7 @@ class Store(Protocol):
         ...
 
     def megabytes(self) -> float | None:
-        """What the records take, in millions of bytes, without free pages; None where the database does not say."""
+        """The size of the records in millions of bytes, without free pages; None where the database does not say."""
         ...
 
     def probe(self) -> None:
@@ -121,12 +121,12 @@ class Store(Protocol):
 
 
 class SqlStore(Store):
-    """What both databases do alike; each gives its own ``execute``, ``transaction``, ``lock`` and types."""
+    """The code that both databases share; each has its own ``execute``, ``transaction``, ``lock`` and types."""
 
     now_sql = "cascade_now()"
     """The time in seconds by a clock that everybody with this database shares and that does not jump."""
     lease_prefix = ""
-    """How the keys of this era's leases begin: those of another one have ended, whatever they say."""
+    """The beginning of the keys of this era's leases; leases of another era have ended, whatever their times."""
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """Runs one statement with ``?`` for its values and gives its rows."""

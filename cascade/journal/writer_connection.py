@@ -24,7 +24,7 @@ _POLICIES_KNOWN = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long records stay: none older than ``keep_days``, no file larger than ``max_mb``; None: no such bound."""
+    """How long records are kept: none older than ``keep_days``, no file larger than ``max_mb``; None: no such bound."""
 
     keep_days: float | None = None
     max_mb: float | None = None

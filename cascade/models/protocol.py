@@ -36,7 +36,7 @@ class ModelError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """How to ask: everything except the prompt. None leaves the provider's default."""
+    """The parameters of a request: everything except the prompt. None leaves the provider's default."""
 
     n: int = 1
     temperature: float | None = None
@@ -49,6 +49,8 @@ class Request:
     timeout_s: float | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     """Further provider parameters, passed through."""
+    strict: bool | None = None
+    """Whether the provider is to enforce the prompt's schema token by token; None: where the schema allows it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,11 +31,11 @@ class Reader(Protocol):
 
     @property
     def usage(self) -> Usage | None:
-        """What the provider has counted so far; None: it did not say, or not to the end."""
+        """The provider's final counts; None: none have arrived yet."""
         ...
 
     def add(self, event: Event) -> Chunk | None:
-        """What the event adds to the answer, if anything."""
+        """The part of the answer that the event adds, if any."""
         ...
 
     def answer(self) -> Answer:

@@ -1,4 +1,4 @@
-"""What a provider has counted: the tokens of a request, and what it says that they cost.
+"""A provider's counts: the tokens of a request, and their cost where it states one.
 
 A count that is no plain number of tokens is unknown, never 0, and so is a usage whose parts exceed the whole: a price for it
 would be made up. A budget then counts the upper estimate.
@@ -12,7 +12,7 @@ from typing import Any
 from judges import Usage
 
 MAX_TOKENS = 10**9
-"""Of one request; a larger count is nonsense."""
+"""The most tokens of one request; a larger count cannot be right."""
 _MAX_USD = 1e6  # of one request
 log = logging.getLogger("cascade.models")
 

@@ -1,4 +1,4 @@
-"""What is valid in a policy file but cannot work: judges that never score, thresholds that nothing reaches, missing keys."""
+"""Warns of policies that are valid but cannot work: judges that never score, unreachable thresholds, missing keys."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -80,7 +80,7 @@ def _limits(policy: Policy, file: PolicyFile) -> Iterator[str]:
 
 
 def _most(name: str, spec: ModelSpec) -> float | None:
-    """What is reserved for a call of 500 tokens, in USD; None where the price is unknown."""
+    """The amount reserved for a call of 500 tokens, in USD; None where the price is unknown."""
     return Pricer(name, spec).cost(Usage(INPUT_TOKENS, Bounds.of(spec).output or MAX_OUTPUT))
 
 

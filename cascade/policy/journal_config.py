@@ -85,7 +85,7 @@ class JournalSpec(BaseModel):
 
 
 def wrong(url: str) -> str | None:
-    """What is wrong with a journal's URL, without quoting it, or None."""
+    """The problem with a journal's URL, without quoting it, or None."""
     if url.startswith(_SQLITE):
         return "names no file; write sqlite:///cascade.db" if url[len(_SQLITE) :] in ("", ":memory:") else None
     if url.startswith(_POSTGRES):

@@ -88,8 +88,19 @@ def _parsed(text: str, file: str, folder: Path | None, lines: Lines, *, calibrat
         raise PolicyError("\n".join(_explain(e, file, lines) for e in error.errors()[:8])) from None
     if policies.journal is not None:
         policies = policies.model_copy(update={"journal": policies.journal.located(Path(file).parent)})
+    policies = _with_key_files(policies, Path(file).parent)
     _priced(policies, file, lines)
     return _calibrated(policies, file, lines) if calibrated else policies
+
+
+def _with_key_files(policies: PolicyFile, folder: Path) -> PolicyFile:
+    """The file with the models' key files by their whole path."""
+    located = {
+        name: spec.model_copy(update={"api_key_file": str((folder / spec.api_key_file).resolve())})
+        for name, spec in policies.models.items()
+        if spec.api_key_file is not None
+    }
+    return policies.model_copy(update={"models": {**policies.models, **located}}) if located else policies
 
 
 def _validated(data: Any, lines: Lines) -> PolicyFile:
@@ -177,12 +188,26 @@ def _calibrated(policies: PolicyFile, file: str, lines: Mapping[KeyPath, int]) -
         where = f"{file}:{lines.get(('policies', name, 'calibration'), 1)}: policies.{name}.calibration"
         try:
             calibration = calibration_file.read(path)
-            tuned[name] = calibration_file.apply(policy, calibration, model_of)
+            tuned[name] = _promised(calibration_file.apply(policy, calibration, model_of), calibration.promise)
         except calibration_file.CalibrationMismatchError as error:
             raise PolicyError(f"{where}: {error.in_full(path.name, file, name)}") from None
         except ValueError as error:  # a PolicyError is one
             raise PolicyError(f"{where}: {error}") from None
+    for name, policy in (policies.policies | tuned).items():
+        if policy.promise is not None and policy.promise.max_loss is None:
+            line = lines.get(("policies", name, "promise"), 1)
+            raise PolicyError(
+                f"{file}:{line}: policies.{name}.promise.max_loss: give it: no calibration of the policy promises one"
+            )
     return policies.model_copy(update={"policies": {**policies.policies, **tuned}}) if tuned else policies
+
+
+def _promised(policy: Policy, promise: Mapping[str, Any]) -> Policy:
+    """The policy, with what its calibration promises where its own promise does not say how much may be lost."""
+    if policy.promise is None or policy.promise.max_loss is not None or promise.get("kind") != "max_loss":
+        return policy
+    fields = {"max_loss": float(promise["value"]), "delta": float(promise["delta"])}
+    return policy.model_copy(update={"promise": policy.promise.model_copy(update=fields)})
 
 
 def _explain(error: Mapping[str, Any], file: str, lines: Lines) -> str:

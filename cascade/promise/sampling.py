@@ -1,4 +1,4 @@
-"""With what probability a run is taken into the sample of shadowed runs: decided before anything is known of its quality."""
+"""The probability with which a run is sampled for shadowing: decided before anything is known of its quality."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

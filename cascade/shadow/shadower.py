@@ -35,16 +35,20 @@ from cascade.util.totals import total
 from judges import Answer
 
 from .job import ShadowJob, job_of
+from .promise_monitor import PromiseMonitor
 
 T = TypeVar("T")
+OnOutcome = Callable[[str, str, float | None], None]
 log = logging.getLogger("cascade.shadow")
 
 CAPACITY = 1_000
 """Sampled runs that wait; further ones are entered in the books as skipped."""
 DRAIN_S = 5.0
-"""How long closing waits for what is queued or under way."""
+"""How long closing waits for work that is queued or in progress."""
 TIMEOUT_S = 300.0
 """The longest shadow request."""
+CHECK_EVERY_S = 30.0
+"""Between looks at the promises."""
 _AT_ONCE = 4  # jobs
 _PAUSE_S = 0.25  # between looks at a busy model or a full minute
 _ADOPT_EVERY_S, _ADOPT_AFTER_S = 60.0, 900.0  # jobs of processes that ended
@@ -58,10 +62,20 @@ class Shadower:
         compile: Gives a policy, ready to run in the running event loop.
         book: The books.
         policies: The names of the policies that shadow.
+        monitor: Watches their promises.
+        on_outcome: Receives each request that ended: its policy, its state, and its cost in USD.
     """
 
-    def __init__(self, compile: Callable[[str], CompiledPolicy], book: ShadowBook, policies: Sequence[str]) -> None:
-        self._compile, self._book, self._policies = compile, book, tuple(policies)
+    def __init__(
+        self,
+        compile: Callable[[str], CompiledPolicy],
+        book: ShadowBook,
+        policies: Sequence[str],
+        monitor: PromiseMonitor,
+        on_outcome: OnOutcome | None = None,
+    ) -> None:
+        self._on_outcome = on_outcome
+        self._compile, self._book, self._policies, self._monitor = compile, book, tuple(policies), monitor
         self._parents_loops: list[asyncio.AbstractEventLoop | None] = []  # never closed in a forked child
         self.restart()
         register(self)
@@ -82,12 +96,14 @@ class Shadower:
         loop = self._loop
         if loop is not None and self._thread is not None and self._thread.is_alive():
             with suppress(RuntimeError):
-                loop.call_soon_threadsafe(pause.hold, self._book.close, pause.new_future())
+                loop.call_soon_threadsafe(pause.hold, self._close_books, pause.new_future())
 
     async def record(
         self, journal: Journal, pending: PendingRecord, work: Awaitable[Result], plan: ShadowPlan, request: Request
     ) -> Result:
         """``Journal.record``, with the run's sampling probability; and queues the run where it is sampled."""
+        if self._thread is None and self._monitor.is_needed:
+            self._start()  # also where no run is sampled for long: the promise may be broken already
         try:
             result = await work
         except BaseException as error:
@@ -117,13 +133,20 @@ class Shadower:
             )
         )
         if self._thread is None:
-            with self._lock:
-                if self._thread is None:
-                    self._thread = threading.Thread(target=self._run, name="cascade shadow", daemon=True)
-                    self._thread.start()
+            self._start()
         elif self._loop is not None:
             with suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._wake)
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None and not self._closing:
+                self._thread = threading.Thread(target=self._run, name="cascade shadow", daemon=True)
+                self._thread.start()
+
+    def _close_books(self) -> None:
+        self._book.close()
+        self._monitor.close()
 
     def drain(self) -> None:
         """Takes no further runs, and waits up to DRAIN_S for those that are queued or under way."""
@@ -155,7 +178,7 @@ class Shadower:
         except Exception as error:  # whatever happens here, runs go on
             log.error("shadowing ended (%s)", type(error).__name__)
         finally:
-            self._book.close()
+            self._close_books()
             self._drained.set()
 
     async def _main(self) -> None:
@@ -163,12 +186,15 @@ class Shadower:
         self._event = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         jobs: set[asyncio.Task[None]] = set()
-        adopt_at = time.monotonic()
+        adopt_at = check_at = time.monotonic()
         while not self._stopping:
             self._event.clear()
             if not self._closing and time.monotonic() >= adopt_at:
                 adopt_at = time.monotonic() + _ADOPT_EVERY_S
                 self._adopt()
+            if self._monitor.is_needed and time.monotonic() >= check_at:
+                check_at = time.monotonic() + CHECK_EVERY_S
+                self._monitor.check()
             while self._queue and len(jobs) < _AT_ONCE:
                 task = asyncio.create_task(self._work(self._queue.popleft()))
                 jobs.add(task)
@@ -177,7 +203,7 @@ class Shadower:
             if self._closing and not self._queue and not jobs:
                 self._drained.set()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._event.wait(), _ADOPT_EVERY_S)
+                await asyncio.wait_for(self._event.wait(), CHECK_EVERY_S)
         for task in list(jobs):
             task.cancel()
         await asyncio.gather(*jobs, return_exceptions=True)
@@ -211,7 +237,8 @@ class Shadower:
 
     async def _ask(self, job: ShadowJob, row: ShadowRow, handle: ModelHandle, compiled: CompiledPolicy) -> None:
         """Asks one tier: waits until the model is idle, claims the money, sends, enters the outcome."""
-        assert compiled.shadow is not None
+        if compiled.shadow is None:
+            return  # the promise is broken, and premium alone is asked
         spec = compiled.shadow.spec
         request = job.request
         estimate = handle.estimate(job.prompt, _bounded(request, handle))
@@ -263,6 +290,8 @@ class Shadower:
 
     async def _enter(self, row: ShadowRow, outcome: ShadowOutcome) -> None:
         await self._reach(lambda: self._book.finish(row, outcome))
+        if self._on_outcome is not None:
+            self._on_outcome(row.policy, outcome.state, outcome.cost_usd)
 
     async def _reach(self, work: Callable[[], T]) -> T:
         """``work`` on the books, tried again while the database is away."""
@@ -284,7 +313,7 @@ def _bounded(request: Request, handle: ModelHandle) -> Request:
 
 
 def _cost(budget: RunBudget) -> float | None:
-    """What was really spent; 0 where nothing was sent, None where a cost is unknown."""
+    """The amount spent; 0 where nothing was sent, None where a cost is unknown."""
     return total(call.cost_usd for call in budget.log)
 
 

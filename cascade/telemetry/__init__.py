@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cascade.costs.prices import ModelSettings
     from cascade.engine.plan import CompiledPolicy
     from cascade.models.protocol import Model, Request
+    from cascade.promise.states import PromiseTracker
     from cascade.resilience.breaker import Breaker
 
     from .metrics import Metrics
@@ -59,6 +60,16 @@ class Telemetry:
         """Reports each state of a model's circuit breaker from now on."""
         if self._metrics is not None:
             breaker.listener = self._metrics.breaker(model, breaker.state)
+
+    def shadow(self, policy: str, state: str, cost_usd: float | None) -> None:
+        """Reports a shadow request that ended: "done", "failed" or "skipped", and its cost in USD."""
+        if self._metrics is not None:
+            self._metrics.shadow(policy, state, cost_usd)
+
+    def promise(self, policy: str, tracker: "PromiseTracker") -> None:
+        """Reports the state of a policy's promise."""
+        if self._metrics is not None:
+            self._metrics.promise(policy, tracker)
 
     def run(self, kind: Kind, policy: str, compiled: "CompiledPolicy", prompt: Prompt) -> "RunObserver":
         """The observer of one run, a context manager; set its ``result`` before leaving it."""

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from cascade.engine.outcome import attempts_of, result_of, run_reason
+from cascade.promise.states import PromiseState, PromiseTracker
 from cascade.resilience.breaker import BreakerState
 from cascade.result import CallRecord, Result
 from cascade.util.totals import total
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
 M = TypeVar("M", Counter, Histogram)
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
 _STATES = {"closed": 0, "half_open": 1, "open": 2}
+_PROMISES = {
+    PromiseState.HOLDS: 0,
+    PromiseState.NOT_ENOUGH: 1,
+    PromiseState.IN_DOUBT: 2,
+    PromiseState.BROKEN: 3,
+}
 _SHARES = tuple(i / 20 for i in range(1, 21))
 _by_registry: "WeakKeyDictionary[CollectorRegistry, Metrics]" = WeakKeyDictionary()
 _lock = threading.Lock()
@@ -111,6 +118,31 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemax",
         )
+        self._promise_state = Gauge(
+            "cascade_promise_state",
+            "The state of a policy's promise: 0 kept, 1 not enough evidence, 2 in doubt, 3 broken",
+            ("policy",),
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._promise_labels = Gauge(
+            "cascade_promise_labels",
+            "Labels of sampled runs that a policy's promise was tested with",
+            ("policy",),
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._promise_loss = Gauge(
+            "cascade_promise_mean_loss",
+            "Their weighted mean loss against premium",
+            ("policy",),
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._shadows = counter(
+            "cascade_shadow_requests", "Shadow requests by how they ended: done, failed, skipped", ("policy", "state")
+        )
+        self._shadow_usd = counter("cascade_shadow_cost_usd", "USD of the shadow requests whose cost is known", ("policy",))
         self._verdicts = counter(
             "cascade_judge_verdicts",
             "What judges said",
@@ -168,6 +200,19 @@ class Metrics:
     def verdict(self, judge: str, label: VerdictLabel) -> None:
         """Counts a verdict."""
         self._verdicts.labels(judge, label).inc()
+
+    def shadow(self, policy: str, state: str, cost_usd: float | None) -> None:
+        """Counts a shadow request that ended."""
+        self._shadows.labels(policy, state).inc()
+        if cost_usd is not None:
+            self._shadow_usd.labels(policy).inc(cost_usd)
+
+    def promise(self, policy: str, tracker: PromiseTracker) -> None:
+        """Records the state of a policy's promise."""
+        self._promise_state.labels(policy).set(_PROMISES[tracker.state])
+        self._promise_labels.labels(policy).set(tracker.n)
+        if tracker.mean_loss is not None:
+            self._promise_loss.labels(policy).set(tracker.mean_loss)
 
     def breaker(self, model: str, state: BreakerState) -> Callable[[BreakerState], None]:
         """Records a breaker's state; returns the function that records later states."""

@@ -1,4 +1,4 @@
-"""How a call and a verdict ended, each as one word of a small fixed set: what a metric may be labelled with."""
+"""How a call and a verdict ended, each as one word of a small fixed set, as labels of metrics must be."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""What has a lock, or counts what is in flight, starts afresh in a forked child: no thread of the parent exists there."""
+"""Resets locks and counts of work in flight in a forked child, where no other thread of the parent exists."""
 
 import os
 import weakref

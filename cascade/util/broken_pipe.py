@@ -1,4 +1,4 @@
-"""How a command ends whose reader has gone, as in ``... | head``: without a word."""
+"""Ends a command silently when its reader has gone, as in ``... | head``."""
 
 import os
 import sys

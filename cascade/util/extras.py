@@ -69,5 +69,5 @@ def missing(error: ImportError, feature: str, extra: str | None = None) -> str |
 
 
 def sentence(feature: str, package: str, extra: str | None = None) -> str:
-    """What needs which package, and the command that installs it; ``package`` is one of EXTRAS."""
+    """The sentence that names the missing package and the command that installs it; ``package`` is one of EXTRAS."""
     return f"{feature} needs {_PROJECTS.get(package, package)}: pip install 'cascade-gate[{extra or EXTRAS[package]}]'"

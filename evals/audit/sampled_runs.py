@@ -11,7 +11,7 @@ from evals.grade import GradingCase
 from judges import Prompt
 
 PREMIUM = "premium"
-"""What premium's answer is called in a comparison."""
+"""The name of premium's answer in a comparison."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class SampledRun:
 
 @dataclass(slots=True)
 class Survey:
-    """What became of the sampled runs that are not graded, counted by why."""
+    """The sampled runs that are not graded, counted by reason."""
 
     left_out: dict[str, int]
 

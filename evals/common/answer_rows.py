@@ -50,7 +50,7 @@ def answer_fields(answer: Answer, usd: float | None, latency_s: float | None) ->
 
 
 def answer_defect(answer: Answer, logprobs: bool) -> str:
-    """What a paid answer lacks.
+    """The parts that a paid answer lacks.
 
     Args:
         answer: The model's answer.

@@ -1,4 +1,4 @@
-"""What every importer makes of a log: answers, what was skipped, and examples assembled from both."""
+"""The output of every importer: answers, skipped records, and the examples made of them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -54,7 +54,7 @@ class ImportedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """What a log holds at ``where`` and a recording cannot, with the reason; ``count`` of them."""
+    """A record at ``where`` that a recording cannot hold, with the reason; ``count`` of them."""
 
     where: str
     reason: str
@@ -63,7 +63,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """How a log's models are called in the recording, and their prices by that name.
+    """The names of a log's models in the recording, and their prices by that name.
 
     ``only`` is the name of a log's one model; ``models`` maps names of the log to others.
     """

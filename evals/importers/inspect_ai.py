@@ -130,7 +130,7 @@ def _zipfile(path: str) -> tuple[Any, tuple[type[Exception], ...]]:
 
 
 class _Header:
-    """What all samples of a log have in common."""
+    """The fields that all samples of a log share."""
 
     def __init__(self, log: Field) -> None:
         if (version := log.need("version", int).value) != 2:

@@ -34,7 +34,7 @@ def items(path: str, options: Options) -> Iterator[ImportedAnswer | Skipped]:
 
 
 def sent(paths: tuple[str, ...]) -> Sent:
-    """What was asked, by custom_id; several batches may use the same ones. Raises RecordingError, OSError."""
+    """The prompts by custom_id; several batches may use the same ids. Raises RecordingError, OSError."""
     requests: Sent = defaultdict(list)
     for path in paths:
         for line in lines(path, _SENT):
@@ -77,7 +77,7 @@ def of_line(line: Field, requests: Sent) -> Iterator[ImportedAnswer | Skipped]:
 
 
 def _request(line: Field, id: str, body: Field, requests: Sent) -> Field:
-    """What was asked: of several batches with this id, that of the model that answered."""
+    """The prompt with this id; of several batches, that of the model that answered."""
     bodies = requests.get(id, [])
     if len(bodies) > 1:
         # The answer names a dated version of the model that was asked for.

@@ -52,7 +52,7 @@ class AdaptiveLimiter:
 
     @property
     def pause_s(self) -> float:
-        """For how many more seconds no request may be sent."""
+        """The seconds until a request may be sent again."""
         return max(0.0, self._paused_until - asyncio.get_running_loop().time())
 
     def on_answer(self) -> None:

@@ -279,6 +279,10 @@ def _finish_run(args: argparse.Namespace, recorder: Recorder, spent_before: floa
     except OSError as error:
         disk_error, graded = disk_error or error, False
     missing = summary.print_summary(recorder, spent_before, args.max_usd) or not graded
+    if not missing:
+        path = plan.policy_path(args.policy, args.policy_file)
+        policy = None if args.policy == path else args.policy
+        print("\n".join(summary.next_commands(args.out, path, policy, graded=bool(args.grader))))
     if disk_error is not None or recorder.stop_signal.reason == "disk":
         why = disk_error.strerror if disk_error is not None else "No space left on device"
         print(f"error: {checkpoint.path}: {why}; free some disk space and run the same command again", file=sys.stderr)

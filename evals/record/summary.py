@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from cascade.policy.load import find
+from cascade.util.own_command import own_command
+
 from .checkpoint import Checkpoint
 from .recorder import Recorder
 
@@ -85,6 +88,24 @@ def print_summary(recorder: Recorder, before: float, max_usd: float | None) -> b
         )
         print(f"{missing:,} answers are missing; {remedy}")
     return bool(missing or failed)
+
+
+def next_commands(out: str, policy_file: str | None, policy: str | None, *, graded: bool) -> list[str]:
+    """The commands that follow a whole recording: grade it, unless it is graded, and tune the policy on it.
+
+    Args:
+        out: The recording.
+        policy_file: The policy file; None: the usual one.
+        policy: The policy's name; None: the file's default.
+        graded: Whether the answers are graded.
+    """
+    cascade = own_command()
+    path = find(policy_file)
+    grade = [] if graded else [f"  {cascade} grade {out} --grader text"]
+    named = "" if policy in (None, "default") else f" --policy {policy}"
+    tuned = path.with_name(f"{path.stem}-tuned{path.suffix}")
+    replay = f"  {cascade} replay {out} --policy-file {path}{named} --max-loss 0.02,0.03,0.05,0.1 --write-policy {tuned}"
+    return ["next:", *grade, replay]
 
 
 def _ids(recorder: Recorder, rows: set[int]) -> dict[int, str]:

@@ -138,7 +138,7 @@ def prompt_router(texts: Sequence[str], columns: Columns, splits: Splits, limit:
 
 
 def hand_set(columns: Columns, splits: Splits, at: float = 0.7) -> Baseline:
-    """What people do without calibration: the same threshold at every tier, on the uncalibrated confidence."""
+    """The usual setting without calibration: the same threshold at every tier, on the uncalibrated confidence."""
     models = list(columns)
     last = columns[models[-1]][0].first_judges(0)
     tiers = [

@@ -20,7 +20,7 @@ from .certified_choice import Guarantee, Kind
 from .input_rows import ReplayError
 from .menu import DEFAULT_PROMISES
 from .pipeline import ReplayConfig, ReplayResult, as_file, page, replay
-from .policy_output.next_commands import after_writing, to_write
+from .policy_output.next_commands import after_writing, to_write, with_own_questions
 from .policy_output.own_policy import OwnPolicy, check_recorded, own_policy
 from .policy_output.write_policy import calibration_path, check_target, write_policy
 
@@ -267,6 +267,8 @@ def _run(args: argparse.Namespace) -> tuple[ReplayResult, list[str]]:
     elif own is not None and policy is not None:
         promise = args.max_loss or ",".join(f"{value:g}" for value in DEFAULT_PROMISES)
         next_commands = [to_write(own, args.recording, promise)]
+    elif own is None and args.recording == str(STARTER_RECORDING):
+        next_commands = with_own_questions()
     if args.report:
         from evals.report import write as html
 

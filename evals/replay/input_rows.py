@@ -98,7 +98,7 @@ def row_warnings(examples: Sequence[Example], tiers: Sequence[str]) -> list[str]
 
 
 def prompt_key(example: Example) -> str:
-    """What identifies a question: equal where system message and prompt are."""
+    """A question's identity: equal where system message and prompt are equal."""
     return repr((example.system, example.prompt))
 
 

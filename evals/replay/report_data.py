@@ -1,4 +1,4 @@
-"""What a replay found, as plain data: the figures of the table, the JSON and the report."""
+"""The results of a replay as plain data: the figures of the table, the JSON and the report."""
 
 from collections.abc import Sequence
 from typing import Any

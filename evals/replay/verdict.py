@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from textwrap import fill
 from typing import Any
 
+from .evidence.cofailure import in_words as ceilings
 from .menu import in_words
 from .results_table import ResultRow, clip, render
 
@@ -40,6 +41,8 @@ def report(
         parts.append(in_words(data["menu"], data["promise"]["delta"], data["promise"]["value"]))
     if len(data["by_task"]) > 1:
         parts.append(tasks(data["by_task"], full=full))
+    if data.get("cofailure"):
+        parts.append(ceilings(data["cofailure"]))
     parts.append(_cascade(chosen))
     of_baselines = {f"{row.name}: {row.note}" for row in rows}
     notes = [note for note in data["notes"] if full or note not in of_baselines]
@@ -120,7 +123,7 @@ def _cascade(chosen: Mapping[str, Any]) -> str:
 def next_steps(
     data: Mapping[str, Any], written: Sequence[str], next_commands: Sequence[str] = (), *, full: bool
 ) -> list[str]:
-    """What to do with the result."""
+    """The next steps."""
     steps = []
     if next_commands:
         steps += ["next:", *(f"  {command}" for command in next_commands)]

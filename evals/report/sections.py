@@ -14,7 +14,7 @@ Findings = Mapping[str, Any]
 
 
 def header(findings: Findings) -> str:
-    """What was promised, whether it is certified and what it costs, in one sentence; then the figures and the ladder."""
+    """The promise, whether it is certified, and its cost in one sentence; then the figures and the ladder."""
     chosen, recording = findings["chosen"], findings.get("recording") or {}
     status, badge, class_ = _status(findings)
     eyebrow = [element("span", text(badge), class_=f"badge {class_}")]

@@ -1,4 +1,4 @@
-"""How much work a pydantic model's unions make of an answer: each level of nesting multiplies it, and none can stop it."""
+"""The work of validating an answer against a pydantic model's unions: nesting multiplies it, and it cannot be stopped."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Who asks: keys in the headers of a request, checked against the key file that is in service."""
+"""Authentication: keys in the headers of a request, checked against the key file that is in service."""
 
 import hashlib
 import hmac
@@ -25,7 +25,7 @@ _HOST = re.compile(rb"(?:\[(?P<ip6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9.-]+))(?
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who sent a request.
+    """The sender of a request.
 
     Attributes:
         name: The name of the key; None: no key.
@@ -95,7 +95,7 @@ class Keys:
         return [(_scope(key), f"key {key.name}", key.usd_per_day) for key in valid]
 
     def caller(self, scope: MutableMapping[str, Any], *, public: bool = False) -> Caller:
-        """Who sent a request.
+        """The sender of a request.
 
         Args:
             scope: The ASGI scope. No headers but Authorization and x-api-key identify the caller.

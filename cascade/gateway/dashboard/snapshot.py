@@ -155,7 +155,7 @@ def _models(gateway: "Gateway") -> list[dict[str, Any]]:
 
 
 async def _budgets(gateway: "Gateway") -> list[dict[str, Any]]:
-    """What is left of each daily budget: of policies, of all together, of keys."""
+    """The rest of each daily budget: of policies, of all together, of keys."""
     file, ledger, day = gateway.active.file, gateway.active.cascade.ledger, today()
     limits: list[tuple[str, str, float | None]] = [
         ("all policies", "all policies", file.budget_usd_per_day),

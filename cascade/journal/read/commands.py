@@ -13,6 +13,7 @@ from pathlib import Path
 from cascade.errors import JournalError, PolicyError, RunNotFoundError
 from cascade.journal.open_store import open_store
 from cascade.journal.store import Filter, Store
+from cascade.util.own_command import own_command
 
 _SPAN = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _FOLLOW_S = 0.5
@@ -126,12 +127,13 @@ def _export(args: argparse.Namespace) -> int:
     if args.format == "recording" and args.out != "-":
         source = f" --policy-file {args.policy_file}" if args.policy_file else ""
         policy = f" --policy {args.policy}" if args.policy else ""
+        cascade = own_command()
         complete = f"{Path(args.out).stem}-complete.jsonl"
         print(
             f"next: ask the models that have not answered yet, grade the answers, tune on all:\n"
-            f"  cascade record {args.out} --missing{source}{policy} --max-usd 5 --out {complete}\n"
-            f"  cascade grade {complete} --grader text\n"
-            f"  cascade replay {complete}{source or ' --policy-file policies.yaml'}{policy} --max-loss 0.02,0.03,0.05 "
+            f"  {cascade} record {args.out} --missing{source}{policy} --max-usd 5 --out {complete}\n"
+            f"  {cascade} grade {complete} --grader text\n"
+            f"  {cascade} replay {complete}{source or ' --policy-file policies.yaml'}{policy} --max-loss 0.02,0.03,0.05 "
             f"--write-policy tuned.yaml",
             file=sys.stderr,
         )

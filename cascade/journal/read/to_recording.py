@@ -103,7 +103,7 @@ def as_recording(
 
 
 def _task(record: Record, tag: str | None) -> str:
-    """What the tag says, else the policy; ``policy/tier`` is the policy, too."""
+    """The tag's value, else the policy; ``policy/tier`` counts as the policy."""
     if tag is not None and tag in record.tags:
         return str(record.tags[tag])
     policy, slash, tier = record.policy.rpartition("/")

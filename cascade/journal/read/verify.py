@@ -26,7 +26,7 @@ _DECIDED = ANSWERED | {"unsure", "vetoed"}
 
 @dataclass(frozen=True, slots=True)
 class StoredTier:
-    """What deciding again needs of a tier."""
+    """The parts of a tier that are needed to decide again."""
 
     name: str
     thresholds: Thresholds
@@ -70,7 +70,7 @@ def _stored_tier(tier: TierPolicy) -> StoredTier:
 
 
 def verify(record: Record, stored: StoredPolicy | None) -> list[str]:
-    """What in a record differs from what its verdicts and its policy say; empty where all agrees."""
+    """The differences between a record and what follows from its verdicts and policy; empty where there are none."""
     if stored is None:
         return [f"its policy {record.policy_hash} is not stored"]
     differences: list[str] = []
@@ -142,7 +142,7 @@ def _labelled(attempt: Mapping[str, Any], unjudged: str) -> list[str]:
 
 
 def _ended(record: Record, policy: Policy, last: Action | None) -> list[str]:
-    """What differs in how the run ended, by the engine's own `finish`."""
+    """The differences in how the run ended, by the engine's own `finish`."""
     if record.error is not None and record.confidence is None:
         return [] if not record.accepted else ["accepted, yet it raised"]
     reason = record.reason

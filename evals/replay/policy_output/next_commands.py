@@ -2,23 +2,40 @@
 
 from pathlib import Path
 
+from cascade.util.own_command import own_command
+
 from .own_policy import OwnPolicy
 
 
 def after_writing(own: OwnPolicy, target: str) -> list[str]:
     """Three commands for a new policy file: check it, serve it, learn from its traffic."""
-    policy = "" if own.name == "default" else f" --policy {own.name}"
+    cascade, policy = own_command(), _policy(own)
     recording = Path(target).stem + "-traffic.jsonl"
     learn = (
-        f"cascade journal export {recording} --format recording --policy-file {target}"
+        f"{cascade} journal export {recording} --format recording --policy-file {target}"
         if own.has_journal
-        else f'cascade run --policy-file {target}{policy} "a prompt of yours"'
+        else f'{cascade} run --policy-file {target}{policy} "a prompt of yours"'
     )
-    return [f"cascade check --strict {target}", f"cascade serve --policy-file {target}", learn]
+    return [f"{cascade} check --strict {target}", f"{cascade} serve --policy-file {target}", learn]
 
 
 def to_write(own: OwnPolicy, recording: str, promise: str) -> str:
     """The command that tunes a policy that was only measured."""
-    policy = "" if own.name == "default" else f" --policy {own.name}"
+    policy = _policy(own)
     target = own.path.with_name(f"{own.path.stem}-tuned{own.path.suffix}")
-    return f"cascade replay {recording} --policy-file {own.path}{policy} --max-loss {promise} --write-policy {target}"
+    return (
+        f"{own_command()} replay {recording} --policy-file {own.path}{policy} --max-loss {promise} --write-policy {target}"
+    )
+
+
+def with_own_questions() -> list[str]:
+    """What to do after the shipped recording: the same with questions of one's own, two columns of a table."""
+    return [
+        "your own questions, a CSV file with the columns prompt and reference, and OPENAI_API_KEY set:",
+        f"{own_command()} record questions.csv --policy-file policies.yaml --policy openai --grader text --max-usd 5 "
+        "--out answers.jsonl",
+    ]
+
+
+def _policy(own: OwnPolicy) -> str:
+    return "" if own.name == "default" else f" --policy {own.name}"

@@ -1,4 +1,4 @@
-"""How good probabilities are: proper scores, calibration error, ranking. Every interval is a bootstrap over rows.
+"""Measures of probabilities: proper scores, calibration error, ranking. Every interval is a bootstrap over rows.
 
 ``p`` (n,) are probabilities of being correct in [0, 1], ``correct`` (n,) is 0 or 1, or a fractional quality between. A
 metric that is undefined on its input (no rows; AUROC with one class) is None.
