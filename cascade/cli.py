@@ -190,8 +190,6 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=_count, metavar="N", help="processes that serve the port together (default: this one)"
     )
-    for option in ("--worker", "--worker-folder"):
-        parser.add_argument(option, help=argparse.SUPPRESS)
     from cascade.gateway.serve.log_format import add_to
 
     add_to(parser)

@@ -32,7 +32,7 @@ from .log_format import Log, process_log
 
 # Without httptools there is no server: uvicorn's other parser, h11, has no such bounds on connections.
 from .protocol import LimitedProtocol
-from .supervisor import COUNTS, LEDGER, READY, supervise
+from .supervisor import COUNTS, LEDGER, READY, WORKER, supervise
 
 log = logging.getLogger("cascade.gateway")
 
@@ -54,14 +54,15 @@ class Worker:
     supervisor: int
 
     @classmethod
-    def of(cls, args: argparse.Namespace) -> "Worker | None":
-        """The worker that the supervisor's options name; None where there are none."""
-        if args.worker is None:
+    def of_environment(cls) -> "Worker | None":
+        """The worker that the supervisor has started; None in a process that was started otherwise."""
+        name = os.environ.pop(WORKER, None)
+        if name is None:
             return None
-        number, _, workers = args.worker.partition("/")
+        number, workers, path = name.split("/", 2)
         supervisor = os.dup(1)
         os.dup2(2, 1)  # what a judge prints belongs into the log, and would fill a pipe that nobody reads
-        folder = Path(args.worker_folder)
+        folder = Path(path)
         return cls(
             number=int(number),
             counts=ConnectionCounts(folder / COUNTS, int(workers)),
@@ -105,10 +106,10 @@ class Server(uvicorn.Server):
     def _accept(self, sockets: Any, worker: "Worker") -> None:
         def protocol() -> asyncio.Protocol:
             kind: Any = self.config.http_protocol_class
-            made: asyncio.Protocol = kind(
+            connection: asyncio.Protocol = kind(
                 config=self.config, server_state=self.server_state, app_state=self.lifespan.state, _loop=None
             )
-            return made
+            return connection
 
         self._acceptors = [
             Acceptor(
@@ -212,7 +213,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _serve(args: argparse.Namespace, stack: ExitStack, output: Log) -> int:
-    worker = Worker.of(args)
+    worker = Worker.of_environment()
     path = files.find(args.policy_file)
     file = files.load(path)
     keys = key_file(args.keys, path)

@@ -23,6 +23,8 @@ from .log_format import Log
 log = logging.getLogger("cascade.gateway")
 
 READY = b"ready\n"
+WORKER = "CASCADE_INTERNAL_WORKER"
+"""The environment variable that makes a process a worker: its number, how many there are, the folder that they share."""
 COUNTS, LEDGER = "connections", "ledger.db"
 _READY_S = 120.0
 _STOP_S = Limits().shutdown_s + 15.0
@@ -132,11 +134,10 @@ class Supervisor:
         pipe = asyncio.subprocess.PIPE  # standard input ends with this process, in whatever way it ends
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "cascade", "serve", *self.options, *fds, "--stop-on-eof"),
-            *("--worker", f"{slot}/{self.workers}", "--worker-folder", str(self.folder)),
             stdin=pipe,
             stdout=pipe,
             pass_fds=descriptors,
-            env={_METRICS: str(self.folder), **os.environ},
+            env={_METRICS: str(self.folder), **os.environ, WORKER: f"{slot}/{self.workers}/{self.folder}"},
             start_new_session=True,  # Ctrl+C reaches this process alone, which then stops them
         )
 
