@@ -483,7 +483,8 @@ class Cascade:
 
         report = None if self._telemetry is None else self._telemetry.promise
         monitor = PromiseMonitor(self.policies, self._journal.promise_book(), self._runtime.replace_policy, report)
-        return Shadower(self._runtime.compile, self._journal.shadow_book(), shadowing, monitor)
+        on_outcome = None if self._telemetry is None else self._telemetry.shadow
+        return Shadower(self._runtime.compile, self._journal.shadow_book(), shadowing, monitor, on_outcome)
 
     async def afeedback(self, run_id: str, *, quality: float, note: str | None = None) -> None:
         """Attaches to a run's record how good its answer proved; every call is kept, the last one counts.
