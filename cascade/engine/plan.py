@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from cascade.costs.baseline_cost import premium_usd
 from cascade.costs.budget import Ledger, RunBudget, today
@@ -16,6 +17,9 @@ from judges import Judge, Prompt
 from .model_handle import ModelHandle
 from .observer import Observer
 from .shadow_plan import ShadowPlan
+
+if TYPE_CHECKING:
+    from .tasks import TaskPlan
 
 DailyBudgets = tuple[tuple[str, float], ...]
 """Budgets that runs share: pairs of a scope and USD per UTC day."""
@@ -34,6 +38,7 @@ class CompiledTier:
         calibrators: One for each number of judges that scored, 0 first; empty where the tier is not calibrated.
         fallbacks: The models that are called in turn where the tier's own fails.
         reads_agreement: Whether a calibrator reads the agreement with the answers of previous tiers.
+        task: The task whose thresholds these are; None: those of every run.
         tools_judge: Checks the calls of answers to prompts with tools, before the other judges; None: it is one of them.
     """
 
@@ -46,6 +51,7 @@ class CompiledTier:
     fallbacks: tuple[ModelHandle, ...] = ()
     reads_agreement: bool = False
     tools_judge: Judge | None = None
+    task: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +67,7 @@ class CompiledPolicy:
         observer: Receives what happens in its runs.
         lengths: The lengths of its answers; None: they are not learned.
         shadow: Which runs the other tiers answer, too; None: no run.
+        tasks: The policy as each task has it; None: no tier has thresholds by task.
     """
 
     policy: Policy
@@ -71,6 +78,7 @@ class CompiledPolicy:
     observer: Observer | None = None
     lengths: OutputLengths | None = None
     shadow: ShadowPlan | None = None
+    tasks: "TaskPlan | None" = None
 
     def premium_usd(self, prompt: Prompt, attempts: Sequence[Attempt], result: Result | None) -> float | None:
         """Estimates in USD what the last tier alone would have cost; None where unknown.

@@ -15,9 +15,12 @@ import numpy.typing as npt
 from cascade import Cascade, Policy, Result, RunError
 from cascade.models.recorded import RecordedModel
 from cascade.policy.calibration_file import CalibrationFile
+from cascade.policy.schema import TierPolicy
 from cascade.util.atomic_write import replacing
 from evals.recording import Example
 
+from .by_task.candidates import TaskCandidate
+from .by_task.tuner import NO_TASK
 from .input_rows import ReplayError, Rules
 from .score_table import without_clock
 from .simulate import Outcome
@@ -35,6 +38,7 @@ def to_policy(candidate: Candidate) -> Policy:
             "accept_at": at,
             "judges": on_row.rules,
             "confidence": [calibrator.to_json() for calibrator in on_row.calibrators],
+            **({"accept_at_by_task": candidate.accept_at(on_row.model)} if isinstance(candidate, TaskCandidate) else {}),
         }
         for on_row, at in zip(candidate.cascade.tiers, thresholds, strict=True)
     ]
@@ -60,11 +64,13 @@ async def run_engine(
     models = {m: RecordedModel(m, m, tiers.get(m, {})) for m in (*tiers, *sorted(judge_models - tiers.keys()))}
     if policy.when_unsure == "raise":
         policy = policy.model_copy(update={"when_unsure": "abstain"})
+    by_task = any(t.accept_at_by_task for t in policy.tiers)
     results = []
     async with Cascade(policy, models=models) as cascade:
         for row in rows:
             try:
-                results.append(await cascade.arun(examples[row].to_prompt()))
+                tags = {policy.tasks.tag: examples[row].task or NO_TASK} if by_task else None
+                results.append(await cascade.arun(examples[row].to_prompt(), tags=tags))
             except RunError as error:
                 raise ReplayError(f"example {examples[row].id!r}: {error}") from None
             on_row()
@@ -87,10 +93,16 @@ def to_outcome(results: Sequence[Result], models: Sequence[str]) -> Outcome:
         cost_usd=np.array([np.nan if r.cost_usd is None else r.cost_usd for r in results], dtype=np.float64),
         latency_s=np.array([r.latency_s for r in results], dtype=np.float64),
         tier=np.array([models.index(r.model) for r in results], dtype=np.int64),
-        last_called=np.array([len(r.attempts) - 1 for r in results], dtype=np.int64),
+        last_called=np.array([_last_called(r, models) for r in results], dtype=np.int64),
         confidence=np.array([r.confidence for r in results], dtype=np.float64),
         accepted=np.array([r.accepted for r in results], dtype=bool),
     )
+
+
+def _last_called(result: Result, models: Sequence[str]) -> int:
+    """The place of the tier that was called last; a run by task may have skipped some."""
+    model = result.attempts[-1].model
+    return models.index(model) if model in models else len(result.attempts) - 1
 
 
 def check_agreement(engine: Outcome, simulated: Outcome) -> None:
@@ -130,13 +142,21 @@ def to_calibration_file(
             "seed": seed,
             "splits": splits,
             "candidates": [{"model": model, "judges": rules} for model, rules in candidates.items()],
-            "chosen": [tier.model_dump(mode="json") for tier in policy.tiers],
+            "chosen": [_plain(tier) for tier in policy.tiers],
             "final": policy.final,
             "promise": promise,
             "certificate": certificate,
             "evidence": evidence,
         }
     )
+
+
+def _plain(tier: TierPolicy) -> dict[str, Any]:
+    """A tier as plain data, without thresholds by task where there are none."""
+    data = tier.model_dump(mode="json")
+    if data["accept_at_by_task"] is None:
+        del data["accept_at_by_task"]
+    return data
 
 
 def write_calibration(path: str | os.PathLike[str], policy: CalibrationFile) -> None:
