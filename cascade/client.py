@@ -486,7 +486,8 @@ class Cascade:
 
         report = None if self._telemetry is None else self._telemetry.promise
         monitor = PromiseMonitor(self.policies, self._journal.promise_book(), self._runtime.replace_policy, report)
-        return Shadower(self._runtime.compile, self._journal.shadow_book(), shadowing, monitor)
+        on_outcome = None if self._telemetry is None else self._telemetry.shadow
+        return Shadower(self._runtime.compile, self._journal.shadow_book(), shadowing, monitor, on_outcome)
 
     async def afeedback(self, run_id: str, *, quality: float, note: str | None = None) -> None:
         """Attaches to a run's record how good its answer proved; every call is kept, the last one counts.
@@ -535,7 +536,7 @@ class Cascade:
         compiled = self._runtime.compile(policy)
         context = RunContext(compiled, Prompt.of(prompt), new_run_budget(compiled))
         attempt = TierAttempt(context, tier_of(compiled, tier), decides=False)
-        await attempt.run()
+        await (attempt.run_with_others() if attempt.tier.other_models else attempt.run())
         return attempt.record()
 
     def follow(self, before: "Cascade") -> None:

@@ -45,6 +45,26 @@ class Ask(Protocol):
         ...
 
 
+@runtime_checkable
+class AskEach(Protocol):
+    """An ``Ask`` that can put the judged prompt to several models at once, as the judged answer's model was asked."""
+
+    def each(self, prompt: Prompt, models: Sequence[str]) -> Awaitable[Sequence[Answer | None]]:
+        """Asks each model once.
+
+        Args:
+            prompt: The request.
+            models: Models of the policy.
+
+        Returns:
+            The answers in the order of ``models``; None for a model that failed.
+
+        Raises:
+            LookupError: The policy has no such model.
+        """
+        ...
+
+
 _NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 

@@ -46,6 +46,7 @@ def unregister(name: str) -> None:
 def _builtin() -> dict[str, JudgeFactory]:
     from judges.schema import SchemaJudge
 
+    from .consensus import ConsensusJudge
     from .logprob import LogprobJudge
     from .rules import RulesJudge
     from .self_consistency import SelfConsistencyJudge
@@ -59,6 +60,7 @@ def _builtin() -> dict[str, JudgeFactory]:
         "self_consistency": SelfConsistencyJudge,
         "verifier": VerifierJudge,
         "tools": ToolsJudge,
+        "consensus": ConsensusJudge,
     }
 
 

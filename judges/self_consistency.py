@@ -3,18 +3,14 @@
 Wang et al. 2023 (self-consistency), Aggarwal et al. 2023 (the Beta stopping rule), Kuhn et al. 2023 (semantic entropy).
 """
 
-import json
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from dataclasses import dataclass
 from math import comb, log
-from typing import Any
 
-from .equivalence import KINDS, LONGEST, canonical_json, key
+from .equivalence import KINDS
 from .protocol import JudgeInput
-from .schema.keywords import PatternTimeout, ValidationTimeout
 from .types import Answer, Verdict
-
-_EMPTY = ("empty",)
+from .votes import EMPTY, answer_key
 
 
 def beta_stop(a: int, b: int) -> float:
@@ -62,7 +58,7 @@ class SelfConsistencyJudge:
         if case.ask is None:
             return Verdict(self.name, reason="no model to sample from")
         schema = case.prompt.schema
-        clusters: dict[Hashable, list[Answer]] = {self._key(case.answer, schema): [case.answer]}
+        clusters: dict[Hashable, list[Answer]] = {await answer_key(case.answer, schema, self.equivalence): [case.answer]}
         samples_drawn = 0
         while samples_drawn < self.samples:
             sizes = _sizes(clusters)
@@ -71,7 +67,7 @@ class SelfConsistencyJudge:
             needed = self._samples_needed(sizes[0], sizes[1], self.samples - samples_drawn)
             answers = await case.ask(case.prompt, n=needed, temperature=self.temperature)
             for answer in answers[:needed]:
-                clusters.setdefault(self._key(answer, schema), []).append(answer)
+                clusters.setdefault(await answer_key(answer, schema, self.equivalence), []).append(answer)
             samples_drawn += min(len(answers), needed)
             if len(answers) < needed:
                 break  # nothing further to be had, as where a recording holds fewer
@@ -87,7 +83,7 @@ class SelfConsistencyJudge:
         return samples_left
 
     def _verdict(self, judged_answer: Answer, clusters: dict[Hashable, list[Answer]], samples_drawn: int) -> Verdict:
-        non_empty = {k: members for k, members in clusters.items() if k != _EMPTY}
+        non_empty = {k: members for k, members in clusters.items() if k != EMPTY}
         if not non_empty:
             return Verdict(self.name, reason="every answer is empty", details={"samples": samples_drawn, "clusters": 1})
         # Clusters stand in the order they were first seen, the judged answer's first: max() keeps that on ties.
@@ -107,35 +103,6 @@ class SelfConsistencyJudge:
                 "clusters": len(clusters),
             },
         )
-
-    def _key(self, answer: Answer, schema: Any) -> Hashable:
-        if answer.text.strip():
-            return key(_json_text(answer.text, schema) if schema is not None else answer.text, self.equivalence)
-        return ("tools", *map(_call_key, answer.tool_calls)) if answer.tool_calls else _EMPTY
-
-
-def _json_text(text: str, schema: Any) -> str:
-    """The JSON that the schema judge would read out of the text, or the text where it would find none."""
-    from .schema import find_valid_json
-
-    if len(text) > LONGEST:
-        return text
-    try:
-        match, _, errors = find_valid_json(text, schema)
-    except (ValueError, RecursionError, PatternTimeout, ValidationTimeout, OverflowError):
-        return text
-    return text if errors else match.text
-
-
-def _call_key(call: Mapping[str, Any]) -> str:
-    """A tool call without its id, which differs on every sample, and with its arguments as canonical JSON."""
-    function = call.get("function", call)
-    if isinstance(function, Mapping):
-        function = {k: v for k, v in function.items() if k not in ("id", "index", "call_id")}
-        arguments = function.get("arguments")
-        if isinstance(arguments, str):
-            function["arguments"] = key(arguments, "json")
-    return canonical_json(function) or json.dumps(repr(function))
 
 
 def _sizes(clusters: dict[Hashable, list[Answer]]) -> tuple[int, int]:

@@ -24,11 +24,11 @@ _YES, _NO = frozenset(("yes", "ye", "y", "true")), frozenset(("no", "n", "false"
 
 def verification_prompt(prompt: Prompt, answer: Answer, *, rating: bool = False) -> Prompt:
     """The verifier's prompt about ``answer``: it asks for yes or no, or with ``rating`` for a number from 0 to 10."""
-    question = _shortened("\n\n".join(f"{m.get('role')}: {content_text(m.get('content'))}" for m in prompt.messages))
+    question = shortened("\n\n".join(f"{m.get('role')}: {content_text(m.get('content'))}" for m in prompt.messages))
     calls = str([_call_text(c) for c in answer.tool_calls]) if answer.tool_calls or not answer.text else ""
-    candidate = _shortened("\n".join(filter(None, (answer.text, calls))))
+    candidate = shortened("\n".join(filter(None, (answer.text, calls))))
     question, candidate = remove_marks(question), remove_marks(candidate)
-    nonce = _nonce(question, candidate)
+    nonce = nonce_of(question, candidate)
     request = (
         "How likely is it that the candidate answer is correct? Reply with one number from 0 (certainly wrong) to 10 "
         "(certainly right) and nothing else."
@@ -45,7 +45,7 @@ def verification_prompt(prompt: Prompt, answer: Answer, *, rating: bool = False)
     return Prompt(({"role": "user", "content": text},))
 
 
-def _nonce(question: str, candidate: str) -> str:
+def nonce_of(question: str, candidate: str) -> str:
     """Sixteen hex digits that occur in neither text: the same for the same texts, so that a recording can be replayed."""
     nonce = hashlib.sha256(f"{question}\0{candidate}".encode("utf-8", "replace")).hexdigest()[:16]
     while nonce in candidate or nonce in question:
@@ -57,10 +57,10 @@ def _call_text(call: Mapping[str, Any]) -> Any:
     function = call.get("function", call)
     if not isinstance(function, Mapping):
         return function
-    return {k: _shortened(v) if isinstance(v, str) else v for k, v in function.items()}
+    return {k: shortened(v) if isinstance(v, str) else v for k, v in function.items()}
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
     if len(text) <= _MAX_CHARS:
         return text
     half = _MAX_CHARS // 2

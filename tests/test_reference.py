@@ -147,6 +147,7 @@ COMMON = {
     "SHA",
     "SIGINT",
     "SIGKILL",
+    "PDF",
     "SIGTERM",
     "SQL",
     "TLS",

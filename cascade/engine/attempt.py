@@ -18,6 +18,7 @@ from .calls import JudgeModelAccess, call_model
 from .confidence import agreement, calibrated, combine
 from .decide import decide
 from .model_handle import ModelHandle
+from .other_answers import OtherAnswers
 from .plan import CompiledTier
 from .run_context import RunContext
 
@@ -53,6 +54,7 @@ class TierAttempt:
     _agreement: dict[str, float | None] | None = field(init=False, default=None)
     _access: JudgeModelAccess | None = field(init=False, default=None)
     _handle: ModelHandle = field(init=False)
+    _others: OtherAnswers | None = field(init=False, default=None)
     _judge_usd: float | None = field(init=False, default=0.0)
     _answer_latency_s: float | None = field(init=False, default=None)
     _started: float = field(init=False)
@@ -95,12 +97,24 @@ class TierAttempt:
             return
         self.reason, self.error = "provider_failure", "; ".join(faults)
 
+    async def run_with_others(self) -> None:
+        """``run``, with other models asked at the same time, for judges that compare their answers."""
+        self._others = OtherAnswers(self.context, self.tiers_left, call_model)
+        for judge, models in self.tier.other_models:
+            self._others.start(models, judge)
+        try:
+            await self.run()
+        finally:
+            await self._others.close()
+
     async def judge(self, answer: Answer) -> None:
         """Runs the tier's judges over ``answer`` until one stage decides."""
         self.answer, self._answer_latency_s = answer, answer.latency_s
         context, tier, stage = self.context, self.tier, -1
         events, observer, options = context.events, context.compiled.observer, context.request.options
-        access = self._access = JudgeModelAccess(context, self._handle, self.tiers_left)
+        access = self._access = JudgeModelAccess(context, self._handle, self.tiers_left, self._others)
+        if self._others is not None:
+            access.latency_s += await self._others.wait(answer)
         self.confidence = self._confidence(stage)
         judges = tier.judges
         if context.prompt.tools:

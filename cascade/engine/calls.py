@@ -17,6 +17,7 @@ from cascade.util.totals import total, total_usage
 from judges import Answer, Prompt, Usage
 
 from .model_handle import ModelHandle
+from .other_answers import OtherAnswers
 from .reserve import DEFAULT_REQUEST as DEFAULT_REQUEST
 from .reserve import reserve
 from .run_context import RunContext
@@ -206,16 +207,19 @@ class JudgeModelAccess:
         context: The run; the answer's further samples are requested as its ``request`` says.
         handle: The model that gave the answer.
         alternatives: How many tiers can be called if this one fails.
+        others: The models that were asked together with ``handle``; None: none were.
 
     Attributes:
         judge: The name of the judge that is running.
         latency_s: How long the judges' calls took together, in seconds.
     """
 
-    __slots__ = ("_alternatives", "_context", "_handle", "_sample_count", "judge", "latency_s")
+    __slots__ = ("_alternatives", "_context", "_handle", "_others", "_sample_count", "judge", "latency_s")
 
-    def __init__(self, context: RunContext, handle: ModelHandle, alternatives: int) -> None:
-        self._context, self._handle, self._alternatives = context, handle, alternatives
+    def __init__(
+        self, context: RunContext, handle: ModelHandle, alternatives: int, others: OtherAnswers | None = None
+    ) -> None:
+        self._context, self._handle, self._alternatives, self._others = context, handle, alternatives, others
         self._sample_count = 0
         self.judge = ""
         self.latency_s = 0.0
@@ -251,6 +255,14 @@ class JudgeModelAccess:
         self.latency_s += latency_of(answers, perf_counter() - started)
         if sample:
             self._sample_count += len(answers)
+        return answers
+
+    async def each(self, prompt: Prompt, models: Sequence[str]) -> Sequence[Answer | None]:
+        """See ``judges.protocol.AskEach``. Raises LookupError for a model that the policy does not have."""
+        if self._others is None:
+            self._others = OtherAnswers(self._context, self._alternatives, call_model)
+        answers, latency_s = await self._others.get(models, self.judge)
+        self.latency_s += latency_s
         return answers
 
 

@@ -39,6 +39,7 @@ class CompiledTier:
         fallbacks: The models that are called in turn where the tier's own fails.
         reads_agreement: Whether a calibrator reads the agreement with the answers of previous tiers.
         task: The task whose thresholds these are; None: those of every run.
+        other_models: What is asked at the same time as the tier's model: pairs of a judge's name and the models' names.
         tools_judge: Checks the calls of answers to prompts with tools, before the other judges; None: it is one of them.
     """
 
@@ -52,6 +53,7 @@ class CompiledTier:
     reads_agreement: bool = False
     tools_judge: Judge | None = None
     task: str | None = None
+    other_models: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,7 +85,7 @@ async def _run_tiers(context: RunContext, attempts: list[Attempt], tier_attempts
         attempt = TierAttempt(context, tier, last - i)
         tier_attempts.append(attempt)
         try:
-            await attempt.run()
+            await (attempt.run_with_others() if tier.other_models else attempt.run())
         finally:
             # A cancelled attempt keeps its answer: it may be the best that the deadline allowed.
             if not budget.closed:

@@ -225,17 +225,21 @@ def _guard_of(name: str, spec: ModelSpec | None) -> Guard:
 
 def _compile_tier(tier: TierPolicy, handles: Mapping[str, ModelHandle]) -> CompiledTier:
     calibrators = tuple(from_json(mapping) for mapping in tier.confidence or ())
+    tier_judges = tuple(judges.make(rule.use, **rule.options) for rule in tier.judges)
     checks_tools = any(rule.use == "tools" for rule in tier.judges)
     return CompiledTier(
         name=tier.name,
         handle=handles[tier.model],
         thresholds=tier.thresholds,
         prior=tier.prior,
-        judges=tuple(judges.make(rule.use, **rule.options) for rule in tier.judges),
+        judges=tier_judges,
         calibrators=calibrators,
         fallbacks=tuple(handles[model] for model in tier.fallbacks),
         reads_agreement=any(calibrator.reads_agreement for calibrator in calibrators),
         tools_judge=None if checks_tools else judges.make("tools"),
+        other_models=tuple(
+            (judge.name, models) for judge in tier_judges if (models := getattr(judge, "asks_with_answer", ()))
+        ),
     )
 
 

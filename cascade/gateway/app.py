@@ -16,6 +16,7 @@ with needed_by("the gateway"):
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import Route
@@ -25,15 +26,16 @@ from .anthropic.count_tokens import count_tokens
 from .anthropic.response import message
 from .anthropic.stream import MessageWriter
 from .auth.keys import Caller
+from .cors import Cors
 from .dashboard.events import SseHub, events, run_details
-from .dashboard.static import page
+from .dashboard.static import home, page
 from .endpoint import Endpoint, Reply, access_log
 from .errors import ApiError, anthropic_shape, openai_shape
 from .health import healthz, metrics, openapi, readyz
 from .model_list import list_models, one_model
 from .native_api import feedback, gate, route
 from .openai import chat
-from .openai.stream import ChatWriter
+from .openai.stream import chat_writers
 from .reload import Reloader
 from .response import dump, headers
 from .run_request import run_request
@@ -44,7 +46,7 @@ from .stream import stream
 async def _chat(gateway: Gateway, caller: Caller, body: Mapping[str, Any], reply: Reply) -> None:
     request = chat.read(body)
     if request.stream:
-        await stream(gateway, caller, request, reply, ChatWriter(request))
+        await stream(gateway, caller, request, reply, chat_writers(request))
         return
     results = await run_request(gateway, caller, request)
     await reply.json(chat.completion(request, results), headers(results))
@@ -53,7 +55,7 @@ async def _chat(gateway: Gateway, caller: Caller, body: Mapping[str, Any], reply
 async def _messages(gateway: Gateway, caller: Caller, body: Mapping[str, Any], reply: Reply) -> None:
     request = messages.read(body, reply.header(b"anthropic-beta"))
     if request.stream:
-        await stream(gateway, caller, request, reply, MessageWriter(request))
+        await stream(gateway, caller, request, reply, [MessageWriter(request)])
         return
     results = await run_request(gateway, caller, request)
     await reply.json(message(request, results[0]), headers(results))
@@ -98,6 +100,7 @@ def make_app(gateway: Gateway, path: Path | None = None) -> Starlette:
         post("/v1/feedback", feedback),
         get("/v1/models", list_models),
         get("/v1/models/{name:path}", one_model),
+        get("/", home, public=True),
         get("/healthz", healthz, public=True),
         get("/readyz", readyz, public=True),
         get("/openapi.json", openapi, public=True),
@@ -107,7 +110,12 @@ def make_app(gateway: Gateway, path: Path | None = None) -> Starlette:
         get("/dashboard/runs/{run_id}", run_details, all_policies=True),
         get("/dashboard/{file:path}", page, public=True),
     ]
-    return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http_error})
+    return Starlette(
+        routes=routes,
+        lifespan=lifespan,
+        middleware=[Middleware(Cors, gateway=gateway)],
+        exception_handlers={HTTPException: _http_error},
+    )
 
 
 async def _http_error(request: HttpRequest, error: Exception) -> Response:

@@ -68,6 +68,22 @@ class ActiveConfig:
     in_flight: int = 0
     retired: bool = False
 
+    def policy_name(self, model: str) -> str:
+        """The policy that a client's model name stands for: its own, its alias's, or that of unknown names."""
+        file = self.file
+        if model in file.policies:
+            return model
+        if model in file.aliases:
+            return file.aliases[model]
+        if file.unknown_model == "error" or self._is_tier(model):
+            return model
+        return file.unknown_model
+
+    def _is_tier(self, name: str) -> bool:
+        policy_name, _, tier_name = name.rpartition("/")
+        policy = self.file.policies.get(policy_name)
+        return policy is not None and any(tier.name == tier_name for tier in policy.tiers)
+
     def __enter__(self) -> Cascade:
         self.in_flight += 1
         return self.cascade
@@ -198,14 +214,15 @@ class Gateway:
         self._http_metrics.load(self.load.requests, shed)
 
     def model_names(self, caller: Caller) -> list[str]:
-        """The names that a caller may give as a model: each policy that can run, and ``policy/tier`` for a single tier."""
+        """The names that a caller may give as a model: each policy that can run, ``policy/tier`` for a tier, and aliases."""
         policies, unusable = self.active.cascade.policies, self.reload_status.unusable
-        return [
+        names = [
             name
             for policy_name, policy in policies.items()
             for name in (policy_name, *(f"{policy_name}/{tier.name}" for tier in policy.tiers))
             if caller.may(name, policies) and policy_name not in unusable
         ]
+        return [*names, *(alias for alias, target in self.active.file.aliases.items() if target in names)]
 
     async def find_record(self, run_id: str) -> "Record | None":
         """A run's record in the journal; None where there is none, or no journal.

@@ -80,14 +80,17 @@ class AnthropicModel(SdkModel):
             # Anthropic refuses open objects and some keywords; its SDK closes the objects and describes the keywords.
             format = {"type": "json_schema", "schema": self._sdk().transform_schema(schema)}
             body["output_config"] = {**body.get("output_config", {}), "format": format}
-        return body
+        return self._adaptation.apply(body)
 
     def _headers(self, request: Request) -> Mapping[str, Any]:
+        headers: dict[str, Any] = {}
+        if self.api_key is None and any(name.lower() == "authorization" for name in self.headers):
+            headers["X-Api-Key"] = self._sdk().Omit()  # the key is a bearer token, as at Bedrock
         betas = options_for(request.options, "anthropic").get(BETAS) if request.options else None
         if not betas:
-            return {}
+            return headers
         own = next((value for name, value in self.headers.items() if name.lower() == "anthropic-beta"), None)
-        return {"anthropic-beta": ",".join([own, *betas] if own else betas)}
+        return {**headers, "anthropic-beta": ",".join([own, *betas] if own else betas)}
 
     async def count_tokens(self, prompt: Prompt, request: Request) -> int | None:
         """How many tokens a prompt has, as the provider counts them; None where it says nothing that can be one.
@@ -135,7 +138,7 @@ class AnthropicModel(SdkModel):
             reasoning=reasoning or None,
             refusal=text or "refused" if stop == "refusal" else None,
             cost_usd=stated_cost(body.get("usage")) if self.cost_from_provider else None,
-            extra=_extra(body, content, thinking_blocks),
+            extra={**_extra(body, content, thinking_blocks), **self._ignored()},
         )
         return separate_reasoning(answer)
 
@@ -187,7 +190,10 @@ def _system(messages: Iterable[Mapping[str, Any]]) -> Any:
         original = message.original if isinstance(message, Translated) else None
         if isinstance(original, Mapping):
             continue  # it stays where it is among the messages
-        texts.append(content_text(message.get("content")))
+        content = message.get("content")
+        if original is None and isinstance(content, list) and any(isinstance(part, Translated) for part in content):
+            original = _blocks(content)
+        texts.append(content_text(content))
         blocks += original if isinstance(original, list) else [{"type": "text", "text": texts[-1]}]
         as_blocks = as_blocks or isinstance(original, list)
     return blocks if as_blocks else "\n\n".join(texts)
@@ -210,7 +216,7 @@ def to_messages(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         if role in ("system", "developer"):
             continue
         if role == "tool":
-            id, content = _id(message.get("tool_call_id")), message.get("content")
+            id, content = valid_id(message.get("tool_call_id")), message.get("content")
             blocks, role = [{"type": "tool_result", "tool_use_id": id, "content": content}], "user"
         else:
             blocks = [*(message.get("thinking_blocks") or ()), *_blocks(message.get("content"))]
@@ -274,13 +280,13 @@ def _tool_use(call: Mapping[str, Any]) -> dict[str, Any]:
     function = call["function"]
     return {
         "type": "tool_use",
-        "id": _id(call.get("id")),
+        "id": valid_id(call.get("id")),
         "name": function["name"],
         "input": arguments_object(function.get("arguments")),
     }
 
 
-def _id(id: Any) -> Any:
+def valid_id(id: Any) -> Any:
     """A call's id of another server's in Anthropic's alphabet; its result has the same."""
     return _NO_ID_CHARS.sub("_", id) if isinstance(id, str) else id
 

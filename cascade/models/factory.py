@@ -23,9 +23,10 @@ def build(name: str, spec: ModelSpec) -> Model:
 
         return ScriptedModel(name, spec.answers)
     key_env = spec.api_key_env or KEY_ENV[spec.provider]
+    has_file = spec.api_key_file is not None
     # A key meant for the provider itself must not travel to another server that the file names, unless it says so.
-    api_key = os.environ.get(key_env) if spec.api_key_env or spec.base_url is None else None
-    if api_key is None and (spec.base_url is None or spec.api_key_env):
+    api_key = os.environ.get(key_env) if not has_file and (spec.api_key_env or spec.base_url is None) else None
+    if api_key is None and not has_file and (spec.base_url is None or spec.api_key_env):
         raise PolicyError(f"model {name!r}: set the environment variable {key_env} to the provider's key")
     settings: dict[str, Any] = {
         "name": name,
@@ -39,11 +40,13 @@ def build(name: str, spec: ModelSpec) -> Model:
         "structured": spec.structured,
         "options": spec.options,
         "cost_from_provider": spec.cost_from_provider,
+        "api_key_file": spec.api_key_file,
     }
     if spec.provider == "openai":
         from .openai import OpenAIModel
 
-        return OpenAIModel(**settings, max_tokens=spec.max_tokens, logprobs=spec.logprobs, n=spec.n)
+        settings |= {"max_tokens": spec.max_tokens, "max_tokens_field": spec.max_tokens_field}
+        return OpenAIModel(**settings, logprobs=spec.logprobs, n=spec.n)
     from .anthropic import AnthropicModel
 
     return AnthropicModel(**settings, max_tokens=spec.max_tokens or DEFAULT_MAX_TOKENS["anthropic"])

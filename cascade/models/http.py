@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from cascade.util.redaction import redact
 from judges import Prompt, Usage
 
+from .error_body import error_code, error_message
 from .protocol import ModelError
 from .retry_delay import retry_delay
 
@@ -51,7 +52,8 @@ class HttpRequest:
     """One request by an SDK's client.
 
     ``connect`` gives the client, ``body`` the JSON body (both may raise), ``secrets`` what an error must not quote.
-    ``headers`` are added to the client's own. ``timeout_s`` bounds the whole request: the transports' own timeouts
+    ``headers`` are added to the client's own. ``learn`` says of an error whether the body will be another one after it,
+    so that the request is to be sent again. ``timeout_s`` bounds the whole request: the transports' own timeouts
     restart with every byte that arrives.
     """
 
@@ -62,6 +64,7 @@ class HttpRequest:
     timeout_s: float
     secrets: Callable[[], tuple[str, ...]]
     headers: Mapping[str, Any] = field(default_factory=dict)
+    learn: Callable[[ModelError], bool] | None = None
 
 
 async def post(sdk: Any, request: HttpRequest) -> Mapping[str, Any]:
@@ -102,7 +105,9 @@ async def send(sdk: Any, request: HttpRequest, *, stream: bool = False) -> Any:
         error_of_model = timed_out(request.model)
     except Exception as error:  # the transport raises its own errors besides the SDK's
         error_of_model = fault(sdk, error, request.model, *request.secrets())
-    # Raised out here so that the SDK's error, which holds the request and its headers, is not kept as its context.
+    # Out here so that the SDK's error, which holds the request and its headers, is not kept as its context.
+    if request.learn is not None and request.learn(error_of_model):
+        return await send(sdk, request, stream=stream)
     raise error_of_model
 
 
@@ -122,7 +127,7 @@ def fault(sdk: Any, error: Exception, name: str, *secrets: str | None) -> ModelE
         return ModelError(lost, model=name, retryable=True, kind="connection")
     if isinstance(error, sdk.APIStatusError):
         status = int(error.status_code)
-        message = redact(_message(error.body), *secrets)
+        message = redact(error_message(error.body), *secrets)
         return ModelError(
             f"{name}: HTTP {status}{f': {message}' if message else ''}",
             model=name,
@@ -144,7 +149,7 @@ def _worth_a_retry(error: Any, status: int) -> bool:
     advice = error.response.headers.get("x-should-retry")
     if advice in ("true", "false"):
         return bool(advice == "true")
-    if mapping(mapping(error.body).get("error", error.body)).get("code") == "insufficient_quota":
+    if error_code(error.body) == "insufficient_quota":
         return False  # a 429 that only a payment ends
     return status in _RETRYABLE or status >= 500
 
@@ -175,16 +180,6 @@ def _is_timeout(error: BaseException) -> bool:
     return isinstance(root, TimeoutError) or "Timeout" in type(root).__name__
 
 
-def _message(body: Any) -> str:
-    """The provider's message in an error body, whichever shape it has."""
-    if isinstance(body, Mapping):
-        inner = body.get("error", body)
-        if isinstance(inner, Mapping):
-            return str(inner.get("message") or "")
-        return inner if isinstance(inner, str) else ""
-    return ""
-
-
 def read_json(content: bytes, name: str, *secrets: str | None) -> Mapping[str, Any]:
     """The body as a mapping.
 
@@ -204,7 +199,7 @@ def read_json(content: bytes, name: str, *secrets: str | None) -> Mapping[str, A
     if not isinstance(body, Mapping):
         raise malformed(name, "the body is not a JSON object")
     if body.get("error"):  # proxies report a failed upstream with status 200
-        error = malformed(name, f"an error instead of an answer: {redact(_message(body), *secrets)}")
+        error = malformed(name, f"an error instead of an answer: {redact(error_message(body), *secrets)}")
         code = mapping(body["error"]).get("code")
         if type(code) is int and 400 <= code < 500:
             error.retryable = code in _RETRYABLE

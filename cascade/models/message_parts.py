@@ -19,7 +19,8 @@ SIGNED_FIELD = "thinking_blocks"
 # OpenRouter ...) take thoughts back, some need them between tool calls, and the rest ignore them.
 _STRICT_HOSTS = ("openai.com", "azure.com", "mistral.ai", "groq.com", "cerebras.ai", "googleapis.com", "x.ai")
 _GEMINI_HOST = "googleapis.com"  # wants the thought signatures in a call's extra_content back
-_DEVELOPER_HOSTS = ("openai.com", "azure.com")  # the only ones that know the role 'developer'; to others it is 'system'
+# Those that know the role 'developer' and max_completion_tokens; to others it is 'system' and max_tokens.
+_DEVELOPER_HOSTS = ("openai.com", "azure.com")
 _CALL_FIELDS = frozenset(("id", "type", "function", "custom"))
 _FUNCTION_FIELDS = frozenset(("name", "arguments"))
 _OF_CLIENTS = frozenset(("index", "parsed_arguments"))  # what SDKs add to a call; no server wants it back
@@ -70,6 +71,19 @@ def options_for(options: Mapping[str, Any], dialect: str) -> Mapping[str, Any]:
         return options
     general = {name: value for name, value in options.items() if name not in DIALECTS}
     return {**general, **options.get(dialect, {})}
+
+
+def default_max_tokens_field(base_url: str | None) -> str:
+    """The field for the most tokens of an answer: OpenAI renamed it, and newer models there refuse the old name.
+
+    Other servers know the old one, and some of them that only.
+    """
+    return "max_completion_tokens" if base_url is None or _is_at(base_url, _DEVELOPER_HOSTS) else "max_tokens"
+
+
+def counts_logprobs(base_url: str | None) -> bool:
+    """Whether the server takes the number of log-probabilities as ``logprobs``, as Together does."""
+    return base_url is not None and _is_at(base_url, ("together.xyz", "together.ai"))
 
 
 def takes_reasoning(base_url: str | None) -> bool:

@@ -8,7 +8,8 @@ from judges import Answer, Prompt, TokenLogprob, Usage
 from judges.reading import ERRORS, read_finish_reason, read_tool_calls, separate_reasoning
 
 from .http import finite, malformed, mapping, schema_of, with_schema_text
-from .message_parts import options_for, outgoing, reasoning_in, text_in
+from .logprobs import logged_tokens
+from .message_parts import counts_logprobs, default_max_tokens_field, options_for, outgoing, reasoning_in, text_in
 from .protocol import Request
 from .sdk_model import SdkModel
 from .sse import Reader
@@ -27,6 +28,7 @@ class OpenAIModel(SdkModel):
         max_tokens: The most tokens of an answer; None: the provider's default.
         logprobs: Always ask for token log-probabilities.
         n: The server gives several samples in one request; else they are several requests at once.
+        max_tokens_field: The name of the field for ``max_tokens``; None: the one that the server at ``base_url`` knows.
     """
 
     sdk: ClassVar[str] = "openai"
@@ -34,16 +36,16 @@ class OpenAIModel(SdkModel):
     max_tokens: int | None = None
     logprobs: bool = False
     n: bool = True
+    max_tokens_field: str | None = None
 
     @property
     def gives_several(self) -> bool:
         """See SdkModel."""
         return self.n
 
-    @property
-    def _max_tokens_field(self) -> str:
-        # OpenAI has renamed the field and refuses the old one for newer models; other servers know the old one only.
-        return "max_completion_tokens" if self.base_url is None else "max_tokens"
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._adaptation.max_tokens_field = self.max_tokens_field or default_max_tokens_field(self.base_url)
 
     def _reader(self) -> Reader:
         return ChatReader(self.name, lambda body: self.answers(body)[0], self._usage, self._split())
@@ -74,13 +76,17 @@ class OpenAIModel(SdkModel):
             body["temperature"] = temperature
         max_tokens = request.max_tokens or self.max_tokens
         if max_tokens is not None:
-            body[self._max_tokens_field] = max_tokens
+            body[self._adaptation.max_tokens_field or "max_tokens"] = max_tokens
         if request.n > 1:
             body["n"] = request.n
         if request.logprobs:
             body["logprobs"], body["top_logprobs"] = True, max(_ALTERNATIVES, options.get("top_logprobs") or 0)
         elif self.logprobs:
             body["logprobs"] = True
+        elif "top_logprobs" in options:
+            del body["top_logprobs"]
+        if "logprobs" in body and counts_logprobs(self.base_url):
+            body["logprobs"] = body.pop("top_logprobs", 1)
         if prompt.tools:
             body["tools"] = prompt.tools
             if prompt.tool_choice is not None:
@@ -92,11 +98,12 @@ class OpenAIModel(SdkModel):
                 body["messages"] = with_schema_text(messages, schema)
                 body["response_format"] = {"type": "json_object"}
             else:
-                # Only strict schemas are enforced token by token; others would be refused as strict.
-                strict = {"strict": True} if is_strict(schema) else {}
+                # Only strict schemas are enforced token by token; others would be refused. A client may say itself.
+                is_enforced = is_strict(schema) if request.strict is None else request.strict
+                strict = {} if not is_enforced and request.strict is None else {"strict": is_enforced}
                 named_schema = {"name": "answer", "schema": schema, **strict}
                 body["response_format"] = {"type": "json_schema", "json_schema": named_schema}
-        return body
+        return self._adaptation.apply(body)
 
     def _stream_body(self, prompt: Prompt, request: Request) -> dict[str, Any]:
         body = {**self.body(prompt, replace(request, n=1)), "stream": True}
@@ -133,7 +140,7 @@ class OpenAIModel(SdkModel):
             raise ValueError("an error instead of an answer")
         if not (isinstance(text, str) and isinstance(refusal, str | None) and isinstance(finish, str | None)):
             raise TypeError("an unexpected type")
-        tokens: Sequence[Mapping[str, Any]] = (choice.get("logprobs") or {}).get("content") or ()
+        tokens = logged_tokens(choice.get("logprobs"), text)
         logprobs = tuple([TokenLogprob(t["token"], t["logprob"]) for t in tokens]) if tokens else None
         if logprobs and not all(finite(value) and isinstance(token, str) for token, value in logprobs):
             logprobs = None  # unknown, as where the server gives none: the answer itself is good
@@ -152,16 +159,27 @@ class OpenAIModel(SdkModel):
             model=self.model,
             reasoning=reasoning_in(message) or None,
             refusal=refusal,
+            extra=_extra(self._ignored(), choice, tokens),
         )
         return separate_reasoning(answer, top_of)
+
+
+def _extra(extra: Mapping[str, Any], choice: Mapping[str, Any], tokens: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """``extra`` with the tokens with their alternatives, and vLLM's name of the stop sequence, where there are any."""
+    stop = choice.get("stop_reason")
+    if isinstance(stop, str):
+        extra = {**extra, "stop_sequence": stop}
+    if tokens and tokens[0].get("top_logprobs"):
+        extra = {**extra, "top_logprobs": tokens}
+    return extra
 
 
 def _all_counted(usage: Usage | None, choices: Sequence[Mapping[str, Any]]) -> Usage | None:
     """The usage with the tokens of every choice: of several, llama.cpp's server counts the first only."""
     if usage is None or len(choices) < 2:
         return usage
-    logged_tokens = sum(len((choice.get("logprobs") or {}).get("content") or ()) for choice in choices)
-    return replace(usage, output_tokens=max(usage.output_tokens, logged_tokens))
+    logged = sum(len(logged_tokens(choice.get("logprobs"))) for choice in choices)
+    return replace(usage, output_tokens=max(usage.output_tokens, logged))
 
 
 _STRICT_WORDS = {

@@ -49,6 +49,8 @@ class Request:
     timeout_s: float | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     """Further provider parameters, passed through."""
+    strict: bool | None = None
+    """Whether the provider is to enforce the prompt's schema token by token; None: where the schema allows it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,10 +12,14 @@ from cascade.util.redaction import secrets_of
 from judges import Answer, Prompt
 from judges.reading import ReasoningStream
 
+from .adaptation import Adaptation
 from .http import HttpRequest, load, post, split_userinfo
+from .key_file import KeyFile
 from .protocol import Chunk, Request
 from .side_by_side import answers_with_usage
 from .sse import Reader, chunks, events
+
+_MOST_SECRETS = 32
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -34,6 +38,7 @@ class SdkModel(ABC):
         structured: How a prompt's schema is asked for.
         options: Further parameters, passed through in the body.
         cost_from_provider: Whether an answer costs what the provider says in ``usage.cost``, where it says so.
+        api_key_file: A file with the key, which is read again whenever it has changed.
         http_client: The caller's own HTTP client; it is not closed with the model.
     """
 
@@ -50,15 +55,22 @@ class SdkModel(ABC):
     structured: Literal["json_schema", "json_object", "off"] = "json_schema"
     options: Mapping[str, Any] = field(default_factory=dict)
     cost_from_provider: bool = False
+    api_key_file: str | None = None
     http_client: Any = None
     _secrets: tuple[str, ...] = field(init=False)
     _client: Any = field(init=False, default=None)
     _sends_lone_ends: bool = field(init=False, default=False)
+    _adaptation: Adaptation = field(init=False)
+    _key_file: KeyFile | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         if self.base_url is not None:
             check_address(self.base_url)
+        if self.api_key_file is not None:
+            self._key_file = KeyFile(self.api_key_file)
+            self.api_key = self._key_file.read()
         self._secrets = secrets_of(self.api_key, self.base_url, self.headers)
+        self._adaptation = Adaptation(self.name)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(name={self.name!r}, model={self.model!r})"
@@ -97,6 +109,10 @@ class SdkModel(ABC):
         http_request = self._request(partial(self._stream_body, prompt, request), request)
         return chunks(events(self.sdk, http_request), self._reader())
 
+    def _ignored(self) -> dict[str, Any]:
+        """What an answer's ``extra`` says of the request's fields that the server does not take."""
+        return {"ignored": self._adaptation.ignored} if self._adaptation.fixed_temperature else {}
+
     @abstractmethod
     def _stream_body(self, prompt: Prompt, request: Request) -> dict[str, Any]:
         """The body of a request whose answer is streamed."""
@@ -125,6 +141,7 @@ class SdkModel(ABC):
             timeout_s=min(request.timeout_s or self.timeout_s, self.timeout_s),
             secrets=lambda: self.secrets,
             headers=self._headers(request),
+            learn=self._adaptation.learn,
         )
 
     def _headers(self, request: Request) -> Mapping[str, Any]:
@@ -147,7 +164,14 @@ class SdkModel(ABC):
             # The key may have come from the environment.
             tokens = (getattr(self._client, name, None) for name in ("api_key", "auth_token"))
             self._secrets = (*self._secrets, *filter(None, tokens))
+        if self._key_file is not None:
+            self._renew_key(self._key_file.read())
         return self._client
+
+    def _renew_key(self, key: str) -> None:
+        if key != self._client.api_key:
+            self._client.api_key = key
+            self._secrets = (*self._secrets[-_MOST_SECRETS:], key)  # the one before may still be in a late error
 
     async def close(self) -> None:
         """Closes the connections; an ``http_client`` of the caller's stays open."""

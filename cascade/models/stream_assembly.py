@@ -9,6 +9,7 @@ from judges.reading import ReasoningStream
 from judges.reading.tool_calls import arguments_text
 
 from .http import mapping
+from .logprobs import logged_tokens
 from .message_parts import reasoning_in, signed_thoughts, text_in
 from .protocol import Chunk
 from .sse import DONE, Event, cut_off
@@ -89,8 +90,8 @@ class ChatReader:
             self._reasoning.append(reasoning)
         calls = tuple(self._add_call(call) for call in delta.get("tool_calls") or ())
         logprobs = choice.get("logprobs")
-        tokens = (logprobs.get("content") or ()) if logprobs else ()
-        self._tokens.extend(tokens)
+        if logprobs is not None:
+            self._tokens.extend(logged_tokens(logprobs, text))
         reasoned = len(self._reasoning) > 0
         return _chunk(self._split, text, calls, reasoning=reasoning, reasoned=reasoned, refusal=refusal)
 
@@ -152,8 +153,8 @@ class ChatReader:
         """See Reader."""
         if self._body is not None:
             return self._answer_of(self._body)
-        if not self._done or self._finish is None:
-            raise cut_off(self.name, "no finish_reason" if self._done else "no [DONE]")
+        if self._finish is None:  # some servers send no [DONE]: the finish reason is the answer's end
+            raise cut_off(self.name, "no finish_reason" if self._done else "neither finish_reason nor [DONE]")
         message = {
             "content": "".join(self._text),
             "refusal": "".join(self._refusal),

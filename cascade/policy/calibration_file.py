@@ -127,7 +127,9 @@ def apply(policy: Policy, calibration: CalibrationFile, model_of: Callable[[Tier
         rules = {_signature(rule): rule for rule in tier.judges}
         # The policy's own options are kept: which model a verifier asks is not known to a recording.
         judges = [
-            rule.model_copy(update={"options": rules[_signature(rule)].options}) if _signature(rule) in rules else rule
+            rule.model_copy(update={"options": rules[_signature(rule)].options})
+            if _signature(rule) in rules
+            else _with_own_models(rule, tier, tiers)
             for rule in fitted.judges
         ]
         fields = {"name": tier.name, "model": tier.model, "fallbacks": tier.fallbacks, "judges": judges}
@@ -192,6 +194,22 @@ def _flow(value: Any) -> str:
     if isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w.-]*(/[\w.-]+)*", value):
         return value if value.lower() not in ("yes", "no", "on", "off", "true", "false", "null", "y", "n") else f'"{value}"'
     return json.dumps(value)
+
+
+def _with_own_models(rule: JudgeRule, tier: TierPolicy, tiers: dict[str, TierPolicy]) -> JudgeRule:
+    """A consensus rule with the policy's names of its models, and when to ask them as the tier's own consensus rule says."""
+    if rule.use != "consensus":
+        return rule
+    unknown = [model for model in rule.options["models"] if model not in tiers]
+    if unknown:
+        raise ValueError(
+            f"tier {tier.name!r}: the calibration's consensus asks {unknown[0]}, which is no tier of this policy; add it, "
+            "or calibrate again"
+        )
+    options = {**rule.options, "models": [tiers[model].model for model in rule.options["models"]]}
+    own = [judge.options for judge in tier.judges if judge.use == "consensus"]
+    options |= {name: own[0][name] for name in ("parallel", "verifier") if own and name in own[0]}
+    return rule.model_copy(update={"options": options})
 
 
 def _signature(rule: JudgeRule) -> str:

@@ -88,8 +88,19 @@ def _parsed(text: str, file: str, folder: Path | None, lines: Lines, *, calibrat
         raise PolicyError("\n".join(_explain(e, file, lines) for e in error.errors()[:8])) from None
     if policies.journal is not None:
         policies = policies.model_copy(update={"journal": policies.journal.located(Path(file).parent)})
+    policies = _with_key_files(policies, Path(file).parent)
     _priced(policies, file, lines)
     return _calibrated(policies, file, lines) if calibrated else policies
+
+
+def _with_key_files(policies: PolicyFile, folder: Path) -> PolicyFile:
+    """The file with the models' key files by their whole path."""
+    located = {
+        name: spec.model_copy(update={"api_key_file": str((folder / spec.api_key_file).resolve())})
+        for name, spec in policies.models.items()
+        if spec.api_key_file is not None
+    }
+    return policies.model_copy(update={"models": {**policies.models, **located}}) if located else policies
 
 
 def _validated(data: Any, lines: Lines) -> PolicyFile:

@@ -5,10 +5,10 @@ import json
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 import judges
-from cascade.util.http_settings import MAX_BODY_BYTES, check_address
+from cascade.util.http_settings import MAX_BODY_BYTES, check_address, check_path
 
 from .calibrators import from_json
 from .environment import hide, holds_variable, masked
@@ -71,10 +71,16 @@ class ModelSpec(_Strict):
     model: str | None = Field(None, description="The provider's name of the model (default: the name in this file).")
     base_url: str | None = Field(None, description="Any OpenAI-compatible or Anthropic-compatible server.")
     api_key_env: str | None = Field(None, description="Default: OPENAI_API_KEY or ANTHROPIC_API_KEY.")
+    api_key_file: str | None = Field(
+        None, min_length=1, description="A file with the key, read again when it changes; relative to this file."
+    )
     headers: dict[str, str] = Field(default_factory=dict, repr=False, description="Further HTTP headers.")
     price: PriceSpec | None = None
     cost_from_provider: bool = Field(False, description="An answer costs what the provider says in usage.cost, if it does.")
     max_tokens: int | None = Field(None, ge=1)
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = Field(
+        None, description="openai: the field's name in requests. Default: max_completion_tokens at OpenAI and Azure."
+    )
     image_tokens: int = Field(5000, ge=0, description="Most tokens that an image counts, for budgets.")
     temperature: float | None = Field(None, ge=0.0, le=2.0)
     timeout_s: Seconds = 60.0
@@ -98,13 +104,14 @@ class ModelSpec(_Strict):
 
     @field_validator("base_url")
     @classmethod
-    def _plain_address(cls, url: str | None) -> str | None:
+    def _plain_address(cls, url: str | None, info: ValidationInfo) -> str | None:
         if url is None:
             return None
         # Anywhere: a password with a slash in it would otherwise be taken for a path.
         if "@" in url:
             raise ValueError("base_url must not hold a user or password; name the key's variable in api_key_env")
         check_address(url)
+        check_path(url, info.data.get("provider", "openai"))
         return url
 
     @field_validator("api_key_env")
@@ -128,6 +135,8 @@ class ModelSpec(_Strict):
     def _complete(self) -> "ModelSpec":
         if self.provider == "recorded" and self.recording is None:
             raise ValueError("provider 'recorded' needs 'recording': a path, or 'starter'")
+        if self.api_key_env is not None and self.api_key_file is not None:
+            raise ValueError("api_key_env and api_key_file: give just one of the two")
         if self.provider == "scripted" and not self.answers:
             raise ValueError("provider 'scripted' needs 'answers': a list with at least one text")
         return self
@@ -167,6 +176,14 @@ class JudgeRule(_Strict):
             raise ValueError(_wrong_option(self.use, error)) from None
         return self
 
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The models of the policy file that this judge may ask, apart from the tier's own."""
+        named = [self.options.get("model")]
+        if self.use == "consensus":
+            named += [*self.options["models"], self.options.get("verifier")]
+        return tuple(name for name in named if isinstance(name, str))
+
 
 class TierPolicy(_Strict):
     """One step of the ladder: a model, the judges of its answer (cheapest first), and the confidence that suffices."""
@@ -193,6 +210,16 @@ class TierPolicy(_Strict):
             except ValueError as error:
                 raise ValueError(f"mapping {i}: {error}") from None
         return mappings
+
+    @model_validator(mode="after")
+    def _others_in_consensus(self) -> "TierPolicy":
+        for rule in self.judges:
+            if rule.use == "consensus" and self.model in rule.options["models"]:
+                raise ValueError(
+                    f"judges: consensus asks {self.model!r}, which is the tier's own model; name other models, or use "
+                    "self_consistency for further answers of one"
+                )
+        return self
 
     @model_validator(mode="after")
     def _a_mapping_each(self) -> "TierPolicy":
@@ -350,7 +377,7 @@ class Policy(_Strict):
     def model_names(self) -> set[str]:
         """Every model that a run may ask: of tiers, their fallbacks and their judges."""
         named = {t.model for t in self.tiers} | {m for t in self.tiers for m in t.fallbacks}
-        return named | {m for t in self.tiers for j in t.judges if isinstance(m := j.options.get("model"), str)}
+        return named | {m for t in self.tiers for j in t.judges for m in j.model_names}
 
     @property
     def hash(self) -> str:
@@ -388,6 +415,28 @@ class TelemetrySpec(_Strict):
         return self
 
 
+class CorsSpec(_Strict):
+    """Which web pages may call the gateway from a browser."""
+
+    allow_origins: list[str] = Field(min_length=1, description="Origins such as https://app.example.com; '*' for any.")
+    allow_credentials: bool = Field(False, description="Whether a browser sends cookies and client certificates along.")
+    max_age_s: int = Field(600, ge=0, le=86_400, description="How long a browser keeps the answer to its preflight request.")
+
+    @field_validator("allow_origins")
+    @classmethod
+    def _origins(cls, origins: list[str]) -> list[str]:
+        for origin in origins:
+            if origin != "*" and not re.fullmatch(r"https?://[^/\s@?#*]+", origin):
+                raise ValueError(f"{origin!r} is no origin; write a scheme and a host, such as https://app.example.com")
+        return [origin.lower() for origin in origins]
+
+    @model_validator(mode="after")
+    def _safe(self) -> "CorsSpec":
+        if self.allow_credentials and "*" in self.allow_origins:
+            raise ValueError("allow_credentials: true needs a list of origins: browsers refuse it for '*'")
+        return self
+
+
 class PolicyFile(_Strict):
     """The whole of policies.yaml."""
 
@@ -400,6 +449,14 @@ class PolicyFile(_Strict):
     budget_usd_per_day: Usd | None = Field(None, description="Most that all policies together may spend in a UTC day.")
     models: dict[str, ModelSpec] = Field(min_length=1)
     policies: dict[str, Policy] = Field(min_length=1)
+    aliases: dict[str, str] = Field(
+        default_factory=dict,
+        description="Further names that clients of the gateway may send as a model, each for a policy or policy/tier.",
+    )
+    unknown_model: str = Field(
+        "error", description="The policy of requests to the gateway that name an unknown model; 'error' refuses them."
+    )
+    cors: CorsSpec | None = Field(None, description="Which web pages may call the gateway; none where it is absent.")
     journal: JournalSpec | None = Field(None, description="Where a record of every run is kept; none where it is absent.")
     telemetry: TelemetrySpec | None = Field(None, description="Spans and metrics of runs; none where it is absent.")
 
@@ -416,9 +473,21 @@ class PolicyFile(_Strict):
                     if other not in self.models:
                         raise ValueError(f"{where}.fallbacks: {_unknown('model', other, list(self.models))}")
                 for rule in tier.judges:
-                    model = rule.options.get("model")
-                    if isinstance(model, str) and model not in self.models:
-                        raise ValueError(f"{where}.judges: {_unknown('model', model, list(self.models))}")
+                    for model in rule.model_names:
+                        if model not in self.models:
+                            raise ValueError(f"{where}.judges: {_unknown('model', model, list(self.models))}")
+        return self
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> "PolicyFile":
+        names = [*self.policies, *(f"{name}/{tier.name}" for name, policy in self.policies.items() for tier in policy.tiers)]
+        for alias, target in self.aliases.items():
+            if alias in names:
+                raise ValueError(f"aliases.{alias}: a policy or a tier has this name already")
+            if target not in names:
+                raise ValueError(f"aliases.{alias}: {_unknown('policy', target, names)}")
+        if self.unknown_model != "error" and self.unknown_model not in names:
+            raise ValueError(f"unknown_model: 'error', or a policy: {_unknown('policy', self.unknown_model, names)}")
         return self
 
 

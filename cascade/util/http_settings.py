@@ -18,3 +18,24 @@ def check_address(base_url: str) -> None:
         usable = False
     if not usable:
         raise ValueError("base_url has no valid host and port")
+
+
+_ENDPOINTS = ("chat/completions", "completions", "responses", "messages", "messages/count_tokens", "embeddings", "models")
+
+
+def check_path(base_url: str, provider: str) -> None:
+    """Raises ValueError where an address includes the path of a request, which the SDK adds itself.
+
+    Args:
+        base_url: An address that ``check_address`` takes.
+        provider: Whose SDK it is for.
+    """
+    if any(char.isspace() or char in "\\\"'<>{}|^`" for char in base_url):
+        raise ValueError("base_url has a character that no address has")
+    path = urlsplit(base_url).path.strip("/").lower()
+    endpoint = next((end for end in _ENDPOINTS if path == end or path.endswith(f"/{end}")), None)
+    version = "" if provider == "openai" else "/v1"
+    if endpoint is not None:
+        raise ValueError(f"base_url must end before /{endpoint}, which is added to it: leave {version}/{endpoint} out")
+    if provider == "anthropic" and (path == "v1" or path.endswith("/v1")):
+        raise ValueError("base_url must end before /v1, since /v1/messages is added to it: leave /v1 out")

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from cascade.policy.calibrators import Calibrator, Isotonic, Logistic, agreement_name
 
 from .calibrate import Fitted, apply, fit, gain
+from .evidence.consensus import has_consensus
 from .score_table import TierScores
 from .simulate import CandidateTier, TierOutcome, simulate_tier
 
@@ -149,3 +150,15 @@ def fit_all_tiers(columns: Mapping[str, Sequence[TierScores]], rows: Rows, seed:
         model: [v for column in alternatives for v in tier_variants(fit_tier(column, rows, seed), rows)]
         for model, alternatives in columns.items()
     }
+
+
+def fit_consensus_tiers(columns: Mapping[str, Sequence[TierScores]], rows: Rows, seed: int) -> list[CandidateTier]:
+    """The possible steps with other models' answers as evidence, which are not steps without it as well."""
+    return [
+        tier
+        for alternatives in columns.values()
+        for column in alternatives
+        if has_consensus(column)
+        for tier in tier_variants(fit_tier(column, rows, seed), rows)
+        if has_consensus(tier.column)
+    ]

@@ -305,7 +305,7 @@ def _choose_by_cost(
     premium = list(columns)[-1]
     quality = columns[premium][0].quality[:, 0]
     tuner = Tuner(columns, splits.fit, Goal(np.ones(len(quality)), 1.0, None), seed)
-    swept = [tuner.sweep(cascade) for cascade in tuner.candidate_cascades(must_end)]
+    swept = tuner.sweep_all(must_end)
     scored: list[tuple[float, float, Candidate]] = []
     for each in swept:
         if guarantee.kind == "budget":

@@ -22,7 +22,7 @@ from evals.recording import Example
 from .by_task.candidates import TaskCandidate
 from .by_task.tuner import NO_TASK
 from .input_rows import ReplayError, Rules
-from .score_table import without_clock
+from .score_table import other_models, without_clock
 from .simulate import Outcome
 from .tune import Candidate
 
@@ -60,8 +60,9 @@ async def run_engine(
     recorded with the answers count. Raises ReplayError where a run ends without an answer.
     """
     tiers = {t.model: {e.id: without_clock(e.answers[t.model]) for e in examples} for t in policy.tiers}
-    judge_models = {str(j.options["model"]) for t in policy.tiers for j in t.judges if j.options.get("model")}
-    models = {m: RecordedModel(m, m, tiers.get(m, {})) for m in (*tiers, *sorted(judge_models - tiers.keys()))}
+    models = {m: RecordedModel(m, m, answers) for m, answers in tiers.items()}
+    for tier in policy.tiers:
+        models |= other_models([rule.model_dump(mode="json") for rule in tier.judges], examples, models.keys())
     if policy.when_unsure == "raise":
         policy = policy.model_copy(update={"when_unsure": "abstain"})
     by_task = any(t.accept_at_by_task for t in policy.tiers)
@@ -77,8 +78,10 @@ async def run_engine(
     return results
 
 
-def to_outcome(results: Sequence[Result], models: Sequence[str]) -> Outcome:
+def to_outcome(results: Sequence[Result], tiers: Sequence[str]) -> Outcome:
     """What the engine returned, row by row, as the arithmetic of ladders says it; an abstention has the quality 0.
+
+    ``tiers`` are the names of the policy's tiers.
 
     Raises ReplayError where an answer is not graded.
     """
@@ -92,17 +95,11 @@ def to_outcome(results: Sequence[Result], models: Sequence[str]) -> Outcome:
         quality=np.array(qualities, dtype=np.float64),
         cost_usd=np.array([np.nan if r.cost_usd is None else r.cost_usd for r in results], dtype=np.float64),
         latency_s=np.array([r.latency_s for r in results], dtype=np.float64),
-        tier=np.array([models.index(r.model) for r in results], dtype=np.int64),
-        last_called=np.array([_last_called(r, models) for r in results], dtype=np.int64),
+        tier=np.array([tiers.index(r.tier) for r in results], dtype=np.int64),
+        last_called=np.array([tiers.index(r.attempts[-1].tier) for r in results], dtype=np.int64),
         confidence=np.array([r.confidence for r in results], dtype=np.float64),
         accepted=np.array([r.accepted for r in results], dtype=bool),
     )
-
-
-def _last_called(result: Result, models: Sequence[str]) -> int:
-    """The place of the tier that was called last; a run by task may have skipped some."""
-    model = result.attempts[-1].model
-    return models.index(model) if model in models else len(result.attempts) - 1
 
 
 def check_agreement(engine: Outcome, simulated: Outcome) -> None:

@@ -1,5 +1,6 @@
 """One replay from end to end: score, split, prove, run the proof's policy through the engine, compare with the baselines."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -19,6 +20,8 @@ from . import baselines, engine_check, report_data, verdict
 from .by_task.promise import choose_for_each_task
 from .by_task.tuner import TaskTuner, tasks_of
 from .certified_choice import CertifiedChoice, Guarantee, Method, choose_certified, choose_from_menu, upper_bound
+from .evidence.cofailure import cofailure
+from .evidence.consensus import has_consensus, with_consensus
 from .input_rows import (  # fmt: skip
     ReplayError,
     Rules,
@@ -160,17 +163,18 @@ async def _replay(
     scores = await _score_tiers(path, sha256, rows, tiers, config)
     if config.own is not None:
         warnings += silent_judges(scores)
+    tuned = await _with_consensus(path, sha256, rows, scores, splits, config)
     row_tasks = tasks_of([e.task for e in rows])
     tuner_class = partial(TaskTuner, row_tasks=row_tasks) if config.by_task else Tuner
     if config.policy is None and config.max_task_loss is not None:
         choice = choose_for_each_task(
-            scores, splits, config.max_task_loss, config.guarantee.delta, row_tasks=row_tasks, seed=config.seed
+            tuned, splits, config.max_task_loss, config.guarantee.delta, row_tasks=row_tasks, seed=config.seed
         )
     elif config.policy is None:
         must_end = tiers[-1] if config.keep_premium else None
         if config.menu and len(tiers) > 1:
             choice = choose_from_menu(
-                scores,
+                tuned,
                 splits,
                 config.menu,
                 config.guarantee.delta,
@@ -181,7 +185,7 @@ async def _replay(
             )
         else:
             choice = choose_certified(
-                scores, splits, config.guarantee, seed=config.seed, method=config.method, must_end=must_end,
+                tuned, splits, config.guarantee, seed=config.seed, method=config.method, must_end=must_end,
                 tuner_class=tuner_class,
             )  # fmt: skip
         if config.method == "preset" and choice.method != "preset":
@@ -196,7 +200,7 @@ async def _replay(
     progress = Progress(len(splits.test), "engine")
     results = await engine_check.run_engine(policy, rows, splits.test, progress.step)
     progress.end()
-    engine_outcome = engine_check.to_outcome(results, [t.model for t in policy.tiers])
+    engine_outcome = engine_check.to_outcome(results, [t.name for t in policy.tiers])
     if choice:
         engine_check.check_agreement(engine_outcome, choice.chosen.outcome(splits.test))
     if choice and config.own is not None:
@@ -204,6 +208,7 @@ async def _replay(
         if bound is not None:
             words = f"{bound} Nothing is certified."
             choice = replace(choice, certificate={**choice.certificate, "certified": False, "words": words})
+    tier_models = {tier.name: tier.model for tier in policy.tiers}
     guarantee = choice.guarantee if choice else config.guarantee
     limit = guarantee.value if guarantee.kind == "max_loss" else LOSS
     against = Guarantee("max_loss", limit, guarantee.delta)
@@ -213,7 +218,7 @@ async def _replay(
         splits=splits,
         guarantee=against,
         engine_outcome=engine_outcome,
-        answered_by=[r.model for r in results],
+        answered_by=[tier_models[r.tier] for r in results],
         seed=config.seed,
     )
     data = _data(
@@ -276,6 +281,33 @@ async def _score_tiers(
     return scores
 
 
+async def _with_consensus(
+    path: str | Path,
+    sha256: str,
+    rows: Sequence[Example],
+    scores: dict[str, list[TierScores]],
+    splits: Splits,
+    config: ReplayConfig,
+) -> dict[str, list[TierScores]]:
+    """The scores, and those with a consensus of cheap models, where the judges are not named and the promise allows it."""
+    kind, value = config.guarantee.kind, config.guarantee.value
+    chooses = config.judges is None and config.policy is None and kind != "min_accepted_quality"
+    if not chooses or any(map(has_consensus, itertools.chain(*scores.values()))):
+        return scores
+    premium = list(scores)[-1]
+    if kind == "min_quality":
+        limits: tuple[float, ...] = (max(0.0, float(scores[premium][0].quality[splits.fit, 0].mean()) - value),)
+    else:
+        limits = (config.menu or (value,)) if kind == "max_loss" else (LOSS,)
+    cache = Cache(path, sha256)
+
+    async def score(model: str, rules: Rules) -> TierScores:
+        column = await load_or_score(rows, model, rules, cache)
+        return replace(column, keeps_judges=scores[model][0].keeps_judges)
+
+    return await with_consensus(scores, splits.fit, limits, len(splits.certify), score)
+
+
 def _data(
     *,
     rows: Sequence[Example],
@@ -316,6 +348,7 @@ def _data(
             limit=limit,
             interval=lambda a, b: baselines.bootstrap_difference(a, b, seed),
         ),
+        "cofailure": [cofailure(scores, models, test) for models in (list(tiers[:-1]), list(tiers)) if len(models) > 1],
         "mistakes": report_data.mistakes(rows, test, results, engine_outcome, tiers[-1]),
     }
     if choice:
@@ -348,7 +381,7 @@ def _data(
         "cost_ratio": cascade_row.relative_cost,
         "usd_per_1000": spent,
         "premium_usd_per_1000": 1000 * usd,
-        "judging_usd_per_1000": _judging(rows, test, results, spent),
+        "judging_usd_per_1000": _judging(policy, rows, test, results, spent),
         "usd_a_month": None if monthly is None or spent is None else monthly * spent,
         "premium_usd_a_month": None if monthly is None else monthly * 1000 * usd,
         "quality": cascade_row.quality,
@@ -389,13 +422,20 @@ def _data(
 
 
 def _judging(
-    rows: Sequence[Example], test: npt.NDArray[np.int64], results: Sequence[Result], spent: float | None
+    policy: Policy,
+    rows: Sequence[Example],
+    test: npt.NDArray[np.int64],
+    results: Sequence[Result],
+    spent: float | None,
 ) -> float | None:
     """USD per 1,000 prompts that were paid for judging: the cascade's cost less that of the tiers' own answers."""
     if spent is None:
         return None
+    model_of = {tier.name: tier.model for tier in policy.tiers}
     answers = [
-        rows[i].answers[attempt.model]["cost_usd"] for i, r in zip(test, results, strict=True) for attempt in r.attempts
+        rows[i].answers[model_of[attempt.tier]]["cost_usd"]
+        for i, r in zip(test, results, strict=True)
+        for attempt in r.attempts
     ]
     judging = spent - 1000 * float(sum(answers)) / len(test)
     return judging if judging > 1e-9 * spent else 0.0  # else the rounding of sums

@@ -8,7 +8,7 @@ from evals.recording import Example
 from judges import Answer, Prompt, registry
 from judges.protocol import FunctionJudge
 
-BUILT_IN = ("schema", "rules", "logprob", "self_consistency", "verifier", "tools")
+BUILT_IN = ("schema", "rules", "logprob", "self_consistency", "verifier", "tools", "consensus")
 
 
 def verdict_names(examples: Sequence[Example], model: str) -> list[str]:

@@ -9,7 +9,7 @@ import inspect
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +23,7 @@ import cascade
 import judges
 from cascade import Cascade, Policy
 from cascade.models.recorded import RecordedModel
+from cascade.policy.schema import JudgeRule
 from evals.recording import Example
 
 from .input_rows import ReplayError, Rules
@@ -33,6 +34,7 @@ FORMAT = 3
 _DECIDING = (
     "engine/attempt.py",
     "engine/calls.py",
+    "engine/other_answers.py",
     "models/recorded.py",
 )  # of cascade: what a judge is given, and what becomes of it
 
@@ -123,7 +125,8 @@ async def score_tier(
     vetoed = np.zeros((n, stages + 1), dtype=bool)
     quality, cost, latency = (np.full((n, stages + 1), np.nan) for _ in range(3))
     meaning = np.zeros((n, stages + 1), dtype=np.int64)
-    async with Cascade(policy, models={model: recorded}) as judged:
+    others = other_models(rules, examples, {model})
+    async with Cascade(policy, models={model: recorded, **others}) as judged:
         for i, example in enumerate(examples):
             attempt = await judged.attempt(model, example.to_prompt())
             if attempt.error is not None:
@@ -157,6 +160,17 @@ async def score_tier(
         latency_s=latency,
         meaning=meaning,
     )
+
+
+def other_models(
+    rules: Sequence[Mapping[str, Any]], examples: Sequence[Example], known: Set[str]
+) -> dict[str, RecordedModel]:
+    """The models that the judges of ``rules`` ask, apart from the ``known`` ones, with their recorded answers."""
+    names = {name for rule in rules for name in JudgeRule.model_validate(rule).model_names} - known
+    return {
+        name: RecordedModel(name, name, {e.id: without_clock(e.answers[name]) for e in examples if name in e.answers})
+        for name in sorted(names)
+    }
 
 
 def without_clock(answer: Mapping[str, Any]) -> Mapping[str, Any]:

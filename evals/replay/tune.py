@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .calibrate import apply, fit
-from .candidate_tiers import add_agreement, fit_all_tiers
+from .candidate_tiers import add_agreement, fit_all_tiers, fit_consensus_tiers
+from .evidence.consensus import has_consensus, models_asked, without_consensus
 from .score_table import TierScores
 from .simulate import CandidateTier, Outcome, SimulatedCascade
 from .threshold_sweep import cut_points, pareto, sweep_surface
@@ -108,7 +109,8 @@ class Tuner:
 
     def __init__(self, columns: Mapping[str, Sequence[TierScores]], fit_rows: Rows, goal: Goal, seed: int) -> None:
         self.rows, self.goal, self.seed = fit_rows, goal, seed
-        self.tiers = fit_all_tiers(columns, fit_rows, seed)
+        self.tiers = fit_all_tiers(without_consensus(columns), fit_rows, seed)
+        self.voters = fit_consensus_tiers(columns, fit_rows, seed)
         self.order = list(columns)
         self.refined: list[SweepResult] = []
         self._sweeps: dict[str | None, list[SweepResult]] = {}
@@ -193,6 +195,27 @@ class Tuner:
                     cascades += [SimulatedCascade.from_tiers([*chosen, last[models[-1]]]) for chosen in product(*tiers)]
         return cascades
 
+    def consensus_cascades(self, must_end: str | None = None) -> list[SimulatedCascade]:
+        """Ladders with one tier whose judges ask other models: that tier, the end, and at most one tier more.
+
+        A model that votes is not asked again as a tier.
+        """
+        last = {model: _free_judges_only(tiers) for model, tiers in self.tiers.items()}
+        cascades: list[SimulatedCascade] = []
+        for tier in self.voters:
+            voters = {tier.model, *models_asked(tier.column)}
+            latest = max(map(self.order.index, voters))
+            for end in self.order[latest + 1 :]:
+                if must_end is not None and end != must_end:
+                    continue
+                cascades.append(SimulatedCascade.from_tiers([tier, last[end]]))
+                for i, middle in enumerate(self.order[: self.order.index(end)]):
+                    if middle not in voters:
+                        between = [tier, self.tiers[middle][0]]
+                        ordered = between if i > self.order.index(tier.model) else between[::-1]
+                        cascades.append(SimulatedCascade.from_tiers([*ordered, last[end]]))
+        return cascades
+
     def _price(self, swept: SweepResult, n: int, limit: float) -> float:
         """The least USD at which the cascade is predicted to keep ``limit`` with ``MARGIN`` standard errors of n rows."""
         safe = self.goal.premium in (None, swept.cascade.models[-1])
@@ -202,7 +225,8 @@ class Tuner:
     def sweep_all(self, must_end: str | None = None) -> list[SweepResult]:
         """Every candidate cascade, swept once; the result is kept, because all promises are tuned on the same sweeps."""
         if must_end not in self._sweeps:
-            self._sweeps[must_end] = [self.sweep(cascade) for cascade in self.candidate_cascades(must_end)]
+            cascades = [*self.candidate_cascades(must_end), *self.consensus_cascades(must_end)]
+            self._sweeps[must_end] = [self.sweep(cascade) for cascade in cascades]
         return self._sweeps[must_end]
 
     def test_sequence(
@@ -245,7 +269,7 @@ class Tuner:
 
         Agreement is tried on the longest cascades too: where no judge gives a score it may be all the evidence there is.
         """
-        several = [each for each in swept if len(each.cascade.tiers) > 1]
+        several = [each for each in swept if len(each.cascade.tiers) > 1 and not _asks_others(each.cascade)]
         ranked = sorted(several, key=lambda each: self._rank(each, n, limit))[:REFINED]
         longest = sorted(several, key=lambda each: -len(each.cascade.tiers))[:REFINED]
         refined: list[tuple[SweepResult, list[str]]] = []
@@ -271,6 +295,11 @@ class Tuner:
                 why = "the most confident answer of all tiers is returned, not the last one: better on the fit rows"
                 refined.append((self.sweep(best), [*option_notes, why]))
         return refined
+
+
+def _asks_others(cascade: SimulatedCascade) -> bool:
+    """Whether a tier's judges ask other models: they are evidence of agreement already."""
+    return any(has_consensus(tier.column) for tier in cascade.tiers)
 
 
 def _free_judges_only(tiers: Sequence[CandidateTier]) -> CandidateTier:

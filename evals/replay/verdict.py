@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from textwrap import fill
 from typing import Any
 
+from .evidence.cofailure import in_words as ceilings
 from .menu import in_words
 from .results_table import ResultRow, clip, render
 
@@ -40,6 +41,8 @@ def report(
         parts.append(in_words(data["menu"], data["promise"]["delta"], data["promise"]["value"]))
     if len(data["by_task"]) > 1:
         parts.append(tasks(data["by_task"], full=full))
+    if data.get("cofailure"):
+        parts.append(ceilings(data["cofailure"]))
     parts.append(_cascade(chosen))
     of_baselines = {f"{row.name}: {row.note}" for row in rows}
     notes = [note for note in data["notes"] if full or note not in of_baselines]

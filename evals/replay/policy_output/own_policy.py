@@ -1,6 +1,6 @@
 """A policy of a policy file as a replay reads it: the models as the recording names them, and each tier's own judges."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,14 @@ def _rule(rule: JudgeRule) -> dict[str, object]:
     return {"use": rule.use, **{k: v for k, v in rule.options.items() if k != "model"}}
 
 
+def _renamed(rule: JudgeRule, recorded_names: Mapping[str, str]) -> JudgeRule:
+    """The rule with the models of a consensus as a recording names them."""
+    if rule.use != "consensus":
+        return rule
+    models = [recorded_names[model] for model in rule.options["models"]]
+    return rule.model_copy(update={"options": {**rule.options, "models": models}})
+
+
 def own_policy(path: str | Path, name: str | None = None) -> OwnPolicy:
     """Reads one policy of a policy file, without the calibration that it may name.
 
@@ -59,7 +67,11 @@ def own_policy(path: str | Path, name: str | None = None) -> OwnPolicy:
     if name not in file.policies:
         raise ReplayError(f"{path}: unknown policy {name!r}{nearest(name, names)}; known: {', '.join(names)}")
     policy = file.policies[name]
-    tiers = [t.model_copy(update={"model": file.models[t.model].model or t.model}) for t in policy.tiers]
+    recorded_names = {model: spec.model or model for model, spec in file.models.items()}
+    tiers = [
+        t.model_copy(update={"model": recorded_names[t.model], "judges": [_renamed(j, recorded_names) for j in t.judges]})
+        for t in policy.tiers
+    ]
     return OwnPolicy(
         path=Path(path), name=name, policy=policy.model_copy(update={"tiers": tiers}), has_journal=file.journal is not None
     )

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 import judges
-from cascade import Answer, Cascade, Policy, Prompt, ScriptedModel
+from cascade import Answer, Cascade, Policy, Prompt, Result, ScriptedModel
 from cascade.models.protocol import Request
 from cascade.models.recorded import RecordedModel
 
@@ -25,6 +25,11 @@ def answer(name: str = "weather", arguments: Any = '{"city": "Paris"}', text: st
 GOOD, BAD = answer(), answer("wether", '{"city": "Par')
 
 
+def stands(result: Result) -> bool:
+    """Whether no judge vetoed the answer that is returned; none of these judges scores, so that none is accepted."""
+    return result.reason != "vetoed"
+
+
 def ladder(*scripts: Any, judged: Any = (), **more: Any) -> Cascade:
     """A cascade whose tiers accept whatever no judge vetoes."""
     tiers = [{"model": f"m{i}", "accept_at": 0.0, "judges": list(judged)} for i in range(len(scripts))]
@@ -36,7 +41,7 @@ def ladder(*scripts: Any, judged: Any = (), **more: Any) -> Cascade:
 def test_a_wrong_call_escalates(judged: Any) -> None:
     """It costs no other judge any work, and the verdict says why."""
     result = ladder([BAD], [GOOD], judged=judged).run("Weather?", tools=TOOLS)
-    assert (result.tier, result.accepted, result.tool_calls) == ("m1", True, GOOD.tool_calls)
+    assert (result.tier, stands(result), result.tool_calls) == ("m1", True, GOOD.tool_calls)
     first, second = result.attempts
     assert first.vetoed
     assert first.reason == "vetoed"
@@ -47,7 +52,7 @@ def test_a_wrong_call_escalates(judged: Any) -> None:
 def test_without_tools_nothing_is_judged() -> None:
     """A text that looks like a call is a text."""
     result = ladder([Answer("<tool_call>", cost_usd=0.0)]).run("Weather?")
-    assert result.accepted
+    assert stands(result)
     assert result.attempts[0].verdicts == ()
 
 
@@ -71,9 +76,9 @@ def test_a_stream_is_judged() -> None:
 def test_the_gate_judges_calls() -> None:
     """Also by the tool choice of the prompt."""
     cascade = ladder([GOOD])
-    assert cascade.gate(Prompt.of("Weather?", tools=TOOLS), GOOD).accepted
-    assert not cascade.gate(Prompt.of("Weather?", tools=TOOLS), BAD).accepted
-    assert not cascade.gate(Prompt.of("Weather?", tools=TOOLS, tool_choice="none"), GOOD).accepted
+    assert stands(cascade.gate(Prompt.of("Weather?", tools=TOOLS), GOOD))
+    assert not stands(cascade.gate(Prompt.of("Weather?", tools=TOOLS), BAD))
+    assert not stands(cascade.gate(Prompt.of("Weather?", tools=TOOLS, tool_choice="none"), GOOD))
     as_object = answer(arguments={"city": "Paris"})
     assert cascade.gate(Prompt.of("Weather?", tools=TOOLS), as_object).tool_calls[0]["function"]["arguments"] == (
         '{"city": "Paris"}'
@@ -86,14 +91,14 @@ def test_recorded_calls_are_judged() -> None:
     policy = Policy.model_validate({"tiers": [{"model": "m", "accept_at": 0.0}]})
     cascade = Cascade(policy, models={"m": RecordedModel("m", "m", recorded)})
     for id, accepted in (("right", True), ("wrong", False)):
-        assert cascade.run(Prompt.of("Weather?", tools=TOOLS, id=id)).accepted is accepted
+        assert stands(cascade.run(Prompt.of("Weather?", tools=TOOLS, id=id))) is accepted
 
 
 def test_a_listed_judge_takes_the_place_of_the_default() -> None:
     """Its options hold, and it is judged once."""
     rule = {"use": "tools", "arguments": False}
     result = ladder([answer(arguments="{}")], judged=(rule,)).run("Weather?", tools=TOOLS)
-    assert result.accepted
+    assert stands(result)
     assert [v.judge for v in result.attempts[0].verdicts] == ["tools"]
 
 
@@ -108,5 +113,5 @@ def test_an_answer_that_a_judge_puts_in_place_is_checked() -> None:
         result = ladder([GOOD], [GOOD], judged=("swap",), when_unsure="best").run("Weather?", tools=TOOLS)
     finally:
         judges.registry.unregister("swap")
-    assert not result.accepted
+    assert not stands(result)
     assert [(v.judge, v.veto) for v in result.attempts[0].verdicts] == [("tools", False), ("swap", False), ("tools", True)]

@@ -66,7 +66,7 @@ def test_a_wrong_call_escalates(running: Running, upstream: WireServer, stream: 
             done = next(event for event in events if "cascade" in event)
             returned = [c for e in events for choice in e["choices"] for c in choice["delta"].get("tool_calls", ())]
             assert [c["function"]["name"] for c in returned] == [c["function"]["name"] for c in good]
-        assert (done["cascade"]["tier"], done["cascade"]["accepted"]) == ("premium", True), (calls, fields)
+        assert (done["cascade"]["tier"], done["cascade"]["reason"]) == ("premium", "last_tier"), (calls, fields)
 
 
 def test_a_wrong_call_escalates_in_messages(running: Running, upstream: WireServer) -> None:
@@ -79,7 +79,7 @@ def test_a_wrong_call_escalates_in_messages(running: Running, upstream: WireServ
         good = [] if choice == {"type": "none"} else [call()]
         upstream.reply = by_model(logged(calls, "x"), logged(good, "y"))
         done = messages(running, **({"tool_choice": choice} if choice else {})).json()
-        assert (done["cascade"]["tier"], done["cascade"]["accepted"]) == ("premium", True), (calls, choice)
+        assert (done["cascade"]["tier"], done["cascade"]["reason"]) == ("premium", "last_tier"), (calls, choice)
         assert done["stop_reason"] == ("tool_use" if good else "end_turn")
 
 
@@ -166,18 +166,18 @@ def test_a_claude_tier_is_judged(running: Running, upstream: WireServer) -> None
     """Its calls, too, whole and streamed."""
     wrong = message({"type": "tool_use", "id": "t", "name": "wether", "input": {}}, stop_reason="tool_use")
     right = message({"type": "tool_use", "id": "t", "name": "weather", "input": {"city": "Ulm"}}, stop_reason="tool_use")
-    for body, accepted in ((wrong, False), (right, True)):
+    for body, reason in ((wrong, "vetoed"), (right, "last_tier")):
         upstream.reply = lambda r, body=body: Reply(events=message_events(body)) if r.body.get("stream") else Reply(body)
-        assert running.chat(model="claude", tools=[TOOL]).json()["cascade"]["accepted"] is accepted
-        assert f'"accepted":{str(accepted).lower()}' in running.chat(model="claude", tools=[TOOL], stream=True).text
+        assert running.chat(model="claude", tools=[TOOL]).json()["cascade"]["reason"] == reason
+        assert f'"reason":"{reason}"' in running.chat(model="claude", tools=[TOOL], stream=True).text
 
 
 def test_the_gate_judges_calls(running: Running) -> None:
     """An answer of calls alone; by the tools and the tool choice that were sent along."""
     body = {"prompt": "Weather?", "policy": "claude", "tools": [TOOL], "tool_calls": [call()]}
-    assert running.post("/v1/gate", body).json()["accepted"] is True
-    assert running.post("/v1/gate", {**body, "tool_choice": "none"}).json()["accepted"] is False
-    assert running.post("/v1/gate", {**body, "tool_calls": [call("wether")]}).json()["accepted"] is False
+    assert running.post("/v1/gate", body).json()["reason"] == "unjudged"
+    assert running.post("/v1/gate", {**body, "tool_choice": "none"}).json()["reason"] == "vetoed"
+    assert running.post("/v1/gate", {**body, "tool_calls": [call("wether")]}).json()["reason"] == "vetoed"
     response = running.post("/v1/gate", {**body, "tool_calls": []})
     assert (response.status_code, response.json()["error"]["param"]) == (400, "answer")
 
@@ -192,4 +192,4 @@ def test_a_hostile_tool_schema_holds_nothing_up(running: Running, upstream: Wire
     tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
     upstream.reply = by_model(chat("never"), logged([call("f", json.dumps(deep))]))
     response = running.chat(model="default/premium", tools=[tool])
-    assert response.json()["cascade"]["accepted"] is False
+    assert response.json()["cascade"]["reason"] == "vetoed"

@@ -148,9 +148,14 @@ def test_a_server_that_does_not_stream(server: WireServer, kind: Any) -> None:
 @pytest.mark.parametrize("keep", range(12))
 @pytest.mark.parametrize("how", ["ends", "reset"])
 def test_a_cut_stream_is_a_fault(server: WireServer, kind: Any, keep: int, how: str) -> None:
-    """Wherever it breaks, in whichever way, it is never a short success, and what it cost is unknown."""
+    """Wherever it breaks, in whichever way, it is never a short success, and what it cost is unknown.
+
+    A stream that ends in order after its finish reason is whole (see below).
+    """
     lines = events(kind, body(kind))
     keep = min(keep, len(lines) - 1)
+    if how == "ends" and kind is OpenAIModel:
+        keep = min(keep, next(i for i, line in enumerate(lines) if b'"finish_reason": "stop"' in line))
     server.reply = Reply(events=lines[:keep]) if how == "ends" else Reply(events=lines, reset_after=keep)
     with pytest.raises(ModelError) as caught:
         streamed(kind, server)
@@ -166,9 +171,26 @@ def test_a_cut_stream_is_a_fault(server: WireServer, kind: Any, keep: int, how: 
 def test_half_an_event_is_a_cut(server: WireServer, kind: Any) -> None:
     """An event without the empty line that ends it did not arrive."""
     lines = events(kind, body(kind))
-    server.reply = Reply(events=[*lines[:-1], lines[-1].rstrip(b"\n")])
+    last = next(i for i, line in enumerate(lines) if b'"finish_reason": "stop"' in line or b"message_stop" in line)
+    server.reply = Reply(events=[*lines[:last], lines[last].rstrip(b"\n")])
     with pytest.raises(ModelError, match="cut"):
         streamed(kind, server)
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_a_stream_without_done(server: WireServer, counted: bool) -> None:
+    """What ends in order with a finish reason is whole, as some servers send no [DONE]; without one it is cut."""
+    lines = events(OpenAIModel, body(OpenAIModel))[:-1]
+    if not counted:
+        lines = [line for line in lines if b'"usage": {' not in line]
+    server.reply = Reply(events=lines)
+    answer = streamed(OpenAIModel, server)[-1].answer
+    assert answer is not None
+    assert (answer.text, answer.finish_reason) == (TEXT, "stop")
+    assert (answer.usage is None) is not counted
+    server.reply = Reply(events=[line for line in lines if b'"finish_reason": "stop"' not in line])
+    with pytest.raises(ModelError, match="neither finish_reason nor"):
+        streamed(OpenAIModel, server)
 
 
 @BOTH
@@ -198,7 +220,7 @@ def test_an_error_status(server: WireServer, kind: Any) -> None:
     "data",
     [b"{", b"[1]", b'{"choices": "\xff"}', b'{"choices": [1], "type": "content_block_delta"}',
      b'{"choices": [{"delta": {"tool_calls": 5}}], "type": "message_delta"}',
-     b'{"choices": [{"logprobs": 5}], "type": "content_block_start", "index": 7}'],
+     b'{"choices": [{"logprobs": "5"}], "type": "content_block_start", "index": 7}'],
 )  # fmt: skip
 def test_malformed_events(server: WireServer, kind: Any, data: bytes) -> None:
     """Whatever is not the protocol is the provider's fault."""

@@ -291,15 +291,18 @@ def test_abstaining_is_said(running: Running, upstream: WireServer) -> None:
         ({"max_tokens": 0}, "max_tokens", "whole number"),
         ({"max_tokens": 5, "max_completion_tokens": 5}, "max_completion_tokens", "newer name"),
         ({"n": 99}, "n", "from 1 to 8"),
-        ({"n": 2, "stream": True}, "n", "one choice"),
         ({"stream_options": {"include_usage": True}}, "stream_options", "needs stream"),
-        ({"top_logprobs": 3}, "top_logprobs", "only 0"),
+        ({"top_logprobs": 3}, "top_logprobs", "needs logprobs"),
+        ({"top_logprobs": 21, "logprobs": True}, "top_logprobs", "from 0 to 20"),
         ({"tool_choice": "auto"}, "tool_choice", "needs tools"),
         ({"tools": [{"type": "custom", "custom": {}}]}, "tools[0].custom", "unknown field"),
-        ({"functions": []}, "functions", "unknown field"),
-        ({"store": True}, "store", "only false"),
-        ({"service_tier": "flex"}, "service_tier", "only"),
-        ({"modalities": ["audio"]}, "modalities", "only"),
+        ({"functions": []}, "functions", "send tools"),
+        ({"function_call": "auto"}, "function_call", "send tool_choice"),
+        ({"modalities": ["text", "audio"]}, "modalities", "answers are text"),
+        ({"audio": {"voice": "alloy", "format": "wav"}}, "audio", "audio is not supported"),
+        ({"web_search_options": {}}, "web_search_options", "offer one as a tool"),
+        ({"messages": [{"role": "assistant", "audio": {"id": "a"}}]}, "messages[0].audio", "send its transcript"),
+        ({"messages": [{"role": "assistant", "function_call": {"name": "f"}}]}, "messages[0].function_call", "tool_calls"),
         ({"messages": []}, "messages", "is missing"),
         ({"messages": [{"role": "robot", "content": "x"}]}, "messages[0].role", "one of"),
         ({"messages": [{"role": "user", "content": "x", "mood": 1}]}, "messages[0].mood", "unknown field"),
@@ -402,3 +405,34 @@ def test_unknown_paths_and_methods(running: Running) -> None:
     """In OpenAI's shape, too."""
     assert running.post("/v1/nothing", {}).json()["error"]["code"] == "not_found"
     assert httpx2.get(f"{running.url}/v1/chat/completions").status_code == 405
+
+
+def test_a_temperature_that_the_model_does_not_take(running: Running, upstream: WireServer) -> None:
+    """It is left out from the first error 400 on, and listed."""
+
+    def reply(received: Received) -> Reply:
+        words = "Unsupported value: 'temperature' does not support 0.2 with this model."
+        return Reply({"error": {"message": words}}, status=400) if "temperature" in received.body else Reply(chat("51"))
+
+    upstream.reply = reply
+    for _ in range(2):
+        done = running.chat(model="default/premium", temperature=0.2).json()
+        assert done["choices"][0]["message"]["content"] == "51"
+        assert done["cascade"]["ignored"] == ["temperature"]
+    assert "ignored" not in running.chat(model="default/premium").json()["cascade"]
+    assert ["temperature" in r.body for r in upstream.received] == [True, False, False, False]
+
+
+def test_strict_is_passed_on(running: Running, upstream: WireServer) -> None:
+    """As the client says it; the answer is checked in any case."""
+    upstream.reply = Reply(chat('{"item": "pen"}'))
+    schema = {
+        "type": "object",
+        "properties": {"item": {"type": "string"}},
+        "required": ["item"],
+        "additionalProperties": False,
+    }
+    for strict in (False, True):
+        format = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema, "strict": strict}}
+        running.chat(model="default/premium", response_format=format)
+        assert upstream.received[-1].body["response_format"]["json_schema"]["strict"] is strict

@@ -1,0 +1,1 @@
+"""Evidence beside a tier's own judges: what other models of the recording answered."""
