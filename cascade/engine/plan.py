@@ -1,9 +1,9 @@
 """A policy, ready to run: its tiers with their models, judges and thresholds, and what a run of them may spend."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from cascade.costs.baseline_cost import premium_usd
 from cascade.costs.budget import Ledger, RunBudget, today
@@ -17,9 +17,6 @@ from judges import Judge, Prompt
 from .model_handle import ModelHandle
 from .observer import Observer
 from .shadow_plan import ShadowPlan
-
-if TYPE_CHECKING:
-    from .tasks import TaskPlan
 
 DailyBudgets = tuple[tuple[str, float], ...]
 """Budgets that runs share: pairs of a scope and USD per UTC day."""
@@ -99,6 +96,34 @@ class CompiledPolicy:
             price=premium.handle.pricer.cost,
             recorded_cost=getattr(premium.handle.model, "recorded_cost", None),
         )
+
+
+MOST_READ = 10_000
+"""Characters of a prompt that the patterns of a policy's tasks are matched against."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskPlan:
+    """A policy whose tiers have thresholds by task.
+
+    Attributes:
+        tag: The tag of a run that names its task.
+        patterns: Pairs of a task and what a prompt of it contains, tried in order where a run has no such tag.
+        variants: The policy as each task has it.
+    """
+
+    tag: str
+    patterns: tuple[tuple[str, re.Pattern[str]], ...]
+    variants: Mapping[str, CompiledPolicy]
+
+    def task_of(self, prompt: Prompt, tags: Mapping[str, object] | None) -> str | None:
+        """The run's task, by its tag, else by the first pattern that matches; None where neither says one."""
+        if tags is not None and self.tag in tags:
+            return str(tags[self.tag])
+        if self.patterns:
+            text = prompt.text[:MOST_READ]
+            return next((task for task, pattern in self.patterns if pattern.search(text)), None)
+        return None
 
 
 def new_run_budget(compiled: CompiledPolicy, budget_usd: float | None = None, daily: DailyBudgets = ()) -> RunBudget:

@@ -2,40 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from cascade.policy.schema import Policy, TierPolicy
 from cascade.policy.thresholds import Thresholds
 from judges import Prompt
 
-from .plan import CompiledPolicy, CompiledTier
-
-MOST_READ = 10_000
-"""Characters of a prompt that the patterns of a policy's tasks are matched against."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskPlan:
-    """A policy whose tiers have thresholds by task.
-
-    Attributes:
-        tag: The tag of a run that names its task.
-        patterns: Pairs of a task and what a prompt of it contains, tried in order where a run has no such tag.
-        variants: The policy as each task has it.
-    """
-
-    tag: str
-    patterns: tuple[tuple[str, re.Pattern[str]], ...]
-    variants: Mapping[str, CompiledPolicy]
-
-    def task_of(self, prompt: Prompt, tags: Mapping[str, object] | None) -> str | None:
-        """The run's task, by its tag, else by the first pattern that matches; None where neither says one."""
-        if tags is not None and self.tag in tags:
-            return str(tags[self.tag])
-        if self.patterns:
-            text = prompt.text[:MOST_READ]
-            return next((task for task, pattern in self.patterns if pattern.search(text)), None)
-        return None
+from .plan import CompiledPolicy, CompiledTier, TaskPlan
 
 
 def with_tasks(compiled: CompiledPolicy) -> CompiledPolicy:

@@ -15,7 +15,6 @@ import numpy.typing as npt
 from cascade import Cascade, Policy, Result, RunError
 from cascade.models.recorded import RecordedModel
 from cascade.policy.calibration_file import CalibrationFile
-from cascade.policy.schema import TierPolicy
 from cascade.util.atomic_write import replacing
 from evals.recording import Example
 
@@ -139,21 +138,13 @@ def to_calibration_file(
             "seed": seed,
             "splits": splits,
             "candidates": [{"model": model, "judges": rules} for model, rules in candidates.items()],
-            "chosen": [_plain(tier) for tier in policy.tiers],
+            "chosen": [tier.model_dump(mode="json") for tier in policy.tiers],
             "final": policy.final,
             "promise": promise,
             "certificate": certificate,
             "evidence": evidence,
         }
     )
-
-
-def _plain(tier: TierPolicy) -> dict[str, Any]:
-    """A tier as plain data, without thresholds by task where there are none."""
-    data = tier.model_dump(mode="json")
-    if data["accept_at_by_task"] is None:
-        del data["accept_at_by_task"]
-    return data
 
 
 def write_calibration(path: str | os.PathLike[str], policy: CalibrationFile) -> None:
