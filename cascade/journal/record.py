@@ -194,6 +194,8 @@ def _attempt(a: Attempt, messages: Sequence[Message], keep: bool, cut: str) -> d
         "decisions": [_decision(d) for d in a.decisions],
         "call_log": [_call(c, redactor) for c in a.call_log],
     }
+    if a.task is not None:
+        entry["task"] = a.task
     if a.error is not None:
         entry["error"] = redactor.said(a.error)
     if answer is not None:
