@@ -155,6 +155,7 @@ class Attempt:
         stages: How the attempt stood after each judge; filled by ``Cascade.attempt`` alone.
         decisions: What was decided after each judge.
         call_log: Every request to a provider, in order.
+        task: The task whose thresholds were used; None: those of every run.
     """
 
     tier: str
@@ -173,6 +174,7 @@ class Attempt:
     stages: tuple[Stage, ...] = ()
     decisions: tuple[Decision, ...] = ()
     call_log: tuple[CallRecord, ...] = ()
+    task: str | None = None
 
     @property
     def judged(self) -> bool:
