@@ -40,6 +40,9 @@ class PriceSpec(_Strict):
     output_per_mtok: Usd
     cached_input_per_mtok: Usd | None = None
     cache_write_per_mtok: Usd | None = None
+    cache_write_1h_per_mtok: Usd | None = Field(
+        None, description="Writes that are kept for an hour. Default: 1.6 times cache_write_per_mtok."
+    )
 
 
 class RetrySpec(_Strict):
