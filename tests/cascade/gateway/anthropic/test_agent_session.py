@@ -7,6 +7,7 @@ longest prefix that an earlier one wrote at a breakpoint, compared byte for byte
 import hashlib
 import json
 import random
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,28 +47,8 @@ SYSTEM: list[Any] = [
         "text": "Rules of the project. Prefer small changes; run the tests; é ü 漢字 \u2028 stay as they are. " * 60,
     },
 ]
-WORDS = [
-    "the",
-    "parser",
-    "reads",
-    "a",
-    "token",
-    "until",
-    "the",
-    "input",
-    "ends;",
-    "a",
-    "test",
-    "failed",
-    "here:",
-    "expected",
-    "3",
-    "got",
-    "4;",
-    "see",
-    "line",
-    "12",
-]
+TEXT = "the parser reads a token until the input ends; a test failed here: expected 3 got 4; see line 12"
+WORDS = re.findall(r"\S+", TEXT)
 
 
 @dataclass
@@ -195,10 +176,12 @@ def session(client: anthropic.Anthropic, model: str, seed: int) -> tuple[list[An
         }  # fmt: skip
         if turn % 4 == 3:  # an agent counts from time to time, and some of its requests are not streamed
             done = client.beta.messages.create(**fields, timeout=60)
+            run = (done.model_extra or {}).get("cascade")
         else:
             with client.beta.messages.stream(**fields) as stream:
+                ends = [event for event in stream if event.type == "message_delta"]
                 done = stream.get_final_message()
-        run = (done.model_extra or {}).get("cascade")
+            run = (ends[-1].model_extra or {}).get("cascade")
         usd = None if run is None or usd is None else usd + run["cost_usd"]
         assert run is None or "ignored" not in run, "something did not reach the model"
         content = [_plain(block) for block in done.content]
@@ -215,9 +198,9 @@ def _plain(block: Any) -> dict[str, Any]:
     return {name: getattr(block, name) for name in fields.get(block.type, ("type", "id", "name", "input"))}
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_a_session_costs_what_it_costs_without_the_gateway(serve: Serve, upstream: WireServer, seed: int) -> None:
+def test_a_session_costs_what_it_costs_without_the_gateway(serve: Serve, upstream: WireServer) -> None:
     """Nothing is refused or ignored, every byte of every prefix arrives the same, and the bill is within 0.5 %."""
+    seed = 1
     direct = CachingProvider(seed)
     upstream.reply = direct.reply
     with anthropic.Anthropic(base_url=upstream.base_url, api_key="k", max_retries=0) as client:
