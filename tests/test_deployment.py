@@ -1,4 +1,4 @@
-"""The image, compose.yaml, Kubernetes manifests, Prometheus' and Grafana's files: parsed, checked, started where possible."""
+"""The image, compose.yaml, Kubernetes manifests, Prometheus' and Grafana's files: parsed, checked; started."""
 
 import json
 import os
@@ -94,7 +94,8 @@ def test_the_images_command_serves(tmp_path: Path, workers: str | None) -> None:
                 assert running.poll() is None, running.communicate()[1]
                 assert time.monotonic() < ends
                 time.sleep(0.2)
-            url, question = f"http://127.0.0.1:{port}", {"prompt": "What is the capital of France? Reply with the answer only."}
+            url = f"http://127.0.0.1:{port}"
+            question = {"prompt": "What is the capital of France? Reply with the answer only."}
             assert httpx2.post(f"{url}/v1/route", json=question).status_code == 401
             headers = {"x-api-key": secret}
             assert httpx2.post(f"{url}/v1/route", json=question, headers=headers, timeout=30).json()["answer"] == "Paris"
