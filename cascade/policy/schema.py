@@ -40,6 +40,9 @@ class PriceSpec(_Strict):
     output_per_mtok: Usd
     cached_input_per_mtok: Usd | None = None
     cache_write_per_mtok: Usd | None = None
+    cache_write_1h_per_mtok: Usd | None = Field(
+        None, description="Writes that are kept for an hour. Default: 1.6 times cache_write_per_mtok."
+    )
 
 
 class RetrySpec(_Strict):
@@ -193,6 +196,9 @@ class TierPolicy(_Strict):
     fallbacks: list[str] = Field(default_factory=list, description="Models asked in turn where the tier's own fails.")
     accept_at: Probability = Field(0.7, description="Accept the answer from this confidence on; 0 accepts all.")
     prior: Probability = Field(0.5, description="The confidence where no judge could tell.")
+    accept_at_by_task: dict[str, Probability | Literal["skip"]] | None = Field(
+        None, description="accept_at of the runs of a task; 'skip': its runs do not ask the tier. Written by a calibration."
+    )
     judges: list[JudgeRule] = Field(default_factory=list)
     confidence: list[dict[str, Any]] | None = Field(
         None, description="Fitted mappings to P(correct), one for each judge prefix; written by a calibration."
@@ -293,6 +299,29 @@ class PromiseSpec(_Strict):
     )
 
 
+class TaskRule(_Strict):
+    """A task that prompts show by their text."""
+
+    task: str = Field(min_length=1)
+    pattern: str = Field(min_length=1, max_length=1000, description="A regular expression that the prompt contains.")
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+        return pattern
+
+
+class TasksSpec(_Strict):
+    """Which task a run belongs to, for thresholds by task."""
+
+    tag: str = Field(default="task", min_length=1, description="The tag of a run that names its task.")
+    rules: list[TaskRule] = Field(default_factory=list, description="Without the tag: the first whose pattern matches.")
+
+
 class Policy(_Strict):
     """A ladder of tiers, cheapest first, and the limits of a run."""
 
@@ -303,6 +332,7 @@ class Policy(_Strict):
     final: Literal["last", "best"] = Field(
         "last", description="Which answer counts once the last tier was asked: its own, or the most confident of all."
     )
+    tasks: TasksSpec = Field(TasksSpec(), description="Which task a run belongs to.")
     calibration: str | None = Field(
         None, description="A calibration written by evals.replay, relative to this file, or 'starter': it sets the ladder."
     )
@@ -342,6 +372,8 @@ class Policy(_Strict):
             if tier.name in seen:
                 raise ValueError(f"two tiers are called {tier.name!r}; names must differ")
             seen.add(tier.name)
+        if any(at == "skip" for at in (tiers[-1].accept_at_by_task or {}).values()):
+            raise ValueError(f"tier {tiers[-1].name!r}: no task can skip the last tier, which answers what no other accepts")
         return tiers
 
     @property
