@@ -60,7 +60,7 @@ SLOTS = {"EnvironmentText": "a str", "Translated": "a dict", "Proxy": "whose att
 
 
 def test_slots_are_those_of_dataclasses() -> None:
-    """`@dataclass(slots=True)` names each attribute once; what derives from a built-in type, or hides its own, is excepted."""
+    """`@dataclass(slots=True)` names each attribute once. Classes that derive from a built-in type are excepted."""
     by_hand = [
         f"{file.relative_to(ROOT)}:{node.lineno}: {node.name}"
         for file in FILES
