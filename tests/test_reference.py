@@ -148,6 +148,7 @@ COMMON = {
     "SIGINT",
     "SIGKILL",
     "PDF",
+    "SIGHUP",
     "SIGTERM",
     "SQL",
     "TLS",

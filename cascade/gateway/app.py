@@ -35,6 +35,9 @@ from .health import healthz, metrics, openapi, readyz
 from .model_list import list_models, one_model
 from .native_api import feedback, gate, route
 from .openai import chat
+from .openai.responses import request as responses
+from .openai.responses.response import response
+from .openai.responses.stream import ResponseWriter
 from .openai.stream import chat_writers
 from .reload import Reloader
 from .response import dump, headers
@@ -50,6 +53,20 @@ async def _chat(gateway: Gateway, caller: Caller, body: Mapping[str, Any], reply
         return
     results = await run_request(gateway, caller, request)
     await reply.json(chat.completion(request, results), headers(results))
+
+
+async def _responses(gateway: Gateway, caller: Caller, body: Mapping[str, Any], reply: Reply) -> None:
+    request = responses.read(body)
+    if request.stream:
+        await stream(gateway, caller, request, reply, [ResponseWriter(request)])
+        return
+    results = await run_request(gateway, caller, request)
+    await reply.json(response(request, results[0]), headers(results))
+
+
+async def _stored_response(gateway: Gateway, caller: Caller, body: Mapping[str, Any], reply: Reply) -> None:
+    message = "the gateway keeps no responses: it answers as with store: false; the journal has the runs"
+    raise ApiError(404, message, param="response_id", code="not_stored")
 
 
 async def _messages(gateway: Gateway, caller: Caller, body: Mapping[str, Any], reply: Reply) -> None:
@@ -93,6 +110,8 @@ def make_app(gateway: Gateway, path: Path | None = None) -> Starlette:
 
     routes = [
         post("/v1/chat/completions", _chat),
+        post("/v1/responses", _responses),
+        get("/v1/responses/{response_id:path}", _stored_response),
         post("/v1/messages", _messages, error_shape=anthropic_shape),
         post("/v1/messages/count_tokens", count_tokens, error_shape=anthropic_shape),
         post("/v1/route", route),

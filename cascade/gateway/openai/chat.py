@@ -186,7 +186,7 @@ def refused(name: str, why: str) -> Callable[[Any, GatewayRequest], None]:
     return reader
 
 
-def _option(name: str, check: Callable[[Any, str], Any], *, rare: bool = True) -> Callable[[Any, GatewayRequest], None]:
+def option(name: str, check: Callable[[Any, str], Any], *, rare: bool = True) -> Callable[[Any, GatewayRequest], None]:
     """A field that is passed on to the models; ``rare``: not every provider supports it."""
 
     def reader(value: Any, request: GatewayRequest) -> None:
@@ -218,15 +218,15 @@ _READERS: Mapping[str, Callable[[Any, GatewayRequest], None]] = {
     "messages": _messages,
     "tools": _tools,
     "tool_choice": _tool_choice,
-    "parallel_tool_calls": _option("parallel_tool_calls", boolean, rare=False),
+    "parallel_tool_calls": option("parallel_tool_calls", boolean, rare=False),
     "response_format": _response_format,
     "stop": _stop,
-    "seed": _option("seed", lambda v, name: integer(v, name, -(2**63), 2**63 - 1)),
+    "seed": option("seed", lambda v, name: integer(v, name, -(2**63), 2**63 - 1)),
     "temperature": _temperature,
-    "top_p": _option("top_p", lambda v, name: number(v, name, 0, 1), rare=False),
-    "presence_penalty": _option("presence_penalty", lambda v, name: number(v, name, -2, 2)),
-    "frequency_penalty": _option("frequency_penalty", lambda v, name: number(v, name, -2, 2)),
-    "logit_bias": _option("logit_bias", _bias),
+    "top_p": option("top_p", lambda v, name: number(v, name, 0, 1), rare=False),
+    "presence_penalty": option("presence_penalty", lambda v, name: number(v, name, -2, 2)),
+    "frequency_penalty": option("frequency_penalty", lambda v, name: number(v, name, -2, 2)),
+    "logit_bias": option("logit_bias", _bias),
     "max_tokens": _max_tokens("max_tokens"),
     "max_completion_tokens": _max_tokens("max_completion_tokens"),
     "n": _n,
