@@ -148,6 +148,7 @@ COMMON = {
     "SIGINT",
     "SIGKILL",
     "PDF",
+    "HUP",
     "SIGHUP",
     "SIGTERM",
     "SQL",
