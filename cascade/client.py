@@ -14,6 +14,7 @@ from cascade.engine.run import gate as gate_answer
 from cascade.engine.run import run as run_tiers
 from cascade.engine.run_context import RunContext
 from cascade.engine.runtime import Runtime, check_priced, tier_of, unpriced
+from cascade.engine.tasks import variant
 from cascade.models.protocol import Model, Request
 from cascade.policy.journal_config import JournalSpec
 from cascade.policy.schema import ModelSpec, Policy, PolicyFile, TelemetrySpec
@@ -166,6 +167,8 @@ class Cascade:
             raise ValueError(f"deadline_s must be more than 0, got {deadline_s!r}")
         question = Prompt.of(prompt, system=system, schema=schema, tools=tools)
         compiled = self._runtime.compile(policy)
+        if compiled.tasks is not None:
+            compiled = variant(compiled, question, tags)
         if budget_usd is not None or daily:
             check_priced(compiled)
         events = None if on_event is None else _events(compiled, on_event, stream)
@@ -483,7 +486,8 @@ class Cascade:
 
         report = None if self._telemetry is None else self._telemetry.promise
         monitor = PromiseMonitor(self.policies, self._journal.promise_book(), self._runtime.replace_policy, report)
-        return Shadower(self._runtime.compile, self._journal.shadow_book(), shadowing, monitor)
+        on_outcome = None if self._telemetry is None else self._telemetry.shadow
+        return Shadower(self._runtime.compile, self._journal.shadow_book(), shadowing, monitor, on_outcome)
 
     async def afeedback(self, run_id: str, *, quality: float, note: str | None = None) -> None:
         """Attaches to a run's record how good its answer proved; every call is kept, the last one counts.

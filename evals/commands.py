@@ -34,6 +34,12 @@ COMMANDS = (
         target="evals.audit.grade_shadows:main",
     ),
     Command(
+        name="audit",
+        group=_EVALUATE,
+        summary="what went where, what it cost and saved, whether promises hold, what to change",
+        target="evals.audit.audit:main",
+    ),
+    Command(
         name="demo",
         group=_EVALUATE,
         summary="a cascade live, with a small model on this machine as the cheap tier",

@@ -85,7 +85,7 @@ class ConsensusJudge:
             return Verdict(self.name, reason="no other model to ask")
         schema = case.prompt.schema
         ballot = _Ballot(self._weights(), self.alternatives)
-        ballot.add(0, case.answer, vote_of(case.answer, schema, self.equivalence))
+        ballot.add(0, case.answer, await vote_of(case.answer, schema, self.equivalence))
         asked_models = 0
         while asked_models < len(self.models):
             needed = self._answers_needed(ballot, len(self.models) - asked_models)
@@ -94,7 +94,7 @@ class ConsensusJudge:
             batch = self.models[asked_models : asked_models + needed]
             for i, answer in enumerate(await _ask_each(case, batch), asked_models + 1):
                 if answer is not None:
-                    vote = vote_of(answer, schema, self.equivalence)
+                    vote = await vote_of(answer, schema, self.equivalence)
                     ballot.add(i, answer, await self._merged(case, ballot, answer, vote))
             asked_models += needed
         return self._verdict(case.answer, ballot)

@@ -58,7 +58,7 @@ class SelfConsistencyJudge:
         if case.ask is None:
             return Verdict(self.name, reason="no model to sample from")
         schema = case.prompt.schema
-        clusters: dict[Hashable, list[Answer]] = {answer_key(case.answer, schema, self.equivalence): [case.answer]}
+        clusters: dict[Hashable, list[Answer]] = {await answer_key(case.answer, schema, self.equivalence): [case.answer]}
         samples_drawn = 0
         while samples_drawn < self.samples:
             sizes = _sizes(clusters)
@@ -67,7 +67,7 @@ class SelfConsistencyJudge:
             needed = self._samples_needed(sizes[0], sizes[1], self.samples - samples_drawn)
             answers = await case.ask(case.prompt, n=needed, temperature=self.temperature)
             for answer in answers[:needed]:
-                clusters.setdefault(answer_key(answer, schema, self.equivalence), []).append(answer)
+                clusters.setdefault(await answer_key(answer, schema, self.equivalence), []).append(answer)
             samples_drawn += min(len(answers), needed)
             if len(answers) < needed:
                 break  # nothing further to be had, as where a recording holds fewer

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, NamedTuple
 
+from .quick_init import quick_init
+
 Message = Mapping[str, Any]
 
 
@@ -71,12 +73,14 @@ def content_text(content: Any) -> str:
     return ""
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens of one or more calls, normalised over providers.
 
     ``input_tokens`` counts every input token, including those read from (``cached_tokens``) and written to
-    (``cache_write_tokens``) the provider's cache; ``output_tokens`` includes ``reasoning_tokens``.
+    (``cache_write_tokens``) the provider's cache; ``cache_write_1h_tokens`` are those of the latter that are kept for an
+    hour, which cost more. ``output_tokens`` includes ``reasoning_tokens``.
     """
 
     input_tokens: int = 0
@@ -84,6 +88,7 @@ class Usage:
     _: KW_ONLY
     cached_tokens: int = 0
     cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
     reasoning_tokens: int = 0
 
     def __add__(self, other: "Usage") -> "Usage":
@@ -92,6 +97,7 @@ class Usage:
             self.output_tokens + other.output_tokens,
             cached_tokens=self.cached_tokens + other.cached_tokens,
             cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
+            cache_write_1h_tokens=self.cache_write_1h_tokens + other.cache_write_1h_tokens,
             reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
         )
 
@@ -143,6 +149,7 @@ class Answer:
         return answer
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """One judge's verdict on one answer.

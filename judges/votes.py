@@ -46,7 +46,7 @@ class Vote:
         return equal / len(names)
 
 
-def vote_of(answer: Answer, schema: Any = None, kind: str = "auto") -> Vote:
+async def vote_of(answer: Answer, schema: Any = None, kind: str = "auto") -> Vote:
     """What an answer votes for.
 
     Args:
@@ -54,7 +54,7 @@ def vote_of(answer: Answer, schema: Any = None, kind: str = "auto") -> Vote:
         schema: The prompt's schema; the JSON that it accepts is then what is compared.
         kind: A kind of ``equivalence``; ``auto`` compares JSON objects field by field.
     """
-    vote_key = answer_key(answer, schema, kind)
+    vote_key = await answer_key(answer, schema, kind)
     if kind != "auto" or not isinstance(vote_key, tuple) or vote_key[0] != "json":
         return Vote(vote_key)
     value = json.loads(vote_key[1])
@@ -64,13 +64,13 @@ def vote_of(answer: Answer, schema: Any = None, kind: str = "auto") -> Vote:
     return Vote(("fields", tuple(sorted(fields.items(), key=lambda field: field[0]))), fields)
 
 
-def answer_key(answer: Answer, schema: Any = None, kind: str = "auto") -> Hashable:
+async def answer_key(answer: Answer, schema: Any = None, kind: str = "auto") -> Hashable:
     """The key of an answer: of its tool calls, in any order, where it has some, else of its text; ``EMPTY`` for neither."""
     if answer.tool_calls:
         return ("tools", *sorted(map(_call_key, answer.tool_calls)))
     if not answer.text.strip():
         return EMPTY
-    return key(_json_text(answer.text, schema) if schema is not None else answer.text, kind)
+    return key(await _json_text(answer.text, schema) if schema is not None else answer.text, kind)
 
 
 def _field_key(value: Any, depth: int) -> Hashable:
@@ -86,12 +86,20 @@ def _field_key(value: Any, depth: int) -> Hashable:
     return key(str(value), "auto")  # a number says the same as its text
 
 
-def _json_text(text: str, schema: Any) -> str:
-    """The JSON that the schema judge would read out of the text, or the text where it would find none."""
+async def _json_text(text: str, schema: Any) -> str:
+    """The JSON that the schema judge would read out of the text, or the text where it would find none.
+
+    Like that judge, it does large work elsewhere where ``offload`` is set.
+    """
     from .schema import find_valid_json
+    from .schema.offload import is_small, offload
 
     if len(text) > LONGEST:
         return text
+    send = offload.get()
+    if send is not None and isinstance(schema, Mapping) and not is_small(schema, text):
+        outcome = await send(schema, text, {})
+        return text if outcome.veto is not None or outcome.text is None else outcome.text
     try:
         match, _, errors = find_valid_json(text, schema)
     except (ValueError, RecursionError, PatternTimeout, ValidationTimeout, OverflowError):

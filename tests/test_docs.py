@@ -56,6 +56,7 @@ COMMANDS = [
 # Commands of the top floor, each with a parser of its own: `cascade replay` is `python -m evals.replay`.
 _PARSERS = ("arguments", "command", "demo")
 EVALS = {name: f"evals.{name}" for name in ("record", "grade", "replay", "recording", "demo")}
+EVALS["audit"] = "evals.audit.audit"
 EVALS["grade-shadows"] = "evals.audit.grade_shadows"
 
 

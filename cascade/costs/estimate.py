@@ -27,6 +27,7 @@ class Bounds:
         choices: The least number of answers that are paid.
         image_tokens: The most tokens of an image.
         option_tokens: The most tokens of the settings' ``options``, which every request has.
+        caches: Whether a request says how long the provider's cache keeps its input, as Anthropic's do.
     """
 
     output: int | None = None
@@ -34,6 +35,7 @@ class Bounds:
     choices: int = 1
     image_tokens: int = IMAGE_TOKENS
     option_tokens: int = 0
+    caches: bool = False
 
     @classmethod
     def of(cls, spec: ModelSettings | None) -> "Bounds":
@@ -43,7 +45,8 @@ class Bounds:
         optional = _most(spec.options, _OUTPUT_FIELDS)
         output = max(spec.max_tokens or 0, optional) or DEFAULT_MAX_TOKENS.get(spec.provider)
         choices = max(1, _most(spec.options, _CHOICE_FIELDS))
-        return cls(output, optional > 0, choices, spec.image_tokens, options_tokens(spec.options))
+        caches = spec.provider == "anthropic"
+        return cls(output, optional > 0, choices, spec.image_tokens, options_tokens(spec.options), caches)
 
     def usage(self, prompt: Prompt, *, n: int, max_tokens: int | None, options: Mapping[str, Any] = _NO_OPTIONS) -> Usage:
         """The most tokens that a request for ``n`` answers of at most ``max_tokens`` may use."""
@@ -55,7 +58,25 @@ class Bounds:
             read += options_tokens(options)
             answer = max(answer, _most(options, _OUTPUT_FIELDS))
             choices = max(choices, _most(options, _CHOICE_FIELDS))
+        if self.caches and writes_for_an_hour(prompt, options):
+            return Usage(read, answer * choices, cache_write_1h_tokens=read)
         return Usage(read, answer * choices)
+
+
+def writes_for_an_hour(prompt: Prompt, options: Mapping[str, Any]) -> bool:
+    """Whether a part of a request is marked with ``cache_control`` to be kept for an hour."""
+    todo: list[Any] = [prompt.messages, prompt.tools, options]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, Mapping):
+            mark = value.get("cache_control")
+            if isinstance(mark, Mapping) and mark.get("ttl") == "1h":
+                return True
+            todo += [inner for inner in value.values() if not isinstance(inner, str)]
+            todo.append(getattr(value, "original", None))  # what a client sent in Anthropic's shape
+        elif isinstance(value, list | tuple):
+            todo += [inner for inner in value if not isinstance(inner, str)]
+    return False
 
 
 def sets_length(options: Mapping[str, Any]) -> bool:
@@ -95,5 +116,6 @@ def usage_cost(pricer: Pricer, most: Usage) -> float | None:
     if usd is None or pricer.writes_cost_no_more:
         return usd
     read = most.input_tokens
-    cached = pricer.cost(Usage(read, most.output_tokens, cache_write_tokens=read))
+    hour = read if most.cache_write_1h_tokens else 0
+    cached = pricer.cost(Usage(read, most.output_tokens, cache_write_tokens=read, cache_write_1h_tokens=hour))
     return None if cached is None else max(usd, cached)

@@ -49,6 +49,7 @@ class Overruns:
         return Usage(
             max(read + max(a.input_tokens, b.input_tokens), int(read * ratio) + 1 if ratio > 1.0 else 0),
             most.output_tokens + max(a.output_tokens, b.output_tokens),
+            cache_write_1h_tokens=most.cache_write_1h_tokens,
         )
 
     @property

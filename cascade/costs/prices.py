@@ -11,12 +11,16 @@ from judges import Usage
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """USD per million tokens; a cache price of None means that of ordinary input."""
+    """USD per million tokens; a cache price of None means that of ordinary input.
+
+    Writes that are kept for an hour cost ``cache_write_1h_per_mtok``; None: 1.6 times the other writes, as at Anthropic.
+    """
 
     input_per_mtok: float
     output_per_mtok: float
     cached_input_per_mtok: float | None = None
     cache_write_per_mtok: float | None = None
+    cache_write_1h_per_mtok: float | None = None
 
     def cost(self, usage: Usage) -> float:
         """USD of one usage. ``input_tokens`` includes cache reads and writes, ``output_tokens`` reasoning."""
@@ -25,7 +29,17 @@ class Price:
         read = self.input_per_mtok if self.cached_input_per_mtok is None else self.cached_input_per_mtok
         write = self.input_per_mtok if self.cache_write_per_mtok is None else self.cache_write_per_mtok
         paid_in = plain * self.input_per_mtok + cached * read + written * write
+        if usage.cache_write_1h_tokens:
+            paid_in += min(usage.cache_write_1h_tokens, written) * (self._hour_write(write) - write)
         return (paid_in + usage.output_tokens * self.output_per_mtok) / 1e6
+
+    def _hour_write(self, write: float) -> float:
+        if self.cache_write_1h_per_mtok is not None:
+            return self.cache_write_1h_per_mtok
+        return write if self.cache_write_per_mtok is None else _HOUR_RATIO * write
+
+
+_HOUR_RATIO = 1.6  # Anthropic: twice the input, in place of 1.25 times
 
 
 def list_price(provider: str, model: str, usage: Usage, base_url: str | None = None) -> float | None:
@@ -39,8 +53,8 @@ def list_price(provider: str, model: str, usage: Usage, base_url: str | None = N
     return flat.cost(usage) if isinstance(flat, Price) else _calculated(provider, model, usage, base_url)
 
 
-_RATES = ("input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok")
-# Other costs of text: such a price is not a sum over our four kinds of tokens.
+_RATES = ("input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok", "cache_write_1h_mtok")
+# Other costs of text: such a price is not a sum over our kinds of tokens.
 _EXTRA = ("requests_kcount", "output_reasoning_mtok")
 
 
@@ -58,12 +72,12 @@ def _flat(provider: str, model: str, base_url: str | None) -> Price | bool | Non
     if isinstance(calculation.model.prices, list) or any(getattr(price, field, None) is not None for field in _EXTRA):
         return True
     try:
-        plain, output, read, write = (None if rate is None else float(rate) for rate in rates)
+        plain, output, read, write, hour = (None if rate is None else float(rate) for rate in rates)
     except (TypeError, ValueError):
         return True
     assert plain is not None
     assert output is not None
-    return Price(plain, output, read, write)
+    return Price(plain, output, read, write, hour)
 
 
 def _calculated(provider: str, model: str, usage: Usage, base_url: str | None) -> float | None:
@@ -82,6 +96,7 @@ def _calculation(provider: str, model: str, usage: Usage, base_url: str | None) 
         output_tokens=max(usage.output_tokens, usage.reasoning_tokens),
         cache_read_tokens=usage.cached_tokens or None,
         cache_write_tokens=usage.cache_write_tokens or None,
+        cache_write_1h_tokens=min(usage.cache_write_1h_tokens, usage.cache_write_tokens) or None,
         output_reasoning_tokens=usage.reasoning_tokens or None,
     )
     try:
@@ -103,6 +118,8 @@ class Rates(Protocol):
     def cached_input_per_mtok(self) -> float | None: ...
     @property
     def cache_write_per_mtok(self) -> float | None: ...
+    @property
+    def cache_write_1h_per_mtok(self) -> float | None: ...
 
 
 class ModelSettings(Protocol):
@@ -137,7 +154,10 @@ class Pricer:
     @cached_property
     def writes_cost_no_more(self) -> bool:
         """Whether what is written to the provider's cache is known to cost no more than other input."""
-        return self.price is not None and (self.price.cache_write_per_mtok or 0.0) <= self.price.input_per_mtok
+        if self.price is None:
+            return False
+        dearest = max(self.price.cache_write_per_mtok or 0.0, self.price.cache_write_1h_per_mtok or 0.0)
+        return dearest <= self.price.input_per_mtok
 
     def cost(self, usage: Usage | None) -> float | None:
         """USD of one call; None where usage or price is unknown."""
@@ -156,4 +176,5 @@ def _price_of(rates: Rates) -> Price:
         output_per_mtok=rates.output_per_mtok,
         cached_input_per_mtok=rates.cached_input_per_mtok,
         cache_write_per_mtok=rates.cache_write_per_mtok,
+        cache_write_1h_per_mtok=rates.cache_write_1h_per_mtok,
     )

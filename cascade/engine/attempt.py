@@ -319,6 +319,7 @@ class TierAttempt:
             stages=tuple(self._stages),
             decisions=tuple(self._decisions),
             call_log=tuple(log),
+            task=self.tier.task,
         )
 
 

@@ -1,5 +1,6 @@
 """A policy, ready to run: its tiers with their models, judges and thresholds, and what a run of them may spend."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -34,6 +35,7 @@ class CompiledTier:
         calibrators: One for each number of judges that scored, 0 first; empty where the tier is not calibrated.
         fallbacks: The models that are called in turn where the tier's own fails.
         reads_agreement: Whether a calibrator reads the agreement with the answers of previous tiers.
+        task: The task whose thresholds these are; None: those of every run.
         other_models: What is asked at the same time as the tier's model: pairs of a judge's name and the models' names.
         tools_judge: Checks the calls of answers to prompts with tools, before the other judges; None: it is one of them.
     """
@@ -47,6 +49,7 @@ class CompiledTier:
     fallbacks: tuple[ModelHandle, ...] = ()
     reads_agreement: bool = False
     tools_judge: Judge | None = None
+    task: str | None = None
     other_models: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
@@ -63,6 +66,7 @@ class CompiledPolicy:
         observer: Receives what happens in its runs.
         lengths: The lengths of its answers; None: they are not learned.
         shadow: Which runs the other tiers answer, too; None: no run.
+        tasks: The policy as each task has it; None: no tier has thresholds by task.
     """
 
     policy: Policy
@@ -73,6 +77,7 @@ class CompiledPolicy:
     observer: Observer | None = None
     lengths: OutputLengths | None = None
     shadow: ShadowPlan | None = None
+    tasks: "TaskPlan | None" = None
 
     def premium_usd(self, prompt: Prompt, attempts: Sequence[Attempt], result: Result | None) -> float | None:
         """Estimates in USD what the last tier alone would have cost; None where unknown.
@@ -91,6 +96,34 @@ class CompiledPolicy:
             price=premium.handle.pricer.cost,
             recorded_cost=getattr(premium.handle.model, "recorded_cost", None),
         )
+
+
+MOST_READ = 10_000
+"""Characters of a prompt that the patterns of a policy's tasks are matched against."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskPlan:
+    """A policy whose tiers have thresholds by task.
+
+    Attributes:
+        tag: The tag of a run that names its task.
+        patterns: Pairs of a task and what a prompt of it contains, tried in order where a run has no such tag.
+        variants: The policy as each task has it.
+    """
+
+    tag: str
+    patterns: tuple[tuple[str, re.Pattern[str]], ...]
+    variants: Mapping[str, CompiledPolicy]
+
+    def task_of(self, prompt: Prompt, tags: Mapping[str, object] | None) -> str | None:
+        """The run's task, by its tag, else by the first pattern that matches; None where neither says one."""
+        if tags is not None and self.tag in tags:
+            return str(tags[self.tag])
+        if self.patterns:
+            text = prompt.text[:MOST_READ]
+            return next((task for task, pattern in self.patterns if pattern.search(text)), None)
+        return None
 
 
 def new_run_budget(compiled: CompiledPolicy, budget_usd: float | None = None, daily: DailyBudgets = ()) -> RunBudget:

@@ -23,6 +23,7 @@ from .model_handle import ModelHandle
 from .observer import Observer
 from .plan import CompiledPolicy, CompiledTier
 from .shadow_plan import ShadowPlan
+from .tasks import with_tasks
 
 
 class _LoopState:
@@ -134,7 +135,7 @@ class Runtime:
             state.handles[model] = self._handle(model)
         policy_name = name if name in self._policies else name.rpartition("/")[0]
         daily = ((f"policy {policy_name}", policy.budget_usd_per_day), ("all policies", self._usd_per_day))
-        compiled = CompiledPolicy(
+        plain = CompiledPolicy(
             policy=policy,
             tiers=tuple(_compile_tier(tier, state.handles) for tier in policy.tiers),
             handles=state.handles,
@@ -144,6 +145,7 @@ class Runtime:
             lengths=lengths,
             shadow=ShadowPlan.of(policy),
         )
+        compiled = with_tasks(plain)
         if compiled.daily or policy.budget_usd is not None:
             check_priced(compiled)
         state.compiled[name] = compiled
@@ -245,7 +247,8 @@ def _single_tier(policy: Policy, name: str) -> Policy:
     tiers = [tier for tier in policy.tiers if tier.name == name]
     if not tiers:
         raise _unknown_tier(name, [tier.name for tier in policy.tiers])
-    return policy.model_copy(update={"tiers": tiers, "calibration": None, "shadow": None, "promise": None})
+    alone = [tier.model_copy(update={"accept_at_by_task": None}) for tier in tiers]
+    return policy.model_copy(update={"tiers": alone, "calibration": None, "shadow": None, "promise": None})
 
 
 def _unknown_tier(name: str, known_names: list[str]) -> PolicyError:

@@ -16,6 +16,7 @@ with needed_by("the gateway"):
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import Route
@@ -25,15 +26,19 @@ from .anthropic.count_tokens import count_tokens
 from .anthropic.response import message
 from .anthropic.stream import MessageWriter
 from .auth.keys import Caller
+from .cors import Cors
 from .dashboard.events import SseHub, events, run_details
-from .dashboard.static import page
+from .dashboard.static import home, page
 from .endpoint import Endpoint, Reply, access_log
 from .errors import ApiError, anthropic_shape, openai_shape
 from .health import healthz, metrics, openapi, readyz
 from .model_list import list_models, one_model
 from .native_api import feedback, gate, route
 from .openai import chat
-from .openai.stream import ChatWriter
+from .openai.responses import request as responses
+from .openai.responses.response import response
+from .openai.responses.stream import ResponseWriter
+from .openai.stream import chat_writers
 from .reload import Reloader
 from .response import dump, headers
 from .run_request import run_request
@@ -44,16 +49,30 @@ from .stream import stream
 async def _chat(gateway: Gateway, caller: Caller, body: Mapping[str, Any], reply: Reply) -> None:
     request = chat.read(body)
     if request.stream:
-        await stream(gateway, caller, request, reply, ChatWriter(request))
+        await stream(gateway, caller, request, reply, chat_writers(request))
         return
     results = await run_request(gateway, caller, request)
     await reply.json(chat.completion(request, results), headers(results))
 
 
+async def _responses(gateway: Gateway, caller: Caller, body: Mapping[str, Any], reply: Reply) -> None:
+    request = responses.read(body)
+    if request.stream:
+        await stream(gateway, caller, request, reply, [ResponseWriter(request)])
+        return
+    results = await run_request(gateway, caller, request)
+    await reply.json(response(request, results[0]), headers(results))
+
+
+async def _stored_response(gateway: Gateway, caller: Caller, body: Mapping[str, Any], reply: Reply) -> None:
+    message = "the gateway keeps no responses: it answers as with store: false; the journal has the runs"
+    raise ApiError(404, message, param="response_id", code="not_stored")
+
+
 async def _messages(gateway: Gateway, caller: Caller, body: Mapping[str, Any], reply: Reply) -> None:
     request = messages.read(body, reply.header(b"anthropic-beta"))
     if request.stream:
-        await stream(gateway, caller, request, reply, MessageWriter(request))
+        await stream(gateway, caller, request, reply, [MessageWriter(request)])
         return
     results = await run_request(gateway, caller, request)
     await reply.json(message(request, results[0]), headers(results))
@@ -91,6 +110,8 @@ def make_app(gateway: Gateway, path: Path | None = None) -> Starlette:
 
     routes = [
         post("/v1/chat/completions", _chat),
+        post("/v1/responses", _responses),
+        get("/v1/responses/{response_id:path}", _stored_response),
         post("/v1/messages", _messages, error_shape=anthropic_shape),
         post("/v1/messages/count_tokens", count_tokens, error_shape=anthropic_shape),
         post("/v1/route", route),
@@ -98,6 +119,7 @@ def make_app(gateway: Gateway, path: Path | None = None) -> Starlette:
         post("/v1/feedback", feedback),
         get("/v1/models", list_models),
         get("/v1/models/{name:path}", one_model),
+        get("/", home, public=True),
         get("/healthz", healthz, public=True),
         get("/readyz", readyz, public=True),
         get("/openapi.json", openapi, public=True),
@@ -107,7 +129,12 @@ def make_app(gateway: Gateway, path: Path | None = None) -> Starlette:
         get("/dashboard/runs/{run_id}", run_details, all_policies=True),
         get("/dashboard/{file:path}", page, public=True),
     ]
-    return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http_error})
+    return Starlette(
+        routes=routes,
+        lifespan=lifespan,
+        middleware=[Middleware(Cors, gateway=gateway)],
+        exception_handlers={HTTPException: _http_error},
+    )
 
 
 async def _http_error(request: HttpRequest, error: Exception) -> Response:

@@ -36,6 +36,7 @@ async def route(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], r
         request.budget_usd = number(_usd(budget), "budget", 0, 1e6)
     if (seconds := body.get("deadline_s")) is not None:
         request.deadline_s = number(seconds, "deadline_s", 0.001, 86_400)
+    allowed_policy(gateway.active, caller, request.policy)  # here a name is a policy's: aliases are for models
     (result,) = await run_request(gateway, caller, request)
     await reply.json(result_data(request, result), headers([result]))
 

@@ -1,6 +1,6 @@
 """A client's request in one form for all interfaces; and which model can honour which field."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +9,7 @@ from cascade.errors import PolicyError
 from cascade.journal.record import MAX_TAG_TEXT
 from cascade.models.message_parts import takes_foreign_fields, takes_reasoning
 from cascade.models.protocol import Request
-from cascade.policy.schema import ModelSpec, Policy
+from cascade.policy.schema import ModelSpec, Policy, nearest
 from cascade.result import Result
 from judges import Prompt
 
@@ -31,6 +31,15 @@ _UNSUPPORTED = {
 # Thoughts in a history, by the names that ``uses`` gives them: as text, and as blocks that Anthropic signed.
 _REASONING = frozenset(("messages.reasoning_content", "messages.reasoning", "messages.content.thinking"))
 _SIGNED_REASONING = frozenset(("messages.content.thinking.signature", "messages.content.redacted_thinking"))
+
+UNREAD = frozenset(
+    f"messages.{name}"
+    for name in (
+        *("annotations", "citations", "provider_specific_fields", "reasoning_details", "thinking_blocks", "images"),
+        *("parsed", "id", "created", "response_metadata", "usage", "cascade"),
+    )
+)
+"""Fields that servers and client libraries add to a history's messages; no model is called with them."""
 
 # Fields that a provider's models are called without: they change what an answer costs, how long it takes or how much the
 # model thinks, and nothing that the gateway promises.
@@ -154,7 +163,7 @@ def _ignored(request: GatewayRequest, spec: ModelSpec) -> frozenset[str]:
 
     They help the model that wrote them, and no answer of another depends on them.
     """
-    ignored = _IGNORED.get(spec.provider, frozenset()) & request.uses
+    ignored = (_IGNORED.get(spec.provider, frozenset()) | UNREAD) & request.uses
     foreign = frozenset(name for name in request.uses if name.startswith("messages.tool_calls."))
     if spec.provider == "openai":
         dropped = _SIGNED_REASONING if takes_reasoning(spec.base_url) else _SIGNED_REASONING | _REASONING
@@ -192,8 +201,13 @@ def _lowest(*values: float | None) -> float | None:
     return min((value for value in values if value is not None), default=None)
 
 
-def find_policy(cascade: Cascade, name: str) -> Policy:
+def find_policy(cascade: Cascade, name: str, aliases: Collection[str] = ()) -> Policy:
     """The policy that a request names.
+
+    Args:
+        cascade: Has the policies.
+        name: The name.
+        aliases: Further names, for the error.
 
     Raises:
         ApiError: 404 where there is none.
@@ -201,4 +215,7 @@ def find_policy(cascade: Cascade, name: str) -> Policy:
     try:
         return cascade.policy(name)
     except PolicyError as error:
-        raise ApiError(404, f"model: {error}", param="model", code="model_not_found") from None
+        message = str(error)
+        if aliases and "did you mean" not in message:
+            message += nearest(name, list(aliases))
+        raise ApiError(404, f"model: {message}", param="model", code="model_not_found") from None

@@ -25,7 +25,7 @@ def allowed_policy(config: "ActiveConfig", caller: "Caller", name: str) -> Polic
     if not caller.may(name, config.cascade.policies):
         # The same response whether it exists or not: other keys' policies are not disclosed.
         raise ApiError(403, f"model: this key may not use the policy {name!r}", param="model", code="policy_not_allowed")
-    return find_policy(config.cascade, name)
+    return find_policy(config.cascade, name, config.file.aliases)
 
 
 def run_options(config: "ActiveConfig", caller: "Caller", request: GatewayRequest) -> dict[str, Any]:
@@ -34,6 +34,7 @@ def run_options(config: "ActiveConfig", caller: "Caller", request: GatewayReques
     Raises:
         ApiError: The request cannot be run with this key, policy or models.
     """
+    request.policy = config.policy_name(request.policy)
     policy = allowed_policy(config, caller, request.policy)
     check_supported(request, policy, config.models)
     if request.budget_usd is not None and (unpriced := config.cascade.unpriced(request.policy)):

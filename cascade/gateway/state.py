@@ -22,7 +22,10 @@ from .stats import Stats
 
 if TYPE_CHECKING:
     from cascade.journal.journal import Journal
+    from cascade.journal.ledger import SqlLedger
     from cascade.journal.record import Record
+
+    from .auth.rates import SharedRates
 
 log = logging.getLogger("cascade.gateway")
 
@@ -68,6 +71,22 @@ class ActiveConfig:
     in_flight: int = 0
     retired: bool = False
 
+    def policy_name(self, model: str) -> str:
+        """The policy that a client's model name stands for: its own, its alias's, or that of unknown names."""
+        file = self.file
+        if model in file.policies:
+            return model
+        if model in file.aliases:
+            return file.aliases[model]
+        if file.unknown_model == "error" or self._is_tier(model):
+            return model
+        return file.unknown_model
+
+    def _is_tier(self, name: str) -> bool:
+        policy_name, _, tier_name = name.rpartition("/")
+        policy = self.file.policies.get(policy_name)
+        return policy is not None and any(tier.name == tier_name for tier in policy.tiers)
+
     def __enter__(self) -> Cascade:
         self.in_flight += 1
         return self.cascade
@@ -109,6 +128,7 @@ class Gateway:
         limits: Limits on requests; None: the defaults.
         registry: The Prometheus registry; None: prometheus_client's default one.
         key_file: Where the API keys are; None: no keys.
+        ledger: Keeps budgets and key rates where there is no journal; None: this process does.
 
     Raises:
         PolicyError: A policy cannot be used.
@@ -123,6 +143,7 @@ class Gateway:
         limits: Limits | None = None,
         registry: Any = None,
         key_file: KeyFile | None = None,
+        ledger: "SqlLedger | None" = None,
     ) -> None:
         self.started_at = int(time())
         self._injected_models = dict(models or {})
@@ -135,7 +156,10 @@ class Gateway:
         self.stats = Stats()
         self.schemas = SchemaPool()
         self.closing = asyncio.Event()
+        self.draining = False  # another worker serves what is new
         self.journal = _journal(file)
+        self._ledger = ledger if self.journal is None else self.journal.ledger
+        self.rates = None if self._ledger is None else _rates(self._ledger)
         self.journal_url = file.journal.address() if self.journal is not None and file.journal is not None else None
         spec = file.telemetry
         self.telemetry = Telemetry(
@@ -169,7 +193,7 @@ class Gateway:
             journal=self.journal,
             telemetry=self.telemetry,
             # What was spent today stays spent when the policies change.
-            ledger=previous.cascade.ledger if previous is not None else None,
+            ledger=previous.cascade.ledger if previous is not None else self._ledger,
         )
         if previous is not None:
             cascade.follow(previous.cascade)
@@ -198,14 +222,15 @@ class Gateway:
         self._http_metrics.load(self.load.requests, shed)
 
     def model_names(self, caller: Caller) -> list[str]:
-        """The names that a caller may give as a model: each policy that can run, and ``policy/tier`` for a single tier."""
+        """The names that a caller may give as a model: each policy that can run, ``policy/tier`` for a tier, and aliases."""
         policies, unusable = self.active.cascade.policies, self.reload_status.unusable
-        return [
+        names = [
             name
             for policy_name, policy in policies.items()
             for name in (policy_name, *(f"{policy_name}/{tier.name}" for tier in policy.tiers))
             if caller.may(name, policies) and policy_name not in unusable
         ]
+        return [*names, *(alias for alias, target in self.active.file.aliases.items() if target in names)]
 
     async def find_record(self, run_id: str) -> "Record | None":
         """A run's record in the journal; None where there is none, or no journal.
@@ -225,6 +250,8 @@ class Gateway:
         await asyncio.gather(self.active.cascade.aclose(), self.schemas.aclose(), *_closing)
         if self.journal is not None:
             await asyncio.to_thread(self.journal.close)
+        elif self._ledger is not None:
+            await asyncio.to_thread(self._ledger.close)
 
 
 def _journal(file: PolicyFile) -> "Journal | None":
@@ -233,6 +260,12 @@ def _journal(file: PolicyFile) -> "Journal | None":
     from cascade.journal.journal import Journal
 
     return Journal(file.journal)
+
+
+def _rates(ledger: "SqlLedger") -> "SharedRates":
+    from .auth.rates import SharedRates
+
+    return SharedRates(ledger=ledger)
 
 
 def _find_record(url: str, run_id: str) -> "Record | None":

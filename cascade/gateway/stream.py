@@ -1,7 +1,7 @@
 """A run as a stream of events: text is sent once it cannot be retracted, and what is ready is sent together."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -44,15 +44,28 @@ class Writer(Protocol):
         """The events after the text: tool calls, the finish reason, the run."""
         ...
 
+    def close(self, results: Sequence[Result]) -> bytes:
+        """What follows the last choice of all."""
+        ...
+
     def error(self, error: ApiError) -> bytes:
         """An error after the stream has started."""
         ...
 
 
-async def stream(gateway: "Gateway", caller: "Caller", request: GatewayRequest, reply: "Reply", writer: Writer) -> None:
+async def stream(
+    gateway: "Gateway", caller: "Caller", request: GatewayRequest, reply: "Reply", writers: Sequence[Writer]
+) -> None:
     """Runs a request and sends its events.
 
     Until there is something to send an error is a response with its status; afterwards it is an event.
+
+    Args:
+        gateway: What all requests share.
+        caller: Who sent it.
+        request: What to run.
+        reply: Receives the events.
+        writers: One for each choice, with a run of its own; the runs are concurrent.
 
     Raises:
         ApiError: The request cannot be run with this key, policy or models.
@@ -61,63 +74,89 @@ async def stream(gateway: "Gateway", caller: "Caller", request: GatewayRequest, 
     config = gateway.active
     options = run_options(config, caller, request)
     await check_schema(gateway, request)
-    pipe = _Pipe(writer, config.models)
+    awake = asyncio.Event()
+    pipes = [_Pipe(writer, config.models, awake) for writer in writers]
     with config as cascade:
-        running = asyncio.ensure_future(
-            # Text that was sent over HTTP cannot be retracted, whatever the policy says.
-            cascade.arun(request.prompt, request=request.model_request(), on_event=pipe.on_event, stream="held", **options)
-        )
-        running.add_done_callback(lambda _: pipe.wake())
+        prompt = request.prompt
+        runs = [
+            asyncio.ensure_future(
+                # Text that was sent over HTTP cannot be retracted, whatever the policy says.
+                cascade.arun(prompt, request=request.model_request(i), on_event=pipe.on_event, stream="held", **options)
+            )
+            for i, pipe in enumerate(pipes)
+        ]
+        for run in runs:
+            run.add_done_callback(lambda _: awake.set())
         try:
-            while not running.done() or pipe.ready:
-                content = await pipe.take()
-                if pipe.retracted:
+            while not all(run.done() for run in runs) or any(pipe.ready for pipe in pipes):
+                content = await _take(pipes, awake)
+                if any(pipe.retracted for pipe in pipes):
                     raise ApiError(502, "the answer broke off after parts of it were sent; try again", code="retracted")
                 if content:
                     if not reply.started:
                         await reply.start_events()
                     await reply.send_chunk(content)
-            result = await running
+            results = [await run for run in runs]
         except asyncio.CancelledError:
             if reply.started and gateway.closing.is_set():
                 error = ApiError(503, "the gateway stopped before the run ended; try again", code="shutting_down")
-                await reply.send_chunk(writer.error(error), last=True)
+                await reply.send_chunk(writers[0].error(error), last=True)
             raise
         except Exception as error:
             api_error = api_error_of(error)
             if not reply.started:
                 raise api_error from None
-            await reply.send_chunk(writer.error(api_error), last=True)
+            await reply.send_chunk(writers[0].error(api_error), last=True)
             return
         finally:
-            if not running.done():
-                running.cancel()
-                await asyncio.wait([running])
-            if not running.cancelled():
-                running.exception()  # it was reported already
+            await _end_runs(runs)
     if not reply.started:
         await reply.start_events()
-    await reply.send_chunk(writer.end(result), last=True)
+    ends = [writer.end(result) for writer, result in zip(writers, results, strict=True)]
+    await reply.send_chunk(b"".join((*ends, writers[0].close(results))), last=True)
+
+
+async def _end_runs(runs: Sequence["asyncio.Future[Result]"]) -> None:
+    """Cancels the runs that are not done, and waits for them."""
+    unfinished = [run for run in runs if not run.done()]
+    for run in unfinished:
+        run.cancel()
+    if unfinished:
+        await asyncio.wait(unfinished)
+    for run in runs:
+        if not run.cancelled():
+            run.exception()  # it was reported already
+
+
+async def _take(pipes: "Sequence[_Pipe]", awake: asyncio.Event) -> bytes:
+    """The events that are ready, or a keep-alive event where none is for long."""
+    try:
+        async with asyncio.timeout(_KEEP_ALIVE_S):
+            await awake.wait()
+    except TimeoutError:
+        return pipes[0].writer.keep_alive()
+    awake.clear()
+    return b"".join([event for pipe in pipes for event in pipe.take()])
 
 
 @dataclass(slots=True)
 class _Pipe:
-    """Events of a run, as bytes, until they are sent."""
+    """Events of one run, as bytes, until they are sent."""
 
-    _writer: Writer
+    writer: Writer
     _specs: Mapping[str, ModelSpec]
+    _awake: asyncio.Event
     _models: dict[str, str] = field(default_factory=dict)  # the providers' names of the models, by tier
-    _awake: asyncio.Event = field(default_factory=asyncio.Event)
     _sent: bool = False
     ready: list[bytes] = field(default_factory=list)
     retracted: bool = False
 
     def on_event(self, event: Event) -> None:
         if isinstance(event, Token):
-            write = self._writer.refusal if event.refusal else self._writer.text
+            write = self.writer.refusal if event.refusal else self.writer.text
             self._add(write(event.text, self._models[event.tier]))
         elif isinstance(event, Reasoning):
-            self._add(self._writer.reasoning(event, self._models[event.tier]))
+            self._add(self.writer.reasoning(event, self._models[event.tier]))
         elif isinstance(event, TierStarted):
             spec = self._specs.get(event.model)
             self._models[event.tier] = (spec.model if spec is not None else None) or event.model
@@ -130,17 +169,8 @@ class _Pipe:
         self.ready.append(content)
         self._awake.set()
 
-    def wake(self) -> None:
-        self._awake.set()
-
-    async def take(self) -> bytes:
-        """The events that are ready, or a keep-alive event where none is for long."""
-        try:
-            async with asyncio.timeout(_KEEP_ALIVE_S):
-                await self._awake.wait()
-        except TimeoutError:
-            return self._writer.keep_alive()
-        self._awake.clear()
+    def take(self) -> list[bytes]:
+        """The events that are ready."""
         ready, self.ready = self.ready, []
         self._sent = self._sent or bool(ready)
-        return b"".join(ready)
+        return ready

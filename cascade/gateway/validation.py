@@ -121,6 +121,16 @@ def not_deep(value: Any, name: str, max_depth: int = MAX_DEPTH) -> Any:
     raise bad_request(f"is nested deeper than {max_depth} levels", name)
 
 
+def check_cache_control(value: Any, name: str) -> None:
+    """Checks a breakpoint of Anthropic's prompt cache. Raises ApiError."""
+    object_of(value, name, ("type", "ttl", "scope"), ("type",))
+    one_of(value["type"], f"{name}.type", ("ephemeral",))
+    if value.get("ttl") is not None:
+        one_of(value["ttl"], f"{name}.ttl", ("5m", "1h"))
+    if value.get("scope") is not None:
+        text(value["scope"], f"{name}.scope", 64)
+
+
 def read_fields(body: Mapping[str, Any], readers: Mapping[str, Callable[..., None]], *args: Any) -> None:
     """Calls the reader of each field with its value and ``args``; null is the same as a missing field. Raises ApiError."""
     for name, value in body.items():

@@ -194,6 +194,8 @@ def _attempt(a: Attempt, messages: Sequence[Message], keep: bool, cut: str) -> d
         "decisions": [_decision(d) for d in a.decisions],
         "call_log": [_call(c, redactor) for c in a.call_log],
     }
+    if a.task is not None:
+        entry["task"] = a.task
     if a.error is not None:
         entry["error"] = redactor.said(a.error)
     if answer is not None:
@@ -245,7 +247,7 @@ def _call(c: CallRecord, redactor: Redactor) -> dict[str, Any]:
 def usage_json(usage: Usage) -> dict[str, int]:
     """Tokens as a recording states them; kinds of which there were none are left out."""
     entry = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
-    for name in ("cached_tokens", "cache_write_tokens", "reasoning_tokens"):
+    for name in ("cached_tokens", "cache_write_tokens", "cache_write_1h_tokens", "reasoning_tokens"):
         if count := getattr(usage, name):
             entry[name] = count
     return entry

@@ -11,7 +11,7 @@ from judges.reading.tool_calls import arguments_object, arguments_text
 from judges.types import content_text
 
 from .http import load, malformed, mapping, post, schema_of, with_schema_text
-from .message_parts import Translated, options_for, signed_thoughts
+from .message_parts import PART_OF_PREVIOUS, Translated, options_for, signed_thoughts
 from .protocol import Request
 from .sdk_model import SdkModel
 from .sse import Reader
@@ -190,7 +190,10 @@ def _system(messages: Iterable[Mapping[str, Any]]) -> Any:
         original = message.original if isinstance(message, Translated) else None
         if isinstance(original, Mapping):
             continue  # it stays where it is among the messages
-        texts.append(content_text(message.get("content")))
+        content = message.get("content")
+        if original is None and isinstance(content, list) and any(isinstance(part, Translated) for part in content):
+            original = _blocks(content)
+        texts.append(content_text(content))
         blocks += original if isinstance(original, list) else [{"type": "text", "text": texts[-1]}]
         as_blocks = as_blocks or isinstance(original, list)
     return blocks if as_blocks else "\n\n".join(texts)
@@ -205,15 +208,17 @@ def to_messages(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     open_turn: dict[str, Any] | None = None  # one of ours, which further blocks may join
     for message in messages:
         role = message.get("role")
-        if isinstance(message, Translated) and not isinstance(message.original, list):
-            if message.original is not None:
-                turns.append(message.original)
-                open_turn = None
+        original = message.original if isinstance(message, Translated) else None
+        if original is PART_OF_PREVIOUS:
+            continue
+        if isinstance(original, dict):
+            turns.append(original)
+            open_turn = None
             continue
         if role in ("system", "developer"):
             continue
         if role == "tool":
-            id, content = _id(message.get("tool_call_id")), message.get("content")
+            id, content = valid_id(message.get("tool_call_id")), message.get("content")
             blocks, role = [{"type": "tool_result", "tool_use_id": id, "content": content}], "user"
         else:
             blocks = [*(message.get("thinking_blocks") or ()), *_blocks(message.get("content"))]
@@ -233,7 +238,7 @@ def _blocks(content: Any) -> list[dict[str, Any]]:
 
 
 def _block(part: Mapping[str, Any]) -> dict[str, Any]:
-    if isinstance(part, Translated):
+    if isinstance(part, Translated) and part.original is not None:
         original: dict[str, Any] = part.original
         return original
     return _image(part) if part.get("type") == "image_url" else dict(part)
@@ -263,7 +268,7 @@ def _native(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
-    if isinstance(tool, Translated):
+    if isinstance(tool, Translated) and tool.original is not None:
         original: dict[str, Any] = tool.original
         return original
     function = tool.get("function")
@@ -277,13 +282,13 @@ def _tool_use(call: Mapping[str, Any]) -> dict[str, Any]:
     function = call["function"]
     return {
         "type": "tool_use",
-        "id": _id(call.get("id")),
+        "id": valid_id(call.get("id")),
         "name": function["name"],
         "input": arguments_object(function.get("arguments")),
     }
 
 
-def _id(id: Any) -> Any:
+def valid_id(id: Any) -> Any:
     """A call's id of another server's in Anthropic's alphabet; its result has the same."""
     return _NO_ID_CHARS.sub("_", id) if isinstance(id, str) else id
 

@@ -83,6 +83,8 @@ class OpenAIModel(SdkModel):
             body["logprobs"], body["top_logprobs"] = True, max(_ALTERNATIVES, options.get("top_logprobs") or 0)
         elif self.logprobs:
             body["logprobs"] = True
+        elif "top_logprobs" in options:
+            del body["top_logprobs"]
         if "logprobs" in body and counts_logprobs(self.base_url):
             body["logprobs"] = body.pop("top_logprobs", 1)
         if prompt.tools:
@@ -157,9 +159,19 @@ class OpenAIModel(SdkModel):
             model=self.model,
             reasoning=reasoning_in(message) or None,
             refusal=refusal,
-            extra=self._ignored(),
+            extra=_extra(self._ignored(), choice, tokens),
         )
         return separate_reasoning(answer, top_of)
+
+
+def _extra(extra: Mapping[str, Any], choice: Mapping[str, Any], tokens: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """``extra`` with the tokens with their alternatives, and vLLM's name of the stop sequence, where there are any."""
+    stop = choice.get("stop_reason")
+    if isinstance(stop, str):
+        extra = {**extra, "stop_sequence": stop}
+    if tokens and tokens[0].get("top_logprobs"):
+        extra = {**extra, "top_logprobs": tokens}
+    return extra
 
 
 def _all_counted(usage: Usage | None, choices: Sequence[Mapping[str, Any]]) -> Usage | None:

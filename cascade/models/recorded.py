@@ -180,6 +180,7 @@ def _usage(usage: Mapping[str, Any]) -> Usage:
         usage.get("output_tokens") or 0,
         cached_tokens=usage.get("cached_tokens") or 0,
         cache_write_tokens=usage.get("cache_write_tokens") or 0,
+        cache_write_1h_tokens=usage.get("cache_write_1h_tokens") or 0,
         reasoning_tokens=usage.get("reasoning_tokens") or 0,
     )
 

@@ -17,6 +17,11 @@ _MAX_USD = 1e6  # of one request
 log = logging.getLogger("cascade.models")
 
 
+# Where a server does not count its cache in prompt_tokens_details: DeepSeek, Moonshot, LiteLLM.
+_CACHE_READS = ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")
+_CACHE_WRITES = ("cache_creation_input_tokens",)
+
+
 class _UnusableError(ValueError):
     """A count that cannot be used."""
 
@@ -39,7 +44,9 @@ def chat_usage(usage: Any, name: str) -> Usage | None:
     try:
         read, written = _needed(usage, "prompt_tokens"), _needed(usage, "completion_tokens")
         details = _details(usage, "prompt_tokens_details")
-        cached, cache_write = _count(details, "cached_tokens"), _count(details, "cache_write_tokens")
+        cached = _count(details, "cached_tokens") or _first(usage, _CACHE_READS)
+        cache_write = _count(details, "cache_write_tokens") or _count(details, "cache_creation_tokens")
+        cache_write = cache_write or _first(usage, _CACHE_WRITES)
         total = _count(usage, "total_tokens")
     except _UnusableError as error:
         _warn_once(name, str(error))
@@ -52,7 +59,14 @@ def chat_usage(usage: Any, name: str) -> Usage | None:
         written = total - read
     elif reasoning > written:
         written += reasoning  # more than the whole, so that it is not part of it
-    return Usage(read, written, cached_tokens=cached, cache_write_tokens=cache_write, reasoning_tokens=reasoning)
+    return Usage(
+        read,
+        written,
+        cached_tokens=cached,
+        cache_write_tokens=cache_write,
+        cache_write_1h_tokens=_hour_writes(usage, cache_write),
+        reasoning_tokens=reasoning,
+    )
 
 
 def message_usage(usage: Any, name: str) -> Usage | None:
@@ -79,6 +93,7 @@ def message_usage(usage: Any, name: str) -> Usage | None:
         written,
         cached_tokens=cached,
         cache_write_tokens=cache_write,
+        cache_write_1h_tokens=_hour_writes(usage, cache_write),
         reasoning_tokens=reasoning,
     )
 
@@ -104,6 +119,17 @@ def _count(usage: Mapping[str, Any], name: str) -> int:
     if type(value) is not int or not 0 <= value <= MAX_TOKENS:
         raise _UnusableError(f"{name} is not a number of tokens")
     return value
+
+
+def _first(usage: Mapping[str, Any], names: tuple[str, ...]) -> int:
+    return next((count for name in names if (count := _count(usage, name))), 0)
+
+
+def _hour_writes(usage: Mapping[str, Any], cache_write: int) -> int:
+    """Of the tokens written to the cache, those that Anthropic keeps for an hour."""
+    kinds = usage.get("cache_creation")
+    count = kinds.get("ephemeral_1h_input_tokens") if isinstance(kinds, Mapping) else None
+    return min(count, cache_write) if type(count) is int and count > 0 else 0
 
 
 def _details(usage: Mapping[str, Any], name: str) -> Mapping[str, Any]:

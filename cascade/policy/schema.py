@@ -40,6 +40,9 @@ class PriceSpec(_Strict):
     output_per_mtok: Usd
     cached_input_per_mtok: Usd | None = None
     cache_write_per_mtok: Usd | None = None
+    cache_write_1h_per_mtok: Usd | None = Field(
+        None, description="Writes that are kept for an hour. Default: 1.6 times cache_write_per_mtok."
+    )
 
 
 class RetrySpec(_Strict):
@@ -193,6 +196,9 @@ class TierPolicy(_Strict):
     fallbacks: list[str] = Field(default_factory=list, description="Models asked in turn where the tier's own fails.")
     accept_at: Probability = Field(0.7, description="Accept the answer from this confidence on; 0 accepts all.")
     prior: Probability = Field(0.5, description="The confidence where no judge could tell.")
+    accept_at_by_task: dict[str, Probability | Literal["skip"]] | None = Field(
+        None, description="accept_at of the runs of a task; 'skip': its runs do not ask the tier. Written by a calibration."
+    )
     judges: list[JudgeRule] = Field(default_factory=list)
     confidence: list[dict[str, Any]] | None = Field(
         None, description="Fitted mappings to P(correct), one for each judge prefix; written by a calibration."
@@ -293,6 +299,29 @@ class PromiseSpec(_Strict):
     )
 
 
+class TaskRule(_Strict):
+    """A task that prompts show by their text."""
+
+    task: str = Field(min_length=1)
+    pattern: str = Field(min_length=1, max_length=1000, description="A regular expression that the prompt contains.")
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+        return pattern
+
+
+class TasksSpec(_Strict):
+    """Which task a run belongs to, for thresholds by task."""
+
+    tag: str = Field(default="task", min_length=1, description="The tag of a run that names its task.")
+    rules: list[TaskRule] = Field(default_factory=list, description="Without the tag: the first whose pattern matches.")
+
+
 class Policy(_Strict):
     """A ladder of tiers, cheapest first, and the limits of a run."""
 
@@ -303,6 +332,7 @@ class Policy(_Strict):
     final: Literal["last", "best"] = Field(
         "last", description="Which answer counts once the last tier was asked: its own, or the most confident of all."
     )
+    tasks: TasksSpec = Field(TasksSpec(), description="Which task a run belongs to.")
     calibration: str | None = Field(
         None, description="A calibration written by evals.replay, relative to this file, or 'starter': it sets the ladder."
     )
@@ -342,6 +372,8 @@ class Policy(_Strict):
             if tier.name in seen:
                 raise ValueError(f"two tiers are called {tier.name!r}; names must differ")
             seen.add(tier.name)
+        if any(at == "skip" for at in (tiers[-1].accept_at_by_task or {}).values()):
+            raise ValueError(f"tier {tiers[-1].name!r}: no task can skip the last tier, which answers what no other accepts")
         return tiers
 
     @property
@@ -386,6 +418,28 @@ class TelemetrySpec(_Strict):
         return self
 
 
+class CorsSpec(_Strict):
+    """Which web pages may call the gateway from a browser."""
+
+    allow_origins: list[str] = Field(min_length=1, description="Origins such as https://app.example.com; '*' for any.")
+    allow_credentials: bool = Field(False, description="Whether a browser sends cookies and client certificates along.")
+    max_age_s: int = Field(600, ge=0, le=86_400, description="How long a browser keeps the answer to its preflight request.")
+
+    @field_validator("allow_origins")
+    @classmethod
+    def _origins(cls, origins: list[str]) -> list[str]:
+        for origin in origins:
+            if origin != "*" and not re.fullmatch(r"https?://[^/\s@?#*]+", origin):
+                raise ValueError(f"{origin!r} is no origin; write a scheme and a host, such as https://app.example.com")
+        return [origin.lower() for origin in origins]
+
+    @model_validator(mode="after")
+    def _safe(self) -> "CorsSpec":
+        if self.allow_credentials and "*" in self.allow_origins:
+            raise ValueError("allow_credentials: true needs a list of origins: browsers refuse it for '*'")
+        return self
+
+
 class PolicyFile(_Strict):
     """The whole of policies.yaml."""
 
@@ -398,6 +452,14 @@ class PolicyFile(_Strict):
     budget_usd_per_day: Usd | None = Field(None, description="Most that all policies together may spend in a UTC day.")
     models: dict[str, ModelSpec] = Field(min_length=1)
     policies: dict[str, Policy] = Field(min_length=1)
+    aliases: dict[str, str] = Field(
+        default_factory=dict,
+        description="Further names that clients of the gateway may send as a model, each for a policy or policy/tier.",
+    )
+    unknown_model: str = Field(
+        "error", description="The policy of requests to the gateway that name an unknown model; 'error' refuses them."
+    )
+    cors: CorsSpec | None = Field(None, description="Which web pages may call the gateway; none where it is absent.")
     journal: JournalSpec | None = Field(None, description="Where a record of every run is kept; none where it is absent.")
     telemetry: TelemetrySpec | None = Field(None, description="Spans and metrics of runs; none where it is absent.")
 
@@ -417,6 +479,18 @@ class PolicyFile(_Strict):
                     for model in rule.model_names:
                         if model not in self.models:
                             raise ValueError(f"{where}.judges: {_unknown('model', model, list(self.models))}")
+        return self
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> "PolicyFile":
+        names = [*self.policies, *(f"{name}/{tier.name}" for name, policy in self.policies.items() for tier in policy.tiers)]
+        for alias, target in self.aliases.items():
+            if alias in names:
+                raise ValueError(f"aliases.{alias}: a policy or a tier has this name already")
+            if target not in names:
+                raise ValueError(f"aliases.{alias}: {_unknown('policy', target, names)}")
+        if self.unknown_model != "error" and self.unknown_model not in names:
+            raise ValueError(f"unknown_model: 'error', or a policy: {_unknown('policy', self.unknown_model, names)}")
         return self
 
 

@@ -138,6 +138,9 @@ def safer_policy(policy: Policy, on_broken: str) -> Policy:
         tier.model_copy(
             update={
                 "accept_at": raised(tier.accept_at),
+                "accept_at_by_task": {
+                    task: at if isinstance(at, str) else raised(at) for task, at in (tier.accept_at_by_task or {}).items()
+                },
                 "judges": [rule.model_copy(update={"accept_at": raised(rule.accept_at)}) for rule in tier.judges],
             }
         )

@@ -38,6 +38,7 @@ from .job import ShadowJob, job_of
 from .promise_monitor import PromiseMonitor
 
 T = TypeVar("T")
+OnOutcome = Callable[[str, str, float | None], None]
 log = logging.getLogger("cascade.shadow")
 
 CAPACITY = 1_000
@@ -62,6 +63,7 @@ class Shadower:
         book: The books.
         policies: The names of the policies that shadow.
         monitor: Watches their promises.
+        on_outcome: Receives each request that ended: its policy, its state, and its cost in USD.
     """
 
     def __init__(
@@ -70,7 +72,9 @@ class Shadower:
         book: ShadowBook,
         policies: Sequence[str],
         monitor: PromiseMonitor,
+        on_outcome: OnOutcome | None = None,
     ) -> None:
+        self._on_outcome = on_outcome
         self._compile, self._book, self._policies, self._monitor = compile, book, tuple(policies), monitor
         self._parents_loops: list[asyncio.AbstractEventLoop | None] = []  # never closed in a forked child
         self.restart()
@@ -286,6 +290,8 @@ class Shadower:
 
     async def _enter(self, row: ShadowRow, outcome: ShadowOutcome) -> None:
         await self._reach(lambda: self._book.finish(row, outcome))
+        if self._on_outcome is not None:
+            self._on_outcome(row.policy, outcome.state, outcome.cost_usd)
 
     async def _reach(self, work: Callable[[], T]) -> T:
         """``work`` on the books, tried again while the database is away."""

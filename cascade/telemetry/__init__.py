@@ -61,6 +61,11 @@ class Telemetry:
         if self._metrics is not None:
             breaker.listener = self._metrics.breaker(model, breaker.state)
 
+    def shadow(self, policy: str, state: str, cost_usd: float | None) -> None:
+        """Reports a shadow request that ended: "done", "failed" or "skipped", and its cost in USD."""
+        if self._metrics is not None:
+            self._metrics.shadow(policy, state, cost_usd)
+
     def promise(self, policy: str, tracker: "PromiseTracker") -> None:
         """Reports the state of a policy's promise."""
         if self._metrics is not None:

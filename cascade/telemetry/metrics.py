@@ -139,6 +139,10 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemax",
         )
+        self._shadows = counter(
+            "cascade_shadow_requests", "Shadow requests by how they ended: done, failed, skipped", ("policy", "state")
+        )
+        self._shadow_usd = counter("cascade_shadow_cost_usd", "USD of the shadow requests whose cost is known", ("policy",))
         self._verdicts = counter(
             "cascade_judge_verdicts",
             "What judges said",
@@ -196,6 +200,12 @@ class Metrics:
     def verdict(self, judge: str, label: VerdictLabel) -> None:
         """Counts a verdict."""
         self._verdicts.labels(judge, label).inc()
+
+    def shadow(self, policy: str, state: str, cost_usd: float | None) -> None:
+        """Counts a shadow request that ended."""
+        self._shadows.labels(policy, state).inc()
+        if cost_usd is not None:
+            self._shadow_usd.labels(policy).inc(cost_usd)
 
     def promise(self, policy: str, tracker: PromiseTracker) -> None:
         """Records the state of a policy's promise."""

@@ -8,7 +8,14 @@ from evals.common.types import ANSWER, SAMPLES, Part
 from judges import Answer, TokenLogprob, Usage
 from judges.reading import read_answer
 
-_COUNTS = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
+_COUNTS = (
+    "input_tokens",
+    "output_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
+    "reasoning_tokens",
+)
 _SAMPLE_FIELDS = ("text", "quality", "finish_reason", "tool_calls", "latency_s")
 
 

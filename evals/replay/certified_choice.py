@@ -1,6 +1,6 @@
 """A promise, the score table and the splits -> the ladder to use, and the certificate of what was proved of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -19,6 +19,10 @@ from .tune import Candidate, Goal, SweepResult, Tuner
 Array = npt.NDArray[np.float64]
 Kind = Literal["max_loss", "min_quality", "min_accepted_quality", "budget", "error_price"]
 Method = Literal["auto", "split", "preset"]
+
+
+TunerFactory = Callable[[Mapping[str, Sequence[TierScores]], npt.NDArray[np.int64], Goal, int], Tuner]
+"""Makes a tuner from columns, fit rows, goal and seed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ def choose_certified(
     seed: int = 0,
     method: Method = "auto",
     must_end: str | None = None,
+    tuner_class: TunerFactory = Tuner,
 ) -> CertifiedChoice:
     """The cheapest cascade that can be proved to keep one promise, or the premium tier alone where there is none.
 
@@ -85,6 +90,7 @@ def choose_certified(
         method: "preset" tests a grid fixed beforehand, "split" tunes first; "auto" takes the grid for two models and a
             single score.
         must_end: The model that every cascade must end with.
+        tuner_class: Makes what tunes: ``Tuner``, or one with thresholds by task.
     """
     if guarantee.kind in ("budget", "error_price"):
         return _choose_by_cost(columns, splits, guarantee, seed, must_end)
@@ -98,13 +104,13 @@ def choose_certified(
     notes: list[str] = []
     swept: tuple[SweepResult, ...] = ()
     fixed = None
-    if method != "split" and all(len(c) == 1 for c in columns.values()):
+    if method != "split" and tuner_class is Tuner and all(len(c) == 1 for c in columns.values()):
         fixed = fixed_grid.candidate_sequence([c[0] for c in columns.values()], splits.calibration)
     if fixed is not None:
         rows, tuned_on, sequence, how = splits.calibration, splits.calibration, fixed, "preset"
     else:
         goal = Goal(reference, limit, premium if against_premium else None)
-        tuner = Tuner(columns, splits.fit, goal, seed)
+        tuner = tuner_class(columns, splits.fit, goal, seed)
         rows, tuned_on, how = splits.certify, splits.fit, "split"
         sequence, notes = tuner.test_sequence(len(rows), must_end=must_end)
         swept = (*tuner.sweep_all(must_end), *tuner.refined)
@@ -158,6 +164,7 @@ def choose_from_menu(
     choose: float | None = None,
     seed: int = 0,
     must_end: str | None = None,
+    tuner_class: TunerFactory = Tuner,
 ) -> CertifiedChoice:
     """Tests several promises on the loss against the premium tier in one procedure, and takes one line of the menu.
 
@@ -172,7 +179,7 @@ def choose_from_menu(
     """
     premium = list(columns)[-1]
     quality, premium_usd = columns[premium][0].quality[:, 0], columns[premium][0].cost_usd[:, 0]
-    tuner = Tuner(columns, splits.fit, Goal(quality, min(promises), premium), seed)
+    tuner = tuner_class(columns, splits.fit, Goal(quality, min(promises), premium), seed)
     menu = certify_menu(tuner, splits, premium_usd, promises, delta, must_end)
     proved = [line for line in menu if line.candidate is not None]
     wanted = [line for line in menu if line.max_loss == choose] if choose is not None else proved[:1] or menu[:1]
@@ -223,7 +230,7 @@ def _refit_last(candidate: Candidate, splits: Splits, seed: int) -> tuple[Candid
     any row would change (every answer vetoed, say), the candidate stays as it is.
     """
     cascade, last = candidate.cascade, candidate.cascade.tiers[-1]
-    if cascade.final != "last" or candidate.last_accept_at > 0.0:
+    if type(candidate) is not Candidate or cascade.final != "last" or candidate.last_accept_at > 0.0:
         return candidate, None
     earlier = cascade.tier_outcomes[:-1] if last.uses_agreement else ()
     refit = replace(

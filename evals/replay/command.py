@@ -81,6 +81,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     add("--judges", help="judge[:option=value...],... of every tier (default: what the recording can feed)")
     add("--method", choices=("auto", "split", "preset"), default="auto",
         help="preset: a grid fixed beforehand (two tiers, one score); split: tune on some rows first")  # fmt: skip
+    add("--by", choices=("task",), help="task: thresholds for each task of the recording; the promise is of the whole")
+    add("--max-task-loss", type=float, metavar="EPS",
+        help="most mean quality to lose on any task: thresholds for each task, tested with a correction")  # fmt: skip
     add("--split", choices=("half", "recorded"), default="half", help="halves drawn by --seed, or the recording's own split")
     add("--keep-premium", action="store_true", help="only ladders that end with the premium tier")
     add("--policy-file", metavar="FILE",
@@ -137,7 +140,10 @@ def _guarantee(args: argparse.Namespace) -> tuple[Guarantee, tuple[float, ...]]:
 
 def _is_measured(args: argparse.Namespace) -> bool:
     """Whether the policy of --policy-file is to be measured as it is: nothing asks for a choice."""
-    goals = (args.max_loss, args.min_quality, args.min_accepted_quality, args.budget_per_1k, args.error_price)
+    goals = (
+        args.by, args.max_task_loss, args.max_loss, args.min_quality, args.min_accepted_quality, args.budget_per_1k,
+        args.error_price,
+    )  # fmt: skip
     chooses = args.keep_premium or args.method != "auto" or any(x is not None for x in (args.out, args.write_policy, *goals))
     return args.policy_file is not None and (args.as_is or not chooses)
 
@@ -186,6 +192,7 @@ def _contradictions(args: argparse.Namespace, guarantee: Guarantee, menu: Sequen
         for flag, is_set in chosen.items():
             if is_set:
                 raise ReplayError(f"{flag} and --as-is exclude each other: the policy is measured, and nothing is chosen")
+    _task_contradictions(args, guarantee)
     if args.choose is not None and args.choose not in menu:
         known = ", ".join(f"{value:g}" for value in menu)
         raise ReplayError(
@@ -197,6 +204,19 @@ def _contradictions(args: argparse.Namespace, guarantee: Guarantee, menu: Sequen
         raise ReplayError(f"--method {args.method} and {goal} exclude each other: {goal} is always tuned first")
     if args.method == "preset" and args.tiers is not None and len(_tiers(args.tiers)) != 2:
         raise ReplayError(f"--method preset and --tiers {args.tiers} exclude each other: the fixed grid is for two tiers")
+
+
+def _task_contradictions(args: argparse.Namespace, guarantee: Guarantee) -> None:
+    """Raises ReplayError for flags that thresholds by task do not go with."""
+    if args.max_task_loss is not None:
+        if not 0.0 < args.max_task_loss <= 1.0:
+            raise ReplayError(f"--max-task-loss must lie in (0, 1], got {args.max_task_loss:g}")
+        if args.max_loss is not None or guarantee.kind != "max_loss":
+            raise ReplayError("--max-task-loss promises each task, and so the whole; leave the other promise out")
+    if args.by is None and args.max_task_loss is None:
+        return
+    if args.as_is or args.method == "preset" or guarantee.kind != "max_loss":
+        raise ReplayError("--by task and --max-task-loss tune for a promise on the loss: use them with --max-loss alone")
 
 
 def _check_targets(args: argparse.Namespace) -> None:
@@ -253,7 +273,8 @@ def _run(args: argparse.Namespace) -> tuple[ReplayResult, list[str]]:
     judges = None if args.judges is None else tuple(j for j in args.judges.split(",") if j)
     config = ReplayConfig(
         guarantee=guarantee, menu=menu, choose=args.choose, seed=args.seed, judges=judges, method=args.method,
-        split=args.split, keep_premium=args.keep_premium, policy=policy, own=None if policy is not None else own,
+        split=args.split, keep_premium=args.keep_premium, policy=policy,
+        own=None if policy is not None else own, by_task=args.by == "task", max_task_loss=args.max_task_loss,
         volume=_volume(args.volume),
     )  # fmt: skip
     report = asyncio.run(replay(args.recording, examples, tiers, config))

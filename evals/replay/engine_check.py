@@ -18,6 +18,8 @@ from cascade.policy.calibration_file import CalibrationFile
 from cascade.util.atomic_write import replacing
 from evals.recording import Example
 
+from .by_task.candidates import TaskCandidate
+from .by_task.tuner import NO_TASK
 from .input_rows import ReplayError, Rules
 from .score_table import other_models, without_clock
 from .simulate import Outcome
@@ -35,6 +37,7 @@ def to_policy(candidate: Candidate) -> Policy:
             "accept_at": at,
             "judges": on_row.rules,
             "confidence": [calibrator.to_json() for calibrator in on_row.calibrators],
+            **({"accept_at_by_task": candidate.accept_at(on_row.model)} if isinstance(candidate, TaskCandidate) else {}),
         }
         for on_row, at in zip(candidate.cascade.tiers, thresholds, strict=True)
     ]
@@ -61,11 +64,13 @@ async def run_engine(
         models |= other_models([rule.model_dump(mode="json") for rule in tier.judges], examples, models.keys())
     if policy.when_unsure == "raise":
         policy = policy.model_copy(update={"when_unsure": "abstain"})
+    by_task = any(t.accept_at_by_task for t in policy.tiers)
     results = []
     async with Cascade(policy, models=models) as cascade:
         for row in rows:
             try:
-                results.append(await cascade.arun(examples[row].to_prompt()))
+                tags = {policy.tasks.tag: examples[row].task or NO_TASK} if by_task else None
+                results.append(await cascade.arun(examples[row].to_prompt(), tags=tags))
             except RunError as error:
                 raise ReplayError(f"example {examples[row].id!r}: {error}") from None
             on_row()
@@ -90,7 +95,7 @@ def to_outcome(results: Sequence[Result], tiers: Sequence[str]) -> Outcome:
         cost_usd=np.array([np.nan if r.cost_usd is None else r.cost_usd for r in results], dtype=np.float64),
         latency_s=np.array([r.latency_s for r in results], dtype=np.float64),
         tier=np.array([tiers.index(r.tier) for r in results], dtype=np.int64),
-        last_called=np.array([len(r.attempts) - 1 for r in results], dtype=np.int64),
+        last_called=np.array([tiers.index(r.attempts[-1].tier) for r in results], dtype=np.int64),
         confidence=np.array([r.confidence for r in results], dtype=np.float64),
         accepted=np.array([r.accepted for r in results], dtype=bool),
     )

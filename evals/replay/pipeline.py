@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from evals.common.progress import Progress
 from evals.recording import Example, models_of
 
 from . import baselines, engine_check, report_data, verdict
+from .by_task.promise import choose_for_each_task
+from .by_task.tuner import TaskTuner, tasks_of
 from .certified_choice import CertifiedChoice, Guarantee, Method, choose_certified, choose_from_menu, upper_bound
 from .evidence.cofailure import cofailure
 from .evidence.consensus import has_consensus, with_consensus
@@ -86,6 +89,8 @@ class ReplayConfig:
         policy: A policy to measure as it is.
         own: A policy to tune: its judges, tier by tier, and its limits. With ``policy`` it is only measured.
         volume: Prompts a month, for money a month.
+        by_task: Whether each task has thresholds of its own; the promise is of the whole.
+        max_task_loss: The largest mean loss of any task; each then has thresholds of its own, too.
     """
 
     guarantee: Guarantee
@@ -99,6 +104,8 @@ class ReplayConfig:
     policy: Policy | None = None
     own: OwnPolicy | None = None
     volume: float | None = None
+    by_task: bool = False
+    max_task_loss: float | None = None
 
 
 async def replay(path: str | Path, examples: Sequence[Example], tiers: Sequence[str], config: ReplayConfig) -> ReplayResult:
@@ -157,7 +164,13 @@ async def _replay(
     if config.own is not None:
         warnings += silent_judges(scores)
     tuned = await _with_consensus(path, sha256, rows, scores, splits, config)
-    if config.policy is None:
+    row_tasks = tasks_of([e.task for e in rows])
+    tuner_class = partial(TaskTuner, row_tasks=row_tasks) if config.by_task else Tuner
+    if config.policy is None and config.max_task_loss is not None:
+        choice = choose_for_each_task(
+            tuned, splits, config.max_task_loss, config.guarantee.delta, row_tasks=row_tasks, seed=config.seed
+        )
+    elif config.policy is None:
         must_end = tiers[-1] if config.keep_premium else None
         if config.menu and len(tiers) > 1:
             choice = choose_from_menu(
@@ -168,11 +181,13 @@ async def _replay(
                 choose=config.choose,
                 seed=config.seed,
                 must_end=must_end,
+                tuner_class=tuner_class,
             )
         else:
             choice = choose_certified(
-                tuned, splits, config.guarantee, seed=config.seed, method=config.method, must_end=must_end
-            )
+                tuned, splits, config.guarantee, seed=config.seed, method=config.method, must_end=must_end,
+                tuner_class=tuner_class,
+            )  # fmt: skip
         if config.method == "preset" and choice.method != "preset":
             raise ReplayError(
                 "--method preset: the fixed grid needs two tiers and one judge that gives scores; choose them with --tiers "
@@ -322,8 +337,9 @@ def _data(
     if silent:
         notes.append(f"{silent} verdicts on test rows are missing, because what their judge asks was not recorded")
     models = [t.model for t in policy.tiers]
+    names = [t.name for t in policy.tiers]
     extra = {
-        "flow": report_data.flow(models, engine_outcome),
+        "flow": report_data.flow(models, engine_outcome, [[names.index(a.tier) for a in r.attempts] for r in results]),
         "by_task": by_task(
             examples=rows,
             rows=test,
@@ -360,6 +376,7 @@ def _data(
         "tiers": models,
         "thresholds": [t.accept_at for t in policy.tiers[:-1]],
         "last_at": policy.tiers[-1].accept_at,
+        "by_task": {t.model: t.accept_at_by_task for t in policy.tiers if t.accept_at_by_task},
         "final": policy.final,
         "judges": {t.model: [j.use for j in t.judges] for t in policy.tiers},
         "cost_ratio": cascade_row.relative_cost,

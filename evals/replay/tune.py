@@ -125,9 +125,17 @@ class Tuner:
         self._expected: dict[int, Array] = {}
         self._cached_tiers: list[CandidateTier] = []  # ids are keys only while the steps live
 
-    def sweep(self, cascade: SimulatedCascade) -> SweepResult:
-        """Predicted loss, variance and cost of every threshold vector of ``cascade`` on the fit rows."""
-        rows, reference = self.rows, self.goal.reference
+    def sweep(
+        self, cascade: SimulatedCascade, *, rows: Rows | None = None, graded_share: float = GRADED_SHARE
+    ) -> SweepResult:
+        """Predicted loss, variance and cost of every threshold vector of a cascade.
+
+        Args:
+            cascade: The cascade.
+            rows: Some of the fit rows; by default all.
+            graded_share: What the rows' grades weigh against the fitted confidences.
+        """
+        rows, reference = self.rows if rows is None else rows, self.goal.reference
         # A tier that accepts nothing only costs, and the ladder without it takes part by itself; but where later tiers read
         # their agreement with it, it may be worth asking as a witness.
         grid = CUTS.get(len(cascade.tiers) - 1, 2)
@@ -141,7 +149,7 @@ class Tuner:
         smooth = [np.clip(self._loss_at(tier, i == len(qualities) - 1), -1.0, 1.0) for i, tier in enumerate(cascade.tiers)]
         # Where a tier has no evidence of its own, its mean over all rows says nothing of the rows that others gave up: they
         # are the hard ones. Then the graded qualities alone count.
-        shares = [1.0 if i and _is_constant(tier) else GRADED_SHARE for i, tier in enumerate(cascade.tiers)]
+        shares = [1.0 if i and _is_constant(tier) else graded_share for i, tier in enumerate(cascade.tiers)]
         blend = [share * g + (1 - share) * s for share, g, s in zip(shares, losses, smooth, strict=True)]
         # The kernel takes qualities in [0, 1]: losses in [-1, 1] are moved there and back.
         mean = sweep_surface(cascade.sweep_columns(rows, [(1.0 - x) / 2.0 for x in blend]), cuts)

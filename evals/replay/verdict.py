@@ -117,6 +117,10 @@ def _cascade(chosen: Mapping[str, Any]) -> str:
     for tier, at in zip(chosen["tiers"], thresholds, strict=True):
         judges = ", ".join(chosen["judges"][tier]) or "none"
         lines.append(f"  {tier}: accept from confidence {at:.4g}; judges: {judges}")
+        by_task = chosen.get("by_task", {}).get(tier, {}) if tier != chosen["tiers"][-1] else {}
+        if by_task:
+            shown = ", ".join(f"{task} {at if isinstance(at, str) else format(at, '.4g')}" for task, at in by_task.items())
+            lines.append(fill(f"by task: {shown}", WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 8))
     return "\n".join(lines)
 
 

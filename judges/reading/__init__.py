@@ -6,7 +6,8 @@ from judges.types import Answer
 
 from .finish_reason import ERRORS, FINISH_REASONS, is_complete, read_finish_reason
 from .json_values import JsonMatch, find_json, parse_json
-from .reasoning import ReasoningStream, SplitText, separate_reasoning, split_reasoning
+from .reasoning import separate_reasoning, split_reasoning
+from .reasoning_stream import ReasoningStream, SplitText
 from .refusals import is_refusal
 from .tool_calls import read_tool_calls
 

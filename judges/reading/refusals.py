@@ -6,6 +6,7 @@ no words.
 """
 
 import re
+from functools import cache
 
 _HEAD = 200  # characters: a refusal begins at once
 _LONG = 1500  # an answer this long that begins with an apology goes on to answer
@@ -147,13 +148,20 @@ _CUES = {
     "german": ("ich ",),
     "japanese": ("ません", "かねます"),
 }
-_Patterns = list[tuple[tuple[str, ...], re.Pattern[str]]]
+_Patterns = list[tuple[tuple[str, ...], str]]
 _PATTERNS: _Patterns = [
-    (_CUES[language], re.compile("|".join(patterns), re.IGNORECASE))
-    for language, patterns in ({"english": _ENGLISH} | _REQUESTS).items()
+    (_CUES[language], "|".join(patterns)) for language, patterns in ({"english": _ENGLISH} | _REQUESTS).items()
 ]
 _ASCII_CUES = ((tuple(cue for cue in cues if cue.isascii()), pattern) for cues, pattern in _PATTERNS)
 _ASCII_PATTERNS: _Patterns = [(cues, pattern) for cues, pattern in _ASCII_CUES if cues]
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Compiled when a reply first has a cue of the language: all of them take 50 ms, which no import should pay."""
+    return re.compile(pattern, re.IGNORECASE)
+
+
 _CURLY = str.maketrans({"’": "'", "‘": "'", "ʼ": "'"})
 
 
@@ -182,7 +190,7 @@ def _begins_as_refusal(head: str, patterns: _Patterns) -> bool:
     for cues, pattern in patterns:
         for cue in cues:
             if cue in lower:
-                if pattern.search(head) is not None:
+                if _compiled(pattern).search(head) is not None:
                     return True
                 break
     return False

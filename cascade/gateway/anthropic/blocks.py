@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Mapping
+from operator import is_
 from typing import Any
 
 from cascade.gateway.errors import bad_request
 from cascade.gateway.validation import boolean, list_of, not_deep, object_of, one_of, text
-from cascade.models.message_parts import Translated
+from cascade.models.anthropic import valid_id
+from cascade.models.message_parts import PART_OF_PREVIOUS, Translated
 
 from .fields import check_block, not_here
 from .media import Part, content, document, image, search_result
@@ -61,11 +63,12 @@ def messages_of(value: Any, uses: set[str]) -> tuple[Mapping[str, Any], ...]:
         blocks = list_of(message["content"], f"{where}.content")
         translate = {"assistant": _assistant, "user": _user, "system": _system}[role]
         translations, sent = translate(blocks, f"{where}.content", uses)
-        original = message if len(sent) == len(blocks) else {**message, "content": sent}
+        same = len(sent) == len(blocks) and all(map(is_, sent, blocks))
+        original: Any = message if same else {**message, "content": sent}
         # The first translated message represents the whole original; where nothing of that is left, nothing.
         for translation in translations:
-            messages.append(Translated(translation, original if sent else None))
-            original = None
+            messages.append(Translated(translation, original if sent else PART_OF_PREVIOUS))
+            original = PART_OF_PREVIOUS
     if value and not messages:
         raise bad_request("every message is empty", "messages")
     return tuple(messages)
@@ -113,6 +116,7 @@ def _user(blocks: list[Any], where: str, uses: set[str]) -> _Translation:
         elif kind == "tool_result":
             result, media = _result(block, at, uses)
             results.append(result)
+            block = _with_valid_id(block, "tool_use_id")
             shown += media
         elif kind == "image":
             parts.append(image(block, at, uses))
@@ -155,6 +159,7 @@ def _assistant(blocks: list[Any], where: str, uses: set[str]) -> _Translation:
             texts.append(block_text)
         else:
             calls.append(_call(block, at, uses))
+            block = _with_valid_id(block, "id")
         sent.append(block)
     message: dict[str, Any] = {"role": "assistant", "content": "".join(texts) or None}
     if thoughts:
@@ -174,6 +179,12 @@ def _thought(block: Mapping[str, Any], where: str) -> tuple[str, str]:
     object_of(block, where, ("type", "thinking", "signature"), ("thinking",))
     signature = block.get("signature")
     return text(block["thinking"], f"{where}.thinking"), "" if signature is None else text(signature, f"{where}.signature")
+
+
+def _with_valid_id(block: Mapping[str, Any], field: str) -> Mapping[str, Any]:
+    """The block as Anthropic takes it, where the call's id is one of another provider's model."""
+    id = valid_id(block[field])
+    return block if id == block[field] else {**block, field: id}
 
 
 def _call(block: Mapping[str, Any], where: str, uses: set[str]) -> Mapping[str, Any]:

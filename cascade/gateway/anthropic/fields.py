@@ -4,19 +4,9 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from cascade.gateway.errors import ApiError, bad_request
-from cascade.gateway.validation import not_deep, object_of, one_of, shorten, text
+from cascade.gateway.validation import check_cache_control, not_deep, object_of, shorten
 
 _PASSED_ON = ("citations", "caller", "transformations", "context")
-
-
-def check_cache_control(value: Any, where: str) -> None:
-    """Checks a cache breakpoint. Raises ApiError."""
-    object_of(value, where, ("type", "ttl", "scope"), ("type",))
-    one_of(value["type"], f"{where}.type", ("ephemeral",))
-    if value.get("ttl") is not None:
-        one_of(value["ttl"], f"{where}.ttl", ("5m", "1h"))
-    if value.get("scope") is not None:
-        text(value["scope"], f"{where}.scope", 64)
 
 
 def check_block(

@@ -8,6 +8,7 @@ from cascade.gateway.request import GatewayRequest
 from cascade.gateway.schema_bounds import schema_of
 from cascade.gateway.validation import (
     boolean,
+    check_cache_control,
     integer,
     list_of,
     not_deep,
@@ -21,7 +22,6 @@ from cascade.gateway.validation import (
 from cascade.models.anthropic import BETAS
 
 from .blocks import messages_of, system_of
-from .fields import check_cache_control
 from .tools import tools_of
 
 _MAX_STOPS = 64

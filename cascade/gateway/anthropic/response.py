@@ -107,4 +107,8 @@ def usage(tokens: Usage | None) -> dict[str, Any]:
         "output_tokens": tokens.output_tokens,
         "cache_read_input_tokens": cached,
         "cache_creation_input_tokens": written,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": written - tokens.cache_write_1h_tokens,
+            "ephemeral_1h_input_tokens": tokens.cache_write_1h_tokens,
+        },
     }

@@ -1,6 +1,6 @@
 """A run as Anthropic's server-sent events."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cascade.engine.streaming import Reasoning
@@ -62,6 +62,10 @@ class MessageWriter:
         run = summary(self._request, result)
         events += _event({"type": "message_delta", "delta": delta, "usage": tokens, "cascade": run})
         return events + _event({"type": "message_stop"})
+
+    def close(self, results: Sequence[Result]) -> bytes:
+        """See Writer: a message has one choice."""
+        return b""
 
     def error(self, error: ApiError) -> bytes:
         """See Writer."""

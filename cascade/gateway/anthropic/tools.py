@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cascade.gateway.validation import MAX_TOOLS, boolean, list_of, not_deep, object_of, text
+from cascade.gateway.validation import MAX_TOOLS, boolean, check_cache_control, list_of, not_deep, object_of, text
 from cascade.models.message_parts import Translated
 
-from .fields import check_cache_control, not_here
+from .fields import not_here
 
 # Tools that Anthropic describes to its models and the client runs.
 _CLIENT_TOOLS = ("bash_2", "text_editor_2", "memory_2", "computer_2")

@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cascade import __version__
 from cascade.gateway.endpoint import Reply
 from cascade.gateway.errors import ApiError
 
@@ -36,6 +37,15 @@ async def page(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], re
         raise ApiError(404, "no such file", code="not_found")
     content, content_type = file
     await reply.send(content, [(b"content-type", content_type), *_HEADERS])
+
+
+async def home(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], reply: Reply) -> None:
+    """``GET /``: leads to the dashboard; a client that wants JSON receives the addresses."""
+    accept = reply.header(b"accept")
+    if "application/json" in accept and "text/html" not in accept:
+        await reply.json({"name": "cascade", "version": __version__, "dashboard": "/dashboard", "openapi": "/openapi.json"})
+    else:
+        await reply.send(b"", [(b"location", b"/dashboard"), (b"cache-control", b"no-cache")], 307)
 
 
 @cache

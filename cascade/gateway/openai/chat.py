@@ -12,6 +12,7 @@ from cascade.gateway.validation import (
     boolean,
     integer,
     list_of,
+    not_deep,
     number,
     object_of,
     one_of,
@@ -44,10 +45,10 @@ def read(body: Mapping[str, Any]) -> GatewayRequest:
     for name, value in (("model", request.policy), ("messages", request.messages)):
         if not value:
             raise bad_request("is missing", name)
-    if request.stream and request.n > 1:
-        raise bad_request("a stream has one choice; leave out n or stream", "n")
     if request.include_usage and not request.stream:
         raise bad_request("needs stream: true", "stream_options")
+    if "top_logprobs" in request.options and not request.logprobs:
+        raise bad_request("needs logprobs: true", "top_logprobs")
     if not request.tools:
         for name in ("tool_choice", "parallel_tool_calls"):
             if name in request.options:
@@ -124,18 +125,20 @@ def _logprobs(value: Any, request: GatewayRequest) -> None:
         request.uses.add("logprobs")
 
 
-def _top_logprobs(value: Any, _: GatewayRequest) -> None:
-    if value != 0:
-        raise bad_request("alternatives are not available; only 0 is supported", "top_logprobs", "unsupported")
+def _top_logprobs(value: Any, request: GatewayRequest) -> None:
+    if integer(value, "top_logprobs", 0, 20):
+        request.options["top_logprobs"] = value
 
 
-def _user(value: Any, request: GatewayRequest) -> None:
-    request.tags["user"] = text(value, "user", 256)
+def user(value: Any, request: GatewayRequest) -> None:
+    """Reads ``user``: a tag of the journal."""
+    request.set_tag("user", text(value, "user"), "user")
 
 
-def _metadata(value: Any, request: GatewayRequest) -> None:
+def metadata(value: Any, request: GatewayRequest) -> None:
+    """Reads ``metadata``: tags of the journal."""
     for name, tag in object_of(value, "metadata").items():
-        request.tags[name] = text(tag, f"metadata.{shorten(name)}", 256)
+        request.set_tag(name, text(tag, f"metadata.{shorten(name)}"), f"metadata.{shorten(name)}")
 
 
 def _stream(value: Any, request: GatewayRequest) -> None:
@@ -143,11 +146,14 @@ def _stream(value: Any, request: GatewayRequest) -> None:
 
 
 def _stream_options(value: Any, request: GatewayRequest) -> None:
-    fields = object_of(value, "stream_options", ("include_usage",))
+    fields = object_of(value, "stream_options", ("include_usage", "include_obfuscation"))
+    if fields.get("include_obfuscation"):
+        request.unused.add("stream_options.include_obfuscation")
     request.include_usage = boolean(fields.get("include_usage", False), "stream_options.include_usage")
 
 
-def _cascade(value: Any, request: GatewayRequest) -> None:
+def cascade_fields(value: Any, request: GatewayRequest) -> None:
+    """Reads ``cascade``: the limits of this request."""
     fields = object_of(value, "cascade", ("budget_usd", "deadline_s"))
     if fields.get("budget_usd") is not None:
         request.budget_usd = number(fields["budget_usd"], "cascade.budget_usd", 0, 1e6)
@@ -155,18 +161,32 @@ def _cascade(value: Any, request: GatewayRequest) -> None:
         request.deadline_s = number(fields["deadline_s"], "cascade.deadline_s", 0.001, 86_400)
 
 
-def _only(name: str, *values: Any) -> Callable[[Any, GatewayRequest], None]:
-    """A field of which only some values are supported."""
+def _modalities(value: Any, _: GatewayRequest) -> None:
+    if value != ["text"]:
+        raise bad_request("answers are text; only ['text'] is supported", "modalities", "unsupported")
 
-    def reader(value: Any, _: GatewayRequest) -> None:
-        if value not in values or type(value) not in {type(v) for v in values}:
-            allowed = " or ".join(map(repr, values)).lower()
-            raise bad_request(f"only {allowed} is supported", name, "unsupported")
+
+def unused(name: str, *plain: Any) -> Callable[[Any, GatewayRequest], None]:
+    """A field without effect here, and without effect on what the gateway promises; ``plain`` values ask for nothing."""
+
+    def reader(value: Any, request: GatewayRequest) -> None:
+        not_deep(value, name)
+        if value not in plain:
+            request.unused.add(name)
 
     return reader
 
 
-def _option(name: str, check: Callable[[Any, str], Any], *, rare: bool = True) -> Callable[[Any, GatewayRequest], None]:
+def refused(name: str, why: str) -> Callable[[Any, GatewayRequest], None]:
+    """A field that cannot be left out without changing what is asked for."""
+
+    def reader(_: Any, __: GatewayRequest) -> None:
+        raise bad_request(why, name, "unsupported")
+
+    return reader
+
+
+def option(name: str, check: Callable[[Any, str], Any], *, rare: bool = True) -> Callable[[Any, GatewayRequest], None]:
     """A field that is passed on to the models; ``rare``: not every provider supports it."""
 
     def reader(value: Any, request: GatewayRequest) -> None:
@@ -177,7 +197,7 @@ def _option(name: str, check: Callable[[Any, str], Any], *, rare: bool = True) -
     return reader
 
 
-def _openai_option(name: str, check: Callable[[Any, str], Any]) -> Callable[[Any, GatewayRequest], None]:
+def openai_option(name: str, check: Callable[[Any, str], Any]) -> Callable[[Any, GatewayRequest], None]:
     """A field that only models of OpenAI's interface receive, and others do without."""
 
     def reader(value: Any, request: GatewayRequest) -> None:
@@ -198,32 +218,40 @@ _READERS: Mapping[str, Callable[[Any, GatewayRequest], None]] = {
     "messages": _messages,
     "tools": _tools,
     "tool_choice": _tool_choice,
-    "parallel_tool_calls": _option("parallel_tool_calls", boolean, rare=False),
+    "parallel_tool_calls": option("parallel_tool_calls", boolean, rare=False),
     "response_format": _response_format,
     "stop": _stop,
-    "seed": _option("seed", lambda v, name: integer(v, name, -(2**63), 2**63 - 1)),
+    "seed": option("seed", lambda v, name: integer(v, name, -(2**63), 2**63 - 1)),
     "temperature": _temperature,
-    "top_p": _option("top_p", lambda v, name: number(v, name, 0, 1), rare=False),
-    "presence_penalty": _option("presence_penalty", lambda v, name: number(v, name, -2, 2)),
-    "frequency_penalty": _option("frequency_penalty", lambda v, name: number(v, name, -2, 2)),
-    "logit_bias": _option("logit_bias", _bias),
+    "top_p": option("top_p", lambda v, name: number(v, name, 0, 1), rare=False),
+    "presence_penalty": option("presence_penalty", lambda v, name: number(v, name, -2, 2)),
+    "frequency_penalty": option("frequency_penalty", lambda v, name: number(v, name, -2, 2)),
+    "logit_bias": option("logit_bias", _bias),
     "max_tokens": _max_tokens("max_tokens"),
     "max_completion_tokens": _max_tokens("max_completion_tokens"),
     "n": _n,
     "logprobs": _logprobs,
     "top_logprobs": _top_logprobs,
-    "reasoning_effort": _openai_option("reasoning_effort", lambda v, name: text(v, name, 32)),
-    "verbosity": _openai_option("verbosity", lambda v, name: text(v, name, 32)),
-    "prompt_cache_key": _openai_option("prompt_cache_key", lambda v, name: text(v, name, 256)),
-    "safety_identifier": _openai_option("safety_identifier", lambda v, name: text(v, name, 256)),
-    "user": _user,
-    "metadata": _metadata,
+    "reasoning_effort": openai_option("reasoning_effort", lambda v, name: text(v, name, 32)),
+    "verbosity": openai_option("verbosity", lambda v, name: text(v, name, 32)),
+    "prompt_cache_key": openai_option("prompt_cache_key", lambda v, name: text(v, name, 256)),
+    "safety_identifier": openai_option("safety_identifier", lambda v, name: text(v, name, 256)),
+    "user": user,
+    "metadata": metadata,
     "stream": _stream,
     "stream_options": _stream_options,
-    "store": _only("store", False),
-    "service_tier": _only("service_tier", "auto", "default"),
-    "modalities": _only("modalities", ["text"]),
-    "cascade": _cascade,
+    "store": unused("store", False),
+    "service_tier": unused("service_tier", "auto", "default"),
+    "prediction": unused("prediction"),
+    "prompt_cache_options": unused("prompt_cache_options"),
+    "prompt_cache_retention": unused("prompt_cache_retention"),
+    "modalities": _modalities,
+    "audio": refused("audio", "answers are text; audio is not supported"),
+    "web_search_options": refused("web_search_options", "models answer without a search of the web; offer one as a tool"),
+    "moderation": refused("moderation", "the provider's moderation is not supported; judges decide what is accepted"),
+    "functions": refused("functions", "this field is obsolete; send tools"),
+    "function_call": refused("function_call", "this field is obsolete; send tool_choice"),
+    "cascade": cascade_fields,
 }
 
 
@@ -284,11 +312,24 @@ def logprobs(request: GatewayRequest, result: Result) -> dict[str, Any] | None:
     tokens = result.answer.logprobs if request.logprobs and result.answer is not None else None
     if tokens is None:
         return None
-    content = [
-        {"token": t.token, "logprob": t.logprob, "bytes": list(t.token.encode("utf-8", "replace")), "top_logprobs": []}
-        for t in tokens
-    ]
+    most = request.options.get("top_logprobs")
+    tops = _alternatives(result, most) if most else [[]] * len(tokens)
+    content = [{**_token(t.token, t.logprob), "top_logprobs": top} for t, top in zip(tokens, tops, strict=True)]
     return {"content": content, "refusal": None}
+
+
+def _alternatives(result: Result, most: int) -> list[list[dict[str, Any]]]:
+    """The likeliest tokens at each place of the answer; none where the model returned none."""
+    assert result.answer is not None
+    tokens, logged = result.answer.logprobs or (), result.answer.extra.get("top_logprobs") or ()
+    logged = logged[len(logged) - len(tokens) :]  # the first ones may belong to what the model thought
+    if [t.token for t in tokens] != [t.get("token") for t in logged]:
+        return [[]] * len(tokens)
+    return [[_token(t["token"], t["logprob"]) for t in (at.get("top_logprobs") or ())[:most]] for at in logged]
+
+
+def _token(token: str, logprob: float) -> dict[str, Any]:
+    return {"token": token, "logprob": logprob, "bytes": list(token.encode("utf-8", "replace"))}
 
 
 def usage(tokens: Usage | None) -> dict[str, Any] | None:

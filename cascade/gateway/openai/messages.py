@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from cascade.gateway.errors import bad_request
-from cascade.gateway.validation import MAX_TOOLS, list_of, not_deep, object_of, one_of, shorten, text
+from cascade.gateway.request import UNREAD
+from cascade.gateway.validation import MAX_TOOLS, check_cache_control, list_of, not_deep, object_of, one_of, shorten, text
+from cascade.models.message_parts import Translated
 from judges.reading.tool_calls import arguments_text
 
 _ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -19,8 +21,11 @@ _CALL_FIELDS = frozenset(("id", "type", "function", "index"))
 _FUNCTION_FIELDS = frozenset(("name", "arguments", "parsed_arguments"))
 _FIELDS = frozenset(("role", "content", "name", "tool_calls", "tool_call_id", "refusal"))
 _REASONING = frozenset(("reasoning_content", "reasoning"))  # only of assistants
-# Fields of a completion's message that a client may send back, as long as they are empty.
-_EMPTY = frozenset(("annotations", "audio", "function_call"))
+# Fields of a completion's message that a client may send back, as long as they are empty, and what is to be sent instead.
+_EMPTY = {
+    "audio": "audio is not supported; send its transcript as content",
+    "function_call": "this field is obsolete; send tool_calls",
+}
 
 
 def messages_of(value: Any, uses: set[str], where: str = "messages") -> tuple[Mapping[str, Any], ...]:
@@ -70,8 +75,11 @@ def _message(message: Any, where: str, uses: set[str]) -> Mapping[str, Any]:
         return dict(message)
     clean = {name: value for name, value in message.items() if value is not None}
     for name in message:
-        if name in _EMPTY and not message[name]:
-            clean.pop(name, None)
+        if f"messages.{name}" in UNREAD or name in _EMPTY:
+            if name in _EMPTY and message[name]:
+                raise bad_request(_EMPTY[name], f"{where}.{name}", "unsupported")
+            if clean.pop(name, None):
+                uses.add(f"messages.{name}")
         elif name in _REASONING and role == "assistant":
             if name in clean:
                 text(clean[name], f"{where}.{name}")
@@ -117,7 +125,7 @@ def _part(part: Any, where: str, uses: set[str]) -> Mapping[str, Any]:
     kind = part["type"]
     if not isinstance(kind, str) or kind not in _PARTS:
         one_of(kind, f"{where}.type", tuple(_PARTS))
-    object_of(part, where, ("type", kind), (kind,))
+    object_of(part, where, ("type", kind, "cache_control"), (kind,))
     if kind in ("text", "refusal"):
         text(part[kind], f"{where}.{kind}")
     else:
@@ -129,7 +137,14 @@ def _part(part: Any, where: str, uses: set[str]) -> Mapping[str, Any]:
             _image(inner, f"{where}.image_url")
     if kind not in ("text", "image_url"):
         uses.add("messages.refusal" if kind == "refusal" else f"messages.content.{kind}")
-    return {name: value for name, value in part.items() if value is not None}
+    clean = {name: value for name, value in part.items() if value is not None}
+    if "cache_control" not in clean:
+        return clean
+    check_cache_control(clean["cache_control"], f"{where}.cache_control")
+    uses.add("cache_control")
+    original = clean if kind == "text" else None
+    del (clean := dict(clean))["cache_control"]
+    return clean if original is None else Translated(clean, original)
 
 
 def _image(image: Mapping[str, Any], where: str) -> None:

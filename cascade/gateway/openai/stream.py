@@ -1,5 +1,6 @@
 """A run as OpenAI's chat completion chunks."""
 
+from collections.abc import Sequence
 from time import time
 from typing import Any
 
@@ -14,12 +15,24 @@ from .chat import finish_reason, logprobs, refusal, usage
 _DONE = b"data: [DONE]\n\n"
 
 
-class ChatWriter:
-    """Implements Writer. The last chunk of the choice holds the field ``cascade``."""
+def chat_writers(request: GatewayRequest) -> "list[ChatWriter]":
+    """A writer for each choice of a request; they share the completion's id."""
+    first = ChatWriter(request)
+    return [first, *(ChatWriter(request, i, first.id) for i in range(1, request.n))]
 
-    def __init__(self, request: GatewayRequest) -> None:
-        self._request = request
-        self._id, self._created = f"chatcmpl-{new_run_id()}", int(time())
+
+class ChatWriter:
+    """Implements Writer. The last chunk of the choice holds the field ``cascade``.
+
+    Args:
+        request: The request.
+        index: Which choice it writes.
+        id: The completion's id; None: a new one.
+    """
+
+    def __init__(self, request: GatewayRequest, index: int = 0, id: str | None = None) -> None:
+        self._request, self._index = request, index
+        self.id, self._created = id or f"chatcmpl-{new_run_id()}", int(time())
         self._model: str | None = None
         self._refused = False  # whether a refusal was written
 
@@ -50,10 +63,13 @@ class ChatWriter:
             events += self._chunk({"tool_calls": [{**call, "index": i}]})
         extra: dict[str, Any] = {"cascade": summary(self._request, result)}
         logprobs_data = logprobs(self._request, result)
-        events += self._chunk({}, finish_reason(result), logprobs_data, extra)
-        if self._request.include_usage:
-            events += _event({**self._chunk_fields(), "choices": [], "usage": usage(usage_of([result]))})
-        return events + _DONE
+        return events + self._chunk({}, finish_reason(result), logprobs_data, extra)
+
+    def close(self, results: Sequence[Result]) -> bytes:
+        """See Writer: the tokens of all choices where the client asks for them, and the end."""
+        if not self._request.include_usage:
+            return _DONE
+        return _event({**self._chunk_fields(), "choices": [], "usage": usage(usage_of(results))}) + _DONE
 
     def error(self, error: ApiError) -> bytes:
         """See Writer."""
@@ -66,7 +82,7 @@ class ChatWriter:
         return self._chunk({"role": "assistant", "content": ""})
 
     def _chunk_fields(self) -> dict[str, Any]:
-        return {"id": self._id, "object": "chat.completion.chunk", "created": self._created, "model": self._model}
+        return {"id": self.id, "object": "chat.completion.chunk", "created": self._created, "model": self._model}
 
     def _chunk(
         self,
@@ -75,7 +91,7 @@ class ChatWriter:
         logprobs_data: dict[str, Any] | None = None,
         extra: dict[str, Any] | None = None,
     ) -> bytes:
-        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": logprobs_data}
+        choice = {"index": self._index, "delta": delta, "finish_reason": finish_reason, "logprobs": logprobs_data}
         usage_field = {"usage": None} if self._request.include_usage else {}
         return _event({**self._chunk_fields(), "choices": [choice], **usage_field, **(extra or {})})
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cascade.journal.record import Record
+from cascade.promise.sampling import is_sampled
 
 
 def line(r: Record) -> str:
@@ -48,6 +49,10 @@ def page(r: Record) -> Iterator[str]:
     for graded in r.feedback:
         note = f"  {graded['note']}" if graded["note"] else ""
         yield f"feedback   quality {graded['quality']:g} at {when(graded['at'])}{note}"
+    if r.sampling_probability is not None:
+        yield f"sampling   probability {r.sampling_probability:.4f}; {_sampling(r)}"
+    for shadow in r.shadows:
+        yield f"shadow     {_shadow(shadow)}"
     if r.prompt is not None:
         yield ""
         for message in r.prompt["messages"]:
@@ -57,6 +62,24 @@ def page(r: Record) -> Iterator[str]:
     for attempt in r.attempts:
         yield ""
         yield from _attempt(attempt)
+
+
+def _sampling(r: Record) -> str:
+    """Whether the run is in the sample of shadowed runs."""
+    if not is_sampled(r.run_id, r.sampling_probability or 0.0):
+        return "not sampled"
+    return f"sampled, to ask: {', '.join(r.shadow_tiers)}" if r.shadow_tiers else "sampled, no tier left to ask"
+
+
+def _shadow(shadow: Mapping[str, Any]) -> str:
+    """One tier that was asked in the background."""
+    cost = usd(shadow.get("cost_usd"))
+    if shadow["state"] in ("sent", "failed") and "cost_usd" not in shadow:
+        cost += f", counted with its estimate of {usd(shadow.get('estimate_usd'))}"
+    same = "says the same as the answer returned" if shadow.get("agrees") else "says something else than the answer returned"
+    agrees = f", {same}" if "agrees" in shadow else ""
+    error = f": {shadow['error']}" if "error" in shadow else ""
+    return f"tier {shadow['tier']} ({shadow['model']}) {shadow['state']}{error}, {cost}{agrees}"
 
 
 def _attempt(a: Mapping[str, Any]) -> Iterator[str]:

@@ -10,11 +10,11 @@ from typing import Any
 from cascade.engine.confidence import calibrated, combine
 from cascade.engine.decide import decide
 from cascade.engine.run import finish
+from cascade.engine.tasks import thresholds_of
 from cascade.errors import RunError
 from cascade.journal.record import Record
 from cascade.policy.calibrators import Calibrator, from_json
 from cascade.policy.schema import JudgeRule, Policy, TierPolicy
-from cascade.policy.thresholds import Thresholds
 from cascade.result import ANSWERED, Action, Attempt, Decision
 from cascade.util.totals import total
 from judges import Answer, Verdict
@@ -29,7 +29,7 @@ class StoredTier:
     """The parts of a tier that are needed to decide again."""
 
     name: str
-    thresholds: Thresholds
+    policy: TierPolicy
     prior: float
     calibrators: tuple[Calibrator, ...]
     judges: tuple[str, ...]
@@ -62,7 +62,7 @@ class StoredPolicy:
 def _stored_tier(tier: TierPolicy) -> StoredTier:
     return StoredTier(
         tier.name,
-        tier.thresholds,
+        tier,
         tier.prior,
         tuple(from_json(mapping) for mapping in tier.confidence or ()),
         tuple(rule.use for rule in tier.judges),
@@ -103,6 +103,9 @@ def _decided(attempt: Mapping[str, Any], tier: StoredTier, last_tier: bool) -> t
     """The last decision of an attempt, taken again, and what differs from the recorded ones."""
     differences = []
     action: Action | None = None
+    thresholds = thresholds_of(tier.policy, attempt.get("task"))
+    if thresholds is None:
+        return None, [f"the task {attempt['task']!r} skips this tier"]
     verdicts = [Verdict(v["judge"], v["score"], veto=v["veto"]) for v in attempt["verdicts"]]
     # Where a prompt has tools, their check comes before the tier's own judges.
     before = 1 if verdicts and verdicts[0].judge == "tools" and "tools" not in tier.judges else 0
@@ -123,7 +126,7 @@ def _decided(attempt: Mapping[str, Any], tier: StoredTier, last_tier: bool) -> t
             )
         if vetoed != logged["vetoed"]:
             differences.append(f"stage {stage}: vetoed={logged['vetoed']} was recorded, the verdicts give {vetoed}")
-        action = decide(tier.thresholds, stage, confidence, vetoed=vetoed, last_tier=last_tier)
+        action = decide(thresholds, stage, confidence, vetoed=vetoed, last_tier=last_tier)
         if action.value != logged["action"]:
             differences.append(f"stage {stage}: {logged['action']!r} was recorded, the policy decides {action.value!r}")
     if attempt["reason"] in _DECIDED and (action is None or action is Action.JUDGE):

@@ -1,7 +1,9 @@
 """Usage becomes USD by one's own price or by the published list, and an unknown price stays unknown."""
 
+import asyncio
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,13 +13,17 @@ from genai_prices.data_snapshot import get_snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cascade import Answer, Cascade, ScriptedModel
 from cascade.costs import prices
-from cascade.costs.prices import Price, list_price
-from judges import Usage
+from cascade.costs.estimate import Bounds, estimate
+from cascade.costs.prices import Price, Pricer, list_price
+from cascade.models.usage import chat_usage, message_usage
+from cascade.policy.schema import ModelSpec, PolicyFile
+from judges import Prompt, Usage
 
 TOKENS = st.integers(0, 10_000_000)
 RATES = st.floats(0, 1000)
-PRICES = st.builds(Price, RATES, RATES, st.none() | RATES, st.none() | RATES)
+PRICES = st.builds(Price, RATES, RATES, st.none() | RATES, st.none() | RATES, st.none() | RATES)
 
 
 @st.composite
@@ -29,6 +35,7 @@ def usages(draw: st.DrawFn) -> Usage:
         output,
         cached_tokens=cached,
         cache_write_tokens=written,
+        cache_write_1h_tokens=draw(st.integers(0, written)),
         reasoning_tokens=draw(st.integers(0, output)),
     )
 
@@ -49,6 +56,7 @@ def by_library(provider: str, model: str, usage: Usage) -> float:
         output_tokens=usage.output_tokens,
         cache_read_tokens=usage.cached_tokens,
         cache_write_tokens=usage.cache_write_tokens,
+        cache_write_1h_tokens=usage.cache_write_1h_tokens or None,
         output_reasoning_tokens=usage.reasoning_tokens,
     )
     return float(genai_prices.calc_price(list_usage, model, provider_id=provider).total_price)
@@ -178,3 +186,78 @@ def test_a_flat_price_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None
         list_price("openai", "gpt-4o", Usage(1, 1))
         list_price("openai", "no-such-model-at-all", Usage(1, 1))
     assert sorted(calls) == ["gpt-4o", "no-such-model-at-all"]
+
+
+def test_writes_for_an_hour_have_a_price_of_their_own() -> None:
+    """Anthropic's: twice the input in place of 1.25 times, by the list and by a policy's own price; and budgets know it."""
+    used = Usage(1000, 0, cached_tokens=100, cache_write_tokens=800, cache_write_1h_tokens=500)
+    usd = (100 * 1 + 100 * 0.1 + 300 * 1.25 + 500 * 2) / 1e6
+    assert list_price("anthropic", "claude-haiku-4-5", used) == pytest.approx(usd)
+    assert Price(1, 5, 0.1, 1.25).cost(used) == pytest.approx(usd)
+    assert Price(1, 5, 0.1, 1.25, 3).cost(used) == pytest.approx(usd + 500 / 1e6)
+    assert Price(1, 5).cost(used) == pytest.approx(1000 / 1e6)
+    assert Price(1, 5, 0.1, 1.25).cost(replace(used, cache_write_1h_tokens=0)) == pytest.approx(1110 / 1e6)
+    spec = ModelSpec(provider="anthropic", model="claude-haiku-4-5", max_tokens=1)
+    pricer, bounds = Pricer("m", spec), Bounds.of(spec)
+
+    def reserved(mark: Any) -> float:
+        text = {"type": "text", "text": "x" * 1000, "cache_control": mark}
+        usd = estimate(pricer, bounds, Prompt.of([{"role": "user", "content": [text]}]), n=1, max_tokens=1)
+        assert usd is not None
+        return usd
+
+    assert reserved({"type": "ephemeral", "ttl": "1h"}) > 1.5 * reserved({"type": "ephemeral"})
+    assert reserved({"type": "ephemeral", "ttl": "1h"}) >= 1000 / 4 * 2 / 1e6
+
+
+@pytest.mark.parametrize(
+    ("counts", "cached", "written", "hour"),
+    [
+        ({"prompt_tokens_details": {"cached_tokens": 80}}, 80, 0, 0), ({"prompt_cache_hit_tokens": 80}, 80, 0, 0),
+        ({"cached_tokens": 80}, 80, 0, 0),
+        ({"prompt_tokens_details": {"cached_tokens": 60, "cache_write_tokens": 20}}, 60, 20, 0),
+        ({"cache_read_input_tokens": 60, "cache_creation_input_tokens": 20}, 60, 20, 0),
+        ({"prompt_tokens_details": {"cached_tokens": 60, "cache_creation_tokens": 20},
+          "cache_creation": {"ephemeral_1h_input_tokens": 20}}, 60, 20, 20),
+        ({"prompt_cache_hit_tokens": 0, "prompt_cache_miss_tokens": 100}, 0, 0, 0),
+    ],
+)  # fmt: skip
+def test_cached_tokens_of_every_server(counts: dict[str, Any], cached: int, written: int, hour: int) -> None:
+    """OpenAI, DeepSeek, Moonshot, OpenRouter and LiteLLM count them in fields of their own."""
+    usage = chat_usage({"prompt_tokens": 100, "completion_tokens": 5, **counts}, "m")
+    assert usage == Usage(100, 5, cached_tokens=cached, cache_write_tokens=written, cache_write_1h_tokens=hour)
+
+
+def test_anthropics_writes() -> None:
+    """For five minutes and for an hour; nonsense is none."""
+    counts = {"input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": 20, "cache_creation_input_tokens": 70}
+    kinds: list[tuple[Any, int]] = [
+        ({"ephemeral_5m_input_tokens": 30, "ephemeral_1h_input_tokens": 40}, 40),
+        (None, 0),
+        (5, 0),
+    ]
+    for kind, hour in (*kinds, ({"ephemeral_1h_input_tokens": 99}, 70), ({"ephemeral_1h_input_tokens": "x"}, 0)):
+        usage = message_usage({**counts, "cache_creation": kind}, "m")
+        assert usage == Usage(100, 5, cached_tokens=20, cache_write_tokens=70, cache_write_1h_tokens=hour)
+
+
+def test_premium_is_compared_like_with_like() -> None:
+    """The same share of cached input, at the premium model's own prices of cached input."""
+    used = Usage(1000, 100, cached_tokens=800, cache_write_tokens=100, cache_write_1h_tokens=100)
+    answer = Answer("51", usage=used, mean_logprob=-0.01)
+    tiers = [{"model": "a", "accept_at": 0.5, "judges": ["logprob"]}, {"model": "b"}]
+    price = {"input_per_mtok": 3, "cached_input_per_mtok": 0.3, "cache_write_per_mtok": 3.75, "output_per_mtok": 15}
+    models = {
+        "a": {"provider": "scripted", "answers": ["x"]},
+        "b": {"provider": "scripted", "answers": ["x"], "price": price},
+    }
+    file = PolicyFile.model_validate({"models": models, "policies": {"default": {"tiers": tiers}}})
+    with Cascade(file, models={"a": ScriptedModel("a", [answer])}) as cascade:
+        result = cascade.run("17 * 3?")
+        assert result.tier == "a"
+
+        async def premium() -> float | None:
+            compiled = cascade._runtime.compile("default")
+            return compiled.premium_usd(Prompt.of("17 * 3?"), result.attempts, result)
+
+        assert asyncio.run(premium()) == pytest.approx((100 * 3 + 800 * 0.3 + 100 * 6 + 100 * 15) / 1e6)

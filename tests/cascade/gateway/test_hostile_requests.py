@@ -14,11 +14,16 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from cascade.gateway.auth.key_file import KeyFile
 from tests.cascade.gateway.conftest import Running, Serve
 from tests.cascade.gateway.hostile import ASK, Hostile, requests
 from tests.cascade.gateway.serve.test_server import process
 
 STALL_S = 0.1
+ONCE = {  # what once held the loop for seconds
+    "schema: list of types", "schema: more types", "schema: long pattern", "schema: many patterns", "body: long name",
+    "body: tools",
+}  # fmt: skip
 KEPT_BYTES = 64 * 2**20
 POLICIES = """
 journal: {url: sqlite:///j.db}
@@ -65,7 +70,7 @@ def send(url: str, request: Hostile, key: str | None = None) -> int:
     return httpx2.post(url + request.path, content=request.body, headers=headers, timeout=120).status_code
 
 
-def check(running: Running, family: list[Hostile]) -> None:
+def check(running: Running, family: list[Hostile], key: str | None = None) -> None:
     """Sends each of them, and names those that held the loop."""
     slow = {}
     httpx2.post(f"{running.url}/v1/chat/completions", json={"model": "default", "messages": ASK})
@@ -73,8 +78,8 @@ def check(running: Running, family: list[Hostile]) -> None:
     try:
         for request in family:
             with watched(running) as stalls:
-                status = send(running.url, request)
-            assert status in (200, 400, 404, 409, 413, 422, 500, 503), (status, request.name)
+                status = send(running.url, request, key)
+            assert status in (200, 400, 401, 404, 409, 413, 422, 500, 503), (status, request.name)
             if stalls.longest > STALL_S:
                 slow[f"{request.path} {request.name}"] = round(stalls.longest, 3)
     finally:
@@ -82,17 +87,34 @@ def check(running: Running, family: list[Hostile]) -> None:
     assert not slow
 
 
-def test_some_hostile_requests(serve: Serve) -> None:
+@pytest.fixture(scope="module")
+def family() -> list[Hostile]:
+    """All hostile requests, 230 MB: made once, and freed after this module."""
+    return requests()
+
+
+def test_some_hostile_requests(serve: Serve, family: list[Hostile]) -> None:
     """A sample of the family, with what once held the loop for seconds."""
-    family = requests()
-    once = ("schema: list of types", "schema: more types", "schema: long pattern", "body: long name", "body: tools")
-    check(serve(POLICIES), [r for r in family if r.name in once] + random.Random(7).sample(family, 25))
+    check(serve(POLICIES), [r for r in family if r.name in ONCE] + random.Random(7).sample(family, 25))
+
+
+def test_hostile_requests_with_and_without_a_key(serve: Serve, tmp_path: Path, family: list[Hostile]) -> None:
+    """Where keys are required, neither a client that has one nor one that has none holds the loop."""
+    keys = KeyFile(tmp_path / "k.db")
+    _, secret = keys.create("ana")
+    running, sample = serve(POLICIES, key_file=keys), random.Random(3).sample(family, 5)
+    for key in (secret, None, "csc_" + "x" * 20_000):
+        check(running, sample, key)
+    with watched(running) as stalls:
+        statuses = {send(running.url, request) for request in sample}
+    assert statuses == {401}
+    assert stalls.longest < STALL_S
 
 
 @pytest.mark.slow
-def test_all_hostile_requests(serve: Serve) -> None:
+def test_all_hostile_requests(serve: Serve, family: list[Hostile]) -> None:
     """The whole family."""
-    check(serve(POLICIES), requests())
+    check(serve(POLICIES), family)
 
 
 def memory(pid: int) -> int:
@@ -103,11 +125,10 @@ def memory(pid: int) -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 @pytest.mark.parametrize("count", [25, pytest.param(400, marks=pytest.mark.slow)])
-def test_memory_after_hostile_requests(tmp_path: Path, count: int) -> None:
+def test_memory_after_hostile_requests(tmp_path: Path, count: int, family: list[Hostile]) -> None:
     """What they took is given back, also after many different large ones."""
     path = tmp_path / "policies.yaml"
     path.write_text(POLICIES)
-    family = requests()
     sample = random.Random(11).sample(family, min(count, len(family)))
     with process("--policy-file", str(path)) as (running, url, _):
         send(url, Hostile("", "/v1/chat/completions", sample[0].body))
@@ -161,7 +182,7 @@ def slowness() -> float:
 
 
 @pytest.mark.parametrize("count", [7, pytest.param(400, marks=pytest.mark.slow)])
-def test_what_another_client_sees(tmp_path: Path, count: int) -> None:
+def test_what_another_client_sees(tmp_path: Path, count: int, family: list[Hostile]) -> None:
     """A server that answers a hostile request answers /healthz at most 100 ms later than beside a good request.
 
     A machine that does other work stretches both, which is measured. A loop that is held is held every time: one try below
@@ -169,9 +190,7 @@ def test_what_another_client_sees(tmp_path: Path, count: int) -> None:
     """
     path = tmp_path / "policies.yaml"
     path.write_text(POLICIES)
-    family = requests()
-    once = ("schema: list of types", "schema: more types", "schema: long pattern", "body: long name", "body: tools")
-    sample = [r for r in family if r.name in once and "chat" in r.path]
+    sample = [r for r in family if r.name in ONCE and "chat" in r.path]
     sample += random.Random(5).sample(family, min(count, len(family)) - len(sample))
     good = Hostile("good", "/v1/chat/completions", json.dumps({"model": "default", "messages": ASK}).encode())
     slow = {}
@@ -190,10 +209,10 @@ def test_what_another_client_sees(tmp_path: Path, count: int) -> None:
     assert not slow
 
 
-def test_several_at_once_do_not_hold_others(serve: Serve) -> None:
+def test_several_at_once_do_not_hold_others(serve: Serve, family: list[Hostile]) -> None:
     """While ten clients send schemas that never end, another one is answered."""
     running = serve(POLICIES)
-    slow = [r for r in requests() if r.name == "schema: exponential references, answer: nested lists"] * 6
+    slow = [r for r in family if r.name == "schema: exponential references, answer: nested lists"] * 6
     threads = [threading.Thread(target=send, args=(running.url, request)) for request in slow]
     with watched(running) as stalls:
         for thread in threads:

@@ -15,10 +15,12 @@ import pytest
 
 from cascade import Answer, Cascade, Policy, PolicyError, ScriptedModel, Usage
 from cascade.journal.open_store import open_store
+from cascade.journal.read.render import page
 from cascade.journal.read.to_recording import as_recording
 from cascade.journal.record import Record
 from cascade.journal.store import Filter
 from cascade.models.protocol import ModelError
+from cascade.telemetry import Telemetry
 
 SURE = Answer("42", mean_logprob=-0.01, finish_reason="stop", usage=Usage(100, 10), cost_usd=1e-5)
 POOR = Answer("41", mean_logprob=-2.0, finish_reason="stop", usage=Usage(100, 10), cost_usd=1e-5)
@@ -210,6 +212,32 @@ def test_the_share_is_kept_and_recorded(journal: str) -> None:
     sampled = sum(bool(row.shadow_tiers) for row in rows)
     assert {row.sampling_probability for row in rows} == {0.2}
     assert 45 <= sampled <= 125
+
+
+def test_metrics_count_shadow_requests_and_the_promise(journal: str) -> None:
+    """By policy and state, with their cost; the promise's state and its labels."""
+    from prometheus_client import CollectorRegistry
+
+    registry = CollectorRegistry()
+    telemetry = Telemetry(metrics=True, registry=registry)
+    tiers = [{"name": name, "model": name, "accept_at": 0.0, "judges": ["logprob"]} for name in ("cheap", "premium")]
+    policy = Policy.model_validate({"tiers": tiers, "shadow": ALL, "promise": {"max_loss": 0.05}})
+    models = {"cheap": ScriptedModel("cheap", [SURE]), "premium": ScriptedModel("premium", [BEST])}
+    with Cascade(policy, models=models, journal=journal, telemetry=telemetry) as service:
+        service.run("What is 6 * 7?")
+    assert registry.get_sample_value("cascade_shadow_requests_total", {"policy": "default", "state": "done"}) == 1
+    assert registry.get_sample_value("cascade_shadow_cost_usd_total", {"policy": "default"}) == pytest.approx(1e-3)
+    assert registry.get_sample_value("cascade_promise_state", {"policy": "default"}) == 1
+    assert registry.get_sample_value("cascade_promise_labels", {"policy": "default"}) == 0
+
+
+def test_the_journal_shows_what_was_shadowed(journal: str) -> None:
+    """``cascade journal show`` prints the probability, each tier asked, its cost, and whether the answers agree."""
+    with make_cascade(journal) as service:
+        service.run("What is 6 * 7?")
+    text = "\n".join(page(records(journal)[0]))
+    assert "sampling   probability 1.0000; sampled, to ask: premium" in text
+    assert "shadow     tier premium (large) done, $0.001000, says the same as the answer returned" in text
 
 
 def test_a_busy_model_is_left_alone(journal: str) -> None:

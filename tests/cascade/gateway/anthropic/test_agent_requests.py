@@ -206,3 +206,12 @@ def test_models_in_anthropics_shape(running: Running) -> None:
         assert ([len(page.data) for page in first.iter_pages()][:2], first.has_more) == ([2, 2], True)
     with running.openai() as client:
         assert client.models.retrieve("default").owned_by == "cascade"
+
+
+def test_another_models_ids_are_valid_at_anthropic(running: Running, upstream: WireServer) -> None:
+    """A cheap tier's call may have an id that Anthropic refuses; call and result keep the same one."""
+    upstream.reply = Reply(message())
+    use, result = {**USE, "id": "functions.weather:0"}, {"type": "tool_result", "tool_use_id": "functions.weather:0"}
+    post(running, "claude", messages=[*ASK, {"role": "assistant", "content": [use]}, {"role": "user", "content": [result]}])
+    sent = upstream.received[0].body["messages"]
+    assert sent[1]["content"][0]["id"] == sent[2]["content"][0]["tool_use_id"] == "functions_weather_0"

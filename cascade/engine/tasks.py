@@ -1,0 +1,51 @@
+"""Thresholds by task: which task a run belongs to, and the tiers as that task has them."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from cascade.policy.schema import Policy, TierPolicy
+from cascade.policy.thresholds import Thresholds
+from judges import Prompt
+
+from .plan import CompiledPolicy, CompiledTier, TaskPlan
+
+
+def with_tasks(compiled: CompiledPolicy) -> CompiledPolicy:
+    """The policy with its variants by task, or itself where no tier has thresholds by task."""
+    policy = compiled.policy
+    tasks = {task for tier in policy.tiers for task in tier.accept_at_by_task or ()}
+    if not tasks:
+        return compiled
+    plan = TaskPlan(
+        tag=policy.tasks.tag,
+        patterns=tuple((rule.task, re.compile(rule.pattern)) for rule in policy.tasks.rules),
+        variants={task: replace(compiled, tiers=_tiers(policy, compiled.tiers, task)) for task in sorted(tasks)},
+    )
+    return replace(compiled, tasks=plan)
+
+
+def variant(compiled: CompiledPolicy, prompt: Prompt, tags: Mapping[str, object] | None) -> CompiledPolicy:
+    """The policy as the run's task has it; a task that has no thresholds of its own has the tiers' ``accept_at``."""
+    plan = compiled.tasks
+    if plan is None:
+        return compiled
+    task = plan.task_of(prompt, tags)
+    return compiled if task is None else plan.variants.get(task, compiled)
+
+
+def thresholds_of(tier: TierPolicy, task: str | None) -> Thresholds | None:
+    """The tier's thresholds for a task; None where the task skips the tier."""
+    accept_at = None if task is None else (tier.accept_at_by_task or {}).get(task)
+    if accept_at == "skip":
+        return None
+    return tier.thresholds if accept_at is None else replace(tier.thresholds, final=accept_at)
+
+
+def _tiers(policy: Policy, tiers: tuple[CompiledTier, ...], task: str) -> tuple[CompiledTier, ...]:
+    result = []
+    for tier, compiled in zip(policy.tiers, tiers, strict=True):
+        thresholds = thresholds_of(tier, task)
+        if thresholds is not None:
+            result.append(replace(compiled, thresholds=thresholds, task=task))
+    return tuple(result)

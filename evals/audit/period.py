@@ -1,0 +1,102 @@
+"""The audit of one period: its traffic, its labels, the states of promises, and what follows."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from cascade.journal.promises import PromiseBook
+from cascade.journal.record import Record
+from cascade.journal.store import Filter, SqlStore
+from cascade.policy.schema import PolicyFile
+from cascade.promise.states import PromiseState
+from cascade.shadow.promise_monitor import WatchedPolicy, in_words
+
+from .findings import Change, changes
+from .quality import PolicyQuality
+from .traffic import Traffic
+
+
+@dataclass(slots=True, kw_only=True)
+class Audit:
+    """What an audit found.
+
+    Attributes:
+        since: The period's begin in Unix seconds.
+        until: Its end.
+        now: The period's traffic.
+        before: The traffic of the period of the same length before it.
+        qualities: The labels by policy.
+        states: The states of promises by policy.
+        promises: What they are, in words.
+        changes: What to change.
+    """
+
+    since: float
+    until: float
+    now: Traffic = field(default_factory=Traffic)
+    before: Traffic = field(default_factory=Traffic)
+    qualities: dict[str, PolicyQuality] = field(default_factory=dict)
+    states: dict[str, PromiseState] = field(default_factory=dict)
+    promises: dict[str, str] = field(default_factory=dict)
+    changes: list[Change] = field(default_factory=list)
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether a promise is in doubt or broken."""
+        return any(state in (PromiseState.IN_DOUBT, PromiseState.BROKEN) for state in self.states.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """The audit as plain data."""
+        return {
+            "since": day_text(self.since),
+            "until": day_text(self.until),
+            "traffic": self.now.to_json(),
+            "period_before": self.before.total.to_json(),
+            "quality": {name: quality.to_json() for name, quality in self.qualities.items()},
+            "promises": {name: {"state": self.states[name].value, "words": text} for name, text in self.promises.items()},
+            "changes": [change.to_json() for change in self.changes],
+        }
+
+
+def audit(store: SqlStore, file: PolicyFile, *, since: float, until: float, policy: str | None = None) -> Audit:
+    """Audits the runs of a period, and counts those of the period before it, in one pass each.
+
+    Args:
+        store: The journal.
+        file: The policy file.
+        since: The begin in Unix seconds.
+        until: The end.
+        policy: Only this policy's runs; None: all.
+    """
+    result = Audit(since=since, until=until)
+    labels: dict[str, float] = dict(store.execute("SELECT run_id, loss FROM cascade_labels WHERE state = 'done'"))
+    premiums = {hash: json.loads(text)["tiers"][-1]["name"] for hash, text in store.policies().items()}
+    for record in _runs(store, Filter(since=since, until=until, policy=policy)):
+        result.now.add(record)
+        quality = result.qualities.setdefault(record.policy, PolicyQuality())
+        quality.add(record, labels.get(record.run_id), premiums[record.policy_hash])
+    for record in _runs(store, Filter(since=since - (until - since), until=since, policy=policy)):
+        result.before.add(record)
+    return result
+
+
+def _runs(store: SqlStore, wanted: Filter) -> Iterator[Record]:
+    return (record for record in store.read(wanted) if record.kind == "run")
+
+
+def add_promises(result: Audit, file: PolicyFile, book: PromiseBook, policy: str | None = None) -> None:
+    """Adds the states of the file's promises, and the changes that follow."""
+    for name, one in file.policies.items():
+        watched = WatchedPolicy.of(one)
+        if watched is None or policy not in (None, name):
+            continue
+        update = book.look(name, watched.hash, watched.promise, watched.floor)
+        result.states[name], result.promises[name] = update.state, in_words(update)
+    result.changes = changes(result.now, result.qualities, result.states, file.policies)
+
+
+def day_text(seconds: float) -> str:
+    """A time in UTC, to the minute."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,166 @@
+"""What quality was lost, by the labels of sampled runs; which escalations were useless, and which acceptances cost most."""
+
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from cascade.journal.record import Record
+from cascade.promise.sampling import is_sampled
+from judges.equivalence import key
+from judges.types import content_text
+
+from .estimate import Estimate, estimate_mean
+
+SHOWN = 10
+"""Costly acceptances that are shown."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Acceptance:
+    """An accepted answer that premium's was better than."""
+
+    run_id: str
+    loss: float
+    confidence: float | None
+    prompt: str | None
+    returned: str | None
+    premium: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; texts only where the journal has them."""
+        return {
+            "run_id": self.run_id,
+            "loss": self.loss,
+            "confidence": self.confidence,
+            "prompt": self.prompt,
+            "returned": self.returned,
+            "premium": self.premium,
+        }
+
+
+@dataclass(slots=True)
+class PolicyQuality:
+    """The labels of one policy's runs, in the order of the runs.
+
+    Attributes:
+        sampled: How many runs are in the sample.
+        costly: The accepted answers with the largest losses.
+        escalated: Escalated runs whose texts are known.
+        useless: Of those, how many returned what the first tier had said.
+        useless_usd: What their later tiers cost.
+        estimated_usd: Premium's estimated cost, of runs that were shadowed.
+        measured_usd: Premium's measured cost, of the same runs.
+        measured: How many they are.
+    """
+
+    sampled: int = 0
+    costly: list[Acceptance] = field(default_factory=list)
+    escalated: int = 0
+    useless: int = 0
+    useless_usd: float = 0.0
+    estimated_usd: float = 0.0
+    measured_usd: float = 0.0
+    measured: int = 0
+    losses: "array[float]" = field(default_factory=lambda: array("d"))
+    probabilities: "array[float]" = field(default_factory=lambda: array("d"))
+    predictions: "array[float]" = field(default_factory=lambda: array("d"))
+    confidences: "array[float]" = field(default_factory=lambda: array("d"))
+    premiums: "array[float]" = field(default_factory=lambda: array("d"))
+
+    def add(self, record: Record, label: float | None, premium_tier: str) -> None:
+        """Takes a run into account; ``label`` is its loss, None where it has none."""
+        self._escalation(record)
+        probability = record.sampling_probability
+        if probability is None or record.tier is None:
+            return
+        sampled = is_sampled(record.run_id, probability)
+        self.sampled += sampled
+        kept_cheap = record.tier != premium_tier
+        doubt = 1.0 - (record.confidence if record.confidence is not None else 0.5)
+        self.losses.append(float("nan") if label is None else label)
+        self.probabilities.append(probability)
+        self.predictions.append(doubt if kept_cheap else 0.0)
+        self.confidences.append(record.confidence if kept_cheap and record.confidence is not None else float("nan"))
+        shadows = {shadow["tier"]: shadow for shadow in record.shadows if shadow["state"] == "done"}
+        measured = shadows.get(premium_tier, {}).get("cost_usd")
+        self.premiums.append(measured if measured is not None else record.premium_usd or float("nan"))
+        if measured is not None and record.premium_usd is not None:
+            self.measured += 1
+            self.measured_usd += measured
+            self.estimated_usd += record.premium_usd
+        if label is not None and label > 0 and kept_cheap:
+            self._costly(record, label, shadows.get(premium_tier))
+
+    def _escalation(self, record: Record) -> None:
+        answers = [attempt["answer"]["text"] for attempt in record.attempts if "answer" in attempt]
+        if len(answers) > 1:
+            self.escalated += 1
+            if key(answers[0], "auto") == key(answers[-1], "auto"):
+                self.useless += 1
+                self.useless_usd += sum(attempt["cost_usd"] or 0.0 for attempt in record.attempts[1:])
+
+    def _costly(self, record: Record, loss: float, shadow: Mapping[str, Any] | None) -> None:
+        prompt = returned = None
+        if record.prompt is not None:
+            prompt = next(
+                (content_text(m.get("content")) for m in reversed(record.prompt["messages"]) if m.get("role") == "user"),
+                None,
+            )
+        for attempt in record.attempts:
+            if attempt["tier"] == record.tier and "answer" in attempt:
+                returned = attempt["answer"]["text"]
+        premium = shadow["answer"]["text"] if shadow is not None and "answer" in shadow else None
+        self.costly.append(
+            Acceptance(
+                run_id=record.run_id,
+                loss=loss,
+                confidence=record.confidence,
+                prompt=prompt,
+                returned=returned,
+                premium=premium,
+            )
+        )
+        self.costly.sort(key=lambda one: (-one.loss, -(one.confidence or 0.0)))
+        del self.costly[SHOWN:]
+
+    @property
+    def labels(self) -> int:
+        """How many runs have a label."""
+        return int((~np.isnan(np.array(self.losses))).sum())
+
+    def loss(self, below: float | None = None) -> Estimate | None:
+        """The mean loss over all runs; None without a label.
+
+        Sampled runs without a label are taken to be missing at random, so that the others count for them.
+
+        Args:
+            below: Count only losses of accepted answers with a confidence below this; None: all.
+        """
+        values, labels = np.array(self.losses), self.labels
+        if not labels:
+            return None
+        if below is not None:
+            # A confidence that is missing (premium's own answers) is not below anything.
+            counts = np.nan_to_num(np.array(self.confidences), nan=2.0) < below
+            values = np.where(np.isnan(values), np.nan, np.where(counts, values, 0.0))
+        share = min(1.0, labels / max(self.sampled, 1))
+        return estimate_mean(values, np.array(self.probabilities) * share, np.array(self.predictions))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; what is unknown is null."""
+        loss = self.loss()
+        return {
+            "sampled": self.sampled,
+            "labels": self.labels,
+            "loss": None if loss is None else loss.mean,
+            "loss_interval": None if loss is None else [loss.lower, loss.upper],
+            "escalated_with_text": self.escalated,
+            "useless_escalations": self.useless,
+            "useless_usd": self.useless_usd,
+            "premium_measured": self.measured,
+            "premium_measured_to_estimated": self.measured_usd / self.estimated_usd if self.estimated_usd else None,
+            "costly_acceptances": [one.to_json() for one in self.costly],
+        }

@@ -1,0 +1,127 @@
+"""Tunes thresholds by task on the fit rows.
+
+Each task has its own sweep of the same ladder and of its parts that end in the premium tier. For a price of a lost point,
+each task takes the vector whose cost plus priced loss is least; as the price falls from infinity to 0, the whole goes from
+the safest to the cheapest. That path is one sequence of candidates, to be tested like any other.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+import numpy.typing as npt
+
+from evals.replay.candidate_tiers import first_judges_only
+from evals.replay.score_table import TierScores
+from evals.replay.simulate import CandidateTier, SimulatedCascade
+from evals.replay.tune import MAX_SEQUENCE, Candidate, Goal, SweepResult, Tuner
+
+from .candidates import Names, Rows, TaskCandidate, assembled
+
+# A task's own grades weigh n / (n + PRIOR) against what the confidences, fitted on all tasks, predict of it.
+PRIOR = 10
+NO_TASK = "(no task)"
+"""The task of rows that have none."""
+PRICES = np.concatenate([[np.inf], np.geomspace(1e4, 1e-4, 160), [0.0]])
+"""Prices of a whole lost point, in multiples of what the premium tier costs."""
+
+
+class TaskTuner(Tuner):
+    """Tunes one ladder, with thresholds by task.
+
+    Args:
+        columns: As for ``Tuner``.
+        fit_rows: The rows to tune on.
+        goal: The promise on the whole; its ``premium`` must be a model.
+        seed: Of folds.
+        row_tasks: (n,), each row's task.
+    """
+
+    def __init__(
+        self, columns: Mapping[str, Sequence[TierScores]], fit_rows: Rows, goal: Goal, seed: int, *, row_tasks: Names
+    ) -> None:
+        super().__init__(columns, fit_rows, goal, seed)
+        self.row_tasks = row_tasks
+        self.tasks = sorted(set(row_tasks))
+        self._premium_usd = columns[self.order[-1]][0].cost_usd[:, 0]
+        self._task_sweeps: dict[tuple[str, ...], dict[str, list[SweepResult]]] = {}
+
+    def test_sequence(
+        self, n: int, *, must_end: str | None = None, limit: float | None = None, longest: int = MAX_SEQUENCE
+    ) -> tuple[list[Candidate], list[str]]:
+        """Candidates with thresholds by task, from the safest to the cheapest; see ``Tuner.test_sequence``."""
+        limit = self.goal.limit if limit is None else limit
+        sweeps = self._by_task(self._ladder(n, limit))
+        path: list[TaskCandidate] = []
+        seen: set[tuple[tuple[int, int], ...]] = set()
+        for price in PRICES:
+            chosen = {task: _least(options, float(price) * self._unit(task)) for task, options in sweeps.items()}
+            key = tuple(chosen.values())
+            if key not in seen:
+                seen.add(key)
+                parts = {task: sweeps[task][i].candidate(flat, limit) for task, (i, flat) in chosen.items()}
+                path.append(assembled(parts, self.order, self.row_tasks, self.rows))
+        if len(path) > longest:
+            path = [path[i] for i in np.unique(np.linspace(0, len(path) - 1, longest).round().astype(np.int64))]
+        return list(path), ["thresholds by task: each task has its own, and skips tiers that do not pay for it"]
+
+    def task_sequences(self, n_by_task: Mapping[str, int], limit: float) -> dict[str, list[Candidate]]:
+        """Each task's own candidates, from the safest to the cheapest, to be tested on ``n_by_task`` rows of it."""
+        sequences: dict[str, list[Candidate]] = {}
+        for task, options in self._by_task(self._ladder(sum(n_by_task.values()), limit)).items():
+            seen: dict[tuple[int, int], None] = {}
+            for price in PRICES:
+                seen.setdefault(_least(options, float(price) * self._unit(task)))
+            sequences[task] = [options[i].candidate(flat, limit) for i, flat in seen]
+        return sequences
+
+    def _unit(self, task: str) -> float:
+        """What the premium tier's answer costs on the task's fit rows, in USD."""
+        rows = self.rows[self.row_tasks[self.rows] == task]
+        return float(self._premium_usd[rows].mean()) if len(rows) else float(self._premium_usd[self.rows].mean())
+
+    def _ladder(self, n: int, limit: float) -> list[CandidateTier]:
+        """The steps of the cascade that is best without regard to tasks, with every model that it leaves out."""
+        several = [each for each in self.sweep_all() if len(each.cascade.tiers) > 1]
+        ending = [each for each in several if each.cascade.models[-1] == self.order[-1]]
+        best = min(ending, key=lambda each: self._rank(each, n, limit), default=None)
+        own = {tier.model: tier for tier in best.cascade.tiers} if best is not None else {}
+        ladder = [own.get(model, self.tiers[model][0]) for model in self.order[:-1]]
+        premium = self.tiers[self.order[-1]][0]
+        return [*ladder, own.get(self.order[-1], first_judges_only(premium, premium.column.n_last))]
+
+    def _by_task(self, ladder: Sequence[CandidateTier]) -> dict[str, list[SweepResult]]:
+        """Every part of the ladder that ends in the premium tier, swept on each task's fit rows; the premium tier first."""
+        key = tuple(f"{id(tier)}" for tier in ladder)
+        if key not in self._task_sweeps:
+            *cheap, last = ladder
+            parts = [list(part) for size in range(min(len(cheap), 3) + 1) for part in combinations(cheap, size)]
+            cascades = [SimulatedCascade.from_tiers([*part, last]) for part in parts]
+            self._cached_tiers += ladder
+            self._task_sweeps[key] = {task: [self._swept(c, task) for c in cascades] for task in self.tasks}
+        return self._task_sweeps[key]
+
+    def _swept(self, cascade: SimulatedCascade, task: str) -> SweepResult:
+        """One cascade on one task's fit rows; on all of them where the task has too few to be swept."""
+        rows = self.rows[self.row_tasks[self.rows] == task]
+        if len(rows) < 2:
+            return self.sweep(cascade)
+        return self.sweep(cascade, rows=rows, graded_share=len(rows) / (len(rows) + PRIOR))
+
+
+def _least(options: Sequence[SweepResult], price: float) -> tuple[int, int]:
+    """Which cascade and which of its vectors cost least, a lost point having a price."""
+    best = (np.inf, 0, 0)
+    for i, option in enumerate(options):
+        loss = np.maximum(option.loss, 0.0)
+        total = option.usd + price * loss if np.isfinite(price) else np.where(loss > 0.0, np.inf, option.usd)
+        flat = int(np.argmin(total))
+        best = min(best, (float(total[flat]), i, flat))
+    return best[1], best[2]
+
+
+def tasks_of(tasks: Sequence[str]) -> npt.NDArray[np.object_]:
+    """Each row's task as an array; rows without one belong to ``NO_TASK``."""
+    names = np.empty(len(tasks), dtype=object)
+    names[:] = [task or NO_TASK for task in tasks]
+    return names

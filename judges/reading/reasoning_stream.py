@@ -1,0 +1,301 @@
+"""Reads a reply piece by piece: thoughts, answer, and answers that prove to be thoughts."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from .thought_markers import (
+    ALL_STARTS,
+    FINAL_CHANNEL,
+    FIRST_CHARACTERS,
+    LONE,
+    LONE_CLOSINGS,
+    LONGEST_LONE,
+    LONGEST_MARK,
+    MARKERS,
+    MOST_CANDIDATES,
+    MOST_HEADER,
+    PATTERNS,
+    WRAPPERS,
+    Marker,
+    is_mentioned,
+    is_quoted,
+    lower,
+)
+
+
+class SplitText(NamedTuple):
+    """A reply in its parts; ``reasoning`` is None where there is none.
+
+    ``start`` is where the answer begins in the text that was read, in characters.
+    """
+
+    answer: str
+    reasoning: str | None
+    start: int = 0
+
+
+@dataclass(slots=True)
+class ReasoningStream:
+    """Takes a reply piece by piece and gives the answer's text as soon as it is certain to be that.
+
+    Where only the end of a thought arrives, text that was given out before proves to be a thought: then ``retracted`` counts
+    one more, and all that was given out before is void.
+
+    Args:
+        hold: Give nothing out before the end or the end of a thought: for a model known to send only the ends.
+        on_lone_end: Called when a thought ends whose beginning did not arrive.
+        text: The reply so far.
+
+    Attributes:
+        lone_end: Whether a thought ended whose beginning did not arrive.
+        retracted: How often text that was given out before has become void.
+    """
+
+    hold: bool = field(default=False, kw_only=True)
+    on_lone_end: Callable[[], None] = field(default=lambda: None, kw_only=True)
+    text: str = ""
+    lone_end: bool = False
+    retracted: int = 0
+    _marker: Marker | None = None  # of the thought that is open
+    _position: int = 0  # how far the text is read: the thought, or the answer, begins there
+    _scan: int = 0  # how far the text was searched for the end of a thought
+    _depth: int = 0  # of openings in the open thought
+    _last_end: tuple[int, int] | None = None  # the last end in it, whatever the depth
+    _candidates: int = 0
+    _start: int = -1  # where the answer begins; -1: not known yet
+    _emitted: int = 0  # up to where the answer was given out
+    _answer_ends: tuple[str, ...] = ()
+    _seen: bool = False  # whether a thought has ended
+    _thoughts: list[str] = field(default_factory=list)
+    _reported: int = 0  # how many thoughts `new_reasoning` has returned
+
+    def add(self, piece: str) -> str:
+        """Reads a further piece of the reply.
+
+        Returns:
+            The text that this adds to the answer.
+        """
+        if not piece:
+            return ""
+        text, self.text = self.text, ""  # held by one name alone, the text grows in place
+        text += piece
+        self.text = text
+        self._read(final=False)
+        if self._start < 0 or (self.hold and not self.lone_end):
+            return ""
+        return self._give(self._safe_end())
+
+    def new_reasoning(self, *, continues: bool = False) -> str:
+        """The thoughts that ended since the last call, as ``end`` joins them; empty where there are none.
+
+        ``continues``: other reasoning precedes them, from which a blank line separates them.
+        """
+        if self._reported == len(self._thoughts):
+            return ""
+        continues = continues or any(thought.strip() for thought in self._thoughts[: self._reported])
+        thoughts = [thought.strip() for thought in self._thoughts[self._reported :]]
+        self._reported = len(self._thoughts)
+        added = "\n\n".join(filter(None, thoughts))
+        return f"\n\n{added}" if continues and added else added
+
+    def end(self) -> tuple[str, SplitText]:
+        """The reply is over.
+
+        Returns:
+            The text that this adds to the answer, and the whole reply in its parts.
+        """
+        self._read(final=True)
+        if self._start < 0:
+            if self._marker is not None:
+                self._thoughts.append(self._without_header(self.text[self._position :]))
+            self._start = self._emitted = len(self.text)
+        end = self._final_end()
+        rest = self._give(end)
+        reasoning = "\n\n".join(filter(None, (thought.strip() for thought in self._thoughts)))
+        return rest, SplitText(self.text[self._start : end], reasoning or None, self._start)
+
+    def _give(self, end: int) -> str:
+        start, self._emitted = self._emitted, max(self._emitted, end)
+        return self.text[start : self._emitted]
+
+    def _read(self, *, final: bool) -> None:
+        while True:
+            if self._marker is not None:
+                if not self._close(self._marker, final=final):
+                    return
+            elif self._start < 0:
+                if not self._open(final=final):
+                    return
+            elif not self._find_lone(final=final):
+                return
+
+    def _open(self, *, final: bool) -> bool:
+        """At the start of a thought or of the answer; False where more text is needed."""
+        text = self.text
+        at = max(self._position, self._scan)
+        while at < len(text) and text[at] in " \t\r\n\ufeff":
+            at += 1
+        self._scan = at
+        if at == len(text):
+            if final and not self._seen:
+                self._begin_answer(0)
+            return False
+        head = lower(text[at : at + 64])
+        if head[0] in FIRST_CHARACTERS:
+            if not final and text[at] != "A" and any(len(head) < len(mark) and mark.startswith(head) for mark in ALL_STARTS):
+                return False
+            for marker in MARKERS:
+                if not head.startswith(marker.opening):
+                    continue
+                after = at + len(marker.opening)
+                if marker.opening == "analysis":
+                    if text[at] == "A":
+                        continue
+                    if not final and after == len(text):
+                        return False
+                    if not text[after : after + 1].isalnum() or text[after : after + 1].islower():
+                        continue
+                self._marker, self._position, self._scan = marker, after, after
+                self._depth, self._last_end = 1, None
+                return True
+            for opening, endings, always in WRAPPERS:
+                if head.startswith(opening) and (always or self._seen):
+                    start = at + len(opening)
+                    if opening.endswith(FINAL_CHANNEL):
+                        header = text.find("<|message|>", start, start + MOST_HEADER)
+                        if header < 0 and not final and len(text) < start + MOST_HEADER:
+                            return False
+                        start = header + len("<|message|>") if header >= 0 else start
+                    while start < len(text) and text[start] in " \t\r\n":
+                        start += 1
+                    if start == len(text) and not final:
+                        return False
+                    self._answer_ends = endings
+                    self._seen = True
+                    self._begin_answer(start)
+                    return True
+        self._begin_answer(at if self._seen else 0)
+        return True
+
+    def _begin_answer(self, start: int) -> None:
+        self._start = self._emitted = self._scan = start
+
+    def _close(self, marker: Marker, *, final: bool) -> bool:
+        """Inside a thought; False where its end has not arrived."""
+        text, offset = self.text, self._scan
+        for match in PATTERNS[marker.opening].finditer(lower(text[offset:])):
+            start, end = offset + match.start(), offset + match.end()
+            quoted = is_quoted(text, start, end, final=final)
+            if quoted is None:
+                self._scan = start
+                return False
+            self._scan = end
+            if quoted:
+                continue
+            if match[0] == marker.opening:
+                self._depth += 1
+                continue
+            after = start if match[0] in marker.boundaries else end
+            self._last_end = (start, after)
+            self._depth -= 1
+            if self._depth == 0 or not marker.nests:
+                self._end_thought(start, after)
+                return True
+        if not final:
+            self._scan = max(self._scan, len(text) - LONGEST_MARK)
+            return False
+        if self._last_end is not None:  # an opening inside the thought was only mentioned
+            self._end_thought(*self._last_end)
+            return True
+        if not marker.certain:
+            self._marker = None
+            self._begin_answer(self._position - len(marker.opening) if self._seen else 0)
+            self._scan = len(text)
+            return True
+        return False
+
+    def _end_thought(self, end: int, after: int) -> None:
+        assert self._marker is not None
+        self._thoughts.append(self._without_header(self.text[self._position : end]))
+        if self._marker.answer_ends:
+            self._answer_ends = self._marker.answer_ends
+        self._marker, self._position, self._seen = None, after, True
+
+    def _without_header(self, thought: str) -> str:
+        mark = self._marker.header_end if self._marker is not None else ""
+        if not mark:
+            return thought
+        header = thought.find(mark, 0, MOST_HEADER)
+        return thought[header + len(mark) :] if header >= 0 else thought
+
+    def _find_lone(self, *, final: bool) -> bool:
+        """In the answer: whether a thought ends here whose beginning did not arrive."""
+        text = self.text
+        while not self._seen and self._candidates < MOST_CANDIDATES:
+            match = LONE.search(text, self._scan)
+            if match is None:
+                self._scan = max(self._scan, len(text) - LONGEST_LONE + 1)
+                return False
+            mentioned = is_mentioned(text, match, final=final)
+            if mentioned is None:
+                self._scan = match.start()
+                return False
+            self._candidates += 1
+            self._scan = match.end()
+            if not mentioned and text.count("```", 0, match.start()) % 2 == 0:
+                self._thoughts.append(text[: match.start()])
+                self.retracted += self._emitted > 0
+                self.lone_end = self._seen = True
+                self.on_lone_end()
+                self._position, self._start = match.end(), -1
+                return True
+        return False
+
+    def _safe_end(self) -> int:
+        """Up to where the text is the answer's, whatever follows."""
+        text, end = self.text, len(self.text)
+        if self._answer_ends:
+            tail = lower(text[self._emitted :])
+            for mark in self._answer_ends:
+                at = tail.rfind(mark)
+                if at >= 0 and not tail[at + len(mark) :].strip():
+                    return _end_of_text(text, self._emitted, self._emitted + at)
+            return _end_of_text(text, self._emitted, _before_partial(text, end, self._answer_ends))
+        if self._seen:
+            return end
+        if self._candidates < MOST_CANDIDATES and (match := LONE.search(text, self._scan)) is not None:
+            return match.start()
+        return _before_partial(text, end, LONE_CLOSINGS)
+
+    def _final_end(self) -> int:
+        text = self.text
+        if self._answer_ends and self._start < len(text):
+            stripped = text.rstrip()
+            tail = lower(stripped[-LONGEST_MARK:])
+            for mark in self._answer_ends:
+                if tail.endswith(mark):
+                    return max(self._start, _end_of_text(text, self._start, len(stripped) - len(mark)))
+            if len(self._answer_ends) and text[self._start :].strip():
+                return len(stripped)
+        return len(text)
+
+
+def _end_of_text(text: str, start: int, end: int) -> int:
+    while end > start and text[end - 1] in " \t\r\n":
+        end -= 1
+    return end
+
+
+def _before_partial(text: str, end: int, marks: Sequence[str]) -> int:
+    """The position of an incomplete mark at the end of the text, or ``end``."""
+    start = max(0, end - LONGEST_MARK)
+    for match in _MARK_BEGINNING.finditer(text, start, end):
+        beginning = lower(text[match.start() : end])
+        if any(len(beginning) < len(mark) and mark.startswith(beginning) for mark in marks):
+            return match.start()
+    return end
+
+
+_MARK_BEGINNING = re.compile(r"[<\[◁]")

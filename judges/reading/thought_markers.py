@@ -1,0 +1,151 @@
+"""How open models mark their thoughts and answers, and whether a marker in a text is meant as one."""
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marker:
+    """How a family of models marks its thoughts, in lower case.
+
+    ``closings`` end the thought; of ``boundaries`` one begins what follows it, and is not consumed. ``nests``: an opening
+    inside must be closed as well. ``certain``: no ordinary text begins so, and a thought without an end is one.
+    One of ``answer_ends`` may follow the answer. ``header_end``: the text before it belongs to the marker.
+    """
+
+    opening: str
+    closings: tuple[str, ...]
+    boundaries: tuple[str, ...] = ()
+    nests: bool = False
+    certain: bool = True
+    answer_ends: tuple[str, ...] = ()
+    header_end: str = ""
+
+
+# DeepSeek, Qwen, GLM, MiniMax, Phi, Nemotron, Hermes ...; Gemini's OpenAI interface, EXAONE Deep; Reka; Seed; LongCat.
+_TAGS = ("think", "thinking", "thought", "thoughts", "reasoning", "reflection", "scratchpad", "seed:think", "longcat_think")
+MARKERS = (
+    *(Marker(opening=f"<{tag}>", closings=(f"</{tag}>",), nests=True) for tag in _TAGS),
+    Marker(opening="◁think▷", closings=("◁/think▷",), nests=True),  # Kimi
+    Marker(opening="[think]", closings=("[/think]",), nests=True),  # Magistral
+    Marker(opening="<|start_thinking|>", closings=("<|end_thinking|>",)),  # Cohere
+    Marker(opening="<|begin_of_thought|>", closings=("<|end_of_thought|>",)),  # Sky-T1, OpenThinker
+    Marker(opening="<|think|>", closings=("<|end|>", "<|/think|>")),  # Solar
+    Marker(opening="<|channel>thought", closings=("<channel|>",)),  # Gemma 4
+    *(
+        Marker(
+            opening=f"{start}<|channel|>{channel}",
+            closings=("<|end|>", "<|return|>", "<|call|>"),
+            boundaries=("<|start|>assistant", "<|channel|>"),
+            header_end="<|message|>",
+        )
+        for start in ("", "<|start|>assistant")
+        for channel in ("analysis", "commentary")
+    ),  # gpt-oss
+    # gpt-oss behind a server that leaves out special tokens.
+    Marker(opening="analysis", closings=("assistantfinal",), certain=False),
+    # Granite 3.2 and Apriel use plain words: without their end they are an ordinary answer.
+    *(
+        Marker(
+            opening=f"here{verb} my thought process:",
+            closings=("here is my response:", "here's my response:"),
+            certain=False,
+        )
+        for verb in (" is", "'s")
+    ),
+    Marker(
+        opening="here are my reasoning steps:",
+        closings=("[begin final response]",),
+        certain=False,
+        answer_ends=("[end final response]",),
+    ),
+)
+# What may stand around the answer that follows a thought; those with special tokens also without one.
+WRAPPERS: tuple[tuple[str, tuple[str, ...], bool], ...] = (
+    *((f"<{tag}>", (f"</{tag}>",), False) for tag in ("answer", "response", "output")),
+    ("<|start_response|>", ("<|end_response|>",), True),
+    ("<|begin_of_solution|>", ("<|end_of_solution|>",), True),
+    ("<|begin|>assistant<|content|>", ("<|end|>",), True),
+    *((f"{start}<|channel|>final", ("<|return|>", "<|end|>"), True) for start in ("", "<|start|>assistant")),
+)
+FINAL_CHANNEL = "<|channel|>final"
+OPENINGS = tuple(marker.opening for marker in MARKERS)
+FIRST_CHARACTERS = frozenset(opening[0] for opening in (*OPENINGS, *(wrapper[0] for wrapper in WRAPPERS)))
+# Ends that tell by themselves that a thought went before, as the server's template had opened it.
+LONE_CLOSINGS = (
+    *(closing for marker in MARKERS if marker.nests for closing in marker.closings),
+    "<|end_thinking|>",
+    "<|end_of_thought|>",
+)
+LONE = re.compile("|".join(map(re.escape, LONE_CLOSINGS)), re.IGNORECASE)
+_OPENING_OF = {closing: marker.opening for marker in MARKERS for closing in marker.closings if marker.certain}
+LONGEST_LONE = max(map(len, LONE_CLOSINGS))
+LONGEST_MARK = 40  # characters of any marker
+MOST_CANDIDATES = 64  # ends of thoughts that are examined in one text
+_SENTENCE_END = tuple(".!?…:;)]}\"'”’。！？")
+MOST_HEADER = 200  # characters of a channel's header
+ALL_STARTS = (*OPENINGS, *(wrapper[0] for wrapper in WRAPPERS))
+PATTERNS = {
+    marker.opening: re.compile(
+        "|".join(map(re.escape, (*marker.closings, *marker.boundaries, *((marker.opening,) if marker.nests else ()))))
+    )
+    for marker in MARKERS
+}
+BEGINNINGS = FIRST_CHARACTERS | {"H", " ", "\t", "\r", "\n", "\v", "\f", "\x85", "\xa0", "\ufeff"}
+STARTS = re.compile(r"[ \t\r\n\v\f\x85\xa0\ufeff]*+(?:" + "|".join(map(re.escape, ALL_STARTS)) + ")", re.IGNORECASE)
+
+
+def lower(text: str) -> str:
+    """ASCII letters in lower case: as long as the text, which ``str.lower`` need not be."""
+    return text if text.isascii() and text.islower() else text.translate(_ASCII_LOWER)
+
+
+_ASCII_LOWER = {code: code + 32 for code in range(65, 91)} | {0x2019: "'"}
+
+
+_QUOTES = frozenset(('""', "''", "``", "“”", "‘’", "«»", "()"))
+_MOST_LINE = 400  # characters of a line that are examined before a marker
+_MOST_SPAN = 80  # characters of a code span behind a marker in it
+
+
+def is_quoted(text: str, start: int, end: int, *, final: bool) -> bool | None:
+    """Whether the marker at [start, end) is between quotes or in a code span of its line; None: what follows decides."""
+    before, after = text[start - 1 : start] if start else "", text[end : end + 1]
+    if before in ('"', "'", "`", "“", "‘", "«", "(") and before:
+        if not after and not final:
+            return None
+        if before + after in _QUOTES:
+            return True
+    if _line_before(text, start).count("`") % 2 == 0:
+        return False
+    line = text[end : end + _MOST_SPAN].partition("\n")
+    if "`" in line[0]:
+        return True
+    return False if line[1] or final or len(text) >= end + _MOST_SPAN else None
+
+
+def _line_before(text: str, end: int) -> str:
+    """The line up to ``end``, of a long one its last characters."""
+    return text[max(0, end - _MOST_LINE) : end].rpartition("\n")[2]
+
+
+def is_mentioned(text: str, match: re.Match[str], *, final: bool) -> bool | None:
+    """Whether an end of a thought is only spoken of: quoted, in the midst of a sentence, or with its beginning before it.
+
+    None: what follows decides.
+    """
+    start, end = match.span()
+    after = text[end : end + 1]
+    if not after and not final:
+        return None
+    quoted = is_quoted(text, start, end, final=final)
+    if quoted is not False:
+        return quoted
+    if lower(text[:start]).rfind(_OPENING_OF[lower(match[0])]) >= 0:
+        return True
+    line = _line_before(text, start)
+    if not line.strip():
+        return False
+    if after and after in ".,;:!?)\"'`”’":
+        return True
+    return line[-1] in " \t" and not line.rstrip().endswith(_SENTENCE_END) and after not in ("", "\r", "\n")

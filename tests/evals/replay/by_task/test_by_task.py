@@ -1,0 +1,137 @@
+"""Thresholds by task: what tuning predicts is what the engine does, and each promise is tested on its own task."""
+
+import asyncio
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cascade.data import STARTER_RECORDING
+from cascade.policy import load
+from evals.recording import Example
+from evals.replay.by_task.candidates import TaskCandidate, assembled
+from evals.replay.by_task.promise import choose_for_each_task
+from evals.replay.by_task.tuner import TaskTuner, tasks_of
+from evals.replay.candidate_tiers import fit_tier
+from evals.replay.command import main
+from evals.replay.engine_check import check_agreement, run_engine, to_outcome, to_policy
+from evals.replay.score_table import TierScores, score_tier
+from evals.replay.simulate import CandidateTier, SimulatedCascade
+from evals.replay.splits import halves
+from evals.replay.tune import Candidate, Goal
+from tests.evals.replay.test_simulate import questions
+
+TASKS = ("easy", "hard", "")
+PLAN = [{"use": "forbids"}, {"use": "told_a"}]
+
+
+@cache
+def world() -> tuple[tuple[Example, ...], tuple[TierScores, ...], tuple[CandidateTier, ...]]:
+    """Rows of three tasks, and two tiers fitted on some of them."""
+    examples = tuple(Example(e.id, e.prompt, e.answers, task=TASKS[i % 3]) for i, e in enumerate(questions(180, seed=4)))
+    columns = tuple(asyncio.run(score_tier(examples, f"m{m}", PLAN)) for m in range(2))
+    return examples, columns, tuple(fit_tier(c, np.arange(90), seed=0) for c in columns)
+
+
+def part(tiers: tuple[CandidateTier, ...], at: float | None) -> Candidate:
+    """A task's candidate: the first tier's threshold, or None where the task skips it."""
+    chosen = tiers if at is not None else tiers[1:]
+    thresholds = (at,) if at is not None else ()
+    cascade = SimulatedCascade.from_tiers(chosen)
+    return Candidate(cascade=cascade, thresholds=thresholds, loss=0.0, variance=0.0, usd=0.0)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.none() | st.sampled_from([0.0, 1.0]) | st.floats(0.2, 0.95), min_size=3, max_size=3))
+def test_the_engine_does_what_tuning_predicts(thresholds: list[float | None]) -> None:
+    """On every row: tier, quality, acceptance and cost, by the thresholds of the row's task."""
+    examples, _, tiers = world()
+    row_tasks = tasks_of([e.task for e in examples])
+    parts = {task: part(tiers, at) for task, at in zip(sorted(set(row_tasks)), thresholds, strict=True)}
+    candidate = assembled(parts, ["m0", "m1"], row_tasks, np.arange(90))
+    rows = np.arange(90, 180)
+    policy = to_policy(candidate)
+    engine = to_outcome(asyncio.run(run_engine(policy, examples, rows)), [t.model for t in policy.tiers])
+    check_agreement(engine, candidate.outcome(rows))
+    assert np.array_equal(engine.last_called, candidate.outcome(rows).last_called)
+
+
+def columns_of(seed: int, n: int, wrong: dict[str, float]) -> tuple[dict[str, list[TierScores]], np.ndarray]:
+    """Two models' scores: the cheap one is wrong on a share of each task, and its score does not tell where."""
+    rng = np.random.default_rng(seed)
+    row_tasks = tasks_of([list(wrong)[i % len(wrong)] for i in range(n)])
+    right = rng.random(n) >= np.array([wrong[t] for t in row_tasks])
+    columns = {}
+    for model, quality, usd in (("cheap", right.astype(float), 1e-5), ("dear", np.ones(n), 1e-4)):
+        columns[model] = [
+            TierScores(
+                model=model,
+                rules=({"use": "logprob"},),
+                names=("logprob",),
+                scores=rng.uniform(0.3, 0.9, (n, 1)),
+                vetoed=np.zeros((n, 2), dtype=bool),
+                quality=np.column_stack([quality, quality]),
+                cost_usd=np.full((n, 2), usd),
+                latency_s=np.ones((n, 2)),
+                meaning=np.zeros((n, 2), dtype=np.int64),
+            )
+        ]
+    return columns, row_tasks
+
+
+def test_tasks_that_lose_nothing_go_cheap_and_the_others_to_premium() -> None:
+    """Where one mean would have to serve both."""
+    columns, row_tasks = columns_of(1, 900, {"easy": 0.0, "hard": 0.4})
+    splits = halves(list(row_tasks), 0)
+    tuner = TaskTuner(columns, splits.fit, Goal(columns["dear"][0].quality[:, 0], 0.03, "dear"), 0, row_tasks=row_tasks)
+    sequence, notes = tuner.test_sequence(len(splits.certify))
+    assert notes
+    chosen = [c for c in sequence if isinstance(c, TaskCandidate) and c.loss < 0.03]
+    cheapest = min(chosen, key=lambda c: float(c.outcome(splits.test).cost_usd.mean()))
+    assert cheapest.parts["hard"].cascade.models == ("dear",)
+    assert cheapest.outcome(splits.test).cost_usd.mean() < 0.6e-4
+    assert cheapest.accept_at("cheap")["hard"] == "skip"
+    promised = choose_for_each_task(columns, splits, 0.05, 0.1, row_tasks=row_tasks)
+    by_task = {entry["task"]: entry["proved"] for entry in promised.certificate["by_task"]}
+    assert by_task == {"easy": True, "hard": False}
+
+
+def test_a_task_that_breaks_the_promise_is_rarely_called_proved() -> None:
+    """Loss just above the limit on one of three tasks: at most delta of the draws, within chance."""
+    draws, delta, broken = 30, 0.2, 0
+    for seed in range(draws):
+        columns, row_tasks = columns_of(seed, 600, {"a": 0.0, "b": 0.16, "c": 0.02})
+        splits = halves(list(row_tasks), seed)
+        choice = choose_for_each_task(columns, splits, 0.15, delta, row_tasks=row_tasks, seed=seed)
+        proved = {entry["task"]: entry["proved"] for entry in choice.certificate["by_task"]}
+        loss = 1 - choice.chosen.outcome(np.arange(600)).quality[row_tasks == "b"].mean()
+        broken += proved["b"] and loss > 0.15
+    assert broken <= delta * draws + 3 * (draws * delta * (1 - delta)) ** 0.5
+
+
+def test_a_replay_writes_thresholds_by_task_that_load(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The policy file takes them from the calibration, and cheaper than one threshold for all."""
+    monkeypatch.chdir(tmp_path)
+    models = {m: f"{{provider: recorded, recording: starter, model: qwen2.5-coder-{m}-instruct}}" for m in ("0.5b", "1.5b")}
+    Path("policies.yaml").write_text(
+        f"models: {{small: {models['0.5b']}, large: {models['1.5b']}}}\n"
+        "policies: {default: {tiers: [{model: small, judges: [schema, rules, logprob]}, "
+        "{model: large, judges: [schema, rules, logprob]}]}}\n"
+    )
+    arguments = [str(STARTER_RECORDING), "--policy-file", "policies.yaml", "--split", "recorded", "--max-loss", "0.1"]
+    assert main([*arguments, "--by", "task", "--write-policy", "tuned.yaml", "--json", "figures.json"]) == 0
+    assert "by task: arithmetic 0" in " ".join(capsys.readouterr().out.split())
+    figures: dict[str, Any] = json.loads(Path("figures.json").read_text())
+    assert figures["certificate"]["certified"]
+    assert figures["chosen"]["cost_ratio"] < 0.8
+    cheap = load.load("tuned.yaml").policies["default"].tiers[0]
+    assert cheap.accept_at_by_task is not None
+    assert cheap.accept_at_by_task["support"] == "skip"
+    assert cheap.accept_at_by_task == figures["chosen"]["by_task"]["qwen2.5-coder-0.5b-instruct"]
