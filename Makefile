@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN = $(VENV)/bin
 WORKERS ?= auto
 
-.PHONY: help replay demo serve test test-slow test-demo test-clients coverage docs lint bench schema dist clean
+.PHONY: help replay demo serve test test-slow test-demo test-clients coverage docs lint bench figures schema dist clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -63,6 +63,9 @@ lint: $(VENV)/.ready  ## ruff, mypy --strict, the contract of the three floors
 
 bench: $(VENV)/.ready  ## every benchmark, one line of JSON each
 	@failed=0; for file in tests/benchmarks/bench_*.py; do PYTHONPATH=. $(BIN)/python $$file || failed=1; done; exit $$failed
+
+figures: $(VENV)/.ready  ## the README's figures on larger models, from the recordings in the folder CASCADE_RECORDINGS
+	PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_cost.py --seeds 20
 
 schema: $(VENV)/.ready  ## write the JSON Schema of policies.yaml
 	$(BIN)/python -m cascade schema > $(VENV)/policies.schema.json

@@ -16,6 +16,7 @@ from cascade.telemetry.http import HttpMetrics
 
 from .auth.key_file import KeyFile
 from .auth.keys import Caller, Keys
+from .environment import read_keys
 from .limits import Limits, Load
 from .schema_pool import SchemaPool
 from .stats import Stats
@@ -148,7 +149,7 @@ class Gateway:
         self.started_at = int(time())
         self._injected_models = dict(models or {})
         self.key_file = key_file
-        self.keys = Keys(key_file.read() if key_file is not None else ())
+        self.keys = Keys(read_keys(key_file) if key_file is not None else ())
         self.keys_stale_since: float | None = None
         self.limits = limits or Limits()
         self.load = Load(self.limits)

@@ -20,6 +20,7 @@ from cascade.gateway.app import make_app
 from cascade.gateway.auth.commands import key_file
 from cascade.gateway.auth.key_file import KeyFile
 from cascade.gateway.auth.keys import is_loopback
+from cascade.gateway.environment import load_policies, read_keys, set_defaults
 from cascade.gateway.state import Gateway
 from cascade.journal.ledger import SqlLedger
 from cascade.journal.sqlite import SqliteStore
@@ -214,8 +215,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _serve(args: argparse.Namespace, stack: ExitStack, output: Log) -> int:
     worker = Worker.of_environment()
+    set_defaults(args)
     path = files.find(args.policy_file)
-    file = files.load(path)
+    file = load_policies(path)
     keys = key_file(args.keys, path)
     listeners = [inherited(descriptor) for descriptor in args.fd or ()]
     keyless = worker is None and not _has_keys(args, keys, listeners)
@@ -254,7 +256,7 @@ def _serve(args: argparse.Namespace, stack: ExitStack, output: Log) -> int:
 
 def _has_keys(args: argparse.Namespace, keys: KeyFile, listeners: list[socket.socket]) -> bool:
     """Whether there is any API key. Raises CascadeError where there is none although one is needed."""
-    if keys.read():
+    if read_keys(keys):
         return True
     if args.require_keys or keys.marker.exists():
         reason = "--require-keys is given" if args.require_keys else f"{keys.marker} says that keys are required"
