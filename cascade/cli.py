@@ -166,10 +166,17 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_check)
 
 
+def _count(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 256:
+        raise argparse.ArgumentTypeError("must be from 1 to 256")
+    return number
+
+
 def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--policy-file", help="default: CASCADE_POLICIES, ./policies.yaml, the packaged file")
-    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default 127.0.0.1)")
-    parser.add_argument("--port", type=int, default=8000, help="0 takes any that is free (default 8000)")
+    parser.add_argument("--host", help="the address to listen on (default: CASCADE_HOST, else 127.0.0.1)")
+    parser.add_argument("--port", type=int, help="0 takes any that is free (default: CASCADE_PORT, else 8000)")
     parser.add_argument("--keys", metavar="FILE", help="the key file (default: next to the policy file)")
     parser.add_argument("--require-keys", action="store_true", help="refuse to start without an API key")
     parser.add_argument(
@@ -180,6 +187,12 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         help="a listening socket that the parent process opened, in place of --host and --port; repeat for more",
     )
     parser.add_argument("--stop-on-eof", action="store_true", help="stop when standard input ends: when the parent dies")
+    parser.add_argument(
+        "--workers",
+        type=_count,
+        metavar="N",
+        help="processes that serve the port together (default: CASCADE_WORKERS, else this one)",
+    )
     from cascade.gateway.serve.log_format import add_to
 
     add_to(parser)

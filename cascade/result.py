@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal
 
 from cascade.util.plain_data import plain, shortened, usd
 from judges import Answer, Usage, Verdict
+from judges.quick_init import quick_init
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -64,6 +65,7 @@ def new_run_id() -> str:
     return f"{time_ns() // 1_000_000 << 80 | 7 << 76 | high << 64 | 2 << 62 | low:032x}"
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class CallRecord:
     """One request to a provider.
@@ -93,6 +95,7 @@ class CallRecord:
     fault_kind: FaultKind | None = None
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Decision:
     """The decision after one judge, and its reason.
@@ -131,6 +134,7 @@ class Stage:
     answer: Answer | None
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Attempt:
     """One tier's part of a run: its answer, its verdicts, its cost.
@@ -238,6 +242,7 @@ def _score(verdict: Verdict) -> str:
     return "-" if verdict.score is None else format(verdict.score, ".3f")
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Result(Generic[ParsedT]):
     """A judged answer; check ``accepted`` before you use ``text``.

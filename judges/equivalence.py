@@ -15,6 +15,7 @@ from hashlib import sha256
 from typing import Any, NoReturn
 
 from .reading import numerals
+from .reading.choices import chosen
 from .reading.json_values import find_json
 
 KINDS = ("auto", "number", "choice", "json", "date", "text")
@@ -30,18 +31,16 @@ _NUMBER = re.compile(
 )
 _AFTER_NUMBER = re.compile(r"\s{0,4}(?:\\?%)?[\s.$]{0,8}")
 _CHOICE_WHOLE = re.compile(r"(?:(?:option|choice) )?(?:\(?([a-z])\)?[.:)]?|\(?([a-z])\)\s.*)", re.IGNORECASE | re.DOTALL)
-_CHOICE_HEAD = re.compile(r"(?:option |choice )?(?:\(([a-z])\)|([a-z])[).:](?!\w))", re.IGNORECASE)
-# A and I are words, too: they count where nothing else can be meant.
-_CHOICE_ANYWHERE = re.compile(
-    r"\(([A-Z])\)|(?<![\w'])([B-HJ-Z])(?![\w'])|(?<=\*)([AI])(?=\*)"
-    r"|(?<![\w'])([AI])(?=\W{0,4}\Z|\s?\(|[).:,]|\s(?:because|since|is (?:right|correct|true|the))\b)"
-)
 # A number with at most a few words around: "It is 51.", "12 apples", "17 * 3 = 51".
 _STATEMENT = re.compile(
-    r"(?:(?:so |thus |hence |therefore,? )?(?:it(?:'s| is| equals)|that(?:'s| is| makes)|this (?:is|makes)|there are"
-    r"|the (?:result|total|sum|number|value) is|[a-z] ?=) (?:about |exactly )?|[\d\s.,()*/+x-]{1,60}=\s?)?"
-    rf"(?P<number>[-+]?(?:\\?[$€£¥])?(?:{_DIGITS})(?:e[-+]?\d{{1,3}})?(?:[ ]?/[ ]?\d{{1,18}})?)(?:\s?\\?%)?"
-    r"(?: (?P<unit>[a-zµ°²³]{1,15}))?[\s.!$]{0,8}",
+    r"(?:(?:(?:so|thus|hence|therefore|then|altogether|in total)[, ] ?)?(?:it(?:'s| is| equals| makes| gives)"
+    r"|that(?:'s| is| makes| gives| leaves)|this (?:is|makes|gives|leaves)|there (?:are|were|is)"
+    r"|(?:he|she|they|we|i|you) (?:have|has|had|get|gets|got|find|need|needs|paid|pay|spent|earned|earns|makes?|sold|sells?)"
+    r"|(?:the )?(?:final |total |correct )?(?:result|total|sum|number|value|cost|price|answer|product|difference)"
+    r"(?: is| was| equals| ?[:=])|[a-z] ?=|=) ?(?:about |exactly |approximately |equal to |[~≈] ?)?"
+    r"|[\d\s.,()*/+x-]{1,60}=\s?|[~≈] ?)?\(?"
+    rf"(?P<number>[-+]?(?:\\?[$€£¥])?(?:{_DIGITS})(?:e[-+]?\d{{1,3}})?(?:[ ]?/[ ]?\d{{1,18}})?)\)?(?:\s?\\?%)?"
+    r"(?: (?P<unit>[a-zµ°²³]{1,15}))?(?: (?:in total|in all|altogether|left|remaining|each))?[\s.!$]{0,8}",
     re.IGNORECASE,
 )
 _MOST_STATEMENT = 120  # characters
@@ -184,12 +183,13 @@ def _auto(text: str, *, inside: bool = False) -> Hashable:
 
 def _whole_number(answer: str, bare: str) -> str | None:
     """The number that an answer is as a whole, with at most a few words around it."""
-    number = _NUMBER.match(bare)
+    # As it stands where nothing has to be read first: 10² is not 102.
+    number = None if numerals.RAISED.search(answer) else _NUMBER.match(bare)
     if number is not None and _AFTER_NUMBER.fullmatch(bare, number.end()) and "," not in number[0]:
         return _value(number)
     if len(bare) > _MOST_STATEMENT or not any(char.isdigit() for char in bare):
         return None
-    statement = _STATEMENT.fullmatch(_bare(numerals.number(answer)))
+    statement = _STATEMENT.fullmatch(_bare(numerals.number(answer)).replace("**", ""))
     if statement is None or (unit := (statement["unit"] or "").lower()) in _NO_UNITS or unit[:3] in _MONTHS:
         return None
     number = _NUMBER.fullmatch(statement["number"])
@@ -244,9 +244,10 @@ def _value(match: re.Match[str]) -> str | None:
 
 
 def _choice(text: str) -> Hashable:
-    bare = _bare(final_answer(text))
-    match = _CHOICE_WHOLE.fullmatch(bare) or _CHOICE_HEAD.match(bare) or _last(_CHOICE_ANYWHERE, bare)
-    return None if match is None else ("choice", next(group for group in match.groups() if group).upper())
+    letter = chosen(_bare(final_answer(text)))
+    if letter is None and (whole := _CHOICE_WHOLE.fullmatch(_bare(final_answer(text)))) is not None:
+        letter = (whole[1] or whole[2]).upper()  # "B) Paris or London"
+    return None if letter is None else ("choice", letter)
 
 
 def _date(text: str) -> Hashable:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Protocol, TypedDict, Unpack, runtime_checkable
 
+from .quick_init import quick_init
 from .types import Answer, Prompt, Verdict
 
 
@@ -72,6 +73,7 @@ def _no_options() -> Mapping[str, Any]:
     return _NO_OPTIONS
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeInput:
     """The one input of a judge: the prompt, the answer, and a way to send requests (None: no model is available).

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, NamedTuple
 
+from .quick_init import quick_init
+
 Message = Mapping[str, Any]
 
 
@@ -71,6 +73,7 @@ def content_text(content: Any) -> str:
     return ""
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens of one or more calls, normalised over providers.
@@ -146,6 +149,7 @@ class Answer:
         return answer
 
 
+@quick_init
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """One judge's verdict on one answer.

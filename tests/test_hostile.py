@@ -4,7 +4,7 @@ import asyncio
 import subprocess
 import sys
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 from typing import Any, Literal
 
 import pytest
@@ -95,10 +95,10 @@ def test_every_judge_alone(name: str) -> None:
         taken = {}
         for rule in policy().tiers[0].judges:
             case = JudgeInput(prompt=Prompt.of("q", schema=SCHEMA), answer=Answer(text), ask=ask)
-            start = perf_counter()
+            start = process_time()
             judged = make(rule.use, **rule.options).judge(case)
             assert isinstance(judged if isinstance(judged, Verdict) else await judged, Verdict)
-            taken[rule.use] = perf_counter() - start
+            taken[rule.use] = process_time() - start
         return taken
 
     for judge, seconds in asyncio.run(all_judges()).items():
@@ -109,13 +109,13 @@ def test_every_judge_alone(name: str) -> None:
 def test_through_a_gate(name: str) -> None:
     """gate() and attempt() give a result, whatever the prompt and the answer hold."""
     text = TEXTS[name]
-    start = perf_counter()
+    start = process_time()
     with Cascade(policy(), models={"m": ScriptedModel("m", [text])}) as c:
         result = c.gate(text[:MEGA], text, schema=SCHEMA)
     assert isinstance(result, Result)
     assert (result.accepted, result.text) == (False, text)
     assert result.reason in ("vetoed", "unsure")
-    assert perf_counter() - start < SECONDS
+    assert process_time() - start < SECONDS
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -161,12 +161,12 @@ TREE = {"$defs": {"node": {"anyOf": [node("add"), node("mul"), {"type": "number"
 def test_alternatives_that_double_with_depth(schema: Any, depth: int) -> None:
     """2 to the power of the answer's depth ways to fail are not all tried."""
     text = '{"op":"x","left":' * depth + "1" + "}" * depth
-    start = perf_counter()
+    start = process_time()
     verdict = make("schema", schema=schema).judge(JudgeInput(prompt=Prompt.of("q"), answer=Answer(text)))
     assert isinstance(verdict, Verdict)
     assert verdict.veto
     assert "too" in verdict.reason
-    assert perf_counter() - start < SECONDS
+    assert process_time() - start < SECONDS
 
 
 @pytest.mark.parametrize("schema", [TREE, Add], ids=["JSON Schema", "pydantic"])
@@ -197,11 +197,11 @@ def test_odd_log_probabilities() -> None:
     """Two hundred thousand tokens, and values that no provider should send."""
     odd = [float("nan"), float("inf"), -float("inf"), 5.0, -1e308, 0.0]
     tokens = tuple(TokenLogprob("```" if i % 7 == 0 else "x\ud800\n", odd[i % len(odd)]) for i in range(200_000))
-    start = perf_counter()
+    start = process_time()
     verdict = make("logprob").judge(JudgeInput(prompt=Prompt.of("q"), answer=Answer("x", logprobs=tokens)))
     assert isinstance(verdict, Verdict)
     assert verdict.score is None or 0 <= verdict.score <= 1
-    assert perf_counter() - start < SECONDS
+    assert process_time() - start < SECONDS
 
 
 HUNGRY = """

@@ -148,6 +148,8 @@ COMMON = {
     "SIGINT",
     "SIGKILL",
     "PDF",
+    "HUP",
+    "SIGHUP",
     "SIGTERM",
     "SQL",
     "TLS",

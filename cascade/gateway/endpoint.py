@@ -146,8 +146,10 @@ class Endpoint:
             return
         watch: _Watch | None = None
         try:
-            caller = gateway.keys.caller(scope, public=self._public, counts=self._has_body)
+            caller = gateway.keys.caller(scope, public=self._public)
             reply.key = caller.name
+            if self._has_body and caller.per_minute is not None:
+                await gateway.keys.check_rate(caller, caller.per_minute, gateway.rates)
             if self._all_policies and caller.policies is not None:
                 message = "this key is limited to some policies, and this route shows the runs of all of them"
                 raise ApiError(403, message, code="not_whole")

@@ -28,7 +28,7 @@ async def healthz(gateway: "Gateway", caller: "Caller", _: Mapping[str, Any], re
 async def readyz(gateway: "Gateway", caller: "Caller", _: Mapping[str, Any], reply: Reply) -> None:
     """``GET /readyz``: at least one policy can run, keys and journal work, and the gateway is not stopping."""
     usable = len(gateway.active.file.policies) - len(gateway.reload_status.unusable)
-    if gateway.closing.is_set() or usable < 1:
+    if (gateway.closing.is_set() and not gateway.draining) or usable < 1:
         message = "the gateway is stopping" if usable else "no policy can run; the gateway's log has the reasons"
         raise ApiError(503, message, code="not_ready", retry_after_s=1)
     stale = gateway.keys_stale_since

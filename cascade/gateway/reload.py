@@ -11,6 +11,7 @@ from cascade.errors import CascadeError
 from cascade.policy import load as files
 
 from .auth.key_file import KeyFile
+from .environment import load_policies, read_keys
 from .state import Gateway, ReloadStatus
 
 log = logging.getLogger("cascade.gateway")
@@ -57,7 +58,7 @@ class Reloader:
     async def _reload_keys(self, file: KeyFile, stamp: _Stamp | None) -> None:
         """Puts changed keys into service. A file that cannot be read is tried again at the next check."""
         try:
-            self._gateway.keys.replace(await asyncio.to_thread(file.read))
+            self._gateway.keys.replace(await asyncio.to_thread(read_keys, file))
         except CascadeError as error:
             now = time.monotonic()
             since = self._gateway.keys_stale_since or now
@@ -77,7 +78,7 @@ class Reloader:
         """Puts the policy file into service if it has no error."""
         gateway, status = self._gateway, self._gateway.reload_status
         try:
-            file = await asyncio.to_thread(files.load, self._path)
+            file = await asyncio.to_thread(load_policies, self._path)
             config = gateway.prepare(file)
             unusable = await config.unusable()
             lost = unusable.keys() - status.unusable.keys() & gateway.active.file.policies.keys()

@@ -16,13 +16,17 @@ from cascade.telemetry.http import HttpMetrics
 
 from .auth.key_file import KeyFile
 from .auth.keys import Caller, Keys
+from .environment import read_keys
 from .limits import Limits, Load
 from .schema_pool import SchemaPool
 from .stats import Stats
 
 if TYPE_CHECKING:
     from cascade.journal.journal import Journal
+    from cascade.journal.ledger import SqlLedger
     from cascade.journal.record import Record
+
+    from .auth.rates import SharedRates
 
 log = logging.getLogger("cascade.gateway")
 
@@ -125,6 +129,7 @@ class Gateway:
         limits: Limits on requests; None: the defaults.
         registry: The Prometheus registry; None: prometheus_client's default one.
         key_file: Where the API keys are; None: no keys.
+        ledger: Keeps budgets and key rates where there is no journal; None: this process does.
 
     Raises:
         PolicyError: A policy cannot be used.
@@ -139,11 +144,12 @@ class Gateway:
         limits: Limits | None = None,
         registry: Any = None,
         key_file: KeyFile | None = None,
+        ledger: "SqlLedger | None" = None,
     ) -> None:
         self.started_at = int(time())
         self._injected_models = dict(models or {})
         self.key_file = key_file
-        self.keys = Keys(key_file.read() if key_file is not None else ())
+        self.keys = Keys(read_keys(key_file) if key_file is not None else ())
         self.keys_stale_since: float | None = None
         self.limits = limits or Limits()
         self.load = Load(self.limits)
@@ -151,7 +157,10 @@ class Gateway:
         self.stats = Stats()
         self.schemas = SchemaPool()
         self.closing = asyncio.Event()
+        self.draining = False  # another worker serves what is new
         self.journal = _journal(file)
+        self._ledger = ledger if self.journal is None else self.journal.ledger
+        self.rates = None if self._ledger is None else _rates(self._ledger)
         self.journal_url = file.journal.address() if self.journal is not None and file.journal is not None else None
         spec = file.telemetry
         self.telemetry = Telemetry(
@@ -185,7 +194,7 @@ class Gateway:
             journal=self.journal,
             telemetry=self.telemetry,
             # What was spent today stays spent when the policies change.
-            ledger=previous.cascade.ledger if previous is not None else None,
+            ledger=previous.cascade.ledger if previous is not None else self._ledger,
         )
         if previous is not None:
             cascade.follow(previous.cascade)
@@ -242,6 +251,8 @@ class Gateway:
         await asyncio.gather(self.active.cascade.aclose(), self.schemas.aclose(), *_closing)
         if self.journal is not None:
             await asyncio.to_thread(self.journal.close)
+        elif self._ledger is not None:
+            await asyncio.to_thread(self._ledger.close)
 
 
 def _journal(file: PolicyFile) -> "Journal | None":
@@ -250,6 +261,12 @@ def _journal(file: PolicyFile) -> "Journal | None":
     from cascade.journal.journal import Journal
 
     return Journal(file.journal)
+
+
+def _rates(ledger: "SqlLedger") -> "SharedRates":
+    from .auth.rates import SharedRates
+
+    return SharedRates(ledger=ledger)
 
 
 def _find_record(url: str, run_id: str) -> "Record | None":

@@ -55,13 +55,13 @@ class SqlLedger:
         """See Ledger. What a cancelled caller reserved is given back."""
         reservation = Reservation(usd, tuple(limits), new_run_id())
         self._live[reservation.key] = reservation.scopes
-        held = self._do(lambda store: _reserve(store, reservation, limits, self._expire_s))
+        held = self.submit(lambda store: _reserve(store, reservation, limits, self._expire_s))
         try:
             await asyncio.wrap_future(held)
         except asyncio.CancelledError:
             # Either it never began, or it ends before this does.
             self._live.pop(reservation.key, None)
-            self._do(lambda store: _settle(store, reservation, 0.0)).add_done_callback(_logged)
+            self.submit(lambda store: _settle(store, reservation, 0.0)).add_done_callback(_logged)
             raise
         except BaseException:
             self._live.pop(reservation.key, None)
@@ -71,14 +71,14 @@ class SqlLedger:
     async def settle(self, reservation: Reservation, usd: float | None) -> None:
         """See Ledger. A cancelled caller does not stop it."""
         self._live.pop(reservation.key, None)
-        done = self._do(lambda store: _settle(store, reservation, reservation.usd if usd is None else usd))
+        done = self.submit(lambda store: _settle(store, reservation, reservation.usd if usd is None else usd))
         done.add_done_callback(_logged)
         await asyncio.wait([future := asyncio.wrap_future(done)])
         future.exception()  # which is logged already
 
     async def spent(self, scope: str) -> float:
         """See Ledger."""
-        return await asyncio.wrap_future(self._do(lambda store: sum(_spent(store, scope))))
+        return await asyncio.wrap_future(self.submit(lambda store: sum(_spent(store, scope))))
 
     def close(self) -> None:
         """Finishes the work in progress and closes the connection."""
@@ -90,7 +90,8 @@ class SqlLedger:
             self._pool.shutdown()
             self._pool = None
 
-    def _do(self, work: Callable[[SqlStore], T]) -> "Future[T]":
+    def submit(self, work: Callable[[SqlStore], T]) -> "Future[T]":
+        """Runs ``work`` with the connection, in the ledger's thread; its transactions are its own."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(1, thread_name_prefix="cascade ledger")
             self._closing = threading.Event()

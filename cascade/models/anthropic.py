@@ -11,7 +11,7 @@ from judges.reading.tool_calls import arguments_object, arguments_text
 from judges.types import content_text
 
 from .http import load, malformed, mapping, post, schema_of, with_schema_text
-from .message_parts import Translated, options_for, signed_thoughts
+from .message_parts import PART_OF_PREVIOUS, Translated, options_for, signed_thoughts
 from .protocol import Request
 from .sdk_model import SdkModel
 from .sse import Reader
@@ -208,10 +208,12 @@ def to_messages(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     open_turn: dict[str, Any] | None = None  # one of ours, which further blocks may join
     for message in messages:
         role = message.get("role")
-        if isinstance(message, Translated) and not isinstance(message.original, list):
-            if message.original is not None:
-                turns.append(message.original)
-                open_turn = None
+        original = message.original if isinstance(message, Translated) else None
+        if original is PART_OF_PREVIOUS:
+            continue
+        if isinstance(original, dict):
+            turns.append(original)
+            open_turn = None
             continue
         if role in ("system", "developer"):
             continue
@@ -236,7 +238,7 @@ def _blocks(content: Any) -> list[dict[str, Any]]:
 
 
 def _block(part: Mapping[str, Any]) -> dict[str, Any]:
-    if isinstance(part, Translated):
+    if isinstance(part, Translated) and part.original is not None:
         original: dict[str, Any] = part.original
         return original
     return _image(part) if part.get("type") == "image_url" else dict(part)
@@ -266,7 +268,7 @@ def _native(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
-    if isinstance(tool, Translated):
+    if isinstance(tool, Translated) and tool.original is not None:
         original: dict[str, Any] = tool.original
         return original
     function = tool.get("function")

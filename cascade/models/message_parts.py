@@ -51,14 +51,18 @@ class Translated(dict[str, Any]):
 
     Args:
         value: The translation.
-        original: What the client sent; None: part of the original of the message before this one.
+        original: What the client sent; None: nothing that can stand for the translation; ``PART_OF_PREVIOUS``: it is part
+            of the original of the message before this one.
     """
 
     __slots__ = ("original",)
 
-    def __init__(self, value: Mapping[str, Any], original: Any) -> None:
+    def __init__(self, value: Mapping[str, Any] | Iterable[tuple[str, Any]], original: Any = None) -> None:
         super().__init__(value)
         self.original = original
+
+
+PART_OF_PREVIOUS = ()
 
 
 DIALECTS = ("openai", "anthropic")

@@ -337,8 +337,9 @@ def _data(
     if silent:
         notes.append(f"{silent} verdicts on test rows are missing, because what their judge asks was not recorded")
     models = [t.model for t in policy.tiers]
+    names = [t.name for t in policy.tiers]
     extra = {
-        "flow": report_data.flow(models, engine_outcome),
+        "flow": report_data.flow(models, engine_outcome, [[names.index(a.tier) for a in r.attempts] for r in results]),
         "by_task": by_task(
             examples=rows,
             rows=test,

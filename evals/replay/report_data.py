@@ -1,6 +1,7 @@
 """The results of a replay as plain data: the figures of the table, the JSON and the report."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ Rows = npt.NDArray[np.int64]
 
 MOST_POINTS = 150
 MISTAKES = 12
+MISTAKES_OF_A_TASK = 5
 FEW_ROWS, FEW_RARE = 100, 20  # below either, a fitted confidence is a rough one
 
 
@@ -148,15 +150,24 @@ def _ratio(cost: float, premium: float) -> float | None:
     return float(cost / premium) if premium and np.isfinite(cost) else None
 
 
-def flow(models: Sequence[str], outcome: Outcome) -> list[dict[str, Any]]:
-    """How many prompts went from tier to tier, and where they were answered."""
-    entries: list[dict[str, Any]] = []
-    source = "prompts"
-    for i, model in enumerate(models):
-        called = int((outcome.last_called >= i).sum())
-        if called:
-            entries.append({"source": source, "target": model, "n": called})
-        source = model
+def flow(models: Sequence[str], outcome: Outcome, paths: Iterable[Sequence[int]] | None = None) -> list[dict[str, Any]]:
+    """How many prompts went from tier to tier, and where they were answered.
+
+    Args:
+        models: The cascade's models in order.
+        outcome: What it did with the test rows.
+        paths: The tiers that each row called, in order; by default all up to the last one called.
+    """
+    steps: Counter[tuple[str, str]] = Counter()
+    for path in (range(last + 1) for last in outcome.last_called) if paths is None else paths:
+        called = [models[i] for i in path]
+        steps.update(zip(["prompts", *called], called, strict=False))
+    entries: list[dict[str, Any]] = [
+        {"source": source, "target": target, "n": steps[source, target]}
+        for source in ("prompts", *models)
+        for target in models
+        if steps[source, target]
+    ]
     for i, model in enumerate(models):
         for j, last in enumerate(models):
             n = int(((outcome.tier == i) & (outcome.last_called == j)).sum())
@@ -170,7 +181,13 @@ def mistakes(
 ) -> list[dict[str, Any]]:
     """The accepted answers that were most wrong and most sure, to be read by a person; ``results`` gives their texts."""
     wrong = np.flatnonzero(outcome.accepted & (outcome.quality < 0.5))
-    worst = wrong[np.lexsort((-outcome.confidence[wrong], outcome.quality[wrong]))][:MISTAKES]
+    ordered = wrong[np.lexsort((-outcome.confidence[wrong], outcome.quality[wrong]))]
+    # The worst of all, and of each task its own worst, so that a task can be read by itself.
+    by_task: dict[str, list[int]] = {}
+    for i in ordered:
+        by_task.setdefault(examples[rows[i]].task, []).append(int(i))
+    own_worst = {i for places in by_task.values() for i in places[:MISTAKES_OF_A_TASK]}
+    worst = [int(i) for rank, i in enumerate(ordered) if rank < MISTAKES or int(i) in own_worst]
     entries = []
     for i in worst:
         example, best = examples[rows[i]], examples[rows[i]].answers[premium]
@@ -182,7 +199,7 @@ def mistakes(
                 "confidence": float(outcome.confidence[i]),
                 "prompt": example.to_prompt().text,
                 "answer": results[i].text,
-                "reference": None if example.reference is None else str(example.reference),
+                "reference": example.reference,
                 "premium_answer": best["text"],
                 "premium_quality": best["quality"],
             }

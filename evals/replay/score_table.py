@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -190,6 +191,7 @@ def _or_nan(value: float | None) -> float:
     return float("nan") if value is None else float(value)
 
 
+@lru_cache(maxsize=64)
 def _meaning(text: str) -> int:
     """A hash of the answer's meaning; 62 bits, so that two of a million answers collide with probability 1e-7."""
     from judges.equivalence import key

@@ -6,7 +6,7 @@ that letters keep their size on a phone.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +14,7 @@ from .labels import Label, place
 from .markup import clip, element, number, percent, text, whole
 
 MOST_DOTS = 80  # a longer curve is a line alone
+FAR = 1.15  # a baseline that costs more than this times all else is cut off, with a mark
 LOG_SPAN = 20.0  # costs that span more than this are read on a logarithmic axis
 
 
@@ -22,12 +23,16 @@ LEFT = 46.0  # pixels for the words of the upright axis of a small chart
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """A way of answering on the chart: relative cost (1.0 is the premium's), quality in [0, 1], its kind and name."""
+    """A way of answering on the chart: relative cost (1.0 is the premium's), quality in [0, 1], its kind and name.
+
+    ``beyond`` is the cost where the dot stands at the chart's edge because it is too far to the right.
+    """
 
     name: str
     kind: str
     cost: float
     quality: float
+    beyond: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +115,11 @@ def frontier(
         for p in curve
         if (c := number(p.get("cost_ratio"))) is not None and (q := number(p.get("quality"))) is not None
     ]
-    costs = [dot.cost for dot in (*steps, *marks)]
-    if not costs:
+    if not steps and not marks:
         return ""
+    edge = _edge(steps, marks)
+    marks = [_cut_off(dot, edge) for dot in marks]
+    costs = [dot.cost for dot in (*steps, *marks)]
     qualities = [dot.quality for dot in (*steps, *marks)] + ([] if floor is None else [floor])
     width, height, left, bottom = (343.0, 380.0, 40.0, 46.0) if narrow else (1040.0, 470.0, 56.0, 52.0)
     x = _cost_axis(costs, left + 14, width - 16)
@@ -142,14 +149,29 @@ def frontier(
     order = sorted(range(len(marks)), key=lambda i: marks[i].kind == "cascade")
     parts += [spot.leader for spot in placed if spot.leader]
     for i in order:
-        tooltip = f"{marks[i].name}: quality {percent(marks[i].quality)} at {percent(marks[i].cost)} of the premium's cost"
-        parts.append(mark(marks[i].kind, labels[i].x, labels[i].y, tooltip))
+        cost = marks[i].cost if marks[i].beyond is None else marks[i].beyond
+        tooltip = f"{marks[i].name}: quality {percent(marks[i].quality)} at {percent(cost)} of the premium's cost"
+        parts.append(mark(marks[i].kind, labels[i].x, labels[i].y, tooltip, beyond=marks[i].beyond is not None))
     parts += [
         write_at(spot.x, spot.y, label.words, spot.anchor, f"label {'chosen' if label.bold else marks[i].kind}")
         for i, (label, spot) in enumerate(zip(labels, placed, strict=True))
     ]
     described = "; ".join(f"{dot.name}: quality {percent(dot.quality)} at {percent(dot.cost)} of the cost" for dot in marks)
     return drawing(key, width, height, "Quality over cost", described, "".join(parts))
+
+
+def _edge(steps: Sequence[Dot], marks: Sequence[Dot]) -> float:
+    """The largest cost that is drawn: a baseline may not squeeze all else into a corner."""
+    near = [dot.cost for dot in (*steps, *marks) if dot.kind != "baseline"]
+    most = max(near, default=0.0)
+    return FAR * most if most > 0 else math.inf
+
+
+def _cut_off(dot: Dot, edge: float) -> Dot:
+    """The dot, at the chart's edge with its cost in words where it stands beyond."""
+    if dot.kind != "baseline" or dot.cost <= edge:
+        return dot
+    return replace(dot, name=f"{dot.name}, {percent(dot.cost, 0)} →", cost=edge, beyond=dot.cost)
 
 
 def _curve(steps: Sequence[Dot], x: Axis, y: Axis) -> tuple[str, list[tuple[float, float]]]:
@@ -170,12 +192,14 @@ def _curve(steps: Sequence[Dot], x: Axis, y: Axis) -> tuple[str, list[tuple[floa
     return "".join(parts), sorted(along)
 
 
-def mark(kind: str, x: float, y: float, tooltip: str) -> str:
-    """The sign of a kind of line; shapes differ, so that no one depends on colours."""
+def mark(kind: str, x: float, y: float, tooltip: str, *, beyond: bool = False) -> str:
+    """The sign of a kind of line; shapes differ, so that no one depends on colours. An arrow stands for what is cut off."""
     body, class_ = (
         element("title", text(tooltip)),
         f"mark {kind if kind in {'tier', 'cascade', 'oracle'} else 'baseline'} tip",
     )
+    if beyond:
+        return element("path", body, d=f"M{x - 5:.1f} {y - 6:.1f}l10 6l-10 6z", class_=class_)
     if kind == "tier":
         return element("rect", body, x=x - 5, y=y - 5, width=10, height=10, class_=class_)
     if kind == "oracle":

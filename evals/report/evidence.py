@@ -4,10 +4,12 @@ Each is a pure function from the findings to markup, empty where its part is mis
 findings.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import charts
+from .glossary import explained
 from .markup import DASH, clip, element, number, percent, plain, points, share, span, text, usd, whole
 
 LONGEST = 20_000  # characters of a prompt or an answer that the page carries; the rest is counted
@@ -58,11 +60,15 @@ def lines(findings: Findings) -> str:
         ]
         rows.append(
             element(
-                "tr", name + "".join(element("td", cell) for cell in cells), class_="cascade" if kind == "cascade" else None
+                "tr",
+                name + "".join(element("td", c, data_label=h) for h, c in zip(heads[1:], cells, strict=True)),
+                class_="cascade" if kind == "cascade" else None,
             )
         )
     lead = "Differences are in points of quality against the premium tier. Every line is measured on the same test prompts."
-    return element("p", lead, class_="soft") + _table(heads, rows, "Quality, cost and time of every way of answering")
+    return element("p", lead, class_="soft") + _table(
+        heads, rows, "Quality, cost and time of every way of answering", "fold"
+    )
 
 
 def calibration(findings: Findings) -> str:
@@ -108,14 +114,17 @@ def by_task(findings: Findings) -> str:
             (span(_task_interval(task)) or DASH, low),
             (share(task.get("cost_ratio")), task.get("cost_ratio")),
         ]
-        cells = [element("td", shown, data_value=_sortable(value)) for shown, value in values]
+        cells = [
+            element("td", shown, data_value=_sortable(value), data_label=head or None)
+            for head, (shown, value) in zip(heads[1:], values, strict=False)
+        ]
         shares = task.get("shares") or {}
         cells += [
-            element("td", cell, data_value=_sortable(shares.get(t)))
+            element("td", cell, data_value=_sortable(shares.get(t)), data_label=f"by {clip(t, 18)}")
             for cell, t in zip(_share_cells(task, tiers), tiers, strict=True)
         ]
         if advised:
-            cells.append(element("td", text(task.get("advice") or DASH)))
+            cells.append(element("td", text(task.get("advice") or DASH), data_label="advice"))
         name = element("th", element("span", text(task.get("task")), title=task.get("task")), scope="row")
         rows.append(element("tr", name + "".join(cells)))
     lead = "The largest losses first. "
@@ -127,7 +136,7 @@ def by_task(findings: Findings) -> str:
     else:
         lead += "Few rows make wide intervals; among many tasks some look bad by chance."
     return element("p", lead, class_="soft") + _table(
-        heads, rows, "Quality and cost by task", "sortable", len(task_lines) > 14
+        heads, rows, "Quality and cost by task", "sortable fold", len(task_lines) > 14
     )
 
 
@@ -144,7 +153,19 @@ def mistakes(findings: Findings) -> str:
     if not entries:
         return element("p", "No accepted answer of the test rows was wrong.", class_="soft")
     lead = "Wrong answers that were accepted with the highest confidence. Open one to read it."
-    return element("p", lead, class_="soft") + "".join(_mistake(one) for one in entries)
+    return element("p", lead, class_="soft") + _filter(entries) + "".join(_mistake(one) for one in entries)
+
+
+def _filter(entries: Sequence[Findings]) -> str:
+    """A choice of the task whose mistakes are shown; hidden where scripts do not run, empty where there is one task."""
+    counts: dict[str, int] = {}
+    for entry in entries:
+        counts[str(entry.get("task") or DASH)] = counts.get(str(entry.get("task") or DASH), 0) + 1
+    if len(counts) < 2:
+        return ""
+    options = element("option", text(f"all tasks ({len(entries)})"), value="")
+    options += "".join(element("option", text(f"{task} ({n})"), value=task) for task, n in sorted(counts.items()))
+    return element("label", "task " + element("select", options, id="mistakes-task"), class_="filter soft", hidden="hidden")
 
 
 def _calibrated(index: int, card: Findings) -> str:
@@ -221,19 +242,25 @@ def _mistake(mistake: Findings) -> str:
         for title, key, class_ in texts
         if mistake.get(key) is not None
     )
-    return element("details", element("summary", head) + element("div", body, class_="texts"))
+    return element(
+        "details",
+        element("summary", head) + element("div", body, class_="texts"),
+        data_task=str(mistake.get("task") or DASH),
+    )
 
 
 def _long(value: Any) -> str:
     """A text of any length in a box that scrolls."""
-    words = str(value)
+    words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1, default=str)
     cut = f"\n… {whole(len(words) - LONGEST)} more characters" if len(words) > LONGEST else ""
     return element("pre", text(words[:LONGEST] + cut), dir="auto", tabindex="0")
 
 
 def _table(heads: Sequence[str], rows: Sequence[str], name: str, class_: str | None = None, tall: bool = False) -> str:
     """A table that scrolls inside itself."""
-    head = element("thead", element("tr", "".join(element("th", text(h), scope="col") if h else "<td></td>" for h in heads)))
+    head = element(
+        "thead", element("tr", "".join(element("th", explained(h), scope="col") if h else "<td></td>" for h in heads))
+    )
     table = element("table", head + element("tbody", "".join(rows)), class_=class_)
     return element("div", table, class_="scroll tall" if tall else "scroll", role="region", aria_label=name, tabindex="0")
 

@@ -30,6 +30,15 @@
     if (description) image.setAttribute("aria-describedby", description.id);
     title.remove();
   }
+  const filter = document.getElementById("mistakes-task");
+  if (filter) {
+    filter.parentElement.hidden = false;
+    filter.addEventListener("change", () => {
+      for (const one of document.querySelectorAll("details[data-task]")) {
+        one.hidden = filter.value !== "" && one.dataset.task !== filter.value;
+      }
+    });
+  }
   const value = (row, column) => {
     const cell = row.cells[column];
     return cell.dataset.value === undefined ? cell.textContent.trim() : cell.dataset.value;

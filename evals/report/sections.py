@@ -115,7 +115,10 @@ def frontier(findings: Findings) -> str:
     }
     shown = {mark.kind if mark.kind in kinds else "baseline" for mark in marks}
     signs = [_sign(kind) + text(meaning) for kind, meaning in kinds.items() if kind in shown]
-    numbered = [element("b", str(i)) + _sign(mark.kind) + text(mark.name) for i, mark in enumerate(marks, 1)]
+    numbered = [
+        element("b", str(i)) + _sign(mark.kind) + text(f"{mark.name} ({share(mark.cost)} of the cost)")
+        for i, mark in enumerate(marks, 1)
+    ]
     hidden = [str(line["name"]) for line in findings["lines"] if str(line["name"]) not in {mark.name for mark in marks}]
     lead = "Up and left is better. " + (
         "The line joins the best reachable points over all ladders and thresholds." if curve else ""

@@ -39,6 +39,7 @@ from typing import Any
 from cascade.util.atomic_write import replacing
 
 from . import evidence, sections
+from .glossary import glossary
 from .markup import element, text
 
 VERSION = 1
@@ -53,6 +54,7 @@ _SECTIONS = (
     ("mistakes", "Worst accepted mistakes", evidence.mistakes),
     ("notes", "Notes", sections.notes),
     ("reproduce", "Reproduce", sections.reproduce),
+    ("glossary", "Glossary", glossary),
 )
 
 

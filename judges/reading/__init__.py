@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from judges.types import Answer
 
+from .choices import chosen
 from .finish_reason import ERRORS, FINISH_REASONS, is_complete, read_finish_reason
 from .json_values import JsonMatch, find_json, parse_json
 from .reasoning import separate_reasoning, split_reasoning
@@ -17,6 +18,7 @@ __all__ = [
     "JsonMatch",
     "ReasoningStream",
     "SplitText",
+    "chosen",
     "find_json",
     "is_complete",
     "is_refusal",

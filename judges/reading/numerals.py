@@ -12,11 +12,20 @@ from fractions import Fraction
 NOTHING = "\ue000"  # of no script: no reply holds it by chance
 _LONGEST = 20_000  # characters at the end of a reply that are read
 _SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
-_RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]{1,20}")
+RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]{1,20}")
 _FRACTION = re.compile("[¼-¾⅐-⅞]")
 _EXACT = r"-?(?:\d{1,30}(?:\.\d{1,30})?|\.\d{1,30})"
-_SCALES = {"thousand": "e3", "million": "e6", "billion": "e9", "trillion": "e12"}
-_SCALE = re.compile(rf"({_EXACT})\s?(thousand|million|billion|trillion)s?\b", re.IGNORECASE)
+_SCALES = {
+    "thousand": "e3",
+    "lakh": "e5",
+    "million": "e6",
+    "mn": "e6",
+    "crore": "e7",
+    "billion": "e9",
+    "bn": "e9",
+    "trillion": "e12",
+}
+_SCALE = re.compile(rf"({_EXACT})\s?(thousand|lakh|million|mn|crore|billion|bn|trillion)s?\b", re.IGNORECASE)
 _JOINED = rf"(?:[$€£¥]\s?)?{_EXACT}(?:\s?(?:%|[^\W\d]{{1,12}}))?"
 _Into = str | Callable[[re.Match[str]], str]
 _WRITTEN: tuple[tuple[str, _Into], ...] = (
@@ -52,7 +61,7 @@ _DOTTED = re.compile(r"(?<![\w.])(\d{4})\.(\d{1,2})\.(\d{1,2})(?!\.?\w)")
 def number(text: str, *, scaled: bool = True) -> str:
     """The text with its numbers in plain notation; ``scaled`` writes 1.5 million as 1.5e6, else the word is left."""
     # Before NFKC, which would make 102 of 10² and 21/2 of 2½.
-    plain = _RAISED.sub(lambda m: f"^{m[0].translate(_SUPERSCRIPT)}", _FRACTION.sub(_spelt_out, text[-_LONGEST:]))
+    plain = RAISED.sub(lambda m: f"^{m[0].translate(_SUPERSCRIPT)}", _FRACTION.sub(_spelt_out, text[-_LONGEST:]))
     plain = unicodedata.normalize("NFKC", plain).replace("\u2044", "/").replace("\u2212", "-").replace("{,}", ",")
     plain = re.sub(r"[ \t]{1,20}", " ", plain)
     for pattern, into in _STEPS:

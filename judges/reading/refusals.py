@@ -6,6 +6,7 @@ no words.
 """
 
 import re
+from functools import cache
 
 _HEAD = 200  # characters: a refusal begins at once
 _LONG = 1500  # an answer this long that begins with an apology goes on to answer
@@ -26,7 +27,8 @@ _ENGLISH_ACTS = (
     r"|comply\b|accommodate (?:that|this|your|such)|ful?fill? (?:that|this|your|the|such|any)\b"
     rf"|(?:provide|give|share|offer|supply|disclose|reveal|produce|generate|create|write|discuss|process|complete) "
     rf"(?:{_SUBJECT}|(?:that|this|it|hateful|harmful|illegal|explicit)\b(?! (?:enough|alone|up|back|way)))"
-    rf"|answer\W*$|(?:answer|respond to|support|continue with|see|view|open) (?:{_SUBJECT}|that\b|this(?=\W*$|[.,;]))"
+    rf"|answer\W*$|(?:answer|respond to|support|see|view|open) (?:{_SUBJECT}|that\b|this(?=\W*$|[.,;]))"
+    r"|continue (?:with )?(?:this|that|the|our) (?:conversation|chat|discussion|dialogue|request|topic|story|roleplay)"
     r"|(?:engage|participate) in|do (?:that|this)\b|determine that|browse|open links|see images"
     r"|access (?:the internet|external|real-time|current|your|that|this|files|links|urls?))"
 )
@@ -36,22 +38,32 @@ _IDIOM = (
 )
 _ADVERB = r"(?:\w{2,12}ly )?(?:be able to )?(?:in good conscience )?"
 _ENGLISH_CORE = rf"\bi ?{_NOT} {_ADVERB}{_IDIOM}{_ENGLISH_ACTS}"
-_AI = r"as an? (?:ai|artificial intelligence|(?:large )?language model)\b(?: (?:language )?(?:model|assistant))?"
+_POLITE = r"(?:(?:(?:i'm|i am) )?(?:sorry|afraid)|my apologies|apologies|unfortunately|regrettably|respectfully|no)[,.:;]? (?:but )?"
+_MY_RULES = r"(?:my|our) (?:\w+ )?(?:guidelines|polic(?:y|ies)|programming|instructions|rules|values)"
+_AI = r"as an? (?:\w+ ){0,2}(?:assistant|ai\b|artificial intelligence|(?:large )?language model)\b(?: (?:language )?(?:model|assistant))?"
 _ENGLISH = (
-    rf"^{_ENGLISH_CORE}",
+    rf"^(?:no[.,;]? )?{_ENGLISH_CORE}",
     rf"^(?:(?:i'm|i am|we're) (?:very |so |really |truly )?(?:sorry|afraid)|sorry|my apologies|apologies|i apologi[sz]e"
     rf"|unfortunately|regrettably|thank(?:s| you)|i understand|i appreciate)\b(?:[^.\n]{{0,90}}?|[^\n]{{0,60}}?\bafraid ){_ENGLISH_CORE}",
     rf"^{_AI}[^.,\n]{{0,40}},? (?:{_ENGLISH_CORE[2:]}|i (?:do not|don't) have (?:access|the ability|personal|feelings|opinions)"
     r"|it (?:is not|isn't|would not|wouldn't) (?:be )?appropriate|my (?:guidelines|purpose|programming))",
     r"^i'm (?:just |only )?an ai\b[^.\n]{0,40}\b(?:can't|cannot|don't have|not able|unable)\b",
     r"^(?:(?:i'm|i am) (?:sorry|afraid)[^.\n]{0,20})?(?:i )?(?:must|have to|need to|am going to have to) (?:respectfully )?(?:decline|refuse)"
-    r"(?: (?:this|that|your|to (?:answer|help|assist|provide|write|respond|comply|discuss))\b(?! \w+ invitation)|[.,])",
+    r"(?: (?:this|that|your|to (?:answer|help|assist|provide|write|respond|comply|discuss|generate|create|produce|share|engage))\b"
+    r"(?! \w+ invitation)|[.,])",
     r"^(?:(?:i'm|i am)(?: sorry)?[^.\n]{0,20})?(?:i'm|i am) not comfortable (?:with|answering|writing|providing|creating|discussing|sharing)",
     r"^i (?:don't|do not) feel comfortable (?:with|answering|writing|providing|creating|discussing|sharing)",
-    r"^(?:that's|that is|this is) not something i (?:can|am able to|'m able to) (?:help|assist|do|provide|discuss)",
-    r"^(?:this|that|your) (?:request|question|prompt) (?:goes against|violates|is against)",
+    rf"^(?:{_POLITE})?(?:that's|that is|this is) (?:not|n't) (?:something|an? (?:\w+ )?(?:request|question|topic|task)) (?:that )?"
+    r"i (?:can|could|(?:am|'m) (?:able|allowed|willing|permitted) to|will) (?:help|assist|do|provide|discuss|answer|ful?fill?|complete)",
+    rf"^(?:{_POLITE})?(?:that's|that is|this is) (?:something|an? (?:request|question|topic)) (?:that )?"
+    r"i (?:have to|must|need to|will have to|can't|cannot|won't) (?:decline|refuse|help|assist|discuss|answer)",
+    rf"^(?:{_POLITE})?(?:this|that|your) (?:request|question|prompt) (?:goes against|violates|is against|falls outside|is outside)",
+    rf"^(?:{_POLITE})?{_MY_RULES} (?:prevent|prohibit|forbid|(?:do not|don't) (?:allow|permit|let)) me\b",
+    r"^(?:i'm|i am) going to (?:pass on (?:this|that)|decline|refuse)\b",
+    r"^[^.\n]{0,60}\b(?:is|are|falls?) (?:outside|beyond) (?:of )?what i (?:can|am able to|'m able to|may) (?:do|help|assist|provide|offer)",
+    r"^i (?:don't|do not) think i (?:should|can|could) (?:help|assist|answer|write|provide)",
     r"^it would(?:n't| not)? be (?:un|in)?(?:ethical|appropriate|responsible) (?:for me )?to",
-    r"^(?:i'd|i would) rather not (?:answer|discuss|help|say|write)",
+    rf"^(?:{_POLITE})?(?:i'd|i would) (?:rather not|prefer not to) (?:answer|discuss|help|say|write|engage|provide|create|share)",
 )
 _REQUESTS = {
     "chinese": (
@@ -75,18 +87,23 @@ _REQUESTS = {
         r"|crains de ne pas pouvoir) ?(?:(?:vous |t'|te )(?:aider|assister|fournir|donner|proposer)"
         r"|(?:fournir|donner|partager|divulguer) (?:cette|ces|ce|de |d'|les|des)|répondre à (?:cette|ce|votre|ta)\b"
         r"|générer|créer (?:ce|cette|du contenu)|accéder à (?:votre|ta|cette)|traiter (?:cette|votre)|faire (?:cela|ça)|satisfaire)",
+        r"\bil m'est impossible d[e'] ?(?:vous |te |t')?(?:aider|fournir|répondre|donner|générer|créer|partager|satisfaire|traiter)",
         r"\bje (?:dois|suis obligée? de) (?:refuser|décliner) (?:cette|votre|ta)",
     ),
     "arabic": (
         r"(?:لا (?:أستطيع|استطيع|يمكنني|أقدر)|لن (?:أستطيع|أتمكن من))(?: (?:القيام ب|أن))? ?"
         r"(?:مساعدتك|المساعدة|مساعدتكم|تقديم|الإجابة (?:على|عن) (?:هذا|سؤالك)|تلبية|إنشاء|توفير|تزويدك|مناقشة هذا|تنفيذ)",
     ),
-    "bengali": (r"আমি[^।\n]{0,60}(?:অনুরোধ|তথ্য|প্রশ্নের|পরামর্শ|বিষয়বস্তু|বিষয়ে|সহায়তা|সাহায্য)[^।\n]{0,40}পার(?:ব|ি|ছি) না",),
+    "bengali": (
+        r"(?:অনুরোধ|তথ্য|প্রশ্নের|পরামর্শ|সাহায্য)[^।\n]{0,30}(?:আমার পক্ষে )?সম্ভব (?:নয়|না|নয়)",
+        r"আমি[^।\n]{0,60}(?:অনুরোধ|তথ্য|প্রশ্নের|পরামর্শ|বিষয়বস্তু|বিষয়ে|সহায়তা|সাহায্য)[^।\n]{0,40}পার(?:ব|ি|ছি) না",
+    ),
     "portuguese": (
         r"(?:\bnão (?:posso|poderei|consigo|sou capaz de|estou autorizad[oa] a)|receio não poder) "
         r"(?:(?:te |lhe )?(?:ajudar|auxiliar|ajudá)(?:-l[oa]s?|-te|-lhe)?(?: com| a |\.|,|$)|(?:fornecer|dar|oferecer|compartilhar|partilhar)(?:-lhe)?"
         r" (?:ess[ae]s?|est[ae]s?|conselhos|informaç|instruç|dados|detalhes)|responder a? ?(?:ess|est|à sua|sua)"
         r"|gerar|criar (?:ess|est|conteúdo)|atender|cumprir|fazer (?:isso|isto)|participar)",
+        r"\bnão me sinto (?:à vontade|confortável) (?:para|em|a) (?:escrever|responder|ajudar|fornecer|criar|discutir|fazer)",
     ),
     "russian": (
         r"\bя (?:не могу|не смогу|не в состоянии|не имею возможности|не буду) "
@@ -105,6 +122,8 @@ _REQUESTS = {
     "german": (
         r"(?:\bich (?:kann|darf|werde)|\b(?:kann|darf|werde) ich)\b[^.\n]{0,50}?(?:\bnicht\b|\bkein[e]?[nrms]?\b)[^.\n]{0,60}?"
         r"(?:\b(?:dabei|damit|behilflich)\b|(?:anfrage|bitte) |anfrage|informationen|inhalte?|anleitung|ratschläge|auskunft)",
+        r"\bbei (?:dieser|ihrer|deiner|solchen?) (?:\w+ )?(?:anfrage|bitte|frage|anliegen|aufgabe)\w* kann ich (?:\w+ ){0,2}nicht",
+        r"\bich (?:darf|werde) (?:diese|solche)\w* (?:\w+ )?(?:inhalte|texte|informationen|anleitung|daten)\w* (?:leider )?nicht",
         r"(?:\bich kann|\bkann ich) (?:dir|ihnen|euch) (?:dabei|damit|hierbei) (?:leider )?nicht",
         r"\b(?:dabei|damit|hierbei) kann ich (?:\w+ ){0,2}nicht (?:helfen|dienen)",
         r"(?:\bich kann|\bkann ich) (?:\w+ ){0,3}(?:diese|ihre|deine|solche)\w* (?:\w+ )?(?:frage|anfrage|bitte|informationen|inhalte|daten)\w* "
@@ -133,13 +152,22 @@ _CUES = {
         "rather",
         "ethical",
         "priate",
+        "outside",
+        "beyond",
+        "prevent",
+        "prohibit",
+        "forbid",
+        "pass on",
+        "that i ",
+        "something i ",
+        "prefer",
     ),
     "chinese": ("无法", "無法", "不能", "不可", "不会", "不會", "没办法", "沒辦法"),
     "hindi": ("नहीं", "असमर्थ"),
     "spanish": ("puedo", "podr", "podemos", "es posible", "soy capaz", "autorizad", "estoy en", "rechazar", "declinar"),
-    "french": ("je ",),
+    "french": ("je ", "m'est"),
     "arabic": ("لا ", "لن "),
-    "bengali": ("না",),
+    "bengali": ("না", "নয়", "নয়"),
     "portuguese": ("não", "receio"),
     "russian": ("не ", "отказ"),
     "urdu": ("نہیں", "قاصر"),
@@ -147,13 +175,20 @@ _CUES = {
     "german": ("ich ",),
     "japanese": ("ません", "かねます"),
 }
-_Patterns = list[tuple[tuple[str, ...], re.Pattern[str]]]
+_Patterns = list[tuple[tuple[str, ...], str]]
 _PATTERNS: _Patterns = [
-    (_CUES[language], re.compile("|".join(patterns), re.IGNORECASE))
-    for language, patterns in ({"english": _ENGLISH} | _REQUESTS).items()
+    (_CUES[language], "|".join(patterns)) for language, patterns in ({"english": _ENGLISH} | _REQUESTS).items()
 ]
 _ASCII_CUES = ((tuple(cue for cue in cues if cue.isascii()), pattern) for cues, pattern in _PATTERNS)
 _ASCII_PATTERNS: _Patterns = [(cues, pattern) for cues, pattern in _ASCII_CUES if cues]
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Compiled when a reply first has a cue of the language: all of them take 50 ms, which no import should pay."""
+    return re.compile(pattern, re.IGNORECASE)
+
+
 _CURLY = str.maketrans({"’": "'", "‘": "'", "ʼ": "'"})
 
 
@@ -182,7 +217,7 @@ def _begins_as_refusal(head: str, patterns: _Patterns) -> bool:
     for cues, pattern in patterns:
         for cue in cues:
             if cue in lower:
-                if pattern.search(head) is not None:
+                if _compiled(pattern).search(head) is not None:
                     return True
                 break
     return False

@@ -179,7 +179,7 @@ class Colour(Enum):
         (City, str(City)),
         (
             cascade.Verdict("j", 0.5),
-            {"judge": "j", "score": 0.5, "veto": False, "reason": "", "answer": None, "details": {}},
+            {"judge": "j", "score": 0.5, "veto": False, "reason": "", "answer": None, "details": {}, "failed": False},
         ),
     ],
 )

@@ -18,7 +18,7 @@ from tests.faults.matrix import CELLS, GOOD, TIERS, WEAK
 from tests.faults.process import FaultServer, Served
 from tests.faults.replies import FAULTS, STREAM_FAULTS, Plan
 
-N = 2  # runs of a cell
+N = 1  # runs of a cell; the benchmark makes more
 ALL = pytest.mark.parametrize("fault", dict.fromkeys((*FAULTS, *STREAM_FAULTS)))
 BOTH = pytest.mark.parametrize("provider", matrix.PROVIDERS)
 

@@ -196,3 +196,40 @@ def test_what_is_no_statement_of_one_number(text: str) -> None:
 def test_each_letter_counts_alike(letter: str, frame: str) -> None:
     """A and I are options where B is one."""
     assert key(frame.format(letter), "choice") == ("choice", letter)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It is 51.", "51 apples", "17 * 3 = 51", "17 × 3 = 51", "They have 51 apples.", "He has 51 apples in total.",
+        "The sum is **51**.", "I get 51.", "This gives 51.", "Total: 51", "Result = 51", "= 51", "~51", "So, that makes 51.",
+        "The answer is 51.", "(51)", "51,0", "There are 51 apples left.", "The total cost is $51",
+    ],
+)  # fmt: skip
+def test_a_statement_of_a_number_votes_with_it(text: str) -> None:
+    """With at most a few words around it."""
+    assert key(text) == ("number", "51")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("10⁵", "100000"), ("10²", "100"), ("2½", "5/2"), ("2 crore", "20000000"), ("3 lakh", "300000"),
+     ("€1.5 bn", "1500000000"), ("1,00,000", "100000"), ("3,14", "157/50"), ("2 1/2", "5/2"), ("1.5 million", "1500000")],
+)  # fmt: skip
+def test_a_number_alone(text: str, value: str) -> None:
+    """As it is meant, whichever kind is asked for."""
+    assert key(text) == key(text, "number") == ("number", value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "They have 51 or 52 apples.",
+        "I have 51 reasons to stay and 3 to go.",
+        "He was born in 1951 in Ulm",
+        "51 is not 17 * 3",
+    ],
+)
+def test_more_than_a_statement_is_text(text: str) -> None:
+    """What says more than a number is not read as one."""
+    assert key(text)[0] == "text"  # type: ignore[index]

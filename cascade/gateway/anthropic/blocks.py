@@ -8,7 +8,7 @@ from typing import Any
 from cascade.gateway.errors import bad_request
 from cascade.gateway.validation import boolean, list_of, not_deep, object_of, one_of, text
 from cascade.models.anthropic import valid_id
-from cascade.models.message_parts import Translated
+from cascade.models.message_parts import PART_OF_PREVIOUS, Translated
 
 from .fields import check_block, not_here
 from .media import Part, content, document, image, search_result
@@ -64,11 +64,11 @@ def messages_of(value: Any, uses: set[str]) -> tuple[Mapping[str, Any], ...]:
         translate = {"assistant": _assistant, "user": _user, "system": _system}[role]
         translations, sent = translate(blocks, f"{where}.content", uses)
         same = len(sent) == len(blocks) and all(map(is_, sent, blocks))
-        original = message if same else {**message, "content": sent}
+        original: Any = message if same else {**message, "content": sent}
         # The first translated message represents the whole original; where nothing of that is left, nothing.
         for translation in translations:
-            messages.append(Translated(translation, original if sent else None))
-            original = None
+            messages.append(Translated(translation, original if sent else PART_OF_PREVIOUS))
+            original = PART_OF_PREVIOUS
     if value and not messages:
         raise bad_request("every message is empty", "messages")
     return tuple(messages)

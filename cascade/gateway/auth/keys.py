@@ -7,12 +7,15 @@ import re
 from collections.abc import Container, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascade.engine.plan import DailyBudgets
 from cascade.gateway.errors import ApiError
 
 from .key_file import Key
+
+if TYPE_CHECKING:
+    from .rates import SharedRates
 
 MAX_HEADER_BYTES = 32 * 1024
 _BURST_S = 10.0
@@ -28,11 +31,15 @@ class Caller:
         name: The name of the key; None: no key.
         policies: The policies that it may use; None: all.
         daily: The key's own daily budget.
+        id: The key's id; empty: no key.
+        per_minute: Most requests per minute; None: no limit.
     """
 
     name: str | None = None
     policies: frozenset[str] | None = None
     daily: DailyBudgets = ()
+    id: str = ""
+    per_minute: float | None = None
 
     def may(self, name: str, all_policies: Container[str]) -> bool:
         """Whether it may use a policy, or a single tier of it (``policy/tier``)."""
@@ -53,8 +60,7 @@ class _TokenBucket:
 
     def take(self, per_minute: float) -> float:
         """Takes a token; the seconds until there is one where there is none."""
-        now = monotonic()
-        capacity = max(1.0, per_minute * _BURST_S / 60)
+        now, capacity = monotonic(), _capacity(per_minute)
         level = capacity if self.tokens < 0 else min(capacity, self.tokens + (now - self.at) * per_minute / 60)
         self.at, self.tokens = now, level
         if level >= 1.0:
@@ -88,19 +94,18 @@ class Keys:
         valid = [key for key, _ in self._by_id.values() if key.revoked is None]
         return [(_scope(key), f"key {key.name}", key.usd_per_day) for key in valid]
 
-    def caller(self, scope: MutableMapping[str, Any], *, public: bool = False, counts: bool = False) -> Caller:
+    def caller(self, scope: MutableMapping[str, Any], *, public: bool = False) -> Caller:
         """The sender of a request.
 
         Args:
             scope: The ASGI scope. No headers but Authorization and x-api-key identify the caller.
             public: The route needs no key.
-            counts: The request counts against the key's rate.
 
         Returns:
             The caller.
 
         Raises:
-            ApiError: 401 without a valid key, 403 from another site's page, 429 over the rate, 431 for long headers.
+            ApiError: 401 without a valid key, 403 from another site's page, 431 for long headers.
         """
         if scope["query_string"] and (error := _query_error(scope["query_string"], scope.get("path", ""))):
             raise error
@@ -131,9 +136,28 @@ class Keys:
             raise _unauthorized("an API key is required: send 'Authorization: Bearer <key>' or 'x-api-key: <key>'")
         if len(set(keys)) > 1:
             raise _unauthorized("two different API keys were sent")
-        return self._verify(keys[0], counts)
+        return self._verify(keys[0])
 
-    def _verify(self, secret: bytes, counts: bool) -> Caller:
+    async def check_rate(self, caller: Caller, per_minute: float, shared: "SharedRates | None") -> None:
+        """Counts a request against its key's rate.
+
+        Args:
+            caller: Who sent it.
+            per_minute: The key's rate.
+            shared: Where the rate is kept for several gateways; None: here.
+
+        Raises:
+            ApiError: 429 over the rate, 503 where it cannot be checked.
+        """
+        if shared is not None:
+            wait = await shared.take(caller.id, per_minute, _capacity(per_minute))
+        else:
+            wait = self._buckets.setdefault(caller.id, _TokenBucket()).take(per_minute)
+        if wait:
+            message = f"this key may send {per_minute:g} requests per minute"
+            raise ApiError(429, message, code="rate_limit_exceeded", retry_after_s=wait)
+
+    def _verify(self, secret: bytes) -> Caller:
         parts = secret.split(b"-", 4)
         entry = self._by_id.get(parts[2].decode("latin-1")) if len(parts) > 3 else None
         # The same work for an unknown key. Hashes are compared: their timing reveals nothing about the key.
@@ -141,17 +165,16 @@ class Keys:
         same = hmac.compare_digest(digest, entry[0].sha256 if entry is not None else _UNKNOWN_KEY)
         if entry is None or not same or entry[0].revoked is not None:
             raise _unauthorized("the API key is not valid")
-        key, caller = entry
-        if counts and key.per_minute is not None:
-            wait = self._buckets[key.id].take(key.per_minute)
-            if wait:
-                message = f"this key may send {key.per_minute:g} requests per minute"
-                raise ApiError(429, message, code="rate_limit_exceeded", retry_after_s=wait)
-        return caller
+        return entry[1]
 
 
 _PARAMETERS = frozenset((b"beta",))  # the header anthropic-beta says which betas
 _MODELS_PARAMETERS = _PARAMETERS | {b"limit", b"after_id", b"before_id"}
+
+
+def _capacity(per_minute: float) -> float:
+    """How many requests a key may send at once."""
+    return max(1.0, per_minute * _BURST_S / 60)
 
 
 def _scope(key: Key) -> str:
@@ -160,7 +183,13 @@ def _scope(key: Key) -> str:
 
 def _caller(key: Key) -> Caller:
     daily = () if key.usd_per_day is None else ((_scope(key), key.usd_per_day),)
-    return Caller(name=key.name, policies=None if key.policies is None else frozenset(key.policies), daily=daily)
+    return Caller(
+        name=key.name,
+        policies=None if key.policies is None else frozenset(key.policies),
+        daily=daily,
+        id=key.id,
+        per_minute=key.per_minute,
+    )
 
 
 def _unauthorized(message: str) -> ApiError:

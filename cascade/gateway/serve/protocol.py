@@ -93,6 +93,7 @@ class LimitedProtocol(HttpToolsProtocol):
     """
 
     max_connections = 1000
+    draining = False  # each response closes its connection, so that the client's next request opens one elsewhere
 
     _body_bytes = 0  # of the request that is being received
     _all_body_bytes = 0  # of the connection
@@ -130,8 +131,10 @@ class LimitedProtocol(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def closes_after_response(self) -> bool:
-        """Whether the rest of the current request's body will not be read."""
+        """Whether the rest of the current request's body will not be read, or the server is being replaced."""
         running = self._running
+        if running is not None and self.draining and not self.pipeline:
+            running.keep_alive = False
         return running is not None and (running.more_body or not running.keep_alive)
 
     def data_received(self, data: bytes) -> None:

@@ -9,6 +9,7 @@ import signal
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +18,58 @@ import uvicorn
 from cascade.errors import CascadeError
 from cascade.gateway.app import make_app
 from cascade.gateway.auth.commands import key_file
+from cascade.gateway.auth.key_file import KeyFile
 from cascade.gateway.auth.keys import is_loopback
+from cascade.gateway.environment import load_policies, read_keys, set_defaults
 from cascade.gateway.state import Gateway
+from cascade.journal.ledger import SqlLedger
+from cascade.journal.sqlite import SqliteStore
 from cascade.policy import load as files
 
+from .accept import Acceptor, ConnectionCounts
+from .descriptors import descriptor_limit, raise_descriptor_limit
 from .listener import address, inherited, listen, on_end_of_input
 from .log_format import Log, process_log
 
 # Without httptools there is no server: uvicorn's other parser, h11, has no such bounds on connections.
 from .protocol import LimitedProtocol
+from .supervisor import COUNTS, LEDGER, READY, WORKER, supervise
 
 log = logging.getLogger("cascade.gateway")
 
-_MANY = 65_536
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """Which one of a supervisor's workers this process is.
+
+    Attributes:
+        number: From 0.
+        counts: The workers' connections.
+        ledger: Keeps budgets and rates for all workers where there is no journal; it is lost when the gateway stops.
+        supervisor: The descriptor on which the supervisor waits for the word that this worker serves.
+    """
+
+    number: int
+    counts: ConnectionCounts
+    ledger: SqlLedger
+    supervisor: int
+
+    @classmethod
+    def of_environment(cls) -> "Worker | None":
+        """The worker that the supervisor has started; None in a process that was started otherwise."""
+        name = os.environ.pop(WORKER, None)
+        if name is None:
+            return None
+        number, workers, path = name.split("/", 2)
+        supervisor = os.dup(1)
+        os.dup2(2, 1)  # what a judge prints belongs into the log, and would fill a pipe that nobody reads
+        folder = Path(path)
+        return cls(
+            number=int(number),
+            counts=ConnectionCounts(folder / COUNTS, int(workers)),
+            ledger=SqlLedger(lambda: SqliteStore(folder / LEDGER, full=False)),
+            supervisor=supervisor,
+        )
 
 
 class Server(uvicorn.Server):
@@ -39,26 +79,95 @@ class Server(uvicorn.Server):
         config: uvicorn's settings.
         gateway: The gateway that is served.
         ready: Called with the port once the server listens.
+        worker: Which one of several workers it is; None: the only one.
     """
 
-    def __init__(self, config: uvicorn.Config, gateway: Gateway, ready: Callable[[int], object] | None = None) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        gateway: Gateway,
+        ready: Callable[[int], object] | None = None,
+        worker: "Worker | None" = None,
+    ) -> None:
         super().__init__(config)
-        self._gateway, self._ready = gateway, ready
+        self._gateway, self._ready, self._worker = gateway, ready, worker
+        self._acceptors: list[Acceptor] = []
+        self._draining: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: Any = None) -> None:
         """See uvicorn."""
-        await super().startup(sockets)
+        if self._worker is None:
+            await super().startup(sockets)
+        else:
+            await super().startup([])
+            self._accept(sockets, self._worker)
         if self.started and self._ready is not None:
-            self._ready(self.servers[0].sockets[0].getsockname()[1])
+            self._ready((sockets or self.servers[0].sockets)[0].getsockname()[1])
+
+    def _accept(self, sockets: Any, worker: "Worker") -> None:
+        def protocol() -> asyncio.Protocol:
+            kind: Any = self.config.http_protocol_class
+            connection: asyncio.Protocol = kind(
+                config=self.config, server_state=self.server_state, app_state=self.lifespan.state, _loop=None
+            )
+            return connection
+
+        self._acceptors = [
+            Acceptor(
+                listener=listener,
+                worker=worker.number,
+                counts=worker.counts,
+                connections=lambda: len(self.server_state.connections),
+                protocol=protocol,
+                tls=self.config.ssl,
+            )
+            for listener in sockets
+        ]
+        for acceptor in self._acceptors:
+            acceptor.start()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.drain)
+
+    async def on_tick(self, counter: int) -> bool:
+        """See uvicorn: every 0.1 s."""
+        if self._acceptors and self._draining is None:
+            self._acceptors[0].count()
+            if counter % 10 == 0:  # the other workers' metrics include these
+                self._gateway.update_load_metrics()
+        return await super().on_tick(counter)
+
+    def drain(self) -> None:
+        """Accepts nothing more, answers what comes on open connections, closing each, and then stops the server."""
+        if self._draining is None:
+            for acceptor in self._acceptors:
+                acceptor.stop()
+            protocol: Any = self.config.http_protocol_class
+            protocol.draining = self._gateway.draining = True
+            self._gateway.closing.set()
+            self._draining = asyncio.ensure_future(self._stop_when_idle())
+
+    async def _stop_when_idle(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._gateway.limits.shutdown_s):
+                while self.server_state.connections or self.server_state.tasks:
+                    await asyncio.sleep(0.05)
+        self.should_exit = True
 
     async def shutdown(self, sockets: Any = None) -> None:
         """See uvicorn: answers what is under way, as far as ``shutdown_s`` allows; dashboard streams end at once."""
+        if self._draining is None:
+            for acceptor in self._acceptors:
+                acceptor.stop()
         self._gateway.closing.set()
         await super().shutdown(sockets)
 
 
 def make_server(
-    gateway: Gateway, host: str, port: int, ready: Callable[[int], object] | None = None, path: Path | None = None
+    gateway: Gateway,
+    host: str,
+    port: int,
+    ready: Callable[[int], object] | None = None,
+    path: Path | None = None,
+    worker: Worker | None = None,
 ) -> Server:
     """Makes a server; it listens once it is started.
 
@@ -68,6 +177,7 @@ def make_server(
         port: The port; 0: any free one.
         ready: Called with the port once the server listens.
         path: The policy file to reload when it changes; None: it is not reloaded.
+        worker: Which one of several workers it is; None: the only one.
 
     Returns:
         The server.
@@ -88,17 +198,14 @@ def make_server(
         lifespan="on",
         timeout_graceful_shutdown=int(gateway.limits.shutdown_s),
     )
-    return Server(config, gateway, ready)
+    return Server(config, gateway, ready, worker)
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs ``python -m cascade serve`` until a signal stops it; the exit status."""
     with process_log(args) as output, ExitStack() as stack:
         try:
-            listeners = [inherited(descriptor) for descriptor in args.fd or ()] or listen(args.host, args.port)
-            for listener in listeners:
-                stack.callback(listener.close)
-            return _serve(args, listeners, output)
+            return _serve(args, stack, output)
         except CascadeError as error:
             if not output.json_lines:
                 raise
@@ -106,33 +213,35 @@ def run(args: argparse.Namespace) -> int:
             return 2
 
 
-def _serve(args: argparse.Namespace, listeners: list[socket.socket], output: Log) -> int:
+def _serve(args: argparse.Namespace, stack: ExitStack, output: Log) -> int:
+    worker = Worker.of_environment()
+    set_defaults(args)
     path = files.find(args.policy_file)
-    file = files.load(path)
+    file = load_policies(path)
     keys = key_file(args.keys, path)
-    gateway = Gateway(file, key_file=keys)
-    if not gateway.keys.exist:
-        if args.require_keys or keys.marker.exists():
-            reason = "--require-keys is given" if args.require_keys else f"{keys.marker} says that keys are required"
-            raise CascadeError(
-                f"{keys.path}: no API keys, and {reason}: restore the file, create a key (cascade keys create NAME --keys "
-                f"{keys.path}), or delete {keys.marker} to serve this machine without keys"
-            )
-        if not is_loopback(host := _host(args, listeners)):
-            raise CascadeError(
-                f"--host {host}: without an API key the gateway only listens on a loopback address; create a key: "
-                f"python -m cascade keys create NAME --keys {keys.path}"
-            )
+    listeners = [inherited(descriptor) for descriptor in args.fd or ()]
+    keyless = worker is None and not _has_keys(args, keys, listeners)
+    listeners = listeners or listen(args.host, args.port)
+    for listener in listeners:
+        stack.callback(listener.close)
+    if keyless:
         output.say(f"no API keys in {keys.path}: only this machine is served, and every user of it", logging.WARNING)
-
-    _raise_descriptor_limit()
+    if args.workers is not None and worker is None:
+        address_and_path = f"http://{address(_host(args, listeners), listeners[0].getsockname()[1])}/v1 serves {path}"
+        return supervise(args, listeners, f"{address_and_path} with {args.workers} workers", output)
+    gateway = Gateway(file, key_file=keys, ledger=None if worker is None else worker.ledger)
+    raise_descriptor_limit()
 
     def ready(port: int) -> None:
         gc.collect()
         gc.freeze()  # loaded modules stay; a full collection of them would delay every request by a tenth of a second
-        output.say(f"http://{address(_host(args, listeners), port)}/v1 serves {path}")
+        if worker is None:
+            output.say(f"http://{address(_host(args, listeners), port)}/v1 serves {path}")
+        else:
+            os.write(worker.supervisor, READY)
+            os.close(worker.supervisor)
 
-    server = make_server(gateway, args.host, args.port, ready, path)
+    server = make_server(gateway, args.host, args.port, ready, path, worker)
     if args.stop_on_eof:
         on_end_of_input(lambda: os.kill(os.getpid(), signal.SIGTERM))
     # uvicorn raises the signal that stopped it once more at the end.
@@ -145,6 +254,24 @@ def _serve(args: argparse.Namespace, listeners: list[socket.socket], output: Log
     return 0 if server.started else 2
 
 
+def _has_keys(args: argparse.Namespace, keys: KeyFile, listeners: list[socket.socket]) -> bool:
+    """Whether there is any API key. Raises CascadeError where there is none although one is needed."""
+    if read_keys(keys):
+        return True
+    if args.require_keys or keys.marker.exists():
+        reason = "--require-keys is given" if args.require_keys else f"{keys.marker} says that keys are required"
+        raise CascadeError(
+            f"{keys.path}: no API keys, and {reason}: restore the file, create a key (cascade keys create NAME --keys "
+            f"{keys.path}), or delete {keys.marker} to serve this machine without keys"
+        )
+    if not is_loopback(host := _host(args, listeners)):
+        raise CascadeError(
+            f"--host {host}: without an API key the gateway only listens on a loopback address; create a key: "
+            f"python -m cascade keys create NAME --keys {keys.path}"
+        )
+    return False
+
+
 def _host(args: argparse.Namespace, listeners: list[socket.socket]) -> str:
     """The address as it was asked for; of inherited sockets the one that others can reach, if any."""
     if not args.fd:
@@ -155,28 +282,8 @@ def _host(args: argparse.Namespace, listeners: list[socket.socket]) -> str:
 
 def _protocol(max_connections: int) -> Any:
     # Requests to the models need descriptors, too.
-    limits = {"max_connections": min(max_connections, _descriptors() // 2)}
+    limits = {"max_connections": min(max_connections, descriptor_limit() // 2)}
     return type("LimitedProtocol", (LimitedProtocol,), limits)
-
-
-def _descriptors() -> int:
-    """How many files and connections this process may open."""
-    try:
-        import resource
-    except ModuleNotFoundError:  # not on Windows
-        return _MANY
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return _MANY if soft == resource.RLIM_INFINITY else soft
-
-
-def _raise_descriptor_limit() -> None:
-    """Lets this process open as many files and connections as the system allows, up to what is of use."""
-    with suppress(ModuleNotFoundError, ValueError, OSError):
-        import resource
-
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft < _MANY:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (_MANY if hard == resource.RLIM_INFINITY else min(_MANY, hard), hard))
 
 
 def _run(server: Server, listeners: list[socket.socket]) -> None:

@@ -87,17 +87,22 @@ def check(running: Running, family: list[Hostile], key: str | None = None) -> No
     assert not slow
 
 
-def test_some_hostile_requests(serve: Serve) -> None:
+@pytest.fixture(scope="module")
+def family() -> list[Hostile]:
+    """All hostile requests, 230 MB: made once, and freed after this module."""
+    return requests()
+
+
+def test_some_hostile_requests(serve: Serve, family: list[Hostile]) -> None:
     """A sample of the family, with what once held the loop for seconds."""
-    family = requests()
     check(serve(POLICIES), [r for r in family if r.name in ONCE] + random.Random(7).sample(family, 25))
 
 
-def test_hostile_requests_with_and_without_a_key(serve: Serve, tmp_path: Path) -> None:
+def test_hostile_requests_with_and_without_a_key(serve: Serve, tmp_path: Path, family: list[Hostile]) -> None:
     """Where keys are required, neither a client that has one nor one that has none holds the loop."""
     keys = KeyFile(tmp_path / "k.db")
     _, secret = keys.create("ana")
-    running, sample = serve(POLICIES, key_file=keys), random.Random(3).sample(requests(), 5)
+    running, sample = serve(POLICIES, key_file=keys), random.Random(3).sample(family, 5)
     for key in (secret, None, "csc_" + "x" * 20_000):
         check(running, sample, key)
     with watched(running) as stalls:
@@ -107,9 +112,9 @@ def test_hostile_requests_with_and_without_a_key(serve: Serve, tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_all_hostile_requests(serve: Serve) -> None:
+def test_all_hostile_requests(serve: Serve, family: list[Hostile]) -> None:
     """The whole family."""
-    check(serve(POLICIES), requests())
+    check(serve(POLICIES), family)
 
 
 def memory(pid: int) -> int:
@@ -120,11 +125,10 @@ def memory(pid: int) -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 @pytest.mark.parametrize("count", [25, pytest.param(400, marks=pytest.mark.slow)])
-def test_memory_after_hostile_requests(tmp_path: Path, count: int) -> None:
+def test_memory_after_hostile_requests(tmp_path: Path, count: int, family: list[Hostile]) -> None:
     """What they took is given back, also after many different large ones."""
     path = tmp_path / "policies.yaml"
     path.write_text(POLICIES)
-    family = requests()
     sample = random.Random(11).sample(family, min(count, len(family)))
     with process("--policy-file", str(path)) as (running, url, _):
         send(url, Hostile("", "/v1/chat/completions", sample[0].body))
@@ -178,7 +182,7 @@ def slowness() -> float:
 
 
 @pytest.mark.parametrize("count", [7, pytest.param(400, marks=pytest.mark.slow)])
-def test_what_another_client_sees(tmp_path: Path, count: int) -> None:
+def test_what_another_client_sees(tmp_path: Path, count: int, family: list[Hostile]) -> None:
     """A server that answers a hostile request answers /healthz at most 100 ms later than beside a good request.
 
     A machine that does other work stretches both, which is measured. A loop that is held is held every time: one try below
@@ -186,7 +190,6 @@ def test_what_another_client_sees(tmp_path: Path, count: int) -> None:
     """
     path = tmp_path / "policies.yaml"
     path.write_text(POLICIES)
-    family = requests()
     sample = [r for r in family if r.name in ONCE and "chat" in r.path]
     sample += random.Random(5).sample(family, min(count, len(family)) - len(sample))
     good = Hostile("good", "/v1/chat/completions", json.dumps({"model": "default", "messages": ASK}).encode())
@@ -206,10 +209,10 @@ def test_what_another_client_sees(tmp_path: Path, count: int) -> None:
     assert not slow
 
 
-def test_several_at_once_do_not_hold_others(serve: Serve) -> None:
+def test_several_at_once_do_not_hold_others(serve: Serve, family: list[Hostile]) -> None:
     """While ten clients send schemas that never end, another one is answered."""
     running = serve(POLICIES)
-    slow = [r for r in requests() if r.name == "schema: exponential references, answer: nested lists"] * 6
+    slow = [r for r in family if r.name == "schema: exponential references, answer: nested lists"] * 6
     threads = [threading.Thread(target=send, args=(running.url, request)) for request in slow]
     with watched(running) as stalls:
         for thread in threads:

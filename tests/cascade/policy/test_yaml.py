@@ -3,7 +3,7 @@
 import tracemalloc
 from contextlib import suppress
 from itertools import pairwise
-from time import perf_counter
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -57,10 +57,10 @@ BOMBS = {
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_is_refused_soon(name: str) -> None:
     """Nothing takes more than a few seconds, busy as the machine may be."""
-    start = perf_counter()
+    start = process_time()
     with pytest.raises(PolicyError, match=r"^policies.yaml:"):
         parse(BOMBS[name])
-    assert perf_counter() - start < 10
+    assert process_time() - start < 10
 
 
 @pytest.mark.parametrize("name", ["lists", "merges", "itself", "itself merged"])

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evals.report import write
+from evals.report import charts, write
 from evals.report.charts import Axis
 from evals.report.labels import Label, place
 from evals.report.markup import clip, element, number, percent, plain, points, share, text, usd
@@ -208,9 +208,42 @@ def test_the_whole_page_is_well_formed_and_loads_nothing() -> None:
     tree = check(page)
     assert tree.sections() == [
         "certificate", "frontier", "table", "flow", "calibration", "tasks", "mistakes", "notes", "reproduce",
+        "glossary",
     ]  # fmt: skip
     closed = page.replace("http://www.w3.org/2000/svg", "")
     assert not re.search(r"https?:|ftp:|[\"'(=\s]//\w|<link|<img|<iframe|<base\b", closed)
+
+
+def test_a_baseline_far_to_the_right_is_cut_off_with_a_mark() -> None:
+    """It stands at the edge with its cost in words, so that it does not squeeze all else into a corner."""
+    lines = [
+        {"name": "dear", "kind": "tier", "quality": 0.9, "relative_cost": 1.0},
+        {"name": "guesses", "kind": "baseline", "quality": 0.8, "relative_cost": 9.0},
+    ]
+    page = write.render({**sample(), "lines": lines, "frontier": []})
+    assert "guesses, 900\u00a0% →" in page
+    assert "quality 80.0\u00a0% at 900.0\u00a0% of the premium" in page
+    near = charts.frontier("x", charts.dots(lines, {}), [])
+    assert max(float(x) for x in re.findall(r'class="axis">([\d.]+)\xa0%', near)) < 120
+
+
+def test_terms_are_explained_where_they_stand_and_in_the_glossary() -> None:
+    """Every abbreviation of a table's head."""
+    page = write.render(sample())
+    for term in ("ECE", "AUROC", "AURC", "USD", "p95", "Brier score"):
+        assert f">{term}</abbr>" in page, term
+        assert f"<dt>{term}</dt>" in page, term
+
+
+def test_mistakes_are_filtered_by_task_and_references_are_json() -> None:
+    """The choice is hidden until the script runs; a reference that is no text is shown as JSON."""
+    mistakes = [{**sample()["mistakes"][0], "task": task, "reference": {"a": [True, None]}} for task in ("x", "y", "x")]
+    page = write.render({**sample(), "mistakes": mistakes})
+    assert '<option value="x">x (2)</option>' in page
+    assert page.count('<details data-task="x">') == 2
+    assert "&quot;a&quot;: [\n  true,\n  null\n ]" in page
+    one = write.render({**sample(), "mistakes": mistakes[:1]})
+    assert "<select" not in one
 
 
 def test_the_policy_of_the_page_allows_its_own_script_alone() -> None:

@@ -196,7 +196,7 @@ def test_long_replies_take_linear_time() -> None:
         "<think>" + "x`</think>\n" * 30_000,
     ]
     for text in hostile:
-        began = time.perf_counter()
+        began = time.process_time()
         split_reasoning(text)
         stream = ReasoningStream()
         at = 0
@@ -205,4 +205,4 @@ def test_long_replies_take_linear_time() -> None:
             stream.add(text[at : at + size])
             at += size
         stream.end()
-        assert time.perf_counter() - began < 5
+        assert time.process_time() - began < 5

@@ -1,7 +1,7 @@
 """The rewritten keywords of JSON Schema say what jsonschema's own say, in bounded time."""
 
 import json
-from time import monotonic
+from time import process_time
 from typing import Any
 
 import jsonschema
@@ -22,9 +22,9 @@ def run(text: str, schema: Any) -> Verdict:
 def test_unique_items_is_fast() -> None:
     """Many objects are compared in linear time, with JSON Schema's equality."""
     many = json.dumps([{"a": i} for i in range(30_000)])
-    start = monotonic()
+    start = process_time()
     assert not run(many, {"uniqueItems": True}).veto
-    assert monotonic() - start < 5
+    assert process_time() - start < 5
     assert not run('[1, true, "1", [1], [true], {"a": 0}, {"a": false}]', {"uniqueItems": True}).veto
     assert run('[{"a": 1}, {"a": 1.0}]', {"uniqueItems": True}).veto
 

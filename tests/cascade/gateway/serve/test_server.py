@@ -13,6 +13,7 @@ import httpx2
 import pytest
 
 from cascade.cli import main
+from cascade.gateway.auth.key_file import KeyFile
 from tests.cascade.gateway.test_health import value
 
 ROOT = Path(__file__).parents[4]
@@ -83,9 +84,10 @@ def test_a_taken_port_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert line.startswith(f"cascade: cannot listen on 127.0.0.1:{port}: another program listens there")
 
 
-def test_an_address_of_another_machine_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_address_of_another_machine_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """192.0.2.1 is nobody's."""
-    assert main(["serve", "--host", "192.0.2.1", "--port", "0"]) == 2
+    KeyFile(tmp_path / "keys.db").create("ana")
+    assert main(["serve", "--host", "192.0.2.1", "--port", "0", "--keys", str(tmp_path / "keys.db")]) == 2
     assert "this machine has no such address" in capsys.readouterr().err
 
 
