@@ -54,3 +54,19 @@ def test_names_are_nouns() -> None:
     """No name in the project is one of the participles: `match`, not `found`; `verdict`, not `said`."""
     bare = [f"{file.relative_to(ROOT)}:{name}" for file in FILES for name in refused(ast.parse(file.read_text("utf-8")))]
     assert not bare
+
+
+SLOTS = {"EnvironmentText": "a str", "Translated": "a dict", "Proxy": "whose attributes are the program's"}
+
+
+def test_slots_are_those_of_dataclasses() -> None:
+    """`@dataclass(slots=True)` names each attribute once. Classes that derive from a built-in type are excepted."""
+    by_hand = [
+        f"{file.relative_to(ROOT)}:{node.lineno}: {node.name}"
+        for file in FILES
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.ClassDef) and node.name not in SLOTS
+        for part in node.body
+        if isinstance(part, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__slots__" for t in part.targets)
+    ]
+    assert not by_hand

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -200,6 +200,7 @@ def latency_of(answers: Sequence[Answer], elapsed_s: float) -> float:
     return elapsed_s if slowest is None else slowest
 
 
+@dataclass(slots=True, eq=False)
 class JudgeModelAccess:
     """The ``judges.Ask`` of one answer's judges: counts, limits and prices each of their calls.
 
@@ -214,15 +215,13 @@ class JudgeModelAccess:
         latency_s: How long the judges' calls took together, in seconds.
     """
 
-    __slots__ = ("_alternatives", "_context", "_handle", "_others", "_sample_count", "judge", "latency_s")
-
-    def __init__(
-        self, context: RunContext, handle: ModelHandle, alternatives: int, others: OtherAnswers | None = None
-    ) -> None:
-        self._context, self._handle, self._alternatives, self._others = context, handle, alternatives, others
-        self._sample_count = 0
-        self.judge = ""
-        self.latency_s = 0.0
+    context: RunContext
+    handle: ModelHandle
+    alternatives: int
+    others: OtherAnswers | None = None
+    judge: str = ""
+    latency_s: float = 0.0
+    _sample_count: int = 0
 
     async def __call__(
         self,
@@ -235,8 +234,8 @@ class JudgeModelAccess:
         logprobs: bool = False,
     ) -> Sequence[Answer]:
         """See ``judges.Ask``. Raises LookupError for a model that the policy does not have."""
-        context = self._context
-        handle = self._handle if model is None else context.compiled.handles.get(model)
+        context = self.context
+        handle = self.handle if model is None else context.compiled.handles.get(model)
         if handle is None:
             raise LookupError(f"a judge uses the model {model!r}, which the policy does not have")
         sample = model is None and prompt is context.prompt
@@ -251,7 +250,7 @@ class JudgeModelAccess:
         if sample and context.request is not DEFAULT_REQUEST:
             request = _like_the_answer(request, context.request)
         started = perf_counter()
-        answers = await call_model(context, handle, prompt, request, purpose=self.judge, alternatives=self._alternatives)
+        answers = await call_model(context, handle, prompt, request, purpose=self.judge, alternatives=self.alternatives)
         self.latency_s += latency_of(answers, perf_counter() - started)
         if sample:
             self._sample_count += len(answers)
@@ -259,9 +258,9 @@ class JudgeModelAccess:
 
     async def each(self, prompt: Prompt, models: Sequence[str]) -> Sequence[Answer | None]:
         """See ``judges.protocol.AskEach``. Raises LookupError for a model that the policy does not have."""
-        if self._others is None:
-            self._others = OtherAnswers(self._context, self._alternatives, call_model)
-        answers, latency_s = await self._others.get(models, self.judge)
+        if self.others is None:
+            self.others = OtherAnswers(self.context, self.alternatives, call_model)
+        answers, latency_s = await self.others.get(models, self.judge)
         self.latency_s += latency_s
         return answers
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from math import isnan, nan
 from time import perf_counter
 from typing import Protocol
@@ -25,6 +25,7 @@ class CallModel(Protocol):
     ) -> Awaitable[Sequence[Answer]]: ...
 
 
+@dataclass(slots=True, eq=False)
 class OtherAnswers:
     """The answers of other models to the prompt of one attempt.
 
@@ -34,11 +35,10 @@ class OtherAnswers:
         call: Calls a model.
     """
 
-    __slots__ = ("_alternatives", "_call", "_context", "_early")
-
-    def __init__(self, context: RunContext, alternatives: int, call: CallModel) -> None:
-        self._context, self._alternatives, self._call = context, alternatives, call
-        self._early: dict[str, asyncio.Task[Answer]] = {}
+    context: RunContext
+    alternatives: int
+    call: CallModel
+    _early: dict[str, asyncio.Task[Answer]] = field(default_factory=dict)
 
     def start(self, models: Sequence[str], purpose: str) -> None:
         """Asks models before a judge needs their answers; ``purpose`` is the judge's name."""
@@ -88,16 +88,14 @@ class OtherAnswers:
         await cancel_and_wait(self._early.values())
 
     async def _ask(self, model: str, purpose: str) -> Answer:
-        context = self._context
+        context = self.context
         handle = context.compiled.handles.get(model)
         if handle is None:
             raise LookupError(f"a judge uses the model {model!r}, which the policy does not have")
         request = context.request
         if request is not DEFAULT_REQUEST:
             request = replace(request, n=1)
-        answers = await self._call(
-            context, handle, context.prompt, request, purpose=purpose, alternatives=self._alternatives
-        )
+        answers = await self.call(context, handle, context.prompt, request, purpose=purpose, alternatives=self.alternatives)
         return answers[0]
 
 

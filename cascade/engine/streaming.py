@@ -106,6 +106,7 @@ class _Received:
     refusal: bool = False
 
 
+@dataclass(slots=True, eq=False)
 class EventStream:
     """Turns one run into events; the engine reports to it what happens. Tokens wait here until their answer is accepted.
 
@@ -115,47 +116,31 @@ class EventStream:
         stream: When text becomes an event, in place of the policy's ``stream``.
     """
 
-    __slots__ = (
-        "_emit",
-        "_is_live",
-        "_may_be_replaced",
-        "_policy",
-        "_received_by_tier",
-        "_requests",
-        "_sent",
-        "_sent_blocks",
-        "_sent_reasoning",
-        "_sent_tier",
-        "_sent_verdicts",
-        "_source",
-        "_stream",
-        "_tier",
-    )
-
-    def __init__(self, policy: "Policy", on_event: OnEvent, stream: "Stream | None" = None) -> None:
-        self._policy, self._emit, self._stream = policy, on_event, stream or policy.stream
-        self._tier = ""
-        self._is_live = False  # whether the tier's tokens are sent as they arrive
-        self._may_be_replaced = False  # whether the tier's accepted answer may still lose to an earlier tier's
-        self._sent_verdicts = 0
-        self._requests: list[_Received] = []  # of the tier
-        self._received_by_tier: dict[str, list[_Received]] = {}
-        self._source: _Received | None = None  # the request whose tokens are sent
-        self._sent_tier = ""  # the tier whose tokens were sent
-        self._sent: list[str] = []  # the texts sent since the last retraction
-        self._sent_reasoning = ""  # the reasoning sent since then
-        self._sent_blocks = 0  # how many signed blocks were sent with it
+    policy: "Policy"
+    on_event: OnEvent
+    stream: "Stream | None" = None
+    _tier: str = ""
+    _is_live: bool = False  # whether the tier's tokens are sent as they arrive
+    _may_be_replaced: bool = False  # whether the tier's accepted answer may still lose to an earlier tier's
+    _sent_verdicts: int = 0
+    _requests: list[_Received] = field(default_factory=list)  # of the tier
+    _received_by_tier: dict[str, list[_Received]] = field(default_factory=dict)
+    _source: _Received | None = None  # the request whose tokens are sent
+    _sent_tier: str = ""  # the tier whose tokens were sent
+    _sent: list[str] = field(default_factory=list)  # the texts sent since the last retraction
+    _sent_reasoning: str = ""  # the reasoning sent since then
+    _sent_blocks: int = 0  # how many signed blocks were sent with it
 
     def tier_started(self, tier: "CompiledTier", last_tier: bool, *, has_tools: bool = False) -> None:
         """A tier's model is about to be called; ``has_tools``: with tools, whose calls are judged."""
         self._tier, self._sent_verdicts, self._source = tier.name, 0, None
         self._requests = self._received_by_tier[tier.name] = []
-        self._may_be_replaced = last_tier and self._policy.final == "best" and len(self._policy.tiers) > 1
+        self._may_be_replaced = last_tier and self.policy.final == "best" and len(self.policy.tiers) > 1
         # The only tier's answer is returned whatever its calls are like.
-        is_judged = has_tools and not (len(self._policy.tiers) == 1 and self._policy.when_unsure == "best")
+        is_judged = has_tools and not (len(self.policy.tiers) == 1 and self.policy.when_unsure == "best")
         certain = not self._may_be_replaced and not is_judged and is_certain(tier)
-        self._is_live = self._stream == "optimistic" or certain
-        self._emit(TierStarted(tier.name, tier.handle.model.name))
+        self._is_live = (self.stream or self.policy.stream) == "optimistic" or certain
+        self.on_event(TierStarted(tier.name, tier.handle.model.name))
 
     async def send(self, model: Model, prompt: Prompt, request: Request) -> Sequence[Answer]:
         """Sends a request as a stream where the model has one; raises what ``model.answer`` raises."""
@@ -221,7 +206,7 @@ class EventStream:
     def judged(self, verdicts: Sequence[Verdict]) -> None:
         """Emits the new ones among the tier's verdicts so far."""
         for verdict in verdicts[self._sent_verdicts :]:
-            self._emit(VerdictGiven(self._tier, verdict))
+            self.on_event(VerdictGiven(self._tier, verdict))
         self._sent_verdicts = len(verdicts)
 
     def tier_ended(self, attempt: Attempt, next_tier: str | None) -> None:
@@ -231,12 +216,12 @@ class EventStream:
             self._send_answer(attempt.tier, attempt.answer.text, attempt.answer)
         elif next_tier is not None:
             self._retract()
-            self._emit(Escalated(attempt.tier, attempt.reason, next_tier))
+            self.on_event(Escalated(attempt.tier, attempt.reason, next_tier))
 
     def run_finished(self, result: Result) -> Result:
         """Emits what was not sent yet of the run's answer, then the result, which it returns."""
         self._send_answer(result.tier, result.text, result.answer)
-        self._emit(Finished(result))
+        self.on_event(Finished(result))
         return result
 
     def _send_answer(self, tier: str, text: str, answer: Answer | None) -> None:
@@ -260,7 +245,7 @@ class EventStream:
 
     def _send(self, text: str, refusal: bool) -> None:
         self._sent.append(text)
-        self._emit(Token(self._sent_tier, text, refusal))
+        self.on_event(Token(self._sent_tier, text, refusal))
 
     def _send_reasoning(self, reasoning: str, blocks: Sequence[Mapping[str, Any]]) -> None:
         """Sends what was not sent yet of reasoning that is whole up to here."""
@@ -269,12 +254,12 @@ class EventStream:
         rest, rest_blocks = reasoning[len(self._sent_reasoning) :], tuple(blocks[self._sent_blocks :])
         if rest or rest_blocks:
             self._sent_reasoning, self._sent_blocks = reasoning, len(blocks)
-            self._emit(Reasoning(self._sent_tier, rest, rest_blocks))
+            self.on_event(Reasoning(self._sent_tier, rest, rest_blocks))
 
     def _retract(self) -> None:
         if self._sent or self._sent_reasoning or self._sent_blocks:
             self._sent, self._sent_reasoning, self._sent_blocks = [], "", 0
-            self._emit(Retracted(self._sent_tier))
+            self.on_event(Retracted(self._sent_tier))
 
 
 def is_refusal_text(answer: Answer) -> bool:

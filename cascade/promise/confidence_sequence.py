@@ -55,20 +55,6 @@ class ConfidenceSequence:
         n: How many values were observed.
     """
 
-    __slots__ = (
-        "_above",
-        "_below",
-        "_bounds",
-        "_grid",
-        "_square",
-        "_sum",
-        "_weight",
-        "alpha",
-        "lower",
-        "n",
-        "upper",
-    )
-
     def __init__(self, alpha: float = 0.05, *, low: float = -1.0, high: float = 1.0) -> None:
         if not 0.0 < alpha < 1.0:
             raise ValueError(f"alpha must lie in (0, 1), got {alpha!r}")

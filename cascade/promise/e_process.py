@@ -56,8 +56,6 @@ class EProcess:
         log_max: The largest that it ever was.
     """
 
-    __slots__ = ("_bets", "_gates", "_sizes", "_wealth", "high", "limit", "log_max", "log_value", "low", "n")
-
     def __init__(self, limit: float, *, low: float = -1.0, high: float = 1.0, bets: Sequence[Bet] = BETS) -> None:
         if not low < limit <= high:
             raise ValueError(f"limit must lie above {low:g} and at most at {high:g}, got {limit!r}")
@@ -143,8 +141,6 @@ class EDetector:
     Attributes:
         log_value: The natural logarithm of the detector; minus infinity before the first value.
     """
-
-    __slots__ = ("_sums", "high", "limit", "log_value", "low")
 
     def __init__(self, limit: float, *, low: float = -1.0, high: float = 1.0) -> None:
         if not low < limit <= high:

@@ -52,8 +52,6 @@ class PromiseTracker:
         promise: The promise.
     """
 
-    __slots__ = ("_detector", "_squares", "_sum", "_weight", "broken_evidence", "kept_evidence", "promise")
-
     def __init__(self, promise: Promise) -> None:
         self.promise = promise
         self.broken_evidence = EProcess(promise.max_loss)

@@ -1,6 +1,7 @@
 """Warnings where a model's provider fails and where it answers again, few enough to read during an incident."""
 
 import logging
+from dataclasses import dataclass
 from time import monotonic
 
 from cascade.models.protocol import ModelError
@@ -11,6 +12,7 @@ _SUCCESSES = 5  # in a row: until then a provider that answers now and then stil
 _OPERATORS_FAULTS = frozenset((401, 402, 403, 404))  # a wrong key, an unpaid bill, a model that does not exist
 
 
+@dataclass(slots=True)
 class FailureLog:
     """One model's failures. Several threads may use it: a count that is off by one does no harm.
 
@@ -18,12 +20,10 @@ class FailureLog:
         failing: Whether the last failure is not followed by enough successes yet.
     """
 
-    __slots__ = ("_failures", "_since", "_successes", "failing")
-
-    def __init__(self) -> None:
-        self.failing = False
-        self._failures = self._successes = 0
-        self._since = 0.0
+    failing: bool = False
+    _failures: int = 0
+    _successes: int = 0
+    _since: float = 0.0
 
     def record_failure(self, name: str, error: ModelError) -> None:
         """Counts a request that failed; a warning follows where that is the provider's or the operator's fault.

@@ -18,8 +18,6 @@ class Event:
         fields: Names, numbers and short words: no texts of prompts or answers, no keys. None is unknown.
     """
 
-    __slots__ = ("fields", "message")
-
     def __init__(self, message: str, /, **fields: Any) -> None:
         self.message, self.fields = message, fields
 

@@ -150,24 +150,32 @@ def test_a_provider_that_counts_too_much_while_others_are_in_flight(in_flight: i
     """What was sent before its first count may exceed the budget; what is sent later reserves what those lack."""
     limit, excess = 0.02, 10_000  # tokens of output; 0.006 USD
 
+    all_sent, all_came = asyncio.Event(), asyncio.Event()
+
     class Dishonest(Provider):
         async def answer(self, prompt: Prompt, request: Request) -> Sequence[Answer]:
-            number = len(self.limits)
+            number = len(self.limits) + 1
             answers = await super().answer(prompt, request)
-            await asyncio.sleep(0.001 if number == 0 else 0.05)
+            if number == in_flight:
+                all_sent.set()
+            await (all_sent if number == 1 else all_came).wait()
             return answers
 
     provider = Dishonest(tokens=[excess], dishonest=True)
     service = cascade(provider, budget_usd_per_day=limit)
 
     async def go() -> None:
-        async def one(wait_s: float) -> None:
-            await asyncio.sleep(wait_s)
+        async def one() -> None:
             with suppress(BudgetError):
                 await service.arun("hi", request=Request(max_tokens=500))
 
         async with service:
-            await asyncio.gather(*(one(0.0) for _ in range(in_flight)), *(one(0.02 + i / 1000) for i in range(30)))
+            runs = [asyncio.ensure_future(one()) for _ in range(in_flight)]
+            await runs[0]  # which has told the count
+            runs += [asyncio.ensure_future(one()) for _ in range(30)]
+            await asyncio.sleep(0.03)
+            all_came.set()
+            await asyncio.gather(*runs)
 
     asyncio.run(go())
     before_count = in_flight * (10 + 4 * excess) * 0.15e-6
