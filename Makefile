@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN = $(VENV)/bin
 WORKERS ?= auto
 
-.PHONY: help replay demo serve test test-slow test-demo test-clients coverage docs lint bench schema dist clean
+.PHONY: help replay demo serve test test-slow test-demo test-clients coverage docs lint bench figures schema dist clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -37,9 +37,10 @@ test-slow: $(VENV)/.ready  ## the tests that take minutes: a recorder killed at 
 test-demo: $(VENV)/.demo  ## the demo's tests, which ask the small model
 	$(BIN)/python -m pytest -m demo tests/end_to_end
 
-# LangChain, OpenAI Agents, a browser's driver, a fuzzer of HTTP interfaces: 300 MB that nothing else needs. Node's npm and Chromium must be there.
+# Client libraries, a browser's driver, a fuzzer of HTTP interfaces: 350 MB that nothing else needs. Node's npm and Chromium must be there.
 $(VENV)/.clients: $(VENV)/.ready
 	$(BIN)/pip install --quiet --editable '.[clients]'
+	$(BIN)/pip install --quiet --no-deps 'instructor>=1.15'
 	touch $@
 
 test-clients: $(VENV)/.clients  ## the gateway by other people's clients, a fuzzer, and both sites in a browser (needs npm and Chromium)
@@ -63,6 +64,9 @@ lint: $(VENV)/.ready  ## ruff, mypy --strict, the contract of the three floors
 
 bench: $(VENV)/.ready  ## every benchmark, one line of JSON each
 	@failed=0; for file in tests/benchmarks/bench_*.py; do PYTHONPATH=. $(BIN)/python $$file || failed=1; done; exit $$failed
+
+figures: $(VENV)/.ready  ## the README's figures on larger models, from the recordings in the folder CASCADE_RECORDINGS
+	PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_cost.py --seeds 20
 
 schema: $(VENV)/.ready  ## write the JSON Schema of policies.yaml
 	$(BIN)/python -m cascade schema > $(VENV)/policies.schema.json

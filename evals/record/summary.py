@@ -1,9 +1,11 @@
 """The summary at the end of a run: what it cost, what failed and why, what is missing."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from cascade.policy.load import find
+from cascade.policy.load import find, load
 from cascade.util.own_command import own_command
+from evals.recording import read
 
 from .checkpoint import Checkpoint
 from .recorder import Recorder
@@ -101,11 +103,21 @@ def next_commands(out: str, policy_file: str | None, policy: str | None, *, grad
     """
     cascade = own_command()
     path = find(policy_file)
-    grade = [] if graded else [f"  {cascade} grade {out} --grader text"]
+    grade = [] if graded else [f"  {cascade} grade {out} {_grader(out, path, policy)}"]
     named = "" if policy in (None, "default") else f" --policy {policy}"
     tuned = path.with_name(f"{path.stem}-tuned{path.suffix}")
     replay = f"  {cascade} replay {out} --policy-file {path}{named} --max-loss 0.02,0.03,0.05,0.1 --write-policy {tuned}"
     return ["next:", *grade, replay]
+
+
+def _grader(out: str, path: Path, policy: str | None) -> str:
+    """The options that grade a recording: against its references, or, where it has none, by the policy's last model."""
+    first = next(iter(read(out)), None)
+    if first is None or first.reference is not None:
+        return "--grader text"
+    policies = load(path).policies
+    chosen = policies.get(policy or "default") or next(iter(policies.values()))
+    return f"--grader model:use={chosen.tiers[-1].model} --policy-file {path} --max-usd 5"
 
 
 def _ids(recorder: Recorder, rows: set[int]) -> dict[int, str]:

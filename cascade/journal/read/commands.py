@@ -132,7 +132,7 @@ def _export(args: argparse.Namespace) -> int:
         print(
             f"next: ask the models that have not answered yet, grade the answers, tune on all:\n"
             f"  {cascade} record {args.out} --missing{source}{policy} --max-usd 5 --out {complete}\n"
-            f"  {cascade} grade {complete} --grader text\n"
+            f"  {cascade} grade {complete} --grader model:use=NAME{source} --max-usd 5\n"
             f"  {cascade} replay {complete}{source or ' --policy-file policies.yaml'}{policy} --max-loss 0.02,0.03,0.05 "
             f"--write-policy tuned.yaml",
             file=sys.stderr,

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from cascade.policy import load
 from cascade.util.own_command import own_command
 
 from .own_policy import OwnPolicy
@@ -30,10 +31,19 @@ def to_write(own: OwnPolicy, recording: str, promise: str) -> str:
 
 def with_own_questions() -> list[str]:
     """What to do after the shipped recording: the same with questions of one's own, two columns of a table."""
+    here = Path("policies.yaml")
+    record = f"{own_command()} record questions.csv --policy-file policies.yaml"
+    rest = "--grader text --max-usd 5 --out answers.jsonl"
+    if not here.is_file():
+        return [
+            "your own questions, a CSV file with the columns prompt and reference, and your models in policies.yaml:",
+            f"{record} {rest}",
+        ]
+    policies = load.load(here, calibrated=False).policies
+    policy = " --policy openai" if "openai" in policies else ""
     return [
-        "your own questions, a CSV file with the columns prompt and reference, and OPENAI_API_KEY set:",
-        f"{own_command()} record questions.csv --policy-file policies.yaml --policy openai --grader text --max-usd 5 "
-        "--out answers.jsonl",
+        "your own questions, a CSV file with the columns prompt and reference, and the keys of the models set:",
+        f"{record}{policy} {rest}",
     ]
 
 
