@@ -223,7 +223,7 @@ def _content(message: Field, attachments: Mapping[str, Any]) -> str | list[dict[
 
 
 def _attached(text: str, attachments: Mapping[str, Any]) -> str:
-    """Long texts stand at the end of a sample, once."""
+    """Long texts are stored once, at the end of a sample."""
     content = attachments.get(text.removeprefix(_ATTACHMENT)) if text.startswith(_ATTACHMENT) else None
     return content if isinstance(content, str) else text
 
