@@ -37,9 +37,10 @@ test-slow: $(VENV)/.ready  ## the tests that take minutes: a recorder killed at 
 test-demo: $(VENV)/.demo  ## the demo's tests, which ask the small model
 	$(BIN)/python -m pytest -m demo tests/end_to_end
 
-# LangChain, OpenAI Agents, a browser's driver, a fuzzer of HTTP interfaces: 300 MB that nothing else needs. Node's npm and Chromium must be there.
+# Client libraries, a browser's driver, a fuzzer of HTTP interfaces: 350 MB that nothing else needs. Node's npm and Chromium must be there.
 $(VENV)/.clients: $(VENV)/.ready
 	$(BIN)/pip install --quiet --editable '.[clients]'
+	$(BIN)/pip install --quiet --no-deps 'instructor>=1.15'
 	touch $@
 
 test-clients: $(VENV)/.clients  ## the gateway by other people's clients, a fuzzer, and both sites in a browser (needs npm and Chromium)

@@ -135,3 +135,16 @@ def test_links_lead_somewhere(page: Path) -> None:
             headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
             slugs = {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
             assert anchor in slugs, f"{page.name}: {target}"
+
+
+def test_the_table_of_clients_is_the_matrix_of_the_tests() -> None:
+    """Every client library that ``make test-clients`` runs, in every way."""
+    from tests.clients.matrix import WAYS, names
+
+    page = (ROOT / "docs/how-to/client-libraries.md").read_text(encoding="utf-8")
+    table = re.search(r"<!-- matrix -->\n(.*?)<!-- end -->", page, re.DOTALL)
+    assert table is not None
+    rows = [line.strip("|").split(" | ") for line in table[1].strip().splitlines()[2:]]
+    assert [(row[0].strip(), [cell.strip(" |") for cell in row[1:]]) for row in rows] == [
+        (name, ["yes"] * len(WAYS)) for name in names()
+    ]

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from cascade.policy.calibrators import Calibrator, Isotonic, Logistic, agreement_name
+from cascade.policy.calibrators import Calibrator, Constant, Isotonic, Logistic, agreement_name
 
 from .calibrate import Fitted, apply, fit, gain
 from .evidence.consensus import has_consensus
@@ -19,12 +19,15 @@ Rows = npt.NDArray[np.int64]
 # Where a dearer judge follows, an answer may be accepted above, or given up below, these quantiles of the confidence.
 ACCEPT_QUANTILES = (0.4, 0.6, 0.8)
 REJECT_QUANTILES = (0.1, 0.25, 0.4)
+# So many rows with the same scores are one step of the confidence; the folds' differences in it would be mere noise.
+TIED_ROWS = 10
 
 
 def fit_tier(column: TierScores, rows: Rows, seed: int, earlier: Sequence[TierOutcome] = ()) -> CandidateTier:
     """A step without early decisions: for each judge prefix the mapping that cross-validation chose on ``rows``.
 
-    ``confidence`` is the mapping's, but on ``rows`` themselves the out-of-fold one, so that tuning on them is not flattered.
+    ``confidence`` is the mapping's, but on ``rows`` themselves the out-of-fold one, so that tuning on them is not flattered;
+    where many rows have the same scores it is the mapping's, because a threshold can only accept all of them or none.
     ``earlier`` gives the tiers before it, whose agreement is then read as evidence too.
     """
     n, stages = len(column.vetoed), column.scores.shape[1]
@@ -45,7 +48,9 @@ def fit_tier(column: TierScores, rows: Rows, seed: int, earlier: Sequence[TierOu
         calibrators.append(last[1].mapping)
         uses_agreement |= bool(judges_read(last[1].mapping) & {agreement_name(i) for i in range(len(earlier))})
         confidence[:, stage] = apply(last[1].mapping, scores, n=n)
-        confidence[last[2], stage] = last[1].out_of_fold
+        confidence[last[2], stage] = np.where(
+            _many_equal(last[1].mapping, scores, last[2]), confidence[last[2], stage], last[1].out_of_fold
+        )
     return CandidateTier(
         column=column,
         calibrators=tuple(calibrators),
@@ -54,6 +59,15 @@ def fit_tier(column: TierScores, rows: Rows, seed: int, earlier: Sequence[TierOu
         reject_below=(None,) * stages,
         uses_agreement=uses_agreement,
     )
+
+
+def _many_equal(mapping: Calibrator, scores: Mapping[str, Array], rows: Rows) -> npt.NDArray[np.bool_]:
+    """(m,): whether ``TIED_ROWS`` or more of ``rows`` have the same values of all scores that the mapping reads."""
+    columns = [np.nan_to_num(scores[name][rows], nan=-1.0) for name in sorted(judges_read(mapping)) if name in scores]
+    if not columns:
+        return np.full(len(rows), len(rows) >= TIED_ROWS)
+    _, group, counts = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True, return_counts=True)
+    return np.asarray(counts[group.ravel()] >= TIED_ROWS)
 
 
 def available_scores(column: TierScores, stage: int, rows: Rows) -> dict[str, Array]:
@@ -66,7 +80,7 @@ def available_scores(column: TierScores, stage: int, rows: Rows) -> dict[str, Ar
 
 
 def agreement_scores(column: TierScores, stage: int, earlier: Sequence[TierOutcome]) -> dict[str, Array]:
-    """Whether the answer that stood after ``stage`` says the same as that of each earlier tier, as the engine names it."""
+    """Whether the answer after ``stage`` agrees with that of each earlier tier, by the engine's names."""
     return {agreement_name(i): (column.meaning[:, stage] == s.meaning).astype(np.float64) for i, s in enumerate(earlier)}
 
 
@@ -92,7 +106,7 @@ def tier_variants(tier: CandidateTier, rows: Rows) -> list[CandidateTier]:
         return [tier]  # a policy's vetoes are always used
     variants = [tier, first_judges_only(tier, free)]
     before = tier.confidence[rows, free]
-    if free == 0 or np.ptp(before) < 1e-9:
+    if free == 0 or np.ptp(before) < 1e-9 or isinstance(tier.calibrators[free], Constant):
         return variants  # nothing is known before the dear judge speaks
     highs = [None, *(float(x) for x in np.unique(np.quantile(before, ACCEPT_QUANTILES)))]
     lows = [None, *(float(x) for x in np.unique(np.quantile(before, REJECT_QUANTILES)))]

@@ -7,9 +7,12 @@ walk: candidates from the safest to the cheapest, for ``certify`` to test in tha
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
+
+from cascade.policy.calibrators import Constant
 
 from .calibrate import apply, fit
 from .candidate_tiers import add_agreement, fit_all_tiers, fit_consensus_tiers
@@ -36,6 +39,9 @@ PRIOR_ROWS = 2.0
 MARGIN = 1.2
 UNSAFE_MARGIN = 2.5
 MAX_SEQUENCE = 80
+# A test at level 0.1 passes where the mean loss is this many standard errors below the limit.
+LEVEL_Z = 1.2816
+NORMAL = NormalDist()
 # How many ladders are tried with agreement between tiers as evidence, and with the best answer so far.
 REFINED = 3
 
@@ -112,6 +118,7 @@ class Tuner:
         self.tiers = fit_all_tiers(without_consensus(columns), fit_rows, seed)
         self.voters = fit_consensus_tiers(columns, fit_rows, seed)
         self.order = list(columns)
+        self.premium_usd = float(columns[self.order[-1]][0].cost_usd[fit_rows, 0].mean())
         self.refined: list[SweepResult] = []
         self._sweeps: dict[str | None, list[SweepResult]] = {}
         self._refinements: dict[int, list[tuple[SweepResult, list[str]]]] = {}
@@ -140,7 +147,10 @@ class Tuner:
         qualities = [s.quality for s in cascade.tier_outcomes]
         losses = [reference - q for q in qualities]
         smooth = [np.clip(self._loss_at(tier, i == len(qualities) - 1), -1.0, 1.0) for i, tier in enumerate(cascade.tiers)]
-        blend = [graded_share * g + (1 - graded_share) * s for g, s in zip(losses, smooth, strict=True)]
+        # Where a tier has no evidence of its own, its mean over all rows says nothing of the rows that others gave up: they
+        # are the hard ones. Then the graded qualities alone count.
+        shares = [1.0 if i and _is_constant(tier) else graded_share for i, tier in enumerate(cascade.tiers)]
+        blend = [share * g + (1 - share) * s for share, g, s in zip(shares, losses, smooth, strict=True)]
         # The kernel takes qualities in [0, 1]: losses in [-1, 1] are moved there and back.
         mean = sweep_surface(cascade.sweep_columns(rows, [(1.0 - x) / 2.0 for x in blend]), cuts)
         square = sweep_surface(cascade.sweep_columns(rows, [x**2 for x in losses]), cuts)
@@ -195,25 +205,21 @@ class Tuner:
                     cascades += [SimulatedCascade.from_tiers([*chosen, last[models[-1]]]) for chosen in product(*tiers)]
         return cascades
 
-    def consensus_cascades(self, must_end: str | None = None) -> list[SimulatedCascade]:
+    def consensus_cascades(self) -> list[SimulatedCascade]:
         """Ladders with one tier whose judges ask other models: that tier, the end, and at most one tier more.
 
-        A model that votes is not asked again as a tier.
+        A model that votes is not asked again as a tier. The end is always the premium tier: how good another model is where
+        the voters differ, few fit rows can tell.
         """
-        last = {model: _free_judges_only(tiers) for model, tiers in self.tiers.items()}
-        cascades: list[SimulatedCascade] = []
+        end, cascades = _free_judges_only(self.tiers[self.order[-1]]), list[SimulatedCascade]()
         for tier in self.voters:
             voters = {tier.model, *models_asked(tier.column)}
-            latest = max(map(self.order.index, voters))
-            for end in self.order[latest + 1 :]:
-                if must_end is not None and end != must_end:
-                    continue
-                cascades.append(SimulatedCascade.from_tiers([tier, last[end]]))
-                for i, middle in enumerate(self.order[: self.order.index(end)]):
-                    if middle not in voters:
-                        between = [tier, self.tiers[middle][0]]
-                        ordered = between if i > self.order.index(tier.model) else between[::-1]
-                        cascades.append(SimulatedCascade.from_tiers([*ordered, last[end]]))
+            cascades.append(SimulatedCascade.from_tiers([tier, end]))
+            for i, middle in enumerate(self.order[:-1]):
+                if middle not in voters and not _is_constant(self.tiers[middle][0]):
+                    between = [tier, self.tiers[middle][0]]
+                    ordered = between if i > self.order.index(tier.model) else between[::-1]
+                    cascades.append(SimulatedCascade.from_tiers([*ordered, end]))
         return cascades
 
     def _price(self, swept: SweepResult, n: int, limit: float) -> float:
@@ -225,7 +231,7 @@ class Tuner:
     def sweep_all(self, must_end: str | None = None) -> list[SweepResult]:
         """Every candidate cascade, swept once; the result is kept, because all promises are tuned on the same sweeps."""
         if must_end not in self._sweeps:
-            cascades = [*self.candidate_cascades(must_end), *self.consensus_cascades(must_end)]
+            cascades = [*self.candidate_cascades(must_end), *self.consensus_cascades()]
             self._sweeps[must_end] = [self.sweep(cascade) for cascade in cascades]
         return self._sweeps[must_end]
 
@@ -261,8 +267,23 @@ class Tuner:
         return [chosen.candidate(int(i), limit) for i in front], notes
 
     def _rank(self, swept: SweepResult, n: int, limit: float) -> tuple[float, float, int]:
-        """What is preferred: the cheapest with a margin, then the widest margin, then the shorter cascade."""
-        return self._price(swept, n, limit), -float(swept.margin(limit, n).max()), len(swept.cascade.tiers)
+        """What is preferred: the least expected cost, then the widest margin, then the shorter cascade."""
+        return self._expected_usd(swept, n, limit), -float(swept.margin(limit, n).max()), len(swept.cascade.tiers)
+
+    def _expected_usd(self, swept: SweepResult, n: int, limit: float) -> float:
+        """The mean USD to expect of a cascade once it is tested on ``n`` rows: the premium tier's, where it does not pass.
+
+        Whether a candidate passes depends on the losses of the ``n`` rows and on the error of the prediction, which the fit
+        rows are as few for. Neighbouring candidates pass or fail together.
+        """
+        variance = swept.variance(limit)
+        error = np.sqrt(variance * (1 / max(n, 1) + 1 / len(self.rows)))
+        z = (limit - swept.loss - LEVEL_Z * np.sqrt(variance / max(n, 1))) / error
+        if self.goal.premium not in (None, swept.cascade.models[-1]):
+            z -= UNSAFE_MARGIN - MARGIN  # no candidate is safe, and what the fit rows predict of its end is rough
+        front = pareto(z, swept.usd)[::-1]
+        passes = np.minimum.accumulate([NORMAL.cdf(float(x)) for x in z[front]])
+        return float(np.append(self.premium_usd, swept.usd[front]) @ np.append(1 - passes[0], -np.diff(passes, append=0.0)))
 
     def _refined(self, swept: Sequence[SweepResult], n: int, limit: float) -> list[tuple[SweepResult, list[str]]]:
         """The most promising cascades with agreement as evidence, and with the best answer so far, where that shows a gain.
@@ -295,6 +316,11 @@ class Tuner:
                 why = "the most confident answer of all tiers is returned, not the last one: better on the fit rows"
                 refined.append((self.sweep(best), [*option_notes, why]))
         return refined
+
+
+def _is_constant(tier: CandidateTier) -> bool:
+    """Whether the tier's last confidence is the same for every answer."""
+    return bool(tier.calibrators) and isinstance(tier.calibrators[-1], Constant)
 
 
 def _asks_others(cascade: SimulatedCascade) -> bool:

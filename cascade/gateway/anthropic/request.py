@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cascade.gateway.errors import bad_request
+from cascade.gateway.errors import ApiError, bad_request
 from cascade.gateway.request import GatewayRequest
 from cascade.gateway.schema_bounds import schema_of
 from cascade.gateway.validation import (
@@ -222,6 +222,13 @@ def _refused(name: str, why: str) -> Callable[[Any, GatewayRequest], None]:
     return reader
 
 
+def _thread(_: Any, __: GatewayRequest) -> None:
+    """Conversations that the server keeps. Anthropic's client reads from ``details`` that it is to send every message."""
+    message = "thread: the gateway keeps no conversations; send every message"
+    details = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+    raise ApiError(400, message, param="thread", code="unsupported", extra={"details": details})
+
+
 _HOSTED = "what runs at Anthropic is not supported; only tools that the client runs are"
 
 _READERS: Mapping[str, Callable[[Any, GatewayRequest], None]] = {
@@ -249,7 +256,7 @@ _READERS: Mapping[str, Callable[[Any, GatewayRequest], None]] = {
     "container": _refused("container", _HOSTED),
     "mcp_servers": _refused("mcp_servers", _HOSTED),
     "compaction": _refused("compaction", "a summary of the conversation cannot be judged; send the messages themselves"),
-    "thread": _refused("thread", "the gateway keeps no conversations; send every message"),
+    "thread": _thread,
     "inference_geo": _refused("inference_geo", "where a request is processed is the operator's to say, in the policy file"),
     "billing_policy": _refused("billing_policy", "who is billed is the operator's to say"),
 }
