@@ -102,7 +102,7 @@ class _OwnCommand:
 
 
 def _further() -> dict[str, Command]:
-    """The commands that installed packages add: evals, which stands above cascade and may not be imported here.
+    """The commands that installed packages add: evals, which is a floor above cascade and must not be imported here.
 
     Raises NameCollisionError where another ``evals`` is in the way of ours.
     """

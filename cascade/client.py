@@ -478,12 +478,12 @@ class Cascade:
         return self._shadower.record(self._journal, pending, running, compiled.shadow, request)
 
     def _new_shadower(self) -> "Shadower | None":
-        """What shadows the runs of the policies that say so. Raises PolicyError where there is no journal for its books."""
+        """The shadower of the policies that are shadowed. Raises PolicyError where there is no journal for its records."""
         shadowing = [name for name, policy in self.policies.items() if policy.shadow is not None]
         if not shadowing:
             return None
         if self._journal is None:
-            raise PolicyError(f"policies.{shadowing[0]}.shadow: needs a journal, which keeps its books; give journal=")
+            raise PolicyError(f"policies.{shadowing[0]}.shadow: needs a journal, which keeps its records; give journal=")
         from .shadow.promise_monitor import PromiseMonitor
         from .shadow.shadower import Shadower
 

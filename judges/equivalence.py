@@ -183,7 +183,7 @@ def _auto(text: str, *, inside: bool = False) -> Hashable:
 
 def _whole_number(answer: str, bare: str) -> str | None:
     """The number that an answer is as a whole, with at most a few words around it."""
-    # As it stands where nothing has to be read first: 10² is not 102.
+    # Unchanged where nothing has to be converted: 10² is not 102.
     number = None if numerals.RAISED.search(answer) else _NUMBER.match(bare)
     if number is not None and _AFTER_NUMBER.fullmatch(bare, number.end()) and "," not in number[0]:
         return _value(number)
@@ -320,7 +320,7 @@ def _container(text: str) -> str | None:
 
 
 def _json_in(text: str, *, at_an_end: bool = False) -> str | None:
-    """The last JSON object or array in a reply; ``at_an_end`` wants prose to stand on one side of it only, or a fence."""
+    """The last JSON object or array in a reply; ``at_an_end``: prose is allowed on one side of it only, or a fence."""
     if "{" not in text and "[" not in text:
         return None
     text = text.strip("\ufeff \t\r\n")

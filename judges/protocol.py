@@ -24,7 +24,7 @@ class AskOptions(TypedDict, total=False):
 
 
 class Ask(Protocol):
-    """Sends a judge's own request to a model; whoever implements it counts and prices every call."""
+    """Sends a judge's own request to a model; an implementation counts and prices every call."""
 
     def __call__(
         self, prompt: Prompt, *, model: str | None = None, **options: Unpack[AskOptions]

@@ -1,4 +1,4 @@
-"""Takes imitations of the verifier's marks and of chat templates' control tokens out of text that nobody may trust.
+"""Takes imitations of the verifier's marks and of chat templates' control tokens out of untrusted text.
 
 A model reads more than ASCII: full-width and mathematical letters, look-alikes of other alphabets, invisible characters in
 between, HTML and URL escapes, tag characters. So the search runs over what the text looks like, and what it finds is cut out

@@ -86,7 +86,7 @@ class SelfConsistencyJudge:
         non_empty = {k: members for k, members in clusters.items() if k != EMPTY}
         if not non_empty:
             return Verdict(self.name, reason="every answer is empty", details={"samples": samples_drawn, "clusters": 1})
-        # Clusters stand in the order they were first seen, the judged answer's first: max() keeps that on ties.
+        # Clusters are in the order of their first answers, the judged answer's first: max() keeps that on ties.
         leader = max(non_empty, key=lambda k: len(non_empty[k]))
         largest, total = non_empty[leader], samples_drawn + 1
         runner_up = max((len(members) for k, members in clusters.items() if k != leader), default=0)

@@ -28,7 +28,7 @@ class _Tool(NamedTuple):
 
 
 class _Choice(NamedTuple):
-    """What the request says of calls: how many there may be, and of which tools (None: of all)."""
+    """The limits of a request on calls: how many, and of which tools (None: of all)."""
 
     least: int = 0
     most: int | None = None

@@ -45,7 +45,7 @@ def calibrated(
 
 
 def agreement(answer: Answer, earlier: Sequence[Answer | None]) -> dict[str, float | None]:
-    """``{"agrees:0": 1.0, ...}``: whether the answer says the same as that of each earlier tier; None where it gave none."""
+    """``{"agrees:0": 1.0, ...}``: whether the answer agrees with that of each earlier tier; None: that tier gave none."""
     own = key(answer.text, "auto")
     return {
         agreement_name(i): None if other is None else float(key(other.text, "auto") == own)

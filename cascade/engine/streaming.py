@@ -268,7 +268,7 @@ def is_refusal_text(answer: Answer) -> bool:
 
 
 def is_certain(tier: "CompiledTier") -> bool:
-    """Whether the tier's answer is accepted and returned whatever its text is, so that its tokens need not wait."""
+    """Whether the tier's answer is certain to be accepted and returned, so that its tokens are sent at once."""
     thresholds = tier.thresholds
     if not tier.judges:
         return thresholds.final <= 0 or (not tier.calibrators and tier.prior >= thresholds.final)
@@ -298,7 +298,7 @@ async def events_of(run: Callable[[OnEvent], Awaitable[Any]]) -> AsyncGenerator[
             running.cancel()
             await asyncio.wait([running])
         if not running.cancelled():
-            running.exception()  # nobody reads it after an early exit
+            running.exception()  # so that it is not reported as unread after an early exit
 
 
 def events_in_thread(

@@ -73,7 +73,7 @@ class ActiveConfig:
     retired: bool = False
 
     def policy_name(self, model: str) -> str:
-        """The policy that a client's model name stands for: its own, its alias's, or that of unknown names."""
+        """The policy that a client's model name means: its own, its alias's, or that of unknown names."""
         file = self.file
         if model in file.policies:
             return model

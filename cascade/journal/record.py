@@ -247,7 +247,7 @@ def _call(c: CallRecord, redactor: Redactor) -> dict[str, Any]:
 
 
 def usage_json(usage: Usage) -> dict[str, int]:
-    """Tokens as a recording states them; kinds of which there were none are left out."""
+    """Tokens as a recording states them; kinds with no tokens are left out."""
     entry = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
     for name in ("cached_tokens", "cache_write_tokens", "cache_write_1h_tokens", "reasoning_tokens"):
         if count := getattr(usage, name):

@@ -137,7 +137,7 @@ class SqlStore(Store):
         raise NotImplementedError
 
     def lock(self, names: Iterable[str]) -> None:
-        """Until the transaction ends, nobody else holds the lock of any of these names."""
+        """Locks these names until the transaction ends."""
         raise NotImplementedError
 
     def write(self, policies: Mapping[str, str], rows: Sequence[Row]) -> None:
@@ -263,7 +263,7 @@ def _where(wanted: Filter) -> tuple[str, list[Any]]:
 
 
 def schema(number: str, real: str, json_: str, tags: str) -> Iterable[str]:
-    """The statements that make the tables, in a database's own types; ``number`` is that of a column that counts up."""
+    """The statements that make the tables, in a database's own types; ``number`` is the type of a column that counts up."""
     texts = "run_id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL"
     yield (
         f"CREATE TABLE cascade_runs (id {number}, {texts}, started {real} NOT NULL, ended {real} NOT NULL, "

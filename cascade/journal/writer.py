@@ -220,7 +220,7 @@ def _notify(waiters: Iterable[_Waiter], refused: frozenset[str]) -> None:
     for waiter in waiters:
         loops.setdefault(waiter.loop, []).append(waiter)
     for loop, waiting in loops.items():
-        with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop was closed: no one waits any more
             loop.call_soon_threadsafe(_release, waiting, refused)
 
 

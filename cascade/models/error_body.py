@@ -1,4 +1,4 @@
-"""The message in an error's body, whichever shape a server gives it; what it repeats of the request is left out."""
+"""The message in an error's body, whichever shape a server gives it; what it repeats of the request is removed."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any
 
 _VARIABLE = re.compile(r"\$(\$?)\{(?:([A-Za-z_][A-Za-z0-9_]*)(?:(:-)([^${}]*))?\})?")
-_SHORTEST = 4  # characters of a value that is hidden wherever it stands; a shorter one only in quotes
+_SHORTEST = 4  # characters of a value that is hidden everywhere; a shorter one only in quotes
 _START = 8  # characters that give a longer value away, as where an error quotes its beginning only
 _known: dict[str, str] = {}  # values that were put in place of variables in this process, with the names: for reprs
 _lock = threading.Lock()

@@ -235,7 +235,7 @@ def _explain(error: Mapping[str, Any], file: str, lines: Lines) -> str:
 
 
 def _keys_at(path: KeyPath) -> list[str]:
-    """The keys that may stand at ``path``."""
+    """The keys that are allowed at ``path``."""
     model: type[BaseModel] = PolicyFile
     parts = iter(path)
     for part in parts:
@@ -273,7 +273,7 @@ _ABOUT = ("title", "description", "default")
 
 
 def _with_variables(schema: Any) -> Any:
-    """The schema with a variable allowed wherever a number, a flag or one of a few words stands."""
+    """The schema with a variable allowed in place of a number, a flag or one of a few words."""
     if isinstance(schema, list):
         return [_with_variables(inner) for inner in schema]
     if not isinstance(schema, dict):

@@ -248,7 +248,7 @@ class TierPolicy(_Strict):
 
 
 class ShadowStratum(_Strict):
-    """Runs with certain tags, of which another share is shadowed."""
+    """Runs with certain tags, which have a share of their own."""
 
     tags: dict[str, str | int | float | bool] = Field(min_length=1, description="What a run's tags must hold.")
     share: Share = Field(description="In place of the policy's share.")

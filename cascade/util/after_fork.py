@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Restartable(Protocol):
-    """An object that can start afresh."""
+    """An object that can be reset after a fork."""
 
     def restart(self) -> None:
         """Replaces its locks, and forgets what other threads had in flight."""

@@ -26,7 +26,7 @@ def replacing(path: str | os.PathLike[str], *, private: bool = False) -> Iterato
     new = 0o600 if private else 0o666
     try:
         handle, temporary = _locked(target, new if mode is None else mode)
-    except OSError as error:  # of the temporary file, which nobody has asked for
+    except OSError as error:  # about the temporary file, which the caller did not name
         missing = "the directory of this file does not exist; make it first"
         raise OSError(error.errno, missing if error.errno == errno.ENOENT else error.strerror, str(path)) from None
     try:

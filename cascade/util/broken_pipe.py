@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 def quietly(main: Callable[[], int]) -> int:
-    """The exit status of ``main``; 0 where nobody was left to read what it had to say."""
+    """The exit status of ``main``; 0 where its reader has gone."""
     status = 0
     try:
         try:

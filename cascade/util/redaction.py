@@ -19,7 +19,7 @@ _START = 8  # characters that give a longer secret away, as where a provider cut
 
 
 def secrets_of(api_key: str | None, base_url: str | None, headers: Mapping[str, str]) -> tuple[str, ...]:
-    """Whatever a provider's error might echo and nobody may read: the key, headers' values, the address's password."""
+    """Secrets that a provider's error might echo: the key, headers' values, the password in an address."""
     userinfo = urlsplit(base_url or "").netloc.rpartition("@")[0]
     user, _, password = userinfo.partition(":")
     secrets = [api_key or "", userinfo, unquote(userinfo), unquote(password) or unquote(user)]

@@ -17,7 +17,7 @@ from cascade.promise.confidence_sequence import CONTROL_LIMIT, LARGEST_STAKE, PR
 
 Array = npt.NDArray[np.float64]
 _ROWS = 1_000  # at once: with 801 candidates, 6 MB
-_PRIOR_LABELS = 20.0  # so many imaginary labels that agree with no prediction
+_PRIOR_LABELS = 20.0  # the number of imaginary labels that agree with no prediction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -74,7 +74,7 @@ def answer_defect(answer: Answer, logprobs: bool) -> str:
 
 
 def sample_fields(answer: Answer, latency_s: float | None) -> dict[str, Any]:
-    """The answer as a further sample; the cost of samples is recorded beside them, as a mean."""
+    """The answer as a further sample; the cost of samples is recorded apart, as a mean."""
     fields = answer_fields(answer, None, latency_s)
     return {name: fields[name] for name in _SAMPLE_FIELDS if name in fields}
 
@@ -128,7 +128,7 @@ def join_parts(parts: Sequence[Part]) -> dict[str, Any] | None:
             samples += part.content["samples"]
             samples_usd = plus(samples_usd, part.usd)
         elif not part.content.get("veto"):  # a recording has no field for vetoes; a replay computes them again
-            # Null where the judge could not tell: a replay need not ask again, and the call was paid for all the same.
+            # Null where the judge could not tell: a replay need not ask again, and the call was paid for anyway.
             verdicts["verdicts"][part.name] = part.content["score"]
             verdicts["verdict_cost_usd"][part.name] = part.usd
             verdicts["verdict_latency_s"][part.name] = part.content["latency_s"]

@@ -32,7 +32,7 @@ def judge_rule(text: str) -> dict[str, Any]:
 
 
 def option_value(text: str) -> Any:
-    """The integer, number or boolean that an option's text stands for, otherwise the text itself."""
+    """The integer, number or boolean that an option's text denotes, otherwise the text itself."""
     for kind in (int, float):
         try:
             return kind(text)

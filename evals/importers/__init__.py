@@ -1,1 +1,1 @@
-"""Other tools' logs as recordings, a module for each tool: what was asked and answered there need not be paid for again."""
+"""Other tools' logs as recordings, a module for each tool: answers that exist there are not paid for again."""

@@ -141,7 +141,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
-        return None  # stands for a missing number in a table
+        return None  # the mark of a missing number in a table
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 

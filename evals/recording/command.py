@@ -127,7 +127,7 @@ def _split(args: argparse.Namespace) -> str:
             )
 
     targets = [path.with_name(f"{stem}.{name}{ending}") for name, _ in shares]
-    # All or none: parts of two draws beside each other would share examples.
+    # All or none: parts of two different draws would share examples.
     counts = write_all([(target, chosen(name)) for target, (name, _) in zip(targets, shares, strict=True)])
     return "\n".join(f"{n:,} examples written to {target}" for n, target in zip(counts, targets, strict=True))
 

@@ -9,7 +9,7 @@ from typing import Any
 from .check import RecordingError
 from .format import Example
 
-Note = Callable[[str, str], None]  # what was done, and of which example
+Note = Callable[[str, str], None]  # what was done, and to which example
 Fields = Mapping[str, Any]
 QUESTION_FIELDS = ("prompt", "system", "schema", "tools")  # what the models were asked: where it is equal, the question is
 # Figures of one run belong together: a second run measures other ones.

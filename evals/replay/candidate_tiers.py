@@ -80,7 +80,7 @@ def available_scores(column: TierScores, stage: int, rows: Rows) -> dict[str, Ar
 
 
 def agreement_scores(column: TierScores, stage: int, earlier: Sequence[TierOutcome]) -> dict[str, Array]:
-    """Whether the answer that stood after ``stage`` says the same as that of each earlier tier, as the engine names it."""
+    """Whether the answer after ``stage`` agrees with that of each earlier tier, by the engine's names."""
     return {agreement_name(i): (column.meaning[:, stage] == s.meaning).astype(np.float64) for i, s in enumerate(earlier)}
 
 

@@ -109,7 +109,7 @@ def certify_menu(
     pairs: list[tuple[float, float, int]] = []
     for limit in limits:
         every, notes[limit] = tuner.test_sequence(len(rows), must_end=must_end, limit=limit, longest=CANDIDATES_PER_PROMISE)
-        # What saves nothing need not be proved, and what would fail even without a single loss is not tried: neither choice
+        # What saves nothing is not tested, and what would fail even without a single loss is not tried: neither choice
         # reads the certification rows' qualities.
         sequences[limit] = [c for c in every if saves(c, premium_usd, splits.fit)]
         if len(rows) >= least_rows(limit, delta):

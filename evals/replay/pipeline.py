@@ -429,7 +429,7 @@ def _judging(
     results: Sequence[Result],
     spent: float | None,
 ) -> float | None:
-    """USD per 1,000 prompts that were paid for judging: the cascade's cost less that of the tiers' own answers."""
+    """USD of judging per 1,000 prompts: the cascade's cost less that of the tiers' own answers."""
     if spent is None:
         return None
     model_of = {tier.name: tier.model for tier in policy.tiers}

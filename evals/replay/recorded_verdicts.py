@@ -28,7 +28,7 @@ def _no_score(prompt: Prompt, answer: Answer) -> None:
 
 @contextmanager
 def recorded_judges(examples: Sequence[Example], models: Sequence[str]) -> Iterator[list[str]]:
-    """Registers a stand-in for each judge that is not installed, so that its recorded verdicts are replayed.
+    """Registers a placeholder for each judge that is not installed, so that its recorded verdicts are replayed.
 
     Args:
         examples: The rows of the recording.

@@ -18,7 +18,7 @@ DIMENSIONS = 1 << 14
 RIDGES = (100.0, 10.0, 1.0, 0.1)
 FOLDS = 5
 MOST_ROWS = 2000  # the kernel has the square of it in entries
-CHUNK = 1000  # texts at a time, of which the table takes 64 MB
+CHUNK = 1000  # texts at a time; their table takes 64 MB
 WINDOWS = (3, 4, 5)  # characters in a gram
 _WORD = re.compile(r"\w+")
 

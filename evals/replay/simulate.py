@@ -23,7 +23,7 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CandidateTier:
-    """A tier that may stand on a ladder: a model's column, the fitted mappings, the thresholds of all stages but the last.
+    """A candidate tier of a ladder: a model's column, the fitted mappings, the thresholds of all stages but the last.
 
     ``calibrators`` (S + 1, for each judge prefix) gave ``confidence`` (n, S + 1). ``accept_at`` and ``reject_below`` (S)
     decide before a dearer judge is called; their last entries are None, since the cascade's threshold decides at the last

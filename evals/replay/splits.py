@@ -53,7 +53,7 @@ def halves(
     rng = np.random.default_rng(seed)
     order = np.argsort(rng.random(len(tasks)), kind="stable")
     names = np.asarray(tasks, dtype=object)[order]
-    # Rows of one task stand together, in drawn order, the tasks in drawn order too: dealing them out in turn keeps shares.
+    # Rows are ordered by task, both in drawn order: dealing them out in turn keeps the shares of tasks.
     rank = {name: rng.random() for name in sorted(set(tasks))}
     dealt = order[np.argsort(np.array([rank[name] for name in names], dtype=np.float64), kind="stable")]
     if recorded is None:

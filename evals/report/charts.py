@@ -37,7 +37,7 @@ class Dot:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """Maps values to pixels, linearly or by logarithm. Zero has no logarithm: it stands at the axis' beginning,
+    """Maps values to pixels, linearly or by logarithm. Zero has no logarithm: it is put at the axis' beginning,
     which then is no value of its own (``low_is_zero``)."""
 
     low: float
@@ -161,14 +161,14 @@ def frontier(
 
 
 def _edge(steps: Sequence[Dot], marks: Sequence[Dot]) -> float:
-    """The largest cost that is drawn: a baseline may not squeeze all else into a corner."""
+    """The largest cost that is drawn, so that an expensive baseline does not squeeze the rest into a corner."""
     near = [dot.cost for dot in (*steps, *marks) if dot.kind != "baseline"]
     most = max(near, default=0.0)
     return FAR * most if most > 0 else math.inf
 
 
 def _cut_off(dot: Dot, edge: float) -> Dot:
-    """The dot, at the chart's edge with its cost in words where it stands beyond."""
+    """The dot; where it is outside the chart, an arrow at the edge with its cost in words."""
     if dot.kind != "baseline" or dot.cost <= edge:
         return dot
     return replace(dot, name=f"{dot.name}, {percent(dot.cost, 0)} →", cost=edge, beyond=dot.cost)
@@ -193,7 +193,7 @@ def _curve(steps: Sequence[Dot], x: Axis, y: Axis) -> tuple[str, list[tuple[floa
 
 
 def mark(kind: str, x: float, y: float, tooltip: str, *, beyond: bool = False) -> str:
-    """The sign of a kind of line; shapes differ, so that no one depends on colours. An arrow stands for what is cut off."""
+    """The sign of a kind of line; shapes differ, not only colours. An arrow marks what is cut off."""
     body, class_ = (
         element("title", text(tooltip)),
         f"mark {kind if kind in {'tier', 'cascade', 'oracle'} else 'baseline'} tip",

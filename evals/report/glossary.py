@@ -1,4 +1,4 @@
-"""What the report's words mean: on hover where they stand in a table's head, and all of them at the end of the page."""
+"""The meanings of the report's terms: on hover in the heads of tables, and all of them at the end of the page."""
 
 from collections.abc import Mapping
 from typing import Any

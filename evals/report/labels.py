@@ -11,7 +11,7 @@ Trail = tuple[tuple[float, float], ...]
 
 LETTER = 7.4  # pixels a letter at 13 px: a wide system font, so that estimates err on the safe side
 _HEIGHT, _MARGIN = 16.0, 2.0
-# What a label's position costs beside its distance in pixels; set by eye on crowded charts.
+# The cost of a label's position in addition to its distance in pixels; tuned on crowded charts.
 _COVERS_LABEL, _COVERS_MARK, _CROSSES, _COVERS_CURVE = 50.0, 40.0, 20.0, 6.0
 
 
@@ -27,7 +27,7 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """Where a label stands: the anchor point of its words, and the markup of a line to its mark where it stands afar.
+    """The place of a label: the anchor point of its words, and the markup of a line to its mark where it is far away.
 
     ``trail`` are points on that line."""
 

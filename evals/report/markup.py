@@ -13,7 +13,7 @@ from typing import Any
 DASH = "–"
 _MINUS = "\u2212"
 _HARD_SPACE = "\u00a0"
-# Control characters, lone surrogates and non-characters may not stand in a UTF-8 page.
+# Control characters, lone surrogates and non-characters are not allowed in a UTF-8 page.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 

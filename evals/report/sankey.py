@@ -125,7 +125,7 @@ def _band(*, begin: float, end: float, a: float, b: float, wide_a: float, wide_b
 
 
 def _short(name: str, letters: int, node: Node) -> str:
-    """The name as far as there is room; "answered by a very long name" stands beside that name and may lose it."""
+    """The name as far as there is room; "answered by a very long name" is next to that name and may omit it."""
     return "answered" if node.last and len(name) > letters and name.startswith("answered by ") else clip(name, letters)
 
 

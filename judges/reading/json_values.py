@@ -127,7 +127,7 @@ def _values(text: str, *, loose: bool) -> Iterator[JsonMatch | ValueError]:
 
 
 def _spans(text: str, *, loose: bool) -> list[tuple[int, int]]:
-    """Where objects and arrays that are closed stand, outside of each other."""
+    """The positions of the outermost closed objects and arrays."""
     opening, structure = (_LOOSE_OPENING, _LOOSE_STRUCTURE) if loose else (_OPENING, _STRUCTURE)
     spans = []
     for begin, stop in _segments(text, structure):
@@ -177,7 +177,7 @@ def _blocks(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _strict(text: str) -> str:
-    """Nearly-JSON as JSON; what this knows no remedy for stays as it is."""
+    """Nearly-JSON as JSON; other errors stay unchanged."""
     parts, position = [], 0
     for token in _LOOSE_TOKEN.finditer(text):
         parts.append(text[position : token.start()])

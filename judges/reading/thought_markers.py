@@ -60,7 +60,7 @@ MARKERS = (
         answer_ends=("[end final response]",),
     ),
 )
-# What may stand around the answer that follows a thought; those with special tokens also without one.
+# Markers around an answer that follows a thought; those with special tokens count without a thought, too.
 WRAPPERS: tuple[tuple[str, tuple[str, ...], bool], ...] = (
     *((f"<{tag}>", (f"</{tag}>",), False) for tag in ("answer", "response", "output")),
     ("<|start_response|>", ("<|end_response|>",), True),

@@ -94,7 +94,7 @@ def stop_reason(result: Result) -> str:
         return "refusal"
     if reason in ("stop", "tool_calls"):
         return "end_turn" if stop_sequence(result) is None else "stop_sequence"
-    return "max_tokens"  # a word that no one knows says that the answer may not be complete
+    return "max_tokens"  # an unknown word means that the answer may be incomplete
 
 
 def usage(tokens: Usage | None) -> dict[str, Any]:

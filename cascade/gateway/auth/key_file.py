@@ -168,7 +168,7 @@ class KeyFile:
 
 
 def beside(policy_file: Path, packaged: bool) -> Path:
-    """The default path of the key file: next to the policy file, wherever the journal is.
+    """The default path of the key file: next to the policy file, independent of the journal.
 
     For the packaged policy file, which is among installed code, it is the working directory.
     """

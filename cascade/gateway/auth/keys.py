@@ -59,7 +59,7 @@ class _TokenBucket:
     at: float = 0.0
 
     def take(self, per_minute: float) -> float:
-        """Takes a token; the seconds until there is one where there is none."""
+        """Takes a token. Returns the seconds until there is one; 0 where one was taken."""
         now, capacity = monotonic(), _capacity(per_minute)
         level = capacity if self.tokens < 0 else min(capacity, self.tokens + (now - self.at) * per_minute / 60)
         self.at, self.tokens = now, level

@@ -21,7 +21,7 @@ _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class SseHub:
-    """Computes one snapshot a second for all watchers together, and none while nobody watches."""
+    """Computes one snapshot a second for all watchers together, and none while there are no watchers."""
 
     def __init__(self, gateway: "Gateway") -> None:
         self._gateway = gateway

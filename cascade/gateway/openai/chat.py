@@ -298,7 +298,7 @@ def refusal(result: Result) -> str | None:
 
 
 def finish_reason(result: Result) -> str:
-    """OpenAI's finish reason. A word that no one knows says that the answer may not be complete."""
+    """OpenAI's finish reason. An unknown word means that the answer may be incomplete."""
     reason = (result.answer.finish_reason if result.answer is not None else None) or "stop"
     if result.tool_calls and reason not in ("length", "content_filter"):
         return "tool_calls"

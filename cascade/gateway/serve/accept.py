@@ -32,7 +32,7 @@ class ConnectionCounts:
         self._workers = workers
 
     def set(self, worker: int, connections: int | None) -> None:
-        """Sets a worker's number; None: it accepts nothing, so that nobody waits for it."""
+        """Sets a worker's number; None: it accepts nothing, so that no worker waits for it."""
         _NUMBER.pack_into(self._memory, _NUMBER.size * worker, _CLOSED if connections is None else connections)
 
     def fewest(self, but: int) -> int | None:

@@ -157,7 +157,7 @@ class LimitedProtocol(HttpToolsProtocol):
                 return
             # uvicorn stops reading, so that it would not see that the client leaves; the bytes are bounded instead.
             self.flow.resume_reading()
-        if self._message_ended:  # nobody says how many of these bytes follow the end of the request
+        if self._message_ended:  # it is unknown how many of these bytes follow the end of the request
             return
         self._other_bytes += len(data) - (self._all_body_bytes - body_bytes)
         if self._other_bytes > MAX_HEAD_BYTES + MAX_OVERHEAD * self._body_bytes:

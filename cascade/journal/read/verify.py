@@ -168,7 +168,7 @@ def _ended(record: Record, policy: Policy, last: Action | None) -> list[str]:
         return [] if not record.accepted else ["accepted, yet it raised"]
     reason = record.reason
     if record.attempts and (last is Action.ACCEPT or reason in ANSWERED):
-        reason = record.attempts[-1]["reason"]  # the run's own may be that of the best of all answers
+        reason = record.attempts[-1]["reason"]  # the run's own reason may be that of the best answer
     attempts = tuple(map(_attempt, record.attempts))
     try:
         again = finish(policy.model_copy(update={"when_unsure": "best"}), attempts, reason, None)  # type: ignore[arg-type]
@@ -204,7 +204,7 @@ def _attempt(data: Mapping[str, Any]) -> Attempt:
 
 
 def _priced(attempt: Mapping[str, Any]) -> list[str]:
-    """Whether an attempt's cost is that of its requests, failed ones included; a recording's verdicts cost without any."""
+    """Whether an attempt's cost is that of its requests, failed ones included; recorded verdicts cost without requests."""
     cost, judged = attempt["cost_usd"], attempt["judge_cost_usd"]
     answers, others = _cost(attempt["call_log"], True), _cost(attempt["call_log"], False)
     unknown = judged is None or answers is None or others is None

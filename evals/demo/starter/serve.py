@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--context", type=int, default=1024, help="tokens of prompt and answer in each slot")
     parser.add_argument("--until-eof", action="store_true", help="end when standard input closes")
     args = parser.parse_args(argv)
-    # Threads that wait for each other would else spin, and take the cores from whoever asks.
+    # Otherwise threads that wait for each other would spin, and take the cores from the client.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         llama = importlib.import_module("xllamacpp")

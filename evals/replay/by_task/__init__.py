@@ -1,1 +1,1 @@
-"""Thresholds by task: one ladder, of which each task has its own thresholds and skips the tiers that do not pay."""
+"""Thresholds by task: one ladder, where each task has its own thresholds and skips the tiers that do not pay."""

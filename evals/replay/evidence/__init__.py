@@ -1,1 +1,1 @@
-"""Evidence beside a tier's own judges: what other models of the recording answered."""
+"""Evidence besides a tier's own judges: the answers of other models of the recording."""

@@ -156,7 +156,7 @@ def _cdf_rows(limit: npt.NDArray[np.int64], counts: npt.NDArray[np.int64], p: fl
     ks = start[:, None] + np.arange(min(width, 2 * reach + 1))[None, :]
     inside = (ks <= limit[:, None]) & (ks <= counts[:, None])
     terms = np.exp(log_pmf(np.where(inside, ks, 0), counts[:, None], p))
-    # Below the window lies less than 1e-12; above it nothing is left to add.
+    # Less than 1e-12 is below the window; above it nothing is left to add.
     return np.asarray(np.minimum((terms * inside).sum(axis=1), 1.0), dtype=np.float64)
 
 

@@ -21,7 +21,7 @@ class _Conversation:
         self.messages: list[Mapping[str, Any]] = []
         self.uses, self.unused = uses, unused
         self._answer: dict[str, Any] | None = None
-        self._shown: list[Mapping[str, Any]] = []  # what tools returned beside text
+        self._shown: list[Mapping[str, Any]] = []  # what tools returned besides text
 
     def answer(self) -> dict[str, Any]:
         """The model's message that is being collected."""

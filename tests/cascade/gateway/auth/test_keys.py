@@ -296,7 +296,7 @@ def test_keys_may_be_required(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_moving_the_journal_does_not_move_the_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The keys are next to the policy file, wherever the journal is."""
+    """The keys are next to the policy file, independent of the journal."""
     path = tmp_path / "policies.yaml"
     path.write_text(FILE)
     assert main(["keys", "create", "ana", "--policy-file", str(path)]) == 0
