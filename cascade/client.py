@@ -10,6 +10,7 @@ from cascade.costs.budget import MONTH, Ledger, MemoryLedger
 from cascade.engine.attempt import TierAttempt
 from cascade.engine.calls import DEFAULT_REQUEST
 from cascade.engine.plan import CompiledPolicy, new_run_budget, tag_budgets
+from cascade.engine.routing import routed
 from cascade.engine.run import gate as gate_answer
 from cascade.engine.run import run as run_tiers
 from cascade.engine.run_context import RunContext
@@ -180,6 +181,8 @@ class Cascade:
         compiled = self._runtime.compile(policy)
         if compiled.tasks is not None:
             compiled = variant(compiled, question, tags)
+        if compiled.routes is not None:
+            compiled = routed(compiled, compiled.routes, question, tags)
         if self._tag_budgets:
             daily += tag_budgets(self._tag_budgets, tags)
         if budget_usd is not None or daily:
