@@ -206,3 +206,9 @@ def test_long_replies_take_linear_time() -> None:
             at += size
         stream.end()
         assert time.process_time() - began < 5
+
+
+def test_medgemmas_marker() -> None:
+    """Its thought is no part of the answer, and one that is cut leaves none."""
+    assert split_reasoning("<unused94>thought\nHm, 50?<unused95>51") == SplitText("51", "Hm, 50?")
+    assert split_reasoning("<unused94>thought\nHm").answer == ""
