@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from judges import Answer, TokenLogprob, Usage
-from judges.reading import ReasoningStream, separate_reasoning, split_reasoning
+from judges.reading import ReasoningStream, SplitText, separate_reasoning, split_reasoning
 
 HARMONY = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>"
 
