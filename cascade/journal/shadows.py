@@ -74,8 +74,17 @@ class ShadowBook:
     """
 
     def __init__(self, connect: Callable[[], SqlStore], clock: Callable[[], float] = time.time) -> None:
+        self._connect, self._clock = connect, clock
+        self._parents_sessions: list[Session[SqlStore]] = []
         self._session: Session[SqlStore] = Session(connect, Retention())
-        self._clock = clock
+
+    def restart(self) -> None:
+        """In a forked child: begins with a connection of its own.
+
+        The parent's may be in the middle of a statement, its locks held for ever here: it is neither used nor closed.
+        """
+        self._parents_sessions.append(self._session)
+        self._session = Session(self._connect, Retention())
 
     def queue(self, rows: Sequence[ShadowRow]) -> None:
         """Enters rows as ``queued``; those that are there already stay as they are."""

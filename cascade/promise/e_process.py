@@ -34,7 +34,7 @@ class Bet(NamedTuple):
 # The last one is never staked: with it, false alarms stay below alpha by a tenth.
 BETS = (Bet(0.5, 0.0, 0.5), Bet(0.45, 1.5, 1.0), Bet(0.0, 0.0, 0.15))
 LARGEST_SHARE = 0.95
-WEIGHT_PRIOR = 3.0
+WEIGHT_PRIOR = 1.0
 """The number of values of weight 1 and size 1 that are added to the past ones before their weights are used."""
 STEADY_BETS = (Bet(0.95, 0.0, 1.0), Bet(0.5, 0.0, 1.0), Bet(0.2, 0.0, 0.5))
 """Bets for a mean that lies below or above its limit from the first value on, however few values differ from 0."""

@@ -102,6 +102,10 @@ class PromiseMonitor:
             if update.state is PromiseState.BROKEN and one.spec.on_broken != "warn":
                 self._act(name, one)
 
+    def restart(self) -> None:
+        """In a forked child: begins with a connection of its own."""
+        self._book.restart()
+
     def close(self) -> None:
         """Closes the connection."""
         self._book.close()

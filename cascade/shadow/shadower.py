@@ -77,12 +77,17 @@ class Shadower:
         self._on_outcome = on_outcome
         self._compile, self._book, self._policies, self._monitor = compile, book, tuple(policies), monitor
         self._parents_loops: list[asyncio.AbstractEventLoop | None] = []  # never closed in a forked child
-        self.restart()
+        self._begin()
         register(self)
 
     def restart(self) -> None:
         """See ``ForkAware.restart``; what the parent queued is the parent's."""
-        self._parents_loops.append(getattr(self, "_loop", None))
+        self._parents_loops.append(self._loop)
+        self._book.restart()
+        self._monitor.restart()
+        self._begin()
+
+    def _begin(self) -> None:
         self._queue: deque[ShadowJob] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None

@@ -7,19 +7,24 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from cascade import CascadeError
 from cascade.journal.open_store import open_store
 from cascade.journal.promises import PromiseBook
 from cascade.journal.read.commands import moment
+from cascade.journal.store import Filter
 from cascade.policy import load as policy_files
+from cascade.policy.schema import PolicyFile
 from cascade.util.argument_parser import CommandParser
 from cascade.util.atomic_write import replacing
 from cascade.util.broken_pipe import quietly
 
 from .audit_page import page
+from .grade_shadows import read_references
 from .period import Audit, add_promises, audit, day_text
+from .propose import Proposal, propose
 from .quality import PolicyQuality
 from .traffic import DIMENSIONS
 
@@ -45,6 +50,19 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     add("--html", metavar="FILE", help="write one page that needs nothing else")
     add("--json", metavar="FILE", help="write everything as JSON; '-' is standard output")
     add("--csv", metavar="FILE", help="write a row for each group")
+    add(
+        "--propose",
+        metavar="DIR",
+        help="tune again on the sampled runs; write the calibration here",
+    )
+    add(
+        "--grader",
+        metavar="NAME[:OPTION=VALUE]",
+        help="with --propose: grades the answers of all tiers, as cascade grade does",
+    )
+    add("--references", metavar="FILE",
+        help="with --propose: JSON Lines with a reference, and the run_id or prompt_hash of the run")  # fmt: skip
+    add("--max-usd", type=float, metavar="X", help="with --propose: the most that a model as grader may cost")
     return parser
 
 
@@ -74,12 +92,44 @@ def main(
             store.close()
             book.close()
         _write(result, args)
+        proposal = _proposal(args, path, file)
+        if proposal is not None:
+            store = open_store(url, create=False)
+            try:
+                status = propose(proposal, store.read(Filter(since=since, until=until, policy=proposal.policy)))
+            finally:
+                store.close()
+            if status:
+                return status
     except (CascadeError, OSError, ValueError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     if args.json != "-":
         print("\n".join(lines(result)))
     return 1 if result.is_bad else 0
+
+
+def _proposal(args: argparse.Namespace, path: Path, file: PolicyFile) -> Proposal | None:
+    """What --propose asks for; None without it. Raises ValueError where something is missing."""
+    if args.propose is None:
+        if args.grader or args.references or args.max_usd is not None:
+            raise ValueError("--grader, --references and --max-usd need --propose DIR")
+        return None
+    if args.grader is None:
+        raise ValueError("--propose needs --grader: thresholds are tuned on graded answers")
+    name = args.policy or ("default" if "default" in file.policies else next(iter(file.policies)))
+    promise = file.policies[name].promise
+    if promise is None or promise.max_loss is None:
+        raise ValueError(f"{path}: policies.{name} has no promise: --propose certifies its max_loss")
+    return Proposal(
+        policy_file=path,
+        policy=name,
+        folder=Path(args.propose),
+        grader=args.grader,
+        max_loss=promise.max_loss,
+        references=read_references(args.references),
+        max_usd=args.max_usd,
+    )
 
 
 def _write(result: Audit, args: argparse.Namespace) -> None:

@@ -199,7 +199,7 @@ def main(
             memory.paid = paid
         grading = ShadowGrading(
             grader=None if args.grader == "feedback" else _grader(args.grader, args.policy_file, memory),
-            references=_references(args.references),
+            references=read_references(args.references),
         )
         survey = Survey({})
         store = open_store(url, create=False)
@@ -252,7 +252,7 @@ def _journal_of(policy_file: str | None) -> str:
     return spec.address()
 
 
-def _references(path: str | None) -> dict[str, Any]:
+def read_references(path: str | None) -> dict[str, Any]:
     """References by run id and prompt hash. Raises ValueError that names file and line."""
     references: dict[str, Any] = {}
     if path is None:

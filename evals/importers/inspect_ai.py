@@ -10,6 +10,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -180,15 +181,28 @@ def _example(sample: Field, id: str, messages: list[dict[str, Any]], task: str) 
 
 
 def _prompt(sample: Field) -> tuple[list[dict[str, Any]], int]:
-    """The messages before the first that was generated, and how many were."""
+    """The messages before the first that was generated, and how many were; where a log has none, the sample's input."""
     attachments = sample.value_of("attachments", dict) or {}
-    messages = list(sample.need("messages", list).items())
+    logged = sample.get("messages", list)
+    messages = list(logged.items()) if logged is not None else []
+    if not messages:
+        return _input(sample, attachments), 1
     replies = [i for i, m in enumerate(messages) if m.need("role", str).value == "assistant"]
     generated = [i for i in replies if messages[i].value_of("source", str) == "generate"] or replies[-1:]
     before = messages[: generated[0]] if generated else messages
     if not before:
         raise sample.need("messages", list).wrong("there is no message before the model's first one")
     return [{"role": m.need("role", str).value, "content": _content(m, attachments)} for m in before], len(generated)
+
+
+def _input(sample: Field, attachments: Mapping[str, Any]) -> list[dict[str, Any]]:
+    question = sample.need("input", str, list)
+    if isinstance(question.value, str):
+        return [{"role": "user", "content": _attached(question.value, attachments)}]
+    messages = [{"role": m.need("role", str).value, "content": _content(m, attachments)} for m in question.items()]
+    if not messages:
+        raise question.wrong("is empty")
+    return messages
 
 
 def _content(message: Field, attachments: Mapping[str, Any]) -> str | list[dict[str, Any]]:
@@ -246,7 +260,7 @@ def _answer(sample: Field, output: Field, header: _Header, turns: int) -> Answer
 def _completion(output: Field, message: Field, attachments: Mapping[str, Any]) -> str:
     """The text of the answer: ``completion``, which newer versions leave out, else the message's text."""
     text = output.value_of("completion", str)
-    if text is None:
+    if not text:
         content = message.get("content", str, list)
         if content is None or isinstance(content.value, str):
             text = "" if content is None else content.value
@@ -278,6 +292,8 @@ def _usage(usage: Field) -> Usage:
 def _quality(sample: Field, options: Options) -> tuple[float | None, tuple[str, ...]]:
     """The score that was asked for, else the first; SCORER.KEY is a key of a score that has several."""
     scores = sample.get("scores", dict)
+    if scores is None and (only := sample.get("score", dict)) is not None:  # the first versions had one score
+        scores = replace(sample, value={"score": only.value})
     if scores is None or not scores.value:
         return None, ("not scored: no quality",)
     names = list(scores.value)

@@ -77,7 +77,7 @@ def _status(response: Field) -> int | None:
 
 def _example(result: Field, options: Options) -> Example:
     raw_prompt = result.need("prompt", dict).need("raw", str).value
-    case = result.need("testCase", dict)
+    case = result.get("testCase", dict)
     variables = result.value_of("vars", dict) or {}
     prompt, system = raw_prompt, None
     if raw_prompt.lstrip().startswith("["):
@@ -88,7 +88,7 @@ def _example(result: Field, options: Options) -> Example:
         if messages and all(isinstance(m, dict) and {"role", "content"} <= m.keys() for m in messages):
             prompt, system = split_messages(messages)
     raw: dict[str, Any] = {"vars": variables} if variables else {}
-    if described := case.value_of("description", str):
+    if case is not None and (described := case.value_of("description", str)):
         raw["description"] = described
     # The numbers of tests and prompts count repeats and providers, too: only the prompts distinguish examples.
     content = json.dumps([raw_prompt, variables], sort_keys=True).encode()
@@ -96,11 +96,11 @@ def _example(result: Field, options: Options) -> Example:
     return Example(id, prompt, {}, system=system, reference=_reference(case, variables, options), raw=raw)
 
 
-def _reference(case: Field, variables: dict[str, Any], options: Options) -> Any:
+def _reference(case: Field | None, variables: dict[str, Any], options: Options) -> Any:
     """The variable that holds the right answer, else what an assertion says that the answer equals."""
     if (named := variables.get(options.reference)) is not None:
         return named
-    asserted = case.get("assert", list)
+    asserted = case.get("assert", list) if case is not None else None
     for one in asserted.items() if asserted is not None else ():
         if one.value_of("type", str) == "equals" and isinstance(value := one.value.get("value"), str):
             return _VARIABLE.sub(lambda match: str(variables.get(match[1], match[0])), value)

@@ -331,7 +331,7 @@ def main() -> int:
         "slip_after_5000_healthy": detection(rng, args.draws, 5_000),
         "against_fixed_size": against_fixed_size(rng, args.draws),
         "comparisons": comparisons(rng, few),
-        "weighted_sampling": weighted_audits(rng, few),
+        "weighted_sampling": weighted_audits(rng, args.draws),
         "coverage": coverage(rng, few),
         "unbiased": unbiased(rng, args.draws),
     }

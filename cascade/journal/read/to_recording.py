@@ -53,12 +53,16 @@ def as_recording(
         complete: Whether to leave out prompts that some model of the records did not answer.
         task_tag: The tag that names a line's ``task``; where a run has none, or by default, it is the policy.
     """
+    shadowing: dict[str, bool] = {}
     groups: dict[str, _Group] = {}
     for record in records:
         if record.kind != "run":
             continue
         line = _sampled(record, task_tag)
-        if line is not None:
+        if record.shadow_tiers:
+            shadowing[record.policy] = line is not None
+        # A run that premium answered needs no shadow: without this, a pause of shadowing would leave such runs alone.
+        if line is not None and shadowing.get(record.policy, True):
             yield line
             continue
         if record.prompt is None:

@@ -373,6 +373,20 @@ def test_killed_fifty_times(journal: str, tmp_path: Path) -> None:
         check_books(journal, log)
 
 
+def test_a_child_never_uses_a_connection_of_its_parent(journal: str) -> None:
+    """Where the parent is in the middle of a statement as it forks, its connection would hang in the child."""
+    with make_cascade(journal) as service:
+        shadower = service._shadower
+        assert shadower is not None
+        book = shadower._book
+        book.spent("default", "2026-01-01")
+        parents = book._session
+        shadower.restart()
+        assert book._session is not parents
+        assert parents._store is not None  # neither used nor closed
+        parents.close()
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_shadows_its_own_runs(journal: str) -> None:
     """The thread does not survive a fork; the child's first sampled run starts another."""
@@ -397,7 +411,11 @@ def test_a_forked_child_shadows_its_own_runs(journal: str) -> None:
         """
     )
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, journal], cwd=Path(__file__).parents[3], capture_output=True, text=True
+        [sys.executable, "-W", "ignore", "-c", code, journal],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
     assert [record.shadows[0]["state"] for record in records(journal)] == ["done"] * 3
