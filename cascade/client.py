@@ -10,6 +10,7 @@ from cascade.costs.budget import Ledger, MemoryLedger
 from cascade.engine.attempt import TierAttempt
 from cascade.engine.calls import DEFAULT_REQUEST
 from cascade.engine.plan import CompiledPolicy, new_run_budget
+from cascade.engine.routing import routed
 from cascade.engine.run import gate as gate_answer
 from cascade.engine.run import run as run_tiers
 from cascade.engine.run_context import RunContext
@@ -169,6 +170,8 @@ class Cascade:
         compiled = self._runtime.compile(policy)
         if compiled.tasks is not None:
             compiled = variant(compiled, question, tags)
+        if compiled.routes is not None:
+            compiled = routed(compiled, compiled.routes, question, tags)
         if budget_usd is not None or daily:
             check_priced(compiled)
         events = None if on_event is None else _events(compiled, on_event, stream)

@@ -9,6 +9,7 @@ from cascade.costs.baseline_cost import premium_usd
 from cascade.costs.budget import Ledger, RunBudget, today
 from cascade.costs.output_lengths import OutputLengths
 from cascade.policy.calibrators import Calibrator
+from cascade.policy.routes import Route, first_match
 from cascade.policy.schema import Policy
 from cascade.policy.thresholds import Thresholds
 from cascade.result import Attempt, Result
@@ -36,6 +37,8 @@ class CompiledTier:
         fallbacks: The models that are called in turn where the tier's own fails.
         reads_agreement: Whether a calibrator reads the agreement with the answers of previous tiers.
         task: The task whose thresholds these are; None: those of every run.
+        route: The place of the rule in the policy's routes that the run follows; None: none.
+        skipped: How many tiers before it that rule leaves out.
         other_models: What is asked at the same time as the tier's model: pairs of a judge's name and the models' names.
         tools_judge: Checks the calls of answers to prompts with tools, before the other judges; None: it is one of them.
     """
@@ -50,6 +53,8 @@ class CompiledTier:
     reads_agreement: bool = False
     tools_judge: Judge | None = None
     task: str | None = None
+    route: int | None = None
+    skipped: int = 0
     other_models: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
@@ -67,6 +72,7 @@ class CompiledPolicy:
         lengths: The lengths of its answers; None: they are not learned.
         shadow: Which runs the other tiers answer, too; None: no run.
         tasks: The policy as each task has it; None: no tier has thresholds by task.
+        routes: Where runs begin; None: all at the first tier.
     """
 
     policy: Policy
@@ -78,6 +84,7 @@ class CompiledPolicy:
     lengths: OutputLengths | None = None
     shadow: ShadowPlan | None = None
     tasks: "TaskPlan | None" = None
+    routes: "RoutePlan | None" = None
 
     def premium_usd(self, prompt: Prompt, attempts: Sequence[Attempt], result: Result | None) -> float | None:
         """Estimates in USD what the last tier alone would have cost; None where unknown.
@@ -124,6 +131,25 @@ class TaskPlan:
             text = prompt.text[:MOST_READ]
             return next((task for task, pattern in self.patterns if pattern.search(text)), None)
         return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutePlan:
+    """The routes of a policy, ready to use.
+
+    Attributes:
+        routes: The rules in order.
+        tasks: Says a run's task.
+        order: The place of each tier in the policy.
+    """
+
+    routes: tuple[Route, ...]
+    tasks: TaskPlan
+    order: Mapping[str, int]
+
+    def match(self, prompt: Prompt, tags: Mapping[str, object] | None) -> int | None:
+        """The place of the rule that a run follows; None where none matches."""
+        return first_match(self.routes, prompt, tags or {}, self.tasks.task_of(prompt, tags))
 
 
 def new_run_budget(compiled: CompiledPolicy, budget_usd: float | None = None, daily: DailyBudgets = ()) -> RunBudget:

@@ -22,6 +22,7 @@ from cascade.util.after_fork import restart_after_fork
 from .model_handle import ModelHandle
 from .observer import Observer
 from .plan import CompiledPolicy, CompiledTier
+from .routing import route_plan
 from .shadow_plan import ShadowPlan
 from .tasks import with_tasks
 
@@ -144,6 +145,7 @@ class Runtime:
             observer=self._observer,
             lengths=lengths,
             shadow=ShadowPlan.of(policy),
+            routes=route_plan(policy),
         )
         compiled = with_tasks(plain)
         if compiled.daily or policy.budget_usd is not None:
@@ -248,7 +250,7 @@ def _single_tier(policy: Policy, name: str) -> Policy:
     if not tiers:
         raise _unknown_tier(name, [tier.name for tier in policy.tiers])
     alone = [tier.model_copy(update={"accept_at_by_task": None}) for tier in tiers]
-    return policy.model_copy(update={"tiers": alone, "calibration": None, "shadow": None, "promise": None})
+    return policy.model_copy(update={"tiers": alone, "calibration": None, "shadow": None, "promise": None, "routes": None})
 
 
 def _unknown_tier(name: str, known_names: list[str]) -> PolicyError:

@@ -243,7 +243,7 @@ def _keys_at(path: KeyPath) -> list[str]:
             break
         annotation = model.model_fields[str(part)].annotation
         model = _section_of(annotation) or model
-        if get_origin(annotation) in (dict, list):
+        if any(get_origin(kind) in (dict, list) for kind in (annotation, *get_args(annotation))):
             next(parts, None)  # a name or an index
     return list(model.model_fields)
 
