@@ -131,7 +131,7 @@ def test_workers_share_a_port_and_their_metrics(policies: Path, tmp_path: Path) 
 
 def test_a_rolling_restart_under_load_fails_no_request(policies: Path, tmp_path: Path) -> None:
     """SIGHUP replaces every worker; open connections are closed only with a response that says so."""
-    with process("--policy-file", str(policies), "--workers", "2") as (running, url, _):
+    with process("--policy-file", str(policies), "--workers", "2", TMPDIR=str(policies.parent)) as (running, url, _):
         before = children(running.pid)
         load = Load(url)
 
@@ -151,7 +151,7 @@ def test_a_rolling_restart_under_load_fails_no_request(policies: Path, tmp_path:
 def test_a_killed_worker_is_replaced_and_no_returned_run_is_lost(policies: Path, tmp_path: Path) -> None:
     """Only the requests of the killed worker fail; each run that was returned is in the journal once."""
     rng = random.Random(1)
-    with process("--policy-file", str(policies), "--workers", "2") as (running, url, _):
+    with process("--policy-file", str(policies), "--workers", "2", TMPDIR=str(policies.parent)) as (running, url, _):
         load = Load(url)
         kills = 3
 
@@ -175,7 +175,7 @@ def test_a_killed_worker_is_replaced_and_no_returned_run_is_lost(policies: Path,
 
 def test_workers_end_with_their_supervisor(policies: Path) -> None:
     """Even where it is killed: they are left no port, no folder and no parent."""
-    with process("--policy-file", str(policies), "--workers", "2") as (running, _, _):
+    with process("--policy-file", str(policies), "--workers", "2", TMPDIR=str(policies.parent)) as (running, _, _):
         workers = children(running.pid)
         running.kill()
         running.wait(10)
@@ -203,7 +203,7 @@ def test_workers_share_rates_and_budgets_without_a_journal(tmp_path: Path) -> No
         await asyncio.gather(*(once() for _ in range(times)))
         return statuses
 
-    with process("--policy-file", str(path), "--workers", "2") as (_, url, _):
+    with process("--policy-file", str(path), "--workers", "2", TMPDIR=str(tmp_path)) as (_, url, _):
         began = time.monotonic()
         limited = asyncio.run(ask(url, secret, "default", 60))
         seconds = time.monotonic() - began
