@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from cascade.policy.routes import in_words
 from cascade.policy.schema import ModelSpec, Policy, PolicyFile, TierPolicy
 from cascade.util.argument_parser import CommandParser
 from cascade.util.commands import Command
@@ -158,6 +159,12 @@ def _add_gate(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_gate)
 
 
+def _add_explain(parser: argparse.ArgumentParser) -> None:
+    from .explain import add_to
+
+    add_to(parser)
+
+
 def _add_check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", help="default: CASCADE_POLICIES, ./policies.yaml, the packaged file")
     parser.add_argument("--input-tokens", type=int, default=500, help="of a call, for its cost (default 500)")
@@ -221,6 +228,9 @@ _ASK, _OPERATE = "ask and check", "serve and watch"
 _OWN = {
     "run": _OwnCommand(group=_ASK, summary="ask, judge, escalate", add_to=_add_run),
     "gate": _OwnCommand(group=_ASK, summary="score an answer that came from elsewhere", add_to=_add_gate),
+    "explain": _OwnCommand(
+        group=_ASK, summary="print which tiers a prompt would be sent to and why, asking nobody", add_to=_add_explain
+    ),
     "check": _OwnCommand(
         group=_ASK, summary="validate a policy file, print its tiers and what a call would cost", add_to=_add_check
     ),
@@ -329,6 +339,8 @@ def _print_policy(name: str, policy: Policy, file: PolicyFile, tokens_in: int, t
         judges = " > ".join(rule.use for rule in tier.judges) or "none"
         print(f"  {tier.name:<10} {spec.provider}:{spec.model or tier.model:<30} cost per call: {usd(cost)}")
         print(f"  {'':<10} judges {judges}; accepts from confidence {tier.accept_at:g}")
+    for i, route in enumerate(policy.routes or ()):
+        print(f"  routes[{i}]  {in_words(route.when)}: starts at {route.start_at}")
     print(f"  all tiers, without judging: cost {usd(total)} for {tokens_in} tokens in, {tokens_out} out")
 
 

@@ -160,6 +160,7 @@ class Attempt:
         decisions: What was decided after each judge.
         call_log: Every request to a provider, in order.
         task: The task whose thresholds were used; None: those of every run.
+        route: The place of the rule in the policy's routes that the run followed; None: none.
     """
 
     tier: str
@@ -179,6 +180,7 @@ class Attempt:
     decisions: tuple[Decision, ...] = ()
     call_log: tuple[CallRecord, ...] = ()
     task: str | None = None
+    route: int | None = None
 
     @property
     def judged(self) -> bool:

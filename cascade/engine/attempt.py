@@ -209,7 +209,8 @@ class TierAttempt:
         assert self.answer is not None
         if not tier.reads_agreement:
             return calibrated(tier.calibrators[stage + 1], self.verdicts)
-        self._agreement = agreement(self.answer, [attempt.answer for attempt in self.context.attempts])
+        earlier = [attempt.answer for attempt in self.context.attempts]
+        self._agreement = agreement(self.answer, [None] * tier.skipped + earlier)
         return calibrated(tier.calibrators[stage + 1], self.verdicts, dict(self._agreement))
 
     def _decide(self, stage: int) -> Action:
@@ -320,6 +321,7 @@ class TierAttempt:
             decisions=tuple(self._decisions),
             call_log=tuple(log),
             task=self.tier.task,
+            route=self.tier.route,
         )
 
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from cascade.costs.baseline_cost import premium_usd
-from cascade.costs.budget import Ledger, RunBudget, today
+from cascade.costs.budget import MONTH, Ledger, RunBudget, today
 from cascade.costs.output_lengths import OutputLengths
 from cascade.policy.calibrators import Calibrator
+from cascade.policy.routes import Route, first_match
 from cascade.policy.schema import Policy
 from cascade.policy.thresholds import Thresholds
 from cascade.result import Attempt, Result
@@ -19,7 +20,7 @@ from .observer import Observer
 from .shadow_plan import ShadowPlan
 
 DailyBudgets = tuple[tuple[str, float], ...]
-"""Budgets that runs share: pairs of a scope and USD per UTC day."""
+"""Budgets that runs share: pairs of a scope and USD per UTC day, or per month where the scope begins with ``MONTH``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,8 @@ class CompiledTier:
         fallbacks: The models that are called in turn where the tier's own fails.
         reads_agreement: Whether a calibrator reads the agreement with the answers of previous tiers.
         task: The task whose thresholds these are; None: those of every run.
+        route: The place of the rule in the policy's routes that the run follows; None: none.
+        skipped: How many tiers before it that rule leaves out.
         other_models: What is asked at the same time as the tier's model: pairs of a judge's name and the models' names.
         tools_judge: Checks the calls of answers to prompts with tools, before the other judges; None: it is one of them.
     """
@@ -50,6 +53,8 @@ class CompiledTier:
     reads_agreement: bool = False
     tools_judge: Judge | None = None
     task: str | None = None
+    route: int | None = None
+    skipped: int = 0
     other_models: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
@@ -67,6 +72,7 @@ class CompiledPolicy:
         lengths: The lengths of its answers; None: they are not learned.
         shadow: Which runs the other tiers answer, too; None: no run.
         tasks: The policy as each task has it; None: no tier has thresholds by task.
+        routes: Where runs begin; None: all at the first tier.
     """
 
     policy: Policy
@@ -78,6 +84,7 @@ class CompiledPolicy:
     lengths: OutputLengths | None = None
     shadow: ShadowPlan | None = None
     tasks: "TaskPlan | None" = None
+    routes: "RoutePlan | None" = None
 
     def premium_usd(self, prompt: Prompt, attempts: Sequence[Attempt], result: Result | None) -> float | None:
         """Estimates in USD what the last tier alone would have cost; None where unknown.
@@ -126,6 +133,25 @@ class TaskPlan:
         return None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutePlan:
+    """The routes of a policy, ready to use.
+
+    Attributes:
+        routes: The rules in order.
+        tasks: Says a run's task.
+        order: The place of each tier in the policy.
+    """
+
+    routes: tuple[Route, ...]
+    tasks: TaskPlan
+    order: Mapping[str, int]
+
+    def match(self, prompt: Prompt, tags: Mapping[str, object] | None) -> int | None:
+        """The place of the rule that a run follows; None where none matches."""
+        return first_match(self.routes, prompt, tags or {}, self.tasks.task_of(prompt, tags))
+
+
 def new_run_budget(compiled: CompiledPolicy, budget_usd: float | None = None, daily: DailyBudgets = ()) -> RunBudget:
     """Makes the budget of one run.
 
@@ -147,4 +173,21 @@ def new_run_budget(compiled: CompiledPolicy, budget_usd: float | None = None, da
 
 @lru_cache(maxsize=64)
 def _limits_of(day: str, daily: DailyBudgets) -> Mapping[str, float]:
-    return {f"{day} {scope}": usd for scope, usd in daily}
+    return {period_scope(day, scope): usd for scope, usd in daily}
+
+
+def period_scope(day: str, scope: str) -> str:
+    """A budget's scope as the ledger has it: with its UTC day, or with its month where it begins so."""
+    return f"{day[:7] if scope.startswith(MONTH) else day} {scope}"
+
+
+def tag_budgets(rules: Mapping[str, DailyBudgets], tags: Mapping[str, object] | None) -> DailyBudgets:
+    """The budgets that a run's tags put it under.
+
+    Args:
+        rules: By the name of a tag, the budgets of each of its values: pairs of how the scope begins, and USD.
+        tags: The run's tags.
+    """
+    if not tags:
+        return ()
+    return tuple((f"{scope}={tags[name]}", usd) for name, budgets in rules.items() if name in tags for scope, usd in budgets)

@@ -196,6 +196,8 @@ def _attempt(a: Attempt, messages: Sequence[Message], keep: bool, cut: str) -> d
     }
     if a.task is not None:
         entry["task"] = a.task
+    if a.route is not None:
+        entry["route"] = a.route
     if a.error is not None:
         entry["error"] = redactor.said(a.error)
     if answer is not None:

@@ -11,6 +11,7 @@ from cascade.util.providers import KEY_ENV
 from judges import Usage
 
 from .calibrators import Calibrator, Constant, Isotonic, Logistic, from_json, transformed
+from .routes import unreachable
 from .schema import JudgeRule, ModelSpec, Policy, PolicyFile, TierPolicy
 
 INPUT_TOKENS = 500
@@ -45,6 +46,9 @@ def advise(file: PolicyFile, environment: Mapping[str, str]) -> list[Advice]:
         advice += [Advice(where=f"models.{name}", text=text) for text in _model(name, file.models[name], environment)]
     for name, policy in file.policies.items():
         advice += [Advice(where=f"policies.{name}", text=text) for text in _limits(policy, file)]
+        for later, earlier in unreachable(policy.routes or ()):
+            text = f"never applies: routes[{earlier}] matches all of its runs; move it before that, or remove it"
+            advice.append(Advice(where=f"policies.{name}.routes[{later}]", text=text))
         for i, tier in enumerate(policy.tiers):
             where = f"policies.{name}.tiers[{i}] ({tier.name})"
             advice += [Advice(where=where, text=text) for text in _tier(policy, i, tier, file)]

@@ -7,7 +7,7 @@ thresholds of its own.
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cascade.data import STARTER_CALIBRATION
 from cascade.errors import PolicyError
 
+from .routes import Route
 from .schema import JudgeRule, Policy, TierPolicy
 
 MAX_BYTES = 10_000_000
@@ -134,7 +135,20 @@ def apply(policy: Policy, calibration: CalibrationFile, model_of: Callable[[Tier
         ]
         fields = {"name": tier.name, "model": tier.model, "fallbacks": tier.fallbacks, "judges": judges}
         chosen.append(fitted.model_copy(update=fields))
-    return policy.model_copy(update={"tiers": chosen, "final": calibration.final})
+    routes = _routes_to_left(policy, [tier.name for tier in chosen])
+    return policy.model_copy(update={"tiers": chosen, "final": calibration.final, "routes": routes})
+
+
+def _routes_to_left(policy: Policy, names: Sequence[str]) -> list[Route] | None:
+    """The routes with each tier that tuning left out replaced by the next one that it left in."""
+    if policy.routes is None:
+        return None
+    order = [tier.name for tier in policy.tiers]
+    routes = []
+    for route in policy.routes:
+        left = [name for name in order[order.index(route.start_at) :] if name in names]
+        routes.append(route.model_copy(update={"start_at": left[0] if left else names[-1]}))
+    return routes
 
 
 def _differences(policy: Policy, calibration: CalibrationFile, model_of: Callable[[TierPolicy], str]) -> list[str]:

@@ -41,6 +41,8 @@ def page(r: Record) -> Iterator[str]:
     yield f"prompt     SHA-256 {r.prompt_hash}"
     if r.tags:
         yield f"tags       {', '.join(f'{k}={v}' for k, v in r.tags.items())}"
+    if r.attempts and "route" in r.attempts[0]:
+        yield f"route      routes[{r.attempts[0]['route']}] of the policy"
     yield f"ended      {'accepted' if r.accepted else 'NOT accepted'}, {r.reason}{f', raised {r.error}' if r.error else ''}"
     if r.tier:
         yield f"answer     tier {r.tier}, model {r.model}, confidence {r.confidence:.4f}"

@@ -90,6 +90,7 @@ def verify(record: Record, stored: StoredPolicy | None) -> list[str]:
         differences += [f"{where}: {d}" for d in _priced(attempt)]
         if last_action is Action.ACCEPT and number < len(record.attempts) - 1:
             differences.append(f"{where}: accepted, yet a further tier was asked")
+    differences += _started(record, stored)
     differences += _ended(record, stored.policy, last_action)
     cost = total(a["cost_usd"] for a in record.attempts)
     if (cost is None) != (record.cost_usd is None) or (
@@ -97,6 +98,23 @@ def verify(record: Record, stored: StoredPolicy | None) -> list[str]:
     ):
         differences.append(f"cost_usd is {record.cost_usd!r}, its attempts add up to {cost!r}")
     return differences
+
+
+def _started(record: Record, stored: StoredPolicy) -> list[str]:
+    """What differs from the route that the run followed, where it followed one."""
+    place = record.attempts[0].get("route") if record.attempts else None
+    if place is None:
+        return []
+    routes = stored.policy.routes or []
+    if place >= len(routes):
+        return [f"it followed routes[{place}], which the policy does not have"]
+    route: Any = routes[place]
+    start = route["start_at"] if isinstance(route, Mapping) else route.start_at
+    names = [tier.name for tier in stored.tiers]
+    tier = record.attempts[0]["tier"]
+    if start in names and tier in names and names.index(tier) < names.index(start):
+        return [f"it began at {tier!r}, but routes[{place}] starts at {start!r}"]
+    return []
 
 
 def _decided(attempt: Mapping[str, Any], tier: StoredTier, last_tier: bool) -> tuple[Action | None, list[str]]:

@@ -1,0 +1,33 @@
+"""Where a run begins: the tiers that its policy's routes leave."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from cascade.policy.schema import Policy
+from judges import Prompt
+
+from .plan import CompiledPolicy, RoutePlan, TaskPlan
+
+
+def route_plan(policy: Policy) -> RoutePlan | None:
+    """The plan of a policy's routes; None for a policy without."""
+    if not policy.routes:
+        return None
+    patterns = tuple((rule.task, re.compile(rule.pattern)) for rule in policy.tasks.rules)
+    return RoutePlan(
+        routes=tuple(policy.routes),
+        tasks=TaskPlan(tag=policy.tasks.tag, patterns=patterns, variants={}),
+        order={tier.name: i for i, tier in enumerate(policy.tiers)},
+    )
+
+
+def routed(compiled: CompiledPolicy, plan: RoutePlan, prompt: Prompt, tags: Mapping[str, object] | None) -> CompiledPolicy:
+    """The policy with the tiers from the one on at which the run begins; itself where no route matches."""
+    place = plan.match(prompt, tags)
+    if place is None:
+        return compiled
+    first = plan.order[plan.routes[place].start_at]
+    rest = [tier for tier in compiled.tiers if plan.order[tier.name] >= first]
+    skipped = len(compiled.tiers) - len(rest)
+    return replace(compiled, tiers=tuple(replace(tier, route=place, skipped=skipped) for tier in rest))

@@ -1,0 +1,105 @@
+"""``cascade explain``: which tiers a prompt would be sent to and why, without sending it."""
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from cascade.engine.routing import route_plan
+from cascade.engine.tasks import thresholds_of
+from cascade.policy import load as policy_files
+from cascade.policy.routes import characters, in_words, script_of
+from cascade.policy.schema import Policy, nearest
+from judges import Prompt
+
+from .errors import PolicyError
+
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.add_argument("prompt", help="the prompt")
+    parser.add_argument("--policy", default="default", help="a policy's name (default: default)")
+    parser.add_argument("--policy-file", help="default: CASCADE_POLICIES, ./policies.yaml, the packaged file")
+    parser.add_argument("--system", help="a system message")
+    parser.add_argument("--schema", help="a file with the JSON Schema of the answer")
+    parser.add_argument("--tools", help="a file with a list of tools, in OpenAI's shape")
+    parser.add_argument("--tag", action="append", default=[], metavar="NAME=VALUE", help="a tag of the run; may be repeated")
+    parser.set_defaults(command=_explain)
+
+
+def explain(policy: Policy, prompt: Prompt, tags: Mapping[str, Any]) -> Iterator[str]:
+    """What a run of a policy would do, line by line.
+
+    Args:
+        policy: The policy.
+        prompt: What would be asked.
+        tags: The run's tags.
+    """
+    yield (
+        f"prompt: {characters(prompt)} characters, script {script_of(prompt.text)}, {len(prompt.tools)} tools, "
+        f"{'a' if prompt.schema is not None else 'no'} schema"
+    )
+    plan, first, task = route_plan(policy), 0, tags.get(policy.tasks.tag)
+    if plan is None:
+        yield "routes: none; the run begins at the first tier"
+    else:
+        task = plan.tasks.task_of(prompt, tags)
+        place = plan.match(prompt, tags)
+        for i, route in enumerate(plan.routes):
+            mismatch = route.when.mismatch(prompt, tags, task)
+            state = "applies" if i == place else f"no: {mismatch}" if mismatch else "not reached: an earlier rule applies"
+            yield f"routes[{i}] ({in_words(route.when)}; starts at {route.start_at}): {state}"
+        if place is None:
+            yield "no route applies; the run begins at the first tier"
+        else:
+            first = plan.order[plan.routes[place].start_at]
+    for i, tier in enumerate(policy.tiers):
+        thresholds = thresholds_of(tier, None if task is None else str(task))
+        if i < first:
+            yield f"{tier.name}: not asked (route)"
+        elif thresholds is None:
+            yield f"{tier.name}: not asked (the task {task} skips it)"
+        else:
+            judges = " > ".join(rule.use for rule in tier.judges) or "none"
+            order = "asked first" if not any(_asked(policy, first, i, task)) else "asked if the tiers before are unsure"
+            yield f"{tier.name}: {order}; model {tier.model}; judges {judges}; accepts from {thresholds.final:g}"
+
+
+def _asked(policy: Policy, first: int, end: int, task: Any) -> Iterator[bool]:
+    name = None if task is None else str(task)
+    return (thresholds_of(tier, name) is not None for tier in policy.tiers[first:end])
+
+
+def _explain(args: argparse.Namespace) -> int:
+    path = policy_files.find(args.policy_file)
+    file = policy_files.load(path)
+    if args.policy not in file.policies:
+        names = list(file.policies)
+        raise PolicyError(f"unknown policy {args.policy!r}{nearest(args.policy, names)}; known: {', '.join(names)}")
+    prompt = Prompt.of(args.prompt, system=args.system, schema=_json(args.schema), tools=_json(args.tools) or ())
+    print(f"policy: {args.policy} of {path}")
+    for line in explain(file.policies[args.policy], prompt, dict(map(_tag, args.tag))):
+        print(line)
+    return 0
+
+
+def _json(path: str | None) -> Any:
+    if path is None:
+        return None
+    with open(path, encoding="utf-8") as file:
+        try:
+            return json.load(file)
+        except ValueError as error:
+            raise ValueError(f"{path}: not JSON: {error}") from None
+
+
+def _tag(text: str) -> tuple[str, Any]:
+    """``name=value``; a number or a truth value as JSON writes it is one."""
+    name, sign, value = text.partition("=")
+    if not sign or not name:
+        raise ValueError(f"--tag {text!r}: write NAME=VALUE, for example task=contract")
+    try:
+        plain = json.loads(value)
+    except ValueError:
+        return name, value
+    return name, plain if isinstance(plain, str | int | float | bool) else value
