@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from evals.recording import Example, read
+from evals.replay.baselines import uncalibrated
 from evals.replay.calibrate import apply, fit
 from evals.replay.certified_choice import Guarantee, choose_certified
 from evals.replay.input_rows import Rules, default_judges
-from evals.replay.report_data import uncalibrated
 from evals.replay.score_table import Cache, TierScores, load_or_score, sha256_of
 from evals.replay.splits import halves
 from evals.replay.statistics.metrics import ece, ece_by_chance
@@ -104,7 +104,7 @@ def calibration(seeds: int) -> dict[str, Any]:
 
     def note(how: str, test: Any, p: Any, seed: int) -> None:
         for name, value in (
-            ("before", ece(uncalibrated(c, test), right[test])),
+            ("before", ece(uncalibrated(c)[test, -1], right[test])),
             ("after", ece(p, right[test])),
             ("of_perfect_probabilities", ece_by_chance(p, seed)),
         ):
@@ -136,7 +136,10 @@ def main() -> int:
         print(json.dumps({"benchmark": "cost", "skipped": f"no recordings in {RECORDINGS.name}; set CASCADE_RECORDINGS"}))
         return 0
     figures: dict[str, Any] = {"benchmark": "cost", "delta": DELTA, "seeds": seeds}
-    figures["cost"] = {name: cost(*case, seeds) for name, case in CASES.items()}
+    figures["cost"] = {}
+    for name, case in CASES.items():
+        figures["cost"][name] = cost(*case, seeds)
+        print(f"{name}: {json.dumps(figures['cost'][name])}", file=sys.stderr, flush=True)
     figures["ece gpt-4o-mini, mmlu"] = calibration(seeds)
     print(json.dumps(figures))
     every = [*figures["cost"].values(), figures["ece gpt-4o-mini, mmlu"]]

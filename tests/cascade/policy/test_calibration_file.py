@@ -88,7 +88,7 @@ def test_a_run_uses_the_calibrated_confidence(tmp_path: Path, logprob: float, ti
     assert result.tier == tier
     assert result.confidence == pytest.approx(confidence, abs=1e-6)
     assert result.calibrated
-    assert result.accepted
+    assert result.accepted is result.judged is (tier == "cheap")
 
 
 def test_the_hash_changes_with_the_calibration(tmp_path: Path) -> None:
