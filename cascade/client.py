@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapp
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack, overload
 
-from cascade.costs.budget import Ledger, MemoryLedger
+from cascade.costs.budget import MONTH, Ledger, MemoryLedger
 from cascade.engine.attempt import TierAttempt
 from cascade.engine.calls import DEFAULT_REQUEST
-from cascade.engine.plan import CompiledPolicy, new_run_budget
+from cascade.engine.plan import CompiledPolicy, new_run_budget, tag_budgets
 from cascade.engine.routing import routed
 from cascade.engine.run import gate as gate_answer
 from cascade.engine.run import run as run_tiers
@@ -92,6 +92,8 @@ class Cascade:
         own_models = dict(models or {})
         specs: Mapping[str, ModelSpec] = {}
         usd_per_day: float | None = None
+        usd_per_month: float | None = None
+        self._tag_budgets: Mapping[str, SharedBudgets] = {}
         if isinstance(source, Policy):
             self.policies: Mapping[str, Policy] = {"default": source}
             missing = [m for t in source.tiers for m in (t.model, *t.fallbacks) if m not in own_models]
@@ -100,6 +102,7 @@ class Cascade:
         else:
             file = source if isinstance(source, PolicyFile) else policy_files.load(source)
             self.policies, specs, usd_per_day = file.policies, file.models, file.budget_usd_per_day
+            usd_per_month, self._tag_budgets = file.budget_usd_per_month, _tag_rules(file)
             journal = file.journal if journal is None else journal
             telemetry = file.telemetry if telemetry is None else telemetry
         self._own_journal = isinstance(journal, JournalSpec | str)
@@ -108,7 +111,15 @@ class Cascade:
         self.ledger: Ledger = default_ledger if ledger is None else ledger
         """Keeps what the daily budgets have spent."""
         self._telemetry = _telemetry(telemetry)
-        self._runtime = Runtime(self.policies, specs, own_models, self.ledger, self._telemetry, usd_per_day)
+        self._runtime = Runtime(
+            self.policies,
+            specs,
+            own_models,
+            self.ledger,
+            observer=self._telemetry,
+            usd_per_day=usd_per_day,
+            usd_per_month=usd_per_month,
+        )
         self._shadower = self._new_shadower()
 
     @overload
@@ -172,6 +183,8 @@ class Cascade:
             compiled = variant(compiled, question, tags)
         if compiled.routes is not None:
             compiled = routed(compiled, compiled.routes, question, tags)
+        if self._tag_budgets:
+            daily += tag_budgets(self._tag_budgets, tags)
         if budget_usd is not None or daily:
             check_priced(compiled)
         events = None if on_event is None else _events(compiled, on_event, stream)
@@ -390,6 +403,8 @@ class Cascade:
         compiled = self._runtime.compile(policy)
         external_answer = read_answer(answer if isinstance(answer, Answer) else Answer(answer))
         judging_tier = tier_of(compiled, tier)
+        if self._tag_budgets:
+            daily += tag_budgets(self._tag_budgets, tags)
         if daily:
             check_priced(compiled)
         work = partial(gate_answer, compiled, judging_tier, question, external_answer, daily=daily)
@@ -641,6 +656,18 @@ def _journal(source: "Journal | JournalSpec | str | None") -> "Journal | None":
     from cascade.journal.journal import Journal
 
     return source if isinstance(source, Journal) else Journal(source)
+
+
+def _tag_rules(file: PolicyFile) -> Mapping[str, SharedBudgets]:
+    """By a tag's name, the budgets of each of its values: how the scope begins, and USD."""
+    return {
+        name: tuple(
+            (f"{prefix}tag {name}", usd)
+            for prefix, usd in (("", budget.usd_per_day), (MONTH, budget.usd_per_month))
+            if usd is not None
+        )
+        for name, budget in file.tag_budgets.items()
+    }
 
 
 def _telemetry(source: "Telemetry | TelemetrySpec | None") -> "Telemetry | None":

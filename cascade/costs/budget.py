@@ -12,8 +12,12 @@ from cascade.result import CallRecord
 from cascade.util.after_fork import restart_after_fork
 from cascade.util.totals import plus
 
+from . import budget_alarms
 from .output_lengths import OutputLengths
 
+THE_RUN = "the run"
+MONTH = "month of "
+"""How a shared budget's scope begins where it is that of a UTC month instead of a UTC day."""
 Stop = Literal["budget", "max_calls", "max_samples"]
 
 
@@ -91,6 +95,8 @@ class MemoryLedger:
                 amount = spent.get(scope, 0.0)
                 if amount + usd > limit or amount >= limit:
                     check_room(scope, amount, usd, limit, self._reserved.get(scope, 0.0))
+                if amount >= budget_alarms.FIRST * limit:
+                    budget_alarms.check(scope, amount - self._reserved.get(scope, 0.0), limit)
             reserved = self._reserved
             for scope in limits:
                 spent[scope] = spent.get(scope, 0.0) + usd
@@ -129,6 +135,8 @@ def check_room(scope: str, spent: float, usd: float, limit: float, reserved: flo
         settled = spent - reserved
         # Sums of reservations may miss 0 by rounding: nobody waits for that.
         waits = reserved > 1e-12 and settled + usd <= limit and settled < limit
+        if not waits and scope != THE_RUN:
+            budget_alarms.check(scope, settled, limit, refused=True)
         raise LimitReached("budget", message, waits=waits, starved=settled < 0.5 * limit)
 
 
@@ -224,7 +232,7 @@ class RunBudget:
         if self.budget_usd is not None:
             if self.usd is None and not self.charged:
                 raise LimitReached("budget", "the budget cannot be enforced: the cost of a request is unknown")
-            check_room("the run", self.charged, usd, self.budget_usd, self.reserved)
+            check_room(THE_RUN, self.charged, usd, self.budget_usd, self.reserved)
         # Before the await, because requests of the same run must not reserve the same money.
         self.charged += usd
         self.reserved += usd

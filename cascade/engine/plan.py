@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from cascade.costs.baseline_cost import premium_usd
-from cascade.costs.budget import Ledger, RunBudget, today
+from cascade.costs.budget import MONTH, Ledger, RunBudget, today
 from cascade.costs.output_lengths import OutputLengths
 from cascade.policy.calibrators import Calibrator
 from cascade.policy.routes import Route, first_match
@@ -20,7 +20,7 @@ from .observer import Observer
 from .shadow_plan import ShadowPlan
 
 DailyBudgets = tuple[tuple[str, float], ...]
-"""Budgets that runs share: pairs of a scope and USD per UTC day."""
+"""Budgets that runs share: pairs of a scope and USD per UTC day, or per month where the scope begins with ``MONTH``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,4 +173,21 @@ def new_run_budget(compiled: CompiledPolicy, budget_usd: float | None = None, da
 
 @lru_cache(maxsize=64)
 def _limits_of(day: str, daily: DailyBudgets) -> Mapping[str, float]:
-    return {f"{day} {scope}": usd for scope, usd in daily}
+    return {period_scope(day, scope): usd for scope, usd in daily}
+
+
+def period_scope(day: str, scope: str) -> str:
+    """A budget's scope as the ledger has it: with its UTC day, or with its month where it begins so."""
+    return f"{day[:7] if scope.startswith(MONTH) else day} {scope}"
+
+
+def tag_budgets(rules: Mapping[str, DailyBudgets], tags: Mapping[str, object] | None) -> DailyBudgets:
+    """The budgets that a run's tags put it under.
+
+    Args:
+        rules: By the name of a tag, the budgets of each of its values: pairs of how the scope begins, and USD.
+        tags: The run's tags.
+    """
+    if not tags:
+        return ()
+    return tuple((f"{scope}={tags[name]}", usd) for name, budgets in rules.items() if name in tags for scope, usd in budgets)

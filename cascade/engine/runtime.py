@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from weakref import WeakKeyDictionary
 
 import judges
-from cascade.costs.budget import Ledger
+from cascade.costs.budget import MONTH, Ledger
 from cascade.costs.output_lengths import OutputLengths
 from cascade.costs.overruns import Overruns
 from cascade.costs.prices import Pricer
@@ -45,6 +45,7 @@ class Runtime:
         ledger: Keeps what the daily budgets have spent.
         observer: Receives what happens in the runs.
         usd_per_day: The daily budget of all policies together.
+        usd_per_month: Their budget of a month.
     """
 
     def __init__(
@@ -55,9 +56,11 @@ class Runtime:
         ledger: Ledger,
         observer: Observer | None = None,
         usd_per_day: float | None = None,
+        usd_per_month: float | None = None,
     ) -> None:
         self._policies, self._specs, self._models = policies, specs, models
-        self._ledger, self._observer, self._usd_per_day = ledger, observer, usd_per_day
+        self._ledger, self._observer = ledger, observer
+        self._usd_per_day, self._usd_per_month = usd_per_day, usd_per_month
         self._guards: dict[str, Guard] = {}
         self._overruns: dict[str, Overruns] = {}
         self._lengths: dict[str, OutputLengths] = {}
@@ -135,7 +138,12 @@ class Runtime:
         for model in sorted(policy.model_names - state.handles.keys()):
             state.handles[model] = self._handle(model)
         policy_name = name if name in self._policies else name.rpartition("/")[0]
-        daily = ((f"policy {policy_name}", policy.budget_usd_per_day), ("all policies", self._usd_per_day))
+        daily = (
+            (f"policy {policy_name}", policy.budget_usd_per_day),
+            ("all policies", self._usd_per_day),
+            (f"{MONTH}policy {policy_name}", policy.budget_usd_per_month),
+            (f"{MONTH}all policies", self._usd_per_month),
+        )
         plain = CompiledPolicy(
             policy=policy,
             tiers=tuple(_compile_tier(tier, state.handles) for tier in policy.tiers),

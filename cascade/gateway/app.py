@@ -35,6 +35,7 @@ from .health import healthz, metrics, openapi, readyz
 from .model_list import list_models, one_model
 from .native_api import feedback, gate, route
 from .openai import chat
+from .openai.completion import completion
 from .openai.responses import request as responses
 from .openai.responses.response import response
 from .openai.responses.stream import ResponseWriter
@@ -52,7 +53,7 @@ async def _chat(gateway: Gateway, caller: Caller, body: Mapping[str, Any], reply
         await stream(gateway, caller, request, reply, chat_writers(request))
         return
     results = await run_request(gateway, caller, request)
-    await reply.json(chat.completion(request, results), headers(results))
+    await reply.json(completion(request, results), headers(results))
 
 
 async def _responses(gateway: Gateway, caller: Caller, body: Mapping[str, Any], reply: Reply) -> None:

@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from cascade.costs import budget_alarms
 from cascade.costs.budget import Reservation, check_room
 from cascade.result import new_run_id
 
@@ -138,6 +139,8 @@ def _reserve(store: SqlStore, reservation: Reservation, limits: Mapping[str, flo
             )
             spent, reserved = _spent(store, scope)
             check_room(scope, spent + reserved, reservation.usd, limit, reserved)
+            if spent >= budget_alarms.FIRST * limit:
+                budget_alarms.check(scope, spent, limit)
         for scope in limits:
             # The same key a second time is the same money: a commit whose answer was lost is tried again.
             store.execute(

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from .error_body import error_message
+
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _AMOUNT = r"(\d{1,9}(?:\.\d{1,9})?)\s?(ms|milliseconds?|s|seconds?|secs?|m|minutes?|mins?|h|hours?)(?![a-z])"
 # OpenAI: "Please try again in 1.2s", "in 6m0s"; Azure: "Please retry after 6 seconds"; Gemini: "Please retry in 34.1s".
@@ -72,11 +74,8 @@ def _in_details(body: Any) -> float | None:
 
 
 def _in_message(body: Any) -> float | None:
-    for error in _errors(body):
-        message = error.get("message")
-        if isinstance(message, str) and (match := _SENTENCE.search(message[:_MESSAGE_CHARS])):
-            return sum(float(amount) * _seconds(unit) for amount, unit in _EACH.findall(match[1]))
-    return None
+    match = _SENTENCE.search(error_message(body)[:_MESSAGE_CHARS])
+    return None if match is None else sum(float(amount) * _seconds(unit) for amount, unit in _EACH.findall(match[1]))
 
 
 def _seconds(unit: str) -> float:

@@ -129,14 +129,15 @@ def _priced(policies: PolicyFile, file: str, lines: Mapping[KeyPath, int]) -> No
     """Raises PolicyError where a budget is set over a model without a known price: nothing could keep it."""
     for name, policy in policies.policies.items():
         where: KeyPath = ("policies", name)
-        for key in ("budget_usd", "budget_usd_per_day"):
+        for key in ("budget_usd", "budget_usd_per_day", "budget_usd_per_month"):
             if getattr(policy, key) is not None:
                 _all_priced(policies, policy, file, lines, (*where, key), f"policies.{name}.{key}")
         if policy.shadow is not None:
             key = "shadow"
             _all_priced(policies, policy, file, lines, (*where, key), f"policies.{name}.{key}")
-        if policies.budget_usd_per_day is not None:
-            _all_priced(policies, policy, file, lines, ("budget_usd_per_day",), "budget_usd_per_day")
+        for key in ("budget_usd_per_day", "budget_usd_per_month", "tag_budgets"):
+            if getattr(policies, key) not in (None, {}):
+                _all_priced(policies, policy, file, lines, (key,), key)
 
 
 def _all_priced(

@@ -347,6 +347,7 @@ class Policy(_Strict):
     max_samples: int | None = Field(None, ge=1, description="Most further samples that judges may draw in a run.")
     budget_usd: Usd | None = Field(None, description="Most that a run may spend.")
     budget_usd_per_day: Usd | None = Field(None, description="Most that all runs of this policy may spend in a UTC day.")
+    budget_usd_per_month: Usd | None = Field(None, description="Most that all runs of this policy may spend in a UTC month.")
     deadline_s: Seconds | None = None
     journal_text: bool = Field(False, description="Whether the journal keeps the text of prompts and answers.")
 
@@ -405,7 +406,7 @@ class Policy(_Strict):
         A judge's option that came from the environment is there as its variable, with a digest of its value.
         """
         settings = self.model_dump(mode="json")
-        for name in ("shadow", "promise", "routes"):
+        for name in ("shadow", "promise", "routes", "budget_usd_per_month"):
             if settings[name] is None:  # so that a policy that does not use it keeps its hash
                 del settings[name]
         for tier, rules in zip(self.tiers, settings["tiers"], strict=True):
@@ -451,6 +452,19 @@ class CorsSpec(_Strict):
         return self
 
 
+class TagBudget(_Strict):
+    """What all runs with the same value of a tag may spend, whatever their policy."""
+
+    usd_per_day: Usd | None = Field(None, description="In a UTC day.")
+    usd_per_month: Usd | None = Field(None, description="In a UTC month.")
+
+    @model_validator(mode="after")
+    def _some(self) -> "TagBudget":
+        if self.usd_per_day is None and self.usd_per_month is None:
+            raise ValueError("needs usd_per_day, usd_per_month or both")
+        return self
+
+
 class PolicyFile(_Strict):
     """The whole of policies.yaml."""
 
@@ -461,6 +475,10 @@ class PolicyFile(_Strict):
         default_factory=list, description="Modules with judges of your own: files next to this one, or installed."
     )
     budget_usd_per_day: Usd | None = Field(None, description="Most that all policies together may spend in a UTC day.")
+    budget_usd_per_month: Usd | None = Field(None, description="Most that all policies together may spend in a UTC month.")
+    tag_budgets: dict[str, TagBudget] = Field(
+        default_factory=dict, description="By the name of a tag, what the runs of each of its values may spend."
+    )
     models: dict[str, ModelSpec] = Field(min_length=1)
     policies: dict[str, Policy] = Field(min_length=1)
     aliases: dict[str, str] = Field(

@@ -1,16 +1,13 @@
 """The Prometheus names of the gateway's requests."""
 
-import threading
 from typing import Any
-from weakref import WeakKeyDictionary
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
-_by_registry: "WeakKeyDictionary[CollectorRegistry, HttpMetrics]" = WeakKeyDictionary()
-_lock = threading.Lock()
+from .registry import RegistryMetrics
 
 
-class HttpMetrics:
+class HttpMetrics(RegistryMetrics):
     """The gateway's requests in one registry. ``route`` is a path as it is written in the application, never a client's."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -22,16 +19,6 @@ class HttpMetrics:
         )
         self._shed = Counter("cascade_http_requests_shed", "Requests rejected: too many at once", registry=registry)
         self._children: dict[tuple[str, int], Any] = {}
-
-    @classmethod
-    def of(cls, registry: Any = None) -> "HttpMetrics":
-        """The metrics in ``registry`` (None: prometheus_client's default one), made once."""
-        registry = REGISTRY if registry is None else registry
-        with _lock:
-            existing = _by_registry.get(registry)
-            if existing is None:
-                existing = _by_registry[registry] = cls(registry)
-        return existing
 
     def done(self, route: str, status: int) -> None:
         """Counts a request that was answered (status 499: its client had disconnected)."""

@@ -3,13 +3,11 @@
 With ``PROMETHEUS_MULTIPROC_DIR`` set, prometheus_client adds up all processes' counters and histograms in what it exposes.
 """
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from cascade.engine.outcome import attempts_of, result_of, run_reason
 from cascade.promise.states import PromiseState, PromiseTracker
@@ -19,6 +17,7 @@ from cascade.util.totals import total
 from judges import Prompt
 
 from .outcomes import VerdictLabel, failure
+from .registry import RegistryMetrics
 
 if TYPE_CHECKING:
     from cascade.engine.plan import CompiledPolicy
@@ -33,8 +32,6 @@ _PROMISES = {
     PromiseState.BROKEN: 3,
 }
 _SHARES = tuple(i / 20 for i in range(1, 21))
-_by_registry: "WeakKeyDictionary[CollectorRegistry, Metrics]" = WeakKeyDictionary()
-_lock = threading.Lock()
 
 
 @dataclass(slots=True, eq=False)
@@ -52,7 +49,7 @@ class _Children(Generic[M]):
         return child
 
 
-class Metrics:
+class Metrics(RegistryMetrics):
     """The metrics of one registry, which all Cascades of a process share."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -151,16 +148,6 @@ class Metrics:
                 "verdict",
             ),
         )
-
-    @classmethod
-    def of(cls, registry: Any = None) -> "Metrics":
-        """The metrics in ``registry`` (None: prometheus_client's default one), made once."""
-        registry = REGISTRY if registry is None else registry
-        with _lock:
-            existing = _by_registry.get(registry)
-            if existing is None:
-                existing = _by_registry[registry] = cls(registry)
-        return existing
 
     def run(
         self, kind: str, policy: str, compiled: "CompiledPolicy", prompt: Prompt, outcome: Result | BaseException | None

@@ -84,7 +84,8 @@ def find_json(text: str, accepts: Callable[[Any], bool] | None = None, *, repair
     try:
         value, end = _decoder.raw_decode(stripped)
         if end == len(stripped):
-            return JsonMatch(value, stripped, False, True, 0, len(text))
+            # Around a byte order mark it is not whole: what is returned is the value alone.
+            return JsonMatch(value, stripped, False, "\ufeff" not in text[:1] + text[-1:], 0, len(text))
         raise json.JSONDecodeError("Extra data", stripped, end)
     except ValueError as error:
         reason = _reason(error)

@@ -32,6 +32,7 @@ MARKERS = (
     Marker(opening="<|begin_of_thought|>", closings=("<|end_of_thought|>",)),  # Sky-T1, OpenThinker
     Marker(opening="<|think|>", closings=("<|end|>", "<|/think|>")),  # Solar
     Marker(opening="<|channel>thought", closings=("<channel|>",)),  # Gemma 4
+    Marker(opening="<unused94>thought", closings=("<unused95>",)),  # MedGemma
     *(
         Marker(
             opening=f"{start}<|channel|>{channel}",

@@ -41,6 +41,13 @@ def test_the_batch_script_answers_in_order(tmp_path: Path, monkeypatch: pytest.M
     assert "for people" in done.stderr
 
 
+def test_every_example_is_run() -> None:
+    """By a test of this folder, which names it."""
+    tests = "".join(file.read_text("utf-8") for file in Path(__file__).parent.glob("test_*.py"))
+    missing = [file.stem for file in EXAMPLES.glob("*.py") if file.stem not in tests]
+    assert not missing
+
+
 def test_every_example_is_described() -> None:
     """The table of examples/README.md is complete."""
     text = (EXAMPLES / "README.md").read_text(encoding="utf-8")

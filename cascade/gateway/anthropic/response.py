@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cascade.gateway.openai.chat import abstention
+from cascade.gateway.openai.completion import abstention
 from cascade.gateway.request import GatewayRequest
 from cascade.gateway.response import summary, usage_of
 from cascade.result import Result

@@ -5,7 +5,7 @@ from typing import Any
 
 from cascade.engine.streaming import Reasoning
 from cascade.gateway.errors import ApiError, anthropic_shape
-from cascade.gateway.openai.chat import abstention
+from cascade.gateway.openai.completion import abstention
 from cascade.gateway.request import GatewayRequest
 from cascade.gateway.response import dump, summary, usage_of
 from cascade.result import Result, new_run_id

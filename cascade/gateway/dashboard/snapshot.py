@@ -5,6 +5,7 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from cascade.costs.budget import today
+from cascade.engine.plan import period_scope
 from cascade.gateway.stats import SHOWN, FinishedRun, Stats
 
 if TYPE_CHECKING:
@@ -165,6 +166,6 @@ async def _budgets(gateway: "Gateway") -> list[dict[str, Any]]:
     budgets: list[dict[str, Any]] = []
     for scope, label, usd in limits:
         if usd is not None:
-            spent = await ledger.spent(f"{day} {scope}")
+            spent = await ledger.spent(period_scope(day, scope))
             budgets.append({"scope": label, "usd_per_day": usd, "spent_usd": spent, "left_usd": max(0.0, usd - spent)})
     return budgets

@@ -10,7 +10,7 @@ from cascade.gateway.request import GatewayRequest
 from cascade.gateway.response import dump, summary, usage_of
 from cascade.result import Result, new_run_id
 
-from .chat import finish_reason, logprobs, refusal, usage
+from .completion import finish_reason, logprobs, refusal, usage
 
 _DONE = b"data: [DONE]\n\n"
 

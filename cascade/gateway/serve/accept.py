@@ -85,7 +85,7 @@ class Acceptor:
 
     def _accept_in_turn(self) -> None:
         fewest, mine = self.counts.fewest(self.worker), self.count()
-        if fewest is not None and mine > fewest + fewest // 8:
+        if fewest is not None and mine > fewest + fewest // 32:
             self._pause(_PAUSE_S)
         else:
             self._accept()

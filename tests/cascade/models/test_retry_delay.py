@@ -49,7 +49,9 @@ GEMINI = {
         ({"retry-after": "-3"}, None, None),
         ({"retry-after": "inf"}, None, None),
         ({}, None, None),
-        ({}, "Please try again in 1s", None),
+        ({}, "Please try again in 1s", 1.0),
+        ({}, {"detail": "Please try again in 3s"}, 3.0),
+        ({}, {"detail": [{"msg": "retry after 5 s", "loc": ["body"]}]}, 5.0),
         ({}, {"error": {"details": [{"retryDelay": 5}]}}, None),
     ],
 )

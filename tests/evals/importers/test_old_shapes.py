@@ -74,6 +74,7 @@ def test_promptfoo_lines(tmp_path: Path) -> None:
     examples, notes = imported(promptfoo.items, path, max_bad=0.5)
     assert [e.answers["m"]["quality"] for e in examples.values()] == [None, None]
     assert sum(notes.skipped.values()) == 1
+    path.write_text(path.read_text() + "{broken too\n")
     with pytest.raises(RecordingError, match=r"more than --max-bad 0\.1 allows"):
         imported(promptfoo.items, path, max_bad=0.1)
 

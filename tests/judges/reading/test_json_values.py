@@ -129,3 +129,9 @@ def test_hostile_text_takes_linear_time(text: str) -> None:
         with contextlib.suppress(ValueError, RecursionError):
             find_json(text, repair=repair)
     assert time.process_time() - began < 5
+
+
+def test_a_byte_order_mark_is_no_json() -> None:
+    """A client's own parser refuses it, so that the value alone is returned."""
+    match = find_json('\ufeff{"a": 1}')
+    assert (match.value, match.text, match.whole) == ({"a": 1}, '{"a": 1}', False)

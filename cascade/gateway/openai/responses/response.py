@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from time import time
 from typing import Any
 
-from cascade.gateway.openai.chat import finish_reason, logprobs, refusal
+from cascade.gateway.openai.completion import finish_reason, logprobs, refusal
 from cascade.gateway.response import summary, usage_of
 from cascade.result import Result
 from judges import Usage
