@@ -149,7 +149,10 @@ class Tuner:
         smooth = [np.clip(self._loss_at(tier, i == len(qualities) - 1), -1.0, 1.0) for i, tier in enumerate(cascade.tiers)]
         # Where a tier has no evidence of its own, its mean over all rows says nothing of the rows that others gave up: they
         # are the hard ones. Then the graded qualities alone count.
-        shares = [1.0 if i and _is_constant(tier) else graded_share for i, tier in enumerate(cascade.tiers)]
+        shares = [
+            1.0 if i and _is_constant(tier) and tier.model != self.order[-1] else graded_share
+            for i, tier in enumerate(cascade.tiers)
+        ]
         blend = [share * g + (1 - share) * s for share, g, s in zip(shares, losses, smooth, strict=True)]
         # The kernel takes qualities in [0, 1]: losses in [-1, 1] are moved there and back.
         mean = sweep_surface(cascade.sweep_columns(rows, [(1.0 - x) / 2.0 for x in blend]), cuts)
