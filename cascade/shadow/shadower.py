@@ -158,7 +158,9 @@ class Shadower:
         self._closing = True
         if self._thread is not None and self._thread.is_alive():
             self._call(self._wake)
-            self._drained.wait(DRAIN_S)
+            if not self._drained.wait(DRAIN_S) and self._queue:
+                log.warning("%d sampled runs were not shadowed: there was no time left before closing", len(self._queue))
+                self._queue.clear()
 
     def stop(self) -> None:
         """Ends the thread. What is queued still stays so in the books; what is under way counts with its estimate."""

@@ -28,12 +28,12 @@ policies:
 def reply(received: Received) -> Reply:
     """A model: calls a tool it has not called yet, follows a schema, else answers in words."""
     body = received.body
-    said = json.dumps(body["messages"])
+    conversation = json.dumps(body["messages"])
     tools = {tool["function"]["name"]: tool["function"] for tool in body.get("tools", ())}
     answer: dict[str, Any] = chat(ANSWER)
     if body.get("response_format", {}).get("type") == "json_schema":
         answer = chat(json.dumps(PARSED))
-    elif "rain in Ulm" in said:
+    elif "rain in Ulm" in conversation:
         answer = chat(RAIN)
     elif tools:
         name, function = next(iter(tools.items()))

@@ -2,6 +2,7 @@
 
 import json
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,11 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i in range(400):
             run_id = service.run(f"What is {i}?").run_id
             rows.append(json.dumps({"run_id": run_id, "reference": i}) + "\n")
+        shadower = service._shadower
+        assert shadower is not None
+        end = time.monotonic() + 120.0
+        while shadower._queue and time.monotonic() < end:  # closing waits for a few seconds only
+            time.sleep(0.05)
     (folder / "references.jsonl").write_text("".join(rows), encoding="utf-8")
     return folder
 
