@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from judges import Answer, TokenLogprob, Usage
-from judges.reading import ReasoningStream, SplitText, separate_reasoning, split_reasoning
+from judges.reading import ReasoningStream, separate_reasoning, split_reasoning
 
 HARMONY = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>"
 
@@ -210,5 +210,6 @@ def test_long_replies_take_linear_time() -> None:
 
 def test_medgemmas_marker() -> None:
     """Its thought is no part of the answer, and one that is cut leaves none."""
-    assert split_reasoning("<unused94>thought\nHm, 50?<unused95>51") == SplitText("51", "Hm, 50?")
+    split = split_reasoning("<unused94>thought\nHm, 50?<unused95>51")
+    assert (split.answer, split.reasoning) == ("51", "Hm, 50?")
     assert split_reasoning("<unused94>thought\nHm").answer == ""
