@@ -603,7 +603,8 @@ def test_what_a_cut_stream_cost(keep: int, known: bool) -> None:
         tier = {"model": "a", "accept_at": 0.0, "fallbacks": ["b"]}
         policy = {"tiers": [tier]}
         file = PolicyFile.model_validate({"models": {"a": spec, "b": spec}, "policies": {"default": policy}})
-        server.reply = lambda received: Reply(events=events[:keep] if received.body["model"] == "a" else events)
+        cut = Reply(events=events, reset_after=keep % len(events))
+        server.reply = lambda received: cut if received.body["model"] == "a" else Reply(events=events)
         with Cascade(file) as c:
             seen = list(c.stream("q"))
     last = seen[-1]

@@ -208,9 +208,9 @@ def test_a_whole_run_over_http(server: WireServer, monkeypatch: pytest.MonkeyPat
     with Cascade(file) as c:
         result = c.run("q", schema=Order)
         assert result.parsed == Order(item="pen")
-        assert (result.accepted, result.tier) == (True, "large")
+        assert (result.reason, result.tier) == ("last_tier", "large")
         assert result.cost_usd == pytest.approx(2 * (10 * 1.0 + 5 * 2.0) / 1e6)
-        assert c.run("q", schema=Order).accepted
+        assert c.run("q", schema=Order).reason == "last_tier"
 
 
 THOUGHT_MESSAGES: list[tuple[dict[str, Any], str]] = [
