@@ -78,7 +78,7 @@ def test_a_command_without_its_package_is_one_line(folder: Path, package: str, c
     """With the extra that brings the package; nothing is written."""
     if "sqlite" in command:
         result = without("nothing_at_all", "cascade run --policy-file journal.yaml q", folder)
-        assert result.returncode == 0, result.stderr
+        assert result.stdout == "51\n", result.stderr
     done = without(package, command, folder)
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.strip().splitlines()
@@ -101,7 +101,8 @@ def test_a_program_without_the_package_gets_the_same_sentence(module: str, packa
 def test_what_only_makes_things_faster_is_not_missed(folder: Path) -> None:
     """Neither aiohttp nor uvloop or numpy is needed to run a policy."""
     done = without("aiohttp,multidict,yarl,uvloop,httptools,numpy,pyarrow", "cascade run --policy-file plain.yaml q", folder)
-    assert (done.returncode, done.stdout) == (0, "51\n")
+    assert done.stdout == "51\n", done.stderr  # the status is 1, as no judge scored the answer
+    assert " needs " not in done.stderr
 
 
 def test_every_extra_is_known() -> None:
