@@ -9,19 +9,13 @@ from collections.abc import Callable, Iterator
 from math import isinf
 from typing import Any, NamedTuple, NoReturn
 
+from .json_repairs import COMMENT, MOST_CHARACTERS, repaired_json
+
 _FENCE = re.compile(r"```[A-Za-z0-9_-]{0,20}[ \t]{0,8}\r?\n?")
 _OPENING = re.compile(r"\{\s*[\"}]|\[\s*(?:[\[{\"\]\-\d]|true|false|null)")
 _STRUCTURE = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 _LOOSE_OPENING = re.compile(r"\{\s*+(?:[\"'}#/]|\w++\s*+:)|\[\s*+(?:[\[{\"'\]\-\d#/]|true|false|null|True|False|None)")
-_COMMENT = r"//[^\n]*+|\#[^\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/"
-_LOOSE_STRUCTURE = re.compile(rf"\"(?:[^\"\\]++|\\.)*+\"?|'(?:[^'\\]++|\\.)*+'?|{_COMMENT}|[\[{{]|[\]}}]", re.DOTALL)
-_LOOSE_TOKEN = re.compile(
-    rf"(?P<double>\"(?:[^\"\\]++|\\.)*+\")|(?P<single>'(?:[^'\\]++|\\.)*+')|(?P<comment>{_COMMENT})|(?P<word>[^\W\d]\w*+)"
-    rf"|(?P<comma>,(?=(?:\s|{_COMMENT})*+[\]}}]))",
-    re.DOTALL,
-)
-_KEY_FOLLOWS = re.compile(r"\s*+:")
-_PYTHON_WORDS = {"True": "true", "False": "false", "None": "null"}
+_LOOSE_STRUCTURE = re.compile(rf"\"(?:[^\"\\]++|\\.)*+\"?|'(?:[^'\\]++|\\.)*+'?|{COMMENT}|[\[{{]|[\]}}]", re.DOTALL)
 _MOST_SPANS = 256  # values in one text that are tried, from the last
 
 
@@ -74,7 +68,8 @@ def find_json(text: str, accepts: Callable[[Any], bool] | None = None, *, repair
         text: The reply, without reasoning.
         accepts: Which values are valid; of several, the last valid one is returned, and where none is, the last.
         repair: Read nearly-JSON where there is no JSON: trailing commas, comments, single quotes, raw line breaks in
-            strings, unquoted keys, Python's True, False and None. What was cut stays broken.
+            strings, unquoted keys, missing commas, Python's True, False and None. What was cut stays broken, and so does
+            what needs a guess or is longer than 16,000 characters.
 
     Raises:
         ValueError: There is no JSON in the reply.
@@ -117,10 +112,17 @@ def _values(text: str, *, loose: bool) -> Iterator[JsonMatch | ValueError]:
     """The values in a reply from the last to the first, objects before arrays, and why a candidate is not one."""
     spans = _spans(text, loose=loose)[-_MOST_SPANS:]
     spans.sort(key=lambda span: (text[span[0]] != "{", -span[0]))
+    left = MOST_CHARACTERS  # for all of them: the repair is what takes time
     for start, end in spans:
         piece = text[start:end]
         try:
-            value = _decoder.decode(_strict(piece) if loose else piece)
+            if loose:
+                left -= len(piece)
+                if left < 0:
+                    raise ValueError(f"nearly-JSON over {MOST_CHARACTERS} characters is not repaired")
+                value = repaired_json(piece)
+            else:
+                value = _decoder.decode(piece)
         except ValueError as error:
             yield error
             continue
@@ -175,27 +177,3 @@ def _blocks(text: str) -> Iterator[tuple[int, int]]:
     fences = list(_FENCE.finditer(text))[:_MOST_SPANS]
     for opening, closing in zip(fences[::2], fences[1::2], strict=False):
         yield opening.end(), closing.start()
-
-
-def _strict(text: str) -> str:
-    """Nearly-JSON as JSON; other errors stay unchanged."""
-    parts, position = [], 0
-    for token in _LOOSE_TOKEN.finditer(text):
-        parts.append(text[position : token.start()])
-        parts.append(_strict_token(text, token))
-        position = token.end()
-    return "".join([*parts, text[position:]])
-
-
-def _strict_token(text: str, token: re.Match[str]) -> str:
-    kind, piece = token.lastgroup, token[0]
-    if kind in ("comment", "comma"):
-        return ""
-    if kind == "word":
-        if piece in _PYTHON_WORDS:
-            return _PYTHON_WORDS[piece]
-        return json.dumps(piece) if _KEY_FOLLOWS.match(text, token.end()) else piece
-    inner = piece[1:-1].replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
-    if kind == "single":
-        inner = re.sub(r"\\(.)|\"", lambda m: '\\"' if m[0] == '"' else "'" if m[1] == "'" else m[0], inner)
-    return f'"{inner}"'

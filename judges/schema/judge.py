@@ -7,6 +7,7 @@ from typing import Any
 
 from judges.protocol import JudgeInput
 from judges.reading import JsonMatch, find_json
+from judges.reading.finish_reason import is_complete
 from judges.types import Answer, Verdict
 
 from .cache import ByteBoundedCache
@@ -82,7 +83,7 @@ class SchemaJudge:
         if len(answer.text) > self.max_chars:
             return self._veto(f"longer than {self.max_chars} characters")
         try:
-            match, value, errors = find_valid_json(answer.text, schema, repair=self.repair)
+            match, value, errors = find_valid_json(answer.text, schema, repair=self._repairs(answer))
         except RecursionError:
             return self._veto("too deeply nested")
         except ValidationTimeout:
@@ -105,11 +106,15 @@ class SchemaJudge:
     async def _judge_elsewhere(self, send: Offload, schema: Mapping[str, Any], answer: Answer) -> Verdict:
         if answer.tool_calls and not answer.text.strip():
             return Verdict(self.name)
-        outcome = await send(schema, answer.text, {"max_chars": self.max_chars, "repair": self.repair})
+        outcome = await send(schema, answer.text, {"max_chars": self.max_chars, "repair": self._repairs(answer)})
         if outcome.veto is not None:
             return Verdict(self.name, veto=True, reason=outcome.veto)
         text = answer.text if outcome.text is None else outcome.text
         return Verdict(self.name, answer=replace(answer, text=text, parsed=outcome.value), details=outcome.details)
+
+    def _repairs(self, answer: Answer) -> bool:
+        """Whether its JSON may be repaired: what was cut is no answer, however it is closed."""
+        return self.repair and is_complete(answer.finish_reason)
 
     def _veto(self, reason: str) -> Verdict:
         return Verdict(self.name, veto=True, reason=f"$: {reason}")

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evals.grade.protocol import GradingCase
@@ -104,6 +104,68 @@ def test_what_is_cut_or_prose_is_not_repaired(text: str) -> None:
     assert judge(text, repair=True).veto
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": 3O}',
+        '{"a": 1,000}',
+        '{"a": 1,,"b": 2}',
+        '{"a": [1, 2, ...]}',
+        '{"a": "b", "c"}',
+        '{"a": [1, 2}',
+        '{"a": }',
+        '{"a": NaN,}',
+        '{"a": 1e999,}',
+        '{"a": 007}',
+        '{"a": 1/2}',
+        '{"a": perhaps,}',
+        "{this}",
+        '{"a": "x",} and {"b": [1, {"c": 2',
+    ],
+)
+def test_a_repair_never_guesses(text: str) -> None:
+    """Only punctuation may differ: no value becomes another or is left out, and what is cut is not closed."""
+    with contextlib.suppress(ValueError):
+        assert find_json(text, repair=True).value == {"a": "x"}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"a": 1 "b": 2}', {"a": 1, "b": 2}),
+        ('{"a": "x" "b": [1 2.50],}', {"a": "x", "b": [1, 2.5]}),
+        ('{"path": "C:\\\\dir", "u": "http://a/b",}', {"path": "C:\\dir", "u": "http://a/b"}),
+        ('{"e": "\\ud83d\\ude00 \\u00e9",}', {"e": "😀 é"}),
+        ('{"a": 1.50e3, "b": -0.0, "none": None,}', {"a": 1500.0, "b": -0.0, "none": None}),
+        ('{"a": "Tom\'s, or 1,000", "b": "", "c": " x",}', {"a": "Tom's, or 1,000", "b": "", "c": " x"}),
+    ],
+)
+def test_a_repair_keeps_values(text: str, value: dict[str, Any]) -> None:
+    """Numbers, paths, addresses and escapes are what was written."""
+    match = find_json(text, repair=True)
+    assert (match.value, match.repaired) == (value, True)
+
+
+@pytest.mark.parametrize("reason", ["length", "content_filter", "brand_new"])
+def test_a_cut_answer_is_not_repaired(reason: str) -> None:
+    """It may look closed by chance."""
+    answer = Answer("{'name': 'Ana', 'age': 30}", finish_reason=reason)
+    case = JudgeInput(prompt=Prompt.of("q", schema=PERSON), answer=answer)
+    assert SchemaJudge(repair=True).judge(case).veto  # type: ignore[union-attr]
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=6), st.text(max_size=12) | st.integers() | st.floats(-1e9, 1e9) | st.booleans(), max_size=3
+    )
+)
+@settings(max_examples=50)
+def test_a_repair_is_right_or_refused(value: dict[str, Any]) -> None:
+    """Of Python's own notation with a trailing comma either the value is read or none."""
+    with contextlib.suppress(ValueError):
+        assert find_json(f"{repr(value)[:-1]},}}", repair=True).value == value or "\\" in repr(value)
+
+
 def test_strict_json_is_never_touched() -> None:
     """With a repair allowed, JSON is read as JSON and not marked."""
     verdict = judge('{"name": "Ana // \'x\'", "age": 30}', repair=True)
@@ -120,7 +182,21 @@ def test_any_two_values(first: dict[str, Any], second: dict[str, Any], frame: st
 
 
 @pytest.mark.parametrize(
-    "text", ["{" * 100_000, "['" * 50_000, '{"a":' * 50_000, "```" * 60_000, '{"a": 1} ' * 30_000, "/*" * 90_000]
+    "text",
+    [
+        "{" * 100_000,
+        "['" * 50_000,
+        '{"a":' * 50_000,
+        "```" * 60_000,
+        '{"a": 1} ' * 30_000,
+        "/*" * 90_000,
+        "[" * 7_000 + "'x'," + "]" * 7_000,
+        "{'a': " + "'\"" * 7_000 + "}",
+        "{'a': '" + '"x, ' * 3_900 + "'}",
+        "[" + "{'a': 'b',}," * 80_000 + "]",
+        "{'a': 'b',} " * 80_000,
+        "{a:" + "b " * 7_900 + "}",
+    ],
 )
 def test_hostile_text_takes_linear_time(text: str) -> None:
     """Unclosed and endless texts end quickly."""
