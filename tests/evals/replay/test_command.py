@@ -135,7 +135,7 @@ def refused(capsys: pytest.CaptureFixture[str], tmp_path: Path, *arguments: str)
     [
         ({3: "{line} }"}, "r.jsonl:3: not valid JSON"),
         ({3: "[]"}, "r.jsonl:3: must be a JSON object"),
-        ({3: '{"id": "0", "prompt": "p", "answers": {}}'}, "r.jsonl:3: id: '0' stands on line 1 too"),
+        ({3: '{"id": "0", "prompt": "p", "answers": {}}'}, "r.jsonl:3: id: '0' occurs on line 1 too"),
         ({3: '{"id": "x", "answers": {}}'}, "r.jsonl:3: prompt: is missing"),
         ({3: '{"id": "x", "prompt": "p", "answers": {"cheap": null}}'}, "r.jsonl:3: answers['cheap']: must be an object"),
         *(
