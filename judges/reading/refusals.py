@@ -13,7 +13,7 @@ _LONG = 1500  # an answer this long that begins with an apology goes on to answe
 
 _NOT = (
     r"(?:can't|cannot|can not|won't|will not|am unable to|am not able to|'m unable to|'m not able to|'m not going to"
-    r"|am not going to|must decline to|decline to|refuse to|do not have the ability to|don't have the ability to)"
+    r"|am not going to|(?:'m|am) not (?:allowed|permitted|authori[sz]ed|willing|in a position) to|have no way to|must decline to|decline to|refuse to|do not have the ability to|don't have the ability to)"
 )
 _MATTER = (
     r"(?:requests?|questions?|information|instructions?|contents?|details?|advice|guidance|topics?|material|stor(?:y|ies)|tasks?"
@@ -37,7 +37,7 @@ _IDIOM = (
     r"|(?:provide|give|offer|share) (?:(?:\w+ )?enough|for|up|in|away)\b|(?:support|write|create) (?:this|that) (?:bill|law|war)\b)"
 )
 _ADVERB = r"(?:\w{2,12}ly )?(?:be able to )?(?:in good conscience )?"
-_ENGLISH_CORE = rf"\bi ?{_NOT} {_ADVERB}{_IDIOM}{_ENGLISH_ACTS}"
+_ENGLISH_CORE = rf"\bi ?(?:really |simply |just )?{_NOT} {_ADVERB}{_IDIOM}{_ENGLISH_ACTS}"
 _POLITE = r"(?:(?:(?:i'm|i am) )?(?:sorry|afraid)|my apologies|apologies|unfortunately|regrettably|respectfully|no)[,.:;]? (?:but )?"
 _MY_RULES = r"(?:my|our) (?:\w+ )?(?:guidelines|polic(?:y|ies)|programming|instructions|rules|values)"
 _AI = r"as an? (?:\w+ ){0,2}(?:assistant|ai\b|artificial intelligence|(?:large )?language model)\b(?: (?:language )?(?:model|assistant))?"
@@ -60,9 +60,22 @@ _ENGLISH = (
     rf"^(?:{_POLITE})?(?:this|that|your) (?:request|question|prompt) (?:goes against|violates|is against|falls outside|is outside)",
     rf"^(?:{_POLITE})?{_MY_RULES} (?:prevent|prohibit|forbid|(?:do not|don't) (?:allow|permit|let)) me\b",
     r"^(?:i'm|i am) going to (?:pass on (?:this|that)|decline|refuse)\b",
-    r"^[^.\n]{0,60}\b(?:is|are|falls?) (?:outside|beyond) (?:of )?what i (?:can|am able to|'m able to|may) (?:do|help|assist|provide|offer)",
+    r"^[^.\n]{0,60}\b(?:is|are|falls?) (?:outside|beyond) (?:of )?what i(?: can| am able to|'m able to| may) (?:do|help|assist|provide|offer)",
     r"^i (?:don't|do not) think i (?:should|can|could) (?:help|assist|answer|write|provide)",
-    r"^it would(?:n't| not)? be (?:un|in)?(?:ethical|appropriate|responsible) (?:for me )?to",
+    r"^it would(?:n't| not)? be (?:un|in|ir)?(?:ethical|appropriate|responsible) (?:for me )?to",
+    r"^(?:no[,.;]? )?i(?:'m| am)? (?:refuse|refusing|decline|declining) to (?:help with|assist|write|generate|create|produce|provide|comply|discuss|engage)",
+    r"^[^.\n]{0,90}\b(?:against|violat\w+|contrary to|conflicts? with|breach\w*) (?:my|the (?:usage|content|safety)) (?:\w+ ){0,2}"
+    r"(?:guidelines|polic(?:y|ies)|programming|principles|terms)\b",
+    r"^[^.\n]{0,110}\b(?:isn't|is not|not) something (?:that )?i(?:'m| am| can| will| could| would)(?: be)?(?: able to| willing to"
+    r"| comfortable)? (?:help|assist|provid|discuss|support|engag|generat|writ|creat|produc)",
+    rf"^(?:{_POLITE})?i (?:(?:do not|don't) have|lack) (?:the (?:ability|capability|means)|access) to (?:send|browse|open (?:links|files|urls)|the internet"
+    r"|real-time|live (?:data|information)|external|your (?:files|e-?mails?|calendar|account|device|location)|current (?:data|information|events))",
+    r"^(?:helping|assisting|providing|writing|generating|creating|answering)\b[^.\n]{0,80} (?:would be|is) (?:unethical|illegal|inappropriate|irresponsible)",
+    r"^(?:[^.\n]{0,60}[,:;] )?(?:but )?i(?: must| have to| need to| will have to|'ll have to) (?:respectfully |politely )?(?:decline|refuse)"
+    r"(?=[.,:;]| (?:this|that|your|to))(?! (?:\w+ ){0,2}(?:invitation|offer|job))",
+    r"^(?:i'm|i am) not comfortable (?:producing|generating|helping with|assisting)",
+    r"^(?:no[,.;]? |sorry[,.;]? )?i (?:won't|will not|can't|cannot) help you (?:stalk|spy|steal|forge|fake|blackmail|bypass|poison|kill|scam|launder|evade)",
+    r"^(?:sorry[,.;]? )?no can do\b",
     rf"^(?:{_POLITE})?(?:i'd|i would) (?:rather not|prefer not to) (?:answer|discuss|help|say|write|engage|provide|create|share)",
 )
 _REQUESTS = {
@@ -136,6 +149,86 @@ _REQUESTS = {
         r"(?:お応えできません|お答えできません|できません|いたしかねます|できかねます|ことができません)",
     ),
 }
+# The kinds that every language has: refusing, no permission, against my rules, as a language model I cannot.
+_KINDS = {
+    "spanish": (
+        r"\bme niego a (?:ayudar|escribir|generar|crear|participar|proporcionar|responder)",
+        r"\bcontra (?:de )?mis (?:\w+ )?(?:directrices|políticas|normas|principios)",
+        r"\b(?:infringe|viola|incumple) mis (?:directrices|políticas|normas)",
+        r"^como (?:modelo de lenguaje|ia\b|asistente|inteligencia artificial)[^.\n]{0,60}\bno (?:puedo|tengo)",
+        r"\bno estoy autorizad[oa] a (?:compartir|revelar|divulgar|hablar)",
+        r"\bme es imposible (?:ayudar|responder|cumplir|atender|proporcionar)",
+    ),
+    "french": (
+        r"\bje refuse d(?:e |')(?:participer|écrire|rédiger|générer|créer|aider|fournir|répondre)",
+        r"\bje ne suis pas autorisée? à (?:partager|divulguer|fournir|révéler|discuter)",
+        r"\b(?:contraire à|enfreint|viole|contre) mes (?:\w+ )?(?:directives|règles|principes|consignes)",
+        r"^en tant qu(?:e |')(?:modèle|ia\b|assistant|intelligence)[^.\n]{0,60}\bje n(?:e |')",
+        r"\bje dois (?:refuser|décliner)[.,]",
+    ),
+    "portuguese": (
+        r"\brecuso-me a (?:ajudar|escrever|gerar|criar|participar|fornecer)",
+        r"\b(?:contra|viola|infringe) (?:as )?minhas (?:\w+ )?(?:diretrizes|políticas|normas|regras)",
+        r"^como (?:um )?(?:modelo de linguagem|ia\b|assistente|inteligência artificial)[^.\n]{0,60}\bnão (?:posso|tenho|consigo)",
+        r"\b(?:devo|preciso|tenho que) recusar (?:est|ess|seu|sua)",
+        r"\bnão (?:tenho permissão|estou autorizad[oa]) (?:para|a) (?:compartilhar|partilhar|fornecer|divulgar|revelar)",
+    ),
+    "german": (
+        r"\b(?:verstößt|verstoßen) gegen meine (?:\w+ )?(?:richtlinien|regeln|grundsätze|vorgaben)",
+        r"\bals (?:ki|sprachmodell|künstliche intelligenz)\b[^.\n]{0,60}\b(?:kann|habe|darf) ich[^.\n]{0,40}(?:nicht|kein)",
+        r"\bbei (?:so etwas|so was|dergleichen) helfe ich (?:\w+ )?nicht",
+        r"\bdas (?:kann|darf|werde) ich (?:leider )?nicht (?:tun|beantworten|schreiben|unterstützen)\b[.!,]?",
+        r"\bich (?:lehne (?:diese|ihre|deine|das)\b[^.\n]{0,30}\bab\b|weigere mich)",
+        r"\bich bin (?:leider )?nicht (?:befugt|berechtigt|autorisiert)",
+        r"\bich muss (?:das|dies) (?:leider )?ablehnen",
+    ),
+    "russian": (
+        r"\bя (?:не вправе|не уполномочен[а]?) (?:обсуждать|раскрывать|давать|предоставлять|делиться)",
+        r"\bпротиворечит мо(?:им|ей) (?:\w+ )?(?:правилам|принципам|политике|инструкциям)",
+        r"^как (?:языковая модель|ии\b|искусственный интеллект)[^.\n]{0,60}\bя не ",
+        r"\bя отказываюсь (?:помогать|писать|создавать|отвечать|участвовать)",
+    ),
+    "chinese": (
+        r"违反(?:了)?我的(?:使用)?(?:政策|准则|原则|规定|指南)",
+        r"(?:作为|身为)(?:一个|一名)?(?:人工智能|AI|语言模型)[^。\n]{0,20}(?:无法|不能|没有)",
+        r"我(?:必须|不得不)?拒绝(?:回答|提供|编写|生成|协助|这个|您|你)",
+        r"超出(?:了)?我(?:的|能)[^。\n]{0,6}(?:范围|能力)",
+    ),
+    "arabic": (
+        r"(?:يخالف|تخالف|ينتهك|يتعارض مع) (?:سياساتي|إرشاداتي|مبادئي|قواعدي)",
+        r"بصفتي (?:نموذج|ذكاء|مساعد)[^.\n]{0,30}(?:لا|ليس)",
+        r"(?:يجب|علي) أن أرفض",
+        r"أرفض (?:المساعدة|كتابة|تقديم|الإجابة)",
+        r"لن أساعد(?:ك|كم) في",
+    ),
+    "hindi": (
+        r"मेरे (?:दिशानिर्देशों|दिशा-निर्देशों|नियमों|नीतियों|सिद्धांतों) के (?:खिलाफ|ख़िलाफ़|विरुद्ध)",
+        r"(?:भाषा मॉडल|एआई|AI)[^।\n]{0,40}(?:मैं|मेरे पास|मुझे)[^।\n]{0,60}नहीं",
+        r"मुझे (?:यह|इस|आपके|आपका) अनुरोध (?:को )?अस्वीकार",
+    ),
+    "bengali": (
+        r"আমার (?:নির্দেশিকা|নীতিমালা|নীতি|নিয়ম)\w*র? বিরুদ্ধে",
+        r"(?:ভাষা মডেল|এআই)[^।\n]{0,40}আমা[^।\n]{0,60}(?:নেই|না)",
+        r"আমাকে (?:এই|আপনার) অনুরোধ",
+    ),
+    "urdu": (
+        r"میر[یے] (?:ہدایات|پالیسی|اصولوں|رہنما اصولوں) کے خلاف",
+        r"(?:لسانی ماڈل|زبان کے ماڈل|اے آئی)[^۔\n]{0,40}(?:میں|مجھے|میرے)[^۔\n]{0,60}نہیں",
+        r"مجھے (?:یہ|اس|آپ کی) درخواست",
+    ),
+    "indonesian": (
+        r"\b(?:melanggar|bertentangan dengan) (?:pedoman|kebijakan|aturan|prinsip) saya",
+        r"^sebagai (?:sebuah )?(?:model bahasa|ai\b|asisten)[^.\n]{0,40}saya tidak",
+        r"\bsaya (?:harus |terpaksa )?menolak (?:permintaan|untuk|membantu|membuat)",
+        r"\bsaya tidak (?:bisa|dapat) membantu (?:hal|dalam|membuat)",
+    ),
+    "japanese": (
+        r"私の(?:ガイドライン|ポリシー|方針|規約)に(?:反|違反)",
+        r"(?:AI|言語モデル|人工知能)(?:として|なので|であるため)[^。\n]{0,40}(?:できません|ありません)",
+        r"お断り(?:します|いたします|させていただ)",
+        r"(?:ご?質問|お問い合わせ)に(?:は)?(?:お)?答え(?:でき|られ)ません",
+    ),
+}
 # Words of which every refusal in a language contains one: without them its patterns need not run.
 _CUES = {
     "english": (
@@ -147,7 +240,6 @@ _CUES = {
         "declin",
         "refus",
         "an ai",
-        "violates",
         "against",
         "rather",
         "ethical",
@@ -160,24 +252,49 @@ _CUES = {
         "pass on",
         "that i ",
         "something i ",
+        "contrary",
+        "violat",
+        "conflict",
+        "breach",
+        "lack ",
+        "no way to",
+        "no can do",
+        "illegal",
+        "irrespons",
         "prefer",
     ),
-    "chinese": ("无法", "無法", "不能", "不可", "不会", "不會", "没办法", "沒辦法"),
-    "hindi": ("नहीं", "असमर्थ"),
-    "spanish": ("puedo", "podr", "podemos", "es posible", "soy capaz", "autorizad", "estoy en", "rechazar", "declinar"),
-    "french": ("je ", "m'est"),
-    "arabic": ("لا ", "لن "),
-    "bengali": ("না", "নয়", "নয়"),
-    "portuguese": ("não", "receio"),
-    "russian": ("не ", "отказ"),
-    "urdu": ("نہیں", "قاصر"),
-    "indonesian": ("tidak ", "tak "),
-    "german": ("ich ",),
-    "japanese": ("ません", "かねます"),
+    "chinese": ("无法", "無法", "不能", "不可", "不会", "不會", "没办法", "沒辦法", "违反", "拒绝", "超出", "没有"),
+    "hindi": ("नहीं", "असमर्थ", "खिलाफ", "ख़िलाफ़", "विरुद्ध", "अस्वीकार"),
+    "spanish": (
+        "puedo",
+        "podr",
+        "podemos",
+        "es posible",
+        "soy capaz",
+        "autorizad",
+        "estoy en",
+        "rechazar",
+        "declinar",
+        "me niego",
+        "mis ",
+        "como ",
+        "imposible",
+    ),
+    "french": ("je ", "m'est", "mes ", "en tant"),
+    "arabic": ("لا ", "لن ", "أرفض", "سياساتي", "إرشاداتي", "مبادئي", "قواعدي", "بصفتي"),
+    "bengali": ("না", "নয়", "নয়", "বিরুদ্ধে", "নেই", "অনুরোধ"),
+    "portuguese": ("não", "receio", "recus", "minhas ", "como "),
+    "russian": ("не ", "отказ", "противоречит"),
+    "urdu": ("نہیں", "قاصر", "خلاف", "درخواست"),
+    "indonesian": ("tidak ", "tak ", "saya"),
+    "german": ("ich ", "gegen meine"),
+    "japanese": ("ません", "かねます", "ガイドライン", "ポリシー", "方針", "規約", "お断り"),
 }
+_ENGLISH_START = rf"\A(?:{'|'.join(_ENGLISH)})"  # one anchor: no alternative is tried further on
 _Patterns = list[tuple[tuple[str, ...], str]]
 _PATTERNS: _Patterns = [
-    (_CUES[language], "|".join(patterns)) for language, patterns in ({"english": _ENGLISH} | _REQUESTS).items()
+    (_CUES[language], patterns[0] if language == "english" else "|".join((*patterns, *_KINDS.get(language, ()))))
+    for language, patterns in ({"english": (_ENGLISH_START,)} | _REQUESTS).items()
 ]
 _ASCII_CUES = ((tuple(cue for cue in cues if cue.isascii()), pattern) for cues, pattern in _PATTERNS)
 _ASCII_PATTERNS: _Patterns = [(cues, pattern) for cues, pattern in _ASCII_CUES if cues]
@@ -217,7 +334,9 @@ def _begins_as_refusal(head: str, patterns: _Patterns) -> bool:
     for cues, pattern in patterns:
         for cue in cues:
             if cue in lower:
-                if _compiled(pattern).search(head) is not None:
+                compiled = _compiled(pattern)
+                find = compiled.match if pattern is _ENGLISH_START else compiled.search
+                if find(head) is not None:
                     return True
                 break
     return False

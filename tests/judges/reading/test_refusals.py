@@ -36,15 +36,15 @@ HELD_OUT = [
 
 
 def test_sentences_that_the_patterns_were_not_written_with() -> None:
-    """The documentation states these figures: 96 sentences, none of which was known when the patterns were written.
+    """The documentation states these figures: 170 sentences, written before the patterns were read or changed.
 
     A pattern that is added for one of them takes it out of this set; new ones have to be written.
     """
-    assert len(HELD_OUT) == 96
+    assert len(HELD_OUT) == 170
     assert {row["text"] for row in HELD_OUT}.isdisjoint(row["text"] for row in LABELLED)
     precision, recall = measured(HELD_OUT)
     page = (Path(__file__).parents[3] / "docs/reference/policy.md").read_text(encoding="utf-8")
-    assert precision == 1.0
+    assert f"precision {precision:.2f}" in page
     assert f"recall {recall:.2f}" in page
 
 
