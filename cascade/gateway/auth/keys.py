@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Container, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -227,6 +228,7 @@ def check_same_origin(host: bytes, origin: bytes, site: bytes) -> None:
         raise ApiError(403, "sec-fetch-site: without API keys no other site's pages are served", code="wrong_origin")
 
 
+@lru_cache(maxsize=64)  # every request without a key asks, mostly for the same host
 def is_loopback(host: str) -> bool:
     """Whether a host name or an address is a loopback one."""
     if host.lower() == "localhost":
