@@ -64,15 +64,9 @@ _ENGLISH = (
     r"^i (?:don't|do not) think i (?:should|can|could) (?:help|assist|answer|write|provide)",
     r"^it would(?:n't| not)? be (?:un|in|ir)?(?:ethical|appropriate|responsible) (?:for me )?to",
     r"^(?:no[,.;]? )?i(?:'m| am)? (?:refuse|refusing|decline|declining) to (?:help with|assist|write|generate|create|produce|provide|comply|discuss|engage)",
-    r"^[^.\n]{0,90}\b(?:against|violat\w+|contrary to|conflicts? with|breach\w*) (?:my|the (?:usage|content|safety)) (?:\w+ ){0,2}"
-    r"(?:guidelines|polic(?:y|ies)|programming|principles|terms)\b",
-    r"^[^.\n]{0,110}\b(?:isn't|is not|not) something (?:that )?i(?:'m| am| can| will| could| would)(?: be)?(?: able to| willing to"
-    r"| comfortable)? (?:help|assist|provid|discuss|support|engag|generat|writ|creat|produc)",
     rf"^(?:{_POLITE})?i (?:(?:do not|don't) have|lack) (?:the (?:ability|capability|means)|access) to (?:send|browse|open (?:links|files|urls)|the internet"
     r"|real-time|live (?:data|information)|external|your (?:files|e-?mails?|calendar|account|device|location)|current (?:data|information|events))",
     r"^(?:helping|assisting|providing|writing|generating|creating|answering)\b[^.\n]{0,80} (?:would be|is) (?:unethical|illegal|inappropriate|irresponsible)",
-    r"^(?:[^.\n]{0,60}[,:;] )?(?:but )?i(?: must| have to| need to| will have to|'ll have to) (?:respectfully |politely )?(?:decline|refuse)"
-    r"(?=[.,:;]| (?:this|that|your|to))(?! (?:\w+ ){0,2}(?:invitation|offer|job))",
     r"^(?:i'm|i am) not comfortable (?:producing|generating|helping with|assisting)",
     r"^(?:no[,.;]? |sorry[,.;]? )?i (?:won't|will not|can't|cannot) help you (?:stalk|spy|steal|forge|fake|blackmail|bypass|poison|kill|scam|launder|evade)",
     r"^(?:sorry[,.;]? )?no can do\b",
@@ -291,11 +285,30 @@ _CUES = {
     "japanese": ("ません", "かねます", "ガイドライン", "ポリシー", "方針", "規約", "お断り"),
 }
 _ENGLISH_START = rf"\A(?:{'|'.join(_ENGLISH)})"  # one anchor: no alternative is tried further on
+# Patterns that read on from the start: each runs only where one of its own cues stands.
+_ENGLISH_WIDE = (
+    (
+        ("against", "violat", "contrary", "conflict", "breach"),
+        r"^[^.\n]{0,90}\b(?:against|violat\w+|contrary to|conflicts? with|breach\w*) (?:my|the (?:usage|content|safety)) (?:\w+ ){0,2}"
+        r"(?:guidelines|polic(?:y|ies)|programming|principles|terms)\b",
+    ),
+    (
+        ("not something", "n't something"),
+        r"^[^.\n]{0,110}\b(?:isn't|is not|not) something (?:that )?i(?:'m| am| can| will| could| would)(?: be)?(?: able to| willing to"
+        r"| comfortable)? (?:help|assist|provid|discuss|support|engag|generat|writ|creat|produc)",
+    ),
+    (
+        ("declin", "refus"),
+        r"^(?:[^.\n]{0,60}[,:;] )?(?:but )?i(?: must| have to| need to| will have to|'ll have to) (?:respectfully |politely )?(?:decline|refuse)"
+        r"(?=[.,:;]| (?:this|that|your|to))(?! (?:\w+ ){0,2}(?:invitation|offer|job))",
+    ),
+)
 _Patterns = list[tuple[tuple[str, ...], str]]
 _PATTERNS: _Patterns = [
     (_CUES[language], patterns[0] if language == "english" else "|".join((*patterns, *_KINDS.get(language, ()))))
     for language, patterns in ({"english": (_ENGLISH_START,)} | _REQUESTS).items()
 ]
+_PATTERNS += _ENGLISH_WIDE
 _ASCII_CUES = ((tuple(cue for cue in cues if cue.isascii()), pattern) for cues, pattern in _PATTERNS)
 _ASCII_PATTERNS: _Patterns = [(cues, pattern) for cues, pattern in _ASCII_CUES if cues]
 
