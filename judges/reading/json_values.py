@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, NoReturn
 
 from .json_repairs import COMMENT, MOST_CHARACTERS, repaired_json
 
+# How often the whole reply is read for the end of a value that has none: each time costs time linear in its length.
+_MOST_SCANS = 4
 _FENCE = re.compile(r"```[A-Za-z0-9_-]{0,20}[ \t]{0,8}\r?\n?")
 _OPENING = re.compile(r"\{\s*[\"}]|\[\s*(?:[\[{\"\]\-\d]|true|false|null)")
 _STRUCTURE = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
@@ -149,18 +151,33 @@ def _segments(text: str, structure: re.Pattern[str]) -> Iterator[tuple[int, int]
 
     A fence inside a value, as in a string, does not end the block.
     """
-    begin = 0
+    begin, scans = 0, _MOST_SCANS
     for fence in _FENCE.finditer(text):
         if fence.start() < begin:
             continue
-        opening = _OPENING.match(text, begin) or _LOOSE_OPENING.match(text, begin)
-        if opening is not None and (end := _end_of_brackets(text, begin, len(text), structure)) > fence.start():
-            yield begin, end
-            begin = end
-            continue
+        if scans and (end := _end_across(text, begin, fence.start(), structure)) is not None:
+            if end > fence.start():
+                yield begin, end
+                begin = end
+                continue
+            scans -= end < 0
         yield begin, fence.start()
         begin = fence.end()
     yield begin, len(text)
+
+
+def _end_across(text: str, begin: int, fence: int, structure: re.Pattern[str]) -> int | None:
+    """The end of a value that has the fence in one of its strings; -1 where it has no end; None where no value is open."""
+    if _OPENING.match(text, begin) or _LOOSE_OPENING.match(text, begin):
+        return _end_of_brackets(text, begin, len(text), structure)
+    while (opening := _OPENING.search(text, begin, fence)) is not None:
+        begin = _end_of_brackets(text, opening.start(), fence, _STRUCTURE)
+        if begin < 0:
+            try:  # in prose only what is JSON counts: a bracket of the prose may be open, too
+                return _decoder.raw_decode(text, opening.start())[1]
+            except (ValueError, RecursionError):
+                return -1
+    return None
 
 
 def _end_of_brackets(text: str, start: int, stop: int, structure: re.Pattern[str]) -> int:

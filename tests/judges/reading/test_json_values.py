@@ -188,6 +188,8 @@ def test_any_two_values(first: dict[str, Any], second: dict[str, Any], frame: st
         "['" * 50_000,
         '{"a":' * 50_000,
         "```" * 60_000,
+        '```\n{"a' * 40_000,
+        'x {"a":"```\n' * 30_000,
         '{"a": 1} ' * 30_000,
         "/*" * 90_000,
         "[" * 7_000 + "'x'," + "]" * 7_000,
@@ -205,6 +207,20 @@ def test_hostile_text_takes_linear_time(text: str) -> None:
         with contextlib.suppress(ValueError, RecursionError):
             find_json(text, repair=repair)
     assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('Here: {"a": "```"} ok', {"a": "```"}),
+        ('Sure {"a": "```py\\nx\\n```", "c": [1, 2]} done', {"a": "```py\nx\n```", "c": [1, 2]}),
+        ('First {"```json": [1]}, then ```json\n{"b": 2}\n``` instead', {"b": 2}),
+        ('The set {"x is open: ```json\n{"a": 1}\n``` end', {"a": 1}),
+    ],
+)
+def test_a_fence_in_a_string_ends_no_value(text: str, value: dict[str, Any]) -> None:
+    """Neither in a block nor in prose; a bracket of the prose that is never closed takes no block with it."""
+    assert find_json(text).value == value
 
 
 def test_a_byte_order_mark_is_no_json() -> None:
