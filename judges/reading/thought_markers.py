@@ -117,7 +117,7 @@ def is_quoted(text: str, start: int, end: int, *, final: bool) -> bool | None:
             return None
         if before + after in _QUOTES:
             return True
-    if _line_before(text, start).count("`") % 2 == 0:
+    if text.rfind("`", max(0, start - _MOST_LINE), start) < 0 or _line_before(text, start).count("`") % 2 == 0:
         return False
     line = text[end : end + _MOST_SPAN].partition("\n")
     if "`" in line[0]:
