@@ -17,7 +17,6 @@ from typing import Any, NoReturn
 from .reading import numerals
 from .reading.choices import chosen
 from .reading.json_values import find_json
-from .reading.number_words import has_number_words
 
 KINDS = ("auto", "number", "choice", "json", "date", "text")
 
@@ -90,7 +89,7 @@ def key(text: str, kind: str = "auto") -> Hashable:
 
     - ``number``: the exact value of the last number of the final answer; currency signs, ``%`` and thousands separators
       are dropped (50% is 50, not 0.5), ``1/2`` and ``\\frac{1}{2}`` are a half; ``3,14``, ``1,00,000``, ``10^5``,
-      ``1.5 million``, ``1.5M``, ``2 1/2``, ``USD 1,000``, ``3 dozen`` and ``fifty-one`` are read as they are meant.
+      ``1.5 million`` and ``2 1/2`` are read as they are meant.
     - ``choice``: the letter of an option, as in ``B``, ``(B)``, ``B) Paris`` or ``Answer: b``.
     - ``json``: the whole, the last fenced block, or the last object in the prose; keys in any order, 1 equals 1.0, strings
       must match exactly.
@@ -188,16 +187,11 @@ def _whole_number(answer: str, bare: str) -> str | None:
     number = None if numerals.RAISED.search(answer) else _NUMBER.match(bare)
     if number is not None and _AFTER_NUMBER.fullmatch(bare, number.end()) and "," not in number[0]:
         return _value(number)
-    if len(bare) > _MOST_STATEMENT:
-        return None
-    in_words = not any(char.isdigit() for char in bare)
-    if in_words and not has_number_words(bare):
+    if len(bare) > _MOST_STATEMENT or not any(char.isdigit() for char in bare):
         return None
     statement = _STATEMENT.fullmatch(_bare(numerals.number(answer)).replace("**", ""))
     if statement is None or (unit := (statement["unit"] or "").lower()) in _NO_UNITS or unit[:3] in _MONTHS:
         return None
-    if in_words and statement["unit"] and not statement["unit"].islower():
-        return None  # "Seven Samurai" is a name
     number = _NUMBER.fullmatch(statement["number"])
     return None if number is None else _value(number)
 

@@ -170,7 +170,8 @@ class Pinger:
         ended = time.monotonic()
         while not self._waits or self._waits[-1][0] < ended:  # the one under way counts, too
             time.sleep(0.002)
-        return max(wait for start, wait in self._waits if start + wait >= began and start <= ended)
+        waits = [wait for start, wait in self._waits if start + wait >= began and start <= ended]
+        return max(waits, default=0.0)
 
 
 def slowness() -> float:
