@@ -1,8 +1,6 @@
 """The state of promises, in the journal's database: any process takes new labels into account, and all see one state."""
 
 import json
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from cascade.promise.states import Promise, PromiseState, PromiseTracker
@@ -10,7 +8,7 @@ from cascade.promise.states import Promise, PromiseState, PromiseTracker
 from .labels import labels_after
 from .record import dumps
 from .store import SqlStore
-from .writer_connection import Retention, Session
+from .writer_connection import Book
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,26 +28,8 @@ class PromiseUpdate:
     added: int
 
 
-class PromiseBook:
-    """The rows of ``cascade_promises``. For one thread; every method raises JournalError where the database is away.
-
-    Args:
-        connect: Opens the journal's database.
-        clock: Unix seconds.
-    """
-
-    def __init__(self, connect: Callable[[], SqlStore], clock: Callable[[], float] = time.time) -> None:
-        self._connect, self._clock = connect, clock
-        self._parents_sessions: list[Session[SqlStore]] = []
-        self._session: Session[SqlStore] = Session(connect, Retention())
-
-    def restart(self) -> None:
-        """In a forked child: begins with a connection of its own.
-
-        The parent's may be in the middle of a statement, its locks held for ever here: it is neither used nor closed.
-        """
-        self._parents_sessions.append(self._session)
-        self._session = Session(self._connect, Retention())
+class PromiseBook(Book):
+    """The rows of ``cascade_promises``."""
 
     def update(self, policy: str, policy_hash: str, promise: Promise, floor: float) -> PromiseUpdate:
         """Takes a policy's new labels into account, each once over all processes, in one transaction.
@@ -109,7 +89,3 @@ class PromiseBook:
                 )
 
         self._session.run(work)
-
-    def close(self) -> None:
-        """Closes the connection; the next call opens it again."""
-        self._session.close()

@@ -6,8 +6,7 @@ second time, and none is missing from the budget: a row that stays ``sent`` coun
 """
 
 import json
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,7 +14,7 @@ from cascade.costs.budget import today
 
 from .record import dumps
 from .store import SqlStore
-from .writer_connection import Retention, Session
+from .writer_connection import Book
 
 Claim = Literal["granted", "wait", "budget", "gone"]
 """The result of a claim: the request may be sent; the minute is full; the budget is spent; another process has the row."""
@@ -65,26 +64,8 @@ class ShadowOutcome:
     error: str | None = None
 
 
-class ShadowBook:
-    """The rows of ``cascade_shadows``. For one thread; every method raises JournalError where the database is away.
-
-    Args:
-        connect: Opens the journal's database.
-        clock: Unix seconds.
-    """
-
-    def __init__(self, connect: Callable[[], SqlStore], clock: Callable[[], float] = time.time) -> None:
-        self._connect, self._clock = connect, clock
-        self._parents_sessions: list[Session[SqlStore]] = []
-        self._session: Session[SqlStore] = Session(connect, Retention())
-
-    def restart(self) -> None:
-        """In a forked child: begins with a connection of its own.
-
-        The parent's may be in the middle of a statement, its locks held for ever here: it is neither used nor closed.
-        """
-        self._parents_sessions.append(self._session)
-        self._session = Session(self._connect, Retention())
+class ShadowBook(Book):
+    """The rows of ``cascade_shadows``."""
 
     def queue(self, rows: Sequence[ShadowRow]) -> None:
         """Enters rows as ``queued``; those that are there already stay as they are."""
@@ -116,10 +97,6 @@ class ShadowBook:
     def spent(self, policy: str, day: str) -> float:
         """USD that a policy's shadow requests cost in a UTC day; what is unknown counts with its estimate."""
         return self._session.run(lambda store: _spent(store, policy, day))
-
-    def close(self) -> None:
-        """Closes the connection; the next call opens it again."""
-        self._session.close()
 
 
 def _queue(store: SqlStore, rows: Sequence[ShadowRow]) -> None:

@@ -11,7 +11,7 @@ from cascade.policy.schema import Policy
 from judges import Prompt
 
 from .record import PendingRecord, make
-from .store import Row, Store, to_row
+from .store import Row, SqlStore, Store, to_row
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Store)
@@ -152,6 +152,32 @@ class Session(Generic[S]):
             self._down = True
             log.warning("the journal cannot be written, records wait (%s)", (str(error).splitlines() or [""])[0][:200])
         return True
+
+
+class Book:
+    """Tables in the journal's database. For one thread; every method raises JournalError where the database is away.
+
+    Args:
+        connect: Opens the journal's database.
+        clock: Unix seconds.
+    """
+
+    def __init__(self, connect: Callable[[], SqlStore], clock: Callable[[], float] = time.time) -> None:
+        self._connect, self._clock = connect, clock
+        self._parents_sessions: list[Session[SqlStore]] = []
+        self._session: Session[SqlStore] = Session(connect, Retention())
+
+    def restart(self) -> None:
+        """In a forked child: begins with a connection of its own.
+
+        The parent's may be in the middle of a statement, its locks held for ever here: it is neither used nor closed.
+        """
+        self._parents_sessions.append(self._session)
+        self._session = Session(self._connect, Retention())
+
+    def close(self) -> None:
+        """Closes the connection; the next call opens it again."""
+        self._session.close()
 
 
 def _row(run: PendingRecord, policy_hash: str) -> Row:
