@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Unpack, overload
 from cascade.costs.budget import MONTH, Ledger, MemoryLedger
 from cascade.engine.attempt import TierAttempt
 from cascade.engine.calls import DEFAULT_REQUEST
+from cascade.engine.canary import Assignment, assigned, with_arm
 from cascade.engine.plan import CompiledPolicy, new_run_budget, tag_budgets
 from cascade.engine.routing import routed
 from cascade.engine.run import gate as gate_answer
@@ -178,7 +179,9 @@ class Cascade:
         if deadline_s is not None and not deadline_s > 0:
             raise ValueError(f"deadline_s must be more than 0, got {deadline_s!r}")
         question = Prompt.of(prompt, system=system, schema=schema, tools=tools)
-        compiled = self._runtime.compile(policy)
+        compiled, assignment = self._runtime.compile(policy), None
+        if compiled.canary is not None:
+            compiled, assignment = assigned(compiled, compiled.canary, tags)
         if compiled.tasks is not None:
             compiled = variant(compiled, question, tags)
         if compiled.routes is not None:
@@ -198,7 +201,9 @@ class Cascade:
             request=request,
             daily=daily,
         )
-        result = await self._observe("run", policy, compiled, question, work, tags, request=request)
+        if assignment is not None:
+            work = partial(with_arm, work, assignment.arm)
+        result = await self._observe("run", policy, compiled, question, work, tags, request=request, assignment=assignment)
         return result if events is None else events.run_finished(result)
 
     @overload
@@ -456,13 +461,15 @@ class Cascade:
         tags: Tags | None,
         *,
         request: Request = DEFAULT_REQUEST,
+        assignment: Assignment | None = None,
     ) -> Awaitable[Result]:
         """``work``, within its telemetry, its journal record and its line in the log; each adds a coroutine only if on."""
         if self._telemetry is None:
-            run = self._record(kind, policy, compiled, question, work, tags, request=request)
+            run = self._record(kind, policy, compiled, question, work, tags, request=request, assignment=assignment)
         else:
             observer = self._telemetry.run(kind, policy, compiled, question)
-            run = _observed(observer, lambda: self._record(kind, policy, compiled, question, work, tags, request=request))
+            options: dict[str, Any] = {"request": request, "assignment": assignment}
+            run = _observed(observer, lambda: self._record(kind, policy, compiled, question, work, tags, **options))
         if not _log.isEnabledFor(logging.INFO):
             return run
         from .telemetry.run_log import log_run
@@ -479,6 +486,7 @@ class Cascade:
         tags: Tags | None,
         *,
         request: Request,
+        assignment: Assignment | None,
     ) -> Awaitable[Result]:
         if self._journal is None:
             if tags:
@@ -487,6 +495,8 @@ class Cascade:
                 checked_tags(tags)  # the same error as with a journal, so that switching one on breaks no caller
             return work()
         pending = self._journal.begin(kind, policy, compiled, question, tags)
+        if assignment is not None:
+            pending.run_id, pending.canary = assignment
         running = work(run_id=pending.run_id, attempts=pending.attempts)
         if compiled.shadow is None or self._shadower is None or kind != "run":
             return self._journal.record(pending, running)
@@ -499,11 +509,17 @@ class Cascade:
             return None
         if self._journal is None:
             raise PolicyError(f"policies.{shadowing[0]}.shadow: needs a journal, which keeps its records; give journal=")
+        from .shadow.canary_monitor import make_monitor
         from .shadow.promise_monitor import PromiseMonitor
         from .shadow.shadower import Shadower
 
         report = None if self._telemetry is None else self._telemetry.promise
-        monitor = PromiseMonitor(self.policies, self._journal.promise_book(), self._runtime.replace_policy, report)
+        replace_policy = self._runtime.replace_policy
+        promises = PromiseMonitor(self.policies, self._journal.promise_book(), replace_policy, report)
+        on_canary = None if self._telemetry is None else self._telemetry.canary
+        monitor = make_monitor(
+            self.policies, promises, self._journal.canary_book, replace=replace_policy, on_state=on_canary
+        )
         on_outcome = None if self._telemetry is None else self._telemetry.shadow
         return Shadower(self._runtime.compile, self._journal.shadow_book(), shadowing, monitor, on_outcome)
 
