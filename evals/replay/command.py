@@ -16,13 +16,13 @@ from cascade.util.broken_pipe import quietly
 from evals.recording import Example, RecordingError, models_of, read
 
 from . import engine_check
-from .certified_choice import Guarantee, Kind
-from .input_rows import ReplayError
-from .menu import DEFAULT_PROMISES
+from .certificate.certified_choice import Guarantee, Kind
+from .certificate.menu import DEFAULT_PROMISES
 from .pipeline import ReplayConfig, ReplayResult, as_file, page, replay
 from .policy_output.next_commands import after_writing, to_write, with_own_questions
 from .policy_output.own_policy import OwnPolicy, check_recorded, own_policy
 from .policy_output.write_policy import calibration_path, check_target, write_policy
+from .rows.input_rows import ReplayError
 
 
 def _measured_tiers(own: OwnPolicy) -> tuple[Policy, list[str]]:

@@ -20,7 +20,7 @@ from evals.recording import Example
 
 from .by_task.candidates import TaskCandidate
 from .by_task.tuner import NO_TASK
-from .input_rows import ReplayError, Rules
+from .rows.input_rows import ReplayError, Rules
 from .score_table import other_models, without_clock
 from .simulate import Outcome
 from .tune import Candidate

@@ -16,13 +16,18 @@ from cascade.policy.calibration_file import CalibrationFile
 from evals.common.progress import Progress
 from evals.recording import Example, models_of
 
-from . import baselines, engine_check, report_data, verdict
+from . import baselines, engine_check
 from .by_task.promise import choose_for_each_task
 from .by_task.tuner import TaskTuner, tasks_of
-from .certified_choice import CertifiedChoice, Guarantee, Method, choose_certified, choose_from_menu, upper_bound
+from .certificate.certified_choice import CertifiedChoice, Guarantee, Method, choose_certified, choose_from_menu, upper_bound
 from .evidence.cofailure import cofailure
 from .evidence.consensus import has_consensus, with_consensus
-from .input_rows import (  # fmt: skip
+from .policy_output.limits import limit_notes, silent_judges
+from .policy_output.own_policy import OwnPolicy
+from .results import report_data, verdict
+from .results.table import ResultRow, as_json, compare
+from .results.tasks import by_task
+from .rows.input_rows import (  # fmt: skip
     ReplayError,
     Rules,
     check_judges,
@@ -35,16 +40,12 @@ from .input_rows import (  # fmt: skip
     row_warnings,
     usable_rows,
 )
-from .policy_output.limits import limit_notes, silent_judges
-from .policy_output.own_policy import OwnPolicy
-from .recorded_verdicts import recorded_judges
-from .results_table import ResultRow, as_json, compare
+from .rows.recorded_verdicts import recorded_judges
 from .rows.sampling import sampled_rows
+from .rows.splits import Splits, halves
 from .score_table import Cache, TierScores, load_or_score, sha256_of
 from .simulate import Outcome
-from .splits import Splits, halves
 from .statistics.certify import METHODS
-from .tasks import by_task
 from .tune import Goal, SweepResult, Tuner
 
 MOST_TIERS = 10

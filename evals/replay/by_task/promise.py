@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from evals.replay.certified_choice import CertifiedChoice, Guarantee
-from evals.replay.menu import saves
+from evals.replay.certificate.certified_choice import CertifiedChoice, Guarantee
+from evals.replay.certificate.menu import saves
+from evals.replay.rows.splits import Splits
 from evals.replay.score_table import TierScores
-from evals.replay.splits import Splits
 from evals.replay.statistics.certify import METHODS, fixed_sequence
 from evals.replay.tune import Candidate, Goal
 

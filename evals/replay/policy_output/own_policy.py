@@ -8,7 +8,7 @@ from cascade import Policy
 from cascade.policy import load
 from cascade.policy.schema import JudgeRule, nearest
 from evals.recording import Example, models_of
-from evals.replay.input_rows import ReplayError, Rules
+from evals.replay.rows.input_rows import ReplayError, Rules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

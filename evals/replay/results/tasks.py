@@ -8,10 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from evals.recording import Example
-
-from .simulate import Outcome
-from .statistics.certify import p_value
-from .statistics.significance import tango
+from evals.replay.simulate import Outcome
+from evals.replay.statistics.certify import p_value
+from evals.replay.statistics.significance import tango
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
