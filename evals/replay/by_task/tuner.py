@@ -5,6 +5,7 @@ each task takes the vector whose cost plus priced loss is least; as the price fa
 the safest to the cheapest. That path is one sequence of candidates, to be tested like any other.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
@@ -96,7 +97,7 @@ class TaskTuner(Tuner):
         A test on ``n`` rows passes where loss + z * sqrt(variance * (1/n + 1/n_fit)) stays below the limit; this is the
         derivative of the second term at a variance of ``limit``, so that the path begins with what surely passes.
         """
-        return MARGIN * ((1 / max(n, 1) + 1 / max(n_fit, 1)) / limit) ** 0.5 / 2
+        return MARGIN * math.sqrt((1 / max(n, 1) + 1 / max(n_fit, 1)) / limit) / 2
 
     def _unit(self, task: str) -> float:
         """What the premium tier's answer costs on the task's fit rows, in USD."""
