@@ -23,6 +23,7 @@ from .policy_output.next_commands import after_writing, to_write, with_own_quest
 from .policy_output.own_policy import OwnPolicy, check_recorded, own_policy
 from .policy_output.write_policy import calibration_path, check_target, write_policy
 from .rows.input_rows import ReplayError
+from .rows.tasks import with_tasks
 
 
 def _measured_tiers(own: OwnPolicy) -> tuple[Policy, list[str]]:
@@ -266,6 +267,7 @@ def _run(args: argparse.Namespace) -> tuple[ReplayResult, list[str]]:
     examples = _examples(args.recording)
     if own is not None:
         check_recorded(own, tiers, examples)
+        examples = with_tasks(examples, own.policy, own.name)
     if not tiers:
         tiers = models_of(examples)
         if len(tiers) > 4:

@@ -12,6 +12,7 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
+from cascade.policy.thresholds import NO_TASK
 from evals.replay.candidate_tiers import first_judges_only
 from evals.replay.score_table import TierScores
 from evals.replay.simulate import CandidateTier, SimulatedCascade
@@ -21,8 +22,6 @@ from .candidates import Names, Rows, TaskCandidate, assembled
 
 # A task's own grades weigh n / (n + PRIOR) against what the confidences, fitted on all tasks, predict of it.
 PRIOR = 10
-NO_TASK = "(no task)"
-"""The task of rows that have none."""
 PRICES = np.concatenate([[np.inf], np.geomspace(1e4, 1e-4, 160), [0.0]])
 """Prices of a whole lost point, in multiples of what the premium tier costs."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache, partial
@@ -13,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cascade import Cascade
 from cascade.data import STARTER_RECORDING
 from cascade.policy import load
-from evals.recording import Example
+from evals.recording import Example, read
 from evals.replay.by_task.candidates import Names, TaskCandidate, assembled
 from evals.replay.by_task.promise import choose_for_each_task
 from evals.replay.by_task.tuner import TaskTuner, tasks_of
@@ -27,6 +29,7 @@ from evals.replay.rows.splits import halves
 from evals.replay.score_table import TierScores, score_tier
 from evals.replay.simulate import CandidateTier, SimulatedCascade
 from evals.replay.tune import Candidate, Goal, Tuner
+from judges import Prompt
 from tests.evals.replay.test_simulate import questions
 
 TASKS = ("easy", "hard", "")
@@ -177,3 +180,33 @@ def test_a_replay_writes_thresholds_by_task_that_load(
     assert cheap.accept_at_by_task is not None
     assert cheap.accept_at_by_task["support"] == "skip"
     assert cheap.accept_at_by_task == figures["chosen"]["by_task"]["qwen2.5-coder-0.5b-instruct"]
+
+
+def test_tasks_of_the_policys_rules_are_tuned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that name no task get what a rule says of their prompt, as runs do; a recorded task stays."""
+    monkeypatch.chdir(tmp_path)
+    lines = [example.to_json() for example in read(STARTER_RECORDING)]
+    for i, line in enumerate(lines):
+        line["task"] = "sums" if line["task"] == "arithmetic" else ("", "default")[i % 2]
+    Path("answers.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    models = {m: f"{{provider: recorded, recording: starter, model: qwen2.5-coder-{m}-instruct}}" for m in ("0.5b", "1.5b")}
+    Path("policies.yaml").write_text(
+        f"models: {{small: {models['0.5b']}, large: {models['1.5b']}}}\npolicies:\n  default:\n"
+        "    tasks: {rules: [{task: dates, pattern: '^(Which|Write the) date'}]}\n    tiers: "
+        "[{model: small, judges: [schema, rules, logprob]}, {model: large, judges: [schema, rules, logprob]}]\n"
+    )
+    arguments = ["answers.jsonl", "--policy-file", "policies.yaml", "--max-task-loss", "0.15"]
+    assert main([*arguments, "--write-policy", "tuned.yaml", "--json", "figures.json"]) == 0
+    tasks = [entry["task"] for entry in json.loads(Path("figures.json").read_text())["by_task"]]
+    assert tasks == ["(no task)", "dates", "sums"]
+    at = load.load("tuned.yaml").policies["default"].tiers[0].accept_at_by_task or {}
+    skipped = {task for task, threshold in at.items() if threshold == "skip"}
+    assert at.keys() == set(tasks)
+    assert skipped
+    assert at.keys() - skipped
+    with Cascade("tuned.yaml") as cascade:
+        for line in lines[:606:40]:
+            tags = {"task": "sums"} if line["task"] == "sums" else None
+            result = cascade.run(line["prompt"], system=line.get("system"), schema=line.get("schema"), tags=tags)
+            own = "dates" if re.match("(Which|Write the) date", Prompt.of(line["prompt"]).text) else "(no task)"
+            assert (result.attempts[0].tier == "large") == (("sums" if tags else own) in skipped)
