@@ -19,7 +19,7 @@ from cascade.data import STARTER_RECORDING
 from cascade.policy import load
 from evals.recording import Example, read
 from evals.replay.by_task.candidates import Names, TaskCandidate, assembled
-from evals.replay.by_task.promise import choose_for_each_task
+from evals.replay.by_task.promise import choose_for_each_task, choose_for_whole_and_each_task
 from evals.replay.by_task.tuner import TaskTuner, tasks_of
 from evals.replay.candidate_tiers import fit_tier
 from evals.replay.certificate.certified_choice import CertifiedChoice, Guarantee, TunerFactory, choose_certified
@@ -128,6 +128,35 @@ def test_a_task_that_breaks_the_promise_is_rarely_answered_cheaply(n: int) -> No
         assert cheap == {entry["task"] for entry in choice.certificate["by_task"] if entry["proved"]}
         assert ("No task" in choice.certificate["words"]) == (not cheap)
     assert broken <= delta * draws + 3 * (draws * delta * (1 - delta)) ** 0.5
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"a": 0.02, "b": 0.16, "c": 0.02}, {"a": 0.07, "b": 0.08, "c": 0.06}],
+    ids=["one task breaks its promise", "all together break theirs"],
+)
+def test_a_promise_of_the_whole_and_of_each_task_is_rarely_broken(wrong: dict[str, float]) -> None:
+    """Neither is, although every test has the full level."""
+    draws, delta, broken, cheaper = 20, 0.2, 0, 0
+    for seed in range(draws):
+        columns, row_tasks = columns_of(seed, 450, wrong)
+        splits = halves(list(row_tasks), seed)
+        choice = choose_for_whole_and_each_task(columns, splits, 0.06, 0.15, delta, row_tasks=row_tasks, seed=seed)
+        losses = true_losses(choice, row_tasks, wrong)
+        broken += max(losses.values()) > 0.15 or np.mean(list(losses.values())) > 0.06
+        cheaper += choice.certificate["certified"]
+        assert choice.certificate["certified"] == any(loss > 0 for loss in losses.values())
+    assert broken <= delta * draws + 3 * (draws * delta * (1 - delta)) ** 0.5
+    assert cheaper > 0
+
+
+def test_both_promises_hold_where_one_task_must_go_to_premium() -> None:
+    """The other is answered cheaply; what is proved of it is said."""
+    columns, row_tasks = columns_of(1, 900, {"easy": 0.0, "hard": 0.4})
+    choice = choose_for_whole_and_each_task(columns, halves(list(row_tasks), 0), 0.03, 0.1, 0.1, row_tasks=row_tasks)
+    assert {entry["task"]: entry["proved"] for entry in choice.certificate["by_task"]} == {"easy": True, "hard": False}
+    assert "Cheaper: easy. All others go straight to the premium tier." in choice.certificate["words"]
+    assert choice.certificate["p_value"] <= 0.1
 
 
 def test_thresholds_by_task_start_where_the_loss_is_surely_small() -> None:
