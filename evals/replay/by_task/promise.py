@@ -48,7 +48,7 @@ def choose_for_each_task(
     parts: dict[str, Candidate] = {}
     proofs: list[dict[str, Any]] = []
     for task, sequence in tuner.task_sequences({t: len(r) for t, r in rows.items()}, limit).items():
-        premium_alone, others = sequence[0], [c for c in sequence if len(c.cascade.tiers) > 1]
+        premium_alone, *others = sequence
         own_fit = splits.fit[row_tasks[splits.fit] == task]
         others = [c for c in others if len(own_fit) > 1 and saves(c, premium_usd, own_fit)]
         losses = [quality[rows[task]] - c.outcome(rows[task]).quality for c in others]
@@ -77,7 +77,11 @@ def choose_for_each_task(
         f"With {100 * (1 - delta):g} % confidence no task's mean quality is more than {limit:g} below the premium tier's: "
         f"{len(tuner.tasks)} tasks, each tested at level {level:.3g} (Bonferroni). "
         + (f"Cheaper: {', '.join(cheaper)}. " if cheaper else "No task can be answered cheaper with that proof. ")
-        + ("All others go straight to the premium tier." if len(cheaper) < len(tuner.tasks) else "")
+        + (
+            ""
+            if len(cheaper) == len(tuner.tasks)
+            else f"{'All others go' if cheaper else 'All go'} straight to the premium tier."
+        )
     )
     certificate = {
         "certified": True, "max_loss": limit, "delta": delta, "method": f"{METHODS['paired']} for each task, Bonferroni",
