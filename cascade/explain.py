@@ -9,8 +9,9 @@ from cascade.engine.routing import route_plan
 from cascade.engine.tasks import task_plan, thresholds_of
 from cascade.policy import load as policy_files
 from cascade.policy.routes import characters, in_words, script_of
-from cascade.policy.schema import Policy, nearest
+from cascade.policy.schema import Policy
 from cascade.policy.thresholds import NO_TASK
+from cascade.util.suggestions import unknown
 from judges import Prompt
 
 from .errors import PolicyError
@@ -73,8 +74,7 @@ def _explain(args: argparse.Namespace) -> int:
     path = policy_files.find(args.policy_file)
     file = policy_files.load(path)
     if args.policy not in file.policies:
-        names = list(file.policies)
-        raise PolicyError(f"unknown policy {args.policy!r}{nearest(args.policy, names)}; known: {', '.join(names)}")
+        raise PolicyError(unknown("policy", args.policy, file.policies))
     prompt = Prompt.of(args.prompt, system=args.system, schema=_json(args.schema), tools=_json(args.tools) or ())
     print(f"policy: {args.policy} of {path}")
     for line in explain(file.policies[args.policy], prompt, dict(map(_tag, args.tag))):
