@@ -9,10 +9,11 @@ from pathlib import Path
 from cascade.journal.canaries import ArmTotals, Canary, CanaryBook, CanaryState
 from cascade.journal.open_store import open_store
 from cascade.policy import load as policy_files
-from cascade.policy.schema import PolicyFile, nearest
+from cascade.policy.schema import PolicyFile
 from cascade.promise.canary import ArmSums
 from cascade.util.atomic_write import replacing
 from cascade.util.plain_data import usd
+from cascade.util.suggestions import nearest
 
 from .canary_monitor import in_words
 
