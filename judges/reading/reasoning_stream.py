@@ -299,7 +299,7 @@ class ReasoningStream:
         return _before_partial(text, end, LONE_CLOSINGS)
 
     def _trim(self, end: int) -> int:
-        """The end of the answer's text before ``end``, without blanks: a long run of them is not read again with each piece."""
+        """The end of the answer's text before ``end``, without blanks, of which a long run is not read again each time."""
         if self._trimmed[0] != end:
             self._trimmed = end, _end_of_text(self.text, self._emitted, end)
         return max(self._emitted, self._trimmed[1])
