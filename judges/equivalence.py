@@ -117,8 +117,8 @@ def _long(text: str, kind: str) -> Hashable:
     if len(text) <= LONGEST:
         if kind == "auto" and (canonical := _container(text)) is not None:
             return _meant(canonical)
-        if kind == "json" and (found := _json(text)) is not None:
-            return found
+        if kind == "json" and (json_key := _json(text)) is not None:
+            return json_key
     end = text[-SEARCHED:].strip()
     result = _KEYS[kind](end) if kind not in ("auto", "text") else None
     if result is None and (answer := final_answer(end)) != end:

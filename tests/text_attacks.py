@@ -1,7 +1,7 @@
 """Texts that cost a reader as much as possible, made from the reader's own patterns and constants.
 
-A reader that is quick on ordinary text can take quadratic time on one word of its own repeated. Which word that is depends on
-its code, so the words are taken out of the code: a pattern's literals and samples of its parts, and a module's short strings.
+A reader that is quick on ordinary text can take quadratic time on one word of its own repeated. Which word that is depends
+on its code, so the words come from the code: a pattern's literals and samples of its parts, and a module's short strings.
 """
 
 import random
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 _LONGEST_UNIT = 80  # characters
 _COMMON = (
     *("a", "A", "1", " ", "\n", "\t", ".", ",", ":", "-", "/", "\\", '"', "'", "`", "```", "```\n", "*", "_", "#", "|"),
-    *("{", "}", "[", "]", "(", ")", "<", ">", "{}", "[]", '{"', '{"a":', '{"a":1}', "[1,", "[[1", '\\"', "\\u0041", "1e9", "0."),
+    *("{", "}", "[", "]", "(", ")", "<", ">", "{}", "[]", '{"', '{"a":', '{"a":1}', "[1,", "[[1", '\\"', "\\u0041", "1e9"),
     *("é", "ß", "İ", "ﷺ", "ﬃ", "①", "½", "²", "中", "😀", "\u0301", "\u0345", "\u200b", "\u00ad", "\u2028", "\u0000"),
     *("\ud83d", "\ude00", "\ufeff", "\ufffd", "a\u0301", "\u1100\u1161", "&amp;", "&lt;", "%25", "I can't ", "Answer: "),
 )  # fmt: skip
@@ -32,12 +32,12 @@ _CATEGORIES = {
 
 def units(*modules: ModuleType) -> list[str]:
     """The words of modules: from their patterns and from their short strings, with common marks, in a fixed order."""
-    found = dict.fromkeys(_COMMON)
+    words = dict.fromkeys(_COMMON)
     for module in modules:
         for name, value in vars(module).items():
             if not name.startswith("__"):
-                found.update(dict.fromkeys(_words(value)))
-    return [unit for unit in found if 0 < len(unit) <= _LONGEST_UNIT]
+                words.update(dict.fromkeys(_words(value)))
+    return [unit for unit in words if 0 < len(unit) <= _LONGEST_UNIT]
 
 
 def patterns(module: ModuleType) -> list[str]:

@@ -89,9 +89,7 @@ def _any_of(marks: tuple[str, ...]) -> re.Pattern[str]:
 
 LONE = _any_of(LONE_CLOSINGS)
 # The beginning of a thought, by its end.
-OPENING_OF = {
-    closing: _any_of((marker.opening,)) for marker in MARKERS for closing in marker.closings if marker.certain
-}
+OPENING_OF = {closing: _any_of((marker.opening,)) for marker in MARKERS for closing in marker.closings if marker.certain}
 LONGEST_LONE = max(map(len, LONE_CLOSINGS))
 LONGEST_MARK = 40  # characters of any marker
 MOST_CANDIDATES = 64  # ends of thoughts that are examined in one text
