@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from cascade.util.extras import MissingExtraError, needed_by
 from cascade.util.own_packages import NameCollisionError, check_own
 from cascade.util.plain_data import usd
 from cascade.util.providers import KEY_ENV
+from cascade.util.suggestions import nearest
 from cascade.util.totals import plus
 from cascade.util.version import VERSION
 
@@ -65,8 +65,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         commands = _further()
         if (further := commands.get(name)) is not None:
             return further.run(arguments, f"{prog} {name}")
-        close = get_close_matches(name, [*_OWN, *commands], 1, 0.6)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = nearest(name, [*_OWN, *commands])
         raise CascadeError(f"unknown command {name!r}{hint} (`{prog} --help` lists all)")
     except BrokenPipeError:
         raise

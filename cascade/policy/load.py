@@ -13,12 +13,13 @@ from cascade.costs.prices import Pricer
 from cascade.data import default_policies
 from cascade.errors import PolicyError
 from cascade.util.providers import KEY_ENV
+from cascade.util.suggestions import nearest
 from judges import Usage
 
 from . import yaml as safe_yaml
 from .environment import hide
 from .imports import import_modules
-from .schema import ModelSpec, Policy, PolicyFile, TierPolicy, nearest
+from .schema import ModelSpec, Policy, PolicyFile, TierPolicy
 from .yaml import KeyPath, Lines, dotted, line_of
 
 MAX_BYTES = 1_000_000

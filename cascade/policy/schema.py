@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 import judges
 from cascade.util.http_settings import MAX_BODY_BYTES, check_address, check_path
+from cascade.util.suggestions import nearest, unknown
 
 from .calibrators import from_json
 from .environment import hide, holds_variable, masked
@@ -175,7 +176,7 @@ class JudgeRule(_Strict):
         try:
             judges.make(self.use, **self.options)
         except LookupError:
-            raise ValueError(_unknown("judge", self.use, judges.names())) from None
+            raise ValueError(unknown("judge", self.use, judges.names())) from None
         except TypeError as error:
             raise ValueError(_wrong_option(self.use, error)) from None
         return self
@@ -364,7 +365,7 @@ class Policy(_Strict):
         known = [tier.name for tier in self.tiers]
         for name in (self.shadow.tiers or ()) if self.shadow is not None else ():
             if name not in known:
-                raise ValueError(f"shadow.tiers: {_unknown('tier', name, known)}")
+                raise ValueError(f"shadow.tiers: {unknown('tier', name, known)}")
         return self
 
     @model_validator(mode="after")
@@ -372,7 +373,7 @@ class Policy(_Strict):
         known = [tier.name for tier in self.tiers]
         for i, route in enumerate(self.routes or ()):
             if route.start_at not in known:
-                raise ValueError(f"routes[{i}].start_at: {_unknown('tier', route.start_at, known)}")
+                raise ValueError(f"routes[{i}].start_at: {unknown('tier', route.start_at, known)}")
         check_routes(self.routes or (), self.tasks.tag)
         return self
 
@@ -500,14 +501,14 @@ class PolicyFile(_Strict):
             for i, tier in enumerate(policy.tiers):
                 where = f"policies.{name}.tiers[{i}]"
                 if tier.model not in self.models:
-                    raise ValueError(f"{where}.model: {_unknown('model', tier.model, list(self.models))}")
+                    raise ValueError(f"{where}.model: {unknown('model', tier.model, list(self.models))}")
                 for other in tier.fallbacks:
                     if other not in self.models:
-                        raise ValueError(f"{where}.fallbacks: {_unknown('model', other, list(self.models))}")
+                        raise ValueError(f"{where}.fallbacks: {unknown('model', other, list(self.models))}")
                 for rule in tier.judges:
                     for model in rule.model_names:
                         if model not in self.models:
-                            raise ValueError(f"{where}.judges: {_unknown('model', model, list(self.models))}")
+                            raise ValueError(f"{where}.judges: {unknown('model', model, list(self.models))}")
         return self
 
     @model_validator(mode="after")
@@ -517,24 +518,10 @@ class PolicyFile(_Strict):
             if alias in names:
                 raise ValueError(f"aliases.{alias}: a policy or a tier has this name already")
             if target not in names:
-                raise ValueError(f"aliases.{alias}: {_unknown('policy', target, names)}")
+                raise ValueError(f"aliases.{alias}: {unknown('policy', target, names)}")
         if self.unknown_model != "error" and self.unknown_model not in names:
-            raise ValueError(f"unknown_model: 'error', or a policy: {_unknown('policy', self.unknown_model, names)}")
+            raise ValueError(f"unknown_model: 'error', or a policy: {unknown('policy', self.unknown_model, names)}")
         return self
-
-
-def _unknown(kind: str, name: str, known: list[str]) -> str:
-    return f"unknown {kind} {name!r}{nearest(name, known)}; known: {', '.join(known)}"
-
-
-def nearest(name: str, known: list[str]) -> str:
-    """``"; did you mean 'x'?"``, or nothing where no known name is near."""
-    from difflib import get_close_matches
-
-    if len(str(name)) > 100:  # comparing takes time in proportion to the length
-        return ""
-    close = get_close_matches(str(name), known, 1, 0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _wrong_option(judge: str, error: TypeError) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from cascade.gateway.errors import bad_request
 from cascade.gateway.request import GatewayRequest
-from cascade.gateway.schema_bounds import schema_of
+from cascade.gateway.schemas.bounds import schema_of
 from cascade.gateway.validation import (
     boolean,
     integer,

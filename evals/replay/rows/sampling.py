@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from evals.recording import Example
-from evals.replay.input_rows import ReplayError, preview
+
+from .input_rows import ReplayError, preview
 
 FIELD = "sampling_probability"
 

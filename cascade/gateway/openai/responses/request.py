@@ -7,7 +7,7 @@ from typing import Any
 from cascade.gateway.errors import bad_request
 from cascade.gateway.openai.chat import cascade_fields, metadata, openai_option, option, refused, unused, user
 from cascade.gateway.request import GatewayRequest
-from cascade.gateway.schema_bounds import schema_of
+from cascade.gateway.schemas.bounds import schema_of
 from cascade.gateway.validation import (
     MAX_TOOLS,
     boolean,

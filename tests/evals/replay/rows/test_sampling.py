@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evals.recording import Example
-from evals.replay.input_rows import ReplayError
+from evals.replay.rows.input_rows import ReplayError
 from evals.replay.rows.sampling import sampled_rows
 
 
