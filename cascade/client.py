@@ -244,17 +244,17 @@ class Cascade(Service):
             prompt: What was asked: text, chat messages in OpenAI's shape, or a Prompt.
             answer: The answer to score.
             policy: The policy's name.
-            tier: The tier whose judges and threshold apply. Default: the first.
+            tier: The tier whose judges and threshold apply. Default: the first that the run's task asks.
             system: A system message, placed before the prompt's messages.
             schema: The shape of the answer: a pydantic model class or a JSON Schema.
-            tags: The caller's own labels, kept in the journal.
+            tags: The caller's own labels, kept in the journal. One may name the task, whose thresholds then apply.
             daily: Budgets in addition to the policy's own: (scope, USD per UTC day).
 
         Returns:
             The answer as it was given, with its confidence and whether it is accepted.
 
         Raises:
-            PolicyError: There is no such policy or tier.
+            PolicyError: There is no such policy or tier, or the task does not ask that tier.
             JournalError: The journal's durability is ``full`` and the record could not be written.
             TypeError: A keyword or a tag has a wrong type.
 
@@ -265,6 +265,8 @@ class Cascade(Service):
         """
         question = Prompt.of(prompt, system=system, schema=schema)
         compiled = self._runtime.compile(policy)
+        if compiled.tasks is not None:
+            compiled = variant(compiled, question, tags)
         external_answer = read_answer(answer if isinstance(answer, Answer) else Answer(answer))
         judging_tier = tier_of(compiled, tier)
         if self._tag_budgets:

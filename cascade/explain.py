@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cascade.engine.routing import route_plan
-from cascade.engine.tasks import thresholds_of
+from cascade.engine.tasks import task_plan, thresholds_of
 from cascade.policy import load as policy_files
 from cascade.policy.routes import characters, in_words, script_of
 from cascade.policy.schema import Policy
+from cascade.policy.thresholds import NO_TASK
 from cascade.util.suggestions import unknown
 from judges import Prompt
 
@@ -40,11 +41,10 @@ def explain(policy: Policy, prompt: Prompt, tags: Mapping[str, Any]) -> Iterator
         f"prompt: {characters(prompt)} characters, script {script_of(prompt.text)}, {len(prompt.tools)} tools, "
         f"{'a' if prompt.schema is not None else 'no'} schema"
     )
-    plan, first, task = route_plan(policy), 0, tags.get(policy.tasks.tag)
+    plan, first, task = route_plan(policy), 0, task_plan(policy).task_of(prompt, tags)
     if plan is None:
         yield "routes: none; the run begins at the first tier"
     else:
-        task = plan.tasks.task_of(prompt, tags)
         place = plan.match(prompt, tags)
         for i, route in enumerate(plan.routes):
             mismatch = route.when.mismatch(prompt, tags, task)
@@ -55,20 +55,19 @@ def explain(policy: Policy, prompt: Prompt, tags: Mapping[str, Any]) -> Iterator
         else:
             first = plan.order[plan.routes[place].start_at]
     for i, tier in enumerate(policy.tiers):
-        thresholds = thresholds_of(tier, None if task is None else str(task))
+        thresholds = thresholds_of(tier, task or NO_TASK)
         if i < first:
             yield f"{tier.name}: not asked (route)"
         elif thresholds is None:
-            yield f"{tier.name}: not asked (the task {task} skips it)"
+            yield f"{tier.name}: not asked (the task {task or NO_TASK} skips it)"
         else:
             judges = " > ".join(rule.use for rule in tier.judges) or "none"
             order = "asked first" if not any(_asked(policy, first, i, task)) else "asked if the tiers before are unsure"
             yield f"{tier.name}: {order}; model {tier.model}; judges {judges}; accepts from {thresholds.final:g}"
 
 
-def _asked(policy: Policy, first: int, end: int, task: Any) -> Iterator[bool]:
-    name = None if task is None else str(task)
-    return (thresholds_of(tier, name) is not None for tier in policy.tiers[first:end])
+def _asked(policy: Policy, first: int, end: int, task: str | None) -> Iterator[bool]:
+    return (thresholds_of(tier, task or NO_TASK) is not None for tier in policy.tiers[first:end])
 
 
 def _explain(args: argparse.Namespace) -> int:

@@ -210,13 +210,20 @@ def check_priced(compiled: CompiledPolicy) -> None:
 
 
 def tier_of(compiled: CompiledPolicy, name: str | None) -> CompiledTier:
-    """Returns the policy's tier of that name, or its first where ``name`` is None. Raises PolicyError."""
+    """Returns the policy's tier of that name, or its first where ``name`` is None.
+
+    Raises:
+        PolicyError: There is no such tier, or the policy is a task's variant that does not ask it.
+    """
     if name is None:
         return compiled.tiers[0]
     for tier in compiled.tiers:
         if tier.name == name:
             return tier
-    raise PolicyError(unknown("tier", name, (t.name for t in compiled.tiers)))
+    asked = [tier.name for tier in compiled.tiers]
+    if any(tier.name == name for tier in compiled.policy.tiers):
+        raise PolicyError(f"the task {compiled.tiers[0].task!r} does not ask the tier {name!r}; it asks: {', '.join(asked)}")
+    raise PolicyError(unknown("tier", name, asked))
 
 
 def _guard_of(name: str, spec: ModelSpec | None) -> Guard:
