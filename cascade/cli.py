@@ -152,6 +152,11 @@ _OWN = {
         summary="whether policies keep their promise; exit status 1 where one is in doubt or broken",
         target="cascade.shadow.promise_command:add_to",
     ),
+    "canary": _OwnCommand(
+        group=_OPERATE,
+        summary="a new calibration on a share of the runs: status, promote, abort",
+        target="cascade.shadow.canary_command:add_to",
+    ),
     "journal": _OwnCommand(
         group=_OPERATE,
         summary="what was recorded: tail, show, export, verify",
