@@ -354,7 +354,7 @@ def _data(
             models=models,
             outcome=engine_outcome,
             premium=tiers[-1],
-            limit=limit,
+            limit=config.max_task_loss or limit,
             interval=lambda a, b: baselines.bootstrap_difference(a, b, seed),
         ),
         "cofailure": [cofailure(scores, models, test) for models in (list(tiers[:-1]), list(tiers)) if len(models) > 1],

@@ -7,8 +7,8 @@ import pytest
 
 from cascade import Answer, Cascade, Policy, PolicyError, ScriptedModel
 from cascade.cli import main
+from cascade.commands.explain import explain
 from cascade.engine.plan import TaskPlan
-from cascade.explain import explain
 from judges import Prompt
 
 ANSWER = Answer("51", mean_logprob=-0.5, cost_usd=1e-5)
