@@ -17,7 +17,7 @@ from evals.common.progress import Progress
 from evals.recording import Example, models_of
 
 from . import baselines, engine_check
-from .by_task.promise import choose_for_each_task
+from .by_task.promise import choose_for_each_task, choose_for_whole_and_each_task
 from .by_task.tuner import TaskTuner, tasks_of
 from .certificate.certified_choice import CertifiedChoice, Guarantee, Method, choose_certified, choose_from_menu, upper_bound
 from .evidence.cofailure import cofailure
@@ -92,6 +92,7 @@ class ReplayConfig:
         volume: Prompts a month, for money a month.
         by_task: Whether each task has thresholds of its own; the promise is of the whole.
         max_task_loss: The largest mean loss of any task; each then has thresholds of its own, too.
+        promises_whole: Whether ``guarantee`` is promised as well where ``max_task_loss`` is.
     """
 
     guarantee: Guarantee
@@ -107,6 +108,7 @@ class ReplayConfig:
     volume: float | None = None
     by_task: bool = False
     max_task_loss: float | None = None
+    promises_whole: bool = False
 
 
 async def replay(path: str | Path, examples: Sequence[Example], tiers: Sequence[str], config: ReplayConfig) -> ReplayResult:
@@ -167,7 +169,12 @@ async def _replay(
     tuned = await _with_consensus(path, sha256, rows, scores, splits, config)
     row_tasks = tasks_of([e.task for e in rows])
     tuner_class = partial(TaskTuner, row_tasks=row_tasks) if config.by_task else Tuner
-    if config.policy is None and config.max_task_loss is not None:
+    if config.policy is None and config.max_task_loss is not None and config.promises_whole:
+        choice = choose_for_whole_and_each_task(
+            tuned, splits, config.guarantee.value, config.max_task_loss, config.guarantee.delta, row_tasks=row_tasks,
+            seed=config.seed,
+        )  # fmt: skip
+    elif config.policy is None and config.max_task_loss is not None:
         choice = choose_for_each_task(
             tuned, splits, config.max_task_loss, config.guarantee.delta, row_tasks=row_tasks, seed=config.seed
         )
@@ -347,7 +354,7 @@ def _data(
             models=models,
             outcome=engine_outcome,
             premium=tiers[-1],
-            limit=limit,
+            limit=config.max_task_loss or limit,
             interval=lambda a, b: baselines.bootstrap_difference(a, b, seed),
         ),
         "cofailure": [cofailure(scores, models, test) for models in (list(tiers[:-1]), list(tiers)) if len(models) > 1],

@@ -7,11 +7,13 @@ the safest to the cheapest. That path is one sequence of candidates, to be teste
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 
+from cascade.policy.thresholds import NO_TASK
 from evals.replay.candidate_tiers import first_judges_only
 from evals.replay.score_table import TierScores
 from evals.replay.simulate import CandidateTier, SimulatedCascade
@@ -21,8 +23,7 @@ from .candidates import Names, Rows, TaskCandidate, assembled
 
 # A task's own grades weigh n / (n + PRIOR) against what the confidences, fitted on all tasks, predict of it.
 PRIOR = 10
-NO_TASK = "(no task)"
-"""The task of rows that have none."""
+_TOO_MUCH = 1e9
 PRICES = np.concatenate([[np.inf], np.geomspace(1e4, 1e-4, 160), [0.0]])
 """Prices of a whole lost point, in multiples of what the premium tier costs."""
 
@@ -52,7 +53,31 @@ class TaskTuner(Tuner):
     ) -> tuple[list[Candidate], list[str]]:
         """Candidates with thresholds by task, from the safest to the cheapest; see ``Tuner.test_sequence``."""
         limit = self.goal.limit if limit is None else limit
+        path = self.path(n, limit, longest)
+        plain, notes = self.best_sweep(n, must_end=must_end, limit=limit)
+        loss, variance, usd = (np.array([getattr(c, name) for c in path]) for name in ("loss", "variance", "usd"))
+        if self._expected_usd(plain, n, limit) < self.expected_usd(loss, variance, usd, n, limit):
+            same, notes = super().test_sequence(n, must_end=must_end, limit=limit, longest=longest)
+            return same, [*notes, "thresholds by task promise no lower cost on the fit rows: all tasks have the same"]
+        return [*path], ["thresholds by task: each task has its own, and skips tiers that do not pay for it"]
+
+    def path(
+        self, n: int, limit: float, longest: int = MAX_SEQUENCE, task_limits: Mapping[str, tuple[float, int]] | None = None
+    ) -> list[TaskCandidate]:
+        """Candidates with thresholds by task, from the safest to the cheapest.
+
+        Args:
+            n: How many rows will test them.
+            limit: The largest mean loss of all rows.
+            longest: The most candidates.
+            task_limits: For each task the largest mean loss of its own and how many rows will test it: vectors that are
+                not predicted to keep it with a margin take no part.
+        """
         sweeps = self._by_task(self._ladder(n, limit))
+        if task_limits is not None:
+            sweeps = {
+                task: [options[0], *(_kept(o, *task_limits[task]) for o in options[1:])] for task, options in sweeps.items()
+            }
         path: list[TaskCandidate] = []
         seen: set[tuple[tuple[int, int], ...]] = set()
         aversion = self._aversion(n, len(self.rows), limit)
@@ -65,12 +90,13 @@ class TaskTuner(Tuner):
                 path.append(assembled(parts, self.order, self.row_tasks, self.rows))
         if len(path) > longest:
             path = [path[i] for i in np.unique(np.linspace(0, len(path) - 1, longest).round().astype(np.int64))]
-        plain, notes = self.best_sweep(n, must_end=must_end, limit=limit)
-        loss, variance, usd = (np.array([getattr(c, name) for c in path]) for name in ("loss", "variance", "usd"))
-        if self._expected_usd(plain, n, limit) < self.expected_usd(loss, variance, usd, n, limit):
-            same, notes = super().test_sequence(n, must_end=must_end, limit=limit, longest=longest)
-            return same, [*notes, "thresholds by task promise no lower cost on the fit rows: all tasks have the same"]
-        return list(path), ["thresholds by task: each task has its own, and skips tiers that do not pay for it"]
+        return path
+
+    def premium_alone(self, n: int, limit: float) -> TaskCandidate:
+        """Every task straight to the premium tier; of the same ladder as ``path``."""
+        sweeps = self._by_task(self._ladder(n, limit))
+        parts = {task: options[0].candidate(0, limit) for task, options in sweeps.items()}
+        return assembled(parts, self.order, self.row_tasks, self.rows)
 
     def task_sequences(self, n_by_task: Mapping[str, int], limit: float) -> dict[str, list[Candidate]]:
         """For each task the premium tier alone, and its own candidates from the safest to the cheapest.
@@ -131,6 +157,12 @@ class TaskTuner(Tuner):
         if len(rows) < 2:
             return self.sweep(cascade)
         return self.sweep(cascade, rows=rows, graded_share=len(rows) / (len(rows) + PRIOR))
+
+
+def _kept(option: SweepResult, limit: float, n: int) -> SweepResult:
+    """The sweep in which vectors that may not keep ``limit`` on ``n`` rows lose and cost too much to be taken."""
+    refused = option.margin(limit, n) < MARGIN
+    return replace(option, loss=np.where(refused, _TOO_MUCH, option.loss), usd=np.where(refused, _TOO_MUCH, option.usd))
 
 
 def _least(options: Sequence[SweepResult], price: float, aversion: float) -> tuple[int, int]:
