@@ -6,7 +6,7 @@ import pytest
 
 from cascade import Answer, Cascade, Policy, PolicyError, ScriptedModel
 from cascade.cli import main
-from cascade.explain import explain
+from cascade.commands.explain import explain
 from judges import Prompt
 
 ANSWER = Answer("51", mean_logprob=-0.5, cost_usd=1e-5)
