@@ -85,10 +85,10 @@ async def reserve(handle: ModelHandle, prompt: Prompt, request: Request, budget:
                 usual = lengths.guess(name)
         if limit.starved and lengths is not None and lengths.first_refusal(name):
             _log_starvation(name, limit, usd, allowed, usual)
-        if usual is None or usual >= allowed:
+        if most is None or usual is None or usual >= allowed:
             raise
         request = replace(request, max_tokens=usual)
-        most = handle.most_usage(prompt, request)
+        most = replace(most, output_tokens=most.output_tokens // allowed * usual)
         reservation = await budget.reserve(handle.estimate_of(most, request))
     else:
         usual = None

@@ -3,9 +3,10 @@
 import asyncio
 
 from cascade.models.factory import build
+from cascade.models.protocol import Request
 from cascade.models.scripted import ScriptedModel
 from cascade.policy.schema import ModelSpec
-from judges import Prompt, Request
+from judges import Prompt
 
 
 def test_a_scripted_model_of_a_policy_keeps_no_prompts() -> None:
