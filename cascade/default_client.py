@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from cascade.engine.calls import DEFAULT_REQUEST
 from cascade.models.protocol import Request
+from cascade.util.keywords import keywords_of
 from judges import Answer
 
 from .client import Cascade
@@ -20,6 +21,7 @@ from .options import (
     SchemaT,
     SharedBudgets,
     StreamMode,
+    StreamOptions,
     Tags,
 )
 from .policy import load as policy_files
@@ -60,21 +62,13 @@ def run(
     policy_file: PathLike | None = None,
     **options: Unpack[RunOptions],
 ) -> Result: ...
+@keywords_of(Cascade.run)
 def run(
     prompt: PromptLike,
     *,
-    policy: str = "default",
-    system: str | None = None,
     schema: Schema | None = None,
-    tools: Sequence[Mapping[str, Any]] = (),
-    budget_usd: float | None = None,
-    deadline_s: float | None = None,
-    tags: Tags | None = None,
-    on_event: OnEvent | None = None,
-    stream: StreamMode | None = None,
-    request: Request = DEFAULT_REQUEST,
-    daily: SharedBudgets = (),
     policy_file: PathLike | None = None,
+    **options: Unpack[RunOptions],
 ) -> Result:
     """Asks the cheapest tier first and escalates until an answer is accepted.
 
@@ -113,20 +107,7 @@ def run(
             print(result.text)
         ```
     """
-    return _default(policy_file).run(
-        prompt,
-        policy=policy,
-        system=system,
-        schema=schema,
-        tools=tools,
-        budget_usd=budget_usd,
-        deadline_s=deadline_s,
-        tags=tags,
-        on_event=on_event,
-        stream=stream,
-        request=request,
-        daily=daily,
-    )
+    return _default(policy_file).run(prompt, schema=schema, **options)
 
 
 @overload
@@ -184,20 +165,13 @@ async def arun(
     )
 
 
+@keywords_of(Cascade.stream)
 def stream(
     prompt: PromptLike,
     *,
-    policy: str = "default",
-    system: str | None = None,
     schema: Schema | None = None,
-    tools: Sequence[Mapping[str, Any]] = (),
-    budget_usd: float | None = None,
-    deadline_s: float | None = None,
-    tags: Tags | None = None,
-    stream: StreamMode | None = None,
-    request: Request = DEFAULT_REQUEST,
-    daily: SharedBudgets = (),
     policy_file: PathLike | None = None,
+    **options: Unpack[StreamOptions],
 ) -> "Generator[Event]":
     """``run`` as events while it runs: same arguments, except that there is no ``on_event``.
 
@@ -217,35 +191,16 @@ def stream(
                 print(event.text, end="")
         ```
     """
-    return _default(policy_file).stream(
-        prompt,
-        policy=policy,
-        system=system,
-        schema=schema,
-        tools=tools,
-        budget_usd=budget_usd,
-        deadline_s=deadline_s,
-        tags=tags,
-        stream=stream,
-        request=request,
-        daily=daily,
-    )
+    return _default(policy_file).stream(prompt, schema=schema, **options)
 
 
+@keywords_of(Cascade.astream)
 def astream(
     prompt: PromptLike,
     *,
-    policy: str = "default",
-    system: str | None = None,
     schema: Schema | None = None,
-    tools: Sequence[Mapping[str, Any]] = (),
-    budget_usd: float | None = None,
-    deadline_s: float | None = None,
-    tags: Tags | None = None,
-    stream: StreamMode | None = None,
-    request: Request = DEFAULT_REQUEST,
-    daily: SharedBudgets = (),
     policy_file: PathLike | None = None,
+    **options: Unpack[StreamOptions],
 ) -> "AsyncGenerator[Event]":
     """``stream`` for async code: same arguments, events and errors.
 
@@ -256,19 +211,7 @@ def astream(
                 print(event.result.text)
         ```
     """
-    return _default(policy_file).astream(
-        prompt,
-        policy=policy,
-        system=system,
-        schema=schema,
-        tools=tools,
-        budget_usd=budget_usd,
-        deadline_s=deadline_s,
-        tags=tags,
-        stream=stream,
-        request=request,
-        daily=daily,
-    )
+    return _default(policy_file).astream(prompt, schema=schema, **options)
 
 
 @overload
@@ -289,17 +232,14 @@ def gate(
     policy_file: PathLike | None = None,
     **options: Unpack[GateOptions],
 ) -> Result: ...
+@keywords_of(Cascade.gate)
 def gate(
     prompt: PromptLike,
     answer: str | Answer,
     *,
-    policy: str = "default",
-    tier: str | None = None,
-    system: str | None = None,
     schema: Schema | None = None,
-    tags: Tags | None = None,
-    daily: SharedBudgets = (),
     policy_file: PathLike | None = None,
+    **options: Unpack[GateOptions],
 ) -> Result:
     """Scores an answer that came from elsewhere by the judges and the threshold of one tier.
 
@@ -329,16 +269,7 @@ def gate(
         result = cascade.gate("What is 17 * 3?", "51")
         ```
     """
-    return _default(policy_file).gate(
-        prompt,
-        answer,
-        policy=policy,
-        tier=tier,
-        system=system,
-        schema=schema,
-        tags=tags,
-        daily=daily,
-    )
+    return _default(policy_file).gate(prompt, answer, schema=schema, **options)
 
 
 @overload

@@ -1,7 +1,7 @@
 """The keywords of ``run``, ``gate`` and their relatives, as types.
 
-``Cascade.run`` and the other entry points repeat these keywords in their own signatures; the overloads that type
-``result.parsed`` take them as ``**options: Unpack[RunOptions]``. Use the types for a wrapper of your own:
+``arun`` and ``agate`` name each keyword. ``run``, ``gate`` and the streams take them as
+``**options: Unpack[RunOptions]``, and show them by name in ``help()``. Use the types for a wrapper of your own:
 
     def ask(prompt: str, **options: Unpack[RunOptions]) -> str:
         return cascade.run(prompt, **options).text

@@ -39,6 +39,10 @@ ANSWERED: frozenset[Reason] = frozenset(("accepted", "last_tier", "unjudged"))
 """The reasons of attempts and runs that end because an answer reached its threshold, judged or not."""
 
 
+Arm = Literal["present", "candidate"]
+"""Which calibration a run of a policy with a canary had."""
+
+
 class Action(StrEnum):
     """The decision about the current answer."""
 
@@ -270,6 +274,7 @@ class Result(Generic[ParsedT]):
             probability.
         judged: Whether a judge scored or vetoed the answer. Where none did, ``confidence`` is the tier's calibrated base
             rate or its ``prior``, and the answer is not accepted.
+        canary: Which calibration the run had where its policy has a canary: "present" or "candidate".
     """
 
     text: str
@@ -286,6 +291,7 @@ class Result(Generic[ParsedT]):
     answer: Answer | None = None
     calibrated: bool = False
     judged: bool = True
+    canary: Arm | None = None
 
     @property
     def reason_in_words(self) -> str:
@@ -334,6 +340,7 @@ class Result(Generic[ParsedT]):
             "cost_usd": plain(self.cost_usd),
             "latency_s": plain(self.latency_s),
             "run_id": self.run_id,
+            **({"canary": self.canary} if self.canary is not None else {}),
             "attempts": [attempt.to_dict() for attempt in self.attempts],
         }
 

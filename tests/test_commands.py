@@ -247,9 +247,9 @@ def test_the_gateway_finds_a_judge_beside_its_policy_file(script: Path, folder: 
 @pytest.mark.parametrize(
     ("command", "hint"),
     [
-        ("cascade run --polcy x q", "did you mean --policy?"),
-        ("evals.recording show --jsn r.jsonl", "did you mean --json?"),
-        ("evals.replay --max-lss 0.1", "did you mean --max-loss?"),
+        ("cascade run --polcy x q", "did you mean '--policy'?"),
+        ("evals.recording show --jsn r.jsonl", "did you mean '--json'?"),
+        ("evals.replay --max-lss 0.1", "did you mean '--max-loss'?"),
     ],
 )
 def test_an_unknown_option_is_answered_with_the_nearest(command: str, hint: str) -> None:

@@ -1,23 +1,22 @@
 """Where a run begins: the tiers that its policy's routes leave."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 
 from cascade.policy.schema import Policy
 from judges import Prompt
 
-from .plan import CompiledPolicy, RoutePlan, TaskPlan
+from .plan import CompiledPolicy, RoutePlan
+from .tasks import task_plan
 
 
 def route_plan(policy: Policy) -> RoutePlan | None:
     """The plan of a policy's routes; None for a policy without."""
     if not policy.routes:
         return None
-    patterns = tuple((rule.task, re.compile(rule.pattern)) for rule in policy.tasks.rules)
     return RoutePlan(
         routes=tuple(policy.routes),
-        tasks=TaskPlan(tag=policy.tasks.tag, patterns=patterns, variants={}),
+        tasks=task_plan(policy),
         order={tier.name: i for i, tier in enumerate(policy.tiers)},
     )
 

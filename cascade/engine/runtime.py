@@ -14,14 +14,15 @@ from cascade.errors import PolicyError
 from cascade.models.factory import build
 from cascade.models.protocol import Model
 from cascade.policy.calibrators import from_json
-from cascade.policy.schema import ModelSpec, Policy, TierPolicy, nearest
+from cascade.policy.schema import ModelSpec, Policy, TierPolicy
 from cascade.resilience.breaker import BreakerRule
 from cascade.resilience.guard import Guard, ModelHealth, Retry
 from cascade.util.after_fork import restart_after_fork
+from cascade.util.suggestions import unknown
 
 from .model_handle import ModelHandle
 from .observer import Observer
-from .plan import CompiledPolicy, CompiledTier
+from .plan import CanaryPlan, CompiledPolicy, CompiledTier
 from .routing import route_plan
 from .shadow_plan import ShadowPlan
 from .tasks import with_tasks
@@ -96,8 +97,7 @@ class Runtime:
         policy_name, slash, tier_name = name.rpartition("/")
         if slash and policy_name in self._policies:
             return _single_tier(self._policies[policy_name], tier_name)
-        known_names = list(self._policies)
-        raise PolicyError(f"unknown policy {name!r}{nearest(name, known_names)}; known: {', '.join(known_names)}")
+        raise PolicyError(unknown("policy", name, self._policies))
 
     def replace_policy(self, name: str, policy: Policy) -> None:
         """Puts another policy into service under a name: runs that begin from now on use it.
@@ -135,7 +135,10 @@ class Runtime:
                 raise RuntimeError("this Cascade is closed")
             state = self._loops.setdefault(asyncio.get_running_loop(), _LoopState())
             lengths = self._lengths.setdefault(name, OutputLengths())
-        for model in sorted(policy.model_names - state.handles.keys()):
+        candidate, names = policy.candidate, policy.model_names
+        if candidate is not None:
+            names |= candidate.model_names
+        for model in sorted(names - state.handles.keys()):
             state.handles[model] = self._handle(model)
         policy_name = name if name in self._policies else name.rpartition("/")[0]
         daily = (
@@ -144,18 +147,29 @@ class Runtime:
             (f"{MONTH}policy {policy_name}", policy.budget_usd_per_month),
             (f"{MONTH}all policies", self._usd_per_month),
         )
-        plain = CompiledPolicy(
-            policy=policy,
-            tiers=tuple(_compile_tier(tier, state.handles) for tier in policy.tiers),
-            handles=state.handles,
-            ledger=self._ledger,
-            daily=tuple((scope, usd) for scope, usd in daily if usd is not None),
-            observer=self._observer,
-            lengths=lengths,
-            shadow=ShadowPlan.of(policy),
-            routes=route_plan(policy),
-        )
-        compiled = with_tasks(plain)
+
+        def compiled_with(one: Policy, canary: CanaryPlan | None = None) -> CompiledPolicy:
+            return with_tasks(
+                CompiledPolicy(
+                    policy=one,
+                    tiers=tuple(_compile_tier(tier, state.handles) for tier in one.tiers),
+                    handles=state.handles,
+                    ledger=self._ledger,
+                    daily=tuple((scope, usd) for scope, usd in daily if usd is not None),
+                    observer=self._observer,
+                    lengths=lengths,
+                    shadow=ShadowPlan.of(one),
+                    routes=route_plan(one),
+                    canary=canary,
+                )
+            )
+
+        canary = None
+        if candidate is not None and policy.canary is not None:
+            spec = policy.canary
+            salt = f"{policy_name} {candidate.hash}"
+            canary = CanaryPlan(candidate=compiled_with(candidate), share=spec.share, tag=spec.tag, salt=salt)
+        compiled = compiled_with(policy, canary)
         if compiled.daily or policy.budget_usd is not None:
             check_priced(compiled)
         state.compiled[name] = compiled
@@ -210,13 +224,20 @@ def check_priced(compiled: CompiledPolicy) -> None:
 
 
 def tier_of(compiled: CompiledPolicy, name: str | None) -> CompiledTier:
-    """Returns the policy's tier of that name, or its first where ``name`` is None. Raises PolicyError."""
+    """Returns the policy's tier of that name, or its first where ``name`` is None.
+
+    Raises:
+        PolicyError: There is no such tier, or the policy is a task's variant that does not ask it.
+    """
     if name is None:
         return compiled.tiers[0]
     for tier in compiled.tiers:
         if tier.name == name:
             return tier
-    raise _unknown_tier(name, [t.name for t in compiled.tiers])
+    names = [tier.name for tier in compiled.tiers]
+    if any(tier.name == name for tier in compiled.policy.tiers):
+        raise PolicyError(f"the task {compiled.tiers[0].task!r} does not ask the tier {name!r}; it asks: {', '.join(names)}")
+    raise PolicyError(unknown("tier", name, names))
 
 
 def _guard_of(name: str, spec: ModelSpec | None) -> Guard:
@@ -256,10 +277,7 @@ def _compile_tier(tier: TierPolicy, handles: Mapping[str, ModelHandle]) -> Compi
 def _single_tier(policy: Policy, name: str) -> Policy:
     tiers = [tier for tier in policy.tiers if tier.name == name]
     if not tiers:
-        raise _unknown_tier(name, [tier.name for tier in policy.tiers])
+        raise PolicyError(unknown("tier", name, (tier.name for tier in policy.tiers)))
     alone = [tier.model_copy(update={"accept_at_by_task": None}) for tier in tiers]
-    return policy.model_copy(update={"tiers": alone, "calibration": None, "shadow": None, "promise": None, "routes": None})
-
-
-def _unknown_tier(name: str, known_names: list[str]) -> PolicyError:
-    return PolicyError(f"unknown tier {name!r}{nearest(name, known_names)}; known: {', '.join(known_names)}")
+    absent = dict.fromkeys(("calibration", "shadow", "promise", "routes", "canary"))
+    return policy.model_copy(update={"tiers": alone, **absent})

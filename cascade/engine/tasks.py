@@ -1,11 +1,10 @@
 """Thresholds by task: which task a run belongs to, and the tiers as that task has them."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 
 from cascade.policy.schema import Policy, TierPolicy
-from cascade.policy.thresholds import Thresholds
+from cascade.policy.thresholds import NO_TASK, Thresholds
 from judges import Prompt
 
 from .plan import CompiledPolicy, CompiledTier, TaskPlan
@@ -17,21 +16,26 @@ def with_tasks(compiled: CompiledPolicy) -> CompiledPolicy:
     tasks = {task for tier in policy.tiers for task in tier.accept_at_by_task or ()}
     if not tasks:
         return compiled
-    plan = TaskPlan(
-        tag=policy.tasks.tag,
-        patterns=tuple((rule.task, re.compile(rule.pattern)) for rule in policy.tasks.rules),
-        variants={task: replace(compiled, tiers=_tiers(policy, compiled.tiers, task)) for task in sorted(tasks)},
-    )
-    return replace(compiled, tasks=plan)
+    variants = {task: replace(compiled, tiers=_tiers(policy, compiled.tiers, task)) for task in sorted(tasks)}
+    return replace(compiled, tasks=task_plan(policy, variants))
+
+
+def task_plan(policy: Policy, variants: Mapping[str, CompiledPolicy] | None = None) -> TaskPlan:
+    """How the policy finds a run's task, and the policy as each task has it."""
+    patterns = tuple((rule.task, rule.pattern) for rule in policy.tasks.rules)
+    return TaskPlan(tag=policy.tasks.tag, patterns=patterns, variants=variants or {})
 
 
 def variant(compiled: CompiledPolicy, prompt: Prompt, tags: Mapping[str, object] | None) -> CompiledPolicy:
-    """The policy as the run's task has it; a task that has no thresholds of its own has the tiers' ``accept_at``."""
+    """The policy as the run's task has it; a task that has no thresholds of its own has the tiers' ``accept_at``.
+
+    A run without a task has the thresholds of ``NO_TASK``, where there are any.
+    """
     plan = compiled.tasks
     if plan is None:
         return compiled
     task = plan.task_of(prompt, tags)
-    return compiled if task is None else plan.variants.get(task, compiled)
+    return plan.variants.get(NO_TASK if task is None else task, compiled)
 
 
 def thresholds_of(tier: TierPolicy, task: str | None) -> Thresholds | None:

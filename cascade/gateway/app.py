@@ -31,9 +31,6 @@ from .dashboard.events import SseHub, events, run_details
 from .dashboard.static import home, page
 from .endpoint import Endpoint, Receive, Reply, Scope, Send, access_log
 from .errors import ApiError, anthropic_shape, openai_shape
-from .health import healthz, metrics, openapi, readyz
-from .model_list import list_models, one_model
-from .native_api import feedback, gate, route
 from .openai import chat
 from .openai.completion import completion
 from .openai.responses import request as responses
@@ -42,6 +39,9 @@ from .openai.responses.stream import ResponseWriter
 from .openai.stream import chat_writers
 from .reload import Reloader
 from .response import dump, headers
+from .routes.health import healthz, metrics, openapi, readyz
+from .routes.model_list import list_models, one_model
+from .routes.native_api import feedback, gate, route
 from .run_request import run_request
 from .state import Gateway
 from .stream import stream

@@ -9,8 +9,9 @@ from cascade.errors import PolicyError
 from cascade.journal.record import MAX_TAG_TEXT
 from cascade.models.message_parts import takes_foreign_fields, takes_reasoning
 from cascade.models.protocol import Request
-from cascade.policy.schema import ModelSpec, Policy, nearest
+from cascade.policy.schema import ModelSpec, Policy
 from cascade.result import Result
+from cascade.util.suggestions import nearest
 from judges import Prompt
 
 from .errors import ApiError, bad_request

@@ -18,7 +18,7 @@ from .auth.key_file import KeyFile
 from .auth.keys import Caller, Keys
 from .environment import read_keys
 from .limits import Limits, Load
-from .schema_pool import SchemaPool
+from .schemas.pool import SchemaPool
 from .stats import Stats
 
 if TYPE_CHECKING:

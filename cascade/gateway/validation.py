@@ -7,7 +7,7 @@ from typing import Any
 
 from jiter import from_json
 
-from cascade.policy.schema import nearest
+from cascade.util.suggestions import nearest
 
 from .errors import bad_request
 

@@ -5,14 +5,17 @@ import json
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 import judges
 from cascade.util.http_settings import MAX_BODY_BYTES, check_address, check_path
+from cascade.util.suggestions import nearest, unknown
+from judges.patterns import compiled
 
 from .calibrators import from_json
 from .environment import hide, holds_variable, masked
 from .journal_config import JournalSpec
+from .rollout import AppliedCalibration, CanarySpec
 from .routes import Route, check_routes
 from .thresholds import Thresholds
 
@@ -175,7 +178,7 @@ class JudgeRule(_Strict):
         try:
             judges.make(self.use, **self.options)
         except LookupError:
-            raise ValueError(_unknown("judge", self.use, judges.names())) from None
+            raise ValueError(unknown("judge", self.use, judges.names())) from None
         except TypeError as error:
             raise ValueError(_wrong_option(self.use, error)) from None
         return self
@@ -309,10 +312,7 @@ class TaskRule(_Strict):
     @field_validator("pattern")
     @classmethod
     def _compiles(cls, pattern: str) -> str:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise ValueError(f"not a regular expression: {error}") from None
+        compiled(pattern)  # raises ValueError
         return pattern
 
 
@@ -357,14 +357,38 @@ class Policy(_Strict):
 
     promise: PromiseSpec | None = Field(None, description="What is watched of the loss against premium; needs shadow.")
 
+    canary: CanarySpec | None = Field(None, description="Another calibration that a share of the runs tries; needs shadow.")
+
+    _applied: AppliedCalibration | None = PrivateAttr(default=None)
+    _candidate: "Policy | None" = PrivateAttr(default=None)
+
+    @property
+    def applied(self) -> AppliedCalibration | None:
+        """The calibration file that was applied; None where there is none, or the file was read without them."""
+        return self._applied if self.calibration is not None else None
+
+    @property
+    def candidate(self) -> "Policy | None":
+        """The policy with the calibration of ``canary``; None where there is none."""
+        return self._candidate if self.canary is not None else None
+
+    def with_calibrations(self, *, applied: AppliedCalibration | None = None, candidate: "Policy | None" = None) -> "Policy":
+        """A copy that knows which calibration was applied to it, and its candidate."""
+        copy = self.model_copy()
+        copy._applied = self._applied if applied is None else applied
+        copy._candidate = self._candidate if candidate is None else candidate
+        return copy
+
     @model_validator(mode="after")
     def _shadows_known_tiers(self) -> "Policy":
+        if self.canary is not None and self.shadow is None:
+            raise ValueError("canary: needs shadow, whose labels compare the two calibrations")
         if self.promise is not None and self.shadow is None:
             raise ValueError("promise: needs shadow, whose labels show whether it is kept")
         known = [tier.name for tier in self.tiers]
         for name in (self.shadow.tiers or ()) if self.shadow is not None else ():
             if name not in known:
-                raise ValueError(f"shadow.tiers: {_unknown('tier', name, known)}")
+                raise ValueError(f"shadow.tiers: {unknown('tier', name, known)}")
         return self
 
     @model_validator(mode="after")
@@ -372,7 +396,7 @@ class Policy(_Strict):
         known = [tier.name for tier in self.tiers]
         for i, route in enumerate(self.routes or ()):
             if route.start_at not in known:
-                raise ValueError(f"routes[{i}].start_at: {_unknown('tier', route.start_at, known)}")
+                raise ValueError(f"routes[{i}].start_at: {unknown('tier', route.start_at, known)}")
         check_routes(self.routes or (), self.tasks.tag)
         return self
 
@@ -405,7 +429,7 @@ class Policy(_Strict):
 
         A judge's option that came from the environment is there as its variable, with a digest of its value.
         """
-        settings = self.model_dump(mode="json")
+        settings = self.model_dump(mode="json", exclude={"canary"})  # whose runs have a policy of their own
         for name in ("shadow", "promise", "routes", "budget_usd_per_month"):
             if settings[name] is None:  # so that a policy that does not use it keeps its hash
                 del settings[name]
@@ -500,14 +524,14 @@ class PolicyFile(_Strict):
             for i, tier in enumerate(policy.tiers):
                 where = f"policies.{name}.tiers[{i}]"
                 if tier.model not in self.models:
-                    raise ValueError(f"{where}.model: {_unknown('model', tier.model, list(self.models))}")
+                    raise ValueError(f"{where}.model: {unknown('model', tier.model, list(self.models))}")
                 for other in tier.fallbacks:
                     if other not in self.models:
-                        raise ValueError(f"{where}.fallbacks: {_unknown('model', other, list(self.models))}")
+                        raise ValueError(f"{where}.fallbacks: {unknown('model', other, list(self.models))}")
                 for rule in tier.judges:
                     for model in rule.model_names:
                         if model not in self.models:
-                            raise ValueError(f"{where}.judges: {_unknown('model', model, list(self.models))}")
+                            raise ValueError(f"{where}.judges: {unknown('model', model, list(self.models))}")
         return self
 
     @model_validator(mode="after")
@@ -517,24 +541,10 @@ class PolicyFile(_Strict):
             if alias in names:
                 raise ValueError(f"aliases.{alias}: a policy or a tier has this name already")
             if target not in names:
-                raise ValueError(f"aliases.{alias}: {_unknown('policy', target, names)}")
+                raise ValueError(f"aliases.{alias}: {unknown('policy', target, names)}")
         if self.unknown_model != "error" and self.unknown_model not in names:
-            raise ValueError(f"unknown_model: 'error', or a policy: {_unknown('policy', self.unknown_model, names)}")
+            raise ValueError(f"unknown_model: 'error', or a policy: {unknown('policy', self.unknown_model, names)}")
         return self
-
-
-def _unknown(kind: str, name: str, known: list[str]) -> str:
-    return f"unknown {kind} {name!r}{nearest(name, known)}; known: {', '.join(known)}"
-
-
-def nearest(name: str, known: list[str]) -> str:
-    """``"; did you mean 'x'?"``, or nothing where no known name is near."""
-    from difflib import get_close_matches
-
-    if len(str(name)) > 100:  # comparing takes time in proportion to the length
-        return ""
-    close = get_close_matches(str(name), known, 1, 0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _wrong_option(judge: str, error: TypeError) -> str:

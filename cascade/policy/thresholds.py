@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+NO_TASK = "(no task)"
+"""The task of runs that have none, in thresholds by task and in a replay."""
+
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:

@@ -6,8 +6,8 @@ from functools import partial
 from cascade.journal.open_store import open_store
 from cascade.journal.promises import PromiseBook
 from cascade.policy import load as policy_files
-from cascade.policy.schema import nearest
 from cascade.promise.states import PromiseState
+from cascade.util.suggestions import unknown
 
 from .promise_monitor import WatchedPolicy, in_words
 
@@ -27,7 +27,7 @@ def _promise(args: argparse.Namespace) -> int:
     watched = {name: one for name, policy in file.policies.items() if (one := WatchedPolicy.of(policy)) is not None}
     if args.policy is not None:
         if args.policy not in file.policies:
-            raise ValueError(f"{path}: unknown policy {args.policy!r}{nearest(args.policy, list(file.policies))}")
+            raise ValueError(f"{path}: {unknown('policy', args.policy, file.policies)}")
         watched = {name: one for name, one in watched.items() if name == args.policy}
     if not watched or file.journal is None:
         print(f"{path}: no policy has the key promise; see docs/how-to/watch-a-promise.md")

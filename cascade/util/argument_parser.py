@@ -2,8 +2,9 @@
 
 import argparse
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 from typing import Any
+
+from .suggestions import nearest
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -16,8 +17,7 @@ class CommandParser(argparse.ArgumentParser):
         parsed, unknown = self.parse_known_args(args, namespace)
         if unknown:
             names = [word.partition("=")[0] for word in unknown if word.startswith("--")]
-            nearest = [match for name in names for match in get_close_matches(name, _options(self), 1, 0.6)]
-            hint = f"; did you mean {nearest[0]}?" if nearest else ""
+            hint = next(filter(None, (nearest(name, _options(self)) for name in names)), "")
             self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
         return parsed
 

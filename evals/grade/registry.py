@@ -1,9 +1,9 @@
 """Graders by name: ``number``, ``number:tolerance=0.01``, ``json:credit=fields``, ``python:package.module:function``."""
 
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+from cascade.util.suggestions import unknown
 from evals.common.judge_spec import option_value
 
 from . import choices
@@ -60,9 +60,7 @@ def grader(spec: str, *, policy_file: str | None = None, memory: "Memory | None"
     if name == "model":
         return _model(spec, options, policy_file, memory)
     if name not in _GRADERS:
-        near = get_close_matches(name, names(), 1, 0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise GraderError(f"unknown grader {name!r}{hint}; known: {', '.join(names())}")
+        raise GraderError(unknown("grader", name, names()))
     try:
         return _GRADERS[name](**options)
     except TypeError as error:

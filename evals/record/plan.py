@@ -7,7 +7,8 @@ from pathlib import Path
 import judges
 from cascade.errors import PolicyError
 from cascade.policy import load
-from cascade.policy.schema import JudgeRule, ModelSpec, Policy, PolicyFile, nearest
+from cascade.policy.schema import JudgeRule, ModelSpec, Policy, PolicyFile
+from cascade.util.suggestions import nearest, unknown
 from evals.common.judge_spec import judge_rule
 from evals.common.types import SAMPLES
 from judges import Judge
@@ -108,7 +109,7 @@ def make_plan(
         tier = own.get(name)
         if tier is None and name not in policy_file.models:
             names = [*own, *(m for m in policy_file.models if m not in own)]
-            raise PolicyError(f"--tiers: unknown tier or model {name!r}{nearest(name, names)}; known: {', '.join(names)}")
+            raise PolicyError(f"--tiers: {unknown('tier or model', name, names)}")
         named[tier.model if tier is not None else name] = list(tier.judges) if tier is not None else []
     if rules is not None:
         judge_rules = [_rule(text, policy_file) for text in rules if text]
@@ -151,7 +152,7 @@ def _rule(text: str, file: PolicyFile) -> JudgeRule:
     spec = judge_rule(text)
     names = judges.names()
     if spec["use"] not in names:
-        raise PolicyError(f"--judges: unknown judge {spec['use']!r}{nearest(spec['use'], names)}; known: {', '.join(names)}")
+        raise PolicyError(f"--judges: {unknown('judge', spec['use'], names)}")
     try:
         rule = JudgeRule.model_validate(spec)
     except ValueError as error:
@@ -159,7 +160,7 @@ def _rule(text: str, file: PolicyFile) -> JudgeRule:
     model = rule.options.get("model")
     if isinstance(model, str) and model not in file.models:
         names = list(file.models)
-        raise PolicyError(f"--judges: {text!r}: unknown model {model!r}{nearest(model, names)}; known: {', '.join(names)}")
+        raise PolicyError(f"--judges: {text!r}: {unknown('model', model, names)}")
     return rule
 
 

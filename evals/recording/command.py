@@ -11,6 +11,7 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
+from cascade.policy.thresholds import NO_TASK
 from cascade.util.argument_parser import CommandParser
 from evals.common.notes import Notes
 
@@ -36,7 +37,7 @@ def _show(args: argparse.Namespace) -> str:
         return json.dumps(counts, indent=2)
     n, size = counts["examples"], Path(args.recording).stat().st_size
     lines = [f"{args.recording}: {n:,} examples, {size / 1e6:,.1f} MB, {counts['references']:,} with a reference"]
-    tasks = [f"{task or '(no task)'} {count:,}" for task, count in list(counts["tasks"].items())[:12]]
+    tasks = [f"{task or NO_TASK} {count:,}" for task, count in list(counts["tasks"].items())[:12]]
     lines.append(f"tasks: {', '.join(tasks)}{' ...' if len(counts['tasks']) > 12 else ''}")
     lines.append("splits: " + ", ".join(f"{split} {count:,}" for split, count in counts["splits"].items()))
     if not counts["models"]:

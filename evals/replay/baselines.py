@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .certified_choice import CertifiedChoice, Guarantee, choose_certified
+from .certificate.certified_choice import CertifiedChoice, Guarantee, choose_certified
 from .router import PromptRouter
+from .rows.splits import Splits
 from .score_table import TierScores
 from .simulate import CandidateTier, SimulatedCascade
-from .splits import Splits
 from .statistics.certify import fixed_sequence
 
 Array = npt.NDArray[np.float64]

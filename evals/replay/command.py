@@ -16,13 +16,14 @@ from cascade.util.broken_pipe import quietly
 from evals.recording import Example, RecordingError, models_of, read
 
 from . import engine_check
-from .certified_choice import Guarantee, Kind
-from .input_rows import ReplayError
-from .menu import DEFAULT_PROMISES
+from .certificate.certified_choice import Guarantee, Kind
+from .certificate.menu import DEFAULT_PROMISES
 from .pipeline import ReplayConfig, ReplayResult, as_file, page, replay
 from .policy_output.next_commands import after_writing, to_write, with_own_questions
 from .policy_output.own_policy import OwnPolicy, check_recorded, own_policy
 from .policy_output.write_policy import calibration_path, check_target, write_policy
+from .rows.input_rows import ReplayError
+from .rows.tasks import with_tasks
 
 
 def _measured_tiers(own: OwnPolicy) -> tuple[Policy, list[str]]:
@@ -83,7 +84,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         help="preset: a grid fixed beforehand (two tiers, one score); split: tune on some rows first")  # fmt: skip
     add("--by", choices=("task",), help="task: thresholds for each task of the recording; the promise is of the whole")
     add("--max-task-loss", type=float, metavar="EPS",
-        help="most mean quality to lose on any task: thresholds for each task, tested with a correction")  # fmt: skip
+        help="most mean quality to lose on any task: thresholds by task; a smaller --max-loss holds as well")  # fmt: skip
     add("--split", choices=("half", "recorded"), default="half", help="halves drawn by --seed, or the recording's own split")
     add("--keep-premium", action="store_true", help="only ladders that end with the premium tier")
     add("--policy-file", metavar="FILE",
@@ -133,7 +134,7 @@ def _guarantee(args: argparse.Namespace) -> tuple[Guarantee, tuple[float, ...]]:
                 raise ReplayError(f"--{name.replace('_', '-')} must lie in [0, {high:g}], got {value}")
             return Guarantee(kind, value, args.delta), ()
     losses = DEFAULT_PROMISES if args.max_loss is None else _losses(args.max_loss)
-    if args.max_loss is None and (args.method == "preset" or _is_measured(args)):
+    if args.max_loss is None and (args.method == "preset" or args.max_task_loss is not None or _is_measured(args)):
         losses = losses[:1]
     return Guarantee("max_loss", losses[0], args.delta), losses if len(set(losses)) > 1 else ()
 
@@ -211,12 +212,27 @@ def _task_contradictions(args: argparse.Namespace, guarantee: Guarantee) -> None
     if args.max_task_loss is not None:
         if not 0.0 < args.max_task_loss <= 1.0:
             raise ReplayError(f"--max-task-loss must lie in (0, 1], got {args.max_task_loss:g}")
-        if args.max_loss is not None or guarantee.kind != "max_loss":
-            raise ReplayError("--max-task-loss promises each task, and so the whole; leave the other promise out")
+        if guarantee.kind != "max_loss":
+            raise ReplayError(
+                "--max-task-loss is about the loss against the premium tier: of the promises --max-loss alone goes with it"
+            )
+        if args.max_loss is not None:
+            _smaller_than_each_task(_losses(args.max_loss), args.max_task_loss)
     if args.by is None and args.max_task_loss is None:
         return
     if args.as_is or args.method == "preset" or guarantee.kind != "max_loss":
         raise ReplayError("--by task and --max-task-loss tune for a promise on the loss: use them with --max-loss alone")
+
+
+def _smaller_than_each_task(losses: Sequence[float], task_loss: float) -> None:
+    """Raises ReplayError unless there is one promise on the whole that does not follow from the tasks' promise."""
+    if len(losses) > 1:
+        raise ReplayError("--max-task-loss goes with one promise on the whole: give one value to --max-loss")
+    if not 0.0 < losses[0] < task_loss:
+        raise ReplayError(
+            f"--max-loss {losses[0]:g} must be above 0 and less than --max-task-loss {task_loss:g}, from which it follows "
+            "otherwise; leave it out, or give a smaller one"
+        )
 
 
 def _check_targets(args: argparse.Namespace) -> None:
@@ -266,6 +282,7 @@ def _run(args: argparse.Namespace) -> tuple[ReplayResult, list[str]]:
     examples = _examples(args.recording)
     if own is not None:
         check_recorded(own, tiers, examples)
+        examples = with_tasks(examples, own.policy, own.name)
     if not tiers:
         tiers = models_of(examples)
         if len(tiers) > 4:
@@ -275,6 +292,7 @@ def _run(args: argparse.Namespace) -> tuple[ReplayResult, list[str]]:
         guarantee=guarantee, menu=menu, choose=args.choose, seed=args.seed, judges=judges, method=args.method,
         split=args.split, keep_premium=args.keep_premium, policy=policy,
         own=None if policy is not None else own, by_task=args.by == "task", max_task_loss=args.max_task_loss,
+        promises_whole=args.max_loss is not None,
         volume=_volume(args.volume),
     )  # fmt: skip
     report = asyncio.run(replay(args.recording, examples, tiers, config))

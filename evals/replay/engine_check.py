@@ -19,8 +19,7 @@ from cascade.util.atomic_write import replacing
 from evals.recording import Example
 
 from .by_task.candidates import TaskCandidate
-from .by_task.tuner import NO_TASK
-from .input_rows import ReplayError, Rules
+from .rows.input_rows import ReplayError, Rules
 from .score_table import other_models, without_clock
 from .simulate import Outcome
 from .tune import Candidate
@@ -64,12 +63,11 @@ async def run_engine(
         models |= other_models([rule.model_dump(mode="json") for rule in tier.judges], examples, models.keys())
     if policy.when_unsure == "raise":
         policy = policy.model_copy(update={"when_unsure": "abstain"})
-    by_task = any(t.accept_at_by_task for t in policy.tiers)
     results = []
     async with Cascade(policy, models=models) as cascade:
         for row in rows:
             try:
-                tags = {policy.tasks.tag: examples[row].task or NO_TASK} if by_task else None
+                tags = {policy.tasks.tag: examples[row].task} if examples[row].task else None
                 results.append(await cascade.arun(examples[row].to_prompt(), tags=tags))
             except RunError as error:
                 raise ReplayError(f"example {examples[row].id!r}: {error}") from None

@@ -16,13 +16,19 @@ from cascade.policy.calibration_file import CalibrationFile
 from evals.common.progress import Progress
 from evals.recording import Example, models_of
 
-from . import baselines, engine_check, report_data, verdict
-from .by_task.promise import choose_for_each_task
+from . import baselines, engine_check
+from .by_task.promise import choose_for_each_task, choose_for_whole_and_each_task
 from .by_task.tuner import TaskTuner, tasks_of
-from .certified_choice import CertifiedChoice, Guarantee, Method, choose_certified, choose_from_menu, upper_bound
+from .certificate.certified_choice import CertifiedChoice, Guarantee, Method, choose_certified, choose_from_menu, upper_bound
 from .evidence.cofailure import cofailure
 from .evidence.consensus import has_consensus, with_consensus
-from .input_rows import (  # fmt: skip
+from .policy_output.limits import limit_notes, silent_judges
+from .policy_output.own_policy import OwnPolicy
+from .results import report_data, verdict
+from .results.table import ResultRow, as_json, compare
+from .results.tasks import by_task
+from .rows.grades import check_grades
+from .rows.input_rows import (  # fmt: skip
     ReplayError,
     Rules,
     check_judges,
@@ -35,16 +41,12 @@ from .input_rows import (  # fmt: skip
     row_warnings,
     usable_rows,
 )
-from .policy_output.limits import limit_notes, silent_judges
-from .policy_output.own_policy import OwnPolicy
-from .recorded_verdicts import recorded_judges
-from .results_table import ResultRow, as_json, compare
+from .rows.recorded_verdicts import recorded_judges
 from .rows.sampling import sampled_rows
+from .rows.splits import Splits, halves
 from .score_table import Cache, TierScores, load_or_score, sha256_of
 from .simulate import Outcome
-from .splits import Splits, halves
 from .statistics.certify import METHODS
-from .tasks import by_task
 from .tune import Goal, SweepResult, Tuner
 
 MOST_TIERS = 10
@@ -91,6 +93,7 @@ class ReplayConfig:
         volume: Prompts a month, for money a month.
         by_task: Whether each task has thresholds of its own; the promise is of the whole.
         max_task_loss: The largest mean loss of any task; each then has thresholds of its own, too.
+        promises_whole: Whether ``guarantee`` is promised as well where ``max_task_loss`` is.
     """
 
     guarantee: Guarantee
@@ -106,6 +109,7 @@ class ReplayConfig:
     volume: float | None = None
     by_task: bool = False
     max_task_loss: float | None = None
+    promises_whole: bool = False
 
 
 async def replay(path: str | Path, examples: Sequence[Example], tiers: Sequence[str], config: ReplayConfig) -> ReplayResult:
@@ -133,6 +137,7 @@ async def _replay(
         raise ReplayError(f"{len(tiers)} tiers are too many to sweep; choose at most {MOST_TIERS} with --tiers")
     rows, left_out, warnings = usable_rows(examples, tiers)
     rows, sampling = sampled_rows(rows, n_incomplete=left_out["a tier has no answer"], seed=config.seed)
+    check_grades(examples, tiers)
     if sampling is not None:
         left_out = {**left_out, "not drawn at random": sampling.n_left_out}
         warnings = [*warnings, str(sampling)]
@@ -166,7 +171,12 @@ async def _replay(
     tuned = await _with_consensus(path, sha256, rows, scores, splits, config)
     row_tasks = tasks_of([e.task for e in rows])
     tuner_class = partial(TaskTuner, row_tasks=row_tasks) if config.by_task else Tuner
-    if config.policy is None and config.max_task_loss is not None:
+    if config.policy is None and config.max_task_loss is not None and config.promises_whole:
+        choice = choose_for_whole_and_each_task(
+            tuned, splits, config.guarantee.value, config.max_task_loss, config.guarantee.delta, row_tasks=row_tasks,
+            seed=config.seed,
+        )  # fmt: skip
+    elif config.policy is None and config.max_task_loss is not None:
         choice = choose_for_each_task(
             tuned, splits, config.max_task_loss, config.guarantee.delta, row_tasks=row_tasks, seed=config.seed
         )
@@ -346,7 +356,7 @@ def _data(
             models=models,
             outcome=engine_outcome,
             premium=tiers[-1],
-            limit=limit,
+            limit=config.max_task_loss or limit,
             interval=lambda a, b: baselines.bootstrap_difference(a, b, seed),
         ),
         "cofailure": [cofailure(scores, models, test) for models in (list(tiers[:-1]), list(tiers)) if len(models) > 1],

@@ -27,7 +27,7 @@ from cascade.models.recorded import RecordedModel
 from cascade.policy.schema import JudgeRule
 from evals.recording import Example
 
-from .input_rows import ReplayError, Rules
+from .rows.input_rows import ReplayError, Rules
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]

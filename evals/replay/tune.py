@@ -257,11 +257,7 @@ class Tuner:
             The candidates, and notes on what was chosen.
         """
         limit = self.goal.limit if limit is None else limit
-        swept = self.sweep_all(must_end)
-        options: list[tuple[SweepResult, list[str]]] = [(each, []) for each in swept]
-        options += self._refined(swept, n, limit)
-        self.refined += [each for each, _ in options[len(swept) :]]
-        chosen, notes = min(options, key=lambda item: self._rank(item[0], n, limit))
+        chosen, notes = self.best_sweep(n, must_end=must_end, limit=limit)
         margin = chosen.margin(limit, n)
         # Pareto in (margin, cost): ``pareto`` wants a quality, and any rising number will do.
         front = pareto(margin, chosen.usd)[::-1]
@@ -269,24 +265,46 @@ class Tuner:
             front = front[np.unique(np.linspace(0, len(front) - 1, longest).round().astype(np.int64))]
         return [chosen.candidate(int(i), limit) for i in front], notes
 
+    def best_sweep(self, n: int, *, must_end: str | None, limit: float) -> tuple[SweepResult, list[str]]:
+        """The cascade that is expected to cost least once it is tested on ``n`` rows, and notes on what was chosen."""
+        swept = self.sweep_all(must_end)
+        options: list[tuple[SweepResult, list[str]]] = [(each, []) for each in swept]
+        options += self._refined(swept, n, limit)
+        self.refined += [each for each, _ in options[len(swept) :]]
+        return min(options, key=lambda item: self._rank(item[0], n, limit))
+
     def _rank(self, swept: SweepResult, n: int, limit: float) -> tuple[float, float, int]:
         """What is preferred: the least expected cost, then the widest margin, then the shorter cascade."""
         return self._expected_usd(swept, n, limit), -float(swept.margin(limit, n).max()), len(swept.cascade.tiers)
 
     def _expected_usd(self, swept: SweepResult, n: int, limit: float) -> float:
-        """The mean USD to expect of a cascade once it is tested on ``n`` rows: the premium tier's, where it does not pass.
+        """The mean USD to expect of a cascade once it is tested on ``n`` rows; see ``expected_usd``."""
+        safe = self.goal.premium in (None, swept.cascade.models[-1])
+        return self.expected_usd(swept.loss, swept.variance(limit), swept.usd, n, limit, ends_safe=safe)
+
+    def expected_usd(
+        self, loss: Array, variance: Array, usd: Array, n: int, limit: float, *, ends_safe: bool = True
+    ) -> float:
+        """The mean USD to expect of candidates once they are tested on ``n`` rows: the premium tier's, where none passes.
 
         Whether a candidate passes depends on the losses of the ``n`` rows and on the error of the prediction, which the fit
         rows are as few for. Neighbouring candidates pass or fail together.
+
+        Args:
+            loss: (candidates,), the predicted mean loss of each.
+            variance: (candidates,), of a row's loss where the mean loss is ``limit``.
+            usd: (candidates,), the predicted mean USD of each.
+            n: How many rows will certify.
+            limit: The largest mean loss.
+            ends_safe: Whether the candidates end in the premium tier, so that one of them is safe.
         """
-        variance = swept.variance(limit)
         error = np.sqrt(variance * (1 / max(n, 1) + 1 / len(self.rows)))
-        z = (limit - swept.loss - LEVEL_Z * np.sqrt(variance / max(n, 1))) / error
-        if self.goal.premium not in (None, swept.cascade.models[-1]):
+        z = (limit - loss - LEVEL_Z * np.sqrt(variance / max(n, 1))) / error
+        if not ends_safe:
             z -= UNSAFE_MARGIN - MARGIN  # no candidate is safe, and what the fit rows predict of its end is rough
-        front = pareto(z, swept.usd)[::-1]
+        front = pareto(z, usd)[::-1]
         passes = np.minimum.accumulate([NORMAL.cdf(float(x)) for x in z[front]])
-        return float(np.append(self.premium_usd, swept.usd[front]) @ np.append(1 - passes[0], -np.diff(passes, append=0.0)))
+        return float(np.append(self.premium_usd, usd[front]) @ np.append(1 - passes[0], -np.diff(passes, append=0.0)))
 
     def _refined(self, swept: Sequence[SweepResult], n: int, limit: float) -> list[tuple[SweepResult, list[str]]]:
         """The most promising cascades with agreement as evidence, and with the best answer so far, where that shows a gain.

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import charts
-from .glossary import explained
 from .markup import DASH, clip, element, number, percent, plain, points, share, span, text, usd, whole
+from .tables import table
 
 LONGEST = 20_000  # characters of a prompt or an answer that the page carries; the rest is counted
 Findings = Mapping[str, Any]
@@ -66,9 +66,7 @@ def lines(findings: Findings) -> str:
             )
         )
     lead = "Differences are in points of quality against the premium tier. Every line is measured on the same test prompts."
-    return element("p", lead, class_="soft") + _table(
-        heads, rows, "Quality, cost and time of every way of answering", "fold"
-    )
+    return element("p", lead, class_="soft") + table(heads, rows, "Quality, cost and time of every way of answering", "fold")
 
 
 def calibration(findings: Findings) -> str:
@@ -135,7 +133,7 @@ def by_task(findings: Findings) -> str:
         )
     else:
         lead += "Few rows make wide intervals; among many tasks some look bad by chance."
-    return element("p", lead, class_="soft") + _table(
+    return element("p", lead, class_="soft") + table(
         heads, rows, "Quality and cost by task", "sortable fold", len(task_lines) > 14
     )
 
@@ -207,9 +205,12 @@ def _metrics(card: Findings) -> str:
     heads = ["", *(f"{title} ({better})" if better else title for title, better in titles)]
     rows = []
     for title, side in (("before", before), ("after", after)):
-        cells = "".join(element("td", _estimate(side.get(name))) for name in names)
+        cells = "".join(
+            element("td", _estimate(side.get(name)), data_label=label)
+            for name, (label, _) in zip(names, titles, strict=True)
+        )
         rows.append(element("tr", element("th", title, scope="row") + cells))
-    return _table(heads, rows, "Figures of the calibration")
+    return table(heads, rows, "Figures of the calibration", "fold single")
 
 
 def _estimate(estimate: Any) -> str:
@@ -254,15 +255,6 @@ def _long(value: Any) -> str:
     words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1, default=str)
     cut = f"\n… {whole(len(words) - LONGEST)} more characters" if len(words) > LONGEST else ""
     return element("pre", text(words[:LONGEST] + cut), dir="auto", tabindex="0")
-
-
-def _table(heads: Sequence[str], rows: Sequence[str], name: str, class_: str | None = None, tall: bool = False) -> str:
-    """A table that scrolls inside itself."""
-    head = element(
-        "thead", element("tr", "".join(element("th", explained(h), scope="col") if h else "<td></td>" for h in heads))
-    )
-    table = element("table", head + element("tbody", "".join(rows)), class_=class_)
-    return element("div", table, class_="scroll tall" if tall else "scroll", role="region", aria_label=name, tabindex="0")
 
 
 def _tiers(findings: Findings, table_lines: Sequence[Findings]) -> list[str]:

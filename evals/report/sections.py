@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import charts
+from .ladder import ladder
 from .markup import DASH, element, number, percent, plain, points, share, span, text, usd, whole
 from .sankey import sankey
 
@@ -38,7 +39,7 @@ def header(findings: Findings) -> str:
         element("div", "".join(eyebrow), class_="eyebrow")
         + element("h1", text(status))
         + element("dl", "".join(tiles), class_="figures")
-        + _ladder(chosen),
+        + ladder(chosen),
     )
 
 
@@ -222,35 +223,6 @@ def _floor(findings: Findings) -> tuple[float | None, str]:
 def _premium(findings: Findings) -> str:
     tiers = findings.get("tiers") or findings["chosen"].get("tiers") or ["the premium"]
     return str(tiers[-1])
-
-
-def _ladder(chosen: Findings) -> str:
-    """The chosen tiers with their judges, and the thresholds between them."""
-    tiers, thresholds, judges = chosen.get("tiers") or [], chosen.get("thresholds") or [], chosen.get("judges") or {}
-    rungs = []
-    for i, tier in enumerate(tiers):
-        names = judges.get(tier) or []
-        last = i == len(tiers) - 1
-        judged = ("judged by " + ", ".join(map(str, names))) if names else "not judged"
-        rung = element("b", text(tier)) + element("span", text(judged), class_="soft small")
-        arrow = "" if last else element("span", _passed_on(thresholds[i] if i < len(thresholds) else None), class_="arrow")
-        rungs.append(element("li", element("div", rung, class_="rung") + arrow))
-    final = {
-        "best": "Where no tier is accepted the best answer so far is returned.",
-        "last": "The last tier's answer is returned.",
-    }
-    words = final.get(str(chosen.get("final")), "")
-    return element("ol", "".join(rungs), class_="ladder", aria_label="The chosen ladder") + (
-        element("p", words, class_="soft small") if words and len(tiers) > 1 else ""
-    )
-
-
-def _passed_on(value: Any) -> str:
-    """When a tier passes a prompt on; a threshold of 0 accepts all that is not vetoed, one above 1 accepts nothing."""
-    known = number(value)
-    if known == 0:
-        return "where vetoed"
-    return "always" if known is not None and known > 1 else f"below {percent(known)}"
 
 
 def _tile(name: str, big: str, unit: str, small: str, class_: str = "") -> str:

@@ -30,14 +30,14 @@ import numpy.typing as npt
 from scipy.stats import binomtest
 
 from evals.recording import Example, read
-from evals.replay import fixed_grid
 from evals.replay.calibrate import apply
 from evals.replay.candidate_tiers import agreement_scores
-from evals.replay.certified_choice import Guarantee, choose_certified, choose_from_menu
-from evals.replay.input_rows import Rules, default_judges
+from evals.replay.certificate import fixed_grid
+from evals.replay.certificate.certified_choice import Guarantee, choose_certified, choose_from_menu
+from evals.replay.rows.input_rows import Rules, default_judges
+from evals.replay.rows.splits import Splits, halves
 from evals.replay.score_table import Cache, TierScores, load_or_score, sha256_of
 from evals.replay.simulate import CandidateTier, SimulatedCascade, simulate_tier
-from evals.replay.splits import Splits, halves
 from evals.replay.statistics.certify import fixed_sequence
 from evals.replay.tune import Candidate, Goal, Tuner
 

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from evals.recording import read
-from evals.replay.certified_choice import Guarantee, choose_certified
+from evals.replay.certificate.certified_choice import Guarantee, choose_certified
 from evals.replay.evidence.consensus import with_consensus
-from evals.replay.input_rows import Rules, judge_plans, prompt_key, usable_rows
+from evals.replay.rows.input_rows import Rules, judge_plans, prompt_key, usable_rows
+from evals.replay.rows.splits import halves
 from evals.replay.score_table import Cache, TierScores, load_or_score, sha256_of
-from evals.replay.splits import halves
 
 CHEAP = ["gemini-1.5-flash", "gpt-4o-mini-2024-07-18", "Meta-Llama-3.1-8B-Instruct", "claude-3-haiku-20240307"]
 GPT = [*CHEAP, "gpt-4o-2024-08-06"]

@@ -18,10 +18,10 @@ import numpy as np
 from evals.recording import Example, read
 from evals.replay.baselines import uncalibrated
 from evals.replay.calibrate import apply, fit
-from evals.replay.certified_choice import Guarantee, choose_certified
-from evals.replay.input_rows import Rules, default_judges
+from evals.replay.certificate.certified_choice import Guarantee, choose_certified
+from evals.replay.rows.input_rows import Rules, default_judges
+from evals.replay.rows.splits import halves
 from evals.replay.score_table import Cache, TierScores, load_or_score, sha256_of
-from evals.replay.splits import halves
 from evals.replay.statistics.metrics import ece, ece_by_chance
 
 RECORDINGS = Path(os.environ.get("CASCADE_RECORDINGS", Path(__file__).parents[3] / "shared" / "recordings"))

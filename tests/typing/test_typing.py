@@ -61,8 +61,8 @@ FORMS = {
 
 @pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("where", [default_client, cascade.Cascade])
-def test_each_signature_repeats_the_keywords_of_its_options(where: Any, name: str) -> None:
-    """The signature that people read and the TypedDict that overloads take name the same keywords, with the same types."""
+def test_each_signature_shows_the_keywords_of_its_options(where: Any, name: str) -> None:
+    """The signature that ``help()`` shows and the TypedDict that type checkers read name the same keywords and types."""
     parameters = signature(getattr(where, name)).parameters
     assert not [p for p in parameters.values() if p.kind in (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL)]
     keywords = {n: p.annotation for n, p in parameters.items() if p.kind is Parameter.KEYWORD_ONLY}

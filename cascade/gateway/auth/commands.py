@@ -7,7 +7,8 @@ from pathlib import Path
 
 from cascade.errors import CascadeError
 from cascade.policy import load as files
-from cascade.policy.schema import PolicyFile, nearest
+from cascade.policy.schema import PolicyFile
+from cascade.util.suggestions import unknown
 
 from .key_file import KeyFile, beside
 
@@ -52,8 +53,7 @@ def _create(args: argparse.Namespace) -> int:
     keys, file = _open(args)
     for name in args.policy or ():
         if name not in file.policies and name.rpartition("/")[0] not in file.policies:
-            known = list(file.policies)
-            raise CascadeError(f"unknown policy {name!r}{nearest(name, known)}; known: {', '.join(known)}")
+            raise CascadeError(unknown("policy", name, file.policies))
     for option, value in (("--usd-per-day", args.usd_per_day), ("--per-minute", args.per_minute)):
         if value is not None and not 0 < value < float("inf"):
             raise CascadeError(f"{option} must be more than 0, got {value}")

@@ -5,23 +5,25 @@ each task takes the vector whose cost plus priced loss is least; as the price fa
 the safest to the cheapest. That path is one sequence of candidates, to be tested like any other.
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 
+from cascade.policy.thresholds import NO_TASK
 from evals.replay.candidate_tiers import first_judges_only
 from evals.replay.score_table import TierScores
 from evals.replay.simulate import CandidateTier, SimulatedCascade
-from evals.replay.tune import MAX_SEQUENCE, Candidate, Goal, SweepResult, Tuner
+from evals.replay.tune import MARGIN, MAX_SEQUENCE, Candidate, Goal, SweepResult, Tuner
 
 from .candidates import Names, Rows, TaskCandidate, assembled
 
 # A task's own grades weigh n / (n + PRIOR) against what the confidences, fitted on all tasks, predict of it.
 PRIOR = 10
-NO_TASK = "(no task)"
-"""The task of rows that have none."""
+_TOO_MUCH = 1e9
 PRICES = np.concatenate([[np.inf], np.geomspace(1e4, 1e-4, 160), [0.0]])
 """Prices of a whole lost point, in multiples of what the premium tier costs."""
 
@@ -51,11 +53,36 @@ class TaskTuner(Tuner):
     ) -> tuple[list[Candidate], list[str]]:
         """Candidates with thresholds by task, from the safest to the cheapest; see ``Tuner.test_sequence``."""
         limit = self.goal.limit if limit is None else limit
+        path = self.path(n, limit, longest)
+        plain, notes = self.best_sweep(n, must_end=must_end, limit=limit)
+        loss, variance, usd = (np.array([getattr(c, name) for c in path]) for name in ("loss", "variance", "usd"))
+        if self._expected_usd(plain, n, limit) < self.expected_usd(loss, variance, usd, n, limit):
+            same, notes = super().test_sequence(n, must_end=must_end, limit=limit, longest=longest)
+            return same, [*notes, "thresholds by task promise no lower cost on the fit rows: all tasks have the same"]
+        return [*path], ["thresholds by task: each task has its own, and skips tiers that do not pay for it"]
+
+    def path(
+        self, n: int, limit: float, longest: int = MAX_SEQUENCE, task_limits: Mapping[str, tuple[float, int]] | None = None
+    ) -> list[TaskCandidate]:
+        """Candidates with thresholds by task, from the safest to the cheapest.
+
+        Args:
+            n: How many rows will test them.
+            limit: The largest mean loss of all rows.
+            longest: The most candidates.
+            task_limits: For each task the largest mean loss of its own and how many rows will test it: vectors that are
+                not predicted to keep it with a margin take no part.
+        """
         sweeps = self._by_task(self._ladder(n, limit))
+        if task_limits is not None:
+            sweeps = {
+                task: [options[0], *(_kept(o, *task_limits[task]) for o in options[1:])] for task, options in sweeps.items()
+            }
         path: list[TaskCandidate] = []
         seen: set[tuple[tuple[int, int], ...]] = set()
+        aversion = self._aversion(n, len(self.rows), limit)
         for price in PRICES:
-            chosen = {task: _least(options, float(price) * self._unit(task)) for task, options in sweeps.items()}
+            chosen = {task: _least(options, float(price) * self._unit(task), aversion) for task, options in sweeps.items()}
             key = tuple(chosen.values())
             if key not in seen:
                 seen.add(key)
@@ -63,17 +90,40 @@ class TaskTuner(Tuner):
                 path.append(assembled(parts, self.order, self.row_tasks, self.rows))
         if len(path) > longest:
             path = [path[i] for i in np.unique(np.linspace(0, len(path) - 1, longest).round().astype(np.int64))]
-        return list(path), ["thresholds by task: each task has its own, and skips tiers that do not pay for it"]
+        return path
+
+    def premium_alone(self, n: int, limit: float) -> TaskCandidate:
+        """Every task straight to the premium tier; of the same ladder as ``path``."""
+        sweeps = self._by_task(self._ladder(n, limit))
+        parts = {task: options[0].candidate(0, limit) for task, options in sweeps.items()}
+        return assembled(parts, self.order, self.row_tasks, self.rows)
 
     def task_sequences(self, n_by_task: Mapping[str, int], limit: float) -> dict[str, list[Candidate]]:
-        """Each task's own candidates, from the safest to the cheapest, to be tested on ``n_by_task`` rows of it."""
+        """For each task the premium tier alone, and its own candidates from the safest to the cheapest.
+
+        Args:
+            n_by_task: How many rows of each task will test them.
+            limit: The largest mean loss.
+        """
         sequences: dict[str, list[Candidate]] = {}
         for task, options in self._by_task(self._ladder(sum(n_by_task.values()), limit)).items():
             seen: dict[tuple[int, int], None] = {}
+            n_fit = int((self.row_tasks[self.rows] == task).sum())
+            aversion = self._aversion(n_by_task[task], n_fit, limit)
             for price in PRICES:
-                seen.setdefault(_least(options, float(price) * self._unit(task)))
-            sequences[task] = [options[i].candidate(flat, limit) for i, flat in seen]
+                seen.setdefault(_least(options, float(price) * self._unit(task), aversion))
+            cheaper = [options[i].candidate(flat, limit) for i, flat in seen if i > 0]
+            sequences[task] = [options[0].candidate(0, limit), *cheaper]
         return sequences
+
+    @staticmethod
+    def _aversion(n: int, n_fit: int, limit: float) -> float:
+        """What a unit of a row's squared loss weighs against a unit of mean loss.
+
+        A test on ``n`` rows passes where loss + z * sqrt(variance * (1/n + 1/n_fit)) stays below the limit; this is the
+        derivative of the second term at a variance of ``limit``, so that the path begins with what surely passes.
+        """
+        return MARGIN * math.sqrt((1 / max(n, 1) + 1 / max(n_fit, 1)) / limit) / 2
 
     def _unit(self, task: str) -> float:
         """What the premium tier's answer costs on the task's fit rows, in USD."""
@@ -109,15 +159,27 @@ class TaskTuner(Tuner):
         return self.sweep(cascade, rows=rows, graded_share=len(rows) / (len(rows) + PRIOR))
 
 
-def _least(options: Sequence[SweepResult], price: float) -> tuple[int, int]:
-    """Which cascade and which of its vectors cost least, a lost point having a price."""
-    best = (np.inf, 0, 0)
+def _kept(option: SweepResult, limit: float, n: int) -> SweepResult:
+    """The sweep in which vectors that may not keep ``limit`` on ``n`` rows lose and cost too much to be taken."""
+    refused = option.margin(limit, n) < MARGIN
+    return replace(option, loss=np.where(refused, _TOO_MUCH, option.loss), usd=np.where(refused, _TOO_MUCH, option.usd))
+
+
+def _least(options: Sequence[SweepResult], price: float, aversion: float) -> tuple[int, int]:
+    """Which cascade and which of its vectors cost least, a lost point having a price.
+
+    Args:
+        options: The premium tier alone first, which loses nothing for certain.
+        price: Of a whole point of loss; infinite: the least loss counts, whatever it costs.
+        aversion: What a unit of squared loss weighs against a unit of loss.
+    """
+    best, certain = (np.inf, np.inf, 0, 0), float(options[0].square[0])
     for i, option in enumerate(options):
-        loss = np.maximum(option.loss, 0.0)
-        total = option.usd + price * loss if np.isfinite(price) else np.where(loss > 0.0, np.inf, option.usd)
-        flat = int(np.argmin(total))
-        best = min(best, (float(total[flat]), i, flat))
-    return best[1], best[2]
+        loss = option.loss + aversion * np.maximum(option.square - certain, 0.0)
+        total, tie = (option.usd + price * loss, loss) if np.isfinite(price) else (loss, option.usd)
+        flat = int(np.lexsort((tie, total))[0])
+        best = min(best, (float(total[flat]), float(tie[flat]), i, flat))
+    return best[2], best[3]
 
 
 def tasks_of(tasks: Sequence[str]) -> npt.NDArray[np.object_]:

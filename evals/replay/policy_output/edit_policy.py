@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import yaml
 
-from evals.replay.input_rows import ReplayError
+from evals.replay.rows.input_rows import ReplayError
 
 THRESHOLDS = ("accept_at", "reject_below", "accept_at_by_task")
 Edit = tuple[int, int, str]

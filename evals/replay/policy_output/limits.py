@@ -9,7 +9,7 @@ import judges
 from cascade import Policy, PolicyError, Result
 from evals.recording import Example
 from evals.replay.engine_check import run_engine
-from evals.replay.input_rows import ReplayError
+from evals.replay.rows.input_rows import ReplayError
 from evals.replay.score_table import TierScores
 
 LIMITS = ("max_calls", "max_samples", "budget_usd")

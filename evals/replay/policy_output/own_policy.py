@@ -6,9 +6,10 @@ from pathlib import Path
 
 from cascade import Policy
 from cascade.policy import load
-from cascade.policy.schema import JudgeRule, nearest
+from cascade.policy.schema import JudgeRule
+from cascade.util.suggestions import unknown
 from evals.recording import Example, models_of
-from evals.replay.input_rows import ReplayError, Rules
+from evals.replay.rows.input_rows import ReplayError, Rules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +66,7 @@ def own_policy(path: str | Path, name: str | None = None) -> OwnPolicy:
             raise ReplayError(f"{path}: none of the policies {', '.join(names)} is called 'default'; name one with --policy")
         name = "default" if "default" in file.policies else names[0]
     if name not in file.policies:
-        raise ReplayError(f"{path}: unknown policy {name!r}{nearest(name, names)}; known: {', '.join(names)}")
+        raise ReplayError(f"{path}: {unknown('policy', name, names)}")
     policy = file.policies[name]
     recorded_names = {model: spec.model or model for model, spec in file.models.items()}
     tiers = [

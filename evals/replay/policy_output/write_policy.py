@@ -6,7 +6,7 @@ from pathlib import Path
 from cascade import PolicyError
 from cascade.policy import load
 from cascade.util.atomic_write import replacing
-from evals.replay.input_rows import ReplayError
+from evals.replay.rows.input_rows import ReplayError
 
 from .edit_policy import use_calibration
 from .own_policy import OwnPolicy

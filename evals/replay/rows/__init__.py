@@ -1,1 +1,1 @@
-"""Which rows of a journal's export are a sample of its traffic."""
+"""The rows of a recording: which of them a replay uses, how they are split, which are a sample of the traffic."""

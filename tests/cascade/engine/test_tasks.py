@@ -1,11 +1,15 @@
 """Thresholds by task: by the run's tag, else by what the prompt says."""
 
+from time import thread_time
 from typing import Any
 
 import pytest
 
-from cascade import Answer, Cascade, Policy, ScriptedModel
+from cascade import Answer, Cascade, Policy, PolicyError, ScriptedModel
 from cascade.cli import main
+from cascade.commands.explain import explain
+from cascade.engine.plan import TaskPlan
+from judges import Prompt
 
 ANSWER = Answer("51", mean_logprob=-0.5, cost_usd=1e-5)
 TIERS = [
@@ -65,3 +69,58 @@ def test_the_last_tier_cannot_be_skipped_and_patterns_must_compile() -> None:
         Policy.model_validate({"tiers": [{"model": "a", "accept_at_by_task": {"t": "skip"}}]})
     with pytest.raises(ValueError, match="not a regular expression"):
         service(tasks={"rules": [{"task": "t", "pattern": "("}]})
+
+
+@pytest.mark.parametrize(
+    ("prompt", "tags", "tier", "accepted"),
+    [
+        ("q", None, "cheap", False),
+        ("q", {"task": "sums"}, "cheap", True),
+        ("1 + 1", None, "cheap", True),
+        ("1 + 1", {"task": "other"}, "cheap", False),
+        ("q", {"task": "contract"}, "premium", True),
+    ],
+)
+def test_the_gate_has_the_thresholds_of_the_task(prompt: str, tags: Any, tier: str, accepted: bool) -> None:
+    """By default it is the first tier that the task asks."""
+    with service(tasks=RULES) as cascade:
+        result = cascade.gate(prompt, ANSWER, tags=tags)
+    assert (result.tier, result.accepted) == (tier, accepted)
+
+
+def test_a_gate_of_a_tier_that_the_task_does_not_ask_is_an_error(tmp_path: Any) -> None:
+    """It names the tiers that the task asks; what is judged is verified from the journal."""
+    url = f"sqlite:///{tmp_path}/j.db"
+    with service(url, tasks=RULES) as cascade:
+        with pytest.raises(PolicyError, match="task 'contract' does not ask the tier 'cheap'; it asks: premium"):
+            cascade.gate("q", ANSWER, tier="cheap", tags={"task": "contract"})
+        with pytest.raises(PolicyError, match="unknown tier 'chep'; did you mean 'cheap'"):
+            cascade.gate("q", ANSWER, tier="chep", tags={"task": "sums"})
+        cascade.gate("q", ANSWER, tags={"task": "sums"})
+    assert main(["journal", "verify", "--journal", url]) == 0
+
+
+def test_runs_without_a_task_have_thresholds_too() -> None:
+    """As rows without a task have them in a replay; else the tiers' own."""
+    tiers = [{**TIERS[0], "accept_at_by_task": {"sums": 0.5, "(no task)": "skip"}}, TIERS[1]]
+    policy = Policy.model_validate({"tiers": tiers})
+    with Cascade(policy, models={n: ScriptedModel(n, lambda prompt, request: ANSWER) for n in "ab"}) as cascade:
+        assert [a.tier for a in cascade.run("q").attempts] == ["premium"]
+        assert [a.tier for a in cascade.run("q", tags={"task": "new"}).attempts] == ["cheap", "premium"]
+
+
+def test_explain_finds_the_task_as_a_run_does() -> None:
+    """By the tag, else by the rules, in a policy without routes as well."""
+    policy = Policy.model_validate({"tiers": TIERS, "tasks": RULES})
+    assert "cheap: asked first; model a; judges logprob; accepts from 0.5" in list(explain(policy, Prompt.of("1 + 1"), {}))
+    lines = list(explain(policy, Prompt.of("1 + 1"), {"task": "contract"}))
+    assert "cheap: not asked (the task contract skips it)" in lines
+
+
+def test_a_pattern_of_the_policy_cannot_hold_a_run() -> None:
+    """What takes too long matches nothing, whatever a client writes, and the patterns have their time together."""
+    plan = TaskPlan(tag="task", patterns=(("slow", "^(?:a|aa)+$"), ("other", "^(?:a|aa)*b$"), ("late", "!")), variants={})
+    began = thread_time()
+    assert plan.task_of(Prompt.of("a" * 9000 + "!"), None) is None
+    assert thread_time() - began < 1
+    assert plan.task_of(Prompt.of("Well!"), None) == "late"

@@ -6,7 +6,7 @@ import httpx2
 from jsonschema import Draft202012Validator
 
 from cascade.gateway.auth.key_file import KeyFile
-from cascade.gateway.openapi import document
+from cascade.gateway.routes.openapi import document
 from tests.cascade.gateway.conftest import POLICIES, Running, Serve
 from tests.cascade.gateway.openai.test_chat import by_model, logged
 from tests.wire_server import WireServer, chat

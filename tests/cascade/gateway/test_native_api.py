@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from cascade.gateway.openapi import document
+from cascade.gateway.routes.openapi import document
 from cascade.journal.open_store import open_store
 from cascade.journal.read.to_recording import _answer
 from evals.recording.check import RecordingError, check_answer

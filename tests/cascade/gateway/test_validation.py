@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascade.gateway import native_api
 from cascade.gateway.anthropic import request as messages
 from cascade.gateway.errors import ApiError, anthropic_shape, openai_shape
 from cascade.gateway.openai import chat
 from cascade.gateway.request import GatewayRequest
 from cascade.gateway.response import dump
+from cascade.gateway.routes import native_api
 from cascade.gateway.validation import json_object, not_deep
 
 WORDS = st.sampled_from(

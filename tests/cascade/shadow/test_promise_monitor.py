@@ -18,7 +18,9 @@ from cascade.journal.open_store import open_store
 from cascade.journal.promises import PromiseBook
 from cascade.policy.load import parse
 from cascade.promise.states import Promise, PromiseState
-from cascade.shadow.promise_monitor import PromiseMonitor, post, safer_policy
+from cascade.shadow.promise_monitor import PromiseMonitor, safer_policy
+from cascade.shadow.webhook import post
+from tests.cascade.shadow.conftest import check_monitors
 
 PROMISE = {"max_loss": 0.05, "delta": 0.1}
 SHADOW = {"share": 0.5, "floor": 0.25, "budget_usd_per_day": 1.0, "text": True}
@@ -133,7 +135,7 @@ def test_premium_alone_answers_once_it_is_broken(journal: str) -> None:
     with Cascade(one, models=models, journal=journal) as service:
         assert service.run("What is 6 * 7?").tier == "cheap"
         add_labels(journal, one, [1.0] * 40)
-        service._shadower._monitor.check()  # type: ignore[union-attr]
+        check_monitors(service)
         assert service.run("What is 6 * 7?").tier == "premium"
         assert service.run("What is 6 * 7?").reason in ("accepted", "last_tier")
 

@@ -20,10 +20,10 @@ from evals.replay.baselines import (
     random_mixing,
     single,
 )
-from evals.replay.certified_choice import CertifiedChoice, Guarantee, choose_certified
+from evals.replay.certificate.certified_choice import CertifiedChoice, Guarantee, choose_certified
+from evals.replay.rows.splits import Splits
 from evals.replay.score_table import TierScores
 from evals.replay.simulate import CandidateTier, SimulatedCascade
-from evals.replay.splits import Splits
 from evals.replay.statistics.certify import fixed_sequence
 from judges import Verdict
 from tests.evals.replay.synthetic import column, pair, table

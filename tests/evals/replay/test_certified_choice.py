@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evals.replay.certified_choice import Guarantee, choose_certified, upper_bound
-from evals.replay.splits import Splits
+from evals.replay.certificate.certified_choice import Guarantee, choose_certified, upper_bound
+from evals.replay.rows.splits import Splits
 from tests.evals.replay.synthetic import column, pair
 
 SPLITS = Splits(np.arange(300), np.arange(300, 1000), np.arange(1000, 20_000))

@@ -192,6 +192,10 @@ def test_files_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture
         (["--method", "preset", "--judges", "rules"], ["--method preset", "--judges", "one judge that gives scores"]),
         (["--out", "x.json", "--json", "x.json"], ["--json", "--out", "one file"]),
         (["--report", "r.jsonl"], ["--report", "the recording", "one file"]),
+        (["--max-task-loss", "0.1", "--max-loss", "0.1"], ["--max-loss 0.1", "--max-task-loss 0.1", "a smaller one"]),
+        (["--max-task-loss", "0.1", "--max-loss", "0.02,0.03"], ["--max-task-loss", "--max-loss", "one value"]),
+        (["--max-task-loss", "0.1", "--min-quality", "0.9"], ["--max-task-loss", "--max-loss alone"]),
+        (["--max-task-loss", "0.1", "--choose", "0.02"], ["--choose", "no menu"]),
         (["--policy-file", "P", "--json", "P"], ["--json", "--policy-file", "one file"]),
     ],
 )

@@ -14,7 +14,7 @@ from cascade.policy.calibration_file import CalibrationFile, read
 from evals.recording import Example
 from evals.replay import engine_check
 from evals.replay.candidate_tiers import fit_tier, tier_variants
-from evals.replay.input_rows import ReplayError
+from evals.replay.rows.input_rows import ReplayError
 from evals.replay.score_table import score_tier
 from evals.replay.simulate import Outcome, SimulatedCascade
 from evals.replay.tune import Candidate

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascade.policy.calibrators import Constant, Isotonic, Logistic
-from evals.replay.fixed_grid import GRID, candidate_sequence, deciding_judge, raw_score_tier, with_confidence
+from evals.replay.certificate.fixed_grid import GRID, candidate_sequence, deciding_judge, raw_score_tier, with_confidence
 from evals.replay.score_table import TierScores
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from evals.recording import Example
-from evals.replay.input_rows import (
+from evals.replay.rows.input_rows import (
     MOST_SAMPLES,
     ReplayError,
     check_judges,

@@ -10,7 +10,7 @@ import pytest
 import judges
 from evals.recording import Example, write
 from evals.replay.command import main
-from evals.replay.recorded_verdicts import recorded_judges, verdict_names
+from evals.replay.rows.recorded_verdicts import recorded_judges, verdict_names
 from tests.evals.replay.synthetic import examples
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from cascade.engine.confidence import combine
 from evals.recording import Example
-from evals.replay import report_data
 from evals.replay.candidate_tiers import fit_tier
+from evals.replay.results import report_data
 from evals.replay.score_table import TierScores
 from evals.replay.simulate import Outcome, SimulatedCascade
 from evals.replay.statistics import metrics

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evals.replay.results_table import ResultRow, as_json, render, result_row
+from evals.replay.results.table import ResultRow, as_json, render, result_row
 
 NAN = float("nan")
 

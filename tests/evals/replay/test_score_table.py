@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from evals.recording import Example, write
-from evals.replay.input_rows import ReplayError
+from evals.replay.rows.input_rows import ReplayError
 from evals.replay.score_table import Cache, load_or_score, score_tier, sha256_of
 from tests.evals.replay.synthetic import examples
 

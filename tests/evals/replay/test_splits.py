@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evals.replay.splits import FIT_SHARE, Splits, halves
+from evals.replay.rows.splits import FIT_SHARE, Splits, halves
 
 TASKS = st.lists(st.integers(1, 40), min_size=1, max_size=8).map(
     lambda sizes: [f"t{i}" for i, m in enumerate(sizes) for _ in range(m)]

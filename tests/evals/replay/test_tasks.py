@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from evals.recording import Example
+from evals.replay.results.tasks import LEVEL, by_task, loss_interval
 from evals.replay.simulate import Outcome
-from evals.replay.tasks import LEVEL, by_task, loss_interval
 from tests.evals.replay.synthetic import examples, outcome
 
 MODELS = ["cheap", "middle", "dear"]

@@ -432,6 +432,21 @@ def test_a_ladder_of_any_length(tiers: int) -> None:
     assert "flow" in tree.sections()
 
 
+def test_thresholds_by_task_are_shown_below_the_ladder() -> None:
+    """A row a task: where each tier passes a prompt on, or that it is not asked."""
+    findings = sample()
+    first, *_ = findings["chosen"]["tiers"]
+    findings["chosen"]["by_task"] = {first: {"sums <b>": 0.25, "contracts": "skip", "mail": 0.0}}
+    page = write.render(findings)
+    check(page)
+    table = page.split('aria-label="Thresholds by task"')[1].split("</table>")[0]
+    cells = dict(re.findall(r'<span title="([^"]*)">[^<]*</span></th><td data-label="[^"]*">([^<]*)</td>', table))
+    sums = {"sums &lt;b&gt;": "passed on below 25.0\xa0%"}
+    assert cells == {"contracts": "not asked", "mail": "passed on where vetoed", **sums}
+    assert "The thresholds shown are for tasks that were not recorded" in page
+    assert "Thresholds by task" not in write.render(sample())
+
+
 def test_many_tasks_are_all_in_the_table_worst_first() -> None:
     """Sixty tasks are sixty rows, the largest loss first, unknown differences last, with sortable figures in full."""
     findings = sample(tasks=60)

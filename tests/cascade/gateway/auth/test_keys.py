@@ -249,7 +249,7 @@ def test_a_revocation_during_a_lock_is_not_lost(
     guarded: Callable[..., Running], keys: KeyFile, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The key file is read again until it can be read; until then the log and /readyz say that the keys are stale."""
-    monkeypatch.setattr("cascade.gateway.health.STALE_KEYS_S", 0.5)
+    monkeypatch.setattr("cascade.gateway.routes.health.STALE_KEYS_S", 0.5)
     monkeypatch.setattr("cascade.gateway.auth.key_file.TIMEOUT_S", 0.2)
     running = guarded()
     with closing(sqlite3.connect(keys.path, isolation_level=None)) as other:

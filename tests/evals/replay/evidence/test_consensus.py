@@ -11,7 +11,7 @@ from cascade import Policy
 from cascade.policy.calibration_file import CalibrationFile, apply
 from evals.recording import Example
 from evals.replay import engine_check
-from evals.replay.certified_choice import CertifiedChoice, Guarantee, choose_certified
+from evals.replay.certificate.certified_choice import CertifiedChoice, Guarantee, choose_certified
 from evals.replay.evidence.cofailure import cofailure, in_words
 from evals.replay.evidence.consensus import (
     consensus_rule,
@@ -23,8 +23,8 @@ from evals.replay.evidence.consensus import (
     with_consensus,
     without_consensus,
 )
+from evals.replay.rows.splits import Splits, halves
 from evals.replay.score_table import TierScores, score_tier
-from evals.replay.splits import Splits, halves
 
 PRICES = {"gemini-flash": 0.1, "gpt-mini": 0.2, "llama-8b": 0.05, "gpt-4o": 2.0}
 Rules = list[dict[str, object]]

@@ -5,8 +5,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evals.replay.input_rows import ReplayError
 from evals.replay.policy_output.edit_policy import use_calibration
+from evals.replay.rows.input_rows import ReplayError
 
 BLOCK = """# mine
 version: 1

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evals.recording import Example
-from evals.replay.input_rows import ReplayError
+from evals.replay.rows.input_rows import ReplayError
 from evals.replay.rows.sampling import sampled_rows
 
 
@@ -26,6 +26,12 @@ def test_rows_complete_because_they_escalated_are_refused_with_the_remedy() -> N
     """They are the unsure ones."""
     with pytest.raises(ReplayError, match=r"1 of the 2 rows .* complete only because they escalated \(r1\).*--missing"):
         sampled_rows([row(0), row(1, escalated=True)], n_incomplete=3)
+
+
+def test_rows_that_an_export_left_out_count_as_incomplete() -> None:
+    """``export --complete`` leaves the escalated ones, and says how many it dropped."""
+    with pytest.raises(ReplayError, match=r"only because they escalated \(r1\), and 7 rows are not complete"):
+        sampled_rows([row(0), row(1, escalated=True, incomplete_left_out=7)], n_incomplete=0)
 
 
 def test_drawn_rows_are_used_and_others_left_out() -> None:

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cascade.policy.thresholds import NO_TASK
 from evals.recording import Example
-
-from .simulate import Outcome
-from .statistics.certify import p_value
-from .statistics.significance import tango
+from evals.replay.simulate import Outcome
+from evals.replay.statistics.certify import p_value
+from evals.replay.statistics.significance import tango
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -82,7 +82,7 @@ def by_task(
         Entries whose ``corrected_interval`` is of the difference in quality, corrected by Bonferroni: with 95 % confidence
         all tasks' intervals hold at once. ``advice`` is in words; it is drawn from the test rows, so confirm it on others.
     """
-    tasks = np.array([examples[i].task or "(no task)" for i in rows], dtype=object)
+    tasks = np.array([examples[i].task or NO_TASK for i in rows], dtype=object)
     reference = np.array([examples[i].answers[premium]["quality"] for i in rows], dtype=float)
     usd = np.array([examples[i].answers[premium]["cost_usd"] for i in rows], dtype=float)
     names = sorted(set(tasks))

@@ -8,12 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from evals.recording import Example
-
-from . import baselines
-from .baselines import Baseline, Columns
-from .certified_choice import Guarantee
-from .simulate import Outcome
-from .splits import Splits
+from evals.replay import baselines
+from evals.replay.baselines import Baseline, Columns
+from evals.replay.certificate.certified_choice import Guarantee
+from evals.replay.rows.splits import Splits
+from evals.replay.simulate import Outcome
 
 Array = npt.NDArray[np.float64]
 NAME_WIDTH = 40

@@ -7,14 +7,15 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from evals.replay.candidate_tiers import first_judges_only, fit_tier
+from evals.replay.rows.splits import Splits
+from evals.replay.score_table import TierScores
+from evals.replay.simulate import SimulatedCascade
+from evals.replay.statistics.certify import METHODS, Certificate, fixed_sequence, least_rows, p_value
+from evals.replay.tune import Candidate, Goal, SweepResult, Tuner
+
 from . import fixed_grid
-from .candidate_tiers import first_judges_only, fit_tier
 from .menu import MenuLine, certify_menu, saves
-from .score_table import TierScores
-from .simulate import SimulatedCascade
-from .splits import Splits
-from .statistics.certify import METHODS, Certificate, fixed_sequence, least_rows, p_value
-from .tune import Candidate, Goal, SweepResult, Tuner
 
 Array = npt.NDArray[np.float64]
 Kind = Literal["max_loss", "min_quality", "min_accepted_quality", "budget", "error_price"]

@@ -9,14 +9,13 @@ import numpy.typing as npt
 
 from cascade import Result
 from evals.recording import Example
-
-from .baselines import uncalibrated
-from .calibrate import apply
-from .candidate_tiers import agreement_scores
-from .simulate import Outcome
-from .statistics.metrics import ece_by_chance, reliability, summary
-from .threshold_sweep import pareto, sweep_surface
-from .tune import Candidate, SweepResult
+from evals.replay.baselines import uncalibrated
+from evals.replay.calibrate import apply
+from evals.replay.candidate_tiers import agreement_scores
+from evals.replay.simulate import Outcome
+from evals.replay.statistics.metrics import ece_by_chance, reliability, summary
+from evals.replay.threshold_sweep import pareto, sweep_surface
+from evals.replay.tune import Candidate, SweepResult
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]

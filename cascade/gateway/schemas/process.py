@@ -1,4 +1,4 @@
-"""A process that compiles schemas and validates answers, so that a gateway's event loop never does: see ``schema_pool``.
+"""A process that compiles schemas and validates answers, so that a gateway's event loop never does: see ``pool``.
 
 It reads requests from the socket in its first argument until the gateway closes it. A request and a response are JSON, after
 four bytes with their length.

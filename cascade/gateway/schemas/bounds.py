@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from .errors import bad_request
-from .validation import not_deep, object_of
+from cascade.gateway.errors import bad_request
+from cascade.gateway.validation import not_deep, object_of
 
 MAX_NODES = 10_000
 MAX_ITEMS = 1_000

@@ -13,13 +13,13 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from cascade.gateway.errors import ApiError, bad_request
+from cascade.gateway.response import dump
 from judges.schema import InvalidSchemaError, checker
 from judges.schema.cache import ByteBoundedCache
 from judges.schema.offload import Outcome, is_small
 
-from .errors import ApiError, bad_request
-from .response import dump
-from .schema_process import HEADER
+from .process import HEADER
 
 LIMIT_S = 2.0
 START_S = 30.0
@@ -48,7 +48,7 @@ class SchemaPool:
         """Checks that a value is a JSON Schema.
 
         Args:
-            schema: The value, within the bounds of ``schema_bounds``.
+            schema: The value, within the bounds of ``bounds``.
             name: The field for the error.
 
         Raises:
@@ -160,5 +160,5 @@ class _Worker:
 
 def _spawn(descriptor: int) -> "subprocess.Popen[bytes]":
     environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    command = [sys.executable, "-m", "cascade.gateway.schema_process", str(descriptor)]
+    command = [sys.executable, "-m", "cascade.gateway.schemas.process", str(descriptor)]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(descriptor,), env=environment)

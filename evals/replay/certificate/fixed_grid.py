@@ -12,12 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cascade.policy.calibrators import Calibrator, Constant, Isotonic, Logistic
-
-from .calibrate import apply, fit
-from .candidate_tiers import fit_tier
-from .score_table import TierScores
-from .simulate import CandidateTier, SimulatedCascade
-from .tune import Candidate
+from evals.replay.calibrate import apply, fit
+from evals.replay.candidate_tiers import fit_tier
+from evals.replay.score_table import TierScores
+from evals.replay.simulate import CandidateTier, SimulatedCascade
+from evals.replay.tune import Candidate
 
 Rows = npt.NDArray[np.int64]
 

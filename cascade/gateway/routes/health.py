@@ -6,14 +6,15 @@ from functools import cache
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from .endpoint import Reply
-from .errors import ApiError
+from cascade.gateway.endpoint import Reply
+from cascade.gateway.errors import ApiError
+from cascade.gateway.response import dump
+
 from .openapi import document
-from .response import dump
 
 if TYPE_CHECKING:
-    from .auth.keys import Caller
-    from .state import Gateway
+    from cascade.gateway.auth.keys import Caller
+    from cascade.gateway.state import Gateway
 
 
 STALE_KEYS_S = 10.0

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from textwrap import fill
 from typing import Any
 
-from .evidence.cofailure import in_words as ceilings
-from .menu import in_words
-from .results_table import ResultRow, clip, render
+from evals.replay.certificate.menu import in_words
+from evals.replay.evidence.cofailure import in_words as ceilings
+
+from .table import ResultRow, clip, render
 
 WIDTH = 100
 MOST_TASKS = 8

@@ -5,21 +5,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cascade.errors import RunNotFoundError
+from cascade.gateway.endpoint import Reply
+from cascade.gateway.errors import ApiError, bad_request
+from cascade.gateway.field_readers import max_tokens
+from cascade.gateway.openai.messages import calls_of, messages_of, tools_of
+from cascade.gateway.request import GatewayRequest, ignored_fields
+from cascade.gateway.response import headers
+from cascade.gateway.run_request import allowed_policy, check_schema, journal_tags, run_request
+from cascade.gateway.schemas.bounds import schema_of
+from cascade.gateway.validation import number, object_of, shorten, text
 from cascade.result import Attempt, Result
 from judges import Answer, Message, Prompt
 
-from .endpoint import Reply
-from .errors import ApiError, bad_request
-from .openai.messages import calls_of, messages_of, tools_of
-from .request import GatewayRequest, ignored_fields
-from .response import headers
-from .run_request import allowed_policy, check_schema, journal_tags, run_request
-from .schema_bounds import schema_of
-from .validation import number, object_of, shorten, text
-
 if TYPE_CHECKING:
-    from .auth.keys import Caller
-    from .state import Gateway
+    from cascade.gateway.auth.keys import Caller
+    from cascade.gateway.state import Gateway
 
 _ROUTE = frozenset(("prompt", "policy", "system", "schema", "budget", "deadline_s", "max_tokens", "tags"))
 _GATE = frozenset(
@@ -138,7 +138,7 @@ def _request(body: Mapping[str, Any]) -> GatewayRequest:
     if body.get("schema") is not None:
         request.set_schema(schema_of(body["schema"], "schema"), "schema")
     if body.get("max_tokens") is not None:
-        request.max_tokens = int(number(body["max_tokens"], "max_tokens", 1, 1e7))
+        max_tokens("max_tokens")(body["max_tokens"], request)
     for name, value in object_of({} if body.get("tags") is None else body["tags"], "tags").items():
         if not isinstance(value, str | int | float | bool):
             raise bad_request("must be a string, a number or a boolean", f"tags.{shorten(name)}")

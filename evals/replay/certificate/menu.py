@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .splits import Splits
-from .statistics.certify import CandidateTest, Certificate, check_in_order, least_rows, rows_needed
-from .tune import Candidate, Tuner
+from evals.replay.rows.splits import Splits
+from evals.replay.statistics.certify import CandidateTest, Certificate, check_in_order, least_rows, rows_needed
+from evals.replay.tune import Candidate, Tuner
 
 Array = npt.NDArray[np.float64]
 

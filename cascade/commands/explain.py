@@ -6,22 +6,21 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cascade.engine.routing import route_plan
-from cascade.engine.tasks import thresholds_of
+from cascade.engine.tasks import task_plan, thresholds_of
+from cascade.errors import PolicyError
 from cascade.policy import load as policy_files
 from cascade.policy.routes import characters, in_words, script_of
-from cascade.policy.schema import Policy, nearest
+from cascade.policy.schema import Policy
+from cascade.policy.thresholds import NO_TASK
+from cascade.util.suggestions import unknown
 from judges import Prompt
 
-from .errors import PolicyError
+from .ask import add_prompt_to, read_json, read_prompt
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    parser.add_argument("prompt", help="the prompt")
-    parser.add_argument("--policy", default="default", help="a policy's name (default: default)")
-    parser.add_argument("--policy-file", help="default: CASCADE_POLICIES, ./policies.yaml, the packaged file")
-    parser.add_argument("--system", help="a system message")
-    parser.add_argument("--schema", help="a file with the JSON Schema of the answer")
+    add_prompt_to(parser, "a policy's name")
     parser.add_argument("--tools", help="a file with a list of tools, in OpenAI's shape")
     parser.add_argument("--tag", action="append", default=[], metavar="NAME=VALUE", help="a tag of the run; may be repeated")
     parser.set_defaults(command=_explain)
@@ -39,11 +38,10 @@ def explain(policy: Policy, prompt: Prompt, tags: Mapping[str, Any]) -> Iterator
         f"prompt: {characters(prompt)} characters, script {script_of(prompt.text)}, {len(prompt.tools)} tools, "
         f"{'a' if prompt.schema is not None else 'no'} schema"
     )
-    plan, first, task = route_plan(policy), 0, tags.get(policy.tasks.tag)
+    plan, first, task = route_plan(policy), 0, task_plan(policy).task_of(prompt, tags)
     if plan is None:
         yield "routes: none; the run begins at the first tier"
     else:
-        task = plan.tasks.task_of(prompt, tags)
         place = plan.match(prompt, tags)
         for i, route in enumerate(plan.routes):
             mismatch = route.when.mismatch(prompt, tags, task)
@@ -54,43 +52,33 @@ def explain(policy: Policy, prompt: Prompt, tags: Mapping[str, Any]) -> Iterator
         else:
             first = plan.order[plan.routes[place].start_at]
     for i, tier in enumerate(policy.tiers):
-        thresholds = thresholds_of(tier, None if task is None else str(task))
+        thresholds = thresholds_of(tier, task or NO_TASK)
         if i < first:
             yield f"{tier.name}: not asked (route)"
         elif thresholds is None:
-            yield f"{tier.name}: not asked (the task {task} skips it)"
+            yield f"{tier.name}: not asked (the task {task or NO_TASK} skips it)"
         else:
             judges = " > ".join(rule.use for rule in tier.judges) or "none"
             order = "asked first" if not any(_asked(policy, first, i, task)) else "asked if the tiers before are unsure"
             yield f"{tier.name}: {order}; model {tier.model}; judges {judges}; accepts from {thresholds.final:g}"
 
 
-def _asked(policy: Policy, first: int, end: int, task: Any) -> Iterator[bool]:
-    name = None if task is None else str(task)
-    return (thresholds_of(tier, name) is not None for tier in policy.tiers[first:end])
+def _asked(policy: Policy, first: int, end: int, task: str | None) -> Iterator[bool]:
+    return (thresholds_of(tier, task or NO_TASK) is not None for tier in policy.tiers[first:end])
 
 
 def _explain(args: argparse.Namespace) -> int:
     path = policy_files.find(args.policy_file)
     file = policy_files.load(path)
     if args.policy not in file.policies:
-        names = list(file.policies)
-        raise PolicyError(f"unknown policy {args.policy!r}{nearest(args.policy, names)}; known: {', '.join(names)}")
-    prompt = Prompt.of(args.prompt, system=args.system, schema=_json(args.schema), tools=_json(args.tools) or ())
+        raise PolicyError(unknown("policy", args.policy, file.policies))
+    prompt = Prompt.of(
+        read_prompt(args), system=args.system, schema=read_json(args.schema), tools=read_json(args.tools) or ()
+    )
     print(f"policy: {args.policy} of {path}")
     for line in explain(file.policies[args.policy], prompt, dict(map(_tag, args.tag))):
         print(line)
     return 0
-
-
-def _json(path: str | None) -> Any:
-    if path is None:
-        return None
-    with open(path, encoding="utf-8") as file:
-        try:
-            return json.load(file)
-        except ValueError as error:
-            raise ValueError(f"{path}: not JSON: {error}") from None
 
 
 def _tag(text: str) -> tuple[str, Any]:

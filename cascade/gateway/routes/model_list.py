@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
-from .endpoint import Reply
-from .errors import ApiError, bad_request
-from .validation import shorten
+from cascade.gateway.endpoint import Reply
+from cascade.gateway.errors import ApiError, bad_request
+from cascade.gateway.validation import shorten
 
 if TYPE_CHECKING:
-    from .auth.keys import Caller
-    from .state import Gateway
+    from cascade.gateway.auth.keys import Caller
+    from cascade.gateway.state import Gateway
 
 _MAX_PAGE = 1000
 

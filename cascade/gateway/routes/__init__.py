@@ -1,0 +1,1 @@
+"""The gateway's own routes: health, metrics, the list of models, route, gate and feedback."""

@@ -1,0 +1,1 @@
+"""Clients' JSON Schemas: bounds on their size, and processes that compile them."""

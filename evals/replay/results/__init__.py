@@ -1,0 +1,1 @@
+"""The results of a replay: the table, the figures of the report, the verdict, each task."""
