@@ -17,6 +17,7 @@ import pytest
 import cascade
 from cascade import ScriptedModel
 from cascade.cli import command_parser
+from cascade.engine import runtime  # before `keyless` replaces what it imports
 from cascade.models import factory
 from cascade.policy import load
 
@@ -68,7 +69,7 @@ def keyless(monkeypatch: pytest.MonkeyPatch) -> None:
         return ScriptedModel(name, ["51"])
 
     monkeypatch.setattr(factory, "build", build)
-    monkeypatch.setattr("cascade.engine.runtime.build", build)
+    monkeypatch.setattr(runtime, "build", build)
 
 
 @pytest.mark.parametrize(("where", "text"), POLICIES, ids=[w for w, _ in POLICIES])
