@@ -83,7 +83,7 @@ def test_one_policy_serves_every_provider(where: str, text: str, tmp_path: Path)
     """The models shown for a provider fit the policy shown for all of them, and have prices."""
     ((_, ladder),) = LADDERS
     file = load.parse(ladder + "    budget_usd: 1.0\n" + text, str(tmp_path / "policies.yaml"))
-    assert file.models.keys() == {"cheap", "dear"}
+    assert file.models.keys() == {"cheap", "strong"}
 
 
 @pytest.mark.parametrize(("where", "text"), CODE, ids=[w for w, _ in CODE])
