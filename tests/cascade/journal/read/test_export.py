@@ -170,7 +170,9 @@ async def test_an_export_says_what_its_rows_are(url: str, tmp_path: Path) -> Non
         await c.arun("cheap is enough")
     assert [len(row["answers"]) for row in rows()] == [2, 2, 1]
     assert {row["task"] for row in rows()} == {"default"}
-    assert [row["prompt"][0]["content"] for row in rows("--complete")] == ["sure", "unsure"]
+    complete = rows("--complete")
+    assert [row["prompt"][0]["content"] for row in complete] == ["sure", "unsure"]
+    assert [row.get("incomplete_left_out") for row in complete] == [None, 1]
     assert main(["journal", "export", "--journal", url, "--complete", str(out)]) == 2
 
 
