@@ -295,7 +295,7 @@ def _json(text: str) -> Hashable:
 
 
 def canonical_json(value: Any) -> str | None:
-    """A JSON value as one canonical text (sorted keys, 1.0 written as 1), or None where it is no JSON or nested too deep."""
+    """A JSON value as canonical text (sorted keys, 1.0 written as 1); None where it is not JSON or nested too deep."""
     try:
         # Reading back what was written turns any mapping's values into plain ones with the numbers made canonical.
         return _parsed(json.dumps(value))

@@ -70,12 +70,12 @@ def test_mean_stands_in() -> None:
 
 @pytest.mark.parametrize("mean", [None, nan])
 def test_nothing_given(mean: float | None) -> None:
-    """No log-probabilities are no score, never 0."""
+    """Without log-probabilities there is no score; it is never 0."""
     assert run(mean=mean) == Verdict("logprob", reason="the provider gave no log-probabilities")
 
 
 def test_nothing_left() -> None:
-    """Nothing but special tokens is no score."""
+    """Nothing but special tokens is not a score."""
     verdict = run(("<|im_end|>", -0.1), ("\n", -0.1))
     assert verdict.score is None
     assert "own" in verdict.reason

@@ -115,7 +115,7 @@ def test_without_log_probabilities_a_rating_is_asked() -> None:
     [("0", 0), ("10", 1), ("3", 0.3), ("11", None), ("-1", None), ("yes", None), ("8 of 10", None), ("", None)],
 )
 def test_a_rating_is_read_strictly(text: str, score: float | None) -> None:
-    """Anything but a bare number from 0 to 10 is no rating."""
+    """Anything but a bare number from 0 to 10 is not a rating."""
     verdict = run(Scripted([Answer(text)]), mode="rating")
     assert verdict.score == score
     assert bool(verdict.reason) == (score is None)

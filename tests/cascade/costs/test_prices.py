@@ -129,7 +129,7 @@ def test_rates_that_change_with_time_are_not_kept() -> None:
 
 
 def test_a_price_per_request_is_counted() -> None:
-    """A fee per request is part of the cost, although it is no token's."""
+    """A fee per request is part of the cost, although it is not a token's."""
     usage = Usage(1000, 1000)
     assert list_price("perplexity", "sonar", usage) == pytest.approx(by_library("perplexity", "sonar", usage))
 

@@ -73,7 +73,7 @@ def answers() -> Iterator[tuple[str, str]]:
 
 
 def bodies() -> Iterator[tuple[str, str]]:
-    """JSON texts that are no schema: what a parser or a reader has to work on."""
+    """JSON texts that are not schemas: what a parser or a reader has to work on."""
     good = json.dumps({"model": "default", "max_tokens": 5, "prompt": "x", "messages": ASK})[1:-1]
     yield "numbers", "{" + good + ',"metadata":[' + "0," * 450_000 + "0]}"
     yield "lists", "{" + good + ',"metadata":[' + "[]," * 300_000 + "0]}"

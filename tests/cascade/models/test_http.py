@@ -172,7 +172,7 @@ def test_unusable_usage_is_unknown(server: WireServer, kind: Any, usage: Any) ->
 def test_an_unusable_part_of_the_usage_makes_it_unknown(
     server: WireServer, kind: Any, count: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Cached tokens have a price of their own: what is no count of them must not count as 0. The log names the model."""
+    """Cached tokens have a price of their own: what is not a count of them must not count as 0. The log names the model."""
     cached = {"prompt_tokens_details": {"cached_tokens": count}, "cache_read_input_tokens": count}
     usage = {"prompt_tokens": 10, "completion_tokens": 5, "input_tokens": 10, "output_tokens": 5, **cached}
     server.reply = Reply({**chat(), **message(), "usage": usage})

@@ -66,7 +66,7 @@ def test_values_of_every_type(monkeypatch: pytest.MonkeyPatch) -> None:
     "value", ["123456", "true", "null", "1e3", "2026-01-01", "0x10", "007", "~", "[1]", "{a: 1}", "#x", "a: b"]
 )
 def test_a_text_stays_the_text(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    """A key of digits is no number, and what looks like YAML is none."""
+    """A key of digits is not a number, and what looks like YAML is none."""
     monkeypatch.setenv("KEY", value)
     monkeypatch.setenv("MODEL", value)
     spec = parse(FILE.replace('{api-key: "${KEY}", ', "{api-key: '${KEY}', ")).models["small"]

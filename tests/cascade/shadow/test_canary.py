@@ -299,7 +299,7 @@ def test_every_calibration_that_runs_had_can_be_written_again(file: PolicyFile, 
 
 
 def test_no_run_has_the_candidate_while_its_state_is_unknown(file: PolicyFile, caplog: pytest.LogCaptureFixture) -> None:
-    """It may be aborted: an unreadable book is no reason to try it."""
+    """It may be aborted: an unreadable book is not a reason to try it."""
     from cascade.errors import JournalError
 
     def away(*_: Any) -> Any:

@@ -168,7 +168,7 @@ def test_content_is_kept_where_it_is_asked_for(watch: Watch) -> None:
     ],
 )
 def test_a_failed_call_says_how(watch: Watch, fault: ModelError, kind: str) -> None:
-    """error.type is one of a small set; the run goes on with the next tier and is no error itself."""
+    """error.type is one of a small set; the run goes on with the next tier and is not an error itself."""
     with made(watch, a=[fault]) as c:
         result = c.run("q")
     failed = [s for s in watch.spans("chat a") if s.status.status_code is StatusCode.ERROR]
@@ -210,7 +210,7 @@ def test_an_unsure_run_tells_its_best_answer(watch: Watch) -> None:
 
 @pytest.mark.parametrize("rule", ["ignore", "escalate", "raise"])
 def test_a_judge_that_fails_is_one_event(watch: Watch, rule: str) -> None:
-    """Its failure is told once, with the class, and is no score."""
+    """Its failure is told once, with the class, and is not a score."""
     policy = {"tiers": [{"model": "b", "accept_at": 0, "judges": ["self_consistency"]}], "on_judge_error": rule}
     replies = iter([answer("x")])
 

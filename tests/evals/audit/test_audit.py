@@ -159,7 +159,7 @@ def test_the_page_needs_nothing_else_and_shows_markup_as_text(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--since", "yesterday"], "is no time"),
+        (["--since", "yesterday"], "is not a time"),
         (["--policy", "other"], "unknown policy 'other'"),
         (["--since", "1d", "--until", "2d"], "must lie before"),
     ],

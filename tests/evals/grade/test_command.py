@@ -85,7 +85,7 @@ def test_only_the_models_that_were_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "changes", "message"),
     [
-        (["--grader", "number"], {"reference": "many"}, "rec.jsonl:1: reference: 'many' is no number; write digits"),
+        (["--grader", "number"], {"reference": "many"}, "rec.jsonl:1: reference: 'many' is not a number; write digits"),
         (["--grader", "nummer"], {}, "did you mean 'number'"),
         (["--grader", "text", "--grader", "exact"], {}, "a second grader for all tasks"),
         (["--grader", "town=text"], {}, "no task 'town'; it has: sums, towns"),

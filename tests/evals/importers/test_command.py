@@ -70,7 +70,7 @@ def test_a_log_is_never_replaced(way: str, tmp_path: Path, capsys: pytest.Captur
 
 @pytest.mark.parametrize("way", ["inspect_ai", "lm_eval", "promptfoo"])
 def test_packed_logs(way: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A log that was gzipped to be kept is read as it is; one that was cut off, or is no UTF-8, is said to be so."""
+    """A log that was gzipped to be kept is read as it is; one that was cut off, or is not UTF-8, is said to be so."""
     log, out = WAYS[way][0], tmp_path / "rec.jsonl"
     packed = tmp_path / f"{log.name}.gz"
     packed.write_bytes(gzip.compress(log.read_bytes()))

@@ -103,7 +103,7 @@ def test_half_the_list_price(tmp_path: Path) -> None:
 
 
 def test_nothing_said_is_left_out(tmp_path: Path) -> None:
-    """A choice without content is no answer; an empty one, and a refusal, are."""
+    """A choice without content is not an answer; an empty one, and a refusal, are."""
     message = ("response", "body", "choices", 0, "message")
     path = edited(LOGS / "small_output.jsonl", tmp_path / "1", 0, *message, "content", value=None)
     path = edited(path, tmp_path / "2", 2, *message, "content", value="")
@@ -120,8 +120,8 @@ def test_nothing_said_is_left_out(tmp_path: Path) -> None:
         (("custom_id",), "q9", "no request for this answer is in the files of --input: custom_id 'q9'"),
         (("response",), None, "has neither response nor error"),
         (("response", "status_code"), "200", ":1: response.status_code: must be a number, got text"),
-        (("response", "body", "choices"), [], ":1: response.body: is no chat completion"),
-        (("response", "body", "choices", 0, "message"), None, ":1: response.body: is no chat completion"),
+        (("response", "body", "choices"), [], ":1: response.body: is not a chat completion"),
+        (("response", "body", "choices", 0, "message"), None, ":1: response.body: is not a chat completion"),
     ],
 )
 def test_another_shape_is_an_error(tmp_path: Path, keys: tuple[Any, ...], value: Any, message: str) -> None:

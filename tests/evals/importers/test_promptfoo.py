@@ -128,7 +128,7 @@ def test_another_shape_is_an_error(tmp_path: Path, keys: tuple[Any, ...], value:
 
 
 def test_json_lines_and_null_scores(tmp_path: Path) -> None:
-    """A .jsonl file has a result a line; a null score is no quality, and no error."""
+    """A .jsonl file has a result a line; a null score means no quality, and is not an error."""
     whole = json.loads((LOGS / "first.json").read_text())["results"]["results"]
     for name, score in (("a.jsonl", ...), ("b.jsonl", None)):
         rows = whole if score is ... else [{**row, "score": None} for row in whole]

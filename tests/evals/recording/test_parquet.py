@@ -72,7 +72,7 @@ def test_a_judge_that_could_not_tell(tmp_path: Path) -> None:
 
 
 def test_a_bad_row_is_named(tmp_path: Path) -> None:
-    """With its number; a file that is no Parquet is said to be none."""
+    """With its number; a file that is not Parquet is said to be none."""
     parquet.write_table(arrow.Table.from_pylist([{"id": "a", "answers": "{}"}]), tmp_path / "r.parquet")
     with pytest.raises(RecordingError, match=r"r\.parquet: row 1: prompt: is missing"):
         list(read(tmp_path / "r.parquet"))

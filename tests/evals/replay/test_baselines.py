@@ -324,7 +324,7 @@ def test_the_bootstrap_interval_is_the_normal_one(n: int) -> None:
 
 
 def test_the_bootstrap_is_paired() -> None:
-    """The same noise in both is no noise in the difference."""
+    """Noise that both share cancels out in the difference."""
     noise = np.random.default_rng(0).random(500)
     assert bootstrap_difference(noise + 0.25, noise, 0) == pytest.approx((0.25, 0.25))
 

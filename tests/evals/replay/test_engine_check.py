@@ -217,7 +217,7 @@ def test_a_file_that_differs_by_its_date_stays(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("old", ["", "{", "[1]", "null", '"text"', "\udcff"])
 def test_what_stands_there_may_be_anything(tmp_path: Path, old: str) -> None:
-    """A file that is no calibration is replaced."""
+    """A file that is not a calibration is replaced."""
     path = tmp_path / "c.json"
     path.write_bytes(old.encode("utf-8", "surrogateescape"))
     calibration = artefact()

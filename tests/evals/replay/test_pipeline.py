@@ -71,7 +71,7 @@ def replays(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value that is no list or object, with its place."""
+    """Every value that is not a list or object, with its place."""
     if isinstance(value, dict | list):
         for key, part in value.items() if isinstance(value, dict) else enumerate(value):
             yield from leaves(part, f"{path}.{key}")

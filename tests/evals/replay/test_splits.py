@@ -99,7 +99,7 @@ def test_the_recorded_split_is_kept(given_split: list[str | None], seed: int) ->
     ],
 )
 def test_an_empty_part_is_an_error(tasks: list[str], recorded: list[str | None] | None, part: str | None) -> None:
-    """The message names the part and the number of rows; the fewest rows that fill all three parts are no error."""
+    """The message names the part and the number of rows; the fewest rows that fill all three parts are enough."""
     if part is None:
         assert [len(p) for p in parts(halves(tasks, 0, recorded=recorded))] == [1, 1, 1]
         return

@@ -236,7 +236,7 @@ def test_terms_are_explained_where_they_stand_and_in_the_glossary() -> None:
 
 
 def test_mistakes_are_filtered_by_task_and_references_are_json() -> None:
-    """The choice is hidden until the script runs; a reference that is no text is shown as JSON."""
+    """The choice is hidden until the script runs; a reference that is not text is shown as JSON."""
     mistakes = [{**sample()["mistakes"][0], "task": task, "reference": {"a": [True, None]}} for task in ("x", "y", "x")]
     page = write.render({**sample(), "mistakes": mistakes})
     assert '<option value="x">x (2)</option>' in page
@@ -514,7 +514,7 @@ def test_findings_that_cannot_be_read_are_refused(change: dict[str, Any], error:
 
 
 def test_a_word_in_the_place_of_a_number_is_an_error() -> None:
-    """Text and booleans are no figures: they are refused, not shown."""
+    """Text and booleans are not figures: they are refused, not shown."""
     for wrong in ("0.5", True):
         findings = sample()
         findings["lines"][0]["quality"] = wrong

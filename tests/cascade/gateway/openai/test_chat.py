@@ -380,7 +380,7 @@ def test_a_clients_limits_only_lower_the_policys(running: Running, upstream: Wir
 
 
 def test_no_json_no_answer(running: Running, serve: Serve) -> None:
-    """A body that is no JSON object, or says a name twice, or is nested too deep, is refused."""
+    """A body that is not a JSON object, or has a key twice, or is nested too deep, is refused."""
     for content, reply in (
         (b"", "not valid JSON"),
         (b"[]", "must be a JSON object"),

@@ -150,7 +150,7 @@ async def test_a_replay_reads_the_recording(url: str, tmp_path: Path, capsys: py
 
 
 async def test_an_export_says_what_its_rows_are(url: str, tmp_path: Path) -> None:
-    """Tags are tasks, a tier alone is no task of its own, escalated rows are marked, drawn ones state their probability."""
+    """Tags become tasks, escalated rows are marked, sampled rows state their probability."""
     answers = {"sure": SURE, "unsure": POOR}
     async with cascade(url, lambda p, r: answers[p.text], BEST, journal_text=True) as c:
         await c.arun("sure", tags={"team": "search"})
@@ -219,5 +219,5 @@ def test_times_of_the_command_line() -> None:
     assert moment("1970-01-02", 1e9) == 86_400
     assert moment("1970-01-01T02:00+02:00", 1e9) == 0
     for wrong in ("yesterday", "7y", "-3d", ""):
-        with pytest.raises(ValueError, match="is no time"):
+        with pytest.raises(ValueError, match="is not a time"):
             moment(wrong, 1e9)

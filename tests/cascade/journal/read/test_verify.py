@@ -208,7 +208,7 @@ async def test_verify_by_command(url: str, capsys: pytest.CaptureFixture[str]) -
     store.execute(f"UPDATE cascade_runs SET body = CAST(replace(CAST(body AS TEXT), '{body}', '{changed}') AS {_json(url)})")
     store.close()
     assert main(["journal", "verify", "--journal", url]) == 1
-    assert "is no record (KeyError)" in capsys.readouterr().out
+    assert "is not a record (KeyError)" in capsys.readouterr().out
 
 
 def _json(url: str) -> str:

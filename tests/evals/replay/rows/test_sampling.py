@@ -35,7 +35,7 @@ def test_rows_that_an_export_left_out_count_as_incomplete() -> None:
 
 
 def test_drawn_rows_are_used_and_others_left_out() -> None:
-    """Equal probabilities need no thinning; an escalated row that was not drawn is no part of the sample."""
+    """Equal probabilities need no thinning; an escalated row that was not drawn is not part of the sample."""
     rows = [row(0, sampling_probability=0.1), row(1, escalated=True), row(2, sampling_probability=0.1, escalated=True)]
     used, sampling = sampled_rows(rows, n_incomplete=97)
     assert [e.id for e in used] == ["r0", "r2"]
