@@ -72,7 +72,7 @@ def test_random_mixing_costs_what_was_asked_for(seed: int, share: float) -> None
 
 
 def test_random_mixing_is_the_line_between_two_tiers() -> None:
-    """At a third of the way in cost, quality and latency are at a third, and a third of the rows reach the expensive tier."""
+    """At a third of the way in cost, quality and latency are at a third, and a third of the rows reach the last tier."""
     columns = constant(cheap=(0.6, 1.0), dear=(0.9, 10.0))
     columns = {m: [replace(c[0], latency_s=c[0].cost_usd.copy())] for m, c in columns.items()}
     result = random_mixing(columns, ["cheap", "dear"], np.arange(40), np.arange(40, 70), 4.0)
