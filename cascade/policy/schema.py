@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo, 
 import judges
 from cascade.util.http_settings import MAX_BODY_BYTES, check_address, check_path
 from cascade.util.suggestions import nearest, unknown
+from judges.patterns import compiled
 
 from .calibrators import from_json
 from .environment import hide, holds_variable, masked
@@ -311,10 +312,7 @@ class TaskRule(_Strict):
     @field_validator("pattern")
     @classmethod
     def _compiles(cls, pattern: str) -> str:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise ValueError(f"not a regular expression: {error}") from None
+        compiled(pattern)  # raises ValueError
         return pattern
 
 
