@@ -89,10 +89,10 @@ def _title(level: str, promises: Sequence[Mapping[str, Any]]) -> str:
         return "A promise is broken"
     if PromiseState.IN_DOUBT.value in states:
         return "A promise is in doubt"
-    kept = bool(states) and states == {PromiseState.HOLDS.value}
+    holds = bool(states) and states == {PromiseState.HOLDS.value}
     if level == "red":
-        return "The promise holds, but something else is wrong" if kept else "Something is wrong"
-    if kept:
+        return "The promise holds, but something else is wrong" if holds else "Something is wrong"
+    if holds:
         return "The promise holds" if level == "green" else "The promise holds; something needs attention"
     return "Not shown yet that the promise holds" if states else "Quality is not measured"
 
@@ -100,11 +100,9 @@ def _title(level: str, promises: Sequence[Mapping[str, Any]]) -> str:
 def _of_promises(promises: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     levels = {PromiseState.BROKEN.value: "red", PromiseState.IN_DOUBT.value: "red", PromiseState.NOT_ENOUGH.value: "amber"}
     return [
-        _alarm(
-            levels[promise["state"]], f"Policy {promise['policy']}: {promise['words']}.", policy=promise["policy"], link="labels"
-        )
-        for promise in promises
-        if promise["state"] in levels
+        _alarm(levels[one["state"]], f"Policy {one['policy']}: {one['words']}.", policy=one["policy"], link="labels")
+        for one in promises
+        if one["state"] in levels
     ]
 
 
