@@ -126,7 +126,7 @@ _OWN = {
     ),
     "explain": _OwnCommand(
         group=_ASK,
-        summary="print which tiers a prompt would be sent to and why, asking nobody",
+        summary="print which tiers a prompt would be sent to and why, without calling a model",
         target="cascade.commands.explain:add_to",
     ),
     "check": _OwnCommand(

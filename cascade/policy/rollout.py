@@ -38,5 +38,5 @@ class CanarySpec(BaseModel):
         0.05,
         gt=0.0,
         lt=1.0,
-        description="The probability of ever stopping one that is no worse; and of ever calling one ready that is not.",
+        description="The probability of ever aborting a candidate that is not worse, and of calling a worse one ready.",
     )

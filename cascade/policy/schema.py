@@ -153,8 +153,8 @@ class JudgeRule(_Strict):
     """One judge of a tier. Keys other than these are the judge's own options."""
 
     use: str
-    accept_at: Probability | None = Field(None, description="Accept at once, without the dearer judges, from here on.")
-    reject_below: Probability | None = Field(None, description="Escalate at once, without the dearer judges, below this.")
+    accept_at: Probability | None = Field(None, description="Accept at once from here on, without the later judges.")
+    reject_below: Probability | None = Field(None, description="Escalate at once below this, without the later judges.")
     options: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")
@@ -199,7 +199,7 @@ class TierPolicy(_Strict):
     model: str
     fallbacks: list[str] = Field(default_factory=list, description="Models asked in turn where the tier's own fails.")
     accept_at: Probability = Field(0.7, description="Accept the answer from this confidence on; 0 accepts all.")
-    prior: Probability = Field(0.5, description="The confidence where no judge could tell.")
+    prior: Probability = Field(0.5, description="The confidence where no judge gave a score.")
     accept_at_by_task: dict[str, Probability | Literal["skip"]] | None = Field(
         None, description="accept_at of the runs of a task; 'skip': its runs do not ask the tier. Written by a calibration."
     )
@@ -466,7 +466,7 @@ class CorsSpec(_Strict):
     def _origins(cls, origins: list[str]) -> list[str]:
         for origin in origins:
             if origin != "*" and not re.fullmatch(r"https?://[^/\s@?#*]+", origin):
-                raise ValueError(f"{origin!r} is no origin; write a scheme and a host, such as https://app.example.com")
+                raise ValueError(f"{origin!r} is not an origin; write a scheme and a host, such as https://app.example.com")
         return [origin.lower() for origin in origins]
 
     @model_validator(mode="after")

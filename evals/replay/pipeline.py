@@ -27,6 +27,7 @@ from .policy_output.own_policy import OwnPolicy
 from .results import report_data, verdict
 from .results.table import ResultRow, as_json, compare
 from .results.tasks import by_task
+from .rows.grades import check_grades
 from .rows.input_rows import (  # fmt: skip
     ReplayError,
     Rules,
@@ -135,6 +136,7 @@ async def _replay(
     if len(tiers) > MOST_TIERS:
         raise ReplayError(f"{len(tiers)} tiers are too many to sweep; choose at most {MOST_TIERS} with --tiers")
     rows, left_out, warnings = usable_rows(examples, tiers)
+    check_grades(examples, tiers)
     rows, sampling = sampled_rows(rows, n_incomplete=left_out["a tier has no answer"], seed=config.seed)
     if sampling is not None:
         left_out = {**left_out, "not drawn at random": sampling.n_left_out}

@@ -80,7 +80,7 @@ class Keys:
 
     @property
     def exist(self) -> bool:
-        """Whether any key was ever created; once all are revoked, nobody has access."""
+        """Whether any key was ever created; once all are revoked, every request is refused."""
         return bool(self._by_id)
 
     def replace(self, keys: Sequence[Key]) -> None:
