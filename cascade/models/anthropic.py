@@ -148,7 +148,7 @@ BETAS = "betas"
 
 
 def _extra(body: Mapping[str, Any], content: list[Any], thinking_blocks: list[dict[str, Any]]) -> dict[str, Any]:
-    """``Answer.extra``: signed thoughts, a stop sequence, applied edits, and blocks whose order OpenAI's shape cannot hold."""
+    """``Answer.extra``: signed thoughts, a stop sequence, edits, and blocks whose order OpenAI's shape cannot hold."""
     extra: dict[str, Any] = {}
     if thinking_blocks:
         extra["thinking_blocks"] = thinking_blocks
