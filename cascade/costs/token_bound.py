@@ -28,7 +28,7 @@ _IMAGES = {"image_url": "image_url", "image": "source"}  # a part's type -> its 
 _PIECE = 64  # characters that are normalised together: sorting a long run of combining marks takes quadratic time
 _LARGE = re.compile("[\u3300-\u33ff\ufdf0-\ufdff]")  # what expands most: units of Japanese, words of Arabic
 _LARGE_BYTES = 33
-_EXPONENT = re.compile(r"\d[eE]")
+_EXPONENT = re.compile(r"[eE](?<=\d.)")
 
 
 def prompt_tokens(prompt: Prompt, image_tokens: int = IMAGE_TOKENS) -> int:

@@ -109,7 +109,7 @@ def _log_starvation(name: str, limit: LimitReached, usd: float | None, allowed: 
     )
     if usual is not None:
         log.warning(
-            "%s: such requests are sent with max_tokens %d for now, as long as hardly any answer under the policy is",
+            "%s: such requests are sent with max_tokens %d where that fits; hardly any known answer is longer",
             name,
             usual,
         )

@@ -136,8 +136,8 @@ async def _replay(
     if len(tiers) > MOST_TIERS:
         raise ReplayError(f"{len(tiers)} tiers are too many to sweep; choose at most {MOST_TIERS} with --tiers")
     rows, left_out, warnings = usable_rows(examples, tiers)
-    rows, sampling = sampled_rows(rows, n_incomplete=left_out["a tier has no answer"], seed=config.seed)
     check_grades(examples, tiers)
+    rows, sampling = sampled_rows(rows, n_incomplete=left_out["a tier has no answer"], seed=config.seed)
     if sampling is not None:
         left_out = {**left_out, "not drawn at random": sampling.n_left_out}
         warnings = [*warnings, str(sampling)]

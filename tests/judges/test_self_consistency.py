@@ -89,7 +89,7 @@ def test_a_tie_keeps_the_judged_answer() -> None:
 
 
 def test_nothing_to_ask_or_to_be_had_is_no_score() -> None:
-    """Without a model, or where it gives no sample, the judge cannot tell."""
+    """Without a model, or without a sample from it, the judge has no score."""
     alone = asyncio.run(SelfConsistencyJudge().judge(JudgeInput(prompt=PROMPT, answer=Answer("1"))))
     assert alone.score is None
     verdict, sampler = run("1", [])

@@ -26,11 +26,16 @@ def check_grades(examples: Sequence[Example], tiers: Sequence[str]) -> None:
         tiers: The models.
     """
     complete = [e for e in examples if all(e.answers.get(tier) is not None for tier in tiers)]
-    if any(e.raw.get(FIELD) is not None for e in complete):
-        complete = [e for e in complete if e.raw.get(FIELD) is not None]
+    drawn = [e for e in complete if e.raw.get(FIELD) is not None]
+    complete = drawn or complete
     graded = [e for e in complete if all(e.answers[tier].get("quality") is not None for tier in tiers)]
     alike = {id(e) for e in complete if len({str(e.answers[tier].get("text", "")).strip() for tier in tiers}) == 1}
     n, k = len(complete), len(graded)
+    if drawn and not graded:
+        raise ReplayError(
+            f"none of the {n:,} rows that were drawn at random is graded for every tier, and no other rows are a sample of "
+            "the traffic. Grade them: cascade grade RECORDING --grader NAME"
+        )
     if len(tiers) < 2 or not 0 < k < n:
         return
     both = sum(id(e) in alike for e in graded)

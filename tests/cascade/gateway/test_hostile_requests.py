@@ -42,8 +42,8 @@ GOOD: dict[str, dict[str, Any]] = {  # one of each route, with a schema: what a 
 POLICIES = """
 journal: {url: sqlite:///j.db}
 models:
-  small: {provider: scripted, answers: ['{"a": [1, 2]}']}
-  large: {provider: scripted, answers: ['{"a": [1, 2]}']}
+  small: {provider: scripted, answers: ['{"a": [1, 2]}'], price: {input_per_mtok: 1, output_per_mtok: 2}}
+  large: {provider: scripted, answers: ['{"a": [1, 2]}'], price: {input_per_mtok: 1, output_per_mtok: 2}}
 policies:
   default:
     tiers:
@@ -111,7 +111,7 @@ def check(running: Running, family: list[Hostile], key: str | None = None) -> No
 
 @pytest.fixture(scope="module")
 def family() -> list[Hostile]:
-    """All hostile requests, 230 MB: made once, and freed after this module."""
+    """All hostile requests, 250 MB: made once, and freed after this module."""
     return requests()
 
 

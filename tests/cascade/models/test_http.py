@@ -239,7 +239,7 @@ def test_the_provider_s_own_cost_counts_where_the_policy_says_so(
 
 @BOTH
 def test_a_name_that_occurs_twice_is_malformed(server: WireServer, kind: Any) -> None:
-    """Which of the two values is meant nobody can know; a cheaper usage must not win by coming last."""
+    """A duplicate name is ambiguous; a cheaper usage must not win by coming last."""
     whole = json.dumps({**chat(), **message()})
     for twice in (
         whole[:-1] + ', "usage": {}}',
@@ -316,7 +316,7 @@ def test_anthropic_gets_a_closed_schema(server: WireServer) -> None:
 
 @BOTH
 def test_json_object_tells_the_schema(server: WireServer, kind: Any) -> None:
-    """A server that knows no schemas is told in the one system message."""
+    """For a server without schema support, the schema is part of the one system message."""
     server.reply = Reply({**chat(), **message()})
     ask(kind, server.base_url, Prompt.of("q", system="be brief", schema=OPEN), structured="json_object")
     body = server.received[0].body
@@ -420,7 +420,7 @@ def test_a_choice_that_is_an_error(server: WireServer) -> None:
 @BOTH
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
 def test_a_server_that_answers_before_it_has_read(kind: Any) -> None:
-    """A prompt that nobody reads to its end does not hold up the request's end."""
+    """A server that does not read the whole prompt does not delay the end of the request."""
 
     async def early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1000)

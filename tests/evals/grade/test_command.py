@@ -286,7 +286,7 @@ def test_comparison_of_a_model_with_itself_is_a_tie(bench: Bench) -> None:
 
 
 def test_comparison_with_a_model_that_is_not_there(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
-    """Is a mistake in the command, not a grade that cannot be told."""
+    """It is an error of the command, not a missing grade."""
     assert bench.grade(graders=["model:use=judge:mode=pairwise:against=llama3:8b"]) == 2
     assert "the recording has no model 'llama3:8b'; it has: m, n" in capsys.readouterr().err
     assert bench.calls == 0

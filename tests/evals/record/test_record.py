@@ -15,7 +15,7 @@ from tests.evals.record.provider import IN_USD, TOKENS_IN, TOKENS_OUT, Provider
 
 
 def test_what_is_recorded(desk: Desk, provider: Provider) -> None:
-    """Answer, samples, log-probabilities, verdict, usage, cost and latency of every tier stand as the format says."""
+    """Answer, samples, log-probabilities, verdict, usage, cost and latency of every tier follow the format."""
     desk.policy(small={"temperature": 0}, large={})
     desk.rows(3, reference="x", task="t")
     status = desk.record("--samples", 3, "--temperature", 0.9, "--judges", "logprob,verifier:model=large")
