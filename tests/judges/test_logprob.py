@@ -59,7 +59,7 @@ def test_fences_do_not_count(tokens: list[str], counted: list[int]) -> None:
 
 
 def test_mean_stands_in() -> None:
-    """Where there are no tokens the mean stands in, for the mean only."""
+    """Without tokens the given mean is used, for the statistic "mean" only."""
     verdict = run(mean=-0.5)
     assert verdict.score == exp(-0.5)
     assert dict(verdict.details) == {"mean": -0.5}
@@ -106,7 +106,7 @@ pieces = st.text(max_size=6) | st.sampled_from(["```", "```json", "\n", "<|im_en
 
 @given(st.lists(st.tuples(pieces, st.floats())), st.sampled_from(["mean", "min"]))
 def test_any_tokens(tokens: list[tuple[str, float]], statistic: str) -> None:
-    """Whatever the provider sends, the score lies in [0, 1] or is None."""
+    """For anything that a provider sends, the score is in [0, 1] or None."""
     verdict = run(*tokens, statistic=statistic)
     assert verdict.score is None or 0 <= verdict.score <= 1
     assert not verdict.veto

@@ -89,7 +89,7 @@ def test_a_tie_keeps_the_judged_answer() -> None:
 
 
 def test_nothing_to_ask_or_to_be_had_is_no_score() -> None:
-    """Without a model, or where it gives no sample, the judge cannot tell."""
+    """Without a model, or without a sample from it, the judge has no score."""
     alone = asyncio.run(SelfConsistencyJudge().judge(JudgeInput(prompt=PROMPT, answer=Answer("1"))))
     assert alone.score is None
     verdict, sampler = run("1", [])
@@ -151,7 +151,7 @@ def test_what_the_model_raises_is_passed_on() -> None:
 
 @given(st.lists(st.sampled_from("123"), min_size=1, max_size=14), st.integers(1, 12), st.sampled_from([0.6, 0.9, 0.95, 1.0]))
 def test_votes_are_counted_and_never_more_are_asked_than_allowed(votes: list[str], samples: int, stop_at: float) -> None:
-    """The share is that of the commonest answer among the votes drawn, and requests stay within the samples."""
+    """The share is that of the most common answer among the votes, and requests do not exceed ``samples``."""
     verdict, sampler = run(votes[0], votes[1:], samples=samples, stop_at=stop_at)
     assert sum(sampler.sizes) <= samples
     if verdict.score is None:

@@ -183,7 +183,7 @@ def test_a_provider_that_counts_too_much_while_others_are_in_flight(in_flight: i
 
 
 def test_what_was_exceeded_long_ago_is_forgotten() -> None:
-    """One wrong count does not raise the estimates for ever."""
+    """One wrong count does not raise the estimates permanently."""
     seen, most = Overruns(name="m"), Usage(2000, 100)
     seen.observe(most, Usage(4000, 150), 0.1)
     assert seen.raised(Usage(10_000, 10)) == Usage(20_001, 60)

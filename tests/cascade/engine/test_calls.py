@@ -70,7 +70,7 @@ def test_a_tier_alone() -> None:
 
 
 def test_a_tier_alone_spends_the_policys_day() -> None:
-    """The day's budget of a policy cannot be passed by naming its tiers."""
+    """Naming a tier does not bypass the policy's budget of the day."""
     small, large = ScriptedModel("small", ["51"]), ScriptedModel("large", ANSWERS)
     policy = Policy.model_validate({"tiers": TIERS, "budget_usd_per_day": 1.0})
     for model in (small, large):
@@ -126,7 +126,7 @@ def test_streamed_text_is_held_where_the_caller_cannot_take_it_back() -> None:
 
 
 def test_each_run_is_told_of_once() -> None:
-    """``on_run`` hears of results and of exceptions."""
+    """``on_run`` is called once for a result and once for an exception."""
     heard: list[Any] = []
     telemetry = Telemetry(on_run=lambda *run: heard.append(run))
     model = ScriptedModel("m", ["x", ValueError("no")])

@@ -30,7 +30,7 @@ def test_route(running: Running, upstream: WireServer) -> None:
 
 
 def test_a_budget_that_allows_nothing(running: Running) -> None:
-    """Is said, and costs nothing."""
+    """It is a clear error, and no model is called."""
     refused = running.post("/v1/route", {"prompt": "q", "budget": "0.000001"})
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "insufficient_quota")
 
@@ -56,7 +56,7 @@ def test_gate(running: Running, upstream: WireServer) -> None:
 
 
 def test_feedback_and_tags_reach_the_journal(serve: Serve, upstream: WireServer, tmp_path: Path) -> None:
-    """What later proved true stands with the run's record; a run that is not there is a 404."""
+    """Feedback is stored with the run's record; an unknown run is a 404."""
     upstream.reply = by_model(logged("51", -0.01), chat("never"))
     running = serve("journal: {url: sqlite:///j.db}" + POLICIES.format(url=upstream.base_url))
     done = running.post("/v1/route", {"prompt": "q", "tags": {"team": "a"}}).json()
@@ -75,7 +75,7 @@ def test_feedback_and_tags_reach_the_journal(serve: Serve, upstream: WireServer,
 
 
 def test_feedback_needs_a_journal(running: Running) -> None:
-    """Said as a conflict with how the gateway is set up."""
+    """It is a 409, since the gateway is configured without a journal."""
     refused = running.post("/v1/feedback", {"run_id": "0" * 32, "quality": 1.0})
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "no_journal")
 

@@ -160,7 +160,7 @@ def test_what_a_dead_process_held_back_expires(url: str) -> None:
 
 
 async def test_a_cancelled_caller_holds_nothing_back(url: str) -> None:
-    """At whatever moment it is cancelled: nothing stays held, and what it settled stays settled."""
+    """Whenever it is cancelled, no reservation remains, and settled amounts stay settled."""
     one, rng = ledger(url), random.Random(3)
     await one.spent("day")
 
@@ -272,7 +272,7 @@ async def test_a_reservation_is_renewed_while_its_request_lives(url: str) -> Non
 
 
 async def test_a_clock_that_jumps_frees_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither forward nor back, in any process: leases go by a clock that nobody sets."""
+    """Leases use a monotonic clock, so that a change of the system time frees nothing in any process."""
     one, other = ledger(url), ledger(url)
     reservation = await one.reserve({"day": 1.0}, 0.9)
     real = time.time

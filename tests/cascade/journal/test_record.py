@@ -75,7 +75,7 @@ def test_the_prompts_hash_does_not_depend_on_the_order_of_keys(schema: dict[str,
 
 
 def test_a_pydantic_schema_hashes_as_its_json_schema() -> None:
-    """A class and the schema that it stands for are the same prompt."""
+    """A pydantic class and its JSON Schema make the same prompt."""
 
     class Order(BaseModel):
         n: int
@@ -122,7 +122,7 @@ def premium(price: dict[str, float] | None, small: Any, large: Any) -> float | N
 
 
 def test_premium_is_what_it_cost_where_it_was_asked() -> None:
-    """Without the cheap tier and without judging."""
+    """The premium cost excludes the cheap tier and judging."""
     assert premium(None, POOR, BEST) == BEST.cost_usd
 
 
@@ -265,13 +265,13 @@ def test_no_key_of_a_provider_in_a_journal(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_figures_that_are_not_finite_become_null() -> None:
-    """JSON has no word for them, and a database would refuse the record."""
+    """JSON cannot represent them, and a database would reject the record."""
     assert dumps({"a": float("nan"), "b": [float("inf")]}) == '{"a":null,"b":[null]}'
     assert json.loads(dumps({"a": "\ud800", "b": float("nan")})) == {"a": "\ud800", "b": None}
 
 
 def test_usage_kinds_that_are_there_are_kept() -> None:
-    """Cached, written and reasoning tokens stand in the call's usage where there were any."""
+    """The call's usage has cached, cache-write and reasoning tokens where there were any."""
     used = Answer(
         "42",
         mean_logprob=-0.01,

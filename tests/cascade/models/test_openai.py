@@ -101,7 +101,7 @@ def test_samples_by_n(server: WireServer) -> None:
 
 
 def test_samples_of_a_server_that_counts_the_first_only(server: WireServer) -> None:
-    """The tokens listed with all samples are counted where the server's usage has fewer; a larger usage stands."""
+    """The tokens of all samples are counted where the server's usage has fewer; a larger usage is kept."""
     body = chat()
     tokens = [{"token": "a", "logprob": -0.1}] * 5
     body["choices"] = [{**body["choices"][0], "index": i, "logprobs": {"content": tokens}} for i in range(3)]
@@ -268,6 +268,9 @@ def test_a_refusal_keeps_its_field(server: WireServer) -> None:
 @pytest.mark.parametrize(
     ("word", "reason"),
     [("eos", "stop"), ("MAX_TOKENS", "length"), ("insufficient_system_resource", "length"), ("SAFETY", "content_filter"),
+     ("FinishReason.MAX_TOKENS", "length"), ("FINISH_REASON_STOP", "stop"), ("content-filter", "content_filter"),
+     ("USER_CANCEL", "length"), ("repetition_truncation", "length"), ("token_limit", "length"),
+     ("MODEL_ARMOR", "content_filter"),
      ("function_call", "tool_calls"), ("brand_new", "brand_new"), (None, None)],
 )  # fmt: skip
 def test_finish_reasons(server: WireServer, word: str | None, reason: str | None) -> None:

@@ -45,7 +45,7 @@ def test_a_judge_beside_the_policy_file(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("module", ["judges", "evals", "cascade", "json", "statistics"])
 def test_a_module_may_be_called_as_another_one(tmp_path: Path, module: str) -> None:
-    """It takes nobody's name: neither one of ours nor one of the standard library's."""
+    """It shadows neither a module of ours nor one of the standard library."""
     before = sys.modules.get(module)
     path = policy_file(tmp_path, module, f"called_{module}")
     assert cascade.run("q", policy_file=path).attempts[0].verdicts[0].score == 0.9

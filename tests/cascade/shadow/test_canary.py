@@ -136,7 +136,7 @@ def label(file: PolicyFile, candidate: float, present: float) -> None:
 
 
 def test_a_share_of_the_runs_has_the_candidate_and_says_so(file: PolicyFile) -> None:
-    """In the result, the journal and its exports; the policy's hash tells the two apart, and is that without the canary."""
+    """Result, journal and exports name the candidate; the other runs have the hash of the policy without a canary."""
     with make_cascade(file) as service:
         results = run_many(service, 200)
     arms = [result.canary for result in results]
@@ -253,7 +253,7 @@ def test_promotion_and_rollback_are_one_command_each(file: PolicyFile, capsys: p
 
 
 def test_only_runs_that_the_canary_assigned_count(file: PolicyFile, book: CanaryBook) -> None:
-    """Not those from before it began, and none twice, whoever looks."""
+    """Runs from before it began do not count, and none counts twice in several processes."""
     plain = file.policies["default"].model_copy(update={"canary": None})
     with make_cascade(file.model_copy(update={"policies": {"default": plain}})) as service:
         run_many(service, 30)

@@ -58,7 +58,7 @@ def journal(tmp_path: Path) -> str:
 
 
 def test_processes_share_one_state(url: str) -> None:
-    """In both databases: each label counts once, whoever takes it into account; another policy has a state of its own."""
+    """In both databases: each label counts once across processes; another policy has its own state."""
     one, promise = policy(), Promise(**PROMISE)
     first, second = PromiseBook(partial(open_store, url, full=False)), PromiseBook(partial(open_store, url, full=False))
     assert first.update("default", one.hash, promise, 0.25).state is PromiseState.NOT_ENOUGH
@@ -88,7 +88,7 @@ def test_labels_count_by_their_probability(journal: str) -> None:
 
 
 def test_every_change_is_a_line_of_the_log(journal: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Kept is information, broken is a warning; nothing is said where nothing changed."""
+    """ "kept" is logged as info, "broken" as a warning; without a change nothing is logged."""
     one = policy()
     monitor = make_monitor(journal, one)
     with caplog.at_level(logging.INFO, "cascade.promise"):

@@ -113,7 +113,7 @@ def test_a_run_does_not_wait_for_its_shadow(journal: str) -> None:
 
 
 def test_a_failing_shadow_fails_no_run_and_is_not_repeated(journal: str) -> None:
-    """One request, no retry; its cost is unknown, so its estimate stays in the books; the breaker hears nothing of it."""
+    """One request, no retry; its cost is unknown, so the reserved estimate is charged; the breaker does not count it."""
     large = ScriptedModel("large", [ModelError("large: 503", model="large", retryable=True), BEST])
     with make_cascade(journal, large=large) as service:
         assert service.run("What is 6 * 7?").accepted

@@ -28,7 +28,7 @@ def test_the_new_content_takes_the_place_of_the_old(tmp_path: Path) -> None:
 
 
 def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
-    """Whatever stops the writing, Ctrl-C included, the old file stays and no half-written one is left."""
+    """On any failure, Ctrl-C included, the old file stays and no partial file remains."""
     target = tmp_path / "file"
     target.write_bytes(b"old")
 
@@ -106,7 +106,7 @@ def test_what_a_killed_process_left_is_taken_away(tmp_path: Path) -> None:
 
 
 def test_who_is_still_writing_is_left_alone(tmp_path: Path) -> None:
-    """Of two that write the same file at once each ends well, and the later one stands."""
+    """Two concurrent writers of one file both succeed, and the later content remains."""
     target = tmp_path / "file"
     with replacing(target) as first:
         first.write(b"first")

@@ -75,7 +75,7 @@ def test_unknown_costs_are_counted_and_are_not_0(tmp_path: Path) -> None:
 
 
 def test_the_loss_is_weighted_and_has_an_interval(tmp_path: Path) -> None:
-    """Near the truth, which lies in the interval; premium's measured cost is compared with its estimate."""
+    """The estimate is near the true loss, which the interval covers; premium's measured and estimated costs are compared."""
     _, data = audit_of(tmp_path, n=800, loss=0.03, escalated=0.3)
     quality = data["quality"]["default"]
     low, high = quality["loss_interval"]
@@ -144,7 +144,7 @@ def test_csv_has_a_row_for_each_group_and_no_formulas(tmp_path: Path) -> None:
 
 
 def test_the_page_needs_nothing_else_and_shows_markup_as_text(tmp_path: Path) -> None:
-    """No address, no script; what came from outside is escaped; dark and phone styles are there."""
+    """No URL, no script; untrusted text is escaped; there are styles for dark mode and phones."""
     file = setup(tmp_path, loss=0.3, tasks=("<script>alert(1)</script>", "chat"))
     main(["--policy-file", str(file), "--html", str(tmp_path / "a.html")])
     page = (tmp_path / "a.html").read_text(encoding="utf-8")

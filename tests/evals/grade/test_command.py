@@ -154,7 +154,7 @@ def test_a_task_of_any_name_has_its_grader(tmp_path: Path, task: str) -> None:
 
 @pytest.mark.parametrize("name", ["rec.jsonl", "rec.jsonl.gz"])
 def test_the_same_grades_are_the_same_bytes(tmp_path: Path, name: str) -> None:
-    """Whether all is graded again or nothing is."""
+    """Grading everything again or nothing again writes the same bytes."""
     path = tmp_path / name
     arguments = ["--grader", "text", "--grader", "sums=number"]
     assert grade.main([str(recording(tmp_path)), *arguments, "--out", str(path)]) == 0
@@ -173,7 +173,7 @@ def test_half_a_character_is_graded_and_kept(tmp_path: Path) -> None:
 
 
 def test_a_kill_leaves_the_old_file(tmp_path: Path) -> None:
-    """In the middle of the work, and what a run after it gives is what one without it would."""
+    """A kill in the middle of the work changes nothing; the next run gives the result of an uninterrupted one."""
     path = recording(tmp_path)
     (tmp_path / "slow.py").write_text(
         "import pathlib, time\n"
@@ -239,7 +239,7 @@ def test_what_a_judge_model_cost_is_told(bench: Bench, capsys: pytest.CaptureFix
 
 
 def test_no_key_is_kept_with_the_grades(bench: Bench) -> None:
-    """Neither a key nor a text: hashes and grades alone."""
+    """The file holds hashes and grades only, no key and no text."""
     assert bench.grade() == 0
     rows = [json.loads(line) for line in bench.cache.read_text(encoding="utf-8").splitlines()]
     assert all(set(row) == {"key", "grade"} and len(row["key"]) == 64 for row in rows)
@@ -286,7 +286,7 @@ def test_comparison_of_a_model_with_itself_is_a_tie(bench: Bench) -> None:
 
 
 def test_comparison_with_a_model_that_is_not_there(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
-    """Is a mistake in the command, not a grade that cannot be told."""
+    """It is an error of the command, not a missing grade."""
     assert bench.grade(graders=["model:use=judge:mode=pairwise:against=llama3:8b"]) == 2
     assert "the recording has no model 'llama3:8b'; it has: m, n" in capsys.readouterr().err
     assert bench.calls == 0

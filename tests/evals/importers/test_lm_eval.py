@@ -116,7 +116,7 @@ def test_the_model_is_named_by_the_results(tmp_path: Path) -> None:
 
 
 def test_likelihoods_are_left_out(tmp_path: Path) -> None:
-    """Nothing was answered where a given text was weighed, or where choices stand behind different texts."""
+    """Tasks that only weigh a given text, or choices after different texts, have no answer and are left out."""
     path = log("lm", "small", "demo_choice")
     two = {"gen_args_0": {"arg_0": "a", "arg_1": " x"}, "gen_args_1": {"arg_0": "b", "arg_1": " x"}}
     target = rewritten(path, tmp_path / "1.jsonl", arguments={"gen_args_0": {"arg_0": "a", "arg_1": " x"}}, resps=[[["-1"]]])

@@ -26,7 +26,7 @@ def edited(path: Path, target: Path, number: int, *keys: Any, value: Any) -> Pat
 
 
 def test_answers_meet_their_prompts() -> None:
-    """In whatever order they come: prompt, system message and reference of the request, answer of the output."""
+    """In any order: prompt, system message and reference from the request, the answer from the output."""
     examples, _ = imported(items, LOGS / "small_output.jsonl", inputs=(INPUT,))
     assert list(examples) == ["q3", "q2", "q1", "q0"]
     example = examples["q1"]
@@ -67,7 +67,7 @@ def test_the_responses_api() -> None:
 
 
 def test_a_response_that_was_cut_or_called(tmp_path: Path) -> None:
-    """Its reason and its calls are told as a chat completion's are."""
+    """Its finish reason and tool calls are read as those of a chat completion."""
     inputs = (str(LOGS / "responses_input.jsonl"),)
     call = [{"type": "function_call", "call_id": "c", "name": "add", "arguments": "{}"}]
     body = ("response", "body")
@@ -83,7 +83,7 @@ def test_a_response_that_was_cut_or_called(tmp_path: Path) -> None:
 
 
 def test_batches_with_the_same_ids() -> None:
-    """The model that answered tells which request was answered."""
+    """Requests are matched by the model that answered."""
     inputs = (INPUT, str(LOGS / "large_input.jsonl"))
     examples, _ = imported(items, LOGS / "large_output.jsonl", inputs=inputs)
     assert {m for e in examples.values() for m in e.answers} == {"large"}

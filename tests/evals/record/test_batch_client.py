@@ -25,7 +25,7 @@ def desk(tmp_path: Path, provider: Provider) -> Desk:
 
 @both
 def test_a_batch(desk: Desk, provider: Provider, spec: dict[str, Any]) -> None:
-    """Answers and samples go out in one batch, verdicts in a second; everything costs half; no request goes alone."""
+    """Answers and samples are one batch, verdicts a second; everything costs half; no request is sent outside a batch."""
     desk.policy(m=spec)
     provider.behave(polls=2)
     assert desk.record(*BATCH, "--samples", 2, "--temperature", 0.9, "--judges", "verifier") == 0
@@ -144,7 +144,7 @@ def test_a_model_without_batches(desk: Desk, capsys: pytest.CaptureFixture[str])
 def test_the_line_tells_of_batches(
     desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While batches are out the progress line says how many and where the oldest stands."""
+    """While batches are pending the progress line has their number and the state of the oldest."""
     monkeypatch.setattr(progress, "_EVERY_LOG_LINE_S", 0.2)
     desk.policy(m={})
     provider.behave(polls=20)

@@ -50,7 +50,7 @@ def test_every_format_gives_the_same(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_texts(tmp_path: Path) -> None:
-    """Each text file is a row, its folder the task; hidden files are none."""
+    """Each text file is a row and its folder the task; hidden files are ignored."""
     (tmp_path / "bills").mkdir()
     (tmp_path / "bills" / "b.txt").write_text("pay me")
     (tmp_path / "a.md").write_text("hello")
@@ -98,7 +98,7 @@ def test_a_recording_as_dataset_keeps_its_answers(tmp_path: Path) -> None:
 @given(st.dictionaries(st.from_regex(r"[a-z]{1,6}", fullmatch=True), st.text(max_size=6), min_size=1, max_size=3))
 @settings(max_examples=40, deadline=None)
 def test_templates(tmp_path_factory: pytest.TempPathFactory, row: dict[str, str]) -> None:
-    """A template is the text that Python's own formatting makes of the row's fields, whatever they hold."""
+    """A template gives the text of ``str.format`` for any fields."""
     template = "{{x}} " + " - ".join(f"{{{name}}}" for name in row)
     path = jsonl(tmp_path_factory.mktemp("t") / "d.jsonl", [{**row, "id": "1"}])
     if "id" in row:

@@ -15,7 +15,7 @@ from tests.evals.record.provider import IN_USD, TOKENS_IN, TOKENS_OUT, Provider
 
 
 def test_what_is_recorded(desk: Desk, provider: Provider) -> None:
-    """Answer, samples, log-probabilities, verdict, usage, cost and latency of every tier stand as the format says."""
+    """Answer, samples, log-probabilities, verdict, usage, cost and latency of every tier follow the format."""
     desk.policy(small={"temperature": 0}, large={})
     desk.rows(3, reference="x", task="t")
     status = desk.record("--samples", 3, "--temperature", 0.9, "--judges", "logprob,verifier:model=large")
@@ -153,7 +153,7 @@ REFUSED = [
 def test_another_recording_is_refused(
     desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str], change: Any, more: list[str], words: str
 ) -> None:
-    """Another dataset, other arguments that change answers, somebody else's file: an error, nothing asked or overwritten."""
+    """Another dataset, other arguments that change answers, or a foreign file is an error; nothing is overwritten."""
     assert desk.record("--samples", 1) == 0
     before, requests = desk.out.read_bytes(), provider.counts()["received"]
     capsys.readouterr()

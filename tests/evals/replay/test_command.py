@@ -30,7 +30,7 @@ def recording(path: Path, n: int = 400, **change: Any) -> str:
 
 
 def test_perfect_signal_gives_premium_quality_for_less(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where log-probabilities tell right from wrong, the certified cascade keeps the quality at a lower cost."""
+    """Where log-probabilities separate right from wrong answers, the certified cascade keeps the quality at a lower cost."""
     out, report = tmp_path / "out.json", tmp_path / "page.html"
     flags = ["--json", str(out), "--report", str(report), "--max-loss", "0.05"]
     assert main([recording(tmp_path / "r.jsonl"), "--tiers", "cheap,dear", *flags, *SMALL]) == 0

@@ -115,7 +115,7 @@ def test_the_documented_fields_are_there(replays: dict[str, dict[str, Any]], kin
 
 @pytest.mark.parametrize("kind", EVERY)
 def test_the_figures_agree_with_one_another(replays: dict[str, dict[str, Any]], kind: str) -> None:
-    """One cascade, told in several places; splits, flow, tasks and shares add up to its test rows."""
+    """The same cascade is reported in several places; splits, flow, tasks and shares add up to its test rows."""
     data = replays[kind]
     ours = next(item for item in data["lines"] if item["kind"] == "cascade")
     chosen, test = data["chosen"], data["test"]
@@ -157,7 +157,7 @@ def test_certificates_are_of_what_was_promised(replays: dict[str, dict[str, Any]
 
 
 def test_a_dearer_error_buys_quality(folder: Path) -> None:
-    """At a price of nothing the cheapest tier answers, at a high one the dear ladder."""
+    """At a price of 0 per error the cheapest tier answers, at a high price the expensive ladder."""
     low, high = (figures(folder, "--tiers", "cheap,dear", "--error-price", usd)["test"] for usd in ("0", "10"))
     assert low["cost_ratio"] == pytest.approx(0.05)
     assert high["quality"] > low["quality"]
@@ -201,7 +201,7 @@ def test_a_policy_file_is_measured_as_it_is(tmp_path: Path) -> None:
 
 
 def test_an_abstention_has_no_quality(tmp_path: Path) -> None:
-    """A policy that raises, or abstains, where it is unsure is replayed to the end, unanswered rows counting 0."""
+    """A policy that raises or abstains where it is unsure is replayed to the end; unanswered rows have quality 0."""
     rows = examples(120, 3)
     write(tmp_path / "r.jsonl", rows)
     (tmp_path / "p.yaml").write_text(

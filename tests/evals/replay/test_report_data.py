@@ -132,7 +132,7 @@ def test_the_frontier_rises_and_its_points_can_be_reached(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_no_point_that_could_be_chosen_lies_above_the_frontier(seed: int) -> None:
-    """On the tuning rows: every candidate of every test sequence, with cheap judges, dear ones and agreement."""
+    """On the tuning rows: every candidate of every test sequence, with cheap and expensive judges and agreement."""
     rng = np.random.default_rng(seed)
     columns = known(400, seed)
     dear = columns["m0"][0]
@@ -149,7 +149,7 @@ def test_no_point_that_could_be_chosen_lies_above_the_frontier(seed: int) -> Non
 
 
 def test_the_frontier_of_free_tiers_has_no_ratio() -> None:
-    """Against a premium tier that costs nothing there is none; unknown is None."""
+    """Against a premium tier that costs nothing the ratio is unknown: None."""
     columns = {m: [replace(c[0], cost_usd=np.zeros_like(c[0].cost_usd))] for m, c in known(400, 1).items()}
     points = report_data.frontier(tuned(columns).sweep_all(), [], HELD, 0.0)
     assert [p["cost_ratio"] for p in points] == [None]
@@ -178,7 +178,7 @@ def test_a_long_frontier_is_thinned_but_keeps_the_chosen_point(monkeypatch: pyte
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), max_size=30))
 def test_flow_adds_up(pairs: list[tuple[int, int]]) -> None:
-    """All prompts go in; what comes into a tier is answered there or goes on; all answers together are all prompts."""
+    """All prompts enter; each tier's inflow is answered or passed on; the answers sum to the number of prompts."""
     ran = outcome(tier=[min(p) for p in pairs], last_called=[max(p) for p in pairs])
     links = report_data.flow(MODELS, ran)
     answered = [link for link in links if link["target"].startswith("answered by")]
@@ -245,7 +245,7 @@ def test_mistakes_were_accepted_and_wrong(seed: int) -> None:
 
 
 def test_no_mistakes() -> None:
-    """Wrong answers that were not accepted are none, nor are accepted ones that are half right."""
+    """Wrong answers that were not accepted do not count as mistakes, nor do accepted half-right ones."""
     rows = examples(4)
     ran = outcome(tier=[0] * 4, last_called=[0] * 4, quality=[0.0, 0.0, 0.5, 1.0], accepted=[False, False, True, True])
     assert report_data.mistakes(rows, np.arange(4), [result("cheap", "x")] * 4, ran, "dear") == []

@@ -21,7 +21,7 @@ def one(answer: dict[str, Any], rules: list[dict[str, Any]], **row: Any) -> Any:
 
 
 def test_stages_hold_what_each_judge_said() -> None:
-    """A judge without a score is NaN; the answer, its cost and its quality stand before the first judge and after each."""
+    """A judge without a score is NaN; answer, cost and quality are given before the first judge and after each."""
     c = one({"logprob": -0.5, "latency_s": 2.0}, [{"use": "rules"}, {"use": "logprob"}])
     assert c.names == ("rules", "logprob")
     assert np.isnan(c.scores[0, 0])
@@ -53,7 +53,7 @@ def test_a_wrong_tool_call_is_vetoed_before_the_first_judge() -> None:
 
 
 def test_samples_are_paid_and_may_change_the_answer() -> None:
-    """After self-consistency the majority's answer stands, with its own quality."""
+    """After self-consistency the answer is the majority's, with its own quality."""
     samples = [{"text": "b", "quality": 0.0}] * 3
     c = one({"samples": samples, "sample_cost_usd": 0.5}, [{"use": "self_consistency", "samples": 3}])
     assert c.scores[0, 0] == pytest.approx(0.75)
@@ -71,7 +71,7 @@ def test_an_ungraded_sample_is_an_error() -> None:
 
 
 def test_unknown_latency_is_nan() -> None:
-    """The engine's own clock says nothing of a recorded model."""
+    """The engine's own clock does not measure a recorded model."""
     assert np.isnan(one({}, [{"use": "rules"}]).latency_s).all()
 
 
@@ -119,7 +119,7 @@ def test_another_code_of_a_judge_is_asked_again(tmp_path: Path, monkeypatch: pyt
     names = {cache.name("cheap", rules, ["a"])}
     assert names == {cache.name("cheap", rules, ["a"])}
     read_bytes = Path.read_bytes
-    for changed in ("equivalence.py", "attempt.py", "recorded.py", "score_table.py"):
+    for changed in ("keys.py", "attempt.py", "recorded.py", "score_table.py"):
 
         def other(self: Path, changed: str = changed) -> bytes:
             return read_bytes(self) + (b"# changed" if self.name == changed else b"")

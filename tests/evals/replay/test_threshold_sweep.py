@@ -125,7 +125,7 @@ def test_chunks_in_any_order_and_merged_give_the_same_surface(table, data):
 
 @pytest.mark.parametrize("chunk", [1, 7, 100, 4999, 5000])
 def test_inner_chunks_lose_no_row(monkeypatch, chunk):
-    """Whatever the inner chunk size, and so both ways of filling a histogram, the means stay."""
+    """The means do not depend on the inner chunk size, that is, on how a histogram is filled."""
     columns = random_columns(5000, 3)
     cuts = [np.linspace(0, 1, 21), np.linspace(0, 1, 31)]
     whole = sweep_surface(columns, cuts)
@@ -167,7 +167,7 @@ def test_a_veto_is_never_accepted_and_a_threshold_of_zero_accepts_all_else():
 
 
 def test_rounding_leaves_no_mean_out_of_range():
-    """Where differences of qualities do not add up to exactly 0 or 1, the mean still lies in [0, 1]."""
+    """Where rounding makes sums inexact, the mean is still in [0, 1]."""
     for before, other in np.random.default_rng(5).random((200, 2)) ** 4:
         for last in (0.0, 1.0):
             columns = [

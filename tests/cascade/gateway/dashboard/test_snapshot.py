@@ -77,7 +77,7 @@ def test_the_figures_agree(serve: Serve, upstream: WireServer, tmp_path: Path) -
 
 
 def test_one_run_from_memory_and_from_the_journal(serve: Serve, upstream: WireServer) -> None:
-    """Its attempts and verdicts; where there is a journal, with reasons and requests."""
+    """The run's attempts and verdicts; with a journal also reasons and requests."""
     upstream.reply = by_model(logged("50?", -3.0), chat("51"))
     for head, source in (("", "memory"), ("journal: {url: sqlite:///j.db, durability: full}", "journal")):
         running = serve(head + POLICIES.format(url=upstream.base_url))
@@ -93,7 +93,7 @@ def test_one_run_from_memory_and_from_the_journal(serve: Serve, upstream: WireSe
 
 
 def test_watching(running: Running, upstream: WireServer) -> None:
-    """Snapshots keep coming, and change; nobody watching costs nothing; a gateway that stops ends the stream."""
+    """Snapshots arrive and change; without watchers none is computed; stopping the gateway ends the stream."""
     upstream.reply = by_model(logged("51", -0.01), chat("51"))
     seen = watched(running, 3)
     assert next(seen)["runs"]["total"] == 0

@@ -91,7 +91,7 @@ def test_what_the_client_sets_reaches_the_provider(running: Running, upstream: W
 
 
 def test_a_tier_alone(running: Running, upstream: WireServer) -> None:
-    """``policy/tier`` pins one."""
+    """``policy/tier`` selects one tier."""
     upstream.reply = by_model(chat("never"), chat("51"))
     with running.openai() as client:
         done = client.chat.completions.create(model="default/premium", messages=ASK)
@@ -109,7 +109,7 @@ def test_images_pass_through(running: Running, upstream: WireServer) -> None:
 
 
 def test_tools_and_their_calls(running: Running, upstream: WireServer) -> None:
-    """A call comes back, and the conversation that goes on with its result passes through."""
+    """A call is returned, and a conversation that continues with its result is accepted."""
     called = chat(None, message={"tool_calls": [CALL]}, choice={"finish_reason": "tool_calls"})
     upstream.reply = by_model(chat("never"), called)
     with running.openai() as client:
@@ -359,7 +359,7 @@ def test_an_unknown_policy_is_not_found(running: Running) -> None:
 
 @pytest.mark.parametrize(("status", "message"), [(400, 400), (422, 400), (429, 429), (401, 502), (500, 502), (503, 502)])
 def test_faults_upstream(running: Running, upstream: WireServer, status: int, message: int) -> None:
-    """What the client can mend keeps its status; the provider's faults are a bad gateway. The key of it is not shown."""
+    """Errors that the client can correct keep their status; the provider's faults are 502. Its key is not shown."""
     upstream.reply = Reply({"error": {"message": "no, sk-secret-0123456789"}}, status=status)
     refused = running.chat(model="default/premium")
     assert refused.status_code == message

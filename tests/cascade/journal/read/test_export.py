@@ -177,7 +177,7 @@ async def test_an_export_says_what_its_rows_are(url: str, tmp_path: Path) -> Non
 
 
 async def test_feedback_grades_every_equal_answer(url: str, tmp_path: Path) -> None:
-    """The answer that was graded, in whichever run, and its like of another model; what was not graded stays null."""
+    """It grades equal answers of any run and any model; other answers stay null."""
     async with cascade(url, POOR, BEST, journal_text=True) as c:
         result = await c.arun("What is 6 * 7?")
         await c.afeedback(result.run_id, quality=0.0)
@@ -198,7 +198,7 @@ async def test_feedback_grades_every_equal_answer(url: str, tmp_path: Path) -> N
 
 
 async def test_what_judges_asked_is_their_cost(url: str, tmp_path: Path) -> None:
-    """An answer's cost is without its judges'; a judge's own requests stand beside its verdict."""
+    """An answer's cost excludes its judges; the requests of a judge are listed with its verdict."""
     async with cascade(url, SURE, BEST, "rules", {"use": "self_consistency", "samples": 3}, journal_text=True) as c:
         await c.arun("What is 6 * 7?", schema={"type": "integer"}, tools=[{"type": "function", "function": {"name": "f"}}])
     export(records(url), "recording", str(tmp_path / "r.jsonl"))

@@ -216,7 +216,7 @@ def _json(url: str) -> str:
 
 
 async def test_runs_with_tools_verify(url: str) -> None:
-    """The check of the calls stands before the verdicts of the tier's judges."""
+    """The check of tool calls comes before the verdicts of the tier's judges."""
     tools = [{"type": "function", "function": {"name": "f"}}]
     rules = [{"use": "rules", "accept_at": 0.95}, "logprob"]
     tiers = [{"name": f"t{i}", "model": f"m{i}", "accept_at": 0.1, "judges": rules} for i in range(2)]
