@@ -78,7 +78,7 @@ def place(labels: Sequence[Label], bounds: Box, avoid: Sequence[tuple[float, flo
 def _candidates(label: Label) -> list[tuple[float, Spot]]:
     """Positions around the mark, nearest and most usual first, each with the price of being far."""
     width, near, candidates = text_width(label.words), 15.0 if label.bold else 10.0, []
-    for distance in (0.0, 14.0, 30.0, 50.0, 75.0, 105.0):
+    for distance in (0.0, 14.0, 30.0, 50.0, 75.0, 105.0, 140.0, 180.0, 230.0, 290.0):
         for angle in (0, 180, 270, 90, 315, 45, 225, 135, 340, 20, 200, 160):
             dx, dy = math.cos(math.radians(angle)), math.sin(math.radians(angle))
             reach = near + distance
