@@ -28,6 +28,7 @@ from .anthropic.stream import MessageWriter
 from .auth.keys import Caller
 from .cors import Cors
 from .dashboard.events import SseHub, events, run_details
+from .dashboard.quality import QualityView
 from .dashboard.static import home, page
 from .endpoint import Endpoint, Receive, Reply, Scope, Send, access_log
 from .errors import ApiError, anthropic_shape, openai_shape
@@ -108,7 +109,7 @@ def make_app(gateway: Gateway, path: Path | None = None) -> Application:
     Returns:
         The application, with every route.
     """
-    reloader, hub = Reloader(gateway, path), SseHub(gateway)
+    reloader, hub, view = Reloader(gateway, path), SseHub(gateway), QualityView(gateway)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -153,6 +154,8 @@ def make_app(gateway: Gateway, path: Path | None = None) -> Application:
         get("/metrics", metrics, all_policies=True),
         get("/dashboard", page, public=True),
         get("/dashboard/events", partial(events, hub=hub), all_policies=True),
+        get("/dashboard/quality", view.figures, all_policies=True),
+        get("/dashboard/quality/runs", view.runs, all_policies=True),
         get("/dashboard/runs/{run_id}", run_details, all_policies=True),
         get("/dashboard/{file:path}", page, public=True),
     ]

@@ -119,7 +119,7 @@ def test_another_code_of_a_judge_is_asked_again(tmp_path: Path, monkeypatch: pyt
     names = {cache.name("cheap", rules, ["a"])}
     assert names == {cache.name("cheap", rules, ["a"])}
     read_bytes = Path.read_bytes
-    for changed in ("equivalence.py", "attempt.py", "recorded.py", "score_table.py"):
+    for changed in ("keys.py", "attempt.py", "recorded.py", "score_table.py"):
 
         def other(self: Path, changed: str = changed) -> bytes:
             return read_bytes(self) + (b"# changed" if self.name == changed else b"")
