@@ -71,7 +71,7 @@ def test_an_ungraded_sample_is_an_error() -> None:
 
 
 def test_unknown_latency_is_nan() -> None:
-    """The engine's own clock says nothing of a recorded model."""
+    """The engine's own clock does not measure a recorded model."""
     assert np.isnan(one({}, [{"use": "rules"}]).latency_s).all()
 
 

@@ -68,7 +68,7 @@ def test_anthropic_receives_what_the_client_sent(running: Running, upstream: Wir
 
 
 def test_other_models_receive_a_translation(running: Running, upstream: WireServer) -> None:
-    """What only Anthropic knows is listed; what a tool showed is in a message of its own, after its result."""
+    """Fields that only Anthropic has are listed as ignored; a tool's images are in a separate message after its result."""
     upstream.reply = by_model(chat("never"), chat("rain"))
     done = post(running, "default/premium").json()
     sent = upstream.received[0].body
