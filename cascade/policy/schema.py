@@ -14,6 +14,7 @@ from cascade.util.suggestions import nearest, unknown
 from .calibrators import from_json
 from .environment import hide, holds_variable, masked
 from .journal_config import JournalSpec
+from .predictor import from_json as predictor_from_json
 from .routes import Route, check_routes
 from .thresholds import Thresholds
 
@@ -205,6 +206,12 @@ class TierPolicy(_Strict):
     confidence: list[dict[str, Any]] | None = Field(
         None, description="Fitted mappings to P(correct), one for each judge prefix; written by a calibration."
     )
+    predictor: dict[str, Any] | None = Field(
+        None, description="P(the tier is right) by the prompt alone, with hashed words; written by a calibration."
+    )
+    skip_below: Probability | None = Field(
+        None, description="The tier is not asked where the predictor's probability is below it; written by a calibration."
+    )
 
     @field_validator("confidence")
     @classmethod
@@ -226,6 +233,22 @@ class TierPolicy(_Strict):
                 )
         return self
 
+    @field_validator("predictor")
+    @classmethod
+    def _a_predictor(cls, data: dict[str, Any] | None) -> dict[str, Any] | None:
+        if data is not None:
+            predictor_from_json(data)
+        return data
+
+    @model_validator(mode="after")
+    def _with_a_predictor(self) -> "TierPolicy":
+        if self.predictor is None:
+            if self.skip_below is not None:
+                raise ValueError("skip_below: needs a predictor, which a calibration writes: python -m evals.replay")
+            if any(from_json(mapping).reads_prompt for mapping in self.confidence or ()):
+                raise ValueError("confidence: a mapping reads the prompt, but the tier has no predictor")
+        return self
+
     @model_validator(mode="after")
     def _a_mapping_each(self) -> "TierPolicy":
         if self.confidence is not None and len(self.confidence) != len(self.judges) + 1:
@@ -244,7 +267,10 @@ class TierPolicy(_Strict):
     def thresholds(self) -> Thresholds:
         """The thresholds of this tier, as ``decide`` needs them."""
         return Thresholds(
-            self.accept_at, tuple(j.accept_at for j in self.judges), tuple(j.reject_below for j in self.judges)
+            self.accept_at,
+            tuple(j.accept_at for j in self.judges),
+            tuple(j.reject_below for j in self.judges),
+            self.skip_below,
         )
 
 
@@ -385,6 +411,8 @@ class Policy(_Strict):
             if tier.name in seen:
                 raise ValueError(f"two tiers are called {tier.name!r}; names must differ")
             seen.add(tier.name)
+        if tiers[-1].skip_below is not None:
+            raise ValueError(f"tier {tiers[-1].name!r}: skip_below: the last tier answers what no other accepts")
         if any(at == "skip" for at in (tiers[-1].accept_at_by_task or {}).values()):
             raise ValueError(f"tier {tiers[-1].name!r}: no task can skip the last tier, which answers what no other accepts")
         return tiers
@@ -410,6 +438,10 @@ class Policy(_Strict):
         for name in ("shadow", "promise", "routes", "budget_usd_per_month"):
             if settings[name] is None:  # so that a policy that does not use it keeps its hash
                 del settings[name]
+        for tier in settings["tiers"]:
+            for name in ("predictor", "skip_below"):
+                if tier[name] is None:
+                    del tier[name]
         for tier, rules in zip(self.tiers, settings["tiers"], strict=True):
             for judge, rule in zip(tier.judges, rules["judges"], strict=True):
                 if holds_variable(judge.options):
