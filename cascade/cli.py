@@ -223,6 +223,12 @@ def _add_promise(parser: argparse.ArgumentParser) -> None:
     add_to(parser)
 
 
+def _add_canary(parser: argparse.ArgumentParser) -> None:
+    from cascade.shadow.canary_command import add_to
+
+    add_to(parser)
+
+
 _ASK, _OPERATE = "ask and check", "serve and watch"
 _OWN = {
     "run": _OwnCommand(group=_ASK, summary="ask, judge, escalate", add_to=_add_run),
@@ -246,6 +252,9 @@ _OWN = {
     "keys": _OwnCommand(group=_OPERATE, summary="the keys of the gateway's callers: create, list, revoke", add_to=_add_keys),
     "promise": _OwnCommand(
         group=_OPERATE, summary="whether policies keep their promise; 1 where one is in doubt or broken", add_to=_add_promise
+    ),
+    "canary": _OwnCommand(
+        group=_OPERATE, summary="a new calibration on a share of the runs: status, promote, abort", add_to=_add_canary
     ),
     "journal": _OwnCommand(group=_OPERATE, summary="what was recorded: tail, show, export, verify", add_to=_add_journal),
 }

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from cascade.engine.attempt import TierAttempt
 from cascade.engine.calls import DEFAULT_REQUEST
+from cascade.engine.canary import assigned, with_arm
 from cascade.engine.plan import CompiledPolicy, new_run_budget, tag_budgets
 from cascade.engine.routing import routed
 from cascade.engine.run import gate as gate_answer
@@ -120,7 +121,9 @@ class Cascade(Service):
         if deadline_s is not None and not deadline_s > 0:
             raise ValueError(f"deadline_s must be more than 0, got {deadline_s!r}")
         question = Prompt.of(prompt, system=system, schema=schema, tools=tools)
-        compiled = self._runtime.compile(policy)
+        compiled, assignment = self._runtime.compile(policy), None
+        if compiled.canary is not None:
+            compiled, assignment = assigned(compiled, compiled.canary, tags)
         if compiled.tasks is not None:
             compiled = variant(compiled, question, tags)
         if compiled.routes is not None:
@@ -140,7 +143,9 @@ class Cascade(Service):
             request=request,
             daily=daily,
         )
-        result = await self._observe("run", policy, compiled, question, work, tags, request=request)
+        if assignment is not None:
+            work = partial(with_arm, work, assignment.arm)
+        result = await self._observe("run", policy, compiled, question, work, tags, request=request, assignment=assignment)
         return result if events is None else events.run_finished(result)
 
     @overload

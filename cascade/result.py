@@ -41,6 +41,10 @@ ANSWERED: frozenset[Reason] = frozenset(("accepted", "last_tier", "unjudged"))
 """The reasons of attempts and runs that end because an answer reached its threshold, judged or not."""
 
 
+Arm = Literal["present", "candidate"]
+"""Which calibration a run of a policy with a canary had."""
+
+
 class Action(StrEnum):
     """The decision about the current answer, or before a tier is asked whether to ask it."""
 
@@ -105,8 +109,8 @@ class Decision:
     """The decision after one judge, and its reason.
 
     Attributes:
-        stage: The judge's position, from 0; -1 where the tier has no judges; -2 before the tier is asked, where the confidence
-            is what the prompt says of it.
+        stage: The judge's position, from 0; -1 where the tier has no judges; -2 before the tier is asked, where the
+            confidence is what the prompt says of it.
         confidence: The estimate of P(the answer is right) in [0, 1] after that judge.
         vetoed: Whether a judge so far forbade the answer.
         action: Accept, escalate, stop, or run the next judge; before the tier is asked: ask or skip.
@@ -277,6 +281,7 @@ class Result(Generic[ParsedT]):
             probability.
         judged: Whether a judge scored or vetoed the answer. Where none did, ``confidence`` is the tier's calibrated base
             rate or its ``prior``, and the answer is not accepted.
+        canary: Which calibration the run had where its policy has a canary: "present" or "candidate".
     """
 
     text: str
@@ -293,6 +298,7 @@ class Result(Generic[ParsedT]):
     answer: Answer | None = None
     calibrated: bool = False
     judged: bool = True
+    canary: Arm | None = None
 
     @property
     def reason_in_words(self) -> str:
@@ -341,6 +347,7 @@ class Result(Generic[ParsedT]):
             "cost_usd": plain(self.cost_usd),
             "latency_s": plain(self.latency_s),
             "run_id": self.run_id,
+            **({"canary": self.canary} if self.canary is not None else {}),
             "attempts": [attempt.to_dict() for attempt in self.attempts],
         }
 

@@ -3,10 +3,11 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from cascade.costs.budget import MONTH, Ledger, MemoryLedger
 from cascade.engine.calls import DEFAULT_REQUEST
+from cascade.engine.canary import Assignment
 from cascade.engine.plan import CompiledPolicy
 from cascade.engine.runtime import Runtime, unpriced
 from cascade.models.protocol import Model, Request
@@ -88,13 +89,15 @@ class Service:
         tags: Tags | None,
         *,
         request: Request = DEFAULT_REQUEST,
+        assignment: Assignment | None = None,
     ) -> Awaitable[Result]:
         """``work``, within its telemetry, its journal record and its line in the log; each adds a coroutine only if on."""
         if self._telemetry is None:
-            run = self._record(kind, policy, compiled, question, work, tags, request=request)
+            run = self._record(kind, policy, compiled, question, work, tags, request=request, assignment=assignment)
         else:
             observer = self._telemetry.run(kind, policy, compiled, question)
-            run = _observed(observer, lambda: self._record(kind, policy, compiled, question, work, tags, request=request))
+            options: dict[str, Any] = {"request": request, "assignment": assignment}
+            run = _observed(observer, lambda: self._record(kind, policy, compiled, question, work, tags, **options))
         if not _log.isEnabledFor(logging.INFO):
             return run
         from .telemetry.run_log import log_run
@@ -111,6 +114,7 @@ class Service:
         tags: Tags | None,
         *,
         request: Request,
+        assignment: Assignment | None,
     ) -> Awaitable[Result]:
         if self._journal is None:
             if tags:
@@ -119,6 +123,8 @@ class Service:
                 checked_tags(tags)  # the same error as with a journal, so that switching one on breaks no caller
             return work()
         pending = self._journal.begin(kind, policy, compiled, question, tags)
+        if assignment is not None:
+            pending.run_id, pending.canary = assignment
         running = work(run_id=pending.run_id, attempts=pending.attempts)
         if compiled.shadow is None or self._shadower is None or kind != "run":
             return self._journal.record(pending, running)
@@ -131,11 +137,15 @@ class Service:
             return None
         if self._journal is None:
             raise PolicyError(f"policies.{shadowing[0]}.shadow: needs a journal, which keeps its records; give journal=")
+        from .shadow.canary_monitor import make_monitor
         from .shadow.promise_monitor import PromiseMonitor
         from .shadow.shadower import Shadower
 
         report = None if self._telemetry is None else self._telemetry.promise
-        monitor = PromiseMonitor(self.policies, self._journal.promise_book(), self._runtime.replace_policy, report)
+        replace = self._runtime.replace_policy
+        promises = PromiseMonitor(self.policies, self._journal.promise_book(), replace, report)
+        on_canary = None if self._telemetry is None else self._telemetry.canary
+        monitor = make_monitor(self.policies, promises, self._journal.canary_book, replace=replace, on_state=on_canary)
         on_outcome = None if self._telemetry is None else self._telemetry.shadow
         return Shadower(self._runtime.compile, self._journal.shadow_book(), shadowing, monitor, on_outcome)
 

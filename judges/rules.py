@@ -2,9 +2,8 @@
 
 import unicodedata
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any
 
+from .patterns import compiled, is_found
 from .protocol import JudgeInput
 from .reading import is_complete, is_refusal
 from .types import Answer, Verdict
@@ -14,25 +13,14 @@ _INCOMPLETE = {"length": "length limit was reached", "content_filter": "content 
 _OUTER = ".,;:!?\"'`*_()[]{}“”‘’ "
 
 
-@lru_cache(maxsize=256)
-def compiled(pattern: str) -> Any:
-    """The pattern, compiled by ``regex``: unlike ``re`` it can be stopped. Raises ValueError where it is not a pattern."""
-    import regex
-
-    try:
-        return regex.compile(pattern)
-    except (regex.error, OverflowError, RecursionError) as error:
-        raise ValueError(f"not a regular expression: {pattern[:80]!r}: {str(error)[:120]}") from None
-
-
 @dataclass(frozen=True)
 class RulesJudge:
     """Vetoes an answer that breaks a rule; gives no score. Every veto's reason begins with the rule's name.
 
     ``empty``, ``refusal`` and ``truncated`` (a finish reason other than ``stop`` and ``tool_calls``) are on by default.
     ``choices``: the answer must be one of them, case and outer punctuation aside. ``pattern``: must be found in the text; a
-    search of over 50 ms is a veto. ``min_chars`` and ``max_chars`` bound the length of the stripped text. An answer of tool
-    calls alone is only judged by ``truncated``. Raises ValueError for a wrong option.
+    search of over 50 ms of CPU time is a veto. ``min_chars`` and ``max_chars`` bound the length of the stripped text. An
+    answer of tool calls alone is only judged by ``truncated``. Raises ValueError for a wrong option.
     """
 
     refusal: bool = True
@@ -109,10 +97,9 @@ class RulesJudge:
 
     def _mismatch(self, pattern: str, text: str) -> str | None:
         try:
-            match = compiled(pattern).search(text, timeout=PATTERN_SECONDS)
+            return None if is_found(pattern, text, PATTERN_SECONDS) else "pattern: not found"
         except TimeoutError:
             return "pattern: took too long"
-        return None if match else "pattern: not found"
 
 
 def _fold(text: str) -> str:

@@ -3,6 +3,7 @@
 Tool calls are compared by name and arguments, JSON objects field by field, all else by ``equivalence``.
 """
 
+import asyncio
 import json
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from .types import Answer
 
 EMPTY = ("empty",)
 _DEEPEST = 20
+_MOST_VALUES = 500  # of a JSON object that are compared one by one: 20 ms at worst
+_LONG = 2_000  # characters: after reading a longer answer, other work gets its turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +60,10 @@ async def vote_of(answer: Answer, schema: Any = None, kind: str = "auto") -> Vot
     vote_key = await answer_key(answer, schema, kind)
     if kind != "auto" or not isinstance(vote_key, tuple) or vote_key[0] != "json":
         return Vote(vote_key)
+    if len(vote_key[1]) > LONGEST:
+        return Vote(vote_key)
     value = json.loads(vote_key[1])
-    if not isinstance(value, dict) or not value:
+    if not isinstance(value, dict) or not value or _has_more_values(value, _MOST_VALUES):
         return Vote(vote_key)
     fields = {name: _field_key(item, _DEEPEST) for name, item in value.items()}
     return Vote(("fields", tuple(sorted(fields.items(), key=lambda field: field[0]))), fields)
@@ -70,7 +75,23 @@ async def answer_key(answer: Answer, schema: Any = None, kind: str = "auto") -> 
         return ("tools", *sorted(map(_call_key, answer.tool_calls)))
     if not answer.text.strip():
         return EMPTY
+    if len(answer.text) > _LONG:
+        await asyncio.sleep(0)
     return key(await _json_text(answer.text, schema) if schema is not None else answer.text, kind)
+
+
+def _has_more_values(value: Any, most: int) -> bool:
+    """Whether a JSON value holds more than ``most`` values at any depth."""
+    level, count = [value], 0
+    while level and count <= most:
+        count += len(level)
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return count > most
 
 
 def _field_key(value: Any, depth: int) -> Hashable:

@@ -80,6 +80,7 @@ class CompiledPolicy:
         shadow: Which runs the other tiers answer, too; None: no run.
         tasks: The policy as each task has it; None: no tier has thresholds by task.
         routes: Where runs begin; None: all at the first tier.
+        canary: The candidate calibration, which a share of the runs has; None: there is none.
     """
 
     policy: Policy
@@ -92,6 +93,7 @@ class CompiledPolicy:
     shadow: ShadowPlan | None = None
     tasks: "TaskPlan | None" = None
     routes: "RoutePlan | None" = None
+    canary: "CanaryPlan | None" = None
 
     def premium_usd(self, prompt: Prompt, attempts: Sequence[Attempt], result: Result | None) -> float | None:
         """Estimates in USD what the last tier alone would have cost; None where unknown.
@@ -157,6 +159,23 @@ class RoutePlan:
     def match(self, prompt: Prompt, tags: Mapping[str, object] | None) -> int | None:
         """The place of the rule that a run follows; None where none matches."""
         return first_match(self.routes, prompt, tags or {}, self.tasks.task_of(prompt, tags))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CanaryPlan:
+    """A policy of which a share of the runs has another calibration.
+
+    Attributes:
+        candidate: The policy with the candidate calibration.
+        share: The share of its runs.
+        tag: Runs with the same value of this tag have the same calibration.
+        salt: Makes the choice independent of that in other canaries, and of the sample that is shadowed.
+    """
+
+    candidate: CompiledPolicy
+    share: float
+    tag: str
+    salt: str
 
 
 def new_run_budget(compiled: CompiledPolicy, budget_usd: float | None = None, daily: DailyBudgets = ()) -> RunBudget:

@@ -23,7 +23,7 @@ from cascade.util.suggestions import unknown
 
 from .model_handle import ModelHandle
 from .observer import Observer
-from .plan import CompiledPolicy, CompiledTier
+from .plan import CanaryPlan, CompiledPolicy, CompiledTier
 from .routing import route_plan
 from .shadow_plan import ShadowPlan
 from .tasks import with_tasks
@@ -136,7 +136,10 @@ class Runtime:
                 raise RuntimeError("this Cascade is closed")
             state = self._loops.setdefault(asyncio.get_running_loop(), _LoopState())
             lengths = self._lengths.setdefault(name, OutputLengths())
-        for model in sorted(policy.model_names - state.handles.keys()):
+        candidate, names = policy.candidate, policy.model_names
+        if candidate is not None:
+            names |= candidate.model_names
+        for model in sorted(names - state.handles.keys()):
             state.handles[model] = self._handle(model)
         policy_name = name if name in self._policies else name.rpartition("/")[0]
         daily = (
@@ -145,18 +148,29 @@ class Runtime:
             (f"{MONTH}policy {policy_name}", policy.budget_usd_per_month),
             (f"{MONTH}all policies", self._usd_per_month),
         )
-        plain = CompiledPolicy(
-            policy=policy,
-            tiers=tuple(_compile_tier(tier, state.handles) for tier in policy.tiers),
-            handles=state.handles,
-            ledger=self._ledger,
-            daily=tuple((scope, usd) for scope, usd in daily if usd is not None),
-            observer=self._observer,
-            lengths=lengths,
-            shadow=ShadowPlan.of(policy),
-            routes=route_plan(policy),
-        )
-        compiled = with_tasks(plain)
+
+        def compiled_with(one: Policy, canary: CanaryPlan | None = None) -> CompiledPolicy:
+            return with_tasks(
+                CompiledPolicy(
+                    policy=one,
+                    tiers=tuple(_compile_tier(tier, state.handles) for tier in one.tiers),
+                    handles=state.handles,
+                    ledger=self._ledger,
+                    daily=tuple((scope, usd) for scope, usd in daily if usd is not None),
+                    observer=self._observer,
+                    lengths=lengths,
+                    shadow=ShadowPlan.of(one),
+                    routes=route_plan(one),
+                    canary=canary,
+                )
+            )
+
+        canary = None
+        if candidate is not None and policy.canary is not None:
+            spec = policy.canary
+            salt = f"{policy_name} {candidate.hash}"
+            canary = CanaryPlan(candidate=compiled_with(candidate), share=spec.share, tag=spec.tag, salt=salt)
+        compiled = compiled_with(policy, canary)
         if compiled.daily or policy.budget_usd is not None:
             check_priced(compiled)
         state.compiled[name] = compiled
@@ -272,4 +286,5 @@ def _single_tier(policy: Policy, name: str) -> Policy:
     if not tiers:
         raise PolicyError(unknown("tier", name, (tier.name for tier in policy.tiers)))
     alone = [tier.model_copy(update={"accept_at_by_task": None}) for tier in tiers]
-    return policy.model_copy(update={"tiers": alone, "calibration": None, "shadow": None, "promise": None, "routes": None})
+    absent = dict.fromkeys(("calibration", "shadow", "promise", "routes", "canary"))
+    return policy.model_copy(update={"tiers": alone, **absent})

@@ -22,6 +22,7 @@ def summary(request: GatewayRequest, result: Result) -> dict[str, Any]:
     return {
         "run_id": result.run_id,
         "policy": request.policy,
+        **({"canary": result.canary} if result.canary is not None else {}),
         "accepted": result.accepted,
         "judged": result.judged,
         "confidence": result.confidence,

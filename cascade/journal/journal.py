@@ -11,6 +11,7 @@ from cascade.policy.journal_config import JournalSpec
 from cascade.result import Result
 from judges import Prompt
 
+from .canaries import CanaryBook
 from .ledger import SqlLedger
 from .open_store import open_store
 from .promises import PromiseBook
@@ -94,6 +95,10 @@ class Journal:
     def promise_book(self) -> PromiseBook:
         """The states of promises in this journal, on a connection of their own."""
         return PromiseBook(partial(open_store, self._url, full=True))
+
+    def canary_book(self) -> CanaryBook:
+        """The states of canaries in this journal, on a connection of their own."""
+        return CanaryBook(partial(open_store, self._url, full=True))
 
     @property
     def stalled(self) -> bool:

@@ -13,7 +13,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from cascade.engine.outcome import result_of, run_reason
 from cascade.engine.plan import CompiledPolicy
-from cascade.result import Attempt, CallRecord, Decision, Result, new_run_id
+from cascade.result import Arm, Attempt, CallRecord, Decision, Result, new_run_id
 from cascade.util.totals import total
 from judges import Answer, Message, Prompt, Usage, Verdict
 
@@ -44,6 +44,7 @@ class PendingRecord:
     sampling_probability: float | None = None
     shadow_tiers: Sequence[str] = ()
     keeps_text: bool = False
+    canary: Arm | None = None
 
     def end(self, outcome: Result | BaseException) -> None:
         """Sets how the run ended, and the time."""
@@ -64,6 +65,7 @@ class Record(NamedTuple):
     (None without ``journal_text``) are plain data; fields that are absent there are unknown or empty.
     ``sampling_probability`` is that with which the run was to be shadowed, None where its policy shadows none;
     ``shadow_tiers`` are the tiers that a sampled run had to ask in the background, ``shadows`` what became of that.
+    ``canary`` says which calibration the run had where its policy had a canary.
     """
 
     run_id: str
@@ -89,6 +91,7 @@ class Record(NamedTuple):
     sampling_probability: float | None = None
     shadow_tiers: Sequence[str] = ()
     shadows: Sequence[Mapping[str, Any]] = ()
+    canary: Arm | None = None
 
 
 def checked_tags(tags: Mapping[str, Tag]) -> dict[str, Tag]:
@@ -149,6 +152,7 @@ def make(run: PendingRecord, policy_hash: str) -> Record:
         prompt={"messages": prompt.messages, "schema": schema, "tools": tools} if keep else None,
         sampling_probability=run.sampling_probability,
         shadow_tiers=run.shadow_tiers,
+        canary=run.canary,
     )
 
 

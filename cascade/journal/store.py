@@ -4,9 +4,11 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from time import time
 from typing import Any, Protocol
 
 from cascade.errors import JournalError
+from cascade.policy.rollout import AppliedCalibration
 
 from .record import Record, dumps, plain
 
@@ -32,6 +34,8 @@ def to_row(record: Record) -> Row:
         body["sampling_probability"] = record.sampling_probability
     if record.shadow_tiers:
         body["shadow_tiers"] = record.shadow_tiers
+    if record.canary is not None:
+        body["canary"] = record.canary
     values: list[Any] = list(record[: len(_PLAIN)])
     for i in _TEXTS:
         if values[i] is not None and not plain(values[i]):
@@ -52,7 +56,23 @@ def to_record(row: Sequence[Any]) -> Record:
         prompt=rest.get("prompt"),
         sampling_probability=rest.get("sampling_probability"),
         shadow_tiers=rest.get("shadow_tiers", ()),
+        canary=rest.get("canary"),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPolicy:
+    """A policy of runs, as the journal stores it.
+
+    Attributes:
+        json: The policy.
+        name: Its name in the policy file.
+        calibration: The calibration file that was applied to it; None: none.
+    """
+
+    json: str
+    name: str = ""
+    calibration: AppliedCalibration | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +91,8 @@ class Filter:
 class Store(Protocol):
     """One connection to a journal's database. Not safe for several threads at once."""
 
-    def write(self, policies: Mapping[str, str], rows: Sequence[Row]) -> None:
-        """Commits rows of ``COLUMNS``, and policies (their JSON by hash), as a whole or not at all; those there stay."""
+    def write(self, policies: Mapping[str, "StoredPolicy"], rows: Sequence[Row]) -> None:
+        """Commits rows of ``COLUMNS``, and policies by hash, as a whole or not at all; those there stay."""
         ...
 
     def grade(self, run_id: str, quality: float, note: str | None, at: float) -> bool:
@@ -140,13 +160,20 @@ class SqlStore(Store):
         """Locks these names until the transaction ends."""
         raise NotImplementedError
 
-    def write(self, policies: Mapping[str, str], rows: Sequence[Row]) -> None:
+    def write(self, policies: Mapping[str, StoredPolicy], rows: Sequence[Row]) -> None:
         """See ``Store.write``."""
         with self.transaction():
-            for hash, text in policies.items():
+            for hash, policy in policies.items():
+                applied = policy.calibration
                 self.execute(
-                    "INSERT INTO cascade_policies (hash, policy) VALUES (?, ?) ON CONFLICT DO NOTHING", (hash, text)
+                    "INSERT INTO cascade_policies (hash, policy) VALUES (?, ?) ON CONFLICT DO NOTHING", (hash, policy.json)
                 )
+                if applied is not None:
+                    self.execute(
+                        "INSERT INTO cascade_calibrations (policy_hash, hash, policy, name, at, calibration) "
+                        "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                        (hash, applied.hash, policy.name, applied.name, time(), applied.text),
+                    )
             for i in range(0, len(rows), ROWS_A_STATEMENT):
                 self.insert(rows[i : i + ROWS_A_STATEMENT])
 
@@ -306,13 +333,23 @@ def added_schema(number: str, real: str, json_: str, *, exists: bool = True) -> 
     )
     yield f"CREATE INDEX {here}cascade_labels_number ON cascade_labels (policy, policy_hash, number)"
     yield (
+        f"CREATE TABLE {here}cascade_calibrations (policy_hash TEXT NOT NULL, hash TEXT NOT NULL, policy TEXT NOT NULL, "
+        f"name TEXT NOT NULL, at {real} NOT NULL, calibration TEXT NOT NULL, PRIMARY KEY (policy_hash, hash))"
+    )
+    yield (
+        f"CREATE TABLE {here}cascade_canaries (policy TEXT NOT NULL, candidate_hash TEXT NOT NULL, "
+        f"present_hash TEXT NOT NULL, share {real} NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL, "
+        f"labels BIGINT NOT NULL, number BIGINT NOT NULL, began {real} NOT NULL, at {real} NOT NULL, "
+        f"tracker {json_} NOT NULL, PRIMARY KEY (policy, candidate_hash))"
+    )
+    yield (
         f"CREATE TABLE {here}cascade_promises (policy TEXT NOT NULL, policy_hash TEXT NOT NULL, state TEXT NOT NULL, "
         f"labels BIGINT NOT NULL, number BIGINT NOT NULL, at {real} NOT NULL, tracker {json_} NOT NULL, "
         "PRIMARY KEY (policy, policy_hash))"
     )
 
 
-ADDED_TABLES = ("cascade_shadows", "cascade_labels", "cascade_promises")
+ADDED_TABLES = ("cascade_shadows", "cascade_labels", "cascade_promises", "cascade_calibrations", "cascade_canaries")
 
 
 def check_version(version: int, where: str) -> None:

@@ -11,7 +11,7 @@ from cascade.policy.schema import Policy
 from judges import Prompt
 
 from .record import PendingRecord, make
-from .store import Row, SqlStore, Store, to_row
+from .store import Row, SqlStore, Store, StoredPolicy, to_row
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Store)
@@ -41,9 +41,9 @@ class Session(Generic[S]):
         self._stored_hashes: set[str] = set()
         self._prune_at = 0.0
 
-    def rows(self, runs: Sequence[PendingRecord]) -> tuple[dict[str, str], list[Row]]:
-        """The rows of these runs, and the policies among theirs that were not stored yet, as JSON by hash."""
-        policies: dict[str, str] = {}
+    def rows(self, runs: Sequence[PendingRecord]) -> tuple[dict[str, StoredPolicy], list[Row]]:
+        """The rows of these runs, and the policies among theirs that were not stored yet, by hash."""
+        policies: dict[str, StoredPolicy] = {}
         rows = []
         for run in runs:
             policy = run.compiled.policy
@@ -53,11 +53,11 @@ class Session(Generic[S]):
                     self._hashes.clear()
                 known = self._hashes[id(policy)] = (policy, policy.hash)  # kept, so that its id stays its own
             if known[1] not in self._stored_hashes:
-                policies[known[1]] = policy.canonical
+                policies[known[1]] = StoredPolicy(json=policy.canonical, name=run.policy, calibration=policy.applied)
             rows.append(_row(run, known[1]))
         return policies, rows
 
-    def write(self, policies: Mapping[str, str], rows: Sequence[Row]) -> frozenset[str] | None:
+    def write(self, policies: Mapping[str, StoredPolicy], rows: Sequence[Row]) -> frozenset[str] | None:
         """Commits all; the ids of the rows that the database refused, or None where it cannot be reached just now."""
         try:
             store = self._reach()
@@ -76,7 +76,7 @@ class Session(Generic[S]):
             log.warning("the journal can be written again")
         return refused
 
-    def _one_by_one(self, policies: Mapping[str, str], rows: Sequence[Row]) -> frozenset[str] | None:
+    def _one_by_one(self, policies: Mapping[str, StoredPolicy], rows: Sequence[Row]) -> frozenset[str] | None:
         refused = set()
         for row in rows:
             try:

@@ -5,7 +5,7 @@ would be made up. A budget then counts the upper estimate.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -39,34 +39,7 @@ def chat_usage(usage: Any, name: str) -> Usage | None:
     Returns:
         The usage; None where it is missing or cannot be used.
     """
-    if not isinstance(usage, Mapping):
-        return None
-    try:
-        read, written = _needed(usage, "prompt_tokens"), _needed(usage, "completion_tokens")
-        details = _details(usage, "prompt_tokens_details")
-        cached = _count(details, "cached_tokens") or _first(usage, _CACHE_READS)
-        cache_write = _count(details, "cache_write_tokens") or _count(details, "cache_creation_tokens")
-        cache_write = cache_write or _first(usage, _CACHE_WRITES)
-        total = _count(usage, "total_tokens")
-    except _UnusableError as error:
-        _warn_once(name, str(error))
-        return None
-    if cached + cache_write > read:
-        _warn_once(name, "more cached tokens than prompt_tokens")
-        return None
-    reasoning = _reasoning(usage.get("completion_tokens_details"), "reasoning_tokens")
-    if total > read + written:
-        written = total - read
-    elif reasoning > written:
-        written += reasoning  # more than the whole, so that it is not part of it
-    return Usage(
-        read,
-        written,
-        cached_tokens=cached,
-        cache_write_tokens=cache_write,
-        cache_write_1h_tokens=_hour_writes(usage, cache_write),
-        reasoning_tokens=reasoning,
-    )
+    return _usable(usage, name, _chat_usage)
 
 
 def message_usage(usage: Any, name: str) -> Usage | None:
@@ -79,23 +52,7 @@ def message_usage(usage: Any, name: str) -> Usage | None:
     Returns:
         The usage; None where it is missing or cannot be used.
     """
-    if not isinstance(usage, Mapping):
-        return None
-    try:
-        read, written = _needed(usage, "input_tokens"), _needed(usage, "output_tokens")
-        cached, cache_write = _count(usage, "cache_read_input_tokens"), _count(usage, "cache_creation_input_tokens")
-    except _UnusableError as error:
-        _warn_once(name, str(error))
-        return None
-    reasoning = _reasoning(usage.get("output_tokens_details"), "thinking_tokens")
-    return Usage(
-        read + cached + cache_write,
-        written,
-        cached_tokens=cached,
-        cache_write_tokens=cache_write,
-        cache_write_1h_tokens=_hour_writes(usage, cache_write),
-        reasoning_tokens=reasoning,
-    )
+    return _usable(usage, name, _message_usage)
 
 
 def stated_cost(usage: Any) -> float | None:
@@ -104,6 +61,52 @@ def stated_cost(usage: Any) -> float | None:
     if isinstance(cost, bool) or not isinstance(cost, int | float) or not 0 <= cost <= _MAX_USD:
         return None
     return float(cost)
+
+
+def _usable(usage: Any, name: str, read: Callable[[Mapping[str, Any]], Usage]) -> Usage | None:
+    if not isinstance(usage, Mapping):
+        return None
+    try:
+        return read(usage)
+    except _UnusableError as error:
+        _warn_once(name, str(error))
+        return None
+
+
+def _chat_usage(usage: Mapping[str, Any]) -> Usage:
+    read, written = _needed(usage, "prompt_tokens"), _needed(usage, "completion_tokens")
+    details = _details(usage, "prompt_tokens_details")
+    cached = _count(details, "cached_tokens") or _first(usage, _CACHE_READS)
+    cache_write = _count(details, "cache_write_tokens") or _count(details, "cache_creation_tokens")
+    cache_write = cache_write or _first(usage, _CACHE_WRITES)
+    total = _count(usage, "total_tokens")
+    if cached + cache_write > read:
+        raise _UnusableError("more cached tokens than prompt_tokens")
+    reasoning = _reasoning(usage.get("completion_tokens_details"), "reasoning_tokens")
+    if total > read + written:
+        written = total - read
+    elif reasoning > written:
+        written += reasoning  # more than the whole, so that it is not part of it
+    return _with_cache(usage, read, written, cached, cache_write, reasoning)
+
+
+def _message_usage(usage: Mapping[str, Any]) -> Usage:
+    read, written = _needed(usage, "input_tokens"), _needed(usage, "output_tokens")
+    cached, cache_write = _count(usage, "cache_read_input_tokens"), _count(usage, "cache_creation_input_tokens")
+    reasoning = _reasoning(usage.get("output_tokens_details"), "thinking_tokens")
+    return _with_cache(usage, read + cached + cache_write, written, cached, cache_write, reasoning)
+
+
+def _with_cache(usage: Mapping[str, Any], read: int, written: int, cached: int, cache_write: int, reasoning: int) -> Usage:
+    hour_writes = _hour_writes(usage, cache_write)
+    return Usage(
+        read,
+        written,
+        cached_tokens=cached,
+        cache_write_tokens=cache_write,
+        cache_write_1h_tokens=hour_writes,
+        reasoning_tokens=reasoning,
+    )
 
 
 def _needed(usage: Mapping[str, Any], name: str) -> int:

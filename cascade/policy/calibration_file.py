@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from cascade.data import STARTER_CALIBRATION
 from cascade.errors import PolicyError
@@ -56,6 +56,12 @@ class CalibrationFile(_Part):
     promise: dict[str, Any]
     certificate: dict[str, Any]
     evidence: dict[str, Any] = Field(default_factory=dict)
+    _text: str = PrivateAttr(default="")
+
+    @property
+    def text(self) -> str:
+        """The file as it was read; empty where it was not read from a file."""
+        return self._text
 
 
 class CalibrationMismatchError(ValueError):
@@ -92,7 +98,8 @@ def read(path: str | os.PathLike[str]) -> CalibrationFile:
     try:
         if file.stat().st_size > MAX_BYTES:
             raise PolicyError(f"{file}: larger than {MAX_BYTES} bytes; a calibration is small")
-        data = json.loads(file.read_text(encoding="utf-8"))
+        text = file.read_bytes().decode()
+        data = json.loads(text)
     except FileNotFoundError:
         raise PolicyError(f"{file}: no such calibration; write it with python -m evals.replay ... --out {file}") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -105,11 +112,13 @@ def read(path: str | os.PathLike[str]) -> CalibrationFile:
             f"{file}: schema_version: {version!r} is not 1, which this version of cascade reads; write the file again"
         )
     try:
-        return CalibrationFile.model_validate(data)
+        calibration = CalibrationFile.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise PolicyError(f"{file}: {where}: {first['msg']}; write the calibration again with evals.replay") from None
+    calibration._text = text
+    return calibration
 
 
 def apply(policy: Policy, calibration: CalibrationFile, model_of: Callable[[TierPolicy], str]) -> Policy:

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Mapping
 from copy import deepcopy
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -19,6 +20,7 @@ from judges import Usage
 from . import yaml as safe_yaml
 from .environment import hide
 from .imports import import_modules
+from .rollout import AppliedCalibration
 from .schema import ModelSpec, Policy, PolicyFile, TierPolicy
 from .yaml import KeyPath, Lines, dotted, line_of
 
@@ -164,8 +166,9 @@ def calibrations(path: str | os.PathLike[str]) -> list[Path]:
         policies = data["policies"].values()
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return []
-    named = sorted({p["calibration"] for p in policies if isinstance(p, dict) and isinstance(p.get("calibration"), str)})
-    return [_calibration(name, path) for name in named]
+    own = [policy for policy in policies if isinstance(policy, dict)]
+    named = [part.get("calibration") for part in (*own, *(p.get("canary") for p in own)) if isinstance(part, dict)]
+    return [_calibration(name, path) for name in sorted({name for name in named if isinstance(name, str)})]
 
 
 def _calibration(named: str, file: str | os.PathLike[str]) -> Path:
@@ -181,20 +184,37 @@ def _calibrated(policies: PolicyFile, file: str, lines: Mapping[KeyPath, int]) -
         return policies.models[tier.model].model or tier.model
 
     tuned = {}
-    for name, policy in policies.policies.items():
-        if policy.calibration is None:
-            continue
+
+    def with_calibration(policy: Policy, named: str, name: str, *keys: str) -> Policy:
         from . import calibration_file
 
-        path = _calibration(policy.calibration, file)
-        where = f"{file}:{lines.get(('policies', name, 'calibration'), 1)}: policies.{name}.calibration"
+        path = _calibration(named, file)
+        line = lines.get(("policies", name, *keys), 1)
+        where = f"{file}:{line}: policies.{name}.{'.'.join(keys)}"
         try:
             calibration = calibration_file.read(path)
-            tuned[name] = _promised(calibration_file.apply(policy, calibration, model_of), calibration.promise)
+            fitted = _promised(calibration_file.apply(policy, calibration, model_of), calibration.promise)
         except calibration_file.CalibrationMismatchError as error:
             raise PolicyError(f"{where}: {error.in_full(path.name, file, name)}") from None
         except ValueError as error:  # a PolicyError is one
             raise PolicyError(f"{where}: {error}") from None
+        digest = sha256(calibration.text.encode()).hexdigest()
+        return fitted.with_calibrations(applied=AppliedCalibration(hash=digest, name=named, text=calibration.text))
+
+    for name, policy in policies.policies.items():
+        if policy.calibration is not None:
+            tuned[name] = with_calibration(policy, policy.calibration, name, "calibration")
+        if policy.canary is not None:
+            named = policy.canary.calibration
+            present = tuned.get(name, policy)
+            candidate = with_calibration(_without_thresholds(policy, named), named, name, "canary", "calibration")
+            if candidate.hash == present.hash:
+                line = lines.get(("policies", name, "canary"), 1)
+                raise PolicyError(
+                    f"{file}:{line}: policies.{name}.canary: {named} is the calibration that the policy uses already; "
+                    "remove canary, or name another calibration"
+                )
+            tuned[name] = present.with_calibrations(candidate=_with_promise_of(present, candidate))
     for name, policy in (policies.policies | tuned).items():
         if policy.promise is not None and policy.promise.max_loss is None:
             line = lines.get(("policies", name, "promise"), 1)
@@ -202,6 +222,22 @@ def _calibrated(policies: PolicyFile, file: str, lines: Mapping[KeyPath, int]) -
                 f"{file}:{line}: policies.{name}.promise.max_loss: give it: no calibration of the policy promises one"
             )
     return policies.model_copy(update={"policies": {**policies.policies, **tuned}}) if tuned else policies
+
+
+def _without_thresholds(policy: Policy, calibration: str) -> Policy:
+    """The policy that a canary's calibration is applied to: it sets every threshold, whoever set the present ones."""
+    tiers = [tier.model_copy(update={"accept_at_by_task": None, "confidence": None}) for tier in policy.tiers]
+    for tier in tiers:
+        tier.model_fields_set.discard("accept_at")
+    return policy.model_copy(update={"tiers": tiers, "calibration": calibration, "canary": None})
+
+
+def _with_promise_of(present: Policy, candidate: Policy) -> Policy:
+    """The candidate, which promises what the present policy does where neither it nor its calibration says how much."""
+    own, other = candidate.promise, present.promise
+    if own is None or other is None or own.max_loss is not None:
+        return candidate
+    return candidate.model_copy(update={"promise": other})
 
 
 def _promised(policy: Policy, promise: Mapping[str, Any]) -> Policy:

@@ -1,4 +1,4 @@
-"""P(a tier will be right | the prompt), as a calibration states it: sparse weights of hashed features. Standard library only."""
+"""P(a tier will be right | the prompt): sparse weights of hashed features, written by a calibration. Standard library only."""
 
 import base64
 import sys
@@ -57,7 +57,7 @@ class Predictor:
         return e / (1.0 + e)
 
     def to_json(self) -> dict[str, Any]:
-        """As ``from_json`` reads it: hashes as unsigned 32-bit and weights as signed 16-bit numbers, low byte first, base64."""
+        """As ``from_json`` reads it: hashes in unsigned 32 bits, weights in signed 16 bits, low byte first, base64."""
         ordered = sorted(self.weights.items())
         return {
             "intercept": self.intercept,

@@ -5,7 +5,7 @@ import json
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 import judges
 from cascade.util.http_settings import MAX_BODY_BYTES, check_address, check_path
@@ -15,6 +15,7 @@ from .calibrators import from_json
 from .environment import hide, holds_variable, masked
 from .journal_config import JournalSpec
 from .predictor import from_json as predictor_from_json
+from .rollout import AppliedCalibration, CanarySpec
 from .routes import Route, check_routes
 from .thresholds import Thresholds
 
@@ -384,8 +385,32 @@ class Policy(_Strict):
 
     promise: PromiseSpec | None = Field(None, description="What is watched of the loss against premium; needs shadow.")
 
+    canary: CanarySpec | None = Field(None, description="Another calibration that a share of the runs tries; needs shadow.")
+
+    _applied: AppliedCalibration | None = PrivateAttr(default=None)
+    _candidate: "Policy | None" = PrivateAttr(default=None)
+
+    @property
+    def applied(self) -> AppliedCalibration | None:
+        """The calibration file that was applied; None where there is none, or the file was read without them."""
+        return self._applied if self.calibration is not None else None
+
+    @property
+    def candidate(self) -> "Policy | None":
+        """The policy with the calibration of ``canary``; None where there is none."""
+        return self._candidate if self.canary is not None else None
+
+    def with_calibrations(self, *, applied: AppliedCalibration | None = None, candidate: "Policy | None" = None) -> "Policy":
+        """A copy that knows which calibration was applied to it, and its candidate."""
+        copy = self.model_copy()
+        copy._applied = self._applied if applied is None else applied
+        copy._candidate = self._candidate if candidate is None else candidate
+        return copy
+
     @model_validator(mode="after")
     def _shadows_known_tiers(self) -> "Policy":
+        if self.canary is not None and self.shadow is None:
+            raise ValueError("canary: needs shadow, whose labels compare the two calibrations")
         if self.promise is not None and self.shadow is None:
             raise ValueError("promise: needs shadow, whose labels show whether it is kept")
         known = [tier.name for tier in self.tiers]
@@ -434,7 +459,7 @@ class Policy(_Strict):
 
         A judge's option that came from the environment is there as its variable, with a digest of its value.
         """
-        settings = self.model_dump(mode="json")
+        settings = self.model_dump(mode="json", exclude={"canary"})  # whose runs have a policy of their own
         for name in ("shadow", "promise", "routes", "budget_usd_per_month"):
             if settings[name] is None:  # so that a policy that does not use it keeps its hash
                 del settings[name]

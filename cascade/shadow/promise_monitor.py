@@ -1,24 +1,19 @@
 """Watches the promises of policies: takes new labels into account, reports each change, and does what the policy says."""
 
-import json
 import logging
-import os
-import threading
 import time
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.error import HTTPError
 
 from cascade.errors import CascadeError, PolicyError
 from cascade.journal.promises import PromiseBook, PromiseUpdate
 from cascade.policy.schema import Policy, PromiseSpec
 from cascade.promise.states import Promise, PromiseState, PromiseTracker
 
-log = logging.getLogger("cascade.promise")
+from .webhook import post_in_background
 
-_ATTEMPTS, _FIRST_PAUSE_S, _TIMEOUT_S = 4, 1.0, 10.0
+log = logging.getLogger("cascade.promise")
 
 OnState = Callable[[str, PromiseTracker], None]
 """Receives a policy's name and the tracker of its promise, after each look."""
@@ -75,6 +70,9 @@ class PromiseMonitor:
         self._watched = {name: one for name, one in watched.items() if one is not None}
         self._book, self._replace, self._on_state = book, replace, on_state
         self._states: dict[str, PromiseState] = {}
+        self.replaced: set[str] = set()
+        """The policies in whose place a safer one is in service."""
+        self._broken: dict[str, str] = {}
 
     @property
     def is_needed(self) -> bool:
@@ -98,9 +96,20 @@ class PromiseMonitor:
                 log.log(level, "policy %s: %s", name, in_words(update, previous))
             if update.state is not update.before and update.added and one.spec.webhook_env is not None:
                 # By the process that saw the label that changed it, so that it is sent once.
-                self._post(name, one.spec.webhook_env, message(name, update))
+                post_in_background(name, one.spec.webhook_env, message(name, update))
             if update.state is PromiseState.BROKEN and one.spec.on_broken != "warn":
                 self._act(name, one)
+
+    def follow(self, name: str, policy: Policy) -> None:
+        """Watches the promise of another policy under a name; one whose promise is broken already stays as it is."""
+        one = WatchedPolicy.of(policy)
+        before = self._watched.get(name)
+        if one is None or (before is None and name in self.replaced and one.hash == self._broken.get(name)):
+            return
+        if before is None or before.hash != one.hash:
+            self._states.pop(name, None)
+            self._watched = {**self._watched, name: one}
+            self.replaced.discard(name)
 
     def restart(self) -> None:
         """In a forked child: begins with a connection of its own."""
@@ -113,16 +122,10 @@ class PromiseMonitor:
     def _act(self, name: str, one: WatchedPolicy) -> None:
         """Puts the safer policy into service, once; it stays until the policy file changes or the process ends."""
         self._watched = {other: watched for other, watched in self._watched.items() if other != name}
+        self.replaced.add(name)
+        self._broken[name] = one.hash
         self._replace(name, safer_policy(one.policy, one.spec.on_broken))
         log.warning("policy %s: on_broken: %s is in force", name, one.spec.on_broken)
-
-    def _post(self, name: str, variable: str, body: Mapping[str, Any]) -> None:
-        url = os.environ.get(variable)
-        if not url:
-            log.warning("policy %s: promise.webhook_env: the environment variable %s is not set", name, variable)
-            return
-        thread = threading.Thread(target=post, args=(url, body), name="cascade webhook", daemon=True)
-        thread.start()
 
 
 def safer_policy(policy: Policy, on_broken: str) -> Policy:
@@ -133,7 +136,8 @@ def safer_policy(policy: Policy, on_broken: str) -> Policy:
         on_broken: "premium": the last tier alone; "escalate_more": every threshold half-way up to 1.
     """
     if on_broken == "premium":
-        return policy.model_copy(update={"tiers": policy.tiers[-1:], "calibration": None, "shadow": None, "promise": None})
+        absent = dict.fromkeys(("calibration", "shadow", "promise", "canary"))
+        return policy.model_copy(update={"tiers": policy.tiers[-1:], **absent})
 
     def raised(threshold: float | None) -> float | None:
         return None if threshold is None else (1.0 + threshold) / 2.0
@@ -150,7 +154,7 @@ def safer_policy(policy: Policy, on_broken: str) -> Policy:
         )
         for tier in policy.tiers[:-1]
     ]
-    return policy.model_copy(update={"tiers": [*tiers, policy.tiers[-1]], "promise": None})
+    return policy.model_copy(update={"tiers": [*tiers, policy.tiers[-1]], "promise": None, "canary": None})
 
 
 def in_words(update: PromiseUpdate, previous: PromiseState | None = None) -> str:
@@ -190,34 +194,3 @@ def message(policy: str, update: PromiseUpdate) -> dict[str, Any]:
         "delta": tracker.promise.delta,
         "at": time.time(),
     }
-
-
-def post(url: str, body: Mapping[str, Any], *, pause_s: float = _FIRST_PAUSE_S) -> bool:
-    """Posts JSON, again after connection faults, 408, 429 and 5xx; whether it was taken. The URL, a secret, is not logged.
-
-    Args:
-        url: http:// or https://.
-        body: Plain data.
-        pause_s: The pause before the second attempt; each further one is twice as long.
-    """
-    if not url.startswith(("http://", "https://")):
-        log.warning("the webhook's URL must begin with http:// or https://")
-        return False
-    data = json.dumps(body).encode()
-    error = ""
-    for attempt in range(_ATTEMPTS):
-        if attempt:
-            time.sleep(pause_s * 2 ** (attempt - 1))
-        try:
-            request = urllib.request.Request(url, data, {"Content-Type": "application/json", "User-Agent": "cascade"})
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_S):
-                return True
-        except HTTPError as fault:
-            fault.close()
-            error = f"status {fault.code}"
-            if fault.code not in (408, 429) and fault.code < 500:
-                break
-        except (OSError, ValueError) as fault:
-            error = type(fault).__name__
-    log.error("policy %s: the webhook did not take the state of its promise (%s)", body.get("policy"), error)
-    return False

@@ -34,6 +34,7 @@ from cascade.result import Result
 from cascade.util.totals import total
 from judges import Answer
 
+from .canary_monitor import CanaryMonitor
 from .job import ShadowJob, job_of
 from .promise_monitor import PromiseMonitor
 
@@ -71,7 +72,7 @@ class Shadower:
         compile: Callable[[str], CompiledPolicy],
         book: ShadowBook,
         policies: Sequence[str],
-        monitor: PromiseMonitor,
+        monitor: PromiseMonitor | CanaryMonitor,
         on_outcome: OnOutcome | None = None,
     ) -> None:
         self._on_outcome = on_outcome
@@ -227,7 +228,8 @@ class Shadower:
         """Asks the missing tiers of one run in turn."""
         try:
             compiled = self._compile(job.policy)
-            handles = {tier.name: tier.handle for tier in compiled.tiers}
+            others = () if compiled.canary is None else compiled.canary.candidate.tiers
+            handles = {tier.name: tier.handle for tier in (*compiled.tiers, *others)}
             rows = [(job.row(name, handles[name].model.name), handles[name]) for name in job.tiers if name in handles]
             if not job.is_stored:
                 await self._reach(lambda: self._book.queue([row for row, _ in rows]))

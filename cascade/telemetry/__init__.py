@@ -71,6 +71,11 @@ class Telemetry:
         if self._metrics is not None:
             self._metrics.promise(policy, tracker)
 
+    def canary(self, policy: str, state: str) -> None:
+        """Reports the state of a policy's canary: "running", "promoted" or "aborted"."""
+        if self._metrics is not None:
+            self._metrics.canary(policy, state)
+
     def run(self, kind: Kind, policy: str, compiled: "CompiledPolicy", prompt: Prompt) -> "RunObserver":
         """The observer of one run, a context manager; set its ``result`` before leaving it."""
         return RunObserver(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 M = TypeVar("M", Counter, Histogram)
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
 _STATES = {"closed": 0, "half_open": 1, "open": 2}
+_CANARIES = {"running": 0, "promoted": 1, "aborted": 2}
 _PROMISES = {
     PromiseState.HOLDS: 0,
     PromiseState.NOT_ENOUGH: 1,
@@ -136,6 +137,18 @@ class Metrics(RegistryMetrics):
             registry=registry,
             multiprocess_mode="livemax",
         )
+        self._canary_runs = counter(
+            "cascade_canary_runs",
+            "Runs of a policy with a canary by their calibration, present or candidate",
+            ("policy", "calibration", "accepted"),
+        )
+        self._canary_state = Gauge(
+            "cascade_canary_state",
+            "The state of a policy's canary: 0 running, 1 promoted, 2 aborted",
+            ("policy",),
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
         self._shadows = counter(
             "cascade_shadow_requests", "Shadow requests by how they ended: done, failed, skipped", ("policy", "state")
         )
@@ -160,6 +173,8 @@ class Metrics(RegistryMetrics):
         for attempt in attempts[:-1]:
             self._escalations.labels(policy, attempt.tier, attempt.reason).inc()
         if result is not None:
+            if result.canary is not None:
+                self._canary_runs.labels(policy, result.canary, str(accepted).lower()).inc()
             self._confidence.labels(policy, tier).observe(result.confidence)
         if not attempts:
             return  # it was cancelled or never began: what it spent is with its calls
@@ -200,6 +215,10 @@ class Metrics(RegistryMetrics):
         self._promise_labels.labels(policy).set(tracker.n)
         if tracker.mean_loss is not None:
             self._promise_loss.labels(policy).set(tracker.mean_loss)
+
+    def canary(self, policy: str, state: str) -> None:
+        """Records the state of a policy's canary."""
+        self._canary_state.labels(policy).set(_CANARIES[state])
 
     def breaker(self, model: str, state: BreakerState) -> Callable[[BreakerState], None]:
         """Records a breaker's state; returns the function that records later states."""

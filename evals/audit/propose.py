@@ -90,7 +90,7 @@ def propose(proposal: Proposal, records: Iterable[Record]) -> int:
     status = grade(grading, prog="cascade grade")
     if status:
         return status
-    return replay(
+    status = replay(
         [
             str(recording),
             *("--policy-file", str(proposal.policy_file), "--policy", proposal.policy),
@@ -99,3 +99,13 @@ def propose(proposal: Proposal, records: Iterable[Record]) -> int:
         ],
         prog="cascade replay",
     )
+    if status == 0:
+        print(f"\nto try it on a tenth of the runs first, in policies.{proposal.policy}:")
+        print(f"    canary: {{calibration: {_relative(calibration, proposal.policy_file)}, share: 0.1}}")
+    return status
+
+
+def _relative(path: Path, file: Path) -> str:
+    """A path as the policy file names it: relative to the file's folder where it is inside."""
+    folder = file.resolve().parent
+    return str(path.resolve().relative_to(folder) if path.resolve().is_relative_to(folder) else path.resolve())

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from judges.equivalence import final_answer
-from judges.rules import compiled
+from judges.patterns import compiled, is_found
 
 from .protocol import GraderError, GradingCase
 
@@ -121,7 +121,7 @@ def matches(reference: Any, text: str) -> bool:
     try:
         if any(not gold or compiled(gold).fullmatch("", timeout=PATTERN_SECONDS) is not None for gold in golds):
             raise GraderError(f"reference: the pattern {str(reference)[:80]!r} matches every reply; make it more exact")
-        return any(compiled(gold).search(text, timeout=PATTERN_SECONDS) is not None for gold in golds)
+        return any(is_found(gold, text, PATTERN_SECONDS) for gold in golds)
     except TimeoutError:
         raise GraderError(f"reference: the pattern {str(reference)[:80]!r} takes over {PATTERN_SECONDS:g} s") from None
     except GraderError:

@@ -1,7 +1,8 @@
 """The letter of the option that a reply chooses: the one reader for votes and graders."""
 
 import re
-import unicodedata
+
+from .normal_form import compatible
 
 _BLANK = re.compile(r"\n[ \t]{0,8}\n")
 _DRESS = "*_`\"'[] \n"
@@ -31,7 +32,7 @@ def chosen(answer: str) -> str | None:
     Args:
         answer: The part of a reply that is its answer.
     """
-    plain = unicodedata.normalize("NFKC", answer).strip(_DRESS)
+    plain = compatible(answer).strip(_DRESS)
     first, *rest = (part.strip() for part in _BLANK.split(plain))
     if rest and _ALONE.fullmatch(first) and not any(map(_ALONE.fullmatch, rest)):
         plain = first  # an explanation follows

@@ -9,11 +9,14 @@ import unicodedata
 from collections.abc import Callable
 from fractions import Fraction
 
+from .normal_form import compatible
+
 NOTHING = "\ue000"  # of no script: no reply holds it by chance
-_LONGEST = 20_000  # characters at the end of a reply that are read
+_LONGEST = 10_000  # characters at the end of a reply that are read
 _SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]{1,20}")
-_FRACTION = re.compile("[¼-¾⅐-⅞]")
+# With a space before it, so that 2½ becomes 2 1/2.
+_FRACTIONS = {ord(char): f" {unicodedata.normalize('NFKC', char)}" for char in "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"}
 _EXACT = r"-?(?:\d{1,30}(?:\.\d{1,30})?|\.\d{1,30})"
 _SCALES = {
     "thousand": "e3",
@@ -61,8 +64,8 @@ _DOTTED = re.compile(r"(?<![\w.])(\d{4})\.(\d{1,2})\.(\d{1,2})(?!\.?\w)")
 def number(text: str, *, scaled: bool = True) -> str:
     """The text with its numbers in plain notation; ``scaled`` writes 1.5 million as 1.5e6, else the word is left."""
     # Before NFKC, which would make 102 of 10² and 21/2 of 2½.
-    plain = RAISED.sub(lambda m: f"^{m[0].translate(_SUPERSCRIPT)}", _FRACTION.sub(_spelt_out, text[-_LONGEST:]))
-    plain = unicodedata.normalize("NFKC", plain).replace("\u2044", "/").replace("\u2212", "-").replace("{,}", ",")
+    plain = RAISED.sub(lambda m: f"^{m[0].translate(_SUPERSCRIPT)}", text[-_LONGEST:].translate(_FRACTIONS))
+    plain = compatible(plain)[-_LONGEST:].replace("\u2044", "/").replace("\u2212", "-").replace("{,}", ",")
     plain = re.sub(r"[ \t]{1,20}", " ", plain)
     for pattern, into in _STEPS:
         plain = pattern.sub(into, plain)
@@ -73,10 +76,6 @@ def number(text: str, *, scaled: bool = True) -> str:
 def numbers_in(plain: str) -> int:
     """How many numbers a text in plain notation holds."""
     return len(_GROUP.findall(plain))
-
-
-def _spelt_out(match: re.Match[str]) -> str:
-    return f" {unicodedata.normalize('NFKC', match[0])}"
 
 
 def _improper(match: re.Match[str]) -> str:

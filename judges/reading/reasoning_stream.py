@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from .thought_markers import (
@@ -16,6 +17,8 @@ from .thought_markers import (
     MARKERS,
     MOST_CANDIDATES,
     MOST_HEADER,
+    MOST_MARKERS,
+    OPENING_OF,
     PATTERNS,
     WRAPPERS,
     Marker,
@@ -64,12 +67,19 @@ class ReasoningStream:
     _depth: int = 0  # of openings in the open thought
     _last_end: tuple[int, int] | None = None  # the last end in it, whatever the depth
     _candidates: int = 0
+    _markers: int = 0  # how many were examined inside thoughts
+    _openings: dict[str, int] = field(default_factory=dict)  # how far each was searched for; -1: it is there
+    _blanks: int = 0  # how far the blanks at the beginning of an answer were read
+    _fences: tuple[int, int] = (0, 0)  # how many there are, and how far they were counted
     _start: int = -1  # where the answer begins; -1: not known yet
     _emitted: int = 0  # up to where the answer was given out
     _answer_ends: tuple[str, ...] = ()
     _seen: bool = False  # whether a thought has ended
     _thoughts: list[str] = field(default_factory=list)
     _reported: int = 0  # how many thoughts `new_reasoning` has returned
+    _has_reported: bool = False  # whether one of them had text
+    _solid_end: int = 0  # of the text without white space at its end
+    _trimmed: tuple[int, int] = (0, 0)  # an end, and the end of the text before it
 
     def add(self, piece: str) -> str:
         """Reads a further piece of the reply.
@@ -80,6 +90,8 @@ class ReasoningStream:
         if not piece:
             return ""
         text, self.text = self.text, ""  # held by one name alone, the text grows in place
+        if solid := len(piece.rstrip()):
+            self._solid_end = len(text) + solid
         text += piece
         self.text = text
         self._read(final=False)
@@ -94,10 +106,11 @@ class ReasoningStream:
         """
         if self._reported == len(self._thoughts):
             return ""
-        continues = continues or any(thought.strip() for thought in self._thoughts[: self._reported])
+        continues = continues or self._has_reported
         thoughts = [thought.strip() for thought in self._thoughts[self._reported :]]
         self._reported = len(self._thoughts)
         added = "\n\n".join(filter(None, thoughts))
+        self._has_reported = self._has_reported or bool(added)
         return f"\n\n{added}" if continues and added else added
 
     def end(self) -> tuple[str, SplitText]:
@@ -134,16 +147,14 @@ class ReasoningStream:
     def _open(self, *, final: bool) -> bool:
         """At the start of a thought or of the answer; False where more text is needed."""
         text = self.text
-        at = max(self._position, self._scan)
-        while at < len(text) and text[at] in " \t\r\n\ufeff":
-            at += 1
+        at = _SPACE.match(text, max(self._position, self._scan)).end()  # type: ignore[union-attr] # it matches nothing, too
         self._scan = at
         if at == len(text):
             if final and not self._seen:
                 self._begin_answer(0)
             return False
         head = lower(text[at : at + 64])
-        if head[0] in FIRST_CHARACTERS:
+        if head[0] in FIRST_CHARACTERS and self._markers < MOST_MARKERS:
             if not final and text[at] != "A" and any(len(head) < len(mark) and mark.startswith(head) for mark in ALL_STARTS):
                 return False
             for marker in MARKERS:
@@ -168,8 +179,7 @@ class ReasoningStream:
                         if header < 0 and not final and len(text) < start + MOST_HEADER:
                             return False
                         start = header + len("<|message|>") if header >= 0 else start
-                    while start < len(text) and text[start] in " \t\r\n":
-                        start += 1
+                    self._blanks = start = _BLANKS.match(text, max(start, self._blanks)).end()  # type: ignore[union-attr] # it matches nothing, too
                     if start == len(text) and not final:
                         return False
                     self._answer_ends = endings
@@ -184,20 +194,25 @@ class ReasoningStream:
 
     def _close(self, marker: Marker, *, final: bool) -> bool:
         """Inside a thought; False where its end has not arrived."""
-        text, offset = self.text, self._scan
-        for match in PATTERNS[marker.opening].finditer(lower(text[offset:])):
-            start, end = offset + match.start(), offset + match.end()
+        text = self.text
+        for match in PATTERNS[marker.opening].finditer(text, self._scan):
+            start, end = match.span()
+            if self._markers >= MOST_MARKERS:
+                self._last_end = None
+                break
             quoted = is_quoted(text, start, end, final=final)
             if quoted is None:
                 self._scan = start
                 return False
             self._scan = end
+            self._markers += 1
             if quoted:
                 continue
-            if match[0] == marker.opening:
+            mark = lower(match[0])
+            if mark == marker.opening:
                 self._depth += 1
                 continue
-            after = start if match[0] in marker.boundaries else end
+            after = start if mark in marker.boundaries else end
             self._last_end = (start, after)
             self._depth -= 1
             if self._depth == 0 or not marker.nests:
@@ -238,13 +253,13 @@ class ReasoningStream:
             if match is None:
                 self._scan = max(self._scan, len(text) - LONGEST_LONE + 1)
                 return False
-            mentioned = is_mentioned(text, match, final=final)
+            mentioned = is_mentioned(text, match, is_opened=partial(self._is_opened, match), final=final)
             if mentioned is None:
                 self._scan = match.start()
                 return False
             self._candidates += 1
             self._scan = match.end()
-            if not mentioned and text.count("```", 0, match.start()) % 2 == 0:
+            if not mentioned and self._fences_before(match.start()) % 2 == 0:
                 self._thoughts.append(text[: match.start()])
                 self.retracted += self._emitted > 0
                 self.lone_end = self._seen = True
@@ -253,21 +268,41 @@ class ReasoningStream:
                 return True
         return False
 
+    def _is_opened(self, closing: re.Match[str]) -> bool:
+        """Whether the beginning that belongs to the end of a thought is before it; no part of the text is searched twice."""
+        mark, start = lower(closing[0]), closing.start()
+        searched = self._openings.get(mark, 0)
+        if searched >= 0:
+            self._openings[mark] = -1 if OPENING_OF[mark].search(self.text, searched, start) else start
+        return self._openings[mark] < 0
+
+    def _fences_before(self, end: int) -> int:
+        count, counted = self._fences
+        self._fences = count + self.text.count("```", counted, end), end
+        return self._fences[0]
+
     def _safe_end(self) -> int:
         """Up to where the text is the answer's, whatever follows."""
         text, end = self.text, len(self.text)
         if self._answer_ends:
-            tail = lower(text[self._emitted :])
+            solid = self._solid_end
+            tail = lower(text[max(self._emitted, solid - LONGEST_MARK) : solid])
             for mark in self._answer_ends:
-                at = tail.rfind(mark)
-                if at >= 0 and not tail[at + len(mark) :].strip():
-                    return _end_of_text(text, self._emitted, self._emitted + at)
-            return _end_of_text(text, self._emitted, _before_partial(text, end, self._answer_ends))
+                if tail.endswith(mark):
+                    return self._trim(solid - len(mark))
+            partial_at = _before_partial(text, end, self._answer_ends)
+            return self._trim(solid if partial_at == end else partial_at)
         if self._seen:
             return end
         if self._candidates < MOST_CANDIDATES and (match := LONE.search(text, self._scan)) is not None:
             return match.start()
         return _before_partial(text, end, LONE_CLOSINGS)
+
+    def _trim(self, end: int) -> int:
+        """The end of the answer's text before ``end``, without blanks, of which a long run is not read again each time."""
+        if self._trimmed[0] != end:
+            self._trimmed = end, _end_of_text(self.text, self._emitted, end)
+        return max(self._emitted, self._trimmed[1])
 
     def _final_end(self) -> int:
         text = self.text
@@ -283,9 +318,7 @@ class ReasoningStream:
 
 
 def _end_of_text(text: str, start: int, end: int) -> int:
-    while end > start and text[end - 1] in " \t\r\n":
-        end -= 1
-    return end
+    return start + len(text[start:end].rstrip(" \t\r\n"))
 
 
 def _before_partial(text: str, end: int, marks: Sequence[str]) -> int:
@@ -298,4 +331,6 @@ def _before_partial(text: str, end: int, marks: Sequence[str]) -> int:
     return end
 
 
+_SPACE = re.compile("[ \t\r\n\ufeff]*+")
+_BLANKS = re.compile("[ \t\r\n]*+")
 _MARK_BEGINNING = re.compile(r"[<\[◁]")

@@ -1,6 +1,7 @@
 """How open models mark their thoughts and answers, and whether a marker in a text is meant as one."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -78,18 +79,27 @@ LONE_CLOSINGS = (
     "<|end_thinking|>",
     "<|end_of_thought|>",
 )
-LONE = re.compile("|".join(map(re.escape, LONE_CLOSINGS)), re.IGNORECASE)
-_OPENING_OF = {closing: marker.opening for marker in MARKERS for closing in marker.closings if marker.certain}
+
+
+def _any_of(marks: tuple[str, ...]) -> re.Pattern[str]:
+    """Finds one of the marks in ASCII letters of any case, with an apostrophe of any form."""
+    forms = "|".join(re.escape(mark).replace("'", "['\u2019]") for mark in marks)
+    return re.compile(forms, re.IGNORECASE | re.ASCII)
+
+
+LONE = _any_of(LONE_CLOSINGS)
+# The beginning of a thought, by its end.
+OPENING_OF = {closing: _any_of((marker.opening,)) for marker in MARKERS for closing in marker.closings if marker.certain}
 LONGEST_LONE = max(map(len, LONE_CLOSINGS))
 LONGEST_MARK = 40  # characters of any marker
 MOST_CANDIDATES = 64  # ends of thoughts that are examined in one text
+# Markers inside thoughts that are examined in one text. No reply has so many: the rest belongs to where it stands.
+MOST_MARKERS = 4_000
 _SENTENCE_END = tuple(".!?…:;)]}\"'”’。！？")
 MOST_HEADER = 200  # characters of a channel's header
 ALL_STARTS = (*OPENINGS, *(wrapper[0] for wrapper in WRAPPERS))
 PATTERNS = {
-    marker.opening: re.compile(
-        "|".join(map(re.escape, (*marker.closings, *marker.boundaries, *((marker.opening,) if marker.nests else ()))))
-    )
+    marker.opening: _any_of((*marker.closings, *marker.boundaries, *((marker.opening,) if marker.nests else ())))
     for marker in MARKERS
 }
 BEGINNINGS = FIRST_CHARACTERS | {"H", " ", "\t", "\r", "\n", "\v", "\f", "\x85", "\xa0", "\ufeff"}
@@ -130,10 +140,10 @@ def _line_before(text: str, end: int) -> str:
     return text[max(0, end - _MOST_LINE) : end].rpartition("\n")[2]
 
 
-def is_mentioned(text: str, match: re.Match[str], *, final: bool) -> bool | None:
+def is_mentioned(text: str, match: re.Match[str], *, is_opened: Callable[[], bool], final: bool) -> bool | None:
     """Whether an end of a thought is only spoken of: quoted, in the midst of a sentence, or with its beginning before it.
 
-    None: what follows decides.
+    None: what follows decides. ``is_opened`` says whether its beginning is before it.
     """
     start, end = match.span()
     after = text[end : end + 1]
@@ -142,7 +152,7 @@ def is_mentioned(text: str, match: re.Match[str], *, final: bool) -> bool | None
     quoted = is_quoted(text, start, end, final=final)
     if quoted is not False:
         return quoted
-    if lower(text[:start]).rfind(_OPENING_OF[lower(match[0])]) >= 0:
+    if is_opened():
         return True
     line = _line_before(text, start)
     if not line.strip():

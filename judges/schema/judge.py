@@ -45,8 +45,8 @@ class SchemaJudge:
     ``schema`` (a JSON Schema, 2020-12 unless its ``$schema`` says otherwise, or a pydantic model class) goes before the
     prompt's own. ``repair`` reads nearly-JSON, too (see ``judges.reading.find_json``), and says so in ``details``. Answers
     over ``max_chars`` characters or nested too deeply are vetoed. An answer of tool calls alone is not judged. Nothing is
-    ever fetched, formats are not checked, patterns have 50 ms together and a validation 2 s. A schema must not be changed
-    once it was used. ``judge`` raises InvalidSchemaError.
+    ever fetched, formats are not checked, patterns have 50 ms of CPU time together and a validation 2 s. A schema must not
+    be changed once it was used. ``judge`` raises InvalidSchemaError.
     """
 
     schema: Any = None

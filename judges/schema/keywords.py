@@ -1,14 +1,17 @@
 """Keywords of JSON Schema whose work jsonschema does not bound, rewritten so that no answer can hang a run.
 
 Patterns are matched by ``regex`` under a common time limit (``re`` cannot be stopped), ``uniqueItems`` hashes instead of
-comparing every pair, and every keyword looks at the clock. The rest is jsonschema's own.
+comparing every pair, and every keyword looks at the clock. Clocks count this thread's CPU time, so that a busy machine does
+not change a verdict. The rest is jsonschema's own.
 """
 
 import threading
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from time import monotonic
+from time import thread_time
 from typing import Any
+
+from judges.patterns import compiled, is_found
 
 PATTERN_SECONDS = 0.05  # for all patterns of one validation together
 SECONDS = 2.0  # for one validation: alternatives of a schema that refers to itself double with each level of an answer
@@ -31,13 +34,11 @@ _time = threading.local()  # of this thread's validation: .pattern_seconds left 
 
 def start_clock() -> None:
     """Begins a validation: it has SECONDS from now on, its patterns PATTERN_SECONDS of them."""
-    _time.pattern_seconds, _time.ends = PATTERN_SECONDS, monotonic() + SECONDS
+    _time.pattern_seconds, _time.ends = PATTERN_SECONDS, thread_time() + SECONDS
 
 
 def pattern(source: str) -> Any:
     """``source`` compiled by ``regex``, kept. Raises InvalidSchemaError."""
-    from judges.rules import compiled
-
     try:
         return compiled(source)
     except ValueError as error:
@@ -45,15 +46,16 @@ def pattern(source: str) -> Any:
 
 
 def _matches(source: str, text: str) -> bool:
-    matcher, began = pattern(source), monotonic()
+    pattern(source)  # its error is the schema's
+    began = thread_time()
     try:
         if _time.pattern_seconds <= 0:
             raise TimeoutError
-        return matcher.search(text, timeout=_time.pattern_seconds) is not None
+        return is_found(source, text, _time.pattern_seconds)
     except TimeoutError:
         raise PatternTimeout from None
     finally:
-        _time.pattern_seconds -= monotonic() - began
+        _time.pattern_seconds -= thread_time() - began
 
 
 Keyword = Callable[[Any, Any, Any, Any], Iterator[Any] | None]
@@ -61,7 +63,7 @@ Keyword = Callable[[Any, Any, Any, Any], Iterator[Any] | None]
 
 def _timed(keyword: Keyword) -> Keyword:
     def check(validator: Any, rule: Any, instance: Any, schema: Any) -> Iterator[Any] | None:
-        if monotonic() > _time.ends:
+        if thread_time() > _time.ends:
             raise ValidationTimeout
         return keyword(validator, rule, instance, schema)
 

@@ -1,9 +1,10 @@
 """Anthropic's Messages API: reads a request, and which of its fields have no effect here."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from cascade.gateway.errors import ApiError, bad_request
+from cascade.gateway.field_readers import Reader, check_present, max_tokens, model, option, refused, stream, top_p, unused
 from cascade.gateway.request import GatewayRequest
 from cascade.gateway.schemas.bounds import schema_of
 from cascade.gateway.validation import (
@@ -55,9 +56,7 @@ def read(body: Mapping[str, Any], betas: str = "", *, counts: bool = False) -> G
     """
     request = GatewayRequest()
     read_fields(body, _READERS, request)
-    for name, value in (("model", request.policy), ("messages", request.messages), ("max_tokens", request.max_tokens)):
-        if not value and not (counts and name == "max_tokens"):
-            raise bad_request("is missing", name)
+    check_present(model=request.policy, messages=request.messages, max_tokens=counts or request.max_tokens)
     if body.get("system") is not None:
         system = system_of(body["system"], request.uses)
         if system["content"]:
@@ -87,10 +86,6 @@ def _read_betas(betas: str, request: GatewayRequest) -> None:
     if forwarded:
         _native(request)[BETAS] = forwarded
         request.uses.add("anthropic-beta")
-
-
-def _model(value: Any, request: GatewayRequest) -> None:
-    request.policy = text(value, "model", 256, empty=False)
 
 
 def _messages(value: Any, request: GatewayRequest) -> None:
@@ -146,23 +141,6 @@ def _temperature(value: Any, request: GatewayRequest) -> None:
     request.temperature = number(value, "temperature", 0, 1)
 
 
-def _max_tokens(value: Any, request: GatewayRequest) -> None:
-    request.max_tokens = integer(value, "max_tokens", 1, 10_000_000)
-
-
-def _top_p(value: Any, request: GatewayRequest) -> None:
-    request.options["top_p"] = number(value, "top_p", 0, 1)
-
-
-def _top_k(value: Any, request: GatewayRequest) -> None:
-    request.options["top_k"] = integer(value, "top_k", 0, 1_000_000)
-    request.uses.add("top_k")
-
-
-def _stream(value: Any, request: GatewayRequest) -> None:
-    request.stream = boolean(value, "stream")
-
-
 def _thinking(value: Any, request: GatewayRequest) -> None:
     fields = ("type", "budget_tokens", "display", "block_binding")
     object_of(not_deep(value, "thinking"), "thinking", fields, ("type",))
@@ -202,26 +180,6 @@ def _service_tier(value: Any, request: GatewayRequest) -> None:
     request.unused.add("service_tier")
 
 
-def _unused(name: str) -> Callable[[Any, GatewayRequest], None]:
-    """A field without effect here, and without effect on what the gateway promises."""
-
-    def reader(value: Any, request: GatewayRequest) -> None:
-        not_deep(value, name)
-        request.unused.add(name)
-
-    return reader
-
-
-def _refused(name: str, why: str) -> Callable[[Any, GatewayRequest], None]:
-    """A field that cannot be left out without changing what is asked for. An empty one asks for nothing."""
-
-    def reader(value: Any, _: GatewayRequest) -> None:
-        if value not in ([], {}):
-            raise bad_request(why, name, "unsupported")
-
-    return reader
-
-
 def _thread(_: Any, __: GatewayRequest) -> None:
     """Conversations that the server keeps. Anthropic's client reads from ``details`` that it is to send every message."""
     message = "thread: the gateway keeps no conversations; send every message"
@@ -231,32 +189,36 @@ def _thread(_: Any, __: GatewayRequest) -> None:
 
 _HOSTED = "what runs at Anthropic is not supported; only tools that the client runs are"
 
-_READERS: Mapping[str, Callable[[Any, GatewayRequest], None]] = {
-    "model": _model,
+_READERS: Mapping[str, Reader] = {
+    "model": model,
     "messages": _messages,
     "system": lambda value, request: None,  # read after the messages, which it precedes
-    "max_tokens": _max_tokens,
+    "max_tokens": max_tokens("max_tokens"),
     "tools": _tools,
     "tool_choice": _tool_choice,
     "stop_sequences": _stop_sequences,
     "temperature": _temperature,
-    "top_p": _top_p,
-    "top_k": _top_k,
+    "top_p": top_p,
+    "top_k": option("top_k", lambda v, name: integer(v, name, 0, 1_000_000)),
     "metadata": _metadata,
     "output_config": _output_config,
-    "stream": _stream,
+    "stream": stream,
     "thinking": _thinking,
     "context_management": _context_management,
     "cache_control": _cache_control,
     "service_tier": _service_tier,
     "speed": _speed,
-    "diagnostics": _unused("diagnostics"),
-    "fallbacks": _unused("fallbacks"),
-    "fallback_credit_token": _unused("fallback_credit_token"),
-    "container": _refused("container", _HOSTED),
-    "mcp_servers": _refused("mcp_servers", _HOSTED),
-    "compaction": _refused("compaction", "a summary of the conversation cannot be judged; send the messages themselves"),
+    "diagnostics": unused("diagnostics"),
+    "fallbacks": unused("fallbacks"),
+    "fallback_credit_token": unused("fallback_credit_token"),
+    "container": refused("container", _HOSTED, [], {}),
+    "mcp_servers": refused("mcp_servers", _HOSTED, [], {}),
+    "compaction": refused(
+        "compaction", "a summary of the conversation cannot be judged; send the messages themselves", [], {}
+    ),
     "thread": _thread,
-    "inference_geo": _refused("inference_geo", "where a request is processed is the operator's to say, in the policy file"),
-    "billing_policy": _refused("billing_policy", "who is billed is the operator's to say"),
+    "inference_geo": refused(
+        "inference_geo", "where a request is processed is the operator's to say, in the policy file", [], {}
+    ),
+    "billing_policy": refused("billing_policy", "who is billed is the operator's to say", [], {}),
 }

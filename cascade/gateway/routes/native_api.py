@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from cascade.errors import RunNotFoundError
 from cascade.gateway.endpoint import Reply
 from cascade.gateway.errors import ApiError, bad_request
+from cascade.gateway.field_readers import max_tokens
 from cascade.gateway.openai.messages import calls_of, messages_of, tools_of
 from cascade.gateway.request import GatewayRequest, ignored_fields
 from cascade.gateway.response import headers
@@ -137,7 +138,7 @@ def _request(body: Mapping[str, Any]) -> GatewayRequest:
     if body.get("schema") is not None:
         request.set_schema(schema_of(body["schema"], "schema"), "schema")
     if body.get("max_tokens") is not None:
-        request.max_tokens = int(number(body["max_tokens"], "max_tokens", 1, 1e7))
+        max_tokens("max_tokens")(body["max_tokens"], request)
     for name, value in object_of({} if body.get("tags") is None else body["tags"], "tags").items():
         if not isinstance(value, str | int | float | bool):
             raise bad_request("must be a string, a number or a boolean", f"tags.{shorten(name)}")

@@ -54,7 +54,7 @@ def as_lines(records: Iterable[Record]) -> Iterator[Mapping[str, Any]]:
     """Each record with everything it holds."""
     for record in records:
         line = record._asdict()
-        for name in ("prompt", "sampling_probability", "shadow_tiers", "shadows"):
+        for name in ("prompt", "sampling_probability", "shadow_tiers", "shadows", "canary"):
             if line[name] is None or line[name] == ():
                 del line[name]
         yield line
@@ -78,7 +78,7 @@ def _parquet(records: Iterable[Record], file: IO[bytes]) -> int:
     text, number, moment = pa.string(), pa.float64(), pa.timestamp("us", tz="UTC")
     types = {
         **dict.fromkeys(
-            ("run_id", "kind", "policy", "policy_hash", "prompt_hash", "reason", "tier", "model", "error"), text
+            ("run_id", "kind", "policy", "policy_hash", "prompt_hash", "reason", "tier", "model", "error", "canary"), text
         ),
         **dict.fromkeys(("started", "ended"), moment),
         **dict.fromkeys(("confidence", "cost_usd", "premium_usd", "latency_s", "quality", "sampling_probability"), number),

@@ -39,6 +39,8 @@ def page(r: Record) -> Iterator[str]:
     yield f"time       {when(r.started)} to {when(r.ended)}"
     yield f"policy     {r.policy}  (hash {r.policy_hash})"
     yield f"prompt     SHA-256 {r.prompt_hash}"
+    if r.canary is not None:
+        yield f"canary     {r.canary} calibration"
     if r.tags:
         yield f"tags       {', '.join(f'{k}={v}' for k, v in r.tags.items())}"
     if r.attempts and "route" in r.attempts[0]:

@@ -18,7 +18,8 @@ from cascade.journal.open_store import open_store
 from cascade.journal.promises import PromiseBook
 from cascade.policy.load import parse
 from cascade.promise.states import Promise, PromiseState
-from cascade.shadow.promise_monitor import PromiseMonitor, post, safer_policy
+from cascade.shadow.promise_monitor import PromiseMonitor, safer_policy
+from cascade.shadow.webhook import post
 
 PROMISE = {"max_loss": 0.05, "delta": 0.1}
 SHADOW = {"share": 0.5, "floor": 0.25, "budget_usd_per_day": 1.0, "text": True}

@@ -7,7 +7,7 @@ import numpy as np
 
 from cascade.journal.open_store import open_store
 from cascade.journal.record import Record
-from cascade.journal.store import to_row
+from cascade.journal.store import StoredPolicy, to_row
 from cascade.policy.schema import Policy
 
 CHEAP_USD, PREMIUM_USD = 1e-5, 1e-3
@@ -106,7 +106,7 @@ def fill(
             losses.append((run_id, float(worse)))
             if not goes_on:
                 _shadow(store, run_id, "right" if worse else "a", started)
-    store.write({POLICY.hash: POLICY.canonical}, rows)
+    store.write({POLICY.hash: StoredPolicy(json=POLICY.canonical)}, rows)
     store.close()
     if labels:
         _label(url, losses)

@@ -5,16 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from cascade.gateway.errors import bad_request
-from cascade.gateway.openai.chat import cascade_fields, metadata, openai_option, option, refused, unused, user
+from cascade.gateway.field_readers import check_present, max_tokens, refused, unused
+from cascade.gateway.openai.fields import OPENAI_FIELDS, any_object, openai_option, short_text
 from cascade.gateway.request import GatewayRequest
 from cascade.gateway.schemas.bounds import schema_of
 from cascade.gateway.validation import (
     MAX_TOOLS,
     boolean,
-    integer,
     list_of,
     not_deep,
-    number,
     object_of,
     one_of,
     read_fields,
@@ -54,9 +53,7 @@ def read(body: Mapping[str, Any]) -> ResponseRequest:
     """
     request = ResponseRequest(body=body)
     read_fields(body, READERS, request)
-    for name, value in (("model", request.policy), ("input", request.messages)):
-        if not value:
-            raise bad_request("is missing", name)
+    check_present(model=request.policy, input=request.messages)
     if body.get("instructions") is not None:
         instructions = text(body["instructions"], "instructions")
         if instructions:
@@ -71,10 +68,6 @@ def read(body: Mapping[str, Any]) -> ResponseRequest:
     if request.logprobs:
         request.uses.add("logprobs")
     return request
-
-
-def _model(value: Any, request: ResponseRequest) -> None:
-    request.policy = text(value, "model", 256, empty=False)
 
 
 def _input(value: Any, request: ResponseRequest) -> None:
@@ -121,7 +114,7 @@ def _tool_choice(value: Any, request: ResponseRequest) -> None:
 def _text(value: Any, request: ResponseRequest) -> None:
     fields = object_of(value, "text", ("format", "verbosity"))
     if fields.get("verbosity") is not None:
-        openai_option("verbosity", lambda v, _: text(v, "text.verbosity", 32))(fields["verbosity"], request)
+        openai_option("verbosity", short_text, "text.verbosity")(fields["verbosity"], request)
     if fields.get("format") is None:
         return
     where = "text.format"
@@ -129,8 +122,7 @@ def _text(value: Any, request: ResponseRequest) -> None:
     format = object_of(fields["format"], where, known, ("type",))
     kind = one_of(format["type"], f"{where}.type", ("text", "json_object", "json_schema"))
     if kind == "json_object":
-        request.schema, request.options["response_format"] = {"type": "object"}, {"type": "json_object"}
-        request.uses.add("response_format.type")
+        any_object(request)
     elif kind == "json_schema":
         # Every answer is checked against the schema, so that it is always strict.
         object_of(format, where, known, ("schema",))
@@ -140,7 +132,7 @@ def _text(value: Any, request: ResponseRequest) -> None:
 def _reasoning(value: Any, request: ResponseRequest) -> None:
     fields = object_of(value, "reasoning", ("effort", "summary", "generate_summary", "context", "mode"))
     if fields.get("effort") is not None:
-        openai_option("reasoning_effort", lambda v, _: text(v, "reasoning.effort", 32))(fields["effort"], request)
+        openai_option("reasoning_effort", short_text, "reasoning.effort")(fields["effort"], request)
     for name in ("context", "mode"):
         if fields.get(name) is not None:
             request.unused.add(f"reasoning.{name}")
@@ -157,25 +149,6 @@ def _include(value: Any, request: ResponseRequest) -> None:
             request.unused.add(f"include: {shorten(text(name, f'include[{i}]'))}")
 
 
-def _temperature(value: Any, request: ResponseRequest) -> None:
-    request.temperature = number(value, "temperature", 0, 2)
-    if request.temperature > 1:
-        request.uses.add("temperature")
-
-
-def _max_output_tokens(value: Any, request: ResponseRequest) -> None:
-    request.max_tokens = integer(value, "max_output_tokens", 1, 10_000_000)
-
-
-def _top_logprobs(value: Any, request: ResponseRequest) -> None:
-    if integer(value, "top_logprobs", 0, 20):
-        request.options["top_logprobs"] = value
-
-
-def _stream(value: Any, request: ResponseRequest) -> None:
-    request.stream = boolean(value, "stream")
-
-
 def _stream_options(value: Any, request: ResponseRequest) -> None:
     if object_of(value, "stream_options", ("include_obfuscation",)).get("include_obfuscation"):
         request.unused.add("stream_options.include_obfuscation")
@@ -189,31 +162,17 @@ def _background(value: Any, _: ResponseRequest) -> None:
 _STATELESS = "the gateway keeps no responses; send the whole conversation as input"
 
 READERS: Mapping[str, Callable[[Any, Any], None]] = {
-    "model": _model,
+    **OPENAI_FIELDS,
     "input": _input,
     "instructions": lambda value, request: None,  # read after the input, which they precede
     "tools": _tools,
     "tool_choice": _tool_choice,
-    "parallel_tool_calls": option("parallel_tool_calls", boolean, rare=False),
     "text": _text,
     "reasoning": _reasoning,
     "include": _include,
-    "max_output_tokens": _max_output_tokens,
-    "temperature": _temperature,
-    "top_p": option("top_p", lambda v, name: number(v, name, 0, 1), rare=False),
-    "top_logprobs": _top_logprobs,
-    "prompt_cache_key": openai_option("prompt_cache_key", lambda v, name: text(v, name, 256)),
-    "safety_identifier": openai_option("safety_identifier", lambda v, name: text(v, name, 256)),
-    "user": user,
-    "metadata": metadata,
-    "stream": _stream,
+    "max_output_tokens": max_tokens("max_output_tokens"),
     "stream_options": _stream_options,
-    "cascade": cascade_fields,
-    "store": unused("store", False),
-    "service_tier": unused("service_tier", "auto", "default"),
     "truncation": unused("truncation", "disabled"),
-    "prompt_cache_options": unused("prompt_cache_options"),
-    "prompt_cache_retention": unused("prompt_cache_retention"),
     "max_tool_calls": unused("max_tool_calls"),
     "context_management": unused("context_management"),
     "access_programs": unused("access_programs"),
@@ -223,5 +182,4 @@ READERS: Mapping[str, Callable[[Any, Any], None]] = {
     "previous_response_id": refused("previous_response_id", _STATELESS),
     "conversation": refused("conversation", _STATELESS),
     "prompt": refused("prompt", "the gateway keeps no templates; send instructions and input"),
-    "moderation": refused("moderation", "the provider's moderation is not supported; judges decide what is accepted"),
 }

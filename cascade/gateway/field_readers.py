@@ -1,0 +1,82 @@
+"""Readers of the fields that several interfaces have: each puts a field's value into the request, or refuses it."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from .errors import bad_request
+from .request import GatewayRequest
+from .validation import boolean, integer, not_deep, number, object_of, text
+
+Reader: TypeAlias = Callable[[Any, GatewayRequest], None]
+"""Receives the value of a field and the request that is being read. Raises ApiError."""
+
+
+def check_present(**fields: Any) -> None:
+    """Raises ApiError for the first of these fields that is missing or empty."""
+    for name, value in fields.items():
+        if not value:
+            raise bad_request("is missing", name)
+
+
+def model(value: Any, request: GatewayRequest) -> None:
+    """Reads ``model``: a policy, or one tier of it."""
+    request.policy = text(value, "model", 256, empty=False)
+
+
+def stream(value: Any, request: GatewayRequest) -> None:
+    """Reads ``stream``."""
+    request.stream = boolean(value, "stream")
+
+
+def max_tokens(name: str) -> Reader:
+    """The most tokens of an answer, under the name that an interface gives the field."""
+
+    def reader(value: Any, request: GatewayRequest) -> None:
+        request.max_tokens = integer(value, name, 1, 10_000_000)
+
+    return reader
+
+
+def cascade_fields(value: Any, request: GatewayRequest) -> None:
+    """Reads ``cascade``: the limits of this request."""
+    fields = object_of(value, "cascade", ("budget_usd", "deadline_s"))
+    if fields.get("budget_usd") is not None:
+        request.budget_usd = number(fields["budget_usd"], "cascade.budget_usd", 0, 1e6)
+    if fields.get("deadline_s") is not None:
+        request.deadline_s = number(fields["deadline_s"], "cascade.deadline_s", 0.001, 86_400)
+
+
+def option(name: str, check: Callable[[Any, str], Any], *, rare: bool = True) -> Reader:
+    """A field that is passed on to the models; ``rare``: not every provider supports it."""
+
+    def reader(value: Any, request: GatewayRequest) -> None:
+        request.options[name] = check(value, name)
+        if rare:
+            request.uses.add(name)
+
+    return reader
+
+
+def unused(name: str, *plain: Any) -> Reader:
+    """A field without effect here, and without effect on what the gateway promises; ``plain`` values ask for nothing."""
+
+    def reader(value: Any, request: GatewayRequest) -> None:
+        not_deep(value, name)
+        if value not in plain:
+            request.unused.add(name)
+
+    return reader
+
+
+def refused(name: str, why: str, *plain: Any) -> Reader:
+    """A field that cannot be left out without changing what is asked for; ``plain`` values ask for nothing."""
+
+    def reader(value: Any, _: GatewayRequest) -> None:
+        if value not in plain:
+            raise bad_request(why, name, "unsupported")
+
+    return reader
+
+
+top_p = option("top_p", lambda v, name: number(v, name, 0, 1), rare=False)
+"""Reads ``top_p``, which every provider has."""
