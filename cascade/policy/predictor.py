@@ -1,4 +1,4 @@
-"""P(a tier will be right | the prompt): sparse weights of hashed features, written by a calibration. Standard library only."""
+"""P(a tier will be right | the prompt): sparse weights of hashed features. Standard library only."""
 
 import base64
 import sys

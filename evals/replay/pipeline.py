@@ -46,7 +46,8 @@ from .rows.splits import Splits, halves
 from .score_table import Cache, TierScores, load_or_score, sha256_of
 from .simulate import Outcome
 from .statistics.certify import METHODS
-from .tune import Goal, SweepResult, Tuner
+from .sweep_result import SweepResult
+from .tune import Goal, Tuner
 
 MOST_TIERS = 10
 LOSS = 0.02  # what the baselines may lose where the promise is about something else

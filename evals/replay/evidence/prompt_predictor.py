@@ -1,7 +1,7 @@
 """Fits P(a tier is right | the prompt) on the fit rows: ridge logistic regression on hashed n-grams and properties.
 
 The strength of the ridge is chosen by cross-validated log-loss, and the logits are calibrated (Platt 1999) where that lowers
-it. What is fitted is a ``cascade.policy.predictor.Predictor``: the very object that production runs says what every row gets.
+it. What is fitted is a ``cascade.policy.predictor.Predictor``, and every row gets what that object says of it.
 """
 
 from collections import Counter

@@ -14,8 +14,8 @@ from evals.replay.calibrate import apply
 from evals.replay.candidate_tiers import agreement_scores
 from evals.replay.simulate import Outcome
 from evals.replay.statistics.metrics import ece_by_chance, reliability, summary
+from evals.replay.sweep_result import Candidate, SweepResult
 from evals.replay.threshold_sweep import pareto, sweep_surface
-from evals.replay.tune import Candidate, SweepResult
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
