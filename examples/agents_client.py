@@ -21,7 +21,7 @@ def order_status(number: int) -> str:
 
 
 def agent(client: AsyncOpenAI, policy: str = "default") -> Agent:
-    """``model`` names a policy. The chat completions API is the one that the gateway speaks."""
+    """``model`` names a policy; the agents call the gateway's chat completions."""
     model = OpenAIChatCompletionsModel(model=policy, openai_client=client)
     return Agent(name="Support", instructions="Answer in one sentence.", model=model, tools=[order_status])
 

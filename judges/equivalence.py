@@ -34,7 +34,7 @@ _AFTER_NUMBER = re.compile(r"\s{0,4}(?:\\?%)?[\s.$]{0,8}")
 _CHOICE_WHOLE = re.compile(r"(?:(?:option|choice) )?(?:\(?([a-z])\)?[.:)]?|\(?([a-z])\)\s.*)", re.IGNORECASE | re.DOTALL)
 # A number with at most a few words around: "It is 51.", "12 apples", "17 * 3 = 51".
 _STATEMENT = re.compile(
-    r"(?:(?:(?:so|thus|hence|therefore|then|altogether|in total)[, ] ?)?(?:it(?:'s| is| equals| makes| gives)"
+    r"(?:(?:so|thus|hence|therefore|then|altogether|in total)(?:[,:] ?| ))?(?:(?:it(?:'s| is| equals| makes| gives)"
     r"|that(?:'s| is| makes| gives| leaves)|this (?:is|makes|gives|leaves)|there (?:are|were|is)"
     r"|(?:he|she|they|we|i|you) (?:have|has|had|get|gets|got|find|need|needs|paid|pay|spent|earned|earns|makes?|sold|sells?)"
     r"|(?:the )?(?:final |total |correct )?(?:result|total|sum|number|value|cost|price|answer|product|difference)"
@@ -51,6 +51,7 @@ _MONTH = (
     r"(jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
     r"|nov(?:ember)?|dec(?:ember)?)\.?"
 )
+_MONTH_NAME = re.compile(_MONTH, re.IGNORECASE)
 _DATE = re.compile(
     r"(?<!\w)(?:(?P<iso>(\d{4})([-/])(\d{1,2})\3(\d{1,2})(?:T[\d:.]{1,20}(?:Z|[-+]\d\d:?\d\d)?)?)"
     r"|(?P<slash>(\d{1,2})/(\d{1,2})/(\d{4}))|(?P<dot>(\d{1,2})\.(\d{1,2})\.(\d{4}))"
@@ -91,7 +92,7 @@ def key(text: str, kind: str = "auto") -> Hashable:
 
     - ``number``: the exact value of the last number of the final answer; currency signs, ``%`` and thousands separators
       are dropped (50% is 50, not 0.5), ``1/2`` and ``\\frac{1}{2}`` are a half; ``3,14``, ``1,00,000``, ``10^5``,
-      ``1.5 million`` and ``2 1/2`` are read as they are meant.
+      ``1.5 million``, ``1.5M``, ``2 1/2``, ``USD 1,000`` and ``3 dozen`` are read as they are meant.
     - ``choice``: the letter of an option, as in ``B``, ``(B)``, ``B) Paris`` or ``Answer: b``.
     - ``json``: the whole, the last fenced block, or the last object in the prose; keys in any order, 1 equals 1.0, strings
       must match exactly.
@@ -197,7 +198,7 @@ def _whole_number(answer: str, bare: str) -> str | None:
     if len(bare) > _MOST_STATEMENT or not any(char.isdigit() for char in bare):
         return None
     statement = _STATEMENT.fullmatch(_bare(numerals.number(answer)).replace("**", ""))
-    if statement is None or (unit := (statement["unit"] or "").lower()) in _NO_UNITS or unit[:3] in _MONTHS:
+    if statement is None or (unit := (statement["unit"] or "").lower()) in _NO_UNITS or _MONTH_NAME.fullmatch(unit):
         return None
     number = _NUMBER.fullmatch(statement["number"])
     return None if number is None else _value(number)
@@ -295,7 +296,7 @@ def _json(text: str) -> Hashable:
 
 
 def canonical_json(value: Any) -> str | None:
-    """A JSON value as one canonical text (sorted keys, 1.0 written as 1), or None where it is no JSON or nested too deep."""
+    """A JSON value as canonical text (sorted keys, 1.0 written as 1); None where it is not JSON or nested too deep."""
     try:
         # Reading back what was written turns any mapping's values into plain ones with the numbers made canonical.
         return _parsed(json.dumps(value))
@@ -348,7 +349,11 @@ def _bare(text: str) -> str:
     """The answer without the dress of Markdown and LaTeX, NFKC normalised, spaces folded."""
     text = _WRAPPED.sub(r"\1", _FRAC.sub(r"\1/\2", text.replace("{,}", ",").replace("\\!", "")))
     text = _SPACES.sub(" ", compatible(text).replace("\u2212", "-")).strip()
-    return text.strip("*_`\"' ").removeprefix("\\(").removesuffix("\\)").strip("*_`\"' ")
+    text = text.strip("*_`\"' ").removeprefix("\\(").removesuffix("\\)")
+    for opening, closing in (("$$", "$$"), ("\\[", "\\]")):
+        if text.startswith(opening) and text.endswith(closing) and len(text) > 4:
+            text = text[2:-2]
+    return text.strip("*_`\"' ")
 
 
 def _plain(text: str) -> str:

@@ -34,6 +34,8 @@ def is_found(pattern: str, text: str, limit_s: float) -> bool:
         TimeoutError: The search takes longer.
     """
     matcher, timeout, spent = compiled(pattern), limit_s, 0.0
+    if limit_s <= 0:
+        raise TimeoutError
     for _ in range(_MOST_TRIES):
         began = thread_time()
         try:

@@ -9,6 +9,7 @@ A judge of your own is a function of five lines::
 """
 
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 from .protocol import FunctionJudge, Judge, JudgeFunction
@@ -23,14 +24,29 @@ _registered: dict[str, JudgeFactory] = {}
 
 
 def judge(name: str, *, only_vetoes: bool = False) -> Callable[[JudgeFunction], FunctionJudge]:
-    """Decorator: turns a function of (prompt, answer) into a Judge and registers it under ``name`` for policies."""
+    """Decorator: turns a function of (prompt, answer) into a Judge and registers it under ``name`` for policies.
+
+    Raises TypeError for a function that cannot be called with a prompt and an answer.
+    """
 
     def wrap(function: JudgeFunction) -> FunctionJudge:
+        _check_parameters(name, function)
         function_judge = FunctionJudge(name, function, only_vetoes)
         register(name, lambda: function_judge)
         return function_judge
 
     return wrap
+
+
+def _check_parameters(name: str, function: JudgeFunction) -> None:
+    try:
+        parameters = signature(function)
+    except ValueError:  # some functions of C extensions have no signature that can be read
+        return
+    try:
+        parameters.bind(None, None)
+    except TypeError:
+        raise TypeError(f"judge {name!r}: the function must take (prompt, answer), not {parameters}") from None
 
 
 def register(name: str, factory: JudgeFactory) -> None:

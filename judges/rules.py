@@ -1,11 +1,11 @@
 """Plain rules: empty, truncated, refused, not one of the choices, wrong pattern or length. Each break is a veto."""
 
-import unicodedata
 from dataclasses import dataclass, field
 
 from .patterns import compiled, is_found
 from .protocol import JudgeInput
 from .reading import is_complete, is_refusal
+from .reading.normal_form import compatible
 from .types import Answer, Verdict
 
 PATTERN_SECONDS = 0.05
@@ -89,7 +89,7 @@ class RulesJudge:
 
     def _is_choice(self, text: str) -> bool:
         if len(text) > self._longest:
-            # No choice, unless it is dressed up. At most four characters are composed to one, in time that may be quadratic.
+            # No choice, unless it is dressed up. At most four characters are composed to one.
             text = " ".join(text.split(maxsplit=self._longest)).strip(_OUTER)
             if len(text) > self._longest:
                 return False
@@ -104,5 +104,5 @@ class RulesJudge:
 
 def _fold(text: str) -> str:
     """Case, width, inner whitespace and outer punctuation aside; a text of punctuation alone (``+``) stays itself."""
-    whole = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    whole = " ".join(compatible(text).casefold().split())
     return whole.strip(_OUTER) or whole

@@ -27,9 +27,11 @@ _EDGE = r"(?:end|begin)"
 _MARK = re.compile(
     rf"<{{1,3}}{_GAP}[/\\]?{_GAP}(?:{_EDGE}[\s_-]{{0,3}}(?:of )?)?{_NAMES}{_CLOSE}>{{0,3}}"
     rf"|[\[{{(]{{1,3}}{_GAP}(?:[/\\]{_GAP}|{_EDGE}[\s_-]{{1,3}}(?:of )?){_MORE_NAMES}{_CLOSE}[\]}})>]{{0,3}}"
-    rf"|[-=*#~_]{{2,40}}{_GAP}{_EDGE}[\s_-]{{1,3}}(?:of )?(?:the )?{_MORE_NAMES}{_CLOSE}[-=*#~_]{{0,40}}"
+    rf"|[-=*#~_]{{2}}{_GAP}{_EDGE}[\s_-]{{1,3}}(?:of )?(?:the )?{_MORE_NAMES}{_CLOSE}[-=*#~_]{{0,40}}"
     r"|<\|[^|<>\n]{0,40}\|>|\[/?inst\]|<</?sys>>|</?s>|<(?:bos|eos|pad|(?:start|end)_of_turn)>"
 )
+_LINE = "-=*#~_"
+_LONGEST_LINE = 38  # characters of it before the two that are part of a mark
 _KNOWN = 3  # letters of a name that must be known for what they are
 _PLAIN = re.compile(r"[\t\n\r -~]*")
 _ESCAPE = re.compile(
@@ -65,20 +67,30 @@ def remove_marks(text: str) -> str:
 
 
 def _without_marks(text: str, looks: str, starts: list[int] | None) -> str:
-    parts, at = [], 0
+    parts, at, last = [], 0, 0
     for mark in _MARK.finditer(looks):
         name = mark["name"]
         if name is not None and name.count(_ANY) > len(name) - _KNOWN:
             continue  # a word of another language
-        begin, end = (mark.start(), mark.end()) if starts is None else (starts[mark.start()], starts[mark.end()])
+        begin, end = mark.span()
+        if looks[begin] in _LINE:
+            begin -= len(line := looks[max(last, begin - _LONGEST_LINE) : begin]) - len(line.rstrip(_LINE))
+        last = end
+        if starts is not None:
+            begin, end = starts[begin], starts[end]
         parts.append(text[at:begin])
         at = end
     return REMOVED.join([*parts, text[at:]])
 
 
 def _look(text: str, at: int, looks: list[str], starts: list[int]) -> None:
+    appearances = {char: char.lower() if " " <= char <= "~" else _appearance(char) for char in set(text)}
+    if all(map((1).__eq__, map(len, appearances.values()))):
+        looks += map(appearances.__getitem__, text)
+        starts += range(at, at + len(text))
+        return
     for i, char in enumerate(text, at):
-        appearance = char.lower() if " " <= char <= "~" else _appearance(char)
+        appearance = appearances[char]
         looks += appearance
         starts += [i] * len(appearance)
 
@@ -101,7 +113,8 @@ def _appearance(char: str) -> str:
             appearance += " "
         elif kind not in ("Cf", "Mn", "Me", "Cc", "Cn", "Co", "Cs"):
             appearance += part
-    return appearance
+    # A word of another language in one character (U+FDFA has eighteen) looks like no part of a mark.
+    return appearance if len(appearance) <= 4 or appearance.strip(f"{_ANY} ") else _ANY
 
 
 @lru_cache(maxsize=1024)

@@ -115,7 +115,7 @@ class Answer:
 
     ``finish_reason`` is ``"stop"``, ``"length"``, ``"tool_calls"``, ``"content_filter"``, or the provider's own word where
     it is none that ``judges.reading`` knows.
-    ``reasoning`` is what the model thought before it answered, which is no part of ``text``; ``refusal`` what the provider
+    ``reasoning`` is what the model thought before it answered, which is not part of ``text``; ``refusal`` what the provider
     marked as a refusal (``text`` holds it, too, where there is no other text). ``logprobs`` are the answer's tokens (None
     where the provider gives none); ``mean_logprob`` stands in for them where only the mean is known. ``first_token_top``
     holds the first token's alternatives with their log-probabilities. ``cost_usd`` and ``latency_s`` are set by a model that

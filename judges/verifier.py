@@ -75,7 +75,7 @@ def p_true(top: Mapping[str, float]) -> float | None:
     yes = no = 0.0
     for token, logprob in top.items():
         word = token.strip(" \t\r\n▁Ġ.,*\"'").lower()
-        if not logprob <= 0.0:  # rounding may put a certain token above 0; what is no number counts for nothing
+        if not logprob <= 0.0:  # rounding may put a certain token above 0; what is not a number counts for nothing
             logprob = 0.0 if logprob > 0.0 else -inf
         if word in _YES:
             yes += exp(logprob)

@@ -85,7 +85,7 @@ def test_the_script_lists_every_command_in_groups(script: Path, folder: Path) ->
     assert done.returncode == 0, done.stderr
     listed = re.findall(r"^  ([a-z-]+) +\S", done.stdout.partition("\noptions:")[0], re.MULTILINE)
     assert listed == [
-        *("run", "gate", "explain", "check", "schema", "serve", "keys", "promise", "journal"),
+        *("run", "gate", "explain", "check", "schema", "serve", "keys", "promise", "canary", "journal"),
         *("record", "grade", "replay", "recording", "grade-shadows", "audit", "demo"),
     ]
     assert re.findall(r"^(\S.*):$", done.stdout, re.MULTILINE)[:3] == [

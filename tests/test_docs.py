@@ -17,6 +17,7 @@ import pytest
 import cascade
 from cascade import ScriptedModel
 from cascade.cli import command_parser
+from cascade.engine import runtime  # before `keyless` replaces what it imports
 from cascade.models import factory
 from cascade.policy import load
 
@@ -68,7 +69,7 @@ def keyless(monkeypatch: pytest.MonkeyPatch) -> None:
         return ScriptedModel(name, ["51"])
 
     monkeypatch.setattr(factory, "build", build)
-    monkeypatch.setattr("cascade.engine.runtime.build", build)
+    monkeypatch.setattr(runtime, "build", build)
 
 
 @pytest.mark.parametrize(("where", "text"), POLICIES, ids=[w for w, _ in POLICIES])
@@ -82,7 +83,7 @@ def test_one_policy_serves_every_provider(where: str, text: str, tmp_path: Path)
     """The models shown for a provider fit the policy shown for all of them, and have prices."""
     ((_, ladder),) = LADDERS
     file = load.parse(ladder + "    budget_usd: 1.0\n" + text, str(tmp_path / "policies.yaml"))
-    assert file.models.keys() == {"cheap", "dear"}
+    assert file.models.keys() == {"cheap", "strong"}
 
 
 @pytest.mark.parametrize(("where", "text"), CODE, ids=[w for w, _ in CODE])

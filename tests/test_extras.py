@@ -56,6 +56,7 @@ def without(packages: str, command: str, folder: Path) -> subprocess.CompletedPr
     [
         ("numpy", "evals.replay", "evals"),
         ("numpy", "cascade replay", "evals"),
+        ("numpy", "cascade audit --help", "evals"),
         ("pyarrow", "evals.recording show r.parquet", "parquet"),
         ("pyarrow", "evals.recording merge r.jsonl --out new.parquet", "parquet"),
         ("pyarrow", "evals.record r.parquet --policy-file plain.yaml --out new.jsonl", "parquet"),

@@ -155,7 +155,7 @@ def test_nothing_else_is_connected_to(answering: WireServer) -> None:
 
 
 def test_the_guard_notices() -> None:
-    """Another address is refused and told, so that the test above could fail."""
+    """Another address is refused and reported, so that the test above can fail."""
     code = GUARDED.split("import cascade\n")[0] + (
         "import urllib.request\n"
         "for url in ('http://127.0.0.1:9/', 'http://schema.invalid/'):\n"

@@ -204,7 +204,7 @@ def test_files_that_the_documentation_names_exist() -> None:
 
 
 def test_drawings_are_well_formed() -> None:
-    """Each has a title and a description, and asks nobody for anything."""
+    """Each has a title and a description, and loads nothing."""
     drawings = sorted((DOCS / "img").glob("*.svg"))
     assert drawings
     for path in drawings:

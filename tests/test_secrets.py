@@ -256,7 +256,7 @@ def test_the_search_finds_what_it_looks_for() -> None:
 )
 @example("!!!!!!!!", "", "", 0)
 def test_any_secret_goes_in_any_spelling(secret: str, before: str, after: str, spelling: int) -> None:
-    """Whatever the key and whatever stands around it, what is left does not hold it."""
+    """For any key in any surrounding text, the redacted text does not contain it."""
     spelling_of = list(spellings(secret).values())[spelling]
     left = redact(f"{before} {spelling_of} {after}", secret)
     assert spelling_of not in left or spelling_of in f"{before} {MASK} {after}"

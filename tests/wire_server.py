@@ -19,6 +19,7 @@ class Received:
     headers: dict[str, str]  # names in lower case
     body: dict[str, Any]
     client: Any = None  # the connection's other end
+    raw: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -126,11 +127,13 @@ class WireServer:
         self.base_url = ""
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
+        raw = await request.read()
         received = Received(
             request.path,
             {k.lower(): v for k, v in request.headers.items()},
-            json.loads(await request.read()),
+            json.loads(raw),
             request.transport.get_extra_info("peername") if request.transport is not None else None,
+            raw,
         )
         self.received.append(received)
         reply = self.reply(received) if callable(self.reply) else self.reply

@@ -133,11 +133,12 @@ def check_room(scope: str, spent: float, usd: float, limit: float, reserved: flo
     if spent + usd > limit or spent >= limit:
         message = f"budget of {scope}: ${spent:.6g} of ${limit:.6g} spent or reserved, ${usd:.6g} more needed"
         settled = spent - reserved
-        # Sums of reservations may miss 0 by rounding: nobody waits for that.
+        # Sums of reservations may miss 0 by rounding: nothing waits for that.
         waits = reserved > 1e-12 and settled + usd <= limit and settled < limit
-        if not waits and scope != THE_RUN:
+        starved = settled < 0.5 * limit
+        if not waits and not starved and scope != THE_RUN:
             budget_alarms.check(scope, settled, limit, refused=True)
-        raise LimitReached("budget", message, waits=waits, starved=settled < 0.5 * limit)
+        raise LimitReached("budget", message, waits=waits, starved=starved)
 
 
 def today() -> str:

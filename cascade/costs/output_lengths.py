@@ -10,6 +10,16 @@ _ENOUGH = 20
 _QUANTILE = 0.99
 _MARGIN = 1.5
 _LEAST = 64  # tokens
+_FEW, _MARGIN_OF_FEW = 3, 8
+"""A first guess is made from so many answers of any of the policy's models, with so wide a margin."""
+_FIRST = 1024
+"""The first limit where no answer under the policy is known, in tokens."""
+
+
+def _high(lengths: deque[int]) -> int:
+    """The 99th percentile, from above."""
+    ordered = sorted(lengths.copy())
+    return ordered[min(len(ordered) - 1, ceil(_QUANTILE * len(ordered)))]
 
 
 @dataclass(slots=True)
@@ -34,8 +44,16 @@ class OutputLengths:
         lengths = self._lengths.get(model)
         if lengths is None or len(lengths) < _ENOUGH:
             return None
-        ordered = sorted(lengths.copy())
-        return max(_LEAST, ceil(_MARGIN * ordered[min(len(ordered) - 1, ceil(_QUANTILE * len(ordered)))]))
+        return max(_LEAST, ceil(_MARGIN * _high(lengths)))
+
+    def guess(self, model: str) -> int:
+        """A first limit for a model of which too few answers are known: from all answers under the policy.
+
+        What is cut counts twice (see ``add``), so that a limit that was too low soon rises.
+        """
+        known = [_high(lengths) for lengths in list(self._lengths.values()) if len(lengths) >= _FEW]
+        own = max((self._lengths.get(model) or deque[int]()).copy(), default=0)
+        return max(max(_LEAST, _MARGIN_OF_FEW * max(known)) if known else _FIRST, ceil(_MARGIN * own))
 
     def first_refusal(self, model: str) -> bool:
         """Whether a budget with money left refuses a request to the model for the first time."""

@@ -1,7 +1,7 @@
 """Verdicts -> confidence, in plain Python.
 
 With a calibration the confidence is P(the answer is right), by the mapping fitted for just the judges that spoke. Without
-one it is the geometric mean of the odds of all scores that could tell, the tier's ``prior`` where none could: that ranks
+one it is the geometric mean of the odds of all scores, or the tier's ``prior`` where there is none: that ranks
 answers, but is not a probability, which is why ``Result.calibrated`` is then False. A missing score is left out, never read
 as 0; a veto is not a score and does not enter.
 """
@@ -20,7 +20,7 @@ _LOW, _HIGH = 0.001, 0.999
 def combine(verdicts: Iterable[Verdict], prior: float = 0.5) -> float:
     """The uncalibrated confidence in [0, 1]: the logistic of the mean logit of the scores, clipped to [0.001, 0.999].
 
-    One score alone is returned as it is. ``prior`` is returned where no judge could tell.
+    One score alone is returned as it is. ``prior`` is returned where no judge gave a score.
     """
     scores = [v.score for v in verdicts if v.score is not None]
     if not scores:

@@ -1,9 +1,10 @@
 """A policy, ready to run: its tiers with their models, judges and thresholds, and what a run of them may spend."""
 
-import re
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from time import thread_time
 
 from cascade.costs.baseline_cost import premium_usd
 from cascade.costs.budget import MONTH, Ledger, RunBudget, today
@@ -14,12 +15,15 @@ from cascade.policy.routes import Route, first_match
 from cascade.policy.schema import Policy
 from cascade.policy.thresholds import Thresholds
 from cascade.result import Attempt, Result
+from cascade.util.log_events import Event, LimitedLog
 from judges import Judge, Prompt
+from judges.patterns import is_found
 
 from .model_handle import ModelHandle
 from .observer import Observer
 from .shadow_plan import ShadowPlan
 
+_warnings = LimitedLog(logging.getLogger("cascade.policy"))
 DailyBudgets = tuple[tuple[str, float], ...]
 """Budgets that runs share: pairs of a scope and USD per UTC day, or per month where the scope begins with ``MONTH``."""
 
@@ -116,6 +120,8 @@ class CompiledPolicy:
 
 MOST_READ = 10_000
 """Characters of a prompt that the patterns of a policy's tasks are matched against."""
+PATTERN_SECONDS = 0.05
+"""CPU time that all of them may take for one prompt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,12 +130,13 @@ class TaskPlan:
 
     Attributes:
         tag: The tag of a run that names its task.
-        patterns: Pairs of a task and what a prompt of it contains, tried in order where a run has no such tag.
+        patterns: Pairs of a task and what a prompt of it contains, tried in order where a run has no such tag, for at most
+            ``PATTERN_SECONDS``: what takes longer matches nothing.
         variants: The policy as each task has it.
     """
 
     tag: str
-    patterns: tuple[tuple[str, re.Pattern[str]], ...]
+    patterns: tuple[tuple[str, str], ...]
     variants: Mapping[str, CompiledPolicy]
 
     def task_of(self, prompt: Prompt, tags: Mapping[str, object] | None) -> str | None:
@@ -137,8 +144,18 @@ class TaskPlan:
         if tags is not None and self.tag in tags:
             return str(tags[self.tag])
         if self.patterns:
-            text = prompt.text[:MOST_READ]
-            return next((task for task, pattern in self.patterns if pattern.search(text)), None)
+            return self._task_by_pattern(prompt.text[:MOST_READ])
+        return None
+
+    def _task_by_pattern(self, text: str) -> str | None:
+        ends = thread_time() + PATTERN_SECONDS
+        for task, pattern in self.patterns:
+            try:
+                if is_found(pattern, text, ends - thread_time()):
+                    return task
+            except TimeoutError:
+                _warnings.warning(task, Event("a task's pattern takes too long: the prompt has no task", task=task))
+                return None
         return None
 
 

@@ -61,7 +61,8 @@ async def reserve(handle: ModelHandle, prompt: Prompt, request: Request, budget:
     """Reserves what a request may cost at most.
 
     Where the longest answer that the policy allows does not fit into a budget, and the request itself sets no
-    ``max_tokens``, the longest usual answer is reserved, and the request is sent with that as its limit.
+    ``max_tokens``, the longest usual answer is reserved, and the request is sent with that as its limit. Where too few
+    answers are known to say what is usual, a guess takes its place.
 
     Raises:
         LimitReached: A budget has no room.
@@ -77,13 +78,17 @@ async def reserve(handle: ModelHandle, prompt: Prompt, request: Request, budget:
     except LimitReached as limit:
         lengths, name = budget.lengths, handle.model.name
         allowed = request.max_tokens or bounds.output or MAX_OUTPUT
-        usual = lengths.usual(name) if lengths is not None and learns and most is not None else None
+        usual = None
+        if lengths is not None and learns and most is not None:
+            usual = lengths.usual(name)
+            if usual is None:  # without a first answer there would never be a usual length
+                usual = lengths.guess(name)
         if limit.starved and lengths is not None and lengths.first_refusal(name):
             _log_starvation(name, limit, usd, allowed, usual)
-        if usual is None or usual >= allowed:
+        if most is None or usual is None or usual >= allowed:
             raise
         request = replace(request, max_tokens=usual)
-        most = handle.most_usage(prompt, request)
+        most = replace(most, output_tokens=most.output_tokens // allowed * usual)
         reservation = await budget.reserve(handle.estimate_of(most, request))
     else:
         usual = None
@@ -104,5 +109,7 @@ def _log_starvation(name: str, limit: LimitReached, usd: float | None, allowed: 
     )
     if usual is not None:
         log.warning(
-            "%s: such requests are sent with max_tokens %d, 1.5 times the 99th percentile of its answers", name, usual
+            "%s: such requests are sent with max_tokens %d where that fits; hardly any known answer is longer",
+            name,
+            usual,
         )

@@ -235,10 +235,10 @@ def tier_of(compiled: CompiledPolicy, name: str | None) -> CompiledTier:
     for tier in compiled.tiers:
         if tier.name == name:
             return tier
-    asked = [tier.name for tier in compiled.tiers]
+    names = [tier.name for tier in compiled.tiers]
     if any(tier.name == name for tier in compiled.policy.tiers):
-        raise PolicyError(f"the task {compiled.tiers[0].task!r} does not ask the tier {name!r}; it asks: {', '.join(asked)}")
-    raise PolicyError(unknown("tier", name, asked))
+        raise PolicyError(f"the task {compiled.tiers[0].task!r} does not ask the tier {name!r}; it asks: {', '.join(names)}")
+    raise PolicyError(unknown("tier", name, names))
 
 
 def _guard_of(name: str, spec: ModelSpec | None) -> Guard:

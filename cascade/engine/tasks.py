@@ -1,6 +1,5 @@
 """Thresholds by task: which task a run belongs to, and the tiers as that task has them."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -23,7 +22,7 @@ def with_tasks(compiled: CompiledPolicy) -> CompiledPolicy:
 
 def task_plan(policy: Policy, variants: Mapping[str, CompiledPolicy] | None = None) -> TaskPlan:
     """How the policy finds a run's task, and the policy as each task has it."""
-    patterns = tuple((rule.task, re.compile(rule.pattern)) for rule in policy.tasks.rules)
+    patterns = tuple((rule.task, rule.pattern) for rule in policy.tasks.rules)
     return TaskPlan(tag=policy.tasks.tag, patterns=patterns, variants=variants or {})
 
 

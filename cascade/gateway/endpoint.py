@@ -154,15 +154,17 @@ class Endpoint:
                 message = "this key is limited to some policies, and this route shows the runs of all of them"
                 raise ApiError(403, message, code="not_whole")
             body: dict[str, Any] = {"path": scope.get("path_params", {})}
-            if self._has_body:
-                raw = await _read(scope, receive, gateway)
-                held = len(raw)
-                body = json_object(raw)
-                offload.set(gateway.schemas.validate)  # for this request's task
             task = asyncio.current_task()
             assert task is not None
             watch = _Watch(task, receive, gateway.limits.run_s if self._has_body else None)
-            watch.start()
+            if self._has_body:
+                watch.start(gateway.limits.body_s)
+                raw = await _read(scope, receive, gateway, watch)
+                held = len(raw)
+                body = json_object(raw)
+                offload.set(gateway.schemas.validate)  # for this request's task
+            else:
+                watch.start()
             await self._handler(gateway, caller, body, reply)
         except ClientGoneError:
             pass
@@ -204,8 +206,11 @@ class Endpoint:
         await reply.json(shape(error), error.headers, error.status)
 
 
-async def _read(scope: Scope, receive: Receive, gateway: "Gateway") -> bytes:
-    """The body, counted among the bytes that the gateway holds. Raises ApiError, ClientGoneError."""
+async def _read(scope: Scope, receive: Receive, gateway: "Gateway", watch: "_Watch") -> bytes:
+    """The body, counted among the bytes that the gateway holds; ``watch`` has its deadline.
+
+    Raises ApiError, ClientGoneError.
+    """
     limits, load = gateway.limits, gateway.load
     content_type = length = b""
     for name, value in scope["headers"]:
@@ -223,24 +228,24 @@ async def _read(scope: Scope, receive: Receive, gateway: "Gateway") -> bytes:
     chunks: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(limits.body_s):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientGoneError
-                chunk: bytes = message.get("body", b"")
-                if size + len(chunk) > limits.body_bytes:
-                    raise _too_large(limits.body_bytes)
-                load.hold(len(chunk))
-                size += len(chunk)
-                if not message.get("more_body"):
-                    return b"".join((*chunks, chunk)) if chunks else chunk
-                chunks.append(chunk)
-    except TimeoutError:
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGoneError
+            chunk: bytes = message.get("body", b"")
+            if size + len(chunk) > limits.body_bytes:
+                raise _too_large(limits.body_bytes)
+            load.hold(len(chunk))
+            size += len(chunk)
+            if not message.get("more_body"):
+                watch.body_arrived()
+                return b"".join((*chunks, chunk)) if chunks else chunk
+            chunks.append(chunk)
+    except BaseException as error:
         load.held_bytes -= size
-        raise ApiError(408, f"the body did not arrive within {limits.body_s:g} s", code="body_timeout") from None
-    except BaseException:
-        load.held_bytes -= size
+        if isinstance(error, asyncio.CancelledError) and watch.is_body_late():
+            message_text = f"the body did not arrive within {limits.body_s:g} s"
+            raise ApiError(408, message_text, code="body_timeout") from None
         raise
 
 
@@ -250,22 +255,48 @@ def _too_large(limit: int) -> ApiError:
 
 @dataclass(slots=True)
 class _Watch:
-    """Cancels a task once its client leaves, or after ``limit_s`` seconds."""
+    """Cancels a task where its request's body is late, once its client leaves, or after ``limit_s`` seconds.
+
+    One timer serves for both in turn: most requests end before it fires, and none pays for a second one.
+    """
 
     _task: asyncio.Task[Any]
     _receive: Receive
     _limit_s: float | None
     gone: bool = False
     late: bool = False
+    _body_s: float | None = None  # None: the body is there
+    _times_body: bool = False  # the timer is the body's deadline
+    _body_late: bool = False
     _listener: asyncio.Task[None] | None = None
     _timer: asyncio.TimerHandle | None = None
 
-    def start(self) -> None:
-        """Starts watching after a moment, since most responses are faster."""
+    def start(self, body_s: float | None = None) -> None:
+        """Starts watching after a moment, since most responses are faster. ``body_s``: the deadline of the body to come."""
+        self._body_s = body_s
         self._timer = self._task.get_loop().call_later(_WATCH_AFTER_S, self._start)
 
     def _start(self) -> None:
-        self._listener = asyncio.ensure_future(self._listen())
+        if self._body_s is None:
+            self._listener = asyncio.ensure_future(self._listen())
+        else:
+            rest_s, self._times_body = max(0.0, self._body_s - _WATCH_AFTER_S), True
+            self._timer = self._task.get_loop().call_later(rest_s, self._end_body)
+
+    def _end_body(self) -> None:
+        self._body_late = True
+        self._task.cancel()
+
+    def body_arrived(self) -> None:
+        """The body is there: from now on the client is watched."""
+        self._body_s = None
+        if self._times_body:
+            self.stop()
+            self.start()
+
+    def is_body_late(self) -> bool:
+        """Whether the task was cancelled for its body alone; it is no longer cancelled then."""
+        return self._body_late and self._task.uncancel() == 0
 
     async def _listen(self) -> None:
         try:

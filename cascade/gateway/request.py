@@ -189,8 +189,10 @@ def ignored_fields(request: GatewayRequest, result: Result) -> list[str]:
 
 
 def _fixed_temperature(result: Result) -> bool:
-    answers = (attempt.answer for attempt in result.attempts)
-    return any("temperature" in answer.extra.get("ignored", ()) for answer in answers if answer is not None)
+    for attempt in result.attempts:
+        if attempt.answer is not None and "temperature" in attempt.answer.extra.get("ignored", ()):
+            return True
+    return False
 
 
 def run_limits(policy: Policy, request: GatewayRequest) -> tuple[float | None, float | None]:

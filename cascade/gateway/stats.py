@@ -112,10 +112,12 @@ class Stats:
             self.unpriced += bool(attempts)
             return
         self.usd += run.cost_usd
-        if run.premium_usd is not None:
+        # A run without a good answer cost something and saved nothing.
+        good = run.accepted or run.reason == "last_tier"
+        if run.premium_usd is not None or not good:
             self.compared += 1
             self.compared_usd += run.cost_usd
-            self.premium_usd += run.premium_usd
+            self.premium_usd += (run.premium_usd or 0.0) if good else 0.0
 
     def _count_second(self, now: float) -> None:
         self._seconds[int(now)] += 1

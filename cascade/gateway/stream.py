@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .endpoint import Reply
     from .state import Gateway
 
-_KEEP_ALIVE_S = 10.0  # a proxy closes a connection that stays silent for long
+_KEEP_ALIVE_S = 10.0  # the longest silence: a proxy closes a connection that stays silent for long
 
 
 class Writer(Protocol):
@@ -85,14 +85,22 @@ async def stream(
             )
             for i, pipe in enumerate(pipes)
         ]
+        unfinished = len(runs)
+
+        def run_ended(_: "asyncio.Future[Result]") -> None:
+            nonlocal unfinished
+            unfinished -= 1
+            awake.set()
+
         for run in runs:
-            run.add_done_callback(lambda _: awake.set())
+            run.add_done_callback(run_ended)
+        silence = _Silence(awake)
+        silence.watch()
         try:
-            while not all(run.done() for run in runs) or any(pipe.ready for pipe in pipes):
-                content = await _take(pipes, awake)
-                if any(pipe.retracted for pipe in pipes):
-                    raise ApiError(502, "the answer broke off after parts of it were sent; try again", code="retracted")
-                if content:
+            while unfinished or awake.is_set():
+                await awake.wait()
+                awake.clear()
+                if content := silence.end(pipes):
                     if not reply.started:
                         await reply.start_events()
                     await reply.send_chunk(content)
@@ -109,6 +117,7 @@ async def stream(
             await reply.send_chunk(writers[0].error(api_error), last=True)
             return
         finally:
+            silence.stop()
             await _end_runs(runs)
     if not reply.started:
         await reply.start_events()
@@ -128,15 +137,43 @@ async def _end_runs(runs: Sequence["asyncio.Future[Result]"]) -> None:
             run.exception()  # it was reported already
 
 
-async def _take(pipes: "Sequence[_Pipe]", awake: asyncio.Event) -> bytes:
-    """The events that are ready, or a keep-alive event where none is for long."""
-    try:
-        async with asyncio.timeout(_KEEP_ALIVE_S):
-            await awake.wait()
-    except TimeoutError:
-        return pipes[0].writer.keep_alive()
-    awake.clear()
-    return b"".join([event for pipe in pipes for event in pipe.take()])
+@dataclass(slots=True)
+class _Silence:
+    """Wakes a stream that has sent nothing for long; one timer for all its events, as a time limit for each costs more."""
+
+    _awake: asyncio.Event
+    _sent: bool = True  # since the timer was set
+    _is_long: bool = False
+    _timer: asyncio.TimerHandle | None = None
+
+    def watch(self) -> None:
+        """Looks again after half of the longest silence."""
+        self._timer = asyncio.get_running_loop().call_later(_KEEP_ALIVE_S / 2, self._look)
+
+    def _look(self) -> None:
+        if not self._sent:
+            self._is_long = True
+            self._awake.set()
+        self._sent = False
+        self.watch()
+
+    def end(self, pipes: "Sequence[_Pipe]") -> bytes:
+        """What is to be sent now: the events that are ready, or a keep-alive event where none is for long.
+
+        Raises ApiError where some that were sent have become void.
+        """
+        content = pipes[0].take() if len(pipes) == 1 else b"".join([pipe.take() for pipe in pipes])
+        if content:
+            self._sent = True
+        elif self._is_long:
+            content = pipes[0].writer.keep_alive()
+        self._is_long = False
+        return content
+
+    def stop(self) -> None:
+        """Stops looking."""
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 @dataclass(slots=True)
@@ -169,8 +206,10 @@ class _Pipe:
         self.ready.append(content)
         self._awake.set()
 
-    def take(self) -> list[bytes]:
-        """The events that are ready."""
+    def take(self) -> bytes:
+        """The events that are ready. Raises ApiError where some that were sent have become void."""
+        if self.retracted:
+            raise ApiError(502, "the answer broke off after parts of it were sent; try again", code="retracted")
         ready, self.ready = self.ready, []
         self._sent = self._sent or bool(ready)
-        return ready
+        return b"".join(ready)

@@ -96,6 +96,10 @@ class PostgresStore(SqlStore):
         for name in sorted(names):
             self.execute("SELECT pg_advisory_xact_lock(hashtextextended(CAST(? AS TEXT), 0))", (name,))
 
+    def tag_sql(self, name: str) -> str:
+        """See ``SqlStore.tag_sql``."""
+        return "(tags ->> '" + name.replace("'", "''") + "')"
+
     def prune(self, before: float | None, most: int) -> int:
         """See ``Store.prune``; one process at a time, the others find nothing to do."""
         with self.transaction():

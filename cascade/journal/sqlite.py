@@ -121,6 +121,11 @@ class SqliteStore(SqlStore):
     def lock(self, names: Iterable[str]) -> None:
         """See ``SqlStore.lock``: only this transaction writes."""
 
+    def tag_sql(self, name: str) -> str:
+        """See ``SqlStore.tag_sql``."""
+        path = '$."' + name.replace('"', "") + '"'
+        return "CAST(json_extract(tags, '" + path.replace("'", "''") + "') AS TEXT)"
+
     def prune(self, before: float | None, most: int) -> int:
         """See ``Store.prune``; freed pages go back to the file system."""
         count = super().prune(before, most)

@@ -160,6 +160,10 @@ class SqlStore(Store):
         """Locks these names until the transaction ends."""
         raise NotImplementedError
 
+    def tag_sql(self, name: str) -> str:
+        """The SQL of a tag as text; ``name`` is part of it, quoted."""
+        raise NotImplementedError
+
     def write(self, policies: Mapping[str, StoredPolicy], rows: Sequence[Row]) -> None:
         """See ``Store.write``."""
         with self.transaction():

@@ -25,6 +25,7 @@ _OTHERWISE = re.compile(
     r"\bboth\b|thinking|between|less than|greater than|range|maximum|minimum|at most|at least|<=|>=|≤|≥", re.IGNORECASE
 )
 _FIELDS = ("max_tokens", "max_completion_tokens")
+_MOST_READ = 2_000  # characters of a message
 
 
 @dataclass(slots=True)
@@ -48,7 +49,7 @@ class Adaptation:
         """Whether an error says something new, so that the request is to be sent again in another way."""
         if error.status not in _REFUSALS:
             return False
-        message = str(error)
+        message = str(error)[:_MOST_READ]
         if "max_tokens" in message or "max_completion_tokens" in message:
             return self._learn_field(message)
         if not self.fixed_temperature and "temperature" in message.lower() and _is_refused(message):

@@ -21,7 +21,7 @@ def build(name: str, spec: ModelSpec) -> Model:
     if spec.provider == "scripted":
         from .scripted import ScriptedModel
 
-        return ScriptedModel(name, spec.answers)
+        return ScriptedModel(name, spec.answers, keep_calls=False)  # nobody can read them, and they hold whole prompts
     key_env = spec.api_key_env or KEY_ENV[spec.provider]
     has_file = spec.api_key_file is not None
     # A key meant for the provider itself must not travel to another server that the file names, unless it says so.

@@ -109,7 +109,7 @@ def outgoing(messages: Sequence[Mapping[str, Any]], base_url: str | None) -> Seq
     """The messages as the OpenAI-compatible server at ``base_url`` takes them; themselves where nothing changes.
 
     Thoughts and foreign fields of tool calls are left out where they are refused, the role ``developer`` is ``system``
-    where it is unknown, an empty list of calls is left out, and calls whose arguments are no JSON object get one.
+    where it is unknown, an empty list of calls is left out, and calls whose arguments are not a JSON object get one.
     """
     server = _server(base_url)
     dropped = server.dropped

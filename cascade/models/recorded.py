@@ -61,7 +61,7 @@ class RecordedModel:
 
     @cached_property
     def max_cost_usd(self) -> float | None:
-        """USD of the dearest recorded answer or sample; None where one of them is not known."""
+        """USD of the most expensive recorded answer or sample; None where one of them is not known."""
         costs = [rec.get("cost_usd") for _, rec in self._answers.values()]
         for _, rec in self._answers.values():
             costs += [answer.cost_usd for answer in _samples(rec, self.model)]

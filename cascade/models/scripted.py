@@ -58,7 +58,7 @@ class ScriptedModel:
 
     @cached_property
     def max_cost_usd(self) -> float | None:
-        """USD of the dearest scripted answer; None where one does not say, or a function makes them."""
+        """USD of the most expensive scripted answer; None where one does not say, or a function makes them."""
         if not isinstance(self.script, tuple):
             return None
         costs = [getattr(reply, "cost_usd", None) for reply in self.script if not isinstance(reply, BaseException)]

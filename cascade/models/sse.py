@@ -1,6 +1,6 @@
 """Server-sent events by the SDKs' clients, each read as plain JSON the moment it arrives; a stream that is cut is a fault.
 
-httpx2 has a reader of events, but it puts U+FFFD in the place of bytes that are no UTF-8, and a damaged answer would pass.
+httpx2 has a reader of events, but it puts U+FFFD in the place of bytes that are not UTF-8, and a damaged answer would pass.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """A provider's counts: the tokens of a request, and their cost where it states one.
 
-A count that is no plain number of tokens is unknown, never 0, and so is a usage whose parts exceed the whole: a price for it
-would be made up. A budget then counts the upper estimate.
+A count that is not a plain number of tokens is unknown, never 0, and so is a usage whose parts exceed the whole: a price for
+it would be invented. A budget then counts the upper estimate.
 """
 
 import logging

@@ -145,7 +145,7 @@ def _threshold(tier: TierPolicy, last: bool, scoring: list[JudgeRule]) -> Iterat
 
 
 def _highest(tier: TierPolicy, scoring: list[JudgeRule]) -> float:
-    """The highest confidence that any answer of the tier can have when its judges have spoken."""
+    """The highest confidence that any answer of the tier can have after all its judges."""
     if tier.confidence:
         return _supremum(from_json(tier.confidence[-1]))
     if not scoring:

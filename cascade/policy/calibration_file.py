@@ -11,22 +11,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import Field, PrivateAttr, ValidationError
 
 from cascade.data import STARTER_CALIBRATION
 from cascade.errors import PolicyError
 
 from .routes import Route
 from .schema import JudgeRule, Policy, TierPolicy
+from .strict_model import StrictModel
 
 MAX_BYTES = 10_000_000
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Recording(_Part):
+class Recording(StrictModel):
     """What the calibration was learned from: the file's name, the SHA-256 of its bytes, its number of examples."""
 
     name: str
@@ -34,14 +31,14 @@ class Recording(_Part):
     n: int = Field(ge=1)
 
 
-class Candidate(_Part):
+class Candidate(StrictModel):
     """A model that took part in the tuning, with the judges that it was tuned with. A policy must name just these."""
 
     model: str
     judges: list[JudgeRule]
 
 
-class CalibrationFile(_Part):
+class CalibrationFile(StrictModel):
     """A calibration file. Counts are examples; ``splits`` are the disjoint parts of the recording that were used."""
 
     schema_version: Literal[1]

@@ -1,8 +1,8 @@
 """Applies what a calibration fitted: the scores of a judge prefix -> P(correct). Standard library only, about 1 us a call.
 
 Three kinds of mapping, each with ``probability(scores)``: `Logistic` on transformed scores, `Isotonic` on one score,
-`Constant` where scores told nothing. Scores are keyed by judge ("logprob", "verifier"), agreement with an earlier tier by
-"agrees:<tier name>" (0 or 1). None, or a key that is absent, means "cannot tell" and is never read as 0.
+`Constant` where scores carry no information. Scores are keyed by judge ("logprob", "verifier"), agreement with an earlier
+tier by "agrees:<tier name>" (0 or 1). None, or a key that is absent, means "cannot tell" and is never read as 0.
 """
 
 from bisect import bisect_right

@@ -21,7 +21,7 @@ def import_modules(data: Any, folder: Path | None, file: str, lines: Mapping[Key
     """Imports what the key ``imports`` of a policy file names, so that its judges are registered.
 
     Each name is that of a module or package in ``folder``, else of an installed one. Python's path is not changed: a file
-    next to the policy file is in nobody's way, whatever it is called. A module is imported once in a process.
+    next to the policy file cannot shadow another module, whatever it is called. A module is imported once in a process.
 
     Args:
         data: The content of the policy file.
@@ -40,7 +40,7 @@ def import_modules(data: Any, folder: Path | None, file: str, lines: Mapping[Key
             continue
         where = f"{file}:{lines.get(('imports', i), lines.get(('imports',), 1))}: imports[{i}]"
         if not all(part.isidentifier() for part in name.split(".")):
-            raise PolicyError(f"{where}: {name!r} is no module's name; write my_judges for the file my_judges.py")
+            raise PolicyError(f"{where}: {name!r} is not a module's name; write my_judges for the file my_judges.py")
         if folder is None:
             raise PolicyError(f"{where}: only a policy file on disk may import modules")
         try:

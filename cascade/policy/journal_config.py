@@ -5,21 +5,19 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from cascade.errors import JournalError
 
-from .environment import hide
+from .strict_model import StrictModel
 
 Durability = Literal["full", "batched", "off"]
 _SQLITE, _POSTGRES = "sqlite:///", ("postgresql://", "postgres://")
 _REMEDY = "; name the variable that holds the whole URL in url_env, or leave the password to PGPASSWORD or ~/.pgpass"
 
 
-class JournalSpec(BaseModel):
+class JournalSpec(StrictModel):
     """Where the records go (``url``, or the environment variable ``url_env`` that holds it) and how long they stay."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str | None = Field(
         None,
@@ -55,12 +53,6 @@ class JournalSpec(BaseModel):
         if self.max_mb is not None and self.url is not None and not is_sqlite(self.url):
             raise ValueError("max_mb is for SQLite, whose file it bounds; use keep_days with Postgres")
         return self
-
-    def __repr__(self) -> str:
-        return hide(super().__repr__())
-
-    def __str__(self) -> str:
-        return hide(super().__str__())
 
     def located(self, folder: Path) -> "JournalSpec":
         """The same with a relative SQLite path taken from ``folder`` on."""

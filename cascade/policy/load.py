@@ -262,7 +262,7 @@ def _explain(error: Mapping[str, Any], file: str, lines: Lines) -> str:
         what = str(error["ctx"]["error"])
     else:
         value = error["input"]
-        # A text that is no plain word or number may be a key in the wrong place.
+        # A text that is not a plain word or number may be a key in the wrong place.
         plain = isinstance(value, int | float) or _WORD.fullmatch(str(value))
         shown = f", got {value!r}" if plain and path not in lines.texts else ""
         what = error["msg"][0].lower() + error["msg"][1:] + shown

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from .strict_model import StrictModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,10 +22,8 @@ class AppliedCalibration:
     text: str
 
 
-class CanarySpec(BaseModel):
+class CanarySpec(StrictModel):
     """Another calibration, for a share of the runs; labels of sampled runs compare it with the present one."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     calibration: str = Field(min_length=1, description="The calibration to try, relative to this file.")
     share: float = Field(0.1, gt=0.0, lt=1.0, allow_inf_nan=False, description="The share of the runs that use it.")
@@ -38,5 +38,5 @@ class CanarySpec(BaseModel):
         0.05,
         gt=0.0,
         lt=1.0,
-        description="The probability of ever stopping one that is no worse; and of ever calling one ready that is not.",
+        description="The probability of ever aborting a candidate that is not worse, and of calling a worse one ready.",
     )

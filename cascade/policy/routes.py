@@ -4,20 +4,18 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from judges import Prompt
+
+from .strict_model import StrictModel
 
 _MOST_LETTERS = 400
 _READ = 10_000
 Word = str | list[str]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class RouteCondition(_Strict):
+class RouteCondition(StrictModel):
     """What a run must be like: every condition that is set must hold. Without any, every run matches."""
 
     task: Word | None = Field(None, description="The run's task: its tag, see tasks. One name or several.")
@@ -74,7 +72,7 @@ class RouteCondition(_Strict):
         return self.max_chars is None or (other.max_chars is not None and other.max_chars <= self.max_chars)
 
 
-class Route(_Strict):
+class Route(StrictModel):
     """Where runs of a kind begin."""
 
     when: RouteCondition = Field(description="Which runs.")

@@ -140,7 +140,7 @@ class _Builder:
 
     def _text(self, text: str, path: KeyPath, line: int) -> str:
         if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
-            raise self._wrong(line, path, "holds half a surrogate pair, which is no text")
+            raise self._wrong(line, path, "holds half a surrogate pair, which is not text")
         return text
 
     def _wrong(self, line: int, path: KeyPath, what: str) -> PolicyError:

@@ -16,7 +16,7 @@ from math import log1p, sqrt, tanh
 from .e_process import EProcess
 
 TOLERANCE = 0.05
-"""The advantage of a classifier over chance that is no drift, however large the recording is."""
+"""The advantage of a classifier over chance that is not drift, however large the recording is."""
 _RATE = 0.15
 
 

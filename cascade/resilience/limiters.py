@@ -39,7 +39,7 @@ class ConcurrencyLimiter:
             raise
 
     def is_half_free(self) -> bool:
-        """Whether at most half of the slots are in use, and nobody waits."""
+        """Whether at most half of the slots are in use, and no call waits."""
         with self._lock:
             return not self._waiters and 2 * self._in_use <= self.limit
 

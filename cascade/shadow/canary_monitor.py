@@ -53,6 +53,7 @@ class CanaryMonitor:
     def begin(self) -> None:
         """Reads the states before the first run. Until a state is known, no run has a candidate."""
         self._check()
+        self._book.close()  # whoever forks now must not have it open
 
     def check(self) -> None:
         """Takes new labels into account, and puts into service what was decided."""

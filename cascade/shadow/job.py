@@ -1,7 +1,7 @@
 """One sampled run whose missing tiers are to be asked, in memory and as plain data in the journal."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cascade.journal.record import answer_json
@@ -9,6 +9,8 @@ from cascade.journal.shadows import ShadowRow
 from cascade.models.protocol import Request
 from judges import Answer, Prompt
 from judges.equivalence import key
+
+_NO_PROMPT = Prompt.of("skipped")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +28,7 @@ class ShadowJob:
         answer: The answer that it returned; None where it abstained.
         keeps_text: Whether the journal may hold the texts.
         is_stored: Whether its rows are in the journal already.
+        is_skipped: Whether there was no room for it: it is only entered in the books, and holds no texts.
     """
 
     run_id: str
@@ -38,6 +41,18 @@ class ShadowJob:
     answer: Answer | None
     keeps_text: bool
     is_stored: bool = False
+    is_skipped: bool = False
+
+    @property
+    def size(self) -> int:
+        """About how many characters it holds; an image counts as its text."""
+        prompt = self.prompt
+        texts = 0 if self.answer is None else len(self.answer.text) + len(self.answer.reasoning or "")
+        return texts + _size((prompt.messages, prompt.tools, prompt.schema if isinstance(prompt.schema, Mapping) else None))
+
+    def without_texts(self) -> "ShadowJob":
+        """The same run as one that is skipped."""
+        return replace(self, prompt=_NO_PROMPT, request=Request(), answer=None, keeps_text=False, is_skipped=True)
 
     def row(self, tier: str, model: str) -> ShadowRow:
         """The row of one tier."""
@@ -92,3 +107,18 @@ def job_of(row: ShadowRow) -> ShadowJob:
         keeps_text=True,
         is_stored=True,
     )
+
+
+def _size(value: Any) -> int:
+    """The characters of all texts in plain data."""
+    total, todo = 0, [value]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, str):
+            total += len(node)
+        elif isinstance(node, Mapping):
+            total += sum(map(len, node))
+            todo += node.values()
+        elif isinstance(node, list | tuple):
+            todo += node
+    return total

@@ -44,6 +44,10 @@ log = logging.getLogger("cascade.shadow")
 
 CAPACITY = 1_000
 """Sampled runs that wait; further ones are entered in the books as skipped."""
+MAX_CHARS = 16_000_000
+"""Characters of their prompts and answers together, for the same reason."""
+MOST_SKIPPED = 100_000
+"""Runs that wait to be entered in the books as skipped; further ones are not entered."""
 DRAIN_S = 5.0
 """How long closing waits for work that is queued or in progress."""
 TIMEOUT_S = 300.0
@@ -90,6 +94,7 @@ class Shadower:
 
     def _begin(self) -> None:
         self._queue: deque[ShadowJob] = deque()
+        self._chars = 0  # that the queue holds
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -125,19 +130,26 @@ class Shadower:
         return result
 
     def _submit(self, pending: PendingRecord, result: Result, plan: ShadowPlan, request: Request) -> None:
-        self._queue.append(
-            ShadowJob(
-                run_id=pending.run_id,
-                policy=pending.policy,
-                probability=pending.sampling_probability or 0.0,
-                queued=pending.ended,
-                tiers=pending.shadow_tiers,
-                prompt=pending.prompt,
-                request=request,
-                answer=result.answer,
-                keeps_text=plan.spec.text,
-            )
+        job = ShadowJob(
+            run_id=pending.run_id,
+            policy=pending.policy,
+            probability=pending.sampling_probability or 0.0,
+            queued=pending.ended,
+            tiers=pending.shadow_tiers,
+            prompt=pending.prompt,
+            request=request,
+            answer=result.answer,
+            keeps_text=plan.spec.text,
         )
+        size = job.size
+        with self._lock:
+            if len(self._queue) >= MOST_SKIPPED:
+                return
+            if len(self._queue) >= CAPACITY or self._chars + size > MAX_CHARS:
+                job = job.without_texts()
+            else:
+                self._chars += size
+            self._queue.append(job)
         if self._thread is None:
             self._start()
         elif self._loop is not None:
@@ -204,7 +216,7 @@ class Shadower:
                 check_at = time.monotonic() + CHECK_EVERY_S
                 self._monitor.check()
             while self._queue and len(jobs) < _AT_ONCE:
-                task = asyncio.create_task(self._work(self._queue.popleft()))
+                task = asyncio.create_task(self._work(self._take()))
                 jobs.add(task)
                 task.add_done_callback(jobs.discard)
                 task.add_done_callback(lambda _: self._event.set())
@@ -215,6 +227,13 @@ class Shadower:
         for task in list(jobs):
             task.cancel()
         await asyncio.gather(*jobs, return_exceptions=True)
+
+    def _take(self) -> ShadowJob:
+        with self._lock:
+            job = self._queue.popleft()
+            if not job.is_skipped and not job.is_stored:
+                self._chars -= job.size
+        return job
 
     def _adopt(self) -> None:
         """Queues what processes left that have ended."""
@@ -234,7 +253,7 @@ class Shadower:
             if not job.is_stored:
                 await self._reach(lambda: self._book.queue([row for row, _ in rows]))
             for row, handle in rows:
-                if len(self._queue) >= CAPACITY:
+                if job.is_skipped:
                     outcome = ShadowOutcome(state="skipped", cost_usd=0.0, error="too many sampled runs wait")
                     await self._enter(row, outcome)
                 else:

@@ -7,12 +7,23 @@ import threading
 import time
 import urllib.request
 from collections.abc import Mapping
+from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError
 
 log = logging.getLogger("cascade.promise")
 
 _ATTEMPTS, _FIRST_PAUSE_S, _TIMEOUT_S = 4, 1.0, 10.0
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect would lead to a host that the operator did not name."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """See urllib: None makes the redirect an error."""
+
+
+_opener = urllib.request.build_opener(_NoRedirect)
 
 
 def post_in_background(policy: str, variable: str, body: Mapping[str, Any]) -> None:
@@ -31,7 +42,9 @@ def post_in_background(policy: str, variable: str, body: Mapping[str, Any]) -> N
 
 
 def post(url: str, body: Mapping[str, Any], *, pause_s: float = _FIRST_PAUSE_S) -> bool:
-    """Posts JSON, again after connection faults, 408, 429 and 5xx; whether it was taken. The URL, a secret, is not logged.
+    """Posts JSON, again after connection faults, 408, 429 and 5xx; whether it was taken.
+
+    Redirects are not followed. The URL, which may be a secret, is not logged.
 
     Args:
         url: http:// or https://.
@@ -48,14 +61,14 @@ def post(url: str, body: Mapping[str, Any], *, pause_s: float = _FIRST_PAUSE_S) 
             time.sleep(pause_s * 2 ** (attempt - 1))
         try:
             request = urllib.request.Request(url, data, {"Content-Type": "application/json", "User-Agent": "cascade"})
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_S):
+            with _opener.open(request, timeout=_TIMEOUT_S):
                 return True
         except HTTPError as fault:
             fault.close()
             error = f"status {fault.code}"
             if fault.code not in (408, 429) and fault.code < 500:
                 break
-        except (OSError, ValueError) as fault:
+        except (OSError, ValueError, HTTPException) as fault:
             error = type(fault).__name__
     log.error("policy %s: the webhook did not take the change (%s)", body.get("policy"), error)
     return False

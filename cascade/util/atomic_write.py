@@ -18,7 +18,7 @@ def replacing(path: str | os.PathLike[str], *, private: bool = False) -> Iterato
 
     It is on the disk before it takes the place. Who may read it stays as it was; a new file only its owner may where it is
     ``private``, else everyone whom the umask allows. A link keeps its target. What a killed process left
-    half written is taken away before. Raises OSError: also where ``path`` is no file but a folder, pipe or device, whose
+    half written is taken away before. Raises OSError: also where ``path`` is not a file but a folder, pipe or device, whose
     place no file must take.
     """
     target, mode = _place(path)

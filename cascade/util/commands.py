@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from .broken_pipe import quietly
-from .extras import MissingExtraError, missing
+from .extras import MissingExtraError, missing, needed_by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,8 @@ class Command:
     def run(self, argv: list[str], prog: str) -> int:
         """Runs the command with these arguments; ``prog`` is how its help calls it. Returns the exit status."""
         module, _, function = self.target.partition(":")
-        status: int = getattr(import_module(module), function)(argv, prog=prog)
+        with needed_by(prog):
+            status: int = getattr(import_module(module), function)(argv, prog=prog)
         return status
 
 

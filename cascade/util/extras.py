@@ -22,7 +22,7 @@ EXTRAS = {
     "xllamacpp": "demo",
 }
 """The extra that installs each optional package without which something cannot work; aiohttp and uvloop only
-make things faster, and their absence is no error."""
+make things faster, and their absence is not an error."""
 
 _PROJECTS = {
     "backports": "backports.zstd",

@@ -39,7 +39,7 @@ def _text(value: Any) -> str:
 class LimitedLog:
     """Writes warnings of one kind at most once in ``every_s`` seconds, and says how many were suppressed.
 
-    Safe for threads. Where nobody reads warnings of the logger, a call costs next to nothing.
+    Safe for threads. Where warnings of the logger are off, a call costs next to nothing.
 
     Args:
         logger: The logger.

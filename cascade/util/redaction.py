@@ -36,7 +36,7 @@ def redact(text: str, *secrets: str | None) -> str:
     Secrets are found in any case, percent-encoded, escaped as in JSON, HTML or Python, in hexadecimal and in base64, also as
     a part of what was encoded, and where only their beginning is quoted.
     """
-    # The word for "no key" that the SDKs are given is no secret.
+    # The word for "no key" that the SDKs are given is not a secret.
     known = tuple(s for s in secrets if s is not None and len(s) >= _SHORTEST and s != "none")
     text = text[:_MAX_READ]
     if known:

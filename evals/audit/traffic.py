@@ -29,7 +29,7 @@ class Group:
         unpriced: How many have an unknown cost.
         compared: How many were answered with both their cost and premium's known.
         premium_usd: What premium alone would have cost for those, estimated.
-        saved_usd: Premium's cost less their own, of those: below 0, the cascade was dearer.
+        saved_usd: Premium's cost less their own, of those: below 0, the cascade cost more.
         seconds: The sum of their latencies.
     """
 

@@ -61,7 +61,7 @@ class CodeGrader:
             with warnings.catch_warnings(action="ignore"):
                 compile(reference, "tests", "exec")
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            raise GraderError(f"reference: the tests are no Python: {error}") from None
+            raise GraderError(f"reference: the tests are not Python: {error}") from None
 
     def grade(self, case: GradingCase) -> float | None:
         """Code that fails, hangs, exits early or exceeds its limits is wrong.
@@ -70,7 +70,7 @@ class CodeGrader:
             case: The answer, and the tests as its reference.
 
         Returns:
-            1.0 or 0.0, or None where the tests hand over or rest on what is no value.
+            1.0 or 0.0, or None where the tests hand over or rest on what is not a value.
 
         Raises:
             GraderError: The tests test nothing, or this machine has no sandbox.

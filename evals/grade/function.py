@@ -39,7 +39,7 @@ class FunctionGrader:
             )
             raise GraderError(f"python:{where}: {reason}") from error
         if not callable(function):
-            raise GraderError(f"python:{where}: is no function")
+            raise GraderError(f"python:{where}: is not a function")
         return cls(f"python:{where}", function, str(getattr(function, "version", "1")), _call_of(function, where))
 
     def check(self, reference: Any) -> None:

@@ -75,7 +75,7 @@ class MathsGrader:
         except TimeoutException:
             parsed = None
         if not parsed:
-            raise GraderError(f"reference: {str(gold)[:80]!r} is no mathematical expression; write it as LaTeX between $")
+            raise GraderError(f"reference: {str(gold)[:80]!r} is not a mathematical expression; write it as LaTeX between $")
         return parsed
 
 

@@ -58,7 +58,7 @@ class NumberGrader:
             plain = numerals.number(final_answer(str(gold)))
             value = None if isinstance(gold, bool) else _number(plain)
             if value is None:
-                raise GraderError(f"reference: {gold!r} is no number; write digits, or name another grader")
+                raise GraderError(f"reference: {gold!r} is not a number; write digits, or name another grader")
             if numerals.numbers_in(plain) > 1:
                 raise GraderError(
                     f"reference: {gold!r} holds several numbers; give the right one, or a list where each is right"
@@ -132,7 +132,7 @@ class DateGrader:
         for gold in map(str, one_of(reference)):
             day = self._day(numerals.date(gold, day_first=self.day_first))
             if day is None or (numerals.ambiguous_day(gold) and not self.day_first):
-                reason = "is no date" if day is None else "could be two days"
+                reason = "is not a date" if day is None else "could be two days"
                 raise GraderError(f"reference: {gold!r} {reason}; write it as 2026-11-24")
             golds.append(day)
         return golds

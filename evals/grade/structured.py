@@ -21,8 +21,8 @@ class JsonGrader:
 
     JSON is read out of the reply as the schema judge reads it; of an answer of tool calls alone they are the JSON, each as
     {"name": ..., "arguments": ...}, a single one without a list around. A reference that is text is read as JSON. A field
-    is a path to a value that is no object; the share is of all paths in either, so that an invented field costs as much as
-    a missing one.
+    is a path to a value that is not an object; the share is of all paths in either, so that an invented field costs as much
+    as a missing one.
     """
 
     credit: str = "all"
@@ -70,7 +70,7 @@ def _gold(reference: Any) -> Any:
         try:
             gold = json.loads(reference)
         except (ValueError, RecursionError) as error:
-            reason = f"{reference[:80]!r} is no JSON ({error}); see text for the grader of words"
+            reason = f"{reference[:80]!r} is not JSON ({error}); see text for the grader of words"
             raise GraderError(f"reference: {reason}") from None
     if canonical_json(gold) is None:
         raise GraderError(f"reference: {str(gold)[:80]!r} holds what JSON has not, such as NaN, or is nested too deeply")

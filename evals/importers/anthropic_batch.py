@@ -61,7 +61,7 @@ def of_line(line: Field, requests: dict[str, list[Field]]) -> ImportedAnswer | S
     try:
         (answer,) = AnthropicModel(name=model, model=model).answers(message.value)
     except ModelError as error:
-        raise message.wrong(f"is no message ({error})") from None
+        raise message.wrong(f"is not a message ({error})") from None
     return ImportedAnswer(example, model, replace(answer, model=model), None, "anthropic", _DISCOUNT)
 
 

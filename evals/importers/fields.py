@@ -110,7 +110,7 @@ def parse_line(text: bytes, where: str, reads: str, lists: bool = False) -> Fiel
         if _HALF_PAIR.search(text):
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise RecordingError(f"{where}: holds half of a surrogate pair, which is no text; correct it; {reads}") from None
+        raise RecordingError(f"{where}: holds half of a surrogate pair, which is not text; correct it; {reads}") from None
     except UnicodeDecodeError:
         raise RecordingError(f"{where}: is not UTF-8 text; save it as UTF-8; {reads}") from None
     except (ValueError, RecursionError, MemoryError) as error:

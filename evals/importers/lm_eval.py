@@ -160,7 +160,7 @@ def _chosen(
     likelihoods = [_likelihood(r[0]) for r in replies]
     # -inf is a choice that the model rules out; where there is no number, or only -inf, no choice is the likeliest.
     if any(not value < math.inf for value in likelihoods) or max(likelihoods) == -math.inf:
-        return Skipped(where, "the likelihoods of its choices are no numbers, so that none was chosen")
+        return Skipped(where, "the likelihoods of its choices are not numbers, so that none was chosen")
     lengths = [max(len(c.strip()), 1) for c in choices] if metric == "acc_norm" else [1] * len(choices)
     weighed = [value / length for value, length in zip(likelihoods, lengths, strict=True)]
     best = weighed.index(max(weighed))
@@ -217,5 +217,5 @@ def _quality(line: Field, options: Options) -> tuple[str, float | None, tuple[st
     metric = options.score or next((m for m in _METRICS if m in names), names[0] if names else "")
     quality = unit_score(line.value.get(metric))
     if quality is None:
-        return metric, None, (f"no quality: the metric {metric!r} is no figure in [0, 1]" if metric else "not graded",)
+        return metric, None, (f"no quality: the metric {metric!r} is not a figure in [0, 1]" if metric else "not graded",)
     return metric, quality, ()

@@ -67,7 +67,7 @@ def of_line(line: Field, requests: Sent) -> Iterator[ImportedAnswer | Skipped]:
     try:
         answers = _responded(body) if body.value.get("object") == "response" else completed(body, model)
     except ModelError as broken:
-        raise body.wrong(f"is no chat completion ({broken})") from None
+        raise body.wrong(f"is not a chat completion ({broken})") from None
     if not answers:
         yield Skipped(where, "no text")
         return

@@ -38,7 +38,7 @@ def of_completion(row: Field) -> Iterator[ImportedAnswer | Skipped]:
         yield Skipped(where, f"a message has a part of the type {unsupported}, which no prompt of a recording can hold")
         return
     except ModelError as broken:
-        raise row.wrong(f"is no chat completion ({broken})") from None
+        raise row.wrong(f"is not a chat completion ({broken})") from None
     # The list of messages may end with the answer.
     while messages and messages[-1]["role"] == "assistant":
         messages.pop()

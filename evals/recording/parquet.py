@@ -1,7 +1,7 @@
 """Recordings as Parquet: a row an example, in batches, so that memory does not grow with the file.
 
-Texts are columns of text; what is nested (answers, a prompt of messages, schema, tools, a reference that is no text, further
-fields) is written as JSON. Read are also files of other tools, in which answers are nested columns.
+Texts are columns of text; what is nested (answers, a prompt of messages, schema, tools, a reference that is not text,
+further fields) is written as JSON. Files of other tools, in which answers are nested columns, are read, too.
 """
 
 import json

@@ -27,6 +27,7 @@ from .policy_output.own_policy import OwnPolicy
 from .results import report_data, verdict
 from .results.table import ResultRow, as_json, compare
 from .results.tasks import by_task
+from .rows.grades import check_grades
 from .rows.input_rows import (  # fmt: skip
     ReplayError,
     Rules,
@@ -136,6 +137,7 @@ async def _replay(
     if len(tiers) > MOST_TIERS:
         raise ReplayError(f"{len(tiers)} tiers are too many to sweep; choose at most {MOST_TIERS} with --tiers")
     rows, left_out, warnings = usable_rows(examples, tiers)
+    check_grades(examples, tiers)
     rows, sampling = sampled_rows(rows, n_incomplete=left_out["a tier has no answer"], seed=config.seed)
     if sampling is not None:
         left_out = {**left_out, "not drawn at random": sampling.n_left_out}
@@ -355,7 +357,7 @@ def _data(
             models=models,
             outcome=engine_outcome,
             premium=tiers[-1],
-            limit=limit,
+            limit=config.max_task_loss or limit,
             interval=lambda a, b: baselines.bootstrap_difference(a, b, seed),
         ),
         "cofailure": [cofailure(scores, models, test) for models in (list(tiers[:-1]), list(tiers)) if len(models) > 1],

@@ -38,7 +38,7 @@ class Dot:
 @dataclass(frozen=True, slots=True)
 class Axis:
     """Maps values to pixels, linearly or by logarithm. Zero has no logarithm: it is put at the axis' beginning,
-    which then is no value of its own (``low_is_zero``)."""
+    which then is not a value of its own (``low_is_zero``)."""
 
     low: float
     high: float

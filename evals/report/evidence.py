@@ -205,9 +205,12 @@ def _metrics(card: Findings) -> str:
     heads = ["", *(f"{title} ({better})" if better else title for title, better in titles)]
     rows = []
     for title, side in (("before", before), ("after", after)):
-        cells = "".join(element("td", _estimate(side.get(name))) for name in names)
+        cells = "".join(
+            element("td", _estimate(side.get(name)), data_label=label)
+            for name, (label, _) in zip(names, titles, strict=True)
+        )
         rows.append(element("tr", element("th", title, scope="row") + cells))
-    return table(heads, rows, "Figures of the calibration")
+    return table(heads, rows, "Figures of the calibration", "fold single")
 
 
 def _estimate(estimate: Any) -> str:

@@ -20,7 +20,7 @@ TERMS: dict[str, str] = {
     "p-value": "The probability of a result at least this good if the promise were just broken.",
     "points": "Percentage points of mean quality: from 0.90 to 0.88 are 2 points.",
     "premium": "The last tier alone, asked every prompt: what cost and quality are compared with.",
-    "oracle": "Takes the cheapest right answer of each prompt, which nobody can know beforehand: a bound, not a choice.",
+    "oracle": "Takes the cheapest right answer of each prompt, which cannot be known beforehand: a bound, not a choice.",
     "random mixing": "Sends prompts to single tiers at random, in the shares that give the cascade's cost.",
     "prompt-only router": "Chooses the tier from the prompt's text alone, before anything is asked.",
     "veto": "A judge forbids an answer, whatever its confidence: a broken schema, a refusal, a cut text.",

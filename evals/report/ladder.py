@@ -51,7 +51,7 @@ def _thresholds_by_task(chosen: Findings, tiers: Sequence[str]) -> str:
             cells.append(element("td", text(shown), data_label=tier))
         name = element("th", element("span", text(task), title=task), scope="row")
         rows.append(element("tr", name + "".join(cells)))
-    return table(["task", *tiers], rows, "Thresholds by task", "fold", len(tasks) > 14) if rows else ""
+    return table(["task", *tiers], rows, "Thresholds by task", "fold compact", len(tasks) > 14) if rows else ""
 
 
 def _passed_on(value: Any) -> str:

@@ -41,7 +41,7 @@ def clip(value: object, length: int) -> str:
 
 
 def number(value: Any) -> float | None:
-    """The value as a finite float; None where it is unknown. Raises TypeError for what is no number."""
+    """The value as a finite float; None where it is unknown. Raises TypeError for what is not a number."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, Real):

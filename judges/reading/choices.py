@@ -15,7 +15,7 @@ _ALONE = re.compile(rf"[*_]{{0,3}}{_WHOLE.pattern}[*_]{{0,3}}", re.IGNORECASE)
 _REASON = r"(?:because|since|as|for|due to|given that)\b"
 _HEAD = re.compile(
     r"(?:(?:option|choice|answer) )?(?:\(([a-z])\)|([a-z])[).:](?!\w))"
-    rf"|(?:(?:option|choice|answer) )?([A-Z])(?:,| ?[-–—])? {_REASON}|([A-Z]) ?[-–—] |([A-Z]) \(|([A-Z]), ",
+    rf"|(?:(?:option|choice|answer) )?([A-Z])(?:,| ?[-–—])? {_REASON}|([A-Z]) ?[-–—] |([A-Z]) \(|([A-Z])[,;] ",
 )
 _HEAD_ANY_CASE = re.compile(r"(?:(?:option|choice|answer) )?(?:\(([a-z])\)|([a-z])[).:](?!\w))", re.IGNORECASE)
 _LISTED = re.compile(r"^\W{0,4}([a-z])[).:](?!\w)", re.IGNORECASE | re.MULTILINE)

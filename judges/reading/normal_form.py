@@ -9,7 +9,7 @@ _PIECE = 1000
 
 def compatible(text: str) -> str:
     """A text in NFKC, with long runs of combining marks broken up; unchanged where it would be three times as long."""
-    if text.isascii() or _grows(text):
+    if text.isascii():
         return text
     run, safe = 0, []
     for char in text:
@@ -18,7 +18,8 @@ def compatible(text: str) -> str:
             safe.append("\u034f")
             run = 1
         safe.append(char)
-    return unicodedata.normalize("NFKC", "".join(safe))
+    joined = "".join(safe)
+    return text if _grows(joined) else unicodedata.normalize("NFKC", joined)
 
 
 def _grows(text: str) -> bool:

@@ -19,6 +19,7 @@ RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]{1,20}")
 _FRACTIONS = {ord(char): f" {unicodedata.normalize('NFKC', char)}" for char in "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"}
 _EXACT = r"-?(?:\d{1,30}(?:\.\d{1,30})?|\.\d{1,30})"
 _SCALES = {
+    "hundred": "e2",
     "thousand": "e3",
     "lakh": "e5",
     "million": "e6",
@@ -28,12 +29,29 @@ _SCALES = {
     "bn": "e9",
     "trillion": "e12",
 }
-_SCALE = re.compile(rf"({_EXACT})\s?(thousand|lakh|million|mn|crore|billion|bn|trillion)s?\b", re.IGNORECASE)
+_SCALE = re.compile(rf"({_EXACT})\s?({'|'.join(_SCALES)}|dozen)s?\b", re.IGNORECASE)
+# 1.5M and 2.5k; lower-case m only for money (5m are metres), B and T only for money or after a fraction (3B is a label).
+_SUFFIX = re.compile(
+    rf"(?<![\w.])(?:(?P<money>[$€£¥]{_EXACT})\s?(?P<any>[KkMmBbTt])|(?P<number>{_EXACT})(?P<large>[KkM]|(?<=\.\d)[BT]|(?<=\.\d\d)[BT]))"
+    r"(?!\w| (?:run|race|resolution|monitor|display|screen|tv|video|edition)\b)"
+)
+_SUFFIXES = {"k": "e3", "m": "e6", "b": "e9", "t": "e12"}
+_CODE = (
+    r"(?:USD|EUR|GBP|JPY|CNY|RMB|INR|CHF|CAD|AUD|NZD|HKD|SGD|BRL|MXN|KRW|RUB|SEK|NOK|DKK|PLN|ZAR|IDR|Rs\b\.?"
+    r"|(?:US|CA?|AU?|NZ|HK|SG?|R|MX)(?=\$)|(?<!\w)[₹₩₽₺₫₴₪])"
+)
+_UNIT = r"(?:[kcm]m|k?g|mg|lbs?|oz|ft|mi|yd|m[ls]|[kmgt]b|[kmg]?hz|kwh?|mph|h|hrs?|mins?|secs?|°[cf])"
 _JOINED = rf"(?:[$€£¥]\s?)?{_EXACT}(?:\s?(?:%|[^\W\d]{{1,12}}))?"
 _Into = str | Callable[[re.Match[str]], str]
 _WRITTEN: tuple[tuple[str, _Into], ...] = (
     (r"\\(?:times|cdot)\b|[×·]", "*"),
     (r"\\(?:pm|mp)\b|\+/-", "±"),
+    # USD 1,000, US$ 1,000, € 5, 5€; 5km; an en dash for a minus.
+    (rf"(?<!\w){_CODE}\s?(?=[$€£¥]?\s?[-+]?\.?\d)", ""),
+    (r"(?<=\d)\s?[€£¥₹₩₽₺₫₴₪](?![\w$])", ""),
+    (r"(?<![\w$])([$€£¥])\s(?=\.?\d)", r"\1"),
+    (rf"(?<=\d)(?={_UNIT}(?!\w))", " "),
+    (r"(?:^|(?<=[=:(])|(?<=[=:] )|(?<=\bis ))[–—](?=\.?\d)", "-"),
     (r"\b(?:minus|negative)\s(?=[$€£¥]?\.?\d)", "-"),
     (r"(?<![\d.,])\d{1,2}(?:,\d{2}){1,6},\d{3}(?![\d]|,\d)", lambda m: m[0].replace(",", "")),  # 1,00,000
     # 1'234'567, 1_234_567, 1 234 567; 1.234.567; 1.234,56; 3,14 and 0,125 (but 1,234 is a thousand and more).
@@ -62,7 +80,7 @@ _DOTTED = re.compile(r"(?<![\w.])(\d{4})\.(\d{1,2})\.(\d{1,2})(?!\.?\w)")
 
 
 def number(text: str, *, scaled: bool = True) -> str:
-    """The text with its numbers in plain notation; ``scaled`` writes 1.5 million as 1.5e6, else the word is left."""
+    """The text with its numbers in plain notation; ``scaled`` writes 1.5 million and 1.5M as 1.5e6, else these are left."""
     # Before NFKC, which would make 102 of 10² and 21/2 of 2½.
     plain = RAISED.sub(lambda m: f"^{m[0].translate(_SUPERSCRIPT)}", text[-_LONGEST:].translate(_FRACTIONS))
     plain = compatible(plain)[-_LONGEST:].replace("\u2044", "/").replace("\u2212", "-").replace("{,}", ",")
@@ -70,12 +88,24 @@ def number(text: str, *, scaled: bool = True) -> str:
     for pattern, into in _STEPS:
         plain = pattern.sub(into, plain)
     plain = _MIXED.sub(_improper, plain)
-    return _SCALE.sub(lambda m: f"{m[1]}{_SCALES[m[2].lower()]}", plain) if scaled else plain
+    return _SCALE.sub(_in_full, _SUFFIX.sub(_suffix_in_full, plain)) if scaled else plain
 
 
 def numbers_in(plain: str) -> int:
     """How many numbers a text in plain notation holds."""
     return len(_GROUP.findall(plain))
+
+
+def _in_full(match: re.Match[str]) -> str:
+    word = match[2].lower()
+    if word != "dozen":
+        return f"{match[1]}{_SCALES[word]}"
+    dozens = 12 * Fraction(match[1])
+    return str(int(dozens)) if dozens.denominator == 1 else f"{dozens.numerator}/{dozens.denominator}"
+
+
+def _suffix_in_full(match: re.Match[str]) -> str:
+    return f"{match['money'] or match['number']}{_SUFFIXES[(match['any'] or match['large']).lower()]}"
 
 
 def _improper(match: re.Match[str]) -> str:

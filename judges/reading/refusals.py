@@ -6,7 +6,10 @@ no words.
 """
 
 import re
+import unicodedata
 from functools import cache
+
+from . import refusal_kinds
 
 _HEAD = 200  # characters: a refusal begins at once
 _LONG = 1500  # an answer this long that begins with an apology goes on to answer
@@ -70,7 +73,7 @@ _ENGLISH = (
     r"^(?:i'm|i am) not comfortable (?:producing|generating|helping with|assisting)",
     r"^(?:no[,.;]? |sorry[,.;]? )?i (?:won't|will not|can't|cannot) help you (?:stalk|spy|steal|forge|fake|blackmail|bypass|poison|kill|scam|launder|evade)",
     r"^(?:sorry[,.;]? )?no can do\b",
-    rf"^(?:{_POLITE})?(?:i'd|i would) (?:rather not|prefer not to) (?:answer|discuss|help|say|write|engage|provide|create|share)",
+    rf"^(?:{_POLITE})?(?:i'd|i would) (?:rather not|prefer not to) (?:answer|discuss|help|engage)",
 )
 _REQUESTS = {
     "chinese": (
@@ -305,10 +308,16 @@ _ENGLISH_WIDE = (
 )
 _Patterns = list[tuple[tuple[str, ...], str]]
 _PATTERNS: _Patterns = [
-    (_CUES[language], patterns[0] if language == "english" else "|".join((*patterns, *_KINDS.get(language, ()))))
+    (
+        (*_CUES[language], *refusal_kinds.OTHER_CUES.get(language, ())),
+        patterns[0]
+        if language == "english"
+        else "|".join((*patterns, *_KINDS.get(language, ()), *refusal_kinds.OTHERS.get(language, ()))),
+    )
     for language, patterns in ({"english": (_ENGLISH_START,)} | _REQUESTS).items()
 ]
 _PATTERNS += _ENGLISH_WIDE
+_PATTERNS.append((refusal_kinds.CUES, rf"\A(?:{'|'.join(refusal_kinds.ENGLISH)})"))
 _ASCII_CUES = ((tuple(cue for cue in cues if cue.isascii()), pattern) for cues, pattern in _PATTERNS)
 _ASCII_PATTERNS: _Patterns = [(cues, pattern) for cues, pattern in _ASCII_CUES if cues]
 
@@ -316,9 +325,14 @@ _ASCII_PATTERNS: _Patterns = [(cues, pattern) for cues, pattern in _ASCII_CUES i
 @cache
 def _compiled(pattern: str) -> re.Pattern[str]:
     """Compiled when a reply first has a cue of the language: all of them take 50 ms, which no import should pay."""
-    return re.compile(pattern, re.IGNORECASE)
+    return re.compile(unicodedata.normalize("NFC", pattern), re.IGNORECASE)
 
 
+# Of a story: "I can't help you," said the wizard; I won't tell, she laughed.
+_SPEECH = r"(?:said|says|laughed|replied|answered|wrote|whispered|shouted|complained|cried|muttered|sighed|asked|thought)"
+_NARRATED = re.compile(
+    rf"[,!?.][\"”’'] (?:\w+ ){{0,3}}{_SPEECH}\b|, (?!as |i )(?:\w+ ){{1,3}}{_SPEECH}[.!]?\W*\Z", re.IGNORECASE
+)
 _CURLY = str.maketrans({"’": "'", "‘": "'", "ʼ": "'"})
 
 
@@ -338,12 +352,13 @@ def is_refusal(text: str) -> bool:
     if not head or head[0] in "{[" or head[0].isdigit():
         return False
     if head.isascii():
-        return _begins_as_refusal(head, _ASCII_PATTERNS)
-    return _begins_as_refusal(head.translate(_CURLY), _PATTERNS)
+        return _begins_as_refusal(head, _ASCII_PATTERNS) and _NARRATED.search(head) is None
+    head = unicodedata.normalize("NFC", head.translate(_CURLY))
+    return _begins_as_refusal(head, _PATTERNS) and _NARRATED.search(head) is None
 
 
 def _begins_as_refusal(head: str, patterns: _Patterns) -> bool:
-    lower = head.lower()
+    lower = f" {head.lower()}"
     for cues, pattern in patterns:
         for cue in cues:
             if cue in lower:

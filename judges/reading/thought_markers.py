@@ -1,7 +1,7 @@
 """How open models mark their thoughts and answers, and whether a marker in a text is meant as one."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 
@@ -83,8 +83,19 @@ LONE_CLOSINGS = (
 
 def _any_of(marks: tuple[str, ...]) -> re.Pattern[str]:
     """Finds one of the marks in ASCII letters of any case, with an apostrophe of any form."""
-    forms = "|".join(re.escape(mark).replace("'", "['\u2019]") for mark in marks)
-    return re.compile(forms, re.IGNORECASE | re.ASCII)
+    return re.compile(_branches(marks).replace("'", "['\u2019]"), re.IGNORECASE | re.ASCII)
+
+
+def _branches(marks: Iterable[str]) -> str:
+    """The marks as a pattern in which no character is compared twice: a text of many first characters costs no more."""
+    rests: dict[str, list[str]] = {}
+    for mark in marks:
+        rests.setdefault(mark[0], []).append(mark[1:])
+    parts = []
+    for first, rest in rests.items():
+        longer = _branches(filter(None, rest)) if any(rest) else ""
+        parts.append(re.escape(first) + (f"(?:{longer})?" if longer and "" in rest else longer))
+    return parts[0] if len(parts) == 1 else f"(?:{'|'.join(parts)})"
 
 
 LONE = _any_of(LONE_CLOSINGS)

@@ -113,7 +113,7 @@ class SchemaJudge:
         return Verdict(self.name, answer=replace(answer, text=text, parsed=outcome.value), details=outcome.details)
 
     def _repairs(self, answer: Answer) -> bool:
-        """Whether its JSON may be repaired: what was cut is no answer, however it is closed."""
+        """Whether its JSON may be repaired: what was cut is not an answer, however it is closed."""
         return self.repair and is_complete(answer.finish_reason)
 
     def _veto(self, reason: str) -> Verdict:

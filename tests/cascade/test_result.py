@@ -105,7 +105,7 @@ def test_to_dict_is_plain_json(result: Result[City]) -> None:
 
 
 def test_to_dict_has_reasoning_only_where_there_is_some(result: Result[City]) -> None:
-    """The judges' own thoughts and rejected tiers' are no part of it."""
+    """The judges' own thoughts and rejected tiers' are not part of it."""
     assert "reasoning" not in result.to_dict()
     thinking = replace(result, answer=cascade.Answer("x", reasoning="Hm."))
     assert (thinking.reasoning, thinking.to_dict()["reasoning"]) == ("Hm.", "Hm.")

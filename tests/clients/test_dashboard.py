@@ -5,11 +5,13 @@ import os
 import re
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import numpy as np
 import pytest
 
 from cascade.data import STARTER_RECORDING
@@ -17,6 +19,7 @@ from cascade.journal.open_store import open_store
 from evals.demo.traffic import body_of
 from evals.recording import read
 from tests.cascade.gateway.conftest import Running, Serve
+from tests.evals.audit.journals import SPEC, fill
 
 pytestmark = pytest.mark.clients
 
@@ -35,6 +38,7 @@ policies:
       - {{name: cheap, model: small, accept_at: 0.8, judges: [schema, rules, logprob]}}
       - {{name: premium, model: large, accept_at: 0.0, judges: [schema, rules]}}
 """
+PRICE = {"input_per_mtok": 1, "output_per_mtok": 1}
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 
 
@@ -150,7 +154,10 @@ def test_it_fits_every_screen(browser: Any, gateway: Running, size: str, scheme:
     runs_shown(page, 30)
     page.wait_for_timeout(1500)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert page.locator(".plot canvas").count() == 3
+    assert page.locator("#live .plot canvas").count() == 3
+    playwright.expect(page.locator("#verdict-title")).to_have_text("Quality is not measured")
+    assert page.locator("#quality .plot canvas").count() == 2
+    playwright.expect(page.locator("#good")).to_contain_text("%")
     ground, ink = page.evaluate("[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]")
     light = sum(map(int, re.findall(r"\d+", ground)[:3])) / 3
     assert (light > 127) == (scheme == "light")
@@ -244,4 +251,30 @@ def test_markup_is_shown_as_text(browser: Any, serve: Serve, tmp_path: Path) -> 
     elements = "[...document.querySelectorAll('main img, [onerror], [onload]')].map(element => element.outerHTML)"
     assert page.evaluate(elements) == []
     assert [complaint for complaint in page.complaints if "Content Security Policy" in complaint] == []
+    assert page.complaints == []
+
+
+@pytest.mark.parametrize("size", list(SIZES))
+def test_quality_comes_first_and_leads_to_its_runs(browser: Any, serve: Serve, tmp_path: Path, size: str) -> None:
+    """A broken promise is red; quality and savings have intervals; a figure opens its runs, and a run its attempts."""
+    url = f"sqlite:///{tmp_path / 'j.db'}"
+    fill(url, np.random.default_rng(1), now=time.time() - 60.0, loss=0.3, stopped=0.15)
+    models = {name: {"provider": "scripted", "answers": ["a"], "price": PRICE} for name in ("small", "large")}
+    gateway = serve(json.dumps({"journal": {"url": url}, "models": models, "policies": {"default": SPEC}}))
+    page = opened(browser, gateway, size)
+    playwright.expect(page.locator("#verdict-title")).to_have_text("A promise is broken")
+    assert "red" in page.locator("#verdict").get_attribute("class")
+    playwright.expect(page.locator("#loss-note")).to_contain_text("95 % interval")
+    playwright.expect(page.locator("#kept-note")).to_contain_text("95 % interval")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.locator("#outcomes button", has_text="stopped by a budget").press("Enter")
+    playwright.expect(page.locator("#some tbody tr").first).to_contain_text("budget")
+    page.keyboard.press("Escape")
+    page.locator("#loss button").click()
+    page.locator("#some tbody button").first.press("Enter")
+    playwright.expect(page.locator("#run .attempt").first).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+    page.select_option("#task", "chat")
+    playwright.expect(page.locator("#success-note")).not_to_contain_text("400 runs")
     assert page.complaints == []

@@ -3,7 +3,9 @@
 And the way from a checkout to the first certified policy of one's own questions, by following what each command prints.
 """
 
+import contextlib
 import csv
+import io
 import json
 import os
 import random
@@ -16,10 +18,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from urllib.request import Request, urlopen
 
 import pytest
 
+from cascade.cli import main
 from cascade.data import STARTER_RECORDING
 from evals.recording import Example, read
 
@@ -43,11 +47,17 @@ PROMPTS = 420
 
 
 def cascade(folder: Path, *words: str) -> str:
-    """What a command prints; it must succeed."""
-    command = [sys.executable, "-m", "cascade", *words]
-    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
-    return done.stdout + done.stderr
+    """What a command prints; it must succeed. It runs here: a process each would spend most of its time on imports."""
+    printed, errors = io.StringIO(), io.StringIO()
+    with (
+        contextlib.chdir(folder),
+        patch.dict(os.environ, environment(), clear=True),
+        contextlib.redirect_stdout(printed),
+        contextlib.redirect_stderr(errors),
+    ):
+        status = main(words)
+    assert status == 0, f"{words}\n{printed.getvalue()}\n{errors.getvalue()}"
+    return printed.getvalue() + errors.getvalue()
 
 
 def environment() -> dict[str, str]:

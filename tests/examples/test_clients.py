@@ -71,7 +71,7 @@ def test_fastapi_answers_and_takes_feedback(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("accept_at", [0.5, 0.99])
 def test_langchain_raises_where_nothing_was_accepted(serve: Serve, tmp_path: Path, accept_at: float) -> None:
-    """The chain ends with an accepted answer, or says that there is none."""
+    """The chain ends with an accepted answer, or raises."""
     pytest.importorskip("langchain_openai", reason="langchain-openai is not installed: make test-clients")
     from langchain_client import chain
 

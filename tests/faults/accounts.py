@@ -36,7 +36,7 @@ class Ended:
         return [record for attempt in self.outcome.attempts for record in attempt.call_log]
 
     def problem(self) -> str | None:
-        """Why this is no answer, or None."""
+        """Why this is not an answer, or None."""
         if isinstance(self.outcome, RunError):
             return f"{type(self.outcome).__name__}: {self.outcome}"
         return None if self.outcome.text in self.texts else f"the answer {self.outcome.text[:40]!r} ({self.outcome.reason})"

@@ -20,7 +20,7 @@ LOST = (
     "cut_json",  # half the body, with the Content-Length of the half
     "cut_close",  # half the body, without a length, ended by closing
     "cut_chunked",  # half the body, without the last chunk
-    "bad_chunk",  # a chunk's size that is no number
+    "bad_chunk",  # a chunk's size that is not a number
     "bad_utf8",
     "bad_gzip",  # says gzip and is not
     "huge",  # 20 MB

@@ -96,7 +96,7 @@ def test_a_healthy_answer(server: FaultServer, provider: str) -> None:
 @BOTH
 @pytest.mark.usefixtures("transport")
 def test_memory_is_bounded(server: FaultServer, provider: str) -> None:
-    """Forty bodies of 20 MB at once, packed and plain, with a limit of 1 MiB: 800 MB never stand in memory."""
+    """Forty bodies of 20 MB at once, compressed and plain, with a limit of 1 MiB: 800 MB are never in memory."""
 
     async def go() -> None:
         limit = {"max_body_bytes": 2**20}

@@ -139,7 +139,7 @@ def _answer(bench: Bench, example: Any) -> None:
     prompt, answer, schema = example
     result = bench.run(bench.plain.agate(prompt, answer, schema=schema))
     assert isinstance(result, Result)
-    # Its reasoning is no part of the answer, and of an answer that a schema accepts only the JSON is returned.
+    # Its reasoning is not part of the answer, and of an answer that a schema accepts only the JSON is returned.
     text = split_reasoning(answer).answer
     assert result.text == text or (schema is not None and result.text in text)
     remove_marks(answer)

@@ -54,7 +54,7 @@ def test_different_answers_stay_apart(kind: str, a: str, b: str) -> None:
 
 
 def test_slashes_are_month_first_unless_that_is_no_month() -> None:
-    """05/09 is in May, 13/05 can only be the 13th, and a day that does not exist is no date."""
+    """05/09 is in May, 13/05 can only be the 13th, and a day that does not exist is not a date."""
     assert key("05/09/2026", "date") == ("date", "2026-05-09")
     assert key("13/05/2026", "date") == ("date", "2026-05-13")
     assert key("02/30/2026", "date") == ("text", "02/30/2026")

@@ -59,7 +59,7 @@ def test_fences_do_not_count(tokens: list[str], counted: list[int]) -> None:
 
 
 def test_mean_stands_in() -> None:
-    """Where there are no tokens the mean stands in, for the mean only."""
+    """Without tokens the given mean is used, for the statistic "mean" only."""
     verdict = run(mean=-0.5)
     assert verdict.score == exp(-0.5)
     assert dict(verdict.details) == {"mean": -0.5}
@@ -70,12 +70,12 @@ def test_mean_stands_in() -> None:
 
 @pytest.mark.parametrize("mean", [None, nan])
 def test_nothing_given(mean: float | None) -> None:
-    """No log-probabilities are no score, never 0."""
+    """Without log-probabilities there is no score; it is never 0."""
     assert run(mean=mean) == Verdict("logprob", reason="the provider gave no log-probabilities")
 
 
 def test_nothing_left() -> None:
-    """Nothing but special tokens is no score."""
+    """Nothing but special tokens is not a score."""
     verdict = run(("<|im_end|>", -0.1), ("\n", -0.1))
     assert verdict.score is None
     assert "own" in verdict.reason
@@ -106,7 +106,7 @@ pieces = st.text(max_size=6) | st.sampled_from(["```", "```json", "\n", "<|im_en
 
 @given(st.lists(st.tuples(pieces, st.floats())), st.sampled_from(["mean", "min"]))
 def test_any_tokens(tokens: list[tuple[str, float]], statistic: str) -> None:
-    """Whatever the provider sends, the score lies in [0, 1] or is None."""
+    """For anything that a provider sends, the score is in [0, 1] or None."""
     verdict = run(*tokens, statistic=statistic)
     assert verdict.score is None or 0 <= verdict.score <= 1
     assert not verdict.veto

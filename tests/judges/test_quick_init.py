@@ -62,7 +62,7 @@ def test_wrong_calls_are_refused() -> None:
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_objects_of_every_run_stay_frozen(cls: Any) -> None:
-    """They are slotted dataclasses that nobody can change."""
+    """They are slotted dataclasses whose fields cannot be set."""
     assert cls.__init__.__code__.co_filename == "<string>"
     instance = cls(**dict.fromkeys(signature(cls).parameters))
     first = fields(cls)[0].name

@@ -157,3 +157,12 @@ def _say(opinion: Any, later: bool) -> Verdict:
         return verdict if isinstance(verdict, Verdict) else await verdict
 
     return asyncio.run(run())
+
+
+def test_a_function_with_other_parameters_is_refused_when_it_is_registered() -> None:
+    """Not only when it judges its first answer. Further parameters that have defaults are accepted."""
+    with pytest.raises(TypeError, match=r"^judge 'short': the function must take \(prompt, answer\), not \(case\)"):
+        judge("short")(lambda case: 1.0)  # type: ignore[arg-type, misc]
+    assert "short" not in names()
+    judge("short")(lambda prompt, answer, limit=3: 1.0)
+    registry.unregister("short")

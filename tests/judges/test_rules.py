@@ -72,7 +72,7 @@ def test_refusal(text: str) -> None:
 
 @pytest.mark.parametrize("text", ANSWERS)
 def test_not_a_refusal(text: str) -> None:
-    """An answer that only sounds like a refusal is none."""
+    """An answer that only sounds like a refusal does not count as one."""
     assert not run(text).veto
 
 
@@ -134,7 +134,7 @@ def test_pattern() -> None:
 
 
 def test_evil_pattern() -> None:
-    """A pattern that would take for ever is a veto soon."""
+    """A pattern that would run for ages is a veto within the time limit."""
     start = monotonic()
     assert run("a" * 40 + "!", pattern="^(a|a)*$").reason == "pattern: took too long"
     assert run("a" * 40 + "!", pattern="^(a+)+$").veto

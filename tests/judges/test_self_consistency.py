@@ -89,7 +89,7 @@ def test_a_tie_keeps_the_judged_answer() -> None:
 
 
 def test_nothing_to_ask_or_to_be_had_is_no_score() -> None:
-    """Without a model, or where it gives no sample, the judge cannot tell."""
+    """Without a model, or without a sample from it, the judge has no score."""
     alone = asyncio.run(SelfConsistencyJudge().judge(JudgeInput(prompt=PROMPT, answer=Answer("1"))))
     assert alone.score is None
     verdict, sampler = run("1", [])
@@ -109,7 +109,7 @@ def test_a_low_bar_still_asks_once() -> None:
 
 
 def test_empty_answers_vote_but_never_win() -> None:
-    """They lower the share of what was said, replace nothing, and alone they are no score."""
+    """They lower the share of what was said, replace nothing, and alone they give no score."""
     verdict, _ = run("1", ["", " ", "\n"], samples=3)
     assert (verdict.score, verdict.answer, verdict.details["margin"]) == (0.25, None, -0.5)
     assert run("", ["", "", ""], samples=3)[0].score is None

@@ -152,7 +152,7 @@ def test_options() -> None:
 
 @pytest.mark.parametrize("parameters", [{"type": "any"}, {"$ref": "https://example.com/x"}, {"required": True}])
 def test_an_unusable_schema_vetoes_nothing(parameters: dict[str, Any]) -> None:
-    """Real clients send such schemas, and providers take them; what is no JSON is a veto all the same."""
+    """Real clients send such schemas, and providers take them; what is not JSON is a veto all the same."""
     tools = [{"type": "function", "function": {"name": "f", "parameters": parameters}}]
     verdict = judge(call("f", "{}"), tools=tools)
     assert not verdict.veto
@@ -162,7 +162,7 @@ def test_an_unusable_schema_vetoes_nothing(parameters: dict[str, Any]) -> None:
 
 @given(arguments=st.text() | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps))
 def test_whatever_stands_in_arguments_is_judged(arguments: str) -> None:
-    """It is vetoed exactly where it is no object that the schema allows, and never raises."""
+    """It is vetoed exactly where it is not an object that the schema allows, and never raises."""
     try:
         value = json.loads(arguments)
     except ValueError:

@@ -104,7 +104,7 @@ def test_the_first_token_counts_and_the_text_does_not() -> None:
 
 
 def test_without_log_probabilities_a_rating_is_asked() -> None:
-    """The second request wants a number; a text of yes in the first gives no vote."""
+    """The second request asks for a number; the text "yes" in the first does not count as a vote."""
     ask = Scripted([Answer("yes"), Answer(" 7/10. ")])
     assert run(ask).score == pytest.approx(0.7)
     assert ask.calls[1][0] == verification_prompt(PROMPT, Answer("5"), rating=True)
@@ -115,14 +115,14 @@ def test_without_log_probabilities_a_rating_is_asked() -> None:
     [("0", 0), ("10", 1), ("3", 0.3), ("11", None), ("-1", None), ("yes", None), ("8 of 10", None), ("", None)],
 )
 def test_a_rating_is_read_strictly(text: str, score: float | None) -> None:
-    """Anything but a bare number from 0 to 10 is no rating."""
+    """Anything but a bare number from 0 to 10 is not a rating."""
     verdict = run(Scripted([Answer(text)]), mode="rating")
     assert verdict.score == score
     assert bool(verdict.reason) == (score is None)
 
 
 def test_where_nothing_can_be_asked_there_is_no_score() -> None:
-    """No model, no reply, and log-probabilities demanded but not given are all 'cannot tell'."""
+    """Without a model, a reply or the required log-probabilities there is no score."""
     for verdict in (run(None), run(Scripted([])), run(Scripted([Answer("yes")]), mode="p_true")):
         assert verdict.score is None
         assert verdict.reason

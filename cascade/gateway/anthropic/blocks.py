@@ -11,7 +11,7 @@ from cascade.models.anthropic import valid_id
 from cascade.models.message_parts import PART_OF_PREVIOUS, Translated
 
 from .fields import check_block, not_here
-from .media import Part, content, document, image, search_result
+from .media import Part, content, media_parts
 
 _USER = ("text", "image", "document", "search_result", "tool_result")
 _ASSISTANT = ("text", "tool_use", "thinking", "redacted_thinking")
@@ -118,12 +118,8 @@ def _user(blocks: list[Any], where: str, uses: set[str]) -> _Translation:
             results.append(result)
             block = _with_valid_id(block, "tool_use_id")
             shown += media
-        elif kind == "image":
-            parts.append(image(block, at, uses))
-        elif kind == "document":
-            parts += document(block, at, uses)
         else:
-            parts += search_result(block, at, uses)
+            parts += media_parts(kind, block, at, uses)
         sent.append(block)
     parts = [*shown, *parts]
     return [*results, {"role": "user", "content": parts}] if parts else results, sent

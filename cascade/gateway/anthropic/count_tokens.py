@@ -24,7 +24,7 @@ _IMAGE_TOKENS = 1600  # of the largest that Anthropic does not shrink
 
 
 async def count_tokens(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], reply: Reply) -> None:
-    """Answers a request for a count. No model writes anything, so that it costs nothing and is no run."""
+    """Answers a request for a count. No model writes anything, so that it costs nothing and is not a run."""
     request = read(body, reply.header(b"anthropic-beta"), counts=True)
     config = gateway.active
     run_options(config, caller, request)

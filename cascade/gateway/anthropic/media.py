@@ -66,6 +66,13 @@ def search_result(block: Mapping[str, Any], where: str, uses: set[str]) -> list[
     return [_text(head), *content(block["content"], f"{where}.content", uses)]
 
 
+def media_parts(kind: str, block: Mapping[str, Any], where: str, uses: set[str]) -> list[Part]:
+    """A block of the kind ``image``, ``document`` or ``search_result`` as parts. Raises ApiError."""
+    if kind == "image":
+        return [image(block, where, uses)]
+    return document(block, where, uses) if kind == "document" else search_result(block, where, uses)
+
+
 def content(value: Any, where: str, uses: set[str]) -> list[Part]:
     """The content of a tool result or a document: a string, or blocks, as parts. Empty texts are left out.
 
@@ -83,12 +90,8 @@ def content(value: Any, where: str, uses: set[str]) -> list[Part]:
             check_block(block, at, ("text",), ("text",), uses)
             if content_text := text(block["text"], f"{at}.text"):
                 parts.append(_text(content_text))
-        elif kind == "image":
-            parts.append(image(block, at, uses))
-        elif kind == "document":
-            parts += document(block, at, uses)
         else:
-            parts += search_result(block, at, uses)
+            parts += media_parts(kind, block, at, uses)
     return parts
 
 

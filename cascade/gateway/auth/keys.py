@@ -80,7 +80,7 @@ class Keys:
 
     @property
     def exist(self) -> bool:
-        """Whether any key was ever created; once all are revoked, nobody has access."""
+        """Whether any key was ever created; once all are revoked, every request is refused."""
         return bool(self._by_id)
 
     def replace(self, keys: Sequence[Key]) -> None:
@@ -171,6 +171,7 @@ class Keys:
 
 _PARAMETERS = frozenset((b"beta",))  # the header anthropic-beta says which betas
 _MODELS_PARAMETERS = _PARAMETERS | {b"limit", b"after_id", b"before_id"}
+_FILTERS = frozenset((b"", b"days", b"policy", b"task", b"caller", b"tag", b"outcome", b"step", b"labelled", b"order"))
 
 
 def _capacity(per_minute: float) -> float:
@@ -200,7 +201,10 @@ def _unauthorized(message: str) -> ApiError:
 def _query_error(query: bytes, path: str) -> ApiError | None:
     """Why a query is refused; None where each of its parameters is known: Anthropic's clients send a few."""
     names = {part.partition(b"=")[0].lower() for part in query.split(b"&")}
-    if names <= (_MODELS_PARAMETERS if path == "/v1/models" else _PARAMETERS):
+    known_names = _MODELS_PARAMETERS if path == "/v1/models" else _PARAMETERS
+    if path in ("/dashboard/quality", "/dashboard/quality/runs"):
+        known_names = _FILTERS
+    if names <= known_names:
         return None
     if b"sk-" in query or names & {b"key", b"api_key", b"api-key", b"apikey", b"token", b"access_token", b"x-api-key"}:
         message = "a key in a URL ends up in logs: revoke it, and send the next one in the header Authorization"

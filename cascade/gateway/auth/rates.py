@@ -20,7 +20,7 @@ _TABLE = "CREATE TABLE IF NOT EXISTS cascade_rates (scope TEXT PRIMARY KEY, full
 class SharedRates:
     """Takes a request's token from its key's bucket, in one transaction.
 
-    While the database cannot be used, requests of keys with a rate are refused: a rate that nobody can check is no rate.
+    While the database cannot be used, requests of keys with a rate are refused, since their rate cannot be checked.
 
     Args:
         ledger: The ledger whose database and thread are used.

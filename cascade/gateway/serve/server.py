@@ -62,7 +62,7 @@ class Worker:
             return None
         number, workers, path = name.split("/", 2)
         supervisor = os.dup(1)
-        os.dup2(2, 1)  # what a judge prints belongs into the log, and would fill a pipe that nobody reads
+        os.dup2(2, 1)  # what a judge prints belongs in the log, and would fill a pipe that nothing reads
         folder = Path(path)
         return cls(
             number=int(number),

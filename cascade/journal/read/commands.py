@@ -157,7 +157,7 @@ def _verify(args: argparse.Namespace) -> int:
             try:
                 differs = verify(record, policies.get(record.policy_hash))
             except (KeyError, TypeError, ValueError, IndexError) as error:
-                differs = [f"what is stored is no record ({type(error).__name__})"]
+                differs = [f"what is stored is not a record ({type(error).__name__})"]
             wrong += bool(differs)
             for what in differs:
                 _say(f"{record.run_id}: {what}")
@@ -178,5 +178,5 @@ def moment(text: str | None, now: float) -> float | None:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"{text!r} is no time: give 2026-01-31, 2026-01-31T12:00, or a span such as 36h or 7d") from None
+        raise ValueError(f"{text!r} is not a time: give 2026-01-31, 2026-01-31T12:00, or a span such as 36h or 7d") from None
     return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()

@@ -45,8 +45,8 @@ def as_recording(
     Another line's ``id`` is the beginning of the prompt's hash. Feedback grades the answer that was returned, and every
     other answer to the same prompt with just the same text; of several answers of one model the graded one is kept, else the
     last. ``escalated`` marks lines whose further answers are there because a run was unsure: they are no sample of the
-    traffic. ``sampling_probability`` is there where a run's tag of that name states it. All of the records are held in
-    memory at once.
+    traffic where others were left out, whose number is then ``incomplete_left_out``. ``sampling_probability`` is there where
+    a run's tag of that name states it. All of the records are held in memory at once.
 
     Args:
         records: The records.
@@ -88,6 +88,7 @@ def as_recording(
             if known is None or graded or known["text"] not in group.quality:
                 group.answers[attempt["model"]] = answer
     models = {model for group in groups.values() for model in group.answers}
+    left_out = sum(0 < len(group.answers) < len(models) for group in groups.values()) if complete else 0
     for hash, group in groups.items():
         if not group.answers or (complete and group.answers.keys() < models):
             continue
@@ -98,6 +99,8 @@ def as_recording(
         line = {"id": hash[:24], "task": group.task, "prompt": group.prompt["messages"], "answers": answers}
         if group.escalated:
             line["escalated"] = True
+            if left_out:
+                line["incomplete_left_out"] = left_out
         if group.probability is not None:
             line["sampling_probability"] = group.probability
         for name in ("schema", "tools"):

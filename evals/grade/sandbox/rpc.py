@@ -80,9 +80,9 @@ class Channel:
         try:
             message = json.loads(self._exactly(length))
         except (ValueError, RecursionError):
-            raise self._break("a frame that is no JSON") from None
+            raise self._break("a frame that is not JSON") from None
         if not isinstance(message, list) or not message:
-            raise self._break("a frame that is no message")
+            raise self._break("a frame that is not a message")
         return message
 
     def _exactly(self, length: int) -> bytes:

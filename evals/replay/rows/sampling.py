@@ -16,6 +16,8 @@ from evals.recording import Example
 from .input_rows import ReplayError, preview
 
 FIELD = "sampling_probability"
+LEFT_OUT = "incomplete_left_out"
+"""The field of an escalated row that says how many incomplete rows an export left out beside it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +52,8 @@ def sampled_rows(examples: Sequence[Example], *, n_incomplete: int, seed: int = 
 
     Args:
         examples: The rows that every tier answered.
-        n_incomplete: How many other rows of the recording some tier did not answer.
+        n_incomplete: How many other rows of the recording some tier did not answer, apart from those that the export left
+            out and counts in its rows.
         seed: Of the thinning.
 
     Returns:
@@ -66,6 +69,7 @@ def sampled_rows(examples: Sequence[Example], *, n_incomplete: int, seed: int = 
     drawn = [i for i, value in enumerate(probabilities) if value is not None]
     if not drawn:
         escalated = [example.id for example in examples if example.raw.get("escalated") is True]
+        n_incomplete += max((_count(example.raw.get(LEFT_OUT)) for example in examples), default=0)
         if n_incomplete and escalated:
             raise ReplayError(
                 f"{len(escalated):,} of the {len(examples):,} rows that every tier answered are complete only because they "
@@ -85,3 +89,7 @@ def sampled_rows(examples: Sequence[Example], *, n_incomplete: int, seed: int = 
         n_thinned=len(drawn) - len(rows),
         smallest=smallest,
     )
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and value > 0 else 0

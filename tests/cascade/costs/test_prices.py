@@ -129,7 +129,7 @@ def test_rates_that_change_with_time_are_not_kept() -> None:
 
 
 def test_a_price_per_request_is_counted() -> None:
-    """A fee per request is part of the cost, although it is no token's."""
+    """A fee per request is part of the cost, although it is not a token's."""
     usage = Usage(1000, 1000)
     assert list_price("perplexity", "sonar", usage) == pytest.approx(by_library("perplexity", "sonar", usage))
 
@@ -229,7 +229,7 @@ def test_cached_tokens_of_every_server(counts: dict[str, Any], cached: int, writ
 
 
 def test_anthropics_writes() -> None:
-    """For five minutes and for an hour; nonsense is none."""
+    """Cache writes for five minutes and for an hour; invalid counts are ignored."""
     counts = {"input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": 20, "cache_creation_input_tokens": 70}
     kinds: list[tuple[Any, int]] = [
         ({"ephemeral_5m_input_tokens": 30, "ephemeral_1h_input_tokens": 40}, 40),

@@ -99,7 +99,7 @@ def test_a_budget_of_a_tag_needs_a_limit() -> None:
 
 
 def test_a_policy_without_a_months_budget_keeps_its_hash() -> None:
-    """Journals tell policies apart by it."""
+    """Journals identify a policy by its hash."""
     with service() as plain, service(own="budget_usd_per_month: 5") as limited:
         assert "budget_usd_per_month" not in plain.policies["default"].canonical
         assert plain.policies["default"].hash != limited.policies["default"].hash

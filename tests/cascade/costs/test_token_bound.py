@@ -126,7 +126,13 @@ def test_a_megabyte_in_any_field_counts(field: str) -> None:
     assert prompt_tokens(Prompt((message, {"role": "user", "content": "go on"}))) > 1_000_000
 
 
-@given(st.text(max_size=300))
+# Characters that expand, compose or change their order where others are beside them.
+_RESTLESS = st.text(
+    st.sampled_from("a\u00e9\u0301\u0316\u0327\u1100\u1161\u11a8\uff76\uff9e\ufdfa\u3316\u00bd\u01d5"), max_size=300
+)
+
+
+@given(st.text(max_size=300) | _RESTLESS)
 def test_a_text_has_no_more_tokens_than_bytes(text: str) -> None:
     """Nor than the bytes of its compatibility form, which some vocabularies are of."""
     forms = (text, normalize("NFKC", text))

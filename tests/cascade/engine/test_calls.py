@@ -126,7 +126,7 @@ def test_streamed_text_is_held_where_the_caller_cannot_take_it_back() -> None:
 
 
 def test_each_run_is_told_of_once() -> None:
-    """``on_run`` hears of results and of exceptions."""
+    """``on_run`` is called once for a result and once for an exception."""
     heard: list[Any] = []
     telemetry = Telemetry(on_run=lambda *run: heard.append(run))
     model = ScriptedModel("m", ["x", ValueError("no")])

@@ -12,7 +12,7 @@ scores = st.lists(st.one_of(st.none(), st.floats(0, 1)), max_size=6)
 
 @given(scores, st.floats(0, 1))
 def test_missing_is_left_out(values: list[float | None], prior: float) -> None:
-    """A judge that cannot tell changes nothing; where none can, the prior stands."""
+    """A judge without a score changes nothing; without any score the confidence is the prior."""
     verdicts = [Verdict("j", v) for v in values]
     scored = [v for v in verdicts if v.score is not None]
     assert combine(verdicts, prior) == combine(scored, prior)

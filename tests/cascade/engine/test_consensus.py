@@ -59,7 +59,7 @@ def consensus(*models: str, **options: Any) -> dict[str, Any]:
 
 
 def test_agreement_is_accepted_and_paid() -> None:
-    """Both answers are paid, the other one as judging, and the dear model is not asked."""
+    """Both answers are paid for, the second as judging, and the expensive model is not called."""
     models = [FixedModel("a", "51"), FixedModel("b", "It is 51", cost_usd=0.002), FixedModel("dear", "51")]
     result = run(models, consensus("b"))
     assert (result.tier, result.accepted, result.cost_usd) == ("a", True, pytest.approx(0.003))
@@ -128,7 +128,7 @@ def test_early_calls_end_with_a_run_that_is_cut_short() -> None:
 
 
 def test_a_failed_tier_ends_its_early_calls() -> None:
-    """Where the tier's own model fails nobody needs the others."""
+    """Where the tier's own model fails, the calls to the other models are cancelled."""
     slow = FixedModel("b", "5", pause_s=30.0)
     own = FixedModel("a", ModelError("a: down", model="a", retryable=False), pause_s=0.01)
     result = run([own, slow, FixedModel("dear", "6")], consensus("b", parallel=True))

@@ -336,7 +336,7 @@ def test_agreement_between_tiers_is_evidence() -> None:
 
 
 def test_each_stage_has_its_own_mapping() -> None:
-    """The confidence that a stage's threshold meets is the one fitted for just the judges that have spoken."""
+    """A stage's threshold is compared with the confidence fitted for the judges so far."""
     judged = [{"use": "rules", "reject_below": 0.5}, "logprob"]
     tier = {"accept_at": 0.5, "judges": judged, "confidence": mapped(0.9, 0.4, 0.95)}
     r = calibrated([tier, {"accept_at": 0.0}], priced("a", **SURE), priced("b"))
@@ -345,7 +345,7 @@ def test_each_stage_has_its_own_mapping() -> None:
 
 
 def test_every_request_and_every_decision_stands_in_the_attempt() -> None:
-    """A retried fault, the judge's samples and what decide said after each judge are all told, in order."""
+    """The attempt lists, in order, a retried fault, the judge's samples and each decision."""
     failing = iter([ModelError("m: HTTP 503", model="m", retryable=True, status=503)])
 
     def script(prompt: Prompt, request: Request) -> str:

@@ -69,7 +69,7 @@ def test_a_fallback_answers_before_the_next_tier_is_asked() -> None:
 
 
 def test_when_all_of_a_tier_fail_the_next_is_asked() -> None:
-    """The attempt tells every fault, and its reason is the provider's failure, not the answer's quality."""
+    """The attempt lists every fault, and its reason is the provider's failure, not the answer's quality."""
     models = {"a": [down("a")], "b": [ModelError("b: HTTP 401", model="b", usage=Usage())], "c": [GOOD]}
     with service(models, ladder({"model": "a", "fallbacks": ["b"]}, "c")) as cascade:
         result = cascade.run("q")
@@ -371,7 +371,7 @@ def test_gate_ends_by_the_policys_deadline() -> None:
 
 
 def test_a_models_own_bug_is_a_failure_of_that_model() -> None:
-    """The next is asked; only the kind of the exception is told, since its text may hold a key."""
+    """The next model is called; only the exception's class is reported, since its text may hold a key."""
     with service({"a": [KeyError("sk-secret")], "b": [GOOD]}, ladder("a", "b")) as cascade:
         result = cascade.run("q")
     assert (result.tier, result.attempts[0].reason, result.attempts[0].error) == ("b", "provider_failure", "a: KeyError")

@@ -235,7 +235,7 @@ def test_when_unsure(stream: str) -> None:
 
 
 def test_a_cut_stream_is_tried_again_and_retracted_where_it_flowed() -> None:
-    """What came before the cut is void; where it was held, nobody ever saw it."""
+    """Text sent before the cut is retracted; in held mode none was sent."""
     error = ModelError("cut", model="m0", retryable=True)
     for accept_at, expected in ((0.0, "TierStarted half of Retracted whole answer"), (0.7, "TierStarted")):
         c = ladder([Cut("half of", error), said("whole answer", **SURE)], accept_at=accept_at)
@@ -254,7 +254,7 @@ def test_a_provider_failure_escalates_with_its_own_reason() -> None:
 
 @pytest.mark.parametrize("stream", ["held", "optimistic"])
 def test_two_requests_at_once_never_mix(stream: str) -> None:
-    """Where a tier asks two models side by side, only one speaks at a time; the loser's words are taken back."""
+    """Where a tier calls two models at once, only one's text is streamed at a time; the loser's is retracted."""
     policy = Policy.model_validate({"tiers": [{"model": "m0", "judges": ["logprob"]}], "stream": stream})
     slow = ScriptedModel("m0", ["slow words " * 20], word_delay_s=0.01)
     fast = ScriptedModel("m1", ["fast words"], delay_s=0.05)

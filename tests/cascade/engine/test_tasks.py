@@ -1,12 +1,14 @@
 """Thresholds by task: by the run's tag, else by what the prompt says."""
 
+from time import thread_time
 from typing import Any
 
 import pytest
 
 from cascade import Answer, Cascade, Policy, PolicyError, ScriptedModel
 from cascade.cli import main
-from cascade.explain import explain
+from cascade.commands.explain import explain
+from cascade.engine.plan import TaskPlan
 from judges import Prompt
 
 ANSWER = Answer("51", mean_logprob=-0.5, cost_usd=1e-5)
@@ -113,3 +115,12 @@ def test_explain_finds_the_task_as_a_run_does() -> None:
     assert "cheap: asked first; model a; judges logprob; accepts from 0.5" in list(explain(policy, Prompt.of("1 + 1"), {}))
     lines = list(explain(policy, Prompt.of("1 + 1"), {"task": "contract"}))
     assert "cheap: not asked (the task contract skips it)" in lines
+
+
+def test_a_pattern_of_the_policy_cannot_hold_a_run() -> None:
+    """What takes too long matches nothing, whatever a client writes, and the patterns have their time together."""
+    plan = TaskPlan(tag="task", patterns=(("slow", "^(?:a|aa)+$"), ("other", "^(?:a|aa)*b$"), ("late", "!")), variants={})
+    began = thread_time()
+    assert plan.task_of(Prompt.of("a" * 9000 + "!"), None) is None
+    assert thread_time() - began < 1
+    assert plan.task_of(Prompt.of("Well!"), None) == "late"

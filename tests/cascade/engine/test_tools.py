@@ -58,7 +58,7 @@ def test_without_tools_nothing_is_judged() -> None:
 
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "weather"}}])
 def test_the_requests_tool_choice_is_obeyed(choice: Any) -> None:
-    """A text where a call was demanded is no answer."""
+    """A text where a call was demanded is not an answer."""
     cascade = ladder([Answer("Sunny.", cost_usd=0.0)], [GOOD])
     assert cascade.run("Weather?", tools=TOOLS).tier == "m0"
     request = Request(options={"tool_choice": choice})

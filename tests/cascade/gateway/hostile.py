@@ -70,10 +70,18 @@ def answers() -> Iterator[tuple[str, str]]:
     yield "answers", repeat("Answer: 1,")
     yield "quotes", repeat('"')
     yield "combining marks", repeat("\u0301", 400_000)
+    yield "marks in another order", repeat("\u0301\u0316", 230_000)
+    yield "large ligatures", repeat("\ufdfa", 300_000)
+    yield "fractions", repeat("\u00bd", 440_000)
+    yield "thoughts", repeat("<think></think>")
+    yield "beginnings of thoughts", repeat("<think>")
+    yield "ends of thoughts", repeat("\u0130 </think> a", 400_000)
+    yield "many fields", "{" + ",".join(f'"{i:x}":"x"' for i in range(9_000)) + "}"
+    yield "fences in lists", repeat('```json\n{"a":[1', 400_000)
 
 
 def bodies() -> Iterator[tuple[str, str]]:
-    """JSON texts that are no schema: what a parser or a reader has to work on."""
+    """JSON texts that are not schemas: what a parser or a reader has to work on."""
     good = json.dumps({"model": "default", "max_tokens": 5, "prompt": "x", "messages": ASK})[1:-1]
     yield "numbers", "{" + good + ',"metadata":[' + "0," * 450_000 + "0]}"
     yield "lists", "{" + good + ',"metadata":[' + "[]," * 300_000 + "0]}"
@@ -122,6 +130,8 @@ def requests() -> list[Hostile]:
         family.append(Hostile(f"schema: {name}", "/v1/messages", dump({**chat, "max_tokens": 5, "output_config": config})))
         tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
         family.append(Hostile(f"tool: {name}", "/v1/chat/completions", dump({**chat, "tools": [tool]})))
+        text = {"format": {"type": "json_schema", "name": "x", "schema": schema}}
+        family.append(Hostile(f"schema: {name}", "/v1/responses", dump({"model": "default", "input": "x", "text": text})))
         for shape, text in answers():
             body = {"prompt": "x", "answer": text, "schema": schema}
             family.append(Hostile(f"schema: {name}, answer: {shape}", "/v1/gate", dump(body)))
@@ -130,9 +140,26 @@ def requests() -> list[Hostile]:
             body = {"prompt": "x", "answer": text, "tier": tier}
             family.append(Hostile(f"answer for {tier}: {shape}", "/v1/gate", dump(body)))
         family.append(Hostile(f"prompt: {shape}", "/v1/route", dump({"prompt": text})))
+        family.append(Hostile(f"prompt: {shape}", "/v1/responses", dump({"model": "default", "input": text})))
+        chat = {"model": "default", "max_tokens": 5, "messages": [{"role": "user", "content": text}]}
+        family.append(
+            Hostile(f"prompt: {shape}", "/v1/messages/count_tokens", dump({k: chat[k] for k in ("model", "messages")}))
+        )
+        budget = {**chat, "cascade": {"budget_usd": 1000}}
+        family.append(Hostile(f"prompt under a budget: {shape}", "/v1/chat/completions", dump(budget)))
+        call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": text}}
+        history = [
+            *ASK,
+            {"role": "assistant", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "c", "content": text[:9]},
+        ]
+        family.append(Hostile(f"arguments: {shape}", "/v1/chat/completions", dump({**budget, "messages": history})))
+        item = {"type": "function_call", "call_id": "c", "name": "f", "arguments": text}
+        family.append(Hostile(f"arguments: {shape}", "/v1/responses", dump({"model": "default", "input": [item]})))
     for name, text in bodies():
-        for path in ("/v1/chat/completions", "/v1/messages", "/v1/route", "/v1/gate", "/v1/feedback"):
-            family.append(Hostile(f"body: {name}", path, text.encode()))
+        raw = text.encode()
+        for path in ("/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/route", "/v1/gate", "/v1/feedback"):
+            family.append(Hostile(f"body: {name}", path, raw))
     return [request for request in family if len(request.body) <= MAX_BYTES]
 
 

@@ -70,7 +70,7 @@ def test_an_allow_list_that_cannot_work_is_an_error(cors: str) -> None:
 
 
 def test_the_address_leads_to_the_dashboard(running: Running) -> None:
-    """For browsers; a client that wants JSON is told where everything is."""
+    """Browsers are redirected; a client that asks for JSON gets a list of the routes."""
     opened = httpx2.get(running.url, headers={"accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
     assert (opened.status_code, opened.headers["location"]) == (307, "/dashboard")
     assert httpx2.get(running.url, follow_redirects=True).headers["content-type"].startswith("text/html")

@@ -70,7 +70,7 @@ def test_a_wrong_list_is_an_error_that_quotes_no_key(text: str) -> None:
 
 
 def test_two_keys_of_one_name_are_an_error(secrets: tuple[str, str]) -> None:
-    """The journal could not tell them apart; nor the same key twice."""
+    """The journal could not distinguish them; the same key twice is an error, too."""
     one, two = secrets
     for text in (f"ana={one},ana={two}", f"ana={one},bob={one}"):
         with pytest.raises(CascadeError, match="the same"):

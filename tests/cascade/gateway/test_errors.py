@@ -137,7 +137,7 @@ GET = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n"
     ],
 )
 def test_smuggling_is_rejected(serve: Serve, content: bytes) -> None:
-    """What two servers could read in two ways is read in none; what follows it is no request."""
+    """What two servers could read in two ways is read in none; what follows it is not a request."""
     running = serve(SCRIPTED)
     with socket.create_connection(("127.0.0.1", running.port), timeout=2) as connection:
         connection.sendall(content + b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\n\r\n")

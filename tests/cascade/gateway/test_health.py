@@ -30,7 +30,7 @@ def test_health_and_readiness(running: Running) -> None:
 
 
 def test_not_ready_where_no_policy_can_be_asked(serve: Serve) -> None:
-    """A key that is not set is said in the log and by a 503; the process lives."""
+    """A missing key is logged and answered by a 503; the process goes on running."""
     unset = "{provider: openai, model: x, api_key_env: SURELY_NOT_SET}"
     running = serve(f"models: {{m: {unset}}}\npolicies: {{default: {{tiers: [{{model: m}}]}}}}")
     assert httpx2.get(f"{running.url}/readyz").status_code == 503

@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 
 from cascade.gateway.auth.key_file import KeyFile
+from tests import machine
 from tests.cascade.gateway.conftest import Running, Serve
 from tests.cascade.gateway.hostile import ASK, Hostile, requests
 from tests.cascade.gateway.serve.test_server import process
@@ -25,11 +27,23 @@ ONCE = {  # what once held the loop for seconds
     "body: tools",
 }  # fmt: skip
 KEPT_BYTES = 64 * 2**20
+SCHEMA = {"type": "object", "properties": {"a": {"type": "array", "uniqueItems": True}}, "required": ["a"]}
+FORMAT = {"name": "a", "schema": SCHEMA}
+GOOD: dict[str, dict[str, Any]] = {  # one of each route, with a schema: what a gateway in service has loaded
+    "/v1/chat/completions": {
+        "model": "default",
+        "messages": ASK,
+        "response_format": {"type": "json_schema", "json_schema": FORMAT},
+    },
+    "/v1/messages": {"model": "default", "messages": ASK, "max_tokens": 50},
+    "/v1/responses": {"model": "default", "input": "What is 17 * 3?", "text": {"format": {"type": "json_schema", **FORMAT}}},
+    "/v1/gate": {"prompt": "What is 17 * 3?", "answer": '{"a": [1]}', "schema": SCHEMA},
+}
 POLICIES = """
 journal: {url: sqlite:///j.db}
 models:
-  small: {provider: scripted, answers: ['{"a": [1, 2]}']}
-  large: {provider: scripted, answers: ['{"a": [1, 2]}']}
+  small: {provider: scripted, answers: ['{"a": [1, 2]}'], price: {input_per_mtok: 1, output_per_mtok: 2}}
+  large: {provider: scripted, answers: ['{"a": [1, 2]}'], price: {input_per_mtok: 1, output_per_mtok: 2}}
 policies:
   default:
     tiers:
@@ -70,6 +84,14 @@ def send(url: str, request: Hostile, key: str | None = None) -> int:
     return httpx2.post(url + request.path, content=request.body, headers=headers, timeout=120).status_code
 
 
+def stall(running: Running, request: Hostile, key: str | None = None) -> float:
+    """How long a request holds the loop, in CPU time of a machine as fast as the reference."""
+    with watched(running) as stalls:
+        status = send(running.url, request, key)
+    assert status in (200, 400, 401, 404, 409, 413, 422, 500, 503), (status, request.name)
+    return stalls.longest if stalls.longest <= STALL_S else stalls.longest / machine.slowness()
+
+
 def check(running: Running, family: list[Hostile], key: str | None = None) -> None:
     """Sends each of them, and names those that held the loop."""
     slow = {}
@@ -77,11 +99,11 @@ def check(running: Running, family: list[Hostile], key: str | None = None) -> No
     gc.freeze()  # a collection of what the tests hold is none of the gateway's
     try:
         for request in family:
-            with watched(running) as stalls:
-                status = send(running.url, request, key)
-            assert status in (200, 400, 401, 404, 409, 413, 422, 500, 503), (status, request.name)
-            if stalls.longest > STALL_S:
-                slow[f"{request.path} {request.name}"] = round(stalls.longest, 3)
+            longest = [stall(running, request, key)]
+            while longest[-1] > STALL_S and len(longest) < 3:  # a loop that is held is held every time
+                longest.append(stall(running, request, key))
+            if longest[-1] > STALL_S:
+                slow[f"{request.path} {request.name}"] = [round(seconds, 3) for seconds in longest]
     finally:
         gc.unfreeze()
     assert not slow
@@ -89,7 +111,7 @@ def check(running: Running, family: list[Hostile], key: str | None = None) -> No
 
 @pytest.fixture(scope="module")
 def family() -> list[Hostile]:
-    """All hostile requests, 230 MB: made once, and freed after this module."""
+    """All hostile requests, 250 MB: made once, and freed after this module."""
     return requests()
 
 
@@ -105,10 +127,8 @@ def test_hostile_requests_with_and_without_a_key(serve: Serve, tmp_path: Path, f
     running, sample = serve(POLICIES, key_file=keys), random.Random(3).sample(family, 5)
     for key in (secret, None, "csc_" + "x" * 20_000):
         check(running, sample, key)
-    with watched(running) as stalls:
-        statuses = {send(running.url, request) for request in sample}
-    assert statuses == {401}
-    assert stalls.longest < STALL_S
+    assert {send(running.url, request) for request in sample} == {401}
+    assert [request.name for request in sample if min(stall(running, request) for _ in range(3)) > STALL_S] == []
 
 
 @pytest.mark.slow
@@ -124,16 +144,22 @@ def memory(pid: int) -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
-@pytest.mark.parametrize("count", [25, pytest.param(400, marks=pytest.mark.slow)])
-def test_memory_after_hostile_requests(tmp_path: Path, count: int, family: list[Hostile]) -> None:
-    """What they took is given back, also after many different large ones."""
+@pytest.mark.parametrize(("earlier", "count"), [(0, 25), pytest.param(25, 400, marks=pytest.mark.slow)])
+def test_memory_after_hostile_requests(tmp_path: Path, earlier: int, count: int, family: list[Hostile]) -> None:
+    """What they took is given back, also after many different large ones.
+
+    What any traffic loads does not count; nor does, for many of them, what the allocator keeps for reuse after the first.
+    """
     path = tmp_path / "policies.yaml"
     path.write_text(POLICIES)
     sample = random.Random(11).sample(family, min(count, len(family)))
     with process("--policy-file", str(path)) as (running, url, _):
-        send(url, Hostile("", "/v1/chat/completions", sample[0].body))
+        for route, body in GOOD.items():
+            assert send(url, Hostile("good", route, json.dumps(body).encode())) == 200, route
+        for request in sample[:earlier]:
+            send(url, request)
         before = memory(running.pid)
-        for request in sample:
+        for request in sample[earlier:]:
             send(url, request)
         assert memory(running.pid) - before < KEPT_BYTES
         assert httpx2.get(f"{url}/healthz").status_code == 200
@@ -223,4 +249,4 @@ def test_several_at_once_do_not_hold_others(serve: Serve, family: list[Hostile])
             assert running.chat().status_code == 200
         for thread in threads:
             thread.join()
-    assert stalls.longest < STALL_S
+    assert stalls.longest < STALL_S * machine.slowness()

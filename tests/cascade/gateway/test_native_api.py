@@ -56,7 +56,7 @@ def test_gate(running: Running, upstream: WireServer) -> None:
 
 
 def test_feedback_and_tags_reach_the_journal(serve: Serve, upstream: WireServer, tmp_path: Path) -> None:
-    """What later proved true stands with the run's record; a run that is not there is a 404."""
+    """Feedback is stored with the run's record; an unknown run is a 404."""
     upstream.reply = by_model(logged("51", -0.01), chat("never"))
     running = serve("journal: {url: sqlite:///j.db}" + POLICIES.format(url=upstream.base_url))
     done = running.post("/v1/route", {"prompt": "q", "tags": {"team": "a"}}).json()

@@ -39,7 +39,7 @@ def test_a_wider_journal_is_repaired(tmp_path: Path, caplog: pytest.LogCaptureFi
 
 
 def test_a_reader_changes_no_mode(tmp_path: Path) -> None:
-    """To look into a journal is no reason to change it."""
+    """To look into a journal is not a reason to change it."""
     url = f"sqlite:///{tmp_path / 'j.db'}"
     open_store(url).close()
     (tmp_path / "j.db").chmod(0o644)

@@ -28,7 +28,7 @@ def spec(url: str, **settings: Any) -> JournalSpec:
 
 @pytest.mark.parametrize("durability", ["full", "batched"])
 async def test_a_run_leaves_one_record(url: str, durability: str) -> None:
-    """What the run did stands in its record: attempts, calls, verdicts, decisions, cost, tags."""
+    """The record contains the run's attempts, calls, verdicts, decisions, cost and tags."""
     async with cascade(spec(url, durability=durability)) as c:
         result = await c.arun("What is 6 * 7?", tags={"user": "ana", "n": 3, "share": 0.5, "beta": True})
         if durability == "full":
@@ -64,7 +64,7 @@ async def test_a_run_that_raises_leaves_a_record(url: str) -> None:
 
 
 async def test_an_unsure_run_that_raises_keeps_its_best_answer(url: str) -> None:
-    """``when_unsure: raise`` carries a result, which the record tells."""
+    """The error of ``when_unsure: raise`` has a result, which is in the record."""
     async with cascade(spec(url), POOR, POOR, when_unsure="raise") as c:
         with pytest.raises(UnsureError) as caught:
             await c.arun("hi")
@@ -479,7 +479,7 @@ async def test_wrong_tags_are_refused(url: str) -> None:
 
 
 async def test_a_given_journal_is_left_open(url: str) -> None:
-    """Two cascades may share one; whoever made it closes it."""
+    """Two cascades may share a journal; the caller that opened it closes it."""
     shared = Journal(url)
     try:
         for _ in range(2):
@@ -520,7 +520,7 @@ def test_the_policy_files_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 async def test_the_writer_outlives_its_own_faults(
     url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What nobody foresaw costs one batch, and says so; later records are kept."""
+    """An unexpected error loses one batch, which is logged; later records are stored."""
     original, faults = writer_connection.Session.rows, iter([True])
 
     def rows(self: Any, runs: Any) -> Any:

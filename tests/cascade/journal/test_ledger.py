@@ -272,7 +272,7 @@ async def test_a_reservation_is_renewed_while_its_request_lives(url: str) -> Non
 
 
 async def test_a_clock_that_jumps_frees_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither forward nor back, in any process: leases go by a clock that nobody sets."""
+    """Leases use a monotonic clock, so that a change of the system time frees nothing in any process."""
     one, other = ledger(url), ledger(url)
     reservation = await one.reserve({"day": 1.0}, 0.9)
     real = time.time

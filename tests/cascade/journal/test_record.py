@@ -75,7 +75,7 @@ def test_the_prompts_hash_does_not_depend_on_the_order_of_keys(schema: dict[str,
 
 
 def test_a_pydantic_schema_hashes_as_its_json_schema() -> None:
-    """A class and the schema that it stands for are the same prompt."""
+    """A pydantic class and its JSON Schema make the same prompt."""
 
     class Order(BaseModel):
         n: int
@@ -271,7 +271,7 @@ def test_figures_that_are_not_finite_become_null() -> None:
 
 
 def test_usage_kinds_that_are_there_are_kept() -> None:
-    """Cached, written and reasoning tokens stand in the call's usage where there were any."""
+    """The call's usage has cached, cache-write and reasoning tokens where there were any."""
     used = Answer(
         "42",
         mean_logprob=-0.01,

@@ -45,7 +45,7 @@ def test_plain(server: WireServer) -> None:
 
 
 def test_usage_with_cache(server: WireServer) -> None:
-    """Anthropic's cached tokens stand beside the input; ours are part of it."""
+    """Anthropic counts cached tokens apart from the input; here they are part of it."""
     server.reply = Reply(message(usage={"cache_read_input_tokens": 100, "cache_creation_input_tokens": 20}))
     assert ask(server)[0].usage == Usage(130, 5, cached_tokens=100, cache_write_tokens=20)
 

@@ -172,7 +172,7 @@ def test_unusable_usage_is_unknown(server: WireServer, kind: Any, usage: Any) ->
 def test_an_unusable_part_of_the_usage_makes_it_unknown(
     server: WireServer, kind: Any, count: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Cached tokens have a price of their own: what is no count of them must not count as 0. The log names the model."""
+    """Cached tokens have a price of their own: what is not a count of them must not count as 0. The log names the model."""
     cached = {"prompt_tokens_details": {"cached_tokens": count}, "cache_read_input_tokens": count}
     usage = {"prompt_tokens": 10, "completion_tokens": 5, "input_tokens": 10, "output_tokens": 5, **cached}
     server.reply = Reply({**chat(), **message(), "usage": usage})
@@ -236,7 +236,7 @@ def test_the_provider_s_own_cost_counts_where_the_policy_says_so(
 
 @BOTH
 def test_a_name_that_occurs_twice_is_malformed(server: WireServer, kind: Any) -> None:
-    """Which of the two values is meant nobody can know; a cheaper usage must not win by coming last."""
+    """A duplicate name is ambiguous; a cheaper usage must not win by coming last."""
     whole = json.dumps({**chat(), **message()})
     for twice in (
         whole[:-1] + ', "usage": {}}',
@@ -313,7 +313,7 @@ def test_anthropic_gets_a_closed_schema(server: WireServer) -> None:
 
 @BOTH
 def test_json_object_tells_the_schema(server: WireServer, kind: Any) -> None:
-    """A server that knows no schemas is told in the one system message."""
+    """For a server without schema support, the schema is part of the one system message."""
     server.reply = Reply({**chat(), **message()})
     ask(kind, server.base_url, Prompt.of("q", system="be brief", schema=OPEN), structured="json_object")
     body = server.received[0].body
@@ -417,7 +417,7 @@ def test_a_choice_that_is_an_error(server: WireServer) -> None:
 @BOTH
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
 def test_a_server_that_answers_before_it_has_read(kind: Any) -> None:
-    """A prompt that nobody reads to its end does not hold up the request's end."""
+    """A server that does not read the whole prompt does not delay the end of the request."""
 
     async def early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1000)
@@ -442,4 +442,5 @@ def test_a_server_that_answers_before_it_has_read(kind: Any) -> None:
         await asyncio.sleep(0.1)  # for both ends to be closed
         return took
 
-    assert asyncio.run(asyncio.wait_for(go(), 10)) < 1.0
+    # It would take until the server reads on: here forever. A busy machine needs longer than 0.3 s to copy 20 MB.
+    assert asyncio.run(asyncio.wait_for(go(), 60)) < 20

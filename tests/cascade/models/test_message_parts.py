@@ -42,6 +42,6 @@ def test_a_history_without_thoughts_is_not_copied() -> None:
 
 
 def test_anthropic_receives_its_own_thoughts() -> None:
-    """Signed ones stand before the text; the text of others is not sent."""
+    """Signed thoughts come before the text; other thoughts are not sent."""
     messages = AnthropicModel(name="m", model="m").body(HISTORY, Request())["messages"]
     assert messages[1] == {"role": "assistant", "content": [SIGNED, {"type": "text", "text": "yes"}]}

@@ -101,7 +101,7 @@ def test_samples_by_n(server: WireServer) -> None:
 
 
 def test_samples_of_a_server_that_counts_the_first_only(server: WireServer) -> None:
-    """The tokens listed with all samples are counted where the server's usage has fewer; a larger usage stands."""
+    """The tokens of all samples are counted where the server's usage has fewer; a larger usage is kept."""
     body = chat()
     tokens = [{"token": "a", "logprob": -0.1}] * 5
     body["choices"] = [{**body["choices"][0], "index": i, "logprobs": {"content": tokens}} for i in range(3)]

@@ -44,7 +44,7 @@ def test_answer_has_all_fields() -> None:
 
 @pytest.mark.parametrize(("recorded", "confidence"), [({"verifier": 0.9}, 0.9), ({"verifier": None}, 0.5)])
 def test_a_recorded_verdict_is_taken_and_paid(recorded: dict[str, float | None], confidence: float) -> None:
-    """Also that a judge could not tell: it is not asked again, and what it cost counts."""
+    """A recorded verdict without a score counts, too: the judge is not called again, and its cost is included."""
     policy = Policy.model_validate({"tiers": [{"model": "m", "accept_at": 0.0, "judges": ["verifier"]}]})
     model = RecordedModel("m", "m", {"a": {**ANSWER, "verdicts": recorded}})
     with Cascade(policy, models={"m": model}) as service:
@@ -91,7 +91,7 @@ def test_file_by_words_and_missing_model(tmp_path: Path) -> None:
 
 
 def test_starter_is_found() -> None:
-    """The word starter stands for the shipped recording."""
+    """``starter`` means the shipped recording."""
     model = RecordedModel.from_file("cheap", "smollm2-135m-instruct", "starter")
     assert ask(model, Prompt.of("?", id="fact-000"))[0].text
 

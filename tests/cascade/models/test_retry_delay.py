@@ -56,7 +56,7 @@ GEMINI = {
     ],
 )
 def test_every_form_is_obeyed(headers: dict[str, str], body: Any, seconds: float | None) -> None:
-    """Headers first; what is no amount of time says nothing."""
+    """Headers first; what is not an amount of time says nothing."""
     assert retry_delay(headers, body) == (None if seconds is None else pytest.approx(seconds))
 
 

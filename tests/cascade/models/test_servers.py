@@ -163,7 +163,7 @@ def test_the_name_of_max_tokens(server: WireServer, caplog: pytest.LogCaptureFix
 
 
 def test_a_server_that_knows_neither_name_ends() -> None:
-    """Each thing is learnt once, so that no request is sent for ever."""
+    """Each adaptation is learnt once, so that requests are not repeated endlessly."""
     adaptation = Adaptation("m", "max_tokens")
     error = ModelError("m: HTTP 400: Unknown: max_tokens, max_completion_tokens, temperature", model="m", status=400)
     assert [adaptation.learn(error) for _ in range(3)] == [True, False, False]

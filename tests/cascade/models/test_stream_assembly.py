@@ -364,7 +364,7 @@ def test_interleaved_blocks(server: WireServer) -> None:
 
 
 def test_a_tool_call_cut_by_the_token_limit(server: WireServer) -> None:
-    """What is there of its input is kept, as the finish reason tells; but a broken one without that reason is a fault."""
+    """With a finish reason of "length" the partial input is kept; without it, a broken call is a fault."""
     lines = message_events(message(USED, stop_reason="max_tokens"))
     del lines[4]  # the second half of the input
     server.reply = Reply(events=lines)
@@ -405,7 +405,7 @@ def test_events_are_the_same_however_the_bytes_arrive(lines: list[bytes], ending
 
 @given(st.text())
 def test_scripted_words(text: str) -> None:
-    """A script streams whatever text a word at a time, and the last chunk is the answer."""
+    """A scripted model streams any text word by word, and the last chunk is the answer."""
     answer = Answer(text, finish_reason="stop", logprobs=(TokenLogprob("a", -1.0),))
 
     async def go() -> list[Chunk]:

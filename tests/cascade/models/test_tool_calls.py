@@ -80,7 +80,7 @@ def test_an_id_that_stands_twice_is_replaced(server: WireServer) -> None:
     [({"x": 1}, '{"x": 1}'), ({}, "{}"), (None, "{}"), ("", "{}"), ('{"x": 1}', '{"x": 1}'), ([1], "[1]"), ('{"x', '{"x')],
 )
 def test_arguments_are_text(server: WireServer, sent: Any, text: str) -> None:
-    """An object becomes its JSON; what is no JSON stays as it is, for the judge to see."""
+    """An object becomes its JSON; what is not JSON stays as it is, for the judge to see."""
     call = {"id": "c", "function": {"name": "f", "arguments": sent}}
     assert received(server, [call]).tool_calls[0]["function"]["arguments"] == text
     if text.startswith("{") and text.endswith("}"):

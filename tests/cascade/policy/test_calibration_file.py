@@ -72,7 +72,7 @@ def test_the_calibrated_ladder_takes_the_place_of_the_policys(tmp_path: Path) ->
 
 
 def test_fallbacks_stay_the_policys(tmp_path: Path) -> None:
-    """What may stand in for a model is no matter of the calibration."""
+    """Fallback models are not part of a calibration."""
     policy = load(tmp_path, POLICIES.replace("model: small,", "model: small, fallbacks: [middle],"))
     assert [t.fallbacks for t in policy.tiers] == [["middle"], []]
 
@@ -92,7 +92,7 @@ def test_a_run_uses_the_calibrated_confidence(tmp_path: Path, logprob: float, ti
 
 
 def test_the_hash_changes_with_the_calibration(tmp_path: Path) -> None:
-    """Two calibrations of one policy are told apart in every log."""
+    """Two calibrations of one policy have different hashes in every log."""
     one = load(tmp_path).hash
     chosen = artefact()["chosen"]
     chosen[0]["accept_at"] = 0.81

@@ -45,7 +45,7 @@ tables = st.dictionaries(st.sampled_from(["a", "b", "c", "d"]), scores)
 
 @given(mappings, tables)
 def test_probability_and_json(mapping: Calibrator, table: Mapping[str, float | None]) -> None:
-    """P lies in [0, 1] for any mapping and scores, and survives the JSON form bit by bit."""
+    """P is in [0, 1] for any mapping and scores, and the JSON form preserves it exactly."""
     p = mapping.probability(table)
     assert 0 <= p <= 1
     again = from_json(json.loads(json.dumps(mapping.to_json(), allow_nan=False)))

@@ -66,7 +66,7 @@ def test_values_of_every_type(monkeypatch: pytest.MonkeyPatch) -> None:
     "value", ["123456", "true", "null", "1e3", "2026-01-01", "0x10", "007", "~", "[1]", "{a: 1}", "#x", "a: b"]
 )
 def test_a_text_stays_the_text(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    """A key of digits is no number, and what looks like YAML is none."""
+    """A value of digits stays text, and YAML syntax in a value is not parsed."""
     monkeypatch.setenv("KEY", value)
     monkeypatch.setenv("MODEL", value)
     spec = parse(FILE.replace('{api-key: "${KEY}", ', "{api-key: '${KEY}', ")).models["small"]
@@ -104,7 +104,7 @@ def test_errors_name_the_place_and_no_value(line: str, error: str) -> None:
 @pytest.mark.parametrize("value", ["ten", "9", "sk-live-abc", "x" * 30, "zz'\"\n"])
 @pytest.mark.parametrize("place", ["accept_at", "model", "use", "name", "budget_usd"])
 def test_no_error_shows_a_value(monkeypatch: pytest.MonkeyPatch, value: str, place: str) -> None:
-    """Wherever it stands: a threshold, a model that does not exist, a judge, a name."""
+    """In every place: a threshold, an unknown model, a judge, a name."""
     monkeypatch.setenv("WRONG", value)
     tier: dict[str, Any] = {"model": "m", "accept_at": 0.5, "judges": [{"use": "rules"}]}
     policy: dict[str, Any] = {"tiers": [tier, dict(tier, name="other")]}
@@ -145,7 +145,7 @@ def test_without_variables_the_hash_is_as_before() -> None:
 
 
 def test_the_schema_allows_variables() -> None:
-    """An editor takes one wherever a number, a flag or a word stands."""
+    """The schema accepts a variable in place of any number, flag or word."""
     validator = jsonschema.Draft202012Validator(json_schema())
     data = yaml.safe_load(FILE)
     assert list(validator.iter_errors(data)) == []

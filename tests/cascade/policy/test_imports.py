@@ -45,7 +45,7 @@ def test_a_judge_beside_the_policy_file(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("module", ["judges", "evals", "cascade", "json", "statistics"])
 def test_a_module_may_be_called_as_another_one(tmp_path: Path, module: str) -> None:
-    """It takes nobody's name: neither one of ours nor one of the standard library's."""
+    """It shadows neither a module of ours nor one of the standard library."""
     before = sys.modules.get(module)
     path = policy_file(tmp_path, module, f"called_{module}")
     assert cascade.run("q", policy_file=path).attempts[0].verdicts[0].score == 0.9
@@ -85,7 +85,7 @@ def test_a_package_with_a_module_inside(tmp_path: Path) -> None:
     ("module", "code", "message"),
     [
         ("imports_test_absent", None, r"policies.yaml:1: imports\[0\]: no module 'imports_test_absent' in "),
-        ("./my_judges.py", None, r"policies.yaml:1: imports\[0\]: .* is no module's name; write my_judges"),
+        ("./my_judges.py", None, r"policies.yaml:1: imports\[0\]: .* is not a module's name; write my_judges"),
         ("imports_test_error", "1 / 0", r"imports\[0\]: importing imports_test_error failed: ZeroDivisionError"),
         ("imports_test_syntax", "def", r"imports\[0\]: importing imports_test_syntax failed: SyntaxError"),
         ("imports_test_inner", "import nonesuch_at_all", r"importing imports_test_inner failed: No module named 'nonesuch"),

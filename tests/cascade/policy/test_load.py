@@ -84,7 +84,7 @@ def test_alias_bomb() -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=200))
 def test_any_text_gives_only_policy_errors(text: str) -> None:
-    """Whatever stands in the file, nothing but PolicyError comes out."""
+    """Any text is either read or raises PolicyError."""
     with pytest.raises(PolicyError):
         parse(text)
 

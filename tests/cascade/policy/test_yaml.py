@@ -109,7 +109,7 @@ def test_what_is_no_plain_value_is_named(line: str, message: str) -> None:
 
 
 def test_a_merged_key_may_be_set_anew() -> None:
-    """What merge keys are for: the own key counts wherever it stands, and the first of several merged ones."""
+    """A mapping's own key overrides merged ones, whatever their order; of several merged ones the first counts."""
     data, lines = read("a: &a {x: 1, y: 1}\nb: &b {x: 2, z: 2}\nc:\n  y: 3\n  <<: [*a, *b]\n  z: 3\n", "f")
     assert data["c"] == {"x": 1, "y": 3, "z": 3}
     assert lines[("c", "z")] == 6

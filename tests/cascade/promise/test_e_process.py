@@ -57,7 +57,7 @@ def test_both_versions_are_equal(values: list[float], limit: float, weights: lis
 @settings(deadline=None, max_examples=30)
 @given(LOSSES, LOSSES)
 def test_a_process_goes_on_from_its_json(first: list[float], rest: list[float]) -> None:
-    """Stored, read again and continued, it stands where it would have stood."""
+    """Stored, read again and continued, it has the same value as without the interruption."""
     kept_on, detector = EProcess(0.05), EDetector(0.05)
     for value in first:
         kept_on.update(value)

@@ -113,7 +113,7 @@ def test_a_failed_probe_opens_it_anew() -> None:
 
 
 def test_a_probe_that_says_nothing_makes_room_for_another() -> None:
-    """A cancelled probe must not leave the breaker waiting for ever."""
+    """A cancelled probe must not leave the breaker open permanently."""
     one, clock = opened()
     clock.now += 5.0
     assert ask(one, None)

@@ -59,7 +59,7 @@ def test_a_provider_that_fails_and_recovers_is_two_warnings(caplog: pytest.LogCa
 
 
 def test_a_provider_that_fails_now_and_then_does_not_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    """A single success is no recovery."""
+    """A single success is not a recovery."""
     call(Guard(), *[fault(), None] * 200)
     assert len(caplog.messages) == 1
 

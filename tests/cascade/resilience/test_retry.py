@@ -82,7 +82,7 @@ def test_the_last_fault_is_raised() -> None:
 
 
 def test_a_callers_mistake_is_final() -> None:
-    """One request, and the breaker hears nothing of it."""
+    """One request is sent, and the breaker does not count it."""
     guard = Guard.of(retry=FAST, breaker=BreakerRule(min_requests=1))
     once, requests = script(fault(retryable=False), "never")
     with pytest.raises(ModelError):

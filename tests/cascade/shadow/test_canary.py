@@ -22,6 +22,7 @@ from cascade.journal.store import Filter
 from cascade.policy.load import calibrations, load
 from cascade.policy.schema import PolicyFile
 from cascade.telemetry import Telemetry
+from tests.cascade.shadow.conftest import check_monitors
 
 SURE = Answer("42", mean_logprob=-0.1, cost_usd=1e-5)
 BEST = Answer("42", mean_logprob=-0.01, cost_usd=1e-3)
@@ -135,7 +136,7 @@ def label(file: PolicyFile, candidate: float, present: float) -> None:
 
 
 def test_a_share_of_the_runs_has_the_candidate_and_says_so(file: PolicyFile) -> None:
-    """In the result, the journal and its exports; the policy's hash tells the two apart, and is that without the canary."""
+    """Result, journal and exports name the candidate; the other runs have the hash of the policy without a canary."""
     with make_cascade(file) as service:
         results = run_many(service, 200)
     arms = [result.canary for result in results]
@@ -206,7 +207,7 @@ def test_a_candidate_that_is_worse_is_aborted_everywhere(
         label(file, candidate=0.5, present=0.0)
         with caplog.at_level(logging.INFO, "cascade.canary"):
             for service in (first, second):
-                service._shadower._monitor.check()  # type: ignore[union-attr]
+                check_monitors(service)
                 assert {r.canary for r in run_many(service, 40)} == {None}
                 assert {r.tier for r in run_many(service, 5)} == {"cheap"}
     assert caplog.text.count("the candidate calibration is aborted (it proved worse)") == 2
@@ -223,7 +224,7 @@ def test_a_candidate_that_is_as_good_is_not_aborted_and_becomes_ready(
         run_many(service, 900)
         service._journal.flush()  # type: ignore[union-attr]
         label(file, candidate=0.0, present=0.0)
-        service._shadower._monitor.check()  # type: ignore[union-attr]
+        check_monitors(service)
         assert {r.canary for r in run_many(service, 40)} == {"present", "candidate"}
     assert main(["canary", "status"]) == 0
     printed = capsys.readouterr().out
@@ -235,25 +236,24 @@ def test_promotion_and_rollback_are_one_command_each(file: PolicyFile, capsys: p
     """All processes follow, without a restart and after one."""
     with make_cascade(file) as service:
         run_many(service, 5)
-        monitor = service._shadower._monitor  # type: ignore[union-attr]
         assert main(["canary", "promote"]) == 0
         assert "set policies.default.calibration to new.json and remove canary" in capsys.readouterr().out
-        monitor.check()
+        check_monitors(service)
         assert {(r.canary, r.tier) for r in run_many(service, 20)} == {(None, "premium")}
         with make_cascade(file) as later:
             assert {(r.canary, r.tier) for r in run_many(later, 20)} == {(None, "premium")}
         assert main(["canary", "abort", "--policy", "default"]) == 0
-        monitor.check()
+        check_monitors(service)
         assert {(r.canary, r.tier) for r in run_many(service, 20)} == {(None, "cheap")}
         assert main(["canary", "status"]) == 1
         assert "is aborted (by command)" in capsys.readouterr().out
         assert main(["canary", "restart"]) == 0
-        monitor.check()
+        check_monitors(service)
         assert {r.canary for r in run_many(service, 40)} == {"present", "candidate"}
 
 
 def test_only_runs_that_the_canary_assigned_count(file: PolicyFile, book: CanaryBook) -> None:
-    """Not those from before it began, and none twice, whoever looks."""
+    """Runs from before it began do not count, and none counts twice in several processes."""
     plain = file.policies["default"].model_copy(update={"canary": None})
     with make_cascade(file.model_copy(update={"policies": {"default": plain}})) as service:
         run_many(service, 30)
@@ -298,21 +298,19 @@ def test_every_calibration_that_runs_had_can_be_written_again(file: PolicyFile, 
     assert not Path("x.json").exists()
 
 
-def test_no_run_has_the_candidate_while_its_state_is_unknown(
-    file: PolicyFile, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """It may be aborted: an unreadable book is no reason to try it."""
+def test_no_run_has_the_candidate_while_its_state_is_unknown(file: PolicyFile, caplog: pytest.LogCaptureFixture) -> None:
+    """It may be aborted: an unreadable book is not a reason to try it."""
     from cascade.errors import JournalError
 
     def away(*_: Any) -> Any:
         raise JournalError("the journal cannot be reached")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(CanaryBook, "update", away)
-        service = make_cascade(file)
-    with service:
+    patch = pytest.MonkeyPatch()
+    patch.setattr(CanaryBook, "update", away)
+    with make_cascade(file) as service:
         assert {r.canary for r in run_many(service, 40)} == {None}
-        service._shadower._monitor.check()  # type: ignore[union-attr]
+        patch.undo()
+        check_monitors(service)
         assert {r.canary for r in run_many(service, 40)} == {"present", "candidate"}
     assert "its canary cannot be looked at (JournalError)" in caplog.text
 

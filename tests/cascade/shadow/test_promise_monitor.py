@@ -20,6 +20,7 @@ from cascade.policy.load import parse
 from cascade.promise.states import Promise, PromiseState
 from cascade.shadow.promise_monitor import PromiseMonitor, safer_policy
 from cascade.shadow.webhook import post
+from tests.cascade.shadow.conftest import check_monitors
 
 PROMISE = {"max_loss": 0.05, "delta": 0.1}
 SHADOW = {"share": 0.5, "floor": 0.25, "budget_usd_per_day": 1.0, "text": True}
@@ -57,7 +58,7 @@ def journal(tmp_path: Path) -> str:
 
 
 def test_processes_share_one_state(url: str) -> None:
-    """In both databases: each label counts once, whoever takes it into account; another policy has a state of its own."""
+    """In both databases: each label counts once across processes; another policy has its own state."""
     one, promise = policy(), Promise(**PROMISE)
     first, second = PromiseBook(partial(open_store, url, full=False)), PromiseBook(partial(open_store, url, full=False))
     assert first.update("default", one.hash, promise, 0.25).state is PromiseState.NOT_ENOUGH
@@ -87,7 +88,7 @@ def test_labels_count_by_their_probability(journal: str) -> None:
 
 
 def test_every_change_is_a_line_of_the_log(journal: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Kept is information, broken is a warning; nothing is said where nothing changed."""
+    """ "kept" is logged as info, "broken" as a warning; without a change nothing is logged."""
     one = policy()
     monitor = make_monitor(journal, one)
     with caplog.at_level(logging.INFO, "cascade.promise"):
@@ -134,7 +135,7 @@ def test_premium_alone_answers_once_it_is_broken(journal: str) -> None:
     with Cascade(one, models=models, journal=journal) as service:
         assert service.run("What is 6 * 7?").tier == "cheap"
         add_labels(journal, one, [1.0] * 40)
-        service._shadower._monitor.check()  # type: ignore[union-attr]
+        check_monitors(service)
         assert service.run("What is 6 * 7?").tier == "premium"
         assert service.run("What is 6 * 7?").reason in ("accepted", "last_tier")
 

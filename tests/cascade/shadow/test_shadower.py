@@ -113,7 +113,7 @@ def test_a_run_does_not_wait_for_its_shadow(journal: str) -> None:
 
 
 def test_a_failing_shadow_fails_no_run_and_is_not_repeated(journal: str) -> None:
-    """One request, no retry; its cost is unknown, so its estimate stays in the books; the breaker hears nothing of it."""
+    """One request, no retry; its cost is unknown, so the reserved estimate is charged; the breaker does not count it."""
     large = ScriptedModel("large", [ModelError("large: 503", model="large", retryable=True), BEST])
     with make_cascade(journal, large=large) as service:
         assert service.run("What is 6 * 7?").accepted
@@ -419,3 +419,30 @@ def test_a_forked_child_shadows_its_own_runs(journal: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert [record.shadows[0]["state"] for record in records(journal)] == ["done"] * 3
+
+
+def test_large_prompts_that_wait_are_bounded(journal: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While premium is busy, prompts beyond MAX_CHARS are not held: their runs are entered as skipped."""
+    monkeypatch.setattr("cascade.shadow.shadower.MAX_CHARS", 10_000)
+    slow = ScriptedModel("large", [BEST], delay_s=0.3)
+    with make_cascade(journal, large=slow) as service:
+        for i in range(12):
+            service.run(f"{i} " + "x" * 3000)
+        shadower = service._shadower
+        assert shadower is not None
+        assert sum(len(job.prompt.text) for job in list(shadower._queue)) <= 10_000
+    states = [shadow["state"] for record in records(journal) for shadow in record.shadows]
+    assert len(states) == 12
+    assert states.count("skipped") >= 4
+    assert states.count("done") >= 2
+
+
+def test_a_queue_that_has_no_room_ends_somewhere(journal: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond MOST_SKIPPED a run is not even entered as skipped."""
+    monkeypatch.setattr("cascade.shadow.shadower.MOST_SKIPPED", 3)
+    slow = ScriptedModel("large", [BEST], delay_s=0.3)
+    with make_cascade(journal, large=slow) as service:
+        for _ in range(20):
+            service.run("What is 6 * 7?")
+            assert service._shadower is not None
+            assert len(service._shadower._queue) <= 3

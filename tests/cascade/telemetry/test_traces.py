@@ -168,7 +168,7 @@ def test_content_is_kept_where_it_is_asked_for(watch: Watch) -> None:
     ],
 )
 def test_a_failed_call_says_how(watch: Watch, fault: ModelError, kind: str) -> None:
-    """error.type is one of a small set; the run goes on with the next tier and is no error itself."""
+    """error.type is one of a small set; the run goes on with the next tier and is not an error itself."""
     with made(watch, a=[fault]) as c:
         result = c.run("q")
     failed = [s for s in watch.spans("chat a") if s.status.status_code is StatusCode.ERROR]
@@ -181,7 +181,7 @@ def test_a_failed_call_says_how(watch: Watch, fault: ModelError, kind: str) -> N
 
 
 def test_a_run_that_raises_is_an_error(watch: Watch) -> None:
-    """The exception's class is told, its text is not; what was tried is counted."""
+    """The span has the exception's class but not its text; the attempts are counted."""
     gone = [ModelError("gone: a-secret", model="m", status=400)]
     with made(watch, a=gone, b=gone) as c, pytest.raises(RunError):
         c.run("q")
@@ -198,7 +198,7 @@ def test_a_run_that_raises_is_an_error(watch: Watch) -> None:
 
 
 def test_an_unsure_run_tells_its_best_answer(watch: Watch) -> None:
-    """UnsureError carries a result, whose figures are told."""
+    """UnsureError has a result, whose figures are reported."""
     policy = {"tiers": [{"model": "b", "accept_at": 1.0}], "when_unsure": "raise"}
     with made(watch, policy) as c, pytest.raises(UnsureError) as caught:
         c.run("q")
@@ -210,7 +210,7 @@ def test_an_unsure_run_tells_its_best_answer(watch: Watch) -> None:
 
 @pytest.mark.parametrize("rule", ["ignore", "escalate", "raise"])
 def test_a_judge_that_fails_is_one_event(watch: Watch, rule: str) -> None:
-    """Its failure is told once, with the class, and is no score."""
+    """Its failure is one event, with the exception's class, and is not a score."""
     policy = {"tiers": [{"model": "b", "accept_at": 0, "judges": ["self_consistency"]}], "on_judge_error": rule}
     replies = iter([answer("x")])
 
@@ -257,7 +257,7 @@ def test_cancelling_ends_the_spans(watch: Watch) -> None:
 
 
 def test_many_at_once_keep_their_own(watch: Watch) -> None:
-    """Of 100 runs at once in one loop, each call and verdict stands in its own run, under the caller's own span."""
+    """With 100 runs at once in one loop, each call and verdict belongs to its run's span, under the caller's."""
     tracer = watch.provider.get_tracer("test")
 
     async def one(c: Cascade, i: int) -> tuple[int, Result]:
@@ -361,7 +361,7 @@ def test_a_streamed_run_is_told_as_any_other(watch: Watch) -> None:
 
 
 def test_gate_has_a_span_and_evaluation_alone_no_run(watch: Watch) -> None:
-    """gate is told as such; Cascade.attempt, which evaluation uses, tells of its calls only."""
+    """``gate`` has a span of its own; ``Cascade.attempt``, which evaluation uses, has spans for its calls only."""
     with made(watch) as c:
         gated = c.gate("q", "an answer", tier="b")
         asyncio.run(c.attempt("b", "q"))
@@ -375,7 +375,7 @@ def test_gate_has_a_span_and_evaluation_alone_no_run(watch: Watch) -> None:
 
 
 def test_the_provider_and_its_server_are_told(watch: Watch) -> None:
-    """Provider, address and port come from the policy file; nothing else of the address is told."""
+    """Provider, address and port come from the policy file; no other part of the URL is reported."""
     with WireServer() as server:
         server.reply = Reply(chat("yes", choice={"finish_reason": "x" * 100}))
         file = parse(
@@ -398,7 +398,7 @@ def test_the_provider_and_its_server_are_told(watch: Watch) -> None:
 
 
 def test_a_given_model_has_a_provider_too(watch: Watch) -> None:
-    """Without a spec the class says who the provider is; where the server stands is not known."""
+    """Without a spec the class gives the provider; the server's address is unknown."""
     with WireServer() as server:
         model = OpenAIModel(name="b", model="gpt-y", base_url=server.base_url, api_key="k")
         with made(watch, {"tiers": [{"model": "b", "accept_at": 0}]}, b=model) as c:

@@ -106,7 +106,7 @@ def test_what_a_killed_process_left_is_taken_away(tmp_path: Path) -> None:
 
 
 def test_who_is_still_writing_is_left_alone(tmp_path: Path) -> None:
-    """Of two that write the same file at once each ends well, and the later one stands."""
+    """Two concurrent writers of one file both succeed, and the later content remains."""
     target = tmp_path / "file"
     with replacing(target) as first:
         first.write(b"first")

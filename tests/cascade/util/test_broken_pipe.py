@@ -21,7 +21,7 @@ COMMANDS = [
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_a_reader_that_goes_away(command: list[str], tmp_path: Path) -> None:
-    """Ends the command without a traceback or a word, whatever was still to be written."""
+    """A closed pipe ends the command without a traceback or message."""
     row = {"id": "a", "prompt": "q", "reference": "a", "answers": {"m": {"text": "a", "quality": None}}}
     (tmp_path / "rec.jsonl").write_text(json.dumps(row) + "\n")
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}

@@ -8,7 +8,7 @@ from cascade.util.log_events import Event, LimitedLog
 
 
 def test_an_event_is_one_line_of_names_and_values() -> None:
-    """Values with spaces, quotes or newlines are quoted; unknown is a word and never 0."""
+    """Values with spaces, quotes or newlines are quoted; None is printed as "unknown", never as 0."""
     event = Event("request", status=200, ms=1.23456789, cost=None, accepted=True, key='a "b"\nc', empty="")
     assert str(event) == 'request: status=200 ms=1.23457 cost=unknown accepted=true key="a \\"b\\"\\nc" empty=""'
 

@@ -75,7 +75,7 @@ def test_unknown_costs_are_counted_and_are_not_0(tmp_path: Path) -> None:
 
 
 def test_the_loss_is_weighted_and_has_an_interval(tmp_path: Path) -> None:
-    """Near the truth, which lies in the interval; premium's measured cost is compared with its estimate."""
+    """The estimate is near the true loss, which the interval covers; premium's measured and estimated costs are compared."""
     _, data = audit_of(tmp_path, n=800, loss=0.03, escalated=0.3)
     quality = data["quality"]["default"]
     low, high = quality["loss_interval"]
@@ -159,7 +159,7 @@ def test_the_page_needs_nothing_else_and_shows_markup_as_text(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--since", "yesterday"], "is no time"),
+        (["--since", "yesterday"], "is not a time"),
         (["--policy", "other"], "unknown policy 'other'"),
         (["--since", "1d", "--until", "2d"], "must lie before"),
     ],

@@ -225,7 +225,7 @@ def test_gaps_in_shadowing_drop_both_kinds_of_runs(journal: str) -> None:
     ("arguments", "message"),
     [
         (["--grader", "nmber"], "did you mean 'number'"),
-        (["--grader", "number", "--since", "yesterday"], "is no time"),
+        (["--grader", "number", "--since", "yesterday"], "is not a time"),
         (["--grader", "number", "--references", "missing.jsonl"], "missing.jsonl"),
     ],
 )

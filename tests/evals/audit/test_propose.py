@@ -97,7 +97,7 @@ def test_a_proposal_is_tuned_and_certified_on_the_sample(
 
 
 def test_only_sampled_runs_are_used(production: Path) -> None:
-    """A run that premium answered while shadowing paused is no part of the sample."""
+    """A run that premium answered while shadowing paused is not part of the sample."""
     store: Any = open_store(f"sqlite:///{production / 'journal.db'}", create=False)
     records = list(store.read(Filter()))
     store.close()

@@ -25,7 +25,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_a_log_gets_whole_lines_and_few(clock: list[float]) -> None:
-    """Where nobody looks there is a line every half minute, without control characters, with what is waited for."""
+    """Without a terminal there is one line every 30 s, without control characters, that names what is pending."""
     stream = io.StringIO()
     progress = RecordingProgress(1000, 100, stream)
     for second in range(1, 91):

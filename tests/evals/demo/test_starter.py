@@ -45,7 +45,7 @@ def test_every_row_has_three_graded_models() -> None:
 
 
 def test_the_models_are_a_ladder() -> None:
-    """The cheap one is right on at most 0.55 of the questions, the dear one on at least 0.8; each next one costs more."""
+    """The cheapest is right on at most 55 % of the questions, the most expensive on at least 80 %; costs rise."""
     models = (SMALL, MEDIUM, LARGE)
     quality, cost = ([fmean(e.answers[m][k] for e in EXAMPLES) for m in models] for k in ("quality", "cost_usd"))
     assert quality == sorted(quality)

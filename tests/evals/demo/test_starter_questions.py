@@ -133,7 +133,7 @@ def test_dates() -> None:
 
 
 def test_extraction() -> None:
-    """Each reference obeys the schema, as the example does, and every value of it stands in the message."""
+    """Each reference is valid under the schema, as the example is, and each of its values occurs in the message."""
     for row in of("extraction"):
         jsonschema.validate(row["reference"], row["schema"])
         message, example = asked(row), json.loads(row["prompt"][1]["content"])
@@ -143,7 +143,7 @@ def test_extraction() -> None:
 
 
 def test_support() -> None:
-    """At least eighty messages in six queues of about equal size, each with its queue named in what the model is told."""
+    """At least eighty messages in six queues of about equal size; the prompt names every queue."""
     counts = Counter(row["reference"] for row in of("support"))
     assert set(counts) == set(support.MESSAGES)
     assert len(counts) == 6
@@ -154,7 +154,7 @@ def test_support() -> None:
 
 
 def test_languages() -> None:
-    """Ten messages in each of six languages, each with a letter or a word that speaks for the language."""
+    """Ten messages in each of six languages, each with a letter or word typical of its language."""
     assert Counter(row["reference"] for row in of("language")) == dict.fromkeys(languages.MESSAGES, 10)
     telling = {
         "German": r"[äöüß]|\b(ich|die|das|meine|bitte|ans|auf)\b",

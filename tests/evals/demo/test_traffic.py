@@ -77,7 +77,7 @@ def test_a_gateway_of_its_own_answers_the_shipped_questions() -> None:
 
 
 def test_ctrl_c_ends_the_gateway_too() -> None:
-    """What was sent until then is told; nothing is left behind."""
+    """The summary of what was sent is printed, and no process remains."""
     port = free_port()
     with command("--serve", "--port", str(port), "--rate", "40") as process:
         assert process.stdout is not None

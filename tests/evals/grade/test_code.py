@@ -137,7 +137,7 @@ def test_a_thread_that_is_left_behind_does_not_delay_the_grade() -> None:
     [
         ("def check(f):\n    assert f(2) == 4\n", "pass without any code"),
         ("", "pass without any code"),
-        ("assert double(2) ==", "the tests are no Python: invalid syntax"),
+        ("assert double(2) ==", "the tests are not Python: invalid syntax"),
     ],
 )
 def test_tests_that_test_nothing_are_an_error(tests: str, message: str) -> None:

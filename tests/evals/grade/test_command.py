@@ -85,7 +85,7 @@ def test_only_the_models_that_were_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "changes", "message"),
     [
-        (["--grader", "number"], {"reference": "many"}, "rec.jsonl:1: reference: 'many' is no number; write digits"),
+        (["--grader", "number"], {"reference": "many"}, "rec.jsonl:1: reference: 'many' is not a number; write digits"),
         (["--grader", "nummer"], {}, "did you mean 'number'"),
         (["--grader", "text", "--grader", "exact"], {}, "a second grader for all tasks"),
         (["--grader", "town=text"], {}, "no task 'town'; it has: sums, towns"),
@@ -286,7 +286,7 @@ def test_comparison_of_a_model_with_itself_is_a_tie(bench: Bench) -> None:
 
 
 def test_comparison_with_a_model_that_is_not_there(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
-    """Is a mistake in the command, not a grade that cannot be told."""
+    """It is an error of the command, not a missing grade."""
     assert bench.grade(graders=["model:use=judge:mode=pairwise:against=llama3:8b"]) == 2
     assert "the recording has no model 'llama3:8b'; it has: m, n" in capsys.readouterr().err
     assert bench.calls == 0

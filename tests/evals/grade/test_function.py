@@ -65,7 +65,7 @@ def test_what_it_cannot_be_called_with_is_said_at_once(module: Callable[[str], s
     ],
 )
 def test_a_module_that_cannot_be_imported(module: Callable[[str], str], source: str, message: str) -> None:
-    """Whatever it raises is told with the function's name."""
+    """The error contains what the import raised and the function's name."""
     with pytest.raises(GraderError, match=f"^python:.*:g: .*{message}"):
         grader(f"{module(source)}:g")
 
@@ -74,7 +74,7 @@ def test_a_module_that_cannot_be_imported(module: Callable[[str], str], source: 
     ("value", "quality"), [("True", 1.0), ("False", 0.0), ("0.25", 0.25), ("1", 1.0), ("0", 0.0), ("None", None)]
 )
 def test_what_it_may_give(module: Callable[[str], str], value: str, quality: float | None) -> None:
-    """A number in [0, 1], a bool, or None where it cannot tell."""
+    """A number in [0, 1], a bool, or None for "no grade"."""
     assert grader(f"{module(f'def g(case): return {value}')}:g").grade(GradingCase(text="x")) == quality
 
 

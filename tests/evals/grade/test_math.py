@@ -42,7 +42,7 @@ def test_an_expression_that_takes_for_ever_cannot_be_told(monkeypatch: pytest.Mo
 
 
 def test_without_its_time_limit_it_does_not_run() -> None:
-    """Signals reach the main thread alone: elsewhere it says so, and hangs for nobody."""
+    """Signals reach only the main thread: in another thread the grader raises instead of hanging."""
     messages: list[str] = []
 
     def run() -> None:

@@ -79,7 +79,7 @@ def test_pairwise_in_both_orders(prefers: str, quality: float) -> None:
 
 
 def test_a_reply_that_says_nothing_is_no_grade() -> None:
-    """Neither a number nor a word of the three: it cannot tell."""
+    """Without a number or one of the three words there is no grade."""
     judge, _ = scripted_judge(lambda p, r: "I would say both have merit")
     assert (
         graded(ModelGrader(judge, Memory(), mode="pairwise", against="b"), GradingCase(text="x", others={"b": "y"})) is None
@@ -116,7 +116,7 @@ def test_another_model_under_the_same_name_is_asked(tmp_path: Path) -> None:
 
 
 def test_a_passing_fault_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three times at most, and what cannot be mended at once."""
+    """Transient faults are tried at most three times, permanent ones once."""
     pauses: list[float] = []
 
     async def no_time(seconds: float) -> None:
@@ -139,7 +139,7 @@ def test_a_passing_fault_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_wrong_key_is_tried_once() -> None:
-    """Whatever is to be graded after it: the reason stands for all of them, with what to do."""
+    """The remaining answers are not tried; the one reason is reported for all, with the remedy."""
 
     def script(prompt: Prompt, request: Request) -> str:
         raise ModelError("judge: HTTP 401", model="judge", status=401)
@@ -176,7 +176,7 @@ def test_a_comparison_that_is_no_verdict(reply: str) -> None:
 
 
 def test_orders_that_disagree_are_counted() -> None:
-    """A judge that prefers a place tells nothing of the answers: the report says how often."""
+    """A preference for a position is no information about the answers; the report counts how often it happens."""
     judge, _ = scripted_judge(lambda p, r: "1")
     one = ModelGrader(judge, Memory(), mode="pairwise", against="b")
     assert graded(one, GradingCase(text="x", others={"b": "y"})) == 0.5

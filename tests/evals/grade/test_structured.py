@@ -9,7 +9,7 @@ from judges import Prompt
 
 
 def test_schema_grades_validity_alone() -> None:
-    """Valid is 1, invalid 0, and where there is no schema it cannot tell."""
+    """Valid is 1, invalid is 0, and without a schema there is no grade."""
     prompt = Prompt.of("q", schema={"type": "object", "required": ["a"]})
     assert grader("schema").grade(GradingCase(text='{"a": 1}', prompt=prompt)) == 1.0
     assert grader("schema").grade(GradingCase(text="{}", prompt=prompt)) == 0.0

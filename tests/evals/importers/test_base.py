@@ -33,7 +33,7 @@ def both(*items: ImportedAnswer, same: ByPrompt | None = None) -> Iterator[Examp
     ],
 )
 def test_one_id_for_two_questions(other: dict[str, Any], word: str) -> None:
-    """Is an error; by their content they are told apart, each with its own reference."""
+    """It is an error; matched by content they are different examples, each with its own reference."""
     items = showSnapshot(reference="r"), showSnapshot(**{"reference": "r", **other})
     with pytest.raises(RecordingError, match=f"id 'a': names two examples in one log, the second with another {word}"):
         list(both(*items))

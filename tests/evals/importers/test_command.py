@@ -34,7 +34,7 @@ WAYS: dict[str, tuple[Any, ...]] = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_an_import_is_shown_and_replayed(way: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Both models' answers stand under the same examples, `show` prints them, and a replay runs them through the engine."""
+    """Both models' answers belong to the same examples, `show` prints them, and a replay runs them through the engine."""
     out = tmp_path / "rec.jsonl"
     assert run("inspect_ai" if way == "archive" else way, *WAYS[way], "--out", out) == 0
     output = capsys.readouterr().out
@@ -70,7 +70,7 @@ def test_a_log_is_never_replaced(way: str, tmp_path: Path, capsys: pytest.Captur
 
 @pytest.mark.parametrize("way", ["inspect_ai", "lm_eval", "promptfoo"])
 def test_packed_logs(way: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A log that was gzipped to be kept is read as it is; one that was cut off, or is no UTF-8, is said to be so."""
+    """A gzipped log is read directly; one that was cut off, or is not UTF-8, is an error that says so."""
     log, out = WAYS[way][0], tmp_path / "rec.jsonl"
     packed = tmp_path / f"{log.name}.gz"
     packed.write_bytes(gzip.compress(log.read_bytes()))
@@ -123,7 +123,7 @@ def test_nothing_to_import(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_ids_that_stand_for_other_prompts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Samples that inspect_ai numbered after a shuffle contradict each other; their prompts tell them apart."""
+    """inspect_ai numbers samples after a shuffle, so that ids contradict each other; they are matched by prompt."""
     logs = (INSPECT / "choices_small.json", INSPECT / "choices_large.json")
     assert run("inspect_ai", *logs, "--out", tmp_path / "r.jsonl") == 2
     error = capsys.readouterr().err

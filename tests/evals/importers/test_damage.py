@@ -163,7 +163,7 @@ def test_the_field_is_named(
 
 
 def test_no_number_is_unknown(tmp_path: Path) -> None:
-    """NaN, which tools write for a score that there is not, is no quality and no 0; beside the answers it is null."""
+    """NaN, which tools write for a score that there is not, means no quality, and never 0; beside the answers it is null."""
     text = (FIXTURES / "inspect_ai" / "sums_small.json").read_text()
     data = json.loads(text)
     for sample in data["samples"]:

@@ -102,7 +102,7 @@ def test_a_score_that_is_no_quality_is_none(score: str, message: str) -> None:
 
 
 def test_choices() -> None:
-    """The choices stand beside the prompt that shows them; the target is a letter."""
+    """The choices are stored beside the prompt that shows them; the target is a letter."""
     examples, _ = imported(items, LOGS / "choices_large.json")
     example = examples["choices-1"]
     assert example.reference == "B"
@@ -147,7 +147,7 @@ def test_another_shape_is_an_error(tmp_path: Path, keys: tuple[Any, ...], value:
 
 
 def test_an_unknown_part_of_a_message_is_left_out(tmp_path: Path) -> None:
-    """Audio cannot stand in a prompt; the sample is counted, the others are read."""
+    """A prompt cannot hold audio; the sample is counted as left out, the others are read."""
     part = [{"type": "audio", "audio": "x", "format": "wav"}]
     path = changed(LOGS / "sums_small.json", tmp_path / "log.json", "samples", 0, "messages", 1, "content", value=part)
     _, notes = imported(items, path)
@@ -155,7 +155,7 @@ def test_an_unknown_part_of_a_message_is_left_out(tmp_path: Path) -> None:
 
 
 def test_long_texts_are_attached(tmp_path: Path) -> None:
-    """A text that stands at the end of the sample is put where it belongs."""
+    """A text attached at the end of the sample is put back in its place."""
     path = changed(LOGS / "sums_small.json", tmp_path / "1.json", "samples", 0, "attachments", value={"ab": "a long text"})
     path = changed(path, tmp_path / "2.json", "samples", 0, "messages", 1, "content", value="attachment://ab")
     first = json.loads(path.read_text())["samples"][0]

@@ -116,7 +116,7 @@ def test_the_model_is_named_by_the_results(tmp_path: Path) -> None:
 
 
 def test_likelihoods_are_left_out(tmp_path: Path) -> None:
-    """Nothing was answered where a given text was weighed, or where choices stand behind different texts."""
+    """Tasks that only weigh a given text, or choices after different texts, have no answer and are left out."""
     path = log("lm", "small", "demo_choice")
     two = {"gen_args_0": {"arg_0": "a", "arg_1": " x"}, "gen_args_1": {"arg_0": "b", "arg_1": " x"}}
     target = rewritten(path, tmp_path / "1.jsonl", arguments={"gen_args_0": {"arg_0": "a", "arg_1": " x"}}, resps=[[["-1"]]])
@@ -154,7 +154,7 @@ def test_likelihoods_that_are_no_numbers(value: list[Any], tmp_path: Path) -> No
     examples, notes = imported(items, rewritten(path, tmp_path / "x.jsonl", resps=resps))
     assert len(examples) == len(rows(path)) - 1
     (line,) = notes.lines()
-    assert line.startswith("left out: 1, the likelihoods of its choices are no numbers, so that none was chosen: ")
+    assert line.startswith("left out: 1, the likelihoods of its choices are not numbers, so that none was chosen: ")
     assert "x.jsonl:1: doc_id 0" in line
     every = [[["-inf", "False"]] for _ in resps]
     assert len(imported(items, rewritten(path, tmp_path / "x.jsonl", resps=every))[0]) == len(rows(path)) - 1
@@ -205,7 +205,7 @@ def test_a_metric_that_is_no_quality(tmp_path: Path) -> None:
     path = rewritten(log("lm", "small", "demo_repeats"), tmp_path / "x.jsonl", metrics=["bleu"], bleu=["a", "b"])
     examples, notes = imported(items, path)
     assert next(iter(examples["x-0"].answers.values()))["quality"] is None
-    assert "no quality: the metric 'bleu' is no figure in [0, 1]" in notes.noted
+    assert "no quality: the metric 'bleu' is not a figure in [0, 1]" in notes.noted
     assert "no metric is called 'rouge', but: exact_match" in next(
         iter(imported(items, log("lm", "small", "demo_sums"), score="rouge")[1].noted)
     )

@@ -57,7 +57,7 @@ def test_an_old_inspect_ai_log(tmp_path: Path, kind: str) -> None:
 
 
 def test_promptfoo_lines(tmp_path: Path) -> None:
-    """A null score is no quality, a line without ``testCase`` is read, and a broken line is left out up to the limit."""
+    """A null score means no quality, a line without ``testCase`` is read, and a broken line is left out up to the limit."""
     prompt = {"raw": "2 + 2?", "label": "p"}
     row = {
         "testIdx": 0,

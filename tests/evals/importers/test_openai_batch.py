@@ -67,7 +67,7 @@ def test_the_responses_api() -> None:
 
 
 def test_a_response_that_was_cut_or_called(tmp_path: Path) -> None:
-    """Its reason and its calls are told as a chat completion's are."""
+    """Its finish reason and tool calls are read as those of a chat completion."""
     inputs = (str(LOGS / "responses_input.jsonl"),)
     call = [{"type": "function_call", "call_id": "c", "name": "add", "arguments": "{}"}]
     body = ("response", "body")
@@ -83,7 +83,7 @@ def test_a_response_that_was_cut_or_called(tmp_path: Path) -> None:
 
 
 def test_batches_with_the_same_ids() -> None:
-    """The model that answered tells which request was answered."""
+    """Requests are matched by the model that answered."""
     inputs = (INPUT, str(LOGS / "large_input.jsonl"))
     examples, _ = imported(items, LOGS / "large_output.jsonl", inputs=inputs)
     assert {m for e in examples.values() for m in e.answers} == {"large"}
@@ -103,7 +103,7 @@ def test_half_the_list_price(tmp_path: Path) -> None:
 
 
 def test_nothing_said_is_left_out(tmp_path: Path) -> None:
-    """A choice without content is no answer; an empty one, and a refusal, are."""
+    """A choice without content is not an answer; an empty one, and a refusal, are."""
     message = ("response", "body", "choices", 0, "message")
     path = edited(LOGS / "small_output.jsonl", tmp_path / "1", 0, *message, "content", value=None)
     path = edited(path, tmp_path / "2", 2, *message, "content", value="")
@@ -120,8 +120,8 @@ def test_nothing_said_is_left_out(tmp_path: Path) -> None:
         (("custom_id",), "q9", "no request for this answer is in the files of --input: custom_id 'q9'"),
         (("response",), None, "has neither response nor error"),
         (("response", "status_code"), "200", ":1: response.status_code: must be a number, got text"),
-        (("response", "body", "choices"), [], ":1: response.body: is no chat completion"),
-        (("response", "body", "choices", 0, "message"), None, ":1: response.body: is no chat completion"),
+        (("response", "body", "choices"), [], ":1: response.body: is not a chat completion"),
+        (("response", "body", "choices", 0, "message"), None, ":1: response.body: is not a chat completion"),
     ],
 )
 def test_another_shape_is_an_error(tmp_path: Path, keys: tuple[Any, ...], value: Any, message: str) -> None:

@@ -22,7 +22,7 @@ def of(examples: dict[str, Example], a: int, chat: bool = False) -> Example:
 
 
 def test_a_test_with_a_prompt_is_an_example() -> None:
-    """Every provider's answer stands there with its score, cost, time and tokens."""
+    """It has every provider's answer with its score, cost, time and tokens."""
     examples, _ = imported(items, LOGS / "first.json")
     assert len(examples) == 8
     example = of(examples, 26)
@@ -65,7 +65,7 @@ def test_what_failed_is_counted() -> None:
 
 
 def test_repeats_are_samples() -> None:
-    """promptfoo numbers them as tests of their own; what was asked tells that they are not."""
+    """promptfoo numbers repeats as separate tests; equal prompts are joined as samples."""
     examples, _ = imported(items, LOGS / "repeated.json")
     assert len(examples) == 2
     for example in examples.values():
@@ -128,7 +128,7 @@ def test_another_shape_is_an_error(tmp_path: Path, keys: tuple[Any, ...], value:
 
 
 def test_json_lines_and_null_scores(tmp_path: Path) -> None:
-    """A .jsonl file has a result a line; a null score is no quality, and no error."""
+    """A .jsonl file has a result a line; a null score means no quality, and is not an error."""
     whole = json.loads((LOGS / "first.json").read_text())["results"]["results"]
     for name, score in (("a.jsonl", ...), ("b.jsonl", None)):
         rows = whole if score is ... else [{**row, "score": None} for row in whole]

@@ -144,7 +144,7 @@ def test_a_model_without_batches(desk: Desk, capsys: pytest.CaptureFixture[str])
 def test_the_line_tells_of_batches(
     desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While batches are out the progress line says how many and where the oldest stands."""
+    """While batches are pending the progress line has their number and the state of the oldest."""
     monkeypatch.setattr(progress, "_EVERY_LOG_LINE_S", 0.2)
     desk.policy(m={})
     provider.behave(polls=20)

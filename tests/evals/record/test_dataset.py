@@ -50,7 +50,7 @@ def test_every_format_gives_the_same(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_texts(tmp_path: Path) -> None:
-    """Each text file is a row, its folder the task; hidden files are none."""
+    """Each text file is a row and its folder the task; hidden files are ignored."""
     (tmp_path / "bills").mkdir()
     (tmp_path / "bills" / "b.txt").write_text("pay me")
     (tmp_path / "a.md").write_text("hello")

@@ -15,7 +15,7 @@ from tests.evals.record.provider import IN_USD, TOKENS_IN, TOKENS_OUT, Provider
 
 
 def test_what_is_recorded(desk: Desk, provider: Provider) -> None:
-    """Answer, samples, log-probabilities, verdict, usage, cost and latency of every tier stand as the format says."""
+    """Answer, samples, log-probabilities, verdict, usage, cost and latency of every tier follow the format."""
     desk.policy(small={"temperature": 0}, large={})
     desk.rows(3, reference="x", task="t")
     status = desk.record("--samples", 3, "--temperature", 0.9, "--judges", "logprob,verifier:model=large")
@@ -195,8 +195,8 @@ WRONG = [
     (["--samples", "-1"], "--samples must be 0 or more, got -1"),
     (["--max-usd", "nan"], "--max-usd must be 0"),
     (["--grader", "numbr"], "numbr"),
-    (["--grader", "number"], "rows.jsonl:1: reference: 'x' is no number"),
-    (["--grader", "json"], "rows.jsonl:1: reference: 'x' is no JSON"),
+    (["--grader", "number"], "rows.jsonl:1: reference: 'x' is not a number"),
+    (["--grader", "json"], "rows.jsonl:1: reference: 'x' is not JSON"),
     (["--grader", "sums=text"], "--grader: the dataset has no task 'sums'; it has: ''"),
     (["--out", "nowhere/rec.jsonl"], "the folder nowhere does not exist"),
     (["--out", "rec.txt"], "a recording's name ends in .jsonl"),
@@ -291,7 +291,7 @@ def test_a_recording_that_lacks_nothing(desk: Desk, provider: Provider) -> None:
 
 
 def test_missing_needs_a_recording(desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str]) -> None:
-    """A dataset without answers is no recording: a wrong path would otherwise be paid for in full."""
+    """A dataset without answers is not a recording: a wrong path would otherwise be paid for in full."""
     assert desk.record("--missing") == 2
     assert "has no recorded answers; give a recording as the dataset" in capsys.readouterr().err
     assert not provider.counts()["received"]

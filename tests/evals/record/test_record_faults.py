@@ -14,7 +14,7 @@ from tests.evals.record.provider import Provider
 
 
 def test_failures_stay_failures_until_retried(desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str]) -> None:
-    """A refused prompt stops nothing, is told by its kind, and is asked again by --retry-failed only."""
+    """A refused prompt does not stop the run, is reported by kind, and is sent again by --retry-failed only."""
     provider.behave(faults={"question 3?": 400, "question 5?": 422, "question 7?": 400})
     assert desk.record("--tiers", "small") == 1
     output = capsys.readouterr().out
@@ -32,7 +32,7 @@ def test_failures_stay_failures_until_retried(desk: Desk, provider: Provider, ca
 
 
 def test_failures_of_a_kind_are_one_line(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
-    """Ids and names in a message do not make a kind of their own; the first row's message stands whole."""
+    """Messages that differ only in ids and names are one kind; the first row's message is printed in full."""
     desk.policy(small={"provider": "recorded", "recording": "starter", "model": "smollm2-135m-instruct", "base_url": None})
     assert desk.record() == 1
     output = capsys.readouterr().out
@@ -131,7 +131,7 @@ def test_incomplete_answers_are_reported(desk: Desk, provider: Provider, capsys:
 
 
 def test_rate_limits_slow_all_workers(desk: Desk, provider: Provider) -> None:
-    """Under a limit the answers come at nearly its rate, few requests are refused, and none comes while told to wait."""
+    """Under a limit the answers come at nearly its rate, few requests are refused, and none is sent during Retry-After."""
     desk.rows(160)
     provider.behave(per_s=60, retry_after_s=1)
     assert desk.record("--tiers", "small", "--concurrency", 32) == 0

@@ -160,7 +160,7 @@ def test_names_do_nothing_to_a_terminal(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_signals_that_are_not_there_are_not_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Null is a judge that could not tell, and an empty list no log-probability."""
+    """Null verdicts and empty lists of log-probabilities are not counted as signals."""
     answer = {"text": "x", "logprob": None, "token_logprobs": [], "verdicts": {"verifier": None, "schema": 0.0}}
     assert main(["show", recording(tmp_path / "r.jsonl", example("a", m=answer)), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["models"]["m"]["signals"] == {"verifier": 0, "schema": 1}

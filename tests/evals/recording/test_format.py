@@ -195,7 +195,7 @@ def test_half_a_surrogate_pair_survives(tmp_path: Path) -> None:
 
 
 def test_an_id_twice_in_a_pipe() -> None:
-    """Is found, too, though a pipe cannot be read again to say where it stood first."""
+    """It is found, too, although a pipe cannot be read again to report the first occurrence."""
     rows = "".join(json.dumps(GOOD) + "\n" for _ in range(2))
     command = [sys.executable, "-m", "evals.recording", "show", "/dev/stdin"]
     done = subprocess.run(command, input=rows, capture_output=True, text=True, cwd=Path(__file__).parents[3])

@@ -178,7 +178,7 @@ def test_a_grade_goes_with_its_grader() -> None:
 
 
 def test_figures_of_one_run_stay_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Measured twice, the first file's are taken, which is said; one run's cost never stands beside the other's tokens."""
+    """Of two measurements the first file's is taken, with a note; costs and tokens of different runs are never combined."""
     one = of(usage={"input_tokens": 5, "output_tokens": 1}, latency_s=0.1, token_logprobs=[-0.1], tokens=["x"])
     two = of(
         usage={"input_tokens": 6, "output_tokens": 1}, cost_usd=0.002, latency_s=0.2, logprob=-0.2, token_logprobs=[-0.2]

@@ -72,7 +72,7 @@ def test_a_judge_that_could_not_tell(tmp_path: Path) -> None:
 
 
 def test_a_bad_row_is_named(tmp_path: Path) -> None:
-    """With its number; a file that is no Parquet is said to be none."""
+    """The error has the row's number; a file that is not Parquet is an error that says so."""
     parquet.write_table(arrow.Table.from_pylist([{"id": "a", "answers": "{}"}]), tmp_path / "r.parquet")
     with pytest.raises(RecordingError, match=r"r\.parquet: row 1: prompt: is missing"):
         list(read(tmp_path / "r.parquet"))
@@ -118,7 +118,7 @@ def test_damage_is_found(tmp_path: Path) -> None:
 
 
 def test_half_a_surrogate_pair(tmp_path: Path) -> None:
-    """What Parquet's texts cannot hold is escaped where JSON stands, and elsewhere an error that names the field."""
+    """Text that Parquet cannot store is escaped inside JSON columns, and elsewhere an error that names the field."""
     one = Example("a", "\ud83d?", {"m": {"text": "cut \ud83d"}}, reference="\ude00")
     write(tmp_path / "r.parquet", [one])
     assert list(read(tmp_path / "r.parquet")) == [one]

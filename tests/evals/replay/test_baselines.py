@@ -54,7 +54,7 @@ def test_single_is_the_tier_unjudged() -> None:
 @settings(deadline=None, max_examples=60)
 @given(seeds, st.floats(0, 1))
 def test_random_mixing_costs_what_was_asked_for(seed: int, share: float) -> None:
-    """Where the money lies between the tiers, the mix of the calibration rows costs it, and no such mix is better."""
+    """For a cost between two tiers, the mix chosen on the calibration rows costs that much, and no other mix is better."""
     columns = table(60, seed)
     rows = np.arange(60)
     cost = {m: c[0].cost_usd[:, 0].mean() for m, c in columns.items()}
@@ -72,7 +72,7 @@ def test_random_mixing_costs_what_was_asked_for(seed: int, share: float) -> None
 
 
 def test_random_mixing_is_the_line_between_two_tiers() -> None:
-    """A third of the way in cost is a third of the way in quality and latency, and a third of the rows are dear."""
+    """At a third of the way in cost, quality and latency are at a third, and a third of the rows reach the last tier."""
     columns = constant(cheap=(0.6, 1.0), dear=(0.9, 10.0))
     columns = {m: [replace(c[0], latency_s=c[0].cost_usd.copy())] for m, c in columns.items()}
     result = random_mixing(columns, ["cheap", "dear"], np.arange(40), np.arange(40, 70), 4.0)
@@ -95,7 +95,7 @@ def test_random_mixing_outside_the_tiers(usd: float, name: str, quality: float) 
 
 
 def test_random_mixing_leaves_out_a_tier_that_is_dear_and_bad() -> None:
-    """The middle tier lies below the line between the others, so it takes no part."""
+    """The middle tier is below the line between the others, so it is left out."""
     columns = constant(cheap=(0.6, 1.0), bad=(0.5, 5.0), dear=(0.9, 10.0))
     result = random_mixing(columns, list(columns), np.arange(9), np.arange(90), 5.5)
     assert set(result.answered_by) == {"cheap", "dear"}
@@ -252,7 +252,7 @@ def test_the_prompt_router_keeps_the_promise() -> None:
 
 
 def test_the_prompt_router_without_anything_to_learn_asks_the_premium_tier() -> None:
-    """Prompts that tell nothing, or too few rows, route everything to it, and the note says so."""
+    """Uninformative prompts, or too few rows, route everything to it, with a note."""
     columns = pair(300, 3, right=0.5)
     result = prompt_router(["same prompt"] * 300, columns, FEW, 0.02, 0.1, 0)
     assert set(result.answered_by) == {"dear"}
@@ -324,7 +324,7 @@ def test_the_bootstrap_interval_is_the_normal_one(n: int) -> None:
 
 
 def test_the_bootstrap_is_paired() -> None:
-    """The same noise in both is no noise in the difference."""
+    """Noise that both share cancels out in the difference."""
     noise = np.random.default_rng(0).random(500)
     assert bootstrap_difference(noise + 0.25, noise, 0) == pytest.approx((0.25, 0.25))
 
@@ -344,7 +344,7 @@ def test_the_bootstrap_is_reproducible(monkeypatch: pytest.MonkeyPatch) -> None:
 @settings(deadline=None, max_examples=20)
 @given(seeds)
 def test_the_interval_covers(seed: int) -> None:
-    """One row or equal rows leave no doubt, and the interval lies around the mean."""
+    """One row or equal rows have an interval of width 0, and every interval contains the mean."""
     rng = np.random.default_rng(seed)
     a = rng.random(30)
     low, high = bootstrap_difference(a, np.zeros(30), seed, rounds=200)

@@ -147,7 +147,7 @@ def test_more_judges_tell_more() -> None:
 
 
 def test_missing_can_be_the_evidence() -> None:
-    """A score that is constant where present still tells by being missing."""
+    """A score that is constant where present is still informative where it is missing."""
     rng = np.random.default_rng(0)
     absent = rng.random(500) < 0.5
     y = (rng.random(500) < np.where(absent, 0.2, 0.9)).astype(np.float64)

@@ -115,7 +115,7 @@ def test_a_budget_below_every_ladder_says_so() -> None:
 
 @pytest.mark.parametrize(("price", "low", "high"), [(0.01, 0.0, 2.0), (1000.0, 5.0, 11.0)])
 def test_the_price_of_an_error_sets_the_ladder(price: float, low: float, high: float) -> None:
-    """When errors are cheap nothing escalates; when they are dear, much does."""
+    """With a low price of errors nothing escalates; with a high one much does."""
     columns = pair(20_000, 11)
     choice = choose_certified(columns, SPLITS, Guarantee("error_price", price, 0.1))
     assert low < choice.chosen.outcome(SPLITS.test).cost_usd.mean() < high

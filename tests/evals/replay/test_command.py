@@ -30,7 +30,7 @@ def recording(path: Path, n: int = 400, **change: Any) -> str:
 
 
 def test_perfect_signal_gives_premium_quality_for_less(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where log-probabilities tell right from wrong, the certified cascade keeps the quality at a lower cost."""
+    """Where log-probabilities separate right from wrong answers, the certified cascade keeps the quality at a lower cost."""
     out, report = tmp_path / "out.json", tmp_path / "page.html"
     flags = ["--json", str(out), "--report", str(report), "--max-loss", "0.05"]
     assert main([recording(tmp_path / "r.jsonl"), "--tiers", "cheap,dear", *flags, *SMALL]) == 0
@@ -333,7 +333,7 @@ def test_samples_without_a_price(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_samples_without_a_grade(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """They are no answer that counts 0: row, model and judge are named."""
+    """They do not count as an answer of quality 0: row, model and judge are named."""
     samples = [{"text": "other", "quality": None}] * 3
     path = recording(tmp_path / "r.jsonl", samples=samples, sample_cost_usd=0.001)
     meaning = refused(capsys, tmp_path, path, "--tiers", "cheap,dear")
@@ -392,7 +392,7 @@ def test_two_replays_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_one_tier_has_nothing_to_prove(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is used, and the words say why that is no refusal."""
+    """It is used, and the words say why that is not a refusal."""
     assert main([recording(tmp_path / "r.jsonl"), "--tiers", "dear", *SMALL]) == 0
     meaning = capsys.readouterr().out
     assert "There is one tier, so there is nothing to prove" in meaning

@@ -150,7 +150,7 @@ def test_a_run_without_any_answer_names_its_row() -> None:
 
 
 def test_a_judge_that_asks_another_model_reads_recorded_verdicts() -> None:
-    """The verifier's model takes no part: its verdict is recorded, or it cannot tell."""
+    """The verifier's model is not called: its verdict is recorded, or it has no score."""
     judge = {"use": "verifier", "model": "elsewhere"}
     policy = Policy.model_validate(
         {"tiers": [{"model": "cheap", "judges": [judge], "accept_at": 0.5}, {"model": "dear"}], "on_judge_error": "ignore"}
@@ -217,7 +217,7 @@ def test_a_file_that_differs_by_its_date_stays(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("old", ["", "{", "[1]", "null", '"text"', "\udcff"])
 def test_what_stands_there_may_be_anything(tmp_path: Path, old: str) -> None:
-    """A file that is no calibration is replaced."""
+    """A file that is not a calibration is replaced."""
     path = tmp_path / "c.json"
     path.write_bytes(old.encode("utf-8", "surrogateescape"))
     calibration = artefact()

@@ -84,7 +84,7 @@ def test_the_walk_depends_on_no_quality() -> None:
 
 
 def test_where_it_does_not_apply() -> None:
-    """Two judges that tell, none that does, one model or three: there is no fixed walk."""
+    """With two judges that score, none, one model or three, there is no fixed walk."""
     cheap, dear = pair(40, 2)
     rows = np.arange(40)
     score = cheap.scores[:, 0]
@@ -100,7 +100,7 @@ def test_where_it_does_not_apply() -> None:
 
 
 def test_raw_is_the_identity_once_the_judge_has_spoken() -> None:
-    """Before the judge the confidence is 0.5, after it the score, and 0 where it could not tell."""
+    """Before the judge the confidence is 0.5, after it the score, and 0 without a score."""
     n = 30
     score = np.where(np.arange(n) % 5 == 0, np.nan, np.linspace(0, 1, n))
     tier = raw_score_tier(column("cheap", {"rules": np.full(n, np.nan), "told": score}, np.zeros(n)), "told")

@@ -100,7 +100,7 @@ def test_whole_rows_have_no_oddities() -> None:
 
 
 def test_tasks_of_one_row_are_named() -> None:
-    """They stand in one split only; a recording that is one such task has nothing to tell."""
+    """They are in one split only; a recording of one such task cannot be evaluated."""
     rows = examples(30)
     rows[7] = replace(rows[7], task="rare")
     rows[9] = replace(rows[9], task="rarer")

@@ -71,7 +71,7 @@ def replays(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value that is no list or object, with its place."""
+    """Every value that is not a list or object, with its place."""
     if isinstance(value, dict | list):
         for key, part in value.items() if isinstance(value, dict) else enumerate(value):
             yield from leaves(part, f"{path}.{key}")
@@ -115,7 +115,7 @@ def test_the_documented_fields_are_there(replays: dict[str, dict[str, Any]], kin
 
 @pytest.mark.parametrize("kind", EVERY)
 def test_the_figures_agree_with_one_another(replays: dict[str, dict[str, Any]], kind: str) -> None:
-    """One cascade, told in several places; splits, flow, tasks and shares add up to its test rows."""
+    """The same cascade is reported in several places; splits, flow, tasks and shares add up to its test rows."""
     data = replays[kind]
     ours = next(item for item in data["lines"] if item["kind"] == "cascade")
     chosen, test = data["chosen"], data["test"]
@@ -157,7 +157,7 @@ def test_certificates_are_of_what_was_promised(replays: dict[str, dict[str, Any]
 
 
 def test_a_dearer_error_buys_quality(folder: Path) -> None:
-    """At a price of nothing the cheapest tier answers, at a high one the dear ladder."""
+    """At a price of 0 per error the cheapest tier answers, at a high price the expensive ladder."""
     low, high = (figures(folder, "--tiers", "cheap,dear", "--error-price", usd)["test"] for usd in ("0", "10"))
     assert low["cost_ratio"] == pytest.approx(0.05)
     assert high["quality"] > low["quality"]

@@ -68,7 +68,7 @@ def test_an_unknown_judge_without_verdicts_is_an_error(recording: Path, capsys: 
 
 
 def test_names_and_registration() -> None:
-    """Null verdicts and built-in judges' are no judges of one's own; an installed judge is not replaced."""
+    """Null verdicts and built-in judges' are not judges of one's own; an installed judge is not replaced."""
     row = Example("a", "q", {"m": {"text": "x", "verdicts": {"verifier": 0.5, "gate": 1.0, "none": None}}})
     assert verdict_names([row], "m") == ["gate"]
     with recorded_judges([row], ["m"]) as names:

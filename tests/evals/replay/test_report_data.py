@@ -133,7 +133,7 @@ def test_the_frontier_rises_and_its_points_can_be_reached(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_no_point_that_could_be_chosen_lies_above_the_frontier(seed: int) -> None:
-    """On the tuning rows: every candidate of every test sequence, with cheap judges, dear ones and agreement."""
+    """On the tuning rows: every candidate of every test sequence, with cheap and expensive judges and agreement."""
     rng = np.random.default_rng(seed)
     columns = known(400, seed)
     dear = columns["m0"][0]
@@ -150,7 +150,7 @@ def test_no_point_that_could_be_chosen_lies_above_the_frontier(seed: int) -> Non
 
 
 def test_the_frontier_of_free_tiers_has_no_ratio() -> None:
-    """Against a premium tier that costs nothing there is none; unknown is None."""
+    """Against a premium tier that costs nothing the ratio is unknown: None."""
     columns = {m: [replace(c[0], cost_usd=np.zeros_like(c[0].cost_usd))] for m, c in known(400, 1).items()}
     points = report_data.frontier(tuned(columns).sweep_all(), [], HELD, 0.0)
     assert [p["cost_ratio"] for p in points] == [None]
@@ -246,7 +246,7 @@ def test_mistakes_were_accepted_and_wrong(seed: int) -> None:
 
 
 def test_no_mistakes() -> None:
-    """Wrong answers that were not accepted are none, nor are accepted ones that are half right."""
+    """Wrong answers that were not accepted do not count as mistakes, nor do accepted half-right ones."""
     rows = examples(4)
     ran = outcome(tier=[0] * 4, last_called=[0] * 4, quality=[0.0, 0.0, 0.5, 1.0], accepted=[False, False, True, True])
     assert report_data.mistakes(rows, np.arange(4), [result("cheap", "x")] * 4, ran, "dear") == []

@@ -82,7 +82,7 @@ def test_json_is_plain_and_complete() -> None:
 
 
 def test_the_table_is_aligned_and_shows_every_figure() -> None:
-    """One line each under the heads, all of one width; shares stand under the tiers, a dash for what is unknown."""
+    """Each row is one line as wide as the heading; shares are under their tiers, and unknown values are a dash."""
     lines = [make_row([1.0, 0.5], [1.0, 0.5], [1.0, 2.0], ["a", "b"]), make_row([0.0], [NAN], [NAN], ["b"])]
     text = render(lines, ["a", "b"], full=True)
     rows = text.split("\n")
@@ -103,7 +103,7 @@ def test_heads_may_be_wider_than_figures(tiers: list[str]) -> None:
 
 @pytest.mark.parametrize("name", ["a", "qwen2.5-coder-1.5b-instruct", "x" * 300])
 def test_the_table_fits_a_terminal(name: str) -> None:
-    """Without ``full`` it has at most 100 columns, however long a name is, and both ends of the name stand in it."""
+    """Without ``full`` it has at most 100 columns, however long a name is; a shortened name keeps both ends."""
     row = replace(make_row([1.0], [1.0], [1.0], ["b"]), name=name, usd_per_1000=123456.7, relative_cost=99.99)
     text = render([row], ["b" * 200])
     assert max(map(len, text.split("\n"))) <= 100

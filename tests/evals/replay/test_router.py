@@ -30,7 +30,7 @@ def grams(text: str) -> list[str]:
 
 
 def test_features_count_every_gram() -> None:
-    """Words, pairs of words and 3- to 5-grams; case does not matter, and each is counted as often as it stands."""
+    """Words, pairs of words and 3- to 5-grams, regardless of case; each is counted as often as it occurs."""
     counts = features("Ab cd ab")
     assert sum(counts.values()) == len(grams("ab cd ab")) == 3 + 2 + 6 + 5 + 4
     assert features("AB CD ab") == counts
@@ -52,7 +52,7 @@ def test_features_are_counts_of_hashed_grams(text: str) -> None:
 
 
 def test_long_texts_are_cut() -> None:
-    """What stands after the first 20,000 characters is not read."""
+    """Text after the first 20,000 characters is not read."""
     assert features("a" * 20_000 + " zebra") == features("a" * 20_000)
 
 
@@ -121,7 +121,7 @@ def test_the_regression_is_where_the_gradient_vanishes(seed: int, n: int, ridge:
 
 
 def test_a_separable_topic_is_learned() -> None:
-    """New prompts of known topics are told apart, and so are the rows it was fitted on when they are held out."""
+    """New prompts of known topics are separated, and so are the fit rows when they are held out."""
     texts, target = separable(120, 3)
     fresh, truth = separable(60, 4)
     model = PromptRouter.fit(texts, target, 0)

@@ -21,7 +21,7 @@ def one(answer: dict[str, Any], rules: list[dict[str, Any]], **row: Any) -> Any:
 
 
 def test_stages_hold_what_each_judge_said() -> None:
-    """A judge without a score is NaN; the answer, its cost and its quality stand before the first judge and after each."""
+    """A judge without a score is NaN; answer, cost and quality are given before the first judge and after each."""
     c = one({"logprob": -0.5, "latency_s": 2.0}, [{"use": "rules"}, {"use": "logprob"}])
     assert c.names == ("rules", "logprob")
     assert np.isnan(c.scores[0, 0])
@@ -53,7 +53,7 @@ def test_a_wrong_tool_call_is_vetoed_before_the_first_judge() -> None:
 
 
 def test_samples_are_paid_and_may_change_the_answer() -> None:
-    """After self-consistency the majority's answer stands, with its own quality."""
+    """After self-consistency the answer is the majority's, with its own quality."""
     samples = [{"text": "b", "quality": 0.0}] * 3
     c = one({"samples": samples, "sample_cost_usd": 0.5}, [{"use": "self_consistency", "samples": 3}])
     assert c.scores[0, 0] == pytest.approx(0.75)

@@ -309,7 +309,7 @@ def test_settle_by_example() -> None:
 
 
 def test_settle_without_judges() -> None:
-    """A tier without judges stands at its prior: nothing is sure, nothing vetoed."""
+    """A tier without judges has its prior as confidence, and no veto."""
     tier_outcomes = simulate_tier(step_of(np.array([[0.3], [0.7]])))
     assert tier_outcomes.early.tolist() == [0, 0]
     assert tier_outcomes.effective_confidence.tolist() == [0.3, 0.7]

@@ -99,7 +99,7 @@ def test_the_recorded_split_is_kept(given_split: list[str | None], seed: int) ->
     ],
 )
 def test_an_empty_part_is_an_error(tasks: list[str], recorded: list[str | None] | None, part: str | None) -> None:
-    """The message names the part and the number of rows; the fewest rows that fill all three parts are no error."""
+    """The message names the part and the number of rows; the fewest rows that fill all three parts are enough."""
     if part is None:
         assert [len(p) for p in parts(halves(tasks, 0, recorded=recorded))] == [1, 1, 1]
         return
@@ -109,7 +109,7 @@ def test_an_empty_part_is_an_error(tasks: list[str], recorded: list[str | None] 
 
 @given(TASKS, st.integers(0, 1000), st.data())
 def test_a_group_is_never_parted(tasks: list[str], seed: int, data: st.DataObject) -> None:
-    """Rows that ask the same stand in one part together; the parts stay disjoint and cover all rows."""
+    """Rows with the same prompt are in the same part; the parts are disjoint and cover all rows."""
     tasks = shuffled([*tasks, *["filler"] * 30], seed)
     groups = data.draw(st.lists(st.integers(0, 2 * len(tasks)), min_size=len(tasks), max_size=len(tasks)))
     groups[:12] = [f"own {i}" for i in range(12)]  # so that no part is empty

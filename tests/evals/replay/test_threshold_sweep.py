@@ -167,7 +167,7 @@ def test_a_veto_is_never_accepted_and_a_threshold_of_zero_accepts_all_else():
 
 
 def test_rounding_leaves_no_mean_out_of_range():
-    """Where differences of qualities do not add up to exactly 0 or 1, the mean still lies in [0, 1]."""
+    """Where rounding makes sums inexact, the mean is still in [0, 1]."""
     for before, other in np.random.default_rng(5).random((200, 2)) ** 4:
         for last in (0.0, 1.0):
             columns = [

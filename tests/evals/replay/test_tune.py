@@ -51,7 +51,7 @@ def test_rows_outside_the_fit_rows_change_nothing() -> None:
 
 
 def test_a_tier_that_never_pays_is_left_out() -> None:
-    """A dearer and worse middle tier is on no chosen ladder."""
+    """No chosen ladder has a middle tier that is worse and costs more."""
     columns = pair(400, 4)
     bad = column("bad", np.zeros(400), 20.0, {"logprob": np.random.default_rng(0).random(400)})
     sequence, _ = Tuner(
@@ -61,7 +61,7 @@ def test_a_tier_that_never_pays_is_left_out() -> None:
 
 
 def test_a_dear_judge_is_asked_only_where_it_matters() -> None:
-    """Steps come with and without the dear judge, and with early decisions before it; those cost less."""
+    """Steps are made with and without the expensive judge, and with early decisions before it, which cost less."""
     rng = np.random.default_rng(5)
     right = (rng.random(400) < 0.6).astype(float)
     weak, strong = (np.clip(0.5 + s * (right - 0.5) + 0.2 * rng.normal(size=400), 0.01, 0.99) for s in (0.4, 0.9))

@@ -203,7 +203,7 @@ def check(page: str) -> Tree:
 
 
 def test_the_whole_page_is_well_formed_and_loads_nothing() -> None:
-    """All sections stand in their order, and no address but the XML namespace occurs in the page."""
+    """All sections are in order, and the page has no URL but the XML namespace."""
     page = write.render(sample())
     tree = check(page)
     assert tree.sections() == [
@@ -215,7 +215,7 @@ def test_the_whole_page_is_well_formed_and_loads_nothing() -> None:
 
 
 def test_a_baseline_far_to_the_right_is_cut_off_with_a_mark() -> None:
-    """It stands at the edge with its cost in words, so that it does not squeeze all else into a corner."""
+    """It is drawn at the edge with its cost as a label, so that the other points keep their space."""
     lines = [
         {"name": "dear", "kind": "tier", "quality": 0.9, "relative_cost": 1.0},
         {"name": "guesses", "kind": "baseline", "quality": 0.8, "relative_cost": 9.0},
@@ -236,7 +236,7 @@ def test_terms_are_explained_where_they_stand_and_in_the_glossary() -> None:
 
 
 def test_mistakes_are_filtered_by_task_and_references_are_json() -> None:
-    """The choice is hidden until the script runs; a reference that is no text is shown as JSON."""
+    """The choice is hidden until the script runs; a reference that is not text is shown as JSON."""
     mistakes = [{**sample()["mistakes"][0], "task": task, "reference": {"a": [True, None]}} for task in ("x", "y", "x")]
     page = write.render({**sample(), "mistakes": mistakes})
     assert '<option value="x">x (2)</option>' in page
@@ -311,7 +311,7 @@ def test_a_promise_without_a_certificate_is_not_certified() -> None:
     ],
 )
 def test_every_promise_has_its_words(kind: str, value: float, clause: str) -> None:
-    """Each kind of promise is told in its own unit."""
+    """Each kind of promise is worded in its own unit."""
     findings = sample()
     findings["promise"] = {"kind": kind, "value": value, "delta": 0.1}
     assert clause in check(write.render(findings)).text()
@@ -416,7 +416,7 @@ def test_losing_comparisons_stay_in_the_table() -> None:
 
 @pytest.mark.parametrize("tiers", [1, 2, 5])
 def test_a_ladder_of_any_length(tiers: int) -> None:
-    """One tier alone, a pair, and five tiers with long names give whole pages; thresholds stand between the tiers."""
+    """One tier, a pair, and five tiers with long names give complete pages; thresholds are drawn between the tiers."""
     names = [f"provider/model-with-a-long-name-{i}-2026-01-01" for i in range(tiers)]
     findings = sample()
     findings["tiers"] = names
@@ -430,6 +430,21 @@ def test_a_ladder_of_any_length(tiers: int) -> None:
     tree = check(write.render(findings))
     assert sum(a.get("class") == "arrow" for a in tree.named("span")) == tiers - 1
     assert "flow" in tree.sections()
+
+
+def test_thresholds_by_task_are_shown_below_the_ladder() -> None:
+    """A row a task: where each tier passes a prompt on, or that it is not asked."""
+    findings = sample()
+    first, *_ = findings["chosen"]["tiers"]
+    findings["chosen"]["by_task"] = {first: {"sums <b>": 0.25, "contracts": "skip", "mail": 0.0}}
+    page = write.render(findings)
+    check(page)
+    table = page.split('aria-label="Thresholds by task"')[1].split("</table>")[0]
+    cells = dict(re.findall(r'<span title="([^"]*)">[^<]*</span></th><td data-label="[^"]*">([^<]*)</td>', table))
+    sums = {"sums &lt;b&gt;": "passed on below 25.0\xa0%"}
+    assert cells == {"contracts": "not asked", "mail": "passed on where vetoed", **sums}
+    assert "The thresholds shown are for tasks that were not recorded" in page
+    assert "Thresholds by task" not in write.render(sample())
 
 
 def test_many_tasks_are_all_in_the_table_worst_first() -> None:
@@ -455,7 +470,7 @@ def test_no_mistakes_is_said_and_not_left_out() -> None:
 
 
 def test_long_texts_are_cut_and_the_cut_is_told() -> None:
-    """A megabyte of prompt does not swell the page, and the page tells how much it left out."""
+    """A prompt of a megabyte does not enlarge the page, which states how much was left out."""
     findings = sample(mistakes=1)
     findings["mistakes"][0]["prompt"] = "a" * 1_000_000
     page = write.render(findings)
@@ -499,7 +514,7 @@ def test_findings_that_cannot_be_read_are_refused(change: dict[str, Any], error:
 
 
 def test_a_word_in_the_place_of_a_number_is_an_error() -> None:
-    """Text and booleans are no figures: they are refused, not shown."""
+    """Text and booleans are not figures: they are refused, not shown."""
     for wrong in ("0.5", True):
         findings = sample()
         findings["lines"][0]["quality"] = wrong
@@ -540,7 +555,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     st.lists(st.tuples(st.floats(60, 900), st.floats(30, 400), st.integers(1, 24)), min_size=1, max_size=9), st.booleans()
 )
 def test_labels_never_cover_each_other(spots: list[tuple[float, float, int]], bold: bool) -> None:
-    """Up to nine labels of usual length anywhere on the chart, however close, stand clear of each other and inside."""
+    """Up to nine labels of usual length, however close their points, neither overlap nor leave the chart."""
     labels = [Label("x" * n, x, y, bold and i == 0) for i, (x, y, n) in enumerate(spots)]
     placed = place(labels, (58, 18, 1038, 415), [])
     for a, b in combinations(placed, 2):
@@ -555,7 +570,7 @@ def test_labels_never_cover_each_other(spots: list[tuple[float, float, int]], bo
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=5), st.integers(1, 1000))
 def test_the_flow_keeps_its_counts(answered: list[int], rest: int) -> None:
-    """In any ladder every place's size is its count by one scale, no row is too wide, and places of a row stand apart."""
+    """In any ladder each node's size is proportional to its count, no row is too wide, and nodes of a row do not touch."""
     flow_links, left = [], sum(answered) + rest
     for i, n in enumerate(answered):
         left -= n

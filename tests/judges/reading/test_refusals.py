@@ -36,11 +36,12 @@ HELD_OUT = [
 
 
 def test_sentences_that_the_patterns_were_not_written_with() -> None:
-    """The documentation states these figures: 170 sentences, written before the patterns were read or changed.
+    """The documentation states these figures: at least 300 sentences that no pattern was changed for.
 
     A pattern that is added for one of them takes it out of this set; new ones have to be written.
     """
-    assert len(HELD_OUT) == 170
+    assert len(HELD_OUT) == 319
+    assert len({row["language"] for row in HELD_OUT}) == 13
     assert {row["text"] for row in HELD_OUT}.isdisjoint(row["text"] for row in LABELLED)
     precision, recall = measured(HELD_OUT)
     page = (Path(__file__).parents[3] / "docs/reference/policy.md").read_text(encoding="utf-8")

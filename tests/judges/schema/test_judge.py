@@ -87,7 +87,7 @@ def test_reasons_are_short() -> None:
 
 
 def test_not_applicable() -> None:
-    """No schema, or tool calls alone: nothing is said."""
+    """Without a schema, or with tool calls alone, there is no verdict."""
     assert run("no JSON", None) == Verdict("schema")
     answer = Answer(" ", tool_calls=({"function": {"name": "f"}},))
     assert SchemaJudge().judge(JudgeInput(prompt=Prompt.of("q", schema=ORDER), answer=answer)) == Verdict("schema")
@@ -219,7 +219,7 @@ def test_never_fetches(keyword: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_evil_pattern(schema: Any) -> None:
-    """A pattern that would take for ever is a veto soon, wherever it stands."""
+    """A pattern that would run for ages is a veto within the time limit, anywhere in a schema."""
     start = process_time()
     assert reason(json.dumps([VICTIM] * 100), schema) == "$: a pattern took too long"
     assert reason(json.dumps(["a" * 40 + "!"]), {"items": {"pattern": "^(a+)+$"}})

@@ -72,7 +72,7 @@ def test_never_accepts_what_jsonschema_rejects(schema: Any, definitions: Any, di
 
 @given(nodes(nodes(st.fixed_dictionaries({"type": TYPES}))), st.lists(VALUES, max_size=8))
 def test_accepts_nearly_what_jsonschema_accepts(schema: Any, values: list[Any]) -> None:
-    """Without whole floats and choices that are no texts, the quick check says the same as jsonschema."""
+    """Without whole floats and choices that are not texts, the quick check says the same as jsonschema."""
     check = quick_check(schema, Draft202012Validator.VALIDATORS.keys())
     if check is None or '"enum"' in json.dumps(schema):
         return

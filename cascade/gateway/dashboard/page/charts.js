@@ -1,6 +1,6 @@
 // The three lines over time, by uPlot.
 import { $ } from "./markup.js";
-import { clock, rate, seconds, usd } from "./format.js";
+import { clock, day, percent, rate, seconds, usd } from "./format.js";
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const charts = new Map();
@@ -8,8 +8,19 @@ const charts = new Map();
 const LINES = {
   spend: { value: usd, series: [["spent", "--accent", true], ["premium only", "--other", false]] },
   requests: { value: rate, series: [["per second", "--accent", true]] },
+  money: { value: usd, series: [["spent", "--accent", true], ["premium only", "--other", false]], days: true },
+  success: { value: percent, series: [["accepted", "--accent", true]], days: true, most: 1 },
+  losses: { value: rate, series: [["points", "--accent", false]], days: true, signed: true },
   latency: { value: seconds, series: [["median", "--accent", false], ["90th percentile", "--other", false]] },
 };
+
+/** The legend shows the latest known values while no pointer is over the chart. */
+function showLast(u) {
+  const rows = u.data.slice(1);
+  let last = u.data[0].length - 1;
+  while (last > 0 && rows.every((row) => row[last] === null)) last -= 1;
+  u.setLegend({ idx: last });
+}
 
 /** Draws columns of figures over `times` (epoch seconds); null is a gap. */
 export function draw(id, times, columns) {
@@ -18,26 +29,28 @@ export function draw(id, times, columns) {
     found.setData([times, ...columns]);
     return;
   }
-  const { value, series } = LINES[id];
+  const { value, series, days, most, signed } = LINES[id];
+  const bottom = (low) => (signed ? Math.min(low * 1.1, -1) : 0);
   const made = new uPlot(
     {
       width: $(id).clientWidth || 300,
       height: 190,
       cursor: { y: false },
-      scales: { x: { time: true }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
+      hooks: { setCursor: [(u) => { $(id).dataset.step = String(u.cursor.idx ?? -1); }], ready: [(u) => showLast(u)], setData: [(u) => showLast(u)] },
+      scales: { x: { time: true }, y: { range: (_, low, high) => [bottom(low ?? 0), most ?? (high > 0 ? high * 1.1 : 1)] } },
       legend: { live: true },
       axes: [
-        { stroke: () => colour("--soft"), grid: { show: false }, ticks: { show: false }, space: 90, size: 30, values: (_, at) => at.map((t) => clock(t).slice(0, 5)) },
+        { stroke: () => colour("--soft"), grid: { show: false }, ticks: { show: false }, space: 90, size: 30, values: (_, at) => at.map((t) => (days ? day(t) : clock(t).slice(0, 5))) },
         { stroke: () => colour("--soft"), grid: { stroke: () => colour("--line"), width: 1 }, ticks: { show: false }, size: 62, values: (_, at) => at.map(value) },
       ],
       series: [
-        { label: "time", value: (_, at) => (at === null ? "" : clock(at)) },
+        { label: "time", value: (_, at) => (at === null ? "" : days ? day(at) : clock(at)) },
         ...series.map(([label, shade, filled]) => ({
           label,
           stroke: () => colour(shade),
           fill: filled ? () => colour("--accent-soft") : undefined,
           width: 2,
-          points: { show: false },
+          points: { show: Boolean(days) },
           value: (_, at) => (at === null ? "" : value(at)),
         })),
       ],

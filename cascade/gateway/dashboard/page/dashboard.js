@@ -3,6 +3,7 @@ import { $, bars, make, pill, show, table, write } from "./markup.js";
 import { count, percent, rate, seconds, share, span, usd, words, DASH } from "./format.js";
 import { draw } from "./charts.js";
 import { list, opened } from "./runs.js";
+import * as quality from "./quality.js";
 
 const KEY = "cascade-key";
 let last = null;
@@ -36,6 +37,7 @@ async function follow() {
 }
 
 function showSnapshot(snapshot) {
+  if (last === null) quality.begin(headers, open);
   last = snapshot;
   status("live", "good");
   if (!paused) render(snapshot);
@@ -69,7 +71,8 @@ async function run() {
 function login(refusal) {
   sessionStorage.removeItem(KEY);
   status("locked", null);
-  for (const id of ["live", "empty", "pause", "forget", "trouble"]) show(id, false);
+  quality.end();
+  for (const id of ["live", "empty", "pause", "forget", "trouble", "verdict", "quality", "filters", "no-history"]) show(id, false);
   show("login", true);
   show("refused", refusal !== null);
   write("refused", refusal ?? "");
@@ -154,6 +157,10 @@ function splits(s) {
     write(`${id}-note`, total ? `${count(total)} in total` : none);
   };
   const counted = ({ count: n }) => n;
+  card("escalations", s.escalations.length > 0);
+  card("tiers", answered > 0);
+  card("confidence", s.confidence.length > 0);
+  card("ends", s.endings.length > 0);
   reasons("escalations", summed(s.escalations, ({ reason }) => reason, counted), "never", () => null);
   reasons("ends", summed(s.endings, ({ reason }) => reason, counted), "no run has ended yet", (reason) => (reason === "accepted" ? null : "rest"));
   histogram(s.confidence);
@@ -175,15 +182,11 @@ function histogram(tiers) {
   $("confidence").setAttribute("aria-label", `Histogram: ${counts.map((n, i) => (n ? `${percent(i / bins)}: ${n}` : "")).filter(Boolean).join(", ")}`);
 }
 
-function tables({ latency, spend, calibration, models, budgets }) {
-  const { runs, premium } = latency;
-  const row = (name, ours, theirs, text) => [name, text(ours), text(theirs)];
-  table("against", [{ head: "" }, { head: "cascade", number: true }, { head: "premium only", number: true }], [
-    row("spend", spend.compared_usd, spend.premium_usd, usd), row("runs with a latency", runs.n, premium.n, count),
-    row("median latency", runs.p50, premium.p50, seconds), row("90th percentile", runs.p90, premium.p90, seconds),
-    row("99th percentile", runs.p99, premium.p99, seconds),
-  ]);
-  write("drift-note", calibration === null ? "No feedback yet. Send it with POST /v1/feedback." : `${count(calibration.n)} runs with feedback; their quality was ${points(calibration.gap)} than their confidence`);
+function tables({ calibration, models, budgets }) {
+  card("drift", calibration !== null);
+  card("models", models.length > 0);
+  card("budgets", budgets.length > 0);
+  write("drift-note", calibration === null ? "" : `${count(calibration.n)} runs with feedback; their quality was ${points(calibration.gap)} than their confidence`);
   show("drift", calibration !== null);
   if (calibration !== null) {
     table("drift", [{ head: "confidence" }, { head: "mean confidence", number: true }, { head: "mean quality", number: true }, { head: "runs", number: true }], calibration.bins.map((bin) => [
@@ -194,7 +197,12 @@ function tables({ latency, spend, calibration, models, budgets }) {
     model.model, model.breaker === null ? DASH : pill(words(model.breaker), model.breaker === "closed" ? "good" : "warn"),
     model.requests ? `${count(model.failures)} of ${count(model.requests)}` : DASH, count(model.under_way), seconds(model.p95_s),
   ]));
-  $("budgets").replaceChildren(...(budgets.length ? budgets.map(meter) : [make("p", "No daily budget is set: budget_usd_per_day in the policy file.", "soft")]));
+  $("budgets").replaceChildren(...budgets.map(meter));
+}
+
+/** Hides the card of an element that has nothing to show. */
+function card(id, shown) {
+  $(id).closest("section").hidden = !shown;
 }
 
 function points(gap) {

@@ -45,6 +45,13 @@ export function clock(epoch) {
   return new Date(epoch * 1000).toLocaleTimeString("en-GB");
 }
 
+/** A date, with its time where that is not midnight. */
+export function day(epoch) {
+  const at = new Date(epoch * 1000);
+  const date = at.toLocaleDateString("en", { month: "short", day: "numeric" });
+  return at.getHours() + at.getMinutes() === 0 ? date : `${date}, ${clock(epoch).slice(0, 5)}`;
+}
+
 const WORDS = { last_tier: "not judged (last tier)", unjudged: "not judged" };
 
 export function words(reason) {

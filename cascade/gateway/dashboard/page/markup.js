@@ -26,7 +26,9 @@ export function bars(id, parts, whole) {
     const fill = make("div", null, "fill", ...(kind ? [kind] : []));
     fill.style.width = `${whole > 0 ? Math.min(100, (100 * value) / whole) : 0}%`;
     if (value > 0) track.append(fill);
-    list.append(make("span", label), track, make("span", text));
+    const name = make("span", typeof label === "string" ? label : null);
+    if (typeof label !== "string") name.append(label);
+    list.append(name, track, make("span", text));
   }
   $(id).replaceChildren(list);
 }

@@ -1,10 +1,10 @@
 // The latest runs, and the details of one of them.
 import { $, facts, make, pill, show, table } from "./markup.js";
-import { clock, count, percent, seconds, usd, words, DASH } from "./format.js";
+import { clock, count, day, percent, seconds, usd, words, DASH } from "./format.js";
 
-const COLUMNS = [
+export const COLUMNS = [
   { head: "time" }, { head: "policy", minor: true }, { head: "answered by" }, { head: "confidence", number: true }, { head: "ended" },
-  { head: "tiers", number: true, minor: true }, { head: "cost", number: true }, { head: "latency", number: true, minor: true },
+  { head: "cost", number: true }, { head: "latency", number: true, minor: true },
 ];
 
 export function list(runs, open) {
@@ -13,18 +13,21 @@ export function list(runs, open) {
   show("latest", shown.length > 0);
   // The keyboard focus must survive the rebuilt table.
   const focused = document.activeElement?.dataset?.run;
-  table("latest", COLUMNS, shown.map((run) => {
-    const opener = make("button", clock(run.at), "link");
-    opener.type = "button";
-    opener.dataset.run = run.run_id;
-    opener.setAttribute("aria-label", `Open the run of ${clock(run.at)}`);
-    opener.addEventListener("click", () => open(run.run_id));
-    return [
-      opener, run.policy, run.tier ?? DASH, run.tier === null ? DASH : percent(run.confidence), ending(run), count(run.tiers),
-      usd(run.cost_usd), seconds(run.latency_s),
-    ];
-  }));
+  table("latest", [...COLUMNS, { head: "tiers", number: true, minor: true }], shown.map((run) => [...rowOf(run, open, clock(run.at)), count(run.tiers)]));
   if (focused) document.querySelector(`[data-run="${CSS.escape(focused)}"]`)?.focus();
+}
+
+/** The cells of a run in a table; its time opens it. */
+export function rowOf(run, open, time = day(run.at)) {
+  const opener = make("button", time, "link");
+  opener.type = "button";
+  opener.dataset.run = run.run_id;
+  opener.setAttribute("aria-label", `Open the run of ${time}`);
+  opener.addEventListener("click", () => open(run.run_id));
+  return [
+    opener, run.policy, run.tier ?? DASH, run.tier === null ? DASH : percent(run.confidence), ending(run),
+    usd(run.cost_usd), seconds(run.latency_s),
+  ];
 }
 
 function ending(run) {

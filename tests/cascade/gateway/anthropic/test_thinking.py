@@ -142,7 +142,7 @@ def test_stop_reasons_are_anthropics(
 
 
 def test_a_refusal_stops_as_one(running: Running, upstream: WireServer) -> None:
-    """OpenAI's field for it is text in Anthropic's shape; Anthropic's own may be without a word."""
+    """OpenAI's refusal field becomes text in Anthropic's shape; Anthropic's own refusal may have no text."""
     upstream.reply = by_model(chat("never"), REFUSAL)
     expected = ([{"type": "text", "text": "I cannot help with that."}], "refusal")
     assert whole(running) == streamed(running) == expected

@@ -61,7 +61,7 @@ def ask(running: Running, headers: dict[str, str], path: str = "/v1/chat/complet
 
 
 def test_who_may_ask(guarded: Callable[..., Running], keys: KeyFile) -> None:
-    """No key, a wrong one, a revoked one, one in the address, two: each is refused, in words that tell no more."""
+    """A missing, wrong, revoked or second key, or one in the URL, is refused with the same message."""
     _, revoked = keys.create("ben")
     keys.revoke("ben")
     running = guarded()
@@ -110,7 +110,7 @@ def test_the_clients_own_exceptions(guarded: Callable[..., Running]) -> None:
 
 
 def test_nothing_that_a_client_says_of_itself_is_believed(guarded: Callable[..., Running]) -> None:
-    """Headers that look internal open no door and are not given back."""
+    """Headers that look internal give no access and are not echoed."""
     running = guarded()
     spoofed = {
         "x-forwarded-for": "127.0.0.1",
@@ -179,7 +179,7 @@ def test_the_journal_says_whose_run_it_was(guarded: Callable[..., Running], tmp_
 
 
 def test_a_key_works_and_is_revoked_within_seconds(guarded: Callable[..., Running], keys: KeyFile) -> None:
-    """Made or revoked while the gateway runs; a file that vanishes opens no door."""
+    """Keys are created and revoked while the gateway runs; a missing key file gives no access."""
     running = guarded()
     _, later = keys.create("ben")
     eventually(lambda: ask(running, {"x-api-key": later}).status_code == 200)

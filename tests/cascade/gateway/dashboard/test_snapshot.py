@@ -93,7 +93,7 @@ def test_one_run_from_memory_and_from_the_journal(serve: Serve, upstream: WireSe
 
 
 def test_watching(running: Running, upstream: WireServer) -> None:
-    """Snapshots keep coming, and change; nobody watching costs nothing; a gateway that stops ends the stream."""
+    """Snapshots arrive and change; without watchers none is computed; stopping the gateway ends the stream."""
     upstream.reply = by_model(logged("51", -0.01), chat("51"))
     seen = watched(running, 3)
     assert next(seen)["runs"]["total"] == 0

@@ -359,7 +359,7 @@ def test_an_unknown_policy_is_not_found(running: Running) -> None:
 
 @pytest.mark.parametrize(("status", "message"), [(400, 400), (422, 400), (429, 429), (401, 502), (500, 502), (503, 502)])
 def test_faults_upstream(running: Running, upstream: WireServer, status: int, message: int) -> None:
-    """What the client can mend keeps its status; the provider's faults are a bad gateway. The key of it is not shown."""
+    """Errors that the client can correct keep their status; the provider's faults are 502. Its key is not shown."""
     upstream.reply = Reply({"error": {"message": "no, sk-secret-0123456789"}}, status=status)
     refused = running.chat(model="default/premium")
     assert refused.status_code == message
@@ -380,7 +380,7 @@ def test_a_clients_limits_only_lower_the_policys(running: Running, upstream: Wir
 
 
 def test_no_json_no_answer(running: Running, serve: Serve) -> None:
-    """A body that is no JSON object, or says a name twice, or is nested too deep, is refused."""
+    """A body that is not a JSON object, or has a key twice, or is nested too deep, is refused."""
     for content, reply in (
         (b"", "not valid JSON"),
         (b"[]", "must be a JSON object"),

@@ -101,7 +101,7 @@ def test_a_streams_usage_counts_thoughts(running: Running, upstream: WireServer)
 
 
 def test_a_refusal_has_its_field(running: Running, serve: Serve, upstream: WireServer) -> None:
-    """The content is null, in streams there is none; held or live."""
+    """The content is null, and absent from streams, both held and live."""
     upstream.reply = by_model(chat("never"), REFUSAL)
     live = serve(LIVE.format(url=upstream.base_url))
     for gateway, model in ((running, "default/premium"), (live, "default")):
@@ -112,7 +112,7 @@ def test_a_refusal_has_its_field(running: Running, serve: Serve, upstream: WireS
 
 
 def test_anthropics_refusal_is_openais(running: Running, upstream: WireServer) -> None:
-    """Whichever provider refused, also without a word."""
+    """For refusals by either provider, also those without text."""
     for blocks, wording in (([{"type": "text", "text": "I cannot."}], "I cannot."), ([], "refused")):
         body = {**message(stop_reason="refusal"), "content": blocks}
         upstream.reply = Reply(body)

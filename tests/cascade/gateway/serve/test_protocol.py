@@ -79,7 +79,7 @@ def test_an_unclear_host_is_rejected(serve: Serve, request_bytes: bytes) -> None
 
 
 def test_an_absolute_target_of_this_host(serve: Serve) -> None:
-    """Is what HTTP wants every server to accept."""
+    """HTTP requires every server to accept it."""
     assert status(raw(serve(SCRIPTED), HEALTH.replace(b"/healthz", b"http://localhost/healthz"), 1.0)) == 200
 
 
@@ -132,7 +132,7 @@ def test_what_is_no_body_is_bounded_in_every_state(serve: Serve, before: bytes, 
 
 
 def test_a_client_that_pipelines_and_leaves_cancels_all(serve: Serve, upstream: WireServer) -> None:
-    """The first request is not forgotten because a second one stands behind it."""
+    """A second request in the pipeline does not keep the first from being cancelled."""
     upstream.reply = Reply(chat("late"), delay_s=20)
     running = serve(WIRED.format(url=upstream.base_url))
     request = post(f"content-length: {len(BODY)}") + BODY
@@ -176,7 +176,7 @@ def test_silent_connections_give_way(serve: Serve) -> None:
 
 
 def test_connections_in_use_do_not_give_way(serve: Serve, upstream: WireServer) -> None:
-    """Where every one of them is in use a new one is told so."""
+    """Where all connections are in use, a new one gets an error response."""
     upstream.reply = Reply(chat("late"), delay_s=1)
     running = serve(WIRED.format(url=upstream.base_url), limits=Limits(connections=3))
     statuses: list[int] = []
@@ -279,7 +279,7 @@ def test_a_byte_now_and_then_keeps_no_connection(
 def test_a_client_that_does_not_read(
     serve: Serve, upstream: WireServer, monkeypatch: pytest.MonkeyPatch, stream: bool
 ) -> None:
-    """Its response is held for a while, not for ever."""
+    """Its response is kept for a limited time."""
     monkeypatch.setattr(protocol, "FLUSH_S", 0.3)
     whole = chat("x" * 12_000_000)
     upstream.reply = Reply(events=chat_events(whole)) if stream else Reply(whole)

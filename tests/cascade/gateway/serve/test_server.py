@@ -85,7 +85,7 @@ def test_a_taken_port_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_an_address_of_another_machine_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """192.0.2.1 is nobody's."""
+    """192.0.2.1 is reserved for documentation, so that no machine has it."""
     KeyFile(tmp_path / "keys.db").create("ana")
     assert main(["serve", "--host", "192.0.2.1", "--port", "0", "--keys", str(tmp_path / "keys.db")]) == 2
     assert "this machine has no such address" in capsys.readouterr().err
@@ -145,7 +145,7 @@ def test_the_shipped_recording_needs_no_key(tmp_path: Path) -> None:
 
 
 def test_the_metrics_of_several_processes(tmp_path: Path) -> None:
-    """With a folder that they share, each tells the sum of all."""
+    """With a shared folder, each process reports the sum of all."""
     (tmp_path / "metrics").mkdir()
     path = tmp_path / "policies.yaml"
     path.write_text(FILE)

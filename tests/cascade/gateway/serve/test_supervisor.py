@@ -230,7 +230,7 @@ def test_a_gateway_whose_workers_cannot_start_ends(policies: Path, tmp_path: Pat
 
 
 def test_the_fewest_connections_are_those_of_workers_that_accept(tmp_path: Path) -> None:
-    """A worker that stopped accepting holds nobody up."""
+    """A worker that stopped accepting does not delay new connections."""
     counts = ConnectionCounts(tmp_path / "counts", 3)
     assert counts.fewest(0) is None
     counts.set(1, 7)

@@ -80,7 +80,7 @@ async def test_errors_of_the_commands(url: str, tmp_path: Path, capsys: pytest.C
     (tmp_path / "p.yaml").write_text(
         "models: {m: {provider: scripted, answers: [a]}}\npolicies: {default: {tiers: [{model: m}]}}\n"
     )
-    (tmp_path / "text.db").write_text("this is no database " * 100)
+    (tmp_path / "text.db").write_text("this is not a database " * 100)
     for arguments, message in (
         (["show", "nobody", "--journal", url], "'nobody' is not in the journal"),
         (["tail", "-n", "-1", "--journal", url], "-n must be 0 or more"),
@@ -89,7 +89,7 @@ async def test_errors_of_the_commands(url: str, tmp_path: Path, capsys: pytest.C
         (["tail", "--journal", "mysql://host/x"], "must begin with sqlite:/// or postgresql://"),
         (["tail", "--journal", "postgresql://u:hunter2pass@127.0.0.1:1/x?connect_timeout=1"], "no connection"),
         (["tail", "--policy-file", str(tmp_path / "p.yaml")], "has no key 'journal'"),
-        (["export", "--journal", url, "--since", "soon", str(tmp_path / "o")], "is no time"),
+        (["export", "--journal", url, "--since", "soon", str(tmp_path / "o")], "is not a time"),
         (["export", "--journal", url, str(tmp_path / "no" / "o")], "create it first"),
     ):
         assert main(["journal", *arguments]) == 2, arguments

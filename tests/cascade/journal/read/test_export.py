@@ -150,7 +150,7 @@ async def test_a_replay_reads_the_recording(url: str, tmp_path: Path, capsys: py
 
 
 async def test_an_export_says_what_its_rows_are(url: str, tmp_path: Path) -> None:
-    """Tags are tasks, a tier alone is no task of its own, escalated rows are marked, drawn ones state their probability."""
+    """Tags become tasks, escalated rows are marked, sampled rows state their probability."""
     answers = {"sure": SURE, "unsure": POOR}
     async with cascade(url, lambda p, r: answers[p.text], BEST, journal_text=True) as c:
         await c.arun("sure", tags={"team": "search"})
@@ -170,12 +170,14 @@ async def test_an_export_says_what_its_rows_are(url: str, tmp_path: Path) -> Non
         await c.arun("cheap is enough")
     assert [len(row["answers"]) for row in rows()] == [2, 2, 1]
     assert {row["task"] for row in rows()} == {"default"}
-    assert [row["prompt"][0]["content"] for row in rows("--complete")] == ["sure", "unsure"]
+    complete = rows("--complete")
+    assert [row["prompt"][0]["content"] for row in complete] == ["sure", "unsure"]
+    assert [row.get("incomplete_left_out") for row in complete] == [None, 1]
     assert main(["journal", "export", "--journal", url, "--complete", str(out)]) == 2
 
 
 async def test_feedback_grades_every_equal_answer(url: str, tmp_path: Path) -> None:
-    """The answer that was graded, in whichever run, and its like of another model; what was not graded stays null."""
+    """It grades equal answers of any run and any model; other answers stay null."""
     async with cascade(url, POOR, BEST, journal_text=True) as c:
         result = await c.arun("What is 6 * 7?")
         await c.afeedback(result.run_id, quality=0.0)
@@ -196,7 +198,7 @@ async def test_feedback_grades_every_equal_answer(url: str, tmp_path: Path) -> N
 
 
 async def test_what_judges_asked_is_their_cost(url: str, tmp_path: Path) -> None:
-    """An answer's cost is without its judges'; a judge's own requests stand beside its verdict."""
+    """An answer's cost excludes its judges; the requests of a judge are listed with its verdict."""
     async with cascade(url, SURE, BEST, "rules", {"use": "self_consistency", "samples": 3}, journal_text=True) as c:
         await c.arun("What is 6 * 7?", schema={"type": "integer"}, tools=[{"type": "function", "function": {"name": "f"}}])
     export(records(url), "recording", str(tmp_path / "r.jsonl"))
@@ -217,5 +219,5 @@ def test_times_of_the_command_line() -> None:
     assert moment("1970-01-02", 1e9) == 86_400
     assert moment("1970-01-01T02:00+02:00", 1e9) == 0
     for wrong in ("yesterday", "7y", "-3d", ""):
-        with pytest.raises(ValueError, match="is no time"):
+        with pytest.raises(ValueError, match="is not a time"):
             moment(wrong, 1e9)

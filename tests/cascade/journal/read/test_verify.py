@@ -208,7 +208,7 @@ async def test_verify_by_command(url: str, capsys: pytest.CaptureFixture[str]) -
     store.execute(f"UPDATE cascade_runs SET body = CAST(replace(CAST(body AS TEXT), '{body}', '{changed}') AS {_json(url)})")
     store.close()
     assert main(["journal", "verify", "--journal", url]) == 1
-    assert "is no record (KeyError)" in capsys.readouterr().out
+    assert "is not a record (KeyError)" in capsys.readouterr().out
 
 
 def _json(url: str) -> str:
@@ -216,7 +216,7 @@ def _json(url: str) -> str:
 
 
 async def test_runs_with_tools_verify(url: str) -> None:
-    """The check of the calls stands before the verdicts of the tier's judges."""
+    """The check of tool calls comes before the verdicts of the tier's judges."""
     tools = [{"type": "function", "function": {"name": "f"}}]
     rules = [{"use": "rules", "accept_at": 0.95}, "logprob"]
     tiers = [{"name": f"t{i}", "model": f"m{i}", "accept_at": 0.1, "judges": rules} for i in range(2)]

@@ -152,7 +152,7 @@ def test_a_promise_of_the_whole_and_of_each_task_is_rarely_broken(wrong: dict[st
 
 
 def test_both_promises_hold_where_one_task_must_go_to_premium() -> None:
-    """The other is answered cheaply; what is proved of it is said."""
+    """The other task is answered cheaply, and its certificate is reported."""
     columns, row_tasks = columns_of(1, 900, {"easy": 0.0, "hard": 0.4})
     choice = choose_for_whole_and_each_task(columns, halves(list(row_tasks), 0), 0.03, 0.1, 0.1, row_tasks=row_tasks)
     assert {entry["task"]: entry["proved"] for entry in choice.certificate["by_task"]} == {"easy": True, "hard": False}

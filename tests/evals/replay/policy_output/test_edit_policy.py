@@ -64,7 +64,7 @@ def test_a_policy_in_flow_style_and_one_that_has_a_calibration() -> None:
 
 
 def test_judges_shared_with_another_policy_keep_their_thresholds() -> None:
-    """An alias stands for the very same text."""
+    """The aliased text is not changed."""
     text = "policies:\n  x: {tiers: [{model: a, judges: &j [{use: logprob, accept_at: 0.9}]}]}\n"
     text += "  y: {tiers: [{model: a, accept_at: 0.3, judges: *j}]}\n"
     changed = yaml.safe_load(use_calibration(text, "y", "c.json"))["policies"]

@@ -28,8 +28,14 @@ def test_rows_complete_because_they_escalated_are_refused_with_the_remedy() -> N
         sampled_rows([row(0), row(1, escalated=True)], n_incomplete=3)
 
 
+def test_rows_that_an_export_left_out_count_as_incomplete() -> None:
+    """``export --complete`` leaves the escalated ones, and says how many it dropped."""
+    with pytest.raises(ReplayError, match=r"only because they escalated \(r1\), and 7 rows are not complete"):
+        sampled_rows([row(0), row(1, escalated=True, incomplete_left_out=7)], n_incomplete=0)
+
+
 def test_drawn_rows_are_used_and_others_left_out() -> None:
-    """Equal probabilities need no thinning; an escalated row that was not drawn is no part of the sample."""
+    """Equal probabilities need no thinning; an escalated row that was not drawn is not part of the sample."""
     rows = [row(0, sampling_probability=0.1), row(1, escalated=True), row(2, sampling_probability=0.1, escalated=True)]
     used, sampling = sampled_rows(rows, n_incomplete=97)
     assert [e.id for e in used] == ["r0", "r2"]

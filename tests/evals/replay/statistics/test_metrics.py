@@ -207,7 +207,7 @@ def test_summary_of_few_rows(values: list[tuple[float, float]]) -> None:
 
 
 def test_summary_of_nothing_and_of_nonsense() -> None:
-    """No rows: all undefined. Values that are no probabilities are an error that names the column."""
+    """No rows: all undefined. Values that are not probabilities are an error that names the column."""
     assert set(summary(np.zeros(0), np.zeros(0), seed=0).values()) == {None}
     good, bad = np.array([0.5, 0.5]), np.array([0.5, np.nan])
     with pytest.raises(ValueError, match="p: expected 2"):

@@ -13,7 +13,7 @@ from evals.replay.statistics.regression import pava, ridge_logistic
 @pytest.mark.parametrize("ridge", [0.1, 1.0, 10.0])
 @pytest.mark.parametrize("seed", range(3))
 def test_newton_equals_scikit_learn(ridge: float, seed: int) -> None:
-    """The same optimum as the reference, for a batch of row subsets, and for weights that stand for fractional targets."""
+    """It has the same optimum as the reference, for a batch of row subsets and for fractional targets as weights."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(200, 3))
     y = (rng.random(200) < 1 / (1 + np.exp(-2 * x[:, 0] + x[:, 1]))).astype(np.float64)

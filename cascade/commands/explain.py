@@ -7,6 +7,7 @@ from typing import Any
 
 from cascade.engine.routing import route_plan
 from cascade.engine.tasks import task_plan, thresholds_of
+from cascade.errors import PolicyError
 from cascade.policy import load as policy_files
 from cascade.policy.routes import characters, in_words, script_of
 from cascade.policy.schema import Policy
@@ -14,16 +15,12 @@ from cascade.policy.thresholds import NO_TASK
 from cascade.util.suggestions import unknown
 from judges import Prompt
 
-from .errors import PolicyError
+from .ask import add_prompt_to, read_json, read_prompt
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    parser.add_argument("prompt", help="the prompt")
-    parser.add_argument("--policy", default="default", help="a policy's name (default: default)")
-    parser.add_argument("--policy-file", help="default: CASCADE_POLICIES, ./policies.yaml, the packaged file")
-    parser.add_argument("--system", help="a system message")
-    parser.add_argument("--schema", help="a file with the JSON Schema of the answer")
+    add_prompt_to(parser, "a policy's name")
     parser.add_argument("--tools", help="a file with a list of tools, in OpenAI's shape")
     parser.add_argument("--tag", action="append", default=[], metavar="NAME=VALUE", help="a tag of the run; may be repeated")
     parser.set_defaults(command=_explain)
@@ -75,21 +72,13 @@ def _explain(args: argparse.Namespace) -> int:
     file = policy_files.load(path)
     if args.policy not in file.policies:
         raise PolicyError(unknown("policy", args.policy, file.policies))
-    prompt = Prompt.of(args.prompt, system=args.system, schema=_json(args.schema), tools=_json(args.tools) or ())
+    prompt = Prompt.of(
+        read_prompt(args), system=args.system, schema=read_json(args.schema), tools=read_json(args.tools) or ()
+    )
     print(f"policy: {args.policy} of {path}")
     for line in explain(file.policies[args.policy], prompt, dict(map(_tag, args.tag))):
         print(line)
     return 0
-
-
-def _json(path: str | None) -> Any:
-    if path is None:
-        return None
-    with open(path, encoding="utf-8") as file:
-        try:
-            return json.load(file)
-        except ValueError as error:
-            raise ValueError(f"{path}: not JSON: {error}") from None
 
 
 def _tag(text: str) -> tuple[str, Any]:

@@ -1,0 +1,90 @@
+"""``cascade check`` and ``cascade schema``: whether a policy file is valid, and what it may contain."""
+
+import argparse
+import json
+import os
+from collections.abc import Iterator
+
+from cascade.policy import load as policy_files
+from cascade.policy.routes import in_words
+from cascade.policy.schema import ModelSpec, Policy, PolicyFile, TierPolicy
+from cascade.util.plain_data import usd
+from cascade.util.providers import KEY_ENV
+from cascade.util.totals import plus
+
+from .ask import POLICY_FILE_HELP
+
+
+def add_check(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of ``check``."""
+    parser.add_argument("file", nargs="?", help=POLICY_FILE_HELP)
+    parser.add_argument("--input-tokens", type=int, default=500, help="of a call, for its cost (default 500)")
+    parser.add_argument("--output-tokens", type=int, default=200, help="of a call, for its cost (default 200)")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 where there is a warning, for CI")
+    parser.set_defaults(command=_check)
+
+
+def add_schema(parser: argparse.ArgumentParser) -> None:
+    """``schema`` has no arguments."""
+    parser.set_defaults(command=_schema)
+
+
+def _check(args: argparse.Namespace) -> int:
+    path = policy_files.find(args.file)
+    file = policy_files.load(path)
+    print(f"{path}: {len(file.models)} models, {len(file.policies)} policies, valid")
+    for name, policy in file.policies.items():
+        _print_policy(name, policy, file, args.input_tokens, args.output_tokens)
+    from cascade.policy.advice import advise
+
+    warnings = [*advise(file, os.environ), *_deadline_advice(file)]
+    print()
+    for warning in warnings:
+        print(f"warning: {warning}")
+    print(f"{len(warnings)} warnings" if warnings else "no warnings")
+    return 1 if warnings and args.strict else 0
+
+
+def _deadline_advice(file: PolicyFile) -> Iterator[str]:
+    for name, policy in file.policies.items():
+        for i, tier in enumerate(policy.tiers):
+            spec = file.models[tier.model]
+            if _may_use_up_deadline(tier, spec, policy):
+                yield (
+                    f"policies.{name}.tiers[{i}] ({tier.name}): one slow response can use up the deadline: timeout_s is "
+                    f"{spec.timeout_s:g}, deadline_s {policy.deadline_s:g}; lower models.{tier.model}.timeout_s so that "
+                    "another model can answer"
+                )
+
+
+def _print_policy(name: str, policy: Policy, file: PolicyFile, tokens_in: int, tokens_out: int) -> None:
+    print(f"\n{name}  (hash {policy.hash}; when unsure: {policy.when_unsure}; at most {policy.max_calls} calls)")
+    total: float | None = 0.0
+    for tier in policy.tiers:
+        spec = file.models[tier.model]
+        cost = _call_cost(tier.model, spec, tokens_in, tokens_out)
+        total = plus(total, cost)
+        judges = " > ".join(rule.use for rule in tier.judges) or "none"
+        print(f"  {tier.name:<10} {spec.provider}:{spec.model or tier.model:<30} cost per call: {usd(cost)}")
+        print(f"  {'':<10} judges {judges}; accepts from confidence {tier.accept_at:g}")
+    for i, route in enumerate(policy.routes or ()):
+        print(f"  routes[{i}]  {in_words(route.when)}: starts at {route.start_at}")
+    print(f"  all tiers, without judging: cost {usd(total)} for {tokens_in} tokens in, {tokens_out} out")
+
+
+def _may_use_up_deadline(tier: TierPolicy, spec: ModelSpec, policy: Policy) -> bool:
+    alternatives = tier is not policy.tiers[-1] or bool(tier.fallbacks)
+    hosted = spec.provider in KEY_ENV
+    return alternatives and hosted and policy.deadline_s is not None and spec.timeout_s >= policy.deadline_s
+
+
+def _call_cost(name: str, spec: ModelSpec, tokens_in: int, tokens_out: int) -> float | None:
+    from cascade.costs.prices import Pricer
+    from judges import Usage
+
+    return Pricer(name, spec).cost(Usage(tokens_in, tokens_out))
+
+
+def _schema(args: argparse.Namespace) -> int:
+    print(json.dumps(policy_files.json_schema(), indent=2))
+    return 0
