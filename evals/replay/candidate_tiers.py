@@ -11,7 +11,7 @@ from judges.prompt import PROMPT_SCORE
 
 from .calibrate import Fitted, apply, fit, gain
 from .evidence.consensus import has_consensus
-from .evidence.prompt_predictor import PromptScores
+from .prompt_predictor import PromptScores
 from .score_table import TierScores
 from .simulate import CandidateTier, TierOutcome, simulate_tier
 

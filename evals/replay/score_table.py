@@ -27,7 +27,7 @@ from cascade.models.recorded import RecordedModel
 from cascade.policy.schema import JudgeRule
 from evals.recording import Example
 
-from .evidence.prompt_predictor import PromptTable
+from .prompt_predictor import PromptTable
 from .rows.input_rows import ReplayError, Rules
 
 Array = npt.NDArray[np.float64]

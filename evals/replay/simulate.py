@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from cascade.policy.calibrators import Calibrator
 
-from .evidence.prompt_predictor import PromptScores
+from .prompt_predictor import PromptScores
 from .score_table import TierScores
 from .threshold_sweep import TierColumns
 

@@ -1,5 +1,6 @@
 """The features of a prompt: deterministic, bounded, robust against any text, and free of the prompt's own words."""
 
+import os
 import subprocess
 import sys
 
@@ -29,7 +30,11 @@ def test_the_features_are_the_same_in_every_process() -> None:
     )
     outputs = [
         subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONHASHSEED": seed}, check=True
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            check=True,
         )
         for seed in ("1", "2")
     ]
@@ -47,7 +52,8 @@ def test_only_the_two_ends_of_a_long_text_are_read() -> None:
 @pytest.mark.parametrize(
     ("text", "script"),
     [
-        ("How are you?", "latin"), ("Привет, как дела?", "cyrillic"), ("今天天气怎么样", "chinese"), ("これはペンですか", "japanese"),
+        ("How are you?", "latin"), ("Привет, как дела?", "cyrillic"), ("今天天气", "chinese"),
+        ("これはペン", "japanese"),
         ("안녕하세요", "korean"), ("مرحبا", "arabic"), ("12 + 4 = ?", "none"), ("", "none"), ("Où est la gare ?", "latin"),
     ],
 )  # fmt: skip

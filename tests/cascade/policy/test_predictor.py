@@ -29,9 +29,7 @@ def test_the_probability_is_the_logistic_of_the_weights() -> None:
     assert predictor.probability(KNOWN) == pytest.approx(1 / (1 + exp(-z)))
 
 
-@pytest.mark.parametrize(
-    "text", ["", "Переведи этот текст", "Translate this text " * 10, "Sing", "colourless green ideas sleep"]
-)
+@pytest.mark.parametrize("text", ["", "Переведи это", "Translate this text " * 10, "Sing", "colourless ideas sleep"])
 def test_a_prompt_unlike_the_recording_has_no_probability(text: str) -> None:
     """Other lengths, other scripts, and words that the fit rows do not have."""
     assert make_predictor().probability(features(Prompt.of(text))) is None

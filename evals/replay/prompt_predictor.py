@@ -13,10 +13,11 @@ import numpy.typing as npt
 
 from cascade.policy.predictor import MOST_LEVELS, MOST_WEIGHTS, Predictor
 from evals.recording import Example
-from evals.replay.router import kernel_logistic
-from evals.replay.statistics.metrics import losses
-from evals.replay.statistics.regression import logistic, ridge_logistic
 from judges.prompt import PromptFeatures, features
+
+from .router import kernel_logistic
+from .statistics.metrics import losses
+from .statistics.regression import logistic, ridge_logistic
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
