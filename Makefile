@@ -47,7 +47,7 @@ test-clients: $(VENV)/.clients  ## the gateway by other people's clients, a fuzz
 	$(BIN)/python -m pytest -m clients tests/clients tests/examples
 
 coverage: $(VENV)/.ready  ## the tests, with the share of lines and branches that they run; fails below the floor
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --cov --cov-report=term:skip-covered
 
 $(VENV)/.docs: $(VENV)/.ready
 	$(BIN)/pip install --quiet --editable '.[docs]'

@@ -3,7 +3,9 @@
 import os
 import signal
 import sys
+from functools import cache
 
+import httpcore2
 from hypothesis import settings
 
 # The tests' own processes fill all cores: where BLAS starts threads as well, they take half of the time from each other.
@@ -11,6 +13,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Hundreds of Python processes are started, each of which would compile the package anew where nothing keeps the bytecode.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# Every HTTP client reads the certificates of this machine, 20 ms of CPU time: thousands of them may share one reading.
+httpcore2.default_ssl_context = cache(httpcore2.default_ssl_context)
 
 # Examples are judged by what they find, not by how busy the machine is. CI repeats the same ones, so that a failure is a
 # change's; at home every run tries others.

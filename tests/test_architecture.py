@@ -1,6 +1,7 @@
 """The three floors hold, importing the package stays light, and long calls name their arguments."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -71,3 +72,32 @@ def test_no_call_has_seven_positional_arguments() -> None:
         if isinstance(call, ast.Call) and len(call.args) >= 7
     ]
     assert not too_many, too_many
+
+
+# The extra is called "evals", and the command line finds the commands of evals by their entry point.
+NAMES_EVALS = {"cascade/cli.py", "cascade/util/extras.py"}
+
+
+def test_no_lower_floor_names_an_upper_one_as_a_path() -> None:
+    """Import contracts do not see a path: what a lower floor reads, such as the packaged recording, is in its own folder."""
+    upper = {"cascade": re.compile(r"evals(/|$)"), "judges": re.compile(r"(evals|cascade)(/|$)")}
+    paths = [
+        f"{name}:{node.lineno}: {node.value[:60]!r}"
+        for floor, path_pattern in upper.items()
+        for path in sorted((ROOT / floor).rglob("*.py"))
+        if (name := path.relative_to(ROOT).as_posix()) not in NAMES_EVALS
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and path_pattern.match(node.value.lstrip("./"))
+    ]
+    assert not paths, paths
+
+
+def test_no_folder_has_too_many_modules() -> None:
+    """A folder of more than 22 holds two ideas: it gets a subpackage."""
+    counts = {
+        folder.relative_to(ROOT).as_posix(): len([f for f in folder.glob("*.py") if f.name != "__init__.py"])
+        for top in ("cascade", "judges", "evals", "tests")
+        for folder in (ROOT / top, *(ROOT / top).rglob("*"))
+        if folder.is_dir()
+    }
+    assert max(counts.values()) <= 22, {name: n for name, n in counts.items() if n > 22}

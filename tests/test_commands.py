@@ -145,7 +145,7 @@ def test_an_unknown_command_names_the_nearest(script: Path, folder: Path) -> Non
 
 @pytest.mark.parametrize("name", OWN_FILES)
 def test_the_script_works_beside_any_file(script: Path, folder: Path, name: str) -> None:
-    """The working directory is not on its path; a judge of one's own is found next to the policy file all the same."""
+    """The working directory is not on its path, but a judge next to the policy file is found."""
     own_file(folder, name)
     done = call(script, script, "run", "--json", "17 * 3?", cwd=folder)
     assert done.returncode == 0, done.stderr

@@ -90,7 +90,7 @@ def test_one_policy_serves_every_provider(where: str, text: str, tmp_path: Path)
 def test_code_in_the_documentation_runs(
     where: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keyless: None
 ) -> None:
-    """Python that a reader copies runs, beside the README's own policy file."""
+    """Code that a reader copies runs next to the README's policy file."""
     readme = next(text for at, text in POLICIES if at.startswith("README.md"))
     (tmp_path / "policies.yaml").write_text(readme, encoding="utf-8")
     monkeypatch.chdir(tmp_path)

@@ -15,7 +15,9 @@ import yaml
 
 import cascade
 import judges
+from cascade import cli
 from cascade.policy.schema import PolicyFile
+from evals.commands import COMMANDS
 from judges.registry import factory
 from tests.test_docs import parser_of
 
@@ -70,11 +72,13 @@ def options_of(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize(
     "command",
-    ["run", "gate", "check", "schema", "serve", "keys", "journal", "record", "recording", "grade", "replay"],
+    sorted({*cli._OWN, *(command.name for command in COMMANDS)}),
 )
 def test_every_option_is_described(command: str) -> None:
-    """The page of the command line names every command, every command in it, and every long option."""
+    """The page of the command line, or the one that its table links, names every command and every long option."""
     text = page("reference/cli.md")
+    row = next(line for line in text.splitlines() if line.startswith(f"| `cascade {command}`"))
+    text += "".join(page(f"reference/{link}") for link in re.findall(r"\]\(([\w./-]+\.md)", row))
     words = code_words(text) | set(re.findall(r"--[a-z-]+", text))
     parser, _ = parser_of(["cascade", command])
     assert f"`cascade {command}`" in text

@@ -148,12 +148,14 @@ BETAS = "betas"
 
 
 def _extra(body: Mapping[str, Any], content: list[Any], thinking_blocks: list[dict[str, Any]]) -> dict[str, Any]:
-    """``Answer.extra``: signed thoughts, a stop sequence, and blocks whose order OpenAI's shape cannot hold."""
+    """``Answer.extra``: signed thoughts, a stop sequence, edits, and blocks whose order OpenAI's shape cannot hold."""
     extra: dict[str, Any] = {}
     if thinking_blocks:
         extra["thinking_blocks"] = thinking_blocks
     if (sequence := body.get("stop_sequence")) is not None and isinstance(sequence, str):
         extra["stop_sequence"] = sequence
+    if isinstance(edits := body.get("context_management"), Mapping):
+        extra["context_management"] = edits
     kinds = [block["type"] for block in content]
     if (len(kinds) > 2 and kinds != sorted(kinds, key=lambda kind: _BLOCK_ORDER.get(kind, 3))) or kinds.count("text") > 1:
         extra["blocks"] = content

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from judges import Answer, Prompt, TokenLogprob, Usage
-from judges.reading import ERRORS, read_finish_reason, read_tool_calls, separate_reasoning
+from judges.reading import is_error, read_finish_reason, read_tool_calls, separate_reasoning
 
 from .http import finite, malformed, mapping, schema_of, with_schema_text
 from .logprobs import logged_tokens
@@ -136,7 +136,7 @@ class OpenAIModel(SdkModel):
         text = text_in(message.get("content")) or refusal or ""
         calls, finish = read_tool_calls(message.get("tool_calls")), choice.get("finish_reason")
         # A router's words for a provider that broke off.
-        if choice.get("error") or (isinstance(finish, str) and finish.lower() in ERRORS):
+        if choice.get("error") or (isinstance(finish, str) and is_error(finish)):
             raise ValueError("an error instead of an answer")
         if not (isinstance(text, str) and isinstance(refusal, str | None) and isinstance(finish, str | None)):
             raise TypeError("an unexpected type")

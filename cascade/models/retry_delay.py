@@ -4,22 +4,28 @@ import math
 import re
 import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from .error_body import error_message
 
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
-_AMOUNT = r"(\d{1,9}(?:\.\d{1,9})?)\s?(ms|milliseconds?|s|seconds?|secs?|m|minutes?|mins?|h|hours?)(?![a-z])"
-# OpenAI: "Please try again in 1.2s", "in 6m0s"; Azure: "Please retry after 6 seconds"; Gemini: "Please retry in 34.1s".
-_SENTENCE = re.compile(rf"(?:try again|retry)\s+(?:in|after)\s+((?:{_AMOUNT}\s?)+)", re.IGNORECASE)
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_AMOUNT = r"(\d{1,9}(?:\.\d{1,9})?)\s?(ms|milliseconds?|s|seconds?|secs?|m|minutes?|mins?|h|hours?|d|days?)(?![a-z])"
+# OpenAI: "Please try again in 1.2s", "in 6m0s"; Azure: "Please retry after 6 seconds"; Gemini: "Please retry in 34.1s";
+# others: "available in 12 seconds", "please wait 20 seconds".
+_SENTENCE = re.compile(
+    rf"(?:(?:try again|retry|available(?: again)?|resets?)\s+(?:in|after)|wait(?:\s+for)?)\s+((?:{_AMOUNT}\s?)+)",
+    re.IGNORECASE,
+)
+_BODY_FIELDS = ("retry_after", "retryAfter", "retry_after_seconds")
 _EACH = re.compile(_AMOUNT, re.IGNORECASE)
 _MESSAGE_CHARS = 4_000  # of a message that are searched
 
 
 def retry_delay(headers: Mapping[str, str], body: Any) -> float | None:
-    """Seconds to wait by the first of: ``retry-after-ms``, ``Retry-After`` (a number or a date), Google's RetryInfo in the
-    body, the body's message.
+    """Seconds to wait by the first of: ``retry-after-ms``, ``Retry-After`` (a number, also with a unit, or a date), Google's
+    RetryInfo in the body, its field ``retry_after``, the body's message.
 
     Args:
         headers: The response's headers, found whatever the case of their names.
@@ -32,7 +38,9 @@ def retry_delay(headers: Mapping[str, str], body: Any) -> float | None:
         _number(headers.get("retry-after-ms"), 0.001),
         _number(headers.get("retry-after")),
         _until(headers.get("retry-after")),
+        _with_units(headers.get("retry-after")),
         _in_details(body),
+        _in_fields(body),
         _in_message(body),
     )
     return next((max(0.0, delay) for delay in delays if delay is not None), None)
@@ -48,10 +56,27 @@ def _until(date: str | None) -> float | None:
     if date is None:
         return None
     try:
-        seconds = parsedate_to_datetime(date).timestamp() - time.time()
+        at = datetime.fromisoformat(date.strip()) if date[:4].isdigit() else parsedate_to_datetime(date)
+        seconds = (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp() - time.time()
     except (ValueError, TypeError, OverflowError):
         return None
     return seconds if math.isfinite(seconds) else None
+
+
+def _with_units(text: str | None) -> float | None:
+    """Such as "30s" or "1m30s"."""
+    if text is None or len(text) > 64 or not re.fullmatch(rf"\s*(?:{_AMOUNT}\s?)+", text, re.IGNORECASE):
+        return None
+    return _sum(text)
+
+
+def _in_fields(body: Any) -> float | None:
+    for error in _errors(body):
+        for name in _BODY_FIELDS:
+            value = error.get(name)
+            if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9:
+                return float(value)
+    return None
 
 
 def _errors(body: Any) -> Iterator[Mapping[str, Any]]:
@@ -75,7 +100,11 @@ def _in_details(body: Any) -> float | None:
 
 def _in_message(body: Any) -> float | None:
     match = _SENTENCE.search(error_message(body)[:_MESSAGE_CHARS])
-    return None if match is None else sum(float(amount) * _seconds(unit) for amount, unit in _EACH.findall(match[1]))
+    return None if match is None else _sum(match[1])
+
+
+def _sum(amounts: str) -> float:
+    return sum(float(amount) * _seconds(unit) for amount, unit in _EACH.findall(amounts))
 
 
 def _seconds(unit: str) -> float:

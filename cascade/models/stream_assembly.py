@@ -207,7 +207,8 @@ class MessageReader:
             counts = {k: v for k, v in mapping(event.get("usage")).items() if v is not None}
             self._has_counts = self._has_counts or bool(counts)
             usage = {**mapping(self._message.get("usage")), **counts}
-            self._message = {**self._message, **event["delta"], "usage": usage}
+            edits = {name: event[name] for name in ("context_management",) if event.get(name) is not None}
+            self._message = {**self._message, **event["delta"], **edits, "usage": usage}
         elif kind == "content_block_stop":
             return self._block_end(event["index"])
         elif kind == "message_stop":

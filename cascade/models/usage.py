@@ -56,11 +56,25 @@ def message_usage(usage: Any, name: str) -> Usage | None:
 
 
 def stated_cost(usage: Any) -> float | None:
-    """The provider's own ``usage.cost`` in USD (OpenRouter, LiteLLM); None where it gives none that can be one."""
-    cost = usage.get("cost") if isinstance(usage, Mapping) else None
-    if isinstance(cost, bool) or not isinstance(cost, int | float) or not 0 <= cost <= _MAX_USD:
+    """The provider's own ``usage.cost`` in USD (OpenRouter, LiteLLM); None where it gives none that can be one.
+
+    Perplexity's is an object. Where OpenRouter used the caller's own key, ``cost`` is its fee; the model is billed apart.
+    """
+    if not isinstance(usage, Mapping):
         return None
-    return float(cost)
+    cost = usage.get("cost")
+    cost = _usd(cost.get("total_cost") if isinstance(cost, Mapping) else cost)
+    if cost is None or not usage.get("is_byok"):
+        return cost
+    details = usage.get("cost_details")
+    upstream = _usd(details.get("upstream_inference_cost")) if isinstance(details, Mapping) else None
+    return None if upstream is None else cost + upstream
+
+
+def _usd(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MAX_USD:
+        return None
+    return float(value)
 
 
 def _usable(usage: Any, name: str, read: Callable[[Mapping[str, Any]], Usage]) -> Usage | None:
@@ -74,15 +88,19 @@ def _usable(usage: Any, name: str, read: Callable[[Mapping[str, Any]], Usage]) -
 
 
 def _chat_usage(usage: Mapping[str, Any]) -> Usage:
-    read, written = _needed(usage, "prompt_tokens"), _needed(usage, "completion_tokens")
+    read, total = _needed(usage, "prompt_tokens"), _count(usage, "total_tokens")
+    # Some servers leave out the part that follows from the others.
+    follows = usage.get("completion_tokens") is None and total > read
+    written = total - read if follows else _needed(usage, "completion_tokens")
     details = _details(usage, "prompt_tokens_details")
     cached = _count(details, "cached_tokens") or _first(usage, _CACHE_READS)
     cache_write = _count(details, "cache_write_tokens") or _count(details, "cache_creation_tokens")
     cache_write = cache_write or _first(usage, _CACHE_WRITES)
-    total = _count(usage, "total_tokens")
     if cached + cache_write > read:
         raise _UnusableError("more cached tokens than prompt_tokens")
-    reasoning = _reasoning(usage.get("completion_tokens_details"), "reasoning_tokens")
+    reasoning = _reasoning(usage.get("completion_tokens_details"), "reasoning_tokens") or _reasoning(
+        usage, "reasoning_tokens"
+    )
     if total > read + written:
         written = total - read
     elif reasoning > written:
@@ -119,6 +137,8 @@ def _count(usage: Mapping[str, Any], name: str) -> int:
     value = usage.get(name)
     if value is None:
         return 0
+    if type(value) is float and value.is_integer():
+        value = int(value)
     if type(value) is not int or not 0 <= value <= MAX_TOKENS:
         raise _UnusableError(f"{name} is not a number of tokens")
     return value

@@ -159,12 +159,16 @@ def _summary(examples: Sequence[Example], results: Sequence[Result]) -> str:
     )
 
 
-def main(argv: Sequence[str] | None = None, *, prog: str = "python -m evals.demo") -> int:
-    """The command; returns 0, or 2 where something is not installed."""
+def _parser(prog: str) -> CommandParser:
     parser = CommandParser(prog=prog, description="A cascade live on this machine, without a key.")
     parser.add_argument("--questions", type=int, default=7, help="how many of the shipped questions (default 7)")
     parser.add_argument("--seed", type=int, default=1, help="which of them (default 1)")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None, *, prog: str = "python -m evals.demo") -> int:
+    """The command; returns 0, or 2 where something is not installed."""
+    args = _parser(prog).parse_args(argv)
     try:
         file = model_file()
         examples = chosen(list(read(STARTER_RECORDING)), max(1, args.questions), args.seed)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from judges.types import Answer
 
 from .choices import chosen
-from .finish_reason import ERRORS, FINISH_REASONS, is_complete, read_finish_reason
+from .finish_reason import ERRORS, FINISH_REASONS, is_complete, is_error, read_finish_reason
 from .json_values import JsonMatch, find_json, parse_json
 from .reasoning import separate_reasoning, split_reasoning
 from .reasoning_stream import ReasoningStream, SplitText
@@ -21,6 +21,7 @@ __all__ = [
     "chosen",
     "find_json",
     "is_complete",
+    "is_error",
     "is_refusal",
     "parse_json",
     "read_answer",

@@ -4,16 +4,17 @@ import logging
 
 _logger = logging.getLogger(__name__)
 
-_COMPLETE = "stop end_turn stop_sequence eos eos_token complete completed done success finish_reason_stop"
+_COMPLETE = "stop end_turn stop_sequence eos eos_token complete completed done success natural_stop endoftext eot"
 _CUT = (
     "length max_tokens max_output_tokens max_length model_length max_context_length model_context_window_exceeded "
     "context_length_exceeded insufficient_system_resource incomplete pause_turn time_limit max_time timeout abort aborted "
-    "cancelled canceled interrupted other unspecified finish_reason_unspecified finish_reason_max_tokens error_limit"
+    "cancelled canceled interrupted other unspecified error_limit user_cancel context_length context_limit token_limit "
+    "no_kv_space repetition repetition_truncation compaction load unload"
 )
 _FILTERED = (
     "content_filter content_filtered safety recitation refusal blocklist prohibited_content spii image_safety "
     "image_prohibited_content image_recitation language guardrail_intervened error_toxic sensitive moderation "
-    "finish_reason_safety finish_reason_recitation"
+    "model_armor violation"
 )
 _TOOLS = "tool_calls tool_call tool_use function_call function_calls"
 
@@ -25,7 +26,10 @@ FINISH_REASONS: dict[str, str] = {
 }
 """The providers' words in lower case, each with the word of this package."""
 
-_FAULTS = "error engine_error malformed_function_call unexpected_tool_call malformed_response failed content_error"
+_FAULTS = (
+    "error engine_error malformed_function_call unexpected_tool_call malformed_response failed content_error network_error "
+    "malformed_tool_use malformed_model_output too_many_tool_calls missing_thought_signature no_image"
+)
 ERRORS = frozenset(_FAULTS.split())
 """Words for a provider that broke off: such an answer is a fault."""
 
@@ -46,7 +50,7 @@ def read_finish_reason(word: str | None) -> str | None:
     """
     if word is None or word in ("stop", "length", "tool_calls"):
         return word
-    reason = FINISH_REASONS.get(word.strip().lower())
+    reason = FINISH_REASONS.get(plain_word(word))
     if reason is not None:
         return reason
     if not word.strip():
@@ -55,6 +59,20 @@ def read_finish_reason(word: str | None) -> str | None:
         _unknown_words.add(word)
         _logger.warning("unknown finish reason %r: the answer is not taken for complete", word[:80])
     return word
+
+
+def plain_word(word: str) -> str:
+    """A finish reason without its dress: ``FinishReason.MAX_TOKENS``, ``FINISH_REASON_STOP`` and ``content-filter``."""
+    plain = word.strip().lower().rpartition(".")[2].replace("-", "_").replace(" ", "_")
+    return plain.removeprefix("finish_reason_")
+
+
+def is_error(word: str | None) -> bool:
+    """Whether a provider's finish reason says that it broke off, so that there is no answer."""
+    return word is not None and word not in _KNOWN_GOOD and plain_word(word) in ERRORS
+
+
+_KNOWN_GOOD = frozenset(("stop", "length", "tool_calls"))
 
 
 def is_complete(reason: str | None) -> bool:

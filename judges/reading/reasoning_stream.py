@@ -11,6 +11,7 @@ from .thought_markers import (
     FINAL_CHANNEL,
     FIRST_CHARACTERS,
     LONE,
+    LONE_BOUNDARY,
     LONE_CLOSINGS,
     LONGEST_LONE,
     LONGEST_MARK,
@@ -260,11 +261,13 @@ class ReasoningStream:
             self._candidates += 1
             self._scan = match.end()
             if not mentioned and self._fences_before(match.start()) % 2 == 0:
-                self._thoughts.append(text[: match.start()])
+                self._thoughts.append(text[: match.start()].removeprefix("<|message|>"))
                 self.retracted += self._emitted > 0
                 self.lone_end = self._seen = True
                 self.on_lone_end()
                 self._position, self._start = match.end(), -1
+                if lower(match[0]) == LONE_BOUNDARY:
+                    self._position = self._scan = match.start() + len("<|end|>")
                 return True
         return False
 

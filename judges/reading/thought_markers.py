@@ -23,8 +23,13 @@ class Marker:
     header_end: str = ""
 
 
-# DeepSeek, Qwen, GLM, MiniMax, Phi, Nemotron, Hermes ...; Gemini's OpenAI interface, EXAONE Deep; Reka; Seed; LongCat.
-_TAGS = ("think", "thinking", "thought", "thoughts", "reasoning", "reflection", "scratchpad", "seed:think", "longcat_think")
+# DeepSeek, Qwen, GLM, MiniMax, Phi, Nemotron, Hermes ...; Gemini's OpenAI interface, EXAONE Deep; Reka; Seed; LongCat;
+# MiniMax M3; K2 Think and Horizon.
+_TAGS = (
+    *("think", "thinking", "thought", "thoughts", "reasoning", "reflection", "scratchpad", "inner_thoughts"),
+    *("seed:think", "longcat_think", "mm:think", "think_fast", "think_faster"),
+    *("ifm|think", "ifm|think_fast", "ifm|think_faster"),
+)
 MARKERS = (
     *(Marker(opening=f"<{tag}>", closings=(f"</{tag}>",), nests=True) for tag in _TAGS),
     Marker(opening="◁think▷", closings=("◁/think▷",), nests=True),  # Kimi
@@ -32,6 +37,10 @@ MARKERS = (
     Marker(opening="<|start_thinking|>", closings=("<|end_thinking|>",)),  # Cohere
     Marker(opening="<|begin_of_thought|>", closings=("<|end_of_thought|>",)),  # Sky-T1, OpenThinker
     Marker(opening="<|think|>", closings=("<|end|>", "<|/think|>")),  # Solar
+    Marker(opening="<|think_start|>", closings=("<|think_end|>",)),  # Step-Audio
+    Marker(opening="<|inner_prefix|>", closings=("<|inner_suffix|>",)),  # Apertus
+    Marker(opening="<|open|>think<|sep|>", closings=("<|close|>think<|sep|>",)),  # Kimi K3
+    Marker(opening="[unused16]", closings=("[unused17]",)),  # Pangu
     Marker(opening="<|channel>thought", closings=("<channel|>",)),  # Gemma 4
     Marker(opening="<unused94>thought", closings=("<unused95>",)),  # MedGemma
     *(
@@ -59,25 +68,30 @@ MARKERS = (
         opening="here are my reasoning steps:",
         closings=("[begin final response]",),
         certain=False,
-        answer_ends=("[end final response]",),
+        answer_ends=("[end final response]", "<|end|>"),
     ),
 )
 # Markers around an answer that follows a thought; those with special tokens count without a thought, too.
 WRAPPERS: tuple[tuple[str, tuple[str, ...], bool], ...] = (
     *((f"<{tag}>", (f"</{tag}>",), False) for tag in ("answer", "response", "output")),
     ("<|start_response|>", ("<|end_response|>",), True),
+    ("<|start_text|>", ("<|end_text|>",), True),
+    ("<|begin_of_box|>", ("<|end_of_box|>",), True),  # GLM with images
+    ("<|open|>response<|sep|>", ("<|close|>response<|sep|><|close|>message<|sep|>", "<|close|>response<|sep|>"), True),
     ("<|begin_of_solution|>", ("<|end_of_solution|>",), True),
     ("<|begin|>assistant<|content|>", ("<|end|>",), True),
     *((f"{start}<|channel|>final", ("<|return|>", "<|end|>"), True) for start in ("", "<|start|>assistant")),
 )
 FINAL_CHANNEL = "<|channel|>final"
+# gpt-oss where the template had opened the analysis: its end. The channel of the answer follows, which is read on.
+LONE_BOUNDARY = "<|end|><|start|>assistant<|channel|>"
 OPENINGS = tuple(marker.opening for marker in MARKERS)
 FIRST_CHARACTERS = frozenset(opening[0] for opening in (*OPENINGS, *(wrapper[0] for wrapper in WRAPPERS)))
 # Ends that tell by themselves that a thought went before, as the server's template had opened it.
 LONE_CLOSINGS = (
     *(closing for marker in MARKERS if marker.nests for closing in marker.closings),
-    "<|end_thinking|>",
-    "<|end_of_thought|>",
+    *("<|end_thinking|>", "<|end_of_thought|>", "<|think_end|>", "<|inner_suffix|>", "<|close|>think<|sep|>", "[unused17]"),
+    LONE_BOUNDARY,
 )
 
 
@@ -101,8 +115,9 @@ def _branches(marks: Iterable[str]) -> str:
 LONE = _any_of(LONE_CLOSINGS)
 # The beginning of a thought, by its end.
 OPENING_OF = {closing: _any_of((marker.opening,)) for marker in MARKERS for closing in marker.closings if marker.certain}
+OPENING_OF[LONE_BOUNDARY] = _any_of(("<|channel|>analysis", "<|channel|>commentary"))
 LONGEST_LONE = max(map(len, LONE_CLOSINGS))
-LONGEST_MARK = 40  # characters of any marker
+LONGEST_MARK = 64  # characters of any marker
 MOST_CANDIDATES = 64  # ends of thoughts that are examined in one text
 # Markers inside thoughts that are examined in one text. No reply has so many: the rest belongs to where it stands.
 MOST_MARKERS = 4_000

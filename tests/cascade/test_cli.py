@@ -38,7 +38,7 @@ def file(tmp_path: Path) -> str:
 
 
 def test_run_prints_the_answer_and_tells_how_it_came(file: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The text alone goes to standard output, so that it can be piped on."""
+    """Only the text goes to standard output, so that it can be piped."""
     assert main(["run", "--policy-file", file, "What is 17 * 3?"]) == 0
     out, err = capsys.readouterr()
     assert out == "51\n"

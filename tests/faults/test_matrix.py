@@ -176,7 +176,7 @@ def verifier(model: str) -> dict[str, str]:
 
 
 def test_a_breaker_spares_a_dead_model(server: FaultServer) -> None:
-    """With the breaker on, a dead model is asked a few times and then left alone; every run is answered all the same."""
+    """With the breaker on, a dead model is called a few times and then skipped; every run is still answered."""
     plans = {"dead": Plan(faults=("500",)), "good": Plan()}
     ladder = {"tiers": matrix.tiers([("cheap", "dead"), ("premium", "good")])}
     file = policy_file(server, plans, "openai", {"breaker": {"min_requests": 10, "cooldown_s": 60.0}}, ladder=ladder)

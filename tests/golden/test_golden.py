@@ -156,7 +156,7 @@ def test_the_calibration_file_has_the_same_keys(replayed: tuple[str, Any, Any]) 
 
 
 def test_every_command_says_the_same_of_itself(tmp_path: Path) -> None:
-    """Names, options, defaults and explanations of all commands are those that scripts and readers know."""
+    """Names, options, defaults and help texts of all commands are frozen."""
     commands = {f"{LIBRARY} {words}".strip(): f"{{LIBRARY}} {words}".strip() for words in LIBRARY_COMMANDS}
     commands |= {f"{EVALS}.{words}": f"{{EVALS}}.{words}" for words in EVALS_COMMANDS}
     install(tmp_path / "site")

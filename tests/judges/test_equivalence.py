@@ -119,7 +119,7 @@ def test_sameness_is_reflexive_and_symmetric_and_never_raises(a: str, b: str, ki
     )
 )
 def test_json_does_not_depend_on_its_layout(value: object) -> None:
-    """Indentation and escapes change nothing, in a fence neither."""
+    """Indentation and escapes change nothing, inside a fence or outside."""
     text = json.dumps(value)
     spread = json.dumps(value, indent=2, ensure_ascii=False)
     assert canonical_json(value) is not None

@@ -129,7 +129,7 @@ def test_without_a_bracket_nothing_goes(text: str) -> None:
 
 
 def test_a_base64_closing_is_no_mark() -> None:
-    """It would have to be decoded first, which is more than reading: as data it stays."""
+    """A mark in base64 is data that would have to be decoded, so that it stays."""
     encoded = base64.b64encode(CLOSING.encode()).decode()
     assert remove_marks(encoded) == encoded
 

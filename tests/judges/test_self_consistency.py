@@ -151,7 +151,7 @@ def test_what_the_model_raises_is_passed_on() -> None:
 
 @given(st.lists(st.sampled_from("123"), min_size=1, max_size=14), st.integers(1, 12), st.sampled_from([0.6, 0.9, 0.95, 1.0]))
 def test_votes_are_counted_and_never_more_are_asked_than_allowed(votes: list[str], samples: int, stop_at: float) -> None:
-    """The share is that of the commonest answer among the votes drawn, and requests stay within the samples."""
+    """The share is that of the most common answer among the votes, and requests do not exceed ``samples``."""
     verdict, sampler = run(votes[0], votes[1:], samples=samples, stop_at=stop_at)
     assert sum(sampler.sizes) <= samples
     if verdict.score is None:

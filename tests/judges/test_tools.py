@@ -108,7 +108,7 @@ ALLOWED = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools
     ],
 )  # fmt: skip
 def test_tool_choice(options: dict[str, Any], calls: list[Any], veto: bool) -> None:
-    """What it says was done, in OpenAI's words and in Anthropic's."""
+    """Whether ``tool_choice`` was obeyed, in OpenAI's and in Anthropic's form."""
     assert judge(*calls, text="" if calls else "Sunny.", options=options).veto is veto
 
 

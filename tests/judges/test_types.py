@@ -76,6 +76,6 @@ def test_verdict_score_out_of_range(score: float) -> None:
 
 
 def test_frozen() -> None:
-    """Nothing of it can be changed."""
+    """No field can be set."""
     with pytest.raises(FrozenInstanceError):
         Usage().input_tokens = 1  # type: ignore[misc]

@@ -22,6 +22,7 @@ def message(request: GatewayRequest, result: Result) -> dict[str, Any]:
         "stop_reason": stop_reason(result),
         "stop_sequence": stop_sequence(result),
         "usage": usage(usage_of([result])),
+        **applied_edits(result),
         "cascade": summary(request, result),
     }
 
@@ -73,6 +74,12 @@ def tool_use(call: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def applied_edits(result: Result) -> dict[str, Any]:
+    """Anthropic's ``context_management``: what it left out of the conversation; empty where the model says nothing of it."""
+    edits = None if result.answer is None else result.answer.extra.get("context_management")
+    return {} if edits is None else {"context_management": edits}
+
+
 def stop_sequence(result: Result) -> str | None:
     """The stop sequence that ended the answer, where the provider names it."""
     if result.answer is None or result.tool_calls or result.answer.finish_reason != "stop":
@@ -83,7 +90,7 @@ def stop_sequence(result: Result) -> str | None:
 def stop_reason(result: Result) -> str:
     """Anthropic's stop reason: ``tool_use`` wherever there is a call to run.
 
-    A call that was cut or filtered is not to be run: its answer ends with ``max_tokens`` or ``refusal``.
+    A call that was cut or filtered is not to be run: its answer ends with ``max_tokens`` or ``refusal``, as at Anthropic.
     """
     if result.answer is None:
         return "refusal"

@@ -11,7 +11,7 @@ from cascade.gateway.response import dump, summary, usage_of
 from cascade.result import Result, new_run_id
 from judges import Usage
 
-from .response import stop_reason, stop_sequence, tool_use, usage
+from .response import applied_edits, stop_reason, stop_sequence, tool_use, usage
 
 
 class MessageWriter:
@@ -60,7 +60,8 @@ class MessageWriter:
         delta = {"stop_reason": stop_reason(result), "stop_sequence": stop_sequence(result)}
         tokens = usage(usage_of([result]))
         run = summary(self._request, result)
-        events += _event({"type": "message_delta", "delta": delta, "usage": tokens, "cascade": run})
+        edits = applied_edits(result)
+        events += _event({"type": "message_delta", "delta": delta, "usage": tokens, **edits, "cascade": run})
         return events + _event({"type": "message_stop"})
 
     def close(self, results: Sequence[Result]) -> bytes:

@@ -77,7 +77,7 @@ def test_a_months_budget_outlasts_its_days(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("journal", [False, True])
 def test_each_value_of_a_tag_has_its_own_budget(journal: bool, tmp_path: Path) -> None:
-    """A team that has spent its own takes nothing from the others; a run without the tag is under none."""
+    """A team that spent its budget does not affect others; runs without the tag have no such budget."""
     with service("tag_budgets: {team: {usd_per_day: 4, usd_per_month: 2}}", folder=tmp_path if journal else None) as one:
         assert affordable(one, tags={"team": "search"}) == 2
         assert affordable(one, tags={"team": "ads", "other": 1}) == 2
@@ -109,7 +109,7 @@ def test_a_policy_without_a_months_budget_keeps_its_hash() -> None:
 def test_half_four_fifths_and_all_are_warnings_once_each(
     journal: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """At the first request that follows; what does not fit is the last one."""
+    """Each is logged at the next request; the request that does not fit gives the last one."""
     caplog.set_level(logging.WARNING, "cascade.budget")
     with service(own="budget_usd_per_day: 10", folder=tmp_path if journal else None) as one:
         assert affordable(one) == 10

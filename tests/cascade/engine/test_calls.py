@@ -70,7 +70,7 @@ def test_a_tier_alone() -> None:
 
 
 def test_a_tier_alone_spends_the_policys_day() -> None:
-    """The day's budget of a policy cannot be passed by naming its tiers."""
+    """Naming a tier does not bypass the policy's budget of the day."""
     small, large = ScriptedModel("small", ["51"]), ScriptedModel("large", ANSWERS)
     policy = Policy.model_validate({"tiers": TIERS, "budget_usd_per_day": 1.0})
     for model in (small, large):

@@ -107,7 +107,7 @@ def test_a_retryable_fault_is_tried_once_more() -> None:
 
 
 def test_a_final_fault_is_not_retried_and_is_no_quality_escalation() -> None:
-    """400 goes to the next tier at once, with a reason of its own."""
+    """A 400 goes to the next tier without a retry, and its reason is not a low score."""
     broken = ScriptedModel("m0", [ModelError("400", model="m0")])
     r = ask(ladder(broken, [priced("b", **SURE)]))
     assert len(broken.calls) == 1

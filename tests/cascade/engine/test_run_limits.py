@@ -38,7 +38,7 @@ FAST = {"attempts": 2, "initial_backoff_s": 0.0, "max_backoff_s": 0.0}
 
 
 def down(name: str = "m", **more: Any) -> ModelError:
-    """A fault that a retry may mend."""
+    """A transient fault."""
     return ModelError(f"{name}: HTTP 503", model=name, retryable=True, status=503, usage=Usage(), **more)
 
 

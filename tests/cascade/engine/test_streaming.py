@@ -246,7 +246,7 @@ def test_a_cut_stream_is_tried_again_and_retracted_where_it_flowed() -> None:
 
 
 def test_a_provider_failure_escalates_with_its_own_reason() -> None:
-    """The reasons stay apart in the events, too."""
+    """Events distinguish the two reasons, too."""
     events = watch(ladder([Cut("half", ModelError("cut", model="m0"))], [said("b", **SURE)], stream="optimistic"))
     assert Escalated("t0", "provider_failure", "t1") in events
     assert shown(events) == "b"

@@ -40,7 +40,7 @@ def service(journal: Any = None, **policy: Any) -> Cascade:
     ],
 )
 def test_a_run_has_the_thresholds_of_its_task(prompt: str, tags: Any, tiers: list[str]) -> None:
-    """A tag goes before a pattern; a task without thresholds of its own has the tiers' usual ones."""
+    """A tag takes precedence over a pattern; a task without its own thresholds has the tier's ``accept_at``."""
     with service(tasks=RULES) as cascade:
         result = cascade.run(prompt, tags=tags)
     assert [attempt.tier for attempt in result.attempts] == tiers

@@ -30,7 +30,7 @@ def test_route(running: Running, upstream: WireServer) -> None:
 
 
 def test_a_budget_that_allows_nothing(running: Running) -> None:
-    """Is said, and costs nothing."""
+    """It is a clear error, and no model is called."""
     refused = running.post("/v1/route", {"prompt": "q", "budget": "0.000001"})
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "insufficient_quota")
 
@@ -75,7 +75,7 @@ def test_feedback_and_tags_reach_the_journal(serve: Serve, upstream: WireServer,
 
 
 def test_feedback_needs_a_journal(running: Running) -> None:
-    """Said as a conflict with how the gateway is set up."""
+    """It is a 409, since the gateway is configured without a journal."""
     refused = running.post("/v1/feedback", {"run_id": "0" * 32, "quality": 1.0})
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "no_journal")
 

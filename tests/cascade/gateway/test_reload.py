@@ -71,7 +71,7 @@ def test_a_calibration_changes_while_it_runs(tmp_path: Path, serve: Serve, monke
 
 
 def test_a_change_keeps_what_is_known_of_a_model(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A broken model stays left alone when another policy changes; with settings of its own that changed it starts anew."""
+    """An open breaker stays open when another policy changes; a model whose settings changed starts with a closed one."""
     monkeypatch.setattr(reload, "EVERY_S", 0.1)
     text = """
 models: {m: {provider: openai, model: m, base_url: "http://127.0.0.1:9/v1", retry: {attempts: 1}, timeout_s: 2}}
@@ -170,7 +170,7 @@ policies: {{default: {{budget_usd_per_day: 100.0, tiers: [{{model: m, accept_at:
 
 
 def test_keys_change_under_load(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However often other keys come and go, one that stays is always valid, and a revoked one never comes back."""
+    """While other keys are created and revoked, an unchanged key stays valid and a revoked one stays revoked."""
     monkeypatch.setattr(reload, "EVERY_S", 0.005)
     keys = KeyFile(tmp_path / "k.db")
     _, secret = keys.create("stays")

@@ -493,7 +493,7 @@ async def test_a_given_journal_is_left_open(url: str) -> None:
 
 
 def test_off_opens_nothing(tmp_path: Path) -> None:
-    """``durability: off`` keeps the key in the file and makes no database."""
+    """With ``durability: off`` the key ``journal`` may stay in the file, and no database is created."""
     url = f"sqlite:///{tmp_path / 'j.db'}"
     with cascade(spec(url, durability="off")) as c:
         c.run("x")

@@ -160,7 +160,7 @@ def test_what_a_dead_process_held_back_expires(url: str) -> None:
 
 
 async def test_a_cancelled_caller_holds_nothing_back(url: str) -> None:
-    """At whatever moment it is cancelled: nothing stays held, and what it settled stays settled."""
+    """Whenever it is cancelled, no reservation remains, and settled amounts stay settled."""
     one, rng = ledger(url), random.Random(3)
     await one.spent("day")
 

@@ -122,7 +122,7 @@ def premium(price: dict[str, float] | None, small: Any, large: Any) -> float | N
 
 
 def test_premium_is_what_it_cost_where_it_was_asked() -> None:
-    """Without the cheap tier and without judging."""
+    """The premium cost excludes the cheap tier and judging."""
     assert premium(None, POOR, BEST) == BEST.cost_usd
 
 
@@ -265,7 +265,7 @@ def test_no_key_of_a_provider_in_a_journal(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_figures_that_are_not_finite_become_null() -> None:
-    """JSON has no word for them, and a database would refuse the record."""
+    """JSON cannot represent them, and a database would reject the record."""
     assert dumps({"a": float("nan"), "b": [float("inf")]}) == '{"a":null,"b":[null]}'
     assert json.loads(dumps({"a": "\ud800", "b": float("nan")})) == {"a": "\ud800", "b": None}
 

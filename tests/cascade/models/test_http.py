@@ -203,8 +203,10 @@ def test_odd_counts_of_reasoning_do_not_lose_the_totals(server: WireServer) -> N
         ({"total_tokens": None, "completion_tokens_details": {"reasoning_tokens": 300}}, 305),
         ({"total_tokens": 12}, 5),
         ({"total_tokens": 15, "completion_tokens_details": {"reasoning_tokens": 3}}, 5),
+        ({"total_tokens": 15, "completion_tokens": None}, 5),
+        ({"total_tokens": 15.0, "completion_tokens": 5.0}, 5),
     ],
-    ids=["xai", "gemini", "no-total", "less-than-its-parts", "reasoning-inside"],
+    ids=["xai", "gemini", "no-total", "less-than-its-parts", "reasoning-inside", "no-completion", "floats"],
 )
 def test_tokens_beside_the_completion_are_billed_output(server: WireServer, usage: dict[str, Any], output: int) -> None:
     """Some servers count reasoning beside the completion, in the total only."""
@@ -220,6 +222,7 @@ def test_tokens_beside_the_completion_are_billed_output(server: WireServer, usag
         (0.25, True, 0.25),
         (0, True, 0.0),
         (0.25, False, None),
+        ({"total_cost": 0.006, "input_tokens_cost": 0.001}, True, 0.006),
         *((c, True, None) for c in (-1, "1", True, 1e300, float("nan"))),
     ],
 )
@@ -444,3 +447,22 @@ def test_a_server_that_answers_before_it_has_read(kind: Any) -> None:
 
     # It would take until the server reads on: here forever. A busy machine needs longer than 0.3 s to copy 20 MB.
     assert asyncio.run(asyncio.wait_for(go(), 60)) < 20
+
+
+def test_a_callers_own_key_is_billed_beside_the_routers_fee(server: WireServer) -> None:
+    """OpenRouter's ``cost`` is its fee alone then; without the provider's part the cost is unknown."""
+    usage = {"cost": 0.001, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.019}}
+    server.reply = Reply(chat(usage=usage))
+    (answer,) = ask(OpenAIModel, server.base_url, cost_from_provider=True)
+    assert answer.cost_usd == pytest.approx(0.02)
+    server.reply = Reply(chat(usage={**usage, "cost_details": None}))
+    (answer,) = ask(OpenAIModel, server.base_url, cost_from_provider=True)
+    assert answer.cost_usd is None
+
+
+@pytest.mark.parametrize("word", ["error", "engine_error", "network_error", "FinishReason.MALFORMED_FUNCTION_CALL"])
+def test_a_provider_that_broke_off_is_a_fault(server: WireServer, word: str) -> None:
+    """Its words for that are no answer's end."""
+    server.reply = Reply(chat("half of", choice={"finish_reason": word}))
+    with pytest.raises(ModelError):
+        ask(OpenAIModel, server.base_url)

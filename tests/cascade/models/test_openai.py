@@ -268,6 +268,9 @@ def test_a_refusal_keeps_its_field(server: WireServer) -> None:
 @pytest.mark.parametrize(
     ("word", "reason"),
     [("eos", "stop"), ("MAX_TOKENS", "length"), ("insufficient_system_resource", "length"), ("SAFETY", "content_filter"),
+     ("FinishReason.MAX_TOKENS", "length"), ("FINISH_REASON_STOP", "stop"), ("content-filter", "content_filter"),
+     ("USER_CANCEL", "length"), ("repetition_truncation", "length"), ("token_limit", "length"),
+     ("MODEL_ARMOR", "content_filter"),
      ("function_call", "tool_calls"), ("brand_new", "brand_new"), (None, None)],
 )  # fmt: skip
 def test_finish_reasons(server: WireServer, word: str | None, reason: str | None) -> None:

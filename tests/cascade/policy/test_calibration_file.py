@@ -64,7 +64,7 @@ def load(folder: Path, text: str = POLICIES, **change: Any) -> Policy:
 
 
 def test_the_calibrated_ladder_takes_the_place_of_the_policys(tmp_path: Path) -> None:
-    """Tiers keep the policy's names and models; thresholds and mappings come from the file; what tuning left out is gone."""
+    """Names and models stay; thresholds and mappings come from the file; tiers left out by tuning are removed."""
     policy = load(tmp_path)
     assert [(t.name, t.model, t.accept_at) for t in policy.tiers] == [("cheap", "small", 0.8), ("premium", "large", 0.0)]
     assert policy.tiers[0].confidence == [CONSTANT, CONSTANT, LOGISTIC]

@@ -206,5 +206,5 @@ def test_explain_asks_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 @given(st.text())
 def test_any_text_has_a_script(text: str) -> None:
-    """Whatever is written."""
+    """For any text."""
     assert script_of(text)

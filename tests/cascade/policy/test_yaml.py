@@ -102,7 +102,7 @@ def test_aliases_do_not_fill_the_memory(name: str) -> None:
     ],
 )
 def test_what_is_no_plain_value_is_named(line: str, message: str) -> None:
-    """Tags run nothing, wrong values are no bare exceptions, and the line is given wherever the reader knows it."""
+    """Tags run no code, wrong values raise PolicyError, and the error has the line where it is known."""
     with pytest.raises(PolicyError, match=r"^policies.yaml:") as caught:
         parse(GOOD + line)
     assert message in str(caught.value)

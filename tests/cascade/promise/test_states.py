@@ -39,7 +39,7 @@ def test_labels_needed_falls_as_labels_come_in() -> None:
 
 
 def test_losses_lead_through_doubt_to_broken_and_stay() -> None:
-    """In doubt comes before broken; broken stays, whatever comes after."""
+    """ "in doubt" comes before "broken", which is final."""
     rng = np.random.default_rng(6)
     tracker = PromiseTracker(Promise(max_loss=0.02))
     states = follow(tracker, rng.random(600) < 0.1)

@@ -36,7 +36,7 @@ def test_never_more_inside_than_allowed_and_first_come_first_served() -> None:
 
 @pytest.mark.parametrize("after_turns", [0, 1, 2, 3])
 def test_who_is_cancelled_while_waiting_leaves_no_place_taken(after_turns: int) -> None:
-    """Whenever the cancellation comes, also just as the place is handed over."""
+    """At any time of the cancellation, also just as the slot is handed over."""
 
     async def main() -> None:
         limiter = ConcurrencyLimiter(1)

@@ -213,7 +213,7 @@ def test_a_quick_request_is_not_hedged() -> None:
 
 
 def test_of_two_faults_the_first_requests_is_told() -> None:
-    """And a good answer wins over the other's fault, whichever comes first."""
+    """A good answer wins over the other request's fault, in either order."""
     guard = Guard(Retry(1), hedge=True)
     known(guard, 0.001)
 

@@ -28,7 +28,7 @@ def test_the_new_content_takes_the_place_of_the_old(tmp_path: Path) -> None:
 
 
 def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
-    """Whatever stops the writing, Ctrl-C included, the old file stays and no half-written one is left."""
+    """On any failure, Ctrl-C included, the old file stays and no partial file remains."""
     target = tmp_path / "file"
     target.write_bytes(b"old")
 

@@ -144,7 +144,7 @@ def test_csv_has_a_row_for_each_group_and_no_formulas(tmp_path: Path) -> None:
 
 
 def test_the_page_needs_nothing_else_and_shows_markup_as_text(tmp_path: Path) -> None:
-    """No address, no script; what came from outside is escaped; dark and phone styles are there."""
+    """No URL, no script; untrusted text is escaped; there are styles for dark mode and phones."""
     file = setup(tmp_path, loss=0.3, tasks=("<script>alert(1)</script>", "chat"))
     main(["--policy-file", str(file), "--html", str(tmp_path / "a.html")])
     page = (tmp_path / "a.html").read_text(encoding="utf-8")

@@ -62,7 +62,7 @@ def test_good_predictions_narrow_the_interval() -> None:
 
 
 def test_without_labels_the_interval_is_everything() -> None:
-    """No label says nothing: the whole range, not 0."""
+    """Without labels the interval is the whole range, not 0."""
     estimate = estimate_mean(np.full(5, np.nan), np.full(5, 0.1))
     assert (estimate.lower, estimate.upper, estimate.labels) == (-1.0, 1.0, 0)
 

@@ -69,7 +69,7 @@ def test_it_is_said_every_half_second(clock: Clock, capsys: pytest.CaptureFixtur
 
 
 def test_a_shorter_line_covers_the_longer(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each line is as wide as the widest, and in the end all of it is blank."""
+    """Each line is as wide as the widest so far, and at the end the line is blank."""
     work = Progress(1000, "judging")
     clock.now += 100.0
     work.step()

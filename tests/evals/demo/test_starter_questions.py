@@ -220,7 +220,7 @@ IRREGULAR = {
 
 
 def test_words() -> None:
-    """Each form follows the rules of spelling, or is among the exceptions as a dictionary lists them."""
+    """Each form follows the spelling rules or is a listed exception."""
     for row in of("words"):
         kind, word = re.fullmatch(r"What is the (.+) of (\w+)\?", asked(row)).groups()  # type: ignore[union-attr]
         if row["reference"] in IRREGULAR:

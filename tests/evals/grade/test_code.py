@@ -100,7 +100,7 @@ def test_files_elsewhere_are_safe(tmp_path: Path) -> None:
 
 
 def test_behind_walls_there_is_nobody_else() -> None:
-    """The program is the first process of a world of its own, and sees Python and nothing else."""
+    """The program is process 1 of its own namespaces, and sees only Python's files."""
     text = """
 import os, sys
 alone = os.getpid() == 1 and not os.path.exists("/proc")

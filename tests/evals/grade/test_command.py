@@ -154,7 +154,7 @@ def test_a_task_of_any_name_has_its_grader(tmp_path: Path, task: str) -> None:
 
 @pytest.mark.parametrize("name", ["rec.jsonl", "rec.jsonl.gz"])
 def test_the_same_grades_are_the_same_bytes(tmp_path: Path, name: str) -> None:
-    """Whether all is graded again or nothing is."""
+    """Grading everything again or nothing again writes the same bytes."""
     path = tmp_path / name
     arguments = ["--grader", "text", "--grader", "sums=number"]
     assert grade.main([str(recording(tmp_path)), *arguments, "--out", str(path)]) == 0
@@ -173,7 +173,7 @@ def test_half_a_character_is_graded_and_kept(tmp_path: Path) -> None:
 
 
 def test_a_kill_leaves_the_old_file(tmp_path: Path) -> None:
-    """In the middle of the work, and what a run after it gives is what one without it would."""
+    """A kill in the middle of the work changes nothing; the next run gives the result of an uninterrupted one."""
     path = recording(tmp_path)
     (tmp_path / "slow.py").write_text(
         "import pathlib, time\n"
@@ -239,7 +239,7 @@ def test_what_a_judge_model_cost_is_told(bench: Bench, capsys: pytest.CaptureFix
 
 
 def test_no_key_is_kept_with_the_grades(bench: Bench) -> None:
-    """Neither a key nor a text: hashes and grades alone."""
+    """The file holds hashes and grades only, no key and no text."""
     assert bench.grade() == 0
     rows = [json.loads(line) for line in bench.cache.read_text(encoding="utf-8").splitlines()]
     assert all(set(row) == {"key", "grade"} and len(row["key"]) == 64 for row in rows)

@@ -19,7 +19,7 @@ SMALL = "openai-api/local/small"
 
 
 def test_a_sample_is_an_example() -> None:
-    """Prompt, system message, target, answer, usage, time and log-probabilities come from where inspect_ai keeps them."""
+    """Prompt, system message, target, answer, usage, time and log-probabilities are read from inspect_ai's fields."""
     examples, _ = imported(items, LOGS / "sums_small.json")
     log = json.loads((LOGS / "sums_small.json").read_text())
     sample = next(s for s in log["samples"] if s["id"] == "sum-2" and s["epoch"] == 1)

@@ -26,7 +26,7 @@ def edited(path: Path, target: Path, number: int, *keys: Any, value: Any) -> Pat
 
 
 def test_answers_meet_their_prompts() -> None:
-    """In whatever order they come: prompt, system message and reference of the request, answer of the output."""
+    """In any order: prompt, system message and reference from the request, the answer from the output."""
     examples, _ = imported(items, LOGS / "small_output.jsonl", inputs=(INPUT,))
     assert list(examples) == ["q3", "q2", "q1", "q0"]
     example = examples["q1"]

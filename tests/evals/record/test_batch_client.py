@@ -25,7 +25,7 @@ def desk(tmp_path: Path, provider: Provider) -> Desk:
 
 @both
 def test_a_batch(desk: Desk, provider: Provider, spec: dict[str, Any]) -> None:
-    """Answers and samples go out in one batch, verdicts in a second; everything costs half; no request goes alone."""
+    """Answers and samples are one batch, verdicts a second; everything costs half; no request is sent outside a batch."""
     desk.policy(m=spec)
     provider.behave(polls=2)
     assert desk.record(*BATCH, "--samples", 2, "--temperature", 0.9, "--judges", "verifier") == 0

@@ -98,7 +98,7 @@ def test_a_recording_as_dataset_keeps_its_answers(tmp_path: Path) -> None:
 @given(st.dictionaries(st.from_regex(r"[a-z]{1,6}", fullmatch=True), st.text(max_size=6), min_size=1, max_size=3))
 @settings(max_examples=40, deadline=None)
 def test_templates(tmp_path_factory: pytest.TempPathFactory, row: dict[str, str]) -> None:
-    """A template is the text that Python's own formatting makes of the row's fields, whatever they hold."""
+    """A template gives the text of ``str.format`` for any fields."""
     template = "{{x}} " + " - ".join(f"{{{name}}}" for name in row)
     path = jsonl(tmp_path_factory.mktemp("t") / "d.jsonl", [{**row, "id": "1"}])
     if "id" in row:

@@ -153,7 +153,7 @@ REFUSED = [
 def test_another_recording_is_refused(
     desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str], change: Any, more: list[str], words: str
 ) -> None:
-    """Another dataset, other arguments that change answers, somebody else's file: an error, nothing asked or overwritten."""
+    """Another dataset, other arguments that change answers, or a foreign file is an error; nothing is overwritten."""
     assert desk.record("--samples", 1) == 0
     before, requests = desk.out.read_bytes(), provider.counts()["received"]
     capsys.readouterr()

@@ -177,7 +177,7 @@ def test_ids_that_are_not_unique(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_sample_draws_by_lot(tmp_path: Path) -> None:
-    """So many, in their order, others with another seed; all where there are fewer."""
+    """The requested number, in order; another seed draws others; all where there are fewer."""
     path = recording(tmp_path / "r.jsonl", *(example(f"e{i:03}", m="x") for i in range(300)))
     out = tmp_path / "s.jsonl"
     samples = []

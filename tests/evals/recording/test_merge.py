@@ -76,7 +76,7 @@ def test_what_contradicts_is_refused(
 
 
 def test_what_only_one_file_knows_is_kept(tmp_path: Path) -> None:
-    """Reference, task, split and fields of one's own, whichever file has them."""
+    """Reference, task, split and further fields are taken from the file that has them."""
     full = replace(ONE, reference="r", task="t", split="test", raw={"mine": 1})
     for pair in ((ONE, full), (full, ONE)):
         code, out = merge(tmp_path, *pair)
@@ -93,7 +93,7 @@ def test_tasks_are_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_the_same_question_under_other_ids(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """--match prompt finds it, whichever tool numbered it; the first file's ids stay, and others are made unique."""
+    """``--match prompt`` joins it; the first file's ids stay, and others are made unique."""
     one = [Example("a", "q", {"m": {"text": "x"}}), Example("b", "r", {"m": {"text": "y"}})]
     two = [Example("b", "q", {"n": {"text": "z"}}), Example("a", "s", {"n": {"text": "w"}})]
     three = [Example("c", "s", {"m": {"text": "v"}}), Example("a", "q", {}, reference="g", system="Be brief.")]
@@ -153,7 +153,7 @@ def test_verdicts_are_united() -> None:
 
 
 def test_samples_are_united() -> None:
-    """Of two runs all; of one run, which in one file went on for longer, each once; of one file only, those."""
+    """Two runs contribute all their samples; one run that continued in the second file contributes each once."""
     early = [sample("y", 0.1), sample("z", 0.2)]
     late = [sample("y", 0.3), sample("y", 0.4), sample("w", 0.5), sample("w", 0.6)]
     merged, _ = together(of(samples=early, sample_cost_usd=0.001), of(samples=late, sample_cost_usd=0.004))
@@ -208,7 +208,7 @@ FIELDS = st.fixed_dictionaries(
 
 @given(FIELDS, FIELDS)
 def test_nothing_is_lost(one: dict[str, Any], two: dict[str, Any]) -> None:
-    """Whatever agrees is all there afterwards, whichever file comes first; merging a file with itself changes nothing."""
+    """Files that agree are merged without loss in either order; merging a file with itself changes nothing."""
     merged, differing = together(Example("a", "q", {"m": one}), Example("a", "q", {"m": two}))
     assert differing == []
     for part in (one, two):

@@ -201,7 +201,7 @@ def test_a_policy_file_is_measured_as_it_is(tmp_path: Path) -> None:
 
 
 def test_an_abstention_has_no_quality(tmp_path: Path) -> None:
-    """A policy that raises, or abstains, where it is unsure is replayed to the end, unanswered rows counting 0."""
+    """A policy that raises or abstains where it is unsure is replayed to the end; unanswered rows have quality 0."""
     rows = examples(120, 3)
     write(tmp_path / "r.jsonl", rows)
     (tmp_path / "p.yaml").write_text(

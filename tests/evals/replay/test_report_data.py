@@ -179,7 +179,7 @@ def test_a_long_frontier_is_thinned_but_keeps_the_chosen_point(monkeypatch: pyte
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), max_size=30))
 def test_flow_adds_up(pairs: list[tuple[int, int]]) -> None:
-    """All prompts go in; what comes into a tier is answered there or goes on; all answers together are all prompts."""
+    """All prompts enter; each tier's inflow is answered or passed on; the answers sum to the number of prompts."""
     ran = outcome(tier=[min(p) for p in pairs], last_called=[max(p) for p in pairs])
     links = report_data.flow(MODELS, ran)
     answered = [link for link in links if link["target"].startswith("answered by")]

@@ -71,7 +71,7 @@ def test_an_ungraded_sample_is_an_error() -> None:
 
 
 def test_unknown_latency_is_nan() -> None:
-    """The engine's own clock says nothing of a recorded model."""
+    """The engine's own clock does not measure a recorded model."""
     assert np.isnan(one({}, [{"use": "rules"}]).latency_s).all()
 
 
@@ -119,7 +119,7 @@ def test_another_code_of_a_judge_is_asked_again(tmp_path: Path, monkeypatch: pyt
     names = {cache.name("cheap", rules, ["a"])}
     assert names == {cache.name("cheap", rules, ["a"])}
     read_bytes = Path.read_bytes
-    for changed in ("equivalence.py", "attempt.py", "recorded.py", "score_table.py"):
+    for changed in ("keys.py", "attempt.py", "recorded.py", "score_table.py"):
 
         def other(self: Path, changed: str = changed) -> bytes:
             return read_bytes(self) + (b"# changed" if self.name == changed else b"")

@@ -125,7 +125,7 @@ def test_chunks_in_any_order_and_merged_give_the_same_surface(table, data):
 
 @pytest.mark.parametrize("chunk", [1, 7, 100, 4999, 5000])
 def test_inner_chunks_lose_no_row(monkeypatch, chunk):
-    """Whatever the inner chunk size, and so both ways of filling a histogram, the means stay."""
+    """The means do not depend on the inner chunk size, that is, on how a histogram is filled."""
     columns = random_columns(5000, 3)
     cuts = [np.linspace(0, 1, 21), np.linspace(0, 1, 31)]
     whole = sweep_surface(columns, cuts)

@@ -117,7 +117,7 @@ def test_agreement_is_kept_only_where_it_tells() -> None:
 
 
 def test_first_keeps_the_first_judges() -> None:
-    """Their mappings are the same, whatever comes after."""
+    """The mappings of the first judges do not depend on later ones."""
     c = pair(400, 9)["cheap"][0]
     tier = fit_tier(c, ROWS, 0)
     assert first_judges_only(tier, 0).calibrators == tier.calibrators[:1]

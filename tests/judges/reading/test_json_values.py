@@ -224,6 +224,6 @@ def test_a_fence_in_a_string_ends_no_value(text: str, value: dict[str, Any]) -> 
 
 
 def test_a_byte_order_mark_is_no_json() -> None:
-    """A client's own parser refuses it, so that the value alone is returned."""
+    """A client's JSON parser refuses it, so that only the value is returned."""
     match = find_json('\ufeff{"a": 1}')
     assert (match.value, match.text, match.whole) == ({"a": 1}, '{"a": 1}', False)

@@ -24,6 +24,27 @@ SPLITS = {
     "seed": ("<seed:think>Hm.</seed:think>Ana", "Ana", "Hm."),
     "longcat": ("<longcat_think>\nHm.\n</longcat_think>\nAna", "Ana", "Hm."),
     "kimi": ("◁think▷Hm.◁/think▷Ana", "Ana", "Hm."),
+    "minimax m3": ("<mm:think>Hm.</mm:think>Ana", "Ana", "Hm."),
+    "minimax m3, opened by its template": ("Hm.</mm:think>Ana", "Ana", "Hm."),
+    "k2 horizon": ("<ifm|think_fast>Hm.</ifm|think_fast>Ana", "Ana", "Hm."),
+    "k2 think": ("<think_faster>\nHm.\n</think_faster>\nAna", "Ana", "Hm."),
+    "kimi k3": (
+        "<|open|>think<|sep|>Hm.<|close|>think<|sep|><|open|>response<|sep|>Ana<|close|>response<|sep|><|close|>message<|sep|>",
+        "Ana", "Hm.",
+    ),
+    "kimi k3, opened by its template": (
+        "Hm.<|close|>think<|sep|><|open|>response<|sep|>Ana<|close|>response<|sep|>", "Ana", "Hm.",
+    ),
+    "kimi k3, cut": ("<|open|>think<|sep|>Hm.", "", "Hm."),
+    "apertus": ("<|inner_prefix|>Hm.<|inner_suffix|>Ana", "Ana", "Hm."),
+    "apertus, opened by its template": ("Hm.<|inner_suffix|>Ana", "Ana", "Hm."),
+    "step audio": ("<|THINK_START|>Hm.<|THINK_END|>Ana", "Ana", "Hm."),
+    "pangu": ("[unused16]Hm.[unused17]Ana", "Ana", "Hm."),
+    "glm, boxed": ("<think>Hm.</think><|begin_of_box|>Ana<|end_of_box|>", "Ana", "Hm."),
+    "cohere, older": ("<|START_THINKING|>Hm.<|END_THINKING|><|START_TEXT|>Ana<|END_TEXT|>", "Ana", "Hm."),
+    "gpt-oss, opened by its template": (
+        "<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Ana<|return|>", "Ana", "Hm.",
+    ),
     "magistral": ("[THINK]Hm.[/THINK]Ana", "Ana", "Hm."),
     "cohere": ("<|START_THINKING|>Hm.<|END_THINKING|><|START_RESPONSE|>Ana<|END_RESPONSE|>", "Ana", "Hm."),
     "sky-t1": (

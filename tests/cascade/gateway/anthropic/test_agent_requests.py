@@ -1,5 +1,6 @@
 """Requests as coding agents send them: betas, breakpoints of the cache, thinking, media in tool results, counts."""
 
+import json
 from typing import Any
 
 import httpx2
@@ -67,7 +68,7 @@ def test_anthropic_receives_what_the_client_sent(running: Running, upstream: Wir
 
 
 def test_other_models_receive_a_translation(running: Running, upstream: WireServer) -> None:
-    """What only Anthropic knows is listed; what a tool showed is in a message of its own, after its result."""
+    """Fields that only Anthropic has are listed as ignored; a tool's images are in a separate message after its result."""
     upstream.reply = by_model(chat("never"), chat("rain"))
     done = post(running, "default/premium").json()
     sent = upstream.received[0].body
@@ -130,6 +131,38 @@ def test_the_stop_sequence_is_returned(running: Running, upstream: WireServer, s
         else:
             done = client.messages.create(**fields)
     assert (done.stop_reason, done.stop_sequence) == ("stop_sequence", "END")
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_applied_edits_are_returned(running: Running, upstream: WireServer, streams: bool) -> None:
+    """What Anthropic left out of the conversation, where its answers say so: in the message, or in a stream's last delta."""
+    edits = {"applied_edits": [{"type": "clear_tool_uses_20250919", "cleared_tool_uses": 8, "cleared_input_tokens": 50_000}]}
+    body = message()
+    if streams:
+        events = message_events(body)
+        events[-2] = events[-2].replace(b'"usage":', b'"context_management": %s, "usage":' % json.dumps(edits).encode())
+        upstream.reply = Reply(events=events)
+    else:
+        upstream.reply = Reply({**body, "context_management": edits})
+    with running.anthropic() as client:
+        fields: Any = {"model": "claude", "max_tokens": 20, "messages": ASK, "betas": ["context-management-2025-06-27"]}
+        fields["context_management"] = {"edits": [{"type": "clear_tool_uses_20250919"}]}
+        if streams:
+            with client.beta.messages.stream(**fields) as stream:
+                [delta] = [event for event in stream if event.type == "message_delta"]
+            done: Any = delta
+        else:
+            done = client.beta.messages.create(**fields)
+    [edit] = done.context_management.applied_edits
+    assert (edit.type, edit.cleared_tool_uses, edit.cleared_input_tokens) == ("clear_tool_uses_20250919", 8, 50_000)
+
+
+def test_a_call_that_was_cut_is_not_to_be_run(running: Running, upstream: WireServer) -> None:
+    """Its answer ends with ``max_tokens``, as at Anthropic; a whole one with ``tool_use``, whatever the provider's word."""
+    for reason, expected in (("max_tokens", "max_tokens"), ("end_turn", "tool_use"), ("tool_use", "tool_use")):
+        upstream.reply = Reply(message(USE, stop_reason=reason))
+        done = post(running, "claude").json()
+        assert (done["stop_reason"], done["content"][0]["type"]) == (expected, "tool_use")
 
 
 def test_blocks_keep_the_providers_order(running: Running, upstream: WireServer) -> None:

@@ -77,7 +77,7 @@ def test_the_figures_agree(serve: Serve, upstream: WireServer, tmp_path: Path) -
 
 
 def test_one_run_from_memory_and_from_the_journal(serve: Serve, upstream: WireServer) -> None:
-    """Its attempts and verdicts; where there is a journal, with reasons and requests."""
+    """The run's attempts and verdicts; with a journal also reasons and requests."""
     upstream.reply = by_model(logged("50?", -3.0), chat("51"))
     for head, source in (("", "memory"), ("journal: {url: sqlite:///j.db, durability: full}", "journal")):
         running = serve(head + POLICIES.format(url=upstream.base_url))

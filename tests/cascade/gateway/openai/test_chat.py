@@ -91,7 +91,7 @@ def test_what_the_client_sets_reaches_the_provider(running: Running, upstream: W
 
 
 def test_a_tier_alone(running: Running, upstream: WireServer) -> None:
-    """``policy/tier`` pins one."""
+    """``policy/tier`` selects one tier."""
     upstream.reply = by_model(chat("never"), chat("51"))
     with running.openai() as client:
         done = client.chat.completions.create(model="default/premium", messages=ASK)
@@ -109,7 +109,7 @@ def test_images_pass_through(running: Running, upstream: WireServer) -> None:
 
 
 def test_tools_and_their_calls(running: Running, upstream: WireServer) -> None:
-    """A call comes back, and the conversation that goes on with its result passes through."""
+    """A call is returned, and a conversation that continues with its result is accepted."""
     called = chat(None, message={"tool_calls": [CALL]}, choice={"finish_reason": "tool_calls"})
     upstream.reply = by_model(chat("never"), called)
     with running.openai() as client:

@@ -185,7 +185,7 @@ def test_thoughts_belong_to_the_assistant(running: Running) -> None:
 
 
 def test_a_stream_that_breaks_off_in_a_thought_is_repeated(serve: Serve, upstream: WireServer) -> None:
-    """Thoughts are sent with the text, so that nothing has to be withdrawn until then."""
+    """Thoughts are sent together with the text, so that nothing has to be retracted before it."""
     running = serve(LIVE.format(url=upstream.base_url).replace("attempts: 1", "attempts: 2, initial_backoff_s: 0.01"))
     broken = Reply(events=chat_events(THINKING), reset_after=3)
     replies = [broken, Reply(events=chat_events(THINKING))]

@@ -89,7 +89,7 @@ def test_an_absolute_target_of_this_host(serve: Serve) -> None:
     post("content-length: 1000000").replace(b"application/json", b"text/plain"),
 ])  # fmt: skip
 def test_a_body_that_nobody_reads_closes_the_connection(serve: Serve, head: bytes) -> None:
-    """The response says so and arrives whole; a byte now and then does not keep the connection open."""
+    """The response announces the close and arrives whole; an occasional byte does not keep the connection open."""
     running = serve(SCRIPTED)
     with socket.create_connection(("127.0.0.1", running.port), timeout=5) as connection:
         connection.sendall(head)

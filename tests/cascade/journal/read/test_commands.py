@@ -32,7 +32,7 @@ async def test_tail_prints_a_line_a_run(url: str, capsys: pytest.CaptureFixture[
 
 
 def test_tail_follows(url: str) -> None:
-    """-f goes on with the runs to come, each once, until it is interrupted."""
+    """``-f`` prints new runs, each once, until it is interrupted."""
     with cascade(url) as c:
         first = c.run("before").run_id
         c._journal.flush()  # type: ignore[union-attr]

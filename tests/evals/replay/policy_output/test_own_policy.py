@@ -74,7 +74,7 @@ def test_a_policy_whose_calibration_no_longer_fits_can_be_tuned_again(folder: Pa
 
 
 def test_a_limit_that_changes_answers_voids_the_certificate(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What was tested is then not what the policy does."""
+    """The certificate would then be about another policy than the one that runs."""
     Path("policies.yaml").write_text(FILE.replace("    tiers:", "    max_calls: 1\n    tiers:"), encoding="utf-8")
     assert main(["--policy-file", "policies.yaml", "--max-loss", "0.1", "--write-policy", "tuned.yaml"]) == 0
     out = " ".join(capsys.readouterr().out.split())

@@ -73,7 +73,7 @@ def test_it_stops_at_the_first_failure() -> None:
 
 
 def test_where_the_first_fails_nothing_is_certified() -> None:
-    """The position is -1 and the p-value that of the test that failed, whatever comes later."""
+    """The position is -1 and the p-value that of the failed test, whatever the later p-values are."""
     certificate = fixed_sequence([losses(30, 0, 200), losses(0, 0, 200)], 0.1, 0.1)
     assert not certificate.certified
     assert certificate.position == -1
