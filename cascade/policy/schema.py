@@ -153,10 +153,6 @@ class Policy(StrictModel):
         for name in ("shadow", "promise", "routes", "budget_usd_per_month"):
             if settings[name] is None:  # so that a policy that does not use it keeps its hash
                 del settings[name]
-        for tier in settings["tiers"]:
-            for name in ("predictor", "skip_below"):
-                if tier[name] is None:
-                    del tier[name]
         for tier, rules in zip(self.tiers, settings["tiers"], strict=True):
             for judge, rule in zip(tier.judges, rules["judges"], strict=True):
                 if holds_variable(judge.options):

@@ -4,7 +4,7 @@ import inspect
 import re
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 import judges
 from cascade.util.suggestions import nearest, unknown
@@ -100,6 +100,12 @@ class TierPolicy(StrictModel):
                     "self_consistency for further answers of one"
                 )
         return self
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the keys of what only some calibrations have, so that a policy that does not use them keeps its hash."""
+        data: dict[str, Any] = write(self)
+        return {key: value for key, value in data.items() if value is not None or key not in ("predictor", "skip_below")}
 
     @field_validator("predictor")
     @classmethod

@@ -143,9 +143,9 @@ def _along(sums: Array, axis: int, part: Part) -> Array:
     """Bins (u, v) along two axes -> the sums for every pair of cuts (s, a) of the rows that the tier treats so."""
     u, v = axis, axis + 1
     # Suffix sums without the first entry: the rows with u > s.
-    asked = np.flip(np.cumsum(np.flip(sums, u), axis=u), u).take(range(1, sums.shape[u]), axis=u)
-    all_v = asked.sum(axis=v, keepdims=True)
-    accepts: Array = np.flip(np.cumsum(np.flip(asked, v), axis=v), v).take(range(1, sums.shape[v]), axis=v)
+    beyond_u = np.flip(np.cumsum(np.flip(sums, u), axis=u), u).take(range(1, sums.shape[u]), axis=u)
+    all_v = beyond_u.sum(axis=v, keepdims=True)
+    accepts: Array = np.flip(np.cumsum(np.flip(beyond_u, v), axis=v), v).take(range(1, sums.shape[v]), axis=v)
     every = sums.sum(axis=(u, v), keepdims=True)
     if part == "accepts":
         return accepts
