@@ -63,7 +63,7 @@ lint: $(VENV)/.ready  ## ruff, mypy --strict, the contract of the three floors
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.ready  ## every benchmark, one line of JSON each
-	@failed=0; for file in tests/benchmarks/bench_*.py; do PYTHONPATH=. $(BIN)/python $$file || failed=1; done; exit $$failed
+	@failed=0; for file in tests/benchmarks/bench_*.py tests/benchmarks/*/bench_*.py; do PYTHONPATH=. $(BIN)/python $$file || failed=1; done; exit $$failed
 
 figures: $(VENV)/.ready  ## the README's figures on larger models, from the recordings in the folder CASCADE_RECORDINGS
 	PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_cost.py --seeds 20

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from itertools import repeat
 from typing import Any
-from unicodedata import normalize
+from unicodedata import combining, normalize
 
 from judges import Prompt
 
@@ -28,6 +28,7 @@ _IMAGES = {"image_url": "image_url", "image": "source"}  # a part's type -> its 
 _PIECE = 64  # characters that are normalised together: sorting a long run of combining marks takes quadratic time
 _LARGE = re.compile("[\u3300-\u33ff\ufdf0-\ufdff]")  # what expands most: units of Japanese, words of Arabic
 _LARGE_BYTES = 33
+_MARK_BYTES = 8
 _EXPONENT = re.compile(r"[eE](?<=\d.)")
 
 
@@ -70,7 +71,10 @@ def text_tokens(text: str) -> int:
 def _normal_bytes(start: int, text: str) -> int:
     """The bytes of a piece of a text in its compatibility form; all pieces together have at least those of the whole."""
     piece = normalize("NFKC", text[start : start + _PIECE])
-    return len(piece) if piece.isascii() else len(piece.encode("utf-8", "surrogatepass"))
+    if piece.isascii():
+        return len(piece)
+    # A mark at its beginning may take another one's place in the piece before, which then is longer.
+    return len(piece.encode("utf-8", "surrogatepass")) + (_MARK_BYTES if combining(text[start]) else 0)
 
 
 def json_tokens(value: Any) -> int:

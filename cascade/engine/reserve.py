@@ -1,5 +1,6 @@
 """The money of one request: reserved in every budget before it is sent, settled with what the provider counted."""
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from .model_handle import ModelHandle
 
 DEFAULT_REQUEST = Request()
 """How a tier calls its model: with the prompt alone."""
+_LONG = 100_000  # tokens
 _BOUNDED = Request(max_tokens=MAX_OUTPUT)
 log = logging.getLogger("cascade.budget")
 
@@ -72,6 +74,8 @@ async def reserve(handle: ModelHandle, prompt: Prompt, request: Request, budget:
     if not request.max_tokens and bounds.output is None:
         request = _BOUNDED if request is DEFAULT_REQUEST else replace(request, max_tokens=MAX_OUTPUT)
     most = handle.most_usage(prompt, request)
+    if most is not None and most.input_tokens > _LONG:
+        await asyncio.sleep(0)  # counting a megabyte takes 50 ms: other work gets its turn
     usd = handle.estimate_of(most, request)
     try:
         reservation = await budget.reserve(usd)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from cascade.promise.states import Promise, PromiseState, PromiseTracker
 
+from .anchors import hold_back
 from .labels import labels_after
 from .record import dumps
 from .store import SqlStore
@@ -20,12 +21,14 @@ class PromiseUpdate:
         state: The state now.
         tracker: The tracker, for its figures.
         added: How many labels were new.
+        held_back: Why the alarm of a broken promise waits, so that the state is in doubt; None: it does not.
     """
 
     before: PromiseState | None
     state: PromiseState
     tracker: PromiseTracker
     added: int
+    held_back: str | None = None
 
 
 class PromiseBook(Book):
@@ -55,23 +58,36 @@ class PromiseBook(Book):
                 "SELECT number, state, CAST(tracker AS TEXT) FROM cascade_promises WHERE policy = ? AND policy_hash = ?",
                 (policy, policy_hash),
             )
-            number, before, tracker = 0, None, PromiseTracker(promise)
+            number, before, tracker, stored = 0, None, PromiseTracker(promise), {}
             if rows:
                 number, before = rows[0][0], PromiseState(rows[0][1])
-                tracker = PromiseTracker.from_json(json.loads(rows[0][2]))
+                stored = json.loads(rows[0][2])
+                tracker = PromiseTracker.from_json(stored)
             labels = labels_after(store, policy, policy_hash, number)
             for label in labels:
                 tracker.add(label.loss, min(1.0, floor / label.probability))
             state = tracker.state
-            if stores and (labels or not rows):
-                number = labels[-1].number if labels else 0
+            alarm_at = self._alarm_at(state, stored.get("alarm_at"))
+            held_back = None
+            if state is PromiseState.BROKEN and before is not PromiseState.BROKEN and alarm_at is not None:
+                held_back = hold_back(store, alarm_at, self._clock())
+                state = PromiseState.BROKEN if held_back is None else PromiseState.IN_DOUBT
+            if stores and (labels or not rows or state is not before):
+                number = labels[-1].number if labels else number
+                state_json = dumps({**tracker.to_json(), "alarm_at": alarm_at})
                 store.execute(
                     "INSERT INTO cascade_promises (policy, policy_hash, state, labels, number, at, tracker) "
                     "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (policy, policy_hash) DO UPDATE SET state = excluded.state, "
                     "labels = excluded.labels, number = excluded.number, at = excluded.at, tracker = excluded.tracker",
-                    (policy, policy_hash, state.value, tracker.n, number, self._clock(), dumps(tracker.to_json())),
+                    (policy, policy_hash, state.value, tracker.n, number, self._clock(), state_json),
                 )
-        return PromiseUpdate(before=before, state=state, tracker=tracker, added=len(labels))
+        return PromiseUpdate(before=before, state=state, tracker=tracker, added=len(labels), held_back=held_back)
+
+    def _alarm_at(self, state: PromiseState, before: float | None) -> float | None:
+        """When the promise came into doubt; None where it is not."""
+        if state not in (PromiseState.IN_DOUBT, PromiseState.BROKEN):
+            return None
+        return self._clock() if before is None else before
 
     def reset(self, policy: str, policy_hash: str, promise: Promise) -> None:
         """Begins again with the labels that come from now on."""

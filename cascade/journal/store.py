@@ -337,6 +337,10 @@ def added_schema(number: str, real: str, json_: str, *, exists: bool = True) -> 
     )
     yield f"CREATE INDEX {here}cascade_labels_number ON cascade_labels (policy, policy_hash, number)"
     yield (
+        f"CREATE TABLE {here}cascade_anchors (id {number}, anchor TEXT NOT NULL, judge {real} NOT NULL, "
+        f"human {real} NOT NULL, grader TEXT NOT NULL, at {real} NOT NULL)"
+    )
+    yield (
         f"CREATE TABLE {here}cascade_calibrations (policy_hash TEXT NOT NULL, hash TEXT NOT NULL, policy TEXT NOT NULL, "
         f"name TEXT NOT NULL, at {real} NOT NULL, calibration TEXT NOT NULL, PRIMARY KEY (policy_hash, hash))"
     )
@@ -353,7 +357,14 @@ def added_schema(number: str, real: str, json_: str, *, exists: bool = True) -> 
     )
 
 
-ADDED_TABLES = ("cascade_shadows", "cascade_labels", "cascade_promises", "cascade_calibrations", "cascade_canaries")
+ADDED_TABLES = (
+    "cascade_shadows",
+    "cascade_labels",
+    "cascade_promises",
+    "cascade_calibrations",
+    "cascade_canaries",
+    "cascade_anchors",
+)
 
 
 def check_version(version: int, where: str) -> None:

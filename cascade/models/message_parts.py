@@ -177,6 +177,14 @@ def text_in(content: Any) -> str:
     return content_text(content)
 
 
+def calls_in(message: Mapping[str, Any]) -> Any:
+    """The tool calls of a message, or of a delta of one, as the server sent them; the obsolete ``function_call`` is one."""
+    calls = message.get("tool_calls")
+    if calls or not isinstance(function := message.get("function_call"), Mapping):
+        return calls
+    return [{"type": "function", "function": function}]
+
+
 def reasoning_in(message: Mapping[str, Any]) -> str:
     """The reasoning that a message, or a delta of one, holds in fields other than its text; empty where there is none.
 

@@ -9,7 +9,7 @@ from judges.reading import is_error, read_finish_reason, read_tool_calls, separa
 
 from .http import finite, malformed, mapping, schema_of, with_schema_text
 from .logprobs import logged_tokens
-from .message_parts import counts_logprobs, default_max_tokens_field, options_for, outgoing, reasoning_in, text_in
+from .message_parts import calls_in, counts_logprobs, default_max_tokens_field, options_for, outgoing, reasoning_in, text_in
 from .protocol import Request
 from .sdk_model import SdkModel
 from .sse import Reader
@@ -134,7 +134,7 @@ class OpenAIModel(SdkModel):
         message = choice["message"]
         refusal = message.get("refusal") or None
         text = text_in(message.get("content")) or refusal or ""
-        calls, finish = read_tool_calls(message.get("tool_calls")), choice.get("finish_reason")
+        calls, finish = read_tool_calls(calls_in(message)), choice.get("finish_reason")
         # A router's words for a provider that broke off.
         if choice.get("error") or (isinstance(finish, str) and is_error(finish)):
             raise ValueError("an error instead of an answer")

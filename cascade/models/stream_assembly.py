@@ -10,7 +10,7 @@ from judges.reading.tool_calls import arguments_text
 
 from .http import mapping
 from .logprobs import logged_tokens
-from .message_parts import reasoning_in, signed_thoughts, text_in
+from .message_parts import calls_in, reasoning_in, signed_thoughts, text_in
 from .protocol import Chunk
 from .sse import DONE, Event, cut_off
 
@@ -88,7 +88,7 @@ class ChatReader:
         reasoning = reasoning_in(delta)
         if reasoning:
             self._reasoning.append(reasoning)
-        calls = tuple(self._add_call(call) for call in delta.get("tool_calls") or ())
+        calls = tuple(self._add_call(call) for call in calls_in(delta) or ())
         logprobs = choice.get("logprobs")
         if logprobs is not None:
             self._tokens.extend(logged_tokens(logprobs, text))

@@ -94,8 +94,8 @@ class PromiseMonitor:
             if update.state is not previous and not (previous is None and update.state is PromiseState.NOT_ENOUGH):
                 level = logging.INFO if update.state is PromiseState.HOLDS else logging.WARNING
                 log.log(level, "policy %s: %s", name, in_words(update, previous))
-            if update.state is not update.before and update.added and one.spec.webhook_env is not None:
-                # By the process that saw the label that changed it, so that it is sent once.
+            is_change = update.state is not update.before and (update.added or update.before is not None)
+            if is_change and one.spec.webhook_env is not None:  # by the process that stored it, so that it is sent once
                 post_in_background(name, one.spec.webhook_env, message(name, update))
             if update.state is PromiseState.BROKEN and one.spec.on_broken != "warn":
                 self._act(name, one)
@@ -161,6 +161,8 @@ def in_words(update: PromiseUpdate, previous: PromiseState | None = None) -> str
     """One line on the state of a promise."""
     tracker, promise = update.tracker, update.tracker.promise
     was = f" (was: {previous.value})" if previous is not None and previous is not update.state else ""
+    if update.held_back is not None:
+        was += f" (its alarm is held back: {update.held_back})"
     loss = "no labels yet" if tracker.mean_loss is None else f"mean loss {tracker.mean_loss:+.4f} of {tracker.n} labels"
     line = f"the promise of a mean loss of at most {promise.max_loss:g} is {_STATE[update.state]}{was}; {loss}"
     needed = tracker.labels_needed
@@ -191,6 +193,7 @@ def message(policy: str, update: PromiseUpdate) -> dict[str, Any]:
         "labels_needed": tracker.labels_needed,
         "mean_loss": tracker.mean_loss,
         "max_loss": tracker.promise.max_loss,
+        "held_back": update.held_back,
         "delta": tracker.promise.delta,
         "at": time.time(),
     }

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import random
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade import CascadeError
+from cascade.journal.anchors import AnchorBook
 from cascade.journal.labels import LabelBook
 from cascade.journal.open_store import open_store
 from cascade.journal.read.commands import moment
@@ -24,6 +26,7 @@ from evals.common.cost_budget import OutOfMoneyError
 from evals.grade import Grader, GraderError, grader, names
 from evals.grade.model import Memory, ModelGrader
 
+from .anchors import Anchor, forget, line, read_anchors, turns
 from .sampled_runs import PREMIUM, SampledRun, Survey, sampled_runs
 
 INTERRUPTED_S = 3_600.0
@@ -54,6 +57,12 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     add("--journal", metavar="URL", help="sqlite:///file or postgresql://host/database")
     add("--policy-file", help="whose journal and models are used (default: the usual search)")
     add("--max-usd", type=float, metavar="X", help="of a model grader: stop before it has cost more in this run")
+    add("--anchors", metavar="FILE",
+        help="JSON Lines that people judged; the grader grades them again, to see whether it changed")  # fmt: skip
+    add("--anchor-grades", type=int, default=20, metavar="N",
+        help="of anchors, while no promise is in doubt (default 20)")  # fmt: skip
+    add("--new-judge", action="store_true",
+        help="forget the anchors' grades: those that follow are the baseline of the present judge")  # fmt: skip
     add("--again", action="store_true",
         help="also what a command was grading when it was killed, over an hour ago: it may be paid twice")  # fmt: skip
     return parser
@@ -212,22 +221,61 @@ def main(
         try:
             if args.again:
                 book.release_interrupted(time.time() - INTERRUPTED_S)
-            report = asyncio.run(_graded(runs, grading, book))
+            anchors = read_anchors(args.anchors) if args.anchors else []
+            report, anchor_lines = asyncio.run(_graded(runs, grading, book, _Anchors(anchors, url, args, memory)))
         finally:
             book.close()
     except (GraderError, CascadeError, OSError, ValueError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    print("\n".join([*_lines(report, survey), *memory.report_lines()]))
+    print("\n".join([*_lines(report, survey), *anchor_lines, *memory.report_lines()]))
     return 1 if report.stopped else 0
 
 
-async def _graded(runs: Sequence[SampledRun], grading: ShadowGrading, book: LabelBook) -> Report:
+@dataclass(frozen=True, slots=True)
+class _Anchors:
+    anchors: Sequence[Anchor]
+    url: str
+    args: argparse.Namespace
+    memory: Memory
+
+
+async def _graded(
+    runs: Sequence[SampledRun], grading: ShadowGrading, book: LabelBook, anchors: _Anchors
+) -> tuple[Report, list[str]]:
+    """Grades the runs, then the anchors, with one connection to the judge model."""
     try:
-        return await grade_runs(runs, grading, book)
+        report = await grade_runs(runs, grading, book)
+        return report, await _grade_anchors(grading, anchors, report)
     finally:
         if isinstance(grading.grader, ModelGrader):
             await grading.grader.close()
+
+
+async def _grade_anchors(grading: ShadowGrading, anchors: _Anchors, report: Report) -> list[str]:
+    """Grades the anchors that are due; what fails is tried by the next command."""
+    if not anchors.anchors or report.stopped is not None:
+        return []
+    references = {anchor.id: anchor.reference for anchor in anchors.anchors if anchor.reference is not None}
+    grading = ShadowGrading(grader=grading.grader, references=references)
+    book = AnchorBook(partial(open_store, anchors.url, full=True))
+    try:
+        if anchors.args.new_judge:
+            book.reset()
+        for turn in turns(anchors.anchors, book, anchors.args.anchor_grades, random.Random()):
+            forget(anchors.memory)
+            for anchor in turn:
+                if not grading.can(anchor.run):
+                    raise GraderError(f"anchor {anchor.id!r}: the grader needs what it does not have: a reference")
+                loss = await grading.loss(anchor.run)
+                if loss is not None:
+                    book.add(anchor.id, loss, anchor.human, grading.name)
+        return [line(book.tracker())]
+    except (ModelError, OutOfMoneyError) as error:
+        report.stopped = f"an anchor could not be graded: {error}"
+        return []
+    finally:
+        book.close()
 
 
 def _grader(spec: str, policy_file: str | None, memory: Memory) -> Grader:

@@ -37,6 +37,8 @@ RIDGES = (10.0, 1.0, 0.1)
 _CONSTANT = 1e-6
 _EDGE = 1e-9
 _STREAM = 1
+SURE = 1.645
+"""Standard errors of a gain that is more than 0 with 95 % confidence, one-sided."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,7 +67,11 @@ class Gain:
     @property
     def is_significant(self) -> bool:
         """Whether the mean is more than one standard error above 0."""
-        return self.mean > self.standard_error
+        return self.exceeds(1.0)
+
+    def exceeds(self, errors: float) -> bool:
+        """Whether the mean is more than so many standard errors above 0."""
+        return self.mean > errors * self.standard_error
 
 
 def fit(
@@ -75,6 +81,7 @@ def fit(
     seed: int = 0,
     folds: int = 5,
     candidates: Sequence[str] = CANDIDATES,
+    errors: float = 1.0,
 ) -> Fitted:
     """Fits P(correct) on n rows.
 
@@ -84,10 +91,11 @@ def fit(
     Each score's transform is chosen by cross-validated log-loss with that score alone, then the ridge with all scores.
     "raw" is the confidence without a calibration, as ``cascade.engine.confidence`` combines scores: nothing of it is fitted,
     so that it cannot fit noise. "logistic" and "isotonic" replace "raw", and "isotonic" replaces "logistic", only where the
-    cross-validated log-loss is lower by more than one standard error of the paired difference: a calibration that does not
-    clearly help is not used. Either replaces "constant" where its log-loss is lower at all, since a weak ranking is better
-    than none. The constant is (correct + 0.5) / (n + 1), and all there is where fewer than two rows are right or fewer than
-    two wrong. "isotonic" takes part where exactly one score is left, "raw" where no score is agreement with another tier.
+    cross-validated log-loss is lower by more than ``errors`` standard errors of the paired difference: a calibration that
+    does not clearly help is not used. Either replaces "constant" where its log-loss is lower at all, since a weak ranking is
+    better than none. The constant is (correct + 0.5) / (n + 1), and all there is where fewer than two rows are right or
+    fewer than two wrong. "isotonic" takes part where exactly one score is left, "raw" where no score is agreement with
+    another tier.
 
     Raises ValueError on unequal lengths, values outside [0, 1], unknown candidates, fewer than two folds.
     """
@@ -114,7 +122,7 @@ def fit(
     mean = {name: float(row.mean()) for name, row in rows.items()}
     method = "constant"
     for name in fits:  # in the order of simplicity
-        if mean[name] < mean["constant"] if method == "constant" else _gain(rows[method], rows[name]).is_significant:
+        if mean[name] < mean["constant"] if method == "constant" else _gain(rows[method], rows[name]).exceeds(errors):
             method = name
     mapping, out_of_fold = fits[method]
     return Fitted(mapping, method, mean, out_of_fold, n)
@@ -174,6 +182,17 @@ def _raw(scores: Mapping[str, Array], missing: float) -> Calibrator:
         Feature(judge, "logit", _column(judge, "logit", column).feature.fill) for judge, column in scores.items()
     )
     return Logistic(features, weights, (0.0,) * len(scores), 0.0)
+
+
+def method_of(mapping: Calibrator) -> str:
+    """The mapping's method; "raw" for one that leaves the confidence as it is without a calibration."""
+    if isinstance(mapping, Isotonic) and mapping.knots == ((0.0, _EDGE), (1.0, 1.0 - _EDGE)):
+        return "raw"
+    if isinstance(mapping, Logistic) and mapping.features and mapping.intercept == 0.0 and not any(mapping.missing):
+        weight = 1.0 / len(mapping.features)
+        if all(c == weight and f.transform == "logit" for c, f in zip(mapping.coefficients, mapping.features, strict=True)):
+            return "raw"
+    return str(mapping.to_json()["method"])
 
 
 def _fit_isotonic(judge: str, column: Array, y: Array, fold: Folds) -> tuple[Isotonic, Array]:

@@ -25,12 +25,14 @@ REJECT_QUANTILES = (0.1, 0.25, 0.4)
 TIED_ROWS = 10
 
 
-def fit_tier(column: TierScores, rows: Rows, seed: int, earlier: Sequence[TierOutcome] = ()) -> CandidateTier:
+def fit_tier(
+    column: TierScores, rows: Rows, seed: int, earlier: Sequence[TierOutcome] = (), *, errors: float = 1.0
+) -> CandidateTier:
     """A step without early decisions: for each judge prefix the mapping that cross-validation chose on ``rows``.
 
     ``confidence`` is the mapping's, but on ``rows`` themselves the out-of-fold one, so that tuning on them is not flattered;
     where many rows have the same scores it is the mapping's, because a threshold can only accept all of them or none.
-    ``earlier`` gives the tiers before it, whose agreement is then read as evidence too.
+    ``earlier`` gives the tiers before it, whose agreement is then read as evidence too. ``errors``: see ``calibrate.fit``.
     """
     n, stages = len(column.vetoed), column.scores.shape[1]
     confidence = np.zeros((n, stages + 1))
@@ -48,7 +50,7 @@ def fit_tier(column: TierScores, rows: Rows, seed: int, earlier: Sequence[TierOu
         same = last is not None and last[0] == names and stage > 0 and _same(column, stage, rows)
         if last is None or not same:
             correct = column.quality[used, stage]
-            last = (names, fit({k: v[used] for k, v in scores.items()}, correct, seed=seed), used)
+            last = (names, fit({k: v[used] for k, v in scores.items()}, correct, seed=seed, errors=errors), used)
         calibrators.append(last[1].mapping)
         uses_agreement |= bool(judges_read(last[1].mapping) & {agreement_name(i) for i in range(len(earlier))})
         confidence[:, stage] = apply(last[1].mapping, scores, n=n)

@@ -186,7 +186,7 @@ def _calibrated(index: int, card: Findings) -> str:
     judges = ", ".join(map(str, card.get("judges") or []))
     facts = [
         f"judged by {judges}" if judges else "",
-        str(card.get("method") or ""),
+        "not calibrated, which did not clearly help" if card.get("method") == "raw" else str(card.get("method") or ""),
         f"{whole(card['n'])} answers" if card.get("n") is not None else "",
     ]
     summary = element("p", text(" · ".join(fact for fact in facts if fact)), class_="soft small")

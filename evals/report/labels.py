@@ -12,6 +12,7 @@ Trail = tuple[tuple[float, float], ...]
 LETTER = 7.4  # pixels a letter at 13 px: a wide system font, so that estimates err on the safe side
 _HEIGHT, _MARGIN = 16.0, 2.0
 # The cost of a label's position in addition to its distance in pixels; tuned on crowded charts.
+_OVERLAPS = 500.0  # two labels: worse than all of the others together
 _COVERS_LABEL, _COVERS_MARK, _CROSSES, _COVERS_CURVE = 50.0, 40.0, 20.0, 6.0
 
 
@@ -58,7 +59,7 @@ def place(labels: Sequence[Label], bounds: Box, avoid: Sequence[tuple[float, flo
         best, spot = math.inf, None
         for extra, candidate in _candidates(labels[i]):
             cost = extra + _outside(candidate.box, bounds) * 100
-            cost += sum(_COVERS_LABEL * (_overlap(candidate.box, box) > 0) + _overlap(candidate.box, box) for box in boxes)
+            cost += sum(_OVERLAPS * (_overlap(candidate.box, box) > 0) + _overlap(candidate.box, box) for box in boxes)
             cost += sum(_COVERS_MARK for box in marks if _overlap(candidate.box, box) > 0)
             cost += sum(_COVERS_CURVE for x, y in avoid if _inside(x, y, candidate.box))
             cost += sum(_COVERS_LABEL for box in boxes if any(_inside(x, y, box) for x, y in candidate.trail))
@@ -78,7 +79,7 @@ def place(labels: Sequence[Label], bounds: Box, avoid: Sequence[tuple[float, flo
 def _candidates(label: Label) -> list[tuple[float, Spot]]:
     """Positions around the mark, nearest and most usual first, each with the price of being far."""
     width, near, candidates = text_width(label.words), 15.0 if label.bold else 10.0, []
-    for distance in (0.0, 14.0, 30.0, 50.0, 75.0, 105.0):
+    for distance in (0.0, 14.0, 30.0, 50.0, 75.0, 105.0, 140.0, 180.0, 230.0, 290.0):
         for angle in (0, 180, 270, 90, 315, 45, 225, 135, 340, 20, 200, 160):
             dx, dy = math.cos(math.radians(angle)), math.sin(math.radians(angle))
             reach = near + distance

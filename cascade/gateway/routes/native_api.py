@@ -1,5 +1,6 @@
 """The gateway's own interface: route, gate and feedback."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ _ROUTE = frozenset(("prompt", "policy", "system", "schema", "budget", "deadline_
 _GATE = frozenset(
     ("prompt", "answer", "policy", "tier", "system", "schema", "tags", "tools", "tool_choice", "tool_calls", "finish_reason")
 )
+_DECIMAL = re.compile(r"[0-9]{1,9}(?:\.[0-9]{0,18})?(?:[eE]-?[0-9]{1,2})?")
 _FEEDBACK = frozenset(("run_id", "quality", "note"))
 
 
@@ -150,10 +152,9 @@ def _usd(value: Any) -> Any:
     """Money may be a string, since a decimal fraction has no exact binary one."""
     if not isinstance(value, str):
         return value
-    try:
-        return float(value)
-    except ValueError:
-        raise bad_request("must be USD, such as 0.5 or '0.50'", "budget") from None
+    if not _DECIMAL.fullmatch(value):
+        raise bad_request("must be USD, such as 0.5 or '0.50'", "budget")
+    return float(value)
 
 
 def result_data(request: GatewayRequest, result: Result) -> dict[str, Any]:

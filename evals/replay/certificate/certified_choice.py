@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from evals.replay.calibrate import SURE
 from evals.replay.candidate_tiers import first_judges_only, fit_tier
 from evals.replay.rows.splits import Splits
 from evals.replay.score_table import TierScores
@@ -228,7 +229,8 @@ def _rows_words(rows: int | None) -> str:
 def _refit_last(candidate: Candidate, splits: Splits, seed: int) -> tuple[Candidate, npt.NDArray[np.int64] | None]:
     """The same decisions with the last tier's confidence fitted on all calibration rows, and those rows.
 
-    No threshold reads the last tier's confidence, so that the certification rows may improve it. Where a decision on
+    No threshold reads the last tier's confidence, so that the certification rows may improve it, and it is calibrated only
+    where that surely helps. Where a decision on
     any row would change (every answer vetoed, say), the candidate stays as it is.
     """
     cascade, last = candidate.cascade, candidate.cascade.tiers[-1]
@@ -236,7 +238,9 @@ def _refit_last(candidate: Candidate, splits: Splits, seed: int) -> tuple[Candid
         return candidate, None
     earlier = cascade.tier_outcomes[:-1] if last.uses_agreement else ()
     refit = replace(
-        fit_tier(last.column, splits.calibration, seed, earlier), accept_at=last.accept_at, reject_below=last.reject_below
+        fit_tier(last.column, splits.calibration, seed, earlier, errors=SURE),
+        accept_at=last.accept_at,
+        reject_below=last.reject_below,
     )
     changed = replace(candidate, cascade=SimulatedCascade.from_tiers([*cascade.tiers[:-1], refit]))
     every = np.arange(len(last.column.vetoed))
@@ -248,7 +252,7 @@ def _refit_last(candidate: Candidate, splits: Splits, seed: int) -> tuple[Candid
 
 
 def _premium_alone(column: TierScores, splits: Splits, seed: int) -> Candidate:
-    tier = fit_tier(column.first_judges(column.n_last), splits.calibration, seed)
+    tier = fit_tier(column.first_judges(column.n_last), splits.calibration, seed, errors=SURE)
     return Candidate(
         cascade=SimulatedCascade.from_tiers([first_judges_only(tier, column.n_last)]),
         thresholds=(),

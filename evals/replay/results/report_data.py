@@ -10,7 +10,7 @@ import numpy.typing as npt
 from cascade import Result
 from evals.recording import Example
 from evals.replay.baselines import uncalibrated
-from evals.replay.calibrate import apply
+from evals.replay.calibrate import apply, method_of
 from evals.replay.candidate_tiers import agreement_scores
 from evals.replay.simulate import Outcome
 from evals.replay.statistics.metrics import ece_by_chance, reliability, summary
@@ -61,7 +61,7 @@ def calibration(candidate: Candidate, rows: Rows, fit_rows: Sequence[Rows], seed
             {
                 "tier": tier.model,
                 "judges": [r["use"] for r in tier.rules],
-                "method": tier.calibrators[-1].to_json()["method"],
+                "method": method_of(tier.calibrators[-1]),
                 "n": len(passed),
                 "n_fit": len(fit_rows[i]),
                 "warning": _calibration_warning(tier.model, column.quality[fitted_on, -1], before, after, right),

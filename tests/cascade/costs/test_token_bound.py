@@ -128,13 +128,14 @@ def test_a_megabyte_in_any_field_counts(field: str) -> None:
 
 # Characters that expand, compose or change their order where others are beside them.
 _RESTLESS = st.text(
-    st.sampled_from("a\u00e9\u0301\u0316\u0327\u1100\u1161\u11a8\uff76\uff9e\ufdfa\u3316\u00bd\u01d5"), max_size=300
+    st.sampled_from("a\u00e9\u0301\u0323\u0316\u0327\u1100\u1161\u11a8\uff76\uff9e\ufdfa\u3316\u00bd\u01d5"), max_size=300
 )
 
 
 @given(st.text(max_size=300) | _RESTLESS)
 def test_a_text_has_no_more_tokens_than_bytes(text: str) -> None:
     """Nor than the bytes of its compatibility form, which some vocabularies are of."""
+    text *= 3  # so that it is read in pieces
     forms = (text, normalize("NFKC", text))
     assert text_tokens(text) >= max(len(form.encode("utf-8", "surrogatepass")) for form in forms)
 

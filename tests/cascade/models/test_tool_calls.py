@@ -179,3 +179,33 @@ def test_the_prompts_tool_choice_is_sent() -> None:
     request = Request(options={"tool_choice": "none"})
     assert OpenAIModel(name="m", model="m").body(prompt, request)["tool_choice"] == "none"
     assert AnthropicModel(name="m", model="m").body(prompt, request)["tool_choice"] == {"type": "none"}
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_the_obsolete_function_call_is_a_call(server: WireServer, streams: bool) -> None:
+    """Older servers still send it, whole or in pieces."""
+    if streams:
+        deltas = [
+            {"function_call": {"name": "f", "arguments": ""}},
+            *({"function_call": {"arguments": a}} for a in ('{"x"', ": 1}")),
+        ]
+        end = {"choices": [{"delta": {}, "finish_reason": "function_call"}]}
+        server.reply = Reply(events=sse(*({"choices": [{"delta": delta}]} for delta in deltas), end, "[DONE]"))
+    else:
+        message = {"function_call": F, "tool_calls": None}
+        server.reply = Reply(chat(None, message=message, choice={"finish_reason": "function_call"}))
+
+    async def go() -> Any:
+        model = OpenAIModel(name="m", model="m", base_url=f"{server.base_url}/v1")
+        try:
+            if streams:
+                return [chunk async for chunk in model.stream(Prompt.of("hi"), Request())][-1].answer
+            return (await model.answer(Prompt.of("hi"), Request()))[0]
+        finally:
+            await model.close()
+
+    answer = asyncio.run(go())
+    [call] = answer.tool_calls
+    assert (call["function"], call["type"], answer.finish_reason) == (F, "function", "tool_calls")
+    assert ID.fullmatch(call["id"])
+    assert "index" not in call

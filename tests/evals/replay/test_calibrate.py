@@ -11,7 +11,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from cascade.policy.calibrators import Calibrator, Constant, Feature, Isotonic, Logistic
-from evals.replay.calibrate import Array, Fitted, apply, fit, gain, transformed
+from evals.replay.calibrate import SURE, Array, Fitted, apply, fit, gain, method_of, transformed
 from evals.replay.statistics.metrics import auroc, ece, ece_by_chance, log_loss, losses
 
 numbers = st.floats(-30, 30)
@@ -376,3 +376,27 @@ def test_an_overconfident_score_is_still_calibrated() -> None:
     fitted = fit({"logprob": scores}, right.astype(float))
     assert fitted.method in ("logistic", "isotonic")
     assert fitted.log_loss_cv[fitted.method] < fitted.log_loss_cv["raw"]
+
+
+@pytest.mark.parametrize("judges", [1, 2])
+def test_a_mapping_that_leaves_the_confidence_alone_is_called_raw(judges: int) -> None:
+    """With one score and with several; a fitted one has its own method."""
+    rng = np.random.default_rng(judges)
+    y = (rng.random(300) < 0.6).astype(float)
+    scores = {f"judge{i}": np.clip(0.3 + 0.4 * y + 0.2 * rng.normal(size=300), 0.01, 0.99) for i in range(judges)}
+    assert method_of(fit(scores, y, candidates=("raw",)).mapping) == "raw"
+    assert method_of(fit(scores, y, candidates=("logistic",)).mapping) == "logistic"
+
+
+def test_a_small_gain_may_not_be_enough() -> None:
+    """With more standard errors asked of it the raw confidence stays; an overconfident one is calibrated all the same."""
+    rng = np.random.default_rng(11)
+    chosen = dict.fromkeys((1.0, SURE), 0)
+    for _ in range(40):
+        p = rng.beta(8, 2, 300)
+        y = (rng.random(300) < p).astype(float)
+        for errors in chosen:
+            chosen[errors] += method_of(fit({"judge": p}, y, errors=errors).mapping) != "raw"
+    assert chosen[SURE] <= min(chosen[1.0], 4)
+    wrong = (rng.random(300) < 0.4).astype(float)
+    assert method_of(fit({"judge": rng.uniform(0.9, 0.99, 300)}, wrong, errors=SURE).mapping) != "raw"

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from evals.report import charts, write
@@ -554,6 +554,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
 @given(
     st.lists(st.tuples(st.floats(60, 900), st.floats(30, 400), st.integers(1, 24)), min_size=1, max_size=9), st.booleans()
 )
+@example([(593.0, 273.0, 16), (593.0, 277.0, 16), (463.0, 250.0, 16), (593.0, 279.0, 16), (325.0, 273.0, 17)], False)
 def test_labels_never_cover_each_other(spots: list[tuple[float, float, int]], bold: bool) -> None:
     """Up to nine labels of usual length, however close their points, neither overlap nor leave the chart."""
     labels = [Label("x" * n, x, y, bold and i == 0) for i, (x, y, n) in enumerate(spots)]
