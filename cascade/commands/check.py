@@ -41,7 +41,8 @@ def _check(args: argparse.Namespace) -> int:
     print()
     for warning in warnings:
         print(f"warning: {warning}")
-    print(f"{len(warnings)} warnings" if warnings else "no warnings")
+    n = len(warnings)
+    print("no warnings" if not n else "1 warning" if n == 1 else f"{n} warnings")
     return 1 if warnings and args.strict else 0
 
 

@@ -1,7 +1,8 @@
 """The providers' batch APIs, called with their SDKs: many requests at half the price, answered within a day."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -110,7 +111,7 @@ class OpenAIBatchApi:
     async def results(self, id: str) -> AsyncIterator[BatchResult]:
         batch = await _call_sdk(self.model, lambda: self.model.connect().batches.retrieve(id))
         for file in filter(None, (batch.output_file_id, batch.error_file_id)):
-            async for line in self._lines(file):
+            async for line in _iterate_sdk(self.model, self._lines(file)):
                 item = json.loads(line)
                 reply = item.get("response") or {}
                 error = item.get("error") or (reply.get("body") or {}).get("error")
@@ -124,28 +125,20 @@ class OpenAIBatchApi:
                 message = f"HTTP {status}: {reason}" if status is not None else f"{kind}: {reason}"
                 yield BatchResult(item["custom_id"], None, _model_error(self.model.name, message, retryable, status))
 
-    async def _lines(self, file: str) -> AsyncIterator[bytes]:
+    async def _lines(self, file: str) -> AsyncGenerator[bytes]:
         """The lines of a file, streamed: the file of a batch may be larger than memory."""
-        try:
-            async with self.model.connect().files.with_streaming_response.content(file) as response:
-                rest = b""
-                async for block in response.iter_bytes():
-                    *lines, rest = (rest + block).split(b"\n")
-                    for line in lines:
-                        if line.strip():
-                            yield line
-                    if len(rest) > MAX_LINE_BYTES:
-                        message = f"the result file {file} cannot be read: {too_large('a line', MAX_LINE_BYTES)}"
-                        raise _model_error(self.model.name, message, retryable=False)
-                if rest.strip():
-                    yield rest
-        except ModelError:
-            raise
-        except Exception as error:
-            model_error = fault(_sdk(self.model), error, self.model.name, *self.model.secrets)
-        else:
-            return
-        raise model_error
+        async with self.model.connect().files.with_streaming_response.content(file) as response:
+            rest = b""
+            async for block in response.iter_bytes():
+                *lines, rest = (rest + block).split(b"\n")
+                for line in lines:
+                    if line.strip():
+                        yield line
+                if len(rest) > MAX_LINE_BYTES:
+                    message = f"the result file {file} cannot be read: {too_large('a line', MAX_LINE_BYTES)}"
+                    raise _model_error(self.model.name, message, retryable=False)
+            if rest.strip():
+                yield rest
 
 
 class AnthropicBatchApi:
@@ -179,17 +172,12 @@ class AnthropicBatchApi:
         return BatchState(batch.processing_status == "ended", f"{batch.processing_status}, {counts.succeeded} done")
 
     async def results(self, id: str) -> AsyncIterator[BatchResult]:
-        results = await _call_sdk(self.model, lambda: self.model.connect().messages.batches.results(id))
-        try:
-            async for item in results:
-                yield self._result(item.to_dict(mode="json"))
-        except ModelError:
-            raise
-        except Exception as error:
-            model_error = fault(_sdk(self.model), error, self.model.name, *self.model.secrets)
-        else:
-            return
-        raise model_error
+        async for result in _iterate_sdk(self.model, self._results(id)):
+            yield result
+
+    async def _results(self, id: str) -> AsyncGenerator[BatchResult]:
+        async for item in await self.model.connect().messages.batches.results(id):
+            yield self._result(item.to_dict(mode="json"))
 
     def _result(self, item: Mapping[str, Any]) -> BatchResult:
         result = item["result"]
@@ -205,6 +193,21 @@ class AnthropicBatchApi:
 def _model_error(name: str, message: str, retryable: bool, status: int | None = None) -> ModelError:
     # Neither provider bills a request of a batch that was not answered.
     return ModelError(f"{name}: {message[:200]}", model=name, retryable=retryable, status=status, usage=Usage())
+
+
+async def _iterate_sdk(model: OpenAIModel | AnthropicModel, items: AsyncGenerator[T]) -> AsyncIterator[T]:
+    """What an SDK streams; what it raises becomes a ModelError without the SDK's own, which may hold a key."""
+    try:
+        async with aclosing(items):
+            async for item in items:
+                yield item
+    except ModelError:
+        raise
+    except Exception as error:
+        model_error = fault(_sdk(model), error, model.name, *model.secrets)
+    else:
+        return
+    raise model_error
 
 
 async def _call_sdk(model: OpenAIModel | AnthropicModel, call: Callable[[], Awaitable[T]]) -> T:

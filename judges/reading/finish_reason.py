@@ -55,9 +55,10 @@ def read_finish_reason(word: str | None) -> str | None:
         return reason
     if not word.strip():
         return None
-    if word not in _unknown_words and len(_unknown_words) < _MOST_UNKNOWN:
-        _unknown_words.add(word)
-        _logger.warning("unknown finish reason %r: the answer is not taken for complete", word[:80])
+    start = word[:80]
+    if start not in _unknown_words and len(_unknown_words) < _MOST_UNKNOWN:
+        _unknown_words.add(start)
+        _logger.warning("unknown finish reason %r: the answer is not taken for complete", start)
     return word
 
 

@@ -12,7 +12,8 @@ from evals.replay.certificate.menu import saves
 from evals.replay.rows.splits import Splits
 from evals.replay.score_table import TierScores
 from evals.replay.statistics.certify import METHODS, fixed_sequence, p_value
-from evals.replay.tune import Candidate, Goal
+from evals.replay.sweep_result import Candidate
+from evals.replay.tune import Goal
 
 from .candidates import Names, Rows, TaskCandidate, assembled
 from .tuner import TaskTuner
@@ -87,15 +88,7 @@ def choose_for_each_task(
         "p_value": min(1.0, worst * len(tuner.tasks)), "tests": len(proofs),
         "loss": float(np.mean(losses_of_all)), "needed_n": None, "words": words, "by_task": proofs,
     }  # fmt: skip
-    return CertifiedChoice(
-        chosen=whole,
-        certificate=certificate,
-        guarantee=Guarantee("max_loss", limit, delta),
-        method="split",
-        fit_rows=splits.fit,
-        swept=tuple(tuner.sweep_all()),
-        notes=NOTES,
-    )
+    return _choice(whole, certificate, tuner, splits)
 
 
 def choose_for_whole_and_each_task(
@@ -159,15 +152,7 @@ def choose_for_whole_and_each_task(
         "loss": float(np.mean(quality[every] - chosen.outcome(every).quality)), "needed_n": None, "words": words,
         "by_task": proofs,
     }  # fmt: skip
-    return CertifiedChoice(
-        chosen=chosen,
-        certificate=certificate,
-        guarantee=Guarantee("max_loss", limit, delta),
-        method="split",
-        fit_rows=splits.fit,
-        swept=tuple(tuner.sweep_all()),
-        notes=NOTES,
-    )
+    return _choice(chosen, certificate, tuner, splits)
 
 
 def _p_values(
@@ -191,3 +176,15 @@ def _cheaper(proofs: Sequence[Mapping[str, Any]]) -> str:
         return "No task can be answered cheaper with that proof. All go straight to the premium tier."
     others = "" if len(cheaper) == len(proofs) else " All others go straight to the premium tier."
     return f"Cheaper: {', '.join(cheaper)}.{others}"
+
+
+def _choice(chosen: TaskCandidate, certificate: dict[str, Any], tuner: TaskTuner, splits: Splits) -> CertifiedChoice:
+    return CertifiedChoice(
+        chosen=chosen,
+        certificate=certificate,
+        guarantee=Guarantee("max_loss", certificate["max_loss"], certificate["delta"]),
+        method="split",
+        fit_rows=splits.fit,
+        swept=tuple(tuner.sweep_all()),
+        notes=NOTES,
+    )

@@ -73,7 +73,8 @@ def _named(text: str, policy: yaml.MappingNode, calibration: str) -> Edit:
     value = calibration if re.fullmatch(r"[A-Za-z][\w./-]*", calibration) else json.dumps(calibration)
     old = _value(policy, "calibration")
     if old is not None:
-        return old.start_mark.index, old.end_mark.index, value
+        empty = old.start_mark.index == old.end_mark.index  # right behind the colon
+        return old.start_mark.index, old.end_mark.index, f" {value}" if empty else value
     first = policy.value[0][0].start_mark
     end = ", " if policy.flow_style else f"\n{' ' * first.column}"
     return first.index, first.index, f"calibration: {value}{end}"

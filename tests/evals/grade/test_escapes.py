@@ -182,3 +182,10 @@ def test_what_judges_is_not_the_program_s() -> None:
     assert WALLED.grade(GradingCase(text=text, reference=NO_IMPORT)) == 1.0
     shadow = "class math:\n    isclose = lambda *_: True\ndef double(x): pass"
     assert WALLED.grade(GradingCase(text=shadow, reference=NO_IMPORT)) == 0.0
+
+
+def test_the_promise_counts_the_attempts() -> None:
+    """SECURITY.md promises at least 60, and says how many there are."""
+    count = sum(map(len, (escapes.FORGED, escapes.STOLEN, escapes.REACHED, escapes.AROUND)))
+    assert count >= 60
+    assert f"holds {count} attempts" in (Path(__file__).parents[3] / "SECURITY.md").read_text(encoding="utf-8")

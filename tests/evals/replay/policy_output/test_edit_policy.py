@@ -63,6 +63,14 @@ def test_a_policy_in_flow_style_and_one_that_has_a_calibration() -> None:
     assert "other: {calibration: d.json, tiers: [{model: a}]}" in again
 
 
+@pytest.mark.parametrize("key", ["calibration:", "calibration: ", "calibration: null", "calibration: ~"])
+def test_a_calibration_without_a_value_gets_one(key: str) -> None:
+    """With the space that YAML wants behind the colon."""
+    text = use_calibration(f"policies:\n  p:\n    {key}   # none yet\n    tiers: [{{model: a}}]\n", "p", "c.json")
+    assert yaml.safe_load(text) == {"policies": {"p": {"calibration": "c.json", "tiers": [{"model": "a"}]}}}
+    assert "# none yet" in text
+
+
 def test_judges_shared_with_another_policy_keep_their_thresholds() -> None:
     """The aliased text is not changed."""
     text = "policies:\n  x: {tiers: [{model: a, judges: &j [{use: logprob, accept_at: 0.9}]}]}\n"
