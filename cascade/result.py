@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal
 
 from cascade.util.plain_data import plain, shortened, usd
 from judges import Answer, Usage, Verdict
+from judges.prompt import PROMPT_SCORE
 from judges.quick_init import quick_init
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ Reason = Literal[
     "max_calls",  # the policy's cap on calls was reached
     "max_samples",  # the policy's cap on further samples was reached
     "deadline",  # time ran out
+    "skipped",  # by the prompt alone the tier was too unlikely to be right; it was not asked (an attempt)
 ]
 
 
@@ -44,12 +46,14 @@ Arm = Literal["present", "candidate"]
 
 
 class Action(StrEnum):
-    """The decision about the current answer."""
+    """The decision about the current answer, or before a tier is asked whether to ask it."""
 
     ACCEPT = "accept"
     JUDGE = "judge"
     ESCALATE = "escalate"
     STOP = "stop"
+    ASK = "ask"
+    SKIP = "skip"
 
 
 FaultKind = Literal[
@@ -105,11 +109,13 @@ class Decision:
     """The decision after one judge, and its reason.
 
     Attributes:
-        stage: The judge's position, from 0; -1 where the tier has no judges.
+        stage: The judge's position, from 0; -1 where the tier has no judges; -2 before the tier is asked, where the
+            confidence is what the prompt says of it.
         confidence: The estimate of P(the answer is right) in [0, 1] after that judge.
         vetoed: Whether a judge so far forbade the answer.
-        action: Accept, escalate, stop, or run the next judge.
-        compared: Agreement with earlier tiers' answers, which the confidence is based on; None where it reads none.
+        action: Accept, escalate, stop, or run the next judge; before the tier is asked: ask or skip.
+        compared: What the confidence is based on beside the verdicts: agreement with earlier tiers' answers, and the
+            probability by the prompt; None where it reads none.
     """
 
     stage: int
@@ -234,12 +240,13 @@ def is_judged(verdicts: Sequence[Verdict], compared: Mapping[str, float | None] 
 
     Args:
         verdicts: What its judges found.
-        compared: Its agreement with the answers of earlier tiers, where the confidence reads it.
+        compared: Its agreement with the answers of earlier tiers, where the confidence reads it; what the prompt says is not
+            about the answer.
     """
     for verdict in verdicts:
         if verdict.score is not None or verdict.veto:
             return True
-    return compared is not None and any(value is not None for value in compared.values())
+    return compared is not None and any(v is not None for name, v in compared.items() if name != PROMPT_SCORE)
 
 
 def _score(verdict: Verdict) -> str:
@@ -266,7 +273,7 @@ class Result(Generic[ParsedT]):
         model: The model that answered, as the provider names it.
         cost_usd: The whole run, judging included; None where the price of any part is unknown.
         latency_s: Seconds, over all attempts.
-        attempts: One for each tier that was asked, in order.
+        attempts: One for each tier that was asked or skipped, in order.
         reason: Why the run ended.
         run_id: The run's id in the journal, for ``feedback``.
         answer: The whole answer, with usage and log-probabilities; None where the policy abstained.

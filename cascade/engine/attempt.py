@@ -12,15 +12,20 @@ from cascade.result import Action, Attempt, Decision, Reason, Stage, is_judged
 from cascade.util.log_events import Event, LimitedLog
 from cascade.util.totals import plus
 from judges import Answer, Judge, Verdict
+from judges.prompt import PROMPT_SCORE, features
 from judges.protocol import JudgeInput
 
 from .calls import JudgeModelAccess, call_model
 from .confidence import agreement, calibrated, combine
-from .decide import decide
+from .decide import decide, decide_before
 from .model_handle import ModelHandle
 from .other_answers import OtherAnswers
 from .plan import CompiledTier
 from .run_context import RunContext
+
+BEFORE = -2
+"""The stage of a decision before the tier is asked."""
+_UNREAD = -1.0
 
 _warnings = LimitedLog(logging.getLogger("cascade.judges"))
 
@@ -51,7 +56,8 @@ class TierAttempt:
     verdicts: list[Verdict] = field(init=False, default_factory=list)
     _stages: list[Stage] = field(init=False, default_factory=list)
     _decisions: list[Decision] = field(init=False, default_factory=list)
-    _agreement: dict[str, float | None] | None = field(init=False, default=None)
+    _compared: dict[str, float | None] | None = field(init=False, default=None)
+    _predicted: float | None = field(init=False, default=_UNREAD)
     _access: JudgeModelAccess | None = field(init=False, default=None)
     _handle: ModelHandle = field(init=False)
     _others: OtherAnswers | None = field(init=False, default=None)
@@ -169,7 +175,7 @@ class TierAttempt:
                 if self.vetoed:
                     break
         if action is Action.ACCEPT:
-            if is_judged(self.verdicts, self._agreement):
+            if is_judged(self.verdicts, self._compared):
                 self.reason = "accepted"
             else:
                 self.reason = "unjudged" if self.tiers_left or self.external_answer else "last_tier"
@@ -207,15 +213,41 @@ class TierAttempt:
         if not tier.calibrators:
             return combine(self.verdicts, tier.prior)
         assert self.answer is not None
-        if not tier.reads_agreement:
+        if not tier.reads_more:
             return calibrated(tier.calibrators[stage + 1], self.verdicts)
-        earlier = [attempt.answer for attempt in self.context.attempts]
-        self._agreement = agreement(self.answer, [None] * tier.skipped + earlier)
-        return calibrated(tier.calibrators[stage + 1], self.verdicts, dict(self._agreement))
+        self._compared = {}
+        if tier.reads_agreement:
+            earlier = [attempt.answer for attempt in self.context.attempts]
+            self._compared.update(agreement(self.answer, [None] * tier.skipped + earlier))
+        if tier.reads_prompt:
+            self._compared[PROMPT_SCORE] = self._prompt_score()
+        return calibrated(tier.calibrators[stage + 1], self.verdicts, dict(self._compared))
+
+    def _prompt_score(self) -> float | None:
+        """P(the tier is right) by the prompt alone; None where the prompt is unlike those that were recorded."""
+        if self._predicted == _UNREAD:
+            context, predictor = self.context, self.tier.predictor
+            assert predictor is not None
+            if context.features is None:
+                context.features = features(context.prompt, self.tier.task)
+            self._predicted = predictor.probability(context.features)
+        return self._predicted
+
+    def is_skipped(self) -> bool:
+        """Whether the tier is not asked, since by the prompt alone it is too unlikely to be right; the attempt then ends."""
+        score = self._prompt_score()
+        if score is None:
+            return False
+        action = decide_before(self.tier.thresholds, score)
+        self._decisions.append(Decision(BEFORE, score, False, action, {PROMPT_SCORE: score}))
+        if action is Action.ASK:
+            return False
+        self.reason, self.confidence, self._answer_latency_s = "skipped", score, 0.0
+        return True
 
     def _decide(self, stage: int) -> Action:
         action = decide(self.tier.thresholds, stage, self.confidence, vetoed=self.vetoed, last_tier=not self.tiers_left)
-        self._decisions.append(Decision(stage, self.confidence, self.vetoed, action, self._agreement))
+        self._decisions.append(Decision(stage, self.confidence, self.vetoed, action, self._compared))
         return action
 
     def _recorded_verdict(self, judge_name: str) -> Verdict | None:

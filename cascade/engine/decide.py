@@ -24,3 +24,9 @@ def decide(
     if reject_below is not None and confidence < reject_below:
         return give_up
     return Action.JUDGE
+
+
+def decide_before(thresholds: Thresholds, probability: float | None) -> Action:
+    """Ask the tier, or skip it, by the probability that it will be right; None where that cannot be told: then ask."""
+    skip_below = thresholds.skip_below
+    return Action.SKIP if skip_below is not None and probability is not None and probability < skip_below else Action.ASK

@@ -10,6 +10,7 @@ from cascade.costs.baseline_cost import premium_usd
 from cascade.costs.budget import MONTH, Ledger, RunBudget, today
 from cascade.costs.output_lengths import OutputLengths
 from cascade.policy.calibrators import Calibrator
+from cascade.policy.predictor import Predictor
 from cascade.policy.routes import Route, first_match
 from cascade.policy.schema import Policy
 from cascade.policy.thresholds import Thresholds
@@ -40,6 +41,9 @@ class CompiledTier:
         calibrators: One for each number of judges that scored, 0 first; empty where the tier is not calibrated.
         fallbacks: The models that are called in turn where the tier's own fails.
         reads_agreement: Whether a calibrator reads the agreement with the answers of previous tiers.
+        reads_prompt: Whether a calibrator reads what the predictor says of the prompt.
+        reads_more: Whether a calibrator reads more than verdicts.
+        predictor: The probability that the tier is right, by the prompt; None where nothing reads it.
         task: The task whose thresholds these are; None: those of every run.
         route: The place of the rule in the policy's routes that the run follows; None: none.
         skipped: How many tiers before it that rule leaves out.
@@ -55,6 +59,9 @@ class CompiledTier:
     calibrators: tuple[Calibrator, ...] = ()
     fallbacks: tuple[ModelHandle, ...] = ()
     reads_agreement: bool = False
+    reads_prompt: bool = False
+    reads_more: bool = False
+    predictor: Predictor | None = None
     tools_judge: Judge | None = None
     task: str | None = None
     route: int | None = None

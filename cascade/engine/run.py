@@ -84,6 +84,9 @@ async def _run_tiers(context: RunContext, attempts: list[Attempt], tier_attempts
     for i, tier in enumerate(tiers):
         attempt = TierAttempt(context, tier, last - i)
         tier_attempts.append(attempt)
+        if tier.thresholds.skip_below is not None and attempt.is_skipped():
+            attempts.append(attempt.record())
+            continue
         try:
             await (attempt.run_with_others() if tier.other_models else attempt.run())
         finally:

@@ -8,6 +8,7 @@ from cascade.costs.budget import RunBudget
 from cascade.models.protocol import Request
 from cascade.result import Attempt
 from judges import Prompt
+from judges.prompt import PromptFeatures
 
 from .plan import CompiledPolicy
 from .reserve import DEFAULT_REQUEST
@@ -28,6 +29,7 @@ class RunContext:
         attempts: The run's attempts so far.
         events: Receives the run's events, and calls the tiers' models as streams.
         request: How the tiers' models are called.
+        features: The prompt's features, once a tier's predictor has read them.
     """
 
     compiled: CompiledPolicy
@@ -37,3 +39,4 @@ class RunContext:
     attempts: Sequence[Attempt] = ()
     events: "EventStream | None" = None
     request: Request = DEFAULT_REQUEST
+    features: PromptFeatures | None = None

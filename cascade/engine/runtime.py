@@ -14,6 +14,7 @@ from cascade.errors import PolicyError
 from cascade.models.factory import build
 from cascade.models.protocol import Model
 from cascade.policy.calibrators import from_json
+from cascade.policy.predictor import from_json as predictor_from_json
 from cascade.policy.schema import ModelSpec, Policy, TierPolicy
 from cascade.resilience.breaker import BreakerRule
 from cascade.resilience.guard import Guard, ModelHealth, Retry
@@ -258,6 +259,9 @@ def _compile_tier(tier: TierPolicy, handles: Mapping[str, ModelHandle]) -> Compi
     calibrators = tuple(from_json(mapping) for mapping in tier.confidence or ())
     tier_judges = tuple(judges.make(rule.use, **rule.options) for rule in tier.judges)
     checks_tools = any(rule.use == "tools" for rule in tier.judges)
+    reads_agreement = any(calibrator.reads_agreement for calibrator in calibrators)
+    reads_prompt = any(calibrator.reads_prompt for calibrator in calibrators)
+    predicts = tier.predictor is not None and (reads_prompt or tier.skip_below is not None)
     return CompiledTier(
         name=tier.name,
         handle=handles[tier.model],
@@ -266,7 +270,10 @@ def _compile_tier(tier: TierPolicy, handles: Mapping[str, ModelHandle]) -> Compi
         judges=tier_judges,
         calibrators=calibrators,
         fallbacks=tuple(handles[model] for model in tier.fallbacks),
-        reads_agreement=any(calibrator.reads_agreement for calibrator in calibrators),
+        reads_agreement=reads_agreement,
+        reads_prompt=reads_prompt,
+        reads_more=reads_agreement or reads_prompt,
+        predictor=predictor_from_json(tier.predictor) if predicts and tier.predictor is not None else None,
         tools_judge=None if checks_tools else judges.make("tools"),
         other_models=tuple(
             (judge.name, models) for judge in tier_judges if (models := getattr(judge, "asks_with_answer", ()))

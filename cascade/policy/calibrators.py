@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from math import exp, inf, log
 from typing import Any, Literal, TypeAlias, cast, get_args
 
+from judges.prompt import PROMPT_SCORE
+
 Transform = Literal["logit", "log", "identity"]
 _AGREEMENT = "agrees:"
 
@@ -89,6 +91,11 @@ class Logistic:
         """Whether it reads the agreement with the answers of previous tiers."""
         return any(is_agreement(feature.judge) for feature in self.features)
 
+    @property
+    def reads_prompt(self) -> bool:
+        """Whether it reads what a predictor says of the prompt."""
+        return any(feature.judge == PROMPT_SCORE for feature in self.features)
+
     def probability(self, scores: Mapping[str, float | None]) -> float:
         """P(correct) in [0, 1]; judges the fit did not know are not read."""
         z = self.intercept
@@ -145,6 +152,11 @@ class Isotonic:
         """Whether it reads the agreement with the answers of previous tiers."""
         return is_agreement(self.judge)
 
+    @property
+    def reads_prompt(self) -> bool:
+        """Whether it reads what a predictor says of the prompt."""
+        return self.judge == PROMPT_SCORE
+
     def probability(self, scores: Mapping[str, float | None]) -> float:
         """P(correct) in [0, 1]."""
         score = scores.get(self.judge)
@@ -182,6 +194,11 @@ class Constant:
 
     @property
     def reads_agreement(self) -> bool:
+        """False: it reads no scores."""
+        return False
+
+    @property
+    def reads_prompt(self) -> bool:
         """False: it reads no scores."""
         return False
 

@@ -126,6 +126,8 @@ class Policy(StrictModel):
             if tier.name in seen:
                 raise ValueError(f"two tiers are called {tier.name!r}; names must differ")
             seen.add(tier.name)
+        if tiers[-1].skip_below is not None:
+            raise ValueError(f"tier {tiers[-1].name!r}: skip_below: the last tier answers what no other accepts")
         if any(at == "skip" for at in (tiers[-1].accept_at_by_task or {}).values()):
             raise ValueError(f"tier {tiers[-1].name!r}: no task can skip the last tier, which answers what no other accepts")
         return tiers

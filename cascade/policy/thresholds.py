@@ -12,9 +12,11 @@ class Thresholds:
 
     At a stage the answer is accepted at once where confidence >= ``accept_at[stage]``, given up at once where confidence <
     ``reject_below[stage]``, and judged on in between; None means "not at this stage". After the last stage ``final``
-    decides: confidence >= final accepts. A threshold of 0 accepts everything that no judge vetoed.
+    decides: confidence >= final accepts. A threshold of 0 accepts everything that no judge vetoed. Before the tier is asked,
+    it is skipped where the probability that it will be right, by the prompt alone, is below ``skip_below``; None: never.
     """
 
     final: float
     accept_at: tuple[float | None, ...] = ()
     reject_below: tuple[float | None, ...] = ()
+    skip_below: float | None = None

@@ -4,13 +4,14 @@ import inspect
 import re
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 import judges
 from cascade.util.suggestions import nearest, unknown
 from judges.registry import factory
 
 from .calibrators import from_json
+from .predictor import from_json as predictor_from_json
 from .strict_model import Probability, StrictModel
 from .thresholds import Thresholds
 
@@ -73,6 +74,12 @@ class TierPolicy(StrictModel):
     confidence: list[dict[str, Any]] | None = Field(
         None, description="Fitted mappings to P(correct), one for each judge prefix; written by a calibration."
     )
+    predictor: dict[str, Any] | None = Field(
+        None, description="P(the tier is right) by the prompt alone, with hashed words; written by a calibration."
+    )
+    skip_below: Probability | None = Field(
+        None, description="The tier is not asked where the predictor's probability is below it; written by a calibration."
+    )
 
     @field_validator("confidence")
     @classmethod
@@ -94,6 +101,28 @@ class TierPolicy(StrictModel):
                 )
         return self
 
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the keys of what only some calibrations have, so that a policy that does not use them keeps its hash."""
+        data: dict[str, Any] = write(self)
+        return {key: value for key, value in data.items() if value is not None or key not in ("predictor", "skip_below")}
+
+    @field_validator("predictor")
+    @classmethod
+    def _a_predictor(cls, data: dict[str, Any] | None) -> dict[str, Any] | None:
+        if data is not None:
+            predictor_from_json(data)
+        return data
+
+    @model_validator(mode="after")
+    def _with_a_predictor(self) -> "TierPolicy":
+        if self.predictor is None:
+            if self.skip_below is not None:
+                raise ValueError("skip_below: needs a predictor, which a calibration writes: python -m evals.replay")
+            if any(from_json(mapping).reads_prompt for mapping in self.confidence or ()):
+                raise ValueError("confidence: a mapping reads the prompt, but the tier has no predictor")
+        return self
+
     @model_validator(mode="after")
     def _a_mapping_each(self) -> "TierPolicy":
         if self.confidence is not None and len(self.confidence) != len(self.judges) + 1:
@@ -112,7 +141,10 @@ class TierPolicy(StrictModel):
     def thresholds(self) -> Thresholds:
         """The thresholds of this tier, as ``decide`` needs them."""
         return Thresholds(
-            self.accept_at, tuple(j.accept_at for j in self.judges), tuple(j.reject_below for j in self.judges)
+            self.accept_at,
+            tuple(j.accept_at for j in self.judges),
+            tuple(j.reject_below for j in self.judges),
+            self.skip_below,
         )
 
 

@@ -24,6 +24,7 @@ from cascade.util.broken_pipe import quietly
 from .audit_page import page
 from .grade_shadows import read_references
 from .period import Audit, add_promises, audit, day_text
+from .prompt_drift import PromptDrift
 from .propose import Proposal, propose
 from .quality import PolicyQuality
 from .traffic import DIMENSIONS
@@ -47,6 +48,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     add("--until", help="began before (default: now)")
     add("--policy", help="of this policy")
     add("--policy-file", help="whose journal and policies are audited (default: the usual search)")
+    add("--recording", metavar="FILE", help="the recording that the policy was tuned on: are the prompts like its own?")
     add("--html", metavar="FILE", help="write one page that needs nothing else")
     add("--json", metavar="FILE", help="write everything as JSON; '-' is standard output")
     add("--csv", metavar="FILE", help="write a row for each group")
@@ -86,7 +88,8 @@ def main(
         url = file.journal.address()
         store, book = open_store(url, create=False), PromiseBook(partial(open_store, url, create=False))
         try:
-            result = audit(store, file, since=since, until=until, policy=args.policy)
+            prompts = None if args.recording is None else PromptDrift.of(args.recording)
+            result = audit(store, file, since=since, until=until, policy=args.policy, prompts=prompts)
             add_promises(result, file, book, args.policy)
         finally:
             store.close()
@@ -180,6 +183,7 @@ def lines(result: Audit) -> list[str]:
     for name, quality in result.qualities.items():
         out += [f"{name}: {text}" for text in _quality_lines(quality)]
     out += [f"{name}: {text}" for name, text in result.promises.items()]
+    out += [f"{name}: {text}" for name, text in result.prompt_lines.items()]
     for number, change in enumerate(result.changes, 1):
         out += ["", f"{number}. {change.title}", f"   price: {change.price}", f"   effect: {change.effect}"]
         out += [f"   | {line}" for line in change.lines.splitlines()]

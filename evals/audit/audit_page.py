@@ -70,7 +70,7 @@ def _promises(result: Audit) -> list[str]:
     return [
         element("p", f"<strong>{text(name)}</strong>: {text(words)}", class_=f"state {_COLOURS[result.states[name]]}")
         for name, words in result.promises.items()
-    ]
+    ] + [element("p", f"<strong>{text(name)}</strong>: {text(words)}") for name, words in result.prompt_lines.items()]
 
 
 def _cards(result: Audit) -> str:

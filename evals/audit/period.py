@@ -13,7 +13,9 @@ from cascade.policy.schema import PolicyFile
 from cascade.promise.states import PromiseState
 from cascade.shadow.promise_monitor import WatchedPolicy, in_words
 
-from .findings import Change, changes
+from .comparisons import comparisons
+from .findings import MOST, Change, changes
+from .prompt_drift import PromptDrift
 from .quality import PolicyQuality
 from .traffic import Traffic
 
@@ -31,6 +33,7 @@ class Audit:
         states: The states of promises by policy.
         promises: What they are, in words.
         changes: What to change.
+        prompts: How the prompts compare with a recording; None: with none.
     """
 
     since: float
@@ -41,6 +44,13 @@ class Audit:
     states: dict[str, PromiseState] = field(default_factory=dict)
     promises: dict[str, str] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
+    prompts: PromptDrift | None = None
+
+    @property
+    def prompt_lines(self) -> dict[str, str]:
+        """How the prompts of each policy compare with the recording, in words."""
+        policies = {} if self.prompts is None else self.prompts.policies
+        return {name: one.words() for name, one in policies.items()}
 
     @property
     def is_bad(self) -> bool:
@@ -56,11 +66,20 @@ class Audit:
             "period_before": self.before.total.to_json(),
             "quality": {name: quality.to_json() for name, quality in self.qualities.items()},
             "promises": {name: {"state": self.states[name].value, "words": text} for name, text in self.promises.items()},
+            **({} if self.prompts is None else {"prompts": {n: p.to_json() for n, p in self.prompts.policies.items()}}),
             "changes": [change.to_json() for change in self.changes],
         }
 
 
-def audit(store: SqlStore, file: PolicyFile, *, since: float, until: float, policy: str | None = None) -> Audit:
+def audit(
+    store: SqlStore,
+    file: PolicyFile,
+    *,
+    since: float,
+    until: float,
+    policy: str | None = None,
+    prompts: PromptDrift | None = None,
+) -> Audit:
     """Audits the runs of a period, and counts those of the period before it, in one pass each.
 
     Args:
@@ -69,12 +88,15 @@ def audit(store: SqlStore, file: PolicyFile, *, since: float, until: float, poli
         since: The begin in Unix seconds.
         until: The end.
         policy: Only this policy's runs; None: all.
+        prompts: Compares the runs' prompts with a recording.
     """
-    result = Audit(since=since, until=until)
+    result = Audit(since=since, until=until, prompts=prompts)
     labels: dict[str, float] = dict(store.execute("SELECT run_id, loss FROM cascade_labels WHERE state = 'done'"))
     premiums = {hash: json.loads(text)["tiers"][-1]["name"] for hash, text in store.policies().items()}
     for record in _runs(store, Filter(since=since, until=until, policy=policy)):
         result.now.add(record)
+        if prompts is not None:
+            prompts.add(record)
         quality = result.qualities.setdefault(record.policy, PolicyQuality())
         quality.add(record, labels.get(record.run_id), premiums[record.policy_hash])
     for record in _runs(store, Filter(since=since - (until - since), until=since, policy=policy)):
@@ -94,7 +116,8 @@ def add_promises(result: Audit, file: PolicyFile, book: PromiseBook, policy: str
             continue
         update = book.look(name, watched.hash, watched.promise, watched.floor)
         result.states[name], result.promises[name] = update.state, in_words(update)
-    result.changes = changes(result.now, result.qualities, result.states, file.policies)
+    by_labels = changes(result.now, result.qualities, result.states, file.policies)
+    result.changes = [*by_labels, *comparisons(result.now, result.before, file.policies)][:MOST]
 
 
 def day_text(seconds: float) -> str:

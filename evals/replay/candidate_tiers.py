@@ -7,9 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cascade.policy.calibrators import Calibrator, Constant, Isotonic, Logistic, agreement_name
+from judges.prompt import PROMPT_SCORE
 
 from .calibrate import Fitted, apply, fit, gain
 from .evidence.consensus import has_consensus
+from .prompt_predictor import PromptScores
 from .score_table import TierScores
 from .simulate import CandidateTier, TierOutcome, simulate_tier
 
@@ -36,12 +38,14 @@ def fit_tier(
     confidence = np.zeros((n, stages + 1))
     uses_agreement = False
     calibrators: list[Calibrator] = []
+    prompt = None if column.prompts is None else column.prompts.fit(column.quality[:, 0], rows, seed)
+    evidence = prompt_scores(column, prompt, rows, seed)
     last: tuple[tuple[str, ...], Fitted, Rows] | None = None
     for stage in range(stages + 1):
         # A vetoed answer is never accepted: what is fitted is P(right) of those that pass.
         not_vetoed = rows[~column.vetoed[rows, stage]]
         used = not_vetoed if len(not_vetoed) else rows
-        scores = available_scores(column, stage, used) | agreement_scores(column, stage, earlier)
+        scores = available_scores(column, stage, used) | agreement_scores(column, stage, earlier) | evidence
         names = tuple(scores)
         same = last is not None and last[0] == names and stage > 0 and _same(column, stage, rows)
         if last is None or not same:
@@ -60,7 +64,22 @@ def fit_tier(
         accept_at=(None,) * stages,
         reject_below=(None,) * stages,
         uses_agreement=uses_agreement,
+        prompt=prompt,
     )
+
+
+def prompt_scores(column: TierScores, prompt: PromptScores | None, rows: Rows, seed: int) -> dict[str, Array]:
+    """What the prompt says of the tier, as one more score; empty where cross-validation shows no gain beside the judges."""
+    if prompt is None or prompt.predictor is None:
+        return {}
+    stage = column.n_free
+    not_vetoed = rows[~column.vetoed[rows, stage]]
+    if len(not_vetoed) < 2:
+        return {}
+    scores = {k: v[not_vetoed] for k, v in available_scores(column, stage, not_vetoed).items()}
+    extra = {PROMPT_SCORE: prompt.probability[not_vetoed]}
+    shown = gain(scores, extra, column.quality[not_vetoed, stage], seed)
+    return {PROMPT_SCORE: prompt.probability} if shown.is_significant else {}
 
 
 def _many_equal(mapping: Calibrator, scores: Mapping[str, Array], rows: Rows) -> npt.NDArray[np.bool_]:
@@ -131,6 +150,7 @@ def first_judges_only(tier: CandidateTier, stages: int) -> CandidateTier:
         accept_at=(None,) * stages,
         reject_below=(None,) * stages,
         uses_agreement=tier.uses_agreement,
+        prompt=tier.prompt,
     )
 
 

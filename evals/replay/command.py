@@ -83,6 +83,8 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     add("--method", choices=("auto", "split", "preset"), default="auto",
         help="preset: a grid fixed beforehand (two tiers, one score); split: tune on some rows first")  # fmt: skip
     add("--by", choices=("task",), help="task: thresholds for each task of the recording; the promise is of the whole")
+    add("--by-prompt", action="store_true",
+        help="decide by the prompt as well: as evidence, and which tiers are not asked at all")  # fmt: skip
     add("--max-task-loss", type=float, metavar="EPS",
         help="most mean quality to lose on any task: thresholds by task; a smaller --max-loss holds as well")  # fmt: skip
     add("--split", choices=("half", "recorded"), default="half", help="halves drawn by --seed, or the recording's own split")
@@ -220,6 +222,8 @@ def _task_contradictions(args: argparse.Namespace, guarantee: Guarantee) -> None
             _smaller_than_each_task(_losses(args.max_loss), args.max_task_loss)
     if args.by is None and args.max_task_loss is None:
         return
+    if args.by_prompt:
+        raise ReplayError("--by-prompt finds tasks by itself: leave it out, or leave --by task and --max-task-loss out")
     if args.as_is or args.method == "preset" or guarantee.kind != "max_loss":
         raise ReplayError("--by task and --max-task-loss tune for a promise on the loss: use them with --max-loss alone")
 
@@ -291,7 +295,8 @@ def _run(args: argparse.Namespace) -> tuple[ReplayResult, list[str]]:
     config = ReplayConfig(
         guarantee=guarantee, menu=menu, choose=args.choose, seed=args.seed, judges=judges, method=args.method,
         split=args.split, keep_premium=args.keep_premium, policy=policy,
-        own=None if policy is not None else own, by_task=args.by == "task", max_task_loss=args.max_task_loss,
+        own=None if policy is not None else own, by_task=args.by == "task",
+        by_prompt=args.by_prompt, max_task_loss=args.max_task_loss,
         promises_whole=args.max_loss is not None,
         volume=_volume(args.volume),
     )  # fmt: skip

@@ -21,8 +21,8 @@ from evals.recording import Example
 from .by_task.candidates import TaskCandidate
 from .rows.input_rows import ReplayError, Rules
 from .score_table import other_models, without_clock
-from .simulate import Outcome
-from .tune import Candidate
+from .simulate import CandidateTier, Outcome
+from .sweep_result import Candidate
 
 Rows = npt.NDArray[np.int64]
 
@@ -36,6 +36,7 @@ def to_policy(candidate: Candidate) -> Policy:
             "accept_at": at,
             "judges": on_row.rules,
             "confidence": [calibrator.to_json() for calibrator in on_row.calibrators],
+            **_prompt_fields(on_row),
             **({"accept_at_by_task": candidate.accept_at(on_row.model)} if isinstance(candidate, TaskCandidate) else {}),
         }
         for on_row, at in zip(candidate.cascade.tiers, thresholds, strict=True)
@@ -47,6 +48,14 @@ def to_policy(candidate: Candidate) -> Policy:
             "on_judge_error": "ignore",
         }
     )  # fmt: skip
+
+
+def _prompt_fields(tier: CandidateTier) -> dict[str, Any]:
+    """The tier's predictor where something reads it, and below which probability the tier is not asked."""
+    reads = any(calibrator.reads_prompt for calibrator in tier.calibrators) or tier.skip_below is not None
+    if tier.prompt is None or tier.prompt.predictor is None or not reads:
+        return {}
+    return {"predictor": tier.prompt.predictor.to_json(), "skip_below": tier.skip_below}
 
 
 async def run_engine(

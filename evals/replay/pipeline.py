@@ -24,6 +24,7 @@ from .evidence.cofailure import cofailure
 from .evidence.consensus import has_consensus, with_consensus
 from .policy_output.limits import limit_notes, silent_judges
 from .policy_output.own_policy import OwnPolicy
+from .prompt_columns import prompt_notes, with_prompts
 from .results import report_data, verdict
 from .results.table import ResultRow, as_json, compare
 from .results.tasks import by_task
@@ -47,7 +48,8 @@ from .rows.splits import Splits, halves
 from .score_table import Cache, TierScores, load_or_score, sha256_of
 from .simulate import Outcome
 from .statistics.certify import METHODS
-from .tune import Goal, SweepResult, Tuner
+from .sweep_result import SweepResult
+from .tune import Goal, Tuner
 
 MOST_TIERS = 10
 LOSS = 0.02  # what the baselines may lose where the promise is about something else
@@ -92,6 +94,7 @@ class ReplayConfig:
         own: A policy to tune: its judges, tier by tier, and its limits. With ``policy`` it is only measured.
         volume: Prompts a month, for money a month.
         by_task: Whether each task has thresholds of its own; the promise is of the whole.
+        by_prompt: Whether the prompt may be evidence of a confidence, and rule out tiers before they are asked.
         max_task_loss: The largest mean loss of any task; each then has thresholds of its own, too.
         promises_whole: Whether ``guarantee`` is promised as well where ``max_task_loss`` is.
     """
@@ -108,6 +111,7 @@ class ReplayConfig:
     own: OwnPolicy | None = None
     volume: float | None = None
     by_task: bool = False
+    by_prompt: bool = False
     max_task_loss: float | None = None
     promises_whole: bool = False
 
@@ -169,6 +173,8 @@ async def _replay(
     if config.own is not None:
         warnings += silent_judges(scores)
     tuned = await _with_consensus(path, sha256, rows, scores, splits, config)
+    if config.by_prompt and config.policy is None:
+        tuned = with_prompts(tuned, rows)
     row_tasks = tasks_of([e.task for e in rows])
     tuner_class = partial(TaskTuner, row_tasks=row_tasks) if config.by_task else Tuner
     if config.policy is None and config.max_task_loss is not None and config.promises_whole:
@@ -205,6 +211,8 @@ async def _replay(
             )
     else:
         choice = None
+    if choice:
+        choice = replace(choice, notes=(*choice.notes, *prompt_notes(tuned, splits.fit, config.seed)))
     policy = engine_check.to_policy(choice.chosen) if choice else config.policy
     assert policy is not None
     progress = Progress(len(splits.test), "engine")
@@ -387,6 +395,7 @@ def _data(
         "thresholds": [t.accept_at for t in policy.tiers[:-1]],
         "last_at": policy.tiers[-1].accept_at,
         "by_task": {t.model: t.accept_at_by_task for t in policy.tiers if t.accept_at_by_task},
+        **({"skip_below": skips} if (skips := {t.model: t.skip_below for t in policy.tiers if t.skip_below}) else {}),
         "final": policy.final,
         "judges": {t.model: [j.use for j in t.judges] for t in policy.tiers},
         "cost_ratio": cascade_row.relative_cost,

@@ -12,6 +12,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from .statistics.regression import logistic
+
 Array = npt.NDArray[np.float64]
 
 DIMENSIONS = 1 << 14
@@ -89,7 +91,7 @@ def kernel_logistic(kernel: Array, target: Array, ridge: float) -> tuple[Array, 
     n = len(target)
     a, b = np.zeros(n), float(np.log((target.mean() + 1e-6) / (1 - target.mean() + 1e-6)))
     for _ in range(30):
-        p = 1 / (1 + np.exp(-(kernel @ a + b)))
+        p = logistic(kernel @ a + b)
         weight = np.maximum(p * (1 - p), 1e-6)
         # Solve the weighted least squares problem of the working response (iteratively reweighted).
         response = kernel @ a + b + (target - p) / weight

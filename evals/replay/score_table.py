@@ -27,6 +27,7 @@ from cascade.models.recorded import RecordedModel
 from cascade.policy.schema import JudgeRule
 from evals.recording import Example
 
+from .prompt_predictor import PromptTable
 from .rows.input_rows import ReplayError, Rules
 
 Array = npt.NDArray[np.float64]
@@ -48,6 +49,7 @@ class TierScores:
     answer was vetoed by stage s. ``quality`` (n, S + 1): of the answer that stood after stage s, in [0, 1]. ``cost_usd`` and
     ``latency_s`` (n, S + 1): of it with all judging so far; NaN where unknown.
     ``meaning`` (n, S + 1): the answer's meaning as a hash, equal where ``judges.equivalence`` calls two answers the same.
+    ``prompts``: the features of the rows' prompts; None where prompts are not looked at.
     ``keeps_judges``: whether a last tier runs all of the judges, since a policy says so; otherwise only those that are free.
     """
 
@@ -61,6 +63,7 @@ class TierScores:
     latency_s: Array
     meaning: npt.NDArray[np.int64]
     keeps_judges: bool = False
+    prompts: PromptTable | None = None
 
     def take(self, rows: npt.NDArray[np.int64]) -> "TierScores":
         """The same for some of the rows."""
@@ -72,6 +75,7 @@ class TierScores:
             cost_usd=self.cost_usd[rows],
             latency_s=self.latency_s[rows],
             meaning=self.meaning[rows],
+            prompts=None if self.prompts is None else self.prompts.take(rows),
         )
 
     def first_judges(self, stages: int) -> "TierScores":

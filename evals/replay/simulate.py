@@ -4,7 +4,7 @@ This is the numpy twin of the engine; a property test holds the two equal on ran
 scores, and every chosen policy is run through the engine itself before it is written.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,12 +13,15 @@ import numpy.typing as npt
 
 from cascade.policy.calibrators import Calibrator
 
+from .prompt_predictor import PromptScores
 from .score_table import TierScores
 from .threshold_sweep import TierColumns
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
+NOT_ASKED = -1.0
+"""Below every confidence, so that a tier that was not asked is never the best answer so far."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -27,7 +30,8 @@ class CandidateTier:
 
     ``calibrators`` (S + 1, for each judge prefix) gave ``confidence`` (n, S + 1). ``accept_at`` and ``reject_below`` (S)
     decide before a dearer judge is called; their last entries are None, since the cascade's threshold decides at the last
-    stage. ``uses_agreement``: whether a mapping reads agreement with an earlier tier.
+    stage. ``uses_agreement``: whether a mapping reads agreement with an earlier tier. ``prompt``: what a predictor says of
+    every row; the tier is not asked where that is below ``skip_below``.
     """
 
     column: TierScores
@@ -36,6 +40,15 @@ class CandidateTier:
     accept_at: tuple[float | None, ...]
     reject_below: tuple[float | None, ...]
     uses_agreement: bool = False
+    prompt: PromptScores | None = None
+    skip_below: float | None = None
+
+    @property
+    def skipped(self) -> Flags:
+        """(n,): the rows that do not ask the tier."""
+        if self.prompt is None or self.skip_below is None:
+            return np.zeros(len(self.column.vetoed), dtype=bool)
+        return self.prompt.probability < self.skip_below  # false where the probability is NaN
 
     @property
     def model(self) -> str:
@@ -99,7 +112,7 @@ def simulate_tier(tier: CandidateTier) -> TierOutcome:
     rows = np.arange(n)
     # Before the first judge nothing is scored.
     scored = np.logical_or.accumulate(np.column_stack([np.zeros(n, dtype=bool), ~np.isnan(column.scores)]), axis=1)
-    return TierOutcome(
+    outcome = TierOutcome(
         confidence=tier.confidence[rows, at],
         early=early,
         vetoed=column.vetoed[rows, at],
@@ -108,6 +121,19 @@ def simulate_tier(tier: CandidateTier) -> TierOutcome:
         cost_usd=column.cost_usd[rows, at],
         latency_s=column.latency_s[rows, at],
         meaning=column.meaning[rows, at],
+    )
+    skipped = tier.skipped
+    if not skipped.any():
+        return outcome
+    return replace(
+        outcome,
+        # What was not asked accepts nothing, costs nothing, and is no answer to fall back on.
+        confidence=np.where(skipped, NOT_ASKED, outcome.confidence),
+        early=np.where(skipped, -1, outcome.early).astype(np.int8),
+        vetoed=outcome.vetoed | skipped,
+        scored=outcome.scored & ~skipped,
+        cost_usd=np.where(skipped, 0.0, outcome.cost_usd),
+        latency_s=np.where(skipped, 0.0, outcome.latency_s),
     )
 
 
@@ -146,10 +172,20 @@ class SimulatedCascade:
         """The same tiers with another final rule."""
         return replace(self, final=final)
 
-    def fallback_tier(self) -> Ints:
-        """(n,): the place of the answer returned where no tier but perhaps the last accepts, by ``engine.best``."""
-        vetoed = np.stack([s.vetoed for s in self.tier_outcomes], axis=1)
-        confidence = np.stack([s.confidence for s in self.tier_outcomes], axis=1)
+    def fallback_tier(self, skipped: Collection[int] = ()) -> Ints:
+        """(n,): the place of the answer returned where no tier but perhaps the last accepts, by ``engine.best``.
+
+        Args:
+            skipped: Places of tiers that are not asked.
+        """
+        vetoed = np.stack([s.vetoed | (i in skipped) for i, s in enumerate(self.tier_outcomes)], axis=1)
+        confidence = np.stack(
+            [
+                np.full_like(s.confidence, NOT_ASKED) if i in skipped else s.confidence
+                for i, s in enumerate(self.tier_outcomes)
+            ],
+            axis=1,
+        )
         # An answer without a veto before one with, then the surest, then the highest tier.
         ranked = np.where(vetoed, confidence - 2.0, confidence)[:, ::-1]
         best = len(self.tiers) - 1 - np.argmax(ranked, axis=1)

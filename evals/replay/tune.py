@@ -18,7 +18,10 @@ from .calibrate import apply, fit
 from .candidate_tiers import add_agreement, fit_all_tiers, fit_consensus_tiers
 from .evidence.consensus import has_consensus, models_asked, without_consensus
 from .score_table import TierScores
-from .simulate import CandidateTier, Outcome, SimulatedCascade
+from .simulate import CandidateTier, SimulatedCascade
+from .skips import CUTS as SKIP_CUTS
+from .skips import SkipSweep, can_skip, skip_cut_points, sweep_with_skips
+from .sweep_result import Candidate, SweepResult
 from .threshold_sweep import cut_points, pareto, sweep_surface
 
 Array = npt.NDArray[np.float64]
@@ -44,6 +47,12 @@ LEVEL_Z = 1.2816
 NORMAL = NormalDist()
 # How many ladders are tried with agreement between tiers as evidence, and with the best answer so far.
 REFINED = 3
+# How many ladders are swept with skip thresholds: of two tiers, and longer ones.
+SKIP_PAIRS, SKIP_LONGER = 24, 6
+# Skipping is kept where it saves more than this many standard errors on the fit rows.
+SKIP_GAIN = 1.0
+# Skipping is compared at these margins, in standard errors of the certificate's rows.
+SAFETY = (1.0, 1.5, 2.0, 2.5, 3.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,57 +68,6 @@ class Goal:
     premium: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Candidate:
-    """A ladder with its thresholds, and what the fit rows predict of it: mean loss, its variance a row, mean USD."""
-
-    cascade: SimulatedCascade
-    thresholds: tuple[float, ...]
-    loss: float
-    variance: float
-    usd: float
-    last_accept_at: float = 0.0
-
-    def outcome(self, rows: Rows) -> Outcome:
-        """What it does on ``rows``."""
-        return self.cascade.outcome(self.thresholds, rows, self.last_accept_at)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SweepResult:
-    """One cascade's every threshold vector, in row-major order: what the fit rows predict of it.
-
-    ``loss``, ``square`` and ``usd`` (vectors,) are mean loss, mean squared loss and mean USD; ``cuts`` has one array of
-    thresholds for each tier but the last.
-    """
-
-    cascade: SimulatedCascade
-    cuts: tuple[Array, ...]
-    loss: Array
-    square: Array
-    usd: Array
-
-    def variance(self, limit: float) -> Array:
-        """(vectors,): the variance of a row's loss where the mean loss is ``limit``, the case that a test must exclude."""
-        return np.maximum(self.square - max(limit, 0.0) ** 2, 1e-6)
-
-    def margin(self, limit: float, n: int) -> Array:
-        """(vectors,): by how many standard errors of ``n`` rows each vector is predicted to keep the limit."""
-        return (limit - self.loss) / np.sqrt(self.variance(limit) / max(n, 1))
-
-    def candidate(self, flat: int, limit: float) -> Candidate:
-        """The vector at a flat index, with its predicted variance at ``limit``."""
-        at = np.unravel_index(flat, tuple(len(c) for c in self.cuts)) if self.cuts else ()
-        thresholds = tuple(float(c[g]) for c, g in zip(self.cuts, at, strict=True))
-        return Candidate(
-            cascade=self.cascade,
-            thresholds=thresholds,
-            loss=float(self.loss[flat]),
-            variance=float(self.variance(limit)[flat]),
-            usd=float(self.usd[flat]),
-        )
-
-
 class Tuner:
     """Sweeps ladders on the fit rows. ``columns``: each model's columns, one for each list of judges to be tried."""
 
@@ -122,6 +80,8 @@ class Tuner:
         self.refined: list[SweepResult] = []
         self._sweeps: dict[str | None, list[SweepResult]] = {}
         self._refinements: dict[int, list[tuple[SweepResult, list[str]]]] = {}
+        self._skip_sweeps: dict[int, SkipSweep] = {}
+        self._premium_cost = columns[self.order[-1]][0].cost_usd[:, 0]
         self._expected: dict[int, Array] = {}
         self._cached_tiers: list[CandidateTier] = []  # ids are keys only while the steps live
 
@@ -135,7 +95,7 @@ class Tuner:
             rows: Some of the fit rows; by default all.
             graded_share: What the rows' grades weigh against the fitted confidences.
         """
-        rows, reference = self.rows if rows is None else rows, self.goal.reference
+        rows = self.rows if rows is None else rows
         # A tier that accepts nothing only costs, and the ladder without it takes part by itself; but where later tiers read
         # their agreement with it, it may be worth asking as a witness.
         grid = CUTS.get(len(cascade.tiers) - 1, 2)
@@ -144,8 +104,32 @@ class Tuner:
             values = cut_points(np.clip(tier_outcomes.effective_confidence[rows], 0.0, 1.0), grid)
             values = values[values <= 1.0]
             cuts.append(np.union1d(values, [1.0]) if any(tier.uses_agreement for tier in cascade.tiers) else values)
+        blend, squares = self._losses(cascade, graded_share)
+        mean = sweep_surface(cascade.sweep_columns(rows, blend), cuts)
+        square = sweep_surface(cascade.sweep_columns(rows, squares), cuts)
+        loss, second = self._moments(mean.quality, square.quality, len(rows))
+        return SweepResult(cascade, tuple(cuts), loss, second, mean.cost.ravel())
+
+    def sweep_skips(self, cascade: SimulatedCascade) -> SkipSweep:
+        """Predicted loss, variance and cost of every vector of skip and accept thresholds of a cascade."""
+        n_skip, n_accept = SKIP_CUTS[len(cascade.tiers) - 1]
+        rows, before = self.rows, cascade.tiers[:-1]
+        skip_cuts = [skip_cut_points(tier, rows, n_skip) for tier in before]
+        cuts = [
+            cut_points(np.clip(outcome.effective_confidence[rows], 0.0, 1.0), n_accept)
+            for outcome in cascade.tier_outcomes[:-1]
+        ]
+        cuts = [values[values <= 1.0] for values in cuts]
+        blend, squares = self._losses(cascade, GRADED_SHARE)
+        mean, usd = sweep_with_skips(cascade, rows, blend, skip_cuts, cuts)
+        square, _ = sweep_with_skips(cascade, rows, squares, skip_cuts, cuts)
+        loss, second = self._moments(mean, square, len(rows))
+        return SkipSweep(cascade, tuple(cuts), loss, second, usd.ravel(), tuple(skip_cuts))
+
+    def _losses(self, cascade: SimulatedCascade, graded_share: float) -> tuple[list[Array], list[Array]]:
+        """(n,) for each tier: the loss where it answers, moved to [0, 1] as a quality, and the square of the graded loss."""
         qualities = [s.quality for s in cascade.tier_outcomes]
-        losses = [reference - q for q in qualities]
+        losses = [self.goal.reference - q for q in qualities]
         smooth = [np.clip(self._loss_at(tier, i == len(qualities) - 1), -1.0, 1.0) for i, tier in enumerate(cascade.tiers)]
         # Where a tier has no evidence of its own, its mean over all rows says nothing of the rows that others gave up: they
         # are the hard ones. Then the graded qualities alone count.
@@ -155,12 +139,12 @@ class Tuner:
         ]
         blend = [share * g + (1 - share) * s for share, g, s in zip(shares, losses, smooth, strict=True)]
         # The kernel takes qualities in [0, 1]: losses in [-1, 1] are moved there and back.
-        mean = sweep_surface(cascade.sweep_columns(rows, [(1.0 - x) / 2.0 for x in blend]), cuts)
-        square = sweep_surface(cascade.sweep_columns(rows, [x**2 for x in losses]), cuts)
-        m = len(rows)
-        second = (square.quality.ravel() * m + PRIOR_ROWS) / (m + 2 * PRIOR_ROWS)
-        loss = 1.0 - 2.0 * mean.quality.ravel()
-        return SweepResult(cascade, tuple(cuts), loss, second, mean.cost.ravel())
+        return [(1.0 - x) / 2.0 for x in blend], [x**2 for x in losses]
+
+    @staticmethod
+    def _moments(mean: Array, square: Array, m: int) -> tuple[Array, Array]:
+        """Mean loss and mean squared loss of every vector, from the surfaces over m rows."""
+        return 1.0 - 2.0 * mean.ravel(), (square.ravel() * m + PRIOR_ROWS) / (m + 2 * PRIOR_ROWS)
 
     def _loss_at(self, tier: CandidateTier, last: bool) -> Array:
         """(n,): the loss to be expected where this step answers, given its confidence (and the premium's own signals)."""
@@ -258,6 +242,7 @@ class Tuner:
         """
         limit = self.goal.limit if limit is None else limit
         chosen, notes = self.best_sweep(n, must_end=must_end, limit=limit)
+        chosen, notes = self._skipping(chosen, notes, n=n, must_end=must_end, limit=limit)
         margin = chosen.margin(limit, n)
         # Pareto in (margin, cost): ``pareto`` wants a quality, and any rising number will do.
         front = pareto(margin, chosen.usd)[::-1]
@@ -305,6 +290,41 @@ class Tuner:
         front = pareto(z, usd)[::-1]
         passes = np.minimum.accumulate([NORMAL.cdf(float(x)) for x in z[front]])
         return float(np.append(self.premium_usd, usd[front]) @ np.append(1 - passes[0], -np.diff(passes, append=0.0)))
+
+    def _skipping(
+        self, chosen: SweepResult, notes: list[str], *, n: int, must_end: str | None, limit: float
+    ) -> tuple[SweepResult, list[str]]:
+        """The most promising cascade with skip thresholds in place of ``chosen``, where that shows a gain; and notes."""
+        able = [each for each in self.sweep_all(must_end) if can_skip(each.cascade)]
+        able.sort(key=lambda each: self._rank(each, n, limit))
+        pairs = [each for each in able if len(each.cascade.tiers) == 2][:SKIP_PAIRS]
+        longer = [each for each in able if len(each.cascade.tiers) > 2][:SKIP_LONGER]
+        for each in (*pairs, *longer):
+            if id(each) not in self._skip_sweeps:
+                self._skip_sweeps[id(each)] = self.sweep_skips(each.cascade)
+        tried = [self._skip_sweeps[id(each)] for each in (*pairs, *longer)]
+        best = min(tried, key=lambda each: self._rank(each, n, limit), default=None)
+        if best is None or self._rank(best, n, limit) >= self._rank(chosen, n, limit):
+            return chosen, notes
+        saving = self._cost_by_row(chosen, n, limit) - self._cost_by_row(best, n, limit)
+        mean, error = float(saving.mean()), float(saving.std(ddof=1)) / len(saving) ** 0.5
+        figures = f"${1000 * mean:.4g} per 1,000 on the fit rows, standard error {1000 * error:.2g}"
+        if mean <= SKIP_GAIN * error:
+            return chosen, [*notes, f"no tier is skipped by the prompt alone: it would save {figures}"]
+        self.refined.append(best)
+        return best, [f"a tier is not asked where the prompt says that it would be wrong: saves {figures}"]
+
+    def _cost_by_row(self, swept: SweepResult, n: int, limit: float) -> Array:
+        """(fit rows,): USD of the cheapest vectors that keep the limit, the mean over ``SAFETY`` levels."""
+        margin, costs = swept.margin(limit, n), []
+        for level in SAFETY:
+            safe = np.flatnonzero(margin >= level)
+            if len(safe):
+                cheapest = swept.candidate(int(safe[np.argmin(swept.usd[safe])]), limit)
+                costs.append(cheapest.outcome(self.rows).cost_usd)
+            else:
+                costs.append(self._premium_cost[self.rows])
+        return np.asarray(np.mean(costs, axis=0))
 
     def _refined(self, swept: Sequence[SweepResult], n: int, limit: float) -> list[tuple[SweepResult, list[str]]]:
         """The most promising cascades with agreement as evidence, and with the best answer so far, where that shows a gain.

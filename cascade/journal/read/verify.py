@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from math import isclose
 from typing import Any
 
+from cascade.engine.attempt import BEFORE
 from cascade.engine.confidence import calibrated, combine
-from cascade.engine.decide import decide
+from cascade.engine.decide import decide, decide_before
 from cascade.engine.run import finish
 from cascade.engine.tasks import thresholds_of
 from cascade.errors import RunError
@@ -130,6 +131,13 @@ def _decided(attempt: Mapping[str, Any], tier: StoredTier, last_tier: bool) -> t
     decisions = attempt["decisions"]
     for i, logged in enumerate(decisions):
         stage = logged["stage"]
+        if stage == BEFORE:
+            action = decide_before(thresholds, logged["confidence"])
+            if action.value != logged["action"]:
+                differences.append(
+                    f"before it was asked: {logged['action']!r} was recorded, the policy decides {action.value!r}"
+                )
+            continue
         # A judge's answer that took the place of the first may bring further vetoes, but only before the last decision.
         seen = verdicts if i == len(decisions) - 1 else verdicts[: before + stage + 1]
         vetoed = any(v.veto for v in seen)
@@ -147,6 +155,8 @@ def _decided(attempt: Mapping[str, Any], tier: StoredTier, last_tier: bool) -> t
         action = decide(thresholds, stage, confidence, vetoed=vetoed, last_tier=last_tier)
         if action.value != logged["action"]:
             differences.append(f"stage {stage}: {logged['action']!r} was recorded, the policy decides {action.value!r}")
+    if (attempt["reason"] == "skipped") != (action is Action.SKIP):
+        differences.append(f"reason {attempt['reason']!r}, yet the last decision is {action.value if action else 'none'}")
     if attempt["reason"] in _DECIDED and (action is None or action is Action.JUDGE):
         differences.append(f"reason {attempt['reason']!r}, yet no decision ends the attempt")
     if (attempt["reason"] in ANSWERED) != (action is Action.ACCEPT):

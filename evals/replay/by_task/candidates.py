@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evals.replay.simulate import Outcome, SimulatedCascade
-from evals.replay.tune import Candidate
+from evals.replay.sweep_result import Candidate
 
 Rows = npt.NDArray[np.int64]
 Names = npt.NDArray[np.object_]

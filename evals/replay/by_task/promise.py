@@ -12,7 +12,8 @@ from evals.replay.certificate.menu import saves
 from evals.replay.rows.splits import Splits
 from evals.replay.score_table import TierScores
 from evals.replay.statistics.certify import METHODS, fixed_sequence, p_value
-from evals.replay.tune import Candidate, Goal
+from evals.replay.sweep_result import Candidate
+from evals.replay.tune import Goal
 
 from .candidates import Names, Rows, TaskCandidate, assembled
 from .tuner import TaskTuner

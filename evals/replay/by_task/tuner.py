@@ -17,7 +17,8 @@ from cascade.policy.thresholds import NO_TASK
 from evals.replay.candidate_tiers import first_judges_only
 from evals.replay.score_table import TierScores
 from evals.replay.simulate import CandidateTier, SimulatedCascade
-from evals.replay.tune import MARGIN, MAX_SEQUENCE, Candidate, Goal, SweepResult, Tuner
+from evals.replay.sweep_result import Candidate, SweepResult
+from evals.replay.tune import MARGIN, MAX_SEQUENCE, Goal, Tuner
 
 from .candidates import Names, Rows, TaskCandidate, assembled
 

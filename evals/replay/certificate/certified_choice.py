@@ -13,7 +13,8 @@ from evals.replay.rows.splits import Splits
 from evals.replay.score_table import TierScores
 from evals.replay.simulate import SimulatedCascade
 from evals.replay.statistics.certify import METHODS, Certificate, fixed_sequence, least_rows, p_value
-from evals.replay.tune import Candidate, Goal, SweepResult, Tuner
+from evals.replay.sweep_result import Candidate, SweepResult
+from evals.replay.tune import Goal, Tuner
 
 from . import fixed_grid
 from .menu import MenuLine, certify_menu, saves

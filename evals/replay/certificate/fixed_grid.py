@@ -16,7 +16,7 @@ from evals.replay.calibrate import apply, fit
 from evals.replay.candidate_tiers import fit_tier
 from evals.replay.score_table import TierScores
 from evals.replay.simulate import CandidateTier, SimulatedCascade
-from evals.replay.tune import Candidate
+from evals.replay.sweep_result import Candidate
 
 Rows = npt.NDArray[np.int64]
 

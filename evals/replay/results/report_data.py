@@ -14,8 +14,9 @@ from evals.replay.calibrate import apply, method_of
 from evals.replay.candidate_tiers import agreement_scores
 from evals.replay.simulate import Outcome
 from evals.replay.statistics.metrics import ece_by_chance, reliability, summary
+from evals.replay.sweep_result import Candidate, SweepResult
 from evals.replay.threshold_sweep import pareto, sweep_surface
-from evals.replay.tune import Candidate, SweepResult
+from judges.prompt import PROMPT_SCORE
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -49,6 +50,8 @@ def calibration(candidate: Candidate, rows: Rows, fit_rows: Sequence[Rows], seed
         scores |= {
             k: v[passed] for k, v in agreement_scores(column, len(column.names), candidate.cascade.tier_outcomes[:i]).items()
         }
+        if tier.prompt is not None:
+            scores[PROMPT_SCORE] = tier.prompt.probability[passed]
         after = apply(tier.calibrators[-1], scores, n=len(passed))
         before, right = uncalibrated(column)[passed, -1], column.quality[passed, -1]
         fitted_on = fit_rows[i][~column.vetoed[fit_rows[i], -1]]

@@ -117,7 +117,9 @@ def _cascade(chosen: Mapping[str, Any]) -> str:
     thresholds = [*chosen["thresholds"], chosen["last_at"]]
     for tier, at in zip(chosen["tiers"], thresholds, strict=True):
         judges = ", ".join(chosen["judges"][tier]) or "none"
-        lines.append(f"  {tier}: accept from confidence {at:.4g}; judges: {judges}")
+        skip_below = chosen.get("skip_below", {}).get(tier)
+        skip = "" if skip_below is None else f"not asked where the prompt gives it less than {skip_below:.4g}; "
+        lines.append(f"  {tier}: {skip}accept from confidence {at:.4g}; judges: {judges}")
         by_task = chosen.get("by_task", {}).get(tier, {}) if tier != chosen["tiers"][-1] else {}
         if by_task:
             shown = ", ".join(f"{task} {at if isinstance(at, str) else format(at, '.4g')}" for task, at in by_task.items())

@@ -17,7 +17,7 @@ from evals.replay.candidate_tiers import fit_tier, tier_variants
 from evals.replay.rows.input_rows import ReplayError
 from evals.replay.score_table import score_tier
 from evals.replay.simulate import Outcome, SimulatedCascade
-from evals.replay.tune import Candidate
+from evals.replay.sweep_result import Candidate
 from tests.evals.replay.synthetic import examples, outcome, result
 
 SAMPLES = {"samples": [{"text": "1", "quality": 1.0}] * 2 + [{"text": "2", "quality": 0.0}], "sample_cost_usd": 0.0005}

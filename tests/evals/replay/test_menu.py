@@ -8,7 +8,7 @@ from evals.replay.certificate.certified_choice import Guarantee, choose_certifie
 from evals.replay.certificate.menu import in_words, rows_in_all, saves
 from evals.replay.rows.splits import Splits
 from evals.replay.statistics.certify import check_in_order
-from evals.replay.tune import Candidate
+from evals.replay.sweep_result import Candidate
 from tests.evals.replay.synthetic import pair
 
 PROMISES = (0.02, 0.03, 0.05, 0.1)

@@ -17,7 +17,8 @@ from evals.replay.score_table import TierScores
 from evals.replay.simulate import Outcome, SimulatedCascade
 from evals.replay.statistics import metrics
 from evals.replay.statistics.metrics import brier
-from evals.replay.tune import Candidate, Goal, Tuner
+from evals.replay.sweep_result import Candidate
+from evals.replay.tune import Goal, Tuner
 from judges import Verdict
 from tests.evals.replay.synthetic import column, examples, outcome, result, table
 

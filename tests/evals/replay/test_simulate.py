@@ -14,11 +14,16 @@ import judges
 from cascade import Cascade, Policy, Result
 from cascade.models.recorded import RecordedModel
 from cascade.policy.calibrators import Calibrator, Constant, Feature, Isotonic, Logistic
+from cascade.policy.predictor import Predictor
 from evals.recording import Example
 from evals.replay.candidate_tiers import add_agreement, agreement_scores, first_judges_only, fit_tier, tier_variants
+from evals.replay.prompt_predictor import PromptScores
 from evals.replay.score_table import TierScores, _meaning, score_tier
 from evals.replay.simulate import CandidateTier, SimulatedCascade, TierOutcome, simulate_tier
+from evals.replay.skips import can_skip, sweep_with_skips
 from evals.replay.threshold_sweep import sweep_surface
+from judges import Prompt
+from judges.prompt import PROMPT_SCORE, features
 from judges.protocol import FunctionJudge
 
 # Judges whose scores come with the recorded answers; where none is recorded they cannot tell.
@@ -33,6 +38,7 @@ judges.register("forbids", lambda: _VETO)
 # Few texts and few scores, so that answers agree and confidences tie.
 TEXTS = st.sampled_from(["4", "4.0", "seven", "forbidden 4"])
 SCORES = st.sampled_from([None, 0.0, 0.2, 0.5, 0.5, 0.9, 1.0])
+WORDS = ("apple", "beetle", "cedar", "daisy", "elder", "fern")  # prompts that share no word
 QUALITY = st.sampled_from([0.0, 0.25, 1.0])
 USD = st.sampled_from([0.0, 1e-5, 3e-4, 0.01])
 
@@ -81,7 +87,26 @@ def mappings(draw: st.DrawFn, names: Sequence[str]) -> Calibrator:
     return Logistic(features, draw(some), draw(some), draw(st.sampled_from([-1.0, 0.0, 0.5])))
 
 
-def by_hand(column: TierScores, calibrators: Sequence[Calibrator], earlier: Sequence[TierOutcome]) -> np.ndarray:
+@st.composite
+def predictions(draw: st.DrawFn, n: int) -> PromptScores:
+    """A predictor that knows some of the prompts, with ties, and what it says of each."""
+    every = [features(Prompt.of(word)) for word in WORDS[:n]]
+    weights: dict[int, int] = {}
+    for one in every:
+        level = draw(st.sampled_from([None, -2, 0, 0, 3]))
+        if level is not None:
+            weights |= dict.fromkeys(one.ngrams, level)
+    predictor = Predictor(
+        intercept=draw(st.sampled_from([0.0, 0.5])), weights=weights, scale=0.1, lengths=(1, 99), scripts=("latin",),
+        known_share=0.5,
+    )  # fmt: skip
+    probability = np.array([np.nan if p is None else p for p in map(predictor.probability, every)])
+    return PromptScores(predictor=predictor, probability=probability, note="")
+
+
+def by_hand(
+    column: TierScores, calibrators: Sequence[Calibrator], earlier: Sequence[TierOutcome], prompt: PromptScores | None
+) -> np.ndarray:
     """(n, S + 1): the mappings applied row by row in plain Python, so that ties with thresholds are exact."""
     n, stages = len(column.vetoed), len(column.rules)
     confidence = np.zeros((n, stages + 1))
@@ -89,6 +114,8 @@ def by_hand(column: TierScores, calibrators: Sequence[Calibrator], earlier: Sequ
         agree = agreement_scores(column, stage, earlier)
         for row in range(n):
             known = {k: float(v) for k, v in zip(column.names[:stage], column.scores[row], strict=False) if v == v}
+            if prompt is not None and not np.isnan(prompt.probability[row]):
+                known[PROMPT_SCORE] = float(prompt.probability[row])
             confidence[row, stage] = mapping.probability(known | {k: float(v[row]) for k, v in agree.items()})
     return confidence
 
@@ -101,18 +128,20 @@ def worlds(draw: st.DrawFn) -> World:
     judge_plans = [draw(st.permutations(kinds))[: draw(st.sampled_from([2, 3, 1, 0]))] for _ in models]
     rules = [[{"use": u, "samples": 2} if u == "self_consistency" else {"use": u} for u in plan] for plan in judge_plans]
     examples = tuple(
-        Example(f"e{i}", f"question {i}", {m: draw(answers(samples=2)) for m in models})
-        for i in range(draw(st.integers(2, 6)))
+        Example(f"e{i}", WORDS[i], {m: draw(answers(samples=2)) for m in models}) for i in range(draw(st.integers(2, 6)))
     )
     tiers: list[CandidateTier] = []
+    skips = draw(st.booleans())  # what was not asked has no answer to agree with, so that one excludes the other
     for i, (model, plan) in enumerate(zip(models, rules, strict=True)):
         column = asyncio.run(score_tier(examples, model, plan))
         earlier = [simulate_tier(s) for s in tiers]
         names_by_stage = [
-            [*column.names[:stage], *(f"agrees:{j}" for j in range(len(earlier)))] for stage in range(len(plan) + 1)
+            [*column.names[:stage], *([PROMPT_SCORE] if skips else [f"agrees:{j}" for j in range(len(earlier))])]
+            for stage in range(len(plan) + 1)
         ]
+        prompt = draw(predictions(len(examples))) if skips else None
         calibrators = tuple(draw(mappings(names)) for names in names_by_stage)
-        confidence = by_hand(column, calibrators, earlier)
+        confidence = by_hand(column, calibrators, [] if skips else earlier, prompt)
         early: list[tuple[float | None, float | None]] = []
         for stage in range(len(plan)):
             # The last tier, and the last stage of each, decide by the ladder's thresholds alone.
@@ -131,10 +160,12 @@ def worlds(draw: st.DrawFn) -> World:
                 confidence=confidence,
                 accept_at=tuple(h for h, _ in early),
                 reject_below=tuple(x for _, x in early),
+                prompt=prompt,
+                skip_below=draw(levels(np.nan_to_num(prompt.probability))) if prompt and i + 1 < len(models) else None,
             )
         )
     cascade = SimulatedCascade.from_tiers(tiers, draw(st.sampled_from(["last", "best"])))
-    met = np.concatenate([s.confidence for s in cascade.tier_outcomes])
+    met = np.concatenate([s.confidence for s in cascade.tier_outcomes]).clip(0.0)  # below 0: not asked
     thresholds = tuple(draw(levels(met)) for _ in tiers[:-1])
     return World(examples, cascade, thresholds, draw(st.just(0.0) | levels(met)))
 
@@ -153,6 +184,8 @@ def policy_of(cascade: SimulatedCascade, thresholds: Sequence[float], last_accep
             "accept_at": at,
             "judges": tier.rules,
             "confidence": [c.to_json() for c in tier.calibrators],
+            "predictor": tier.prompt.predictor.to_json() if tier.prompt and tier.prompt.predictor else None,
+            "skip_below": tier.skip_below,
         }
         for tier, at in zip(cascade.tiers, (*thresholds, last_accept_at), strict=True)
     ]
@@ -208,6 +241,29 @@ def test_surface_is_the_mean_of_outcomes(world: World, data: st.DataObject) -> N
         outcome = world.cascade.outcome([c[g] for c, g in zip(cuts, at, strict=True)], rows)
         assert swept.quality[at] == pytest.approx(outcome.quality.mean(), abs=1e-12)
         assert swept.cost[at] == pytest.approx(outcome.cost_usd.mean(), abs=1e-12)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(worlds(), st.data())
+def test_the_sweep_with_skips_is_the_mean_of_outcomes(world: World, data: st.DataObject) -> None:
+    """Every vector of skip and accept thresholds has the mean quality and cost of ``outcome``, whatever the final rule."""
+    if len(world.cascade.tiers) > 1 and not can_skip(world.cascade):
+        return
+    n = len(world.examples)
+    rows = np.array(data.draw(st.lists(st.integers(0, n - 1), min_size=1, max_size=2 * n)))
+    bare = SimulatedCascade.from_tiers([replace(t, skip_below=None) for t in world.cascade.tiers], world.cascade.final)
+    accept = [np.unique([*s.confidence, 0.5])[:4] for s in bare.tier_outcomes[:-1]]
+    skip = [
+        np.unique(np.append(np.nan_to_num(t.prompt.probability), 0.0))[:3] if t.prompt else np.zeros(1)
+        for t in bare.tiers[:-1]
+    ]
+    quality, cost = sweep_with_skips(bare, rows, [s.quality for s in bare.tier_outcomes], skip, accept)
+    for at in np.ndindex(*quality.shape):
+        tiers = [replace(t, skip_below=float(skip[i][at[2 * i]])) for i, t in enumerate(bare.tiers[:-1])]
+        cascade = SimulatedCascade.from_tiers([*tiers, bare.tiers[-1]], bare.final)
+        outcome = cascade.outcome([float(accept[i][at[2 * i + 1]]) for i in range(len(tiers))], rows)
+        assert quality[at] == pytest.approx(outcome.quality.mean(), abs=1e-12)
+        assert cost[at] == pytest.approx(outcome.cost_usd.mean(), abs=1e-12)
 
 
 def questions(n: int, seed: int) -> list[Example]:

@@ -28,7 +28,8 @@ from evals.replay.engine_check import check_agreement, run_engine, to_outcome, t
 from evals.replay.rows.splits import halves
 from evals.replay.score_table import TierScores, score_tier
 from evals.replay.simulate import CandidateTier, SimulatedCascade
-from evals.replay.tune import Candidate, Goal, Tuner
+from evals.replay.sweep_result import Candidate
+from evals.replay.tune import Goal, Tuner
 from judges import Prompt
 from tests.evals.replay.test_simulate import questions
 

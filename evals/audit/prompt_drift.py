@@ -1,0 +1,91 @@
+"""Are production's prompts like those of the recording? Without labels, by betting on a classifier that tells them apart."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from cascade.journal.record import Record
+from cascade.promise.drift import DriftTest, prompt_features
+from evals.recording import read
+
+ALPHA = 0.05
+"""The probability of ever calling prompts unlike the recording's that are like them."""
+MOST_EXAMPLES = 5_000
+
+
+@dataclass(slots=True)
+class PolicyDrift:
+    """The prompts of one policy.
+
+    Attributes:
+        test: The test.
+        runs: How many runs with text were compared.
+        since: When the first run began at which the prompts proved to be unlike the recording's; None: they did not.
+        after: How many runs that took.
+    """
+
+    test: DriftTest
+    runs: int = 0
+    since: float | None = None
+    after: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as plain data."""
+        log_evidence = self.test.evidence.log_max
+        return {"runs": self.runs, "unlike_since": self.since, "after_runs": self.after, "log_evidence": log_evidence}
+
+    def words(self) -> str:
+        """The result in a sentence."""
+        if self.since is None:
+            return f"prompts are not shown to be unlike the recording's, by {self.runs:,} runs with text"
+        day = datetime.fromtimestamp(self.since, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        return (
+            f"prompts are unlike the recording's, shown by {day} after {self.after:,} of {self.runs:,} runs with text: "
+            "its certificate does not speak about them; record and calibrate again, or propose from sampled runs"
+        )
+
+
+@dataclass(slots=True)
+class PromptDrift:
+    """Compares runs in their order with a recording.
+
+    Attributes:
+        reference: The features of the recording's prompts.
+        policies: The results by policy.
+    """
+
+    reference: Sequence[Sequence[float]]
+    policies: dict[str, PolicyDrift] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, path: str) -> "PromptDrift":
+        """The comparison with a recording. Raises RecordingError, or ValueError where it has too few examples."""
+        every = [prompt_features(text_of(example.to_prompt().messages)) for example in read(path)]
+        reference = every[:: max(1, len(every) // MOST_EXAMPLES)]
+        DriftTest(reference)
+        return cls(reference)
+
+    def add(self, record: Record) -> None:
+        """Compares one run; one without text is left out."""
+        if record.prompt is None:
+            return
+        one = self.policies.get(record.policy)
+        if one is None:
+            one = self.policies[record.policy] = PolicyDrift(DriftTest(self.reference))
+        one.test.update(prompt_features(text_of(record.prompt["messages"])))
+        one.runs += 1
+        if one.since is None and one.test.drifted(ALPHA):
+            one.since, one.after = record.started, one.runs
+
+
+def text_of(messages: Sequence[Mapping[str, Any]]) -> str:
+    """The texts of all messages."""
+    parts = [part for message in messages for part in _parts(message.get("content"))]
+    return "\n".join(parts)
+
+
+def _parts(content: Any) -> list[str]:
+    if isinstance(content, str):
+        return [content]
+    return [str(part.get("text") or "") for part in content or () if isinstance(part, Mapping)]

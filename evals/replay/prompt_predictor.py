@@ -1,0 +1,206 @@
+"""Fits P(a tier is right | the prompt) on the fit rows: ridge logistic regression on hashed n-grams and properties.
+
+The strength of the ridge is chosen by cross-validated log-loss, and the logits are calibrated (Platt 1999) where that lowers
+it. What is fitted is a ``cascade.policy.predictor.Predictor``, and every row gets what that object says of it.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from cascade.policy.predictor import MOST_LEVELS, MOST_WEIGHTS, Predictor
+from evals.recording import Example
+from judges.prompt import PromptFeatures, features
+
+from .router import kernel_logistic
+from .statistics.metrics import losses
+from .statistics.regression import logistic, ridge_logistic
+
+Array = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.int64]
+Ints = npt.NDArray[np.intp]
+
+LEAST_ROWS = 40
+"""Fewest fit rows of a predictor, and of them at least ``LEAST_OF_EACH`` right and as many wrong."""
+LEAST_OF_EACH = 8
+MOST_ROWS = 2000
+FOLDS = 5
+RIDGES = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1)
+_BLOCK = 4096  # columns of the table at a time
+_STREAM = 7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PromptScores:
+    """What a predictor says of every row of a recording.
+
+    Attributes:
+        predictor: The predictor, fitted on the fit rows; None where it was not kept.
+        probability: (n,), P(right): on the fit rows by predictors that have not seen the row; NaN where a prompt is unlike
+            the fit rows.
+        note: Why there is a predictor, or none.
+    """
+
+    predictor: Predictor | None
+    probability: Array
+    note: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PromptTable:
+    """The features of a recording's prompts, and the predictors that were fitted on them."""
+
+    features: tuple[PromptFeatures, ...]
+    _fitted: dict[tuple[bytes, bytes, int], PromptScores] = field(default_factory=dict, repr=False)
+
+    def fit(self, quality: Array, rows: Rows, seed: int) -> PromptScores:
+        """The predictor of a tier.
+
+        Args:
+            quality: (n,), the quality of the tier's answers, in [0, 1].
+            rows: The rows to fit on.
+            seed: Of folds.
+        """
+        key = (quality[rows].tobytes(), rows.tobytes(), seed)
+        if key not in self._fitted:
+            self._fitted[key] = _fit(self.features, quality, rows, seed)
+        return self._fitted[key]
+
+    def take(self, rows: Rows) -> "PromptTable":
+        """The same for some of the rows."""
+        return PromptTable(tuple(self.features[i] for i in rows))
+
+
+def prompt_table(examples: Sequence[Example], tasks: Sequence[str] | None = None) -> PromptTable:
+    """The features of the examples' prompts.
+
+    Args:
+        examples: The rows.
+        tasks: The tasks that callers will name, one for each row; None: callers name none.
+    """
+    names: Sequence[str | None] = tasks if tasks is not None else [None] * len(examples)
+    return PromptTable(tuple(features(e.to_prompt(), task) for e, task in zip(examples, names, strict=True)))
+
+
+def _fit(every: Sequence[PromptFeatures], quality: Array, rows: Rows, seed: int) -> PromptScores:
+    unknown = np.full(len(every), np.nan)
+    rows = np.asarray(rows, dtype=np.int64)
+    y = quality[rows]
+    n_right, n_wrong = float(y.sum()), float(len(y) - y.sum())
+    if len(rows) < LEAST_ROWS or min(n_right, n_wrong) < LEAST_OF_EACH:
+        note = (
+            f"prompt features are not used: {len(rows)} fit rows, {n_right:.0f} right; at least {LEAST_ROWS} are needed, "
+            f"with {LEAST_OF_EACH} right and {LEAST_OF_EACH} wrong"
+        )
+        return PromptScores(predictor=None, probability=unknown, note=note)
+    rng = np.random.default_rng((seed, _STREAM))
+    if len(rows) > MOST_ROWS:
+        rows = np.sort(rng.choice(rows, MOST_ROWS, replace=False))
+        y = quality[rows]
+    seen = [every[i] for i in rows]
+    counts = Counter(hash for f in seen for hash in (*f.ngrams, *f.properties))
+    vocabulary = [hash for hash, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if n > 1]
+    table = _Table(seen, vocabulary[:MOST_WEIGHTS], counts)
+    kernel = table.kernel()
+    # Rows in order of quality, ties shuffled, are dealt to the folds: each gets its share of every quality.
+    order = np.lexsort((rng.random(len(y)), y))
+    fold = np.empty(len(y), np.intp)
+    fold[order] = np.arange(len(y)) % FOLDS
+    tried = {ridge: _out_of_fold(kernel, y, fold, ridge) for ridge in RIDGES}
+    ridge = min(tried, key=lambda r: float(losses(logistic(tried[r]), y).mean()))
+    slope, shift = _platt(tried[ridge], y)
+    out = logistic(slope * tried[ridge] + shift)
+    constant = np.array([(y[fold != k].sum() + 0.5) / ((fold != k).sum() + 1) for k in range(FOLDS)])[fold]
+    difference = losses(constant, y) - losses(out, y)
+    error = float(difference.std(ddof=1)) / len(y) ** 0.5
+    measured = f"cross-validated log-loss {difference.mean():+.4f} better than a constant, standard error {error:.4f}"
+    if difference.mean() <= error:
+        note = f"prompt features are not used: no gain ({measured}, {len(y)} fit rows)"
+        return PromptScores(predictor=None, probability=unknown, note=note)
+    a, b = kernel_logistic(kernel, y, ridge)
+    predictor = table.predictor(slope * a, slope * b + shift, seen)
+    probability = np.array([np.nan if p is None else p for p in map(predictor.probability, every)], dtype=np.float64)
+    probability[rows] = out
+    note = f"prompt features: {measured} ({len(y)} fit rows, {len(predictor.weights):,} weights)"
+    return PromptScores(predictor=predictor, probability=probability, note=note)
+
+
+class _Table:
+    """The fit rows as a sparse table: row i has ``values[i]`` in the columns ``columns[i]``.
+
+    A column's inverse document frequency scales it in fitting, and is part of its weight afterwards.
+    """
+
+    def __init__(self, seen: Sequence[PromptFeatures], vocabulary: Sequence[int], counts: Counter[int]) -> None:
+        self.vocabulary = vocabulary
+        place = {hash: i for i, hash in enumerate(vocabulary)}
+        self.idf = np.array([np.log((1 + len(seen)) / (1 + counts[hash])) + 1.0 for hash in vocabulary])
+        self.columns: list[Ints] = []
+        self.values: list[Array] = []
+        self.known_share: list[float] = []
+        for f in seen:
+            grams = sorted(place[hash] for hash in f.ngrams if hash in place)
+            properties = [place[hash] for hash in f.properties if hash in place]
+            self.columns.append(np.array(grams + properties, dtype=np.intp))
+            scale = [len(f.ngrams) ** -0.5] * len(grams) + [len(f.properties) ** -0.5] * len(properties)
+            self.values.append(np.array(scale) * self.idf[self.columns[-1]])
+            # Known without this row: two others have it.
+            self.known_share.append(sum(counts[vocabulary[i]] > 2 for i in grams) / max(len(f.ngrams), 1))
+
+    def kernel(self) -> Array:
+        """(n, n): the products of all pairs of rows."""
+        n = len(self.columns)
+        kernel = np.zeros((n, n))
+        for start in range(0, len(self.vocabulary), _BLOCK):
+            block = np.zeros((n, _BLOCK), dtype=np.float32)
+            for i, (columns, values) in enumerate(zip(self.columns, self.values, strict=True)):
+                inside = (columns >= start) & (columns < start + _BLOCK)
+                np.add.at(block[i], columns[inside] - start, values[inside])
+            kernel += block @ block.T
+        return kernel
+
+    def predictor(self, a: Array, intercept: float, seen: Sequence[PromptFeatures]) -> Predictor:
+        """The predictor of the dual weights ``a`` (n,), rounded to whole numbers of a scale."""
+        weights = np.zeros(len(self.vocabulary))
+        for dual, columns, values in zip(a, self.columns, self.values, strict=True):
+            np.add.at(weights, columns, dual * values)
+        weights *= self.idf
+        scale = float(np.abs(weights).max(initial=0.0)) / MOST_LEVELS or 1.0
+        levels = np.round(weights / scale).astype(int).tolist()
+        lengths = [f.length for f in seen]
+        return Predictor(
+            intercept=float(intercept),
+            weights=dict(zip(self.vocabulary, levels, strict=True)),
+            scale=scale,
+            lengths=(min(lengths) // 2, 2 * max(lengths)),
+            scripts=tuple(sorted({f.script for f in seen})),
+            known_share=float(np.quantile(self.known_share, 0.01)),
+        )
+
+
+def _out_of_fold(kernel: Array, y: Array, fold: Ints, ridge: float) -> Array:
+    """(n,): each row's logit, fitted without its fold."""
+    out = np.zeros(len(y))
+    for k in _folds(fold):
+        training, held_out = fold != k, fold == k
+        a, b = kernel_logistic(kernel[np.ix_(training, training)], y[training], ridge)
+        out[held_out] = kernel[np.ix_(held_out, training)] @ a + b
+    return out
+
+
+def _folds(fold: Ints) -> Iterator[int]:
+    return iter(range(int(fold.max()) + 1))
+
+
+def _platt(logits: Array, y: Array) -> tuple[float, float]:
+    """Slope and shift of the logits; (1, 0) where they do not lower the log-loss by more than its standard error."""
+    x = np.column_stack([np.ones(len(y)), logits])
+    fitted = ridge_logistic(x, y, np.ones((1, len(y))), np.array([[0.0, 0.1]]))
+    if fitted is None or fitted[0, 1] <= 0:
+        return 1.0, 0.0
+    shift, slope = float(fitted[0, 0]), float(fitted[0, 1])
+    difference = losses(logistic(logits), y) - losses(logistic(slope * logits + shift), y)
+    return (slope, shift) if difference.mean() > difference.std(ddof=1) / len(y) ** 0.5 else (1.0, 0.0)

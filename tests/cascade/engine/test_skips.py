@@ -1,0 +1,104 @@
+"""A tier that by the prompt alone is too unlikely to be right is not asked; the journal records why and takes it again."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cascade import Answer, Cascade, Policy, ScriptedModel
+from cascade.engine.decide import decide_before
+from cascade.journal.read.verify import StoredPolicy, verify
+from cascade.policy.predictor import Predictor
+from cascade.policy.thresholds import Thresholds
+from cascade.result import Action
+from judges import Prompt
+from judges.prompt import features
+from tests.cascade.journal.cascades import policies, records
+
+EASY, HARD, OTHER = "Which city is the capital of France?", "Which prime number follows 89?", "Пожалуйста, переведи"
+
+
+def predictor() -> dict[str, Any]:
+    """Sure of one prompt, doubtful of another."""
+    weights = dict.fromkeys(features(Prompt.of(HARD)).ngrams, -20)
+    weights |= dict.fromkeys(features(Prompt.of(EASY)).ngrams, 20)
+    return Predictor(
+        intercept=0.0, weights=weights, scale=0.1, lengths=(5, 80), scripts=("latin",), known_share=0.5
+    ).to_json()  # fmt: skip
+
+
+def tier(**more: Any) -> dict[str, Any]:
+    """The first tier; it accepts whatever it answers."""
+    return {"model": "small", "accept_at": 0.0, "predictor": predictor(), "skip_below": 0.5, **more}
+
+
+def make_cascade(first: dict[str, Any], **options: Any) -> tuple[Cascade, ScriptedModel, ScriptedModel]:
+    """Two tiers of scripted models."""
+    small, large = ScriptedModel("small", ["cheap"] * 9), ScriptedModel("large", ["dear"] * 9)
+    policy = Policy.model_validate({"tiers": [first, {"model": "large", "accept_at": 0.0}]})
+    return Cascade(policy, models={"small": small, "large": large}, **options), small, large
+
+
+def test_the_prompt_decides_whether_a_tier_is_asked() -> None:
+    """A hard prompt goes straight to the next tier at no cost; an easy one, and one unlike the recording, is asked."""
+    cascade, small, _ = make_cascade(tier())
+    hard, easy, other = (cascade.run(text) for text in (HARD, EASY, OTHER))
+    assert [r.tier for r in (hard, easy, other)] == ["large", "small", "small"]
+    assert len(small.calls) == 2
+    skipped = hard.attempts[0]
+    assert (skipped.reason, skipped.answer, skipped.calls, skipped.cost_usd) == ("skipped", None, 0, 0.0)
+    assert skipped.confidence < 0.5
+    assert [d.action for d in skipped.decisions] == [Action.SKIP]
+    assert [d.action for d in easy.attempts[0].decisions] == [Action.ASK, Action.ACCEPT]
+    assert [d.action for d in other.attempts[0].decisions] == [Action.ACCEPT]
+
+
+def test_the_prompt_is_evidence_of_the_confidence() -> None:
+    """A mapping that reads the prompt gives each prompt its own confidence; it is no judge's word about the answer."""
+    mapping = {"method": "isotonic", "judge": "prompt:right", "knots": [[0.0, 0.1], [1.0, 0.9]], "missing": 0.4}
+    cascade, _, _ = make_cascade(tier(skip_below=None, confidence=[mapping]))
+    hard, easy, other = (cascade.run(text) for text in (HARD, EASY, OTHER))
+    assert hard.confidence < 0.5 < easy.confidence
+    assert other.confidence == 0.4
+    assert not easy.judged
+    assert easy.attempts[0].decisions[0].compared == {"prompt:right": pytest.approx((easy.confidence - 0.1) / 0.8)}
+
+
+def test_verify_takes_skips_again(tmp_path: Path) -> None:
+    """Records with skips verify; a changed probability does not."""
+    mapping = {"method": "isotonic", "judge": "prompt:right", "knots": [[0.0, 0.1], [1.0, 0.9]], "missing": 0.4}
+    url = f"sqlite:///{tmp_path / 'journal.db'}"
+    cascade, _, _ = make_cascade(tier(confidence=[mapping]), journal=url)
+
+    async def runs() -> None:
+        async with cascade:
+            for text in (HARD, EASY, OTHER):
+                await cascade.arun(text)
+
+    asyncio.run(runs())
+    ((hash, text),) = policies(url).items()
+    stored = StoredPolicy.of(hash, text)
+    every = records(url)
+    assert [verify(record, stored) for record in every] == [[], [], []]
+    skipped = next(r for r in every if r.attempts[0]["reason"] == "skipped")
+    decision = skipped.attempts[0]["decisions"][0]
+    assert decision["confidence"] < 0.5
+    assert decision["action"] == "skip"
+    attempts = [{**skipped.attempts[0], "decisions": [{**decision, "confidence": 0.9}]}, *skipped.attempts[1:]]
+    assert any("the policy decides 'ask'" in d for d in verify(skipped._replace(attempts=attempts), stored))
+
+
+@pytest.mark.parametrize(
+    ("skip_below", "probability", "action"),
+    [(None, 0.0, "ask"), (0.5, None, "ask"), (0.5, 0.5, "ask"), (0.5, 0.49, "skip"), (0.0, 0.0, "ask"), (1.0, 0.99, "skip")],
+)
+def test_decide_before(skip_below: float | None, probability: float | None, action: str) -> None:
+    """Below the threshold only; never without a threshold or a probability."""
+    assert decide_before(Thresholds(0.5, skip_below=skip_below), probability).value == action
+
+
+def test_a_gate_judges_whatever_the_prompt_says() -> None:
+    """The answer exists already, so that there is nothing to skip."""
+    cascade, _, _ = make_cascade(tier())
+    assert cascade.gate(HARD, Answer("x"), tier="small").tier == "small"

@@ -1,0 +1,90 @@
+"""Prompts unlike the recording are noticed within 500 runs, without labels; prompts like it are not."""
+
+import json
+import random
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cascade.journal.record import Record
+from cascade.journal.store import to_record
+from evals.audit.audit import main
+from evals.audit.prompt_drift import PromptDrift, text_of
+from tests.evals.audit.journals import SPEC, fill
+
+WORDS = ("the", "of", "which", "for", "from", "into", "about", "under", "capital", "river", "answer", "correct", "history")
+
+
+def question(rng: random.Random) -> str:
+    """A multiple-choice question, as mmlu has them."""
+    stem = " ".join(rng.choice(WORDS) for _ in range(rng.randint(15, 45)))
+    options = "\n".join(f"{letter}. {' '.join(rng.choice(WORDS) for _ in range(rng.randint(2, 9)))}" for letter in "ABCD")
+    return f"{stem.capitalize()}?\n{options}\nAnswer:"
+
+
+def sum_of(rng: random.Random) -> str:
+    """A word problem, as gsm8k has them."""
+    return f"Ana has {rng.randint(2, 900)} mugs and sells {rng.randint(1, 90)} for ${rng.randint(1, 40)}. How much is left?"
+
+
+def record(text: str, i: int) -> Record:
+    """A run with its text."""
+    zero = (f"{i:032x}", "run", float(i), float(i), "default", "h", "p", True, "accepted", None, None, None, None, None, 0.1)
+    body = json.dumps({"attempts": [], "prompt": {"messages": [{"role": "user", "content": text}], "schema": None}})
+    return to_record((*zero, None, None, body))
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    """A recording of 300 multiple-choice questions."""
+    rng, path = random.Random(0), tmp_path / "recording.jsonl"
+    rows = [
+        {"id": str(i), "task": "mmlu", "prompt": question(rng), "reference": "A", "answers": {"small": {"text": "A"}}}
+        for i in range(300)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_another_task_in_the_middle_is_noticed_before_500_runs_of_it(recording: Path) -> None:
+    """And not before it begins."""
+    rng, drift = random.Random(1), PromptDrift.of(str(recording))
+    for i in range(1_000):
+        drift.add(record(question(rng) if i < 500 else sum_of(rng), i))
+    one = drift.policies["default"]
+    assert one.after is not None
+    assert 500 < one.after < 1_000
+    assert "prompts are unlike the recording's, shown by 1970-01-01" in one.words()
+
+
+def test_prompts_like_the_recording_are_not_called_unlike_it(recording: Path) -> None:
+    """In none of three streams of a thousand runs."""
+    for seed in range(3):
+        rng, drift = random.Random(seed), PromptDrift.of(str(recording))
+        for i in range(1_000):
+            drift.add(record(question(rng), i))
+        assert drift.policies["default"].since is None
+
+
+def test_runs_without_text_and_parts_of_messages() -> None:
+    """Texts of all messages count, images do not."""
+    parts = [{"type": "text", "text": "b"}, {"type": "image_url", "image_url": {}}]
+    assert text_of([{"role": "system", "content": "a"}, {"role": "user", "content": parts}]) == "a\nb\n"
+
+
+def test_the_command_says_it(recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In text and JSON; without --recording nothing is compared."""
+    url = f"sqlite:///{tmp_path / 'j.db'}"
+    fill(url, np.random.default_rng(1), now=time.time() - 60.0)
+    models = {name: {"provider": "scripted", "answers": ["a"], "price": {"input_per_mtok": 1, "output_per_mtok": 1}}
+              for name in ("small", "large")}  # fmt: skip
+    file = tmp_path / "policies.yaml"
+    file.write_text(json.dumps({"journal": {"url": url}, "models": models, "policies": {"default": SPEC}}), encoding="utf-8")
+    arguments = ["--policy-file", str(file), "--json", str(tmp_path / "a.json")]
+    assert main([*arguments, "--recording", str(recording)]) == 0
+    assert "default: prompts are unlike the recording's" in capsys.readouterr().out
+    assert json.loads((tmp_path / "a.json").read_text("utf-8"))["prompts"]["default"]["runs"] == 400
+    assert main(arguments) == 0
+    assert "prompts are" not in capsys.readouterr().out
