@@ -352,6 +352,8 @@ def is_refusal(text: str) -> bool:
     if not head or head[0] in "{[" or head[0].isdigit():
         return False
     if head.isascii():
+        if " " not in head:
+            return False  # one word declines nothing
         return _begins_as_refusal(head, _ASCII_PATTERNS) and _NARRATED.search(head) is None
     head = unicodedata.normalize("NFC", head.translate(_CURLY))
     return _begins_as_refusal(head, _PATTERNS) and _NARRATED.search(head) is None

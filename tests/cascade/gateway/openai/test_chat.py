@@ -436,3 +436,15 @@ def test_strict_is_passed_on(running: Running, upstream: WireServer) -> None:
         format = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema, "strict": strict}}
         running.chat(model="default/premium", response_format=format)
         assert upstream.received[-1].body["response_format"]["json_schema"]["strict"] is strict
+
+
+def test_a_silent_stream_is_kept_alive(running: Running, upstream: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Comments while the model is silent, none while it is not; the answer and the end follow as ever."""
+    monkeypatch.setattr("cascade.gateway.stream._KEEP_ALIVE_S", 0.1)
+    upstream.reply = Reply(events=chat_events(chat("one two")), gap_s=0.25)
+    slow = running.chat(model="default/premium", stream=True).text
+    assert slow.count(": waiting") >= 2
+    assert slow.endswith("data: [DONE]\n\n")
+    monkeypatch.setattr("cascade.gateway.stream._KEEP_ALIVE_S", 10.0)
+    upstream.reply = Reply(events=chat_events(chat("one two")))
+    assert ": waiting" not in running.chat(model="default/premium", stream=True).text
