@@ -13,7 +13,8 @@ from cascade.policy.schema import PolicyFile
 from cascade.promise.states import PromiseState
 from cascade.shadow.promise_monitor import WatchedPolicy, in_words
 
-from .findings import Change, changes
+from .comparisons import comparisons
+from .findings import MOST, Change, changes
 from .prompt_drift import PromptDrift
 from .quality import PolicyQuality
 from .traffic import Traffic
@@ -115,7 +116,8 @@ def add_promises(result: Audit, file: PolicyFile, book: PromiseBook, policy: str
             continue
         update = book.look(name, watched.hash, watched.promise, watched.floor)
         result.states[name], result.promises[name] = update.state, in_words(update)
-    result.changes = changes(result.now, result.qualities, result.states, file.policies)
+    by_labels = changes(result.now, result.qualities, result.states, file.policies)
+    result.changes = [*by_labels, *comparisons(result.now, result.before, file.policies)][:MOST]
 
 
 def day_text(seconds: float) -> str:

@@ -1,6 +1,7 @@
 """Journals as production would leave them, generated record by record."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -54,11 +55,13 @@ def fill(
     never_pays: str = "",
     unpriced: float = 0.0,
     labels: bool = True,
+    plant: Callable[[Record, np.random.Generator], Record] = lambda record, _: record,
 ) -> None:
     """Fills a journal with runs of the two days before ``now``.
 
     ``loss``: the probability that an accepted answer is worse than premium's; ``escalated``: of a run; ``useless``: that an
-    escalation changes nothing; ``stopped``: that a budget ends a run; ``never_pays``: a task in which every run escalates.
+    escalation changes nothing; ``stopped``: that a budget ends a run; ``never_pays``: a task in which every run escalates;
+    ``plant``: changes each record.
     """
     store: Any = open_store(url, full=False)
     rows = []
@@ -75,33 +78,30 @@ def fill(
             attempts.append(attempt("premium", "a" if rng.random() < useless else "b", 0.9))
         cost = sum(one["cost_usd"] for one in attempts)
         worse = not goes_on and rng.random() < loss * (2.0 if confidence < 0.85 else 0.0)
-        rows.append(
-            to_row(
-                Record(
-                    run_id=run_id,
-                    kind="run",
-                    started=started,
-                    ended=started + 0.1,
-                    policy="default",
-                    policy_hash=POLICY.hash,
-                    prompt_hash=f"{i:064x}",
-                    accepted=not is_stopped,
-                    reason="budget" if is_stopped else "accepted",
-                    tier=None if is_stopped else attempts[-1]["tier"],
-                    model=None if is_stopped else attempts[-1]["model"],
-                    confidence=None if is_stopped else confidence,
-                    cost_usd=None if rng.random() < unpriced else cost,
-                    premium_usd=PREMIUM_USD,
-                    latency_s=0.1,
-                    error=None,
-                    tags={"task": task, "key": "team-a"},
-                    attempts=[] if is_stopped else attempts,
-                    prompt={"messages": [{"role": "user", "content": f"question {i}"}], "schema": None, "tools": []},
-                    sampling_probability=0.5,
-                    shadow_tiers=["premium"] if not goes_on else [],
-                )
-            )
+        record = Record(
+            run_id=run_id,
+            kind="run",
+            started=started,
+            ended=started + 0.1,
+            policy="default",
+            policy_hash=POLICY.hash,
+            prompt_hash=f"{i:064x}",
+            accepted=not is_stopped,
+            reason="budget" if is_stopped else "accepted",
+            tier=None if is_stopped else attempts[-1]["tier"],
+            model=None if is_stopped else attempts[-1]["model"],
+            confidence=None if is_stopped else confidence,
+            cost_usd=None if rng.random() < unpriced else cost,
+            premium_usd=PREMIUM_USD,
+            latency_s=0.1,
+            error=None,
+            tags={"task": task, "key": "team-a"},
+            attempts=[] if is_stopped else attempts,
+            prompt={"messages": [{"role": "user", "content": f"question {i}"}], "schema": None, "tools": []},
+            sampling_probability=0.5,
+            shadow_tiers=["premium"] if not goes_on else [],
         )
+        rows.append(to_row(plant(record, rng)))
         if not is_stopped and int(run_id[-13:], 16) < 0.5 * 16**13:
             losses.append((run_id, float(worse)))
             if not goes_on:

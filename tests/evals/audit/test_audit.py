@@ -3,12 +3,14 @@
 import csv
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from cascade.journal.record import Record
 from evals.audit.audit import main
 
 from . import journals
@@ -111,13 +113,80 @@ def test_planted_faults_are_proposed(tmp_path: Path, fault: dict[str, Any], word
     assert status == ("loss" in fault)
 
 
+def with_period_before(
+    folder: Path, seed: int, plant: Callable[[Record, np.random.Generator], Record] | None = None
+) -> dict[str, Any]:
+    """The audit of two days after two clean days; ``plant`` changes the later runs."""
+    file = setup(folder, seed, n=300, loss=0.01, **({} if plant is None else {"plant": plant}))
+    earlier = np.random.default_rng(seed + 1_000)
+    fill(f"sqlite:///{folder / 'journal.db'}", earlier, now=time.time() - 2 * 86_400.0, n=300, loss=0.01, labels=False)
+    main(["--policy-file", str(file), "--since", "48h", "--json", str(folder / "audit.json")])
+    data: dict[str, Any] = json.loads((folder / "audit.json").read_text(encoding="utf-8"))
+    return data
+
+
+def starving(record: Record, rng: np.random.Generator) -> Record:
+    """One key in three runs out of its budget in every second run."""
+    key = "team-b" if rng.random() < 0.3 else "team-a"
+    record = record._replace(tags={**record.tags, "key": key})
+    stopped = key == "team-b" and rng.random() < 0.15
+    return record._replace(reason="budget", accepted=False, tier=None) if stopped else record
+
+
+def failing(record: Record, rng: np.random.Generator) -> Record:
+    """A provider fails in a tenth of the runs."""
+    fails = rng.random() < 0.1
+    return record._replace(reason="provider_failure", accepted=False, tier=None) if fails else record
+
+
+def dearer(record: Record, _: np.random.Generator) -> Record:
+    """The price doubled."""
+    return record._replace(cost_usd=2.0 * (record.cost_usd or 0.0))
+
+
+def slower(record: Record, _: np.random.Generator) -> Record:
+    """Every run takes three times as long."""
+    return record._replace(latency_s=3.0 * record.latency_s)
+
+
+def unpriced(record: Record, rng: np.random.Generator) -> Record:
+    """A tenth of the costs is unknown."""
+    return record._replace(cost_usd=None) if rng.random() < 0.1 else record
+
+
+def broken_judge(record: Record, rng: np.random.Generator) -> Record:
+    """A judge scores everything low: most of what was accepted escalates."""
+    if len(record.attempts) > 1 or rng.random() < 0.3:
+        return record
+    second = journals.attempt("premium", "b", 0.9)
+    return record._replace(attempts=[*record.attempts, second], tier="premium", cost_usd=CHEAP_USD + PREMIUM_USD)
+
+
+@pytest.mark.parametrize(
+    ("plant", "words"),
+    [
+        (starving, "key team-b: give it a larger budget"),
+        (failing, "give its models fallbacks, providers fail"),
+        (dearer, "check its model's price"),
+        (slower, "it became slow"),
+        (unpriced, "costs are unknown"),
+        (broken_judge, "look at its judges and its first tier, escalations rose"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_changed_since_the_period_before_is_found(tmp_path: Path, plant: Any, words: str) -> None:
+    """A key that starves, a provider that fails, a price, a latency, unknown costs, a broken judge."""
+    data = with_period_before(tmp_path, 3, plant)
+    assert words in titles(data)
+    assert all(change["price"] and change["effect"] and change["lines"] for change in data["changes"])
+
+
 def test_clean_journals_have_no_finding(tmp_path: Path) -> None:
-    """Six of them."""
-    for seed in range(6):
+    """Four of them, each with a clean period before."""
+    for seed in range(4):
         folder = tmp_path / str(seed)
         folder.mkdir()
-        status, data = audit_of(folder, seed, n=300, loss=0.01)
-        assert (status, data["changes"]) == (0, [])
+        assert with_period_before(folder, seed)["changes"] == []
 
 
 def test_a_worse_model_breaks_the_promise_and_the_exit_code_says_so(tmp_path: Path) -> None:
