@@ -26,7 +26,7 @@ _ROUTE = frozenset(("prompt", "policy", "system", "schema", "budget", "deadline_
 _GATE = frozenset(
     ("prompt", "answer", "policy", "tier", "system", "schema", "tags", "tools", "tool_choice", "tool_calls", "finish_reason")
 )
-_DECIMAL = re.compile(r"[0-9]{1,9}(?:\.[0-9]{0,18})?(?:[eE]-?[0-9]{1,2})?")
+_DECIMAL = re.compile(r"-?[0-9]{1,9}(?:\.[0-9]{0,18})?(?:[eE]-?[0-9]{1,2})?")
 _FEEDBACK = frozenset(("run_id", "quality", "note"))
 
 
