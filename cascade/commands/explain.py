@@ -5,15 +5,19 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from cascade.engine.decide import decide_before
 from cascade.engine.routing import route_plan
 from cascade.engine.tasks import task_plan, thresholds_of
 from cascade.errors import PolicyError
 from cascade.policy import load as policy_files
+from cascade.policy.predictor import from_json as predictor_from_json
 from cascade.policy.routes import characters, in_words, script_of
 from cascade.policy.schema import Policy
 from cascade.policy.thresholds import NO_TASK
+from cascade.result import Action
 from cascade.util.suggestions import unknown
 from judges import Prompt
+from judges.prompt import features
 
 from .ask import add_prompt_to, read_json, read_prompt
 
@@ -51,6 +55,7 @@ def explain(policy: Policy, prompt: Prompt, tags: Mapping[str, Any]) -> Iterator
             yield "no route applies; the run begins at the first tier"
         else:
             first = plan.order[plan.routes[place].start_at]
+    skipped = 0
     for i, tier in enumerate(policy.tiers):
         thresholds = thresholds_of(tier, task or NO_TASK)
         if i < first:
@@ -59,8 +64,19 @@ def explain(policy: Policy, prompt: Prompt, tags: Mapping[str, Any]) -> Iterator
             yield f"{tier.name}: not asked (the task {task or NO_TASK} skips it)"
         else:
             judges = " > ".join(rule.use for rule in tier.judges) or "none"
-            order = "asked first" if not any(_asked(policy, first, i, task)) else "asked if the tiers before are unsure"
-            yield f"{tier.name}: {order}; model {tier.model}; judges {judges}; accepts from {thresholds.final:g}"
+            before = ""
+            if tier.skip_below is not None and tier.predictor is not None:
+                known_task = task or NO_TASK if tier.accept_at_by_task else None
+                score = predictor_from_json(tier.predictor).probability(features(prompt, known_task))
+                if decide_before(thresholds, score) is Action.SKIP:
+                    yield f"{tier.name}: not asked (right with {score:.3g} by the prompt, skip_below is {tier.skip_below:g})"
+                    skipped += 1
+                    continue
+                before = "prompt unlike the recording; " if score is None else f"right with {score:.3g} by the prompt; "
+            order = (
+                "asked first" if sum(_asked(policy, first, i, task)) == skipped else "asked if the tiers before are unsure"
+            )
+            yield f"{tier.name}: {order}; model {tier.model}; judges {judges}; {before}accepts from {thresholds.final:g}"
 
 
 def _asked(policy: Policy, first: int, end: int, task: str | None) -> Iterator[bool]:

@@ -84,7 +84,7 @@ class Stats:
             premium_usd=premium,
             latency_s=sum(a.latency_s for a in attempts) if attempts else None,
             premium_s=last.latency_s if last is not None and last.answer is not None else None,
-            tiers=len(attempts),
+            tiers=sum(a.reason != "skipped" for a in attempts),
         )
         self._count_second(now)
         self.latest.append(run)

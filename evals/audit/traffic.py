@@ -49,7 +49,7 @@ class Group:
     def add(self, record: Record) -> None:
         """Counts a run."""
         self.runs += 1
-        self.escalated += len(record.attempts) > 1
+        self.escalated += sum(a["reason"] != "skipped" for a in record.attempts) > 1
         self.stopped += record.reason in _STOPPED
         answered = record.tier is not None and (record.accepted or record.reason == "last_tier")
         self.answered += answered

@@ -155,7 +155,7 @@ class _Table:
         n = len(self.columns)
         kernel = np.zeros((n, n))
         for start in range(0, len(self.vocabulary), _BLOCK):
-            block = np.zeros((n, _BLOCK), dtype=np.float32)
+            block = np.zeros((n, _BLOCK))
             for i, (columns, values) in enumerate(zip(self.columns, self.values, strict=True)):
                 inside = (columns >= start) & (columns < start + _BLOCK)
                 np.add.at(block[i], columns[inside] - start, values[inside])

@@ -70,7 +70,7 @@ def as_recording(
         group = groups.get(record.prompt_hash)
         if group is None:
             group = groups[record.prompt_hash] = _Group(record.prompt, _task(record, task_tag))
-        group.escalated |= len(record.attempts) > 1
+        group.escalated |= sum(a["reason"] != "skipped" for a in record.attempts) > 1
         probability = record.tags.get(PROBABILITY_TAG)
         if isinstance(probability, float | int) and 0 < probability <= 1:
             group.probability = float(probability)

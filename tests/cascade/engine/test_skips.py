@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from cascade import Answer, Cascade, Policy, ScriptedModel
+from cascade.commands.explain import explain
 from cascade.engine.decide import decide_before
 from cascade.journal.read.verify import StoredPolicy, verify
 from cascade.policy.predictor import Predictor
@@ -102,3 +103,14 @@ def test_a_gate_judges_whatever_the_prompt_says() -> None:
     """The answer exists already, so that there is nothing to skip."""
     cascade, _, _ = make_cascade(tier())
     assert cascade.gate(HARD, Answer("x"), tier="small").tier == "small"
+
+
+def test_explain_says_which_tier_the_prompt_rules_out() -> None:
+    """It asks nobody, and says what a run would do."""
+    policy = Policy.model_validate({"tiers": [tier(), {"model": "large", "accept_at": 0.0}]})
+    hard, easy, other = (list(explain(policy, Prompt.of(text), {})) for text in (HARD, EASY, OTHER))
+    assert "small: not asked (right with" in hard[2]
+    assert hard[3].startswith("large: asked first")
+    assert "by the prompt; accepts from 0" in easy[2]
+    assert easy[3].startswith("large: asked if")
+    assert "prompt unlike the recording" in other[2]

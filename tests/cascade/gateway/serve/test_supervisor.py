@@ -86,12 +86,16 @@ class Load:
                 await asyncio.sleep(0.01)
 
     async def during(self, disturb: object) -> None:
-        """Asks while ``disturb`` runs in a thread, and a little longer."""
+        """Asks while ``disturb`` runs in a thread, and a little longer: on a slow machine, until enough was answered."""
         assert callable(disturb)
         tasks = [asyncio.ensure_future(self.client()) for _ in range(self.clients)]
         await asyncio.sleep(0.5)
         await asyncio.to_thread(disturb)
         await asyncio.sleep(0.5)
+        for _ in range(300):
+            if len(self.run_ids) > 50:
+                break
+            await asyncio.sleep(0.1)
         self.stopped = True
         await asyncio.gather(*tasks)
 
