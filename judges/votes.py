@@ -76,6 +76,7 @@ async def answer_key(answer: Answer, schema: Any = None, kind: str = "auto") -> 
     if not answer.text.strip():
         return EMPTY
     if len(answer.text) > _LONG:
+        await asyncio.sleep(0)  # at the first pause, what has become due is queued behind this task
         await asyncio.sleep(0)
     return key(await _json_text(answer.text, schema) if schema is not None else answer.text, kind)
 

@@ -172,7 +172,8 @@ READERS: Mapping[str, Reader] = {
 def test_every_module_with_a_pattern_is_attacked() -> None:
     """A module's words are taken by its patterns, and no module that reads others' texts is left out."""
     names = {module.__name__ for module in modules()}
-    assert {"judges.reading.json_values", "judges.equivalence", "judges.sanitize", "cascade.models.retry_delay"} <= names
+    for part in ("judges.reading", "judges.equivalence", "judges.sanitize", "cascade.models", "cascade.gateway"):
+        assert any(name.startswith(part) for name in names), part
     assert {"</think>", "Answer: ", "\\boxed{"} & set(units(*modules()))
     for name in OPERATORS:
         assert patterns(importlib.import_module(name)), f"{name} has no pattern any more: take it out of OPERATORS"

@@ -74,12 +74,16 @@ class Ledger(Protocol):
         ...
 
 
+_MOST_SCOPES = 10_000  # that a ledger in memory holds before it forgets past ones
+
+
 class MemoryLedger:
     """A ledger for one process, safe for threads and event loops."""
 
     def __init__(self) -> None:
         self._spent: dict[str, float] = {}
         self._reserved: dict[str, float] = {}  # the part of it that is not settled
+        self._purge_at = _MOST_SCOPES
         self._lock = threading.Lock()
         restart_after_fork(self)
 
@@ -101,7 +105,22 @@ class MemoryLedger:
             for scope in limits:
                 spent[scope] = spent.get(scope, 0.0) + usd
                 reserved[scope] = reserved.get(scope, 0.0) + usd
+            if len(spent) > self._purge_at:
+                self._forget_past_periods()
         return Reservation(usd, tuple(limits))
+
+    def _forget_past_periods(self) -> None:
+        """Drops the scopes of earlier days and months: callers choose tags, and each value of one is a scope.
+
+        Those of yesterday stay: a run over midnight is under the budgets of the day on which it began.
+        """
+        days = (today(), _day(int(time() // 86400) - 1))
+        current = tuple(f"{period} " for day in days for period in (day, day[:7]))
+        open_scopes = {scope for scope, usd in self._reserved.items() if usd > 1e-12}
+        for amounts in (self._spent, self._reserved):
+            for scope in [scope for scope in amounts if not scope.startswith(current) and scope not in open_scopes]:
+                del amounts[scope]
+        self._purge_at = 2 * len(self._spent) + _MOST_SCOPES
 
     async def settle(self, reservation: Reservation, usd: float | None) -> None:
         """See Ledger."""

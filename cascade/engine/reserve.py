@@ -75,7 +75,10 @@ async def reserve(handle: ModelHandle, prompt: Prompt, request: Request, budget:
         request = _BOUNDED if request is DEFAULT_REQUEST else replace(request, max_tokens=MAX_OUTPUT)
     most = handle.most_usage(prompt, request)
     if most is not None and most.input_tokens > _LONG:
-        await asyncio.sleep(0)  # counting a megabyte takes 50 ms: other work gets its turn
+        # Counting a megabyte takes 50 ms. Other work gets its turn only after the second pause: at the first one, what has
+        # become due meanwhile is queued behind this task.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
     usd = handle.estimate_of(most, request)
     try:
         reservation = await budget.reserve(usd)

@@ -139,3 +139,23 @@ def test_a_day_is_a_utc_day() -> None:
     """In the form that sorts."""
     assert len(today()) == 10
     assert Reservation(0.1).scopes == ()
+
+
+def test_scopes_of_past_periods_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Callers invent values of tags; what is open, and what counts today or this month, stays."""
+    monkeypatch.setattr("cascade.costs.budget._MOST_SCOPES", 100)
+    ledger, day = MemoryLedger(), today()
+
+    async def go() -> None:
+        held = await ledger.reserve({"2020-01-01 tag team=open": 1.0}, 0.5)
+        for i in range(1000):
+            settled = await ledger.reserve({f"2020-01-01 tag team={i}": 1.0}, 0.5)
+            await ledger.settle(settled, 0.25)
+            await ledger.settle(await ledger.reserve({f"{day} policy p": 1e9, f"{day[:7]} month of p": 1e9}, 0.5), 0.25)
+        assert len(ledger._spent) <= 400
+        assert len(ledger._reserved) <= 400
+        assert await ledger.spent(f"{day} policy p") == await ledger.spent(f"{day[:7]} month of p") == 250.0
+        assert await ledger.spent("2020-01-01 tag team=open") == 0.5
+        await ledger.settle(held, 0.5)
+
+    asyncio.run(go())
