@@ -248,18 +248,20 @@ def test_leaving_closes_the_connection(server: WireServer, kind: Any, client: An
     """The timeout bounds the whole stream, not the gaps; however the reader leaves, the server sees it go at once."""
     server.reply = Reply(events=events(kind, body(kind, "word " * 50)), gap_s=0.05)
 
-    async def read(model: Any) -> None:
-        async with aclosing(model.stream(Prompt.of("q"), Request(timeout_s=0.4 if how == "timeout" else 9.0))) as stream:
+    async def read(model: Any, begun: asyncio.Event) -> None:
+        async with aclosing(model.stream(Prompt.of("q"), Request(timeout_s=1.0 if how == "timeout" else 30.0))) as stream:
             async for chunk in stream:
+                begun.set()
                 if how == "closed" and chunk.text:
                     return
 
     async def go() -> None:
+        begun = asyncio.Event()
         http_client = client() if client is not None else None
         model = kind(name="m", model="x", base_url=server.base_url, http_client=http_client)
-        reading = asyncio.create_task(read(model))
+        reading = asyncio.create_task(read(model, begun))
         if how == "cancelled":
-            await asyncio.sleep(0.3)
+            await asyncio.wait_for(begun.wait(), 20)
             reading.cancel()
         (outcome,) = await asyncio.gather(reading, return_exceptions=True)
         if how == "timeout":
@@ -268,7 +270,7 @@ def test_leaving_closes_the_connection(server: WireServer, kind: Any, client: An
             assert "timed out" in str(outcome)
         else:
             assert isinstance(outcome, asyncio.CancelledError) == (how == "cancelled")
-        assert await asyncio.to_thread(server.left.wait, 2.0)
+        assert await asyncio.to_thread(server.left.wait, 10.0)
         await model.close()
         if http_client is not None:
             await http_client.aclose()
