@@ -88,7 +88,7 @@ def test_feedback_needs_a_journal(running: Running) -> None:
         ("/v1/route", {"prompt": []}, "prompt: is empty"),
         ("/v1/route", {"prompt": "q", "budget": "much"}, "budget: must be USD"),
         ("/v1/route", {"prompt": "q", "budget": -1}, "budget: must be a number from 0"),
-        ("/v1/route", {"prompt": "q", "budget": "nan"}, "budget: must be a number from 0"),
+        ("/v1/route", {"prompt": "q", "budget": "nan"}, "budget: must be USD"),
         ("/v1/route", {"prompt": "q", "deadline": 5}, "deadline: unknown field"),
         ("/v1/route", {"prompt": "q", "tags": {"a": []}}, "tags.a: must be"),
         ("/v1/route", {"prompt": "q", "tags": {"a": "x" * 500}}, "a text has at most 256"),
