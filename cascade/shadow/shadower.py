@@ -58,6 +58,8 @@ _AT_ONCE = 4  # jobs
 _PAUSE_S = 0.25  # between looks at a busy model or a full minute
 _ADOPT_EVERY_S, _ADOPT_AFTER_S = 60.0, 900.0  # jobs of processes that ended
 _RETRY_S = 5.0  # between attempts to reach the database
+BEGIN_S = 2.0
+"""A fork waits at most so long for a thread that was just started."""
 
 
 class Shadower:
@@ -97,6 +99,7 @@ class Shadower:
         self._chars = 0  # that the queue holds
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._began = threading.Event()  # the thread has its loop, or has ended
         self._lock = threading.Lock()
         self._closing = self._stopping = False
         self._drained = threading.Event()
@@ -104,10 +107,12 @@ class Shadower:
 
     def pause(self, pause: Pause) -> None:
         """See ``ForkAware.pause``: closes the connection; it is opened again after the fork."""
-        loop = self._loop
-        if loop is not None and self._thread is not None and self._thread.is_alive():
+        if self._thread is None:
+            return
+        self._began.wait(BEGIN_S)  # a thread that just began opens its connection at any moment
+        if self._loop is not None and self._thread.is_alive():
             with suppress(RuntimeError):
-                loop.call_soon_threadsafe(pause.hold, self._close_books, pause.new_future())
+                self._loop.call_soon_threadsafe(pause.hold, self._close_books, pause.new_future())
 
     async def record(
         self, journal: Journal, pending: PendingRecord, work: Awaitable[Result], plan: ShadowPlan, request: Request
@@ -198,6 +203,7 @@ class Shadower:
         except Exception as error:  # whatever happens here, runs go on
             log.error("shadowing ended (%s)", type(error).__name__)
         finally:
+            self._began.set()
             self._close_books()
             self._drained.set()
 
@@ -205,6 +211,7 @@ class Shadower:
         """Works the queue until ``stop``."""
         self._event = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self._began.set()
         jobs: set[asyncio.Task[None]] = set()
         adopt_at = check_at = time.monotonic()
         while not self._stopping:
