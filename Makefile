@@ -30,7 +30,7 @@ serve: $(VENV)/.ready  ## a gateway with the shipped recording behind it and que
 	$(BIN)/python -m evals.demo.traffic --serve
 
 test: $(VENV)/.ready  ## the tests, on all cores (WORKERS=0: in one process)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 test-slow: $(VENV)/.ready  ## the tests that take minutes: a recorder killed at fifty moments
 	$(BIN)/python -m pytest -m slow
@@ -48,7 +48,7 @@ test-clients: $(VENV)/.clients  ## the gateway by other people's clients, a fuzz
 	$(BIN)/python -m pytest -m clients tests/clients tests/examples
 
 coverage: $(VENV)/.ready  ## the tests, with the share of lines and branches that they run; fails below the floor
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder --cov --cov-report=term:skip-covered
 
 $(VENV)/.docs: $(VENV)/.ready
 	$(BIN)/pip install --quiet --editable '.[docs]'

@@ -6,6 +6,7 @@ import sys
 from functools import cache
 
 import httpcore2
+import pytest
 from hypothesis import settings
 
 # The tests' own processes fill all cores: where BLAS starts threads as well, they take half of the time from each other.
@@ -25,3 +26,13 @@ settings.load_profile("patient")
 # A shell ignores Ctrl-C for what it runs in the background, and every child would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+LONG = ("end_to_end", "faults", "cascade/gateway", "evals/replay", "cascade/journal", "evals/demo", "evals/record", "test_")
+"""Folders, and the files beside this one, whose modules take longest."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts long modules first: one that began last would keep its worker busy when the others have ended."""
+    places = [f"tests/{name}" for name in LONG]
+    last = len(places)
+    items.sort(key=lambda item: next((i for i, place in enumerate(places) if item.nodeid.startswith(place)), last))
