@@ -2,8 +2,8 @@
 VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
-# Tests wait for processes and servers nearly half of their time: two workers a core keep the cores busy.
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
+# Tests wait for processes and servers: one worker more than cores keeps the cores busy.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 
 .PHONY: help replay demo serve test test-slow test-demo test-clients coverage docs lint bench figures schema dist clean
 help:  ## this list

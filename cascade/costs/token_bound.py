@@ -86,8 +86,9 @@ def _normal_bytes(start: int, text: str) -> int:
     piece = normalize("NFKC", text[start : start + _PIECE])
     if piece.isascii():
         return len(piece)
-    # A mark at its beginning may take another one's place in the piece before, which then is longer.
-    return len(piece.encode("utf-8", "surrogatepass")) + (_MARK_BYTES if combining(text[start]) else 0)
+    # A mark at its beginning, or what becomes one (U+FF9E), may take another one's place in the piece before, which then is
+    # longer.
+    return len(piece.encode("utf-8", "surrogatepass")) + (_MARK_BYTES if combining(piece[0]) else 0)
 
 
 def json_tokens(value: Any) -> int:

@@ -5,7 +5,7 @@ from typing import Any
 from unicodedata import normalize
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cascade.costs.estimate import Bounds
@@ -132,6 +132,7 @@ _RESTLESS = st.text(
 )
 
 
+@example("0\u00c8\uff9e\u032300")  # what begins a piece is a mark in its compatibility form only
 @given(st.text(max_size=300) | _RESTLESS)
 def test_a_text_has_no_more_tokens_than_bytes(text: str) -> None:
     """Nor than the bytes of its compatibility form, which some vocabularies are of."""
