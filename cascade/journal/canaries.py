@@ -161,7 +161,8 @@ class CanaryBook(Book):
         """The runs of the candidate and of the present calibration since a time."""
 
         def work(store: SqlStore) -> tuple[ArmTotals, ArmTotals]:
-            return tuple(_totals(store, canary.policy, one, since) for one in (canary.candidate_hash, canary.present_hash))  # type: ignore[return-value]
+            candidate = _totals(store, canary.policy, canary.candidate_hash, since)
+            return candidate, _totals(store, canary.policy, canary.present_hash, since)
 
         return self._session.run(work)
 
