@@ -50,7 +50,7 @@ from judges.verifier import verification_prompt
 from judges.votes import vote_of
 from tests.text_attacks import Reader, Slow, cases, patterns, slow, units
 
-# Three times the promise of 0.1 s, since machines differ: what is linear takes a fifth of this, and what is not takes minutes.
+# Three times the promise of 0.1 s, since machines differ. What is linear takes a fifth of this; what is not, minutes.
 LIMIT_S = 0.3
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": SCHEMA}}
