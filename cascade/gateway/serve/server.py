@@ -17,10 +17,11 @@ import uvicorn
 
 from cascade.errors import CascadeError
 from cascade.gateway.app import make_app
-from cascade.gateway.auth.commands import key_file
-from cascade.gateway.auth.key_file import KeyFile
+from cascade.gateway.auth.commands import key_store
+from cascade.gateway.auth.key_store import KeyStore
 from cascade.gateway.auth.keys import is_loopback
-from cascade.gateway.environment import load_policies, read_keys, set_defaults
+from cascade.gateway.auth.keys_in_service import read_keys
+from cascade.gateway.environment import load_policies, set_defaults
 from cascade.gateway.state import Gateway
 from cascade.journal.ledger import SqlLedger
 from cascade.journal.sqlite import SqliteStore
@@ -218,18 +219,18 @@ def _serve(args: argparse.Namespace, stack: ExitStack, output: Log) -> int:
     set_defaults(args)
     path = files.find(args.policy_file)
     file = load_policies(path)
-    keys = key_file(args.keys, path)
+    keys = key_store(args.keys, path, file)
     listeners = [inherited(descriptor) for descriptor in args.fd or ()]
     keyless = worker is None and not _has_keys(args, keys, listeners)
     listeners = listeners or listen(args.host, args.port)
     for listener in listeners:
         stack.callback(listener.close)
     if keyless:
-        output.say(f"no API keys in {keys.path}: only this machine is served, and every user of it", logging.WARNING)
+        output.say(f"no API keys in {keys.where}: only this machine is served, and every user of it", logging.WARNING)
     if args.workers is not None and worker is None:
         address_and_path = f"http://{address(_host(args, listeners), listeners[0].getsockname()[1])}/v1 serves {path}"
         return supervise(args, listeners, f"{address_and_path} with {args.workers} workers", output)
-    gateway = Gateway(file, key_file=keys, ledger=None if worker is None else worker.ledger)
+    gateway = Gateway(file, key_store=keys, ledger=None if worker is None else worker.ledger)
     raise_descriptor_limit()
 
     def ready(port: int) -> None:
@@ -254,20 +255,19 @@ def _serve(args: argparse.Namespace, stack: ExitStack, output: Log) -> int:
     return 0 if server.started else 2
 
 
-def _has_keys(args: argparse.Namespace, keys: KeyFile, listeners: list[socket.socket]) -> bool:
+def _has_keys(args: argparse.Namespace, keys: KeyStore, listeners: list[socket.socket]) -> bool:
     """Whether there is any API key. Raises CascadeError where there is none although one is needed."""
     if read_keys(keys):
         return True
-    if args.require_keys or keys.marker.exists():
-        reason = "--require-keys is given" if args.require_keys else f"{keys.marker} says that keys are required"
+    if reason := "--require-keys is given" if args.require_keys else keys.lock_out:
         raise CascadeError(
-            f"{keys.path}: no API keys, and {reason}: restore the file, create a key (cascade keys create NAME --keys "
-            f"{keys.path}), or delete {keys.marker} to serve this machine without keys"
+            f"{keys.where}: no API keys, and {reason}: restore them, or create a key (cascade keys create NAME --keys "
+            f"{keys.option})"
         )
     if not is_loopback(host := _host(args, listeners)):
         raise CascadeError(
             f"--host {host}: without an API key the gateway only listens on a loopback address; create a key: "
-            f"python -m cascade keys create NAME --keys {keys.path}"
+            f"python -m cascade keys create NAME --keys {keys.option}"
         )
     return False
 
