@@ -35,6 +35,7 @@ from .log_format import Log, process_log
 # Without httptools there is no server: uvicorn's other parser, h11, has no such bounds on connections.
 from .protocol import LimitedProtocol
 from .supervisor import COUNTS, LEDGER, READY, WORKER, supervise
+from .tls import TlsFiles, TlsReloader
 
 log = logging.getLogger("cascade.gateway")
 
@@ -81,6 +82,7 @@ class Server(uvicorn.Server):
         gateway: The gateway that is served.
         ready: Called with the port once the server listens.
         worker: Which one of several workers it is; None: the only one.
+        tls: The certificate; None: plain HTTP.
     """
 
     def __init__(
@@ -89,8 +91,10 @@ class Server(uvicorn.Server):
         gateway: Gateway,
         ready: Callable[[int], object] | None = None,
         worker: "Worker | None" = None,
+        tls: TlsFiles | None = None,
     ) -> None:
         super().__init__(config)
+        self._tls = None if tls is None else TlsReloader(tls)
         self._gateway, self._ready, self._worker = gateway, ready, worker
         self._acceptors: list[Acceptor] = []
         self._draining: asyncio.Task[None] | None = None
@@ -134,6 +138,8 @@ class Server(uvicorn.Server):
             self._acceptors[0].count()
             if counter % 10 == 0:  # the other workers' metrics include these
                 self._gateway.update_load_metrics()
+        if self._tls is not None and self.config.ssl is not None and counter % 10 == 0:
+            self._tls.check(self.config.ssl)
         return await super().on_tick(counter)
 
     def drain(self) -> None:
@@ -169,6 +175,7 @@ def make_server(
     ready: Callable[[int], object] | None = None,
     path: Path | None = None,
     worker: Worker | None = None,
+    tls: TlsFiles | None = None,
 ) -> Server:
     """Makes a server; it listens once it is started.
 
@@ -179,6 +186,7 @@ def make_server(
         ready: Called with the port once the server listens.
         path: The policy file to reload when it changes; None: it is not reloaded.
         worker: Which one of several workers it is; None: the only one.
+        tls: The certificate; None: plain HTTP.
 
     Returns:
         The server.
@@ -198,8 +206,9 @@ def make_server(
         http=_protocol(gateway.limits.connections),
         lifespan="on",
         timeout_graceful_shutdown=int(gateway.limits.shutdown_s),
+        **({} if tls is None else tls.settings),
     )
-    return Server(config, gateway, ready, worker)
+    return Server(config, gateway, ready, worker, tls)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -220,6 +229,8 @@ def _serve(args: argparse.Namespace, stack: ExitStack, output: Log) -> int:
     path = files.find(args.policy_file)
     file = load_policies(path)
     keys = key_store(args.keys, path, file)
+    tls = TlsFiles.of(args)
+    scheme = "http" if tls is None else "https"
     listeners = [inherited(descriptor) for descriptor in args.fd or ()]
     keyless = worker is None and not _has_keys(args, keys, listeners)
     listeners = listeners or listen(args.host, args.port)
@@ -228,7 +239,7 @@ def _serve(args: argparse.Namespace, stack: ExitStack, output: Log) -> int:
     if keyless:
         output.say(f"no API keys in {keys.where}: only this machine is served, and every user of it", logging.WARNING)
     if args.workers is not None and worker is None:
-        address_and_path = f"http://{address(_host(args, listeners), listeners[0].getsockname()[1])}/v1 serves {path}"
+        address_and_path = f"{scheme}://{address(_host(args, listeners), listeners[0].getsockname()[1])}/v1 serves {path}"
         return supervise(args, listeners, f"{address_and_path} with {args.workers} workers", output)
     gateway = Gateway(file, key_store=keys, ledger=None if worker is None else worker.ledger)
     raise_descriptor_limit()
@@ -237,12 +248,12 @@ def _serve(args: argparse.Namespace, stack: ExitStack, output: Log) -> int:
         gc.collect()
         gc.freeze()  # loaded modules stay; a full collection of them would delay every request by a tenth of a second
         if worker is None:
-            output.say(f"http://{address(_host(args, listeners), port)}/v1 serves {path}")
+            output.say(f"{scheme}://{address(_host(args, listeners), port)}/v1 serves {path}")
         else:
             os.write(worker.supervisor, READY)
             os.close(worker.supervisor)
 
-    server = make_server(gateway, args.host, args.port, ready, path, worker)
+    server = make_server(gateway, args.host, args.port, ready, path, worker, tls)
     if args.stop_on_eof:
         on_end_of_input(lambda: os.kill(os.getpid(), signal.SIGTERM))
     # uvicorn raises the signal that stopped it once more at the end.
