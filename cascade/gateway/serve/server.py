@@ -253,7 +253,7 @@ def _serve(args: argparse.Namespace, stack: ExitStack, output: Log) -> int:
             os.write(worker.supervisor, READY)
             os.close(worker.supervisor)
 
-    server = make_server(gateway, args.host, args.port, ready, path, worker, tls)
+    server = make_server(gateway, args.host, args.port, ready, path, worker=worker, tls=tls)
     if args.stop_on_eof:
         on_end_of_input(lambda: os.kill(os.getpid(), signal.SIGTERM))
     # uvicorn raises the signal that stopped it once more at the end.
