@@ -1,7 +1,7 @@
 """A journal's interface to its database: the Store protocol, the rows, and the SQL that both databases understand."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from time import time
@@ -17,7 +17,10 @@ Row = tuple[Any, ...]
 
 # What is asked for in SQL has a column; the rest is one JSON object.
 _PLAIN = Record._fields[: Record._fields.index("tags")]
-COLUMNS = (*_PLAIN, "tags", "body")
+COLUMNS = (*_PLAIN, "tags", "body", "tiers_asked", "sampling_probability")
+ADDED_COLUMNS = {"tiers_asked": "INTEGER", "sampling_probability": "DOUBLE PRECISION"}
+"""Columns of ``cascade_runs`` that repeat what ``body`` says, so that sums need not read it; null in a row of an earlier
+cascade. SQLite takes the types, too."""
 SHADOW_COLUMNS = ("tier", "model", "probability", "state", "estimate_usd", "cost_usd", "latency_s", "agrees", "error")
 _TEXTS = tuple(i for i, name in enumerate(_PLAIN) if name in ("policy", "reason", "tier", "model", "error"))
 # 50 rows a statement: one step of the database, in which other threads run, and few enough parameters for old SQLites.
@@ -42,11 +45,17 @@ def to_row(record: Record) -> Row:
     for i in _TEXTS:
         if values[i] is not None and not plain(values[i]):
             values[i] = ascii(values[i])[1:-1]
-    return (*values, dumps(record.tags) if record.tags else None, dumps(body))
+    tags = dumps(record.tags) if record.tags else None
+    return (*values, tags, dumps(body), tiers_asked(record), record.sampling_probability)
+
+
+def tiers_asked(record: Record) -> int:
+    """How many tiers a run asked: those that it skipped by the prompt do not count."""
+    return sum(attempt["reason"] != "skipped" for attempt in record.attempts)
 
 
 def to_record(row: Sequence[Any]) -> Record:
-    """The record that ``to_row`` made a row of, without its feedback."""
+    """The record of a row of the columns before ``ADDED_COLUMNS``, without its feedback."""
     *values, tags, body = row
     values[_PLAIN.index("accepted")] = bool(values[_PLAIN.index("accepted")])
     rest = json.loads(body)
@@ -153,6 +162,10 @@ class SqlStore(Store):
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """Runs one statement with ``?`` for its values and gives its rows."""
+        raise NotImplementedError
+
+    def stream(self, sql: str, values: Sequence[Any] = ()) -> Iterator[Row]:
+        """``execute`` for more rows than fit into memory, some at a time; read them all before the next transaction."""
         raise NotImplementedError
 
     def transaction(self) -> AbstractContextManager[Any]:
@@ -303,7 +316,8 @@ def schema(number: str, real: str, json_: str, tags: str) -> Iterable[str]:
         f"CREATE TABLE cascade_runs (id {number}, {texts}, started {real} NOT NULL, ended {real} NOT NULL, "
         "policy TEXT NOT NULL, policy_hash TEXT NOT NULL, prompt_hash TEXT NOT NULL, accepted BOOLEAN NOT NULL, "
         f"reason TEXT NOT NULL, tier TEXT, model TEXT, confidence {real}, cost_usd {real}, premium_usd {real}, "
-        f"latency_s {real} NOT NULL, error TEXT, tags {tags}, body {json_} NOT NULL)"
+        f"latency_s {real} NOT NULL, error TEXT, tags {tags}, body {json_} NOT NULL, "
+        f"{', '.join(f'{name} {kind}' for name, kind in ADDED_COLUMNS.items())})"
     )
     yield "CREATE INDEX cascade_runs_started ON cascade_runs (started)"
     yield "CREATE TABLE cascade_policies (hash TEXT PRIMARY KEY, policy TEXT NOT NULL)"
@@ -374,6 +388,13 @@ ADDED_TABLES = (
     "cascade_anchors",
     "cascade_drifts",
 )
+
+
+def missing_columns(present: Collection[str]) -> Iterable[str]:
+    """The statements that add the columns of ``cascade_runs`` that a journal of an earlier cascade lacks."""
+    for name, kind in ADDED_COLUMNS.items():
+        if name not in present:
+            yield f"ALTER TABLE cascade_runs ADD COLUMN {name} {kind}"
 
 
 def check_version(version: int, where: str) -> None:
