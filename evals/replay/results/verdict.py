@@ -119,7 +119,8 @@ def _cascade(chosen: Mapping[str, Any]) -> str:
         judges = ", ".join(chosen["judges"][tier]) or "none"
         skip_below = chosen.get("skip_below", {}).get(tier)
         skip = "" if skip_below is None else f"not asked where the prompt gives it less than {skip_below:.4g}; "
-        lines.append(f"  {tier}: {skip}accept from confidence {at:.4g}; judges: {judges}")
+        line = f"  {tier}: {skip}accept from confidence {at:.4g}; judges: {judges}"
+        lines.append(fill(line, WIDTH, subsequent_indent=" " * 6, break_long_words=False, break_on_hyphens=False))
         by_task = chosen.get("by_task", {}).get(tier, {}) if tier != chosen["tiers"][-1] else {}
         if by_task:
             shown = ", ".join(f"{task} {at if isinstance(at, str) else format(at, '.4g')}" for task, at in by_task.items())
