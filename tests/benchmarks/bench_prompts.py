@@ -149,7 +149,7 @@ def main() -> int:
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     figures: dict[str, Any] = {}
     for name, case in CASES.items():
-        if args.cases in name:
+        if any(word in name for word in args.cases.split(",")):
             figures[name] = asyncio.run(measure(case, seeds)) if case.path.is_file() else {"skipped": case.path.name}
             print(f"{name}: {json.dumps(figures[name])}", file=sys.stderr, flush=True)
     print(json.dumps({"prompts": figures, "delta": DELTA}))
