@@ -87,10 +87,7 @@ def features(prompt: Prompt, task: str | None = None) -> PromptFeatures:
     plain = raw.isascii()
     window, size = WINDOW if plain else WIDE_WINDOW, len(raw)
     flat = raw.translate(_SCRAMBLED)
-    if size > 2 * window:
-        grams = _groups(flat[:window]) + _groups(flat[-window:])
-    else:
-        grams = _groups(flat)
+    grams = _groups(flat[:window]) + _groups(flat[-window:]) if size > 2 * window else _groups(flat)
     script = script_of(lower) if not plain else "latin" if words else "none"
     digits, code = size - len(raw.translate(None, _DIGITS)), size - len(raw.translate(None, _CODE))
     end = raw.rstrip()[-1:]

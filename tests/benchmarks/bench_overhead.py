@@ -53,7 +53,7 @@ def protected(protection: dict[str, str], journal: str | None = None, **limits: 
 
 
 def by_prompt(prompt: Prompt | None) -> Cascade:
-    """Two calibrated tiers, of which the first accepts; with a prompt it has a predictor that is evidence and may skip it."""
+    """Two calibrated tiers, of which the first accepts; with a prompt its predictor is evidence, and may skip it."""
     judges = ["schema", "rules", "logprob"]
     features = [{"judge": "logprob", "transform": "logit", "fill": 0.0, "coefficient": 1.0, "missing": 0.0}]
     predictor: dict[str, object] = {}
