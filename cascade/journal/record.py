@@ -202,6 +202,8 @@ def _attempt(a: Attempt, messages: Sequence[Message], keep: bool, cut: str) -> d
         entry["task"] = a.task
     if a.route is not None:
         entry["route"] = a.route
+    if a.min_confidence is not None:
+        entry["min_confidence"] = a.min_confidence
     if a.error is not None:
         entry["error"] = redactor.said(a.error)
     if answer is not None:
@@ -247,6 +249,8 @@ def _call(c: CallRecord, redactor: Redactor) -> dict[str, Any]:
     }
     if c.fault is not None:
         entry["fault"], entry["status"] = redactor.said(c.fault), c.status
+    if c.estimated:
+        entry["estimated"] = True
     return entry
 
 

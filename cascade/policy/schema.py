@@ -128,6 +128,8 @@ class Policy(StrictModel):
             seen.add(tier.name)
         if tiers[-1].skip_below is not None:
             raise ValueError(f"tier {tiers[-1].name!r}: skip_below: the last tier answers what no other accepts")
+        if tiers[-1].speculate_below is not None:
+            raise ValueError(f"tier {tiers[-1].name!r}: speculate_below: no tier follows the last one")
         if any(at == "skip" for at in (tiers[-1].accept_at_by_task or {}).values()):
             raise ValueError(f"tier {tiers[-1].name!r}: no task can skip the last tier, which answers what no other accepts")
         return tiers
