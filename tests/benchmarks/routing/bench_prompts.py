@@ -30,7 +30,7 @@ from evals.replay.rows.input_rows import Rules, default_judges, judge_plans, pro
 from evals.replay.rows.splits import halves
 from evals.replay.score_table import Cache, TierScores, load_or_score, sha256_of
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RECORDINGS = Path(os.environ.get("CASCADE_RECORDINGS") or ROOT.parent / "shared" / "recordings")
 STARTER = ROOT / "cascade" / "data" / "starter.jsonl.gz"
 DELTA = 0.1
