@@ -25,6 +25,7 @@ from .evidence.cofailure import cofailure
 from .evidence.consensus import has_consensus, with_consensus
 from .policy_output.limits import limit_notes, silent_judges
 from .policy_output.own_policy import OwnPolicy
+from .policy_output.traffic_profile import traffic_profile
 from .prompt_columns import prompt_notes, with_prompts
 from .results import report_data, verdict
 from .results.table import ResultRow, as_json, compare
@@ -263,6 +264,7 @@ async def _replay(
                 "lines": data["lines"],
                 "calibration": {t["tier"]: {"before": t["before"], "after": t["after"]} for t in shown},
             },
+            profile=traffic_profile(policy, [rows[i] for i in splits.test], results),
         )
     return ReplayResult(
         rows=table, data=data, calibration_file=calibration_file, warnings=tuple(warnings), per_second=progress.rate
