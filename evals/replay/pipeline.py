@@ -450,7 +450,7 @@ def _skips(policy: Policy, paths: Sequence[Sequence[tuple[int, bool]]]) -> dict[
     skip_below = {t.model: t.skip_below for t in policy.tiers if t.skip_below}
     if not skip_below:
         return {}
-    n_skipped = Counter(policy.tiers[i].model for path in paths for i, asked in path if not asked)
+    n_skipped = Counter(policy.tiers[i].model for path in paths for i, is_asked in path if not is_asked)
     return {"skip_below": skip_below, "skipped": {model: n_skipped[model] / max(len(paths), 1) for model in skip_below}}
 
 

@@ -170,7 +170,7 @@ def flow(
     places = ["prompts", *(name for model in models for name in (model, f"{NOT_ASKED}{model}"))]
     steps: Counter[tuple[str, str]] = Counter()
     for path in ([(i, True) for i in range(last + 1)] for last in outcome.last_called) if paths is None else paths:
-        called = [models[i] if asked else f"{NOT_ASKED}{models[i]}" for i, asked in path]
+        called = [models[i] if is_asked else f"{NOT_ASKED}{models[i]}" for i, is_asked in path]
         steps.update(zip(["prompts", *called], called, strict=False))
     entries: list[dict[str, Any]] = [
         {"source": source, "target": target, "n": steps[source, target]}

@@ -197,8 +197,8 @@ def test_flow_adds_up(pairs: list[tuple[int, int]]) -> None:
 @given(st.lists(st.lists(st.booleans(), max_size=2), max_size=30))
 def test_flow_shows_which_tiers_were_not_asked(rows: list[list[bool]]) -> None:
     """A skipped tier answers nothing and passes on all that comes to it; a path that skips is counted at its own place."""
-    paths = [[*enumerate(asked), (len(asked), True)] for asked in rows]
-    last = [len(asked) for asked in rows]
+    paths = [[*enumerate(row), (len(row), True)] for row in rows]
+    last = [len(row) for row in rows]
     links = report_data.flow(MODELS, outcome(tier=last, last_called=last), paths)
     for i, model in enumerate(MODELS):
         n_skipped = sum((i, False) in path for path in paths)
