@@ -1,6 +1,7 @@
 """One replay from end to end: score, split, prove, run the proof's policy through the engine, compare with the baselines."""
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -33,6 +34,7 @@ from .evidence.consensus import has_consensus, with_consensus
 from .latency import check_latencies, choose_speculation, p95, speculation, with_percentiles
 from .policy_output.limits import limit_notes, silent_judges
 from .policy_output.own_policy import OwnPolicy
+from .policy_output.traffic_profile import traffic_profile
 from .prompt_columns import prompt_notes, with_prompts
 from .results import report_data, verdict
 from .results.table import ResultRow, as_json, compare
@@ -219,7 +221,8 @@ async def _replay(
             )
         else:
             choice = choose_certified(
-                tuned, splits, config.guarantee, seed=config.seed, method="split" if config.speculate else config.method, must_end=must_end,
+                tuned, splits, config.guarantee, seed=config.seed, must_end=must_end,
+                method="split" if config.speculate else config.method,
                 tuner_class=tuner_class,
             )  # fmt: skip
         if config.method == "preset" and choice.method != "preset":
@@ -282,6 +285,7 @@ async def _replay(
                 "lines": data["lines"],
                 "calibration": {t["tier"]: {"before": t["before"], "after": t["after"]} for t in shown},
             },
+            profile=traffic_profile(policy, [rows[i] for i in splits.test], results),
         )
     return ReplayResult(
         rows=table, data=data, calibration_file=calibration_file, warnings=tuple(warnings), per_second=progress.rate
@@ -391,8 +395,9 @@ def _data(
         notes.append(f"{silent} verdicts on test rows are missing, because what their judge asks was not recorded")
     models = [t.model for t in policy.tiers]
     names = [t.name for t in policy.tiers]
+    paths = [[(names.index(a.tier), a.reason != "skipped") for a in r.attempts] for r in results]
     extra = {
-        "flow": report_data.flow(models, engine_outcome, [[names.index(a.tier) for a in r.attempts] for r in results]),
+        "flow": report_data.flow(models, engine_outcome, paths),
         "by_task": by_task(
             examples=rows,
             rows=test,
@@ -430,7 +435,7 @@ def _data(
         "thresholds": [t.accept_at for t in policy.tiers[:-1]],
         "last_at": policy.tiers[-1].accept_at,
         "by_task": {t.model: t.accept_at_by_task for t in policy.tiers if t.accept_at_by_task},
-        **({"skip_below": skips} if (skips := {t.model: t.skip_below for t in policy.tiers if t.skip_below}) else {}),
+        **_skips(policy, paths),
         "final": policy.final,
         "judges": {t.model: [j.use for j in t.judges] for t in policy.tiers},
         "cost_ratio": cascade_row.relative_cost,
@@ -494,6 +499,15 @@ def _latency(candidate: Candidate, splits: Splits, config: ReplayConfig, measure
         "latency": latency,
         "speculation": {"speculate_below": below, **{name: effect.to_json() for name, effect in effects.items()}},
     }
+
+
+def _skips(policy: Policy, paths: Sequence[Sequence[tuple[int, bool]]]) -> dict[str, dict[str, float]]:
+    """The skip thresholds by model, and the share of the test rows that did not ask it; empty where no tier is skipped."""
+    skip_below = {t.model: t.skip_below for t in policy.tiers if t.skip_below}
+    if not skip_below:
+        return {}
+    n_skipped = Counter(policy.tiers[i].model for path in paths for i, is_asked in path if not is_asked)
+    return {"skip_below": skip_below, "skipped": {model: n_skipped[model] / max(len(paths), 1) for model in skip_below}}
 
 
 def _judging(

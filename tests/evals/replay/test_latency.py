@@ -166,9 +166,9 @@ def test_the_share_of_late_rows_is_exact(seed: int, limit: float) -> None:
         )  # fmt: skip
     cascade, rows = SimulatedCascade.from_tiers(tiers), np.arange(n)
     cuts = np.linspace(0, 1, 11)
-    found = late_shares(cascade, [cuts], rows, limit)
+    shares = late_shares(cascade, [cuts], rows, limit)
     walked = [float((cascade.outcome((at,), rows).latency_s > limit).mean()) for at in cuts]
-    np.testing.assert_allclose(found, walked, atol=1e-12)
+    np.testing.assert_allclose(shares, walked, atol=1e-12)
 
 
 def test_percentiles() -> None:
