@@ -7,6 +7,7 @@ new pattern is attacked as soon as it exists.
 import asyncio
 import importlib
 import logging
+import os
 import pkgutil
 import random
 from collections.abc import Callable, Iterator, Mapping
@@ -49,7 +50,8 @@ from judges.verifier import verification_prompt
 from judges.votes import vote_of
 from tests.text_attacks import Reader, Slow, cases, patterns, slow, units
 
-LIMIT_S = 0.1
+# Three times the promise of 0.1 s, since machines differ. What is linear takes a fifth of this; what is not, minutes.
+LIMIT_S = 0.3
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": SCHEMA}}
 PROMPT = Prompt.of("What?")
@@ -204,7 +206,7 @@ def attack(count: int, pairs: int, seed: int) -> list[Slow]:
 # What once took too long.
 KNOWN = [
     *("<think>", "<think></think>", "<think></think>a", "</think> a", "<answer> ", "<|channel|>analysis<|message|>a<|end|>"),
-    *("\u0301\u0316", "\ufdfa", "\u00bd", '```json\n{"a":[1', "\\boxed{", '{"a":', "1e999999,"),
+    *("0", "①", "\u0301\u0316", "\ufdfa", "\u00bd", '```json\n{"a":[1', "\\boxed{", '{"a":', "1e999999,"),
 ]  # fmt: skip
 
 
@@ -215,8 +217,9 @@ def test_what_once_took_too_long(unit: str) -> None:
 
 
 def test_some_texts() -> None:
-    """A few of them in every run."""
-    assert attack(3, 200, random.randrange(10**6)) == []
+    """A few others in every run; CI repeats the same ones, so that a failure is a change's."""
+    seed = 0 if os.environ.get("CI") else random.randrange(10**6)
+    assert attack(3, 200, seed) == []
 
 
 @pytest.mark.slow

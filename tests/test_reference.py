@@ -147,6 +147,7 @@ COMMON = {
     "CSV",
     "HTML",
     "HTTP",
+    "HTTPS",
     "JSON",
     "SHA",
     "SIGINT",

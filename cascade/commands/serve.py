@@ -19,8 +19,14 @@ def add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--policy-file", help=POLICY_FILE_HELP)
     parser.add_argument("--host", help="the address to listen on (default: CASCADE_HOST, else 127.0.0.1)")
     parser.add_argument("--port", type=int, help="0 takes any that is free (default: CASCADE_PORT, else 8000)")
-    parser.add_argument("--keys", metavar="FILE", help="the key file (default: next to the policy file)")
+    parser.add_argument("--keys", metavar="FILE", help="the key file (default: next to the policy file), or 'journal'")
     parser.add_argument("--require-keys", action="store_true", help="refuse to start without an API key")
+    for option, variable, what in (
+        ("--tls-cert", "CASCADE_TLS_CERT", "a certificate in PEM: serve HTTPS"),
+        ("--tls-key", "CASCADE_TLS_KEY", "its private key, where it is in another file"),
+        ("--tls-client-ca", "CASCADE_TLS_CLIENT_CA", "accept only clients with a certificate of these authorities"),
+    ):
+        parser.add_argument(option, metavar="FILE", help=f"{what} (default: {variable})")
     parser.add_argument(
         "--fd",
         type=int,

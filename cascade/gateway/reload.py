@@ -5,25 +5,29 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from cascade.errors import CascadeError
 from cascade.policy import load as files
+from cascade.util.log_events import Event
 
-from .auth.key_file import KeyFile
-from .environment import load_policies, read_keys
+from .auth.key_store import KeyStore
+from .auth.keys_in_service import read_keys
+from .environment import load_policies
 from .state import Gateway, ReloadStatus
 
 log = logging.getLogger("cascade.gateway")
 
 EVERY_S = 1.0
 ALARM_EVERY_S = 60.0
+EXPIRY_EVERY_S, EXPIRES_SOON_S = 86_400.0, 7 * 86_400.0
 
 _Stamp = tuple[int, int, int]
 
 
 class Reloader:
-    """Checks once a second whether the policy file, a calibration that it names or the key file has changed.
+    """Checks once a second whether the policy file, a calibration that it names or the keys have changed.
 
     Args:
         gateway: The gateway whose files are watched.
@@ -31,10 +35,10 @@ class Reloader:
     """
 
     def __init__(self, gateway: Gateway, path: Path | None) -> None:
-        self._gateway, self._path, self._keys = gateway, path, gateway.key_file
-        self._policies_stamp, self._keys_stamp = _stamp(path), _stamp(self._keys.path if self._keys is not None else None)
+        self._gateway, self._path, self._keys = gateway, path, gateway.key_store
+        self._policies_stamp, self._keys_stamp = _stamp(path), self._keys and self._keys.stamp()
         self._calibrations = _calibrations(path)
-        self._next_alarm = 0.0
+        self._next_alarm = self._next_expiry_check = 0.0
 
     async def watch(self) -> None:
         """Checks until it is cancelled."""
@@ -52,13 +56,17 @@ class Reloader:
             # Before they are read, so that a change in the meantime is seen at the next check.
             self._policies_stamp, self._calibrations = now, await asyncio.to_thread(_calibrations, self._path)
             await self.reload()
-        if self._keys is not None and (stamp := _stamp(self._keys.path)) != self._keys_stamp:
-            await self._reload_keys(self._keys, stamp)
+        if self._keys is not None:
+            await self._reload_keys(self._keys)
+        self._say_what_expires()
 
-    async def _reload_keys(self, file: KeyFile, stamp: _Stamp | None) -> None:
-        """Puts changed keys into service. A file that cannot be read is tried again at the next check."""
+    async def _reload_keys(self, store: KeyStore) -> None:
+        """Puts changed keys into service. A store that cannot be read is tried again at the next check."""
         try:
-            self._gateway.keys.replace(await asyncio.to_thread(read_keys, file))
+            stamp = await asyncio.to_thread(store.stamp)
+            if stamp == self._keys_stamp and self._gateway.keys_stale_since is None:
+                return
+            self._gateway.keys.replace(await asyncio.to_thread(read_keys, store))
         except CascadeError as error:
             now = time.monotonic()
             since = self._gateway.keys_stale_since or now
@@ -68,11 +76,20 @@ class Reloader:
                 self._next_alarm = now + ALARM_EVERY_S
                 log.error("keys not reloaded for %.0f s, the previous ones stay in service: %s", now - since, error)
             return
-        # Stored only now: what changed while the file could not be read is not missed.
+        # Stored only now: what changed while the store could not be read is not missed.
         self._keys_stamp, self._next_alarm = stamp, 0.0
         if self._gateway.keys_stale_since is not None:
             self._gateway.keys_stale_since = None
-            log.warning("%s: keys reloaded", file.path)
+            log.warning("%s: keys reloaded", store.where)
+
+    def _say_what_expires(self) -> None:
+        """Names the keys that expire soon, once a day."""
+        now = time.monotonic()
+        if now < self._next_expiry_check:
+            return
+        self._next_expiry_check = now + EXPIRY_EVERY_S
+        for key in self._gateway.keys.expiring(EXPIRES_SOON_S):
+            log.warning(Event("an API key expires soon; rotate it", key=key.name, expires=_date(key.expires)))
 
     async def reload(self) -> None:
         """Puts the policy file into service if it has no error."""
@@ -95,6 +112,10 @@ class Reloader:
         now = time.time()
         gateway.reload_status = ReloadStatus(loaded=now, error=note, failed=now if note else None, unusable=unusable)
         log.warning("%s: reloaded%s", self._path, f"; {note}" if note else "")
+
+
+def _date(moment: float | None) -> str | None:
+    return None if moment is None else datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _calibrations(path: Path | None) -> Mapping[Path, _Stamp | None]:

@@ -14,9 +14,9 @@ from cascade.policy.schema import ModelSpec, PolicyFile
 from cascade.telemetry import Telemetry
 from cascade.telemetry.http import HttpMetrics
 
-from .auth.key_file import KeyFile
+from .auth.key_store import KeyStore
 from .auth.keys import Caller, Keys
-from .environment import read_keys
+from .auth.keys_in_service import read_keys
 from .limits import Limits, Load
 from .schemas.pool import SchemaPool
 from .stats import Stats
@@ -128,7 +128,7 @@ class Gateway:
         models: Models by name, which take precedence over those of the file, as with Cascade.
         limits: Limits on requests; None: the defaults.
         registry: The Prometheus registry; None: prometheus_client's default one.
-        key_file: Where the API keys are; None: no keys.
+        key_store: Where the API keys are; None: no keys.
         ledger: Keeps budgets and key rates where there is no journal; None: this process does.
 
     Raises:
@@ -143,13 +143,13 @@ class Gateway:
         models: Mapping[str, Model] | None = None,
         limits: Limits | None = None,
         registry: Any = None,
-        key_file: KeyFile | None = None,
+        key_store: KeyStore | None = None,
         ledger: "SqlLedger | None" = None,
     ) -> None:
         self.started_at = int(time())
         self._injected_models = dict(models or {})
-        self.key_file = key_file
-        self.keys = Keys(read_keys(key_file) if key_file is not None else ())
+        self.key_store = key_store
+        self.keys = Keys(read_keys(key_store) if key_store is not None else ())
         self.keys_stale_since: float | None = None
         self.limits = limits or Limits()
         self.load = Load(self.limits)

@@ -133,6 +133,7 @@ def to_calibration_file(
     promise: Mapping[str, Any],
     certificate: Mapping[str, Any],
     evidence: Mapping[str, Any],
+    profile: Sequence[str] | None = None,
 ) -> CalibrationFile:
     """The calibration file's content, checked by the very model that loads it."""
     policy = to_policy(candidate)
@@ -150,6 +151,7 @@ def to_calibration_file(
             "promise": promise,
             "certificate": certificate,
             "evidence": evidence,
+            "profile": profile,
         }
     )
 

@@ -1,6 +1,7 @@
 """One replay from end to end: score, split, prove, run the proof's policy through the engine, compare with the baselines."""
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from .evidence.cofailure import cofailure
 from .evidence.consensus import has_consensus, with_consensus
 from .policy_output.limits import limit_notes, silent_judges
 from .policy_output.own_policy import OwnPolicy
+from .policy_output.traffic_profile import traffic_profile
 from .prompt_columns import prompt_notes, with_prompts
 from .results import report_data, verdict
 from .results.table import ResultRow, as_json, compare
@@ -262,6 +264,7 @@ async def _replay(
                 "lines": data["lines"],
                 "calibration": {t["tier"]: {"before": t["before"], "after": t["after"]} for t in shown},
             },
+            profile=traffic_profile(policy, [rows[i] for i in splits.test], results),
         )
     return ReplayResult(
         rows=table, data=data, calibration_file=calibration_file, warnings=tuple(warnings), per_second=progress.rate
@@ -356,8 +359,9 @@ def _data(
         notes.append(f"{silent} verdicts on test rows are missing, because what their judge asks was not recorded")
     models = [t.model for t in policy.tiers]
     names = [t.name for t in policy.tiers]
+    paths = [[(names.index(a.tier), a.reason != "skipped") for a in r.attempts] for r in results]
     extra = {
-        "flow": report_data.flow(models, engine_outcome, [[names.index(a.tier) for a in r.attempts] for r in results]),
+        "flow": report_data.flow(models, engine_outcome, paths),
         "by_task": by_task(
             examples=rows,
             rows=test,
@@ -395,7 +399,7 @@ def _data(
         "thresholds": [t.accept_at for t in policy.tiers[:-1]],
         "last_at": policy.tiers[-1].accept_at,
         "by_task": {t.model: t.accept_at_by_task for t in policy.tiers if t.accept_at_by_task},
-        **({"skip_below": skips} if (skips := {t.model: t.skip_below for t in policy.tiers if t.skip_below}) else {}),
+        **_skips(policy, paths),
         "final": policy.final,
         "judges": {t.model: [j.use for j in t.judges] for t in policy.tiers},
         "cost_ratio": cascade_row.relative_cost,
@@ -439,6 +443,15 @@ def _data(
         "notes": notes,
         **extra,
     }
+
+
+def _skips(policy: Policy, paths: Sequence[Sequence[tuple[int, bool]]]) -> dict[str, dict[str, float]]:
+    """The skip thresholds by model, and the share of the test rows that did not ask it; empty where no tier is skipped."""
+    skip_below = {t.model: t.skip_below for t in policy.tiers if t.skip_below}
+    if not skip_below:
+        return {}
+    n_skipped = Counter(policy.tiers[i].model for path in paths for i, is_asked in path if not is_asked)
+    return {"skip_below": skip_below, "skipped": {model: n_skipped[model] / max(len(paths), 1) for model in skip_below}}
 
 
 def _judging(

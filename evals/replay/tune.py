@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from cascade.policy.calibrators import Constant
 
-from .calibrate import apply, fit
-from .candidate_tiers import add_agreement, fit_all_tiers, fit_consensus_tiers
+from .calibrate import SURE, apply, fit
+from .candidate_tiers import add_agreement, first_judges_only, fit_all_tiers, fit_consensus_tiers, fit_end
 from .evidence.consensus import has_consensus, models_asked, without_consensus
 from .score_table import TierScores
 from .simulate import CandidateTier, SimulatedCascade
@@ -73,9 +73,14 @@ class Tuner:
 
     def __init__(self, columns: Mapping[str, Sequence[TierScores]], fit_rows: Rows, goal: Goal, seed: int) -> None:
         self.rows, self.goal, self.seed = fit_rows, goal, seed
-        self.tiers = fit_all_tiers(without_consensus(columns), fit_rows, seed)
+        own = without_consensus(columns)
+        self.tiers = fit_all_tiers(own, fit_rows, seed)
         self.voters = fit_consensus_tiers(columns, fit_rows, seed)
         self.order = list(columns)
+        self.ends = {model: first_judges_only(tiers[0], tiers[0].column.n_last) for model, tiers in self.tiers.items()}
+        """Each model's step as the last tier of a ladder."""
+        if goal.premium is not None:  # the loss is against it: its own confidence predicts nothing
+            self.ends[goal.premium] = fit_end(own[goal.premium][0], fit_rows, seed)
         self.premium_usd = float(columns[self.order[-1]][0].cost_usd[fit_rows, 0].mean())
         self.refined: list[SweepResult] = []
         self._sweeps: dict[str | None, list[SweepResult]] = {}
@@ -168,7 +173,7 @@ class Tuner:
     def candidate_cascades(self, must_end: str | None = None) -> list[SimulatedCascade]:
         """Single models, every pair of steps, and longer sub-ladders of each model's best steps, in the given order."""
         cascades: list[SimulatedCascade] = []
-        last = {model: _free_judges_only(tiers) for model, tiers in self.tiers.items()}
+        last = self.ends
         ends = [m for m in self.order if must_end is None or m == must_end]
         cascades += [SimulatedCascade.from_tiers([last[m]]) for m in ends]
         # Pairs tell which of a model's steps are worth taking on longer ladders.
@@ -198,7 +203,7 @@ class Tuner:
         A model that votes is not asked again as a tier. The end is always the premium tier: how good another model is where
         the voters differ, few fit rows can tell.
         """
-        end, cascades = _free_judges_only(self.tiers[self.order[-1]]), list[SimulatedCascade]()
+        end, cascades = self.ends[self.order[-1]], list[SimulatedCascade]()
         for tier in self.voters:
             voters = {tier.model, *models_asked(tier.column)}
             cascades.append(SimulatedCascade.from_tiers([tier, end]))
@@ -343,7 +348,8 @@ class Tuner:
 
     def _refine(self, swept: SweepResult) -> list[tuple[SweepResult, list[str]]]:
         """The cascade with agreement as evidence, and each with the best answer so far, where the fit rows show a gain."""
-        tiers, notes = add_agreement(swept.cascade.tiers, self.rows, self.seed)
+        errors = SURE if swept.cascade.models[-1] == self.goal.premium else 1.0
+        tiers, notes = add_agreement(swept.cascade.tiers, self.rows, self.seed, errors_at_end=errors)
         options: list[tuple[SweepResult, list[str]]] = [(swept, [])]
         if notes:
             options.append((self.sweep(SimulatedCascade.from_tiers(tiers)), notes))
@@ -367,10 +373,3 @@ def _is_constant(tier: CandidateTier) -> bool:
 def _asks_others(cascade: SimulatedCascade) -> bool:
     """Whether a tier's judges ask other models: they are evidence of agreement already."""
     return any(has_consensus(tier.column) for tier in cascade.tiers)
-
-
-def _free_judges_only(tiers: Sequence[CandidateTier]) -> CandidateTier:
-    """The step that a model takes as the last tier: judged only by what is free, or as its policy says."""
-    from .candidate_tiers import first_judges_only
-
-    return first_judges_only(tiers[0], tiers[0].column.n_last)

@@ -17,7 +17,8 @@ _SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+"
 RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]{1,20}")
 # With a space before it, so that 2½ becomes 2 1/2.
 _FRACTIONS = {ord(char): f" {unicodedata.normalize('NFKC', char)}" for char in "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"}
-_EXACT = r"-?(?:\d{1,30}(?:\.\d{1,30})?|\.\d{1,30})"
+# From the first digit of a run: from each of them in turn, a long run would take a while.
+_EXACT = r"-?(?:(?<!\d)\d{1,30}(?:\.\d{1,30})?|\.\d{1,30})"
 _SCALES = {
     "hundred": "e2",
     "thousand": "e3",

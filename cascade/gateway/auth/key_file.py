@@ -1,144 +1,68 @@
-"""The API keys of the gateway, in an SQLite file that holds the SHA-256 of each key, never the key itself.
+"""The API keys of one machine's gateways, in an SQLite file that only its owner may read."""
 
-A key is 256 bits from the system's random source, so that guessing is hopeless: a slow password hash would protect nothing
-more and cost every request a tenth of a second.
-"""
-
-import hashlib
-import json
 import logging
 import os
-import secrets
 import sqlite3
 import stat
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cascade.errors import CascadeError
+
+from .key_store import COLUMNS, Execute, KeyStore
 
 NAME = "cascade-keys.db"
 TIMEOUT_S = 10.0
 _PRIVATE = 0o600
+_ADDED = {"expires": "REAL", "previous_sha256": "TEXT", "previous_expires": "REAL"}
 
 log = logging.getLogger("cascade.gateway")
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One key.
-
-    Attributes:
-        id: The public part of the key.
-        name: The name that the journal tags its runs with.
-        sha256: The hash of the whole key.
-        policies: The policies that it may use; None: all.
-        usd_per_day: Most USD per UTC day; None: no limit.
-        per_minute: Most requests per minute; None: no limit.
-        created: When it was created, in Unix seconds.
-        revoked: When it was revoked, in Unix seconds; None: it is valid.
-    """
-
-    id: str
-    name: str
-    sha256: str
-    policies: tuple[str, ...] | None
-    usd_per_day: float | None
-    per_minute: float | None
-    created: float
-    revoked: float | None
-
-
-class KeyFile:
+class KeyFile(KeyStore):
     """The file at ``path``, created with the first key, readable by its owner only. Methods raise CascadeError.
 
     The first key also creates a marker, an empty file next to it. While the marker exists the gateway requires keys, so
     that a key file that was deleted, moved or lost never opens the gateway.
     """
 
+    table = "keys"
+
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.where = self.option = str(path)
 
     @property
     def marker(self) -> Path:
         """The file whose presence says that keys are required, whether or not there is a key file."""
         return self.path.with_name(f"{self.path.name}.required")
 
-    def read(self) -> list[Key]:
-        """Every key, the oldest first; none where there is no file.
+    @property
+    def lock_out(self) -> str | None:
+        """See ``KeyStore.lock_out``: the marker is there."""
+        if not self.marker.exists():
+            return None
+        return f"{self.marker} says that keys are required (to serve this machine without keys, delete {self.marker})"
 
-        Raises:
-            CascadeError: The file cannot be read, or is locked for too long.
-        """
+    def stamp(self) -> Hashable:
+        """See ``KeyStore.stamp``."""
+        try:
+            status = self.path.stat()
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_size, status.st_ino
+
+    def _rows(self) -> list[tuple[Any, ...]]:
         if not self.path.is_file():
             return []
         self._restrict()
         with self._connect() as connection:
-            rows = connection.execute("SELECT * FROM keys ORDER BY created, id").fetchall()
-        return [
-            Key(id, name, sha256, None if policies is None else tuple(json.loads(policies)), *rest)
-            for id, name, sha256, policies, *rest in rows
-        ]
+            return connection.execute("SELECT * FROM keys ORDER BY created, id").fetchall()
 
-    def create(
-        self,
-        name: str,
-        *,
-        policies: Sequence[str] | None = None,
-        usd_per_day: float | None = None,
-        per_minute: float | None = None,
-    ) -> tuple[Key, str]:
-        """Creates a key.
-
-        Args:
-            name: Its name, 1 to 64 printable characters.
-            policies: The policies that it may use; None: all.
-            usd_per_day: Most USD per UTC day; None: no limit.
-            per_minute: Most requests per minute; None: no limit.
-
-        Returns:
-            The key, and its secret text, which is stored nowhere.
-
-        Raises:
-            CascadeError: A valid key has that name, or the file cannot be written.
-        """
-        if not name.isprintable() or not 0 < len(name) <= 64:
-            raise CascadeError("a key's name must have 1 to 64 printable characters")
-        id = secrets.token_hex(4)
-        secret = f"sk-cg-{id}-{secrets.token_hex(32)}"
-        hashed = hashlib.sha256(secret.encode()).hexdigest()
-        key = Key(
-            id=id,
-            name=name,
-            sha256=hashed,
-            policies=None if policies is None else tuple(policies),
-            usd_per_day=usd_per_day,
-            per_minute=per_minute,
-            created=time.time(),
-            revoked=None,
-        )
-        self._create_file()
-        with self._connect() as connection, connection:
-            connection.execute("BEGIN IMMEDIATE")
-            if connection.execute("SELECT 1 FROM keys WHERE name = ? AND revoked IS NULL", (name,)).fetchone():
-                raise CascadeError(f"a valid key named {name!r} exists; revoke it first or choose another name")
-            policies_json = None if key.policies is None else json.dumps(key.policies)
-            values = (id, name, hashed, policies_json, usd_per_day, per_minute, key.created, None)
-            connection.execute("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
-        return key, secret
-
-    def revoke(self, name: str) -> Key:
-        """Revokes the valid key with that name or id. Raises CascadeError where there is none."""
-        for key in self.read():
-            if key.revoked is None and name in (key.id, key.name):
-                with self._connect() as connection, connection:
-                    connection.execute("UPDATE keys SET revoked = ? WHERE id = ?", (time.time(), key.id))
-                return key
-        raise CascadeError(f"{self.path}: no valid key with the name or id {name!r}")
-
-    def _create_file(self) -> None:
+    @contextmanager
+    def _transaction(self) -> Iterator[Execute]:
         for path in (self.path, self.marker):
             try:
                 os.close(os.open(path, os.O_CREAT | os.O_RDWR, _PRIVATE))
@@ -146,10 +70,17 @@ class KeyFile:
                 raise CascadeError(f"{path}: cannot be written ({error.strerror})") from None
         self._restrict()
         with self._connect() as connection, connection:
+            connection.execute("BEGIN IMMEDIATE")
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS keys (id TEXT PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT NOT NULL, "
-                "policies TEXT, usd_per_day REAL, per_minute REAL, created REAL NOT NULL, revoked REAL)"
+                "policies TEXT, usd_per_day REAL, per_minute REAL, created REAL NOT NULL, revoked REAL, "
+                f"{', '.join(f'{name} {kind}' for name, kind in _ADDED.items())})"
             )
+            present = {row[1] for row in connection.execute("PRAGMA table_info(keys)")}
+            for name in COLUMNS:
+                if name not in present:  # a file of an earlier cascade
+                    connection.execute(f"ALTER TABLE keys ADD COLUMN {name} {_ADDED[name]}")
+            yield lambda sql, values: connection.execute(sql, values).fetchall()
 
     def _restrict(self) -> None:
         """Takes a file that others may read or write back to its owner alone, as far as this user may."""

@@ -7,13 +7,13 @@ import re
 from collections.abc import Container, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from time import monotonic
+from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 from cascade.engine.plan import DailyBudgets
 from cascade.gateway.errors import ApiError
 
-from .key_file import Key
+from .key import Key
 
 if TYPE_CHECKING:
     from .rates import SharedRates
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MAX_HEADER_BYTES = 32 * 1024
 _BURST_S = 10.0
 _UNKNOWN_KEY = hashlib.sha256(b"").hexdigest()
+_NO_KEY = Key(id="", name="", sha256=_UNKNOWN_KEY)
 _HOST = re.compile(rb"(?:\[(?P<ip6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9.-]+))(?::[0-9]{1,5})?")
 
 
@@ -92,8 +93,15 @@ class Keys:
 
     def budgets(self) -> list[tuple[str, str, float | None]]:
         """The daily budgets of valid keys: scope, label, USD."""
-        valid = [key for key, _ in self._by_id.values() if key.revoked is None]
+        now = time()
+        valid = [key for key, _ in self._by_id.values() if key.is_valid(now)]
         return [(_scope(key), f"key {key.name}", key.usd_per_day) for key in valid]
+
+    def expiring(self, within_s: float) -> list[Key]:
+        """The valid keys that expire within ``within_s`` seconds."""
+        now = time()
+        keys = [key for key, _ in self._by_id.values() if key.is_valid(now)]
+        return [key for key in keys if key.expires is not None and key.expires < now + within_s]
 
     def caller(self, scope: MutableMapping[str, Any], *, public: bool = False) -> Caller:
         """The sender of a request.
@@ -163,10 +171,15 @@ class Keys:
         entry = self._by_id.get(parts[2].decode("latin-1")) if len(parts) > 3 else None
         # The same work for an unknown key. Hashes are compared: their timing reveals nothing about the key.
         digest = hashlib.sha256(secret).hexdigest()
-        same = hmac.compare_digest(digest, entry[0].sha256 if entry is not None else _UNKNOWN_KEY)
-        if entry is None or not same or entry[0].revoked is not None:
-            raise _unauthorized("the API key is not valid")
-        return entry[1]
+        key = entry[0] if entry is not None else _NO_KEY
+        present = hmac.compare_digest(digest, key.sha256)
+        previous = hmac.compare_digest(digest, key.previous_sha256 or _UNKNOWN_KEY)
+        if entry is not None and key.revoked is None and (present or previous):
+            now = time()
+            if key.is_valid(now) if present else key.previous_is_valid(now):
+                return entry[1]
+            raise _unauthorized("the API key has expired")
+        raise _unauthorized("the API key is not valid")
 
 
 _PARAMETERS = frozenset((b"beta",))  # the header anthropic-beta says which betas

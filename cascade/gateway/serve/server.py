@@ -17,10 +17,11 @@ import uvicorn
 
 from cascade.errors import CascadeError
 from cascade.gateway.app import make_app
-from cascade.gateway.auth.commands import key_file
-from cascade.gateway.auth.key_file import KeyFile
+from cascade.gateway.auth.commands import key_store
+from cascade.gateway.auth.key_store import KeyStore
 from cascade.gateway.auth.keys import is_loopback
-from cascade.gateway.environment import load_policies, read_keys, set_defaults
+from cascade.gateway.auth.keys_in_service import read_keys
+from cascade.gateway.environment import load_policies, set_defaults
 from cascade.gateway.state import Gateway
 from cascade.journal.ledger import SqlLedger
 from cascade.journal.sqlite import SqliteStore
@@ -34,6 +35,7 @@ from .log_format import Log, process_log
 # Without httptools there is no server: uvicorn's other parser, h11, has no such bounds on connections.
 from .protocol import LimitedProtocol
 from .supervisor import COUNTS, LEDGER, READY, WORKER, supervise
+from .tls import TlsFiles, TlsReloader
 
 log = logging.getLogger("cascade.gateway")
 
@@ -80,6 +82,7 @@ class Server(uvicorn.Server):
         gateway: The gateway that is served.
         ready: Called with the port once the server listens.
         worker: Which one of several workers it is; None: the only one.
+        tls: The certificate; None: plain HTTP.
     """
 
     def __init__(
@@ -88,8 +91,10 @@ class Server(uvicorn.Server):
         gateway: Gateway,
         ready: Callable[[int], object] | None = None,
         worker: "Worker | None" = None,
+        tls: TlsFiles | None = None,
     ) -> None:
         super().__init__(config)
+        self._tls = None if tls is None else TlsReloader(tls)
         self._gateway, self._ready, self._worker = gateway, ready, worker
         self._acceptors: list[Acceptor] = []
         self._draining: asyncio.Task[None] | None = None
@@ -133,6 +138,8 @@ class Server(uvicorn.Server):
             self._acceptors[0].count()
             if counter % 10 == 0:  # the other workers' metrics include these
                 self._gateway.update_load_metrics()
+        if self._tls is not None and self.config.ssl is not None and counter % 10 == 0:
+            self._tls.check(self.config.ssl)
         return await super().on_tick(counter)
 
     def drain(self) -> None:
@@ -168,6 +175,7 @@ def make_server(
     ready: Callable[[int], object] | None = None,
     path: Path | None = None,
     worker: Worker | None = None,
+    tls: TlsFiles | None = None,
 ) -> Server:
     """Makes a server; it listens once it is started.
 
@@ -178,6 +186,7 @@ def make_server(
         ready: Called with the port once the server listens.
         path: The policy file to reload when it changes; None: it is not reloaded.
         worker: Which one of several workers it is; None: the only one.
+        tls: The certificate; None: plain HTTP.
 
     Returns:
         The server.
@@ -197,8 +206,9 @@ def make_server(
         http=_protocol(gateway.limits.connections),
         lifespan="on",
         timeout_graceful_shutdown=int(gateway.limits.shutdown_s),
+        **({} if tls is None else tls.settings),
     )
-    return Server(config, gateway, ready, worker)
+    return Server(config, gateway, ready, worker, tls)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -218,30 +228,32 @@ def _serve(args: argparse.Namespace, stack: ExitStack, output: Log) -> int:
     set_defaults(args)
     path = files.find(args.policy_file)
     file = load_policies(path)
-    keys = key_file(args.keys, path)
+    keys = key_store(args.keys, path, file)
+    tls = TlsFiles.of(args)
+    scheme = "http" if tls is None else "https"
     listeners = [inherited(descriptor) for descriptor in args.fd or ()]
     keyless = worker is None and not _has_keys(args, keys, listeners)
     listeners = listeners or listen(args.host, args.port)
     for listener in listeners:
         stack.callback(listener.close)
     if keyless:
-        output.say(f"no API keys in {keys.path}: only this machine is served, and every user of it", logging.WARNING)
+        output.say(f"no API keys in {keys.where}: only this machine is served, and every user of it", logging.WARNING)
     if args.workers is not None and worker is None:
-        address_and_path = f"http://{address(_host(args, listeners), listeners[0].getsockname()[1])}/v1 serves {path}"
+        address_and_path = f"{scheme}://{address(_host(args, listeners), listeners[0].getsockname()[1])}/v1 serves {path}"
         return supervise(args, listeners, f"{address_and_path} with {args.workers} workers", output)
-    gateway = Gateway(file, key_file=keys, ledger=None if worker is None else worker.ledger)
+    gateway = Gateway(file, key_store=keys, ledger=None if worker is None else worker.ledger)
     raise_descriptor_limit()
 
     def ready(port: int) -> None:
         gc.collect()
         gc.freeze()  # loaded modules stay; a full collection of them would delay every request by a tenth of a second
         if worker is None:
-            output.say(f"http://{address(_host(args, listeners), port)}/v1 serves {path}")
+            output.say(f"{scheme}://{address(_host(args, listeners), port)}/v1 serves {path}")
         else:
             os.write(worker.supervisor, READY)
             os.close(worker.supervisor)
 
-    server = make_server(gateway, args.host, args.port, ready, path, worker)
+    server = make_server(gateway, args.host, args.port, ready, path, worker=worker, tls=tls)
     if args.stop_on_eof:
         on_end_of_input(lambda: os.kill(os.getpid(), signal.SIGTERM))
     # uvicorn raises the signal that stopped it once more at the end.
@@ -254,20 +266,19 @@ def _serve(args: argparse.Namespace, stack: ExitStack, output: Log) -> int:
     return 0 if server.started else 2
 
 
-def _has_keys(args: argparse.Namespace, keys: KeyFile, listeners: list[socket.socket]) -> bool:
+def _has_keys(args: argparse.Namespace, keys: KeyStore, listeners: list[socket.socket]) -> bool:
     """Whether there is any API key. Raises CascadeError where there is none although one is needed."""
     if read_keys(keys):
         return True
-    if args.require_keys or keys.marker.exists():
-        reason = "--require-keys is given" if args.require_keys else f"{keys.marker} says that keys are required"
+    if reason := "--require-keys is given" if args.require_keys else keys.lock_out:
         raise CascadeError(
-            f"{keys.path}: no API keys, and {reason}: restore the file, create a key (cascade keys create NAME --keys "
-            f"{keys.path}), or delete {keys.marker} to serve this machine without keys"
+            f"{keys.where}: no API keys, and {reason}: restore them, or create a key (cascade keys create NAME --keys "
+            f"{keys.option})"
         )
     if not is_loopback(host := _host(args, listeners)):
         raise CascadeError(
             f"--host {host}: without an API key the gateway only listens on a loopback address; create a key: "
-            f"python -m cascade keys create NAME --keys {keys.path}"
+            f"python -m cascade keys create NAME --keys {keys.option}"
         )
     return False
 

@@ -224,7 +224,7 @@ def supervise(args: argparse.Namespace, listeners: Sequence[socket.socket], read
 def worker_options(args: argparse.Namespace) -> list[str]:
     """The options that a worker has in common with its supervisor."""
     options: list[str] = []
-    for name in ("policy_file", "keys", "log_format", "log_level"):
+    for name in ("policy_file", "keys", "log_format", "log_level", "tls_cert", "tls_key", "tls_client_ca"):
         if (value := getattr(args, name)) is not None:
             options += [f"--{name.replace('_', '-')}", str(value)]
     return options + [f"--{name.replace('_', '-')}" for name in ("require_keys", "no_access_log") if getattr(args, name)]

@@ -14,8 +14,8 @@ from cascade.errors import JournalError, PolicyError, RunNotFoundError
 from cascade.journal.open_store import open_store
 from cascade.journal.store import Filter, Store
 from cascade.util.own_command import own_command
+from cascade.util.spans import span_seconds
 
-_SPAN = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _FOLLOW_S = 0.5
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -172,9 +172,8 @@ def moment(text: str | None, now: float) -> float | None:
     """
     if text is None:
         return None
-    span = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text)
-    if span is not None:
-        return now - float(span[1]) * _SPAN[span[2]]
+    if (span := span_seconds(text)) is not None:
+        return now - span
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

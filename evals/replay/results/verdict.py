@@ -118,8 +118,13 @@ def _cascade(chosen: Mapping[str, Any]) -> str:
     for tier, at in zip(chosen["tiers"], thresholds, strict=True):
         judges = ", ".join(chosen["judges"][tier]) or "none"
         skip_below = chosen.get("skip_below", {}).get(tier)
-        skip = "" if skip_below is None else f"not asked where the prompt gives it less than {skip_below:.4g}; "
-        lines.append(f"  {tier}: {skip}accept from confidence {at:.4g}; judges: {judges}")
+        if skip_below is None:
+            skip = ""
+        else:
+            share = 100 * chosen["skipped"][tier]
+            skip = f"not asked where the prompt gives it less than {skip_below:.4g} ({share:.0f} % of the test rows); "
+        words = f"{tier}: {skip}accept from confidence {at:.4g}; judges: {judges}"
+        lines.append(fill(words, WIDTH, initial_indent="  ", subsequent_indent=" " * 6, break_long_words=False))
         by_task = chosen.get("by_task", {}).get(tier, {}) if tier != chosen["tiers"][-1] else {}
         if by_task:
             shown = ", ".join(f"{task} {at if isinstance(at, str) else format(at, '.4g')}" for task, at in by_task.items())

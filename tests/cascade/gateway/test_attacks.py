@@ -46,7 +46,7 @@ def limited(serve: Serve, upstream: WireServer, tmp_path: Path) -> tuple[Running
     """The same, and a key for the policy `default` alone."""
     keys = KeyFile(tmp_path / "k.db")
     _, secret = keys.create("ana", policies=["default"])
-    return serve(POLICIES.format(url=upstream.base_url, folder=tmp_path), key_file=keys), secret
+    return serve(POLICIES.format(url=upstream.base_url, folder=tmp_path), key_store=keys), secret
 
 
 class Lines(logging.Handler):

@@ -9,7 +9,8 @@ import pytest
 from cascade.errors import CascadeError
 from cascade.gateway.auth.key_file import KeyFile
 from cascade.gateway.auth.keys import Keys
-from cascade.gateway.environment import keys_of, load_policies, read_keys, set_defaults
+from cascade.gateway.auth.keys_in_service import keys_of, read_keys
+from cascade.gateway.environment import load_policies, set_defaults
 
 FILE = "models: {m: {provider: scripted, answers: ['51']}}\npolicies: {default: {tiers: [{model: m}]}}\n"
 
@@ -40,7 +41,10 @@ def test_a_json_list_has_limits_and_need_not_hold_the_key(secrets: tuple[str, st
     (plain,) = keys_of(f"ana={one}")
     entry = {"name": "ana", "id": plain.id, "sha256": plain.sha256, "per_minute": 60, "usd_per_day": 2, "policies": ["p"]}
     (key,) = keys_of(json.dumps([entry]))
-    assert (key.per_minute, key.usd_per_day, key.policies) == (60.0, 2.0, ("p",))
+    assert (key.per_minute, key.usd_per_day, key.policies, key.expires) == (60.0, 2.0, ("p",), None)
+    (dated,) = keys_of(json.dumps([{**entry, "expires": "2027-01-31"}]))
+    assert dated.expires == 1_801_353_600.0
+    assert keys_of(json.dumps([{**entry, "expires": "2027-01-31T01:00+01:00"}])) == [dated]
     caller = Keys([key]).caller(scope(one))
     assert (caller.name, caller.per_minute, caller.policies) == ("ana", 60.0, frozenset(["p"]))
 
@@ -58,6 +62,8 @@ def test_a_json_list_has_limits_and_need_not_hold_the_key(secrets: tuple[str, st
         '[{"name": "ana", "id": "a", "sha256": "hidden"}]',
         '[{"name": "ana", "id": "a", "sha256": "' + "0" * 64 + '", "per_minute": 0}]',
         '[{"name": "ana", "id": "a", "sha256": "' + "0" * 64 + '", "per_minute": true}]',
+        '[{"name": "ana", "id": "a", "sha256": "' + "0" * 64 + '", "expires": "hidden"}]',
+        '[{"name": "ana", "id": "a", "sha256": "' + "0" * 64 + '", "expires": 1}]',
         '[{"name": "ana", "id": "a", "sha256": "' + "0" * 64 + '", "policies": "p"}]',
         '[{"name": "ana", "id": "a", "sha256": "' + "0" * 64 + '", "per_hour": 1}]',
     ],

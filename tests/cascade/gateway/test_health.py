@@ -59,7 +59,7 @@ def test_who_may_see_them(serve: Serve, tmp_path: Path, upstream: WireServer) ->
     keys = KeyFile(tmp_path / "keys.db")
     _, whole = keys.create("whole")
     _, part = keys.create("part", policies=["default"])
-    running = serve(POLICIES.format(url=upstream.base_url), key_file=keys)
+    running = serve(POLICIES.format(url=upstream.base_url), key_store=keys)
     for path in ("/healthz", "/readyz", "/openapi.json"):
         assert httpx2.get(running.url + path).status_code == 200
     for path in ("/metrics", "/dashboard/runs/" + "0" * 32, "/dashboard/events"):

@@ -122,7 +122,7 @@ def test_hostile_requests_with_and_without_a_key(serve: Serve, tmp_path: Path, f
     """Where keys are required, neither a client that has one nor one that has none holds the loop."""
     keys = KeyFile(tmp_path / "k.db")
     _, secret = keys.create("ana")
-    running, sample = serve(POLICIES, key_file=keys), random.Random(3).sample(family, 5)
+    running, sample = serve(POLICIES, key_store=keys), random.Random(3).sample(family, 5)
     for key in (secret, None, "csc_" + "x" * 20_000):
         check(running, sample, key)
     assert {send(running.url, request) for request in sample} == {401}

@@ -58,7 +58,7 @@ def test_a_key_needs_the_aliass_policy(serve: Serve, upstream: WireServer, tmp_p
     upstream.reply = Reply(chat("51"))
     keys = KeyFile(tmp_path / "keys.json")
     secret = keys.create("app", policies=["other"])[1]
-    gateway = serve(POLICIES.format(url=upstream.base_url, more=""), key_file=keys)
+    gateway = serve(POLICIES.format(url=upstream.base_url, more=""), key_store=keys)
     headers = {"authorization": f"Bearer {secret}"}
     for name, status in (("gpt-4o", 403), ("other", 200)):
         body = {"model": name, "messages": [{"role": "user", "content": "Hi"}]}

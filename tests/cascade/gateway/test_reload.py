@@ -175,7 +175,7 @@ def test_keys_change_under_load(serve: Serve, tmp_path: Path, monkeypatch: pytes
     keys = KeyFile(tmp_path / "k.db")
     _, secret = keys.create("stays")
     _, gone = keys.create("leaves")
-    running = serve(SCRIPTED, key_file=keys)
+    running = serve(SCRIPTED, key_store=keys)
     statuses: list[int] = []
     late: list[int] = []
     done, revoked = threading.Event(), threading.Event()

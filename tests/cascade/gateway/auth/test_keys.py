@@ -48,7 +48,7 @@ def guarded(keys: KeyFile, serve: Serve) -> Callable[..., Running]:
 
     def make(**options: object) -> Running:
         _, secret = keys.create("ana", **options)  # type: ignore[arg-type]
-        running = serve(FILE, key_file=keys)
+        running = serve(FILE, key_store=keys)
         running.key = secret
         return running
 

@@ -67,7 +67,7 @@ def test_a_key_in_a_trailer_is_none(serve: Serve, tmp_path) -> None:  # type: ig
 
     keys = KeyFile(tmp_path / "k.db")
     _, secret = keys.create("ana")
-    running = serve(SCRIPTED, key_file=keys)
+    running = serve(SCRIPTED, key_store=keys)
     trailers = b"authorization: Bearer " + secret.encode() + b"\r\n"
     assert status_of(running, post("transfer-encoding: chunked") + chunked(BODY, trailers)) == 401
 

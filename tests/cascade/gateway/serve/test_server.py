@@ -25,7 +25,7 @@ policies: {default: {tiers: [{model: m, accept_at: 0.0}]}}
 
 
 @contextmanager
-def process(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
+def process(*arguments: str, scheme: str = "http", **environment: str) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
     """The command, once it listens: the process, its address, and what it said until then."""
     command = [sys.executable, "-m", "cascade", "serve", "--port", "0", "--stop-on-eof", *arguments]
     keyless = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")} | environment
@@ -36,7 +36,7 @@ def process(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Po
         assert running.stderr is not None
         for line in running.stderr:
             output += line
-            if "http://" in line:
+            if f"{scheme}://" in line:
                 yield running, line.split()[1].removesuffix("/v1"), output
                 return
         raise AssertionError(output)
