@@ -197,7 +197,7 @@ def choose_from_menu(
     if line.candidate is not None:
         certificate = line.certificate.to_json() | {"p_value": line.p_value}
         certificate["words"] = (
-            f"With {100 * (1 - delta):g} % confidence {guarantee.words()}: loss {line.loss:+.4f} on the "
+            f"With {100 * (1 - delta):g} % confidence {guarantee.words()}: loss {line.loss:+z.4f} on the "
             f"{len(splits.certify):,} certification rows, p = {line.p_value:.4f} ({certificate['method']} over "
             f"{len(menu)} promises). It holds for prompts like those recorded."
         )
@@ -283,7 +283,7 @@ def _refusal(proof: Certificate, guarantee: Guarantee, splits: Splits, n: int, p
     words = f"Not proved: on {n:,} rows no cascade could be shown to keep the promise that {guarantee.words()}. "
     if proof.tests:
         words += (
-            f"The safest one lost {proof.tests[0].loss:+.4f} on average, which may be chance (p = {proof.p_value:.3f}, "
+            f"The safest one lost {proof.tests[0].loss:+z.4f} on average, which may be chance (p = {proof.p_value:.3f}, "
             f"needed: {proof.delta:g} or less). "
         )
     least = least_rows(proof.limit, proof.delta, paired=paired)
@@ -302,7 +302,7 @@ def _refusal(proof: Certificate, guarantee: Guarantee, splits: Splits, n: int, p
 def _success_words(guarantee: Guarantee, proof: Certificate) -> str:
     test = proof.tests[proof.position]
     return (
-        f"With {100 * (1 - guarantee.delta):g} % confidence {guarantee.words()}: loss {test.loss:+.4f} on the {proof.n:,} "
+        f"With {100 * (1 - guarantee.delta):g} % confidence {guarantee.words()}: loss {test.loss:+z.4f} on the {proof.n:,} "
         f"certification rows, p = {test.p_value:.4f} ({METHODS.get(proof.method, proof.method)}, {len(proof.tests)} tests). "
         "It holds for prompts like those recorded."
     )

@@ -86,8 +86,8 @@ def _loses(chosen: Mapping[str, Any], premium: str, n: int) -> str:
         return "loses  nothing"
     loss, (low, high) = -chosen["quality_difference"], (-chosen["interval"][1], -chosen["interval"][0])
     return (
-        f"loses  {100 * loss:.1f} points of quality against {premium} (95 % interval {100 * low:.1f} to {100 * high:.1f}), "
-        f"on {n:,} test rows"
+        f"loses  {100 * loss:z.1f} points of quality against {premium} "
+        f"(95 % interval {100 * low:z.1f} to {100 * high:z.1f}), on {n:,} test rows"
     )
 
 
@@ -100,8 +100,8 @@ def tasks(entries: Sequence[Mapping[str, Any]], *, full: bool = False) -> str:
         low, high = (-100 * end for end in reversed(entry["corrected_interval"]))
         cost = "—" if entry["cost_ratio"] is None else f"{100 * entry['cost_ratio']:.0f} %"
         lines.append(
-            f"{clip(str(entry['task']), 22):<22} {entry['n']:>5,}  {-100 * entry['difference']:>5.1f}  "
-            f"{f'{low:.1f} to {high:.1f}':>15}  {cost:>6}  {entry['advice']}"
+            f"{clip(str(entry['task']), 22):<22} {entry['n']:>5,}  {-100 * entry['difference']:>z5.1f}  "
+            f"{f'{low:z.1f} to {high:z.1f}':>15}  {cost:>6}  {entry['advice']}"
         )
     hidden = len(ordered) - len(shown)
     lines.append(
