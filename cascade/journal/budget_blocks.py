@@ -23,6 +23,7 @@ class _Block:
     unreported: float = 0.0  # spent, and not yet entered in the shared ledger
     until: float = 0.0  # until when the shared ledger certainly holds it
     used: float = 0.0  # when something was last taken from it
+    wrong: bool = False  # the shared ledger holds something else, because a report failed
 
     @property
     def free(self) -> float:
@@ -165,11 +166,11 @@ class BudgetBlocks:
         with self._lock:
             for scope, block in self._blocks.items():
                 idle = block.free > 0.0 and (now >= block.used + self._idle_s or now >= block.until)
-                if not (block.unreported or idle or everything):
+                if not (block.unreported or idle or block.wrong or everything):
                     continue
                 held = max(0.0, block.reserved if idle else block.held - block.unreported)
                 entries[scope] = Entry(block.unreported, held, block.limit)
-                block.held, block.unreported = held, 0.0
+                block.held, block.unreported, block.wrong = held, 0.0, False
             for scope in entries:
                 block = self._blocks[scope]
                 if not (block.held or block.reserved):
@@ -190,8 +191,9 @@ class BudgetBlocks:
                 block = self._blocks.setdefault(scope, _Block(limit=entry.limit))
                 block.unreported += entry.spent
                 block.held += entry.spent
+                block.wrong = True
 
     def waiting(self) -> bool:
         """Whether there is something to report or to return."""
         with self._lock:
-            return any(block.unreported or block.held > block.reserved for block in self._blocks.values())
+            return any(block.unreported or block.wrong or block.held > block.reserved for block in self._blocks.values())

@@ -124,7 +124,7 @@ class SqlLedger:
                 check_room(scope, spent + reserved, max(0.0, usd - _ROUNDING), limit, reserved)
                 if spent >= budget_alarms.FIRST * limit:
                     budget_alarms.check(scope, spent, limit)
-                needed = max(0.0, usd - block.free)
+                needed = max(0.0, usd - (mine - block.reserved - block.unreported))
                 granted[scope] = needed + self._share * max(0.0, limit - spent - reserved - usd)
             for scope, amount in granted.items():
                 # Stated as a sum: a commit whose answer was lost is tried again.

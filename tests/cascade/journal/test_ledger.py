@@ -329,7 +329,7 @@ def never_exceeded(url: str, requests: int, seed: int) -> None:
 
     async def go() -> None:
         nonlocal billed, refused
-        ledgers = [ledger(url, expire_s=0.2) for _ in range(3)]
+        ledgers = [ledger(url, expire_s=1.0) for _ in range(3)]
 
         async def one(i: int) -> None:
             nonlocal billed, refused
@@ -340,8 +340,8 @@ def never_exceeded(url: str, requests: int, seed: int) -> None:
             except LimitReached:
                 refused += 1
                 return
-            if draw.random() < 0.05:
-                await asyncio.sleep(draw.uniform(0.1, 0.6))
+            if draw.random() < 10 / requests:
+                await asyncio.sleep(draw.uniform(0.1, 2.0))
             paid = draw.choice([0.0, 0.1, 0.5, 1.0]) * usd * draw.random() * 100 / requests
             billed += paid
             await mine.settle(reservation, paid)
@@ -351,7 +351,7 @@ def never_exceeded(url: str, requests: int, seed: int) -> None:
             await asyncio.gather(*(one(i) for i in range(start, min(requests, start + 50))))
             if draw.random() < 0.3:
                 ledgers[0].close()
-                ledgers[0] = ledger(url, expire_s=0.2)
+                ledgers[0] = ledger(url, expire_s=1.0)
         await until(ledgers[1], "day", billed)  # as soon as the others have returned what they took in advance
         for each in ledgers:
             each.close()
