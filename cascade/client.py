@@ -8,7 +8,7 @@ from cascade.engine.attempt import TierAttempt
 from cascade.engine.calls import DEFAULT_REQUEST
 from cascade.engine.canary import assigned, with_arm
 from cascade.engine.plan import CompiledPolicy, new_run_budget, tag_budgets
-from cascade.engine.routing import routed
+from cascade.engine.routing import routed, tier_with_min_confidence, with_min_confidence
 from cascade.engine.run import gate as gate_answer
 from cascade.engine.run import run as run_tiers
 from cascade.engine.run_context import RunContext
@@ -79,6 +79,8 @@ class Cascade(Service):
         tools: Sequence[Mapping[str, Any]] = (),
         budget_usd: float | None = None,
         deadline_s: float | None = None,
+        min_confidence: float | None = None,
+        max_latency_s: float | None = None,
         tags: Tags | None = None,
         on_event: OnEvent | None = None,
         stream: StreamMode | None = None,
@@ -95,6 +97,9 @@ class Cascade(Service):
             tools: Tools that the model may call, in OpenAI's function shape.
             budget_usd: The most that this run may spend, in place of the policy's ``budget_usd``.
             deadline_s: The most seconds that this run may take, in place of the policy's ``deadline_s``.
+            min_confidence: In [0, 1]: nothing below it is accepted, whatever the policy's thresholds say.
+            max_latency_s: The seconds that this run should take. Tiers that are too slow for it are not asked, and the next
+                tier is asked early where waiting for a verdict would miss it. ``deadline_s`` is what cuts a run short.
             tags: The caller's own labels (texts, numbers, booleans by name), kept in the journal.
             on_event: Called with each event of the run as it happens; see ``astream``.
             stream: When text becomes an event, in place of the policy's ``stream``.
@@ -108,7 +113,8 @@ class Cascade(Service):
             PolicyError: There is no such policy, or its budget cannot be enforced.
             RunError: No answer may be returned; ProviderError, BudgetError, DeadlineError and UnsureError say why.
             JournalError: The journal's durability is ``full`` and the record could not be written.
-            ValueError: ``budget_usd`` is negative or ``deadline_s`` is not positive.
+            ValueError: ``budget_usd`` is negative, ``deadline_s`` or ``max_latency_s`` is not positive, or
+                ``min_confidence`` is not in [0, 1].
             TypeError: A keyword or a tag has a wrong type.
 
         Example:
@@ -120,6 +126,8 @@ class Cascade(Service):
             raise ValueError(f"budget_usd must be 0 or more, got {budget_usd!r}")
         if deadline_s is not None and not deadline_s > 0:
             raise ValueError(f"deadline_s must be more than 0, got {deadline_s!r}")
+        if max_latency_s is not None and not max_latency_s > 0:
+            raise ValueError(f"max_latency_s must be more than 0, got {max_latency_s!r}")
         question = Prompt.of(prompt, system=system, schema=schema, tools=tools)
         compiled, assignment = self._runtime.compile(policy), None
         if compiled.canary is not None:
@@ -128,6 +136,8 @@ class Cascade(Service):
             compiled = variant(compiled, question, tags)
         if compiled.routes is not None:
             compiled = routed(compiled, compiled.routes, question, tags)
+        if min_confidence is not None:
+            compiled = with_min_confidence(compiled, _probability(min_confidence))
         if self._tag_budgets:
             daily += tag_budgets(self._tag_budgets, tags)
         if budget_usd is not None or daily:
@@ -142,6 +152,7 @@ class Cascade(Service):
             events=events,
             request=request,
             daily=daily,
+            max_latency_s=max_latency_s,
         )
         if assignment is not None:
             work = partial(with_arm, work, assignment.arm)
@@ -238,6 +249,7 @@ class Cascade(Service):
         tier: str | None = None,
         system: str | None = None,
         schema: Schema | None = None,
+        min_confidence: float | None = None,
         tags: Tags | None = None,
         daily: SharedBudgets = (),
     ) -> Result:
@@ -252,6 +264,7 @@ class Cascade(Service):
             tier: The tier whose judges and threshold apply. Default: the first that the run's task asks.
             system: A system message, placed before the prompt's messages.
             schema: The shape of the answer: a pydantic model class or a JSON Schema.
+            min_confidence: In [0, 1]: the answer is not accepted below it, whatever the tier's thresholds say.
             tags: The caller's own labels, kept in the journal. One may name the task, whose thresholds then apply.
             daily: Budgets in addition to the policy's own: (scope, USD per UTC day).
 
@@ -261,6 +274,7 @@ class Cascade(Service):
         Raises:
             PolicyError: There is no such policy or tier, or the task does not ask that tier.
             JournalError: The journal's durability is ``full`` and the record could not be written.
+            ValueError: ``min_confidence`` is not in [0, 1].
             TypeError: A keyword or a tag has a wrong type.
 
         Example:
@@ -274,6 +288,8 @@ class Cascade(Service):
             compiled = variant(compiled, question, tags)
         external_answer = read_answer(answer if isinstance(answer, Answer) else Answer(answer))
         judging_tier = tier_of(compiled, tier)
+        if min_confidence is not None:
+            judging_tier = tier_with_min_confidence(judging_tier, _probability(min_confidence))
         if self._tag_budgets:
             daily += tag_budgets(self._tag_budgets, tags)
         if daily:
@@ -323,6 +339,12 @@ class Cascade(Service):
         attempt = TierAttempt(context, tier_of(compiled, tier), decides=False)
         await (attempt.run_with_others() if attempt.tier.other_models else attempt.run())
         return attempt.record()
+
+
+def _probability(min_confidence: float) -> float:
+    if not 0.0 <= min_confidence <= 1.0:
+        raise ValueError(f"min_confidence must be from 0 to 1, got {min_confidence!r}")
+    return min_confidence
 
 
 def _events(compiled: CompiledPolicy, on_event: OnEvent, stream: StreamMode | None) -> "EventStream":

@@ -83,6 +83,9 @@ def run(
         tools: Tools that the model may call, in OpenAI's function shape.
         budget_usd: The most that this run may spend, in place of the policy's ``budget_usd``.
         deadline_s: The most seconds that this run may take, in place of the policy's ``deadline_s``.
+        min_confidence: In [0, 1]: nothing below it is accepted, whatever the policy's thresholds say.
+        max_latency_s: The seconds that this run should take. Tiers that are too slow for it are not asked, and the next
+            tier is asked early where waiting for a verdict would miss it. ``deadline_s`` is what cuts a run short.
         tags: The caller's own labels (texts, numbers, booleans by name), kept in the journal.
         on_event: Called with each event of the run as it happens; see ``stream``.
         stream: When text becomes an event, in place of the policy's ``stream``.
@@ -97,7 +100,8 @@ def run(
         PolicyError: The policy file is missing or wrong, there is no such policy, or its budget cannot be enforced.
         RunError: No answer may be returned; ProviderError, BudgetError, DeadlineError and UnsureError say why.
         JournalError: The journal cannot be opened, or its durability is ``full`` and the record could not be written.
-        ValueError: ``budget_usd`` is negative or ``deadline_s`` is not positive.
+        ValueError: ``budget_usd`` is negative, ``deadline_s`` or ``max_latency_s`` is not positive, or ``min_confidence`` is
+            not in [0, 1].
         TypeError: A keyword or a tag has a wrong type.
 
     Example:
@@ -135,6 +139,8 @@ async def arun(
     tools: Sequence[Mapping[str, Any]] = (),
     budget_usd: float | None = None,
     deadline_s: float | None = None,
+    min_confidence: float | None = None,
+    max_latency_s: float | None = None,
     tags: Tags | None = None,
     on_event: OnEvent | None = None,
     stream: StreamMode | None = None,
@@ -157,6 +163,8 @@ async def arun(
         tools=tools,
         budget_usd=budget_usd,
         deadline_s=deadline_s,
+        min_confidence=min_confidence,
+        max_latency_s=max_latency_s,
         tags=tags,
         on_event=on_event,
         stream=stream,
@@ -252,6 +260,7 @@ def gate(
         tier: The tier whose judges and threshold apply. Default: the first.
         system: A system message, placed before the prompt's messages.
         schema: The shape of the answer: a pydantic model class or a JSON Schema.
+        min_confidence: In [0, 1]: the answer is not accepted below it, whatever the tier's thresholds say.
         tags: The caller's own labels, kept in the journal.
         daily: Budgets in addition to the policy's own: (scope, USD per UTC day).
         policy_file: The policy file. Default: CASCADE_POLICIES, else ./policies.yaml, else the packaged default.
@@ -262,6 +271,7 @@ def gate(
     Raises:
         PolicyError: The policy file is missing or wrong, or there is no such policy or tier.
         JournalError: The journal cannot be opened, or its durability is ``full`` and the record could not be written.
+        ValueError: ``min_confidence`` is not in [0, 1].
         TypeError: A keyword or a tag has a wrong type.
 
     Example:
@@ -298,6 +308,7 @@ async def agate(
     tier: str | None = None,
     system: str | None = None,
     schema: Schema | None = None,
+    min_confidence: float | None = None,
     tags: Tags | None = None,
     daily: SharedBudgets = (),
     policy_file: PathLike | None = None,
@@ -316,6 +327,7 @@ async def agate(
         tier=tier,
         system=system,
         schema=schema,
+        min_confidence=min_confidence,
         tags=tags,
         daily=daily,
     )

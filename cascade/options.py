@@ -54,6 +54,8 @@ class StreamOptions(TypedDict, total=False):
     tools: Sequence[Mapping[str, Any]]
     budget_usd: float | None
     deadline_s: float | None
+    min_confidence: float | None
+    max_latency_s: float | None
     tags: Tags | None
     stream: StreamMode | None
     request: Request
@@ -72,5 +74,6 @@ class GateOptions(TypedDict, total=False):
     policy: str
     tier: str | None
     system: str | None
+    min_confidence: float | None
     tags: Tags | None
     daily: SharedBudgets

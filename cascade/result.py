@@ -34,11 +34,15 @@ Reason = Literal[
     "max_samples",  # the policy's cap on further samples was reached
     "deadline",  # time ran out
     "skipped",  # by the prompt alone the tier was too unlikely to be right; it was not asked (an attempt)
+    "too_slow",  # its 95th percentile did not fit what was left of max_latency_s; it was not asked (an attempt)
 ]
 
 
 ANSWERED: frozenset[Reason] = frozenset(("accepted", "last_tier", "unjudged"))
 """The reasons of attempts and runs that end because an answer reached its threshold, judged or not."""
+
+NOT_ASKED: frozenset[Reason] = frozenset(("skipped", "too_slow"))
+"""The reasons of attempts whose tier was not asked."""
 
 
 Arm = Literal["present", "candidate"]
@@ -89,6 +93,7 @@ class CallRecord:
         fault: Why there is no answer; None where there is one.
         status: The HTTP status of a fault, if any.
         fault_kind: The fault as one word.
+        estimated: Whether ``cost_usd`` is an estimate: the request was cancelled, and would have cost this in full.
     """
 
     model: str
@@ -101,6 +106,7 @@ class CallRecord:
     fault: str | None = None
     status: int | None = None
     fault_kind: FaultKind | None = None
+    estimated: bool = False
 
 
 @quick_init
@@ -110,12 +116,12 @@ class Decision:
 
     Attributes:
         stage: The judge's position, from 0; -1 where the tier has no judges; -2 before the tier is asked, where the
-            confidence is what the prompt says of it.
+            confidence is what the prompt says of it; -3 where the time that is left is compared with the tier's latency.
         confidence: The estimate of P(the answer is right) in [0, 1] after that judge.
         vetoed: Whether a judge so far forbade the answer.
         action: Accept, escalate, stop, or run the next judge; before the tier is asked: ask or skip.
         compared: What the confidence is based on beside the verdicts: agreement with earlier tiers' answers, and the
-            probability by the prompt; None where it reads none.
+            probability by the prompt; at stage -3 ``p95_s``, ``left_s`` and ``needed``; None where it reads none.
     """
 
     stage: int
@@ -171,6 +177,7 @@ class Attempt:
         call_log: Every request to a provider, in order.
         task: The task whose thresholds were used; None: those of every run.
         route: The place of the rule in the policy's routes that the run followed; None: none.
+        min_confidence: The least confidence that the call accepts; None: the policy's thresholds alone decided.
     """
 
     tier: str
@@ -191,6 +198,7 @@ class Attempt:
     call_log: tuple[CallRecord, ...] = ()
     task: str | None = None
     route: int | None = None
+    min_confidence: float | None = None
 
     @property
     def judged(self) -> bool:
@@ -246,7 +254,11 @@ def is_judged(verdicts: Sequence[Verdict], compared: Mapping[str, float | None] 
     for verdict in verdicts:
         if verdict.score is not None or verdict.veto:
             return True
-    return compared is not None and any(v is not None for name, v in compared.items() if name != PROMPT_SCORE)
+    return compared is not None and any(v is not None for name, v in compared.items() if name not in _BEFORE_ANSWERS)
+
+
+_BEFORE_ANSWERS = frozenset((PROMPT_SCORE, "p95_s", "left_s", "needed"))
+"""What decisions are based on that says nothing of an answer."""
 
 
 def _score(verdict: Verdict) -> str:

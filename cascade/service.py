@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cascade.journal.journal import Journal
     from cascade.journal.record import Kind
 
+    from .shadow.monitor import Monitor
     from .shadow.shadower import Shadower
     from .telemetry import RunObserver, Telemetry
 
@@ -126,17 +127,23 @@ class Service:
         if assignment is not None:
             pending.run_id, pending.canary = assignment
         running = work(run_id=pending.run_id, attempts=pending.attempts)
-        if compiled.shadow is None or self._shadower is None or kind != "run":
+        if self._shadower is None or kind != "run":
+            return self._journal.record(pending, running)
+        if compiled.shadow is None:
+            if compiled.policy.drift is not None:
+                self._shadower.watch()
             return self._journal.record(pending, running)
         return self._shadower.record(self._journal, pending, running, compiled.shadow, request)
 
     def _new_shadower(self) -> "Shadower | None":
-        """The shadower of the policies that are shadowed. Raises PolicyError where there is no journal for its records."""
+        """The shadower of the policies that are shadowed or watched. Raises PolicyError where there is no journal for it."""
         shadowing = [name for name, policy in self.policies.items() if policy.shadow is not None]
-        if not shadowing:
+        drifting = [name for name, policy in self.policies.items() if policy.drift is not None]
+        if not shadowing and not drifting:
             return None
         if self._journal is None:
-            raise PolicyError(f"policies.{shadowing[0]}.shadow: needs a journal, which keeps its records; give journal=")
+            which = f"{shadowing[0]}.shadow" if shadowing else f"{drifting[0]}.drift"
+            raise PolicyError(f"policies.{which}: needs a journal, which keeps its records; give journal=")
         from .shadow.canary_monitor import make_monitor
         from .shadow.promise_monitor import PromiseMonitor
         from .shadow.shadower import Shadower
@@ -145,7 +152,14 @@ class Service:
         replace = self._runtime.replace_policy
         promises = PromiseMonitor(self.policies, self._journal.promise_book(), replace, report)
         on_canary = None if self._telemetry is None else self._telemetry.canary
-        monitor = make_monitor(self.policies, promises, self._journal.canary_book, replace=replace, on_state=on_canary)
+        monitor: Monitor = make_monitor(
+            self.policies, promises, self._journal.canary_book, replace=replace, on_state=on_canary
+        )
+        if drifting:
+            from .shadow.drift_monitor import DriftMonitor
+
+            on_drift = None if self._telemetry is None else self._telemetry.drift
+            monitor = DriftMonitor(self.policies, self._journal.drift_book(), monitor, on_drift)
         on_outcome = None if self._telemetry is None else self._telemetry.shadow
         return Shadower(self._runtime.compile, self._journal.shadow_book(), shadowing, monitor, on_outcome)
 

@@ -38,12 +38,19 @@ def read_json(path: str | None) -> Any:
             raise ValueError(f"{path}: not JSON: {error}") from None
 
 
+def add_needs_to(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments that say what a call needs."""
+    parser.add_argument("--min-confidence", type=float, help="accept nothing below it, whatever the policy says")
+    parser.add_argument("--max-latency-s", type=float, help="seconds that the run should take; slower tiers are not asked")
+
+
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of ``run``."""
     add_prompt_to(parser)
     _add_json(parser)
     parser.add_argument("--budget-usd", type=float, help="the most that the run may spend")
     parser.add_argument("--deadline-s", type=float, help="the most seconds that the run may take")
+    add_needs_to(parser)
     parser.set_defaults(command=lambda args: _print_result(_run, args))
 
 
@@ -63,7 +70,14 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 def _run(args: argparse.Namespace) -> Result:
     from cascade.default_client import run
 
-    return run(read_prompt(args), budget_usd=args.budget_usd, deadline_s=args.deadline_s, **_options(args))
+    return run(
+        read_prompt(args),
+        budget_usd=args.budget_usd,
+        deadline_s=args.deadline_s,
+        min_confidence=args.min_confidence,
+        max_latency_s=args.max_latency_s,
+        **_options(args),
+    )
 
 
 def _gate(args: argparse.Namespace) -> Result:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cascade.engine.decide import decide_before
+from cascade.engine.decide import decide_before, decide_in_time
 from cascade.engine.routing import route_plan
 from cascade.engine.tasks import task_plan, thresholds_of
 from cascade.errors import PolicyError
@@ -13,13 +13,13 @@ from cascade.policy import load as policy_files
 from cascade.policy.predictor import from_json as predictor_from_json
 from cascade.policy.routes import characters, in_words, script_of
 from cascade.policy.schema import Policy
-from cascade.policy.thresholds import NO_TASK
+from cascade.policy.thresholds import NO_TASK, raised
 from cascade.result import Action
 from cascade.util.suggestions import unknown
 from judges import Prompt
 from judges.prompt import features
 
-from .ask import add_prompt_to, read_json, read_prompt
+from .ask import add_needs_to, add_prompt_to, read_json, read_prompt
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
@@ -27,16 +27,26 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     add_prompt_to(parser, "a policy's name")
     parser.add_argument("--tools", help="a file with a list of tools, in OpenAI's shape")
     parser.add_argument("--tag", action="append", default=[], metavar="NAME=VALUE", help="a tag of the run; may be repeated")
+    add_needs_to(parser)
     parser.set_defaults(command=_explain)
 
 
-def explain(policy: Policy, prompt: Prompt, tags: Mapping[str, Any]) -> Iterator[str]:
+def explain(
+    policy: Policy,
+    prompt: Prompt,
+    tags: Mapping[str, Any],
+    *,
+    min_confidence: float | None = None,
+    max_latency_s: float | None = None,
+) -> Iterator[str]:
     """What a run of a policy would do, line by line.
 
     Args:
         policy: The policy.
         prompt: What would be asked.
         tags: The run's tags.
+        min_confidence: As for ``run``.
+        max_latency_s: As for ``run``; only latencies that the policy states are known here.
     """
     yield (
         f"prompt: {characters(prompt)} characters, script {script_of(prompt.text)}, {len(prompt.tools)} tools, "
@@ -63,6 +73,7 @@ def explain(policy: Policy, prompt: Prompt, tags: Mapping[str, Any]) -> Iterator
         elif thresholds is None:
             yield f"{tier.name}: not asked (the task {task or NO_TASK} skips it)"
         else:
+            thresholds = raised(thresholds, min_confidence)
             judges = " > ".join(rule.use for rule in tier.judges) or "none"
             before = ""
             if tier.skip_below is not None and tier.predictor is not None:
@@ -73,6 +84,8 @@ def explain(policy: Policy, prompt: Prompt, tags: Mapping[str, Any]) -> Iterator
                     skipped += 1
                     continue
                 before = "prompt unlike the recording; " if score is None else f"right with {score:.3g} by the prompt; "
+            if max_latency_s is not None and decide_in_time(tier.p95_s, max_latency_s) is Action.SKIP:
+                before += f"too slow by its p95_s of {tier.p95_s:g} s, asked only if no tier is faster; "
             order = (
                 "asked first" if sum(_asked(policy, first, i, task)) == skipped else "asked if the tiers before are unsure"
             )
@@ -92,7 +105,8 @@ def _explain(args: argparse.Namespace) -> int:
         read_prompt(args), system=args.system, schema=read_json(args.schema), tools=read_json(args.tools) or ()
     )
     print(f"policy: {args.policy} of {path}")
-    for line in explain(file.policies[args.policy], prompt, dict(map(_tag, args.tag))):
+    needs = {"min_confidence": args.min_confidence, "max_latency_s": args.max_latency_s}
+    for line in explain(file.policies[args.policy], prompt, dict(map(_tag, args.tag)), **needs):
         print(line)
     return 0
 

@@ -1,23 +1,25 @@
 """One tier's attempt in a run: calls its model or a fallback, judges the answer, and decides after each judge."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from math import isnan
 from time import perf_counter
 from typing import Any
 
 from cascade.costs.budget import LimitReached
 from cascade.models.protocol import ModelError
-from cascade.result import Action, Attempt, Decision, Reason, Stage, is_judged
+from cascade.result import Action, Attempt, CallRecord, Decision, Reason, Stage, is_judged
 from cascade.util.log_events import Event, LimitedLog
 from cascade.util.totals import plus
 from judges import Answer, Judge, Verdict
 from judges.prompt import PROMPT_SCORE, features
 from judges.protocol import JudgeInput
 
+from .ahead import EarlyAnswer
 from .calls import JudgeModelAccess, call_model
 from .confidence import agreement, calibrated, combine
-from .decide import decide, decide_before
+from .decide import decide, decide_before, decide_early, decide_in_time
 from .model_handle import ModelHandle
 from .other_answers import OtherAnswers
 from .plan import CompiledTier
@@ -25,6 +27,8 @@ from .run_context import RunContext
 
 BEFORE = -2
 """The stage of a decision before the tier is asked."""
+IN_TIME = -3
+"""The stage of a decision whether the tier fits the time that is left."""
 _UNREAD = -1.0
 
 _warnings = LimitedLog(logging.getLogger("cascade.judges"))
@@ -40,6 +44,7 @@ class TierAttempt:
         tiers_left: How many tiers may follow.
         decides: Whether thresholds end the attempt; False runs every judge and compares nothing with a threshold.
         external_answer: Whether the answer to judge came from elsewhere, so that no other answer may replace it.
+        early: The tier's answer, where it was asked for before the attempt began; None: it was not.
     """
 
     context: RunContext
@@ -48,6 +53,7 @@ class TierAttempt:
     _: KW_ONLY
     decides: bool = True
     external_answer: bool = False
+    early: EarlyAnswer | None = None
     answer: Answer | None = field(init=False, default=None)
     confidence: float = field(init=False, default=0.0)
     vetoed: bool = field(init=False, default=False)
@@ -58,6 +64,8 @@ class TierAttempt:
     _decisions: list[Decision] = field(init=False, default_factory=list)
     _compared: dict[str, float | None] | None = field(init=False, default=None)
     _predicted: float | None = field(init=False, default=_UNREAD)
+    _evidence: dict[str, float | None] | None = field(init=False, default=None)
+    _scored: bool = field(init=False, default=False)
     _access: JudgeModelAccess | None = field(init=False, default=None)
     _handle: ModelHandle = field(init=False)
     _others: OtherAnswers | None = field(init=False, default=None)
@@ -84,14 +92,17 @@ class TierAttempt:
         for i, handle in enumerate(handles, 1):
             self._handle = handle
             try:
-                answers = await call_model(
-                    context,
-                    handle,
-                    context.prompt,
-                    context.request,
-                    send=send,
-                    alternatives=len(handles) - i + self.tiers_left,
-                )
+                if i == 1 and self.early is not None:
+                    answers = await self.early.answers()
+                else:
+                    answers = await call_model(
+                        context,
+                        handle,
+                        context.prompt,
+                        context.request,
+                        send=send,
+                        alternatives=len(handles) - i + self.tiers_left,
+                    )
             except LimitReached as limit:
                 # What other models failed with stays in the text: the limit alone would hide it.
                 self.reason, self.error = limit.reason, "; ".join([*faults, f"stopped before the call: {limit}"])
@@ -121,8 +132,9 @@ class TierAttempt:
         access = self._access = JudgeModelAccess(context, self._handle, self.tiers_left, self._others)
         if self._others is not None:
             access.latency_s += await self._others.wait(answer)
-        self.confidence = self._confidence(stage)
         judges = tier.judges
+        if context.prompt.tools or not judges:
+            self.confidence, self._scored = self._confidence(stage), True
         if context.prompt.tools:
             options = self._sent_options()
             if tier.tools_judge is not None and not await self._check_tools(tier.tools_judge, options):
@@ -156,7 +168,7 @@ class TierAttempt:
             if observer is not None and not failed:
                 for new_verdict in self.verdicts[verdicts_before:]:
                     observer.verdict(tier.name, judge, new_verdict)
-            self.confidence = self._confidence(stage)
+            self.confidence, self._scored = self._confidence(stage), True
             if self.decides:
                 action = self._decide(stage)
                 if action is not Action.JUDGE:
@@ -215,13 +227,21 @@ class TierAttempt:
         assert self.answer is not None
         if not tier.reads_more:
             return calibrated(tier.calibrators[stage + 1], self.verdicts)
-        self._compared = {}
+        compared = self._compared
         if tier.reads_agreement:
             earlier = [attempt.answer for attempt in self.context.attempts]
-            self._compared.update(agreement(self.answer, [None] * tier.skipped + earlier))
-        if tier.reads_prompt:
-            self._compared[PROMPT_SCORE] = self._prompt_score()
-        return calibrated(tier.calibrators[stage + 1], self.verdicts, dict(self._compared))
+            compared = self._compared = agreement(self.answer, [None] * tier.skipped + earlier)
+            if tier.reads_prompt:
+                compared[PROMPT_SCORE] = self._prompt_score()
+        else:
+            compared = self._compared = self._prompt_evidence()
+        return calibrated(tier.calibrators[stage + 1], self.verdicts, compared.copy())
+
+    def _prompt_evidence(self) -> dict[str, float | None]:
+        """The prompt's score by its name; judging does not change it."""
+        if self._evidence is None:
+            self._evidence = {PROMPT_SCORE: self._prompt_score()}
+        return self._evidence
 
     def _prompt_score(self) -> float | None:
         """P(the tier is right) by the prompt alone; None where the prompt is unlike those that were recorded."""
@@ -233,13 +253,39 @@ class TierAttempt:
             self._predicted = predictor.probability(context.features)
         return self._predicted
 
+    def asks_next(self) -> bool:
+        """Whether the next tier is to be asked at the same time, since this one is unlikely to be right."""
+        tier = self.tier
+        score = self._prompt_score() if tier.predictor is not None and tier.speculate_below is not None else None
+        return decide_early(tier.speculate_below, score)
+
+    def is_too_slow(self, left_s: float, p95_s: float | None, *, needed: bool) -> bool:
+        """Whether the tier does not fit the seconds that are left; the attempt then ends without asking it."""
+        action = decide_in_time(p95_s, left_s, needed=needed)
+        compared = {"p95_s": p95_s, "left_s": left_s, "needed": float(needed)}
+        self._decisions.append(Decision(IN_TIME, 0.0, False, action, compared))
+        if action is Action.ASK:
+            return False
+        self.reason, self._answer_latency_s = "too_slow", 0.0
+        return True
+
+    def add_calls(self, calls: Sequence[CallRecord]) -> None:
+        """Adds the requests to a tier that was asked early and turned out not to be needed."""
+        self.context.budget.log[self._log_before : self._log_before] = calls
+
+    def overlapped(self, lead_s: float) -> None:
+        """Counts an answer's latency from here on, where it was asked for ``lead_s`` seconds before the attempt began."""
+        latency_s = self._answer_latency_s
+        if latency_s is not None and not isnan(latency_s):
+            self._answer_latency_s = max(0.0, latency_s - lead_s)
+
     def is_skipped(self) -> bool:
         """Whether the tier is not asked, since by the prompt alone it is too unlikely to be right; the attempt then ends."""
         score = self._prompt_score()
         if score is None:
             return False
         action = decide_before(self.tier.thresholds, score)
-        self._decisions.append(Decision(BEFORE, score, False, action, {PROMPT_SCORE: score}))
+        self._decisions.append(Decision(BEFORE, score, False, action, self._prompt_evidence()))
         if action is Action.ASK:
             return False
         self.reason, self.confidence, self._answer_latency_s = "skipped", score, 0.0
@@ -325,8 +371,14 @@ class TierAttempt:
 
     def record(self) -> Attempt:
         """Returns the attempt so far."""
+        if self.answer is not None and not self._scored:  # cut short before the first judge's verdict
+            self.confidence = self._confidence(-1)
         budget = self.context.budget
         log = budget.log[self._log_before :]
+        calls = budget.calls - self._calls_before
+        if self.context.asks_ahead:  # then another tier's request may be in progress, which ``budget.calls`` counts
+            log = [*(self.early.log if self.early is not None else ()), *log]
+            calls = sum(call.n for call in log)
         judge_usd = usd = self._judge_usd
         for call in log:
             usd = plus(usd, call.cost_usd)
@@ -344,7 +396,7 @@ class TierAttempt:
             cost_usd=usd,
             judge_cost_usd=judge_usd,
             latency_s=perf_counter() - self._started if answer_s is None else answer_s + judging_s,
-            calls=budget.calls - self._calls_before,
+            calls=calls,
             reason=self.reason,
             error=self.error,
             # The calibrators were fitted for the tier's own model; for a fallback they are the best guess there is.
@@ -354,6 +406,7 @@ class TierAttempt:
             call_log=tuple(log),
             task=self.tier.task,
             route=self.tier.route,
+            min_confidence=self.tier.min_confidence,
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 from cascade.costs.budget import LimitReached, RunBudget
 from cascade.models.protocol import Model, ModelError, Request
@@ -22,9 +22,25 @@ from .reserve import DEFAULT_REQUEST as DEFAULT_REQUEST
 from .reserve import reserve
 from .run_context import RunContext
 
+
+class EarlyCalls(Protocol):
+    """The requests to a tier that is asked before its turn.
+
+    Attributes:
+        log: Those that have ended.
+    """
+
+    log: list[CallRecord]
+
+    def estimate(self, handle: ModelHandle, prompt: Prompt) -> float | None:
+        """What a cancelled request would have cost in full, in USD; None where unknown."""
+        ...
+
+
 Send = Callable[[Model, Prompt, Request], Awaitable[Sequence[Answer]]]
 """Sends one request to a model."""
 _QUEUE_S = 60.0  # the longest wait for other requests to be settled
+_CANCELLED = "cancelled"
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.01, 0.5
 
 
@@ -37,6 +53,7 @@ async def call_model(
     purpose: str = "answer",
     send: Send | None = None,
     alternatives: int = 0,
+    early: EarlyCalls | None = None,
 ) -> Sequence[Answer]:
     """Calls a model, with as many requests as its retry rule allows; each is logged and paid.
 
@@ -48,6 +65,7 @@ async def call_model(
         purpose: "answer", or the name of the judge that calls.
         send: Sends a request in place of the model's ``answer``.
         alternatives: How many models can be called if this one fails.
+        early: Keeps the requests of a tier that is asked before its turn; None: the run's budget does.
 
     Returns:
         The answers, at least one unless the request is for further samples.
@@ -63,7 +81,9 @@ async def call_model(
     retry_until = None if deadline is None else deadline_share(deadline, alternatives)
 
     def call(request: Request) -> Coroutine[Any, Any, Sequence[Answer]]:
-        send_once = partial(_send_once, handle, prompt, request, budget, deadline=deadline, purpose=purpose, send=send)
+        send_once = partial(
+            _send_once, handle, prompt, request, budget, deadline=deadline, purpose=purpose, send=send, early=early
+        )
         # A stream is not hedged: its events are sent as they arrive, and could not come from two answers at once.
         return call_with_retries(handle.guard, name, send_once, retry_until, may_hedge=send is None)
 
@@ -124,6 +144,7 @@ async def _send_once(
     deadline: float | None,
     purpose: str,
     send: Send | None,
+    early: EarlyCalls | None,
 ) -> Sequence[Answer]:
     """Sends one request, which is logged and paid whatever its outcome.
 
@@ -141,7 +162,7 @@ async def _send_once(
     if deadline is not None:
         request = replace(request, timeout_s=max(0.001, deadline - asyncio.get_running_loop().time()))
     started = perf_counter()
-    fault: str | None = "cancelled"
+    fault: str | None = _CANCELLED
     fault_kind: FaultKind | None = "cancelled"
     status: int | None = None
     usage: Usage | None = None
@@ -167,6 +188,10 @@ async def _send_once(
         else:
             usage = total_usage(a.usage for a in answers) if answers else None
             usd = total(handle.price(a) for a in answers)
+        estimated = False
+        if early is not None and fault == _CANCELLED and usd is None:
+            usd = early.estimate(handle, prompt)
+            estimated = usd is not None
         record = CallRecord(
             model=handle.model.name,
             purpose=purpose,
@@ -178,8 +203,9 @@ async def _send_once(
             fault=fault,
             status=status,
             fault_kind=fault_kind,
+            estimated=estimated,
         )
-        budget.log.append(record)
+        (budget.log if early is None else early.log).append(record)
         budget.add_cost(usd)
         if call_observer is not None:
             call_observer.end(record, answers)

@@ -30,3 +30,26 @@ def decide_before(thresholds: Thresholds, probability: float | None) -> Action:
     """Ask the tier, or skip it, by the probability that it will be right; None where that cannot be told: then ask."""
     skip_below = thresholds.skip_below
     return Action.SKIP if skip_below is not None and probability is not None and probability < skip_below else Action.ASK
+
+
+def decide_in_time(p95_s: float | None, left_s: float, *, needed: bool = False) -> Action:
+    """Ask the tier, or skip it because it is too slow for a call with ``max_latency_s``.
+
+    Args:
+        p95_s: The 95th percentile of the tier's latency in seconds; None: unknown, and then it is asked.
+        left_s: The seconds that are left.
+        needed: Whether there is no answer so far, and no tier that is left is faster: a late answer is better than none.
+    """
+    return Action.SKIP if p95_s is not None and p95_s > left_s and not needed else Action.ASK
+
+
+def decide_early(speculate_below: float | None, probability: float | None) -> bool:
+    """Whether the next tier is asked at the same time as this one.
+
+    Args:
+        speculate_below: The tier's setting; 1: always, None: never.
+        probability: That the tier is right, by the prompt; None: unknown.
+    """
+    if speculate_below is None:
+        return False
+    return speculate_below >= 1.0 or (probability is not None and probability < speculate_below)

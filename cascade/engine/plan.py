@@ -47,6 +47,9 @@ class CompiledTier:
         task: The task whose thresholds these are; None: those of every run.
         route: The place of the rule in the policy's routes that the run follows; None: none.
         skipped: How many tiers before it that rule leaves out.
+        min_confidence: The least confidence that the call accepts, which is in ``thresholds`` already; None: it says none.
+        speculate_below: Below which probability by the prompt the next tier is asked at the same time; None: never.
+        p95_s: The 95th percentile of its latency in seconds, by the policy; None: unknown.
         other_models: What is asked at the same time as the tier's model: pairs of a judge's name and the models' names.
         tools_judge: Checks the calls of answers to prompts with tools, before the other judges; None: it is one of them.
     """
@@ -66,6 +69,9 @@ class CompiledTier:
     task: str | None = None
     route: int | None = None
     skipped: int = 0
+    min_confidence: float | None = None
+    speculate_below: float | None = None
+    p95_s: float | None = None
     other_models: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
@@ -85,6 +91,7 @@ class CompiledPolicy:
         tasks: The policy as each task has it; None: no tier has thresholds by task.
         routes: Where runs begin; None: all at the first tier.
         canary: The candidate calibration, which a share of the runs has; None: there is none.
+        speculates: Whether a tier may be asked before the one before it is judged.
     """
 
     policy: Policy
@@ -98,6 +105,7 @@ class CompiledPolicy:
     tasks: "TaskPlan | None" = None
     routes: "RoutePlan | None" = None
     canary: "CanaryPlan | None" = None
+    speculates: bool = False
 
     def premium_usd(self, prompt: Prompt, attempts: Sequence[Attempt], result: Result | None) -> float | None:
         """Estimates in USD what the last tier alone would have cost; None where unknown.

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from cascade.policy.schema import Policy
+from cascade.policy.thresholds import raised
 from judges import Prompt
 
-from .plan import CompiledPolicy, RoutePlan
+from .plan import CompiledPolicy, CompiledTier, RoutePlan
 from .tasks import task_plan
 
 
@@ -30,3 +31,13 @@ def routed(compiled: CompiledPolicy, plan: RoutePlan, prompt: Prompt, tags: Mapp
     rest = [tier for tier in compiled.tiers if plan.order[tier.name] >= first]
     skipped = len(compiled.tiers) - len(rest)
     return replace(compiled, tiers=tuple(replace(tier, route=place, skipped=skipped) for tier in rest))
+
+
+def with_min_confidence(compiled: CompiledPolicy, min_confidence: float) -> CompiledPolicy:
+    """The policy for a call that accepts nothing below ``min_confidence``."""
+    return replace(compiled, tiers=tuple(tier_with_min_confidence(tier, min_confidence) for tier in compiled.tiers))
+
+
+def tier_with_min_confidence(tier: CompiledTier, min_confidence: float) -> CompiledTier:
+    """The tier for such a call."""
+    return replace(tier, thresholds=raised(tier.thresholds, min_confidence), min_confidence=min_confidence)

@@ -1,6 +1,7 @@
 """Runs a policy: calls the tiers in turn until an answer is accepted. And the gate: scores an answer that exists already."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -9,20 +10,17 @@ from cascade.errors import BudgetError, DeadlineError, ProviderError, RunError, 
 from cascade.models.protocol import Request
 from cascade.policy.schema import Policy
 from cascade.resilience.deadline import run_until
-from cascade.result import ANSWERED, Attempt, Reason, Result, new_run_id
+from cascade.result import ANSWERED, NOT_ASKED, Attempt, Reason, Result, new_run_id
 from judges import Answer, Prompt
 
 from .attempt import TierAttempt
 from .calls import DEFAULT_REQUEST
 from .plan import CompiledPolicy, CompiledTier, DailyBudgets, new_run_budget
+from .run_ahead import STOPS, run_tiers_ahead
 from .run_context import RunContext
 
 if TYPE_CHECKING:
     from .streaming import EventStream
-
-
-_STOPS = ANSWERED | {"budget", "max_calls", "max_samples"}
-"""The reasons of an attempt after which no further tier is called."""
 
 
 async def run(
@@ -36,6 +34,7 @@ async def run(
     events: "EventStream | None" = None,
     request: Request = DEFAULT_REQUEST,
     daily: DailyBudgets = (),
+    max_latency_s: float | None = None,
 ) -> Result:
     """Calls the tiers in order until an answer is accepted or a limit is reached.
 
@@ -50,6 +49,7 @@ async def run(
         events: Receives the run's events, and calls the tiers' models as streams.
         request: How the tiers' models are called.
         daily: Daily budgets in addition to the policy's own, which the run shares with other runs.
+        max_latency_s: The seconds that the run should take; tiers that are too slow for it are not asked.
 
     Returns:
         The judged answer, as the policy's ``when_unsure`` says where it is not accepted.
@@ -65,7 +65,10 @@ async def run(
     tier_attempts: list[TierAttempt] = []
     deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
     context = RunContext(compiled, prompt, budget, deadline, attempts=attempts, events=events, request=request)
-    work = _run_tiers(context, attempts, tier_attempts)
+    if max_latency_s is not None or compiled.speculates:
+        work = run_tiers_ahead(context, attempts, tier_attempts, max_latency_s)
+    else:
+        work = _run_tiers(context, attempts, tier_attempts)
     if deadline is None:
         reason = await work
     else:
@@ -94,7 +97,7 @@ async def _run_tiers(context: RunContext, attempts: list[Attempt], tier_attempts
             if not budget.closed:
                 attempts.append(attempt.record())
         reason = attempt.reason
-        stops = i == last or reason in _STOPS
+        stops = i == last or reason in STOPS
         if events is not None:
             events.tier_ended(attempts[-1], None if stops else tiers[i + 1].name)
         if stops:
@@ -154,10 +157,10 @@ def finish(
     if chosen is None:
         raise _nothing(reason, done, run_id)
     last = policy.tiers[-1]
-    if policy.final == "best" and done[-1].tier == last.name and reason in _DECIDED:
+    if policy.final == "best" and done[-1].tier == last.name and reason in _DECIDED and done[-1].reason not in NOT_ASKED:
         # The last tier was asked and judged: its answer is only one of those that may be the best.
         chosen = best(done) or chosen
-        if not chosen.vetoed and chosen.confidence >= last.accept_at:
+        if not chosen.vetoed and chosen.confidence >= max(last.accept_at, done[-1].min_confidence or 0.0):
             reason = "accepted" if chosen.judged else "last_tier"
     answer = chosen.answer
     assert answer is not None
@@ -191,7 +194,7 @@ def best(attempts: Sequence[Attempt]) -> Attempt | None:
 
 
 def _nothing(reason: Reason, attempts: tuple[Attempt, ...], run_id: str) -> RunError:
-    tried = "; ".join(f"{a.tier} ({a.model}): {a.error or a.reason}" for a in attempts) or "nothing was tried"
+    tried = "; ".join(f"{a.tier} ({a.model}): {_failures(a)}" for a in attempts) or "nothing was tried"
     if reason == "deadline":
         return DeadlineError(f"the deadline passed before any answer: {tried}", attempts, run_id)
     # A provider that failed is the cause, not the limit that then allowed no other model to be called.
@@ -199,3 +202,13 @@ def _nothing(reason: Reason, attempts: tuple[Attempt, ...], run_id: str) -> RunE
     if reason in ("budget", "max_calls", "max_samples") and not failed:
         return BudgetError(f"the run's {reason} limit allowed no answer: {tried}", attempts, run_id)
     return ProviderError(f"no tier answered: {tried}", attempts, run_id)
+
+
+def _failures(attempt: Attempt) -> str:
+    """Why a tier gave no answer: every fault of its requests, retries counted, then what else ended it."""
+    faults = Counter(call.fault for call in attempt.call_log if call.fault is not None and call.purpose == "answer")
+    other = attempt.error or attempt.reason
+    for fault in faults:
+        other = other.replace(fault, "")
+    counted = [fault if count == 1 else f"{fault} ({count} requests)" for fault, count in faults.items()]
+    return "; ".join([*counted, *([other.strip("; ")] if other.strip("; ") else [])])

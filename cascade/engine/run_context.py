@@ -30,6 +30,7 @@ class RunContext:
         events: Receives the run's events, and calls the tiers' models as streams.
         request: How the tiers' models are called.
         features: The prompt's features, once a tier's predictor has read them.
+        asks_ahead: Whether a tier may be asked while the one before it is still judged.
     """
 
     compiled: CompiledPolicy
@@ -40,3 +41,4 @@ class RunContext:
     events: "EventStream | None" = None
     request: Request = DEFAULT_REQUEST
     features: PromptFeatures | None = None
+    asks_ahead: bool = False

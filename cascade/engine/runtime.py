@@ -162,6 +162,7 @@ class Runtime:
                     shadow=ShadowPlan.of(one),
                     routes=route_plan(one),
                     canary=canary,
+                    speculates=any(tier.speculate_below is not None for tier in one.tiers),
                 )
             )
 
@@ -261,7 +262,7 @@ def _compile_tier(tier: TierPolicy, handles: Mapping[str, ModelHandle]) -> Compi
     checks_tools = any(rule.use == "tools" for rule in tier.judges)
     reads_agreement = any(calibrator.reads_agreement for calibrator in calibrators)
     reads_prompt = any(calibrator.reads_prompt for calibrator in calibrators)
-    predicts = tier.predictor is not None and (reads_prompt or tier.skip_below is not None)
+    predicts = reads_prompt or tier.skip_below is not None or tier.speculate_below is not None
     return CompiledTier(
         name=tier.name,
         handle=handles[tier.model],
@@ -274,6 +275,8 @@ def _compile_tier(tier: TierPolicy, handles: Mapping[str, ModelHandle]) -> Compi
         reads_prompt=reads_prompt,
         reads_more=reads_agreement or reads_prompt,
         predictor=predictor_from_json(tier.predictor) if predicts and tier.predictor is not None else None,
+        speculate_below=tier.speculate_below,
+        p95_s=tier.p95_s,
         tools_judge=None if checks_tools else judges.make("tools"),
         other_models=tuple(
             (judge.name, models) for judge in tier_judges if (models := getattr(judge, "asks_with_answer", ()))

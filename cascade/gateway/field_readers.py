@@ -1,6 +1,6 @@
 """Readers of the fields that several interfaces have: each puts a field's value into the request, or refuses it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from .errors import bad_request
@@ -38,12 +38,21 @@ def max_tokens(name: str) -> Reader:
 
 
 def cascade_fields(value: Any, request: GatewayRequest) -> None:
-    """Reads ``cascade``: the limits of this request."""
-    fields = object_of(value, "cascade", ("budget_usd", "deadline_s"))
+    """Reads ``cascade``: the limits and the needs of this request."""
+    fields = object_of(value, "cascade", ("budget_usd", "deadline_s", "accuracy", "latency"))
+    needs(fields, request, "cascade.")
     if fields.get("budget_usd") is not None:
         request.budget_usd = number(fields["budget_usd"], "cascade.budget_usd", 0, 1e6)
     if fields.get("deadline_s") is not None:
         request.deadline_s = number(fields["deadline_s"], "cascade.deadline_s", 0.001, 86_400)
+
+
+def needs(fields: Mapping[str, Any], request: GatewayRequest, prefix: str = "") -> None:
+    """Reads ``accuracy`` and ``latency``: the least confidence to accept, and the seconds that the run should take."""
+    if fields.get("accuracy") is not None:
+        request.min_confidence = number(fields["accuracy"], f"{prefix}accuracy", 0, 1)
+    if fields.get("latency") is not None:
+        request.max_latency_s = number(fields["latency"], f"{prefix}latency", 0.001, 86_400)
 
 
 def option(name: str, check: Callable[[Any, str], Any], *, rare: bool = True) -> Reader:

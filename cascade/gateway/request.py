@@ -72,6 +72,8 @@ class GatewayRequest:
         include_usage: Whether a stream ends with the token counts.
         budget_usd: Most USD of the run; it can only lower the policy's.
         deadline_s: Most seconds of the run; it can only lower the policy's.
+        min_confidence: The least confidence that the run accepts; it can only raise the policy's thresholds.
+        max_latency_s: Seconds that the run should take; it decides which tiers are asked.
         options: Further fields that are passed on to the models.
         tags: The client's tags for the journal.
         uses: The fields that not every provider supports, by the names that errors give them.
@@ -93,6 +95,8 @@ class GatewayRequest:
     include_usage: bool = False
     budget_usd: float | None = None
     deadline_s: float | None = None
+    min_confidence: float | None = None
+    max_latency_s: float | None = None
     options: dict[str, Any] = field(default_factory=dict)
     tags: Tags = field(default_factory=dict)
     uses: set[str] = field(default_factory=set)

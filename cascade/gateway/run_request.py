@@ -45,6 +45,8 @@ def run_options(config: "ActiveConfig", caller: "Caller", request: GatewayReques
         "policy": request.policy,
         "budget_usd": budget,
         "deadline_s": deadline,
+        "min_confidence": request.min_confidence,
+        "max_latency_s": request.max_latency_s,
         "tags": journal_tags(caller, request.tags),
         "daily": caller.daily,
     }

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from cascade.engine.outcome import attempts_of, result_of, run_reason
 from cascade.engine.plan import CompiledPolicy
-from cascade.result import Attempt, Result
+from cascade.result import NOT_ASKED, Attempt, Result
 from cascade.util.totals import total
 from judges import Prompt
 
@@ -84,7 +84,7 @@ class Stats:
             premium_usd=premium,
             latency_s=sum(a.latency_s for a in attempts) if attempts else None,
             premium_s=last.latency_s if last is not None and last.answer is not None else None,
-            tiers=sum(a.reason != "skipped" for a in attempts),
+            tiers=sum(a.reason not in NOT_ASKED for a in attempts),
         )
         self._count_second(now)
         self.latest.append(run)

@@ -12,6 +12,7 @@ from cascade.result import Result
 from judges import Prompt
 
 from .canaries import CanaryBook
+from .drifts import DriftBook
 from .ledger import SqlLedger
 from .open_store import open_store
 from .promises import PromiseBook
@@ -99,6 +100,10 @@ class Journal:
     def canary_book(self) -> CanaryBook:
         """The states of canaries in this journal, on a connection of their own."""
         return CanaryBook(partial(open_store, self._url, full=True))
+
+    def drift_book(self) -> DriftBook:
+        """How traffic compares with the recording, in this journal, on a connection of its own."""
+        return DriftBook(partial(open_store, self._url, full=True))
 
     @property
     def stalled(self) -> bool:

@@ -65,7 +65,8 @@ class Record(NamedTuple):
     (None without ``journal_text``) are plain data; fields that are absent there are unknown or empty.
     ``sampling_probability`` is that with which the run was to be shadowed, None where its policy shadows none;
     ``shadow_tiers`` are the tiers that a sampled run had to ask in the background, ``shadows`` what became of that.
-    ``canary`` says which calibration the run had where its policy had a canary.
+    ``canary`` says which calibration the run had where its policy had a canary. ``prompt_form`` are the numbers of
+    ``cascade.promise.drift.form_features`` where the policy watches for drift.
     """
 
     run_id: str
@@ -92,6 +93,7 @@ class Record(NamedTuple):
     shadow_tiers: Sequence[str] = ()
     shadows: Sequence[Mapping[str, Any]] = ()
     canary: Arm | None = None
+    prompt_form: Sequence[float] | None = None
 
 
 def checked_tags(tags: Mapping[str, Tag]) -> dict[str, Tag]:
@@ -153,7 +155,14 @@ def make(run: PendingRecord, policy_hash: str) -> Record:
         sampling_probability=run.sampling_probability,
         shadow_tiers=run.shadow_tiers,
         canary=run.canary,
+        prompt_form=_form(prompt) if run.compiled.policy.drift is not None else None,
     )
+
+
+def _form(prompt: Prompt) -> list[float]:
+    from cascade.promise.drift import form_features, text_of
+
+    return [float(f"{value:.4g}") for value in form_features(text_of(prompt.messages))]
 
 
 def prompt_hash(messages: Sequence[Message], schema: Mapping[str, Any] | None, tools: Sequence[Mapping[str, Any]]) -> str:
@@ -202,6 +211,8 @@ def _attempt(a: Attempt, messages: Sequence[Message], keep: bool, cut: str) -> d
         entry["task"] = a.task
     if a.route is not None:
         entry["route"] = a.route
+    if a.min_confidence is not None:
+        entry["min_confidence"] = a.min_confidence
     if a.error is not None:
         entry["error"] = redactor.said(a.error)
     if answer is not None:
@@ -247,6 +258,8 @@ def _call(c: CallRecord, redactor: Redactor) -> dict[str, Any]:
     }
     if c.fault is not None:
         entry["fault"], entry["status"] = redactor.said(c.fault), c.status
+    if c.estimated:
+        entry["estimated"] = True
     return entry
 
 

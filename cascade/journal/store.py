@@ -36,6 +36,8 @@ def to_row(record: Record) -> Row:
         body["shadow_tiers"] = record.shadow_tiers
     if record.canary is not None:
         body["canary"] = record.canary
+    if record.prompt_form is not None:
+        body["prompt_form"] = record.prompt_form
     values: list[Any] = list(record[: len(_PLAIN)])
     for i in _TEXTS:
         if values[i] is not None and not plain(values[i]):
@@ -57,6 +59,7 @@ def to_record(row: Sequence[Any]) -> Record:
         sampling_probability=rest.get("sampling_probability"),
         shadow_tiers=rest.get("shadow_tiers", ()),
         canary=rest.get("canary"),
+        prompt_form=rest.get("prompt_form"),
     )
 
 
@@ -355,6 +358,11 @@ def added_schema(number: str, real: str, json_: str, *, exists: bool = True) -> 
         f"labels BIGINT NOT NULL, number BIGINT NOT NULL, at {real} NOT NULL, tracker {json_} NOT NULL, "
         "PRIMARY KEY (policy, policy_hash))"
     )
+    yield (
+        f"CREATE TABLE {here}cascade_drifts (policy TEXT NOT NULL, policy_hash TEXT NOT NULL, profile TEXT NOT NULL, "
+        f"runs BIGINT NOT NULL, number BIGINT NOT NULL, at {real} NOT NULL, tracker {json_} NOT NULL, "
+        "PRIMARY KEY (policy, policy_hash))"
+    )
 
 
 ADDED_TABLES = (
@@ -364,6 +372,7 @@ ADDED_TABLES = (
     "cascade_calibrations",
     "cascade_canaries",
     "cascade_anchors",
+    "cascade_drifts",
 )
 
 
@@ -373,6 +382,15 @@ def check_version(version: int, where: str) -> None:
         raise JournalError(
             f"{where}: the journal has version {version}, this cascade reads up to {VERSION}; install a newer cascade-gate"
         )
+
+
+def records_between(store: SqlStore, policy: str, policy_hash: str, *, above: int, up_to: int, most: int) -> list[Record]:
+    """The first runs of a policy with a number in (above, up_to], without feedback and shadows."""
+    rows = store.execute(
+        f"{_SELECT} WHERE id > ? AND id <= ? AND policy = ? AND policy_hash = ? AND kind = 'run' ORDER BY id LIMIT ?",
+        (above, up_to, policy, policy_hash, most),
+    )
+    return [to_record(row[1:]) for row in rows]
 
 
 def shadows_of(store: SqlStore, run_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:

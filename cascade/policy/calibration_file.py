@@ -39,7 +39,11 @@ class Candidate(StrictModel):
 
 
 class CalibrationFile(StrictModel):
-    """A calibration file. Counts are examples; ``splits`` are the disjoint parts of the recording that were used."""
+    """A calibration file. Counts are examples; ``splits`` are the disjoint parts of the recording that were used.
+
+    ``profile`` has a line of numbers for each example that the policy was tested on: what its runs look like where nothing
+    has drifted (``cascade.promise.traffic``).
+    """
 
     schema_version: Literal[1]
     created: str
@@ -53,6 +57,7 @@ class CalibrationFile(StrictModel):
     promise: dict[str, Any]
     certificate: dict[str, Any]
     evidence: dict[str, Any] = Field(default_factory=dict)
+    profile: list[str] | None = None
     _text: str = PrivateAttr(default="")
 
     @property

@@ -16,11 +16,12 @@ from .rollout import AppliedCalibration, CanarySpec
 from .routes import Route, check_routes
 from .strict_model import Seconds, StrictModel, Usd
 from .tier_spec import JudgeRule, TierPolicy
-from .watch_spec import PromiseSpec, ShadowSpec, ShadowStratum, TaskRule, TasksSpec
+from .watch_spec import DriftSpec, PromiseSpec, ShadowSpec, ShadowStratum, TaskRule, TasksSpec
 
 __all__ = [
     "BreakerSpec",
     "CorsSpec",
+    "DriftSpec",
     "JudgeRule",
     "ModelSpec",
     "Policy",
@@ -75,6 +76,10 @@ class Policy(StrictModel):
 
     promise: PromiseSpec | None = Field(None, description="What is watched of the loss against premium; needs shadow.")
 
+    drift: DriftSpec | None = Field(
+        None, description="Watches whether runs are still like those of the recording; needs calibration and a journal."
+    )
+
     canary: CanarySpec | None = Field(None, description="Another calibration that a share of the runs tries; needs shadow.")
 
     _applied: AppliedCalibration | None = PrivateAttr(default=None)
@@ -103,6 +108,8 @@ class Policy(StrictModel):
             raise ValueError("canary: needs shadow, whose labels compare the two calibrations")
         if self.promise is not None and self.shadow is None:
             raise ValueError("promise: needs shadow, whose labels show whether it is kept")
+        if self.drift is not None and self.calibration is None:
+            raise ValueError("drift: needs calibration, which says what runs looked like on the recording")
         known = [tier.name for tier in self.tiers]
         for name in (self.shadow.tiers or ()) if self.shadow is not None else ():
             if name not in known:
@@ -128,6 +135,8 @@ class Policy(StrictModel):
             seen.add(tier.name)
         if tiers[-1].skip_below is not None:
             raise ValueError(f"tier {tiers[-1].name!r}: skip_below: the last tier answers what no other accepts")
+        if tiers[-1].speculate_below is not None:
+            raise ValueError(f"tier {tiers[-1].name!r}: speculate_below: no tier follows the last one")
         if any(at == "skip" for at in (tiers[-1].accept_at_by_task or {}).values()):
             raise ValueError(f"tier {tiers[-1].name!r}: no task can skip the last tier, which answers what no other accepts")
         return tiers
@@ -149,7 +158,7 @@ class Policy(StrictModel):
 
         A judge's option that came from the environment is there as its variable, with a digest of its value.
         """
-        settings = self.model_dump(mode="json", exclude={"canary"})  # whose runs have a policy of their own
+        settings = self.model_dump(mode="json", exclude={"canary", "drift"})  # a canary's runs have a policy of their own
         for name in ("shadow", "promise", "routes", "budget_usd_per_month"):
             if settings[name] is None:  # so that a policy that does not use it keeps its hash
                 del settings[name]
@@ -192,6 +201,8 @@ class PolicyFile(StrictModel):
         for name, policy in self.policies.items():
             if policy.shadow is not None and (self.journal is None or self.journal.durability == "off"):
                 raise ValueError(f"policies.{name}.shadow: needs a journal, which keeps its books; add the key journal")
+            if policy.drift is not None and (self.journal is None or self.journal.durability == "off"):
+                raise ValueError(f"policies.{name}.drift: needs a journal, whose runs it compares; add the key journal")
             for i, tier in enumerate(policy.tiers):
                 where = f"policies.{name}.tiers[{i}]"
                 if tier.model not in self.models:

@@ -1,6 +1,6 @@
 """A tier's thresholds: what a confidence is compared with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 NO_TASK = "(no task)"
 """The task of runs that have none, in thresholds by task and in a replay."""
@@ -20,3 +20,17 @@ class Thresholds:
     accept_at: tuple[float | None, ...] = ()
     reject_below: tuple[float | None, ...] = ()
     skip_below: float | None = None
+
+
+def raised(thresholds: Thresholds, min_confidence: float | None) -> Thresholds:
+    """The thresholds of a call that accepts nothing below ``min_confidence``; None: they stay as they are.
+
+    What is given up at once, and what is skipped by the prompt, stays the same.
+    """
+    if min_confidence is None:
+        return thresholds
+    return replace(
+        thresholds,
+        final=max(thresholds.final, min_confidence),
+        accept_at=tuple(None if at is None else max(at, min_confidence) for at in thresholds.accept_at),
+    )

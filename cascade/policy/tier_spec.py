@@ -12,7 +12,7 @@ from judges.registry import factory
 
 from .calibrators import from_json
 from .predictor import from_json as predictor_from_json
-from .strict_model import Probability, StrictModel
+from .strict_model import Probability, Seconds, StrictModel
 from .thresholds import Thresholds
 
 
@@ -59,6 +59,10 @@ class JudgeRule(StrictModel):
         return tuple(name for name in named if isinstance(name, str))
 
 
+_SELDOM = frozenset(("predictor", "skip_below", "speculate_below", "p95_s"))
+"""Keys that are not written where they are not set."""
+
+
 class TierPolicy(StrictModel):
     """One step of the ladder: a model, the judges of its answer (cheapest first), and the confidence that suffices."""
 
@@ -79,6 +83,13 @@ class TierPolicy(StrictModel):
     )
     skip_below: Probability | None = Field(
         None, description="The tier is not asked where the predictor's probability is below it; written by a calibration."
+    )
+    speculate_below: Probability | None = Field(
+        None,
+        description="The next tier is asked at the same time where the predictor's probability is below it; 1: always.",
+    )
+    p95_s: Seconds | None = Field(
+        None, description="95th percentile of the tier's latency, used by max_latency_s until enough answers are timed."
     )
 
     @field_validator("confidence")
@@ -105,7 +116,7 @@ class TierPolicy(StrictModel):
     def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without the keys of what only some calibrations have, so that a policy that does not use them keeps its hash."""
         data: dict[str, Any] = write(self)
-        return {key: value for key, value in data.items() if value is not None or key not in ("predictor", "skip_below")}
+        return {key: value for key, value in data.items() if value is not None or key not in _SELDOM}
 
     @field_validator("predictor")
     @classmethod
@@ -119,6 +130,8 @@ class TierPolicy(StrictModel):
         if self.predictor is None:
             if self.skip_below is not None:
                 raise ValueError("skip_below: needs a predictor, which a calibration writes: python -m evals.replay")
+            if self.speculate_below is not None and self.speculate_below < 1.0:
+                raise ValueError("speculate_below: below 1 it needs a predictor, which a calibration writes; 1 is always")
             if any(from_json(mapping).reads_prompt for mapping in self.confidence or ()):
                 raise ValueError("confidence: a mapping reads the prompt, but the tier has no predictor")
         return self

@@ -62,6 +62,19 @@ class PromiseSpec(StrictModel):
     )
 
 
+class DriftSpec(StrictModel):
+    """Whether runs are compared with those of the recording, without labels; needs a calibration with its profile."""
+
+    alpha: float = Field(
+        0.05, gt=0.0, lt=1.0, description="The probability of ever reporting a drift of any kind where there is none."
+    )
+    webhook_env: str | None = Field(
+        None,
+        min_length=1,
+        description="The environment variable with the URL to which each change is posted. Default: the promise's.",
+    )
+
+
 class TaskRule(StrictModel):
     """A task that prompts show by their text."""
 

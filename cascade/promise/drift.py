@@ -10,13 +10,16 @@ therefore that the classifier's advantage is at most a tolerance, which grows as
 
 import random
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import log1p, sqrt, tanh
+from typing import Any
 
 from .e_process import EProcess
 
 TOLERANCE = 0.05
 """The advantage of a classifier over chance that is not drift, however large the recording is."""
+FORM_FEATURES = 7
+"""How many features a prompt's text has."""
 _RATE = 0.15
 
 
@@ -41,7 +44,7 @@ class DriftTest:
             raise ValueError("every example must have the same number of features")
         self._columns = [sorted(column) for column in zip(*reference, strict=True)]
         self._reference = [self._scaled(row) for row in reference]
-        self._random = random.Random(seed)
+        self._seed = seed
         size = len(self._reference[0])
         self._weights = [0.0] * size
         self._squares = [1.0] * size
@@ -50,7 +53,8 @@ class DriftTest:
     def update(self, features: Sequence[float]) -> float:
         """Compares one run; returns the natural logarithm of the evidence of drift."""
         run = self._scaled(features)
-        example = self._random.choice(self._reference)
+        # Drawn by the number of the run, so that a test goes on from its stored state as if it had never stopped.
+        example = random.Random((self._seed << 48) + self.evidence.n).choice(self._reference)
         difference = 0.5 * (tanh(self._score(run)) - tanh(self._score(example)))
         value = self.evidence.update(difference)
         # A step of AdaGrad on the loss -difference, after the bet.
@@ -65,6 +69,18 @@ class DriftTest:
     def drifted(self, alpha: float) -> bool:
         """Whether the evidence ever reached 1 / alpha."""
         return self.evidence.rejects(alpha)
+
+    def to_json(self) -> dict[str, Any]:
+        """The state as plain data, without the reference."""
+        return {"weights": self._weights, "squares": self._squares, "evidence": self.evidence.to_json()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a state that ``to_json`` gave. Raises KeyError or ValueError for another state."""
+        weights, squares = [float(w) for w in state["weights"]], [float(s) for s in state["squares"]]
+        if not len(weights) == len(squares) == len(self._weights):
+            raise ValueError(f"a run has {len(self._columns)} features, this state has {len(weights) // 2}")
+        self._weights, self._squares = weights, squares
+        self.evidence = EProcess.from_json(state["evidence"])
 
     def _score(self, row: Sequence[float]) -> float:
         return sum(w * x for w, x in zip(self._weights, row, strict=True))
@@ -81,15 +97,21 @@ class DriftTest:
 
 
 def prompt_features(text: str, confidence: float | None = None) -> list[float]:
-    """Features of one run for ``DriftTest``: of the prompt's text, and the confidence of the first tier's answer.
+    """Features of one run for ``DriftTest``: ``form_features`` of the prompt, and the confidence of the first tier's answer.
 
     Args:
         text: The prompt; only its first 20,000 characters are read.
         confidence: In [0, 1]; None (unknown) counts as -1.
+    """
+    return [*form_features(text), -1.0 if confidence is None else confidence]
+
+
+def form_features(text: str) -> list[float]:
+    """The form of a prompt as ``FORM_FEATURES`` numbers; nothing of what it says can be read from them.
 
     Returns:
-        The logarithm of the length, the shares of digits, capitals, spaces, punctuation and characters outside ASCII, the
-        logarithm of the number of lines, and the confidence.
+        The logarithm of the length, the shares of digits, capitals, spaces, punctuation and characters outside ASCII, and
+        the logarithm of the number of lines.
     """
     part = text[:20_000]
     size = max(len(part), 1)
@@ -105,4 +127,16 @@ def prompt_features(text: str, confidence: float | None = None) -> list[float]:
     others = size - letters - digits - spaces
     foreign = len(part) - len(part.encode("ascii", "ignore"))
     shares = [count / size for count in (digits, capitals, spaces, others, foreign)]
-    return [log1p(len(text)), *shares, log1p(text.count("\n")), -1.0 if confidence is None else confidence]
+    return [log1p(len(text)), *shares, log1p(text.count("\n"))]
+
+
+def text_of(messages: Sequence[Mapping[str, Any]]) -> str:
+    """The texts of all messages."""
+    parts = [part for message in messages for part in _parts(message.get("content"))]
+    return "\n".join(parts)
+
+
+def _parts(content: Any) -> list[str]:
+    if isinstance(content, str):
+        return [content]
+    return [str(part.get("text") or "") for part in content or () if isinstance(part, Mapping)]

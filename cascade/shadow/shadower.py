@@ -34,9 +34,8 @@ from cascade.result import Result
 from cascade.util.totals import total
 from judges import Answer
 
-from .canary_monitor import CanaryMonitor
 from .job import ShadowJob, job_of
-from .promise_monitor import PromiseMonitor
+from .monitor import Monitor
 
 T = TypeVar("T")
 OnOutcome = Callable[[str, str, float | None], None]
@@ -69,7 +68,7 @@ class Shadower:
         compile: Gives a policy, ready to run in the running event loop.
         book: The books.
         policies: The names of the policies that shadow.
-        monitor: Watches their promises.
+        monitor: Watches promises, canaries and traffic.
         on_outcome: Receives each request that ended: its policy, its state, and its cost in USD.
     """
 
@@ -78,7 +77,7 @@ class Shadower:
         compile: Callable[[str], CompiledPolicy],
         book: ShadowBook,
         policies: Sequence[str],
-        monitor: PromiseMonitor | CanaryMonitor,
+        monitor: Monitor,
         on_outcome: OnOutcome | None = None,
     ) -> None:
         self._on_outcome = on_outcome
@@ -133,6 +132,11 @@ class Shadower:
         if sampled and pending.shadow_tiers and not self._closing:
             self._submit(pending, result, plan, request)
         return result
+
+    def watch(self) -> None:
+        """Starts the thread for a policy that shadows no runs, where its traffic is to be watched."""
+        if self._thread is None and self._monitor.is_needed:
+            self._start()
 
     def _submit(self, pending: PendingRecord, result: Result, plan: ShadowPlan, request: Request) -> None:
         job = ShadowJob(

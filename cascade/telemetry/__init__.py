@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cascade.engine.plan import CompiledPolicy
     from cascade.models.protocol import Model, Request
     from cascade.promise.states import PromiseTracker
+    from cascade.promise.traffic import CheckResult
     from cascade.resilience.breaker import Breaker
 
     from .metrics import Metrics
@@ -70,6 +71,11 @@ class Telemetry:
         """Reports the state of a policy's promise."""
         if self._metrics is not None:
             self._metrics.promise(policy, tracker)
+
+    def drift(self, policy: str, runs: int, checks: "Sequence[CheckResult]") -> None:
+        """Reports how a policy's traffic compares with its recording."""
+        if self._metrics is not None:
+            self._metrics.drift(policy, runs, checks)
 
     def canary(self, policy: str, state: str) -> None:
         """Reports the state of a policy's canary: "running", "promoted" or "aborted"."""

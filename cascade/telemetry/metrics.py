@@ -3,7 +3,7 @@
 With ``PROMETHEUS_MULTIPROC_DIR`` set, prometheus_client adds up all processes' counters and histograms in what it exposes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from cascade.engine.outcome import attempts_of, result_of, run_reason
 from cascade.promise.states import PromiseState, PromiseTracker
+from cascade.promise.traffic import CheckResult, DriftState
 from cascade.resilience.breaker import BreakerState
 from cascade.result import CallRecord, Result
 from cascade.util.totals import total
@@ -26,6 +27,7 @@ M = TypeVar("M", Counter, Histogram)
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
 _STATES = {"closed": 0, "half_open": 1, "open": 2}
 _CANARIES = {"running": 0, "promoted": 1, "aborted": 2}
+_DRIFTS = {DriftState.NOT_SHOWN: 0, DriftState.IN_DOUBT: 1, DriftState.DRIFTED: 2}
 _PROMISES = {
     PromiseState.HOLDS: 0,
     PromiseState.NOT_ENOUGH: 1,
@@ -137,6 +139,20 @@ class Metrics(RegistryMetrics):
             registry=registry,
             multiprocess_mode="livemax",
         )
+        self._drift_state = Gauge(
+            "cascade_drift_state",
+            "How a policy's runs compare with its recording: 0 no drift shown, 1 in doubt, 2 drifted",
+            ("policy", "check"),
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._drift_runs = Gauge(
+            "cascade_drift_runs",
+            "Runs of a policy that were compared with its recording",
+            ("policy",),
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
         self._canary_runs = counter(
             "cascade_canary_runs",
             "Runs of a policy with a canary by their calibration, present or candidate",
@@ -215,6 +231,12 @@ class Metrics(RegistryMetrics):
         self._promise_labels.labels(policy).set(tracker.n)
         if tracker.mean_loss is not None:
             self._promise_loss.labels(policy).set(tracker.mean_loss)
+
+    def drift(self, policy: str, runs: int, checks: Sequence[CheckResult]) -> None:
+        """Records how a policy's traffic compares with its recording."""
+        self._drift_runs.labels(policy).set(runs)
+        for check in checks:
+            self._drift_state.labels(policy, check.name).set(_DRIFTS[check.state])
 
     def canary(self, policy: str, state: str) -> None:
         """Records the state of a policy's canary."""

@@ -1,12 +1,12 @@
 """Are production's prompts like those of the recording? Without labels, by betting on a classifier that tells them apart."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from cascade.journal.record import Record
-from cascade.promise.drift import DriftTest, prompt_features
+from cascade.promise.drift import DriftTest, prompt_features, text_of
 from evals.recording import read
 
 ALPHA = 0.05
@@ -77,15 +77,3 @@ class PromptDrift:
         one.runs += 1
         if one.since is None and one.test.drifted(ALPHA):
             one.since, one.after = record.started, one.runs
-
-
-def text_of(messages: Sequence[Mapping[str, Any]]) -> str:
-    """The texts of all messages."""
-    parts = [part for message in messages for part in _parts(message.get("content"))]
-    return "\n".join(parts)
-
-
-def _parts(content: Any) -> list[str]:
-    if isinstance(content, str):
-        return [content]
-    return [str(part.get("text") or "") for part in content or () if isinstance(part, Mapping)]

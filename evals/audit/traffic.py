@@ -7,6 +7,7 @@ from math import sqrt
 from typing import Any
 
 from cascade.journal.record import Record
+from cascade.result import NOT_ASKED
 from evals.common.intervals import Z95
 
 DIMENSIONS = ("policy", "task", "key", "tier", "day")
@@ -49,7 +50,7 @@ class Group:
     def add(self, record: Record) -> None:
         """Counts a run."""
         self.runs += 1
-        self.escalated += sum(a["reason"] != "skipped" for a in record.attempts) > 1
+        self.escalated += sum(a["reason"] not in NOT_ASKED for a in record.attempts) > 1
         self.stopped += record.reason in _STOPPED
         answered = record.tier is not None and (record.accepted or record.reason == "last_tier")
         self.answered += answered

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from cascade.policy.calibrators import Calibrator, Constant, Isotonic, Logistic, agreement_name
 from judges.prompt import PROMPT_SCORE
 
-from .calibrate import Fitted, apply, fit, gain
+from .calibrate import SURE, Fitted, apply, fit, gain
 from .evidence.consensus import has_consensus
 from .prompt_predictor import PromptScores
 from .score_table import TierScores
@@ -39,7 +39,7 @@ def fit_tier(
     uses_agreement = False
     calibrators: list[Calibrator] = []
     prompt = None if column.prompts is None else column.prompts.fit(column.quality[:, 0], rows, seed)
-    evidence = prompt_scores(column, prompt, rows, seed)
+    evidence = prompt_scores(column, prompt, rows, seed, errors)
     last: tuple[tuple[str, ...], Fitted, Rows] | None = None
     for stage in range(stages + 1):
         # A vetoed answer is never accepted: what is fitted is P(right) of those that pass.
@@ -68,7 +68,9 @@ def fit_tier(
     )
 
 
-def prompt_scores(column: TierScores, prompt: PromptScores | None, rows: Rows, seed: int) -> dict[str, Array]:
+def prompt_scores(
+    column: TierScores, prompt: PromptScores | None, rows: Rows, seed: int, errors: float = 1.0
+) -> dict[str, Array]:
     """What the prompt says of the tier, as one more score; empty where cross-validation shows no gain beside the judges."""
     if prompt is None or prompt.predictor is None:
         return {}
@@ -79,7 +81,7 @@ def prompt_scores(column: TierScores, prompt: PromptScores | None, rows: Rows, s
     scores = {k: v[not_vetoed] for k, v in available_scores(column, stage, not_vetoed).items()}
     extra = {PROMPT_SCORE: prompt.probability[not_vetoed]}
     shown = gain(scores, extra, column.quality[not_vetoed, stage], seed)
-    return {PROMPT_SCORE: prompt.probability} if shown.is_significant else {}
+    return {PROMPT_SCORE: prompt.probability} if shown.exceeds(errors) else {}
 
 
 def _many_equal(mapping: Calibrator, scores: Mapping[str, Array], rows: Rows) -> npt.NDArray[np.bool_]:
@@ -154,11 +156,25 @@ def first_judges_only(tier: CandidateTier, stages: int) -> CandidateTier:
     )
 
 
-def add_agreement(tiers: Sequence[CandidateTier], rows: Rows, seed: int) -> tuple[list[CandidateTier], list[str]]:
-    """The steps of one ladder, each with agreement with the tiers before it where cross-validation shows a gain; notes."""
+def fit_end(column: TierScores, rows: Rows, seed: int) -> CandidateTier:
+    """A model as the premium tier of a ladder: with the judges of a last tier, calibrated only where that surely helps.
+
+    No decision reads its confidence, so that nothing is lost where the raw one stays; the caller reads it.
+    """
+    return fit_tier(column.first_judges(column.n_last), rows, seed, errors=SURE)
+
+
+def add_agreement(
+    tiers: Sequence[CandidateTier], rows: Rows, seed: int, *, errors_at_end: float = 1.0
+) -> tuple[list[CandidateTier], list[str]]:
+    """The steps of one ladder, each with agreement with the tiers before it where cross-validation shows a gain; notes.
+
+    ``errors_at_end``: of how many standard errors that gain must be at the last tier.
+    """
     variants: list[CandidateTier] = []
     notes: list[str] = []
     for tier in tiers:
+        errors = errors_at_end if tier is tiers[-1] else 1.0
         tier_outcomes = [simulate_tier(s) for s in variants]
         if tier_outcomes:
             stage = len(tier.column.rules)
@@ -169,12 +185,12 @@ def add_agreement(tiers: Sequence[CandidateTier], rows: Rows, seed: int) -> tupl
                 variants.append(tier)
                 continue
             improvement = gain(scores, extra, tier.column.quality[not_vetoed, stage], seed)
-            if improvement.is_significant:
+            if improvement.exceeds(errors):
                 notes.append(
                     f"{tier.model}: agreement with earlier tiers lowers the cross-validated log-loss by "
                     f"{improvement.mean:.4f} (standard error {improvement.standard_error:.4f})"
                 )
-                refit = fit_tier(tier.column, rows, seed, tier_outcomes)
+                refit = fit_tier(tier.column, rows, seed, tier_outcomes, errors=errors)
                 tier = replace(refit, accept_at=tier.accept_at, reject_below=tier.reject_below)
         variants.append(tier)
     return variants, notes

@@ -14,9 +14,11 @@ import numpy.typing as npt
 
 from cascade.policy.calibrators import Constant
 
-from .calibrate import apply, fit
-from .candidate_tiers import add_agreement, fit_all_tiers, fit_consensus_tiers
+from .calibrate import SURE, apply, fit
+from .candidate_tiers import add_agreement, first_judges_only, fit_all_tiers, fit_consensus_tiers, fit_end
 from .evidence.consensus import has_consensus, models_asked, without_consensus
+from .latency import SHARE, fastest, is_in_time, late_shares, safe_share
+from .rows.input_rows import ReplayError
 from .score_table import TierScores
 from .simulate import CandidateTier, SimulatedCascade
 from .skips import CUTS as SKIP_CUTS
@@ -69,13 +71,35 @@ class Goal:
 
 
 class Tuner:
-    """Sweeps ladders on the fit rows. ``columns``: each model's columns, one for each list of judges to be tried."""
+    """Sweeps ladders on the fit rows.
 
-    def __init__(self, columns: Mapping[str, Sequence[TierScores]], fit_rows: Rows, goal: Goal, seed: int) -> None:
+    Args:
+        columns: Each model's columns, one for each list of judges to be tried.
+        fit_rows: The rows to learn from.
+        goal: The promise.
+        seed: Of folds.
+        max_latency_s: The seconds that 95 % of the runs may take; None: any.
+    """
+
+    def __init__(
+        self,
+        columns: Mapping[str, Sequence[TierScores]],
+        fit_rows: Rows,
+        goal: Goal,
+        seed: int,
+        *,
+        max_latency_s: float | None = None,
+    ) -> None:
+        self.max_latency_s = max_latency_s
         self.rows, self.goal, self.seed = fit_rows, goal, seed
-        self.tiers = fit_all_tiers(without_consensus(columns), fit_rows, seed)
+        own = without_consensus(columns)
+        self.tiers = fit_all_tiers(own, fit_rows, seed)
         self.voters = fit_consensus_tiers(columns, fit_rows, seed)
         self.order = list(columns)
+        self.ends = {model: first_judges_only(tiers[0], tiers[0].column.n_last) for model, tiers in self.tiers.items()}
+        """Each model's step as the last tier of a ladder."""
+        if goal.premium is not None:  # the loss is against it: its own confidence predicts nothing
+            self.ends[goal.premium] = fit_end(own[goal.premium][0], fit_rows, seed)
         self.premium_usd = float(columns[self.order[-1]][0].cost_usd[fit_rows, 0].mean())
         self.refined: list[SweepResult] = []
         self._sweeps: dict[str | None, list[SweepResult]] = {}
@@ -84,6 +108,12 @@ class Tuner:
         self._premium_cost = columns[self.order[-1]][0].cost_usd[:, 0]
         self._expected: dict[int, Array] = {}
         self._cached_tiers: list[CandidateTier] = []  # ids are keys only while the steps live
+
+    def allows(self, candidate: Candidate, rows: Rows) -> bool:
+        """Whether 95 % of ``rows`` are answered in time; always where no latency was asked for."""
+        if self.max_latency_s is None:
+            return True
+        return float((candidate.outcome(rows).latency_s > self.max_latency_s).mean()) <= 1.0 - SHARE
 
     def sweep(
         self, cascade: SimulatedCascade, *, rows: Rows | None = None, graded_share: float = GRADED_SHARE
@@ -108,6 +138,9 @@ class Tuner:
         mean = sweep_surface(cascade.sweep_columns(rows, blend), cuts)
         square = sweep_surface(cascade.sweep_columns(rows, squares), cuts)
         loss, second = self._moments(mean.quality, square.quality, len(rows))
+        if self.max_latency_s is not None:
+            late = late_shares(cascade, cuts, rows, self.max_latency_s)
+            loss = np.where(late <= safe_share(len(rows)), loss, np.inf)  # too slow: never promising, however good
         return SweepResult(cascade, tuple(cuts), loss, second, mean.cost.ravel())
 
     def sweep_skips(self, cascade: SimulatedCascade) -> SkipSweep:
@@ -168,7 +201,7 @@ class Tuner:
     def candidate_cascades(self, must_end: str | None = None) -> list[SimulatedCascade]:
         """Single models, every pair of steps, and longer sub-ladders of each model's best steps, in the given order."""
         cascades: list[SimulatedCascade] = []
-        last = {model: _free_judges_only(tiers) for model, tiers in self.tiers.items()}
+        last = self.ends
         ends = [m for m in self.order if must_end is None or m == must_end]
         cascades += [SimulatedCascade.from_tiers([last[m]]) for m in ends]
         # Pairs tell which of a model's steps are worth taking on longer ladders.
@@ -198,7 +231,7 @@ class Tuner:
         A model that votes is not asked again as a tier. The end is always the premium tier: how good another model is where
         the voters differ, few fit rows can tell.
         """
-        end, cascades = _free_judges_only(self.tiers[self.order[-1]]), list[SimulatedCascade]()
+        end, cascades = self.ends[self.order[-1]], list[SimulatedCascade]()
         for tier in self.voters:
             voters = {tier.model, *models_asked(tier.column)}
             cascades.append(SimulatedCascade.from_tiers([tier, end]))
@@ -248,7 +281,15 @@ class Tuner:
         front = pareto(margin, chosen.usd)[::-1]
         if len(front) > longest:
             front = front[np.unique(np.linspace(0, len(front) - 1, longest).round().astype(np.int64))]
-        return [chosen.candidate(int(i), limit) for i in front], notes
+        candidates = [chosen.candidate(int(i), limit) for i in front if np.isfinite(margin[i])]
+        if self.max_latency_s is not None:
+            candidates = [each for each in candidates if is_in_time(each, self.rows, self.max_latency_s)]
+            if not candidates:
+                raise ReplayError(
+                    f"--max-latency {self.max_latency_s:g}: no ladder answers 95 % of the fit rows in time; the fastest "
+                    f"model alone is {fastest(self.ends, self.rows)}; allow more, or offer a faster model"
+                )
+        return candidates, notes
 
     def best_sweep(self, n: int, *, must_end: str | None, limit: float) -> tuple[SweepResult, list[str]]:
         """The cascade that is expected to cost least once it is tested on ``n`` rows, and notes on what was chosen."""
@@ -343,7 +384,8 @@ class Tuner:
 
     def _refine(self, swept: SweepResult) -> list[tuple[SweepResult, list[str]]]:
         """The cascade with agreement as evidence, and each with the best answer so far, where the fit rows show a gain."""
-        tiers, notes = add_agreement(swept.cascade.tiers, self.rows, self.seed)
+        errors = SURE if swept.cascade.models[-1] == self.goal.premium else 1.0
+        tiers, notes = add_agreement(swept.cascade.tiers, self.rows, self.seed, errors_at_end=errors)
         options: list[tuple[SweepResult, list[str]]] = [(swept, [])]
         if notes:
             options.append((self.sweep(SimulatedCascade.from_tiers(tiers)), notes))
@@ -367,10 +409,3 @@ def _is_constant(tier: CandidateTier) -> bool:
 def _asks_others(cascade: SimulatedCascade) -> bool:
     """Whether a tier's judges ask other models: they are evidence of agreement already."""
     return any(has_consensus(tier.column) for tier in cascade.tiers)
-
-
-def _free_judges_only(tiers: Sequence[CandidateTier]) -> CandidateTier:
-    """The step that a model takes as the last tier: judged only by what is free, or as its policy says."""
-    from .candidate_tiers import first_judges_only
-
-    return first_judges_only(tiers[0], tiers[0].column.n_last)

@@ -4,9 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cascade.journal.canaries import Canary, CanaryBook
+from cascade.journal.drifts import DriftBook, WatchedTraffic
 from cascade.journal.promises import PromiseBook
 from cascade.promise.states import PromiseState
+from cascade.promise.traffic import DriftState
 from cascade.shadow.canary_monitor import in_words as canary_in_words
+from cascade.shadow.drift_monitor import in_words as drift_in_words
 from cascade.shadow.promise_monitor import WatchedPolicy, in_words
 
 if TYPE_CHECKING:
@@ -55,11 +58,25 @@ def canaries(store: "SqlStore", file: "PolicyFile") -> list[dict[str, Any]]:
     return states
 
 
+def drifts(store: "SqlStore", file: "PolicyFile") -> list[dict[str, Any]]:
+    """The checks of each policy's traffic that may differ from its recording, as the processes in service found them."""
+    book, states = DriftBook(lambda: store), []
+    for name, policy in file.policies.items():
+        one = WatchedTraffic.of(policy)
+        update = None if one is None else book.look(name, one)
+        for check in () if update is None else update.checks:
+            if check.state is not DriftState.NOT_SHOWN:
+                words = drift_in_words(check)
+                states.append({"policy": name, "check": check.name, "state": check.state.value, "words": words})
+    return states
+
+
 def alarms(
     gateway: "Gateway",
     promises: Sequence[Mapping[str, Any]],
     canaries: Sequence[Mapping[str, Any]],
     outcomes: Mapping[str, int] | None,
+    drifts: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The level (green, amber, red), a sentence that says it, and what needs attention, the worst first.
 
@@ -68,8 +85,10 @@ def alarms(
         promises: What ``promises`` returned.
         canaries: What ``canaries`` returned.
         outcomes: How many runs ended in which way; None: unknown.
+        drifts: What ``drifts`` returned.
     """
     every = [*_of_promises(promises), *_of_canaries(canaries), *_of_outcomes(outcomes or {}), *_of_models(gateway)]
+    every += [_alarm("amber", f"Policy {one['policy']}: {one['words']}.", policy=one["policy"]) for one in drifts]
     status = gateway.reload_status
     if status.error is not None and status.failed is not None and status.failed > status.loaded:
         every.append(_alarm("red", "The changed policy file was not loaded; the previous one is in use."))

@@ -27,7 +27,7 @@ from cascade.journal.read.history import (
 )
 from cascade.promise.bernstein import BernsteinInterval
 
-from .alarms import alarms, canaries, promises
+from .alarms import alarms, canaries, drifts, promises
 from .snapshot import percentiles
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class Facts:
         pairs: Latencies of the same prompts.
         promises: The state of each policy's promise.
         canaries: The state of each canary.
+        drifts: The checks of traffic that may differ from the recording.
         until: Until when it is fresh, by the monotonic clock.
     """
 
@@ -64,6 +65,7 @@ class Facts:
     pairs: Sequence[LatencyPair]
     promises: Sequence[Mapping[str, Any]]
     canaries: Sequence[Mapping[str, Any]]
+    drifts: Sequence[Mapping[str, Any]]
     until: float
 
 
@@ -125,6 +127,7 @@ class QualityView:
                     pairs=latency_pairs(store, span, last_tiers, task_tag),
                     promises=promises(store, file),
                     canaries=canaries(store, file),
+                    drifts=drifts(store, file),
                     until=time.monotonic() + max(FRESH_S, 20.0 * (time.monotonic() - began)),
                 )
 
@@ -181,7 +184,8 @@ def summary(facts: Facts, query: Mapping[str, str], days: int, gateway: "Gateway
         "history": history(runs, [label for label in facts.labels if passes(label)], span),
         "promises": facts.promises,
         "canaries": facts.canaries,
-        "status": alarms(gateway, facts.promises, facts.canaries, outcomes),
+        "drifts": facts.drifts,
+        "status": alarms(gateway, facts.promises, facts.canaries, outcomes, facts.drifts),
     }
 
 

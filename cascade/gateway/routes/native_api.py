@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cascade.errors import RunNotFoundError
 from cascade.gateway.endpoint import Reply
 from cascade.gateway.errors import ApiError, bad_request
-from cascade.gateway.field_readers import max_tokens
+from cascade.gateway.field_readers import max_tokens, needs
 from cascade.gateway.openai.messages import calls_of, messages_of, tools_of
 from cascade.gateway.request import GatewayRequest, ignored_fields
 from cascade.gateway.response import headers
@@ -22,9 +22,14 @@ if TYPE_CHECKING:
     from cascade.gateway.auth.keys import Caller
     from cascade.gateway.state import Gateway
 
-_ROUTE = frozenset(("prompt", "policy", "system", "schema", "budget", "deadline_s", "max_tokens", "tags"))
+_ROUTE = frozenset(
+    ("prompt", "policy", "system", "schema", "budget", "deadline_s", "accuracy", "latency", "max_tokens", "tags")
+)
 _GATE = frozenset(
-    ("prompt", "answer", "policy", "tier", "system", "schema", "tags", "tools", "tool_choice", "tool_calls", "finish_reason")
+    (
+        *("prompt", "answer", "policy", "tier", "system", "schema", "accuracy", "tags"),
+        *("tools", "tool_choice", "tool_calls", "finish_reason"),
+    )
 )
 _DECIMAL = re.compile(r"-?[0-9]{1,9}(?:\.[0-9]{0,18})?(?:[eE]-?[0-9]{1,2})?")
 _FEEDBACK = frozenset(("run_id", "quality", "note"))
@@ -38,6 +43,7 @@ async def route(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], r
         request.budget_usd = number(_usd(budget), "budget", 0, 1e6)
     if (seconds := body.get("deadline_s")) is not None:
         request.deadline_s = number(seconds, "deadline_s", 0.001, 86_400)
+    needs(body, request)
     allowed_policy(gateway.active, caller, request.policy)  # here a name is a policy's: aliases are for models
     (result,) = await run_request(gateway, caller, request)
     await reply.json(result_data(request, result), headers([result]))
@@ -47,6 +53,7 @@ async def gate(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], re
     """``POST /v1/gate``: judges an answer that the caller already has."""
     _check_fields(body, _GATE, "prompt")
     request = _request(body)
+    needs(body, request)
     if body.get("tools") is not None:
         request.tools = tools_of(body["tools"])
     answer = _answer(body)
@@ -63,6 +70,7 @@ async def gate(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], re
             answer,
             policy=request.policy,
             tier=tier,
+            min_confidence=request.min_confidence,
             tags=journal_tags(caller, request.tags),
             daily=caller.daily,
         )

@@ -44,6 +44,12 @@ _PROMPT_FIELDS: Schema = {
     "schema": {"type": "object", "description": "JSON Schema that the answer must match"},
     "tags": _TAGS,
 }
+_ACCURACY: Schema = {
+    "type": "number",
+    "minimum": 0,
+    "maximum": 1,
+    "description": "The least confidence that is accepted; it can only raise the policy's thresholds",
+}
 _ROUTE: Schema = {
     "type": "object",
     "required": ["prompt"],
@@ -58,6 +64,13 @@ _ROUTE: Schema = {
             "description": "USD for this run; it can only lower the policy's budget_usd",
         },
         "deadline_s": {"type": "number", "minimum": 0.001, "maximum": 86400},
+        "accuracy": _ACCURACY,
+        "latency": {
+            "type": "number",
+            "minimum": 0.001,
+            "maximum": 86400,
+            "description": "Seconds that the run should take: tiers that are too slow are not asked",
+        },
         "max_tokens": {"type": "integer", "minimum": 1, "maximum": 10_000_000},
     },
 }
@@ -69,6 +82,7 @@ _GATE: Schema = {
         **_PROMPT_FIELDS,
         "answer": _TEXT,
         "tier": {"type": "string", "maxLength": 256},
+        "accuracy": _ACCURACY,
         "tools": {"type": "array", "items": {"type": "object"}},
         "tool_choice": {"type": ["string", "object"]},
         "tool_calls": {"type": "array", "items": {"type": "object"}},

@@ -54,7 +54,7 @@ def as_lines(records: Iterable[Record]) -> Iterator[Mapping[str, Any]]:
     """Each record with everything it holds."""
     for record in records:
         line = record._asdict()
-        for name in ("prompt", "sampling_probability", "shadow_tiers", "shadows", "canary"):
+        for name in ("prompt", "sampling_probability", "shadow_tiers", "shadows", "canary", "prompt_form"):
             if line[name] is None or line[name] == ():
                 del line[name]
         yield line

@@ -11,6 +11,7 @@ from typing import Any
 
 from cascade.journal.record import Record
 from cascade.promise.sampling import is_sampled
+from cascade.result import NOT_ASKED
 from cascade.util.totals import plus
 
 
@@ -70,7 +71,7 @@ def as_recording(
         group = groups.get(record.prompt_hash)
         if group is None:
             group = groups[record.prompt_hash] = _Group(record.prompt, _task(record, task_tag))
-        group.escalated |= sum(a["reason"] != "skipped" for a in record.attempts) > 1
+        group.escalated |= sum(a["reason"] not in NOT_ASKED for a in record.attempts) > 1
         probability = record.tags.get(PROBABILITY_TAG)
         if isinstance(probability, float | int) and 0 < probability <= 1:
             group.probability = float(probability)

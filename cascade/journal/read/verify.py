@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from math import isclose
 from typing import Any
 
-from cascade.engine.attempt import BEFORE
+from cascade.engine.attempt import BEFORE, IN_TIME
 from cascade.engine.confidence import calibrated, combine
-from cascade.engine.decide import decide, decide_before
+from cascade.engine.decide import decide, decide_before, decide_in_time
 from cascade.engine.run import finish
 from cascade.engine.tasks import thresholds_of
 from cascade.errors import RunError
 from cascade.journal.record import Record
 from cascade.policy.calibrators import Calibrator, from_json
 from cascade.policy.schema import JudgeRule, Policy, TierPolicy
-from cascade.result import ANSWERED, Action, Attempt, Decision
+from cascade.policy.thresholds import raised
+from cascade.result import ANSWERED, NOT_ASKED, Action, Attempt, Decision
 from cascade.util.totals import total
 from judges import Answer, Verdict
 
@@ -125,6 +126,7 @@ def _decided(attempt: Mapping[str, Any], tier: StoredTier, last_tier: bool) -> t
     thresholds = thresholds_of(tier.policy, attempt.get("task"))
     if thresholds is None:
         return None, [f"the task {attempt['task']!r} skips this tier"]
+    thresholds = raised(thresholds, attempt.get("min_confidence"))
     verdicts = [Verdict(v["judge"], v["score"], veto=v["veto"]) for v in attempt["verdicts"]]
     # Where a prompt has tools, their check comes before the tier's own judges.
     before = 1 if verdicts and verdicts[0].judge == "tools" and "tools" not in tier.judges else 0
@@ -136,6 +138,13 @@ def _decided(attempt: Mapping[str, Any], tier: StoredTier, last_tier: bool) -> t
             if action.value != logged["action"]:
                 differences.append(
                     f"before it was asked: {logged['action']!r} was recorded, the policy decides {action.value!r}"
+                )
+            continue
+        if stage == IN_TIME:
+            action = _in_time(logged.get("compared") or {})
+            if action.value != logged["action"]:
+                differences.append(
+                    f"in the time left: {logged['action']!r} was recorded, the latencies give {action.value!r}"
                 )
             continue
         # A judge's answer that took the place of the first may bring further vetoes, but only before the last decision.
@@ -155,13 +164,18 @@ def _decided(attempt: Mapping[str, Any], tier: StoredTier, last_tier: bool) -> t
         action = decide(thresholds, stage, confidence, vetoed=vetoed, last_tier=last_tier)
         if action.value != logged["action"]:
             differences.append(f"stage {stage}: {logged['action']!r} was recorded, the policy decides {action.value!r}")
-    if (attempt["reason"] == "skipped") != (action is Action.SKIP):
+    if (attempt["reason"] in NOT_ASKED) != (action is Action.SKIP):
         differences.append(f"reason {attempt['reason']!r}, yet the last decision is {action.value if action else 'none'}")
     if attempt["reason"] in _DECIDED and (action is None or action is Action.JUDGE):
         differences.append(f"reason {attempt['reason']!r}, yet no decision ends the attempt")
     if (attempt["reason"] in ANSWERED) != (action is Action.ACCEPT):
         differences.append(f"reason {attempt['reason']!r}, yet the last decision is {action.value if action else 'none'}")
     return action, differences
+
+
+def _in_time(compared: Mapping[str, float | None]) -> Action:
+    left_s = compared.get("left_s")
+    return decide_in_time(compared.get("p95_s"), 0.0 if left_s is None else left_s, needed=bool(compared.get("needed")))
 
 
 def _labelled(attempt: Mapping[str, Any], unjudged: str) -> list[str]:
@@ -210,6 +224,7 @@ def _attempt(data: Mapping[str, Any]) -> Attempt:
             Decision(d["stage"], d["confidence"], d["vetoed"], Action(d["action"]), d.get("compared"))
             for d in data["decisions"]
         ),
+        min_confidence=data.get("min_confidence"),
     )
 
 

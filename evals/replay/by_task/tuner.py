@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from cascade.policy.thresholds import NO_TASK
-from evals.replay.candidate_tiers import first_judges_only
 from evals.replay.score_table import TierScores
 from evals.replay.simulate import CandidateTier, SimulatedCascade
 from evals.replay.sweep_result import Candidate, SweepResult
@@ -138,8 +137,7 @@ class TaskTuner(Tuner):
         best = min(ending, key=lambda each: self._rank(each, n, limit), default=None)
         own = {tier.model: tier for tier in best.cascade.tiers} if best is not None else {}
         ladder = [own.get(model, self.tiers[model][0]) for model in self.order[:-1]]
-        premium = self.tiers[self.order[-1]][0]
-        return [*ladder, own.get(self.order[-1], first_judges_only(premium, premium.column.n_last))]
+        return [*ladder, own.get(self.order[-1], self.ends[self.order[-1]])]
 
     def _by_task(self, ladder: Sequence[CandidateTier]) -> dict[str, list[SweepResult]]:
         """Every part of the ladder that ends in the premium tier, swept on each task's fit rows; the premium tier first."""

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evals.replay.calibrate import SURE
-from evals.replay.candidate_tiers import first_judges_only, fit_tier
+from evals.replay.candidate_tiers import fit_end, fit_tier
 from evals.replay.rows.splits import Splits
 from evals.replay.score_table import TierScores
 from evals.replay.simulate import SimulatedCascade
@@ -106,7 +106,7 @@ def choose_certified(
     limit = guarantee.value if against_premium else 1.0 - guarantee.value
     notes: list[str] = []
     swept: tuple[SweepResult, ...] = ()
-    fixed = None
+    fixed, tuner = None, None
     if method != "split" and tuner_class is Tuner and all(len(c) == 1 for c in columns.values()):
         fixed = fixed_grid.candidate_sequence([c[0] for c in columns.values()], splits.calibration)
     if fixed is not None:
@@ -119,13 +119,14 @@ def choose_certified(
         swept = (*tuner.sweep_all(must_end), *tuner.refined)
     losses = [reference[rows] - c.outcome(rows).quality for c in sequence]
     proof = fixed_sequence(losses, limit, guarantee.delta, paired=against_premium)
-    passed = sequence[: proof.position + 1]
+    # Which of the proved ones is used may depend on any rows.
+    passed = [c for c in sequence[: proof.position + 1] if tuner is None or tuner.allows(c, splits.calibration)]
     chosen = min(passed, key=lambda c: float(c.outcome(splits.calibration).cost_usd.mean()), default=None)
     if chosen is not None and (not against_premium or saves(chosen, premium_usd, tuned_on)):
         proof = replace(proof, position=sequence.index(chosen))
         if how == "preset":
             chosen = fixed_grid.with_confidence(chosen, rows, seed)
-        chosen, last_fit_rows = (chosen, None) if how == "preset" else _refit_last(chosen, splits, seed)
+        chosen, last_fit_rows = (chosen, None) if how == "preset" else refit_last(chosen, splits, seed)
         return CertifiedChoice(
             chosen=chosen,
             certificate=proof.to_json() | {"words": _success_words(guarantee, proof)},
@@ -197,11 +198,11 @@ def choose_from_menu(
     if line.candidate is not None:
         certificate = line.certificate.to_json() | {"p_value": line.p_value}
         certificate["words"] = (
-            f"With {100 * (1 - delta):g} % confidence {guarantee.words()}: loss {line.loss:+.4f} on the "
+            f"With {100 * (1 - delta):g} % confidence {guarantee.words()}: loss {line.loss:+z.4f} on the "
             f"{len(splits.certify):,} certification rows, p = {line.p_value:.4f} ({certificate['method']} over "
             f"{len(menu)} promises). It holds for prompts like those recorded."
         )
-        chosen, last_fit_rows = _refit_last(line.candidate, splits, seed)
+        chosen, last_fit_rows = refit_last(line.candidate, splits, seed)
         return CertifiedChoice(
             chosen=chosen,
             certificate=certificate,
@@ -226,35 +227,39 @@ def _rows_words(rows: int | None) -> str:
     return f"A recording of about {rows:,} graded rows in all would be needed."
 
 
-def _refit_last(candidate: Candidate, splits: Splits, seed: int) -> tuple[Candidate, npt.NDArray[np.int64] | None]:
+def refit_last(candidate: Candidate, splits: Splits, seed: int) -> tuple[Candidate, npt.NDArray[np.int64] | None]:
     """The same decisions with the last tier's confidence fitted on all calibration rows, and those rows.
 
     No threshold reads the last tier's confidence, so that the certification rows may improve it, and it is calibrated only
-    where that surely helps. Where a decision on
-    any row would change (every answer vetoed, say), the candidate stays as it is.
+    where that surely helps. Where a decision on any row would change, the candidate stays as it is.
     """
     cascade, last = candidate.cascade, candidate.cascade.tiers[-1]
     if type(candidate) is not Candidate or cascade.final != "last" or candidate.last_accept_at > 0.0:
         return candidate, None
     earlier = cascade.tier_outcomes[:-1] if last.uses_agreement else ()
-    refit = replace(
-        fit_tier(last.column, splits.calibration, seed, earlier, errors=SURE),
-        accept_at=last.accept_at,
-        reject_below=last.reject_below,
+    whole = fit_tier(last.column, splits.calibration, seed, earlier, errors=SURE)
+    whole = replace(whole, accept_at=last.accept_at, reject_below=last.reject_below)
+    # Vetoed answers are ranked by the confidence before the veto: where that would change a row, those mappings stay.
+    at_end = replace(
+        whole,
+        calibrators=(*last.calibrators[:-1], whole.calibrators[-1]),
+        confidence=np.column_stack([last.confidence[:, :-1], whole.confidence[:, -1]]),
+        uses_agreement=last.uses_agreement or whole.uses_agreement,
     )
-    changed = replace(candidate, cascade=SimulatedCascade.from_tiers([*cascade.tiers[:-1], refit]))
     every = np.arange(len(last.column.vetoed))
-    old, new = candidate.outcome(every), changed.outcome(every)
-    same = np.array_equal(old.tier, new.tier) and np.array_equal(old.quality, new.quality)
-    if not same or not np.array_equal(old.cost_usd, new.cost_usd, equal_nan=True):
-        return candidate, None
-    return changed, splits.calibration
+    old = candidate.outcome(every)
+    for refit in (whole, at_end):
+        changed = replace(candidate, cascade=SimulatedCascade.from_tiers([*cascade.tiers[:-1], refit]))
+        new = changed.outcome(every)
+        same = np.array_equal(old.tier, new.tier) and np.array_equal(old.quality, new.quality)
+        if same and np.array_equal(old.cost_usd, new.cost_usd, equal_nan=True):
+            return changed, splits.calibration
+    return candidate, None
 
 
 def _premium_alone(column: TierScores, splits: Splits, seed: int) -> Candidate:
-    tier = fit_tier(column.first_judges(column.n_last), splits.calibration, seed, errors=SURE)
     return Candidate(
-        cascade=SimulatedCascade.from_tiers([first_judges_only(tier, column.n_last)]),
+        cascade=SimulatedCascade.from_tiers([fit_end(column, splits.calibration, seed)]),
         thresholds=(),
         loss=0.0,
         variance=0.0,
@@ -279,7 +284,7 @@ def _refusal(proof: Certificate, guarantee: Guarantee, splits: Splits, n: int, p
     words = f"Not proved: on {n:,} rows no cascade could be shown to keep the promise that {guarantee.words()}. "
     if proof.tests:
         words += (
-            f"The safest one lost {proof.tests[0].loss:+.4f} on average, which may be chance (p = {proof.p_value:.3f}, "
+            f"The safest one lost {proof.tests[0].loss:+z.4f} on average, which may be chance (p = {proof.p_value:.3f}, "
             f"needed: {proof.delta:g} or less). "
         )
     least = least_rows(proof.limit, proof.delta, paired=paired)
@@ -298,7 +303,7 @@ def _refusal(proof: Certificate, guarantee: Guarantee, splits: Splits, n: int, p
 def _success_words(guarantee: Guarantee, proof: Certificate) -> str:
     test = proof.tests[proof.position]
     return (
-        f"With {100 * (1 - guarantee.delta):g} % confidence {guarantee.words()}: loss {test.loss:+.4f} on the {proof.n:,} "
+        f"With {100 * (1 - guarantee.delta):g} % confidence {guarantee.words()}: loss {test.loss:+z.4f} on the {proof.n:,} "
         f"certification rows, p = {test.p_value:.4f} ({METHODS.get(proof.method, proof.method)}, {len(proof.tests)} tests). "
         "It holds for prompts like those recorded."
     )

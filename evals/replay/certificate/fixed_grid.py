@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from cascade.policy.calibrators import Calibrator, Constant, Isotonic, Logistic
 from evals.replay.calibrate import apply, fit
-from evals.replay.candidate_tiers import fit_tier
+from evals.replay.candidate_tiers import fit_end
 from evals.replay.score_table import TierScores
 from evals.replay.simulate import CandidateTier, SimulatedCascade
 from evals.replay.sweep_result import Candidate
@@ -93,7 +93,7 @@ def with_confidence(candidate: Candidate, rows: Rows, seed: int) -> Candidate:
     old = candidate.thresholds[0]
     new = 0.0 if old <= 0.0 else mapping_fit.probability({judge: old})
     calibrated = replace(tier, calibrators=calibrators, confidence=confidence)
-    cascade = SimulatedCascade.from_tiers([calibrated, fit_tier(last.column, rows, seed)])
+    cascade = SimulatedCascade.from_tiers([calibrated, fit_end(last.column, rows, seed)])
     every = np.arange(n)
     before, after = candidate.cascade.outcome((old,), every), cascade.outcome((new,), every)
     # Of two vetoed answers the surer one is returned: which one that is may change, but not what was certified.

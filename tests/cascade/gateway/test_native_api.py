@@ -90,6 +90,9 @@ def test_feedback_needs_a_journal(running: Running) -> None:
         ("/v1/route", {"prompt": "q", "budget": -1}, "budget: must be a number from 0"),
         ("/v1/route", {"prompt": "q", "budget": "nan"}, "budget: must be USD"),
         ("/v1/route", {"prompt": "q", "deadline": 5}, "deadline: unknown field"),
+        ("/v1/route", {"prompt": "q", "accuracy": 90}, "accuracy: must be a number from 0 to 1"),
+        ("/v1/route", {"prompt": "q", "latency": 0}, "latency: must be a number from 0.001"),
+        ("/v1/gate", {"prompt": "q", "answer": "a", "accuracy": "high"}, "accuracy: must be a number from 0 to 1"),
         ("/v1/route", {"prompt": "q", "tags": {"a": []}}, "tags.a: must be"),
         ("/v1/route", {"prompt": "q", "tags": {"a": "x" * 500}}, "a text has at most 256"),
         ("/v1/gate", {"prompt": "q"}, "answer: is missing"),
@@ -101,6 +104,21 @@ def test_mistakes_are_named(running: Running, path: str, body: dict[str, Any], m
     refused = running.post(path, body)
     assert refused.status_code == 400
     assert message in refused.json()["error"]["message"]
+
+
+def test_what_one_call_needs(running: Running, upstream: WireServer) -> None:
+    """A higher accuracy escalates what the policy would accept; the time that is allowed leaves slow tiers out."""
+    upstream.reply = by_model(logged("51", -0.08), chat("52"))
+    assert running.post("/v1/route", {"prompt": "q"}).json()["tier"] == "cheap"
+    surer = running.post("/v1/route", {"prompt": "q", "accuracy": 0.99}).json()
+    assert ([a["tier"] for a in surer["attempts"]], surer["accepted"]) == (["cheap", "premium"], False)
+    chatted = running.chat(cascade={"accuracy": 0.99, "latency": 60})
+    assert not chatted.json()["cascade"]["accepted"]
+    assert running.chat().json()["cascade"]["accepted"]
+    refused = running.chat(cascade={"accuracy": 2})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "cascade.accuracy")
+    gated = running.post("/v1/gate", {"prompt": "q", "answer": "51", "policy": "claude", "accuracy": 0.9}).json()
+    assert not gated["accepted"]
 
 
 @pytest.mark.parametrize("journal_text", [True, False])

@@ -181,7 +181,7 @@ def test_an_unsure_run_says_it_too(policies: Path) -> None:
     strict = calibration(0.99)
     strict["chosen"][1]["accept_at"] = 1.0
     (policies.parent / "new.json").write_text(json.dumps(strict), encoding="utf-8")
-    policies.write_text(text.replace("share: 0.4", "share: 0.999"), encoding="utf-8")
+    policies.write_text(text.replace("share: 0.4", "share: 0.9999999"), encoding="utf-8")
     with make_cascade(load(policies)) as service, pytest.raises(UnsureError) as error:
         service.run("6 * 7?")
     assert error.value.result.canary == "candidate"

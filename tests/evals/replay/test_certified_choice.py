@@ -5,8 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evals.replay.certificate.certified_choice import Guarantee, choose_certified, upper_bound
+from cascade.policy.calibrators import Constant
+from evals.replay.candidate_tiers import fit_end, fit_tier
+from evals.replay.certificate.certified_choice import Guarantee, choose_certified, refit_last, upper_bound
 from evals.replay.rows.splits import Splits
+from evals.replay.simulate import SimulatedCascade
+from evals.replay.sweep_result import Candidate
 from tests.evals.replay.synthetic import column, pair
 
 SPLITS = Splits(np.arange(300), np.arange(300, 1000), np.arange(1000, 20_000))
@@ -142,3 +146,46 @@ def test_test_rows_are_never_read() -> None:
         one, two = (choose_certified(c, splits, Guarantee("max_loss", 0.05, 0.1), method=method) for c in (columns, spoiled))  # type: ignore[arg-type]
         assert one.chosen.thresholds == two.chosen.thresholds
         assert one.certificate == two.certificate
+
+
+def test_the_last_tiers_confidence_learns_from_all_calibration_rows_also_beside_vetoed_answers() -> None:
+    """Which of two vetoed answers is returned stays as it was certified; the confidence of the others is fitted anew."""
+    n, rng = 1000, np.random.default_rng(0)
+    cheap, right = (rng.random(n) < 0.7).astype(float), (rng.random(n) < 0.8).astype(float)
+    columns = [
+        column(model, quality, cost, {"schema": np.full(n, np.nan), "logprob": 0.96 + 0.03 * quality * rng.random(n)})
+        for model, quality, cost in (("cheap", cheap, 1.0), ("dear", right, 10.0))
+    ]
+    for each in columns:
+        each.vetoed[:50, 1:] = True
+    splits = Splits(np.arange(40, 100), np.arange(100, 500), np.arange(500, n))
+    first, last = (fit_tier(each, splits.fit, 0) for each in columns)
+    # On the few fit rows the dear tier's vetoed answers look worse than the cheap one's; on all of them they look better.
+    low = np.column_stack([np.full((n, 2), 0.1), last.confidence[:, -1]])
+    last = replace(last, calibrators=(Constant(0.1), Constant(0.1), last.calibrators[-1]), confidence=low)
+    cascade = SimulatedCascade.from_tiers([first, last])
+    tuned = Candidate(cascade=cascade, thresholds=(0.9,), loss=0.0, variance=0.0, usd=0.0)
+    refit, rows = refit_last(tuned, splits, 0)
+    assert rows is not None
+    assert len(rows) == 460
+    before, after = tuned.outcome(np.arange(n)), refit.outcome(np.arange(n))
+    assert np.array_equal(before.tier, after.tier)
+    assert set(after.tier[:50]) == {0}
+    passed = splits.test
+    assert np.mean((after.confidence[passed] - right[passed]) ** 2) < np.mean(
+        (before.confidence[passed] - right[passed]) ** 2
+    )
+
+
+def test_a_calibration_of_the_premium_tier_that_may_be_noise_is_not_used() -> None:
+    """Where its raw confidence is honest, 90 fit rows seldom make it worse on rows that they never saw."""
+    harm = {fit_end: 0, fit_tier: 0}
+    for seed in range(60):
+        rng = np.random.default_rng((seed, 2))
+        score = rng.beta(6, 0.7, 3000)
+        right = (rng.random(3000) < score).astype(float)
+        for fit in harm:
+            after = fit(column("dear", right, 10.0, {"logprob": score}), np.arange(90), seed).confidence[90:, -1]
+            harm[fit] += float(np.mean((after - right[90:]) ** 2 - (score[90:] - right[90:]) ** 2)) > 1e-4
+    assert harm[fit_end] <= 8
+    assert harm[fit_end] < harm[fit_tier]
