@@ -12,7 +12,7 @@ from cascade.journal.read.verify import StoredPolicy, verify
 from tests.cascade.journal.cascades import policies, records
 
 ROOT = Path(__file__).parents[3]
-KILLS = {"sqlite": 8, "postgresql": 4}  # a hundred in tests/benchmarks/bench_journal_crash.py
+KILLS = {"sqlite": 8, "postgresql": 4}  # a hundred in tests/benchmarks/journal/bench_journal_crash.py
 
 # Prints each run's id once the run has returned it; the id leaves the process before the next line of it runs.
 SERVICE = """
