@@ -106,7 +106,7 @@ def choose_certified(
     limit = guarantee.value if against_premium else 1.0 - guarantee.value
     notes: list[str] = []
     swept: tuple[SweepResult, ...] = ()
-    fixed = None
+    fixed, tuner = None, None
     if method != "split" and tuner_class is Tuner and all(len(c) == 1 for c in columns.values()):
         fixed = fixed_grid.candidate_sequence([c[0] for c in columns.values()], splits.calibration)
     if fixed is not None:
@@ -119,7 +119,8 @@ def choose_certified(
         swept = (*tuner.sweep_all(must_end), *tuner.refined)
     losses = [reference[rows] - c.outcome(rows).quality for c in sequence]
     proof = fixed_sequence(losses, limit, guarantee.delta, paired=against_premium)
-    passed = sequence[: proof.position + 1]
+    # Which of the proved ones is used may depend on any rows.
+    passed = [c for c in sequence[: proof.position + 1] if tuner is None or tuner.allows(c, splits.calibration)]
     chosen = min(passed, key=lambda c: float(c.outcome(splits.calibration).cost_usd.mean()), default=None)
     if chosen is not None and (not against_premium or saves(chosen, premium_usd, tuned_on)):
         proof = replace(proof, position=sequence.index(chosen))
