@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 from cascade.policy import load as policy_files
+from cascade.policy.calibrators import from_json
 from cascade.policy.routes import in_words
 from cascade.policy.schema import ModelSpec, Policy, PolicyFile, TierPolicy
 from cascade.util.plain_data import usd
@@ -68,9 +69,21 @@ def _print_policy(name: str, policy: Policy, file: PolicyFile, tokens_in: int, t
         judges = " > ".join(rule.use for rule in tier.judges) or "none"
         print(f"  {tier.name:<10} {spec.provider}:{spec.model or tier.model:<30} cost per call: {usd(cost)}")
         print(f"  {'':<10} judges {judges}; accepts from confidence {tier.accept_at:g}")
+        if by_prompt := _by_prompt(tier):
+            print(f"  {'':<10} {by_prompt}")
     for i, route in enumerate(policy.routes or ()):
         print(f"  routes[{i}]  {in_words(route.when)}: starts at {route.start_at}")
     print(f"  all tiers, without judging: cost {usd(total)} for {tokens_in} tokens in, {tokens_out} out")
+
+
+def _by_prompt(tier: TierPolicy) -> str:
+    """What the prompt alone decides at a tier; empty where nothing reads its predictor."""
+    uses = []
+    if tier.skip_below is not None:
+        uses.append(f"not asked where the prompt gives it less than {tier.skip_below:g}")
+    if any(from_json(mapping).reads_prompt for mapping in tier.confidence or ()):
+        uses.append("the prompt is evidence of its confidence")
+    return "; ".join(uses)
 
 
 def _may_use_up_deadline(tier: TierPolicy, spec: ModelSpec, policy: Policy) -> bool:

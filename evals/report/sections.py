@@ -145,6 +145,8 @@ def flow(findings: Findings) -> str:
         return ""
     small = element("div", sankey("flow-narrow", flow_data, narrow=True), class_="narrow")
     lead = "How many of the test prompts each tier answered, and how many it passed on."
+    if any(str(link.get("target", "")).startswith("not asked: ") for link in flow_data):
+        lead += " A tier is not asked where the prompt alone says that it would be wrong; that costs nothing."
     return element("p", lead, class_="soft") + element("div", element("div", wide, class_="wide") + small, class_="card")
 
 

@@ -101,7 +101,8 @@ def runs(file: PolicyFile, deadline_s: float, n: int = 1) -> list[Ended]:
     """``n`` runs of every policy, all at once, through a Cascade of their own; numbered in the order of the policies."""
 
     async def go() -> list[Ended]:
-        async with matrix.settled(), Cascade(file) as cascade:
+        await matrix.settle()
+        async with Cascade(file) as cascade:
             names = [name for name in file.policies for _ in range(n)]
             return await asyncio.gather(*(matrix.one(cascade, name, i, deadline_s) for i, name in enumerate(names)))
 

@@ -126,6 +126,7 @@ def certify_menu(
     proved: list[tuple[float, Candidate, CandidateTest]] = []
     for limit in limits:
         passed = [(c, t) for c, t in zip(sequences[limit], tests[limit], strict=False) if t.passed]
+        passed = [(c, t) for c, t in passed if tuner.allows(c, splits.calibration)]
         proved += [(_usd(c, splits), c, t) for c, t in passed]
         lines.append(
             _line(

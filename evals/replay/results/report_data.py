@@ -21,6 +21,7 @@ from judges.prompt import PROMPT_SCORE
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 
+NOT_ASKED = "not asked: "
 MOST_POINTS = 150
 MISTAKES = 12
 MISTAKES_OF_A_TASK = 5
@@ -152,22 +153,29 @@ def _ratio(cost: float, premium: float) -> float | None:
     return float(cost / premium) if premium and np.isfinite(cost) else None
 
 
-def flow(models: Sequence[str], outcome: Outcome, paths: Iterable[Sequence[int]] | None = None) -> list[dict[str, Any]]:
-    """How many prompts went from tier to tier, and where they were answered.
+def flow(
+    models: Sequence[str], outcome: Outcome, paths: Iterable[Sequence[tuple[int, bool]]] | None = None
+) -> list[dict[str, Any]]:
+    """How many prompts went from tier to tier, past which tiers, and where they were answered.
 
     Args:
         models: The cascade's models in order.
         outcome: What it did with the test rows.
-        paths: The tiers that each row called, in order; by default all up to the last one called.
+        paths: For each row the tiers that it came to, in order, each with whether it was asked; by default all up to the
+            last one called, asked.
+
+    Returns:
+        Links with their counts. A tier that is skipped is a place of its own, "not asked: MODEL".
     """
+    places = ["prompts", *(name for model in models for name in (model, f"{NOT_ASKED}{model}"))]
     steps: Counter[tuple[str, str]] = Counter()
-    for path in (range(last + 1) for last in outcome.last_called) if paths is None else paths:
-        called = [models[i] for i in path]
+    for path in ([(i, True) for i in range(last + 1)] for last in outcome.last_called) if paths is None else paths:
+        called = [models[i] if is_asked else f"{NOT_ASKED}{models[i]}" for i, is_asked in path]
         steps.update(zip(["prompts", *called], called, strict=False))
     entries: list[dict[str, Any]] = [
         {"source": source, "target": target, "n": steps[source, target]}
-        for source in ("prompts", *models)
-        for target in models
+        for source in places
+        for target in places
         if steps[source, target]
     ]
     for i, model in enumerate(models):

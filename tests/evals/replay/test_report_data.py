@@ -193,6 +193,22 @@ def test_flow_adds_up(pairs: list[tuple[int, int]]) -> None:
         assert sum(x["n"] for x in answered if x["target"] == f"answered by {model}") == sum(min(p) == i for p in pairs)
 
 
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.lists(st.booleans(), max_size=2), max_size=30))
+def test_flow_shows_which_tiers_were_not_asked(rows: list[list[bool]]) -> None:
+    """A skipped tier answers nothing and passes on all that comes to it; a path that skips is counted at its own place."""
+    paths = [[*enumerate(row), (len(row), True)] for row in rows]
+    last = [len(row) for row in rows]
+    links = report_data.flow(MODELS, outcome(tier=last, last_called=last), paths)
+    for i, model in enumerate(MODELS):
+        n_skipped = sum((i, False) in path for path in paths)
+        place = f"not asked: {model}"
+        assert sum(link["n"] for link in links if link["target"] == place) == n_skipped
+        assert sum(link["n"] for link in links if link["source"] == place) == n_skipped
+        assert sum(link["n"] for link in links if link["target"] == model) == sum((i, True) in path for path in paths)
+    assert all(link["target"].startswith("answered") <= (not link["source"].startswith("not asked")) for link in links)
+
+
 def run(rows: list[Example], seed: int) -> tuple[Outcome, list[str]]:
     """A random outcome on the rows, graded as the answer that was returned is."""
     rng = np.random.default_rng(seed)
