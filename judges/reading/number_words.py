@@ -41,7 +41,7 @@ def in_digits(text: str) -> str:
     after = text[match.end() :]
     if value is not None and (half := _HALF.match(after)) is not None:
         return f"{text[: match.start()]}{value} 1/2{after[half.end() :]}"
-    if value is None or _NAME.match(after) or _PART.match(after):
+    if value is None or match[0].isupper() or _NAME.match(after) or _PART.match(after):
         return text
     return f"{text[: match.start()]}{value}{after}"
 
@@ -51,7 +51,7 @@ _NAME = re.compile(r"[ -][A-Z]")
 # One of them, two thirds, three point five, five hundredths, one another.
 _PART = re.compile(
     r"[ -](?:of|or|to|point|half|halves|quarters?|thirds?|fourths?|fifths?|sixths?|sevenths?|eighths?|ninths?|tenths?"
-    r"|hundredths?|another|more|less|who|that|which|day|time|way|by|at|on|in)\b",
+    r"|hundredths?|another|more|less|who|that|which|day|time|way|by|at|on|in|score)\b",
     re.IGNORECASE,
 )
 
