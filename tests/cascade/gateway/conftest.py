@@ -102,7 +102,7 @@ def serving(file: PolicyFile, **options: Any) -> Iterator[Running]:
 
     thread = threading.Thread(target=lambda: asyncio.run(go()), daemon=True)
     thread.start()
-    assert listening.wait(10), "the gateway does not listen"
+    assert listening.wait(30), "the gateway does not listen"
 
     def stop() -> None:
         box["server"].should_exit = True
