@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from textwrap import fill
 from typing import Any
 
-from evals.replay.certificate.menu import in_words
+from evals.replay.certificate.menu import WIDTH, in_words
 from evals.replay.evidence.cofailure import in_words as ceilings
 
 from .table import ResultRow, clip, render
 
-WIDTH = 100
 MOST_TASKS = 8
 
 
