@@ -64,6 +64,8 @@ class TierAttempt:
     _decisions: list[Decision] = field(init=False, default_factory=list)
     _compared: dict[str, float | None] | None = field(init=False, default=None)
     _predicted: float | None = field(init=False, default=_UNREAD)
+    _evidence: dict[str, float | None] | None = field(init=False, default=None)
+    _scored: bool = field(init=False, default=False)
     _access: JudgeModelAccess | None = field(init=False, default=None)
     _handle: ModelHandle = field(init=False)
     _others: OtherAnswers | None = field(init=False, default=None)
@@ -130,8 +132,9 @@ class TierAttempt:
         access = self._access = JudgeModelAccess(context, self._handle, self.tiers_left, self._others)
         if self._others is not None:
             access.latency_s += await self._others.wait(answer)
-        self.confidence = self._confidence(stage)
         judges = tier.judges
+        if context.prompt.tools or not judges:
+            self.confidence, self._scored = self._confidence(stage), True
         if context.prompt.tools:
             options = self._sent_options()
             if tier.tools_judge is not None and not await self._check_tools(tier.tools_judge, options):
@@ -165,7 +168,7 @@ class TierAttempt:
             if observer is not None and not failed:
                 for new_verdict in self.verdicts[verdicts_before:]:
                     observer.verdict(tier.name, judge, new_verdict)
-            self.confidence = self._confidence(stage)
+            self.confidence, self._scored = self._confidence(stage), True
             if self.decides:
                 action = self._decide(stage)
                 if action is not Action.JUDGE:
@@ -224,13 +227,21 @@ class TierAttempt:
         assert self.answer is not None
         if not tier.reads_more:
             return calibrated(tier.calibrators[stage + 1], self.verdicts)
-        self._compared = {}
+        compared = self._compared
         if tier.reads_agreement:
             earlier = [attempt.answer for attempt in self.context.attempts]
-            self._compared.update(agreement(self.answer, [None] * tier.skipped + earlier))
-        if tier.reads_prompt:
-            self._compared[PROMPT_SCORE] = self._prompt_score()
-        return calibrated(tier.calibrators[stage + 1], self.verdicts, dict(self._compared))
+            compared = self._compared = agreement(self.answer, [None] * tier.skipped + earlier)
+            if tier.reads_prompt:
+                compared[PROMPT_SCORE] = self._prompt_score()
+        else:
+            compared = self._compared = self._prompt_evidence()
+        return calibrated(tier.calibrators[stage + 1], self.verdicts, compared.copy())
+
+    def _prompt_evidence(self) -> dict[str, float | None]:
+        """The prompt's score by its name; judging does not change it."""
+        if self._evidence is None:
+            self._evidence = {PROMPT_SCORE: self._prompt_score()}
+        return self._evidence
 
     def _prompt_score(self) -> float | None:
         """P(the tier is right) by the prompt alone; None where the prompt is unlike those that were recorded."""
@@ -274,7 +285,7 @@ class TierAttempt:
         if score is None:
             return False
         action = decide_before(self.tier.thresholds, score)
-        self._decisions.append(Decision(BEFORE, score, False, action, {PROMPT_SCORE: score}))
+        self._decisions.append(Decision(BEFORE, score, False, action, self._prompt_evidence()))
         if action is Action.ASK:
             return False
         self.reason, self.confidence, self._answer_latency_s = "skipped", score, 0.0
@@ -360,6 +371,8 @@ class TierAttempt:
 
     def record(self) -> Attempt:
         """Returns the attempt so far."""
+        if self.answer is not None and not self._scored:  # cut short before the first judge's verdict
+            self.confidence = self._confidence(-1)
         budget = self.context.budget
         log = budget.log[self._log_before :]
         calls = budget.calls - self._calls_before
@@ -394,6 +407,7 @@ class TierAttempt:
             task=self.tier.task,
             route=self.tier.route,
             min_confidence=self.tier.min_confidence,
+            session=self.tier.session,
         )
 
 

@@ -7,7 +7,7 @@ tier by "agrees:<tier name>" (0 or 1). None, or a key that is absent, means "can
 
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import exp, inf, log
 from typing import Any, Literal, TypeAlias, cast, get_args
 
@@ -75,6 +75,7 @@ class Logistic:
     coefficients: tuple[float, ...]
     missing: tuple[float, ...]
     intercept: float
+    _terms: tuple[tuple[str, Transform, float, float], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if len({f.judge for f in self.features}) < len(self.features):
@@ -85,6 +86,9 @@ class Logistic:
             for i, value in enumerate(values):
                 _number(value, f"{name}[{i}]")
         _number(self.intercept, "intercept")
+        each = zip(self.features, self.coefficients, self.missing, strict=True)
+        terms = tuple((f.judge, f.transform, c, c * f.fill + m) for f, c, m in each)
+        object.__setattr__(self, "_terms", terms)
 
     @property
     def reads_agreement(self) -> bool:
@@ -99,12 +103,15 @@ class Logistic:
     def probability(self, scores: Mapping[str, float | None]) -> float:
         """P(correct) in [0, 1]; judges the fit did not know are not read."""
         z = self.intercept
-        for feature, coefficient, missing in zip(self.features, self.coefficients, self.missing, strict=True):
-            score = scores.get(feature.judge)
+        for judge, transform, coefficient, if_missing in self._terms:
+            score = scores.get(judge)
             if score is None:
-                z += coefficient * feature.fill + missing
+                z += if_missing
+            elif transform == "logit":
+                s = LOGIT_CLIP if score < LOGIT_CLIP else 1.0 - LOGIT_CLIP if score > 1.0 - LOGIT_CLIP else score
+                z += coefficient * log(s / (1.0 - s))
             else:
-                z += coefficient * transformed(feature.transform, score)
+                z += coefficient * transformed(transform, score)
         # Two forms, so that exp never overflows.
         if z >= 0.0:
             return 1.0 / (1.0 + exp(-z))

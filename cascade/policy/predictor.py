@@ -5,7 +5,8 @@ import sys
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import exp, isfinite
+from itertools import repeat
+from math import exp, isfinite, sqrt
 from typing import Any
 
 from judges.prompt import PromptFeatures
@@ -13,6 +14,7 @@ from judges.prompt import PromptFeatures
 MOST_WEIGHTS = 20_000
 """Most weights of one predictor; each takes about 11 bytes of a calibration file."""
 MOST_LEVELS = 32_767
+_ZEROS = repeat(0)
 _FIELDS = ("intercept", "hashes", "weights", "scale", "lengths", "scripts", "known_share")
 
 
@@ -38,19 +40,24 @@ class Predictor:
     lengths: tuple[int, int]
     scripts: tuple[str, ...]
     known_share: float
+    _hashes: frozenset[int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hashes", frozenset(self.weights))
 
     def probability(self, features: PromptFeatures) -> float | None:
         """P(the tier is right) in [0, 1]; None where the prompt is unlike those that the predictor was fitted on."""
         low, high = self.lengths
         if not low <= features.length <= high or features.script not in self.scripts:
             return None
-        weight_of = self.weights.get
-        known = [w for w in map(weight_of, features.ngrams) if w is not None]
-        n = len(features.ngrams)
+        weights, ngrams = self.weights, features.ngrams
+        known = ngrams & self._hashes
+        n = len(ngrams)
         if not n or len(known) < self.known_share * n:
             return None
-        properties = sum([weight_of(name, 0) for name in features.properties])
-        z = self.intercept + self.scale * (sum(known) / n**0.5 + properties / len(features.properties) ** 0.5)
+        words = sum(map(weights.__getitem__, known))
+        properties = sum(map(weights.get, features.properties, _ZEROS))
+        z = self.intercept + self.scale * (words / sqrt(n) + properties / sqrt(len(features.properties)))
         if z >= 0.0:
             return 1.0 / (1.0 + exp(-z))
         e = exp(z)

@@ -19,7 +19,7 @@ from cascade.util.atomic_write import replacing
 from evals.recording import Example
 
 from .by_task.candidates import TaskCandidate
-from .rows.input_rows import ReplayError, Rules
+from .rows.input_rows import ReplayError, Rules, session_of
 from .score_table import other_models, without_clock
 from .simulate import CandidateTier, Outcome
 from .sweep_result import Candidate
@@ -51,11 +51,14 @@ def to_policy(candidate: Candidate) -> Policy:
 
 
 def _prompt_fields(tier: CandidateTier) -> dict[str, Any]:
-    """The tier's predictor where something reads it, and below which probability the tier is not asked."""
+    """The tier's predictor where something reads it, what its probability is compared with, and the tier's latency."""
+    speculate_below = tier.speculate_below
+    fields = {"speculate_below": speculate_below, "p95_s": tier.p95_s}
     reads = any(calibrator.reads_prompt for calibrator in tier.calibrators) or tier.skip_below is not None
+    reads = reads or (speculate_below is not None and speculate_below < 1.0)
     if tier.prompt is None or tier.prompt.predictor is None or not reads:
-        return {}
-    return {"predictor": tier.prompt.predictor.to_json(), "skip_below": tier.skip_below}
+        return fields
+    return {"predictor": tier.prompt.predictor.to_json(), "skip_below": tier.skip_below, **fields}
 
 
 async def run_engine(
@@ -77,7 +80,7 @@ async def run_engine(
         for row in rows:
             try:
                 tags = {policy.tasks.tag: examples[row].task} if examples[row].task else None
-                results.append(await cascade.arun(examples[row].to_prompt(), tags=tags))
+                results.append(await cascade.arun(examples[row].to_prompt(), tags=tags, session=session_of(examples[row])))
             except RunError as error:
                 raise ReplayError(f"example {examples[row].id!r}: {error}") from None
             on_row()

@@ -1,6 +1,7 @@
 """One replay from end to end: score, split, prove, run the proof's policy through the engine, compare with the baselines."""
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -19,9 +20,18 @@ from evals.recording import Example, models_of
 from . import baselines, engine_check
 from .by_task.promise import choose_for_each_task, choose_for_whole_and_each_task
 from .by_task.tuner import TaskTuner, tasks_of
-from .certificate.certified_choice import CertifiedChoice, Guarantee, Method, choose_certified, choose_from_menu, upper_bound
+from .certificate.certified_choice import (
+    CertifiedChoice,
+    Guarantee,
+    Method,
+    TunerFactory,
+    choose_certified,
+    choose_from_menu,
+    upper_bound,
+)
 from .evidence.cofailure import cofailure
 from .evidence.consensus import has_consensus, with_consensus
+from .latency import check_latencies, choose_speculation, p95, speculation, with_percentiles
 from .policy_output.limits import limit_notes, silent_judges
 from .policy_output.own_policy import OwnPolicy
 from .policy_output.traffic_profile import traffic_profile
@@ -41,6 +51,7 @@ from .rows.input_rows import (  # fmt: skip
     preview,
     prompt_key,
     row_warnings,
+    session_of,
     usable_rows,
 )
 from .rows.recorded_verdicts import recorded_judges
@@ -49,7 +60,7 @@ from .rows.splits import Splits, halves
 from .score_table import Cache, TierScores, load_or_score, sha256_of
 from .simulate import Outcome
 from .statistics.certify import METHODS
-from .sweep_result import SweepResult
+from .sweep_result import Candidate, SweepResult
 from .tune import Goal, Tuner
 
 MOST_TIERS = 10
@@ -96,6 +107,8 @@ class ReplayConfig:
         volume: Prompts a month, for money a month.
         by_task: Whether each task has thresholds of its own; the promise is of the whole.
         by_prompt: Whether the prompt may be evidence of a confidence, and rule out tiers before they are asked.
+        max_latency_s: The seconds that 95 % of the runs may take; None: any.
+        speculate: Whether tiers may ask the next one at the same time.
         max_task_loss: The largest mean loss of any task; each then has thresholds of its own, too.
         promises_whole: Whether ``guarantee`` is promised as well where ``max_task_loss`` is.
     """
@@ -113,6 +126,8 @@ class ReplayConfig:
     volume: float | None = None
     by_task: bool = False
     by_prompt: bool = False
+    max_latency_s: float | None = None
+    speculate: bool = False
     max_task_loss: float | None = None
     promises_whole: bool = False
 
@@ -165,7 +180,7 @@ async def _replay(
             [e.task for e in rows],
             config.seed,
             recorded=recorded,
-            groups=[prompt_key(e) for e in rows],
+            groups=[session_of(e) or prompt_key(e) for e in rows],
         )
     except ValueError as error:
         raise ReplayError(f"{error}; a replay needs rows to fit, to certify and to test on") from None
@@ -174,10 +189,15 @@ async def _replay(
     if config.own is not None:
         warnings += silent_judges(scores)
     tuned = await _with_consensus(path, sha256, rows, scores, splits, config)
-    if config.by_prompt and config.policy is None:
+    for flag, is_set in {"--max-latency": config.max_latency_s is not None, "--speculate": config.speculate}.items():
+        if is_set:
+            check_latencies(tuned, flag)
+    if (config.by_prompt or config.speculate) and config.policy is None:
         tuned = with_prompts(tuned, rows)
     row_tasks = tasks_of([e.task for e in rows])
-    tuner_class = partial(TaskTuner, row_tasks=row_tasks) if config.by_task else Tuner
+    tuner_class: TunerFactory = partial(TaskTuner, row_tasks=row_tasks) if config.by_task else Tuner
+    if config.max_latency_s is not None:
+        tuner_class = partial(Tuner, max_latency_s=config.max_latency_s)
     if config.policy is None and config.max_task_loss is not None and config.promises_whole:
         choice = choose_for_whole_and_each_task(
             tuned, splits, config.guarantee.value, config.max_task_loss, config.guarantee.delta, row_tasks=row_tasks,
@@ -202,7 +222,8 @@ async def _replay(
             )
         else:
             choice = choose_certified(
-                tuned, splits, config.guarantee, seed=config.seed, method=config.method, must_end=must_end,
+                tuned, splits, config.guarantee, seed=config.seed, must_end=must_end,
+                method="split" if config.speculate else config.method,
                 tuner_class=tuner_class,
             )  # fmt: skip
         if config.method == "preset" and choice.method != "preset":
@@ -214,6 +235,8 @@ async def _replay(
         choice = None
     if choice:
         choice = replace(choice, notes=(*choice.notes, *prompt_notes(tuned, splits.fit, config.seed)))
+    if choice and (config.speculate or config.max_latency_s is not None):
+        choice = _with_latency(choice, splits, config)
     policy = engine_check.to_policy(choice.chosen) if choice else config.policy
     assert policy is not None
     progress = Progress(len(splits.test), "engine")
@@ -268,6 +291,21 @@ async def _replay(
     return ReplayResult(
         rows=table, data=data, calibration_file=calibration_file, warnings=tuple(warnings), per_second=progress.rate
     )
+
+
+def _with_latency(choice: CertifiedChoice, splits: Splits, config: ReplayConfig) -> CertifiedChoice:
+    """The choice with what it says of latency, and with tiers that are asked at once; no answer changes by that."""
+    chosen, notes = with_percentiles(choice.chosen, splits.calibration), list(choice.notes)
+    if config.speculate:
+        chosen, note = choose_speculation(chosen, splits.calibration)
+        notes.append(note)
+    predicted = p95(chosen.outcome(splits.calibration).latency_s)
+    if config.max_latency_s is not None and predicted is not None and predicted > config.max_latency_s:
+        notes.append(
+            f"--max-latency {config.max_latency_s:g} s is not kept: 95 % of the runs take up to {predicted:.3g} s, since no "
+            "ladder in time could be certified to cost less than premium alone"
+        )
+    return replace(choice, chosen=chosen, notes=tuple(notes))
 
 
 async def _score_tiers(
@@ -358,8 +396,9 @@ def _data(
         notes.append(f"{silent} verdicts on test rows are missing, because what their judge asks was not recorded")
     models = [t.model for t in policy.tiers]
     names = [t.name for t in policy.tiers]
+    paths = [[(names.index(a.tier), a.reason != "skipped") for a in r.attempts] for r in results]
     extra = {
-        "flow": report_data.flow(models, engine_outcome, [[names.index(a.tier) for a in r.attempts] for r in results]),
+        "flow": report_data.flow(models, engine_outcome, paths),
         "by_task": by_task(
             examples=rows,
             rows=test,
@@ -397,7 +436,7 @@ def _data(
         "thresholds": [t.accept_at for t in policy.tiers[:-1]],
         "last_at": policy.tiers[-1].accept_at,
         "by_task": {t.model: t.accept_at_by_task for t in policy.tiers if t.accept_at_by_task},
-        **({"skip_below": skips} if (skips := {t.model: t.skip_below for t in policy.tiers if t.skip_below}) else {}),
+        **_skips(policy, paths),
         "final": policy.final,
         "judges": {t.model: [j.use for j in t.judges] for t in policy.tiers},
         "cost_ratio": cascade_row.relative_cost,
@@ -411,6 +450,7 @@ def _data(
         "interval": list(cascade_row.interval),
         "accepted": float(engine_outcome.accepted.mean()),
         "certificate": certificate,
+        **(_latency(choice.chosen, splits, config, engine_outcome) if choice else {}),
     }
     return {
         "version": 1,
@@ -441,6 +481,34 @@ def _data(
         "notes": notes,
         **extra,
     }
+
+
+def _latency(candidate: Candidate, splits: Splits, config: ReplayConfig, measured: Outcome) -> dict[str, Any]:
+    """How long runs take, predicted on the calibration rows and measured on the test rows; empty where it is no matter."""
+    if config.max_latency_s is None and not config.speculate:
+        return {}
+    latency = {
+        "max_s": config.max_latency_s,
+        "predicted_p95_s": p95(candidate.outcome(splits.calibration).latency_s),
+        "p95_s": p95(measured.latency_s),
+    }
+    below = candidate.cascade.tiers[0].speculate_below
+    if below is None:
+        return {"latency": latency}
+    effects = {"predicted": speculation(candidate, splits.calibration), "measured": speculation(candidate, splits.test)}
+    return {
+        "latency": latency,
+        "speculation": {"speculate_below": below, **{name: effect.to_json() for name, effect in effects.items()}},
+    }
+
+
+def _skips(policy: Policy, paths: Sequence[Sequence[tuple[int, bool]]]) -> dict[str, dict[str, float]]:
+    """The skip thresholds by model, and the share of the test rows that did not ask it; empty where no tier is skipped."""
+    skip_below = {t.model: t.skip_below for t in policy.tiers if t.skip_below}
+    if not skip_below:
+        return {}
+    n_skipped = Counter(policy.tiers[i].model for path in paths for i, is_asked in path if not is_asked)
+    return {"skip_below": skip_below, "skipped": {model: n_skipped[model] / max(len(paths), 1) for model in skip_below}}
 
 
 def _judging(

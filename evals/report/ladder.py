@@ -17,7 +17,7 @@ def ladder(chosen: Findings) -> str:
         names = judges.get(tier) or []
         last = i == len(tiers) - 1
         judged = ("judged by " + ", ".join(map(str, names))) if names else "not judged"
-        rung = element("b", text(tier)) + element("span", text(judged), class_="soft small")
+        rung = element("b", text(tier)) + element("span", text(judged), class_="soft small") + _not_asked(chosen, str(tier))
         arrow = "" if last else element("span", _passed_on(thresholds[i] if i < len(thresholds) else None), class_="arrow")
         rungs.append(element("li", element("div", rung, class_="rung") + arrow))
     final = {
@@ -52,6 +52,20 @@ def _thresholds_by_task(chosen: Findings, tiers: Sequence[str]) -> str:
         name = element("th", element("span", text(task), title=task), scope="row")
         rows.append(element("tr", name + "".join(cells)))
     return table(["task", *tiers], rows, "Thresholds by task", "fold compact", len(tasks) > 14) if rows else ""
+
+
+def _not_asked(chosen: Findings, tier: str) -> str:
+    """Which prompts the tier is not asked for; empty where it is asked for all that come to it."""
+    skip_below = number((chosen.get("skip_below") or {}).get(tier))
+    if skip_below is None:
+        return ""
+    words, share = (
+        f"not asked where the prompt gives it less than {percent(skip_below)}",
+        (chosen.get("skipped") or {}).get(tier),
+    )
+    if number(share) is not None:
+        words += f": {percent(share)} of the test prompts"
+    return element("span", text(words), class_="soft small skip")
 
 
 def _passed_on(value: Any) -> str:

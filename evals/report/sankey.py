@@ -124,19 +124,23 @@ def _band(*, begin: float, end: float, a: float, b: float, wide_a: float, wide_b
     return there + back
 
 
-def _short(name: str, letters: int, node: Node) -> str:
-    """The name as far as there is room; "answered by a very long name" is next to that name and may omit it."""
-    return "answered" if node.last and len(name) > letters and name.startswith("answered by ") else clip(name, letters)
+def _short(name: str, letters: int) -> str:
+    """The name as far as there is room; "answered by NAME" and "not asked: NAME" are next to that name and may omit it."""
+    for prefix in ("answered", "not asked"):
+        if len(name) > letters and name.startswith(prefix):
+            return prefix
+    return clip(name, letters)
 
 
 def _words_beside(places: Mapping[str, Node], total: float, top: float, step: float, thick: float) -> list[str]:
     """Name and count to the right of each place."""
     parts, depth = [], max(node.row for node in places.values())
     for name, node in places.items():
-        x, y = top + node.row * step + thick + 8, 4 + node.start + node.size / 2
+        # A place at the top may be lower than its words are high.
+        x, y = top + node.row * step + thick + 8, max(4 + node.start + node.size / 2, 15.0)
         room = 170.0 if node.row == depth else min(step - 30, 170.0)
         letters = max(int(room / LETTER), 4)
-        parts.append(write_at(x, y - 2, _short(name, letters, node), class_="name"))
+        parts.append(write_at(x, y - 2, _short(name, letters), class_="name"))
         parts.append(write_at(x, y + 14, f"{whole(node.n)} · {percent(node.n / total)}", class_="count"))
     return parts
 
@@ -147,15 +151,14 @@ def _words_below(places: Mapping[str, Node], total: float, top: float, step: flo
     for i in range(max(node.row for node in places.values()) + 1):
         members = [(name, node) for name, node in places.items() if node.row == i]
         members.sort(key=lambda member: member[1].start)
-        free = 2.0
-        for k, (name, node) in enumerate(members):
-            later = len(members) - k
-            words = _short(name, max(int((343 - free) / later / (LETTER * _BOLD)), 4), node)
-            counted = f"{whole(node.n)} · {percent(node.n / total)}"
-            need = max(text_width(words) * _BOLD, text_width(counted))
-            x = max(free, min(node.start + 2, 341 - need))
+        free, letters = 2.0, max(int((343 / len(members) - 8) / (LETTER * _BOLD)), 4)
+        named = [(_short(name, letters), f"{whole(node.n)} · {percent(node.n / total)}", node) for name, node in members]
+        needs = [max(text_width(words) * _BOLD, text_width(counted)) for words, counted, _ in named]
+        for k, (words, counted, node) in enumerate(named):
+            later = sum(needs[k:]) + 8 * (len(named) - 1 - k)
+            x = max(free, min(node.start + 2, 341 - later))
             y = top + i * step + thick + 17
             parts.append(write_at(x, y, words, class_="name"))
             parts.append(write_at(x, y + 16, counted, class_="count"))
-            free = x + need + 8
+            free = x + needs[k] + 8
     return parts

@@ -12,7 +12,8 @@ its section out; None means unknown and is shown as a dash, never as 0; qualitie
     tiers        [name], cheapest first; the last is the premium
     chosen       {tiers, thresholds, final, judges: {tier: [name]}, cost_ratio, usd_per_1000, quality, quality_difference,
                  interval: [low, high] at 95 %}; thresholds has one value less than tiers, a cost_ratio of 1.0 is the
-                 premium's cost
+                 premium's cost; where tiers are skipped by the prompt, skip_below: {tier: probability} and skipped:
+                 {tier: share of the test rows}
     lines        [{name, kind, quality, usd_per_1000, relative_cost, mean_s, p95_s, shares: {tier: share}, difference,
                  interval}], kind "tier", "cascade", "baseline" or "oracle"
     frontier     [{cost_ratio, quality, tiers, thresholds}], cheapest first

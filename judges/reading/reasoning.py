@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from judges.types import Answer, TokenLogprob, Usage
 
+from . import special_tokens
 from .reasoning_stream import ReasoningStream, SplitText
 from .thought_markers import BEGINNINGS, LONE, STARTS
 
@@ -34,7 +35,9 @@ def _may_hold_reasoning(text: str) -> bool:
     """Whether a marker is where it counts: nearly every answer is finished here, in less than a microsecond."""
     if text[:1] in BEGINNINGS and STARTS.match(text):
         return True
-    return ("<" in text or "[" in text or "◁" in text) and LONE.search(text) is not None
+    if "<" in text or "[" in text or "◁" in text:
+        return LONE.search(text) is not None or special_tokens.has_tail(text)
+    return False
 
 
 def separate_reasoning(answer: Answer, top_of: Callable[[int], Mapping[str, float] | None] | None = None) -> Answer:

@@ -1,11 +1,13 @@
 """Reads a reply piece by piece: thoughts, answer, and answers that prove to be thoughts."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
+from . import special_tokens
+from .special_tokens import HeldTail
 from .thought_markers import (
     ALL_STARTS,
     FINAL_CHANNEL,
@@ -20,12 +22,16 @@ from .thought_markers import (
     MOST_HEADER,
     MOST_MARKERS,
     OPENING_OF,
-    PATTERNS,
+    SUFFIXED_CLOSING,
     WRAPPERS,
     Marker,
     is_mentioned,
     is_quoted,
     lower,
+    may_begin_suffixed,
+    may_begin_variable,
+    pattern_of,
+    variable_marker,
 )
 
 
@@ -81,6 +87,13 @@ class ReasoningStream:
     _has_reported: bool = False  # whether one of them had text
     _solid_end: int = 0  # of the text without white space at its end
     _trimmed: tuple[int, int] = (0, 0)  # an end, and the end of the text before it
+    _tail: HeldTail = field(default_factory=HeldTail)
+    _is_wrapped: bool = False  # the answer begins with <s>: a special token or a line through text
+    _skipped: int = 0  # special tokens at the beginning
+    _is_whole: bool = False  # the text was there from the beginning
+
+    def __post_init__(self) -> None:
+        self._is_whole = bool(self.text)
 
     def add(self, piece: str) -> str:
         """Reads a further piece of the reply.
@@ -88,17 +101,22 @@ class ReasoningStream:
         Returns:
             The text that this adds to the answer.
         """
+        if "<" in piece or "[" in piece or self._tail.is_held:
+            piece = self._tail.pass_on(piece)
         if not piece:
             return ""
+        self._append(piece)
+        self._read(final=False)
+        if self._start < 0 or self._is_wrapped or (self.hold and not self.lone_end):
+            return ""
+        return self._give(self._safe_end())
+
+    def _append(self, piece: str) -> None:
         text, self.text = self.text, ""  # held by one name alone, the text grows in place
         if solid := len(piece.rstrip()):
             self._solid_end = len(text) + solid
         text += piece
         self.text = text
-        self._read(final=False)
-        if self._start < 0 or (self.hold and not self.lone_end):
-            return ""
-        return self._give(self._safe_end())
 
     def new_reasoning(self, *, continues: bool = False) -> str:
         """The thoughts that ended since the last call, as ``end`` joins them; empty where there are none.
@@ -120,7 +138,11 @@ class ReasoningStream:
         Returns:
             The text that this adds to the answer, and the whole reply in its parts.
         """
+        self._drop_tail()
         self._read(final=True)
+        if self._is_wrapped and special_tokens.TOKEN.search(self.text, self._start + len("<s>")) is None:
+            self._start += len("<s>")
+            self._emitted = self._start
         if self._start < 0:
             if self._marker is not None:
                 self._thoughts.append(self._without_header(self.text[self._position :]))
@@ -129,6 +151,24 @@ class ReasoningStream:
         rest = self._give(end)
         reasoning = "\n\n".join(filter(None, (thought.strip() for thought in self._thoughts)))
         return rest, SplitText(self.text[self._start : end], reasoning or None, self._start)
+
+    def _drop_tail(self) -> None:
+        """Decides whether special tokens at the end belong to the answer."""
+        if self._is_whole:
+            start = special_tokens.tail_start(self.text)
+            tail, self.text = self.text[start:], self.text[:start]
+        else:
+            tail = "".join(self._tail.tokens)
+        if tail and not self._tail.beginning:
+            self._read(final=False)
+            start = max(self._start, 0)
+            if self._is_wrapped and special_tokens.TOKEN.search(self.text, start + len("<s>")) is None:
+                return
+            if self._marker is not None or not special_tokens.speaks_of_tokens(self.text, start):
+                return
+        tail += self._tail.beginning
+        if tail:
+            self._append(tail)
 
     def _give(self, end: int) -> str:
         start, self._emitted = self._emitted, max(self._emitted, end)
@@ -152,11 +192,11 @@ class ReasoningStream:
         self._scan = at
         if at == len(text):
             if final and not self._seen:
-                self._begin_answer(0)
+                self._begin_answer(self._position)
             return False
         head = lower(text[at : at + 64])
         if head[0] in FIRST_CHARACTERS and self._markers < MOST_MARKERS:
-            if not final and text[at] != "A" and any(len(head) < len(mark) and mark.startswith(head) for mark in ALL_STARTS):
+            if not final and text[at] != "A" and self._is_beginning(head, at):
                 return False
             for marker in MARKERS:
                 if not head.startswith(marker.opening):
@@ -169,8 +209,10 @@ class ReasoningStream:
                         return False
                     if not text[after : after + 1].isalnum() or text[after : after + 1].islower():
                         continue
-                self._marker, self._position, self._scan = marker, after, after
-                self._depth, self._last_end = 1, None
+                self._begin_thought(marker, after)
+                return True
+            if head[0] == "<" and (variable := variable_marker(text, at)) is not None:
+                self._begin_thought(variable, at + len(variable.opening))
                 return True
             for opening, endings, always in WRAPPERS:
                 if head.startswith(opening) and (always or self._seen):
@@ -187,8 +229,31 @@ class ReasoningStream:
                     self._seen = True
                     self._begin_answer(start)
                     return True
-        self._begin_answer(at if self._seen else 0)
+            if (token := special_tokens.STARTS.match(text, at)) is not None:
+                if self._skipped < _MOST_SKIPPED and (
+                    token[0] != "<s>" or text[token.end() : token.end() + 1] in _AFTER_BEGINNING
+                ):
+                    if not final and token.end() == len(text):
+                        return False
+                    self._position = self._scan = token.end()
+                    self._skipped += 1
+                    return True
+                self._is_wrapped = not self._skipped and token[0] == "<s>"
+        self._begin_answer(at if self._seen or self._skipped else 0)
         return True
+
+    def _is_beginning(self, head: str, at: int) -> bool:
+        """Whether what follows decides what begins here."""
+        if any(len(head) < len(mark) and mark.startswith(head) for mark in (*ALL_STARTS, "<details ")):
+            return True
+        if may_begin_variable(self.text, at):
+            return True
+        beginning = self.text[at : at + 64]
+        return any(len(beginning) < len(mark) and mark.startswith(beginning) for mark in special_tokens.LEADING)
+
+    def _begin_thought(self, marker: Marker, after: int) -> None:
+        self._marker, self._position, self._scan = marker, after, after
+        self._depth, self._last_end = 1, None
 
     def _begin_answer(self, start: int) -> None:
         self._start = self._emitted = self._scan = start
@@ -196,7 +261,7 @@ class ReasoningStream:
     def _close(self, marker: Marker, *, final: bool) -> bool:
         """Inside a thought; False where its end has not arrived."""
         text = self.text
-        for match in PATTERNS[marker.opening].finditer(text, self._scan):
+        for match in pattern_of(marker).finditer(text, self._scan):
             start, end = match.span()
             if self._markers >= MOST_MARKERS:
                 self._last_end = None
@@ -210,7 +275,7 @@ class ReasoningStream:
             if quoted:
                 continue
             mark = lower(match[0])
-            if mark == marker.opening:
+            if mark == (marker.reopening or marker.opening):
                 self._depth += 1
                 continue
             after = start if mark in marker.boundaries else end
@@ -227,7 +292,7 @@ class ReasoningStream:
             return True
         if not marker.certain:
             self._marker = None
-            self._begin_answer(self._position - len(marker.opening) if self._seen else 0)
+            self._begin_answer(self._position - len(marker.opening) if self._seen or self._skipped else 0)
             self._scan = len(text)
             return True
         return False
@@ -261,8 +326,8 @@ class ReasoningStream:
             self._candidates += 1
             self._scan = match.end()
             if not mentioned and self._fences_before(match.start()) % 2 == 0:
-                self._thoughts.append(text[: match.start()].removeprefix("<|message|>"))
-                self.retracted += self._emitted > 0
+                self._thoughts.append(text[self._start : match.start()].removeprefix("<|message|>"))
+                self.retracted += self._emitted > self._start
                 self.lone_end = self._seen = True
                 self.on_lone_end()
                 self._position, self._start = match.end(), -1
@@ -274,6 +339,8 @@ class ReasoningStream:
     def _is_opened(self, closing: re.Match[str]) -> bool:
         """Whether the beginning that belongs to the end of a thought is before it; no part of the text is searched twice."""
         mark, start = lower(closing[0]), closing.start()
+        if mark.startswith(SUFFIXED_CLOSING):
+            mark = SUFFIXED_CLOSING
         searched = self._openings.get(mark, 0)
         if searched >= 0:
             self._openings[mark] = -1 if OPENING_OF[mark].search(self.text, searched, start) else start
@@ -324,16 +391,24 @@ def _end_of_text(text: str, start: int, end: int) -> int:
     return start + len(text[start:end].rstrip(" \t\r\n"))
 
 
-def _before_partial(text: str, end: int, marks: Sequence[str]) -> int:
+def _before_partial(text: str, end: int, marks: tuple[str, ...]) -> int:
     """The position of an incomplete mark at the end of the text, or ``end``."""
     start = max(0, end - LONGEST_MARK)
+    beginnings = _beginnings_of(marks)
     for match in _MARK_BEGINNING.finditer(text, start, end):
         beginning = lower(text[match.start() : end])
-        if any(len(beginning) < len(mark) and mark.startswith(beginning) for mark in marks):
+        if beginning in beginnings or may_begin_suffixed(beginning):
             return match.start()
     return end
 
 
+@lru_cache(maxsize=64)
+def _beginnings_of(marks: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(mark[:i] for mark in marks for i in range(1, len(mark)))
+
+
 _SPACE = re.compile("[ \t\r\n\ufeff]*+")
+_MOST_SKIPPED = 16
+_AFTER_BEGINNING = ("", " ", "\n", "\r", "\t", "<", "[")  # <s> is a special token before these, and else ambiguous
 _BLANKS = re.compile("[ \t\r\n]*+")
 _MARK_BEGINNING = re.compile(r"[<\[◁]")

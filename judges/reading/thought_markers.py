@@ -1,8 +1,11 @@
 """How open models mark their thoughts and answers, and whether a marker in a text is meant as one."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from . import special_tokens
+from .special_tokens import branches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -11,7 +14,8 @@ class Marker:
 
     ``closings`` end the thought; of ``boundaries`` one begins what follows it, and is not consumed. ``nests``: an opening
     inside must be closed as well. ``certain``: no ordinary text begins so, and a thought without an end is one.
-    One of ``answer_ends`` may follow the answer. ``header_end``: the text before it belongs to the marker.
+    One of ``answer_ends`` may follow the answer. ``header_end``: the text before it belongs to the marker. ``reopening`` is
+    how an opening inside begins, where that is not the whole of it.
     """
 
     opening: str
@@ -21,12 +25,14 @@ class Marker:
     certain: bool = True
     answer_ends: tuple[str, ...] = ()
     header_end: str = ""
+    reopening: str = ""
 
 
 # DeepSeek, Qwen, GLM, MiniMax, Phi, Nemotron, Hermes ...; Gemini's OpenAI interface, EXAONE Deep; Reka; Seed; LongCat;
-# MiniMax M3; K2 Think and Horizon.
+# MiniMax M3; K2 Think and Horizon; Claude with artifacts.
 _TAGS = (
     *("think", "thinking", "thought", "thoughts", "reasoning", "reflection", "scratchpad", "inner_thoughts"),
+    *("inner_monologue", "antthinking"),
     *("seed:think", "longcat_think", "mm:think", "think_fast", "think_faster"),
     *("ifm|think", "ifm|think_fast", "ifm|think_faster"),
 )
@@ -38,11 +44,25 @@ MARKERS = (
     Marker(opening="<|begin_of_thought|>", closings=("<|end_of_thought|>",)),  # Sky-T1, OpenThinker
     Marker(opening="<|think|>", closings=("<|end|>", "<|/think|>")),  # Solar
     Marker(opening="<|think_start|>", closings=("<|think_end|>",)),  # Step-Audio
+    Marker(opening="<|think:start|>", closings=("<|think:end|>",)),  # Solar Open 2
+    Marker(opening="<|plamo:begin_think:plamo|>", closings=("<|plamo:end_think:plamo|>",)),  # PLaMo 3
+    Marker(opening="<|im_start|>think", closings=("<|im_start|>answer",), answer_ends=("<|im_end|>",)),  # s1
+    Marker(opening="/think\n", closings=("<|im_end|>\n<|im_start|>assistant",), certain=False),  # HyperCLOVA X
+    Marker(opening=":::thinking\n", closings=("\n:::\n",)),  # LibreChat
+    *(
+        Marker(opening=f"{start}to=self<|message|>", closings=("<|eom|>", "<|eot|>"), boundaries=("<|start|>assistant to=",))
+        for start in ("", "<|start|>assistant ")
+    ),  # Muse
+    *(
+        Marker(opening=f"{start}<|content_thinking|>", closings=("<|end_message|>",), boundaries=("<|message_model|>",))
+        for start in ("", "<|message_model|>")
+    ),  # Inkling
     Marker(opening="<|inner_prefix|>", closings=("<|inner_suffix|>",)),  # Apertus
     Marker(opening="<|open|>think<|sep|>", closings=("<|close|>think<|sep|>",)),  # Kimi K3
     Marker(opening="[unused16]", closings=("[unused17]",)),  # Pangu
     Marker(opening="<|channel>thought", closings=("<channel|>",)),  # Gemma 4
     Marker(opening="<unused94>thought", closings=("<unused95>",)),  # MedGemma
+    Marker(opening="<ctrl94>thought", closings=("<ctrl95>",)),  # Gemini
     *(
         Marker(
             opening=f"{start}<|channel|>{channel}",
@@ -81,42 +101,60 @@ WRAPPERS: tuple[tuple[str, tuple[str, ...], bool], ...] = (
     ("<|begin_of_solution|>", ("<|end_of_solution|>",), True),
     ("<|begin|>assistant<|content|>", ("<|end|>",), True),
     *((f"{start}<|channel|>final", ("<|return|>", "<|end|>"), True) for start in ("", "<|start|>assistant")),
+    *((f"{start}<|content_text|>", ("<|end_message|>",), True) for start in ("", "<|message_model|>")),
+    *((f"{start}to=user<|message|>", ("<|eot|>", "<|eom|>"), True) for start in ("", "<|start|>assistant ")),
 )
 FINAL_CHANNEL = "<|channel|>final"
+# Tags with a number of their checkpoint (Hunyuan: <think:6124c78e>) or attributes, and the folded block in which Open WebUI
+# keeps a thought: <details type="reasoning" done="true" duration="3">.
+_VARIABLE = re.compile(
+    r"<(?:(?P<tag>think|thinking|thought|reasoning)(?P<suffix>:[\w.-]{1,40})?(?: [\w-]{1,20}=[^<>\n]{0,200})?"
+    r"|(?P<details>details)\s[^<>]{0,200}?\btype=[\"']?reasoning\b[^<>]{0,200})>",
+    re.IGNORECASE | re.ASCII,
+)
+_VARIABLE_BEGINNING = re.compile(
+    r"<(?:(?:think|thinking|thought|reasoning)(?::[\w.-]{0,40})?(?: [\w-]{0,20}(?:=[^<>\n]{0,200})?)?"
+    r"|details\s[^<>]{0,400})\Z",
+    re.IGNORECASE | re.ASCII,
+)
+_SUFFIXED = r"/think:[\w.-]{1,40}>"
+_SUFFIXED_BEGINNING = re.compile(r"</think:[\w.-]{0,40}\Z", re.ASCII)
+SUFFIXED_CLOSING = "</think:"
 # gpt-oss where the template had opened the analysis: its end. The channel of the answer follows, which is read on.
 LONE_BOUNDARY = "<|end|><|start|>assistant<|channel|>"
 OPENINGS = tuple(marker.opening for marker in MARKERS)
-FIRST_CHARACTERS = frozenset(opening[0] for opening in (*OPENINGS, *(wrapper[0] for wrapper in WRAPPERS)))
+FIRST_CHARACTERS = frozenset(
+    opening[0] for opening in (*OPENINGS, *special_tokens.LEADING, *(wrapper[0] for wrapper in WRAPPERS))
+)
 # Ends that tell by themselves that a thought went before, as the server's template had opened it.
 LONE_CLOSINGS = (
     *(closing for marker in MARKERS if marker.nests for closing in marker.closings),
     *("<|end_thinking|>", "<|end_of_thought|>", "<|think_end|>", "<|inner_suffix|>", "<|close|>think<|sep|>", "[unused17]"),
+    *("<|think:end|>", "<|plamo:end_think:plamo|>", "<channel|>", "<unused95>", "<|im_start|>answer", "<ctrl95>"),
     LONE_BOUNDARY,
 )
 
 
 def _any_of(marks: tuple[str, ...]) -> re.Pattern[str]:
     """Finds one of the marks in ASCII letters of any case, with an apostrophe of any form."""
-    return re.compile(_branches(marks).replace("'", "['\u2019]"), re.IGNORECASE | re.ASCII)
+    return re.compile(branches(marks).replace("'", "['\u2019]"), re.IGNORECASE | re.ASCII)
 
 
-def _branches(marks: Iterable[str]) -> str:
-    """The marks as a pattern in which no character is compared twice: a text of many first characters costs no more."""
-    rests: dict[str, list[str]] = {}
-    for mark in marks:
-        rests.setdefault(mark[0], []).append(mark[1:])
+def _lone_pattern() -> re.Pattern[str]:
+    """Every alternative begins with a letter of its own: most texts have none of these letters."""
     parts = []
-    for first, rest in rests.items():
-        longer = _branches(filter(None, rest)) if any(rest) else ""
-        parts.append(re.escape(first) + (f"(?:{longer})?" if longer and "" in rest else longer))
-    return parts[0] if len(parts) == 1 else f"(?:{'|'.join(parts)})"
+    for first in sorted({mark[0] for mark in LONE_CLOSINGS}):
+        rest = branches(mark[1:] for mark in LONE_CLOSINGS if mark[0] == first)
+        parts.append(re.escape(first) + (f"(?:{rest}|{_SUFFIXED})" if first == "<" else rest))
+    return re.compile("|".join(parts), re.IGNORECASE | re.ASCII)
 
 
-LONE = _any_of(LONE_CLOSINGS)
+LONE = _lone_pattern()
 # The beginning of a thought, by its end.
 OPENING_OF = {closing: _any_of((marker.opening,)) for marker in MARKERS for closing in marker.closings if marker.certain}
 OPENING_OF[LONE_BOUNDARY] = _any_of(("<|channel|>analysis", "<|channel|>commentary"))
-LONGEST_LONE = max(map(len, LONE_CLOSINGS))
+OPENING_OF[SUFFIXED_CLOSING] = _any_of(("<think:",))
+LONGEST_LONE = max(*map(len, LONE_CLOSINGS), len(SUFFIXED_CLOSING) + 41)
 LONGEST_MARK = 64  # characters of any marker
 MOST_CANDIDATES = 64  # ends of thoughts that are examined in one text
 # Markers inside thoughts that are examined in one text. No reply has so many: the rest belongs to where it stands.
@@ -124,12 +162,62 @@ MOST_MARKERS = 4_000
 _SENTENCE_END = tuple(".!?…:;)]}\"'”’。！？")
 MOST_HEADER = 200  # characters of a channel's header
 ALL_STARTS = (*OPENINGS, *(wrapper[0] for wrapper in WRAPPERS))
-PATTERNS = {
-    marker.opening: _any_of((*marker.closings, *marker.boundaries, *((marker.opening,) if marker.nests else ())))
-    for marker in MARKERS
-}
+_PATTERNS: dict[str, re.Pattern[str]] = {}
+_VARIABLE_MARKERS: dict[str, Marker] = {}
+_MOST_REMEMBERED = 64
+_LONGEST_VARIABLE = 460
 BEGINNINGS = FIRST_CHARACTERS | {"H", " ", "\t", "\r", "\n", "\v", "\f", "\x85", "\xa0", "\ufeff"}
-STARTS = re.compile(r"[ \t\r\n\v\f\x85\xa0\ufeff]*+(?:" + "|".join(map(re.escape, ALL_STARTS)) + ")", re.IGNORECASE)
+STARTS = re.compile(
+    r"[ \t\r\n\v\f\x85\xa0\ufeff]*+(?:"
+    + "|".join(map(re.escape, (*ALL_STARTS, "<think", "<thought", "<reasoning", "<details")))
+    + f"|{special_tokens.STARTS.pattern})",
+    re.IGNORECASE,
+)
+
+
+def pattern_of(marker: Marker) -> re.Pattern[str]:
+    """Finds what can end a thought of this marker, or open one inside it."""
+    pattern = _PATTERNS.get(marker.opening)
+    if pattern is None:
+        opening = (marker.reopening or marker.opening,) if marker.nests else ()
+        if len(_PATTERNS) >= len(MARKERS) + _MOST_REMEMBERED:
+            _PATTERNS.clear()
+        pattern = _PATTERNS[marker.opening] = _any_of((*marker.closings, *marker.boundaries, *opening))
+    return pattern
+
+
+for _marker in MARKERS:
+    pattern_of(_marker)
+
+
+def variable_marker(text: str, start: int) -> Marker | None:
+    """The marker of an opening that carries a number or attributes, where one stands at ``start``."""
+    match = _VARIABLE.match(text, start)
+    if match is None:
+        return None
+    opening = lower(match[0])
+    if (marker := _VARIABLE_MARKERS.get(opening)) is None:
+        if match["details"]:
+            marker = Marker(
+                opening=opening, closings=("</details>",), nests=True, header_end="</summary>", reopening="<details"
+            )
+        else:
+            closing = f"</{lower(match['tag'])}{lower(match['suffix'] or '')}>"
+            marker = Marker(opening=opening, closings=(closing,), nests=True)
+        if len(_VARIABLE_MARKERS) >= _MOST_REMEMBERED:
+            _VARIABLE_MARKERS.clear()
+        _VARIABLE_MARKERS[opening] = marker
+    return marker
+
+
+def may_begin_variable(text: str, start: int) -> bool:
+    """Whether such an opening stands unfinished at the end of the text."""
+    return len(text) - start <= _LONGEST_VARIABLE and _VARIABLE_BEGINNING.match(text, start) is not None
+
+
+def may_begin_suffixed(beginning: str) -> bool:
+    """Whether a text is an unfinished ``</think:6124c78e>``."""
+    return _SUFFIXED_BEGINNING.match(beginning) is not None
 
 
 def lower(text: str) -> str:

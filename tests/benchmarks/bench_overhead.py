@@ -3,7 +3,8 @@ a target is missed.
 
 With breakers, a budget and a batched journal on, a run may cost a quarter more than the targets of a bare one. Ratios to the
 bare run are printed, not bounded: the journal alone may add 40 us to a run of about 30. A day's budget that processes share
-through the journal is a transaction a request; ``shared_budget_us`` says what one tier costs then.
+through the journal is a transaction a request; ``shared_budget_us`` says what one tier costs then. ``features_ratio``: a
+short prompt whose first tier has a predictor, over the same ladder without one.
 """
 
 import asyncio
@@ -16,7 +17,10 @@ from time import perf_counter, process_time
 
 from cascade import Answer, Cascade, Policy, Prompt, ScriptedModel, Usage
 from cascade.models.protocol import Request
+from cascade.policy.predictor import Predictor
 from cascade.policy.schema import PolicyFile
+from judges.prompt import PROMPT_SCORE
+from judges.prompt import features as prompt_features
 
 SCHEMA = {"type": "object", "properties": {"answer": {"type": "integer"}}, "required": ["answer"]}
 GOOD = Answer('{"answer": 42}', mean_logprob=-0.01, finish_reason="stop", cost_usd=1e-5, usage=Usage(100, 10))
@@ -46,6 +50,27 @@ def protected(protection: dict[str, str], journal: str | None = None, **limits: 
     policies = {"default": {"tiers": tiers, **limits, **day}}
     file = PolicyFile.model_validate({"models": {"m": spec}, "policies": policies, **day})
     return Cascade(file, models={"m": ScriptedModel("m", [replace(GOOD, cost_usd=None)], keep_calls=False)}, journal=journal)
+
+
+def by_prompt(prompt: Prompt | None) -> Cascade:
+    """Two calibrated tiers, of which the first accepts; with a prompt its predictor is evidence, and may skip it."""
+    judges = ["schema", "rules", "logprob"]
+    features = [{"judge": "logprob", "transform": "logit", "fill": 0.0, "coefficient": 1.0, "missing": 0.0}]
+    predictor: dict[str, object] = {}
+    if prompt is not None:
+        features.append({**features[0], "judge": PROMPT_SCORE})
+        known = prompt_features(prompt)
+        weights = {(7919 * i) % 2**32: 1 for i in range(5000)} | dict.fromkeys((*known.ngrams, *known.properties), 9)
+        predictor = {
+            "predictor": Predictor(
+                intercept=1.0, weights=weights, scale=0.01, lengths=(1, 9999), scripts=("latin",), known_share=0.5
+            ).to_json(),
+            "skip_below": 0.01,
+        }
+    mapping = {"method": "logistic", "intercept": 1.0, "features": features}
+    tier = {"model": "m0", "accept_at": 0.5, "judges": judges, "confidence": [mapping] * 4, **predictor}
+    models = {name: ScriptedModel(name, [GOOD], keep_calls=False) for name in ("m0", "m1")}
+    return Cascade(Policy.model_validate({"tiers": [tier, {"model": "m1", "accept_at": 0.0}]}), models=models)
 
 
 async def per_run_us(cascade: Cascade, prompt: Prompt) -> float:
@@ -86,12 +111,15 @@ async def measure(folder: str) -> dict[str, float]:
     """Medians over interleaved rounds."""
     short = Prompt.of("What is 6 * 7? Reply in JSON.", schema=SCHEMA)
     long = Prompt.of("word " * 2000, schema=SCHEMA)
+    prose = Prompt.of(" ".join(f"word{i % 97} thing" for i in range(250)), schema=SCHEMA)
     one, three = make(GOOD), make(POOR, POOR, GOOD)
     journaled = {"one_kept": make(GOOD, folder=folder), "three_kept": make(POOR, POOR, GOOD, folder=folder)}
     plain = ScriptedModel("m", [GOOD], keep_calls=False)
+    features = {"features": by_prompt(short), "features_long": by_prompt(prose)}
+    no_features = by_prompt(None)
     bare_run = protected({"breaker": "off"})
     guarded = {"breaker_budget": protected({}, budget_usd=1.0), "deadline": protected({"breaker": "off"}, deadline_s=60.0)}
-    samples: dict[str, list[float]] = {name: [] for name in ("one", "three", "long", *journaled, *guarded)}
+    samples: dict[str, list[float]] = {name: [] for name in ("one", "three", "long", *journaled, *guarded, *features)}
     for _ in range(ROUNDS):
         bare = await direct_us([plain], short)
         a = await per_run_us(one, short)
@@ -103,6 +131,8 @@ async def measure(folder: str) -> dict[str, float]:
         unprotected = await per_run_us(bare_run, short)
         for name, service in guarded.items():
             samples[name].append(await per_run_us(service, short) / unprotected)
+        for (name, service), prompt in zip(features.items(), (short, prose), strict=True):
+            samples[name].append(await per_run_us(service, prompt) / await per_run_us(no_features, prompt))
     shared = protected({}, journal=f"sqlite:///{folder}/shared.db", budget_usd=1.0)
     shared_us = await per_run_us(shared, short)
     for service in (*journaled.values(), shared):
@@ -116,6 +146,8 @@ async def measure(folder: str) -> dict[str, float]:
         "long_prompt_ratio": statistics.median(samples["long"]),
         "breaker_budget_ratio": statistics.median(samples["breaker_budget"]),
         "deadline_ratio": statistics.median(samples["deadline"]),
+        "features_ratio": statistics.median(samples["features"]),
+        "features_ratio_500_words": statistics.median(samples["features_long"]),
         "runs_per_s_at_200": await throughput(one, short),
     }
 
@@ -126,6 +158,7 @@ def main() -> int:
         results = asyncio.run(measure(folder))
     most = {"one_tier_us": 100, "three_tiers_us": 250, "long_prompt_ratio": 1.2}
     most |= {"one_tier_all_on_us": 1.25 * 100, "three_tiers_all_on_us": 1.25 * 250}
+    most |= {"features_ratio": 1.5}
     least = {"runs_per_s_at_200": 8000}
     ok = {name: results[name] <= bound for name, bound in most.items()}
     ok |= {name: results[name] >= bound for name, bound in least.items()}

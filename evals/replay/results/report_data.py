@@ -12,7 +12,7 @@ from evals.recording import Example
 from evals.replay.baselines import uncalibrated
 from evals.replay.calibrate import apply, method_of
 from evals.replay.candidate_tiers import agreement_scores
-from evals.replay.simulate import Outcome
+from evals.replay.simulate import CandidateTier, Outcome
 from evals.replay.statistics.metrics import ece_by_chance, reliability, summary
 from evals.replay.sweep_result import Candidate, SweepResult
 from evals.replay.threshold_sweep import pareto, sweep_surface
@@ -21,6 +21,7 @@ from judges.prompt import PROMPT_SCORE
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 
+NOT_ASKED = "not asked: "
 MOST_POINTS = 150
 MISTAKES = 12
 MISTAKES_OF_A_TASK = 5
@@ -64,7 +65,7 @@ def calibration(candidate: Candidate, rows: Rows, fit_rows: Sequence[Rows], seed
                 "method": method_of(tier.calibrators[-1]),
                 "n": len(passed),
                 "n_fit": len(fit_rows[i]),
-                "warning": _calibration_warning(tier.model, column.quality[fitted_on, -1], before, after, right),
+                "warning": _calibration_warning(tier, column.quality[fitted_on, -1], before, after, right),
                 "before": summary(before, right, seed),
                 "after": summary(after, right, seed),
                 "ece_by_chance": ece_by_chance(after, seed),
@@ -78,11 +79,12 @@ def calibration(candidate: Candidate, rows: Rows, fit_rows: Sequence[Rows], seed
     return entries
 
 
-def _calibration_warning(model: str, fitted: Array, before: Array, after: Array, right: Array) -> str | None:
+def _calibration_warning(tier: CandidateTier, fitted: Array, before: Array, after: Array, right: Array) -> str | None:
     """What a reader of a tier's confidence must know; None where there is nothing.
 
     ``fitted``: the qualities that it was fitted on. ``before``, ``after``, ``right`` (n,): of the test rows.
     """
+    model = tier.model
     change = (after - right) ** 2 - (before - right) ** 2
     if change.mean() > change.std() / len(change) ** 0.5 and change.mean() > 0.002:
         return (
@@ -92,10 +94,10 @@ def _calibration_warning(model: str, fitted: Array, before: Array, after: Array,
         )
     rare = min(float(fitted.sum()), float(len(fitted) - fitted.sum()))
     if len(fitted) < FEW_ROWS or rare < FEW_RARE:
-        return (
-            f"{model}: its confidence was fitted on {len(fitted):,} rows, {rare:.0f} of them "
-            f"{'wrong' if fitted.mean() > 0.5 else 'right'}: a rough one"
-        )
+        rows = f"{len(fitted):,} rows, {rare:.0f} of them {'wrong' if fitted.mean() > 0.5 else 'right'}"
+        if method_of(tier.calibrators[-1]) == "raw":
+            return f"{model}: its confidence is left as it is: on {rows}, no calibration is surely better"
+        return f"{model}: its confidence was fitted on {rows}: a rough one"
     return None
 
 
@@ -152,22 +154,29 @@ def _ratio(cost: float, premium: float) -> float | None:
     return float(cost / premium) if premium and np.isfinite(cost) else None
 
 
-def flow(models: Sequence[str], outcome: Outcome, paths: Iterable[Sequence[int]] | None = None) -> list[dict[str, Any]]:
-    """How many prompts went from tier to tier, and where they were answered.
+def flow(
+    models: Sequence[str], outcome: Outcome, paths: Iterable[Sequence[tuple[int, bool]]] | None = None
+) -> list[dict[str, Any]]:
+    """How many prompts went from tier to tier, past which tiers, and where they were answered.
 
     Args:
         models: The cascade's models in order.
         outcome: What it did with the test rows.
-        paths: The tiers that each row called, in order; by default all up to the last one called.
+        paths: For each row the tiers that it came to, in order, each with whether it was asked; by default all up to the
+            last one called, asked.
+
+    Returns:
+        Links with their counts. A tier that is skipped is a place of its own, "not asked: MODEL".
     """
+    places = ["prompts", *(name for model in models for name in (model, f"{NOT_ASKED}{model}"))]
     steps: Counter[tuple[str, str]] = Counter()
-    for path in (range(last + 1) for last in outcome.last_called) if paths is None else paths:
-        called = [models[i] for i in path]
+    for path in ([(i, True) for i in range(last + 1)] for last in outcome.last_called) if paths is None else paths:
+        called = [models[i] if is_asked else f"{NOT_ASKED}{models[i]}" for i, is_asked in path]
         steps.update(zip(["prompts", *called], called, strict=False))
     entries: list[dict[str, Any]] = [
         {"source": source, "target": target, "n": steps[source, target]}
-        for source in ("prompts", *models)
-        for target in models
+        for source in places
+        for target in places
         if steps[source, target]
     ]
     for i, model in enumerate(models):

@@ -1,20 +1,23 @@
 """A tier that by the prompt alone is too unlikely to be right is not asked; the journal records why and takes it again."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cascade import Answer, Cascade, Policy, ScriptedModel
+from cascade.cli import main
 from cascade.commands.explain import explain
 from cascade.engine.decide import decide_before
 from cascade.journal.read.verify import StoredPolicy, verify
-from cascade.policy.predictor import Predictor
+from cascade.policy.predictor import Predictor, from_json
 from cascade.policy.thresholds import Thresholds
 from cascade.result import Action
-from judges import Prompt
+from judges import Prompt, Verdict
 from judges.prompt import features
+from judges.registry import judge, unregister
 from tests.cascade.journal.cascades import policies, records
 
 EASY, HARD, OTHER = "Which city is the capital of France?", "Which prime number follows 89?", "Пожалуйста, переведи"
@@ -114,3 +117,37 @@ def test_explain_says_which_tier_the_prompt_rules_out() -> None:
     assert "by the prompt; accepts from 0" in easy[2]
     assert easy[3].startswith("large: asked if")
     assert "prompt unlike the recording" in other[2]
+
+
+def test_check_says_what_the_prompt_decides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The tiers that the prompt may rule out, and those whose confidence reads it; nothing for other tiers."""
+    mapping = {"method": "isotonic", "judge": "prompt:right", "knots": [[0.0, 0.1], [1.0, 0.9]], "missing": 0.4}
+    models = {name: {"provider": "scripted", "answers": ["x"]} for name in ("small", "large")}
+    tiers = [tier(confidence=[mapping]), {"model": "large", "accept_at": 0.0}]
+    path = tmp_path / "policies.json"
+    path.write_text(json.dumps({"models": models, "policies": {"default": {"tiers": tiers}}}))
+    assert main(["check", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("not asked where the prompt gives it less than 0.5; the prompt is evidence of its confidence") == 1
+
+
+@pytest.mark.parametrize(("deadline_s", "reason"), [(0.05, "deadline"), (30.0, "judge_failure")])
+def test_an_attempt_cut_short_has_the_confidence_before_any_judge(deadline_s: float, reason: str) -> None:
+    """Where no judge gave a verdict, what the prompt says of the answer is still its confidence."""
+
+    @judge("slow-or-broken")
+    async def slow_or_broken(prompt: Prompt, answer: Answer) -> Verdict:
+        await asyncio.sleep(30.0 if reason == "deadline" else 0.0)
+        raise RuntimeError("no verdict")
+
+    mapping = {"method": "isotonic", "judge": "prompt:right", "knots": [[0.0, 0.1], [1.0, 0.9]], "missing": 0.4}
+    first = tier(skip_below=None, confidence=[mapping] * 2, judges=["slow-or-broken"])
+    policy = Policy.model_validate({"tiers": [first], "on_judge_error": "escalate", "deadline_s": deadline_s})
+    try:
+        result = Cascade(policy, models={"small": ScriptedModel("small", ["cheap"])}).run(EASY)
+    finally:
+        unregister("slow-or-broken")
+    score = from_json(predictor()).probability(features(Prompt.of(EASY)))
+    assert score is not None
+    assert result.attempts[0].reason == reason
+    assert result.attempts[0].confidence == pytest.approx(0.1 + 0.8 * score)

@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from cascade import Answer, Cascade, Policy, ProviderError, Usage
 from cascade.journal.privacy import Redactor
 from cascade.journal.record import PendingRecord, Record, dumps, make, prompt_hash
-from cascade.journal.store import ADDED_COLUMNS, to_record, to_row
+from cascade.journal.store import to_record, to_row
+from cascade.journal.tables import ADDED_COLUMNS
 from cascade.models.protocol import ModelError
 from cascade.policy.schema import PolicyFile
 from judges import Prompt, Verdict, judge

@@ -235,6 +235,15 @@ def test_terms_are_explained_where_they_stand_and_in_the_glossary() -> None:
         assert f"<dt>{term}</dt>" in page, term
 
 
+def test_abbreviations_are_explained_in_notes_and_facts() -> None:
+    """Every one of them on hover, and nothing else of the note changes."""
+    findings = sample() | {"notes": ["router: 30 % by TF-IDF & <b>, USD unknown"]}
+    page = write.render(findings)
+    hover = r'<abbr title="[^"]{5,}" tabindex="0">'
+    assert re.search(rf"by {hover}TF-IDF</abbr> &amp; &lt;b&gt;, {hover}USD</abbr> unknown", page)
+    assert re.search(rf"<dt>{hover}SHA-256</abbr></dt>", page)
+
+
 def test_mistakes_are_filtered_by_task_and_references_are_json() -> None:
     """The choice is hidden until the script runs; a reference that is not text is shown as JSON."""
     mistakes = [{**sample()["mistakes"][0], "task": task, "reference": {"a": [True, None]}} for task in ("x", "y", "x")]
@@ -445,6 +454,25 @@ def test_thresholds_by_task_are_shown_below_the_ladder() -> None:
     assert cells == {"contracts": "not asked", "mail": "passed on where vetoed", **sums}
     assert "The thresholds shown are for tasks that were not recorded" in page
     assert "Thresholds by task" not in write.render(sample())
+
+
+def test_tiers_that_the_prompt_rules_out_are_shown() -> None:
+    """The ladder says when a tier is not asked and how often; the flow has a place for it in the tier's own row."""
+    findings = sample()
+    findings["chosen"] |= {"tiers": ["small", "large"], "thresholds": [0.5], "judges": {}}
+    findings["chosen"] |= {"skip_below": {"small": 0.375}, "skipped": {"small": 0.4}}
+    counts = {("prompts", "small"): 60, ("prompts", "not asked: small"): 40, ("small", "large"): 20}
+    counts |= {("not asked: small", "large"): 40, ("small", "answered by small"): 40, ("large", "answered by large"): 60}
+    findings["flow"] = [{"source": a, "target": b, "n": n} for (a, b), n in counts.items()]
+    page = write.render(findings)
+    check(page)
+    assert "not asked where the prompt gives it less than 37.5\xa0%: 40.0\xa0% of the test prompts" in page
+    drawings = page.split('id="flow"')[1].split("</section>")[0]
+    assert drawings.count(">not asked: small</text>") == 2
+    assert drawings.count("not asked: small → large: 40") == 2
+    places = layout([Link(a, b, n) for (a, b), n in counts.items()], 250.0, 40.0)
+    assert places["not asked: small"].row == places["small"].row == 1
+    assert "not asked" not in write.render(sample())
 
 
 def test_many_tasks_are_all_in_the_table_worst_first() -> None:

@@ -1,7 +1,6 @@
 """The figures of a replay: they add up, and each is what a plain computation from the rows gives."""
 
 from dataclasses import replace
-from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -15,7 +14,6 @@ from evals.replay.candidate_tiers import fit_tier
 from evals.replay.results import report_data
 from evals.replay.score_table import TierScores
 from evals.replay.simulate import Outcome, SimulatedCascade
-from evals.replay.statistics import metrics
 from evals.replay.statistics.metrics import brier
 from evals.replay.sweep_result import Candidate
 from evals.replay.tune import Goal, Tuner
@@ -24,12 +22,6 @@ from tests.evals.replay.synthetic import column, examples, outcome, result, tabl
 
 MODELS = ["cheap", "middle", "dear"]
 FIT, HELD = np.arange(150), np.arange(150, 400)
-
-
-@pytest.fixture(autouse=True)
-def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The metrics' bootstrap, tested elsewhere, takes most of the time."""
-    monkeypatch.setattr(metrics, "bootstrap", partial(metrics.bootstrap, rounds=20))
 
 
 def cascade(columns: dict[str, list[TierScores]], names: list[str]) -> SimulatedCascade:
@@ -191,6 +183,22 @@ def test_flow_adds_up(pairs: list[tuple[int, int]]) -> None:
         assert into == sum(link["n"] for link in links if link["source"] == model)
     for i, model in enumerate(MODELS):
         assert sum(x["n"] for x in answered if x["target"] == f"answered by {model}") == sum(min(p) == i for p in pairs)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.lists(st.booleans(), max_size=2), max_size=30))
+def test_flow_shows_which_tiers_were_not_asked(rows: list[list[bool]]) -> None:
+    """A skipped tier answers nothing and passes on all that comes to it; a path that skips is counted at its own place."""
+    paths = [[*enumerate(row), (len(row), True)] for row in rows]
+    last = [len(row) for row in rows]
+    links = report_data.flow(MODELS, outcome(tier=last, last_called=last), paths)
+    for i, model in enumerate(MODELS):
+        n_skipped = sum((i, False) in path for path in paths)
+        place = f"not asked: {model}"
+        assert sum(link["n"] for link in links if link["target"] == place) == n_skipped
+        assert sum(link["n"] for link in links if link["source"] == place) == n_skipped
+        assert sum(link["n"] for link in links if link["target"] == model) == sum((i, True) in path for path in paths)
+    assert all(link["target"].startswith("answered") <= (not link["source"].startswith("not asked")) for link in links)
 
 
 def run(rows: list[Example], seed: int) -> tuple[Outcome, list[str]]:

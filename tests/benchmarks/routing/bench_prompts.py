@@ -1,0 +1,160 @@
+"""What deciding by the prompt saves, on every recording at hand: one line of JSON; 1 where a target is missed.
+
+Three ways of spending less than the premium tier, under the same promise and the same certificate, on the same halves: the
+joint ladder (the prompt as evidence, and tiers skipped by the prompt), the cascade without either, and a router that sees
+only the prompt. Everything is learned on one half of the rows and measured on the other; means of ``--seeds`` halves (20).
+The joint ladder should cost at most one point more than the cheaper of the other two. The shipped recording is always
+there; the others need CASCADE_RECORDINGS. ``--cases WORD`` measures the cases that contain the word.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from evals.recording import Example, read
+from evals.replay.baselines import prompt_router
+from evals.replay.certificate.certified_choice import Guarantee, choose_certified
+from evals.replay.evidence.consensus import with_consensus
+from evals.replay.prompt_columns import with_prompts
+from evals.replay.rows.input_rows import Rules, default_judges, judge_plans, prompt_key, usable_rows
+from evals.replay.rows.splits import halves
+from evals.replay.score_table import Cache, TierScores, load_or_score, sha256_of
+
+ROOT = Path(__file__).parents[3]
+RECORDINGS = Path(os.environ.get("CASCADE_RECORDINGS") or ROOT.parent / "shared" / "recordings")
+STARTER = ROOT / "cascade" / "data" / "starter.jsonl.gz"
+DELTA = 0.1
+SLACK = 0.01
+LLAMAS = ("llama3.2-1b", "llama3.2-3b", "llama3.1-8b", "llama3.1-70b", "llama3.1-405b")
+CHEAP = ("gemini-1.5-flash", "gpt-4o-mini-2024-07-18", "Meta-Llama-3.1-8B-Instruct", "claude-3-haiku-20240307")
+SONNET = (
+    "Meta-Llama-3.1-8B-Instruct", "Qwen2-7B-Instruct", "gemma-2-9b-it", "gemini-1.5-flash", "gpt-4o-mini-2024-07-18",
+    "Meta-Llama-3.1-70B-Instruct", "claude-3-haiku-20240307", "claude-3-5-haiku-20241022", "claude-3-5-sonnet-20241022",
+)  # fmt: skip
+CRUX = ("Meta-Llama-3.1-8B-Instruct", "gpt-4o-mini-2024-07-18", "gpt-4o-2024-08-06")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A recording's file, its models (the premium tier last), the promise, and the share of premium's cost to reach."""
+
+    path: Path
+    models: Sequence[str]
+    max_loss: float
+    target: float | None = None
+
+
+CASES = {
+    "shipped": Case(STARTER, (), 0.10, 0.75),
+    "mmlu": Case(RECORDINGS / "mmlu.jsonl.gz", ("gpt-4o-mini", "qwen2.5-72b-instruct", "gpt-4o"), 0.03, 0.23),
+    "triviaqa": Case(RECORDINGS / "triviaqa.jsonl.gz", LLAMAS, 0.03, 0.32),
+    "date": Case(RECORDINGS / "date.jsonl.gz", ("gpt-3.5:pot2_t=0.8", "gpt-4:cot1"), 0.05),
+    "cruxeval": Case(RECORDINGS / "cruxeval.jsonl.gz", CRUX, 0.05),
+    "gsm8k": Case(RECORDINGS / "gsm8k.jsonl.gz", ("llama3.1-8b", "gpt-4o-mini", "gpt-4o"), 0.05),
+    "zeroeval gpt-4o": Case(RECORDINGS / "gsm8k-zeroeval.jsonl.gz", (*CHEAP, "gpt-4o-2024-08-06"), 0.02, 0.22),
+    "zeroeval sonnet": Case(RECORDINGS / "gsm8k-zeroeval.jsonl.gz", SONNET, 0.02, 0.20),
+}
+
+
+def premium_last(examples: Sequence[Example]) -> list[str]:
+    """The models of a recording, cheapest first."""
+    cost: dict[str, float] = {}
+    for example in examples:
+        for model, answer in example.answers.items():
+            cost[model] = cost.get(model, 0.0) + (answer.get("cost_usd") or 0.0)
+    return sorted(cost, key=cost.__getitem__)
+
+
+async def measure(case: Case, seeds: Sequence[int]) -> dict[str, Any]:
+    """Cost, loss and certificates of the three ways on the test rows."""
+    examples = list(read(case.path))
+    models = list(case.models) or premium_last(examples)
+    rows, _, _ = usable_rows(examples, models)
+    results: dict[str, list[tuple[float, float, bool]]] = {"joint": [], "cascade": [], "router": []}
+    started = perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        cache = Cache(Path(folder) / "x", sha256_of(case.path))
+
+        async def score(model: str, rules: Rules) -> TierScores:
+            return await load_or_score(rows, model, rules, cache)
+
+        plans = {m: [default_judges(rows, m)] if len(models) <= 2 else judge_plans(rows, m) for m in models}
+        base = {m: [await score(m, rules) for rules in each] for m, each in plans.items()}
+        premium = base[models[-1]][0]
+        texts = [row.to_prompt().text for row in rows]
+        for seed in seeds:
+            splits = halves([e.task for e in rows], seed, groups=[prompt_key(e) for e in rows])
+            extended = await with_consensus(base, splits.fit, [case.max_loss], len(splits.certify), score)
+            for name, columns in (("joint", with_prompts(extended, rows)), ("cascade", extended)):
+                choice = choose_certified(columns, splits, Guarantee("max_loss", case.max_loss, DELTA), seed=seed)
+                outcome, test = choice.chosen.outcome(splits.test), splits.test
+                ratio = float(outcome.cost_usd.mean() / premium.cost_usd[test, 0].mean())
+                loss = float((premium.quality[test, 0] - outcome.quality).mean())
+                results[name].append((ratio, loss, bool(choice.certificate["certified"])))
+                if "-v" in sys.argv:
+                    print(seed, name, results[name][-1], choice.chosen.cascade.models, choice.notes, file=sys.stderr)
+            router = prompt_router(texts, base, splits, case.max_loss, DELTA, seed)
+            ratio = float(router.cost_usd.mean() / premium.cost_usd[test, 0].mean())
+            loss = float((premium.quality[test, 0] - router.quality).mean())
+            results["router"].append((ratio, loss, "learned nothing" not in router.note))
+    lines = {name: line(values, case.max_loss) for name, values in results.items()}
+    other = min(("cascade", "router"), key=lambda name: lines[name]["cost"])
+    excess = np.array([a[0] - b[0] for a, b in zip(results["joint"], results[other], strict=True)])
+    joint = lines["joint"]
+    ok = float(excess.mean()) <= SLACK
+    if case.target is not None:
+        ok = ok and joint["cost"] <= case.target and joint["certified"] >= 0.9
+    return {
+        "rows": len(rows), "models": len(models), "seeds": len(seeds), "max_loss": case.max_loss, **lines,
+        "above_the_cheaper": round(float(excess.mean()), 4), "standard_error": standard_error(excess),
+        "target": case.target, "seconds_a_seed": round((perf_counter() - started) / len(seeds), 1), "ok": ok,
+    }  # fmt: skip
+
+
+def standard_error(values: "np.ndarray[Any, Any]") -> float | None:
+    """Of the mean; None of a single value."""
+    return round(float(values.std(ddof=1) / len(values) ** 0.5), 4) if len(values) > 1 else None
+
+
+def line(values: Sequence[tuple[float, float, bool]], limit: float) -> dict[str, float | None]:
+    """The means of one way."""
+    cost, loss, certified = (np.array(column, dtype=np.float64) for column in zip(*values, strict=True))
+    return {
+        "cost": round(float(cost.mean()), 4),
+        "standard_error": standard_error(cost),
+        "loss": round(float(loss.mean()), 4),
+        "certified": round(float(certified.mean()), 3),
+        "test_loss_above_limit": round(float((loss > limit).mean()), 3),
+    }
+
+
+def main() -> int:
+    """Prints the figures and compares them with the targets."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--cases", default="", help="measure the cases whose names contain this word")
+    parser.add_argument("-v", action="store_true", help="print every choice to standard error")
+    args = parser.parse_args()
+    seeds = range(args.first_seed, args.first_seed + args.seeds)
+    figures: dict[str, Any] = {}
+    for name, case in CASES.items():
+        if any(word in name for word in args.cases.split(",")):
+            figures[name] = asyncio.run(measure(case, seeds)) if case.path.is_file() else {"skipped": case.path.name}
+            print(f"{name}: {json.dumps(figures[name])}", file=sys.stderr, flush=True)
+    print(json.dumps({"prompts": figures, "delta": DELTA}))
+    return 0 if all(each.get("ok", True) for each in figures.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
