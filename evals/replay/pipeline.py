@@ -18,6 +18,7 @@ from evals.common.progress import Progress
 from evals.recording import Example, models_of
 
 from . import baselines, engine_check
+from .by_prompt import PromptTuner
 from .by_task.promise import choose_for_each_task, choose_for_whole_and_each_task
 from .by_task.tuner import TaskTuner, tasks_of
 from .certificate.certified_choice import CertifiedChoice, Guarantee, Method, choose_certified, choose_from_menu, upper_bound
@@ -96,7 +97,8 @@ class ReplayConfig:
         own: A policy to tune: its judges, tier by tier, and its limits. With ``policy`` it is only measured.
         volume: Prompts a month, for money a month.
         by_task: Whether each task has thresholds of its own; the promise is of the whole.
-        by_prompt: Whether the prompt may be evidence of a confidence, and rule out tiers before they are asked.
+        by_prompt: Whether the prompt may be evidence of a confidence, and rule out tiers before they are asked; never where
+            tasks have thresholds of their own.
         max_task_loss: The largest mean loss of any task; each then has thresholds of its own, too.
         promises_whole: Whether ``guarantee`` is promised as well where ``max_task_loss`` is.
     """
@@ -113,7 +115,7 @@ class ReplayConfig:
     own: OwnPolicy | None = None
     volume: float | None = None
     by_task: bool = False
-    by_prompt: bool = False
+    by_prompt: bool = True
     max_task_loss: float | None = None
     promises_whole: bool = False
 
@@ -175,10 +177,10 @@ async def _replay(
     if config.own is not None:
         warnings += silent_judges(scores)
     tuned = await _with_consensus(path, sha256, rows, scores, splits, config)
-    if config.by_prompt and config.policy is None:
+    if config.by_prompt and config.policy is None and not config.by_task and config.max_task_loss is None:
         tuned = with_prompts(tuned, rows)
     row_tasks = tasks_of([e.task for e in rows])
-    tuner_class = partial(TaskTuner, row_tasks=row_tasks) if config.by_task else Tuner
+    tuner_class = partial(TaskTuner, row_tasks=row_tasks) if config.by_task else PromptTuner
     if config.policy is None and config.max_task_loss is not None and config.promises_whole:
         choice = choose_for_whole_and_each_task(
             tuned, splits, config.guarantee.value, config.max_task_loss, config.guarantee.delta, row_tasks=row_tasks,
