@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import gc
 import os
 import signal
 import sys
@@ -14,6 +15,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Hundreds of Python processes are started, each of which would compile the package anew where nothing keeps the bytecode.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# Collecting tests makes a million objects that stay: the garbage collector would go through them again and again.
+gc.disable()
 
 # Every HTTP client reads the certificates of this machine, 20 ms of CPU time: thousands of them may share one reading.
 httpcore2.default_ssl_context = cache(httpcore2.default_ssl_context)
@@ -36,3 +40,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = [f"tests/{name}" for name in LONG]
     last = len(places)
     items.sort(key=lambda item: next((i for i, place in enumerate(places) if item.nodeid.startswith(place)), last))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """From here on there is garbage: modules and tests, which are none, are out of the collector's way."""
+    gc.freeze()
+    gc.enable()

@@ -26,6 +26,7 @@ def mine(prompt, answer):
     return 0.9
 """
 EVALS = ("record", "grade", "replay", "recording", "demo")
+MODULES = ("cascade", *(f"evals.{name}" for name in EVALS))
 OWN_FILES = {
     "judges.py": "from judges import judge\n",
     "judges/__init__.py": "import cascade\n",
@@ -150,23 +151,39 @@ def test_the_script_works_beside_any_file(script: Path, folder: Path, name: str)
     done = call(script, script, "run", "--json", "17 * 3?", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["attempts"][0]["verdicts"][0]["score"] == 0.9
-    assert call(script, script, "check", cwd=folder).returncode == 0
-    assert call(script, script, "replay", "--help", cwd=folder).returncode == 0
+
+
+@pytest.mark.parametrize("names", [("judges.py", "evals.py", "cascade.py"), ("judges/__init__.py", "evals/__init__.py")])
+@pytest.mark.parametrize("command", ["check", "replay --help"])
+def test_other_commands_of_the_script_work_beside_such_files(
+    script: Path, folder: Path, names: tuple[str, ...], command: str
+) -> None:
+    """Those of the library and those of evals."""
+    for name in names:
+        own_file(folder, name)
+    done = call(script, script, *command.split(), cwd=folder)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name", ["judges.py", "judges/__init__.py"])
-@pytest.mark.parametrize(
-    "module", ["cascade", "evals.replay", "evals.record", "evals.grade", "evals.recording", "evals.demo"]
-)
+@pytest.mark.parametrize("module", MODULES)
 def test_python_m_names_the_file_in_the_way(script: Path, folder: Path, name: str, module: str) -> None:
-    """In one line with the remedy, which works."""
+    """In one line with the remedy."""
     path = own_file(folder, name)
     done = call(script, sys.executable, "-m", module, "--help", cwd=folder)
     line = one_line(done.stderr)
     assert done.returncode == 2
     assert str(path) in line
     assert "Rename" in line
-    assert call(script, sys.executable, "-P", "-m", module, "--help", cwd=folder).returncode == 0
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_python_m_works_beside_any_file_with_the_remedy(script: Path, folder: Path, module: str) -> None:
+    """`-P` leaves the working directory off the path, whatever is in it."""
+    for name in ("judges.py", "judges/__init__.py"):
+        own_file(folder, name)
+    done = call(script, sys.executable, "-P", "-m", module, "--help", cwd=folder)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name", ["evals.py", "evals/__init__.py"])

@@ -46,10 +46,10 @@ class EarlyAnswer:
     def __post_init__(self) -> None:
         self._began = self.now()
 
-    def start(self) -> None:
-        """Asks for the answer now."""
+    def start(self, delay_s: float = 0.0) -> None:
+        """Asks for the answer now, ``delay_s`` after the tier before began."""
         if self._task is None:
-            self.started_s = self.run_s + self.now() - self._began
+            self.started_s = self.run_s + delay_s
             self._task = asyncio.get_running_loop().create_task(self._call())
 
     def start_at(self, when: float) -> None:
@@ -57,7 +57,7 @@ class EarlyAnswer:
         if when <= self.now():
             self.start()
         else:
-            self._timer = asyncio.get_running_loop().call_at(when, self.start)
+            self._timer = asyncio.get_running_loop().call_at(when, self.start, when - self._began)
 
     async def _call(self) -> Sequence[Answer]:
         context, handle = self.context, self.tier.handle
@@ -65,7 +65,7 @@ class EarlyAnswer:
 
     async def answers(self) -> Sequence[Answer]:
         """The answer, waiting for it; raises what ``call_model`` raises."""
-        self.start()
+        self.start(self.now() - self._began)
         if self._timer is not None:
             self._timer.cancel()
         assert self._task is not None

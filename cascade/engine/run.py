@@ -1,6 +1,7 @@
 """Runs a policy: calls the tiers in turn until an answer is accepted. And the gate: scores an answer that exists already."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -193,7 +194,7 @@ def best(attempts: Sequence[Attempt]) -> Attempt | None:
 
 
 def _nothing(reason: Reason, attempts: tuple[Attempt, ...], run_id: str) -> RunError:
-    tried = "; ".join(f"{a.tier} ({a.model}): {a.error or a.reason}" for a in attempts) or "nothing was tried"
+    tried = "; ".join(f"{a.tier} ({a.model}): {_failures(a)}" for a in attempts) or "nothing was tried"
     if reason == "deadline":
         return DeadlineError(f"the deadline passed before any answer: {tried}", attempts, run_id)
     # A provider that failed is the cause, not the limit that then allowed no other model to be called.
@@ -201,3 +202,13 @@ def _nothing(reason: Reason, attempts: tuple[Attempt, ...], run_id: str) -> RunE
     if reason in ("budget", "max_calls", "max_samples") and not failed:
         return BudgetError(f"the run's {reason} limit allowed no answer: {tried}", attempts, run_id)
     return ProviderError(f"no tier answered: {tried}", attempts, run_id)
+
+
+def _failures(attempt: Attempt) -> str:
+    """Why a tier gave no answer: every fault of its requests, retries counted, then what else ended it."""
+    faults = Counter(call.fault for call in attempt.call_log if call.fault is not None and call.purpose == "answer")
+    other = attempt.error or attempt.reason
+    for fault in faults:
+        other = other.replace(fault, "")
+    counted = [fault if count == 1 else f"{fault} ({count} requests)" for fault, count in faults.items()]
+    return "; ".join([*counted, *([other.strip("; ")] if other.strip("; ") else [])])

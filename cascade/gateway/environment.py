@@ -19,8 +19,8 @@ def set_defaults(args: argparse.Namespace) -> None:
         CascadeError: A variable holds no such number.
     """
     args.host = args.host or os.environ.get("CASCADE_HOST") or "127.0.0.1"
-    args.port = _number("CASCADE_PORT", 65_535, 8000) if args.port is None else args.port
-    args.workers = _number("CASCADE_WORKERS", 256, 0) or None if args.workers is None else args.workers
+    args.port = number_of("CASCADE_PORT", 65_535, 8000) if args.port is None else args.port
+    args.workers = number_of("CASCADE_WORKERS", 256, 0) or None if args.workers is None else args.workers
 
 
 def load_policies(path: Path | None) -> PolicyFile:
@@ -37,7 +37,8 @@ def load_policies(path: Path | None) -> PolicyFile:
     return file.model_copy(update={"journal": JournalSpec(url_env=JOURNAL, **settings)})
 
 
-def _number(variable: str, most: int, default: int) -> int:
+def number_of(variable: str, most: int, default: int) -> int:
+    """A whole number in an environment variable, or the default where it is not set. Raises CascadeError for another."""
     text = os.environ.get(variable) or ""
     if not text:
         return default

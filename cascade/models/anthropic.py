@@ -35,7 +35,7 @@ class AnthropicModel(SdkModel):
     path: ClassVar[str] = "/v1/messages"
     max_tokens: int = 1024
 
-    def _reader(self) -> Reader:
+    def _reader(self, prompt: Prompt) -> Reader:
         return MessageReader(self.name, self._answer, self._usage, self._split())
 
     def _new_client(self, sdk: Any, base_url: str | None, basic: str | None, settings: dict[str, Any]) -> Any:

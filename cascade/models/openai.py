@@ -47,8 +47,8 @@ class OpenAIModel(SdkModel):
         super().__post_init__()
         self._adaptation.max_tokens_field = self.max_tokens_field or default_max_tokens_field(self.base_url)
 
-    def _reader(self) -> Reader:
-        return ChatReader(self.name, lambda body: self.answers(body)[0], self._usage, self._split())
+    def _reader(self, prompt: Prompt) -> Reader:
+        return ChatReader(self.name, lambda body: self.answers(body)[0], self._usage, self._split(), prompt.tools)
 
     def _new_client(self, sdk: Any, base_url: str | None, basic: str | None, settings: dict[str, Any]) -> Any:
         headers, api_key = dict[str, Any](self.headers), self.api_key

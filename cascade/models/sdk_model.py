@@ -107,7 +107,7 @@ class SdkModel(ABC):
     def stream(self, prompt: Prompt, request: Request) -> AsyncGenerator[Chunk]:
         """See StreamingModel."""
         http_request = self._request(partial(self._stream_body, prompt, request), request)
-        return chunks(events(self.sdk, http_request), self._reader())
+        return chunks(events(self.sdk, http_request), self._reader(prompt))
 
     def _ignored(self) -> dict[str, Any]:
         """What an answer's ``extra`` says of the request's fields that the server does not take."""
@@ -125,7 +125,7 @@ class SdkModel(ABC):
         self._sends_lone_ends = True
 
     @abstractmethod
-    def _reader(self) -> Reader:
+    def _reader(self, prompt: Prompt) -> Reader:
         """Puts a streamed answer together."""
 
     @abstractmethod

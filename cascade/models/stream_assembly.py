@@ -1,18 +1,17 @@
 """Puts an answer together from the events of a stream, as the body that the provider would have sent in one piece."""
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from judges import Answer, Usage
 from judges.reading import ReasoningStream
-from judges.reading.tool_calls import arguments_text
 
 from .http import mapping
 from .logprobs import logged_tokens
 from .message_parts import calls_in, reasoning_in, signed_thoughts, text_in
 from .protocol import Chunk
 from .sse import DONE, Event, cut_off
+from .streamed_calls import StreamedCalls
 
 AnswerOf = Callable[[Mapping[str, Any]], Answer]
 UsageOf = Callable[[Any], Usage | None]
@@ -44,19 +43,25 @@ def _chunk(
 class ChatReader:
     """OpenAI's chat completion chunks -> the chat completion. Implements Reader.
 
-    ``answer_of`` and ``usage_of`` make an Answer of a completion and a Usage of its usage, as for one in one piece.
+    ``answer_of`` and ``usage_of`` make an Answer of a completion and a Usage of its usage, as for one in one piece;
+    ``tools`` are the request's.
     """
 
-    def __init__(self, name: str, answer_of: AnswerOf, usage_of: UsageOf, split: ReasoningStream | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        answer_of: AnswerOf,
+        usage_of: UsageOf,
+        split: ReasoningStream | None = None,
+        tools: Sequence[Any] = (),
+    ) -> None:
         self.name, self._answer_of, self._usage_of = name, answer_of, usage_of
         self._split = split or ReasoningStream()
         self._body: Mapping[str, Any] | None = None  # where the server did not stream
         self._text: list[str] = []
         self._refusal: list[str] = []
         self._reasoning: list[str] = []
-        self._calls: list[dict[str, Any]] = []
-        self._latest_places: dict[Any, int] = {}  # of calls, by their index
-        self._places_by_id: dict[Any, int] = {}
+        self._calls = StreamedCalls(tools)
         self._tokens: list[Mapping[str, Any]] = []
         self._finish: str | None = None
         self._usage: Any = None
@@ -88,7 +93,7 @@ class ChatReader:
         reasoning = reasoning_in(delta)
         if reasoning:
             self._reasoning.append(reasoning)
-        calls = tuple(self._add_call(call) for call in calls_in(delta) or ())
+        calls = tuple(self._calls.add(call) for call in calls_in(delta) or ())
         logprobs = choice.get("logprobs")
         if logprobs is not None:
             self._tokens.extend(logged_tokens(logprobs, text))
@@ -105,50 +110,6 @@ class ChatReader:
             return str(refusal), True
         return text, False
 
-    def _add_call(self, call: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Adds a piece of a tool call, and returns it with the place of its call as the index."""
-        function = dict(mapping(call.get("function")))
-        if "arguments" in function and not isinstance(function["arguments"], str):
-            function["arguments"] = arguments_text(function["arguments"]) if function["arguments"] else ""
-        place = self._place_of(call, function)
-        if place is None:
-            place = len(self._calls)
-            started = {"type": "function", **call, "function": dict(function)}
-            started.pop("index", None)
-            self._calls.append(started)
-            self._latest_places[call.get("index")] = place
-            self._places_by_id.setdefault(call.get("id"), place)
-        else:
-            whole = self._calls[place]
-            inner = whole["function"]
-            inner["arguments"] = (inner.get("arguments") or "") + (function.get("arguments") or "")
-            inner["name"] = inner.get("name") or function.get("name")
-            for name, value in call.items():
-                if name not in ("index", "function") and not whole.get(name):
-                    whole[name] = value
-        return {**call, "index": place, **({"function": function} if "function" in call else {})}
-
-    def _place_of(self, piece: Mapping[str, Any], function: Mapping[str, Any]) -> int | None:
-        """The place of the call that a piece continues; None where it begins another one.
-
-        Pieces of several calls may alternate. Some servers give no index, others the same one to all calls: then another id
-        with a name begins another call. An id alone does not, since some servers make up a new one for every piece. Without
-        an id, a name begins another call where the arguments of the one before are whole.
-        """
-        index, call_id, name = piece.get("index"), piece.get("id"), function.get("name")
-        latest = self._latest_places.get(index)
-        if call_id and call_id in self._places_by_id:
-            if latest is not None and self._calls[latest].get("id") == call_id:
-                return latest
-            if latest is not None or index is None or not name:
-                return self._places_by_id[call_id]
-        if latest is None and index is None and self._calls:
-            latest = len(self._calls) - 1
-        if latest is None or not name:
-            return latest
-        begins = self._calls[latest].get("id") if call_id else _is_whole(self._calls[latest])
-        return None if begins else latest
-
     def answer(self) -> Answer:
         """See Reader."""
         if self._body is not None:
@@ -159,18 +120,10 @@ class ChatReader:
             "content": "".join(self._text),
             "refusal": "".join(self._refusal),
             "reasoning": "".join(self._reasoning),
-            "tool_calls": self._calls,
+            "tool_calls": self._calls.calls,
         }
         choice = {"message": message, "finish_reason": self._finish, "logprobs": {"content": self._tokens}}
         return self._answer_of({"choices": [choice], "usage": self._usage})
-
-
-def _is_whole(call: Mapping[str, Any]) -> bool:
-    """Whether a call's arguments are a JSON object already."""
-    try:
-        return isinstance(json.loads(call["function"].get("arguments") or ""), dict)
-    except (ValueError, RecursionError):
-        return False
 
 
 class MessageReader:

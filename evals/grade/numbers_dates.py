@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from judges.equivalence import final_answer, key, last_number
+from judges.equivalence import final_answer, key, last_number, number_in_words
 from judges.reading import numerals
 
 from .protocol import GraderError, GradingCase
@@ -32,7 +32,7 @@ class NumberGrader:
     tolerance: float = 0.0
     relative: float = 0.0
     name: str = "number"
-    version: str = "3"
+    version: str = "4"
     needs_reference: bool = True
     waits: bool = False
 
@@ -74,6 +74,9 @@ def _said(text: str, *, scaled: bool) -> Fraction | None:
     answer = leading(stated(text), _ALONE)
     if answer != text.strip():  # what follows a marked answer on its line is a remark about it
         answer = _ASIDE.sub("", _first_sentence(answer))
+    in_words = number_in_words(answer)
+    if in_words is not None:
+        return Fraction(in_words)
     plain = numerals.number(answer, scaled=scaled)
     if _SUM.fullmatch(plain):
         return None

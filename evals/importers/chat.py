@@ -4,25 +4,18 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from cascade.models.message_parts import reasoning_in
 from evals.recording import Example
 
 from .base import split_messages
 
 _TEXT_PARTS = ("text", "input_text", "output_text")
+_CALL_PARTS = ("tool_call", "tool_use", "function_call", "tool-call")
+_THOUGHT_PARTS = ("reasoning", "thinking", "thought", "redacted_thinking")
 _ROLES = {"human": "user", "ai": "assistant", "model": "assistant"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """The text of an answer, its tool calls in OpenAI's shape, and why it ended."""
-
-    text: str
-    tool_calls: tuple[Mapping[str, Any], ...] = field(default=())
-    finish_reason: str | None = None
 
 
 class UnsupportedPartError(Exception):
@@ -68,16 +61,19 @@ def _message(message: Mapping[str, Any]) -> dict[str, Any]:
     role = str(message["role"])
     entry: dict[str, Any] = {"role": _ROLES.get(role, role)}
     parts = message.get("parts")
-    entry["content"] = _content(message.get("content") if parts is None else parts)
-    calls = tuple(message.get("tool_calls") or ()) or _part_calls(parts)
+    content = message.get("content") if parts is None else parts
+    entry["content"] = content_of(content)
+    calls = calls_of(message.get("tool_calls")) or part_calls(content)
     if calls:
         entry["tool_calls"] = list(calls)
+    if entry["role"] == "assistant" and (thought := thought_of(message)):
+        entry["reasoning_content"] = thought
     if message.get("tool_call_id"):
         entry["tool_call_id"] = message["tool_call_id"]
     return entry
 
 
-def _content(content: Any) -> Any:
+def content_of(content: Any) -> Any:
     """Text, or a list of text and image parts; text where all parts are."""
     if content is None or isinstance(content, str):
         return content
@@ -86,13 +82,15 @@ def _content(content: Any) -> Any:
     parts: list[dict[str, Any]] = []
     for part in content:
         kind = part.get("type") if isinstance(part, Mapping) else "text"
-        if kind in ("tool_call", "tool_use", "reasoning", "thinking"):
+        if kind in _CALL_PARTS or kind in _THOUGHT_PARTS:
             continue
         if kind in _TEXT_PARTS:
             text = part if isinstance(part, str) else part.get("text", part.get("content"))
             parts.append({"type": "text", "text": str(text or "")})
+        elif kind == "refusal":
+            parts.append({"type": "text", "text": str(part.get("refusal") or "")})
         elif kind == "tool_call_response":
-            parts.append({"type": "text", "text": _text_of(part.get("response", part.get("result")))})
+            parts.append({"type": "text", "text": text_of(part.get("response", part.get("result")))})
         elif kind == "image_url":
             parts.append(dict(part))
         else:
@@ -102,55 +100,47 @@ def _content(content: Any) -> Any:
     return parts
 
 
-def _text_of(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """A text as it is, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _part_calls(parts: Any) -> tuple[Mapping[str, Any], ...]:
-    calls = []
-    for part in parts if isinstance(parts, list) else ():
-        if isinstance(part, Mapping) and part.get("type") == "tool_call":
-            function = {"name": str(part.get("name")), "arguments": _text_of(part.get("arguments", {}))}
-            calls.append({"id": part.get("id"), "type": "function", "function": function})
-    return tuple(calls)
+def calls_of(calls: Any) -> tuple[Mapping[str, Any], ...]:
+    """The tool calls of a message's field, as it was logged: also those without a function of their own."""
+    if not isinstance(calls, list | tuple):
+        return ()
+    return tuple(
+        call if isinstance(call.get("function"), Mapping) or "name" not in call else _call(call)
+        for call in calls
+        if isinstance(call, Mapping)
+    )
 
 
-def reply_of(value: Any) -> Reply | None:
-    """The answer in a logged output.
+def _call(part: Mapping[str, Any]) -> Mapping[str, Any]:
+    arguments: Any = next((part[name] for name in ("arguments", "input", "args") if part.get(name) is not None), {})
+    function = {"name": str(part.get("name")), "arguments": text_of(arguments)}
+    return {"id": part.get("call_id", part.get("id")), "type": "function", "function": function}
 
-    Args:
-        value: A text, a message, a chat completion or a list of one of these; also as JSON text.
 
-    Returns:
-        The reply; None where there is no answer.
+def part_calls(parts: Any) -> tuple[Mapping[str, Any], ...]:
+    """The tool calls among the parts of a message."""
+    return tuple(
+        _call(part)
+        for part in (parts if isinstance(parts, list) else ())
+        if isinstance(part, Mapping) and part.get("type") in _CALL_PARTS
+    )
 
-    Raises:
-        UnsupportedPartError: The answer has a part that is not text.
-    """
-    value = decoded(value)
-    if isinstance(value, list):
-        return reply_of(value[0]) if value else None
-    if isinstance(value, str):
-        return Reply(text=value)
-    if not isinstance(value, Mapping):
-        return None
-    if isinstance(value.get("choices"), list):
-        return reply_of(value["choices"][0]) if value["choices"] else None
-    finish = value.get("finish_reason", value.get("stop_reason"))
-    inner = value.get("message")
-    if isinstance(inner, Mapping):
-        reply = reply_of(inner)
-        return None if reply is None else Reply(text=reply.text, tool_calls=reply.tool_calls, finish_reason=finish)
-    if not {"content", "parts", "tool_calls"} & value.keys():
-        # The parsed answer of a schema is logged as an object.
-        return Reply(text=json.dumps(value, ensure_ascii=False)) if value and "role" not in value else None
-    entry = _message({"role": "assistant", **value})
-    content = entry["content"]
-    if not isinstance(content, str | None):
-        raise UnsupportedPartError("image")
-    if content is None and not entry.get("tool_calls"):
-        return None
-    return Reply(text=content or "", tool_calls=tuple(entry.get("tool_calls") or ()), finish_reason=finish)
+
+def thought_of(message: Mapping[str, Any]) -> str:
+    """The reasoning of a logged message, in a field, in parts or in Anthropic's blocks; empty where there is none."""
+    if thought := reasoning_in(message):
+        return thought
+    texts = []
+    for parts in (message.get("parts"), message.get("content"), message.get("thinking_blocks")):
+        for part in parts if isinstance(parts, list) else ():
+            if isinstance(part, Mapping) and part.get("type") in _THOUGHT_PARTS:
+                texts.append(reasoning_in({"reasoning": [part]}))
+    return "\n\n".join(filter(None, texts))
 
 
 def example_of(messages: Sequence[Mapping[str, Any]], tools: Any = None, **fields: Any) -> Example:

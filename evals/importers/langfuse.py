@@ -9,9 +9,10 @@ from typing import Any
 from judges import Answer, Usage
 
 from .base import ImportedAnswer, Options, Skipped, unit_score
-from .chat import UnsupportedPartError, decoded, example_of, messages_of, reply_of, seconds_between
+from .chat import UnsupportedPartError, decoded, example_of, messages_of, seconds_between
 from .fields import MOST, Field
 from .records import read_each, records
+from .replies import reply_of
 
 READS = "read are Langfuse's observations, exported as JSON or JSONL"
 
@@ -44,6 +45,8 @@ def of_observation(row: Field, options: Options) -> ImportedAnswer | Skipped:
     answer = Answer(
         reply.text,
         tool_calls=reply.tool_calls,
+        reasoning=reply.reasoning,
+        refusal=reply.refusal,
         finish_reason=reply.finish_reason,
         usage=_usage(row),
         model=model,

@@ -10,9 +10,10 @@ from typing import Any
 from judges import Answer, Usage
 
 from .base import ImportedAnswer, Options, Skipped
-from .chat import UnsupportedPartError, decoded, example_of, messages_of, reply_of, seconds_between
+from .chat import UnsupportedPartError, decoded, example_of, messages_of, seconds_between
 from .fields import NUMBER, Field
 from .records import read_each, records
+from .replies import reply_of
 
 READS = "read are rows of LiteLLM_SpendLogs, as /spend/logs returns them, and the payloads of LiteLLM's logging callbacks"
 _CALLS = (
@@ -57,6 +58,8 @@ def of_row(row: Field) -> ImportedAnswer | Skipped:
     answer = Answer(
         reply.text,
         tool_calls=reply.tool_calls,
+        reasoning=reply.reasoning,
+        refusal=reply.refusal,
         finish_reason=reply.finish_reason,
         usage=_usage(row),
         model=model,

@@ -16,6 +16,7 @@ from judges import Answer, TokenLogprob, Usage
 
 from . import records
 from .base import ImportedAnswer, Options, Skipped, split_messages
+from .chat import thought_of
 from .fields import NUMBER, Field, lines
 from .records import read_each
 
@@ -129,6 +130,7 @@ def _responded(body: Field) -> list[Answer]:
     texts: list[str] = []
     tokens: list[TokenLogprob] = []
     calls: list[dict[str, Any]] = []
+    refusals: list[str] = []
     for item in body.need("output", list).items():
         kind = item.need("type", str).value
         if kind == "function_call":
@@ -137,7 +139,9 @@ def _responded(body: Field) -> list[Answer]:
         if kind != "message":
             continue
         for part in item.need("content", list).items():
-            texts.append(part.value_of("text", str) or part.value_of("refusal", str) or "")
+            refusal = part.value_of("refusal", str) or ""
+            refusals.append(refusal)
+            texts.append(part.value_of("text", str) or refusal)
             logged = part.get("logprobs", list)
             for token in logged.items() if logged is not None else ():
                 tokens.append(TokenLogprob(token.need("token", str).value, token.need("logprob", *NUMBER).value))
@@ -150,6 +154,8 @@ def _responded(body: Field) -> list[Answer]:
         Answer(
             "".join(texts),
             tool_calls=tuple(calls),
+            reasoning=thought_of({"reasoning": [i for i in body.value["output"] if i.get("type") == "reasoning"]}) or None,
+            refusal="".join(refusals) or None,
             finish_reason="tool_calls" if calls else "length" if reason == "max_output_tokens" else reason,
             logprobs=tuple(tokens) or None,
             usage=_usage(usage) if usage is not None else None,

@@ -11,9 +11,10 @@ from evals.recording import RecordingError
 from judges import Answer, Usage
 
 from .base import ImportedAnswer, Options, Skipped
-from .chat import Reply, UnsupportedPartError, decoded, example_of, messages_of, reply_of, seconds_between
+from .chat import UnsupportedPartError, decoded, example_of, messages_of, seconds_between
 from .fields import Field
 from .records import read_each, records
+from .replies import Reply, reply_of
 
 READS = "read are OTLP/JSON traces (resourceSpans), and spans with their attributes"
 _OPERATIONS = ("chat", "text_completion", "generate_content", "completion")
@@ -98,6 +99,8 @@ def of_span(span: Field) -> ImportedAnswer | Skipped:
     answer = Answer(
         reply.text,
         tool_calls=reply.tool_calls,
+        reasoning=reply.reasoning,
+        refusal=reply.refusal,
         finish_reason=_FINISH.get(finish, finish) if isinstance(finish, str) else None,
         usage=_usage(attributes),
         model=model,
@@ -105,7 +108,7 @@ def of_span(span: Field) -> ImportedAnswer | Skipped:
     )
     provider = attributes.get("gen_ai.provider.name", attributes.get("gen_ai.system"))
     price_provider = provider if provider in ("openai", "anthropic") else None
-    tools = decoded(attributes.get("gen_ai.tool.definitions"))
+    tools = decoded(attributes.get("gen_ai.tool.definitions")) or _numbered_tools(attributes)
     return ImportedAnswer(example_of(messages, tools), model, answer, provider=price_provider)
 
 
@@ -150,10 +153,34 @@ def _numbered(attributes: Attributes, prefix: str) -> list[dict[str, Any]]:
             "role": attributes.get(f"{at}.role", "assistant"),
             "content": decoded_parts(attributes.get(f"{at}.content")),
         }
-        if finish := attributes.get(f"{at}.finish_reason"):
-            message["finish_reason"] = finish
+        for name in ("finish_reason", "tool_call_id", "reasoning", "reasoning_content", "refusal"):
+            if value := attributes.get(f"{at}.{name}"):
+                message[name] = value
+        if calls := _numbered_calls(attributes, f"{at}.tool_calls"):
+            message["tool_calls"] = calls
         messages.append(message)
     return messages
+
+
+def _numbered_calls(attributes: Attributes, prefix: str) -> list[dict[str, Any]]:
+    calls: list[dict[str, Any]] = []
+    while name := attributes.get(f"{prefix}.{len(calls)}.name"):
+        at = f"{prefix}.{len(calls)}"
+        calls.append({"name": name, "id": attributes.get(f"{at}.id"), "arguments": attributes.get(f"{at}.arguments")})
+    return calls
+
+
+def _numbered_tools(attributes: Attributes) -> list[dict[str, Any]] | None:
+    """OpenLLMetry's tools: ``llm.request.functions.0.name``, ``.description``, ``.parameters``."""
+    tools: list[dict[str, Any]] = []
+    while name := attributes.get(f"llm.request.functions.{len(tools)}.name"):
+        at = f"llm.request.functions.{len(tools)}"
+        function = {"name": name, "description": attributes.get(f"{at}.description") or ""}
+        parameters = decoded(attributes.get(f"{at}.parameters"))
+        if isinstance(parameters, Mapping):
+            function["parameters"] = parameters
+        tools.append({"type": "function", "function": function})
+    return tools or None
 
 
 def decoded_parts(content: Any) -> Any:
@@ -171,7 +198,13 @@ def _usage(attributes: Attributes) -> Usage | None:
     sent, answered = count("input_tokens", "prompt_tokens"), count("output_tokens", "completion_tokens")
     if sent is None or answered is None:
         return None
-    return Usage(sent, answered, cached_tokens=count("cache_read.input_tokens", "cache_read_input_tokens") or 0)
+    return Usage(
+        sent,
+        answered,
+        cached_tokens=count("cache_read.input_tokens", "cache_read_input_tokens") or 0,
+        cache_write_tokens=count("cache_creation.input_tokens", "cache_creation_input_tokens") or 0,
+        reasoning_tokens=count("reasoning.output_tokens", "reasoning_tokens") or 0,
+    )
 
 
 def _latency(span: Field) -> float | None:

@@ -28,14 +28,11 @@ def merged(first: str, others: Sequence[str], note: Note, same: ByPrompt | None 
     with tempfile.TemporaryDirectory() as folder, closing(sqlite3.connect(Path(folder, "waiting"))) as waiting:
         waiting.execute("CREATE TABLE rows (id BLOB, file TEXT, line BLOB)")
         for file in others:
-            prompts = len(same.ids) if same is not None else 0
+            known = len(same.ids) if same is not None else 0
             rows = ((_key(e.id), file, encoded(e)) for e in examples(file))
             count = waiting.executemany("INSERT INTO rows VALUES (?, ?, ?)", rows).rowcount
-            if same is not None and len(same.ids) == prompts + count:
-                raise RecordingError(
-                    f"{file}: none of its {count:,} prompts is in {first} or in a file between them; nothing was written; "
-                    "compare the prompts and system messages, or merge by id"
-                )
+            if same is not None:
+                _check_matches(file, count, len(same.ids) - known, (first, *others[: others.index(file)]), note)
         waiting.execute("CREATE INDEX by_id ON rows (id)")
 
         def with_others(example: Example, file: str) -> Example:
@@ -56,6 +53,18 @@ def merged(first: str, others: Sequence[str], note: Note, same: ByPrompt | None 
                     continue
                 yield with_others(example, file)
             files.add(file)
+
+
+def _check_matches(file: str, count: int, n_new: int, earlier: Sequence[str], note: Note) -> None:
+    """Refuses a file of which no prompt was in an earlier one, and notes prompts that were in none."""
+    if count and n_new == count:
+        files = earlier[0] if len(earlier) == 1 else f"any of {', '.join(earlier)}"
+        raise RecordingError(
+            f"{file}: none of its {count:,} prompts is in {files}; nothing was written; compare the prompts, system "
+            "messages, schemas and tools, or merge by id"
+        )
+    if n_new:
+        note("examples of a file whose prompt is in no earlier file were added", f"{n_new:,} of {count:,} in {file}")
 
 
 def _matched(file: str, same: ByPrompt) -> Iterator[Example]:

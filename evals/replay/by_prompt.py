@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .calibrate import SURE
+from .latency import is_in_time
 from .score_table import TierScores
 from .simulate import SimulatedCascade
 from .skips import CUTS, SkipSweep, can_skip, skip_cut_points, sweep_with_skips
@@ -43,15 +44,29 @@ class Saving(NamedTuple):
 class PromptTuner(Tuner):
     """A tuner whose columns may have prompts; without a predictor it is a ``Tuner`` that looks at none."""
 
-    def __init__(self, columns: Mapping[str, Sequence[TierScores]], fit_rows: Rows, goal: Goal, seed: int) -> None:
-        super().__init__(without_prompts(columns), fit_rows, goal, seed)
+    def __init__(
+        self,
+        columns: Mapping[str, Sequence[TierScores]],
+        fit_rows: Rows,
+        goal: Goal,
+        seed: int,
+        *,
+        max_latency_s: float | None = None,
+    ) -> None:
+        super().__init__(without_prompts(columns), fit_rows, goal, seed, max_latency_s=max_latency_s)
         self.prompted: Tuner | None = None
         self._skip_sweeps: dict[int, SkipSweep] = {}
         self._costs: dict[tuple[int, float, int], Array] = {}
-        tables = {model: of_model[0] for model, of_model in columns.items() if of_model[0].prompts is not None}
-        fitted = [c.prompts.fit(c.quality[:, 0], fit_rows, seed) for c in tables.values() if c.prompts is not None]
-        if any(scores.predictor is not None for scores in fitted):
-            self.prompted = Tuner(columns, fit_rows, goal, seed)
+        scores = {
+            model: of_model[0].prompts.fit(of_model[0].quality[:, 0], fit_rows, seed)
+            for model, of_model in columns.items()
+            if of_model[0].prompts is not None
+        }
+        if any(of_model.predictor is not None for of_model in scores.values()):
+            # What the prompt says may also decide whether two tiers are asked at once.
+            for model, tiers in self.tiers.items():
+                self.tiers[model] = [replace(tier, prompt=scores.get(model)) for tier in tiers]
+            self.prompted = Tuner(columns, fit_rows, goal, seed, max_latency_s=max_latency_s)
 
     def choose_sweep(self, n: int, *, must_end: str | None, limit: float) -> tuple[SweepResult, list[str]]:
         """The best cascade that looks at no prompt, or in its place one that does and shows a gain; and notes."""
@@ -65,6 +80,8 @@ class PromptTuner(Tuner):
         for swept, of_swept in sorted(options, key=lambda option: prompted.rank(option[0], n, limit)):
             if not _reads_prompts(swept) or prompted.rank(swept, n, limit) >= self.rank(chosen, n, limit):
                 continue
+            if self.max_latency_s is not None and not self._some_in_time(swept, n, limit):
+                continue
             saving = self.saving(swept, chosen, n, limit)
             how = "a tier is not asked where the prompt says that it would be wrong"
             how = how if isinstance(swept, SkipSweep) else "the prompt is evidence of the confidence"
@@ -73,6 +90,12 @@ class PromptTuner(Tuner):
                 return swept, [*of_swept, f"{how}: saves {saving}"]
             notes = [*notes, f"not used: {how}; it would save {saving}"]
         return chosen, notes
+
+    def _some_in_time(self, swept: SweepResult, n: int, limit: float) -> bool:
+        """Whether some of the vectors that keep the limit answer in time."""
+        assert self.max_latency_s is not None
+        candidates = [_cheapest(swept, level, n, limit) for level in SAFETY]
+        return any(is_in_time(each, self.rows, self.max_latency_s) for each in candidates if each is not None)
 
     def _best_with_skips(self, n: int, must_end: str | None, limit: float) -> SkipSweep | None:
         """The most promising cascade with skip thresholds."""

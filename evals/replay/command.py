@@ -86,6 +86,10 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     add("--by-prompt", action=argparse.BooleanOptionalAction, default=None,
         help="decide by the prompt as well: as evidence, and which tiers are not asked at all; each where cross-validation "
         "shows a gain (default: yes, but for thresholds by task)")  # fmt: skip
+    add("--max-latency", type=float, metavar="P95",
+        help="seconds that 95 %% of the runs may take: only ladders that keep it are tested")  # fmt: skip
+    add("--speculate", action="store_true",
+        help="ask two tiers at once where escalation is likely; at most 5 %% more cost")  # fmt: skip
     add("--max-task-loss", type=float, metavar="EPS",
         help="most mean quality to lose on any task: thresholds by task; a smaller --max-loss holds as well")  # fmt: skip
     add("--split", choices=("half", "recorded"), default="half", help="halves drawn by --seed, or the recording's own split")
@@ -197,6 +201,7 @@ def _contradictions(args: argparse.Namespace, guarantee: Guarantee, menu: Sequen
             if is_set:
                 raise ReplayError(f"{flag} and --as-is exclude each other: the policy is measured, and nothing is chosen")
     _task_contradictions(args, guarantee)
+    _latency_contradictions(args, guarantee)
     if args.choose is not None and args.choose not in menu:
         known = ", ".join(f"{value:g}" for value in menu)
         raise ReplayError(
@@ -227,6 +232,19 @@ def _task_contradictions(args: argparse.Namespace, guarantee: Guarantee) -> None
         raise ReplayError("--by-prompt finds tasks by itself: leave it out, or leave --by task and --max-task-loss out")
     if args.as_is or args.method == "preset" or guarantee.kind != "max_loss":
         raise ReplayError("--by task and --max-task-loss tune for a promise on the loss: use them with --max-loss alone")
+
+
+def _latency_contradictions(args: argparse.Namespace, guarantee: Guarantee) -> None:
+    """Raises ReplayError for flags that latencies do not go with."""
+    if args.max_latency is not None and not 0.0 < args.max_latency < 1e6:
+        raise ReplayError(f"--max-latency must be a number of seconds above 0, got {args.max_latency:g}")
+    for flag, is_set in {"--max-latency": args.max_latency is not None, "--speculate": args.speculate}.items():
+        if not is_set:
+            continue
+        if args.by is not None or args.max_task_loss is not None:
+            raise ReplayError(f"{flag} goes with one set of thresholds: leave --by task and --max-task-loss out")
+        if _is_measured(args) or args.method == "preset" or guarantee.kind not in ("max_loss", "min_quality"):
+            raise ReplayError(f"{flag} chooses a ladder for a promise: use it with --max-loss or --min-quality alone")
 
 
 def _smaller_than_each_task(losses: Sequence[float], task_loss: float) -> None:
@@ -297,7 +315,8 @@ def _run(args: argparse.Namespace) -> tuple[ReplayResult, list[str]]:
         guarantee=guarantee, menu=menu, choose=args.choose, seed=args.seed, judges=judges, method=args.method,
         split=args.split, keep_premium=args.keep_premium, policy=policy,
         own=None if policy is not None else own, by_task=args.by == "task",
-        by_prompt=args.by_prompt is not False, max_task_loss=args.max_task_loss,
+        by_prompt=args.by_prompt is not False, max_latency_s=args.max_latency, speculate=args.speculate,
+        max_task_loss=args.max_task_loss,
         promises_whole=args.max_loss is not None,
         volume=_volume(args.volume),
     )  # fmt: skip

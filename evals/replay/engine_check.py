@@ -51,11 +51,14 @@ def to_policy(candidate: Candidate) -> Policy:
 
 
 def _prompt_fields(tier: CandidateTier) -> dict[str, Any]:
-    """The tier's predictor where something reads it, and below which probability the tier is not asked."""
+    """The tier's predictor where something reads it, what its probability is compared with, and the tier's latency."""
+    speculate_below = tier.speculate_below
+    fields = {"speculate_below": speculate_below, "p95_s": tier.p95_s}
     reads = any(calibrator.reads_prompt for calibrator in tier.calibrators) or tier.skip_below is not None
+    reads = reads or (speculate_below is not None and speculate_below < 1.0)
     if tier.prompt is None or tier.prompt.predictor is None or not reads:
-        return {}
-    return {"predictor": tier.prompt.predictor.to_json(), "skip_below": tier.skip_below}
+        return fields
+    return {"predictor": tier.prompt.predictor.to_json(), "skip_below": tier.skip_below, **fields}
 
 
 async def run_engine(

@@ -21,9 +21,18 @@ from . import baselines, engine_check
 from .by_prompt import PromptTuner
 from .by_task.promise import choose_for_each_task, choose_for_whole_and_each_task
 from .by_task.tuner import TaskTuner, tasks_of
-from .certificate.certified_choice import CertifiedChoice, Guarantee, Method, choose_certified, choose_from_menu, upper_bound
+from .certificate.certified_choice import (
+    CertifiedChoice,
+    Guarantee,
+    Method,
+    TunerFactory,
+    choose_certified,
+    choose_from_menu,
+    upper_bound,
+)
 from .evidence.cofailure import cofailure
 from .evidence.consensus import has_consensus, with_consensus
+from .latency import check_latencies, choose_speculation, p95, speculation, with_percentiles
 from .policy_output.limits import limit_notes, silent_judges
 from .policy_output.own_policy import OwnPolicy
 from .policy_output.traffic_profile import traffic_profile
@@ -51,7 +60,7 @@ from .rows.splits import Splits, halves
 from .score_table import Cache, TierScores, load_or_score, sha256_of
 from .simulate import Outcome
 from .statistics.certify import METHODS
-from .sweep_result import SweepResult
+from .sweep_result import Candidate, SweepResult
 from .tune import Goal, Tuner
 
 MOST_TIERS = 10
@@ -99,6 +108,8 @@ class ReplayConfig:
         by_task: Whether each task has thresholds of its own; the promise is of the whole.
         by_prompt: Whether the prompt may be evidence of a confidence, and rule out tiers before they are asked; never where
             tasks have thresholds of their own.
+        max_latency_s: The seconds that 95 % of the runs may take; None: any.
+        speculate: Whether tiers may ask the next one at the same time.
         max_task_loss: The largest mean loss of any task; each then has thresholds of its own, too.
         promises_whole: Whether ``guarantee`` is promised as well where ``max_task_loss`` is.
     """
@@ -116,6 +127,8 @@ class ReplayConfig:
     volume: float | None = None
     by_task: bool = False
     by_prompt: bool = True
+    max_latency_s: float | None = None
+    speculate: bool = False
     max_task_loss: float | None = None
     promises_whole: bool = False
 
@@ -177,10 +190,16 @@ async def _replay(
     if config.own is not None:
         warnings += silent_judges(scores)
     tuned = await _with_consensus(path, sha256, rows, scores, splits, config)
-    if config.by_prompt and config.policy is None and not config.by_task and config.max_task_loss is None:
+    for flag, is_set in {"--max-latency": config.max_latency_s is not None, "--speculate": config.speculate}.items():
+        if is_set:
+            check_latencies(tuned, flag)
+    looks_at_prompts = config.by_prompt and not config.by_task and config.max_task_loss is None
+    if (looks_at_prompts or config.speculate) and config.policy is None:
         tuned = with_prompts(tuned, rows)
     row_tasks = tasks_of([e.task for e in rows])
-    tuner_class = partial(TaskTuner, row_tasks=row_tasks) if config.by_task else PromptTuner
+    tuner_class: TunerFactory = partial(TaskTuner, row_tasks=row_tasks) if config.by_task else PromptTuner
+    if config.max_latency_s is not None:
+        tuner_class = partial(PromptTuner, max_latency_s=config.max_latency_s)
     if config.policy is None and config.max_task_loss is not None and config.promises_whole:
         choice = choose_for_whole_and_each_task(
             tuned, splits, config.guarantee.value, config.max_task_loss, config.guarantee.delta, row_tasks=row_tasks,
@@ -205,7 +224,8 @@ async def _replay(
             )
         else:
             choice = choose_certified(
-                tuned, splits, config.guarantee, seed=config.seed, method=config.method, must_end=must_end,
+                tuned, splits, config.guarantee, seed=config.seed, must_end=must_end,
+                method="split" if config.speculate else config.method,
                 tuner_class=tuner_class,
             )  # fmt: skip
         if config.method == "preset" and choice.method != "preset":
@@ -217,6 +237,8 @@ async def _replay(
         choice = None
     if choice:
         choice = replace(choice, notes=(*choice.notes, *prompt_notes(tuned, splits.fit, config.seed)))
+    if choice and (config.speculate or config.max_latency_s is not None):
+        choice = _with_latency(choice, splits, config)
     policy = engine_check.to_policy(choice.chosen) if choice else config.policy
     assert policy is not None
     progress = Progress(len(splits.test), "engine")
@@ -271,6 +293,21 @@ async def _replay(
     return ReplayResult(
         rows=table, data=data, calibration_file=calibration_file, warnings=tuple(warnings), per_second=progress.rate
     )
+
+
+def _with_latency(choice: CertifiedChoice, splits: Splits, config: ReplayConfig) -> CertifiedChoice:
+    """The choice with what it says of latency, and with tiers that are asked at once; no answer changes by that."""
+    chosen, notes = with_percentiles(choice.chosen, splits.calibration), list(choice.notes)
+    if config.speculate:
+        chosen, note = choose_speculation(chosen, splits.calibration)
+        notes.append(note)
+    predicted = p95(chosen.outcome(splits.calibration).latency_s)
+    if config.max_latency_s is not None and predicted is not None and predicted > config.max_latency_s:
+        notes.append(
+            f"--max-latency {config.max_latency_s:g} s is not kept: 95 % of the runs take up to {predicted:.3g} s, since no "
+            "ladder in time could be certified to cost less than premium alone"
+        )
+    return replace(choice, chosen=chosen, notes=tuple(notes))
 
 
 async def _score_tiers(
@@ -415,6 +452,7 @@ def _data(
         "interval": list(cascade_row.interval),
         "accepted": float(engine_outcome.accepted.mean()),
         "certificate": certificate,
+        **(_latency(choice.chosen, splits, config, engine_outcome) if choice else {}),
     }
     return {
         "version": 1,
@@ -444,6 +482,25 @@ def _data(
         "policy_hash": policy.hash,
         "notes": notes,
         **extra,
+    }
+
+
+def _latency(candidate: Candidate, splits: Splits, config: ReplayConfig, measured: Outcome) -> dict[str, Any]:
+    """How long runs take, predicted on the calibration rows and measured on the test rows; empty where it is no matter."""
+    if config.max_latency_s is None and not config.speculate:
+        return {}
+    latency = {
+        "max_s": config.max_latency_s,
+        "predicted_p95_s": p95(candidate.outcome(splits.calibration).latency_s),
+        "p95_s": p95(measured.latency_s),
+    }
+    below = candidate.cascade.tiers[0].speculate_below
+    if below is None:
+        return {"latency": latency}
+    effects = {"predicted": speculation(candidate, splits.calibration), "measured": speculation(candidate, splits.test)}
+    return {
+        "latency": latency,
+        "speculation": {"speculate_below": below, **{name: effect.to_json() for name, effect in effects.items()}},
     }
 
 

@@ -20,6 +20,7 @@ from .threshold_sweep import TierColumns
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
+Rows = npt.NDArray[np.int64]
 NOT_ASKED = -1.0
 """Below every confidence, so that a tier that was not asked is never the best answer so far."""
 
@@ -31,7 +32,8 @@ class CandidateTier:
     ``calibrators`` (S + 1, for each judge prefix) gave ``confidence`` (n, S + 1). ``accept_at`` and ``reject_below`` (S)
     decide before a dearer judge is called; their last entries are None, since the cascade's threshold decides at the last
     stage. ``uses_agreement``: whether a mapping reads agreement with an earlier tier. ``prompt``: what a predictor says of
-    every row; the tier is not asked where that is below ``skip_below``.
+    every row; the tier is not asked where that is below ``skip_below``, and the next one is asked at the same time where it
+    is below ``speculate_below`` (1: always). ``p95_s``: the 95th percentile of its latency, where that is to be stated.
     """
 
     column: TierScores
@@ -42,6 +44,8 @@ class CandidateTier:
     uses_agreement: bool = False
     prompt: PromptScores | None = None
     skip_below: float | None = None
+    speculate_below: float | None = None
+    p95_s: float | None = None
 
     @property
     def skipped(self) -> Flags:
@@ -49,6 +53,16 @@ class CandidateTier:
         if self.prompt is None or self.skip_below is None:
             return np.zeros(len(self.column.vetoed), dtype=bool)
         return self.prompt.probability < self.skip_below  # false where the probability is NaN
+
+    @property
+    def speculates(self) -> Flags:
+        """(n,): the rows that ask the next tier at the same time."""
+        n = len(self.column.vetoed)
+        if self.speculate_below is None:
+            return np.zeros(n, dtype=bool)
+        if self.speculate_below >= 1.0:
+            return np.ones(n, dtype=bool)
+        return np.zeros(n, dtype=bool) if self.prompt is None else self.prompt.probability < self.speculate_below
 
     @property
     def model(self) -> str:
@@ -206,6 +220,13 @@ class SimulatedCascade:
             for i, s in enumerate(self.tier_outcomes)
         ]
 
+    def _speculates(self, i: int, rows: Rows) -> Flags | None:
+        """(m,): the rows of which tier ``i`` and the next one are asked at once; None: none."""
+        tier = self.tiers[i]
+        if tier.speculate_below is None:
+            return None
+        return np.asarray((tier.speculates & ~tier.skipped & ~self.tiers[i + 1].skipped)[rows])
+
     def outcome(self, thresholds: Sequence[float], rows: Ints, last_accept_at: float = 0.0) -> Outcome:
         """Every row's result. ``thresholds``: one for each tier but the last, whose own is ``last_accept_at``."""
         m, last = len(rows), len(self.tiers) - 1
@@ -213,12 +234,24 @@ class SimulatedCascade:
         cost, latency = np.zeros(m), np.zeros(m)
         undecided = np.ones(m, dtype=bool)
         accepted = np.zeros(m, dtype=bool)
+        lead_s = np.zeros(m)  # how long the tier's answer has been under way when it is the tier's turn
         for i, tier_outcomes in enumerate(self.tier_outcomes):
             cost[undecided] += tier_outcomes.cost_usd[rows][undecided]
-            latency[undecided] += tier_outcomes.latency_s[rows][undecided]
+            seconds = tier_outcomes.latency_s[rows]
+            if lead_s.any():
+                seconds = seconds - np.minimum(lead_s, self.tiers[i].column.latency_s[rows, 0])
+            latency[undecided] += seconds[undecided]
             if i == last:
                 break
             accepted_now = undecided & (tier_outcomes.effective_confidence[rows] >= thresholds[i])
+            speculates = self._speculates(i, rows)
+            if speculates is not None:
+                # The request that is not needed is cancelled, and counts in full.
+                unneeded = accepted_now & speculates
+                cost[unneeded] += self.tiers[i + 1].column.cost_usd[rows, 0][unneeded]
+                lead_s = np.where(speculates, seconds, 0.0)
+            else:
+                lead_s = np.zeros(m)
             tier[accepted_now], last_called[accepted_now], accepted[accepted_now] = i, i, True
             undecided &= ~accepted_now
         accepted &= np.choose(tier, [s.scored[rows] for s in self.tier_outcomes])

@@ -17,6 +17,8 @@ from cascade.policy.calibrators import Constant
 from .calibrate import SURE, apply, fit
 from .candidate_tiers import add_agreement, first_judges_only, fit_all_tiers, fit_consensus_tiers, fit_end
 from .evidence.consensus import has_consensus, models_asked, without_consensus
+from .latency import SHARE, fastest, is_in_time, late_shares, safe_share
+from .rows.input_rows import ReplayError
 from .score_table import TierScores
 from .simulate import CandidateTier, SimulatedCascade
 from .sweep_result import Candidate, SweepResult
@@ -61,9 +63,26 @@ class Goal:
 
 
 class Tuner:
-    """Sweeps ladders on the fit rows. ``columns``: each model's columns, one for each list of judges to be tried."""
+    """Sweeps ladders on the fit rows.
 
-    def __init__(self, columns: Mapping[str, Sequence[TierScores]], fit_rows: Rows, goal: Goal, seed: int) -> None:
+    Args:
+        columns: Each model's columns, one for each list of judges to be tried.
+        fit_rows: The rows to learn from.
+        goal: The promise.
+        seed: Of folds.
+        max_latency_s: The seconds that 95 % of the runs may take; None: any.
+    """
+
+    def __init__(
+        self,
+        columns: Mapping[str, Sequence[TierScores]],
+        fit_rows: Rows,
+        goal: Goal,
+        seed: int,
+        *,
+        max_latency_s: float | None = None,
+    ) -> None:
+        self.max_latency_s = max_latency_s
         self.rows, self.goal, self.seed = fit_rows, goal, seed
         own = without_consensus(columns)
         self.tiers = fit_all_tiers(own, fit_rows, seed)
@@ -80,6 +99,12 @@ class Tuner:
         self.premium_cost = columns[self.order[-1]][0].cost_usd[:, 0]
         self._expected: dict[int, Array] = {}
         self._cached_tiers: list[CandidateTier] = []  # ids are keys only while the steps live
+
+    def allows(self, candidate: Candidate, rows: Rows) -> bool:
+        """Whether 95 % of ``rows`` are answered in time; always where no latency was asked for."""
+        if self.max_latency_s is None:
+            return True
+        return float((candidate.outcome(rows).latency_s > self.max_latency_s).mean()) <= 1.0 - SHARE
 
     def sweep(
         self, cascade: SimulatedCascade, *, rows: Rows | None = None, graded_share: float = GRADED_SHARE
@@ -104,6 +129,9 @@ class Tuner:
         mean = sweep_surface(cascade.sweep_columns(rows, blend), cuts)
         square = sweep_surface(cascade.sweep_columns(rows, squares), cuts)
         loss, second = self.moments(mean.quality, square.quality, len(rows))
+        if self.max_latency_s is not None:
+            late = late_shares(cascade, cuts, rows, self.max_latency_s)
+            loss = np.where(late <= safe_share(len(rows)), loss, np.inf)  # too slow: never promising, however good
         return SweepResult(cascade, tuple(cuts), loss, second, mean.cost.ravel())
 
     def losses(self, cascade: SimulatedCascade, graded_share: float) -> tuple[list[Array], list[Array]]:
@@ -227,7 +255,15 @@ class Tuner:
         front = pareto(margin, chosen.usd)[::-1]
         if len(front) > longest:
             front = front[np.unique(np.linspace(0, len(front) - 1, longest).round().astype(np.int64))]
-        return [chosen.candidate(int(i), limit) for i in front], notes
+        candidates = [chosen.candidate(int(i), limit) for i in front if np.isfinite(margin[i])]
+        if self.max_latency_s is not None:
+            candidates = [each for each in candidates if is_in_time(each, self.rows, self.max_latency_s)]
+            if not candidates:
+                raise ReplayError(
+                    f"--max-latency {self.max_latency_s:g}: no ladder answers 95 % of the fit rows in time; the fastest "
+                    f"model alone is {fastest(self.ends, self.rows)}; allow more, or offer a faster model"
+                )
+        return candidates, notes
 
     def choose_sweep(self, n: int, *, must_end: str | None, limit: float) -> tuple[SweepResult, list[str]]:
         """The cascade whose candidates are tested, and notes on what was chosen."""

@@ -121,7 +121,7 @@ def frontier(
     marks = [_cut_off(dot, edge) for dot in marks]
     costs = [dot.cost for dot in (*steps, *marks)]
     qualities = [dot.quality for dot in (*steps, *marks)] + ([] if floor is None else [floor])
-    width, height, left, bottom = (343.0, 380.0, 40.0, 46.0) if narrow else (1040.0, 470.0, 56.0, 52.0)
+    width, height, left, bottom = (343.0, 380.0, 48.0, 46.0) if narrow else (1040.0, 470.0, 56.0, 52.0)
     x = _cost_axis(costs, left + 14, width - 16)
     room = 0.12 * (max(qualities) - min(qualities)) or 0.05
     y = Axis(min(qualities) - room, min(max(qualities) + room, 1.0 + room / 2), height - bottom, 30)
@@ -132,7 +132,7 @@ def frontier(
     )
     if x.low_is_zero:
         parts.append(write_at(x.start, height - bottom + 17, "0", "middle", "axis"))
-    parts.append(write_at(left - 34 if narrow else 10, 14, "quality", class_="axis"))
+    parts.append(write_at(left - 38 if narrow else 10, 14, "quality", class_="axis"))
     if floor is not None:
         at = y.at(floor)
         parts.append(element("line", None, x1=left, x2=width, y1=at, y2=at, class_="floor"))

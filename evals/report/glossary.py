@@ -1,5 +1,6 @@
 """The meanings of the report's terms: on hover in the heads of tables, and all of them at the end of the page."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ TERMS: dict[str, str] = {
     "ECE": "Expected calibration error: the mean distance between confidence and share of right answers, over bins of equal "
     "size. Lower is better.",
     "Log loss": "Mean negative logarithm of the probability given to what happened. Lower is better.",
+    "SHA-256": "A fingerprint of the recording's file: another file has another one.",
+    "TF-IDF": "Term frequency, inverse document frequency: how often a word stands in a prompt, weighed by how rare it is.",
     "USD": "US dollars.",
     "p95": "95th percentile: 95 of 100 prompts take at most this long.",
     "95 % interval": "Repeated on other rows, 95 of 100 such intervals would contain the true value.",
@@ -27,6 +30,8 @@ TERMS: dict[str, str] = {
     "Bonferroni": "Divides the error probability by the number of statements, so that all hold at once.",
 }
 
+_ABBREVIATION = re.compile(rf"\b({'|'.join(re.escape(term) for term in TERMS if term.isupper())})\b")
+
 
 def explained(words: str) -> str:
     """Words as markup, the first term in them with its meaning on hover."""
@@ -35,6 +40,14 @@ def explained(words: str) -> str:
         if match:
             return text(before) + element("abbr", text(term), title=meaning, tabindex="0") + text(after)
     return text(words)
+
+
+def with_abbreviations(words: str) -> str:
+    """Words as markup, every abbreviation in them with its meaning on hover."""
+    parts = _ABBREVIATION.split(words)
+    return "".join(
+        element("abbr", text(part), title=TERMS[part], tabindex="0") if i % 2 else text(part) for i, part in enumerate(parts)
+    )
 
 
 def glossary(findings: Mapping[str, Any]) -> str:

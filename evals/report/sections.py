@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import charts
+from .glossary import with_abbreviations
 from .ladder import ladder
 from .markup import DASH, element, number, percent, plain, points, share, span, text, usd, whole
 from .sankey import sankey
@@ -153,7 +154,11 @@ def flow(findings: Findings) -> str:
 def notes(findings: Findings) -> str:
     """The notes as a list."""
     entries = findings.get("notes") or []
-    return element("ul", "".join(element("li", text(note)) for note in entries), class_="notes") if entries else ""
+    return (
+        element("ul", "".join(element("li", with_abbreviations(str(note))) for note in entries), class_="notes")
+        if entries
+        else ""
+    )
 
 
 def reproduce(findings: Findings) -> str:
@@ -166,7 +171,8 @@ def reproduce(findings: Findings) -> str:
     if recording.get("n") is not None:
         facts.append(("Rows", whole(recording["n"])))
     if recording.get("left_out"):
-        facts.append(("Left out", text(", ".join(f"{whole(n)} {reason}" for reason, n in recording["left_out"].items()))))
+        reasons = [f"{whole(n)} {reason}" for reason, n in recording["left_out"].items() if n]
+        facts.append(("Left out", text(", ".join(reasons) or "none")))
     if findings.get("n"):
         facts.append(("Splits", text(", ".join(f"{name} {whole(n)}" for name, n in findings["n"].items()))))
     if findings.get("seed") is not None:
@@ -237,7 +243,9 @@ def _tile(name: str, big: str, unit: str, small: str, class_: str = "") -> str:
 def _facts(facts: Sequence[tuple[str, str]]) -> str:
     """Names with their values; the values are markup."""
     return (
-        element("dl", "".join(element("dt", text(k)) + element("dd", v) for k, v in facts), class_="facts") if facts else ""
+        element("dl", "".join(element("dt", with_abbreviations(k)) + element("dd", v) for k, v in facts), class_="facts")
+        if facts
+        else ""
     )
 
 

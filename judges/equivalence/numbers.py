@@ -4,6 +4,7 @@ import re
 from fractions import Fraction
 
 from judges.reading import numerals
+from judges.reading.number_words import in_digits
 
 from .dates import MONTH_NAME
 from .plain_text import bare_text, last_match
@@ -37,13 +38,24 @@ def whole_number(answer: str, bare: str) -> str | None:
     number = None if numerals.RAISED.search(answer) else _NUMBER.match(bare)
     if number is not None and _AFTER_NUMBER.fullmatch(bare, number.end()) and "," not in number[0]:
         return _value(number)
-    if len(bare) > _MOST_STATEMENT or not any(char.isdigit() for char in bare):
+    if len(bare) > _MOST_STATEMENT:
         return None
+    if not any(char.isdigit() for char in bare):
+        answer = in_digits(bare)
+        if answer is bare:
+            return None
     statement = _STATEMENT.fullmatch(bare_text(numerals.number(answer)).replace("**", ""))
     if statement is None or (unit := (statement["unit"] or "").lower()) in _NO_UNITS or MONTH_NAME.fullmatch(unit):
         return None
     number = _NUMBER.fullmatch(statement["number"])
     return None if number is None else _value(number)
+
+
+def number_in_words(answer: str) -> str | None:
+    """The number that an answer states in words alone, as "twelve apples" or "It is fifty-one."."""
+    if len(answer) > _MOST_STATEMENT or any(char.isdigit() for char in answer):
+        return None
+    return whole_number(answer, bare_text(answer))
 
 
 def last_number(plain: str) -> str | None:

@@ -56,6 +56,13 @@ def test_no_table_is_cut_off_and_no_label_lies_on_another(browser: Any, report: 
         .filter(b => b.width > 0).map(b => [b.left, b.right, b.top, b.bottom])"""
     )
     assert len(boxes) > 5
+    cut = page.evaluate(
+        """[...document.querySelectorAll('svg')].filter(e => e.getBoundingClientRect().width > 0).flatMap(svg => {
+        const box = svg.getBoundingClientRect();
+        return [...svg.querySelectorAll('text')].filter(e => { const b = e.getBoundingClientRect();
+            return b.width > 0 && (b.left < box.left - 1 || b.right > box.right + 1); }).map(e => e.textContent) })"""
+    )
+    assert cut == []
     for i, (left, right, top, bottom) in enumerate(boxes):
         for other in boxes[i + 1 :]:
             apart = (other[0] >= right - 1, other[1] <= left + 1, other[2] >= bottom - 4, other[3] <= top + 4)

@@ -6,7 +6,6 @@ The test and the benchmark differ in the number of runs alone; ``accounts.audit`
 import asyncio
 import gc
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -176,22 +175,18 @@ async def run(
 
     shuffled = list(numbers)
     Random(0).shuffle(shuffled)  # so that the slow faults do not meet each other alone
-    async with settled(), asyncio.TaskGroup() as group:
+    await settle()
+    async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(ask(number)) for number in shuffled]
     return sorted((task.result() for task in tasks), key=lambda ended: ended.number)
 
 
-@asynccontextmanager
-async def settled() -> AsyncGenerator[None]:
-    """A service that has started: the SDKs are loaded, and their 175,000 objects are out of the garbage collector's way.
+async def settle() -> None:
+    """Makes this process a service that has started: the SDKs are loaded, and the garbage collector leaves them alone.
 
-    Else each of its full passes holds up every thread for 100 ms, as much as a run may be late.
+    Else each full pass over their 175,000 objects holds up every thread for 100 ms, as much as a run may be late.
     """
     for sdk in PROVIDERS:
         await load(sdk)
     gc.collect()
     gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()

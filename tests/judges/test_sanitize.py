@@ -4,7 +4,7 @@ import base64
 import html
 import re
 import unicodedata
-from time import perf_counter
+from time import thread_time
 from urllib.parse import quote, unquote
 
 import pytest
@@ -143,6 +143,6 @@ def test_a_base64_closing_is_no_mark() -> None:
 )  # fmt: skip
 def test_floods_take_linear_time(text: str) -> None:
     """As much as the verifier is ever shown is read at once."""
-    start = perf_counter()
+    start = thread_time()
     remove_marks(text)
-    assert perf_counter() - start < 3
+    assert thread_time() - start < 3

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-_NUMBER = struct.Struct("q")
+_ENTRY = struct.Struct("qd")  # the connections, and the last sign of life
 _CLOSED = 2**62  # of a worker that accepts nothing
 _PAUSE_S = 0.001  # in which a worker with fewer connections accepts the next one
 _EXHAUSTED_S = 0.5  # until more connections are accepted, after the process ran out of descriptors
 
 
 class ConnectionCounts:
-    """How many connections each worker has, in memory that all of them share.
+    """How many connections each worker has, and when it last gave a sign of life, in memory that all of them share.
 
     Args:
         path: The file behind the memory; it is created with ``workers`` entries.
@@ -26,18 +26,28 @@ class ConnectionCounts:
 
     def __init__(self, path: Path, workers: int) -> None:
         if not path.exists():
-            path.write_bytes(_NUMBER.pack(_CLOSED) * workers)
+            path.write_bytes(_ENTRY.pack(_CLOSED, 0.0) * workers)
         with path.open("r+b") as file:
-            self._memory = mmap.mmap(file.fileno(), _NUMBER.size * workers)
+            self._memory = mmap.mmap(file.fileno(), _ENTRY.size * workers)
         self._workers = workers
 
     def set(self, worker: int, connections: int | None) -> None:
         """Sets a worker's number; None: it accepts nothing, so that no worker waits for it."""
-        _NUMBER.pack_into(self._memory, _NUMBER.size * worker, _CLOSED if connections is None else connections)
+        number = _CLOSED if connections is None else connections
+        struct.pack_into("q", self._memory, _ENTRY.size * worker, number)
+
+    def beat(self, worker: int, now: float) -> None:
+        """Records a worker's sign of life, by the machine's monotonic clock; 0.0: it has not begun."""
+        struct.pack_into("d", self._memory, _ENTRY.size * worker + 8, now)
+
+    def last_beat(self, worker: int) -> float:
+        """A worker's last sign of life; 0.0: none yet."""
+        beat: float = _ENTRY.unpack_from(self._memory, _ENTRY.size * worker)[1]
+        return beat
 
     def fewest(self, but: int) -> int | None:
         """The fewest connections of any other worker that accepts; None where there is none."""
-        numbers = (n for i, (n,) in enumerate(_NUMBER.iter_unpack(self._memory[:])) if i != but and n < _CLOSED)
+        numbers = (n for i, (n, _) in enumerate(_ENTRY.iter_unpack(self._memory[:])) if i != but and n < _CLOSED)
         return min(numbers, default=None)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import uvicorn
@@ -136,6 +137,8 @@ class Server(uvicorn.Server):
         """See uvicorn: every 0.1 s."""
         if self._acceptors and self._draining is None:
             self._acceptors[0].count()
+            if self._worker is not None:
+                self._worker.counts.beat(self._worker.number, monotonic())
             if counter % 10 == 0:  # the other workers' metrics include these
                 self._gateway.update_load_metrics()
         if self._tls is not None and self.config.ssl is not None and counter % 10 == 0:

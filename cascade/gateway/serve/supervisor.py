@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 
 from cascade.errors import CascadeError
+from cascade.gateway.environment import number_of
 from cascade.gateway.limits import Limits
 from cascade.util.log_events import Event
 
@@ -31,6 +33,7 @@ _STOP_S = Limits().shutdown_s + 15.0
 _HEALTHY_S = 10.0  # a worker that dies sooner is replaced after a pause, which doubles
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.5, 30.0
 _METRICS = "PROMETHEUS_MULTIPROC_DIR"
+_HUNG, _HUNG_S = "CASCADE_HUNG_WORKER_S", 30  # without a sign of life, which comes every 0.1 s
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -78,6 +81,7 @@ class Supervisor:
             if not all(started):
                 return 0 if self._stopping.is_set() else 2
             output.say(ready)
+            self._keep(asyncio.ensure_future(self._end_hung_workers(number_of(_HUNG, 86_400, _HUNG_S))))
             await self._stopping.wait()
             return 0
         finally:
@@ -125,8 +129,23 @@ class Supervisor:
             await self._end(process, signal.SIGTERM)
             return False
         self._current[slot] = process
+        self._counts.beat(slot, 0.0)  # that of its predecessor says nothing of it
         self._keep(asyncio.ensure_future(self._watch(slot, process)))
         return True
+
+    async def _end_hung_workers(self, after_s: float) -> None:
+        """Kills workers whose event loop stands still; ``_watch`` replaces them."""
+        while not self._stopping.is_set():
+            for slot, process in list(self._current.items()):
+                beat = self._counts.last_beat(slot)
+                silent_s = monotonic() - beat
+                if beat and silent_s > after_s and process.returncode is None:
+                    self._counts.beat(slot, 0.0)
+                    log.error(Event("a worker hangs and is ended", worker=slot, worker_pid=process.pid, seconds=silent_s))
+                    with suppress(ProcessLookupError):
+                        process.kill()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), min(1.0, after_s / 4))
 
     async def _start(self, slot: int) -> asyncio.subprocess.Process:
         descriptors = [listener.fileno() for listener in self.listeners]

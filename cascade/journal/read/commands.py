@@ -128,15 +128,16 @@ def _export(args: argparse.Namespace) -> int:
         source = f" --policy-file {args.policy_file}" if args.policy_file else ""
         policy = f" --policy {args.policy}" if args.policy else ""
         cascade = own_command()
-        complete = f"{Path(args.out).stem}-complete.jsonl"
-        print(
-            f"next: ask the models that have not answered yet, grade the answers, tune on all:\n"
-            f"  {cascade} record {args.out} --missing{source}{policy} --max-usd 5 --out {complete}\n"
-            f"  {cascade} grade {complete} --grader model:use=NAME{source} --max-usd 5\n"
-            f"  {cascade} replay {complete}{source or ' --policy-file policies.yaml'}{policy} --max-loss 0.02,0.03,0.05 "
-            f"--write-policy tuned.yaml",
-            file=sys.stderr,
-        )
+        tuned = args.out if args.complete else f"{Path(args.out).stem}-complete.jsonl"
+        ask = [] if args.complete else [f"{cascade} record {args.out} --missing{source}{policy} --max-usd 5 --out {tuned}"]
+        commands = [
+            *ask,
+            f"{cascade} grade {tuned} --grader model:use=NAME{source} --max-usd 5",
+            f"{cascade} replay {tuned}{source or ' --policy-file policies.yaml'}{policy} --max-loss 0.02,0.03,0.05 "
+            "--write-policy tuned.yaml",
+        ]
+        first = "" if args.complete else "ask the models that have not answered yet, "
+        print("\n  ".join([f"next: {first}grade the answers, tune on all:", *commands]), file=sys.stderr)
     return 0
 
 

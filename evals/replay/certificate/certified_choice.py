@@ -109,7 +109,7 @@ def choose_certified(
     limit = guarantee.value if against_premium else 1.0 - guarantee.value
     notes: list[str] = []
     swept: tuple[SweepResult, ...] = ()
-    fixed = None
+    fixed, tuner = None, None
     if method != "split" and tuner_class is PromptTuner and all(len(c) == 1 for c in columns.values()):
         fixed = fixed_grid.candidate_sequence([c[0] for c in columns.values()], splits.calibration)
     if fixed is not None:
@@ -122,7 +122,8 @@ def choose_certified(
         swept = (*tuner.sweep_all(must_end), *tuner.refined)
     losses = [reference[rows] - c.outcome(rows).quality for c in sequence]
     proof = fixed_sequence(losses, limit, guarantee.delta, paired=against_premium)
-    passed = sequence[: proof.position + 1]
+    # Which of the proved ones is used may depend on any rows.
+    passed = [c for c in sequence[: proof.position + 1] if tuner is None or tuner.allows(c, splits.calibration)]
     chosen = min(passed, key=lambda c: float(c.outcome(splits.calibration).cost_usd.mean()), default=None)
     if chosen is not None and (not against_premium or saves(chosen, premium_usd, tuned_on)):
         proof = replace(proof, position=sequence.index(chosen))
@@ -200,7 +201,7 @@ def choose_from_menu(
     if line.candidate is not None:
         certificate = line.certificate.to_json() | {"p_value": line.p_value}
         certificate["words"] = (
-            f"With {100 * (1 - delta):g} % confidence {guarantee.words()}: loss {line.loss:+.4f} on the "
+            f"With {100 * (1 - delta):g} % confidence {guarantee.words()}: loss {line.loss:+z.4f} on the "
             f"{len(splits.certify):,} certification rows, p = {line.p_value:.4f} ({certificate['method']} over "
             f"{len(menu)} promises). It holds for prompts like those recorded."
         )
@@ -286,7 +287,7 @@ def _refusal(proof: Certificate, guarantee: Guarantee, splits: Splits, n: int, p
     words = f"Not proved: on {n:,} rows no cascade could be shown to keep the promise that {guarantee.words()}. "
     if proof.tests:
         words += (
-            f"The safest one lost {proof.tests[0].loss:+.4f} on average, which may be chance (p = {proof.p_value:.3f}, "
+            f"The safest one lost {proof.tests[0].loss:+z.4f} on average, which may be chance (p = {proof.p_value:.3f}, "
             f"needed: {proof.delta:g} or less). "
         )
     least = least_rows(proof.limit, proof.delta, paired=paired)
@@ -305,7 +306,7 @@ def _refusal(proof: Certificate, guarantee: Guarantee, splits: Splits, n: int, p
 def _success_words(guarantee: Guarantee, proof: Certificate) -> str:
     test = proof.tests[proof.position]
     return (
-        f"With {100 * (1 - guarantee.delta):g} % confidence {guarantee.words()}: loss {test.loss:+.4f} on the {proof.n:,} "
+        f"With {100 * (1 - guarantee.delta):g} % confidence {guarantee.words()}: loss {test.loss:+z.4f} on the {proof.n:,} "
         f"certification rows, p = {test.p_value:.4f} ({METHODS.get(proof.method, proof.method)}, {len(proof.tests)} tests). "
         "It holds for prompts like those recorded."
     )

@@ -11,6 +11,7 @@ hold at once, without a correction. A candidate that keeps a strict promise keep
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ DEFAULT_PROMISES = (0.02, 0.03, 0.05, 0.1)
 """The promises of a replay without one: points of mean quality that may be lost against the premium tier."""
 
 CANDIDATES_PER_PROMISE = 40
+WIDTH = 100
+"""The widest line of what a replay prints."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +129,7 @@ def certify_menu(
     proved: list[tuple[float, Candidate, CandidateTest]] = []
     for limit in limits:
         passed = [(c, t) for c, t in zip(sequences[limit], tests[limit], strict=False) if t.passed]
+        passed = [(c, t) for c, t in passed if tuner.allows(c, splits.calibration)]
         proved += [(_usd(c, splits), c, t) for c, t in passed]
         lines.append(
             _line(
@@ -201,7 +205,8 @@ def in_words(lines: Sequence[Mapping[str, Any]], delta: float, chosen: float | N
         mark = "*" if line["max_loss"] == chosen else " "
         if line["certified"]:
             cost = "cost unknown" if line["cost_ratio"] is None else f"{100 * line['cost_ratio']:.0f} % of the cost"
-            text.append(f"{mark} {at_most:<26} proved      {cost}   {' -> '.join(line['tiers'])}")
+            words = f"{mark} {at_most:<26} proved      {cost}   {' -> '.join(line['tiers'])}"
+            text.append(fill(words, WIDTH, subsequent_indent=" " * 41, break_long_words=False, break_on_hyphens=False))
         elif line["rows_in_all"] is not None:
             text.append(f"{mark} {at_most:<26} not proved  needs about {line['rows_in_all']:,} graded rows in all")
         else:

@@ -12,7 +12,7 @@ from evals.recording import Example
 from evals.replay.baselines import uncalibrated
 from evals.replay.calibrate import apply, method_of
 from evals.replay.candidate_tiers import agreement_scores
-from evals.replay.simulate import Outcome
+from evals.replay.simulate import CandidateTier, Outcome
 from evals.replay.statistics.metrics import ece_by_chance, reliability, summary
 from evals.replay.sweep_result import Candidate, SweepResult
 from evals.replay.threshold_sweep import pareto, sweep_surface
@@ -65,7 +65,7 @@ def calibration(candidate: Candidate, rows: Rows, fit_rows: Sequence[Rows], seed
                 "method": method_of(tier.calibrators[-1]),
                 "n": len(passed),
                 "n_fit": len(fit_rows[i]),
-                "warning": _calibration_warning(tier.model, column.quality[fitted_on, -1], before, after, right),
+                "warning": _calibration_warning(tier, column.quality[fitted_on, -1], before, after, right),
                 "before": summary(before, right, seed),
                 "after": summary(after, right, seed),
                 "ece_by_chance": ece_by_chance(after, seed),
@@ -79,11 +79,12 @@ def calibration(candidate: Candidate, rows: Rows, fit_rows: Sequence[Rows], seed
     return entries
 
 
-def _calibration_warning(model: str, fitted: Array, before: Array, after: Array, right: Array) -> str | None:
+def _calibration_warning(tier: CandidateTier, fitted: Array, before: Array, after: Array, right: Array) -> str | None:
     """What a reader of a tier's confidence must know; None where there is nothing.
 
     ``fitted``: the qualities that it was fitted on. ``before``, ``after``, ``right`` (n,): of the test rows.
     """
+    model = tier.model
     change = (after - right) ** 2 - (before - right) ** 2
     if change.mean() > change.std() / len(change) ** 0.5 and change.mean() > 0.002:
         return (
@@ -93,10 +94,10 @@ def _calibration_warning(model: str, fitted: Array, before: Array, after: Array,
         )
     rare = min(float(fitted.sum()), float(len(fitted) - fitted.sum()))
     if len(fitted) < FEW_ROWS or rare < FEW_RARE:
-        return (
-            f"{model}: its confidence was fitted on {len(fitted):,} rows, {rare:.0f} of them "
-            f"{'wrong' if fitted.mean() > 0.5 else 'right'}: a rough one"
-        )
+        rows = f"{len(fitted):,} rows, {rare:.0f} of them {'wrong' if fitted.mean() > 0.5 else 'right'}"
+        if method_of(tier.calibrators[-1]) == "raw":
+            return f"{model}: its confidence is left as it is: on {rows}, no calibration is surely better"
+        return f"{model}: its confidence was fitted on {rows}: a rough one"
     return None
 
 

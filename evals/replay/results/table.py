@@ -139,8 +139,8 @@ def render(rows: Sequence[ResultRow], tiers: Sequence[str], *, full: bool = Fals
         cells = [
             item.name if full else clip(item.name),
             f"{item.quality:.3f}",
-            f"{item.difference:+.3f}",
-            f"[{item.interval[0]:+.3f}, {item.interval[1]:+.3f}]",
+            f"{item.difference:+z.3f}",
+            f"[{item.interval[0]:+z.3f}, {item.interval[1]:+z.3f}]",
             "unknown" if item.usd_per_1000 is None else f"{item.usd_per_1000:.4g}",
             "—" if item.relative_cost is None else f"{100 * item.relative_cost:.0f} %",
         ]

@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from textwrap import fill
 from typing import Any
 
-from evals.replay.certificate.menu import in_words
+from evals.replay.certificate.menu import WIDTH, in_words
 from evals.replay.evidence.cofailure import in_words as ceilings
 
 from .table import ResultRow, clip, render
 
-WIDTH = 100
 MOST_TASKS = 8
 
 
@@ -86,8 +85,8 @@ def _loses(chosen: Mapping[str, Any], premium: str, n: int) -> str:
         return "loses  nothing"
     loss, (low, high) = -chosen["quality_difference"], (-chosen["interval"][1], -chosen["interval"][0])
     return (
-        f"loses  {100 * loss:.1f} points of quality against {premium} (95 % interval {100 * low:.1f} to {100 * high:.1f}), "
-        f"on {n:,} test rows"
+        f"loses  {100 * loss:z.1f} points of quality against {premium} "
+        f"(95 % interval {100 * low:z.1f} to {100 * high:z.1f}), on {n:,} test rows"
     )
 
 
@@ -100,8 +99,8 @@ def tasks(entries: Sequence[Mapping[str, Any]], *, full: bool = False) -> str:
         low, high = (-100 * end for end in reversed(entry["corrected_interval"]))
         cost = "—" if entry["cost_ratio"] is None else f"{100 * entry['cost_ratio']:.0f} %"
         lines.append(
-            f"{clip(str(entry['task']), 22):<22} {entry['n']:>5,}  {-100 * entry['difference']:>5.1f}  "
-            f"{f'{low:.1f} to {high:.1f}':>15}  {cost:>6}  {entry['advice']}"
+            f"{clip(str(entry['task']), 22):<22} {entry['n']:>5,}  {-100 * entry['difference']:>z5.1f}  "
+            f"{f'{low:z.1f} to {high:z.1f}':>15}  {cost:>6}  {entry['advice']}"
         )
     hidden = len(ordered) - len(shown)
     lines.append(
@@ -123,13 +122,42 @@ def _cascade(chosen: Mapping[str, Any]) -> str:
         else:
             share = 100 * chosen["skipped"][tier]
             skip = f"not asked where the prompt gives it less than {skip_below:.4g} ({share:.0f} % of the test rows); "
+        if tier == chosen["tiers"][0] and "speculation" in chosen:
+            below = chosen["speculation"]["speculate_below"]
+            where = "" if below >= 1 else f" where the prompt gives it less than {below:.4g}"
+            skip += f"asks the next tier at once{where}; "
         words = f"{tier}: {skip}accept from confidence {at:.4g}; judges: {judges}"
         lines.append(fill(words, WIDTH, initial_indent="  ", subsequent_indent=" " * 6, break_long_words=False))
         by_task = chosen.get("by_task", {}).get(tier, {}) if tier != chosen["tiers"][-1] else {}
         if by_task:
             shown = ", ".join(f"{task} {at if isinstance(at, str) else format(at, '.4g')}" for task, at in by_task.items())
             lines.append(fill(f"by task: {shown}", WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 8))
+    lines += [fill(line, WIDTH, subsequent_indent="  ") for line in _latency(chosen)]
     return "\n".join(lines)
+
+
+def _latency(chosen: Mapping[str, Any]) -> list[str]:
+    """What was predicted and measured of the latency, where it was asked for."""
+    if "latency" not in chosen:
+        return []
+    latency, lines = chosen["latency"], list[str]()
+    allowed = "" if latency["max_s"] is None else f", {latency['max_s']:g} s are allowed"
+    lines.append(
+        f"latency: 95 % of the runs take up to {_seconds(latency['p95_s'])} "
+        f"(predicted {_seconds(latency['predicted_p95_s'])}{allowed})"
+    )
+    if "speculation" in chosen:
+        predicted, measured = chosen["speculation"]["predicted"], chosen["speculation"]["measured"]
+        lines.append(
+            f"escalated runs: {_seconds(measured['p95_s'])} instead of {_seconds(measured['serial_p95_s'])} one after the "
+            f"other (predicted {_seconds(predicted['p95_s'])}), at {100 * measured['extra_cost']:.1f} % more cost "
+            f"(predicted {100 * predicted['extra_cost']:.1f} %)"
+        )
+    return lines
+
+
+def _seconds(seconds: float | None) -> str:
+    return "an unknown time" if seconds is None else f"{seconds:.3g} s"
 
 
 def next_steps(

@@ -16,6 +16,11 @@ from .recorded_verdicts import verdict_names
 MAX_LEFT_OUT = 0.2
 MOST_SAMPLES = 19
 Rules = list[dict[str, Any]]
+_REMEDIES = {
+    "a tier has no answer": "ask for the missing answers (cascade record RECORDING --missing --policy-file FILE --out FILE)",
+    "not graded": "grade the answers (cascade grade RECORDING --grader NAME)",
+    "cost unknown": "give cost_usd, without which thresholds cannot be chosen by cost",
+}
 
 
 class ReplayError(ValueError):
@@ -43,9 +48,9 @@ def usable_rows(examples: Sequence[Example], tiers: Sequence[str]) -> tuple[list
     counts = {reason: len(ids) for reason, ids in ids_by_reason.items()}
     why = "; ".join(f"{len(ids)} {reason}: {preview(ids)}" for reason, ids in ids_by_reason.items() if ids)
     if examples and not rows:
+        remedies = [remedy for reason, remedy in _REMEDIES.items() if ids_by_reason[reason]]
         raise ReplayError(
-            f"none of {len(examples):,} rows can be used ({why}); grade them, give their cost_usd (thresholds cannot be "
-            "chosen by cost without it), or choose other tiers"
+            f"none of {len(examples):,} rows can be used ({why}); {', '.join(remedies)}, or choose other tiers"
         )
     warnings = [f"left out: {len(ids)} rows, {reason}: {preview(ids)}" for reason, ids in ids_by_reason.items() if ids]
     if n_left_out > MAX_LEFT_OUT * len(examples):

@@ -69,14 +69,16 @@ def sampled_rows(examples: Sequence[Example], *, n_incomplete: int, seed: int = 
     drawn = [i for i, value in enumerate(probabilities) if value is not None]
     if not drawn:
         escalated = [example.id for example in examples if example.raw.get("escalated") is True]
-        n_incomplete += max((_count(example.raw.get(LEFT_OUT)) for example in examples), default=0)
+        n_left_out = max((_count(example.raw.get(LEFT_OUT)) for example in examples), default=0)
+        n_incomplete += n_left_out
         if n_incomplete and escalated:
             raise ReplayError(
                 f"{len(escalated):,} of the {len(examples):,} rows that every tier answered are complete only because they "
                 f"escalated ({preview(escalated, 3)}), and {n_incomplete:,} rows are not complete: the former are no sample "
-                "of the traffic, and thresholds tuned on them would be biased. Ask for the missing answers: cascade record "
-                "RECORDING --missing --policy-file FILE --out complete.jsonl; or draw prompts at random, run them as "
-                f"policy/tier with the tag {FIELD}, and export again"
+                "of the traffic, and thresholds tuned on them would be biased. "
+                f"{'Export again without --complete, then ask' if n_left_out else 'Ask'} for the missing answers: cascade "
+                "record RECORDING --missing --policy-file FILE --out complete.jsonl; or let all tiers answer a random share "
+                "of the traffic (`shadow` in the policy), and export again"
             )
         return list(examples), None
     known = np.array([float(probabilities[i] or 1.0) for i in drawn])

@@ -122,6 +122,14 @@ def test_all_tiers_down() -> None:
     assert len(caught.value.attempts) == 2
 
 
+def test_every_failed_request_is_in_the_error() -> None:
+    """Each status once, with how many requests it ended."""
+    faults = [ModelError(text, model="m0", retryable=True) for text in ("m0: HTTP 429: slow down", *["m0: HTTP 503"] * 2)]
+    words = r"t0 \(m0\): m0: HTTP 429: slow down; m0: HTTP 503 \(2 requests\); t1 \(m1\): m1: HTTP 404$"
+    with pytest.raises(ProviderError, match=words):
+        ask(ladder(ScriptedModel("m0", faults), [ModelError("m1: HTTP 404", model="m1")]))
+
+
 def test_an_earlier_answer_survives_a_later_fault() -> None:
     """The best answer so far comes back with the fault as reason."""
     r = ask(ladder([priced("a", **UNSURE)], [ModelError("401", model="m")]))

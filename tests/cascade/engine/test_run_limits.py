@@ -83,7 +83,7 @@ def test_when_all_fail_one_exception_says_what_was_tried() -> None:
     """Never an empty answer without an error."""
     with (
         service({"a": [down("a")], "b": [down("b")]}, ladder("a", "b")) as cascade,
-        pytest.raises(ProviderError, match=r"a \(a\): a: HTTP 503; b \(b\): b: HTTP 503") as raised,
+        pytest.raises(ProviderError, match=r"a: HTTP 503 \(2 requests\); b \(b\): b: HTTP 503 \(2 requests\)") as raised,
     ):
         cascade.run("q")
     assert [len(a.call_log) for a in raised.value.attempts] == [2, 2]
@@ -260,11 +260,11 @@ def test_a_run_ends_at_its_deadline(hangs: str) -> None:
 
 def test_waiting_leaves_time_for_the_next_tier() -> None:
     """A provider that asks for a long wait does not eat the time of a healthy one."""
-    models = {"a": [down("a", retry_after_s=0.7)], "b": [GOOD]}
+    models = {"a": [down("a", retry_after_s=7.0)], "b": [GOOD]}
     with service(models, ladder("a", "b")) as cascade:
         started = time.perf_counter()
-        assert cascade.run("q", deadline_s=1.0).text == "51"
-        assert time.perf_counter() - started < 0.95
+        assert cascade.run("q", deadline_s=10.0).text == "51"
+        assert time.perf_counter() - started < 7
 
 
 def test_cancelling_the_caller_cancels_upstream_and_settles() -> None:
@@ -323,12 +323,16 @@ class Stubborn:
 
     name = "s"
 
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+
     async def answer(self, prompt: Prompt, request: Request) -> list[Answer]:
-        """For a second."""
-        ends = time.monotonic() + 1.0
+        """For two seconds."""
+        ends = time.monotonic() + 2.0
         while (left := ends - time.monotonic()) > 0:
             with suppress(asyncio.CancelledError):
                 await asyncio.sleep(left)
+        self.ended.set()
         return [GOOD]
 
     async def close(self) -> None:
@@ -341,13 +345,14 @@ def test_a_deadline_holds_for_who_cannot_be_cancelled() -> None:
     policy = Policy.model_validate(ladder("s", "b"))
 
     async def use() -> None:
-        began = time.monotonic()
-        c = Cascade(policy, models={"s": Stubborn(), "b": after})
+        stubborn = Stubborn()
+        c = Cascade(policy, models={"s": stubborn, "b": after})
         attempts: list[Attempt] = []
         with pytest.raises(DeadlineError, match=r"s \(s\): deadline"):
             await run(c._runtime.compile("default"), Prompt.of("q"), deadline_s=0.1, attempts=attempts)
-        assert time.monotonic() - began < 0.3
-        await asyncio.sleep(1.1)
+        assert not stubborn.ended.is_set()
+        await stubborn.ended.wait()
+        await asyncio.sleep(0.05)
         assert [a.reason for a in attempts] == ["deadline"]
 
     asyncio.run(use())
@@ -357,16 +362,21 @@ def test_a_deadline_holds_for_who_cannot_be_cancelled() -> None:
 def test_gate_ends_by_the_policys_deadline() -> None:
     """An async judge that hangs is cancelled; the answer comes back, not accepted."""
 
+    cancelled = []
+
     async def hang(prompt: Prompt, answer: Answer) -> float:
-        await asyncio.sleep(5)
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            cancelled.append(answer.text)
+            raise
         return 1.0
 
     judges.register("test-hang", lambda: judges.FunctionJudge("test-hang", hang))
     policy = Policy.model_validate(ladder({"model": "a", "judges": ["test-hang"]}, deadline_s=0.1))
     with Cascade(policy, models={"a": ScriptedModel("a", [GOOD])}) as c:
-        began = time.monotonic()
         result = c.gate("q", "51")
-    assert time.monotonic() - began < 0.3
+    assert cancelled == ["51"]
     assert (result.text, result.accepted, result.reason) == ("51", False, "deadline")
 
 

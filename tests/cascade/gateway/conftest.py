@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anthropic
 import httpx2
 import openai
 import pytest
+import uvicorn.server
 from prometheus_client import CollectorRegistry
 
 from cascade.gateway.serve.server import make_server
@@ -41,6 +43,15 @@ policies:
     when_unsure: raise
     tiers: [{{model: small, accept_at: 0.99, judges: [logprob]}}]
 """
+
+
+async def doze(seconds: float) -> None:
+    """Sleeps for at most 10 ms."""
+    await asyncio.sleep(min(seconds, 0.01))
+
+
+# uvicorn looks every 0.1 s whether it is to stop, and then waits for as long: hundreds of gateways would wait for minutes.
+uvicorn.server.asyncio = SimpleNamespace(**{**vars(asyncio), "sleep": doze})
 
 
 @dataclass
@@ -91,7 +102,7 @@ def serving(file: PolicyFile, **options: Any) -> Iterator[Running]:
 
     thread = threading.Thread(target=lambda: asyncio.run(go()), daemon=True)
     thread.start()
-    assert listening.wait(10), "the gateway does not listen"
+    assert listening.wait(30), "the gateway does not listen"
 
     def stop() -> None:
         box["server"].should_exit = True

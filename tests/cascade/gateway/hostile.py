@@ -1,19 +1,26 @@
 """Requests of at most 1 MB that are made to cost as much as possible, on every route."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 MAX_BYTES = 1_000_000
+_BLANK = re.compile(rb'"<(schema|text|start)>"')
 ASK = [{"role": "user", "content": "What is 17 * 3?"}]
 
 
 class Hostile(NamedTuple):
-    """One request."""
+    """One request: all of them share the large parts of their bodies, 415 MB if each had its own."""
 
     name: str
     path: str
-    body: bytes
+    parts: tuple[bytes, ...]
+
+    @property
+    def body(self) -> bytes:
+        """What is sent."""
+        return b"".join(self.parts)
 
 
 def repeat(unit: str, size: int = 900_000) -> str:
@@ -122,45 +129,54 @@ def bodies() -> Iterator[tuple[str, str]]:
 def requests() -> list[Hostile]:
     """Every request of the family that has at most 1 MB."""
     family = []
-    for name, schema in schemas():
-        chat = {"model": "default", "messages": ASK}
-        format = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
-        family.append(Hostile(f"schema: {name}", "/v1/chat/completions", dump({**chat, "response_format": format})))
-        config = {"format": {"type": "json_schema", "schema": schema}}
-        family.append(Hostile(f"schema: {name}", "/v1/messages", dump({**chat, "max_tokens": 5, "output_config": config})))
-        tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
-        family.append(Hostile(f"tool: {name}", "/v1/chat/completions", dump({**chat, "tools": [tool]})))
-        text = {"format": {"type": "json_schema", "name": "x", "schema": schema}}
-        family.append(Hostile(f"schema: {name}", "/v1/responses", dump({"model": "default", "input": "x", "text": text})))
-        for shape, text in answers():
-            body = {"prompt": "x", "answer": text, "schema": schema}
-            family.append(Hostile(f"schema: {name}, answer: {shape}", "/v1/gate", dump(body)))
-    for shape, text in answers():
+    texts = {shape: dump(text) for shape, text in answers()}
+    ask = {"model": "default", "messages": ASK}
+    for name, definition in schemas():
+        schema = dump(definition)
+        format = {"type": "json_schema", "json_schema": {"name": "x", "schema": "<schema>"}}
+        chat = {**ask, "response_format": format}
+        family.append(Hostile(f"schema: {name}", "/v1/chat/completions", fill(chat, schema=schema)))
+        config = {"format": {"type": "json_schema", "schema": "<schema>"}}
+        message = {**ask, "max_tokens": 5, "output_config": config}
+        family.append(Hostile(f"schema: {name}", "/v1/messages", fill(message, schema=schema)))
+        tool = {"type": "function", "function": {"name": "f", "parameters": "<schema>"}}
+        family.append(Hostile(f"tool: {name}", "/v1/chat/completions", fill({**ask, "tools": [tool]}, schema=schema)))
+        response = {"model": "default", "input": "x", "text": {"format": {"name": "x", **config["format"]}}}
+        family.append(Hostile(f"schema: {name}", "/v1/responses", fill(response, schema=schema)))
+        for shape, text in texts.items():
+            gate = {"prompt": "x", "answer": "<text>", "schema": "<schema>"}
+            family.append(Hostile(f"schema: {name}, answer: {shape}", "/v1/gate", fill(gate, schema=schema, text=text)))
+    for shape, text in texts.items():
         for tier in ("cheap", "premium"):
-            body = {"prompt": "x", "answer": text, "tier": tier}
-            family.append(Hostile(f"answer for {tier}: {shape}", "/v1/gate", dump(body)))
-        family.append(Hostile(f"prompt: {shape}", "/v1/route", dump({"prompt": text})))
-        family.append(Hostile(f"prompt: {shape}", "/v1/responses", dump({"model": "default", "input": text})))
-        chat = {"model": "default", "max_tokens": 5, "messages": [{"role": "user", "content": text}]}
+            gate = {"prompt": "x", "answer": "<text>", "tier": tier}
+            family.append(Hostile(f"answer for {tier}: {shape}", "/v1/gate", fill(gate, text=text)))
+        prompt = [{"role": "user", "content": "<text>"}]
+        family.append(Hostile(f"prompt: {shape}", "/v1/route", fill({"prompt": "<text>"}, text=text)))
+        response = {"model": "default", "input": "<text>"}
+        family.append(Hostile(f"prompt: {shape}", "/v1/responses", fill(response, text=text)))
+        count = {"model": "default", "messages": prompt}
+        family.append(Hostile(f"prompt: {shape}", "/v1/messages/count_tokens", fill(count, text=text)))
+        budget = {"model": "default", "max_tokens": 5, "messages": prompt, "cascade": {"budget_usd": 1000}}
+        family.append(Hostile(f"prompt under a budget: {shape}", "/v1/chat/completions", fill(budget, text=text)))
+        call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "<text>"}}
+        result = {"role": "tool", "tool_call_id": "c", "content": "<start>"}
+        history = [*ASK, {"role": "assistant", "tool_calls": [call]}, result]
+        parts = fill({**budget, "messages": history}, text=text, start=dump(json.loads(text)[:9]))
+        family.append(Hostile(f"arguments: {shape}", "/v1/chat/completions", parts))
+        item = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "<text>"}
         family.append(
-            Hostile(f"prompt: {shape}", "/v1/messages/count_tokens", dump({k: chat[k] for k in ("model", "messages")}))
+            Hostile(f"arguments: {shape}", "/v1/responses", fill({"model": "default", "input": [item]}, text=text))
         )
-        budget = {**chat, "cascade": {"budget_usd": 1000}}
-        family.append(Hostile(f"prompt under a budget: {shape}", "/v1/chat/completions", dump(budget)))
-        call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": text}}
-        history = [
-            *ASK,
-            {"role": "assistant", "tool_calls": [call]},
-            {"role": "tool", "tool_call_id": "c", "content": text[:9]},
-        ]
-        family.append(Hostile(f"arguments: {shape}", "/v1/chat/completions", dump({**budget, "messages": history})))
-        item = {"type": "function_call", "call_id": "c", "name": "f", "arguments": text}
-        family.append(Hostile(f"arguments: {shape}", "/v1/responses", dump({"model": "default", "input": [item]})))
-    for name, text in bodies():
-        raw = text.encode()
+    for name, body in bodies():
+        raw = body.encode()
         for path in ("/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/route", "/v1/gate", "/v1/feedback"):
-            family.append(Hostile(f"body: {name}", path, raw))
-    return [request for request in family if len(request.body) <= MAX_BYTES]
+            family.append(Hostile(f"body: {name}", path, (raw,)))
+    return [request for request in family if sum(map(len, request.parts)) <= MAX_BYTES]
+
+
+def fill(template: Any, **values: bytes) -> tuple[bytes, ...]:
+    """The parts of a body: JSON in which each string "<name>" stands for the JSON of that name."""
+    return tuple(values.get(piece.decode(), piece) for piece in _BLANK.split(dump(template)))
 
 
 def dump(value: Any) -> bytes:

@@ -22,7 +22,7 @@ def test_health_and_readiness(running: Running) -> None:
     """Both answer without anything."""
     assert httpx2.get(f"{running.url}/healthz").json() == {"status": "ok"}
     assert httpx2.get(f"{running.url}/readyz").json() == {"status": "ready", "policies": 4}
-    with httpx2.Client(timeout=3) as client:  # one connection, on which nothing may be left over
+    with httpx2.Client(timeout=20) as client:  # one connection, on which nothing may be left over
         for _ in range(3):
             head = client.head(f"{running.url}/healthz")
             assert (head.status_code, head.content) == (200, b"")

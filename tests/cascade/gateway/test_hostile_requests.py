@@ -16,6 +16,7 @@ import httpx2
 import pytest
 
 from cascade.gateway.auth.key_file import KeyFile
+from cascade.gateway.schemas.pool import SchemaPool
 from tests import machine
 from tests.cascade.gateway.conftest import Running, Serve
 from tests.cascade.gateway.hostile import ASK, Hostile, requests
@@ -97,21 +98,18 @@ def check(running: Running, family: list[Hostile], key: str | None = None) -> No
     slow = {}
     httpx2.post(f"{running.url}/v1/chat/completions", json={"model": "default", "messages": ASK})
     gc.freeze()  # a collection of what the tests hold is none of the gateway's
-    try:
-        for request in family:
-            longest = [stall(running, request, key)]
-            while longest[-1] > STALL_S and len(longest) < 3:  # a loop that is held is held every time
-                longest.append(stall(running, request, key))
-            if longest[-1] > STALL_S:
-                slow[f"{request.path} {request.name}"] = [round(seconds, 3) for seconds in longest]
-    finally:
-        gc.unfreeze()
+    for request in family:
+        longest = [stall(running, request, key)]
+        while longest[-1] > STALL_S and len(longest) < 3:  # a loop that is held is held every time
+            longest.append(stall(running, request, key))
+        if longest[-1] > STALL_S:
+            slow[f"{request.path} {request.name}"] = [round(seconds, 3) for seconds in longest]
     assert not slow
 
 
 @pytest.fixture(scope="module")
 def family() -> list[Hostile]:
-    """All hostile requests, 250 MB: made once, and freed after this module."""
+    """All hostile requests, made once."""
     return requests()
 
 
@@ -155,7 +153,7 @@ def test_memory_after_hostile_requests(tmp_path: Path, earlier: int, count: int,
     sample = random.Random(11).sample(family, min(count, len(family)))
     with process("--policy-file", str(path)) as (running, url, _):
         for route, body in GOOD.items():
-            assert send(url, Hostile("good", route, json.dumps(body).encode())) == 200, route
+            assert send(url, Hostile("good", route, (json.dumps(body).encode(),))) == 200, route
         for request in sample[:earlier]:
             send(url, request)
         before = memory(running.pid)
@@ -219,7 +217,7 @@ def test_what_another_client_sees(tmp_path: Path, count: int, family: list[Hosti
     path.write_text(POLICIES)
     sample = [r for r in family if r.name in ONCE and "chat" in r.path]
     sample += random.Random(5).sample(family, min(count, len(family)) - len(sample))
-    good = Hostile("good", "/v1/chat/completions", json.dumps({"model": "default", "messages": ASK}).encode())
+    good = Hostile("good", "/v1/chat/completions", (json.dumps({"model": "default", "messages": ASK}).encode(),))
     slow = {}
     with process("--policy-file", str(path)) as (_, url, _), Pinger(url) as pinger:
         send(url, good)
@@ -236,17 +234,23 @@ def test_what_another_client_sees(tmp_path: Path, count: int, family: list[Hosti
     assert not slow
 
 
-def test_several_at_once_do_not_hold_others(serve: Serve, family: list[Hostile]) -> None:
-    """While ten clients send schemas that never end, another one is answered."""
+def test_several_at_once_do_not_hold_others(serve: Serve, family: list[Hostile], monkeypatch: pytest.MonkeyPatch) -> None:
+    """While six clients send schemas that never end, another one is answered, whatever time a schema may take."""
+    monkeypatch.setattr("cascade.gateway.state.SchemaPool", partial(SchemaPool, limit_s=0.5))
     running = serve(POLICIES)
+    running.chat()
+    gc.freeze()
     slow = [r for r in family if r.name == "schema: exponential references, answer: nested lists"] * 6
-    threads = [threading.Thread(target=send, args=(running.url, request)) for request in slow]
-    with watched(running) as stalls:
-        for thread in threads:
-            thread.start()
-        for _ in range(20):
-            assert httpx2.get(f"{running.url}/healthz", timeout=5).status_code == 200
-            assert running.chat().status_code == 200
-        for thread in threads:
-            thread.join()
-    assert stalls.longest < STALL_S * machine.slowness()
+    longest: list[float] = []
+    while not longest or (longest[-1] > STALL_S and len(longest) < 3):  # a loop that is held is held every time
+        threads = [threading.Thread(target=send, args=(running.url, request)) for request in slow]
+        with watched(running) as stalls:
+            for thread in threads:
+                thread.start()
+            for _ in range(20):
+                assert httpx2.get(f"{running.url}/healthz", timeout=20).status_code == 200
+                assert running.chat().status_code == 200
+            for thread in threads:
+                thread.join()
+        longest.append(stalls.longest / machine.slowness())
+    assert longest[-1] <= STALL_S, longest

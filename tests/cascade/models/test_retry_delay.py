@@ -86,8 +86,8 @@ def test_a_date_is_a_moment() -> None:
 )
 def test_whatever_a_body_is_it_never_fails(body: Any, header: str) -> None:
     """Nor does a long message take long to search."""
-    began = time.monotonic()
+    began = time.thread_time()
     delay = retry_delay({"retry-after": header}, body)
     assert delay is None or delay >= 0.0
     retry_delay({}, {"message": "try again in " + "1m " * 20_000 + "x"})
-    assert time.monotonic() - began < 1.0
+    assert time.thread_time() - began < 1.0

@@ -41,13 +41,22 @@ def events(kind: Any, of: dict[str, Any]) -> list[bytes]:
     return chat_events(of) if kind is OpenAIModel else message_events(of)
 
 
-def streamed(kind: Any, server: WireServer, request: Request = Request(), **options: Any) -> list[Chunk]:  # noqa: B008
+HI = Prompt.of("hi")
+
+
+def streamed(
+    kind: Any,
+    server: WireServer,
+    request: Request = Request(),  # noqa: B008
+    prompt: Prompt = HI,
+    **options: Any,
+) -> list[Chunk]:
     """All chunks of one stream through a fresh client."""
 
     async def go() -> list[Chunk]:
         model = kind(name="m", model="x", api_key=KEY, base_url=server.base_url, **options)
         try:
-            return [chunk async for chunk in model.stream(Prompt.of("hi"), request)]
+            return [chunk async for chunk in model.stream(prompt, request)]
         finally:
             await model.close()
 
@@ -342,6 +351,49 @@ def test_interleaved_tool_calls(server: WireServer, pieces: list[dict[str, Any]]
     assert answer is not None
     calls = [(c["id"], c["function"]["name"], c["function"]["arguments"]) for c in answer.tool_calls]
     assert calls == [("1", "f", '{"x": 1}'), ("2", "g", '{"y": 2}')]
+
+
+TOOLS = tuple({"type": "function", "function": {"name": n, "parameters": {}}} for n in ("get_weather", "get_time", "get"))
+CITY, CITY_END = {"arguments": '{"city":'}, {"arguments": ' "Paris"}'}
+
+
+@pytest.mark.parametrize(
+    ("pieces", "calls"),
+    [
+        (["get_", "weather"], [("get_weather", "{}")]),
+        (["ge", "t", "_", "time"], [("get_time", "{}")]),
+        (["get", "_time"], [("get_time", "{}")]),
+        (["get_weather", "get_time"], [("get_weather", "{}"), ("get_time", "{}")]),
+        (["get_weather", "get_weather"], [("get_weather", "{}")]),
+        (["get_", "get_we", "get_weather"], [("get_weather", "{}")]),
+        (["get_weather", CITY, "get_weather", CITY_END], [("get_weather", '{"city": "Paris"}')]),
+        (["get_", "weather", CITY, CITY_END], [("get_weather", '{"city": "Paris"}')]),
+        (["get_weather", CITY, CITY_END, "get_time"], [("get_weather", '{"city": "Paris"}'), ("get_time", "{}")]),
+        (["get_weather", CITY, CITY_END, "get_weather", CITY, CITY_END], [("get_weather", '{"city": "Paris"}')] * 2),
+    ],
+)
+@pytest.mark.parametrize("index", [0, None])
+@pytest.mark.parametrize("call_id", ["", "c1"])
+def test_names_in_parts(
+    server: WireServer, pieces: list[Any], calls: list[tuple[str, str]], index: int | None, call_id: str
+) -> None:
+    """Names that come in parts, again or growing are one name; another tool's name begins another call."""
+    deltas: list[dict[str, Any]] = []
+    for piece in pieces:
+        function = {"name": piece} if isinstance(piece, str) else piece
+        deltas.append({"function": function} if index is None else {"index": index, "function": function})
+    if call_id:
+        deltas[0]["id"] = call_id
+    end = {"choices": [{"delta": {}, "finish_reason": "tool_calls"}]}
+    server.reply = Reply(events=sse(*({"choices": [{"delta": {"tool_calls": [d]}}]} for d in deltas), end, "[DONE]"))
+    chunks = streamed(OpenAIModel, server, prompt=Prompt.of("Weather?", tools=TOOLS))
+    answer = chunks[-1].answer
+    assert answer is not None
+    assert [(c["function"]["name"], c["function"]["arguments"]) for c in answer.tool_calls] == calls
+    names = [""] * len(calls)
+    for piece in (call for chunk in chunks for call in chunk.tool_calls):
+        names[piece["index"]] += piece.get("function", {}).get("name", "")
+    assert names == [name for name, _ in calls]
 
 
 def test_interleaved_blocks(server: WireServer) -> None:

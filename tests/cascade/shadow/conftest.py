@@ -15,7 +15,7 @@ def check_monitors(service: Cascade) -> None:
     assert shadower is not None
     if shadower._thread is None:
         shadower._start()
-    deadline = time.monotonic() + 10.0
+    deadline = time.monotonic() + 30.0
     while shadower._loop is None:
         assert time.monotonic() < deadline
         time.sleep(0.001)
@@ -27,4 +27,4 @@ def check_monitors(service: Cascade) -> None:
             done.set()
 
     shadower._loop.call_soon_threadsafe(check)
-    assert done.wait(10.0)
+    assert done.wait(30.0)

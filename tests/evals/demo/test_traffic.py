@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from evals.demo.traffic import Counts, body_of, quality_of, send
+from evals.demo.traffic import Counts, body_of, main, quality_of, send
 from evals.recording import Example
 
 EXAMPLE = Example(
@@ -130,12 +130,11 @@ def test_a_taken_port_is_an_error() -> None:
     assert "--port" in err
 
 
-def test_an_error_states_the_address_without_its_secrets() -> None:
+def test_an_error_states_the_address_without_its_secrets(capsys: pytest.CaptureFixture[str]) -> None:
     """Neither a user, a password nor a query of the address is printed."""
     url = f"http://user:hidden@127.0.0.1:{free_port()}/?key=hidden"
-    with command("--url", url, "--seconds", "0.5", "--rate", "20") as process:
-        out, err = process.communicate(timeout=60)
-    assert process.returncode == 1
+    assert main(["--url", url, "--seconds", "0.5", "--rate", "20"]) == 1
+    out, err = capsys.readouterr()
     assert f"{url.partition('/?')[0].replace('user:hidden@', '')}: no question was answered" in err
     assert "hidden" not in out + err
 
@@ -156,9 +155,8 @@ def test_a_gateway_that_is_not_there_is_counted() -> None:
 @pytest.mark.parametrize(
     "args", [("--serve", "--rate", "0"), ("--serve", "--feedback", "2"), ("--serve", "--url", "x"), ("--url", "x"), ()]
 )
-def test_wrong_settings_are_refused(args: tuple[str, ...]) -> None:
+def test_wrong_settings_are_refused(capsys: pytest.CaptureFixture[str], args: tuple[str, ...]) -> None:
     """argparse says which, with status 2."""
-    with command(*args) as process:
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert "usage:" in err
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main(args)
+    assert "usage:" in capsys.readouterr().err

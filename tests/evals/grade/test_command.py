@@ -48,7 +48,7 @@ def test_each_task_has_its_grader(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert qualities(path) == {("a", "m"): 1, ("a", "n"): 0, ("b", "m"): 1, ("b", "n"): 0, ("c", "m"): None}
     first, second, _ = read(path)
     assert [s["quality"] for s in first.answers["m"]["samples"]] == [0.0, 1.0]
-    assert first.answers["m"]["grader"] == "number:tolerance=0.5@3"
+    assert first.answers["m"]["grader"] == "number:tolerance=0.5@4"
     assert second.answers["m"]["grader"] == "text@2"
     assert second.raw["mine"] == [1]
     output = capsys.readouterr().out
@@ -149,7 +149,7 @@ def test_a_task_of_any_name_has_its_grader(tmp_path: Path, task: str) -> None:
     """A task's name may hold the signs that options are written with, and be a grader's."""
     path = recording(tmp_path, task=task)
     assert grade.main([str(path), "--grader", f"{task}=number:tolerance=0.5"]) == 0
-    assert next(read(path)).answers["m"]["grader"] == "number:tolerance=0.5@3"
+    assert next(read(path)).answers["m"]["grader"] == "number:tolerance=0.5@4"
 
 
 @pytest.mark.parametrize("name", ["rec.jsonl", "rec.jsonl.gz"])

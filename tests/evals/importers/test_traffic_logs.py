@@ -258,6 +258,90 @@ def test_tool_calls_in_spans(tmp_path: Path) -> None:
     assert answer["text"] == ""
 
 
+THOUGHTS = {
+    "a part": {
+        "role": "assistant",
+        "parts": [{"type": "reasoning", "content": "Hm."}, {"type": "text", "content": "Paris"}],
+    },
+    "a field": {"role": "assistant", "content": "Paris", "reasoning_content": "Hm."},
+    "openrouter's field": {"role": "assistant", "content": "Paris", "reasoning": "Hm."},
+    "the text": {"role": "assistant", "content": "<think>Hm.</think>Paris"},
+    "anthropic's blocks": {
+        "role": "assistant",
+        "content": [{"type": "thinking", "thinking": "Hm.", "signature": "x"}, {"type": "text", "text": "Paris"}],
+    },
+    "litellm's blocks": {
+        "role": "assistant",
+        "content": "Paris",
+        "thinking_blocks": [{"type": "thinking", "thinking": "Hm."}],
+    },
+    "a response": {
+        "object": "response",
+        "output": [
+            {"type": "reasoning", "summary": [{"type": "summary_text", "text": "Hm."}]},
+            {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Paris"}]},
+        ],
+    },
+    "a response's items": [
+        {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "Hm."}]},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Paris"}]},
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("log", "thought"),
+    [
+        *((log, thought) for log in ("otel", "langfuse", "litellm") for thought in THOUGHTS),
+        *(("openllmetry", thought) for thought in ("a field", "openrouter's field", "the text")),  # its attributes are flat
+    ],
+)
+def test_reasoning_in_logs(tmp_path: Path, log: str, thought: str) -> None:
+    """A logged thought is the answer's reasoning, wherever it stands."""
+    reply = THOUGHTS[thought]
+    path = tmp_path / "log.jsonl"
+    if log == "otel":
+        output = json.dumps(reply if isinstance(reply, list) else [reply])
+        row = otlp({**CALL, "gen_ai.input.messages": json.dumps(MESSAGES), "gen_ai.output.messages": output})
+        examples, _ = imported(otel.items, write_rows(path, row))
+    elif log == "openllmetry":
+        assert isinstance(reply, dict)
+        fields = {f"gen_ai.completion.0.{name}": value for name, value in reply.items()}
+        row = otlp({**CALL, "gen_ai.prompt.0.role": "user", "gen_ai.prompt.0.content": "Capital of France?", **fields})
+        examples, _ = imported(otel.items, write_rows(path, row))
+    elif log == "langfuse":
+        examples, _ = imported(langfuse.items, write_rows(path, {**GENERATION, "output": reply}))
+    else:
+        whole = reply if isinstance(reply, list) or "output" in reply else {"choices": [{"message": reply}]}
+        examples, _ = imported(litellm.items, write_rows(path, {**SPEND, "response": whole}))
+    _, answer = only(examples)
+    assert (answer["text"], answer["reasoning"]) == ("Paris", "Hm.")
+
+
+def test_refusals_and_calls_in_logs(tmp_path: Path) -> None:
+    """A provider's refusal and tool calls are taken over, in the shape of every interface."""
+    refused = {"role": "assistant", "content": None, "refusal": "Non."}
+    _, answer = only(imported(langfuse.items, write_rows(tmp_path / "a.jsonl", {**GENERATION, "output": refused}))[0])
+    assert (answer["text"], answer["refusal"]) == ("Non.", "Non.")
+    function = {"name": "weather", "arguments": '{"city": "Paris"}'}
+    outputs = [
+        [{"type": "function_call", "call_id": "c1", "name": "weather", "arguments": '{"city": "Paris"}'}],
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "c1", "name": "weather", "input": {"city": "Paris"}}]},
+        {"role": "assistant", "content": "", "tool_calls": [{"id": "c1", "name": "weather", "args": {"city": "Paris"}}]},
+    ]
+    for output in outputs:
+        _, answer = only(imported(langfuse.items, write_rows(tmp_path / "b.jsonl", {**GENERATION, "output": output}))[0])
+        assert answer["tool_calls"] == [{"id": "c1", "type": "function", "function": function}]
+    flat = {"gen_ai.completion.0.tool_calls.0.name": "weather", "gen_ai.completion.0.tool_calls.0.id": "c1",
+            "gen_ai.completion.0.tool_calls.0.arguments": '{"city": "Paris"}', "gen_ai.completion.0.role": "assistant",
+            "llm.request.functions.0.name": "weather",
+            "llm.request.functions.0.parameters": '{"type": "object"}'}  # fmt: skip
+    row = otlp({**CALL, "gen_ai.prompt.0.role": "user", "gen_ai.prompt.0.content": "Weather?", **flat})
+    example, answer = only(imported(otel.items, write_rows(tmp_path / "c.jsonl", row))[0])
+    assert answer["tool_calls"] == [{"id": "c1", "type": "function", "function": function}]
+    assert example.tools[0]["function"]["name"] == "weather"
+
+
 def test_stored_completions(tmp_path: Path) -> None:
     """A completion with its messages, listed or as the API's page, with the metadata's reference and task."""
     row = {

@@ -128,6 +128,9 @@ def test_prompts_without_a_match_are_an_error(tmp_path: Path, capsys: pytest.Cap
     assert not out.exists()
     assert main(["merge", files["1"], files["3"], files["4"], "--match", "prompt", "--out", str(out)]) == 0
     assert [e.prompt for e in read(out)] == ["a", "b", "c", "e"]
+    printed = capsys.readouterr().out
+    assert f"whose prompt is in no earlier file were added: 1 of 2 in {files['3']}, 1 of 2 in {files['4']}" in printed
+    assert main(["merge", files["1"], files["3"], files["2"], "--match", "prompt", "--out", str(out)]) == 0  # c is in 3
     assert main(["merge", files["1"], files["2"], "--out", str(out)]) == 0
     assert len(list(read(out))) == 4
 

@@ -60,6 +60,10 @@ def test_where_the_strict_promise_cannot_be_proved_a_looser_one_is() -> None:
     text = in_words([line.to_json() for line in choice.menu], 0.1, choice.guarantee.value)
     assert "graded rows in all" in text or "would not help" in text
     assert max(map(len, text.split("\n"))) <= 100
+    long_names = [
+        line.to_json() | {"tiers": [f"a-model-with-a-rather-long-name-{i}" for i in range(4)]} for line in choice.menu
+    ]
+    assert max(map(len, in_words(long_names, 0.1, 0.1).split("\n"))) <= 100
 
 
 def test_the_certification_rows_choose_no_order() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evals.replay.results.table import ResultRow, as_json, render, result_row
+from evals.replay.results.verdict import verdict
 
 NAN = float("nan")
 
@@ -109,3 +110,17 @@ def test_the_table_fits_a_terminal(name: str) -> None:
     assert max(map(len, text.split("\n"))) <= 100
     assert name[:10] in text
     assert name[-10:] in text
+
+
+def test_a_loss_of_nothing_has_no_sign() -> None:
+    """Not "-0.0 points", whichever of two equal qualities was subtracted from the other."""
+    for zero in (0.0, -0.0, 1e-5, -1e-5):
+        chosen = {
+            "tiers": ["small", "large"], "cost_ratio": 0.3, "usd_per_1000": 0.3, "premium_usd_per_1000": 1.0,
+            "judging_usd_per_1000": 0.0, "quality_difference": zero, "interval": [-zero, zero],
+        }  # fmt: skip
+        data = {
+            "chosen": chosen, "certificate": {"certified": True, "words": "Shown."}, "tiers": ["small", "large"],
+            "test": {"n": 9},
+        }  # fmt: skip
+        assert verdict(data)[1] == "loses  0.0 points of quality against large (95 % interval 0.0 to 0.0), on 9 test rows"

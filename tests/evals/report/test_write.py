@@ -235,6 +235,15 @@ def test_terms_are_explained_where_they_stand_and_in_the_glossary() -> None:
         assert f"<dt>{term}</dt>" in page, term
 
 
+def test_abbreviations_are_explained_in_notes_and_facts() -> None:
+    """Every one of them on hover, and nothing else of the note changes."""
+    findings = sample() | {"notes": ["router: 30 % by TF-IDF & <b>, USD unknown"]}
+    page = write.render(findings)
+    hover = r'<abbr title="[^"]{5,}" tabindex="0">'
+    assert re.search(rf"by {hover}TF-IDF</abbr> &amp; &lt;b&gt;, {hover}USD</abbr> unknown", page)
+    assert re.search(rf"<dt>{hover}SHA-256</abbr></dt>", page)
+
+
 def test_mistakes_are_filtered_by_task_and_references_are_json() -> None:
     """The choice is hidden until the script runs; a reference that is not text is shown as JSON."""
     mistakes = [{**sample()["mistakes"][0], "task": task, "reference": {"a": [True, None]}} for task in ("x", "y", "x")]

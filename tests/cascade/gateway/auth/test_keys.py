@@ -195,7 +195,7 @@ def eventually(done: Callable[[], bool], seconds: float = 10.0) -> None:
     ends = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < ends
-        time.sleep(0.2)
+        time.sleep(0.02)
 
 
 def test_without_keys_this_machine_alone(serve: Serve) -> None:

@@ -177,6 +177,25 @@ def test_a_killed_worker_is_replaced_and_no_returned_run_is_lost(policies: Path,
     assert len(load.run_ids) > 50
 
 
+def test_a_worker_that_hangs_is_replaced(policies: Path) -> None:
+    """One whose loop stands still is killed and named in the log; the other serves meanwhile, and stays."""
+    arguments = ("--policy-file", str(policies), "--workers", "2")
+    with process(*arguments, CASCADE_HUNG_WORKER_S="2") as (running, url, _):
+        wait_until(lambda: len(children(running.pid)) == 2)
+        hung, other = children(running.pid)
+        time.sleep(0.5)  # a sign of life
+        os.kill(hung, signal.SIGSTOP)
+        wait_until(lambda: not alive(hung))
+        wait_until(lambda: len(children(running.pid)) == 2)
+        assert other in children(running.pid)
+        assert httpx2.post(f"{url}/v1/route", json=QUESTION, timeout=30).status_code == 200
+        running.send_signal(signal.SIGTERM)
+        _, err = running.communicate(timeout=30)
+    assert "a worker hangs and is ended" in err
+    assert f"worker_pid={hung}" in err
+    assert "a worker ended and is replaced" in err
+
+
 def test_workers_end_with_their_supervisor(policies: Path) -> None:
     """Even where it is killed: they are left no port, no folder and no parent."""
     with process("--policy-file", str(policies), "--workers", "2", TMPDIR=str(policies.parent)) as (running, _, _):

@@ -149,7 +149,7 @@ async def test_a_replay_reads_the_recording(url: str, tmp_path: Path, capsys: py
     assert "large" in shown
 
 
-async def test_an_export_says_what_its_rows_are(url: str, tmp_path: Path) -> None:
+async def test_an_export_says_what_its_rows_are(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Tags become tasks, escalated rows are marked, sampled rows state their probability."""
     answers = {"sure": SURE, "unsure": POOR}
     async with cascade(url, lambda p, r: answers[p.text], BEST, journal_text=True) as c:
@@ -170,7 +170,11 @@ async def test_an_export_says_what_its_rows_are(url: str, tmp_path: Path) -> Non
         await c.arun("cheap is enough")
     assert [len(row["answers"]) for row in rows()] == [2, 2, 1]
     assert {row["task"] for row in rows()} == {"default"}
+    assert f"record {out} --missing" in capsys.readouterr().err
     complete = rows("--complete")
+    following = capsys.readouterr().err
+    assert "--missing" not in following  # nothing is
+    assert f"grade {out} " in following
     assert [row["prompt"][0]["content"] for row in complete] == ["sure", "unsure"]
     assert [row.get("incomplete_left_out") for row in complete] == [None, 1]
     assert main(["journal", "export", "--journal", url, "--complete", str(out)]) == 2
