@@ -9,7 +9,8 @@ from cascade.policy.journal_config import shown
 from cascade.util.extras import sentence
 
 from .record import dumps
-from .store import ADDED_TABLES, COLUMNS, Row, SqlStore, added_schema, check_version, schema
+from .store import COLUMNS, Row, SqlStore
+from .tables import ADDED_TABLES, added_schema, check_version, schema
 
 CONNECT_S = 10
 _NUMBER, _REAL = "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY", "DOUBLE PRECISION"

@@ -12,7 +12,8 @@ from typing import Any
 
 from cascade.errors import JournalError
 
-from .store import ADDED_TABLES, Row, SqlStore, added_schema, check_version, schema
+from .store import Row, SqlStore
+from .tables import ADDED_TABLES, added_schema, check_version, schema
 
 log = logging.getLogger("cascade.journal")
 

@@ -52,6 +52,7 @@ from .rows.input_rows import (  # fmt: skip
     preview,
     prompt_key,
     row_warnings,
+    session_of,
     usable_rows,
 )
 from .rows.recorded_verdicts import recorded_judges
@@ -181,7 +182,7 @@ async def _replay(
             [e.task for e in rows],
             config.seed,
             recorded=recorded,
-            groups=[prompt_key(e) for e in rows],
+            groups=[session_of(e) or prompt_key(e) for e in rows],
         )
     except ValueError as error:
         raise ReplayError(f"{error}; a replay needs rows to fit, to certify and to test on") from None
