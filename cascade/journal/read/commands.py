@@ -1,6 +1,7 @@
-"""``python -m cascade journal tail | show | export | verify``."""
+"""``python -m cascade journal tail | show | export | verify | labels``."""
 
 import argparse
+import json
 import re
 import sys
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 from cascade.errors import JournalError, PolicyError, RunNotFoundError
 from cascade.journal.open_store import open_store
 from cascade.journal.store import Filter, SqlStore
+from cascade.util.atomic_write import replacing
 from cascade.util.own_command import own_command
 from cascade.util.spans import span_seconds
 
@@ -43,7 +45,10 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     export.set_defaults(command=_export)
     verify = commands.add_parser("verify", help="decide every record again; 1 where one differs from what was recorded")
     verify.set_defaults(command=_verify)
-    for command in (tail, show, export, verify):
+    labels = commands.add_parser("labels", help="write what people said of runs, as JSON Lines")
+    labels.add_argument("out", help="the file, or '-' for standard output")
+    labels.set_defaults(command=_labels)
+    for command in (tail, show, export, verify, labels):
         command.add_argument("--journal", metavar="URL", help="sqlite:///file or postgresql://host/database")
         command.add_argument("--policy-file", help="whose journal to read, where no URL is given")
 
@@ -140,6 +145,20 @@ def _export(args: argparse.Namespace) -> int:
         ]
         first = "" if args.complete else "ask the models that have not answered yet, "
         print("\n  ".join([f"next: {first}grade the answers, tune on all:", *commands]), file=sys.stderr)
+    return 0
+
+
+def _labels(args: argparse.Namespace) -> int:
+    from cascade.journal.review import human_labels
+
+    with _opened(args) as store:
+        lines = [json.dumps(line, ensure_ascii=True) + "\n" for line in human_labels(store)]
+    if args.out == "-":
+        sys.stdout.write("".join(lines))
+    else:
+        with replacing(args.out, private=True) as file:
+            file.write("".join(lines).encode())
+    print(f"{args.out}: {len(lines)} labels", file=sys.stderr)
     return 0
 
 
