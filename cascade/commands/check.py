@@ -5,12 +5,14 @@ import json
 import os
 from collections.abc import Iterator
 
+from cascade.errors import PolicyError
 from cascade.policy import load as policy_files
 from cascade.policy.calibrators import from_json
 from cascade.policy.routes import in_words
 from cascade.policy.schema import ModelSpec, Policy, PolicyFile, TierPolicy
 from cascade.util.plain_data import usd
 from cascade.util.providers import KEY_ENV
+from cascade.util.suggestions import unknown
 from cascade.util.totals import plus
 
 from .ask import POLICY_FILE_HELP
@@ -21,6 +23,7 @@ def add_check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", help=POLICY_FILE_HELP)
     parser.add_argument("--input-tokens", type=int, default=500, help="of a call, for its cost (default 500)")
     parser.add_argument("--output-tokens", type=int, default=200, help="of a call, for its cost (default 200)")
+    parser.add_argument("--policy", help="only this policy and its models (default: all)")
     parser.add_argument("--strict", action="store_true", help="exit with 1 where there is a warning, for CI")
     parser.set_defaults(command=_check)
 
@@ -34,6 +37,10 @@ def _check(args: argparse.Namespace) -> int:
     path = policy_files.find(args.file)
     file = policy_files.load(path)
     print(f"{path}: {len(file.models)} models, {len(file.policies)} policies, valid")
+    if args.policy is not None:
+        if args.policy not in file.policies:
+            raise PolicyError(unknown("policy", args.policy, file.policies))
+        file = file.model_copy(update={"policies": {args.policy: file.policies[args.policy]}})
     for name, policy in file.policies.items():
         _print_policy(name, policy, file, args.input_tokens, args.output_tokens)
     from cascade.policy.advice import advise

@@ -102,6 +102,17 @@ def test_mistakes_exit_with_2(file: str, capsys: pytest.CaptureFixture[str], arg
     assert err.startswith("cascade: ")
 
 
+def test_check_of_one_policy_leaves_the_others_out(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Their models' missing keys are no warnings of it; an unknown name is an error with the nearest one."""
+    assert main(["check", "--strict", "--policy", "default", file]) == 0
+    out = capsys.readouterr().out
+    assert "default  (hash" in out
+    assert "hasty" not in out
+    assert main(["check", "--strict", "--policy", "hasty", file]) == 1
+    assert main(["check", "--policy", "hastly", file]) == 2
+    assert "unknown policy 'hastly'; did you mean 'hasty'?" in capsys.readouterr().err
+
+
 def test_check_prints_the_ladders_and_warns(file: str, capsys: pytest.CaptureFixture[str]) -> None:
     """What a call costs, unknown where it is; and a tier that could use up the whole deadline."""
     assert main(["check", file]) == 0

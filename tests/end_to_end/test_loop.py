@@ -217,4 +217,4 @@ def test_each_command_prints_the_next_until_a_policy_is_certified(project: Path)
         assert commands <= 5, printed
     assert "NOT CERTIFIED" not in printed
     assert "calibration: policies-tuned-calibration.json" in (project / "policies-tuned.yaml").read_text(encoding="utf-8")
-    assert " check --strict policies-tuned.yaml" in printed
+    assert " check --strict --policy openai policies-tuned.yaml" in printed

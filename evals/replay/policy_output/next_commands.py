@@ -17,7 +17,7 @@ def after_writing(own: OwnPolicy, target: str) -> list[str]:
         if own.has_journal
         else f'{cascade} run --policy-file {target}{policy} "a prompt of yours"'
     )
-    return [f"{cascade} check --strict {target}", f"{cascade} serve --policy-file {target}", learn]
+    return [f"{cascade} check --strict{policy} {target}", f"{cascade} serve --policy-file {target}", learn]
 
 
 def to_write(own: OwnPolicy, recording: str, promise: str) -> str:
