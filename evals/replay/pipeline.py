@@ -192,6 +192,7 @@ async def _replay(
     for flag, is_set in {"--max-latency": config.max_latency_s is not None, "--speculate": config.speculate}.items():
         if is_set:
             check_latencies(tuned, flag)
+    unprompted = tuned
     if (config.by_prompt or config.speculate) and config.policy is None:
         tuned = with_prompts(tuned, rows)
     row_tasks = tasks_of([e.task for e in rows])
@@ -262,6 +263,7 @@ async def _replay(
         engine_outcome=engine_outcome,
         answered_by=[tier_models[r.tier] for r in results],
         seed=config.seed,
+        unprompted=unprompted if choice and any(tier.predictor for tier in policy.tiers) else None,
     )
     data = _data(
         rows=rows, scores=scores, splits=splits, tiers=tiers, config=config, choice=choice, policy=policy, results=results,
