@@ -81,6 +81,7 @@ class Cascade(Service):
         deadline_s: float | None = None,
         min_confidence: float | None = None,
         max_latency_s: float | None = None,
+        session: str | None = None,
         tags: Tags | None = None,
         on_event: OnEvent | None = None,
         stream: StreamMode | None = None,
@@ -100,6 +101,7 @@ class Cascade(Service):
             min_confidence: In [0, 1]: nothing below it is accepted, whatever the policy's thresholds say.
             max_latency_s: The seconds that this run should take. Tiers that are too slow for it are not asked, and the next
                 tier is asked early where waiting for a verdict would miss it. ``deadline_s`` is what cuts a run short.
+            session: Names the conversation that the prompt goes on with, for a policy with ``sticky``.
             tags: The caller's own labels (texts, numbers, booleans by name), kept in the journal.
             on_event: Called with each event of the run as it happens; see ``astream``.
             stream: When text becomes an event, in place of the policy's ``stream``.
@@ -136,6 +138,9 @@ class Cascade(Service):
             compiled = variant(compiled, question, tags)
         if compiled.routes is not None:
             compiled = routed(compiled, compiled.routes, question, tags)
+        turn = None
+        if session is not None and compiled.sessions is not None:
+            compiled, turn = compiled.sessions.begin(compiled, session, question)
         if min_confidence is not None:
             compiled = with_min_confidence(compiled, _probability(min_confidence))
         if self._tag_budgets:
@@ -157,6 +162,8 @@ class Cascade(Service):
         if assignment is not None:
             work = partial(with_arm, work, assignment.arm)
         result = await self._observe("run", policy, compiled, question, work, tags, request=request, assignment=assignment)
+        if turn is not None:
+            turn.end(result)
         return result if events is None else events.run_finished(result)
 
     @overload

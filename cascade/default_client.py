@@ -86,6 +86,7 @@ def run(
         min_confidence: In [0, 1]: nothing below it is accepted, whatever the policy's thresholds say.
         max_latency_s: The seconds that this run should take. Tiers that are too slow for it are not asked, and the next
             tier is asked early where waiting for a verdict would miss it. ``deadline_s`` is what cuts a run short.
+        session: Names the conversation that the prompt goes on with, for a policy with ``sticky``.
         tags: The caller's own labels (texts, numbers, booleans by name), kept in the journal.
         on_event: Called with each event of the run as it happens; see ``stream``.
         stream: When text becomes an event, in place of the policy's ``stream``.
@@ -141,6 +142,7 @@ async def arun(
     deadline_s: float | None = None,
     min_confidence: float | None = None,
     max_latency_s: float | None = None,
+    session: str | None = None,
     tags: Tags | None = None,
     on_event: OnEvent | None = None,
     stream: StreamMode | None = None,
@@ -165,6 +167,7 @@ async def arun(
         deadline_s=deadline_s,
         min_confidence=min_confidence,
         max_latency_s=max_latency_s,
+        session=session,
         tags=tags,
         on_event=on_event,
         stream=stream,

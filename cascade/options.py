@@ -56,6 +56,7 @@ class StreamOptions(TypedDict, total=False):
     deadline_s: float | None
     min_confidence: float | None
     max_latency_s: float | None
+    session: str | None
     tags: Tags | None
     stream: StreamMode | None
     request: Request

@@ -178,6 +178,7 @@ class Attempt:
         task: The task whose thresholds were used; None: those of every run.
         route: The place of the rule in the policy's routes that the run followed; None: none.
         min_confidence: The least confidence that the call accepts; None: the policy's thresholds alone decided.
+        session: Why a conversation's turn began where it did: "stays", "probes" or "tool_loop"; None: it has no tier yet.
     """
 
     tier: str
@@ -199,6 +200,7 @@ class Attempt:
     task: str | None = None
     route: int | None = None
     min_confidence: float | None = None
+    session: str | None = None
 
     @property
     def judged(self) -> bool:

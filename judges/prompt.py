@@ -88,7 +88,7 @@ def features(prompt: Prompt, task: str | None = None) -> PromptFeatures:
     window, size = WINDOW if plain else WIDE_WINDOW, len(raw)
     flat = raw.translate(_SCRAMBLED)
     grams = _groups(flat[:window]) + _groups(flat[-window:]) if size > 2 * window else _groups(flat)
-    script = script_of(lower) if not plain else "latin" if words else "none"
+    script = writing_system(lower) if not plain else "latin" if words else "none"
     digits, code = size - len(raw.translate(None, _DIGITS)), size - len(raw.translate(None, _CODE))
     end = raw.rstrip()[-1:]
     form = "question" if end == b"?" else "asks" if b"?" in raw else "statement"
@@ -142,7 +142,7 @@ def _of_request(turns: int, system: int, images: int, tools: int, fields: int) -
     )
 
 
-def script_of(text: str) -> str:
+def writing_system(text: str) -> str:
     """The writing system of most letters among the first and last characters of a text; "none" where it has no letter."""
     counts = Counter([_NAMES[bisect_right(_ENDS, ord(c))] for c in (text[:100] + text[100:][-50:]) if c.isalpha()])
     # Of equal counts the first name by the alphabet, so that the order of letters does not matter.

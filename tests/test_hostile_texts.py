@@ -57,7 +57,7 @@ TOOL = {"type": "function", "function": {"name": "f", "parameters": SCHEMA}}
 PROMPT = Prompt.of("What?")
 # Their patterns read what the operator writes (a policy, a command line), or a head of at most 64 KB.
 OPERATORS = {
-    *("cascade.policy.environment", "cascade.policy.load", "cascade.gateway.environment", "cascade.gateway.auth.keys"),
+    *("cascade.policy.environment", "cascade.policy.load", "cascade.gateway.auth.keys"),
     *("cascade.gateway.cors", "cascade.gateway.serve.protocol", "cascade.gateway.dashboard.events"),
     "cascade.journal.read.commands",
 }  # fmt: skip

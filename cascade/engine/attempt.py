@@ -407,6 +407,7 @@ class TierAttempt:
             task=self.tier.task,
             route=self.tier.route,
             min_confidence=self.tier.min_confidence,
+            session=self.tier.session,
         )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from time import thread_time
+from typing import Protocol
 
 from cascade.costs.baseline_cost import premium_usd
 from cascade.costs.budget import MONTH, Ledger, RunBudget, today
@@ -50,6 +51,7 @@ class CompiledTier:
         min_confidence: The least confidence that the call accepts, which is in ``thresholds`` already; None: it says none.
         speculate_below: Below which probability by the prompt the next tier is asked at the same time; None: never.
         p95_s: The 95th percentile of its latency in seconds, by the policy; None: unknown.
+        session: Why a conversation's turn begins where it does; None: the run belongs to no conversation that escalated.
         other_models: What is asked at the same time as the tier's model: pairs of a judge's name and the models' names.
         tools_judge: Checks the calls of answers to prompts with tools, before the other judges; None: it is one of them.
     """
@@ -72,6 +74,7 @@ class CompiledTier:
     min_confidence: float | None = None
     speculate_below: float | None = None
     p95_s: float | None = None
+    session: str | None = None
     other_models: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
@@ -91,6 +94,7 @@ class CompiledPolicy:
         tasks: The policy as each task has it; None: no tier has thresholds by task.
         routes: Where runs begin; None: all at the first tier.
         canary: The candidate calibration, which a share of the runs has; None: there is none.
+        sessions: Its conversations; None: it does not treat them together.
         speculates: Whether a tier may be asked before the one before it is judged.
     """
 
@@ -106,6 +110,7 @@ class CompiledPolicy:
     routes: "RoutePlan | None" = None
     canary: "CanaryPlan | None" = None
     speculates: bool = False
+    sessions: "Sessions | None" = None
 
     def premium_usd(self, prompt: Prompt, attempts: Sequence[Attempt], result: Result | None) -> float | None:
         """Estimates in USD what the last tier alone would have cost; None where unknown.
@@ -124,6 +129,22 @@ class CompiledPolicy:
             price=premium.handle.pricer.cost,
             recorded_cost=getattr(premium.handle.model, "recorded_cost", None),
         )
+
+
+class SessionTurn(Protocol):
+    """One run of a conversation."""
+
+    def end(self, result: Result) -> None:
+        """Remembers what the turn needed."""
+        ...
+
+
+class Sessions(Protocol):
+    """The conversations of a policy."""
+
+    def begin(self, compiled: CompiledPolicy, session: str, prompt: Prompt) -> tuple[CompiledPolicy, SessionTurn]:
+        """The policy for the next turn of a conversation, and the turn, which is to be ended with the result."""
+        ...
 
 
 MOST_READ = 10_000

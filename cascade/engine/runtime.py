@@ -25,6 +25,7 @@ from .model_handle import ModelHandle
 from .observer import Observer
 from .plan import CanaryPlan, CompiledPolicy, CompiledTier
 from .routing import route_plan
+from .sessions import SessionMemory
 from .shadow_plan import ShadowPlan
 from .tasks import with_tasks
 
@@ -66,6 +67,7 @@ class Runtime:
         self._guards: dict[str, Guard] = {}
         self._overruns: dict[str, Overruns] = {}
         self._lengths: dict[str, OutputLengths] = {}
+        self._sessions: dict[str, SessionMemory] = {}
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopState] = WeakKeyDictionary()
         self._lock = threading.Lock()
         self.closed = False
@@ -128,6 +130,7 @@ class Runtime:
                     if name in previous._overruns:
                         self._overruns[name] = previous._overruns[name]
             self._lengths.update(previous._lengths)
+            self._sessions.update(previous._sessions)
 
     def _compile(self, name: str) -> CompiledPolicy:
         policy = self.policy(name)
@@ -136,6 +139,7 @@ class Runtime:
                 raise RuntimeError("this Cascade is closed")
             state = self._loops.setdefault(asyncio.get_running_loop(), _LoopState())
             lengths = self._lengths.setdefault(name, OutputLengths())
+            sessions = self._sessions_of(name, policy)
         candidate, names = policy.candidate, policy.model_names
         if candidate is not None:
             names |= candidate.model_names
@@ -162,6 +166,7 @@ class Runtime:
                     shadow=ShadowPlan.of(one),
                     routes=route_plan(one),
                     canary=canary,
+                    sessions=sessions,
                     speculates=any(tier.speculate_below is not None for tier in one.tiers),
                 )
             )
@@ -176,6 +181,15 @@ class Runtime:
             check_priced(compiled)
         state.compiled[name] = compiled
         return compiled
+
+    def _sessions_of(self, name: str, policy: Policy) -> SessionMemory | None:
+        """The memory of a policy's conversations, which stays the same while its settings do."""
+        if policy.sticky is None:
+            return None
+        memory = self._sessions.get(name)
+        if memory is None or memory.spec != policy.sticky:
+            memory = self._sessions[name] = SessionMemory(policy.sticky)
+        return memory
 
     def _handle(self, name: str) -> ModelHandle:
         spec, model = self._specs.get(name), self._models.get(name)
@@ -289,5 +303,5 @@ def _single_tier(policy: Policy, name: str) -> Policy:
     if not tiers:
         raise PolicyError(unknown("tier", name, (tier.name for tier in policy.tiers)))
     alone = [tier.model_copy(update={"accept_at_by_task": None}) for tier in tiers]
-    absent = dict.fromkeys(("calibration", "shadow", "promise", "routes", "canary"))
+    absent = dict.fromkeys(("calibration", "shadow", "promise", "routes", "canary", "sticky"))
     return policy.model_copy(update={"tiers": alone, **absent})

@@ -39,8 +39,9 @@ def max_tokens(name: str) -> Reader:
 
 def cascade_fields(value: Any, request: GatewayRequest) -> None:
     """Reads ``cascade``: the limits and the needs of this request."""
-    fields = object_of(value, "cascade", ("budget_usd", "deadline_s", "accuracy", "latency"))
+    fields = object_of(value, "cascade", ("budget_usd", "deadline_s", "accuracy", "latency", "session"))
     needs(fields, request, "cascade.")
+    session(fields, request, "cascade.")
     if fields.get("budget_usd") is not None:
         request.budget_usd = number(fields["budget_usd"], "cascade.budget_usd", 0, 1e6)
     if fields.get("deadline_s") is not None:
@@ -53,6 +54,12 @@ def needs(fields: Mapping[str, Any], request: GatewayRequest, prefix: str = "") 
         request.min_confidence = number(fields["accuracy"], f"{prefix}accuracy", 0, 1)
     if fields.get("latency") is not None:
         request.max_latency_s = number(fields["latency"], f"{prefix}latency", 0.001, 86_400)
+
+
+def session(fields: Mapping[str, Any], request: GatewayRequest, prefix: str = "") -> None:
+    """Reads ``session``: which conversation the request goes on with."""
+    if fields.get("session") is not None:
+        request.session = text(fields["session"], f"{prefix}session", 256, empty=False)
 
 
 def option(name: str, check: Callable[[Any, str], Any], *, rare: bool = True) -> Reader:

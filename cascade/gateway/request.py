@@ -1,10 +1,13 @@
 """A client's request in one form for all interfaces; and which model can honour which field."""
 
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 from cascade.client import Cascade
+from cascade.engine.sessions import first_turns
 from cascade.errors import PolicyError
 from cascade.journal.record import MAX_TAG_TEXT
 from cascade.models.message_parts import takes_foreign_fields, takes_reasoning
@@ -42,6 +45,9 @@ UNREAD = frozenset(
 )
 """Fields that servers and client libraries add to a history's messages; no model is called with them."""
 
+FOREIGN = "messages.assistant."
+"""Before the names of other fields of an assistant's message: they are those of the server that wrote it."""
+
 # Fields that a provider's models are called without: they change what an answer costs, how long it takes or how much the
 # model thinks, and nothing that the gateway promises.
 _IGNORED = {
@@ -74,6 +80,7 @@ class GatewayRequest:
         deadline_s: Most seconds of the run; it can only lower the policy's.
         min_confidence: The least confidence that the run accepts; it can only raise the policy's thresholds.
         max_latency_s: Seconds that the run should take; it decides which tiers are asked.
+        session: The conversation, as the client names it; None: it does not.
         options: Further fields that are passed on to the models.
         tags: The client's tags for the journal.
         uses: The fields that not every provider supports, by the names that errors give them.
@@ -97,6 +104,7 @@ class GatewayRequest:
     deadline_s: float | None = None
     min_confidence: float | None = None
     max_latency_s: float | None = None
+    session: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     tags: Tags = field(default_factory=dict)
     uses: set[str] = field(default_factory=set)
@@ -169,6 +177,8 @@ def _ignored(request: GatewayRequest, spec: ModelSpec) -> frozenset[str]:
     They help the model that wrote them, and no answer of another depends on them.
     """
     ignored = (_IGNORED.get(spec.provider, frozenset()) | UNREAD) & request.uses
+    unread = frozenset(name for name in request.uses if name.startswith(FOREIGN))
+    ignored = ignored | unread if unread else ignored
     foreign = frozenset(name for name in request.uses if name.startswith("messages.tool_calls."))
     if spec.provider == "openai":
         dropped = _SIGNED_REASONING if takes_reasoning(spec.base_url) else _SIGNED_REASONING | _REASONING
@@ -197,6 +207,17 @@ def _fixed_temperature(result: Result) -> bool:
         if attempt.answer is not None and "temperature" in attempt.answer.extra.get("ignored", ()):
             return True
     return False
+
+
+def session_of(request: GatewayRequest, policy: Policy, caller_name: str | None) -> str | None:
+    """The conversation that a request goes on with, for a policy with ``sticky``; None for others.
+
+    By the client's name for it, else its ``prompt_cache_key``, else what it begins with. No key sees another key's.
+    """
+    if policy.sticky is None:
+        return None
+    name = request.session or request.options.get("prompt_cache_key") or first_turns(request.messages)
+    return sha256(json.dumps([caller_name, name], sort_keys=True, default=str).encode()).hexdigest()
 
 
 def run_limits(policy: Policy, request: GatewayRequest) -> tuple[float | None, float | None]:

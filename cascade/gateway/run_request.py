@@ -9,7 +9,7 @@ from cascade.policy.schema import Policy
 from cascade.result import Result
 
 from .errors import ApiError, bad_request
-from .request import GatewayRequest, Tags, check_supported, find_policy, run_limits
+from .request import GatewayRequest, Tags, check_supported, find_policy, run_limits, session_of
 
 if TYPE_CHECKING:
     from .auth.keys import Caller
@@ -47,6 +47,7 @@ def run_options(config: "ActiveConfig", caller: "Caller", request: GatewayReques
         "deadline_s": deadline,
         "min_confidence": request.min_confidence,
         "max_latency_s": request.max_latency_s,
+        "session": session_of(request, policy, caller.name),
         "tags": journal_tags(caller, request.tags),
         "daily": caller.daily,
     }

@@ -213,6 +213,8 @@ def _attempt(a: Attempt, messages: Sequence[Message], keep: bool, cut: str) -> d
         entry["route"] = a.route
     if a.min_confidence is not None:
         entry["min_confidence"] = a.min_confidence
+    if a.session is not None:
+        entry["session"] = a.session
     if a.error is not None:
         entry["error"] = redactor.said(a.error)
     if answer is not None:

@@ -1,4 +1,4 @@
-"""A journal's interface to its database: the Store protocol, the rows, and the SQL that both databases understand."""
+"""A journal's interface to its database: the Store protocol, the rows, and the queries that both databases understand."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -7,17 +7,15 @@ from dataclasses import dataclass
 from time import time
 from typing import Any, Protocol
 
-from cascade.errors import JournalError
 from cascade.policy.rollout import AppliedCalibration
 
 from .record import Record, dumps, plain
 
-VERSION = 1
 Row = tuple[Any, ...]
 
 # What is asked for in SQL has a column; the rest is one JSON object.
 _PLAIN = Record._fields[: Record._fields.index("tags")]
-COLUMNS = (*_PLAIN, "tags", "body")
+COLUMNS = (*_PLAIN, "tags", "body", "tiers_asked", "sampling_probability")
 SHADOW_COLUMNS = ("tier", "model", "probability", "state", "estimate_usd", "cost_usd", "latency_s", "agrees", "error")
 _TEXTS = tuple(i for i, name in enumerate(_PLAIN) if name in ("policy", "reason", "tier", "model", "error"))
 # 50 rows a statement: one step of the database, in which other threads run, and few enough parameters for old SQLites.
@@ -42,11 +40,17 @@ def to_row(record: Record) -> Row:
     for i in _TEXTS:
         if values[i] is not None and not plain(values[i]):
             values[i] = ascii(values[i])[1:-1]
-    return (*values, dumps(record.tags) if record.tags else None, dumps(body))
+    tags = dumps(record.tags) if record.tags else None
+    return (*values, tags, dumps(body), tiers_asked(record), record.sampling_probability)
+
+
+def tiers_asked(record: Record) -> int:
+    """How many tiers a run asked: those that it skipped by the prompt do not count."""
+    return sum(attempt["reason"] != "skipped" for attempt in record.attempts)
 
 
 def to_record(row: Sequence[Any]) -> Record:
-    """The record that ``to_row`` made a row of, without its feedback."""
+    """The record of a row of the columns before ``ADDED_COLUMNS``, without its feedback."""
     *values, tags, body = row
     values[_PLAIN.index("accepted")] = bool(values[_PLAIN.index("accepted")])
     rest = json.loads(body)
@@ -153,6 +157,10 @@ class SqlStore(Store):
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """Runs one statement with ``?`` for its values and gives its rows."""
+        raise NotImplementedError
+
+    def stream(self, sql: str, values: Sequence[Any] = ()) -> Iterator[Row]:
+        """``execute`` for more rows than fit into memory, some at a time; read them all before the next transaction."""
         raise NotImplementedError
 
     def transaction(self) -> AbstractContextManager[Any]:
@@ -294,94 +302,6 @@ def _where(wanted: Filter) -> tuple[str, list[Any]]:
     if wanted.graded:
         parts.append(" AND run_id IN (SELECT run_id FROM cascade_feedback)")
     return "".join(parts), values
-
-
-def schema(number: str, real: str, json_: str, tags: str) -> Iterable[str]:
-    """The statements that make the tables, in a database's own types; ``number`` is the type of a column that counts up."""
-    texts = "run_id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL"
-    yield (
-        f"CREATE TABLE cascade_runs (id {number}, {texts}, started {real} NOT NULL, ended {real} NOT NULL, "
-        "policy TEXT NOT NULL, policy_hash TEXT NOT NULL, prompt_hash TEXT NOT NULL, accepted BOOLEAN NOT NULL, "
-        f"reason TEXT NOT NULL, tier TEXT, model TEXT, confidence {real}, cost_usd {real}, premium_usd {real}, "
-        f"latency_s {real} NOT NULL, error TEXT, tags {tags}, body {json_} NOT NULL)"
-    )
-    yield "CREATE INDEX cascade_runs_started ON cascade_runs (started)"
-    yield "CREATE TABLE cascade_policies (hash TEXT PRIMARY KEY, policy TEXT NOT NULL)"
-    yield (
-        f"CREATE TABLE cascade_feedback (id {number}, run_id TEXT NOT NULL, quality {real} NOT NULL, note TEXT, "
-        f"at {real} NOT NULL)"
-    )
-    yield "CREATE INDEX cascade_feedback_run_id ON cascade_feedback (run_id)"
-    yield f"CREATE TABLE cascade_spent (scope TEXT PRIMARY KEY, usd {real} NOT NULL)"
-    yield (
-        f"CREATE TABLE cascade_held (key TEXT NOT NULL, scope TEXT NOT NULL, usd {real} NOT NULL, expires {real} NOT NULL, "
-        "PRIMARY KEY (scope, key))"
-    )
-    yield from added_schema(number, real, json_, exists=False)
-    yield "CREATE TABLE cascade_journal (version INTEGER NOT NULL)"
-    yield f"INSERT INTO cascade_journal (version) VALUES ({VERSION})"
-
-
-def added_schema(number: str, real: str, json_: str, *, exists: bool = True) -> Iterable[str]:
-    """The statements that make the tables that a journal of an earlier cascade lacks; ``exists``: some may be there."""
-    here = "IF NOT EXISTS " if exists else ""
-    yield (
-        f"CREATE TABLE {here}cascade_shadows (id {number}, run_id TEXT NOT NULL, tier TEXT NOT NULL, model TEXT NOT NULL, "
-        f"policy TEXT NOT NULL, probability {real} NOT NULL, queued {real} NOT NULL, sent {real}, day TEXT, "
-        f"state TEXT NOT NULL, estimate_usd {real}, cost_usd {real}, latency_s {real}, agrees BOOLEAN, error TEXT, "
-        f"job {json_}, answer {json_}, UNIQUE (run_id, tier))"
-    )
-    yield f"CREATE INDEX {here}cascade_shadows_day ON cascade_shadows (policy, day)"
-    yield f"CREATE INDEX {here}cascade_shadows_state ON cascade_shadows (state)"
-    yield (
-        f"CREATE TABLE {here}cascade_labels (run_id TEXT PRIMARY KEY, policy TEXT NOT NULL, policy_hash TEXT NOT NULL, "
-        f"probability {real} NOT NULL, state TEXT NOT NULL, owner TEXT NOT NULL, number BIGINT, loss {real}, grader TEXT, "
-        f"at {real} NOT NULL)"
-    )
-    yield f"CREATE INDEX {here}cascade_labels_number ON cascade_labels (policy, policy_hash, number)"
-    yield (
-        f"CREATE TABLE {here}cascade_anchors (id {number}, anchor TEXT NOT NULL, judge {real} NOT NULL, "
-        f"human {real} NOT NULL, grader TEXT NOT NULL, at {real} NOT NULL)"
-    )
-    yield (
-        f"CREATE TABLE {here}cascade_calibrations (policy_hash TEXT NOT NULL, hash TEXT NOT NULL, policy TEXT NOT NULL, "
-        f"name TEXT NOT NULL, at {real} NOT NULL, calibration TEXT NOT NULL, PRIMARY KEY (policy_hash, hash))"
-    )
-    yield (
-        f"CREATE TABLE {here}cascade_canaries (policy TEXT NOT NULL, candidate_hash TEXT NOT NULL, "
-        f"present_hash TEXT NOT NULL, share {real} NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL, "
-        f"labels BIGINT NOT NULL, number BIGINT NOT NULL, began {real} NOT NULL, at {real} NOT NULL, "
-        f"tracker {json_} NOT NULL, PRIMARY KEY (policy, candidate_hash))"
-    )
-    yield (
-        f"CREATE TABLE {here}cascade_promises (policy TEXT NOT NULL, policy_hash TEXT NOT NULL, state TEXT NOT NULL, "
-        f"labels BIGINT NOT NULL, number BIGINT NOT NULL, at {real} NOT NULL, tracker {json_} NOT NULL, "
-        "PRIMARY KEY (policy, policy_hash))"
-    )
-    yield (
-        f"CREATE TABLE {here}cascade_drifts (policy TEXT NOT NULL, policy_hash TEXT NOT NULL, profile TEXT NOT NULL, "
-        f"runs BIGINT NOT NULL, number BIGINT NOT NULL, at {real} NOT NULL, tracker {json_} NOT NULL, "
-        "PRIMARY KEY (policy, policy_hash))"
-    )
-
-
-ADDED_TABLES = (
-    "cascade_shadows",
-    "cascade_labels",
-    "cascade_promises",
-    "cascade_calibrations",
-    "cascade_canaries",
-    "cascade_anchors",
-    "cascade_drifts",
-)
-
-
-def check_version(version: int, where: str) -> None:
-    """Raises JournalError for a journal that a newer cascade wrote."""
-    if version > VERSION:
-        raise JournalError(
-            f"{where}: the journal has version {version}, this cascade reads up to {VERSION}; install a newer cascade-gate"
-        )
 
 
 def records_between(store: SqlStore, policy: str, policy_hash: str, *, above: int, up_to: int, most: int) -> list[Record]:

@@ -14,6 +14,7 @@ from .journal_config import JournalSpec
 from .model_spec import BreakerSpec, ModelSpec, PriceSpec, RetrySpec
 from .rollout import AppliedCalibration, CanarySpec
 from .routes import Route, check_routes
+from .sticky import StickySpec
 from .strict_model import Seconds, StrictModel, Usd
 from .tier_spec import JudgeRule, TierPolicy
 from .watch_spec import DriftSpec, PromiseSpec, ShadowSpec, ShadowStratum, TaskRule, TasksSpec
@@ -72,6 +73,10 @@ class Policy(StrictModel):
 
     shadow: ShadowSpec | None = Field(
         None, description="Which runs the other tiers answer, too, to see what quality is lost."
+    )
+
+    sticky: StickySpec | None = Field(
+        None, description="Conversations begin their turns at the tier that they needed before."
     )
 
     promise: PromiseSpec | None = Field(None, description="What is watched of the loss against premium; needs shadow.")
@@ -159,7 +164,7 @@ class Policy(StrictModel):
         A judge's option that came from the environment is there as its variable, with a digest of its value.
         """
         settings = self.model_dump(mode="json", exclude={"canary", "drift"})  # a canary's runs have a policy of their own
-        for name in ("shadow", "promise", "routes", "budget_usd_per_month"):
+        for name in ("shadow", "promise", "routes", "budget_usd_per_month", "sticky"):
             if settings[name] is None:  # so that a policy that does not use it keeps its hash
                 del settings[name]
         for tier, rules in zip(self.tiers, settings["tiers"], strict=True):

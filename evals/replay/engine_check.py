@@ -19,7 +19,7 @@ from cascade.util.atomic_write import replacing
 from evals.recording import Example
 
 from .by_task.candidates import TaskCandidate
-from .rows.input_rows import ReplayError, Rules
+from .rows.input_rows import ReplayError, Rules, session_of
 from .score_table import other_models, without_clock
 from .simulate import CandidateTier, Outcome
 from .sweep_result import Candidate
@@ -80,7 +80,7 @@ async def run_engine(
         for row in rows:
             try:
                 tags = {policy.tasks.tag: examples[row].task} if examples[row].task else None
-                results.append(await cascade.arun(examples[row].to_prompt(), tags=tags))
+                results.append(await cascade.arun(examples[row].to_prompt(), tags=tags, session=session_of(examples[row])))
             except RunError as error:
                 raise ReplayError(f"example {examples[row].id!r}: {error}") from None
             on_row()

@@ -18,6 +18,7 @@ from evals.common.progress import Progress
 from evals.recording import Example, models_of
 
 from . import baselines, engine_check
+from .by_prompt import PromptTuner
 from .by_task.promise import choose_for_each_task, choose_for_whole_and_each_task
 from .by_task.tuner import TaskTuner, tasks_of
 from .certificate.certified_choice import (
@@ -51,6 +52,7 @@ from .rows.input_rows import (  # fmt: skip
     preview,
     prompt_key,
     row_warnings,
+    session_of,
     usable_rows,
 )
 from .rows.recorded_verdicts import recorded_judges
@@ -105,7 +107,8 @@ class ReplayConfig:
         own: A policy to tune: its judges, tier by tier, and its limits. With ``policy`` it is only measured.
         volume: Prompts a month, for money a month.
         by_task: Whether each task has thresholds of its own; the promise is of the whole.
-        by_prompt: Whether the prompt may be evidence of a confidence, and rule out tiers before they are asked.
+        by_prompt: Whether the prompt may be evidence of a confidence, and rule out tiers before they are asked; never where
+            tasks have thresholds of their own.
         max_latency_s: The seconds that 95 % of the runs may take; None: any.
         speculate: Whether tiers may ask the next one at the same time.
         max_task_loss: The largest mean loss of any task; each then has thresholds of its own, too.
@@ -124,7 +127,7 @@ class ReplayConfig:
     own: OwnPolicy | None = None
     volume: float | None = None
     by_task: bool = False
-    by_prompt: bool = False
+    by_prompt: bool = True
     max_latency_s: float | None = None
     speculate: bool = False
     max_task_loss: float | None = None
@@ -179,7 +182,7 @@ async def _replay(
             [e.task for e in rows],
             config.seed,
             recorded=recorded,
-            groups=[prompt_key(e) for e in rows],
+            groups=[session_of(e) or prompt_key(e) for e in rows],
         )
     except ValueError as error:
         raise ReplayError(f"{error}; a replay needs rows to fit, to certify and to test on") from None
@@ -191,12 +194,13 @@ async def _replay(
     for flag, is_set in {"--max-latency": config.max_latency_s is not None, "--speculate": config.speculate}.items():
         if is_set:
             check_latencies(tuned, flag)
-    if (config.by_prompt or config.speculate) and config.policy is None:
+    looks_at_prompts = config.by_prompt and not config.by_task and config.max_task_loss is None
+    if (looks_at_prompts or config.speculate) and config.policy is None:
         tuned = with_prompts(tuned, rows)
     row_tasks = tasks_of([e.task for e in rows])
-    tuner_class: TunerFactory = partial(TaskTuner, row_tasks=row_tasks) if config.by_task else Tuner
+    tuner_class: TunerFactory = partial(TaskTuner, row_tasks=row_tasks) if config.by_task else PromptTuner
     if config.max_latency_s is not None:
-        tuner_class = partial(Tuner, max_latency_s=config.max_latency_s)
+        tuner_class = partial(PromptTuner, max_latency_s=config.max_latency_s)
     if config.policy is None and config.max_task_loss is not None and config.promises_whole:
         choice = choose_for_whole_and_each_task(
             tuned, splits, config.guarantee.value, config.max_task_loss, config.guarantee.delta, row_tasks=row_tasks,

@@ -13,15 +13,18 @@ from .score_table import TierScores
 
 
 def with_prompts(columns: Mapping[str, Sequence[TierScores]], examples: Sequence[Example]) -> dict[str, list[TierScores]]:
-    """The columns with the features of the rows' prompts."""
-    table = prompt_table(examples)
-    return {model: [replace(column, prompts=table) for column in each] for model, each in columns.items()}
+    """The columns with the features of the rows' prompts, but for the premium tier, which is asked whatever its prompt."""
+    table, premium = prompt_table(examples), list(columns)[-1]
+    return {
+        model: [column if model == premium else replace(column, prompts=table) for column in each]
+        for model, each in columns.items()
+    }
 
 
 def prompt_notes(columns: Mapping[str, Sequence[TierScores]], fit_rows: npt.NDArray[np.int64], seed: int) -> list[str]:
-    """For each model, what its prompts told on the fit rows; empty where prompts are not looked at."""
-    return [
-        f"{model}: {each[0].prompts.fit(each[0].quality[:, 0], fit_rows, seed).note}"
-        for model, each in columns.items()
-        if each[0].prompts is not None
-    ]
+    """Whether each model's prompts say anything on the fit rows, and why not; empty where prompts are not looked at."""
+    models: dict[str, list[str]] = {}
+    for model, each in columns.items():
+        if each[0].prompts is not None:
+            models.setdefault(each[0].prompts.fit(each[0].quality[:, 0], fit_rows, seed).note, []).append(model)
+    return [f"{', '.join(of_note)}: {note}" for note, of_note in models.items()]

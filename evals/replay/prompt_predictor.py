@@ -91,9 +91,10 @@ def _fit(every: Sequence[PromptFeatures], quality: Array, rows: Rows, seed: int)
     y = quality[rows]
     n_right, n_wrong = float(y.sum()), float(len(y) - y.sum())
     if len(rows) < LEAST_ROWS or min(n_right, n_wrong) < LEAST_OF_EACH:
+        found = f"{len(rows)} fit rows" + (f", {n_right:.0f} right" if len(rows) >= LEAST_ROWS else "")
         note = (
-            f"prompt features are not used: {len(rows)} fit rows, {n_right:.0f} right; at least {LEAST_ROWS} are needed, "
-            f"with {LEAST_OF_EACH} right and {LEAST_OF_EACH} wrong"
+            f"prompts are not looked at: {found}; at least {LEAST_ROWS} are needed, with {LEAST_OF_EACH} right and "
+            f"{LEAST_OF_EACH} wrong"
         )
         return PromptScores(predictor=None, probability=unknown, note=note)
     rng = np.random.default_rng((seed, _STREAM))
@@ -118,13 +119,13 @@ def _fit(every: Sequence[PromptFeatures], quality: Array, rows: Rows, seed: int)
     error = float(difference.std(ddof=1)) / len(y) ** 0.5
     measured = f"cross-validated log-loss {difference.mean():+.4f} better than a constant, standard error {error:.4f}"
     if difference.mean() <= error:
-        note = f"prompt features are not used: no gain ({measured}, {len(y)} fit rows)"
+        note = f"prompts say nothing that helps ({measured}, {len(y)} fit rows)"
         return PromptScores(predictor=None, probability=unknown, note=note)
     a, b = kernel_logistic(kernel, y, ridge)
     predictor = table.predictor(slope * a, slope * b + shift, seen)
     probability = np.array([np.nan if p is None else p for p in map(predictor.probability, every)], dtype=np.float64)
     probability[rows] = out
-    note = f"prompt features: {measured} ({len(y)} fit rows, {len(predictor.weights):,} weights)"
+    note = f"prompts say something: {measured} ({len(y)} fit rows, {len(predictor.weights):,} weights)"
     return PromptScores(predictor=predictor, probability=probability, note=note)
 
 

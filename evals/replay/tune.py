@@ -21,8 +21,6 @@ from .latency import SHARE, fastest, is_in_time, late_shares, safe_share
 from .rows.input_rows import ReplayError
 from .score_table import TierScores
 from .simulate import CandidateTier, SimulatedCascade
-from .skips import CUTS as SKIP_CUTS
-from .skips import SkipSweep, can_skip, skip_cut_points, sweep_with_skips
 from .sweep_result import Candidate, SweepResult
 from .threshold_sweep import cut_points, pareto, sweep_surface
 
@@ -49,12 +47,6 @@ LEVEL_Z = 1.2816
 NORMAL = NormalDist()
 # How many ladders are tried with agreement between tiers as evidence, and with the best answer so far.
 REFINED = 3
-# How many ladders are swept with skip thresholds: of two tiers, and longer ones.
-SKIP_PAIRS, SKIP_LONGER = 24, 6
-# Skipping is kept where it saves more than this many standard errors on the fit rows.
-SKIP_GAIN = 1.0
-# Skipping is compared at these margins, in standard errors of the certificate's rows.
-SAFETY = (1.0, 1.5, 2.0, 2.5, 3.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,8 +96,7 @@ class Tuner:
         self.refined: list[SweepResult] = []
         self._sweeps: dict[str | None, list[SweepResult]] = {}
         self._refinements: dict[int, list[tuple[SweepResult, list[str]]]] = {}
-        self._skip_sweeps: dict[int, SkipSweep] = {}
-        self._premium_cost = columns[self.order[-1]][0].cost_usd[:, 0]
+        self.premium_cost = columns[self.order[-1]][0].cost_usd[:, 0]
         self._expected: dict[int, Array] = {}
         self._cached_tiers: list[CandidateTier] = []  # ids are keys only while the steps live
 
@@ -134,32 +125,16 @@ class Tuner:
             values = cut_points(np.clip(tier_outcomes.effective_confidence[rows], 0.0, 1.0), grid)
             values = values[values <= 1.0]
             cuts.append(np.union1d(values, [1.0]) if any(tier.uses_agreement for tier in cascade.tiers) else values)
-        blend, squares = self._losses(cascade, graded_share)
+        blend, squares = self.losses(cascade, graded_share)
         mean = sweep_surface(cascade.sweep_columns(rows, blend), cuts)
         square = sweep_surface(cascade.sweep_columns(rows, squares), cuts)
-        loss, second = self._moments(mean.quality, square.quality, len(rows))
+        loss, second = self.moments(mean.quality, square.quality, len(rows))
         if self.max_latency_s is not None:
             late = late_shares(cascade, cuts, rows, self.max_latency_s)
             loss = np.where(late <= safe_share(len(rows)), loss, np.inf)  # too slow: never promising, however good
         return SweepResult(cascade, tuple(cuts), loss, second, mean.cost.ravel())
 
-    def sweep_skips(self, cascade: SimulatedCascade) -> SkipSweep:
-        """Predicted loss, variance and cost of every vector of skip and accept thresholds of a cascade."""
-        n_skip, n_accept = SKIP_CUTS[len(cascade.tiers) - 1]
-        rows, before = self.rows, cascade.tiers[:-1]
-        skip_cuts = [skip_cut_points(tier, rows, n_skip) for tier in before]
-        cuts = [
-            cut_points(np.clip(outcome.effective_confidence[rows], 0.0, 1.0), n_accept)
-            for outcome in cascade.tier_outcomes[:-1]
-        ]
-        cuts = [values[values <= 1.0] for values in cuts]
-        blend, squares = self._losses(cascade, GRADED_SHARE)
-        mean, usd = sweep_with_skips(cascade, rows, blend, skip_cuts, cuts)
-        square, _ = sweep_with_skips(cascade, rows, squares, skip_cuts, cuts)
-        loss, second = self._moments(mean, square, len(rows))
-        return SkipSweep(cascade, tuple(cuts), loss, second, usd.ravel(), tuple(skip_cuts))
-
-    def _losses(self, cascade: SimulatedCascade, graded_share: float) -> tuple[list[Array], list[Array]]:
+    def losses(self, cascade: SimulatedCascade, graded_share: float) -> tuple[list[Array], list[Array]]:
         """(n,) for each tier: the loss where it answers, moved to [0, 1] as a quality, and the square of the graded loss."""
         qualities = [s.quality for s in cascade.tier_outcomes]
         losses = [self.goal.reference - q for q in qualities]
@@ -175,7 +150,7 @@ class Tuner:
         return [(1.0 - x) / 2.0 for x in blend], [x**2 for x in losses]
 
     @staticmethod
-    def _moments(mean: Array, square: Array, m: int) -> tuple[Array, Array]:
+    def moments(mean: Array, square: Array, m: int) -> tuple[Array, Array]:
         """Mean loss and mean squared loss of every vector, from the surfaces over m rows."""
         return 1.0 - 2.0 * mean.ravel(), (square.ravel() * m + PRIOR_ROWS) / (m + 2 * PRIOR_ROWS)
 
@@ -274,8 +249,7 @@ class Tuner:
             The candidates, and notes on what was chosen.
         """
         limit = self.goal.limit if limit is None else limit
-        chosen, notes = self.best_sweep(n, must_end=must_end, limit=limit)
-        chosen, notes = self._skipping(chosen, notes, n=n, must_end=must_end, limit=limit)
+        chosen, notes = self.choose_sweep(n, must_end=must_end, limit=limit)
         margin = chosen.margin(limit, n)
         # Pareto in (margin, cost): ``pareto`` wants a quality, and any rising number will do.
         front = pareto(margin, chosen.usd)[::-1]
@@ -291,15 +265,19 @@ class Tuner:
                 )
         return candidates, notes
 
+    def choose_sweep(self, n: int, *, must_end: str | None, limit: float) -> tuple[SweepResult, list[str]]:
+        """The cascade whose candidates are tested, and notes on what was chosen."""
+        return self.best_sweep(n, must_end=must_end, limit=limit)
+
     def best_sweep(self, n: int, *, must_end: str | None, limit: float) -> tuple[SweepResult, list[str]]:
         """The cascade that is expected to cost least once it is tested on ``n`` rows, and notes on what was chosen."""
         swept = self.sweep_all(must_end)
         options: list[tuple[SweepResult, list[str]]] = [(each, []) for each in swept]
         options += self._refined(swept, n, limit)
         self.refined += [each for each, _ in options[len(swept) :]]
-        return min(options, key=lambda item: self._rank(item[0], n, limit))
+        return min(options, key=lambda item: self.rank(item[0], n, limit))
 
-    def _rank(self, swept: SweepResult, n: int, limit: float) -> tuple[float, float, int]:
+    def rank(self, swept: SweepResult, n: int, limit: float) -> tuple[float, float, int]:
         """What is preferred: the least expected cost, then the widest margin, then the shorter cascade."""
         return self._expected_usd(swept, n, limit), -float(swept.margin(limit, n).max()), len(swept.cascade.tiers)
 
@@ -332,48 +310,13 @@ class Tuner:
         passes = np.minimum.accumulate([NORMAL.cdf(float(x)) for x in z[front]])
         return float(np.append(self.premium_usd, usd[front]) @ np.append(1 - passes[0], -np.diff(passes, append=0.0)))
 
-    def _skipping(
-        self, chosen: SweepResult, notes: list[str], *, n: int, must_end: str | None, limit: float
-    ) -> tuple[SweepResult, list[str]]:
-        """The most promising cascade with skip thresholds in place of ``chosen``, where that shows a gain; and notes."""
-        able = [each for each in self.sweep_all(must_end) if can_skip(each.cascade)]
-        able.sort(key=lambda each: self._rank(each, n, limit))
-        pairs = [each for each in able if len(each.cascade.tiers) == 2][:SKIP_PAIRS]
-        longer = [each for each in able if len(each.cascade.tiers) > 2][:SKIP_LONGER]
-        for each in (*pairs, *longer):
-            if id(each) not in self._skip_sweeps:
-                self._skip_sweeps[id(each)] = self.sweep_skips(each.cascade)
-        tried = [self._skip_sweeps[id(each)] for each in (*pairs, *longer)]
-        best = min(tried, key=lambda each: self._rank(each, n, limit), default=None)
-        if best is None or self._rank(best, n, limit) >= self._rank(chosen, n, limit):
-            return chosen, notes
-        saving = self._cost_by_row(chosen, n, limit) - self._cost_by_row(best, n, limit)
-        mean, error = float(saving.mean()), float(saving.std(ddof=1)) / len(saving) ** 0.5
-        figures = f"${1000 * mean:.4g} per 1,000 on the fit rows, standard error {1000 * error:.2g}"
-        if mean <= SKIP_GAIN * error:
-            return chosen, [*notes, f"no tier is skipped by the prompt alone: it would save {figures}"]
-        self.refined.append(best)
-        return best, [f"a tier is not asked where the prompt says that it would be wrong: saves {figures}"]
-
-    def _cost_by_row(self, swept: SweepResult, n: int, limit: float) -> Array:
-        """(fit rows,): USD of the cheapest vectors that keep the limit, the mean over ``SAFETY`` levels."""
-        margin, costs = swept.margin(limit, n), []
-        for level in SAFETY:
-            safe = np.flatnonzero(margin >= level)
-            if len(safe):
-                cheapest = swept.candidate(int(safe[np.argmin(swept.usd[safe])]), limit)
-                costs.append(cheapest.outcome(self.rows).cost_usd)
-            else:
-                costs.append(self._premium_cost[self.rows])
-        return np.asarray(np.mean(costs, axis=0))
-
     def _refined(self, swept: Sequence[SweepResult], n: int, limit: float) -> list[tuple[SweepResult, list[str]]]:
         """The most promising cascades with agreement as evidence, and with the best answer so far, where that shows a gain.
 
         Agreement is tried on the longest cascades too: where no judge gives a score it may be all the evidence there is.
         """
         several = [each for each in swept if len(each.cascade.tiers) > 1 and not _asks_others(each.cascade)]
-        ranked = sorted(several, key=lambda each: self._rank(each, n, limit))[:REFINED]
+        ranked = sorted(several, key=lambda each: self.rank(each, n, limit))[:REFINED]
         longest = sorted(several, key=lambda each: -len(each.cascade.tiers))[:REFINED]
         refined: list[tuple[SweepResult, list[str]]] = []
         for each in {id(x): x for x in (*ranked, *longest)}.values():

@@ -2,6 +2,7 @@
 
 import re
 from collections import deque
+from operator import itemgetter
 
 from .canonical import json_container
 from .plain_text import last_match
@@ -15,13 +16,13 @@ def final_answer(text: str) -> str:
 
     A reply that is JSON as a whole is its own answer. Otherwise it is what follows the last of ``Answer:``, ``The answer
     is`` and ``####`` (to the end of the line, or all the rest where a block begins there), or what the last ``\boxed{}``
-    holds, whichever comes later; without any of them the whole reply.
+    or the last ``<answer>`` holds, whichever comes later; without any of them the whole reply.
     """
     whole = text.strip()
     if whole[:1] in ("{", "[") and json_container(whole) is not None:
         return whole
     rest, at = _after_marker(whole)
-    content, box_at = _in_box(whole)
+    content, box_at = max(_in_box(whole), _in_tag(whole), key=itemgetter(1))
     if content is not None and box_at >= at:
         return content
     if rest is None:
@@ -37,6 +38,15 @@ def _after_marker(text: str) -> tuple[str | None, int]:
             block = rest.startswith(("{", "[", "```"))
             return (rest if block else rest.split("\n", 1)[0]).strip().removesuffix("**"), match.start()
     return None, -1
+
+
+def _in_tag(text: str) -> tuple[str | None, int]:
+    """What the last ``<answer>...</answer>`` holds, which prompts often ask for."""
+    end = text.rfind("</answer>")
+    start = text.rfind("<answer>", 0, end) if end >= 0 else -1
+    begins_line = start >= 0 and (start == 0 or text[start - 1] == "\n" or not text[end + len("</answer>") :].strip())
+    content = text[start + len("<answer>") : end].strip() if begins_line else ""
+    return (content, start) if content else (None, -1)
 
 
 def _in_box(text: str) -> tuple[str | None, int]:

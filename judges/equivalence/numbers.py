@@ -22,9 +22,11 @@ _STATEMENT = re.compile(
     r"|(?:he|she|they|we|i|you) (?:have|has|had|get|gets|got|find|need|needs|paid|pay|spent|earned|earns|makes?|sold|sells?)"
     r"|(?:the )?(?:final |total |correct )?(?:result|total|sum|number|value|cost|price|answer|product|difference)"
     r"(?: is| was| equals| ?[:=])|[a-z] ?=|=) ?(?:about |exactly |approximately |equal to |[~≈] ?)?"
-    r"|[\d\s.,()*/+x-]{1,60}=\s?|[~≈] ?)?\(?"
+    r"|[\d\s.,()*/+x-]{1,60}=\s?|[~≈] ?|(?:about|approximately|roughly|around|exactly|approx\.?) )?\(?"
     rf"(?P<number>[-+]?(?:\\?[$€£¥])?(?:{_DIGITS})(?:e[-+]?\d{{1,3}})?(?:[ ]?/[ ]?\d{{1,18}})?)\)?(?:\s?\\?%)?"
-    r"(?: (?P<unit>[a-zµ°²³]{1,15}))?(?: (?:in total|in all|altogether|left|remaining|each))?[\s.!$]{0,8}",
+    r"(?:°(?! )| (?P<unit>[a-zµ°²³]{1,15})(?:/[a-zµ²³]{1,7})?)?"
+    r"(?: (?:in total|in all|altogether|left|remaining|each|old|tall|long|high|wide|deep|away))?"
+    r"(?: \([^()\d]{1,40}\))?[\s.!$]{0,8}",
     re.IGNORECASE,
 )
 _MOST_STATEMENT = 120  # characters

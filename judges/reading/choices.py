@@ -12,7 +12,7 @@ _NOT_CHOSEN = re.compile(
 )
 _WHOLE = re.compile(r"(?:(?:option|choice|answer) )?\(?([a-z])\)?[.:),]?", re.IGNORECASE)
 _ALONE = re.compile(rf"[*_]{{0,3}}{_WHOLE.pattern}[*_]{{0,3}}", re.IGNORECASE)
-_REASON = r"(?:because|since|as|for|due to|given that)\b"
+_REASON = r"(?:[Bb]ecause|[Ss]ince|as|for|due to|given that)\b"
 _HEAD = re.compile(
     r"(?:(?:option|choice|answer) )?(?:\(([a-z])\)|([a-z])[).:](?!\w))"
     rf"|(?:(?:option|choice|answer) )?([A-Z])(?:,| ?[-–—])? {_REASON}|([A-Z]) ?[-–—] |([A-Z]) \(|([A-Z])[,;] ",

@@ -9,7 +9,7 @@ _CUT = (
     "length max_tokens max_output_tokens max_length model_length max_context_length model_context_window_exceeded "
     "context_length_exceeded insufficient_system_resource incomplete pause_turn time_limit max_time timeout abort aborted "
     "cancelled canceled interrupted other unspecified error_limit user_cancel context_length context_limit token_limit "
-    "no_kv_space repetition repetition_truncation compaction load unload"
+    "max_new_tokens truncated no_kv_space repetition repetition_truncation compaction load unload"
 )
 _FILTERED = (
     "content_filter content_filtered safety recitation refusal blocklist prohibited_content spii image_safety "

@@ -186,6 +186,10 @@ def pattern_of(marker: Marker) -> re.Pattern[str]:
     return pattern
 
 
+for _marker in MARKERS:
+    pattern_of(_marker)
+
+
 def variable_marker(text: str, start: int) -> Marker | None:
     """The marker of an opening that carries a number or attributes, where one stands at ``start``."""
     match = _VARIABLE.match(text, start)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from judges import Prompt
-from judges.prompt import HEAD, MOST_CHARACTERS, TAIL, features, script_of
+from judges.prompt import HEAD, MOST_CHARACTERS, TAIL, features, writing_system
 
 
 @given(st.text(max_size=3000))
@@ -59,7 +59,7 @@ def test_only_the_two_ends_of_a_long_text_are_read() -> None:
 )  # fmt: skip
 def test_the_script_is_that_of_most_letters(text: str, script: str) -> None:
     """Languages in other scripts are told from those in Latin letters."""
-    assert script_of(text) == script
+    assert writing_system(text) == script
 
 
 def test_what_surrounds_the_text_is_a_property() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cascade.errors import RunNotFoundError
 from cascade.gateway.endpoint import Reply
 from cascade.gateway.errors import ApiError, bad_request
-from cascade.gateway.field_readers import max_tokens, needs
+from cascade.gateway.field_readers import max_tokens, needs, session
 from cascade.gateway.openai.messages import calls_of, messages_of, tools_of
 from cascade.gateway.request import GatewayRequest, ignored_fields
 from cascade.gateway.response import headers
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cascade.gateway.state import Gateway
 
 _ROUTE = frozenset(
-    ("prompt", "policy", "system", "schema", "budget", "deadline_s", "accuracy", "latency", "max_tokens", "tags")
+    ("prompt", "policy", "system", "schema", "budget", "deadline_s", "accuracy", "latency", "session", "max_tokens", "tags")
 )
 _GATE = frozenset(
     (
@@ -44,6 +44,7 @@ async def route(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], r
     if (seconds := body.get("deadline_s")) is not None:
         request.deadline_s = number(seconds, "deadline_s", 0.001, 86_400)
     needs(body, request)
+    session(body, request)
     allowed_policy(gateway.active, caller, request.policy)  # here a name is a policy's: aliases are for models
     (result,) = await run_request(gateway, caller, request)
     await reply.json(result_data(request, result), headers([result]))

@@ -71,6 +71,12 @@ _ROUTE: Schema = {
             "maximum": 86400,
             "description": "Seconds that the run should take: tiers that are too slow are not asked",
         },
+        "session": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 256,
+            "description": "Names the conversation, for a policy with sticky",
+        },
         "max_tokens": {"type": "integer", "minimum": 1, "maximum": 10_000_000},
     },
 }

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cascade.errors import JournalError, PolicyError, RunNotFoundError
 from cascade.journal.open_store import open_store
-from cascade.journal.store import Filter, Store
+from cascade.journal.store import Filter, SqlStore
 from cascade.util.own_command import own_command
 from cascade.util.spans import span_seconds
 
@@ -49,7 +49,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def _opened(args: argparse.Namespace) -> Iterator[Store]:
+def _opened(args: argparse.Namespace) -> Iterator[SqlStore]:
     """The journal that the arguments name, closed afterwards. Raises PolicyError, JournalError."""
     store = open_store(_url(args), create=False)
     try:
@@ -122,7 +122,9 @@ def _export(args: argparse.Namespace) -> int:
     if args.format != "recording" and (args.complete or args.task_tag):
         raise JournalError("--complete and --task-tag are about recordings: add --format recording")
     with _opened(args) as store:
-        count = export(store.read(wanted), args.format, args.out, complete=args.complete, task_tag=args.task_tag)
+        count = export(
+            store.read(wanted), args.format, args.out, complete=args.complete, task_tag=args.task_tag, store=store
+        )
     print(f"{args.out}: {count} {'examples' if args.format == 'recording' else 'records'}", file=sys.stderr)
     if args.format == "recording" and args.out != "-":
         source = f" --policy-file {args.policy_file}" if args.policy_file else ""

@@ -134,7 +134,7 @@ class TaskTuner(Tuner):
         """The steps of the cascade that is best without regard to tasks, with every model that it leaves out."""
         several = [each for each in self.sweep_all() if len(each.cascade.tiers) > 1]
         ending = [each for each in several if each.cascade.models[-1] == self.order[-1]]
-        best = min(ending, key=lambda each: self._rank(each, n, limit), default=None)
+        best = min(ending, key=lambda each: self.rank(each, n, limit), default=None)
         own = {tier.model: tier for tier in best.cascade.tiers} if best is not None else {}
         ladder = [own.get(model, self.tiers[model][0]) for model in self.order[:-1]]
         return [*ladder, own.get(self.order[-1], self.ends[self.order[-1]])]

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from evals.replay.by_prompt import PromptTuner, without_prompts
 from evals.replay.calibrate import SURE
 from evals.replay.candidate_tiers import fit_end, fit_tier
 from evals.replay.rows.splits import Splits
@@ -79,7 +80,7 @@ def choose_certified(
     seed: int = 0,
     method: Method = "auto",
     must_end: str | None = None,
-    tuner_class: TunerFactory = Tuner,
+    tuner_class: TunerFactory = PromptTuner,
 ) -> CertifiedChoice:
     """The cheapest cascade that can be proved to keep one promise, or the premium tier alone where there is none.
 
@@ -93,8 +94,10 @@ def choose_certified(
         method: "preset" tests a grid fixed beforehand, "split" tunes first; "auto" takes the grid for two models and a
             single score.
         must_end: The model that every cascade must end with.
-        tuner_class: Makes what tunes: ``Tuner``, or one with thresholds by task.
+        tuner_class: Makes what tunes: by default a tuner that looks at prompts where the columns have them.
     """
+    if guarantee.kind not in ("max_loss", "min_quality"):
+        columns = without_prompts(columns)
     if guarantee.kind in ("budget", "error_price"):
         return _choose_by_cost(columns, splits, guarantee, seed, must_end)
     if guarantee.kind == "min_accepted_quality":
@@ -107,7 +110,7 @@ def choose_certified(
     notes: list[str] = []
     swept: tuple[SweepResult, ...] = ()
     fixed, tuner = None, None
-    if method != "split" and tuner_class is Tuner and all(len(c) == 1 for c in columns.values()):
+    if method != "split" and tuner_class is PromptTuner and all(len(c) == 1 for c in columns.values()):
         fixed = fixed_grid.candidate_sequence([c[0] for c in columns.values()], splits.calibration)
     if fixed is not None:
         rows, tuned_on, sequence, how = splits.calibration, splits.calibration, fixed, "preset"
@@ -168,7 +171,7 @@ def choose_from_menu(
     choose: float | None = None,
     seed: int = 0,
     must_end: str | None = None,
-    tuner_class: TunerFactory = Tuner,
+    tuner_class: TunerFactory = PromptTuner,
 ) -> CertifiedChoice:
     """Tests several promises on the loss against the premium tier in one procedure, and takes one line of the menu.
 

@@ -107,6 +107,12 @@ def prompt_key(example: Example) -> str:
     return repr((example.system, example.prompt))
 
 
+def session_of(example: Example) -> str | None:
+    """The conversation that the row is a turn of, by its field ``session``; None where it has none."""
+    session = example.raw.get("session")
+    return None if session is None else f"session {session}"
+
+
 def preview(ids: Sequence[str], most: int = 5) -> str:
     """The first of the ids, and how many more there are."""
     return ", ".join(map(str, ids[:most])) + (f" and {len(ids) - most} more" if len(ids) > most else "")

@@ -120,12 +120,12 @@ def without_confidence(policy: Any) -> Any:
 def test_a_ladder_in_time_is_chosen_and_stays_so(tmp_path: Path) -> None:
     """The cheapest ladder takes too long; with a limit another is chosen, whose percentile holds on rows never seen."""
     rows = examples(500, seed=2, cheap_s=1.0, dear_s=2.0)
-    free = run(tmp_path, rows)
+    free = run(tmp_path, rows, by_prompt=False)
     assert free.data["chosen"]["tiers"] == ["cheap", "dear"]
     slow = next(row for row in free.rows if row.kind == "cascade").p95_s
     assert slow is not None
     for limit in (1.1 * slow, 0.8 * slow):
-        result = run(tmp_path, rows, max_latency_s=limit)
+        result = run(tmp_path, rows, by_prompt=False, max_latency_s=limit)
         chosen = result.data["chosen"]
         latency = chosen["latency"]
         assert latency["predicted_p95_s"] <= limit
@@ -133,6 +133,10 @@ def test_a_ladder_in_time_is_chosen_and_stays_so(tmp_path: Path) -> None:
         assert latency["p95_s"] == pytest.approx(latency["predicted_p95_s"], rel=0.05)
     assert chosen["tiers"] == ["dear"]  # the cheap one alone is in time, but no good
     assert chosen["cost_ratio"] > free.data["chosen"]["cost_ratio"]
+    skipping = run(tmp_path, rows, max_latency_s=0.8 * slow).data["chosen"]
+    assert skipping["tiers"] == ["cheap", "dear"]  # where the prompt says which of them to ask, none waits for both
+    assert skipping["latency"]["p95_s"] <= 0.8 * slow
+    assert skipping["cost_ratio"] < free.data["chosen"]["cost_ratio"] + 0.05
     with pytest.raises(ReplayError, match="the fastest model alone is cheap"):
         run(tmp_path, rows, max_latency_s=0.5)
 

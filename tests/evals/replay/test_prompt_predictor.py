@@ -48,7 +48,7 @@ def test_prompts_that_tell_nothing_are_not_used(seed: int) -> None:
     if scores.predictor is not None:
         assert float(np.ptp(scores.probability)) < 0.6
     else:
-        assert "no gain" in scores.note
+        assert "say nothing that helps" in scores.note
 
 
 def test_few_rows_have_no_predictor_and_the_note_says_why() -> None:

@@ -64,6 +64,14 @@ def grade(text: str, reference: object) -> float | None:
         ("minus five", -5),
         ("one hundred percent", 100),
         ("zero", 0),
+        ("about 51", 51),
+        ("approximately 51", 51),
+        ("51 (fifty-one)", 51),
+        ("51 km/h", 51),
+        ("51°", 51),
+        ("51 years old", 51),
+        ("<answer>51</answer>", 51),
+        ("17 * 3 makes 51.\n<answer>\n51\n</answer>", 51),
     ],
 )
 def test_votes_and_graders_read_the_same(text: str, value: object) -> None:

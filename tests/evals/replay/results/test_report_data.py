@@ -1,7 +1,6 @@
 """The figures of a replay: they add up, and each is what a plain computation from the rows gives."""
 
 from dataclasses import replace
-from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -15,7 +14,6 @@ from evals.replay.candidate_tiers import fit_tier
 from evals.replay.results import report_data
 from evals.replay.score_table import TierScores
 from evals.replay.simulate import Outcome, SimulatedCascade
-from evals.replay.statistics import metrics
 from evals.replay.statistics.metrics import brier
 from evals.replay.sweep_result import Candidate
 from evals.replay.tune import Goal, Tuner
@@ -24,12 +22,6 @@ from tests.evals.replay.synthetic import column, examples, outcome, result, tabl
 
 MODELS = ["cheap", "middle", "dear"]
 FIT, HELD = np.arange(150), np.arange(150, 400)
-
-
-@pytest.fixture(autouse=True)
-def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The metrics' bootstrap, tested elsewhere, takes most of the time."""
-    monkeypatch.setattr(metrics, "bootstrap", partial(metrics.bootstrap, rounds=20))
 
 
 def cascade(columns: dict[str, list[TierScores]], names: list[str]) -> SimulatedCascade:
