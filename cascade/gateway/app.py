@@ -29,6 +29,7 @@ from .auth.keys import Caller
 from .cors import Cors
 from .dashboard.events import SseHub, events, run_details
 from .dashboard.quality import QualityView
+from .dashboard.review import next_review, review
 from .dashboard.static import home, page
 from .endpoint import Endpoint, Receive, Reply, Scope, Send, access_log
 from .errors import ApiError, anthropic_shape, openai_shape
@@ -157,6 +158,8 @@ def make_app(gateway: Gateway, path: Path | None = None) -> Application:
         get("/dashboard/quality", view.figures, all_policies=True),
         get("/dashboard/quality/runs", view.runs, all_policies=True),
         get("/dashboard/runs/{run_id}", run_details, all_policies=True),
+        get("/dashboard/review/next", next_review, all_policies=True),
+        post("/dashboard/review", review, all_policies=True),
         get("/dashboard/{file:path}", page, public=True),
     ]
     return Application(

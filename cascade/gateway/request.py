@@ -45,6 +45,9 @@ UNREAD = frozenset(
 )
 """Fields that servers and client libraries add to a history's messages; no model is called with them."""
 
+FOREIGN = "messages.assistant."
+"""Before the names of other fields of an assistant's message: they are those of the server that wrote it."""
+
 # Fields that a provider's models are called without: they change what an answer costs, how long it takes or how much the
 # model thinks, and nothing that the gateway promises.
 _IGNORED = {
@@ -174,6 +177,8 @@ def _ignored(request: GatewayRequest, spec: ModelSpec) -> frozenset[str]:
     They help the model that wrote them, and no answer of another depends on them.
     """
     ignored = (_IGNORED.get(spec.provider, frozenset()) | UNREAD) & request.uses
+    unread = frozenset(name for name in request.uses if name.startswith(FOREIGN))
+    ignored = ignored | unread if unread else ignored
     foreign = frozenset(name for name in request.uses if name.startswith("messages.tool_calls."))
     if spec.provider == "openai":
         dropped = _SIGNED_REASONING if takes_reasoning(spec.base_url) else _SIGNED_REASONING | _REASONING

@@ -1,6 +1,6 @@
 """A journal in Postgres, by psycopg 3: for many processes and machines."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, cast
 
@@ -10,15 +10,18 @@ from cascade.util.extras import sentence
 
 from .record import dumps
 from .store import COLUMNS, Row, SqlStore
-from .tables import ADDED_TABLES, added_schema, check_version, schema
+from .tables import ADDED_TABLES, added_schema, check_version, missing_columns, schema
 
 CONNECT_S = 10
+_STREAMED = 10_000  # rows that are fetched at once
 _NUMBER, _REAL = "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY", "DOUBLE PRECISION"
 _TYPES = {
     **dict.fromkeys(("started", "ended", "confidence", "cost_usd", "premium_usd", "latency_s"), "DOUBLE PRECISION"),
     "accepted": "BOOLEAN",
     "tags": "JSONB",
     "body": "JSON",
+    "tiers_asked": "INTEGER",
+    "sampling_probability": "DOUBLE PRECISION",
 }
 _INSERT = (
     f"INSERT INTO cascade_runs ({', '.join(COLUMNS)}) SELECT "
@@ -72,6 +75,11 @@ class PostgresStore(SqlStore):
                     statements = schema(_NUMBER, _REAL, "JSON", "JSONB")
                 for statement in statements:
                     self.execute(statement)
+        if any(missing_columns(self._columns())):
+            with self.transaction():
+                self.execute("SELECT pg_advisory_xact_lock(?)", (_LOCK,))
+                for statement in missing_columns(self._columns()):
+                    self.execute(statement)
         ((version,),) = self.execute("SELECT version FROM cascade_journal")
         check_version(version, self.where)
 
@@ -81,9 +89,24 @@ class PostgresStore(SqlStore):
         query = "SELECT tablename FROM pg_tables WHERE schemaname = ANY (current_schemas(false))"
         return {name for (name,) in self.execute(query)}
 
+    def _columns(self) -> set[str]:
+        """The columns of the runs."""
+        query = (
+            "SELECT column_name FROM information_schema.columns "
+            "WHERE table_name = 'cascade_runs' AND table_schema = ANY (current_schemas(false))"
+        )
+        return {name for (name,) in self.execute(query)}
+
     def execute(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         cursor = self._connection.execute(cast(Any, sql.replace("?", "%s")), values)
         return cursor.fetchall() if cursor.description is not None else []
+
+    def stream(self, sql: str, values: Sequence[Any] = ()) -> Iterator[Row]:
+        """See ``SqlStore.stream``: by a cursor in the server."""
+        with self._connection.transaction(), self._connection.cursor(name="cascade_stream") as cursor:
+            cursor.itersize = _STREAMED
+            cursor.execute(cast(Any, sql.replace("?", "%s")), values)
+            yield from cursor
 
     def transaction(self) -> AbstractContextManager[Any]:
         return self._connection.transaction()

@@ -13,7 +13,7 @@ from typing import Any
 from cascade.errors import JournalError
 
 from .store import Row, SqlStore
-from .tables import ADDED_TABLES, added_schema, check_version, schema
+from .tables import ADDED_TABLES, added_schema, check_version, missing_columns, schema
 
 log = logging.getLogger("cascade.journal")
 
@@ -77,12 +77,20 @@ class SqliteStore(SqlStore):
         return bool(self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'cascade_journal'").fetchall())
 
     def _add_tables(self) -> None:
-        """Makes the tables that a journal of an earlier cascade lacks."""
+        """Makes the tables and columns that a journal of an earlier cascade lacks."""
         query = "SELECT name FROM sqlite_master WHERE type = 'table'"
         if not {name for (name,) in self._connection.execute(query).fetchall()}.issuperset(ADDED_TABLES):
             with self.transaction():
                 for statement in added_schema("INTEGER PRIMARY KEY AUTOINCREMENT", "REAL", "TEXT"):
                     self._connection.execute(statement)
+        if any(missing_columns(self._columns())):
+            with self.transaction():
+                for statement in missing_columns(self._columns()):  # another process may have been first
+                    self._connection.execute(statement)
+
+    def _columns(self) -> set[str]:
+        """The columns of the runs."""
+        return {name for (name,) in self._connection.execute("SELECT name FROM pragma_table_info('cascade_runs')")}
 
     def _create(self) -> None:
         # Several processes may start at once, and the change to WAL does not wait for the others by itself.
@@ -106,6 +114,10 @@ class SqliteStore(SqlStore):
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         return self._connection.execute(sql, values).fetchall()
+
+    def stream(self, sql: str, values: Sequence[Any] = ()) -> Iterator[Row]:
+        """See ``SqlStore.stream``."""
+        yield from self._connection.execute(sql, values)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

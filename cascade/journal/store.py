@@ -15,7 +15,7 @@ Row = tuple[Any, ...]
 
 # What is asked for in SQL has a column; the rest is one JSON object.
 _PLAIN = Record._fields[: Record._fields.index("tags")]
-COLUMNS = (*_PLAIN, "tags", "body")
+COLUMNS = (*_PLAIN, "tags", "body", "tiers_asked", "sampling_probability")
 SHADOW_COLUMNS = ("tier", "model", "probability", "state", "estimate_usd", "cost_usd", "latency_s", "agrees", "error")
 _TEXTS = tuple(i for i, name in enumerate(_PLAIN) if name in ("policy", "reason", "tier", "model", "error"))
 # 50 rows a statement: one step of the database, in which other threads run, and few enough parameters for old SQLites.
@@ -40,11 +40,17 @@ def to_row(record: Record) -> Row:
     for i in _TEXTS:
         if values[i] is not None and not plain(values[i]):
             values[i] = ascii(values[i])[1:-1]
-    return (*values, dumps(record.tags) if record.tags else None, dumps(body))
+    tags = dumps(record.tags) if record.tags else None
+    return (*values, tags, dumps(body), tiers_asked(record), record.sampling_probability)
+
+
+def tiers_asked(record: Record) -> int:
+    """How many tiers a run asked: those that it skipped by the prompt do not count."""
+    return sum(attempt["reason"] != "skipped" for attempt in record.attempts)
 
 
 def to_record(row: Sequence[Any]) -> Record:
-    """The record that ``to_row`` made a row of, without its feedback."""
+    """The record of a row of the columns before ``ADDED_COLUMNS``, without its feedback."""
     *values, tags, body = row
     values[_PLAIN.index("accepted")] = bool(values[_PLAIN.index("accepted")])
     rest = json.loads(body)
@@ -151,6 +157,10 @@ class SqlStore(Store):
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """Runs one statement with ``?`` for its values and gives its rows."""
+        raise NotImplementedError
+
+    def stream(self, sql: str, values: Sequence[Any] = ()) -> Iterator[Row]:
+        """``execute`` for more rows than fit into memory, some at a time; read them all before the next transaction."""
         raise NotImplementedError
 
     def transaction(self) -> AbstractContextManager[Any]:

@@ -1,10 +1,13 @@
 """A journal's tables: the statements that make them in either database, and the version of their layout."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from cascade.errors import JournalError
 
 VERSION = 1
+ADDED_COLUMNS = {"tiers_asked": "INTEGER", "sampling_probability": "DOUBLE PRECISION"}
+"""Columns of ``cascade_runs`` that repeat what ``body`` says, so that sums need not read it; null in a row of an earlier
+cascade. SQLite takes the types, too."""
 ADDED_TABLES = (
     "cascade_shadows",
     "cascade_labels",
@@ -23,7 +26,8 @@ def schema(number: str, real: str, json_: str, tags: str) -> Iterable[str]:
         f"CREATE TABLE cascade_runs (id {number}, {texts}, started {real} NOT NULL, ended {real} NOT NULL, "
         "policy TEXT NOT NULL, policy_hash TEXT NOT NULL, prompt_hash TEXT NOT NULL, accepted BOOLEAN NOT NULL, "
         f"reason TEXT NOT NULL, tier TEXT, model TEXT, confidence {real}, cost_usd {real}, premium_usd {real}, "
-        f"latency_s {real} NOT NULL, error TEXT, tags {tags}, body {json_} NOT NULL)"
+        f"latency_s {real} NOT NULL, error TEXT, tags {tags}, body {json_} NOT NULL, "
+        f"{', '.join(f'{name} {kind}' for name, kind in ADDED_COLUMNS.items())})"
     )
     yield "CREATE INDEX cascade_runs_started ON cascade_runs (started)"
     yield "CREATE TABLE cascade_policies (hash TEXT PRIMARY KEY, policy TEXT NOT NULL)"
@@ -83,6 +87,13 @@ def added_schema(number: str, real: str, json_: str, *, exists: bool = True) -> 
         f"runs BIGINT NOT NULL, number BIGINT NOT NULL, at {real} NOT NULL, tracker {json_} NOT NULL, "
         "PRIMARY KEY (policy, policy_hash))"
     )
+
+
+def missing_columns(present: Collection[str]) -> Iterable[str]:
+    """The statements that add the columns of ``cascade_runs`` that a journal of an earlier cascade lacks."""
+    for name, kind in ADDED_COLUMNS.items():
+        if name not in present:
+            yield f"ALTER TABLE cascade_runs ADD COLUMN {name} {kind}"
 
 
 def check_version(version: int, where: str) -> None:

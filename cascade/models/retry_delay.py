@@ -80,12 +80,12 @@ def _in_fields(body: Any) -> float | None:
 
 
 def _errors(body: Any) -> Iterator[Mapping[str, Any]]:
-    """The error object in a body, with or without an envelope; Gemini sends a list of them."""
+    """The error object in a body, its ``metadata`` and its envelope, where it has them; Gemini sends a list of them."""
     for one in body if isinstance(body, list) else [body]:
         if isinstance(one, Mapping):
-            inner = one.get("error", one)
-            if isinstance(inner, Mapping):
-                yield inner
+            error = one.get("error")
+            inner = error.get("metadata") if isinstance(error, Mapping) else None
+            yield from (place for place in (error, inner, one, one.get("parameters")) if isinstance(place, Mapping))
 
 
 def _in_details(body: Any) -> float | None:

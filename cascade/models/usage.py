@@ -22,6 +22,14 @@ _CACHE_READS = ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_to
 _CACHE_WRITES = ("cache_creation_input_tokens",)
 
 
+_RESPONSE_NAMES = {
+    "prompt_tokens": "input_tokens",
+    "completion_tokens": "output_tokens",
+    "prompt_tokens_details": "input_tokens_details",
+    "completion_tokens_details": "output_tokens_details",
+}
+
+
 class _UnusableError(ValueError):
     """A count that cannot be used."""
 
@@ -88,6 +96,8 @@ def _usable(usage: Any, name: str, read: Callable[[Mapping[str, Any]], Usage]) -
 
 
 def _chat_usage(usage: Mapping[str, Any]) -> Usage:
+    if "prompt_tokens" not in usage and "input_tokens" in usage:  # some servers count as the Responses API does
+        usage = {**usage, **{ours: usage.get(theirs) for ours, theirs in _RESPONSE_NAMES.items()}}
     read, total = _needed(usage, "prompt_tokens"), _count(usage, "total_tokens")
     # Some servers leave out the part that follows from the others.
     follows = usage.get("completion_tokens") is None and total > read

@@ -10,7 +10,7 @@ from typing import Any
 
 from .drift import FORM_FEATURES, DriftTest
 from .e_process import EProcess
-from .share_test import ShareTest
+from .shares import ShareTest
 
 LEAST_EXAMPLES = 50
 """A smaller profile says too little to compare with."""

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 EXTRAS = {
     "numpy": "evals",
     "pyarrow": "parquet",
+    "duckdb": "audit",
     "backports": "imports",
     "psycopg": "postgres",
     "opentelemetry": "otel",

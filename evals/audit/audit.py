@@ -14,7 +14,7 @@ from cascade import CascadeError
 from cascade.journal.open_store import open_store
 from cascade.journal.promises import PromiseBook
 from cascade.journal.read.commands import moment
-from cascade.journal.store import Filter
+from cascade.journal.store import Filter, SqlStore
 from cascade.policy import load as policy_files
 from cascade.policy.schema import PolicyFile
 from cascade.util.argument_parser import CommandParser
@@ -23,6 +23,7 @@ from cascade.util.broken_pipe import quietly
 
 from .audit_page import page
 from .grade_shadows import read_references
+from .parquet_store import ParquetStore
 from .period import Audit, add_promises, audit, day_text
 from .prompt_drift import PromptDrift
 from .propose import Proposal, propose
@@ -48,6 +49,11 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     add("--until", help="began before (default: now)")
     add("--policy", help="of this policy")
     add("--policy-file", help="whose journal and policies are audited (default: the usual search)")
+    add(
+        "--parquet",
+        metavar="FILE",
+        help="audit exports of the journal in its place: a file, or a pattern in quotes",
+    )
     add("--recording", metavar="FILE", help="the recording that the policy was tuned on: are the prompts like its own?")
     add("--html", metavar="FILE", help="write one page that needs nothing else")
     add("--json", metavar="FILE", help="write everything as JSON; '-' is standard output")
@@ -76,8 +82,10 @@ def main(
     try:
         path = policy_files.find(args.policy_file)
         file = policy_files.load(path)
-        if file.journal is None:
+        if file.journal is None and args.parquet is None:
             raise ValueError(f"{path}: has no key 'journal'; add one: what is audited is there")
+        if args.parquet is not None and args.propose is not None:
+            raise ValueError("--propose reads the journal; leave out --parquet")
         if args.policy is not None and args.policy not in file.policies:
             raise ValueError(f"{path}: unknown policy {args.policy!r}; known: {', '.join(file.policies)}")
         now = time.time()
@@ -85,8 +93,9 @@ def main(
         assert since is not None
         if not since < until:
             raise ValueError("--since must lie before --until")
-        url = file.journal.address()
-        store, book = open_store(url, create=False), PromiseBook(partial(open_store, url, create=False))
+        connect = partial(_open, args.parquet, file)
+        store = connect()
+        book = PromiseBook(connect)
         try:
             prompts = None if args.recording is None else PromptDrift.of(args.recording)
             result = audit(store, file, since=since, until=until, policy=args.policy, prompts=prompts)
@@ -97,7 +106,7 @@ def main(
         _write(result, args)
         proposal = _proposal(args, path, file)
         if proposal is not None:
-            store = open_store(url, create=False)
+            store = connect()
             try:
                 status = propose(proposal, store.read(Filter(since=since, until=until, policy=proposal.policy)))
             finally:
@@ -110,6 +119,14 @@ def main(
     if args.json != "-":
         print("\n".join(lines(result)))
     return 1 if result.is_bad else 0
+
+
+def _open(parquet: str | None, file: PolicyFile) -> SqlStore:
+    """What is audited: Parquet files, or the journal of the policy file."""
+    if parquet is not None:
+        return ParquetStore(parquet)
+    assert file.journal is not None
+    return open_store(file.journal.address(), create=False)
 
 
 def _proposal(args: argparse.Namespace, path: Path, file: PolicyFile) -> Proposal | None:

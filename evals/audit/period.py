@@ -1,18 +1,16 @@
 """The audit of one period: its traffic, its labels, the states of promises, and what follows."""
 
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from cascade.journal.promises import PromiseBook
-from cascade.journal.record import Record
-from cascade.journal.store import Filter, SqlStore
+from cascade.journal.store import SqlStore
 from cascade.policy.schema import PolicyFile
 from cascade.promise.states import PromiseState
 from cascade.shadow.promise_monitor import WatchedPolicy, in_words
 
+from .aggregates import Period, compare_prompts, qualities, traffic
 from .comparisons import comparisons
 from .findings import MOST, Change, changes
 from .prompt_drift import PromptDrift
@@ -80,7 +78,7 @@ def audit(
     policy: str | None = None,
     prompts: PromptDrift | None = None,
 ) -> Audit:
-    """Audits the runs of a period, and counts those of the period before it, in one pass each.
+    """Audits the runs of a period, and counts those of the period before it.
 
     Args:
         store: The journal.
@@ -90,22 +88,14 @@ def audit(
         policy: Only this policy's runs; None: all.
         prompts: Compares the runs' prompts with a recording.
     """
-    result = Audit(since=since, until=until, prompts=prompts)
-    labels: dict[str, float] = dict(store.execute("SELECT run_id, loss FROM cascade_labels WHERE state = 'done'"))
-    premiums = {hash: json.loads(text)["tiers"][-1]["name"] for hash, text in store.policies().items()}
-    for record in _runs(store, Filter(since=since, until=until, policy=policy)):
-        result.now.add(record)
-        if prompts is not None:
-            prompts.add(record)
-        quality = result.qualities.setdefault(record.policy, PolicyQuality())
-        quality.add(record, labels.get(record.run_id), premiums[record.policy_hash])
-    for record in _runs(store, Filter(since=since - (until - since), until=since, policy=policy)):
-        result.before.add(record)
+    now = Period(store=store, since=since, until=until, policy=policy)
+    both = Period(store=store, since=since - (until - since), until=until, policy=policy)
+    before, present = traffic(both, since)
+    result = Audit(since=since, until=until, now=present, before=before, prompts=prompts)
+    result.qualities = qualities(now, result.now.total.runs)
+    if prompts is not None:
+        compare_prompts(now, prompts, result.now.total.runs)
     return result
-
-
-def _runs(store: SqlStore, wanted: Filter) -> Iterator[Record]:
-    return (record for record in store.read(wanted) if record.kind == "run")
 
 
 def add_promises(result: Audit, file: PolicyFile, book: PromiseBook, policy: str | None = None) -> None:

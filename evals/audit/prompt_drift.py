@@ -1,11 +1,10 @@
 """Are production's prompts like those of the recording? Without labels, by betting on a classifier that tells them apart."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from cascade.journal.record import Record
 from cascade.promise.drift import DriftTest, prompt_features, text_of
 from evals.recording import read
 
@@ -66,14 +65,18 @@ class PromptDrift:
         DriftTest(reference)
         return cls(reference)
 
-    def add(self, record: Record) -> None:
-        """Compares one run; one without text is left out."""
-        if record.prompt is None:
-            return
-        one = self.policies.get(record.policy)
+    def add(self, policy: str, started: float, prompt: Mapping[str, Any]) -> None:
+        """Compares one run.
+
+        Args:
+            policy: The run's policy.
+            started: When it began, in Unix seconds.
+            prompt: What it asked, as the journal keeps it.
+        """
+        one = self.policies.get(policy)
         if one is None:
-            one = self.policies[record.policy] = PolicyDrift(DriftTest(self.reference))
-        one.test.update(prompt_features(text_of(record.prompt["messages"])))
+            one = self.policies[policy] = PolicyDrift(DriftTest(self.reference))
+        one.test.update(prompt_features(text_of(prompt["messages"])))
         one.runs += 1
         if one.since is None and one.test.drifted(ALPHA):
-            one.since, one.after = record.started, one.runs
+            one.since, one.after = started, one.runs

@@ -1,9 +1,9 @@
 """What quality was lost, by the labels of sampled runs; which escalations were useless, and which acceptances cost most."""
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -41,11 +41,34 @@ class Acceptance:
         }
 
 
+class QualityRow(NamedTuple):
+    """What the estimates read of a run.
+
+    Attributes:
+        run_id: The run.
+        tier: Whose answer it returned; None: it returned none.
+        confidence: That of the answer.
+        premium_usd: What premium would have cost, estimated.
+        probability: That with which the run was to be sampled; None: its policy samples none.
+        loss: Its label.
+        measured_usd: What premium did cost, where it was shadowed.
+    """
+
+    run_id: str
+    tier: str | None
+    confidence: float | None
+    premium_usd: float | None
+    probability: float | None
+    loss: float | None
+    measured_usd: float | None
+
+
 @dataclass(slots=True)
 class PolicyQuality:
     """The labels of one policy's runs, in the order of the runs.
 
     Attributes:
+        share_read: The share of all runs that ``add`` gets, chosen by their ids' random digits, with all that are sampled.
         sampled: How many runs are in the sample.
         costly: The accepted answers with the largest losses.
         escalated: Escalated runs whose texts are known.
@@ -56,6 +79,7 @@ class PolicyQuality:
         measured: How many they are.
     """
 
+    share_read: float = 1.0
     sampled: int = 0
     costly: list[Acceptance] = field(default_factory=list)
     escalated: int = 0
@@ -70,61 +94,36 @@ class PolicyQuality:
     confidences: "array[float]" = field(default_factory=lambda: array("d"))
     premiums: "array[float]" = field(default_factory=lambda: array("d"))
 
-    def add(self, record: Record, label: float | None, premium_tier: str) -> None:
-        """Takes a run into account; ``label`` is its loss, None where it has none."""
-        self._escalation(record)
-        probability = record.sampling_probability
-        if probability is None or record.tier is None:
+    def add(self, row: QualityRow, premium_tier: str) -> None:
+        """Takes a run into account."""
+        if row.probability is None or row.tier is None:
             return
-        sampled = is_sampled(record.run_id, probability)
-        self.sampled += sampled
-        kept_cheap = record.tier != premium_tier
-        doubt = 1.0 - (record.confidence if record.confidence is not None else 0.5)
-        self.losses.append(float("nan") if label is None else label)
-        self.probabilities.append(probability)
+        self.sampled += is_sampled(row.run_id, row.probability)
+        kept_cheap = row.tier != premium_tier
+        doubt = 1.0 - (row.confidence if row.confidence is not None else 0.5)
+        self.losses.append(float("nan") if row.loss is None else row.loss)
+        self.probabilities.append(min(1.0, row.probability / self.share_read))
         self.predictions.append(doubt if kept_cheap else 0.0)
-        self.confidences.append(record.confidence if kept_cheap and record.confidence is not None else float("nan"))
-        shadows = {shadow["tier"]: shadow for shadow in record.shadows if shadow["state"] == "done"}
-        measured = shadows.get(premium_tier, {}).get("cost_usd")
-        self.premiums.append(measured if measured is not None else record.premium_usd or float("nan"))
-        if measured is not None and record.premium_usd is not None:
+        self.confidences.append(row.confidence if kept_cheap and row.confidence is not None else float("nan"))
+        measured = row.measured_usd
+        self.premiums.append(measured if measured is not None else row.premium_usd or float("nan"))
+        if measured is not None and row.premium_usd is not None:
             self.measured += 1
             self.measured_usd += measured
-            self.estimated_usd += record.premium_usd
-        if label is not None and label > 0 and kept_cheap:
-            self._costly(record, label, shadows.get(premium_tier))
+            self.estimated_usd += row.premium_usd
 
-    def _escalation(self, record: Record) -> None:
-        answers = [attempt["answer"]["text"] for attempt in record.attempts if "answer" in attempt]
+    def add_escalation(self, attempts: Sequence[Mapping[str, Any]]) -> None:
+        """Takes a run into account that asked several tiers; those without stored answers do not count."""
+        answers = [attempt["answer"]["text"] for attempt in attempts if "answer" in attempt]
         if len(answers) > 1:
             self.escalated += 1
             if key(answers[0], "auto") == key(answers[-1], "auto"):
                 self.useless += 1
-                self.useless_usd += sum(attempt["cost_usd"] or 0.0 for attempt in record.attempts[1:])
+                self.useless_usd += sum(attempt["cost_usd"] or 0.0 for attempt in attempts[1:])
 
-    def _costly(self, record: Record, loss: float, shadow: Mapping[str, Any] | None) -> None:
-        prompt = returned = None
-        if record.prompt is not None:
-            prompt = next(
-                (content_text(m.get("content")) for m in reversed(record.prompt["messages"]) if m.get("role") == "user"),
-                None,
-            )
-        for attempt in record.attempts:
-            if attempt["tier"] == record.tier and "answer" in attempt:
-                returned = attempt["answer"]["text"]
-        premium = shadow["answer"]["text"] if shadow is not None and "answer" in shadow else None
-        self.costly.append(
-            Acceptance(
-                run_id=record.run_id,
-                loss=loss,
-                confidence=record.confidence,
-                prompt=prompt,
-                returned=returned,
-                premium=premium,
-            )
-        )
-        self.costly.sort(key=lambda one: (-one.loss, -(one.confidence or 0.0)))
-        del self.costly[SHOWN:]
+    def show(self, acceptances: Sequence[Acceptance]) -> None:
+        """Shows the costliest of these acceptances."""
+        self.costly = sorted(acceptances, key=lambda one: (-one.loss, -(one.confidence or 0.0)))[:SHOWN]
 
     @property
     def labels(self) -> int:
@@ -164,3 +163,32 @@ class PolicyQuality:
             "premium_measured_to_estimated": self.measured_usd / self.estimated_usd if self.estimated_usd else None,
             "costly_acceptances": [one.to_json() for one in self.costly],
         }
+
+
+def acceptance_of(record: Record, loss: float, premium_tier: str) -> Acceptance:
+    """An accepted answer with its texts, where they are stored."""
+    prompt = returned = None
+    if record.prompt is not None:
+        prompt = next(
+            (content_text(m.get("content")) for m in reversed(record.prompt["messages"]) if m.get("role") == "user"),
+            None,
+        )
+    for attempt in record.attempts:
+        if attempt["tier"] == record.tier and "answer" in attempt:
+            returned = attempt["answer"]["text"]
+    premium = next(
+        (
+            s["answer"]["text"]
+            for s in record.shadows
+            if s["tier"] == premium_tier and s["state"] == "done" and "answer" in s
+        ),
+        None,
+    )
+    return Acceptance(
+        run_id=record.run_id,
+        loss=loss,
+        confidence=record.confidence,
+        prompt=prompt,
+        returned=returned,
+        premium=premium,
+    )

@@ -1,17 +1,12 @@
-"""What went where: counts and sums of runs, by policy, task, key, tier and day, from one pass over the journal."""
+"""What went where: counts and sums of runs, by policy, task, key, tier and day."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, fields
 from math import sqrt
 from typing import Any
 
-from cascade.journal.record import Record
-from cascade.result import NOT_ASKED
 from evals.common.intervals import Z95
 
 DIMENSIONS = ("policy", "task", "key", "tier", "day")
-_STOPPED = ("budget", "max_calls", "max_samples")
 MOST_GROUPS = 200
 """Groups of one dimension that are kept apart; further ones are counted together as ``(others)``."""
 
@@ -32,6 +27,7 @@ class Group:
         premium_usd: What premium alone would have cost for those, estimated.
         saved_usd: Premium's cost less their own, of those: below 0, the cascade cost more.
         seconds: The sum of their latencies.
+        squares: The sum of squares of what the compared runs saved.
     """
 
     runs: int = 0
@@ -45,28 +41,12 @@ class Group:
     premium_usd: float = 0.0
     saved_usd: float = 0.0
     seconds: float = 0.0
-    _squares: float = 0.0
+    squares: float = 0.0
 
-    def add(self, record: Record) -> None:
-        """Counts a run."""
-        self.runs += 1
-        self.escalated += sum(a["reason"] not in NOT_ASKED for a in record.attempts) > 1
-        self.stopped += record.reason in _STOPPED
-        answered = record.tier is not None and (record.accepted or record.reason == "last_tier")
-        self.answered += answered
-        self.failed += record.tier is None and record.reason not in _STOPPED
-        self.seconds += record.latency_s
-        if record.cost_usd is None:
-            self.unpriced += 1
-            return
-        self.usd += record.cost_usd
-        # What gave no answer to rely on has saved nothing, however cheap it was.
-        if answered and record.premium_usd is not None:
-            saved = record.premium_usd - record.cost_usd
-            self.compared += 1
-            self.premium_usd += record.premium_usd
-            self.saved_usd += saved
-            self._squares += saved * saved
+    def add(self, other: "Group") -> None:
+        """Adds the runs of another group."""
+        for field_name in _FIELDS:
+            setattr(self, field_name, getattr(self, field_name) + getattr(other, field_name))
 
     @property
     def saved_interval(self) -> tuple[float, float] | None:
@@ -74,7 +54,7 @@ class Group:
         if self.compared < 30:
             return None
         mean = self.saved_usd / self.compared
-        variance = max(0.0, self._squares / self.compared - mean * mean)
+        variance = max(0.0, self.squares / self.compared - mean * mean)
         half = Z95 * sqrt(variance * self.compared)
         return self.saved_usd - half, self.saved_usd + half
 
@@ -98,6 +78,9 @@ class Group:
         }
 
 
+_FIELDS = tuple(one.name for one in fields(Group))
+
+
 @dataclass(slots=True)
 class Traffic:
     """All runs of a period, and their groups by dimension."""
@@ -106,16 +89,21 @@ class Traffic:
     groups: dict[str, dict[str, Group]] = field(default_factory=lambda: {name: {} for name in DIMENSIONS})
     task_tiers: dict[tuple[str, str], Group] = field(default_factory=dict)
 
-    def add(self, record: Record) -> None:
-        """Counts a run in every dimension."""
-        self.total.add(record)
-        for name, value in _values(record).items():
-            groups = self.groups[name]
+    def add(self, group: Group, **values: str) -> None:
+        """Adds runs that have the same value in every dimension.
+
+        Args:
+            group: The runs.
+            values: The value of each of ``DIMENSIONS``.
+        """
+        self.total.add(group)
+        for name in DIMENSIONS:
+            groups, value = self.groups[name], values[name]
             key = value if value in groups or len(groups) < MOST_GROUPS else "(others)"
-            groups.setdefault(key, Group()).add(record)
-        task = (record.policy, str(record.tags.get("task", "(none)")))
+            groups.setdefault(key, Group()).add(group)
+        task = (values["policy"], values["task"])
         if task in self.task_tiers or len(self.task_tiers) < MOST_GROUPS:
-            self.task_tiers.setdefault(task, Group()).add(record)
+            self.task_tiers.setdefault(task, Group()).add(group)
 
     def to_json(self) -> dict[str, Any]:
         """The whole as plain data; groups by their number of runs, days in order."""
@@ -128,24 +116,5 @@ class Traffic:
         }
 
 
-def count(records: Iterable[Record]) -> Traffic:
-    """The traffic of a period; gates are left out."""
-    traffic = Traffic()
-    for record in records:
-        if record.kind == "run":
-            traffic.add(record)
-    return traffic
-
-
 def _order(name: str) -> Any:
     return (lambda item: item[0]) if name == "day" else (lambda item: (-item[1].runs, item[0]))
-
-
-def _values(record: Record) -> Mapping[str, str]:
-    return {
-        "policy": record.policy,
-        "task": str(record.tags.get("task", "(none)")),
-        "key": str(record.tags.get("key", "(none)")),
-        "tier": record.tier or "(no answer)",
-        "day": datetime.fromtimestamp(record.started, UTC).date().isoformat(),
-    }

@@ -15,6 +15,7 @@ from .base import split_messages
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _CALL_PARTS = ("tool_call", "tool_use", "function_call", "tool-call")
 _THOUGHT_PARTS = ("reasoning", "thinking", "thought", "redacted_thinking")
+_LANGCHAIN_ROLES = ("human", "ai", "system", "tool", "function", "developer")
 _ROLES = {"human": "user", "ai": "assistant", "model": "assistant"}
 
 
@@ -52,9 +53,23 @@ def messages_of(value: Any) -> list[dict[str, Any]]:
         return [*head, *messages_of(inner)] if inner is not None else []
     if isinstance(value, str):
         return [{"role": "user", "content": value}] if value.strip() else []
-    if isinstance(value, list) and value and all(isinstance(m, Mapping) and m.get("role") for m in value):
-        return [_message(m) for m in value]
-    return []
+    if not isinstance(value, list) or not value:
+        return []
+    if len(value) == 1 and isinstance(value[0], list):  # LangChain logs a batch of conversations
+        return messages_of(value[0])
+    messages = [_with_role(m) for m in value]
+    return [_message(m) for m in messages if m is not None] if None not in messages else []
+
+
+def _with_role(message: Any) -> Mapping[str, Any] | None:
+    """A message with its role; LangChain calls it the type, and may put the rest into ``data`` or ``kwargs``."""
+    if not isinstance(message, Mapping):
+        return None
+    if message.get("role"):
+        return message
+    inner = next((message[name] for name in ("data", "kwargs") if isinstance(message.get(name), Mapping)), message)
+    role = str(message.get("type") or inner.get("type") or "").removesuffix("Message").lower()
+    return {**inner, "role": role} if role in _LANGCHAIN_ROLES and "content" in inner else None
 
 
 def _message(message: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,6 +97,8 @@ def content_of(content: Any) -> Any:
     parts: list[dict[str, Any]] = []
     for part in content:
         kind = part.get("type") if isinstance(part, Mapping) else "text"
+        if kind is None and isinstance(part.get("text"), str):  # Gemini's parts have no type
+            kind = "text"
         if kind in _CALL_PARTS or kind in _THOUGHT_PARTS:
             continue
         if kind in _TEXT_PARTS:

@@ -247,6 +247,7 @@ def _answer(sample: Field, output: Field, header: _Header, turns: int) -> Answer
     return Answer(
         _completion(output, message, sample.value_of("attachments", dict) or {}),
         tool_calls=tuple(_call(c) for c in calls.items()) if calls is not None else (),
+        reasoning=_reasoning(message.value),
         finish_reason=_STOPS.get(stop, stop) if stop is not None else None,
         logprobs=tuple(_token(t) for t in tokens) or None,
         first_token_top=dict(_token(t) for t in top.items()) if top is not None else None,
@@ -268,6 +269,19 @@ def _completion(output: Field, message: Field, attachments: Mapping[str, Any]) -
             parts = [part for part in content.items() if part.value_of("type", str) == "text"]
             text = "\n".join(part.need("text", str).value for part in parts)
     return _attached(str(text), attachments)
+
+
+def _reasoning(message: Mapping[str, Any]) -> str | None:
+    """A message's thoughts: parts of the type ``reasoning``, in older versions one field; not those that are encrypted."""
+    content = message.get("content")
+    parts = [part for part in content if isinstance(part, Mapping)] if isinstance(content, list) else []
+    thoughts = [
+        part.get("summary") if part.get("redacted") else part.get("reasoning")
+        for part in parts
+        if part.get("type") == "reasoning"
+    ]
+    texts = [text for text in (*thoughts, message.get("reasoning")) if isinstance(text, str) and text]
+    return "\n\n".join(texts) or None
 
 
 def _call(call: Field) -> dict[str, Any]:

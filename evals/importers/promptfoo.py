@@ -21,6 +21,8 @@ READS = (
     "read are results of version 3, written as .json or .jsonl by 'promptfoo eval --output results.json' (promptfoo 0.1xx)"
 )
 _ERROR = 2  # promptfoo's failureReason where the provider, not the answer, failed
+# How promptfoo writes a thought of Anthropic's before the answer.
+_SIGNED_THOUGHT = re.compile(r"Thinking: (.*?)\nSignature: \S+\s*", re.DOTALL)
 _VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
 
@@ -111,9 +113,14 @@ def _answer(result: Field, response: Field, output: Any, cached: bool) -> Answer
     usage = None if cached else response.get("tokenUsage", dict)
     values = _logprobs(response)
     text = output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
+    thoughts = []
+    while (thought := _SIGNED_THOUGHT.match(text)) is not None:
+        thoughts.append(thought[1])
+        text = text[thought.end() :]
     # The result's own cost is 0 where it is unknown; the response's is absent then.
     return Answer(
         text,
+        reasoning="\n\n".join(thoughts) or None,
         finish_reason=response.value_of("finishReason", str),
         mean_logprob=sum(values) / len(values) if values else None,
         usage=_usage(usage) if usage is not None else None,

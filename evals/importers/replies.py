@@ -43,8 +43,12 @@ def reply_of(value: Any) -> Reply | None:
         return Reply(text=value)
     if not isinstance(value, Mapping):
         return None
-    if isinstance(value.get("choices"), list):
-        return reply_of(value["choices"][0]) if value["choices"] else None
+    for name in ("choices", "candidates", "generations"):  # OpenAI's, Gemini's, LangChain's
+        if isinstance(value.get(name), list):
+            first = value[name][0] if value[name] else None
+            return _chosen(first[0] if isinstance(first, list) and first else first)
+    if value.keys() == {"completion"}:
+        return reply_of(value["completion"])
     if isinstance(value.get("output"), list) and (
         value.get("object") == "response" or any(map(_is_response_item, value["output"]))
     ):
@@ -74,6 +78,20 @@ def reply_of(value: Any) -> Reply | None:
         reasoning=thought_of(value) or None,
         refusal=refusal,
     )
+
+
+def _chosen(choice: Any) -> Reply | None:
+    """One of the answers that a model gave at once."""
+    if not isinstance(choice, Mapping):
+        return None
+    finish = choice.get("finish_reason", choice.get("finishReason"))
+    for name in ("message", "content", "text"):
+        inner = choice.get(name)
+        if inner is not None:
+            inner = inner["kwargs"] if isinstance(inner, Mapping) and isinstance(inner.get("kwargs"), Mapping) else inner
+            reply = reply_of(inner) if name == "content" or isinstance(inner, Mapping) else Reply(text=str(inner))
+            return None if reply is None else _ended(reply, finish)
+    return None
 
 
 def _ended(reply: Reply, finish: Any) -> Reply:

@@ -108,6 +108,27 @@ def best_pair(columns: Columns, splits: Splits, guarantee: Guarantee, seed: int)
     )
 
 
+def without_skips(columns: Columns, splits: Splits, guarantee: Guarantee, seed: int) -> Baseline:
+    """The cascade that does not look at prompts, tuned and certified for the same promise.
+
+    Args:
+        columns: Each model's columns, as they were tuned, but without the prompts.
+        splits: The rows.
+        guarantee: The promise.
+        seed: Of folds.
+    """
+    choice = choose_certified(columns, splits, guarantee, seed=seed)
+    names, outcome = choice.chosen.cascade.models, choice.chosen.outcome(splits.test)
+    return Baseline(
+        name="cascade without skips",
+        note=f"{' -> '.join(names)}, without any evidence from the prompt",
+        quality=outcome.quality,
+        cost_usd=outcome.cost_usd,
+        latency_s=outcome.latency_s,
+        answered_by=[names[i] for i in outcome.tier],
+    )
+
+
 def prompt_router(texts: Sequence[str], columns: Columns, splits: Splits, limit: float, delta: float, seed: int) -> Baseline:
     """Cheapest or premium tier by the prompt alone, under the same promise, tested in the same way."""
     models = list(columns)

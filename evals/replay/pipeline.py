@@ -194,6 +194,7 @@ async def _replay(
     for flag, is_set in {"--max-latency": config.max_latency_s is not None, "--speculate": config.speculate}.items():
         if is_set:
             check_latencies(tuned, flag)
+    unprompted = tuned
     looks_at_prompts = config.by_prompt and not config.by_task and config.max_task_loss is None
     if (looks_at_prompts or config.speculate) and config.policy is None:
         tuned = with_prompts(tuned, rows)
@@ -267,6 +268,7 @@ async def _replay(
         engine_outcome=engine_outcome,
         answered_by=[tier_models[r.tier] for r in results],
         seed=config.seed,
+        unprompted=unprompted if choice and any(tier.predictor for tier in policy.tiers) else None,
     )
     data = _data(
         rows=rows, scores=scores, splits=splits, tiers=tiers, config=config, choice=choice, policy=policy, results=results,

@@ -91,9 +91,9 @@ def _fit(every: Sequence[PromptFeatures], quality: Array, rows: Rows, seed: int)
     y = quality[rows]
     n_right, n_wrong = float(y.sum()), float(len(y) - y.sum())
     if len(rows) < LEAST_ROWS or min(n_right, n_wrong) < LEAST_OF_EACH:
-        found = f"{len(rows)} fit rows" + (f", {n_right:.0f} right" if len(rows) >= LEAST_ROWS else "")
+        shortage = f"{len(rows)} fit rows" + (f", {n_right:.0f} right" if len(rows) >= LEAST_ROWS else "")
         note = (
-            f"prompts are not looked at: {found}; at least {LEAST_ROWS} are needed, with {LEAST_OF_EACH} right and "
+            f"prompts are not looked at: {shortage}; at least {LEAST_ROWS} are needed, with {LEAST_OF_EACH} right and "
             f"{LEAST_OF_EACH} wrong"
         )
         return PromptScores(predictor=None, probability=unknown, note=note)

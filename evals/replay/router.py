@@ -106,6 +106,25 @@ def kernel_logistic(kernel: Array, target: Array, ridge: float) -> tuple[Array, 
     return a, b
 
 
+def _fitted(kernel: Array, y: Array, fold: npt.NDArray[np.int64]) -> tuple[Array, float, float, Array]:
+    """Dual weights, intercept, ridge, and what was predicted out of each fold; the ridge by cross-validated log-loss."""
+    best: tuple[float, float, Array] | None = None
+    for ridge in RIDGES:
+        out = np.full(len(y), float(y.mean()))
+        for f in range(int(fold.max()) + 1 if len(y) > 1 else 0):
+            training, held_out = fold != f, fold == f
+            if training.any():
+                a, b = kernel_logistic(kernel[np.ix_(training, training)], y[training], ridge)
+                out[held_out] = 1 / (1 + np.exp(-(kernel[np.ix_(held_out, training)] @ a + b)))
+        bounded = np.clip(out, 1e-9, 1 - 1e-9)
+        loss = float(-(y * np.log(bounded) + (1 - y) * np.log(1 - bounded)).mean())
+        if best is None or loss < best[0]:
+            best = loss, ridge, out
+    assert best is not None
+    a, b = kernel_logistic(kernel, y, best[1])
+    return a, b, best[1], best[2]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PromptRouter:
     """P(an answer will be right) from the prompt's text. ``out_of_fold`` (n,): on the rows that it was fitted on."""
@@ -119,29 +138,30 @@ class PromptRouter:
     @classmethod
     def fit(cls, texts: Sequence[str], target: Array, seed: int) -> "PromptRouter":
         """Learns from n texts (at most MOST_ROWS) and (n,) qualities in [0, 1]; the ridge by cross-validated log-loss."""
+        return cls.fit_all(texts, [target], seed)[0]
+
+    @classmethod
+    def fit_all(cls, texts: Sequence[str], targets: Sequence[Array], seed: int) -> "list[PromptRouter]":
+        """One router for each of several qualities of the same texts, which are read once."""
         rng = np.random.default_rng(seed)
         sample = np.sort(rng.permutation(len(texts))[:MOST_ROWS])
-        texts, y = [texts[i] for i in sample], np.asarray(target, dtype=np.float64)[sample]
-        table, idf = design(texts)
+        table, idf = design([texts[i] for i in sample])
         kernel = (table @ table.T).astype(np.float64)
-        fold = rng.permutation(len(y)) % max(2, min(FOLDS, len(y)))
-        best: tuple[float, float, Array] | None = None
-        for ridge in RIDGES:
-            out = np.full(len(y), float(y.mean()))
-            for f in range(int(fold.max()) + 1 if len(y) > 1 else 0):
-                training, held_out = fold != f, fold == f
-                if training.any():
-                    a, b = kernel_logistic(kernel[np.ix_(training, training)], y[training], ridge)
-                    out[held_out] = 1 / (1 + np.exp(-(kernel[np.ix_(held_out, training)] @ a + b)))
-            bounded = np.clip(out, 1e-9, 1 - 1e-9)
-            loss = float(-(y * np.log(bounded) + (1 - y) * np.log(1 - bounded)).mean())
-            if best is None or loss < best[0]:
-                best = loss, ridge, out
-        assert best is not None
-        a, b = kernel_logistic(kernel, y, best[1])
-        return cls((table.T.astype(np.float64) @ a), b, idf, best[1], best[2])
+        fold = rng.permutation(len(sample)) % max(2, min(FOLDS, len(sample)))
+        routers = []
+        for target in targets:
+            a, b, ridge, out = _fitted(kernel, np.asarray(target, dtype=np.float64)[sample], fold)
+            routers.append(cls(table.T.astype(np.float64) @ a, b, idf, ridge, out))
+        return routers
 
     def probability(self, texts: Sequence[str]) -> Array:
         """(m,): P(right) for each text."""
-        logits = [design(texts[i : i + CHUNK], self.idf)[0] @ self.weights for i in range(0, len(texts), CHUNK)]
-        return np.asarray(1 / (1 + np.exp(-(np.concatenate([np.zeros(0), *logits]) + self.intercept))), dtype=np.float64)
+        return probabilities([self], texts)[:, 0]
+
+
+def probabilities(routers: "Sequence[PromptRouter]", texts: Sequence[str]) -> Array:
+    """(m, routers): P(right) for each text, by routers that were fitted together."""
+    weights = np.stack([router.weights for router in routers], axis=1)
+    intercepts = np.array([router.intercept for router in routers])
+    logits = [design(texts[i : i + CHUNK], routers[0].idf)[0] @ weights for i in range(0, len(texts), CHUNK)]
+    return np.asarray(1 / (1 + np.exp(-(np.concatenate([np.zeros((0, len(routers))), *logits]) + intercepts))))

@@ -25,6 +25,8 @@ TERMS: dict[str, str] = {
     "premium": "The last tier alone, asked every prompt: what cost and quality are compared with.",
     "oracle": "Takes the cheapest right answer of each prompt, which cannot be known beforehand: a bound, not a choice.",
     "random mixing": "Sends prompts to single tiers at random, in the shares that give the cascade's cost.",
+    "cascade routing": "Asks next whichever model is expected to add most to the best answer so far for its cost.",
+    "cascade without skips": "The cascade tuned for the same promise without looking at the prompt.",
     "prompt-only router": "Chooses the tier from the prompt's text alone, before anything is asked.",
     "veto": "A judge forbids an answer, whatever its confidence: a broken schema, a refusal, a cut text.",
     "Bonferroni": "Divides the error probability by the number of statements, so that all hold at once.",

@@ -217,6 +217,8 @@ def _query_error(query: bytes, path: str) -> ApiError | None:
     known_names = _MODELS_PARAMETERS if path == "/v1/models" else _PARAMETERS
     if path in ("/dashboard/quality", "/dashboard/quality/runs"):
         known_names = _FILTERS
+    if path == "/dashboard/review/next":
+        known_names = frozenset((b"skip",))
     if names <= known_names:
         return None
     if b"sk-" in query or names & {b"key", b"api_key", b"api-key", b"apikey", b"token", b"access_token", b"x-api-key"}:

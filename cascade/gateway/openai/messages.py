@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cascade.gateway.errors import bad_request
-from cascade.gateway.request import UNREAD
+from cascade.gateway.request import FOREIGN, UNREAD
 from cascade.gateway.validation import MAX_TOOLS, check_cache_control, list_of, not_deep, object_of, one_of, shorten, text
 from cascade.models.message_parts import Translated
 from judges.reading.tool_calls import arguments_text
@@ -22,6 +22,7 @@ _FUNCTION_FIELDS = frozenset(("name", "arguments", "parsed_arguments"))
 _FIELDS = frozenset(("role", "content", "name", "tool_calls", "tool_call_id", "refusal"))
 _REASONING = frozenset(("reasoning_content", "reasoning"))  # only of assistants
 # Fields of a completion's message that a client may send back, as long as they are empty, and what is to be sent instead.
+_CONTINUES = ("prefix", "partial")  # asks Mistral, DeepSeek or Moonshot to continue this message
 _EMPTY = {
     "audio": "audio is not supported; send its transcript as content",
     "function_call": "this field is obsolete; send tool_calls",
@@ -84,7 +85,12 @@ def _message(message: Any, where: str, uses: set[str]) -> Mapping[str, Any]:
             if name in clean:
                 text(clean[name], f"{where}.{name}")
                 uses.add(f"messages.{name}")
-        elif name not in _FIELDS:
+        elif name in _FIELDS:
+            continue
+        elif role == "assistant" and not (name in _CONTINUES and message[name]):
+            if clean.pop(name, None) is not None:  # of the server that wrote the answer
+                uses.add(f"{FOREIGN}{shorten(name)}")
+        else:
             raise bad_request(f"unknown field; known: {', '.join(sorted(_FIELDS))}", f"{where}.{shorten(name)}")
     if "name" in clean:
         text(clean["name"], f"{where}.name", 64 if role != "tool" else 256)

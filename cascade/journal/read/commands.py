@@ -1,6 +1,7 @@
-"""``python -m cascade journal tail | show | export | verify``."""
+"""``python -m cascade journal tail | show | export | verify | labels``."""
 
 import argparse
+import json
 import re
 import sys
 import time
@@ -12,7 +13,8 @@ from pathlib import Path
 
 from cascade.errors import JournalError, PolicyError, RunNotFoundError
 from cascade.journal.open_store import open_store
-from cascade.journal.store import Filter, Store
+from cascade.journal.store import Filter, SqlStore
+from cascade.util.atomic_write import replacing
 from cascade.util.own_command import own_command
 from cascade.util.spans import span_seconds
 
@@ -43,13 +45,16 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     export.set_defaults(command=_export)
     verify = commands.add_parser("verify", help="decide every record again; 1 where one differs from what was recorded")
     verify.set_defaults(command=_verify)
-    for command in (tail, show, export, verify):
+    labels = commands.add_parser("labels", help="write what people said of runs, as JSON Lines")
+    labels.add_argument("out", help="the file, or '-' for standard output")
+    labels.set_defaults(command=_labels)
+    for command in (tail, show, export, verify, labels):
         command.add_argument("--journal", metavar="URL", help="sqlite:///file or postgresql://host/database")
         command.add_argument("--policy-file", help="whose journal to read, where no URL is given")
 
 
 @contextmanager
-def _opened(args: argparse.Namespace) -> Iterator[Store]:
+def _opened(args: argparse.Namespace) -> Iterator[SqlStore]:
     """The journal that the arguments name, closed afterwards. Raises PolicyError, JournalError."""
     store = open_store(_url(args), create=False)
     try:
@@ -122,7 +127,9 @@ def _export(args: argparse.Namespace) -> int:
     if args.format != "recording" and (args.complete or args.task_tag):
         raise JournalError("--complete and --task-tag are about recordings: add --format recording")
     with _opened(args) as store:
-        count = export(store.read(wanted), args.format, args.out, complete=args.complete, task_tag=args.task_tag)
+        count = export(
+            store.read(wanted), args.format, args.out, complete=args.complete, task_tag=args.task_tag, store=store
+        )
     print(f"{args.out}: {count} {'examples' if args.format == 'recording' else 'records'}", file=sys.stderr)
     if args.format == "recording" and args.out != "-":
         source = f" --policy-file {args.policy_file}" if args.policy_file else ""
@@ -138,6 +145,20 @@ def _export(args: argparse.Namespace) -> int:
         ]
         first = "" if args.complete else "ask the models that have not answered yet, "
         print("\n  ".join([f"next: {first}grade the answers, tune on all:", *commands]), file=sys.stderr)
+    return 0
+
+
+def _labels(args: argparse.Namespace) -> int:
+    from cascade.journal.review import human_labels
+
+    with _opened(args) as store:
+        lines = [json.dumps(line, ensure_ascii=True) + "\n" for line in human_labels(store)]
+    if args.out == "-":
+        sys.stdout.write("".join(lines))
+    else:
+        with replacing(args.out, private=True) as file:
+            file.write("".join(lines).encode())
+    print(f"{args.out}: {len(lines)} labels", file=sys.stderr)
     return 0
 
 

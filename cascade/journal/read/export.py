@@ -8,6 +8,7 @@ from typing import IO, Any, Literal
 
 from cascade.errors import JournalError
 from cascade.journal.record import Record
+from cascade.journal.store import SqlStore, tiers_asked
 from cascade.util.atomic_write import replacing
 from cascade.util.extras import sentence
 
@@ -16,7 +17,13 @@ _ROWS_A_GROUP = 10_000
 
 
 def export(
-    records: Iterable[Record], format: Format, out: str, *, complete: bool = False, task_tag: str | None = None
+    records: Iterable[Record],
+    format: Format,
+    out: str,
+    *,
+    complete: bool = False,
+    task_tag: str | None = None,
+    store: SqlStore | None = None,
 ) -> int:
     """Writes the records to a file, as a whole or not at all.
 
@@ -26,6 +33,7 @@ def export(
         out: The file; "-" is standard output.
         complete: Of a recording, only the prompts that every model answered.
         task_tag: Of a recording, the tag of a run that names its task.
+        store: The journal, whose labels and policies Parquet files hold, too; None: they are left out.
 
     Returns:
         How many lines were written.
@@ -38,7 +46,7 @@ def export(
         if out == "-":
             raise JournalError("Parquet is written to a file; name one")
         with replacing(out, private=True) as file:
-            return _parquet(records, file)
+            return _parquet(records, file, store)
     lines: Callable[[Iterable[Record]], Iterator[Mapping[str, Any]]] = as_lines
     if format == "recording":
         from .to_recording import as_recording
@@ -69,7 +77,7 @@ def _jsonl(lines: Iterable[Mapping[str, Any]], file: IO[bytes]) -> int:
     return count
 
 
-def _parquet(records: Iterable[Record], file: IO[bytes]) -> int:
+def _parquet(records: Iterable[Record], file: IO[bytes], store: SqlStore | None) -> int:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -84,11 +92,19 @@ def _parquet(records: Iterable[Record], file: IO[bytes]) -> int:
         **dict.fromkeys(("confidence", "cost_usd", "premium_usd", "latency_s", "quality", "sampling_probability"), number),
         "accepted": pa.bool_(),
         **dict.fromkeys(("note", "tags", "attempts", "prompt", "shadows"), text),
+        # What an audit adds up, so that it need not read the nested columns.
+        **dict.fromkeys(("tiers_asked", "label_number"), pa.int64()),
+        "premium_tier": text,
+        **dict.fromkeys(("loss", "measured_premium_usd"), number),
     }
     schema = pa.schema(list(types.items()))
+    policies = {} if store is None else store.policies()
+    premiums = {hash: json.loads(policy)["tiers"][-1]["name"] for hash, policy in policies.items()}
     count = 0
     with pq.ParquetWriter(file, schema, compression="zstd") as writer:
         for group in _groups(map(_flat, records)):
+            if store is not None:
+                _add_audit_columns(group, store, premiums)
             writer.write_table(pa.Table.from_pylist(group, schema=schema))
             count += len(group)
     return count
@@ -107,7 +123,24 @@ def _flat(record: Record) -> dict[str, Any]:
         "attempts": json.dumps(record.attempts),
         "prompt": None if record.prompt is None else json.dumps(record.prompt),
         "shadows": json.dumps(record.shadows) if record.shadows else None,
+        "tiers_asked": tiers_asked(record),
     }
+
+
+def _add_audit_columns(rows: list[dict[str, Any]], store: SqlStore, premiums: Mapping[str, str]) -> None:
+    """Adds each row's label, the last tier of its policy, and what that tier did cost where it was shadowed."""
+    labels: dict[str, tuple[float, int]] = {}
+    for i in range(0, len(rows), 500):
+        part = [row["run_id"] for row in rows[i : i + 500]]
+        marks = ", ".join("?" * len(part))
+        query = f"SELECT run_id, loss, number FROM cascade_labels WHERE state = 'done' AND run_id IN ({marks})"
+        labels |= {run_id: (loss, number) for run_id, loss, number in store.execute(query, part)}
+    for row in rows:
+        premium = row["premium_tier"] = premiums.get(row["policy_hash"])
+        row["loss"], row["label_number"] = labels.get(row["run_id"], (None, None))
+        for shadow in json.loads(row["shadows"] or "[]"):
+            if shadow["tier"] == premium and shadow["state"] == "done":
+                row["measured_premium_usd"] = shadow.get("cost_usd")
 
 
 def _groups(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

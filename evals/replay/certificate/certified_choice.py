@@ -18,7 +18,7 @@ from evals.replay.sweep_result import Candidate, SweepResult
 from evals.replay.tune import Goal, Tuner
 
 from . import fixed_grid
-from .menu import MenuLine, certify_menu, saves
+from .menu import MenuLine, certify_menu, rows_in_all, saves
 
 Array = npt.NDArray[np.float64]
 Kind = Literal["max_loss", "min_quality", "min_accepted_quality", "budget", "error_price"]
@@ -281,9 +281,7 @@ def _refusal(proof: Certificate, guarantee: Guarantee, splits: Splits, n: int, p
         premium_losses: (n,), the loss of the premium tier alone against the promise, which may keep a least quality.
     """
     paired = guarantee.kind == "max_loss"
-    total = len(splits.calibration) + len(splits.test)
-    needed = proof.needed_n
-    in_all = None if needed is None else -(-needed * total // max(n, 1))
+    in_all = rows_in_all(proof.needed_n, splits, n)
     words = f"Not proved: on {n:,} rows no cascade could be shown to keep the promise that {guarantee.words()}. "
     if proof.tests:
         words += (

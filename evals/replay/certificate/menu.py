@@ -2,10 +2,11 @@
 
 The method is one fixed sequence over pairs of a candidate and a promise (Learn then Test: Angelopoulos et al. 2021;
 fixed-sequence testing: Maurer, Hothorn & Lehmacher 1995). The fit rows choose a cascade for each promise and predict, for
-each of its candidates, by how many standard errors it keeps the promise. All pairs are sorted by that prediction, the
-surest first, and tested on the certification rows, each at the full level delta, up to the first that fails. The order is
-fixed before those rows are read, so that with probability 1 - delta every pair that passed is true: all lines of the menu
-hold at once, without a correction. A candidate that keeps a strict promise keeps every looser one.
+each of its candidates, by how many standard errors it keeps the promise. The safest candidate of each promise comes first,
+from the loosest promise to the strictest, then all other pairs by that prediction, the surest first. They are tested on the
+certification rows, each at the full level delta, up to the first that fails. The order is fixed before those rows are read,
+so that with probability 1 - delta every pair that passed is true: all lines of the menu hold at once, without a correction.
+A candidate that keeps a strict promise keeps every looser one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,8 @@ DEFAULT_PROMISES = (0.02, 0.03, 0.05, 0.1)
 """The promises of a replay without one: points of mean quality that may be lost against the premium tier."""
 
 CANDIDATES_PER_PROMISE = 40
+SAFE_MARGIN = 2.0
+"""A promise's safest candidate is tested early where it is predicted to keep it by so many standard errors."""
 WIDTH = 100
 """The widest line of what a replay prints."""
 
@@ -77,12 +80,16 @@ def saves(candidate: Candidate, premium_usd: Array, rows: npt.NDArray[np.int64])
     return float(saving.mean()) > error
 
 
-def rows_in_all(n_certify: int | None, splits: Splits) -> int | None:
-    """How many rows a recording needs so that ``n_certify`` of them certify, split as this one is."""
+def rows_in_all(n_certify: int | None, splits: Splits, n: int | None = None) -> int | None:
+    """Roughly how many rows a recording needs so that ``n_certify`` of them certify, split as this one is.
+
+    For a promise that this recording's rows could not prove: half as many again at least. ``n``: how many of its rows
+    certified; by default ``splits.certify``.
+    """
     if n_certify is None:
         return None
     total = len(splits.fit) + len(splits.certify) + len(splits.test)
-    return ceil(n_certify * total / max(len(splits.certify), 1))
+    return max(ceil(n_certify * total / max(n or len(splits.certify), 1)), ceil(1.5 * total))
 
 
 def certify_menu(
@@ -117,18 +124,20 @@ def certify_menu(
         # reads the certification rows' qualities.
         sequences[limit] = [c for c in every if saves(c, premium_usd, splits.fit)]
         if len(rows) >= least_rows(limit, delta):
-            pairs += [(-_margin(c, limit, len(rows)), limit, i) for i, c in enumerate(sequences[limit])]
+            pairs += [(_margin(c, limit, len(rows)), limit, i) for i, c in enumerate(sequences[limit])]
     tests: dict[float, list[CandidateTest]] = {limit: [] for limit in limits}
+    tested: dict[float, list[Candidate]] = {limit: [] for limit in limits}
     methods = dict.fromkeys(limits, "paired")
-    ordered = [(limit, i) for _, limit, i in sorted(pairs, key=lambda pair: (pair[0], -pair[1], pair[2]))]
+    ordered = _in_order(pairs)
     losses = ((reference[rows] - sequences[limit][i].outcome(rows).quality, limit) for limit, i in ordered)
-    for (limit, _), (test, method) in zip(ordered, check_in_order(losses, delta), strict=False):
+    for (limit, i), (test, method) in zip(ordered, check_in_order(losses, delta), strict=False):
         tests[limit].append(test)
+        tested[limit].append(sequences[limit][i])
         methods[limit] = method
     lines: list[MenuLine] = []
     proved: list[tuple[float, Candidate, CandidateTest]] = []
     for limit in limits:
-        passed = [(c, t) for c, t in zip(sequences[limit], tests[limit], strict=False) if t.passed]
+        passed = [(c, t) for c, t in zip(tested[limit], tests[limit], strict=True) if t.passed]
         passed = [(c, t) for c, t in passed if tuner.allows(c, splits.calibration)]
         proved += [(_usd(c, splits), c, t) for c, t in passed]
         lines.append(
@@ -146,6 +155,24 @@ def certify_menu(
             )
         )
     return lines
+
+
+def _in_order(pairs: Sequence[tuple[float, float, int]]) -> list[tuple[float, int]]:
+    """The order of the tests: the safest candidate of each promise from loose to strict, then all by their margins.
+
+    Of a loose promise even risky candidates have a wide margin by a prediction from few rows. One of them that fails would
+    end the tests before the safe candidates of stricter promises had their turn.
+
+    Args:
+        pairs: For each candidate the margin by which it is predicted to keep a promise, the promise, and its place.
+    """
+    safest: dict[float, tuple[float, float, int]] = {}
+    for pair in sorted(pairs, key=lambda pair: (-pair[0], pair[2])):
+        if pair[0] >= SAFE_MARGIN:
+            safest.setdefault(pair[1], pair)
+    first = [safest[limit] for limit in sorted(safest, reverse=True)]
+    rest = sorted(set(pairs) - set(first), key=lambda pair: (-pair[0], -pair[1], pair[2]))
+    return [(limit, i) for _, limit, i in (*first, *rest)]
 
 
 def _margin(candidate: Candidate, limit: float, n: int) -> float:

@@ -11,6 +11,7 @@ from evals.recording import Example
 from evals.replay import baselines
 from evals.replay.baselines import Baseline, Columns
 from evals.replay.certificate.certified_choice import Guarantee
+from evals.replay.expected_value import cascade_routing
 from evals.replay.rows.splits import Splits
 from evals.replay.simulate import Outcome
 
@@ -79,6 +80,7 @@ def compare(
     engine_outcome: Outcome,
     answered_by: Sequence[str],
     seed: int,
+    unprompted: Columns | None = None,
 ) -> tuple[ResultRow, ...]:
     """The table's rows, all on the test rows of the recording: each tier, the cascade, and the baselines it must beat.
 
@@ -90,6 +92,7 @@ def compare(
         engine_outcome: What the engine did with the test rows.
         answered_by: The model whose answer the engine returned, one for each test row.
         seed: Of bootstrap and fits.
+        unprompted: The columns as they were tuned, without prompts, where the cascade looks at prompts; None: it does not.
     """
     test, tiers = splits.test, list(columns)
     single_tiers = [baselines.single(columns, t, test) for t in tiers]
@@ -119,8 +122,11 @@ def compare(
             table.append(row("baseline", baselines.random_mixing(columns, tiers, splits.calibration, test, usd)))
         if len(tiers) > 2:
             table.append(row("baseline", baselines.best_pair(columns, splits, guarantee, seed)))
+        if unprompted is not None:
+            table.append(row("baseline", baselines.without_skips(unprompted, splits, guarantee, seed)))
         router = baselines.prompt_router(texts, columns, splits, guarantee.value, guarantee.delta, seed)
-        table += [row("baseline", router), row("baseline", baselines.hand_set(columns, splits))]
+        by_value = cascade_routing(texts, columns, splits, guarantee.value, guarantee.delta, seed)
+        table += [row("baseline", router), row("baseline", by_value), row("baseline", baselines.hand_set(columns, splits))]
     return (*table, row("oracle", baselines.oracle(columns, tiers, test)))
 
 

@@ -228,6 +228,12 @@ def test_cached_tokens_of_every_server(counts: dict[str, Any], cached: int, writ
     assert usage == Usage(100, 5, cached_tokens=cached, cache_write_tokens=written, cache_write_1h_tokens=hour)
 
 
+def test_counts_by_the_names_of_the_responses_api() -> None:
+    """Some servers of chat completions use them."""
+    counts = {"input_tokens": 100, "output_tokens": 5, "total_tokens": 105, "input_tokens_details": {"cached_tokens": 80}}
+    assert chat_usage(counts, "m") == Usage(100, 5, cached_tokens=80)
+
+
 def test_anthropics_writes() -> None:
     """Cache writes for five minutes and for an hour; invalid counts are ignored."""
     counts = {"input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": 20, "cache_creation_input_tokens": 70}

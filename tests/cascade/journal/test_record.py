@@ -14,6 +14,7 @@ from cascade import Answer, Cascade, Policy, ProviderError, Usage
 from cascade.journal.privacy import Redactor
 from cascade.journal.record import PendingRecord, Record, dumps, make, prompt_hash
 from cascade.journal.store import to_record, to_row
+from cascade.journal.tables import ADDED_COLUMNS
 from cascade.models.protocol import ModelError
 from cascade.policy.schema import PolicyFile
 from judges import Prompt, Verdict, judge
@@ -46,7 +47,7 @@ def test_a_row_gives_the_record_back() -> None:
     """What is read is what was written."""
     for settings in ({}, {"journal_text": True}):
         record = recorded(cascade(None, **settings))
-        again = to_record(to_row(record))
+        again = to_record(to_row(record)[: -len(ADDED_COLUMNS)])
         assert json.loads(dumps(again._asdict())) == json.loads(dumps(record._asdict()))
 
 

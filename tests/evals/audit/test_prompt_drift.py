@@ -4,14 +4,14 @@ import json
 import random
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from cascade.journal.record import Record
-from cascade.journal.store import to_record
+from cascade.promise.drift import text_of
 from evals.audit.audit import main
-from evals.audit.prompt_drift import PromptDrift, text_of
+from evals.audit.prompt_drift import PromptDrift
 from tests.evals.audit.journals import SPEC, fill
 
 WORDS = ("the", "of", "which", "for", "from", "into", "about", "under", "capital", "river", "answer", "correct", "history")
@@ -29,11 +29,9 @@ def sum_of(rng: random.Random) -> str:
     return f"Ana has {rng.randint(2, 900)} mugs and sells {rng.randint(1, 90)} for ${rng.randint(1, 40)}. How much is left?"
 
 
-def record(text: str, i: int) -> Record:
-    """A run with its text."""
-    zero = (f"{i:032x}", "run", float(i), float(i), "default", "h", "p", True, "accepted", None, None, None, None, None, 0.1)
-    body = json.dumps({"attempts": [], "prompt": {"messages": [{"role": "user", "content": text}], "schema": None}})
-    return to_record((*zero, None, None, body))
+def prompt(text: str) -> dict[str, Any]:
+    """A run's prompt, as the journal keeps it."""
+    return {"messages": [{"role": "user", "content": text}], "schema": None}
 
 
 @pytest.fixture
@@ -52,7 +50,7 @@ def test_another_task_in_the_middle_is_noticed_before_500_runs_of_it(recording: 
     """And not before it begins."""
     rng, drift = random.Random(1), PromptDrift.of(str(recording))
     for i in range(1_000):
-        drift.add(record(question(rng) if i < 500 else sum_of(rng), i))
+        drift.add("default", float(i), prompt(question(rng) if i < 500 else sum_of(rng)))
     one = drift.policies["default"]
     assert one.after is not None
     assert 500 < one.after < 1_000
@@ -64,7 +62,7 @@ def test_prompts_like_the_recording_are_not_called_unlike_it(recording: Path) ->
     for seed in range(3):
         rng, drift = random.Random(seed), PromptDrift.of(str(recording))
         for i in range(1_000):
-            drift.add(record(question(rng), i))
+            drift.add("default", float(i), prompt(question(rng)))
         assert drift.policies["default"].since is None
 
 

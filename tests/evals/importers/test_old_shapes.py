@@ -53,6 +53,7 @@ def test_an_old_inspect_ai_log(tmp_path: Path, kind: str) -> None:
     examples, notes = imported(inspect_ai.items, path)
     answers = [(e.prompt, e.answers[MODEL]["text"], e.answers[MODEL]["quality"]) for e in examples.values()]
     assert answers == [("2 + 2?", "4", 1.0), ("3 + 3?", "5", 0.0), ("2 + 2?", "4", None)]
+    assert [e.answers[MODEL].get("reasoning") for e in examples.values()] == [None, None, "Hm."]
     assert dict(notes.skipped) == {"the model gave no answer": 1}
 
 
@@ -77,6 +78,17 @@ def test_promptfoo_lines(tmp_path: Path) -> None:
     path.write_text(path.read_text() + "{broken too\n")
     with pytest.raises(RecordingError, match=r"more than --max-bad 0\.1 allows"):
         imported(promptfoo.items, path, max_bad=0.1)
+
+
+def test_promptfoos_thoughts(tmp_path: Path) -> None:
+    """promptfoo writes Anthropic's thoughts before the answer, each with its signature."""
+    output = "Thinking: Hm.\n\nSo four.\nSignature: EuYB==\n\nThinking: Yes.\nSignature: Ab\n\n4"
+    row = {"testIdx": 0, "promptIdx": 0, "provider": {"id": "m"}, "prompt": {"raw": "2 + 2?", "label": "p"}, "vars": {},
+           "response": {"output": output}, "success": True, "score": 1}  # fmt: skip
+    (tmp_path / "results.jsonl").write_text(json.dumps(row) + "\n")
+    examples, _ = imported(promptfoo.items, tmp_path / "results.jsonl")
+    [answer] = [e.answers["m"] for e in examples.values()]
+    assert (answer["text"], answer["reasoning"]) == ("4", "Hm.\n\nSo four.\n\nYes.")
 
 
 def test_run_batch_errors_in_any_shape(tmp_path: Path) -> None:

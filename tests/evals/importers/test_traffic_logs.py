@@ -318,6 +318,33 @@ def test_reasoning_in_logs(tmp_path: Path, log: str, thought: str) -> None:
     assert (answer["text"], answer["reasoning"]) == ("Paris", "Hm.")
 
 
+@pytest.mark.parametrize(
+    "output",
+    [
+        {"candidates": [{"content": {"role": "model", "parts": [{"text": "Paris"}]}, "finishReason": "STOP"}]},
+        {"role": "model", "parts": [{"text": "Paris"}]},
+        {"generations": [[{"text": "Paris", "message": {"kwargs": {"content": "Paris"}}}]]},
+        {"choices": [{"text": "Paris", "finish_reason": "stop"}]},
+        {"completion": "Paris"},
+        {"type": "ai", "content": "Paris"},
+    ],
+)
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        [[{"type": "human", "content": "Capital of France?"}]],
+        [{"type": "HumanMessage", "kwargs": {"content": "Capital of France?"}}],
+        {"contents": [{"role": "user", "parts": [{"text": "Capital of France?"}]}]},
+        {"input": [{"role": "user", "content": [{"type": "input_text", "text": "Capital of France?"}]}]},
+    ],
+)
+def test_shapes_of_other_libraries(tmp_path: Path, prompt: Any, output: Any) -> None:
+    """Gemini's contents and LangChain's messages are prompts and answers as OpenAI's are."""
+    row = {**GENERATION, "input": prompt, "output": output}
+    example, answer = only(imported(langfuse.items, write_rows(tmp_path / "a.jsonl", row))[0])
+    assert (example.prompt, answer["text"]) == ("Capital of France?", "Paris")
+
+
 def test_refusals_and_calls_in_logs(tmp_path: Path) -> None:
     """A provider's refusal and tool calls are taken over, in the shape of every interface."""
     refused = {"role": "assistant", "content": None, "refusal": "Non."}

@@ -66,6 +66,18 @@ def test_where_the_strict_promise_cannot_be_proved_a_looser_one_is() -> None:
     assert max(map(len, in_words(long_names, 0.1, 0.1).split("\n"))) <= 100
 
 
+def test_strict_promises_are_proved_on_few_rows_as_well() -> None:
+    """A risky candidate of a loose promise does not end the tests before the safe ones of stricter promises."""
+    splits, proved = Splits(np.arange(45), np.arange(45, 150), np.arange(150, 300)), 0
+    for seed in range(8):
+        columns = pair(300, seed, right=0.7, premium=0.95)
+        choice = choose_from_menu(columns, splits, (0.02, 0.03, 0.05, 0.1), 0.1, seed=seed)
+        proved += choice.menu[1].candidate is not None
+        for line in choice.menu:
+            assert line.rows_in_all is None or line.rows_in_all >= 450
+    assert proved >= 6
+
+
 def test_the_certification_rows_choose_no_order() -> None:
     """Spoiling the test rows changes nothing; spoiling labels that certify changes no candidate, only what passes."""
     columns = pair(2000, 5)

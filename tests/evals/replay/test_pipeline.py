@@ -99,7 +99,8 @@ def test_the_documented_fields_are_there(replays: dict[str, dict[str, Any]], kin
     assert len(chosen["thresholds"]) == len(chosen["tiers"]) - 1
     assert all(0 <= t <= 1.0000001 for t in chosen["thresholds"])
     assert set(chosen["judges"]) == set(chosen["tiers"])
-    names = ["random mixing", *(["best pair"] if len(data["tiers"]) > 2 else []), "prompt-only router", "thresholds of 0.7"]
+    names = ["random mixing", *(["best pair"] if len(data["tiers"]) > 2 else []), "prompt-only router"]
+    names += ["cascade routing", "thresholds of 0.7"]
     assert list(data["baselines"]) == [*data["tiers"], *names, "oracle"]
     assert all(set(item) == set(ResultRow.__slots__) for item in data["lines"])
     for tier, card in data["calibration"].items():

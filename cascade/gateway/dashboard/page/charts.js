@@ -1,5 +1,5 @@
 // The three lines over time, by uPlot.
-import { $ } from "./markup.js";
+import { $, make } from "./markup.js";
 import { clock, day, percent, rate, seconds, usd } from "./format.js";
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -59,7 +59,35 @@ export function draw(id, times, columns) {
     $(id),
   );
   charts.set(id, made);
+  byKeys(id, made);
   new ResizeObserver(() => made.setSize({ width: $(id).clientWidth, height: 190 })).observe($(id));
+}
+
+/** Arrow keys, Home and End move through time as a pointer does, and say the values; Enter does what a click does. */
+function byKeys(id, u) {
+  const plot = $(id);
+  const title = plot.closest("section")?.querySelector("h2")?.textContent ?? "Chart";
+  const spoken = plot.appendChild(make("span", null, "spoken"));
+  spoken.setAttribute("role", "status");
+  plot.tabIndex = 0;
+  plot.setAttribute("role", "group");
+  plot.setAttribute("aria-label", `${title}: arrow keys move through time${LINES[id].days ? ", Enter shows the runs" : ""}`);
+  plot.addEventListener("keydown", (event) => {
+    const last = u.data[0].length - 1;
+    const at = Number(plot.dataset.step ?? -1);
+    const from = at < 0 ? last + 1 : at;
+    const to = { ArrowLeft: Math.max(0, from - 1), ArrowRight: Math.min(last, from + 1), Home: 0, End: last }[event.key];
+    if (event.key === "Enter" && at >= 0 && plot.onclick) plot.onclick();
+    else if (to !== undefined && last >= 0) {
+      u.setCursor({ left: u.valToPos(u.data[0][to], "x"), top: 0 });
+      spoken.textContent = u.series.map(({ label, value }, i) => `${label} ${value(u, u.data[i][to]) || "unknown"}`).join(", ");
+    } else return;
+    event.preventDefault();
+  });
+  plot.addEventListener("blur", () => {
+    u.setCursor({ left: -10, top: -10 });
+    showLast(u);
+  });
 }
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {

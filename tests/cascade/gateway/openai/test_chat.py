@@ -306,6 +306,7 @@ def test_abstaining_is_said(running: Running, upstream: WireServer) -> None:
         ({"messages": []}, "messages", "is missing"),
         ({"messages": [{"role": "robot", "content": "x"}]}, "messages[0].role", "one of"),
         ({"messages": [{"role": "user", "content": "x", "mood": 1}]}, "messages[0].mood", "unknown field"),
+        ({"messages": [{"role": "assistant", "content": "x", "prefix": True}]}, "messages[0].prefix", "unknown field"),
         ({"messages": [{"role": "user"}]}, "messages[0].content", "is missing"),
         ({"messages": [{"role": "user", "content": [{"type": "video"}]}]}, "messages[0].content[0].type", "one of"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].tool_call_id", "required"),

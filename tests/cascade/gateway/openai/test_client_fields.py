@@ -1,5 +1,6 @@
 """Fields of chat completions that client libraries send beside the plain ones: alternatives, several streams, histories."""
 
+import json
 import re
 from typing import Any
 
@@ -129,6 +130,24 @@ def test_a_history_of_any_server_is_accepted(running: Running, upstream: WireSer
     assert sent[2]["tool_calls"][0]["extra_content"] == {"google": {"thought_signature": "s"}}
     assert sent[2]["tool_calls"][0]["function"]["arguments"] == '{"city": "Ulm"}'
     assert sent[3] == {"role": "tool", "tool_call_id": "call_1", "content": "rain"}
+
+
+@pytest.mark.parametrize("model", ["default", "claude"])
+def test_any_field_of_an_assistants_message_is_listed(running: Running, upstream: WireServer, model: str) -> None:
+    """No client is refused for what the server that wrote an answer put into it; no other model is sent it."""
+    upstream.reply = by_model(logged("51", -0.01), chat("never")) if model == "default" else Reply(message())
+    answered = {
+        "role": "assistant",
+        "content": "x",
+        "created_at": 1,
+        "phase": "final",
+        "executed_tools": [],
+        "prefix": False,
+    }
+    done = running.chat(model=model, messages=[*ASK, answered, *ASK]).json()
+    names = ("created_at", "executed_tools", "phase", "prefix")
+    assert done["cascade"]["ignored"] == [f"messages.assistant.{name}" for name in names]
+    assert not set(names) & set(json.dumps(upstream.received[0].body).split('"'))
 
 
 def test_breakpoints_of_the_cache_reach_anthropic(running: Running, upstream: WireServer) -> None:

@@ -152,29 +152,45 @@ def test_a_rolling_restart_under_load_fails_no_request(policies: Path, tmp_path:
     assert len(load.run_ids) > 50
 
 
-def test_a_killed_worker_is_replaced_and_no_returned_run_is_lost(policies: Path, tmp_path: Path) -> None:
-    """Only the requests of the killed worker fail; each run that was returned is in the journal once."""
+def kill_often(policies: Path, kills: int, *, workers: int = 2, pause_s: float = 0.3) -> Load:
+    """Kills random workers under load, and checks that only their requests fail and that no returned run is lost.
+
+    Args:
+        policies: The policy file; its journal is next to it.
+        kills: How many are killed.
+        workers: How many there are.
+        pause_s: From one to the next, in seconds, beyond the time until all are there again.
+
+    Returns:
+        The load, with what was answered and what failed.
+    """
     rng = random.Random(1)
-    with process("--policy-file", str(policies), "--workers", "2", TMPDIR=str(policies.parent)) as (running, url, _):
+    arguments = ("--policy-file", str(policies), "--workers", str(workers))
+    with process(*arguments, TMPDIR=str(policies.parent)) as (running, url, _):
         load = Load(url)
-        kills = 3
 
         def kill() -> None:
             for _ in range(kills):
-                wait_until(lambda: len(children(running.pid)) == 2)
+                wait_until(lambda: len(children(running.pid)) == workers, 60.0)
                 victim = rng.choice(children(running.pid))
                 os.kill(victim, signal.SIGKILL)
                 wait_until(lambda victim=victim: not alive(victim))
-                time.sleep(0.3)
+                time.sleep(pause_s)
 
         asyncio.run(load.during(kill))
-        wait_until(lambda: len(children(running.pid)) == 2)
+        wait_until(lambda: len(children(running.pid)) == workers, 60.0)
         assert httpx2.post(f"{url}/v1/route", json=QUESTION, timeout=30).status_code == 200
     assert sum(load.failures.values()) <= kills * load.clients
     assert not [name for name in load.failures if name.isdigit()]
-    rows = Counter(recorded(tmp_path))
+    rows = Counter(recorded(policies.parent))
     assert all(rows[run_id] == 1 for run_id in load.run_ids)
     assert len(load.run_ids) > 50
+    return load
+
+
+def test_a_killed_worker_is_replaced_and_no_returned_run_is_lost(policies: Path) -> None:
+    """A hundred of them in tests/benchmarks/bench_worker_kills.py."""
+    kill_often(policies, 3)
 
 
 def test_a_worker_that_hangs_is_replaced(policies: Path) -> None:

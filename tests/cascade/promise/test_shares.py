@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.promise.share_test import ShareTest, interval
+from cascade.promise.shares import ShareTest, interval
 
 
 @given(st.integers(1, 2_000), st.floats(0.0, 1.0), st.floats(0.0001, 0.5))

@@ -1,0 +1,69 @@
+"""``/dashboard/review/next`` and ``/dashboard/review``: runs for people to look at, and what they say of them."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+from cascade.errors import JournalError, RunNotFoundError
+from cascade.gateway.endpoint import Reply
+from cascade.gateway.errors import ApiError
+from cascade.gateway.validation import number, text
+from cascade.journal.review import case_of, next_case, note_of
+
+if TYPE_CHECKING:
+    from cascade.gateway.auth.keys import Caller
+    from cascade.gateway.state import Gateway
+    from cascade.journal.store import SqlStore
+
+
+async def next_review(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], reply: Reply) -> None:
+    """``GET /dashboard/review/next?skip=RUN_ID``: a prompt with two answers, A and B; not which was returned."""
+    query = parse_qsl(reply.query, max_num_fields=200)
+    skipped = frozenset(value for name, value in query if name == "skip")
+    case, waiting = await _ask(gateway, lambda store: next_case(store, skipped))
+    if case is None:
+        await reply.json({"waiting": waiting, "case": None})
+        return
+    a, b = case.answers
+    shown = {"run_id": case.run_id, "policy": case.policy, "messages": case.messages, "a": a, "b": b}
+    await reply.json({"waiting": waiting, "case": shown})
+
+
+async def review(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], reply: Reply) -> None:
+    """``POST /dashboard/review``: the quality of A and of B; stored as feedback on the run."""
+    for name in ("run_id", "a", "b"):
+        if name not in body:
+            raise ApiError(400, f"{name}: is missing", param=name)
+    run_id = text(body["run_id"], "run_id", 64, empty=False)
+    qualities = number(body["a"], "a", 0, 1), number(body["b"], "b", 0, 1)
+    record = await _ask(gateway, lambda store: store.find(run_id))
+    case = None if record is None else case_of(record)
+    if case is None:
+        raise ApiError(404, "run_id: no such run with two answers", param="run_id", code="run_not_found")
+    returned, premium = qualities[case.returned], qualities[1 - case.returned]
+    with gateway.active as cascade:
+        try:
+            await cascade.afeedback(run_id, quality=returned, note=note_of(returned, premium))
+        except RunNotFoundError as error:
+            raise ApiError(404, f"run_id: {error}", param="run_id", code="run_not_found") from None
+    await reply.json({"run_id": run_id, "quality": returned, "premium": premium})
+
+
+async def _ask(gateway: "Gateway", work: Any) -> Any:
+    url = gateway.journal_url
+    if url is None:
+        raise ApiError(404, "there is no journal; add the key journal to the policy file", code="no_journal")
+    return await asyncio.to_thread(_on_store, url, work)
+
+
+def _on_store(url: str, work: Any) -> Any:
+    from cascade.journal.open_store import open_store
+
+    store: SqlStore = open_store(url, create=False)
+    try:
+        return work(store)
+    except Exception as error:  # a driver's message may quote the values that it was given
+        raise JournalError(f"the journal cannot be read ({type(error).__name__})") from None
+    finally:
+        store.close()
