@@ -45,7 +45,7 @@ class Saving(NamedTuple):
 class PromptTuner(Tuner):
     """A tuner whose columns may have prompts; without a predictor it is a ``Tuner`` that looks at none.
 
-    With ``decides=False`` prompts say only when two tiers are asked at once.
+    With ``skips=False`` no tier is skipped: a run that asks two tiers at once does not wait for the first.
     """
 
     def __init__(
@@ -56,10 +56,11 @@ class PromptTuner(Tuner):
         seed: int,
         *,
         max_latency_s: float | None = None,
-        decides: bool = True,
+        skips: bool = True,
     ) -> None:
         super().__init__(without_prompts(columns), fit_rows, goal, seed, max_latency_s=max_latency_s)
         self.prompted: Tuner | None = None
+        self.skips = skips
         self._skip_sweeps: dict[int, SkipSweep] = {}
         self._costs: dict[tuple[int, float, int], Array] = {}
         scores = {
@@ -71,8 +72,7 @@ class PromptTuner(Tuner):
             # What the prompt says may also decide whether two tiers are asked at once.
             for model, tiers in self.tiers.items():
                 self.tiers[model] = [replace(tier, prompt=scores.get(model)) for tier in tiers]
-            if decides:
-                self.prompted = Tuner(columns, fit_rows, goal, seed, max_latency_s=max_latency_s)
+            self.prompted = Tuner(columns, fit_rows, goal, seed, max_latency_s=max_latency_s)
 
     def choose_sweep(self, n: int, *, must_end: str | None, limit: float) -> tuple[SweepResult, list[str]]:
         """The best cascade that looks at no prompt, or in its place one that does and shows a gain; and notes."""
@@ -81,7 +81,7 @@ class PromptTuner(Tuner):
         if prompted is None:
             return chosen, notes
         options = [prompted.best_sweep(n, must_end=must_end, limit=limit)]
-        if (skipping := self._best_with_skips(n, must_end, limit)) is not None:
+        if self.skips and (skipping := self._best_with_skips(n, must_end, limit)) is not None:
             options.append((skipping, []))
         for swept, of_swept in sorted(options, key=lambda option: prompted.rank(option[0], n, limit)):
             if not _reads_prompts(swept) or prompted.rank(swept, n, limit) >= self.rank(chosen, n, limit):
