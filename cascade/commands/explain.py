@@ -80,7 +80,8 @@ def explain(
                 known_task = task or NO_TASK if tier.accept_at_by_task else None
                 score = predictor_from_json(tier.predictor).probability(features(prompt, known_task))
                 if decide_before(thresholds, score) is Action.SKIP:
-                    yield f"{tier.name}: not asked (right with {score:.3g} by the prompt, skip_below is {tier.skip_below:g})"
+                    right = "prompt unlike the recording" if score is None else f"right with {score:.3g} by the prompt"
+                    yield f"{tier.name}: not asked ({right}, skip_below is {tier.skip_below:g})"
                     skipped += 1
                     continue
                 before = "prompt unlike the recording; " if score is None else f"right with {score:.3g} by the prompt; "

@@ -282,9 +282,7 @@ class TierAttempt:
     def is_skipped(self) -> bool:
         """Whether the tier is not asked, since by the prompt alone it is too unlikely to be right; the attempt then ends."""
         score = self._prompt_score()
-        if score is None:
-            return False
-        action = decide_before(self.tier.thresholds, score)
+        action, score = decide_before(self.tier.thresholds, score), score or 0.0
         self._decisions.append(Decision(BEFORE, score, False, action, self._prompt_evidence()))
         if action is Action.ASK:
             return False

@@ -27,9 +27,12 @@ def decide(
 
 
 def decide_before(thresholds: Thresholds, probability: float | None) -> Action:
-    """Ask the tier, or skip it, by the probability that it will be right; None where that cannot be told: then ask."""
+    """Ask the tier, or skip it, by the probability that it is right; None, where that cannot be told, passes 0 alone."""
     skip_below = thresholds.skip_below
-    return Action.SKIP if skip_below is not None and probability is not None and probability < skip_below else Action.ASK
+    if skip_below is None:
+        return Action.ASK
+    # The other thresholds were tuned for prompts that this one lets pass: one that it cannot tell goes on to the next tier.
+    return Action.SKIP if (skip_below > 0.0 if probability is None else probability < skip_below) else Action.ASK
 
 
 def decide_in_time(p95_s: float | None, left_s: float, *, needed: bool = False) -> Action:

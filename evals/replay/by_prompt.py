@@ -1,7 +1,7 @@
 """Tuning that looks at prompts: ladders with the prompt as evidence, and with tiers that the prompt rules out.
 
 Both are compared with the best ladder that looks at no prompt, by cross-validation on the fit rows: in each fold all
-thresholds are chosen on the other folds. They are kept where they cost less at the promise with 95 % confidence.
+thresholds are chosen on the other folds. They are kept where they cost less at the promise by more than the standard error.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .calibrate import SURE
 from .latency import is_in_time
 from .score_table import TierScores
 from .simulate import SimulatedCascade
@@ -28,6 +27,8 @@ PAIRS, LONGER = 24, 6
 # Ladders are compared at these margins, in standard errors of the certificate's rows.
 SAFETY = (1.0, 1.5, 2.0, 2.5, 3.0)
 FOLDS = 5
+# What looks at prompts is kept where it saves more than this many standard errors.
+LEAST_GAIN = 1.0
 _STREAM = 11
 
 
@@ -42,7 +43,10 @@ class Saving(NamedTuple):
 
 
 class PromptTuner(Tuner):
-    """A tuner whose columns may have prompts; without a predictor it is a ``Tuner`` that looks at none."""
+    """A tuner whose columns may have prompts; without a predictor it is a ``Tuner`` that looks at none.
+
+    With ``skips=False`` no tier is skipped: a run that asks two tiers at once does not wait for the first.
+    """
 
     def __init__(
         self,
@@ -52,9 +56,11 @@ class PromptTuner(Tuner):
         seed: int,
         *,
         max_latency_s: float | None = None,
+        skips: bool = True,
     ) -> None:
         super().__init__(without_prompts(columns), fit_rows, goal, seed, max_latency_s=max_latency_s)
         self.prompted: Tuner | None = None
+        self.skips = skips
         self._skip_sweeps: dict[int, SkipSweep] = {}
         self._costs: dict[tuple[int, float, int], Array] = {}
         scores = {
@@ -75,7 +81,7 @@ class PromptTuner(Tuner):
         if prompted is None:
             return chosen, notes
         options = [prompted.best_sweep(n, must_end=must_end, limit=limit)]
-        if (skipping := self._best_with_skips(n, must_end, limit)) is not None:
+        if self.skips and (skipping := self._best_with_skips(n, must_end, limit)) is not None:
             options.append((skipping, []))
         for swept, of_swept in sorted(options, key=lambda option: prompted.rank(option[0], n, limit)):
             if not _reads_prompts(swept) or prompted.rank(swept, n, limit) >= self.rank(chosen, n, limit):
@@ -85,7 +91,7 @@ class PromptTuner(Tuner):
             saving = self.saving(swept, chosen, n, limit)
             how = "a tier is not asked where the prompt says that it would be wrong"
             how = how if isinstance(swept, SkipSweep) else "the prompt is evidence of the confidence"
-            if saving.mean > SURE * saving.error:
+            if saving.mean > LEAST_GAIN * saving.error:
                 self.refined.append(swept)
                 return swept, [*of_swept, f"{how}: saves {saving}"]
             notes = [*notes, f"not used: {how}; it would save {saving}"]
@@ -111,15 +117,19 @@ class PromptTuner(Tuner):
         return min(tried, key=lambda each: self.rank(each, n, limit), default=None)
 
     def saving(self, swept: SweepResult, chosen: SweepResult, n: int, limit: float) -> Saving:
-        """What ``swept``, which looks at prompts, saves against ``chosen``, which does not."""
+        """What ``swept``, which looks at prompts, saves against ``chosen``, which does not.
+
+        Both are taken at the same predicted margins. A ladder that loses more on the held-out rows than was predicted would
+        have to be more careful to keep the promise: that excess costs as much as its own thresholds would pay to avoid it.
+        """
         assert self.prompted is not None
         new, old = self._at_promise(self.prompted, swept, n, limit), self._at_promise(self, chosen, n, limit)
-        price = self._price_of_loss(chosen, n, limit)
+        price = self._price_of_loss(swept, n, limit)
         rows = old[:, 0] - new[:, 0] + price * (old[:, 1] - new[:, 1])
         return Saving(float(rows.mean()), float(rows.std(ddof=1)) / len(rows) ** 0.5)
 
     def _at_promise(self, tuner: Tuner, swept: SweepResult, n: int, limit: float) -> Array:
-        """(fit rows, 2): USD and predicted loss of each row, the mean over ``SAFETY``; its thresholds are of other folds."""
+        """(fit rows, 2): USD and excess loss of each row, the mean over ``SAFETY``; its thresholds are of other folds."""
         key = (id(swept), limit, n)
         if key not in self._costs:
             figures = np.zeros((len(self.rows), 2))
@@ -138,15 +148,16 @@ class PromptTuner(Tuner):
         return self._costs[key]
 
     def _figures(self, candidate: Candidate | None, losses: Sequence[Array], rows: Rows) -> Array:
-        """(m, 2): USD and predicted loss of a candidate, or of the premium tier alone."""
+        """(m, 2): USD of a candidate, or of the premium tier alone, and the loss beyond what its own rows predicted."""
         if candidate is None:
             return np.stack([self.premium_cost[rows], np.zeros(len(rows))], axis=1)
         outcome = candidate.outcome(rows)
-        return np.stack([outcome.cost_usd, np.choose(outcome.tier, [loss[rows] for loss in losses])], axis=1)
+        excess = np.choose(outcome.tier, [loss[rows] for loss in losses]) - candidate.loss
+        return np.stack([outcome.cost_usd, excess], axis=1)
 
-    def _price_of_loss(self, chosen: SweepResult, n: int, limit: float) -> float:
+    def _price_of_loss(self, swept: SweepResult, n: int, limit: float) -> float:
         """USD that a loss of 1 is worth: what the ladder saves for it between the widest margin and the least."""
-        safe, bold = (_cheapest(chosen, level, n, limit) for level in (SAFETY[-1], SAFETY[0]))
+        safe, bold = (_cheapest(swept, level, n, limit) for level in (SAFETY[-1], SAFETY[0]))
         if bold is None:
             return self.premium_usd / limit
         usd, loss = (safe.usd, safe.loss) if safe is not None else (self.premium_usd, 0.0)

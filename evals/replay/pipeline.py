@@ -201,7 +201,9 @@ async def _replay(
     row_tasks = tasks_of([e.task for e in rows])
     tuner_class: TunerFactory = partial(TaskTuner, row_tasks=row_tasks) if config.by_task else PromptTuner
     if config.max_latency_s is not None:
-        tuner_class = partial(PromptTuner, max_latency_s=config.max_latency_s)
+        tuner_class = partial(PromptTuner, max_latency_s=config.max_latency_s, skips=not config.speculate)
+    elif config.speculate:
+        tuner_class = partial(PromptTuner, skips=False)
     if config.policy is None and config.max_task_loss is not None and config.promises_whole:
         choice = choose_for_whole_and_each_task(
             tuned, splits, config.guarantee.value, config.max_task_loss, config.guarantee.delta, row_tasks=row_tasks,

@@ -52,7 +52,7 @@ class CandidateTier:
         """(n,): the rows that do not ask the tier."""
         if self.prompt is None or self.skip_below is None:
             return np.zeros(len(self.column.vetoed), dtype=bool)
-        return self.prompt.probability < self.skip_below  # false where the probability is NaN
+        return np.nan_to_num(self.prompt.probability, nan=0.0) < self.skip_below  # as ``decide_before``
 
     @property
     def speculates(self) -> Flags:

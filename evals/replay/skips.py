@@ -100,8 +100,9 @@ def sweep_with_skips(
     for i in range(k):
         prompt = cascade.tiers[i].prompt
         probability = np.full(len(rows), np.nan) if prompt is None else prompt.probability[rows]
-        # A prompt unlike the recording is asked whatever the threshold: NaN sorts above all.
-        bins.append(np.searchsorted(skip_cuts[i], probability, side="right"))
+        # A prompt unlike the recording passes the cut 0 alone, which skips nothing.
+        passed = np.searchsorted(skip_cuts[i], probability, side="right")
+        bins.append(np.where(np.isnan(probability), np.searchsorted(skip_cuts[i], 0.0, side="right"), passed))
         bins.append(np.searchsorted(accept_cuts[i], outcomes[i].effective_confidence[rows], side="right"))
         sizes += [len(skip_cuts[i]) + 1, len(accept_cuts[i]) + 1]
 

@@ -45,17 +45,18 @@ def make_cascade(first: dict[str, Any], **options: Any) -> tuple[Cascade, Script
 
 
 def test_the_prompt_decides_whether_a_tier_is_asked() -> None:
-    """A hard prompt goes straight to the next tier at no cost; an easy one, and one unlike the recording, is asked."""
+    """A hard prompt, and one unlike the recording, goes straight to the next tier at no cost; an easy one is asked."""
     cascade, small, _ = make_cascade(tier())
     hard, easy, other = (cascade.run(text) for text in (HARD, EASY, OTHER))
-    assert [r.tier for r in (hard, easy, other)] == ["large", "small", "small"]
-    assert len(small.calls) == 2
+    assert [r.tier for r in (hard, easy, other)] == ["large", "small", "large"]
+    assert len(small.calls) == 1
     skipped = hard.attempts[0]
     assert (skipped.reason, skipped.answer, skipped.calls, skipped.cost_usd) == ("skipped", None, 0, 0.0)
     assert skipped.confidence < 0.5
     assert [d.action for d in skipped.decisions] == [Action.SKIP]
     assert [d.action for d in easy.attempts[0].decisions] == [Action.ASK, Action.ACCEPT]
-    assert [d.action for d in other.attempts[0].decisions] == [Action.ACCEPT]
+    assert [d.action for d in other.attempts[0].decisions] == [Action.SKIP]
+    assert other.attempts[0].decisions[0].compared == {"prompt:right": None}
 
 
 def test_the_prompt_is_evidence_of_the_confidence() -> None:
@@ -95,7 +96,15 @@ def test_verify_takes_skips_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("skip_below", "probability", "action"),
-    [(None, 0.0, "ask"), (0.5, None, "ask"), (0.5, 0.5, "ask"), (0.5, 0.49, "skip"), (0.0, 0.0, "ask"), (1.0, 0.99, "skip")],
+    [
+        (None, 0.0, "ask"),
+        (0.5, None, "skip"),
+        (0.0, None, "ask"),
+        (0.5, 0.5, "ask"),
+        (0.5, 0.49, "skip"),
+        (0.0, 0.0, "ask"),
+        (1.0, 0.99, "skip"),
+    ],
 )
 def test_decide_before(skip_below: float | None, probability: float | None, action: str) -> None:
     """Below the threshold only; never without a threshold or a probability."""
