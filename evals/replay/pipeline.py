@@ -127,7 +127,7 @@ class ReplayConfig:
     own: OwnPolicy | None = None
     volume: float | None = None
     by_task: bool = False
-    by_prompt: bool = True
+    by_prompt: bool = False
     max_latency_s: float | None = None
     speculate: bool = False
     max_task_loss: float | None = None

@@ -99,7 +99,7 @@ def policies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def replayed(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any, Any]:
     """The table, the figures and the calibration of one replay of the shipped recording."""
     folder = tmp_path_factory.mktemp("replay")
-    options = ["--split", "recorded", "--max-loss", "0.1"]  # those of `make replay`
+    options = ["--split", "recorded", "--max-loss", "0.1", "--by-prompt"]  # those of `make replay`
     command = ["-m", f"{EVALS}.replay", *options, "--out", "c.json", "--json", "r.json"]
     table = output(*command, cwd=folder)
     return table, json.loads((folder / "r.json").read_text()), json.loads((folder / "c.json").read_text())
