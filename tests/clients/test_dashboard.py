@@ -3,10 +3,8 @@
 import json
 import os
 import re
-import shutil
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from cascade.journal.open_store import open_store
 from evals.demo.traffic import body_of
 from evals.recording import read
 from tests.cascade.gateway.conftest import Running, Serve
+from tests.clients.browser import SIZES
 from tests.evals.audit.journals import SPEC, fill
 
 pytestmark = pytest.mark.clients
@@ -39,26 +38,6 @@ policies:
       - {{name: premium, model: large, accept_at: 0.0, judges: [schema, rules]}}
 """
 PRICE = {"input_per_mtok": 1, "output_per_mtok": 1}
-SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Debian's Chromium, or another one in CHROMIUM."""
-    browser_path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if browser_path is None:
-        pytest.skip("Chromium is not installed")
-    quiet = [
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-    ]
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=browser_path, args=quiet)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -1,10 +1,7 @@
 """The report of a replay in a real browser: it fits every window, its tables are not cut off, and its filter works."""
 
-import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +12,6 @@ pytestmark = pytest.mark.clients
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test-clients")
 
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Debian's Chromium, or another one in CHROMIUM."""
-    program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        pytest.skip("Chromium is not installed")
-    with playwright.sync_playwright() as driver:
-        window = driver.chromium.launch(executable_path=program, args=QUIET)
-        yield window
-        window.close()
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,11 @@ import pytest
 from cascade.journal.open_store import open_store
 from cascade.journal.store import Filter
 from tests.cascade.gateway.conftest import Serve
-from tests.clients.test_dashboard import SIZES, browser
+from tests.clients.browser import SIZES
 from tests.evals.audit.journals import SPEC, fill
 
 pytestmark = pytest.mark.clients
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test-clients")
-__all__ = ["browser"]
 MARKUP = "<img src=x onerror=alert(1)>"
 
 

@@ -2,7 +2,6 @@
 
 import functools
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -13,15 +12,14 @@ from typing import Any
 
 import pytest
 
+from tests.clients.browser import SIZES
+
 pytestmark = pytest.mark.clients
 
 pytest.importorskip("mkdocs", reason="mkdocs is not installed: make test-clients")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test-clients")
 
 ROOT = Path(__file__).parents[2]
-SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-QUIET += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -51,18 +49,6 @@ def address(site: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Debian's Chromium, or another one in CHROMIUM."""
-    program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        pytest.skip("Chromium is not installed")
-    with playwright.sync_playwright() as driver:
-        window = driver.chromium.launch(executable_path=program, args=QUIET)
-        yield window
-        window.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
