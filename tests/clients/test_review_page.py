@@ -43,7 +43,7 @@ def test_runs_are_reviewed_by_the_keyboard(browser: Any, serve: Serve, tmp_path:
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.screenshot(path=os.environ.get("CASCADE_PICTURES", str(tmp_path)) + f"/review-{size}-{scheme}.png", full_page=True)
     waiting = int(page.locator("#waiting").inner_text().split()[0])
-    prompt = page.locator("#prompt").inner_text()
+    prompt = page.locator("#prompt").text_content()  # inner_text has line breaks in addition
     page.keyboard.press("s")
     playwright.expect(page.locator("#prompt")).not_to_have_text(prompt)
     for i, key in enumerate("abxn"):
