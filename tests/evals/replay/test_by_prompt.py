@@ -140,7 +140,7 @@ def test_a_recording_of_50_rows_looks_at_no_prompt_and_says_why(tmp_path: Path) 
         rows.append(Example(example.id, example.prompt, answers, "t", reference="1.0", raw=raw))
     path = tmp_path / "few.jsonl"
     path.write_text("".join(json.dumps(row.raw) + "\n" for row in rows))
-    config = ReplayConfig(guarantee=Guarantee("max_loss", 0.2, 0.1))
+    config = ReplayConfig(guarantee=Guarantee("max_loss", 0.2, 0.1), by_prompt=True)
     result = asyncio.run(replay(path, rows, ["cheap", "dear"], config))
     assert "skip_below" not in result.data["chosen"]
     assert all("predictor" not in json.dumps(tier) for tier in result.data["policy"]["tiers"])

@@ -133,7 +133,7 @@ def test_a_ladder_in_time_is_chosen_and_stays_so(tmp_path: Path) -> None:
         assert latency["p95_s"] == pytest.approx(latency["predicted_p95_s"], rel=0.05)
     assert chosen["tiers"] == ["dear"]  # the cheap one alone is in time, but no good
     assert chosen["cost_ratio"] > free.data["chosen"]["cost_ratio"]
-    skipping = run(tmp_path, rows, max_latency_s=0.8 * slow).data["chosen"]
+    skipping = run(tmp_path, rows, by_prompt=True, max_latency_s=0.8 * slow).data["chosen"]
     assert skipping["tiers"] == ["cheap", "dear"]  # where the prompt says which of them to ask, none waits for both
     assert skipping["latency"]["p95_s"] <= 0.8 * slow
     assert skipping["cost_ratio"] < free.data["chosen"]["cost_ratio"] + 0.05
