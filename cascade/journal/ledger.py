@@ -82,14 +82,15 @@ class SqlLedger:
         reservation = Reservation(usd, tuple(limits))
         while lacking := self._blocks.take(limits, usd, monotonic()):
             granted, first = self._grant(lacking, limits, usd)
+            if not first:
+                await _end(granted)
+                continue
             try:
-                reserved = await asyncio.wrap_future(granted) if first else not await _end(granted)
+                if await asyncio.wrap_future(granted):
+                    break
             except asyncio.CancelledError:
-                if first:
-                    granted.add_done_callback(partial(self._give_back, reservation))
+                granted.add_done_callback(partial(self._give_back, reservation))
                 raise
-            if reserved:
-                break
         return reservation
 
     def _grant(self, lacking: Mapping[str, float], limits: Mapping[str, float], usd: float) -> tuple["Future[bool]", bool]:
@@ -100,7 +101,13 @@ class SqlLedger:
             if present is not None and not present.done():
                 return present, False
             granted = self._grants[scopes] = self.submit(lambda store: self._take_block(store, lacking, limits, usd))
+        granted.add_done_callback(partial(self._forget, scopes))
         return granted, True
+
+    def _forget(self, scopes: tuple[str, ...], granted: "Future[bool]") -> None:
+        with self._grants_lock:
+            if self._grants.get(scopes) is granted:
+                del self._grants[scopes]
 
     def _give_back(self, reservation: Reservation, granted: "Future[bool]") -> None:
         if not granted.cancelled() and granted.exception() is None and granted.result():
@@ -205,12 +212,11 @@ class SqlLedger:
 _ROUNDING = 1e-12  # USD
 
 
-async def _end(granted: "Future[bool]") -> bool:
-    """Waits for another request's grant, whatever comes of it. Returns True."""
+async def _end(granted: "Future[bool]") -> None:
+    """Waits for another request's grant, whatever comes of it."""
     future = asyncio.wrap_future(granted)
     future.add_done_callback(lambda done: done.cancelled() or done.exception())  # it is the other request's to raise
     await asyncio.wait([future])
-    return True
 
 
 def _report_until(

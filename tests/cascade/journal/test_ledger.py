@@ -193,6 +193,7 @@ async def test_a_cancelled_caller_holds_nothing_back(url: str) -> None:
     (outcome,) = await asyncio.gather(cancelled, return_exceptions=True)
     assert isinstance(outcome, asyncio.CancelledError)
     await until(one, "other day", 0.0)
+    assert one._grants == {}  # callers choose tags, and each value of one is a scope
     await until(one, "day", held)
     one.close()
 
