@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ def test_a_router_pays_for_the_model_that_it_asks_alone() -> None:
 def test_of_a_recording_the_premium_model_comes_last_and_evidence_costs_at_least_its_answer(tmp_path: Path) -> None:
     """On rows of the shipped recording, whose samples and verifier cost money."""
     some = tmp_path / "some.jsonl"
-    some.write_bytes(b"".join(gzip.open(STARTER).readlines()[:60]))
+    with gzip.open(STARTER) as lines:
+        some.write_bytes(b"".join(islice(lines, 60)))
     loaded = asyncio.run(load(some, (), tmp_path))
     assert loaded.models[-1] == "qwen2.5-coder-1.5b-instruct"
     assert loaded.usd.mean(axis=0).argmax() == loaded.premium
