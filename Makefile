@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 # Tests wait for processes and servers: one worker more than cores keeps the cores busy.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 
-.PHONY: help replay demo serve test test-slow test-demo test-clients coverage docs lint bench figures schema dist clean
+.PHONY: help replay demo serve test test-slow test-demo test-clients test-ray coverage docs lint bench figures schema dist clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -46,6 +46,14 @@ $(VENV)/.clients: $(VENV)/.ready
 
 test-clients: $(VENV)/.clients  ## the gateway by other people's clients, a fuzzer, and both sites in a browser (needs npm and Chromium)
 	$(BIN)/python -m pytest -m clients tests/clients tests/examples
+
+# 240 MB that nothing else needs.
+$(VENV)/.ray: $(VENV)/.ready
+	$(BIN)/pip install --quiet --editable '.[ray]'
+	touch $@
+
+test-ray: $(VENV)/.ray  ## the commands on Ray, started on this machine: the same bytes, workers that are killed
+	$(BIN)/python -m pytest -m ray tests/evals/engines
 
 coverage: $(VENV)/.ready  ## the tests, with the share of lines and branches that they run; fails below the floor
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder --cov --cov-report=term:skip-covered

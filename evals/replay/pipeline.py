@@ -15,6 +15,7 @@ import numpy.typing as npt
 from cascade import Policy, Result
 from cascade.policy.calibration_file import CalibrationFile
 from evals.common.progress import Progress
+from evals.engines import Engine
 from evals.recording import Example, models_of
 
 from . import baselines, engine_check
@@ -33,6 +34,7 @@ from .certificate.certified_choice import (
 from .evidence.cofailure import cofailure
 from .evidence.consensus import has_consensus, with_consensus
 from .latency import check_latencies, choose_speculation, p95, speculation, with_percentiles
+from .on_engine import load_or_score, run_policy
 from .policy_output.limits import limit_notes, silent_judges
 from .policy_output.own_policy import OwnPolicy
 from .policy_output.traffic_profile import traffic_profile
@@ -58,7 +60,7 @@ from .rows.input_rows import (  # fmt: skip
 from .rows.recorded_verdicts import recorded_judges
 from .rows.sampling import sampled_rows
 from .rows.splits import Splits, halves
-from .score_table import Cache, TierScores, load_or_score, sha256_of
+from .score_table import Cache, TierScores, sha256_of
 from .simulate import Outcome
 from .statistics.certify import METHODS
 from .sweep_result import Candidate, SweepResult
@@ -134,7 +136,13 @@ class ReplayConfig:
     promises_whole: bool = False
 
 
-async def replay(path: str | Path, examples: Sequence[Example], tiers: Sequence[str], config: ReplayConfig) -> ReplayResult:
+async def replay(
+    path: str | Path,
+    examples: Sequence[Example],
+    tiers: Sequence[str],
+    config: ReplayConfig,
+    engine: Engine | None = None,
+) -> ReplayResult:
     """Calibrates, tunes and certifies on one half of a recording's rows, and measures on the other half.
 
     Args:
@@ -142,18 +150,25 @@ async def replay(path: str | Path, examples: Sequence[Example], tiers: Sequence[
         examples: Its rows.
         tiers: The models, cheapest first, the premium tier last.
         config: The settings.
+        engine: Whose workers score the rows and run the chosen policy; None: this process does. The result is the same.
 
     Raises:
+        EngineError: the engine fails.
         ReplayError: the rows, the tiers or the settings do not allow a replay; the message says what to change.
         PolicyError: the policy to measure is not valid.
     """
     check_tiers(tiers, models_of(examples))
     with recorded_judges(examples, tiers) as stand_ins:
-        return await _replay(path, examples, tiers, config, stand_ins)
+        return await _replay(path, examples, tiers, config, stand_ins, engine)
 
 
 async def _replay(
-    path: str | Path, examples: Sequence[Example], tiers: Sequence[str], config: ReplayConfig, stand_ins: Sequence[str]
+    path: str | Path,
+    examples: Sequence[Example],
+    tiers: Sequence[str],
+    config: ReplayConfig,
+    stand_ins: Sequence[str],
+    engine: Engine | None,
 ) -> ReplayResult:
     if len(tiers) > MOST_TIERS:
         raise ReplayError(f"{len(tiers)} tiers are too many to sweep; choose at most {MOST_TIERS} with --tiers")
@@ -187,10 +202,10 @@ async def _replay(
     except ValueError as error:
         raise ReplayError(f"{error}; a replay needs rows to fit, to certify and to test on") from None
     sha256 = sha256_of(path)
-    scores = await _score_tiers(path, sha256, rows, tiers, config)
+    scores = await _score_tiers(path, sha256, rows, tiers, config, engine)
     if config.own is not None:
         warnings += silent_judges(scores)
-    tuned = await _with_consensus(path, sha256, rows, scores, splits, config)
+    tuned = await _with_consensus(path, sha256, rows, scores, splits, config=config, engine=engine)
     for flag, is_set in {"--max-latency": config.max_latency_s is not None, "--speculate": config.speculate}.items():
         if is_set:
             check_latencies(tuned, flag)
@@ -246,7 +261,7 @@ async def _replay(
     policy = engine_check.to_policy(choice.chosen) if choice else config.policy
     assert policy is not None
     progress = Progress(len(splits.test), "engine")
-    results = await engine_check.run_engine(policy, rows, splits.test, progress.step)
+    results = await run_policy(policy, rows, splits.test, progress.step, engine)
     progress.end()
     engine_outcome = engine_check.to_outcome(results, [t.name for t in policy.tiers])
     if choice:
@@ -316,7 +331,12 @@ def _with_latency(choice: CertifiedChoice, splits: Splits, config: ReplayConfig)
 
 
 async def _score_tiers(
-    path: str | Path, sha256: str, rows: Sequence[Example], tiers: Sequence[str], config: ReplayConfig
+    path: str | Path,
+    sha256: str,
+    rows: Sequence[Example],
+    tiers: Sequence[str],
+    config: ReplayConfig,
+    engine: Engine | None,
 ) -> dict[str, list[TierScores]]:
     cache = Cache(path, sha256)
     judges: dict[str, list[Rules]] = {}
@@ -329,7 +349,7 @@ async def _score_tiers(
             judges[tier] = [default_judges(rows, tier)] if len(tiers) <= 2 else judge_plans(rows, tier)
     progress = Progress(len(rows) * sum(len(w) for w in judges.values()), "judging")
     scores = {
-        tier: [await load_or_score(rows, tier, rules, cache, progress.step) for rules in tier_scores]
+        tier: [await load_or_score(rows, tier, rules, cache, progress.step, engine) for rules in tier_scores]
         for tier, tier_scores in judges.items()
     }
     progress.end()
@@ -352,7 +372,9 @@ async def _with_consensus(
     rows: Sequence[Example],
     scores: dict[str, list[TierScores]],
     splits: Splits,
+    *,
     config: ReplayConfig,
+    engine: Engine | None,
 ) -> dict[str, list[TierScores]]:
     """The scores, and those with a consensus of cheap models, where the judges are not named and the promise allows it."""
     kind, value = config.guarantee.kind, config.guarantee.value
@@ -367,7 +389,7 @@ async def _with_consensus(
     cache = Cache(path, sha256)
 
     async def score(model: str, rules: Rules) -> TierScores:
-        column = await load_or_score(rows, model, rules, cache)
+        column = await load_or_score(rows, model, rules, cache, engine=engine)
         return replace(column, keeps_judges=scores[model][0].keeps_judges)
 
     return await with_consensus(scores, splits.fit, limits, len(splits.certify), score)
