@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 # Tests wait for processes and servers: one worker more than cores keeps the cores busy.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 
-.PHONY: help replay demo serve test test-slow test-demo test-clients test-ray coverage docs lint bench figures schema dist clean
+.PHONY: help replay demo serve test test-slow test-demo test-clients test-ray coverage docs lint bench figures compare schema dist clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -76,6 +76,17 @@ bench: $(VENV)/.ready  ## every benchmark, one line of JSON each
 
 figures: $(VENV)/.ready  ## the README's figures on larger models, from the recordings in the folder CASCADE_RECORDINGS
 	PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_cost.py --seeds 20
+
+# Other people's packages, in an environment of their own: one of them installs a folder "examples" beside this project's. The
+# last two are installed without what they need for models that would have to be downloaded (PyTorch, 2 GB).
+$(VENV)/compare/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)/compare
+	$(VENV)/compare/bin/pip install --quiet --editable '.[compare]'
+	$(VENV)/compare/bin/pip install --quiet --no-deps 'cre-router>=0.6.3' 'routellm>=0.2'
+	touch $@
+
+compare: $(VENV)/compare/.ready  ## other people's routers and cascades beside this one, on the same rows (500 MB installed once)
+	PYTHONPATH=. $(VENV)/compare/bin/python -m tests.benchmarks.compare
 
 schema: $(VENV)/.ready  ## write the JSON Schema of policies.yaml
 	$(BIN)/python -m cascade schema > $(VENV)/policies.schema.json

@@ -111,7 +111,7 @@ def test_what_only_makes_things_faster_is_not_missed(folder: Path) -> None:
 def test_every_extra_is_known() -> None:
     """An extra of pyproject.toml is named by some package, or only speeds things up, or is for those who work on it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    others = {"fast", "dev", "typing", "clients", "docs", "examples"}
+    others = {"fast", "dev", "typing", "clients", "compare", "docs", "examples"}
     assert set(project["optional-dependencies"]) - others == set(EXTRAS.values())
 
 
