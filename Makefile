@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 # Tests wait for processes and servers: one worker more than cores keeps the cores busy.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 
-.PHONY: help replay demo serve test test-slow test-demo test-clients fuzz coverage docs lint bench figures compare compare-litellm schema lock dist clean
+.PHONY: help replay demo serve test test-slow test-demo test-clients test-ray fuzz coverage docs lint bench figures compare compare-litellm schema lock dist clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -49,6 +49,14 @@ test-clients: $(VENV)/.clients  ## the gateway by other people's clients, a fuzz
 
 fuzz: $(VENV)/.ready  ## 100,000 made-up inputs (CASCADE_FUZZ), beginning with what failed or took longest before (.fuzz-corpus)
 	CASCADE_FUZZ=$${CASCADE_FUZZ:-100000} CASCADE_FUZZ_CORPUS=$${CASCADE_FUZZ_CORPUS:-.fuzz-corpus} $(BIN)/python -m pytest tests/fuzz
+
+# 240 MB that nothing else needs.
+$(VENV)/.ray: $(VENV)/.ready
+	$(BIN)/pip install --quiet --editable '.[ray]'
+	touch $@
+
+test-ray: $(VENV)/.ray  ## the commands on Ray, started on this machine: the same bytes, workers that are killed
+	$(BIN)/python -m pytest -m ray tests/evals/engines
 
 coverage: $(VENV)/.ready  ## the tests, with the share of lines and branches that they run; fails below the floor
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder --cov --cov-report=term:skip-covered
