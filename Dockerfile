@@ -6,7 +6,7 @@ COPY cascade cascade
 COPY judges judges
 COPY evals evals
 # Compilers and pip stay in this stage.
-RUN python -m venv /opt/cascade && /opt/cascade/bin/pip install --no-cache-dir '.[gateway,postgres,fast]' \
+RUN python -m venv /opt/cascade && /opt/cascade/bin/pip install --no-cache-dir '.[gateway,postgres,redis,fast]' \
     && /opt/cascade/bin/python -m compileall -q /opt/cascade/lib && /opt/cascade/bin/pip uninstall --yes pip
 
 FROM python:3.12-slim
