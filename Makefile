@@ -107,7 +107,7 @@ schema: $(VENV)/.ready  ## write the JSON Schema of policies.yaml
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 lock: $(VENV)/.ready  ## choose the versions that the image has, and write them with their hashes
 	$(BIN)/pip install --quiet 'uv>=0.9'
-	$(LOCK) pyproject.toml --extra gateway --extra postgres --extra fast --output-file deploy/requirements.lock
+	$(LOCK) pyproject.toml --extra gateway --extra postgres --extra redis --extra fast --output-file deploy/requirements.lock
 	$(LOCK) deploy/build.in --output-file deploy/build.lock
 
 dist: $(VENV)/.ready  ## build the wheel
