@@ -109,6 +109,7 @@ class ReplayConfig:
         by_task: Whether each task has thresholds of its own; the promise is of the whole.
         by_prompt: Whether the prompt may be evidence of a confidence, and rule out tiers before they are asked; never where
             tasks have thresholds of their own.
+        task_tags: Whether callers name each prompt's task, as the recording does; it is then a feature of the prompt.
         max_latency_s: The seconds that 95 % of the runs may take; None: any.
         speculate: Whether tiers may ask the next one at the same time.
         max_task_loss: The largest mean loss of any task; each then has thresholds of its own, too.
@@ -128,6 +129,7 @@ class ReplayConfig:
     volume: float | None = None
     by_task: bool = False
     by_prompt: bool = False
+    task_tags: bool = False
     max_latency_s: float | None = None
     speculate: bool = False
     max_task_loss: float | None = None
@@ -197,7 +199,8 @@ async def _replay(
     unprompted = tuned
     looks_at_prompts = config.by_prompt and not config.by_task and config.max_task_loss is None
     if (looks_at_prompts or config.speculate) and config.policy is None:
-        tuned = with_prompts(tuned, rows)
+        has_rules = config.own is not None and bool(config.own.policy.tasks.rules)
+        tuned = with_prompts(tuned, rows, has_tasks=config.task_tags or has_rules)
     row_tasks = tasks_of([e.task for e in rows])
     tuner_class: TunerFactory = partial(TaskTuner, row_tasks=row_tasks) if config.by_task else PromptTuner
     if config.max_latency_s is not None:
