@@ -71,6 +71,8 @@ def without(packages: str, command: str, folder: Path) -> subprocess.CompletedPr
         ("prometheus_client", "cascade serve --policy-file plain.yaml --port 0", "gateway"),
         ("backports", f"evals.recording import inspect_ai {LOGS}/sums_small.eval --out new.jsonl", "imports"),
         ("math_verify", "evals.grade r.jsonl --grader maths", "maths"),
+        ("ray", "evals.grade r.jsonl --grader text --out new.jsonl --engine ray", "ray"),
+        ("ray", "cascade replay r.jsonl --engine ray://127.0.0.1:1", "ray"),
         ("xllamacpp", "evals.demo", "demo"),
         ("xllamacpp", "cascade demo", "demo"),
     ],
@@ -109,7 +111,7 @@ def test_what_only_makes_things_faster_is_not_missed(folder: Path) -> None:
 def test_every_extra_is_known() -> None:
     """An extra of pyproject.toml is named by some package, or only speeds things up, or is for those who work on it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    others = {"fast", "dev", "typing", "clients", "docs", "examples"}
+    others = {"fast", "dev", "typing", "clients", "compare", "docs", "examples"}
     assert set(project["optional-dependencies"]) - others == set(EXTRAS.values())
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from cascade import Policy
-from evals.replay import pipeline
 from evals.replay.certificate.certified_choice import Guarantee
 from evals.replay.engine_check import run_engine
 from evals.replay.pipeline import ReplayConfig, replay
+from evals.replay.pipeline import rows as replay_rows
 from evals.replay.rows.splits import Splits
 from tests.evals.replay.synthetic import examples
 
@@ -23,13 +23,13 @@ def test_no_conversation_is_parted(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for i, row in enumerate(rows):
         row.raw["session"] = f"s{i // 4}"  # type: ignore[index]
     splits: list[Splits] = []
-    real = pipeline.halves
+    real = replay_rows.halves
 
     def halves(*args: Any, **options: Any) -> Splits:
         splits.append(real(*args, **options))
         return splits[-1]
 
-    monkeypatch.setattr(pipeline, "halves", halves)
+    monkeypatch.setattr(replay_rows, "halves", halves)
     path = tmp_path / "r.jsonl"
     path.write_text("".join(json.dumps(row.raw) + "\n" for row in rows))
     config = ReplayConfig(guarantee=Guarantee("max_loss", 0.2, 0.1), judges=("rules", "logprob"))
