@@ -93,6 +93,7 @@ class PolicyQuality:
     predictions: "array[float]" = field(default_factory=lambda: array("d"))
     confidences: "array[float]" = field(default_factory=lambda: array("d"))
     premiums: "array[float]" = field(default_factory=lambda: array("d"))
+    _losses: dict[tuple[float | None, int], Estimate | None] = field(default_factory=dict)
 
     def add(self, row: QualityRow, premium_tier: str) -> None:
         """Takes a run into account."""
@@ -138,6 +139,12 @@ class PolicyQuality:
         Args:
             below: Count only losses of accepted answers with a confidence below this; None: all.
         """
+        key_of = (below, len(self.losses))  # several readers ask, and it takes seconds where there are many labels
+        if key_of not in self._losses:
+            self._losses[key_of] = self._estimate(below)
+        return self._losses[key_of]
+
+    def _estimate(self, below: float | None) -> Estimate | None:
         values, labels = np.array(self.losses), self.labels
         if not labels:
             return None
