@@ -18,6 +18,7 @@ class Dialect:
         probability: That with which a run was to be sampled; null where its policy samples none.
         attempts: The attempts as the text of a JSON array.
         prompt: The prompt as the text of a JSON object; null where it is not stored.
+        has_reviews: Whether what people said of runs is there.
         before_sums: A statement that goes before a query with many sums, in its transaction; empty: none.
         fence: Ends a query inside another one, so that its columns are computed before the outer one sorts.
     """
@@ -27,6 +28,7 @@ class Dialect:
     probability: str
     attempts: str
     prompt: str
+    has_reviews: bool = True
     before_sums: str = ""
     fence: str = ""
 
@@ -60,6 +62,7 @@ _PARQUET = Dialect(
     probability="r.sampling_probability",
     attempts="r.attempts",
     prompt="r.prompt",
+    has_reviews=False,
 )
 
 

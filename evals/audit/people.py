@@ -52,6 +52,15 @@ class PeopleEstimate:
     bias: float
     narrower: float
 
+    @property
+    def words(self) -> str:
+        """The estimate of a mean loss in a sentence."""
+        return (
+            f"by what people said of {self.labels:,} runs, the mean loss is {self.mean:+.4f} (95 %: {self.lower:+.4f} to "
+            f"{self.upper:+.4f}, for one look); the grader finds {self.bias:+.4f} more, and its {self.verdicts:,} verdicts "
+            f"make the interval {self.narrower:.2f} times as wide as the labels alone"
+        )
+
 
 def estimate_by_people(
     labels: Array,

@@ -2,7 +2,7 @@
 
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from judges.equivalence import key
 from judges.types import content_text
 
 from .estimate import Estimate, estimate_mean
+from .people import PeopleEstimate
 
 SHOWN = 10
 """Costly acceptances that are shown."""
@@ -77,6 +78,7 @@ class PolicyQuality:
         estimated_usd: Premium's estimated cost, of runs that were shadowed.
         measured_usd: Premium's measured cost, of the same runs.
         measured: How many they are.
+        people: The mean loss by what people said of runs; None where they looked at too few.
     """
 
     share_read: float = 1.0
@@ -88,6 +90,7 @@ class PolicyQuality:
     estimated_usd: float = 0.0
     measured_usd: float = 0.0
     measured: int = 0
+    people: PeopleEstimate | None = None
     losses: "array[float]" = field(default_factory=lambda: array("d"))
     probabilities: "array[float]" = field(default_factory=lambda: array("d"))
     predictions: "array[float]" = field(default_factory=lambda: array("d"))
@@ -163,6 +166,7 @@ class PolicyQuality:
             "labels": self.labels,
             "loss": None if loss is None else loss.mean,
             "loss_interval": None if loss is None else [loss.lower, loss.upper],
+            "loss_by_people": None if self.people is None else asdict(self.people),
             "escalated_with_text": self.escalated,
             "useless_escalations": self.useless,
             "useless_usd": self.useless_usd,
