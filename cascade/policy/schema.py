@@ -14,6 +14,7 @@ from .journal_config import JournalSpec
 from .model_spec import BreakerSpec, ModelSpec, PriceSpec, RetrySpec
 from .rollout import AppliedCalibration, CanarySpec
 from .routes import Route, check_routes
+from .state_spec import StateSpec
 from .sticky import StickySpec
 from .strict_model import Seconds, StrictModel, Usd
 from .tier_spec import JudgeRule, TierPolicy
@@ -199,7 +200,17 @@ class PolicyFile(StrictModel):
     )
     cors: CorsSpec | None = Field(None, description="Which web pages may call the gateway; none where it is absent.")
     journal: JournalSpec | None = Field(None, description="Where a record of every run is kept; none where it is absent.")
+    state: StateSpec | None = Field(
+        None, description="Where budgets and key rates are shared; the journal where it is absent."
+    )
     telemetry: TelemetrySpec | None = Field(None, description="Spans and metrics of runs; none where it is absent.")
+
+    @model_validator(mode="after")
+    def _state_has_a_place(self) -> "PolicyFile":
+        journal = self.journal is not None and self.journal.durability != "off"
+        if self.state is not None and self.state.url is None and self.state.url_env is None and not journal:
+            raise ValueError("state: needs url or url_env where there is no journal")
+        return self
 
     @model_validator(mode="after")
     def _models_exist(self) -> "PolicyFile":

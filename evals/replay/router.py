@@ -89,13 +89,16 @@ def kernel_logistic(kernel: Array, target: Array, ridge: float) -> tuple[Array, 
     Newton's method; with K = X X' this is ridge logistic regression with weights X' a, the intercept unpenalised.
     """
     n = len(target)
+    diagonal = np.diag_indices(n)
     a, b = np.zeros(n), float(np.log((target.mean() + 1e-6) / (1 - target.mean() + 1e-6)))
     for _ in range(30):
-        p = logistic(kernel @ a + b)
+        logit = kernel @ a + b
+        p = logistic(logit)
         weight = np.maximum(p * (1 - p), 1e-6)
         # Solve the weighted least squares problem of the working response (iteratively reweighted).
-        response = kernel @ a + b + (target - p) / weight
-        system = kernel + np.diag(ridge / weight)
+        response = logit + (target - p) / weight
+        system = kernel.copy()
+        system[diagonal] += ridge / weight
         both = np.linalg.solve(system, np.stack([response, np.ones(n)], axis=1))
         new_b = float(both[:, 0].sum() / both[:, 1].sum())
         new_a = both[:, 0] - new_b * both[:, 1]

@@ -113,7 +113,8 @@ class TierScores:
         return any(judges.make(rule["use"], **_options(rule)).only_vetoes for rule in dear)
 
 
-_ARRAYS = ("scores", "vetoed", "quality", "cost_usd", "latency_s", "meaning")
+ARRAYS = ("scores", "vetoed", "quality", "cost_usd", "latency_s", "meaning")
+"""The columns of ``TierScores`` that have an entry for each row."""
 
 
 async def score_tier(
@@ -265,12 +266,12 @@ class Cache:
             with suppress(OSError, ValueError, KeyError, EOFError, BadZipFile), open(folder / name, "rb") as file:
                 data = np.load(file, allow_pickle=False)
                 names = tuple(str(x) for x in data["names"])
-                return TierScores(model=model, rules=tuple(rules), names=names, **{array: data[array] for array in _ARRAYS})
+                return TierScores(model=model, rules=tuple(rules), names=names, **{array: data[array] for array in ARRAYS})
         return None
 
     def save(self, name: str, load_or_score: TierScores) -> None:
         """Writes the column whole or not at all; where no folder can be written nothing is cached, which is no error."""
-        arrays = {array: getattr(load_or_score, array) for array in _ARRAYS}
+        arrays = {array: getattr(load_or_score, array) for array in ARRAYS}
         for folder in self.folders:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -286,6 +287,12 @@ class Cache:
                     os.unlink(temporary)
                 continue
             return
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Removes files, where they are there."""
+        for path in (folder / name for folder in self.folders for name in names):
+            with suppress(OSError):
+                path.unlink()
 
 
 async def load_or_score(

@@ -75,7 +75,22 @@ class Surface:
 
 
 class _Bins:
-    """Counts, for each confidence, the cuts at or below it: one table look-up, and still exact for ties."""
+    """Counts, for each confidence, the cuts at or below it: by one table look-up where there are many; exact for ties."""
+
+    def __init__(self, cuts: Floats) -> None:
+        self.cuts = cuts
+        self._table: _BucketTable | None = None
+
+    def __call__(self, confidence: FloatArray) -> Ints:
+        if self._table is None:
+            if confidence.size < _BUCKETS // 4:  # a table costs more than a few rows
+                return np.searchsorted(self.cuts, confidence, side="right")
+            self._table = _BucketTable(self.cuts)
+        return self._table(confidence)
+
+
+class _BucketTable:
+    """The cuts at or below each of many equal parts of [0, 1], and the first cut inside it."""
 
     def __init__(self, cuts: Floats) -> None:
         self.cuts = cuts

@@ -1,7 +1,7 @@
 """Places the labels of a chart so that they cover neither each other nor the marks: greedy, over candidate positions."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .markup import element
@@ -59,14 +59,10 @@ def place(labels: Sequence[Label], bounds: Box, avoid: Sequence[tuple[float, flo
         best, spot = math.inf, None
         for extra, candidate in _candidates(labels[i]):
             cost = extra + _outside(candidate.box, bounds) * 100
-            cost += sum(_OVERLAPS * (_overlap(candidate.box, box) > 0) + _overlap(candidate.box, box) for box in boxes)
-            cost += sum(_COVERS_MARK for box in marks if _overlap(candidate.box, box) > 0)
-            cost += sum(_COVERS_CURVE for x, y in avoid if _inside(x, y, candidate.box))
-            cost += sum(_COVERS_LABEL for box in boxes if any(_inside(x, y, box) for x, y in candidate.trail))
-            cost += sum(
-                _CROSSES for k, box in enumerate(marks) if k != i and any(_inside(x, y, box) for x, y in candidate.trail)
-            )
-            cost += sum(_COVERS_LABEL for trail in trails if any(_inside(x, y, candidate.box) for x, y in trail))
+            for penalty in _penalties(candidate, i, boxes=boxes, marks=marks, trails=trails, avoid=avoid):
+                if cost >= best:  # no penalty is negative
+                    break
+                cost += penalty
             if cost < best:
                 best, spot = cost, candidate
         assert spot is not None  # there are always candidates
@@ -74,6 +70,25 @@ def place(labels: Sequence[Label], bounds: Box, avoid: Sequence[tuple[float, flo
         trails.append(spot.trail)
         spots[i] = spot
     return [spots[i] for i in range(len(labels))]
+
+
+def _penalties(
+    spot: Spot,
+    i: int,
+    *,
+    boxes: Sequence[Box],
+    marks: Sequence[Box],
+    trails: Sequence[Trail],
+    avoid: Sequence[tuple[float, float]],
+) -> Iterator[float]:
+    """What speaks against a spot for label ``i``, in pixels, worked out only as far as the caller asks for it."""
+    yield sum(_OVERLAPS * (_overlap(spot.box, box) > 0) + _overlap(spot.box, box) for box in boxes)
+    yield sum(_COVERS_MARK for box in marks if _overlap(spot.box, box) > 0)
+    left, top, right, bottom = spot.box
+    yield sum(_COVERS_CURVE for x, y in avoid if left <= x <= right and top <= y <= bottom)
+    yield sum(_COVERS_LABEL for box in boxes if any(_inside(x, y, box) for x, y in spot.trail))
+    yield sum(_CROSSES for k, box in enumerate(marks) if k != i and any(_inside(x, y, box) for x, y in spot.trail))
+    yield sum(_COVERS_LABEL for trail in trails if any(_inside(x, y, spot.box) for x, y in trail))
 
 
 def _candidates(label: Label) -> list[tuple[float, Spot]]:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Hashable
+from functools import lru_cache
 from hashlib import sha256
 
 from judges.reading import numerals
@@ -33,6 +34,7 @@ _REASONING_STEMS = frozenset(name.removesuffix("s") for name in _REASONING_FIELD
 _FIELDS = re.compile(rf'"(?:{"|".join((*_REASONING_FIELDS, *_ANSWER_FIELDS))})s?"\s{{0,4}}:', re.IGNORECASE)
 LONGEST = 100_000  # characters that are searched for JSON
 SEARCHED = 20_000  # characters that are searched for anything else: 30 ms at worst
+_SHORT = 400  # characters: samples often repeat short answers, whose keys are kept (2 MB at most)
 
 
 def same(a: str, b: str, kind: str = "auto") -> bool:
@@ -62,9 +64,18 @@ def key(text: str, kind: str = "auto") -> Hashable:
     """
     if kind not in _KEYS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    if len(text) <= _SHORT:
+        return _short_key(text, kind)
     if len(text) > SEARCHED:
         return _long(text, kind)
+    return _key(text, kind)
+
+
+def _key(text: str, kind: str) -> Hashable:
     return _KEYS[kind](text) or ("text", plain_text(final_answer(text)))
+
+
+_short_key = lru_cache(maxsize=1024)(_key)
 
 
 def _long(text: str, kind: str) -> Hashable:

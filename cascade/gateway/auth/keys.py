@@ -158,9 +158,8 @@ class Keys:
         Raises:
             ApiError: 429 over the rate, 503 where it cannot be checked.
         """
-        if shared is not None:
-            wait = await shared.take(caller.id, per_minute, _capacity(per_minute))
-        else:
+        wait = None if shared is None else await shared.take(caller.id, per_minute, _capacity(per_minute))
+        if wait is None:
             wait = self._buckets.setdefault(caller.id, _TokenBucket()).take(per_minute)
         if wait:
             message = f"this key may send {per_minute:g} requests per minute"

@@ -69,11 +69,15 @@ def pool(y: Array, weights: Array) -> tuple[Array, NDArray[np.intp], Array]:
 def _objective(b: Array, xt: Array, y: Array, weights: Array, penalties: Array) -> tuple[Array, Array]:
     """P (m, n) and the penalised loss (m,) of coefficients (m, d)."""
     z = b @ xt
-    loss = weights * (np.logaddexp(0.0, z) - y * z)
-    return logistic(z), loss.sum(axis=1) + 0.5 * np.sum(penalties * b * b, axis=1)
+    e = np.exp(-np.abs(z))
+    loss = weights * (np.maximum(z, 0.0) + np.log1p(e) - y * z)
+    return _logistic(z, e), loss.sum(axis=1) + 0.5 * np.sum(penalties * b * b, axis=1)
 
 
 def logistic(z: Array) -> Array:
     """1 / (1 + exp(-z)), without overflow."""
-    e = np.exp(-np.abs(z))
+    return _logistic(z, np.exp(-np.abs(z)))
+
+
+def _logistic(z: Array, e: Array) -> Array:
     return np.where(z >= 0.0, 1.0, e) / (1.0 + e)
