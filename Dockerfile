@@ -1,15 +1,23 @@
 # The gateway: docker build -t cascade-gate . ; see docs/how-to/deploy.md
-FROM python:3.12-slim AS build
+ARG BASE=python:3.12-slim
+FROM ${BASE} AS build
 WORKDIR /src
+COPY deploy/requirements.lock deploy/build.lock deploy/
+# Every package by its hash; `make lock` chooses new versions. Compilers, pip and what only builds stay in this stage.
+RUN python -m venv /opt/cascade \
+    && /opt/cascade/bin/pip install --no-cache-dir --require-hashes -r deploy/requirements.lock \
+    && python -m venv /opt/build && /opt/build/bin/pip install --no-cache-dir --require-hashes -r deploy/build.lock
 COPY pyproject.toml README.md LICENSE policies.yaml ./
 COPY cascade cascade
 COPY judges judges
 COPY evals evals
-# Compilers and pip stay in this stage.
-RUN python -m venv /opt/cascade && /opt/cascade/bin/pip install --no-cache-dir '.[gateway,postgres,fast]' \
-    && /opt/cascade/bin/python -m compileall -q /opt/cascade/lib && /opt/cascade/bin/pip uninstall --yes pip
+RUN /opt/build/bin/python -m hatchling build -t wheel -d /opt/build \
+    && /opt/cascade/bin/pip install --no-cache-dir --no-index --no-deps /opt/build/*.whl \
+    && /opt/cascade/bin/pip check && /opt/cascade/bin/pip uninstall --yes pip \
+    && /opt/build/bin/cyclonedx-py environment /opt/cascade/bin/python --output-file /opt/cascade/sbom.cdx.json \
+    && /opt/cascade/bin/python -m compileall -q /opt/cascade/lib
 
-FROM python:3.12-slim
+FROM ${BASE}
 COPY --from=build /opt/cascade /opt/cascade
 # The key file and an SQLite journal, where there is one; the policy file is mounted beside them or named by CASCADE_POLICIES.
 RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/cascade cascade

@@ -10,15 +10,19 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
+from cascade import __version__ as VERSION
 from cascade.gateway.auth.key_file import KeyFile
-from cascade.policy import load
+from cascade.policy import load, state_spec
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -33,7 +37,8 @@ def stages() -> list[list[tuple[str, str]]]:
         name, _, rest = line.partition(" ")
         if name == "FROM":
             parts.append([])
-        parts[-1].append((name, rest.strip()))
+        if parts:  # what stands before the first stage is an argument of all
+            parts[-1].append((name, rest.strip()))
     return parts
 
 
@@ -69,6 +74,70 @@ def test_the_image_runs_as_a_user_and_holds_no_tools() -> None:
             assert all((ROOT / source).exists() for source in sources)
             ignored = (ROOT / ".dockerignore").read_text().splitlines()
             assert all(f"!{source}" in ignored for source in sources)
+
+
+def pins(name: str) -> dict[str, tuple[str, list[str]]]:
+    """A file of pinned versions: each package's version, and the hashes of its files."""
+    text = (DEPLOY / name).read_text().replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
+    matches = [re.match(r"([a-z0-9-]+)==([^ ;]+)", line) for line in lines]
+    return {
+        m[1]: (m[2], re.findall(r"--hash=sha256:([0-9a-f]{64})", line)) for m, line in zip(matches, lines, strict=True) if m
+    }
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "build.lock"])
+def test_every_package_of_the_image_is_pinned_by_hash(name: str) -> None:
+    """And pip refuses what has no hash."""
+    assert pins(name)
+    assert all(hashes for _, hashes in pins(name).values())
+    commands = " ".join(rest for instruction, rest in stages()[0] if instruction == "RUN")
+    assert f"--require-hashes -r deploy/{name}" in commands
+    assert commands.count("pip install") == commands.count("--require-hashes") + commands.count("--no-index --no-deps")
+
+
+def test_the_pinned_versions_are_what_the_project_asks_for() -> None:
+    """Of the gateway and of the extras that the image has; `make lock` writes them anew."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = set(re.findall(r"--extra ([a-z]+)", (ROOT / "Makefile").read_text()))
+    assert {"gateway", "postgres", "fast"} <= extras
+    locked = pins("requirements.lock")
+    for line in [*project["dependencies"], *(line for extra in extras for line in project["optional-dependencies"][extra])]:
+        requirement = Requirement(line)
+        assert requirement.specifier.contains(locked[canonicalize_name(requirement.name)][0]), line
+
+
+@pytest.mark.slow
+def test_the_image_builds_as_plain_processes_and_lists_what_it_holds(tmp_path: Path) -> None:
+    """The build stage's own commands, in folders of this test; the list names every package but those that only build."""
+    build, image = tmp_path / "build", tmp_path / "cascade"
+    source = tmp_path / "src"
+    for name, rest in stages()[0]:
+        if name == "COPY":
+            *sources, target = rest.split()
+            for path in sources:
+                into = source / target / (Path(path).name if target.endswith("/") else "")
+                into.parent.mkdir(parents=True, exist_ok=True)
+                (shutil.copytree if (ROOT / path).is_dir() else shutil.copy)(ROOT / path, into)
+        elif name == "RUN":
+            command = rest.replace("/opt/cascade", str(image)).replace("/opt/build", str(build))
+            command = re.sub(r"(^|&& )python ", rf"\1{sys.executable} ", command)
+            ran = subprocess.run(["bash", "-ec", command], cwd=source, capture_output=True, text=True, timeout=600)
+            if re.search("No matching distribution found|Network is unreachable|Temporary failure in name", ran.stderr):
+                pytest.skip("the package index here does not have the pinned versions")
+            assert ran.returncode == 0, ran.stderr[-2000:]
+    listed = json.loads((image / "sbom.cdx.json").read_text())
+    assert listed["bomFormat"] == "CycloneDX"
+    versions = {canonicalize_name(each["name"]): each["version"] for each in listed["components"]}
+    locked = {name: version for name, (version, _) in pins("requirements.lock").items()}
+    assert versions.pop("cascade-gate") == VERSION
+    for tool in ("pip", "setuptools"):  # what Python itself puts into a new environment, before 3.12
+        versions.pop(tool, None)
+    assert versions
+    assert versions.items() <= locked.items()
+    assert {"starlette", "psycopg", "openai", "anthropic"} <= versions.keys()
+    ran = subprocess.run([image / "bin/cascade", "--version"], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert VERSION in ran.stdout
 
 
 @pytest.mark.parametrize("workers", [None, "2"])
@@ -112,14 +181,17 @@ def test_the_images_command_serves(tmp_path: Path, workers: str | None) -> None:
 
 
 def test_compose_starts_two_gateways_with_one_journal() -> None:
-    """Without root and without a secret in the file; every file that it mounts is there."""
+    """And one shared state; without root and without a secret in the file; every file that it mounts is there."""
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     services = compose["services"]
-    assert services.keys() == {"gateway-1", "gateway-2", "postgres", "prometheus", "grafana"}
+    assert services.keys() == {"gateway-1", "gateway-2", "postgres", "valkey", "prometheus", "grafana"}
     one, two = (services[name] for name in ("gateway-1", "gateway-2"))
     assert one.pop("ports") != two.pop("ports")
     assert one == two
-    assert one["depends_on"]["postgres"]["condition"] == "service_healthy"
+    assert {name: one["depends_on"][name]["condition"] for name in ("postgres", "valkey")} == dict.fromkeys(
+        ("postgres", "valkey"), "service_healthy"
+    )
+    assert state_spec.wrong(one["environment"]["CASCADE_STATE"]) is None
     assert (one["read_only"], one["cap_drop"]) == (True, ["ALL"])
     for service in services.values():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from cascade.result import FaultKind
 from judges import Answer, Prompt, Usage
+from judges.quick_init import quick_init
 
 
 class ModelError(Exception):
@@ -53,6 +54,7 @@ class Request:
     """Whether the provider is to enforce the prompt's schema token by token; None: where the schema allows it."""
 
 
+@quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
     """A piece of an answer that is under way: what was added to it since the last one.

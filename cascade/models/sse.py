@@ -4,21 +4,23 @@ httpx2 has a reader of events, but it puts U+FFFD in the place of bytes that are
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, closing
 from types import MappingProxyType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
+from cascade.util.shared_timeout import SharedTimeout
 from judges import Answer, Usage
 
 from .http import HttpRequest, load, malformed, read_json, send, timed_out
 from .protocol import Chunk, ModelError
 
-T = TypeVar("T")
 Event = Mapping[str, Any]
 DONE: Event = MappingProxyType({})
 """Stands for OpenAI's ``[DONE]``."""
 _DRAIN_S = 0.05
+_BLANK = (b"", b"\r")
+_ODD_DATA = (TypeError, KeyError, AttributeError, ValueError, IndexError)  # what a reader of events raises at odd data
 
 
 class Reader(Protocol):
@@ -49,13 +51,19 @@ async def chunks(events: AsyncGenerator[Event], reader: Reader) -> AsyncGenerato
     try:
         async with aclosing(events):
             async for event in events:
-                chunk = _checked(reader.name, reader.add, event)
+                try:
+                    chunk = reader.add(event)
+                except _ODD_DATA as error:
+                    raise _unexpected(reader.name, error) from None
                 if chunk is not None:
                     if chunk.retracts:
                         shown.clear()
                     shown.append(chunk.text)
                     yield chunk
-            answer = _checked(reader.name, reader.answer)
+            try:
+                answer = reader.answer()
+            except _ODD_DATA as error:
+                raise _unexpected(reader.name, error) from None
     except ModelError as error:
         error.usage = error.usage or reader.usage
         raise
@@ -64,11 +72,8 @@ async def chunks(events: AsyncGenerator[Event], reader: Reader) -> AsyncGenerato
     yield Chunk(text=answer.text if retracts else answer.text[len(text) :], retracts=retracts, answer=answer)
 
 
-def _checked(name: str, method: Callable[..., T], *args: Any) -> T:
-    try:
-        return method(*args)
-    except (TypeError, KeyError, AttributeError, ValueError, IndexError) as error:
-        raise malformed(name, f"an unexpected event ({type(error).__name__})") from None
+def _unexpected(name: str, error: Exception) -> ModelError:
+    return malformed(name, f"an unexpected event ({type(error).__name__})")
 
 
 def cut_off(name: str, how: str) -> ModelError:
@@ -94,62 +99,83 @@ async def events(sdk: str, request: HttpRequest) -> AsyncGenerator[Event]:
     """
     name = request.model
     deadline = asyncio.get_running_loop().time() + request.timeout_s
-    response = await send(await load(sdk), request, stream=True)
+    module = await load(sdk)
+    from jiter import from_json  # here, since an import for each event costs as much as reading it
+
+    response = await send(module, request, stream=True)
     try:
-        pieces = _pieces(response, deadline, name)
+        pieces, decoder = _pieces(response, deadline, name), EventDecoder()
         async with aclosing(pieces):
             if "json" in response.headers.get("content-type", ""):
                 yield read_json(b"".join([piece async for piece in pieces]), name, *request.secrets())
                 return
-            async for data in _data(pieces):
-                if data.startswith(b"[DONE]"):
-                    await _drain(pieces)
-                    yield DONE
-                    return
-                yield read_json(data, name, *request.secrets())
+            async for piece in pieces:
+                for data in decoder.feed(piece):
+                    if data.startswith(b"[DONE]"):
+                        await _drain(pieces)
+                        yield DONE
+                        return
+                    try:
+                        event = from_json(data, catch_duplicate_keys=True)
+                    except ValueError:
+                        event = None
+                    if type(event) is not dict or event.get("error"):
+                        event = read_json(data, name, *request.secrets())  # raises, and says what is wrong
+                    yield event
     finally:
         await response.aclose()
 
 
-async def _data(pieces: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-    """The data of each event; lines end with LF or CRLF. Event names are skipped, since the data says them again."""
-    partial_line: list[bytes] = []  # of a line that has not ended
-    data: list[bytes] = []  # of an event that has not ended
-    async for piece in pieces:
+class EventDecoder:
+    """Cuts a stream's bytes into the data of its events. Event names are skipped, since the data says them again."""
+
+    def __init__(self) -> None:
+        self._partial_line: list[bytes] = []  # of a line that has not ended
+        self._data: list[bytes] = []  # of an event that has not ended
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        """Adds a piece of the stream.
+
+        Returns:
+            The data of each event that has ended with it; lines end with LF or CRLF.
+        """
         if b"\n" not in piece:
-            partial_line.append(piece)
-            continue
-        *lines, rest = b"".join((*partial_line, piece)).split(b"\n")
-        partial_line = [rest]
+            self._partial_line.append(piece)
+            return []
+        *lines, rest = b"".join((*self._partial_line, piece)).split(b"\n")
+        self._partial_line = [rest]
+        ended = []
+        data = self._data
         for line in lines:
-            line = line.removesuffix(b"\r")
             if line.startswith(b"data:"):
-                data.append(line[5:].removeprefix(b" "))
-            elif not line and data:
-                yield data[0] if len(data) == 1 else b"\n".join(data)
-                data = []
+                data.append(line[5:].removeprefix(b" ").removesuffix(b"\r"))
+            elif data and line in _BLANK:
+                ended.append(data[0] if len(data) == 1 else b"\n".join(data))
+                data.clear()
+        return ended
 
 
 async def _pieces(response: Any, deadline: float, name: str) -> AsyncGenerator[bytes]:
     """The body piece by piece, as far as it arrives in time. Raises ModelError."""
     async with aclosing(response.aiter_bytes()) as pieces:
-        while True:
-            try:
-                # Set for each piece: a limit around a `yield` would also cancel what the consumer does in between.
-                async with asyncio.timeout_at(deadline):
-                    piece = await anext(pieces)
-            except StopAsyncIteration:
-                return
-            except TimeoutError:
-                error_of_stream = timed_out(name)
-            except Exception as error:
-                large = type(error).__name__ == "BodyTooLarge"
-                error_of_stream = malformed(name, str(error)) if large else cut_off(name, type(error).__name__)
-            else:
-                yield piece
-                continue
-            # Raised out here so that the transport's error, which holds the request, is not kept as its context.
-            raise error_of_stream
+        with closing(SharedTimeout(deadline)) as timeout:
+            while True:
+                try:
+                    # Entered for each piece: a limit around a `yield` would also cancel what the consumer does in between.
+                    with timeout:
+                        piece = await anext(pieces)
+                except StopAsyncIteration:
+                    return
+                except TimeoutError:
+                    error_of_stream = timed_out(name)
+                except Exception as error:
+                    large = type(error).__name__ == "BodyTooLarge"
+                    error_of_stream = malformed(name, str(error)) if large else cut_off(name, type(error).__name__)
+                else:
+                    yield piece
+                    continue
+                # Raised out here so that the transport's error, which holds the request, is not kept as its context.
+                raise error_of_stream
 
 
 async def _drain(pieces: AsyncGenerator[bytes]) -> None:

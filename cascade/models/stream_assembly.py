@@ -15,6 +15,7 @@ from .streamed_calls import StreamedCalls
 
 AnswerOf = Callable[[Mapping[str, Any]], Answer]
 UsageOf = Callable[[Any], Usage | None]
+_PLAIN_FIELDS = frozenset(("content", "role"))  # of a delta, as most are
 
 
 def _chunk(
@@ -38,6 +39,11 @@ def _chunk(
     if answer_text or calls or retracts or reasoning:
         return Chunk(text=answer_text, reasoning=reasoning, refusal=refusal, tool_calls=calls, retracts=retracts)
     return None
+
+
+def _is_plain(delta: Mapping[str, Any]) -> bool:
+    """Whether a delta adds to the text and to nothing else, as most do."""
+    return _PLAIN_FIELDS.issuperset(delta) or not any(map(delta.get, delta.keys() - _PLAIN_FIELDS))
 
 
 class ChatReader:
@@ -89,12 +95,17 @@ class ChatReader:
         if choice.get("finish_reason") is not None:
             self._finish = choice["finish_reason"]
         delta = choice.get("delta") or {}
+        logprobs = choice.get("logprobs")
+        if logprobs is None and type(text := delta.get("content")) is str and _is_plain(delta):
+            if not text:
+                return None
+            self._text.append(text)
+            return _chunk(self._split, text, reasoned=len(self._reasoning) > 0)
         text, refusal = self._text_of(delta)
         reasoning = reasoning_in(delta)
         if reasoning:
             self._reasoning.append(reasoning)
         calls = tuple(self._calls.add(call) for call in calls_in(delta) or ())
-        logprobs = choice.get("logprobs")
         if logprobs is not None:
             self._tokens.extend(logged_tokens(logprobs, text))
         reasoned = len(self._reasoning) > 0
@@ -140,7 +151,7 @@ class MessageReader:
         self._blocks: list[dict[str, Any]] = []
         self._pieces: list[list[str]] = []  # of each block: its text, or its input's JSON
         self._calls: list[int] = []  # which blocks are tool calls
-        self._has_counts = self._done = False
+        self._has_counts = self._done = self._has_thoughts = False
 
     @property
     def usage(self) -> Usage | None:
@@ -185,13 +196,14 @@ class MessageReader:
             return self._text_chunk(block["text"])
         if block["type"] == "thinking":
             # A whole answer joins thoughts in the same way.
-            separator = "\n\n" if any(earlier["type"] == "thinking" for earlier in self._blocks[:-1]) else ""
+            separator = "\n\n" if self._has_thoughts else ""
+            self._has_thoughts = True
             self._pieces[index].append(block["thinking"])
             return Chunk(reasoning=separator + block["thinking"]) if separator or block["thinking"] else None
         return None
 
     def _text_chunk(self, text: str) -> Chunk | None:
-        return _chunk(self._split, text, reasoned=any(block["type"] == "thinking" for block in self._blocks))
+        return _chunk(self._split, text, reasoned=self._has_thoughts)
 
     def _block_end(self, index: int) -> Chunk | None:
         block = self._blocks[index]

@@ -91,6 +91,8 @@ class ReasoningStream:
     _is_wrapped: bool = False  # the answer begins with <s>: a special token or a line through text
     _skipped: int = 0  # special tokens at the beginning
     _is_whole: bool = False  # the text was there from the beginning
+    _flows: bool = False  # all text was given out: pieces without a marker's first character are the answer's
+    _plain: list[str] = field(default_factory=list)  # such pieces, which are not in the text yet
 
     def __post_init__(self) -> None:
         self._is_whole = bool(self.text)
@@ -101,7 +103,13 @@ class ReasoningStream:
         Returns:
             The text that this adds to the answer.
         """
-        if "<" in piece or "[" in piece or self._tail.is_held:
+        is_marked = "<" in piece or "[" in piece or "◁" in piece
+        if self._flows:
+            if not is_marked:
+                self._plain.append(piece)
+                return piece
+            self._take_plain()
+        if is_marked or self._tail.is_held:
             piece = self._tail.pass_on(piece)
         if not piece:
             return ""
@@ -109,7 +117,17 @@ class ReasoningStream:
         self._read(final=False)
         if self._start < 0 or self._is_wrapped or (self.hold and not self.lone_end):
             return ""
-        return self._give(self._safe_end())
+        added = self._give(self._safe_end())
+        self._flows = self._emitted == len(self.text) and not self._answer_ends and not self._tail.is_held
+        return added
+
+    def _take_plain(self) -> None:
+        """Adds the pieces that were passed on unread to the text."""
+        self._flows = False
+        if self._plain:
+            self._append("".join(self._plain))
+            self._plain.clear()
+            self._emitted = len(self.text)
 
     def _append(self, piece: str) -> None:
         text, self.text = self.text, ""  # held by one name alone, the text grows in place
@@ -138,6 +156,7 @@ class ReasoningStream:
         Returns:
             The text that this adds to the answer, and the whole reply in its parts.
         """
+        self._take_plain()
         self._drop_tail()
         self._read(final=True)
         if self._is_wrapped and special_tokens.TOKEN.search(self.text, self._start + len("<s>")) is None:

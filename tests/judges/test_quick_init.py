@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from cascade.models.protocol import Chunk
 from cascade.result import Attempt, CallRecord, Decision, Result
 from judges import JudgeInput, Usage, Verdict
 from judges.quick_init import quick_init
 
-CLASSES = (Attempt, CallRecord, Decision, JudgeInput, Result, Usage, Verdict)
+CLASSES = (Attempt, CallRecord, Chunk, Decision, JudgeInput, Result, Usage, Verdict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from evals.replay.rows.splits import Splits
 
 from .rows import Array, Evidence, Flags, Outcome, Promise, Rows, Table, one_model_each, premium_alone, two_models
 
-BUDGETS = 50
+BUDGETS = np.geomspace(0.04, 1.0, 32)
 Accepts = Callable[[Rows], Flags]
 """Which answers of a model are returned, of the rows that it is given."""
 
@@ -219,7 +219,7 @@ class CreFrugal:
         confidence = np.clip(confidence, 0.001, 0.999)
         target = float(quality[rows, table.premium].mean()) - promise.max_loss
         premium_usd = float(usd[rows, table.premium].mean())
-        low, high, best = 0, BUDGETS, None
+        low, high, best = 0, len(BUDGETS), None
         while low < high:  # the least budget; a larger one buys at least the same accuracy
             middle = (low + high) // 2
             try:

@@ -18,7 +18,7 @@ from cascade.models.openai import OpenAIModel
 from cascade.models.protocol import Chunk, ModelError, Request
 from cascade.models.recorded import RecordedModel
 from cascade.models.scripted import Cut, ScriptedModel
-from cascade.models.sse import _data
+from cascade.models.sse import EventDecoder
 from judges import Answer, Prompt, TokenLogprob, Usage
 from judges.reading import split_reasoning
 from tests.wire_server import Reply, WireServer, chat, chat_events, message, message_events, sse
@@ -441,13 +441,6 @@ def test_events_are_the_same_however_the_bytes_arrive(lines: list[bytes], ending
     raw = b"".join(line + ending for line in [*lines, b""])
     edges = sorted({0, len(raw), *(i for i in at if i < len(raw))})
 
-    async def read(parts: list[bytes]) -> list[bytes]:
-        async def pieces() -> Any:
-            for part in parts:
-                yield part
-
-        return [data async for data in _data(pieces())]
-
     expected, data = [], []
     for line in [*lines, b""]:
         if line.startswith(b"data:"):
@@ -455,7 +448,8 @@ def test_events_are_the_same_however_the_bytes_arrive(lines: list[bytes], ending
         elif not line and data:
             expected.append(b"\n".join(data))
             data = []
-    assert asyncio.run(read([raw[a:b] for a, b in pairwise(edges)])) == expected
+    decoder = EventDecoder()
+    assert [event for a, b in pairwise(edges) for event in decoder.feed(raw[a:b])] == expected
 
 
 @given(st.text())
