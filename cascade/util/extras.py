@@ -14,6 +14,7 @@ EXTRAS = {
     "duckdb": "audit",
     "backports": "imports",
     "psycopg": "postgres",
+    "redis": "redis",
     "opentelemetry": "otel",
     "prometheus_client": "metrics",
     "starlette": "gateway",
