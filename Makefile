@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 # Tests wait for processes and servers: one worker more than cores keeps the cores busy.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 
-.PHONY: help replay demo serve test test-slow test-demo test-clients coverage docs lint bench figures compare compare-litellm schema lock dist clean
+.PHONY: help replay demo serve test test-slow test-demo test-clients test-ray fuzz coverage docs lint bench figures compare compare-litellm schema lock dist clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -46,6 +46,17 @@ $(VENV)/.clients: $(VENV)/.ready
 
 test-clients: $(VENV)/.clients  ## the gateway by other people's clients, a fuzzer, and both sites in a browser (needs npm and Chromium)
 	$(BIN)/python -m pytest -m clients tests/clients tests/examples
+
+fuzz: $(VENV)/.ready  ## 100,000 made-up inputs (CASCADE_FUZZ), beginning with what failed or took longest before (.fuzz-corpus)
+	CASCADE_FUZZ=$${CASCADE_FUZZ:-100000} CASCADE_FUZZ_CORPUS=$${CASCADE_FUZZ_CORPUS:-.fuzz-corpus} $(BIN)/python -m pytest tests/fuzz
+
+# 240 MB that nothing else needs.
+$(VENV)/.ray: $(VENV)/.ready
+	$(BIN)/pip install --quiet --editable '.[ray]'
+	touch $@
+
+test-ray: $(VENV)/.ray  ## the commands on Ray, started on this machine: the same bytes, workers that are killed
+	$(BIN)/python -m pytest -m ray tests/evals/engines
 
 coverage: $(VENV)/.ready  ## the tests, with the share of lines and branches that they run; fails below the floor
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder --cov --cov-report=term:skip-covered
@@ -96,7 +107,7 @@ schema: $(VENV)/.ready  ## write the JSON Schema of policies.yaml
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 lock: $(VENV)/.ready  ## choose the versions that the image has, and write them with their hashes
 	$(BIN)/pip install --quiet 'uv>=0.9'
-	$(LOCK) pyproject.toml --extra gateway --extra postgres --extra fast --output-file deploy/requirements.lock
+	$(LOCK) pyproject.toml --extra gateway --extra postgres --extra redis --extra fast --output-file deploy/requirements.lock
 	$(LOCK) deploy/build.in --output-file deploy/build.lock
 
 dist: $(VENV)/.ready  ## build the wheel

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         ProviderError,
         RunError,
         RunNotFoundError,
+        StateError,
         UnsureError,
     )
     from .result import Attempt, Result
@@ -66,6 +67,7 @@ _WHERE = {
             "ProviderError",
             "RunError",
             "RunNotFoundError",
+            "StateError",
             "UnsureError",
         ),
         "cascade.errors",
@@ -101,6 +103,7 @@ __all__ = [
     "RunError",
     "RunNotFoundError",
     "ScriptedModel",
+    "StateError",
     "TierStarted",
     "Token",
     "UnsureError",

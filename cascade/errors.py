@@ -4,6 +4,7 @@ CascadeError
 ├── PolicyError          the policy file or a policy object is wrong (also a ValueError)
 ├── JournalError         the journal cannot be opened, written or read
 │   └── RunNotFoundError the journal does not contain the run
+├── StateError           the store of shared budgets and key rates cannot be used
 └── RunError             a run ended without an answer that may be returned; ``attempts`` says what was tried
     ├── ProviderError    every tier that was asked failed
     ├── BudgetError      the budget or the cap on calls allowed no answer
@@ -43,6 +44,10 @@ class RunNotFoundError(JournalError):
     def __init__(self, run_id: str, remedy: str = "") -> None:
         super().__init__(f"run {run_id!r} is not in the journal{remedy}")
         self.run_id = run_id
+
+
+class StateError(CascadeError):
+    """The store of state that processes share cannot be used, and the limit of a request cannot be checked without it."""
 
 
 class RunError(CascadeError):

@@ -13,6 +13,7 @@ from cascade.engine.runtime import Runtime, unpriced
 from cascade.models.protocol import Model, Request
 from cascade.policy.journal_config import JournalSpec
 from cascade.policy.schema import ModelSpec, Policy, PolicyFile, TelemetrySpec
+from cascade.policy.state_spec import StateSpec
 from cascade.resilience.guard import ModelHealth
 from judges import Prompt
 
@@ -25,6 +26,7 @@ from .sync import wait_for
 if TYPE_CHECKING:
     from cascade.journal.journal import Journal
     from cascade.journal.record import Kind
+    from cascade.state.leased_ledger import LeasedLedger
 
     from .shadow.monitor import Monitor
     from .shadow.shadower import Shadower
@@ -51,6 +53,7 @@ class Service:
         specs: Mapping[str, ModelSpec] = {}
         usd_per_day: float | None = None
         usd_per_month: float | None = None
+        state: StateSpec | None = None
         self._tag_budgets: Mapping[str, SharedBudgets] = {}
         if isinstance(source, Policy):
             self.policies: Mapping[str, Policy] = {"default": source}
@@ -61,10 +64,18 @@ class Service:
             file = source if isinstance(source, PolicyFile) else policy_files.load(source)
             self.policies, specs, usd_per_day = file.policies, file.models, file.budget_usd_per_day
             usd_per_month, self._tag_budgets = file.budget_usd_per_month, _tag_rules(file)
+            state = file.state
             journal = file.journal if journal is None else journal
             telemetry = file.telemetry if telemetry is None else telemetry
         self._own_journal = isinstance(journal, JournalSpec | str)
         self._journal = _journal(journal)
+        self._own_ledger: LeasedLedger[Any] | None = None
+        if ledger is None and state is not None:
+            from cascade.journal.open_ledger import open_ledger
+
+            shared = open_ledger(state, self._journal)
+            self._own_ledger = shared if self._journal is None or shared is not self._journal.ledger else None
+            ledger = shared
         default_ledger = MemoryLedger() if self._journal is None else self._journal.ledger
         self.ledger: Ledger = default_ledger if ledger is None else ledger
         """Keeps what the daily budgets have spent."""
@@ -264,6 +275,8 @@ class Service:
         await self._runtime.aclose()
         if self._shadower is not None:
             await asyncio.to_thread(self._shadower.stop)
+        if self._own_ledger is not None:
+            await asyncio.to_thread(self._own_ledger.close)
         if self._own_journal and self._journal is not None:
             await asyncio.to_thread(self._journal.close)
 

@@ -22,7 +22,7 @@ from packaging.utils import canonicalize_name
 
 from cascade import __version__ as VERSION
 from cascade.gateway.auth.key_file import KeyFile
-from cascade.policy import load
+from cascade.policy import load, state_spec
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -181,14 +181,17 @@ def test_the_images_command_serves(tmp_path: Path, workers: str | None) -> None:
 
 
 def test_compose_starts_two_gateways_with_one_journal() -> None:
-    """Without root and without a secret in the file; every file that it mounts is there."""
+    """And one shared state; without root and without a secret in the file; every file that it mounts is there."""
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     services = compose["services"]
-    assert services.keys() == {"gateway-1", "gateway-2", "postgres", "prometheus", "grafana"}
+    assert services.keys() == {"gateway-1", "gateway-2", "postgres", "valkey", "prometheus", "grafana"}
     one, two = (services[name] for name in ("gateway-1", "gateway-2"))
     assert one.pop("ports") != two.pop("ports")
     assert one == two
-    assert one["depends_on"]["postgres"]["condition"] == "service_healthy"
+    assert {name: one["depends_on"][name]["condition"] for name in ("postgres", "valkey")} == dict.fromkeys(
+        ("postgres", "valkey"), "service_healthy"
+    )
+    assert state_spec.wrong(one["environment"]["CASCADE_STATE"]) is None
     assert (one["read_only"], one["cap_drop"]) == (True, ["ALL"])
     for service in services.values():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))

@@ -71,6 +71,8 @@ def without(packages: str, command: str, folder: Path) -> subprocess.CompletedPr
         ("prometheus_client", "cascade serve --policy-file plain.yaml --port 0", "gateway"),
         ("backports", f"evals.recording import inspect_ai {LOGS}/sums_small.eval --out new.jsonl", "imports"),
         ("math_verify", "evals.grade r.jsonl --grader maths", "maths"),
+        ("ray", "evals.grade r.jsonl --grader text --out new.jsonl --engine ray", "ray"),
+        ("ray", "cascade replay r.jsonl --engine ray://127.0.0.1:1", "ray"),
         ("xllamacpp", "evals.demo", "demo"),
         ("xllamacpp", "cascade demo", "demo"),
     ],

@@ -1,4 +1,4 @@
-"""What a container sets by environment variables: address, workers, the journal's URL."""
+"""What a container sets by environment variables: address, workers, the URLs of journal and shared state."""
 
 import argparse
 import os
@@ -8,8 +8,9 @@ from cascade.errors import CascadeError
 from cascade.policy import load as files
 from cascade.policy.journal_config import JournalSpec
 from cascade.policy.schema import PolicyFile
+from cascade.policy.state_spec import StateSpec
 
-JOURNAL = "CASCADE_JOURNAL"
+JOURNAL, STATE = "CASCADE_JOURNAL", "CASCADE_STATE"
 
 
 def set_defaults(args: argparse.Namespace) -> None:
@@ -24,12 +25,15 @@ def set_defaults(args: argparse.Namespace) -> None:
 
 
 def load_policies(path: Path | None) -> PolicyFile:
-    """The policy file, with the journal that CASCADE_JOURNAL names in place of its own.
+    """The policy file, with the journal of CASCADE_JOURNAL and the shared state of CASCADE_STATE in place of its own.
 
     Raises:
         PolicyError: The file is missing or wrong.
     """
     file = files.load(path)
+    if os.environ.get(STATE):
+        fail = "closed" if file.state is None else file.state.fail
+        file = file.model_copy(update={"state": StateSpec(url=None, url_env=STATE, fail=fail)})
     if not os.environ.get(JOURNAL):
         return file
     journal = file.journal

@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cascade.errors import BudgetError, DeadlineError, JournalError, PolicyError, ProviderError, UnsureError
+from cascade.errors import BudgetError, DeadlineError, JournalError, PolicyError, ProviderError, StateError, UnsureError
 from cascade.result import Attempt, CallRecord
 
 log = logging.getLogger("cascade.gateway")
@@ -90,6 +90,9 @@ def api_error_of(error: Exception) -> ApiError:
             log.error("%s", error)
             message = "the journal cannot be written, so the answer must not be returned"
             return ApiError(503, message, code="journal", retry_after_s=1)
+        case StateError():
+            message = "the store of shared state is away, so the request's budget cannot be checked; try again"
+            return ApiError(503, message, code="state_unavailable", retry_after_s=1)
         case PolicyError():
             log.error("%s", error)
             return ApiError(500, "the policy cannot be used as configured; the gateway's log has the reason", code="policy")

@@ -106,7 +106,7 @@ class Reloader:
             gateway.reload_status = replace(status, error=str(error), failed=time.time())
             log.error("policies not reloaded, the previous ones stay in service: %s", error)
             return
-        fixed = [key for key in ("journal", "telemetry") if getattr(file, key) != getattr(gateway.active.file, key)]
+        fixed = [key for key in ("journal", "state", "telemetry") if getattr(file, key) != getattr(gateway.active.file, key)]
         gateway.activate(config)
         note = f"{' and '.join(fixed)}: changes take effect at the next start" if fixed else None
         now = time.time()

@@ -23,8 +23,9 @@ from .stats import Stats
 
 if TYPE_CHECKING:
     from cascade.journal.journal import Journal
-    from cascade.journal.ledger import SqlLedger
     from cascade.journal.record import Record
+    from cascade.resilience.store_health import StoreHealth
+    from cascade.state.leased_ledger import LeasedLedger
 
     from .auth.rates import SharedRates
 
@@ -129,11 +130,12 @@ class Gateway:
         limits: Limits on requests; None: the defaults.
         registry: The Prometheus registry; None: prometheus_client's default one.
         key_store: Where the API keys are; None: no keys.
-        ledger: Keeps budgets and key rates where there is no journal; None: this process does.
+        ledger: Keeps budgets and key rates where there is neither a shared state nor a journal; None: this process does.
 
     Raises:
         PolicyError: A policy cannot be used.
         JournalError: The journal cannot be opened.
+        StateError: The shared state's place is not known, or what it needs is not installed.
     """
 
     def __init__(
@@ -144,7 +146,7 @@ class Gateway:
         limits: Limits | None = None,
         registry: Any = None,
         key_store: KeyStore | None = None,
-        ledger: "SqlLedger | None" = None,
+        ledger: "LeasedLedger[Any] | None" = None,
     ) -> None:
         self.started_at = int(time())
         self._injected_models = dict(models or {})
@@ -159,7 +161,7 @@ class Gateway:
         self.closing = asyncio.Event()
         self.draining = False  # another worker serves what is new
         self.journal = _journal(file)
-        self._ledger = ledger if self.journal is None else self.journal.ledger
+        self._ledger = _shared_ledger(file, self.journal, ledger)
         self.rates = None if self._ledger is None else _rates(self._ledger)
         self.journal_url = file.journal.address() if self.journal is not None and file.journal is not None else None
         spec = file.telemetry
@@ -213,6 +215,11 @@ class Gateway:
             log.warning("policy %r cannot run: %s", name, reason)
         self.reload_status = ReloadStatus(loaded=self.reload_status.loaded, unusable=unusable)
 
+    @property
+    def shared_state(self) -> "StoreHealth | None":
+        """How the store of shared budgets and key rates is doing; None where this process keeps them."""
+        return None if self._ledger is None else self._ledger.health
+
     def count_response(self, route: str, status: int) -> None:
         """Counts a request that was answered."""
         self._http_metrics.done(route, status)
@@ -221,6 +228,8 @@ class Gateway:
         """Copies the current load into the metrics."""
         shed, self._shed_reported = self.load.shed - self._shed_reported, self.load.shed
         self._http_metrics.load(self.load.requests, shed)
+        if (state := self.shared_state) is not None:
+            self._http_metrics.shared_state(state.away, state.refused, state.unshared)
 
     def model_names(self, caller: Caller) -> list[str]:
         """The names that a caller may give as a model: each policy that can run, ``policy/tier`` for a tier, and aliases."""
@@ -251,7 +260,7 @@ class Gateway:
         await asyncio.gather(self.active.cascade.aclose(), self.schemas.aclose(), *_closing)
         if self.journal is not None:
             await asyncio.to_thread(self.journal.close)
-        elif self._ledger is not None:
+        if self._ledger is not None and (self.journal is None or self._ledger is not self.journal.ledger):
             await asyncio.to_thread(self._ledger.close)
 
 
@@ -263,7 +272,18 @@ def _journal(file: PolicyFile) -> "Journal | None":
     return Journal(file.journal)
 
 
-def _rates(ledger: "SqlLedger") -> "SharedRates":
+def _shared_ledger(
+    file: PolicyFile, journal: "Journal | None", ledger: "LeasedLedger[Any] | None"
+) -> "LeasedLedger[Any] | None":
+    """Where budgets and key rates are shared: the policy file's ``state``, its journal, or what the caller gives."""
+    if file.state is not None:
+        from cascade.journal.open_ledger import open_ledger
+
+        return open_ledger(file.state, journal)
+    return ledger if journal is None else journal.ledger
+
+
+def _rates(ledger: "LeasedLedger[Any]") -> "SharedRates":
     from .auth.rates import SharedRates
 
     return SharedRates(ledger=ledger)

@@ -1,134 +1,49 @@
-"""A Ledger in the journal's database: budgets that hold over every process that shares it."""
+"""A LeasedLedger in the journal's database: budgets and key rates that hold over every process that shares it."""
 
-import asyncio
-import logging
-import threading
-import weakref
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from functools import partial
-from time import monotonic
-from typing import TypeVar
+from typing import Any
 
 from cascade.costs import budget_alarms
-from cascade.costs.budget import Reservation, check_room
-from cascade.result import new_run_id
-from cascade.util.log_events import Event, LimitedLog
+from cascade.costs.budget import check_room
+from cascade.resilience.store_health import StoreHealth
+from cascade.state.budget_blocks import Entry
+from cascade.state.leased_ledger import ROUNDING, LeasedLedger
 
-from .budget_blocks import BudgetBlocks, Entry
-from .fork_safety import Pause, register
 from .store import SqlStore
-from .writer_connection import Retention, Session
 
-T = TypeVar("T")
-log = logging.getLogger("cascade.journal")
-
-EXPIRE_S = 900.0
-"""Seconds after which a block that is not renewed is free again, since its process must have died."""
-SHARE = 1 / 32
-"""The part of what is left of a budget that a process takes in advance."""
-IDLE_S = 1.0
-"""After how many seconds without a request a process returns what it took in advance."""
-_RENEWALS = 3  # in ``EXPIRE_S``, so that two may fail
-_REPORT_S, _RETRY_S = 0.05, 1.0  # between reports of what was spent, and after one that failed
+_RATES = "CREATE TABLE IF NOT EXISTS cascade_rates (scope TEXT PRIMARY KEY, full_at DOUBLE PRECISION NOT NULL)"
 
 
-class SqlLedger:
-    """Implements Ledger. Requests reserve from blocks that this process took in advance; a thread reports what they cost.
-
-    A block is a lease, which is renewed as long as the process lives. Leases go by the database's own clock (see
-    ``SqlStore.now_sql``), so that none ends early because a wall clock was set. What was spent is in the database at most
-    ``_REPORT_S`` later; until then the block counts for it.
-
-    Where the database cannot be reached, ``reserve`` goes on within the blocks, and then raises JournalError: without the
-    database no budget could be enforced. ``settle`` never waits and does not raise: what was spent is reported later.
+class SqlLedger(LeasedLedger[SqlStore]):
+    """See LeasedLedger. Leases and rates go by the database's own clock (see ``SqlStore.now_sql``), which does not jump.
 
     Args:
         connect: Opens a connection.
-        expire_s: See ``EXPIRE_S``.
-        share: See ``SHARE``; 0: nothing is taken in advance.
-        idle_s: See ``IDLE_S``.
+        health: The database's state; None: one with the rule ``closed``.
+        settings: See LeasedLedger.
     """
 
-    def __init__(
-        self, connect: Callable[[], SqlStore], *, expire_s: float = EXPIRE_S, share: float = SHARE, idle_s: float = IDLE_S
-    ) -> None:
-        self._connect, self._expire_s, self._share, self._idle_s = connect, expire_s, share, idle_s
-        self._warnings = LimitedLog(log)
-        self.restart()
-        register(self)
+    def __init__(self, connect: Callable[[], SqlStore], health: StoreHealth | None = None, **settings: Any) -> None:
+        self._has_rates = False
+        super().__init__(connect, health or StoreHealth("journal"), **settings)
 
-    def restart(self) -> None:
-        """See ``ForkAware.restart``."""
-        self._pool: ThreadPoolExecutor | None = None
-        self._session: Session[SqlStore] = Session(self._connect, Retention())
-        # A lease is believed for a little less long than the database holds it.
-        self._blocks = BudgetBlocks(0.9 * self._expire_s, self._idle_s)
-        self._owner = new_run_id()
-        self._grants: dict[tuple[str, ...], Future[bool]] = {}  # in progress, by their scopes
-        self._grants_lock = threading.Lock()
-        self._changed = threading.Event()
-        self._pause_s = _REPORT_S
-        self._closing: threading.Event | None = None
-
-    def pause(self, pause: Pause) -> None:
-        """See ``ForkAware.pause``: closes the connection; it is opened again after the fork."""
-        if self._pool is not None:
-            self._pool.submit(pause.hold, self._session.close, pause.new_future())
-
-    async def reserve(self, limits: Mapping[str, float], usd: float) -> Reservation:
-        """See Ledger."""
-        reservation = Reservation(usd, tuple(limits))
-        while lacking := self._blocks.take(limits, usd, monotonic()):
-            granted, first = self._grant(lacking, limits, usd)
-            if not first:
-                await _end(granted)
-                continue
-            try:
-                if await asyncio.wrap_future(granted):
-                    break
-            except asyncio.CancelledError:
-                granted.add_done_callback(partial(self._give_back, reservation))
-                raise
-        return reservation
-
-    def _grant(self, lacking: Mapping[str, float], limits: Mapping[str, float], usd: float) -> tuple["Future[bool]", bool]:
-        """A grant in these scopes: the one in progress, or a new one; and whether it is new."""
-        scopes = tuple(lacking)
-        with self._grants_lock:
-            present = self._grants.get(scopes)
-            if present is not None and not present.done():
-                return present, False
-            granted = self._grants[scopes] = self.submit(lambda store: self._take_block(store, lacking, limits, usd))
-        granted.add_done_callback(partial(self._forget, scopes))
-        return granted, True
-
-    def _forget(self, scopes: tuple[str, ...], granted: "Future[bool]") -> None:
-        with self._grants_lock:
-            if self._grants.get(scopes) is granted:
-                del self._grants[scopes]
-
-    def _give_back(self, reservation: Reservation, granted: "Future[bool]") -> None:
-        if not granted.cancelled() and granted.exception() is None and granted.result():
-            self._blocks.settle(reservation.scopes, reservation.usd, 0.0)
-
-    def _take_block(self, store: SqlStore, lacking: Mapping[str, float], limits: Mapping[str, float], usd: float) -> bool:
-        """Takes a block of each scope that lacks, and the request's amount from the blocks; whether it was there."""
-        now = monotonic()
-        granted = {}
+    def _take(self, connection: SqlStore, lacking: Mapping[str, float], usd: float, now: float) -> Mapping[str, float]:
+        store, granted = connection, {}
         with store.transaction():
+            store.commit_durably()
             store.lock(lacking)
             for scope, limit in lacking.items():
                 store.execute(
                     f"DELETE FROM cascade_held WHERE scope = ? AND (expires < {store.now_sql} OR key NOT LIKE ?)",
                     (scope, f"{store.lease_prefix}%"),
                 )
-                spent, held = _spent(store, scope)
+                # A lease of our own is replaced: it may be larger than we know, where an answer was lost.
+                spent, held_by_others = _spent(store, scope, self._owner)
+                self._note_spent(scope, spent)
                 mine, block = self._blocks.held(scope, now), self._blocks.state(scope)
                 spent += block.unreported
-                reserved = max(0.0, held - mine) + block.reserved
-                check_room(scope, spent + reserved, max(0.0, usd - _ROUNDING), limit, reserved)
+                reserved = held_by_others + block.reserved
+                check_room(scope, spent + reserved, max(0.0, usd - ROUNDING), limit, reserved)
                 if spent >= budget_alarms.FIRST * limit:
                     budget_alarms.check(scope, spent, limit)
                 needed = max(0.0, usd - (mine - block.reserved - block.unreported))
@@ -136,124 +51,55 @@ class SqlLedger:
             for scope, amount in granted.items():
                 # Stated as a sum: a commit whose answer was lost is tried again.
                 _hold(store, self._owner, scope, self._blocks.held(scope, now) + amount, self._expire_s)
-        return self._blocks.grant(granted, limits, usd, now)
+        return granted
 
-    async def settle(self, reservation: Reservation, usd: float | None) -> None:
-        """See Ledger. It waits for nothing."""
-        self._blocks.settle(reservation.scopes, reservation.usd, reservation.usd if usd is None else usd)
-        self._start()
-        if not self._changed.is_set():
-            self._changed.set()
+    def _enter(self, connection: SqlStore, entries: Mapping[str, Entry]) -> None:
+        store = connection
+        with store.transaction():
+            store.commit_durably()
+            store.lock(entries)
+            for scope, entry in entries.items():
+                if entry.spent:
+                    store.execute(
+                        "INSERT INTO cascade_spent (scope, usd) VALUES (?, ?) "
+                        "ON CONFLICT (scope) DO UPDATE SET usd = cascade_spent.usd + excluded.usd",
+                        (scope, entry.spent),
+                    )
+                _hold(store, self._owner, scope, entry.held, self._expire_s)
+            for scope, entry in entries.items():
+                if entry.spent and entry.limit:
+                    ((spent,),) = store.execute("SELECT usd FROM cascade_spent WHERE scope = ?", (scope,))
+                    self._note_spent(scope, float(spent))
+                    budget_alarms.check(scope, float(spent), entry.limit)
 
-    async def spent(self, scope: str) -> float:
-        """See Ledger. What other processes took in advance counts as reserved."""
+    def _spent_and_held(self, connection: SqlStore, scope: str) -> float:
+        return sum(_spent(connection, scope))
 
-        def read(store: SqlStore) -> float:
-            total, block = sum(_spent(store, scope)), self._blocks.state(scope)
-            return max(0.0, total - block.free)
-
-        return await asyncio.wrap_future(self.submit(read))
-
-    def close(self) -> None:
-        """Reports what was spent, returns what is not needed, and closes the connection."""
-        if self._closing is not None:
-            self._closing.set()
-            self._changed.set()
-            self._closing = None
-        if self._pool is not None:
-            self._pool.submit(self._report, float("inf"))
-            self._pool.submit(self._session.close)
-            self._pool.shutdown()
-            self._pool = None
-
-    def submit(self, work: Callable[[SqlStore], T]) -> "Future[T]":
-        """Runs ``work`` with the connection, in the ledger's thread; its transactions are its own."""
-        return self._start().submit(self._session.run, work)
-
-    def _start(self) -> ThreadPoolExecutor:
-        """Starts the threads where they are not running."""
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(1, thread_name_prefix="cascade ledger")
-            self._closing = threading.Event()
-            reporting = (weakref.ref(self), self._closing, self._changed, self._idle_s, self._expire_s / _RENEWALS)
-            threading.Thread(target=_report_until, args=reporting, name="cascade ledger reports", daemon=True).start()
-        return self._pool
-
-    def report(self, *, everything: bool = False) -> None:
-        """Has the ledger's thread enter what was spent, and return what is idle; ``everything``: renew every block."""
-        if (pool := self._pool) is not None:
-            with suppress(RuntimeError):  # closed meanwhile
-                pool.submit(self._report, monotonic(), everything=everything)
-
-    def _report(self, now: float, *, everything: bool = False) -> None:
-        entries = self._blocks.begin_report(now, everything=everything)
-        if not entries:
-            return
-        began = monotonic()
-        try:
-            self._session.run(lambda store: _enter(store, self._owner, entries, self._expire_s))
-        except Exception as error:
-            self._blocks.undo_report(entries)
-            self._pause_s = _RETRY_S
-            event = Event(
-                "what requests cost is not entered in the ledger yet; it is tried again", error=type(error).__name__
+    def _token(self, connection: SqlStore, key: str, interval_s: float, capacity: float) -> float:
+        """The bucket is full at ``full_at``, and each token puts that off by ``interval_s``."""
+        store = connection
+        scope = f"{store.lease_prefix}rate {key}"
+        with store.transaction():
+            store.lock([scope])
+            if not self._has_rates:
+                store.execute(_RATES)
+            rows = store.execute(f"SELECT {store.now_sql}, (SELECT full_at FROM cascade_rates WHERE scope = ?)", (scope,))
+            ((now, full_at),) = rows
+            # No bucket is emptier than empty, whatever a clock said that was set since.
+            full_at = min(max(float(full_at or 0.0), float(now)), float(now) + capacity * interval_s) + interval_s
+            wait = full_at - float(now) - capacity * interval_s
+            if wait > 1e-6:
+                return wait
+            store.execute(
+                "INSERT INTO cascade_rates (scope, full_at) VALUES (?, ?) "
+                "ON CONFLICT (scope) DO UPDATE SET full_at = excluded.full_at",
+                (scope, full_at),
             )
-            self._warnings.warning("report", event)
-        else:
-            self._blocks.end_report(entries, began)
-            self._pause_s = _REPORT_S
+        self._has_rates = True
+        return 0.0
 
-    @property
-    def waiting(self) -> bool:
-        """Whether something is to be reported or returned."""
-        return self._blocks.waiting()
-
-
-_ROUNDING = 1e-12  # USD
-
-
-async def _end(granted: "Future[bool]") -> None:
-    """Waits for another request's grant, whatever comes of it."""
-    future = asyncio.wrap_future(granted)
-    future.add_done_callback(lambda done: done.cancelled() or done.exception())  # it is the other request's to raise
-    await asyncio.wait([future])
-
-
-def _report_until(
-    ledger: "weakref.ref[SqlLedger]", closing: threading.Event, changed: threading.Event, idle_s: float, renew_s: float
-) -> None:
-    """Has the ledger report soon after a change, return what is idle, and renew its blocks in time."""
-    renew_at, waiting, pause_s = monotonic() + renew_s, False, _REPORT_S
-    while not closing.is_set():
-        wait_s = renew_at - monotonic()
-        changed.wait(max(0.0, min(wait_s, idle_s) if waiting else wait_s))
-        changed.clear()
-        if closing.wait(min(pause_s, renew_s)) or (one := ledger()) is None:
-            return
-        pause_s = one._pause_s
-        renewing = monotonic() >= renew_at
-        if renewing:
-            renew_at = monotonic() + renew_s
-        one.report(everything=renewing)
-        waiting = one.waiting
-        del one
-
-
-def _enter(store: SqlStore, owner: str, entries: Mapping[str, Entry], expire_s: float) -> None:
-    with store.transaction():
-        store.lock(entries)
-        for scope, entry in entries.items():
-            if entry.spent:
-                store.execute(
-                    "INSERT INTO cascade_spent (scope, usd) VALUES (?, ?) "
-                    "ON CONFLICT (scope) DO UPDATE SET usd = cascade_spent.usd + excluded.usd",
-                    (scope, entry.spent),
-                )
-            _hold(store, owner, scope, entry.held, expire_s)
-        for scope, entry in entries.items():
-            if entry.spent and entry.limit:
-                ((spent,),) = store.execute("SELECT usd FROM cascade_spent WHERE scope = ?", (scope,))
-                budget_alarms.check(scope, float(spent), entry.limit)
+    def _ping(self, connection: SqlStore) -> None:
+        connection.execute("SELECT 1")
 
 
 def _hold(store: SqlStore, owner: str, scope: str, usd: float, expire_s: float) -> None:
@@ -269,11 +115,11 @@ def _hold(store: SqlStore, owner: str, scope: str, usd: float, expire_s: float) 
     )
 
 
-def _spent(store: SqlStore, scope: str) -> tuple[float, float]:
-    """The amounts spent and held in a scope, in USD."""
+def _spent(store: SqlStore, scope: str, owner: str = "") -> tuple[float, float]:
+    """The amounts spent, and held by others than ``owner``, in a scope, in USD."""
     ((spent, held),) = store.execute(
         "SELECT COALESCE((SELECT usd FROM cascade_spent WHERE scope = ?), 0), COALESCE((SELECT SUM(usd) FROM cascade_held "
-        f"WHERE scope = ? AND expires >= {store.now_sql} AND key LIKE ?), 0)",
-        (scope, scope, f"{store.lease_prefix}%"),
+        f"WHERE scope = ? AND expires >= {store.now_sql} AND key LIKE ? AND key <> ?), 0)",
+        (scope, scope, f"{store.lease_prefix}%", store.lease_prefix + owner),
     )
     return float(spent), float(held)

@@ -115,6 +115,10 @@ class PostgresStore(SqlStore):
         """See ``SqlStore.insert``: as one JSON text, which costs the client half of binding every value."""
         self.execute(_INSERT, (dumps(rows),))
 
+    def commit_durably(self) -> None:
+        """See ``SqlStore.commit_durably``."""
+        self.execute("SET LOCAL synchronous_commit = on")
+
     def lock(self, names: Iterable[str]) -> None:
         """See ``SqlStore.lock``; always in the same order, so that two never wait for each other."""
         for name in sorted(names):

@@ -167,6 +167,9 @@ class SqlStore(Store):
         """A transaction, rolled back where its block raises."""
         raise NotImplementedError
 
+    def commit_durably(self) -> None:
+        """Has the commit of this transaction wait until a crash of the server cannot lose it; a file's always does."""
+
     def lock(self, names: Iterable[str]) -> None:
         """Locks these names until the transaction ends."""
         raise NotImplementedError

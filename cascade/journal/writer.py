@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 
 from cascade.errors import JournalError
 from cascade.result import Result
+from cascade.util.fork_safety import Pause, register
 
-from .fork_safety import Pause, register
 from .record import PendingRecord
 from .store import Store
 from .writer_connection import Retention, Session

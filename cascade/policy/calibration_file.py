@@ -17,8 +17,9 @@ from cascade.data import STARTER_CALIBRATION
 from cascade.errors import PolicyError
 
 from .routes import Route
-from .schema import JudgeRule, Policy, TierPolicy
+from .schema import Final, JudgeRule, Policy, TierPolicy
 from .strict_model import StrictModel
+from .vote_spec import VoteSpec
 
 MAX_BYTES = 10_000_000
 
@@ -53,7 +54,8 @@ class CalibrationFile(StrictModel):
     splits: dict[str, int]
     candidates: list[Candidate] = Field(min_length=1)
     chosen: list[TierPolicy] = Field(min_length=1)
-    final: Literal["last", "best"]
+    final: Final
+    vote: VoteSpec | None = None
     promise: dict[str, Any]
     certificate: dict[str, Any]
     evidence: dict[str, Any] = Field(default_factory=dict)
@@ -153,7 +155,9 @@ def apply(policy: Policy, calibration: CalibrationFile, model_of: Callable[[Tier
         fields = {"name": tier.name, "model": tier.model, "fallbacks": tier.fallbacks, "judges": judges}
         chosen.append(fitted.model_copy(update=fields))
     routes = _routes_to_left(policy, [tier.name for tier in chosen])
-    return policy.model_copy(update={"tiers": chosen, "final": calibration.final, "routes": routes})
+    return policy.model_copy(
+        update={"tiers": chosen, "final": calibration.final, "vote": calibration.vote, "routes": routes}
+    )
 
 
 def _routes_to_left(policy: Policy, names: Sequence[str]) -> list[Route] | None:

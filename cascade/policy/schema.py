@@ -14,9 +14,11 @@ from .journal_config import JournalSpec
 from .model_spec import BreakerSpec, ModelSpec, PriceSpec, RetrySpec
 from .rollout import AppliedCalibration, CanarySpec
 from .routes import Route, check_routes
+from .state_spec import StateSpec
 from .sticky import StickySpec
 from .strict_model import Seconds, StrictModel, Usd
 from .tier_spec import JudgeRule, TierPolicy
+from .vote_spec import VoteSpec
 from .watch_spec import DriftSpec, PromiseSpec, ShadowSpec, ShadowStratum, TaskRule, TasksSpec
 
 __all__ = [
@@ -41,6 +43,8 @@ __all__ = [
 ]
 
 Stream = Literal["held", "optimistic"]
+Final = Literal["last", "best", "vote"]
+"""Which answer is returned once the last tier was asked."""
 
 
 class Policy(StrictModel):
@@ -50,9 +54,11 @@ class Policy(StrictModel):
     when_unsure: Literal["best", "abstain", "raise"] = Field(
         "best", description="Below the last threshold: best answer marked accepted=False, no answer, or UnsureError."
     )
-    final: Literal["last", "best"] = Field(
-        "last", description="Which answer counts once the last tier was asked: its own, or the most confident of all."
+    final: Final = Field(
+        "last",
+        description="Which answer counts once the last tier was asked: its own, the most confident of all, or by vote.",
     )
+    vote: VoteSpec | None = Field(None, description="How answers are weighed where final is vote.")
     tasks: TasksSpec = Field(TasksSpec(), description="Which task a run belongs to.")
     routes: list[Route] | None = Field(None, description="At which tier runs begin; the first rule that matches counts.")
     calibration: str | None = Field(
@@ -122,6 +128,12 @@ class Policy(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _votes_where_asked(self) -> "Policy":
+        if self.vote is not None and self.final != "vote":
+            raise ValueError("vote: is read only with final: vote; add that, or leave it out")
+        return self
+
+    @model_validator(mode="after")
     def _routes_to_tiers(self) -> "Policy":
         known = [tier.name for tier in self.tiers]
         for i, route in enumerate(self.routes or ()):
@@ -164,7 +176,7 @@ class Policy(StrictModel):
         A judge's option that came from the environment is there as its variable, with a digest of its value.
         """
         settings = self.model_dump(mode="json", exclude={"canary", "drift"})  # a canary's runs have a policy of their own
-        for name in ("shadow", "promise", "routes", "budget_usd_per_month", "sticky"):
+        for name in ("shadow", "promise", "routes", "budget_usd_per_month", "sticky", "vote"):
             if settings[name] is None:  # so that a policy that does not use it keeps its hash
                 del settings[name]
         for tier, rules in zip(self.tiers, settings["tiers"], strict=True):
@@ -199,7 +211,17 @@ class PolicyFile(StrictModel):
     )
     cors: CorsSpec | None = Field(None, description="Which web pages may call the gateway; none where it is absent.")
     journal: JournalSpec | None = Field(None, description="Where a record of every run is kept; none where it is absent.")
+    state: StateSpec | None = Field(
+        None, description="Where budgets and key rates are shared; the journal where it is absent."
+    )
     telemetry: TelemetrySpec | None = Field(None, description="Spans and metrics of runs; none where it is absent.")
+
+    @model_validator(mode="after")
+    def _state_has_a_place(self) -> "PolicyFile":
+        journal = self.journal is not None and self.journal.durability != "off"
+        if self.state is not None and self.state.url is None and self.state.url_env is None and not journal:
+            raise ValueError("state: needs url or url_env where there is no journal")
+        return self
 
     @model_validator(mode="after")
     def _models_exist(self) -> "PolicyFile":

@@ -23,7 +23,6 @@ from cascade.engine.plan import CompiledPolicy
 from cascade.engine.run_context import RunContext
 from cascade.engine.shadow_plan import ShadowPlan
 from cascade.errors import CascadeError
-from cascade.journal.fork_safety import Pause, register
 from cascade.journal.journal import Journal
 from cascade.journal.record import PendingRecord, answer_json, usage_json
 from cascade.journal.shadows import ShadowBook, ShadowOutcome, ShadowRow
@@ -31,6 +30,7 @@ from cascade.models.protocol import ModelError, Request
 from cascade.promise.sampling import is_sampled
 from cascade.resilience.guard import Guard, Retry
 from cascade.result import Result
+from cascade.util.fork_safety import Pause, register
 from cascade.util.totals import total
 from judges import Answer
 

@@ -14,6 +14,7 @@ EXTRAS = {
     "duckdb": "audit",
     "backports": "imports",
     "psycopg": "postgres",
+    "redis": "redis",
     "opentelemetry": "otel",
     "prometheus_client": "metrics",
     "starlette": "gateway",
@@ -21,6 +22,7 @@ EXTRAS = {
     "httptools": "gateway",
     "math_verify": "maths",
     "xllamacpp": "demo",
+    "ray": "ray",
 }
 """The extra that installs each optional package without which something cannot work; aiohttp and uvloop only
 make things faster, and their absence is not an error."""

@@ -21,13 +21,19 @@ def pyarrow(name: str) -> Any:
 
 
 def read_rows(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
-    """The rows of a Parquet file, streamed.
+    """The rows of a Parquet file, streamed: each by its column names. See ``read_batches`` for errors."""
+    for batch in read_batches(path):
+        yield from batch.to_pylist()
+
+
+def read_batches(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """The rows of a Parquet file, some at a time and at most as many as fit in memory.
 
     Args:
         path: The file.
 
     Yields:
-        Each row by its column names.
+        Each ``pyarrow.RecordBatch``, in order.
 
     Raises:
         UnreadableFileError: The file is damaged, or a row group unpacks to more than ``MAX_GROUP_BYTES``.
@@ -39,8 +45,7 @@ def read_rows(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
         with parquet.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as file:
             for number in range(file.num_row_groups):
                 size = _batch_rows(file.metadata.row_group(number), f"{path}: row group {number + 1}")
-                for batch in file.iter_batches(batch_size=size, row_groups=[number]):
-                    yield from batch.to_pylist()
+                yield from file.iter_batches(batch_size=size, row_groups=[number])
     except arrow.ArrowInvalid as error:
         raise UnreadableFileError(f"{path}: cannot be read as Parquet: {' '.join(str(error).split())}") from None
     except (MemoryError, arrow.ArrowMemoryError):

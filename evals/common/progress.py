@@ -36,7 +36,7 @@ def duration(seconds: float) -> str:
 class Progress:
     """The progress of a computation: nothing in the first two seconds, and nothing where standard error is a file.
 
-    Call ``step()`` once for each piece of work and ``end()`` at the end.
+    Call ``step()`` for each piece of work, or with the number of several, and ``end()`` at the end.
 
     Attributes:
         total: How many pieces of work there are, at least 1.
@@ -49,9 +49,9 @@ class Progress:
         # Where standard error is a file or a pipe, every line over the last one would stay.
         self.next, self.spent = FIRST_AFTER_S if watched() else math.inf, 0.0
 
-    def step(self) -> None:
-        """Counts one more piece of work."""
-        self.done += 1
+    def step(self, pieces: int = 1) -> None:
+        """Counts more pieces of work that are done."""
+        self.done += pieces
         spent = perf_counter() - self.started
         if spent >= self.next:
             self.next = spent + EVERY_S

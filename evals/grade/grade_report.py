@@ -27,6 +27,17 @@ class GradeReport:
         if len(self.where[reason]) < 5 and id not in self.where[reason]:
             self.where[reason].append(id)
 
+    def add(self, other: "GradeReport") -> None:
+        """Adds the report of the examples that follow."""
+        for at, qualities in other.qualities.items():
+            self.qualities[at] += qualities
+        self.ungraded.update(other.ungraded)
+        for reason, ids in other.where.items():
+            first = self.where[reason]
+            first += [id for id in ids if id not in first][: 5 - len(first)]
+        self.unchanged += other.unchanged
+        self.unfinished += other.unfinished
+
 
 def report(tally: GradeReport) -> str:
     """Mean quality by model and task with 95 % intervals (Wilson), and what was not graded."""

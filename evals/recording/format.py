@@ -100,17 +100,18 @@ def _numbered(path: str | os.PathLike[str]) -> Iterator[tuple[str, Any]]:
     try:
         for number, line in enumerate(read_lines(path), 1):
             if line.strip():
-                yield f"{path}:{number}", _json(line, f"{path}:{number}")
+                yield f"{path}:{number}", parsed_line(line, f"{path}:{number}")
     except UnreadableFileError as error:
         raise RecordingError(str(error)) from None
 
 
-def _json(line: bytes, where: str) -> Any:
+def parsed_line(line: bytes, where: str) -> Any:
+    """The JSON value of the line at ``where``. Raises RecordingError."""
     try:
         return _decode(line.decode())
     except json.JSONDecodeError as error:
         if line.startswith(BOM_UTF8):
-            return _json(line.removeprefix(BOM_UTF8), where)
+            return parsed_line(line.removeprefix(BOM_UTF8), where)
         why = f"not valid JSON ({error.msg}); each line must be one JSON object"
     except UnicodeDecodeError:
         why = "is not UTF-8 text; save it as UTF-8"
@@ -129,6 +130,24 @@ def _json(line: bytes, where: str) -> Any:
 def where_stands(path: str | os.PathLike[str], id: str) -> str | None:
     """The first position of an id, as ``file:line``; None for a pipe, read once. Raises RecordingError, OSError."""
     return next((where for where, row in _numbered(path) if isinstance(row, dict) and row.get("id") == id), None)
+
+
+def write_encoded(path: str | os.PathLike[str], blocks: Iterable[bytes]) -> None:
+    """Writes a recording as ``write`` does, from blocks of ``encoded`` lines with their line ends.
+
+    Raises OSError, and RecordingError for a line that the format of the file cannot hold.
+    """
+    if str(path).endswith(".parquet"):
+        lines = (line for block in blocks for line in block.splitlines(keepends=False) if line)
+        write(path, (parsed(_decode(line.decode()), str(path)) for line in lines))
+        return
+    with replacing(path) as file:
+        if str(path).endswith(".gz"):
+            with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:
+                for block in blocks:
+                    packed.write(block)
+        else:
+            file.writelines(blocks)
 
 
 def write(path: str | os.PathLike[str], examples: Iterable[Example]) -> int:

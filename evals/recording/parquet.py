@@ -23,7 +23,12 @@ _NESTED = ("prompt", "schema", "tools", "reference", "answers", "more")
 
 def rows(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
     """The rows in the form of the JSON lines. Raises UnreadableFileError, ModuleNotFoundError, OSError, ValueError."""
-    return map(_row, read_rows(path))
+    return parsed_rows(read_rows(path))
+
+
+def parsed_rows(rows_by_column: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Rows with their columns' values in the form of the JSON lines. Raises ValueError."""
+    return map(_row, rows_by_column)
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from cascade import CascadeError, Policy
@@ -13,6 +14,7 @@ from cascade.data import STARTER_RECORDING
 from cascade.util.argument_parser import CommandParser
 from cascade.util.atomic_write import replacing
 from cascade.util.broken_pipe import quietly
+from evals.engines import Engine, add_argument, open_engine
 from evals.recording import Example, RecordingError, models_of, read
 
 from . import engine_check
@@ -83,6 +85,10 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     add("--method", choices=("auto", "split", "preset"), default="auto",
         help="preset: a grid fixed beforehand (two tiers, one score); split: tune on some rows first")  # fmt: skip
     add("--by", choices=("task",), help="task: thresholds for each task of the recording; the promise is of the whole")
+    add("--task-tags", action="store_true",
+        help="with --by-prompt: callers name each prompt's task by the tag that the policy reads it from, as the recording "
+             "does; the task is then a feature of the prompt, and prompts with another task or none are unlike the "
+             "recording")  # fmt: skip
     add("--by-prompt", action="store_true",
         help="decide by the prompt as well: as evidence, and which tiers are not asked at all; each where cross-validation "
         "shows a gain")  # fmt: skip
@@ -105,6 +111,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     add("--write-policy", metavar="FILE", help="write the policy file in which the policy of --policy-file is calibrated")
     add("--report", metavar="FILE", help="write a self-contained HTML page")
     add("--json", metavar="FILE", help="write every figure as JSON")
+    add_argument(parser)
     return parser
 
 
@@ -226,6 +233,8 @@ def _task_contradictions(args: argparse.Namespace, guarantee: Guarantee) -> None
             )
         if args.max_loss is not None:
             _smaller_than_each_task(_losses(args.max_loss), args.max_task_loss)
+    if args.task_tags and not args.by_prompt:
+        raise ReplayError("--task-tags makes the task a feature of the prompt: use it with --by-prompt")
     if args.by is None and args.max_task_loss is None:
         return
     if args.by_prompt:
@@ -286,7 +295,7 @@ def _examples(path: str) -> list[Example]:
         raise ReplayError(f"{path}: the recording cannot be read: {error.strerror or error}; check the path") from None
 
 
-def _run(args: argparse.Namespace) -> tuple[ReplayResult, list[str]]:
+def _run(args: argparse.Namespace, engine: Engine | None) -> tuple[ReplayResult, list[str]]:
     """The result of the replay, and the commands to go on with."""
     next_commands: list[str] = []
     if args.write_policy and not args.out:
@@ -315,12 +324,13 @@ def _run(args: argparse.Namespace) -> tuple[ReplayResult, list[str]]:
         guarantee=guarantee, menu=menu, choose=args.choose, seed=args.seed, judges=judges, method=args.method,
         split=args.split, keep_premium=args.keep_premium, policy=policy,
         own=None if policy is not None else own, by_task=args.by == "task",
-        by_prompt=args.by_prompt, max_latency_s=args.max_latency, speculate=args.speculate,
+        by_prompt=args.by_prompt, task_tags=args.task_tags, max_latency_s=args.max_latency, speculate=args.speculate,
         max_task_loss=args.max_task_loss,
         promises_whole=args.max_loss is not None,
         volume=_volume(args.volume),
     )  # fmt: skip
-    report = asyncio.run(replay(args.recording, examples, tiers, config))
+    with open_engine(args.engine) if engine is None else nullcontext(engine) as engine:
+        report = asyncio.run(replay(args.recording, examples, tiers, config, engine))
     if args.out:
         assert report.calibration_file is not None
         engine_check.write_calibration(args.out, report.calibration_file)
@@ -344,11 +354,11 @@ def _run(args: argparse.Namespace) -> tuple[ReplayResult, list[str]]:
     return report, next_commands
 
 
-def main(argv: Sequence[str] | None = None, *, prog: str = "python -m evals.replay") -> int:
-    """The command; returns the exit code: 0, or 2 where the input is wrong."""
+def main(argv: Sequence[str] | None = None, *, prog: str = "python -m evals.replay", engine: Engine | None = None) -> int:
+    """The command; returns the exit code: 0, or 2 where the input is wrong. ``engine``: one that is open already."""
     args = _parser(prog).parse_args(argv)
     try:
-        report, next_commands = _run(args)
+        report, next_commands = _run(args, engine)
     except (ReplayError, RecordingError, CascadeError, OSError, ValueError) as error:
         # One line, because a validation error of several lines would hide what matters.
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)

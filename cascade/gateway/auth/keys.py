@@ -158,9 +158,8 @@ class Keys:
         Raises:
             ApiError: 429 over the rate, 503 where it cannot be checked.
         """
-        if shared is not None:
-            wait = await shared.take(caller.id, per_minute, _capacity(per_minute))
-        else:
+        wait = None if shared is None else await shared.take(caller.id, per_minute, _capacity(per_minute))
+        if wait is None:
             wait = self._buckets.setdefault(caller.id, _TokenBucket()).take(per_minute)
         if wait:
             message = f"this key may send {per_minute:g} requests per minute"
@@ -218,7 +217,7 @@ def _query_error(query: bytes, path: str) -> ApiError | None:
     if path in ("/dashboard/quality", "/dashboard/quality/runs"):
         known_names = _FILTERS
     if path == "/dashboard/review/next":
-        known_names = frozenset((b"skip",))
+        known_names = frozenset((b"skip", b"order"))
     if names <= known_names:
         return None
     if b"sk-" in query or names & {b"key", b"api_key", b"api-key", b"apikey", b"token", b"access_token", b"x-api-key"}:

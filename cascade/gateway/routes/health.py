@@ -39,7 +39,11 @@ async def readyz(gateway: "Gateway", caller: "Caller", _: Mapping[str, Any], rep
     if gateway.journal is not None and gateway.journal.stalled:
         message = "the journal cannot be written; the gateway's log has the reason"
         raise ApiError(503, message, code="not_ready", retry_after_s=1)
-    await reply.json({"status": "ready", "policies": usable})
+    ready: dict[str, Any] = {"status": "ready", "policies": usable}
+    if (state := gateway.shared_state) is not None:  # requests without a shared limit are answered all the same
+        ready["state"] = "away" if state.away else "ok"
+        ready["state_fail"] = state.fail
+    await reply.json(ready)
 
 
 async def metrics(gateway: "Gateway", caller: "Caller", _: Mapping[str, Any], reply: Reply) -> None:

@@ -8,9 +8,11 @@ from typing import Any
 from cascade import Policy, Result
 from cascade.policy.calibration_file import CalibrationFile
 from evals.common.progress import Progress
+from evals.engines import Engine
 from evals.recording import Example, models_of
 from evals.replay import engine_check
 from evals.replay.certificate.certified_choice import CertifiedChoice, Guarantee
+from evals.replay.on_engine import run_policy
 from evals.replay.policy_output.limits import limit_notes, silent_judges
 from evals.replay.policy_output.traffic_profile import traffic_profile
 from evals.replay.results import verdict
@@ -48,7 +50,13 @@ class ReplayResult:
         return verdict.report(self.rows, self.data, self.per_second, full=full, written=written, next_commands=next_commands)
 
 
-async def replay(path: str | Path, examples: Sequence[Example], tiers: Sequence[str], config: ReplayConfig) -> ReplayResult:
+async def replay(
+    path: str | Path,
+    examples: Sequence[Example],
+    tiers: Sequence[str],
+    config: ReplayConfig,
+    engine: Engine | None = None,
+) -> ReplayResult:
     """Calibrates, tunes and certifies on one half of a recording's rows, and measures on the other half.
 
     Args:
@@ -56,31 +64,38 @@ async def replay(path: str | Path, examples: Sequence[Example], tiers: Sequence[
         examples: Its rows.
         tiers: The models, cheapest first, the premium tier last.
         config: The settings.
+        engine: Whose workers score the rows and run the chosen policy; None: this process does. The result is the same.
 
     Raises:
+        EngineError: the engine fails.
         ReplayError: the rows, the tiers or the settings do not allow a replay; the message says what to change.
         PolicyError: the policy to measure is not valid.
     """
     check_tiers(tiers, models_of(examples))
     with recorded_judges(examples, tiers) as stand_ins:
-        return await _replay(path, examples, tiers, config, stand_ins)
+        return await _replay(path, examples, tiers, config, stand_ins, engine)
 
 
 async def _replay(
-    path: str | Path, examples: Sequence[Example], tiers: Sequence[str], config: ReplayConfig, stand_ins: Sequence[str]
+    path: str | Path,
+    examples: Sequence[Example],
+    tiers: Sequence[str],
+    config: ReplayConfig,
+    stand_ins: Sequence[str],
+    engine: Engine | None,
 ) -> ReplayResult:
     prepared = prepare_rows(examples, tiers, config, stand_ins)
     rows, splits, warnings = prepared.rows, prepared.splits, prepared.warnings
     sha256 = sha256_of(path)
-    scores = await score_tiers(path, sha256, rows, tiers, config)
+    scores = await score_tiers(path, sha256, rows, tiers, config, engine)
     if config.own is not None:
         warnings = [*warnings, *silent_judges(scores)]
-    tuned = await add_consensus(path, sha256, rows, scores, splits, config)
+    tuned = await add_consensus(path, sha256, rows, scores, splits, config=config, engine=engine)
     choice = choose_cascade(tuned, rows, splits, config)
     policy = engine_check.to_policy(choice.chosen) if choice else config.policy
     assert policy is not None
     progress = Progress(len(splits.test), "engine")
-    results = await engine_check.run_engine(policy, rows, splits.test, progress.step)
+    results = await run_policy(policy, rows, splits.test, progress.step, engine)
     progress.end()
     engine_outcome = engine_check.to_outcome(results, [t.name for t in policy.tiers])
     if choice:

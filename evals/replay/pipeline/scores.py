@@ -8,17 +8,24 @@ from pathlib import Path
 import numpy as np
 
 from evals.common.progress import Progress
+from evals.engines import Engine
 from evals.recording import Example
 from evals.replay.evidence.consensus import has_consensus, with_consensus
+from evals.replay.on_engine import load_or_score
 from evals.replay.rows.input_rows import ReplayError, Rules, default_judges, judge_plans, named_judges, preview
 from evals.replay.rows.splits import Splits
-from evals.replay.score_table import Cache, TierScores, load_or_score
+from evals.replay.score_table import Cache, TierScores
 
 from .config import LOSS, ReplayConfig
 
 
 async def score_tiers(
-    path: str | Path, sha256: str, rows: Sequence[Example], tiers: Sequence[str], config: ReplayConfig
+    path: str | Path,
+    sha256: str,
+    rows: Sequence[Example],
+    tiers: Sequence[str],
+    config: ReplayConfig,
+    engine: Engine | None = None,
 ) -> dict[str, list[TierScores]]:
     """The scores of each tier, one table for each set of judges that may be chosen for it."""
     cache = Cache(path, sha256)
@@ -32,7 +39,7 @@ async def score_tiers(
             judges[tier] = [default_judges(rows, tier)] if len(tiers) <= 2 else judge_plans(rows, tier)
     progress = Progress(len(rows) * sum(len(w) for w in judges.values()), "judging")
     scores = {
-        tier: [await load_or_score(rows, tier, rules, cache, progress.step) for rules in tier_scores]
+        tier: [await load_or_score(rows, tier, rules, cache, progress.step, engine) for rules in tier_scores]
         for tier, tier_scores in judges.items()
     }
     progress.end()
@@ -55,7 +62,9 @@ async def add_consensus(
     rows: Sequence[Example],
     scores: dict[str, list[TierScores]],
     splits: Splits,
+    *,
     config: ReplayConfig,
+    engine: Engine | None = None,
 ) -> dict[str, list[TierScores]]:
     """The scores, and those with a consensus of cheap models, where the judges are not named and the promise allows it."""
     kind, value = config.guarantee.kind, config.guarantee.value
@@ -70,7 +79,7 @@ async def add_consensus(
     cache = Cache(path, sha256)
 
     async def score(model: str, rules: Rules) -> TierScores:
-        column = await load_or_score(rows, model, rules, cache)
+        column = await load_or_score(rows, model, rules, cache, engine=engine)
         return replace(column, keeps_judges=scores[model][0].keeps_judges)
 
     return await with_consensus(scores, splits.fit, limits, len(splits.certify), score)

@@ -37,12 +37,27 @@ def recorded_judges(examples: Sequence[Example], models: Sequence[str]) -> Itera
     Yields:
         The names of the judges that are not installed.
     """
+    names = list(dict.fromkeys(n for model in models for n in verdict_names(examples, model)))
+    with placeholders(names) as missing:
+        yield missing
+
+
+@contextmanager
+def placeholders(names: Sequence[str]) -> Iterator[list[str]]:
+    """Registers a placeholder for each of the judges that is not installed.
+
+    Args:
+        names: The judges.
+
+    Yields:
+        The names of those that are not installed.
+    """
     installed = set(registry.names())
-    names = list(dict.fromkeys(n for model in models for n in verdict_names(examples, model) if n not in installed))
-    for name in names:
+    missing = [name for name in dict.fromkeys(names) if name not in installed]
+    for name in missing:
         registry.register(name, partial(FunctionJudge, name, _no_score))
     try:
-        yield names
+        yield missing
     finally:
-        for name in names:
+        for name in missing:
             registry.unregister(name)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascade.journal.budget_blocks import BudgetBlocks
+from cascade.state.budget_blocks import BudgetBlocks
 
 EXPIRE_S, IDLE_S = 10.0, 1.0
 

@@ -71,7 +71,7 @@ def test_with_a_schema_the_json_is_graded(tmp_path: Path, text: str, quality: fl
     """A cascade returns the valid JSON alone, so that what stands around it has no part in the grade."""
     schema = {"type": "object", "required": ["reasoning", "answer"]}
     path = recording(tmp_path, schema=schema, reference=51, answers={"m": {"text": text}})
-    assert grade.main([str(path), "--grader", "number"]) == 0
+    assert grade.main([str(path), "--grader", "sums=number"]) == 0
     assert qualities(path)["a", "m"] == quality
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evals.grade import GraderError, GradingCase, command, grader
+from evals.grade import GraderError, GradingCase, command, grader, job
 from evals.grade.command import grade
 
 
@@ -104,7 +104,7 @@ def test_what_it_raises_is_named(
 def test_its_version_is_its_own(module: Callable[[str], str]) -> None:
     """Whoever changes it says so."""
     where = module("def g(case): return 1.0\ng.version = 7")
-    assert command.label(grader(f"{where}:g")) == f"{where}:g@7"
+    assert job.label(grader(f"{where}:g")) == f"{where}:g@7"
 
 
 def test_it_sees_tool_calls(module: Callable[[str], str], tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from cascade.costs.budget import check_room
+
 _ROUNDING = 1e-12  # USD
 
 
@@ -24,6 +26,7 @@ class _Block:
     until: float = 0.0  # until when the shared ledger certainly holds it
     used: float = 0.0  # when something was last taken from it
     wrong: bool = False  # the shared ledger holds something else, because a report failed
+    alone: bool = False  # part of it was never granted: it was reserved while the shared ledger was away
 
     @property
     def free(self) -> float:
@@ -90,6 +93,29 @@ class BudgetBlocks:
                     return {scope: limits[scope] for scope in limits if self._lacks(scope, usd, now)}
             self._reserve(limits, usd, now)
         return {}
+
+    def take_alone(self, limits: Mapping[str, float], usd: float, known_spent: Mapping[str, float], now: float) -> None:
+        """Reserves an amount while the shared ledger is away, within what this process knows to be spent.
+
+        Args:
+            limits: The scopes with their limits in USD.
+            usd: The amount.
+            known_spent: What was spent by everybody when the shared ledger was last used, by scope.
+            now: The monotonic clock.
+
+        Raises:
+            LimitReached: The amount would exceed the limit of a scope.
+        """
+        with self._lock:
+            for scope, limit in limits.items():
+                block = self._blocks.get(scope) or _Block()
+                spent = known_spent.get(scope, 0.0) + block.unreported
+                check_room(scope, spent + block.reserved, usd, limit, block.reserved)
+            for scope, limit in limits.items():
+                block = self._blocks.setdefault(scope, _Block())
+                block.held += usd
+                block.reserved += usd
+                block.limit, block.used, block.alone = limit, now, True
 
     def _reserve(self, scopes: Iterable[str], usd: float, now: float) -> None:
         for scope in scopes:
@@ -165,12 +191,12 @@ class BudgetBlocks:
         entries = {}
         with self._lock:
             for scope, block in self._blocks.items():
-                idle = block.free > 0.0 and (now >= block.used + self._idle_s or now >= block.until)
+                idle = block.alone or (block.free > 0.0 and (now >= block.used + self._idle_s or now >= block.until))
                 if not (block.unreported or idle or block.wrong or everything):
                     continue
                 held = max(0.0, block.reserved if idle else block.held - block.unreported)
                 entries[scope] = Entry(block.unreported, held, block.limit)
-                block.held, block.unreported, block.wrong = held, 0.0, False
+                block.held, block.unreported, block.wrong, block.alone = held, 0.0, False, False
             for scope in entries:
                 block = self._blocks[scope]
                 if not (block.held or block.reserved):
@@ -192,6 +218,11 @@ class BudgetBlocks:
                 block.unreported += entry.spent
                 block.held += entry.spent
                 block.wrong = True
+
+    def scopes(self) -> list[str]:
+        """The scopes that have a block."""
+        with self._lock:
+            return list(self._blocks)
 
     def waiting(self) -> bool:
         """Whether there is something to report or to return."""

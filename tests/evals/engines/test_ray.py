@@ -1,0 +1,122 @@
+"""The commands on Ray itself: two workers on this machine, killed and not."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+
+from evals.engines import EngineError, open_engine
+from evals.engines.protocol import Engine
+from evals.grade.command import main as grade
+from evals.replay.command import main as replay
+from tests.evals.engines import work
+from tests.evals.engines.rows import write_rows
+
+pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore::ResourceWarning")]
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    """Ray with two workers."""
+    pytest.importorskip("ray", reason="Ray is not installed: make test-ray installs it")
+    with open_engine("ray", workers=2) as running:
+        assert running is not None
+        assert running.workers == 2
+        yield running
+
+
+def test_outputs_are_in_order_and_errors_are_their_own(engine: Engine) -> None:
+    """Slow shards first; the first error in the order of the shards is raised as it is, without Ray's traceback."""
+    shards = [work.Number(number=n) for n in range(20)]
+    assert list(engine.map(work.square_slowly, 0.1, shards)) == [n * n for n in range(20)]
+    with pytest.raises(work.OddError, match=r"^1 is odd$"):
+        list(engine.map(work.halve, None, shards))
+
+
+def test_a_killed_worker_s_shard_is_worked_on_again(engine: Engine, tmp_path: Path) -> None:
+    """Three kills of the process that works on the shard, then it goes through."""
+    shards = [work.Number(number=n) for n in range(4)]
+    assert list(engine.map(work.die_three_times, str(tmp_path), shards)) == [0, 1, 2, 3]
+    assert len(list(tmp_path.iterdir())) == 4  # three deaths, and the run after them
+
+
+def test_a_shard_that_kills_every_worker_is_one_line(engine: Engine) -> None:
+    """It ends instead of going on for ever."""
+    with pytest.raises(EngineError, match="no worker finished the shard") as caught:
+        list(engine.map(work.die, None, [work.Number(number=1)]))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".parquet"])
+def test_graded_recordings_are_the_same_bytes(engine: Engine, tmp_path: Path, suffix: str) -> None:
+    """By two workers as by this process alone."""
+    from evals.recording import read, write
+
+    source = tmp_path / f"source{suffix}"
+    write(source, read(write_rows(tmp_path / "rows.jsonl", 5_000)))
+    outs = [tmp_path / f"{name}{suffix}" for name in ("one", "two")]
+    for out, chosen in zip(outs, (None, engine), strict=True):
+        assert grade([str(source), "--out", str(out), "--regrade", "--grader", "text"], engine=chosen) == 0
+    assert outs[0].read_bytes() == outs[1].read_bytes()
+
+
+def test_a_replay_whose_workers_are_killed_is_the_same(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every figure of it, while workers die."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    figures = []
+    for name, chosen in (("one", None), ("two", engine)):
+        (tmp_path / name).mkdir()
+        path = write_rows(tmp_path / name / "rows.jsonl", 3_000)
+        file = tmp_path / f"{name}.json"
+        with Killer("shard", 3 if chosen is not None else 0) as killer:
+            assert replay([str(path), "--max-loss", "0.05", "--json", str(file)], engine=chosen) == 0, capsys.readouterr()
+        assert len(killer.victims) == (3 if chosen is not None else 0)
+        figures.append([line for line in file.read_text().splitlines() if '"created"' not in line])
+    assert figures[0] == figures[1]
+
+
+class Killer:
+    """Kills so many of this process's own workers, one after the other, as soon as each has begun to work."""
+
+    def __init__(self, title: str, times: int) -> None:
+        self.title, self.times = title, times
+        self.victims: list[int] = []
+        self.over = Event()
+        self.thread = Thread(target=self._run)
+
+    def __enter__(self) -> "Killer":
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        self.thread.join()
+
+    def _run(self) -> None:
+        while len(self.victims) < self.times and not self.over.wait(0.05):
+            for process in set(descendants(self.title)) - set(self.victims):
+                os.kill(process, signal.SIGKILL)
+                self.victims.append(process)
+                break
+
+
+def descendants(title: str) -> list[int]:
+    """The processes below this one that call themselves ``ray::`` and the title."""
+    parents, titles = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, IndexError):
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            titles[int(folder.name)] = (folder / "cmdline").read_bytes().decode("utf-8", "replace")
+
+    def is_below(process: int) -> bool:
+        while process in parents and process != os.getpid():
+            process = parents[process]
+        return process == os.getpid()
+
+    return [process for process, name in titles.items() if name.startswith(f"ray::{title}") and is_below(process)]
