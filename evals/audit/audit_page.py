@@ -132,6 +132,9 @@ def _quality(name: str, quality: PolicyQuality) -> list[str]:
         parts.append(
             element("p", text(f"{whole(quality.sampled)} sampled runs, none of them graded: run cascade grade-shadows."))
         )
+    if quality.people is not None:
+        words = quality.people.words
+        parts.append(element("p", text(f"{words[0].upper()}{words[1:]}.")))
     if quality.escalated:
         parts.append(
             element(
