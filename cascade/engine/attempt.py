@@ -249,7 +249,7 @@ class TierAttempt:
             context, predictor = self.context, self.tier.predictor
             assert predictor is not None
             if context.features is None:
-                context.features = features(context.prompt, self.tier.task)
+                context.features = features(context.prompt, context.compiled.caller_task)
             self._predicted = predictor.probability(context.features)
         return self._predicted
 

@@ -91,11 +91,12 @@ class CompiledPolicy:
         observer: Receives what happens in its runs.
         lengths: The lengths of its answers; None: they are not learned.
         shadow: Which runs the other tiers answer, too; None: no run.
-        tasks: The policy as each task has it; None: no tier has thresholds by task.
+        tasks: The policy as each task has it; None: no tier has thresholds by task, and no predictor reads the task.
         routes: Where runs begin; None: all at the first tier.
         canary: The candidate calibration, which a share of the runs has; None: there is none.
         sessions: Its conversations; None: it does not treat them together.
         speculates: Whether a tier may be asked before the one before it is judged.
+        caller_task: The run's task, where a predictor reads it.
     """
 
     policy: Policy
@@ -111,6 +112,7 @@ class CompiledPolicy:
     canary: "CanaryPlan | None" = None
     speculates: bool = False
     sessions: "Sessions | None" = None
+    caller_task: str | None = None
 
     def premium_usd(self, prompt: Prompt, attempts: Sequence[Attempt], result: Result | None) -> float | None:
         """Estimates in USD what the last tier alone would have cost; None where unknown.
@@ -162,11 +164,13 @@ class TaskPlan:
         patterns: Pairs of a task and what a prompt of it contains, tried in order where a run has no such tag, for at most
             ``PATTERN_SECONDS``: what takes longer matches nothing.
         variants: The policy as each task has it.
+        is_evidence: Whether a predictor reads the task.
     """
 
     tag: str
     patterns: tuple[tuple[str, str], ...]
     variants: Mapping[str, CompiledPolicy]
+    is_evidence: bool = False
 
     def task_of(self, prompt: Prompt, tags: Mapping[str, object] | None) -> str | None:
         """The run's task, by its tag, else by the first pattern that matches; None where neither says one."""

@@ -79,12 +79,12 @@ def premium_last(examples: Sequence[Example]) -> list[str]:
     return sorted(cost, key=cost.__getitem__)
 
 
-async def scored(case: Case, folder: str) -> tuple[list[Example], Columns, Score]:
+async def scored(case: Case) -> tuple[list[Example], Columns, Score]:
     """The usable rows, each model's columns without a consensus, and how further columns are scored."""
     examples = list(read(case.path))
     models = list(case.models) or premium_last(examples)
     rows, _, _ = usable_rows(examples, models)
-    cache = Cache(Path(folder) / "x", sha256_of(case.path))
+    cache = Cache(Path(tempfile.gettempdir()) / "cascade-bench-prompts" / case.path.name, sha256_of(case.path))
 
     async def score(model: str, rules: Rules) -> TierScores:
         return await load_or_score(rows, model, rules, cache)
@@ -97,8 +97,7 @@ async def shifted(case: Case, seeds: Sequence[int]) -> dict[str, Any]:
     """Quality on a task of which no row was seen: of the joint ladder, and of the cascade that looks at no prompt."""
     guarantee = Guarantee("max_loss", case.max_loss, DELTA)
     figures: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        rows, base, _ = await scored(case, folder)
+    rows, base, _ = await scored(case)
     task_of = np.array([row.task for row in rows])
     joint, differences = with_prompts(base, rows), []
     for task in sorted(set(task_of)):
@@ -125,26 +124,25 @@ async def measure(case: Case, seeds: Sequence[int]) -> dict[str, Any]:
     """Cost, loss and certificates of the three ways on the test rows."""
     results: dict[str, list[tuple[float, float, bool]]] = {"joint": [], "cascade": [], "router": []}
     started = perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        rows, base, score = await scored(case, folder)
-        models = list(base)
-        premium = base[models[-1]][0]
-        texts = [row.to_prompt().text for row in rows]
-        for seed in seeds:
-            splits = halves([e.task for e in rows], seed, groups=[prompt_key(e) for e in rows])
-            extended = await with_consensus(base, splits.fit, [case.max_loss], len(splits.certify), score)
-            for name, columns in (("joint", with_prompts(extended, rows)), ("cascade", extended)):
-                choice = choose_certified(columns, splits, Guarantee("max_loss", case.max_loss, DELTA), seed=seed)
-                outcome, test = choice.chosen.outcome(splits.test), splits.test
-                ratio = float(outcome.cost_usd.mean() / premium.cost_usd[test, 0].mean())
-                loss = float((premium.quality[test, 0] - outcome.quality).mean())
-                results[name].append((ratio, loss, bool(choice.certificate["certified"])))
-                if "-v" in sys.argv:
-                    print(seed, name, results[name][-1], choice.chosen.cascade.models, choice.notes, file=sys.stderr)
-            router = prompt_router(texts, base, splits, case.max_loss, DELTA, seed)
-            ratio = float(router.cost_usd.mean() / premium.cost_usd[test, 0].mean())
-            loss = float((premium.quality[test, 0] - router.quality).mean())
-            results["router"].append((ratio, loss, "learned nothing" not in router.note))
+    rows, base, score = await scored(case)
+    models = list(base)
+    premium = base[models[-1]][0]
+    texts = [row.to_prompt().text for row in rows]
+    for seed in seeds:
+        splits = halves([e.task for e in rows], seed, groups=[prompt_key(e) for e in rows])
+        extended = await with_consensus(base, splits.fit, [case.max_loss], len(splits.certify), score)
+        for name, columns in (("joint", with_prompts(extended, rows)), ("cascade", extended)):
+            choice = choose_certified(columns, splits, Guarantee("max_loss", case.max_loss, DELTA), seed=seed)
+            outcome, test = choice.chosen.outcome(splits.test), splits.test
+            ratio = float(outcome.cost_usd.mean() / premium.cost_usd[test, 0].mean())
+            loss = float((premium.quality[test, 0] - outcome.quality).mean())
+            results[name].append((ratio, loss, bool(choice.certificate["certified"])))
+            if "-v" in sys.argv:
+                print(seed, name, results[name][-1], choice.chosen.cascade.models, choice.notes, file=sys.stderr)
+        router = prompt_router(texts, base, splits, case.max_loss, DELTA, seed)
+        ratio = float(router.cost_usd.mean() / premium.cost_usd[test, 0].mean())
+        loss = float((premium.quality[test, 0] - router.quality).mean())
+        results["router"].append((ratio, loss, "learned nothing" not in router.note))
     lines = {name: line(values, case.max_loss) for name, values in results.items()}
     other = min(("cascade", "router"), key=lambda name: lines[name]["cost"])
     excess = np.array([a[0] - b[0] for a, b in zip(results["joint"], results[other], strict=True)])
