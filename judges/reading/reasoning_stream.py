@@ -21,7 +21,6 @@ from .thought_markers import (
     MOST_CANDIDATES,
     MOST_HEADER,
     MOST_MARKERS,
-    OPENING_OF,
     SUFFIXED_CLOSING,
     WRAPPERS,
     Marker,
@@ -30,6 +29,7 @@ from .thought_markers import (
     lower,
     may_begin_suffixed,
     may_begin_variable,
+    opening_of,
     pattern_of,
     variable_marker,
 )
@@ -367,7 +367,7 @@ class ReasoningStream:
             mark = SUFFIXED_CLOSING
         searched = self._openings.get(mark, 0)
         if searched >= 0:
-            self._openings[mark] = -1 if OPENING_OF[mark].search(self.text, searched, start) else start
+            self._openings[mark] = -1 if opening_of(mark).search(self.text, searched, start) else start
         return self._openings[mark] < 0
 
     def _fences_before(self, end: int) -> int:
