@@ -1,4 +1,4 @@
-"""What a day's budget that processes share adds to a run, in SQLite and (where a server is installed) Postgres and Redis; JSON.
+"""What a day's budget that processes share adds to a run, in SQLite, Redis and Postgres (where installed); JSON.
 
 Two cascades with the same journal run in turn, one of them under a budget a day. Of each side the fastest round counts.
 """
