@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 # Tests wait for processes and servers: one worker more than cores keeps the cores busy.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 
-.PHONY: help replay demo serve test test-slow test-demo test-clients test-ray coverage docs lint bench figures compare compare-litellm schema lock dist clean
+.PHONY: help replay demo serve test test-slow test-demo test-clients test-ray fuzz coverage docs lint bench figures compare compare-litellm schema lock dist clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -46,6 +46,9 @@ $(VENV)/.clients: $(VENV)/.ready
 
 test-clients: $(VENV)/.clients  ## the gateway by other people's clients, a fuzzer, and both sites in a browser (needs npm and Chromium)
 	$(BIN)/python -m pytest -m clients tests/clients tests/examples
+
+fuzz: $(VENV)/.ready  ## 100,000 made-up inputs (CASCADE_FUZZ), beginning with what failed or took longest before (.fuzz-corpus)
+	CASCADE_FUZZ=$${CASCADE_FUZZ:-100000} CASCADE_FUZZ_CORPUS=$${CASCADE_FUZZ_CORPUS:-.fuzz-corpus} $(BIN)/python -m pytest tests/fuzz
 
 # 240 MB that nothing else needs.
 $(VENV)/.ray: $(VENV)/.ready

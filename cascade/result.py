@@ -179,6 +179,8 @@ class Attempt:
         route: The place of the rule in the policy's routes that the run followed; None: none.
         min_confidence: The least confidence that the call accepts; None: the policy's thresholds alone decided.
         session: Why a conversation's turn began where it did: "stays", "probes" or "tool_loop"; None: it has no tier yet.
+        cluster: A number that is equal for the attempts of a run whose answers say the same; None where the policy does not
+            vote, or the answer is empty.
     """
 
     tier: str
@@ -201,6 +203,7 @@ class Attempt:
     route: int | None = None
     min_confidence: float | None = None
     session: str | None = None
+    cluster: int | None = None
 
     @property
     def judged(self) -> bool:
@@ -269,6 +272,25 @@ def _score(verdict: Verdict) -> str:
     return "-" if verdict.score is None else format(verdict.score, ".3f")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoteCount:
+    """The vote by which an answer was chosen.
+
+    Attributes:
+        agree: How many tiers' answers say what is returned.
+        answers: How many tiers' answers had a vote.
+        clusters: How many different things they say.
+    """
+
+    agree: int
+    answers: int
+    clusters: int
+
+    def to_dict(self) -> dict[str, int]:
+        """The counts as plain data."""
+        return {"agree": self.agree, "answers": self.answers, "clusters": self.clusters}
+
+
 @quick_init
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Result(Generic[ParsedT]):
@@ -296,6 +318,7 @@ class Result(Generic[ParsedT]):
         judged: Whether a judge scored or vetoed the answer. Where none did, ``confidence`` is the tier's calibrated base
             rate or its ``prior``, and the answer is not accepted.
         canary: Which calibration the run had where its policy has a canary: "present" or "candidate".
+        vote: The vote of all tiers' answers, of which ``confidence`` is then the posterior; None where none was taken.
     """
 
     text: str
@@ -313,6 +336,7 @@ class Result(Generic[ParsedT]):
     calibrated: bool = False
     judged: bool = True
     canary: Arm | None = None
+    vote: VoteCount | None = None
 
     @property
     def reason_in_words(self) -> str:
@@ -362,6 +386,7 @@ class Result(Generic[ParsedT]):
             "latency_s": plain(self.latency_s),
             "run_id": self.run_id,
             **({"canary": self.canary} if self.canary is not None else {}),
+            **({"vote": self.vote.to_dict()} if self.vote is not None else {}),
             "attempts": [attempt.to_dict() for attempt in self.attempts],
         }
 

@@ -27,6 +27,16 @@ The wide window is that of texts that are not ASCII: some scripts write no space
 GRAM = 4
 """Bytes of a character n-gram."""
 
+OPENING = 500
+"""Characters of a system prompt, and of the first message of a conversation, that tell applications apart."""
+
+PROPERTIES = (
+    "length", "words", "script", "digits", "code", "form", "turns", "system", "images", "tools", "schema", "opening", "task",
+)  # fmt: skip
+"""The kinds of a prompt's properties, in the order of ``PromptFeatures.properties``."""
+SHAPE = ("turns", "system", "images", "tools", "schema", "opening", "task")
+"""The kinds that do not depend on the last message's text: an application's requests share them."""
+
 PROMPT_SCORE = "prompt:right"
 """The name under which a confidence reads what a predictor says of the prompt, beside the judges' scores."""
 
@@ -55,7 +65,7 @@ class PromptFeatures:
         length: Characters of the last user message.
         script: The writing system of most of its letters: "latin", "cyrillic", "chinese", ...; "none" without letters.
         ngrams: Distinct whole numbers of 32 bits, one for each word, pair of words and character n-gram, in no fixed order.
-        properties: Hashes of its properties, one for each kind, such as the number of turns.
+        properties: Hashes of its properties, one for each of ``PROPERTIES``.
     """
 
     length: int
@@ -91,8 +101,9 @@ def features(prompt: Prompt, task: str | None = None) -> PromptFeatures:
     script = writing_system(lower) if not plain else "latin" if words else "none"
     digits, code = size - len(raw.translate(None, _DIGITS)), size - len(raw.translate(None, _CODE))
     end = raw.rstrip()[-1:]
+    end = b"0" if end.isdigit() else end
     form = "question" if end == b"?" else "asks" if b"?" in raw else "statement"
-    turns, system, images = _turns(prompt)
+    turns, system, images, opening = _turns(prompt)
     schema = prompt.schema
     return PromptFeatures(
         length=length,
@@ -105,6 +116,7 @@ def features(prompt: Prompt, task: str | None = None) -> PromptFeatures:
             _property("code", "fence" if "```" in text else 16 * code // size if code else 0),
             _property("form", form, end),
             *_of_request(turns, system, images, len(prompt.tools), 0 if schema is None else _fields(schema)),
+            _property("opening", opening),
             _property("task", task),
         ),
     )
@@ -142,6 +154,10 @@ def _of_request(turns: int, system: int, images: int, tools: int, fields: int) -
     )
 
 
+NO_TASK = _property("task", None)
+"""The property of a prompt whose task is not named."""
+
+
 def writing_system(text: str) -> str:
     """The writing system of most letters among the first and last characters of a text; "none" where it has no letter."""
     counts = Counter([_NAMES[bisect_right(_ENDS, ord(c))] for c in (text[:100] + text[100:][-50:]) if c.isalpha()])
@@ -149,19 +165,27 @@ def writing_system(text: str) -> str:
     return max(sorted(counts), key=counts.__getitem__) if counts else "none"
 
 
-def _turns(prompt: Prompt) -> tuple[int, int, int]:
-    """How many messages the user wrote, a hash of the system prompt (0: none), and how many images there are."""
-    turns, system, images = 0, 0, 0
+def _turns(prompt: Prompt) -> tuple[int, int, int, int]:
+    """How many messages the user wrote, hashes of the system prompt and of the first message, and how many images there are.
+
+    The hashes are 0 where there is no system prompt, or no message before the last.
+    """
+    turns, system, images, opening, n = 0, 0, 0, 0, 0
     for message in prompt.messages:
         content, role = message.get("content"), message.get("role")
-        if role == "user":
-            turns += 1
-        elif role in ("system", "developer") and isinstance(content, str):
-            # Applications differ by their system prompt; its beginning tells them apart.
-            system = crc32(content[:500].encode("utf-8", "replace"), system)
+        if role in ("system", "developer"):
+            if isinstance(content, str):
+                # Applications differ by their system prompt; its beginning tells them apart.
+                system = crc32(content[:OPENING].encode("utf-8", "replace"), system)
+        else:
+            n += 1
+            turns += role == "user"
+            if n == 1 and isinstance(content, str):
+                # So do those that give examples as turns: the first one is the same in all of their requests.
+                opening = crc32(content[:OPENING].encode("utf-8", "replace"), 1)
         if isinstance(content, (list, tuple)):
             images += sum(isinstance(part, Mapping) and "image" in str(part.get("type")) for part in content[:100])
-    return turns, system, images
+    return turns, system, images, opening if n > 1 else 0
 
 
 def _fields(schema: Any) -> int:

@@ -49,6 +49,16 @@ class Vote:
         return equal / len(names)
 
 
+def cluster_key(answer: Answer) -> Hashable:
+    """The key of an answer as it stands after its judges: of its tool calls where it has some, else of its text.
+
+    A schema's judge has put the JSON in the place of the text already, so that nothing is validated again.
+    """
+    if answer.tool_calls:
+        return ("tools", *sorted(map(_call_key, answer.tool_calls)))
+    return key(answer.text, "auto") if answer.text.strip() else EMPTY
+
+
 async def vote_of(answer: Answer, schema: Any = None, kind: str = "auto") -> Vote:
     """What an answer votes for.
 

@@ -77,8 +77,8 @@ def explain(
             judges = " > ".join(rule.use for rule in tier.judges) or "none"
             before = ""
             if tier.skip_below is not None and tier.predictor is not None:
-                known_task = task or NO_TASK if tier.accept_at_by_task else None
-                score = predictor_from_json(tier.predictor).probability(features(prompt, known_task))
+                predictor = predictor_from_json(tier.predictor)
+                score = predictor.probability(features(prompt, task if predictor.reads_task else None))
                 if decide_before(thresholds, score) is Action.SKIP:
                     right = "prompt unlike the recording" if score is None else f"right with {score:.3g} by the prompt"
                     yield f"{tier.name}: not asked ({right}, skip_below is {tier.skip_below:g})"

@@ -11,7 +11,7 @@ from math import exp, log
 
 from cascade.policy.calibrators import Calibrator, agreement_name
 from judges import Answer, Verdict
-from judges.equivalence import key
+from judges.votes import cluster_key
 
 # One judge's certainty must not drown all others: odds are bounded to about 1,000 to 1.
 _LOW, _HIGH = 0.001, 0.999
@@ -46,8 +46,7 @@ def calibrated(
 
 def agreement(answer: Answer, earlier: Sequence[Answer | None]) -> dict[str, float | None]:
     """``{"agrees:0": 1.0, ...}``: whether the answer agrees with that of each earlier tier; None: that tier gave none."""
-    own = key(answer.text, "auto")
+    own = cluster_key(answer)
     return {
-        agreement_name(i): None if other is None else float(key(other.text, "auto") == own)
-        for i, other in enumerate(earlier)
+        agreement_name(i): None if other is None else float(cluster_key(other) == own) for i, other in enumerate(earlier)
     }

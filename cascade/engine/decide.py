@@ -1,5 +1,8 @@
 """The only place where a confidence meets a threshold. Pure: the same arguments always give the same decision."""
 
+from collections.abc import Sequence
+from math import exp, log
+
 from cascade.policy.thresholds import Thresholds
 from cascade.result import Action
 
@@ -56,3 +59,51 @@ def decide_early(speculate_below: float | None, probability: float | None) -> bo
     if speculate_below is None:
         return False
     return speculate_below >= 1.0 or (probability is not None and probability < speculate_below)
+
+
+def decide_last(accept_at: float, confidence: float, *, vetoed: bool) -> Action:
+    """Accept or stop, for the answer that was chosen among those of all tiers once the last one was asked."""
+    return Action.ACCEPT if not vetoed and confidence >= accept_at else Action.STOP
+
+
+# One answer's certainty must not outweigh any number of others.
+_LEAST, _MOST = 0.001, 0.999
+
+
+def decide_vote(
+    confidences: Sequence[float], clusters: Sequence[int | None], *, alternatives: float, exponent: float
+) -> tuple[int, float] | None:
+    """The answer with the highest posterior probability of being right.
+
+    An answer that is right with probability p, where K answers are plausible, multiplies the odds of what it says by
+    p (K - 1) / (1 - p) (Nitzan & Paroush 1982). Models make the same mistakes, so the logarithm counts in full only for
+    the most confident answer of each cluster, and times ``exponent`` for the others; agreement never counts against an
+    answer. The most confident answer of the cluster represents it, then the one of the highest tier: answers that say the
+    same may differ in form.
+
+    Args:
+        confidences: P(right) of each answer, in [0, 1], in the order of the tiers.
+        clusters: The cluster of each answer, equal for answers that say the same; None for one that has no vote.
+        alternatives: K, at least 2.
+        exponent: In [0, 1]; with 0 the most confident answer wins.
+
+    Returns:
+        The place of the answer and its posterior; None where no answer has a vote.
+    """
+    order = sorted((i for i, cluster in enumerate(clusters) if cluster is not None), key=lambda i: (-confidences[i], -i))
+    if len(order) < 2:
+        return (order[0], confidences[order[0]]) if order else None
+    support: dict[int, float] = {}
+    leaders: dict[int, int] = {}
+    for i in order:
+        p, cluster = min(_MOST, max(_LEAST, confidences[i])), clusters[i]
+        assert cluster is not None
+        log_odds = log(p * (alternatives - 1.0) / (1.0 - p))
+        if cluster in leaders:
+            support[cluster] += exponent * max(0.0, log_odds)
+        else:
+            leaders[cluster], support[cluster] = i, log_odds
+    winner = max(support, key=support.__getitem__)  # of equals the first: the one with the most confident answer
+    highest = support[winner]
+    unseen = max(0.0, alternatives - len(support)) * exp(-highest)
+    return leaders[winner], 1.0 / (unseen + sum(exp(z - highest) for z in support.values()))

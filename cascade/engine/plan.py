@@ -30,6 +30,19 @@ DailyBudgets = tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fusion:
+    """What a tier with ``fuse`` reads before it answers.
+
+    Attributes:
+        models: The names of the models whose answers are its candidates.
+        samples: How many answers of each.
+    """
+
+    models: tuple[str, ...]
+    samples: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CompiledTier:
     """A tier of a policy, ready to run.
 
@@ -53,6 +66,9 @@ class CompiledTier:
         p95_s: The 95th percentile of its latency in seconds, by the policy; None: unknown.
         session: Why a conversation's turn begins where it does; None: the run belongs to no conversation that escalated.
         other_models: What is asked at the same time as the tier's model: pairs of a judge's name and the models' names.
+        asks_others: Whether other models are asked before or while its own is.
+        model_name: The name of its model in the policy file.
+        fusion: The candidates that its model reads; None: it answers the prompt alone.
         tools_judge: Checks the calls of answers to prompts with tools, before the other judges; None: it is one of them.
     """
 
@@ -76,6 +92,9 @@ class CompiledTier:
     p95_s: float | None = None
     session: str | None = None
     other_models: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    asks_others: bool = False
+    model_name: str = ""
+    fusion: Fusion | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,11 +110,12 @@ class CompiledPolicy:
         observer: Receives what happens in its runs.
         lengths: The lengths of its answers; None: they are not learned.
         shadow: Which runs the other tiers answer, too; None: no run.
-        tasks: The policy as each task has it; None: no tier has thresholds by task.
+        tasks: The policy as each task has it; None: no tier has thresholds by task, and no predictor reads the task.
         routes: Where runs begin; None: all at the first tier.
         canary: The candidate calibration, which a share of the runs has; None: there is none.
         sessions: Its conversations; None: it does not treat them together.
         speculates: Whether a tier may be asked before the one before it is judged.
+        caller_task: The run's task, where a predictor reads it.
     """
 
     policy: Policy
@@ -111,6 +131,7 @@ class CompiledPolicy:
     canary: "CanaryPlan | None" = None
     speculates: bool = False
     sessions: "Sessions | None" = None
+    caller_task: str | None = None
 
     def premium_usd(self, prompt: Prompt, attempts: Sequence[Attempt], result: Result | None) -> float | None:
         """Estimates in USD what the last tier alone would have cost; None where unknown.
@@ -128,6 +149,7 @@ class CompiledPolicy:
             tier=premium.name,
             price=premium.handle.pricer.cost,
             recorded_cost=getattr(premium.handle.model, "recorded_cost", None),
+            candidates=() if premium.fusion is None else premium.fusion.models,
         )
 
 
@@ -162,11 +184,13 @@ class TaskPlan:
         patterns: Pairs of a task and what a prompt of it contains, tried in order where a run has no such tag, for at most
             ``PATTERN_SECONDS``: what takes longer matches nothing.
         variants: The policy as each task has it.
+        is_evidence: Whether a predictor reads the task.
     """
 
     tag: str
     patterns: tuple[tuple[str, str], ...]
     variants: Mapping[str, CompiledPolicy]
+    is_evidence: bool = False
 
     def task_of(self, prompt: Prompt, tags: Mapping[str, object] | None) -> str | None:
         """The run's task, by its tag, else by the first pattern that matches; None where neither says one."""

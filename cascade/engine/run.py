@@ -2,19 +2,22 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cascade.errors import BudgetError, DeadlineError, ProviderError, RunError, UnsureError
 from cascade.models.protocol import Request
 from cascade.policy.schema import Policy
+from cascade.policy.vote_spec import VoteSpec
 from cascade.resilience.deadline import run_until
-from cascade.result import ANSWERED, NOT_ASKED, Attempt, Reason, Result, new_run_id
+from cascade.result import ANSWERED, NOT_ASKED, Action, Attempt, Reason, Result, VoteCount, new_run_id
 from judges import Answer, Prompt
+from judges.votes import EMPTY, cluster_key
 
 from .attempt import TierAttempt
 from .calls import DEFAULT_REQUEST
+from .decide import decide_last, decide_vote
 from .plan import CompiledPolicy, CompiledTier, DailyBudgets, new_run_budget
 from .run_ahead import STOPS, run_tiers_ahead
 from .run_context import RunContext
@@ -76,6 +79,8 @@ async def run(
         if len(attempts) < len(tier_attempts):  # the last one ignores its cancellation; it may spend nothing more
             attempts.append(tier_attempts[-1].record())
             budget.closed = True
+    if policy.final == "vote":
+        attempts[:] = clustered(attempts)
     return finish(policy, attempts, reason, budget.usd, run_id)
 
 
@@ -91,7 +96,7 @@ async def _run_tiers(context: RunContext, attempts: list[Attempt], tier_attempts
             attempts.append(attempt.record())
             continue
         try:
-            await (attempt.run_with_others() if tier.other_models else attempt.run())
+            await (attempt.run_with_others() if tier.asks_others else attempt.run())
         finally:
             # A cancelled attempt keeps its answer: it may be the best that the deadline allowed.
             if not budget.closed:
@@ -142,6 +147,7 @@ async def gate(
     return finish(policy, attempts, attempt.reason, attempts[-1].cost_usd, run_id)
 
 
+_VOTE = VoteSpec.model_validate({})
 _DECIDED = ANSWERED | {"unsure", "vetoed"}
 """The reasons of an attempt whose answer was judged to the end."""
 
@@ -156,18 +162,27 @@ def finish(
     chosen = done[-1] if reason in ANSWERED else best(done)
     if chosen is None:
         raise _nothing(reason, done, run_id)
-    last = policy.tiers[-1]
-    if policy.final == "best" and done[-1].tier == last.name and reason in _DECIDED and done[-1].reason not in NOT_ASKED:
-        # The last tier was asked and judged: its answer is only one of those that may be the best.
-        chosen = best(done) or chosen
-        if not chosen.vetoed and chosen.confidence >= max(last.accept_at, done[-1].min_confidence or 0.0):
-            reason = "accepted" if chosen.judged else "last_tier"
+    confidence, is_calibrated, counted = chosen.confidence, chosen.calibrated, None
+    if policy.final != "last":
+        last = policy.tiers[-1]
+        at_last = done[-1].tier == last.name and reason in _DECIDED and done[-1].reason not in NOT_ASKED
+        if at_last:  # it was asked and judged: its answer is only one of those that may be the best
+            chosen = best(done) or chosen
+            confidence, is_calibrated = chosen.confidence, chosen.calibrated
+        if policy.final == "vote" and (at_last or reason not in ANSWERED):
+            chosen, confidence, is_calibrated, counted = _voted(policy, done, chosen)
+        if at_last:
+            accept_at = max(last.accept_at, done[-1].min_confidence or 0.0)
+            if decide_last(accept_at, confidence, vetoed=chosen.vetoed) is Action.ACCEPT:
+                reason = "accepted" if chosen.judged else "last_tier"
+            elif reason in ANSWERED:  # the last tier was sure enough, but the others contradict it
+                reason = "unsure"
     answer = chosen.answer
     assert answer is not None
     result: Result = Result(
         text=answer.text,
         parsed=answer.parsed,
-        confidence=chosen.confidence,
+        confidence=confidence,
         accepted=reason == "accepted",
         tier=chosen.tier,
         model=chosen.model,
@@ -177,14 +192,50 @@ def finish(
         reason=reason,
         run_id=run_id,
         answer=answer,
-        calibrated=chosen.calibrated,
+        calibrated=is_calibrated,
         judged=reason == "accepted" or chosen.judged,
+        vote=counted,
     )
     if reason in ANSWERED or policy.when_unsure == "best":
         return result
     if policy.when_unsure == "raise":
-        raise UnsureError(f"no answer was accepted ({reason}); best confidence {chosen.confidence:.2f}", result)
+        raise UnsureError(f"no answer was accepted ({reason}); best confidence {confidence:.2f}", result)
     return replace(result, text="", parsed=None, answer=None)
+
+
+def clustered(attempts: Sequence[Attempt]) -> list[Attempt]:
+    """The attempts with numbers that are equal where their answers say the same; an empty answer has none."""
+    numbers: dict[Hashable, int] = {}
+    result = []
+    for attempt in attempts:
+        key = EMPTY if attempt.answer is None else cluster_key(attempt.answer)
+        number = None if key == EMPTY else numbers.setdefault(key, len(numbers))
+        result.append(attempt if number is None else replace(attempt, cluster=number))
+    return result
+
+
+def _voted(policy: Policy, attempts: Sequence[Attempt], otherwise: Attempt) -> tuple[Attempt, float, bool, VoteCount | None]:
+    """The attempt whose answer wins the vote, its posterior, whether all votes are calibrated, and the count.
+
+    Args:
+        policy: The policy.
+        attempts: The run's attempts; those with a veto have no vote.
+        otherwise: The attempt that is chosen where none has a vote.
+    """
+    spec = policy.vote or _VOTE
+    clusters = [None if a.vetoed or a.answer is None else a.cluster for a in attempts]
+    confidences = [a.confidence for a in attempts]
+    winner = decide_vote(confidences, clusters, alternatives=spec.alternatives, exponent=spec.exponent)
+    if winner is None:
+        return otherwise, otherwise.confidence, otherwise.calibrated, None
+    place, posterior = winner
+    voters = [(a, cluster) for a, cluster in zip(attempts, clusters, strict=True) if cluster is not None]
+    count = VoteCount(
+        agree=sum(cluster == clusters[place] for _, cluster in voters),
+        answers=len(voters),
+        clusters=len({cluster for _, cluster in voters}),
+    )
+    return attempts[place], posterior, all(a.calibrated for a, _ in voters), count
 
 
 def best(attempts: Sequence[Attempt]) -> Attempt | None:

@@ -135,7 +135,7 @@ class EventStream:
         """A tier's model is about to be called; ``has_tools``: with tools, whose calls are judged."""
         self._tier, self._sent_verdicts, self._source = tier.name, 0, None
         self._requests = self._received_by_tier[tier.name] = []
-        self._may_be_replaced = last_tier and self.policy.final == "best" and len(self.policy.tiers) > 1
+        self._may_be_replaced = last_tier and self.policy.final != "last" and len(self.policy.tiers) > 1
         # The only tier's answer is returned whatever its calls are like.
         is_judged = has_tools and not (len(self.policy.tiers) == 1 and self.policy.when_unsure == "best")
         certain = not self._may_be_replaced and not is_judged and is_certain(tier)

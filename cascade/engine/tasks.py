@@ -11,13 +11,14 @@ from .plan import CompiledPolicy, CompiledTier, TaskPlan
 
 
 def with_tasks(compiled: CompiledPolicy) -> CompiledPolicy:
-    """The policy with its variants by task, or itself where no tier has thresholds by task."""
+    """The policy with its variants by task, or itself where neither a threshold nor a predictor depends on the task."""
     policy = compiled.policy
     tasks = {task for tier in policy.tiers for task in tier.accept_at_by_task or ()}
-    if not tasks:
+    is_evidence = any(tier.predictor is not None and tier.predictor.reads_task for tier in compiled.tiers)
+    if not tasks and not is_evidence:
         return compiled
     variants = {task: replace(compiled, tiers=_tiers(policy, compiled.tiers, task)) for task in sorted(tasks)}
-    return replace(compiled, tasks=task_plan(policy, variants))
+    return replace(compiled, tasks=replace(task_plan(policy, variants), is_evidence=is_evidence))
 
 
 def task_plan(policy: Policy, variants: Mapping[str, CompiledPolicy] | None = None) -> TaskPlan:
@@ -35,7 +36,8 @@ def variant(compiled: CompiledPolicy, prompt: Prompt, tags: Mapping[str, object]
     if plan is None:
         return compiled
     task = plan.task_of(prompt, tags)
-    return plan.variants.get(NO_TASK if task is None else task, compiled)
+    of_task = plan.variants.get(NO_TASK if task is None else task, compiled)
+    return replace(of_task, caller_task=task) if plan.is_evidence else of_task
 
 
 def thresholds_of(tier: TierPolicy, task: str | None) -> Thresholds | None:

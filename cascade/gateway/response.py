@@ -32,6 +32,7 @@ def summary(request: GatewayRequest, result: Result) -> dict[str, Any]:
         "model": result.model,
         "cost_usd": result.cost_usd,
         "latency_s": result.latency_s,
+        **({"vote": result.vote.to_dict()} if result.vote is not None else {}),
         "attempts": [
             {
                 "tier": a.tier,

@@ -215,6 +215,8 @@ def _attempt(a: Attempt, messages: Sequence[Message], keep: bool, cut: str) -> d
         entry["min_confidence"] = a.min_confidence
     if a.session is not None:
         entry["session"] = a.session
+    if a.cluster is not None:
+        entry["cluster"] = a.cluster
     if a.error is not None:
         entry["error"] = redactor.said(a.error)
     if answer is not None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from cascade.journal.record import Record
 from cascade.journal.store import Filter, SqlStore
 
 _NOTE = "review: returned {returned:g}, premium {premium:g}"
-_READ = re.compile(r"review: returned ([\d.]+), premium ([\d.]+)")
+_AT_RANDOM = ", chosen at random"
+_READ = re.compile(rf"review: returned ([\d.]+), premium ([\d.]+)({_AT_RANDOM})?")
 _CANDIDATES = 200
 
 
@@ -34,7 +36,29 @@ class ReviewCase:
     returned: int
 
 
-def next_case(store: SqlStore, skipped: frozenset[str] = frozenset()) -> tuple[ReviewCase | None, int]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """What people said of a run.
+
+    Attributes:
+        returned: The quality of the answer returned, in [0, 1].
+        premium: That of premium's.
+        at_random: Whether the run was shown by chance, and not because it was hard.
+    """
+
+    returned: float
+    premium: float
+    at_random: bool
+
+    @property
+    def loss(self) -> float:
+        """Premium's quality less that of the answer returned."""
+        return self.premium - self.returned
+
+
+def next_case(
+    store: SqlStore, skipped: frozenset[str] = frozenset(), *, at_random: bool = False
+) -> tuple[ReviewCase | None, int]:
     """The run whose label would say most, and how many wait; None where none does.
 
     A run waits where its text and a shadow answer that says something else are stored, and nobody has looked at it. First
@@ -43,6 +67,7 @@ def next_case(store: SqlStore, skipped: frozenset[str] = frozenset()) -> tuple[R
     Args:
         store: The journal.
         skipped: Runs that are not to be shown.
+        at_random: Any of the runs that wait, with the same probability: what people say of such runs holds for all.
     """
     condition = (
         "FROM cascade_shadows s JOIN cascade_runs r ON r.run_id = s.run_id "
@@ -52,11 +77,15 @@ def next_case(store: SqlStore, skipped: frozenset[str] = frozenset()) -> tuple[R
         "(SELECT 1 FROM cascade_feedback f WHERE f.run_id = r.run_id AND substr(f.note, 1, 7) = 'review:')"
     )
     ((waiting,),) = store.execute(f"SELECT COUNT(DISTINCT r.run_id) {condition}")
-    rows = store.execute(
-        f"SELECT r.run_id {condition} ORDER BY CASE WHEN l.state = 'undecided' THEN 0 ELSE 1 END, "
-        "ABS(COALESCE(r.confidence, 0.5) - 0.5), r.id DESC LIMIT ?",
-        (_CANDIDATES + len(skipped),),
-    )
+    if at_random:
+        rows = store.execute(f"SELECT DISTINCT r.run_id {condition}")
+        random.SystemRandom().shuffle(rows)
+    else:
+        rows = store.execute(
+            f"SELECT r.run_id {condition} ORDER BY CASE WHEN l.state = 'undecided' THEN 0 ELSE 1 END, "
+            "ABS(COALESCE(r.confidence, 0.5) - 0.5), r.id DESC LIMIT ?",
+            (_CANDIDATES + len(skipped),),
+        )
     for (run_id,) in rows:
         record = None if run_id in skipped else store.find(run_id)
         case = None if record is None else case_of(record)
@@ -87,9 +116,16 @@ def _text(answer: Any) -> str:
     return "\n".join([str(answer["text"]), *([json.dumps(calls, indent=1)] if calls else [])]).strip()
 
 
-def note_of(returned: float, premium: float) -> str:
+def note_of(review: Review) -> str:
     """The note of the feedback that a review leaves: the quality of both answers."""
-    return _NOTE.format(returned=returned, premium=premium)
+    note = _NOTE.format(returned=review.returned, premium=review.premium)
+    return note + _AT_RANDOM if review.at_random else note
+
+
+def review_of(note: str | None) -> Review | None:
+    """The review that left a note; None where none did."""
+    match = _READ.fullmatch(note or "")
+    return None if match is None else Review(returned=float(match[1]), premium=float(match[2]), at_random=bool(match[3]))
 
 
 def human_labels(store: SqlStore) -> Iterator[dict[str, Any]]:
@@ -99,11 +135,10 @@ def human_labels(store: SqlStore) -> Iterator[dict[str, Any]]:
     and answers are there where the journal has them.
     """
     for record in store.read(Filter(graded=True)):
-        reviews = [(m, f) for f in record.feedback if (m := _READ.fullmatch(f.get("note") or "")) is not None]
+        reviews = [(review, f) for f in record.feedback if (review := review_of(f.get("note"))) is not None]
         if not reviews:
             continue
-        match, feedback = reviews[-1]
-        returned, premium = float(match[1]), float(match[2])
+        review, feedback = reviews[-1]
         rows = store.execute(
             "SELECT loss, grader, probability FROM cascade_labels WHERE run_id = ? AND state = 'done'", (record.run_id,)
         )
@@ -111,8 +146,9 @@ def human_labels(store: SqlStore) -> Iterator[dict[str, Any]]:
         line: dict[str, Any] = {
             "id": record.run_id,
             "policy": record.policy,
-            "human": premium - returned,
-            "quality": returned,
+            "human": review.loss,
+            "quality": review.returned,
+            "at_random": review.at_random,
             "loss": loss,
             "grader": grader,
             "probability": probability,

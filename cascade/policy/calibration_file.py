@@ -17,8 +17,9 @@ from cascade.data import STARTER_CALIBRATION
 from cascade.errors import PolicyError
 
 from .routes import Route
-from .schema import JudgeRule, Policy, TierPolicy
+from .schema import Final, JudgeRule, Policy, TierPolicy
 from .strict_model import StrictModel
+from .vote_spec import VoteSpec
 
 MAX_BYTES = 10_000_000
 
@@ -53,7 +54,8 @@ class CalibrationFile(StrictModel):
     splits: dict[str, int]
     candidates: list[Candidate] = Field(min_length=1)
     chosen: list[TierPolicy] = Field(min_length=1)
-    final: Literal["last", "best"]
+    final: Final
+    vote: VoteSpec | None = None
     promise: dict[str, Any]
     certificate: dict[str, Any]
     evidence: dict[str, Any] = Field(default_factory=dict)
@@ -150,10 +152,13 @@ def apply(policy: Policy, calibration: CalibrationFile, model_of: Callable[[Tier
             else _with_own_models(rule, tier, tiers)
             for rule in fitted.judges
         ]
-        fields = {"name": tier.name, "model": tier.model, "fallbacks": tier.fallbacks, "judges": judges}
+        fields: dict[str, Any] = {"name": tier.name, "model": tier.model, "fallbacks": tier.fallbacks, "judges": judges}
+        fields |= {"fuse": tier.fuse, "samples": tier.samples}
         chosen.append(fitted.model_copy(update=fields))
     routes = _routes_to_left(policy, [tier.name for tier in chosen])
-    return policy.model_copy(update={"tiers": chosen, "final": calibration.final, "routes": routes})
+    return policy.model_copy(
+        update={"tiers": chosen, "final": calibration.final, "vote": calibration.vote, "routes": routes}
+    )
 
 
 def _routes_to_left(policy: Policy, names: Sequence[str]) -> list[Route] | None:
@@ -205,6 +210,10 @@ def _fitting_tiers(policy: Policy, calibration: CalibrationFile, model_of: Calla
         entry["model"] = tier.model if tier is not None else candidate.model
         if tier is not None and tier.fallbacks:
             entry["fallbacks"] = tier.fallbacks
+        if tier is not None and tier.fuse is not None:
+            entry["fuse"] = tier.fuse
+            if tier.samples is not None:
+                entry["samples"] = tier.samples
         judges: list[Any] = []
         for rule in candidate.judges:
             model = called.get((candidate.model, rule.use))

@@ -18,6 +18,7 @@ from .state_spec import StateSpec
 from .sticky import StickySpec
 from .strict_model import Seconds, StrictModel, Usd
 from .tier_spec import JudgeRule, TierPolicy
+from .vote_spec import VoteSpec
 from .watch_spec import DriftSpec, PromiseSpec, ShadowSpec, ShadowStratum, TaskRule, TasksSpec
 
 __all__ = [
@@ -42,6 +43,8 @@ __all__ = [
 ]
 
 Stream = Literal["held", "optimistic"]
+Final = Literal["last", "best", "vote"]
+"""Which answer is returned once the last tier was asked."""
 
 
 class Policy(StrictModel):
@@ -51,9 +54,11 @@ class Policy(StrictModel):
     when_unsure: Literal["best", "abstain", "raise"] = Field(
         "best", description="Below the last threshold: best answer marked accepted=False, no answer, or UnsureError."
     )
-    final: Literal["last", "best"] = Field(
-        "last", description="Which answer counts once the last tier was asked: its own, or the most confident of all."
+    final: Final = Field(
+        "last",
+        description="Which answer counts once the last tier was asked: its own, the most confident of all, or by vote.",
     )
+    vote: VoteSpec | None = Field(None, description="How answers are weighed where final is vote.")
     tasks: TasksSpec = Field(TasksSpec(), description="Which task a run belongs to.")
     routes: list[Route] | None = Field(None, description="At which tier runs begin; the first rule that matches counts.")
     calibration: str | None = Field(
@@ -123,6 +128,12 @@ class Policy(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _votes_where_asked(self) -> "Policy":
+        if self.vote is not None and self.final != "vote":
+            raise ValueError("vote: is read only with final: vote; add that, or leave it out")
+        return self
+
+    @model_validator(mode="after")
     def _routes_to_tiers(self) -> "Policy":
         known = [tier.name for tier in self.tiers]
         for i, route in enumerate(self.routes or ()):
@@ -149,8 +160,9 @@ class Policy(StrictModel):
 
     @property
     def model_names(self) -> set[str]:
-        """Every model that a run may ask: of tiers, their fallbacks and their judges."""
+        """Every model that a run may ask: of tiers, their fallbacks, candidates and judges."""
         named = {t.model for t in self.tiers} | {m for t in self.tiers for m in t.fallbacks}
+        named |= {m for t in self.tiers for m in t.fuse or ()}
         return named | {m for t in self.tiers for j in t.judges for m in j.model_names}
 
     @property
@@ -165,7 +177,7 @@ class Policy(StrictModel):
         A judge's option that came from the environment is there as its variable, with a digest of its value.
         """
         settings = self.model_dump(mode="json", exclude={"canary", "drift"})  # a canary's runs have a policy of their own
-        for name in ("shadow", "promise", "routes", "budget_usd_per_month", "sticky"):
+        for name in ("shadow", "promise", "routes", "budget_usd_per_month", "sticky", "vote"):
             if settings[name] is None:  # so that a policy that does not use it keeps its hash
                 del settings[name]
         for tier, rules in zip(self.tiers, settings["tiers"], strict=True):
@@ -226,6 +238,9 @@ class PolicyFile(StrictModel):
                 for other in tier.fallbacks:
                     if other not in self.models:
                         raise ValueError(f"{where}.fallbacks: {unknown('model', other, list(self.models))}")
+                for other in tier.fuse or ():
+                    if other not in self.models:
+                        raise ValueError(f"{where}.fuse: {unknown('model', other, list(self.models))}")
                 for rule in tier.judges:
                     for model in rule.model_names:
                         if model not in self.models:

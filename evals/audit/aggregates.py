@@ -76,27 +76,31 @@ def traffic(period: Period, begin: float | None = None) -> tuple[Traffic, Traffi
     stopped = "r.reason IN ('budget', 'max_calls', 'max_samples')"
     answered = "r.tier IS NOT NULL AND (r.accepted OR r.reason = 'last_tier')"
     saved = f"CASE WHEN {answered} AND r.cost_usd IS NOT NULL THEN r.premium_usd - r.cost_usd END"
-    rows = period.store.execute(
-        "SELECT policy, task, caller, tier, day, COUNT(*), SUM(answered), SUM(escalated), SUM(stopped), SUM(failed), "
-        "COALESCE(SUM(cost_usd), 0.0), COUNT(*) - COUNT(cost_usd), COUNT(saved), COALESCE(SUM(premium), 0.0), "
+    rows = _sums(
+        period,
+        "SELECT policy, task, caller, tier, day, COUNT(*), SUM(answered), SUM(escalated), SUM(early), SUM(stopped), "
+        "SUM(failed), COALESCE(SUM(cost_usd), 0.0), COUNT(*) - COUNT(cost_usd), COUNT(saved), COALESCE(SUM(premium), 0.0), "
         "COALESCE(SUM(saved), 0.0), SUM(latency_s), COALESCE(SUM(saved * saved), 0.0), part, MIN(id) AS first FROM ("
         "SELECT CASE WHEN r.started >= ? THEN 1 ELSE 0 END AS part, r.id AS id, r.policy AS policy, "
         f"{tag('task')} AS task, {tag('key')} AS caller, r.tier AS tier, "
         f"{d.day} AS day, CASE WHEN {answered} THEN 1 ELSE 0 END AS answered, "
-        f"CASE WHEN {d.tiers_asked} > 1 THEN 1 ELSE 0 END AS escalated, CASE WHEN {stopped} THEN 1 ELSE 0 END AS stopped, "
+        f"CASE WHEN {d.tiers_asked} > 1 THEN 1 ELSE 0 END AS escalated, "
+        f"CASE WHEN {answered} AND {d.tiers_asked} = 1 THEN 1 ELSE 0 END AS early, "
+        f"CASE WHEN {stopped} THEN 1 ELSE 0 END AS stopped, "
         f"CASE WHEN r.tier IS NULL AND NOT {stopped} THEN 1 ELSE 0 END AS failed, r.cost_usd AS cost_usd, "
         f"CASE WHEN {answered} AND r.cost_usd IS NOT NULL THEN r.premium_usd END AS premium, {saved} AS saved, "
-        f"r.latency_s AS latency_s FROM cascade_runs r WHERE {period.where}) AS q "
+        f"r.latency_s AS latency_s FROM cascade_runs r WHERE {period.where}{d.fence}) AS q "
         "GROUP BY part, policy, task, caller, tier, day ORDER BY first",
         [period.since if begin is None else begin, *period.values],
     )
     parts = Traffic(), Traffic()
     for policy, task, caller, tier, day, *sums, squares, part, _ in rows:
-        count, answers, escalations, stops, failures, usd, unpriced, compared, premium, won, seconds = sums
+        count, answers, escalations, early, stops, failures, usd, unpriced, compared, premium, won, seconds = sums
         group = Group(
             runs=int(count),
             answered=int(answers),
             escalated=int(escalations),
+            early=int(early),
             stopped=int(stops),
             failed=int(failures),
             usd=float(usd),
@@ -112,6 +116,15 @@ def traffic(period: Period, begin: float | None = None) -> tuple[Traffic, Traffi
             group, policy=policy, task=task or "(none)", key=caller or "(none)", tier=tier or "(no answer)", day=date
         )
     return parts
+
+
+def _sums(period: Period, sql: str, values: Sequence[Any]) -> list[Row]:
+    statement = period.dialect.before_sums
+    if not statement:
+        return period.store.execute(sql, values)
+    with period.store.transaction():
+        period.store.execute(statement)
+        return period.store.execute(sql, values)
 
 
 def qualities(period: Period, runs: int) -> dict[str, PolicyQuality]:

@@ -216,6 +216,8 @@ def _quality_lines(quality: PolicyQuality) -> Iterator[str]:
         )
     elif quality.sampled:
         yield f"{quality.sampled:,} sampled runs, none of them graded; run cascade grade-shadows"
+    if quality.people is not None:
+        yield quality.people.words
     if quality.measured and quality.estimated_usd:
         ratio = quality.measured_usd / quality.estimated_usd
         yield f"premium's measured cost is {ratio:.2f} times its estimate, by {quality.measured:,} shadowed runs"

@@ -15,6 +15,7 @@ from .comparisons import comparisons
 from .findings import MOST, Change, changes
 from .prompt_drift import PromptDrift
 from .quality import PolicyQuality
+from .reviews import reviewed_runs
 from .traffic import Traffic
 
 
@@ -93,6 +94,9 @@ def audit(
     before, present = traffic(both, since)
     result = Audit(since=since, until=until, now=present, before=before, prompts=prompts)
     result.qualities = qualities(now, result.now.total.runs)
+    for name, reviewed in reviewed_runs(now).items():
+        if name in result.qualities:
+            result.qualities[name].people = reviewed.estimate()
     if prompts is not None:
         compare_prompts(now, prompts, result.now.total.runs)
     return result

@@ -2,7 +2,7 @@
 
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from judges.equivalence import key
 from judges.types import content_text
 
 from .estimate import Estimate, estimate_mean
+from .people import PeopleEstimate
 
 SHOWN = 10
 """Costly acceptances that are shown."""
@@ -77,6 +78,7 @@ class PolicyQuality:
         estimated_usd: Premium's estimated cost, of runs that were shadowed.
         measured_usd: Premium's measured cost, of the same runs.
         measured: How many they are.
+        people: The mean loss by what people said of runs; None where they looked at too few.
     """
 
     share_read: float = 1.0
@@ -88,11 +90,13 @@ class PolicyQuality:
     estimated_usd: float = 0.0
     measured_usd: float = 0.0
     measured: int = 0
+    people: PeopleEstimate | None = None
     losses: "array[float]" = field(default_factory=lambda: array("d"))
     probabilities: "array[float]" = field(default_factory=lambda: array("d"))
     predictions: "array[float]" = field(default_factory=lambda: array("d"))
     confidences: "array[float]" = field(default_factory=lambda: array("d"))
     premiums: "array[float]" = field(default_factory=lambda: array("d"))
+    _losses: dict[tuple[float | None, int], Estimate | None] = field(default_factory=dict)
 
     def add(self, row: QualityRow, premium_tier: str) -> None:
         """Takes a run into account."""
@@ -138,6 +142,12 @@ class PolicyQuality:
         Args:
             below: Count only losses of accepted answers with a confidence below this; None: all.
         """
+        key_of = (below, len(self.losses))  # several readers ask, and it takes seconds where there are many labels
+        if key_of not in self._losses:
+            self._losses[key_of] = self._estimate(below)
+        return self._losses[key_of]
+
+    def _estimate(self, below: float | None) -> Estimate | None:
         values, labels = np.array(self.losses), self.labels
         if not labels:
             return None
@@ -156,6 +166,7 @@ class PolicyQuality:
             "labels": self.labels,
             "loss": None if loss is None else loss.mean,
             "loss_interval": None if loss is None else [loss.lower, loss.upper],
+            "loss_by_people": None if self.people is None else asdict(self.people),
             "escalated_with_text": self.escalated,
             "useless_escalations": self.useless,
             "useless_usd": self.useless_usd,

@@ -6,6 +6,7 @@ import platform
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
@@ -136,6 +137,10 @@ class RayEngine:
 def _init(text: str, address: str, **options: Any) -> None:
     if ray.is_initialized():
         raise EngineError(f"{text}: this process is connected to Ray already; call ray.shutdown() first")
+    # Where a worker dies Ray prints a page about it into the command's output, whatever its settings for logs.
+    private: Any = import_module("ray._private.worker")
+    if hasattr(private, "print_to_stdstream"):
+        private.print_to_stdstream = lambda *_, **__: None
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except Exception as error:  # Ray raises what its parts raise: RuntimeError, ConnectionError, TimeoutError, ...

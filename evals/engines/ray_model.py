@@ -7,6 +7,7 @@ Requests go to the worker that the hash of their messages names. They travel man
 import asyncio
 import itertools
 import os
+import sys
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
@@ -102,6 +103,7 @@ class _Place:
     async def call(self, call: Call) -> Outcome:
         """Queues a request and waits for its outcome."""
         if self._exchange is None or self._exchange.done():
+            self._wake = asyncio.Event()  # of the event loop that runs now
             self._exchange = asyncio.create_task(self._run_exchange())
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._waiting[call.number] = future
@@ -123,6 +125,7 @@ class _Place:
                         group.create_task(self._collect())
                 except* exceptions.RayActorError:
                     self._deaths += 1
+                    print(f"\nworker {self._place + 1} died; another takes its place", file=sys.stderr, flush=True)
                     if self._deaths > _MAX_DEATHS:
                         raise EngineError(
                             f"the worker in place {self._place + 1} has died {self._deaths} times without a reply; look at "
@@ -186,9 +189,11 @@ class _Place:
         with suppress(asyncio.CancelledError):
             await self._exchange
         self._exchange = None
+        self._queue, self._sent, self._received = [], set(), []
         if self._actor is not None:
             with suppress(exceptions.RayError, TimeoutError):
                 await asyncio.wait_for(self._actor.close.remote(), _CLOSE_S)
+        self.end()
 
     def end(self) -> None:
         """Ends the worker."""

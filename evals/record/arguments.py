@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from cascade.util.argument_parser import CommandParser
+from evals.engines import add_argument
 
 EXAMPLES = """examples:
   python -m evals.record questions.jsonl --policy openai --out rec.jsonl.gz --max-usd 5
@@ -53,6 +54,7 @@ def parser(prog: str = "python -m evals.record") -> argparse.ArgumentParser:
         help="the dataset is a recording: request only the answers that it lacks, keep its grades",
     )
     add("--retry-failed", action="store_true", help="repeat the requests that failed in earlier runs")
+    add_argument(parser)
     return parser
 
 
@@ -69,6 +71,8 @@ def check_arguments(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None and not low <= value < float("inf"):
             raise ValueError(f"--{name.replace('_', '-')} must be {low} or more, got {value}")
+    if args.batch and args.engine != "local":
+        raise ValueError("--batch sends whole files of requests from this process; leave --engine out")
     if args.template is not None and args.prompt_field is not None:
         raise ValueError("--template and --prompt-field both define the prompt; use one of them")
     if not Path(args.out).resolve().parent.is_dir():

@@ -6,7 +6,7 @@ import gc
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from cascade.costs.estimate import MAX_OUTPUT
@@ -17,6 +17,7 @@ from cascade.models.factory import build
 from cascade.models.openai import OpenAIModel
 from evals.common.cost_budget import CostBudget
 from evals.common.progress import RecordingProgress
+from evals.engines import Engine, open_engine
 from evals.recording import Example, RecordingError
 from judges import Usage
 
@@ -37,11 +38,11 @@ _GC_THRESHOLD = 50_000  # objects allocated between garbage collections
 _BATCH_ROWS = 20_000  # rows under way at once with --batch: two full batches, so that one fills while the other is open
 
 
-def main(argv: Sequence[str] | None = None, *, prog: str = "python -m evals.record") -> int:
-    """Runs the command and returns its exit status."""
+def main(argv: Sequence[str] | None = None, *, prog: str = "python -m evals.record", engine: Engine | None = None) -> int:
+    """Runs the command and returns its exit status. ``engine`` is one that is open already."""
     args = parser(prog).parse_args(argv)
     try:
-        return _run(args)
+        return _run(args, engine)
     except (DatasetError, CheckpointError, RecordingError, CascadeError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
     except KeyboardInterrupt:  # while the dataset is read or the recording written; in between, requests are awaited
@@ -54,7 +55,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m evals.reco
     return 2
 
 
-def _run(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace, engine: Engine | None) -> int:
     check_arguments(args)
     judges = None if args.judges is None else [*map(str.strip, args.judges.split(","))]
     tiers = [t for t in map(str.strip, (args.tiers or "").split(",")) if t]
@@ -85,9 +86,11 @@ def _run(args: argparse.Namespace) -> int:
             for setting in target.pinned_settings(args.batch):
                 checkpoint.pin(setting)
         spent_before = checkpoint.spent
-        with _rare_garbage_collection():
-            recorder, disk_error = asyncio.run(_record(args, recording_plan, dataset, checkpoint, present))
-        return _finish_run(args, recorder, spent_before, disk_error)
+        with open_engine(args.engine) if engine is None else nullcontext(engine) as engine:
+            with _rare_garbage_collection():
+                recording = _record(args, recording_plan, dataset, checkpoint, present=present, engine=engine)
+                recorder, disk_error = asyncio.run(recording)
+            return _finish_run(args, recorder, spent_before, disk_error, engine)
     finally:
         checkpoint.close()
 
@@ -140,7 +143,11 @@ def _check_missing(args: argparse.Namespace, present: Mapping[str, bytearray], k
 
 
 def _make_clients(
-    args: argparse.Namespace, recording_plan: plan.Plan, checkpoint: Checkpoint, stop_signal: StopSignal
+    args: argparse.Namespace,
+    recording_plan: plan.Plan,
+    checkpoint: Checkpoint,
+    stop_signal: StopSignal,
+    engine: Engine | None,
 ) -> dict[str, AnswerSource]:
     budget = CostBudget(args.max_usd, _unavailable_usd(checkpoint))
     clients: dict[str, AnswerSource] = {}
@@ -153,7 +160,7 @@ def _make_clients(
         if not args.batch:
             clients[name] = RecordingClient(
                 name=name,
-                model=build(name, spec),
+                model=build(name, spec) if engine is None else engine.model(name, spec),
                 pricer=pricer,
                 limiter=AdaptiveLimiter(args.concurrency),
                 budget=budget,
@@ -182,10 +189,12 @@ async def _record(
     recording_plan: plan.Plan,
     dataset: Dataset,
     checkpoint: Checkpoint,
+    *,
     present: Mapping[str, bytearray],
+    engine: Engine | None,
 ) -> tuple[Recorder, OSError | None]:
     stop_signal = StopSignal()
-    clients = _make_clients(args, recording_plan, checkpoint, stop_signal)
+    clients = _make_clients(args, recording_plan, checkpoint, stop_signal, engine)
     recorder = Recorder(
         dataset=dataset,
         targets=recording_plan.targets,
@@ -248,7 +257,7 @@ def _unavailable_usd(checkpoint: Checkpoint) -> float:
     return checkpoint.spent + checkpoint.unconfirmed_usd + checkpoint.grading_usd
 
 
-def _grade_recording(args: argparse.Namespace, checkpoint: Checkpoint) -> bool:
+def _grade_recording(args: argparse.Namespace, checkpoint: Checkpoint, engine: Engine | None) -> bool:
     """Grades the recording if there is a grader; returns False and prints why if that failed."""
     if not args.grader:
         return True
@@ -258,10 +267,17 @@ def _grade_recording(args: argparse.Namespace, checkpoint: Checkpoint) -> bool:
     options = [text for spec in args.grader for text in ("--grader", spec)]
     if args.max_usd is not None:  # what a judge model costs is part of what the recording costs
         options += ["--max-usd", str(max(0.0, args.max_usd - _unavailable_usd(checkpoint)))]
-    return grade.main([args.out, *options, *(("--policy-file", file) if file else ())], checkpoint.add_grading_cost) == 0
+    argv = [args.out, *options, *(("--policy-file", file) if file else ())]
+    return grade.main(argv, checkpoint.add_grading_cost, engine=engine) == 0
 
 
-def _finish_run(args: argparse.Namespace, recorder: Recorder, spent_before: float, disk_error: OSError | None) -> int:
+def _finish_run(
+    args: argparse.Namespace,
+    recorder: Recorder,
+    spent_before: float,
+    disk_error: OSError | None,
+    engine: Engine | None,
+) -> int:
     """Writes the recording, grades it, and prints the summary."""
     checkpoint, out = recorder.checkpoint, Path(args.out)
     any_recorded = any(
@@ -274,7 +290,7 @@ def _finish_run(args: argparse.Namespace, recorder: Recorder, spent_before: floa
             disk_error is not None
             or recorder.stop_signal.reason == "interrupted"
             or not out.exists()
-            or _grade_recording(args, checkpoint)
+            or _grade_recording(args, checkpoint, engine)
         )
     except OSError as error:
         disk_error, graded = disk_error or error, False

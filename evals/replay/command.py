@@ -85,6 +85,10 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     add("--method", choices=("auto", "split", "preset"), default="auto",
         help="preset: a grid fixed beforehand (two tiers, one score); split: tune on some rows first")  # fmt: skip
     add("--by", choices=("task",), help="task: thresholds for each task of the recording; the promise is of the whole")
+    add("--task-tags", action="store_true",
+        help="with --by-prompt: callers name each prompt's task by the tag that the policy reads it from, as the recording "
+             "does; the task is then a feature of the prompt, and prompts with another task or none are unlike the "
+             "recording")  # fmt: skip
     add("--by-prompt", action="store_true",
         help="decide by the prompt as well: as evidence, and which tiers are not asked at all; each where cross-validation "
         "shows a gain")  # fmt: skip
@@ -229,6 +233,8 @@ def _task_contradictions(args: argparse.Namespace, guarantee: Guarantee) -> None
             )
         if args.max_loss is not None:
             _smaller_than_each_task(_losses(args.max_loss), args.max_task_loss)
+    if args.task_tags and not args.by_prompt:
+        raise ReplayError("--task-tags makes the task a feature of the prompt: use it with --by-prompt")
     if args.by is None and args.max_task_loss is None:
         return
     if args.by_prompt:
@@ -318,7 +324,7 @@ def _run(args: argparse.Namespace, engine: Engine | None) -> tuple[ReplayResult,
         guarantee=guarantee, menu=menu, choose=args.choose, seed=args.seed, judges=judges, method=args.method,
         split=args.split, keep_premium=args.keep_premium, policy=policy,
         own=None if policy is not None else own, by_task=args.by == "task",
-        by_prompt=args.by_prompt, max_latency_s=args.max_latency, speculate=args.speculate,
+        by_prompt=args.by_prompt, task_tags=args.task_tags, max_latency_s=args.max_latency, speculate=args.speculate,
         max_task_loss=args.max_task_loss,
         promises_whole=args.max_loss is not None,
         volume=_volume(args.volume),

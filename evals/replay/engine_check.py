@@ -44,8 +44,8 @@ def to_policy(candidate: Candidate) -> Policy:
     # A judge whose question was not recorded cannot tell; that is a missing score, not a reason to escalate.
     return Policy.model_validate(
         {
-            "tiers": tiers, "final": candidate.cascade.final, "when_unsure": "best", "max_calls": 10_000,
-            "on_judge_error": "ignore",
+            "tiers": tiers, "final": candidate.cascade.final, "vote": candidate.cascade.vote, "when_unsure": "best",
+            "max_calls": 10_000, "on_judge_error": "ignore",
         }
     )  # fmt: skip
 
@@ -151,6 +151,7 @@ def to_calibration_file(
             "candidates": [{"model": model, "judges": rules} for model, rules in candidates.items()],
             "chosen": [tier.model_dump(mode="json") for tier in policy.tiers],
             "final": policy.final,
+            "vote": None if policy.vote is None else policy.vote.model_dump(mode="json"),
             "promise": promise,
             "certificate": certificate,
             "evidence": evidence,

@@ -81,7 +81,7 @@ def with_percentiles(candidate: Candidate, rows: Rows) -> Candidate:
         replace(tier, p95_s=p95(outcome.latency_s[rows][~tier.skipped[rows]]))
         for tier, outcome in zip(candidate.cascade.tiers, candidate.cascade.tier_outcomes, strict=True)
     ]
-    return replace(candidate, cascade=SimulatedCascade.from_tiers(tiers, candidate.cascade.final))
+    return replace(candidate, cascade=SimulatedCascade.from_tiers(tiers, candidate.cascade.final, candidate.cascade.vote))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,14 +6,14 @@ it. What is fitted is a ``cascade.policy.predictor.Predictor``, and every row ge
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from cascade.policy.predictor import MOST_LEVELS, MOST_WEIGHTS, Predictor
 from evals.recording import Example
-from judges.prompt import PromptFeatures, features
+from judges.prompt import NO_TASK, PROPERTIES, SHAPE, PromptFeatures, features
 
 from .router import kernel_logistic
 from .statistics.metrics import losses
@@ -25,10 +25,13 @@ Ints = npt.NDArray[np.intp]
 
 LEAST_ROWS = 40
 """Fewest fit rows of a predictor, and of them at least ``LEAST_OF_EACH`` right and as many wrong."""
-LEAST_OF_EACH = 8
+LEAST_OF_EACH = 20
 MOST_ROWS = 2000
 FOLDS = 5
 RIDGES = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1)
+UNLIKE = 0.02
+"""The share of prompts like the fit rows that may be out of range by their words, and as many by the request's shape."""
+FEW_ROWS = 80
 _BLOCK = 4096  # columns of the table at a time
 _STREAM = 7
 
@@ -74,14 +77,14 @@ class PromptTable:
         return PromptTable(tuple(self.features[i] for i in rows))
 
 
-def prompt_table(examples: Sequence[Example], tasks: Sequence[str] | None = None) -> PromptTable:
+def prompt_table(examples: Sequence[Example], tasks: Sequence[str | None] | None = None) -> PromptTable:
     """The features of the examples' prompts.
 
     Args:
         examples: The rows.
         tasks: The tasks that callers will name, one for each row; None: callers name none.
     """
-    names: Sequence[str | None] = tasks if tasks is not None else [None] * len(examples)
+    names = tasks if tasks is not None else [None] * len(examples)
     return PromptTable(tuple(features(e.to_prompt(), task) for e, task in zip(examples, names, strict=True)))
 
 
@@ -101,10 +104,11 @@ def _fit(every: Sequence[PromptFeatures], quality: Array, rows: Rows, seed: int)
     if len(rows) > MOST_ROWS:
         rows = np.sort(rng.choice(rows, MOST_ROWS, replace=False))
         y = quality[rows]
+    shape = required_shape([every[i] for i in rows])
+    if "task" not in shape:  # none is named, or nearly each prompt has a task of its own
+        every = [replace(f, properties=(*f.properties[:-1], NO_TASK)) for f in every]
     seen = [every[i] for i in rows]
-    counts = Counter(hash for f in seen for hash in (*f.ngrams, *f.properties))
-    vocabulary = [hash for hash, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if n > 1]
-    table = _Table(seen, vocabulary[:MOST_WEIGHTS], counts)
+    table = _Table.of(seen, shape)
     kernel = table.kernel()
     # Rows in order of quality, ties shuffled, are dealt to the folds: each gets its share of every quality.
     order = np.lexsort((rng.random(len(y)), y))
@@ -122,7 +126,7 @@ def _fit(every: Sequence[PromptFeatures], quality: Array, rows: Rows, seed: int)
         note = f"prompts say nothing that helps ({measured}, {len(y)} fit rows)"
         return PromptScores(predictor=None, probability=unknown, note=note)
     a, b = kernel_logistic(kernel, y, ridge)
-    predictor = table.predictor(slope * a, slope * b + shift, seen)
+    predictor = table.predictor(slope * a, slope * b + shift)
     probability = np.array([np.nan if p is None else p for p in map(predictor.probability, every)], dtype=np.float64)
     probability[rows] = out
     note = f"prompts say something: {measured} ({len(y)} fit rows, {len(predictor.weights):,} weights)"
@@ -135,8 +139,10 @@ class _Table:
     A column's inverse document frequency scales it in fitting, and is part of its weight afterwards.
     """
 
-    def __init__(self, seen: Sequence[PromptFeatures], vocabulary: Sequence[int], counts: Counter[int]) -> None:
-        self.vocabulary = vocabulary
+    def __init__(
+        self, seen: Sequence[PromptFeatures], shape: Sequence[str], vocabulary: Sequence[int], counts: Counter[int]
+    ) -> None:
+        self.seen, self.shape, self.vocabulary = seen, shape, vocabulary
         place = {hash: i for i, hash in enumerate(vocabulary)}
         self.idf = np.array([np.log((1 + len(seen)) / (1 + counts[hash])) + 1.0 for hash in vocabulary])
         self.columns: list[Ints] = []
@@ -151,6 +157,13 @@ class _Table:
             # Known without this row: two others have it.
             self.known_share.append(sum(counts[vocabulary[i]] > 2 for i in grams) / max(len(f.ngrams), 1))
 
+    @classmethod
+    def of(cls, seen: Sequence[PromptFeatures], shape: Sequence[str]) -> "_Table":
+        """The table of these rows, with the features that at least two of them have."""
+        counts = Counter(hash for f in seen for hash in (*f.ngrams, *f.properties))
+        vocabulary = [hash for hash, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if n > 1]
+        return cls(seen, shape, vocabulary[:MOST_WEIGHTS], counts)
+
     def kernel(self) -> Array:
         """(n, n): the products of all pairs of rows."""
         n = len(self.columns)
@@ -163,7 +176,7 @@ class _Table:
             kernel += block @ block.T
         return kernel
 
-    def predictor(self, a: Array, intercept: float, seen: Sequence[PromptFeatures]) -> Predictor:
+    def predictor(self, a: Array, intercept: float) -> Predictor:
         """The predictor of the dual weights ``a`` (n,), rounded to whole numbers of a scale."""
         weights = np.zeros(len(self.vocabulary))
         for dual, columns, values in zip(a, self.columns, self.values, strict=True):
@@ -171,15 +184,56 @@ class _Table:
         weights *= self.idf
         scale = float(np.abs(weights).max(initial=0.0)) / MOST_LEVELS or 1.0
         levels = np.round(weights / scale).astype(int).tolist()
-        lengths = [f.length for f in seen]
+        lengths = [f.length for f in self.seen]
+        places = [PROPERTIES.index(kind) for kind in self.shape]
         return Predictor(
             intercept=float(intercept),
             weights=dict(zip(self.vocabulary, levels, strict=True)),
             scale=scale,
             lengths=(min(lengths) // 2, 2 * max(lengths)),
-            scripts=tuple(sorted({f.script for f in seen})),
-            known_share=float(np.quantile(self.known_share, 0.01)),
+            scripts=tuple(sorted({f.script for f in self.seen})),
+            known_share=_least_share(np.array(self.known_share)),
+            shape=tuple(self.shape),
+            shapes=frozenset(f.properties[place] for f in self.seen for place in places),
         )
+
+
+def range_of(seen: Sequence[PromptFeatures]) -> Predictor:
+    """A predictor that says 0.5 of every prompt like these rows, and nothing of others."""
+    return _Table.of(seen, required_shape(seen)).predictor(np.zeros(len(seen)), 0.0)
+
+
+def _least_share(shares: Array) -> float:
+    """The known share below which a prompt is unlike the fit rows, from the shares of each of them without itself.
+
+    A share below the k-th smallest of n has probability k / (n + 1). Of few rows that is mostly chance: it is then not taken
+    to be higher than the quantile of a normal distribution.
+    """
+    n = len(shares)
+    low = float(np.sort(shares)[max(1, int(UNLIKE * (n + 1))) - 1])
+    return low if n >= FEW_ROWS else max(0.0, min(low, float(shares.mean() - 2.05 * shares.std())))
+
+
+def required_shape(seen: Sequence[PromptFeatures]) -> tuple[str, ...]:
+    """The kinds of properties of which nearly every prompt like the fit rows has a value that they have.
+
+    The share of rows whose value no other row has estimates the share of prompts with a new value (Good 1953). Kinds are
+    taken as long as these shares add up to at most ``UNLIKE``: values that change from prompt to prompt, such as the first
+    message of real conversations, say nothing.
+    """
+    single = {}
+    task = PROPERTIES.index("task")
+    # No caller names a task: then no run reads the tag, and prompts that have one are like the others.
+    has_tasks = any(f.properties[task] != NO_TASK for f in seen)
+    for kind in SHAPE if has_tasks else SHAPE[:-1]:
+        counts = Counter(f.properties[PROPERTIES.index(kind)] for f in seen)
+        single[kind] = sum(n == 1 for n in counts.values())
+    kinds, total = [], 0
+    for kind in sorted(single, key=single.__getitem__):
+        total += single[kind]
+        if total <= UNLIKE * len(seen):
+            kinds.append(kind)
+    return tuple(kind for kind in SHAPE if kind in kinds)
 
 
 def _out_of_fold(kernel: Array, y: Array, fold: Ints, ridge: float) -> Array:

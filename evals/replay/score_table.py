@@ -9,7 +9,7 @@ import inspect
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Hashable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -23,9 +23,13 @@ import numpy.typing as npt
 import cascade
 import judges
 from cascade import Cascade, Policy
+from cascade.models.protocol import Request
 from cascade.models.recorded import RecordedModel
 from cascade.policy.schema import JudgeRule
 from evals.recording import Example
+from judges import Answer
+from judges.reading import split_reasoning
+from judges.votes import EMPTY, cluster_key
 
 from .prompt_predictor import PromptTable
 from .rows.input_rows import ReplayError, Rules
@@ -134,12 +138,14 @@ async def score_tier(
     others = other_models(rules, examples, {model})
     async with Cascade(policy, models={model: recorded, **others}) as judged:
         for i, example in enumerate(examples):
-            attempt = await judged.attempt(model, example.to_prompt())
+            prompt = example.to_prompt()
+            attempt = await judged.attempt(model, prompt)
             if attempt.error is not None:
                 raise ReplayError(f"example {example.id!r}, model {model!r}: {attempt.error}")
             answer = example.answers[model]
             quality[i], cost[i] = answer["quality"], _or_nan(answer.get("cost_usd"))
-            latency[i], meaning[i] = _or_nan(answer.get("latency_s")), _meaning(answer["text"])
+            latency[i] = _or_nan(answer.get("latency_s"))
+            meaning[i] = _meaning_of((await recorded.answer(prompt, Request()))[0])
             vetoed[i] = attempt.vetoed and not attempt.stages  # a wrong tool call, before the first judge
             for s, stage in enumerate(attempt.stages, 1):
                 graded = None if stage.answer is None else stage.answer.extra.get("quality")
@@ -151,7 +157,7 @@ async def score_tier(
                 # What a veto cut short stays as it was: the engine would not have asked the further judges either.
                 quality[i, s:], vetoed[i, s:] = graded, stage.vetoed
                 cost[i, s:], latency[i, s:] = _or_nan(stage.cost_usd), _or_nan(stage.latency_s)
-                meaning[i, s:] = _meaning(stage.answer.text) if stage.answer is not None else 0
+                meaning[i, s:] = _meaning_of(stage.answer) if stage.answer is not None else 0
             by_judge = {v.judge: v.score for v in attempt.verdicts}
             scores[i] = [_or_nan(by_judge.get(name)) for name in judge_names]
             on_row()
@@ -196,18 +202,23 @@ def _or_nan(value: float | None) -> float:
     return float("nan") if value is None else float(value)
 
 
+def _meaning_of(answer: Answer) -> int:
+    """A hash of what an answer says: of its tool calls where it has some, else of its text."""
+    return _hash(cluster_key(answer)) if answer.tool_calls else _meaning(answer.text)
+
+
 @lru_cache(maxsize=64)
 def _meaning(text: str) -> int:
-    """A hash of the answer's meaning; 62 bits, so that two of a million answers collide with probability 1e-7."""
-    from judges.equivalence import key
-    from judges.reading import split_reasoning
+    return _hash(cluster_key(Answer(split_reasoning(text).answer)))
 
-    return (
-        int.from_bytes(
-            hashlib.blake2b(repr(key(split_reasoning(text).answer, "auto")).encode(), digest_size=8).digest(), "big"
-        )
-        >> 2
-    )
+
+def _hash(key: Hashable) -> int:
+    """62 bits, so that two of a million keys collide with probability 1e-7."""
+    return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest(), "big") >> 2
+
+
+NO_MEANING = _hash(EMPTY)
+"""The meaning of an empty answer."""
 
 
 def _options(rule: Mapping[str, Any]) -> dict[str, Any]:

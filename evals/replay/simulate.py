@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cascade.engine.decide import decide_vote
 from cascade.policy.calibrators import Calibrator
+from cascade.policy.vote_spec import VoteSpec
 
 from .prompt_predictor import PromptScores
-from .score_table import TierScores
+from .score_table import NO_MEANING, TierScores
 from .threshold_sweep import TierColumns
 
 Array = npt.NDArray[np.float64]
@@ -166,25 +168,51 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SimulatedCascade:
-    """Tiers in order. ``final``: "last" returns the last tier's answer where none was accepted, "best" the surest of all."""
+    """Tiers in order.
+
+    ``final``: "last" returns the last tier's answer where none was accepted, "best" the surest of all, "vote" the one with
+    the highest posterior, for which ``vote`` says how answers are weighed.
+    """
 
     tiers: tuple[CandidateTier, ...]
     tier_outcomes: tuple[TierOutcome, ...]
     final: str = "last"
+    vote: VoteSpec | None = None
+    _winners: tuple[Ints, Array] | None = None
 
     @classmethod
-    def from_tiers(cls, tiers: Sequence[CandidateTier], final: str = "last") -> "SimulatedCascade":
+    def from_tiers(
+        cls, tiers: Sequence[CandidateTier], final: str = "last", vote: VoteSpec | None = None
+    ) -> "SimulatedCascade":
         """A ladder of these steps, settled."""
-        return cls(tuple(tiers), tuple(simulate_tier(tier) for tier in tiers), final)
+        return cls(tuple(tiers), tuple(simulate_tier(tier) for tier in tiers)).with_final(final, vote)
 
     @property
     def models(self) -> tuple[str, ...]:
         """The models in order."""
         return tuple(tier.model for tier in self.tiers)
 
-    def with_final(self, final: str) -> "SimulatedCascade":
-        """The same tiers with another final rule."""
-        return replace(self, final=final)
+    def with_final(self, final: str, vote: VoteSpec | None = None) -> "SimulatedCascade":
+        """The same tiers with another final rule; ``vote`` is what that of the name weighs answers by."""
+        changed = replace(self, final=final, vote=vote, _winners=None)
+        return replace(changed, _winners=changed._vote()) if vote is not None else changed
+
+    def _vote(self, skipped: Collection[int] = ()) -> tuple[Ints, Array]:
+        """(n,): the place of the answer that wins the vote, -1 where no answer has one; (n,): its posterior."""
+        assert self.vote is not None
+        alternatives, exponent = self.vote.alternatives, self.vote.exponent
+        confidence = np.stack([s.confidence for s in self.tier_outcomes], axis=1)
+        absent = np.stack(
+            [s.vetoed | (s.meaning == NO_MEANING) | (i in skipped) for i, s in enumerate(self.tier_outcomes)], axis=1
+        )
+        meaning = np.stack([s.meaning for s in self.tier_outcomes], axis=1)
+        places, posteriors = np.full(len(meaning), -1), np.zeros(len(meaning))
+        for row, (p, meanings, out) in enumerate(zip(confidence.tolist(), meaning.tolist(), absent.tolist(), strict=True)):
+            clusters = [None if o else m for m, o in zip(meanings, out, strict=True)]
+            winner = decide_vote(p, clusters, alternatives=alternatives, exponent=exponent)
+            if winner is not None:
+                places[row], posteriors[row] = winner
+        return places, posteriors
 
     def fallback_tier(self, skipped: Collection[int] = ()) -> Ints:
         """(n,): the place of the answer returned where no tier but perhaps the last accepts, by ``engine.best``.
@@ -203,14 +231,22 @@ class SimulatedCascade:
         # An answer without a veto before one with, then the surest, then the highest tier.
         ranked = np.where(vetoed, confidence - 2.0, confidence)[:, ::-1]
         best = len(self.tiers) - 1 - np.argmax(ranked, axis=1)
+        if self._winners is not None:
+            places, _ = self._vote(skipped) if skipped else self._winners
+            return np.where(places < 0, best, places).astype(np.int64)
         if self.final == "best":
             return np.asarray(best, dtype=np.int64)
         return np.where(vetoed[:, -1], best, len(self.tiers) - 1).astype(np.int64)
 
-    def sweep_columns(self, rows: Ints, quality: Sequence[Array] | None = None) -> list[TierColumns]:
-        """What the frontier sweeps; ``quality`` (one (n,) a step) replaces the recorded one."""
+    def sweep_columns(
+        self, rows: Ints, quality: Sequence[Array] | None = None, at_end: Sequence[Array] | None = None
+    ) -> list[TierColumns]:
+        """What the frontier sweeps; ``quality`` (one (n,) a step) replaces the recorded one.
+
+        ``at_end`` replaces that where no tier accepts.
+        """
         qualities = [s.quality for s in self.tier_outcomes] if quality is None else list(quality)
-        fallback_tier = np.choose(self.fallback_tier(), qualities)[rows]
+        fallback_tier = np.choose(self.fallback_tier(), qualities if at_end is None else list(at_end))[rows]
         return [
             TierColumns(
                 s.effective_confidence[rows],
@@ -257,6 +293,9 @@ class SimulatedCascade:
         accepted &= np.choose(tier, [s.scored[rows] for s in self.tier_outcomes])
         quality = np.choose(tier, [s.quality[rows] for s in self.tier_outcomes])
         confidence = np.choose(tier, [s.confidence[rows] for s in self.tier_outcomes])
+        if self._winners is not None:
+            places, posteriors = self._winners
+            confidence = np.where(undecided & (places[rows] >= 0), posteriors[rows], confidence)
         vetoed = np.choose(tier, [s.vetoed[rows] for s in self.tier_outcomes])
         unsure = undecided & (tier == last) if self.final == "last" else undecided
         sure = unsure & ~vetoed & (confidence >= last_accept_at)

@@ -48,7 +48,7 @@ class SkipSweep(SweepResult):
         skips = [float(cuts[i]) for cuts, i in zip(self.skip_cuts, at[0::2], strict=True)]
         thresholds = tuple(float(cuts[i]) for cuts, i in zip(self.cuts, at[1::2], strict=True))
         tiers = [replace(t, skip_below=e or None) for t, e in zip(self.cascade.tiers[:-1], skips, strict=True)]
-        cascade = SimulatedCascade.from_tiers([*tiers, self.cascade.tiers[-1]], self.cascade.final)
+        cascade = SimulatedCascade.from_tiers([*tiers, self.cascade.tiers[-1]], self.cascade.final, self.cascade.vote)
         return Candidate(
             cascade=cascade,
             thresholds=thresholds,

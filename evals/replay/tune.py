@@ -23,6 +23,7 @@ from .score_table import TierScores
 from .simulate import CandidateTier, SimulatedCascade
 from .sweep_result import Candidate, SweepResult
 from .threshold_sweep import cut_points, pareto, sweep_surface
+from .voting import vote_if_better
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -126,7 +127,9 @@ class Tuner:
             values = values[values <= 1.0]
             cuts.append(np.union1d(values, [1.0]) if any(tier.uses_agreement for tier in cascade.tiers) else values)
         blend, squares = self.losses(cascade, graded_share)
-        mean = sweep_surface(cascade.sweep_columns(rows, blend), cuts)
+        # An answer that others support is better than its own confidence says: there the grades alone count.
+        at_end = [(1.0 - self.goal.reference + s.quality) / 2.0 for s in cascade.tier_outcomes] if cascade.vote else None
+        mean = sweep_surface(cascade.sweep_columns(rows, blend, at_end), cuts)
         square = sweep_surface(cascade.sweep_columns(rows, squares), cuts)
         loss, second = self.moments(mean.quality, square.quality, len(rows))
         if self.max_latency_s is not None:
@@ -341,6 +344,7 @@ class Tuner:
             if difference.mean() > difference.std() / np.sqrt(len(difference)):
                 why = "the most confident answer of all tiers is returned, not the last one: better on the fit rows"
                 refined.append((self.sweep(best), [*option_notes, why]))
+            refined += [(self.sweep(each), [*option_notes, why]) for each, why in vote_if_better(option.cascade, self.rows)]
         return refined
 
 

@@ -23,6 +23,7 @@ def ladder(chosen: Findings) -> str:
     final = {
         "best": "Where no tier is accepted the best answer so far is returned.",
         "last": "The last tier's answer is returned.",
+        "vote": "Where no tier is accepted the tiers vote on the answer.",
     }
     words = final.get(str(chosen.get("final")), "")
     if by_task := _thresholds_by_task(chosen, [str(tier) for tier in tiers[:-1]]):

@@ -49,7 +49,7 @@ def test_runs_are_reviewed_by_the_keyboard(browser: Any, serve: Serve, tmp_path:
     for i, key in enumerate("abxn"):
         page.keyboard.press(key)
         rest = waiting - i - 1
-        playwright.expect(page.locator("#waiting")).to_have_text(re.compile(rf"^{rest} runs") if rest else "")
+        playwright.expect(page.locator("#waiting")).to_have_text(re.compile(rf"^{rest} runs? ") if rest else "")
     records = list(store.read(Filter(graded=True)))
     store.close()
     assert len(records) == 4

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from judges import Prompt
-from judges.prompt import HEAD, MOST_CHARACTERS, TAIL, features, writing_system
+from judges.prompt import HEAD, MOST_CHARACTERS, PROPERTIES, TAIL, features, writing_system
 
 
 @given(st.text(max_size=3000))
@@ -18,7 +18,7 @@ def test_any_text_has_features(text: str) -> None:
     one, two = features(Prompt.of(text)), features(Prompt.of(text))
     assert one == two
     assert one.length == len(text)
-    assert len(one.properties) == 12
+    assert len(one.properties) == len(PROPERTIES)
     assert all(0 <= hash < 2**32 for hash in (*one.ngrams, *one.properties))
 
 
@@ -63,11 +63,11 @@ def test_the_script_is_that_of_most_letters(text: str, script: str) -> None:
 
 
 def test_what_surrounds_the_text_is_a_property() -> None:
-    """Turns, system prompt, images, tools, schema and task each change the properties, and not the n-grams."""
+    """Turns, system prompt, images, tools, schema, first message and task change the properties, and not the n-grams."""
     plain = features(Prompt.of("Hello there"))
     image = [{"role": "user", "content": [{"type": "text", "text": "Hello there"}, {"type": "image_url", "image_url": {}}]}]
     others = [
-        features(Prompt.of([{"role": "user", "content": "Hi"}, {"role": "user", "content": "Hello there"}])),
+        features(Prompt.of([{"role": "assistant", "content": "Hi"}, {"role": "user", "content": "Hello there"}])),
         features(Prompt.of("Hello there", system="Be brief.")),
         features(Prompt.of(image)),
         features(Prompt.of("Hello there", tools=[{"type": "function", "function": {"name": "f"}}])),

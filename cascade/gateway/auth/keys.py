@@ -217,7 +217,7 @@ def _query_error(query: bytes, path: str) -> ApiError | None:
     if path in ("/dashboard/quality", "/dashboard/quality/runs"):
         known_names = _FILTERS
     if path == "/dashboard/review/next":
-        known_names = frozenset((b"skip",))
+        known_names = frozenset((b"skip", b"order"))
     if names <= known_names:
         return None
     if b"sk-" in query or names & {b"key", b"api_key", b"api-key", b"apikey", b"token", b"access_token", b"x-api-key"}:

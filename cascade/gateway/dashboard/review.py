@@ -9,7 +9,7 @@ from cascade.errors import JournalError, RunNotFoundError
 from cascade.gateway.endpoint import Reply
 from cascade.gateway.errors import ApiError
 from cascade.gateway.validation import number, text
-from cascade.journal.review import case_of, next_case, note_of
+from cascade.journal.review import Review, case_of, next_case, note_of
 
 if TYPE_CHECKING:
     from cascade.gateway.auth.keys import Caller
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 
 async def next_review(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], reply: Reply) -> None:
-    """``GET /dashboard/review/next?skip=RUN_ID``: a prompt with two answers, A and B; not which was returned."""
+    """``GET /dashboard/review/next?skip=RUN_ID&order=random``: a prompt with two answers; not which was returned."""
     query = parse_qsl(reply.query, max_num_fields=200)
     skipped = frozenset(value for name, value in query if name == "skip")
-    case, waiting = await _ask(gateway, lambda store: next_case(store, skipped))
+    at_random = _at_random(dict(query).get("order"))
+    case, waiting = await _ask(gateway, lambda store: next_case(store, skipped, at_random=at_random))
     if case is None:
         await reply.json({"waiting": waiting, "case": None})
         return
@@ -31,7 +32,7 @@ async def next_review(gateway: "Gateway", caller: "Caller", body: Mapping[str, A
 
 
 async def review(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], reply: Reply) -> None:
-    """``POST /dashboard/review``: the quality of A and of B; stored as feedback on the run."""
+    """``POST /dashboard/review``: the quality of A and of B, and the order; stored as feedback on the run."""
     for name in ("run_id", "a", "b"):
         if name not in body:
             raise ApiError(400, f"{name}: is missing", param=name)
@@ -42,12 +43,19 @@ async def review(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], 
     if case is None:
         raise ApiError(404, "run_id: no such run with two answers", param="run_id", code="run_not_found")
     returned, premium = qualities[case.returned], qualities[1 - case.returned]
+    done = Review(returned=returned, premium=premium, at_random=_at_random(body.get("order")))
     with gateway.active as cascade:
         try:
-            await cascade.afeedback(run_id, quality=returned, note=note_of(returned, premium))
+            await cascade.afeedback(run_id, quality=returned, note=note_of(done))
         except RunNotFoundError as error:
             raise ApiError(404, f"run_id: {error}", param="run_id", code="run_not_found") from None
     await reply.json({"run_id": run_id, "quality": returned, "premium": premium})
+
+
+def _at_random(order: Any) -> bool:
+    if order not in (None, "informative", "random"):
+        raise ApiError(400, f"order: must be 'informative' or 'random', got {order!r}", param="order")
+    return bool(order == "random")
 
 
 async def _ask(gateway: "Gateway", work: Any) -> Any:

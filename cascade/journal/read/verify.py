@@ -17,6 +17,7 @@ from cascade.journal.record import Record
 from cascade.policy.calibrators import Calibrator, from_json
 from cascade.policy.schema import JudgeRule, Policy, TierPolicy
 from cascade.policy.thresholds import raised
+from cascade.policy.vote_spec import VoteSpec
 from cascade.result import ANSWERED, NOT_ASKED, Action, Attempt, Decision
 from cascade.util.totals import total
 from judges import Answer, Verdict
@@ -57,7 +58,8 @@ class StoredPolicy:
         for t in data["tiers"]:
             rules = [JudgeRule.model_construct(**rule) for rule in t["judges"]]
             tiers.append(TierPolicy.model_construct(**{**t, "judges": rules}))
-        policy = Policy.model_construct(**{**data, "tiers": tiers})
+        vote = VoteSpec.model_validate(data["vote"]) if data.get("vote") is not None else None
+        policy = Policy.model_construct(**{**data, "tiers": tiers, "vote": vote})
         return cls(policy, tuple(map(_stored_tier, tiers)))
 
 
@@ -225,6 +227,7 @@ def _attempt(data: Mapping[str, Any]) -> Attempt:
             for d in data["decisions"]
         ),
         min_confidence=data.get("min_confidence"),
+        cluster=data.get("cluster"),
     )
 
 

@@ -39,7 +39,8 @@ def choose_cascade(
         return None
     looks_at_prompts = config.by_prompt and not config.by_task and config.max_task_loss is None
     if looks_at_prompts or config.speculate:
-        scores = with_prompts(scores, rows)
+        has_rules = config.own is not None and bool(config.own.policy.tasks.rules)
+        scores = with_prompts(scores, rows, has_tasks=config.task_tags or has_rules)
     if config.max_task_loss is not None:
         choice = _choose_by_task(scores, rows, splits, config)
     else:

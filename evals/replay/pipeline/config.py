@@ -29,6 +29,7 @@ class ReplayConfig:
         by_task: Whether each task has thresholds of its own; the promise is of the whole.
         by_prompt: Whether the prompt may be evidence of a confidence, and rule out tiers before they are asked; never where
             tasks have thresholds of their own.
+        task_tags: Whether callers name each prompt's task, as the recording does; it is then a feature of the prompt.
         max_latency_s: The seconds that 95 % of the runs may take; None: any.
         speculate: Whether tiers may ask the next one at the same time.
         max_task_loss: The largest mean loss of any task; each then has thresholds of its own, too.
@@ -48,6 +49,7 @@ class ReplayConfig:
     volume: float | None = None
     by_task: bool = False
     by_prompt: bool = False
+    task_tags: bool = False
     max_latency_s: float | None = None
     speculate: bool = False
     max_task_loss: float | None = None

@@ -84,6 +84,7 @@ def replay_data(
         "by_task": {t.model: t.accept_at_by_task for t in policy.tiers if t.accept_at_by_task},
         **_skips(policy, paths),
         "final": policy.final,
+        **({} if policy.vote is None else {"vote": policy.vote.model_dump(mode="json")}),
         "judges": {t.model: [j.use for j in t.judges] for t in policy.tiers},
         "cost_ratio": cascade_row.relative_cost,
         "usd_per_1000": spent,

@@ -110,8 +110,15 @@ def tasks(entries: Sequence[Mapping[str, Any]], *, full: bool = False) -> str:
     return "\n".join(lines if full else [line[:WIDTH] for line in lines])
 
 
+_FINAL = {
+    "last": "the last tier's answer",
+    "best": "the most confident answer",
+    "vote": "the answer that wins the vote of all tiers",
+}
+
+
 def _cascade(chosen: Mapping[str, Any]) -> str:
-    final = "the last tier's answer" if chosen["final"] == "last" else "the most confident answer"
+    final = _FINAL[chosen["final"]]
     lines = [f"cascade (where no tier accepts, {final} is returned):"]
     thresholds = [*chosen["thresholds"], chosen["last_at"]]
     for tier, at in zip(chosen["tiers"], thresholds, strict=True):

@@ -160,3 +160,35 @@ def test_an_attempt_cut_short_has_the_confidence_before_any_judge(deadline_s: fl
     assert score is not None
     assert result.attempts[0].reason == reason
     assert result.attempts[0].confidence == pytest.approx(0.1 + 0.8 * score)
+
+
+def test_the_task_that_a_run_names_is_evidence() -> None:
+    """By the policy's tag or rule; a task that was not recorded, and none, is unlike the recording."""
+    places = {task: features(Prompt.of(EASY), task).properties[-1] for task in ("faq", "proof")}
+    known = dict.fromkeys(features(Prompt.of(EASY)).ngrams, 0)
+    of_task = Predictor(
+        intercept=0.0, weights={**known, places["faq"]: 90, places["proof"]: -90},
+        scale=0.1, lengths=(5, 80), scripts=("latin",), known_share=0.5, shape=("task",), shapes=frozenset(places.values()),
+    )  # fmt: skip
+    first = tier(predictor=of_task.to_json())
+    cascade, small, _ = make_cascade(first)
+    answered_by = [cascade.run(EASY, tags=tags).tier for tags in ({"task": "faq"}, {"task": "proof"}, {"task": "new"}, None)]
+    assert answered_by == ["small", "large", "large", "large"]
+    assert len(small.calls) == 1
+    policy = {"tiers": [first, {"model": "large"}], "tasks": {"rules": [{"task": "faq", "pattern": "capital"}]}}
+    models = {"small": ScriptedModel("small", ["cheap"]), "large": ScriptedModel("large", ["dear"])}
+    by_rule = Cascade(Policy.model_validate(policy), models=models)
+    assert by_rule.run(EASY).tier == "small"
+    lines = list(explain(Policy.model_validate(policy), Prompt.of(EASY), {"task": "proof"}))
+    assert any("small: not asked (right with" in line for line in lines)
+
+
+def test_a_policy_whose_predictors_read_no_task_does_not_look_for_one() -> None:
+    """Nothing is compiled for it, so that runs of other policies pay nothing."""
+    cascade, _, _ = make_cascade(tier())
+
+    async def compiled() -> Any:
+        async with cascade:
+            return cascade._runtime.compile("default").tasks
+
+    assert asyncio.run(compiled()) is None

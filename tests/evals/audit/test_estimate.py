@@ -5,6 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
+from evals.audit import estimate
 from evals.audit.estimate import estimate_mean, strengths
 
 VALUES = np.array([0.0, 1.0, 0.0, -1.0, 1.0, 0.0, 1.0, 0.0])
@@ -30,9 +31,9 @@ def test_no_bias_under_score_dependent_sampling(predictions: np.ndarray | None) 
 def test_without_predictions_it_is_inverse_propensity() -> None:
     """The Horvitz-Thompson mean."""
     mask = (True, False) * 4
-    estimate = estimate_mean(labelled(mask), DESIGN)
-    assert estimate.mean == pytest.approx(float((np.array(mask) * VALUES / DESIGN).mean()))
-    assert (estimate.labels, estimate.runs, estimate.strength) == (4, 8, 0.0)
+    result = estimate_mean(labelled(mask), DESIGN)
+    assert result.mean == pytest.approx(float((np.array(mask) * VALUES / DESIGN).mean()))
+    assert (result.labels, result.runs, result.strength) == (4, 8, 0.0)
 
 
 def test_the_strength_uses_the_past_alone() -> None:
@@ -63,8 +64,8 @@ def test_good_predictions_narrow_the_interval() -> None:
 
 def test_without_labels_the_interval_is_everything() -> None:
     """Without labels the interval is the whole range, not 0."""
-    estimate = estimate_mean(np.full(5, np.nan), np.full(5, 0.1))
-    assert (estimate.lower, estimate.upper, estimate.labels) == (-1.0, 1.0, 0)
+    result = estimate_mean(np.full(5, np.nan), np.full(5, 0.1))
+    assert (result.lower, result.upper, result.labels) == (-1.0, 1.0, 0)
 
 
 @pytest.mark.parametrize(
@@ -80,3 +81,18 @@ def test_wrong_arguments_are_refused(values: list[float], design: list[float], m
     """Each is an error that names what is wrong."""
     with pytest.raises(ValueError, match=message):
         estimate_mean(np.array(values), np.array(design))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_few_candidates_give_the_interval_that_all_of_them_give(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interval by every twentieth candidate, refined at its ends, is that by all 801, bit by bit."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.choice([3, 40, 400, 4_000]))
+    p = rng.beta(0.5, 4.0, n)
+    design = np.clip(rng.uniform(0.1, 2.0) * np.sqrt(p), 0.1, 1.0)
+    loss = np.where(rng.random(n) < p, 1.0, np.where(rng.random(n) < 0.05, -1.0, 0.0))
+    y = np.where(rng.random(n) < design, loss, np.nan)
+    few = estimate_mean(y, design, p, floor=0.1)
+    monkeypatch.setattr(estimate, "_STEP", 1)
+    every = estimate_mean(y, design, p, floor=0.1)
+    assert (few.lower, few.upper) == (every.lower, every.upper)

@@ -1,32 +1,18 @@
 """The commands on Ray itself: two workers on this machine, killed and not."""
 
-import os
-import signal
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from threading import Event, Thread
 
 import pytest
 
-from evals.engines import EngineError, open_engine
+from evals.engines import EngineError
 from evals.engines.protocol import Engine
 from evals.grade.command import main as grade
 from evals.replay.command import main as replay
 from tests.evals.engines import work
+from tests.evals.engines.killer import Killer
 from tests.evals.engines.rows import write_rows
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore::ResourceWarning")]
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    """Ray with two workers."""
-    pytest.importorskip("ray", reason="Ray is not installed: make test-ray installs it")
-    with open_engine("ray", workers=2) as running:
-        assert running is not None
-        assert running.workers == 2
-        yield running
 
 
 def test_outputs_are_in_order_and_errors_are_their_own(engine: Engine) -> None:
@@ -79,44 +65,3 @@ def test_a_replay_whose_workers_are_killed_is_the_same(
         assert len(killer.victims) == (3 if chosen is not None else 0)
         figures.append([line for line in file.read_text().splitlines() if '"created"' not in line])
     assert figures[0] == figures[1]
-
-
-class Killer:
-    """Kills so many of this process's own workers, one after the other, as soon as each has begun to work."""
-
-    def __init__(self, title: str, times: int) -> None:
-        self.title, self.times = title, times
-        self.victims: list[int] = []
-        self.over = Event()
-        self.thread = Thread(target=self._run)
-
-    def __enter__(self) -> "Killer":
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.over.set()
-        self.thread.join()
-
-    def _run(self) -> None:
-        while len(self.victims) < self.times and not self.over.wait(0.05):
-            for process in set(descendants(self.title)) - set(self.victims):
-                os.kill(process, signal.SIGKILL)
-                self.victims.append(process)
-                break
-
-
-def descendants(title: str) -> list[int]:
-    """The processes below this one that call themselves ``ray::`` and the title."""
-    parents, titles = {}, {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError, IndexError):
-            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            titles[int(folder.name)] = (folder / "cmdline").read_bytes().decode("utf-8", "replace")
-
-    def is_below(process: int) -> bool:
-        while process in parents and process != os.getpid():
-            process = parents[process]
-        return process == os.getpid()
-
-    return [process for process, name in titles.items() if name.startswith(f"ray::{title}") and is_below(process)]

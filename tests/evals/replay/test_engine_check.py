@@ -11,6 +11,7 @@ import pytest
 
 from cascade import Policy, Result
 from cascade.policy.calibration_file import CalibrationFile, read
+from cascade.policy.vote_spec import VoteSpec
 from evals.recording import Example
 from evals.replay import engine_check
 from evals.replay.candidate_tiers import fit_tier, tier_variants
@@ -49,6 +50,9 @@ def recorded() -> list[Example]:
     return rows
 
 
+VOTE = VoteSpec(alternatives=10, exponent=1)
+
+
 def candidate(
     rows: list[Example], final: str = "last", at: tuple[float, ...] = (0.7, 0.8), last_accept_at: float = 0.0
 ) -> Candidate:
@@ -58,7 +62,9 @@ def candidate(
     early = tier_variants(tiers["cheap"], np.arange(60))[-1]
     assert any(early.accept_at) or any(early.reject_below)
     return Candidate(
-        cascade=SimulatedCascade.from_tiers([early, tiers["middle"], tiers["dear"]], final),
+        cascade=SimulatedCascade.from_tiers(
+            [early, tiers["middle"], tiers["dear"]], final, VOTE if final == "vote" else None
+        ),
         thresholds=at,
         loss=0.0,
         variance=0.0,
@@ -67,7 +73,9 @@ def candidate(
     )
 
 
-@pytest.mark.parametrize(("final", "last_accept_at"), [("last", 0.0), ("best", 0.0), ("last", 0.95)])
+@pytest.mark.parametrize(
+    ("final", "last_accept_at"), [("last", 0.0), ("best", 0.0), ("vote", 0.0), ("vote", 0.95), ("last", 0.95)]
+)
 def test_the_engine_does_what_was_planned(final: str, last_accept_at: float) -> None:
     """With vetoes, samples, early decisions and either final rule the policy gives the planned outcome on every row."""
     rows = recorded()

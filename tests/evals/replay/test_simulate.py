@@ -15,6 +15,7 @@ from cascade import Cascade, Policy, Result
 from cascade.models.recorded import RecordedModel
 from cascade.policy.calibrators import Calibrator, Constant, Feature, Isotonic, Logistic
 from cascade.policy.predictor import Predictor
+from cascade.policy.vote_spec import VoteSpec
 from evals.recording import Example
 from evals.replay.candidate_tiers import add_agreement, agreement_scores, first_judges_only, fit_tier, tier_variants
 from evals.replay.prompt_predictor import PromptScores
@@ -36,7 +37,8 @@ _VETO = FunctionJudge(
 judges.register("forbids", lambda: _VETO)
 
 # Few texts and few scores, so that answers agree and confidences tie.
-TEXTS = st.sampled_from(["4", "4.0", "seven", "forbidden 4"])
+TEXTS = st.sampled_from(["4", "4.0", "seven", "forbidden 4", "4.00", ""])
+VOTE = VoteSpec(alternatives=10, exponent=0.5)
 SCORES = st.sampled_from([None, 0.0, 0.2, 0.5, 0.5, 0.9, 1.0])
 WORDS = ("apple", "beetle", "cedar", "daisy", "elder", "fern")  # prompts that share no word
 QUALITY = st.sampled_from([0.0, 0.25, 1.0])
@@ -164,10 +166,16 @@ def worlds(draw: st.DrawFn) -> World:
                 skip_below=draw(levels(np.nan_to_num(prompt.probability))) if prompt and i + 1 < len(models) else None,
             )
         )
-    cascade = SimulatedCascade.from_tiers(tiers, draw(st.sampled_from(["last", "best"])))
+    final = draw(st.sampled_from(["last", "best", "vote"]))
+    cascade = SimulatedCascade.from_tiers(tiers, final, draw(votes()) if final == "vote" else None)
     met = np.concatenate([s.confidence for s in cascade.tier_outcomes]).clip(0.0)  # below 0: not asked
     thresholds = tuple(draw(levels(met)) for _ in tiers[:-1])
     return World(examples, cascade, thresholds, draw(st.just(0.0) | levels(met)))
+
+
+def votes() -> st.SearchStrategy[VoteSpec]:
+    """How answers are weighed."""
+    return st.builds(VoteSpec, alternatives=st.sampled_from([2, 2.5, 10, 1000]), exponent=st.sampled_from([0, 0.25, 1]))
 
 
 def levels(confidence: np.ndarray) -> st.SearchStrategy[float]:
@@ -189,7 +197,8 @@ def policy_of(cascade: SimulatedCascade, thresholds: Sequence[float], last_accep
         }
         for tier, at in zip(cascade.tiers, (*thresholds, last_accept_at), strict=True)
     ]
-    return Policy.model_validate({"tiers": tiers, "final": cascade.final, "on_judge_error": "ignore", "max_calls": 1000})
+    ends = {"final": cascade.final, "vote": cascade.vote}
+    return Policy.model_validate({"tiers": tiers, **ends, "on_judge_error": "ignore", "max_calls": 1000})
 
 
 async def ran(policy: Policy, examples: Sequence[Example]) -> list[Result]:
@@ -251,7 +260,8 @@ def test_the_sweep_with_skips_is_the_mean_of_outcomes(world: World, data: st.Dat
         return
     n = len(world.examples)
     rows = np.array(data.draw(st.lists(st.integers(0, n - 1), min_size=1, max_size=2 * n)))
-    bare = SimulatedCascade.from_tiers([replace(t, skip_below=None) for t in world.cascade.tiers], world.cascade.final)
+    final, vote = world.cascade.final, world.cascade.vote
+    bare = SimulatedCascade.from_tiers([replace(t, skip_below=None) for t in world.cascade.tiers], final, vote)
     accept = [np.unique([*s.confidence, 0.5])[:4] for s in bare.tier_outcomes[:-1]]
     skip = [
         np.unique(np.append(np.nan_to_num(t.prompt.probability), 0.0))[:3] if t.prompt else np.zeros(1)
@@ -260,7 +270,7 @@ def test_the_sweep_with_skips_is_the_mean_of_outcomes(world: World, data: st.Dat
     quality, cost = sweep_with_skips(bare, rows, [s.quality for s in bare.tier_outcomes], skip, accept)
     for at in np.ndindex(*quality.shape):
         tiers = [replace(t, skip_below=float(skip[i][at[2 * i]])) for i, t in enumerate(bare.tiers[:-1])]
-        cascade = SimulatedCascade.from_tiers([*tiers, bare.tiers[-1]], bare.final)
+        cascade = SimulatedCascade.from_tiers([*tiers, bare.tiers[-1]], bare.final, bare.vote)
         outcome = cascade.outcome([float(accept[i][at[2 * i + 1]]) for i in range(len(tiers))], rows)
         assert quality[at] == pytest.approx(outcome.quality.mean(), abs=1e-12)
         assert cost[at] == pytest.approx(outcome.cost_usd.mean(), abs=1e-12)
@@ -287,7 +297,7 @@ def questions(n: int, seed: int) -> list[Example]:
     return examples
 
 
-@pytest.mark.parametrize("final", ["last", "best"])
+@pytest.mark.parametrize("final", ["last", "best", "vote"])
 def test_fitted_steps_do_what_the_engine_does(final: str) -> None:
     """With mappings fitted on other rows, agreement read as evidence, and early decisions, all rows end as in the engine."""
     examples = questions(400, seed=3)
@@ -302,7 +312,7 @@ def test_fitted_steps_do_what_the_engine_does(final: str) -> None:
     early = [v for v in variants if v.accept_at[1] is not None and v.reject_below[1] is not None]
     assert len(early) > 4
     for tier in (variants[0], first_judges_only(tiers[0], 2), early[0], early[-1]):
-        cascade = SimulatedCascade.from_tiers([tier, tiers[1]], final)
+        cascade = SimulatedCascade.from_tiers([tier, tiers[1]], final, VOTE if final == "vote" else None)
         calls = 0
         for at in (0.0, 0.55, 0.8, 1.0):
             check(cascade, (at,), 0.0, rest, [examples[i] for i in rest])

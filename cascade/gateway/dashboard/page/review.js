@@ -4,6 +4,7 @@ import { count } from "./format.js";
 
 const KEY = "cascade-key";
 const CHOICES = { a: [1, 0], b: [0, 1], x: [1, 1], n: [0, 0] };
+const ORDER = new URLSearchParams(location.search).get("order") === "random" ? "random" : "informative";
 const skipped = [];
 let current = null;
 let busy = false;
@@ -22,10 +23,11 @@ async function fetched(path, body) {
 }
 
 async function next() {
-  const query = skipped.slice(-100).map((id) => `skip=${encodeURIComponent(id)}`).join("&");
+  const query = [`order=${ORDER}`, ...skipped.slice(-100).map((id) => `skip=${encodeURIComponent(id)}`)].join("&");
   const { waiting, case: found } = await fetched(`review/next?${query}`);
   current = found;
-  write("waiting", waiting ? `${count(waiting)} runs wait, the most informative first` : "");
+  const order = ORDER === "random" ? "in random order" : "the most informative first";
+  write("waiting", waiting ? `${count(waiting)} ${waiting === 1 ? "run waits" : "runs wait"}, ${order}` : "");
   show("login", false);
   show("nothing", found === null);
   show("case", found !== null);
@@ -50,7 +52,7 @@ async function choose(key) {
     if (key === "s") skipped.push(current.run_id);
     else {
       const [a, b] = CHOICES[key];
-      await fetched("review", { run_id: current.run_id, a, b });
+      await fetched("review", { run_id: current.run_id, a, b, order: ORDER });
     }
     show("trouble", false);
     await next();
@@ -81,4 +83,5 @@ $("login").addEventListener("submit", (event) => {
   $("key").value = "";
   next().then(() => show("trouble", false), trouble);
 });
+$(ORDER).setAttribute("aria-current", "page");
 next().catch(trouble);

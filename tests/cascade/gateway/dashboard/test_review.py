@@ -12,7 +12,7 @@ import pytest
 from cascade.cli import main
 from cascade.gateway.auth.key_file import KeyFile
 from cascade.journal.open_store import open_store
-from cascade.journal.review import case_of, next_case
+from cascade.journal.review import case_of, human_labels, next_case
 from cascade.journal.store import Filter
 from evals.audit.anchors import read_anchors
 from tests.cascade.gateway.conftest import Running, Serve
@@ -62,6 +62,24 @@ def test_a_review_is_stored_as_feedback_and_exported(
     assert all(line["loss"] == 1.0 for line in lines)
     assert main(["journal", "labels", str(tmp_path / "labels.jsonl"), "--journal", url]) == 0
     assert {anchor.id for anchor in read_anchors(str(tmp_path / "labels.jsonl"))} == seen.keys()
+
+
+def test_runs_at_random_are_marked_as_such(gateway: Running, tmp_path: Path) -> None:
+    """Each run that waits may be the next one; the note says that it was chosen at random, and the export does."""
+    with httpx2.Client(base_url=gateway.url, timeout=20) as client:
+        cases = [client.get("/dashboard/review/next", params={"order": "random"}).json()["case"] for _ in range(40)]
+        assert len({case["run_id"] for case in cases}) > 2
+        for case, order in ((cases[0], "random"), (next(c for c in cases if c != cases[0]), "informative")):
+            body = {"run_id": case["run_id"], "a": 1.0, "b": 0.5, "order": order}
+            client.post("/dashboard/review", json=body).raise_for_status()
+        refused = client.get("/dashboard/review/next", params={"order": "easy"})
+    assert refused.status_code == 400
+    assert "order: must be 'informative' or 'random'" in refused.json()["error"]["message"]
+    store = open_store(f"sqlite:///{tmp_path / 'journal.db'}")
+    labels = {line["id"]: line["at_random"] for line in human_labels(store)}
+    store.close()
+    assert sorted(labels.values()) == [False, True]
+    assert labels[cases[0]["run_id"]]
 
 
 def test_skipped_runs_come_later(gateway: Running) -> None:

@@ -57,7 +57,7 @@ def ladder(rng: random.Random, calibrated: bool) -> Policy:
     return Policy.model_validate(
         {
             "tiers": tiers,
-            "final": rng.choice(["last", "best"]),
+            "final": rng.choice(["last", "best", "vote"]),
             "when_unsure": rng.choice(["best", "abstain", "raise"]),
             "on_judge_error": rng.choice(["escalate", "ignore"]),
             "max_calls": rng.choice([1, 2, 64]),
