@@ -31,6 +31,8 @@ def _chunk(
 
     ``reasoning`` arrived in a field of its own; ``reasoned``: some has arrived, now or before.
     """
+    if text and not (calls or reasoning) and split.passes(text):
+        return Chunk(text=text, refusal=refusal)
     retractions = split.retracted
     answer_text = split.add(text) if text else ""
     retracts = split.retracted > retractions
@@ -96,7 +98,7 @@ class ChatReader:
             self._finish = choice["finish_reason"]
         delta = choice.get("delta") or {}
         logprobs = choice.get("logprobs")
-        if logprobs is None and type(text := delta.get("content")) is str and _is_plain(delta):
+        if logprobs is None and type(text := delta.get("content")) is str and (len(delta) == 1 or _is_plain(delta)):
             if not text:
                 return None
             self._text.append(text)

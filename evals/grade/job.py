@@ -9,6 +9,8 @@ from cascade.models.protocol import ModelError
 from evals.common.cost_budget import OutOfMoneyError
 from evals.recording import Example
 from judges.reading import split_reasoning
+from judges.schema import find_valid_json
+from judges.schema.keywords import PatternTimeout, ValidationTimeout
 
 from .grade_report import GradeReport
 from .model import Memory
@@ -68,7 +70,7 @@ class _Unfinished(Exception):
 async def _example(example: Example, job: Job, tally: GradeReport, gate: asyncio.Semaphore) -> Example:
     one = job.of(example.task)
     answers = dict(example.answers)
-    texts = {model: split_reasoning(str(a["text"])).answer for model, a in answers.items()}
+    texts = {model: returned_text(str(a["text"]), example.schema) for model, a in answers.items()}
     for model, answer in example.answers.items():
         if job.models and model not in job.models:
             continue
@@ -96,6 +98,18 @@ async def _example(example: Example, job: Job, tally: GradeReport, gate: asyncio
     return replace(example, answers=answers)
 
 
+def returned_text(text: str, schema: Any) -> str:
+    """What a cascade returns of a recorded answer: no reasoning and, with a schema, the valid JSON in it alone."""
+    answer = split_reasoning(text).answer
+    if schema is None:
+        return answer
+    try:
+        match, _, errors = find_valid_json(answer, schema)
+    except (ValueError, RecursionError, OverflowError, PatternTimeout, ValidationTimeout):
+        return answer
+    return answer if errors else match.text
+
+
 def _has(answer: Mapping[str, Any], grader: str) -> bool:
     """Whether the answer and all its samples (some may be newer) have this grader's grade."""
     parts = (answer, *(answer.get("samples") or ()))
@@ -111,7 +125,7 @@ async def _quality(
     gate: asyncio.Semaphore,
 ) -> float | None:
     case = GradingCase(
-        text=split_reasoning(str(part["text"])).answer,
+        text=returned_text(str(part["text"]), example.schema),
         reference=example.reference,
         prompt=example.to_prompt(),
         others=others,

@@ -4,8 +4,10 @@ The logistic mapping is Platt's (1999) with several scores, a ridge penalty and 
 the isotonic one is Zadrozny & Elkan's (2002), smoothed. `cascade.policy.calibrators` applies what is fitted here.
 """
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TypeAlias
 
 import numpy as np
@@ -37,6 +39,9 @@ RIDGES = (10.0, 1.0, 0.1)
 _CONSTANT = 1e-6
 _EDGE = 1e-9
 _STREAM = 1
+# A replay and its baselines fit the same columns again and again: the last fits are kept, 40 MB at most.
+_MOST_KEPT = 256
+_MOST_ROWS_KEPT = 20_000
 SURE = 1.645
 """Standard errors of a gain that is more than 0 with 95 % confidence, one-sided."""
 
@@ -102,6 +107,27 @@ def fit(
     y = _checked(scores, correct)
     if folds < 2 or set(candidates) - set(CANDIDATES):
         raise ValueError(f"folds must be 2 or more and candidates among {CANDIDATES}; got {folds} and {tuple(candidates)}")
+    if len(y) > _MOST_ROWS_KEPT:
+        return _fit(scores, y, seed=seed, folds=folds, candidates=candidates, errors=errors)
+    digest = blake2b(repr((tuple(scores), seed, folds, tuple(candidates), errors)).encode())
+    for column in (y, *scores.values()):
+        digest.update(np.ascontiguousarray(column, np.float64).tobytes())
+    key = digest.digest()
+    fitted = _FITS.get(key)
+    if fitted is None:
+        fitted = _FITS[key] = _fit(scores, y, seed=seed, folds=folds, candidates=candidates, errors=errors)
+        fitted.out_of_fold.flags.writeable = False
+        if len(_FITS) > _MOST_KEPT:
+            _FITS.popitem(last=False)
+    return fitted
+
+
+_FITS: OrderedDict[bytes, Fitted] = OrderedDict()
+
+
+def _fit(
+    scores: Mapping[str, Array], y: Array, *, seed: int, folds: int, candidates: Sequence[str], errors: float
+) -> Fitted:
     n = len(y)
     constant = Constant((float(y.sum()) + 0.5) / (n + 1))
     if n < 2:

@@ -21,7 +21,6 @@ from .thought_markers import (
     MOST_CANDIDATES,
     MOST_HEADER,
     MOST_MARKERS,
-    OPENING_OF,
     SUFFIXED_CLOSING,
     WRAPPERS,
     Marker,
@@ -30,6 +29,7 @@ from .thought_markers import (
     lower,
     may_begin_suffixed,
     may_begin_variable,
+    opening_of,
     pattern_of,
     variable_marker,
 )
@@ -103,12 +103,10 @@ class ReasoningStream:
         Returns:
             The text that this adds to the answer.
         """
-        is_marked = "<" in piece or "[" in piece or "◁" in piece
-        if self._flows:
-            if not is_marked:
-                self._plain.append(piece)
-                return piece
-            self._take_plain()
+        if self.passes(piece):
+            return piece
+        self._take_plain()
+        is_marked = "<" in piece or "[" in piece
         if is_marked or self._tail.is_held:
             piece = self._tail.pass_on(piece)
         if not piece:
@@ -120,6 +118,13 @@ class ReasoningStream:
         added = self._give(self._safe_end())
         self._flows = self._emitted == len(self.text) and not self._answer_ends and not self._tail.is_held
         return added
+
+    def passes(self, piece: str) -> bool:
+        """Takes a piece that is the answer's as it is, whatever follows; where it may not be that, it must be added."""
+        if not self._flows or "<" in piece or "[" in piece or "◁" in piece:
+            return False
+        self._plain.append(piece)
+        return True
 
     def _take_plain(self) -> None:
         """Adds the pieces that were passed on unread to the text."""
@@ -362,7 +367,7 @@ class ReasoningStream:
             mark = SUFFIXED_CLOSING
         searched = self._openings.get(mark, 0)
         if searched >= 0:
-            self._openings[mark] = -1 if OPENING_OF[mark].search(self.text, searched, start) else start
+            self._openings[mark] = -1 if opening_of(mark).search(self.text, searched, start) else start
         return self._openings[mark] < 0
 
     def _fences_before(self, end: int) -> int:

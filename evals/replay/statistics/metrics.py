@@ -4,7 +4,7 @@
 metric that is undefined on its input (no rows; AUROC with one class) is None.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 from evals.common.intervals import wilson
 
 Array: TypeAlias = NDArray[np.float64]
+Rows: TypeAlias = NDArray[np.intp]
 Metric: TypeAlias = Callable[[Array, Array], float | None]
 
 MOST_BINS, LEAST_ROWS = 10, 10
 _EPS = float(np.finfo(np.float64).eps)
+ROUNDS = 500
+_FEW_ROWS = 1_000  # of a bootstrap whose rounds are computed together: larger arrays leave the processor's cache
 # Keeps the draws apart from those of rows simulated with the same seed.
 _STREAM = 2
 
@@ -129,29 +132,144 @@ def reliability(p: Array, correct: Array, bins: int = MOST_BINS) -> list[dict[st
     return entries
 
 
-def bootstrap(metric: Metric, p: Array, correct: Array, seed: int, rounds: int = 500) -> tuple[float, float, float] | None:
+def bootstrap(
+    metric: Metric, p: Array, correct: Array, seed: int, rounds: int = ROUNDS
+) -> tuple[float, float, float] | None:
     """(value, low, high): the metric and its 95 % bootstrap interval over rows; None where the metric is.
 
     The percentiles are shifted by the bootstrap's own estimate of the bias (mean of the rounds less the value): resampling
     adds noise, which a calibration error would count as error. Rounds in which the metric is undefined are left out.
+
+    Args:
+        metric: One of `METRICS`.
+        p: (n,), probabilities of being correct.
+        correct: (n,), in [0, 1].
+        seed: Of the draws.
+        rounds: How often n rows are drawn.
     """
-    value = metric(p, correct)
-    if value is None:
-        return None
+    return _intervals({"": metric}, p, correct, seed, rounds)[""]
+
+
+def _intervals(
+    of: Mapping[str, Metric], p: Array, correct: Array, seed: int, rounds: int
+) -> dict[str, tuple[float, float, float] | None]:
+    """The bootstrap interval of each metric, all from the same draws."""
     n = len(p)
-    # Ascending rows, because the stable sort inside the metrics is then a single pass.
+    values = {name: metric(p, correct) for name, metric in of.items()}
+    defined = {name: value for name, value in values.items() if value is not None}
+    if not defined:
+        return dict.fromkeys(of)
     order = np.argsort(p, kind="stable")
     p, correct = p[order], correct[order]
+    # Ascending rows, because the stable sort inside the metrics is then a single pass.
     draws = np.sort(np.random.default_rng((seed, _STREAM)).integers(n, size=(rounds, n)), axis=1)
-    values = [v for rows in draws if (v := metric(p[rows], correct[rows])) is not None]
-    low, high = np.quantile(values, [0.025, 0.975]) - (np.mean(values) - value) if values else (value, value)
-    return value, max(0.0, min(value, float(low))), max(value, float(high))
+    resampled: dict[str, list[float]] = {name: [] for name in defined}
+    if n > _FEW_ROWS:
+        for rows in draws:
+            p_drawn, correct_drawn = p[rows], correct[rows]
+            for name in defined:
+                if (value := of[name](p_drawn, correct_drawn)) is not None:
+                    resampled[name].append(value)
+    else:
+        together = ResampledRows(p, correct, draws)
+        for name in defined:
+            resampled[name] += OF_ROUNDS[of[name]](together).tolist()
+    intervals: dict[str, tuple[float, float, float] | None] = dict.fromkeys(of)
+    for name, value in defined.items():
+        drawn = resampled[name]
+        low, high = np.quantile(drawn, [0.025, 0.975]) - (np.mean(drawn) - value) if drawn else (value, value)
+        intervals[name] = value, max(0.0, min(value, float(low))), max(value, float(high))
+    return intervals
 
 
+class ResampledRows:
+    """Rounds of a bootstrap of few rows, whose metrics are computed together: many times as fast as one by one.
+
+    Args:
+        p: (n,), ascending.
+        correct: (n,).
+        draws: (rounds, n), row numbers, ascending in every round.
+    """
+
+    def __init__(self, p: Array, correct: Array, draws: Rows) -> None:
+        self.p, self.correct, self.draws = p, correct, draws
+        rounds, self.n = draws.shape
+        self.value: Rows = np.cumsum(np.append(0, np.diff(p) != 0))[draws]
+        """(rounds, n): which of the distinct p each drawn row has."""
+        self._shape = rounds, int(self.value.max()) + 1
+        self._cells = (self.value + self._shape[1] * np.arange(rounds)[:, None]).ravel()
+        self.drawn_correct: Array = correct[draws]
+        self.sizes = self._sums(None)
+        """(rounds, distinct p): how many rows of each were drawn."""
+        self.right = self._sums(self.drawn_correct)
+        """(rounds, distinct p): how many of them are right."""
+
+    def _sums(self, weights: Array | None) -> Array:
+        flat = None if weights is None else weights.ravel()
+        sums = np.bincount(self._cells, flat, self._shape[0] * self._shape[1])
+        return np.asarray(sums.reshape(self._shape), np.float64)
+
+
+def _brier_of_rounds(rows: ResampledRows) -> Array:
+    return np.asarray(((rows.p - rows.correct) ** 2)[rows.draws].mean(axis=1))
+
+
+def _log_loss_of_rounds(rows: ResampledRows) -> Array:
+    return np.asarray(losses(rows.p, rows.correct)[rows.draws].mean(axis=1))
+
+
+def _auroc_of_rounds(rows: ResampledRows) -> Array:
+    right, wrong = rows.right, rows.sizes - rows.right
+    below = np.cumsum(wrong, axis=1) - wrong
+    good = rows.drawn_correct.sum(axis=1)
+    bad = rows.n - good
+    defined = (good > 0.0) & (bad > 0.0)
+    better = np.sum(right * (below + 0.5 * wrong), axis=1)
+    return np.asarray(better[defined] / (good * bad)[defined])
+
+
+def _aurc_of_rounds(rows: ResampledRows) -> Array:
+    wrong = rows.sizes - rows.right
+    risk = np.divide(wrong, rows.sizes, out=np.zeros_like(wrong), where=rows.sizes > 0.0)
+    by_rank = np.ascontiguousarray(np.take_along_axis(risk, rows.value, axis=1)[:, ::-1])
+    return np.asarray(np.mean(np.cumsum(by_rank, axis=1) / np.arange(1, rows.n + 1), axis=1))
+
+
+def _ece_of_rounds(rows: ResampledRows) -> Array:
+    n, ends = rows.n, np.cumsum(rows.sizes, axis=1).astype(np.intp)
+    # The loop of `edges`, one bin of every round at a time.
+    size = n / max(1, min(MOST_BINS, n // LEAST_ROWS))
+    bound, mark = np.zeros(len(ends), np.intp), np.zeros(len(ends))
+    bounds = [bound]
+    while (bound < n).any():
+        mark = np.maximum(mark, bound) + size
+        target = (mark + 1e-6).astype(np.intp)
+        bound = np.where(ends >= target[:, None], ends, n).min(axis=1)
+        bounds.append(bound)
+    table = np.stack(bounds, axis=1)
+    n_bins = np.sum(table < n, axis=1)
+    last = table[np.arange(len(table)), n_bins - 1]
+    n_bins -= (n_bins > 1) & (n - last < max(LEAST_ROWS, size / 2))
+    gaps, sums = (rows.p - rows.correct)[rows.draws], np.empty(len(ends))
+    for count in np.unique(n_bins):
+        chosen = np.flatnonzero(n_bins == count)
+        starts = table[chosen, :count] + n * np.arange(len(chosen))[:, None]
+        bins = np.add.reduceat(gaps[chosen].ravel(), starts.ravel()).reshape(len(chosen), count)
+        sums[chosen] = np.abs(bins).sum(axis=1)
+    return np.asarray(sums / n)
+
+
+OF_ROUNDS: dict[Metric, Callable[[ResampledRows], Array]] = {
+    brier: _brier_of_rounds,
+    ece: _ece_of_rounds,
+    auroc: _auroc_of_rounds,
+    aurc: _aurc_of_rounds,
+    log_loss: _log_loss_of_rounds,
+}
 METRICS: dict[str, Metric] = {"brier": brier, "ece": ece, "auroc": auroc, "aurc": aurc, "log_loss": log_loss}
 
 
-def summary(p: Array, correct: Array, seed: int) -> dict[str, list[float] | None]:
+def summary(p: Array, correct: Array, seed: int, rounds: int = ROUNDS) -> dict[str, list[float] | None]:
     """Every metric as [value, low, high] by its name, None where undefined. ``log_loss`` is in nats.
 
     Raises ValueError where p or correct are not (n,) numbers in [0, 1].
@@ -159,7 +277,7 @@ def summary(p: Array, correct: Array, seed: int) -> dict[str, list[float] | None
     for name, values in (("p", p), ("correct", correct)):
         if values.shape != (len(p),) or not np.all((values >= 0.0) & (values <= 1.0)):
             raise ValueError(f"{name}: expected {len(p)} numbers in [0, 1]")
-    intervals = {name: bootstrap(metric, p, correct, seed) for name, metric in METRICS.items()}
+    intervals = _intervals(METRICS, p, correct, seed, rounds)
     return {name: None if triple is None else list(triple) for name, triple in intervals.items()}
 
 

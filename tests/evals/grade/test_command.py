@@ -56,6 +56,25 @@ def test_each_task_has_its_grader(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "not graded: 1, no reference: c" in output
 
 
+@pytest.mark.parametrize(
+    ("text", "quality"),
+    [
+        ('Sure:\n```json\n{"reasoning": "3 * 17", "answer": 51}\n```\nI added 17 three times.', 1),
+        ('{"reasoning": "a guess", "answer": 50}\nNo: {"reasoning": "3 * 17", "answer": 51} (17 is prime)', 1),
+        ('{"reasoning": "3 * 17", "answer": 51} and {"n": 7}', 1),
+        ('{"reasoning": "of 51", "answer": 3}\nIt is 51.', 0),
+        ('{"answer": "a broken', 0),
+        ("It is 51.", 1),
+    ],
+)
+def test_with_a_schema_the_json_is_graded(tmp_path: Path, text: str, quality: float) -> None:
+    """A cascade returns the valid JSON alone, so that what stands around it has no part in the grade."""
+    schema = {"type": "object", "required": ["reasoning", "answer"]}
+    path = recording(tmp_path, schema=schema, reference=51, answers={"m": {"text": text}})
+    assert grade.main([str(path), "--grader", "sums=number"]) == 0
+    assert qualities(path)["a", "m"] == quality
+
+
 def test_what_has_this_grade_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A second run changes nothing; --regrade and another grader do."""
     path = recording(tmp_path)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from evals.replay.certificate.certified_choice import upper_bound
 from evals.replay.command import main
 from evals.replay.pipeline import page
 from evals.replay.results.table import ResultRow
-from evals.replay.statistics import metrics
 from tests.evals.replay.synthetic import examples
 
 GOALS = {
@@ -37,14 +35,6 @@ policies:
   other: {tiers: [{model: large}]}
   default: {WHEN tiers: [{model: small, judges: [logprob], accept_at: 0.75}, {model: large, accept_at: 0.0}]}
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_rounds() -> Iterator[None]:
-    """The metrics' bootstrap, tested elsewhere, takes most of a replay's time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metrics, "bootstrap", partial(metrics.bootstrap, rounds=20))
-        yield
 
 
 @pytest.fixture(scope="module")
