@@ -127,8 +127,9 @@ FIRST_CHARACTERS = frozenset(
     opening[0] for opening in (*OPENINGS, *special_tokens.LEADING, *(wrapper[0] for wrapper in WRAPPERS))
 )
 # Ends that tell by themselves that a thought went before, as the server's template had opened it.
+NESTED_CLOSINGS = tuple(closing for marker in MARKERS if marker.nests for closing in marker.closings)
 LONE_CLOSINGS = (
-    *(closing for marker in MARKERS if marker.nests for closing in marker.closings),
+    *NESTED_CLOSINGS,
     *("<|end_thinking|>", "<|end_of_thought|>", "<|think_end|>", "<|inner_suffix|>", "<|close|>think<|sep|>", "[unused17]"),
     *("<|think:end|>", "<|plamo:end_think:plamo|>", "<channel|>", "<unused95>", "<|im_start|>answer", "<ctrl95>"),
     LONE_BOUNDARY,
@@ -150,6 +151,7 @@ def _lone_pattern() -> re.Pattern[str]:
 
 
 LONE = _lone_pattern()
+STRAY_CLOSING = _any_of(NESTED_CLOSINGS)  # small models close a thought twice
 # The beginning of a thought, by its end.
 OPENING_OF = {closing: _any_of((marker.opening,)) for marker in MARKERS for closing in marker.closings if marker.certain}
 OPENING_OF[LONE_BOUNDARY] = _any_of(("<|channel|>analysis", "<|channel|>commentary"))
@@ -203,7 +205,8 @@ def variable_marker(text: str, start: int) -> Marker | None:
             )
         else:
             closing = f"</{lower(match['tag'])}{lower(match['suffix'] or '')}>"
-            marker = Marker(opening=opening, closings=(closing,), nests=True)
+            plain = f"</{lower(match['tag'])}>"
+            marker = Marker(opening=opening, closings=tuple({closing: None, plain: None}), nests=True)
         if len(_VARIABLE_MARKERS) >= _MOST_REMEMBERED:
             _VARIABLE_MARKERS.clear()
         _VARIABLE_MARKERS[opening] = marker
