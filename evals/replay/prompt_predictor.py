@@ -108,9 +108,7 @@ def _fit(every: Sequence[PromptFeatures], quality: Array, rows: Rows, seed: int)
     if "task" not in shape:  # none is named, or nearly each prompt has a task of its own
         every = [replace(f, properties=(*f.properties[:-1], NO_TASK)) for f in every]
     seen = [every[i] for i in rows]
-    counts = Counter(hash for f in seen for hash in (*f.ngrams, *f.properties))
-    vocabulary = [hash for hash, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if n > 1]
-    table = _Table(seen, shape, vocabulary[:MOST_WEIGHTS], counts)
+    table = _Table.of(seen, shape)
     kernel = table.kernel()
     # Rows in order of quality, ties shuffled, are dealt to the folds: each gets its share of every quality.
     order = np.lexsort((rng.random(len(y)), y))
@@ -159,6 +157,13 @@ class _Table:
             # Known without this row: two others have it.
             self.known_share.append(sum(counts[vocabulary[i]] > 2 for i in grams) / max(len(f.ngrams), 1))
 
+    @classmethod
+    def of(cls, seen: Sequence[PromptFeatures], shape: Sequence[str]) -> "_Table":
+        """The table of these rows, with the features that at least two of them have."""
+        counts = Counter(hash for f in seen for hash in (*f.ngrams, *f.properties))
+        vocabulary = [hash for hash, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if n > 1]
+        return cls(seen, shape, vocabulary[:MOST_WEIGHTS], counts)
+
     def kernel(self) -> Array:
         """(n, n): the products of all pairs of rows."""
         n = len(self.columns)
@@ -191,6 +196,11 @@ class _Table:
             shape=tuple(self.shape),
             shapes=frozenset(f.properties[place] for f in self.seen for place in places),
         )
+
+
+def range_of(seen: Sequence[PromptFeatures]) -> Predictor:
+    """A predictor that says 0.5 of every prompt like these rows, and nothing of others."""
+    return _Table.of(seen, required_shape(seen)).predictor(np.zeros(len(seen)), 0.0)
 
 
 def _least_share(shares: Array) -> float:

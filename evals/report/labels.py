@@ -28,16 +28,24 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """The place of a label: the anchor point of its words, and the markup of a line to its mark where it is far away.
+    """The place of a label: the anchor point of its words, and the ends of a line to its mark where it is far away.
 
     ``trail`` are points on that line."""
 
     x: float
     y: float
     anchor: str
-    leader: str
+    line: Box | None
     box: Box
     trail: Trail = ()
+
+    @property
+    def leader(self) -> str:
+        """The markup of the line, or nothing."""
+        if self.line is None:
+            return ""
+        x1, y1, x2, y2 = self.line
+        return element("line", None, x1=x1, y1=y1, x2=x2, y2=y2, class_="leader")
 
 
 def text_width(words: str) -> float:
@@ -58,6 +66,8 @@ def place(labels: Sequence[Label], bounds: Box, avoid: Sequence[tuple[float, flo
     for i in sorted(range(len(labels)), key=lambda i: (not labels[i].bold, -text_width(labels[i].words), i)):
         best, spot = math.inf, None
         for extra, candidate in _candidates(labels[i]):
+            if extra >= best:
+                continue
             cost = extra + _outside(candidate.box, bounds) * 100
             for penalty in _penalties(candidate, i, boxes=boxes, marks=marks, trails=trails, avoid=avoid):
                 if cost >= best:  # no penalty is negative
@@ -91,9 +101,9 @@ def _penalties(
     yield sum(_COVERS_LABEL for trail in trails if any(_inside(x, y, spot.box) for x, y in trail))
 
 
-def _candidates(label: Label) -> list[tuple[float, Spot]]:
+def _candidates(label: Label) -> Iterator[tuple[float, Spot]]:
     """Positions around the mark, nearest and most usual first, each with the price of being far."""
-    width, near, candidates = text_width(label.words), 15.0 if label.bold else 10.0, []
+    width, near = text_width(label.words), 15.0 if label.bold else 10.0
     for distance in (0.0, 14.0, 30.0, 50.0, 75.0, 105.0, 140.0, 180.0, 230.0, 290.0):
         for angle in (0, 180, 270, 90, 315, 45, 225, 135, 340, 20, 200, 160):
             dx, dy = math.cos(math.radians(angle)), math.sin(math.radians(angle))
@@ -105,13 +115,11 @@ def _candidates(label: Label) -> list[tuple[float, Spot]]:
             middle = y + (0.4 * _HEIGHT * dy if abs(dy) > 0.5 else 0)
             box = (left - _MARGIN, middle - _HEIGHT / 2, left + width + _MARGIN, middle + _HEIGHT / 2)
             trail: Trail = ()
-            leader, far = "", distance * 0.4 + (0.5 if distance == 0 and angle % 90 else 0)
+            ends, far = None, distance * 0.4 + (0.5 if distance == 0 and angle % 90 else 0)
             if distance > 0:
-                x1, y1, x2, y2 = label.x + dx * (near - 2), label.y + dy * (near - 2), x - dx * 2, y - dy * 2
-                leader = element("line", None, x1=x1, y1=y1, x2=x2, y2=y2, class_="leader")
+                ends = x1, y1, x2, y2 = label.x + dx * (near - 2), label.y + dy * (near - 2), x - dx * 2, y - dy * 2
                 trail = tuple((x1 + (x2 - x1) * i / 8, y1 + (y2 - y1) * i / 8) for i in range(8))
-            candidates.append((far, Spot(x, middle + 4.5, anchor, leader, box, trail)))
-    return candidates
+            yield far, Spot(x, middle + 4.5, anchor, ends, box, trail)
 
 
 def _around(x: float, y: float, radius: float) -> Box:
@@ -124,6 +132,8 @@ def _inside(x: float, y: float, box: Box) -> bool:
 
 def _overlap(a: Box, b: Box) -> float:
     """The common area, in square pixels."""
+    if a[0] >= b[2] or b[0] >= a[2] or a[1] >= b[3] or b[1] >= a[3]:
+        return 0.0
     return max(min(a[2], b[2]) - max(a[0], b[0]), 0.0) * max(min(a[3], b[3]) - max(a[1], b[1]), 0.0)
 
 

@@ -22,8 +22,6 @@ from .thought_markers import (
     MOST_HEADER,
     MOST_MARKERS,
     NESTED_CLOSINGS,
-    OPENING_OF,
-    STRAY_CLOSING,
     SUFFIXED_CLOSING,
     WRAPPERS,
     Marker,
@@ -32,7 +30,9 @@ from .thought_markers import (
     lower,
     may_begin_suffixed,
     may_begin_variable,
+    opening_of,
     pattern_of,
+    stray_closing,
     variable_marker,
 )
 
@@ -240,7 +240,7 @@ class ReasoningStream:
             if head[0] == "<" and (variable := variable_marker(text, at)) is not None:
                 self._begin_thought(variable, at + len(variable.opening))
                 return True
-            if self._seen and (stray := STRAY_CLOSING.match(text, at)) is not None:
+            if self._seen and (stray := stray_closing().match(text, at)) is not None:
                 after = text[stray.end() : stray.end() + 1]
                 if not after and not final:
                     return False
@@ -379,7 +379,7 @@ class ReasoningStream:
             mark = SUFFIXED_CLOSING
         searched = self._openings.get(mark, 0)
         if searched >= 0:
-            self._openings[mark] = -1 if OPENING_OF[mark].search(self.text, searched, start) else start
+            self._openings[mark] = -1 if opening_of(mark).search(self.text, searched, start) else start
         return self._openings[mark] < 0
 
     def _fences_before(self, end: int) -> int:

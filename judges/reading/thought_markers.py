@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from . import special_tokens
 from .special_tokens import branches
@@ -151,11 +152,11 @@ def _lone_pattern() -> re.Pattern[str]:
 
 
 LONE = _lone_pattern()
-STRAY_CLOSING = _any_of(NESTED_CLOSINGS)  # small models close a thought twice
-# The beginning of a thought, by its end.
-OPENING_OF = {closing: _any_of((marker.opening,)) for marker in MARKERS for closing in marker.closings if marker.certain}
-OPENING_OF[LONE_BOUNDARY] = _any_of(("<|channel|>analysis", "<|channel|>commentary"))
-OPENING_OF[SUFFIXED_CLOSING] = _any_of(("<think:",))
+_OPENINGS_OF: dict[str, tuple[str, ...]] = {
+    closing: (marker.opening,) for marker in MARKERS for closing in marker.closings if marker.certain
+}
+_OPENINGS_OF[LONE_BOUNDARY] = ("<|channel|>analysis", "<|channel|>commentary")
+_OPENINGS_OF[SUFFIXED_CLOSING] = ("<think:",)
 LONGEST_LONE = max(*map(len, LONE_CLOSINGS), len(SUFFIXED_CLOSING) + 41)
 LONGEST_MARK = 64  # characters of any marker
 MOST_CANDIDATES = 64  # ends of thoughts that are examined in one text
@@ -177,6 +178,18 @@ STARTS = re.compile(
 )
 
 
+@cache
+def opening_of(closing: str) -> re.Pattern[str]:
+    """Finds the beginning of a thought that ends so; compiled on first use, since a text has one kind of marker at most."""
+    return _any_of(_OPENINGS_OF[closing])
+
+
+@cache
+def stray_closing() -> re.Pattern[str]:
+    """Finds the end of a thought that has ended before: small models close one twice. Compiled on first use."""
+    return _any_of(NESTED_CLOSINGS)
+
+
 def pattern_of(marker: Marker) -> re.Pattern[str]:
     """Finds what can end a thought of this marker, or open one inside it."""
     pattern = _PATTERNS.get(marker.opening)
@@ -186,10 +199,6 @@ def pattern_of(marker: Marker) -> re.Pattern[str]:
             _PATTERNS.clear()
         pattern = _PATTERNS[marker.opening] = _any_of((*marker.closings, *marker.boundaries, *opening))
     return pattern
-
-
-for _marker in MARKERS:
-    pattern_of(_marker)
 
 
 def variable_marker(text: str, start: int) -> Marker | None:

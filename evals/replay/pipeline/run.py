@@ -113,6 +113,7 @@ async def _replay(
         answered_by=[tier_models[r.tier] for r in results],
         seed=config.seed,
         unprompted=tuned if choice and any(tier.predictor for tier in policy.tiers) else None,
+        by_prompt=choice is not None and config.by_prompt,
     )
     data = replay_data(
         rows=rows, scores=scores, splits=splits, tiers=tiers, config=config, choice=choice, policy=policy, results=results,

@@ -1,7 +1,7 @@
 """The figures of a replay, and the one table that shows them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -81,6 +81,7 @@ def compare(
     answered_by: Sequence[str],
     seed: int,
     unprompted: Columns | None = None,
+    by_prompt: bool = False,
 ) -> tuple[ResultRow, ...]:
     """The table's rows, all on the test rows of the recording: each tier, the cascade, and the baselines it must beat.
 
@@ -93,6 +94,7 @@ def compare(
         answered_by: The model whose answer the engine returned, one for each test row.
         seed: Of bootstrap and fits.
         unprompted: The columns as they were tuned, without prompts, where the cascade looks at prompts; None: it does not.
+        by_prompt: Whether it was allowed to: then the cascade without skips is in the table, even if it is the same one.
     """
     test, tiers = splits.test, list(columns)
     single_tiers = [baselines.single(columns, t, test) for t in tiers]
@@ -124,6 +126,9 @@ def compare(
             table.append(row("baseline", baselines.best_pair(columns, splits, guarantee, seed)))
         if unprompted is not None:
             table.append(row("baseline", baselines.without_skips(unprompted, splits, guarantee, seed)))
+        elif by_prompt:
+            note = "the cascade itself: looking at prompts did not pay"
+            table.append(row("baseline", replace(cascade, name="cascade without skips", note=note)))
         router = baselines.prompt_router(texts, columns, splits, guarantee.value, guarantee.delta, seed)
         by_value = cascade_routing(texts, columns, splits, guarantee.value, guarantee.delta, seed)
         table += [row("baseline", router), row("baseline", by_value), row("baseline", baselines.hand_set(columns, splits))]

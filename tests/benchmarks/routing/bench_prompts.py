@@ -4,8 +4,12 @@ Three ways of spending less than the premium tier, under the same promise and th
 joint ladder (the prompt as evidence, and tiers skipped by the prompt), the cascade without either, and a router that sees
 only the prompt. Everything is learned on one half of the rows and measured on the other; means of ``--seeds`` halves (20).
 The joint ladder should cost at most one point more than the cheaper of the other two. The shipped recording is always
-there; the others need CASCADE_RECORDINGS. ``--cases WORD,...`` measures the cases that contain a word; ``--shift`` measures
-tasks of which no row was seen: there quality may be at most two points below that of the cascade.
+there; the others need CASCADE_RECORDINGS. ``--cases WORD,...`` measures the cases that contain a word. ``--task-tags``: the
+rows' tasks are tags that callers send. ``--shift`` measures tasks of which no row was seen: there quality may be at most two
+points below that of the cascade. ``--range`` measures which prompts count as unlike a recording: at most 5 % of its own.
+
+Most of the time goes into the verdicts of consensus judges, whose accuracies are those of each half's fit rows. They are
+kept in a folder under the temporary one, so that a second run of the same seeds takes a fifth of the time.
 """
 
 import argparse
@@ -22,14 +26,17 @@ from typing import Any
 
 import numpy as np
 
+from cascade.policy.predictor import Predictor
 from evals.recording import Example, read
 from evals.replay.baselines import prompt_router
 from evals.replay.certificate.certified_choice import Guarantee, choose_certified
 from evals.replay.evidence.consensus import with_consensus
 from evals.replay.prompt_columns import with_prompts
+from evals.replay.prompt_predictor import prompt_table, range_of
 from evals.replay.rows.input_rows import Rules, default_judges, judge_plans, prompt_key, usable_rows
 from evals.replay.rows.splits import Splits, halves
 from evals.replay.score_table import Cache, TierScores, load_or_score, sha256_of
+from judges.prompt import PromptFeatures
 
 ROOT = Path(__file__).parents[3]
 RECORDINGS = Path(os.environ.get("CASCADE_RECORDINGS") or ROOT.parent / "shared" / "recordings")
@@ -120,7 +127,30 @@ async def shifted(case: Case, seeds: Sequence[int]) -> dict[str, Any]:
     return {"tasks": figures, "points": mean, "worst_task": round(least, 2), "target": -2.0, "ok": mean >= -2.0}
 
 
-async def measure(case: Case, seeds: Sequence[int]) -> dict[str, Any]:
+def ranges(seeds: Sequence[int]) -> dict[str, Any]:
+    """Which share of the prompts is out of range: of its own recording's test rows, and of other recordings."""
+    paths = {case.path: name.split()[0] for name, case in CASES.items() if case.path.is_file()}
+    examples = {name: list(read(path)) for path, name in paths.items()}
+    tables = {name: prompt_table(rows) for name, rows in examples.items()}
+    figures: dict[str, Any] = {}
+    for name, rows in examples.items():
+        own, others = [], dict[str, list[float]]()
+        for seed in seeds:
+            splits = halves([e.task for e in rows], seed, groups=[prompt_key(e) for e in rows])
+            predictor = range_of([tables[name].features[i] for i in splits.fit])
+
+            def unlike(features: Sequence[PromptFeatures], predictor: Predictor = predictor) -> float:
+                return float(np.mean([predictor.probability(each) is None for each in features]))
+
+            own.append(unlike([tables[name].features[i] for i in splits.test]))
+            for other in tables.keys() - {name}:
+                others.setdefault(other, []).append(unlike(tables[other].features[:200]))
+        of_others = {other: round(float(np.mean(shares)), 3) for other, shares in sorted(others.items())}
+        figures[name] = {"fit_rows": len(splits.fit), "own": round(float(np.mean(own)), 4), "others": of_others}
+    return {"recordings": figures, "ok": all(line["own"] <= 0.05 for line in figures.values())}
+
+
+async def measure(case: Case, seeds: Sequence[int], *, task_tags: bool = False) -> dict[str, Any]:
     """Cost, loss and certificates of the three ways on the test rows."""
     results: dict[str, list[tuple[float, float, bool]]] = {"joint": [], "cascade": [], "router": []}
     started = perf_counter()
@@ -131,7 +161,7 @@ async def measure(case: Case, seeds: Sequence[int]) -> dict[str, Any]:
     for seed in seeds:
         splits = halves([e.task for e in rows], seed, groups=[prompt_key(e) for e in rows])
         extended = await with_consensus(base, splits.fit, [case.max_loss], len(splits.certify), score)
-        for name, columns in (("joint", with_prompts(extended, rows)), ("cascade", extended)):
+        for name, columns in (("joint", with_prompts(extended, rows, has_tasks=task_tags)), ("cascade", extended)):
             choice = choose_certified(columns, splits, Guarantee("max_loss", case.max_loss, DELTA), seed=seed)
             outcome, test = choice.chosen.outcome(splits.test), splits.test
             ratio = float(outcome.cost_usd.mean() / premium.cost_usd[test, 0].mean())
@@ -183,17 +213,26 @@ def main() -> int:
     parser.add_argument(
         "--shift", action="store_true", help="measure tasks of which no row was seen, on the shipped recording"
     )
+    parser.add_argument("--range", action="store_true", help="measure which prompts count as unlike a recording")
+    parser.add_argument("--task-tags", action="store_true", help="the rows' tasks are a feature of their prompts")
     parser.add_argument("-v", action="store_true", help="print every choice to standard error")
     args = parser.parse_args()
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     figures: dict[str, Any] = {}
+    if args.range:
+        figures = ranges(seeds)
+        print(json.dumps({"prompts": {"range": figures}}))
+        return 0 if figures["ok"] else 1
     if args.shift:
         figures = asyncio.run(shifted(CASES["shipped"], seeds))
         print(json.dumps({"prompts": {"shifted": figures}, "delta": DELTA}))
         return 0 if figures["ok"] else 1
     for name, case in CASES.items():
         if any(word in name for word in args.cases.split(",")):
-            figures[name] = asyncio.run(measure(case, seeds)) if case.path.is_file() else {"skipped": case.path.name}
+            if case.path.is_file():
+                figures[name] = asyncio.run(measure(case, seeds, task_tags=args.task_tags))
+            else:
+                figures[name] = {"skipped": case.path.name}
             print(f"{name}: {json.dumps(figures[name])}", file=sys.stderr, flush=True)
     print(json.dumps({"prompts": figures, "delta": DELTA}))
     return 0 if all(each.get("ok", True) for each in figures.values()) else 1

@@ -226,8 +226,11 @@ function meter({ scope, usd_per_day, spent_usd, left_usd }) {
   return box;
 }
 
+let openId = null;
+
 async function open(id) {
   const dialog = $("run");
+  openId = id;
   $("run-title").textContent = `Run ${id}`;
   $("run-body").replaceChildren(make("p", "Loading", "soft"));
   if (!dialog.open) dialog.showModal();
@@ -242,6 +245,10 @@ async function open(id) {
 }
 
 $("close").addEventListener("click", () => $("run").close());
+// The button that opened it may have been replaced by a new one for the same run, which the browser does not know.
+$("run").addEventListener("close", () => {
+  if (document.activeElement === document.body && openId) document.querySelector(`[data-run="${CSS.escape(openId)}"]`)?.focus();
+});
 $("run").addEventListener("click", (event) => event.target === $("run") && $("run").close());
 $("unsure").addEventListener("change", () => last && list(last.latest, open));
 $("pause").addEventListener("click", () => {

@@ -144,6 +144,8 @@ def test_a_recording_of_50_rows_looks_at_no_prompt_and_says_why(tmp_path: Path) 
     result = asyncio.run(replay(path, rows, ["cheap", "dear"], config))
     assert "skip_below" not in result.data["chosen"]
     assert all("predictor" not in json.dumps(tier) for tier in result.data["policy"]["tiers"])
+    baseline = result.data["baselines"]["cascade without skips"]
+    assert baseline["usd_per_1000"] == result.data["chosen"]["usd_per_1000"]  # it is the cascade itself
     assert any("cheap: prompts are not looked at" in note and "at least 40" in note for note in result.data["notes"])
 
 

@@ -60,6 +60,16 @@ def test_few_rows_have_no_predictor_and_the_note_says_why() -> None:
     assert f"at least {LEAST_ROWS}" in scores.note
 
 
+def test_few_mistakes_have_no_predictor() -> None:
+    """With 15 wrong answers a predictor of many weights learns their words by heart."""
+    table, quality = recording(400, 1)
+    few = np.ones(400)
+    few[np.flatnonzero(quality == 0.0)[:15]] = 0.0
+    scores = table.fit(few, np.arange(400), 0)
+    assert scores.predictor is None
+    assert "with 20 right and 20 wrong" in scores.note
+
+
 def test_prompts_unlike_the_recording_are_out_of_range() -> None:
     """Nonsense, another language and another length have no probability."""
     table, quality = recording(200, 4)
