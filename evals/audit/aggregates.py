@@ -13,6 +13,7 @@ from math import ceil
 from typing import Any
 
 from cascade.journal.store import Row, SqlStore
+from evals.engines import Engine
 
 from .dialects import Dialect, dialect_of
 from .prompt_drift import PromptDrift
@@ -226,11 +227,11 @@ def _costly(period: Period, premiums: dict[str, str], result: dict[str, PolicyQu
         quality.show(acceptances)
 
 
-def compare_prompts(period: Period, prompts: PromptDrift, runs: int) -> None:
-    """Compares the runs with text with a recording, in their order."""
+def compare_prompts(period: Period, prompts: PromptDrift, runs: int, engine: Engine | None = None) -> None:
+    """Compares the runs with text with a recording, in their order; an ``engine``'s workers read the prompts."""
     share = 1.0 if runs <= MOST_PROMPTS else MOST_PROMPTS / runs
     below, values = _below(share)
     prompt = period.dialect.prompt
     columns = f"r.policy, r.started, {prompt}"
-    for policy, started, text in _rows(period, columns, "", f"{below} AND {prompt} IS NOT NULL", (), values):
-        prompts.add(policy, started, json.loads(text))
+    rows = _rows(period, columns, "", f"{below} AND {prompt} IS NOT NULL", (), values)
+    prompts.add_all(((policy, started, json.loads(text)) for policy, started, text in rows), engine)
