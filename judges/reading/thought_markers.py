@@ -128,8 +128,9 @@ FIRST_CHARACTERS = frozenset(
     opening[0] for opening in (*OPENINGS, *special_tokens.LEADING, *(wrapper[0] for wrapper in WRAPPERS))
 )
 # Ends that tell by themselves that a thought went before, as the server's template had opened it.
+NESTED_CLOSINGS = tuple(closing for marker in MARKERS if marker.nests for closing in marker.closings)
 LONE_CLOSINGS = (
-    *(closing for marker in MARKERS if marker.nests for closing in marker.closings),
+    *NESTED_CLOSINGS,
     *("<|end_thinking|>", "<|end_of_thought|>", "<|think_end|>", "<|inner_suffix|>", "<|close|>think<|sep|>", "[unused17]"),
     *("<|think:end|>", "<|plamo:end_think:plamo|>", "<channel|>", "<unused95>", "<|im_start|>answer", "<ctrl95>"),
     LONE_BOUNDARY,
@@ -183,6 +184,12 @@ def opening_of(closing: str) -> re.Pattern[str]:
     return _any_of(_OPENINGS_OF[closing])
 
 
+@cache
+def stray_closing() -> re.Pattern[str]:
+    """Finds the end of a thought that has ended before: small models close one twice. Compiled on first use."""
+    return _any_of(NESTED_CLOSINGS)
+
+
 def pattern_of(marker: Marker) -> re.Pattern[str]:
     """Finds what can end a thought of this marker, or open one inside it."""
     pattern = _PATTERNS.get(marker.opening)
@@ -207,7 +214,8 @@ def variable_marker(text: str, start: int) -> Marker | None:
             )
         else:
             closing = f"</{lower(match['tag'])}{lower(match['suffix'] or '')}>"
-            marker = Marker(opening=opening, closings=(closing,), nests=True)
+            plain = f"</{lower(match['tag'])}>"
+            marker = Marker(opening=opening, closings=tuple({closing: None, plain: None}), nests=True)
         if len(_VARIABLE_MARKERS) >= _MOST_REMEMBERED:
             _VARIABLE_MARKERS.clear()
         _VARIABLE_MARKERS[opening] = marker
