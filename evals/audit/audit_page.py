@@ -54,11 +54,11 @@ def page(result: Audit) -> str:
         element("h2", "How to read this"),
         element(
             "p",
-            "Savings count runs that returned an accepted answer, or the last tier's, and whose costs are known; what "
-            "premium would have cost was measured where a run was shadowed, and is estimated elsewhere. Losses are "
-            "premium's quality less that of the answer returned, by the labels of sampled runs, weighted for all runs; their "
-            "intervals hold at every look, if the mean did not change in the period. Sampled runs without a label are taken to be "
-            "missing at random.",
+            "Savings count runs that returned an accepted answer, or the last tier's, and whose costs are known; "
+            "what premium would have cost was measured where a run was shadowed, and is estimated elsewhere. "
+            "Losses are premium's quality less that of the answer returned, by the labels of sampled runs, "
+            "weighted for all runs; their intervals hold at every look, if the mean did not change in the period. "
+            "Sampled runs without a label are taken to be missing at random.",
             class_="soft",
         ),
     ]
