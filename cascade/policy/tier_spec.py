@@ -123,6 +123,8 @@ class TierPolicy(StrictModel):
                 raise ValueError("samples: is read only with fuse; for a self_consistency judge it is the judge's option")
         elif len(set(self.fuse)) < len(self.fuse):
             raise ValueError("fuse: names a model twice; samples gives several answers of each")
+        elif any(rule.use == "self_consistency" for rule in self.judges):
+            raise ValueError("judges: self_consistency would sample the model without its candidates; use samples of fuse")
         return self
 
     @model_serializer(mode="wrap")

@@ -15,7 +15,11 @@ from typing import Any
 import httpx2
 import pytest
 
+from cascade.costs.budget import today
+from cascade.engine.plan import period_scope
 from cascade.gateway.auth.key_file import KeyFile
+from cascade.resilience.store_health import StoreHealth
+from cascade.state.redis_ledger import RedisLedger
 from tests.cascade.gateway.serve.test_server import process
 from tests.cascade.journal.conftest import BINARIES, _as_postgres, postgres_url, server
 from tests.redis_server import RedisServer, missing
@@ -243,3 +247,78 @@ def restart_postgres(cluster: Path) -> Callable[[], None]:
         _as_postgres(control, "-D", str(cluster / "data"), "-w", "-l", str(cluster / "log"), "-o", options, "start")
 
     return disturb
+
+
+@pytest.mark.slow
+def test_a_rolling_restart_of_replicas_fails_no_request(tmp_path: Path, redis: RedisServer) -> None:
+    """Each leaves the balancer before it gets SIGTERM, and its successor enters once it listens; the budget goes on."""
+    keys, usd = tmp_path / "keys.db", 0.0001
+    _, key = KeyFile(keys).create("app", usd_per_day=1.0, per_minute=600_000)
+    answered: list[tuple[int, str]] = []
+    failures: list[str] = []
+    with WireServer() as upstream, ExitStack() as stack:
+        upstream.reply = Reply(chat("51", usage={"completion_tokens": TOKENS, "total_tokens": 10 + TOKENS}), delay_s=0.05)
+        paths = [
+            policies(tmp_path / str(i), f"{upstream.base_url}/v1", usd, journal, redis.url)
+            for i, journal in enumerate(own_journals(tmp_path))
+        ]
+
+        def start(replica: int) -> tuple[Any, str]:
+            options = ("--policy-file", str(paths[replica]), "--keys", str(keys))
+            running, url, _ = stack.enter_context(process(*options, UPSTREAM_API_KEY="k"))
+            return running, url
+
+        replicas = dict(enumerate(map(start, range(2))))
+        stopped = False
+
+        async def client(number: int) -> None:
+            headers = {"authorization": f"Bearer {key}"}
+            async with httpx2.AsyncClient(headers=headers, timeout=60) as http:
+                while not stopped:
+                    number += 1
+                    replica, (_, url) = list(replicas.items())[number % len(replicas)]
+                    try:
+                        response = await http.post(f"{url}/v1/route", json={"prompt": "What is 17 * 3?"})
+                    except httpx2.HTTPError as error:
+                        failures.append(type(error).__name__)
+                        continue
+                    if response.status_code == 200:
+                        answered.append((replica, response.json()["run_id"]))
+                    else:
+                        failures.append(response.text)
+
+        def roll() -> None:
+            for replica in range(2):
+                running, _ = replicas.pop(replica)
+                time.sleep(0.5)  # a balancer's view is late
+                running.terminate()
+                running.communicate(timeout=30)
+                assert running.returncode == 0
+                replicas[replica] = start(replica)
+
+        async def load() -> None:
+            nonlocal stopped
+            clients = [asyncio.ensure_future(client(i)) for i in range(6)]
+            await asyncio.to_thread(roll)
+            await asyncio.sleep(1.0)
+            stopped = True
+            await asyncio.gather(*clients)
+
+        asyncio.run(load())
+        for running, _ in replicas.values():
+            running.terminate()
+            running.communicate(timeout=30)
+    assert failures == []
+    assert len(answered) > 50
+    for replica in range(2):
+        assert {run_id for one, run_id in answered if one == replica} <= recorded(tmp_path / str(replica))
+
+    async def spent() -> float:
+        ledger = RedisLedger(redis.url, StoreHealth("redis"))
+        try:
+            scope = period_scope(today(), f"key {key.split('-')[2]}")
+            return await ledger.spent(scope)
+        finally:
+            ledger.close()
+
+    assert asyncio.run(spent()) == pytest.approx(len(answered) * usd)
