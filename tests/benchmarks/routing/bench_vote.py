@@ -78,7 +78,7 @@ def _paired(difference: npt.NDArray[np.float64]) -> list[float]:
 
 
 async def _main(seeds: int) -> int:
-    folder = Path(os.environ.get("CASCADE_RECORDINGS", Path(__file__).parents[2] / ".." / "shared" / "recordings"))
+    folder = Path(os.environ.get("CASCADE_RECORDINGS", Path(__file__).parents[3] / ".." / "shared" / "recordings"))
     gains = []
     for name, ladders in LADDERS.items():
         path = folder / f"{name}.jsonl.gz"
