@@ -2,8 +2,8 @@
 VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
-# Tests wait for processes and servers: one worker more than cores keeps the cores busy.
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
+# Tests wait for processes and servers: two workers more than cores keep the cores busy.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 2)')
 
 .PHONY: help replay demo serve test test-slow test-demo test-clients test-ray fuzz coverage docs lint bench figures compare compare-litellm schema lock dist clean
 help:  ## this list

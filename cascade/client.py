@@ -344,7 +344,7 @@ class Cascade(Service):
         compiled = self._runtime.compile(policy)
         context = RunContext(compiled, Prompt.of(prompt), new_run_budget(compiled))
         attempt = TierAttempt(context, tier_of(compiled, tier), decides=False)
-        await (attempt.run_with_others() if attempt.tier.other_models else attempt.run())
+        await (attempt.run_with_others() if attempt.tier.asks_others else attempt.run())
         return attempt.record()
 
 

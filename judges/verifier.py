@@ -25,8 +25,7 @@ _YES, _NO = frozenset(("yes", "ye", "y", "true")), frozenset(("no", "n", "false"
 def verification_prompt(prompt: Prompt, answer: Answer, *, rating: bool = False) -> Prompt:
     """The verifier's prompt about ``answer``: it asks for yes or no, or with ``rating`` for a number from 0 to 10."""
     question = shortened("\n\n".join(f"{m.get('role')}: {content_text(m.get('content'))}" for m in prompt.messages))
-    calls = str([_call_text(c) for c in answer.tool_calls]) if answer.tool_calls or not answer.text else ""
-    candidate = shortened("\n".join(filter(None, (answer.text, calls))))
+    candidate = shortened(candidate_text(answer) or "[]")
     question, candidate = remove_marks(question), remove_marks(candidate)
     nonce = nonce_of(question, candidate)
     request = (
@@ -51,6 +50,12 @@ def nonce_of(question: str, candidate: str) -> str:
     while nonce in candidate or nonce in question:
         nonce = hashlib.sha256(nonce.encode()).hexdigest()[:16]
     return nonce
+
+
+def candidate_text(answer: Answer) -> str:
+    """The answer's text and its tool calls, as a model reads them."""
+    calls = str([_call_text(c) for c in answer.tool_calls]) if answer.tool_calls else ""
+    return "\n".join(filter(None, (answer.text, calls)))
 
 
 def _call_text(call: Mapping[str, Any]) -> Any:

@@ -12,12 +12,14 @@ from cascade.models.protocol import ModelError
 from cascade.result import Action, Attempt, CallRecord, Decision, Reason, Stage, is_judged
 from cascade.util.log_events import Event, LimitedLog
 from cascade.util.totals import plus
-from judges import Answer, Judge, Verdict
+from judges import Answer, Judge, Prompt, Verdict
+from judges.fusion import fusion_prompt
 from judges.prompt import PROMPT_SCORE, features
 from judges.protocol import JudgeInput
 
 from .ahead import EarlyAnswer
 from .calls import JudgeModelAccess, call_model
+from .candidates import candidates
 from .confidence import agreement, calibrated, combine
 from .decide import decide, decide_before, decide_early, decide_in_time
 from .model_handle import ModelHandle
@@ -69,6 +71,8 @@ class TierAttempt:
     _access: JudgeModelAccess | None = field(init=False, default=None)
     _handle: ModelHandle = field(init=False)
     _others: OtherAnswers | None = field(init=False, default=None)
+    _fused_prompt: Prompt | None = field(init=False, default=None)
+    _candidates_s: float = field(init=False, default=0.0)
     _judge_usd: float | None = field(init=False, default=0.0)
     _answer_latency_s: float | None = field(init=False, default=None)
     _started: float = field(init=False)
@@ -87,6 +91,7 @@ class TierAttempt:
         if events is not None:
             events.tier_started(self.tier, not self.tiers_left, has_tools=bool(context.prompt.tools))
         send = None if events is None else events.send
+        prompt = context.prompt if self._fused_prompt is None else self._fused_prompt
         faults: list[str] = []
         handles = (self.tier.handle, *self.tier.fallbacks)
         for i, handle in enumerate(handles, 1):
@@ -98,7 +103,7 @@ class TierAttempt:
                     answers = await call_model(
                         context,
                         handle,
-                        context.prompt,
+                        prompt,
                         context.request,
                         send=send,
                         alternatives=len(handles) - i + self.tiers_left,
@@ -115,11 +120,22 @@ class TierAttempt:
         self.reason, self.error = "provider_failure", "; ".join(faults)
 
     async def run_with_others(self) -> None:
-        """``run``, with other models asked at the same time, for judges that compare their answers."""
+        """``run``, with other models asked at the same time, for judges that compare their answers.
+
+        Candidates that the tier's model reads are asked for before it.
+        """
+        fusion = self.tier.fusion
         self._others = OtherAnswers(self.context, self.tiers_left, call_model)
         for judge, models in self.tier.other_models:
             self._others.start(models, judge)
         try:
+            if fusion is not None:
+                try:
+                    answers, self._candidates_s = await candidates(self.context, fusion, self.tiers_left)
+                except LimitReached as limit:
+                    self.reason, self.error = limit.reason, f"stopped before the candidates: {limit}"
+                    return
+                self._fused_prompt = fusion_prompt(self.context.prompt, answers)
             await self.run()
         finally:
             await self._others.close()
@@ -384,6 +400,8 @@ class TierAttempt:
                 judge_usd = plus(judge_usd, call.cost_usd)
         judging_s = self._access.latency_s if self._access is not None else 0.0
         answer_s = self._answer_latency_s
+        if self._candidates_s and answer_s is not None:
+            answer_s += self._candidates_s
         return Attempt(
             tier=self.tier.name,
             model=self.answer.model if self.answer is not None and self.answer.model else self._handle.model.name,

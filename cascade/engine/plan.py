@@ -30,6 +30,19 @@ DailyBudgets = tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fusion:
+    """What a tier with ``fuse`` reads before it answers.
+
+    Attributes:
+        models: The names of the models whose answers are its candidates.
+        samples: How many answers of each.
+    """
+
+    models: tuple[str, ...]
+    samples: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CompiledTier:
     """A tier of a policy, ready to run.
 
@@ -53,6 +66,9 @@ class CompiledTier:
         p95_s: The 95th percentile of its latency in seconds, by the policy; None: unknown.
         session: Why a conversation's turn begins where it does; None: the run belongs to no conversation that escalated.
         other_models: What is asked at the same time as the tier's model: pairs of a judge's name and the models' names.
+        asks_others: Whether other models are asked before or while its own is.
+        model_name: The name of its model in the policy file.
+        fusion: The candidates that its model reads; None: it answers the prompt alone.
         tools_judge: Checks the calls of answers to prompts with tools, before the other judges; None: it is one of them.
     """
 
@@ -76,6 +92,9 @@ class CompiledTier:
     p95_s: float | None = None
     session: str | None = None
     other_models: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    asks_others: bool = False
+    model_name: str = ""
+    fusion: Fusion | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +149,7 @@ class CompiledPolicy:
             tier=premium.name,
             price=premium.handle.pricer.cost,
             recorded_cost=getattr(premium.handle.model, "recorded_cost", None),
+            candidates=() if premium.fusion is None else premium.fusion.models,
         )
 
 

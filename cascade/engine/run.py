@@ -96,7 +96,7 @@ async def _run_tiers(context: RunContext, attempts: list[Attempt], tier_attempts
             attempts.append(attempt.record())
             continue
         try:
-            await (attempt.run_with_others() if tier.other_models else attempt.run())
+            await (attempt.run_with_others() if tier.asks_others else attempt.run())
         finally:
             # A cancelled attempt keeps its answer: it may be the best that the deadline allowed.
             if not budget.closed:

@@ -110,12 +110,14 @@ def _next_answer(context: RunContext, attempt: TierAttempt, i: int, run_s: float
     following = tiers[i + 1]
     speculates = attempt.asks_next()
     if ends is None:
-        if not speculates or _is_skipped(context, following):
+        if not speculates or following.fusion is not None or _is_skipped(context, following):
             return None
         early = EarlyAnswer(context, following, len(tiers) - i - 2, run_s, loop.time)
         early.start()
         return early
     for j in range(i + 1, len(tiers)):
+        if tiers[j].fusion is not None:
+            return None  # it reads the answers of tiers before it
         percentile = p95_s(tiers[j])
         if (percentile is not None and percentile > ends - loop.time()) or _is_skipped(context, tiers[j]):
             continue
@@ -136,7 +138,7 @@ def _is_skipped(context: RunContext, tier: CompiledTier) -> bool:
 
 async def _attempted(attempt: TierAttempt, early: EarlyAnswer | None, ends: float | None) -> None:
     """Runs an attempt; at ``ends`` it is cut short where another tier, which was asked early, goes on."""
-    work = attempt.run_with_others() if attempt.tier.other_models else attempt.run()
+    work = attempt.run_with_others() if attempt.tier.asks_others else attempt.run()
     if early is None or ends is None:
         await work
         return

@@ -23,7 +23,7 @@ from cascade.util.suggestions import unknown
 
 from .model_handle import ModelHandle
 from .observer import Observer
-from .plan import CanaryPlan, CompiledPolicy, CompiledTier
+from .plan import CanaryPlan, CompiledPolicy, CompiledTier, Fusion
 from .routing import route_plan
 from .sessions import SessionMemory
 from .shadow_plan import ShadowPlan
@@ -277,6 +277,7 @@ def _compile_tier(tier: TierPolicy, handles: Mapping[str, ModelHandle]) -> Compi
     reads_agreement = any(calibrator.reads_agreement for calibrator in calibrators)
     reads_prompt = any(calibrator.reads_prompt for calibrator in calibrators)
     predicts = reads_prompt or tier.skip_below is not None or tier.speculate_below is not None
+    other_models = tuple((judge.name, models) for judge in tier_judges if (models := getattr(judge, "asks_with_answer", ())))
     return CompiledTier(
         name=tier.name,
         handle=handles[tier.model],
@@ -292,9 +293,10 @@ def _compile_tier(tier: TierPolicy, handles: Mapping[str, ModelHandle]) -> Compi
         speculate_below=tier.speculate_below,
         p95_s=tier.p95_s,
         tools_judge=None if checks_tools else judges.make("tools"),
-        other_models=tuple(
-            (judge.name, models) for judge in tier_judges if (models := getattr(judge, "asks_with_answer", ()))
-        ),
+        other_models=other_models,
+        asks_others=bool(other_models or tier.fuse),
+        model_name=tier.model,
+        fusion=Fusion(models=tuple(tier.fuse), samples=tier.samples or 1) if tier.fuse else None,
     )
 
 

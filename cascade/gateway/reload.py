@@ -19,7 +19,7 @@ from .state import Gateway, ReloadStatus
 
 log = logging.getLogger("cascade.gateway")
 
-EVERY_S = 1.0
+EVERY_S = 0.5
 ALARM_EVERY_S = 60.0
 EXPIRY_EVERY_S, EXPIRES_SOON_S = 86_400.0, 7 * 86_400.0
 
@@ -27,7 +27,7 @@ _Stamp = tuple[int, int, int]
 
 
 class Reloader:
-    """Checks once a second whether the policy file, a calibration that it names or the keys have changed.
+    """Checks twice a second whether the policy file, a calibration that it names or the keys have changed.
 
     Args:
         gateway: The gateway whose files are watched.

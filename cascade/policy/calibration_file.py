@@ -152,7 +152,8 @@ def apply(policy: Policy, calibration: CalibrationFile, model_of: Callable[[Tier
             else _with_own_models(rule, tier, tiers)
             for rule in fitted.judges
         ]
-        fields = {"name": tier.name, "model": tier.model, "fallbacks": tier.fallbacks, "judges": judges}
+        fields: dict[str, Any] = {"name": tier.name, "model": tier.model, "fallbacks": tier.fallbacks, "judges": judges}
+        fields |= {"fuse": tier.fuse, "samples": tier.samples}
         chosen.append(fitted.model_copy(update=fields))
     routes = _routes_to_left(policy, [tier.name for tier in chosen])
     return policy.model_copy(
@@ -209,6 +210,10 @@ def _fitting_tiers(policy: Policy, calibration: CalibrationFile, model_of: Calla
         entry["model"] = tier.model if tier is not None else candidate.model
         if tier is not None and tier.fallbacks:
             entry["fallbacks"] = tier.fallbacks
+        if tier is not None and tier.fuse is not None:
+            entry["fuse"] = tier.fuse
+            if tier.samples is not None:
+                entry["samples"] = tier.samples
         judges: list[Any] = []
         for rule in candidate.judges:
             model = called.get((candidate.model, rule.use))

@@ -19,6 +19,7 @@ from judges import Usage
 
 from . import yaml as safe_yaml
 from .environment import hide
+from .fusion import recorded_name
 from .imports import import_modules
 from .rollout import AppliedCalibration
 from .schema import ModelSpec, Policy, PolicyFile, TierPolicy
@@ -180,8 +181,11 @@ def _calibration(named: str, file: str | os.PathLike[str]) -> Path:
 def _calibrated(policies: PolicyFile, file: str, lines: Mapping[KeyPath, int]) -> PolicyFile:
     """The file with each policy's calibration laid over it. Raises PolicyError where one does not fit its policy."""
 
+    def name_of(model: str) -> str:
+        return policies.models[model].model or model
+
     def model_of(tier: TierPolicy) -> str:
-        return policies.models[tier.model].model or tier.model
+        return recorded_name(tier, name_of)
 
     tuned = {}
 

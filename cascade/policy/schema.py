@@ -160,8 +160,9 @@ class Policy(StrictModel):
 
     @property
     def model_names(self) -> set[str]:
-        """Every model that a run may ask: of tiers, their fallbacks and their judges."""
+        """Every model that a run may ask: of tiers, their fallbacks, candidates and judges."""
         named = {t.model for t in self.tiers} | {m for t in self.tiers for m in t.fallbacks}
+        named |= {m for t in self.tiers for m in t.fuse or ()}
         return named | {m for t in self.tiers for j in t.judges for m in j.model_names}
 
     @property
@@ -237,6 +238,9 @@ class PolicyFile(StrictModel):
                 for other in tier.fallbacks:
                     if other not in self.models:
                         raise ValueError(f"{where}.fallbacks: {unknown('model', other, list(self.models))}")
+                for other in tier.fuse or ():
+                    if other not in self.models:
+                        raise ValueError(f"{where}.fuse: {unknown('model', other, list(self.models))}")
                 for rule in tier.judges:
                     for model in rule.model_names:
                         if model not in self.models:

@@ -59,7 +59,7 @@ class JudgeRule(StrictModel):
         return tuple(name for name in named if isinstance(name, str))
 
 
-_SELDOM = frozenset(("predictor", "skip_below", "speculate_below", "p95_s"))
+_SELDOM = frozenset(("predictor", "skip_below", "speculate_below", "p95_s", "fuse", "samples"))
 """Keys that are not written where they are not set."""
 
 
@@ -69,6 +69,10 @@ class TierPolicy(StrictModel):
     name: str = ""
     model: str
     fallbacks: list[str] = Field(default_factory=list, description="Models asked in turn where the tier's own fails.")
+    fuse: list[str] | None = Field(
+        None, min_length=1, description="Models whose answers the tier's model reads as candidates before it writes its own."
+    )
+    samples: int | None = Field(None, ge=1, le=32, description="With fuse: how many answers of each model; by default 1.")
     accept_at: Probability = Field(0.7, description="Accept the answer from this confidence on; 0 accepts all.")
     prior: Probability = Field(0.5, description="The confidence where no judge gave a score.")
     accept_at_by_task: dict[str, Probability | Literal["skip"]] | None = Field(
@@ -110,6 +114,17 @@ class TierPolicy(StrictModel):
                     f"judges: consensus asks {self.model!r}, which is the tier's own model; name other models, or use "
                     "self_consistency for further answers of one"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _candidates_differ(self) -> "TierPolicy":
+        if self.fuse is None:
+            if self.samples is not None:
+                raise ValueError("samples: is read only with fuse; for a self_consistency judge it is the judge's option")
+        elif len(set(self.fuse)) < len(self.fuse):
+            raise ValueError("fuse: names a model twice; samples gives several answers of each")
+        elif any(rule.use == "self_consistency" for rule in self.judges):
+            raise ValueError("judges: self_consistency would sample the model without its candidates; use samples of fuse")
         return self
 
     @model_serializer(mode="wrap")

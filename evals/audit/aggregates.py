@@ -13,6 +13,7 @@ from math import ceil
 from typing import Any
 
 from cascade.journal.store import Row, SqlStore
+from evals.engines import Engine
 
 from .dialects import Dialect, dialect_of
 from .prompt_drift import PromptDrift
@@ -78,13 +79,15 @@ def traffic(period: Period, begin: float | None = None) -> tuple[Traffic, Traffi
     saved = f"CASE WHEN {answered} AND r.cost_usd IS NOT NULL THEN r.premium_usd - r.cost_usd END"
     rows = _sums(
         period,
-        "SELECT policy, task, caller, tier, day, COUNT(*), SUM(answered), SUM(escalated), SUM(stopped), SUM(failed), "
-        "COALESCE(SUM(cost_usd), 0.0), COUNT(*) - COUNT(cost_usd), COUNT(saved), COALESCE(SUM(premium), 0.0), "
+        "SELECT policy, task, caller, tier, day, COUNT(*), SUM(answered), SUM(escalated), SUM(early), SUM(stopped), "
+        "SUM(failed), COALESCE(SUM(cost_usd), 0.0), COUNT(*) - COUNT(cost_usd), COUNT(saved), COALESCE(SUM(premium), 0.0), "
         "COALESCE(SUM(saved), 0.0), SUM(latency_s), COALESCE(SUM(saved * saved), 0.0), part, MIN(id) AS first FROM ("
         "SELECT CASE WHEN r.started >= ? THEN 1 ELSE 0 END AS part, r.id AS id, r.policy AS policy, "
         f"{tag('task')} AS task, {tag('key')} AS caller, r.tier AS tier, "
         f"{d.day} AS day, CASE WHEN {answered} THEN 1 ELSE 0 END AS answered, "
-        f"CASE WHEN {d.tiers_asked} > 1 THEN 1 ELSE 0 END AS escalated, CASE WHEN {stopped} THEN 1 ELSE 0 END AS stopped, "
+        f"CASE WHEN {d.tiers_asked} > 1 THEN 1 ELSE 0 END AS escalated, "
+        f"CASE WHEN {answered} AND {d.tiers_asked} = 1 THEN 1 ELSE 0 END AS early, "
+        f"CASE WHEN {stopped} THEN 1 ELSE 0 END AS stopped, "
         f"CASE WHEN r.tier IS NULL AND NOT {stopped} THEN 1 ELSE 0 END AS failed, r.cost_usd AS cost_usd, "
         f"CASE WHEN {answered} AND r.cost_usd IS NOT NULL THEN r.premium_usd END AS premium, {saved} AS saved, "
         f"r.latency_s AS latency_s FROM cascade_runs r WHERE {period.where}{d.fence}) AS q "
@@ -93,11 +96,12 @@ def traffic(period: Period, begin: float | None = None) -> tuple[Traffic, Traffi
     )
     parts = Traffic(), Traffic()
     for policy, task, caller, tier, day, *sums, squares, part, _ in rows:
-        count, answers, escalations, stops, failures, usd, unpriced, compared, premium, won, seconds = sums
+        count, answers, escalations, early, stops, failures, usd, unpriced, compared, premium, won, seconds = sums
         group = Group(
             runs=int(count),
             answered=int(answers),
             escalated=int(escalations),
+            early=int(early),
             stopped=int(stops),
             failed=int(failures),
             usd=float(usd),
@@ -223,11 +227,11 @@ def _costly(period: Period, premiums: dict[str, str], result: dict[str, PolicyQu
         quality.show(acceptances)
 
 
-def compare_prompts(period: Period, prompts: PromptDrift, runs: int) -> None:
-    """Compares the runs with text with a recording, in their order."""
+def compare_prompts(period: Period, prompts: PromptDrift, runs: int, engine: Engine | None = None) -> None:
+    """Compares the runs with text with a recording, in their order; an ``engine``'s workers read the prompts."""
     share = 1.0 if runs <= MOST_PROMPTS else MOST_PROMPTS / runs
     below, values = _below(share)
     prompt = period.dialect.prompt
     columns = f"r.policy, r.started, {prompt}"
-    for policy, started, text in _rows(period, columns, "", f"{below} AND {prompt} IS NOT NULL", (), values):
-        prompts.add(policy, started, json.loads(text))
+    rows = _rows(period, columns, "", f"{below} AND {prompt} IS NOT NULL", (), values)
+    prompts.add_all(((policy, started, json.loads(text)) for policy, started, text in rows), engine)

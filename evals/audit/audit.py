@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from cascade.policy.schema import PolicyFile
 from cascade.util.argument_parser import CommandParser
 from cascade.util.atomic_write import replacing
 from cascade.util.broken_pipe import quietly
+from evals.engines import Engine, add_argument, open_engine
 
 from .audit_page import page
 from .grade_shadows import read_references
@@ -71,34 +73,50 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     add("--references", metavar="FILE",
         help="with --propose: JSON Lines with a reference, and the run_id or prompt_hash of the run")  # fmt: skip
     add("--max-usd", type=float, metavar="X", help="with --propose: the most that a model as grader may cost")
+    add_argument(parser)
     return parser
 
 
 def main(
-    argv: Sequence[str] | None = None, paid: Callable[[float], None] | None = None, *, prog: str = "cascade audit"
+    argv: Sequence[str] | None = None,
+    paid: Callable[[float], None] | None = None,
+    *,
+    prog: str = "cascade audit",
+    engine: Engine | None = None,
 ) -> int:
-    """The command; returns the exit code: 0, 1 where a promise is in doubt or broken, 2 where the input is wrong."""
+    """The command; returns the exit code: 0, 1 where a promise is in doubt or broken, 2 where the input is wrong.
+
+    ``engine`` is one that is open already; by default ``--engine`` says which.
+    """
     args = _parser(prog).parse_args(argv)
     try:
-        path = policy_files.find(args.policy_file)
-        file = policy_files.load(path)
-        if file.journal is None and args.parquet is None:
-            raise ValueError(f"{path}: has no key 'journal'; add one: what is audited is there")
-        if args.parquet is not None and args.propose is not None:
-            raise ValueError("--propose reads the journal; leave out --parquet")
-        if args.policy is not None and args.policy not in file.policies:
-            raise ValueError(f"{path}: unknown policy {args.policy!r}; known: {', '.join(file.policies)}")
-        now = time.time()
-        since, until = moment(args.since, now), moment(args.until, now) or now
-        assert since is not None
-        if not since < until:
-            raise ValueError("--since must lie before --until")
-        connect = partial(_open, args.parquet, file)
+        return _run(args, engine)
+    except (CascadeError, OSError, ValueError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+
+
+def _run(args: argparse.Namespace, engine: Engine | None) -> int:
+    path = policy_files.find(args.policy_file)
+    file = policy_files.load(path)
+    if file.journal is None and args.parquet is None:
+        raise ValueError(f"{path}: has no key 'journal'; add one: what is audited is there")
+    if args.parquet is not None and args.propose is not None:
+        raise ValueError("--propose reads the journal; leave out --parquet")
+    if args.policy is not None and args.policy not in file.policies:
+        raise ValueError(f"{path}: unknown policy {args.policy!r}; known: {', '.join(file.policies)}")
+    now = time.time()
+    since, until = moment(args.since, now), moment(args.until, now) or now
+    assert since is not None
+    if not since < until:
+        raise ValueError("--since must lie before --until")
+    connect = partial(_open, args.parquet, file)
+    with open_engine(args.engine) if engine is None else nullcontext(engine) as engine:
         store = connect()
         book = PromiseBook(connect)
         try:
-            prompts = None if args.recording is None else PromptDrift.of(args.recording)
-            result = audit(store, file, since=since, until=until, policy=args.policy, prompts=prompts)
+            prompts = None if args.recording is None else PromptDrift.of(args.recording, engine)
+            result = audit(store, file, since=since, until=until, policy=args.policy, prompts=prompts, engine=engine)
             add_promises(result, file, book, args.policy)
         finally:
             store.close()
@@ -108,14 +126,12 @@ def main(
         if proposal is not None:
             store = connect()
             try:
-                status = propose(proposal, store.read(Filter(since=since, until=until, policy=proposal.policy)))
+                runs = store.read(Filter(since=since, until=until, policy=proposal.policy))
+                status = propose(proposal, runs, engine)
             finally:
                 store.close()
             if status:
                 return status
-    except (CascadeError, OSError, ValueError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
     if args.json != "-":
         print("\n".join(lines(result)))
     return 1 if result.is_bad else 0

@@ -26,16 +26,18 @@ _STYLE = """
 body{margin:0 auto;max-width:64rem;padding:1.5rem 1rem 4rem;background:var(--ground);color:var(--ink);
 font:16px/1.5 system-ui,sans-serif}h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:2.2rem 0 .6rem}p{margin:.4rem 0}
 .soft{color:var(--soft)}
-.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(11rem,1fr));gap:.7rem;margin:1.2rem 0}
+.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr));gap:.7rem;margin:1.2rem 0}
 .card{background:var(--panel);border-radius:.5rem;padding:.7rem .9rem}.card b{display:block;font-size:1.4rem;font-weight:600}
 .state{border-left:.3rem solid;padding:.4rem .8rem;margin:.5rem 0;background:var(--panel)}.good{border-color:var(--good)}
 .warn{border-color:var(--warn)}.bad{border-color:var(--bad)}.unknown{border-color:var(--unknown)}.scroll{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}th,td{padding:.3rem .6rem;text-align:right;
 border-bottom:1px solid var(--line);white-space:nowrap}th{color:var(--soft);font-weight:500;font-size:.85rem}
-th:first-child,td:first-child{text-align:left}.bar{display:inline-block;height:.6rem;background:var(--bar);border-radius:2px}
+th:first-child,td:first-child{text-align:left}td:first-child{white-space:normal;overflow-wrap:anywhere;min-width:8rem}
+td:nth-child(3){text-align:left}.bar{display:inline-block;height:.6rem;background:var(--bar);border-radius:2px}
 pre{background:var(--panel);padding:.6rem .8rem;border-radius:.4rem;overflow-x:auto;font-size:.85rem}
 .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(16rem,1fr));gap:.7rem;margin:.4rem 0 1.2rem}
 .pair div{background:var(--panel);border-radius:.4rem;padding:.5rem .8rem;overflow-wrap:anywhere;white-space:pre-wrap}
+@media(max-width:40rem){td:nth-child(3),th:nth-child(3){display:none}th,td{padding:.3rem .35rem}pre{white-space:pre-wrap}}
 """
 
 

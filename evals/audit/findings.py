@@ -73,12 +73,12 @@ def changes(
             )
     for (name, task), group in traffic.task_tiers.items():
         known_policy = policies.get(name)
-        accepted_early = group.runs - group.escalated
+        ended = group.runs - group.stopped - group.failed  # what a budget stopped says nothing of the tiers
         if (
             known_policy is not None
             and len(known_policy.tiers) > 1
-            and group.runs >= _LEAST_RUNS
-            and accepted_early / group.runs < _RARELY
+            and ended >= _LEAST_RUNS
+            and group.early / ended < _RARELY
         ):
             last = known_policy.tiers[-1]
             lost = -group.saved_usd / group.compared * 1_000 if group.compared else None
@@ -87,7 +87,7 @@ def changes(
                 Change(
                     title=f"{name}: start task {task} at {last.name}",
                     price=price,
-                    effect=f"the first tier was enough in {accepted_early} of {group.runs} runs of this task",
+                    effect=f"the first tier was enough in {group.early} of {ended} runs of this task",
                     lines=f"policies:\n  {name}-{task}:  # for the calls of this task\n"
                     f"    tiers: [{{name: {last.name}, model: {last.model}}}]",
                 )

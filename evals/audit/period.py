@@ -9,6 +9,7 @@ from cascade.journal.store import SqlStore
 from cascade.policy.schema import PolicyFile
 from cascade.promise.states import PromiseState
 from cascade.shadow.promise_monitor import WatchedPolicy, in_words
+from evals.engines import Engine
 
 from .aggregates import Period, compare_prompts, qualities, traffic
 from .comparisons import comparisons
@@ -78,6 +79,7 @@ def audit(
     until: float,
     policy: str | None = None,
     prompts: PromptDrift | None = None,
+    engine: Engine | None = None,
 ) -> Audit:
     """Audits the runs of a period, and counts those of the period before it.
 
@@ -88,6 +90,7 @@ def audit(
         until: The end.
         policy: Only this policy's runs; None: all.
         prompts: Compares the runs' prompts with a recording.
+        engine: Whose workers read the prompts; None: this process.
     """
     now = Period(store=store, since=since, until=until, policy=policy)
     both = Period(store=store, since=since - (until - since), until=until, policy=policy)
@@ -98,7 +101,7 @@ def audit(
         if name in result.qualities:
             result.qualities[name].people = reviewed.estimate()
     if prompts is not None:
-        compare_prompts(now, prompts, result.now.total.runs)
+        compare_prompts(now, prompts, result.now.total.runs, engine)
     return result
 
 

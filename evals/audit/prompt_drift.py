@@ -1,12 +1,16 @@
 """Are production's prompts like those of the recording? Without labels, by betting on a classifier that tells them apart."""
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from cascade.promise.drift import DriftTest, prompt_features, text_of
+from cascade.promise.drift import DriftTest, text_of
+from evals.engines import Engine
 from evals.recording import read
+
+from .prompt_texts import features_of
 
 ALPHA = 0.05
 """The probability of ever calling prompts unlike the recording's that are like them."""
@@ -58,25 +62,42 @@ class PromptDrift:
     policies: dict[str, PolicyDrift] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, path: str) -> "PromptDrift":
-        """The comparison with a recording. Raises RecordingError, or ValueError where it has too few examples."""
-        every = [prompt_features(text_of(example.to_prompt().messages)) for example in read(path)]
+    def of(cls, path: str, engine: Engine | None = None) -> "PromptDrift":
+        """The comparison with a recording, whose features an ``engine``'s workers compute, if there is one.
+
+        Raises RecordingError, EngineError, or ValueError where it has too few examples.
+        """
+        every = list(features_of((text_of(example.to_prompt().messages) for example in read(path)), engine))
         reference = every[:: max(1, len(every) // MOST_EXAMPLES)]
         DriftTest(reference)
         return cls(reference)
 
-    def add(self, policy: str, started: float, prompt: Mapping[str, Any]) -> None:
-        """Compares one run.
+    def add_all(self, runs: Iterable[tuple[str, float, Mapping[str, Any]]], engine: Engine | None = None) -> None:
+        """Compares runs in their order.
 
         Args:
-            policy: The run's policy.
-            started: When it began, in Unix seconds.
-            prompt: What it asked, as the journal keeps it.
+            runs: The policy of each, when it began in Unix seconds, and what it asked, as the journal keeps it.
+            engine: Whose workers compute the prompts' features; None: this process.
         """
+        waiting: deque[tuple[str, float]] = deque()
+
+        def texts() -> Iterator[str]:
+            for policy, started, prompt in runs:
+                waiting.append((policy, started))
+                yield text_of(prompt["messages"])
+
+        for features in features_of(texts(), engine):
+            self._add(*waiting.popleft(), features)
+
+    def add(self, policy: str, started: float, prompt: Mapping[str, Any]) -> None:
+        """Compares one run, as ``add_all`` does."""
+        self.add_all([(policy, started, prompt)])
+
+    def _add(self, policy: str, started: float, features: Sequence[float]) -> None:
         one = self.policies.get(policy)
         if one is None:
             one = self.policies[policy] = PolicyDrift(DriftTest(self.reference))
-        one.test.update(prompt_features(text_of(prompt["messages"])))
+        one.test.update(features)
         one.runs += 1
         if one.since is None and one.test.drifted(ALPHA):
             one.since, one.after = started, one.runs

@@ -9,6 +9,7 @@ from typing import Any
 from cascade.journal.read.to_recording import as_recording
 from cascade.journal.record import Record
 from cascade.util.atomic_write import replacing
+from evals.engines import Engine
 from evals.grade import GraderError
 from evals.grade.command import main as grade
 from evals.replay.command import main as replay
@@ -58,12 +59,13 @@ def sampled_lines(records: Iterable[Record], references: Mapping[str, Any]) -> l
     return lines
 
 
-def propose(proposal: Proposal, records: Iterable[Record]) -> int:
+def propose(proposal: Proposal, records: Iterable[Record], engine: Engine | None = None) -> int:
     """Writes the sampled runs as a recording, grades all of its answers, tunes and certifies.
 
     Args:
         proposal: What is tuned and how.
         records: The runs of the period, of this policy.
+        engine: Whose workers grade and score; None: this process.
 
     Returns:
         0, or the exit code of the step that failed, which has printed why.
@@ -87,7 +89,7 @@ def propose(proposal: Proposal, records: Iterable[Record]) -> int:
     grading = [str(recording), "--grader", proposal.grader, "--policy-file", str(proposal.policy_file)]
     if proposal.max_usd is not None:
         grading += ["--max-usd", str(proposal.max_usd)]
-    status = grade(grading, prog="cascade grade")
+    status = grade(grading, prog="cascade grade", engine=engine)
     if status:
         return status
     status = replay(
@@ -98,6 +100,7 @@ def propose(proposal: Proposal, records: Iterable[Record]) -> int:
             *("--write-policy", str(policies), "--report", str(report)),
         ],
         prog="cascade replay",
+        engine=engine,
     )
     if status == 0:
         print(f"\nto try it on a tenth of the runs first, in policies.{proposal.policy}:")

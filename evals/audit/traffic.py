@@ -19,6 +19,7 @@ class Group:
         runs: How many there were.
         answered: Of those, how many returned an answer that was accepted, or is the last tier's.
         escalated: How many asked more than one tier.
+        early: How many were answered by the only tier that they asked.
         stopped: How many a budget or a cap ended.
         failed: How many ended without any answer for another reason.
         usd: What they cost, where known.
@@ -33,6 +34,7 @@ class Group:
     runs: int = 0
     answered: int = 0
     escalated: int = 0
+    early: int = 0
     stopped: int = 0
     failed: int = 0
     usd: float = 0.0

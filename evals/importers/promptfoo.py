@@ -23,6 +23,8 @@ READS = (
 _ERROR = 2  # promptfoo's failureReason where the provider, not the answer, failed
 # How promptfoo writes a thought of Anthropic's before the answer.
 _SIGNED_THOUGHT = re.compile(r"Thinking: (.*?)\nSignature: \S+\s*", re.DOTALL)
+# How it writes that of other providers: nothing says where the thought ends but a blank line.
+_THOUGHT = "Thinking: "
 _VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
 
@@ -61,10 +63,14 @@ def of_result(result: Field, options: Options) -> ImportedAnswer | Skipped:
     if cached:
         notes = (*notes, "answered from promptfoo's cache: cost, time and tokens are unknown; --no-cache measures them")
     values = _logprobs(response)
+    try:
+        answer = _answer(result, response, output, cached)
+    except _UndividedError:
+        return Skipped(where, "a thought of several paragraphs is not divided from the answer; use showThinking: false")
     return ImportedAnswer(
         _example(result, options),
         model,
-        _answer(result, response, output, cached),
+        answer,
         quality,
         more={"token_logprobs": values} if values else {},
         notes=notes,
@@ -109,14 +115,43 @@ def _reference(case: Field | None, variables: dict[str, Any], options: Options) 
     return None
 
 
-def _answer(result: Field, response: Field, output: Any, cached: bool) -> Answer:
-    usage = None if cached else response.get("tokenUsage", dict)
-    values = _logprobs(response)
-    text = output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
+def _split(text: str) -> tuple[str, list[str]]:
+    """The answer and the thoughts in an output.
+
+    Raises _UndividedError where a thought of several paragraphs is followed by an answer, and nothing divides them.
+    """
     thoughts = []
     while (thought := _SIGNED_THOUGHT.match(text)) is not None:
         thoughts.append(thought[1])
         text = text[thought.end() :]
+    if thoughts or not text.startswith(_THOUGHT):
+        return text, thoughts
+    paragraphs = text.removeprefix(_THOUGHT).strip().split("\n\n")
+    for i in range(1, len(paragraphs)):
+        answer = "\n\n".join(paragraphs[i:])
+        if len(paragraphs) == 2 or _is_json(answer):
+            return answer, ["\n\n".join(paragraphs[:i])]
+    if len(paragraphs) > 1:
+        raise _UndividedError
+    return text, []
+
+
+class _UndividedError(Exception):
+    """Where a thought ends cannot be known."""
+
+
+def _is_json(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict | list)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _answer(result: Field, response: Field, output: Any, cached: bool) -> Answer:
+    usage = None if cached else response.get("tokenUsage", dict)
+    values = _logprobs(response)
+    text = output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
+    text, thoughts = _split(text)
     # The result's own cost is 0 where it is unknown; the response's is absent then.
     return Answer(
         text,

@@ -8,6 +8,8 @@ from typing import Any
 from .chat import UnsupportedPartError, calls_of, content_of, decoded, part_calls, thought_of
 
 _RESPONSE_ITEMS = ("message", "reasoning", "function_call", "custom_tool_call")
+# Text interfaces have their answer in one of these, alone: LangChain's chains, Bedrock, Hugging Face.
+_TEXT_FIELDS = frozenset(("completion", "text", "generated_text", "output_text"))
 _CUT = {"max_output_tokens": "length"}
 
 
@@ -47,8 +49,8 @@ def reply_of(value: Any) -> Reply | None:
         if isinstance(value.get(name), list):
             first = value[name][0] if value[name] else None
             return _chosen(first[0] if isinstance(first, list) and first else first)
-    if value.keys() == {"completion"}:
-        return reply_of(value["completion"])
+    if len(value) == 1 and not _TEXT_FIELDS.isdisjoint(value):
+        return reply_of(next(iter(value.values())))
     if isinstance(value.get("output"), list) and (
         value.get("object") == "response" or any(map(_is_response_item, value["output"]))
     ):

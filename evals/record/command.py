@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cascade.costs.estimate import MAX_OUTPUT
 from cascade.costs.prices import Pricer
-from cascade.errors import CascadeError
+from cascade.errors import CascadeError, PolicyError
 from cascade.models.anthropic import AnthropicModel
 from cascade.models.factory import build
 from cascade.models.openai import OpenAIModel
@@ -60,6 +60,11 @@ def _run(args: argparse.Namespace, engine: Engine | None) -> int:
     judges = None if args.judges is None else [*map(str.strip, args.judges.split(","))]
     tiers = [t for t in map(str.strip, (args.tiers or "").split(",")) if t]
     recording_plan = plan.make_plan(args.policy, args.policy_file, tiers, judges, args.samples, args.temperature)
+    fused = [target.key for target in recording_plan.targets if target.fuse is not None]
+    if args.batch and fused:
+        raise PolicyError(
+            f"--batch: {fused[0]} reads other answers before it answers (fuse); name the other tiers by --tiers"
+        )
     check_exists(args.dataset)
     dataset = Dataset(args.dataset, args.prompt_field, args.template, args.reference_field, args.system)
     check, end = _reference_check(args)

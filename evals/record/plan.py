@@ -1,13 +1,14 @@
 """What to record: models of a policy or of its file, with the samples and judge scores that a replay needs."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import judges
 from cascade.errors import PolicyError
 from cascade.policy import load
-from cascade.policy.schema import JudgeRule, ModelSpec, Policy, PolicyFile
+from cascade.policy.fusion import recorded_name
+from cascade.policy.schema import JudgeRule, ModelSpec, Policy, PolicyFile, TierPolicy
 from cascade.util.suggestions import nearest, unknown
 from evals.common.judge_spec import judge_rule
 from evals.common.types import SAMPLES
@@ -40,9 +41,24 @@ class RecordedJudge:
     rule: JudgeRule
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FusedModels:
+    """The models whose answers a tier with ``fuse`` reads.
+
+    Attributes:
+        names: Their names in the policy file.
+        keys: Their names in the recording.
+        samples: How many answers of each.
+    """
+
+    names: tuple[str, ...]
+    keys: tuple[str, ...]
+    samples: int
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One model to record: ``name`` in the policy file, ``key`` in the recording."""
+    """One model to record: ``name`` in the policy file, ``key`` in the recording; ``fuse``: what it reads beforehand."""
 
     name: str
     key: str
@@ -50,6 +66,7 @@ class Target:
     samples: int
     temperature: float
     judges: tuple[RecordedJudge, ...]
+    fuse: FusedModels | None = None
 
     @property
     def supports_n(self) -> bool:
@@ -65,6 +82,9 @@ class Target:
         for each in self.judges:
             rule = {"use": each.rule.use, **each.rule.options}
             yield PinnedSetting(f"judge {each.judge.name} of {self.key}", rule, self.key, each.judge.name)
+        if self.fuse is not None:
+            fused = {"models": list(self.fuse.keys), "samples": self.fuse.samples}
+            yield PinnedSetting(f"candidates of {self.key}", fused, self.key)
         # Answers at two prices in one recording would make comparisons by cost wrong.
         yield PinnedSetting(f"--batch of {self.key}", batch, self.key)
 
@@ -104,23 +124,32 @@ def make_plan(
     """
     policy_file, chosen = _policy(policy, file)
     named: dict[str, list[JudgeRule]] = {}
-    own = {t.model: t for t in chosen.tiers} | {t.name: t for t in chosen.tiers}
+    own = {t.model: t for t in chosen.tiers if t.fuse is None} | {t.name: t for t in chosen.tiers}
+    fused: list[TierPolicy] = []
     for name in tiers or [t.name for t in chosen.tiers]:
         tier = own.get(name)
         if tier is None and name not in policy_file.models:
             names = [*own, *(m for m in policy_file.models if m not in own)]
             raise PolicyError(f"--tiers: {unknown('tier or model', name, names)}")
+        if tier is not None and tier.fuse is not None:
+            fused.append(tier)
+            continue
         named[tier.model if tier is not None else name] = list(tier.judges) if tier is not None else []
     if rules is not None:
         judge_rules = [_rule(text, policy_file) for text in rules if text]
         named = dict.fromkeys(named, judge_rules)
+        fused = [tier.model_copy(update={"judges": judge_rules}) for tier in fused]
     keys = _keys(policy_file, list(named))
     targets = tuple(
         _target(name, keys[name], policy_file.models[name], target_rules, samples, temperature)
         for name, target_rules in named.items()
     )
     needed = {t.name: t.spec for t in targets}
+    targets += tuple(_fused_target(tier, policy_file, keys) for tier in fused)
     for target in targets:
+        needed.setdefault(target.name, target.spec)
+        for name in target.fuse.names if target.fuse is not None else ():
+            needed.setdefault(name, policy_file.models[name])
         for each in target.judges:
             model = each.rule.options.get("model")
             if isinstance(model, str):
@@ -169,6 +198,19 @@ def _keys(file: PolicyFile, names: Sequence[str]) -> dict[str, str]:
     called = {name: file.models[name].model or name for name in names}
     shared = {key for key in called.values() if list(called.values()).count(key) > 1}
     return {name: name if key in shared else key for name, key in called.items()}
+
+
+def _fused_target(tier: TierPolicy, file: PolicyFile, keys: Mapping[str, str]) -> Target:
+    """A tier with ``fuse``, whose answers are recorded as those of a model of their own."""
+
+    def name_of(model: str) -> str:
+        return file.models[model].model or model
+
+    assert tier.fuse is not None
+    key = recorded_name(tier, name_of)
+    target = _target(tier.model, key, file.models[tier.model], tier.judges, 0, None)
+    candidate_keys = tuple(keys.get(model, name_of(model)) for model in tier.fuse)
+    return replace(target, fuse=FusedModels(names=tuple(tier.fuse), keys=candidate_keys, samples=tier.samples or 1))
 
 
 def _target(

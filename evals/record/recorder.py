@@ -13,12 +13,14 @@ from evals.common.answer_rows import answer_defect, answer_fields, join_parts, s
 from evals.common.types import ANSWER, SAMPLES
 from evals.recording import Example
 from judges import Answer, AskOptions, Prompt
+from judges.fusion import fusion_prompt
 from judges.protocol import JudgeInput
 
 from .checkpoint import Checkpoint
 from .client import AnswerSource, Reply, RequestFailedError, StoppedError, StopSignal
 from .dataset import Dataset
-from .plan import Target
+from .fused_answers import gather_candidates
+from .plan import FusedModels, Target
 
 _SYNC_EVERY_S = 1.0
 
@@ -193,6 +195,8 @@ class _RowRecorder:
     async def _record_answer(self) -> Answer | None:
         if not self._should_ask(ANSWER):
             return None
+        if self.target.fuse is not None:
+            return await self._record_fused(self.target.fuse)
         try:
             reply = await self.client.ask(self.prompt, Request())
         except RequestFailedError as error:
@@ -203,6 +207,27 @@ class _RowRecorder:
             return None
         answer = reply.answers[0]
         self.store(ANSWER, 1, reply.usd, answer_fields(answer, reply.usd, reply.latency_s), [reply])
+        self.recorder.defects[self.target.key, answer_defect(answer, self.target.spec.logprobs)] += 1
+        return answer
+
+    async def _record_fused(self, fuse: FusedModels) -> Answer | None:
+        """The answer that the model writes from its candidates; its cost and latency are those of all together."""
+        candidates = await gather_candidates(self.recorder, fuse, self.row, self.prompt)
+        spent = list(candidates.replies)
+        try:
+            reply = await self.client.ask(fusion_prompt(self.prompt, candidates.answers), Request())
+        except RequestFailedError as error:
+            self.store_failure(ANSWER, error, spent)
+            return None
+        spent.append(reply)
+        if not reply.answers:
+            self.store_failure(ANSWER, RequestFailedError("no answer", "the reply held no answer", 1), spent)
+            return None
+        answer = reply.answers[0]
+        seconds = total([candidates.latency_s, reply.latency_s])
+        fields = answer_fields(answer, total([candidates.usd, reply.usd]), None if seconds is None else round(seconds, 6))
+        fields["fuse"] = {"models": list(fuse.keys), "samples": fuse.samples}
+        self.store(ANSWER, 1, total(each.usd for each in spent), fields, spent)
         self.recorder.defects[self.target.key, answer_defect(answer, self.target.spec.logprobs)] += 1
         return answer
 

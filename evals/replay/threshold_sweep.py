@@ -16,14 +16,10 @@ the weights q_{j+1} - q_j, or c_{j+1}. Only the last histogram is as large as th
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
-from cascade.util.extras import MissingExtraError, sentence
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -35,8 +31,8 @@ ACCEPT_NONE = float(np.nextafter(1.0, 2.0))
 MAX_VECTORS = 100_000_000
 """Most threshold vectors of one tally; its histograms and its surface take 32 bytes a vector."""
 
-# Bounds the temporary arrays (a few MB each) and the rounding error of one histogram cell.
-_CHUNK = 1 << 18
+CHUNK = 1 << 18
+"""Rows that are counted at once: bounds the temporary arrays (a few MB each) and the rounding error of one cell."""
 # A power of two, so that confidence * _BUCKETS is exact and a bucket's edges are exact floats.
 _BUCKETS = 1 << 16
 
@@ -149,8 +145,8 @@ class Tally:
         if len(tiers) != len(self.cuts) + 1:
             raise ValueError(f"columns of {len(tiers)} tiers, but the lists of cuts are for {len(self.cuts) + 1} tiers")
         confidence, quality, cost = _checked(tiers)
-        for start in range(0, quality[0].size, _CHUNK):
-            self._add(*([values[start : start + _CHUNK] for values in each] for each in (confidence, quality, cost)))
+        for start in range(0, quality[0].size, CHUNK):
+            self._add(*([values[start : start + CHUNK] for values in each] for each in (confidence, quality, cost)))
 
     def _add(self, confidence: list[FloatArray], quality: list[FloatArray], cost: list[FloatArray]) -> None:
         self.n += quality[0].size
@@ -259,51 +255,6 @@ def cut_points(confidence: ArrayLike, count: int) -> Floats:
         values = ordered[np.arange(1, room + 1) * ordered.size // (room + 1)]
         values = values[values > ordered[0]]
     return np.unique(np.concatenate(([0.0], values, [ACCEPT_NONE])))
-
-
-def tally_parquet(
-    path: str | Path,
-    cuts: Sequence[ArrayLike],
-    *,
-    columns: Sequence[tuple[str, str, str]] | None = None,
-    batch_rows: int = _CHUNK,
-) -> Tally:
-    """Counts the rows of a Parquet file, ``batch_rows`` at a time, so that memory does not grow with the file.
-
-    ``columns`` names each tier's confidence, quality and cost; the default is ("p1", "q1", "c1"), ("p2", "q2", "c2"), ...
-    All are float32 or float64 without nulls; the last tier's confidence is not read and may be absent.
-
-    Raises:
-        MissingExtraError: pyarrow is not installed.
-        ValueError: a column is missing, of another type, has nulls or numbers out of range, or ``cuts`` are not valid.
-        OSError: the file cannot be read.
-    """
-    try:
-        parquet = import_module("pyarrow.parquet")
-    except ModuleNotFoundError as missing:
-        raise MissingExtraError(sentence("Parquet", "pyarrow"), name="pyarrow") from missing
-    tally = Tally(cuts)
-    tiers = len(tally.cuts) + 1
-    column_names = columns if columns is not None else [(f"p{i}", f"q{i}", f"c{i}") for i in range(1, tiers + 1)]
-    if len(column_names) != tiers:
-        raise ValueError(f"columns of {len(column_names)} tiers are named, but there are {tiers} tiers")
-    read = list(dict.fromkeys([name for tier in column_names[:-1] for name in tier] + list(column_names[-1][1:])))
-    # Pre-buffering would keep the whole file in memory; small buffers hold even where it is a single row group.
-    with parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
-        types = {field.name: str(field.type) for field in file.schema_arrow}
-        for name in read:
-            if types.get(name) not in ("float", "double"):
-                raise ValueError(f"{path}: column {name!r} is {types.get(name, 'missing')}, not float32 or float64")
-        for batch in file.iter_batches(batch_size=batch_rows, columns=read):
-            arrays = {name: _column(path, name, batch.column(name)) for name in read}
-            tally.add([TierColumns(arrays.get(p), arrays[q], arrays[c]) for p, q, c in column_names])
-    return tally
-
-
-def _column(path: str | Path, name: str, column: Any) -> FloatArray:
-    if column.null_count:
-        raise ValueError(f"{path}: column {name!r} has nulls")
-    return np.asarray(column.to_numpy())
 
 
 def _accumulate(sums: Floats, flat: Ints, weights: FloatArray) -> None:

@@ -13,7 +13,9 @@ DATE = re.compile(
     r"(?<!\w)(?:(?P<iso>(\d{4})([-/])(\d{1,2})\3(\d{1,2})(?:T[\d:.]{1,20}(?:Z|[-+]\d\d:?\d\d)?)?)"
     r"|(?P<slash>(\d{1,2})/(\d{1,2})/(\d{4}))|(?P<dot>(\d{1,2})\.(\d{1,2})\.(\d{4}))"
     rf"|(?P<month>{_MONTH}[ ]?(\d{{1,2}})(?:st|nd|rd|th)?,?[ ]?(\d{{4}}))"
-    rf"|(?P<day>(\d{{1,2}})(?:st|nd|rd|th)?[ -]?(?:of[ ])?{_MONTH},?[ -]?(\d{{4}})))(?!\w)",
+    rf"|(?P<day>(\d{{1,2}})(?:st|nd|rd|th)?[ -]?(?:of[ ])?{_MONTH},?[ -]?(\d{{4}})))(?!\w)"
+    # Chinese, Japanese and Korean, where no space divides words.
+    r"|(?<!\d)(?P<signs>(\d{4})[ ]?[年년][ ]?(\d{1,2})[ ]?[月월][ ]?(\d{1,2})[ ]?[日号일])",
     re.IGNORECASE,
 )
 
@@ -23,6 +25,8 @@ def day_of(match: re.Match[str]) -> str | None:
     groups = [group for group in match.groups()[1:] if group is not None and group not in "-/"]
     if written == "iso":
         year, month, day = (int(g) for g in groups[:3])
+    elif written == "signs":
+        year, month, day = (int(g) for g in groups[-3:])
     elif written in ("slash", "dot"):
         first, second, year = (int(g) for g in groups[-3:])
         day_first = written == "dot" or (first > 12 and second <= 12)

@@ -4,19 +4,23 @@ import logging
 
 _logger = logging.getLogger(__name__)
 
-_COMPLETE = "stop end_turn stop_sequence eos eos_token complete completed done success natural_stop endoftext eot"
+_COMPLETE = (
+    "stop end_turn stop_sequence eos eos_token complete completed done success natural_stop endoftext eot "
+    "end_of_turn stop_token stop_criteria_met finish finished"
+)
 _CUT = (
     "length max_tokens max_output_tokens max_length model_length max_context_length model_context_window_exceeded "
     "context_length_exceeded insufficient_system_resource incomplete pause_turn time_limit max_time timeout abort aborted "
     "cancelled canceled interrupted other unspecified error_limit user_cancel context_length context_limit token_limit "
-    "max_new_tokens truncated no_kv_space repetition repetition_truncation compaction load unload"
+    "max_new_tokens truncated no_kv_space repetition repetition_truncation compaction load unload "
+    "out_of_tokens max_completion_tokens limit"
 )
 _FILTERED = (
     "content_filter content_filtered safety recitation refusal blocklist prohibited_content spii image_safety "
     "image_prohibited_content image_recitation language guardrail_intervened error_toxic sensitive moderation "
     "model_armor violation"
 )
-_TOOLS = "tool_calls tool_call tool_use function_call function_calls"
+_TOOLS = "tool_calls tool_call tool_use function_call function_calls end_of_message"
 
 FINISH_REASONS: dict[str, str] = {
     **dict.fromkeys(_COMPLETE.split(), "stop"),

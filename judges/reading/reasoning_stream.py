@@ -21,7 +21,7 @@ from .thought_markers import (
     MOST_CANDIDATES,
     MOST_HEADER,
     MOST_MARKERS,
-    OPENING_OF,
+    NESTED_CLOSINGS,
     SUFFIXED_CLOSING,
     WRAPPERS,
     Marker,
@@ -30,7 +30,9 @@ from .thought_markers import (
     lower,
     may_begin_suffixed,
     may_begin_variable,
+    opening_of,
     pattern_of,
+    stray_closing,
     variable_marker,
 )
 
@@ -238,6 +240,14 @@ class ReasoningStream:
             if head[0] == "<" and (variable := variable_marker(text, at)) is not None:
                 self._begin_thought(variable, at + len(variable.opening))
                 return True
+            if self._seen and (stray := stray_closing().match(text, at)) is not None:
+                after = text[stray.end() : stray.end() + 1]
+                if not after and not final:
+                    return False
+                if after != " ":  # a sentence may begin with a tag that it speaks of
+                    self._position = self._scan = stray.end()
+                    self._markers += 1
+                    return True
             for opening, endings, always in WRAPPERS:
                 if head.startswith(opening) and (always or self._seen):
                     start = at + len(opening)
@@ -271,6 +281,8 @@ class ReasoningStream:
         if any(len(head) < len(mark) and mark.startswith(head) for mark in (*ALL_STARTS, "<details ")):
             return True
         if may_begin_variable(self.text, at):
+            return True
+        if self._seen and any(len(head) < len(mark) and mark.startswith(head) for mark in NESTED_CLOSINGS):
             return True
         beginning = self.text[at : at + 64]
         return any(len(beginning) < len(mark) and mark.startswith(beginning) for mark in special_tokens.LEADING)
@@ -367,7 +379,7 @@ class ReasoningStream:
             mark = SUFFIXED_CLOSING
         searched = self._openings.get(mark, 0)
         if searched >= 0:
-            self._openings[mark] = -1 if OPENING_OF[mark].search(self.text, searched, start) else start
+            self._openings[mark] = -1 if opening_of(mark).search(self.text, searched, start) else start
         return self._openings[mark] < 0
 
     def _fences_before(self, end: int) -> int:

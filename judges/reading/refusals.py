@@ -54,8 +54,8 @@ _ENGLISH = (
     r"^(?:(?:i'm|i am) (?:sorry|afraid)[^.\n]{0,20})?(?:i )?(?:must|have to|need to|am going to have to) (?:respectfully )?(?:decline|refuse)"
     r"(?: (?:this|that|your|to (?:answer|help|assist|provide|write|respond|comply|discuss|generate|create|produce|share|engage))\b"
     r"(?! \w+ invitation)|[.,])",
-    r"^(?:(?:i'm|i am)(?: sorry)?[^.\n]{0,20})?(?:i'm|i am) not comfortable (?:with|answering|writing|providing|creating|discussing|sharing)",
-    r"^i (?:don't|do not) feel comfortable (?:with|answering|writing|providing|creating|discussing|sharing)",
+    r"^(?:(?:i'm|i am)(?: sorry)?[^.\n]{0,20})?(?:i'm|i am) not comfortable (?:with|answering|writing|providing|creating|discussing|sharing|helping|assisting)",
+    r"^i (?:don't|do not) feel comfortable (?:with|answering|writing|providing|creating|discussing|sharing|helping|assisting)",
     rf"^(?:{_POLITE})?(?:that's|that is|this is) (?:not|n't) (?:something|an? (?:\w+ )?(?:request|question|topic|task)) (?:that )?"
     r"i (?:can|could|(?:am|'m) (?:able|allowed|willing|permitted) to|will) (?:help|assist|do|provide|discuss|answer|ful?fill?|complete)",
     rf"^(?:{_POLITE})?(?:that's|that is|this is) (?:something|an? (?:request|question|topic)) (?:that )?"

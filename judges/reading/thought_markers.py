@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from . import special_tokens
 from .special_tokens import branches
@@ -127,8 +128,9 @@ FIRST_CHARACTERS = frozenset(
     opening[0] for opening in (*OPENINGS, *special_tokens.LEADING, *(wrapper[0] for wrapper in WRAPPERS))
 )
 # Ends that tell by themselves that a thought went before, as the server's template had opened it.
+NESTED_CLOSINGS = tuple(closing for marker in MARKERS if marker.nests for closing in marker.closings)
 LONE_CLOSINGS = (
-    *(closing for marker in MARKERS if marker.nests for closing in marker.closings),
+    *NESTED_CLOSINGS,
     *("<|end_thinking|>", "<|end_of_thought|>", "<|think_end|>", "<|inner_suffix|>", "<|close|>think<|sep|>", "[unused17]"),
     *("<|think:end|>", "<|plamo:end_think:plamo|>", "<channel|>", "<unused95>", "<|im_start|>answer", "<ctrl95>"),
     LONE_BOUNDARY,
@@ -150,10 +152,11 @@ def _lone_pattern() -> re.Pattern[str]:
 
 
 LONE = _lone_pattern()
-# The beginning of a thought, by its end.
-OPENING_OF = {closing: _any_of((marker.opening,)) for marker in MARKERS for closing in marker.closings if marker.certain}
-OPENING_OF[LONE_BOUNDARY] = _any_of(("<|channel|>analysis", "<|channel|>commentary"))
-OPENING_OF[SUFFIXED_CLOSING] = _any_of(("<think:",))
+_OPENINGS_OF: dict[str, tuple[str, ...]] = {
+    closing: (marker.opening,) for marker in MARKERS for closing in marker.closings if marker.certain
+}
+_OPENINGS_OF[LONE_BOUNDARY] = ("<|channel|>analysis", "<|channel|>commentary")
+_OPENINGS_OF[SUFFIXED_CLOSING] = ("<think:",)
 LONGEST_LONE = max(*map(len, LONE_CLOSINGS), len(SUFFIXED_CLOSING) + 41)
 LONGEST_MARK = 64  # characters of any marker
 MOST_CANDIDATES = 64  # ends of thoughts that are examined in one text
@@ -175,6 +178,18 @@ STARTS = re.compile(
 )
 
 
+@cache
+def opening_of(closing: str) -> re.Pattern[str]:
+    """Finds the beginning of a thought that ends so; compiled on first use, since a text has one kind of marker at most."""
+    return _any_of(_OPENINGS_OF[closing])
+
+
+@cache
+def stray_closing() -> re.Pattern[str]:
+    """Finds the end of a thought that has ended before: small models close one twice. Compiled on first use."""
+    return _any_of(NESTED_CLOSINGS)
+
+
 def pattern_of(marker: Marker) -> re.Pattern[str]:
     """Finds what can end a thought of this marker, or open one inside it."""
     pattern = _PATTERNS.get(marker.opening)
@@ -184,10 +199,6 @@ def pattern_of(marker: Marker) -> re.Pattern[str]:
             _PATTERNS.clear()
         pattern = _PATTERNS[marker.opening] = _any_of((*marker.closings, *marker.boundaries, *opening))
     return pattern
-
-
-for _marker in MARKERS:
-    pattern_of(_marker)
 
 
 def variable_marker(text: str, start: int) -> Marker | None:
@@ -203,7 +214,8 @@ def variable_marker(text: str, start: int) -> Marker | None:
             )
         else:
             closing = f"</{lower(match['tag'])}{lower(match['suffix'] or '')}>"
-            marker = Marker(opening=opening, closings=(closing,), nests=True)
+            plain = f"</{lower(match['tag'])}>"
+            marker = Marker(opening=opening, closings=tuple({closing: None, plain: None}), nests=True)
         if len(_VARIABLE_MARKERS) >= _MOST_REMEMBERED:
             _VARIABLE_MARKERS.clear()
         _VARIABLE_MARKERS[opening] = marker

@@ -20,7 +20,8 @@ from time import perf_counter
 
 import numpy as np
 
-from evals.replay.threshold_sweep import Surface, Tally, TierColumns, cut_points, pareto, sweep_surface, tally_parquet
+from evals.replay.parquet_tally import tally_parquet
+from evals.replay.threshold_sweep import Surface, Tally, TierColumns, cut_points, pareto, sweep_surface
 
 CUTS = 1000
 # Rows in memory: (seconds, MB of the whole process, inputs included).

@@ -156,7 +156,7 @@ def test_a_run_opens_by_the_keyboard(browser: Any, gateway: Running) -> None:
     playwright.expect(page.locator("#run")).to_contain_text("schema")
     page.keyboard.press("Escape")
     playwright.expect(page.locator("#run")).to_be_hidden()
-    assert page.evaluate("document.activeElement.dataset.run !== undefined")
+    page.wait_for_function("document.activeElement.dataset.run !== undefined")
     page.get_by_role("button", name="Pause").press("Enter")
     ask(gateway, 5)
     page.wait_for_timeout(2500)

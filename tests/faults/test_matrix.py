@@ -1,7 +1,7 @@
 """Every fault, in every tier, of both providers, at every rate: an answer in time, and every cent accounted for."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -12,6 +12,7 @@ from cascade.journal.open_store import open_store
 from cascade.journal.store import Filter
 from cascade.policy.schema import PolicyFile
 from cascade.result import ANSWERED, CallRecord, Result
+from tests import machine
 from tests.faults import matrix
 from tests.faults.accounts import Ended, audit, journalled
 from tests.faults.matrix import CELLS, GOOD, TIERS, WEAK
@@ -110,15 +111,11 @@ def runs(file: PolicyFile, deadline_s: float, n: int = 1) -> list[Ended]:
     return asyncio.run(go())
 
 
-def in_time(play: Callable[[], list[Ended]]) -> list[Ended]:
-    """Runs that end within 0.1 s of their deadline. What is late by its own fault is late in each of three tries."""
-    late = []
-    for _ in range(3):
-        ended = play()
-        late.append(max(one.late_s for one in ended))
-        if late[-1] < LATE_S:
-            return ended
-    raise AssertionError(f"late by {late}")
+def in_time(ended: list[Ended]) -> list[Ended]:
+    """The runs, which must have ended within 0.1 s of their deadline, in time of a machine as fast as the reference."""
+    late = max(one.late_s for one in ended)
+    assert late < LATE_S or late < LATE_S * machine.slowness(), late
+    return ended
 
 
 @BOTH
@@ -142,7 +139,7 @@ def test_the_deadline_ends_a_run(server: FaultServer, provider: str, fault: str)
     """Slow tiers whose timeouts are longer than the deadline: it holds, for fifty runs at once."""
     ladder = {"tiers": matrix.tiers((tier, "slow") for tier in TIERS)}
     file = policy_file(server, {"slow": Plan(faults=(fault,))}, provider, {"timeout_s": 30.0}, ladder=ladder)
-    for ended in in_time(lambda: runs(file, 0.5, 50)):
+    for ended in in_time(runs(file, 0.5, 50)):
         assert isinstance(ended.outcome, DeadlineError | ProviderError)
         assert isinstance(ended.outcome, DeadlineError) or fault == "429_retry_after"
 
@@ -153,7 +150,7 @@ def test_the_deadline_leaves_the_best_answer(server: FaultServer, provider: str)
     ladder = {"tiers": matrix.tiers([("cheap", "weak"), ("premium", "hangs")])}
     plans = {"weak": Plan(WEAK), "hangs": Plan(faults=("hang",))}
     file = policy_file(server, plans, provider, {"timeout_s": 30.0}, ladder=ladder)
-    (ended,) = in_time(lambda: runs(file, 0.5))
+    (ended,) = in_time(runs(file, 0.5))
     result = ended.outcome
     assert isinstance(result, Result)
     assert (result.text, result.accepted, result.reason, result.cost_usd) == (WEAK, False, "deadline", None)

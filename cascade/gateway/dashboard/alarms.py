@@ -88,6 +88,7 @@ def alarms(
         drifts: What ``drifts`` returned.
     """
     every = [*_of_promises(promises), *_of_canaries(canaries), *_of_outcomes(outcomes or {}), *_of_models(gateway)]
+    every += _of_shared_state(gateway)
     every += [_alarm("amber", f"Policy {one['policy']}: {one['words']}.", policy=one["policy"]) for one in drifts]
     status = gateway.reload_status
     if status.error is not None and status.failed is not None and status.failed > status.loaded:
@@ -157,6 +158,15 @@ def _of_models(gateway: "Gateway") -> list[dict[str, Any]]:
         elif health.state == "half_open":
             alarms.append(_alarm("amber", f"The model {name} is tried again after it kept failing.", link="models"))
     return alarms
+
+
+def _of_shared_state(gateway: "Gateway") -> list[dict[str, Any]]:
+    """The store of shared budgets and key rates is away."""
+    state = gateway.shared_state
+    if state is None or not state.away:
+        return []
+    rule = "refused" if state.fail == "closed" else "limited by each process alone"
+    return [_alarm("red", f"The store of shared budgets and key rates is away: requests under them are {rule}.")]
 
 
 def _alarm(level: str, text: str, **links: str) -> dict[str, Any]:

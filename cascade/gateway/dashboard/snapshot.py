@@ -1,11 +1,13 @@
 """The statistics of one moment as plain data: what the dashboard shows."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from time import time
 from typing import TYPE_CHECKING, Any
 
 from cascade.costs.budget import today
 from cascade.engine.plan import period_scope
+from cascade.errors import StateError
 from cascade.gateway.stats import SHOWN, FinishedRun, Stats
 
 if TYPE_CHECKING:
@@ -166,6 +168,9 @@ async def _budgets(gateway: "Gateway") -> list[dict[str, Any]]:
     budgets: list[dict[str, Any]] = []
     for scope, label, usd in limits:
         if usd is not None:
-            spent = await ledger.spent(period_scope(day, scope))
-            budgets.append({"scope": label, "usd_per_day": usd, "spent_usd": spent, "left_usd": max(0.0, usd - spent)})
+            spent: float | None = None
+            with suppress(StateError):  # the store of shared budgets is away
+                spent = await ledger.spent(period_scope(day, scope))
+            left = None if spent is None else max(0.0, usd - spent)
+            budgets.append({"scope": label, "usd_per_day": usd, "spent_usd": spent, "left_usd": left})
     return budgets

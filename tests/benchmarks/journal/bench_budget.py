@@ -1,4 +1,4 @@
-"""What a day's budget that processes share adds to a run, in SQLite and (where a server is installed) Postgres; JSON.
+"""What a day's budget that processes share adds to a run, in SQLite, Redis and Postgres (where installed); JSON.
 
 Two cascades with the same journal run in turn, one of them under a budget a day. Of each side the fastest round counts.
 """
@@ -17,6 +17,7 @@ from typing import Any
 
 from cascade import Answer, Cascade, Prompt, ScriptedModel, Usage
 from cascade.policy.schema import PolicyFile
+from tests.redis_server import RedisServer, missing
 
 ROUNDS, RUNS = 9, 1_000
 TARGET_US = 60
@@ -24,14 +25,17 @@ ANSWER = Answer("4", finish_reason="stop", usage=Usage(5, 10))
 PROMPT = Prompt.of("What is 2 + 2?")
 
 
-def make(url: str, budget: float | None) -> Cascade:
-    """One tier, with or without a budget a day."""
+def make(url: str, budget: float | None, state: str | None = None) -> Cascade:
+    """One tier, with or without a budget a day, which is kept in the journal or in a shared state."""
     policy: dict[str, Any] = {"tiers": [{"model": "m", "accept_at": 0.0, "judges": ["rules"]}]}
     if budget is not None:
         policy["budget_usd_per_day"] = budget
     price = {"input_per_mtok": 1, "output_per_mtok": 4}
     model = {"provider": "openai", "max_tokens": 100, "price": price}
-    file = PolicyFile.model_validate({"models": {"m": model}, "policies": {"default": policy}})
+    data = {"models": {"m": model}, "policies": {"default": policy}}
+    if state is not None:
+        data["state"] = {"url": state}
+    file = PolicyFile.model_validate(data)
     return Cascade(file, models={"m": ScriptedModel("m", [ANSWER], keep_calls=False)}, journal=url)
 
 
@@ -43,10 +47,10 @@ async def per_run_us(cascade: Cascade) -> tuple[float, float]:
     return (perf_counter() - start) / RUNS * 1e6, (process_time() - cpu) / RUNS * 1e6
 
 
-async def added(url: str) -> dict[str, float]:
+async def added(url: str, state: str | None = None) -> dict[str, float]:
     """What the budget adds, from interleaved rounds."""
     without, under = [], []
-    async with make(url, None) as free, make(url, 1000.0) as bounded:
+    async with make(url, None) as free, make(url, 1000.0, state) as bounded:
         for cascade in (free, bounded):
             await per_run_us(cascade)
         for _ in range(ROUNDS):
@@ -83,6 +87,12 @@ def main() -> int:
     results: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         results["sqlite"] = asyncio.run(added(f"sqlite:///{Path(folder) / 'j.db'}"))
+        if missing() is None:
+            redis = RedisServer()
+            try:
+                results["redis"] = asyncio.run(added(f"sqlite:///{Path(folder) / 'r.db'}", redis.url))
+            finally:
+                redis.close()
     with postgres() as url:
         if url is not None:
             results["postgres"] = asyncio.run(added(url))

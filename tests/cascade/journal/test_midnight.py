@@ -5,13 +5,19 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cascade.journal.ledger import SqlLedger
 from cascade.journal.open_store import open_store
+from cascade.resilience.store_health import StoreHealth
+from cascade.state.leased_ledger import LeasedLedger
+from cascade.state.redis_ledger import RedisLedger
+from tests.redis_server import RedisServer, missing
 
 ROOT = Path(__file__).parents[3]
 LIMIT = 0.2  # USD; each request costs one cent
@@ -34,7 +40,9 @@ class Slow:
     async def close(self):
         pass
 
+state = {"state": {"url": sys.argv[5]}} if sys.argv[5:] else {}
 file = PolicyFile.model_validate({
+    **state,
     "models": {"m": {"provider": "openai", "max_tokens": 10, "price": {"input_per_mtok": 0, "output_per_mtok": 1000}}},
     "policies": {"default": {"tiers": [{"model": "m", "accept_at": 0}], "budget_usd_per_day": float(sys.argv[4])}},
 })
@@ -63,12 +71,12 @@ asyncio.run(main())
 """
 
 
-def test_two_processes_over_midnight(url: str) -> None:
+def over_midnight(url: str, make_ledger: Callable[[], LeasedLedger[Any]], *state: str) -> None:
     """One sees the new day 0.3 s earlier: no day's budget is exceeded, all of it can be spent, every run is there."""
     open_store(url).close()
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", SPENDER, url, str(skew), str(seed), str(LIMIT)],
+            [sys.executable, "-c", SPENDER, url, str(skew), str(seed), str(LIMIT), *state],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True,
         )
         for seed, skew in enumerate((0.0, 0.3))
@@ -85,7 +93,7 @@ def test_two_processes_over_midnight(url: str) -> None:
     assert [process.returncode for process in processes] == [0, 0]
 
     async def spent(day: str) -> float:
-        ledger = SqlLedger(partial(open_store, url))
+        ledger = make_ledger()
         try:
             return await ledger.spent(f"{day} policy default")
         finally:
@@ -99,3 +107,20 @@ def test_two_processes_over_midnight(url: str) -> None:
     recorded = [record.run_id for _, record in store.last(1000) if record.run_id in set(answered)]
     store.close()
     assert sorted(recorded) == sorted(answered)
+
+
+def test_two_processes_over_midnight(url: str) -> None:
+    """With the budget in the journal's database."""
+    over_midnight(url, lambda: SqlLedger(partial(open_store, url)))
+
+
+def test_two_processes_over_midnight_with_a_shared_state(tmp_path: Path) -> None:
+    """With the budget in Redis."""
+    if reason := missing():
+        pytest.skip(reason)
+    server = RedisServer()
+    try:
+        url = f"sqlite:///{tmp_path / 'j.db'}"
+        over_midnight(url, lambda: RedisLedger(server.url, StoreHealth("redis")), server.url)
+    finally:
+        server.close()

@@ -13,10 +13,12 @@ _STOPPED = ("budget", "max_calls", "max_samples")
 def group_of(record: Record) -> Group:
     """A run alone."""
     answered = record.tier is not None and (record.accepted or record.reason == "last_tier")
+    n_tiers = sum(a["reason"] != "skipped" for a in record.attempts)
     group = Group(
         runs=1,
         answered=int(answered),
-        escalated=int(sum(a["reason"] != "skipped" for a in record.attempts) > 1),
+        escalated=int(n_tiers > 1),
+        early=int(answered and n_tiers == 1),
         stopped=int(record.reason in _STOPPED),
         failed=int(record.tier is None and record.reason not in _STOPPED),
         unpriced=int(record.cost_usd is None),

@@ -99,6 +99,7 @@ def test_without_labels_nothing_is_claimed(tmp_path: Path, capsys: pytest.Captur
     [
         ({"loss": 0.3}, "accept less at cheap"),
         ({"never_pays": "code"}, "start task code at premium"),
+        ({"never_pays": "code", "stopped": 0.15}, "start task code at premium"),
         ({"stopped": 0.2}, "give it a larger budget"),
         ({"useless": 0.9}, "retune its thresholds"),
     ],

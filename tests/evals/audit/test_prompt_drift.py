@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from cascade.promise.drift import text_of
+from evals.audit import prompt_texts
 from evals.audit.audit import main
 from evals.audit.prompt_drift import PromptDrift
 from tests.evals.audit.journals import SPEC, fill
+from tests.evals.engines.serial_engine import SerialEngine
 
 WORDS = ("the", "of", "which", "for", "from", "into", "about", "under", "capital", "river", "answer", "correct", "history")
 
@@ -72,6 +74,21 @@ def test_runs_without_text_and_parts_of_messages() -> None:
     assert text_of([{"role": "system", "content": "a"}, {"role": "user", "content": parts}]) == "a\nb\n"
 
 
+@pytest.mark.parametrize("shard_texts", [1, 70, 1_000])
+def test_an_engine_says_the_same(recording: Path, monkeypatch: pytest.MonkeyPatch, shard_texts: int) -> None:
+    """Whatever the shards: runs stay in their order, and policies apart."""
+    monkeypatch.setattr(prompt_texts, "SHARD_TEXTS", shard_texts)
+    rng = random.Random(3)
+    runs = [(f"p{i % 2}", float(i), prompt(question(rng) if i < 100 else sum_of(rng))) for i in range(400)]
+    results = []
+    for engine in (None, SerialEngine()):
+        drift = PromptDrift.of(str(recording), engine)
+        drift.add_all(iter(runs), engine)
+        results.append({name: one.to_json() for name, one in drift.policies.items()})
+    assert results[0] == results[1]
+    assert results[0]["p0"]["unlike_since"] is not None
+
+
 def test_the_command_says_it(recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In text and JSON; without --recording nothing is compared."""
     url = f"sqlite:///{tmp_path / 'j.db'}"
@@ -84,5 +101,13 @@ def test_the_command_says_it(recording: Path, tmp_path: Path, capsys: pytest.Cap
     assert main([*arguments, "--recording", str(recording)]) == 0
     assert "default: prompts are unlike the recording's" in capsys.readouterr().out
     assert json.loads((tmp_path / "a.json").read_text("utf-8"))["prompts"]["default"]["runs"] == 400
+    audits, engine = [json.loads((tmp_path / "a.json").read_text("utf-8"))], SerialEngine()
+    assert main([*arguments, "--recording", str(recording)], engine=engine) == 0
+    assert "default: prompts are unlike the recording's" in capsys.readouterr().out
+    audits.append(json.loads((tmp_path / "a.json").read_text("utf-8")))
+    assert len(engine.keys) == 2
+    for each in audits:
+        del each["since"], each["until"]
+    assert audits[0] == audits[1]
     assert main(arguments) == 0
     assert "prompts are" not in capsys.readouterr().out

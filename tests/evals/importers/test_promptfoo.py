@@ -138,3 +138,30 @@ def test_json_lines_and_null_scores(tmp_path: Path) -> None:
     examples, notes = imported(items, tmp_path / "b.jsonl")
     assert {a["quality"] for e in examples.values() for a in e.answers.values()} == {None}
     assert notes.noted["no quality: the score is null"]
+
+
+@pytest.mark.parametrize(
+    ("output", "answer", "reasoning"),
+    [
+        ("Thinking: 3 * 17 is 51.\n\n51", "51", "3 * 17 is 51."),
+        ('Thinking: First.\n\nSecond.\n\n{"sum": 51}', '{"sum": 51}', "First.\n\nSecond."),
+        ("Thinking: cut inside the thought", "Thinking: cut inside the thought", None),
+        ("It was long.\n\nThinking: is hard.", "It was long.\n\nThinking: is hard.", None),
+    ],
+)
+def test_a_thought_before_the_answer(tmp_path: Path, output: str, answer: str, reasoning: str | None) -> None:
+    """promptfoo writes a provider's thought into the output, before a blank line."""
+    first = ("results", "results", 0, "response", "output")
+    path = changed(LOGS / "first.json", tmp_path / "r.json", *first, value=output)
+    recorded = of(imported(items, path)[0], 12).answers[SMALL]
+    assert (recorded["text"], recorded.get("reasoning")) == (answer, reasoning)
+
+
+def test_a_thought_without_an_end_is_left_out(tmp_path: Path) -> None:
+    """Of several paragraphs none is taken for the answer."""
+    first = ("results", "results", 0, "response", "output")
+    path = changed(LOGS / "first.json", tmp_path / "r.json", *first, value="Thinking: One.\n\nTwo.\n\nThree.")
+    examples, notes = imported(items, path)
+    assert SMALL not in of(examples, 12).answers
+    [reason] = [reason for reason in notes.skipped if "showThinking" in reason]
+    assert notes.skipped[reason] == 1

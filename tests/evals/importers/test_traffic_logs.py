@@ -326,6 +326,8 @@ def test_reasoning_in_logs(tmp_path: Path, log: str, thought: str) -> None:
         {"generations": [[{"text": "Paris", "message": {"kwargs": {"content": "Paris"}}}]]},
         {"choices": [{"text": "Paris", "finish_reason": "stop"}]},
         {"completion": "Paris"},
+        {"text": "Paris"},
+        [{"generated_text": "Paris"}],
         {"type": "ai", "content": "Paris"},
     ],
 )

@@ -48,23 +48,18 @@ def test_a_judge_model_without_a_price_is_refused_under_max_usd(desk: Desk, caps
     assert not desk.work.exists()
 
 
-def test_a_kill_while_a_model_judges_pays_nothing_twice(desk: Desk, provider: Provider) -> None:
+def test_a_kill_while_a_model_judges_pays_nothing_twice(desk: Desk, provider: Provider, fork_server: ForkServer) -> None:
     """What it output is on the disk at once: after three kills only what was under way at one was asked again."""
     desk.rows(40, reference="x")
     assert desk.record("--tiers", "small") == 0
     before = desk.out.read_bytes()
     provider.behave(delay_s=0.1)
-    command = [sys.executable, "-m", "evals.grade", str(desk.out), "--grader", "model:use=large", "--concurrency", "4"]
-    command += ["--policy-file", str(desk.folder / "policy.yaml")]
+    argv = [desk.out, "--grader", "model:use=large", "--concurrency", 4, "--policy-file", desk.folder / "policy.yaml"]
     cache = desk.folder / ".cascade" / "grades.jsonl"
     for size in (5, 15, 25):
-        with subprocess.Popen(command) as process:
-            while not cache.exists() or len(cache.read_bytes().splitlines()) < size:
-                assert process.poll() is None
-                sleep(0.02)
-            process.send_signal(signal.SIGKILL)
+        assert fork_server.grade(argv, watch=cache, lines=size) == -9
         assert desk.out.read_bytes() == before
-    assert subprocess.run(command, check=False).returncode == 0
+    assert fork_server.grade(argv) == 0
     rows = [json.loads(line) for line in cache.read_text(encoding="utf-8").splitlines()]
     assert len(rows) == len({row["key"] for row in rows}) == 40
     assert [a["quality"] for a in desk.answers("small")] == [1.0] * 40

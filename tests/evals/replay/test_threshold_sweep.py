@@ -10,8 +10,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from evals.replay import threshold_sweep
-from evals.replay.threshold_sweep import ACCEPT_NONE, Tally, TierColumns, cut_points, pareto, sweep_surface, tally_parquet
+from evals.replay import parquet_tally, threshold_sweep
+from evals.replay.parquet_tally import tally_parquet
+from evals.replay.threshold_sweep import ACCEPT_NONE, Tally, TierColumns, cut_points, pareto, sweep_surface
+from tests.evals.engines.serial_engine import SerialEngine
 
 # Few values, so that ties and empty bins are the rule; several fall between two neighbouring entries of the look-up table.
 CLOSE = [0.5, math.nextafter(0.5, 1), 0.5 + 1e-9, 0.5 + 2**-24, math.nextafter(0.5 + 2**-16, 0), 0.5 + 2**-16]
@@ -129,7 +131,7 @@ def test_inner_chunks_lose_no_row(monkeypatch, chunk):
     columns = random_columns(5000, 3)
     cuts = [np.linspace(0, 1, 21), np.linspace(0, 1, 31)]
     whole = sweep_surface(columns, cuts)
-    monkeypatch.setattr(threshold_sweep, "_CHUNK", chunk)
+    monkeypatch.setattr(threshold_sweep, "CHUNK", chunk)
     parts = sweep_surface(columns, cuts)
     assert parts.n == 5000
     np.testing.assert_allclose(parts.quality, whole.quality, rtol=0, atol=1e-12)
@@ -203,7 +205,7 @@ GOOD = ([0.5, 0.6], [0.0, 1.0], [1.0, 2.0])
 )
 def test_refused_rows_leave_the_tally_as_it_was(monkeypatch, first, last, says):
     """The error names tier and column, and no earlier chunk of the refused rows has been counted."""
-    monkeypatch.setattr(threshold_sweep, "_CHUNK", 1)
+    monkeypatch.setattr(threshold_sweep, "CHUNK", 1)
     tally = Tally([[0.0, 0.55]])
     tally.add([TierColumns(*GOOD), TierColumns(*GOOD)])
     before = tally.surface()
@@ -340,6 +342,23 @@ def test_parquet_is_counted_like_arrays(tmp_path):
     assert streamed.n == 1000
     np.testing.assert_allclose(streamed.quality, whole.quality, rtol=0, atol=1e-12)
     np.testing.assert_allclose(streamed.cost, whole.cost, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("shard_rows", [1, 250, 700, 10_000])
+def test_an_engine_counts_the_same_to_the_last_bit(tmp_path, monkeypatch, shard_rows):
+    """Shards of whole row groups, in their order; no two have one key."""
+    monkeypatch.setattr(parquet_tally, "SHARD_ROWS", shard_rows)
+    names = [("p1", "q1", "c1"), ("p2", "q2", "c2")]
+    tiers = random_columns(1000, 2)
+    columns = {name: part for row, tier in zip(names, tiers, strict=True)
+        for name, part in zip(row, (tier.confidence, tier.quality, tier.cost), strict=True) if np.size(part)}  # fmt: skip
+    path = write(tmp_path / "rows.parquet", columns, row_group_size=100)
+    cuts, engine = [[0.0, 0.3, 0.9]], SerialEngine()
+    here, there = (tally_parquet(path, cuts, batch_rows=64, engine=chosen).surface() for chosen in (None, engine))
+    assert here.quality.tobytes() == there.quality.tobytes()
+    assert here.cost.tobytes() == there.cost.tobytes()
+    assert there.n == 1000
+    assert len(set(engine.keys)) == len(engine.keys) == {1: 10, 250: 4, 700: 2, 10_000: 1}[shard_rows]
 
 
 def test_parquet_columns_can_be_named(tmp_path):

@@ -13,6 +13,11 @@ from judges.reading import ReasoningStream, separate_reasoning, split_reasoning
 HARMONY = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>"
 
 SPLITS = {
+    "closed twice": ("<think>a\n</think>\n\n</think>\n51", "51", "a"),
+    "closed twice without a beginning": ("a\n</think></think>51", "51", "a"),
+    "closed twice and nothing else": ("<think>a</think>\n</think>", "", "a"),
+    "a tag that the answer speaks of": ("<think>a</think></think> ends it.", "</think> ends it.", "a"),
+    "a number in the beginning only": ("<think:6124c78e>a</think>51", "51", "a"),
     "no marker": ("Ana", "Ana", None),
     "deepseek": ('<think>{"name":"draft"}? No.</think>{"name":"Ana"}', '{"name":"Ana"}', '{"name":"draft"}? No.'),
     "qwen": ("<think>\nHm.\n</think>\n\nAna", "Ana", "Hm."),

@@ -22,6 +22,12 @@ function showLast(u) {
   u.setLegend({ idx: last });
 }
 
+/** Where a value has none beside it: no line goes through it, so it gets a point. */
+function lonely(values) {
+  const known = (i) => values[i] !== null && values[i] !== undefined;
+  return values.flatMap((_, i) => (known(i) && !known(i - 1) && !known(i + 1) ? [i] : []));
+}
+
 /** Draws columns of figures over `times` (epoch seconds); null is a gap. */
 export function draw(id, times, columns) {
   const found = charts.get(id);
@@ -50,7 +56,7 @@ export function draw(id, times, columns) {
           stroke: () => colour(shade),
           fill: filled ? () => colour("--accent-soft") : undefined,
           width: 2,
-          points: { show: Boolean(days) },
+          points: days ? { show: true } : { show: true, filter: (u, i) => lonely(u.data[i]) },
           value: (_, at) => (at === null ? "" : value(at)),
         })),
       ],

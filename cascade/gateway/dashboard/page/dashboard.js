@@ -212,22 +212,26 @@ function points(gap) {
 function meter({ scope, usd_per_day, spent_usd, left_usd }) {
   const box = make("div", null, "meter");
   const track = make("div", null, "track");
-  const fill = make("div", null, "fill", ...(left_usd <= 0.1 * usd_per_day ? ["over"] : []));
+  const fill = make("div", null, "fill", ...(left_usd !== null && left_usd <= 0.1 * usd_per_day ? ["over"] : []));
   fill.style.width = `${usd_per_day > 0 ? Math.min(100, (100 * spent_usd) / usd_per_day) : 100}%`;
   track.append(fill);
   track.setAttribute("role", "meter");
   track.setAttribute("aria-label", scope);
   track.setAttribute("aria-valuemin", "0");
   track.setAttribute("aria-valuemax", String(usd_per_day));
-  track.setAttribute("aria-valuenow", String(spent_usd));
+  track.setAttribute("aria-valuenow", String(spent_usd ?? 0));
+  if (spent_usd === null) track.setAttribute("aria-valuetext", "unknown");
   const line = make("div", null, "line");
   line.append(make("span", scope), make("span", `${usd(spent_usd)} of ${usd(usd_per_day)}, ${usd(left_usd)} left`, "soft"));
   box.append(line, track);
   return box;
 }
 
+let openId = null;
+
 async function open(id) {
   const dialog = $("run");
+  openId = id;
   $("run-title").textContent = `Run ${id}`;
   $("run-body").replaceChildren(make("p", "Loading", "soft"));
   if (!dialog.open) dialog.showModal();
@@ -242,6 +246,10 @@ async function open(id) {
 }
 
 $("close").addEventListener("click", () => $("run").close());
+// The button that opened it may have been replaced by a new one for the same run, which the browser does not know.
+$("run").addEventListener("close", () => {
+  if (document.activeElement === document.body && openId) document.querySelector(`[data-run="${CSS.escape(openId)}"]`)?.focus();
+});
 $("run").addEventListener("click", (event) => event.target === $("run") && $("run").close());
 $("unsure").addEventListener("change", () => last && list(last.latest, open));
 $("pause").addEventListener("click", () => {
