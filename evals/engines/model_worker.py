@@ -151,6 +151,7 @@ class ModelWorker:
 
     async def close(self) -> None:
         """Drops the requests under way, closes the connections, removes the folder."""
+        self._any_finished.set()  # ends a collect
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -4,6 +4,7 @@ import logging
 import os
 import platform
 import socket
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
@@ -65,7 +66,15 @@ class RayEngine:
                 f"{text}: no Ray cluster answers there ({error.strerror or error}); give the address of the head node and "
                 "the port of its Ray Client server, usually 10001"
             ) from None
-        _init(text, f"ray://{written}:{port}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a connection that times out: the error says it
+            try:
+                _init(text, f"ray://{written}:{port}")
+            except EngineError as error:
+                raise EngineError(
+                    f"{error}; the port must be that of the Ray Client server, usually 10001, and a cluster with "
+                    "authentication needs RAY_AUTH_MODE=token and its RAY_AUTH_TOKEN in the environment"
+                ) from None
         engine = cls(is_local=False)
         try:
             engine._check_version(text)

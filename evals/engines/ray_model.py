@@ -99,6 +99,7 @@ class _Place:
         self._deaths = 0
         self._wake = asyncio.Event()
         self._exchange: asyncio.Task[None] | None = None
+        self._collecting: asyncio.Future[Any] | None = None
 
     async def call(self, call: Call) -> Outcome:
         """Queues a request and waits for its outcome."""
@@ -159,7 +160,9 @@ class _Place:
 
     async def _collect(self) -> None:
         while True:
-            for number, outcome in (await self._actor.collect.remote(_COLLECT_S)).items():
+            # Shielded, since Ray prints a traceback about a reply to a call that was cancelled here.
+            self._collecting = asyncio.ensure_future(_reply_to(self._actor.collect.remote(_COLLECT_S)))
+            for number, outcome in (await asyncio.shield(self._collecting)).items():
                 self._resolve(number, outcome)
                 self._deaths = 0
 
@@ -193,6 +196,8 @@ class _Place:
         if self._actor is not None:
             with suppress(exceptions.RayError, TimeoutError):
                 await asyncio.wait_for(self._actor.close.remote(), _CLOSE_S)
+                if self._collecting is not None:
+                    await asyncio.wait_for(self._collecting, _CLOSE_S)
         self.end()
 
     def end(self) -> None:
@@ -200,6 +205,10 @@ class _Place:
         if self._actor is not None:
             ray.kill(self._actor)
             self._actor = None
+
+
+async def _reply_to(call: Any) -> Any:
+    return await call
 
 
 def _final_error(error: BaseException) -> Exception:
