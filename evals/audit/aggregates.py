@@ -76,12 +76,17 @@ def traffic(period: Period, begin: float | None = None) -> tuple[Traffic, Traffi
     d, tag = period.dialect, period.store.tag_sql
     stopped = "r.reason IN ('budget', 'max_calls', 'max_samples')"
     answered = "r.tier IS NOT NULL AND (r.accepted OR r.reason = 'last_tier')"
-    saved = f"CASE WHEN {answered} AND r.cost_usd IS NOT NULL THEN r.premium_usd - r.cost_usd END"
+    joined, pairs = _premium_join(period)
+    premium, is_measured = (
+        ("COALESCE(s.cost_usd, r.premium_usd)", "s.cost_usd IS NOT NULL") if joined else ("r.premium_usd", "1 = 0")
+    )
+    priced = f"{answered} AND r.cost_usd IS NOT NULL"
     rows = _sums(
         period,
         "SELECT policy, task, caller, tier, day, COUNT(*), SUM(answered), SUM(escalated), SUM(early), SUM(stopped), "
         "SUM(failed), COALESCE(SUM(cost_usd), 0.0), COUNT(*) - COUNT(cost_usd), COUNT(saved), COALESCE(SUM(premium), 0.0), "
-        "COALESCE(SUM(saved), 0.0), SUM(latency_s), COALESCE(SUM(saved * saved), 0.0), part, MIN(id) AS first FROM ("
+        "COALESCE(SUM(saved), 0.0), SUM(latency_s), COALESCE(SUM(measured), 0), "
+        "COALESCE(SUM(saved * saved), 0.0), part, MIN(id) AS first FROM ("
         "SELECT CASE WHEN r.started >= ? THEN 1 ELSE 0 END AS part, r.id AS id, r.policy AS policy, "
         f"{tag('task')} AS task, {tag('key')} AS caller, r.tier AS tier, "
         f"{d.day} AS day, CASE WHEN {answered} THEN 1 ELSE 0 END AS answered, "
@@ -89,14 +94,17 @@ def traffic(period: Period, begin: float | None = None) -> tuple[Traffic, Traffi
         f"CASE WHEN {answered} AND {d.tiers_asked} = 1 THEN 1 ELSE 0 END AS early, "
         f"CASE WHEN {stopped} THEN 1 ELSE 0 END AS stopped, "
         f"CASE WHEN r.tier IS NULL AND NOT {stopped} THEN 1 ELSE 0 END AS failed, r.cost_usd AS cost_usd, "
-        f"CASE WHEN {answered} AND r.cost_usd IS NOT NULL THEN r.premium_usd END AS premium, {saved} AS saved, "
-        f"r.latency_s AS latency_s FROM cascade_runs r WHERE {period.where}{d.fence}) AS q "
+        f"CASE WHEN {priced} THEN {premium} END AS premium, CASE WHEN {priced} THEN {premium} - r.cost_usd END AS saved, "
+        f"CASE WHEN {priced} AND {is_measured} THEN 1 ELSE 0 END AS measured, "
+        f"r.latency_s AS latency_s FROM cascade_runs r {joined} WHERE {period.where}{d.fence}) AS q "
         "GROUP BY part, policy, task, caller, tier, day ORDER BY first",
-        [period.since if begin is None else begin, *period.values],
+        [period.since if begin is None else begin, *pairs, *period.values],
     )
     parts = Traffic(), Traffic()
     for policy, task, caller, tier, day, *sums, squares, part, _ in rows:
-        count, answers, escalations, early, stops, failures, usd, unpriced, compared, premium, won, seconds = sums
+        count, answers, escalations, early, stops, failures, usd, unpriced, compared, premium_usd, won, seconds, measured = (
+            sums
+        )
         group = Group(
             runs=int(count),
             answered=int(answers),
@@ -107,9 +115,10 @@ def traffic(period: Period, begin: float | None = None) -> tuple[Traffic, Traffi
             usd=float(usd),
             unpriced=int(unpriced),
             compared=int(compared),
-            premium_usd=float(premium),
+            premium_usd=float(premium_usd),
             saved_usd=float(won),
             seconds=float(seconds),
+            measured=int(measured),
             squares=float(squares),
         )
         date = (_EPOCH + timedelta(days=int(day))).date().isoformat()
@@ -169,20 +178,29 @@ def _below(share: float) -> tuple[str, list[Any]]:
 
 def _quality_rows(period: Period, premiums: dict[str, str], share: float) -> Iterator[Row]:
     below, values = _below(share)
-    names = sorted(set(premiums.values()))
-    if not names:
+    if not premiums:
         return
-    premium_tier = f"CASE r.policy_hash {' '.join('WHEN ? THEN ?' for _ in premiums)} END"
     columns = (
         "r.policy, r.policy_hash, r.run_id, r.tier, r.confidence, r.premium_usd, "
         f"{period.dialect.probability} AS probability, l.loss, s.cost_usd"
     )
-    joined = (
-        "LEFT JOIN cascade_labels l ON l.run_id = r.run_id AND l.state = 'done' "
-        f"LEFT JOIN cascade_shadows s ON s.run_id = r.run_id AND s.state = 'done' AND s.tier = {premium_tier}"
-    )
-    pairs = [value for pair in premiums.items() for value in pair]
+    shadowed, pairs = _with_premium(premiums)
+    joined = f"LEFT JOIN cascade_labels l ON l.run_id = r.run_id AND l.state = 'done' {shadowed}"
     yield from _rows(period, columns, joined, below, pairs, values)
+
+
+def _with_premium(premiums: Mapping[str, str]) -> tuple[str, list[str]]:
+    """Joins a run ``r`` with premium's shadow answer ``s``; and the values of that."""
+    tier = f"CASE r.policy_hash {' '.join('WHEN ? THEN ?' for _ in premiums)} END"
+    joined = f"LEFT JOIN cascade_shadows s ON s.run_id = r.run_id AND s.state = 'done' AND s.tier = {tier}"
+    return joined, [value for pair in premiums.items() for value in pair]
+
+
+def _premium_join(period: Period) -> tuple[str, list[str]]:
+    """Joins a run with premium's shadow answer, and the values of that; empty where no policy has any."""
+    stored = {hash: json.loads(text) for hash, text in period.store.policies().items()}
+    premiums = {hash: policy["tiers"][-1]["name"] for hash, policy in stored.items() if policy.get("shadow") is not None}
+    return _with_premium(premiums) if premiums else ("", [])
 
 
 def _rows(

@@ -212,7 +212,10 @@ def lines(result: Audit) -> list[str]:
         limits = total.saved_interval
         text = "" if limits is None else f" (95 %: ${limits[0]:.4f} to ${limits[1]:.4f})"
         share = f", {total.saved_usd / total.premium_usd:.0%} of premium's cost" if total.premium_usd else ""
-        out.append(f"saved ${total.saved_usd:.4f}{text}{share}, which is an estimate, by {total.compared:,} answered runs")
+        out.append(
+            f"saved ${total.saved_usd:.4f}{text}{share}, by {total.compared:,} answered runs; what premium would have cost "
+            f"was measured in {total.measured:,} of them, and is estimated in the others"
+        )
     for name, quality in result.qualities.items():
         out += [f"{name}: {text}" for text in _quality_lines(quality)]
     out += [f"{name}: {text}" for name, text in result.promises.items()]

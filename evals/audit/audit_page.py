@@ -54,10 +54,11 @@ def page(result: Audit) -> str:
         element("h2", "How to read this"),
         element(
             "p",
-            "Savings count runs that returned an accepted answer, or the last tier's, and whose costs are known; what "
-            "premium would have cost is an estimate. Losses are premium's quality less that of the answer returned, by the "
-            "labels of sampled runs, weighted for all runs; their intervals hold at every look, if the mean did not change "
-            "in the period. Sampled runs without a label are taken to be missing at random.",
+            "Savings count runs that returned an accepted answer, or the last tier's, and whose costs are known; "
+            "what premium would have cost was measured where a run was shadowed, and is estimated elsewhere. "
+            "Losses are premium's quality less that of the answer returned, by the labels of sampled runs, "
+            "weighted for all runs; their intervals hold at every look, if the mean did not change in the period. "
+            "Sampled runs without a label are taken to be missing at random.",
             class_="soft",
         ),
     ]
@@ -90,7 +91,11 @@ def _cards(result: Audit) -> str:
         ),
         ("Escalated", _share(total.escalated, total.runs), f"{_share(before.escalated, before.runs)} in the period before"),
         ("Spent", usd(total.usd), f"{usd(before.usd)} in the period before; {whole(total.unpriced)} runs of unknown cost"),
-        ("Saved, estimated", saved, f"{span}{share} of premium's cost"),
+        (
+            "Saved, estimated",
+            saved,
+            f"{span}{share} of premium's cost, which was measured in {_share(total.measured, total.compared)} of the runs",
+        ),
     ]
     return element(
         "div",

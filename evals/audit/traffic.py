@@ -25,7 +25,8 @@ class Group:
         usd: What they cost, where known.
         unpriced: How many have an unknown cost.
         compared: How many were answered with both their cost and premium's known.
-        premium_usd: What premium alone would have cost for those, estimated.
+        measured: For how many of those premium's cost was measured, by shadowing.
+        premium_usd: What premium alone would have cost for those: measured, or else estimated.
         saved_usd: Premium's cost less their own, of those: below 0, the cascade cost more.
         seconds: The sum of their latencies.
         squares: The sum of squares of what the compared runs saved.
@@ -40,6 +41,7 @@ class Group:
     usd: float = 0.0
     unpriced: int = 0
     compared: int = 0
+    measured: int = 0
     premium_usd: float = 0.0
     saved_usd: float = 0.0
     seconds: float = 0.0
@@ -72,6 +74,7 @@ class Group:
             "usd": self.usd,
             "unpriced": self.unpriced,
             "compared": self.compared,
+            "premium_measured": self.measured,
             "premium_usd": self.premium_usd if self.compared else None,
             "saved_usd": self.saved_usd if self.compared else None,
             "saved_share": self.saved_usd / self.premium_usd if self.premium_usd else None,

@@ -27,8 +27,11 @@ def group_of(record: Record) -> Group:
     )
     # What gave no answer to rely on has saved nothing, however cheap it was.
     if answered and record.cost_usd is not None and record.premium_usd is not None:
-        saved = record.premium_usd - record.cost_usd
-        group.compared, group.premium_usd, group.saved_usd, group.squares = 1, record.premium_usd, saved, saved * saved
+        measured = [s["cost_usd"] for s in record.shadows if s["state"] == "done" and s["tier"] == "premium"]
+        premium_usd = measured[0] if measured else record.premium_usd
+        saved = premium_usd - record.cost_usd
+        group.compared, group.premium_usd, group.saved_usd, group.squares = 1, premium_usd, saved, saved * saved
+        group.measured = len(measured)
     return group
 
 

@@ -48,7 +48,10 @@ def test_the_sums_are_those_of_the_runs(tmp_path: Path) -> None:
     assert status == 0
     assert total["runs"] == total["answered"] == 400
     assert total["usd"] == pytest.approx(400 * CHEAP_USD + escalated * PREMIUM_USD)
-    assert total["saved_usd"] == pytest.approx(400 * PREMIUM_USD - total["usd"])
+    # Shadowed runs have measured costs, a fifth above the estimates.
+    assert 0 < total["premium_measured"] < 400 - escalated
+    assert total["premium_usd"] == pytest.approx((400 + 0.2 * total["premium_measured"]) * PREMIUM_USD)
+    assert total["saved_usd"] == pytest.approx(total["premium_usd"] - total["usd"])
     low, high = total["saved_interval"]
     assert low < total["saved_usd"] < high
     for name in ("policy", "task", "key", "tier", "day"):
@@ -65,7 +68,7 @@ def test_stopped_runs_save_nothing(tmp_path: Path) -> None:
     total = data["traffic"]["total"]
     assert total["stopped"] > 300
     assert total["compared"] == total["answered"] == 400 - total["stopped"]
-    assert total["premium_usd"] == pytest.approx(total["answered"] * PREMIUM_USD)
+    assert total["premium_usd"] == pytest.approx((total["answered"] + 0.2 * total["premium_measured"]) * PREMIUM_USD)
 
 
 def test_unknown_costs_are_counted_and_are_not_0(tmp_path: Path) -> None:
