@@ -28,7 +28,8 @@ class Manner:
     ``passing`` those that get it only the first time. ``polls``: how often a batch is still in progress when asked about.
     ``lost`` maps a word of a prompt to what becomes of it in its first batch: ``expired`` or ``errored``.
     ``ends`` maps one to the ``finish_reason`` of its chat completion; prompts with a word of ``mute`` get an empty one.
-    After ``down_after`` requests it is down for ``down_s`` seconds: all get the status ``down_as``, as in ``faults``.
+    After ``down_after`` requests it is down for ``down_s`` seconds, and until so many as ``down_least`` came meanwhile: all
+    get the status ``down_as``, as in ``faults``.
     """
 
     delay_s: float = 0.0
@@ -43,6 +44,7 @@ class Manner:
     mute: list[str] = field(default_factory=list)
     down_after: int | None = None
     down_s: float = 0.0
+    down_least: int = 0
     down_as: int = 0
 
 
@@ -58,6 +60,7 @@ class House:
         self.answered: Counter[str] = Counter()
         self.refused = 0
         self.down_until = 0.0
+        self.down_requests = 0
         self.refused_at: list[float] = []
         self.came_at: list[float] = []
         self.usd = 0.0
@@ -172,7 +175,9 @@ class Connection(asyncio.Protocol):
         house.seen[key] += 1
         if manner.down_after is not None and len(house.came_at) > manner.down_after:
             house.down_until = house.down_until or now + manner.down_s
-            status = manner.down_as if now < house.down_until else status
+            if now < house.down_until or house.down_requests < manner.down_least:
+                house.down_requests += 1
+                status = manner.down_as
         if status == 0:
             self.transport.abort()
         elif status == -1:

@@ -86,7 +86,7 @@ def test_an_outage_is_waited_for(
     monkeypatch.setattr(client, "_BACKOFF_S", 0.02)
     monkeypatch.setattr(adaptive_concurrency, "_FIRST_PAUSE_S", 0.02)
     desk.rows(400)
-    provider.behave(delay_s=0.02, down_after=200, down_s=1.0, down_as=fault)
+    provider.behave(delay_s=0.02, down_after=200, down_s=1.0, down_least=46, down_as=fault)
     assert desk.record("--tiers", "small", "--concurrency", 16) == 0
     assert len(desk.answers("small")) == 400
     output = capsys.readouterr().err
