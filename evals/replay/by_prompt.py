@@ -1,7 +1,8 @@
 """Tuning that looks at prompts: ladders with the prompt as evidence, and with tiers that the prompt rules out.
 
 Both are compared with the best ladder that looks at no prompt, by cross-validation on the fit rows: in each fold all
-thresholds are chosen on the other folds. They are kept where they cost less at the promise with 95 % confidence.
+thresholds are chosen on the other folds. Skips are kept where they save more than the standard error at the promise, and the
+prompt as evidence where it saves with 95 % confidence.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,8 +29,9 @@ PAIRS, LONGER = 24, 6
 # Ladders are compared at these margins, in standard errors of the certificate's rows.
 SAFETY = (1.0, 1.5, 2.0, 2.5, 3.0)
 FOLDS = 5
-# What looks at prompts is kept where it saves more than this many standard errors: several ladders are tried.
-LEAST_GAIN = SURE
+# Skips are kept where they save more than this many standard errors; the prompt as evidence, which may lower a threshold
+# for the wrong answers, where it surely saves.
+LEAST_GAIN = 1.0
 _STREAM = 11
 
 
@@ -92,7 +94,7 @@ class PromptTuner(Tuner):
             saving = self.saving(swept, chosen, n, limit)
             how = "a tier is not asked where the prompt says that it would be wrong"
             how = how if isinstance(swept, SkipSweep) else "the prompt is evidence of the confidence"
-            if saving.mean > LEAST_GAIN * saving.error:
+            if saving.mean > (LEAST_GAIN if isinstance(swept, SkipSweep) else SURE) * saving.error:
                 self.refined.append(swept)
                 return swept, [*of_swept, f"{how}: saves {saving}"]
             notes = [*notes, f"not used: {how}; it would save {saving}"]

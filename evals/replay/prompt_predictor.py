@@ -32,6 +32,8 @@ RIDGES = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1)
 UNLIKE = 0.02
 """The share of prompts like the fit rows that may be out of range by their words, and as many by the request's shape."""
 FEW_ROWS = 80
+LEAST_GAIN = 0.5
+"""Standard errors by which a predictor's cross-validated log-loss must be better than a constant's."""
 _BLOCK = 4096  # columns of the table at a time
 _STREAM = 7
 
@@ -122,7 +124,8 @@ def _fit(every: Sequence[PromptFeatures], quality: Array, rows: Rows, seed: int)
     difference = losses(constant, y) - losses(out, y)
     error = float(difference.std(ddof=1)) / len(y) ** 0.5
     measured = f"cross-validated log-loss {difference.mean():+.4f} better than a constant, standard error {error:.4f}"
-    if difference.mean() <= error:
+    # A weak one may do harm nowhere: what it decides is kept only where that saves on held-out rows.
+    if difference.mean() <= LEAST_GAIN * error:
         note = f"prompts say nothing that helps ({measured}, {len(y)} fit rows)"
         return PromptScores(predictor=None, probability=unknown, note=note)
     a, b = kernel_logistic(kernel, y, ridge)

@@ -11,7 +11,6 @@ from math import sqrt
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl
 
-from cascade.errors import JournalError
 from cascade.gateway.endpoint import Reply
 from cascade.gateway.errors import ApiError
 from cascade.journal.read.history import (
@@ -28,6 +27,7 @@ from cascade.journal.read.history import (
 from cascade.promise.bernstein import BernsteinInterval
 
 from .alarms import alarms, canaries, drifts, promises
+from .journal_access import on_store
 from .snapshot import percentiles
 
 if TYPE_CHECKING:
@@ -139,19 +139,7 @@ class QualityView:
 
     async def _ask(self, work: "Callable[[SqlStore], T]") -> T:
         assert self._gateway.journal_url is not None
-        return await asyncio.to_thread(_on_store, self._gateway.journal_url, work)
-
-
-def _on_store(url: str, work: "Callable[[SqlStore], T]") -> T:
-    from cascade.journal.open_store import open_store
-
-    store = open_store(url, create=False)
-    try:
-        return work(store)
-    except Exception as error:  # a driver's message may quote the values that it was given
-        raise JournalError(f"the journal cannot be read ({type(error).__name__})") from None
-    finally:
-        store.close()
+        return await on_store(self._gateway.journal_url, work)
 
 
 def summary(facts: Facts, query: Mapping[str, str], days: int, gateway: "Gateway") -> dict[str, Any]:

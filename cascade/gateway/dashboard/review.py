@@ -1,20 +1,20 @@
 """``/dashboard/review/next`` and ``/dashboard/review``: runs for people to look at, and what they say of them."""
 
-import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from cascade.errors import JournalError, RunNotFoundError
+from cascade.errors import RunNotFoundError
 from cascade.gateway.endpoint import Reply
 from cascade.gateway.errors import ApiError
 from cascade.gateway.validation import number, text
 from cascade.journal.review import Review, case_of, next_case, note_of
 
+from .journal_access import on_store
+
 if TYPE_CHECKING:
     from cascade.gateway.auth.keys import Caller
     from cascade.gateway.state import Gateway
-    from cascade.journal.store import SqlStore
 
 
 async def next_review(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], reply: Reply) -> None:
@@ -62,16 +62,4 @@ async def _ask(gateway: "Gateway", work: Any) -> Any:
     url = gateway.journal_url
     if url is None:
         raise ApiError(404, "there is no journal; add the key journal to the policy file", code="no_journal")
-    return await asyncio.to_thread(_on_store, url, work)
-
-
-def _on_store(url: str, work: Any) -> Any:
-    from cascade.journal.open_store import open_store
-
-    store: SqlStore = open_store(url, create=False)
-    try:
-        return work(store)
-    except Exception as error:  # a driver's message may quote the values that it was given
-        raise JournalError(f"the journal cannot be read ({type(error).__name__})") from None
-    finally:
-        store.close()
+    return await on_store(url, work)

@@ -151,13 +151,13 @@ async def main() -> int:
 
 def versions() -> dict[str, str]:
     """Of the peers that are installed."""
-    installed = {}
+    versions = {}
     for name in PACKAGES:
         try:
-            installed[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return installed
+    return versions
 
 
 if __name__ == "__main__":

@@ -79,9 +79,9 @@ class Cascadeflow:
                 (table.quality[rows, table.premium] - two_models(table, first, passed[rows], rows, "").quality).mean()
             )
             pairs.append((lost, first, passed))
-        within = [pair for pair in pairs if pair[0] <= promise.max_loss]
-        if within:
-            return _cheapest(table, splits, [(first, passed.__getitem__) for _, first, passed in within])
+        safe = [pair for pair in pairs if pair[0] <= promise.max_loss]
+        if safe:
+            return _cheapest(table, splits, [(first, passed.__getitem__) for _, first, passed in safe])
         _, first, passed = min(pairs, key=lambda pair: pair[0])
         accepted = passed[splits.test]
         return two_models(table, first, accepted, splits.test, _words(table, first, accepted))
@@ -310,8 +310,8 @@ class RouteLLM:
         best: tuple[float, int, float] | None = None
         for model in range(table.premium):
             for threshold in np.unique(rates[rows]):
-                cheap_enough = rates[rows] < threshold
-                outcome = one_model_each(table, np.where(cheap_enough, model, table.premium), rows, "")
+                stays = rates[rows] < threshold
+                outcome = one_model_each(table, np.where(stays, model, table.premium), rows, "")
                 lost, usd = float((table.quality[rows, table.premium] - outcome.quality).mean()), float(outcome.usd.mean())
                 if lost <= promise.max_loss and (best is None or usd < best[0]):
                     best = usd, model, float(threshold)

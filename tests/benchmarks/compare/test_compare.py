@@ -80,8 +80,8 @@ def test_what_is_cheaper_but_breaks_the_promise_wins_nothing(monkeypatch: pytest
     rows = [type("Row", (), {"task": None})() for _ in range(n)]
     monkeypatch.setattr("tests.benchmarks.compare.__main__.prompt_key", id)
     usd = np.tile([1.0, 10.0], (n, 1))
-    answers = table(examples=rows, texts=[str(i) for i in range(n)], quality=quality, usd=usd)
-    lines = compare(answers, [Cascade(), Careless()], Promise(max_loss=0.1), 4)
+    rows_table = table(examples=rows, texts=[str(i) for i in range(n)], quality=quality, usd=usd)
+    lines = compare(rows_table, [Cascade(), Careless()], Promise(max_loss=0.1), 4)
     careless = lines[1]
     assert careless["cost"] == pytest.approx(0.1)
     assert careless["loss"] == pytest.approx(0.5, abs=0.05)
@@ -89,5 +89,5 @@ def test_what_is_cheaper_but_breaks_the_promise_wins_nothing(monkeypatch: pytest
     text = markdown(Case("made up", Path("x"), (), 0.1), n, lines, 4)
     assert "| careless | 0.100 |" in text
     assert "Cheaper than `cascade` (1.000) with the promise kept: nothing." in text
-    no_violations = [lines[0], careless | {"violations": 0}]
-    assert "with the promise kept: careless (0.100)." in markdown(Case("made up", Path("x"), (), 0.1), n, no_violations, 4)
+    both = [lines[0], careless | {"violations": 0}]
+    assert "with the promise kept: careless (0.100)." in markdown(Case("made up", Path("x"), (), 0.1), n, both, 4)

@@ -119,6 +119,24 @@ def outcome(
     )
 
 
+def random_outcome(rows: list[Example], seed: int) -> tuple[Outcome, list[str]]:
+    """A random outcome of three models on the rows, graded as the answer that was returned is; and each row's model."""
+    rng = np.random.default_rng(seed)
+    tier = rng.integers(0, 3, len(rows))
+    by = [("cheap", "middle", "dear")[i] for i in tier]
+    return (
+        outcome(
+            tier=tier,
+            last_called=tier,
+            quality=[e.answers[m]["quality"] for e, m in zip(rows, by, strict=True)],
+            cost=rng.random(len(rows)),
+            confidence=rng.random(len(rows)),
+            accepted=rng.random(len(rows)) < 0.7,
+        ),
+        by,
+    )
+
+
 def result(model: str, text: str, quality: float | None = 1.0) -> Result:
     """What the engine returns, accepted at the first tier."""
     answer = Answer(text, model=model, extra={"quality": quality})

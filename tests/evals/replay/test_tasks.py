@@ -6,30 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evals.recording import Example
 from evals.replay.results.tasks import LEVEL, by_task, loss_interval
-from evals.replay.simulate import Outcome
-from tests.evals.replay.synthetic import examples, outcome
+from tests.evals.replay.synthetic import examples, outcome, random_outcome
 
 MODELS = ["cheap", "middle", "dear"]
-
-
-def run(rows: list[Example], seed: int) -> tuple[Outcome, list[str]]:
-    """A random outcome on the rows, graded as the answer that was returned is."""
-    rng = np.random.default_rng(seed)
-    tier = rng.integers(0, 3, len(rows))
-    by = [MODELS[i] for i in tier]
-    return (
-        outcome(
-            tier=tier,
-            last_called=tier,
-            quality=[e.answers[m]["quality"] for e, m in zip(rows, by, strict=True)],
-            cost=rng.random(len(rows)),
-            confidence=rng.random(len(rows)),
-            accepted=rng.random(len(rows)) < 0.7,
-        ),
-        by,
-    )
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -38,7 +18,7 @@ def test_by_task_is_a_plain_recomputation(seed: int) -> None:
     rows = [replace(e, task="" if i % 7 == 0 else e.task) for i, e in enumerate(examples(60, seed))]
     held = np.random.default_rng(seed).permutation(60)[:41]
     mine = [rows[i] for i in held]
-    ran, by = run(mine, seed)
+    ran, by = random_outcome(mine, seed)
     intervals: list[tuple[list[float], list[float]]] = []
 
     def interval(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:

@@ -74,11 +74,11 @@ def test_what_the_prompt_tells_saves_money() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_prompts_that_tell_nothing_change_nothing(seed: int) -> None:
-    """The ladder is the one that looks at no prompt, to the cent."""
+def test_prompts_that_tell_nothing_cost_nothing(seed: int) -> None:
+    """What is certified costs at most one point more than without looking at prompts."""
     columns, examples, _ = world(600, telling=False, seed=seed)
     splits = parts(600)
-    assert cost(with_prompts(columns, examples), splits)[0] == cost(columns, splits)[0]
+    assert cost(with_prompts(columns, examples), splits)[0] <= cost(columns, splits)[0] + 0.01  # premium costs 1
 
 
 def test_the_same_seed_gives_the_same_ladder() -> None:

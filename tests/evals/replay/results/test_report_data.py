@@ -9,16 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascade.engine.confidence import combine
-from evals.recording import Example
 from evals.replay.candidate_tiers import fit_tier
 from evals.replay.results import report_data
 from evals.replay.score_table import TierScores
-from evals.replay.simulate import Outcome, SimulatedCascade
+from evals.replay.simulate import SimulatedCascade
 from evals.replay.statistics.metrics import brier
 from evals.replay.sweep_result import Candidate
 from evals.replay.tune import Goal, Tuner
 from judges import Verdict
-from tests.evals.replay.synthetic import column, examples, outcome, result, table
+from tests.evals.replay.synthetic import column, examples, outcome, random_outcome, result, table
 
 MODELS = ["cheap", "middle", "dear"]
 FIT, HELD = np.arange(150), np.arange(150, 400)
@@ -201,24 +200,6 @@ def test_flow_shows_which_tiers_were_not_asked(rows: list[list[bool]]) -> None:
     assert all(link["target"].startswith("answered") <= (not link["source"].startswith("not asked")) for link in links)
 
 
-def run(rows: list[Example], seed: int) -> tuple[Outcome, list[str]]:
-    """A random outcome on the rows, graded as the answer that was returned is."""
-    rng = np.random.default_rng(seed)
-    tier = rng.integers(0, 3, len(rows))
-    by = [MODELS[i] for i in tier]
-    return (
-        outcome(
-            tier=tier,
-            last_called=tier,
-            quality=[e.answers[m]["quality"] for e, m in zip(rows, by, strict=True)],
-            cost=rng.random(len(rows)),
-            confidence=rng.random(len(rows)),
-            accepted=rng.random(len(rows)) < 0.7,
-        ),
-        by,
-    )
-
-
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_mistakes_were_accepted_and_wrong(seed: int) -> None:
     """The most wrong first, then the most sure; each with the very text that was returned, and none that is worse is left
@@ -226,7 +207,7 @@ def test_mistakes_were_accepted_and_wrong(seed: int) -> None:
     rows = examples(200, seed)
     held = np.random.default_rng(seed).permutation(200)[:150]
     mine = [rows[i] for i in held]
-    ran, by = run(mine, seed)
+    ran, by = random_outcome(mine, seed)
     ran.quality[::5] = 0.25
     results = [result(m, f"said in row {i}") for i, m in enumerate(by)]
     entries = report_data.mistakes(rows, held, results, ran, "dear")
