@@ -161,7 +161,7 @@ COMMON = {
     "URL",
     "USD",
 }
-COMMON |= {"BARGAIN", "UTF", "YAML", "MIT", "CERTIFIED", "CHANGELOG", "README", "SECURITY", "CONTRIBUTING"}
+COMMON |= {"UTF", "YAML", "MIT", "BARGAIN", "CERTIFIED", "CHANGELOG", "README", "SECURITY", "CONTRIBUTING"}
 
 
 def test_every_abbreviation_is_in_the_glossary() -> None:
