@@ -2,7 +2,8 @@
 
 The rows are made before the clock starts, and Ray is started before, too: a replay starts it once. ``ratio`` is that of
 seconds on the clock, which says something on a machine with nothing else to do; ``cpu_ratio`` is what two cores of such a
-machine allow: twice one process's CPU seconds by the CPU seconds of this process and all of Ray's.
+machine allow: twice one process's CPU seconds by the CPU seconds of this process and all of Ray's. The first counts where
+the machine is calm as the benchmark begins, the second elsewhere.
 
 ``--rows 1000000`` is the claim of the documentation; the default is for a look. ``--parquet-rows N`` streams a score table
 of N rows from a Parquet file as well, with the peak memory of a worker.
@@ -31,6 +32,7 @@ from tests.benchmarks.bench_frontier import columns_of, cuts_of, write_parquet
 from tests.evals.engines.rows import row
 
 TARGET = 1.7
+CALM = 0.5  # of the load average: nothing else runs
 RULES: list[dict[str, Any]] = [{"use": "rules"}, {"use": "logprob"}]
 
 
@@ -102,7 +104,8 @@ def main() -> int:
     if find_spec("ray") is None:
         print(json.dumps({"ray": {"skipped": "Ray is not installed"}}))
         return 0
-    rows, load = examples(args.rows), os.getloadavg()[0]
+    load = os.getloadavg()[0]
+    rows, calm = examples(args.rows), load < CALM
     alone, one = measured(rows, None)
     result: dict[str, Any] = {"rows": args.rows, "cores": os.cpu_count(), "load": round(load, 1), "one_process": one}
     with open_engine("ray", workers=2) as engine:
@@ -119,7 +122,7 @@ def main() -> int:
         "cpu_ratio": round(2 * one["cpu_s"] / two["cpu_s"], 2),
         "target": TARGET,
     }
-    result["ok"] = equal and max(result["ratio"], result["cpu_ratio"]) >= TARGET
+    result["ok"] = equal and result["ratio" if calm else "cpu_ratio"] >= TARGET
     print(json.dumps({"ray": result}))
     return 0 if result["ok"] else 1
 
