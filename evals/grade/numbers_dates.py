@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from judges.equivalence import final_answer, key, last_number, number_in_words
+from judges.equivalence import final_answer, key, last_number, stated_number
 from judges.reading import numerals
 
 from .protocol import GraderError, GradingCase
@@ -74,7 +74,7 @@ def _said(text: str, *, scaled: bool) -> Fraction | None:
     answer = leading(stated(text), _ALONE)
     if answer != text.strip():  # what follows a marked answer on its line is a remark about it
         answer = _ASIDE.sub("", _first_sentence(answer))
-    in_words = number_in_words(answer)
+    in_words = stated_number(answer)
     if in_words is not None:
         return Fraction(in_words)
     plain = numerals.number(answer, scaled=scaled)

@@ -7,6 +7,6 @@ Every function takes any text, never raises for one, and takes time linear in it
 from .canonical import canonical_json
 from .final_answer import final_answer
 from .keys import KINDS, LONGEST, key, same
-from .numbers import last_number, number_in_words
+from .numbers import last_number, stated_number
 
-__all__ = ["KINDS", "LONGEST", "canonical_json", "final_answer", "key", "last_number", "number_in_words", "same"]
+__all__ = ["KINDS", "LONGEST", "canonical_json", "final_answer", "key", "last_number", "same", "stated_number"]

@@ -12,7 +12,7 @@ from judges.reading.choices import chosen
 from .canonical import json_container, json_inside, parsed_json
 from .dates import DATE, day_of
 from .final_answer import final_answer
-from .numbers import last_number, number_in_words, whole_number
+from .numbers import last_number, stated_number, whole_number
 from .plain_text import bare_text, plain_text
 
 KINDS = ("auto", "number", "choice", "json", "date", "text")
@@ -127,7 +127,7 @@ def _meant(canonical: str) -> Hashable:
 
 def _number(text: str) -> Hashable:
     for part in dict.fromkeys((final_answer(text), text)):
-        if (in_words := number_in_words(part)) is not None:
+        if (in_words := stated_number(part)) is not None:
             return ("number", in_words)
         plain = bare_text(numerals.number(part))
         if numerals.NOTHING in plain and not any(char.isdigit() for char in plain.rpartition(numerals.NOTHING)[2]):

@@ -26,7 +26,7 @@ _STATEMENT = re.compile(
     rf"(?P<number>[-+]?(?:\\?[$€£¥])?(?:{_DIGITS})(?:e[-+]?\d{{1,3}})?(?:[ ]?/[ ]?\d{{1,18}})?)\)?(?:\s?\\?%)?"
     r"(?:°(?! )| (?P<unit>[a-zµ°²³]{1,15})(?:/[a-zµ²³]{1,7})?)?"
     r"(?: (?:in total|in all|altogether|left|remaining|each|old|tall|long|high|wide|deep|away))?"
-    r"(?: \([^()\d]{1,40}\))?[\s.!$]{0,8}",
+    r"(?: \((?!or )[^()]{1,40}\))?[\s.!$]{0,8}",
     re.IGNORECASE,
 )
 _MOST_STATEMENT = 120  # characters
@@ -53,9 +53,9 @@ def whole_number(answer: str, bare: str) -> str | None:
     return None if number is None else _value(number)
 
 
-def number_in_words(answer: str) -> str | None:
-    """The number that an answer states in words alone, as "twelve apples" or "It is fifty-one."."""
-    if len(answer) > _MOST_STATEMENT or any(char.isdigit() for char in answer):
+def stated_number(answer: str) -> str | None:
+    """The number that an answer is as a whole in words alone ("twelve apples") or before a remark ("51 (see step 2)")."""
+    if len(answer) > _MOST_STATEMENT or ("(" not in answer and any(char.isdigit() for char in answer)):
         return None
     return whole_number(answer, bare_text(answer))
 
