@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import importlib.metadata
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -22,14 +21,12 @@ import numpy as np
 
 from evals.replay.rows.input_rows import prompt_key
 from evals.replay.rows.splits import halves
+from tests.benchmarks.routing.bench_prompts import LLAMAS, RECORDINGS, STARTER
 
 from .ours import OURS
 from .peers import PEERS
 from .rows import Peer, Promise, Table, load
 
-ROOT = Path(__file__).parents[3]
-RECORDINGS = Path(os.environ.get("CASCADE_RECORDINGS") or ROOT.parent / "shared" / "recordings")
-LLAMAS = ("llama3.2-1b", "llama3.2-3b", "llama3.1-8b", "llama3.1-70b", "llama3.1-405b")
 CHEAP = ("Meta-Llama-3.1-8B-Instruct", "gemini-1.5-flash", "gpt-4o-mini-2024-07-18", "claude-3-haiku-20240307")
 PACKAGES = ("cascadeflow", "ucci-router", "bargain", "cre-router", "routellm")
 
@@ -45,7 +42,7 @@ class Case:
 
 
 CASES = (
-    Case("shipped recording", ROOT / "cascade" / "data" / "starter.jsonl.gz", (), 0.10),
+    Case("shipped recording", STARTER, (), 0.10),
     Case("mmlu", RECORDINGS / "mmlu.jsonl.gz", ("gpt-4o-mini", "qwen2.5-72b-instruct", "gpt-4o"), 0.03),
     Case("triviaqa", RECORDINGS / "triviaqa.jsonl.gz", LLAMAS, 0.03),
     Case("date", RECORDINGS / "date.jsonl.gz", ("gpt-3.5:pot2_t=0.8", "gpt-4:cot1"), 0.05),

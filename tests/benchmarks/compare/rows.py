@@ -13,6 +13,7 @@ from evals.replay.baselines import uncalibrated
 from evals.replay.rows.input_rows import Rules, default_judges, judge_plans, usable_rows
 from evals.replay.rows.splits import Splits
 from evals.replay.score_table import Cache, TierScores, load_or_score, sha256_of
+from tests.benchmarks.routing.bench_prompts import premium_last
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -100,7 +101,7 @@ async def load(path: Path, models: Sequence[str], folder: Path) -> Table:
         folder: Where scores are kept while the comparison runs.
     """
     examples = list(read(path))
-    names = list(models) or _by_cost(examples)
+    names = list(models) or premium_last(examples)
     rows, _, _ = usable_rows(examples, names)
     cache = Cache(folder / path.name, sha256_of(path))
 
@@ -136,14 +137,6 @@ def _evidence(model: int, column: TierScores) -> list[Evidence]:
         for stage in range(1, len(column.names) + 1)
         if not np.isnan(column.scores[:, stage - 1]).all()
     ]
-
-
-def _by_cost(examples: Sequence[Example]) -> list[str]:
-    cost: dict[str, float] = {}
-    for example in examples:
-        for model, answer in example.answers.items():
-            cost[model] = cost.get(model, 0.0) + (answer.get("cost_usd") or 0.0)
-    return sorted(cost, key=cost.__getitem__)
 
 
 def two_models(table: Table, first: Evidence, accepted: Flags, rows: Rows, choice: str) -> Outcome:
