@@ -33,7 +33,8 @@ from evals.recording import Example, read
 from evals.replay.calibrate import apply
 from evals.replay.candidate_tiers import agreement_scores
 from evals.replay.certificate import fixed_grid
-from evals.replay.certificate.certified_choice import Guarantee, choose_certified, choose_from_menu
+from evals.replay.certificate.certified_choice import choose_certified, choose_from_menu
+from evals.replay.certificate.guarantee import Guarantee
 from evals.replay.rows.input_rows import Rules, default_judges
 from evals.replay.rows.splits import Splits, halves
 from evals.replay.score_table import Cache, TierScores, load_or_score, sha256_of

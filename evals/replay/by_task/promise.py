@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evals.replay.certificate.certified_choice import CertifiedChoice, Guarantee
+from evals.replay.certificate.guarantee import CertifiedChoice, Guarantee
 from evals.replay.certificate.menu import saves
 from evals.replay.rows.splits import Splits
 from evals.replay.score_table import TierScores

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from cascade import Policy, Result
 from evals.recording import Example
 from evals.replay import baselines
-from evals.replay.certificate.certified_choice import CertifiedChoice, Guarantee, upper_bound
+from evals.replay.certificate.by_cost import upper_bound
+from evals.replay.certificate.guarantee import CertifiedChoice, Guarantee
 from evals.replay.evidence.cofailure import cofailure
 from evals.replay.latency import p95, speculation
 from evals.replay.results import report_data

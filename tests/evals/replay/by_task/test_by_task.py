@@ -22,7 +22,8 @@ from evals.replay.by_task.candidates import Names, TaskCandidate, assembled
 from evals.replay.by_task.promise import choose_for_each_task, choose_for_whole_and_each_task
 from evals.replay.by_task.tuner import TaskTuner, tasks_of
 from evals.replay.candidate_tiers import fit_tier
-from evals.replay.certificate.certified_choice import CertifiedChoice, Guarantee, TunerFactory, choose_certified
+from evals.replay.certificate.certified_choice import TunerFactory, choose_certified
+from evals.replay.certificate.guarantee import CertifiedChoice, Guarantee
 from evals.replay.command import main
 from evals.replay.engine_check import check_agreement, run_engine, to_outcome, to_policy
 from evals.replay.rows.splits import halves

@@ -12,7 +12,8 @@ import pytest
 from cascade.policy.predictor import MOST_WEIGHTS, Predictor
 from evals.recording import Example
 from evals.replay.by_prompt import PromptTuner
-from evals.replay.certificate.certified_choice import Guarantee, choose_certified
+from evals.replay.certificate.certified_choice import choose_certified
+from evals.replay.certificate.guarantee import Guarantee
 from evals.replay.pipeline import ReplayConfig, replay
 from evals.replay.prompt_columns import with_prompts
 from evals.replay.rows.splits import Splits
