@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .calibrate import SURE
+from .calibration.calibrate import SURE
 from .latency import is_in_time
 from .score_table import TierScores
 from .simulate import SimulatedCascade

@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from cascade.policy.calibrators import Constant
 
-from .calibrate import SURE, apply, fit
+from .calibration.apply_mapping import apply
+from .calibration.calibrate import SURE, fit
 from .candidate_tiers import add_agreement, first_judges_only, fit_all_tiers, fit_consensus_tiers, fit_end
 from .evidence.consensus import has_consensus, models_asked, without_consensus
 from .latency import SHARE, fastest, is_in_time, late_shares, safe_share

@@ -30,7 +30,7 @@ import numpy.typing as npt
 from scipy.stats import binomtest
 
 from evals.recording import Example, read
-from evals.replay.calibrate import apply
+from evals.replay.calibration.apply_mapping import apply
 from evals.replay.candidate_tiers import agreement_scores
 from evals.replay.certificate import fixed_grid
 from evals.replay.certificate.certified_choice import choose_certified, choose_from_menu

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evals.replay.by_prompt import PromptTuner, without_prompts
-from evals.replay.calibrate import SURE
+from evals.replay.calibration.calibrate import SURE
 from evals.replay.candidate_tiers import fit_end, fit_tier
 from evals.replay.rows.splits import Splits
 from evals.replay.score_table import TierScores
