@@ -41,7 +41,7 @@ from evals.replay.score_table import Cache, TierScores, load_or_score, sha256_of
 from evals.replay.simulate import CandidateTier, SimulatedCascade, simulate_tier
 from evals.replay.statistics.certify import fixed_sequence
 from evals.replay.sweep_result import Candidate
-from evals.replay.tune import Goal, Tuner
+from evals.replay.tuning.tune import Goal, Tuner
 
 Array = npt.NDArray[np.float64]
 

@@ -9,7 +9,7 @@ from evals.replay.rows.splits import Splits
 from evals.replay.score_table import TierScores
 from evals.replay.statistics.certify import METHODS, p_value
 from evals.replay.sweep_result import Candidate
-from evals.replay.tune import Goal, Tuner
+from evals.replay.tuning.tune import Goal, Tuner
 
 from .guarantee import CertifiedChoice, Guarantee
 

@@ -7,7 +7,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from evals.replay.by_prompt import PromptTuner, without_prompts
 from evals.replay.calibration.calibrate import SURE
 from evals.replay.candidate_tiers import fit_end, fit_tier
 from evals.replay.rows.splits import Splits
@@ -15,7 +14,8 @@ from evals.replay.score_table import TierScores
 from evals.replay.simulate import SimulatedCascade
 from evals.replay.statistics.certify import METHODS, Certificate, fixed_sequence, least_rows, p_value
 from evals.replay.sweep_result import Candidate, SweepResult
-from evals.replay.tune import Goal, Tuner
+from evals.replay.tuning.by_prompt import PromptTuner, without_prompts
+from evals.replay.tuning.tune import Goal, Tuner
 
 from . import fixed_grid
 from .accepted_quality import choose_accepted_quality

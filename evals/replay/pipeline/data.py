@@ -23,7 +23,7 @@ from evals.replay.score_table import TierScores
 from evals.replay.simulate import Outcome
 from evals.replay.statistics.certify import METHODS
 from evals.replay.sweep_result import Candidate, SweepResult
-from evals.replay.tune import Goal, Tuner
+from evals.replay.tuning.tune import Goal, Tuner
 
 from .config import ReplayConfig
 

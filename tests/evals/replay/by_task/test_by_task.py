@@ -30,7 +30,7 @@ from evals.replay.rows.splits import halves
 from evals.replay.score_table import TierScores, score_tier
 from evals.replay.simulate import CandidateTier, SimulatedCascade
 from evals.replay.sweep_result import Candidate
-from evals.replay.tune import Goal, Tuner
+from evals.replay.tuning.tune import Goal, Tuner
 from judges import Prompt
 from tests.evals.replay.test_simulate import questions
 
