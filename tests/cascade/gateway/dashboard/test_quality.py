@@ -89,7 +89,7 @@ def test_a_broken_promise_is_red_and_a_kept_one_green(serve: Serve, tmp_path: Pa
 
 
 def test_traffic_that_needs_more_runs_is_one_line_and_no_alarm() -> None:
-    """Checks with too little evidence say how much more they need, per policy; one that may differ is a warning of its own."""
+    """Checks with too little evidence say how much more they need; one that may differ is a warning of its own."""
     checks = [
         {"policy": "default", "check": "prompts", "state": "not enough evidence", "needed": 1_200, "words": "w"},
         {"policy": "default", "check": "calibration", "state": "not enough evidence", "needed": None, "words": "w"},
