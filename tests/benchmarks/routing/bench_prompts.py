@@ -30,7 +30,8 @@ import numpy as np
 from cascade.policy.predictor import Predictor
 from evals.recording import Example, read
 from evals.replay.baselines import prompt_router
-from evals.replay.certificate.certified_choice import Guarantee, choose_certified
+from evals.replay.certificate.certified_choice import choose_certified
+from evals.replay.certificate.guarantee import Guarantee
 from evals.replay.evidence.consensus import with_consensus
 from evals.replay.prompt_columns import with_prompts
 from evals.replay.prompt_predictor import prompt_table, range_of
