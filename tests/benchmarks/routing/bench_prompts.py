@@ -159,7 +159,8 @@ async def pairs(case: Case, seeds: Sequence[int], *, max_loss: float, delta: flo
             if target != source:
                 points = 100 * differences[task_of[others] == target]
                 error = float(points.std(ddof=1)) / len(points) ** 0.5
-                figures[f"{source} > {target}"] = {"points": round(float(points.mean()), 2), "standard_error": round(error, 2)}
+                line = {"points": round(float(points.mean()), 2), "standard_error": round(error, 2)}
+                figures[f"{source} > {target}"] = line
         figures[f"{source} > other tasks"] = {
             "points": round(100 * float(differences.mean()), 2),
             "seeds_with_a_predictor": uses,
