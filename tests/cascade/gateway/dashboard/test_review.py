@@ -14,7 +14,7 @@ from cascade.gateway.auth.key_file import KeyFile
 from cascade.journal.open_store import open_store
 from cascade.journal.review import case_of, human_labels, next_case
 from cascade.journal.store import Filter
-from evals.audit.anchors import read_anchors
+from evals.audit.grading.anchors import read_anchors
 from tests.cascade.gateway.conftest import Running, Serve
 from tests.evals.audit.journals import SPEC, fill
 
