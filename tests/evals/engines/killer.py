@@ -64,12 +64,12 @@ def descendants(title: str, program: str = "ray::") -> list[int]:
 
 def senders(title: str) -> list[int]:
     """The processes of that module beside the workers below this process, which are no descendants themselves."""
-    found, raylets = [], {str(process).encode() for process in descendants("", "raylet")}
+    processes, raylets = [], {str(process).encode() for process in descendants("", "raylet")}
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if title.encode() not in (folder / "cmdline").read_bytes().split(b"\0"):
                 continue
             variables = dict(line.partition(b"=")[::2] for line in (folder / "environ").read_bytes().split(b"\0"))
             if variables.get(b"RAY_RAYLET_PID") in raylets:
-                found.append(int(folder.name))
-    return found
+                processes.append(int(folder.name))
+    return processes

@@ -137,7 +137,8 @@ def test_workers_share_a_port_and_their_metrics(policies: Path, tmp_path: Path) 
 def test_every_worker_shows_the_breakers_of_all(tmp_path: Path) -> None:
     """A breaker that one worker has opened: in the readiness, the dashboard and the metrics of either."""
     (tmp_path / "policies.yaml").write_text("""
-models: {m: {provider: openai, model: m, base_url: "http://127.0.0.1:9/v1", retry: {attempts: 1}, breaker: {cooldown_s: 600}}}
+models: {m: {provider: openai, model: m, base_url: "http://127.0.0.1:9/v1", retry: {attempts: 1},
+             breaker: {cooldown_s: 600}}}
 policies: {default: {tiers: [{model: m}]}}
 """)
     arguments = ("--policy-file", str(tmp_path / "policies.yaml"), "--workers", "2")
