@@ -4,9 +4,12 @@ import asyncio
 import inspect
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -33,28 +36,58 @@ def _as_postgres(*command: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+class PostgresServer:
+    """A cluster in a temporary folder, reached by a unix socket in it. Skips the test where no server is installed."""
+
+    def __init__(self) -> None:
+        program = shutil.which("initdb")
+        binaries = Path(program).parent if program else BINARIES[-1] if BINARIES else None
+        if binaries is None:
+            pytest.skip("no Postgres server is installed (initdb was not found)")
+        self.folder = Path(tempfile.mkdtemp(prefix="cascade-pg-"))
+        if os.getuid() == 0:
+            shutil.chown(self.folder, "postgres")
+        self._data, self._control = self.folder / "data", str(binaries / "pg_ctl")
+        try:
+            initdb = (str(binaries / "initdb"), "-D", str(self._data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N")
+            _as_postgres(*initdb)
+            self.start()
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+
+    def start(self) -> None:
+        """Starts it, and waits until it answers."""
+        options = f"-c listen_addresses='' -c unix_socket_directories={self.folder} -c fsync=off -c max_connections=50"
+        log = str(self.folder / "log")
+        _as_postgres(self._control, "-D", str(self._data), "-w", "-l", log, "-o", options, "start")
+
+    def kill(self) -> None:
+        """Kills its processes at once; ``start`` recovers what was committed."""
+        postmaster = int((self._data / "postmaster.pid").read_text().split()[0])
+        children = Path(f"/proc/{postmaster}/task/{postmaster}/children")
+        for process in (postmaster, *map(int, children.read_text().split())):
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        while Path(f"/proc/{postmaster}").exists():
+            time.sleep(0.02)
+
+    def close(self) -> None:
+        """Ends it and removes its folder."""
+        try:
+            _as_postgres(self._control, "-D", str(self._data), "-m", "immediate", "-w", "stop")
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[Path]:
-    """A running cluster in a temporary folder, reached by a unix socket in it."""
-    program = shutil.which("initdb")
-    binaries = Path(program).parent if program else BINARIES[-1] if BINARIES else None
-    if binaries is None:
-        pytest.skip("no Postgres server is installed (initdb was not found)")
-    folder = Path(tempfile.mkdtemp(prefix="cascade-pg-"))
-    if os.getuid() == 0:
-        shutil.chown(folder, "postgres")
-    data = folder / "data"
-    control = str(binaries / "pg_ctl")
+    """The folder of a running cluster."""
+    running = PostgresServer()
     try:
-        _as_postgres(str(binaries / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N")
-        options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off -c max_connections=50"
-        _as_postgres(control, "-D", str(data), "-w", "-l", str(folder / "log"), "-o", options, "start")
-        try:
-            yield folder
-        finally:
-            _as_postgres(control, "-D", str(data), "-m", "immediate", "-w", "stop")
+        yield running.folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        running.close()
 
 
 @pytest.fixture
