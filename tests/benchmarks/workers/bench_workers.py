@@ -1,11 +1,11 @@
 """Two workers against one, over the wire with an HTTP upstream; prints JSON, fails where the target is missed.
 
 Both gateways run from the beginning, and are measured in turn, so that what else the machine does is in both. ``by_clock``
-is the median over the rounds of the ratio of requests a second; ``interval`` holds that median with a probability of at least
-95 % (binomial, of any distribution). It counts where nothing else runs as the benchmark begins. ``by_cpu`` does not depend on
-what else runs: the requests by the processor time of the busiest worker, against one worker's. A worker that got too many
-connections, or a lock that both wait for by spinning, shows in it. ``load_cpu`` is the share of one core that the clients
-and the upstream take, which two workers on two cores lack.
+is the median over the rounds of the ratio of requests a second; ``interval`` holds that median with a probability of at
+least 95 % (binomial, of any distribution). It counts where nothing else runs as the benchmark begins. ``by_cpu`` does not
+depend on what else runs: the requests by the processor time of the busiest worker, against one worker's. A worker that got
+too many connections, or a lock that both wait for by spinning, shows in it. ``load_cpu`` is the share of one core that the
+clients and the upstream take, which two workers on two cores lack.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pathlib import Path
 from time import process_time, sleep
 
 from tests.benchmarks.bench_gateway import UPSTREAM, cpu_s, percentile, process
-from tests.benchmarks.wire_load import WireLoad
+from tests.benchmarks.workers.wire_load import WireLoad
 from tests.machine import CALM, idle_share
 
 TARGET, TAIL_TARGET = 1.8, 3.0
