@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 from cascade.costs.budget import Reservation
 from cascade.errors import StateError
+from cascade.resilience.connection import C
 from cascade.resilience.store_health import StoreHealth
 from cascade.result import new_run_id
 from cascade.util.fork_safety import Pause, register
@@ -21,7 +22,7 @@ from cascade.util.log_events import Event, LimitedLog
 
 from .budget_blocks import BudgetBlocks, Entry
 from .report_loop import report_until
-from .session import C, StateSession
+from .session import StateSession
 
 T = TypeVar("T")
 log = logging.getLogger("cascade.state")
