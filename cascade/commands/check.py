@@ -9,7 +9,7 @@ from cascade.errors import PolicyError
 from cascade.policy import load as policy_files
 from cascade.policy.calibrators import from_json
 from cascade.policy.routes import in_words
-from cascade.policy.schema import ModelSpec, Policy, PolicyFile, TierPolicy
+from cascade.policy.schema import EmbeddingSpec, ModelSpec, Policy, PolicyFile, TierPolicy
 from cascade.util.plain_data import usd
 from cascade.util.providers import KEY_ENV
 from cascade.util.suggestions import unknown
@@ -78,9 +78,21 @@ def _print_policy(name: str, policy: Policy, file: PolicyFile, tokens_in: int, t
         print(f"  {'':<10} judges {judges}; accepts from confidence {tier.accept_at:g}")
         if by_prompt := _by_prompt(tier):
             print(f"  {'':<10} {by_prompt}")
+    if policy.embedding is not None:
+        print(f"  embedding  {_embedding(policy, policy.embedding, file)}")
     for i, route in enumerate(policy.routes or ()):
         print(f"  routes[{i}]  {in_words(route.when)}: starts at {route.start_at}")
     print(f"  all tiers, without judging: cost {usd(total)} for {tokens_in} tokens in, {tokens_out} out")
+
+
+def _embedding(policy: Policy, spec: EmbeddingSpec, file: PolicyFile) -> str:
+    """Which embedding of the prompt a policy has, and whether a predictor reads it."""
+    model = file.models[spec.model]
+    tiers = [tier.name for tier in policy.tiers if tier.predictor is not None and "embedding" in tier.predictor]
+    used = f"read by the predictors of {', '.join(tiers)}" if tiers else "not asked for: no predictor reads it"
+    return (
+        f"{model.provider}:{model.model or spec.model}, {spec.dimensions} dimensions, at most {spec.timeout_s:g} s; {used}"
+    )
 
 
 def _by_prompt(tier: TierPolicy) -> str:

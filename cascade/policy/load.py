@@ -156,7 +156,8 @@ def _all_priced(
 
 def _unpriced(models: Mapping[str, ModelSpec], policy: Policy) -> list[str]:
     """The models that a policy may ask whose price is neither given nor listed. Recorded answers state their own cost."""
-    names = sorted(policy.model_names & models.keys())
+    embedding = {policy.embedding.model} if policy.embedding is not None else set()
+    names = sorted((policy.answering_models | embedding) & models.keys())
     return [m for m in names if models[m].provider in KEY_ENV and Pricer(m, models[m]).cost(Usage(1, 1)) is None]
 
 
@@ -198,6 +199,8 @@ def _calibrated(policies: PolicyFile, file: str, lines: Mapping[KeyPath, int]) -
         try:
             calibration = calibration_file.read(path)
             fitted = _promised(calibration_file.apply(policy, calibration, model_of), calibration.promise)
+            if problem := policies.embedding_problem(fitted):
+                raise ValueError(f"embedding: {problem}")
         except calibration_file.CalibrationMismatchError as error:
             raise PolicyError(f"{where}: {error.in_full(path.name, file, name)}") from None
         except ValueError as error:  # a PolicyError is one

@@ -9,7 +9,8 @@ import numpy.typing as npt
 from cascade.policy.calibrators import Calibrator, Constant, Isotonic, Logistic, agreement_name
 from judges.prompt import PROMPT_SCORE
 
-from .calibrate import SURE, Fitted, apply, fit, gain
+from .calibration.apply_mapping import apply
+from .calibration.calibrate import SURE, Fitted, fit, gain
 from .evidence.consensus import has_consensus
 from .prompt_predictor import PromptScores
 from .score_table import TierScores

@@ -18,7 +18,7 @@ from evals.recording import Example, RecordingError, models_of, read
 
 from . import engine_check
 from .arguments import parser
-from .certificate.certified_choice import Guarantee, Kind
+from .certificate.guarantee import Guarantee, Kind
 from .certificate.menu import DEFAULT_PROMISES
 from .pipeline import ReplayConfig, ReplayResult, as_file, page, replay
 from .policy_output.next_commands import after_writing, to_write, with_own_questions

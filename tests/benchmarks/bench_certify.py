@@ -30,17 +30,18 @@ import numpy.typing as npt
 from scipy.stats import binomtest
 
 from evals.recording import Example, read
-from evals.replay.calibrate import apply
+from evals.replay.calibration.apply_mapping import apply
 from evals.replay.candidate_tiers import agreement_scores
 from evals.replay.certificate import fixed_grid
-from evals.replay.certificate.certified_choice import Guarantee, choose_certified, choose_from_menu
+from evals.replay.certificate.certified_choice import choose_certified, choose_from_menu
+from evals.replay.certificate.guarantee import Guarantee
 from evals.replay.rows.input_rows import Rules, default_judges
 from evals.replay.rows.splits import Splits, halves
 from evals.replay.score_table import Cache, TierScores, load_or_score, sha256_of
 from evals.replay.simulate import CandidateTier, SimulatedCascade, simulate_tier
 from evals.replay.statistics.certify import fixed_sequence
 from evals.replay.sweep_result import Candidate
-from evals.replay.tune import Goal, Tuner
+from evals.replay.tuning.tune import Goal, Tuner
 
 Array = npt.NDArray[np.float64]
 

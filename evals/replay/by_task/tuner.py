@@ -17,7 +17,7 @@ from cascade.policy.thresholds import NO_TASK
 from evals.replay.score_table import TierScores
 from evals.replay.simulate import CandidateTier, SimulatedCascade
 from evals.replay.sweep_result import Candidate, SweepResult
-from evals.replay.tune import MARGIN, MAX_SEQUENCE, Goal, Tuner
+from evals.replay.tuning.tune import MARGIN, MAX_SEQUENCE, Goal, Tuner
 
 from .candidates import Names, Rows, TaskCandidate, assembled
 

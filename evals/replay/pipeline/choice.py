@@ -5,15 +5,16 @@ from dataclasses import replace
 from functools import partial
 
 from evals.recording import Example
-from evals.replay.by_prompt import PromptTuner
 from evals.replay.by_task.promise import choose_for_each_task, choose_for_whole_and_each_task
 from evals.replay.by_task.tuner import TaskTuner, tasks_of
-from evals.replay.certificate.certified_choice import CertifiedChoice, TunerFactory, choose_certified, choose_from_menu
+from evals.replay.certificate.certified_choice import TunerFactory, choose_certified, choose_from_menu
+from evals.replay.certificate.guarantee import CertifiedChoice
 from evals.replay.latency import check_latencies, choose_speculation, p95, with_percentiles
 from evals.replay.prompt_columns import prompt_notes, with_prompts
 from evals.replay.rows.input_rows import ReplayError
 from evals.replay.rows.splits import Splits
 from evals.replay.score_table import TierScores
+from evals.replay.tuning.by_prompt import PromptTuner
 
 from .config import ReplayConfig
 

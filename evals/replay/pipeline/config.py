@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from cascade import Policy
-from evals.replay.certificate.certified_choice import Guarantee, Method
+from evals.replay.certificate.certified_choice import Method
+from evals.replay.certificate.guarantee import Guarantee
 from evals.replay.policy_output.own_policy import OwnPolicy
 
 MOST_TIERS = 10

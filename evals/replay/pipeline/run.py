@@ -11,7 +11,7 @@ from evals.common.progress import Progress
 from evals.engines import Engine
 from evals.recording import Example, models_of
 from evals.replay import engine_check
-from evals.replay.certificate.certified_choice import CertifiedChoice, Guarantee
+from evals.replay.certificate.guarantee import CertifiedChoice, Guarantee
 from evals.replay.on_engine import run_policy
 from evals.replay.policy_output.limits import limit_notes, silent_judges
 from evals.replay.policy_output.traffic_profile import traffic_profile

@@ -21,8 +21,8 @@ from evals.replay.candidate_tiers import add_agreement, agreement_scores, first_
 from evals.replay.prompt_predictor import PromptScores
 from evals.replay.score_table import TierScores, _meaning, score_tier
 from evals.replay.simulate import CandidateTier, SimulatedCascade, TierOutcome, simulate_tier
-from evals.replay.skips import can_skip, sweep_with_skips
 from evals.replay.threshold_sweep import sweep_surface
+from evals.replay.tuning.skips import can_skip, sweep_with_skips
 from judges import Prompt
 from judges.prompt import PROMPT_SCORE, features
 from judges.protocol import FunctionJudge

@@ -15,7 +15,7 @@ from evals.replay.score_table import TierScores
 from evals.replay.simulate import SimulatedCascade
 from evals.replay.statistics.metrics import brier
 from evals.replay.sweep_result import Candidate
-from evals.replay.tune import Goal, Tuner
+from evals.replay.tuning.tune import Goal, Tuner
 from judges import Verdict
 from tests.evals.replay.synthetic import column, examples, outcome, random_outcome, result, table
 

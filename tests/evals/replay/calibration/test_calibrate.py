@@ -11,7 +11,9 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from cascade.policy.calibrators import Calibrator, Constant, Feature, Isotonic, Logistic
-from evals.replay.calibrate import SURE, Array, Fitted, apply, fit, gain, method_of, transformed
+from evals.replay.calibration.apply_mapping import apply, transformed
+from evals.replay.calibration.calibrate import SURE, Array, Fitted, fit, gain
+from evals.replay.calibration.fit_mappings import method_of
 from evals.replay.statistics.metrics import auroc, ece, ece_by_chance, log_loss, losses
 
 numbers = st.floats(-30, 30)

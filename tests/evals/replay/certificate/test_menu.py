@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from evals.replay.certificate.certified_choice import Guarantee, choose_certified, choose_from_menu
+from evals.replay.certificate.certified_choice import choose_certified, choose_from_menu
+from evals.replay.certificate.guarantee import Guarantee
 from evals.replay.certificate.menu import in_words, rows_in_all, saves
 from evals.replay.rows.splits import Splits
 from evals.replay.statistics.certify import check_in_order

@@ -7,7 +7,9 @@ import pytest
 
 from cascade.policy.calibrators import Constant
 from evals.replay.candidate_tiers import fit_end, fit_tier
-from evals.replay.certificate.certified_choice import Guarantee, choose_certified, refit_last, upper_bound
+from evals.replay.certificate.by_cost import upper_bound
+from evals.replay.certificate.certified_choice import choose_certified, refit_last
+from evals.replay.certificate.guarantee import Guarantee
 from evals.replay.rows.splits import Splits
 from evals.replay.simulate import SimulatedCascade
 from evals.replay.sweep_result import Candidate

@@ -5,7 +5,7 @@ import pytest
 
 from evals.replay.candidate_tiers import add_agreement, first_judges_only, fit_tier, tier_variants
 from evals.replay.simulate import SimulatedCascade
-from evals.replay.tune import Goal, Tuner
+from evals.replay.tuning.tune import Goal, Tuner
 from tests.evals.replay.synthetic import column, pair
 
 ROWS = np.arange(400)

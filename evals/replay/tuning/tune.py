@@ -6,33 +6,30 @@ walk: candidates from the safest to the cheapest, for ``certify`` to test in tha
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, product
 from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 
-from cascade.policy.calibrators import Constant
+from evals.replay.calibration.apply_mapping import apply
+from evals.replay.calibration.calibrate import SURE, fit
+from evals.replay.candidate_tiers import add_agreement, first_judges_only, fit_all_tiers, fit_consensus_tiers, fit_end
+from evals.replay.evidence.consensus import has_consensus, without_consensus
+from evals.replay.latency import SHARE, fastest, is_in_time, late_shares, safe_share
+from evals.replay.rows.input_rows import ReplayError
+from evals.replay.score_table import TierScores
+from evals.replay.simulate import CandidateTier, SimulatedCascade
+from evals.replay.sweep_result import Candidate, SweepResult
+from evals.replay.threshold_sweep import cut_points, pareto, sweep_surface
+from evals.replay.voting import vote_if_better
 
-from .calibrate import SURE, apply, fit
-from .candidate_tiers import add_agreement, first_judges_only, fit_all_tiers, fit_consensus_tiers, fit_end
-from .evidence.consensus import has_consensus, models_asked, without_consensus
-from .latency import SHARE, fastest, is_in_time, late_shares, safe_share
-from .rows.input_rows import ReplayError
-from .score_table import TierScores
-from .simulate import CandidateTier, SimulatedCascade
-from .sweep_result import Candidate, SweepResult
-from .threshold_sweep import cut_points, pareto, sweep_surface
-from .voting import vote_if_better
+from .candidate_cascades import candidate_cascades, consensus_cascades, is_constant
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 
-MAX_TIERS = 5
 # Cut points a threshold, by the number of thresholds: the sweep stays under about 20,000 vectors a ladder.
 CUTS = {1: 200, 2: 60, 3: 20, 4: 12}
-# Ladders of more than two tiers take each model's best few steps, as found on the ladders of two.
-BEST_STEPS = 3
 # The fit rows are few: their graded qualities are noisy, the fitted confidences smooth but possibly off. This much of the
 # former in the blend did best among 0, 0.25, 0.5 and 1 on recordings of real models.
 GRADED_SHARE = 0.25
@@ -42,6 +39,7 @@ PRIOR_ROWS = 2.0
 # does not end in the premium tier has no safe end to begin the walk at, and must be predicted to pass more surely.
 MARGIN = 1.2
 UNSAFE_MARGIN = 2.5
+PRICE_ROWS = 300
 MAX_SEQUENCE = 80
 # A test at level 0.1 passes where the mean loss is this many standard errors below the limit.
 LEVEL_Z = 1.2816
@@ -145,7 +143,7 @@ class Tuner:
         # Where a tier has no evidence of its own, its mean over all rows says nothing of the rows that others gave up: they
         # are the hard ones. Then the graded qualities alone count.
         shares = [
-            1.0 if i and _is_constant(tier) and tier.model != self.order[-1] else graded_share
+            1.0 if i and is_constant(tier) and tier.model != self.order[-1] else graded_share
             for i, tier in enumerate(cascade.tiers)
         ]
         blend = [share * g + (1 - share) * s for share, g, s in zip(shares, losses, smooth, strict=True)]
@@ -176,60 +174,20 @@ class Tuner:
             return np.zeros(len(own))
         return expected
 
-    def candidate_cascades(self, must_end: str | None = None) -> list[SimulatedCascade]:
-        """Single models, every pair of steps, and longer sub-ladders of each model's best steps, in the given order."""
-        cascades: list[SimulatedCascade] = []
-        last = self.ends
-        ends = [m for m in self.order if must_end is None or m == must_end]
-        cascades += [SimulatedCascade.from_tiers([last[m]]) for m in ends]
-        # Pairs tell which of a model's steps are worth taking on longer ladders.
-        prices: dict[str, dict[int, float]] = {m: {} for m in self.order}
-        for i, model in enumerate(self.order):
-            for end in (m for m in self.order[i + 1 :] if m in ends):
-                for j, tier in enumerate(self.tiers[model]):
-                    cascade = SimulatedCascade.from_tiers([tier, last[end]])
-                    cascades.append(cascade)
-                    if end == (must_end or self.order[-1]):
-                        prices[model][j] = self._price(self.sweep(cascade), 300, self.goal.limit)
-        best = {
-            model: [self.tiers[model][j] for j, _ in sorted(w.items(), key=lambda item: item[1])[:BEST_STEPS]]
-            for model, w in prices.items()
-        }
-        for size in range(3, min(MAX_TIERS, len(self.order)) + 1):
-            keep = BEST_STEPS if len(self.order) <= 4 else 1
-            for models in combinations(self.order, size):
-                if models[-1] in ends:
-                    tiers = [best[m][:keep] or self.tiers[m][:1] for m in models[:-1]]
-                    cascades += [SimulatedCascade.from_tiers([*chosen, last[models[-1]]]) for chosen in product(*tiers)]
-        return cascades
-
-    def consensus_cascades(self) -> list[SimulatedCascade]:
-        """Ladders with one tier whose judges ask other models: that tier, the end, and at most one tier more.
-
-        A model that votes is not asked again as a tier. The end is always the premium tier: how good another model is where
-        the voters differ, few fit rows can tell.
-        """
-        end, cascades = self.ends[self.order[-1]], list[SimulatedCascade]()
-        for tier in self.voters:
-            voters = {tier.model, *models_asked(tier.column)}
-            cascades.append(SimulatedCascade.from_tiers([tier, end]))
-            for i, middle in enumerate(self.order[:-1]):
-                if middle not in voters and not _is_constant(self.tiers[middle][0]):
-                    between = [tier, self.tiers[middle][0]]
-                    ordered = between if i > self.order.index(tier.model) else between[::-1]
-                    cascades.append(SimulatedCascade.from_tiers([*ordered, end]))
-        return cascades
-
-    def _price(self, swept: SweepResult, n: int, limit: float) -> float:
-        """The least USD at which the cascade is predicted to keep ``limit`` with ``MARGIN`` standard errors of n rows."""
+    def _price(self, cascade: SimulatedCascade) -> float:
+        """The least USD at which the cascade is predicted to keep the limit, with a margin on ``PRICE_ROWS`` rows."""
+        swept = self.sweep(cascade)
         safe = self.goal.premium in (None, swept.cascade.models[-1])
-        keeps_limit = swept.margin(limit, n) >= (MARGIN if safe else UNSAFE_MARGIN)
+        keeps_limit = swept.margin(self.goal.limit, PRICE_ROWS) >= (MARGIN if safe else UNSAFE_MARGIN)
         return float(swept.usd[keeps_limit].min()) if keeps_limit.any() else float("inf")
 
     def sweep_all(self, must_end: str | None = None) -> list[SweepResult]:
         """Every candidate cascade, swept once; the result is kept, because all promises are tuned on the same sweeps."""
         if must_end not in self._sweeps:
-            cascades = [*self.candidate_cascades(must_end), *self.consensus_cascades()]
+            cascades = [
+                *candidate_cascades(self.tiers, self.ends, self._price, must_end),
+                *consensus_cascades(self.tiers, self.voters, self.ends[self.order[-1]]),
+            ]
             self._sweeps[must_end] = [self.sweep(cascade) for cascade in cascades]
         return self._sweeps[must_end]
 
@@ -346,11 +304,6 @@ class Tuner:
                 refined.append((self.sweep(best), [*option_notes, why]))
             refined += [(self.sweep(each), [*option_notes, why]) for each, why in vote_if_better(option.cascade, self.rows)]
         return refined
-
-
-def _is_constant(tier: CandidateTier) -> bool:
-    """Whether the tier's last confidence is the same for every answer."""
-    return bool(tier.calibrators) and isinstance(tier.calibrators[-1], Constant)
 
 
 def _asks_others(cascade: SimulatedCascade) -> bool:

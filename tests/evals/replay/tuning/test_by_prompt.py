@@ -11,13 +11,15 @@ import pytest
 
 from cascade.policy.predictor import MOST_WEIGHTS, Predictor
 from evals.recording import Example
-from evals.replay.by_prompt import PromptTuner
-from evals.replay.certificate.certified_choice import Guarantee, choose_certified
+from evals.replay.certificate.certified_choice import choose_certified
+from evals.replay.certificate.guarantee import Guarantee
 from evals.replay.pipeline import ReplayConfig, replay
 from evals.replay.prompt_columns import with_prompts
 from evals.replay.rows.splits import Splits
 from evals.replay.score_table import TierScores
-from evals.replay.tune import MAX_TIERS, Goal
+from evals.replay.tuning.by_prompt import PromptTuner
+from evals.replay.tuning.candidate_cascades import MAX_TIERS
+from evals.replay.tuning.tune import Goal
 from tests.evals.replay.synthetic import column
 
 EASY = ("name the capital of", "name the colour of", "name the first letter of")

@@ -12,13 +12,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .calibrate import SURE
-from .latency import is_in_time
-from .score_table import TierScores
-from .simulate import SimulatedCascade
+from evals.replay.calibration.calibrate import SURE
+from evals.replay.latency import is_in_time
+from evals.replay.score_table import TierScores
+from evals.replay.simulate import SimulatedCascade
+from evals.replay.sweep_result import Candidate, SweepResult
+from evals.replay.threshold_sweep import cut_points
+
 from .skips import CUTS, SkipSweep, can_skip, skip_cut_points, sweep_with_skips
-from .sweep_result import Candidate, SweepResult
-from .threshold_sweep import cut_points
 from .tune import GRADED_SHARE, Goal, Tuner
 
 Array = npt.NDArray[np.float64]

@@ -20,9 +20,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from .simulate import CandidateTier, SimulatedCascade
-from .sweep_result import Candidate, SweepResult
-from .threshold_sweep import ACCEPT_NONE, cut_points
+from evals.replay.simulate import CandidateTier, SimulatedCascade
+from evals.replay.sweep_result import Candidate, SweepResult
+from evals.replay.threshold_sweep import ACCEPT_NONE, cut_points
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
