@@ -22,7 +22,7 @@ from .certificate.guarantee import Guarantee, Kind
 from .certificate.menu import DEFAULT_PROMISES
 from .pipeline import ReplayConfig, ReplayResult, as_file, page, replay
 from .policy_output.next_commands import after_writing, to_write, with_own_questions
-from .policy_output.own_policy import OwnPolicy, check_recorded, own_policy
+from .policy_output.own_policy import EmbeddingSource, OwnPolicy, check_recorded, own_policy
 from .policy_output.write_policy import calibration_path, check_target, write_policy
 from .rows.input_rows import ReplayError
 from .rows.tasks import with_tasks
@@ -257,6 +257,7 @@ def _run(args: argparse.Namespace, engine: Engine | None) -> tuple[ReplayResult,
         own=None if policy is not None else own, by_task=args.by == "task",
         by_prompt=args.by_prompt, task_tags=args.task_tags, max_latency_s=args.max_latency, speculate=args.speculate,
         max_task_loss=args.max_task_loss,
+        embedding=_embedding_source(args, own, policy),
         promises_whole=args.max_loss is not None,
         volume=_volume(args.volume),
     )  # fmt: skip
@@ -283,6 +284,14 @@ def _run(args: argparse.Namespace, engine: Engine | None) -> tuple[ReplayResult,
         with replacing(args.json) as file:
             file.write(text.encode())
     return report, next_commands
+
+
+def _embedding_source(args: argparse.Namespace, own: OwnPolicy | None, measured: Policy | None) -> EmbeddingSource | None:
+    """Where embeddings come from, where the replay reads any."""
+    if own is None:
+        return None
+    reads = args.by_prompt or args.speculate if measured is None else measured.reads_embedding
+    return own.embedding if reads else None
 
 
 def main(argv: Sequence[str] | None = None, *, prog: str = "python -m evals.replay", engine: Engine | None = None) -> int:
