@@ -18,14 +18,14 @@ from evals.audit.aggregates import Period, traffic
 from evals.audit.audit import main
 from evals.audit.parquet_shards import row_ranges
 from evals.audit.parquet_store import ParquetStore
-from tests.cascade.journal.conftest import postgres_url, server, url
+from tests.cascade.journal.conftest import postgres_url, url
 from tests.evals.engines.serial_engine import SerialEngine
 
 from . import by_record
 from .journals import DAY, fill
 from .test_audit import setup
 
-__all__ = ["postgres_url", "server", "url"]
+__all__ = ["postgres_url", "url"]
 
 pytest.importorskip("duckdb")
 NOW = 1_800_000_000.0

@@ -12,7 +12,7 @@ import pytest
 
 from tests.cascade.gateway.serve.test_server import process
 from tests.cascade.gateway.serve.test_supervisor import QUESTION, Load, wait_until
-from tests.cascade.journal.conftest import PostgresServer
+from tests.postgres_server import PostgresServer, missing
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kills processes that it finds in /proc")
 
@@ -31,9 +31,11 @@ def test_nothing_is_lost_from_the_journal(tmp_path: Path, durability: str, fail:
 
     With ``full`` a run is returned once it is recorded; with ``batched`` records wait in memory until the database is back.
     """
+    if reason := missing():
+        pytest.skip(reason)
     server = PostgresServer()
     try:
-        url = f"postgresql://postgres@/postgres?host={server.folder}"
+        url = server.url()
         (tmp_path / "policies.yaml").write_text(FILE.format(url=url, durability=durability, fail=fail))
         arguments = ("--policy-file", str(tmp_path / "policies.yaml"), "--workers", "2")
         with process(*arguments, TMPDIR=str(tmp_path)) as (_, address, _):
