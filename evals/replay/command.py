@@ -22,7 +22,7 @@ from .certificate.guarantee import Guarantee, Kind
 from .certificate.menu import DEFAULT_PROMISES
 from .pipeline import ReplayConfig, ReplayResult, as_file, page, replay
 from .policy_output.next_commands import after_writing, to_write, with_own_questions
-from .policy_output.own_policy import EmbeddingSource, OwnPolicy, check_recorded, own_policy
+from .policy_output.own_policy import EmbeddingSource, OwnPolicy, as_recorded, check_recorded, own_policy
 from .policy_output.write_policy import calibration_path, check_target, write_policy
 from .rows.input_rows import ReplayError
 from .rows.tasks import with_tasks
@@ -37,7 +37,8 @@ def _measured_tiers(own: OwnPolicy) -> tuple[Policy, list[str]]:
 
     file = load.load(own.path)
     policy = file.policies[own.name]
-    tiers = [t.model_copy(update={"model": file.models[t.model].model or t.model}) for t in policy.tiers]
+    names = {model: spec.model or model for model, spec in file.models.items()}
+    tiers = [as_recorded(tier, names) for tier in policy.tiers]
     models = [t.model for t in tiers]
     if policy.calibration is not None:
         beside = own.path.parent / policy.calibration
@@ -182,7 +183,11 @@ def _latency_contradictions(args: argparse.Namespace, guarantee: Guarantee) -> N
         if not is_set:
             continue
         if args.by is not None or args.max_task_loss is not None:
-            raise ReplayError(f"{flag} goes with one set of thresholds: leave --by task and --max-task-loss out")
+            raise ReplayError(
+                f"{flag} is about the 95th percentile of all runs, which does not follow from those of the tasks, whose "
+                "thresholds are chosen one task at a time: leave --by task and --max-task-loss out, or replay each task's "
+                "rows by themselves"
+            )
         if _is_measured(args) or args.method == "preset" or guarantee.kind not in ("max_loss", "min_quality"):
             raise ReplayError(f"{flag} chooses a ladder for a promise: use it with --max-loss or --min-quality alone")
 
