@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from cascade.resilience.store_health import StoreHealth
 from cascade.state.redis_ledger import RedisLedger
 from tests.cascade.gateway.serve.test_server import process
 from tests.cascade.journal.conftest import BINARIES, _as_postgres, postgres_url, server
-from tests.redis_server import RedisServer, missing
+from tests.redis_server import RedisServer
 from tests.wire_server import Reply, WireServer, chat
 
 __all__ = ["postgres_url", "server"]
@@ -132,16 +132,6 @@ def recorded(folder: Path) -> set[str]:
 def own_journals(tmp_path: Path) -> list[str]:
     """A journal for each of the two replicas."""
     return [f"sqlite:///{tmp_path / str(i) / 'j.db'}" for i in range(2)]
-
-
-@pytest.fixture
-def redis() -> Iterator[RedisServer]:
-    """A server of its own."""
-    if reason := missing():
-        pytest.skip(reason)
-    one = RedisServer()
-    yield one
-    one.close()
 
 
 def assert_used(outcome: Outcome, usd: float) -> None:

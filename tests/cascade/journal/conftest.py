@@ -1,7 +1,5 @@
 """Journals in both databases: SQLite files, and a Postgres server of our own from the system's package."""
 
-import asyncio
-import inspect
 import os
 import shutil
 import subprocess
@@ -11,17 +9,6 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Runs the tests that are coroutines, each in an event loop of its own."""
-    if not inspect.iscoroutinefunction(pyfuncitem.obj):
-        return None
-    names = inspect.signature(pyfuncitem.obj).parameters
-    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
-    return True
-
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").is_dir() else []
 
