@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PARTICIPLES = frozenset(["told", "said", "found", "made", "kept", "asked", "given"])
+PARTICIPLES = frozenset(
+    ["told", "said", "found", "made", "kept", "asked", "given", "known", "shown", "wanted", "taken", "drawn"]
+)
 FILES = sorted(file for top in ("cascade", "evals", "judges", "tests", "examples") for file in (ROOT / top).rglob("*.py"))
 
 
@@ -20,10 +22,12 @@ def trees_with(*words: str) -> Iterator[tuple[Path, ast.AST]]:
 
 
 def names_of_things(tree: ast.AST) -> Iterator[tuple[str, int]]:
-    """The names that ``tree`` gives to variables, parameters, attributes, fields and classes, with their lines."""
+    """The names that ``tree`` gives to variables, parameters, attributes, functions and classes, with their lines."""
     for node in ast.walk(tree):
         match node:
             case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name) | ast.ClassDef(name=name):
+                yield name, node.lineno
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.alias(asname=str(name)):
                 yield name, node.lineno
             case ast.Attribute(attr=name, ctx=ast.Store()):
                 yield name, node.lineno
@@ -45,10 +49,13 @@ def refused(tree: ast.AST) -> list[str]:
         ("self._kept = 2", "1: _kept"),
         ("for found, x in y: ...", "1: found"),
         ("class A:\n    said: str", "2: said"),
+        ("def told(x): ...", "1: told"),
+        ("async def _shown(x): ...", "1: _shown"),
+        ("import strategies as made", "1: made"),
     ],
 )
 def test_a_participle_is_found_wherever_a_name_is_given(source: str, line: str) -> None:
-    """Variables, parameters, classes, attributes, loops and fields."""
+    """Variables, parameters, classes, attributes, loops, fields, functions and imports."""
     assert refused(ast.parse(source)) == [line]
 
 

@@ -36,8 +36,8 @@ class RouteCondition(StrictModel):
 
     def mismatch(self, prompt: Prompt, tags: Mapping[str, Any], task: str | None) -> str | None:
         """Why a run does not match, in words; None where it does."""
-        for name, wanted, actual in (("task", self.task, task), ("key", self.key, tags.get("key"))):
-            if wanted is not None and actual not in _words(wanted):
+        for name, required, actual in (("task", self.task, task), ("key", self.key, tags.get("key"))):
+            if required is not None and actual not in _words(required):
                 return f"{name} is {actual!r}"
         for name, value in self.tags.items():
             if name not in tags or tags[name] != value:
@@ -82,8 +82,8 @@ class Route(StrictModel):
 def check_routes(routes: Sequence[Route], tag: str) -> None:
     """Raises ValueError for rules that contradict each other or themselves; ``tag`` names a run's task."""
     for i, route in enumerate(routes):
-        wanted = route.when.tags.get(tag)
-        if wanted is not None and route.when.task is not None and wanted not in _words(route.when.task):
+        required = route.when.tags.get(tag)
+        if required is not None and route.when.task is not None and required not in _words(route.when.task):
             raise ValueError(f"routes[{i}].when: task and tags.{tag} differ; no run can match")
         for j, earlier in enumerate(routes[:i]):
             if earlier.when == route.when and earlier.start_at != route.start_at:

@@ -183,7 +183,7 @@ class ModelGrader:
         await self.handle.model.close()
 
     async def _right(self, case: GradingCase) -> float | None:
-        question = f"{_asked(case.prompt)}\n\n(The reference answer, known to be right: {as_text(case.reference)})"
+        question = f"{_question(case.prompt)}\n\n(The reference answer, known to be right: {as_text(case.reference)})"
         answer = Answer(case.text, tool_calls=case.tool_calls)
 
         async def ask() -> float | None:
@@ -195,7 +195,7 @@ class ModelGrader:
 
     async def _better(self, case: GradingCase, first: str, second: str) -> float | None:
         """1 if the first is better, 0 if the second is, 0.5 for a tie."""
-        question = _asked(case.prompt)
+        question = _question(case.prompt)
         if case.reference is not None:
             question += f"\n\n(The reference answer, known to be right: {as_text(case.reference)})"
 
@@ -253,7 +253,7 @@ def comparison(question: str, first: str, second: str) -> Prompt:
     )
 
 
-def _asked(prompt: Prompt) -> str:
+def _question(prompt: Prompt) -> str:
     return "\n\n".join(f"{m.get('role')}: {content_text(m.get('content'))}" for m in prompt.messages)
 
 

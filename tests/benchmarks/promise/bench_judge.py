@@ -58,8 +58,8 @@ def limits(rng: np.random.Generator, kind: str, scale: str, auroc: float) -> tup
     unexplained = float(np.sum(weight * share * (1.0 - share)) / variance)
     chosen = float(np.sum(weight * np.sqrt(share * (1.0 - share))) ** 2 / variance)
     # What the judge explains is known of 4,000 answers and not of all.
-    known = (1.0 - unexplained) * LABELS / VERDICTS
-    return sqrt(unexplained + known), sqrt(chosen + known)
+    explained = (1.0 - unexplained) * LABELS / VERDICTS
+    return sqrt(unexplained + explained), sqrt(chosen + explained)
 
 
 def alone(labels: Array) -> tuple[float, float]:

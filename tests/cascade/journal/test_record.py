@@ -222,7 +222,7 @@ def test_reasons_that_quote_nothing_stay_readable() -> None:
     assert record.attempts[0]["verdicts"][0]["reason"] == "$.…: '…' is not of type 'integer'"
     redactor = Redactor([{"role": "user", "content": "What is 6 * 7?"}], "42", keep=False)
     for reason in ("the provider gave no log-probabilities", "no token of the answer's own has a log-probability"):
-        assert redactor.said(reason) == reason
+        assert redactor.prompt_or_answer(reason) == reason
 
 
 def test_a_providers_fault_that_quotes_the_prompt_is_masked() -> None:

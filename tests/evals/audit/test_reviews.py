@@ -26,8 +26,8 @@ def runs_of(rng: np.random.Generator, *, n: int = 2_000, labels: int = 200, hard
     for i in np.flatnonzero(differs).tolist():
         rows.weights.append(float(weight[i]))
         rows.verdicts.append(float(verdict[i]))
-        known = i in hardest or i in at_random
-        rows.reviews.append(Review(returned=1.0 - loss[i], premium=1.0, at_random=i in at_random) if known else None)
+        is_labelled = i in hardest or i in at_random
+        rows.reviews.append(Review(returned=1.0 - loss[i], premium=1.0, at_random=i in at_random) if is_labelled else None)
     return rows, (10.0 * 0.25 * 0.4 + 40.0 * 0.25 * 0.1) / 50.0
 
 
