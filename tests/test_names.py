@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PARTICIPLES = frozenset(
-    ["told", "said", "found", "made", "kept", "asked", "given", "known", "shown", "wanted", "taken", "drawn"]
-)
+PARTICIPLES = frozenset(["told", "said", "found", "made", "kept", "asked", "given"])
 FILES = sorted(file for top in ("cascade", "evals", "judges", "tests", "examples") for file in (ROOT / top).rglob("*.py"))
 
 
@@ -50,7 +48,7 @@ def refused(tree: ast.AST) -> list[str]:
         ("for found, x in y: ...", "1: found"),
         ("class A:\n    said: str", "2: said"),
         ("def told(x): ...", "1: told"),
-        ("async def _shown(x): ...", "1: _shown"),
+        ("async def _asked(x): ...", "1: _asked"),
         ("import strategies as made", "1: made"),
     ],
 )
