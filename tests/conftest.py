@@ -6,12 +6,14 @@ import inspect
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from functools import cache
 
 import httpcore2
 import pytest
 from hypothesis import settings
 
+from tests import postgres_server as postgres
 from tests.redis_server import redis
 
 __all__ = ["redis"]
@@ -63,3 +65,13 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     names = inspect.signature(pyfuncitem.obj).parameters
     asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
     return True
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres.PostgresServer]:
+    """A Postgres server, the same for all workers: to make one takes as long as several tests."""
+    if reason := postgres.missing():
+        pytest.skip(reason)
+    folder = tmp_path_factory.getbasetemp()
+    with postgres.shared((folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "postgres.json") as server:
+        yield server

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Any
 
 from .broken_pipe import quietly
 from .extras import MissingExtraError, missing, needed_by
@@ -21,19 +22,22 @@ class Command:
         group: The heading under which the help lists it.
         summary: One line for the help.
         target: ``module:function``; the function takes ``argv`` and ``prog`` and returns the exit status.
+        parser: ``module:function``; the function takes ``prog`` and returns the parser of the arguments. Where its module is
+            light, help and mistakes in the arguments are printed at once: the target's module is imported after that.
     """
 
     name: str
     group: str
     summary: str
     target: str
+    parser: str | None = None
 
     def run(self, argv: list[str], prog: str) -> int:
         """Runs the command with these arguments; ``prog`` is how its help calls it. Returns the exit status."""
-        module, _, function = self.target.partition(":")
         with needed_by(prog):
-            status: int = getattr(import_module(module), function)(argv, prog=prog)
-        return status
+            if self.parser is not None:
+                _named(self.parser)(prog).parse_args(argv)
+            return int(_named(self.target)(argv, prog=prog))
 
 
 def exit_status(run: Callable[[], int], name: str) -> int:
@@ -53,14 +57,28 @@ def exit_status(run: Callable[[], int], name: str) -> int:
     return 2
 
 
-def run_module(target: str, name: str) -> int:
+def run_module(target: str, name: str, parser: str | None = None) -> int:
     """Runs the ``main`` of a module, as ``python -m`` does; the module is imported here, so that what it lacks is one line.
 
     Args:
         target: The module that has ``main``.
         name: What the command is called, for the message about a missing package.
+        parser: ``module:function``, as that of a Command.
 
     Returns:
         The exit status.
     """
-    return exit_status(lambda: int(import_module(target).main()), name)
+
+    def run() -> int:
+        if parser is not None:
+            _named(parser)(f"python -m {name}").parse_args()
+        return int(import_module(target).main())
+
+    return exit_status(run, name)
+
+
+def _named(target: str) -> Callable[..., Any]:
+    """The function of ``module:function``, whose module is imported."""
+    module, _, function = target.partition(":")
+    named: Callable[..., Any] = getattr(import_module(module), function)
+    return named

@@ -5,7 +5,7 @@ Every row is scored, and run, by itself, so that the columns of the shards in th
 
 import asyncio
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
@@ -17,6 +17,7 @@ from cascade import Policy, Result
 from cascade.policy.schema import JudgeRule
 from evals.engines import Engine
 from evals.recording import Example
+from judges import Answer
 
 from .engine_check import Rows, run_engine
 from .rows.input_rows import Rules, session_of
@@ -148,13 +149,17 @@ async def run_policy(
     rows: Rows,
     on_rows: Callable[[int], None] = lambda rows: None,
     engine: Engine | None = None,
+    *,
+    embeddings: Mapping[str, Answer] | None = None,
 ) -> list[Result]:
     """``engine_check.run_engine`` on an engine, if there is one.
 
-    Rows of conversations are run in this process: a turn depends on the ones before it.
+    Rows of conversations are run in this process: a turn depends on the ones before it. So are policies that read
+    embeddings, which are in this process.
     """
-    if engine is None or any(session_of(examples[row]) is not None for row in rows):
-        return await run_engine(policy, examples, rows, lambda: on_rows(1))
+    in_one_process = policy.embedding is not None or any(session_of(examples[row]) is not None for row in rows)
+    if engine is None or in_one_process:
+        return await run_engine(policy, examples, rows, lambda: on_rows(1), embeddings=embeddings)
     models = {name for tier in policy.tiers for rule in tier.judges for name in rule.model_names}
     models |= {tier.model for tier in policy.tiers}
     results: list[Result] = []

@@ -15,13 +15,13 @@ from cascade.journal.store import Filter, SqlStore
 from evals.audit import aggregates
 from evals.audit.audit import main
 from evals.audit.parquet_store import ParquetStore
-from tests.cascade.journal.conftest import postgres_url, server, url
+from tests.cascade.journal.conftest import postgres_url, url
 
 from . import by_record
 from .journals import fill
 from .test_audit import setup
 
-__all__ = ["postgres_url", "server", "url"]
+__all__ = ["postgres_url", "url"]
 
 pytest.importorskip("duckdb")
 NOW = 1_800_000_000.0
