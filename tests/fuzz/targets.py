@@ -27,7 +27,7 @@ from judges.protocol import JudgeInput
 from judges.reading import split_reasoning
 from judges.sanitize import remove_marks
 from judges.schema import InvalidSchemaError
-from tests.fuzz import strategies as strategies
+from tests.fuzz import strategies
 
 SLOW_S = 10.0  # an example that takes longer hangs a run
 ALL = ["schema", {"use": "rules", "truncated": False}, "logprob", {"use": "self_consistency", "samples": 1}, "verifier"]

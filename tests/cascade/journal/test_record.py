@@ -239,7 +239,7 @@ def test_no_answer_survives_in_a_reason(answer: str, before: str, after: str) ->
     """No word of the answer that is not plain grammar is left in a reason that quotes it."""
     from cascade.journal.privacy import _GRAMMAR, _WORD
 
-    redacted = Redactor([], answer, keep=False).said(f"{before} {answer} {after}")
+    redacted = Redactor([], answer, keep=False).prompt_or_answer(f"{before} {answer} {after}")
     left = set(_WORD.findall(redacted))
     assert not [w for w in _WORD.findall(answer) if w in left and not _GRAMMAR.fullmatch(w)]
 
