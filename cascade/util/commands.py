@@ -4,9 +4,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Any
 
 from .broken_pipe import quietly
 from .extras import MissingExtraError, missing, needed_by
+from .own_packages import check_own
+
+_OURS = "evals"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,19 +25,42 @@ class Command:
         group: The heading under which the help lists it.
         summary: One line for the help.
         target: ``module:function``; the function takes ``argv`` and ``prog`` and returns the exit status.
+        service: ``module:function`` of the same work in a service, where there is one.
     """
 
     name: str
     group: str
     summary: str
     target: str
+    service: str | None = None
 
     def run(self, argv: list[str], prog: str) -> int:
         """Runs the command with these arguments; ``prog`` is how its help calls it. Returns the exit status."""
-        module, _, function = self.target.partition(":")
         with needed_by(prog):
-            status: int = getattr(import_module(module), function)(argv, prog=prog)
+            status: int = target_of(self.target)(argv, prog=prog)
         return status
+
+
+def target_of(name: str) -> Any:
+    """What ``module:function`` names; imports the module."""
+    module, _, function = name.partition(":")
+    return getattr(import_module(module), function)
+
+
+def installed_commands() -> dict[str, Command]:
+    """The commands that installed packages add: evals, which is a floor above cascade and must not be imported here.
+
+    Raises NameCollisionError where another ``evals`` is in the way of ours.
+    """
+    from importlib.metadata import entry_points
+
+    commands: dict[str, Command] = {}
+    for point in entry_points(group="cascade.commands"):
+        if point.module.partition(".")[0] == _OURS:
+            check_own(_OURS)
+        for command in point.load():
+            commands.setdefault(command.name, command)
+    return commands
 
 
 def exit_status(run: Callable[[], int], name: str) -> int:
