@@ -4,11 +4,14 @@ import gc
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from functools import cache
 
 import httpcore2
 import pytest
 from hypothesis import settings
+
+from tests import postgres_server as postgres
 
 # The tests' own processes fill all cores: where BLAS starts threads as well, they take half of the time from each other.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -47,3 +50,13 @@ def pytest_runtestloop() -> None:
     """From here on there is garbage: modules and tests, which are none, are out of the collector's way."""
     gc.freeze()
     gc.enable()
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres.PostgresServer]:
+    """A Postgres server, the same for all workers: to make one takes as long as several tests."""
+    if reason := postgres.missing():
+        pytest.skip(reason)
+    folder = tmp_path_factory.getbasetemp()
+    with postgres.shared((folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "postgres.json") as server:
+        yield server

@@ -21,6 +21,7 @@ from judges import Prompt
 from judges.prompt import PromptFeatures, features
 
 from .ask import add_needs_to, add_prompt_to, read_json, read_prompt
+from .check import fuses, returns
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
@@ -97,7 +98,10 @@ def explain(
             order = (
                 "asked first" if sum(_asked(policy, first, i, task)) == skipped else "asked if the tiers before are unsure"
             )
-            yield f"{tier.name}: {order}; model {tier.model}; judges {judges}; {before}accepts from {thresholds.final:g}"
+            model = f"model {tier.model}" if tier.fuse is None else f"model {tier.model}, {fuses(tier)}"
+            yield f"{tier.name}: {order}; {model}; judges {judges}; {before}accepts from {thresholds.final:g}"
+    if policy.final != "last":
+        yield returns(policy)
 
 
 def _by_prompt(predictor: Predictor, of_prompt: PromptFeatures, score: float | None) -> str:

@@ -8,6 +8,8 @@ from cascade.errors import CascadeError, StateError
 from cascade.resilience.connection import C, ConnectionOwner
 from cascade.resilience.store_health import StoreHealth
 
+from .connection_problem import connection_problem
+
 T = TypeVar("T")
 log = logging.getLogger("cascade.state")
 
@@ -57,8 +59,9 @@ class StateSession(ConnectionOwner[C]):
         if isinstance(error, StateError):
             return error
         cause = error.__cause__ if isinstance(error, NoConnectionError) and error.__cause__ is not None else error
-        self._health.failed(cause)
-        return StateError(f"{self._health.where}: the shared state cannot be reached ({type(cause).__name__})")
+        problem = connection_problem(cause)
+        self._health.failed(problem)
+        return StateError(f"{self._health.where}: the shared state cannot be reached ({problem})")
 
     def _is_down(self, error: Exception) -> bool:
         """Whether the store is away; if so the connection is dropped."""

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", Counter, Histogram)
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
-_STATES = {"closed": 0, "half_open": 1, "open": 2}
+BREAKER_GAUGE = "cascade_breaker_state"
+BREAKER_STATES: dict[BreakerState, int] = {"closed": 0, "half_open": 1, "open": 2}
 _CANARIES = {"running": 0, "promoted": 1, "aborted": 2}
 _DRIFTS = {DriftState.ALIKE: 0, DriftState.NOT_ENOUGH: 1, DriftState.IN_DOUBT: 2, DriftState.DRIFTED: 3}
 _PROMISES = {
@@ -112,7 +113,7 @@ class Metrics(RegistryMetrics):
             ),
         )
         self._breakers = Gauge(
-            "cascade_breaker_state",
+            BREAKER_GAUGE,
             "A model's circuit breaker: 0 closed, 1 half open, 2 open; the worst of all live processes",
             ("model",),
             registry=registry,
@@ -263,7 +264,7 @@ class Metrics(RegistryMetrics):
         gauge = self._breakers.labels(model)
 
         def set_state(state: BreakerState) -> None:
-            gauge.set(_STATES[state])
+            gauge.set(BREAKER_STATES[state])
 
         set_state(state)
         return set_state

@@ -26,6 +26,8 @@ class Command:
         summary: One line for the help.
         target: ``module:function``; the function takes ``argv`` and ``prog`` and returns the exit status.
         service: ``module:function`` of the same work in a service, where there is one.
+        parser: ``module:function``; the function takes ``prog`` and returns the parser of the arguments. Where its module is
+            light, help and mistakes in the arguments are printed at once: the target's module is imported after that.
     """
 
     name: str
@@ -33,18 +35,21 @@ class Command:
     summary: str
     target: str
     service: str | None = None
+    parser: str | None = None
 
     def run(self, argv: list[str], prog: str) -> int:
         """Runs the command with these arguments; ``prog`` is how its help calls it. Returns the exit status."""
         with needed_by(prog):
-            status: int = target_of(self.target)(argv, prog=prog)
-        return status
+            if self.parser is not None:
+                target_of(self.parser)(prog).parse_args(argv)
+            return int(target_of(self.target)(argv, prog=prog))
 
 
-def target_of(name: str) -> Any:
-    """What ``module:function`` names; imports the module."""
+def target_of(name: str) -> Callable[..., Any]:
+    """The function of ``module:function``, whose module is imported."""
     module, _, function = name.partition(":")
-    return getattr(import_module(module), function)
+    target: Callable[..., Any] = getattr(import_module(module), function)
+    return target
 
 
 def installed_commands() -> dict[str, Command]:
@@ -80,14 +85,21 @@ def exit_status(run: Callable[[], int], name: str) -> int:
     return 2
 
 
-def run_module(target: str, name: str) -> int:
+def run_module(target: str, name: str, parser: str | None = None) -> int:
     """Runs the ``main`` of a module, as ``python -m`` does; the module is imported here, so that what it lacks is one line.
 
     Args:
         target: The module that has ``main``.
         name: What the command is called, for the message about a missing package.
+        parser: ``module:function``, as that of a Command.
 
     Returns:
         The exit status.
     """
-    return exit_status(lambda: int(import_module(target).main()), name)
+
+    def run() -> int:
+        if parser is not None:
+            target_of(parser)(f"python -m {name}").parse_args()
+        return int(import_module(target).main())
+
+    return exit_status(run, name)

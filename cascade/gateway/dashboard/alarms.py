@@ -11,6 +11,7 @@ from cascade.promise.traffic import DriftState
 from cascade.shadow.canary_monitor import in_words as canary_in_words
 from cascade.shadow.drift_monitor import in_words as drift_in_words
 from cascade.shadow.promise_monitor import WatchedPolicy, in_words
+from cascade.telemetry.worker_breakers import all_breakers, worst
 
 if TYPE_CHECKING:
     from cascade.gateway.state import Gateway
@@ -175,12 +176,18 @@ def _of_outcomes(outcomes: Mapping[str, int]) -> list[dict[str, Any]]:
 
 
 def _of_models(gateway: "Gateway") -> list[dict[str, Any]]:
-    """Circuit breakers that are not closed: a model that keeps failing."""
+    """Circuit breakers that are not closed, in any worker: a model that keeps failing."""
     alarms = []
-    for name, health in sorted(gateway.active.cascade.health().items()):
-        if health.state == "open":
-            alarms.append(_alarm("red", f"The model {name} keeps failing: its circuit breaker is open.", link="models"))
-        elif health.state == "half_open":
+    health = gateway.active.cascade.health()
+    own = {name: one.state for name, one in health.items() if one.state is not None}
+    for name, states in sorted(all_breakers(own).items()):
+        state, workers = worst(states), states.total()
+        if state == "open":
+            where = f" in {states[state]} of {workers} workers" if workers > 1 else ""
+            alarms.append(
+                _alarm("red", f"The model {name} keeps failing: its circuit breaker is open{where}.", link="models")
+            )
+        elif state == "half_open":
             alarms.append(_alarm("amber", f"The model {name} is tried again after it kept failing.", link="models"))
     return alarms
 

@@ -9,6 +9,7 @@ from cascade.costs.budget import today
 from cascade.engine.plan import period_scope
 from cascade.errors import StateError
 from cascade.gateway.stats import SHOWN, FinishedRun, Stats
+from cascade.telemetry.worker_breakers import all_breakers, worst
 
 if TYPE_CHECKING:
     from cascade.gateway.state import Gateway
@@ -143,11 +144,14 @@ def _confidence(runs: Sequence[FinishedRun]) -> list[dict[str, Any]]:
 
 
 def _models(gateway: "Gateway") -> list[dict[str, Any]]:
+    """Breakers are those of all workers; requests and latencies are this worker's."""
     health = gateway.active.cascade.health()
+    breakers = all_breakers({name: one.state for name, one in health.items() if one.state is not None})
     return [
         {
             "model": name,
-            "breaker": state.state,
+            "breaker": worst(breakers[name]) if name in breakers else None,
+            "breakers": dict(breakers.get(name, {})),
             "requests": state.requests,
             "failures": state.failures,
             "under_way": state.in_flight,

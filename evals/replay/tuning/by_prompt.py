@@ -15,7 +15,7 @@ import numpy.typing as npt
 from evals.replay.calibration.calibrate import SURE
 from evals.replay.latency import is_in_time
 from evals.replay.score_table import TierScores
-from evals.replay.simulate import SimulatedCascade
+from evals.replay.simulate import CandidateTier, SimulatedCascade
 from evals.replay.sweep_result import Candidate, SweepResult
 from evals.replay.threshold_sweep import cut_points
 
@@ -188,7 +188,13 @@ def sweep_skips(tuner: Tuner, cascade: SimulatedCascade, rows: Rows | None = Non
     mean, usd = sweep_with_skips(cascade, rows, blend, skip_cuts, cuts)
     square, _ = sweep_with_skips(cascade, rows, squares, skip_cuts, cuts)
     loss, second = tuner.moments(mean, square, len(rows))
-    return SkipSweep(cascade, tuple(cuts), loss, second, usd.ravel(), tuple(skip_cuts))
+    usd = usd.ravel() + float(replace(cascade, tiers=tiers_that_skip(cascade)).before_tiers(rows)[0].mean())
+    return SkipSweep(cascade, tuple(cuts), loss, second, usd, tuple(skip_cuts))
+
+
+def tiers_that_skip(cascade: SimulatedCascade) -> tuple[CandidateTier, ...]:
+    """The tiers as those of a vector with skip thresholds, whose predictors are read."""
+    return (*(replace(tier, skip_below=0.5) for tier in cascade.tiers[:-1]), cascade.tiers[-1])
 
 
 def _cheapest(swept: SweepResult, level: float, n: int, limit: float) -> Candidate | None:

@@ -19,7 +19,7 @@ from cascade.gateway.auth.keys import Keys
 from cascade.gateway.errors import ApiError
 from cascade.gateway.reload import Reloader
 from tests.cascade.gateway.conftest import Serve
-from tests.cascade.journal.conftest import postgres_url, server, url  # noqa: F401
+from tests.cascade.journal.conftest import postgres_url, url  # noqa: F401
 
 FILE = """
 journal: {url: sqlite:///j.db}
