@@ -184,10 +184,10 @@ class ModelGrader:
         """An upper estimate in USD of what ``grade`` costs; None where the price is unknown."""
         request = Request(temperature=0.0, max_tokens=_MOST_TOKENS, logprobs=True)
         if self.mode == "reference":
-            question = f"{_asked(case.prompt)}{as_text(case.reference)}{case.text}{list(case.tool_calls)}"
+            question = f"{_question(case.prompt)}{as_text(case.reference)}{case.text}{list(case.tool_calls)}"
             once = self.handle.estimate(Prompt.of("." * _FORM_CHARS + question), request)
             return None if once is None else 2.0 * once  # a second one, where the first gave no log-probabilities
-        question = f"{_asked(case.prompt)}{as_text(case.reference)}" + "." * _FORM_CHARS
+        question = f"{_question(case.prompt)}{as_text(case.reference)}" + "." * _FORM_CHARS
         prompt = comparison(question, case.text, case.others.get(self.against, ""))
         once = self.handle.estimate(prompt, request)
         return None if once is None else 2.0 * once  # in both orders
