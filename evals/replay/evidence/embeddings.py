@@ -57,14 +57,14 @@ class EmbeddingCache:
 
     def load(self) -> dict[str, Answer]:
         """What is kept, by the hash of its text; lines that are cut short or damaged are left out."""
-        kept: dict[str, Answer] = {}
+        stored: dict[str, Answer] = {}
         for folder in self.folders:
             with suppress(OSError), open(folder / self.name, "rb") as file:
                 for line in file:
                     with suppress(ValueError, KeyError, TypeError):
                         entry = json.loads(line)
-                        kept[entry["text"]] = self._answer(entry)
-        return kept
+                        stored[entry["text"]] = self._answer(entry)
+        return stored
 
     def _answer(self, entry: Mapping[str, Any]) -> Answer:
         numbers = array("f")
@@ -152,19 +152,19 @@ async def read_embeddings(
             f"embedding: the price of the model {embedding.model!r} is not known, so that a ladder's cost would not be; "
             f"give models.{embedding.model}.price"
         )
-    kept = cache.load()
-    if texts.keys() - kept.keys():
+    stored = cache.load()
+    if texts.keys() - stored.keys():
         with cache.writer() as writer:
-            kept = cache.load()  # another process may have added to it
-            absent = {digest: text for digest, text in texts.items() if digest not in kept}
+            stored = cache.load()  # another process may have added to it
+            absent = {digest: text for digest, text in texts.items() if digest not in stored}
             model = build_embeddings(
                 embedding.model, spec, embedding.dimensions, requests_dimensions=embedding.request_dimensions
             )
             try:
-                kept |= await _embed(model, absent, writer, spec)
+                stored |= await _embed(model, absent, writer, spec)
             finally:
                 await model.close()
-    return {text: _priced(kept[digest], pricer) for digest, text in texts.items()}
+    return {text: _priced(stored[digest], pricer) for digest, text in texts.items()}
 
 
 def _priced(answer: Answer, pricer: Pricer) -> Answer:

@@ -122,8 +122,8 @@ def test_calls_of_tools_are_candidates(server: WireServer) -> None:
     with make_cascade(server) as cascade:
         result = cascade.run("What is the weather?", tools=[TOOL])
     assert result.answer is not None
-    (made,) = result.answer.tool_calls
-    assert "Oslo" in str(made)
+    (tool_call,) = result.answer.tool_calls
+    assert "Oslo" in str(tool_call)
     request = fused_request(server)
     assert request["tools"] == [TOOL]
     fences = [text for _, text in FENCE.findall(request["messages"][-1]["content"])]

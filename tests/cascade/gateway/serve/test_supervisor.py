@@ -216,7 +216,7 @@ def kill_often(policies: Path, kills: int, *, workers: int = 2, pause_s: float =
 
 
 def test_a_killed_worker_is_replaced_and_no_returned_run_is_lost(policies: Path) -> None:
-    """A hundred of them in tests/benchmarks/bench_worker_kills.py."""
+    """A hundred of them in tests/benchmarks/workers/bench_worker_kills.py."""
     kill_often(policies, 3)
 
 

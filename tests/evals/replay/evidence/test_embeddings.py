@@ -96,8 +96,8 @@ def test_each_text_is_asked_for_once(server: WireServer, tmp_path: Path) -> None
     }
     ask(path, [*twice, Example("new", "Another prompt", {})], spec_of(server))
     assert len(server.received) == len(texts) + 1
-    kept = next((tmp_path / ".cascade").glob("embeddings-*.jsonl"))
-    assert "apple" not in kept.read_text()
+    file = next((tmp_path / ".cascade").glob("embeddings-*.jsonl"))
+    assert "apple" not in file.read_text()
 
 
 def test_what_a_failing_server_gave_is_kept(server: WireServer, tmp_path: Path) -> None:
@@ -113,11 +113,11 @@ def test_what_a_failing_server_gave_is_kept(server: WireServer, tmp_path: Path) 
         ReplayError, match=r"embedding: embedder: HTTP 403.*of 40 embeddings are kept; run the command again"
     ):
         ask(path, examples, spec_of(server, max_concurrency=4))
-    kept = len(EmbeddingCache(path, "embed-small", DIMENSIONS, f"{server.base_url}/v1").load())
-    assert 0 < kept <= 15
+    n_stored = len(EmbeddingCache(path, "embed-small", DIMENSIONS, f"{server.base_url}/v1").load())
+    assert 0 < n_stored <= 15
     before, server.reply = len(server.received), embed
     assert ask(path, examples, spec_of(server)).keys() == texts
-    assert len(server.received) - before == len(texts) - kept
+    assert len(server.received) - before == len(texts) - n_stored
 
 
 @pytest.mark.parametrize(
@@ -240,17 +240,17 @@ def test_a_fit_finds_a_direction_and_seldom_one_that_is_not_there(seed: int) -> 
     """By cross-validation on the fit rows alone, beside n-grams or without them."""
     rng = np.random.default_rng(seed)
     vectors = rng.normal(size=(200, 32))
-    shown = (vectors[:, 0] + 0.5 * rng.normal(size=200) > 0).astype(float)
+    right = (vectors[:, 0] + 0.5 * rng.normal(size=200) > 0).astype(float)
     by_ngrams = 1 / (1 + np.exp(-rng.normal(size=200)))
     for other in (None, by_ngrams):
-        found = fit_embedding(vectors, shown, other, seed=seed)
-        assert found.shows_gain
-        weights = found.weights("m")
+        fitted = fit_embedding(vectors, right, other, seed=seed)
+        assert fitted.shows_gain
+        weights = fitted.weights("m")
         assert int(np.argmax(np.abs(weights.weights))) == 0
         p = [weights.probability(v, 0.5 if other is None else other[i]) for i, v in enumerate(vectors.tolist())]
-        assert np.mean((np.array(p) > 0.5) == (shown > 0.5)) > 0.8
+        assert np.mean((np.array(p) > 0.5) == (right > 0.5)) > 0.8
     few = vectors[:80]
-    nothing = [fit_embedding(few, rng.permutation(shown[:80]), None, seed=s).shows_gain for s in range(8)]
+    nothing = [fit_embedding(few, rng.permutation(right[:80]), None, seed=s).shows_gain for s in range(8)]
     assert sum(nothing) <= 3
 
 
