@@ -40,6 +40,7 @@ COMMANDS = (
         group=_EVALUATE,
         summary="grade what a policy's shadow requests returned, to see what quality is lost",
         target="evals.audit.grade_shadows:main",
+        service="evals.audit.grading.at_once:open_grader",
     ),
     Command(
         name="audit",

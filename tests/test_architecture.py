@@ -82,7 +82,7 @@ def test_no_call_has_seven_positional_arguments() -> None:
 
 
 # The extra is called "evals", and the command line finds the commands of evals by their entry point.
-NAMES_EVALS = {"cascade/cli.py", "cascade/util/extras.py"}
+NAMES_EVALS = {"cascade/util/commands.py", "cascade/util/extras.py"}
 
 
 def test_no_lower_floor_names_an_upper_one_as_a_path() -> None:

@@ -204,7 +204,8 @@ class Policy(StrictModel):
 
         A judge's option that came from the environment is there as its variable, with a digest of its value.
         """
-        settings = self.model_dump(mode="json", exclude={"canary", "drift"})  # a canary's runs have a policy of their own
+        # A canary's runs have a policy of their own; drift and grading change no run.
+        settings = self.model_dump(mode="json", exclude={"canary": True, "drift": True, "shadow": {"grade"}})
         for name in ("shadow", "promise", "routes", "budget_usd_per_month", "sticky", "vote", "embedding"):
             if settings[name] is None:  # so that a policy that does not use it keeps its hash
                 del settings[name]

@@ -33,6 +33,8 @@ _VERDICTS = (
 )
 _MAX_CHARS = 20_000
 _VERSION = "2"
+_MOST_TOKENS = 5  # of a reply
+_FORM_CHARS = 2_000  # more than the verifier's own words, or those around a reference
 
 
 def _ignore(usd: float) -> None:
@@ -178,6 +180,18 @@ class ModelGrader:
         """The judge model by its names in the policy file and at the provider: the first can be reassigned."""
         return f"{self.handle.model.name}={getattr(self.handle.model, 'model', '')}"
 
+    def estimate(self, case: GradingCase) -> float | None:
+        """An upper estimate in USD of what ``grade`` costs; None where the price is unknown."""
+        request = Request(temperature=0.0, max_tokens=_MOST_TOKENS, logprobs=True)
+        if self.mode == "reference":
+            question = f"{_asked(case.prompt)}{as_text(case.reference)}{case.text}{list(case.tool_calls)}"
+            once = self.handle.estimate(Prompt.of("." * _FORM_CHARS + question), request)
+            return None if once is None else 2.0 * once  # a second one, where the first gave no log-probabilities
+        question = f"{_asked(case.prompt)}{as_text(case.reference)}" + "." * _FORM_CHARS
+        prompt = comparison(question, case.text, case.others.get(self.against, ""))
+        once = self.handle.estimate(prompt, request)
+        return None if once is None else 2.0 * once  # in both orders
+
     async def close(self) -> None:
         """Closes the judge model's connections."""
         await self.handle.model.close()
@@ -200,7 +214,7 @@ class ModelGrader:
             question += f"\n\n(The reference answer, known to be right: {as_text(case.reference)})"
 
         async def ask() -> float | None:
-            replies = await self._ask(comparison(question, first, second), temperature=0.0, max_tokens=5)
+            replies = await self._ask(comparison(question, first, second), temperature=0.0, max_tokens=_MOST_TOKENS)
             reply = replies[0].text.strip().lower() if replies else ""
             return next((verdict for pattern, verdict in _VERDICTS if pattern.fullmatch(reply)), None)
 
