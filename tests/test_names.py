@@ -12,10 +12,9 @@ PARTICIPLES = frozenset(["told", "said", "found", "made", "kept", "asked", "give
 FILES = sorted(file for top in ("cascade", "evals", "judges", "tests", "examples") for file in (ROOT / top).rglob("*.py"))
 
 
-# A bare participle where a name can be given, and what may follow it: prose, where a word follows, needs no parsing.
-_POSSIBLE = (
-    rf"(?i)(?<![a-z0-9])_*(?:{'|'.join(sorted(PARTICIPLES))})_*(?![a-z0-9_])\s*(?:[-+*/%&|^@<>=:,;#()\]}}\\]|(?:in|as|if)\b)"
-)
+# A bare participle where a name can be given, and what may stand beside it: prose, where a word follows, needs no parsing.
+_BARE = rf"(?<![a-z0-9])_*(?:{'|'.join(sorted(PARTICIPLES))})_*(?![a-z0-9_])"
+_POSSIBLE = rf"(?i){_BARE}\s*(?:[-+*/%&|^@<>=:,;#()\]}}\\]|(?:in|as|if)\b)|\bas\s+{_BARE}"
 
 
 def trees_with(pattern: str) -> Iterator[tuple[Path, ast.AST]]:
@@ -27,10 +26,12 @@ def trees_with(pattern: str) -> Iterator[tuple[Path, ast.AST]]:
 
 
 def names_of_things(tree: ast.AST) -> Iterator[tuple[str, int]]:
-    """The names that ``tree`` gives to variables, parameters, attributes, fields and classes, with their lines."""
+    """The names that ``tree`` gives to variables, parameters, attributes, functions and classes, with their lines."""
     for node in ast.walk(tree):
         match node:
             case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name) | ast.ClassDef(name=name):
+                yield name, node.lineno
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.alias(asname=str(name)):
                 yield name, node.lineno
             case ast.Attribute(attr=name, ctx=ast.Store()):
                 yield name, node.lineno
@@ -57,10 +58,13 @@ def refused(tree: ast.AST) -> list[str]:
         ("(a, found\n) = 1, 2", "1: found"),
         ("match x:\n    case told if told: ...", "2: told"),
         ("match x:\n    case {'a': kept}: ...", "2: kept"),
+        ("def told(x): ...", "1: told"),
+        ("async def _asked(x): ...", "1: _asked"),
+        ("import strategies as made", "1: made"),
     ],
 )
 def test_a_participle_is_found_wherever_a_name_is_given(source: str, line: str) -> None:
-    """Variables, parameters, classes, attributes, loops and fields."""
+    """Variables, parameters, classes, attributes, loops, fields, functions and imports."""
     assert refused(ast.parse(source)) == [line]
     assert re.search(_POSSIBLE, source)
 

@@ -141,9 +141,9 @@ def _contradictions(args: argparse.Namespace, guarantee: Guarantee, menu: Sequen
     _task_contradictions(args, guarantee)
     _latency_contradictions(args, guarantee)
     if args.choose is not None and args.choose not in menu:
-        known = ", ".join(f"{value:g}" for value in menu)
+        promises = ", ".join(f"{value:g}" for value in menu)
         raise ReplayError(
-            f"--choose {args.choose:g}: " + (f"the menu has {known}" if menu else "there is no menu; leave it out")
+            f"--choose {args.choose:g}: " + (f"the menu has {promises}" if menu else "there is no menu; leave it out")
         )
     if args.method == "preset" and menu:
         raise ReplayError("--method preset tests one promise; give one value to --max-loss")
