@@ -45,7 +45,7 @@ _DECIDING = (
 )  # of cascade: what a judge is given, and what becomes of it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)  # asyncio.run() takes the repr of what it returns
 class TierScores:
     """One model's answers to n rows, judged by one list of judges (stages 1..S; stage 0 is before the first).
 
@@ -68,6 +68,9 @@ class TierScores:
     meaning: npt.NDArray[np.int64]
     keeps_judges: bool = False
     prompts: PromptTable | None = None
+
+    def __repr__(self) -> str:
+        return f"TierScores({self.model!r}, judges {list(self.names)}, {len(self.vetoed)} rows)"
 
     def take(self, rows: npt.NDArray[np.int64]) -> "TierScores":
         """The same for some of the rows."""
