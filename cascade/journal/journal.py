@@ -83,10 +83,10 @@ class Journal:
             raise ValueError(f"note has at most {MAX_NOTE} characters that a database can hold")
         done = self._writer.do(partial(_grade, run_id, float(quality), note, time()))
         try:
-            known = done.result(FULL_WAIT_S)
+            is_known = done.result(FULL_WAIT_S)
         except TimeoutError:
             raise JournalError(f"run {run_id}: the feedback was not kept within {FULL_WAIT_S:g} s") from None
-        if not known:
+        if not is_known:
             raise RunNotFoundError(run_id, "; give the run_id of a result whose record is not deleted yet")
 
     def connect(self) -> SqlStore:

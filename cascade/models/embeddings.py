@@ -87,8 +87,8 @@ class StoredEmbeddings:
     def max_cost_usd(self) -> float | None:
         """USD of the dearest; None where the cost of one is unknown."""
         costs = [answer.cost_usd for answer in self._by_text.values()]
-        known = [usd for usd in costs if usd is not None]
-        return max(known, default=0.0) if len(known) == len(costs) else None
+        known_costs = [usd for usd in costs if usd is not None]
+        return max(known_costs, default=0.0) if len(known_costs) == len(costs) else None
 
     async def answer(self, prompt: Prompt, request: Request) -> Sequence[Answer]:
         """See Model. Raises ModelError for a text that is not among them."""

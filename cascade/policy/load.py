@@ -268,9 +268,9 @@ def _promised(policy: Policy, promise: Mapping[str, Any]) -> Policy:
 
 def _explain(error: Mapping[str, Any], file: str, lines: Lines) -> str:
     path: KeyPath = tuple(error["loc"])
-    known = path
-    while known not in lines and known:
-        known = known[:-1]
+    prefix = path
+    while prefix not in lines and prefix:
+        prefix = prefix[:-1]
     if error["type"] == "extra_forbidden":
         names = _keys_at(path[:-1])
         what = f"unknown key{nearest(str(path[-1]), names)}; known: {', '.join(names)}"
@@ -282,12 +282,12 @@ def _explain(error: Mapping[str, Any], file: str, lines: Lines) -> str:
         value = error["input"]
         # A text that is not a plain word or number may be a key in the wrong place.
         plain = isinstance(value, int | float) or _WORD.fullmatch(str(value))
-        shown = f", got {value!r}" if plain and path not in lines.texts else ""
-        what = error["msg"][0].lower() + error["msg"][1:] + shown
+        value_text = f", got {value!r}" if plain and path not in lines.texts else ""
+        what = error["msg"][0].lower() + error["msg"][1:] + value_text
     if what.startswith("policies."):
         return f"{file}:{line_of(what, lines)}: {what}"
     where = f"{dotted(path)}: " if path else ""
-    return f"{file}:{lines.get(known, 1)}: {where}{what}"
+    return f"{file}:{lines.get(prefix, 1)}: {where}{what}"
 
 
 def _keys_at(path: KeyPath) -> list[str]:

@@ -85,8 +85,8 @@ def main(
         survey = Survey({})
         store = open_store(url, create=False)
         try:
-            wanted = Filter(since=moment(args.since, time.time()), policy=args.policy)
-            runs = list(sampled_runs(store.read(wanted), store.policies(), survey))
+            selection = Filter(since=moment(args.since, time.time()), policy=args.policy)
+            runs = list(sampled_runs(store.read(selection), store.policies(), survey))
         finally:
             store.close()
         book = LabelBook(partial(open_store, url, full=True))

@@ -184,10 +184,10 @@ class ModelGrader:
         """An upper estimate in USD of what ``grade`` costs; None where the price is unknown."""
         request = Request(temperature=0.0, max_tokens=_MOST_TOKENS, logprobs=True)
         if self.mode == "reference":
-            question = f"{_asked(case.prompt)}{as_text(case.reference)}{case.text}{list(case.tool_calls)}"
+            question = f"{_question(case.prompt)}{as_text(case.reference)}{case.text}{list(case.tool_calls)}"
             once = self.handle.estimate(Prompt.of("." * _FORM_CHARS + question), request)
             return None if once is None else 2.0 * once  # a second one, where the first gave no log-probabilities
-        question = f"{_asked(case.prompt)}{as_text(case.reference)}" + "." * _FORM_CHARS
+        question = f"{_question(case.prompt)}{as_text(case.reference)}" + "." * _FORM_CHARS
         prompt = comparison(question, case.text, case.others.get(self.against, ""))
         once = self.handle.estimate(prompt, request)
         return None if once is None else 2.0 * once  # in both orders
@@ -197,7 +197,7 @@ class ModelGrader:
         await self.handle.model.close()
 
     async def _right(self, case: GradingCase) -> float | None:
-        question = f"{_asked(case.prompt)}\n\n(The reference answer, known to be right: {as_text(case.reference)})"
+        question = f"{_question(case.prompt)}\n\n(The reference answer, known to be right: {as_text(case.reference)})"
         answer = Answer(case.text, tool_calls=case.tool_calls)
 
         async def ask() -> float | None:
@@ -209,7 +209,7 @@ class ModelGrader:
 
     async def _better(self, case: GradingCase, first: str, second: str) -> float | None:
         """1 if the first is better, 0 if the second is, 0.5 for a tie."""
-        question = _asked(case.prompt)
+        question = _question(case.prompt)
         if case.reference is not None:
             question += f"\n\n(The reference answer, known to be right: {as_text(case.reference)})"
 
@@ -267,7 +267,7 @@ def comparison(question: str, first: str, second: str) -> Prompt:
     )
 
 
-def _asked(prompt: Prompt) -> str:
+def _question(prompt: Prompt) -> str:
     return "\n\n".join(f"{m.get('role')}: {content_text(m.get('content'))}" for m in prompt.messages)
 
 

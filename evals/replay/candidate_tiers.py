@@ -81,9 +81,9 @@ def prompt_scores(
         return {}
     scores = {k: v[not_vetoed] for k, v in available_scores(column, stage, not_vetoed).items()}
     extra = {PROMPT_SCORE: prompt.probability[not_vetoed]}
-    shown = gain(scores, extra, column.quality[not_vetoed, stage], seed)
+    added = gain(scores, extra, column.quality[not_vetoed, stage], seed)
     # Predictors have many weights and few rows: what they say is used only where it surely helps.
-    return {PROMPT_SCORE: prompt.probability} if shown.exceeds(max(errors, SURE)) else {}
+    return {PROMPT_SCORE: prompt.probability} if added.exceeds(max(errors, SURE)) else {}
 
 
 def _many_equal(mapping: Calibrator, scores: Mapping[str, Array], rows: Rows) -> npt.NDArray[np.bool_]:

@@ -148,8 +148,8 @@ def choose_from_menu(
     tuner = tuner_class(columns, splits.fit, Goal(quality, min(promises), premium), seed)
     menu = certify_menu(tuner, splits, premium_usd, promises, delta, must_end)
     proved = [line for line in menu if line.candidate is not None]
-    wanted = [line for line in menu if line.max_loss == choose] if choose is not None else proved[:1] or menu[:1]
-    line = wanted[0]
+    lines = [line for line in menu if line.max_loss == choose] if choose is not None else proved[:1] or menu[:1]
+    line = lines[0]
     guarantee = Guarantee("max_loss", line.max_loss, delta)
     common: dict[str, Any] = {
         "guarantee": guarantee,

@@ -117,12 +117,12 @@ async def shifted(case: Case, seeds: Sequence[int]) -> dict[str, Any]:
             splits = Splits(np.sort(seen[:n_fit]), np.sort(seen[n_fit:]), here)
             chosen = [choose_certified(columns, splits, guarantee, seed=seed).chosen for columns in (joint, base)]
             outcomes = [candidate.outcome(here) for candidate in chosen]
-            known = [t.prompt.probability[here] for t in chosen[0].cascade.tiers if t.prompt and t.prompt.predictor]
+            probabilities = [t.prompt.probability[here] for t in chosen[0].cascade.tiers if t.prompt and t.prompt.predictor]
             difference = outcomes[0].quality - outcomes[1].quality
             differences.append(difference)
             line = figures.setdefault(str(task), {"rows": len(here), "points": [], "out_of_range": []})
             line["points"].append(round(100 * float(difference.mean()), 2))
-            line["out_of_range"].append(round(float(np.isnan(known).mean()), 2) if known else None)
+            line["out_of_range"].append(round(float(np.isnan(probabilities).mean()), 2) if probabilities else None)
     every = np.concatenate(differences)
     least = min(float(np.mean(line["points"])) for line in figures.values())
     mean = round(100 * float(every.mean()), 2)
