@@ -13,9 +13,9 @@ import httpcore2
 import pytest
 from hypothesis import settings
 
-from tests import bytecode
-from tests import postgres_server as postgres
 from tests.redis_server import redis
+from tests.workers import bytecode
+from tests.workers import postgres_server as postgres
 
 __all__ = ["redis"]
 
