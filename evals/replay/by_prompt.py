@@ -79,10 +79,14 @@ class PromptTuner(Tuner):
 
     def choose_sweep(self, n: int, *, must_end: str | None, limit: float) -> tuple[SweepResult, list[str]]:
         """The best cascade that looks at no prompt, or in its place one that does and shows a gain; and notes."""
-        chosen, notes = self.best_sweep(n, must_end=must_end, limit=limit)
-        prompted = self.prompted
+        return self.sweep_options(n, must_end=must_end, limit=limit)[0]
+
+    def sweep_options(self, n: int, *, must_end: str | None, limit: float) -> list[tuple[SweepResult, list[str]]]:
+        """The best cascade that looks at prompts, where it shows a gain, and those that look at none; each with notes."""
+        plain = super().sweep_options(n, must_end=must_end, limit=limit)
+        (chosen, notes), prompted = plain[0], self.prompted
         if prompted is None:
-            return chosen, notes
+            return plain
         options = [prompted.best_sweep(n, must_end=must_end, limit=limit)]
         if self.skips and (skipping := self._best_with_skips(n, must_end, limit)) is not None:
             options.append((skipping, []))
@@ -96,9 +100,9 @@ class PromptTuner(Tuner):
             how = how if isinstance(swept, SkipSweep) else "the prompt is evidence of the confidence"
             if saving.mean > (LEAST_GAIN if isinstance(swept, SkipSweep) else SURE) * saving.error:
                 self.refined.append(swept)
-                return swept, [*of_swept, f"{how}: saves {saving}"]
+                return [(swept, [*of_swept, f"{how}: saves {saving}"]), *plain]
             notes = [*notes, f"not used: {how}; it would save {saving}"]
-        return chosen, notes
+        return [(chosen, notes), *plain[1:]]
 
     def _some_in_time(self, swept: SweepResult, n: int, limit: float) -> bool:
         """Whether some of the vectors that keep the limit answer in time."""
