@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
 from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from cascade.policy.calibrators import Constant
 from .calibrate import SURE, apply, fit
 from .candidate_tiers import add_agreement, first_judges_only, fit_all_tiers, fit_consensus_tiers, fit_end
 from .evidence.consensus import has_consensus, models_asked, without_consensus
-from .fallback import CandidateSequence, Tests, begins_safe, with_shares
+from .fallback import CandidateSequence, Conditions, begins_safe, with_shares
 from .latency import SHARE, fastest, is_in_time, late_shares, safe_share
 from .rows.input_rows import ReplayError
 from .score_table import TierScores
@@ -65,6 +66,14 @@ class Goal:
     reference: Array
     limit: float
     premium: str | None
+
+
+class SweepOption(NamedTuple):
+    """A swept cascade, notes on how it was chosen, and USD a row that it is expected to cost more than its sweep says."""
+
+    swept: SweepResult
+    notes: list[str]
+    extra_usd: float = 0.0
 
 
 class Tuner:
@@ -284,8 +293,8 @@ class Tuner:
             At least one sequence, the most promising one first.
         """
         limit, sequences = self.goal.limit, list[CandidateSequence]()
-        tests = Tests(limit=limit, delta=delta, n=n, n_fit=len(self.rows), premium_usd=self.premium_usd)
-        for swept, notes in self.sweep_options(n, must_end=must_end, limit=limit):
+        conditions = Conditions(limit=limit, delta=delta, n=n, n_fit=len(self.rows), premium_usd=self.premium_usd)
+        for swept, notes, extra_usd in self.sweep_options(n, must_end=must_end, limit=limit):
             try:
                 candidates = self._sequence_of(swept, n, limit, MAX_SEQUENCE)
             except ReplayError:  # no ladder of these answers in time
@@ -293,20 +302,22 @@ class Tuner:
                     raise
                 continue
             doubt = 0.0 if self._ends_safe(swept) else UNSAFE_MARGIN - MARGIN
-            sequences.append(CandidateSequence(candidates=tuple(candidates), notes=tuple(notes), doubt=doubt))
-        if not any(begins_safe(replace(each, doubt=each.doubt + BEST_OF_MANY), tests) for each in sequences):
+            sequences.append(
+                CandidateSequence(candidates=tuple(candidates), notes=tuple(notes), doubt=doubt, extra_usd=extra_usd)
+            )
+        if not any(begins_safe(replace(each, doubt=each.doubt + BEST_OF_MANY), conditions) for each in sequences):
             cautious = self._cautious_sweep(n, limit)
             if cautious is not None:
                 candidates = self._sequence_of(cautious, n, limit, MAX_SEQUENCE)
                 sequences = [replace(each, doubt=each.doubt + BEST_OF_MANY) for each in sequences]
                 sequences.append(CandidateSequence(candidates=tuple(candidates)))
-        return with_shares(sequences, tests) if len(sequences) > 1 else sequences
+        return with_shares(sequences, conditions) if len(sequences) > 1 else sequences
 
-    def sweep_options(self, n: int, *, must_end: str | None, limit: float) -> list[tuple[SweepResult, list[str]]]:
-        """The most promising cascade, and safer ones to be tested beside it, each with notes."""
-        options = [self.best_sweep(n, must_end=must_end, limit=limit)]
-        if not self._ends_safe(options[0][0]):
-            options.append(self.best_sweep(n, must_end=self.goal.premium, limit=limit))
+    def sweep_options(self, n: int, *, must_end: str | None, limit: float) -> list[SweepOption]:
+        """The most promising cascade, and safer ones to be tested beside it."""
+        options = [SweepOption(*self.best_sweep(n, must_end=must_end, limit=limit))]
+        if not self._ends_safe(options[0].swept):
+            options.append(SweepOption(*self.best_sweep(n, must_end=self.goal.premium, limit=limit)))
         return options
 
     def _cautious_sweep(self, n: int, limit: float) -> SweepResult | None:

@@ -160,16 +160,16 @@ async def measure(name: str, case: Case, seeds: Sequence[int], *, task_tags: boo
     rows, base, score = await scored(case)
     seconds, figures = 0.0, list[SeedFigures]()
     for seed in seeds:
-        kept = store / name.replace(" ", "-") / f"{seed}.json" if store else None
-        if kept is not None and kept.is_file():
-            figures.append(json.loads(kept.read_text()))
+        path = store / name.replace(" ", "-") / f"{seed}.json" if store else None
+        if path is not None and path.is_file():
+            figures.append(json.loads(path.read_text()))
         else:
             started = perf_counter()
             figures.append(await one_seed(case, rows, base, score, seed, task_tags=task_tags))
             figures[-1]["seconds"] = round(perf_counter() - started, 1)
-            if kept is not None:
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                kept.write_text(json.dumps(figures[-1]))
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(json.dumps(figures[-1]))
         seconds += figures[-1]["seconds"]
         if "-v" in sys.argv:
             print(seed, json.dumps(figures[-1]), file=sys.stderr, flush=True)
