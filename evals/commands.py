@@ -13,13 +13,21 @@ COMMANDS = (
         group=_EVALUATE,
         summary="ask every tier about every example of a dataset, and record the answers",
         target="evals.record.command:main",
+        parser="evals.record.arguments:parser",
     ),
-    Command(name="grade", group=_EVALUATE, summary="grade the answers of a recording", target="evals.grade.command:main"),
+    Command(
+        name="grade",
+        group=_EVALUATE,
+        summary="grade the answers of a recording",
+        target="evals.grade.command:main",
+        parser="evals.grade.arguments:parser",
+    ),
     Command(
         name="replay",
         group=_EVALUATE,
         summary="calibrate, tune and certify a policy on a recording",
         target="evals.replay.command:main",
+        parser="evals.replay.arguments:parser",
     ),
     Command(
         name="recording",
@@ -32,6 +40,7 @@ COMMANDS = (
         group=_EVALUATE,
         summary="grade what a policy's shadow requests returned, to see what quality is lost",
         target="evals.audit.grade_shadows:main",
+        service="evals.audit.grading.at_once:open_grader",
     ),
     Command(
         name="audit",
@@ -44,5 +53,6 @@ COMMANDS = (
         group=_EVALUATE,
         summary="a cascade live, with a small model on this machine as the cheap tier",
         target="evals.demo.demo:main",
+        parser="evals.demo.arguments:parser",
     ),
 )

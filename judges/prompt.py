@@ -6,7 +6,7 @@ time is linear up to that cap. What is kept of a text are hashes and scrambled g
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from struct import unpack_from
@@ -72,6 +72,40 @@ class PromptFeatures:
     script: str
     ngrams: frozenset[int]
     properties: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddedFeatures(PromptFeatures):
+    """The features of a prompt with its embedding.
+
+    Attributes:
+        embedding: The vector that an embedding model gave for the prompt's text.
+    """
+
+    embedding: Sequence[float]
+
+    @classmethod
+    def of(cls, plain: PromptFeatures, embedding: Sequence[float]) -> "EmbeddedFeatures":
+        """The features with an embedding beside them."""
+        return cls(
+            length=plain.length,
+            script=plain.script,
+            ngrams=plain.ngrams,
+            properties=plain.properties,
+            embedding=embedding,
+        )
+
+
+EMBEDDED_HEAD, EMBEDDED_TAIL = 3000, 1000
+"""Characters of a message that an embedding model is sent, at its beginning and its end, where it is longer than both."""
+
+
+def embedded_text(prompt: Prompt) -> str:
+    """The text of a prompt that an embedding model is sent: its last user message, shortened; empty where it is blank."""
+    text = prompt.text.strip()
+    if len(text) > EMBEDDED_HEAD + EMBEDDED_TAIL:
+        text = f"{text[:EMBEDDED_HEAD]} {text[-EMBEDDED_TAIL:]}"
+    return text
 
 
 def features(prompt: Prompt, task: str | None = None) -> PromptFeatures:
@@ -190,5 +224,5 @@ def _turns(prompt: Prompt) -> tuple[int, int, int, int]:
 
 def _fields(schema: Any) -> int:
     """How many fields a schema has at its top level, plus one."""
-    known = schema.get("properties") if isinstance(schema, (dict, Mapping)) else getattr(schema, "model_fields", None)
-    return 1 + (len(known) if isinstance(known, (dict, Mapping)) else 0)
+    properties = schema.get("properties") if isinstance(schema, (dict, Mapping)) else getattr(schema, "model_fields", None)
+    return 1 + (len(properties) if isinstance(properties, (dict, Mapping)) else 0)

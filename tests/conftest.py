@@ -1,14 +1,22 @@
 """What all tests share."""
 
+import asyncio
 import gc
+import inspect
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from functools import cache
 
 import httpcore2
 import pytest
 from hypothesis import settings
+
+from tests import postgres_server as postgres
+from tests.redis_server import redis
+
+__all__ = ["redis"]
 
 # The tests' own processes fill all cores: where BLAS starts threads as well, they take half of the time from each other.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -47,3 +55,23 @@ def pytest_runtestloop() -> None:
     """From here on there is garbage: modules and tests, which are none, are out of the collector's way."""
     gc.freeze()
     gc.enable()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Runs the tests that are coroutines, each in an event loop of its own."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres.PostgresServer]:
+    """A Postgres server, the same for all workers: to make one takes as long as several tests."""
+    if reason := postgres.missing():
+        pytest.skip(reason)
+    folder = tmp_path_factory.getbasetemp()
+    with postgres.shared((folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "postgres.json") as server:
+        yield server

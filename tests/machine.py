@@ -5,11 +5,29 @@ that is measured at the same time.
 """
 
 import re
-from time import thread_time
+from pathlib import Path
+from time import sleep, thread_time
 
 _REFERENCE_S = 0.0032  # of `_work` on the idle machine for which the limits are stated
 _PATTERN = re.compile(r"(\w+)@(\w+)\.com|\d{3,}")
 _TEXT = "some words, a12 b@c.de 1234 " * 400
+
+
+CALM = 0.9
+"""The idle share of all processors from which on a benchmark's clock counts: nothing else runs."""
+
+
+def idle_share(seconds: float = 1.0) -> float:
+    """The share of all processors' time that was idle while this waits; it forgets the past, unlike a load average."""
+    before = _processor_times()
+    sleep(seconds)
+    spent = [after - earlier for after, earlier in zip(_processor_times(), before, strict=True)]
+    return (spent[3] + spent[4]) / max(1, sum(spent))
+
+
+def _processor_times() -> list[int]:
+    """Linux's counts for all processors: user, nice, system, idle, waiting for disks, interrupts (2), stolen."""
+    return [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
 
 
 def slowness() -> float:

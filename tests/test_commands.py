@@ -194,9 +194,9 @@ def test_an_evals_in_the_way_stops_only_its_commands(script: Path, folder: Path,
     done = call(script, sys.executable, "-m", "cascade", "replay", cwd=folder)
     assert done.returncode == 2
     assert str(path) in one_line(done.stderr)
-    shown = call(script, sys.executable, "-m", "cascade", "--help", cwd=folder)
-    assert shown.returncode == 0
-    assert str(path) in shown.stdout
+    output = call(script, sys.executable, "-m", "cascade", "--help", cwd=folder)
+    assert output.returncode == 0
+    assert str(path) in output.stdout
 
 
 @pytest.mark.parametrize("name", ["judges.py", "judges/__init__.py"])

@@ -9,7 +9,7 @@ from cascade.errors import PolicyError
 from cascade.policy import load as policy_files
 from cascade.policy.calibrators import from_json
 from cascade.policy.routes import in_words
-from cascade.policy.schema import ModelSpec, Policy, PolicyFile, TierPolicy
+from cascade.policy.schema import EmbeddingSpec, ModelSpec, Policy, PolicyFile, TierPolicy
 from cascade.util.plain_data import usd
 from cascade.util.providers import KEY_ENV
 from cascade.util.suggestions import unknown
@@ -76,11 +76,44 @@ def _print_policy(name: str, policy: Policy, file: PolicyFile, tokens_in: int, t
         judges = " > ".join(rule.use for rule in tier.judges) or "none"
         print(f"  {tier.name:<10} {spec.provider}:{spec.model or tier.model:<30} cost per call: {usd(cost)}")
         print(f"  {'':<10} judges {judges}; accepts from confidence {tier.accept_at:g}")
+        if tier.fuse is not None:
+            print(f"  {'':<10} {fuses(tier)}")
         if by_prompt := _by_prompt(tier):
             print(f"  {'':<10} {by_prompt}")
+    if policy.embedding is not None:
+        print(f"  embedding  {_embedding(policy, policy.embedding, file)}")
+    if policy.final != "last":
+        print(f"  {returns(policy)}")
     for i, route in enumerate(policy.routes or ()):
         print(f"  routes[{i}]  {in_words(route.when)}: starts at {route.start_at}")
     print(f"  all tiers, without judging: cost {usd(total)} for {tokens_in} tokens in, {tokens_out} out")
+
+
+def fuses(tier: TierPolicy) -> str:
+    """What a tier with ``fuse`` reads before it answers."""
+    each = "" if tier.samples is None or tier.samples == 1 else f"{tier.samples} answers each of "
+    return f"fuse: reads {each}{', '.join(tier.fuse or ())} and writes one answer"
+
+
+def returns(policy: Policy) -> str:
+    """What a policy returns once its last tier was asked."""
+    if policy.final == "vote":
+        how = (
+            "" if policy.vote is None else f" (alternatives {policy.vote.alternatives:g}, exponent {policy.vote.exponent:g})"
+        )
+        return f"final: vote{how}: once the last tier was asked, the tiers vote on the answer"
+    answer = "the most confident answer" if policy.final == "best" else "its own answer"
+    return f"final: {policy.final}: once the last tier was asked, {answer} is returned"
+
+
+def _embedding(policy: Policy, spec: EmbeddingSpec, file: PolicyFile) -> str:
+    """Which embedding of the prompt a policy has, and whether a predictor reads it."""
+    model = file.models[spec.model]
+    tiers = [tier.name for tier in policy.tiers if tier.predictor is not None and "embedding" in tier.predictor]
+    used = f"read by the predictors of {', '.join(tiers)}" if tiers else "not asked for: no predictor reads it"
+    return (
+        f"{model.provider}:{model.model or spec.model}, {spec.dimensions} dimensions, at most {spec.timeout_s:g} s; {used}"
+    )
 
 
 def _by_prompt(tier: TierPolicy) -> str:

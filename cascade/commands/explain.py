@@ -10,6 +10,7 @@ from cascade.engine.routing import route_plan
 from cascade.engine.tasks import task_plan, thresholds_of
 from cascade.errors import PolicyError
 from cascade.policy import load as policy_files
+from cascade.policy.predictor import EmbeddingPredictor, Predictor
 from cascade.policy.predictor import from_json as predictor_from_json
 from cascade.policy.routes import characters, in_words, script_of
 from cascade.policy.schema import Policy
@@ -17,9 +18,10 @@ from cascade.policy.thresholds import NO_TASK, raised
 from cascade.result import Action
 from cascade.util.suggestions import unknown
 from judges import Prompt
-from judges.prompt import features
+from judges.prompt import PromptFeatures, features
 
 from .ask import add_needs_to, add_prompt_to, read_json, read_prompt
+from .check import fuses, returns
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
@@ -65,6 +67,11 @@ def explain(
             yield "no route applies; the run begins at the first tier"
         else:
             first = plan.order[plan.routes[place].start_at]
+    if policy.embedding is not None and policy.reads_embedding:
+        yield (
+            f"embedding: missing, since nobody is asked here; a run asks {policy.embedding.model} for it. What n-grams "
+            "alone decide is shown, as where its server is down"
+        )
     skipped = 0
     for i, tier in enumerate(policy.tiers):
         thresholds = thresholds_of(tier, task or NO_TASK)
@@ -78,22 +85,37 @@ def explain(
             before = ""
             if tier.skip_below is not None and tier.predictor is not None:
                 predictor = predictor_from_json(tier.predictor)
-                score = predictor.probability(features(prompt, task if predictor.reads_task else None))
+                of_prompt = features(prompt, task if predictor.reads_task else None)
+                score = predictor.probability(of_prompt)
+                by_prompt = _by_prompt(predictor, of_prompt, score)
                 if decide_before(thresholds, score) is Action.SKIP:
-                    right = "prompt unlike the recording" if score is None else f"right with {score:.3g} by the prompt"
-                    yield f"{tier.name}: not asked ({right}, skip_below is {tier.skip_below:g})"
+                    yield f"{tier.name}: not asked ({by_prompt}, skip_below is {tier.skip_below:g})"
                     skipped += 1
                     continue
-                before = "prompt unlike the recording; " if score is None else f"right with {score:.3g} by the prompt; "
+                before = f"{by_prompt}; "
             if max_latency_s is not None and decide_in_time(tier.p95_s, max_latency_s) is Action.SKIP:
                 before += f"too slow by its p95_s of {tier.p95_s:g} s, asked only if no tier is faster; "
             order = (
-                "asked first" if sum(_asked(policy, first, i, task)) == skipped else "asked if the tiers before are unsure"
+                "asked first"
+                if sum(_tiers_asked(policy, first, i, task)) == skipped
+                else "asked if the tiers before are unsure"
             )
-            yield f"{tier.name}: {order}; model {tier.model}; judges {judges}; {before}accepts from {thresholds.final:g}"
+            model = f"model {tier.model}" if tier.fuse is None else f"model {tier.model}, {fuses(tier)}"
+            yield f"{tier.name}: {order}; {model}; judges {judges}; {before}accepts from {thresholds.final:g}"
+    if policy.final != "last":
+        yield returns(policy)
 
 
-def _asked(policy: Policy, first: int, end: int, task: str | None) -> Iterator[bool]:
+def _by_prompt(predictor: Predictor, of_prompt: PromptFeatures, score: float | None) -> str:
+    """What a predictor says of a prompt, in words."""
+    if score is not None:
+        return f"right with {score:.3g} by the prompt"
+    if isinstance(predictor, EmbeddingPredictor) and predictor.is_in_range(of_prompt):
+        return "the predictor needs the embedding"
+    return "prompt unlike the recording"
+
+
+def _tiers_asked(policy: Policy, first: int, end: int, task: str | None) -> Iterator[bool]:
     return (thresholds_of(tier, task or NO_TASK) is not None for tier in policy.tiers[first:end])
 
 

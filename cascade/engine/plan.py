@@ -43,6 +43,21 @@ class Fusion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Embedder:
+    """How the embedding of a run's prompt is asked for.
+
+    Attributes:
+        handle: The embedding model.
+        dimensions: How many numbers an embedding has.
+        timeout_s: How long a run waits for it.
+    """
+
+    handle: ModelHandle
+    dimensions: int
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CompiledTier:
     """A tier of a policy, ready to run.
 
@@ -116,6 +131,8 @@ class CompiledPolicy:
         sessions: Its conversations; None: it does not treat them together.
         speculates: Whether a tier may be asked before the one before it is judged.
         caller_task: The run's task, where a predictor reads it.
+        embedder: The embedding that predictors read; None: none does.
+        is_plain: Whether its tiers are asked one after the other and nothing is asked before them.
     """
 
     policy: Policy
@@ -132,6 +149,8 @@ class CompiledPolicy:
     speculates: bool = False
     sessions: "Sessions | None" = None
     caller_task: str | None = None
+    embedder: Embedder | None = None
+    is_plain: bool = True
 
     def premium_usd(self, prompt: Prompt, attempts: Sequence[Attempt], result: Result | None) -> float | None:
         """Estimates in USD what the last tier alone would have cost; None where unknown.

@@ -19,6 +19,7 @@ from .attempt import TierAttempt
 from .calls import DEFAULT_REQUEST
 from .decide import decide_last, decide_vote
 from .plan import CompiledPolicy, CompiledTier, DailyBudgets, new_run_budget
+from .prompts.embedding import read_embedding
 from .run_ahead import STOPS, run_tiers_ahead
 from .run_context import RunContext
 
@@ -68,10 +69,12 @@ async def run(
     tier_attempts: list[TierAttempt] = []
     deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
     context = RunContext(compiled, prompt, budget, deadline, attempts=attempts, events=events, request=request)
-    if max_latency_s is not None or compiled.speculates:
+    if compiled.is_plain and max_latency_s is None:
+        work = _run_tiers(context, attempts, tier_attempts)
+    elif compiled.embedder is None:
         work = run_tiers_ahead(context, attempts, tier_attempts, max_latency_s)
     else:
-        work = _run_tiers(context, attempts, tier_attempts)
+        work = _run_with_embedding(context, attempts, tier_attempts, max_latency_s)
     if deadline is None:
         reason = await work
     else:
@@ -110,6 +113,21 @@ async def _run_tiers(context: RunContext, attempts: list[Attempt], tier_attempts
     return reason
 
 
+async def _run_with_embedding(
+    context: RunContext, attempts: list[Attempt], tier_attempts: list[TierAttempt], max_latency_s: float | None
+) -> Reason:
+    """Asks for the prompt's embedding, then runs the tiers; the first attempt's cost and latency include the embedding."""
+    embedding_calls = await read_embedding(context, max_latency_s)
+    try:
+        if max_latency_s is not None or context.compiled.speculates:
+            left_s = None if max_latency_s is None else max(0.001, max_latency_s - embedding_calls.elapsed_s)
+            return await run_tiers_ahead(context, attempts, tier_attempts, left_s)
+        return await _run_tiers(context, attempts, tier_attempts)
+    finally:
+        if attempts:
+            attempts[0] = embedding_calls.counted_in(attempts[0])
+
+
 async def gate(
     compiled: CompiledPolicy,
     tier: CompiledTier,
@@ -137,12 +155,15 @@ async def gate(
     attempts = [] if attempts is None else attempts
     seconds, budget = compiled.policy.deadline_s, new_run_budget(compiled, daily=daily)
     deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
-    attempt = TierAttempt(RunContext(compiled, prompt, budget, deadline), tier, external_answer=True)
+    context = RunContext(compiled, prompt, budget, deadline)
+    embedding_calls = None if compiled.embedder is None else await read_embedding(context, of_tiers=(tier,))
+    attempt = TierAttempt(context, tier, external_answer=True)
     try:
         await (attempt.judge(answer) if deadline is None else run_until(deadline, attempt.judge(answer)))
     finally:
         budget.closed = True
-        attempts.append(attempt.record())
+        record = attempt.record()
+        attempts.append(record if embedding_calls is None else embedding_calls.counted_in(record))
     policy = compiled.policy.model_copy(update={"when_unsure": "best"})
     return finish(policy, attempts, attempt.reason, attempts[-1].cost_usd, run_id)
 

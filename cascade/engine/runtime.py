@@ -11,11 +11,11 @@ from cascade.costs.output_lengths import OutputLengths
 from cascade.costs.overruns import Overruns
 from cascade.costs.prices import Pricer
 from cascade.errors import PolicyError
-from cascade.models.factory import build
+from cascade.models.factory import build, build_embeddings
 from cascade.models.protocol import Model
 from cascade.policy.calibrators import from_json
 from cascade.policy.predictor import from_json as predictor_from_json
-from cascade.policy.schema import ModelSpec, Policy, TierPolicy
+from cascade.policy.schema import EmbeddingSpec, ModelSpec, Policy, TierPolicy
 from cascade.resilience.breaker import BreakerRule
 from cascade.resilience.guard import Guard, ModelHealth, Retry
 from cascade.util.after_fork import restart_after_fork
@@ -23,7 +23,7 @@ from cascade.util.suggestions import unknown
 
 from .model_handle import ModelHandle
 from .observer import Observer
-from .plan import CanaryPlan, CompiledPolicy, CompiledTier, Fusion
+from .plan import CanaryPlan, CompiledPolicy, CompiledTier, Embedder, Fusion
 from .routing import route_plan
 from .sessions import SessionMemory
 from .shadow_plan import ShadowPlan
@@ -35,6 +35,7 @@ class _LoopState:
 
     def __init__(self) -> None:
         self.handles: dict[str, ModelHandle] = {}
+        self.embedders: dict[EmbeddingSpec, ModelHandle] = {}
         self.compiled: dict[str, CompiledPolicy] = {}
 
 
@@ -116,6 +117,10 @@ class Runtime:
             for key in [key for key in state.compiled if key == name or key.startswith(f"{name}/")]:
                 state.compiled.pop(key, None)
 
+    def model(self, name: str) -> ModelHandle:
+        """A model by its name, with connections of its own. Raises PolicyError where there is none."""
+        return self._handle(name)
+
     def health(self) -> dict[str, ModelHealth]:
         """Returns the health of each model that was used so far, by its name in the policy file."""
         with self._lock:
@@ -140,9 +145,9 @@ class Runtime:
             state = self._loops.setdefault(asyncio.get_running_loop(), _LoopState())
             lengths = self._lengths.setdefault(name, OutputLengths())
             sessions = self._sessions_of(name, policy)
-        candidate, names = policy.candidate, policy.model_names
+        candidate, names = policy.candidate, policy.answering_models
         if candidate is not None:
-            names |= candidate.model_names
+            names |= candidate.answering_models
         for model in sorted(names - state.handles.keys()):
             state.handles[model] = self._handle(model)
         policy_name = name if name in self._policies else name.rpartition("/")[0]
@@ -154,6 +159,8 @@ class Runtime:
         )
 
         def compiled_with(one: Policy, canary: CanaryPlan | None = None) -> CompiledPolicy:
+            speculates = any(tier.speculate_below is not None for tier in one.tiers)
+            embedder = self._embedder(one, state)
             return with_tasks(
                 CompiledPolicy(
                     policy=one,
@@ -167,7 +174,9 @@ class Runtime:
                     routes=route_plan(one),
                     canary=canary,
                     sessions=sessions,
-                    speculates=any(tier.speculate_below is not None for tier in one.tiers),
+                    speculates=speculates,
+                    embedder=embedder,
+                    is_plain=not speculates and embedder is None,
                 )
             )
 
@@ -182,6 +191,15 @@ class Runtime:
         state.compiled[name] = compiled
         return compiled
 
+    def _embedder(self, policy: Policy, state: _LoopState) -> Embedder | None:
+        """How a policy's embeddings are asked for; None where none of its predictors reads one."""
+        spec = policy.embedding
+        if spec is None or not policy.reads_embedding:
+            return None
+        if spec not in state.embedders:
+            state.embedders[spec] = self._handle(spec.model, spec)
+        return Embedder(handle=state.embedders[spec], dimensions=spec.dimensions, timeout_s=spec.timeout_s)
+
     def _sessions_of(self, name: str, policy: Policy) -> SessionMemory | None:
         """The memory of a policy's conversations, which stays the same while its settings do."""
         if policy.sticky is None:
@@ -191,12 +209,17 @@ class Runtime:
             memory = self._sessions[name] = SessionMemory(policy.sticky)
         return memory
 
-    def _handle(self, name: str) -> ModelHandle:
+    def _handle(self, name: str, embedding: EmbeddingSpec | None = None) -> ModelHandle:
         spec, model = self._specs.get(name), self._models.get(name)
         if model is None:
             if spec is None:
-                raise PolicyError(f"a judge uses the model {name!r}, which is missing; add it to models={{...}}")
-            model = build(name, spec)
+                user = "a judge" if embedding is None else "the embedding"
+                raise PolicyError(f"{user} uses the model {name!r}, which is missing; add it to models={{...}}")
+            if embedding is None:
+                model = build(name, spec)
+            else:
+                requests_dimensions = embedding.request_dimensions
+                model = build_embeddings(name, spec, embedding.dimensions, requests_dimensions=requests_dimensions)
         with self._lock:
             guard = self._guards.setdefault(name, _guard_of(name, spec))
             overruns = self._overruns.setdefault(name, Overruns(name=name))
@@ -214,7 +237,7 @@ class Runtime:
         caller_models = set(map(id, self._models.values()))
         closed: set[int] = set()
         for loop, state in states:
-            for handle in state.handles.values():
+            for handle in (*state.handles.values(), *state.embedders.values()):
                 if id(handle.model) in closed:
                     continue
                 closed.add(id(handle.model))
@@ -227,7 +250,10 @@ class Runtime:
 
 def unpriced(compiled: CompiledPolicy) -> list[str]:
     """Returns the policy's models for which the most that an answer costs is unknown."""
-    return sorted(model for model in compiled.policy.model_names if not compiled.handles[model].priced)
+    handles = dict(compiled.handles)
+    if compiled.embedder is not None:
+        handles[compiled.embedder.handle.model.name] = compiled.embedder.handle
+    return sorted(model for model in compiled.policy.model_names if not handles[model].priced)
 
 
 def check_priced(compiled: CompiledPolicy) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 from cascade.errors import PolicyError
 from cascade.policy.schema import Policy
-from cascade.promise.traffic import CheckResult, DriftState, TrafficProfile, TrafficRun, TrafficTracker, profile_of
+from cascade.promise.traffic import CheckResult, DriftState, TrafficProfile, TrafficTracker, profile_of
+from cascade.promise.traffic_events import TrafficRun
 
 from .labels import labels_after
 from .record import Record, dumps

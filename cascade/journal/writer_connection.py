@@ -4,10 +4,11 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from cascade.errors import JournalError
 from cascade.policy.schema import Policy
+from cascade.resilience.connection import ConnectionOwner
 from judges import Prompt
 
 from .record import PendingRecord, make
@@ -30,12 +31,12 @@ class Retention:
     max_mb: float | None = None
 
 
-class Session(Generic[S]):
+class Session(ConnectionOwner[S]):
     """Belongs to one thread."""
 
     def __init__(self, connect: Callable[[], S], retention: Retention) -> None:
-        self._connect, self._retention = connect, retention
-        self._store: S | None = None
+        super().__init__(connect, log)
+        self._retention = retention
         self._down = False
         self._hashes: dict[int, tuple[Policy, str]] = {}
         self._stored_hashes: set[str] = set()
@@ -47,14 +48,14 @@ class Session(Generic[S]):
         rows = []
         for run in runs:
             policy = run.compiled.policy
-            known = self._hashes.get(id(policy))
-            if known is None:
+            entry = self._hashes.get(id(policy))
+            if entry is None:
                 if len(self._hashes) >= _POLICIES_KNOWN:
                     self._hashes.clear()
-                known = self._hashes[id(policy)] = (policy, policy.hash)  # kept, so that its id stays its own
-            if known[1] not in self._stored_hashes:
-                policies[known[1]] = StoredPolicy(json=policy.canonical, name=run.policy, calibration=policy.applied)
-            rows.append(_row(run, known[1]))
+                entry = self._hashes[id(policy)] = (policy, policy.hash)  # kept, so that its id stays its own
+            if entry[1] not in self._stored_hashes:
+                policies[entry[1]] = StoredPolicy(json=policy.canonical, name=run.policy, calibration=policy.applied)
+            rows.append(_row(run, entry[1]))
         return policies, rows
 
     def write(self, policies: Mapping[str, StoredPolicy], rows: Sequence[Row]) -> frozenset[str] | None:
@@ -129,23 +130,9 @@ class Session(Generic[S]):
                 log.error("old records could not be deleted (%s)", type(error).__name__)
         self._prune_at = time.monotonic() + _PRUNE_EVERY_S
 
-    def close(self) -> None:
-        """Closes the connection."""
-        store, self._store = self._store, None
-        if store is not None:
-            try:
-                store.close()
-            except Exception as error:
-                log.warning("the journal's connection did not close (%s)", type(error).__name__)
-
-    def _reach(self) -> S:
-        if self._store is None:
-            self._store = self._connect()
-        return self._store
-
     def _is_down(self, error: Exception) -> bool:
         """Whether the database cannot be reached; if so the connection is dropped, and the first time that is logged."""
-        if not isinstance(error, JournalError) and (self._store is None or not self._store.is_down(error)):
+        if not isinstance(error, JournalError) and not self._is_broken(error):
             return False
         self.close()
         if not self._down:

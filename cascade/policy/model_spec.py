@@ -120,3 +120,14 @@ class ModelSpec(StrictModel):
         if self.provider == "scripted" and not self.answers:
             raise ValueError("provider 'scripted' needs 'answers': a list with at least one text")
         return self
+
+
+class EmbeddingSpec(StrictModel):
+    """The embedding of a prompt that predictors may read; asked for once a run, and only where a predictor reads it."""
+
+    model: str = Field(description="A model of this file with provider openai; its server has /embeddings.")
+    dimensions: int = Field(ge=1, le=8192, description="How many numbers an embedding has.")
+    request_dimensions: bool = Field(
+        False, description="Ask the server for that many, where its embeddings are longer and it can shorten them."
+    )
+    timeout_s: Seconds = Field(1.0, description="How long a run waits for it; after that it goes on without.")

@@ -1,15 +1,19 @@
-"""P(a tier will be right | the prompt): sparse weights of hashed features. Standard library only."""
+"""P(a tier will be right | the prompt): sparse weights of hashed features, and perhaps of an embedding.
+
+Standard library only.
+"""
 
 import base64
 import sys
 from array import array
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from itertools import repeat
-from math import exp, isfinite, sqrt
+from math import exp, isfinite, log, sqrt
+from operator import mul
 from typing import Any
 
-from judges.prompt import PROPERTIES, PromptFeatures
+from judges.prompt import PROPERTIES, EmbeddedFeatures, PromptFeatures
 
 MOST_WEIGHTS = 20_000
 """Most weights of one predictor; each takes about 11 bytes of a calibration file."""
@@ -17,6 +21,8 @@ MOST_LEVELS = 32_767
 _ZEROS = repeat(0)
 _FIELDS = ("intercept", "hashes", "weights", "scale", "lengths", "scripts", "known_share")
 _OPTIONAL = ("shape", "shapes")
+_EMBEDDING_FIELDS = ("model", "dimensions", "intercept", "slope", "weights", "scale")
+_CLIP = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,11 +68,11 @@ class Predictor:
             if values[place] not in shapes:
                 return None
         weights, ngrams = self.weights, features.ngrams
-        known = ngrams & self._hashes
+        known_ngrams = ngrams & self._hashes
         n = len(ngrams)
-        if not n or len(known) < self.known_share * n:
+        if not n or len(known_ngrams) < self.known_share * n:
             return None
-        words = sum(map(weights.__getitem__, known))
+        words = sum(map(weights.__getitem__, known_ngrams))
         properties = sum(map(weights.get, values, _ZEROS))
         z = self.intercept + self.scale * (words / sqrt(n) + properties / sqrt(len(values)))
         if z >= 0.0:
@@ -94,16 +100,138 @@ class Predictor:
         }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingWeights:
+    """A logistic regression on the embedding of a prompt, of length 1, and on the logit that its n-grams give.
+
+    Attributes:
+        model: The embedding model, as its provider names it.
+        intercept: The logit where all else is 0.
+        slope: The weight of the n-grams' logit; 0: the n-grams alone say nothing.
+        weights: One for each number of an embedding, a whole number of ``scale``.
+        scale: What a weight of 1 adds.
+    """
+
+    model: str
+    intercept: float
+    slope: float
+    weights: tuple[int, ...] = field(repr=False)
+    scale: float
+
+    def probability(self, embedding: Sequence[float], by_ngrams: float) -> float | None:
+        """P(the tier is right) in [0, 1]; None where the embedding has no length."""
+        norm = sqrt(sum(map(mul, embedding, embedding)))
+        if not norm:
+            return None
+        z = self.intercept + self.scale * sum(map(mul, self.weights, embedding)) / norm
+        if self.slope:
+            p = min(max(by_ngrams, _CLIP), 1.0 - _CLIP)
+            z += self.slope * log(p / (1.0 - p))
+        if z >= 0.0:
+            return 1.0 / (1.0 + exp(-z))
+        e = exp(z)
+        return e / (1.0 + e)
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``embedding_weights`` reads it."""
+        return {
+            "model": self.model,
+            "dimensions": len(self.weights),
+            "intercept": self.intercept,
+            "slope": self.slope,
+            "weights": _packed("h", list(self.weights)),
+            "scale": self.scale,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingPredictor(Predictor):
+    """A predictor that reads the embedding of the prompt as well.
+
+    Without one, as where its server is down, the n-grams decide alone; where these say nothing, the probability is None, as
+    for a prompt that is unlike the recording.
+
+    Attributes:
+        embedding: The weights of the embedding.
+    """
+
+    embedding: EmbeddingWeights
+
+    def probability(self, features: PromptFeatures) -> float | None:
+        """See Predictor."""
+        by_ngrams = Predictor.probability(self, features)
+        if by_ngrams is None:
+            return None
+        if isinstance(features, EmbeddedFeatures):
+            return self.embedding.probability(features.embedding, by_ngrams)
+        return by_ngrams if self.embedding.slope else None
+
+    def is_in_range(self, features: PromptFeatures) -> bool:
+        """Whether the prompt is like those that it was fitted on, so that its embedding is of use."""
+        return Predictor.probability(self, features) is not None
+
+    def to_json(self) -> dict[str, Any]:
+        """See Predictor."""
+        return {**Predictor.to_json(self), "embedding": self.embedding.to_json()}
+
+
+def embedding_mismatch(fitted: Mapping[str, Any], model: str | None, dimensions: int | None) -> str | None:
+    """Why an embedding is not the one that a predictor was fitted with; None where it is.
+
+    Args:
+        fitted: ``EmbeddingWeights.to_json``.
+        model: The provider's name of the embedding model that the policy has; None: it has none.
+        dimensions: How many numbers its embeddings have.
+    """
+    name, n = fitted["model"], fitted["dimensions"]
+    if model is None:
+        return (
+            f"is missing: the calibration was fitted with embeddings of {name!r}; add embedding: {{model: ..., dimensions: "
+            f"{n}}}, where model is {name!r} under `models`, or calibrate again without"
+        )
+    if model != name:
+        return f"the calibration was fitted with embeddings of {name!r}, not of {model!r}; name that one, or calibrate again"
+    if dimensions != n:
+        return f"the calibration was fitted with {n} dimensions, not with {dimensions}; set dimensions to {n}"
+    return None
+
+
+def _embedding_weights(data: Any) -> EmbeddingWeights:
+    """What ``EmbeddingWeights.to_json`` wrote. Raises ValueError naming the field."""
+    if not isinstance(data, Mapping) or set(data) != set(_EMBEDDING_FIELDS):
+        raise ValueError(f"predictor.embedding: exactly the fields {', '.join(_EMBEDDING_FIELDS)} are needed")
+    if not isinstance(data["model"], str) or not data["model"]:
+        raise ValueError(f"predictor.embedding.model: {data['model']!r} is not the name of a model")
+    for name in ("intercept", "slope", "scale"):
+        _finite(data[name], f"embedding.{name}")
+    weights = _unpacked("h", data["weights"], "embedding.weights")
+    if type(data["dimensions"]) is not int or len(weights) != data["dimensions"] or not weights:
+        raise ValueError(f"predictor.embedding: {len(weights)} weights for {data['dimensions']!r} dimensions")
+    return EmbeddingWeights(
+        model=data["model"],
+        intercept=float(data["intercept"]),
+        slope=float(data["slope"]),
+        weights=tuple(weights),
+        scale=float(data["scale"]),
+    )
+
+
+def _finite(value: Any, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise ValueError(f"predictor.{name}: {value!r} is not a finite number")
+
+
 def from_json(data: Mapping[str, Any]) -> Predictor:
     """The predictor that ``to_json`` wrote. Raises ValueError naming the field."""
+    if isinstance(data, Mapping) and "embedding" in data:
+        plain = from_json({name: value for name, value in data.items() if name != "embedding"})
+        return with_embedding(plain, _embedding_weights(data["embedding"]))
     if not isinstance(data, Mapping) or set(data) - set(_OPTIONAL) != set(_FIELDS):
         raise ValueError(
             f"predictor: exactly the fields {', '.join(_FIELDS)} are needed, and {' and '.join(_OPTIONAL)} may be there"
         )
     for name in ("intercept", "scale", "known_share"):
-        value = data[name]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-            raise ValueError(f"predictor.{name}: {value!r} is not a finite number")
+        _finite(data[name], name)
     lengths, scripts = data["lengths"], data["scripts"]
     whole = isinstance(lengths, list | tuple) and all(type(x) is int for x in lengths)
     if not whole or len(lengths) != 2 or not 0 <= lengths[0] <= lengths[1]:
@@ -129,6 +257,12 @@ def from_json(data: Mapping[str, Any]) -> Predictor:
         shape=tuple(shape),
         shapes=frozenset(_unpacked("I", data.get("shapes", ""), "shapes")),
     )
+
+
+def with_embedding(plain: Predictor, embedding: EmbeddingWeights) -> EmbeddingPredictor:
+    """The predictor that reads an embedding as well."""
+    settings = {each.name: getattr(plain, each.name) for each in fields(plain) if each.init}
+    return EmbeddingPredictor(**settings, embedding=embedding)
 
 
 def _packed(kind: str, numbers: list[int]) -> str:

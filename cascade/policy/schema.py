@@ -11,7 +11,8 @@ from cascade.util.suggestions import unknown
 from .environment import holds_variable, masked
 from .file_settings import CorsSpec, TagBudget, TelemetrySpec
 from .journal_config import JournalSpec
-from .model_spec import BreakerSpec, ModelSpec, PriceSpec, RetrySpec
+from .model_spec import BreakerSpec, EmbeddingSpec, ModelSpec, PriceSpec, RetrySpec
+from .predictor import embedding_mismatch
 from .rollout import AppliedCalibration, CanarySpec
 from .routes import Route, check_routes
 from .state_spec import StateSpec
@@ -25,6 +26,7 @@ __all__ = [
     "BreakerSpec",
     "CorsSpec",
     "DriftSpec",
+    "EmbeddingSpec",
     "JudgeRule",
     "ModelSpec",
     "Policy",
@@ -59,6 +61,9 @@ class Policy(StrictModel):
         description="Which answer counts once the last tier was asked: its own, the most confident of all, or by vote.",
     )
     vote: VoteSpec | None = Field(None, description="How answers are weighed where final is vote.")
+    embedding: EmbeddingSpec | None = Field(
+        None, description="The embedding of the prompt, for predictors that were fitted with one."
+    )
     tasks: TasksSpec = Field(TasksSpec(), description="Which task a run belongs to.")
     routes: list[Route] | None = Field(None, description="At which tier runs begin; the first rule that matches counts.")
     calibration: str | None = Field(
@@ -121,10 +126,10 @@ class Policy(StrictModel):
             raise ValueError("promise: needs shadow, whose labels show whether it is kept")
         if self.drift is not None and self.calibration is None:
             raise ValueError("drift: needs calibration, which says what runs looked like on the recording")
-        known = [tier.name for tier in self.tiers]
+        tier_names = [tier.name for tier in self.tiers]
         for name in (self.shadow.tiers or ()) if self.shadow is not None else ():
-            if name not in known:
-                raise ValueError(f"shadow.tiers: {unknown('tier', name, known)}")
+            if name not in tier_names:
+                raise ValueError(f"shadow.tiers: {unknown('tier', name, tier_names)}")
         return self
 
     @model_validator(mode="after")
@@ -134,11 +139,23 @@ class Policy(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _embeds_as_fitted(self) -> "Policy":
+        dimensions = None if self.embedding is None else self.embedding.dimensions
+        for tier in self.tiers:
+            fitted = None if tier.predictor is None else tier.predictor.get("embedding")
+            if fitted is not None:
+                # Whether the provider's name of the model is the right one, the policy file knows.
+                model = None if self.embedding is None else fitted["model"]
+                if problem := embedding_mismatch(fitted, model, dimensions):
+                    raise ValueError(f"embedding: {problem}")
+        return self
+
+    @model_validator(mode="after")
     def _routes_to_tiers(self) -> "Policy":
-        known = [tier.name for tier in self.tiers]
+        tier_names = [tier.name for tier in self.tiers]
         for i, route in enumerate(self.routes or ()):
-            if route.start_at not in known:
-                raise ValueError(f"routes[{i}].start_at: {unknown('tier', route.start_at, known)}")
+            if route.start_at not in tier_names:
+                raise ValueError(f"routes[{i}].start_at: {unknown('tier', route.start_at, tier_names)}")
         check_routes(self.routes or (), self.tasks.tag)
         return self
 
@@ -160,10 +177,21 @@ class Policy(StrictModel):
 
     @property
     def model_names(self) -> set[str]:
-        """Every model that a run may ask: of tiers, their fallbacks, candidates and judges."""
+        """Every model that a run may ask: those that answer, and that of the embedding where a predictor reads it."""
+        embedding = {self.embedding.model} if self.embedding is not None and self.reads_embedding else set()
+        return self.answering_models | embedding
+
+    @property
+    def answering_models(self) -> set[str]:
+        """Every model that a run may ask for an answer: of tiers, their fallbacks, candidates and judges."""
         named = {t.model for t in self.tiers} | {m for t in self.tiers for m in t.fallbacks}
         named |= {m for t in self.tiers for m in t.fuse or ()}
         return named | {m for t in self.tiers for j in t.judges for m in j.model_names}
+
+    @property
+    def reads_embedding(self) -> bool:
+        """Whether a tier's predictor reads the embedding of the prompt."""
+        return any("embedding" in tier.predictor for tier in self.tiers if tier.predictor is not None)
 
     @property
     def hash(self) -> str:
@@ -176,8 +204,9 @@ class Policy(StrictModel):
 
         A judge's option that came from the environment is there as its variable, with a digest of its value.
         """
-        settings = self.model_dump(mode="json", exclude={"canary", "drift"})  # a canary's runs have a policy of their own
-        for name in ("shadow", "promise", "routes", "budget_usd_per_month", "sticky", "vote"):
+        # A canary's runs have a policy of their own; drift and grading change no run.
+        settings = self.model_dump(mode="json", exclude={"canary": True, "drift": True, "shadow": {"grade"}})
+        for name in ("shadow", "promise", "routes", "budget_usd_per_month", "sticky", "vote", "embedding"):
             if settings[name] is None:  # so that a policy that does not use it keeps its hash
                 del settings[name]
         for tier, rules in zip(self.tiers, settings["tiers"], strict=True):
@@ -231,6 +260,7 @@ class PolicyFile(StrictModel):
                 raise ValueError(f"policies.{name}.shadow: needs a journal, which keeps its books; add the key journal")
             if policy.drift is not None and (self.journal is None or self.journal.durability == "off"):
                 raise ValueError(f"policies.{name}.drift: needs a journal, whose runs it compares; add the key journal")
+            self._embedding_exists(name, policy)
             for i, tier in enumerate(policy.tiers):
                 where = f"policies.{name}.tiers[{i}]"
                 if tier.model not in self.models:
@@ -246,6 +276,25 @@ class PolicyFile(StrictModel):
                         if model not in self.models:
                             raise ValueError(f"{where}.judges: {unknown('model', model, list(self.models))}")
         return self
+
+    def _embedding_exists(self, name: str, policy: Policy) -> None:
+        spec = policy.embedding
+        if spec is not None:
+            where = f"policies.{name}.embedding.model"
+            if spec.model not in self.models:
+                raise ValueError(f"{where}: {unknown('model', spec.model, list(self.models))}")
+            if self.models[spec.model].provider != "openai":
+                raise ValueError(f"{where}: {spec.model!r} must have provider openai, whose servers have /embeddings")
+        if problem := self.embedding_problem(policy):
+            raise ValueError(f"policies.{name}.embedding: {problem}")
+
+    def embedding_problem(self, policy: Policy) -> str | None:
+        """Why the embedding of a policy is not the one that its predictors were fitted with; None where it is."""
+        spec = policy.embedding
+        model = None if spec is None else self.models[spec.model].model or spec.model
+        fitted = (tier.predictor["embedding"] for tier in policy.tiers if tier.predictor and "embedding" in tier.predictor)
+        problems = (embedding_mismatch(one, model, None if spec is None else spec.dimensions) for one in fitted)
+        return next(filter(None, problems), None)
 
     @model_validator(mode="after")
     def _names_exist(self) -> "PolicyFile":

@@ -16,6 +16,18 @@ class ShadowStratum(StrictModel):
     share: Share = Field(description="In place of the policy's share.")
 
 
+class GradeSpec(StrictModel):
+    """How sampled runs are graded at once, in the background."""
+
+    grader: str = Field(
+        min_length=1,
+        description="As for `cascade grade-shadows`: `feedback`, `number`, `model:use=NAME:mode=pairwise`, ...",
+    )
+    references: str | None = Field(
+        None, min_length=1, description="JSON Lines with a reference, and the run_id or prompt_hash of the run."
+    )
+
+
 class ShadowSpec(StrictModel):
     """A random sample of runs, for which the tiers that were not asked are asked in the background."""
 
@@ -31,6 +43,10 @@ class ShadowSpec(StrictModel):
         False, description="Whether the journal keeps the prompts and answers of sampled runs, to grade them."
     )
 
+    grade: GradeSpec | None = Field(
+        None, description="Grades sampled runs as soon as their shadow requests have ended. Default: by command alone."
+    )
+
     @property
     def least_share(self) -> float:
         """The smallest probability of any run."""
@@ -41,6 +57,12 @@ class ShadowSpec(StrictModel):
         shares = [self.share, *(stratum.share for stratum in self.strata)]
         if self.least_share > min(shares):
             raise ValueError(f"floor ({self.least_share:g}) is above the share {min(shares):g}; set floor at most to that")
+        return self
+
+    @model_validator(mode="after")
+    def _grading_needs_texts(self) -> "ShadowSpec":
+        if self.grade is not None and not self.text:
+            raise ValueError("grade: needs the texts of sampled runs; set text: true")
         return self
 
 

@@ -14,13 +14,17 @@ from collections.abc import Mapping, Sequence
 from math import log1p, sqrt, tanh
 from typing import Any
 
+from .closeness import MATERIAL, Closeness
 from .e_process import EProcess
 
 TOLERANCE = 0.05
 """The advantage of a classifier over chance that is not drift, however large the recording is."""
 FORM_FEATURES = 7
 """How many features a prompt's text has."""
+LEAST_RUNS = 100
+"""A classifier that learned from fewer runs says nothing by telling none apart."""
 _RATE = 0.15
+_VARIANCE = 0.05  # of a difference of scores, before there is any
 
 
 class DriftTest:
@@ -48,7 +52,9 @@ class DriftTest:
         size = len(self._reference[0])
         self._weights = [0.0] * size
         self._squares = [1.0] * size
-        self.evidence = EProcess(TOLERANCE + 0.5 * sqrt(len(self._columns) / len(reference)))
+        limit = TOLERANCE + 0.5 * sqrt(len(self._columns) / len(reference))
+        self.evidence = EProcess(limit)
+        self._alike = Closeness(min(limit + MATERIAL, 1.0), expected=0.0, variance=_VARIANCE, low=-1.0, high=1.0)
 
     def update(self, features: Sequence[float]) -> float:
         """Compares one run; returns the natural logarithm of the evidence of drift."""
@@ -57,6 +63,7 @@ class DriftTest:
         example = random.Random((self._seed << 48) + self.evidence.n).choice(self._reference)
         difference = 0.5 * (tanh(self._score(run)) - tanh(self._score(example)))
         value = self.evidence.update(difference)
+        self._alike.update(difference)
         # A step of AdaGrad on the loss -difference, after the bet.
         for sign, row in ((1.0, run), (-1.0, example)):
             slope = 0.5 * sign * (1.0 - tanh(self._score(row)) ** 2)
@@ -66,13 +73,23 @@ class DriftTest:
                 self._weights[i] += _RATE * gradient / sqrt(self._squares[i])
         return value
 
+    def needed(self, alpha: float) -> int | None:
+        """Roughly how many more runs show that they are like the recording; 0: it is shown; None: no number would do."""
+        needed = self._alike.needed(alpha)
+        return None if needed is None else max(needed, LEAST_RUNS - self.evidence.n)
+
     def drifted(self, alpha: float) -> bool:
         """Whether the evidence ever reached 1 / alpha."""
         return self.evidence.rejects(alpha)
 
     def to_json(self) -> dict[str, Any]:
         """The state as plain data, without the reference."""
-        return {"weights": self._weights, "squares": self._squares, "evidence": self.evidence.to_json()}
+        return {
+            "weights": self._weights,
+            "squares": self._squares,
+            "evidence": self.evidence.to_json(),
+            "alike": self._alike.to_json(),
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from a state that ``to_json`` gave. Raises KeyError or ValueError for another state."""
@@ -81,6 +98,7 @@ class DriftTest:
             raise ValueError(f"a run has {len(self._columns)} features, this state has {len(weights) // 2}")
         self._weights, self._squares = weights, squares
         self.evidence = EProcess.from_json(state["evidence"])
+        self._alike.restore(state["alike"])
 
     def _score(self, row: Sequence[float]) -> float:
         return sum(w * x for w, x in zip(self._weights, row, strict=True))

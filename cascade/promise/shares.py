@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from math import log
 from typing import Any
 
+from .closeness import MATERIAL, Closeness, most_of
 from .e_process import EProcess
 
 TOLERANCE = 0.02
@@ -37,6 +38,13 @@ class ShareTest:
         # A share cannot lie below 0 or above 1: there is nothing to bet on there.
         self._more = EProcess(high + TOLERANCE, low=0.0) if high + TOLERANCE < 1.0 else None
         self._less = EProcess(1.0 - low + TOLERANCE, low=0.0) if low - TOLERANCE > 0.0 else None
+        variance = self.recorded * (1.0 - self.recorded)
+        most, least = high + TOLERANCE + MATERIAL, low - TOLERANCE - MATERIAL
+        self._not_more = self._not_less = None
+        if most < 1.0:
+            self._not_more = Closeness(most, expected=self.recorded, variance=variance, low=0.0, high=1.0)
+        if least > 0.0:
+            self._not_less = Closeness(1.0 - least, expected=1.0 - self.recorded, variance=variance, low=0.0, high=1.0)
 
     def update(self, event: bool) -> None:
         """Takes one run into account."""
@@ -46,6 +54,17 @@ class ShareTest:
             self._more.update(float(event))
         if self._less is not None:
             self._less.update(float(not event))
+        if self._not_more is not None:
+            self._not_more.update(float(event))
+        if self._not_less is not None:
+            self._not_less.update(float(not event))
+
+    @property
+    def needed(self) -> int | None:
+        """Roughly how many more runs show that the share differs by less than MATERIAL; 0: they do; None: no number does."""
+        # Each of the two must be ruled out, so neither costs the other anything; the interval has half of alpha.
+        needs = [one.needed(self.alpha / 2.0) for one in (self._not_more, self._not_less) if one is not None]
+        return most_of(needs)
 
     @property
     def share(self) -> float | None:
@@ -69,13 +88,17 @@ class ShareTest:
     def to_json(self) -> dict[str, Any]:
         """The state as plain data, without what the recording states."""
         more, less = (None if bet is None else bet.to_json() for bet in (self._more, self._less))
-        return {"n": self.n, "events": self._events, "more": more, "less": less}
+        close = [None if one is None else one.to_json() for one in (self._not_more, self._not_less)]
+        return {"n": self.n, "events": self._events, "more": more, "less": less, "close": close}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from a state that ``to_json`` gave. Raises KeyError or ValueError for another state."""
         self.n, self._events = int(state["n"]), int(state["events"])
         self._more = None if state["more"] is None else EProcess.from_json(state["more"])
         self._less = None if state["less"] is None else EProcess.from_json(state["less"])
+        for one, stored in zip((self._not_more, self._not_less), state["close"], strict=True):
+            if one is not None:
+                one.restore(stored)
 
 
 def interval(events: int, n: int, alpha: float) -> tuple[float, float]:

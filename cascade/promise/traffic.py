@@ -2,75 +2,32 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 from math import log
 from typing import Any
 
-from .drift import FORM_FEATURES, DriftTest
+from .closeness import MATERIAL, Closeness, most_of
+from .drift import DriftTest
 from .e_process import EProcess
 from .shares import ShareTest
+from .traffic_events import Event, TrafficRun, events_of
 
 LEAST_EXAMPLES = 50
 """A smaller profile says too little to compare with."""
 LEAST_LABELS_GAP = 0.02
 """By how much the losses of labelled runs may exceed what confidences admit."""
+_LABEL_VARIANCE = 0.1  # of a loss less what the confidence admits, before there is any
 
 
 class DriftState(StrEnum):
     """What the evidence so far says of one check."""
 
-    NOT_SHOWN = "no drift shown"
+    ALIKE = "like the recording"
+    NOT_ENOUGH = "not enough evidence"
     IN_DOUBT = "in doubt"
     DRIFTED = "drifted"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrafficRun:
-    """What is compared of one run, or of one example of a recording.
-
-    Attributes:
-        form: ``FORM_FEATURES`` features of the prompt's text; None: unknown.
-        confidence: Of the first tier's answer; None: unknown.
-        tier: The position of the tier whose answer was returned; None: no answer.
-        escalated: Whether more than one tier was asked.
-        refused: Whether the first tier that was asked refused to answer.
-        latency_s: Seconds of its requests for answers; None: unknown.
-        cost_usd: What it cost; None: unknown.
-    """
-
-    form: Sequence[float] | None
-    confidence: float | None
-    tier: int | None
-    escalated: bool
-    refused: bool
-    latency_s: float | None
-    cost_usd: float | None
-
-    def to_line(self) -> str:
-        """The numbers in a line, ``-`` for what is unknown."""
-        form = self.form if self.form is not None else [None] * FORM_FEATURES
-        values = (*form, self.confidence, self.tier, int(self.escalated), int(self.refused), self.latency_s, self.cost_usd)
-        return " ".join("-" if value is None else f"{value:.4g}" for value in values)
-
-    @classmethod
-    def from_line(cls, line: str) -> "TrafficRun":
-        """What ``to_line`` wrote. Raises ValueError for another line."""
-        values = [None if word == "-" else float(word) for word in line.split()]
-        if len(values) != FORM_FEATURES + 6:
-            raise ValueError(f"a line of a profile has {FORM_FEATURES + 6} numbers, got {len(values)}")
-        form, (confidence, tier, escalated, refused, latency_s, cost_usd) = values[:FORM_FEATURES], values[FORM_FEATURES:]
-        known = [value for value in form if value is not None]
-        return cls(
-            form=known if len(known) == FORM_FEATURES else None,
-            confidence=confidence,
-            tier=None if tier is None else int(tier),
-            escalated=bool(escalated),
-            refused=bool(refused),
-            latency_s=latency_s,
-            cost_usd=cost_usd,
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,51 +59,14 @@ class CheckResult:
         name: What is compared.
         state: What the evidence says.
         words: The same in a few words, with figures.
+        needed: Roughly how many more runs (labels, for the calibration) show that it is like the recording; 0: it is shown,
+            or a drift is; None: no number like these would show it.
     """
 
     name: str
     state: DriftState
     words: str
-
-
-@dataclass(slots=True)
-class _Event:
-    """One event whose share is followed.
-
-    Attributes:
-        check: The check that it belongs to.
-        does: What the runs with it do.
-        tier: That of the answer; None: not about tiers.
-        above: The value of ``check`` above which it happens; None: not about a value.
-        alike: How many events belong to the same check: its evidence is divided by that.
-    """
-
-    check: str
-    does: str
-    tier: int | None = None
-    above: float | None = None
-    alike: int = 1
-    test: ShareTest = field(init=False)
-
-    @property
-    def evidence(self) -> tuple[float, float]:
-        """The largest log e-value of its check by this event, and the present one."""
-        return self.test.log_evidence - log(self.alike), self.test.log_now - log(self.alike)
-
-    def words(self) -> str:
-        """Its shares."""
-        share = self.test.share
-        now = "no runs yet" if share is None else f"{share:.1%} of {self.test.n:,} runs {self.does}"
-        return f"{now}, {self.test.recorded:.1%} of the recording"
-
-    def of(self, run: TrafficRun) -> bool | None:
-        """Whether it happened in a run; None: unknown."""
-        if self.tier is not None:
-            return run.tier == self.tier
-        if self.above is not None:
-            value = run.latency_s if self.check == "latency" else run.cost_usd
-            return None if value is None else value > self.above
-        return run.escalated if self.check == "escalations" else run.refused
+    needed: int | None = 0
 
 
 class TrafficTracker:
@@ -172,18 +92,20 @@ class TrafficTracker:
             self._mixes["prompts"] = DriftTest(forms, seed=seed)
         if len(confidences) >= LEAST_EXAMPLES:
             self._mixes["confidences"] = DriftTest(confidences, seed=seed + 1)
-        events = list(_events(profile, tiers))
+        events = list(events_of(profile.runs, tiers))
         names = dict.fromkeys([*self._mixes, *(event.check for event in events), "calibration"])
         self._alpha = alpha / len(names)
-        self._events: list[_Event] = []
+        self._events: list[Event] = []
         for event in events:
-            known = [happened for run in profile.runs if (happened := event.of(run)) is not None]
-            if len(known) >= LEAST_EXAMPLES:
+            outcomes = [happened for run in profile.runs if (happened := event.of(run)) is not None]
+            if len(outcomes) >= LEAST_EXAMPLES:
                 event.alike = sum(other.check == event.check for other in events)
-                event.test = ShareTest(sum(known), len(known), self._alpha / event.alike)
+                event.test = ShareTest(sum(outcomes), len(outcomes), self._alpha / event.alike)
                 self._events.append(event)
         # Losses less what the confidences admit: at most 0 where accepted answers are right as often as stated.
         self._overconfident = EProcess(LEAST_LABELS_GAP, low=-2.0, high=1.0)
+        most = LEAST_LABELS_GAP + MATERIAL
+        self._not_overconfident = Closeness(most, expected=0.0, variance=_LABEL_VARIANCE, low=-2.0, high=1.0)
 
     def add(self, run: TrafficRun) -> None:
         """Takes a run into account."""
@@ -207,7 +129,9 @@ class TrafficTracker:
             confidence: The answer's.
             weight: The floor of the sampling probabilities over this run's, in (0, 1].
         """
-        self._overconfident.update(loss - (1.0 - confidence), weight)
+        excess = loss - (1.0 - confidence)
+        self._overconfident.update(excess, weight)
+        self._not_overconfident.update(excess, weight)
         self._note_first()
 
     def _note_first(self) -> None:
@@ -225,6 +149,14 @@ class TrafficTracker:
         out["calibration"] = (self._overconfident.log_max, self._overconfident.log_value)
         return out
 
+    def _needed(self, name: str) -> int | None:
+        """How much more it takes to show that a check is like the recording; see ``CheckResult``."""
+        if name in self._mixes:
+            return self._mixes[name].needed(self._alpha)
+        if name == "calibration":
+            return self._not_overconfident.needed(self._alpha)
+        return most_of([event.test.needed for event in self._events if event.check == name])
+
     def _words(self, name: str) -> str:
         if name in self._mixes:
             return f"{self._mixes[name].evidence.n:,} runs against the recording"
@@ -236,12 +168,16 @@ class TrafficTracker:
         """Every check at the moment."""
         limit = -log(self._alpha)
         for name, (ever, now) in self._evidence().items():
-            state, words = DriftState.NOT_SHOWN, self._words(name)
+            state, words, needed = DriftState.ALIKE, self._words(name), self._needed(name)
             if ever >= limit:
                 state, words = DriftState.DRIFTED, f"{words}; shown after {self.first.get(name, self.runs):,} runs"
             elif now >= 0.5 * limit:
                 state = DriftState.IN_DOUBT
-            yield CheckResult(name=name, state=state, words=words)
+            elif needed != 0:
+                state, what = DriftState.NOT_ENOUGH, "labels" if name == "calibration" else "runs"
+                more = f"about {needed:,} more" if needed is not None else f"no number of {what} like these"
+                words = f"{words}; {more} would show it"
+            yield CheckResult(name=name, state=state, words=words, needed=needed if state is DriftState.NOT_ENOUGH else 0)
 
     def to_json(self) -> dict[str, Any]:
         """The state as plain data, without the profile."""
@@ -251,6 +187,7 @@ class TrafficTracker:
             "mixes": {name: test.to_json() for name, test in self._mixes.items()},
             "events": [event.test.to_json() for event in self._events],
             "overconfident": self._overconfident.to_json(),
+            "not_overconfident": self._not_overconfident.to_json(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> "TrafficTracker":
@@ -261,20 +198,8 @@ class TrafficTracker:
         for event, one in zip(self._events, state["events"], strict=True):
             event.test.restore(one)
         self._overconfident = EProcess.from_json(state["overconfident"])
+        self._not_overconfident.restore(state["not_overconfident"])
         return self
-
-
-def _events(profile: TrafficProfile, tiers: Sequence[str]) -> Iterator[_Event]:
-    yield _Event("escalations", "escalated")
-    yield _Event("refusals", "were refused by the first tier")
-    for i, name in enumerate(tiers):
-        yield _Event("tiers", f"were answered by {name}", tier=i)
-    for check, unit in (("latency", "took more than {:.3g} s"), ("cost", "cost more than ${:.3g}")):
-        values = [run.latency_s if check == "latency" else run.cost_usd for run in profile.runs]
-        known = sorted(value for value in values if value is not None)
-        for share in (0.5, 0.9) if known else ():
-            above = known[int(share * (len(known) - 1))]
-            yield _Event(check, unit.format(above), above=above)
 
 
 def profile_of(state: str) -> TrafficProfile | None:

@@ -63,14 +63,14 @@ class DriftMonitor:
                 continue
             if self._on_drift is not None:
                 self._on_drift(name, update.runs, update.checks)
-            known = self._states.setdefault(name, dict(update.before))
+            states = self._states.setdefault(name, dict(update.before))
             for check in update.checks:
-                previous = known.get(check.name, DriftState.NOT_SHOWN)
-                known[check.name] = check.state
+                previous = states.get(check.name, DriftState.NOT_ENOUGH)
+                states[check.name] = check.state
                 if check.state is not previous:
-                    level = logging.INFO if check.state is DriftState.NOT_SHOWN else logging.WARNING
+                    level = logging.INFO if check.state in _CALM else logging.WARNING
                     log.log(level, "policy %s: %s", name, in_words(check, previous))
-                before = update.before.get(check.name, DriftState.NOT_SHOWN)
+                before = update.before.get(check.name, DriftState.NOT_ENOUGH)
                 if check.state is not before and one.webhook_env is not None:  # by the process that stored it: sent once
                     post_in_background(name, one.webhook_env, message(name, check, before, update.runs))
         if self._others.is_needed:
@@ -93,8 +93,10 @@ def in_words(check: CheckResult, previous: DriftState | None = None) -> str:
     return f"{check.name}: {_STATE[check.state]}{was}; {check.words}"
 
 
+_CALM = (DriftState.ALIKE, DriftState.NOT_ENOUGH)
 _STATE = {
-    DriftState.NOT_SHOWN: "not shown to differ from the recording",
+    DriftState.ALIKE: "like the recording",
+    DriftState.NOT_ENOUGH: "neither like the recording nor different from it by the evidence so far",
     DriftState.IN_DOUBT: "may differ from the recording",
     DriftState.DRIFTED: "differ from the recording",
 }
@@ -108,6 +110,7 @@ def message(policy: str, check: CheckResult, before: DriftState, runs: int) -> d
         "check": check.name,
         "state": check.state.value,
         "previous": before.value,
+        "needed": check.needed,
         "words": check.words,
         "runs": runs,
         "at": time.time(),

@@ -14,13 +14,15 @@ from typing import Generic, TypeVar
 
 from cascade.costs.budget import Reservation
 from cascade.errors import StateError
+from cascade.resilience.connection import C
 from cascade.resilience.store_health import StoreHealth
 from cascade.result import new_run_id
 from cascade.util.fork_safety import Pause, register
 from cascade.util.log_events import Event, LimitedLog
 
 from .budget_blocks import BudgetBlocks, Entry
-from .session import C, StateSession
+from .report_loop import report_until
+from .session import StateSession
 
 T = TypeVar("T")
 log = logging.getLogger("cascade.state")
@@ -89,7 +91,7 @@ class LeasedLedger(ABC, Generic[C]):
         self._grants_lock = threading.Lock()
         self._known_spent: dict[str, float] = {}
         self._changed = threading.Event()
-        self._pause_s = _REPORT_S
+        self.pause_s = _REPORT_S
         self._reporting: Future[None] | None = None
         self._busy_since: float | None = None  # since when the thread waits for the store
         self._closing: threading.Event | None = None
@@ -194,11 +196,11 @@ class LeasedLedger(ABC, Generic[C]):
 
     def _note_spent(self, scope: str, usd: float) -> None:
         """Remembers what everybody has spent in a scope, for the time in which the store is away."""
-        known = self._known_spent
-        known.pop(scope, None)
-        known[scope] = usd
-        if len(known) > _MOST_KNOWN:
-            known.pop(next(iter(known)), None)
+        by_scope = self._known_spent
+        by_scope.pop(scope, None)
+        by_scope[scope] = usd
+        if len(by_scope) > _MOST_KNOWN:
+            by_scope.pop(next(iter(by_scope)), None)
 
     async def settle(self, reservation: Reservation, usd: float | None) -> None:
         """See Ledger. It waits for nothing."""
@@ -289,7 +291,7 @@ class LeasedLedger(ABC, Generic[C]):
             self._closing = threading.Event()
             pauses = (self._idle_s, self._expire_s / _RENEWALS, self._ping_s)
             reporting = (weakref.ref(self), self._closing, self._changed, pauses)
-            threading.Thread(target=_report_until, args=reporting, name="cascade ledger reports", daemon=True).start()
+            threading.Thread(target=report_until, args=reporting, name="cascade ledger reports", daemon=True).start()
         return self._pool
 
     def report(self, *, everything: bool = False) -> None:
@@ -308,52 +310,15 @@ class LeasedLedger(ABC, Generic[C]):
             self._use(lambda connection: self._enter(connection, entries) if entries else self._ping(connection))
         except Exception as error:
             self._blocks.undo_report(entries)
-            self._pause_s = _RETRY_S
+            self.pause_s = _RETRY_S
             if not isinstance(error, StateError):
                 message = "what requests cost is not entered in the ledger yet; it is tried again"
                 self._warnings.warning("report", Event(message, error=type(error).__name__))
         else:
             self._blocks.end_report(entries, began)
-            self._pause_s = _REPORT_S
+            self.pause_s = _REPORT_S
 
     @property
     def waiting(self) -> bool:
         """Whether something is to be reported or returned."""
         return self._blocks.waiting()
-
-
-def _report_until(
-    ledger: "weakref.ref[LeasedLedger[C]]",
-    closing: threading.Event,
-    changed: threading.Event,
-    pauses: tuple[float, float, float | None],
-) -> None:
-    """Has the ledger report soon after a change, return what is idle, renew its blocks, and look whether its store is back.
-
-    Args:
-        ledger: The ledger, as long as there is one.
-        closing: Ends it.
-        changed: There is something to report.
-        pauses: Seconds until a block is idle, between renewals, and between pings (None: no pings).
-    """
-    idle_s, renew_s, ping_s = pauses
-    renew_at, busy = monotonic() + renew_s, False
-    while not closing.is_set():
-        wait_s = renew_at - monotonic()
-        if busy:
-            wait_s = min(wait_s, idle_s)
-        changed.wait(max(0.0, wait_s if ping_s is None else min(wait_s, ping_s)))
-        changed.clear()
-        one = ledger()
-        if one is None:
-            return
-        pause_s = one._pause_s
-        del one
-        if closing.wait(min(pause_s, renew_s)) or (one := ledger()) is None:
-            return
-        renewing = monotonic() >= renew_at
-        if renewing:
-            renew_at = monotonic() + renew_s
-        one.report(everything=renewing)
-        busy = one.waiting or one.health.away
-        del one

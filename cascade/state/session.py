@@ -2,35 +2,23 @@
 
 import logging
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from typing import TypeVar
 
 from cascade.errors import CascadeError, StateError
+from cascade.resilience.connection import C, ConnectionOwner
 from cascade.resilience.store_health import StoreHealth
+
+from .connection_problem import connection_problem
 
 T = TypeVar("T")
 log = logging.getLogger("cascade.state")
-
-
-class Connection(Protocol):
-    """A connection to a store."""
-
-    def is_down(self, error: Exception) -> bool:
-        """Whether an error says that the store cannot be used just now."""
-        ...
-
-    def close(self) -> None:
-        """Closes the connection."""
-        ...
-
-
-C = TypeVar("C", bound=Connection)
 
 
 class NoConnectionError(CascadeError):
     """A store that cannot be reached; the cause is the driver's error."""
 
 
-class StateSession(Generic[C]):
+class StateSession(ConnectionOwner[C]):
     """Belongs to one thread.
 
     Args:
@@ -39,8 +27,8 @@ class StateSession(Generic[C]):
     """
 
     def __init__(self, connect: Callable[[], C], health: StoreHealth) -> None:
-        self._connect, self._health = connect, health
-        self._connection: C | None = None
+        super().__init__(connect, log)
+        self._health = health
 
     def run(self, work: Callable[[C], T]) -> T:
         """``work(connection)``, once more on a new connection where the old one broke.
@@ -48,13 +36,13 @@ class StateSession(Generic[C]):
         Raises:
             StateError: The store is away. What ``work`` raises otherwise is raised as it is.
         """
-        known = self._connection
+        connection = self._connection
         try:
             return self._done(work(self._reach()))
         except Exception as error:
             if not self._is_down(error):
                 raise
-            if known is None or isinstance(error, StateError):  # it was new already
+            if connection is None or isinstance(error, StateError):  # it was new already
                 raise self._away(error) from None
         try:
             return self._done(work(self._reach()))
@@ -71,26 +59,13 @@ class StateSession(Generic[C]):
         if isinstance(error, StateError):
             return error
         cause = error.__cause__ if isinstance(error, NoConnectionError) and error.__cause__ is not None else error
-        self._health.failed(cause)
-        return StateError(f"{self._health.where}: the shared state cannot be reached ({type(cause).__name__})")
-
-    def close(self) -> None:
-        """Closes the connection; the next use opens another one."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            try:
-                connection.close()
-            except Exception as error:
-                log.debug("a connection to the shared state did not close (%s)", type(error).__name__)
-
-    def _reach(self) -> C:
-        if self._connection is None:
-            self._connection = self._connect()
-        return self._connection
+        problem = connection_problem(cause)
+        self._health.failed(problem)
+        return StateError(f"{self._health.where}: the shared state cannot be reached ({problem})")
 
     def _is_down(self, error: Exception) -> bool:
         """Whether the store is away; if so the connection is dropped."""
-        if not isinstance(error, CascadeError) and (self._connection is None or not self._connection.is_down(error)):
+        if not isinstance(error, CascadeError) and not self._is_broken(error):
             return False
         if not isinstance(error, StateError):
             self.close()

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", Counter, Histogram)
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
-_STATES = {"closed": 0, "half_open": 1, "open": 2}
+BREAKER_GAUGE = "cascade_breaker_state"
+BREAKER_STATES: dict[BreakerState, int] = {"closed": 0, "half_open": 1, "open": 2}
 _CANARIES = {"running": 0, "promoted": 1, "aborted": 2}
-_DRIFTS = {DriftState.NOT_SHOWN: 0, DriftState.IN_DOUBT: 1, DriftState.DRIFTED: 2}
+_DRIFTS = {DriftState.ALIKE: 0, DriftState.NOT_ENOUGH: 1, DriftState.IN_DOUBT: 2, DriftState.DRIFTED: 3}
 _PROMISES = {
     PromiseState.HOLDS: 0,
     PromiseState.NOT_ENOUGH: 1,
@@ -112,7 +113,7 @@ class Metrics(RegistryMetrics):
             ),
         )
         self._breakers = Gauge(
-            "cascade_breaker_state",
+            BREAKER_GAUGE,
             "A model's circuit breaker: 0 closed, 1 half open, 2 open; the worst of all live processes",
             ("model",),
             registry=registry,
@@ -132,6 +133,13 @@ class Metrics(RegistryMetrics):
             registry=registry,
             multiprocess_mode="livemax",
         )
+        self._promise_needed = Gauge(
+            "cascade_promise_labels_needed",
+            "Roughly how many more labels like these show that a policy's promise is kept; +Inf: no number of them does",
+            ("policy",),
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
         self._promise_loss = Gauge(
             "cascade_promise_mean_loss",
             "Their weighted mean loss against premium",
@@ -141,7 +149,14 @@ class Metrics(RegistryMetrics):
         )
         self._drift_state = Gauge(
             "cascade_drift_state",
-            "How a policy's runs compare with its recording: 0 no drift shown, 1 in doubt, 2 drifted",
+            "How a policy's runs compare with its recording: 0 like it, 1 not enough evidence, 2 in doubt, 3 drifted",
+            ("policy", "check"),
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._drift_needed = Gauge(
+            "cascade_drift_needed",
+            "Roughly how many more runs (or labels) show that a check is like the recording; +Inf: no number does",
             ("policy", "check"),
             registry=registry,
             multiprocess_mode="livemax",
@@ -229,6 +244,7 @@ class Metrics(RegistryMetrics):
         """Records the state of a policy's promise."""
         self._promise_state.labels(policy).set(_PROMISES[tracker.state])
         self._promise_labels.labels(policy).set(tracker.n)
+        self._promise_needed.labels(policy).set(_or_infinite(tracker.labels_needed))
         if tracker.mean_loss is not None:
             self._promise_loss.labels(policy).set(tracker.mean_loss)
 
@@ -237,6 +253,7 @@ class Metrics(RegistryMetrics):
         self._drift_runs.labels(policy).set(runs)
         for check in checks:
             self._drift_state.labels(policy, check.name).set(_DRIFTS[check.state])
+            self._drift_needed.labels(policy, check.name).set(_or_infinite(check.needed))
 
     def canary(self, policy: str, state: str) -> None:
         """Records the state of a policy's canary."""
@@ -247,7 +264,11 @@ class Metrics(RegistryMetrics):
         gauge = self._breakers.labels(model)
 
         def set_state(state: BreakerState) -> None:
-            gauge.set(_STATES[state])
+            gauge.set(BREAKER_STATES[state])
 
         set_state(state)
         return set_state
+
+
+def _or_infinite(count: int | None) -> float:
+    return float("inf") if count is None else float(count)

@@ -73,8 +73,9 @@ class Spans:
         """The span of a request, the current one from now on."""
         model_name = str(getattr(model, "model", model.name))
         provider = spec.provider if spec is not None else type(model).__name__.removesuffix("Model").lower()
+        operation = "embeddings" if purpose == "embedding" else "chat"
         attributes: dict[str, AttributeValue] = {
-            OPERATION: "chat",
+            OPERATION: operation,
             PROVIDER: provider,
             REQUEST_MODEL: model_name,
             MODEL: model.name,
@@ -89,7 +90,7 @@ class Spans:
             attributes[TEMPERATURE] = request.temperature
         if prompt.schema is not None:
             attributes[OUTPUT_TYPE] = "json"
-        span = self._tracer.start_span(f"chat {model_name}", kind=SpanKind.CLIENT, attributes=attributes)
+        span = self._tracer.start_span(f"{operation} {model_name}", kind=SpanKind.CLIENT, attributes=attributes)
         if self._content and span.is_recording():
             span.set_attribute(INPUT_MESSAGES, input_messages(prompt))
         return CallSpan(span, self._content)

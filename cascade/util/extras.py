@@ -7,6 +7,7 @@ with needed_by("evals.replay"):
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 EXTRAS = {
     "numpy": "evals",
@@ -63,6 +64,12 @@ def needed_by(feature: str, extra: str | None = None) -> Iterator[None]:
             print(f"cascade: {message}", file=sys.stderr)
             raise SystemExit(2) from None
         raise MissingExtraError(message, name=error.name) from None
+
+
+def require(package: str) -> None:
+    """Raises ModuleNotFoundError where a package is not installed; does not import it, which may take long."""
+    if find_spec(package) is None:
+        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
 
 
 def missing(error: ImportError, feature: str, extra: str | None = None) -> str | None:

@@ -37,7 +37,7 @@ def _keywords(function: Callable[..., Any]) -> dict[str, Parameter]:
     return {name: p for name, p in signature(function).parameters.items() if p.kind is Parameter.KEYWORD_ONLY}
 
 
-def check_keywords(function: str, options: Iterable[str], known: Iterable[str]) -> None:
+def check_keywords(function: str, options: Iterable[str], known_names: Iterable[str]) -> None:
     """Refuses unknown keywords where the function that receives them is called only later.
 
     Args:
@@ -48,7 +48,7 @@ def check_keywords(function: str, options: Iterable[str], known: Iterable[str]) 
     Raises:
         TypeError: One of them does not exist.
     """
-    names = frozenset(known)
+    names = frozenset(known_names)
     for name in options:
         if name not in names:
             raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{nearest(name, sorted(names))}")

@@ -5,6 +5,7 @@ The same SQL runs in SQLite, in Postgres, and in DuckDB over a journal's Parquet
 read: those whose ids end in small random digits, which says nothing of a run.
 """
 
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ from cascade.journal.store import Row, SqlStore
 from evals.engines import Engine
 
 from .dialects import Dialect, dialect_of
+from .parquet_store import ParquetStore
 from .prompt_drift import PromptDrift
-from .quality import SHOWN, Acceptance, PolicyQuality, QualityRow, acceptance_of
+from .quality import MOST_LINES, Acceptance, PolicyQuality, QualityRow, acceptance_of
 from .traffic import Group, Traffic
 
 MOST_RUNS = 400_000
@@ -63,12 +65,13 @@ class Period:
         return dialect_of(self.store)
 
 
-def traffic(period: Period, begin: float | None = None) -> tuple[Traffic, Traffic]:
+def traffic(period: Period, begin: float | None = None, engine: Engine | None = None) -> tuple[Traffic, Traffic]:
     """Counts and sums of the runs by group, in one pass.
 
     Args:
         period: The runs.
         begin: Where the second part of the period begins, in Unix seconds; None: all of it is the second part.
+        engine: Whose workers add up a journal in Parquet files; None: this process.
 
     Returns:
         The first part, and the second.
@@ -99,6 +102,7 @@ def traffic(period: Period, begin: float | None = None) -> tuple[Traffic, Traffi
         f"r.latency_s AS latency_s FROM cascade_runs r {joined} WHERE {period.where}{d.fence}) AS q "
         "GROUP BY part, policy, task, caller, tier, day ORDER BY first",
         [period.since if begin is None else begin, *pairs, *period.values],
+        engine,
     )
     parts = Traffic(), Traffic()
     for policy, task, caller, tier, day, *sums, squares, part, _ in rows:
@@ -128,7 +132,10 @@ def traffic(period: Period, begin: float | None = None) -> tuple[Traffic, Traffi
     return parts
 
 
-def _sums(period: Period, sql: str, values: Sequence[Any]) -> list[Row]:
+def _sums(period: Period, sql: str, values: Sequence[Any], engine: Engine | None) -> Iterable[Row]:
+    if isinstance(period.store, ParquetStore):
+        # Each shard has its own groups; adding up is what the caller does with them.
+        return itertools.chain.from_iterable(period.store.by_shard(sql, values, engine))
     statement = period.dialect.before_sums
     if not statement:
         return period.store.execute(sql, values)
@@ -236,7 +243,7 @@ def _costly(period: Period, premiums: dict[str, str], result: dict[str, PolicyQu
                 f"WHERE l.state = 'done' AND l.loss > 0 AND {period.where} AND r.policy = ? AND r.policy_hash = ? "
                 "AND r.tier IS NOT NULL AND r.tier <> ? "
                 "ORDER BY l.loss DESC, COALESCE(r.confidence, 0.0) DESC, r.id LIMIT ?",
-                [*period.values, policy, hash, premium_tier, SHOWN],
+                [*period.values, policy, hash, premium_tier, MOST_LINES],
             )
             for run_id, loss in rows:
                 record = store.find(run_id)

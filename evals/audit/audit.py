@@ -24,7 +24,7 @@ from cascade.util.broken_pipe import quietly
 from evals.engines import Engine, add_argument, open_engine
 
 from .audit_page import page
-from .grade_shadows import read_references
+from .grading.shadow_grading import read_references
 from .parquet_store import ParquetStore
 from .period import Audit, add_promises, audit, day_text
 from .prompt_drift import PromptDrift

@@ -2,15 +2,13 @@
 
 import argparse
 import asyncio
-import json
 import random
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from cascade import CascadeError
 from cascade.journal.anchors import AnchorBook
@@ -23,14 +21,14 @@ from cascade.policy import load as policy_files
 from cascade.util.argument_parser import CommandParser
 from cascade.util.broken_pipe import quietly
 from evals.common.cost_budget import OutOfMoneyError
-from evals.grade import Grader, GraderError, grader, names
+from evals.grade import GraderError, names
 from evals.grade.model import Memory, ModelGrader
 
-from .anchors import Anchor, forget, line, read_anchors, turns
-from .sampled_runs import PREMIUM, SampledRun, Survey, sampled_runs
+from .grading.anchors import Anchor, forget, line, read_anchors, turns
+from .grading.sampled_runs import SampledRun, Survey, sampled_runs
+from .grading.shadow_grading import Report, ShadowGrading, grade_runs, make_grader, read_references
 
 INTERRUPTED_S = 3_600.0
-_AT_ONCE = 8
 EXAMPLES = """examples:
   cascade grade-shadows --grader model:use=judge:mode=pairwise --max-usd 1
   cascade grade-shadows --grader number --references answers.jsonl --since 7d
@@ -68,134 +66,6 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     return parser
 
 
-@dataclass(slots=True)
-class Report:
-    """What a command did."""
-
-    graded: int = 0
-    free: int = 0
-    undecided: int = 0
-    earlier: int = 0
-    interrupted: int = 0
-    losses: list[float] = field(default_factory=list)
-    stopped: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShadowGrading:
-    """How sampled runs are graded.
-
-    Attributes:
-        grader: Grades each answer, or compares the two; None: the journal's feedback.
-        references: References by run id and by prompt hash.
-    """
-
-    grader: Grader | None
-    references: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """What a label says of its origin."""
-        return "feedback" if self.grader is None else f"{self.grader.name}@{self.grader.version}"
-
-    def can(self, run: SampledRun) -> bool:
-        """Whether the run has what the grader needs: a reference, or feedback."""
-        if self.grader is None:
-            return bool(run.record.feedback)
-        return not self.grader.needs_reference or self._reference(run) is not None
-
-    async def loss(self, run: SampledRun) -> float | None:
-        """Premium's quality less that of the answer returned, in [-1, 1]; None where the grader cannot tell."""
-        one = self.grader
-        if run.premium is None:
-            return 0.0
-        if one is None:
-            return 1.0 - float(run.record.feedback[-1]["quality"])
-        if isinstance(one, ModelGrader) and one.mode == "pairwise":
-            better = await self._quality(one, run, run.returned)
-            return None if better is None else 1.0 - 2.0 * better
-        premium, returned = await self._quality(one, run, run.premium), await self._quality(one, run, run.returned)
-        return None if premium is None or returned is None else premium - returned
-
-    async def _quality(self, one: Grader, run: SampledRun, answer: Mapping[str, Any]) -> float | None:
-        case = run.case(answer, self._reference(run))
-        result = await asyncio.to_thread(one.grade, case) if one.waits else one.grade(case)
-        return await result if isinstance(result, Awaitable) else result
-
-    def _reference(self, run: SampledRun) -> Any:
-        by_run = self.references.get(run.record.run_id)
-        return by_run if by_run is not None else self.references.get(run.record.prompt_hash)
-
-
-async def grade_runs(runs: Sequence[SampledRun], grading: ShadowGrading, book: LabelBook) -> Report:
-    """Labels runs in order, each once. Stops where a judge model fails, so that no kind of run is labelled alone.
-
-    Args:
-        runs: The runs in order.
-        grading: How they are graded.
-        book: Keeps the labels.
-    """
-    report, states = Report(), book.states()
-    todo: list[SampledRun] = []
-    for run in runs:
-        state = states.get(run.record.run_id)
-        if state is not None:
-            report.earlier += state != "asked"
-            report.interrupted += state == "asked"
-        elif grading.can(run):
-            todo.append(run)
-        else:  # also where both answers say the same: a run counts by what it has, not by what came out
-            report.undecided += 1
-    for first in range(0, len(todo), _AT_ONCE):
-        batch: list[SampledRun] = []
-        for run in todo[first : first + _AT_ONCE]:
-            record = run.record
-            if book.claim(record.run_id, record.policy, record.policy_hash, run.probability):
-                batch.append(run)
-            else:
-                report.earlier += 1
-        outcomes = await asyncio.gather(*(grading.loss(run) for run in batch), return_exceptions=True)
-        _enter(batch, outcomes, grading, book, report)
-        if report.stopped is not None:
-            break
-    return report
-
-
-def _enter(
-    batch: Sequence[SampledRun],
-    outcomes: Sequence[float | BaseException | None],
-    grading: ShadowGrading,
-    book: LabelBook,
-    report: Report,
-) -> None:
-    """Enters labels in order, up to the first that failed; what came after it is taken back."""
-    for run, outcome in zip(batch, outcomes, strict=True):
-        run_id = run.record.run_id
-        if report.stopped is None and isinstance(outcome, BaseException) and not _is_of_this_run(outcome):
-            if not isinstance(outcome, ModelError | OutOfMoneyError):
-                for other in batch:
-                    book.release(other.record.run_id)
-                raise outcome
-            spent = isinstance(outcome, OutOfMoneyError)
-            report.stopped = "--max-usd would be passed" if spent else f"run {run_id}: {outcome}"
-        if report.stopped is not None:
-            book.release(run_id)
-            continue
-        loss = None if isinstance(outcome, BaseException) else outcome
-        book.finish(run_id, loss, grading.name if run.premium is not None else "same")
-        if loss is None:
-            report.undecided += 1
-        else:
-            report.losses.append(loss)
-            report.free += run.premium is None
-            report.graded += run.premium is not None
-
-
-def _is_of_this_run(error: BaseException) -> bool:
-    """Whether an error says something about one run alone: its reference cannot be used, or its texts are refused."""
-    return isinstance(error, GraderError) or (isinstance(error, ModelError) and error.status in (400, 413, 422))
-
-
 def main(
     argv: Sequence[str] | None = None, paid: Callable[[float], None] | None = None, *, prog: str = "cascade grade-shadows"
 ) -> int:
@@ -207,14 +77,16 @@ def main(
         if paid is not None:
             memory.paid = paid
         grading = ShadowGrading(
-            grader=None if args.grader == "feedback" else _grader(args.grader, args.policy_file, memory),
+            grader=None
+            if args.grader == "feedback"
+            else make_grader(args.grader, memory=memory, policy_file=args.policy_file),
             references=read_references(args.references),
         )
         survey = Survey({})
         store = open_store(url, create=False)
         try:
-            wanted = Filter(since=moment(args.since, time.time()), policy=args.policy)
-            runs = list(sampled_runs(store.read(wanted), store.policies(), survey))
+            selection = Filter(since=moment(args.since, time.time()), policy=args.policy)
+            runs = list(sampled_runs(store.read(selection), store.policies(), survey))
         finally:
             store.close()
         book = LabelBook(partial(open_store, url, full=True))
@@ -278,13 +150,6 @@ async def _grade_anchors(grading: ShadowGrading, anchors: _Anchors, report: Repo
         book.close()
 
 
-def _grader(spec: str, policy_file: str | None, memory: Memory) -> Grader:
-    name, _, rest = spec.partition(":")
-    if name == "model" and "mode=pairwise" in rest.split(":") and "against=" not in rest:
-        spec = f"{spec}:against={PREMIUM}"
-    return grader(spec, policy_file=policy_file, memory=memory)
-
-
 def _cache(url: str) -> Path:
     from cascade.policy.journal_config import is_sqlite, sqlite_path
 
@@ -298,22 +163,6 @@ def _journal_of(policy_file: str | None) -> str:
     if spec is None:
         raise ValueError(f"{path}: has no key 'journal'; add one, or name the journal with --journal URL")
     return spec.address()
-
-
-def read_references(path: str | None) -> dict[str, Any]:
-    """References by run id and prompt hash. Raises ValueError that names file and line."""
-    references: dict[str, Any] = {}
-    if path is None:
-        return references
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                row = json.loads(line)
-                key = row.get("run_id") or row["prompt_hash"]
-                references[key] = row["reference"]
-            except (ValueError, LookupError, TypeError, AttributeError):
-                raise ValueError(f"{path}:{number}: needs 'reference', and 'run_id' or 'prompt_hash'") from None
-    return references
 
 
 def _lines(report: Report, survey: Survey) -> list[str]:

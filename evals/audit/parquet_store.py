@@ -1,7 +1,7 @@
 """The Parquet files of ``cascade journal export --format parquet``, read as a journal's tables by DuckDB."""
 
 import glob
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -9,6 +9,9 @@ from cascade.errors import JournalError
 from cascade.journal.record import Record
 from cascade.journal.store import Row, SqlStore
 from cascade.util.extras import sentence
+from evals.engines import Engine
+
+from .parquet_shards import Query, RowRange, by_shard, row_ranges
 
 _ROWS_AT_ONCE = 10_000
 MEMORY = "1GB"
@@ -38,32 +41,54 @@ class ParquetStore(SqlStore):
     """
 
     def __init__(self, pattern: str) -> None:
+        files = sorted(glob.glob(pattern))
+        if not files:
+            raise JournalError(f"{pattern}: no such file")
+        self._files = files
+        self._open(pattern, dict(enumerate(files)))
+
+    @classmethod
+    def of_shard(cls, shard: RowRange) -> "ParquetStore":
+        """The rows of one shard, which one thread reads; the same ids as in the whole."""
+        store = cls.__new__(cls)
+        store._files = [shard.path]
+        store._open(
+            shard.path, {shard.number: shard.path}, f"WHERE file_row_number BETWEEN {shard.first} AND {shard.end - 1}"
+        )
+        store.execute("SET threads = 1")
+        return store
+
+    def _open(self, name: str, files: Mapping[int, str], condition: str = "") -> None:
         try:
             import duckdb
         except ImportError:
             raise JournalError(sentence("auditing Parquet files", "duckdb")) from None
-        files = sorted(glob.glob(pattern))
-        if not files:
-            raise JournalError(f"{pattern}: no such file")
         self._connection = duckdb.connect(config={"memory_limit": MEMORY, "preserve_insertion_order": False})
-        numbered = ", ".join(f"({i}, ?)" for i in range(len(files)))
+        numbered = ", ".join(f"({i}, ?)" for i in files)
         try:
-            self.execute(f"CREATE TABLE files AS SELECT * FROM (VALUES {numbered}) AS f (file_index, name)", files)
-            listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
+            self.execute(
+                f"CREATE TABLE files AS SELECT * FROM (VALUES {numbered}) AS f (file_index, name)", list(files.values())
+            )
+            listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files.values())
             read = f"read_parquet([{listed}], file_row_number = true, filename = true)"
             self.execute(
-                f"CREATE VIEW journal_rows AS SELECT p.*, f.file_index FROM {read} p JOIN files f ON f.name = p.filename"
+                f"CREATE VIEW journal_rows AS SELECT p.*, f.file_index FROM (SELECT * FROM {read} {condition}) p "
+                "JOIN files f ON f.name = p.filename"
             )
             columns = {row[0] for row in self.execute("DESCRIBE journal_rows")}
         except duckdb.Error as error:
-            raise JournalError(f"{pattern}: cannot be read: {str(error).splitlines()[0]}") from None
+            raise JournalError(f"{name}: cannot be read: {str(error).splitlines()[0]}") from None
         if missing := sorted(_NEEDED - columns):
             raise JournalError(
-                f"{pattern}: has no column {', '.join(missing)}; "
-                "export it again: cascade journal export FILE --format parquet"
+                f"{name}: has no column {', '.join(missing)}; export it again: cascade journal export FILE --format parquet"
             )
         for statement in _VIEWS:
             self.execute(statement)
+
+    def by_shard(self, sql: str, values: Sequence[Any], engine: Engine | None) -> Iterator[list[Row]]:
+        """What a query gives for each shard of the files, in their order; see ``parquet_shards``."""
+        shards = row_ranges(self._connection, self._files)
+        return by_shard(_rows_of_shard, Query(sql=sql, values=list(values)), shards, engine)
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """See ``SqlStore.execute``."""
@@ -114,6 +139,19 @@ class ParquetStore(SqlStore):
     def close(self) -> None:
         """Closes the connection."""
         self._connection.close()
+
+
+def _rows_of_shard(query: Query, shard: RowRange) -> list[Row]:
+    import duckdb
+
+    try:
+        store = ParquetStore.of_shard(shard)
+        try:
+            return store.execute(query.sql, query.values)
+        finally:
+            store.close()
+    except duckdb.Error as error:
+        raise JournalError(f"{shard.path}: cannot be read: {str(error).splitlines()[0]}") from None
 
 
 def _policy(premium_tier: str, share: float | None, has_text: bool) -> str:

@@ -1,19 +1,18 @@
 """A mean by few labels of people and many verdicts of a judge model that may be biased: one interval, to be looked at once.
 
-People label a random part of what the judge has graded. A prediction of their label is fitted to the judge's verdict; the
-estimate is the mean prediction over everything, plus the mean of what people's labels differ by. Each label's prediction is
-fitted without the labels of its own fold (cross-prediction-powered inference, Zrnic & Candes 2024), so a judge that is
-biased, useless or even reversed costs width and not coverage. Of three predictions (none, a straight line, a monotone
-function) the one with the smallest error is used.
+People label a random part of what the judge has graded, the uncertain ones more often (``cascade.promise.review_sampling``).
+A prediction of their label is fitted to the judge's verdict and to the confidence of the answer; the estimate is the mean
+prediction over everything, plus the mean of what people's labels differ by, weighted by their probabilities. Each label's
+prediction is fitted without the labels of its own fold (cross-prediction-powered inference, Zrnic & Candes 2024), so a judge
+that is biased, useless or even reversed costs width and not coverage. Of several predictions (none, a straight line, a
+monotone function, logistic regressions on verdict and confidence) the one with the smallest error is used.
 
-How narrow the interval can become depends on the judge. With labels given at random it is at least ``sqrt(1 - r^2)`` times
-as wide as that of the labels alone, r the correlation of a label with its best prediction. However the labels are chosen, it
-is at least the Bhattacharyya coefficient of the verdicts on right and on wrong answers. The AUROC decides neither: at 0.8,
-with 70 % of the answers right, a judge with normal scores of equal spread allows 0.87 and 0.84, one that rejects no right
-answer 0.70 and 0.63 (tests/benchmarks/promise/bench_judge.py).
+How narrow the interval can become depends on what verdict and confidence say. With labels given uniformly it is at least
+``sqrt(1 - r^2)`` times as wide as that of the labels alone, r the correlation of a label with its best prediction. However
+the labels are chosen, it is at least the mean conditional standard deviation of a label over its standard deviation. The
+AUROC decides neither. tests/benchmarks/promise/bench_judge.py has both limits beside what is reached.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
 
@@ -21,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from evals.common.intervals import student_quantile
-from evals.replay.statistics.regression import pava
+
+from .label_predictors import FOLDS, Split, by_regressions, by_verdict, features, line, monotone, none
 
 Array = npt.NDArray[np.float64]
-FOLDS = 10
 LEAST_LABELS = 20
 """With fewer labels nothing is estimated."""
 _PRIOR_SQUARES, _PRIOR_LABELS = 1.0, 4.0  # imaginary labels, after Agresti & Coull (1998) and Agresti & Min (2005)
@@ -41,7 +40,7 @@ class PeopleEstimate:
         labels: How many labels of people there were.
         verdicts: How many verdicts of the judge.
         bias: The judge's mean verdict less the estimate: how much it overstates the mean.
-        narrower: The standard error over that of the labels alone; 1 where the judge says nothing about the labels.
+        narrower: The standard error over that of as many labels alone, chosen uniformly.
     """
 
     mean: float
@@ -58,7 +57,7 @@ class PeopleEstimate:
         return (
             f"by what people said of {self.labels:,} runs, the mean loss is {self.mean:+.4f} (95 %: {self.lower:+.4f} to "
             f"{self.upper:+.4f}, for one look); the grader finds {self.bias:+.4f} more, and its {self.verdicts:,} verdicts "
-            f"make the interval {self.narrower:.2f} times as wide as the labels alone"
+            f"make the interval {self.narrower:.2f} times as wide as as many labels alone"
         )
 
 
@@ -66,6 +65,7 @@ def estimate_by_people(
     labels: Array,
     verdicts: Array,
     *,
+    confidences: Array | None = None,
     chances: Array | None = None,
     weights: Array | None = None,
     low: float = -1.0,
@@ -77,8 +77,9 @@ def estimate_by_people(
     Args:
         labels: (n,), in [low, high]: what people say; NaN where nobody looked.
         verdicts: (n,): what the judge says, on any scale.
-        chances: (n,), in (0, 1]: the probability with which each was given to people, decided without their label. None: all
-            alike.
+        confidences: (n,), in [0, 1]: how sure the cascade was of what is labelled; NaN where unknown. None: not used.
+        chances: (n,), above 0: the probability with which each was given to people, decided without their label, or what
+            ``chances_of_draws`` has in its place. None: all alike.
         weights: (n,), above 0: how many runs each stands for, such as 1 / its sampling probability. None: all alike.
         low: The smallest possible label.
         high: The largest possible label.
@@ -98,25 +99,22 @@ def estimate_by_people(
     chance = np.full(count, n / count) if chances is None else chances
     if not (low <= y.min() and y.max() <= high):
         raise ValueError(f"labels must lie in [{low:g}, {high:g}]")
-    if not (chance.min() > 0.0 and chance.max() <= 1.0 and w.min() > 0.0 and np.isfinite(verdicts).all()):
-        raise ValueError("chances must lie in (0, 1], weights above 0, and verdicts must be finite")
+    if not (chance.min() > 0.0 and np.isfinite(chance).all() and w.min() > 0.0 and np.isfinite(verdicts).all()):
+        raise ValueError("chances must lie above 0, weights above 0, and verdicts must be finite")
     inverse = (w / chance)[labelled]
-    folds = np.random.default_rng(0).permutation(n) % FOLDS
-    values, index = np.unique(verdicts, return_inverse=True)
     sample = _Sample(
         labels=y,
-        places=index[labelled],
+        labelled=labelled,
         inverse=inverse,
-        values=values,
-        index=index,
         weights=w,
-        folds=folds,
-        limits=(low, high),
+        folds=np.random.default_rng(0).permutation(n) % FOLDS,
+        size=min(high - low, 1.0),
     )
-    parts = [_with_predictor(fit, sample) for fit in (_none, _line, _monotone)]
-    alone = parts[0]
-    best = min(parts, key=lambda part: part[1])
-    mean, error = best[0], best[1]
+    predictions = [by_verdict(fit, sample.split, verdicts) for fit in (none, line, monotone)]
+    if confidences is not None:
+        regressions = by_regressions(sample.split, features(verdicts, confidences), low, high)
+        predictions += [] if regressions is None else [regressions]
+    mean, error = min((sample.estimate(np.clip(every, low, high)) for every in predictions), key=lambda part: part[1])
     half = student_quantile(1.0 - 0.5 * alpha, n - 2) * error
     return PeopleEstimate(
         mean=mean,
@@ -125,66 +123,65 @@ def estimate_by_people(
         labels=n,
         verdicts=count,
         bias=float(np.average(verdicts, weights=w)) - mean,
-        narrower=error / alone[1],
+        narrower=error / sample.error_alone(predictions[0]),
     )
 
 
-Predictor = Callable[[Array, Array, Array, Array], Array]
-"""Fitted to (verdicts, labels, weights), the predictions for further verdicts."""
+def chances_of_draws(shares: Array, count: int) -> Array:
+    """The chances of labels that were drawn one after another without replacement, each from those that were left.
+
+    With the probability p_t of the t-th of n draws from N, the mean is estimated without bias by the mean of the labels
+    times ``1 + (N - n) / (N - t) * (1 / ((N - t + 1) p_t) - 1)`` (Farquhar, Gal & Rainforth 2021); the chance is n / N over
+    that.
+
+    Args:
+        shares: (n,), above 0, in the order of the draws: each probability times the number of those that were left.
+        count: N.
+    """
+    n = len(shares)
+    left = np.maximum(count - np.arange(1, n + 1), 1)
+    return np.asarray(n / count / (1.0 + (count - n) / left * (1.0 / shares - 1.0)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sample:
-    """Labels, and the verdicts on everything by their different values."""
+    """Labels, and how much each counts."""
 
     labels: Array
-    places: npt.NDArray[np.intp]
+    labelled: npt.NDArray[np.bool_]
     inverse: Array
-    values: Array
-    index: npt.NDArray[np.intp]
     weights: Array
     folds: npt.NDArray[np.intp]
-    limits: tuple[float, float]
+    size: float
 
+    @property
+    def split(self) -> Split:
+        """What the predictions are fitted to."""
+        return Split(labels=self.labels, labelled=self.labelled, inverse=self.inverse, folds=self.folds)
 
-def _none(x: Array, y: Array, weights: Array, at: Array) -> Array:
-    return np.full(len(at), np.average(y, weights=weights))
+    def estimate(self, predictions: Array) -> tuple[float, float]:
+        """The mean, and its standard error, by predictions (FOLDS, n), each fitted without one fold."""
+        inverse, weights, n = self.inverse, self.weights, len(self.labels)
+        everywhere = predictions.mean(axis=0)
+        errors = self.labels - predictions[self.folds, np.flatnonzero(self.labelled)]
+        base, correction = np.average(everywhere, weights=weights), np.average(errors, weights=inverse)
+        predicted = np.sum((weights * (everywhere - base)) ** 2) / weights.sum() ** 2
+        squares = np.sum((inverse * (errors - correction)) ** 2) * (n / inverse.sum()) ** 2
+        return float(base + correction), sqrt(predicted + self._variance(squares) / n)
 
+    def error_alone(self, means: Array) -> float:
+        """The standard error of as many labels alone that are chosen uniformly.
 
-def _line(x: Array, y: Array, weights: Array, at: Array) -> Array:
-    middle, mean = np.average(x, weights=weights), np.average(y, weights=weights)
-    variance = np.average((x - middle) ** 2, weights=weights)
-    slope = np.average((x - middle) * (y - mean), weights=weights) / variance if variance > 1e-12 else 0.0
-    return np.asarray(mean + slope * (at - middle))
+        Args:
+            means: (FOLDS, n): the mean labels without each fold.
+        """
+        n, weights = len(self.labels), self.weights[self.labelled]
+        uniform = self.inverse / weights
+        errors = self.labels - means[self.folds, 0]
+        errors = weights * (errors - np.average(errors, weights=self.inverse))
+        squares = np.average(errors**2, weights=uniform) / np.average(weights, weights=uniform) ** 2
+        return sqrt(self._variance(n * float(squares)) / n)
 
-
-def _monotone(x: Array, y: Array, weights: Array, at: Array) -> Array:
-    """Isotonic regression, in the direction of the line, with straight lines between the middles of its steps."""
-    values, index = np.unique(x, return_inverse=True)
-    totals = np.bincount(index, weights).astype(np.float64)
-    means = np.bincount(index, weights * y) / totals
-    ends = _line(x, y, weights, values[[0, -1]])
-    sign = -1.0 if ends[0] > ends[1] else 1.0
-    fitted = sign * pava(np.array(sign * means, dtype=float), totals)
-    steps = np.concatenate([[0], np.cumsum(np.diff(fitted) != 0.0)])
-    centres = np.bincount(steps, totals * values) / np.bincount(steps, totals)
-    return np.interp(at, centres, fitted[np.searchsorted(steps, np.arange(steps[-1] + 1))])
-
-
-def _with_predictor(fit: Predictor, sample: _Sample) -> tuple[float, float]:
-    """The estimate with one predictor, and its standard error."""
-    y, inverse, weights, n = sample.labels, sample.inverse, sample.weights, len(sample.labels)
-    x = sample.values[sample.places]
-    predictions, errors = np.zeros(len(sample.values)), np.empty(n)
-    for fold in range(FOLDS):
-        inside = sample.folds != fold
-        prediction = np.clip(fit(x[inside], y[inside], inverse[inside], sample.values), *sample.limits)
-        predictions += prediction / FOLDS
-        errors[~inside] = y[~inside] - prediction[sample.places[~inside]]
-    everywhere = predictions[sample.index]
-    base, correction = np.average(everywhere, weights=weights), np.average(errors, weights=inverse)
-    predicted = np.sum((weights * (everywhere - base)) ** 2) / weights.sum() ** 2
-    squares = np.sum((inverse * (errors - correction)) ** 2) * (n / inverse.sum()) ** 2
-    size = min(sample.limits[1] - sample.limits[0], 1.0)
-    variance = (squares + _PRIOR_SQUARES * size**2) / (n + _PRIOR_LABELS - 2.0)
-    return float(base + correction), sqrt(predicted + variance / n)
+    def _variance(self, squares: float) -> float:
+        n = len(self.labels)
+        return float((squares + _PRIOR_SQUARES * self.size**2) / (n + _PRIOR_LABELS - 2.0))

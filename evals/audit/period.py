@@ -90,11 +90,11 @@ def audit(
         until: The end.
         policy: Only this policy's runs; None: all.
         prompts: Compares the runs' prompts with a recording.
-        engine: Whose workers read the prompts; None: this process.
+        engine: Whose workers read the prompts, and add up a journal in Parquet files; None: this process.
     """
     now = Period(store=store, since=since, until=until, policy=policy)
     both = Period(store=store, since=since - (until - since), until=until, policy=policy)
-    before, present = traffic(both, since)
+    before, present = traffic(both, since, engine)
     result = Audit(since=since, until=until, now=present, before=before, prompts=prompts)
     result.qualities = qualities(now, result.now.total.runs)
     for name, reviewed in reviewed_runs(now).items():

@@ -22,11 +22,12 @@ from cascade.data import STARTER_RECORDING
 from cascade.policy import load
 from cascade.policy.schema import PolicyFile
 from cascade.result import ANSWERED
-from cascade.util.argument_parser import CommandParser
 from cascade.util.extras import sentence
 from evals.demo.starter.questions import GRADERS
 from evals.grade.command import grade
 from evals.recording import Example, read
+
+from .arguments import parser
 
 POLICY = Path(__file__).with_name("demo.yaml")
 _SECONDS = 120.0
@@ -159,16 +160,9 @@ def _summary(examples: Sequence[Example], results: Sequence[Result]) -> str:
     )
 
 
-def _parser(prog: str) -> CommandParser:
-    parser = CommandParser(prog=prog, description="A cascade live on this machine, without a key.")
-    parser.add_argument("--questions", type=int, default=7, help="how many of the shipped questions (default 7)")
-    parser.add_argument("--seed", type=int, default=1, help="which of them (default 1)")
-    return parser
-
-
 def main(argv: Sequence[str] | None = None, *, prog: str = "python -m evals.demo") -> int:
     """The command; returns 0, or 2 where something is not installed."""
-    args = _parser(prog).parse_args(argv)
+    args = parser(prog).parse_args(argv)
     try:
         file = model_file()
         examples = chosen(list(read(STARTER_RECORDING)), max(1, args.questions), args.seed)

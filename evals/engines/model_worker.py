@@ -1,168 +1,107 @@
-"""The side of a worker that sends requests to models: replies are on its disk before they are handed over.
+"""The worker beside a process that sends requests: it starts that process, and carries calls to it and outcomes back.
 
-A worker that is killed leaves the replies that it has received, and that nobody has fetched, in its folder. The worker
-that takes its place finds them there, so that no request is sent again whose reply had arrived.
+A worker that is killed leaves its sender at work. The worker that takes its place finds it, with every reply since, so
+that no request is sent twice.
 """
 
 import asyncio
 import os
-import pickle
-import shutil
+import socket
+import subprocess
+import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-from cascade.errors import CascadeError
-from cascade.models.factory import build
-from cascade.models.protocol import Model, ModelError, Request
-from cascade.policy.schema import ModelSpec
-from cascade.result import FaultKind
-from judges import Answer, Prompt, Usage
+from . import sender
+from .calls import Call, Custody, Outcomes
 
-_LINGER_S = 0.002  # after the first reply, so that replies that arrive together are handed over together
-_UNAUTHORIZED = 401
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """A request to be sent: its number among all of the caller's, the model's name and entry, the request."""
-
-    number: int
-    name: str
-    spec: ModelSpec
-    prompt: Prompt
-    request: Request
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """The fields of a ModelError, which cannot be pickled itself."""
-
-    message: str
-    model: str
-    retryable: bool
-    status: int | None
-    usage: Usage | None
-    retry_after_s: float | None
-    kind: FaultKind
-
-    @classmethod
-    def of(cls, error: ModelError) -> "Fault":
-        """The fields of an error."""
-        return cls(
-            message=str(error), model=error.model, retryable=error.retryable, status=error.status, usage=error.usage,
-            retry_after_s=error.retry_after_s, kind=error.kind,
-        )  # fmt: skip
-
-    def to_error(self) -> ModelError:
-        """The error."""
-        return ModelError(
-            self.message, model=self.model, retryable=self.retryable, status=self.status, usage=self.usage,
-            retry_after_s=self.retry_after_s, kind=self.kind,
-        )  # fmt: skip
-
-
-Outcome = tuple[Answer, ...] | Fault
+_START_S = 60.0
+_LONGEST_TOP = 40  # characters: the address of a socket has at most 104
 
 
 class ModelWorker:
-    """Sends requests, many at once, and hands their replies over in the order in which they arrive.
+    """Carries calls to a sender, and outcomes back in the order in which they arrive.
 
     Args:
         run: The name of the caller's run, the same for all of its workers.
-        place: This worker's number among them. A worker that takes another's place gets its number.
+        place: This worker's number among them. A worker that takes another's place gets its number, and its sender.
+
+    Raises:
+        OSError: The sender does not start.
     """
 
     def __init__(self, run: str, place: int) -> None:
-        self.folder = Path(tempfile.gettempdir()) / f"cascade-{os.getuid()}-{run}" / str(place)
+        self.folder = folder_of(run, place)
+        self._number = 0
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._models: dict[str, Model] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._finished: dict[int, Outcome] = {}
-        self._any_finished = asyncio.Event()
+        try:
+            self._held = _hold(self.folder)
+        except (ConnectionError, FileNotFoundError):
+            _start(self.folder)
+            self._held = _hold(self.folder)
 
     async def process_id(self) -> int:
         """The worker's process."""
         return os.getpid()
 
-    async def recover(self, numbers: Sequence[int]) -> Mapping[int, Outcome]:
-        """The replies to these calls that the worker before this one had received."""
-        outcomes: dict[int, Outcome] = {}
-        for number in numbers:
-            # What was cut off by the kill is not there under this name.
-            with suppress(FileNotFoundError):
-                outcomes[number] = pickle.loads((self.folder / str(number)).read_bytes())
-        self.forget(numbers)
-        return outcomes
+    async def node(self) -> str:
+        """Ray's name of the machine."""
+        return str(import_module("ray").get_runtime_context().get_node_id())
+
+    async def attach(self, numbers: Sequence[int]) -> Custody:
+        """What has become of the calls that the worker before this one had sent."""
+        custody: Custody = await self._exchange("attach", numbers)
+        self._number = custody.worker
+        return custody
 
     async def send(self, calls: Sequence[Call], received: Sequence[int]) -> None:
-        """Begins to send requests.
+        """See Sender."""
+        await self._exchange("send", calls, received)
 
-        Args:
-            calls: The requests.
-            received: The numbers of earlier calls whose replies the caller has.
-        """
-        self.forget(received)
-        for call in calls:
-            task = asyncio.create_task(self._answer(call))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def collect(self, wait_s: float) -> Mapping[int, Outcome]:
-        """The replies since the last call; waits for one so many seconds."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._any_finished.wait(), wait_s)
-            await asyncio.sleep(_LINGER_S)
-        outcomes, self._finished = self._finished, {}
-        self._any_finished.clear()
+    async def collect(self, wait_s: float) -> Outcomes:
+        """See Sender."""
+        outcomes: Outcomes = await self._exchange("collect", self._number, wait_s)
         return outcomes
 
-    async def _answer(self, call: Call) -> None:
-        outcome: Outcome
-        try:
-            if call.name not in self._models:
-                self._models[call.name] = build(call.name, call.spec)
-            outcome = tuple(await self._models[call.name].answer(call.prompt, call.request))
-        except ModelError as error:
-            outcome = Fault.of(error)
-        except CascadeError as error:  # its key is not in the worker's environment
-            outcome = _fault(call, f"a worker cannot use it: {error}", _UNAUTHORIZED, Usage())
-        except Exception as error:
-            outcome = _fault(call, f"{call.name}: the worker failed with {type(error).__name__}", None, None)
-        self._store(call.number, outcome)
-        self._finished[call.number] = outcome
-        self._any_finished.set()
-
-    def _store(self, number: int, outcome: Outcome) -> None:
-        """Puts a reply into the folder; a full disk only means that a kill would lose it."""
-        with suppress(OSError):
-            half = self.folder / f"{number}.half"
-            with open(half, "xb", buffering=0, opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
-                file.write(pickle.dumps(outcome, pickle.HIGHEST_PROTOCOL))
-            os.replace(half, self.folder / str(number))
-
-    def forget(self, numbers: Sequence[int]) -> None:
-        """Removes replies from the folder."""
-        for number in numbers:
-            with suppress(OSError):
-                os.unlink(self.folder / str(number))
-
     async def close(self) -> None:
-        """Drops the requests under way, closes the connections, removes the folder."""
-        self._any_finished.set()  # ends a collect
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for model in self._models.values():
-            await model.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
-        with suppress(OSError):
-            self.folder.parent.rmdir()
+        """Ends the sender, which drops the requests under way."""
+        with suppress(ConnectionError, FileNotFoundError):
+            await self._exchange("close")
+        self._held.close()
+
+    async def _exchange(self, method: str, *arguments: Any) -> Any:
+        return await asyncio.to_thread(sender.exchange, self.folder, method, *arguments)
 
 
-def _fault(call: Call, message: str, status: int | None, usage: Usage | None) -> Fault:
-    return Fault(
-        message=message, model=call.name, retryable=False, status=status, usage=usage, retry_after_s=None, kind="other"
-    )
+def folder_of(run: str, place: int) -> Path:
+    """Where a sender listens and stores replies, on each machine."""
+    top = tempfile.gettempdir()
+    return Path(top if len(top) <= _LONGEST_TOP else "/tmp") / f"cascade-{os.getuid()}-{run}" / str(place)
+
+
+def _hold(folder: Path) -> socket.socket:
+    """A connection by which the sender knows that its worker lives."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.connect(str(folder / sender.SOCKET))
+        connection.sendall(sender.message("hold"))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _start(folder: Path) -> None:
+    """Starts a sender; returns once it listens."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    started = subprocess.run(
+        [sys.executable, "-m", "evals.engines.sender", str(folder)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, env=environment, timeout=_START_S, check=False, start_new_session=True,
+    )  # fmt: skip
+    if started.returncode:
+        last = (started.stderr.decode("utf-8", "replace").strip().splitlines() or ["no message"])[-1]
+        raise OSError(f"the process that sends requests did not start: {last}")

@@ -1,10 +1,11 @@
 """What an engine does: it runs functions on shards of rows, and sends requests to models."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from cascade.models.protocol import Model
-from cascade.policy.schema import ModelSpec
+if TYPE_CHECKING:
+    from cascade.models.protocol import Model
+    from cascade.policy.schema import ModelSpec
 
 
 class EngineError(ValueError):
@@ -55,7 +56,7 @@ class Engine(Protocol):
         """
         ...
 
-    def model(self, name: str, spec: ModelSpec) -> Model:
+    def model(self, name: str, spec: "ModelSpec") -> "Model":
         """A model whose requests are sent by the workers.
 
         Limits, budgets and files stay with the caller, so that they hold for all workers together.

@@ -1,12 +1,14 @@
-"""Models whose requests the workers of Ray send: the caller keeps limits, budget and files, workers have the connections.
+"""Models whose requests are sent beside the workers of Ray: the caller keeps limits, budget and files.
 
-Requests go to the worker that the hash of their messages names. They travel many at a time: a call of a Ray actor takes
+Each worker has a process of its own that sends them and outlives it (``sender``). Requests go to the worker that the hash
+of their messages names. They travel many at a time: a call of a Ray actor takes
 0.7 ms, which is as long as recording an answer.
 """
 
 import asyncio
 import itertools
 import os
+import pickle
 import sys
 import uuid
 from collections.abc import Sequence
@@ -19,7 +21,8 @@ from cascade.models.recorded import prompt_key
 from cascade.policy.schema import ModelSpec
 from judges import Answer, Prompt
 
-from .model_worker import Call, Fault, ModelWorker, Outcome
+from .calls import Call, Fault, Outcome
+from .model_worker import ModelWorker
 from .protocol import EngineError
 
 # Ray reports its usage to its makers unless it is told otherwise before it is imported.
@@ -37,14 +40,14 @@ _MAX_DEATHS = 5  # of a worker in one place, without a reply between them
 
 
 class WorkerModel:
-    """Implements Model: its requests are sent by workers. ``model`` is its name at the provider."""
+    """Implements Model: its requests are sent beside workers. ``model`` is its name at the provider."""
 
     def __init__(self, name: str, spec: ModelSpec, workers: "ModelWorkers") -> None:
         self.name, self.model = name, spec.model or name
         self._spec, self._workers = spec, workers
 
     async def answer(self, prompt: Prompt, request: Request) -> Sequence[Answer]:
-        """See Model. A worker that dies with the request under way is a ModelError: the request may have been paid."""
+        """See Model. A sender that dies with the request under way is a ModelError: the request may have been paid."""
         outcome = await self._workers.call(self.name, self._spec, prompt, request)
         if isinstance(outcome, Fault):
             raise outcome.to_error()
@@ -94,8 +97,10 @@ class _Place:
         self._actor: Any = None
         self._queue: list[Call] = []
         self._waiting: dict[int, asyncio.Future[Outcome]] = {}
-        self._sent: set[int] = set()
+        self._sent: dict[int, Call] = {}
         self._received: list[int] = []
+        self._node: str | None = None
+        self._sender: str | None = None
         self._deaths = 0
         self._wake = asyncio.Event()
         self._exchange: asyncio.Task[None] | None = None
@@ -124,7 +129,7 @@ class _Place:
                     async with asyncio.TaskGroup() as group:
                         group.create_task(self._send())
                         group.create_task(self._collect())
-                except* exceptions.RayActorError:
+                except* (exceptions.RayActorError, ConnectionError, FileNotFoundError):  # the worker's end, or its sender's
                     self._deaths += 1
                     print(f"\nworker {self._place + 1} died; another takes its place", file=sys.stderr, flush=True)
                     if self._deaths > _MAX_DEATHS:
@@ -142,12 +147,28 @@ class _Place:
                 raise
 
     async def _start(self) -> None:
-        """Starts a worker. Of what its predecessor had sent, replies that had arrived are used, and the rest are errors."""
-        self._actor = ray.remote(ModelWorker).options(max_concurrency=1000, num_cpus=0).remote(self._run, self._place)
-        numbers = sorted(self._sent)
-        outcomes = await self._actor.recover.remote(numbers)
-        for number in numbers:
-            self._resolve(number, outcomes.get(number))
+        """Starts a worker, on the machine of the one before it, whose sender is there.
+
+        What that sender has received is used, what it has sent is waited for, and what did not reach it is sent. Where the
+        sender died, too, replies that it had stored are used, and the rest are errors.
+        """
+        self.end()
+        options: dict[str, Any] = {"max_concurrency": 1000, "num_cpus": 0}
+        if self._node is not None:
+            strategies = import_module("ray.util.scheduling_strategies")
+            options["scheduling_strategy"] = strategies.NodeAffinitySchedulingStrategy(self._node, soft=True)
+        self._actor = ray.remote(ModelWorker).options(**options).remote(self._run, self._place)
+        custody = await self._actor.attach.remote(sorted(self._sent))
+        missing = sorted(set(self._sent) - set(custody.outcomes) - set(custody.under_way))
+        for number, data in custody.outcomes.items():
+            self._resolve(number, pickle.loads(data))
+        if custody.sender == self._sender:
+            self._queue[:0] = [self._sent.pop(number) for number in missing]
+            self._wake.set()
+        else:
+            for number in missing:
+                self._resolve(number, None)
+        self._sender, self._node = custody.sender, await self._actor.node.remote()
 
     async def _send(self) -> None:
         while True:
@@ -155,27 +176,29 @@ class _Place:
             self._wake.clear()
             calls, self._queue = self._queue, []
             received, self._received = self._received, []
-            self._sent.update(call.number for call in calls)
+            self._sent.update((call.number, call) for call in calls)
             await self._actor.send.remote(calls, received)
 
     async def _collect(self) -> None:
         while True:
             # Shielded, since Ray prints a traceback about a reply to a call that was cancelled here.
             self._collecting = asyncio.ensure_future(_reply_to(self._actor.collect.remote(_COLLECT_S)))
-            for number, outcome in (await asyncio.shield(self._collecting)).items():
-                self._resolve(number, outcome)
+            for number, data in (await asyncio.shield(self._collecting)).items():
+                self._resolve(number, pickle.loads(data))
                 self._deaths = 0
 
     def _resolve(self, number: int, outcome: Outcome | None) -> None:
-        """Hands an outcome over; None is a request that was under way when its worker died."""
-        self._sent.discard(number)
+        """Hands an outcome over; None is a request that was under way when its sender died."""
+        self._sent.pop(number, None)
         self._received.append(number)
         future = self._waiting.get(number)
         if future is None or future.done():
             return
         if outcome is None:
             future.set_exception(
-                ModelError("a worker died with the request under way", model="", retryable=True, kind="connection")
+                ModelError(
+                    "the process that sent the request died before the response", model="", retryable=True, kind="connection"
+                )
             )
         else:
             future.set_result(outcome)
@@ -192,7 +215,7 @@ class _Place:
         with suppress(asyncio.CancelledError):
             await self._exchange
         self._exchange = None
-        self._queue, self._sent, self._received = [], set(), []
+        self._queue, self._sent, self._received = [], {}, []
         if self._actor is not None:
             with suppress(exceptions.RayError, TimeoutError):
                 await asyncio.wait_for(self._actor.close.remote(), _CLOSE_S)

@@ -5,4 +5,4 @@ import sys
 from cascade.util.commands import run_module
 
 if __name__ == "__main__":
-    sys.exit(run_module("evals.grade.command", "evals.grade"))
+    sys.exit(run_module("evals.grade.command", "evals.grade", "evals.grade.arguments:parser"))

@@ -1,6 +1,5 @@
 """Grades a recording: answers and samples get a quality in [0, 1] and their grader; ``python -m evals.grade --help``."""
 
-import argparse
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -11,25 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from cascade import CascadeError
-from cascade.util.argument_parser import CommandParser
 from cascade.util.broken_pipe import quietly
 from evals.common.progress import Progress
-from evals.engines import Engine, add_argument, open_engine
+from evals.engines import Engine, open_engine
 from evals.recording import Example, RecordingError, read, where_stands, write
 
 from . import Grader, GraderError, GradingCase, grader, names
+from .arguments import parser
 from .code import RISK, CodeGrader
 from .grade_report import GradeReport, report
 from .job import CHUNK, Job, graded
 from .model import Memory, ModelGrader
-
-EXAMPLES = """examples:
-  python -m evals.grade recording.jsonl --grader number
-  python -m evals.grade recording.jsonl --grader text --grader orders=json:credit=fields --grader sums=number:tolerance=0.01
-  python -m evals.grade recording.jsonl.gz --grader python:my_project.grading:grade --out graded.jsonl.gz
-  python -m evals.grade recording.jsonl --grader model:use=gpt-premium --policy-file policies.yaml --max-usd 2
-  python -m evals.grade recording.jsonl --grader model:use=gpt-premium:mode=pairwise:against=gpt-4o
-"""
 
 
 def grade(reference: Any, text: str, kind: str = "text") -> float:
@@ -52,28 +43,6 @@ def stream(examples: Iterator[Example], job: Job, tally: GradeReport, step: Call
             for one in job.graders():
                 if isinstance(one, ModelGrader):
                     runner.run(one.close())
-
-
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = CommandParser(
-        prog=prog,
-        description="Grade the answers and samples of a recording. Graders: " + ", ".join(names()) + ".",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add("recording", help="JSON Lines, .gz allowed; replaced as a whole unless --out is given")
-    add("--grader", action="append", required=True, metavar="[TASK=]NAME[:OPTION=VALUE]",
-        help="for all tasks, or for one; may be given several times")  # fmt: skip
-    add("--models", help="only these models' answers, separated by commas")
-    add("--regrade", action="store_true", help="also answers that have a grade of the same grader and version")
-    add("--out", metavar="FILE", help="write here instead")
-    add("--unsafe", action="store_true", help=f"run code also where the kernel gives no walls; {RISK}")
-    add("--policy-file", help="where a model grader's model is described (default: the usual search)")
-    add("--max-usd", type=float, metavar="X", help="of model graders: stop before they have cost more in this run")
-    add("--concurrency", type=int, default=16, help="grades made at once by processes and models (default 16)")
-    add_argument(parser)
-    return parser
 
 
 def job_of(
@@ -185,7 +154,7 @@ def main(
     ``paid`` is called with each cost in USD of a judge model, as soon as it is known. ``engine`` is one that is open
     already; by default ``--engine`` says which.
     """
-    args = _parser(prog).parse_args(argv)
+    args = parser(prog).parse_args(argv)
     tally = GradeReport()
     try:
         job = job_of(

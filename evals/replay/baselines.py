@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .certificate.certified_choice import CertifiedChoice, Guarantee, choose_certified
+from .certificate.certified_choice import choose_certified
+from .certificate.guarantee import CertifiedChoice, Guarantee
 from .router import PromptRouter
 from .rows.splits import Splits
 from .score_table import TierScores

@@ -9,7 +9,8 @@ import numpy.typing as npt
 from cascade.policy.calibrators import Calibrator, Constant, Isotonic, Logistic, agreement_name
 from judges.prompt import PROMPT_SCORE
 
-from .calibrate import SURE, Fitted, apply, fit, gain
+from .calibration.apply_mapping import apply
+from .calibration.calibrate import SURE, Fitted, fit, gain
 from .evidence.consensus import has_consensus
 from .prompt_predictor import PromptScores
 from .score_table import TierScores
@@ -80,9 +81,9 @@ def prompt_scores(
         return {}
     scores = {k: v[not_vetoed] for k, v in available_scores(column, stage, not_vetoed).items()}
     extra = {PROMPT_SCORE: prompt.probability[not_vetoed]}
-    shown = gain(scores, extra, column.quality[not_vetoed, stage], seed)
+    added = gain(scores, extra, column.quality[not_vetoed, stage], seed)
     # Predictors have many weights and few rows: what they say is used only where it surely helps.
-    return {PROMPT_SCORE: prompt.probability} if shown.exceeds(max(errors, SURE)) else {}
+    return {PROMPT_SCORE: prompt.probability} if added.exceeds(max(errors, SURE)) else {}
 
 
 def _many_equal(mapping: Calibrator, scores: Mapping[str, Array], rows: Rows) -> npt.NDArray[np.bool_]:

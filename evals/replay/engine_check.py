@@ -13,10 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from cascade import Cascade, Policy, Result, RunError
+from cascade.models.embeddings import StoredEmbeddings
+from cascade.models.protocol import Model
 from cascade.models.recorded import RecordedModel
 from cascade.policy.calibration_file import CalibrationFile
 from cascade.util.atomic_write import replacing
 from evals.recording import Example
+from judges import Answer
 
 from .by_task.candidates import TaskCandidate
 from .rows.input_rows import ReplayError, Rules, session_of
@@ -41,36 +44,43 @@ def to_policy(candidate: Candidate) -> Policy:
         }
         for on_row, at in zip(candidate.cascade.tiers, thresholds, strict=True)
     ]
+    fitted = (tier["predictor"]["embedding"] for tier in tiers if "embedding" in tier.get("predictor", {}))
+    embedding = next(({name: each[name] for name in ("model", "dimensions")} for each in fitted), None)
     # A judge whose question was not recorded cannot tell; that is a missing score, not a reason to escalate.
     return Policy.model_validate(
         {
             "tiers": tiers, "final": candidate.cascade.final, "vote": candidate.cascade.vote, "when_unsure": "best",
-            "max_calls": 10_000, "on_judge_error": "ignore",
+            "max_calls": 10_000, "on_judge_error": "ignore", "embedding": embedding,
         }
     )  # fmt: skip
 
 
 def _prompt_fields(tier: CandidateTier) -> dict[str, Any]:
     """The tier's predictor where something reads it, what its probability is compared with, and the tier's latency."""
-    speculate_below = tier.speculate_below
-    fields = {"speculate_below": speculate_below, "p95_s": tier.p95_s}
-    reads = any(calibrator.reads_prompt for calibrator in tier.calibrators) or tier.skip_below is not None
-    reads = reads or (speculate_below is not None and speculate_below < 1.0)
-    if tier.prompt is None or tier.prompt.predictor is None or not reads:
+    fields = {"speculate_below": tier.speculate_below, "p95_s": tier.p95_s}
+    if tier.prompt is None or tier.prompt.predictor is None or not tier.reads_prompt:
         return fields
     return {"predictor": tier.prompt.predictor.to_json(), "skip_below": tier.skip_below, **fields}
 
 
 async def run_engine(
-    policy: Policy, examples: Sequence[Example], rows: Rows, on_row: Callable[[], None] = lambda: None
+    policy: Policy,
+    examples: Sequence[Example],
+    rows: Rows,
+    on_row: Callable[[], None] = lambda: None,
+    *,
+    embeddings: Mapping[str, Answer] | None = None,
 ) -> list[Result]:
     """The policy's answer to each of the rows, by the engine that production runs, from recorded answers.
 
     A policy that raises where it is unsure abstains here. What its judges ask of other models is not recorded: only verdicts
-    recorded with the answers count. Raises ReplayError where a run ends without an answer.
+    recorded with the answers count. ``embeddings``: those of the prompts, by their texts. Raises ReplayError where a run
+    ends without an answer.
     """
     tiers = {t.model: {e.id: without_clock(e.answers[t.model]) for e in examples} for t in policy.tiers}
-    models = {m: RecordedModel(m, m, answers) for m, answers in tiers.items()}
+    models: dict[str, Model] = {m: RecordedModel(m, m, answers) for m, answers in tiers.items()}
+    if policy.embedding is not None:
+        models[policy.embedding.model] = StoredEmbeddings(policy.embedding.model, embeddings or {})
     for tier in policy.tiers:
         models |= other_models([rule.model_dump(mode="json") for rule in tier.judges], examples, models.keys())
     if policy.when_unsure == "raise":

@@ -5,7 +5,7 @@ Every row is scored, and run, by itself, so that the columns of the shards in th
 
 import asyncio
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
@@ -17,6 +17,7 @@ from cascade import Policy, Result
 from cascade.policy.schema import JudgeRule
 from evals.engines import Engine
 from evals.recording import Example
+from judges import Answer
 
 from .engine_check import Rows, run_engine
 from .rows.input_rows import Rules, session_of
@@ -24,13 +25,16 @@ from .rows.recorded_verdicts import placeholders
 from .score_table import ARRAYS, Cache, TierScores, score_tier
 from .score_table import load_or_score as in_this_process
 
-SHARD_ROWS = 1_000
+SHARD_ROWS = 2_000
 _READ = ("tool_choice", "session")  # what a run reads of a row's further fields
 
 
 @dataclass(frozen=True, kw_only=True)
 class RowShard:
-    """Rows of a recording that follow one another, pickled: ``data`` holds them with the answers that are needed alone."""
+    """Rows of a recording that follow one another, pickled: ``data`` holds them with the answers that are needed alone.
+
+    They are pickled as tuples: an instance of a dataclass takes five times as long to pickle, and to read again.
+    """
 
     data: bytes
     rows: int
@@ -39,14 +43,12 @@ class RowShard:
     def of(cls, examples: Sequence[Example], models: Sequence[str]) -> "RowShard":
         """The rows with the answers of these models."""
         bare = [
-            replace(
-                example,
-                answers={model: example.answers[model] for model in models if model in example.answers},
-                reference=None,
-                raw={name: example.raw[name] for name in _READ if name in example.raw},
+            (
+                e.id, e.prompt, {model: e.answers[model] for model in models if model in e.answers}, e.task, e.split,
+                e.system, e.schema, e.tools, None, {name: e.raw[name] for name in _READ if name in e.raw},
             )
-            for example in examples
-        ]
+            for e in examples
+        ]  # fmt: skip
         return cls(data=pickle.dumps(bare, pickle.HIGHEST_PROTOCOL), rows=len(bare))
 
     @cached_property
@@ -56,8 +58,7 @@ class RowShard:
 
     def examples(self) -> list[Example]:
         """The rows."""
-        rows: list[Example] = pickle.loads(self.data)
-        return rows
+        return [Example(*fields) for fields in pickle.loads(self.data)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,13 +149,17 @@ async def run_policy(
     rows: Rows,
     on_rows: Callable[[int], None] = lambda rows: None,
     engine: Engine | None = None,
+    *,
+    embeddings: Mapping[str, Answer] | None = None,
 ) -> list[Result]:
     """``engine_check.run_engine`` on an engine, if there is one.
 
-    Rows of conversations are run in this process: a turn depends on the ones before it.
+    Rows of conversations are run in this process: a turn depends on the ones before it. So are policies that read
+    embeddings, which are in this process.
     """
-    if engine is None or any(session_of(examples[row]) is not None for row in rows):
-        return await run_engine(policy, examples, rows, lambda: on_rows(1))
+    in_one_process = policy.embedding is not None or any(session_of(examples[row]) is not None for row in rows)
+    if engine is None or in_one_process:
+        return await run_engine(policy, examples, rows, lambda: on_rows(1), embeddings=embeddings)
     models = {name for tier in policy.tiers for rule in tier.judges for name in rule.model_names}
     models |= {tier.model for tier in policy.tiers}
     results: list[Result] = []

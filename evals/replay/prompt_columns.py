@@ -8,12 +8,16 @@ import numpy.typing as npt
 
 from evals.recording import Example
 
-from .prompt_predictor import prompt_table
+from .prompt_predictor import EmbeddingColumns, prompt_table
 from .score_table import TierScores
 
 
 def with_prompts(
-    columns: Mapping[str, Sequence[TierScores]], examples: Sequence[Example], *, has_tasks: bool = False
+    columns: Mapping[str, Sequence[TierScores]],
+    examples: Sequence[Example],
+    *,
+    has_tasks: bool = False,
+    embeddings: EmbeddingColumns | None = None,
 ) -> dict[str, list[TierScores]]:
     """The columns with the features of the rows' prompts, but for the premium tier, which is asked whatever its prompt.
 
@@ -21,9 +25,10 @@ def with_prompts(
         columns: The columns by model, the premium tier last.
         examples: The rows.
         has_tasks: Whether the rows' tasks are known of every prompt in production, too, and so are a feature.
+        embeddings: The embeddings of the rows' prompts; None: there are none.
     """
     tasks = [example.task or None for example in examples] if has_tasks else None
-    table, premium = prompt_table(examples, tasks), list(columns)[-1]
+    table, premium = prompt_table(examples, tasks, embeddings), list(columns)[-1]
     return {
         model: [column if model == premium else replace(column, prompts=table) for column in each]
         for model, each in columns.items()

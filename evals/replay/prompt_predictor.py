@@ -11,10 +11,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from cascade.policy.predictor import MOST_LEVELS, MOST_WEIGHTS, Predictor
+from cascade.policy.predictor import MOST_LEVELS, MOST_WEIGHTS, Predictor, with_embedding
 from evals.recording import Example
-from judges.prompt import NO_TASK, PROPERTIES, SHAPE, PromptFeatures, features
+from judges.prompt import NO_TASK, PROPERTIES, SHAPE, EmbeddedFeatures, PromptFeatures, features
 
+from .embedding_fit import fit_embedding
 from .router import kernel_logistic
 from .statistics.metrics import losses
 from .statistics.regression import logistic, ridge_logistic
@@ -39,6 +40,29 @@ _STREAM = 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EmbeddingColumns:
+    """The embeddings of a recording's prompts.
+
+    Attributes:
+        model: The embedding model, as its provider names it.
+        vectors: (n, dimensions), as the server gave them; 0 where a prompt is blank.
+        usd: (n,), USD of each.
+        latency_s: (n,), seconds of each.
+    """
+
+    model: str
+    vectors: Array
+    usd: Array
+    latency_s: Array
+
+    def take(self, rows: Rows) -> "EmbeddingColumns":
+        """The same for some of the rows."""
+        return EmbeddingColumns(
+            model=self.model, vectors=self.vectors[rows], usd=self.usd[rows], latency_s=self.latency_s[rows]
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PromptScores:
     """What a predictor says of every row of a recording.
 
@@ -47,11 +71,15 @@ class PromptScores:
         probability: (n,), P(right): on the fit rows by predictors that have not seen the row; NaN where a prompt is unlike
             the fit rows.
         note: Why there is a predictor, or none.
+        embedding_usd: (n,), USD of the embedding that a run asks for where a tier uses the predictor; None: it reads none.
+        embedding_s: (n,), its seconds.
     """
 
     predictor: Predictor | None
     probability: Array
     note: str
+    embedding_usd: Array | None = None
+    embedding_s: Array | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +87,7 @@ class PromptTable:
     """The features of a recording's prompts, and the predictors that were fitted on them."""
 
     features: tuple[PromptFeatures, ...]
+    embeddings: EmbeddingColumns | None = None
     _fitted: dict[tuple[bytes, bytes, int], PromptScores] = field(default_factory=dict, repr=False)
 
     def fit(self, quality: Array, rows: Rows, seed: int) -> PromptScores:
@@ -71,23 +100,30 @@ class PromptTable:
         """
         key = (quality[rows].tobytes(), rows.tobytes(), seed)
         if key not in self._fitted:
-            self._fitted[key] = _fit(self.features, quality, rows, seed)
+            scores = _fit(self.features, quality, rows, seed)
+            if self.embeddings is not None and len(rows) >= LEAST_ROWS:
+                scores = _with_embeddings(scores, self.features, self.embeddings, quality, rows, seed=seed)
+            self._fitted[key] = scores
         return self._fitted[key]
 
     def take(self, rows: Rows) -> "PromptTable":
         """The same for some of the rows."""
-        return PromptTable(tuple(self.features[i] for i in rows))
+        embeddings = None if self.embeddings is None else self.embeddings.take(rows)
+        return PromptTable(tuple(self.features[i] for i in rows), embeddings)
 
 
-def prompt_table(examples: Sequence[Example], tasks: Sequence[str | None] | None = None) -> PromptTable:
+def prompt_table(
+    examples: Sequence[Example], tasks: Sequence[str | None] | None = None, embeddings: EmbeddingColumns | None = None
+) -> PromptTable:
     """The features of the examples' prompts.
 
     Args:
         examples: The rows.
         tasks: The tasks that callers will name, one for each row; None: callers name none.
+        embeddings: The embeddings of the prompts; None: there are none.
     """
     names = tasks if tasks is not None else [None] * len(examples)
-    return PromptTable(tuple(features(e.to_prompt(), task) for e, task in zip(examples, names, strict=True)))
+    return PromptTable(tuple(features(e.to_prompt(), task) for e, task in zip(examples, names, strict=True)), embeddings)
 
 
 def _fit(every: Sequence[PromptFeatures], quality: Array, rows: Rows, seed: int) -> PromptScores:
@@ -108,7 +144,7 @@ def _fit(every: Sequence[PromptFeatures], quality: Array, rows: Rows, seed: int)
         y = quality[rows]
     shape = required_shape([every[i] for i in rows])
     if "task" not in shape:  # none is named, or nearly each prompt has a task of its own
-        every = [replace(f, properties=(*f.properties[:-1], NO_TASK)) for f in every]
+        every = [_without_task(f) for f in every]
     seen = [every[i] for i in rows]
     table = _Table.of(seen, shape)
     kernel = table.kernel()
@@ -134,6 +170,54 @@ def _fit(every: Sequence[PromptFeatures], quality: Array, rows: Rows, seed: int)
     probability[rows] = out
     note = f"prompts say something: {measured} ({len(y)} fit rows, {len(predictor.weights):,} weights)"
     return PromptScores(predictor=predictor, probability=probability, note=note)
+
+
+def _without_task(features_of_prompt: PromptFeatures) -> PromptFeatures:
+    """The features as of a prompt whose task is not named."""
+    return replace(features_of_prompt, properties=(*features_of_prompt.properties[:-1], NO_TASK))
+
+
+def _with_embeddings(
+    scores: PromptScores,
+    every: Sequence[PromptFeatures],
+    embeddings: EmbeddingColumns,
+    quality: Array,
+    rows: Rows,
+    *,
+    seed: int,
+) -> PromptScores:
+    """The scores with the embedding read as well, where cross-validation on the fit rows shows a gain."""
+    rows = np.asarray(rows, dtype=np.int64)
+    y = quality[rows]
+    if min(float(y.sum()), float(len(y) - y.sum())) < LEAST_OF_EACH:
+        return scores
+    if len(rows) > MOST_ROWS:
+        rows = np.sort(np.random.default_rng((seed, _STREAM)).choice(rows, MOST_ROWS, replace=False))
+        y = quality[rows]
+    base = scores.predictor if scores.predictor is not None else range_of([every[i] for i in rows])
+    if not base.reads_task:
+        every = [_without_task(plain) for plain in every]
+    by_ngrams = None if scores.predictor is None else scores.probability[rows]
+    fitted = fit_embedding(embeddings.vectors[rows], y, by_ngrams, seed=seed)
+    note = f"{scores.note}; embeddings of {embeddings.model}: {fitted.note}"
+    if not fitted.shows_gain:
+        return replace(scores, note=note)
+    predictor = with_embedding(base, fitted.weights(embeddings.model))
+    both = [
+        EmbeddedFeatures.of(plain, vector.tolist()) if vector.any() else plain
+        for plain, vector in zip(every, embeddings.vectors, strict=True)
+    ]
+    probability = np.array([np.nan if p is None else p for p in map(predictor.probability, both)], dtype=np.float64)
+    probability[rows] = np.where(embeddings.vectors[rows].any(axis=1), fitted.out_of_fold, probability[rows])
+    # A run asks for the embedding only where the prompt is in range, and is not blank.
+    paid = np.array([predictor.is_in_range(plain) for plain in every]) & embeddings.vectors.any(axis=1)
+    return PromptScores(
+        predictor=predictor,
+        probability=probability,
+        note=note,
+        embedding_usd=np.where(paid, embeddings.usd, 0.0),
+        embedding_s=np.where(paid, embeddings.latency_s, 0.0),
+    )
 
 
 class _Table:

@@ -67,6 +67,12 @@ class CandidateTier:
         return np.zeros(n, dtype=bool) if self.prompt is None else self.prompt.probability < self.speculate_below
 
     @property
+    def reads_prompt(self) -> bool:
+        """Whether anything reads what the predictor says."""
+        speculates = self.speculate_below is not None and self.speculate_below < 1.0
+        return self.skip_below is not None or speculates or any(each.reads_prompt for each in self.calibrators)
+
+    @property
     def model(self) -> str:
         """The model's name in the recording."""
         return self.column.model
@@ -238,6 +244,16 @@ class SimulatedCascade:
             return np.asarray(best, dtype=np.int64)
         return np.where(vetoed[:, -1], best, len(self.tiers) - 1).astype(np.int64)
 
+    def before_tiers(self, rows: Rows) -> tuple[Array, Array]:
+        """(m,) USD and (m,) seconds of what a run asks for before its tiers: the embedding of its prompt."""
+        usd, seconds = np.zeros(len(rows)), np.zeros(len(rows))
+        for tier in self.tiers:
+            scores = tier.prompt
+            if scores is not None and scores.embedding_usd is not None and tier.reads_prompt:
+                assert scores.embedding_s is not None
+                usd, seconds = np.maximum(usd, scores.embedding_usd[rows]), np.maximum(seconds, scores.embedding_s[rows])
+        return usd, seconds
+
     def sweep_columns(
         self, rows: Ints, quality: Sequence[Array] | None = None, at_end: Sequence[Array] | None = None
     ) -> list[TierColumns]:
@@ -267,7 +283,7 @@ class SimulatedCascade:
         """Every row's result. ``thresholds``: one for each tier but the last, whose own is ``last_accept_at``."""
         m, last = len(rows), len(self.tiers) - 1
         tier, last_called = self.fallback_tier()[rows], np.full(m, last)
-        cost, latency = np.zeros(m), np.zeros(m)
+        cost, latency = self.before_tiers(rows)
         undecided = np.ones(m, dtype=bool)
         accepted = np.zeros(m, dtype=bool)
         lead_s = np.zeros(m)  # how long the tier's answer has been under way when it is the tier's turn

@@ -30,17 +30,18 @@ import numpy.typing as npt
 from scipy.stats import binomtest
 
 from evals.recording import Example, read
-from evals.replay.calibrate import apply
+from evals.replay.calibration.apply_mapping import apply
 from evals.replay.candidate_tiers import agreement_scores
 from evals.replay.certificate import fixed_grid
-from evals.replay.certificate.certified_choice import Guarantee, choose_certified, choose_from_menu
+from evals.replay.certificate.certified_choice import choose_certified, choose_from_menu
+from evals.replay.certificate.guarantee import Guarantee
 from evals.replay.rows.input_rows import Rules, default_judges
 from evals.replay.rows.splits import Splits, halves
 from evals.replay.score_table import Cache, TierScores, load_or_score, sha256_of
 from evals.replay.simulate import CandidateTier, SimulatedCascade, simulate_tier
 from evals.replay.statistics.certify import fixed_sequence
 from evals.replay.sweep_result import Candidate
-from evals.replay.tune import Goal, Tuner
+from evals.replay.tuning.tune import Goal, Tuner
 
 Array = npt.NDArray[np.float64]
 
@@ -62,7 +63,7 @@ REAL: tuple[tuple[str, str, str, float, Rules | None], ...] = (
 )
 
 
-def made(model: str, usd: float, quality: Array, score: Array | None) -> TierScores:
+def tier_scores(model: str, usd: float, quality: Array, score: Array | None) -> TierScores:
     """A model's column: one free judge that gives ``score``, or none."""
     n, names = len(quality), () if score is None else ("told",)
     stages = len(names) + 1
@@ -79,7 +80,9 @@ def made(model: str, usd: float, quality: Array, score: Array | None) -> TierSco
     )
 
 
-def drawn(shape: str, kind: str, n: int, rng: np.random.Generator, *, expected: bool = False) -> dict[str, list[TierScores]]:
+def draw_columns(
+    shape: str, kind: str, n: int, rng: np.random.Generator, *, expected: bool = False
+) -> dict[str, list[TierScores]]:
     """``n`` rows of a cheap and a premium model; ``expected`` gives each row's expected quality in place of a drawn one."""
     a, b = {"easy": (1.0, 4.0), "hard": (4.0, 1.5), "u_shaped": (0.4, 0.4)}.get(shape, (1.0, 1.5))
     difficulty = rng.beta(a, b, n)
@@ -96,7 +99,10 @@ def drawn(shape: str, kind: str, n: int, rng: np.random.Generator, *, expected: 
             qualities.append(rng.beta(3 * p, 3 * (1 - p)))
         else:
             qualities.append((rng.random(n) < p).astype(np.float64))
-    return {"cheap": [made("cheap", 0.05, qualities[0], score)], "premium": [made("premium", 1.0, qualities[1], None)]}
+    return {
+        "cheap": [tier_scores("cheap", 0.05, qualities[0], score)],
+        "premium": [tier_scores("premium", 1.0, qualities[1], None)],
+    }
 
 
 def elsewhere(cascade: SimulatedCascade, columns: Mapping[str, Sequence[TierScores]]) -> SimulatedCascade:
@@ -125,7 +131,7 @@ def elsewhere(cascade: SimulatedCascade, columns: Mapping[str, Sequence[TierScor
 def simulate(shape: str, kind: str, n: int, method: str, draws: int) -> dict[str, Any]:
     """One cell: how often ladders were certified, how often a certified one truly loses more than the limit."""
     cell = (SHAPES.index(shape), KINDS.index(kind), n, len(method))
-    population = drawn(shape, kind, POPULATION, np.random.default_rng((1, *cell)), expected=True)
+    population = draw_columns(shape, kind, POPULATION, np.random.default_rng((1, *cell)), expected=True)
     every = np.arange(POPULATION)
     reference = population["premium"][0].quality[:, 0]
     broken = certified = 0
@@ -136,7 +142,7 @@ def simulate(shape: str, kind: str, n: int, method: str, draws: int) -> dict[str
         # All n rows calibrate; the test rows are not read.
         fit = round(0.3 * n)
         splits = Splits(np.arange(fit), np.arange(fit, n), np.arange(n))
-        rows = drawn(shape, kind, n, rng)
+        rows = draw_columns(shape, kind, n, rng)
         if method == "menu":
             menu = choose_from_menu(rows, splits, MENU, DELTA, seed=draw).menu
             proved = [(line.candidate, line.max_loss) for line in menu if line.candidate is not None]

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from evals.recording import read
-from evals.replay.certificate.certified_choice import Guarantee, choose_certified
+from evals.replay.certificate.certified_choice import choose_certified
+from evals.replay.certificate.guarantee import Guarantee
 from evals.replay.evidence.consensus import with_consensus
 from evals.replay.rows.input_rows import Rules, judge_plans, prompt_key, usable_rows
 from evals.replay.rows.splits import halves

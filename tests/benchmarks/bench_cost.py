@@ -17,8 +17,10 @@ import numpy as np
 
 from evals.recording import Example, read
 from evals.replay.baselines import uncalibrated
-from evals.replay.calibrate import apply, fit
-from evals.replay.certificate.certified_choice import Guarantee, choose_certified
+from evals.replay.calibration.apply_mapping import apply
+from evals.replay.calibration.calibrate import fit
+from evals.replay.certificate.certified_choice import choose_certified
+from evals.replay.certificate.guarantee import Guarantee
 from evals.replay.rows.input_rows import Rules, default_judges
 from evals.replay.rows.splits import halves
 from evals.replay.score_table import Cache, TierScores, load_or_score, sha256_of

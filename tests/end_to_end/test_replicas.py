@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 import sqlite3
 import sys
 import time
@@ -21,11 +20,12 @@ from cascade.gateway.auth.key_file import KeyFile
 from cascade.resilience.store_health import StoreHealth
 from cascade.state.redis_ledger import RedisLedger
 from tests.cascade.gateway.serve.test_server import process
-from tests.cascade.journal.conftest import BINARIES, _as_postgres, postgres_url, server
-from tests.redis_server import RedisServer, missing
+from tests.cascade.journal.conftest import postgres_url
+from tests.postgres_server import PostgresServer, missing
+from tests.redis_server import RedisServer
 from tests.wire_server import Reply, WireServer, chat
 
-__all__ = ["postgres_url", "server"]
+__all__ = ["postgres_url"]
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kills servers")
 TOKENS = 5  # in each answer; twice as many are reserved
@@ -135,11 +135,11 @@ def own_journals(tmp_path: Path) -> list[str]:
 
 
 @pytest.fixture
-def redis() -> Iterator[RedisServer]:
-    """A server of its own."""
+def own_postgres() -> Iterator[PostgresServer]:
+    """A server of its own, which a test may kill."""
     if reason := missing():
         pytest.skip(reason)
-    one = RedisServer()
+    one = PostgresServer()
     yield one
     one.close()
 
@@ -156,8 +156,8 @@ def assert_rate(outcome: Outcome, per_minute: float) -> None:
         assert count <= per_minute / 60 * (10 + at) + 1
 
 
-def restart(one: RedisServer, pause_s: float) -> Callable[[], None]:
-    """Kills the server, and starts another one without its data."""
+def restart(one: RedisServer | PostgresServer, pause_s: float) -> Callable[[], None]:
+    """Kills the server, and starts another one: Redis without its data, Postgres with what it had committed."""
 
     def disturb() -> None:
         one.kill()
@@ -217,9 +217,9 @@ def test_4000_requests_while_the_store_is_killed(
         one = request.getfixturevalue("redis")
         journals, state, disturb = own_journals(tmp_path), one.url, restart(one, 2.0)
     else:
-        cluster = request.getfixturevalue("server")
+        cluster = request.getfixturevalue("own_postgres")
         journals = own_journals(tmp_path)
-        state, disturb = f"postgresql://postgres@/postgres?host={cluster}", restart_postgres(cluster)
+        state, disturb = cluster.url(), restart(cluster, 2.0)
     outcome, log = run(
         tmp_path, journals, state, requests=4_000, usd=0.0005, per_minute=60_000, pause_s=0.005, rule=rule, disturb=disturb
     )
@@ -233,20 +233,6 @@ def test_4000_requests_while_the_store_is_killed(
         assert "state_unavailable" not in outcome.refused
     for replica in range(2):
         assert {run_id for one, run_id in outcome.answered if one == replica} <= recorded(tmp_path / str(replica))
-
-
-def restart_postgres(cluster: Path) -> Callable[[], None]:
-    """Kills the Postgres server without a checkpoint, and starts it again."""
-    program = shutil.which("initdb")
-    control = str((Path(program).parent if program else BINARIES[-1]) / "pg_ctl")
-
-    def disturb() -> None:
-        _as_postgres(control, "-D", str(cluster / "data"), "-m", "immediate", "-w", "stop")
-        time.sleep(2.0)
-        options = f"-c listen_addresses='' -c unix_socket_directories={cluster} -c fsync=off -c max_connections=50"
-        _as_postgres(control, "-D", str(cluster / "data"), "-w", "-l", str(cluster / "log"), "-o", options, "start")
-
-    return disturb
 
 
 @pytest.mark.slow

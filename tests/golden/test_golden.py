@@ -119,24 +119,22 @@ def gateway(policies: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         copy(policies / name, folder)
     command = [sys.executable, "-m", LIBRARY, "serve", "--port", "0", "--policy-file", "policies.yaml", "--keys", "keys.db"]
     pipe = subprocess.PIPE  # standard input ends with this process: no stopped test leaves a gateway running
-    running = subprocess.Popen(
+    with subprocess.Popen(
         [*command, "--stop-on-eof"], cwd=folder, env=environment(), stdin=pipe, stderr=pipe, text=True
-    )
-    assert running.stderr is not None
-    output = ""
-    try:
-        for line in running.stderr:
-            output += line
-            if "http://" in line:
-                yield line.split()[1].removesuffix("/v1")
-                running.send_signal(signal.SIGTERM)
-                running.wait(20)
-                return
-        raise AssertionError(output)
-    finally:
-        running.kill()
-        running.wait()
-        running.stderr.close()
+    ) as running:
+        assert running.stderr is not None
+        output = ""
+        try:
+            for line in running.stderr:
+                output += line
+                if "http://" in line:
+                    yield line.split()[1].removesuffix("/v1")
+                    running.send_signal(signal.SIGTERM)
+                    running.wait(20)
+                    return
+            raise AssertionError(output)
+        finally:
+            running.kill()
 
 
 def test_the_replay_prints_the_same_table(replayed: tuple[str, Any, Any]) -> None:

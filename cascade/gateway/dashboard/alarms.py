@@ -11,6 +11,7 @@ from cascade.promise.traffic import DriftState
 from cascade.shadow.canary_monitor import in_words as canary_in_words
 from cascade.shadow.drift_monitor import in_words as drift_in_words
 from cascade.shadow.promise_monitor import WatchedPolicy, in_words
+from cascade.telemetry.worker_breakers import all_breakers, worst
 
 if TYPE_CHECKING:
     from cascade.gateway.state import Gateway
@@ -59,15 +60,22 @@ def canaries(store: "SqlStore", file: "PolicyFile") -> list[dict[str, Any]]:
 
 
 def drifts(store: "SqlStore", file: "PolicyFile") -> list[dict[str, Any]]:
-    """The checks of each policy's traffic that may differ from its recording, as the processes in service found them."""
+    """The checks of each policy's traffic that are not shown to be like its recording, as the processes in service found."""
     book, states = DriftBook(lambda: store), []
     for name, policy in file.policies.items():
         one = WatchedTraffic.of(policy)
         update = None if one is None else book.look(name, one)
         for check in () if update is None else update.checks:
-            if check.state is not DriftState.NOT_SHOWN:
-                words = drift_in_words(check)
-                states.append({"policy": name, "check": check.name, "state": check.state.value, "words": words})
+            if check.state is not DriftState.ALIKE:
+                states.append(
+                    {
+                        "policy": name,
+                        "check": check.name,
+                        "state": check.state.value,
+                        "needed": check.needed,
+                        "words": drift_in_words(check),
+                    }
+                )
     return states
 
 
@@ -89,7 +97,7 @@ def alarms(
     """
     every = [*_of_promises(promises), *_of_canaries(canaries), *_of_outcomes(outcomes or {}), *_of_models(gateway)]
     every += _of_shared_state(gateway)
-    every += [_alarm("amber", f"Policy {one['policy']}: {one['words']}.", policy=one["policy"]) for one in drifts]
+    every += alarms_of_drifts(drifts)
     status = gateway.reload_status
     if status.error is not None and status.failed is not None and status.failed > status.loaded:
         every.append(_alarm("red", "The changed policy file was not loaded; the previous one is in use."))
@@ -134,6 +142,24 @@ def _of_canaries(canaries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
+def alarms_of_drifts(drifts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A warning for each check that may differ; one line, no alarm, for those of a policy that need more evidence."""
+    alarms, waiting = [], dict[str, list[str]]()
+    for one in drifts:
+        if one["state"] == DriftState.NOT_ENOUGH.value:
+            unit = "labels" if one["check"] == "calibration" else "runs"
+            more = f"no number of {unit} like these would show it"
+            if one["needed"] is not None:
+                more = f"about {one['needed']:,} more {unit}"
+            waiting.setdefault(one["policy"], []).append(f"{one['check']} ({more})")
+        else:
+            alarms.append(_alarm("amber", f"Policy {one['policy']}: {one['words']}.", policy=one["policy"]))
+    for policy, checks in waiting.items():
+        text = f"Policy {policy}: not enough evidence yet that traffic is like the recording: {', '.join(checks)}."
+        alarms.append(_alarm("green", text, policy=policy))
+    return alarms
+
+
 def _of_outcomes(outcomes: Mapping[str, int]) -> list[dict[str, Any]]:
     total, alarms = sum(outcomes.values()), []
     for outcome, verb in _NOUNS.items():
@@ -150,12 +176,18 @@ def _of_outcomes(outcomes: Mapping[str, int]) -> list[dict[str, Any]]:
 
 
 def _of_models(gateway: "Gateway") -> list[dict[str, Any]]:
-    """Circuit breakers that are not closed: a model that keeps failing."""
+    """Circuit breakers that are not closed, in any worker: a model that keeps failing."""
     alarms = []
-    for name, health in sorted(gateway.active.cascade.health().items()):
-        if health.state == "open":
-            alarms.append(_alarm("red", f"The model {name} keeps failing: its circuit breaker is open.", link="models"))
-        elif health.state == "half_open":
+    health = gateway.active.cascade.health()
+    own = {name: one.state for name, one in health.items() if one.state is not None}
+    for name, states in sorted(all_breakers(own).items()):
+        state, workers = worst(states), states.total()
+        if state == "open":
+            where = f" in {states[state]} of {workers} workers" if workers > 1 else ""
+            alarms.append(
+                _alarm("red", f"The model {name} keeps failing: its circuit breaker is open{where}.", link="models")
+            )
+        elif state == "half_open":
             alarms.append(_alarm("amber", f"The model {name} is tried again after it kept failing.", link="models"))
     return alarms
 

@@ -12,13 +12,18 @@ from cascade.journal.review import Review, case_of, next_case, note_of
 
 from .journal_access import on_store
 
+LEAST_CHANCE, MOST_CHANCE = 1e-4, 1e4
+
 if TYPE_CHECKING:
     from cascade.gateway.auth.keys import Caller
     from cascade.gateway.state import Gateway
 
 
 async def next_review(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], reply: Reply) -> None:
-    """``GET /dashboard/review/next?skip=RUN_ID&order=random``: a prompt with two answers; not which was returned."""
+    """``GET /dashboard/review/next?skip=RUN_ID&order=random``: a prompt with two answers; not which was returned.
+
+    A run that was drawn by chance has its probability, relative to the others, which ``POST`` gives back.
+    """
     query = parse_qsl(reply.query, max_num_fields=200)
     skipped = frozenset(value for name, value in query if name == "skip")
     at_random = _at_random(dict(query).get("order"))
@@ -27,12 +32,14 @@ async def next_review(gateway: "Gateway", caller: "Caller", body: Mapping[str, A
         await reply.json({"waiting": waiting, "case": None})
         return
     a, b = case.answers
-    shown = {"run_id": case.run_id, "policy": case.policy, "messages": case.messages, "a": a, "b": b}
-    await reply.json({"waiting": waiting, "case": shown})
+    page = {"run_id": case.run_id, "policy": case.policy, "messages": case.messages, "a": a, "b": b}
+    if case.chance is not None:
+        page["chance"] = case.chance
+    await reply.json({"waiting": waiting, "case": page})
 
 
 async def review(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], reply: Reply) -> None:
-    """``POST /dashboard/review``: the quality of A and of B, and the order; stored as feedback on the run."""
+    """``POST /dashboard/review``: the quality of A and of B, the order and the chance; stored as feedback on the run."""
     for name in ("run_id", "a", "b"):
         if name not in body:
             raise ApiError(400, f"{name}: is missing", param=name)
@@ -43,7 +50,7 @@ async def review(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], 
     if case is None:
         raise ApiError(404, "run_id: no such run with two answers", param="run_id", code="run_not_found")
     returned, premium = qualities[case.returned], qualities[1 - case.returned]
-    done = Review(returned=returned, premium=premium, at_random=_at_random(body.get("order")))
+    done = Review(returned=returned, premium=premium, chance=_chance(body))
     with gateway.active as cascade:
         try:
             await cascade.afeedback(run_id, quality=returned, note=note_of(done))
@@ -56,6 +63,13 @@ def _at_random(order: Any) -> bool:
     if order not in (None, "informative", "random"):
         raise ApiError(400, f"order: must be 'informative' or 'random', got {order!r}", param="order")
     return bool(order == "random")
+
+
+def _chance(body: Mapping[str, Any]) -> float | None:
+    """Without its chance, a run counts as one that was shown because it was hard."""
+    if not _at_random(body.get("order")) or body.get("chance") is None:
+        return None
+    return number(body["chance"], "chance", LEAST_CHANCE, MOST_CHANCE)
 
 
 async def _ask(gateway: "Gateway", work: Any) -> Any:

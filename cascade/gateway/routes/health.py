@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cascade.gateway.endpoint import Reply
 from cascade.gateway.errors import ApiError
 from cascade.gateway.response import dump
+from cascade.telemetry.worker_breakers import all_breakers, worst
 
 from .openapi import document
 
@@ -43,7 +44,16 @@ async def readyz(gateway: "Gateway", caller: "Caller", _: Mapping[str, Any], rep
     if (state := gateway.shared_state) is not None:  # requests without a shared limit are answered all the same
         ready["state"] = "away" if state.away else "ok"
         ready["state_fail"] = state.fail
+    if broken := _open_breakers(gateway):  # what other models answer is answered all the same
+        ready["open_breakers"] = broken
     await reply.json(ready)
+
+
+def _open_breakers(gateway: "Gateway") -> int:
+    """How many models have a breaker that is not closed in any worker; their names are for those who have a key."""
+    health = gateway.active.cascade.health()
+    states = all_breakers({name: one.state for name, one in health.items() if one.state is not None})
+    return sum(worst(of_model) != "closed" for of_model in states.values())
 
 
 async def metrics(gateway: "Gateway", caller: "Caller", _: Mapping[str, Any], reply: Reply) -> None:

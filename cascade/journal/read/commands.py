@@ -121,14 +121,14 @@ def _export(args: argparse.Namespace) -> int:
     from .export import export
 
     now = time.time()
-    wanted = Filter(moment(args.since, now), moment(args.until, now), args.policy, args.graded)
+    selection = Filter(moment(args.since, now), moment(args.until, now), args.policy, args.graded)
     if args.out != "-" and not Path(args.out).resolve().parent.is_dir():
         raise JournalError(f"{args.out}: the folder does not exist; create it first")
     if args.format != "recording" and (args.complete or args.task_tag):
         raise JournalError("--complete and --task-tag are about recordings: add --format recording")
     with _opened(args) as store:
         count = export(
-            store.read(wanted), args.format, args.out, complete=args.complete, task_tag=args.task_tag, store=store
+            store.read(selection), args.format, args.out, complete=args.complete, task_tag=args.task_tag, store=store
         )
     print(f"{args.out}: {count} {'examples' if args.format == 'recording' else 'records'}", file=sys.stderr)
     if args.format == "recording" and args.out != "-":

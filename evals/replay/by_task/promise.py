@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evals.replay.certificate.certified_choice import CertifiedChoice, Guarantee
+from evals.replay.certificate.guarantee import CertifiedChoice, Guarantee
 from evals.replay.certificate.menu import saves
 from evals.replay.rows.splits import Splits
 from evals.replay.score_table import TierScores
 from evals.replay.statistics.certify import METHODS, fixed_sequence, p_value
 from evals.replay.sweep_result import Candidate
-from evals.replay.tune import Goal
+from evals.replay.tuning.tune import Goal
 
 from .candidates import Names, Rows, TaskCandidate, assembled
 from .tuner import TaskTuner

@@ -1,77 +1,36 @@
 """A promise, the score table and the splits -> the ladder to use, and the certificate of what was proved of it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from evals.replay.by_prompt import PromptTuner, without_prompts
-from evals.replay.calibrate import SURE
+from evals.replay.calibration.calibrate import SURE
 from evals.replay.candidate_tiers import fit_end, fit_tier
-from evals.replay.fallback import CandidateSequence
 from evals.replay.rows.splits import Splits
 from evals.replay.score_table import TierScores
 from evals.replay.simulate import SimulatedCascade
 from evals.replay.statistics.certify import METHODS, Certificate, least_rows, p_value
 from evals.replay.statistics.side_by_side import as_certificate, check_side_by_side
 from evals.replay.sweep_result import Candidate, SweepResult
-from evals.replay.tune import Goal, Tuner
+from evals.replay.tuning.by_prompt import PromptTuner, without_prompts
+from evals.replay.tuning.fallback import CandidateSequence
+from evals.replay.tuning.tune import Goal, Tuner
 
 from . import fixed_grid
-from .menu import MenuLine, certify_menu, rows_in_all, saves
+from .accepted_quality import choose_accepted_quality
+from .by_cost import choose_by_cost
+from .guarantee import CertifiedChoice, Guarantee
+from .menu import certify_menu, rows_in_all, saves
 
 Array = npt.NDArray[np.float64]
-Kind = Literal["max_loss", "min_quality", "min_accepted_quality", "budget", "error_price"]
 Method = Literal["auto", "split", "preset"]
 
 
 TunerFactory = Callable[[Mapping[str, Sequence[TierScores]], npt.NDArray[np.int64], Goal, int], Tuner]
 """Makes a tuner from columns, fit rows, goal and seed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Guarantee:
-    """What is wanted. ``value`` by ``kind``: the mean quality that may be lost against the premium tier; the least mean
-    quality; the least quality of accepted answers; USD per 1,000 prompts; USD that one wrong answer costs.
-
-    ``delta``: the probability, over the draw of the calibration rows, that a certified promise is broken.
-    """
-
-    kind: Kind
-    value: float
-    delta: float = 0.1
-
-    def words(self) -> str:
-        """The promise as a clause."""
-        return {
-            "max_loss": f"the mean quality is at most {self.value:g} below the premium tier's",
-            "min_quality": f"the mean quality is at least {self.value:g}",
-            "min_accepted_quality": f"accepted answers are right with probability at least {self.value:g}",
-            "budget": f"1,000 prompts cost at most ${self.value:g} on average",
-            "error_price": f"cost plus ${self.value:g} for each wrong answer is least",
-        }[self.kind]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class CertifiedChoice:
-    """The chosen candidate and how it was found.
-
-    ``guarantee`` is the promise that ``certificate`` is about. ``fit_rows``: rows whose labels the confidences were fitted
-    on. ``swept``: every cascade that tuning considered, empty where nothing was tuned. ``menu``: one line for each promise
-    where several were tested together. ``last_fit_rows``: those of the last tier, where they are others.
-    """
-
-    chosen: Candidate
-    certificate: Mapping[str, Any]
-    guarantee: Guarantee
-    method: str
-    fit_rows: npt.NDArray[np.int64]
-    notes: tuple[str, ...] = ()
-    swept: tuple[SweepResult, ...] = ()
-    menu: tuple[MenuLine, ...] = ()
-    last_fit_rows: npt.NDArray[np.int64] | None = None
 
 
 def choose_certified(
@@ -101,9 +60,9 @@ def choose_certified(
     if guarantee.kind not in ("max_loss", "min_quality"):
         columns = without_prompts(columns)
     if guarantee.kind in ("budget", "error_price"):
-        return _choose_by_cost(columns, splits, guarantee, seed, must_end)
+        return choose_by_cost(columns, splits, guarantee, seed, must_end)
     if guarantee.kind == "min_accepted_quality":
-        return _choose_level(columns, splits, guarantee, seed)
+        return choose_accepted_quality(columns, splits, guarantee, seed)
     premium = list(columns)[-1]
     quality, premium_usd = columns[premium][0].quality[:, 0], columns[premium][0].cost_usd[:, 0]
     against_premium = guarantee.kind == "max_loss"
@@ -202,8 +161,8 @@ def choose_from_menu(
     tuner = tuner_class(columns, splits.fit, Goal(quality, min(promises), premium), seed)
     menu = certify_menu(tuner, splits, premium_usd, promises, delta, must_end)
     proved = [line for line in menu if line.candidate is not None]
-    wanted = [line for line in menu if line.max_loss == choose] if choose is not None else proved[:1] or menu[:1]
-    line = wanted[0]
+    lines = [line for line in menu if line.max_loss == choose] if choose is not None else proved[:1] or menu[:1]
+    line = lines[0]
     guarantee = Guarantee("max_loss", line.max_loss, delta)
     common: dict[str, Any] = {
         "guarantee": guarantee,
@@ -321,142 +280,3 @@ def _success_words(guarantee: Guarantee, proof: Certificate) -> str:
         f"certification rows, p = {test.p_value:.4f} ({proof.method_words}, {len(proof.tests)} tests). "
         "It holds for prompts like those recorded."
     )
-
-
-def _choose_by_cost(
-    columns: Mapping[str, Sequence[TierScores]], splits: Splits, guarantee: Guarantee, seed: int, must_end: str | None
-) -> CertifiedChoice:
-    """The best predicted ladder under a budget, or at a price of an error; what it may lose is then bounded."""
-    premium = list(columns)[-1]
-    quality = columns[premium][0].quality[:, 0]
-    tuner = Tuner(columns, splits.fit, Goal(np.ones(len(quality)), 1.0, None), seed)
-    swept = tuner.sweep_all(must_end)
-    scored: list[tuple[float, float, Candidate]] = []
-    for each in swept:
-        if guarantee.kind == "budget":
-            within = np.flatnonzero(each.usd <= guarantee.value / 1000)
-            if len(within):
-                at = int(within[np.argmin(each.loss[within])])
-                scored.append((float(each.loss[at]), float(each.usd[at]), each.candidate(at, 1.0)))
-        else:
-            total = each.usd + guarantee.value * each.loss
-            at = int(np.argmin(total))
-            scored.append((float(total[at]), float(each.usd[at]), each.candidate(at, 1.0)))
-    notes: list[str] = []
-    if scored:
-        chosen = min(scored, key=lambda item: item[:2])[2]
-    else:
-        every = [(float(each.usd.min()), each.candidate(int(np.argmin(each.usd)), 1.0)) for each in swept]
-        least_usd, chosen = min(every, key=lambda item: item[0])
-        notes.append(
-            f"no cascade costs {guarantee.value:g} USD per 1,000 or less; the cheapest, about {1000 * least_usd:.4g}"
-        )
-    rows = splits.certify
-    losses = quality[rows] - chosen.outcome(rows).quality
-    bound, test_method = upper_bound(losses, guarantee.delta)
-    usd = 1000 * chosen.outcome(rows).cost_usd
-    error = 1.96 * float(usd.std()) / max(len(rows), 1) ** 0.5
-    # What is proved is the loss: the name of a certificate must not cover a budget that the rows say may be passed.
-    dear = guarantee.kind == "budget" and float(usd.mean()) + error > guarantee.value
-    words = "" if not dear else "The cost on the certification rows may pass the budget, so nothing is certified. "
-    words += (
-        f"Chosen so that {guarantee.words()}; measured ${usd.mean():.4g} per 1,000, 95 % interval "
-        f"[{max(0.0, usd.mean() - error):.4g}, {usd.mean() + error:.4g}]. "
-        f"With probability {100 * (1 - guarantee.delta):g} % its mean quality is at most {bound:.3f} below the premium "
-        f"tier's ({METHODS[test_method]} on {len(rows):,} rows that did not help to choose it)."
-    )
-    certificate = {
-        "certified": bound < 1.0 and bool(scored) and not dear,
-        "max_loss": bound, "delta": guarantee.delta, "method": METHODS[test_method],
-        "n": len(rows), "p_value": guarantee.delta, "tests": 1, "needed_n": None, "words": words,
-    }  # fmt: skip
-    return CertifiedChoice(
-        chosen=chosen,
-        certificate=certificate,
-        method="split",
-        fit_rows=splits.fit,
-        notes=tuple(notes),
-        guarantee=guarantee,
-        swept=tuple(swept),
-    )
-
-
-def upper_bound(losses: Array, delta: float) -> tuple[float, str]:
-    """A bound on the mean loss that holds with probability 1 - ``delta``: the least limit whose test passes.
-
-    Args:
-        losses: (n,), the premium tier's quality less the cascade's, in [-1, 1]. The rows must not have helped to choose it.
-        delta: The probability that the mean loss is larger.
-
-    Returns:
-        The bound, to 1e-3 and from above (1 where no limit passes), and the test's name.
-    """
-    low, high = max(0.0, float(losses.mean())), 1.0
-    test_method = "paired"
-    while high - low > 1e-3:
-        middle = (low + high) / 2
-        p, test_method = p_value(losses, middle)
-        low, high = (low, middle) if p <= delta else (middle, high)
-    return high, test_method
-
-
-def _choose_level(
-    columns: Mapping[str, Sequence[TierScores]], splits: Splits, guarantee: Guarantee, seed: int
-) -> CertifiedChoice:
-    """One level of calibrated confidence for every tier, as low as accepted answers stay right often enough."""
-    models = list(columns)
-    tiers = [fit_tier(columns[m][-1], splits.fit, seed) for m in models[:-1]]
-    last = columns[models[-1]][-1]
-    tiers.append(fit_tier(last.first_judges(last.n_last), splits.fit, seed))
-    cascade = SimulatedCascade.from_tiers(tiers)
-    levels = [float(x) for x in np.round(np.concatenate([1 - np.logspace(-4, -1, 31), np.linspace(0.89, 0.0, 90)]), 6)]
-    sequence = [
-        Candidate(cascade=cascade, thresholds=(t,) * (len(tiers) - 1), loss=0.0, variance=0.0, usd=0.0, last_accept_at=t)
-        for t in levels
-    ]
-    rows = splits.certify
-    passed: Candidate | None = None
-    p, test_method, n, tests = 1.0, "binomial", 0, 0
-    shortest = 0
-    for candidate in sequence:
-        outcome = candidate.outcome(rows)
-        losses = 1.0 - outcome.quality[outcome.accepted]
-        # Levels that accept too few rows to prove anything say nothing, whatever their answers: they are not tested. Which
-        # they are depends on the scores alone, never on the answers' quality.
-        if len(losses) < least_rows(1.0 - guarantee.value, guarantee.delta, paired=False):
-            continue
-        shortest = shortest or len(losses)
-        tests += 1
-        proof, method = p_value(losses, 1.0 - guarantee.value, paired=False)
-        if proof > guarantee.delta:
-            break
-        passed, p, test_method, n = candidate, proof, method, len(losses)
-    base = {"max_loss": None, "min_accepted_quality": guarantee.value, "delta": guarantee.delta, "tests": tests}
-    if passed is None:
-        fewest = least_rows(1.0 - guarantee.value, guarantee.delta, paired=False)
-        words = (
-            f"Refused: on {len(rows):,} rows no level of confidence could be shown to keep the promise that "
-            f"{guarantee.words()}. It takes at least {fewest:,} accepted rows without a single mistake. Nothing is accepted "
-            "below confidence 1."
-        )
-        chosen = Candidate(
-            cascade=cascade, thresholds=(1.0,) * (len(tiers) - 1), loss=0.0, variance=0.0, usd=0.0, last_accept_at=1.0
-        )
-        certificate = base | {
-            "certified": False, "method": METHODS["binomial"], "n": len(rows), "p_value": 1.0, "needed_n": fewest,
-            "words": words,
-        }  # fmt: skip
-        return CertifiedChoice(
-            chosen=chosen, certificate=certificate, method="split", fit_rows=splits.fit, guarantee=guarantee
-        )
-    share = float(passed.outcome(rows).accepted.mean())
-    words = (
-        f"With probability {100 * (1 - guarantee.delta):g} % over the draw of the rows that certified it, "
-        f"{guarantee.words()}: at confidence {passed.last_accept_at:g} or more, {100 * share:.0f} % of answers are "
-        f"accepted (n = {n:,}, p = {p:.4f}, {METHODS[test_method]})."
-    )
-    certificate = base | {
-        "certified": True, "method": METHODS[test_method], "n": n, "p_value": p, "needed_n": None, "words": words,
-        "accepted": share,
-    }  # fmt: skip
-    return CertifiedChoice(chosen=passed, certificate=certificate, method="split", fit_rows=splits.fit, guarantee=guarantee)

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cascade.policy.calibrators import Calibrator, Constant, Isotonic, Logistic
-from evals.replay.calibrate import apply, fit
+from evals.replay.calibration.apply_mapping import apply
+from evals.replay.calibration.calibrate import fit
 from evals.replay.candidate_tiers import fit_end
 from evals.replay.score_table import TierScores
 from evals.replay.simulate import CandidateTier, SimulatedCascade

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from evals.replay.rows.splits import Splits
 from evals.replay.statistics.certify import CandidateTest, Certificate, check_in_order, least_rows, rows_needed
 from evals.replay.sweep_result import Candidate
-from evals.replay.tune import Tuner
+from evals.replay.tuning.tune import Tuner
 
 Array = npt.NDArray[np.float64]
 

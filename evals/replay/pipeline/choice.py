@@ -5,21 +5,27 @@ from dataclasses import replace
 from functools import partial
 
 from evals.recording import Example
-from evals.replay.by_prompt import PromptTuner
 from evals.replay.by_task.promise import choose_for_each_task, choose_for_whole_and_each_task
 from evals.replay.by_task.tuner import TaskTuner, tasks_of
-from evals.replay.certificate.certified_choice import CertifiedChoice, TunerFactory, choose_certified, choose_from_menu
+from evals.replay.certificate.certified_choice import TunerFactory, choose_certified, choose_from_menu
+from evals.replay.certificate.guarantee import CertifiedChoice
 from evals.replay.latency import check_latencies, choose_speculation, p95, with_percentiles
 from evals.replay.prompt_columns import prompt_notes, with_prompts
+from evals.replay.prompt_predictor import EmbeddingColumns
 from evals.replay.rows.input_rows import ReplayError
 from evals.replay.rows.splits import Splits
 from evals.replay.score_table import TierScores
+from evals.replay.tuning.by_prompt import PromptTuner
 
 from .config import ReplayConfig
 
 
 def choose_cascade(
-    scores: dict[str, list[TierScores]], rows: Sequence[Example], splits: Splits, config: ReplayConfig
+    scores: dict[str, list[TierScores]],
+    rows: Sequence[Example],
+    splits: Splits,
+    config: ReplayConfig,
+    embeddings: EmbeddingColumns | None = None,
 ) -> CertifiedChoice | None:
     """Tunes and certifies what the settings ask for; None for a policy that is only measured.
 
@@ -28,6 +34,7 @@ def choose_cascade(
         rows: The rows that were scored.
         splits: Their parts; nothing is learned from those to test on.
         config: The settings of the replay.
+        embeddings: The embeddings of the rows' prompts; None: there are none.
 
     Raises:
         ReplayError: the scores do not allow what the settings ask for.
@@ -40,7 +47,7 @@ def choose_cascade(
     looks_at_prompts = config.by_prompt and not config.by_task and config.max_task_loss is None
     if looks_at_prompts or config.speculate:
         has_rules = config.own is not None and bool(config.own.policy.tasks.rules)
-        scores = with_prompts(scores, rows, has_tasks=config.task_tags or has_rules)
+        scores = with_prompts(scores, rows, has_tasks=config.task_tags or has_rules, embeddings=embeddings)
     if config.max_task_loss is not None:
         choice = _choose_by_task(scores, rows, splits, config)
     else:

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from cascade import Policy
-from evals.replay.certificate.certified_choice import Guarantee, Method
-from evals.replay.policy_output.own_policy import OwnPolicy
+from evals.replay.certificate.certified_choice import Method
+from evals.replay.certificate.guarantee import Guarantee
+from evals.replay.policy_output.own_policy import EmbeddingSource, OwnPolicy
 
 MOST_TIERS = 10
 LOSS = 0.02  # what the baselines may lose where the promise is about something else
@@ -33,6 +34,7 @@ class ReplayConfig:
         max_latency_s: The seconds that 95 % of the runs may take; None: any.
         speculate: Whether tiers may ask the next one at the same time.
         max_task_loss: The largest mean loss of any task; each then has thresholds of its own, too.
+        embedding: Where the embeddings of prompts come from; None: prompts are read without.
         promises_whole: Whether ``guarantee`` is promised as well where ``max_task_loss`` is.
     """
 
@@ -54,3 +56,4 @@ class ReplayConfig:
     speculate: bool = False
     max_task_loss: float | None = None
     promises_whole: bool = False
+    embedding: EmbeddingSource | None = None

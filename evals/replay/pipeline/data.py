@@ -11,7 +11,8 @@ import numpy.typing as npt
 from cascade import Policy, Result
 from evals.recording import Example
 from evals.replay import baselines
-from evals.replay.certificate.certified_choice import CertifiedChoice, Guarantee, upper_bound
+from evals.replay.certificate.by_cost import upper_bound
+from evals.replay.certificate.guarantee import CertifiedChoice, Guarantee
 from evals.replay.evidence.cofailure import cofailure
 from evals.replay.latency import p95, speculation
 from evals.replay.results import report_data
@@ -22,7 +23,7 @@ from evals.replay.score_table import TierScores
 from evals.replay.simulate import Outcome
 from evals.replay.statistics.certify import METHODS
 from evals.replay.sweep_result import Candidate, SweepResult
-from evals.replay.tune import Goal, Tuner
+from evals.replay.tuning.tune import Goal, Tuner
 
 from .config import ReplayConfig
 

@@ -1,6 +1,6 @@
 """One replay from end to end: score, split, certify, run the certified policy through the engine, compare with baselines."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,18 @@ from evals.common.progress import Progress
 from evals.engines import Engine
 from evals.recording import Example, models_of
 from evals.replay import engine_check
-from evals.replay.certificate.certified_choice import CertifiedChoice, Guarantee
+from evals.replay.certificate.guarantee import CertifiedChoice, Guarantee
+from evals.replay.evidence.embeddings import as_columns, read_embeddings
 from evals.replay.on_engine import run_policy
 from evals.replay.policy_output.limits import limit_notes, silent_judges
 from evals.replay.policy_output.traffic_profile import traffic_profile
+from evals.replay.prompt_predictor import EmbeddingColumns
 from evals.replay.results import verdict
 from evals.replay.results.table import ResultRow, compare
 from evals.replay.rows.input_rows import check_tiers
 from evals.replay.rows.recorded_verdicts import recorded_judges
 from evals.replay.score_table import TierScores, sha256_of
+from judges import Answer
 
 from .choice import choose_cascade
 from .config import LOSS, ReplayConfig
@@ -28,7 +31,7 @@ from .rows import ReplayRows, prepare_rows
 from .scores import add_consensus, score_tiers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)  # asyncio.run() takes the repr of what it returns
 class ReplayResult:
     """The results of a replay.
 
@@ -41,6 +44,9 @@ class ReplayResult:
     calibration_file: CalibrationFile | None
     warnings: tuple[str, ...]
     per_second: float
+
+    def __repr__(self) -> str:
+        return f"ReplayResult({len(self.rows)} rows in the table, {len(self.warnings)} warnings)"
 
     def __str__(self) -> str:
         return self.text()
@@ -91,16 +97,21 @@ async def _replay(
     if config.own is not None:
         warnings = [*warnings, *silent_judges(scores)]
     tuned = await add_consensus(path, sha256, rows, scores, splits, config=config, engine=engine)
-    choice = choose_cascade(tuned, rows, splits, config)
+    source = config.embedding
+    embeddings = None if source is None else await read_embeddings(path, rows, source.embedding, source.model)
+    columns = None
+    if source is not None and embeddings is not None:
+        columns = EmbeddingColumns(**as_columns(rows, embeddings, source.name, source.embedding.dimensions))
+    choice = choose_cascade(tuned, rows, splits, config, columns)
     policy = engine_check.to_policy(choice.chosen) if choice else config.policy
     assert policy is not None
     progress = Progress(len(splits.test), "engine")
-    results = await run_policy(policy, rows, splits.test, progress.step, engine)
+    results = await run_policy(policy, rows, splits.test, progress.step, engine, embeddings=embeddings)
     progress.end()
     engine_outcome = engine_check.to_outcome(results, [t.name for t in policy.tiers])
     if choice:
         engine_check.check_agreement(engine_outcome, choice.chosen.outcome(splits.test))
-        choice = await _check_limits(choice, policy, prepared, results, config)
+        choice = await _check_limits(choice, policy, prepared, results, config, embeddings=embeddings)
     tier_models = {tier.name: tier.model for tier in policy.tiers}
     guarantee = choice.guarantee if choice else config.guarantee
     limit = guarantee.value if guarantee.kind == "max_loss" else LOSS
@@ -135,12 +146,18 @@ async def _replay(
 
 
 async def _check_limits(
-    choice: CertifiedChoice, policy: Policy, prepared: ReplayRows, results: Sequence[Result], config: ReplayConfig
+    choice: CertifiedChoice,
+    policy: Policy,
+    prepared: ReplayRows,
+    results: Sequence[Result],
+    config: ReplayConfig,
+    *,
+    embeddings: Mapping[str, Answer] | None,
 ) -> CertifiedChoice:
     """Withdraws the certificate where limits of the caller's own policy change what the certified policy returns."""
     if config.own is None:
         return choice
-    bound = await limit_notes(config.own.policy, policy, prepared.rows, prepared.splits.test, results)
+    bound = await limit_notes(config.own.policy, policy, prepared.rows, prepared.splits.test, results, embeddings=embeddings)
     if bound is None:
         return choice
     words = f"{bound} Nothing is certified."

@@ -11,13 +11,20 @@ from evals.recording import Example
 from evals.replay.engine_check import run_engine
 from evals.replay.rows.input_rows import ReplayError
 from evals.replay.score_table import TierScores
+from judges import Answer
 
 LIMITS = ("max_calls", "max_samples", "budget_usd")
 """The limits of a policy that a recording can show at work; a deadline depends on the day."""
 
 
 async def limit_notes(
-    own: Policy, tuned: Policy, examples: Sequence[Example], rows: npt.NDArray[np.int64], unlimited: Sequence[Result]
+    own: Policy,
+    tuned: Policy,
+    examples: Sequence[Example],
+    rows: npt.NDArray[np.int64],
+    unlimited: Sequence[Result],
+    *,
+    embeddings: Mapping[str, Answer] | None = None,
 ) -> str | None:
     """Says whether the policy's own limits change what the tuned policy returns.
 
@@ -27,6 +34,7 @@ async def limit_notes(
         examples: The recording's rows.
         rows: The test rows.
         unlimited: What the tuned policy returned for each test row without limits.
+        embeddings: Those of the prompts, by their texts.
 
     Returns:
         A sentence that names the limits, or None where no answer changes.
@@ -36,7 +44,7 @@ async def limit_notes(
         return None
     named = ", ".join(f"{name}: {value:g}" for name, value in limits.items() if value is not None)
     try:
-        limited = await run_engine(tuned.model_copy(update=limits), examples, rows)
+        limited = await run_engine(tuned.model_copy(update=limits), examples, rows, embeddings=embeddings)
     except PolicyError as error:
         return f"The policy's limits ({named}) cannot be replayed: {error}."
     except ReplayError as error:

@@ -6,10 +6,28 @@ from pathlib import Path
 
 from cascade import Policy
 from cascade.policy import load
-from cascade.policy.schema import JudgeRule
+from cascade.policy.schema import EmbeddingSpec, JudgeRule, ModelSpec
 from cascade.util.suggestions import unknown
 from evals.recording import Example, models_of
 from evals.replay.rows.input_rows import ReplayError, Rules
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingSource:
+    """Where the embeddings of prompts come from.
+
+    Attributes:
+        embedding: The policy's settings.
+        model: Those of its model.
+    """
+
+    embedding: EmbeddingSpec
+    model: ModelSpec
+
+    @property
+    def name(self) -> str:
+        """The model, as its provider names it."""
+        return self.model.model or self.embedding.model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,13 +35,15 @@ class OwnPolicy:
     """A policy of a policy file.
 
     ``policy`` is the policy as the file states it, without its calibration, but with the models named as their providers
-    call them: that is how a recording names them. ``has_journal``: whether the file configures a journal.
+    call them: that is how a recording names them. ``has_journal``: whether the file configures a journal. ``embedding``:
+    where the embeddings of prompts come from; None: the policy has none.
     """
 
     path: Path
     name: str
     policy: Policy
     has_journal: bool
+    embedding: EmbeddingSource | None = None
 
     @property
     def models(self) -> list[str]:
@@ -73,17 +93,22 @@ def own_policy(path: str | Path, name: str | None = None) -> OwnPolicy:
         t.model_copy(update={"model": recorded_names[t.model], "judges": [_renamed(j, recorded_names) for j in t.judges]})
         for t in policy.tiers
     ]
+    spec = policy.embedding
     return OwnPolicy(
-        path=Path(path), name=name, policy=policy.model_copy(update={"tiers": tiers}), has_journal=file.journal is not None
+        path=Path(path),
+        name=name,
+        policy=policy.model_copy(update={"tiers": tiers}),
+        has_journal=file.journal is not None,
+        embedding=None if spec is None else EmbeddingSource(embedding=spec, model=file.models[spec.model]),
     )
 
 
 def check_recorded(own: OwnPolicy, models: Iterable[str], examples: Sequence[Example]) -> None:
     """Raises ReplayError where the recording lacks models of the policy; says how to record them."""
-    known = models_of(examples)
-    if missing := [model for model in models if model not in known]:
+    recorded_models = models_of(examples)
+    if missing := [model for model in models if model not in recorded_models]:
         raise ReplayError(
             f"--policy-file {own.path}: the recording has no model {', '.join(map(repr, missing))}; it has: "
-            f"{', '.join(known)}. Replay a recording of the policy's models, or record what is missing: cascade record "
-            f"RECORDING --missing --policy-file {own.path} --policy {own.name} --out complete.jsonl"
+            f"{', '.join(recorded_models)}. Replay a recording of the policy's models, or record what is missing: "
+            f"cascade record RECORDING --missing --policy-file {own.path} --policy {own.name} --out complete.jsonl"
         )

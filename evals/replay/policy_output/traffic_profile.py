@@ -6,7 +6,8 @@ from math import isnan
 from cascade import Policy, Result
 from cascade.journal.drifts import is_refused
 from cascade.promise.drift import form_features, text_of
-from cascade.promise.traffic import LEAST_EXAMPLES, TrafficRun
+from cascade.promise.traffic import LEAST_EXAMPLES
+from cascade.promise.traffic_events import TrafficRun
 from evals.recording import Example
 
 MOST_EXAMPLES = 1_000

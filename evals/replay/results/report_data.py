@@ -10,7 +10,8 @@ import numpy.typing as npt
 from cascade import Result
 from evals.recording import Example
 from evals.replay.baselines import uncalibrated
-from evals.replay.calibrate import apply, method_of
+from evals.replay.calibration.apply_mapping import apply
+from evals.replay.calibration.fit_mappings import method_of
 from evals.replay.candidate_tiers import agreement_scores
 from evals.replay.simulate import CandidateTier, Outcome
 from evals.replay.statistics.metrics import ece_by_chance, reliability, summary

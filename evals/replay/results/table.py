@@ -10,7 +10,7 @@ import numpy.typing as npt
 from evals.recording import Example
 from evals.replay import baselines
 from evals.replay.baselines import Baseline, Columns
-from evals.replay.certificate.certified_choice import Guarantee
+from evals.replay.certificate.guarantee import Guarantee
 from evals.replay.expected_value import cascade_routing
 from evals.replay.rows.splits import Splits
 from evals.replay.simulate import Outcome

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import numpy as np
 
 from evals.replay.baselines import Baseline, best_pair, prompt_router
-from evals.replay.certificate.certified_choice import Guarantee, choose_certified
+from evals.replay.certificate.certified_choice import choose_certified
+from evals.replay.certificate.guarantee import Guarantee
 from evals.replay.evidence.consensus import with_consensus
 from evals.replay.expected_value import cascade_routing
 from evals.replay.prompt_columns import with_prompts

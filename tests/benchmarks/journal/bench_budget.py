@@ -5,7 +5,6 @@ Two cascades with the same journal run in turn, one of them under a budget a day
 
 import asyncio
 import json
-import shutil
 import statistics
 import sys
 import tempfile
@@ -69,17 +68,16 @@ async def added(url: str, state: str | None = None) -> dict[str, float]:
 @contextmanager
 def postgres() -> Iterator[str | None]:
     """A database on a server of its own; None where no server is installed."""
-    from tests.cascade.journal import conftest
+    from tests import postgres_server
 
-    if not (shutil.which("initdb") or conftest.BINARIES):
+    if postgres_server.missing():
         yield None
         return
-    server = conftest.server.__wrapped__()  # type: ignore[attr-defined]
-    folder = next(server)
+    server = postgres_server.PostgresServer()
     try:
-        yield f"postgresql://postgres@/postgres?host={folder}"
+        yield server.url()
     finally:
-        next(server, None)
+        server.close()
 
 
 def main() -> int:

@@ -19,7 +19,8 @@ from time import perf_counter
 from typing import Any
 
 from cascade.promise.drift import form_features, text_of
-from cascade.promise.traffic import DriftState, TrafficProfile, TrafficRun, TrafficTracker
+from cascade.promise.traffic import DriftState, TrafficProfile, TrafficTracker
+from cascade.promise.traffic_events import TrafficRun
 from evals.recording import Example, read
 
 HOME = Path(os.environ.get("CASCADE_RECORDINGS") or Path(__file__).parents[4] / "shared" / "recordings")

@@ -1,71 +1,23 @@
-"""Journals in both databases: SQLite files, and a Postgres server of our own from the system's package."""
+"""Journals in both databases: SQLite files, and a Postgres server of our own."""
 
-import asyncio
-import inspect
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Runs the tests that are coroutines, each in an event loop of its own."""
-    if not inspect.iscoroutinefunction(pyfuncitem.obj):
-        return None
-    names = inspect.signature(pyfuncitem.obj).parameters
-    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
-    return True
-
-
-BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").is_dir() else []
-
-
-def _as_postgres(*command: str) -> None:
-    """Runs one of the server's programs; it refuses root, for whom the system's own user stands in."""
-    prefix = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
-    done = subprocess.run([*prefix, *command], capture_output=True, text=True, cwd="/")
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[Path]:
-    """A running cluster in a temporary folder, reached by a unix socket in it."""
-    program = shutil.which("initdb")
-    binaries = Path(program).parent if program else BINARIES[-1] if BINARIES else None
-    if binaries is None:
-        pytest.skip("no Postgres server is installed (initdb was not found)")
-    folder = Path(tempfile.mkdtemp(prefix="cascade-pg-"))
-    if os.getuid() == 0:
-        shutil.chown(folder, "postgres")
-    data = folder / "data"
-    control = str(binaries / "pg_ctl")
-    try:
-        _as_postgres(str(binaries / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N")
-        options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off -c max_connections=50"
-        _as_postgres(control, "-D", str(data), "-w", "-l", str(folder / "log"), "-o", options, "start")
-        try:
-            yield folder
-        finally:
-            _as_postgres(control, "-D", str(data), "-m", "immediate", "-w", "stop")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+from tests.postgres_server import PostgresServer
 
 
 @pytest.fixture
-def postgres_url(server: Path) -> Iterator[str]:
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
     """An empty database of its own."""
     import psycopg
 
     name = f"t{uuid4().hex}"
-    with psycopg.connect(f"postgresql://postgres@/postgres?host={server}", autocommit=True) as connection:
+    with psycopg.connect(postgres_server.url(), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]
-        yield f"postgresql://postgres@/{name}?host={server}"
+        yield postgres_server.url(name)
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[call-overload]
 
 

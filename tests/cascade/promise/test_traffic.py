@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascade.promise.drift import FORM_FEATURES, form_features
-from cascade.promise.traffic import DriftState, TrafficProfile, TrafficRun, TrafficTracker, profile_of
+from cascade.promise.shares import ShareTest
+from cascade.promise.traffic import DriftState, TrafficProfile, TrafficTracker, profile_of
+from cascade.promise.traffic_events import TrafficRun
 
 TIERS = ("cheap", "premium")
 
@@ -50,6 +52,36 @@ def test_traffic_like_the_recording_is_left_alone() -> None:
     assert alarms <= 1
 
 
+def test_healthy_traffic_is_shown_to_be_like_the_recording() -> None:
+    """Every check without labels, in about as many runs as was said at the start; before, there is not enough evidence."""
+    tracker, rng = TrafficTracker(profile(), TIERS), random.Random(11)
+    first = {check.name: check for check in tracker.results()}
+    assert {check.state for check in first.values()} == {DriftState.NOT_ENOUGH}
+    counts: dict[str, int] = {}
+    for n in range(1, 1_501):
+        tracker.add(run(rng))
+        for check in tracker.results() if n % 10 == 0 else ():
+            if check.state is DriftState.ALIKE:
+                counts.setdefault(check.name, n)
+    assert counts.keys() == first.keys() - {"calibration"}
+    for name, n in counts.items():
+        needed = first[name].needed
+        assert needed is not None
+        assert f"about {needed:,} more would show it" in first[name].words
+        assert needed / 4 <= n <= needed * 4
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_a_changed_share_is_not_called_like_the_recording(share: float) -> None:
+    """Three in ten escalated; where more do by 15 points and over, no stream of thirty is called like the recording."""
+    for seed in range(30):
+        test, rng = ShareTest(150, 500, 0.05), random.Random(seed)
+        for _ in range(400):
+            test.update(rng.random() < share)
+            assert test.needed != 0
+    assert test.needed is None  # with a share like this no number of runs would do
+
+
 @pytest.mark.parametrize(
     ("check", "change"),
     [
@@ -76,7 +108,7 @@ def test_each_kind_of_change_is_found_by_its_own_check(check: str, change: dict[
 
 def test_losses_beyond_what_confidences_admit_are_a_drift_of_the_calibration() -> None:
     """Answers accepted at 0.9 that lose in three of ten cases; where they lose in one of ten nothing is said."""
-    for rate, state in ((0.3, DriftState.DRIFTED), (0.1, DriftState.NOT_SHOWN)):
+    for rate, state in ((0.3, DriftState.DRIFTED), (0.1, DriftState.ALIKE)):
         tracker, rng = TrafficTracker(profile(), TIERS), random.Random(7)
         for _ in range(400):
             tracker.add_label(float(rng.random() < rate), 0.9, 0.5)
@@ -88,7 +120,9 @@ def test_what_is_unknown_is_left_out() -> None:
     tracker, rng = TrafficTracker(profile(), TIERS), random.Random(6)
     for _ in range(200):
         tracker.add(replace(run(rng), form=None, confidence=None, latency_s=None, cost_usd=None))
-    assert set(states(tracker).values()) == {DriftState.NOT_SHOWN}
+    by_check = states(tracker)
+    assert {by_check[check] for check in ("tiers", "escalations", "refusals")} == {DriftState.ALIKE}
+    assert {by_check[check] for check in ("prompts", "confidences", "latency", "cost")} == {DriftState.NOT_ENOUGH}
     bare = TrafficProfile.from_lines([replace(run(rng), latency_s=None, form=None).to_line() for _ in range(100)])
     assert "latency" not in states(TrafficTracker(bare, TIERS))
     assert "prompts" not in states(TrafficTracker(bare, TIERS))

@@ -4,9 +4,9 @@ import threading
 import time
 
 from cascade import Cascade
-from tests.cascade.journal.conftest import postgres_url, server, url
+from tests.cascade.journal.conftest import postgres_url, url
 
-__all__ = ["check_monitors", "postgres_url", "server", "url"]
+__all__ = ["check_monitors", "postgres_url", "url"]
 
 
 def check_monitors(service: Cascade) -> None:

@@ -17,7 +17,8 @@ from cascade.journal.store import Filter
 from cascade.policy.load import parse
 from cascade.policy.rollout import AppliedCalibration
 from cascade.promise.drift import form_features
-from cascade.promise.traffic import DriftState, TrafficRun
+from cascade.promise.traffic import DriftState
+from cascade.promise.traffic_events import TrafficRun
 from cascade.shadow import drift_monitor
 from cascade.telemetry import Telemetry
 from tests.cascade.shadow.conftest import check_monitors
@@ -95,18 +96,31 @@ def test_a_turn_is_noticed_in_service(url: str, caplog: pytest.LogCaptureFixture
         check_monitors(service)
         ask(service, [question(rng) for _ in range(60)])
         check_monitors(service)
-        assert set(states(url, one).values()) == {DriftState.NOT_SHOWN}
-        assert (caplog.records, posted) == ([], [])
+        early = states(url, one)
+        assert {early["tiers"], early["escalations"]} == {DriftState.ALIKE}
+        assert {early["prompts"], early["calibration"]} == {DriftState.NOT_ENOUGH}
+        assert all(
+            r.levelname == "INFO" and "like the recording (was: not enough evidence)" in r.getMessage()
+            for r in caplog.records
+        )
+        assert {(body["state"], body["previous"], body["needed"]) for body in posted} == {
+            ("like the recording", "not enough evidence", 0)
+        }
+        assert {body["check"] for body in posted} == {name for name, state in early.items() if state is DriftState.ALIKE}
+        assert registry.get_sample_value("cascade_drift_needed", {"policy": "default", "check": "prompts"}) == 40.0
+        caplog.clear()
+        posted.clear()
         ask(service, [f"{i} + {i} = ?\n{i} * {i} = ?" for i in range(120)])
         check_monitors(service)
         checks = states(url, one)
         check_monitors(service)
     assert [name for name, state in checks.items() if state is DriftState.DRIFTED] == ["prompts"]
-    assert len(caplog.records) == 1
-    assert "policy default: prompts: differ from the recording" in caplog.text
-    assert [(body["event"], body["check"], body["state"]) for body in posted] == [("drift", "prompts", "drifted")]
+    (warning,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert "policy default: prompts: differ from the recording (was: not enough evidence)" in warning.getMessage()
+    changes = [(body["event"], body["check"], body["previous"]) for body in posted if body["state"] == "drifted"]
+    assert changes == [("drift", "prompts", "not enough evidence")]
     labels = {"policy": "default", "check": "prompts"}
-    assert registry.get_sample_value("cascade_drift_state", labels) == 2.0
+    assert registry.get_sample_value("cascade_drift_state", labels) == 3.0
     assert registry.get_sample_value("cascade_drift_runs", {"policy": "default"}) == 180.0
     store = open_store(url)
     records = list(store.read(Filter()))
@@ -208,7 +222,8 @@ def test_the_command_shows_the_checks(tmp_path: Path, capsys: pytest.CaptureFixt
         check_monitors(service)
     assert main(command) == 0
     out = capsys.readouterr().out
-    assert "default: prompts: not shown to differ from the recording; 0 runs against the recording" in out
+    assert "default: prompts: neither like the recording nor different from it by the evidence so far; 0 runs" in out
+    assert "against the recording; about 100 more would show it" in out
     assert "default: latency: " in out
     assert main([*command, "--policy", "default", "--reset"]) == 0
 

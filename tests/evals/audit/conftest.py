@@ -1,5 +1,5 @@
 """Both databases, as for the journal's tests."""
 
-from tests.cascade.journal.conftest import postgres_url, server, url
+from tests.cascade.journal.conftest import postgres_url, url
 
-__all__ = ["postgres_url", "server", "url"]
+__all__ = ["postgres_url", "url"]

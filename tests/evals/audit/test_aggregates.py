@@ -1,6 +1,7 @@
 """The database's sums are those of the records: in SQLite, Postgres and Parquet, and in an earlier cascade's journal."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,19 @@ from cascade.journal.open_store import open_store
 from cascade.journal.read.export import export
 from cascade.journal.record import Record
 from cascade.journal.store import Filter, SqlStore
-from evals.audit import aggregates
+from evals.audit import aggregates, parquet_shards
+from evals.audit.aggregates import Period, traffic
 from evals.audit.audit import main
+from evals.audit.parquet_shards import row_ranges
 from evals.audit.parquet_store import ParquetStore
-from tests.cascade.journal.conftest import postgres_url, server, url
+from tests.cascade.journal.conftest import postgres_url, url
+from tests.evals.engines.serial_engine import SerialEngine
 
 from . import by_record
-from .journals import fill
+from .journals import DAY, fill
 from .test_audit import setup
 
-__all__ = ["postgres_url", "server", "url"]
+__all__ = ["postgres_url", "url"]
 
 pytest.importorskip("duckdb")
 NOW = 1_800_000_000.0
@@ -111,8 +115,8 @@ def test_parquet_files_say_the_same(tmp_path: Path) -> None:
     fill_in(address)
     store = open_store(address)
     middle = NOW - 40_000.0
-    for i, wanted in enumerate((Filter(until=middle), Filter(since=middle))):
-        export(store.read(wanted), "parquet", str(tmp_path / f"{i}.parquet"), store=store)
+    for i, selection in enumerate((Filter(until=middle), Filter(since=middle))):
+        export(store.read(selection), "parquet", str(tmp_path / f"{i}.parquet"), store=store)
     files = ParquetStore(str(tmp_path / "*.parquet"))
     assert_same(as_data(period(files)), expected(store))
     assert files.find("0" * 32) is None
@@ -174,3 +178,40 @@ def test_groups_are_added_field_by_field() -> None:
     one = dataclasses.replace(by_record.Group(), **{f.name: 2 for f in dataclasses.fields(by_record.Group)})
     one.add(one)
     assert set(dataclasses.asdict(one).values()) == {4}
+
+
+@pytest.fixture
+def exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The pattern of two Parquet files of several row groups each, in shards of two of them."""
+    pq = pytest.importorskip("pyarrow.parquet")
+    pytest.importorskip("duckdb")
+    monkeypatch.setattr(parquet_shards, "SHARD_ROWS", 300)
+    for i in (1, 2):
+        url = f"sqlite:///{tmp_path / f'{i}.db'}"
+        fill(url, np.random.default_rng(i), n=1_000, now=NOW, stopped=0.1, unpriced=0.1)
+        store = open_store(url)
+        export(store.read(Filter()), "parquet", str(tmp_path / "whole.parquet"), store=store)
+        store.close()
+        (tmp_path / "files").mkdir(exist_ok=True)
+        table = pq.read_table(tmp_path / "whole.parquet")
+        pq.write_table(table, tmp_path / "files" / f"{i}.parquet", row_group_size=150)
+    return str(tmp_path / "files" / "*.parquet")
+
+
+def test_parquet_files_are_added_up_in_shards(exported: str, tmp_path: Path) -> None:
+    """By an engine's workers as by this process, to the last bit; each shard holds whole row groups, and each row once."""
+    store, engine = ParquetStore(exported), SerialEngine()
+    period = Period(store=store, since=NOW - 2 * DAY, until=NOW)
+    shards = list(row_ranges(store._connection, store._files))
+    assert [(shard.number, shard.first, shard.end) for shard in shards if shard.number] == [
+        (1, first, min(first + 300, 1_000)) for first in range(0, 1_000, 300)
+    ]
+    one, many = (traffic(period, NOW - DAY, chosen) for chosen in (None, engine))
+    assert engine.keys == [shard.key for shard in shards]
+    assert len(set(engine.keys)) == 8
+    assert json.dumps([part.to_json() for part in one]) == json.dumps([part.to_json() for part in many])
+    assert one[0].total.runs + one[1].total.runs == 2_000
+    _, whole = traffic(period)
+    sums = store.execute("SELECT COUNT(*), SUM(cost_usd) FROM journal_rows WHERE kind = 'run'")[0]
+    assert (whole.total.runs, whole.total.usd) == (sums[0], pytest.approx(sums[1]))
+    store.close()

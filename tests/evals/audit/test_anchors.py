@@ -15,8 +15,8 @@ from cascade.journal.open_store import open_store
 from cascade.journal.promises import PromiseBook
 from cascade.promise.states import Promise, PromiseState
 from cascade.shadow.promise_monitor import in_words
-from evals.audit.anchors import read_anchors
 from evals.audit.grade_shadows import main
+from evals.audit.grading.anchors import read_anchors
 from tests.evals.audit.journals import POLICY, fill
 
 PROMISE = Promise(max_loss=0.05)

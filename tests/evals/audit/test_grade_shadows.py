@@ -14,8 +14,9 @@ from cascade.journal.labels import LabelBook
 from cascade.journal.open_store import open_store
 from cascade.journal.store import Filter
 from cascade.models.protocol import ModelError
-from evals.audit.grade_shadows import ShadowGrading, grade_runs, main
-from evals.audit.sampled_runs import SampledRun, Survey, sampled_runs
+from evals.audit.grade_shadows import main
+from evals.audit.grading.sampled_runs import SampledRun, Survey, sampled_runs
+from evals.audit.grading.shadow_grading import ShadowGrading, grade_runs
 from evals.grade import GradingCase
 
 QUESTIONS = {"6 * 7": 42, "2 + 2": 4, "9 - 1": 8, "5 * 5": 25}

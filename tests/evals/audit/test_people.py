@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evals.audit.people import LEAST_LABELS, PeopleEstimate, estimate_by_people
+from evals.audit.people import LEAST_LABELS, PeopleEstimate, chances_of_draws, estimate_by_people
 
 Rng = np.random.Generator
 N, LABELS = 2_000, 200
@@ -87,7 +87,7 @@ def test_limits_lie_in_the_range_around_the_mean(seed: int, worse: int, better: 
     losses = rng.permutation(np.concatenate([np.ones(worse), -np.ones(better), np.zeros(100 - worse - better)]))
     e = estimate_by_people(sample(rng, losses, 50), np.round(losses + rng.normal(size=100)))
     assert -1.0 <= e.lower < e.mean < e.upper <= 1.0
-    assert 0.0 < e.narrower <= 1.0
+    assert 0.0 < e.narrower <= 1.0 + 1e-9
 
 
 @pytest.mark.parametrize(
@@ -103,3 +103,53 @@ def test_wrong_arguments_are_refused(labels: list[float], options: dict[str, np.
     """Each is an error that names what is wrong."""
     with pytest.raises(ValueError, match=message):
         estimate_by_people(np.array(labels), np.zeros(40), **options)
+
+
+def test_a_draw_from_all_that_are_left_has_the_share_of_the_labels() -> None:
+    """Uniform draws have n / N, also of everything."""
+    assert chances_of_draws(np.ones(30), 120) == pytest.approx(np.full(30, 0.25))
+    assert chances_of_draws(np.ones(30), 30) == pytest.approx(np.ones(30))
+
+
+@pytest.mark.parametrize("labels", [40, 95])
+def test_draws_without_replacement_are_weighted_without_bias(labels: int) -> None:
+    """Of 100 values, of which the large ones are drawn four times as often: the weighted mean is that of all."""
+    values = np.where(np.arange(100) < 30, 1.0, 0.0)
+    means = []
+    for seed in range(150):
+        rng, left = np.random.default_rng(seed), np.arange(100)
+        order, shares = [], []
+        for _ in range(labels):
+            p = 1.0 + 3.0 * values[left]
+            place = rng.choice(len(left), p=p / p.sum())
+            order.append(left[place])
+            shares.append(p[place] / p.mean())
+            left = np.delete(left, place)
+        means.append(np.sum(values[order] / chances_of_draws(np.array(shares), 100)) / 100)
+    assert abs(np.mean(means) - 0.3) < 3.5 * np.std(means) / np.sqrt(150) + 1e-12
+
+
+def test_the_confidence_makes_it_narrower_and_a_useless_one_does_no_harm() -> None:
+    """With a confidence that knows as much as the judge; unknown ones, and useless ones, cost next to nothing."""
+    ratios: dict[str, list[float]] = {}
+    hits = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        right, verdicts = world(rng, "good")
+        labels = sample(rng, right)
+        knows = 1.0 / (1.0 + np.exp(-(2.0 * right - 1.0 + rng.normal(size=N))))
+        by = {
+            "knows": knows,
+            "unknown": np.full(N, np.nan),
+            "useless": rng.random(N),
+            "half unknown": np.where(rng.random(N) < 0.5, knows, np.nan),
+        }
+        without = estimate_by_people(labels, verdicts, low=0.0)
+        for name, confidences in by.items():
+            e = estimate_by_people(labels, verdicts, confidences=confidences, low=0.0)
+            hits += e.lower <= 0.7 <= e.upper
+            ratios.setdefault(name, []).append((e.upper - e.lower) / (without.upper - without.lower))
+    assert np.mean(ratios["knows"]) < 0.93
+    assert np.mean(ratios["half unknown"]) < 0.98
+    assert max(np.mean(ratios["unknown"]), np.mean(ratios["useless"])) <= 1.0 + 1e-9
+    assert hits / 80 >= 0.93 - 3.0 * np.sqrt(0.93 * 0.07 / 20)

@@ -8,9 +8,12 @@ import pytest
 
 from cascade.journal.open_store import open_store
 from cascade.journal.review import Review, note_of, review_of
+from cascade.promise.review_sampling import ReviewCandidate, draw_sizes
 from evals.audit.audit import main
 from evals.audit.reviews import ReviewedRuns
 from tests.evals.audit.test_audit import audit_of, setup
+
+SEEDS = 24
 
 
 def runs_of(rng: np.random.Generator, *, n: int = 2_000, labels: int = 200, hard: int = 0) -> tuple[ReviewedRuns, float]:
@@ -26,8 +29,11 @@ def runs_of(rng: np.random.Generator, *, n: int = 2_000, labels: int = 200, hard
     for i in np.flatnonzero(differs).tolist():
         rows.weights.append(float(weight[i]))
         rows.verdicts.append(float(verdict[i]))
-        known = i in hardest or i in at_random
-        rows.reviews.append(Review(returned=1.0 - loss[i], premium=1.0, at_random=i in at_random) if known else None)
+        is_labelled = i in hardest or i in at_random
+        rows.confidences.append(float("nan"))
+        chance = 1.0 if i in at_random else None
+        rows.reviews.append(Review(returned=1.0 - loss[i], premium=1.0, chance=chance) if is_labelled else None)
+        rows.places.append(i)
     return rows, (10.0 * 0.25 * 0.4 + 40.0 * 0.25 * 0.1) / 50.0
 
 
@@ -46,16 +52,54 @@ def test_the_loss_by_people_is_of_all_runs(hard: int) -> None:
     assert biases.mean() > 0.01
 
 
+def draw_runs(rng: np.random.Generator, *, n: int, labels: int, grows: bool) -> tuple[ReviewedRuns, float]:
+    """Runs that the queue drew by chance, and the true mean loss; while it does, the others arrive where it ``grows``."""
+    weight = np.where(rng.random(n) < 0.5, 10.0, 40.0)
+    confidence = rng.beta(5.0, 2.0, size=n)
+    loss = np.where(rng.random(n) < 0.8 * (1.0 - confidence), 1.0, np.where(rng.random(n) < 0.1, -1.0, 0.0))
+    verdict = np.clip(np.round(loss + rng.normal(0.3, 0.5, size=n)), -1.0, 1.0)
+    candidates = [ReviewCandidate(*row) for row in zip(verdict.tolist(), confidence.tolist(), weight.tolist(), strict=True)]
+    rows = ReviewedRuns(all_weight=float(weight.sum()), verdicts=verdict.tolist(), weights=weight.tolist())
+    rows.confidences, rows.reviews, rows.places = confidence.tolist(), [None] * n, [0] * n
+    order: list[int] = []
+    for count in range(labels):
+        arrived = n if not grows else int(n * (0.5 + 0.5 * count / labels))
+        left = [i for i in range(arrived) if rows.reviews[i] is None]
+        if count % 25 == 0:
+            sizes = np.array(draw_sizes(candidates, [(candidates[i], float(loss[i])) for i in order]))
+        p = sizes[left]
+        place = int(rng.choice(len(left), p=p / p.sum()))
+        i = left[place]
+        rows.reviews[i] = Review(returned=0.5, premium=0.5 + 0.5 * loss[i], chance=float(p[place] / p.mean()))
+        rows.places[i] = count + 1
+        order.append(i)
+    return rows, float(np.average(loss, weights=weight))
+
+
+@pytest.mark.parametrize(("n", "labels", "grows"), [(400, 100, False), (120, 110, False), (300, 75, True)])
+def test_runs_that_were_drawn_more_often_count_less(n: int, labels: int, grows: bool) -> None:
+    """Drawn by chance, the uncertain ones more often: no bias, also where nearly all are labelled, or more runs arrive."""
+    errors, covered = [], []
+    for seed in range(SEEDS):
+        rows, truth = draw_runs(np.random.default_rng(seed), n=n, labels=labels, grows=grows)
+        estimate = rows.estimate()
+        assert estimate is not None
+        errors.append(estimate.mean - truth / 2.0)
+        covered.append(estimate.lower <= truth / 2.0 <= estimate.upper)
+    assert abs(np.mean(errors)) < 3.5 * np.std(errors) / np.sqrt(SEEDS)
+    assert np.mean(covered) >= 0.93 - 3.0 * np.sqrt(0.93 * 0.07 / SEEDS)
+
+
 def test_runs_that_were_shown_because_they_are_hard_prove_nothing() -> None:
     """Without enough runs shown at random there is no estimate."""
     rows, _ = runs_of(np.random.default_rng(0), labels=19, hard=60)
     assert rows.estimate() is None
 
 
-@pytest.mark.parametrize("at_random", [False, True])
-def test_notes_are_read_as_they_were_written(at_random: bool) -> None:
+@pytest.mark.parametrize("chance", [None, 1.0, 0.2, 2.345, 1e-4, 1234.0])
+def test_notes_are_read_as_they_were_written(chance: float | None) -> None:
     """The qualities, and how the run was chosen; other notes are no review."""
-    review = Review(returned=0.5, premium=1.0, at_random=at_random)
+    review = Review(returned=0.5, premium=1.0, chance=chance)
     assert review_of(note_of(review)) == review
     assert review_of("the customer complained") is None
     assert review_of(None) is None
@@ -68,7 +112,7 @@ def test_the_audit_states_the_loss_by_people(tmp_path: Path, capsys: pytest.Capt
     rows = store.execute("SELECT run_id, loss FROM cascade_labels WHERE state = 'done' ORDER BY run_id")
     for run_id, loss in rows[:100]:
         for returned in (0.5, 1.0 - loss):
-            note = note_of(Review(returned=returned, premium=1.0, at_random=True))
+            note = note_of(Review(returned=returned, premium=1.0, chance=1.0))
             store.execute(
                 "INSERT INTO cascade_feedback (run_id, quality, note, at) VALUES (?, ?, ?, 0.0)", (run_id, returned, note)
             )

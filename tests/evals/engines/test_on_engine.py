@@ -15,7 +15,7 @@ from evals.grade.command import main as grade
 from evals.recording import blocks, read, write
 from evals.recording.blocks import Block, read_blocks
 from evals.replay import on_engine
-from evals.replay.certificate.certified_choice import Guarantee
+from evals.replay.certificate.guarantee import Guarantee
 from evals.replay.pipeline import ReplayConfig, as_file, replay
 from evals.replay.score_table import Cache, TierScores, score_tier, sha256_of
 from evals.replay.statistics import metrics

@@ -1,13 +1,20 @@
 """The commands on Ray itself: two workers on this machine, killed and not."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from cascade.journal.open_store import open_store
+from cascade.journal.read.export import export
+from cascade.journal.store import Filter
+from evals.audit import parquet_shards
+from evals.audit.audit import main as audit
 from evals.engines import EngineError
 from evals.engines.protocol import Engine
 from evals.grade.command import main as grade
 from evals.replay.command import main as replay
+from tests.evals.audit.test_audit import setup
 from tests.evals.engines import work
 from tests.evals.engines.killer import Killer
 from tests.evals.engines.rows import write_rows
@@ -48,6 +55,27 @@ def test_graded_recordings_are_the_same_bytes(engine: Engine, tmp_path: Path, su
     for out, chosen in zip(outs, (None, engine), strict=True):
         assert grade([str(source), "--out", str(out), "--regrade", "--grader", "text"], engine=chosen) == 0
     assert outs[0].read_bytes() == outs[1].read_bytes()
+
+
+def test_an_audit_of_parquet_files_is_the_same_bytes(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Added up in shards of row groups by two workers as by this process alone."""
+    pytest.importorskip("duckdb")
+    pq = pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr(parquet_shards, "SHARD_ROWS", 100)
+    file = setup(tmp_path, loss=0.0)
+    store = open_store(f"sqlite:///{tmp_path / 'journal.db'}")
+    export(store.read(Filter()), "parquet", str(tmp_path / "whole.parquet"), store=store)
+    store.close()
+    pq.write_table(pq.read_table(tmp_path / "whole.parquet"), tmp_path / "runs.parquet", row_group_size=60)
+    outputs = []
+    for chosen in (None, engine):
+        options = ["--policy-file", str(file), "--since", "2026-01-01", "--parquet", str(tmp_path / "runs.parquet")]
+        assert audit([*options, "--until", "2099-01-01", "--json", "-"], engine=chosen) == 0
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1]
+    assert json.loads(outputs[0])["traffic"]["total"]["runs"] > 200
 
 
 def test_a_replay_whose_workers_are_killed_is_the_same(

@@ -10,7 +10,7 @@ import pytest
 from evals.engines import Engine
 from evals.grade.command import main as grade
 from evals.record.command import main as record
-from tests.evals.engines.killer import Killer
+from tests.evals.engines.killer import Killer, senders
 from tests.evals.engines.rows import write_rows
 from tests.evals.record.desk import ONE_USD, Desk
 from tests.evals.record.provider import Provider
@@ -76,8 +76,9 @@ def test_a_recording_of_recorded_answers_is_the_same_bytes(engine: Engine, tmp_p
 
 
 def test_three_killed_workers_pay_nothing_twice(engine: Engine, desk: Desk, provider: Provider) -> None:
-    """What was answered is not requested again; only what was under way at a kill is, and counts under the budget."""
+    """Every request is sent once, those under way at a kill as well, since their sender outlives the worker."""
     rows, kills, concurrency = 600, 3, 8
+    provider.behave(delay_s=0.05)
     desk.policy(small={}, large={})
     desk.rows(rows)
 
@@ -89,18 +90,37 @@ def test_three_killed_workers_pay_nothing_twice(engine: Engine, desk: Desk, prov
         assert record(desk.argv("--concurrency", concurrency, "--max-usd", 1), engine=engine) == 0
     assert len(killer.victims) == kills
     counts = provider.counts()
-    under_way = kills * 2 * concurrency
     assert len(counts["received"]) == len(counts["answered"]) == 2 * rows
-    repeated = sum(counts["received"].values()) - 2 * rows
-    assert repeated <= under_way
-    assert sum(counts["answered"].values()) - 2 * rows <= repeated
+    assert set(counts["received"].values()) == set(counts["answered"].values()) == {1}
+    assert counts["usd"] == pytest.approx(2 * rows * ONE_USD)
     lines = [json.loads(line) for line in desk.work.read_text().splitlines()]
     parts = [tuple(line[:3]) for line in lines if isinstance(line, list)]
     assert len(parts) == len(set(parts)) == 2 * rows
-    spent = 2 * rows * ONE_USD + sum(line["usd"] for line in lines if isinstance(line, dict) and "asked" in line)
-    assert counts["usd"] <= spent + 1e-9
+    assert {line["usd"] for line in lines if isinstance(line, dict) and "asked" in line} == {0.0}  # nothing is in doubt
     answers = desk.answers("small")
     assert [answer["text"] for answer in answers] == [f"small says question {i}?" for i in range(rows)]
+
+
+def test_a_killed_sender_is_replaced(engine: Engine, desk: Desk, provider: Provider) -> None:
+    """What it had under way is requested again, and counts under the budget as if it were paid; nothing else is."""
+    rows, concurrency = 200, 8
+    provider.behave(delay_s=0.05)
+    desk.policy(small={})
+    desk.rows(rows)
+
+    def is_time(_: int) -> bool:
+        return desk.work.exists() and desk.work.read_bytes().count(b"\n[") > rows // 4
+
+    with Killer("evals.engines.sender", 1, is_time, find=senders) as killer:
+        assert record(desk.argv("--concurrency", concurrency, "--max-usd", 1), engine=engine) == 0
+    assert len(killer.victims) == 1
+    counts = provider.counts()
+    assert len(counts["answered"]) == rows
+    repeated = sum(counts["received"].values()) - rows
+    assert repeated <= concurrency
+    lines = [json.loads(line) for line in desk.work.read_text().splitlines()]
+    spent = rows * ONE_USD + sum(line["usd"] for line in lines if isinstance(line, dict) and "asked" in line)
+    assert counts["usd"] <= spent + 1e-9
 
 
 def test_rates_and_budget_hold_over_all_workers(

@@ -20,7 +20,8 @@ from evals.replay.baselines import (
     random_mixing,
     single,
 )
-from evals.replay.certificate.certified_choice import CertifiedChoice, Guarantee, choose_certified
+from evals.replay.certificate.certified_choice import choose_certified
+from evals.replay.certificate.guarantee import CertifiedChoice, Guarantee
 from evals.replay.rows.splits import Splits
 from evals.replay.score_table import TierScores
 from evals.replay.simulate import CandidateTier, SimulatedCascade

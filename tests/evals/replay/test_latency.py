@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cascade.policy.calibrators import Constant
 from evals.recording import Example
-from evals.replay.certificate.certified_choice import Guarantee
+from evals.replay.certificate.guarantee import Guarantee
 from evals.replay.command import main
 from evals.replay.engine_check import run_engine, to_outcome, to_policy
 from evals.replay.latency import late_shares, p95, safe_share

@@ -12,7 +12,7 @@ import pytest
 
 from cascade.policy.calibration_file import read as read_calibration
 from evals.recording import Example, write
-from evals.replay.certificate.certified_choice import upper_bound
+from evals.replay.certificate.by_cost import upper_bound
 from evals.replay.command import main
 from evals.replay.pipeline import page
 from evals.replay.results.table import ResultRow

@@ -21,8 +21,8 @@ from evals.replay.candidate_tiers import add_agreement, agreement_scores, first_
 from evals.replay.prompt_predictor import PromptScores
 from evals.replay.score_table import TierScores, _meaning, score_tier
 from evals.replay.simulate import CandidateTier, SimulatedCascade, TierOutcome, simulate_tier
-from evals.replay.skips import can_skip, sweep_with_skips
 from evals.replay.threshold_sweep import sweep_surface
+from evals.replay.tuning.skips import can_skip, sweep_with_skips
 from judges import Prompt
 from judges.prompt import PROMPT_SCORE, features
 from judges.protocol import FunctionJudge
@@ -115,10 +115,10 @@ def by_hand(
     for stage, mapping in enumerate(calibrators):
         agree = agreement_scores(column, stage, earlier)
         for row in range(n):
-            known = {k: float(v) for k, v in zip(column.names[:stage], column.scores[row], strict=False) if v == v}
+            scores = {k: float(v) for k, v in zip(column.names[:stage], column.scores[row], strict=False) if v == v}
             if prompt is not None and not np.isnan(prompt.probability[row]):
-                known[PROMPT_SCORE] = float(prompt.probability[row])
-            confidence[row, stage] = mapping.probability(known | {k: float(v[row]) for k, v in agree.items()})
+                scores[PROMPT_SCORE] = float(prompt.probability[row])
+            confidence[row, stage] = mapping.probability(scores | {k: float(v[row]) for k, v in agree.items()})
     return confidence
 
 

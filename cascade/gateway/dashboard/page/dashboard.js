@@ -194,10 +194,16 @@ function tables({ calibration, models, budgets }) {
     ]));
   }
   table("models", [{ head: "model" }, { head: "breaker" }, { head: "failed", number: true }, { head: "in flight", number: true }, { head: "p95", number: true }], models.map((model) => [
-    model.model, model.breaker === null ? DASH : pill(words(model.breaker), model.breaker === "closed" ? "good" : "warn"),
+    model.model, model.breaker === null ? DASH : pill(breakerWords(model), model.breaker === "closed" ? "good" : "warn"),
     model.requests ? `${count(model.failures)} of ${count(model.requests)}` : DASH, count(model.under_way), seconds(model.p95_s),
   ]));
   $("budgets").replaceChildren(...budgets.map(meter));
+}
+
+/** The worst state of a model's breakers, and in how many of the workers it is. */
+function breakerWords({ breaker, breakers }) {
+  const workers = Object.values(breakers).reduce((sum, n) => sum + n, 0);
+  return workers > breakers[breaker] ? `${words(breaker)} in ${breakers[breaker]} of ${workers}` : words(breaker);
 }
 
 /** Hides the card of an element that has nothing to show. */

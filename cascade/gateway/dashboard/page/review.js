@@ -26,7 +26,7 @@ async function next() {
   const query = [`order=${ORDER}`, ...skipped.slice(-100).map((id) => `skip=${encodeURIComponent(id)}`)].join("&");
   const { waiting, case: found } = await fetched(`review/next?${query}`);
   current = found;
-  const order = ORDER === "random" ? "in random order" : "the most informative first";
+  const order = ORDER === "random" ? "by chance, the uncertain ones more often" : "the most informative first";
   write("waiting", waiting ? `${count(waiting)} ${waiting === 1 ? "run waits" : "runs wait"}, ${order}` : "");
   show("login", false);
   show("nothing", found === null);
@@ -52,7 +52,7 @@ async function choose(key) {
     if (key === "s") skipped.push(current.run_id);
     else {
       const [a, b] = CHOICES[key];
-      await fetched("review", { run_id: current.run_id, a, b, order: ORDER });
+      await fetched("review", { run_id: current.run_id, a, b, order: ORDER, chance: current.chance });
     }
     show("trouble", false);
     await next();

@@ -52,7 +52,7 @@ function attempted(attempt, i) {
   const box = make("section", null, "attempt");
   const line = make("div", null, "line");
   line.append(make("h3", `${i + 1}. ${attempt.tier} (${attempt.model})`), pill(words(attempt.reason), attempt.reason === "accepted" ? "good" : null));
-  box.append(line, make("p", `confidence ${percent(attempt.confidence)}${attempt.calibrated ? "" : ", not calibrated"} · ${usd(attempt.cost_usd)} · ${seconds(attempt.latency_s)}`, "soft"));
+  box.append(line, make("p", `confidence ${percent(attempt.confidence)}${attempt.calibrated ? "" : ", not calibrated"} · ${usd(attempt.cost_usd)} · ${seconds(attempt.latency_s)}${attempt.cluster == null ? "" : ` · vote for answer ${attempt.cluster + 1}`}`, "soft"));
   if (attempt.error) box.append(make("p", attempt.error, "bad"));
   if ((attempt.verdicts ?? []).length) {
     const rows = box.appendChild(make("div", null, "scroll")).appendChild(make("table"));

@@ -19,7 +19,7 @@ from cascade.gateway.auth.keys import Keys
 from cascade.gateway.errors import ApiError
 from cascade.gateway.reload import Reloader
 from tests.cascade.gateway.conftest import Serve
-from tests.cascade.journal.conftest import postgres_url, server, url  # noqa: F401
+from tests.cascade.journal.conftest import postgres_url, url  # noqa: F401
 
 FILE = """
 journal: {url: sqlite:///j.db}
@@ -252,9 +252,9 @@ def test_a_journal_that_is_away_stops_no_revocation(tmp_path: Path, capsys: pyte
     assert main(["keys", "revoke", "ana", *options]) == 0
     assert capsys.readouterr().err.count("done, but not logged in the journal") == 2
     assert main(["keys", "list", *options]) == 0
-    shown = capsys.readouterr()
-    assert "revoked" in shown.out
-    assert shown.err == ""
+    output = capsys.readouterr()
+    assert "revoked" in output.out
+    assert output.err == ""
 
 
 @pytest.mark.parametrize(

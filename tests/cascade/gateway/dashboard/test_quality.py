@@ -9,6 +9,7 @@ import httpx2
 import numpy as np
 import pytest
 
+from cascade.gateway.dashboard.alarms import alarms_of_drifts
 from cascade.journal.open_store import open_store
 from cascade.journal.read.history import OUTCOMES, Span, find_runs, groups, labels, latency_pairs
 from cascade.journal.store import Filter
@@ -85,6 +86,21 @@ def test_a_broken_promise_is_red_and_a_kept_one_green(serve: Serve, tmp_path: Pa
         folder.mkdir()
         status = figures(make_gateway(serve, folder, **settings))["status"]
         assert (status["level"], status["title"]) == (level, title), name
+
+
+def test_traffic_that_needs_more_runs_is_one_line_and_no_alarm() -> None:
+    """Checks with too little evidence say how much more they need; one that may differ is a warning of its own."""
+    checks = [
+        {"policy": "default", "check": "prompts", "state": "not enough evidence", "needed": 1_200, "words": "w"},
+        {"policy": "default", "check": "calibration", "state": "not enough evidence", "needed": None, "words": "w"},
+        {"policy": "default", "check": "cost", "state": "in doubt", "needed": 0, "words": "cost: may differ"},
+    ]
+    warning, waiting = alarms_of_drifts(checks)
+    assert (warning["level"], warning["text"]) == ("amber", "Policy default: cost: may differ.")
+    assert waiting["level"] == "green"
+    assert waiting["text"].endswith(
+        "prompts (about 1,200 more runs), calibration (no number of labels like these would show it)."
+    )
 
 
 def test_every_figure_leads_to_its_runs(serve: Serve, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from cascade.gateway.auth.key_file import KeyFile
 from cascade.journal.open_store import open_store
 from cascade.journal.review import case_of, human_labels, next_case
 from cascade.journal.store import Filter
-from evals.audit.anchors import read_anchors
+from evals.audit.grading.anchors import read_anchors
 from tests.cascade.gateway.conftest import Running, Serve
 from tests.evals.audit.journals import SPEC, fill
 
@@ -64,22 +64,50 @@ def test_a_review_is_stored_as_feedback_and_exported(
     assert {anchor.id for anchor in read_anchors(str(tmp_path / "labels.jsonl"))} == seen.keys()
 
 
-def test_runs_at_random_are_marked_as_such(gateway: Running, tmp_path: Path) -> None:
-    """Each run that waits may be the next one; the note says that it was chosen at random, and the export does."""
+def test_runs_that_were_drawn_by_chance_are_marked_as_such(gateway: Running, tmp_path: Path) -> None:
+    """Each run that waits may be the next one; the note has its probability, and the export does."""
     with httpx2.Client(base_url=gateway.url, timeout=20) as client:
         cases = [client.get("/dashboard/review/next", params={"order": "random"}).json()["case"] for _ in range(40)]
         assert len({case["run_id"] for case in cases}) > 2
         for case, order in ((cases[0], "random"), (next(c for c in cases if c != cases[0]), "informative")):
-            body = {"run_id": case["run_id"], "a": 1.0, "b": 0.5, "order": order}
+            body = {"run_id": case["run_id"], "a": 1.0, "b": 0.5, "order": order, "chance": case["chance"]}
             client.post("/dashboard/review", json=body).raise_for_status()
         refused = client.get("/dashboard/review/next", params={"order": "easy"})
+        wrong = client.post("/dashboard/review", json={**body, "order": "random", "chance": 0})
     assert refused.status_code == 400
     assert "order: must be 'informative' or 'random'" in refused.json()["error"]["message"]
+    assert "chance: must be a number from" in wrong.json()["error"]["message"]
+    assert len({round(case["chance"], 6) for case in cases}) > 2
+    assert all(case["chance"] > 0.0 for case in cases)
     store = open_store(f"sqlite:///{tmp_path / 'journal.db'}")
-    labels = {line["id"]: line["at_random"] for line in human_labels(store)}
+    labels = {line["id"]: (line["at_random"], line["chance"]) for line in human_labels(store)}
     store.close()
-    assert sorted(labels.values()) == [False, True]
-    assert labels[cases[0]["run_id"]]
+    assert labels.pop(cases[0]["run_id"]) == (True, pytest.approx(cases[0]["chance"], rel=1e-3))
+    assert list(labels.values()) == [(False, None)]
+
+
+def test_runs_are_drawn_as_often_as_is_said(tmp_path: Path) -> None:
+    """A thousand draws of the runs that wait agree with their chances, whose mean is 1; skipped ones never come."""
+    url = f"sqlite:///{tmp_path / 'journal.db'}"
+    fill(url, np.random.default_rng(0), n=60, now=time.time(), loss=0.5)
+    store = open_store(url)
+    store.execute("UPDATE cascade_shadows SET agrees = 1 WHERE answer LIKE '%\"a\"%'")
+    skip = next_case(store)[0]
+    assert skip is not None
+    counts: dict[str, int] = {}
+    chances: dict[str, float] = {}
+    for _ in range(1_000):
+        case, _ = next_case(store, frozenset({skip.run_id}), at_random=True)
+        assert case is not None
+        assert case.chance is not None
+        counts[case.run_id] = counts.get(case.run_id, 0) + 1
+        assert chances.setdefault(case.run_id, case.chance) == case.chance
+    store.close()
+    assert skip.run_id not in counts
+    assert np.mean(list(chances.values())) == pytest.approx(1.0)
+    for run_id, chance in chances.items():
+        expected = 1_000 * chance / len(chances)
+        assert abs(counts[run_id] - expected) < 5.0 * np.sqrt(expected)
 
 
 def test_skipped_runs_come_later(gateway: Running) -> None:

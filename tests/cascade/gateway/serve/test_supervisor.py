@@ -1,6 +1,7 @@
 """Several workers on one port: supervised, replaced, restarted one by one."""
 
 import asyncio
+import json
 import os
 import random
 import signal
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx2
@@ -133,6 +134,32 @@ def test_workers_share_a_port_and_their_metrics(policies: Path, tmp_path: Path) 
     assert sorted(recorded(tmp_path)) == sorted(load.run_ids)
 
 
+def test_every_worker_shows_the_breakers_of_all(tmp_path: Path) -> None:
+    """A breaker that one worker has opened: in the readiness, the dashboard and the metrics of either."""
+    (tmp_path / "policies.yaml").write_text("""
+models: {m: {provider: openai, model: m, base_url: "http://127.0.0.1:9/v1", retry: {attempts: 1},
+             breaker: {cooldown_s: 600}}}
+policies: {default: {tiers: [{model: m}]}}
+""")
+    arguments = ("--policy-file", str(tmp_path / "policies.yaml"), "--workers", "2")
+    with process(*arguments, TMPDIR=str(tmp_path)) as (_, url, _), ExitStack() as stack:
+        clients = [stack.enter_context(httpx2.Client(base_url=url, timeout=30)) for _ in range(8)]
+        workers = [client.get("/readyz") for client in clients]  # connections are spread over both
+        assert {worker.json().get("open_breakers") for worker in workers} == {None}
+        for _ in range(25):
+            assert clients[0].post("/v1/route", json=QUESTION).status_code in (502, 503)
+        seen = set()
+        for client in clients:
+            assert client.get("/readyz").json()["open_breakers"] == 1
+            assert value(client.get("/metrics").text, "cascade_breaker_state", 'model="m"') == 2
+            with client.stream("GET", "/dashboard/events") as events:
+                data = next(line.removeprefix("data: ") for line in events.iter_lines() if line.startswith("data: "))
+            (model,) = json.loads(data)["models"]
+            assert (model["breaker"], model["breakers"]) == ("open", {"open": 1, "closed": 1})
+            seen.add(model["requests"] > 0)
+        assert seen == {True, False}, "only one worker was asked"
+
+
 def test_a_rolling_restart_under_load_fails_no_request(policies: Path, tmp_path: Path) -> None:
     """SIGHUP replaces every worker; open connections are closed only with a response that says so."""
     with process("--policy-file", str(policies), "--workers", "2", TMPDIR=str(policies.parent)) as (running, url, _):
@@ -189,7 +216,7 @@ def kill_often(policies: Path, kills: int, *, workers: int = 2, pause_s: float =
 
 
 def test_a_killed_worker_is_replaced_and_no_returned_run_is_lost(policies: Path) -> None:
-    """A hundred of them in tests/benchmarks/bench_worker_kills.py."""
+    """A hundred of them in tests/benchmarks/workers/bench_worker_kills.py."""
     kill_often(policies, 3)
 
 

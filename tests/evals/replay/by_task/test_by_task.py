@@ -22,14 +22,15 @@ from evals.replay.by_task.candidates import Names, TaskCandidate, assembled
 from evals.replay.by_task.promise import choose_for_each_task, choose_for_whole_and_each_task
 from evals.replay.by_task.tuner import TaskTuner, tasks_of
 from evals.replay.candidate_tiers import fit_tier
-from evals.replay.certificate.certified_choice import CertifiedChoice, Guarantee, TunerFactory, choose_certified
+from evals.replay.certificate.certified_choice import TunerFactory, choose_certified
+from evals.replay.certificate.guarantee import CertifiedChoice, Guarantee
 from evals.replay.command import main
 from evals.replay.engine_check import check_agreement, run_engine, to_outcome, to_policy
 from evals.replay.rows.splits import halves
 from evals.replay.score_table import TierScores, score_tier
 from evals.replay.simulate import CandidateTier, SimulatedCascade
 from evals.replay.sweep_result import Candidate
-from evals.replay.tune import Goal, Tuner
+from evals.replay.tuning.tune import Goal, Tuner
 from judges import Prompt
 from tests.evals.replay.test_simulate import questions
 

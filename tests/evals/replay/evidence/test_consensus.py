@@ -11,7 +11,8 @@ from cascade import Policy
 from cascade.policy.calibration_file import CalibrationFile, apply
 from evals.recording import Example
 from evals.replay import engine_check
-from evals.replay.certificate.certified_choice import CertifiedChoice, Guarantee, choose_certified
+from evals.replay.certificate.certified_choice import choose_certified
+from evals.replay.certificate.guarantee import CertifiedChoice, Guarantee
 from evals.replay.evidence.cofailure import cofailure, in_words
 from evals.replay.evidence.consensus import (
     consensus_rule,

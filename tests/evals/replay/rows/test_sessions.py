@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cascade import Policy
-from evals.replay.certificate.certified_choice import Guarantee
+from evals.replay.certificate.guarantee import Guarantee
 from evals.replay.engine_check import run_engine
 from evals.replay.pipeline import ReplayConfig, replay
 from evals.replay.pipeline import rows as replay_rows

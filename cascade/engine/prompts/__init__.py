@@ -1,0 +1,1 @@
+"""What a run asks about its prompt before it asks a tier."""

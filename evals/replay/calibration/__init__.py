@@ -1,0 +1,1 @@
+"""Scores -> P(correct): mappings fitted on graded rows, chosen by cross-validation, applied to whole columns."""
