@@ -1,7 +1,8 @@
-"""Which ladder, which thresholds, in which order to test them: learned on the fit rows alone.
+"""Chooses a cascade, its thresholds and the order in which they are tested, on the fit rows alone.
 
-Every sub-ladder of the models, with and without their dear judges, is swept exactly (``threshold_sweep``). The outcome is a
-walk: candidates from the safest to the cheapest, for ``certify`` to test in that order on rows that this never saw.
+Every subset of the models in order, with and without their expensive judges, is swept exactly (``threshold_sweep``). The
+outcome is a sequence of candidates from the safest to the cheapest, which ``certify`` tests in that order on rows that
+tuning never saw.
 """
 
 from collections.abc import Mapping, Sequence
