@@ -71,11 +71,11 @@ def turn_costs(prompt: Prompt, tier: CompiledTier, cheaper: CompiledTier, *, is_
     read, new = sum(lengths) + 1, lengths[-1] + 1 if lengths else 1
     answers = [n for n, m in zip(lengths, prompt.messages, strict=True) if m.get("role") == "assistant"]
     written = answers[-1] if answers else new
-    known, cached = read - new, (read - new) if is_warm else 0
+    repeated, cached = read - new, (read - new) if is_warm else 0
     price, cheap = tier.handle.pricer.cost, cheaper.handle.pricer.cost
     stay = price(Usage(read, written, cached_tokens=cached, cache_write_tokens=read - cached))
     cold = cheap(Usage(read, written, cache_write_tokens=read))
-    warm = cheap(Usage(read, written, cached_tokens=known, cache_write_tokens=new))
+    warm = cheap(Usage(read, written, cached_tokens=repeated, cache_write_tokens=new))
     if stay is None or cold is None or warm is None:
         return None
     return TurnCosts(stay=stay, cold=cold, warm=warm)

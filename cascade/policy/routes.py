@@ -62,8 +62,8 @@ class RouteCondition(StrictModel):
 
     def mismatch(self, prompt: Prompt, tags: Mapping[str, Any], task: str | None) -> str | None:
         """Why a run does not match, in words; None where it does."""
-        for name, wanted, actual in (("task", self.task, task), ("key", self.key, tags.get("key"))):
-            if wanted is not None and actual not in _words(wanted):
+        for name, required, actual in (("task", self.task, task), ("key", self.key, tags.get("key"))):
+            if required is not None and actual not in _words(required):
                 return f"{name} is {actual!r}"
         for name, value in self.tags.items():
             if name not in tags or tags[name] != value:

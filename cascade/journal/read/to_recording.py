@@ -85,8 +85,8 @@ def as_recording(
                 before = group.quality.get(answer["text"])
                 if before is None or last["at"] >= before[1]:
                     group.quality[answer["text"]] = (last["quality"], last["at"])
-            known = group.answers.get(attempt["model"])
-            if known is None or graded or known["text"] not in group.quality:
+            previous = group.answers.get(attempt["model"])
+            if previous is None or graded or previous["text"] not in group.quality:
                 group.answers[attempt["model"]] = answer
     models = {model for group in groups.values() for model in group.answers}
     left_out = sum(0 < len(group.answers) < len(models) for group in groups.values()) if complete else 0
@@ -175,6 +175,6 @@ def _answer(attempt: Mapping[str, Any]) -> dict[str, Any]:
     for call in calls:
         if call["purpose"] in scores:
             costs[call["purpose"]] = plus(costs.get(call["purpose"], 0.0), call["cost_usd"])
-    if known := {judge: usd for judge, usd in costs.items() if usd is not None}:
-        row["verdict_cost_usd"] = known
+    if known_costs := {judge: usd for judge, usd in costs.items() if usd is not None}:
+        row["verdict_cost_usd"] = known_costs
     return row

@@ -117,10 +117,10 @@ def own_policy(path: str | Path, name: str | None = None) -> OwnPolicy:
 
 def check_recorded(own: OwnPolicy, models: Iterable[str], examples: Sequence[Example]) -> None:
     """Raises ReplayError where the recording lacks models of the policy; says how to record them."""
-    known = models_of(examples)
-    if missing := [model for model in models if model not in known]:
+    recorded_models = models_of(examples)
+    if missing := [model for model in models if model not in recorded_models]:
         raise ReplayError(
             f"--policy-file {own.path}: the recording has no model {', '.join(map(repr, missing))}; it has: "
-            f"{', '.join(known)}. Replay a recording of the policy's models, or record what is missing: cascade record "
-            f"RECORDING --missing --policy-file {own.path} --policy {own.name} --out complete.jsonl"
+            f"{', '.join(recorded_models)}. Replay a recording of the policy's models, or record what is missing: "
+            f"cascade record RECORDING --missing --policy-file {own.path} --policy {own.name} --out complete.jsonl"
         )

@@ -252,9 +252,9 @@ def test_a_journal_that_is_away_stops_no_revocation(tmp_path: Path, capsys: pyte
     assert main(["keys", "revoke", "ana", *options]) == 0
     assert capsys.readouterr().err.count("done, but not logged in the journal") == 2
     assert main(["keys", "list", *options]) == 0
-    shown = capsys.readouterr()
-    assert "revoked" in shown.out
-    assert shown.err == ""
+    output = capsys.readouterr()
+    assert "revoked" in output.out
+    assert output.err == ""
 
 
 @pytest.mark.parametrize(
