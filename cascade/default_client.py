@@ -86,7 +86,7 @@ def run(
         min_confidence: In [0, 1]: nothing below it is accepted, whatever the policy's thresholds say.
         max_latency_s: The seconds that this run should take. Tiers that are too slow for it are not asked, and the next
             tier is asked early where waiting for a verdict would miss it. ``deadline_s`` is what cuts a run short.
-        session: Names the conversation that the prompt goes on with, for a policy with ``sticky``.
+        session: The name of the conversation that the prompt continues, for a policy with ``sticky``.
         tags: The caller's own labels (texts, numbers, booleans by name), kept in the journal.
         on_event: Called with each event of the run as it happens; see ``stream``.
         stream: When text becomes an event, in place of the policy's ``stream``.
@@ -162,7 +162,7 @@ async def arun(
         deadline_s: The most seconds that this run may take, in place of the policy's ``deadline_s``.
         min_confidence: In [0, 1]: nothing below it is accepted, whatever the policy's thresholds say.
         max_latency_s: The seconds that this run should take; see ``run``.
-        session: Names the conversation that the prompt goes on with, for a policy with ``sticky``.
+        session: The name of the conversation that the prompt continues, for a policy with ``sticky``.
         tags: The caller's own labels (texts, numbers, booleans by name), kept in the journal.
         on_event: Called with each event of the run as it happens; see ``astream``.
         stream: When text becomes an event, in place of the policy's ``stream``.
