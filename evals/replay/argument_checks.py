@@ -146,7 +146,11 @@ def _latency_contradictions(args: argparse.Namespace, guarantee: Guarantee) -> N
         if not is_set:
             continue
         if args.by is not None or args.max_task_loss is not None:
-            raise ReplayError(f"{flag} goes with one set of thresholds: leave --by task and --max-task-loss out")
+            raise ReplayError(
+                f"{flag} is about the 95th percentile of all runs, which does not follow from those of the tasks, whose "
+                "thresholds are chosen one task at a time: leave --by task and --max-task-loss out, or replay each task's "
+                "rows by themselves"
+            )
         if is_measured(args) or args.method == "preset" or guarantee.kind not in ("max_loss", "min_quality"):
             raise ReplayError(f"{flag} chooses a cascade for a promise: use it with --max-loss or --min-quality alone")
 
