@@ -8,9 +8,9 @@ from importlib import import_module
 from pathlib import Path
 
 from cascade.util.argument_parser import CommandParser
-from cascade.util.commands import Command
+from cascade.util.commands import installed_commands
 from cascade.util.extras import MissingExtraError
-from cascade.util.own_packages import NameCollisionError, check_own
+from cascade.util.own_packages import NameCollisionError
 from cascade.util.suggestions import nearest
 from cascade.util.version import VERSION
 
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         if name in _OWN:
             args = command_parser(name, prog).parse_args(arguments)
             return int(args.command(args))
-        commands = _further()
+        commands = installed_commands()
         if (further := commands.get(name)) is not None:
             return further.run(arguments, f"{prog} {name}")
         hint = nearest(name, [*_OWN, *commands])
@@ -83,27 +83,11 @@ class _OwnCommand:
     """``module:function``, imported when the command is run; the function adds the command's arguments to a parser."""
 
 
-def _further() -> dict[str, Command]:
-    """The commands that installed packages add: evals, which is a floor above cascade and must not be imported here.
-
-    Raises NameCollisionError where another ``evals`` is in the way of ours.
-    """
-    from importlib.metadata import entry_points
-
-    commands: dict[str, Command] = {}
-    for point in entry_points(group="cascade.commands"):
-        if point.module.partition(".")[0] == "evals":
-            check_own("evals")
-        for command in point.load():
-            commands.setdefault(command.name, command)
-    return commands
-
-
 def _help(prog: str) -> str:
     commands: list[tuple[str, str, str]] = [(c.group, name, c.summary) for name, c in _OWN.items()]
     note = ""
     try:
-        commands += [(c.group, c.name, c.summary) for c in _further().values() if c.name not in _OWN]
+        commands += [(c.group, c.name, c.summary) for c in installed_commands().values() if c.name not in _OWN]
     except NameCollisionError as error:
         note = f"\n{error}\n"
     lines = [f"usage: {prog} COMMAND ...", "", "Asks the cheap model first, judges its answer, escalates only if needed."]
@@ -144,22 +128,22 @@ _OWN = {
     ),
     "keys": _OwnCommand(
         group=_OPERATE,
-        summary="the keys of the gateway's callers: create, list, revoke",
+        summary="manage the gateway's API keys: create, list, revoke",
         target="cascade.gateway.auth.commands:add_to",
     ),
     "promise": _OwnCommand(
         group=_OPERATE,
-        summary="whether policies keep their promise; exit status 1 where one is in doubt or broken",
+        summary="show whether policies keep their promise; exit status 1 where one is in doubt or broken",
         target="cascade.shadow.promise_command:add_to",
     ),
     "canary": _OwnCommand(
         group=_OPERATE,
-        summary="a new calibration on a share of the runs: status, promote, abort",
+        summary="try a new calibration on a share of the runs: status, promote, abort",
         target="cascade.shadow.canary_command:add_to",
     ),
     "journal": _OwnCommand(
         group=_OPERATE,
-        summary="what was recorded: tail, show, export, verify",
+        summary="read the journal: tail, show, export, verify",
         target="cascade.journal.read.commands:add_to",
     ),
 }

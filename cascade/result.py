@@ -263,7 +263,7 @@ def is_judged(verdicts: Sequence[Verdict], compared: Mapping[str, float | None] 
 
 
 _BEFORE_ANSWERS = frozenset((PROMPT_SCORE, "p95_s", "left_s", "needed"))
-"""What decisions are based on that says nothing of an answer."""
+"""What decisions are based on that is not about an answer."""
 
 
 def _score(verdict: Verdict) -> str:
@@ -402,7 +402,7 @@ class Result(Generic[ParsedT]):
         verdict = "accepted" if self.accepted else f"NOT accepted ({self.reason_in_words})"
         kind = "calibrated" if self.calibrated else "uncalibrated"
         rows = [
-            ("text", "none: the policy abstained" if self.abstained else shortened(self.text, _SHOWN)),
+            ("text", "none: the policy abstained" if self.abstained else shortened(self.text, _MOST_PRINTED)),
             ("tier", f"{self.tier} ({self.model})"),
             ("cost", usd(self.cost_usd)),
             ("latency", f"{self.latency_s:.2f} s"),
@@ -416,4 +416,4 @@ class Result(Generic[ParsedT]):
         return "\n".join(lines)
 
 
-_SHOWN = 2000  # characters of the answer that print(result) shows
+_MOST_PRINTED = 2000  # characters of the answer that print(result) shows

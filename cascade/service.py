@@ -26,8 +26,10 @@ from .sync import wait_for
 if TYPE_CHECKING:
     from cascade.journal.journal import Journal
     from cascade.journal.record import Kind
+    from cascade.journal.store import SqlStore
     from cascade.state.leased_ledger import LeasedLedger
 
+    from .shadow.grading import GradingQueues
     from .shadow.monitor import Monitor
     from .shadow.shadower import Shadower
     from .telemetry import RunObserver, Telemetry
@@ -172,7 +174,29 @@ class Service:
             on_drift = None if self._telemetry is None else self._telemetry.drift
             monitor = DriftMonitor(self.policies, self._journal.drift_book(), monitor, on_drift)
         on_outcome = None if self._telemetry is None else self._telemetry.shadow
-        return Shadower(self._runtime.compile, self._journal.shadow_book(), shadowing, monitor, on_outcome)
+        return Shadower(
+            self._runtime.compile,
+            self._journal.shadow_book(),
+            shadowing,
+            monitor,
+            on_outcome=on_outcome,
+            gradings=self._gradings(self._journal.connect),
+        )
+
+    def _gradings(self, connect: "Callable[[], SqlStore]") -> "GradingQueues | None":
+        """The graders of the policies that grade at once. Raises PolicyError where one cannot be used."""
+        specs = {name: policy.shadow for name, policy in self.policies.items() if policy.shadow is not None}
+        if all(spec.grade is None for spec in specs.values()):
+            return None
+        from .shadow.grading import GradingQueues, GradingSetup, open_grader
+
+        return GradingQueues(
+            {
+                name: open_grader(GradingSetup(policy=name, spec=spec, connect=connect, model=self._runtime.model))
+                for name, spec in specs.items()
+                if spec.grade is not None
+            }
+        )
 
     async def afeedback(self, run_id: str, *, quality: float, note: str | None = None) -> None:
         """Attaches to a run's record how good its answer proved; every call is kept, the last one counts.
@@ -192,10 +216,14 @@ class Service:
             ```
         """
         await self._needed_journal().afeedback(run_id, quality, note)
+        if self._shadower is not None:
+            self._shadower.add_feedback(run_id)
 
     def feedback(self, run_id: str, *, quality: float, note: str | None = None) -> None:
         """``afeedback`` for code that is not async: same arguments, same errors."""
         self._needed_journal().feedback(run_id, quality, note)
+        if self._shadower is not None:
+            self._shadower.add_feedback(run_id)
 
     def _needed_journal(self) -> "Journal":
         if self._journal is None:

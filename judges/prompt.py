@@ -224,5 +224,5 @@ def _turns(prompt: Prompt) -> tuple[int, int, int, int]:
 
 def _fields(schema: Any) -> int:
     """How many fields a schema has at its top level, plus one."""
-    known = schema.get("properties") if isinstance(schema, (dict, Mapping)) else getattr(schema, "model_fields", None)
-    return 1 + (len(known) if isinstance(known, (dict, Mapping)) else 0)
+    properties = schema.get("properties") if isinstance(schema, (dict, Mapping)) else getattr(schema, "model_fields", None)
+    return 1 + (len(properties) if isinstance(properties, (dict, Mapping)) else 0)

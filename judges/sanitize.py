@@ -32,7 +32,7 @@ _MARK = re.compile(
 )
 _LINE = "-=*#~_"
 _LONGEST_LINE = 38  # characters of it before the two that are part of a mark
-_KNOWN = 3  # letters of a name that must be known for what they are
+_LEAST_LETTERS = 3  # letters of a name that must be known for what they are
 _PLAIN = re.compile(r"[\t\n\r -~]*")
 _ESCAPE = re.compile(
     r"&(?:amp;)*#?\w{1,8};|&(?:amp;)*[lg]t|%(?:25)*[0-9a-f]{2}|\\{1,4}(?:u\{?[0-9a-f]{4}\}?|U[0-9a-f]{8}|x[0-9a-f]{2}|[/<>])",
@@ -70,7 +70,7 @@ def _without_marks(text: str, looks: str, starts: list[int] | None) -> str:
     parts, at, last = [], 0, 0
     for mark in _MARK.finditer(looks):
         name = mark["name"]
-        if name is not None and name.count(_ANY) > len(name) - _KNOWN:
+        if name is not None and name.count(_ANY) > len(name) - _LEAST_LETTERS:
             continue  # a word of another language
         begin, end = mark.span()
         if looks[begin] in _LINE:

@@ -1,6 +1,8 @@
 """What all tests share."""
 
+import asyncio
 import gc
+import inspect
 import os
 import signal
 import sys
@@ -11,7 +13,11 @@ import httpcore2
 import pytest
 from hypothesis import settings
 
-from tests import postgres_server as postgres
+from tests.redis_server import redis
+from tests.workers import bytecode
+from tests.workers import postgres_server as postgres
+
+__all__ = ["redis"]
 
 # The tests' own processes fill all cores: where BLAS starts threads as well, they take half of the time from each other.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -38,6 +44,12 @@ LONG = ("end_to_end", "faults", "cascade/gateway", "evals/replay", "cascade/jour
 """Folders, and the files beside this one, whose modules take longest."""
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Compiles what all workers are about to import."""
+    bytecode.write_share(session.config)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts long modules first: one that began last would keep its worker busy when the others have ended."""
     places = [f"tests/{name}" for name in LONG]
@@ -49,7 +61,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtestloop() -> None:
     """From here on there is garbage: modules and tests, which are none, are out of the collector's way."""
     gc.freeze()
+    gc.set_threshold(10_000)  # of a test's objects most are freed without it
     gc.enable()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Runs the tests that are coroutines, each in an event loop of its own."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,11 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+
+import pytest
 
 
 def binary() -> str | None:
@@ -102,3 +105,13 @@ class RedisServer:
         """Ends it and removes its folder."""
         self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    """A server of its own, which a test may kill; skips where none is installed."""
+    if reason := missing():
+        pytest.skip(reason)
+    server = RedisServer()
+    yield server
+    server.close()

@@ -79,8 +79,8 @@ SCHEMA = {
 def policy() -> Policy:
     """All built-in judges; none stops the others by a threshold."""
     rules = [{"use": "rules", "choices": ["yes", "no"], "truncated": False}, {"use": "rules", "pattern": "^(a+)+$"}]
-    wanted = ["schema", *rules, "logprob", {"use": "self_consistency", "samples": 2}, "verifier"]
-    return Policy.model_validate({"tiers": [{"model": "m", "accept_at": 1.0, "judges": wanted}], "on_judge_error": "raise"})
+    judges = ["schema", *rules, "logprob", {"use": "self_consistency", "samples": 2}, "verifier"]
+    return Policy.model_validate({"tiers": [{"model": "m", "accept_at": 1.0, "judges": judges}], "on_judge_error": "raise"})
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -92,14 +92,14 @@ def test_every_judge_alone(name: str) -> None:
         return [Answer(text, first_token_top={text[:50]: 0.0})] * n
 
     async def all_judges() -> dict[str, float]:
-        taken = {}
+        by_name = {}
         for rule in policy().tiers[0].judges:
             case = JudgeInput(prompt=Prompt.of("q", schema=SCHEMA), answer=Answer(text), ask=ask)
             start = process_time()
             judged = make(rule.use, **rule.options).judge(case)
             assert isinstance(judged if isinstance(judged, Verdict) else await judged, Verdict)
-            taken[rule.use] = process_time() - start
-        return taken
+            by_name[rule.use] = process_time() - start
+        return by_name
 
     for judge, seconds in asyncio.run(all_judges()).items():
         assert seconds < SECONDS, judge

@@ -204,13 +204,13 @@ def attack(count: int, pairs: int, seed: int) -> list[Slow]:
 
 
 # What once took too long.
-KNOWN = [
+KNOWN_TEXTS = [
     *("<think>", "<think></think>", "<think></think>a", "</think> a", "<answer> ", "<|channel|>analysis<|message|>a<|end|>"),
     *("0", "①", "\u0301\u0316", "\ufdfa", "\u00bd", '```json\n{"a":[1', "\\boxed{", '{"a":', "1e999999,"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("unit", KNOWN, ids=ascii)
+@pytest.mark.parametrize("unit", KNOWN_TEXTS, ids=ascii)
 def test_what_once_took_too_long(unit: str) -> None:
     """It takes a fraction of the limit."""
     assert slow(READERS, cases([unit], pairs=0, seed=0)[:1], LIMIT_S) == []

@@ -230,11 +230,11 @@ def test_the_readme_shows_what_the_replay_prints() -> None:
         if match is not None:
             printed[match[1]] = (match[2], match[3], match[4])
     text = (ROOT / "README.md").read_text(encoding="utf-8").partition("## What it saves")[2]
-    shown = {
+    lines = {
         name.removesuffix(" (premium)"): (quality, loss, cost)
         for name, quality, loss, cost in re.findall(r"^\| (.+?) \| (\d\.\d{3}) \| (\S+) \| (\d+ %) \|$", text, re.MULTILINE)
     }
-    assert len(shown) >= 8
-    assert shown == {name: figures for name, figures in printed.items() if name in shown}
+    assert len(lines) >= 8
+    assert lines == {name: figures for name, figures in printed.items() if name in lines}
     (promise,) = re.findall(r"at most ([\d.]+) below the premium", text)
     assert f"at most {promise} below" in (GOLDEN / "replay.txt").read_text(encoding="utf-8")

@@ -131,7 +131,7 @@ def everything_logged() -> Iterator[Captured]:
             logging.getLogger(name).setLevel(level)
 
 
-def shown(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
     """All that can be seen of an exception: its chain, its attributes, the locals of its frames, as tools print them."""
     seen: set[int] = set()
     text, todo = "", [error]
@@ -175,7 +175,7 @@ def look(
                 try:
                     result = await c.arun("hi")
                 except RunError as error:
-                    text = shown(error) + repr(error.attempts)
+                    text = text_of(error) + repr(error.attempts)
                 else:
                     text = repr(result) + str(result)
                 text += "".join(span.to_json() for span in exporter.get_finished_spans())

@@ -96,7 +96,9 @@ def explain(
             if max_latency_s is not None and decide_in_time(tier.p95_s, max_latency_s) is Action.SKIP:
                 before += f"too slow by its p95_s of {tier.p95_s:g} s, asked only if no tier is faster; "
             order = (
-                "asked first" if sum(_asked(policy, first, i, task)) == skipped else "asked if the tiers before are unsure"
+                "asked first"
+                if sum(_tiers_asked(policy, first, i, task)) == skipped
+                else "asked if the tiers before are unsure"
             )
             model = f"model {tier.model}" if tier.fuse is None else f"model {tier.model}, {fuses(tier)}"
             yield f"{tier.name}: {order}; {model}; judges {judges}; {before}accepts from {thresholds.final:g}"
@@ -113,7 +115,7 @@ def _by_prompt(predictor: Predictor, of_prompt: PromptFeatures, score: float | N
     return "prompt unlike the recording"
 
 
-def _asked(policy: Policy, first: int, end: int, task: str | None) -> Iterator[bool]:
+def _tiers_asked(policy: Policy, first: int, end: int, task: str | None) -> Iterator[bool]:
     return (thresholds_of(tier, task or NO_TASK) is not None for tier in policy.tiers[first:end])
 
 

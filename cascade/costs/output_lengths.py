@@ -51,9 +51,9 @@ class OutputLengths:
 
         What is cut counts twice (see ``add``), so that a limit that was too low soon rises.
         """
-        known = [_high(lengths) for lengths in list(self._lengths.values()) if len(lengths) >= _FEW]
+        percentiles = [_high(lengths) for lengths in list(self._lengths.values()) if len(lengths) >= _FEW]
         own = max((self._lengths.get(model) or deque[int]()).copy(), default=0)
-        return max(max(_LEAST, _MARGIN_OF_FEW * max(known)) if known else _FIRST, ceil(_MARGIN * own))
+        return max(max(_LEAST, _MARGIN_OF_FEW * max(percentiles)) if percentiles else _FIRST, ceil(_MARGIN * own))
 
     def first_refusal(self, model: str) -> bool:
         """Whether a budget with money left refuses a request to the model for the first time."""

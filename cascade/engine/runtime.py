@@ -117,6 +117,10 @@ class Runtime:
             for key in [key for key in state.compiled if key == name or key.startswith(f"{name}/")]:
                 state.compiled.pop(key, None)
 
+    def model(self, name: str) -> ModelHandle:
+        """A model by its name, with connections of its own. Raises PolicyError where there is none."""
+        return self._handle(name)
+
     def health(self) -> dict[str, ModelHealth]:
         """Returns the health of each model that was used so far, by its name in the policy file."""
         with self._lock:

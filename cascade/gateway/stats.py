@@ -15,7 +15,7 @@ from .timeseries import Timeseries
 
 LATEST = 5000
 """Runs over which distributions are computed."""
-SHOWN = 50
+MOST_ROWS = 50
 _DETAILED = 500
 _SECONDS = 120
 _GRADED = 5000

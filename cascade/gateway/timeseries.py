@@ -41,8 +41,8 @@ class Timeseries:
     def columns(self, now: float) -> dict[str, Any]:
         """A column for each value, the oldest step first and the current one last; null: nothing ended in it."""
         last = int(now // STEP_S)
-        known = {step.number: step for step in self._steps}
-        steps = [known.get(number) for number in range(last - STEPS + 1, last + 1)]
+        by_number = {step.number: step for step in self._steps}
+        steps = [by_number.get(number) for number in range(last - STEPS + 1, last + 1)]
         return {
             "step_s": STEP_S,
             "at": [number * STEP_S for number in range(last - STEPS + 1, last + 1)],
@@ -55,5 +55,5 @@ class Timeseries:
 
 
 def _quantile(step: _Step | None, share: float) -> float | None:
-    known = sorted(step.latencies) if step else []
-    return known[min(len(known) - 1, int(share * len(known)))] if known else None
+    latencies = sorted(step.latencies) if step else []
+    return latencies[min(len(latencies) - 1, int(share * len(latencies)))] if latencies else None

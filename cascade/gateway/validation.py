@@ -95,16 +95,18 @@ def list_of(value: Any, name: str, max_items: int = MAX_ITEMS) -> list[Any]:
     return value
 
 
-def object_of(value: Any, name: str, known: Collection[str] | None = None, required: Collection[str] = ()) -> dict[str, Any]:
-    """An object that has the fields ``required`` and none but ``known`` (None: any), unless its value is null.
+def object_of(
+    value: Any, name: str, known_fields: Collection[str] | None = None, required: Collection[str] = ()
+) -> dict[str, Any]:
+    """An object that has the fields ``required`` and none but ``known_fields`` (None: any), unless its value is null.
 
     Raises ApiError.
     """
     if type(value) is not dict:
         raise bad_request("must be an object", name)
     for key in value:
-        if known is not None and key not in known and value[key] is not None:
-            raise bad_request(f"unknown field; known: {', '.join(sorted(known))}", f"{name}.{shorten(key)}")
+        if known_fields is not None and key not in known_fields and value[key] is not None:
+            raise bad_request(f"unknown field; known: {', '.join(sorted(known_fields))}", f"{name}.{shorten(key)}")
     for key in required:
         if key not in value:
             raise bad_request("is missing", f"{name}.{key}")

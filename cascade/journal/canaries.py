@@ -200,8 +200,10 @@ class CanaryBook(Book):
         if not canary.fits(present_hash, comparison):
             # Compared with another calibration, or at another share, it begins anew; a decision stays.
             number, began, comparison = _last_number(store), self._clock(), canary.new_comparison()
-        known = CanaryState(state)
-        return number, CanaryUpdate(before=known, state=known, reason=reason, began=began, comparison=comparison, added=0)
+        current = CanaryState(state)
+        return number, CanaryUpdate(
+            before=current, state=current, reason=reason, began=began, comparison=comparison, added=0
+        )
 
     def _update(self, store: SqlStore, canary: Canary, *, stores: bool = True) -> CanaryUpdate:
         with store.transaction():

@@ -18,7 +18,7 @@ from .open_store import open_store
 from .promises import PromiseBook
 from .record import Kind, PendingRecord, Tag, checked_tags
 from .shadows import ShadowBook
-from .store import Store
+from .store import SqlStore, Store
 from .writer import FULL_WAIT_S, Writer
 from .writer_connection import Retention
 
@@ -83,11 +83,15 @@ class Journal:
             raise ValueError(f"note has at most {MAX_NOTE} characters that a database can hold")
         done = self._writer.do(partial(_grade, run_id, float(quality), note, time()))
         try:
-            known = done.result(FULL_WAIT_S)
+            is_known = done.result(FULL_WAIT_S)
         except TimeoutError:
-            raise JournalError(f"run {run_id}: the feedback was not kept within {FULL_WAIT_S:g} s") from None
-        if not known:
+            raise JournalError(f"run {run_id}: the feedback was not stored within {FULL_WAIT_S:g} s") from None
+        if not is_known:
             raise RunNotFoundError(run_id, "; give the run_id of a result whose record is not deleted yet")
+
+    def connect(self) -> SqlStore:
+        """A connection of its own to the journal's database, whose commits wait for the disk."""
+        return open_store(self._url, full=True)
 
     def shadow_book(self) -> ShadowBook:
         """The books of shadowing in this journal, on a connection of their own, whose commits wait for the disk."""

@@ -4,7 +4,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cascade.errors import StateError
-from cascade.policy.journal_config import shown
+from cascade.policy.journal_config import without_password
 from cascade.policy.state_spec import StateSpec, is_redis
 from cascade.resilience.store_health import StoreHealth
 from cascade.state.leased_ledger import LeasedLedger
@@ -35,7 +35,7 @@ def open_ledger(spec: StateSpec, journal: "Journal | None" = None) -> LeasedLedg
             raise StateError("state: there is no journal to share budgets and key rates in; give state.url")
         journal.ledger.health.fail = spec.fail
         return journal.ledger
-    health = StoreHealth(shown(url), spec.fail)
+    health = StoreHealth(without_password(url), spec.fail)
     if is_redis(url):
         from cascade.state.redis_ledger import RedisLedger
 

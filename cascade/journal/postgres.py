@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Any, cast
 
 from cascade.errors import JournalError
-from cascade.policy.journal_config import shown
+from cascade.policy.journal_config import without_password
 from cascade.util.extras import sentence
 
 from .record import dumps
@@ -52,7 +52,7 @@ class PostgresStore(SqlStore):
         except ImportError:  # also where it is there, and no libpq: the extra brings one
             raise JournalError(sentence("a journal in Postgres", "psycopg")) from None
         self._errors = (psycopg.OperationalError, psycopg.InterfaceError)
-        self.where = shown(url)
+        self.where = without_password(url)
         try:
             self._connection = psycopg.connect(
                 url, autocommit=True, connect_timeout=CONNECT_S, application_name="cascade journal", **_VANISHED

@@ -38,7 +38,7 @@ class Redactor:
     def __post_init__(self) -> None:
         self._answer = self._answer[:_LONGEST_READ]
 
-    def said(self, text: str) -> str:
+    def prompt_or_answer(self, text: str) -> str:
         """A reason or a fault, with the words of the answer masked, or all of it where it quotes the prompt."""
         if self.keep or not text:
             return text

@@ -218,7 +218,7 @@ def _attempt(a: Attempt, messages: Sequence[Message], keep: bool, cut: str) -> d
     if a.cluster is not None:
         entry["cluster"] = a.cluster
     if a.error is not None:
-        entry["error"] = redactor.said(a.error)
+        entry["error"] = redactor.prompt_or_answer(a.error)
     if answer is not None:
         if answer.finish_reason is not None:
             entry["finish_reason"] = answer.finish_reason
@@ -237,7 +237,7 @@ def _texts(answer: Answer | None) -> str:
 def _verdict(v: Verdict, redactor: Redactor) -> dict[str, Any]:
     entry: dict[str, Any] = {"judge": v.judge, "score": v.score, "veto": v.veto}
     if v.reason:
-        entry["reason"] = redactor.said(v.reason)
+        entry["reason"] = redactor.prompt_or_answer(v.reason)
     if v.details:
         entry["details"] = redactor.details(v.details)
     return entry
@@ -261,7 +261,7 @@ def _call(c: CallRecord, redactor: Redactor) -> dict[str, Any]:
         "cost_usd": c.cost_usd,
     }
     if c.fault is not None:
-        entry["fault"], entry["status"] = redactor.said(c.fault), c.status
+        entry["fault"], entry["status"] = redactor.prompt_or_answer(c.fault), c.status
     if c.estimated:
         entry["estimated"] = True
     return entry

@@ -110,7 +110,7 @@ class Store(Protocol):
         """One record with its feedback, the last one last."""
         ...
 
-    def read(self, wanted: Filter) -> Iterator[Record]:
+    def read(self, selection: Filter) -> Iterator[Record]:
         """Records with their feedback in the order in which they were written, a page at a time."""
         ...
 
@@ -219,9 +219,9 @@ class SqlStore(Store):
         rows = self.execute(f"{_SELECT} WHERE run_id = ?", (run_id,))
         return self._graded([to_record(row[1:]) for row in rows])[0] if rows else None
 
-    def read(self, wanted: Filter) -> Iterator[Record]:
+    def read(self, selection: Filter) -> Iterator[Record]:
         """See ``Store.read``."""
-        where, values = _where(wanted)
+        where, values = _where(selection)
         number = 0
         while True:
             rows = self.execute(f"{_SELECT} WHERE id > ?{where} ORDER BY id LIMIT {_PAGE}", (number, *values))
@@ -289,20 +289,20 @@ def _insert(rows: int) -> str:
     )
 
 
-def _where(wanted: Filter) -> tuple[str, list[Any]]:
+def _where(selection: Filter) -> tuple[str, list[Any]]:
     parts: list[str] = []
     values: list[Any] = []
     for condition, value in (
-        ("started >= ?", wanted.since),
-        ("started < ?", wanted.until),
+        ("started >= ?", selection.since),
+        ("started < ?", selection.until),
     ):
         if value is not None:
             parts.append(f" AND {condition}")
             values.append(value)
-    if wanted.policy is not None:  # with its tiers alone: policy/tier
+    if selection.policy is not None:  # with its tiers alone: policy/tier
         parts.append(" AND (policy = ? OR substr(policy, 1, ?) = ?)")
-        values += [wanted.policy, len(wanted.policy) + 1, f"{wanted.policy}/"]
-    if wanted.graded:
+        values += [selection.policy, len(selection.policy) + 1, f"{selection.policy}/"]
+    if selection.graded:
         parts.append(" AND run_id IN (SELECT run_id FROM cascade_feedback)")
     return "".join(parts), values
 

@@ -48,14 +48,14 @@ class Session(ConnectionOwner[S]):
         rows = []
         for run in runs:
             policy = run.compiled.policy
-            known = self._hashes.get(id(policy))
-            if known is None:
+            entry = self._hashes.get(id(policy))
+            if entry is None:
                 if len(self._hashes) >= _POLICIES_KNOWN:
                     self._hashes.clear()
-                known = self._hashes[id(policy)] = (policy, policy.hash)  # kept, so that its id stays its own
-            if known[1] not in self._stored_hashes:
-                policies[known[1]] = StoredPolicy(json=policy.canonical, name=run.policy, calibration=policy.applied)
-            rows.append(_row(run, known[1]))
+                entry = self._hashes[id(policy)] = (policy, policy.hash)  # kept, so that its id stays its own
+            if entry[1] not in self._stored_hashes:
+                policies[entry[1]] = StoredPolicy(json=policy.canonical, name=run.policy, calibration=policy.applied)
+            rows.append(_row(run, entry[1]))
         return policies, rows
 
     def write(self, policies: Mapping[str, StoredPolicy], rows: Sequence[Row]) -> frozenset[str] | None:

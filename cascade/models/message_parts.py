@@ -164,8 +164,8 @@ def _call(call: Mapping[str, Any], *, foreign: bool) -> Mapping[str, Any]:
     return clean
 
 
-def _only(fields: Mapping[str, Any], known: frozenset[str], *, foreign: bool) -> dict[str, Any]:
-    return {name: v for name, v in fields.items() if name in known or (foreign and name not in _OF_CLIENTS)}
+def _only(fields: Mapping[str, Any], known_fields: frozenset[str], *, foreign: bool) -> dict[str, Any]:
+    return {name: v for name, v in fields.items() if name in known_fields or (foreign and name not in _OF_CLIENTS)}
 
 
 def text_in(content: Any) -> str:

@@ -47,7 +47,7 @@ class Reader(Protocol):
 
 async def chunks(events: AsyncGenerator[Event], reader: Reader) -> AsyncGenerator[Chunk]:
     """The events as chunks, the last of them with the whole answer. Raises ModelError, with the usage if known."""
-    shown: list[str] = []
+    passed_lines: list[str] = []
     try:
         async with aclosing(events):
             async for event in events:
@@ -57,8 +57,8 @@ async def chunks(events: AsyncGenerator[Event], reader: Reader) -> AsyncGenerato
                     raise _unexpected(reader.name, error) from None
                 if chunk is not None:
                     if chunk.retracts:
-                        shown.clear()
-                    shown.append(chunk.text)
+                        passed_lines.clear()
+                    passed_lines.append(chunk.text)
                     yield chunk
             try:
                 answer = reader.answer()
@@ -67,7 +67,7 @@ async def chunks(events: AsyncGenerator[Event], reader: Reader) -> AsyncGenerato
     except ModelError as error:
         error.usage = error.usage or reader.usage
         raise
-    text = "".join(shown)
+    text = "".join(passed_lines)
     retracts = not answer.text.startswith(text)
     yield Chunk(text=answer.text if retracts else answer.text[len(text) :], retracts=retracts, answer=answer)
 

@@ -93,7 +93,7 @@ class StreamedCalls:
             return False
         if before.get("arguments"):
             return name in names
-        return not name.startswith(current) and not any(known.startswith(current + name) for known in names)
+        return not name.startswith(current) and not any(other.startswith(current + name) for other in names)
 
 
 def _added(current: str, name: str) -> str:

@@ -8,6 +8,7 @@ from cascade.costs.estimate import MAX_OUTPUT, Bounds
 from cascade.costs.prices import Pricer
 from cascade.util.plain_data import usd
 from cascade.util.providers import KEY_ENV
+from cascade.util.suggestions import nearest
 from judges import Usage
 
 from .calibrators import Calibrator, Constant, Isotonic, Logistic, from_json, transformed
@@ -46,9 +47,12 @@ def advise(file: PolicyFile, environment: Mapping[str, str]) -> list[Advice]:
         advice += [Advice(where=f"models.{name}", text=text) for text in _model(name, file.models[name], environment)]
     for name, policy in file.policies.items():
         advice += [Advice(where=f"policies.{name}", text=text) for text in _limits(policy, file)]
-        for later, earlier in unreachable(policy.routes or ()):
-            text = f"never applies: routes[{earlier}] matches all of its runs; move it before that, or remove it"
+        for later, earlier in unreachable(policy.routes or (), policy.tasks.tag):
+            rules = " and ".join(f"routes[{i}]" for i in earlier)
+            match, them = ("matches", "that") if len(earlier) == 1 else ("together match", "them")
+            text = f"never applies: {rules} {match} all of its runs; move it before {them}, or remove it"
             advice.append(Advice(where=f"policies.{name}.routes[{later}]", text=text))
+        advice += [Advice(where=f"policies.{name}.routes[{i}]", text=text) for i, text in _misspelt_tasks(policy)]
         for i, tier in enumerate(policy.tiers):
             where = f"policies.{name}.tiers[{i}] ({tier.name})"
             advice += [Advice(where=where, text=text) for text in _tier(policy, i, tier, file)]
@@ -59,6 +63,16 @@ def _model(name: str, spec: ModelSpec, environment: Mapping[str, str]) -> Iterat
     variable = spec.api_key_env or KEY_ENV.get(spec.provider)
     if variable is not None and (spec.base_url is None or spec.api_key_env) and not environment.get(variable):
         yield f"the environment variable {variable} is not set, so the model cannot be called"
+
+
+def _misspelt_tasks(policy: Policy) -> Iterator[tuple[int, str]]:
+    """The places of routes for a task that is nearly one of those that the policy knows, and what to do."""
+    known = {rule.task for rule in policy.tasks.rules} | {t for tier in policy.tiers for t in tier.accept_at_by_task or ()}
+    for i, route in enumerate(policy.routes or ()):
+        words = route.when.task or []
+        for task in [words] if isinstance(words, str) else words:
+            if task not in known and (suggestion := nearest(task, sorted(known))):
+                yield i, f"task {task!r} is neither in tasks.rules nor in the recording{suggestion}"
 
 
 def _limits(policy: Policy, file: PolicyFile) -> Iterator[str]:

@@ -10,7 +10,9 @@ from typing import Any
 _VARIABLE = re.compile(r"\$(\$?)\{(?:([A-Za-z_][A-Za-z0-9_]*)(?:(:-)([^${}]*))?\})?")
 _SHORTEST = 4  # characters of a value that is hidden everywhere; a shorter one only in quotes
 _START = 8  # characters that give a longer value away, as where an error quotes its beginning only
-_known: dict[str, str] = {}  # values that were put in place of variables in this process, with the names: for reprs
+_names_of_values: dict[
+    str, str
+] = {}  # values that were put in place of variables in this process, with the names: for reprs
 _lock = threading.Lock()
 
 
@@ -65,7 +67,7 @@ def expand(text: str, values: dict[str, str] | None = None) -> str:
         has_variable = True
         if value:
             with _lock:
-                _known[value] = name
+                _names_of_values[value] = name
             if values is not None:
                 values[value] = name
         return value
@@ -83,7 +85,7 @@ def hide(text: str, values: Mapping[str, str] | None = None) -> str:
     """
     if values is None:
         with _lock:
-            values = dict(_known)
+            values = dict(_names_of_values)
     for value, name in sorted(values.items(), key=lambda item: -len(item[0])):
         if len(value) < _SHORTEST:
             text = text.replace(repr(value), f"'${{{name}}}'")

@@ -60,11 +60,11 @@ def _import(name: str, folder: Path) -> None:
     if file is None:
         import_module(name)
         return
-    known = _known_as(top, file)
-    if known not in sys.modules:
-        _load(known, file)
+    module_name = _known_as(top, file)
+    if module_name not in sys.modules:
+        _load(module_name, file)
     if rest:
-        import_module(f"{known}.{rest}")
+        import_module(f"{module_name}.{rest}")
 
 
 def _known_as(name: str, file: Path) -> str:

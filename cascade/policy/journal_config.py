@@ -107,7 +107,7 @@ def password_in(url: str) -> bool:
     return ":" in parts.netloc.rpartition("@")[0] or "password" in parse_qs(parts.query, keep_blank_values=True)
 
 
-def shown(url: str) -> str:
+def without_password(url: str) -> str:
     """The URL as errors may show it: without user, password and parameters."""
     if is_sqlite(url):
         return url

@@ -92,7 +92,7 @@ def _parsed(text: str, file: str, folder: Path | None, lines: Lines, *, calibrat
         raise PolicyError("\n".join(_explain(e, file, lines) for e in error.errors()[:8])) from None
     if policies.journal is not None:
         policies = policies.model_copy(update={"journal": policies.journal.located(Path(file).parent)})
-    policies = _with_key_files(policies, Path(file).parent)
+    policies = _with_references(_with_key_files(policies, Path(file).parent), Path(file).parent)
     _priced(policies, file, lines)
     return _calibrated(policies, file, lines) if calibrated else policies
 
@@ -105,6 +105,17 @@ def _with_key_files(policies: PolicyFile, folder: Path) -> PolicyFile:
         if spec.api_key_file is not None
     }
     return policies.model_copy(update={"models": {**policies.models, **located}}) if located else policies
+
+
+def _with_references(policies: PolicyFile, folder: Path) -> PolicyFile:
+    """The file with the references of graders by their whole path."""
+    located = {}
+    for name, policy in policies.policies.items():
+        grade = None if policy.shadow is None else policy.shadow.grade
+        if policy.shadow is not None and grade is not None and grade.references is not None:
+            grade = grade.model_copy(update={"references": str((folder / grade.references).resolve())})
+            located[name] = policy.model_copy(update={"shadow": policy.shadow.model_copy(update={"grade": grade})})
+    return policies.model_copy(update={"policies": {**policies.policies, **located}}) if located else policies
 
 
 def _validated(data: Any, lines: Lines) -> PolicyFile:
@@ -150,7 +161,7 @@ def _all_priced(
     if missing := _unpriced(policies.models, policy):
         raise PolicyError(
             f"{file}:{lines.get(at, 1)}: {subject}: the price of the model {', '.join(missing)} is not known, so the budget "
-            f"could not be kept; give models.{missing[0]}.price"
+            f"cannot be enforced; give models.{missing[0]}.price"
         )
 
 
@@ -257,9 +268,9 @@ def _promised(policy: Policy, promise: Mapping[str, Any]) -> Policy:
 
 def _explain(error: Mapping[str, Any], file: str, lines: Lines) -> str:
     path: KeyPath = tuple(error["loc"])
-    known = path
-    while known not in lines and known:
-        known = known[:-1]
+    prefix = path
+    while prefix not in lines and prefix:
+        prefix = prefix[:-1]
     if error["type"] == "extra_forbidden":
         names = _keys_at(path[:-1])
         what = f"unknown key{nearest(str(path[-1]), names)}; known: {', '.join(names)}"
@@ -271,12 +282,12 @@ def _explain(error: Mapping[str, Any], file: str, lines: Lines) -> str:
         value = error["input"]
         # A text that is not a plain word or number may be a key in the wrong place.
         plain = isinstance(value, int | float) or _WORD.fullmatch(str(value))
-        shown = f", got {value!r}" if plain and path not in lines.texts else ""
-        what = error["msg"][0].lower() + error["msg"][1:] + shown
+        value_text = f", got {value!r}" if plain and path not in lines.texts else ""
+        what = error["msg"][0].lower() + error["msg"][1:] + value_text
     if what.startswith("policies."):
         return f"{file}:{line_of(what, lines)}: {what}"
     where = f"{dotted(path)}: " if path else ""
-    return f"{file}:{lines.get(known, 1)}: {where}{what}"
+    return f"{file}:{lines.get(prefix, 1)}: {where}{what}"
 
 
 def _keys_at(path: KeyPath) -> list[str]:

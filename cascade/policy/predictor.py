@@ -68,11 +68,11 @@ class Predictor:
             if values[place] not in shapes:
                 return None
         weights, ngrams = self.weights, features.ngrams
-        known = ngrams & self._hashes
+        known_ngrams = ngrams & self._hashes
         n = len(ngrams)
-        if not n or len(known) < self.known_share * n:
+        if not n or len(known_ngrams) < self.known_share * n:
             return None
-        words = sum(map(weights.__getitem__, known))
+        words = sum(map(weights.__getitem__, known_ngrams))
         properties = sum(map(weights.get, values, _ZEROS))
         z = self.intercept + self.scale * (words / sqrt(n) + properties / sqrt(len(values)))
         if z >= 0.0:

@@ -1,15 +1,26 @@
 """Routes: rules written by a person that say at which tier a run begins. The first rule that matches counts."""
 
+import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
+from functools import cache
+from itertools import product
+from math import prod
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from cascade.util.suggestions import unknown
 from judges import Prompt
 
 from .strict_model import StrictModel
 
+_COMMON_SCRIPTS = frozenset(
+    (
+        "latin", "cyrillic", "greek", "cjk", "hiragana", "katakana", "hangul", "arabic", "hebrew", "devanagari", "bengali",
+        "tamil", "telugu", "thai", "georgian", "armenian", "ethiopic", "khmer", "none",
+    )
+)  # fmt: skip
 _MOST_LETTERS = 400
 _READ = 10_000
 Word = str | list[str]
@@ -28,6 +39,21 @@ class RouteCondition(StrictModel):
     has_images: bool | None = None
     has_schema: bool | None = None
 
+    @field_validator("task", "key", "script")
+    @classmethod
+    def _some(cls, words: Word | None) -> Word | None:
+        if words == []:
+            raise ValueError("an empty list, which no run matches; name at least one, or leave it out")
+        return words
+
+    @field_validator("script")
+    @classmethod
+    def _scripts(cls, words: Word | None) -> Word | None:
+        for word in _words(words or []):
+            if word not in _COMMON_SCRIPTS and word not in _scripts_of_unicode():
+                raise ValueError(f"{unknown('script', word, sorted(_COMMON_SCRIPTS))}; Unicode has others")
+        return words
+
     @model_validator(mode="after")
     def _possible(self) -> "RouteCondition":
         if self.min_chars is not None and self.max_chars is not None and self.min_chars > self.max_chars:
@@ -36,8 +62,8 @@ class RouteCondition(StrictModel):
 
     def mismatch(self, prompt: Prompt, tags: Mapping[str, Any], task: str | None) -> str | None:
         """Why a run does not match, in words; None where it does."""
-        for name, wanted, actual in (("task", self.task, task), ("key", self.key, tags.get("key"))):
-            if wanted is not None and actual not in _words(wanted):
+        for name, required, actual in (("task", self.task, task), ("key", self.key, tags.get("key"))):
+            if required is not None and actual not in _words(required):
                 return f"{name} is {actual!r}"
         for name, value in self.tags.items():
             if name not in tags or tags[name] != value:
@@ -56,21 +82,6 @@ class RouteCondition(StrictModel):
             return f"its script is {script}"
         return None
 
-    def covers(self, other: "RouteCondition") -> bool:
-        """Whether every run that matches ``other`` matches this one."""
-        for name in ("task", "key", "script"):
-            wide, narrow = getattr(self, name), getattr(other, name)
-            if wide is not None and (narrow is None or not set(_words(narrow)) <= set(_words(wide))):
-                return False
-        for name in ("has_tools", "has_images", "has_schema"):
-            if getattr(self, name) not in (None, getattr(other, name)):
-                return False
-        if not self.tags.items() <= other.tags.items():
-            return False
-        if (self.min_chars or 0) > (other.min_chars or 0):
-            return False
-        return self.max_chars is None or (other.max_chars is not None and other.max_chars <= self.max_chars)
-
 
 class Route(StrictModel):
     """Where runs of a kind begin."""
@@ -82,25 +93,106 @@ class Route(StrictModel):
 def check_routes(routes: Sequence[Route], tag: str) -> None:
     """Raises ValueError for rules that contradict each other or themselves; ``tag`` names a run's task."""
     for i, route in enumerate(routes):
-        wanted = route.when.tags.get(tag)
-        if wanted is not None and route.when.task is not None and wanted not in _words(route.when.task):
-            raise ValueError(f"routes[{i}].when: task and tags.{tag} differ; no run can match")
+        for name, field_name, words in ((tag, "task", route.when.task), ("key", "key", route.when.key)):
+            value = route.when.tags.get(name)
+            if value is not None and words is not None and str(value) not in _words(words):
+                raise ValueError(f"routes[{i}].when: {field_name} and tags.{name} differ; no run can match")
         for j, earlier in enumerate(routes[:i]):
-            if earlier.when == route.when and earlier.start_at != route.start_at:
+            if earlier.start_at != route.start_at and _same_runs(earlier.when, route.when, tag):
                 raise ValueError(
                     f"routes[{i}] contradicts routes[{j}]: the same runs start at {earlier.start_at!r} and at "
                     f"{route.start_at!r}; remove one"
                 )
 
 
-def unreachable(routes: Sequence[Route]) -> list[tuple[int, int]]:
-    """Pairs of a rule that never applies and the earlier one that matches all of its runs."""
-    pairs = []
+def _same_runs(a: RouteCondition, b: RouteCondition, tag: str) -> bool:
+    return _is_covered(a, [b], tag) and _is_covered(b, [a], tag)
+
+
+def unreachable(routes: Sequence[Route], tag: str = "task") -> list[tuple[int, tuple[int, ...]]]:
+    """Pairs of a rule that never applies and the earlier ones that together match all of its runs.
+
+    Args:
+        routes: The rules.
+        tag: The tag that names a run's task.
+    """
+    pairs: list[tuple[int, tuple[int, ...]]] = []
     for i, route in enumerate(routes):
-        covering = next((j for j, earlier in enumerate(routes[:i]) if earlier.when.covers(route.when)), None)
+        covering = next((j for j in range(i) if _is_covered(route.when, [routes[j].when], tag)), None)
         if covering is not None:
-            pairs.append((i, covering))
+            pairs.append((i, (covering,)))
+        elif _is_covered(route.when, [earlier.when for earlier in routes[:i]], tag):
+            needed = list(range(i))
+            for j in range(i):  # those that it takes
+                fewer = [k for k in needed if k != j]
+                if _is_covered(route.when, [routes[k].when for k in fewer], tag):
+                    needed = fewer
+            pairs.append((i, tuple(needed)))
     return pairs
+
+
+_MOST_KINDS = 20_000
+"""Kinds of runs that are looked at; of rules that tell more of them apart, it is not said that one never applies."""
+Value = str | int | float | bool
+Side = tuple[Value | None, ...]
+
+
+def _is_covered(when: RouteCondition, others: Sequence[RouteCondition], tag: str) -> bool:
+    """Whether every run that matches a condition matches one of the others.
+
+    Runs are of one kind where no condition tells them apart: every kind that matches ``when`` is looked at.
+    """
+    every = [when, *others]
+    sides: dict[str, Side] = {name: _side([_wanted(c, name, tag) for c in every]) for name in ("task", "key", "script")}
+    sides |= {name: (True, False) for name in _FLAGS if any(getattr(c, name) is not None for c in every)}
+    edges = {0, *(c.min_chars or 0 for c in every), *(c.max_chars + 1 for c in every if c.max_chars is not None)}
+    sides["characters"] = tuple(sorted(edges))
+    for name in sorted({name for c in every for name in c.tags if name != "key"}):
+        sides[f"tags.{name}"] = _side([[c.tags[name]] if name in c.tags else None for c in every])
+    if prod(map(len, sides.values())) > _MOST_KINDS:
+        return False
+    for values in product(*sides.values()):
+        kind = dict(zip(sides, values, strict=True))
+        named = kind.get(f"tags.{tag}")
+        if named is not None and kind["task"] != str(named):
+            continue  # the tag names the task
+        if _matches(when, kind, tag) and not any(_matches(other, kind, tag) for other in others):
+            return False
+    return True
+
+
+_FLAGS = ("has_tools", "has_images", "has_schema")
+
+
+def _side(wanted: Sequence[Sequence[Value] | None]) -> Side:
+    """The values that conditions name, and None for any other."""
+    return (*dict.fromkeys(value for values in wanted for value in values or ()), None)
+
+
+def _wanted(when: RouteCondition, name: str, tag: str) -> list[Value] | None:
+    """The values of a run's task, key or script that match; None: all."""
+    words: Word | None = getattr(when, name)
+    wanted: list[Value] | None = None if words is None else list(_words(words))
+    if name == "key" and "key" in when.tags:
+        return [when.tags["key"]] if wanted is None else [value for value in wanted if value == when.tags["key"]]
+    if name == "task" and tag in when.tags and wanted is None:
+        return [str(when.tags[tag])]
+    return wanted
+
+
+def _matches(when: RouteCondition, kind: Mapping[str, Value | None], tag: str) -> bool:
+    """Whether runs of a kind match a condition."""
+    for name in ("task", "key", "script"):
+        wanted = _wanted(when, name, tag)
+        if wanted is not None and kind[name] not in wanted:
+            return False
+    if any(getattr(when, name) not in (None, kind.get(name)) for name in _FLAGS):
+        return False
+    if any(kind[f"tags.{name}"] != value for name, value in when.tags.items() if name != "key"):
+        return False
+    length = kind["characters"]
+    assert isinstance(length, int)
+    return (when.min_chars or 0) <= length and (when.max_chars is None or length <= when.max_chars)
 
 
 def first_match(routes: Sequence[Route], prompt: Prompt, tags: Mapping[str, Any], task: str | None) -> int | None:
@@ -148,6 +240,13 @@ def script_of(text: str) -> str:
             if seen >= _MOST_LETTERS:
                 break
     return max(counts, key=counts.__getitem__) if counts else "none"
+
+
+@cache
+def _scripts_of_unicode() -> frozenset[str]:
+    """Every script that ``script_of`` may give; to find them takes a tenth of a second, for rare ones alone."""
+    letters = (char for char in map(chr, range(128, sys.maxunicode + 1)) if char.isalpha())
+    return frozenset(unicodedata.name(char, "unknown").partition(" ")[0].lower() for char in letters)
 
 
 def _words(words: Word) -> list[str]:

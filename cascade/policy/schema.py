@@ -126,10 +126,10 @@ class Policy(StrictModel):
             raise ValueError("promise: needs shadow, whose labels show whether it is kept")
         if self.drift is not None and self.calibration is None:
             raise ValueError("drift: needs calibration, which says what runs looked like on the recording")
-        known = [tier.name for tier in self.tiers]
+        tier_names = [tier.name for tier in self.tiers]
         for name in (self.shadow.tiers or ()) if self.shadow is not None else ():
-            if name not in known:
-                raise ValueError(f"shadow.tiers: {unknown('tier', name, known)}")
+            if name not in tier_names:
+                raise ValueError(f"shadow.tiers: {unknown('tier', name, tier_names)}")
         return self
 
     @model_validator(mode="after")
@@ -152,10 +152,10 @@ class Policy(StrictModel):
 
     @model_validator(mode="after")
     def _routes_to_tiers(self) -> "Policy":
-        known = [tier.name for tier in self.tiers]
+        tier_names = [tier.name for tier in self.tiers]
         for i, route in enumerate(self.routes or ()):
-            if route.start_at not in known:
-                raise ValueError(f"routes[{i}].start_at: {unknown('tier', route.start_at, known)}")
+            if route.start_at not in tier_names:
+                raise ValueError(f"routes[{i}].start_at: {unknown('tier', route.start_at, tier_names)}")
         check_routes(self.routes or (), self.tasks.tag)
         return self
 
@@ -204,7 +204,8 @@ class Policy(StrictModel):
 
         A judge's option that came from the environment is there as its variable, with a digest of its value.
         """
-        settings = self.model_dump(mode="json", exclude={"canary", "drift"})  # a canary's runs have a policy of their own
+        # A canary's runs have a policy of their own; drift and grading change no run.
+        settings = self.model_dump(mode="json", exclude={"canary": True, "drift": True, "shadow": {"grade"}})
         for name in ("shadow", "promise", "routes", "budget_usd_per_month", "sticky", "vote", "embedding"):
             if settings[name] is None:  # so that a policy that does not use it keeps its hash
                 del settings[name]
@@ -256,7 +257,7 @@ class PolicyFile(StrictModel):
     def _models_exist(self) -> "PolicyFile":
         for name, policy in self.policies.items():
             if policy.shadow is not None and (self.journal is None or self.journal.durability == "off"):
-                raise ValueError(f"policies.{name}.shadow: needs a journal, which keeps its books; add the key journal")
+                raise ValueError(f"policies.{name}.shadow: needs a journal, which records its requests; add the key journal")
             if policy.drift is not None and (self.journal is None or self.journal.durability == "off"):
                 raise ValueError(f"policies.{name}.drift: needs a journal, whose runs it compares; add the key journal")
             self._embedding_exists(name, policy)

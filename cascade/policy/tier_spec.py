@@ -39,7 +39,7 @@ class JudgeRule(StrictModel):
         return value
 
     @model_validator(mode="after")
-    def _known(self) -> "JudgeRule":
+    def _is_known_judge(self) -> "JudgeRule":
         if self.accept_at is not None and self.reject_below is not None and self.reject_below > self.accept_at:
             raise ValueError(f"reject_below ({self.reject_below}) is above accept_at ({self.accept_at})")
         try:

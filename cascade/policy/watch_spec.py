@@ -16,6 +16,18 @@ class ShadowStratum(StrictModel):
     share: Share = Field(description="In place of the policy's share.")
 
 
+class GradeSpec(StrictModel):
+    """How sampled runs are graded at once, in the background."""
+
+    grader: str = Field(
+        min_length=1,
+        description="As for `cascade grade-shadows`: `feedback`, `number`, `model:use=NAME:mode=pairwise`, ...",
+    )
+    references: str | None = Field(
+        None, min_length=1, description="JSON Lines with a reference, and the run_id or prompt_hash of the run."
+    )
+
+
 class ShadowSpec(StrictModel):
     """A random sample of runs, for which the tiers that were not asked are asked in the background."""
 
@@ -31,6 +43,10 @@ class ShadowSpec(StrictModel):
         False, description="Whether the journal keeps the prompts and answers of sampled runs, to grade them."
     )
 
+    grade: GradeSpec | None = Field(
+        None, description="Grades sampled runs as soon as their shadow requests have ended. Default: by command alone."
+    )
+
     @property
     def least_share(self) -> float:
         """The smallest probability of any run."""
@@ -43,6 +59,12 @@ class ShadowSpec(StrictModel):
             raise ValueError(f"floor ({self.least_share:g}) is above the share {min(shares):g}; set floor at most to that")
         return self
 
+    @model_validator(mode="after")
+    def _grading_needs_texts(self) -> "ShadowSpec":
+        if self.grade is not None and not self.text:
+            raise ValueError("grade: needs the texts of sampled runs; set text: true")
+        return self
+
 
 class PromiseSpec(StrictModel):
     """What is promised of the mean quality, watched by the labels of shadowed runs, and what to do once it is broken."""
@@ -53,7 +75,12 @@ class PromiseSpec(StrictModel):
         lt=1.0,
         description="The largest mean loss against premium. Default: that of the calibration's certificate.",
     )
-    delta: float = Field(0.1, gt=0.0, lt=1.0, description="The probability of ever calling a promise broken that is kept.")
+    delta: float = Field(
+        0.1,
+        gt=0.0,
+        lt=1.0,
+        description="The largest probability of calling a promise broken that is kept, however long it is watched.",
+    )
     on_broken: Literal["warn", "escalate_more", "premium"] = Field(
         "warn", description="Once it is broken: only report it, raise every threshold half-way to 1, or ask premium alone."
     )
@@ -66,7 +93,10 @@ class DriftSpec(StrictModel):
     """Whether runs are compared with those of the recording, without labels; needs a calibration with its profile."""
 
     alpha: float = Field(
-        0.05, gt=0.0, lt=1.0, description="The probability of ever reporting a drift of any kind where there is none."
+        0.05,
+        gt=0.0,
+        lt=1.0,
+        description="The largest probability of reporting a drift where there is none, however long it is watched.",
     )
     webhook_env: str | None = Field(
         None,

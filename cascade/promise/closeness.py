@@ -75,5 +75,5 @@ class Closeness:
 
 def most_of(needs: Sequence[int | None]) -> int | None:
     """What several checks together need; None where one would need more than any number."""
-    known = [need for need in needs if need is not None]
-    return max(known, default=0) if len(known) == len(needs) else None
+    known_needs = [need for need in needs if need is not None]
+    return max(known_needs, default=0) if len(known_needs) == len(needs) else None

@@ -97,10 +97,10 @@ class TrafficTracker:
         self._alpha = alpha / len(names)
         self._events: list[Event] = []
         for event in events:
-            known = [happened for run in profile.runs if (happened := event.of(run)) is not None]
-            if len(known) >= LEAST_EXAMPLES:
+            outcomes = [happened for run in profile.runs if (happened := event.of(run)) is not None]
+            if len(outcomes) >= LEAST_EXAMPLES:
                 event.alike = sum(other.check == event.check for other in events)
-                event.test = ShareTest(sum(known), len(known), self._alpha / event.alike)
+                event.test = ShareTest(sum(outcomes), len(outcomes), self._alpha / event.alike)
                 self._events.append(event)
         # Losses less what the confidences admit: at most 0 where accepted answers are right as often as stated.
         self._overconfident = EProcess(LEAST_LABELS_GAP, low=-2.0, high=1.0)

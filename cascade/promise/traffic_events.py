@@ -43,9 +43,9 @@ class TrafficRun:
         if len(values) != FORM_FEATURES + 6:
             raise ValueError(f"a line of a profile has {FORM_FEATURES + 6} numbers, got {len(values)}")
         form, (confidence, tier, escalated, refused, latency_s, cost_usd) = values[:FORM_FEATURES], values[FORM_FEATURES:]
-        known = [value for value in form if value is not None]
+        numbers = [value for value in form if value is not None]
         return cls(
-            form=known if len(known) == FORM_FEATURES else None,
+            form=numbers if len(numbers) == FORM_FEATURES else None,
             confidence=confidence,
             tier=None if tier is None else int(tier),
             escalated=bool(escalated),
@@ -103,7 +103,7 @@ def events_of(runs: Sequence[TrafficRun], tiers: Sequence[str]) -> Iterator[Even
         yield Event("tiers", f"were answered by {name}", tier=i)
     for check, unit in (("latency", "took more than {:.3g} s"), ("cost", "cost more than ${:.3g}")):
         values = [run.latency_s if check == "latency" else run.cost_usd for run in runs]
-        known = sorted(value for value in values if value is not None)
-        for share in (0.5, 0.9) if known else ():
-            above = known[int(share * (len(known) - 1))]
+        ordered = sorted(value for value in values if value is not None)
+        for share in (0.5, 0.9) if ordered else ():
+            above = ordered[int(share * (len(ordered) - 1))]
             yield Event(check, unit.format(above), above=above)

@@ -59,14 +59,14 @@ class DriftMonitor:
             try:
                 update = self._book.update(name, one)
             except CascadeError as error:
-                log.warning("policy %s: its traffic cannot be looked at (%s)", name, type(error).__name__)
+                log.warning("policy %s: its traffic cannot be checked (%s)", name, type(error).__name__)
                 continue
             if self._on_drift is not None:
                 self._on_drift(name, update.runs, update.checks)
-            known = self._states.setdefault(name, dict(update.before))
+            states = self._states.setdefault(name, dict(update.before))
             for check in update.checks:
-                previous = known.get(check.name, DriftState.NOT_ENOUGH)
-                known[check.name] = check.state
+                previous = states.get(check.name, DriftState.NOT_ENOUGH)
+                states[check.name] = check.state
                 if check.state is not previous:
                     level = logging.INFO if check.state in _CALM else logging.WARNING
                     log.log(level, "policy %s: %s", name, in_words(check, previous))

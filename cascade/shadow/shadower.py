@@ -34,6 +34,7 @@ from cascade.util.fork_safety import Pause, register
 from cascade.util.totals import total
 from judges import Answer
 
+from .grading import GradingQueues
 from .job import ShadowJob, job_of
 from .monitor import Monitor
 
@@ -69,6 +70,7 @@ class Shadower:
         book: The books.
         policies: The names of the policies that shadow.
         monitor: Watches promises, canaries and traffic.
+        gradings: The runs that are to be graded at once.
         on_outcome: Receives each request that ended: its policy, its state, and its cost in USD.
     """
 
@@ -79,8 +81,10 @@ class Shadower:
         policies: Sequence[str],
         monitor: Monitor,
         on_outcome: OnOutcome | None = None,
+        gradings: GradingQueues | None = None,
     ) -> None:
         self._on_outcome = on_outcome
+        self._gradings = GradingQueues({}) if gradings is None else gradings
         self._compile, self._book, self._policies, self._monitor = compile, book, tuple(policies), monitor
         self._parents_loops: list[asyncio.AbstractEventLoop | None] = []  # never closed in a forked child
         self._begin()
@@ -91,6 +95,7 @@ class Shadower:
         self._parents_loops.append(self._loop)
         self._book.restart()
         self._monitor.restart()
+        self._gradings.restart()
         self._begin()
 
     def _begin(self) -> None:
@@ -129,9 +134,22 @@ class Shadower:
         if sampled:
             pending.keeps_text, pending.shadow_tiers = plan.spec.text, plan.missing(result.attempts)
         await journal.end(pending, result)
-        if sampled and pending.shadow_tiers and not self._closing:
-            self._submit(pending, result, plan, request)
+        if sampled and not self._closing:
+            if pending.shadow_tiers:
+                self._submit(pending, result, plan, request)
+            if plan.spec.grade is not None:
+                self._gradings.add(pending.policy, pending.run_id)
+                self._begin_thread()
         return result
+
+    def add_feedback(self, run_id: str) -> None:
+        """Grades a run by its feedback, where a policy says so."""
+        if not self._closing and self._gradings.add_feedback(run_id):
+            self._begin_thread()
+
+    def _begin_thread(self) -> None:
+        if self._thread is None:
+            self._start()
 
     def watch(self) -> None:
         """Starts the thread for a policy that shadows no runs, where its traffic is to be watched."""
@@ -174,6 +192,7 @@ class Shadower:
     def _close_books(self) -> None:
         self._book.close()
         self._monitor.close()
+        self._gradings.close()
 
     def drain(self) -> None:
         """Takes no further runs, and waits up to DRAIN_S for those that are queued or under way."""
@@ -217,6 +236,7 @@ class Shadower:
         self._loop = asyncio.get_running_loop()
         self._began.set()
         jobs: set[asyncio.Task[None]] = set()
+        gradings = self._gradings.start(lambda: self._closing)
         adopt_at = check_at = time.monotonic()
         while not self._stopping:
             self._event.clear()
@@ -232,12 +252,14 @@ class Shadower:
                 task.add_done_callback(jobs.discard)
                 task.add_done_callback(lambda _: self._event.set())
             if self._closing and not self._queue and not jobs:
+                if gradings:
+                    await asyncio.wait(gradings, timeout=DRAIN_S)
                 self._drained.set()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._event.wait(), CHECK_EVERY_S)
-        for task in list(jobs):
+        for task in (*jobs, *gradings):
             task.cancel()
-        await asyncio.gather(*jobs, return_exceptions=True)
+        await asyncio.gather(*jobs, *gradings, return_exceptions=True)
 
     def _take(self) -> ShadowJob:
         with self._lock:
@@ -282,7 +304,7 @@ class Shadower:
         request = job.request
         estimate = handle.estimate(job.prompt, _bounded(request, handle))
         if estimate is None:
-            error = f"the price of the model {row.model} is not known, so that no budget could be kept"
+            error = f"the price of the model {row.model} is not known, so that no budget could be enforced"
             await self._enter(row, ShadowOutcome(state="skipped", cost_usd=0.0, error=error))
             return
         while True:
@@ -340,7 +362,7 @@ class Shadower:
             except CascadeError as error:
                 if self._stopping:
                     raise
-                log.warning("the books of shadowing cannot be written, it waits (%s)", type(error).__name__)
+                log.warning("shadow requests cannot be recorded in the journal, so they wait (%s)", type(error).__name__)
             await asyncio.sleep(_RETRY_S)
 
 

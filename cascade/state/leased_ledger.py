@@ -196,11 +196,11 @@ class LeasedLedger(ABC, Generic[C]):
 
     def _note_spent(self, scope: str, usd: float) -> None:
         """Remembers what everybody has spent in a scope, for the time in which the store is away."""
-        known = self._known_spent
-        known.pop(scope, None)
-        known[scope] = usd
-        if len(known) > _MOST_KNOWN:
-            known.pop(next(iter(known)), None)
+        by_scope = self._known_spent
+        by_scope.pop(scope, None)
+        by_scope[scope] = usd
+        if len(by_scope) > _MOST_KNOWN:
+            by_scope.pop(next(iter(by_scope)), None)
 
     async def settle(self, reservation: Reservation, usd: float | None) -> None:
         """See Ledger. It waits for nothing."""

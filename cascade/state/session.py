@@ -36,13 +36,13 @@ class StateSession(ConnectionOwner[C]):
         Raises:
             StateError: The store is away. What ``work`` raises otherwise is raised as it is.
         """
-        known = self._connection
+        connection = self._connection
         try:
             return self._done(work(self._reach()))
         except Exception as error:
             if not self._is_down(error):
                 raise
-            if known is None or isinstance(error, StateError):  # it was new already
+            if connection is None or isinstance(error, StateError):  # it was new already
                 raise self._away(error) from None
         try:
             return self._done(work(self._reach()))

@@ -8,6 +8,9 @@ from typing import Any
 
 from .broken_pipe import quietly
 from .extras import MissingExtraError, missing, needed_by
+from .own_packages import check_own
+
+_OURS = "evals"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +25,7 @@ class Command:
         group: The heading under which the help lists it.
         summary: One line for the help.
         target: ``module:function``; the function takes ``argv`` and ``prog`` and returns the exit status.
+        service: ``module:function`` of the same work in a service, where there is one.
         parser: ``module:function``; the function takes ``prog`` and returns the parser of the arguments. Where its module is
             light, help and mistakes in the arguments are printed at once: the target's module is imported after that.
     """
@@ -30,14 +34,38 @@ class Command:
     group: str
     summary: str
     target: str
+    service: str | None = None
     parser: str | None = None
 
     def run(self, argv: list[str], prog: str) -> int:
         """Runs the command with these arguments; ``prog`` is how its help calls it. Returns the exit status."""
         with needed_by(prog):
             if self.parser is not None:
-                _named(self.parser)(prog).parse_args(argv)
-            return int(_named(self.target)(argv, prog=prog))
+                target_of(self.parser)(prog).parse_args(argv)
+            return int(target_of(self.target)(argv, prog=prog))
+
+
+def target_of(name: str) -> Callable[..., Any]:
+    """The function of ``module:function``, whose module is imported."""
+    module, _, function = name.partition(":")
+    target: Callable[..., Any] = getattr(import_module(module), function)
+    return target
+
+
+def installed_commands() -> dict[str, Command]:
+    """The commands that installed packages add: evals, which is a floor above cascade and must not be imported here.
+
+    Raises NameCollisionError where another ``evals`` is in the way of ours.
+    """
+    from importlib.metadata import entry_points
+
+    commands: dict[str, Command] = {}
+    for point in entry_points(group="cascade.commands"):
+        if point.module.partition(".")[0] == _OURS:
+            check_own(_OURS)
+        for command in point.load():
+            commands.setdefault(command.name, command)
+    return commands
 
 
 def exit_status(run: Callable[[], int], name: str) -> int:
@@ -71,14 +99,7 @@ def run_module(target: str, name: str, parser: str | None = None) -> int:
 
     def run() -> int:
         if parser is not None:
-            _named(parser)(f"python -m {name}").parse_args()
+            target_of(parser)(f"python -m {name}").parse_args()
         return int(import_module(target).main())
 
     return exit_status(run, name)
-
-
-def _named(target: str) -> Callable[..., Any]:
-    """The function of ``module:function``, whose module is imported."""
-    module, _, function = target.partition(":")
-    named: Callable[..., Any] = getattr(import_module(module), function)
-    return named

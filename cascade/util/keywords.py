@@ -37,18 +37,18 @@ def _keywords(function: Callable[..., Any]) -> dict[str, Parameter]:
     return {name: p for name, p in signature(function).parameters.items() if p.kind is Parameter.KEYWORD_ONLY}
 
 
-def check_keywords(function: str, options: Iterable[str], known: Iterable[str]) -> None:
+def check_keywords(function: str, options: Iterable[str], known_names: Iterable[str]) -> None:
     """Refuses unknown keywords where the function that receives them is called only later.
 
     Args:
         function: The function's name, for the error.
         options: The keywords that were passed.
-        known: Those that exist.
+        known_names: Those that exist.
 
     Raises:
         TypeError: One of them does not exist.
     """
-    names = frozenset(known)
+    names = frozenset(known_names)
     for name in options:
         if name not in names:
             raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{nearest(name, sorted(names))}")

@@ -37,10 +37,10 @@ def redact(text: str, *secrets: str | None) -> str:
     a part of what was encoded, and where only their beginning is quoted.
     """
     # The word for "no key" that the SDKs are given is not a secret.
-    known = tuple(s for s in secrets if s is not None and len(s) >= _SHORTEST and s != "none")
+    secret_texts = tuple(s for s in secrets if s is not None and len(s) >= _SHORTEST and s != "none")
     text = text[:_MAX_READ]
-    if known:
-        text = _finder(known).sub(MASK, text)
+    if secret_texts:
+        text = _finder(secret_texts).sub(MASK, text)
     return _LIKE_A_KEY.sub(MASK, text)[:_MAX_TEXT]
 
 

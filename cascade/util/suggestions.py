@@ -3,17 +3,17 @@
 from collections.abc import Iterable
 
 
-def nearest(name: str, known: Iterable[str], *, likeness: float = 0.6) -> str:
+def nearest(name: str, known_names: Iterable[str], *, likeness: float = 0.6) -> str:
     """``"; did you mean 'x'?"``, or nothing where no known name is near."""
     from difflib import get_close_matches
 
     if len(str(name)) > 100:  # comparing takes time in proportion to the length
         return ""
-    close = get_close_matches(str(name), list(known), 1, likeness)
+    close = get_close_matches(str(name), list(known_names), 1, likeness)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+def unknown(kind: str, name: str, known_names: Iterable[str]) -> str:
     """``unknown policy 'x'; did you mean 'y'?; known: y, z``."""
-    names = list(known)
+    names = list(known_names)
     return f"unknown {kind} {name!r}{nearest(name, names)}; known: {', '.join(names)}"

@@ -14,8 +14,8 @@ def total(amounts: Iterable[float | None]) -> float | None:
     Returns:
         The sum, 0.0 where there are no amounts; None where any amount is unknown.
     """
-    known = list(amounts)
-    return None if None in known else sum((amount for amount in known if amount is not None), 0.0)
+    parts = list(amounts)
+    return None if None in parts else sum((amount for amount in parts if amount is not None), 0.0)
 
 
 def plus(amount: float | None, more: float | None) -> float | None:
@@ -29,5 +29,5 @@ def total_usage(usages: Iterable[Usage | None]) -> Usage | None:
     Returns:
         The sum, an empty Usage where there are none; None where any usage is unknown.
     """
-    known = list(usages)
-    return None if None in known else sum((usage for usage in known if usage is not None), Usage())
+    parts = list(usages)
+    return None if None in parts else sum((usage for usage in parts if usage is not None), Usage())

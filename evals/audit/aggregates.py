@@ -19,7 +19,7 @@ from evals.engines import Engine
 from .dialects import Dialect, dialect_of
 from .parquet_store import ParquetStore
 from .prompt_drift import PromptDrift
-from .quality import SHOWN, Acceptance, PolicyQuality, QualityRow, acceptance_of
+from .quality import MOST_LINES, Acceptance, PolicyQuality, QualityRow, acceptance_of
 from .traffic import Group, Traffic
 
 MOST_RUNS = 400_000
@@ -243,7 +243,7 @@ def _costly(period: Period, premiums: dict[str, str], result: dict[str, PolicyQu
                 f"WHERE l.state = 'done' AND l.loss > 0 AND {period.where} AND r.policy = ? AND r.policy_hash = ? "
                 "AND r.tier IS NOT NULL AND r.tier <> ? "
                 "ORDER BY l.loss DESC, COALESCE(r.confidence, 0.0) DESC, r.id LIMIT ?",
-                [*period.values, policy, hash, premium_tier, SHOWN],
+                [*period.values, policy, hash, premium_tier, MOST_LINES],
             )
             for run_id, loss in rows:
                 record = store.find(run_id)

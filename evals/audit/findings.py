@@ -124,8 +124,12 @@ def _raise_threshold(name: str, policy: Policy, quality: PolicyQuality) -> Chang
             continue
         moved = float((confidences < threshold).mean())
         premiums = np.array(quality.premiums)
-        known = premiums[~np.isnan(premiums)]
-        price = f"{1_000 * moved * float(known.mean()):.4f} USD more per 1,000 runs" if len(known) else "premium's cost"
+        known_premiums = premiums[~np.isnan(premiums)]
+        price = (
+            f"{1_000 * moved * float(known_premiums.mean()):.4f} USD more per 1,000 runs"
+            if len(known_premiums)
+            else "premium's cost"
+        )
         tier = policy.tiers[0].name
         return Change(
             title=f"{name}: accept less at {tier}, from a confidence of {threshold:.3f} on",

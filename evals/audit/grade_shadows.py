@@ -21,12 +21,12 @@ from cascade.policy import load as policy_files
 from cascade.util.argument_parser import CommandParser
 from cascade.util.broken_pipe import quietly
 from evals.common.cost_budget import OutOfMoneyError
-from evals.grade import Grader, GraderError, grader, names
+from evals.grade import GraderError, names
 from evals.grade.model import Memory, ModelGrader
 
 from .grading.anchors import Anchor, forget, line, read_anchors, turns
-from .grading.sampled_runs import PREMIUM, SampledRun, Survey, sampled_runs
-from .grading.shadow_grading import Report, ShadowGrading, grade_runs, read_references
+from .grading.sampled_runs import SampledRun, Survey, sampled_runs
+from .grading.shadow_grading import Report, ShadowGrading, grade_runs, make_grader, read_references
 
 INTERRUPTED_S = 3_600.0
 EXAMPLES = """examples:
@@ -77,14 +77,16 @@ def main(
         if paid is not None:
             memory.paid = paid
         grading = ShadowGrading(
-            grader=None if args.grader == "feedback" else _grader(args.grader, args.policy_file, memory),
+            grader=None
+            if args.grader == "feedback"
+            else make_grader(args.grader, memory=memory, policy_file=args.policy_file),
             references=read_references(args.references),
         )
         survey = Survey({})
         store = open_store(url, create=False)
         try:
-            wanted = Filter(since=moment(args.since, time.time()), policy=args.policy)
-            runs = list(sampled_runs(store.read(wanted), store.policies(), survey))
+            selection = Filter(since=moment(args.since, time.time()), policy=args.policy)
+            runs = list(sampled_runs(store.read(selection), store.policies(), survey))
         finally:
             store.close()
         book = LabelBook(partial(open_store, url, full=True))
@@ -146,13 +148,6 @@ async def _grade_anchors(grading: ShadowGrading, anchors: _Anchors, report: Repo
         return []
     finally:
         book.close()
-
-
-def _grader(spec: str, policy_file: str | None, memory: Memory) -> Grader:
-    name, _, rest = spec.partition(":")
-    if name == "model" and "mode=pairwise" in rest.split(":") and "against=" not in rest:
-        spec = f"{spec}:against={PREMIUM}"
-    return grader(spec, policy_file=policy_file, memory=memory)
 
 
 def _cache(url: str) -> Path:

@@ -76,8 +76,8 @@ def features(verdicts: Array, confidences: Array) -> Array:
     z = (verdicts - verdicts.mean()) / (deviation if deviation > 1e-12 else 1.0)
     p = np.clip(confidences, _CLIP, 1.0 - _CLIP)
     logits = np.log(p / (1.0 - p))
-    known = ~np.isnan(logits)
-    logits = np.where(known, logits - (logits[known].mean() if known.any() else 0.0), 0.0)
+    has_value = ~np.isnan(logits)
+    logits = np.where(has_value, logits - (logits[has_value].mean() if has_value.any() else 0.0), 0.0)
     return np.stack([np.ones(len(z)), z, z * z - 1.0, logits], axis=1)
 
 

@@ -15,7 +15,7 @@ from judges.types import content_text
 from .estimate import Estimate, estimate_mean
 from .people import PeopleEstimate
 
-SHOWN = 10
+MOST_LINES = 10
 """Costly acceptances that are shown."""
 
 
@@ -127,7 +127,7 @@ class PolicyQuality:
 
     def show(self, acceptances: Sequence[Acceptance]) -> None:
         """Shows the costliest of these acceptances."""
-        self.costly = sorted(acceptances, key=lambda one: (-one.loss, -(one.confidence or 0.0)))[:SHOWN]
+        self.costly = sorted(acceptances, key=lambda one: (-one.loss, -(one.confidence or 0.0)))[:MOST_LINES]
 
     @property
     def labels(self) -> int:

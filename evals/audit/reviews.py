@@ -39,14 +39,14 @@ class ReviewedRuns:
         Runs whose answers agree, or that premium answered, lose nothing. Of the others, those that were shown because they
         were hard stand for themselves; those shown by chance stand for all that are left, by their recorded probabilities.
         """
-        drawn = [i for i, review in enumerate(self.reviews) if review is not None and review.chance is not None]
+        sample = [i for i, review in enumerate(self.reviews) if review is not None and review.chance is not None]
         chosen = sum(review is not None and review.chance is None for review in self.reviews)
-        if len(drawn) < LEAST_LABELS:
+        if len(sample) < LEAST_LABELS:
             return None
-        drawn.sort(key=lambda i: self.places[i])
-        shares = np.array([review.chance for i in drawn if (review := self.reviews[i]) is not None], dtype=float)
+        sample.sort(key=lambda i: self.places[i])
+        shares = np.array([review.chance for i in sample if (review := self.reviews[i]) is not None], dtype=float)
         chances = np.ones(len(self.reviews))
-        chances[drawn] = chances_of_draws(shares, len(self.reviews) - chosen)
+        chances[sample] = chances_of_draws(shares, len(self.reviews) - chosen)
         weights = np.array(self.weights)
         one = estimate_by_people(
             np.array([float("nan") if review is None else review.loss for review in self.reviews]),

@@ -33,6 +33,8 @@ _VERDICTS = (
 )
 _MAX_CHARS = 20_000
 _VERSION = "2"
+_MOST_TOKENS = 5  # of a reply
+_FORM_CHARS = 2_000  # more than the verifier's own words, or those around a reference
 
 
 def _ignore(usd: float) -> None:
@@ -178,12 +180,24 @@ class ModelGrader:
         """The judge model by its names in the policy file and at the provider: the first can be reassigned."""
         return f"{self.handle.model.name}={getattr(self.handle.model, 'model', '')}"
 
+    def estimate(self, case: GradingCase) -> float | None:
+        """An upper estimate in USD of what ``grade`` costs; None where the price is unknown."""
+        request = Request(temperature=0.0, max_tokens=_MOST_TOKENS, logprobs=True)
+        if self.mode == "reference":
+            question = f"{_question(case.prompt)}{as_text(case.reference)}{case.text}{list(case.tool_calls)}"
+            once = self.handle.estimate(Prompt.of("." * _FORM_CHARS + question), request)
+            return None if once is None else 2.0 * once  # a second one, where the first gave no log-probabilities
+        question = f"{_question(case.prompt)}{as_text(case.reference)}" + "." * _FORM_CHARS
+        prompt = comparison(question, case.text, case.others.get(self.against, ""))
+        once = self.handle.estimate(prompt, request)
+        return None if once is None else 2.0 * once  # in both orders
+
     async def close(self) -> None:
         """Closes the judge model's connections."""
         await self.handle.model.close()
 
     async def _right(self, case: GradingCase) -> float | None:
-        question = f"{_asked(case.prompt)}\n\n(The reference answer, known to be right: {as_text(case.reference)})"
+        question = f"{_question(case.prompt)}\n\n(The reference answer, known to be right: {as_text(case.reference)})"
         answer = Answer(case.text, tool_calls=case.tool_calls)
 
         async def ask() -> float | None:
@@ -195,12 +209,12 @@ class ModelGrader:
 
     async def _better(self, case: GradingCase, first: str, second: str) -> float | None:
         """1 if the first is better, 0 if the second is, 0.5 for a tie."""
-        question = _asked(case.prompt)
+        question = _question(case.prompt)
         if case.reference is not None:
             question += f"\n\n(The reference answer, known to be right: {as_text(case.reference)})"
 
         async def ask() -> float | None:
-            replies = await self._ask(comparison(question, first, second), temperature=0.0, max_tokens=5)
+            replies = await self._ask(comparison(question, first, second), temperature=0.0, max_tokens=_MOST_TOKENS)
             reply = replies[0].text.strip().lower() if replies else ""
             return next((verdict for pattern, verdict in _VERDICTS if pattern.fullmatch(reply)), None)
 
@@ -253,7 +267,7 @@ def comparison(question: str, first: str, second: str) -> Prompt:
     )
 
 
-def _asked(prompt: Prompt) -> str:
+def _question(prompt: Prompt) -> str:
     return "\n\n".join(f"{m.get('role')}: {content_text(m.get('content'))}" for m in prompt.messages)
 
 

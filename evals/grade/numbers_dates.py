@@ -49,7 +49,7 @@ class NumberGrader:
     def grade(self, case: GradingCase) -> float | None:
         """Compares exactly; a reply without a number, or with several alternatives, is wrong."""
         golds = self._golds(case.reference)
-        readings = {_said(case.text, scaled=scaled) for scaled in (True, False)}
+        readings = {_value_of(case.text, scaled=scaled) for scaled in (True, False)}
         return float(any(self._near(one, gold) for one in readings if one is not None for gold in golds))
 
     def _golds(self, reference: Any) -> list[Fraction]:
@@ -70,7 +70,7 @@ class NumberGrader:
         return abs(value - gold) <= max(Fraction(self.tolerance), abs(gold) * Fraction(self.relative))
 
 
-def _said(text: str, *, scaled: bool) -> Fraction | None:
+def _value_of(text: str, *, scaled: bool) -> Fraction | None:
     answer = leading(stated(text), _ALONE)
     if answer != text.strip():  # what follows a marked answer on its line is a remark about it
         answer = _ASIDE.sub("", _first_sentence(answer))

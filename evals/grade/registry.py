@@ -1,6 +1,7 @@
 """Graders by name: ``number``, ``number:tolerance=0.01``, ``json:credit=fields``, ``python:package.module:function``."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cascade.util.suggestions import unknown
@@ -16,6 +17,8 @@ from .protocol import Grader, GraderError
 from .structured import JsonGrader, SchemaGrader
 
 if TYPE_CHECKING:
+    from cascade.engine.model_handle import ModelHandle
+
     from .model import Memory
 
 _RULES: Mapping[str, Callable[[Any, str], bool]] = {
@@ -43,10 +46,17 @@ def names() -> list[str]:
     return sorted({*_RULES, *_GRADERS, "model", "python"})
 
 
-def grader(spec: str, *, policy_file: str | None = None, memory: "Memory | None" = None) -> Grader:
+def grader(
+    spec: str,
+    *,
+    policy_file: str | None = None,
+    memory: "Memory | None" = None,
+    models: "Callable[[str], ModelHandle] | None" = None,
+) -> Grader:
     """The grader of a specification ``name:option=value:...``.
 
-    ``policy_file`` names the models that a ``model:use=NAME`` grader may ask, ``memory`` keeps what they said.
+    ``policy_file`` names the models that a ``model:use=NAME`` grader may ask, ``memory`` keeps what they said;
+    ``models`` gives them in place of a policy file.
     Raises GraderError for an unknown name, with the nearest, or a wrong option.
     """
     name, _, rest = spec.partition(":")
@@ -58,7 +68,7 @@ def grader(spec: str, *, policy_file: str | None = None, memory: "Memory | None"
             raise GraderError(f"{spec}: the grader {name} takes no options")
         return words.WordsGrader(name, _RULES[name])
     if name == "model":
-        return _model(spec, options, policy_file, memory)
+        return _model(spec, options, memory, models or partial(_of_file, policy_file))
     if name not in _GRADERS:
         raise GraderError(unknown("grader", name, names()))
     try:
@@ -82,13 +92,19 @@ def _options(spec: str, rest: str) -> dict[str, Any]:
     return options
 
 
-def _model(spec: str, options: dict[str, Any], policy_file: str | None, memory: "Memory | None") -> Grader:
-    from .model import Memory, ModelGrader, make_handle
+def _of_file(policy_file: str | None, name: str) -> "ModelHandle":
+    from .model import make_handle
+
+    return make_handle(name, policy_file)
+
+
+def _model(spec: str, options: dict[str, Any], memory: "Memory | None", models: "Callable[[str], ModelHandle]") -> Grader:
+    from .model import Memory, ModelGrader
 
     use = options.pop("use", None)
     if not isinstance(use, str):
         raise GraderError(f"{spec}: write model:use=NAME, a model of the policy file")
     try:
-        return ModelGrader(make_handle(use, policy_file), memory or Memory(), **options)
+        return ModelGrader(models(use), memory or Memory(), **options)
     except TypeError as error:
         raise GraderError(f"{spec}: {error}") from None

@@ -64,7 +64,7 @@ def _merge(args: argparse.Namespace) -> str:
     return "\n".join([f"{count:,} examples written to {args.out}", *notes.lines()])
 
 
-def drawn(seed: int, *parts: str) -> float:
+def draw(seed: int, *parts: str) -> float:
     """A number in [0, 1) that depends only on the seed and the parts."""
     digest = hashlib.blake2b("\0".join((str(seed), *parts)).encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
@@ -75,7 +75,7 @@ def _sample(args: argparse.Namespace) -> str:
         raise RecordingError(f"sample: the number of examples must be 1 or more, got {args.n}")
     if os.path.realpath(args.out) == os.path.realpath(args.recording):
         raise RecordingError("sample: --out is the recording itself, whose other examples would be lost; give another name")
-    least = heapq.nsmallest(args.n, ((drawn(args.seed, e.id), e.id) for e in read(args.recording)))
+    least = heapq.nsmallest(args.n, ((draw(args.seed, e.id), e.id) for e in read(args.recording)))
     chosen = {id for _, id in least}
     count = write(args.out, (e for e in read(args.recording) if e.id in chosen))
     return f"{count:,} examples written to {args.out}"
@@ -108,7 +108,7 @@ def _split(args: argparse.Namespace) -> str:
 
     def part(example: Example) -> str:
         # By the question, so that equal ones stay together.
-        at = drawn(args.seed, json.dumps([example.system, example.prompt], sort_keys=True))
+        at = draw(args.seed, json.dumps([example.system, example.prompt], sort_keys=True))
         for name, share in shares:
             at -= share
             if at < 0:
@@ -136,22 +136,22 @@ def _split(args: argparse.Namespace) -> str:
 def _parser(prog: str) -> argparse.ArgumentParser:
     parser = CommandParser(
         prog=prog,
-        description="Look at recordings and make new ones. Names that end in .gz or .parquet are read and written so.",
+        description="Look at recordings and make new ones. Files that end in .gz or .parquet are read and written as such.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    show = commands.add_parser("show", help="examples, tasks, models, quality, cost, signals")
+    show = commands.add_parser("show", help="show examples, tasks, models, quality, cost, signals")
     show.add_argument("recording")
     show.add_argument("--json", action="store_true", help="for machines")
     show.set_defaults(command=_show)
-    merge = commands.add_parser("merge", help="put the answers of the same examples together; or rewrite one file")
+    merge = commands.add_parser("merge", help="combine the answers to the same examples, or rewrite one file")
     merge.add_argument("recordings", nargs="+")
     merge.add_argument("--out", required=True)
     merge.add_argument("--match", choices=("id", "prompt"), default="id",
                        help="how examples are matched: by id, or by prompt")  # fmt: skip
     merge.set_defaults(command=_merge)
-    split = commands.add_parser("split", help="parts by share, each in a file of its own next to the recording")
+    split = commands.add_parser("split", help="split into parts by share, each in a file of its own next to the recording")
     split.add_argument("recording")
     split.add_argument("parts", nargs="+", metavar="NAME=SHARE")
     split.add_argument("--seed", type=int, default=0)

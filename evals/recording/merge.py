@@ -28,11 +28,11 @@ def merged(first: str, others: Sequence[str], note: Note, same: ByPrompt | None 
     with tempfile.TemporaryDirectory() as folder, closing(sqlite3.connect(Path(folder, "waiting"))) as waiting:
         waiting.execute("CREATE TABLE rows (id BLOB, file TEXT, line BLOB)")
         for file in others:
-            known = len(same.ids) if same is not None else 0
+            n_known = len(same.ids) if same is not None else 0
             rows = ((_key(e.id), file, encoded(e)) for e in examples(file))
             count = waiting.executemany("INSERT INTO rows VALUES (?, ?, ?)", rows).rowcount
             if same is not None:
-                _check_matches(file, count, len(same.ids) - known, (first, *others[: others.index(file)]), note)
+                _check_matches(file, count, len(same.ids) - n_known, (first, *others[: others.index(file)]), note)
         waiting.execute("CREATE INDEX by_id ON rows (id)")
 
         def with_others(example: Example, file: str) -> Example:

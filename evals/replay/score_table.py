@@ -45,7 +45,7 @@ _DECIDING = (
 )  # of cascade: what a judge is given, and what becomes of it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)  # asyncio.run() takes the repr of what it returns
 class TierScores:
     """One model's answers to n rows, judged by one list of judges (stages 1..S; stage 0 is before the first).
 
@@ -68,6 +68,9 @@ class TierScores:
     meaning: npt.NDArray[np.int64]
     keeps_judges: bool = False
     prompts: PromptTable | None = None
+
+    def __repr__(self) -> str:
+        return f"TierScores({self.model!r}, judges {list(self.names)}, {len(self.vetoed)} rows)"
 
     def take(self, rows: npt.NDArray[np.int64]) -> "TierScores":
         """The same for some of the rows."""
@@ -175,10 +178,10 @@ async def score_tier(
 
 
 def other_models(
-    rules: Sequence[Mapping[str, Any]], examples: Sequence[Example], known: Set[str]
+    rules: Sequence[Mapping[str, Any]], examples: Sequence[Example], known_models: Set[str]
 ) -> dict[str, RecordedModel]:
-    """The models that the judges of ``rules`` ask, apart from the ``known`` ones, with their recorded answers."""
-    names = {name for rule in rules for name in JudgeRule.model_validate(rule).model_names} - known
+    """The models that the judges of ``rules`` ask, apart from ``known_models``, with their recorded answers."""
+    names = {name for rule in rules for name in JudgeRule.model_validate(rule).model_names} - known_models
     return {
         name: RecordedModel(name, name, {e.id: without_clock(e.answers[name]) for e in examples if name in e.answers})
         for name in sorted(names)

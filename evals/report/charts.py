@@ -136,8 +136,8 @@ def frontier(
     if floor is not None:
         at = y.at(floor)
         parts.append(element("line", None, x1=left, x2=width, y1=at, y2=at, class_="floor"))
-    drawn, covered = _curve(steps, x, y)
-    parts.append(drawn)
+    line, covered = _curve(steps, x, y)
+    parts.append(line)
     labels = [
         Label(str(i) if narrow else clip(dot.name, 34), x.at(dot.cost), y.at(dot.quality), dot.kind == "cascade")
         for i, dot in enumerate(marks, 1)
@@ -275,9 +275,9 @@ def _grid(x: Axis, y: Axis, left: float, right: float, bottom: float, count: int
         parts.append(write_at(left - 5, y.at(tick) + 4, percent(tick, digits), "end", "axis"))
     marks = [tick for tick in x.ticks(count) if x.at(tick) > x.start + 24 or not x.low_is_zero]
     for tick in marks:
-        shown = f"{100 * tick:.4g}\u00a0%"
+        label = f"{100 * tick:.4g}\u00a0%"
         parts.append(element("line", None, x1=x.at(tick), x2=x.at(tick), y1=bottom, y2=bottom + 4, class_="zero"))
-        parts.append(write_at(x.at(tick), bottom + 17, shown, "middle", "axis"))
+        parts.append(write_at(x.at(tick), bottom + 17, label, "middle", "axis"))
     parts.append(element("line", None, x1=left, x2=right, y1=bottom, y2=bottom, class_="zero"))
     return "".join(parts)
 

@@ -102,19 +102,19 @@ def by_task(findings: Findings) -> str:
     for task in ordered:
         difference = number(task.get("difference"))
         low, high = (number(end) for end in _task_interval(task) or (None, None))
-        drawn = charts.forest(difference, low, high, reach) if difference is not None else ""
+        chart = charts.forest(difference, low, high, reach) if difference is not None else ""
         values = [
             (whole(task.get("n")), task.get("n")),
             (percent(task.get("quality")), task.get("quality")),
             (percent(task.get("premium_quality")), task.get("premium_quality")),
             (points(difference), difference),
-            (drawn, None),
+            (chart, None),
             (span(_task_interval(task)) or DASH, low),
             (share(task.get("cost_ratio")), task.get("cost_ratio")),
         ]
         cells = [
-            element("td", shown, data_value=_sortable(value), data_label=head or None)
-            for head, (shown, value) in zip(heads[1:], values, strict=False)
+            element("td", text, data_value=_sortable(value), data_label=head or None)
+            for head, (text, value) in zip(heads[1:], values, strict=False)
         ]
         shares = task.get("shares") or {}
         cells += [
@@ -174,10 +174,10 @@ def _calibrated(index: int, card: Findings) -> str:
         if bins:
             chart = charts.reliability(f"reliability-{index}-{when}", f"{title}: share right over confidence", bins)
             panels.append(element("div", element("h4", f"{title}: share right") + chart, class_=when))
-    shown = card.get("histogram")
-    if shown:
+    histogram = card.get("histogram")
+    if histogram:
         chart = charts.histogram(
-            f"histogram-{index}", "Right and wrong answers", shown["edges"], shown["right"], shown["wrong"]
+            f"histogram-{index}", "Right and wrong answers", histogram["edges"], histogram["right"], histogram["wrong"]
         )
         counted = (
             f"Answers by confidence: {element('b', 'right', class_='good')} up, {element('b', 'wrong', class_='bad')} down"
@@ -271,5 +271,5 @@ def _share_cells(line: Findings, tiers: Sequence[str]) -> list[str]:
 
 def _sortable(value: Any) -> str:
     """A number for sorting, in full; empty where it is unknown."""
-    known = number(value)
-    return "" if known is None else repr(known)
+    figure = number(value)
+    return "" if figure is None else repr(figure)

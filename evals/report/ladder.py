@@ -48,8 +48,8 @@ def _thresholds_by_task(chosen: Findings, tiers: Sequence[str]) -> str:
         cells = []
         for tier in tiers:
             at = by_tier[tier].get(task)
-            shown = DASH if at is None else "not asked" if at == "skip" else f"passed on {_passed_on(at)}"
-            cells.append(element("td", text(shown), data_label=tier))
+            words = DASH if at is None else "not asked" if at == "skip" else f"passed on {_passed_on(at)}"
+            cells.append(element("td", text(words), data_label=tier))
         name = element("th", element("span", text(task), title=task), scope="row")
         rows.append(element("tr", name + "".join(cells)))
     return table(["task", *tiers], rows, "Thresholds by task", "fold compact", len(tasks) > 14) if rows else ""
@@ -71,7 +71,7 @@ def _not_asked(chosen: Findings, tier: str) -> str:
 
 def _passed_on(value: Any) -> str:
     """When a tier passes a prompt on; a threshold of 0 accepts all that is not vetoed, one above 1 accepts nothing."""
-    known = number(value)
-    if known == 0:
+    figure = number(value)
+    if figure == 0:
         return "where vetoed"
-    return "always" if known is not None and known > 1 else f"below {percent(known)}"
+    return "always" if figure is not None and figure > 1 else f"below {percent(figure)}"

@@ -51,38 +51,38 @@ def number(value: Any) -> float | None:
 
 def percent(value: Any, digits: int = 1) -> str:
     """A share in [0, 1] as a percentage: 0.82 is ``82.0 %``."""
-    known = number(value)
-    return DASH if known is None else f"{_fixed(100 * known, digits)}{_HARD_SPACE}%"
+    amount = number(value)
+    return DASH if amount is None else f"{_fixed(100 * amount, digits)}{_HARD_SPACE}%"
 
 
 def share(value: Any) -> str:
     """A share or a relative cost as a percentage: whole from 10 % on, one decimal below, so that little is not nothing."""
-    known = number(value)
-    return percent(known, 1 if known is not None and 0 < abs(known) < 0.0995 else 0)
+    amount = number(value)
+    return percent(amount, 1 if amount is not None and 0 < abs(amount) < 0.0995 else 0)
 
 
 def points(value: Any, digits: int = 1) -> str:
     """A difference of two shares in percentage points, with its sign: -0.012 is ``−1.2``."""
-    known = number(value)
-    return DASH if known is None else _fixed(100 * known, digits, "+")
+    amount = number(value)
+    return DASH if amount is None else _fixed(100 * amount, digits, "+")
 
 
 def usd(value: Any) -> str:
     """An amount in USD: cents, or as many decimals as three significant digits need; never in powers of ten."""
-    known = number(value)
-    if known is None:
+    amount = number(value)
+    if amount is None:
         return DASH
-    if known == 0:
+    if amount == 0:
         return "$0"
-    digits = max(2, 2 - math.floor(math.log10(abs(known))))
-    figure, _, decimals = f"{abs(known):,.{min(digits, 9)}f}".partition(".")
-    return ("" if known > 0 else _MINUS) + f"${figure}.{decimals.rstrip('0'):0<2}"
+    digits = max(2, 2 - math.floor(math.log10(abs(amount))))
+    figure, _, decimals = f"{abs(amount):,.{min(digits, 9)}f}".partition(".")
+    return ("" if amount > 0 else _MINUS) + f"${figure}.{decimals.rstrip('0'):0<2}"
 
 
 def plain(value: Any, digits: int) -> str:
     """A number with a fixed count of decimals, thousands separated."""
-    known = number(value)
-    return DASH if known is None else _fixed(known, digits, ",")
+    amount = number(value)
+    return DASH if amount is None else _fixed(amount, digits, ",")
 
 
 def whole(value: Any) -> str:
@@ -100,10 +100,10 @@ def span(interval: Any, kind: str = "points") -> str:
 
 def _fixed(value: float, digits: int, flag: str = "") -> str:
     """Decimals with a true minus sign; what rounds to zero has no sign."""
-    shown = f"{value:{flag}.{digits}f}"
-    if not any(digit in shown for digit in "123456789"):
-        return shown.lstrip("+-")
-    return shown.replace("-", _MINUS)
+    text = f"{value:{flag}.{digits}f}"
+    if not any(digit in text for digit in "123456789"):
+        return text.lstrip("+-")
+    return text.replace("-", _MINUS)
 
 
 def _key(name: str) -> str:

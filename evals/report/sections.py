@@ -55,17 +55,17 @@ def certificate(findings: Findings) -> str:
         in_all = number(proof.get("rows_in_all"))
         needed = number(proof.get("needed_n"))
         parts.append(element("h3", "✕ Refused: the promise could not be certified"))
-        wanted = (
+        promises = (
             f"About {whole(needed)} graded rows would be needed"
             if needed is not None
             else "How many graded rows would be needed is unknown"
         )
         had = number(proof.get("n"))
         if in_all is not None:
-            wanted = f"A recording of about {whole(in_all)} graded rows would be needed"
+            promises = f"A recording of about {whole(in_all)} graded rows would be needed"
             had = number((findings.get("recording") or {}).get("n"))
         parts.append(
-            element("p", text(wanted + (f"; there were {whole(had)}." if had is not None else ".")), class_="words")
+            element("p", text(promises + (f"; there were {whole(had)}." if had is not None else ".")), class_="words")
         )
     if proof.get("words"):
         parts.append(element("p", text(proof["words"]), class_="words"))
@@ -115,8 +115,8 @@ def frontier(findings: Findings) -> str:
         "baseline": "baseline",
         "oracle": "oracle, not reachable",
     }
-    shown = {mark.kind if mark.kind in kinds else "baseline" for mark in marks}
-    signs = [_sign(kind) + text(meaning) for kind, meaning in kinds.items() if kind in shown]
+    mark_kinds = {mark.kind if mark.kind in kinds else "baseline" for mark in marks}
+    signs = [_sign(kind) + text(meaning) for kind, meaning in kinds.items() if kind in mark_kinds]
     numbered = [
         element("b", str(i)) + _sign(mark.kind) + text(f"{mark.name} ({share(mark.cost)} of the cost)")
         for i, mark in enumerate(marks, 1)
@@ -260,12 +260,12 @@ def _sign(kind: str) -> str:
 
 def _p_value(proof: Findings) -> str:
     """The p-value with the error probability that it must not exceed."""
-    known = number(proof.get("p_value"))
-    shown = "below 0.001" if known is not None and known < 0.001 else plain(known, 3)
-    return shown if proof.get("delta") is None else f"{shown} (must not exceed {plain(proof['delta'], 3)})"
+    figure = number(proof.get("p_value"))
+    text = "below 0.001" if figure is not None and figure < 0.001 else plain(figure, 3)
+    return text if proof.get("delta") is None else f"{text} (must not exceed {plain(proof['delta'], 3)})"
 
 
 def _in_points(value: Any) -> str:
     """A size in percentage points, without a sign."""
-    known = number(value)
-    return DASH if known is None else plain(100 * known, 1)
+    figure = number(value)
+    return DASH if figure is None else plain(100 * figure, 1)

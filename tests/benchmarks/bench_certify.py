@@ -63,7 +63,7 @@ REAL: tuple[tuple[str, str, str, float, Rules | None], ...] = (
 )
 
 
-def made(model: str, usd: float, quality: Array, score: Array | None) -> TierScores:
+def tier_scores(model: str, usd: float, quality: Array, score: Array | None) -> TierScores:
     """A model's column: one free judge that gives ``score``, or none."""
     n, names = len(quality), () if score is None else ("told",)
     stages = len(names) + 1
@@ -80,7 +80,9 @@ def made(model: str, usd: float, quality: Array, score: Array | None) -> TierSco
     )
 
 
-def drawn(shape: str, kind: str, n: int, rng: np.random.Generator, *, expected: bool = False) -> dict[str, list[TierScores]]:
+def draw_columns(
+    shape: str, kind: str, n: int, rng: np.random.Generator, *, expected: bool = False
+) -> dict[str, list[TierScores]]:
     """``n`` rows of a cheap and a premium model; ``expected`` gives each row's expected quality in place of a drawn one."""
     a, b = {"easy": (1.0, 4.0), "hard": (4.0, 1.5), "u_shaped": (0.4, 0.4)}.get(shape, (1.0, 1.5))
     difficulty = rng.beta(a, b, n)
@@ -97,7 +99,10 @@ def drawn(shape: str, kind: str, n: int, rng: np.random.Generator, *, expected: 
             qualities.append(rng.beta(3 * p, 3 * (1 - p)))
         else:
             qualities.append((rng.random(n) < p).astype(np.float64))
-    return {"cheap": [made("cheap", 0.05, qualities[0], score)], "premium": [made("premium", 1.0, qualities[1], None)]}
+    return {
+        "cheap": [tier_scores("cheap", 0.05, qualities[0], score)],
+        "premium": [tier_scores("premium", 1.0, qualities[1], None)],
+    }
 
 
 def elsewhere(cascade: SimulatedCascade, columns: Mapping[str, Sequence[TierScores]]) -> SimulatedCascade:
@@ -126,7 +131,7 @@ def elsewhere(cascade: SimulatedCascade, columns: Mapping[str, Sequence[TierScor
 def simulate(shape: str, kind: str, n: int, method: str, draws: int) -> dict[str, Any]:
     """One cell: how often ladders were certified, how often a certified one truly loses more than the limit."""
     cell = (SHAPES.index(shape), KINDS.index(kind), n, len(method))
-    population = drawn(shape, kind, POPULATION, np.random.default_rng((1, *cell)), expected=True)
+    population = draw_columns(shape, kind, POPULATION, np.random.default_rng((1, *cell)), expected=True)
     every = np.arange(POPULATION)
     reference = population["premium"][0].quality[:, 0]
     broken = certified = 0
@@ -137,7 +142,7 @@ def simulate(shape: str, kind: str, n: int, method: str, draws: int) -> dict[str
         # All n rows calibrate; the test rows are not read.
         fit = round(0.3 * n)
         splits = Splits(np.arange(fit), np.arange(fit, n), np.arange(n))
-        rows = drawn(shape, kind, n, rng)
+        rows = draw_columns(shape, kind, n, rng)
         if method == "menu":
             menu = choose_from_menu(rows, splits, MENU, DELTA, seed=draw).menu
             proved = [(line.candidate, line.max_loss) for line in menu if line.candidate is not None]

@@ -273,8 +273,8 @@ def main() -> int:
         results[name] >= target if name.endswith("per_s") else results[name] <= target for name, target in TARGETS.items()
     )
     n = {"scripted": 24_000, "upstream": 9000, "latency": len(ours), "at_64": sum(map(len, crowd))}
-    shown = {name: round(value, 2) for name, value in results.items()}
-    print(json.dumps({"gateway": {**shown, "failed": failed, "targets": TARGETS, "n": n, "ok": ok}}))
+    rounded = {name: round(value, 2) for name, value in results.items()}
+    print(json.dumps({"gateway": {**rounded, "failed": failed, "targets": TARGETS, "n": n, "ok": ok}}))
     return 0 if ok else 1
 
 

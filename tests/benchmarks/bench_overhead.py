@@ -59,8 +59,8 @@ def by_prompt(prompt: Prompt | None) -> Cascade:
     predictor: dict[str, object] = {}
     if prompt is not None:
         features.append({**features[0], "judge": PROMPT_SCORE})
-        known = prompt_features(prompt)
-        weights = {(7919 * i) % 2**32: 1 for i in range(5000)} | dict.fromkeys((*known.ngrams, *known.properties), 9)
+        of_prompt = prompt_features(prompt)
+        weights = {(7919 * i) % 2**32: 1 for i in range(5000)} | dict.fromkeys((*of_prompt.ngrams, *of_prompt.properties), 9)
         predictor = {
             "predictor": Predictor(
                 intercept=1.0, weights=weights, scale=0.01, lengths=(1, 9999), scripts=("latin",), known_share=0.5

@@ -54,7 +54,7 @@ class Connection(asyncio.Protocol):
             return
         self.buffer = b""
         if not head.startswith(b"POST"):
-            self.transport.write(_told(json.dumps([Connection.requests, Connection.first, Connection.last]).encode()))
+            self.transport.write(_response(json.dumps([Connection.requests, Connection.first, Connection.last]).encode()))
         elif self.delay_s:
             Connection.requests += 1
             asyncio.get_running_loop().call_later(self.delay_s, self._answer)
@@ -68,7 +68,7 @@ class Connection(asyncio.Protocol):
         self.transport.write(_REPLY)
 
 
-def _told(body: bytes) -> bytes:
+def _response(body: bytes) -> bytes:
     return _HEAD + str(len(body)).encode() + b"\r\n\r\n" + body
 
 
@@ -99,7 +99,7 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self._process.communicate(timeout=10)
 
-    def told(self) -> tuple[int, float, float]:
+    def figures(self) -> tuple[int, float, float]:
         """How many requests came, when the first and the last were answered (monotonic seconds)."""
         with urllib.request.urlopen(self.url, timeout=10) as reply:
             requests, first, last = json.loads(reply.read())
@@ -178,7 +178,7 @@ def desk(folder: Path, url: str, rows: int) -> list[str]:
 def measured(argv: list[str], server: Server, total: int) -> dict[str, float]:
     """Answers a second from the first to the last answer, by the clock and by the client's CPU, and its memory."""
     watched = Watched(argv)
-    requests, first, last = server.told()
+    requests, first, last = server.figures()
     assert requests == total, (requests, watched.output)
     samples = watched.within(first, last)
     return {"per_s": total / (last - first), "per_cpu_s": total / samples["cpu_s"], **samples}
@@ -231,7 +231,7 @@ def resumed(rounds: int) -> list[float]:
                 open_work.close()
                 began = monotonic()
                 Watched(argv)
-                requests, first, _ = server.told()
+                requests, first, _ = server.figures()
                 assert requests == 10
                 took.append(round(first - began, 2))
     return took

@@ -13,7 +13,7 @@ TARGET_PER_S = 50_000
 GROWTH_MB = 150  # for a million ids, kept to find one that stands twice
 
 
-def made(path: Path, rows: int) -> None:
+def write_recording(path: Path, rows: int) -> None:
     """A recording with three models' answers an example."""
     answer = {"quality": 1.0, "cost_usd": 0.00012, "latency_s": 0.41, "logprob": -0.12}
     with path.open("w", encoding="utf-8") as file:
@@ -50,7 +50,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         for rows in (args.rows // 20, args.rows):
             path = Path(folder, f"{rows}.jsonl")
-            made(path, rows)
+            write_recording(path, rows)
             done = subprocess.run(
                 [sys.executable, __file__, "--child", str(path)], capture_output=True, text=True, check=True
             )

@@ -61,11 +61,11 @@ def result(policy_file: Path) -> Result[City]:
 
 def test_repr_is_one_short_line_without_any_text(result: Result[City]) -> None:
     """Logs and error trackers keep reprs: neither prompt nor answer may be in one."""
-    for shown in (repr(result), *map(repr, result.attempts)):
-        assert "\n" not in shown
-        assert len(shown) < 400
+    for printed in (repr(result), *map(repr, result.attempts)):
+        assert "\n" not in printed
+        assert len(printed) < 400
         for text in ("hunter2", "Secretville", "Paris"):
-            assert text not in shown
+            assert text not in printed
     assert "accepted=False" in repr(result)
     assert "Result(" in repr([result])
 

@@ -59,11 +59,11 @@ def test_mistakes_are_filtered_by_task(browser: Any, report: Path) -> None:
     """Only those of the chosen task stay in sight."""
     page = browser.new_page()
     page.goto(report.as_uri())
-    shown = page.locator("section:has(h2:text('Worst')) details:visible")
-    every = shown.count()
+    details = page.locator("section:has(h2:text('Worst')) details:visible")
+    every = details.count()
     select = page.locator("section:has(h2:text('Worst')) select")
     select.select_option(index=1)
     task = select.evaluate("e => e.value")
-    assert 0 < shown.count() < every
-    assert all(f" {task} " in f" {text} " for text in shown.locator("summary").all_inner_texts())
+    assert 0 < details.count() < every
+    assert all(f" {task} " in f" {text} " for text in details.locator("summary").all_inner_texts())
     page.close()

@@ -50,9 +50,14 @@ def test_runs_are_reviewed_by_the_keyboard(browser: Any, serve: Serve, tmp_path:
         page.keyboard.press(key)
         rest = waiting - i - 1
         playwright.expect(page.locator("#waiting")).to_have_text(re.compile(rf"^{rest} runs? ") if rest else "")
+    page.get_by_text("By chance").click()
+    playwright.expect(page.locator("#waiting")).to_contain_text("by chance, the uncertain ones more often")
+    page.keyboard.press("a")
+    playwright.expect(page.locator("#waiting")).to_have_text(re.compile(rf"^{waiting - 5} runs? "))
     records = list(store.read(Filter(graded=True)))
     store.close()
-    assert len(records) == 4
+    assert len(records) == 5
+    assert sum("chosen at random" in record.feedback[-1]["note"] for record in records) == 1
     assert {record.feedback[-1]["note"] for record in records} >= {
         "review: returned 1, premium 1",
         "review: returned 0, premium 0",

@@ -107,11 +107,11 @@ def ask(url: str, example: Example) -> dict[str, Any]:
 
 def graded_by_a_person(recording: Path, examples: list[Example]) -> int:
     """Gives the shadows' answers the grade that a person would, and counts the rows that were drawn at random."""
-    known = {(m, a["text"]): a["quality"] for e in examples for m, a in e.answers.items()}
+    qualities = {(m, a["text"]): a["quality"] for e in examples for m, a in e.answers.items()}
     lines = [json.loads(line) for line in recording.read_text(encoding="utf-8").splitlines()]
     for line in lines:
         for model, answer in line["answers"].items():
-            answer["quality"] = known[model, answer["text"]]
+            answer["quality"] = qualities[model, answer["text"]]
     recording.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     return sum("sampling_probability" in line for line in lines)
 
@@ -134,8 +134,8 @@ def test_the_loop_from_a_policy_to_a_proved_policy_and_back(tmp_path: Path) -> N
         _await_shadows(tmp_path)
         export = ("journal", "export", "tuned-traffic.jsonl", "--format", "recording", "--policy-file", "tuned.yaml")
         assert "next: " in cascade(tmp_path, *export, "--task-tag", "team")
-        drawn = graded_by_a_person(tmp_path / "tuned-traffic.jsonl", examples)
-        assert 100 < drawn < len(examples)
+        sample = graded_by_a_person(tmp_path / "tuned-traffic.jsonl", examples)
+        assert 100 < sample < len(examples)
         again = ("--policy-file", "policies.yaml", "--max-loss", "0.2,0.3", "--out", "tuned-calibration.json")
         printed = cascade(tmp_path, "replay", "tuned-traffic.jsonl", *again)
         assert "rows used as a sample of the traffic, drawn with probability 0.3" in printed

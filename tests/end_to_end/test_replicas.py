@@ -21,10 +21,9 @@ from cascade.resilience.store_health import StoreHealth
 from cascade.state.redis_ledger import RedisLedger
 from tests.cascade.gateway.serve.test_server import process
 from tests.cascade.journal.conftest import postgres_url
-from tests.postgres_server import PostgresServer
-from tests.postgres_server import missing as missing_postgres
-from tests.redis_server import RedisServer, missing
+from tests.redis_server import RedisServer
 from tests.wire_server import Reply, WireServer, chat
+from tests.workers.postgres_server import PostgresServer, missing
 
 __all__ = ["postgres_url"]
 
@@ -136,19 +135,9 @@ def own_journals(tmp_path: Path) -> list[str]:
 
 
 @pytest.fixture
-def redis() -> Iterator[RedisServer]:
-    """A server of its own."""
-    if reason := missing():
-        pytest.skip(reason)
-    one = RedisServer()
-    yield one
-    one.close()
-
-
-@pytest.fixture
 def own_postgres() -> Iterator[PostgresServer]:
     """A server of its own, which a test may kill."""
-    if reason := missing_postgres():
+    if reason := missing():
         pytest.skip(reason)
     one = PostgresServer()
     yield one

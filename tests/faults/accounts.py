@@ -119,9 +119,9 @@ def _add(findings: Findings, record: CallRecord | None, entry: Served | None) ->
     if record.cost_usd is None:
         findings.lost_usd += billed
     else:
-        known = Decimal(record.cost_usd).quantize(Decimal("1e-12"))
-        findings.known_usd += known
-        findings.cents_apart += 100 * abs(known - billed)
+        cost = Decimal(record.cost_usd).quantize(Decimal("1e-12"))
+        findings.known_usd += cost
+        findings.cents_apart += 100 * abs(cost - billed)
 
 
 def _problem(record: CallRecord | None, entry: Served | None) -> str | None:
@@ -145,10 +145,14 @@ def _total_problem(ended: Ended) -> str | None:
     costs = [r.cost_usd for r in ended.log()]
     if isinstance(ended.outcome, RunError):
         return None
-    total, known = ended.outcome.cost_usd, [c for c in costs if c is not None]
-    if len(known) < len(costs):
+    total, known_costs = ended.outcome.cost_usd, [c for c in costs if c is not None]
+    if len(known_costs) < len(costs):
         return None if total is None else f"costs {total} although a request's cost is unknown"
-    return None if total is not None and abs(total - sum(known)) < 1e-12 else f"costs {total}, its requests {sum(known)}"
+    return (
+        None
+        if total is not None and abs(total - sum(known_costs)) < 1e-12
+        else f"costs {total}, its requests {sum(known_costs)}"
+    )
 
 
 def journalled(records: Iterable[Record]) -> dict[int, list[CallRecord]]:

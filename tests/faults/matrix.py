@@ -132,7 +132,9 @@ async def one(
     try:
         question = f"run:{number} what is it?"
         options: dict[str, Any] = {"policy": policy, "deadline_s": deadline_s, "tags": {"run": number}}
-        outcome = await told(cascade.astream(question, **options)) if streamed else await cascade.arun(question, **options)
+        outcome = (
+            await result_of(cascade.astream(question, **options)) if streamed else await cascade.arun(question, **options)
+        )
     except RunError as error:
         outcome = error
     late = loop.time() - ends
@@ -147,7 +149,7 @@ def withheld_s() -> float:
         return 0.0
 
 
-async def told(events: AsyncGenerator[Event]) -> Result:
+async def result_of(events: AsyncGenerator[Event]) -> Result:
     """The result of a streamed run; what was told on the way must be its text."""
     text = ""
     async for event in events:

@@ -165,8 +165,8 @@ class Connection(asyncio.Protocol):
         request = replies.read(path, body)
         plan = self.house.plans[request.model]
         draw = self.house.draws[request.model]
-        drawn = bool(plan.faults) and plan.faults != ("refused",) and draw.random() < plan.rate
-        fault = draw.choice(plan.faults) if drawn else None
+        is_faulty = bool(plan.faults) and plan.faults != ("refused",) and draw.random() < plan.rate
+        fault = draw.choice(plan.faults) if is_faulty else None
         free = fault in replies.REFUSALS or fault in replies.PAGES
         usd = Decimal(0) if free else plan.usd(request.tokens_in, request.tokens_out)
         entry = self.house.ledger.open(request.model, request.run, fault, usd)

@@ -74,10 +74,10 @@ def damaged(draw: Any, documents: st.SearchStrategy[Any], most: int = 4) -> Any:
     """A document with some of its parts deleted, replaced, renamed, doubled or swapped with others."""
     document = deepcopy(draw(documents))
     for _ in range(draw(st.integers(0, most))):
-        known = places(document)
-        if not known:
+        all_places = places(document)
+        if not all_places:
             break
-        *above, last = draw(st.sampled_from(known))
+        *above, last = draw(st.sampled_from(all_places))
         parent = document
         for key in above:
             parent = parent[key]
@@ -94,7 +94,7 @@ def damaged(draw: Any, documents: st.SearchStrategy[Any], most: int = 4) -> Any:
                 parent[last:last] = [deepcopy(parent[last])] * draw(st.integers(1, 3))
             case "copy":
                 other = document
-                for key in draw(st.sampled_from(known)):
+                for key in draw(st.sampled_from(all_places)):
                     if isinstance(other, dict | list):
                         try:
                             other = other[key]

@@ -27,7 +27,7 @@ from judges.protocol import JudgeInput
 from judges.reading import split_reasoning
 from judges.sanitize import remove_marks
 from judges.schema import InvalidSchemaError
-from tests.fuzz import strategies as made
+from tests.fuzz import strategies
 
 SLOW_S = 10.0  # an example that takes longer hangs a run
 ALL = ["schema", {"use": "rules", "truncated": False}, "logprob", {"use": "self_consistency", "samples": 1}, "verifier"]
@@ -105,28 +105,28 @@ def _provider(bench: Bench, kind: str, example: Any) -> None:
     bench.wire.status, bench.wire.body, bench.wire.headers, schema = example
     c = bench.cascades[kind]
 
-    async def asked() -> None:
+    async def one_run() -> None:
         for streamed in (False, True):
-            shown: Any
+            value: Any
             try:
                 if streamed:
                     *_, last = [event async for event in c.astream("What is 40 + 2?", schema=schema)]
                     assert isinstance(last, Finished)
-                    shown = last.result
+                    value = last.result
                 else:
-                    shown = await c.arun("What is 40 + 2?", schema=schema)
-                assert isinstance(shown, Result)
-                assert 0.0 <= shown.confidence <= 1.0
-                assert shown.cost_usd is None or shown.cost_usd >= 0.0
+                    value = await c.arun("What is 40 + 2?", schema=schema)
+                assert isinstance(value, Result)
+                assert 0.0 <= value.confidence <= 1.0
+                assert value.cost_usd is None or value.cost_usd >= 0.0
             except RunError as error:
-                shown = error
-            assert "k-secret" not in repr(shown) + repr(shown.attempts)
-            _kept(c, shown)
+                value = error
+            assert "k-secret" not in repr(value) + repr(value.attempts)
+            _check_costs(c, value)
 
-    bench.run(asked())
+    bench.run(one_run())
 
 
-def _kept(cascade: Cascade, outcome: Result | RunError) -> None:
+def _check_costs(cascade: Cascade, outcome: Result | RunError) -> None:
     """The record that a journal would keep of the run."""
     run = PendingRecord("run", "default", cascade._runtime.compile("default"), Prompt.of("What is 40 + 2?"), {})
     run.attempts += outcome.attempts
@@ -183,16 +183,16 @@ Check = Callable[[Bench, Any], None]
 plain_schemas = st.one_of(st.none(), st.just({"type": "object", "properties": {"a": {"type": "integer"}}}))
 TARGETS: dict[str, tuple[st.SearchStrategy[Any], Check]] = {
     "openai bodies": (
-        st.tuples(made.statuses, made.openai_bodies, made.headers, plain_schemas),
+        st.tuples(strategies.statuses, strategies.openai_bodies, strategies.headers, plain_schemas),
         lambda bench, example: _provider(bench, "OpenAIModel", example),
     ),
     "anthropic bodies": (
-        st.tuples(made.statuses, made.anthropic_bodies, made.headers, plain_schemas),
+        st.tuples(strategies.statuses, strategies.anthropic_bodies, strategies.headers, plain_schemas),
         lambda bench, example: _provider(bench, "AnthropicModel", example),
     ),
-    "answers": (st.tuples(made.texts, made.answers, st.one_of(plain_schemas, made.schemas)), _answer),
-    "schemas": (st.tuples(made.schemas, made.answers), _schema),
-    "policies": (made.policies, _policy),
+    "answers": (st.tuples(strategies.texts, strategies.answers, st.one_of(plain_schemas, strategies.schemas)), _answer),
+    "schemas": (st.tuples(strategies.schemas, strategies.answers), _schema),
+    "policies": (strategies.policies, _policy),
 }
 
 
@@ -200,6 +200,6 @@ def timed(check: Check, bench: Bench, example: Any) -> float:
     """Seconds of the processor that one example took; too many are a failure, as is waiting for long."""
     start = process_time()
     check(bench, example)
-    taken = process_time() - start
-    assert taken < SLOW_S, f"took {taken:.1f} s"
-    return taken
+    seconds = process_time() - start
+    assert seconds < SLOW_S, f"took {seconds:.1f} s"
+    return seconds

@@ -60,8 +60,8 @@ def shape(value: Any, path: str = "") -> Iterator[str]:
         for inner in value:
             yield from shape(inner, f"{path}[]")
     else:
-        known = {dict: "object", list: "list", str: "text", bool: "boolean", int: "number", float: "number"}
-        yield f"{path}: {'null' if value is None else known[type(value)]}"
+        type_names = {dict: "object", list: "list", str: "text", bool: "boolean", int: "number", float: "number"}
+        yield f"{path}: {'null' if value is None else type_names[type(value)]}"
 
 
 def help_text(text: str) -> str:

@@ -8,7 +8,7 @@ import warnings
 from contextlib import redirect_stdout
 
 
-def said(command: str) -> str:
+def help_of(command: str) -> str:
     """What the command prints, as ``python -m`` would run it."""
     module, *words = command.split()
     sys.argv = ["", *words, "--help"]
@@ -24,4 +24,4 @@ def said(command: str) -> str:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore", RuntimeWarning)  # a module that an earlier command has imported is run again
-    print(json.dumps({command: said(command) for command in sys.argv[1:]}))
+    print(json.dumps({command: help_of(command) for command in sys.argv[1:]}))

@@ -109,8 +109,8 @@ def test_a_disguised_mark_goes(name: str) -> None:
 )
 def test_ordinary_text_stays(text: str) -> None:
     """Code, mathematics, other languages and emoji reach the verifier as they are."""
-    wanted = text if text != "<question" else REMOVED
-    assert remove_marks(text) == wanted
+    expected = text if text != "<question" else REMOVED
+    assert remove_marks(text) == expected
 
 
 @given(st.text(alphabet=st.sampled_from("<>/\\ cadintequso&;%lt3x2f0u|[]|\u200bаｅ\U000e0063"), max_size=80))
@@ -123,8 +123,8 @@ def test_nothing_is_left_and_nothing_new_arises(text: str) -> None:
 @given(st.text())
 def test_without_a_bracket_nothing_goes(text: str) -> None:
     """Any text whose characters and escapes show no bracket and no rule is returned as it is."""
-    shown = unicodedata.normalize("NFKD", text)
-    if not re.search(r"[<>\[\](){}=~*#_\\%&|«»‹›-]|[^\x00-\uffff]", shown) and not set(shown) & set("≪≫《》〈〉⟨⟩❮❯˂˃ᐸᐳ"):
+    normal = unicodedata.normalize("NFKD", text)
+    if not re.search(r"[<>\[\](){}=~*#_\\%&|«»‹›-]|[^\x00-\uffff]", normal) and not set(normal) & set("≪≫《》〈〉⟨⟩❮❯˂˃ᐸᐳ"):
         assert remove_marks(text) == text
 
 

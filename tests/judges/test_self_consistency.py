@@ -157,9 +157,9 @@ def test_votes_are_counted_and_never_more_are_asked_than_allowed(votes: list[str
     if verdict.score is None:
         assert len(votes) == 1
         return
-    drawn = votes[: 1 + verdict.details["samples"]]
+    sample = votes[: 1 + verdict.details["samples"]]
     assert 0 < verdict.score <= 1
-    assert verdict.score == pytest.approx(max(Counter(drawn).values()) / len(drawn))
-    assert verdict.details["clusters"] == len(set(drawn))
+    assert verdict.score == pytest.approx(max(Counter(sample).values()) / len(sample))
+    assert verdict.details["clusters"] == len(set(sample))
     chosen = verdict.answer.text if verdict.answer else votes[0]
-    assert drawn.count(chosen) == max(Counter(drawn).values())
+    assert sample.count(chosen) == max(Counter(sample).values())

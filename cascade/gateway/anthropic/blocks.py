@@ -102,7 +102,7 @@ def _system(blocks: list[Any], where: str, uses: set[str]) -> _Translation:
 
 def _user(blocks: list[Any], where: str, uses: set[str]) -> _Translation:
     results: list[Mapping[str, Any]] = []
-    shown: list[Part] = []  # what tools returned besides text
+    other_parts: list[Part] = []  # what tools returned besides text
     parts: list[Part] = []
     sent: list[Any] = []
     for i, block in enumerate(blocks):
@@ -117,11 +117,11 @@ def _user(blocks: list[Any], where: str, uses: set[str]) -> _Translation:
             result, media = _result(block, at, uses)
             results.append(result)
             block = _with_valid_id(block, "tool_use_id")
-            shown += media
+            other_parts += media
         else:
             parts += media_parts(kind, block, at, uses)
         sent.append(block)
-    parts = [*shown, *parts]
+    parts = [*other_parts, *parts]
     return [*results, {"role": "user", "content": parts}] if parts else results, sent
 
 

@@ -158,8 +158,8 @@ def _context_management(value: Any, request: GatewayRequest) -> None:
         where = f"context_management.edits[{i}]"
         kind = object_of(not_deep(edit, where), where, required=("type",))["type"]
         if kind not in _EDITS:
-            known = ", ".join(_EDITS)
-            raise bad_request(f"{shorten(str(kind))!r} is not supported; only {known}", f"{where}.type", "unsupported")
+            edit_names = ", ".join(_EDITS)
+            raise bad_request(f"{shorten(str(kind))!r} is not supported; only {edit_names}", f"{where}.type", "unsupported")
     _native(request)["context_management"] = value
     request.uses.add("context_management")
 

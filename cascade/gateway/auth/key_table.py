@@ -8,7 +8,7 @@ from typing import Any
 from cascade.errors import CascadeError
 from cascade.journal.open_store import open_store
 from cascade.journal.store import SqlStore
-from cascade.policy.journal_config import shown
+from cascade.policy.journal_config import without_password
 
 from .key_store import COLUMNS, Execute, KeyStore
 
@@ -26,7 +26,7 @@ class KeyTable(KeyStore):
     lock_out = None
 
     def __init__(self, url: str) -> None:
-        self.where = f"keys in {shown(url)}"
+        self.where = f"keys in {without_password(url)}"
         self._url = url
         self._lock = threading.Lock()
         self._store: SqlStore | None = None

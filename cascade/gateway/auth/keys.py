@@ -218,6 +218,8 @@ def _query_error(query: bytes, path: str) -> ApiError | None:
         known_names = _FILTERS
     if path == "/dashboard/review/next":
         known_names = frozenset((b"skip", b"order"))
+    if path == "/dashboard/review.html":
+        known_names = frozenset((b"order",))  # which the page's own script reads
     if names <= known_names:
         return None
     if b"sk-" in query or names & {b"key", b"api_key", b"api-key", b"apikey", b"token", b"access_token", b"x-api-key"}:

@@ -110,9 +110,9 @@ class QualityView:
 
     async def _read(self, days: int, tag: tuple[str, str] | None) -> Facts:
         async with self._lock:
-            known = self._facts.get((days, tag))
-            if known is not None and time.monotonic() < known.until:
-                return known
+            cached = self._facts.get((days, tag))
+            if cached is not None and time.monotonic() < cached.until:
+                return cached
             if len(self._facts) >= 20:
                 self._facts.clear()
             began, span, file = time.monotonic(), _span(days, tag), self._gateway.active.file

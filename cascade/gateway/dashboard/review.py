@@ -32,10 +32,10 @@ async def next_review(gateway: "Gateway", caller: "Caller", body: Mapping[str, A
         await reply.json({"waiting": waiting, "case": None})
         return
     a, b = case.answers
-    shown = {"run_id": case.run_id, "policy": case.policy, "messages": case.messages, "a": a, "b": b}
+    page = {"run_id": case.run_id, "policy": case.policy, "messages": case.messages, "a": a, "b": b}
     if case.chance is not None:
-        shown["chance"] = case.chance
-    await reply.json({"waiting": waiting, "case": shown})
+        page["chance"] = case.chance
+    await reply.json({"waiting": waiting, "case": page})
 
 
 async def review(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], reply: Reply) -> None:

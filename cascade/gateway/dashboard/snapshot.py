@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cascade.costs.budget import today
 from cascade.engine.plan import period_scope
 from cascade.errors import StateError
-from cascade.gateway.stats import SHOWN, FinishedRun, Stats
+from cascade.gateway.stats import MOST_ROWS, FinishedRun, Stats
 from cascade.telemetry.worker_breakers import all_breakers, worst
 
 if TYPE_CHECKING:
@@ -61,16 +61,16 @@ async def snapshot(gateway: "Gateway") -> dict[str, Any]:
             "failed": status.failed,
             "unusable": dict(status.unusable),
         },
-        "latest": [run._asdict() for run in list(stats.latest)[: -SHOWN - 1 : -1]],
+        "latest": [run._asdict() for run in list(stats.latest)[: -MOST_ROWS - 1 : -1]],
     }
 
 
 def percentiles(values: Sequence[float]) -> dict[str, Any]:
     """Median and tail, in seconds; null where there are no values."""
-    known = sorted(values)
-    result: dict[str, Any] = {"n": len(known)}
+    ordered = sorted(values)
+    result: dict[str, Any] = {"n": len(ordered)}
     for name, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99)):
-        result[name] = known[min(len(known) - 1, int(share * len(known)))] if known else None
+        result[name] = ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
     return result
 
 

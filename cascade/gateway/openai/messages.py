@@ -187,8 +187,8 @@ def _call(call: Any, where: str, uses: set[str]) -> Mapping[str, Any]:
     arguments = function.get("arguments")
     if not isinstance(arguments, str):
         arguments = arguments_text(arguments)
-    for fields, known in ((call, _CALL_FIELDS), (function, _FUNCTION_FIELDS)):
-        uses.update(f"messages.tool_calls.{shorten(name)}" for name in fields if name not in known)
+    for fields, known_fields in ((call, _CALL_FIELDS), (function, _FUNCTION_FIELDS)):
+        uses.update(f"messages.tool_calls.{shorten(name)}" for name in fields if name not in known_fields)
     return {**call, "id": id, "type": "function", "function": {**function, "arguments": arguments}}
 
 

@@ -104,10 +104,10 @@ async def feedback(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any]
     await reply.json({"run_id": run_id, "quality": quality})
 
 
-def _check_fields(body: Mapping[str, Any], known: frozenset[str], *required: str) -> None:
+def _check_fields(body: Mapping[str, Any], known_fields: frozenset[str], *required: str) -> None:
     for name in body:
-        if name not in known:
-            raise bad_request(f"unknown field; known: {', '.join(sorted(known))}", shorten(name))
+        if name not in known_fields:
+            raise bad_request(f"unknown field; known: {', '.join(sorted(known_fields))}", shorten(name))
     for name in required:
         if body.get(name) is None:
             raise bad_request("is missing", name)

@@ -43,9 +43,9 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     export.add_argument("--complete", action="store_true", help="recording: prompts that every exported model answered")
     export.add_argument("--task-tag", metavar="TAG", help="recording: the tag of a run that names its task (default: none)")
     export.set_defaults(command=_export)
-    verify = commands.add_parser("verify", help="decide every record again; 1 where one differs from what was recorded")
+    verify = commands.add_parser("verify", help="recompute every decision; exit status 1 where one differs from the record")
     verify.set_defaults(command=_verify)
-    labels = commands.add_parser("labels", help="write what people said of runs, as JSON Lines")
+    labels = commands.add_parser("labels", help="write people's verdicts on runs, as JSON Lines")
     labels.add_argument("out", help="the file, or '-' for standard output")
     labels.set_defaults(command=_labels)
     for command in (tail, show, export, verify, labels):
@@ -121,14 +121,14 @@ def _export(args: argparse.Namespace) -> int:
     from .export import export
 
     now = time.time()
-    wanted = Filter(moment(args.since, now), moment(args.until, now), args.policy, args.graded)
+    selection = Filter(moment(args.since, now), moment(args.until, now), args.policy, args.graded)
     if args.out != "-" and not Path(args.out).resolve().parent.is_dir():
         raise JournalError(f"{args.out}: the folder does not exist; create it first")
     if args.format != "recording" and (args.complete or args.task_tag):
         raise JournalError("--complete and --task-tag are about recordings: add --format recording")
     with _opened(args) as store:
         count = export(
-            store.read(wanted), args.format, args.out, complete=args.complete, task_tag=args.task_tag, store=store
+            store.read(selection), args.format, args.out, complete=args.complete, task_tag=args.task_tag, store=store
         )
     print(f"{args.out}: {count} {'examples' if args.format == 'recording' else 'records'}", file=sys.stderr)
     if args.format == "recording" and args.out != "-":

@@ -16,7 +16,7 @@ _OUTCOME = (
     "WHEN tier IS NULL THEN 'unanswered' WHEN reason IN ('last_tier', 'unjudged') THEN 'unscored' ELSE 'not accepted' END"
 )
 _GOOD = "(accepted OR reason = 'last_tier')"
-_SHOWN = {
+_COLUMNS = {
     **{name: f"r.{name}" for name in ("run_id", "kind", "policy", "tier", "model", "accepted", "reason", "confidence")},
     **{name: f"r.{name}" for name in ("cost_usd", "premium_usd", "latency_s")},
     "at": "r.ended",
@@ -190,12 +190,12 @@ def find_runs(
         end = begin + span.step_s
     sort = "l.loss DESC, r.started DESC" if "loss" in order else "r.started DESC"
     rows = store.execute(
-        f"SELECT {', '.join(_SHOWN.values())} FROM cascade_runs r {joined} cascade_labels l "
+        f"SELECT {', '.join(_COLUMNS.values())} FROM cascade_runs r {joined} cascade_labels l "
         f"ON l.run_id = r.run_id AND l.state = 'done' WHERE r.kind = 'run' AND r.started >= ? AND r.started < ?{condition} "
         f"ORDER BY {sort} LIMIT {_MOST_RUNS}",
         (begin, end, *values),
     )
-    runs = [dict(zip(_SHOWN, row, strict=True)) for row in rows]
+    runs = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
     return [{**run, "accepted": bool(run["accepted"])} for run in runs]
 
 

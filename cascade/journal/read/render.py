@@ -61,8 +61,8 @@ def page(r: Record) -> Iterator[str]:
         yield ""
         for message in r.prompt["messages"]:
             content = message.get("content")
-            shown = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
-            yield f"[{message.get('role')}] {shown}"
+            text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+            yield f"[{message.get('role')}] {text}"
     for attempt in r.attempts:
         yield ""
         yield from _attempt(attempt)

@@ -45,7 +45,7 @@ def as_recording(
 
     Another line's ``id`` is the beginning of the prompt's hash. Feedback grades the answer that was returned, and every
     other answer to the same prompt with just the same text; of several answers of one model the graded one is kept, else the
-    last. ``escalated`` marks lines whose further answers are there because a run was unsure: they are no sample of the
+    last. ``escalated`` marks lines whose further answers are there because a run was unsure: they are not a sample of the
     traffic where others were left out, whose number is then ``incomplete_left_out``. ``sampling_probability`` is there where
     a run's tag of that name states it. All of the records are held in memory at once.
 
@@ -85,8 +85,8 @@ def as_recording(
                 before = group.quality.get(answer["text"])
                 if before is None or last["at"] >= before[1]:
                     group.quality[answer["text"]] = (last["quality"], last["at"])
-            known = group.answers.get(attempt["model"])
-            if known is None or graded or known["text"] not in group.quality:
+            previous = group.answers.get(attempt["model"])
+            if previous is None or graded or previous["text"] not in group.quality:
                 group.answers[attempt["model"]] = answer
     models = {model for group in groups.values() for model in group.answers}
     left_out = sum(0 < len(group.answers) < len(models) for group in groups.values()) if complete else 0
@@ -175,6 +175,6 @@ def _answer(attempt: Mapping[str, Any]) -> dict[str, Any]:
     for call in calls:
         if call["purpose"] in scores:
             costs[call["purpose"]] = plus(costs.get(call["purpose"], 0.0), call["cost_usd"])
-    if known := {judge: usd for judge, usd in costs.items() if usd is not None}:
-        row["verdict_cost_usd"] = known
+    if known_costs := {judge: usd for judge, usd in costs.items() if usd is not None}:
+        row["verdict_cost_usd"] = known_costs
     return row

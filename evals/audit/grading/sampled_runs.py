@@ -1,7 +1,7 @@
 """Which sampled runs can be graded, and which need no grade."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,29 +65,50 @@ def sampled_runs(records: Iterable[Record], policies: Mapping[str, str], survey:
         policies: The JSON of the policies by hash.
         survey: Counts the runs that are left out.
     """
-    premiums: dict[str, str] = {}
-    shadowing: dict[str, bool] = {}
+    reader = SampledRunReader(policies.__getitem__, survey)
     for record in records:
+        run = reader.read(record)
+        if run is not None:
+            yield run
+
+
+class SampledRunReader:
+    """Reads records in order, and says which can be graded; see ``sampled_runs``.
+
+    Args:
+        policy: Gives the JSON of a policy by its hash.
+        survey: Counts the runs that are left out.
+    """
+
+    def __init__(self, policy: Callable[[str], str], survey: Survey) -> None:
+        self._policy, self._survey = policy, survey
+        self._premiums: dict[str, str] = {}
+        self._shadowing: dict[str, bool] = {}
+
+    def read(self, record: Record) -> SampledRun | None:
+        """The run with the answers to compare; None where it is not sampled, or cannot be graded."""
         probability = record.sampling_probability
         if record.kind != "run" or probability is None or not is_sampled(record.run_id, probability):
-            continue
-        hash = record.policy_hash
-        if hash not in premiums:
-            premiums[hash] = json.loads(policies[hash])["tiers"][-1]["name"]
-        if record.prompt is None:
-            survey.leave_out("its texts are not stored")
-            continue
+            return None
+        premium_tier = self._premium(record.policy_hash)
         done = {shadow["tier"]: shadow["answer"] for shadow in record.shadows if "answer" in shadow}
-        if record.shadow_tiers:
-            shadowing[record.policy] = done.keys() >= set(record.shadow_tiers)
-        if not shadowing.get(record.policy, True):
-            survey.leave_out("it was not shadowed: budget, fault, or a process that ended")
-            continue
+        if record.prompt is not None and record.shadow_tiers:
+            self._shadowing[record.policy] = done.keys() >= set(record.shadow_tiers)
         answers = {attempt["tier"]: attempt["answer"] for attempt in record.attempts if "answer" in attempt} | done
-        returned, premium = answers.get(record.tier or ""), answers.get(premiums[hash])
-        if returned is None or premium is None:
-            survey.leave_out("it returned no answer, or premium gave none")
-            continue
-        agrees = any(shadow["tier"] == premiums[hash] and shadow.get("agrees") for shadow in record.shadows)
-        same = agrees or record.tier == premiums[hash]
-        yield SampledRun(record=record, probability=probability, returned=returned, premium=None if same else premium)
+        returned, premium = answers.get(record.tier or ""), answers.get(premium_tier)
+        if record.prompt is None:
+            self._survey.leave_out("its texts are not stored")
+        elif not self._shadowing.get(record.policy, True):
+            self._survey.leave_out("it was not shadowed: budget, fault, or a process that ended")
+        elif returned is None or premium is None:
+            self._survey.leave_out("it returned no answer, or premium gave none")
+        else:
+            agrees = any(shadow["tier"] == premium_tier and shadow.get("agrees") for shadow in record.shadows)
+            same = agrees or record.tier == premium_tier
+            return SampledRun(record=record, probability=probability, returned=returned, premium=None if same else premium)
+        return None
+
+    def _premium(self, policy_hash: str) -> str:
+        if policy_hash not in self._premiums:
+            self._premiums[policy_hash] = json.loads(self._policy(policy_hash))["tiers"][-1]["name"]
+        return self._premiums[policy_hash]

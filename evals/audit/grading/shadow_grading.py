@@ -2,17 +2,19 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cascade.engine.model_handle import ModelHandle
 from cascade.journal.labels import LabelBook
 from cascade.models.protocol import ModelError
+from cascade.util.totals import total
 from evals.common.cost_budget import OutOfMoneyError
-from evals.grade import Grader, GraderError
-from evals.grade.model import ModelGrader
+from evals.grade import Grader, GraderError, grader
+from evals.grade.model import Memory, ModelGrader
 
-from .sampled_runs import SampledRun
+from .sampled_runs import PREMIUM, SampledRun
 
 _AT_ONCE = 8
 
@@ -66,6 +68,14 @@ class ShadowGrading:
         premium, returned = await self._quality(one, run, run.premium), await self._quality(one, run, run.returned)
         return None if premium is None or returned is None else premium - returned
 
+    def estimate(self, run: SampledRun) -> float | None:
+        """An upper estimate in USD of what grading the run costs; None where the price is unknown."""
+        one = self.grader
+        if not isinstance(one, ModelGrader) or run.premium is None:
+            return 0.0
+        answers = [run.returned] if one.mode == "pairwise" else [run.premium, run.returned]
+        return total(one.estimate(run.case(answer, self._reference(run))) for answer in answers)
+
     async def _quality(self, one: Grader, run: SampledRun, answer: Mapping[str, Any]) -> float | None:
         case = run.case(answer, self._reference(run))
         result = await asyncio.to_thread(one.grade, case) if one.waits else one.grade(case)
@@ -74,6 +84,27 @@ class ShadowGrading:
     def _reference(self, run: SampledRun) -> Any:
         by_run = self.references.get(run.record.run_id)
         return by_run if by_run is not None else self.references.get(run.record.prompt_hash)
+
+
+def make_grader(
+    spec: str,
+    *,
+    memory: Memory,
+    policy_file: str | None = None,
+    models: Callable[[str], ModelHandle] | None = None,
+) -> Grader:
+    """The grader of a specification; a comparison is against premium's answer. Raises GraderError, PolicyError.
+
+    Args:
+        spec: ``name:option=value:...``.
+        memory: Keeps what a judge model said.
+        policy_file: Where the judge model is looked up. Default: the usual search.
+        models: Gives the judge model, in place of the policy file.
+    """
+    name, _, rest = spec.partition(":")
+    if name == "model" and "mode=pairwise" in rest.split(":") and "against=" not in rest:
+        spec = f"{spec}:against={PREMIUM}"
+    return grader(spec, policy_file=policy_file, memory=memory, models=models)
 
 
 async def grade_runs(runs: Sequence[SampledRun], grading: ShadowGrading, book: LabelBook) -> Report:
@@ -120,7 +151,7 @@ def _enter(
     """Enters labels in order, up to the first that failed; what came after it is taken back."""
     for run, outcome in zip(batch, outcomes, strict=True):
         run_id = run.record.run_id
-        if report.stopped is None and isinstance(outcome, BaseException) and not _is_of_this_run(outcome):
+        if report.stopped is None and isinstance(outcome, BaseException) and not is_of_this_run(outcome):
             if not isinstance(outcome, ModelError | OutOfMoneyError):
                 for other in batch:
                     book.release(other.record.run_id)
@@ -140,7 +171,7 @@ def _enter(
             report.graded += run.premium is not None
 
 
-def _is_of_this_run(error: BaseException) -> bool:
+def is_of_this_run(error: BaseException) -> bool:
     """Whether an error says something about one run alone: its reference cannot be used, or its texts are refused."""
     return isinstance(error, GraderError) or (isinstance(error, ModelError) and error.status in (400, 413, 422))
 

@@ -17,6 +17,7 @@ from cascade.policy.thresholds import NO_TASK
 from evals.replay.score_table import TierScores
 from evals.replay.simulate import CandidateTier, SimulatedCascade
 from evals.replay.sweep_result import Candidate, SweepResult
+from evals.replay.tuning.fallback import CandidateSequence
 from evals.replay.tuning.tune import MARGIN, MAX_SEQUENCE, Goal, Tuner
 
 from .candidates import Names, Rows, TaskCandidate, assembled
@@ -61,6 +62,11 @@ class TaskTuner(Tuner):
             return same, [*notes, "thresholds by task promise no lower cost on the fit rows: all tasks have the same"]
         return [*path], ["thresholds by task: each task has its own, and skips tiers that do not pay for it"]
 
+    def test_sequences(self, n: int, delta: float, *, must_end: str | None = None) -> list[CandidateSequence]:
+        """The one sequence of ``test_sequence``."""
+        candidates, notes = self.test_sequence(n, must_end=must_end)
+        return [CandidateSequence(candidates=tuple(candidates), notes=tuple(notes))]
+
     def path(
         self, n: int, limit: float, longest: int = MAX_SEQUENCE, task_limits: Mapping[str, tuple[float, int]] | None = None
     ) -> list[TaskCandidate]:
@@ -76,7 +82,8 @@ class TaskTuner(Tuner):
         sweeps = self._by_task(self._ladder(n, limit))
         if task_limits is not None:
             sweeps = {
-                task: [options[0], *(_kept(o, *task_limits[task]) for o in options[1:])] for task, options in sweeps.items()
+                task: [options[0], *(_within_limit(o, *task_limits[task]) for o in options[1:])]
+                for task, options in sweeps.items()
             }
         path: list[TaskCandidate] = []
         seen: set[tuple[tuple[int, int], ...]] = set()
@@ -158,7 +165,7 @@ class TaskTuner(Tuner):
         return self.sweep(cascade, rows=rows, graded_share=len(rows) / (len(rows) + PRIOR))
 
 
-def _kept(option: SweepResult, limit: float, n: int) -> SweepResult:
+def _within_limit(option: SweepResult, limit: float, n: int) -> SweepResult:
     """The sweep in which vectors that may not keep ``limit`` on ``n`` rows lose and cost too much to be taken."""
     refused = option.margin(limit, n) < MARGIN
     return replace(option, loss=np.where(refused, _TOO_MUCH, option.loss), usd=np.where(refused, _TOO_MUCH, option.usd))

@@ -31,7 +31,7 @@ from .rows import ReplayRows, prepare_rows
 from .scores import add_consensus, score_tiers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)  # asyncio.run() takes the repr of what it returns
 class ReplayResult:
     """The results of a replay.
 
@@ -44,6 +44,9 @@ class ReplayResult:
     calibration_file: CalibrationFile | None
     warnings: tuple[str, ...]
     per_second: float
+
+    def __repr__(self) -> str:
+        return f"ReplayResult({len(self.rows)} rows in the table, {len(self.warnings)} warnings)"
 
     def __str__(self) -> str:
         return self.text()
@@ -192,5 +195,5 @@ def _calibration_file(
 
 
 def _as_last(scores: TierScores) -> TierScores:
-    """The scores as a last tier uses them: nothing dear is asked about an answer that is returned anyway."""
+    """The scores as a last tier uses them: no expensive judge is asked about an answer that is returned anyway."""
     return scores.first_judges(scores.n_last)

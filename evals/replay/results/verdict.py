@@ -93,16 +93,16 @@ def _loses(chosen: Mapping[str, Any], premium: str, n: int) -> str:
 def tasks(entries: Sequence[Mapping[str, Any]], *, full: bool = False) -> str:
     """The tasks as a table, the largest losses first."""
     ordered = sorted(entries, key=lambda entry: entry["difference"])
-    shown = ordered if full else ordered[:MOST_TASKS]
+    rows = ordered if full else ordered[:MOST_TASKS]
     lines = [f"{'task':<22} {'rows':>5}  {'loss':>5}  {'corrected 95 %':>15}  {'cost':>6}  advice"]
-    for entry in shown:
+    for entry in rows:
         low, high = (-100 * end for end in reversed(entry["corrected_interval"]))
         cost = "—" if entry["cost_ratio"] is None else f"{100 * entry['cost_ratio']:.0f} %"
         lines.append(
             f"{clip(str(entry['task']), 22):<22} {entry['n']:>5,}  {-100 * entry['difference']:>z5.1f}  "
             f"{f'{low:z.1f} to {high:z.1f}':>15}  {cost:>6}  {entry['advice']}"
         )
-    hidden = len(ordered) - len(shown)
+    hidden = len(ordered) - len(rows)
     lines.append(
         "loss in points; with 95 % confidence all intervals hold at once (Bonferroni)"
         + (f"; {hidden} more tasks with --full" if hidden else "")
@@ -137,8 +137,8 @@ def _cascade(chosen: Mapping[str, Any]) -> str:
         lines.append(fill(words, WIDTH, initial_indent="  ", subsequent_indent=" " * 6, break_long_words=False))
         by_task = chosen.get("by_task", {}).get(tier, {}) if tier != chosen["tiers"][-1] else {}
         if by_task:
-            shown = ", ".join(f"{task} {at if isinstance(at, str) else format(at, '.4g')}" for task, at in by_task.items())
-            lines.append(fill(f"by task: {shown}", WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 8))
+            values = ", ".join(f"{task} {at if isinstance(at, str) else format(at, '.4g')}" for task, at in by_task.items())
+            lines.append(fill(f"by task: {values}", WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 8))
     lines += [fill(line, WIDTH, subsequent_indent="  ") for line in _latency(chosen)]
     return "\n".join(lines)
 

@@ -26,12 +26,12 @@ def check_grades(examples: Sequence[Example], tiers: Sequence[str]) -> None:
         tiers: The models.
     """
     complete = [e for e in examples if all(e.answers.get(tier) is not None for tier in tiers)]
-    drawn = [e for e in complete if e.raw.get(FIELD) is not None]
-    complete = drawn or complete
+    sample = [e for e in complete if e.raw.get(FIELD) is not None]
+    complete = sample or complete
     graded = [e for e in complete if all(e.answers[tier].get("quality") is not None for tier in tiers)]
     alike = {id(e) for e in complete if len({str(e.answers[tier].get("text", "")).strip() for tier in tiers}) == 1}
     n, k = len(complete), len(graded)
-    if drawn and not graded:
+    if sample and not graded:
         raise ReplayError(
             f"none of the {n:,} rows that were drawn at random is graded for every tier, and no other rows are a sample of "
             "the traffic. Grade them: cascade grade RECORDING --grader NAME"
@@ -50,12 +50,12 @@ def check_grades(examples: Sequence[Example], tiers: Sequence[str]) -> None:
     )
 
 
-def _tail(seen: int, n: int, marked: int, drawn: int) -> float:
-    """P(at least ``seen`` marked) where ``drawn`` of ``n`` rows are taken at random, of which ``marked`` are marked."""
+def _tail(seen: int, n: int, marked: int, sample: int) -> float:
+    """P(at least ``seen`` marked) where ``sample`` of ``n`` rows are drawn at random, of which ``marked`` are marked."""
 
     def log_choose(a: int, b: int) -> float:
         return lgamma(a + 1) - lgamma(b + 1) - lgamma(a - b + 1)
 
-    whole = log_choose(n, drawn)
-    counts = range(max(seen, drawn - (n - marked)), min(marked, drawn) + 1)
-    return min(1.0, sum(exp(log_choose(marked, i) + log_choose(n - marked, drawn - i) - whole) for i in counts))
+    whole = log_choose(n, sample)
+    counts = range(max(seen, sample - (n - marked)), min(marked, sample) + 1)
+    return min(1.0, sum(exp(log_choose(marked, i) + log_choose(n - marked, sample - i) - whole) for i in counts))

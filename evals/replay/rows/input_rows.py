@@ -175,12 +175,12 @@ def check_judges(names: Sequence[str], examples: Sequence[Example], tiers: Seque
         raise ReplayError("--judges: 'self_consistency' needs recorded samples, and no tier has any; leave it out")
 
 
-def check_tiers(tiers: Sequence[str], known: Sequence[str]) -> None:
+def check_tiers(tiers: Sequence[str], models: Sequence[str]) -> None:
     """Raises ReplayError where a tier is not a model of the recording or is named twice."""
     for tier in tiers:
-        if tier not in known:
-            near = get_close_matches(tier, known, 3, 0.4)
+        if tier not in models:
+            near = get_close_matches(tier, models, 3, 0.4)
             hint = f"; nearest: {', '.join(near)}" if near else ""
-            raise ReplayError(f"the recording has no model {tier!r}{hint}; it has: {', '.join(known)}")
+            raise ReplayError(f"the recording has no model {tier!r}{hint}; it has: {', '.join(models)}")
     if len(set(tiers)) < len(tiers):
         raise ReplayError(f"a model is named twice in the ladder {', '.join(tiers)}; name each once")

@@ -66,8 +66,8 @@ def sampled_rows(examples: Sequence[Example], *, n_incomplete: int, seed: int = 
     for example, value in zip(examples, probabilities, strict=True):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1):
             raise ReplayError(f"example {example.id!r}: {FIELD} must lie in (0, 1], got {value!r}")
-    drawn = [i for i, value in enumerate(probabilities) if value is not None]
-    if not drawn:
+    sample = [i for i, value in enumerate(probabilities) if value is not None]
+    if not sample:
         escalated = [example.id for example in examples if example.raw.get("escalated") is True]
         n_left_out = max((_count(example.raw.get(LEFT_OUT)) for example in examples), default=0)
         n_incomplete += n_left_out
@@ -81,14 +81,14 @@ def sampled_rows(examples: Sequence[Example], *, n_incomplete: int, seed: int = 
                 "of the traffic (`shadow` in the policy), and export again"
             )
         return list(examples), None
-    known = np.array([float(probabilities[i] or 1.0) for i in drawn])
-    smallest = float(known.min())
-    stays = np.random.default_rng([seed, 17]).random(len(drawn)) < smallest / known
-    rows = [examples[i] for i, stay in zip(drawn, stays, strict=True) if stay]
+    sample_probabilities = np.array([float(probabilities[i] or 1.0) for i in sample])
+    smallest = float(sample_probabilities.min())
+    stays = np.random.default_rng([seed, 17]).random(len(sample)) < smallest / sample_probabilities
+    rows = [examples[i] for i, stay in zip(sample, stays, strict=True) if stay]
     return rows, Sampling(
         n_used=len(rows),
-        n_undrawn=len(examples) - len(drawn),
-        n_thinned=len(drawn) - len(rows),
+        n_undrawn=len(examples) - len(sample),
+        n_thinned=len(sample) - len(rows),
         smallest=smallest,
     )
 

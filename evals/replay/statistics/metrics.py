@@ -176,8 +176,8 @@ def _intervals(
             resampled[name] += OF_ROUNDS[of[name]](together).tolist()
     intervals: dict[str, tuple[float, float, float] | None] = dict.fromkeys(of)
     for name, value in defined.items():
-        drawn = resampled[name]
-        low, high = np.quantile(drawn, [0.025, 0.975]) - (np.mean(drawn) - value) if drawn else (value, value)
+        of_metric = resampled[name]
+        low, high = np.quantile(of_metric, [0.025, 0.975]) - (np.mean(of_metric) - value) if of_metric else (value, value)
         intervals[name] = value, max(0.0, min(value, float(low))), max(value, float(high))
     return intervals
 

@@ -61,8 +61,8 @@ class SkipSweep(SweepResult):
 def can_skip(cascade: SimulatedCascade) -> bool:
     """Whether a tier before the last has a predictor, and no confidence depends on which tiers were asked."""
     before = cascade.tiers[:-1]
-    known = any(tier.prompt is not None and tier.prompt.predictor is not None for tier in before)
-    return known and len(before) in CUTS and not any(tier.uses_agreement for tier in cascade.tiers)
+    reads_prompts = any(tier.prompt is not None and tier.prompt.predictor is not None for tier in before)
+    return reads_prompts and len(before) in CUTS and not any(tier.uses_agreement for tier in cascade.tiers)
 
 
 def skip_cut_points(tier: CandidateTier, rows: Rows, count: int) -> Array:

@@ -93,14 +93,14 @@ def main(python: str) -> int:
                     lines = [asyncio.run(throughput(port, pid, REQUESTS, connections)) for _ in range(ROUNDS)]
                     failed += sum(line[2] for line in lines)
                     figures.setdefault(f"at_{connections}", {})[name] = [line[0] for line in lines]
-    shown: dict[str, object] = {}
+    report: dict[str, object] = {}
     for at, each in figures.items():
         per_s = {name: round(statistics.median(values), 1) for name, values in each.items()}
-        shown[at] = per_s | {"ratio": round(per_s["cascade"] / per_s["litellm"], 2)}
-    ratios = [line["ratio"] for line in shown.values() if isinstance(line, dict)]
+        report[at] = per_s | {"ratio": round(per_s["cascade"] / per_s["litellm"], 2)}
+    ratios = [line["ratio"] for line in report.values() if isinstance(line, dict)]
     ok = failed == 0 and min(ratios) >= TARGET
     versions = {"cascade": cascade.__version__, "litellm": version(python), "python": sys.version.split()[0]}
-    print(json.dumps({"litellm_proxy": shown, "per": "core and second", "failed": failed, "target": TARGET,
+    print(json.dumps({"litellm_proxy": report, "per": "core and second", "failed": failed, "target": TARGET,
                       "n": ROUNDS * REQUESTS, "versions": versions, "ok": ok}))  # fmt: skip
     return 0 if ok else 1
 

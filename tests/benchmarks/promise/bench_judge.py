@@ -103,8 +103,8 @@ def limits(answers: Answers, verdicts: Array) -> tuple[float, float]:
     unexplained = float(np.sum(weight * variances) / variance)
     chosen = float(np.sum(weight * np.sqrt(variances)) ** 2 / variance)
     # What verdict and confidence explain is known of 4,000 answers and not of all.
-    known = (1.0 - unexplained) * LABELS / VERDICTS
-    return sqrt(unexplained + known), sqrt(chosen + known)
+    explained = (1.0 - unexplained) * LABELS / VERDICTS
+    return sqrt(unexplained + explained), sqrt(chosen + explained)
 
 
 def alone(labels: Array) -> tuple[float, float]:
@@ -119,17 +119,17 @@ def reviewed(rng: np.random.Generator, answers: Answers, verdicts: Array) -> tup
     """The labels (n,), NaN where nobody looked, and the chances (n,) of those that the queue drew."""
     right, confidence = answers
     candidates = [ReviewCandidate(v, c) for v, c in zip(verdicts.tolist(), confidence.tolist(), strict=True)]
-    left, drawn, shares = list(range(len(right))), list[int](), list[float]()
+    left, chosen_rows, shares = list(range(len(right))), list[int](), list[float]()
     for count in range(LABELS):
         if count % EVERY == 0:
-            labelled = [(candidates[i], float(right[i])) for i in drawn]
+            labelled = [(candidates[i], float(right[i])) for i in chosen_rows]
             sizes = np.array(draw_sizes([candidates[i] for i in left], labelled))
         place = int(rng.choice(len(left), p=sizes / sizes.sum()))
         shares.append(float(sizes[place] / sizes.mean()))
-        drawn.append(left.pop(place))
+        chosen_rows.append(left.pop(place))
         sizes = np.delete(sizes, place)
     labels, chances = np.full(len(right), np.nan), np.ones(len(right))
-    labels[drawn], chances[drawn] = right[drawn], chances_of_draws(np.array(shares), len(right))
+    labels[chosen_rows], chances[chosen_rows] = right[chosen_rows], chances_of_draws(np.array(shares), len(right))
     return labels, chances
 
 

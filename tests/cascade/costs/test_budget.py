@@ -114,8 +114,8 @@ def test_an_unknown_cost_counts_as_its_estimate() -> None:
         assert budget.usd is None
         assert budget.charged == pytest.approx(0.4)
         assert await ledger.spent("day") == pytest.approx(0.4)
-        known = await budget.reserve(0.5)
-        await budget.settle(known, 0.1)
+        reservation = await budget.reserve(0.5)
+        await budget.settle(reservation, 0.1)
         assert budget.charged == pytest.approx(0.5)
         with pytest.raises(LimitReached, match="budget of the run"):
             await budget.reserve(0.6)

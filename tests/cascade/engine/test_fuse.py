@@ -48,11 +48,11 @@ def run(*models: Listener, tiers: list[dict[str, Any]], prompt: Any = "How many?
     """One run of a policy of these tiers."""
     ladder = Policy.model_validate({"tiers": tiers, **policy})
 
-    async def asked() -> Result:
+    async def one_run() -> Result:
         async with Cascade(ladder, models={model.name: model for model in models}) as cascade:
             return await cascade.arun(prompt)
 
-    return asyncio.run(asked())
+    return asyncio.run(one_run())
 
 
 FUSED = {"name": "fused", "model": "strong", "fuse": ["cheap", "other"], "accept_at": 0}

@@ -230,8 +230,8 @@ def prefers_more(prompt: Any, answer: Any) -> Verdict:
 @pytest.mark.parametrize(("rule", "reason"), [("escalate", "judge_failure"), ("ignore", "accepted"), ("raise", None)])
 def test_a_judge_that_fails_when_it_is_run_again(rule: str, reason: str | None) -> None:
     """On the answer that took the place of the first, too, the policy says what a failure means."""
-    wanted = ("test-breaks-on-more", "test-prefers-more")
-    c = ladder([priced("a", **SURE)], [priced("b", **SURE)], judged=wanted, on_judge_error=rule)
+    names = ("test-breaks-on-more", "test-prefers-more")
+    c = ladder([priced("a", **SURE)], [priced("b", **SURE)], judged=names, on_judge_error=rule)
     if reason is None:
         with pytest.raises(KeyError):
             ask(c)

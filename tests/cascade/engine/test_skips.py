@@ -165,9 +165,9 @@ def test_an_attempt_cut_short_has_the_confidence_before_any_judge(deadline_s: fl
 def test_the_task_that_a_run_names_is_evidence() -> None:
     """By the policy's tag or rule; a task that was not recorded, and none, is unlike the recording."""
     places = {task: features(Prompt.of(EASY), task).properties[-1] for task in ("faq", "proof")}
-    known = dict.fromkeys(features(Prompt.of(EASY)).ngrams, 0)
+    hashes = dict.fromkeys(features(Prompt.of(EASY)).ngrams, 0)
     of_task = Predictor(
-        intercept=0.0, weights={**known, places["faq"]: 90, places["proof"]: -90},
+        intercept=0.0, weights={**hashes, places["faq"]: 90, places["proof"]: -90},
         scale=0.1, lengths=(5, 80), scripts=("latin",), known_share=0.5, shape=("task",), shapes=frozenset(places.values()),
     )  # fmt: skip
     first = tier(predictor=of_task.to_json())

@@ -52,7 +52,7 @@ from tests.wire_server import Reply, WireServer, chat, chat_events
 SURE, UNSURE = {"mean_logprob": -0.01}, {"mean_logprob": -3.0}
 
 
-def said(text: str, **more: Any) -> Answer:
+def answer_of(text: str, **more: Any) -> Answer:
     """An answer that states its own cost."""
     return Answer(text, cost_usd=0.01, finish_reason="stop", **more)
 
@@ -92,7 +92,7 @@ def watch(c: Cascade, **options: Any) -> list[Event]:
     return asyncio.run(go())
 
 
-def shown(events: Sequence[Event]) -> str:
+def text_of(events: Sequence[Event]) -> str:
     """What a reader has on the screen after the events."""
     text = ""
     for event in events:
@@ -107,7 +107,7 @@ def kinds(events: Sequence[Event]) -> str:
 
 def test_held_tokens_wait_for_the_judges() -> None:
     """A rejected answer is never seen; the accepted one comes in its own pieces, after its verdict."""
-    events = watch(ladder([said("no no", **UNSURE)], [said("yes yes", **SURE)]))
+    events = watch(ladder([answer_of("no no", **UNSURE)], [answer_of("yes yes", **SURE)]))
     assert kinds(events) == "TierStarted VerdictGiven Escalated TierStarted VerdictGiven yes yes Finished"
     assert events[2] == Escalated("t0", "unsure", "t1")
     assert events[3] == TierStarted("t1", "m1")
@@ -120,7 +120,7 @@ def test_held_tokens_wait_for_the_judges() -> None:
 @pytest.mark.parametrize("stream", ["held", "optimistic"])
 def test_reasoning_waits_as_its_text_does(stream: Any) -> None:
     """The texts of Reasoning since the last Retracted are the returned answer's thoughts, before its first Token."""
-    small, large = said("no no", **UNSURE, reasoning="a guess"), said("yes yes", **SURE, reasoning="six sevens")
+    small, large = answer_of("no no", **UNSURE, reasoning="a guess"), answer_of("yes yes", **SURE, reasoning="six sevens")
     events = watch(ladder([small], [large]), stream=stream)
     retractions = [i for i, e in enumerate(events) if isinstance(e, Retracted)]
     rest = events[retractions[-1] :] if retractions else events
@@ -131,7 +131,7 @@ def test_reasoning_waits_as_its_text_does(stream: Any) -> None:
 
 def test_optimistic_tokens_are_retracted() -> None:
     """They flow before the verdict, and a rejection takes them back."""
-    events = watch(ladder([said("no no", **UNSURE)], [said("yes", **SURE)], stream="optimistic"))
+    events = watch(ladder([answer_of("no no", **UNSURE)], [answer_of("yes", **SURE)], stream="optimistic"))
     assert kinds(events) == "TierStarted no no VerdictGiven Retracted Escalated TierStarted yes VerdictGiven Finished"
     assert Retracted("t0") in events
 
@@ -199,7 +199,7 @@ def test_the_best_of_all_waits_for_the_last_tier() -> None:
     ):
         events = watch(Cascade(Policy.model_validate({"tiers": tiers, "final": "best", "stream": stream}), models=models))
         assert kinds(events) == expected
-        assert shown(events) == "a a"
+        assert text_of(events) == "a a"
 
 
 def test_the_replacement_is_what_is_sent() -> None:
@@ -208,18 +208,18 @@ def test_the_replacement_is_what_is_sent() -> None:
     for stream in ("held", "optimistic"):
         c = ladder(replies, judged=({"use": "self_consistency", "samples": 8, "equivalence": "text"},), stream=stream)
         events = watch(c)
-        assert shown(events) == "5 1"
+        assert text_of(events) == "5 1"
         assert [e for e in events if isinstance(e, Retracted)] == ([Retracted("t0")] if stream == "optimistic" else [])
 
 
 @pytest.mark.parametrize("stream", ["held", "optimistic"])
 def test_when_unsure(stream: str) -> None:
     """The best one so far comes in its own pieces, no answer in none, and an exception after the events."""
-    scripts = ([said("a a", mean_logprob=-1.0)], [said("b", **UNSURE)])
+    scripts = ([answer_of("a a", mean_logprob=-1.0)], [answer_of("b", **UNSURE)])
     events = watch(ladder(*scripts, stream=stream))
     assert [e for e in events if isinstance(e, Token)][-2:] == [Token("t0", "a "), Token("t0", "a")]
-    assert shown(events) == "a a"
-    assert shown(watch(ladder(*scripts, stream=stream, when_unsure="abstain"))) == ""
+    assert text_of(events) == "a a"
+    assert text_of(watch(ladder(*scripts, stream=stream, when_unsure="abstain"))) == ""
 
     async def go() -> list[Event]:
         seen = []
@@ -238,18 +238,18 @@ def test_a_cut_stream_is_tried_again_and_retracted_where_it_flowed() -> None:
     """Text sent before the cut is retracted; in held mode none was sent."""
     error = ModelError("cut", model="m0", retryable=True)
     for accept_at, expected in ((0.0, "TierStarted half of Retracted whole answer"), (0.7, "TierStarted")):
-        c = ladder([Cut("half of", error), said("whole answer", **SURE)], accept_at=accept_at)
+        c = ladder([Cut("half of", error), answer_of("whole answer", **SURE)], accept_at=accept_at)
         events = watch(c)
         assert kinds(events).startswith(expected)
-        assert shown(events) == "whole answer"
+        assert text_of(events) == "whole answer"
         assert kinds(events).count("half") == (accept_at == 0.0)
 
 
 def test_a_provider_failure_escalates_with_its_own_reason() -> None:
     """Events distinguish the two reasons, too."""
-    events = watch(ladder([Cut("half", ModelError("cut", model="m0"))], [said("b", **SURE)], stream="optimistic"))
+    events = watch(ladder([Cut("half", ModelError("cut", model="m0"))], [answer_of("b", **SURE)], stream="optimistic"))
     assert Escalated("t0", "provider_failure", "t1") in events
-    assert shown(events) == "b"
+    assert text_of(events) == "b"
 
 
 @pytest.mark.parametrize("stream", ["held", "optimistic"])
@@ -289,7 +289,7 @@ def test_two_requests_at_once_never_mix(stream: str) -> None:
         reason="accepted",
     )
     events.tier_ended(attempt, None)
-    assert shown(seen) == answer.text == "fast words"
+    assert text_of(seen) == answer.text == "fast words"
     assert [e.text for e in seen if isinstance(e, Token)][-2:] == ["fast ", "words"]
     assert [e for e in seen if isinstance(e, Retracted)] == ([Retracted("t0")] if stream == "optimistic" else [])
 
@@ -298,14 +298,14 @@ def test_a_deadline_takes_a_flowing_answer_back() -> None:
     """The best answer so far takes its place; without one the run raises."""
     slow = ScriptedModel("m1", ["word " * 50], word_delay_s=0.01)
     tiers = [{"name": "t0", "model": "m0", "judges": ["logprob"]}, {"name": "t1", "model": "m1", "accept_at": 0.0}]
-    first = ScriptedModel("m0", [said("a a", **UNSURE)])
+    first = ScriptedModel("m0", [answer_of("a a", **UNSURE)])
     c = Cascade(Policy.model_validate({"tiers": tiers}), models={"m0": first, "m1": slow})
     start = perf_counter()
     events = watch(c, deadline_s=0.1)
     assert perf_counter() - start < 5
     last = events[-1]
     assert isinstance(last, Finished)
-    assert (shown(events), last.result.text, last.result.reason) == ("a a", "a a", "deadline")
+    assert (text_of(events), last.result.text, last.result.reason) == ("a a", "a a", "deadline")
     assert Retracted("t1") in events
     with pytest.raises(DeadlineError):
         watch(ladder(slow), deadline_s=0.05)
@@ -324,7 +324,7 @@ def test_bad_arguments_and_dead_providers_raise() -> None:
 def test_on_event_is_the_same_stream() -> None:
     """``arun`` gives the events to a function, for code that has a loop of its own."""
     seen: list[Event] = []
-    result = asyncio.run(ladder([said("a b", **SURE)]).arun("q", on_event=seen.append))
+    result = asyncio.run(ladder([answer_of("a b", **SURE)]).arun("q", on_event=seen.append))
     assert kinds(seen) == "TierStarted VerdictGiven a b Finished"
     assert seen[-1] == Finished(result)
 
@@ -421,15 +421,15 @@ def test_module_level(tmp_path: Any) -> None:
 text = st.sampled_from(["", "a", "a b", " b\n", "51", "fifty one", "the answer is 51"])
 error = st.builds(lambda r: ModelError("down", model="m", retryable=r), st.booleans())
 reply = st.one_of(
-    text.map(said),
-    st.builds(lambda t, p: said(t, mean_logprob=p), text, st.floats(-3, 0)),
+    text.map(answer_of),
+    st.builds(lambda t, p: answer_of(t, mean_logprob=p), text, st.floats(-3, 0)),
     error,
     st.builds(Cut, text, error),
 )
 verdict = st.one_of(
     st.builds(lambda s: Verdict("x", s), st.one_of(st.none(), st.floats(0, 1))),
     st.just(Verdict("x", veto=True, reason="no")),
-    st.builds(lambda t: Verdict("x", 1.0, answer=said(t)), text),
+    st.builds(lambda t: Verdict("x", 1.0, answer=answer_of(t)), text),
     st.just(KeyError("boom")),
 )
 threshold = st.sampled_from([0.0, 0.3, 0.7, 1.0])
@@ -532,7 +532,7 @@ def test_a_stream_is_the_run(plan: list[dict[str, Any]], policy: dict[str, Any])
     last = events[-1]
     assert isinstance(last, Finished)
     assert timeless(last.result) == timeless(expected)
-    assert shown(events) == expected.text
+    assert text_of(events) == expected.text
     assert [e.verdict for e in events if isinstance(e, VerdictGiven)] == [v for a in expected.attempts for v in a.verdicts]
     assert [e.tier for e in events if isinstance(e, TierStarted)] == [a.tier for a in expected.attempts]
     if policy["stream"] == "held" and not any(isinstance(r, Cut) for one in plan for r in one["script"]):
@@ -545,7 +545,7 @@ def test_a_streamed_run_is_recorded_as_any_other(tmp_path: Any) -> None:
     tiers = [{"name": f"t{i}", "model": f"m{i}", "judges": ["rules", "logprob"]} for i in (0, 1)]
 
     def fresh() -> Cascade:
-        models = {"m0": ScriptedModel("m0", [said("a", **UNSURE)]), "m1": ScriptedModel("m1", [said("b", **SURE)])}
+        models = {"m0": ScriptedModel("m0", [answer_of("a", **UNSURE)]), "m1": ScriptedModel("m1", [answer_of("b", **SURE)])}
         return Cascade(Policy.model_validate({"tiers": tiers}), models=models, journal=url)
 
     with fresh() as c:
@@ -593,8 +593,8 @@ def test_over_http() -> None:
         c.close()
 
 
-@pytest.mark.parametrize(("keep", "known"), [(4, False), (-1, True)])
-def test_what_a_cut_stream_cost(keep: int, known: bool) -> None:
+@pytest.mark.parametrize(("keep", "with_usage"), [(4, False), (-1, True)])
+def test_what_a_cut_stream_cost(keep: int, with_usage: bool) -> None:
     """Unknown, unless the provider had counted before it broke off; and the fallback's words are all that is shown."""
     price = {"input_per_mtok": 1.0, "output_per_mtok": 2.0}
     events = chat_events(chat("one two three"))
@@ -609,7 +609,7 @@ def test_what_a_cut_stream_cost(keep: int, known: bool) -> None:
             seen = list(c.stream("q"))
     last = seen[-1]
     assert isinstance(last, Finished)
-    assert (last.result.model, shown(seen)) == ("b", "one two three")
+    assert (last.result.model, text_of(seen)) == ("b", "one two three")
     assert [e for e in seen if isinstance(e, Retracted)] == [Retracted("a")]
     one = (10 * 1.0 + 5 * 2.0) / 1e6
-    assert last.result.cost_usd == (pytest.approx(2 * one) if known else None)
+    assert last.result.cost_usd == (pytest.approx(2 * one) if with_usage else None)

@@ -60,9 +60,9 @@ def test_without_weight_for_agreement_the_most_confident_answer_wins(
 ) -> None:
     """The exponent 0 is ``final: best``, apart from the posterior."""
     chosen = decide_vote(*zip(*votes, strict=True), alternatives=alternatives, exponent=0.0)  # type: ignore[arg-type]
-    known = [(min(0.999, p), p, i) for i, (p, cluster) in enumerate(votes) if cluster is not None]
-    if chosen is not None and max(p for _, p, _ in known) > 0.001:  # below, confidences are not told apart
-        assert votes[chosen[0]][0] == max(p for _, p, _ in known)
+    candidates = [(min(0.999, p), p, i) for i, (p, cluster) in enumerate(votes) if cluster is not None]
+    if chosen is not None and max(p for _, p, _ in candidates) > 0.001:  # below, confidences are not told apart
+        assert votes[chosen[0]][0] == max(p for _, p, _ in candidates)
 
 
 @given(CONFIDENCE)
@@ -81,21 +81,21 @@ def run(*answers: Any, **policy: Any) -> Result:
     vote = policy.pop("vote", {"alternatives": 10, "exponent": 1})
     ladder = Policy.model_validate({"tiers": tiers, "final": "vote", "vote": vote, **policy})
 
-    async def asked() -> Result:
+    async def one_run() -> Result:
         async with Cascade(ladder, models=models) as cascade:
             return await cascade.arun("question")
 
-    return asyncio.run(asked())
+    return asyncio.run(one_run())
 
 
-def said(text: str, logprob: float = -0.5, **more: Any) -> Answer:
+def answer_of(text: str, logprob: float = -0.5, **more: Any) -> Answer:
     """An answer with a mean log-probability."""
     return Answer(text, cost_usd=0.01, finish_reason="stop", mean_logprob=logprob, **more)
 
 
 def test_two_tiers_outvote_a_surer_one() -> None:
     """The answer of the most confident tier that agrees is returned, as that tier wrote it."""
-    result = run(said("4", -0.6), said("4.0", -0.5), said("5", -0.4))
+    result = run(answer_of("4", -0.6), answer_of("4.0", -0.5), answer_of("5", -0.4))
     assert (result.text, result.tier, result.model, result.reason) == ("4.0", "t1", "m1", "accepted")
     assert result.vote is not None
     assert result.vote.to_dict() == {"agree": 2, "answers": 3, "clusters": 2}
@@ -107,23 +107,23 @@ def test_two_tiers_outvote_a_surer_one() -> None:
 
 def test_an_accepted_answer_is_not_put_to_the_vote() -> None:
     """A tier that accepts ends the run with its own answer; there was nobody to vote against it."""
-    result = run(said("4", 0.0), said("5"))
+    result = run(answer_of("4", 0.0), answer_of("5"))
     assert (result.text, result.tier, result.vote, result.confidence) == ("4", "t0", None, 1.0)
 
 
 def test_what_is_vetoed_or_empty_has_no_vote() -> None:
     """Only the answer that is left counts, and keeps its confidence."""
-    result = run(said("  "), said(""), said("5", -0.9))
+    result = run(answer_of("  "), answer_of(""), answer_of("5", -0.9))
     assert result.vote is not None
     assert (result.vote.answers, result.text) == (1, "5")
     assert result.confidence == result.attempts[2].confidence
-    nothing = run(said(""), said(" "))
+    nothing = run(answer_of(""), answer_of(" "))
     assert (nothing.vote, nothing.tier) == (None, "t1")
 
 
 def test_a_failed_last_tier_leaves_the_vote_to_the_others() -> None:
     """What they agree on is returned, and is not accepted: the last tier would have had to decide."""
-    result = run(said("4", -0.9), said("4"), said("5", -0.4), ModelError("down", model="m3"))
+    result = run(answer_of("4", -0.9), answer_of("4"), answer_of("5", -0.4), ModelError("down", model="m3"))
     assert (result.text, result.tier, result.accepted, result.reason) == ("4", "t1", False, "provider_failure")
 
 
@@ -132,7 +132,7 @@ def test_the_same_tool_calls_are_one_answer() -> None:
 
     def call(id: str, arguments: str) -> Answer:
         function = {"name": "f", "arguments": arguments}
-        return said("", -0.5, tool_calls=({"id": id, "type": "function", "function": function},))
+        return answer_of("", -0.5, tool_calls=({"id": id, "type": "function", "function": function},))
 
     result = run(call("a", '{"x": 1, "y": 2}'), call("b", '{"y": 2, "x": 1}'), call("c", '{"x": 2}'))
     assert [attempt.cluster for attempt in result.attempts] == [0, 0, 1]
@@ -141,7 +141,7 @@ def test_the_same_tool_calls_are_one_answer() -> None:
 
 def test_a_policy_that_does_not_vote_numbers_no_clusters() -> None:
     """Its runs pay nothing for a vote, and their results do not name one."""
-    result = run(said("4"), said("4"), final="best", vote=None)
+    result = run(answer_of("4"), answer_of("4"), final="best", vote=None)
     assert result.vote is None
     assert "vote" not in result.to_dict()
     assert [attempt.cluster for attempt in result.attempts] == [None, None]

@@ -49,7 +49,7 @@ def test_requests_under_shared_limits_follow_the_rule(rule: str, caplog: pytest.
         transport = httpx2.ASGITransport(make_app(one))
         async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
             ready = (await http.get("/readyz")).json()
-        shown = await snapshot(one)
+        snapshots = await snapshot(one)
         one.keys.replace(KEYS)
         outcomes = []
         for _ in range(2):
@@ -62,9 +62,9 @@ def test_requests_under_shared_limits_follow_the_rule(rule: str, caplog: pytest.
         one.update_load_metrics()
         status_line = alarms(one, (), (), None, ())
         await one.aclose()
-        return responses, ready, shown, outcomes, status_line
+        return responses, ready, snapshots, outcomes, status_line
 
-    responses, ready, shown, outcomes, status_line = asyncio.run(check())
+    responses, ready, snapshots, outcomes, status_line = asyncio.run(check())
     expected = 503 if rule == "closed" else 200
     assert [response.status_code for response in responses] == [200, expected, expected]
     assert outcomes == [expected, expected]
@@ -74,7 +74,7 @@ def test_requests_under_shared_limits_follow_the_rule(rule: str, caplog: pytest.
         assert "the store of shared state is away" in error["message"]
         assert responses[1].headers["retry-after"] == "1"
     assert (ready["status"], ready["state"], ready["state_fail"]) == ("ready", "away", rule)
-    assert [(b["scope"], b["spent_usd"], b["left_usd"]) for b in shown["budgets"]] == [("policy bounded", None, None)]
+    assert [(b["scope"], b["spent_usd"], b["left_usd"]) for b in snapshots["budgets"]] == [("policy bounded", None, None)]
     assert "store of shared budgets" in str(status_line)
     text = generate_latest(one.registry).decode()
     assert "cascade_state_available 0.0" in text

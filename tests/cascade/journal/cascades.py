@@ -38,11 +38,11 @@ def cascade(
     return Cascade(policy(*judges, **settings), models=models, journal=journal)
 
 
-def records(url: str, **wanted: Any) -> list[Record]:
+def records(url: str, **selection: Any) -> list[Record]:
     """What the journal holds."""
     store = open_store(url, create=False)
     try:
-        return list(store.read(Filter(**wanted)))
+        return list(store.read(Filter(**selection)))
     finally:
         store.close()
 

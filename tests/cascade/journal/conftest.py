@@ -1,24 +1,12 @@
 """Journals in both databases: SQLite files, and a Postgres server of our own."""
 
-import asyncio
-import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from tests.postgres_server import PostgresServer
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Runs the tests that are coroutines, each in an event loop of its own."""
-    if not inspect.iscoroutinefunction(pyfuncitem.obj):
-        return None
-    names = inspect.signature(pyfuncitem.obj).parameters
-    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
-    return True
+from tests.workers.postgres_server import PostgresServer
 
 
 @pytest.fixture

@@ -127,14 +127,14 @@ def test_64_tasks_in_each_of_4_processes_never_pass_a_budget(url: str) -> None:
     assert total > 0.99 - 256 * 0.004 / 4
     assert max(most for _, most in outputs) <= 1.0 + 1e-9
 
-    async def kept() -> float:
+    async def spend() -> float:
         one = ledger(url)
         try:
             return await one.spent("day")
         finally:
             one.close()
 
-    assert asyncio.run(kept()) == pytest.approx(total)
+    assert asyncio.run(spend()) == pytest.approx(total)
 
 
 def test_what_a_dead_process_held_back_expires(url: str) -> None:
@@ -271,14 +271,14 @@ def test_a_forked_child_has_a_ledger_of_its_own(url: str) -> None:
     done = subprocess.run([sys.executable, "-c", code, url], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
 
-    async def kept() -> float:
+    async def spend() -> float:
         one = ledger(url)
         try:
             return await one.spent(f"{time.strftime('%Y-%m-%d', time.gmtime())} policy default")
         finally:
             one.close()
 
-    assert asyncio.run(kept()) == pytest.approx(0.03)
+    assert asyncio.run(spend()) == pytest.approx(0.03)
 
 
 async def test_a_reservation_is_renewed_while_its_request_lives(url: str) -> None:

@@ -17,7 +17,7 @@ from cascade.journal.open_store import open_store
 from cascade.resilience.store_health import StoreHealth
 from cascade.state.leased_ledger import LeasedLedger
 from cascade.state.redis_ledger import RedisLedger
-from tests.redis_server import RedisServer, missing
+from tests.redis_server import RedisServer
 
 ROOT = Path(__file__).parents[3]
 LIMIT = 0.2  # USD; each request costs one cent
@@ -114,13 +114,7 @@ def test_two_processes_over_midnight(url: str) -> None:
     over_midnight(url, lambda: SqlLedger(partial(open_store, url)))
 
 
-def test_two_processes_over_midnight_with_a_shared_state(tmp_path: Path) -> None:
+def test_two_processes_over_midnight_with_a_shared_state(tmp_path: Path, redis: RedisServer) -> None:
     """With the budget in Redis."""
-    if reason := missing():
-        pytest.skip(reason)
-    server = RedisServer()
-    try:
-        url = f"sqlite:///{tmp_path / 'j.db'}"
-        over_midnight(url, lambda: RedisLedger(server.url, StoreHealth("redis")), server.url)
-    finally:
-        server.close()
+    url = f"sqlite:///{tmp_path / 'j.db'}"
+    over_midnight(url, lambda: RedisLedger(redis.url, StoreHealth("redis")), redis.url)

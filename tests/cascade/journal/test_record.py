@@ -222,7 +222,7 @@ def test_reasons_that_quote_nothing_stay_readable() -> None:
     assert record.attempts[0]["verdicts"][0]["reason"] == "$.…: '…' is not of type 'integer'"
     redactor = Redactor([{"role": "user", "content": "What is 6 * 7?"}], "42", keep=False)
     for reason in ("the provider gave no log-probabilities", "no token of the answer's own has a log-probability"):
-        assert redactor.said(reason) == reason
+        assert redactor.prompt_or_answer(reason) == reason
 
 
 def test_a_providers_fault_that_quotes_the_prompt_is_masked() -> None:
@@ -239,7 +239,7 @@ def test_no_answer_survives_in_a_reason(answer: str, before: str, after: str) ->
     """No word of the answer that is not plain grammar is left in a reason that quotes it."""
     from cascade.journal.privacy import _GRAMMAR, _WORD
 
-    redacted = Redactor([], answer, keep=False).said(f"{before} {answer} {after}")
+    redacted = Redactor([], answer, keep=False).prompt_or_answer(f"{before} {answer} {after}")
     left = set(_WORD.findall(redacted))
     assert not [w for w in _WORD.findall(answer) if w in left and not _GRAMMAR.fullmatch(w)]
 

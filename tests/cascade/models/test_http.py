@@ -49,10 +49,10 @@ def ask(kind: Any, base_url: str, prompt: Any = "hi", **options: Any) -> Any:
 )
 def test_redact(text: str) -> None:
     """Given secrets and whatever looks like one go; the text is cut."""
-    shown = redact(f"{text} {'x' * 500}", KEY)
-    assert "[redacted]" in shown
-    assert not any(part in shown for part in ("abc", "pw1", KEY, "dXNl"))
-    assert len(shown) <= 200
+    text_shown = redact(f"{text} {'x' * 500}", KEY)
+    assert "[redacted]" in text_shown
+    assert not any(part in text_shown for part in ("abc", "pw1", KEY, "dXNl"))
+    assert len(text_shown) <= 200
 
 
 def test_split_userinfo() -> None:
@@ -69,8 +69,8 @@ def test_no_secret_in_an_error(server: WireServer, kind: Any) -> None:
     url = server.base_url.replace("http://", "http://user:pa55word@")
     with pytest.raises(ModelError) as caught:
         ask(kind, url, headers=headers)
-    shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value) + repr(vars(caught.value))
-    assert not any(secret in shown for secret in (KEY, "hdr-12345", "pa55word"))
+    text_shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value) + repr(vars(caught.value))
+    assert not any(secret in text_shown for secret in (KEY, "hdr-12345", "pa55word"))
     assert caught.value.__context__ is None
     assert server.received[0].headers["authorization"].startswith("Basic ")
 
@@ -301,8 +301,8 @@ def test_is_strict(schema: Any, strict: bool) -> None:
 def test_strict_is_sent(server: WireServer) -> None:
     """A closed schema is enforced by the server."""
     ask(OpenAIModel, server.base_url, Prompt.of("q", schema=CLOSED))
-    wanted = {"name": "answer", "schema": CLOSED, "strict": True}
-    assert server.received[0].body["response_format"] == {"type": "json_schema", "json_schema": wanted}
+    expected = {"name": "answer", "schema": CLOSED, "strict": True}
+    assert server.received[0].body["response_format"] == {"type": "json_schema", "json_schema": expected}
 
 
 def test_anthropic_gets_a_closed_schema(server: WireServer) -> None:

@@ -62,8 +62,8 @@ class Order(BaseModel):
 def test_schema_is_asked_for_natively(server: WireServer, schema: Any) -> None:
     """A pydantic class and a JSON Schema both become response_format."""
     ask(server, Prompt.of("q", schema=schema))
-    wanted = {"type": "json_schema", "json_schema": {"name": "answer", "schema": Order.model_json_schema()}}
-    assert server.received[0].body["response_format"] == wanted
+    expected = {"type": "json_schema", "json_schema": {"name": "answer", "schema": Order.model_json_schema()}}
+    assert server.received[0].body["response_format"] == expected
 
 
 def test_logprobs(server: WireServer) -> None:
@@ -181,9 +181,9 @@ def test_timeout_and_refused_connection(server: WireServer) -> None:
 
 def test_repr_shows_no_key() -> None:
     """Neither key, nor headers, nor address."""
-    shown = repr(OpenAIModel(name="m", model="x", api_key=KEY, base_url="http://u:p@h/v1", headers={"x": KEY}))
-    assert "secret" not in shown
-    assert "u:p" not in shown
+    text = repr(OpenAIModel(name="m", model="x", api_key=KEY, base_url="http://u:p@h/v1", headers={"x": KEY}))
+    assert "secret" not in text
+    assert "u:p" not in text
 
 
 def test_a_whole_run_over_http(server: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:

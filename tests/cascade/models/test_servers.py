@@ -208,15 +208,15 @@ def test_streamed_log_probabilities(server: WireServer) -> None:
 
 def test_together_counts_alternatives() -> None:
     """There ``logprobs`` is a number; elsewhere it is a flag."""
-    for base_url, wanted in (
+    for base_url, expected in (
         ("https://api.together.xyz/v1", 5),
         ("https://api.together.ai/v1", 5),
         ("http://localhost/v1", True),
     ):
         body = OpenAIModel(name="m", model="x", base_url=base_url).body(Prompt.of("hi"), Request(logprobs=True))
-        assert (body["logprobs"], "top_logprobs" in body) == (wanted, wanted is True)
+        assert (body["logprobs"], "top_logprobs" in body) == (expected, expected is True)
         body = OpenAIModel(name="m", model="x", base_url=base_url, logprobs=True).body(Prompt.of("hi"), Request())
-        assert body["logprobs"] == (1 if wanted == 5 else True)
+        assert body["logprobs"] == (1 if expected == 5 else True)
 
 
 CLOSED = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}

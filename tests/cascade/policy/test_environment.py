@@ -127,8 +127,8 @@ def test_repr_hash_and_canonical_show_no_value(monkeypatch: pytest.MonkeyPatch) 
     text = FILE.replace('min_chars: "${MIN:-2}"', 'pattern: "${KEY}"').replace('top_k: "${TOP_K:-40}"', 'token: "${KEY}"')
     file = parse(text)
     policy = file.policies["default"]
-    for shown in (repr(file), str(file), repr(policy), policy.canonical, repr(file.models["small"]), f"{file!s}"):
-        assert SECRET not in shown
+    for printed in (repr(file), str(file), repr(policy), policy.canonical, repr(file.models["small"]), f"{file!s}"):
+        assert SECRET not in printed
     assert policy.tiers[0].judges[0].options["pattern"] == SECRET
     assert parse(text).policies["default"].hash == policy.hash
     code = "import sys; from cascade.policy.load import parse; print(parse(sys.stdin.read()).policies['default'].hash)"

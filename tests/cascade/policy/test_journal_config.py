@@ -3,7 +3,7 @@
 import pytest
 
 from cascade import JournalError, PolicyError
-from cascade.policy.journal_config import JournalSpec, shown
+from cascade.policy.journal_config import JournalSpec, without_password
 from cascade.policy.load import parse
 
 REST = "\nmodels: {m: {provider: scripted, answers: [a]}}\npolicies: {default: {tiers: [{model: m}]}}\n"
@@ -40,7 +40,7 @@ def test_an_address_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> Non
     spec = JournalSpec.model_validate({"url_env": "J"})
     monkeypatch.setenv("J", "postgresql://u:hunter2@h/d")
     assert spec.address() == "postgresql://u:hunter2@h/d"
-    assert shown(spec.address()) == "postgresql://h/d"
+    assert without_password(spec.address()) == "postgresql://h/d"
     for wrong in ("", "mysql://u:hunter2@h", "postgresql://u:hunter2@h:x/d"):
         monkeypatch.setenv("J", wrong)
         with pytest.raises(JournalError) as caught:

@@ -10,13 +10,13 @@ from cascade.policy.schema import Policy
 from judges import Prompt
 from judges.prompt import features
 
-KNOWN = features(Prompt.of("Translate this text"))
+FEATURES = features(Prompt.of("Translate this text"))
 
 
 def make_predictor(**changed: object) -> Predictor:
     """A predictor that knows the n-grams of one prompt."""
     fields: dict[str, object] = {
-        "intercept": 0.25, "weights": {hash: (i % 7) - 3 for i, hash in enumerate(sorted(KNOWN.ngrams))}, "scale": 0.5,
+        "intercept": 0.25, "weights": {hash: (i % 7) - 3 for i, hash in enumerate(sorted(FEATURES.ngrams))}, "scale": 0.5,
         "lengths": (5, 100), "scripts": ("latin",), "known_share": 0.5,
     }  # fmt: skip
     return Predictor(**{**fields, **changed})  # type: ignore[arg-type]
@@ -25,8 +25,8 @@ def make_predictor(**changed: object) -> Predictor:
 def test_the_probability_is_the_logistic_of_the_weights() -> None:
     """By the formula of the docstring."""
     predictor = make_predictor()
-    z = 0.25 + 0.5 * sum(predictor.weights.values()) / len(KNOWN.ngrams) ** 0.5
-    assert predictor.probability(KNOWN) == pytest.approx(1 / (1 + exp(-z)))
+    z = 0.25 + 0.5 * sum(predictor.weights.values()) / len(FEATURES.ngrams) ** 0.5
+    assert predictor.probability(FEATURES) == pytest.approx(1 / (1 + exp(-z)))
 
 
 @pytest.mark.parametrize("text", ["", "Переведи это", "Translate this text " * 10, "Sing", "colourless ideas sleep"])
@@ -40,7 +40,7 @@ def test_json_keeps_a_predictor() -> None:
     predictor = make_predictor()
     again = from_json(json.loads(json.dumps(predictor.to_json())))
     assert again == predictor
-    assert again.probability(KNOWN) == predictor.probability(KNOWN)
+    assert again.probability(FEATURES) == predictor.probability(FEATURES)
 
 
 @pytest.mark.parametrize(

@@ -208,3 +208,98 @@ def test_explain_asks_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_any_text_has_a_script(text: str) -> None:
     """For any text."""
     assert script_of(text)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("task: a", "task: [a]"), ("task: [a, b]", "task: [b, a]"), ("{min_chars: 0}", "{}"), ("key: k", "tags: {key: k}"),
+        ("script: [latin, latin]", "script: latin"), ("has_tools: true, min_chars: 0", "has_tools: true"),
+        ("tags: {x: 1}", "tags: {x: 1.0}"),
+    ],
+)  # fmt: skip
+def test_the_same_runs_in_other_words_are_a_contradiction(first: str, second: str) -> None:
+    """However two rules are written, where they match just the same runs and start at different tiers."""
+    rules = [
+        f"{{when: {{{text.strip('{}')}}}, start_at: {tier}}}" for text, tier in ((first, "premium"), (second, "medium"))
+    ]
+    if "tags" in first + second:
+        rules = [f"{{when: {{{text}}}, start_at: {tier}}}" for text, tier in ((first, "premium"), (second, "medium"))]
+    with pytest.raises(PolicyError, match=r"routes\[1\] contradicts routes\[0\]"):
+        parse(policies(*rules))
+
+
+@pytest.mark.parametrize(
+    ("rules", "earlier"),
+    [
+        (["max_chars: 99", "min_chars: 100", "task: a"], "routes[0] and routes[1] together match"),
+        (["max_chars: 150", "min_chars: 100", "script: latin, task: a"], "routes[0] and routes[1] together match"),
+        (["task: a", "task: b", "task: [a, b]"], "routes[0] and routes[1] together match"),
+        (["has_tools: true", "has_tools: false", "key: k"], "routes[0] and routes[1] together match"),
+        (["script: latin", "task: x", "script: [latin]"], "routes[0] matches"),
+        (["task: a", "tags: {task: a, x: 1}"], "routes[0] matches"),
+        (["key: k", "tags: {key: k, x: 1}"], "routes[0] matches"),
+        (["tags: {x: 1}", "tags: {x: 1, y: 2}"], "routes[0] matches"),
+        (["min_chars: 10", "min_chars: 20, max_chars: 30, has_schema: true"], "routes[0] matches"),
+        (["max_chars: 10, task: a", "min_chars: 11, task: a", "task: a, has_tools: true"], "routes[0] and routes[1]"),
+    ],
+)
+def test_rules_that_others_cover_are_warned_of(rules: list[str], earlier: str) -> None:
+    """Also where it takes several of them, with overlapping lengths, lists, keys and tags."""
+    file = parse(policies(*(f"{{when: {{{rule}}}, start_at: premium}}" for rule in rules)))
+    (warning,) = [str(advice) for advice in advise(file, {}) if "never applies" in str(advice)]
+    assert f"routes[{len(rules) - 1}]: never applies: {earlier}" in warning
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        ["max_chars: 98", "min_chars: 100", "task: a"],
+        ["task: a", "task: [a, b]"],
+        ["tags: {task: a}", "task: a"],  # a pattern may say the task, too
+        ["tags: {x: 1}", "tags: {y: 1}"],
+        ["has_tools: true, task: a", "has_tools: false"],
+        ["script: latin", "script: [latin, cjk]"],
+        ["tags: {x: 1}", "tags: {x: 2}", "key: k"],
+    ],
+)
+def test_rules_that_apply_are_not_warned_of(rules: list[str]) -> None:
+    """Some run matches them first."""
+    file = parse(policies(*(f"{{when: {{{rule}}}, start_at: premium}}" for rule in rules)))
+    assert not [str(advice) for advice in advise(file, {}) if "never applies" in str(advice)]
+
+
+@pytest.mark.parametrize(
+    ("route", "words"),
+    [
+        ("{when: {script: latn}, start_at: premium}", "unknown script 'latn'; did you mean 'latin'"),
+        ("{when: {script: [cjk, chinese]}, start_at: premium}", "unknown script 'chinese'"),
+        ("{when: {task: []}, start_at: premium}", "an empty list, which no run matches"),
+        ("{when: {key: k, tags: {key: j}}, start_at: premium}", r"key and tags\.key differ; no run can match"),
+    ],
+)
+def test_rules_that_no_run_can_match_are_refused(route: str, words: str) -> None:
+    """With what to write."""
+    with pytest.raises(PolicyError, match=words):
+        parse(policies(route))
+
+
+def test_rare_scripts_are_known() -> None:
+    """Whatever Unicode has may be named."""
+    assert parse(policies("{when: {script: cherokee}, start_at: premium}")).policies
+
+
+def test_a_task_that_is_nearly_known_is_warned_of() -> None:
+    """A route for a task that neither a rule nor the recording has, but one like it."""
+    text = policies("{when: {task: contrct}, start_at: premium}", "{when: {task: other}, start_at: premium}")
+    text = text.replace("default:", "default:\n    tasks: {rules: [{task: contract, pattern: lease}]}", 1)
+    warnings = [str(advice) for advice in advise(parse(text), {}) if "neither in tasks.rules" in str(advice)]
+    assert len(warnings) == 1
+    assert "routes[0]: task 'contrct'" in warnings[0]
+    assert "did you mean 'contract'" in warnings[0]
+
+
+def test_rules_that_tell_too_many_kinds_apart_are_left_alone() -> None:
+    """Loading takes no time that grows with their product."""
+    rules = [Route(when=RouteCondition(tags={f"t{i}": 1, f"u{i}": 2}), start_at="t") for i in range(40)]
+    assert unreachable(rules) == []

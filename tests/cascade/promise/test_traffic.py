@@ -57,14 +57,14 @@ def test_healthy_traffic_is_shown_to_be_like_the_recording() -> None:
     tracker, rng = TrafficTracker(profile(), TIERS), random.Random(11)
     first = {check.name: check for check in tracker.results()}
     assert {check.state for check in first.values()} == {DriftState.NOT_ENOUGH}
-    shown: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for n in range(1, 1_501):
         tracker.add(run(rng))
         for check in tracker.results() if n % 10 == 0 else ():
             if check.state is DriftState.ALIKE:
-                shown.setdefault(check.name, n)
-    assert shown.keys() == first.keys() - {"calibration"}
-    for name, n in shown.items():
+                counts.setdefault(check.name, n)
+    assert counts.keys() == first.keys() - {"calibration"}
+    for name, n in counts.items():
         needed = first[name].needed
         assert needed is not None
         assert f"about {needed:,} more would show it" in first[name].words

@@ -48,9 +48,9 @@ def tried(guard: Guard, once: Callable[[], Awaitable[object]], until_in: float |
 
 
 @given(st.integers(1, 12), st.floats(0, 1), st.floats(0, 100), st.floats(0, 100))
-def test_pauses_stay_within_their_bounds(attempt: int, drawn: float, first: float, most: float) -> None:
+def test_pauses_stay_within_their_bounds(attempt: int, fraction: float, first: float, most: float) -> None:
     """Full jitter: from nothing to the doubled first pause, never above the most."""
-    pause = backoff_s(Retry(20, first, most), attempt, None, lambda: drawn)
+    pause = backoff_s(Retry(20, first, most), attempt, None, lambda: fraction)
     assert pause is not None
     assert 0 <= pause <= min(most, first * 2 ** (attempt - 1)) + 1e-9
 
@@ -175,7 +175,7 @@ def test_at_most_so_many_at_once() -> None:
     assert most == 2
 
 
-def known(guard: Guard, latency_s: float) -> None:
+def note_latency(guard: Guard, latency_s: float) -> None:
     """As if so many answers had taken so long."""
     for _ in range(HEDGE_FROM):
         guard.request_started()
@@ -185,7 +185,7 @@ def known(guard: Guard, latency_s: float) -> None:
 def test_a_slow_request_gets_a_second_beside_it() -> None:
     """The quicker one's answer is taken, and the slow one is cancelled."""
     guard = Guard(FAST, hedge=True)
-    known(guard, 0.01)
+    note_latency(guard, 0.01)
     calls, cancelled = 0, 0
 
     async def once() -> int:
@@ -215,7 +215,7 @@ def test_a_quick_request_is_not_hedged() -> None:
 def test_of_two_faults_the_first_requests_is_told() -> None:
     """A good answer wins over the other request's fault, in either order."""
     guard = Guard(Retry(1), hedge=True)
-    known(guard, 0.001)
+    note_latency(guard, 0.001)
 
     def both(first: object, second: object) -> Callable[[], Awaitable[object]]:
         left = [(0.02, first), (0.0, second)]
@@ -275,7 +275,7 @@ def test_a_place_that_does_not_come_in_time_is_given_up(limit: dict[str, float])
 def test_a_hedged_answers_latency_counts_from_the_first_request() -> None:
     """Else the quick second ones would lower the quantile, and ever more requests would be hedged."""
     guard = Guard(FAST, hedge=True)
-    known(guard, 0.05)
+    note_latency(guard, 0.05)
     slow = iter([True, False])
 
     async def once() -> str:
@@ -312,7 +312,7 @@ def test_who_does_not_let_itself_be_cancelled_is_left_behind() -> None:
             await waiting
         assert loop.time() - began < CANCEL_WAIT_S + 0.1
         guard = Guard(FAST, hedge=True)
-        known(guard, 0.001)
+        note_latency(guard, 0.001)
         replies = iter([stubborn(0.5), asyncio.sleep(0, "51")])
         began = loop.time()
         assert await call_with_retries(guard, "m", lambda: next(replies), None) == "51"

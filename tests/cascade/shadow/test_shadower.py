@@ -390,7 +390,7 @@ def test_a_child_never_uses_a_connection_of_its_parent(journal: str) -> None:
         parents = book._session
         shadower.restart()
         assert book._session is not parents
-        assert parents._store is not None  # neither used nor closed
+        assert parents._connection is not None  # neither used nor closed
         parents.close()
 
 

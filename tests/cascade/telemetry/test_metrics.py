@@ -61,20 +61,20 @@ def test_the_figures_are_those_of_the_results(watch: Watch) -> None:
     log = [c for r in results for a in r.attempts for c in a.call_log]
     assert watch.value("cascade_runs_total", policy="default", kind="run") == 40
     for tier, accepted, reason in (("cheap", "true", "accepted"), ("dear", "false", "last_tier")):
-        wanted = sum(r.tier == tier for r in results)
-        assert watch.value("cascade_runs_total", tier=tier, accepted=accepted, reason=reason) == wanted
-        assert watch.value("cascade_run_confidence_count", tier=tier) == wanted
+        expected = sum(r.tier == tier for r in results)
+        assert watch.value("cascade_runs_total", tier=tier, accepted=accepted, reason=reason) == expected
+        assert watch.value("cascade_run_confidence_count", tier=tier) == expected
         assert watch.value("cascade_call_seconds_count", model=tier) == sum(c.model == tier for c in log)
         assert watch.value("cascade_call_tokens_total", model=tier, kind="input") == sum(
             c.usage.input_tokens for c in log if c.model == tier and c.usage
         )
     for reason in ("unsure", "provider_failure"):
-        wanted = sum(a.reason == reason for r in results for a in r.attempts[:-1])
-        assert watch.value("cascade_escalations_total", tier="cheap", reason=reason) == wanted > 0
+        expected = sum(a.reason == reason for r in results for a in r.attempts[:-1])
+        assert watch.value("cascade_escalations_total", tier="cheap", reason=reason) == expected > 0
     assert watch.value("cascade_calls_total", outcome="400") == 4
-    known = [r.cost_usd for r in results if r.cost_usd is not None]
-    assert watch.value("cascade_run_cost_usd_total") == pytest.approx(sum(known))
-    assert watch.value("cascade_runs_unpriced_total") == len(results) - len(known)
+    known_costs = [r.cost_usd for r in results if r.cost_usd is not None]
+    assert watch.value("cascade_run_cost_usd_total") == pytest.approx(sum(known_costs))
+    assert watch.value("cascade_runs_unpriced_total") == len(results) - len(known_costs)
     assert watch.value("cascade_call_cost_usd_total") == pytest.approx(sum(c.cost_usd for c in log if c.cost_usd))
     verdicts = [v for r in results for a in r.attempts for v in a.verdicts]
     assert watch.value("cascade_judge_verdicts_total") == len(verdicts)
@@ -86,11 +86,11 @@ def test_the_figures_are_those_of_the_results(watch: Watch) -> None:
 def test_premium_equivalent(watch: Watch) -> None:
     """What the last tier alone would have cost: its own cost where it was asked, else its price on the answer's usage."""
     results, _ = run_some(watch, 30)
-    wanted = 0.0
+    expected = 0.0
     for r in results:
         usage = r.answer.usage
-        wanted += 200 * 10e-6 + 20 * 20e-6 if r.tier == "dear" else usage.input_tokens * 10e-6 + 10 * 20e-6
-    assert watch.value("cascade_run_premium_usd_total", policy="default") == pytest.approx(wanted)
+        expected += 200 * 10e-6 + 20 * 20e-6 if r.tier == "dear" else usage.input_tokens * 10e-6 + 10 * 20e-6
+    assert watch.value("cascade_run_premium_usd_total", policy="default") == pytest.approx(expected)
 
 
 def test_no_label_holds_anything_of_a_run(watch: Watch) -> None:
@@ -102,10 +102,10 @@ def test_no_label_holds_anything_of_a_run(watch: Watch) -> None:
         for i in range(950):
             with suppress(RunError):
                 c.run(f"unique-prompt-{i}")
-    shown = generate_latest(watch.registry).decode()
-    assert "unique" not in shown
-    assert "odd" not in shown
-    outcomes = set(re.findall(r'outcome="([^"]*)"', shown))
+    text = generate_latest(watch.registry).decode()
+    assert "unique" not in text
+    assert "odd" not in text
+    outcomes = set(re.findall(r'outcome="([^"]*)"', text))
     assert len(outcomes) <= 25
     assert "9xx" in outcomes
 

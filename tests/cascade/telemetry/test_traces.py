@@ -44,12 +44,12 @@ def unsure(prompt: Any, request: Request) -> Answer:
     return answer(str(random.random()), random.randrange(1, 100))
 
 
-def made(watch: Watch, policy: Any = TWO, **models: Any) -> Cascade:
+def make_cascade(watch: Watch, policy: Any = TWO, **models: Any) -> Cascade:
     """A cascade of scripted models that is watched."""
     content = models.pop("content", False)
     scripts = {"a": unsure, "b": [answer("sure")], **models}
-    known = {name: s if hasattr(s, "answer") else ScriptedModel(name, s) for name, s in scripts.items()}
-    return Cascade(Policy.model_validate(policy), models=known, telemetry=watch.telemetry(content=content))
+    scripted = {name: s if hasattr(s, "answer") else ScriptedModel(name, s) for name, s in scripts.items()}
+    return Cascade(Policy.model_validate(policy), models=scripted, telemetry=watch.telemetry(content=content))
 
 
 def attributes(span: ReadableSpan) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def test_names_are_those_of_the_conventions() -> None:
 
 def test_a_run_its_calls_and_its_verdicts(watch: Watch) -> None:
     """One span a run, one CLIENT span a call inside it, one event a verdict; the figures are the result's."""
-    with made(watch) as c:
+    with make_cascade(watch) as c:
         result = c.run("hi")
     (run,) = watch.spans("cascade.run default")
     calls = watch.spans("chat")
@@ -113,11 +113,11 @@ def test_nothing_of_the_prompt_without_content(watch: Watch) -> None:
         "a": [answer("a-secret-answer")],
         "b": [ModelError("b: HTTP 400: you said a-secret-prompt", model="b", status=400)],
     }
-    with made(watch, policy, **models) as c:
+    with make_cascade(watch, policy, **models) as c:
         c.run("a-secret-prompt")
-    shown = "".join(s.to_json() for s in watch.spans())
-    assert "a-secret" not in shown
-    assert "choices" not in shown
+    text = "".join(s.to_json() for s in watch.spans())
+    assert "a-secret" not in text
+    assert "choices" not in text
 
 
 def test_content_is_kept_where_it_is_asked_for(watch: Watch) -> None:
@@ -136,7 +136,7 @@ def test_content_is_kept_where_it_is_asked_for(watch: Watch) -> None:
     policy = {"tiers": [{"model": "a", "judges": [{"use": "rules", "choices": ["x"]}]}, {"model": "b"}]}
     answer = Answer("half \ud800", tool_calls=(call,), finish_reason="tool_calls")
     models = {"a": [answer], "b": [ModelError("b: HTTP 400: no", model="b", status=400)]}
-    with made(watch, policy, content=True, **models) as c:
+    with make_cascade(watch, policy, content=True, **models) as c:
         c.run(messages)
     first, second = watch.spans("chat")
     sent, came = (json.loads(attributes(first)[k]) for k in (traces.INPUT_MESSAGES, traces.OUTPUT_MESSAGES))
@@ -169,7 +169,7 @@ def test_content_is_kept_where_it_is_asked_for(watch: Watch) -> None:
 )
 def test_a_failed_call_says_how(watch: Watch, fault: ModelError, kind: str) -> None:
     """error.type is one of a small set; the run goes on with the next tier and is not an error itself."""
-    with made(watch, a=[fault]) as c:
+    with make_cascade(watch, a=[fault]) as c:
         result = c.run("q")
     failed = [s for s in watch.spans("chat a") if s.status.status_code is StatusCode.ERROR]
     assert {attributes(s)[traces.ERROR_TYPE] for s in failed} == {kind}
@@ -183,7 +183,7 @@ def test_a_failed_call_says_how(watch: Watch, fault: ModelError, kind: str) -> N
 def test_a_run_that_raises_is_an_error(watch: Watch) -> None:
     """The span has the exception's class but not its text; the attempts are counted."""
     gone = [ModelError("gone: a-secret", model="m", status=400)]
-    with made(watch, a=gone, b=gone) as c, pytest.raises(RunError):
+    with make_cascade(watch, a=gone, b=gone) as c, pytest.raises(RunError):
         c.run("q")
     (run,) = watch.spans("cascade.run")
     assert (run.status.status_code, run.status.description) == (StatusCode.ERROR, None)
@@ -200,7 +200,7 @@ def test_a_run_that_raises_is_an_error(watch: Watch) -> None:
 def test_an_unsure_run_tells_its_best_answer(watch: Watch) -> None:
     """UnsureError has a result, whose figures are reported."""
     policy = {"tiers": [{"model": "b", "accept_at": 1.0}], "when_unsure": "raise"}
-    with made(watch, policy) as c, pytest.raises(UnsureError) as caught:
+    with make_cascade(watch, policy) as c, pytest.raises(UnsureError) as caught:
         c.run("q")
     (run,) = watch.spans("cascade.run")
     values = attributes(run)
@@ -217,7 +217,7 @@ def test_a_judge_that_fails_is_one_event(watch: Watch, rule: str) -> None:
     def script(prompt: Prompt, request: Request) -> Answer:
         return next(replies, None) or _raise(KeyError("a-secret"))
 
-    with made(watch, policy, b=script) as c:
+    with make_cascade(watch, policy, b=script) as c:
         try:
             c.run("q")
         except ModelError:
@@ -239,7 +239,7 @@ def test_cancelling_ends_the_spans(watch: Watch) -> None:
     """A cancelled run leaves no span open and none current."""
 
     async def use() -> None:
-        c = made(watch, b=ScriptedModel("b", ["x"], delay_s=60))
+        c = make_cascade(watch, b=ScriptedModel("b", ["x"], delay_s=60))
         task = asyncio.create_task(c.arun("q"))
         await asyncio.sleep(0.05)
         task.cancel()
@@ -266,7 +266,7 @@ def test_many_at_once_keep_their_own(watch: Watch) -> None:
 
     async def use() -> list[tuple[int, Result]]:
         slow = ScriptedModel("a", unsure, delay_s=0.002)
-        async with made(watch, a=slow, content=True) as c:
+        async with make_cascade(watch, a=slow, content=True) as c:
             return list(await asyncio.gather(*(one(c, i) for i in range(100))))
 
     results = asyncio.run(use())
@@ -294,7 +294,7 @@ def test_a_http_client_sees_the_call_as_its_parent(watch: Watch) -> None:
             seen.append(trace.get_current_span().get_span_context().span_id)
             return await super().answer(prompt, request)
 
-    with made(watch, {"tiers": [{"model": "b", "accept_at": 0}]}, b=Looking("b", ["x"])) as c:
+    with make_cascade(watch, {"tiers": [{"model": "b", "accept_at": 0}]}, b=Looking("b", ["x"])) as c:
         c.run("q")
     (call,) = watch.spans("chat")
     assert call.context is not None
@@ -343,7 +343,7 @@ def test_a_streamed_run_is_told_as_any_other(watch: Watch) -> None:
 
     async def use() -> None:
         slow = ScriptedModel("b", [answer("sure")])
-        async with made(watch, b=slow) as c:
+        async with make_cascade(watch, b=slow) as c:
             kinds = [type(event).__name__ async for event in c.astream("q")]
             assert kinds[-1] == "Finished"
             slow.delay_s = 60
@@ -362,7 +362,7 @@ def test_a_streamed_run_is_told_as_any_other(watch: Watch) -> None:
 
 def test_gate_has_a_span_and_evaluation_alone_no_run(watch: Watch) -> None:
     """``gate`` has a span of its own; ``Cascade.attempt``, which evaluation uses, has spans for its calls only."""
-    with made(watch) as c:
+    with make_cascade(watch) as c:
         gated = c.gate("q", "an answer", tier="b")
         asyncio.run(c.attempt("b", "q"))
     (gate,) = watch.spans("cascade.gate default")
@@ -401,7 +401,7 @@ def test_a_given_model_has_a_provider_too(watch: Watch) -> None:
     """Without a spec the class gives the provider; the server's address is unknown."""
     with WireServer() as server:
         model = OpenAIModel(name="b", model="gpt-y", base_url=server.base_url, api_key="k")
-        with made(watch, {"tiers": [{"model": "b", "accept_at": 0}]}, b=model) as c:
+        with make_cascade(watch, {"tiers": [{"model": "b", "accept_at": 0}]}, b=model) as c:
             c.run("q")
     values = attributes(watch.spans("chat gpt-y")[0])
     assert values[traces.PROVIDER] == "openai"

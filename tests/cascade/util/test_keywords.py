@@ -20,8 +20,8 @@ def _wrapper(prompt: str, *, schema: int = 0, policy_file: str = "", **options: 
 
 def test_the_signature_shows_the_keywords_of_the_form_and_then_its_own() -> None:
     """With the defaults and types of the form, without those that are left out."""
-    shown = str(inspect.signature(_wrapper))
-    assert shown == "(prompt: str, *, policy: str = 'default', schema: int = 0, policy_file: str = '') -> Any"
+    text = str(inspect.signature(_wrapper))
+    assert text == "(prompt: str, *, policy: str = 'default', schema: int = 0, policy_file: str = '') -> Any"
     assert _wrapper("q", policy="careful") == ("q", "careful", 0)
 
 

@@ -14,10 +14,10 @@ AMOUNTS = st.lists(st.none() | st.floats(0.0, 1e6))
 @given(AMOUNTS)
 def test_one_unknown_amount_makes_the_total_unknown(amounts: list[float | None]) -> None:
     """The total is None exactly where an amount is None, and else the sum."""
-    known = [amount for amount in amounts if amount is not None]
+    known_amounts = [amount for amount in amounts if amount is not None]
     result = total(amounts)
-    assert (result is None) == (len(known) < len(amounts))
-    assert result is None or isclose(result, sum(known), abs_tol=1e-9)
+    assert (result is None) == (len(known_amounts) < len(amounts))
+    assert result is None or isclose(result, sum(known_amounts), abs_tol=1e-9)
 
 
 @given(AMOUNTS)

@@ -115,8 +115,8 @@ def test_parquet_files_say_the_same(tmp_path: Path) -> None:
     fill_in(address)
     store = open_store(address)
     middle = NOW - 40_000.0
-    for i, wanted in enumerate((Filter(until=middle), Filter(since=middle))):
-        export(store.read(wanted), "parquet", str(tmp_path / f"{i}.parquet"), store=store)
+    for i, selection in enumerate((Filter(until=middle), Filter(since=middle))):
+        export(store.read(selection), "parquet", str(tmp_path / f"{i}.parquet"), store=store)
     files = ParquetStore(str(tmp_path / "*.parquet"))
     assert_same(as_data(period(files)), expected(store))
     assert files.find("0" * 32) is None

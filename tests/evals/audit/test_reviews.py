@@ -29,10 +29,10 @@ def runs_of(rng: np.random.Generator, *, n: int = 2_000, labels: int = 200, hard
     for i in np.flatnonzero(differs).tolist():
         rows.weights.append(float(weight[i]))
         rows.verdicts.append(float(verdict[i]))
-        known = i in hardest or i in at_random
+        is_labelled = i in hardest or i in at_random
         rows.confidences.append(float("nan"))
         chance = 1.0 if i in at_random else None
-        rows.reviews.append(Review(returned=1.0 - loss[i], premium=1.0, chance=chance) if known else None)
+        rows.reviews.append(Review(returned=1.0 - loss[i], premium=1.0, chance=chance) if is_labelled else None)
         rows.places.append(i)
     return rows, (10.0 * 0.25 * 0.4 + 40.0 * 0.25 * 0.1) / 50.0
 
@@ -52,7 +52,7 @@ def test_the_loss_by_people_is_of_all_runs(hard: int) -> None:
     assert biases.mean() > 0.01
 
 
-def drawn(rng: np.random.Generator, *, n: int, labels: int, grows: bool) -> tuple[ReviewedRuns, float]:
+def draw_runs(rng: np.random.Generator, *, n: int, labels: int, grows: bool) -> tuple[ReviewedRuns, float]:
     """Runs that the queue drew by chance, and the true mean loss; while it does, the others arrive where it ``grows``."""
     weight = np.where(rng.random(n) < 0.5, 10.0, 40.0)
     confidence = rng.beta(5.0, 2.0, size=n)
@@ -81,7 +81,7 @@ def test_runs_that_were_drawn_more_often_count_less(n: int, labels: int, grows: 
     """Drawn by chance, the uncertain ones more often: no bias, also where nearly all are labelled, or more runs arrive."""
     errors, covered = [], []
     for seed in range(SEEDS):
-        rows, truth = drawn(np.random.default_rng(seed), n=n, labels=labels, grows=grows)
+        rows, truth = draw_runs(np.random.default_rng(seed), n=n, labels=labels, grows=grows)
         estimate = rows.estimate()
         assert estimate is not None
         errors.append(estimate.mean - truth / 2.0)

@@ -25,7 +25,7 @@ def of(task: str) -> list[dict[str, Any]]:
     return [row for row in QUESTIONS if row["task"] == task]
 
 
-def asked(row: dict[str, Any]) -> str:
+def question_of(row: dict[str, Any]) -> str:
     """The question itself: what the last message says, behind any example."""
     prompt = row["prompt"]
     return str(prompt if isinstance(prompt, str) else prompt[-1]["content"])
@@ -47,7 +47,7 @@ def test_no_question_stands_twice() -> None:
     """Ids and prompts are unique, and so are the hand-written messages and facts whatever their case."""
     assert len({row["id"] for row in QUESTIONS}) == len(QUESTIONS)
     assert len({json.dumps(row["prompt"]).casefold() for row in QUESTIONS}) == len(QUESTIONS)
-    assert len({asked(row).casefold() for row in QUESTIONS}) == len(QUESTIONS)
+    assert len({question_of(row).casefold() for row in QUESTIONS}) == len(QUESTIONS)
 
 
 def test_questions_are_the_same_in_another_process() -> None:
@@ -90,7 +90,7 @@ def test_arithmetic() -> None:
     """Each problem solved from the numbers in its text."""
     solved = Counter[str]()
     for row in of("arithmetic"):
-        [(pattern, match)] = [(p, m) for p in ARITHMETIC if (m := re.search(p, asked(row)))]
+        [(pattern, match)] = [(p, m) for p in ARITHMETIC if (m := re.search(p, question_of(row)))]
         assert ARITHMETIC[pattern](*map(int, match.groups())) == row["reference"], row["id"]
         assert row["reference"] >= 0
         solved[pattern] += 1
@@ -121,7 +121,7 @@ def test_dates() -> None:
     day_counts = {"one day": 1, **{f"{n} days": n for n in range(2, 10)}}
     kinds = Counter[str]()
     for row in of("date"):
-        text = asked(row)
+        text = question_of(row)
         day = written(text)
         if match := re.fullmatch(r"Which date is (one day|\d days) (after|before) \S+\?", text):
             day += timedelta(days=day_counts[match[1]] * (1 if match[2] == "after" else -1))
@@ -136,7 +136,7 @@ def test_extraction() -> None:
     """Each reference is valid under the schema, as the example is, and each of its values occurs in the message."""
     for row in of("extraction"):
         jsonschema.validate(row["reference"], row["schema"])
-        message, example = asked(row), json.loads(row["prompt"][1]["content"])
+        message, example = question_of(row), json.loads(row["prompt"][1]["content"])
         jsonschema.validate(example, row["schema"])
         for value in row["reference"].values():
             assert str(value) in message, row["id"]
@@ -165,7 +165,7 @@ def test_languages() -> None:
         "English": r"\b(my|the|is|would|how|can|you|please|nobody)\b",
     }
     for row in of("language"):
-        message = asked(row).partition("? ")[2]
+        message = question_of(row).partition("? ")[2]
         assert re.search(telling[row["reference"]], message, re.IGNORECASE), message
 
 
@@ -222,7 +222,7 @@ IRREGULAR = {
 def test_words() -> None:
     """Each form follows the spelling rules or is a listed exception."""
     for row in of("words"):
-        kind, word = re.fullmatch(r"What is the (.+) of (\w+)\?", asked(row)).groups()  # type: ignore[union-attr]
+        kind, word = re.fullmatch(r"What is the (.+) of (\w+)\?", question_of(row)).groups()  # type: ignore[union-attr]
         if row["reference"] in IRREGULAR:
             assert regular(word, kind) != row["reference"], word
         else:
@@ -233,6 +233,6 @@ def test_facts() -> None:
     """At least a hundred facts, and no question gives its own answer away unless it offers a choice."""
     assert len(of("fact")) >= 100
     for row in of("fact"):
-        question = asked(row).rpartition("Question: ")[2]
+        question = question_of(row).rpartition("Question: ")[2]
         leak = re.search(rf"\b{re.escape(row['reference'])}\b", question.partition(":")[0])
         assert leak is None, row["id"]

@@ -22,15 +22,15 @@ class SerialEngine:
     def map(self, work: Callable[[Any, Any], Any], common: Any, shards: Iterable[Any]) -> Iterator[Any]:
         """See Engine."""
         sent = pickle.dumps((work, common))
-        for shard in shards:
-            if self.fails_after is not None and len(self.keys) >= self.fails_after:
-                raise ConnectionError("the engine is gone")
-            self.keys.append(shard.key)
-            here, shared = pickle.loads(sent)
-            # In a thread of its own, where no event loop runs, as in a worker.
-            with ThreadPoolExecutor(1) as thread:
+        # In a thread of its own, where no event loop runs, as in a worker.
+        with ThreadPoolExecutor(1) as thread:
+            for shard in shards:
+                if self.fails_after is not None and len(self.keys) >= self.fails_after:
+                    raise ConnectionError("the engine is gone")
+                self.keys.append(shard.key)
+                here, shared = pickle.loads(sent)
                 output = thread.submit(here, shared, pickle.loads(pickle.dumps(shard))).result()
-            yield pickle.loads(pickle.dumps(output))
+                yield pickle.loads(pickle.dumps(output))
 
     def model(self, name: str, spec: ModelSpec) -> Model:
         """See Engine."""

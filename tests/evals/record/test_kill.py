@@ -40,7 +40,7 @@ def settled(provider: Provider) -> dict[str, Any]:
         counts = again
 
 
-def kept(work: Path) -> int:
+def count_answers(work: Path) -> int:
     """How many requests' answers stand whole in the work file."""
     lines = work.read_bytes().splitlines(keepends=True) if work.exists() else []
     parts = [json.loads(line) for line in lines if line.startswith(b"[") and line.endswith(b"\n")]
@@ -98,13 +98,13 @@ class Killer:
     def _killed(self, argv: list[Any]) -> bool:
         """One run; False where it ended before the kill."""
         before = sum(settled(self.provider)["received"].values())
-        left = 1 - kept(self.work) / self.requests
+        left = 1 - count_answers(self.work) / self.requests
         # Most runs are killed once they ask, some while they start.
         watch = self.work if self.draw.random() < 0.85 else None
         status = self.fork_server.record(argv, self.draw.uniform(0.0, self.took_s * left), watch)
         assert status in (-9, 0)
         now = sum(settled(self.provider)["received"].values())
-        now_lost = now - kept(self.work) - self.lost_here
+        now_lost = now - count_answers(self.work) - self.lost_here
         assert 0 <= now_lost <= CONCURRENCY * len(MODELS)
         self.lost_here, self.lost = self.lost_here + now_lost, self.lost + now_lost
         self.attempts += status == -9
@@ -124,7 +124,7 @@ class Killer:
                 assert answer["cost_usd"] == pytest.approx(20e-6)
             assert set(row.answers["small"]["verdicts"]) == {"verifier"}
             assert row.answers["small"]["token_logprobs"] == [-0.25, -0.25, -0.25]
-        assert kept(self.work) == self.requests
+        assert count_answers(self.work) == self.requests
 
 
 def test_a_killed_recording_goes_on(tmp_path: Path, provider: Provider, fork_server: ForkServer) -> None:

@@ -126,7 +126,7 @@ def test_rounding_of_costs_is_no_disagreement() -> None:
     engine_check.check_agreement(replace(planned, cost_usd=np.array([0.3])), planned)
 
 
-def given(**settings: Any) -> Policy:
+def policy_with(**settings: Any) -> Policy:
     """A policy of two tiers, as a user may write one."""
     tiers = [{"model": "cheap", "judges": ["logprob"], "accept_at": 0.8}, {"model": "dear", "accept_at": 0.9}]
     return Policy.model_validate({"tiers": tiers, **settings})
@@ -140,14 +140,14 @@ def run(policy: Policy, rows: list[Example]) -> list[Result]:
 def test_a_policy_that_raises_abstains() -> None:
     """One unsure row does not end the replay: it counts as unanswered, with what was paid for it."""
     rows = examples(30)
-    ran = [engine_check.to_outcome(run(given(when_unsure=w), rows), ["cheap", "dear"]) for w in ("abstain", "raise")]
+    ran = [engine_check.to_outcome(run(policy_with(when_unsure=w), rows), ["cheap", "dear"]) for w in ("abstain", "raise")]
     for field in fields(Outcome):
         assert getattr(ran[0], field.name).tolist() == getattr(ran[1], field.name).tolist()
     unsure = ~ran[0].accepted
     assert 0 < unsure.sum() < 30
     assert (ran[0].quality[unsure] == 0).all()
     assert ran[0].cost_usd[unsure] == pytest.approx(np.full(unsure.sum(), 0.021))
-    best = engine_check.to_outcome(run(given(), rows), ["cheap", "dear"])
+    best = engine_check.to_outcome(run(policy_with(), rows), ["cheap", "dear"])
     assert best.quality[unsure].sum() > 0
 
 

@@ -32,9 +32,9 @@ def test_what_the_prompt_tells_is_found() -> None:
     rows = np.arange(120)
     scores = table.fit(quality, rows, 0)
     assert scores.predictor is not None
-    known = ~np.isnan(scores.probability[120:])
-    assert known.mean() > 0.9  # the range is that of all fit rows but one in a hundred
-    unseen, p = quality[120:][known], scores.probability[120:][known]
+    has_value = ~np.isnan(scores.probability[120:])
+    assert has_value.mean() > 0.9  # the range is that of all fit rows but one in a hundred
+    unseen, p = quality[120:][has_value], scores.probability[120:][has_value]
     assert losses(p, unseen).mean() < losses(np.full(len(unseen), quality[rows].mean()), unseen).mean() - 0.1
     again = from_json(scores.predictor.to_json())
     assert [q for f in table.features[120:] if (q := again.probability(f)) is not None] == p.tolist()

@@ -99,9 +99,9 @@ def test_few_prompts_have_a_new_shape(seed: int) -> None:
     rng = np.random.default_rng(seed)
     prompts = [features(Prompt.of("Hello", system=f"You are helper {rng.zipf(1.6)}.")) for _ in range(600)]
     shape = required_shape(prompts[:300])
-    known = {f.properties for f in prompts[:300]}
+    shapes = {f.properties for f in prompts[:300]}
     if "system" in shape:
-        assert np.mean([f.properties not in known for f in prompts[300:]]) <= 3 * UNLIKE
+        assert np.mean([f.properties not in shapes for f in prompts[300:]]) <= 3 * UNLIKE
 
 
 def test_the_task_of_the_caller_is_a_feature_where_callers_name_one() -> None:

@@ -115,10 +115,10 @@ def by_hand(
     for stage, mapping in enumerate(calibrators):
         agree = agreement_scores(column, stage, earlier)
         for row in range(n):
-            known = {k: float(v) for k, v in zip(column.names[:stage], column.scores[row], strict=False) if v == v}
+            scores = {k: float(v) for k, v in zip(column.names[:stage], column.scores[row], strict=False) if v == v}
             if prompt is not None and not np.isnan(prompt.probability[row]):
-                known[PROMPT_SCORE] = float(prompt.probability[row])
-            confidence[row, stage] = mapping.probability(known | {k: float(v[row]) for k, v in agree.items()})
+                scores[PROMPT_SCORE] = float(prompt.probability[row])
+            confidence[row, stage] = mapping.probability(scores | {k: float(v[row]) for k, v in agree.items()})
     return confidence
 
 

@@ -270,23 +270,26 @@ def test_the_policy_of_the_page_allows_its_own_script_alone() -> None:
 
 def test_the_headline_says_promise_certainty_and_cost() -> None:
     """One sentence holds the promise, the confidence and the share of the premium's cost; the figures carry intervals."""
-    shown = check(write.render(sample())).text()
-    assert "With 90 % confidence the cascade loses at most 3.0 points of quality against premium; it costs 41 % of" in shown
-    assert "✓ Certified" in shown
-    assert "95 % interval −2.2 to +0.8" in shown
-    assert "$0.193 per 1,000 prompts" in shown
+    text_shown = check(write.render(sample())).text()
+    assert (
+        "With 90 % confidence the cascade loses at most 3.0 points of quality against premium; it costs 41 % of"
+        in text_shown
+    )
+    assert "✓ Certified" in text_shown
+    assert "95 % interval −2.2 to +0.8" in text_shown
+    assert "$0.193 per 1,000 prompts" in text_shown
 
 
 def test_a_refused_certificate_looks_refused() -> None:
     """A refusal says so in headline, badge and certificate, with the rows it would need, and never certified."""
     page = write.render(sample(certified=False))
     tree = check(page)
-    shown = tree.text()
-    assert "Refused: the promise could not be certified" in shown
-    assert "About 4,210 graded rows would be needed; there were 681." in shown
-    assert "✕ Not certified" in shown
-    assert "✓" not in shown
-    assert "confidence the cascade loses" not in shown
+    text_shown = tree.text()
+    assert "Refused: the promise could not be certified" in text_shown
+    assert "About 4,210 graded rows would be needed; there were 681." in text_shown
+    assert "✕ Not certified" in text_shown
+    assert "✓" not in text_shown
+    assert "confidence the cascade loses" not in text_shown
     assert any(a.get("class") == "certificate refused" for a in tree.named("div"))
 
 
@@ -295,19 +298,19 @@ def test_only_true_certifies(certified: bool | None) -> None:
     """A certificate that is unknown, or whose need is unknown, is refused and never reads as certified."""
     findings = sample()
     findings["certificate"] = {"certified": certified, "needed_n": None}
-    shown = check(write.render(findings)).text()
-    assert "✓" not in shown
-    assert "How many graded rows would be needed is unknown." in shown
+    text_shown = check(write.render(findings)).text()
+    assert "✓" not in text_shown
+    assert "How many graded rows would be needed is unknown." in text_shown
 
 
 def test_a_promise_without_a_certificate_is_not_certified() -> None:
     """Where nothing was tested the page says "No certificate" and that the promise was not tested."""
     findings = sample()
     del findings["certificate"]
-    shown = check(write.render(findings)).text()
-    assert "No certificate" in shown
-    assert "Promised, but not tested: the cascade loses at most 3.0 points" in shown
-    assert "✓" not in shown
+    text_shown = check(write.render(findings)).text()
+    assert "No certificate" in text_shown
+    assert "Promised, but not tested: the cascade loses at most 3.0 points" in text_shown
+    assert "✓" not in text_shown
 
 
 @pytest.mark.parametrize(
@@ -331,16 +334,16 @@ def test_hostile_text_stays_text() -> None:
 
     def spoil(value: Any, key: str = "") -> Any:
         if isinstance(value, dict):
-            return {k if k in known else k + HOSTILE: spoil(v, k) for k, v in value.items()}
+            return {k if k in keys else k + HOSTILE: spoil(v, k) for k, v in value.items()}
         if isinstance(value, list):
             return [spoil(v, key) for v in value]
         return value + HOSTILE if isinstance(value, str) and key != "kind" else value
 
     findings = sample()
-    known = set(findings) | {k for part in ("chosen", "certificate", "promise", "recording") for k in findings[part]}
-    known |= {k for part in ("lines", "frontier", "calibration", "flow", "by_task", "mistakes") for k in findings[part][0]}
-    known |= {"before", "after", "confidence", "correct", "low", "high", "edges", "right", "wrong", *findings["n"]}
-    known |= set(findings["calibration"][0]["before"])
+    keys = set(findings) | {k for part in ("chosen", "certificate", "promise", "recording") for k in findings[part]}
+    keys |= {k for part in ("lines", "frontier", "calibration", "flow", "by_task", "mistakes") for k in findings[part][0]}
+    keys |= {"before", "after", "confidence", "correct", "low", "high", "edges", "right", "wrong", *findings["n"]}
+    keys |= set(findings["calibration"][0]["before"])
     clean, spoiled = check(write.render(findings)), check(write.render(spoil(findings)))
     assert {tag for tag, _ in spoiled.tags} == {tag for tag, _ in clean.tags}
     assert len(spoiled.named("details")) == len(clean.named("details"))
@@ -353,9 +356,9 @@ def test_hostile_text_stays_text() -> None:
 def test_any_text_is_shown_as_it_is(prompt: str, name: str) -> None:
     """Whatever a prompt holds, the page stays well formed and shows it with only forbidden characters replaced."""
     findings = {"version": 1, "chosen": {}, "lines": [{"name": name}], "mistakes": [{"prompt": prompt}]}
-    shown = [data for tag, data in check(write.render(findings)).words if tag == "pre"]
+    text_shown = [data for tag, data in check(write.render(findings)).words if tag == "pre"]
     ours = re.sub("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]", "\ufffd", prompt)
-    assert "".join(shown) == ours
+    assert "".join(text_shown) == ours
 
 
 OPTIONAL = sorted(set(sample()) - {"version", "chosen", "lines"})
@@ -396,13 +399,13 @@ def test_unknown_figures_are_dashes_and_never_zero() -> None:
 
         findings = forget(sample())
         findings["seed"] = None
-        shown = check(write.render(findings)).text()
+        text_shown = check(write.render(findings)).text()
         del findings["calibration"]
         tables = check(write.render(findings))
-        assert "–" in shown
+        assert "–" in text_shown
         assert not [data for tag, data in tables.words if tag in {"td", "dd"} and re.fullmatch(r"[$+−]?0(\.0+)?( %)?", data)]
-        assert "has an unknown cost" in shown
-        assert not re.search(r"(?i)\b(nan|inf|infinity)\b", shown)
+        assert "has an unknown cost" in text_shown
+        assert not re.search(r"(?i)\b(nan|inf|infinity)\b", text_shown)
 
 
 def test_an_unknown_cost_is_not_drawn_but_named() -> None:
@@ -650,7 +653,7 @@ def test_ticks_stand_inside_the_axis(low: float, factor: float, log: bool, count
 
 
 @pytest.mark.parametrize(
-    ("shown", "expected"),
+    ("text_shown", "expected"),
     [
         (percent(0.8199), "82.0\xa0%"), (percent(None), "–"), (percent(0.0), "0.0\xa0%"), (percent(-0.0001), "0.0\xa0%"),
         (share(0.41), "41\xa0%"), (share(0.004), "0.4\xa0%"), (share(0), "0\xa0%"), (share(1.0), "100\xa0%"),
@@ -663,9 +666,9 @@ def test_ticks_stand_inside_the_axis(low: float, factor: float, log: bool, count
         (element("p", "x", class_="a\"b", data_n=1.0, id=None), '<p class="a&quot;b" data-n="1">x</p>'),
     ],
 )  # fmt: skip
-def test_words_for_numbers(shown: str, expected: str) -> None:
+def test_words_for_numbers(text_shown: str, expected: str) -> None:
     """Each figure has one way to be written: true minus, hard space before %, no negative zero, no powers of ten."""
-    assert shown == expected
+    assert text_shown == expected
 
 
 def test_numbers_are_numbers() -> None:

@@ -190,16 +190,16 @@ PIECES = st.lists(
 
 def streamed(text: str, cuts: list[int], *, hold: bool = False) -> tuple[str, str | None, int]:
     """The text that a reader of the stream is left with, the reasoning, and the retractions."""
-    stream, shown, retracted = ReasoningStream(hold=hold), "", 0
+    stream, text_shown, retracted = ReasoningStream(hold=hold), "", 0
     for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True):
         piece = stream.add(text[start:end])
         if stream.retracted > retracted:
-            shown, retracted = "", stream.retracted
-        shown += piece
+            text_shown, retracted = "", stream.retracted
+        text_shown += piece
     rest, split = stream.end()
     if stream.retracted > retracted:
-        shown = ""
-    assert shown + rest == split.answer
+        text_shown = ""
+    assert text_shown + rest == split.answer
     return split.answer, split.reasoning, stream.retracted
 
 
@@ -241,9 +241,9 @@ def test_an_answer_has_no_thought(text: str) -> None:
 def test_no_thought_is_shown(text: str) -> None:
     """Where the thought's beginning arrives, nothing of it is ever given out."""
     stream = ReasoningStream()
-    shown = "".join(map(stream.add, text))
+    text_shown = "".join(map(stream.add, text))
     rest, split = stream.end()
-    assert shown + rest == split.answer
+    assert text_shown + rest == split.answer
     assert stream.retracted == 0
 
 

@@ -21,7 +21,7 @@ class _Conversation:
         self.messages: list[Mapping[str, Any]] = []
         self.uses, self.unused = uses, unused
         self._answer: dict[str, Any] | None = None
-        self._shown: list[Mapping[str, Any]] = []  # what tools returned besides text
+        self._tool_parts: list[Mapping[str, Any]] = []  # what tools returned besides text
 
     def answer(self) -> dict[str, Any]:
         """The model's message that is being collected."""
@@ -30,13 +30,13 @@ class _Conversation:
             self._answer = {"role": "assistant", "content": None}
         return self._answer
 
-    def add(self, message: Mapping[str, Any], shown: Sequence[Mapping[str, Any]] = ()) -> None:
-        """Adds a whole message; ``shown`` follows it and the tool results after it."""
+    def add(self, message: Mapping[str, Any], tool_parts: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Adds a whole message; ``tool_parts`` follow it and the tool results after it."""
         self._end_answer()
         if message["role"] != "tool":
             self._end_results()
         self.messages.append(message)
-        self._shown += shown
+        self._tool_parts += tool_parts
 
     def end(self) -> None:
         """Adds what is still being collected."""
@@ -51,9 +51,9 @@ class _Conversation:
             self._answer = None
 
     def _end_results(self) -> None:
-        if self._shown:
-            self.messages.append({"role": "user", "content": self._shown})
-            self._shown = []
+        if self._tool_parts:
+            self.messages.append({"role": "user", "content": self._tool_parts})
+            self._tool_parts = []
 
 
 def messages_of(value: Any, uses: set[str], unused: set[str]) -> tuple[Mapping[str, Any], ...]:

@@ -83,8 +83,17 @@ def _tool(tool: Any, where: str, request: ResponseRequest) -> Mapping[str, Any]:
     if kind != "function":
         message = f"{shorten(str(kind))!r} is not supported; only functions are, which the client runs"
         raise bad_request(message, f"{where}.type", "unsupported")
-    known = ("type", "name", "description", "parameters", "strict", "defer_loading", "output_schema", "allowed_callers")
-    object_of(tool, where, known, ("name",))
+    known_fields = (
+        "type",
+        "name",
+        "description",
+        "parameters",
+        "strict",
+        "defer_loading",
+        "output_schema",
+        "allowed_callers",
+    )
+    object_of(tool, where, known_fields, ("name",))
     function: dict[str, Any] = {"name": text(tool["name"], f"{where}.name", 256, empty=False)}
     if tool.get("description") is not None:
         function["description"] = text(tool["description"], f"{where}.description")
@@ -118,14 +127,14 @@ def _text(value: Any, request: ResponseRequest) -> None:
     if fields.get("format") is None:
         return
     where = "text.format"
-    known = ("type", "name", "schema", "strict", "description")
-    format = object_of(fields["format"], where, known, ("type",))
+    known_fields = ("type", "name", "schema", "strict", "description")
+    format = object_of(fields["format"], where, known_fields, ("type",))
     kind = one_of(format["type"], f"{where}.type", ("text", "json_object", "json_schema"))
     if kind == "json_object":
         any_object(request)
     elif kind == "json_schema":
         # Every answer is checked against the schema, so that it is always strict.
-        object_of(format, where, known, ("schema",))
+        object_of(format, where, known_fields, ("schema",))
         request.set_schema(schema_of(format["schema"], f"{where}.schema"), f"{where}.schema")
 
 

@@ -77,8 +77,8 @@ def test_other_models_receive_a_translation(running: Running, upstream: WireServ
     ]
     assert sent["messages"][0]["content"] == "You are an agent.\n\nRules: ..."
     assert sent["messages"][3]["content"].startswith("see\nNote\nby hand\nrain at noon\n[the next message shows")
-    shown = sent["messages"][4]["content"]
-    assert [part["type"] for part in shown] == ["image_url", "text"]
+    content = sent["messages"][4]["content"]
+    assert [part["type"] for part in content] == ["image_url", "text"]
     assert not {"thinking", "context_management", "output_config", "anthropic", "cache_control"} & sent.keys()
     assert "cache_control" not in str(sent)
     ignored = done["cascade"]["ignored"]

@@ -235,10 +235,10 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "did you mean 'other'" in capsys.readouterr().err
     assert main(["keys", "create", "ben", "--usd-per-day", "-1", *where]) == 2
     assert main(["keys", "list", *where]) == 0
-    shown = capsys.readouterr().out
-    assert "ana  valid" in shown
-    assert "other  $2 per day  30 per minute" in shown
-    assert secret.split("-")[3] not in shown
+    output = capsys.readouterr().out
+    assert "ana  valid" in output
+    assert "other  $2 per day  30 per minute" in output
+    assert secret.split("-")[3] not in output
     assert main(["keys", "revoke", "ana", *where]) == 0
     assert main(["keys", "revoke", "ana", *where]) == 2
     assert main(["keys", "list", *where]) == 0

@@ -67,6 +67,8 @@ def test_a_review_is_stored_as_feedback_and_exported(
 def test_runs_that_were_drawn_by_chance_are_marked_as_such(gateway: Running, tmp_path: Path) -> None:
     """Each run that waits may be the next one; the note has its probability, and the export does."""
     with httpx2.Client(base_url=gateway.url, timeout=20) as client:
+        assert client.get("/dashboard/review.html", params={"order": "random"}).status_code == 200
+        assert client.get("/dashboard/review.html", params={"key": "secret"}).status_code == 400
         cases = [client.get("/dashboard/review/next", params={"order": "random"}).json()["case"] for _ in range(40)]
         assert len({case["run_id"] for case in cases}) > 2
         for case, order in ((cases[0], "random"), (next(c for c in cases if c != cases[0]), "informative")):

@@ -149,8 +149,8 @@ def test_a_schema_is_judged(running: Running, upstream: WireServer) -> None:
     assert done.choices[0].message.parsed == Order(item="mug", count=3)
     message = done.model_extra["cascade"]  # type: ignore[index]
     assert [a["reason"] for a in message["attempts"]] == ["vetoed", "last_tier"]
-    wanted = upstream.received[0].body["response_format"]["json_schema"]["schema"]
-    assert wanted["required"] == ["item", "count"]
+    schema = upstream.received[0].body["response_format"]["json_schema"]["schema"]
+    assert schema["required"] == ["item", "count"]
 
 
 def test_a_json_object(running: Running, upstream: WireServer) -> None:

@@ -60,11 +60,11 @@ def test_the_command_serves_and_stops(tmp_path: Path, stop: signal.Signals) -> N
         running.send_signal(stop)
         _, err = running.communicate(timeout=20)
         assert (running.returncode, err) == (0, "")
-    shown = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "cascade", "journal", "show", run_id, "--policy-file", str(path)],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert "accepted" in shown.stdout
+    assert "accepted" in done.stdout
 
 
 @contextmanager

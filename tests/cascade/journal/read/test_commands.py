@@ -64,13 +64,13 @@ async def test_show_tells_everything(url: str, capsys: pytest.CaptureFixture[str
         result = await c.arun("What is 6 * 7?", tags={"user": "ana"})
         await c.afeedback(result.run_id, quality=1.0, note="right")
     assert main(["journal", "show", result.run_id, "--journal", url]) == 0
-    shown = capsys.readouterr().out
+    output = capsys.readouterr().out
     for part in (
         result.run_id, "user=ana", "[user] What is 6 * 7?", "FAULT m: HTTP 400: bad", "logprob", "-> accept", "cost unknown",
         "quality 1", "right", "answer: 4\\x1b[31m2", "accepted",
     ):  # fmt: skip
-        assert part in shown, part
-    assert "\x1b" not in shown
+        assert part in output, part
+    assert "\x1b" not in output
 
 
 async def test_errors_of_the_commands(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

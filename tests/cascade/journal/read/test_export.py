@@ -144,9 +144,9 @@ async def test_a_replay_reads_the_recording(url: str, tmp_path: Path, capsys: py
     capsys.readouterr()
     arguments = [str(out), "--tiers", "small,large", "--max-loss", "0.1", "--delta", "0.2"]
     assert await asyncio.to_thread(replay, arguments) == 0  # it has an event loop of its own
-    shown = capsys.readouterr().out
-    assert "small" in shown
-    assert "large" in shown
+    output = capsys.readouterr().out
+    assert "small" in output
+    assert "large" in output
 
 
 async def test_an_export_says_what_its_rows_are(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

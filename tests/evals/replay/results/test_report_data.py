@@ -29,7 +29,7 @@ def cascade(columns: dict[str, list[TierScores]], names: list[str]) -> Simulated
     return SimulatedCascade.from_tiers([*tiers, fit_tier(columns[names[-1]][0].first_judges(0), FIT, 0)])
 
 
-def known(n: int, seed: int) -> dict[str, list[TierScores]]:
+def make_columns(n: int, seed: int) -> dict[str, list[TierScores]]:
     """Two tiers whose score tells, with missing scores and vetoes, and a last one."""
     rng = np.random.default_rng(seed)
     columns = {}
@@ -47,7 +47,7 @@ def known(n: int, seed: int) -> dict[str, list[TierScores]]:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_calibration_is_of_the_answers_that_passed(seed: int) -> None:
     """Bins, histogram and n are the held-out rows without a veto; before and after are the two confidences' own metrics."""
-    columns = known(400, seed)
+    columns = make_columns(400, seed)
     chosen = Candidate(cascade=cascade(columns, ["m0", "m1", "m2"]), thresholds=(0.5, 0.5), loss=0.0, variance=0.0, usd=0.0)
     cards = report_data.calibration(chosen, HELD, [FIT] * 3, 0)
     assert [c["tier"] for c in cards] == ["m0", "m1", "m2"]
@@ -64,10 +64,10 @@ def test_calibration_is_of_the_answers_that_passed(seed: int) -> None:
             assert sum(b["n"] for b in bins) == len(passed_rows)
             assert sum(b["n"] * b["correct"] for b in bins) == pytest.approx(right.sum())
             assert all(a["confidence"] <= b["confidence"] for a, b in pairwise(bins))
-        drawn = card["histogram"]
-        assert len(drawn["edges"]) == len(drawn["right"]) + 1 == len(drawn["wrong"]) + 1
-        assert sum(drawn["right"]) == pytest.approx(right.sum())
-        assert sum(drawn["wrong"]) == pytest.approx(len(passed_rows) - right.sum())
+        histogram = card["histogram"]
+        assert len(histogram["edges"]) == len(histogram["right"]) + 1 == len(histogram["wrong"]) + 1
+        assert sum(histogram["right"]) == pytest.approx(right.sum())
+        assert sum(histogram["wrong"]) == pytest.approx(len(passed_rows) - right.sum())
     assert cards[0]["after"]["brier"][0] < cards[0]["before"]["brier"][0]
 
 
@@ -84,7 +84,7 @@ def test_calibration_of_fractional_quality_adds_up() -> None:
 
 def test_a_tier_whose_every_answer_is_vetoed_has_no_calibration() -> None:
     """There is nothing to be honest about, and no division by zero."""
-    columns = known(400, 4)
+    columns = make_columns(400, 4)
     bad = columns["m0"][0]
     columns["m0"] = [replace(bad, vetoed=np.ones_like(bad.vetoed))]
     chosen = Candidate(cascade=cascade(columns, ["m0", "m2"]), thresholds=(0.5,), loss=0.0, variance=0.0, usd=0.0)
@@ -100,7 +100,7 @@ def tuned(columns: dict[str, list[TierScores]], limit: float = 0.05) -> Tuner:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_frontier_rises_and_its_points_can_be_reached(seed: int) -> None:
     """More cost is more quality, and each point's cascade and thresholds, run directly, give its quality and cost."""
-    columns = known(400, seed)
+    columns = make_columns(400, seed)
     usd = float(columns["m2"][0].cost_usd[HELD, 0].mean())
     swept = tuned(columns).sweep_all()
     points = report_data.frontier(swept, [], HELD, usd)
@@ -126,7 +126,7 @@ def test_the_frontier_rises_and_its_points_can_be_reached(seed: int) -> None:
 def test_no_point_that_could_be_chosen_lies_above_the_frontier(seed: int) -> None:
     """On the tuning rows: every candidate of every test sequence, with cheap and expensive judges and agreement."""
     rng = np.random.default_rng(seed)
-    columns = known(400, seed)
+    columns = make_columns(400, seed)
     dear = columns["m0"][0]
     scores = {"j0": dear.scores[:, 0], "j1": np.clip(dear.quality[:, 0] + 0.3 * rng.normal(size=400), 0, 1)}
     columns["m0"] = [column("m0", dear.quality[:, 0], float(dear.cost_usd[0, 0]), scores, {"j1": 0.3})]
@@ -142,7 +142,7 @@ def test_no_point_that_could_be_chosen_lies_above_the_frontier(seed: int) -> Non
 
 def test_the_frontier_of_free_tiers_has_no_ratio() -> None:
     """Against a premium tier that costs nothing the ratio is unknown: None."""
-    columns = {m: [replace(c[0], cost_usd=np.zeros_like(c[0].cost_usd))] for m, c in known(400, 1).items()}
+    columns = {m: [replace(c[0], cost_usd=np.zeros_like(c[0].cost_usd))] for m, c in make_columns(400, 1).items()}
     points = report_data.frontier(tuned(columns).sweep_all(), [], HELD, 0.0)
     assert [p["cost_ratio"] for p in points] == [None]
     assert points[0]["quality"] >= columns["m2"][0].quality[HELD, 0].mean()
@@ -150,7 +150,7 @@ def test_the_frontier_of_free_tiers_has_no_ratio() -> None:
 
 def test_a_long_frontier_is_thinned_but_keeps_the_chosen_point(monkeypatch: pytest.MonkeyPatch) -> None:
     """At most MOST_POINTS points, both ends among them, and the chosen one in any case."""
-    columns = known(400, 6)
+    columns = make_columns(400, 6)
     tuner = tuned(columns)
     swept = tuner.sweep_all()
     whole = report_data.frontier(swept, [], HELD, 1.0)
@@ -215,12 +215,12 @@ def test_mistakes_were_accepted_and_wrong(seed: int) -> None:
     assert len(wrong) > report_data.MISTAKES <= len(entries)
     ordered = sorted(wrong, key=lambda i: (ran.quality[i], -ran.confidence[i]))
     own: dict[str, int] = {}
-    shown = []
+    mistakes = []
     for rank, i in enumerate(ordered):
         own[mine[i].task] = own.get(mine[i].task, 0) + 1
         if rank < report_data.MISTAKES or own[mine[i].task] <= report_data.MISTAKES_OF_A_TASK:
-            shown.append(i)
-    for entry, i in zip(entries, shown, strict=True):
+            mistakes.append(i)
+    for entry, i in zip(entries, mistakes, strict=True):
         assert entry == {
             "id": mine[i].id,
             "task": mine[i].task,

@@ -40,15 +40,15 @@ def test_all_graded_none_graded_or_few_rows_are_not_refused() -> None:
 
 def test_where_rows_were_drawn_only_those_count() -> None:
     """Others are not used, whatever their grades."""
-    drawn = [row(i, i % 2 == 0, True, sampling_probability=0.5) for i in range(30)]
-    check_grades([*drawn, *(row(i, i % 2 == 0, i % 2 == 0) for i in range(30, 90))], TIERS)
+    sample = [row(i, i % 2 == 0, True, sampling_probability=0.5) for i in range(30)]
+    check_grades([*sample, *(row(i, i % 2 == 0, i % 2 == 0) for i in range(30, 90))], TIERS)
 
 
 def test_drawn_rows_without_a_grade_are_named_before_the_others() -> None:
     """The others are no sample, whatever their grades; grading the drawn ones is the remedy."""
-    drawn = [row(i, False, False, sampling_probability=0.5) for i in range(9)]
+    sample = [row(i, False, False, sampling_probability=0.5) for i in range(9)]
     with pytest.raises(ReplayError, match=r"none of the 9 rows that were drawn at random is graded .* cascade grade"):
-        check_grades([*drawn, *(row(i, True, True, escalated=True) for i in range(10, 40))], TIERS)
+        check_grades([*sample, *(row(i, True, True, escalated=True) for i in range(10, 40))], TIERS)
 
 
 def test_rows_graded_at_random_are_hardly_ever_refused() -> None:

@@ -166,7 +166,7 @@ def test_each_round_is_the_metric_of_its_rows(name: str, values: list[tuple[floa
     order = np.argsort(p, kind="stable")
     p, y = p[order], y[order]
     draws = np.sort(np.random.default_rng(seed).integers(len(p), size=(20, len(p))), axis=1)
-    one_by_one = [v for drawn in draws if (v := METRICS[name](p[drawn], y[drawn])) is not None]
+    one_by_one = [v for indices in draws if (v := METRICS[name](p[indices], y[indices])) is not None]
     assert OF_ROUNDS[METRICS[name]](ResampledRows(p, y, draws)) == pytest.approx(one_by_one, rel=1e-12, abs=1e-12)
 
 

@@ -38,8 +38,8 @@ def world(n: int, *, telling: bool, unlike: int = 0, seed: int = 1) -> tuple[Col
     hard = rng.random(n) < 0.5
     if unlike:
         hard[-unlike:] = True
-    shown = hard if telling else rng.random(n) < 0.5
-    texts = [f"{(HARD if h else EASY)[rng.integers(3)]} {THINGS[rng.integers(8)]}" for h in shown]
+    feature = hard if telling else rng.random(n) < 0.5
+    texts = [f"{(HARD if h else EASY)[rng.integers(3)]} {THINGS[rng.integers(8)]}" for h in feature]
     for i in range(unlike):
         texts[n - 1 - i] = SHIFTED[i % len(SHIFTED)]
     right = (rng.random(n) < np.where(hard, 0.1, 0.97)).astype(float)
