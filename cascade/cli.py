@@ -128,22 +128,22 @@ _OWN = {
     ),
     "keys": _OwnCommand(
         group=_OPERATE,
-        summary="the keys of the gateway's callers: create, list, revoke",
+        summary="manage the gateway's API keys: create, list, revoke",
         target="cascade.gateway.auth.commands:add_to",
     ),
     "promise": _OwnCommand(
         group=_OPERATE,
-        summary="whether policies keep their promise; exit status 1 where one is in doubt or broken",
+        summary="show whether policies keep their promise; exit status 1 where one is in doubt or broken",
         target="cascade.shadow.promise_command:add_to",
     ),
     "canary": _OwnCommand(
         group=_OPERATE,
-        summary="a new calibration on a share of the runs: status, promote, abort",
+        summary="try a new calibration on a share of the runs: status, promote, abort",
         target="cascade.shadow.canary_command:add_to",
     ),
     "journal": _OwnCommand(
         group=_OPERATE,
-        summary="what was recorded: tail, show, export, verify",
+        summary="read the journal: tail, show, export, verify",
         target="cascade.journal.read.commands:add_to",
     ),
 }

@@ -101,7 +101,7 @@ class Cascade(Service):
             min_confidence: In [0, 1]: nothing below it is accepted, whatever the policy's thresholds say.
             max_latency_s: The seconds that this run should take. Tiers that are too slow for it are not asked, and the next
                 tier is asked early where waiting for a verdict would miss it. ``deadline_s`` is what cuts a run short.
-            session: Names the conversation that the prompt goes on with, for a policy with ``sticky``.
+            session: The name of the conversation that the prompt continues, for a policy with ``sticky``.
             tags: The caller's own labels (texts, numbers, booleans by name), kept in the journal.
             on_event: Called with each event of the run as it happens; see ``astream``.
             stream: When text becomes an event, in place of the policy's ``stream``.
@@ -176,6 +176,19 @@ class Cascade(Service):
 
         Works in any thread, and inside a running event loop (which it blocks).
 
+        Args:
+            prompt: Text, chat messages in OpenAI's shape, or a Prompt.
+            schema: The shape of the answer: a pydantic model class (then ``result.parsed`` is one) or a JSON Schema.
+                ``arun`` explains the other keywords.
+
+        Returns:
+            The judged answer. Check ``accepted`` before you use ``text``.
+
+        Raises:
+            CascadeError: As ``arun``: PolicyError, RunError and JournalError.
+            ValueError: A limit is out of its range.
+            TypeError: A keyword or a tag has a wrong type.
+
         Example:
             ```python
             result = service.run("Name a city.", schema=City)
@@ -192,6 +205,10 @@ class Cascade(Service):
         """``arun`` as events while it runs: same arguments, except that there is no ``on_event``.
 
         Closing the generator, or leaving its loop, cancels the run and its requests.
+
+        Args:
+            prompt: Text, chat messages in OpenAI's shape, or a Prompt.
+            schema: The shape of the answer: a pydantic model class or a JSON Schema. ``arun`` explains the other keywords.
 
         Returns:
             The events in order. The last one is Finished, which holds the result. Whether text waits until its answer
@@ -219,6 +236,16 @@ class Cascade(Service):
         """``astream`` for code that is not async: same arguments, events and errors.
 
         The run starts when the first event is requested.
+
+        Args:
+            prompt: Text, chat messages in OpenAI's shape, or a Prompt.
+            schema: The shape of the answer: a pydantic model class or a JSON Schema. ``arun`` explains the other keywords.
+
+        Returns:
+            The events in order, Finished last.
+
+        Raises:
+            CascadeError: What ``arun`` raises, after the events so far.
 
         Example:
             ```python
@@ -317,6 +344,19 @@ class Cascade(Service):
         self, prompt: PromptLike, answer: str | Answer, *, schema: Schema | None = None, **options: Unpack[GateOptions]
     ) -> Result:
         """``agate`` for code that is not async: same arguments, same result, same errors.
+
+        Args:
+            prompt: What was asked: text, chat messages in OpenAI's shape, or a Prompt.
+            answer: The answer to score.
+            schema: The shape of the answer: a pydantic model class or a JSON Schema. ``agate`` explains the other keywords.
+
+        Returns:
+            The answer as it was given, with its confidence and whether it is accepted.
+
+        Raises:
+            CascadeError: As ``agate``: PolicyError and JournalError.
+            ValueError: ``min_confidence`` is not in [0, 1].
+            TypeError: A keyword or a tag has a wrong type.
 
         Example:
             ```python

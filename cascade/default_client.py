@@ -86,7 +86,7 @@ def run(
         min_confidence: In [0, 1]: nothing below it is accepted, whatever the policy's thresholds say.
         max_latency_s: The seconds that this run should take. Tiers that are too slow for it are not asked, and the next
             tier is asked early where waiting for a verdict would miss it. ``deadline_s`` is what cuts a run short.
-        session: Names the conversation that the prompt goes on with, for a policy with ``sticky``.
+        session: The name of the conversation that the prompt continues, for a policy with ``sticky``.
         tags: The caller's own labels (texts, numbers, booleans by name), kept in the journal.
         on_event: Called with each event of the run as it happens; see ``stream``.
         stream: When text becomes an event, in place of the policy's ``stream``.
@@ -152,6 +152,32 @@ async def arun(
 ) -> Result:
     """``run`` for async code: same arguments, same result, same errors.
 
+    Args:
+        prompt: Text, chat messages in OpenAI's shape, or a Prompt.
+        policy: A policy's name, or ``policy/tier`` for that tier alone.
+        system: A system message, placed before the prompt's messages.
+        schema: The shape of the answer: a pydantic model class (then ``result.parsed`` is one) or a JSON Schema.
+        tools: Tools that the model may call, in OpenAI's function shape.
+        budget_usd: The most that this run may spend, in place of the policy's ``budget_usd``.
+        deadline_s: The most seconds that this run may take, in place of the policy's ``deadline_s``.
+        min_confidence: In [0, 1]: nothing below it is accepted, whatever the policy's thresholds say.
+        max_latency_s: The seconds that this run should take; see ``run``.
+        session: The name of the conversation that the prompt continues, for a policy with ``sticky``.
+        tags: The caller's own labels (texts, numbers, booleans by name), kept in the journal.
+        on_event: Called with each event of the run as it happens; see ``astream``.
+        stream: When text becomes an event, in place of the policy's ``stream``.
+        request: How the tiers' models are asked: maximum tokens, temperature, further provider options.
+        daily: Budgets in addition to the policy's own: (scope, USD per UTC day).
+        policy_file: The policy file. Default: as for ``run``.
+
+    Returns:
+        The judged answer. Check ``accepted`` before you use ``text``.
+
+    Raises:
+        CascadeError: As ``run``: PolicyError, RunError and JournalError.
+        ValueError: A limit is out of its range.
+        TypeError: A keyword or a tag has a wrong type.
+
     Example:
         ```python
         result = await cascade.arun("Name a city.", schema=City)
@@ -188,6 +214,11 @@ def stream(
 
     The run starts when the first event is requested. Closing the generator cancels it.
 
+    Args:
+        prompt: Text, chat messages in OpenAI's shape, or a Prompt.
+        schema: The shape of the answer: a pydantic model class or a JSON Schema.
+        policy_file: The policy file. Default: as for ``run``, which explains the other keywords, too.
+
     Returns:
         The events in order. The last one is Finished, which holds the result. Whether text waits until its answer is
         accepted, or is sent at once and retracted if it is not, is the policy's ``stream``.
@@ -214,6 +245,17 @@ def astream(
     **options: Unpack[StreamOptions],
 ) -> "AsyncGenerator[Event]":
     """``stream`` for async code: same arguments, events and errors.
+
+    Args:
+        prompt: Text, chat messages in OpenAI's shape, or a Prompt.
+        schema: The shape of the answer: a pydantic model class or a JSON Schema.
+        policy_file: The policy file. Default: as for ``run``, which explains the other keywords, too.
+
+    Returns:
+        The events in order, Finished last. Close it with ``contextlib.aclosing`` where you may leave its loop early.
+
+    Raises:
+        CascadeError: What ``run`` raises, after the events so far.
 
     Example:
         ```python
@@ -318,6 +360,26 @@ async def agate(
 ) -> Result:
     """``gate`` for async code: same arguments, same result, same errors.
 
+    Args:
+        prompt: What was asked: text, chat messages in OpenAI's shape, or a Prompt.
+        answer: The answer to score.
+        policy: The policy's name.
+        tier: The tier whose judges and threshold apply. Default: the first.
+        system: A system message, placed before the prompt's messages.
+        schema: The shape of the answer: a pydantic model class or a JSON Schema.
+        min_confidence: In [0, 1]: the answer is not accepted below it, whatever the tier's thresholds say.
+        tags: The caller's own labels, kept in the journal.
+        daily: Budgets in addition to the policy's own: (scope, USD per UTC day).
+        policy_file: The policy file. Default: as for ``gate``.
+
+    Returns:
+        The answer as it was given, with its confidence and whether it is accepted.
+
+    Raises:
+        CascadeError: As ``gate``: PolicyError and JournalError.
+        ValueError: ``min_confidence`` is not in [0, 1].
+        TypeError: A keyword or a tag has a wrong type.
+
     Example:
         ```python
         result = await cascade.agate("What is 17 * 3?", "51")
@@ -358,5 +420,21 @@ def feedback(run_id: str, *, quality: float, note: str | None = None, policy_fil
 
 
 async def afeedback(run_id: str, *, quality: float, note: str | None = None, policy_file: PathLike | None = None) -> None:
-    """``feedback`` for async code: same arguments, same errors."""
+    """``feedback`` for async code: same arguments, same errors.
+
+    Args:
+        run_id: The ``run_id`` of a result.
+        quality: In [0, 1]: 0 is wrong, 1 is right.
+        note: A remark.
+        policy_file: The policy file whose journal holds the run. Default: as for ``run``.
+
+    Raises:
+        ValueError: ``quality`` is not in [0, 1].
+        JournalError: There is no journal, or no such run in it.
+
+    Example:
+        ```python
+        await cascade.afeedback(result.run_id, quality=1.0)
+        ```
+    """
     await _default(policy_file).afeedback(run_id, quality=quality, note=note)

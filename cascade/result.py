@@ -263,7 +263,7 @@ def is_judged(verdicts: Sequence[Verdict], compared: Mapping[str, float | None] 
 
 
 _BEFORE_ANSWERS = frozenset((PROMPT_SCORE, "p95_s", "left_s", "needed"))
-"""What decisions are based on that says nothing of an answer."""
+"""What decisions are based on that is not about an answer."""
 
 
 def _score(verdict: Verdict) -> str:

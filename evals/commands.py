@@ -38,20 +38,20 @@ COMMANDS = (
     Command(
         name="grade-shadows",
         group=_EVALUATE,
-        summary="grade what a policy's shadow requests returned, to see what quality is lost",
+        summary="grade the answers of shadow requests, to see how much quality is lost",
         target="evals.audit.grade_shadows:main",
         service="evals.audit.grading.at_once:open_grader",
     ),
     Command(
         name="audit",
         group=_EVALUATE,
-        summary="what went where, what it cost and saved, whether promises hold, what to change",
+        summary="report where runs went, what they cost and saved, whether promises hold, what to change",
         target="evals.audit.audit:main",
     ),
     Command(
         name="demo",
         group=_EVALUATE,
-        summary="a cascade live, with a small model on this machine as the cheap tier",
+        summary="run a cascade live, with a small model on this machine as the cheap tier",
         target="evals.demo.demo:main",
         parser="evals.demo.arguments:parser",
     ),

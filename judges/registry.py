@@ -105,10 +105,21 @@ def factory(name: str) -> JudgeFactory:
     return match
 
 
-def make(name: str, **options: Any) -> Judge:
-    """The judge ``name`` built with ``options``.
+def make(name: str, **options: object) -> Judge:
+    """Builds a judge.
 
-    Raises UnknownJudgeError, TypeError for an option that the judge does not take, ValueError for a wrong value.
+    Args:
+        name: Its name, as a policy gives it.
+        **options: Its options, as a policy file gives them: each judge has its own, and checks them.
+
+    Raises:
+        UnknownJudgeError: There is no judge of that name.
+        TypeError: The judge does not take an option.
+        ValueError: An option's value is wrong.
+
+    Example:
+        ```python
+        judges.make("self_consistency", samples=5)
+        ```
     """
-    new_judge: Judge = factory(name)(**options)
-    return new_judge
+    return factory(name)(**options)

@@ -13,8 +13,9 @@ import httpcore2
 import pytest
 from hypothesis import settings
 
-from tests import postgres_server as postgres
 from tests.redis_server import redis
+from tests.workers import bytecode
+from tests.workers import postgres_server as postgres
 
 __all__ = ["redis"]
 
@@ -43,6 +44,12 @@ LONG = ("end_to_end", "faults", "cascade/gateway", "evals/replay", "cascade/jour
 """Folders, and the files beside this one, whose modules take longest."""
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Compiles what all workers are about to import."""
+    bytecode.write_share(session.config)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts long modules first: one that began last would keep its worker busy when the others have ended."""
     places = [f"tests/{name}" for name in LONG]
@@ -54,6 +61,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtestloop() -> None:
     """From here on there is garbage: modules and tests, which are none, are out of the collector's way."""
     gc.freeze()
+    gc.set_threshold(10_000)  # of a test's objects most are freed without it
     gc.enable()
 
 

@@ -70,13 +70,28 @@ def test_every_public_name_is_there() -> None:
 
 
 def test_no_call_has_seven_positional_arguments() -> None:
-    """Where so many values pass, each goes by its name: two of one type are swapped too easily."""
+    """Where so many values pass, each goes by its name: two of one type are swapped too easily.
+
+    The words of a command, and whatever else a function of the tests takes as ``*args``, are one list.
+    """
+    trees = {
+        path: syntax_tree(path)
+        for folder in ("cascade", "judges", "evals", "examples", "tests")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+    }
+    lists = {
+        node.name
+        for path, tree in trees.items()
+        if path.is_relative_to(ROOT / "tests")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.args.vararg is not None
+    }
     too_many = [
         f"{path.relative_to(ROOT)}:{call.lineno} {ast.unparse(call.func)}"
-        for folder in ("cascade", "judges", "evals")
-        for path in sorted((ROOT / folder).rglob("*.py"))
-        for call in ast.walk(syntax_tree(path))
+        for path, tree in trees.items()
+        for call in ast.walk(tree)
         if isinstance(call, ast.Call) and len(call.args) >= 7
+        if not (path.is_relative_to(ROOT / "tests") and ast.unparse(call.func).rpartition(".")[2] in lists)
     ]
     assert not too_many, too_many
 

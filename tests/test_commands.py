@@ -227,11 +227,13 @@ def test_another_distribution_in_the_way_is_named(
 
 
 def test_a_cascade_in_the_way_of_evals_is_named(script: Path, folder: Path) -> None:
-    """The last line says which file, and what to do."""
+    """One line says which file, and what to do."""
     path = own_file(folder, "cascade.py")
     path.write_text("")
     done = call(script, sys.executable, "-m", "evals.replay", cwd=folder)
-    assert done.returncode != 0
+    assert done.returncode == 2
+    assert str(path) in one_line(done.stderr)
+    done = call(script, sys.executable, "-c", "import evals.replay", cwd=folder)
     assert str(path) in done.stderr.strip().splitlines()[-1]
 
 

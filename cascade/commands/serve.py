@@ -18,7 +18,7 @@ def add_serve(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of ``serve``."""
     parser.add_argument("--policy-file", help=POLICY_FILE_HELP)
     parser.add_argument("--host", help="the address to listen on (default: CASCADE_HOST, else 127.0.0.1)")
-    parser.add_argument("--port", type=int, help="0 takes any that is free (default: CASCADE_PORT, else 8000)")
+    parser.add_argument("--port", type=int, help="0 picks a free port (default: CASCADE_PORT, else 8000)")
     parser.add_argument("--keys", metavar="FILE", help="the key file (default: next to the policy file), or 'journal'")
     parser.add_argument("--require-keys", action="store_true", help="refuse to start without an API key")
     for option, variable, what in (

@@ -57,7 +57,7 @@ def needs(fields: Mapping[str, Any], request: GatewayRequest, prefix: str = "") 
 
 
 def session(fields: Mapping[str, Any], request: GatewayRequest, prefix: str = "") -> None:
-    """Reads ``session``: which conversation the request goes on with."""
+    """Reads ``session``: which conversation the request continues."""
     if fields.get("session") is not None:
         request.session = text(fields["session"], f"{prefix}session", 256, empty=False)
 

@@ -210,7 +210,7 @@ def _fixed_temperature(result: Result) -> bool:
 
 
 def session_of(request: GatewayRequest, policy: Policy, caller_name: str | None) -> str | None:
-    """The conversation that a request goes on with, for a policy with ``sticky``; None for others.
+    """The conversation that a request continues, for a policy with ``sticky``; None for others.
 
     By the client's name for it, else its ``prompt_cache_key``, else what it begins with. No key sees another key's.
     """

@@ -98,7 +98,7 @@ def list_of(value: Any, name: str, max_items: int = MAX_ITEMS) -> list[Any]:
 def object_of(
     value: Any, name: str, known_fields: Collection[str] | None = None, required: Collection[str] = ()
 ) -> dict[str, Any]:
-    """An object that has the fields ``required`` and none but ``known`` (None: any), unless its value is null.
+    """An object that has the fields ``required`` and none but ``known_fields`` (None: any), unless its value is null.
 
     Raises ApiError.
     """

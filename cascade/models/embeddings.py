@@ -73,7 +73,7 @@ def vector_of(value: Any, dimensions: int) -> Sequence[float] | None:
 
 
 class StoredEmbeddings:
-    """Implements Model from embeddings that are at hand: nothing is asked, nothing is paid.
+    """Implements Model from stored embeddings: no request is sent and nothing is paid.
 
     Args:
         name: The model's name.
@@ -85,7 +85,7 @@ class StoredEmbeddings:
 
     @property
     def max_cost_usd(self) -> float | None:
-        """USD of the dearest; None where the cost of one is unknown."""
+        """USD of the most expensive; None where the cost of one is unknown."""
         costs = [answer.cost_usd for answer in self._by_text.values()]
         known_costs = [usd for usd in costs if usd is not None]
         return max(known_costs, default=0.0) if len(known_costs) == len(costs) else None

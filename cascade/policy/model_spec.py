@@ -130,4 +130,4 @@ class EmbeddingSpec(StrictModel):
     request_dimensions: bool = Field(
         False, description="Ask the server for that many, where its embeddings are longer and it can shorten them."
     )
-    timeout_s: Seconds = Field(1.0, description="How long a run waits for it; after that it goes on without.")
+    timeout_s: Seconds = Field(1.0, description="How long a run waits for it; after that it continues without it.")

@@ -75,7 +75,12 @@ class PromiseSpec(StrictModel):
         lt=1.0,
         description="The largest mean loss against premium. Default: that of the calibration's certificate.",
     )
-    delta: float = Field(0.1, gt=0.0, lt=1.0, description="The probability of ever calling a promise broken that is kept.")
+    delta: float = Field(
+        0.1,
+        gt=0.0,
+        lt=1.0,
+        description="The largest probability of calling a promise broken that is kept, however long it is watched.",
+    )
     on_broken: Literal["warn", "escalate_more", "premium"] = Field(
         "warn", description="Once it is broken: only report it, raise every threshold half-way to 1, or ask premium alone."
     )
@@ -88,7 +93,10 @@ class DriftSpec(StrictModel):
     """Whether runs are compared with those of the recording, without labels; needs a calibration with its profile."""
 
     alpha: float = Field(
-        0.05, gt=0.0, lt=1.0, description="The probability of ever reporting a drift of any kind where there is none."
+        0.05,
+        gt=0.0,
+        lt=1.0,
+        description="The largest probability of reporting a drift where there is none, however long it is watched.",
     )
     webhook_env: str | None = Field(
         None,

@@ -18,8 +18,8 @@ from cascade.util.suggestions import nearest
 from .canary_monitor import in_words
 
 _DECISIONS = {
-    "promote": (CanaryState.PROMOTED, "give all runs the candidate"),
-    "abort": (CanaryState.ABORTED, "give no run the candidate, also after it was promoted"),
+    "promote": (CanaryState.PROMOTED, "use the candidate for all runs"),
+    "abort": (CanaryState.ABORTED, "use the candidate for no run, even after a promotion"),
     "restart": (CanaryState.RUNNING, "compare again, with the runs that begin from now on"),
 }
 
@@ -29,16 +29,18 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--policy-file", help="default: CASCADE_POLICIES, ./policies.yaml, the packaged file")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    status = commands.add_parser("status", parents=[common], help="both calibrations side by side; 1 where one is aborted")
+    status = commands.add_parser(
+        "status", parents=[common], help="compare the two calibrations; exit status 1 where one is aborted"
+    )
     status.add_argument("--policy", help="only this policy")
     status.set_defaults(command=_status)
     for name, (state, help_text) in _DECISIONS.items():
         decide = commands.add_parser(name, parents=[common], help=help_text)
         decide.add_argument("--policy", help="which policy; may be left out where only one has a canary")
         decide.set_defaults(command=partial(_decide, state=state))
-    history = commands.add_parser("history", parents=[common], help="every calibration that runs had")
+    history = commands.add_parser("history", parents=[common], help="list every calibration that runs have used")
     history.set_defaults(command=_history)
-    restore = commands.add_parser("restore", parents=[common], help="write a calibration that runs had to a file")
+    restore = commands.add_parser("restore", parents=[common], help="write a calibration that runs have used to a file")
     restore.add_argument("hash", help="the beginning of its hash, as `cascade canary history` prints it")
     restore.add_argument("--out", required=True, metavar="FILE", help="the file to write")
     restore.set_defaults(command=_restore)

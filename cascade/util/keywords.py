@@ -43,7 +43,7 @@ def check_keywords(function: str, options: Iterable[str], known_names: Iterable[
     Args:
         function: The function's name, for the error.
         options: The keywords that were passed.
-        known: Those that exist.
+        known_names: Those that exist.
 
     Raises:
         TypeError: One of them does not exist.

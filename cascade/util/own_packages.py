@@ -38,7 +38,7 @@ def check_own(name: str) -> None:
 
 
 def raise_collision(name: str, origin: str) -> NoReturn:
-    """Raises NameCollisionError for the file ``found``; where a command starts, ends it with that one line and status 2."""
+    """Raises NameCollisionError for the file ``origin``; while a command starts, ends it with that one line and status 2."""
     message = (
         f"cascade needs its own package {name!r}, but {origin} comes first on Python's path. Rename that file or folder, "
         "or use the command `cascade` (or `python -P`), which leaves out the working directory."

@@ -32,7 +32,7 @@ def parser(prog: str = "python -m evals.grade") -> argparse.ArgumentParser:
     add("--models", help="only these models' answers, separated by commas")
     add("--regrade", action="store_true", help="also answers that have a grade of the same grader and version")
     add("--out", metavar="FILE", help="write here instead")
-    add("--unsafe", action="store_true", help=f"run code also where the kernel gives no walls; {RISK}")
+    add("--unsafe", action="store_true", help=f"run code even where the kernel offers no isolation; {RISK}")
     add("--policy-file", help="where a model grader's model is described (default: the usual search)")
     add("--max-usd", type=float, metavar="X", help="of model graders: stop before they have cost more in this run")
     add("--concurrency", type=int, default=16, help="grades made at once by processes and models (default 16)")

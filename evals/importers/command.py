@@ -42,7 +42,7 @@ def add_to(commands: Any) -> None:
     """Adds the command to a parser's."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "import",
-        help="make a recording of other tools' logs",
+        help="make a recording from other tools' logs",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -136,22 +136,22 @@ def _split(args: argparse.Namespace) -> str:
 def _parser(prog: str) -> argparse.ArgumentParser:
     parser = CommandParser(
         prog=prog,
-        description="Look at recordings and make new ones. Names that end in .gz or .parquet are read and written so.",
+        description="Look at recordings and make new ones. Files that end in .gz or .parquet are read and written as such.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    show = commands.add_parser("show", help="examples, tasks, models, quality, cost, signals")
+    show = commands.add_parser("show", help="show examples, tasks, models, quality, cost, signals")
     show.add_argument("recording")
     show.add_argument("--json", action="store_true", help="for machines")
     show.set_defaults(command=_show)
-    merge = commands.add_parser("merge", help="put the answers of the same examples together; or rewrite one file")
+    merge = commands.add_parser("merge", help="combine the answers to the same examples, or rewrite one file")
     merge.add_argument("recordings", nargs="+")
     merge.add_argument("--out", required=True)
     merge.add_argument("--match", choices=("id", "prompt"), default="id",
                        help="how examples are matched: by id, or by prompt")  # fmt: skip
     merge.set_defaults(command=_merge)
-    split = commands.add_parser("split", help="parts by share, each in a file of its own next to the recording")
+    split = commands.add_parser("split", help="split into parts by share, each in a file of its own next to the recording")
     split.add_argument("recording")
     split.add_argument("parts", nargs="+", metavar="NAME=SHARE")
     split.add_argument("--seed", type=int, default=0)

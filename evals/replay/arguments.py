@@ -11,7 +11,7 @@ EXAMPLES = """examples:
   python -m evals.replay logs.jsonl --tiers mini,large --max-loss 0.03 --delta 0.1 \\
       --out calibration.json --report report.html                at most 3 points below `large`, with 90 % probability
   python -m evals.replay logs.jsonl --tiers mini,large --max-loss 0.02,0.03,0.05 --volume 1M
-                                                                 which of three promises can be proved, and money a month
+                                                                 which of three promises hold, and the cost per month
   python -m evals.replay logs.jsonl --tiers a,b,c --min-quality 0.9
   python -m evals.replay logs.jsonl --tiers a,b,c --min-accepted-quality 0.95
   python -m evals.replay logs.jsonl --tiers a,b,c --budget-per-1k 0.5
@@ -42,10 +42,11 @@ def parser(prog: str = "python -m evals.replay") -> argparse.ArgumentParser:
     goal.add_argument("--error-price", type=float, metavar="USD", help="least cost, a wrong answer costing USD")
     add("--choose", type=float, metavar="EPS", help="the line of the menu to use (default: the strictest that is proved)")
     add("--delta", type=float, default=0.1, help="probability that a certified promise is broken (default 0.1)")
-    add("--judges", help="judge[:option=value...],... of every tier (default: what the recording can feed)")
+    add("--judges", help="judge[:option=value...],... of every tier (default: those for which the recording has data)")
     add("--method", choices=("auto", "split", "preset"), default="auto",
         help="preset: a grid fixed beforehand (two tiers, one score); split: tune on some rows first")  # fmt: skip
-    add("--by", choices=("task",), help="task: thresholds for each task of the recording; the promise is of the whole")
+    add("--by", choices=("task",),
+        help="task: thresholds for each task of the recording; the promise covers them all together")  # fmt: skip
     add("--task-tags", action="store_true",
         help="with --by-prompt: callers name each prompt's task by the tag that the policy reads it from, as the recording "
              "does; the task is then a feature of the prompt, and prompts with another task or none are unlike the "
@@ -54,19 +55,19 @@ def parser(prog: str = "python -m evals.replay") -> argparse.ArgumentParser:
         help="decide by the prompt as well: as evidence, and which tiers are not asked at all; each where cross-validation "
         "shows a gain")  # fmt: skip
     add("--max-latency", type=float, metavar="P95",
-        help="seconds that 95 %% of the runs may take: only ladders that keep it are tested")  # fmt: skip
+        help="seconds that 95 %% of the runs may take: only cascades that keep to it are tested")  # fmt: skip
     add("--speculate", action="store_true",
         help="ask two tiers at once where escalation is likely; at most 5 %% more cost")  # fmt: skip
     add("--max-task-loss", type=float, metavar="EPS",
         help="most mean quality to lose on any task: thresholds by task; a smaller --max-loss holds as well")  # fmt: skip
     add("--split", choices=("half", "recorded"), default="half", help="halves drawn by --seed, or the recording's own split")
-    add("--keep-premium", action="store_true", help="only ladders that end with the premium tier")
+    add("--keep-premium", action="store_true", help="only cascades that end with the premium tier")
     add("--policy-file", metavar="FILE",
         help="tune a policy of this file: models, judges, limits; without a promise: measure it as it is")  # fmt: skip
     add("--policy", metavar="NAME", help="which policy of --policy-file (default: default, or the only one)")
     add("--as-is", action="store_true", help="measure the policy of --policy-file as it is, against the promise")
     add("--seed", type=int, default=0, help="of splits, folds and bootstrap (default 0)")
-    add("--volume", metavar="N", help="prompts a month, such as 250k or 1M: gives money a month")
+    add("--volume", metavar="N", help="prompts per month, such as 250k or 1M: adds the amount of money per month")
     add("--full", action="store_true", help="print latencies, shares of answers and every task as well")
     add("--out", metavar="FILE", help="write the calibration that policies.yaml refers to")
     add("--write-policy", metavar="FILE", help="write the policy file in which the policy of --policy-file is calibrated")

@@ -1,4 +1,4 @@
-"""Score columns -> the steps that a ladder may be built of: fitted on the fit rows, with and without the dear judges."""
+"""Score columns -> the tiers that a cascade may be built of: fitted on the fit rows, with and without expensive judges."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ from .simulate import CandidateTier, TierOutcome, simulate_tier
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 
-# Where a dearer judge follows, an answer may be accepted above, or given up below, these quantiles of the confidence.
+# Before a more expensive judge, an answer may be accepted above, or given up below, these quantiles of the confidence.
 ACCEPT_QUANTILES = (0.4, 0.6, 0.8)
 REJECT_QUANTILES = (0.1, 0.25, 0.4)
 # So many rows with the same scores are one step of the confidence; the folds' differences in it would be mere noise.
@@ -123,7 +123,7 @@ def _same(column: TierScores, stage: int, rows: Rows) -> bool:
 
 
 def tier_variants(tier: CandidateTier, rows: Rows) -> list[CandidateTier]:
-    """The step itself, the step without its dear judges, and with early decisions before them."""
+    """The step itself, the step without its expensive judges, and with early decisions before them."""
     free, stages = tier.column.n_free, len(tier.column.rules)
     if free == stages:
         return [tier]
@@ -132,7 +132,7 @@ def tier_variants(tier: CandidateTier, rows: Rows) -> list[CandidateTier]:
     variants = [tier, first_judges_only(tier, free)]
     before = tier.confidence[rows, free]
     if free == 0 or np.ptp(before) < 1e-9 or isinstance(tier.calibrators[free], Constant):
-        return variants  # nothing is known before the dear judge speaks
+        return variants  # nothing is known before the expensive judge has scored
     highs = [None, *(float(x) for x in np.unique(np.quantile(before, ACCEPT_QUANTILES)))]
     lows = [None, *(float(x) for x in np.unique(np.quantile(before, REJECT_QUANTILES)))]
     for high in highs:

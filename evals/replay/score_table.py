@@ -180,7 +180,7 @@ async def score_tier(
 def other_models(
     rules: Sequence[Mapping[str, Any]], examples: Sequence[Example], known_models: Set[str]
 ) -> dict[str, RecordedModel]:
-    """The models that the judges of ``rules`` ask, apart from the ``known`` ones, with their recorded answers."""
+    """The models that the judges of ``rules`` ask, apart from ``known_models``, with their recorded answers."""
     names = {name for rule in rules for name in JudgeRule.model_validate(rule).model_names} - known_models
     return {
         name: RecordedModel(name, name, {e.id: without_clock(e.answers[name]) for e in examples if name in e.answers})

@@ -32,10 +32,10 @@ class CandidateTier:
     """A candidate tier of a ladder: a model's column, the fitted mappings, the thresholds of all stages but the last.
 
     ``calibrators`` (S + 1, for each judge prefix) gave ``confidence`` (n, S + 1). ``accept_at`` and ``reject_below`` (S)
-    decide before a dearer judge is called; their last entries are None, since the cascade's threshold decides at the last
-    stage. ``uses_agreement``: whether a mapping reads agreement with an earlier tier. ``prompt``: what a predictor says of
-    every row; the tier is not asked where that is below ``skip_below``, and the next one is asked at the same time where it
-    is below ``speculate_below`` (1: always). ``p95_s``: the 95th percentile of its latency, where that is to be stated.
+    decide before a more expensive judge is called; their last entries are None, since the cascade's threshold decides at
+    the last stage. ``uses_agreement``: whether a mapping reads agreement with an earlier tier. ``prompt``: a predictor's
+    value for every row; the tier is not asked where that is below ``skip_below``, and the next one is asked at the same time
+    where it is below ``speculate_below`` (1: always). ``p95_s``: the 95th percentile of its latency, where it is stated.
     """
 
     column: TierScores

@@ -21,9 +21,9 @@ from cascade.resilience.store_health import StoreHealth
 from cascade.state.redis_ledger import RedisLedger
 from tests.cascade.gateway.serve.test_server import process
 from tests.cascade.journal.conftest import postgres_url
-from tests.postgres_server import PostgresServer, missing
 from tests.redis_server import RedisServer
 from tests.wire_server import Reply, WireServer, chat
+from tests.workers.postgres_server import PostgresServer, missing
 
 __all__ = ["postgres_url"]
 

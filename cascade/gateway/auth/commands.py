@@ -40,7 +40,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     listing = commands.add_parser("list", help="list every key, without its text")
     listing.set_defaults(command=_list)
     rotate = commands.add_parser(
-        "rotate", help="give a key a new text and print it, once; the present one goes on for a while"
+        "rotate", help="give a key a new text and print it, once; the old one stays valid for a while"
     )
     rotate.add_argument("name", help="its name or id")
     rotate.add_argument(
@@ -50,7 +50,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     revoke = commands.add_parser("revoke", help="revoke a key; a running gateway rejects it within a second")
     revoke.add_argument("name", help="its name or id")
     revoke.set_defaults(command=_revoke)
-    history = commands.add_parser("log", help="who gave these commands and when, from the policy file's journal")
+    history = commands.add_parser("log", help="show who ran these commands and when, from the policy file's journal")
     history.set_defaults(command=_log)
     for command in (create, rotate):
         command.add_argument(
@@ -195,7 +195,7 @@ def _opened(url: str, *, create: bool) -> Iterator[SqlStore]:
 def _span(option: str, text: str) -> float:
     seconds = span_seconds(text)
     if seconds is None:
-        raise CascadeError(f"{option}: {text!r} is no span of time; write 36h or 90d")
+        raise CascadeError(f"{option}: {text!r} is not a span of time; write 36h or 90d")
     return seconds
 
 

@@ -1,6 +1,8 @@
 """Liveness, readiness, Prometheus metrics and the OpenAPI document."""
 
+import asyncio
 import os
+import struct
 from collections.abc import Mapping
 from functools import cache
 from time import monotonic
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 STALE_KEYS_S = 10.0
 """Seconds for which a changed key file may be unreadable before the gateway reports that it is not ready."""
+
+_READS, _PAUSE_S = 100, 0.01  # of metrics files that cannot be read, over a second in all
 
 
 async def healthz(gateway: "Gateway", caller: "Caller", _: Mapping[str, Any], reply: Reply) -> None:
@@ -58,15 +62,29 @@ def _open_breakers(gateway: "Gateway") -> int:
 
 async def metrics(gateway: "Gateway", caller: "Caller", _: Mapping[str, Any], reply: Reply) -> None:
     """``GET /metrics``: Prometheus' text format; the sum of all processes where PROMETHEUS_MULTIPROC_DIR is set."""
-    from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
-    from prometheus_client.multiprocess import MultiProcessCollector
+    from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
     gateway.update_load_metrics()
-    registry = gateway.registry or REGISTRY
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+    several = "PROMETHEUS_MULTIPROC_DIR" in os.environ
+    text = await _metrics_of_all_processes() if several else generate_latest(gateway.registry or REGISTRY)
+    await reply.send(text, [(b"content-type", CONTENT_TYPE_LATEST.encode())])
+
+
+async def _metrics_of_all_processes() -> bytes:
+    """The metrics of the processes' files, read again where one of them is just being created or removed."""
+    from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client.multiprocess import MultiProcessCollector
+
+    for tries_left in reversed(range(_READS)):
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    await reply.send(generate_latest(registry), [(b"content-type", CONTENT_TYPE_LATEST.encode())])
+        try:
+            return generate_latest(registry)
+        except (struct.error, RuntimeError, ValueError, OSError):
+            if not tries_left:
+                raise
+        await asyncio.sleep(_PAUSE_S)
+    raise AssertionError("unreachable")
 
 
 async def openapi(gateway: "Gateway", caller: "Caller", _: Mapping[str, Any], reply: Reply) -> None:

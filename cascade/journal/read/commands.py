@@ -43,9 +43,9 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     export.add_argument("--complete", action="store_true", help="recording: prompts that every exported model answered")
     export.add_argument("--task-tag", metavar="TAG", help="recording: the tag of a run that names its task (default: none)")
     export.set_defaults(command=_export)
-    verify = commands.add_parser("verify", help="decide every record again; 1 where one differs from what was recorded")
+    verify = commands.add_parser("verify", help="recompute every decision; exit status 1 where one differs from the record")
     verify.set_defaults(command=_verify)
-    labels = commands.add_parser("labels", help="write what people said of runs, as JSON Lines")
+    labels = commands.add_parser("labels", help="write people's verdicts on runs, as JSON Lines")
     labels.add_argument("out", help="the file, or '-' for standard output")
     labels.set_defaults(command=_labels)
     for command in (tail, show, export, verify, labels):

@@ -17,6 +17,7 @@ from cascade.policy.thresholds import NO_TASK
 from evals.replay.score_table import TierScores
 from evals.replay.simulate import CandidateTier, SimulatedCascade
 from evals.replay.sweep_result import Candidate, SweepResult
+from evals.replay.tuning.fallback import CandidateSequence
 from evals.replay.tuning.tune import MARGIN, MAX_SEQUENCE, Goal, Tuner
 
 from .candidates import Names, Rows, TaskCandidate, assembled
@@ -60,6 +61,11 @@ class TaskTuner(Tuner):
             same, notes = super().test_sequence(n, must_end=must_end, limit=limit, longest=longest)
             return same, [*notes, "thresholds by task promise no lower cost on the fit rows: all tasks have the same"]
         return [*path], ["thresholds by task: each task has its own, and skips tiers that do not pay for it"]
+
+    def test_sequences(self, n: int, delta: float, *, must_end: str | None = None) -> list[CandidateSequence]:
+        """The one sequence of ``test_sequence``."""
+        candidates, notes = self.test_sequence(n, must_end=must_end)
+        return [CandidateSequence(candidates=tuple(candidates), notes=tuple(notes))]
 
     def path(
         self, n: int, limit: float, longest: int = MAX_SEQUENCE, task_limits: Mapping[str, tuple[float, int]] | None = None

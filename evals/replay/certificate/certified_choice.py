@@ -12,9 +12,11 @@ from evals.replay.candidate_tiers import fit_end, fit_tier
 from evals.replay.rows.splits import Splits
 from evals.replay.score_table import TierScores
 from evals.replay.simulate import SimulatedCascade
-from evals.replay.statistics.certify import METHODS, Certificate, fixed_sequence, least_rows, p_value
+from evals.replay.statistics.certify import METHODS, Certificate, least_rows, p_value
+from evals.replay.statistics.side_by_side import as_certificate, check_side_by_side
 from evals.replay.sweep_result import Candidate, SweepResult
 from evals.replay.tuning.by_prompt import PromptTuner, without_prompts
+from evals.replay.tuning.fallback import CandidateSequence
 from evals.replay.tuning.tune import Goal, Tuner
 
 from . import fixed_grid
@@ -66,26 +68,35 @@ def choose_certified(
     against_premium = guarantee.kind == "max_loss"
     reference = quality if against_premium else np.ones(len(quality))
     limit = guarantee.value if against_premium else 1.0 - guarantee.value
-    notes: list[str] = []
     swept: tuple[SweepResult, ...] = ()
     fixed, tuner = None, None
     if method != "split" and tuner_class is PromptTuner and all(len(c) == 1 for c in columns.values()):
         fixed = fixed_grid.candidate_sequence([c[0] for c in columns.values()], splits.calibration)
     if fixed is not None:
-        rows, tuned_on, sequence, how = splits.calibration, splits.calibration, fixed, "preset"
+        rows, tuned_on, how = splits.calibration, splits.calibration, "preset"
+        sequences = [CandidateSequence(candidates=tuple(fixed))]
     else:
         goal = Goal(reference, limit, premium if against_premium else None)
         tuner = tuner_class(columns, splits.fit, goal, seed)
         rows, tuned_on, how = splits.certify, splits.fit, "split"
-        sequence, notes = tuner.test_sequence(len(rows), must_end=must_end)
+        sequences = tuner.test_sequences(len(rows), guarantee.delta, must_end=must_end)
         swept = (*tuner.sweep_all(must_end), *tuner.refined)
-    losses = [reference[rows] - c.outcome(rows).quality for c in sequence]
-    proof = fixed_sequence(losses, limit, guarantee.delta, paired=against_premium)
+    losses = [[reference[rows] - c.outcome(rows).quality for c in each.candidates] for each in sequences]
+    proofs = check_side_by_side(losses, [s.share for s in sequences], limit, guarantee.delta, paired=against_premium)
     # Which of the proved ones is used may depend on any rows.
-    passed = [c for c in sequence[: proof.position + 1] if tuner is None or tuner.allows(c, splits.calibration)]
-    chosen = min(passed, key=lambda c: float(c.outcome(splits.calibration).cost_usd.mean()), default=None)
-    if chosen is not None and (not against_premium or saves(chosen, premium_usd, tuned_on)):
-        proof = replace(proof, position=sequence.index(chosen))
+    passed: list[tuple[float, int, int]] = []
+    for i, (sequence, tested) in enumerate(zip(sequences, proofs, strict=True)):
+        usable = [
+            (float(candidate.outcome(splits.calibration).cost_usd.mean()), i, position)
+            for position, candidate in enumerate(sequence.candidates[: tested.n_passed])
+            if tuner is None or tuner.allows(candidate, splits.calibration)
+        ]
+        passed += sorted(usable)[:1]
+    for _, i, position in sorted(passed):
+        chosen = sequences[i].candidates[position]
+        if against_premium and not saves(chosen, premium_usd, tuned_on):
+            continue
+        proof = as_certificate(proofs, losses, limit, guarantee.delta, at=(i, position), paired=against_premium)
         if how == "preset":
             chosen = fixed_grid.with_confidence(chosen, rows, seed)
         chosen, last_fit_rows = (chosen, None) if how == "preset" else refit_last(chosen, splits, seed)
@@ -95,10 +106,12 @@ def choose_certified(
             guarantee=guarantee,
             method=how,
             fit_rows=rows if how == "preset" else splits.fit,
-            notes=tuple(notes),
+            notes=sequences[i].notes,
             swept=swept,
             last_fit_rows=last_fit_rows,
         )
+    at = (len(proofs) - 1, proofs[-1].n_passed - 1) if proofs[-1].n_passed else None
+    proof = as_certificate(proofs, losses, limit, guarantee.delta, at=at, paired=against_premium)
     certificate, premium_alone = proof.to_json(), _premium_alone(columns[premium][0], splits, seed)
     if len(columns) == 1 and against_premium:
         words = "There is one tier, so there is nothing to prove: it answers every prompt, and loses nothing to itself."
@@ -264,6 +277,6 @@ def _success_words(guarantee: Guarantee, proof: Certificate) -> str:
     test = proof.tests[proof.position]
     return (
         f"With {100 * (1 - guarantee.delta):g} % confidence {guarantee.words()}: loss {test.loss:+z.4f} on the {proof.n:,} "
-        f"certification rows, p = {test.p_value:.4f} ({METHODS.get(proof.method, proof.method)}, {len(proof.tests)} tests). "
+        f"certification rows, p = {test.p_value:.4f} ({proof.method_words}, {len(proof.tests)} tests). "
         "It holds for prompts like those recorded."
     )

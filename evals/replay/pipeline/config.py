@@ -20,7 +20,7 @@ class ReplayConfig:
         menu: Promises on the loss to be tested together, at least two; empty for one promise.
         choose: The promise of the menu to use; by default the strictest that is proved with a saving.
         seed: Of splits, folds and bootstrap.
-        judges: The judges of every tier, each "judge[:option=value...]"; None for what the recording can feed.
+        judges: The judges of every tier, each "judge[:option=value...]"; None for those for which the recording has data.
         method: How thresholds are tested; see ``choose_certified``.
         split: "half" or "recorded".
         keep_premium: Whether every cascade must end with the premium tier.

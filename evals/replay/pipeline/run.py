@@ -195,5 +195,5 @@ def _calibration_file(
 
 
 def _as_last(scores: TierScores) -> TierScores:
-    """The scores as a last tier uses them: nothing dear is asked about an answer that is returned anyway."""
+    """The scores as a last tier uses them: no expensive judge is asked about an answer that is returned anyway."""
     return scores.first_judges(scores.n_last)

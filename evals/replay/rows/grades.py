@@ -51,7 +51,7 @@ def check_grades(examples: Sequence[Example], tiers: Sequence[str]) -> None:
 
 
 def _tail(seen: int, n: int, marked: int, sample: int) -> float:
-    """P(at least ``seen`` marked) where ``drawn`` of ``n`` rows are taken at random, of which ``marked`` are marked."""
+    """P(at least ``seen`` marked) where ``sample`` of ``n`` rows are drawn at random, of which ``marked`` are marked."""
 
     def log_choose(a: int, b: int) -> float:
         return lgamma(a + 1) - lgamma(b + 1) - lgamma(a - b + 1)

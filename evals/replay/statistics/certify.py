@@ -69,7 +69,7 @@ class Certificate:
     """What was proved. ``position`` is the last candidate of the sequence that passed, -1 where the first failed.
 
     ``needed_n``: roughly how many certification rows the next or first candidate would have needed; None where it passed or
-    where no number would do.
+    where no number would do. ``sequences``: how many were tested side by side; ``tests`` are those of one, at ``level``.
     """
 
     certified: bool
@@ -80,11 +80,19 @@ class Certificate:
     position: int
     tests: tuple[CandidateTest, ...]
     needed_n: int | None
+    sequences: int = 1
+    level: float | None = None
 
     @property
     def p_value(self) -> float:
         """Of the chosen candidate; where none passed, of the first one, which failed; 1 where nothing was tested."""
         return self.tests[max(self.position, 0)].p_value if self.tests else 1.0
+
+    @property
+    def method_words(self) -> str:
+        """The name of the test, and how many sequences were tested side by side."""
+        words = METHODS.get(self.method, self.method)
+        return words if self.sequences == 1 else words.replace("sequence", f"sequence, one of {self.sequences} side by side")
 
     def to_json(self) -> dict[str, Any]:
         """The certificate as plain data."""
@@ -92,11 +100,12 @@ class Certificate:
             "certified": self.certified,
             "max_loss": self.limit,
             "delta": self.delta,
-            "method": METHODS.get(self.method, self.method),
+            "method": self.method_words,
             "n": self.n,
             "p_value": self.p_value,
             "tests": len(self.tests),
             "needed_n": None if self.certified else self.needed_n,
+            **({} if self.sequences == 1 else {"sequences": self.sequences, "level": self.level}),
         }
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
 
 # Spent on the confidence set of the discordant share; the p-value is raised by as much (Berger & Boos 1994).
 NUISANCE_LEVEL = 0.001
@@ -44,6 +45,12 @@ def log_pmf(k: npt.ArrayLike, n: npt.ArrayLike, p: float) -> Array:
     # Tables are shared by rounding their length up; each value is a sum from the left, whatever the length.
     table = _log_factorials(1 << int(ns.max(initial=0)).bit_length())
     return np.asarray(table[ns] - table[ks] - table[ns - ks] + ks * log(p) + (ns - ks) * log1p(-p), dtype=np.float64)
+
+
+def _log_choose(n: int, k: Counts) -> Array:
+    """The logarithms of the binomial coefficients of one n."""
+    table = _log_factorials(1 << n.bit_length())
+    return np.asarray(table[n] - table[k] - table[n - k], dtype=np.float64)
 
 
 def binomial_cdf(k: int, n: int, p: float) -> float:
@@ -109,11 +116,13 @@ def paired(worse: int, better: int, n: int, max_loss: float) -> float:
     windows = [_window(share, n) for share in shares]
     # The rejection region depends on no share, so it is searched once, over the union of the windows.
     first, last = min(start for start, _ in windows), max(end for _, end in windows)
-    region = _largest_worse(np.arange(first, last + 1), n, loss, observed)
-    tails = [
-        _tail(share, n, loss, np.arange(start, end + 1), region[start - first : end + 1 - first])
-        for share, (start, end) in zip(shares, windows, strict=True)
-    ]
+    counts = np.arange(first, last + 1)
+    region, log_choose = _largest_worse(counts, n, loss, observed), _log_choose(n, counts)
+    tails = []
+    for share, (start, end) in zip(shares, windows, strict=True):
+        window = slice(start - first, end + 1 - first)
+        weight = np.exp(log_choose[window] + counts[window] * log(share) + (n - counts[window]) * log1p(-share))
+        tails.append(_tail(share, loss, counts[window], weight, region[window]))
     return min(1.0, max(tails) + NUISANCE_LEVEL)
 
 
@@ -123,18 +132,18 @@ def _window(share: float, n: int) -> tuple[int, int]:
     return max(0, int(n * share - reach)), min(n, int(n * share + reach))
 
 
-def _tail(share: float, n: int, loss: float, counts: npt.NDArray[np.int64], limit: npt.NDArray[np.int64]) -> float:
+def _tail(share: float, loss: float, counts: Counts, weight: Array, limit: Counts) -> float:
     """P(statistic >= observed) where a ``share`` of the pairs is discordant and the mean loss is exactly ``loss``.
 
-    ``limit`` holds, for each of ``counts`` (the numbers of discordant pairs to sum over), the most losses that count.
+    ``weight`` holds the probability of each of ``counts`` (the numbers of discordant pairs to sum over), ``limit`` the most
+    losses that count.
     """
     worse_share = min(max((share + loss) / (2 * share), 1e-12), 1.0 - 1e-12)
-    weight = np.exp(log_pmf(counts, n, share))
     outside = max(0.0, 1.0 - float(weight.sum()))
     return float((weight * _cdf_rows(limit, counts, worse_share)).sum()) + outside
 
 
-def _largest_worse(counts: npt.NDArray[np.int64], n: int, loss: float, observed: float) -> npt.NDArray[np.int64]:
+def _largest_worse(counts: Counts, n: int, loss: float, observed: float) -> Counts:
     """For each number of discordant pairs the largest number of losses with a statistic as large as observed; -1: none.
 
     The statistic falls as losses replace gains, so that bisection finds it.
@@ -148,16 +157,26 @@ def _largest_worse(counts: npt.NDArray[np.int64], n: int, loss: float, observed:
     return low
 
 
-def _cdf_rows(limit: npt.NDArray[np.int64], counts: npt.NDArray[np.int64], p: float) -> Array:
+def _cdf_rows(limit: Counts, counts: Counts, p: float) -> Array:
     """P(Binomial(counts[i], p) <= limit[i]) for every i, by summing the terms that matter."""
-    reach = int(8.5 * sqrt(float(counts.max(initial=0)) * p * (1 - p)) + 25)
+    most = int(counts.max(initial=0))
+    reach = int(8.5 * sqrt(float(most) * p * (1 - p)) + 25)
     start = np.maximum(0, np.floor(counts * p).astype(np.int64) - reach)
-    width = int(max(0, (np.minimum(limit, counts) - start).max(initial=0))) + 1
-    ks = start[:, None] + np.arange(min(width, 2 * reach + 1))[None, :]
-    inside = (ks <= limit[:, None]) & (ks <= counts[:, None])
-    terms = np.exp(log_pmf(np.where(inside, ks, 0), counts[:, None], p))
+    last = np.minimum(limit, counts)
+    width = int(max(0, (last - start).max(initial=0))) + 1
+    ks = start[:, None] + np.arange(min(width, 2 * reach + 1))
+    outside = ks > last[:, None]
+    ks[outside] = 0
+    # The logarithm of log_pmf, without its conversions: this is where the exact test spends its time.
+    table, rest = _log_factorials(1 << most.bit_length()), counts[:, None] - ks
+    terms = table[counts][:, None] - table[ks]
+    terms -= table[rest]
+    terms += ks * log(p)
+    terms += rest * log1p(-p)
+    np.exp(terms, out=terms)
+    terms[outside] = 0.0
     # Less than 1e-12 is below the window; above it nothing is left to add.
-    return np.asarray(np.minimum((terms * inside).sum(axis=1), 1.0), dtype=np.float64)
+    return np.asarray(np.minimum(terms.sum(axis=1), 1.0), dtype=np.float64)
 
 
 def betting(values: npt.ArrayLike, limit: float) -> float:

@@ -20,7 +20,7 @@ from evals.replay.sweep_result import Candidate, SweepResult
 from evals.replay.threshold_sweep import cut_points
 
 from .skips import CUTS, SkipSweep, can_skip, skip_cut_points, sweep_with_skips
-from .tune import GRADED_SHARE, Goal, Tuner
+from .tune import GRADED_SHARE, Goal, SweepOption, Tuner
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -80,10 +80,18 @@ class PromptTuner(Tuner):
 
     def choose_sweep(self, n: int, *, must_end: str | None, limit: float) -> tuple[SweepResult, list[str]]:
         """The best cascade that looks at no prompt, or in its place one that does and shows a gain; and notes."""
-        chosen, notes = self.best_sweep(n, must_end=must_end, limit=limit)
-        prompted = self.prompted
+        swept, notes, _ = self.sweep_options(n, must_end=must_end, limit=limit)[0]
+        return swept, notes
+
+    def sweep_options(self, n: int, *, must_end: str | None, limit: float) -> list[SweepOption]:
+        """The best cascade that looks at prompts, where it shows a gain, and those that look at none.
+
+        The first costs more than its sweep says by as much as it saves less in cross-validation.
+        """
+        plain = super().sweep_options(n, must_end=must_end, limit=limit)
+        (chosen, notes, _), prompted = plain[0], self.prompted
         if prompted is None:
-            return chosen, notes
+            return plain
         options = [prompted.best_sweep(n, must_end=must_end, limit=limit)]
         if self.skips and (skipping := self._best_with_skips(n, must_end, limit)) is not None:
             options.append((skipping, []))
@@ -97,9 +105,11 @@ class PromptTuner(Tuner):
             how = how if isinstance(swept, SkipSweep) else "the prompt is evidence of the confidence"
             if saving.mean > (LEAST_GAIN if isinstance(swept, SkipSweep) else SURE) * saving.error:
                 self.refined.append(swept)
-                return swept, [*of_swept, f"{how}: saves {saving}"]
+                promised = self.rank(chosen, n, limit)[0] - prompted.rank(swept, n, limit)[0]
+                extra_usd = max(0.0, promised - saving.mean)
+                return [SweepOption(swept, [*of_swept, f"{how}: saves {saving}"], extra_usd), *plain]
             notes = [*notes, f"not used: {how}; it would save {saving}"]
-        return chosen, notes
+        return [SweepOption(chosen, notes), *plain[1:]]
 
     def _some_in_time(self, swept: SweepResult, n: int, limit: float) -> bool:
         """Whether some of the vectors that keep the limit answer in time."""

@@ -1,12 +1,14 @@
-"""Which ladder, which thresholds, in which order to test them: learned on the fit rows alone.
+"""Chooses a cascade, its thresholds and the order in which they are tested, on the fit rows alone.
 
-Every sub-ladder of the models, with and without their dear judges, is swept exactly (``threshold_sweep``). The outcome is a
-walk: candidates from the safest to the cheapest, for ``certify`` to test in that order on rows that this never saw.
+Every subset of the models in order, with and without their expensive judges, is swept exactly (``threshold_sweep``). The
+outcome is a sequence of candidates from the safest to the cheapest, which ``certify`` tests in that order on rows that
+tuning never saw.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +26,7 @@ from evals.replay.threshold_sweep import cut_points, pareto, sweep_surface
 from evals.replay.voting import vote_if_better
 
 from .candidate_cascades import candidate_cascades, consensus_cascades, is_constant
+from .fallback import CandidateSequence, Conditions, begins_safe, with_shares
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -41,6 +44,9 @@ MARGIN = 1.2
 UNSAFE_MARGIN = 2.5
 PRICE_ROWS = 300
 MAX_SEQUENCE = 80
+# The ladder that is best on the fit rows of many is in truth less good: by a standard error of its figures on those rows,
+# which is 0.84 of all the noise of a test, since 70 % of the calibration rows certify.
+BEST_OF_MANY = 0.84
 # A test at level 0.1 passes where the mean loss is this many standard errors below the limit.
 LEVEL_Z = 1.2816
 NORMAL = NormalDist()
@@ -59,6 +65,14 @@ class Goal:
     reference: Array
     limit: float
     premium: str | None
+
+
+class SweepOption(NamedTuple):
+    """A swept cascade, notes on how it was chosen, and USD a row that it is expected to cost more than its sweep says."""
+
+    swept: SweepResult
+    notes: list[str]
+    extra_usd: float = 0.0
 
 
 class Tuner:
@@ -106,7 +120,12 @@ class Tuner:
         return float((candidate.outcome(rows).latency_s > self.max_latency_s).mean()) <= 1.0 - SHARE
 
     def sweep(
-        self, cascade: SimulatedCascade, *, rows: Rows | None = None, graded_share: float = GRADED_SHARE
+        self,
+        cascade: SimulatedCascade,
+        *,
+        rows: Rows | None = None,
+        graded_share: float = GRADED_SHARE,
+        harms_only: bool = False,
     ) -> SweepResult:
         """Predicted loss, variance and cost of every threshold vector of a cascade.
 
@@ -114,6 +133,7 @@ class Tuner:
             cascade: The cascade.
             rows: Some of the fit rows; by default all.
             graded_share: What the rows' grades weigh against the fitted confidences.
+            harms_only: Whether answers that are better than the premium tier's count for nothing.
         """
         rows = self.rows if rows is None else rows
         # A tier that accepts nothing only costs, and the ladder without it takes part by itself; but where later tiers read
@@ -124,7 +144,7 @@ class Tuner:
             values = cut_points(np.clip(tier_outcomes.effective_confidence[rows], 0.0, 1.0), grid)
             values = values[values <= 1.0]
             cuts.append(np.union1d(values, [1.0]) if any(tier.uses_agreement for tier in cascade.tiers) else values)
-        blend, squares = self.losses(cascade, graded_share)
+        blend, squares = self.losses(cascade, graded_share, harms_only=harms_only)
         # An answer that others support is better than its own confidence says: there the grades alone count.
         at_end = [(1.0 - self.goal.reference + s.quality) / 2.0 for s in cascade.tier_outcomes] if cascade.vote else None
         mean = sweep_surface(cascade.sweep_columns(rows, blend, at_end), cuts)
@@ -135,11 +155,19 @@ class Tuner:
             loss = np.where(late <= safe_share(len(rows)), loss, np.inf)  # too slow: never promising, however good
         return SweepResult(cascade, tuple(cuts), loss, second, mean.cost.ravel())
 
-    def losses(self, cascade: SimulatedCascade, graded_share: float) -> tuple[list[Array], list[Array]]:
+    def losses(
+        self, cascade: SimulatedCascade, graded_share: float, *, harms_only: bool = False
+    ) -> tuple[list[Array], list[Array]]:
         """(n,) for each tier: the loss where it answers, moved to [0, 1] as a quality, and the square of the graded loss."""
         qualities = [s.quality for s in cascade.tier_outcomes]
         losses = [self.goal.reference - q for q in qualities]
-        smooth = [np.clip(self._loss_at(tier, i == len(qualities) - 1), -1.0, 1.0) for i, tier in enumerate(cascade.tiers)]
+        expected = [self._loss_at(tier, i == len(qualities) - 1) for i, tier in enumerate(cascade.tiers)]
+        smooth = [np.clip(loss, -1.0, 1.0) for loss in expected]
+        if harms_only:  # the premium tier right and this one wrong, as if independent; never impossible (rule of succession)
+            losses = [np.maximum(loss, 0.0) for loss in losses]
+            own, least = [tier.confidence[:, -1] for tier in cascade.tiers], 1.0 / (len(self.rows) + 2)
+            smooth = [np.clip((x + p) * (1.0 - p), least, 1.0) for x, p in zip(expected, own, strict=True)]
+            smooth[-1] = np.maximum(expected[-1], 0.0)
         # Where a tier has no evidence of its own, its mean over all rows says nothing of the rows that others gave up: they
         # are the hard ones. Then the graded qualities alone count.
         shares = [
@@ -177,8 +205,7 @@ class Tuner:
     def _price(self, cascade: SimulatedCascade) -> float:
         """The least USD at which the cascade is predicted to keep the limit, with a margin on ``PRICE_ROWS`` rows."""
         swept = self.sweep(cascade)
-        safe = self.goal.premium in (None, swept.cascade.models[-1])
-        keeps_limit = swept.margin(self.goal.limit, PRICE_ROWS) >= (MARGIN if safe else UNSAFE_MARGIN)
+        keeps_limit = swept.margin(self.goal.limit, PRICE_ROWS) >= (MARGIN if self._ends_safe(swept) else UNSAFE_MARGIN)
         return float(swept.usd[keeps_limit].min()) if keeps_limit.any() else float("inf")
 
     def sweep_all(self, must_end: str | None = None) -> list[SweepResult]:
@@ -211,6 +238,66 @@ class Tuner:
         """
         limit = self.goal.limit if limit is None else limit
         chosen, notes = self.choose_sweep(n, must_end=must_end, limit=limit)
+        return self._sequence_of(chosen, n, limit, longest), notes
+
+    def test_sequences(self, n: int, delta: float, *, must_end: str | None = None) -> list[CandidateSequence]:
+        """Sequences of candidates, each of one cascade, to be tested side by side on ``n`` rows; see ``fallback``.
+
+        Args:
+            n: How many rows will certify.
+            delta: The probability that what passes breaks the promise.
+            must_end: The model that every cascade must end with, or None.
+
+        Returns:
+            At least one sequence, the most promising one first.
+        """
+        limit, sequences = self.goal.limit, list[CandidateSequence]()
+        conditions = Conditions(limit=limit, delta=delta, n=n, n_fit=len(self.rows), premium_usd=self.premium_usd)
+        for swept, notes, extra_usd in self.sweep_options(n, must_end=must_end, limit=limit):
+            try:
+                candidates = self._sequence_of(swept, n, limit, MAX_SEQUENCE)
+            except ReplayError:  # no ladder of these answers in time
+                if not sequences:
+                    raise
+                continue
+            doubt = 0.0 if self._ends_safe(swept) else UNSAFE_MARGIN - MARGIN
+            sequences.append(
+                CandidateSequence(candidates=tuple(candidates), notes=tuple(notes), doubt=doubt, extra_usd=extra_usd)
+            )
+        if not any(begins_safe(replace(each, doubt=each.doubt + BEST_OF_MANY), conditions) for each in sequences):
+            cautious = self._cautious_sweep(n, limit)
+            if cautious is not None:
+                candidates = self._sequence_of(cautious, n, limit, MAX_SEQUENCE)
+                sequences = [replace(each, doubt=each.doubt + BEST_OF_MANY) for each in sequences]
+                sequences.append(CandidateSequence(candidates=tuple(candidates)))
+        return with_shares(sequences, conditions) if len(sequences) > 1 else sequences
+
+    def sweep_options(self, n: int, *, must_end: str | None, limit: float) -> list[SweepOption]:
+        """The most promising cascade, and safer ones to be tested beside it."""
+        options = [SweepOption(*self.best_sweep(n, must_end=must_end, limit=limit))]
+        if not self._ends_safe(options[0].swept):
+            options.append(SweepOption(*self.best_sweep(n, must_end=self.goal.premium, limit=limit)))
+        return options
+
+    def _cautious_sweep(self, n: int, limit: float) -> SweepResult | None:
+        """The best cascade that ends in the premium tier, if what it does better than that tier counts for nothing.
+
+        From few fit rows a cheap tier may seem better than the premium one. Then the thresholds that are predicted to be the
+        safest are not those that change the fewest answers.
+        """
+        if self.goal.premium is None or self.max_latency_s is not None:
+            return None
+        several = [each for each in self.sweep_all(self.goal.premium) if len(each.cascade.tiers) > 1]
+        ranked = sorted(several, key=lambda each: self.rank(each, n, limit))[:REFINED]
+        swept = [self.sweep(each.cascade, harms_only=True) for each in ranked]
+        return min(swept, key=lambda each: self.rank(each, n, limit), default=None)
+
+    def _ends_safe(self, swept: SweepResult) -> bool:
+        """Whether a promise on the loss against the premium tier is kept where no other tier accepts."""
+        return self.goal.premium in (None, swept.cascade.models[-1])
+
+    def _sequence_of(self, chosen: SweepResult, n: int, limit: float, longest: int) -> list[Candidate]:
+        """The candidates of one cascade, from the safest to the cheapest."""
         margin = chosen.margin(limit, n)
         # Pareto in (margin, cost): ``pareto`` wants a quality, and any rising number will do.
         front = pareto(margin, chosen.usd)[::-1]
@@ -221,10 +308,10 @@ class Tuner:
             candidates = [each for each in candidates if is_in_time(each, self.rows, self.max_latency_s)]
             if not candidates:
                 raise ReplayError(
-                    f"--max-latency {self.max_latency_s:g}: no ladder answers 95 % of the fit rows in time; the fastest "
+                    f"--max-latency {self.max_latency_s:g}: no cascade answers 95 % of the fit rows in time; the fastest "
                     f"model alone is {fastest(self.ends, self.rows)}; allow more, or offer a faster model"
                 )
-        return candidates, notes
+        return candidates
 
     def choose_sweep(self, n: int, *, must_end: str | None, limit: float) -> tuple[SweepResult, list[str]]:
         """The cascade whose candidates are tested, and notes on what was chosen."""
@@ -244,8 +331,7 @@ class Tuner:
 
     def _expected_usd(self, swept: SweepResult, n: int, limit: float) -> float:
         """The mean USD to expect of a cascade once it is tested on ``n`` rows; see ``expected_usd``."""
-        safe = self.goal.premium in (None, swept.cascade.models[-1])
-        return self.expected_usd(swept.loss, swept.variance(limit), swept.usd, n, limit, ends_safe=safe)
+        return self.expected_usd(swept.loss, swept.variance(limit), swept.usd, n, limit, ends_safe=self._ends_safe(swept))
 
     def expected_usd(
         self, loss: Array, variance: Array, usd: Array, n: int, limit: float, *, ends_safe: bool = True

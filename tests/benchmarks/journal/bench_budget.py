@@ -68,7 +68,7 @@ async def added(url: str, state: str | None = None) -> dict[str, float]:
 @contextmanager
 def postgres() -> Iterator[str | None]:
     """A database on a server of its own; None where no server is installed."""
-    from tests import postgres_server
+    from tests.workers import postgres_server
 
     if postgres_server.missing():
         yield None

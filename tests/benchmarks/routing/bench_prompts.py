@@ -1,13 +1,14 @@
 """What deciding by the prompt saves, on every recording at hand: one line of JSON; 1 where a target is missed.
 
-Three ways of spending less than the premium tier, under the same promise and the same certificate, on the same halves: the
-joint ladder (the prompt as evidence, and tiers skipped by the prompt), the cascade without either, and a router that sees
-only the prompt. Everything is learned on one half of the rows and measured on the other; means of ``--seeds`` halves (20).
-The joint ladder should cost at most one point more than the cheaper of the other two. The shipped recording is always
-there; the others need CASCADE_RECORDINGS. ``--cases WORD,...`` measures the cases that contain a word. ``--task-tags``: the
-rows' tasks are tags that callers send. ``--shift`` measures tasks of which no row was seen: there quality may be at most two
-points below that of the cascade. ``--pairs`` does the same for ladders that were fitted on one task and meet another.
-``--range`` measures which prompts count as unlike a recording: at most 5 % of its own.
+Ways of spending less than the premium tier, under the same promise and the same certificate, on the same halves: the joint
+ladder (the prompt as evidence, and tiers skipped by the prompt), the cascade without either, a router that sees only the
+prompt, and the best ladder of two tiers; and the oracle, which nobody can reach. Everything is learned on one half of the
+rows and measured on the other; means of ``--seeds`` halves (20), which ``--store FOLDER`` keeps one by one.
+The joint ladder should cost at most one point more than the cheaper of the cascade and the router. The shipped recording is
+always there; the others need CASCADE_RECORDINGS. ``--cases WORD,...`` measures the cases that contain a word.
+``--task-tags``: the rows' tasks are tags that callers send. ``--shift`` measures tasks of which no row was seen: there
+quality may be at most two points below that of the cascade. ``--pairs`` does the same for ladders that were fitted on one
+task and meet another. ``--range`` measures which prompts count as unlike a recording: at most 5 % of its own.
 
 Most of the time goes into the verdicts of consensus judges, whose accuracies are those of each half's fit rows. They are
 kept in a folder under the temporary one, so that a second run of the same seeds takes a fifth of the time.
@@ -29,7 +30,7 @@ import numpy as np
 
 from cascade.policy.predictor import Predictor
 from evals.recording import Example, read
-from evals.replay.baselines import prompt_router
+from evals.replay.baselines import Baseline, best_pair, oracle, prompt_router
 from evals.replay.certificate.certified_choice import choose_certified
 from evals.replay.certificate.guarantee import Guarantee
 from evals.replay.evidence.consensus import with_consensus
@@ -38,6 +39,7 @@ from evals.replay.prompt_predictor import prompt_table, range_of
 from evals.replay.rows.input_rows import Rules, default_judges, judge_plans, prompt_key, usable_rows
 from evals.replay.rows.splits import Splits, halves
 from evals.replay.score_table import Cache, TierScores, load_or_score, sha256_of
+from evals.replay.simulate import Outcome
 from judges.prompt import PromptFeatures
 
 ROOT = Path(__file__).parents[3]
@@ -55,6 +57,8 @@ CRUX = ("Meta-Llama-3.1-8B-Instruct", "gpt-4o-mini-2024-07-18", "gpt-4o-2024-08-
 
 Columns = dict[str, list[TierScores]]
 Score = Callable[[str, Rules], Awaitable[TierScores]]
+SeedFigures = dict[str, Any]
+WAYS = ("joint", "cascade", "router", "best_pair", "oracle")
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,41 +197,67 @@ def ranges(seeds: Sequence[int]) -> dict[str, Any]:
     return {"recordings": figures, "ok": all(line["own"] <= 0.05 for line in figures.values())}
 
 
-async def measure(case: Case, seeds: Sequence[int], *, task_tags: bool = False) -> dict[str, Any]:
-    """Cost, loss and certificates of the three ways on the test rows."""
-    results: dict[str, list[tuple[float, float, bool]]] = {"joint": [], "cascade": [], "router": []}
-    started = perf_counter()
+async def measure(name: str, case: Case, seeds: Sequence[int], *, task_tags: bool, store: Path | None) -> dict[str, Any]:
+    """Cost, loss and certificates of every way on the test rows, means of the seeds; each seed is kept in ``store``."""
     rows, base, score = await scored(case)
-    models = list(base)
-    premium = base[models[-1]][0]
-    texts = [row.to_prompt().text for row in rows]
+    seconds, figures = 0.0, list[SeedFigures]()
     for seed in seeds:
-        splits = halves([e.task for e in rows], seed, groups=[prompt_key(e) for e in rows])
-        extended = await with_consensus(base, splits.fit, [case.max_loss], len(splits.certify), score)
-        for name, columns in (("joint", with_prompts(extended, rows, has_tasks=task_tags)), ("cascade", extended)):
-            choice = choose_certified(columns, splits, Guarantee("max_loss", case.max_loss, DELTA), seed=seed)
-            outcome, test = choice.chosen.outcome(splits.test), splits.test
-            ratio = float(outcome.cost_usd.mean() / premium.cost_usd[test, 0].mean())
-            loss = float((premium.quality[test, 0] - outcome.quality).mean())
-            results[name].append((ratio, loss, bool(choice.certificate["certified"])))
-            if "-v" in sys.argv:
-                print(seed, name, results[name][-1], choice.chosen.cascade.models, choice.notes, file=sys.stderr)
-        router = prompt_router(texts, base, splits, case.max_loss, DELTA, seed)
-        ratio = float(router.cost_usd.mean() / premium.cost_usd[test, 0].mean())
-        loss = float((premium.quality[test, 0] - router.quality).mean())
-        results["router"].append((ratio, loss, "learned nothing" not in router.note))
-    lines = {name: line(values, case.max_loss) for name, values in results.items()}
-    other = min(("cascade", "router"), key=lambda name: lines[name]["cost"])
-    excess = np.array([a[0] - b[0] for a, b in zip(results["joint"], results[other], strict=True)])
-    joint = lines["joint"]
-    ok = float(excess.mean()) <= SLACK
-    if case.target is not None:
-        ok = ok and joint["cost"] <= case.target and joint["certified"] >= 0.9
+        path = store / name.replace(" ", "-") / f"{seed}.json" if store else None
+        if path is not None and path.is_file():
+            figures.append(json.loads(path.read_text()))
+        else:
+            started = perf_counter()
+            figures.append(await one_seed(case, rows, base, score, seed, task_tags=task_tags))
+            figures[-1]["seconds"] = round(perf_counter() - started, 1)
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(json.dumps(figures[-1]))
+        seconds += figures[-1]["seconds"]
+        if "-v" in sys.argv:
+            print(seed, json.dumps(figures[-1]), file=sys.stderr, flush=True)
+    ways = {way: line([each[way] for each in figures], case.max_loss) for way in WAYS}
+    other = min(("cascade", "router"), key=lambda way: ways[way]["cost"])
+    excess = np.array([each["joint"]["cost"] - each[other]["cost"] for each in figures])
+    joint = ways["joint"]
+    reached = case.target is None or (joint["cost"] <= case.target and joint["certified"] >= 0.9)
+    ok = reached and float(excess.mean()) <= SLACK
     return {
-        "rows": len(rows), "models": len(models), "seeds": len(seeds), "max_loss": case.max_loss, **lines,
+        "rows": len(rows), "models": len(base), "seeds": len(seeds), "max_loss": case.max_loss, **ways,
         "above_the_cheaper": round(float(excess.mean()), 4), "standard_error": standard_error(excess),
-        "target": case.target, "seconds_a_seed": round((perf_counter() - started) / len(seeds), 1), "ok": ok,
+        "looks_at_prompts": round(float(np.mean([each["joint"]["looks"] for each in figures])), 2),
+        "target": case.target, "seconds_a_seed": round(seconds / len(seeds), 1), "ok": ok,
     }  # fmt: skip
+
+
+async def one_seed(
+    case: Case, rows: Sequence[Example], base: Columns, score: Score, seed: int, *, task_tags: bool
+) -> SeedFigures:
+    """Every way on one half: cost over the premium tier's, loss against it, and whether anything was certified."""
+    splits = halves([e.task for e in rows], seed, groups=[prompt_key(e) for e in rows])
+    test, guarantee = splits.test, Guarantee("max_loss", case.max_loss, DELTA)
+    premium = base[list(base)[-1]][0]
+    extended = await with_consensus(base, splits.fit, [case.max_loss], len(splits.certify), score)
+    figures: SeedFigures = {}
+
+    def keep(way: str, outcome: Outcome | Baseline, certified: bool, **more: Any) -> None:
+        cost = float(outcome.cost_usd.mean() / premium.cost_usd[test, 0].mean())
+        loss = float((premium.quality[test, 0] - outcome.quality).mean())
+        figures[way] = {"cost": cost, "loss": loss, "certified": certified, **more}
+
+    for way, columns in (("joint", with_prompts(extended, rows, has_tasks=task_tags)), ("cascade", extended)):
+        choice = choose_certified(columns, splits, guarantee, seed=seed)
+        tiers, certificate = choice.chosen.cascade.tiers, choice.certificate
+        looks = any(tier.skip_below or any(c.reads_prompt for c in tier.calibrators) for tier in tiers)
+        keep(
+            way, choice.chosen.outcome(test), bool(certificate["certified"]), looks=looks, method=certificate["method"],
+            tests=certificate["tests"], models=choice.chosen.cascade.models, notes=choice.notes,
+        )  # fmt: skip
+    router = prompt_router([row.to_prompt().text for row in rows], base, splits, case.max_loss, DELTA, seed)
+    keep("router", router, "learned nothing" not in router.note, note=router.note)
+    pair = best_pair(base, splits, guarantee, seed)
+    keep("best_pair", pair, "no pair was certified" not in pair.note, note=pair.note)
+    keep("oracle", oracle(base, list(base), test), True)
+    return figures
 
 
 def standard_error(values: "np.ndarray[Any, Any]") -> float | None:
@@ -235,9 +265,9 @@ def standard_error(values: "np.ndarray[Any, Any]") -> float | None:
     return round(float(values.std(ddof=1) / len(values) ** 0.5), 4) if len(values) > 1 else None
 
 
-def line(values: Sequence[tuple[float, float, bool]], limit: float) -> dict[str, float | None]:
-    """The means of one way."""
-    cost, loss, certified = (np.array(column, dtype=np.float64) for column in zip(*values, strict=True))
+def line(figures: Sequence[dict[str, Any]], limit: float) -> dict[str, Any]:
+    """The means of one way, and the share of the seeds whose mean loss on the test rows was above the limit."""
+    cost, loss, certified = (np.array([f[key] for f in figures], np.float64) for key in ("cost", "loss", "certified"))
     return {
         "cost": round(float(cost.mean()), 4),
         "standard_error": standard_error(cost),
@@ -261,6 +291,7 @@ def main() -> int:
     )
     parser.add_argument("--range", action="store_true", help="measure which prompts count as unlike a recording")
     parser.add_argument("--task-tags", action="store_true", help="the rows' tasks are a feature of their prompts")
+    parser.add_argument("--store", type=Path, help="keep each seed's figures in this folder, and read those that are there")
     parser.add_argument("-v", action="store_true", help="print every choice to standard error")
     args = parser.parse_args()
     seeds = range(args.first_seed, args.first_seed + args.seeds)
@@ -280,7 +311,7 @@ def main() -> int:
     for name, case in CASES.items():
         if any(word in name for word in args.cases.split(",")):
             if case.path.is_file():
-                figures[name] = asyncio.run(measure(case, seeds, task_tags=args.task_tags))
+                figures[name] = asyncio.run(measure(name, case, seeds, task_tags=args.task_tags, store=args.store))
             else:
                 figures[name] = {"skipped": case.path.name}
             print(f"{name}: {json.dumps(figures[name])}", file=sys.stderr, flush=True)

@@ -1,11 +1,15 @@
 """Health, readiness, metrics, the OpenAPI document."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx2
+import pytest
 from jsonschema import Draft202012Validator
+from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
 from cascade.gateway.auth.key_file import KeyFile
+from cascade.gateway.routes import health
 from cascade.gateway.routes.openapi import document
 from tests.cascade.gateway.conftest import POLICIES, Running, Serve
 from tests.cascade.gateway.openai.test_chat import by_model, logged
@@ -52,6 +56,28 @@ def test_metrics(running: Running, upstream: WireServer) -> None:
     assert value(text, "cascade_runs_total", 'policy="default"', 'tier="premium"', 'reason="last_tier"') == 3
     assert value(text, "cascade_escalations_total", 'tier="cheap"', 'reason="unsure"') == 3
     assert value(text, "cascade_http_requests_under_way") == 0
+
+
+def test_metrics_while_a_worker_starts(running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker's file that is created at this moment, and has no content yet, is read again instead of an error."""
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    file = tmp_path / "counter_1.db"
+    file.touch()
+    pauses = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            values = MmapedDict(str(file))  # type: ignore[no-untyped-call]
+            values.write_value(mmap_key("runs", "runs_total", [], [], "Runs"), 5.0, 0.0)  # type: ignore[no-untyped-call]
+            values.close()  # type: ignore[no-untyped-call]
+
+    monkeypatch.setattr(health, "asyncio", SimpleNamespace(sleep=pause))
+    assert value(httpx2.get(f"{running.url}/metrics").text, "runs_total") == 5.0
+    assert len(pauses) == 3
+    file.write_bytes(b"")
+    assert httpx2.get(f"{running.url}/metrics").status_code == 500
+    assert len(pauses) == 3 + health._READS - 1
 
 
 def test_who_may_see_them(serve: Serve, tmp_path: Path, upstream: WireServer) -> None:

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.postgres_server import PostgresServer
+from tests.workers.postgres_server import PostgresServer
 
 
 @pytest.fixture

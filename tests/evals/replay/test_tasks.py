@@ -25,7 +25,7 @@ def test_by_task_is_a_plain_recomputation(seed: int) -> None:
         intervals.append((a.tolist(), b.tolist()))
         return float((a - b).min()), float((a - b).max())
 
-    lines = by_task(rows, held, MODELS, ran, "dear", 0.05, interval)
+    lines = by_task(rows, held, MODELS, ran, premium="dear", limit=0.05, interval=interval)
     assert [t["task"] for t in lines] == ["(no task)", "t0", "t1", "t2"]
     assert sum(t["n"] for t in lines) == 41
     for entry, given_to in zip(lines, intervals, strict=True):
@@ -47,7 +47,7 @@ def test_a_ratio_that_cannot_be_known_is_none(change: dict[str, Any]) -> None:
     """Because the premium tier is free, or because what was spent is unknown."""
     rows = examples(6, **change)
     ran = outcome(tier=[0] * 6, last_called=[0] * 6, cost=[1.0 if change else float("nan")] * 6)
-    lines = by_task(rows, np.arange(6), MODELS, ran, "dear", 0.05, lambda a, b: (0.0, 0.0))
+    lines = by_task(rows, np.arange(6), MODELS, ran, premium="dear", limit=0.05, interval=lambda a, b: (0.0, 0.0))
     assert [t["cost_ratio"] for t in lines] == [None] * 3
 
 
@@ -92,7 +92,7 @@ def test_advice(quality: float, cost: float, words: str) -> None:
     ran = outcome(
         tier=[0] * 200, last_called=[0] * 200, quality=[quality] * 200, cost=[cost + 1e-6 * (i % 3) for i in range(200)]
     )
-    [line] = by_task(rows, np.arange(200), MODELS, ran, "dear", 0.05, lambda a, b: (0.0, 0.0))
+    [line] = by_task(rows, np.arange(200), MODELS, ran, premium="dear", limit=0.05, interval=lambda a, b: (0.0, 0.0))
     assert line["advice"] == words
 
 
@@ -100,5 +100,5 @@ def test_few_rows_get_no_advice() -> None:
     """Nine rows say nothing."""
     rows = [replace(e, task="support") for e in examples(9)]
     ran = outcome(tier=[0] * 9, last_called=[0] * 9, quality=[0.0] * 9, cost=[0.1] * 9)
-    [line] = by_task(rows, np.arange(9), MODELS, ran, "dear", 0.05, lambda a, b: (0.0, 0.0))
+    [line] = by_task(rows, np.arange(9), MODELS, ran, premium="dear", limit=0.05, interval=lambda a, b: (0.0, 0.0))
     assert line["advice"] == "too few rows to judge"

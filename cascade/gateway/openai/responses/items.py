@@ -31,7 +31,7 @@ class _Conversation:
         return self._answer
 
     def add(self, message: Mapping[str, Any], tool_parts: Sequence[Mapping[str, Any]] = ()) -> None:
-        """Adds a whole message; ``shown`` follows it and the tool results after it."""
+        """Adds a whole message; ``tool_parts`` follow it and the tool results after it."""
         self._end_answer()
         if message["role"] != "tool":
             self._end_results()

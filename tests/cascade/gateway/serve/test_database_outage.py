@@ -12,7 +12,7 @@ import pytest
 
 from tests.cascade.gateway.serve.test_server import process
 from tests.cascade.gateway.serve.test_supervisor import QUESTION, Load, wait_until
-from tests.postgres_server import PostgresServer, missing
+from tests.workers.postgres_server import PostgresServer, missing
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kills processes that it finds in /proc")
 

@@ -24,7 +24,7 @@ QUESTION = {"prompt": "the prompt's own words"}
 def record(message: object, logger: str = "cascade.gateway", error: BaseException | None = None) -> logging.LogRecord:
     """A warning."""
     info = None if error is None else (type(error), error, error.__traceback__)
-    return logging.LogRecord(logger, logging.WARNING, __file__, 1, message, None, info)
+    return logging.LogRecord(logger, logging.WARNING, __file__, 1, message, args=None, exc_info=info)
 
 
 def test_a_text_line_has_time_level_and_logger() -> None:
