@@ -221,6 +221,46 @@ async def test_a_server_that_lost_its_data_learns_it_again_before_it_grants(serv
         one.close()
 
 
+async def test_a_server_that_flaps_passes_no_limit(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It dies again and again, each time with its data: two processes spend no more than the limit."""
+    monkeypatch.setattr(redis_ledger, "GRACE_S", 0.5)
+    caplog.set_level(logging.WARNING)
+    two, flaps, spent, is_over = [ledger(server), ledger(server)], 3, 0.0, False
+
+    async def spend(one: RedisLedger) -> None:
+        nonlocal spent
+        while not is_over:
+            with suppress(StateError, LimitReached):
+                await one.settle(await one.reserve({DAY: 1.0}, 0.002), 0.002)
+                spent += 0.002
+            await asyncio.sleep(0.005)
+
+    async def usable() -> bool:
+        with suppress(StateError, LimitReached):
+            await two[0].settle(await two[0].reserve({"2026-01-31 other": 1e6}, 0.01), 0.01)
+            return not two[1].health.away
+        return False
+
+    tasks = [asyncio.create_task(spend(one)) for one in two]
+    for _ in range(flaps):
+        await until(lambda: usable(), "it is not back")
+        server.kill()
+        await until(lambda: all(one.health.away for one in two), "nobody noticed")
+        server.start()
+    await until(lambda: usable(), "it is not back")
+    await until(lambda: spent > 0.9, "the limit was not used")
+    await asyncio.sleep(0.3)
+    is_over = True
+    await asyncio.gather(*tasks)
+    assert 0.9 < spent < 1.0 + 1e-9
+    assert len([m for m in caplog.messages if m.startswith("shared state is away")]) <= 2 * 2 * flaps
+    assert [one.health.away for one in two] == [False, False]
+    for one in two:
+        one.close()
+
+
 async def test_an_answer_that_is_lost_counts_nothing_twice(server: RedisServer) -> None:
     """The connection breaks after the server has done its work: the step is repeated, with the same outcome."""
     one = ledger(server, idle_s=0.2)

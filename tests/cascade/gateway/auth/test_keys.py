@@ -4,6 +4,7 @@ import sqlite3
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -188,6 +189,35 @@ def test_a_key_works_and_is_revoked_within_seconds(guarded: Callable[..., Runnin
     keys.path.unlink()
     time.sleep(1.5)
     assert ask(running, {}).status_code == 401
+
+
+def test_a_revocation_takes_a_second_under_load(guarded: Callable[..., Running], keys: KeyFile) -> None:
+    """Clients that ask on and on are refused soon after it, and none is answered again. The margin is for slow machines."""
+    running = guarded()
+    _, key = keys.create("ben")
+    eventually(lambda: ask(running, {"x-api-key": key}).status_code == 200)
+    seen: list[tuple[float, int]] = []
+    is_over = threading.Event()
+
+    def ask_on() -> None:
+        while not is_over.is_set():
+            began = time.monotonic()
+            seen.append((began, ask(running, {"x-api-key": key}).status_code))
+
+    threads = [threading.Thread(target=ask_on) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    eventually(lambda: len(seen) > 40)
+    keys.revoke("ben")
+    revoked = time.monotonic()
+    eventually(lambda: [status for _, status in seen[-16:]] == [401] * 16, 30)
+    is_over.set()
+    for thread in threads:
+        thread.join()
+    assert {status for _, status in seen} == {200, 401}
+    last = max(began for began, status in seen if status == 200)
+    assert last - revoked < 4.0
+    assert all(status == 401 for began, status in seen if began > last)
 
 
 def eventually(done: Callable[[], bool], seconds: float = 10.0) -> None:
