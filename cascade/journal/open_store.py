@@ -17,4 +17,4 @@ def open_store(url: str, *, full: bool = True, create: bool = True) -> SqlStore:
         return SqliteStore(sqlite_path(url), full=full, create=create)
     from .postgres import PostgresStore
 
-    return PostgresStore(url, full=full, create=create)
+    return PostgresStore(url, create=create)

@@ -39,14 +39,14 @@ _LOCK = 0x6361736361646531  # the advisory lock under which one process makes th
 
 
 class PostgresStore(SqlStore):
-    """Implements Store. ``full`` waits for the server's disk at every commit (``synchronous_commit``).
+    """Implements Store. A commit waits for the server's disk, whatever the server's default: its crash loses none.
 
     ``create=False`` refuses a database that holds no journal. Raises JournalError, which shows no password.
     """
 
     now_sql = "EXTRACT(EPOCH FROM clock_timestamp())"
 
-    def __init__(self, url: str, *, full: bool = True, create: bool = True) -> None:
+    def __init__(self, url: str, *, create: bool = True) -> None:
         try:
             import psycopg
         except ImportError:  # also where it is there, and no libpq: the extra brings one
@@ -60,7 +60,7 @@ class PostgresStore(SqlStore):
         except psycopg.Error as error:
             raise JournalError(f"{self.where}: no connection to the journal ({_brief(error, url)})") from None
         try:
-            self._prepare(full, create)
+            self._prepare(create)
         except psycopg.Error as error:
             self.close()
             raise JournalError(f"{self.where}: the journal cannot be opened: {_brief(error, url)}") from None
@@ -68,8 +68,8 @@ class PostgresStore(SqlStore):
             self.close()
             raise
 
-    def _prepare(self, full: bool, create: bool) -> None:
-        self.execute(f"SET synchronous_commit = {'on' if full else 'off'}")
+    def _prepare(self, create: bool) -> None:
+        self.execute("SET synchronous_commit = on")
         tables = self._tables()
         if "cascade_journal" not in tables and not create:
             raise JournalError(f"{self.where}: holds no journal")
