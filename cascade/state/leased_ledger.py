@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from time import monotonic
-from typing import Generic, TypeVar
+from typing import Generic, TypedDict, TypeVar
 
 from cascade.costs.budget import Reservation
 from cascade.errors import StateError
@@ -40,6 +40,16 @@ _RENEWALS = 3  # in ``EXPIRE_S``, so that two may fail
 _REPORT_S, _RETRY_S = 0.05, 1.0  # between reports of what was spent, and after one that failed
 _MOST_WAITS = 3  # that a request waits for its turn; on a busy machine many wait although the store answers
 _MOST_KNOWN = 10_000  # scopes
+
+
+class LedgerSettings(TypedDict, total=False):
+    """The settings of a LeasedLedger, as each kind of store takes them; see there."""
+
+    expire_s: float
+    share: float
+    idle_s: float
+    wait_s: float
+    ping_s: float | None
 
 
 class LeasedLedger(ABC, Generic[C]):
