@@ -15,7 +15,7 @@ from judges import Prompt, Usage
 from .plan import CompiledPolicy, CompiledTier
 
 Start = Literal["stays", "probes", "tool_loop"]
-"""Why a turn begins at its tier: it stays, it tries a cheaper one, or it goes on with a turn whose tools were called."""
+"""Why a turn begins at its tier: it stays, it tries a cheaper one, or it continues a turn whose tools were called."""
 
 Trial = Literal["new", "retry", "later"]
 """Why a tier is tried: the conversation is new, its last turn was the first that escalated, or it stayed for some turns."""
@@ -213,7 +213,7 @@ class Turn:
     Attributes:
         memory: Where the conversation is remembered.
         session: Its name.
-        is_tool_loop: Whether it goes on with a turn whose tools were called.
+        is_tool_loop: Whether it continues a turn whose tools were called.
         before: What was remembered when it began.
         tried: The tier that it tries, since the conversation is new or may do with a cheaper one; None: it tries none.
         trial: Which kind of trial it is.
