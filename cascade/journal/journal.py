@@ -85,7 +85,7 @@ class Journal:
         try:
             is_known = done.result(FULL_WAIT_S)
         except TimeoutError:
-            raise JournalError(f"run {run_id}: the feedback was not kept within {FULL_WAIT_S:g} s") from None
+            raise JournalError(f"run {run_id}: the feedback was not stored within {FULL_WAIT_S:g} s") from None
         if not is_known:
             raise RunNotFoundError(run_id, "; give the run_id of a result whose record is not deleted yet")
 

@@ -243,8 +243,8 @@ def _with_own_models(rule: JudgeRule, tier: TierPolicy, tiers: dict[str, TierPol
     unknown = [model for model in rule.options["models"] if model not in tiers]
     if unknown:
         raise ValueError(
-            f"tier {tier.name!r}: the calibration's consensus asks {unknown[0]}, which is no tier of this policy; add it, "
-            "or calibrate again"
+            f"tier {tier.name!r}: the calibration's consensus asks {unknown[0]}, which is not a tier of this policy; "
+            "add it, or calibrate again"
         )
     options = {**rule.options, "models": [tiers[model].model for model in rule.options["models"]]}
     own = [judge.options for judge in tier.judges if judge.use == "consensus"]

@@ -161,7 +161,7 @@ def _all_priced(
     if missing := _unpriced(policies.models, policy):
         raise PolicyError(
             f"{file}:{lines.get(at, 1)}: {subject}: the price of the model {', '.join(missing)} is not known, so the budget "
-            f"could not be kept; give models.{missing[0]}.price"
+            f"cannot be enforced; give models.{missing[0]}.price"
         )
 
 

@@ -257,7 +257,7 @@ class PolicyFile(StrictModel):
     def _models_exist(self) -> "PolicyFile":
         for name, policy in self.policies.items():
             if policy.shadow is not None and (self.journal is None or self.journal.durability == "off"):
-                raise ValueError(f"policies.{name}.shadow: needs a journal, which keeps its books; add the key journal")
+                raise ValueError(f"policies.{name}.shadow: needs a journal, which records its requests; add the key journal")
             if policy.drift is not None and (self.journal is None or self.journal.durability == "off"):
                 raise ValueError(f"policies.{name}.drift: needs a journal, whose runs it compares; add the key journal")
             self._embedding_exists(name, policy)

@@ -76,7 +76,7 @@ class CanaryMonitor:
             try:
                 update = self._book.update(canary)
             except CascadeError as error:
-                log.warning("policy %s: its canary cannot be looked at (%s)", name, type(error).__name__)
+                log.warning("policy %s: its canary cannot be checked (%s)", name, type(error).__name__)
                 if first:
                     self._serve(name, None)
                 continue

@@ -59,7 +59,7 @@ class DriftMonitor:
             try:
                 update = self._book.update(name, one)
             except CascadeError as error:
-                log.warning("policy %s: its traffic cannot be looked at (%s)", name, type(error).__name__)
+                log.warning("policy %s: its traffic cannot be checked (%s)", name, type(error).__name__)
                 continue
             if self._on_drift is not None:
                 self._on_drift(name, update.runs, update.checks)

@@ -85,7 +85,7 @@ class PromiseMonitor:
             try:
                 update = self._book.update(name, one.hash, one.promise, one.floor)
             except CascadeError as error:
-                log.warning("policy %s: its promise cannot be looked at (%s)", name, type(error).__name__)
+                log.warning("policy %s: its promise cannot be checked (%s)", name, type(error).__name__)
                 continue
             if self._on_state is not None:
                 self._on_state(name, update.tracker)

@@ -304,7 +304,7 @@ class Shadower:
         request = job.request
         estimate = handle.estimate(job.prompt, _bounded(request, handle))
         if estimate is None:
-            error = f"the price of the model {row.model} is not known, so that no budget could be kept"
+            error = f"the price of the model {row.model} is not known, so that no budget could be enforced"
             await self._enter(row, ShadowOutcome(state="skipped", cost_usd=0.0, error=error))
             return
         while True:
@@ -362,7 +362,7 @@ class Shadower:
             except CascadeError as error:
                 if self._stopping:
                     raise
-                log.warning("the books of shadowing cannot be written, it waits (%s)", type(error).__name__)
+                log.warning("shadow requests cannot be recorded in the journal, so they wait (%s)", type(error).__name__)
             await asyncio.sleep(_RETRY_S)
 
 

@@ -70,5 +70,5 @@ def post(url: str, body: Mapping[str, Any], *, pause_s: float = _FIRST_PAUSE_S) 
                 break
         except (OSError, ValueError, HTTPException) as fault:
             error = type(fault).__name__
-    log.error("policy %s: the webhook did not take the change (%s)", body.get("policy"), error)
+    log.error("policy %s: the webhook did not accept the change (%s)", body.get("policy"), error)
     return False

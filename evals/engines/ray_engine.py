@@ -122,8 +122,8 @@ class RayEngine:
             raise (cause if isinstance(cause, Exception) else error) from None
         except exceptions.RayError as error:
             raise EngineError(
-                f"no worker finished the shard {shard.key[:16]}, {_TRIES + 1} died of it: {_reason(error)}; look at the "
-                "memory of the machines"
+                f"no worker finished the shard {shard.key[:16]}; it ended {_TRIES + 1} of them: {_reason(error)}; check how "
+                "much memory the machines have"
             ) from None
 
     def model(self, name: str, spec: ModelSpec) -> Model:

@@ -87,7 +87,7 @@ class CodeGrader:
         outcome, why = run(self, program, tests)
         if outcome == "no walls":
             raise GraderError(
-                f"code: this machine gives no walls to run answers behind ({why}); grade on Linux with user namespaces "
+                f"code: this machine offers no isolation to run answers in ({why}); grade on Linux with user namespaces "
                 f"and seccomp allowed (docs/reference/graders.md), or say --unsafe: {RISK}"
             )
         if outcome not in ("passed", "failed", "untold"):

@@ -168,7 +168,7 @@ def main(
             unsafe=args.unsafe,
         )
         if args.unsafe:
-            print(f"warning: --unsafe: without walls, {RISK}", file=sys.stderr)
+            print(f"warning: --unsafe: without isolation, {RISK}", file=sys.stderr)
         if paid is not None:
             job.memory.paid = paid
         with open_engine(args.engine) if engine is None else nullcontext(engine) as engine:

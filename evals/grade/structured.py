@@ -73,7 +73,9 @@ def _gold(reference: Any) -> Any:
             reason = f"{reference[:80]!r} is not JSON ({error}); see text for the grader of words"
             raise GraderError(f"reference: {reason}") from None
     if canonical_json(gold) is None:
-        raise GraderError(f"reference: {str(gold)[:80]!r} holds what JSON has not, such as NaN, or is nested too deeply")
+        raise GraderError(
+            f"reference: {str(gold)[:80]!r} holds what JSON does not allow (NaN, say), or is nested too deeply"
+        )
     return gold
 
 

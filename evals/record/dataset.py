@@ -184,7 +184,7 @@ def _written(example: Example, where: str) -> bytes:
     except (ValueError, RecursionError):
         name = next((name for name, value in row.items() if not _has_json(name, value)), "reference")
         content = "NaN or an infinite number, half of a surrogate pair, or too deep nesting"
-        raise DatasetError(f"{where}: {name!a}: holds {content}, which JSON has not; correct or remove it") from None
+        raise DatasetError(f"{where}: {name!a}: holds {content}, which JSON does not allow; correct or remove it") from None
 
 
 def _has_json(name: str, value: Any) -> bool:

@@ -68,7 +68,7 @@ def volume_of(text: str | None) -> float | None:
     except ValueError:
         volume = 0.0
     if not 0 < volume < 1e15:
-        raise ReplayError(f"--volume must be a number of prompts a month, such as 250k or 1M; got {text!r}")
+        raise ReplayError(f"--volume must be a number of prompts per month, such as 250k or 1M; got {text!r}")
     return volume
 
 
@@ -146,9 +146,13 @@ def _latency_contradictions(args: argparse.Namespace, guarantee: Guarantee) -> N
         if not is_set:
             continue
         if args.by is not None or args.max_task_loss is not None:
-            raise ReplayError(f"{flag} goes with one set of thresholds: leave --by task and --max-task-loss out")
+            raise ReplayError(
+                f"{flag} is about the 95th percentile of all runs, which does not follow from those of the tasks, whose "
+                "thresholds are chosen one task at a time: leave --by task and --max-task-loss out, or replay each task's "
+                "rows by themselves"
+            )
         if is_measured(args) or args.method == "preset" or guarantee.kind not in ("max_loss", "min_quality"):
-            raise ReplayError(f"{flag} chooses a ladder for a promise: use it with --max-loss or --min-quality alone")
+            raise ReplayError(f"{flag} chooses a cascade for a promise: use it with --max-loss or --min-quality alone")
 
 
 def _smaller_than_each_task(losses: Sequence[float], task_loss: float) -> None:

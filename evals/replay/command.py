@@ -20,7 +20,7 @@ from .arguments import parser
 from .certificate.menu import DEFAULT_PROMISES
 from .pipeline import ReplayConfig, ReplayResult, as_file, page, replay
 from .policy_output.next_commands import after_writing, to_write, with_own_questions
-from .policy_output.own_policy import EmbeddingSource, OwnPolicy, check_recorded, own_policy
+from .policy_output.own_policy import EmbeddingSource, OwnPolicy, as_recorded, check_recorded, own_policy
 from .policy_output.write_policy import calibration_path, check_target, write_policy
 from .rows.input_rows import ReplayError
 from .rows.tasks import with_tasks
@@ -35,7 +35,8 @@ def _measured_tiers(own: OwnPolicy) -> tuple[Policy, list[str]]:
 
     file = load.load(own.path)
     policy = file.policies[own.name]
-    tiers = [t.model_copy(update={"model": file.models[t.model].model or t.model}) for t in policy.tiers]
+    names = {model: spec.model or model for model, spec in file.models.items()}
+    tiers = [as_recorded(tier, names) for tier in policy.tiers]
     models = [t.model for t in tiers]
     if policy.calibration is not None:
         beside = own.path.parent / policy.calibration

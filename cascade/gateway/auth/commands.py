@@ -195,7 +195,7 @@ def _opened(url: str, *, create: bool) -> Iterator[SqlStore]:
 def _span(option: str, text: str) -> float:
     seconds = span_seconds(text)
     if seconds is None:
-        raise CascadeError(f"{option}: {text!r} is no span of time; write 36h or 90d")
+        raise CascadeError(f"{option}: {text!r} is not a span of time; write 36h or 90d")
     return seconds
 
 

@@ -120,7 +120,7 @@ class KeyStore(ABC):
         with self._transaction() as execute:
             key = self._named(name, self._all(execute))
             if key.expires is not None and expires is None:
-                raise CascadeError(f"{self.where}: the key {key.name} expires: say when its new text does (--expires 90d)")
+                raise CascadeError(f"{self.where}: key {key.name} expires: say when its new text expires (--expires 90d)")
             secret, digest = _new_secret(key.id)
             ends = time.time() + overlap_s
             key = replace(

@@ -141,7 +141,7 @@ class Supervisor:
                 silent_s = monotonic() - beat
                 if beat and silent_s > after_s and process.returncode is None:
                     self._counts.beat(slot, 0.0)
-                    log.error(Event("a worker hangs and is ended", worker=slot, worker_pid=process.pid, seconds=silent_s))
+                    log.error(Event("a worker hangs and is killed", worker=slot, worker_pid=process.pid, seconds=silent_s))
                     with suppress(ProcessLookupError):
                         process.kill()
             with suppress(TimeoutError):

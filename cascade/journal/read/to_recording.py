@@ -45,7 +45,7 @@ def as_recording(
 
     Another line's ``id`` is the beginning of the prompt's hash. Feedback grades the answer that was returned, and every
     other answer to the same prompt with just the same text; of several answers of one model the graded one is kept, else the
-    last. ``escalated`` marks lines whose further answers are there because a run was unsure: they are no sample of the
+    last. ``escalated`` marks lines whose further answers are there because a run was unsure: they are not a sample of the
     traffic where others were left out, whose number is then ``incomplete_left_out``. ``sampling_probability`` is there where
     a run's tag of that name states it. All of the records are held in memory at once.
 

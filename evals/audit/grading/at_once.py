@@ -63,7 +63,7 @@ class _ServiceGrader:
         one = self._grading.grader
         if isinstance(one, ModelGrader) and not one.handle.priced:
             raise GraderError(
-                f"the price of the model {one.handle.model.name} is not known, so that no budget could be kept"
+                f"the price of the model {one.handle.model.name} is not known, so that no budget could be enforced"
             )
 
     @property

@@ -149,7 +149,7 @@ async def read_embeddings(
     pricer = Pricer(embedding.model, spec)
     if pricer.cost(Usage(1, 0)) is None and not spec.cost_from_provider:
         raise ReplayError(
-            f"embedding: the price of the model {embedding.model!r} is not known, so that a ladder's cost would not be; "
+            f"embedding: the price of the model {embedding.model!r} is not known, so that no cost of a cascade would be; "
             f"give models.{embedding.model}.price"
         )
     stored = cache.load()

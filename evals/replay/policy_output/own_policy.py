@@ -6,7 +6,8 @@ from pathlib import Path
 
 from cascade import Policy
 from cascade.policy import load
-from cascade.policy.schema import EmbeddingSpec, JudgeRule, ModelSpec
+from cascade.policy.fusion import recorded_name
+from cascade.policy.schema import EmbeddingSpec, JudgeRule, ModelSpec, TierPolicy
 from cascade.util.suggestions import unknown
 from evals.recording import Example, models_of
 from evals.replay.rows.input_rows import ReplayError, Rules
@@ -68,6 +69,17 @@ def _renamed(rule: JudgeRule, recorded_names: Mapping[str, str]) -> JudgeRule:
     return rule.model_copy(update={"options": {**rule.options, "models": models}})
 
 
+def as_recorded(tier: TierPolicy, recorded_names: Mapping[str, str]) -> TierPolicy:
+    """The tier with its model as a recording names it, which for one with ``fuse`` is a model of its own.
+
+    Args:
+        tier: The tier.
+        recorded_names: The models' names in the recording, by their names in the policy file.
+    """
+    model = recorded_name(tier, recorded_names.__getitem__)
+    return tier.model_copy(update={"model": model, "fuse": None, "samples": None})
+
+
 def own_policy(path: str | Path, name: str | None = None) -> OwnPolicy:
     """Reads one policy of a policy file, without the calibration that it may name.
 
@@ -90,7 +102,7 @@ def own_policy(path: str | Path, name: str | None = None) -> OwnPolicy:
     policy = file.policies[name]
     recorded_names = {model: spec.model or model for model, spec in file.models.items()}
     tiers = [
-        t.model_copy(update={"model": recorded_names[t.model], "judges": [_renamed(j, recorded_names) for j in t.judges]})
+        as_recorded(t, recorded_names).model_copy(update={"judges": [_renamed(j, recorded_names) for j in t.judges]})
         for t in policy.tiers
     ]
     spec = policy.embedding

@@ -308,7 +308,7 @@ class Tuner:
             candidates = [each for each in candidates if is_in_time(each, self.rows, self.max_latency_s)]
             if not candidates:
                 raise ReplayError(
-                    f"--max-latency {self.max_latency_s:g}: no ladder answers 95 % of the fit rows in time; the fastest "
+                    f"--max-latency {self.max_latency_s:g}: no cascade answers 95 % of the fit rows in time; the fastest "
                     f"model alone is {fastest(self.ends, self.rows)}; allow more, or offer a faster model"
                 )
         return candidates

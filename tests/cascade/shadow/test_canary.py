@@ -312,7 +312,7 @@ def test_no_run_has_the_candidate_while_its_state_is_unknown(file: PolicyFile, c
         patch.undo()
         check_monitors(service)
         assert {r.canary for r in run_many(service, 40)} == {"present", "candidate"}
-    assert "its canary cannot be looked at (JournalError)" in caplog.text
+    assert "its canary cannot be checked (JournalError)" in caplog.text
 
 
 def test_metrics_count_the_runs_of_both(file: PolicyFile) -> None:

@@ -191,7 +191,7 @@ def test_the_command_runs_nothing_without_walls_unasked(tmp_path: Path) -> None:
     before = ["unshare", "--user", "--map-root-user", "sh", "-c", WALL_LESS, "sh"]
     refused = _command(tmp_path, before)
     assert refused.returncode == 2
-    assert "no walls to run answers behind" in refused.stderr
+    assert "no isolation to run answers in" in refused.stderr
     assert "with your rights" in refused.stderr
     assert refused.stderr.count("\n") <= 2
     result = _command(tmp_path, before, "--unsafe")

@@ -153,7 +153,7 @@ def test_without_walls_nothing_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
 
     real = code.SERVER.run
     monkeypatch.setattr(code.SERVER, "run", lambda *_: ("no walls", "the kernel gives this user no namespaces"))
-    with pytest.raises(GraderError, match=r"no walls to run answers behind .*no namespaces.* --unsafe: .*your rights"):
+    with pytest.raises(GraderError, match=r"no isolation to run answers in .*no namespaces.* --unsafe: .*your rights"):
         ONE.grade(GradingCase(text="x = 1", reference="assert x == 1"))
     monkeypatch.setattr(code.SERVER, "run", real)
     assert CodeGrader(unsafe=True).grade(GradingCase(text="x = 1", reference="assert x == 1")) == 1.0

@@ -195,7 +195,7 @@ def test_cases(kind: str, reference: Any, text: str, quality: float) -> None:
         ("regex", "(", "not a regular expression"),
         ("code", 5, "needs a text of tests"),
         ("json", "Paris", "'Paris' is not JSON .*; see text"),
-        ("json", {"a": float("nan")}, "holds what JSON has not"),
+        ("json", {"a": float("nan")}, "holds what JSON does not allow"),
     ],
 )
 def test_a_reference_of_the_wrong_type_is_an_error(kind: str, reference: Any, message: str) -> None:

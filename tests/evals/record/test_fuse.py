@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from cascade import Cascade
 from cascade.policy import load
 from evals.recording import read
+from evals.replay.command import main as replay
 from evals.replay.score_table import score_tier
 from tests.evals.record.desk import ONE_USD, Desk
 from tests.evals.record.provider import Provider
@@ -62,3 +64,44 @@ def test_a_batch_cannot_fuse(desk: Desk, capsys: pytest.CaptureFixture[str]) -> 
     fused_policy(desk)
     assert desk.record("--batch") != 0
     assert "fuse" in capsys.readouterr().err
+
+
+def test_from_the_recording_to_production(desk: Desk, provider: Provider) -> None:
+    """A fused tier is recorded, tuned, certified, written and run: at the cost that the replay counted."""
+    fused_policy(desk)
+    path = desk.folder / "policy.yaml"
+    policy: dict[str, Any] = json.loads(path.read_text())
+    policy["policies"]["default"]["tiers"] = [{"model": "small"}, policy["policies"]["default"]["tiers"][2]]
+    path.write_text(json.dumps(policy, indent=1))
+    desk.rows(120)
+    assert desk.record() == 0
+    lines = [json.loads(line) for line in Path(desk.out).read_text().splitlines()]
+    for i, row in enumerate(lines):
+        row["answers"]["small"]["quality"] = float(i % 5 == 0)
+        row["answers"][KEY]["quality"] = 1.0
+    Path(desk.out).write_text("".join(json.dumps(row) + "\n" for row in lines))
+    tuned, figures = desk.folder / "tuned.yaml", desk.folder / "figures.json"
+    argv = [
+        str(desk.out),
+        "--policy-file",
+        str(path),
+        "--max-loss",
+        "0.1",
+        "--write-policy",
+        str(tuned),
+        "--json",
+        str(figures),
+    ]
+    assert replay(argv) == 0
+    chosen = json.loads(figures.read_text())["chosen"]
+    assert chosen["tiers"] == [KEY]
+    assert replay([str(desk.out), "--policy-file", str(tuned)]) == 0  # measured as it is
+    file = load.load(tuned)
+    (tier,) = file.policies["default"].tiers
+    assert (tier.name, tier.model, tier.fuse, tier.samples) == ("fused", "large", ["small", "large"], 2)
+    provider.behave()
+    with Cascade(file) as cascade:
+        result = cascade.run("question 3?")
+    assert provider.counts()["usd"] == pytest.approx(5 * ONE_USD)
+    assert result.cost_usd == pytest.approx(5 * ONE_USD) == pytest.approx(chosen["usd_per_1000"] / 1000)
+    assert [call.purpose for call in result.attempts[0].call_log].count("candidate") >= 2

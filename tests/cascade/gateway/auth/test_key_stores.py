@@ -260,9 +260,9 @@ def test_a_journal_that_is_away_stops_no_revocation(tmp_path: Path, capsys: pyte
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (["create", "ana", "--expires", "90"], "--expires: '90' is no span of time; write 36h or 90d"),
+        (["create", "ana", "--expires", "90"], "--expires: '90' is not a span of time; write 36h or 90d"),
         (["create", "ana", "--expires", "0d"], "--expires must be more than 0"),
-        (["rotate", "ana", "--overlap", "soon"], "--overlap: 'soon' is no span of time"),
+        (["rotate", "ana", "--overlap", "soon"], "--overlap: 'soon' is not a span of time"),
         (["create", "ana", "--keys", "journal"], "has no key 'journal'; add one, or set CASCADE_JOURNAL"),
     ],
 )

@@ -234,7 +234,7 @@ def test_a_worker_that_hangs_is_replaced(policies: Path) -> None:
         assert httpx2.post(f"{url}/v1/route", json=QUESTION, timeout=30).status_code == 200
         running.send_signal(signal.SIGTERM)
         _, err = running.communicate(timeout=30)
-    assert "a worker hangs and is ended" in err
+    assert "a worker hangs and is killed" in err
     assert f"worker_pid={hung}" in err
     assert "a worker ended and is replaced" in err
 
