@@ -231,7 +231,7 @@ class Service:
         return self._journal
 
     def follow(self, before: "Service") -> None:
-        """Takes over what another Cascade knows of the models whose settings are the same; call it before any run.
+        """Takes over the state of another Cascade for models whose settings are the same; call it before any run.
 
         That is the state of circuit breakers, the limits on concurrency and rate, and the latencies.
 

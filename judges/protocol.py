@@ -13,8 +13,11 @@ from .types import Answer, Prompt, Verdict
 class AskOptions(TypedDict, total=False):
     """How a judge's request is sent; None is the provider's default.
 
-    ``n`` is the number of answers (1), ``temperature`` the sampling temperature, ``max_tokens`` the limit of each answer;
-    ``logprobs`` asks for token log-probabilities with the first token's alternatives.
+    Attributes:
+        n: The number of answers, 1 by default.
+        temperature: The sampling temperature.
+        max_tokens: The most tokens of each answer.
+        logprobs: Whether to request token log-probabilities, with the first token's alternatives.
     """
 
     n: int
@@ -76,9 +79,13 @@ def _no_options() -> Mapping[str, Any]:
 @quick_init
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeInput:
-    """The one input of a judge: the prompt, the answer, and a way to send requests (None: no model is available).
+    """The one input of a judge.
 
-    ``options`` are the provider's parameters that the answer was asked for with, such as ``tool_choice``.
+    Attributes:
+        prompt: The prompt.
+        answer: The answer to judge.
+        ask: Sends requests to models; None: no model is available.
+        options: The provider's parameters of the answer's request, such as ``tool_choice``.
     """
 
     prompt: Prompt
@@ -89,20 +96,35 @@ class JudgeInput:
 
 @runtime_checkable
 class Judge(Protocol):
-    """Scores one answer. ``judge`` may be a plain or an async method; it returns a Verdict and keeps no state of a run.
+    """Scores one answer. It keeps no state of a run.
 
-    ``name`` is what policies, recordings and verdicts call it. ``only_vetoes`` says that it never gives a score and sends
-    no request, so that it can be run again on an answer that a later judge put in place of the first. A judge may also have
-    ``only_scores``: it never vetoes, never replaces the judged answer, and sends no request.
+    A judge may also have an attribute ``only_scores``: it never vetoes, never replaces the judged answer, and sends no
+    request.
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The judge's name in policies, recordings and verdicts."""
+        ...
 
     @property
-    def only_vetoes(self) -> bool: ...
+    def only_vetoes(self) -> bool:
+        """Whether it never gives a score and sends no request, so that it runs again on an answer of a later judge."""
+        ...
 
-    def judge(self, case: JudgeInput) -> Verdict | Awaitable[Verdict]: ...
+    def judge(self, case: JudgeInput) -> Verdict | Awaitable[Verdict]:
+        """Judges one answer; a plain or an async method.
+
+        Args:
+            case: The prompt, the answer, and a way to send requests.
+
+        Returns:
+            A score, a veto, or "cannot tell".
+
+        Raises:
+            Exception: The judge failed; the policy's ``on_judge_error`` says what happens then.
+        """
+        ...
 
 
 Opinion = float | bool | None | Verdict
@@ -111,13 +133,20 @@ JudgeFunction = Callable[[Prompt, Answer], Opinion | Awaitable[Opinion]]
 
 @dataclass(frozen=True)
 class FunctionJudge:
-    """A plain or async function of (prompt, answer) as a judge: a float in [0, 1], a bool, None or a Verdict."""
+    """A plain or async function of (prompt, answer) as a judge.
+
+    Attributes:
+        name: The judge's name.
+        function: Returns a float in [0, 1], a bool, None ("cannot tell") or a Verdict.
+        only_vetoes: Whether it never gives a score.
+    """
 
     name: str
     function: JudgeFunction
     only_vetoes: bool = False
 
     def judge(self, case: JudgeInput) -> Verdict | Awaitable[Verdict]:
+        """See Judge: calls the function with the prompt and the answer of ``case``."""
         opinion = self.function(case.prompt, case.answer)
         if inspect.isawaitable(opinion):
             return self._verdict_later(opinion)

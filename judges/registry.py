@@ -24,9 +24,24 @@ _registered: dict[str, JudgeFactory] = {}
 
 
 def judge(name: str, *, only_vetoes: bool = False) -> Callable[[JudgeFunction], FunctionJudge]:
-    """Decorator: turns a function of (prompt, answer) into a Judge and registers it under ``name`` for policies.
+    """Turns a function of (prompt, answer) into a judge and registers it for policies; a decorator.
 
-    Raises TypeError for a function that cannot be called with a prompt and an answer.
+    Args:
+        name: The judge's name in policies.
+        only_vetoes: Whether it never gives a score.
+
+    Returns:
+        The decorator, which returns the judge.
+
+    Raises:
+        TypeError: The function cannot be called with a prompt and an answer.
+
+    Example:
+        ```python
+        @judge("brief")
+        def brief(prompt, answer):
+            return 1.0 if len(answer.text) < 200 else 0.4
+        ```
     """
 
     def wrap(function: JudgeFunction) -> FunctionJudge:
@@ -50,12 +65,21 @@ def _check_parameters(name: str, function: JudgeFunction) -> None:
 
 
 def register(name: str, factory: JudgeFactory) -> None:
-    """Registers ``factory(**options) -> Judge`` under ``name``; a later registration of the same name replaces it."""
+    """Registers a judge with options; a later registration of the same name replaces it.
+
+    Args:
+        name: The judge's name in policies.
+        factory: Called with the options of the policy file as keywords; returns the judge.
+    """
     _registered[name] = factory
 
 
 def unregister(name: str) -> None:
-    """Removes a registered judge; a built-in or installed judge of that name is available again."""
+    """Removes a registered judge; a built-in or installed judge of that name is available again.
+
+    Args:
+        name: The judge's name.
+    """
     _registered.pop(name, None)
 
 
@@ -87,14 +111,25 @@ def _installed() -> dict[str, Any]:
 
 
 def names() -> list[str]:
-    """Every judge that a policy may name, sorted."""
+    """Lists the judges that a policy may name.
+
+    Returns:
+        The names of built-in, registered and installed judges, sorted.
+    """
     return sorted({*_builtin(), *_registered, *_installed()})
 
 
 def factory(name: str) -> JudgeFactory:
-    """The factory of the judge ``name``: registered, else built in, else by entry point ``cascade.judges``.
+    """Finds what makes a judge: registered here, else built in, else installed under the entry point ``cascade.judges``.
 
-    Raises UnknownJudgeError with the known names.
+    Args:
+        name: The judge's name.
+
+    Returns:
+        A function of the judge's options.
+
+    Raises:
+        UnknownJudgeError: There is no such judge; the message lists those that exist.
     """
     match = _registered.get(name) or _builtin().get(name)
     if match is None:

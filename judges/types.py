@@ -35,7 +35,20 @@ class Prompt:
         id: str | None = None,
         tool_choice: Any = None,
     ) -> "Prompt":
-        """A Prompt from text, from messages, or from a Prompt (returned unchanged). Raises TypeError or ValueError."""
+        """Builds a Prompt.
+
+        Args:
+            prompt: Text, chat messages in OpenAI's shape, or a Prompt, which is returned unchanged.
+            system: A system message, placed before the messages.
+            schema: The shape of the answer: a JSON Schema or a pydantic model class.
+            tools: Tools that the model may call, in OpenAI's function shape.
+            id: The example's id, when a recording is replayed.
+            tool_choice: Which tools may or must be called, in OpenAI's shape.
+
+        Raises:
+            TypeError: A message is not a mapping with a role, or ``prompt`` is a Prompt and another argument is given.
+            ValueError: There is no message.
+        """
         if isinstance(prompt, Prompt):
             if system is not None or schema is not None or tools or id is not None or tool_choice is not None:
                 raise TypeError(
@@ -78,9 +91,13 @@ def content_text(content: Any) -> str:
 class Usage:
     """Tokens of one or more calls, normalised over providers.
 
-    ``input_tokens`` counts every input token, including those read from (``cached_tokens``) and written to
-    (``cache_write_tokens``) the provider's cache; ``cache_write_1h_tokens`` are those of the latter that are kept for an
-    hour, which cost more. ``output_tokens`` includes ``reasoning_tokens``.
+    Attributes:
+        input_tokens: Every input token, including those read from and written to the provider's cache.
+        output_tokens: Every output token, including reasoning.
+        cached_tokens: Input tokens that were read from the cache.
+        cache_write_tokens: Input tokens that were written to the cache.
+        cache_write_1h_tokens: Those of ``cache_write_tokens`` that are kept for an hour, which cost more.
+        reasoning_tokens: Output tokens that are reasoning.
     """
 
     input_tokens: int = 0
@@ -103,7 +120,12 @@ class Usage:
 
 
 class TokenLogprob(NamedTuple):
-    """One token of an answer with its natural log-probability (<= 0)."""
+    """One token of an answer.
+
+    Attributes:
+        token: Its text.
+        logprob: Its natural log-probability, at most 0.
+    """
 
     token: str
     logprob: float
@@ -113,16 +135,23 @@ class TokenLogprob(NamedTuple):
 class Answer:
     """One model's answer.
 
-    ``finish_reason`` is ``"stop"``, ``"length"``, ``"tool_calls"``, ``"content_filter"``, or the provider's own word where
-    it is none that ``judges.reading`` knows.
-    ``reasoning`` is what the model thought before it answered, which is not part of ``text``; ``refusal`` what the provider
-    marked as a refusal (``text`` holds it, too, where there is no other text). ``logprobs`` are the answer's tokens (None
-    where the provider gives none); ``mean_logprob`` stands in for them where only the mean is known. ``first_token_top``
-    holds the first token's alternatives with their log-probabilities. ``cost_usd`` and ``latency_s`` are set by a model that
-    knows them itself (a recording); otherwise the engine prices the
-    usage and measures the time. ``verdicts`` are judges' scores that were recorded with the answer, None where a judge could
-    not tell. ``extra`` carries what a recording adds (its ``quality``, the cost of recorded verdicts),
-    and as ``thinking_blocks`` the signed thoughts that Anthropic takes back in a history.
+    Attributes:
+        text: The answer's text, without reasoning.
+        parsed: The text as a JSON value or an instance of the prompt's schema; None where no judge parsed it.
+        tool_calls: The calls of tools, in OpenAI's shape.
+        finish_reason: "stop", "length", "tool_calls", "content_filter", or the provider's own word for anything else.
+        logprobs: The answer's tokens; None where the provider returns none.
+        mean_logprob: The mean log-probability, in place of ``logprobs`` where only the mean is known.
+        first_token_top: The first token's alternatives with their log-probabilities.
+        usage: The tokens; None where unknown.
+        model: The model as the provider names it.
+        reasoning: The model's reasoning before its answer; None where there is none.
+        refusal: What the provider marked as a refusal; ``text`` holds it too where there is no other text.
+        cost_usd: Set by a model that knows its own cost (a recording); otherwise the engine prices ``usage``.
+        latency_s: Set by a model that knows its own latency, in seconds; otherwise the engine measures it.
+        verdicts: Judges' scores that were recorded with the answer; None where a judge could not tell.
+        extra: What a recording adds (``quality``, the cost of recorded verdicts); ``thinking_blocks`` are the signed
+            thoughts that Anthropic expects back in a conversation's history.
     """
 
     text: str
@@ -143,7 +172,7 @@ class Answer:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def with_parsed(self, parsed: Any) -> "Answer":
-        """The same answer with its JSON value: a tenth of the time of ``dataclasses.replace``."""
+        """Returns a copy with ``parsed`` set, ten times as fast as ``dataclasses.replace``."""
         answer = object.__new__(Answer)
         answer.__dict__.update(self.__dict__, parsed=parsed)
         return answer
@@ -154,10 +183,19 @@ class Answer:
 class Verdict:
     """One judge's verdict on one answer.
 
-    ``score`` lies in [0, 1] or is None: "cannot tell", which is never read as 0. ``veto`` means the answer must not be
-    accepted whatever the scores say. ``answer`` replaces the judged answer (filled ``parsed``, or the representative of
-    the largest cluster). ``details`` holds the judge's further figures. ``failed``: the judge raised an error, in
-    whose place the engine gives this verdict. The engine counts what the judge's own calls used and cost.
+    The engine counts the tokens and the cost of the judge's own calls.
+
+    Attributes:
+        judge: The judge's name.
+        score: In [0, 1]; None is "cannot tell", which is never read as 0.
+        veto: Whether the answer must not be accepted, whatever the scores are.
+        reason: Why, for people.
+        answer: Replaces the judged answer: with ``parsed`` filled in, or by the representative of the largest cluster.
+        details: The judge's further figures.
+        failed: Whether the judge raised an error; the engine then makes this verdict.
+
+    Raises:
+        ValueError: ``score`` is not in [0, 1].
     """
 
     judge: str

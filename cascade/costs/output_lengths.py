@@ -40,7 +40,7 @@ class OutputLengths:
         lengths.append(2 * tokens if limit is not None and tokens >= limit else tokens)
 
     def usual(self, model: str) -> int | None:
-        """The tokens that hardly any answer exceeds: 1.5 times the 99th percentile; None: too few answers are known."""
+        """A limit that few answers exceed, in tokens: 1.5 times the 99th percentile; None: too few answers are known."""
         lengths = self._lengths.get(model)
         if lengths is None or len(lengths) < _ENOUGH:
             return None

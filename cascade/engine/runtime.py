@@ -127,7 +127,7 @@ class Runtime:
             return {name: guard.health() for name, guard in self._guards.items()}
 
     def follow(self, previous: "Runtime") -> None:
-        """Takes over what ``previous`` knows of the models whose settings are the same, and of the policies' answers."""
+        """Takes over the state of ``previous`` for models whose settings are the same, and for the policies' answers."""
         with previous._lock, self._lock:
             for name, guard in previous._guards.items():
                 if self._specs.get(name) == previous._specs.get(name):

@@ -15,7 +15,10 @@ from judges import Prompt, Usage
 from .plan import CompiledPolicy, CompiledTier
 
 Start = Literal["stays", "probes", "tool_loop"]
-"""Why a turn begins at its tier: it stays, it tries a cheaper one, or it goes on with a turn whose tools were called."""
+"""Why a turn begins at its tier: it stays, it tries a cheaper one, or it continues a turn whose tools were called."""
+
+Trial = Literal["new", "retry", "later"]
+"""Why a tier is tried: the conversation is new, its last turn was the first that escalated, or it stayed for some turns."""
 
 _FORGETS = 0.99  # what a probe of the past weighs, for each that came after it
 _EXPLORES = 50  # conversations that begin higher, of which one begins at the first tier all the same
@@ -30,11 +33,13 @@ class SessionState:
         tier: The tier that answered its last turn.
         turns: Turns since it came to that tier or tried a cheaper one.
         at: When its last turn ended, by the monotonic clock in seconds.
+        read_below: Whether a cheaper tier read the last turn as well, so that its prompt cache is warm, too.
     """
 
     tier: str
     turns: int
     at: float
+    read_below: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +86,16 @@ def turn_costs(prompt: Prompt, tier: CompiledTier, cheaper: CompiledTier, *, is_
     return TurnCosts(stay=stay, cold=cold, warm=warm)
 
 
+def retry_pays(costs: TurnCosts | None, success: float) -> bool:
+    """Whether to begin the turn after an escalation at the cheaper tier, which has read the conversation.
+
+    Args:
+        costs: What the turn costs; None: unknown.
+        success: The probability that the cheaper tier's answer is accepted then.
+    """
+    return costs is not None and success * costs.stay > costs.warm
+
+
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class SessionMemory:
     """The conversations of one policy, at most ``spec.max_sessions``: the ones that were idle longest are forgotten.
@@ -89,14 +104,15 @@ class SessionMemory:
         spec: The policy's settings.
         clock: The monotonic clock in seconds.
 
-    By tier, and apart for new conversations, it counts how often trying it succeeded; what is past weighs less and less.
+    By tier and kind of trial it counts how often trying it succeeded; what is past weighs less and less.
     """
 
     spec: StickySpec
     clock: Callable[[], float] = monotonic
     _states: OrderedDict[str, SessionState] = field(default_factory=OrderedDict)
-    _trials: dict[tuple[str, bool], tuple[float, float]] = field(default_factory=dict)
+    _trials: dict[tuple[str, Trial], tuple[float, float]] = field(default_factory=dict)
     _passed_over: int = 0
+    _not_retried: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -117,21 +133,23 @@ class SessionMemory:
         is_tool_loop = bool(prompt.messages) and prompt.messages[-1].get("role") == "tool"
         if state is None:
             place = self._first_place(prompt, tiers)
-            turn = Turn(memory=self, session=session, is_tool_loop=is_tool_loop, before=None, tried=tiers[place].name)
+            tried = tiers[place].name
+            turn = Turn(memory=self, session=session, is_tool_loop=is_tool_loop, before=None, tried=tried, trial="new")
             return (replace(compiled, tiers=_from(tiers, place, "stays")) if place else compiled), turn
         place = next((i for i, tier in enumerate(tiers) if tier.name == state.tier), 0)
         turn = Turn(memory=self, session=session, is_tool_loop=is_tool_loop, before=state)
         if place == 0:
             return compiled, turn
         start: Start = "tool_loop" if is_tool_loop else "stays"
-        if not is_tool_loop and self._probes(state, prompt, tiers[place], tiers[place - 1]):
+        trial = None if is_tool_loop else self._trial(state, prompt, tiers[place], tiers[place - 1])
+        if trial is not None:
             place, start = place - 1, "probes"
-            turn = replace(turn, tried=tiers[place].name)
+            turn = replace(turn, tried=tiers[place].name, trial=trial)
         return replace(compiled, tiers=_from(tiers, place, start)), turn
 
-    def _success(self, tier: CompiledTier, *, is_new: bool) -> float:
-        """The probability that a tier's answer is accepted where a conversation, a new one or another, tries it."""
-        tried, accepted = self._trials.get((tier.name, is_new), (0.0, 0.0))
+    def _success(self, tier: CompiledTier, trial: Trial) -> float:
+        """The probability that a tier's answer is accepted in a trial of a kind."""
+        tried, accepted = self._trials.get((tier.name, trial), (0.0, 0.0))
         return (accepted + 1.0) / (tried + 2.0)
 
     def _first_place(self, prompt: Prompt, tiers: Sequence[CompiledTier]) -> int:
@@ -139,7 +157,7 @@ class SessionMemory:
         place = 0
         while place < len(tiers) - 1:
             costs = turn_costs(prompt, tiers[place + 1], tiers[place], is_warm=False)
-            if probe_pays(costs, self._success(tiers[place], is_new=True), self.spec.probe_every):
+            if probe_pays(costs, self._success(tiers[place], "new"), self.spec.probe_every):
                 break
             place += 1
         if place:
@@ -149,12 +167,21 @@ class SessionMemory:
                     return 0
         return place
 
-    def _probes(self, state: SessionState, prompt: Prompt, tier: CompiledTier, cheaper: CompiledTier) -> bool:
+    def _trial(self, state: SessionState, prompt: Prompt, tier: CompiledTier, cheaper: CompiledTier) -> Trial | None:
+        """Which trial of the cheaper tier the next turn is; None where it stays at the tier."""
         is_warm = self.clock() - state.at <= self.spec.warm_s
-        if is_warm and state.turns < self.spec.probe_every:
-            return False
         costs = turn_costs(prompt, tier, cheaper, is_warm=is_warm)
-        return probe_pays(costs, self._success(cheaper, is_new=False), self.spec.probe_every)
+        if is_warm and state.turns < self.spec.probe_every:
+            return "retry" if state.read_below and self._retries(costs, cheaper) else None
+        return "later" if probe_pays(costs, self._success(cheaper, "later"), self.spec.probe_every) else None
+
+    def _retries(self, costs: TurnCosts | None, cheaper: CompiledTier) -> bool:
+        """Whether the turn after an escalation begins at the cheaper tier: where that pays, else one in ``_EXPLORES``."""
+        if costs is None or retry_pays(costs, self._success(cheaper, "retry")):
+            return costs is not None
+        with self._lock:
+            self._not_retried += 1
+            return self._not_retried % _EXPLORES == 0
 
     def end(self, turn: "Turn", result: Result) -> None:
         """Remembers which tier a turn needed; a provider's failure says nothing about the conversation."""
@@ -169,10 +196,11 @@ class SessionMemory:
             turns = before.turns + (not turn.is_tool_loop)
         with self._lock:
             if turn.tried is not None:
-                kind = (turn.tried, before is None)
+                kind = (turn.tried, turn.trial)
                 tried, accepted = self._trials.get(kind, (0.0, 0.0))
                 self._trials[kind] = _FORGETS * tried + 1.0, _FORGETS * accepted + (turn.tried == tier)
-            self._states[turn.session] = SessionState(tier=tier, turns=turns, at=self.clock())
+            read_below = bool(answering) and answering[0].tier != tier
+            self._states[turn.session] = SessionState(tier=tier, turns=turns, at=self.clock(), read_below=read_below)
             self._states.move_to_end(turn.session)
             while len(self._states) > self.spec.max_sessions:
                 self._states.popitem(last=False)
@@ -185,9 +213,10 @@ class Turn:
     Attributes:
         memory: Where the conversation is remembered.
         session: Its name.
-        is_tool_loop: Whether it goes on with a turn whose tools were called.
+        is_tool_loop: Whether it continues a turn whose tools were called.
         before: What was remembered when it began.
         tried: The tier that it tries, since the conversation is new or may do with a cheaper one; None: it tries none.
+        trial: Which kind of trial it is.
     """
 
     memory: SessionMemory
@@ -195,6 +224,7 @@ class Turn:
     is_tool_loop: bool
     before: SessionState | None
     tried: str | None = None
+    trial: Trial = "new"
 
     def end(self, result: Result) -> None:
         """Remembers what the turn needed."""

@@ -19,7 +19,7 @@ from .writer_connection import Book
 
 
 class CanaryState(StrEnum):
-    """What becomes of a candidate."""
+    """The state of a candidate."""
 
     RUNNING = "running"
     PROMOTED = "promoted"

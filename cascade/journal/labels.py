@@ -1,7 +1,7 @@
 """The labels of sampled runs, in the journal's database: by how much premium's answer was better.
 
-A row is ``asked`` before a grader is asked that may cost money, and only after that is it asked. So a process that is killed
-pays for no label twice: what it left ``asked`` is not asked again, unless somebody says so.
+A row is entered as ``asked`` before a grader that may cost money is called. So a process that is killed pays for no label
+twice: rows that it left ``asked`` are not graded again unless the caller says so.
 """
 
 import time
@@ -45,7 +45,7 @@ class LabelBook:
         self._clock, self._owner = clock, new_run_id()
 
     def claim(self, run_id: str, policy: str, policy_hash: str, probability: float) -> bool:
-        """Makes a row ``asked``; False where the run has a row already, of this process or another."""
+        """Enters a row as ``asked``; False where the run already has a row, from this process or another."""
 
         def work(store: SqlStore) -> bool:
             with store.transaction():
@@ -64,7 +64,7 @@ class LabelBook:
 
         def work(store: SqlStore) -> None:
             with store.transaction():
-                # A number of its own at the end: readers ask for what came after the last that they saw.
+                # A number of its own at the end: readers ask for the labels after the last one that they read.
                 store.lock(["labels"])
                 ((last,),) = store.execute("SELECT COALESCE(MAX(number), 0) FROM cascade_labels")
                 store.execute(

@@ -1,13 +1,13 @@
 """A LeasedLedger in the journal's database: budgets and key rates that hold over every process that shares it."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Unpack
 
 from cascade.costs import budget_alarms
 from cascade.costs.budget import check_room
 from cascade.resilience.store_health import StoreHealth
 from cascade.state.budget_blocks import Entry
-from cascade.state.leased_ledger import ROUNDING, LeasedLedger
+from cascade.state.leased_ledger import ROUNDING, LeasedLedger, LedgerSettings
 
 from .store import SqlStore
 
@@ -23,7 +23,9 @@ class SqlLedger(LeasedLedger[SqlStore]):
         settings: See LeasedLedger.
     """
 
-    def __init__(self, connect: Callable[[], SqlStore], health: StoreHealth | None = None, **settings: Any) -> None:
+    def __init__(
+        self, connect: Callable[[], SqlStore], health: StoreHealth | None = None, **settings: Unpack[LedgerSettings]
+    ) -> None:
         self._has_rates = False
         super().__init__(connect, health or StoreHealth("journal"), **settings)
 

@@ -64,7 +64,7 @@ class Record(NamedTuple):
     recording states, else its price on the usage of the answer returned; None where unknown. ``attempts`` and ``prompt``
     (None without ``journal_text``) are plain data; fields that are absent there are unknown or empty.
     ``sampling_probability`` is that with which the run was to be shadowed, None where its policy shadows none;
-    ``shadow_tiers`` are the tiers that a sampled run had to ask in the background, ``shadows`` what became of that.
+    ``shadow_tiers`` are the tiers that a sampled run had to ask in the background, ``shadows`` the outcome.
     ``canary`` says which calibration the run had where its policy had a canary. ``prompt_form`` are the numbers of
     ``cascade.promise.drift.form_features`` where the policy watches for drift.
     """

@@ -66,7 +66,11 @@ class ScriptedModel:
         return max(known_costs, default=0.0) if len(known_costs) == len(costs) else None
 
     async def answer(self, prompt: Prompt, request: Request) -> Sequence[Answer]:
-        """The next ``request.n`` scripted answers; raises the next one where it is an exception."""
+        """Returns the next ``request.n`` scripted answers.
+
+        Raises:
+            Exception: The next scripted answer is one.
+        """
         if self.keep_calls:
             self.calls.append(Call(prompt, request))
         if self.delay_s:

@@ -112,7 +112,12 @@ class Policy(StrictModel):
         return self._candidate if self.canary is not None else None
 
     def with_calibrations(self, *, applied: AppliedCalibration | None = None, candidate: "Policy | None" = None) -> "Policy":
-        """A copy that knows which calibration was applied to it, and its candidate."""
+        """A copy that knows which calibration was applied to it, and its candidate.
+
+        Args:
+            applied: The calibration; None: the one that the policy has.
+            candidate: The policy with the canary's calibration; None: the one that the policy has.
+        """
         copy = self.model_copy()
         copy._applied = self._applied if applied is None else applied
         copy._candidate = self._candidate if candidate is None else candidate

@@ -1,4 +1,4 @@
-"""``cascade canary``: how a candidate calibration does, and what becomes of it."""
+"""``cascade canary``: compares a candidate calibration, and promotes or aborts it."""
 
 import argparse
 from collections.abc import Mapping

@@ -147,11 +147,16 @@ def message(canary: Canary, update: CanaryUpdate) -> dict[str, Any]:
 
 
 def make_monitor(
-    policies: Mapping[str, Policy], promises: PromiseMonitor, book: Callable[[], CanaryBook], **options: Any
+    policies: Mapping[str, Policy],
+    promises: PromiseMonitor,
+    book: Callable[[], CanaryBook],
+    *,
+    replace: Callable[[str, Policy], None],
+    on_state: OnCanary | None = None,
 ) -> "PromiseMonitor | CanaryMonitor":
-    """The monitor of the policies: that of their promises alone where none has a canary."""
+    """The monitor of the policies: that of their promises alone where none has a canary; see CanaryMonitor."""
     if all(policy.candidate is None for policy in policies.values()):
         return promises
-    monitor = CanaryMonitor(policies, book(), promises=promises, **options)
+    monitor = CanaryMonitor(policies, book(), replace, promises, on_state)
     monitor.begin()
     return monitor

@@ -32,7 +32,7 @@ _COMMAND = "grade-shadows"
 
 
 class Progress(Enum):
-    """What came of a run that was to be graded."""
+    """The outcome of grading a run."""
 
     DONE = "done"  # also where it cannot be graded
     LATER = "later"  # its shadow requests are under way, or the minute is full

@@ -28,7 +28,7 @@ class ShadowJob:
         answer: The answer that it returned; None where it abstained.
         keeps_text: Whether the journal may hold the texts.
         is_stored: Whether its rows are in the journal already.
-        is_skipped: Whether there was no room for it: it is only entered in the books, and holds no texts.
+        is_skipped: Whether there was no room for it: it is only recorded in the journal, without texts.
     """
 
     run_id: str

@@ -43,11 +43,11 @@ OnOutcome = Callable[[str, str, float | None], None]
 log = logging.getLogger("cascade.shadow")
 
 CAPACITY = 1_000
-"""Sampled runs that wait; further ones are entered in the books as skipped."""
+"""Sampled runs that wait; further ones are recorded as skipped."""
 MAX_CHARS = 16_000_000
 """Characters of their prompts and answers together, for the same reason."""
 MOST_SKIPPED = 100_000
-"""Runs that wait to be entered in the books as skipped; further ones are not entered."""
+"""Runs that wait to be recorded as skipped; further ones are not recorded."""
 DRAIN_S = 5.0
 """How long closing waits for work that is queued or in progress."""
 TIMEOUT_S = 300.0
@@ -204,7 +204,7 @@ class Shadower:
                 self._queue.clear()
 
     def stop(self) -> None:
-        """Ends the thread. What is queued still stays so in the books; what is under way counts with its estimate."""
+        """Ends the thread. Requests that are queued stay so in the journal; those under way count with their estimate."""
         self._closing = self._stopping = True
         thread = self._thread
         if thread is not None and thread.is_alive():
@@ -355,7 +355,7 @@ class Shadower:
             self._on_outcome(row.policy, outcome.state, outcome.cost_usd)
 
     async def _reach(self, work: Callable[[], T]) -> T:
-        """``work`` on the books, tried again while the database is away."""
+        """Runs ``work`` on the journal's tables, again and again while the database is unavailable."""
         while True:
             try:
                 return work()

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from time import monotonic
-from typing import Generic, TypeVar
+from typing import Generic, TypedDict, TypeVar
 
 from cascade.costs.budget import Reservation
 from cascade.errors import StateError
@@ -42,14 +42,24 @@ _MOST_WAITS = 3  # that a request waits for its turn; on a busy machine many wai
 _MOST_KNOWN = 10_000  # scopes
 
 
+class LedgerSettings(TypedDict, total=False):
+    """The settings of a LeasedLedger, as each kind of store takes them; see there."""
+
+    expire_s: float
+    share: float
+    idle_s: float
+    wait_s: float
+    ping_s: float | None
+
+
 class LeasedLedger(ABC, Generic[C]):
     """Implements Ledger. A thread takes blocks of money for this process, and reports what its requests cost.
 
     A block is a lease, which is renewed as long as the process lives. What was spent is in the store at most ``_REPORT_S``
     later; until then the block counts for it. The closer the limit, the smaller the blocks, and idle ones are returned, so
-    that hardly anything of a limit is left unused.
+    that almost all of a limit can be used.
 
-    While the store is away, ``reserve`` goes on within the blocks. Beyond them ``health.fail`` decides: ``closed`` raises
+    While the store is away, ``reserve`` continues within the blocks. Beyond them ``health.fail`` decides: ``closed`` raises
     StateError; with ``open`` this process keeps the limit alone, over what it knows to be spent. ``settle`` never waits and
     does not raise: what was spent is reported once the store is back.
 
@@ -167,7 +177,7 @@ class LeasedLedger(ABC, Generic[C]):
 
     def _failed(self, reason: str) -> None:
         self.health.failed(reason)
-        self._changed.set()  # the thread of the reports looks whether the store is back
+        self._changed.set()  # the report thread checks whether the store is back
 
     def _grant(self, lacking: Mapping[str, float], limits: Mapping[str, float], usd: float) -> tuple["Future[bool]", bool]:
         """A grant in these scopes: the one in progress, or a new one; and whether it is new."""
@@ -246,7 +256,7 @@ class LeasedLedger(ABC, Generic[C]):
         return future.result()
 
     async def _wait(self, work: "Future[T]") -> bool:
-        """Waits for work in the ledger's thread, whatever comes of it; whether it is done in time."""
+        """Waits for work in the ledger's thread, which may fail; returns whether it was done in time."""
         future = asyncio.wrap_future(work)
         future.add_done_callback(lambda done: done.cancelled() or done.exception())  # the caller raises it
         for _ in range(_MOST_WAITS):

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from time import monotonic
-from typing import Any
+from typing import Any, Unpack
 
 from cascade.costs import budget_alarms
 from cascade.costs.budget import check_room
@@ -14,7 +14,7 @@ from cascade.util.extras import MissingExtraError, needed_by
 
 from . import scripts
 from .budget_blocks import Entry
-from .leased_ledger import ROUNDING, LeasedLedger
+from .leased_ledger import ROUNDING, LeasedLedger, LedgerSettings
 from .session import NoConnectionError
 
 TIMEOUT_S = 1.0
@@ -92,7 +92,7 @@ class RedisLedger(LeasedLedger[RedisConnection]):
         StateError: redis-py is not installed.
     """
 
-    def __init__(self, url: str, health: StoreHealth, **settings: Any) -> None:
+    def __init__(self, url: str, health: StoreHealth, **settings: Unpack[LedgerSettings]) -> None:
         try:
             _driver()  # now, so that no request waits for the import
         except MissingExtraError as error:
@@ -100,7 +100,8 @@ class RedisLedger(LeasedLedger[RedisConnection]):
         self._url = url
         self._totals: dict[str, float] = {}  # what this process has entered, by scope
         self._data_name = ""
-        settings = {"ping_s": PING_S, "wait_s": 2 * TIMEOUT_S, **settings}
+        settings.setdefault("ping_s", PING_S)
+        settings.setdefault("wait_s", 2 * TIMEOUT_S)
         super().__init__(self._open, health, **settings)
 
     def restart(self) -> None:

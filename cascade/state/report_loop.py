@@ -1,4 +1,4 @@
-"""When a ledger reports to its store: soon after a change, when a block is idle or must be renewed, and to see it back."""
+"""When a ledger reports to its store: soon after a change, when a block is idle or due for renewal, and after an outage."""
 
 import threading
 import weakref
@@ -29,7 +29,7 @@ def report_until(
     changed: threading.Event,
     pauses: tuple[float, float, float | None],
 ) -> None:
-    """Has the ledger report soon after a change, return what is idle, renew its blocks, and look whether its store is back.
+    """Has the ledger report soon after a change, return idle blocks, renew the others, and check whether its store is back.
 
     Args:
         ledger: The ledger, as long as there is one.

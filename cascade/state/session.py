@@ -23,7 +23,7 @@ class StateSession(ConnectionOwner[C]):
 
     Args:
         connect: Opens a connection. It raises NoConnectionError, or another CascadeError, where the store is away.
-        health: Is told what came of each use.
+        health: Records whether each use succeeded.
     """
 
     def __init__(self, connect: Callable[[], C], health: StoreHealth) -> None:

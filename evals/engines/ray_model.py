@@ -121,7 +121,7 @@ class _Place:
             self._waiting.pop(call.number, None)
 
     async def _run_exchange(self) -> None:
-        """Sends and collects; whenever the worker dies, goes on with another."""
+        """Sends and collects; whenever the worker dies, another one continues."""
         try:
             while True:
                 try:

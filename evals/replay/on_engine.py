@@ -80,7 +80,7 @@ async def load_or_score(
     """``score_table.load_or_score`` on an engine, if there is one.
 
     The scores of each shard are cached by the hash of its rows until all are there, so that a replay that is interrupted
-    goes on where it was.
+    continues where it stopped.
 
     Args:
         examples: The rows.

@@ -42,7 +42,7 @@ _DECIDING = (
     "engine/calls.py",
     "engine/other_answers.py",
     "models/recorded.py",
-)  # of cascade: what a judge is given, and what becomes of it
+)  # of cascade: a judge's input, and how its verdict is used
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)  # asyncio.run() takes the repr of what it returns

@@ -1,8 +1,9 @@
 """What conversations cost with and without ``sticky``, on synthetic ones with prices of a prompt cache; prints JSON, fails
 where a target is missed.
 
-Four kinds of traffic, each of 200 conversations of 12 turns: two thirds of them turn hard in their first half and stay so
-(mixed); all are hard from the start; all are easy; all are hard in turns 3 to 5 alone (returning). A model's prompt cache
+Five kinds of traffic, each of 200 conversations of 12 turns: two thirds of them turn hard in their first half and stay so
+(mixed); all are hard from the start; all are easy; all are hard in turns 3 to 5 alone (returning);
+each turn is hard or easy at random (random). A model's prompt cache
 holds what it answered or read of a conversation before. The cheap model is right on easy turns alone, and its judge knows.
 On the first two, sticky must cost at least 10 % less than a cascade that begins every turn at the cheap model; on all, at
 most 1 % more than the best model alone of the same quality.
@@ -24,7 +25,7 @@ CONVERSATIONS, TURNS = 200, 12
 NEW_TOKENS, OUTPUT_TOKENS = 600, 200
 CHEAP = {"input_per_mtok": 0.8, "output_per_mtok": 4.0, "cached_input_per_mtok": 0.08, "cache_write_per_mtok": 1.0}
 DEAR = {"input_per_mtok": 3.0, "output_per_mtok": 15.0, "cached_input_per_mtok": 0.3, "cache_write_per_mtok": 3.75}
-KINDS = ("mixed", "hard", "easy", "returning")
+KINDS = ("mixed", "hard", "easy", "returning", "random")
 LEAST_SAVING, MOST_ABOVE = 0.10, 0.01
 
 
@@ -58,7 +59,8 @@ def conversations(kind: str, count: int, seed: int = 0) -> list[tuple[str, list[
         if first is None:
             first = draw.randrange(1, TURNS // 2) if draw.random() < 2 / 3 else TURNS
         last = 5 if kind == "returning" else TURNS
-        traffic.append((f"{kind}{i}", [first <= turn < last for turn in range(TURNS)]))
+        hard = [first <= turn < last for turn in range(TURNS)]
+        traffic.append((f"{kind}{i}", [draw.random() < 0.5 for _ in hard] if kind == "random" else hard))
     return traffic
 
 

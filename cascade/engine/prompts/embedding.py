@@ -1,6 +1,7 @@
 """The embedding of a run's prompt, which predictors read: asked for once, before the first tier.
 
-A run goes on without where the server fails, is slow or has no room in the budget; its predictors then read n-grams alone.
+A run continues without it where the server fails or is slow, or the budget has no room; its predictors then read n-grams
+alone.
 """
 
 import asyncio

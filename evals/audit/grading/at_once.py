@@ -1,7 +1,7 @@
 """Grades sampled runs in the service as soon as their shadow requests have ended: what ``shadow.grade`` of a policy names.
 
 A run gets the label that ``cascade grade-shadows`` would give it, and at most one of the two grades it: both make a row of
-``cascade_labels`` first. What a judge model costs is in the books of shadowing, under the policy's daily budget.
+``cascade_labels`` first. The cost of a judge model is recorded with the shadow requests, under the policy's daily budget.
 """
 
 import logging
@@ -26,7 +26,7 @@ log = logging.getLogger("cascade.shadow")
 MOST_ATTEMPTS = 5
 """Of a run whose judge model fails; then its label is ``undecided``."""
 ROW = "(grader)"
-"""The name in the books of shadowing of what a judge model costs: that of no tier."""
+"""The tier's name under which the cost of a judge model is recorded; no tier has it."""
 _ENDED = ("done", "failed", "skipped")
 
 

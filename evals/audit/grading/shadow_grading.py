@@ -124,7 +124,7 @@ async def grade_runs(runs: Sequence[SampledRun], grading: ShadowGrading, book: L
             report.interrupted += state == "asked"
         elif grading.can(run):
             todo.append(run)
-        else:  # also where both answers say the same: a run counts by what it has, not by what came out
+        else:  # also where both answers say the same: whether a run counts depends on its data, not on the outcome
             report.undecided += 1
     for first in range(0, len(todo), _AT_ONCE):
         batch: list[SampledRun] = []
@@ -148,7 +148,7 @@ def _enter(
     book: LabelBook,
     report: Report,
 ) -> None:
-    """Enters labels in order, up to the first that failed; what came after it is taken back."""
+    """Enters labels in order, up to the first that failed; the claims of those after it are released."""
     for run, outcome in zip(batch, outcomes, strict=True):
         run_id = run.record.run_id
         if report.stopped is None and isinstance(outcome, BaseException) and not is_of_this_run(outcome):

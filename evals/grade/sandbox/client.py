@@ -32,7 +32,7 @@ class Server:
 
         Args:
             parts: The three of them.
-            seconds: After which the launcher, which has its own limit, is taken for dead.
+            seconds: After so many, the launcher, which has its own limit, counts as dead.
 
         Returns:
             The checker's outcome and reason, or ``no walls`` or ``trouble`` with what is wrong.

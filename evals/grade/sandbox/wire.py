@@ -39,7 +39,7 @@ _WORD = 1 << 63
 
 
 class WireError(Exception):
-    """What came over is not in the format."""
+    """What was received is not in the format."""
 
 
 class CannotCarryError(Exception):

@@ -23,7 +23,7 @@ MOST_VOTERS = 3
 MOST_GROUPS = 4
 # As in tuning: a group is promising where it is predicted to keep the promise by this many standard errors.
 MARGIN = 1.2
-# Pseudo-rows with a loss, so that no variance is taken for 0.
+# Pseudo-rows with a loss, so that no variance is estimated as 0.
 PRIOR_ROWS = 2.0
 _FAMILIES = {"chatgpt": "gpt", "o": "gpt", "davinci": "gpt", "mixtral": "mistral", "ministral": "mistral"}
 

@@ -1,6 +1,6 @@
 """The embeddings of a recording's prompts: asked for once, and kept in a file beside the recording.
 
-A line for each text, by the hash of its content: a replay that is interrupted goes on where it stopped, and nothing is paid
+A line for each text, by the hash of its content: an interrupted replay continues where it stopped, and nothing is paid
 twice. Texts themselves are not kept.
 """
 

@@ -80,6 +80,7 @@ def with_shares(sequences: Sequence[CandidateSequence], conditions: Conditions) 
             if usd < least - (LEAST_SAVING * conditions.premium_usd if best == [first] else 1e-12):
                 used = [(each, share) for each, share in zip(lengths, shares, strict=True) if share > 0]
                 least, best = usd, [replace(each, share=share) for each, share in used]
+    _margins.cache_clear()  # its keys hold whole ladders
     return best
 
 
@@ -129,11 +130,17 @@ def expected_usd(sequences: Sequence[CandidateSequence], shares: Sequence[float]
 
 def _n_passed(sequence: CandidateSequence, level: float, conditions: Conditions, noise: Array) -> Ints:
     """(draws,): how many candidates pass in a row at ``level``."""
+    falling = _margins(sequence, level, conditions)
+    return np.asarray(len(falling) - np.searchsorted(falling[::-1], noise), dtype=np.int64)
+
+
+@lru_cache(maxsize=256)
+def _margins(sequence: CandidateSequence, level: float, conditions: Conditions) -> Array:
+    """(candidates,): the noise up to which each candidate passes at ``level``, and all before it."""
     loss, variance = (np.array([getattr(c, name) for c in sequence.candidates]) for name in ("loss", "variance"))
     needed = NormalDist().inv_cdf(1 - level) * np.sqrt(variance / max(conditions.n, 1))
     error = np.sqrt(variance * (1 / max(conditions.n, 1) + 1 / max(conditions.n_fit, 1)))
-    margin = np.minimum.accumulate((conditions.limit - loss - needed) / error - sequence.doubt)
-    return np.asarray((margin[None, :] >= noise[:, None]).sum(axis=1), dtype=np.int64)
+    return np.asarray(np.minimum.accumulate((conditions.limit - loss - needed) / error - sequence.doubt))
 
 
 @lru_cache(maxsize=1)

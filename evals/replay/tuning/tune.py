@@ -36,7 +36,7 @@ CUTS = {1: 200, 2: 60, 3: 20, 4: 12}
 # The fit rows are few: their graded qualities are noisy, the fitted confidences smooth but possibly off. This much of the
 # former in the blend did best among 0, 0.25, 0.5 and 1 on recordings of real models.
 GRADED_SHARE = 0.25
-# Pseudo-rows with a loss, so that no variance is taken for 0.
+# Pseudo-rows with a loss, so that no variance is estimated as 0.
 PRIOR_ROWS = 2.0
 # A ladder is ranked by its cost where its predicted margin is this many standard errors of the certificate's rows; one that
 # does not end in the premium tier has no safe end to begin the walk at, and must be predicted to pass more surely.
@@ -136,7 +136,7 @@ class Tuner:
             harms_only: Whether answers that are better than the premium tier's count for nothing.
         """
         rows = self.rows if rows is None else rows
-        # A tier that accepts nothing only costs, and the ladder without it takes part by itself; but where later tiers read
+        # A tier that accepts nothing only costs, and the cascade without it is swept as well; but where later tiers read
         # their agreement with it, it may be worth asking as a witness.
         grid = CUTS.get(len(cascade.tiers) - 1, 2)
         cuts = []

@@ -198,7 +198,7 @@ def of_recordings(rng: np.random.Generator, draws: int) -> dict[str, dict[str, f
 def main() -> int:
     """Measures and compares with the targets."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--draws", type=int, default=100, help="simulated samples of each judge (default 100)")
+    parser.add_argument("--draws", type=int, default=40, help="simulated samples of each judge (default 40)")
     args = parser.parse_args()
     rng, begin = np.random.default_rng(0), perf_counter()
     results = worlds(rng, args.draws) | of_recordings(rng, args.draws)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascade import Answer, Cascade, Result
-from cascade.engine.sessions import SessionMemory, TurnCosts, first_turns, probe_pays
+from cascade.engine.sessions import SessionMemory, TurnCosts, first_turns, probe_pays, retry_pays
 from cascade.gateway.request import GatewayRequest, session_of
 from cascade.journal.read.verify import StoredPolicy, verify
 from cascade.models.protocol import ModelError, Request
@@ -176,6 +176,24 @@ def test_threads_may_share_a_memory() -> None:
 def test_bills_with_cache_prices() -> None:
     """The benchmark's targets: 10 % below a cascade that forgets, at most 1 % above the best model alone."""
     assert failures(asyncio.run(measure(80, ("mixed", "hard")))) == []
+
+
+def test_turns_that_are_hard_at_random_do_not_pay_for_staying() -> None:
+    """It is learned that an escalation says nothing of the next turn: the bill is that of a cascade that forgets."""
+    figures = asyncio.run(measure(40, ("random",)))["random"]
+    assert figures["below_forgetting"] >= -0.01
+    assert figures["above_best"] <= 0.01
+
+
+@given(st.floats(0.0, 10.0), st.floats(0.0, 10.0), st.floats(0.0, 1.0))
+def test_retry_pays(stay: float, warm: float, success: float) -> None:
+    """The surer, the sooner; never without a chance, nor where costs are unknown."""
+    costs = TurnCosts(stay=stay, cold=2 * warm, warm=warm)
+    if retry_pays(costs, success):
+        assert retry_pays(costs, min(1.0, success + 0.1))
+        assert success * stay > warm
+    assert not retry_pays(costs, 0.0)
+    assert not retry_pays(None, success)
 
 
 @pytest.mark.parametrize("sticky", [{"probe_every": 0}, {"warm_s": 0}, {"max_sessions": 0}, {"probes": 1}])

@@ -187,7 +187,7 @@ def test_percentiles() -> None:
     ("flags", "words"),
     [
         (["--max-latency", "0"], "--max-latency must be a number of seconds above 0"),
-        (["--max-latency", "2", "--by", "task"], "one set of thresholds"),
+        (["--max-latency", "2", "--by", "task"], "does not follow from those of the tasks"),
         (["--speculate", "--budget-per-1k", "1"], "use it with --max-loss"),
         (["--speculate", "--method", "preset"], "use it with --max-loss"),
     ],
