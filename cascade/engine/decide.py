@@ -90,7 +90,8 @@ def decide_vote(
     Returns:
         The place of the answer and its posterior; None where no answer has a vote.
     """
-    order = sorted((i for i, cluster in enumerate(clusters) if cluster is not None), key=lambda i: (-confidences[i], -i))
+    order = [i for i in range(len(clusters) - 1, -1, -1) if clusters[i] is not None]
+    order.sort(key=confidences.__getitem__, reverse=True)  # of equals the highest tier stays first
     if len(order) < 2:
         return (order[0], confidences[order[0]]) if order else None
     support: dict[int, float] = {}

@@ -6,6 +6,7 @@ scores, and every chosen policy is run through the engine itself before it is wr
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -206,12 +207,36 @@ class SimulatedCascade:
     def _vote(self, skipped: Collection[int] = ()) -> tuple[Ints, Array]:
         """(n,): the place of the answer that wins the vote, -1 where no answer has one; (n,): its posterior."""
         assert self.vote is not None
-        alternatives, exponent = self.vote.alternatives, self.vote.exponent
-        confidence = np.stack([s.confidence for s in self.tier_outcomes], axis=1)
-        absent = np.stack(
-            [s.vetoed | (s.meaning == NO_MEANING) | (i in skipped) for i, s in enumerate(self.tier_outcomes)], axis=1
-        )
-        meaning = np.stack([s.meaning for s in self.tier_outcomes], axis=1)
+        return self._votes(self.vote, slice(None), skipped)
+
+    def winners(self, vote: VoteSpec, rows: Ints) -> Ints:
+        """(m,): the place of the answer that wins a vote, -1 where no answer has one, without the work of its posterior.
+
+        Args:
+            vote: How the answers are weighed.
+            rows: Which of the rows.
+        """
+        confidence, meaning, absent = self._voters(rows)
+        # Where no two say the same, the most confident answer wins, of equals that of the highest tier.
+        ranked = np.where(absent, -np.inf, confidence)[:, ::-1]
+        places = np.where(absent.all(axis=1), -1, len(self.tiers) - 1 - np.argmax(ranked, axis=1))
+        same = np.zeros(len(rows), dtype=bool)
+        for i, j in combinations(range(len(self.tiers)), 2):
+            same |= ~absent[:, i] & ~absent[:, j] & (meaning[:, i] == meaning[:, j])
+        places[same], _ = self._votes(vote, rows[same])
+        return places
+
+    def _voters(self, rows: Ints | slice, skipped: Collection[int] = ()) -> tuple[Array, Ints, Flags]:
+        """(m, tiers) each: how confident the answers are, what they mean, and which have no vote."""
+        outcomes = self.tier_outcomes
+        absent = [(s.vetoed | (s.meaning == NO_MEANING) | (i in skipped))[rows] for i, s in enumerate(outcomes)]
+        confidence, meaning = [s.confidence[rows] for s in outcomes], [s.meaning[rows] for s in outcomes]
+        return np.stack(confidence, axis=1), np.stack(meaning, axis=1), np.stack(absent, axis=1)
+
+    def _votes(self, vote: VoteSpec, rows: Ints | slice, skipped: Collection[int] = ()) -> tuple[Ints, Array]:
+        """(m,): the place of the answer that wins the vote, -1 where no answer has one; (m,): its posterior."""
+        alternatives, exponent = vote.alternatives, vote.exponent
+        confidence, meaning, absent = self._voters(rows, skipped)
         places, posteriors = np.full(len(meaning), -1), np.zeros(len(meaning))
         for row, (p, meanings, out) in enumerate(zip(confidence.tolist(), meaning.tolist(), absent.tolist(), strict=True)):
             clusters = [None if o else m for m, o in zip(meanings, out, strict=True)]

@@ -37,11 +37,20 @@ def alternatives(cascade: SimulatedCascade, rows: Rows) -> float:
 
 def fit_vote(cascade: SimulatedCascade, rows: Rows) -> SimulatedCascade:
     """The cascade with ``final: vote``, its answers weighed as was best on ``rows``."""
+    return cascade.with_final("vote", _best_vote(cascade, rows)[0])
+
+
+def _best_vote(cascade: SimulatedCascade, rows: Rows) -> tuple[VoteSpec, Array]:
+    """How answers are weighed best on ``rows``, and (m,) the quality of what is returned there where no tier accepts."""
     count = alternatives(cascade, rows)
-    return max(
-        (cascade.with_final("vote", VoteSpec(alternatives=count, exponent=exponent)) for exponent in EXPONENTS),
-        key=lambda voting: float(quality_at_end(voting)[rows].mean()),
-    )
+    surest = cascade.with_final("best").fallback_tier()[rows]
+    qualities = [s.quality[rows] for s in cascade.tier_outcomes]
+    votes = []
+    for exponent in EXPONENTS:
+        vote = VoteSpec(alternatives=count, exponent=exponent)
+        places = cascade.winners(vote, rows)
+        votes.append((vote, np.asarray(np.choose(np.where(places < 0, surest, places), qualities), dtype=np.float64)))
+    return max(votes, key=lambda one: float(one[1].mean()))
 
 
 def quality_at_end(cascade: SimulatedCascade) -> Array:
@@ -56,11 +65,10 @@ def vote_if_better(cascade: SimulatedCascade, rows: Rows) -> list[tuple[Simulate
     """
     if len(cascade.tiers) < 2:
         return []
-    voting = fit_vote(cascade, rows)
-    quality = quality_at_end(voting)[rows]
+    vote, quality = _best_vote(cascade, rows)
     for final in ("last", "best"):
         difference = quality - quality_at_end(cascade.with_final(final))[rows]
         if difference.mean() <= difference.std() / np.sqrt(len(difference)):
             return []
     why = "the tiers vote on the answer where none accepts: better on the fit rows than the last and the most confident one"
-    return [(voting, why)]
+    return [(cascade.with_final("vote", vote), why)]

@@ -1,6 +1,7 @@
 """The numpy ladder against the engine itself: random tables with ties, vetoes, missing scores, early decisions."""
 
 import asyncio
+import atexit
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -40,6 +41,8 @@ judges.register("forbids", lambda: _VETO)
 TEXTS = st.sampled_from(["4", "4.0", "seven", "forbidden 4", "4.00", ""])
 VOTE = VoteSpec(alternatives=10, exponent=0.5)
 SCORES = st.sampled_from([None, 0.0, 0.2, 0.5, 0.5, 0.9, 1.0])
+RUNNER = asyncio.Runner()  # a loop for each of thousands of small runs would take longer than they do
+atexit.register(RUNNER.close)
 WORDS = ("apple", "beetle", "cedar", "daisy", "elder", "fern")  # prompts that share no word
 QUALITY = st.sampled_from([0.0, 0.25, 1.0])
 USD = st.sampled_from([0.0, 1e-5, 3e-4, 0.01])
@@ -135,7 +138,7 @@ def worlds(draw: st.DrawFn) -> World:
     tiers: list[CandidateTier] = []
     skips = draw(st.booleans())  # what was not asked has no answer to agree with, so that one excludes the other
     for i, (model, plan) in enumerate(zip(models, rules, strict=True)):
-        column = asyncio.run(score_tier(examples, model, plan))
+        column = RUNNER.run(score_tier(examples, model, plan))
         earlier = [simulate_tier(s) for s in tiers]
         names_by_stage = [
             [*column.names[:stage], *([PROMPT_SCORE] if skips else [f"agrees:{j}" for j in range(len(earlier))])]
@@ -218,7 +221,7 @@ def check(
 ) -> None:
     """``SimulatedCascade.outcome`` on ``rows`` says what the engine does with ``examples``, one for each of the rows."""
     outcome = cascade.outcome(thresholds, rows, last_accept_at)
-    for i, result in enumerate(asyncio.run(ran(policy_of(cascade, thresholds, last_accept_at), examples))):
+    for i, result in enumerate(RUNNER.run(ran(policy_of(cascade, thresholds, last_accept_at), examples))):
         tier = int(outcome.tier[i])
         assert result.answer is not None
         assert result.model == cascade.models[tier]
@@ -303,7 +306,7 @@ def test_fitted_steps_do_what_the_engine_does(final: str) -> None:
     examples = questions(400, seed=3)
     fit_rows, rest = np.arange(300), np.arange(300, 400)
     plan = [{"use": "forbids"}, {"use": "told_a"}, {"use": "told_b"}]
-    columns = [asyncio.run(score_tier(examples, f"m{m}", plan)) for m in range(2)]
+    columns = [RUNNER.run(score_tier(examples, f"m{m}", plan)) for m in range(2)]
     assert columns[0].n_free == 2
     tiers, notes = add_agreement([fit_tier(c, fit_rows, seed=0) for c in columns], fit_rows, seed=0)
     assert any("agrees:0" in str(c) for c in tiers[1].calibrators)

@@ -4,9 +4,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from cascade.engine.decide import decide_vote
 from cascade.policy.calibrators import Constant
-from evals.replay.score_table import TierScores
+from cascade.policy.vote_spec import VoteSpec
+from evals.replay.score_table import NO_MEANING, TierScores
 from evals.replay.simulate import CandidateTier, SimulatedCascade
 from evals.replay.voting import alternatives, fit_vote, quality_at_end, vote_if_better
 
@@ -55,6 +59,26 @@ def test_independent_tiers_vote_better_than_the_best_of_them() -> None:
     assert "vote" in why
     assert voting.final == "vote"
     assert quality_at_end(voting).mean() > quality_at_end(cascade.with_final("best")).mean() + 0.05
+
+
+@settings(max_examples=50)
+@given(st.data())
+def test_winners_are_those_of_the_vote(data: st.DataObject) -> None:
+    """With ties, answers without a vote, clamped confidences and agreement, on any rows."""
+    n, tiers = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 4))
+    meanings = st.lists(st.sampled_from([0, 1, 2, NO_MEANING]), min_size=n, max_size=n)
+    confidences = st.lists(st.sampled_from([0.0, 0.3, 0.5, 0.9, 0.9992, 0.9999, 1.0]), min_size=n, max_size=n)
+    cascade = SimulatedCascade.from_tiers([tier(f"m{i}", data.draw(meanings), data.draw(confidences)) for i in range(tiers)])
+    vote = VoteSpec(
+        alternatives=data.draw(st.sampled_from([2.0, 3.5, 10.0])), exponent=data.draw(st.sampled_from([0.25, 1.0]))
+    )
+    rows = np.array(data.draw(st.lists(st.integers(0, n - 1))), dtype=np.int64)
+    voters = [[s.confidence.tolist(), s.meaning.tolist()] for s in cascade.tier_outcomes]
+    for row, place in zip(rows, cascade.winners(vote, rows), strict=True):
+        p = [confidence[row] for confidence, _ in voters]
+        clusters = [None if meaning[row] == NO_MEANING else meaning[row] for _, meaning in voters]
+        winner = decide_vote(p, clusters, alternatives=vote.alternatives, exponent=vote.exponent)
+        assert place == (-1 if winner is None else winner[0])
 
 
 def test_the_number_of_alternatives_is_found_from_collisions() -> None:
