@@ -133,7 +133,7 @@ _OWN = {
     ),
     "promise": _OwnCommand(
         group=_OPERATE,
-        summary="show whether policies keep their promise; exit status 1 where one is in doubt or broken",
+        summary="show whether promises are kept; exit status 1 where one is in doubt or broken",
         target="cascade.shadow.promise_command:add_to",
     ),
     "canary": _OwnCommand(
