@@ -45,7 +45,7 @@ COMMANDS = (
     Command(
         name="audit",
         group=_EVALUATE,
-        summary="report where runs went, what they cost and saved, whether promises hold, what to change",
+        summary="report where runs went, cost and savings, whether promises hold, what to change",
         target="evals.audit.audit:main",
     ),
     Command(
