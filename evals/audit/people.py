@@ -57,7 +57,7 @@ class PeopleEstimate:
         return (
             f"by what people said of {self.labels:,} runs, the mean loss is {self.mean:+.4f} (95 %: {self.lower:+.4f} to "
             f"{self.upper:+.4f}, for one look); the grader finds {self.bias:+.4f} more, and its {self.verdicts:,} verdicts "
-            f"make the interval {self.narrower:.2f} times as wide as as many labels alone"
+            f"make the interval {self.narrower:.2f} times as wide as one by as many labels alone"
         )
 
 
