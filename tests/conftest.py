@@ -61,7 +61,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtestloop() -> None:
     """From here on there is garbage: modules and tests, which are none, are out of the collector's way."""
     gc.freeze()
-    gc.set_threshold(10_000)  # of a test's objects most are freed without it
     gc.enable()
 
 

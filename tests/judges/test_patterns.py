@@ -16,17 +16,15 @@ COSTLY = "^(?:a|aa)+$"
 @contextmanager
 def busy_threads(count: int = 3) -> Iterator[None]:
     """Threads that do nothing but take CPU time, which the clock of ``regex`` counts, too."""
-    begin, done = threading.Event(), threading.Event()
+    done = threading.Event()
 
     def spin() -> None:
-        begin.wait()  # a thread that starts beside busy ones takes a long time
         while not done.is_set():
             sum(range(1000))
 
     threads = [threading.Thread(target=spin) for _ in range(count)]
     for thread in threads:
         thread.start()
-    begin.set()
     try:
         yield
     finally:
@@ -37,7 +35,6 @@ def busy_threads(count: int = 3) -> Iterator[None]:
 
 def costly_text(seconds: float) -> tuple[str, float]:
     """A text that COSTLY takes at least so long to reject, and how long it takes."""
-    assert is_found(COSTLY, "a", 60)  # compiled now: that time is not the search's
     for letters in range(15, 60):
         text = "a" * letters + "!"
         began = thread_time()
@@ -58,7 +55,7 @@ def is_stopped(text: str, seconds: float) -> bool:
 
 def test_other_threads_do_not_stop_a_search() -> None:
     """Their time is not the pattern's: if it were, eight times what the search takes would stop every one of five."""
-    text, took = costly_text(0.003)
+    text, took = costly_text(0.01)
     with busy_threads(7):
         assert not all(is_stopped(text, 4 * took) for _ in range(5))
 
@@ -69,5 +66,5 @@ def test_a_search_that_takes_too_long_is_stopped() -> None:
         with busy_threads(threads):
             began = thread_time()
             with pytest.raises(TimeoutError):
-                is_found(COSTLY, "a" * 200 + "!", 0.01)
-            assert thread_time() - began < 0.1
+                is_found(COSTLY, "a" * 200 + "!", 0.02)
+            assert thread_time() - began < 0.2
