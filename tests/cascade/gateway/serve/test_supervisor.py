@@ -54,7 +54,7 @@ def alive(pid: int) -> bool:
     return False
 
 
-def wait_until(condition: object, seconds: float = 30.0) -> None:
+def wait_until(condition: object, seconds: float = 120.0) -> None:
     """Waits until a function returns something true."""
     ends = time.monotonic() + seconds
     assert callable(condition)
