@@ -24,8 +24,9 @@ or rejected in it, or the conversation has been at the dearer tier for some turn
 
 _FORGETS = 0.99  # what a trial of the past weighs, for each that came after it
 _PRIOR = 3.0  # how many trials of a kind count as much as what is expected of it beforehand
-_RETRY = 0.0
-_EXPECTED = 0.5  # that a new conversation's answer is accepted, before any is seen
+_ANSWER_TOKENS = 200.0  # of an answer, before any is seen
+_DOUBTS = 10.0  # new conversations that are taken to have failed, in what is expected right after an escalation
+_EXPECTED = 0.75  # that a new conversation's answer is accepted, before any is seen
 EXPLORES = 0.005
 """The share of the bill that trials may lose which are not expected to pay: they show whether the traffic has changed."""
 
@@ -63,6 +64,7 @@ class SessionMemory:
     _states: OrderedDict[str, SessionState] = field(default_factory=OrderedDict)
     _trials: dict[tuple[str, Trial], tuple[float, float]] = field(default_factory=dict)
     _may_lose_usd: float = 0.0
+    _answer_tokens: float = _ANSWER_TOKENS
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -102,22 +104,27 @@ class SessionMemory:
         last = len(tiers) - 1
         if state is None:
             for place in range(last):
-                costs = turn_costs(prompt, tiers[place + 1], tiers[place], is_warm=False)
+                costs = self._costs(prompt, tiers, place, is_warm=False)
                 if self._tries(tiers[place], "new", costs, is_read=False):
                     return place, "new"
             return last, None
         is_warm = self.clock() - state.at <= self.spec.warm_s
         if place > 0:
-            costs = turn_costs(prompt, tiers[place], tiers[place - 1], is_warm=is_warm)
+            costs = self._costs(prompt, tiers, place - 1, is_warm=is_warm)
             cheaper, trial = tiers[place - 1], self._due(state, costs, is_warm=is_warm)
             if trial is not None and self._tries(cheaper, trial, costs, is_read=trial == "retry"):
                 return place - 1, trial
         if place == last:
             return place, None
-        costs = turn_costs(prompt, tiers[place + 1], tiers[place], is_warm=is_warm)
+        costs = self._costs(prompt, tiers, place, is_warm=is_warm)
         if self._tries(tiers[place], "again", costs, is_read=is_warm):
             return place, "again"
         return place + 1, None
+
+    def _costs(self, prompt: Prompt, tiers: Sequence[CompiledTier], cheaper: int, *, is_warm: bool) -> TurnCosts | None:
+        """What the turn costs at a tier and at the one after it; ``is_warm``: whether that one has read the conversation."""
+        dearer = tiers[cheaper + 1]
+        return turn_costs(prompt, dearer, tiers[cheaper], is_warm=is_warm, answer_tokens=self._answer_tokens)
 
     def _due(self, state: SessionState, costs: TurnCosts | None, *, is_warm: bool) -> Trial | None:
         """Which trial of the tier below is due; None: none."""
@@ -138,7 +145,7 @@ class SessionMemory:
         )
         if gain > 0.0:
             return True
-        self._may_lose_usd += EXPLORES * costs.stay
+        self._may_lose_usd += EXPLORES * costs.stay.usd
         if self._may_lose_usd + gain < 0.0:
             return False
         self._may_lose_usd += gain
@@ -147,11 +154,15 @@ class SessionMemory:
     def _success(self, tier: CompiledTier, trial: Trial) -> float:
         """The probability that a tier's answer is accepted in a trial of a kind."""
         tried, accepted = self._trials.get((tier.name, trial), (0.0, 0.0))
-        prior = _EXPECTED if trial == "new" else self._success(tier, "new")
-        if trial == "again":  # an accepted answer speaks for the next one
-            prior = (1.0 + prior) / 2.0
-        elif trial == "retry":  # and one that was not, against it
-            prior = _RETRY * prior
+        if trial == "new":
+            prior = _EXPECTED
+        elif trial == "retry":  # none is expected to succeed before answers to new conversations show that many would
+            n, k = self._trials.get((tier.name, "new"), (0.0, 0.0))
+            prior = k / (n + _DOUBTS)
+        else:
+            prior = self._success(tier, "new")
+            if trial == "again":  # an accepted answer speaks for the next one
+                prior = (1.0 + prior) / 2.0
         return (accepted + _PRIOR * prior) / (tried + _PRIOR)
 
     def end(self, turn: "Turn", result: Result) -> None:
@@ -170,6 +181,9 @@ class SessionMemory:
                 kind = (turn.tried, turn.trial)
                 tried, accepted = self._trials.get(kind, (0.0, 0.0))
                 self._trials[kind] = _FORGETS * tried + 1.0, _FORGETS * accepted + (turn.tried == tier)
+            usage = None if result.answer is None else result.answer.usage
+            if usage is not None:
+                self._answer_tokens += (1.0 - _FORGETS) * (usage.output_tokens - self._answer_tokens)
             read_below = bool(answering) and answering[0].tier != tier
             self._states[turn.session] = SessionState(tier=tier, turns=turns, at=self.clock(), read_below=read_below)
             self._states.move_to_end(turn.session)
