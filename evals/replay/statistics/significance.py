@@ -131,7 +131,10 @@ def paired(worse: int, better: int, n: int, max_loss: float) -> float:
     counts = np.arange(first, last + 1)
     region, log_choose = _largest_worse(counts, n, loss, observed), _log_choose(n, counts)
     # The tail at every share by a recursion, then term by term where it may be the largest.
-    rough = _rough_tails(np.array(shares), windows, loss, counts, n, log_choose, region)
+    each, (starts, ends) = np.array(shares)[:, None], np.array(windows).T[:, :, None]
+    weights = np.exp(log_choose + counts * np.log(each) + (n - counts) * np.log1p(-each))
+    weights *= (counts >= starts) & (counts <= ends)
+    rough = _rough_tails(each, loss, counts, weights, region)
     top = float(rough.max())
     if 1.0 - NUISANCE_LEVEL / 2 < top < inf:
         return 1.0
@@ -144,19 +147,17 @@ def paired(worse: int, better: int, n: int, max_loss: float) -> float:
     return min(1.0, max(tails) + NUISANCE_LEVEL)
 
 
-def _rough_tails(
-    shares: Array, windows: list[tuple[int, int]], loss: float, counts: Counts, n: int, log_choose: Array, region: Counts
-) -> Array:
+def _rough_tails(shares: Array, loss: float, counts: Counts, weights: Array, region: Counts) -> Array:
     """What ``_tail`` gives for each of the ``shares``, but for rounding; all infinite where the recursion does not apply.
 
     P(Binomial(m + 1, p) <= k) follows from P(Binomial(m, p) <= k) by one term, and so does the same for k + 1: a cumulative
-    sum of single terms takes the place of a sum for each count.
+    sum of single terms takes the place of a sum for each count. ``shares`` are a column, ``weights`` a row for each.
     """
     limit = np.minimum(region, counts)
     more = np.diff(limit)
     if not np.isin(more, (0, 1)).all():
         return np.full(len(shares), inf)
-    p = np.clip((shares + loss) / (2 * shares), 1e-12, 1.0 - 1e-12)[:, None]
+    p = np.clip((shares + loss) / (2 * shares), 1e-12, 1.0 - 1e-12)
     log_p, log_rest = np.log(p), np.log1p(-p)
     # One more pair at the same limit: the last term's share p leaves. At a limit one higher: the next term's rest comes in.
     k, some = limit[:-1] + more, counts[:-1]
@@ -168,10 +169,7 @@ def _rough_tails(
     ks = np.arange(limit[0] + 1)
     at_first = np.exp(_log_choose(int(counts[0]), ks) + ks * log_p + (counts[0] - ks) * log_rest).sum(axis=1)
     cdf = np.cumsum(np.column_stack([at_first, change]), axis=1)
-    weight = np.exp(log_choose + counts * np.log(shares)[:, None] + (n - counts) * np.log1p(-shares)[:, None])
-    starts, ends = np.array(windows).T[:, :, None]
-    weight *= (counts >= starts) & (counts <= ends)
-    return np.asarray((weight * np.minimum(cdf, 1.0)).sum(axis=1) + np.maximum(0.0, 1.0 - weight.sum(axis=1)))
+    return np.asarray((weights * np.minimum(cdf, 1.0)).sum(axis=1) + np.maximum(0.0, 1.0 - weights.sum(axis=1)))
 
 
 def _window(share: float, n: int) -> tuple[int, int]:
