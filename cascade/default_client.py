@@ -268,7 +268,7 @@ def gate(
         The answer as it was given, with its confidence and whether it is accepted.
 
     Raises:
-        PolicyError: The policy file is missing or wrong, there is no such policy or tier, or the task does not ask that tier.
+        PolicyError: The policy file is missing or wrong, or there is no such policy or tier, or the task does not ask it.
         JournalError: The journal cannot be opened, or its durability is ``full`` and the record could not be written.
         ValueError: ``min_confidence`` is not in [0, 1].
         TypeError: A keyword or a tag has a wrong type.
