@@ -11,7 +11,7 @@ Reader: TypeAlias = Callable[[Any, GatewayRequest], None]
 """Receives the value of a field and the request that is being read. Raises ApiError."""
 
 
-def check_present(**fields: Any) -> None:
+def check_present(**fields: object) -> None:
     """Raises ApiError for the first of these fields that is missing or empty."""
     for name, value in fields.items():
         if not value:

@@ -153,5 +153,5 @@ def _children(outer: dict[str, Any] | list[Any]) -> Collection[Any]:
     return outer.values() if isinstance(outer, dict) else outer
 
 
-def _display(value: Any) -> str:
+def _display(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)

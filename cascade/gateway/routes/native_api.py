@@ -157,7 +157,7 @@ def _request(body: Mapping[str, Any]) -> GatewayRequest:
     return request
 
 
-def _usd(value: Any) -> Any:
+def _usd(value: object) -> object:
     """Money may be a string, since a decimal fraction has no exact binary one."""
     if not isinstance(value, str):
         return value
