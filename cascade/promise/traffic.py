@@ -76,7 +76,7 @@ class TrafficTracker:
         profile: The profile.
         tiers: The names of the policy's tiers.
         alpha: The probability of ever calling any check drifted that is not: it is divided among the checks.
-        seed: Of the draws from the profile.
+        seed: The seed of the draws from the profile.
 
     Attributes:
         runs: How many runs were compared.
