@@ -15,6 +15,7 @@ import pytest
 from cascade.cli import main
 from cascade.gateway.auth.key_file import KeyFile
 from tests.cascade.gateway.test_health import value
+from tests.workers import warm_python
 
 ROOT = Path(__file__).parents[4]
 FILE = """
@@ -30,7 +31,7 @@ def process(*arguments: str, scheme: str = "http", **environment: str) -> Iterat
     command = [sys.executable, "-m", "cascade", "serve", "--port", "0", "--stop-on-eof", *arguments]
     keyless = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")} | environment
     pipe = subprocess.PIPE  # standard input ends with this process: no stopped test leaves a gateway running
-    running = subprocess.Popen(command, stdin=pipe, stderr=pipe, text=True, cwd=ROOT, env=keyless)
+    running = warm_python.Popen(command, stdin=pipe, stderr=pipe, text=True, cwd=ROOT, env=keyless)
     output = ""
     try:
         assert running.stderr is not None
@@ -60,7 +61,7 @@ def test_the_command_serves_and_stops(tmp_path: Path, stop: signal.Signals) -> N
         running.send_signal(stop)
         _, err = running.communicate(timeout=20)
         assert (running.returncode, err) == (0, "")
-    done = subprocess.run(
+    done = warm_python.run(
         [sys.executable, "-m", "cascade", "journal", "show", run_id, "--policy-file", str(path)],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
@@ -106,7 +107,7 @@ def test_a_gateway_serves_on_the_socket_of_its_parent_and_ends_with_it(tmp_path:
             str(number),
             "--stop-on-eof",
         ]
-        with subprocess.Popen(
+        with warm_python.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, pass_fds=(number,)
         ) as running:
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
