@@ -126,7 +126,7 @@ class TrafficTracker:
 
         Args:
             loss: Premium's quality less the answer's, in [-1, 1].
-            confidence: The answer's.
+            confidence: The answer's confidence.
             weight: The floor of the sampling probabilities over this run's, in (0, 1].
         """
         excess = loss - (1.0 - confidence)

@@ -2,8 +2,8 @@
 
 A row that every tier answered because its run escalated is not representative of prompts that did not escalate. Where
 prompts were drawn at random to be answered by every tier, each drawn row states the probability, and only drawn rows are
-used. Where the probabilities differ, rows are thinned to the smallest one: a row is used with probability (smallest / its own). What remains
-is a sample with equal probabilities, so that every test and interval of a replay holds for it as it stands.
+used. Where the probabilities differ, rows are thinned to the smallest one: a row is used with probability (smallest / its
+own). What remains is a sample with equal probabilities, for which every test and interval of a replay holds as it stands.
 """
 
 from collections.abc import Sequence
