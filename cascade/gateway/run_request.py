@@ -29,7 +29,7 @@ def allowed_policy(config: "ActiveConfig", caller: "Caller", name: str) -> Polic
 
 
 def run_options(config: "ActiveConfig", caller: "Caller", request: GatewayRequest) -> dict[str, Any]:
-    """The keyword arguments of ``Cascade.arun`` besides the prompt and the request.
+    """The keyword arguments of ``Cascade.arun`` other than the prompt and the request.
 
     Raises:
         ApiError: The request cannot be run with this key, policy or models.
@@ -114,7 +114,7 @@ async def run_request(gateway: "Gateway", caller: "Caller", request: GatewayRequ
 
 
 async def _outcome(run: Awaitable[Result]) -> Result | Exception:
-    """A failure as a value: it must not cancel the other choices, which are paid for."""
+    """Returns a failure as a value: it must not cancel the other choices, which are paid for."""
     try:
         return await run
     except Exception as error:

@@ -112,7 +112,7 @@ class Stats:
             self.unpriced += bool(attempts)
             return
         self.usd += run.cost_usd
-        # A run without a good answer cost something and saved nothing.
+        # A run without an accepted answer cost something and saved nothing.
         good = run.accepted or run.reason == "last_tier"
         if run.premium_usd is not None or not good:
             self.compared += 1

@@ -42,7 +42,7 @@ class ShadowRequests:
     Args:
         compile: Returns a policy, ready to run in the running event loop.
         book: The journal's records of shadow requests.
-        is_stopping: Whether the thread is ending; a database that is unavailable is then waited for no longer.
+        is_stopping: Whether the thread is ending; then an unavailable database is an error at once.
         on_outcome: Called with each request that ended: its policy, its state, and its cost in USD.
     """
 
@@ -78,7 +78,7 @@ class ShadowRequests:
             log.error("run %s was not shadowed (%s)", job.run_id, type(error).__name__)
 
     async def _ask(self, job: ShadowJob, row: ShadowRow, handle: ModelHandle, compiled: CompiledPolicy) -> None:
-        """Asks one tier: waits until the model is idle, claims the money, sends, enters the outcome."""
+        """Asks one tier: waits until the model is idle, reserves the cost, sends the request, records the outcome."""
         if compiled.shadow is None:
             return  # the promise is broken, and premium alone is asked
         spec = compiled.shadow.spec
@@ -136,7 +136,7 @@ class ShadowRequests:
             self._on_outcome(row.policy, outcome.state, outcome.cost_usd)
 
     async def _reach(self, work: Callable[[], T]) -> T:
-        """Runs ``work`` on the journal's tables, again and again while the database is unavailable."""
+        """Runs ``work`` on the journal's tables, and retries while the database is unavailable."""
         while True:
             try:
                 return work()

@@ -1,7 +1,7 @@
 """The shadower: a thread that asks, for sampled runs, the tiers that were not asked, within a budget and at low priority.
 
-A run that is not sampled pays for its probability and a comparison. A sampled one appends to a queue as well; its answer has
-been returned by then, or is about to be.
+For a run that is not sampled, this costs the computation of its probability and a comparison. A sampled run is also appended
+to a queue, after its answer is complete.
 """
 
 import asyncio
@@ -33,13 +33,13 @@ log = logging.getLogger("cascade.shadow")
 CAPACITY = 1_000
 """Sampled runs that wait; further ones are recorded as skipped."""
 MAX_CHARS = 16_000_000
-"""Characters of their prompts and answers together, for the same reason."""
+"""Characters of their prompts and answers together; further runs are recorded as skipped, without their texts."""
 MOST_SKIPPED = 100_000
 """Runs that wait to be recorded as skipped; further ones are not recorded."""
 DRAIN_S = 5.0
 """How long closing waits for work that is queued or in progress."""
 CHECK_EVERY_S = 30.0
-"""Between looks at the promises."""
+"""The seconds between checks of the promises."""
 _AT_ONCE = 4  # jobs
 _ADOPT_EVERY_S, _ADOPT_AFTER_S = 60.0, 900.0  # jobs of processes that ended
 BEGIN_S = 2.0
@@ -75,7 +75,7 @@ class Shadower:
         register(self)
 
     def restart(self) -> None:
-        """See ``ForkAware.restart``; what the parent queued is the parent's."""
+        """See ``ForkAware.restart``; runs that the parent queued are left to the parent."""
         self._parents_loops.append(self._loop)
         self._book.restart()
         self._monitor.restart()
@@ -84,7 +84,7 @@ class Shadower:
 
     def _begin(self) -> None:
         self._queue: deque[ShadowJob] = deque()
-        self._chars = 0  # that the queue holds
+        self._chars = 0  # in the queue
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._began = threading.Event()  # the thread has its loop, or has ended
@@ -178,7 +178,7 @@ class Shadower:
         self._gradings.close()
 
     def drain(self) -> None:
-        """Takes no further runs, and waits up to DRAIN_S for those that are queued or under way."""
+        """Takes no further runs, and waits up to DRAIN_S for those that are queued or in progress."""
         self._closing = True
         if self._thread is not None and self._thread.is_alive():
             self._call(self._wake)
@@ -187,7 +187,7 @@ class Shadower:
                 self._queue.clear()
 
     def stop(self) -> None:
-        """Ends the thread. Requests that are queued stay so in the journal; those under way count with their estimate."""
+        """Ends the thread. Queued requests stay queued in the journal; those in progress count with their estimate."""
         self._closing = self._stopping = True
         thread = self._thread
         if thread is not None and thread.is_alive():
@@ -206,7 +206,7 @@ class Shadower:
     def _run(self) -> None:
         try:
             asyncio.run(self._main())
-        except Exception as error:  # whatever happens here, runs go on
+        except Exception as error:  # whatever fails here, runs continue
             log.error("shadowing ended (%s)", type(error).__name__)
         finally:
             self._began.set()
@@ -253,7 +253,7 @@ class Shadower:
         return job
 
     def _adopt(self) -> None:
-        """Queues what processes left that have ended."""
+        """Queues the jobs that processes left in the journal when they ended."""
         try:
             rows = self._book.waiting(self._policies, time.time() - _ADOPT_AFTER_S, CAPACITY - len(self._queue))
             self._queue.extend(job_of(row) for row in rows)

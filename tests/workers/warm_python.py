@@ -202,8 +202,8 @@ def _become(request: dict[str, Any], received: list[int]) -> None:
     moved = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, above) for descriptor in received]
     for descriptor, number in zip(moved, wanted, strict=True):
         os.dup2(descriptor, number)
-    kept = sorted(wanted)
-    for low, high in zip(kept, [*kept[1:], 1 << 20], strict=True):
+    in_order = sorted(wanted)
+    for low, high in zip(in_order, [*in_order[1:], 1 << 20], strict=True):
         os.closerange(low + 1, high)
     if request["own_session"]:
         os.setsid()
