@@ -14,7 +14,7 @@ Reader: TypeAlias = Callable[[Any, GatewayRequest], None]
 """Receives the value of a field and the request that is being read. Raises ApiError."""
 
 
-def check_present(**fields: Any) -> None:
+def check_present(**fields: object) -> None:
     """Raises ApiError for the first of these fields that is missing or empty."""
     for name, value in fields.items():
         if not value:
@@ -72,7 +72,7 @@ def usd(value: Any, name: str) -> float:
 
 
 def session(fields: Mapping[str, Any], request: GatewayRequest, prefix: str = "") -> None:
-    """Reads ``session``: which conversation the request continues."""
+    """Reads ``session``: the conversation that the request continues."""
     if fields.get("session") is not None:
         request.session = text(fields["session"], f"{prefix}session", 256, empty=False)
 
@@ -89,7 +89,7 @@ def option(name: str, check: Callable[[Any, str], Any], *, rare: bool = True) ->
 
 
 def unused(name: str, *plain: Any) -> Reader:
-    """A field without effect here, and without effect on what the gateway promises; ``plain`` values ask for nothing."""
+    """A field that is ignored, without effect on what the gateway promises; ``plain`` values are not listed as ignored."""
 
     def reader(value: Any, request: GatewayRequest) -> None:
         not_deep(value, name)
@@ -100,7 +100,7 @@ def unused(name: str, *plain: Any) -> Reader:
 
 
 def refused(name: str, why: str, *plain: Any) -> Reader:
-    """A field that cannot be left out without changing what is asked for; ``plain`` values ask for nothing."""
+    """A field that cannot be ignored without changing what is asked for; ``plain`` values, the default, are accepted."""
 
     def reader(value: Any, _: GatewayRequest) -> None:
         if value not in plain:

@@ -1,4 +1,4 @@
-"""Readers of single fields. Each error names the field and what it may be."""
+"""Readers of single fields. Each error names the field and its allowed values."""
 
 import math
 import re
@@ -30,9 +30,9 @@ def json_object(raw: bytes) -> dict[str, Any]:
         The object.
 
     Raises:
-        ApiError: More than ``MAX_VALUES`` values, no JSON, a duplicate key, nested too deep for the parser, or no object.
+        ApiError: Not JSON, not an object, more than ``MAX_VALUES`` values, a duplicate key, or nested too deep.
     """
-    # The first count includes the strings and takes no time: most bodies need no closer look.
+    # The first count includes the strings and is fast: for most bodies it is enough.
     if raw.count(b",") + raw.count(b"{") + raw.count(b"[") > MAX_VALUES and _count_values(raw) > MAX_VALUES:
         raise bad_request(f"the body has more than {MAX_VALUES} values", code="body_too_complex")
     try:
@@ -152,7 +152,7 @@ def read_fields(body: Mapping[str, Any], readers: Mapping[str, Callable[..., Non
 
 
 def shorten(name: str, max_length: int = _MAX_NAME) -> str:
-    """A client's name as an error may quote it: shortened where it is long."""
+    """A client's name, shortened for an error where it is long."""
     return name if len(name) <= max_length else f"{name[:max_length]}... ({len(name)} characters)"
 
 
@@ -160,5 +160,5 @@ def _children(outer: dict[str, Any] | list[Any]) -> Collection[Any]:
     return outer.values() if isinstance(outer, dict) else outer
 
 
-def _display(value: Any) -> str:
+def _display(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,4 +1,4 @@
-"""The prompts of a recording beside its score columns, for tuning that looks at them."""
+"""Adds the prompts of a recording to its score columns, for tuning that reads them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -36,7 +36,7 @@ def with_prompts(
 
 
 def prompt_notes(columns: Mapping[str, Sequence[TierScores]], fit_rows: npt.NDArray[np.int64], seed: int) -> list[str]:
-    """Whether each model's prompts say anything on the fit rows, and why not; empty where prompts are not looked at."""
+    """For each model whether its prompts help on the fit rows, and why not; empty where prompts are not read."""
     models: dict[str, list[str]] = {}
     for model, each in columns.items():
         if each[0].prompts is not None:

@@ -96,7 +96,7 @@ class PromptTable:
         Args:
             quality: (n,), the quality of the tier's answers, in [0, 1].
             rows: The rows to fit on.
-            seed: Of folds.
+            seed: The seed of the folds.
         """
         key = (quality[rows].tobytes(), rows.tobytes(), seed)
         if key not in self._fitted:
