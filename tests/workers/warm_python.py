@@ -31,11 +31,13 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 # What commands and the programs in tests import.
 MODULES = (
-    "aiohttp", "anthropic.resources.messages", "cascade.commands.ask", "cascade.commands.check", "cascade.commands.serve",
-    "cascade.default_client", "cascade.gateway.app", "cascade.gateway.serve.server", "cascade.gateway.serve.supervisor",
-    "cascade.journal.postgres", "cascade.journal.read.commands", "cascade.journal.sqlite", "cascade.models.anthropic",
-    "cascade.models.http", "cascade.models.openai", "httpx2", "jsonschema", "openai.resources.chat",
-    "openai.resources.responses", "prometheus_client.multiprocess", "psycopg", "uvicorn", "uvloop",
+    "aiohttp", "anthropic.resources.messages", "cascade.commands.ask", "cascade.commands.check",
+    "cascade.commands.serve", "cascade.default_client", "cascade.gateway.app", "cascade.gateway.serve.server",
+    "cascade.gateway.serve.supervisor", "cascade.journal.postgres", "cascade.journal.read.commands",
+    "cascade.journal.sqlite", "cascade.models.anthropic", "cascade.models.http", "cascade.models.openai",
+    "evals.grade.command", "evals.record.command", "evals.replay.command", "httpx2", "jsonschema",
+    "openai.resources.chat", "openai.resources.responses", "prometheus_client.multiprocess", "psycopg", "uvicorn",
+    "uvloop",
 )  # fmt: skip
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER in linux/prctl.h
 _LENGTH = struct.Struct("I")

@@ -4,7 +4,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from cascade.gateway.errors import ApiError, bad_request
-from cascade.gateway.field_readers import Reader, check_present, max_tokens, model, option, refused, stream, top_p, unused
+from cascade.gateway.field_readers import (
+    Reader,
+    cascade_fields,
+    check_present,
+    max_tokens,
+    model,
+    option,
+    refused,
+    stream,
+    top_p,
+    unused,
+)
 from cascade.gateway.request import GatewayRequest
 from cascade.gateway.schemas.bounds import schema_of
 from cascade.gateway.validation import (
@@ -203,6 +214,7 @@ _READERS: Mapping[str, Reader] = {
     "metadata": _metadata,
     "output_config": _output_config,
     "stream": stream,
+    "cascade": cascade_fields,
     "thinking": _thinking,
     "context_management": _context_management,
     "cache_control": _cache_control,

@@ -316,7 +316,7 @@ def test_abstaining_is_said(running: Running, upstream: WireServer) -> None:
         ({"model": "claude", "temperature": 1.5}, "temperature", "does not support"),
         ({"model": "claude", "logprobs": True}, "logprobs", "does not support"),
         ({"model": "claude", "response_format": {"type": "json_object"}}, "response_format.type", "does not support"),
-        ({"cascade": {"budget": 1}}, "cascade.budget", "unknown field"),
+        ({"cascade": {"budgets": 1}}, "cascade.budgets", "unknown field"),
         ({"metadata": {"a": 1}}, "metadata.a", "a string"),
         ({"stop": ["a"] * 5}, "stop", "one to four"),
     ],

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -158,7 +159,10 @@ def test_the_metrics_of_several_processes(tmp_path: Path) -> None:
     ):
         for url in (one, one, two):
             assert httpx2.post(f"{url}/v1/route", json=body).status_code == 200
+        requests = ("cascade_http_requests_total", 'route="/v1/route"', 'status="200"')
+        ends = time.monotonic() + 20
         for url in (one, two):
-            message = httpx2.get(f"{url}/metrics").text
+            while value(message := httpx2.get(f"{url}/metrics").text, *requests) < 3:  # counted once the response is sent
+                assert time.monotonic() < ends, message
+            assert value(message, *requests) == 3
             assert value(message, "cascade_runs_total", 'policy="default"') == 3
-            assert value(message, "cascade_http_requests_total", 'route="/v1/route"', 'status="200"') == 3
