@@ -71,8 +71,8 @@ def explain(
             first = plan.order[plan.routes[place].start_at]
     if policy.embedding is not None and policy.reads_embedding:
         yield (
-            f"embedding: missing, since nobody is asked here; a run asks {policy.embedding.model} for it. What n-grams "
-            "alone decide is shown, as where its server is down"
+            f"embedding: not requested here; a run requests it from {policy.embedding.model}. Shown is what the n-grams "
+            "decide alone, as they do where its server is down"
         )
     skipped = 0
     for i, tier in enumerate(policy.tiers):

@@ -7,7 +7,7 @@ from typing import Any
 
 from jiter import from_json
 
-from cascade.util.suggestions import nearest
+from cascade.util.suggestions import with_more
 
 from .errors import bad_request
 
@@ -145,8 +145,8 @@ def read_fields(body: Mapping[str, Any], readers: Mapping[str, Callable[..., Non
     for name, value in body.items():
         reader = readers.get(name)
         if reader is None:
-            message = f"unknown field{nearest(name, list(readers))}; it is rejected because it would have no effect"
-            raise bad_request(message, shorten(name))
+            hint = with_more(name, list(readers), "it is rejected because it would have no effect")
+            raise bad_request(f"unknown field{hint}", shorten(name))
         if value is not None:
             reader(value, *args)
 

@@ -33,8 +33,8 @@ class RouteCondition(StrictModel):
     task: Word | None = Field(None, description="The run's task: its tag, see tasks. One name or several.")
     key: Word | None = Field(None, description="The name of the gateway's key. One name or several.")
     tags: dict[str, str | int | float | bool] = Field(default_factory=dict, description="What the run's tags must hold.")
-    min_chars: int | None = Field(None, ge=0, description="The prompt's messages have at least so many characters.")
-    max_chars: int | None = Field(None, ge=0, description="They have at most so many.")
+    min_chars: int | None = Field(None, ge=0, description="The prompt's messages have at least this many characters.")
+    max_chars: int | None = Field(None, ge=0, description="The prompt's messages have at most this many characters.")
     script: Word | None = Field(None, description="The script of most letters of the last user message: latin, cjk, ...")
     language: Word | None = Field(
         None, description="The language of the last user message, as ISO 639-1 names it: de, en, ..."

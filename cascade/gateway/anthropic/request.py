@@ -198,7 +198,7 @@ def _thread(_: Any, __: GatewayRequest) -> None:
     raise ApiError(400, message, param="thread", code="unsupported", extra={"details": details})
 
 
-_HOSTED = "what runs at Anthropic is not supported; only tools that the client runs are"
+_HOSTED = "tools that run at Anthropic are not supported; only tools that the client runs are"
 
 _READERS: Mapping[str, Reader] = {
     "model": model,
@@ -229,8 +229,6 @@ _READERS: Mapping[str, Reader] = {
         "compaction", "a summary of the conversation cannot be judged; send the messages themselves", [], {}
     ),
     "thread": _thread,
-    "inference_geo": refused(
-        "inference_geo", "where a request is processed is the operator's to say, in the policy file", [], {}
-    ),
-    "billing_policy": refused("billing_policy", "who is billed is the operator's to say", [], {}),
+    "inference_geo": refused("inference_geo", "the operator sets in the policy file where requests are processed", [], {}),
+    "billing_policy": refused("billing_policy", "the operator sets which account is billed", [], {}),
 }

@@ -284,7 +284,7 @@ def test_explain_and_check_show_it(server: WireServer, tmp_path: Path, capsys: p
     path = tmp_path / "policies.yaml"
     path.write_text(policy_text(server))
     lines = list(explain(load(path).policies["default"], Prompt.of(TEXT), {}))
-    assert any(line.startswith("embedding: missing, since nobody is asked here") for line in lines)
+    assert any(line.startswith("embedding: not requested here; a run requests it from") for line in lines)
     assert any("small: asked first" in line and "right with 0.6 by the prompt" in line for line in lines)
     path.write_text(policy_text(server, first={"predictor": predictor(slope=0.0)}))
     lines = list(explain(load(path).policies["default"], Prompt.of(TEXT), {}))
