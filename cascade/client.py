@@ -384,9 +384,9 @@ class Cascade(Service):
         """
         compiled = self._runtime.compile(policy)
         context = RunContext(compiled, Prompt.of(prompt), new_run_budget(compiled))
-        asked = tier_of(compiled, tier)
-        embedding_calls = None if compiled.embedder is None else await read_embedding(context, of_tiers=(asked,))
-        attempt = TierAttempt(context, asked, decides=False)
+        compiled_tier = tier_of(compiled, tier)
+        embedding_calls = None if compiled.embedder is None else await read_embedding(context, of_tiers=(compiled_tier,))
+        attempt = TierAttempt(context, compiled_tier, decides=False)
         await (attempt.run_with_others() if attempt.tier.asks_others else attempt.run())
         record = attempt.record()
         return record if embedding_calls is None else embedding_calls.counted_in(record)
