@@ -24,13 +24,13 @@ _REMEDIES = {
 
 
 class ReplayError(ValueError):
-    """A replay that cannot be done; the message says why and what to do."""
+    """A replay is not possible; the message says why and what to do."""
 
 
 def usable_rows(examples: Sequence[Example], tiers: Sequence[str]) -> tuple[list[Example], dict[str, int], list[str]]:
     """The rows that every tier answered, priced and graded; how many were left out for which reason; warnings naming them.
 
-    Raises ReplayError where no row is left, and where those that are left are no sample: see ``rows.sampling``.
+    Raises ReplayError where no row is left, or where the rows left are no sample: see ``rows.sampling``.
     """
     ids_by_reason: dict[str, list[str]] = {"a tier has no answer": [], "not graded": [], "cost unknown": []}
     rows = []
@@ -103,7 +103,7 @@ def row_warnings(examples: Sequence[Example], tiers: Sequence[str]) -> list[str]
 
 
 def prompt_key(example: Example) -> str:
-    """A question's identity: equal where system message and prompt are equal."""
+    """Identifies a question: equal where system message and prompt are equal."""
     return repr((example.system, example.prompt))
 
 
@@ -141,7 +141,7 @@ def default_judges(examples: Sequence[Example], tier: str) -> Rules:
 
 
 def judge_plans(examples: Sequence[Example], tier: str) -> list[Rules]:
-    """``default_judges``, and the same with at most four samples: tuning takes what pays."""
+    """``default_judges``, and the same with at most four samples; tuning chooses between them."""
     full = default_judges(examples, tier)
     if full[-1]["use"] == "self_consistency" and full[-1]["samples"] > 4:
         return [full, [*full[:-1], {"use": "self_consistency", "samples": 4}]]
