@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cascade import Answer, Cascade, PolicyError, Result, ScriptedModel
+from cascade import Answer, Attempt, Cascade, PolicyError, Result, ScriptedModel
 from cascade.cli import main
 from cascade.commands.explain import explain
 from cascade.engine.prompts.embedding import _warnings
@@ -85,6 +85,19 @@ def run(server: WireServer, reply: Any, text: str = TEXT, **options: Any) -> Res
     cascade, _, _ = make_cascade(server, **options)
     with cascade:
         return cascade.run(text, **call)
+
+
+def test_an_attempt_reads_the_embedding(server: WireServer) -> None:
+    """One tier asked by itself scores its answer by the same evidence as in a run."""
+    server.reply = vector(2.0, 0.0, 0.0)
+    cascade, _, _ = make_cascade(server)
+
+    async def attempt(tier: str) -> Attempt:
+        async with cascade:
+            return await cascade.attempt(tier, TEXT)
+
+    (embedded, answered) = asyncio.run(attempt("small")).call_log
+    assert (embedded.purpose, answered.purpose) == ("embedding", "answer")
 
 
 def test_the_embedding_decides_and_counts(server: WireServer, tmp_path: Path) -> None:
