@@ -1,4 +1,4 @@
-"""Measures cascades on recorded answers: recordings, grading, replay. Stands above ``cascade`` and ``judges``."""
+"""Measures cascades on recorded answers: recordings, grading, replay. A package of cascade-gate, above ``cascade``."""
 
 try:
     from cascade.util.own_packages import check_own

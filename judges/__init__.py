@@ -1,4 +1,4 @@
-"""Judges of answers. Usable alone: nothing here depends on tiers, policies or thresholds."""
+"""Judges of answers, a package of cascade-gate. Usable alone: nothing here depends on tiers, policies or thresholds."""
 
 from .protocol import Ask, AskOptions, FunctionJudge, Judge, JudgeInput
 from .registry import UnknownJudgeError, judge, make, names, register

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cascade.util.own_packages import NameCollisionError, check_own
 from tests.distribution import install
 
 POLICIES = """imports: [my_judges]
@@ -224,6 +225,27 @@ def test_another_distribution_in_the_way_is_named(
     done = subprocess.run([str(script), "run", "q"], cwd=folder, env=env, capture_output=True, text=True)
     assert done.returncode == 2
     assert str(other) in one_line(done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "judges/__init__.py was overwritten by another distribution"),
+        (None, "judges/__init__.py is missing. Install cascade-gate again."),
+    ],
+)
+def test_another_distribution_installed_over_ours_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, message: str
+) -> None:
+    """It overwrites the file that both have; uninstalling it removes ours."""
+    (tmp_path / "judges").mkdir()
+    if text is not None:
+        (tmp_path / "judges" / "__init__.py").write_text(text)
+    monkeypatch.setattr("cascade.util.own_packages._TOP", str(tmp_path))
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "judges", raising=False)
+    with pytest.raises(NameCollisionError, match=f"cascade needs its own package 'judges', but .*{message}"):
+        check_own("judges")
 
 
 def test_a_cascade_in_the_way_of_evals_is_named(script: Path, folder: Path) -> None:

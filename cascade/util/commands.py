@@ -62,7 +62,7 @@ def installed_commands() -> dict[str, Command]:
     commands: dict[str, Command] = {}
     for point in entry_points(group="cascade.commands"):
         if point.module.partition(".")[0] == _OURS:
-            check_own(_OURS)
+            check_own(_OURS, started=True)
         for command in point.load():
             commands.setdefault(command.name, command)
     return commands

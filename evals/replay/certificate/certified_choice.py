@@ -16,7 +16,6 @@ from evals.replay.statistics.certify import METHODS, Certificate, least_rows, p_
 from evals.replay.statistics.side_by_side import as_certificate, check_side_by_side
 from evals.replay.sweep_result import Candidate, SweepResult
 from evals.replay.tuning.by_prompt import PromptTuner, without_prompts
-from evals.replay.tuning.fallback import CandidateSequence
 from evals.replay.tuning.tune import Goal, Tuner
 
 from . import fixed_grid
@@ -24,6 +23,7 @@ from .accepted_quality import choose_accepted_quality
 from .by_cost import choose_by_cost
 from .guarantee import CertifiedChoice, Guarantee
 from .menu import certify_menu, rows_in_all, saves
+from .proof_sequences import ProofSequence, preset_sequences, side_by_side, too_few_to_tune
 
 Array = npt.NDArray[np.float64]
 Method = Literal["auto", "split", "preset"]
@@ -53,7 +53,7 @@ def choose_certified(
         guarantee: The promise.
         seed: Of folds.
         method: "preset" tests a grid fixed beforehand, "split" tunes first; "auto" takes the grid for two models and a
-            single score.
+            single score, and tests grids beside tuned ladders where rows are too few to tune on.
         must_end: The model that every cascade must end with.
         tuner_class: Makes what tunes: by default a tuner that looks at prompts where the columns have them.
     """
@@ -68,21 +68,29 @@ def choose_certified(
     against_premium = guarantee.kind == "max_loss"
     reference = quality if against_premium else np.ones(len(quality))
     limit = guarantee.value if against_premium else 1.0 - guarantee.value
+    of_preset: list[ProofSequence] = []
+    if method != "split" and tuner_class is PromptTuner:
+        of_preset = preset_sequences(columns, splits, must_end if len(columns) > 2 else None)
     swept: tuple[SweepResult, ...] = ()
-    fixed, tuner = None, None
-    if method != "split" and tuner_class is PromptTuner and all(len(c) == 1 for c in columns.values()):
-        fixed = fixed_grid.candidate_sequence([c[0] for c in columns.values()], splits.calibration)
-    if fixed is not None:
-        rows, tuned_on, how = splits.calibration, splits.calibration, "preset"
-        sequences = [CandidateSequence(candidates=tuple(fixed))]
+    tuner: Tuner | None = None
+    if of_preset and len(columns) == 2 and all(len(of_model) == 1 for of_model in columns.values()):
+        sequences = of_preset
     else:
         goal = Goal(reference, limit, premium if against_premium else None)
         tuner = tuner_class(columns, splits.fit, goal, seed)
-        rows, tuned_on, how = splits.certify, splits.fit, "split"
-        sequences = tuner.test_sequences(len(rows), guarantee.delta, must_end=must_end)
+        tuned = tuner.test_sequences(len(splits.certify), guarantee.delta, must_end=must_end)
+        beside = of_preset if method == "auto" and too_few_to_tune(len(splits.certify), limit) else []
+        sequences = side_by_side(tuned, beside, splits)
         swept = (*tuner.sweep_all(must_end), *tuner.refined)
-    losses = [[reference[rows] - c.outcome(rows).quality for c in each.candidates] for each in sequences]
-    proofs = check_side_by_side(losses, [s.share for s in sequences], limit, guarantee.delta, paired=against_premium)
+    losses = [[reference[each.rows] - c.outcome(each.rows).quality for c in each.candidates] for each in sequences]
+    proofs = check_side_by_side(
+        losses,
+        [each.share for each in sequences],
+        limit,
+        guarantee.delta,
+        paired=against_premium,
+        fixed=[each.preset for each in sequences],
+    )
     # Which of the proved ones is used may depend on any rows.
     passed: list[tuple[float, int, int]] = []
     for i, (sequence, tested) in enumerate(zip(sequences, proofs, strict=True)):
@@ -93,20 +101,23 @@ def choose_certified(
         ]
         passed += sorted(usable)[:1]
     for _, i, position in sorted(passed):
-        chosen = sequences[i].candidates[position]
-        if against_premium and not saves(chosen, premium_usd, tuned_on):
+        sequence = sequences[i]
+        chosen = sequence.candidates[position]
+        if against_premium and not saves(chosen, premium_usd, sequence.chosen_on):
             continue
         proof = as_certificate(proofs, losses, limit, guarantee.delta, at=(i, position), paired=against_premium)
-        if how == "preset":
-            chosen = fixed_grid.with_confidence(chosen, rows, seed)
-        chosen, last_fit_rows = (chosen, None) if how == "preset" else refit_last(chosen, splits, seed)
+        last_fit_rows = None
+        if sequence.preset:
+            chosen = fixed_grid.with_confidence(chosen, sequence.rows, seed)
+        else:
+            chosen, last_fit_rows = refit_last(chosen, splits, seed)
         return CertifiedChoice(
             chosen=chosen,
             certificate=proof.to_json() | {"words": _success_words(guarantee, proof)},
             guarantee=guarantee,
-            method=how,
-            fit_rows=rows if how == "preset" else splits.fit,
-            notes=sequences[i].notes,
+            method="preset" if sequence.preset else "split",
+            fit_rows=sequence.chosen_on,
+            notes=sequence.notes,
             swept=swept,
             last_fit_rows=last_fit_rows,
         )
@@ -123,12 +134,13 @@ def choose_certified(
         )
         certificate |= {"certified": True, "method": "the premium tier alone: nothing is lost", "words": words}
     else:
+        rows = sequences[-1].rows
         certificate |= _refusal(proof, guarantee, splits, len(rows), reference[rows] - premium_alone.outcome(rows).quality)
     return CertifiedChoice(
         chosen=premium_alone,
         certificate=certificate,
         guarantee=guarantee,
-        method=how,
+        method="preset" if sequences[-1].preset else "split",
         fit_rows=splits.calibration,
         swept=swept,
     )

@@ -8,6 +8,12 @@ Why at most delta: let T be the sequences that hold a false candidate, one that 
 candidate that passes, none of T is finished; so the first false candidate of sequence c in T is tested at most at level
 delta * share_c / (sum of the shares of T), and these levels add up to delta. That holds for any order within the sequences
 and any dependence between the tests.
+
+Some sequences may be fixed before any row is read, and be tested on all rows, also on those that chose the others. How much
+the chosen ones give away depends on those rows, so they give nothing to the fixed ones, which are tested as if no chosen one
+ever finished: at delta * share_c / (the shares of the unfinished fixed ones and of all chosen ones). The fixed ones give to
+all. Let F be the shares of the fixed ones in T and C those of all chosen ones: the levels of the fixed ones in T add up to
+at most delta * F / (F + C), and, whatever rows chose them, those of the chosen ones in T to delta * C / (F + C).
 """
 
 from collections.abc import Sequence
@@ -44,31 +50,44 @@ class SequenceTests:
 
 
 def check_side_by_side(
-    sequences: Sequence[Sequence[Array]], shares: Sequence[float], limit: float, delta: float, *, paired: bool = True
+    sequences: Sequence[Sequence[Array]],
+    shares: Sequence[float],
+    limit: float,
+    delta: float,
+    *,
+    paired: bool = True,
+    fixed: Sequence[bool] | None = None,
 ) -> list[SequenceTests]:
     """Tests the candidates of every sequence: all that pass keep the promise, with probability 1 - ``delta``.
 
     Args:
         sequences: For each sequence its candidates' losses, each (n,); see ``p_value``. The rows must not have helped to
-            choose candidates, their order or the shares.
+            choose its candidates, their order or its share.
         shares: Of each sequence, above 0.
         limit: The largest mean loss.
         delta: The probability that any candidate that passes breaks the promise.
         paired: Whether losses are differences that may be negative.
+        fixed: Which sequences, and their shares, were fixed before any row was read, so that they may be tested on rows that
+            chose the others; None: all sequences are tested on rows that chose none of them.
 
     Raises:
         ValueError: a share is not above 0, or there are not as many as sequences.
     """
+    fixed = [False] * len(sequences) if fixed is None else fixed
     if len(shares) != len(sequences) or not all(share > 0 for share in shares):
         raise ValueError(f"{len(sequences)} sequences need as many shares above 0; got {tuple(shares)}")
     tests: list[list[CandidateTest]] = [[] for _ in sequences]
     methods, levels = ["auto"] * len(sequences), [0.0] * len(sequences)
     unfinished = [c for c, candidates in enumerate(sequences) if candidates]
+    of_chosen = sum(shares[c] for c in range(len(sequences)) if not fixed[c])
     n_before = -1
     while n_before != len(unfinished):
-        n_before, total = len(unfinished), sum(shares[c] for c in unfinished)
+        n_before = len(unfinished)
+        of_fixed = sum(shares[c] for c in unfinished if fixed[c])
+        left = sum(shares[c] for c in unfinished if not fixed[c])
         for c in unfinished:
-            levels[c] = delta * shares[c] / total
+            share = shares[c] if fixed[c] else of_chosen * shares[c] / left
+            levels[c] = delta * share / (of_fixed + of_chosen)
             methods[c] = _go_on(tests[c], sequences[c], limit, levels[c], paired) or methods[c]
         unfinished = [c for c in unfinished if len(tests[c]) < len(sequences[c]) or not tests[c][-1].passed]
     return [

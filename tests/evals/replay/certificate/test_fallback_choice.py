@@ -9,6 +9,7 @@ import pytest
 
 from evals.replay.certificate.certified_choice import choose_certified
 from evals.replay.certificate.guarantee import Guarantee
+from evals.replay.certificate.proof_sequences import preset_sequences, too_few_to_tune
 from evals.replay.rows.splits import Splits
 from evals.replay.tuning.fallback import CandidateSequence
 from evals.replay.tuning.tune import Tuner
@@ -50,6 +51,25 @@ def test_the_fallback_is_used_where_the_first_ladder_fails() -> None:
     assert both.certificate["p_value"] <= both.certificate["level"] == pytest.approx(0.05)
     assert "one of 2 side by side" in both.certificate["words"]
     assert both.chosen.outcome(splits.test).cost_usd.mean() < 10.0
+
+
+def test_grids_are_tested_beside_where_rows_are_too_few_to_tune_on() -> None:
+    """Each cheap tier's grid is tested on all 150 calibration rows; with ``method="split"``, or more rows, there is none."""
+    columns, tiny = pair(3000, 5), pair(3000, 105, right=0.5)["cheap"][0]
+    columns = {"tiny": [replace(tiny, model="tiny", cost_usd=tiny.cost_usd / 2)], **columns}
+    rows, guarantee = np.random.default_rng(13).permutation(3000), Guarantee("max_loss", LIMIT, 0.1)
+    splits = Splits(rows[:45], rows[45:150], rows[150:])
+    choice = choose_certified(columns, splits, guarantee, seed=13)
+    assert (choice.method, choice.chosen.cascade.models) == ("preset", ("cheap", "dear"))
+    assert np.array_equal(choice.fit_rows, splits.calibration)
+    assert (choice.certificate["n"], choice.certificate["sequences"]) == (150, 4)
+    assert choice.certificate["p_value"] <= choice.certificate["level"] == pytest.approx(0.1 * 0.5 / 2)
+    tuned = choose_certified(columns, splits, guarantee, seed=13, method="split")
+    assert (tuned.method, tuned.certificate["sequences"]) == ("split", 2)
+    usd = [each.chosen.outcome(splits.test).cost_usd.mean() for each in (choice, tuned)]
+    assert usd[0] < usd[1] / 2
+    assert not too_few_to_tune(160, LIMIT)
+    assert preset_sequences(columns, splits, "cheap") == []
 
 
 def broken(columns: Any, quality: npt.NDArray[np.float64], seed: int) -> tuple[bool, bool]:

@@ -20,9 +20,12 @@ def losses(worse: int) -> Array:
     return np.concatenate([np.ones(worse), np.zeros(N - worse)])
 
 
-def passed(sequences: list[list[int]], shares: list[float], delta: float = DELTA) -> list[int]:
+def passed(
+    sequences: list[list[int]], shares: list[float], delta: float = DELTA, fixed: list[bool] | None = None
+) -> list[int]:
     """How many candidates of each sequence pass; each is a count of losses."""
-    proofs = check_side_by_side([[losses(k) for k in each] for each in sequences], shares, LIMIT, delta, paired=False)
+    tested = [[losses(k) for k in each] for each in sequences]
+    proofs = check_side_by_side(tested, shares, LIMIT, delta, paired=False, fixed=fixed)
     return [proof.n_passed for proof in proofs]
 
 
@@ -69,6 +72,16 @@ def test_a_finished_sequence_gives_its_share_to_the_others() -> None:
     assert passed([[between], []], [0.5, 0.5]) == [1, 0]
 
 
+def test_a_chosen_sequence_gives_nothing_to_a_fixed_one() -> None:
+    """A fixed sequence gives its share to all others, a chosen one to chosen ones only."""
+    between = next(k for k in range(N) if 0.05 < fixed_sequence([losses(k)], LIMIT, 1.0, paired=False).p_value <= 0.1)
+    assert passed([[0], [between]], [0.5, 0.5], fixed=[False, True]) == [1, 0]
+    assert passed([[between], [0]], [0.5, 0.5], fixed=[False, True]) == [1, 1]
+    assert passed([[0], [between]], [0.5, 0.5], fixed=[True, True]) == [1, 1]
+    assert passed([[0], [between], [N]], [0.2, 0.2, 0.6], fixed=[False, False, True]) == [1, 0, 0]
+    assert passed([[0], [between], [0]], [0.2, 0.2, 0.6], fixed=[False, False, True]) == [1, 1, 1]
+
+
 @pytest.mark.parametrize("shares", [[0.5], [0.5, 0.0], [1.0, -0.1]])
 def test_every_sequence_needs_a_share(shares: list[float]) -> None:
     """One without a share would be tested at the level 0, and hold back what it could give."""
@@ -97,6 +110,26 @@ def test_the_level_is_kept(name: str, shared: bool) -> None:
         broken += any(risk > LIMIT for each, proof in zip(sequences, proofs, strict=True) for risk in each[: proof.n_passed])
     assert binomtest(broken, draws, DELTA, alternative="greater").pvalue > 1e-3
     assert broken > 0.1 * DELTA * draws
+
+
+@pytest.mark.parametrize(("fixed", "holds"), [([False, True], True), (None, False)])
+def test_sequences_that_were_chosen_on_rows_of_a_fixed_one(fixed: list[bool] | None, holds: bool) -> None:
+    """A sequence that surely passes is chosen where a fixed candidate does well on the rows that test it, else a false one.
+
+    If the chosen one gave its share to the fixed one, more than delta of the draws would have a false candidate pass.
+    """
+    rng, draws, broken = np.random.default_rng(13), 2500, 0
+    delta = 0.06  # near what the exact test reaches with so many rows
+    well = max(k for k in range(N) if fixed_sequence([losses(k)], LIMIT, delta, paired=False).certified)
+    for _ in range(draws):
+        ours, theirs = (losses(int((rng.random(N) < 0.1001).sum())) for _ in range(2))
+        does_well = ours.sum() <= well
+        proofs = check_side_by_side(
+            [[losses(0) if does_well else theirs], [ours]], [0.5, 0.5], LIMIT, delta, paired=False, fixed=fixed
+        )
+        broken += bool(proofs[1].n_passed) or (not does_well and bool(proofs[0].n_passed))
+    worse = binomtest(broken, draws, delta, alternative="greater").pvalue
+    assert worse > 1e-3 if holds else worse < 1e-3
 
 
 def test_testing_every_sequence_at_the_whole_delta_would_not_keep_it() -> None:
