@@ -1,28 +1,25 @@
 """run, stream, gate, feedback and their async forms, on one Cascade for each policy file that the process uses."""
 
+import atexit
+import os
 import threading
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack, overload
+from typing import TYPE_CHECKING, Unpack, overload
 
-from cascade.engine.calls import DEFAULT_REQUEST
-from cascade.models.protocol import Request
 from cascade.util.keywords import keywords_of
 from judges import Answer
 
 from .client import Cascade
 from .options import (
     GateOptions,
-    OnEvent,
     PathLike,
     PromptLike,
     RunOptions,
     Schema,
     SchemaT,
-    SharedBudgets,
-    StreamMode,
     StreamOptions,
-    Tags,
 )
 from .policy import load as policy_files
 from .result import Result
@@ -32,6 +29,20 @@ if TYPE_CHECKING:
 
 _lock = threading.Lock()
 _shared: dict[Path, Cascade] = {}
+_process = os.getpid()
+
+
+def _close_connections() -> None:
+    """When the process exits: closes what nobody else can close, and what would be reported as not closed."""
+    if os.getpid() != _process:
+        return  # the connections are those of the parent process
+    for service in _shared.values():
+        with suppress(Exception):
+            service._close_connections(_EXIT_S)
+
+
+_EXIT_S = 1.0
+atexit.register(_close_connections)
 
 
 def _default(file: PathLike | None) -> Cascade:
@@ -131,44 +142,20 @@ async def arun(
     policy_file: PathLike | None = None,
     **options: Unpack[RunOptions],
 ) -> Result: ...
+@keywords_of(Cascade.arun)
 async def arun(
     prompt: PromptLike,
     *,
-    policy: str = "default",
-    system: str | None = None,
     schema: Schema | None = None,
-    tools: Sequence[Mapping[str, Any]] = (),
-    budget_usd: float | None = None,
-    deadline_s: float | None = None,
-    min_confidence: float | None = None,
-    max_latency_s: float | None = None,
-    session: str | None = None,
-    tags: Tags | None = None,
-    on_event: OnEvent | None = None,
-    stream: StreamMode | None = None,
-    request: Request = DEFAULT_REQUEST,
-    daily: SharedBudgets = (),
     policy_file: PathLike | None = None,
+    **options: Unpack[RunOptions],
 ) -> Result:
     """``run`` for async code: same arguments, same result, same errors.
 
     Args:
         prompt: Text, chat messages in OpenAI's shape, or a Prompt.
-        policy: A policy's name, or ``policy/tier`` for that tier alone.
-        system: A system message, placed before the prompt's messages.
         schema: The shape of the answer: a pydantic model class (then ``result.parsed`` is one) or a JSON Schema.
-        tools: Tools that the model may call, in OpenAI's function shape.
-        budget_usd: The most that this run may spend, in place of the policy's ``budget_usd``.
-        deadline_s: The most seconds that this run may take, in place of the policy's ``deadline_s``.
-        min_confidence: In [0, 1]: nothing below it is accepted, whatever the policy's thresholds say.
-        max_latency_s: The seconds that this run should take; see ``run``.
-        session: The name of the conversation that the prompt continues, for a policy with ``sticky``.
-        tags: The caller's own labels (texts, numbers, booleans by name), kept in the journal.
-        on_event: Called with each event of the run as it happens; see ``astream``.
-        stream: When text becomes an event, in place of the policy's ``stream``.
-        request: How the tiers' models are asked: maximum tokens, temperature, further provider options.
-        daily: Budgets in addition to the policy's own: (scope, USD per UTC day).
-        policy_file: The policy file. Default: as for ``run``.
+        policy_file: The policy file. Default: as for ``run``, which explains the other keywords, too.
 
     Returns:
         The judged answer. Check ``accepted`` before you use ``text``.
@@ -183,23 +170,7 @@ async def arun(
         result = await cascade.arun("Name a city.", schema=City)
         ```
     """
-    return await _default(policy_file).arun(
-        prompt,
-        policy=policy,
-        system=system,
-        schema=schema,
-        tools=tools,
-        budget_usd=budget_usd,
-        deadline_s=deadline_s,
-        min_confidence=min_confidence,
-        max_latency_s=max_latency_s,
-        session=session,
-        tags=tags,
-        on_event=on_event,
-        stream=stream,
-        request=request,
-        daily=daily,
-    )
+    return await _default(policy_file).arun(prompt, schema=schema, **options)
 
 
 @keywords_of(Cascade.stream)
@@ -302,11 +273,11 @@ def gate(
         prompt: What was asked: text, chat messages in OpenAI's shape, or a Prompt.
         answer: The answer to score.
         policy: The policy's name.
-        tier: The tier whose judges and threshold apply. Default: the first.
+        tier: The tier whose judges and threshold apply. Default: the first that the run's task asks.
         system: A system message, placed before the prompt's messages.
         schema: The shape of the answer: a pydantic model class or a JSON Schema.
         min_confidence: In [0, 1]: the answer is not accepted below it, whatever the tier's thresholds say.
-        tags: The caller's own labels, kept in the journal.
+        tags: The caller's own labels, kept in the journal. One may name the task, whose thresholds then apply.
         daily: Budgets in addition to the policy's own: (scope, USD per UTC day).
         policy_file: The policy file. Default: CASCADE_POLICIES, else ./policies.yaml, else the packaged default.
 
@@ -314,7 +285,7 @@ def gate(
         The answer as it was given, with its confidence and whether it is accepted.
 
     Raises:
-        PolicyError: The policy file is missing or wrong, or there is no such policy or tier.
+        PolicyError: The policy file is missing or wrong, or there is no such policy or tier, or the task does not ask it.
         JournalError: The journal cannot be opened, or its durability is ``full`` and the record could not be written.
         ValueError: ``min_confidence`` is not in [0, 1].
         TypeError: A keyword or a tag has a wrong type.
@@ -345,32 +316,22 @@ async def agate(
     policy_file: PathLike | None = None,
     **options: Unpack[GateOptions],
 ) -> Result: ...
+@keywords_of(Cascade.agate)
 async def agate(
     prompt: PromptLike,
     answer: str | Answer,
     *,
-    policy: str = "default",
-    tier: str | None = None,
-    system: str | None = None,
     schema: Schema | None = None,
-    min_confidence: float | None = None,
-    tags: Tags | None = None,
-    daily: SharedBudgets = (),
     policy_file: PathLike | None = None,
+    **options: Unpack[GateOptions],
 ) -> Result:
     """``gate`` for async code: same arguments, same result, same errors.
 
     Args:
         prompt: What was asked: text, chat messages in OpenAI's shape, or a Prompt.
         answer: The answer to score.
-        policy: The policy's name.
-        tier: The tier whose judges and threshold apply. Default: the first.
-        system: A system message, placed before the prompt's messages.
         schema: The shape of the answer: a pydantic model class or a JSON Schema.
-        min_confidence: In [0, 1]: the answer is not accepted below it, whatever the tier's thresholds say.
-        tags: The caller's own labels, kept in the journal.
-        daily: Budgets in addition to the policy's own: (scope, USD per UTC day).
-        policy_file: The policy file. Default: as for ``gate``.
+        policy_file: The policy file. Default: as for ``gate``, which explains the other keywords, too.
 
     Returns:
         The answer as it was given, with its confidence and whether it is accepted.
@@ -385,17 +346,7 @@ async def agate(
         result = await cascade.agate("What is 17 * 3?", "51")
         ```
     """
-    return await _default(policy_file).agate(
-        prompt,
-        answer,
-        policy=policy,
-        tier=tier,
-        system=system,
-        schema=schema,
-        min_confidence=min_confidence,
-        tags=tags,
-        daily=daily,
-    )
+    return await _default(policy_file).agate(prompt, answer, schema=schema, **options)
 
 
 def feedback(run_id: str, *, quality: float, note: str | None = None, policy_file: PathLike | None = None) -> None:

@@ -26,11 +26,8 @@ from .sync import wait_for
 if TYPE_CHECKING:
     from cascade.journal.journal import Journal
     from cascade.journal.record import Kind
-    from cascade.journal.store import SqlStore
     from cascade.state.leased_ledger import LeasedLedger
 
-    from .shadow.grading import GradingQueues
-    from .shadow.monitor import Monitor
     from .shadow.shadower import Shadower
     from .telemetry import RunObserver, Telemetry
 
@@ -149,54 +146,11 @@ class Service:
         return self._shadower.record(self._journal, pending, running, compiled.shadow, request)
 
     def _new_shadower(self) -> "Shadower | None":
-        """The shadower of the policies that are shadowed or watched. Raises PolicyError where there is no journal for it."""
-        shadowing = [name for name, policy in self.policies.items() if policy.shadow is not None]
-        drifting = [name for name, policy in self.policies.items() if policy.drift is not None]
-        if not shadowing and not drifting:
+        if all(policy.shadow is None and policy.drift is None for policy in self.policies.values()):
             return None
-        if self._journal is None:
-            which = f"{shadowing[0]}.shadow" if shadowing else f"{drifting[0]}.drift"
-            raise PolicyError(f"policies.{which}: needs a journal, which keeps its records; give journal=")
-        from .shadow.canary_monitor import make_monitor
-        from .shadow.promise_monitor import PromiseMonitor
-        from .shadow.shadower import Shadower
+        from .shadow.open_shadower import open_shadower
 
-        report = None if self._telemetry is None else self._telemetry.promise
-        replace = self._runtime.replace_policy
-        promises = PromiseMonitor(self.policies, self._journal.promise_book(), replace, report)
-        on_canary = None if self._telemetry is None else self._telemetry.canary
-        monitor: Monitor = make_monitor(
-            self.policies, promises, self._journal.canary_book, replace=replace, on_state=on_canary
-        )
-        if drifting:
-            from .shadow.drift_monitor import DriftMonitor
-
-            on_drift = None if self._telemetry is None else self._telemetry.drift
-            monitor = DriftMonitor(self.policies, self._journal.drift_book(), monitor, on_drift)
-        on_outcome = None if self._telemetry is None else self._telemetry.shadow
-        return Shadower(
-            self._runtime.compile,
-            self._journal.shadow_book(),
-            shadowing,
-            monitor,
-            on_outcome=on_outcome,
-            gradings=self._gradings(self._journal.connect),
-        )
-
-    def _gradings(self, connect: "Callable[[], SqlStore]") -> "GradingQueues | None":
-        """The graders of the policies that grade at once. Raises PolicyError where one cannot be used."""
-        specs = {name: policy.shadow for name, policy in self.policies.items() if policy.shadow is not None}
-        if all(spec.grade is None for spec in specs.values()):
-            return None
-        from .shadow.grading import GradingQueues, GradingSetup, open_grader
-
-        return GradingQueues(
-            {
-                name: open_grader(GradingSetup(policy=name, spec=spec, connect=connect, model=self._runtime.model))
-                for name, spec in specs.items()
-                if spec.grade is not None
-            }
-        )
+        return open_shadower(self.policies, self._runtime, self._journal, self._telemetry)
 
     async def afeedback(self, run_id: str, *, quality: float, note: str | None = None) -> None:
         """Attaches to a run's record how good its answer proved; every call is kept, the last one counts.
@@ -307,6 +261,10 @@ class Service:
             await asyncio.to_thread(self._own_ledger.close)
         if self._own_journal and self._journal is not None:
             await asyncio.to_thread(self._journal.close)
+
+    def _close_connections(self, timeout_s: float) -> None:
+        """When the process exits: closes the models' connections alone, without a thread."""
+        asyncio.run(asyncio.wait_for(self._runtime.aclose(), timeout_s))
 
     def close(self) -> None:
         """``aclose`` for code that is not async."""

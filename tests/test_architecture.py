@@ -74,24 +74,19 @@ def test_no_call_has_seven_positional_arguments() -> None:
 
     The words of a command, and whatever else a function of the tests takes as ``*args``, are one list.
     """
-    trees = {
-        path: syntax_tree(path)
-        for folder in ("cascade", "judges", "evals", "examples", "tests")
-        for path in sorted((ROOT / folder).rglob("*.py"))
-    }
-    lists = {
-        node.name
-        for path, tree in trees.items()
-        if path.is_relative_to(ROOT / "tests")
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef) and node.args.vararg is not None
-    }
+    calls, lists = [], set()
+    for folder in ("cascade", "judges", "evals", "examples", "tests"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for node in ast.walk(syntax_tree(path)):
+                if isinstance(node, ast.Call):
+                    if len(node.args) >= 7:
+                        calls.append((path.relative_to(ROOT), node))
+                elif folder == "tests" and isinstance(node, ast.FunctionDef) and node.args.vararg is not None:
+                    lists.add(node.name)
     too_many = [
-        f"{path.relative_to(ROOT)}:{call.lineno} {ast.unparse(call.func)}"
-        for path, tree in trees.items()
-        for call in ast.walk(tree)
-        if isinstance(call, ast.Call) and len(call.args) >= 7
-        if not (path.is_relative_to(ROOT / "tests") and ast.unparse(call.func).rpartition(".")[2] in lists)
+        f"{path}:{call.lineno} {ast.unparse(call.func)}"
+        for path, call in calls
+        if not (path.parts[0] == "tests" and ast.unparse(call.func).rpartition(".")[2] in lists)
     ]
     assert not too_many, too_many
 

@@ -23,6 +23,7 @@ from packaging.utils import canonicalize_name
 from cascade import __version__ as VERSION
 from cascade.gateway.auth.key_file import KeyFile
 from cascade.policy import load, state_spec
+from tests.workers import warm_python
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -156,10 +157,10 @@ def test_the_images_command_serves(tmp_path: Path, workers: str | None) -> None:
     check = json.loads(instruction("HEALTHCHECK").partition("CMD ")[2])
     check = [sys.executable if word == "python" else word for word in check]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdin=pipe, stderr=pipe, text=True) as running:
+    with warm_python.Popen(command, cwd=tmp_path, env=environment, stdin=pipe, stderr=pipe, text=True) as running:
         try:
             ends = time.monotonic() + 60
-            while subprocess.run(check, env=environment, capture_output=True).returncode:
+            while warm_python.run(check, env=environment, capture_output=True).returncode:
                 assert running.poll() is None, running.communicate()[1]
                 assert time.monotonic() < ends
                 time.sleep(0.2)

@@ -80,3 +80,21 @@ def test_both_forms_take_the_same_arguments(name: str) -> None:
         assert list(one.values()) == list(other.values())
     module, method = (inspect.signature(getattr(where, name)).parameters for where in (cascade, Cascade))
     assert [p for p in module.values() if p.name != "policy_file"] == [p for p in method.values() if p.name != "self"]
+
+
+def arguments(function: Any) -> dict[str, str]:
+    """What a docstring says of each argument, in one line each."""
+    section = re.search(r"Args:\n(.*?)\n\n", inspect.getdoc(function) or "", re.DOTALL)
+    assert section is not None
+    entries = re.findall(r"^    (\w+): (.*(?:\n     .*)*)", section[1], re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in entries}
+
+
+@pytest.mark.parametrize("names", [("run", "arun"), ("gate", "agate")])
+def test_the_module_and_the_class_explain_arguments_in_the_same_words(names: tuple[str, str]) -> None:
+    """Each in full, since an editor shows one of them; the module's form refers to the form that is not async."""
+    module, method = arguments(getattr(cascade, names[0])), arguments(getattr(Cascade, names[1]))
+    assert module.pop("policy_file")
+    assert {name: text.replace("``stream``", "``astream``") for name, text in module.items() if name != "stream"} == {
+        name: text for name, text in method.items() if name != "stream"
+    }

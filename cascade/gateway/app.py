@@ -1,8 +1,8 @@
-"""The composition root: one Starlette application out of the gateway, the routes, the dashboard and the reloader."""
+"""The composition root: builds one Starlette application of the gateway, the routes, the dashboard and the reloader."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,8 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
+from starlette.types import Lifespan
 
 from .anthropic import request as messages
 from .anthropic.count_tokens import count_tokens
@@ -31,7 +32,7 @@ from .dashboard.events import SseHub, events, run_details
 from .dashboard.quality import QualityView
 from .dashboard.review import next_review, review
 from .dashboard.static import home, page
-from .endpoint import Endpoint, Receive, Reply, Scope, Send, access_log
+from .endpoint import Endpoint, ErrorShape, Handler, Receive, Reply, Scope, Send, access_log
 from .errors import ApiError, anthropic_shape, openai_shape
 from .openai import chat
 from .openai.completion import completion
@@ -82,13 +83,20 @@ async def _messages(gateway: Gateway, caller: Caller, body: Mapping[str, Any], r
 
 
 class Application(Starlette):
-    """Starlette, where the routes of prompts are found by one look-up, which saves 5 % of a short run's time.
+    """Starlette, with one look-up for the routes that run prompts, which saves 5 % of a short run's time.
 
-    An endpoint answers every error itself, so that it needs none of Starlette's own middleware.
+    These bypass Starlette's own middleware: an endpoint answers every error itself.
     """
 
-    def __init__(self, direct: Mapping[str, Cors], **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(
+        self, direct: Mapping[str, Cors], routes: Sequence[BaseRoute], gateway: Gateway, lifespan: Lifespan[Starlette]
+    ) -> None:
+        super().__init__(
+            routes=routes,
+            lifespan=lifespan,
+            middleware=[Middleware(Cors, gateway=gateway)],
+            exception_handlers={HTTPException: _http_error},
+        )
         self._direct = direct
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -124,16 +132,18 @@ def make_app(gateway: Gateway, path: Path | None = None) -> Application:
                 watching.cancel()
             await gateway.aclose()
 
-    def post(path: str, handler: Any, **options: Any) -> Route:
-        return Route(path, Endpoint(gateway, path, handler, **options), methods=["POST"])
+    def post(path: str, handler: Handler, error_shape: ErrorShape = openai_shape, *, all_policies: bool = False) -> Route:
+        endpoint = Endpoint(gateway, path, handler, error_shape, all_policies=all_policies)
+        return Route(path, endpoint, methods=["POST"])
 
-    def get(path: str, handler: Any, **options: Any) -> Route:
-        return Route(path, Endpoint(gateway, path, handler, has_body=False, **options), methods=["GET"])
+    def get(path: str, handler: Handler, *, public: bool = False, all_policies: bool = False) -> Route:
+        endpoint = Endpoint(gateway, path, handler, has_body=False, public=public, all_policies=all_policies)
+        return Route(path, endpoint, methods=["GET"])
 
     direct: dict[str, Cors] = {}
 
-    def prompts(path: str, handler: Any, **options: Any) -> Route:
-        endpoint = post(path, handler, **options)
+    def prompts(path: str, handler: Handler, error_shape: ErrorShape = openai_shape) -> Route:
+        endpoint = post(path, handler, error_shape)
         direct[path] = Cors(endpoint.app, gateway)
         return endpoint
 
@@ -162,13 +172,7 @@ def make_app(gateway: Gateway, path: Path | None = None) -> Application:
         post("/dashboard/review", review, all_policies=True),
         get("/dashboard/{file:path}", page, public=True),
     ]
-    return Application(
-        direct,
-        routes=routes,
-        lifespan=lifespan,
-        middleware=[Middleware(Cors, gateway=gateway)],
-        exception_handlers={HTTPException: _http_error},
-    )
+    return Application(direct, routes, gateway, lifespan)
 
 
 async def _http_error(request: HttpRequest, error: Exception) -> Response:

@@ -21,7 +21,7 @@ _MAX_HEADER_LIST = 2048
 
 
 class Cors:
-    """ASGI middleware that answers browsers as ``cors`` of the policy file in service says; without it, it does nothing.
+    """ASGI middleware that answers browsers by ``cors`` of the policy file in service; without that key it does nothing.
 
     Args:
         app: The application.
@@ -52,7 +52,7 @@ class Cors:
                 message = {**message, "headers": [*message.get("headers", ()), *allowed, exposed]}
             await send(message)
 
-        # The policy file vouches for this origin, which the check for pages of other sites would refuse.
+        # The policy file allows this origin, which the check for pages of other sites would reject.
         kept_headers = [pair for pair in scope["headers"] if pair[0] not in (b"origin", b"sec-fetch-site")]
         await self._app({**scope, "headers": kept_headers}, receive, send_with_headers)
 

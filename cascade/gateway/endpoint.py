@@ -93,9 +93,9 @@ class Endpoint:
 
     Args:
         gateway: What all requests share.
-        route: The path as the metrics name it.
+        route: The path, by its name in the metrics.
         handler: Answers the request.
-        error_shape: How errors look.
+        error_shape: The shape of an error's body.
         has_body: Whether it takes a JSON body. Such a request counts against the limits and the key's rate.
         public: Whether it needs no key.
         all_policies: Whether it shows the runs of all policies, so that a key for some of them is not enough.
@@ -257,7 +257,7 @@ def _too_large(limit: int) -> ApiError:
 class _Watch:
     """Cancels a task where its request's body is late, once its client leaves, or after ``limit_s`` seconds.
 
-    One timer serves for both in turn: most requests end before it fires, and none pays for a second one.
+    One timer is used for both in turn: most requests end before it fires, and a second one would cost time.
     """
 
     _task: asyncio.Task[Any]

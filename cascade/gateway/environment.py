@@ -1,4 +1,4 @@
-"""What a container sets by environment variables: address, workers, the URLs of journal and shared state."""
+"""Settings from a container's environment variables: address, workers, the URLs of journal and shared state."""
 
 import argparse
 import os
@@ -17,7 +17,7 @@ def set_defaults(args: argparse.Namespace) -> None:
     """Sets the options of ``cascade serve`` that are absent by CASCADE_HOST, CASCADE_PORT and CASCADE_WORKERS.
 
     Raises:
-        CascadeError: A variable holds no such number.
+        CascadeError: A variable does not hold a number in its range.
     """
     args.host = args.host or os.environ.get("CASCADE_HOST") or "127.0.0.1"
     args.port = number_of("CASCADE_PORT", 65_535, 8000) if args.port is None else args.port

@@ -46,7 +46,7 @@ class Reloader:
             await asyncio.sleep(EVERY_S)
             try:
                 await self.check()
-            except Exception as error:  # whatever happens to a file, what is in service stays in service
+            except Exception as error:  # whatever is wrong with a file, the configuration in service stays
                 log.error("cannot check the files for changes (%s)", type(error).__name__)
 
     async def check(self) -> None:

@@ -1,4 +1,4 @@
-"""A client's request in one form for all interfaces; and which model can honour which field."""
+"""A client's request in one form for all interfaces, and which model supports which field."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -174,7 +174,7 @@ def check_supported(request: GatewayRequest, policy: Policy, models: Mapping[str
 def _ignored(request: GatewayRequest, spec: ModelSpec) -> frozenset[str]:
     """The fields that are not sent to the model, such as thoughts and other servers' fields of tool calls in the history.
 
-    They help the model that wrote them, and no answer of another depends on them.
+    They are of use to the model that wrote them alone; the answers of others do not depend on them.
     """
     ignored = (_IGNORED.get(spec.provider, frozenset()) | UNREAD) & request.uses
     unread = frozenset(name for name in request.uses if name.startswith(FOREIGN))
@@ -193,7 +193,7 @@ def ignored_fields(request: GatewayRequest, result: Result) -> list[str]:
         request: The request, after ``check_supported``.
         result: Its result.
     """
-    # What a model's server turned out not to take.
+    # Fields that a model's server has rejected.
     refused = {"temperature"} if request.temperature is not None and _fixed_temperature(result) else frozenset[str]()
     if not request.ignored:
         return sorted(request.unused | refused)
@@ -212,7 +212,8 @@ def _fixed_temperature(result: Result) -> bool:
 def session_of(request: GatewayRequest, policy: Policy, caller_name: str | None) -> str | None:
     """The conversation that a request continues, for a policy with ``sticky``; None for others.
 
-    By the client's name for it, else its ``prompt_cache_key``, else what it begins with. No key sees another key's.
+    Identified by the client's name for it, else its ``prompt_cache_key``, else its first messages; and by the API key, so
+    that keys cannot share a conversation.
     """
     if policy.sticky is None:
         return None

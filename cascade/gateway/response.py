@@ -1,4 +1,4 @@
-"""The run in a response: the field ``cascade`` and the headers ``x-cascade-*``, in every interface."""
+"""The run's part of a response: the field ``cascade`` and the headers ``x-cascade-*``, in every interface."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -17,7 +17,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 def summary(request: GatewayRequest, result: Result) -> dict[str, Any]:
-    """The run behind an answer. What is unknown is null; ``ignored`` is there only where a field was ignored."""
+    """The run behind an answer. An unknown value is null; ``ignored`` is present only where a field was ignored."""
     ignored = ignored_fields(request, result)
     return {
         "run_id": result.run_id,
@@ -66,7 +66,7 @@ def headers(results: Sequence[Result]) -> Headers:
 
 @lru_cache(maxsize=1024)
 def _header(name: str) -> bytes:
-    """A name from the policy file as a header may hold it: printable ASCII, the rest percent-encoded."""
+    """A name from the policy file, encoded for a header: printable ASCII, the rest percent-encoded."""
     return quote(name, safe=" !#$&'()*+,/:;=?@[]|~").encode()
 
 

@@ -1,7 +1,7 @@
 """The run behind a request: checked against key, policy and models, then run once for each choice."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cascade.journal.record import checked_tags
@@ -29,7 +29,7 @@ def allowed_policy(config: "ActiveConfig", caller: "Caller", name: str) -> Polic
 
 
 def run_options(config: "ActiveConfig", caller: "Caller", request: GatewayRequest) -> dict[str, Any]:
-    """The keyword arguments of ``Cascade.arun`` besides the prompt and the request.
+    """The keyword arguments of ``Cascade.arun`` other than the prompt and the request.
 
     Raises:
         ApiError: The request cannot be run with this key, policy or models.
@@ -113,10 +113,9 @@ async def run_request(gateway: "Gateway", caller: "Caller", request: GatewayRequ
     return [outcome for outcome in outcomes if isinstance(outcome, Result)]
 
 
-async def _outcome(run: Any) -> Result | Exception:
-    """A failure as a value: it must not cancel the other choices, which are paid for."""
+async def _outcome(run: Awaitable[Result]) -> Result | Exception:
+    """Returns a failure as a value: it must not cancel the other choices, which are paid for."""
     try:
-        result: Result = await run
+        return await run
     except Exception as error:
         return error
-    return result

@@ -1,4 +1,4 @@
-"""Gateway: what all requests share. It knows neither the routes nor who reloads the files: `app` puts those together."""
+"""Gateway: the state that all requests share. It depends neither on the routes nor on the reloader; `app` connects them."""
 
 import asyncio
 import logging
@@ -59,7 +59,7 @@ class ActiveConfig:
 
     Attributes:
         file: The policy file.
-        cascade: What runs its policies.
+        cascade: Runs its policies.
         models: Its models by name, without those that the caller made.
         owns_models: Whether the models are closed with it; those that the caller made are used by the next one as well.
         in_flight: The runs in flight.
@@ -135,7 +135,7 @@ class Gateway:
     Raises:
         PolicyError: A policy cannot be used.
         JournalError: The journal cannot be opened.
-        StateError: The shared state's place is not known, or what it needs is not installed.
+        StateError: The shared state's URL is not set, or a package that it needs is not installed.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class Gateway:
         self.stats = Stats()
         self.schemas = SchemaPool()
         self.closing = asyncio.Event()
-        self.draining = False  # another worker serves what is new
+        self.draining = False  # another worker serves new requests
         self.journal = _journal(file)
         self._ledger = _shared_ledger(file, self.journal, ledger)
         self.rates = None if self._ledger is None else _rates(self._ledger)
@@ -195,7 +195,7 @@ class Gateway:
             models=self._injected_models,
             journal=self.journal,
             telemetry=self.telemetry,
-            # What was spent today stays spent when the policies change.
+            # What was spent today still counts when the policies change.
             ledger=previous.cascade.ledger if previous is not None else self._ledger,
         )
         if previous is not None:
@@ -253,7 +253,7 @@ class Gateway:
         return await asyncio.to_thread(_find_record, self.journal_url, run_id)
 
     async def aclose(self) -> None:
-        """Ends what is still in flight, closes connections and writes the journal's last records."""
+        """Ends requests in flight, closes connections and writes the journal's last records."""
         deadline = asyncio.get_running_loop().time() + _DRAIN_S
         while self.load.requests and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.01)  # the server cancelled them: their records still have to be handed over

@@ -55,7 +55,7 @@ class Stats:
         self.latest: deque[FinishedRun] = deque(maxlen=LATEST)
         self.graded: OrderedDict[str, tuple[float, float]] = OrderedDict()
         """Confidence and quality of runs with feedback, by run id."""
-        self._details: OrderedDict[str, Sequence[Attempt]] = OrderedDict()
+        self._details: OrderedDict[str, list[dict[str, Any]]] = OrderedDict()
         self.timeseries = Timeseries()
         self._seconds: Counter[int] = Counter()  # runs that ended in each of the last seconds
 
@@ -112,7 +112,7 @@ class Stats:
             self.unpriced += bool(attempts)
             return
         self.usd += run.cost_usd
-        # A run without a good answer cost something and saved nothing.
+        # A run without an accepted answer cost something and saved nothing.
         good = run.accepted or run.reason == "last_tier"
         if run.premium_usd is not None or not good:
             self.compared += 1
@@ -148,7 +148,7 @@ class Stats:
         return {**run._asdict(), "attempts": attempts}
 
 
-def _attempt_data(a: Attempt) -> Any:
+def _attempt_data(a: Attempt) -> dict[str, Any]:
     return {
         "tier": a.tier,
         "model": a.model,

@@ -1,4 +1,4 @@
-"""A run as a stream of events: text is sent once it cannot be retracted, and what is ready is sent together."""
+"""A run as a stream of events: text is sent once it cannot be retracted, and events that are ready are sent together."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -45,7 +45,7 @@ class Writer(Protocol):
         ...
 
     def close(self, results: Sequence[Result]) -> bytes:
-        """What follows the last choice of all."""
+        """The events after the last choice."""
         ...
 
     def error(self, error: ApiError) -> bytes:
@@ -58,7 +58,7 @@ async def stream(
 ) -> None:
     """Runs a request and sends its events.
 
-    Until there is something to send an error is a response with its status; afterwards it is an event.
+    Before the first event, an error is a response with its status; afterwards it is an event.
 
     Args:
         gateway: What all requests share.
@@ -139,7 +139,7 @@ async def _end_runs(runs: Sequence["asyncio.Future[Result]"]) -> None:
 
 @dataclass(slots=True)
 class _Silence:
-    """Wakes a stream that has sent nothing for long; one timer for all its events, as a time limit for each costs more."""
+    """Wakes a stream that has sent nothing for long, by one timer for all its events: a timeout for each would cost more."""
 
     _awake: asyncio.Event
     _sent: bool = True  # since the timer was set
@@ -147,7 +147,7 @@ class _Silence:
     _timer: asyncio.TimerHandle | None = None
 
     def watch(self) -> None:
-        """Looks again after half of the longest silence."""
+        """Checks again after half of the longest silence."""
         self._timer = asyncio.get_running_loop().call_later(_KEEP_ALIVE_S / 2, self._look)
 
     def _look(self) -> None:
@@ -158,7 +158,7 @@ class _Silence:
         self.watch()
 
     def end(self, pipes: "Sequence[_Pipe]") -> bytes:
-        """What is to be sent now: the events that are ready, or a keep-alive event where none is for long.
+        """The bytes to send now: the events that are ready, or a keep-alive event after a long silence.
 
         Raises ApiError where some that were sent have become void.
         """
@@ -171,7 +171,7 @@ class _Silence:
         return content
 
     def stop(self) -> None:
-        """Stops looking."""
+        """Stops checking."""
         if self._timer is not None:
             self._timer.cancel()
 
@@ -209,7 +209,7 @@ class _Pipe:
     def take(self) -> bytes:
         """The events that are ready. Raises ApiError where some that were sent have become void."""
         if self.retracted:
-            raise ApiError(502, "the answer broke off after parts of it were sent; try again", code="retracted")
+            raise ApiError(502, "the answer was cut off after parts of it were sent; try again", code="retracted")
         ready, self.ready = self.ready, []
         self._sent = self._sent or bool(ready)
         return b"".join(ready)

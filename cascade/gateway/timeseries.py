@@ -27,7 +27,7 @@ class Timeseries:
         self._steps: deque[_Step] = deque(maxlen=STEPS)
 
     def add(self, now: float, usd: float | None, premium_usd: float | None, latency_s: float | None) -> None:
-        """Adds a run that ended at ``now`` (epoch seconds); an unknown value (None) adds nothing."""
+        """Adds a run that ended at ``now`` (Unix seconds); an unknown value (None) adds nothing."""
         number = int(now // STEP_S)
         if not self._steps or self._steps[-1].number < number:
             self._steps.append(_Step(number))

@@ -182,8 +182,9 @@ class Writer:
             queue.popleft()
             first.pause.hold(session.close, first.closed)
             return
-        if isinstance(queue[0], _Task):
-            self._run(session, queue.popleft())
+        if isinstance(first, _Task):
+            queue.popleft()
+            self._run(session, first)
             return
         runs: list[PendingRecord] = []
         waiters: list[_Waiter] = []
@@ -205,7 +206,7 @@ class Writer:
         self._writing, self.stalled = 0, False
         _notify(waiters, refused)
 
-    def _run(self, session: Session[Store], task: Any) -> None:
+    def _run(self, session: Session[Store], task: _Task) -> None:
         try:
             done = session.run(task.work)
         except Exception as error:

@@ -13,7 +13,7 @@ from .e_process import Bet, EProcess
 ROUNDS = 3
 """How many first grades of an anchor are its baseline."""
 TOLERANCE = 0.01
-"""A change of the judge's mean bias that is none: baselines are samples themselves."""
+"""A change of the judge's mean bias up to this is no change: baselines are samples themselves."""
 ANCHOR_BETS = (Bet(0.95, 0.0, 1.0), Bet(0.6, 0.0, 1.0), Bet(0.3, 0.0, 0.5), Bet(0.95, 1.0, 1.0))
 
 
@@ -34,7 +34,7 @@ class AnchorTracker:
         """Takes one grade into account.
 
         Args:
-            anchor: Which anchor.
+            anchor: The anchor's id.
             judge: The loss by the judge, in [-1, 1].
             human: The loss by people, in [-1, 1].
 
@@ -59,7 +59,7 @@ class AnchorTracker:
 
     @property
     def change(self) -> float | None:
-        """By how much more loss the judge finds than at first, on average; None before the first comparison."""
+        """How much more loss the judge finds than at first, on average; None before the first comparison."""
         return self._sum / self.n if self.n else None
 
     def judge_changed(self, alpha: float) -> bool:

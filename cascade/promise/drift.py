@@ -32,7 +32,7 @@ class DriftTest:
 
     Args:
         reference: (n, d): the features of the recording's examples, at least 20 of them. NaN is not allowed.
-        seed: Of the draws from the recording.
+        seed: The seed of the draws from the recording.
 
     Attributes:
         evidence: The e-process against "traffic looks like the recording".

@@ -106,7 +106,7 @@ def interval(events: int, n: int, alpha: float) -> tuple[float, float]:
 
     Args:
         events: How often it happened.
-        n: Of how many.
+        n: Of how many examples.
         alpha: The probability that the interval misses.
     """
     share, limit = events / n, log(2.0 / alpha) / n

@@ -60,7 +60,7 @@ class CheckResult:
         state: What the evidence says.
         words: The same in a few words, with figures.
         needed: Roughly how many more runs (labels, for the calibration) show that it is like the recording; 0: it is shown,
-            or a drift is; None: no number like these would show it.
+            or a drift is; None: no number of them would show it.
     """
 
     name: str
@@ -76,7 +76,7 @@ class TrafficTracker:
         profile: The profile.
         tiers: The names of the policy's tiers.
         alpha: The probability of ever calling any check drifted that is not: it is divided among the checks.
-        seed: Of the draws from the profile.
+        seed: The seed of the draws from the profile.
 
     Attributes:
         runs: How many runs were compared.
@@ -126,7 +126,7 @@ class TrafficTracker:
 
         Args:
             loss: Premium's quality less the answer's, in [-1, 1].
-            confidence: The answer's.
+            confidence: The answer's confidence.
             weight: The floor of the sampling probabilities over this run's, in (0, 1].
         """
         excess = loss - (1.0 - confidence)

@@ -14,7 +14,7 @@ class TrafficRun:
 
     Attributes:
         form: ``FORM_FEATURES`` features of the prompt's text; None: unknown.
-        confidence: Of the first tier's answer; None: unknown.
+        confidence: The confidence of the first tier's answer; None: unknown.
         tier: The position of the tier whose answer was returned; None: no answer.
         escalated: Whether more than one tier was asked.
         refused: Whether the first tier that was asked refused to answer.
@@ -62,9 +62,9 @@ class Event:
     Attributes:
         check: The check that it belongs to.
         does: What the runs with it do.
-        tier: That of the answer; None: not about tiers.
+        tier: The tier of the answer; None: not about tiers.
         above: The value of ``check`` above which it happens; None: not about a value.
-        alike: How many events belong to the same check: its evidence is divided by that.
+        alike: How many events belong to the same check; the evidence is divided by that.
     """
 
     check: str

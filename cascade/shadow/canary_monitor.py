@@ -53,7 +53,7 @@ class CanaryMonitor:
     def begin(self) -> None:
         """Reads the states before the first run. Until a state is known, no run has a candidate."""
         self._check()
-        self._book.close()  # whoever forks now must not have it open
+        self._book.close()  # a process that forks now must not have it open
 
     def check(self) -> None:
         """Takes new labels into account, and puts into service what was decided."""
@@ -87,10 +87,10 @@ class CanaryMonitor:
                 level = logging.INFO if first else logging.WARNING
                 log.log(level, "policy %s: %s", name, in_words(update))
             if update.before is CanaryState.RUNNING and update.state is CanaryState.ABORTED:
-                self._post(name, canary, update)  # by the process that saw the label, so that it is sent once
+                self._post(name, canary, update)  # only by the process that took the label into account
 
     def _serve(self, name: str, state: CanaryState | None) -> None:
-        """Puts into service what a state means; None: it is not known, and no run has the candidate."""
+        """Puts the calibration of a state into service; None: the state is unknown, and no run has the candidate."""
         self._states[name] = state
         policy = self._policies[name]
         candidate = policy.candidate
@@ -131,7 +131,7 @@ def in_words(update: CanaryUpdate) -> str:
 
 
 def message(canary: Canary, update: CanaryUpdate) -> dict[str, Any]:
-    """What a webhook receives."""
+    """The message for a webhook."""
     comparison = update.comparison
     return {
         "event": "canary",

@@ -54,7 +54,7 @@ class DriftMonitor:
         return bool(self._watched) or self._others.is_needed
 
     def check(self) -> None:
-        """Takes new runs into account. Where the database is away, it waits for the next check."""
+        """Takes new runs into account. Where the database is unavailable, it waits for the next check."""
         for name, one in self._watched.items():
             try:
                 update = self._book.update(name, one)
@@ -71,7 +71,7 @@ class DriftMonitor:
                     level = logging.INFO if check.state in _CALM else logging.WARNING
                     log.log(level, "policy %s: %s", name, in_words(check, previous))
                 before = update.before.get(check.name, DriftState.NOT_ENOUGH)
-                if check.state is not before and one.webhook_env is not None:  # by the process that stored it: sent once
+                if check.state is not before and one.webhook_env is not None:  # only by the process that stored it
                     post_in_background(name, one.webhook_env, message(name, check, before, update.runs))
         if self._others.is_needed:
             self._others.check()
@@ -103,7 +103,7 @@ _STATE = {
 
 
 def message(policy: str, check: CheckResult, before: DriftState, runs: int) -> dict[str, Any]:
-    """What a webhook receives."""
+    """The message for a webhook."""
     return {
         "event": "drift",
         "policy": policy,

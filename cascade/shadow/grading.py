@@ -1,6 +1,7 @@
 """Grading at once: sampled runs are graded in order, in the background, as soon as their shadow requests have ended.
 
-Graders live a floor above, in an installed package that ``cascade.commands`` names; a policy that grades nothing loads none.
+Graders are in a package of the floor above, found by the entry points ``cascade.commands``; they are loaded only for a
+policy that grades.
 """
 
 import asyncio
@@ -48,7 +49,7 @@ class RunGrader(Protocol):
         ...
 
     async def grade(self, run_id: str) -> Progress:
-        """Grades one run, and enters its label and what it cost. Raises JournalError where the database is away."""
+        """Grades one run, and records its label and its cost. Raises JournalError where the database is unavailable."""
         ...
 
     def restart(self) -> None:
@@ -62,13 +63,13 @@ class RunGrader(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GradingSetup:
-    """What a grader needs of the service.
+    """The parts of the service that a grader needs.
 
     Attributes:
         policy: The policy's name.
         spec: Its key ``shadow``.
         connect: Opens the journal's database.
-        model: Gives a model of the policy file by its name. Raises PolicyError.
+        model: Returns a model of the policy file by its name. Raises PolicyError.
     """
 
     policy: str
@@ -102,12 +103,12 @@ class GradingQueues:
         self.begin()
 
     def begin(self) -> None:
-        """Forgets what waits."""
+        """Drops the runs that wait."""
         self._waiting: dict[str, deque[tuple[str, float]]] = {name: deque(maxlen=MOST_WAITING) for name in self._graders}
         self.busy = 0
 
     def restart(self) -> None:
-        """In a forked child: what the parent queued is the parent's."""
+        """In a forked child: drops the runs that the parent queued, which the parent grades."""
         for grader in self._graders.values():
             grader.restart()
         self.begin()
@@ -119,7 +120,7 @@ class GradingQueues:
             self._waiting[policy].append((run_id, time.monotonic()))
 
     def add_feedback(self, run_id: str) -> bool:
-        """Queues a run that has feedback, of whichever policy it is; whether any is graded by it."""
+        """Queues a run that has feedback, whatever its policy. Returns whether any policy grades by feedback."""
         names = [name for name, grader in self._graders.items() if grader.on_feedback]
         for name in names:
             self._waiting[name].append((run_id, time.monotonic()))
@@ -144,7 +145,7 @@ class GradingQueues:
             progress = await self._grade(grader, policy, run_id)
             if progress is Progress.DONE or (progress is Progress.LATER and time.monotonic() - since > LONGEST_WAIT_S):
                 with suppress(IndexError):
-                    if waiting[0][0] == run_id:  # else the queue was full, and it fell out
+                    if waiting[0][0] == run_id:  # otherwise the queue was full, and it was dropped
                         waiting.popleft()
             elif progress is Progress.LATER:
                 await asyncio.sleep(_LOOK_EVERY_S)
@@ -158,7 +159,7 @@ class GradingQueues:
         except CascadeError as error:
             log.warning("policy %s: run %s cannot be graded now (%s)", policy, run_id, type(error).__name__)
             return Progress.PAUSED
-        except Exception as error:  # whatever a grader of the user's does
+        except Exception as error:  # whatever a user's grader raises
             log.error("policy %s: run %s was not graded (%s)", policy, run_id, type(error).__name__)
             return Progress.DONE
         finally:

@@ -20,11 +20,11 @@ class ShadowJob:
     Attributes:
         run_id: The run.
         policy: The policy's name.
-        probability: That with which the run was sampled.
+        probability: The probability with which the run was sampled.
         queued: When it ended, in Unix seconds.
         tiers: The tiers to ask.
-        prompt: What the run asked.
-        request: How it asked.
+        prompt: The run's prompt.
+        request: The options of its requests.
         answer: The answer that it returned; None where it abstained.
         keeps_text: Whether the journal may hold the texts.
         is_stored: Whether its rows are in the journal already.
@@ -67,7 +67,7 @@ class ShadowJob:
         )
 
     def agrees(self, answer: Answer) -> bool | None:
-        """Whether an answer says the same as the one returned; None where texts cannot show it."""
+        """Whether an answer says the same as the one returned; None where their texts do not decide it."""
         returned = self.answer
         if returned is None or returned.tool_calls or answer.tool_calls:
             return None

@@ -1,10 +1,10 @@
-"""What the shadower's thread looks at now and then."""
+"""What the shadower's thread checks from time to time."""
 
 from typing import Protocol
 
 
 class Monitor(Protocol):
-    """Looks at promises, canaries and traffic now and then; for one thread."""
+    """Checks promises, canaries and traffic from time to time; for one thread."""
 
     @property
     def is_needed(self) -> bool:

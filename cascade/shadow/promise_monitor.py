@@ -27,7 +27,7 @@ class WatchedPolicy:
         policy: The policy as the file states it.
         hash: Its hash.
         promise: What it promises.
-        spec: What it wants done.
+        spec: What to do when the promise is in doubt or broken.
         floor: The smallest sampling probability of its runs.
     """
 
@@ -39,7 +39,7 @@ class WatchedPolicy:
 
     @classmethod
     def of(cls, policy: Policy) -> "WatchedPolicy | None":
-        """None where the policy promises nothing. Raises PolicyError where it does not say how much may be lost."""
+        """The policy with its promise; None where it has none. Raises PolicyError where the largest loss is not stated."""
         spec, shadow = policy.promise, policy.shadow
         if spec is None or shadow is None:
             return None
@@ -80,7 +80,7 @@ class PromiseMonitor:
         return bool(self._watched)
 
     def check(self) -> None:
-        """Takes new labels into account. Where the database is away, it waits for the next check."""
+        """Takes new labels into account. Where the database is unavailable, it waits for the next check."""
         for name, one in self._watched.items():
             try:
                 update = self._book.update(name, one.hash, one.promise, one.floor)
@@ -95,7 +95,7 @@ class PromiseMonitor:
                 level = logging.INFO if update.state is PromiseState.HOLDS else logging.WARNING
                 log.log(level, "policy %s: %s", name, in_words(update, previous))
             is_change = update.state is not update.before and (update.added or update.before is not None)
-            if is_change and one.spec.webhook_env is not None:  # by the process that stored it, so that it is sent once
+            if is_change and one.spec.webhook_env is not None:  # only by the process that stored it
                 post_in_background(name, one.spec.webhook_env, message(name, update))
             if update.state is PromiseState.BROKEN and one.spec.on_broken != "warn":
                 self._act(name, one)
@@ -182,7 +182,7 @@ _STATE = {
 
 
 def message(policy: str, update: PromiseUpdate) -> dict[str, Any]:
-    """What a webhook receives."""
+    """The message for a webhook."""
     tracker = update.tracker
     return {
         "event": "promise",

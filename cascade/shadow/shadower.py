@@ -1,8 +1,7 @@
 """The shadower: a thread that asks, for sampled runs, the tiers that were not asked, within a budget and at low priority.
 
-A run that is not sampled pays for its probability and a comparison. A sampled one appends to a queue as well; its answer has
-been returned by then, or is about to be. Requests are made one at a time for each model, and only while the model is healthy
-and half of its limits are free; without retries, and without a say in circuit breakers. Runs do not notice them.
+For a run that is not sampled, this costs the computation of its probability and a comparison. A sampled run is also appended
+to a queue, after its answer is complete.
 """
 
 import asyncio
@@ -12,52 +11,37 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
-from typing import TypeVar
 
-from cascade.costs.budget import RunBudget
-from cascade.costs.estimate import MAX_OUTPUT
-from cascade.engine.calls import call_model
-from cascade.engine.model_handle import ModelHandle
 from cascade.engine.plan import CompiledPolicy
-from cascade.engine.run_context import RunContext
 from cascade.engine.shadow_plan import ShadowPlan
 from cascade.errors import CascadeError
 from cascade.journal.journal import Journal
-from cascade.journal.record import PendingRecord, answer_json, usage_json
-from cascade.journal.shadows import ShadowBook, ShadowOutcome, ShadowRow
-from cascade.models.protocol import ModelError, Request
+from cascade.journal.record import PendingRecord
+from cascade.journal.shadows import ShadowBook
+from cascade.models.protocol import Request
 from cascade.promise.sampling import is_sampled
-from cascade.resilience.guard import Guard, Retry
 from cascade.result import Result
 from cascade.util.fork_safety import Pause, register
-from cascade.util.totals import total
-from judges import Answer
 
 from .grading import GradingQueues
 from .job import ShadowJob, job_of
 from .monitor import Monitor
+from .requests import OnOutcome, ShadowRequests
 
-T = TypeVar("T")
-OnOutcome = Callable[[str, str, float | None], None]
 log = logging.getLogger("cascade.shadow")
 
 CAPACITY = 1_000
 """Sampled runs that wait; further ones are recorded as skipped."""
 MAX_CHARS = 16_000_000
-"""Characters of their prompts and answers together, for the same reason."""
+"""Characters of their prompts and answers together; further runs are recorded as skipped, without their texts."""
 MOST_SKIPPED = 100_000
 """Runs that wait to be recorded as skipped; further ones are not recorded."""
 DRAIN_S = 5.0
 """How long closing waits for work that is queued or in progress."""
-TIMEOUT_S = 300.0
-"""The longest shadow request."""
 CHECK_EVERY_S = 30.0
-"""Between looks at the promises."""
+"""The seconds between checks of the promises."""
 _AT_ONCE = 4  # jobs
-_PAUSE_S = 0.25  # between looks at a busy model or a full minute
 _ADOPT_EVERY_S, _ADOPT_AFTER_S = 60.0, 900.0  # jobs of processes that ended
-_RETRY_S = 5.0  # between attempts to reach the database
 BEGIN_S = 2.0
 """A fork waits at most so long for a thread that was just started."""
 
@@ -66,12 +50,12 @@ class Shadower:
     """Shadows the sampled runs of one Cascade. Its thread begins with the first; a forked child starts its own.
 
     Args:
-        compile: Gives a policy, ready to run in the running event loop.
-        book: The books.
+        compile: Returns a policy, ready to run in the running event loop.
+        book: The journal's records of shadow requests.
         policies: The names of the policies that shadow.
         monitor: Watches promises, canaries and traffic.
         gradings: The runs that are to be graded at once.
-        on_outcome: Receives each request that ended: its policy, its state, and its cost in USD.
+        on_outcome: Called with each request that ended: its policy, its state, and its cost in USD.
     """
 
     def __init__(
@@ -91,7 +75,7 @@ class Shadower:
         register(self)
 
     def restart(self) -> None:
-        """See ``ForkAware.restart``; what the parent queued is the parent's."""
+        """See ``ForkAware.restart``; runs that the parent queued are left to the parent."""
         self._parents_loops.append(self._loop)
         self._book.restart()
         self._monitor.restart()
@@ -100,14 +84,13 @@ class Shadower:
 
     def _begin(self) -> None:
         self._queue: deque[ShadowJob] = deque()
-        self._chars = 0  # that the queue holds
+        self._chars = 0  # in the queue
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._began = threading.Event()  # the thread has its loop, or has ended
         self._lock = threading.Lock()
         self._closing = self._stopping = False
         self._drained = threading.Event()
-        self._busy: set[int] = set()  # models with a shadow request under way
 
     def pause(self, pause: Pause) -> None:
         """See ``ForkAware.pause``: closes the connection; it is opened again after the fork."""
@@ -195,7 +178,7 @@ class Shadower:
         self._gradings.close()
 
     def drain(self) -> None:
-        """Takes no further runs, and waits up to DRAIN_S for those that are queued or under way."""
+        """Takes no further runs, and waits up to DRAIN_S for those that are queued or in progress."""
         self._closing = True
         if self._thread is not None and self._thread.is_alive():
             self._call(self._wake)
@@ -204,7 +187,7 @@ class Shadower:
                 self._queue.clear()
 
     def stop(self) -> None:
-        """Ends the thread. Requests that are queued stay so in the journal; those under way count with their estimate."""
+        """Ends the thread. Queued requests stay queued in the journal; those in progress count with their estimate."""
         self._closing = self._stopping = True
         thread = self._thread
         if thread is not None and thread.is_alive():
@@ -223,7 +206,7 @@ class Shadower:
     def _run(self) -> None:
         try:
             asyncio.run(self._main())
-        except Exception as error:  # whatever happens here, runs go on
+        except Exception as error:  # whatever fails here, runs continue
             log.error("shadowing ended (%s)", type(error).__name__)
         finally:
             self._began.set()
@@ -236,6 +219,7 @@ class Shadower:
         self._loop = asyncio.get_running_loop()
         self._began.set()
         jobs: set[asyncio.Task[None]] = set()
+        requests = ShadowRequests(self._compile, self._book, is_stopping=lambda: self._stopping, on_outcome=self._on_outcome)
         gradings = self._gradings.start(lambda: self._closing)
         adopt_at = check_at = time.monotonic()
         while not self._stopping:
@@ -247,7 +231,7 @@ class Shadower:
                 check_at = time.monotonic() + CHECK_EVERY_S
                 self._monitor.check()
             while self._queue and len(jobs) < _AT_ONCE:
-                task = asyncio.create_task(self._work(self._take()))
+                task = asyncio.create_task(requests.make(self._take()))
                 jobs.add(task)
                 task.add_done_callback(jobs.discard)
                 task.add_done_callback(lambda _: self._event.set())
@@ -269,122 +253,9 @@ class Shadower:
         return job
 
     def _adopt(self) -> None:
-        """Queues what processes left that have ended."""
+        """Queues the jobs that processes left in the journal when they ended."""
         try:
             rows = self._book.waiting(self._policies, time.time() - _ADOPT_AFTER_S, CAPACITY - len(self._queue))
             self._queue.extend(job_of(row) for row in rows)
         except (CascadeError, LookupError, TypeError) as error:
             log.warning("earlier shadow requests could not be read from the journal (%s)", type(error).__name__)
-
-    async def _work(self, job: ShadowJob) -> None:
-        """Asks the missing tiers of one run in turn."""
-        try:
-            compiled = self._compile(job.policy)
-            others = () if compiled.canary is None else compiled.canary.candidate.tiers
-            handles = {tier.name: tier.handle for tier in (*compiled.tiers, *others)}
-            rows = [(job.row(name, handles[name].model.name), handles[name]) for name in job.tiers if name in handles]
-            if not job.is_stored:
-                await self._reach(lambda: self._book.queue([row for row, _ in rows]))
-            for row, handle in rows:
-                if job.is_skipped:
-                    outcome = ShadowOutcome(state="skipped", cost_usd=0.0, error="too many sampled runs wait")
-                    await self._enter(row, outcome)
-                else:
-                    await self._ask(job, row, handle, compiled)
-        except CascadeError as error:
-            log.warning("run %s was not shadowed: %s", job.run_id, error)
-        except Exception as error:
-            log.error("run %s was not shadowed (%s)", job.run_id, type(error).__name__)
-
-    async def _ask(self, job: ShadowJob, row: ShadowRow, handle: ModelHandle, compiled: CompiledPolicy) -> None:
-        """Asks one tier: waits until the model is idle, claims the money, sends, enters the outcome."""
-        if compiled.shadow is None:
-            return  # the promise is broken, and premium alone is asked
-        spec = compiled.shadow.spec
-        request = job.request
-        estimate = handle.estimate(job.prompt, _bounded(request, handle))
-        if estimate is None:
-            error = f"the price of the model {row.model} is not known, so that no budget could be enforced"
-            await self._enter(row, ShadowOutcome(state="skipped", cost_usd=0.0, error=error))
-            return
-        while True:
-            while not handle.guard.is_idle() or id(handle) in self._busy:
-                await asyncio.sleep(_PAUSE_S)
-            self._busy.add(id(handle))
-            try:
-                claim = await self._reach(
-                    lambda: self._book.claim(
-                        row, estimate, budget_usd=spec.budget_usd_per_day, per_minute=spec.max_per_minute
-                    )
-                )
-                if claim == "granted":
-                    await self._enter(row, await self._send(job, handle, compiled, _bounded(request, handle)))
-                    return
-            finally:
-                self._busy.discard(id(handle))
-            if claim == "gone":
-                return
-            if claim == "budget":
-                error = f"the budget of ${spec.budget_usd_per_day:g} a day has no room"
-                await self._enter(row, ShadowOutcome(state="skipped", cost_usd=0.0, error=error))
-                return
-            await asyncio.sleep(_PAUSE_S)
-
-    async def _send(self, job: ShadowJob, handle: ModelHandle, compiled: CompiledPolicy, request: Request) -> ShadowOutcome:
-        """Sends one request, once."""
-        budget = RunBudget(max_calls=1)
-        quiet = replace(handle, guard=Guard(retry=Retry(attempts=1)), observer=None)
-        context = RunContext(compiled, job.prompt, budget)
-        try:
-            async with asyncio.timeout(TIMEOUT_S):
-                answer = (await call_model(context, quiet, job.prompt, request, purpose="shadow"))[0]
-        except (ModelError, TimeoutError) as error:
-            return ShadowOutcome(state="failed", cost_usd=_cost(budget), error=str(error)[:200] or "timed out")
-        call = budget.log[-1]
-        return ShadowOutcome(
-            state="done",
-            cost_usd=_cost(budget),
-            latency_s=call.latency_s,
-            agrees=job.agrees(answer),
-            answer=_stored(answer, call.latency_s) if job.keeps_text else None,
-        )
-
-    async def _enter(self, row: ShadowRow, outcome: ShadowOutcome) -> None:
-        await self._reach(lambda: self._book.finish(row, outcome))
-        if self._on_outcome is not None:
-            self._on_outcome(row.policy, outcome.state, outcome.cost_usd)
-
-    async def _reach(self, work: Callable[[], T]) -> T:
-        """Runs ``work`` on the journal's tables, again and again while the database is unavailable."""
-        while True:
-            try:
-                return work()
-            except CascadeError as error:
-                if self._stopping:
-                    raise
-                log.warning("shadow requests cannot be recorded in the journal, so they wait (%s)", type(error).__name__)
-            await asyncio.sleep(_RETRY_S)
-
-
-def _bounded(request: Request, handle: ModelHandle) -> Request:
-    """The request with a limit of its output, so that the estimate holds."""
-    if request.max_tokens or handle.bounds.output is not None:
-        return request
-    return replace(request, max_tokens=MAX_OUTPUT)
-
-
-def _cost(budget: RunBudget) -> float | None:
-    """The amount spent; 0 where nothing was sent, None where a cost is unknown."""
-    return total(call.cost_usd for call in budget.log)
-
-
-def _stored(answer: Answer, latency_s: float) -> dict[str, object]:
-    """The answer with its usage, as a recording states them."""
-    entry: dict[str, object] = {**answer_json(answer), "latency_s": latency_s}
-    if answer.model:
-        entry["model"] = answer.model
-    if answer.usage is not None:
-        entry["usage"] = usage_json(answer.usage)
-    if answer.finish_reason is not None:
-        entry["finish_reason"] = answer.finish_reason
-    return entry

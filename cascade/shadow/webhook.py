@@ -17,7 +17,7 @@ _ATTEMPTS, _FIRST_PAUSE_S, _TIMEOUT_S = 4, 1.0, 10.0
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would lead to a host that the operator did not name."""
+    """Rejects redirects: they lead to a host that the operator did not name."""
 
     def redirect_request(self, *_: Any) -> None:
         """See urllib: None makes the redirect an error."""
@@ -42,7 +42,7 @@ def post_in_background(policy: str, variable: str, body: Mapping[str, Any]) -> N
 
 
 def post(url: str, body: Mapping[str, Any], *, pause_s: float = _FIRST_PAUSE_S) -> bool:
-    """Posts JSON, again after connection faults, 408, 429 and 5xx; whether it was taken.
+    """Posts JSON, with retries after connection faults, 408, 429 and 5xx. Returns whether it was accepted.
 
     Redirects are not followed. The URL, which may be a secret, is not logged.
 

@@ -5,7 +5,6 @@ import logging
 import threading
 from collections.abc import Hashable
 from time import monotonic
-from typing import Any
 
 _MAX_KEYS = 1000
 
@@ -18,14 +17,14 @@ class Event:
         fields: Names, numbers and short words: no texts of prompts or answers, no keys. None is unknown.
     """
 
-    def __init__(self, message: str, /, **fields: Any) -> None:
+    def __init__(self, message: str, /, **fields: object) -> None:
         self.message, self.fields = message, fields
 
     def __str__(self) -> str:
         return " ".join((f"{self.message}:", *(f"{name}={_text(value)}" for name, value in self.fields.items())))
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if value is None:
         return "unknown"
     if isinstance(value, bool):

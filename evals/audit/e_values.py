@@ -1,4 +1,4 @@
-"""``cascade.promise.EProcess`` for many streams at once, for simulations and for audits; a test holds the two equal."""
+"""``cascade.promise.e_process.EProcess`` for many streams at once, for simulations and audits; a test compares the two."""
 
 import numpy as np
 import numpy.typing as npt

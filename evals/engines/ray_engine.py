@@ -6,7 +6,7 @@ import platform
 import socket
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import version
 from typing import Any
@@ -47,7 +47,7 @@ class RayEngine:
             EngineError: Ray does not start.
         """
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        _init("--engine ray", "local", num_cpus=workers or cores, include_dashboard=False)
+        _init("--engine ray", "local", {"num_cpus": workers or cores, "include_dashboard": False})
         return cls(is_local=True)
 
     @classmethod
@@ -69,7 +69,7 @@ class RayEngine:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a connection that times out: the error says it
             try:
-                _init(text, f"ray://{written}:{port}")
+                _init(text, f"ray://{written}:{port}", {})
             except EngineError as error:
                 raise EngineError(
                     f"{error}; the port must be that of the Ray Client server, usually 10001, and a cluster with "
@@ -143,7 +143,7 @@ class RayEngine:
         ray.shutdown()
 
 
-def _init(text: str, address: str, **options: Any) -> None:
+def _init(text: str, address: str, cluster: Mapping[str, object]) -> None:
     if ray.is_initialized():
         raise EngineError(f"{text}: this process is connected to Ray already; call ray.shutdown() first")
     # Where a worker dies Ray prints a page about it into the command's output, whatever its settings for logs.
@@ -151,7 +151,7 @@ def _init(text: str, address: str, **options: Any) -> None:
     if hasattr(private, "print_to_stdstream"):
         private.print_to_stdstream = lambda *_, **__: None
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **cluster)
     except Exception as error:  # Ray raises what its parts raise: RuntimeError, ConnectionError, TimeoutError, ...
         raise EngineError(f"{text}: {_reason(error)}") from None
 

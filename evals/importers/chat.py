@@ -160,13 +160,15 @@ def thought_of(message: Mapping[str, Any]) -> str:
     return "\n\n".join(filter(None, texts))
 
 
-def example_of(messages: Sequence[Mapping[str, Any]], tools: Any = None, **fields: Any) -> Example:
+def example_of(
+    messages: Sequence[Mapping[str, Any]], tools: Any = None, *, task: str = "", reference: Any = None
+) -> Example:
     """The example of a logged prompt. Its id is a hash of what was asked, so that equal prompts are one example."""
     prompt, system = split_messages(messages)
     known_tools = tuple(tools) if isinstance(tools, list) and all(isinstance(t, Mapping) for t in tools) else ()
     content = json.dumps([system, prompt, known_tools], sort_keys=True).encode("utf-8", "surrogatepass")
     id = hashlib.blake2b(content, digest_size=8).hexdigest()
-    return Example(id, prompt, {}, system=system, tools=known_tools, **fields)
+    return Example(id, prompt, {}, system=system, tools=known_tools, task=task, reference=reference)
 
 
 def seconds_between(start: Any, end: Any) -> float | None:

@@ -116,7 +116,7 @@ def _text(argument: Field) -> str:
     return value
 
 
-def _example(line: Field, task: str, prompt: str, reference: Any, **more: Any) -> Example:
+def _example(line: Field, task: str, prompt: str, reference: Any, choices: Sequence[str] | None = None) -> Example:
     system = None
     content: Any = prompt
     if prompt.startswith("[{"):
@@ -125,7 +125,9 @@ def _example(line: Field, task: str, prompt: str, reference: Any, **more: Any) -
             if all(isinstance(m, dict) and {"role", "content"} <= m.keys() for m in messages):
                 content, system = split_messages(messages)
     id = f"{task}-{line.need('doc_id', int).value}"
-    return Example(id, content, {}, task=task, system=system, reference=reference, raw=more)
+    return Example(
+        id, content, {}, task=task, system=system, reference=reference, raw={} if choices is None else {"choices": choices}
+    )
 
 
 def _generated(

@@ -264,7 +264,7 @@ class Checkpoint:
         self._append({"graded": usd})
         self.grading_usd += usd
 
-    def update_batch(self, tag: str, **about: Any) -> None:
+    def update_batch(self, tag: str, **about: object) -> None:
         """Stores the state of a batch; it is on the disk when this returns."""
         self._append({"batch": tag, **about})
         self.batches[tag] = {**self.batches.get(tag, {}), **about}

@@ -1,4 +1,4 @@
-"""What a cascade must beat, on the same held-out rows: each learned from the calibration rows alone, each with its cost."""
+"""Baselines that a cascade must beat on the same held-out rows; each learns from the calibration rows alone."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ Columns = Mapping[str, Sequence[TierScores]]
 
 MOST_PAIRS = 4
 BOOTSTRAP_CHUNK = 4_000_000
-# As in ``cascade.engine.confidence``: one judge's certainty must not drown all others.
+# As in ``cascade.engine.confidence``: one judge's certainty must not outweigh all others.
 _LOW, _HIGH = 0.001, 0.999
 
 
@@ -61,7 +61,7 @@ def random_mixing(columns: Columns, models: Sequence[str], calibration: Rows, ro
                 quality = (1 - share) * good[low] + share * good[high]
                 if best is None or quality > best[0]:
                     best = quality, low, high, share
-    if best is None:  # dearer than every tier, or cheaper: the best that the money buys
+    if best is None:  # dearer than every tier, or cheaper: the best tier for that cost
         affordable = [m for m in models if cost[m] <= usd] or [min(models, key=lambda m: cost[m])]
         only = max(affordable, key=lambda m: good[m])
         best = good[only], only, only, 0.0
@@ -85,12 +85,12 @@ def best_pair(columns: Columns, splits: Splits, guarantee: Guarantee, seed: int)
     """The cheapest certified ladder of two tiers that ends in the premium one; premium alone where there is none."""
     models = list(columns)
     premium = models[-1]
-    # With many tiers those of the lowest quality on the fit rows are not tried.
+    # With many tiers, those with the lowest quality on the fit rows are not tried.
     cheap = sorted(models[:-1], key=lambda m: float(columns[m][0].quality[splits.fit, 0].mean()))[-MOST_PAIRS:]
     choices: list[tuple[float, CertifiedChoice]] = []
     for model in cheap:
         pair = {model: columns[model], premium: columns[premium]}
-        # Every pair has its share of delta, so that the best of them still keeps the promise.
+        # Every pair has its share of delta, so that the promise also holds for the best of them.
         shared = Guarantee(guarantee.kind, guarantee.value, guarantee.delta / len(cheap))
         choice = choose_certified(pair, splits, shared, seed=seed, must_end=premium)
         usd = float(choice.chosen.outcome(splits.calibration).cost_usd.mean())
@@ -116,7 +116,7 @@ def without_skips(columns: Columns, splits: Splits, guarantee: Guarantee, seed: 
         columns: Each model's columns, as they were tuned, but without the prompts.
         splits: The rows.
         guarantee: The promise.
-        seed: Of folds.
+        seed: The seed of the folds.
     """
     choice = choose_certified(columns, splits, guarantee, seed=seed)
     names, outcome = choice.chosen.cascade.models, choice.chosen.outcome(splits.test)
@@ -139,7 +139,7 @@ def prompt_router(texts: Sequence[str], columns: Columns, splits: Splits, limit:
     router = PromptRouter.fit([texts[i] for i in splits.fit], one.quality[splits.fit, 0], seed)
     p = router.probability([texts[i] for i in splits.certify])
     loss = two.quality[splits.certify, 0] - one.quality[splits.certify, 0]
-    # Fixed beforehand in units of probability, from "send nothing to the cheap tier" on.
+    # Fixed beforehand, as probabilities; the first one sends nothing to the cheap tier.
     grid = np.round(np.linspace(1.0, 0.0, 101), 2)
     choices = fixed_sequence([np.where(p >= at, loss, 0.0) for at in grid], limit, delta)
     at = float(grid[choices.position]) if choices.position >= 0 else 2.0
@@ -201,9 +201,9 @@ def uncalibrated(column: TierScores) -> Array:
 
 
 def oracle(columns: Columns, models: Sequence[str], rows: Rows) -> Baseline:
-    """The cheapest tier whose answer is as good as the best: what no choice of tiers could beat.
+    """The cheapest tier whose answer is as good as the best: the limit of any choice of tiers.
 
-    Only a judge that puts a further sample in the place of a tier's answer can do better.
+    Only a judge that replaces a tier's answer by another sample can do better.
     """
     quality = np.stack([columns[m][0].quality[rows, 0] for m in models], axis=1)
     cost = np.stack([columns[m][0].cost_usd[rows, 0] for m in models], axis=1)

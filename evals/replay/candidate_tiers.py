@@ -22,7 +22,7 @@ Rows = npt.NDArray[np.int64]
 # Before a more expensive judge, an answer may be accepted above, or given up below, these quantiles of the confidence.
 ACCEPT_QUANTILES = (0.4, 0.6, 0.8)
 REJECT_QUANTILES = (0.1, 0.25, 0.4)
-# So many rows with the same scores are one step of the confidence; the folds' differences in it would be mere noise.
+# This many rows with the same scores are one step of the confidence; differences between folds would be noise.
 TIED_ROWS = 10
 
 
@@ -82,7 +82,7 @@ def prompt_scores(
     scores = {k: v[not_vetoed] for k, v in available_scores(column, stage, not_vetoed).items()}
     extra = {PROMPT_SCORE: prompt.probability[not_vetoed]}
     added = gain(scores, extra, column.quality[not_vetoed, stage], seed)
-    # Predictors have many weights and few rows: what they say is used only where it surely helps.
+    # Predictors have many weights and few rows: their probability is used only where it clearly helps.
     return {PROMPT_SCORE: prompt.probability} if added.exceeds(max(errors, SURE)) else {}
 
 
@@ -132,7 +132,7 @@ def tier_variants(tier: CandidateTier, rows: Rows) -> list[CandidateTier]:
     variants = [tier, first_judges_only(tier, free)]
     before = tier.confidence[rows, free]
     if free == 0 or np.ptp(before) < 1e-9 or isinstance(tier.calibrators[free], Constant):
-        return variants  # nothing is known before the expensive judge has scored
+        return variants  # there is no score before the expensive judge has run
     highs = [None, *(float(x) for x in np.unique(np.quantile(before, ACCEPT_QUANTILES)))]
     lows = [None, *(float(x) for x in np.unique(np.quantile(before, REJECT_QUANTILES)))]
     for high in highs:

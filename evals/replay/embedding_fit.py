@@ -20,19 +20,19 @@ Array = npt.NDArray[np.float64]
 RIDGES = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1)
 FOLDS = 5
 LEAST_GAIN = 1.645
-"""Standard errors by which the cross-validated log-loss must be better than without: it costs money in every run."""
-_LOGIT_SCALE = 10.0  # of the n-grams' logit, which is one number and hardly penalised
+"""By how many standard errors an embedding must lower the cross-validated log-loss: it costs money in every run."""
+_LOGIT_SCALE = 10.0  # the ridge of the n-grams' logit, which is one number and hardly penalised
 _CLIP = 1e-6
 _STREAM = 13
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FittedEmbedding:
-    """What was fitted.
+    """A fitted embedding predictor.
 
     Attributes:
         shows_gain: Whether cross-validation shows a gain.
-        note: How much it shows.
+        note: The gain in words.
         out_of_fold: (m,), P(right) of the fit rows, each fitted without its fold.
         direction: (dimensions,), the weights.
         slope: The weight of the n-grams' logit.
@@ -47,7 +47,7 @@ class FittedEmbedding:
     intercept: float
 
     def weights(self, model: str) -> EmbeddingWeights:
-        """As a predictor reads them, in whole numbers of a scale."""
+        """The weights in the form that a predictor reads: whole multiples of a scale."""
         scale = float(np.abs(self.direction).max(initial=0.0)) / MOST_LEVELS or 1.0
         levels = np.round(self.direction / scale).astype(int).tolist()
         return EmbeddingWeights(model=model, intercept=self.intercept, slope=self.slope, weights=tuple(levels), scale=scale)
@@ -60,7 +60,7 @@ def fit_embedding(vectors: Array, y: Array, by_ngrams: Array | None, *, seed: in
         vectors: (m, dimensions), the embeddings of the fit rows.
         y: (m,), the quality of the tier's answers, in [0, 1].
         by_ngrams: (m,), P(right) by the n-grams, of predictors that have not seen the row; None: they say nothing.
-        seed: Of the folds.
+        seed: The seed of the folds.
     """
     rng = np.random.default_rng((seed, _STREAM))
     order = np.lexsort((rng.random(len(y)), y))

@@ -1,4 +1,4 @@
-"""The chosen candidate as production will run it: its policy, its calibration file, and a run of it through the engine."""
+"""The chosen candidate in the form that production runs: its policy, its calibration file, and a run through the engine."""
 
 import importlib.metadata
 import json
@@ -16,7 +16,7 @@ from cascade import Cascade, Policy, Result, RunError
 from cascade.models.embeddings import StoredEmbeddings
 from cascade.models.protocol import Model
 from cascade.models.recorded import RecordedModel
-from cascade.policy.calibration_file import CalibrationFile
+from cascade.policy.calibration_file import MAX_BYTES, CalibrationFile
 from cascade.util.atomic_write import replacing
 from evals.recording import Example
 from judges import Answer
@@ -46,7 +46,7 @@ def to_policy(candidate: Candidate) -> Policy:
     ]
     fitted = (tier["predictor"]["embedding"] for tier in tiers if "embedding" in tier.get("predictor", {}))
     embedding = next(({name: each[name] for name in ("model", "dimensions")} for each in fitted), None)
-    # A judge whose question was not recorded cannot tell; that is a missing score, not a reason to escalate.
+    # A judge whose request was not recorded has no score; that is no reason to escalate.
     return Policy.model_validate(
         {
             "tiers": tiers, "final": candidate.cascade.final, "vote": candidate.cascade.vote, "when_unsure": "best",
@@ -56,7 +56,7 @@ def to_policy(candidate: Candidate) -> Policy:
 
 
 def _prompt_fields(tier: CandidateTier) -> dict[str, Any]:
-    """The tier's predictor where something reads it, what its probability is compared with, and the tier's latency."""
+    """The tier's predictor if something reads it, the thresholds for its probability, and the tier's latency."""
     fields = {"speculate_below": tier.speculate_below, "p95_s": tier.p95_s}
     if tier.prompt is None or tier.prompt.predictor is None or not tier.reads_prompt:
         return fields
@@ -73,9 +73,9 @@ async def run_engine(
 ) -> list[Result]:
     """The policy's answer to each of the rows, by the engine that production runs, from recorded answers.
 
-    A policy that raises where it is unsure abstains here. What its judges ask of other models is not recorded: only verdicts
-    recorded with the answers count. ``embeddings``: those of the prompts, by their texts. Raises ReplayError where a run
-    ends without an answer.
+    A policy that raises where it is unsure abstains here. Requests of its judges to other models are not recorded: only
+    verdicts recorded with the answers count. ``embeddings``: those of the prompts, by their texts. Raises ReplayError where
+    a run ends without an answer.
     """
     tiers = {t.model: {e.id: without_clock(e.answers[t.model]) for e in examples} for t in policy.tiers}
     models: dict[str, Model] = {m: RecordedModel(m, m, answers) for m, answers in tiers.items()}
@@ -98,7 +98,7 @@ async def run_engine(
 
 
 def to_outcome(results: Sequence[Result], tiers: Sequence[str]) -> Outcome:
-    """What the engine returned, row by row, as the arithmetic of ladders says it; an abstention has the quality 0.
+    """The engine's results, row by row, in the form of the simulation; an abstention has the quality 0.
 
     ``tiers`` are the names of the policy's tiers.
 
@@ -122,7 +122,7 @@ def to_outcome(results: Sequence[Result], tiers: Sequence[str]) -> Outcome:
 
 
 def check_agreement(engine: Outcome, simulated: Outcome) -> None:
-    """Raises ReplayError unless engine and arithmetic agree on every row: tier, quality, acceptance, cost to rounding."""
+    """Raises ReplayError unless engine and simulation agree on every row: tier, quality, acceptance, cost up to rounding."""
     same = (
         (engine.tier == simulated.tier)
         & (engine.quality == simulated.quality)
@@ -148,7 +148,7 @@ def to_calibration_file(
     evidence: Mapping[str, Any],
     profile: Sequence[str] | None = None,
 ) -> CalibrationFile:
-    """The calibration file's content, checked by the very model that loads it."""
+    """The calibration file's content, validated by the model that loads it."""
     policy = to_policy(candidate)
     return CalibrationFile.model_validate(
         {
@@ -171,7 +171,16 @@ def to_calibration_file(
 
 
 def write_calibration(path: str | os.PathLike[str], policy: CalibrationFile) -> None:
-    """Writes a calibration whole or not at all; a file that differs by its date alone stays as it is. Raises OSError."""
+    """Writes a calibration whole or not at all; a file that differs by its date alone stays as it is.
+
+    Args:
+        path: The file.
+        policy: What to write.
+
+    Raises:
+        ReplayError: It would be larger than what production loads.
+        OSError: The file cannot be written.
+    """
     target = Path(path)
     content = policy.model_dump(mode="json", exclude_none=False)
     with suppress(OSError, ValueError):
@@ -179,5 +188,12 @@ def write_calibration(path: str | os.PathLike[str], policy: CalibrationFile) -> 
         if isinstance(old, dict) and {**old, "created": ""} == {**json.loads(json.dumps(content)), "created": ""}:
             return
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+    if len(text) > MAX_BYTES:
+        sizes = {name: len(json.dumps(value, indent=1)) for name, value in content.items()}
+        largest = max(sizes, key=sizes.__getitem__)
+        raise ReplayError(
+            f"{target}: the calibration would have {len(text):,} bytes, {sizes[largest]:,} of them in `{largest}`, and "
+            f"production loads at most {MAX_BYTES:,}; nothing was written. Replay fewer tiers with --tiers, or fewer tasks"
+        )
     with replacing(target) as file:
         file.write(text.encode())

@@ -25,7 +25,7 @@ LAMBDAS = np.concatenate([[0.0], np.geomspace(1e-3, 1e2, 40)])
 
 
 class _Model:
-    """One model: its prompt-only router's probability, confidence, quality, cost and latency of every row, each (n,)."""
+    """One model: for every row its prompt-only router's probability, confidence, quality, cost and latency, each (n,)."""
 
     def __init__(self, columns: Columns, name: str, rows: Rows, seed: int, *, last: bool) -> None:
         column = columns[name][0]
@@ -38,7 +38,7 @@ class _Model:
 
 
 def _add_priors(models: Sequence[_Model], texts: Sequence[str], rows: Rows, seed: int) -> None:
-    """What each model's prompt-only router says of every row; on ``rows`` what it said before it had seen the row."""
+    """Each model's probability by its prompt-only router, for every row; on ``rows`` it is out-of-fold."""
     routers = PromptRouter.fit_all([texts[i] for i in rows], [m.quality[rows] for m in models], seed)
     priors = np.clip(probabilities(routers, texts), 1e-6, 1 - 1e-6)
     for i, (model, router) in enumerate(zip(models, routers, strict=True)):
@@ -52,7 +52,7 @@ def _logit(p: Array) -> Array:
 
 
 def _gain(best: _Model, other: _Model, rows: Rows) -> Array:
-    """(n,): how much better the answer gets if ``other`` is asked as well, where ``best`` has the best one so far."""
+    """(n,): the expected gain in quality if ``other`` is asked as well, where ``best`` has the best answer so far."""
     x = np.column_stack([np.ones(len(best.prior)), _logit(other.prior), _logit(best.confidence)])
     added = np.maximum(other.quality - best.quality, 0.0)
     weights = ridge_logistic(x[rows], added[rows], np.ones((1, len(rows))), np.array([[0.0, 1.0, 1.0]]))
@@ -62,7 +62,7 @@ def _gain(best: _Model, other: _Model, rows: Rows) -> Array:
 
 
 def _walk(models: Sequence[_Model], gains: Array, worth: float) -> tuple[npt.NDArray[np.int64], Array, Array]:
-    """(n,): the place of the answer, USD and seconds, where a USD is ``worth`` so much quality."""
+    """(n,): the model that answers, USD and seconds, where one USD is worth ``worth`` points of quality."""
     n, k = len(models[0].prior), len(models)
     prices = worth * np.array([m.mean_usd for m in models])
     every = np.arange(n)
@@ -99,7 +99,7 @@ def cascade_routing(
     every = np.arange(len(reference))
     worths = LAMBDAS / max(models[-1].mean_usd, 1e-12)
     walks = [_walk(models, gains, float(worth)) for worth in worths]
-    # From the safest to the riskiest, as the fit rows predict.
+    # From the safest to the riskiest, by the fit rows.
     walks.sort(key=lambda walk: float((reference - quality[every, walk[0]])[splits.fit].mean()))
     losses = [reference[rows] - quality[rows, place[rows]] for place, _, _ in walks]
     position = fixed_sequence(losses, limit, delta).position

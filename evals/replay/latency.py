@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cascade.util.counted import counted
+
 from .rows.input_rows import ReplayError
 from .score_table import TierScores
 from .simulate import CandidateTier, SimulatedCascade
@@ -37,15 +39,15 @@ def check_latencies(columns: dict[str, list[TierScores]], flag: str) -> None:
             unknown = int(np.isnan(column.latency_s).any(axis=1).sum())
             if unknown:
                 raise ReplayError(
-                    f"{flag} needs the latency of every answer and of its samples; {unknown} rows of the model {model!r} "
-                    "have no latency_s: record it, or leave the model out with --tiers"
+                    f"{flag} needs the latency of every answer and of its samples; it is missing in "
+                    f"{counted(unknown, 'row')} of the model {model!r}: record it, or leave the model out with --tiers"
                 )
 
 
 def safe_share(n: int) -> float:
     """The largest share of late runs among ``n`` rows for which a cascade is taken to be in time.
 
-    One standard error below 5 %, so that the promise on other rows does not hang on a few of these.
+    One standard error below 5 %, so that a few of these rows do not decide whether other rows are in time.
     """
     allowed = 1.0 - SHARE
     return float(max(0.0, allowed - (allowed * SHARE / max(n, 1)) ** 0.5))
@@ -91,7 +93,7 @@ class Speculation:
     Attributes:
         p95_s: 95th percentile of the runs that ask more than one tier, in seconds; None: there are none.
         serial_p95_s: The same where tiers are asked one after the other.
-        extra_cost: What it adds to the cost, as a share of the serial cost.
+        extra_cost: How much it adds to the cost, as a share of the serial cost.
     """
 
     p95_s: float | None
@@ -118,8 +120,8 @@ def speculation(candidate: Candidate, rows: Rows) -> Speculation:
 def choose_speculation(candidate: Candidate, rows: Rows, most_extra: float = MOST_EXTRA) -> tuple[Candidate, str]:
     """The candidate whose first tier asks the second at once, where that is likely to be needed; and a note.
 
-    Among the thresholds of the prompt's probability, and "always", the one is taken that makes the 95th percentile of
-    escalated runs least while the cost grows by at most ``most_extra``; the cheapest of equals.
+    Of the thresholds of the prompt's probability, and "always", it takes the one with the smallest 95th percentile of
+    escalated runs whose cost grows by at most ``most_extra``; of equal ones the cheapest.
     """
     if len(candidate.cascade.tiers) < 2:
         return candidate, "no two tiers are asked at once: the ladder has one"

@@ -1,6 +1,6 @@
 """A replay's two passes of the engine of runs over all rows, in shards on the workers: scoring, and the chosen policy's run.
 
-Every row is scored, and run, by itself, so that the columns of the shards in the order of the rows are those of one process.
+Every row is scored and run by itself, so that the shards' columns, put together in order, are those of one process.
 """
 
 import asyncio
@@ -26,14 +26,14 @@ from .score_table import ARRAYS, Cache, TierScores, score_tier
 from .score_table import load_or_score as in_this_process
 
 SHARD_ROWS = 2_000
-_READ = ("tool_choice", "session")  # what a run reads of a row's further fields
+_READ = ("tool_choice", "session")  # the further fields of a row that a run reads
 
 
 @dataclass(frozen=True, kw_only=True)
 class RowShard:
     """Rows of a recording that follow one another, pickled: ``data`` holds them with the answers that are needed alone.
 
-    They are pickled as tuples: an instance of a dataclass takes five times as long to pickle, and to read again.
+    They are pickled as tuples: a dataclass takes five times as long to pickle and to unpickle.
     """
 
     data: bytes

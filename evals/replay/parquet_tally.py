@@ -55,9 +55,9 @@ def tally_parquet(
 
     Raises:
         MissingExtraError: pyarrow is not installed.
-        ValueError: a column is missing, of another type, has nulls or numbers out of range, or ``cuts`` are not valid.
-        EngineError: the engine fails.
-        OSError: the file cannot be read.
+        ValueError: A column is missing, of another type, has nulls or numbers out of range, or ``cuts`` are not valid.
+        EngineError: The engine fails.
+        OSError: The file cannot be read.
     """
     total = Tally(cuts)
     tiers = len(total.cuts) + 1
@@ -100,7 +100,7 @@ def _shards(path: str | Path, names: Sequence[str]) -> Iterator[GroupShard]:
 
 
 def _footer(path: str | Path) -> bytes:
-    """What the file says of its content: where each column begins, how long it is, its least and largest values."""
+    """The metadata in the file's footer: where each column begins, its length, its smallest and largest values."""
     with open(path, "rb") as file:
         file.seek(-_FOOTER_END, os.SEEK_END)
         length = int.from_bytes(file.read(4), "little")

@@ -1,18 +1,19 @@
 """A process that forks, as servers that preload an application do: parent and child each use connections of their own."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.wire_server import Reply, WireServer, chat
+from tests.workers import warm_python
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
 
 ROOT = Path(__file__).parents[2]
 CODE = """
-import asyncio, os, signal, sys, threading, time
+import asyncio, os, signal, sys, threading, time, warnings
+warnings.simplefilter("ignore")  # from Python 3.12 on a process with threads that forks
 import cascade
 from cascade.policy.schema import PolicyFile
 
@@ -50,8 +51,8 @@ def test_both_run_after_a_fork() -> None:
 
     with WireServer() as server:
         server.reply = reply
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", CODE, server.base_url],
+        done = warm_python.run(
+            [sys.executable, "-c", CODE, server.base_url],
             cwd=ROOT, capture_output=True, text=True, timeout=60,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

@@ -26,6 +26,7 @@ import pytest
 from cascade.cli import main
 from cascade.data import STARTER_RECORDING
 from evals.recording import Example, read
+from tests.workers import warm_python
 
 ROOT = Path(__file__).parents[2]
 SMALL, LARGE = "qwen2.5-coder-0.5b-instruct", "qwen2.5-coder-1.5b-instruct"
@@ -71,7 +72,7 @@ def gateway(folder: Path, policy_file: str) -> Iterator[str]:
     """A running gateway's address."""
     command = [sys.executable, "-m", "cascade", "serve", "--port", "0", "--stop-on-eof", "--policy-file", policy_file]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=folder, env=environment(), stdin=pipe, stderr=pipe, text=True) as running:
+    with warm_python.Popen(command, cwd=folder, env=environment(), stdin=pipe, stderr=pipe, text=True) as running:
         assert running.stderr is not None
         try:
             output = ""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.replies import Plan
+from tests.workers import warm_python
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -74,7 +75,7 @@ class FaultServer:
 
     def __enter__(self) -> "FaultServer":
         command = [sys.executable, "-m", "tests.faults.server"]
-        self._process = subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._process = warm_python.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
         return self

@@ -19,6 +19,7 @@ import pytest
 
 from tests.distribution import install
 from tests.golden.frozen import EVALS, LIBRARY, as_text, check, help_text, labels, masked, shape, table
+from tests.workers import warm_python
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -70,7 +71,7 @@ def environment(*path: Path) -> dict[str, str]:
 
 def output(*command: str, cwd: Path, path: tuple[Path, ...] = ()) -> str:
     """What Python prints when it is run with these arguments, which must succeed."""
-    done = subprocess.run([sys.executable, *command], cwd=cwd, env=environment(*path), capture_output=True, text=True)
+    done = warm_python.run([sys.executable, *command], cwd=cwd, env=environment(*path), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -119,7 +120,7 @@ def gateway(policies: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         copy(policies / name, folder)
     command = [sys.executable, "-m", LIBRARY, "serve", "--port", "0", "--policy-file", "policies.yaml", "--keys", "keys.db"]
     pipe = subprocess.PIPE  # standard input ends with this process: no stopped test leaves a gateway running
-    with subprocess.Popen(
+    with warm_python.Popen(
         [*command, "--stop-on-eof"], cwd=folder, env=environment(), stdin=pipe, stderr=pipe, text=True
     ) as running:
         assert running.stderr is not None

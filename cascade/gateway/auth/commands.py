@@ -62,12 +62,12 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
 
 def key_store(keys: str | None, path: Path, file: PolicyFile) -> KeyStore:
-    """Where the keys of a gateway are.
+    """The key store of a gateway.
 
     Args:
-        keys: What ``--keys`` names; None: a file next to the policy file.
-        path: The policy file.
-        file: What it says.
+        keys: The value of ``--keys``; None: a file next to the policy file.
+        path: The policy file's path.
+        file: The policy file.
 
     Raises:
         CascadeError: The keys are to be in the journal, and there is none.
@@ -162,7 +162,7 @@ def _log(args: argparse.Namespace) -> int:
 
 
 def _record(file: PolicyFile, command: str, key: Key | None, details: str, *, create: bool = True) -> None:
-    """Logs a command in the journal. What was done is done: where the journal is away, a line says so."""
+    """Logs a command in the journal. Where the journal is unavailable the command still counts, and a line says so."""
     if file.journal is None:
         return
     try:

@@ -41,7 +41,7 @@ class KeyFile(KeyStore):
 
     @property
     def lock_out(self) -> str | None:
-        """See ``KeyStore.lock_out``: the marker is there."""
+        """See ``KeyStore.lock_out``: keys are required where the marker exists."""
         if not self.marker.exists():
             return None
         return f"{self.marker} says that keys are required (to serve this machine without keys, delete {self.marker})"
@@ -83,7 +83,7 @@ class KeyFile(KeyStore):
             yield lambda sql, values: connection.execute(sql, values).fetchall()
 
     def _restrict(self) -> None:
-        """Takes a file that others may read or write back to its owner alone, as far as this user may."""
+        """Withdraws other users' access to a file, as far as this user is allowed to."""
         with suppress(OSError):
             if stat.S_IMODE(self.path.stat().st_mode) & ~_PRIVATE:
                 self.path.chmod(_PRIVATE)

@@ -1,7 +1,7 @@
 """Stored API keys, whatever the database: create, rotate, revoke, read. Only hashes are stored.
 
-A key is 256 bits from the system's random source, so that guessing is hopeless: a slow password hash would protect nothing
-more and cost every request a tenth of a second.
+A key is 256 random bits, so that it cannot be guessed: a slow password hash would add no protection, and a tenth of a second
+to every request.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ class KeyStore(ABC):
 
     @abstractmethod
     def _rows(self) -> list[tuple[Any, ...]]:
-        """The rows as ``COLUMNS``, the oldest first; later columns may lack."""
+        """The rows with ``COLUMNS``, the oldest first; later columns may be missing."""
 
     @abstractmethod
     def stamp(self) -> Hashable:
@@ -50,7 +50,7 @@ class KeyStore(ABC):
     @property
     @abstractmethod
     def lock_out(self) -> str | None:
-        """Why keys are required although there are none, with what would change it; None: they are not."""
+        """Why keys are required although there are none, and how to change that; None: they are not required."""
 
     def read(self) -> list[Key]:
         """Every key, the oldest first; none where nothing was ever created."""

@@ -32,7 +32,7 @@ class KeyTable(KeyStore):
         self._store: SqlStore | None = None
 
     def stamp(self) -> Hashable:
-        """See ``KeyStore.stamp``: all of it, for there are few keys."""
+        """See ``KeyStore.stamp``: the whole table, since there are few keys."""
         return tuple(self._rows())
 
     def _rows(self) -> list[tuple[Any, ...]]:
@@ -60,7 +60,7 @@ class KeyTable(KeyStore):
                 yield self._store
             except CascadeError:
                 raise
-            except Exception as error:  # the classes are the drivers' own; the next use connects anew
+            except Exception as error:  # each driver has its own exception classes; the next use reconnects
                 self.close()
                 raise CascadeError(f"{self.where}: cannot be used ({type(error).__name__})") from None
 

@@ -181,7 +181,7 @@ class Keys:
         raise _unauthorized("the API key is not valid")
 
 
-_PARAMETERS = frozenset((b"beta",))  # the header anthropic-beta says which betas
+_PARAMETERS = frozenset((b"beta",))  # the header anthropic-beta names the betas
 _MODELS_PARAMETERS = _PARAMETERS | {b"limit", b"after_id", b"before_id"}
 _FILTERS = frozenset((b"", b"days", b"policy", b"task", b"caller", b"tag", b"outcome", b"step", b"labelled", b"order"))
 
@@ -248,7 +248,7 @@ def check_same_origin(host: bytes, origin: bytes, site: bytes) -> None:
         raise ApiError(403, "sec-fetch-site: without API keys no other site's pages are served", code="wrong_origin")
 
 
-@lru_cache(maxsize=64)  # every request without a key asks, mostly for the same host
+@lru_cache(maxsize=64)  # called for every request without a key, mostly with the same host
 def is_loopback(host: str) -> bool:
     """Whether a host name or an address is a loopback one."""
     if host.lower() == "localhost":

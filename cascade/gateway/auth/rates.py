@@ -1,4 +1,4 @@
-"""Rates of keys that every gateway with the same shared state keeps together: one bucket a key."""
+"""Key rates that all gateways with the same shared state share: one token bucket per key."""
 
 from dataclasses import dataclass, field
 from time import monotonic
@@ -29,15 +29,15 @@ class SharedRates:
             capacity: How many it holds at most.
 
         Returns:
-            0.0, or the seconds until there is one where there is none; None where the store is away, and each process
-            is to limit alone.
+            0.0 for a token, otherwise the seconds until there is one; None where the store is unavailable and each process
+            limits by itself.
 
         Raises:
-            ApiError: 503 where the store is away, and such requests are to be refused.
+            ApiError: 503 where the store is unavailable and requests are refused for that.
         """
         now = monotonic()
         wait = self._blocked.get(key, 0.0) - now
-        if wait > 0:  # a client that goes on costs the store nothing
+        if wait > 0:  # a client that keeps sending causes no request to the store
             return wait
         health = self.ledger.health
         try:
@@ -47,7 +47,7 @@ class SharedRates:
                 health.unshared += 1
                 return None
             health.refused += 1
-            message = "the store of shared state is away, so the key's rate cannot be checked; try again"
+            message = "the store of shared state is unavailable, so the key's rate cannot be checked; try again"
             raise ApiError(503, message, code="rate_unavailable", retry_after_s=1) from None
         if wait > 0:
             self._blocked[key] = now + wait

@@ -1,7 +1,7 @@
 """``/dashboard/review/next`` and ``/dashboard/review``: runs for people to look at, and what they say of them."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl
 
 from cascade.errors import RunNotFoundError
@@ -17,6 +17,9 @@ LEAST_CHANCE, MOST_CHANCE = 1e-4, 1e4
 if TYPE_CHECKING:
     from cascade.gateway.auth.keys import Caller
     from cascade.gateway.state import Gateway
+    from cascade.journal.store import SqlStore
+
+T = TypeVar("T")
 
 
 async def next_review(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], reply: Reply) -> None:
@@ -32,7 +35,7 @@ async def next_review(gateway: "Gateway", caller: "Caller", body: Mapping[str, A
         await reply.json({"waiting": waiting, "case": None})
         return
     a, b = case.answers
-    page = {"run_id": case.run_id, "policy": case.policy, "messages": case.messages, "a": a, "b": b}
+    page: dict[str, object] = {"run_id": case.run_id, "policy": case.policy, "messages": case.messages, "a": a, "b": b}
     if case.chance is not None:
         page["chance"] = case.chance
     await reply.json({"waiting": waiting, "case": page})
@@ -59,10 +62,10 @@ async def review(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], 
     await reply.json({"run_id": run_id, "quality": returned, "premium": premium})
 
 
-def _at_random(order: Any) -> bool:
+def _at_random(order: object) -> bool:
     if order not in (None, "informative", "random"):
         raise ApiError(400, f"order: must be 'informative' or 'random', got {order!r}", param="order")
-    return bool(order == "random")
+    return order == "random"
 
 
 def _chance(body: Mapping[str, Any]) -> float | None:
@@ -72,7 +75,7 @@ def _chance(body: Mapping[str, Any]) -> float | None:
     return number(body["chance"], "chance", LEAST_CHANCE, MOST_CHANCE)
 
 
-async def _ask(gateway: "Gateway", work: Any) -> Any:
+async def _ask(gateway: "Gateway", work: "Callable[[SqlStore], T]") -> T:
     url = gateway.journal_url
     if url is None:
         raise ApiError(404, "there is no journal; add the key journal to the policy file", code="no_journal")

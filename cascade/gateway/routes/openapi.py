@@ -209,7 +209,9 @@ def _json(schema: Schema) -> Schema:
     return {"application/json": {"schema": schema}}
 
 
-def _operation(summary: str, answer: Schema, errors: tuple[int, ...], body: Schema | None = None, **fields: Any) -> Schema:
+def _operation(
+    summary: str, answer: Schema, errors: tuple[int, ...], body: Schema | None = None, **fields: object
+) -> Schema:
     error_responses = {
         str(s): {"description": _ERRORS[s], "content": _json({"$ref": "#/components/schemas/Error"})} for s in errors
     }

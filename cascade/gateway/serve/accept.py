@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-_ENTRY = struct.Struct("qd")  # the connections, and the last sign of life
+_ENTRY = struct.Struct("qd")  # the number of connections, and the time of the last heartbeat
 _CLOSED = 2**62  # of a worker that accepts nothing
 _PAUSE_S = 0.001  # in which a worker with fewer connections accepts the next one
 _EXHAUSTED_S = 0.5  # until more connections are accepted, after the process ran out of descriptors
 
 
 class ConnectionCounts:
-    """How many connections each worker has, and when it last gave a sign of life, in memory that all of them share.
+    """How many connections each worker has, and the time of its last heartbeat, in memory that all workers share.
 
     Args:
         path: The file behind the memory; it is created with ``workers`` entries.
@@ -37,11 +37,11 @@ class ConnectionCounts:
         struct.pack_into("q", self._memory, _ENTRY.size * worker, number)
 
     def beat(self, worker: int, now: float) -> None:
-        """Records a worker's sign of life, by the machine's monotonic clock; 0.0: it has not begun."""
+        """Records a worker's heartbeat, by the machine's monotonic clock; 0.0: it has not begun."""
         struct.pack_into("d", self._memory, _ENTRY.size * worker + 8, now)
 
     def last_beat(self, worker: int) -> float:
-        """A worker's last sign of life; 0.0: none yet."""
+        """The time of a worker's last heartbeat; 0.0: none yet."""
         beat: float = _ENTRY.unpack_from(self._memory, _ENTRY.size * worker)[1]
         return beat
 
@@ -81,7 +81,7 @@ class Acceptor:
         self.count()
 
     def stop(self) -> None:
-        """Accepts nothing more; what waits in the socket's queue is left to other workers."""
+        """Accepts nothing more; other workers accept the connections that wait in the socket's queue."""
         self._loop.remove_reader(self.listener.fileno())
         if self._paused is not None:
             self._paused.cancel()
@@ -107,7 +107,7 @@ class Acceptor:
     def _resume(self) -> None:
         self._paused = None
         self._loop.add_reader(self.listener.fileno(), self._accept_in_turn)
-        self._accept()  # the others had their chance; they may be busy
+        self._accept()  # the others have had the time to accept it; they may be busy
 
     def _accept(self) -> None:
         try:
@@ -125,6 +125,6 @@ class Acceptor:
         self.count()
 
     async def _open(self, connection: socket.socket) -> None:
-        # A client that leaves at once, or whose TLS handshake fails, is no fault of ours.
+        # The client has left at once, or its TLS handshake has failed: that is no error of the server.
         with suppress(OSError):
             await self._loop.connect_accepted_socket(self.protocol, connection, ssl=self.tls)

@@ -35,7 +35,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
             try:
                 listeners.append(socket.create_server(place, family=family, backlog=BACKLOG))
             except OSError as error:
-                # An address that this machine does not have is no harm where it has another one.
+                # An address that this machine does not have is no error where it has another one.
                 if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                     raise
                 problem = error

@@ -31,7 +31,7 @@ def _message(record: logging.LogRecord) -> str:
 
 
 class TextFormatter(logging.Formatter):
-    """``2026-01-31T12:00:00.000Z WARNING cascade.gateway message``, in one line but for a traceback."""
+    """``2026-01-31T12:00:00.000Z WARNING cascade.gateway message``, in one line except for a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         """See logging."""
@@ -46,7 +46,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """An object a line: ``time``, ``level``, ``logger``, ``message``, ``pid``, and an event's own fields."""
+    """One JSON object per line: ``time``, ``level``, ``logger``, ``message``, ``pid``, and an event's own fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         """See logging."""
@@ -81,13 +81,13 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def process_log(args: argparse.Namespace) -> Iterator["Log"]:
-    """The log of this process, while it serves; what was set up before is restored afterwards.
+    """Sets up the log of this process while it serves; the previous set-up is restored afterwards.
 
     Args:
         args: The options that ``add_to`` added.
 
     Yields:
-        What the command itself writes with.
+        The log in which the command writes its own lines.
 
     Raises:
         CascadeError: An environment variable has a value that the option would not take.
@@ -115,7 +115,7 @@ def process_log(args: argparse.Namespace) -> Iterator["Log"]:
 
 
 class Log:
-    """Writes what the command says in every case, whatever the level: in text as it is, in JSON as an object.
+    """Writes the command's own messages at any log level: as they are in text, as an object in JSON.
 
     Attributes:
         json_lines: Whether every line is JSON.

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with bounds on everything that a client can send besides a request's body.
+"""uvicorn's HTTP protocol with bounds on everything that a client can send in addition to a request's body.
 
 It closes the connection on a head, trailers or chunk sizes that are too long, on a head that is too slow, on a body that
 nobody reads, and where there are too many connections.
@@ -184,7 +184,7 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         idle = self.is_idle()
         super().on_headers_complete()
-        self.headers = []  # whatever follows are trailers: they must not become headers of the request
+        self.headers = []  # all that follows are trailers, which must not become headers of the request
         if idle:
             self._running = self.cycle
 
@@ -225,7 +225,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._running, self._pipelined_bytes = waiting, 0
 
     def linger(self) -> bool:
-        """Starts to close the connection on a client that still sends; False where it does not."""
+        """Starts to close the connection to a client that is still sending; False where it is not."""
         running = self._running
         if running is not None and running.more_body and running.response_complete:
             self._start_lingering()
@@ -244,7 +244,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._timer = self.loop.call_later(LINGER_S, self.transport.abort)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """See asyncio: a request that arrived whole is answered if that takes no time, else its client has left."""
+        """See asyncio: a request that arrived whole is answered if that takes no time; then its client counts as gone."""
         if self.is_idle() or self._lingering or self.cycle.more_body:
             return False
         self._stop_timer()

@@ -5,6 +5,7 @@ import asyncio
 import gc
 import logging
 import os
+import shutil
 import signal
 import socket
 from collections.abc import Callable
@@ -43,23 +44,27 @@ log = logging.getLogger("cascade.gateway")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
-    """Which one of a supervisor's workers this process is.
+    """Identifies this process among a supervisor's workers.
 
     Attributes:
         number: From 0.
         counts: The workers' connections.
         ledger: Keeps budgets and rates for all workers where there is no journal; it is lost when the gateway stops.
-        supervisor: The descriptor on which the supervisor waits for the word that this worker serves.
+        supervisor: The descriptor on which the supervisor waits until this worker serves.
+        folder: What the workers share; the supervisor removes it.
+        parent: The supervisor's process.
     """
 
     number: int
     counts: ConnectionCounts
     ledger: SqlLedger
     supervisor: int
+    folder: Path
+    parent: int
 
     @classmethod
     def of_environment(cls) -> "Worker | None":
-        """The worker that the supervisor has started; None in a process that was started otherwise."""
+        """This process as a supervisor's worker; None where it was not started by one."""
         name = os.environ.pop(WORKER, None)
         if name is None:
             return None
@@ -72,7 +77,14 @@ class Worker:
             counts=ConnectionCounts(folder / COUNTS, int(workers)),
             ledger=SqlLedger(lambda: SqliteStore(folder / LEDGER, full=False)),
             supervisor=supervisor,
+            folder=folder,
+            parent=os.getppid(),
         )
+
+    def remove_folder_of_killed_supervisor(self) -> None:
+        """Removes what the workers share where the supervisor cannot, and no other worker serves."""
+        if os.getppid() != self.parent and self.counts.fewest(self.number) is None:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Server(uvicorn.Server):
@@ -146,7 +158,7 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     def drain(self) -> None:
-        """Accepts nothing more, answers what comes on open connections, closing each, and then stops the server."""
+        """Accepts nothing more, answers requests on open connections and closes each of them, then stops the server."""
         if self._draining is None:
             for acceptor in self._acceptors:
                 acceptor.stop()
@@ -163,7 +175,7 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     async def shutdown(self, sockets: Any = None) -> None:
-        """See uvicorn: answers what is under way, as far as ``shutdown_s`` allows; dashboard streams end at once."""
+        """See uvicorn: answers requests in flight, as far as ``shutdown_s`` allows; dashboard streams end at once."""
         if self._draining is None:
             for acceptor in self._acceptors:
                 acceptor.stop()
@@ -188,7 +200,7 @@ def make_server(
         port: The port; 0: any free one.
         ready: Called with the port once the server listens.
         path: The policy file to reload when it changes; None: it is not reloaded.
-        worker: Which one of several workers it is; None: the only one.
+        worker: This process among several workers; None: the only one.
         tls: The certificate; None: plain HTTP.
 
     Returns:
@@ -215,7 +227,7 @@ def make_server(
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs ``python -m cascade serve`` until a signal stops it; the exit status."""
+    """Runs ``python -m cascade serve`` until a signal stops it. Returns the exit status."""
     with process_log(args) as output, ExitStack() as stack:
         try:
             return _serve(args, stack, output)
@@ -266,6 +278,8 @@ def _serve(args: argparse.Namespace, stack: ExitStack, output: Log) -> int:
             _run(server, listeners)
     finally:
         signal.signal(signal.SIGTERM, previous)
+        if worker is not None:
+            worker.remove_folder_of_killed_supervisor()
     return 0 if server.started else 2
 
 
@@ -287,7 +301,7 @@ def _has_keys(args: argparse.Namespace, keys: KeyStore, listeners: list[socket.s
 
 
 def _host(args: argparse.Namespace, listeners: list[socket.socket]) -> str:
-    """The address as it was asked for; of inherited sockets the one that others can reach, if any."""
+    """The host that was requested; of inherited sockets one that other machines can reach, if any."""
     if not args.fd:
         return str(args.host)
     addresses = [str(listener.getsockname()[0]) for listener in listeners]

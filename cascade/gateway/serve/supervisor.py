@@ -33,7 +33,7 @@ _STOP_S = Limits().shutdown_s + 15.0
 _HEALTHY_S = 10.0  # a worker that dies sooner is replaced after a pause, which doubles
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.5, 30.0
 _METRICS = "PROMETHEUS_MULTIPROC_DIR"
-_HUNG, _HUNG_S = "CASCADE_HUNG_WORKER_S", 30  # without a sign of life, which comes every 0.1 s
+_HUNG, _HUNG_S = "CASCADE_HUNG_WORKER_S", 30  # without a heartbeat, which is sent every 0.1 s
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -66,8 +66,8 @@ class Supervisor:
         """Serves until a signal stops it.
 
         Args:
-            ready: What to say once all workers serve.
-            output: Where to say it.
+            ready: The message to write once all workers serve.
+            output: Where to write it.
 
         Returns:
             The exit status: 0, or 2 where a worker could not start at first.
@@ -115,7 +115,7 @@ class Supervisor:
             log.warning("all workers are restarted")
 
     async def _replace(self, slot: int) -> bool:
-        """Starts a worker and puts it into the slot once it serves; whether it does."""
+        """Starts a worker and puts it into the slot once it serves. Returns whether it does."""
         process = await self._start(slot)
         stopping = asyncio.ensure_future(self._stopping.wait())
         assert process.stdout is not None
@@ -129,12 +129,12 @@ class Supervisor:
             await self._end(process, signal.SIGTERM)
             return False
         self._current[slot] = process
-        self._counts.beat(slot, 0.0)  # that of its predecessor says nothing of it
+        self._counts.beat(slot, 0.0)  # the heartbeat of its predecessor does not count for it
         self._keep(asyncio.ensure_future(self._watch(slot, process)))
         return True
 
     async def _end_hung_workers(self, after_s: float) -> None:
-        """Kills workers whose event loop stands still; ``_watch`` replaces them."""
+        """Kills workers whose event loop is blocked; ``_watch`` replaces them."""
         while not self._stopping.is_set():
             for slot, process in list(self._current.items()):
                 beat = self._counts.last_beat(slot)
@@ -150,14 +150,14 @@ class Supervisor:
     async def _start(self, slot: int) -> asyncio.subprocess.Process:
         descriptors = [listener.fileno() for listener in self.listeners]
         fds = [part for descriptor in descriptors for part in ("--fd", str(descriptor))]
-        pipe = asyncio.subprocess.PIPE  # standard input ends with this process, in whatever way it ends
+        pipe = asyncio.subprocess.PIPE  # standard input is closed when this process ends, however it ends
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "cascade", "serve", *self.options, *fds, "--stop-on-eof"),
             stdin=pipe,
             stdout=pipe,
             pass_fds=descriptors,
             env={_METRICS: str(self.folder), **os.environ, WORKER: f"{slot}/{self.workers}/{self.folder}"},
-            start_new_session=True,  # Ctrl+C reaches this process alone, which then stops them
+            start_new_session=True,  # Ctrl+C is sent to this process alone, which then stops the workers
         )
 
     async def _watch(self, slot: int, process: asyncio.subprocess.Process) -> None:
@@ -213,8 +213,8 @@ def supervise(args: argparse.Namespace, listeners: Sequence[socket.socket], read
     Args:
         args: The command line.
         listeners: The sockets to serve on.
-        ready: What to say once all workers serve.
-        output: Where to say it.
+        ready: The message to write once all workers serve.
+        output: Where to write it.
 
     Returns:
         The exit status.

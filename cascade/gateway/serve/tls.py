@@ -24,7 +24,7 @@ class TlsFiles:
     Attributes:
         cert: The certificate, followed by those between it and its authority.
         key: Its private key, without a password; None: in the same file.
-        client_ca: The authorities whose certificates clients must show; None: clients show none.
+        client_ca: The authorities that must have signed a client's certificate; None: clients need none.
     """
 
     cert: Path
@@ -61,7 +61,7 @@ class TlsFiles:
         }
 
     def load(self, context: ssl.SSLContext) -> None:
-        """Loads the files into a context; connections that are open keep what they have. Raises CascadeError."""
+        """Loads the files into a context; open connections keep their certificate. Raises CascadeError."""
         for path in (self.cert, self.key, self.client_ca):
             try:
                 if path is not None:
@@ -69,7 +69,7 @@ class TlsFiles:
             except OSError as error:
                 raise CascadeError(f"{path}: cannot be read ({error.strerror})") from None
         try:
-            # An empty password: a key that has one is an error, not a question on the terminal.
+            # An empty password, so that a key with a password is an error instead of a question on the terminal.
             context.load_cert_chain(self.cert, self.key, password="")
         except (ssl.SSLError, ValueError):
             key = "" if self.key is None else f" and {self.key}"

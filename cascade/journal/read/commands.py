@@ -15,6 +15,7 @@ from cascade.errors import JournalError, PolicyError, RunNotFoundError
 from cascade.journal.open_store import open_store
 from cascade.journal.store import Filter, SqlStore
 from cascade.util.atomic_write import replacing
+from cascade.util.counted import counted
 from cascade.util.own_command import own_command
 from cascade.util.spans import span_seconds
 
@@ -27,7 +28,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     tail = commands.add_parser("tail", help="the last runs, a line each")
     tail.add_argument("-n", type=int, default=10, metavar="N", help="how many (default 10)")
-    tail.add_argument("-f", action="store_true", dest="follow", help="go on with those to come")
+    tail.add_argument("-f", action="store_true", dest="follow", help="continue with new runs as they end")
     tail.set_defaults(command=_tail)
     show = commands.add_parser("show", help="everything about one run")
     show.add_argument("run_id")
@@ -158,7 +159,7 @@ def _labels(args: argparse.Namespace) -> int:
     else:
         with replacing(args.out, private=True) as file:
             file.write("".join(lines).encode())
-    print(f"{args.out}: {len(lines)} labels", file=sys.stderr)
+    print(f"{args.out}: {counted(len(lines), 'label')}", file=sys.stderr)
     return 0
 
 
@@ -179,11 +180,15 @@ def _verify(args: argparse.Namespace) -> int:
             try:
                 differs = verify(record, policies.get(record.policy_hash))
             except (KeyError, TypeError, ValueError, IndexError) as error:
-                differs = [f"what is stored is not a record ({type(error).__name__})"]
+                differs = [f"the stored data is not a record ({type(error).__name__})"]
             wrong += bool(differs)
             for what in differs:
                 _say(f"{record.run_id}: {what}")
-    _say(f"{count} records, {wrong} differ" if wrong else f"{count} records, every decision follows from its verdicts")
+    _say(
+        f"{counted(count, 'record')}, {wrong} differ"
+        if wrong
+        else f"{counted(count, 'record')}, every decision follows from its verdicts"
+    )
     return 1 if wrong else 0
 
 

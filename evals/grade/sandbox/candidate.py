@@ -32,7 +32,7 @@ class Candidate:
         sys.stdout = self._out
 
     def number(self, value: Any) -> int:
-        """The number of an object, which stays alive from then on."""
+        """The number under which the other side refers to an object; the object is kept alive from then on."""
         number = self._numbers.get(id(value))
         if number is None:
             number = self._numbers[id(value)] = len(self._objects)
@@ -40,7 +40,7 @@ class Candidate:
         return number
 
     def carry(self, value: Any) -> Node:
-        """Anything stays here under a number."""
+        """Keeps a value here and sends its number."""
         if isinstance(value, Handed):
             return ["o", value._number]
         if isinstance(value, type) and issubclass(value, BaseException):
@@ -57,7 +57,7 @@ class Candidate:
         return ["E", chain, builtin_of(kind)]
 
     def receive(self, node: list[Any]) -> Any:
-        """An object of here that comes back, or what the tests handed over."""
+        """An object of the program that comes back, or a proxy of what the tests passed."""
         if node[0] == "o":
             return self._objects[node[1]]
         if node[0] in ("B", "X"):
@@ -75,7 +75,7 @@ class Candidate:
         return builtin_exception(node)
 
     def describe(self, error: BaseException, node: Node) -> None:
-        """Does nothing: the exception has no further attributes here."""
+        """Does nothing: an exception of the tests has no further attributes here."""
 
     def printed(self) -> str:
         """What the program has printed, up to a megabyte."""
@@ -90,7 +90,7 @@ class Candidate:
         return result_of(self.channel.call(what, args, named))
 
     def run(self, what: Node, args: list[Any], named: dict[str, Any]) -> Any:
-        """What a request asks for."""
+        """Carries out a request."""
         if what[0] == "o":
             return self._objects[what[1]](*args, **named)
         if what[1] == "await":
@@ -102,7 +102,7 @@ class Candidate:
 
 
 class Handed:
-    """A function or an object of the tests'."""
+    """A proxy of a function or an object of the tests."""
 
     _side: Candidate
     _number: int

@@ -1,4 +1,4 @@
-"""The process that runs the tests. Its verdict is formed here, on values, and goes to the launcher alone."""
+"""The process that runs the tests. It decides the verdict, from values, and sends it to the launcher alone."""
 
 import builtins
 import importlib
@@ -56,8 +56,8 @@ def _verdict(tests: bytes, program: Program) -> tuple[str, str]:
 def _names(program: Program, pairs: Node, tests: str) -> dict[str, Any]:
     """The names of the program as the tests see them.
 
-    Nothing of the program's may judge: a module of the standard library is imported here, and a built-in function stays
-    what it is unless the tests use nothing else of the program's, so that it must be what they test.
+    No code of the program may take part in the verdict: a module of the standard library is imported here, and a built-in
+    function is not replaced, unless the tests use no other name of the program, so that it must be what they test.
     """
     used = set(re.findall(r"\w+", tests))
     values: dict[str, Any] = {}

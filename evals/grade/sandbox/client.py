@@ -14,12 +14,12 @@ from contextlib import suppress
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent.parent
-# Our folder comes last: a module there is called as one of the standard library's.
+# Our folder comes last: one of its modules has the name of one of the standard library.
 _START = "import sys; sys.path.append(sys.argv[1]); from sandbox.server import main; sys.path.pop(); main()"
 
 
 class Server:
-    """The server of this process; a fork of it starts its own."""
+    """The launcher server of this process; a forked child starts its own."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -28,11 +28,11 @@ class Server:
         self._owner = 0
 
     def run(self, parts: Sequence[bytes], seconds: float) -> tuple[str, str]:
-        """Runs an order, a program and its tests, and returns the outcome and the reason.
+        """Runs a program and its tests.
 
         Args:
-            parts: The three of them.
-            seconds: After so many, the launcher, which has its own limit, counts as dead.
+            parts: The order, the program and its tests.
+            seconds: After this time the launcher, which has a limit of its own, is taken for dead.
 
         Returns:
             The checker's outcome and reason, or ``no walls`` or ``trouble`` with what is wrong.
@@ -45,7 +45,7 @@ class Server:
             finally:
                 os.close(order_in)
                 os.close(verdict_out)
-            with suppress(BrokenPipeError):  # it has ended early and sent the reason
+            with suppress(BrokenPipeError):  # the launcher has ended early and sent the reason
                 view = memoryview(payload)
                 while view:
                     view = view[os.write(order_out, view) :]
@@ -87,7 +87,7 @@ class Server:
         self._socket, self._owner = ours, os.getpid()
 
     def close(self) -> None:
-        """Ends the server, with every launcher that is still at work."""
+        """Ends the server and every launcher that is still running."""
         if self._socket is not None:
             self._socket.close()
         if self._process is not None and self._owner == os.getpid():

@@ -15,11 +15,11 @@ _OF_FILES = _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEVICE | 1
 
 
 def restrict(read: Iterable[str], written: Iterable[str], devices: Iterable[str] = ()) -> bool:
-    """Leaves this process the named paths alone, and nothing to execute.
+    """Lets this process use the named paths alone, and execute nothing.
 
     Args:
-        read: What may be read, with all beneath it.
-        written: What may also be changed.
+        read: Files and folders that may be read, with everything in them.
+        written: Those that may also be changed.
         devices: Files that may be read and written.
 
     Returns:

@@ -1,8 +1,8 @@
 """A process for one answer: builds the walls, starts candidate and checker, and reports the checker's verdict.
 
-On standard input come, each after its length: what is asked (``Order``), the program, the tests. On standard output goes one
-line of JSON: what came of it and why. The program's process is started before the tests are read, so that they are nowhere
-in its memory; and nothing that it can reach leads to this process.
+Standard input contains, each after its length: the ``Order``, the program, the tests. The result is one line of JSON on
+standard output: the outcome and its reason. The program's process is started before the tests are read, so that they are
+nowhere in its memory; and it cannot reach this process.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ from .order import Order
 from .syscalls import WallsError, call, libc, machine
 from .wire import TESTS
 
-NO_WALLS, TROUBLE = "no walls", "trouble"  # besides the checker's own outcomes
+NO_WALLS, TROUBLE = "no walls", "trouble"  # in addition to the checker's own outcomes
 _SLACK = 5
 _UP = b"up"
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
@@ -38,7 +38,7 @@ def _time_is_up(*_: Any) -> NoReturn:
 def main() -> int:
     """Grades once; returns the exit code, which is 0 whatever the outcome."""
     order = Order(**json.loads(_frame()))
-    signal.alarm(order.real_seconds + _SLACK)  # this process itself, and with it the rest, if it should hang
+    signal.alarm(order.real_seconds + _SLACK)  # ends this process, and with it the others, if it hangs
     sys.path[:] = [*sys.path, *order.site]
     sys.dont_write_bytecode = True
     with suppress(AttributeError, OSError):
@@ -79,7 +79,7 @@ def _grade(order: Order, started: list[int]) -> list[str]:
     signal.signal(signal.SIGALRM, _time_is_up)
     signal.alarm(order.real_seconds)
     output = _all_of(verdict_in)
-    # A checker that a limit ended has written no verdict: the tests have not passed.
+    # A checker that was ended by a limit has written no verdict: the tests have not passed.
     verdict: list[str] = json.loads(output) if output else [checker.FAILED, "the tests were ended by a limit"]
     return verdict
 
@@ -107,11 +107,11 @@ def _all_of(file: int) -> bytes:
 
 
 def _start(order: Order, run: Callable[[], NoReturn], open_fds: tuple[int, ...], walled: bool, started: list[int]) -> None:
-    """Starts a process that calls ``run`` behind walls, or with what there is of them.
+    """Starts a process that calls ``run`` behind walls, or behind those that this machine has.
 
     Raises:
-        WallsError: The kernel does not give them.
-        OSError: Something else is wrong.
+        WallsError: The kernel does not support them.
+        OSError: A process could not be started.
     """
     up_in, up_out = os.pipe()
     go_in, go_out = os.pipe()
@@ -160,7 +160,7 @@ def _enter(order: Order, run: Callable[[], NoReturn], open_fds: tuple[int, ...],
     nobody = os.read(go, 1) == b"n"
     namespaces.build_tree(paths, order.hidden)
     child = namespaces.forked(lambda: _first(order, run, open_fds, up, nobody, paths))
-    os.closerange(0, max(up, go, *open_fds) + 1)  # else the other ends of these pipes would never see end-of-file
+    os.closerange(0, max(up, go, *open_fds) + 1)  # otherwise the other ends of these pipes would never see end-of-file
     os.waitpid(child, 0)
     os._exit(0)
 
@@ -168,7 +168,7 @@ def _enter(order: Order, run: Callable[[], NoReturn], open_fds: tuple[int, ...],
 def _first(
     order: Order, run: Callable[[], NoReturn], open_fds: tuple[int, ...], up: int, nobody: bool, paths: list[str]
 ) -> None:
-    """In the first process of the new namespace, whose end ends everything that it started."""
+    """Runs in the first process of the new namespace; when it ends, everything that it started ends."""
     os.setsid()
     try:
         if nobody:
@@ -185,7 +185,7 @@ def _first(
 def _confine(
     order: Order, run: Callable[[], NoReturn], open_fds: tuple[int, ...], up: int, *, walled: bool, paths: list[str]
 ) -> None:
-    """Limits, closed files, Landlock and the filter of system calls; then ``run``."""
+    """Sets limits, closes files, installs Landlock and the system call filter, then calls ``run``."""
     null = os.open(os.devnull, os.O_RDWR)
     for one in (0, 1, 2):
         os.dup2(null, one)

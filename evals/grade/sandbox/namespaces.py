@@ -22,13 +22,13 @@ _BASE = b"/proc"  # where the tree is put together: no Python is installed there
 
 
 def enter() -> None:
-    """Leaves the namespaces of the machine; the parent must write the user map (``map_users``). Raises WallsError."""
+    """Enters new namespaces; the parent must then write the user map (``map_users``). Raises WallsError."""
     if libc().unshare(_NEW) != 0:
         raise WallsError("the kernel gives this user no namespaces")
 
 
 def map_users(pid: int) -> bool:
-    """Gives a process that has entered its users. Only root can give it another than the one that it has.
+    """Writes the user map of a process that has entered new namespaces. Only root can map another user than its own.
 
     Returns:
         Whether the process can become nobody.
@@ -60,11 +60,11 @@ def installation(site: Sequence[str]) -> list[str]:
 
 @lru_cache(maxsize=1)
 def own_installation() -> list[str]:
-    """Those of them that are always there."""
+    """Those of them that exist on every machine."""
     paths = [os.path.dirname(os.__file__), "/lib64", "/usr/lib64", "/usr/share/zoneinfo"]
     for prefix in {sys.base_prefix, sys.base_exec_prefix}:
         library = Path(prefix, "lib")
-        # A prefix of its own holds Python and its libraries; in the system's only these are named.
+        # A prefix of its own holds only Python and its libraries; in the system's prefix they are listed one by one.
         paths += map(str, library.glob("libpython*") if prefix in ("/usr", "/usr/local") else [library])
     for base in map(Path, ("/lib", "/usr/lib")):
         paths += map(str, base.glob("*-linux-*"))
@@ -74,11 +74,11 @@ def own_installation() -> list[str]:
 
 
 def build_tree(paths: Sequence[str], hidden: Sequence[str]) -> None:
-    """Makes a tree of the paths, read-only, with ``SMALL`` and the devices, and leaves the machine's own for it.
+    """Builds a read-only tree of the paths, with ``SMALL`` and the devices, and makes it this process's root.
 
     Args:
-        paths: What is there, under its own name.
-        hidden: Folders beneath them that look empty.
+        paths: What the tree contains, under the same names as outside.
+        hidden: Folders in them that look empty.
 
     Raises:
         OSError: The kernel does not allow it.
@@ -127,19 +127,19 @@ def _set(place: str, attributes: int, recursive: bool = True) -> None:
 
 
 def become_nobody() -> None:
-    """Gives up root's user and groups, where ``map_users`` has said that it can be done. Raises OSError."""
+    """Gives up root's user and groups, where ``map_users`` returned that this is possible. Raises OSError."""
     os.setgroups([])
     os.setresgid(NOBODY, NOBODY, NOBODY)
     os.setresuid(NOBODY, NOBODY, NOBODY)
 
 
 def drop_capabilities() -> None:
-    """Gives up all privilege inside the namespaces, which whoever has it could take down."""
+    """Gives up all capabilities inside the namespaces: a process that has them could undo the walls."""
     call("capset", (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)())
 
 
 def forked(run: Callable[[], Any]) -> int:
-    """A child process that calls ``run`` and never returns; its process id."""
+    """Forks a child process that calls ``run`` and never returns. Returns its process id."""
     pid = os.fork()
     if pid == 0:
         try:

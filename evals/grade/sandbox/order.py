@@ -1,11 +1,11 @@
-"""The request to a launcher."""
+"""The settings of a request to a launcher."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """Limits of each of the two processes, and where they find what they import.
+    """The limits of each of the two processes, and where they find what they import.
 
     Attributes:
         seconds: CPU time.

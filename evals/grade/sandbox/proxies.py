@@ -1,8 +1,8 @@
 """What the tests see of the program: proxies that pass every use on to the process where the object is.
 
-Comparisons with a value are made here, on a value. Where only the program's own methods can answer what the tests judge by
-(``==`` between two of its objects, ``-`` with an expected number), their word is taken and noted: a verdict that rests on
-it is none.
+Comparisons with a value are made here, on a value. Where the tests depend on the result of one of the program's own methods
+(``==`` between two of its objects, ``-`` with an expected number), that result is used and noted: a verdict that depends on
+it is not given.
 """
 
 import operator
@@ -17,10 +17,10 @@ class Program(Protocol):
     vouched: str
 
     def use(self, what: Any, *args: Any, **named: Any) -> Any:
-        """Calls what ``what`` names."""
+        """Calls an object of the program."""
 
     def op(self, name: str, *args: Any) -> Any:
-        """Applies an operator there."""
+        """Applies an operator in the program's process."""
 
 
 _UNSEEN = object()
@@ -34,14 +34,14 @@ _ITEMS = ["getitem", "setitem", "delitem", "iter", "next", "reversed", "str", "r
 _ORDER = ("lt", "le", "gt", "ge")
 _FIXED = (int, float, complex, bool, str, bytes, tuple, frozenset)
 _SEEN = ("__name__", "__qualname__", "__dict__", "__annotations__", "__wrapped__", "__self__")
-# Methods of built-in types by which tests judge; of an object of another class they would be the program's word.
+# Methods of built-in types on which tests depend; for an object of another class the program would decide the result.
 _JUDGING = {name for kind in (str, bytes, int, float, set) for name in dir(kind) if name.startswith("is")} | {
     "startswith", "endswith", "difference", "symmetric_difference", "equals",
 }  # fmt: skip
 
 
 class Proxy:
-    """An object of the program's."""
+    """Stands for an object of the program."""
 
     __slots__ = ("_number", "_program")
 
@@ -54,7 +54,7 @@ class Proxy:
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name.endswith("__") and name not in _SEEN:
-            raise AttributeError(name)  # protocols of libraries' that would let the program judge
+            raise AttributeError(name)  # protocols of libraries by which the program could decide a comparison
         if name in _JUDGING:
             plain = _plain(self)
             if plain is not _UNSEEN:
@@ -101,7 +101,7 @@ class Proxy:
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> Any:
         result = program_of(self).op("exit", self, kind, None, None)
-        # It may keep an exception from the tests, but not the one that says they have failed.
+        # The program may swallow an exception of the tests, but not the one that says they have failed.
         return kind is not None and result is True and not issubclass(kind, AssertionError) and _vouched(self, "with", True)
 
     def __instancecheck__(self, one: object) -> bool:
@@ -112,21 +112,21 @@ class Proxy:
 
 
 def program_of(proxy: Proxy) -> Program:
-    """Whose it is."""
+    """The program that a proxy belongs to."""
     program: Program = object.__getattribute__(proxy, "_program")
     return program
 
 
 def number_of(proxy: Proxy) -> int:
-    """Under which number the program's side has it."""
+    """The number under which the program's side keeps the object."""
     number: int = object.__getattribute__(proxy, "_number")
     return number
 
 
 def _plain(proxy: Proxy) -> Any:
-    """The value that an object of a class derived from a built-in one has as one of these.
+    """The value of an object whose class is derived from a built-in one, as that built-in type.
 
-    One that cannot change is asked for once; one that has changed since it was last seen may have done so for the tests.
+    An immutable value is requested once; a mutable one that has changed since may have been changed for the tests.
     """
     program, number = program_of(proxy), number_of(proxy)
     before = program.values.get(number, _UNSEEN)

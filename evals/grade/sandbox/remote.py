@@ -26,9 +26,9 @@ _MIRROR: dict[str, Any] = {"__getattr__": _at_home, "__str__": _message_of}
 
 
 class Program:
-    """The tests' side: which objects of the program are known here, and which of the tests' are known there.
+    """The tests' side: which objects of the program are known here, and which objects of the tests are known there.
 
-    ``vouched`` says what the program's own word was taken for, ``uncarried`` what could not be handed over.
+    ``vouched`` says which results of the program's own methods were relied on, ``uncarried`` what could not be sent.
     """
 
     def __init__(self, read_from: int, write_to: int) -> None:
@@ -42,7 +42,7 @@ class Program:
         self._handed: list[tuple[str, Any]] = []
 
     def use(self, what: Node, *args: Any, **named: Any) -> Any:
-        """Calls what is the program's. Raises what it raised; BrokenError."""
+        """Calls an object of the program. Raises what the call raised, or BrokenError."""
         try:
             returned = self.channel.call(what, args, named)
         except CannotCarryError as error:
@@ -51,17 +51,17 @@ class Program:
         try:
             return result_of(returned)
         except (StopIteration, StopAsyncIteration, GeneratorExit) as error:
-            # Raised by a function it would end a loop of the tests' as if all had been tested.
+            # Raised by a function, it would end a loop in the tests as if everything had been tested.
             if what == ["op", "next"] and isinstance(error, StopIteration):
                 raise
             raise RuntimeError(f"graded code raised {type(error).__name__}") from None
 
     def op(self, name: str, *args: Any) -> Any:
-        """Applies a built-in function or operator where the program is."""
+        """Applies a built-in function or operator in the program's process."""
         return self.use(["op", name], *args)
 
     def carry(self, value: Any) -> Node:
-        """Of what the tests have: a proxy goes home, a function or an object of a class of the tests' can be used there."""
+        """The node of a value of the tests: the number of a proxy, of a function, or of an object of a class of theirs."""
         kind = type(value)
         if kind is Proxy:
             return ["o", number_of(value)]
@@ -90,7 +90,7 @@ class Program:
         return ["h", len(self._handed) - 1, use]
 
     def receive(self, node: list[Any]) -> Any:
-        """A proxy, an object of the tests' that comes back, or a class of exceptions. Raises WireError."""
+        """A proxy, an object of the tests that comes back, or a class of exceptions. Raises WireError."""
         tag = node[0]
         if tag == "o":
             if type(node[1]) is not int or node[1] < 0:
@@ -106,11 +106,11 @@ class Program:
         return _awaited(proxy) if node[2] == "co" else proxy
 
     def raised(self, error: BaseException) -> Node:
-        """Of an exception in a function of the tests': the nearest of Python's."""
+        """The class that is sent for an exception in a function of the tests: the nearest of Python's own."""
         return builtin_of(type(error))
 
     def exception(self, node: Node) -> type[BaseException]:
-        """The class, of Python's or the standard library's where it is one, or else one of the same name."""
+        """The class, if it is one of Python or its standard library; otherwise a new one of the same name."""
         tag, chain, builtin, *_ = node
         if tag != "E":
             raise WireError("no class")
@@ -123,16 +123,16 @@ class Program:
         return base
 
     def describe(self, error: BaseException, node: Node) -> None:
-        """An exception of the program's own class has its attributes there."""
+        """Lets an exception of a class of the program look up its attributes there."""
         if type(error).__module__ == "program":
             error.__dict__["_at_home"] = self.receive(["h", node[3], ""])
 
     def printed(self) -> str:
-        """Nothing: what the tests print is theirs."""
+        """Nothing: what the tests print is not sent."""
         return ""
 
     def _asked_back(self, what: Node, args: list[Any], named: dict[str, Any]) -> Any:
-        """What graded code may do with what it was handed: call a function, step an iterator, use public attributes."""
+        """Does what graded code may do with an argument: call a function, step an iterator, use public attributes."""
         use, number, *name = what
         if type(number) is not int or number < 0:
             raise AttributeError("no number")
@@ -141,7 +141,7 @@ class Program:
             try:
                 return one(*args, **named)
             except AssertionError as error:
-                # Whatever the program makes of it: the tests have failed.
+                # Whatever the program does about it, the tests have failed.
                 self.channel.broken = self.channel.broken or f"AssertionError: {error}"
                 raise
         if use == "next" and kind == "g":
@@ -155,7 +155,7 @@ _OF_TESTING = ("unittest", "doctest", "bdb", "pdb")  # the program must not be a
 
 
 def _of_library(home: str, name: str) -> type[BaseException] | None:
-    """A class of the standard library's that the tests have; those that they have not they cannot mean."""
+    """A class of the standard library, if the tests have imported its module: they cannot refer to others."""
     root = home.partition(".")[0]
     if root in sys.stdlib_module_names and root not in _OF_TESTING and home in sys.modules:
         value = vars(sys.modules[home]).get(name)

@@ -1,7 +1,7 @@
 """Calls between two processes over a pair of pipes: one side calls and waits, the other may call back before it replies.
 
-A frame is four bytes of length and JSON. A request carries a number that nobody can know beforehand and its reply must
-repeat it. After a call the containers that were handed over are brought to what the other side made of them.
+A frame is four bytes of length and JSON. A request has an unpredictable number, which its reply must repeat. After a call,
+the containers that were passed are updated to what the other side made of them.
 """
 
 import builtins
@@ -20,14 +20,14 @@ _EXCEPTION_TEXT = 10_000
 
 
 class BrokenError(BaseException):
-    """The other side is gone or does not keep to the protocol. No test may take it for an error of the program's."""
+    """The other side is gone or violates the protocol; no test may take this for an error of the program."""
 
 
 class Side(Protocol):
-    """What the two sides do differently."""
+    """What each of the two sides does in its own way."""
 
     def carry(self, value: Any) -> Node:
-        """A node for a value that has no form of its own. Raises CannotCarryError."""
+        """A node for a value that the format cannot express. Raises CannotCarryError."""
         ...
 
     def receive(self, node: list[Any]) -> Any:
@@ -35,15 +35,15 @@ class Side(Protocol):
         ...
 
     def raised(self, error: BaseException) -> Node:
-        """What identifies an exception's class to the other side."""
+        """The identifier of an exception's class for the other side."""
         ...
 
     def exception(self, node: Node) -> type[BaseException]:
-        """The class for such an identity. Raises WireError."""
+        """The class for such an identifier. Raises WireError."""
         ...
 
     def describe(self, error: BaseException, node: Node) -> None:
-        """Sets the attributes that an exception has besides its arguments."""
+        """Sets the attributes that an exception has in addition to its arguments."""
         ...
 
     def printed(self) -> str:
@@ -52,7 +52,7 @@ class Side(Protocol):
 
 
 class Channel:
-    """One end. ``broken`` says that the other has violated the protocol, which ends the session."""
+    """One end of the pipes. ``broken``: the other end has violated the protocol, which ends the session."""
 
     def __init__(self, read_from: int, write_to: int, side: Side) -> None:
         self._in, self._out = read_from, write_to
@@ -105,8 +105,8 @@ class Channel:
         """Calls an object of the other side and returns its result.
 
         Raises:
-            CannotCarryError: An argument has no form that could be sent.
-            BrokenError: The other side is gone or has not kept to the protocol.
+            CannotCarryError: An argument cannot be sent.
+            BrokenError: The other side is gone or violates the protocol.
             BaseException: What the call raised, by its class and arguments.
         """
         encoder = Encoder(self._side.carry)
@@ -172,30 +172,30 @@ class Channel:
         return ["!", token, outcome, node, changes, self._side.printed()]
 
     def handed(self, what: Node, args: list[Any], named: dict[str, Any]) -> Any:
-        """What a request of the other side's gets while this side waits for a reply; the checker's is set by it."""
+        """The reply to a request that arrives while this side waits for a reply of its own; the checker replaces it."""
         raise WireError("asked back")
 
 
 class _Raise:
-    """An exception to be raised, apart from what may go wrong while it is made."""
+    """An exception to be raised, apart from errors while it is rebuilt."""
 
     def __init__(self, kind: type[BaseException], args: tuple[Any, ...]) -> None:
         try:
-            # No ``__init__`` but Python's own: another may want other arguments.
+            # Only Python's own ``__init__``: another one may need other arguments.
             self.error = kind(*args) if kind.__module__ == "builtins" else kind.__new__(kind, *args)
         except (TypeError, ValueError):
             self.error = Exception(*args)
 
 
 def result_of(returned: Any) -> Any:
-    """What a call returned. Raises what it raised."""
+    """The result of a call. Raises what the call raised."""
     if type(returned) is _Raise:
         raise returned.error
     return returned
 
 
 def builtin_of(error: type[BaseException]) -> str:
-    """The nearest of Python's own exceptions that a class is."""
+    """The nearest of Python's own exceptions from which a class is derived."""
     for one in error.__mro__:
         if one.__module__ == "builtins" and is_builtin_exception(one.__name__):
             return one.__name__

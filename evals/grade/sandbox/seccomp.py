@@ -1,4 +1,4 @@
-"""A filter of system calls, made here and given to the kernel: what is not allowed fails with EPERM."""
+"""A system call filter (seccomp): a call that is not allowed fails with EPERM."""
 
 import ctypes
 import errno
@@ -11,8 +11,8 @@ _LOAD, _EQUAL, _GREATER, _AND, _RETURN = 0x20, 0x15, 0x35, 0x54, 0x06
 _ALLOW, _ERROR, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
 _PR_SET_SECCOMP, _FILTER = 22, 2
-_NEWEST_KNOWN = 424  # of calls from here on the C library does without, where the kernel seems not to have them
-_X32 = 0x40000000  # the same calls again under other numbers
+_NEWEST_KNOWN = 424  # from this number on, the C library works without a call that the kernel does not seem to have
+_X32 = 0x40000000  # the same calls under other numbers
 _CLONE_THREAD, _CLONE_NEW = 0x10000, 0x7E020080
 _TERMINAL = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIO(N)CLEX
 _FCNTL = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032)  # no F_SETOWN, F_SETSIG, F_NOTIFY: they send signals
@@ -23,7 +23,7 @@ Instruction = tuple[int, int, int, int]
 
 
 def _argument(index: int, high: bool = False) -> Instruction:
-    """Loads half of an argument; both machines are little-endian."""
+    """Loads 32 bits of an argument; both machines are little-endian."""
     return (_LOAD, 0, 0, _ARGUMENTS + 8 * index + 4 * high)
 
 
@@ -41,7 +41,7 @@ def _by_argument(pid: int) -> Mapping[str, list[Instruction]]:
         "prctl": _one_of(0, _PRCTL),
         "tgkill": _one_of(0, (pid,)),
         "prlimit64": _one_of(0, (0, pid)),
-        # A thread, and no process or namespace.
+        # A thread, but no process or namespace.
         "clone": [
             _argument(0),
             (_AND, 0, 0, _CLONE_THREAD | _CLONE_NEW),
@@ -71,14 +71,14 @@ def _by_argument(pid: int) -> Mapping[str, list[Instruction]]:
 
 
 def program(pid: int, own_files: bool) -> bytes:
-    """The filter as the kernel reads it.
+    """The filter in the kernel's format.
 
     Args:
         pid: The process that it is for, which may send signals to its own threads.
         own_files: Whether all files in sight are the program's own, so that it may change their modes and times.
 
     Raises:
-        WallsError: There is none for this machine.
+        WallsError: There is no filter for this machine.
     """
     column, architecture = machine()
     instructions: list[Instruction] = [

@@ -1,7 +1,8 @@
 """Forks a launcher for each answer, so that Python starts once and not each time.
 
-On standard input is a socket. Each byte on it brings two files: the launcher's standard input and output. This process
-reads neither: it has no program and no test in its memory that a later answer could look for. It ends when the socket does.
+Standard input is a socket. Each byte on it comes with two file descriptors: the launcher's standard input and output. This
+process reads neither, so that its memory has no program and no test that a later answer could search. It ends when the
+socket is closed.
 """
 
 import gc

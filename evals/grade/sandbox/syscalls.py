@@ -1,7 +1,7 @@
 """The system calls that graded code may make, with their numbers on x86-64 and arm64 (-1: it has none).
 
-An allowlist: what is not here fails. There is no call in it that starts a process, names another process, opens a socket
-to somebody else, mounts, or makes a device or a pipe with a name. Calls of which only some arguments are safe are in
+An allowlist: any other call fails. It contains no call that starts a process, names another process, opens a socket to
+another process, mounts, or creates a device or a named pipe. Calls that are safe with some arguments only are in
 ``seccomp``.
 """
 
@@ -51,7 +51,7 @@ BY_ARGUMENT = {
     "tgkill": (234, 131), "prlimit64": (302, 261), "prctl": (157, 167),
 }  # fmt: skip
 _PR_SET_NO_NEW_PRIVS = 38
-# The launcher's own, of which not every C library has a function.
+# Calls of the launcher itself, for which not every C library has a function.
 _NEEDED = {
     "pivot_root": (155, 41), "capset": (126, 91), "mount_setattr": (442, 442), "close_range": (436, 436),
     "landlock_create_ruleset": (444, 444), "landlock_add_rule": (445, 445), "landlock_restrict_self": (446, 446),
@@ -59,7 +59,7 @@ _NEEDED = {
 
 
 class WallsError(Exception):
-    """The kernel does not give what the walls need; the message says what."""
+    """The kernel lacks something that the walls need; the message says what."""
 
 
 def libc() -> Any:
@@ -68,14 +68,14 @@ def libc() -> Any:
 
 
 def machine() -> tuple[int, int]:
-    """The column of the tables above and the number by which a filter knows this machine. Raises WallsError."""
+    """This machine's column in the tables above, and its number in a filter. Raises WallsError."""
     if (name := os.uname().machine) not in MACHINES:
         raise WallsError(f"there is no filter of system calls for {name}")
     return MACHINES[name]
 
 
 def call(name: str, *args: Any) -> int:
-    """A system call of the launcher's by its name. Raises OSError, WallsError."""
+    """Makes a system call of the launcher, by its name. Raises OSError, WallsError."""
     column, _ = machine()
     return check(name, libc().syscall(ctypes.c_long(_NEEDED[name][column]), *args))
 
@@ -89,5 +89,5 @@ def check(what: str, result: int) -> int:
 
 
 def no_new_privileges() -> None:
-    """Nothing that this process executes can give it more rights than it has. Raises OSError."""
+    """Sets no_new_privs: nothing that this process executes can give it more rights. Raises OSError."""
     check("no_new_privs", libc().prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))

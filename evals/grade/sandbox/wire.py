@@ -1,8 +1,8 @@
-"""Values as JSON: those of built-in types and a few of the standard library's, rebuilt as exactly these types.
+"""Values as JSON: those of built-in types and of a few types of the standard library, rebuilt as exactly these types.
 
-Whoever decodes runs no code of the other side's and gets no object whose methods the other side chose; what is anything
-else stays where it is, and only its number goes over. A list, dict, set, bytearray or deque keeps its identity within one
-call: it has a number there, under which it may stand more than once and its changes come back.
+Decoding runs no code of the other side and creates no object whose methods the other side chose; an object of any other
+type stays where it is, and only its number is sent. A list, dict, set, bytearray or deque keeps its identity within one
+call: it has a number, by which it may occur more than once and by which its changes are sent back.
 """
 
 import builtins
@@ -43,15 +43,15 @@ class WireError(Exception):
 
 
 class CannotCarryError(Exception):
-    """A value that has no form here."""
+    """A value that the format cannot express."""
 
 
 class Encoder:
-    """Makes nodes of values.
+    """Turns values into nodes.
 
     Args:
-        other: Makes a node of a value that has none here, or raises CannotCarryError.
-        known: Containers that the receiver has under their numbers.
+        other: Returns the node of a value that this class cannot encode, or raises CannotCarryError.
+        known: Containers that the receiver has, by their numbers.
     """
 
     def __init__(self, other: Callable[[Any], Node], containers: dict[int, Any] | None = None) -> None:
@@ -79,7 +79,7 @@ class Encoder:
         return self._rarer(value, kind)
 
     def content(self, value: Any) -> Node:
-        """What a container holds."""
+        """The content of a container."""
         kind = type(value)
         if kind is bytearray:
             return value.decode("latin-1")
@@ -137,11 +137,11 @@ def _array_node(value: Any) -> Node | None:
 
 
 class Decoder:
-    """Makes values of nodes.
+    """Turns nodes into values.
 
     Args:
-        other: Makes a value of a node of another kind, or raises WireError.
-        known: Containers that the sender has under their numbers.
+        other: Returns the value of a node of another kind, or raises WireError.
+        known: Containers that the sender has, by their numbers.
     """
 
     def __init__(self, other: Callable[[list[Any]], Any], containers: dict[int, Any] | None = None) -> None:
@@ -183,7 +183,7 @@ class Decoder:
         return self._other(node)
 
     def fill(self, container: Any, content: Node) -> None:
-        """Gives a container the content that the sender's has. Raises WireError where it has another form."""
+        """Replaces a container's content by that of the sender's container. Raises WireError where it has another form."""
         kind = type(container)
         if kind is bytearray:
             container[:] = content.encode("latin-1")
@@ -203,7 +203,7 @@ class Decoder:
 
 
 def snapshot(container: Any) -> Any:
-    """A mark by which ``unchanged`` finds whether a container has been changed since."""
+    """What ``unchanged`` compares a container with later."""
     kind = type(container)
     if kind is bytearray:
         return bytes(container)
@@ -211,7 +211,7 @@ def snapshot(container: Any) -> Any:
 
 
 def unchanged(container: Any, before: Any) -> bool:
-    """Whether a container holds the very objects that it held."""
+    """Whether a container holds the same objects as at the time of the snapshot."""
     now = snapshot(container)
     if type(container) is bytearray:
         return bool(now == before)
@@ -277,6 +277,6 @@ def _named(name: str, fields: tuple[str, ...]) -> Any:
 
 
 def is_builtin_exception(name: str) -> bool:
-    """Whether a name is that of an exception of Python's own."""
+    """Whether a name is that of one of Python's own exceptions."""
     one = getattr(builtins, name, None)
     return isinstance(one, type) and issubclass(one, BaseException)

@@ -43,7 +43,7 @@ def choose_for_each_task(
         limit: The largest mean loss of any task.
         delta: The probability that any task's promise is broken.
         row_tasks: (n,), each row's task.
-        seed: Of folds.
+        seed: The seed of the folds.
     """
     premium = list(columns)[-1]
     quality, premium_usd = columns[premium][0].quality[:, 0], columns[premium][0].cost_usd[:, 0]
@@ -115,7 +115,7 @@ def choose_for_whole_and_each_task(
         task_limit: The largest mean loss of any task.
         delta: The probability that any promise is broken.
         row_tasks: (n,), each row's task.
-        seed: Of folds.
+        seed: The seed of the folds.
     """
     premium = list(columns)[-1]
     quality, premium_usd = columns[premium][0].quality[:, 0], columns[premium][0].cost_usd[:, 0]

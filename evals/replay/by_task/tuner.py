@@ -36,7 +36,7 @@ class TaskTuner(Tuner):
         columns: As for ``Tuner``.
         fit_rows: The rows to tune on.
         goal: The promise on the whole; its ``premium`` must be a model.
-        seed: Of folds.
+        seed: The seed of the folds.
         row_tasks: (n,), each row's task.
     """
 

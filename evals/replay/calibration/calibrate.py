@@ -1,7 +1,7 @@
 """Score table -> a fitted mapping from scores to P(correct), chosen by cross-validated log-loss.
 
-The logistic mapping is Platt's (1999) with several scores, a ridge penalty and an indicator a score that can be missing;
-the isotonic one is Zadrozny & Elkan's (2002), smoothed. `cascade.policy.calibrators` applies what is fitted here.
+The logistic mapping is Platt's (1999) with several scores, a ridge penalty and an indicator for each score that can be
+missing; the isotonic one is Zadrozny & Elkan's (2002), smoothed. `cascade.policy.calibrators` applies what is fitted here.
 """
 
 from collections import OrderedDict
@@ -28,11 +28,11 @@ Folds: TypeAlias = NDArray[np.intp]
 
 CANDIDATES = ("raw", "logistic", "isotonic")
 _STREAM = 1
-# A replay and its baselines fit the same columns again and again: the last fits are kept, 40 MB at most.
+# A replay and its baselines fit the same columns many times: the last fits are cached, 40 MB at most.
 _MOST_KEPT = 256
 _MOST_ROWS_KEPT = 20_000
 SURE = 1.645
-"""Standard errors of a gain that is more than 0 with 95 % confidence, one-sided."""
+"""How many standard errors above 0 a gain must be, to be above 0 with 95 % confidence (one-sided)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +64,7 @@ class Gain:
         return self.exceeds(1.0)
 
     def exceeds(self, errors: float) -> bool:
-        """Whether the mean is more than so many standard errors above 0."""
+        """Whether the mean is more than ``errors`` standard errors above 0."""
         return self.mean > errors * self.standard_error
 
 
@@ -167,7 +167,7 @@ def _folds(y: Array, seed: int, count: int) -> Folds:
 
     So two right rows lie in two folds, and no training part is without one, which would leave the intercept no optimum.
     """
-    # A stream of its own: rows simulated from the same seed would else be dealt by their own random numbers.
+    # A random stream of its own: otherwise rows simulated from the same seed would be dealt by the numbers that made them.
     order = np.lexsort((np.random.default_rng((seed, _STREAM)).random(len(y)), y))
     fold = np.empty(len(y), np.intp)
     fold[order] = np.arange(len(y)) % count

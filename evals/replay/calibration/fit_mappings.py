@@ -39,7 +39,7 @@ def raw_mapping(scores: Mapping[str, Array], missing: float) -> Calibrator:
     """The confidence without a calibration: the score itself, or of several the mean of their logits."""
     if len(scores) == 1:
         [judge] = scores
-        # Never certain: a score of 0 or 1 is a judge's word, and a probability of 0 or 1 would cost an infinite log-loss.
+        # Clipped: a judge may score 0 or 1, but a probability of 0 or 1 could cost an infinite log-loss.
         return Isotonic(judge, ((0.0, _EDGE), (1.0, 1.0 - _EDGE)), missing)
     weights = (1.0 / len(scores),) * len(scores)
     features = tuple(
@@ -106,7 +106,7 @@ def _column(judge: str, transform: Transform, scores: Array) -> _Column:
     fill = float(t[~absent].mean())
     centred = np.where(absent, 0.0, t - fill)
     scale = float(np.sqrt(np.mean(centred**2)))
-    # A score that only ever varies in being missing keeps its indicator alone.
+    # A score that varies only in being missing is represented by its indicator alone.
     values = centred / scale if scale > _CONSTANT else np.zeros_like(centred)
     columns = np.column_stack([values, absent]) if absent.any() else values[:, None]
     return _Column(Feature(judge, transform, fill), scale, columns)
@@ -115,7 +115,7 @@ def _column(judge: str, transform: Transform, scores: Array) -> _Column:
 def fit_logistic(scores: Mapping[str, Array], y: Array, fold: Folds) -> tuple[Logistic, Array] | None:
     chosen: list[_Column] = []
     for judge, values in scores.items():
-        # Agreement is 0 or 1, and two values are two values under any transform.
+        # Agreement is 0 or 1: a transform of two values changes nothing.
         binary = bool(np.all((values == 0.0) | (values == 1.0) | np.isnan(values)))
         options = [_column(judge, kind, values) for kind in (("identity",) if binary else TRANSFORMS)]
         if len(options) > 1:
@@ -159,7 +159,7 @@ def _design(columns: Sequence[_Column]) -> Array:
 
 
 def _penalties(x: Array, ridges: Sequence[float]) -> Array:
-    """The intercept is free."""
+    """The penalty of each column; the intercept has none."""
     return np.outer(ridges, np.arange(x.shape[1]) > 0).astype(np.float64)
 
 

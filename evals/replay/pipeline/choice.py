@@ -1,4 +1,4 @@
-"""The choice of a cascade: which tuner and which promise the settings ask for, and what is said of latency."""
+"""The choice of a cascade: the tuner and the promise that the settings ask for, and notes on latency."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -37,7 +37,7 @@ def choose_cascade(
         embeddings: The embeddings of the rows' prompts; None: there are none.
 
     Raises:
-        ReplayError: the scores do not allow what the settings ask for.
+        ReplayError: The scores do not allow what the settings ask for.
     """
     for flag, is_set in {"--max-latency": config.max_latency_s is not None, "--speculate": config.speculate}.items():
         if is_set:
@@ -120,7 +120,7 @@ def _tuner_class(rows: Sequence[Example], config: ReplayConfig) -> TunerFactory:
 
 
 def _with_latency(choice: CertifiedChoice, splits: Splits, config: ReplayConfig) -> CertifiedChoice:
-    """Adds notes on latency, and lets tiers ask the next one at the same time; no answer changes by that."""
+    """Adds notes on latency, and lets a tier ask the next one at the same time, which changes no answer."""
     chosen, notes = with_percentiles(choice.chosen, splits.calibration), list(choice.notes)
     if config.speculate:
         chosen, note = choose_speculation(chosen, splits.calibration)

@@ -19,7 +19,7 @@ class ReplayConfig:
         guarantee: The promise; with a menu its ``delta`` alone counts.
         menu: Promises on the loss to be tested together, at least two; empty for one promise.
         choose: The promise of the menu to use; by default the strictest that is proved with a saving.
-        seed: Of splits, folds and bootstrap.
+        seed: The seed of the splits, folds and bootstrap.
         judges: The judges of every tier, each "judge[:option=value...]"; None for those for which the recording has data.
         method: How thresholds are tested; see ``choose_certified``.
         split: "half" or "recorded".

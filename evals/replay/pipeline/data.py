@@ -1,4 +1,4 @@
-"""What a replay reports: the data of ``--json``, of the page and of the calibration file."""
+"""The data that a replay reports: for ``--json``, the page and the calibration file."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -221,7 +221,7 @@ def _judging(
         for attempt in r.attempts
     ]
     judging = spent - 1000 * float(sum(answers)) / len(test)
-    return judging if judging > 1e-9 * spent else 0.0  # else the rounding of sums
+    return judging if judging > 1e-9 * spent else 0.0  # otherwise it is the rounding of sums
 
 
 def _measured(losses: npt.NDArray[np.float64], guarantee: Guarantee) -> dict[str, Any]:
@@ -238,7 +238,7 @@ def _measured(losses: npt.NDArray[np.float64], guarantee: Guarantee) -> dict[str
 
 
 def page(data: dict[str, Any]) -> dict[str, Any]:
-    """The data as the page reads it."""
+    """The data in the form that the page reads."""
     guarantee = dict(data["promise"])
     if guarantee["kind"] == "min_accepted_quality":
         guarantee |= {"kind": "selective", "value": 1.0 - guarantee["value"]}
@@ -246,5 +246,5 @@ def page(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def as_file(data: dict[str, Any]) -> dict[str, Any]:
-    """The data as ``--json`` writes it."""
+    """The data in the form that ``--json`` writes."""
     return {k: v for k, v in data.items() if k != "calibration_list"}

@@ -34,7 +34,7 @@ def prepare_rows(
         stand_ins: The names of judges that are not installed and whose recorded verdicts are replayed.
 
     Raises:
-        ReplayError: the rows or the tiers do not allow a replay; the message says what to change.
+        ReplayError: The rows or the tiers do not allow a replay; the message says what to change.
     """
     if len(tiers) > MOST_TIERS:
         raise ReplayError(f"{len(tiers)} tiers are too many to sweep; choose at most {MOST_TIERS} with --tiers")

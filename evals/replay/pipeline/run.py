@@ -36,7 +36,7 @@ class ReplayResult:
     """The results of a replay.
 
     ``rows`` is the table, ``data`` what ``--json`` writes, ``calibration_file`` what ``--out`` writes (None for a policy
-    that was measured as it is). ``per_second``: test rows that the engine answered a second, from recorded answers.
+    that was measured as it is). ``per_second``: how many test rows the engine answered per second, from recorded answers.
     """
 
     rows: tuple[ResultRow, ...]
@@ -70,12 +70,12 @@ async def replay(
         examples: Its rows.
         tiers: The models, cheapest first, the premium tier last.
         config: The settings.
-        engine: Whose workers score the rows and run the chosen policy; None: this process does. The result is the same.
+        engine: Its workers score the rows and run the chosen policy; None: this process does. The result is the same.
 
     Raises:
-        EngineError: the engine fails.
-        ReplayError: the rows, the tiers or the settings do not allow a replay; the message says what to change.
-        PolicyError: the policy to measure is not valid.
+        EngineError: The engine fails.
+        ReplayError: The rows, the tiers or the settings do not allow a replay; the message says what to change.
+        PolicyError: The policy to measure is not valid.
     """
     check_tiers(tiers, models_of(examples))
     with recorded_judges(examples, tiers) as stand_ins:
@@ -98,8 +98,9 @@ async def _replay(
         warnings = [*warnings, *silent_judges(scores)]
     tuned = await add_consensus(path, sha256, rows, scores, splits, config=config, engine=engine)
     source = config.embedding
-    embeddings = None if source is None else await read_embeddings(path, rows, source.embedding, source.model)
-    columns = None
+    embeddings, columns = None, None
+    if source is not None:
+        embeddings = await read_embeddings(path, rows, source.embedding, source.model, max_usd=source.max_usd)
     if source is not None and embeddings is not None:
         columns = EmbeddingColumns(**as_columns(rows, embeddings, source.name, source.embedding.dimensions))
     choice = choose_cascade(tuned, rows, splits, config, columns)
@@ -195,5 +196,5 @@ def _calibration_file(
 
 
 def _as_last(scores: TierScores) -> TierScores:
-    """The scores as a last tier uses them: no expensive judge is asked about an answer that is returned anyway."""
+    """The scores that a last tier uses: no expensive judge runs on an answer that is returned anyway."""
     return scores.first_judges(scores.n_last)

@@ -1,4 +1,4 @@
-"""The judges' scores of every tier's answers, judged once and kept in a cache beside the recording."""
+"""The judges' scores of every tier's answers, computed once and cached beside the recording."""
 
 import itertools
 from collections.abc import Sequence

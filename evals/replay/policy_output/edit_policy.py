@@ -16,7 +16,7 @@ Edit = tuple[int, int, str]
 def use_calibration(text: str, policy: str, calibration: str) -> str:
     """The text of a policy file in which one policy uses a calibration.
 
-    Names the calibration and takes the thresholds out of the policy's tiers and judges, which the calibration sets. What
+    Adds the calibration, and removes from the policy's tiers and judges the thresholds that the calibration sets. What
     another policy shares by an alias, and what is merged by ``<<``, stays unchanged.
 
     Args:
@@ -81,7 +81,7 @@ def _named(text: str, policy: yaml.MappingNode, calibration: str) -> Edit:
 
 
 def _without_thresholds(text: str, mapping: yaml.MappingNode) -> list[Edit]:
-    """The edits that take the thresholds out of one mapping."""
+    """The edits that remove the thresholds from one mapping."""
     edits: list[Edit] = []
     pairs = mapping.value
     remaining = [key.value not in THRESHOLDS for key, _ in pairs]
@@ -91,7 +91,7 @@ def _without_thresholds(text: str, mapping: yaml.MappingNode) -> list[Edit]:
         start, end = key.start_mark.index, value.end_mark.index
         following = pairs[i + 1][0].start_mark.index if i + 1 < len(pairs) else None
         if mapping.flow_style:
-            # With what separates it from the next key, or, where nothing else follows, from the one before.
+            # With the separator to the next key or, after the last key, to the one before.
             before = max((j for j in range(i) if remaining[j]), default=None)
             if following is not None and any(remaining[i + 1 :]):
                 edits.append((start, following, ""))

@@ -1,4 +1,4 @@
-"""What a policy's own settings do to a replay of it: limits that change answers, judges that the recording cannot feed."""
+"""How a policy's own settings affect its replay: limits that change answers, judges for which the recording has no data."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,7 +14,7 @@ from evals.replay.score_table import TierScores
 from judges import Answer
 
 LIMITS = ("max_calls", "max_samples", "budget_usd")
-"""The limits of a policy that a recording can show at work; a deadline depends on the day."""
+"""The limits of a policy whose effect a recording shows; that of a deadline differs from day to day."""
 
 
 async def limit_notes(
@@ -59,7 +59,7 @@ async def limit_notes(
 
 
 def silent_judges(scores: Mapping[str, Sequence[TierScores]]) -> list[str]:
-    """Warnings about judges that could score no answer of the recording, although they give scores."""
+    """Warnings about scoring judges that could not score any answer of the recording."""
     warnings = []
     for model, columns in scores.items():
         for j, (rule, name) in enumerate(zip(columns[0].rules, columns[0].names, strict=True)):

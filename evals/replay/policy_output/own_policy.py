@@ -1,4 +1,4 @@
-"""A policy of a policy file as a replay reads it: the models as the recording names them, and each tier's own judges."""
+"""A policy of a policy file, prepared for a replay: its models by their names in the recording, and each tier's judges."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,15 +19,17 @@ class EmbeddingSource:
 
     Attributes:
         embedding: The policy's settings.
-        model: Those of its model.
+        model: The settings of its model.
+        max_usd: The most that asking for them may cost; None: any amount.
     """
 
     embedding: EmbeddingSpec
     model: ModelSpec
+    max_usd: float | None = None
 
     @property
     def name(self) -> str:
-        """The model, as its provider names it."""
+        """The model's name at its provider."""
         return self.model.model or self.embedding.model
 
 
@@ -62,7 +64,7 @@ def _rule(rule: JudgeRule) -> dict[str, object]:
 
 
 def _renamed(rule: JudgeRule, recorded_names: Mapping[str, str]) -> JudgeRule:
-    """The rule with the models of a consensus as a recording names them."""
+    """The rule, with the models of a consensus by their names in the recording."""
     if rule.use != "consensus":
         return rule
     models = [recorded_names[model] for model in rule.options["models"]]

@@ -1,4 +1,4 @@
-"""What runs look like where nothing has drifted: the lines of a calibration's profile."""
+"""The profile of a calibration: what runs look like without drift."""
 
 from collections.abc import Sequence
 from math import isnan

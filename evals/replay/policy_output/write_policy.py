@@ -28,7 +28,7 @@ def check_target(own: OwnPolicy, target: str | Path) -> None:
 
 
 def write_policy(own: OwnPolicy, target: str | Path, calibration: str | Path) -> None:
-    """Writes the whole policy file, with comments, in which the policy uses the calibration; checks that it loads.
+    """Writes the whole policy file, comments included, with the policy using the calibration; checks that it loads.
 
     Args:
         own: The policy that was tuned.
@@ -36,7 +36,7 @@ def write_policy(own: OwnPolicy, target: str | Path, calibration: str | Path) ->
         calibration: The calibration file, which must have been written.
 
     Raises:
-        ReplayError: The policy file cannot be changed by itself; says what to change by hand.
+        ReplayError: The policy file cannot be changed automatically; the message says what to change by hand.
         OSError: The file cannot be written.
     """
     relative = os.path.relpath(Path(calibration).resolve(), Path(target).resolve().parent)

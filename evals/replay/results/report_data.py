@@ -26,7 +26,7 @@ NOT_ASKED = "not asked: "
 MOST_POINTS = 150
 MISTAKES = 12
 MISTAKES_OF_A_TASK = 5
-FEW_ROWS, FEW_RARE = 100, 20  # below either, a fitted confidence is a rough one
+FEW_ROWS, FEW_RARE = 100, 20  # with fewer of either, a fitted confidence is a rough estimate
 
 
 def calibration(candidate: Candidate, rows: Rows, fit_rows: Sequence[Rows], seed: int) -> list[dict[str, Any]]:
@@ -36,11 +36,11 @@ def calibration(candidate: Candidate, rows: Rows, fit_rows: Sequence[Rows], seed
         candidate: The cascade.
         rows: The test rows.
         fit_rows: For each tier the rows that its confidence was fitted on.
-        seed: Of the bootstrap.
+        seed: The seed of the bootstrap.
 
     Returns:
         One entry for each tier with two or more answers that are not vetoed. ``warning`` says where few rows, or few wrong
-        or right answers among them, make the confidence a rough one, and where it is worse than without a calibration.
+        or right answers among them, make the confidence a rough estimate, and where it is worse than without a calibration.
     """
     entries = []
     for i, tier in enumerate(candidate.cascade.tiers):
@@ -81,9 +81,10 @@ def calibration(candidate: Candidate, rows: Rows, fit_rows: Sequence[Rows], seed
 
 
 def _calibration_warning(tier: CandidateTier, fitted: Array, before: Array, after: Array, right: Array) -> str | None:
-    """What a reader of a tier's confidence must know; None where there is nothing.
+    """A warning about a tier's confidence; None where there is none.
 
-    ``fitted``: the qualities that it was fitted on. ``before``, ``after``, ``right`` (n,): of the test rows.
+    ``fitted``: the qualities that it was fitted on. ``before``, ``after``, ``right`` (n,): the confidence without and with
+    the calibration, and the quality, of the test rows.
     """
     model = tier.model
     change = (after - right) ** 2 - (before - right) ** 2
@@ -131,7 +132,7 @@ def frontier(swept: Sequence[SweepResult], candidates: Sequence[Candidate], rows
     front = pareto(np.array(quality), np.array(cost))
     if len(front) > MOST_POINTS:
         thinned = front[np.unique(np.linspace(0, len(front) - 1, MOST_POINTS).round().astype(np.int64))]
-        # The points just below the candidates stay, so that none of them comes to lie above the thinned curve.
+        # The points just below the candidates stay, so that no candidate is above the thinned curve.
         paid = np.array(cost)[front]
         below = [
             front[max(0, int(np.searchsorted(paid, c * (1 + 1e-9) + 1e-15, side="right")) - 1)]
@@ -163,11 +164,11 @@ def flow(
     Args:
         models: The cascade's models in order.
         outcome: What it did with the test rows.
-        paths: For each row the tiers that it came to, in order, each with whether it was asked; by default all up to the
-            last one called, asked.
+        paths: For each row the tiers that it reached, in order, each with whether it was asked. Default: all tiers up to
+            the last one called, all asked.
 
     Returns:
-        Links with their counts. A tier that is skipped is a place of its own, "not asked: MODEL".
+        Links with their counts. A tier that is skipped is a node of its own, "not asked: MODEL".
     """
     places = ["prompts", *(name for model in models for name in (model, f"{NOT_ASKED}{model}"))]
     steps: Counter[tuple[str, str]] = Counter()
@@ -191,10 +192,10 @@ def flow(
 def mistakes(
     examples: Sequence[Example], rows: Rows, results: Sequence[Result], outcome: Outcome, premium: str
 ) -> list[dict[str, Any]]:
-    """The accepted answers that were most wrong and most sure, to be read by a person; ``results`` gives their texts."""
+    """The accepted answers with the lowest quality and the highest confidence, for people; ``results`` has their texts."""
     wrong = np.flatnonzero(outcome.accepted & (outcome.quality < 0.5))
     ordered = wrong[np.lexsort((-outcome.confidence[wrong], outcome.quality[wrong]))]
-    # The worst of all, and of each task its own worst, so that a task can be read by itself.
+    # The worst of all rows, and the worst of each task, so that a task can be read by itself.
     by_task: dict[str, list[int]] = {}
     for i in ordered:
         by_task.setdefault(examples[rows[i]].task, []).append(int(i))

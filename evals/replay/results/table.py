@@ -52,7 +52,7 @@ def result_row(
     interval: tuple[float, float],
     note: str = "",
 ) -> ResultRow:
-    """The figures of one way of answering m rows: each array is (m,), NaN where unknown. ``premium_usd``: its mean cost."""
+    """The figures of one way of answering m rows: each array is (m,), NaN where unknown. ``premium_usd``: a mean cost."""
     n = len(quality)
     mean_usd = None if np.isnan(usd).any() else float(usd.mean())
     has_latency = not np.isnan(seconds).any()
@@ -92,7 +92,7 @@ def compare(
         guarantee: The loss that baselines may have, each by a certificate of its own.
         engine_outcome: What the engine did with the test rows.
         answered_by: The model whose answer the engine returned, one for each test row.
-        seed: Of bootstrap and fits.
+        seed: The seed of the bootstrap and fits.
         unprompted: The columns as they were tuned, without prompts, where the cascade looks at prompts; None: it does not.
         by_prompt: Whether it was allowed to: then the cascade without skips is in the table, even if it is the same one.
     """

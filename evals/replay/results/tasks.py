@@ -76,11 +76,11 @@ def by_task(
         outcome: What the cascade did with the test rows.
         premium: The premium tier's model.
         limit: The mean loss that the promise allows, to which the advice compares.
-        interval: Gives the 95 % interval of the mean of a paired difference (of a task alone, not corrected).
+        interval: Returns the 95 % interval of the mean of a paired difference (of one task, not corrected).
 
     Returns:
         Entries whose ``corrected_interval`` is of the difference in quality, corrected by Bonferroni: with 95 % confidence
-        all tasks' intervals hold at once. ``advice`` is in words; it is drawn from the test rows, so confirm it on others.
+        all tasks' intervals hold at once. ``advice`` is in words; it is based on the test rows, so confirm it on others.
     """
     tasks = np.array([examples[i].task or NO_TASK for i in rows], dtype=object)
     reference = np.array([examples[i].answers[premium]["quality"] for i in rows], dtype=float)

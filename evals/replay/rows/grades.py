@@ -1,7 +1,7 @@
-"""Whether the rows that are graded are a sample of those that every tier answered.
+"""Checks whether the graded rows are a sample of the rows that every tier answered.
 
-Feedback grades the answer that was returned, and any answer with the same text: so a journal's rows on which the tiers agree
-are graded, and those on which they differ, where a cascade wins or loses, are not.
+Feedback grades the answer that was returned, and every answer with the same text. In a journal, rows on which the tiers
+agree are therefore graded, and rows on which they differ, where a cascade gains or loses, are not.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ LEVEL = 1e-3
 def check_grades(examples: Sequence[Example], tiers: Sequence[str]) -> None:
     """Raises ReplayError where being graded depends on whether the tiers gave the same answer.
 
-    Where some rows were drawn at random, only those are looked at: no others are used.
+    Where some rows were drawn at random, only those are checked, since no others are used.
 
     Args:
         examples: The rows of the recording.

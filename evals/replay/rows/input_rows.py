@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from cascade.policy.schema import JudgeRule
+from cascade.util.counted import counted
 from evals.common.judge_spec import JudgeSpecError, judge_rule
 from evals.recording import Example
 
@@ -24,13 +25,13 @@ _REMEDIES = {
 
 
 class ReplayError(ValueError):
-    """A replay that cannot be done; the message says why and what to do."""
+    """A replay is not possible; the message says why and what to do."""
 
 
 def usable_rows(examples: Sequence[Example], tiers: Sequence[str]) -> tuple[list[Example], dict[str, int], list[str]]:
     """The rows that every tier answered, priced and graded; how many were left out for which reason; warnings naming them.
 
-    Raises ReplayError where no row is left, and where those that are left are no sample: see ``rows.sampling``.
+    Raises ReplayError where no row is left, or where the rows left are no sample: see ``rows.sampling``.
     """
     ids_by_reason: dict[str, list[str]] = {"a tier has no answer": [], "not graded": [], "cost unknown": []}
     rows = []
@@ -52,7 +53,9 @@ def usable_rows(examples: Sequence[Example], tiers: Sequence[str]) -> tuple[list
         raise ReplayError(
             f"none of {len(examples):,} rows can be used ({why}); {', '.join(remedies)}, or choose other tiers"
         )
-    warnings = [f"left out: {len(ids)} rows, {reason}: {preview(ids)}" for reason, ids in ids_by_reason.items() if ids]
+    warnings = [
+        f"left out: {counted(len(ids), 'row')}, {reason}: {preview(ids)}" for reason, ids in ids_by_reason.items() if ids
+    ]
     if n_left_out > MAX_LEFT_OUT * len(examples):
         reasons = ", ".join(f"{reason} ({len(ids):,})" for reason, ids in ids_by_reason.items() if ids)
         warnings = [
@@ -69,15 +72,15 @@ def row_warnings(examples: Sequence[Example], tiers: Sequence[str]) -> list[str]
     tasks = Counter(e.task for e in examples)
     lone = [e.id for e in examples if tasks[e.task] == 1]
     if lone and len(tasks) > 1:
-        warnings.append(f"{len(lone)} tasks have one row only, which is in one split only: {preview(lone)}")
+        warnings.append(f"{counted(len(lone), 'task')} of a single row, which is in one split only: {preview(lone)}")
     texts: dict[str, list[str]] = {}
     for e in examples:
         texts.setdefault(prompt_key(e), []).append(e.id)
     repeated = [ids for ids in texts.values() if len(ids) > 1]
     if repeated:
         warnings.append(
-            f"{len(repeated)} prompts occur more than once; each is kept in one split, but if they are rarer in your "
-            "traffic, the certificate is too confident: " + preview([" = ".join(ids[:3]) for ids in repeated])
+            f"prompts that occur more than once: {len(repeated):,}; each is kept in one split, but if they are rarer in "
+            "your traffic, the certificate is too confident: " + preview([" = ".join(ids[:3]) for ids in repeated])
         )
     # The same text against the same reference cannot be both right and wrong.
     clash = []
@@ -88,7 +91,9 @@ def row_warnings(examples: Sequence[Example], tiers: Sequence[str]) -> list[str]
         if any(len(q) > 1 for q in graded.values()):
             clash.append(e.id)
     if clash:
-        warnings.append(f"{len(clash)} rows grade one and the same answer differently for two models: {preview(clash)}")
+        warnings.append(
+            f"one and the same answer is graded differently for two models in {counted(len(clash), 'row')}: {preview(clash)}"
+        )
     free = [t for t in tiers if all(not e.answers[t]["cost_usd"] for e in examples)]
     if free:
         warnings.append(f"every answer of {', '.join(free)} costs 0; give real prices if it is not free")
@@ -103,7 +108,7 @@ def row_warnings(examples: Sequence[Example], tiers: Sequence[str]) -> list[str]
 
 
 def prompt_key(example: Example) -> str:
-    """A question's identity: equal where system message and prompt are equal."""
+    """Identifies a question: equal where system message and prompt are equal."""
     return repr((example.system, example.prompt))
 
 
@@ -141,7 +146,7 @@ def default_judges(examples: Sequence[Example], tier: str) -> Rules:
 
 
 def judge_plans(examples: Sequence[Example], tier: str) -> list[Rules]:
-    """``default_judges``, and the same with at most four samples: tuning takes what pays."""
+    """``default_judges``, and the same with at most four samples; tuning chooses between them."""
     full = default_judges(examples, tier)
     if full[-1]["use"] == "self_consistency" and full[-1]["samples"] > 4:
         return [full, [*full[:-1], {"use": "self_consistency", "samples": 4}]]

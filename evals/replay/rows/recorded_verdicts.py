@@ -23,7 +23,7 @@ def verdict_names(examples: Sequence[Example], model: str) -> list[str]:
 
 
 def _no_score(prompt: Prompt, answer: Answer) -> None:
-    """Stands in for a judge that cannot be run here: an answer without its recorded verdict has no score."""
+    """Replaces a judge that cannot be run here: an answer without its recorded verdict has no score."""
 
 
 @contextmanager

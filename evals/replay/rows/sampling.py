@@ -1,9 +1,9 @@
 """Rows of a journal's export as a sample of its traffic.
 
-A row that every tier answered because its run escalated says nothing of the prompts that did not. Where prompts were drawn
-at random to be answered by every tier, each drawn row states the probability, and only drawn rows are used. Where the
-probabilities differ, rows are thinned to the smallest one: a row is used with probability (smallest / its own). What remains
-is a sample with equal probabilities, so that every test and interval of a replay holds for it as it stands.
+A row that every tier answered because its run escalated is not representative of prompts that did not escalate. Where
+prompts were drawn at random to be answered by every tier, each drawn row states the probability, and only drawn rows are
+used. Where the probabilities differ, rows are thinned to the smallest one: a row is used with probability (smallest / its
+own). What remains is a sample with equal probabilities, for which every test and interval of a replay holds as it stands.
 """
 
 from collections.abc import Sequence
@@ -54,13 +54,13 @@ def sampled_rows(examples: Sequence[Example], *, n_incomplete: int, seed: int = 
         examples: The rows that every tier answered.
         n_incomplete: How many other rows of the recording some tier did not answer, apart from those that the export left
             out and counts in its rows.
-        seed: Of the thinning.
+        seed: The seed of the thinning.
 
     Returns:
         The rows, and how they were chosen: None where no row states a probability, so that all are used.
 
     Raises:
-        ReplayError: A probability is none, or rows are complete only because they escalated while others are not.
+        ReplayError: A probability is not valid, or rows are complete only because they escalated, while others are not.
     """
     probabilities = [example.raw.get(FIELD) for example in examples]
     for example, value in zip(examples, probabilities, strict=True):

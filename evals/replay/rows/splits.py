@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 Rows = npt.NDArray[np.int64]
 
-# Of the calibration rows. The certificate needs them more than the fit: its margin shrinks with the root of their number.
+# A share of the calibration rows. The certificate needs more rows than the fit: its margin shrinks with their square root.
 FIT_SHARE = 0.3
 
 
@@ -38,7 +38,7 @@ def halves(
 
     ``recorded`` gives the recording's own split: its "train" rows are then the calibration half, "test" the other, and rows
     with neither are left out. Rows with equal ``groups`` (the same prompt, say) come into one part together, as far as the
-    recorded split allows. A task of one row goes to either half by the draw. Raises ValueError where a part is empty.
+    recorded split allows. A task of one row goes to a random half. Raises ValueError where a part is empty.
     """
     if groups is not None and len(set(groups)) < len(groups):
         own = list(groups) if recorded is None else list(zip(groups, recorded, strict=True))
@@ -53,7 +53,7 @@ def halves(
     rng = np.random.default_rng(seed)
     order = np.argsort(rng.random(len(tasks)), kind="stable")
     names = np.asarray(tasks, dtype=object)[order]
-    # Rows are ordered by task, both in drawn order: dealing them out in turn keeps the shares of tasks.
+    # Tasks, and the rows of each, are in random order: dealing the rows out in turn keeps the shares of tasks.
     rank = {name: rng.random() for name in sorted(set(tasks))}
     dealt = order[np.argsort(np.array([rank[name] for name in names], dtype=np.float64), kind="stable")]
     if recorded is None:

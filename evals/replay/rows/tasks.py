@@ -1,4 +1,4 @@
-"""Which task each row belongs to, as the policy that is replayed finds it."""
+"""The task of each row, found as the replayed policy finds it."""
 
 from collections.abc import Sequence
 from dataclasses import replace

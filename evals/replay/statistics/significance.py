@@ -55,13 +55,24 @@ def _log_choose(n: int, k: Counts) -> Array:
 
 def binomial_cdf(k: int, n: int, p: float) -> float:
     """P(Binomial(n, p) <= k)."""
+    return _cdf_of_share(k, n)(p)
+
+
+def _cdf_of_share(k: int, n: int) -> Callable[[float], float]:
+    """P(Binomial(n, p) <= k) as a function of p: what does not depend on p is computed once."""
     if k < 0:
-        return 0.0
-    if k >= n or p <= 0.0:
-        return 1.0
-    if p >= 1.0:
-        return 0.0
-    return min(1.0, float(np.exp(log_pmf(np.arange(k + 1), n, p)).sum()))
+        return lambda p: 0.0
+    if k >= n:
+        return lambda p: 1.0
+    ks = np.arange(k + 1)
+    log_choose, rest = _log_choose(n, ks), n - ks
+
+    def cdf(p: float) -> float:
+        if not 0.0 < p < 1.0:
+            return float(p <= 0.0)
+        return min(1.0, float(np.exp(log_choose + ks * log(p) + rest * log1p(-p)).sum()))
+
+    return cdf
 
 
 def binomial(losses: int, n: int, max_risk: float) -> float:
@@ -74,8 +85,9 @@ def clopper_pearson(k: int, n: int, level: float) -> tuple[float, float]:
     """A confidence interval of a share at 1 - ``level``, half of it on either side (Clopper & Pearson 1934)."""
     if n == 0:
         return 0.0, 1.0
-    low = 0.0 if k == 0 else _bisect(lambda p: 1.0 - binomial_cdf(k - 1, n, p) >= level / 2)
-    high = 1.0 if k == n else 1.0 - _bisect(lambda p: binomial_cdf(k, n, 1.0 - p) >= level / 2)
+    below, up_to = _cdf_of_share(k - 1, n), _cdf_of_share(k, n)
+    low = 0.0 if k == 0 else _bisect(lambda p: 1.0 - below(p) >= level / 2)
+    high = 1.0 if k == n else 1.0 - _bisect(lambda p: up_to(1.0 - p) >= level / 2)
     return low, high
 
 
@@ -118,12 +130,46 @@ def paired(worse: int, better: int, n: int, max_loss: float) -> float:
     first, last = min(start for start, _ in windows), max(end for _, end in windows)
     counts = np.arange(first, last + 1)
     region, log_choose = _largest_worse(counts, n, loss, observed), _log_choose(n, counts)
+    # The tail at every share by a recursion, then term by term where it may be the largest.
+    each, (starts, ends) = np.array(shares)[:, None], np.array(windows).T[:, :, None]
+    weights = np.exp(log_choose + counts * np.log(each) + (n - counts) * np.log1p(-each))
+    weights *= (counts >= starts) & (counts <= ends)
+    rough = _rough_tails(each, loss, counts, weights, region)
+    top = float(rough.max())
+    if 1.0 - NUISANCE_LEVEL / 2 < top < inf:
+        return 1.0
     tails = []
-    for share, (start, end) in zip(shares, windows, strict=True):
+    for i in np.flatnonzero(rough >= top * (1.0 - 1e-7) - 1e-10):
+        share, (start, end) = shares[i], windows[i]
         window = slice(start - first, end + 1 - first)
         weight = np.exp(log_choose[window] + counts[window] * log(share) + (n - counts[window]) * log1p(-share))
         tails.append(_tail(share, loss, counts[window], weight, region[window]))
     return min(1.0, max(tails) + NUISANCE_LEVEL)
+
+
+def _rough_tails(shares: Array, loss: float, counts: Counts, weights: Array, region: Counts) -> Array:
+    """What ``_tail`` gives for each of the ``shares``, but for rounding; all infinite where the recursion does not apply.
+
+    P(Binomial(m + 1, p) <= k) follows from P(Binomial(m, p) <= k) by one term, and so does the same for k + 1: a cumulative
+    sum of single terms takes the place of a sum for each count. ``shares`` are a column, ``weights`` a row for each.
+    """
+    limit = np.minimum(region, counts)
+    more = np.diff(limit)
+    if not np.isin(more, (0, 1)).all():
+        return np.full(len(shares), inf)
+    p = np.clip((shares + loss) / (2 * shares), 1e-12, 1.0 - 1e-12)
+    log_p, log_rest = np.log(p), np.log1p(-p)
+    # One more pair at the same limit: the last term's share p leaves. At a limit one higher: the next term's rest comes in.
+    k, some = limit[:-1] + more, counts[:-1]
+    exists = (k >= 0) & (k <= some)
+    k = np.where(exists, k, 0)
+    table = _log_factorials(1 << int(counts[-1]).bit_length())
+    change = np.exp(table[some] - table[k] - table[some - k] + k * log_p + (some - k) * log_rest)
+    change *= exists * np.where(more, 1.0 - p, -p)
+    ks = np.arange(limit[0] + 1)
+    at_first = np.exp(_log_choose(int(counts[0]), ks) + ks * log_p + (counts[0] - ks) * log_rest).sum(axis=1)
+    cdf = np.cumsum(np.column_stack([at_first, change]), axis=1)
+    return np.asarray((weights * np.minimum(cdf, 1.0)).sum(axis=1) + np.maximum(0.0, 1.0 - weights.sum(axis=1)))
 
 
 def _window(share: float, n: int) -> tuple[int, int]:

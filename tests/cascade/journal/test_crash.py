@@ -10,6 +10,7 @@ from pathlib import Path
 from cascade.journal.open_store import open_store
 from cascade.journal.read.verify import StoredPolicy, verify
 from tests.cascade.journal.cascades import policies, records
+from tests.workers import warm_python
 
 ROOT = Path(__file__).parents[3]
 KILLS = {"sqlite": 8, "postgresql": 4}  # a hundred in tests/benchmarks/journal/bench_journal_crash.py
@@ -35,7 +36,7 @@ asyncio.run(main())
 
 def killed_service(url: str, seconds: float, *, early: bool) -> list[str]:
     """The ids that a service returned till it was killed, ``seconds`` after its first, or after it was started."""
-    service = subprocess.Popen([sys.executable, "-c", SERVICE, url], stdout=subprocess.PIPE, cwd=ROOT)
+    service = warm_python.Popen([sys.executable, "-c", SERVICE, url], stdout=subprocess.PIPE, cwd=ROOT)
     assert service.stdout is not None
     first = b"" if early else service.stdout.read(33)
     time.sleep(seconds)
@@ -53,7 +54,7 @@ def crash_often(url: str, kills: int, seed: int = 0) -> int:
     returned: list[str] = []
     for _ in range(kills):
         early = rng.random() < 0.25  # while it starts, perhaps while it makes the tables
-        returned += killed_service(url, rng.uniform(0.3, 1.2) if early else rng.uniform(0.0, 0.25), early=early)
+        returned += killed_service(url, rng.uniform(0.0, 0.3) if early else rng.uniform(0.0, 0.25), early=early)
         if url.startswith("sqlite"):
             store = open_store(url)
             assert store.execute("PRAGMA integrity_check") == [("ok",)]

@@ -19,6 +19,7 @@ from cascade.models.protocol import ModelError
 from cascade.policy.journal_config import JournalSpec
 from judges import Verdict, judge
 from tests.cascade.journal.cascades import BEST, POOR, SURE, cascade, everything, policies, records
+from tests.workers import warm_python
 
 
 def spec(url: str, **settings: Any) -> JournalSpec:
@@ -360,7 +361,7 @@ def test_several_processes_may_start_at_once(url: str) -> None:
         "    for i in range(25): c.run(f'{i}', tags={'process': sys.argv[2]})"
     )
     root = Path(__file__).parents[3]
-    started = [subprocess.Popen([sys.executable, "-c", code, url, str(i)], cwd=root) for i in range(4)]
+    started = [warm_python.Popen([sys.executable, "-c", code, url, str(i)], cwd=root) for i in range(4)]
     assert [p.wait(60) for p in started] == [0] * 4
     processes = [r.tags["process"] for r in records(url)]
     assert {p: processes.count(p) for p in set(processes)} == dict.fromkeys("0123", 25)
@@ -377,7 +378,7 @@ def test_a_forked_child_writes_its_own(url: str) -> None:
         "asyncio.run(c.aclose())\n"
         "if pid: assert os.waitpid(pid, 0)[1] == 0"
     )
-    done = subprocess.run(
+    done = warm_python.run(
         [sys.executable, "-c", code, url], cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
@@ -387,7 +388,7 @@ def test_a_forked_child_writes_its_own(url: str) -> None:
 def test_records_are_flushed_at_exit(url: str) -> None:
     """A process that ends without closing anything has still written its last runs."""
     code = "import sys; from tests.cascade.journal.cascades import cascade\nc = cascade(sys.argv[1])\nc.run('x')"
-    done = subprocess.run(
+    done = warm_python.run(
         [sys.executable, "-c", code, url], cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr

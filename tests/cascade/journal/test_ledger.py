@@ -22,6 +22,7 @@ from cascade.journal.open_store import open_store
 from cascade.journal.sqlite import SqliteStore
 from cascade.models.scripted import ScriptedModel
 from cascade.policy.schema import PolicyFile
+from tests.workers import warm_python
 
 ROOT = Path(__file__).parents[3]
 DAY = "2026-01-31 policy default"
@@ -119,7 +120,7 @@ def test_64_tasks_in_each_of_4_processes_never_pass_a_budget(url: str) -> None:
     """Neither in the sum, nor at any moment with what is held back; and all of it can be spent."""
     open_store(url).close()
     processes = [
-        subprocess.Popen([sys.executable, "-c", SPENDER, url, str(i)], stdout=subprocess.PIPE, cwd=ROOT) for i in range(4)
+        warm_python.Popen([sys.executable, "-c", SPENDER, url, str(i)], stdout=subprocess.PIPE, cwd=ROOT) for i in range(4)
     ]
     outputs = [json.loads(p.communicate(timeout=120)[0]) for p in processes]
     total = sum(spent for spent, _ in outputs)
@@ -147,7 +148,7 @@ def test_what_a_dead_process_held_back_expires(url: str) -> None:
         "    print('held', flush=True); time.sleep(60)\n"
         "asyncio.run(main())"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, url], stdout=subprocess.PIPE, cwd=ROOT)
+    process = warm_python.Popen([sys.executable, "-c", code, url], stdout=subprocess.PIPE, cwd=ROOT)
     assert process.stdout is not None
     assert process.stdout.readline() == b"held\n"
     process.send_signal(signal.SIGKILL)
@@ -212,7 +213,7 @@ async def test_a_ledger_out_of_reach_refuses(url: str, caplog: pytest.LogCapture
         await one.reserve({"day": 1.0}, 0.1)
     await one.settle(reservation, 0.1)
     for _ in range(100):
-        if "shared state is away; requests under shared limits are refused: store=journal" in caplog.text:
+        if "shared state is unavailable; requests under shared limits are refused: store=journal" in caplog.text:
             break
         await asyncio.sleep(0.05)
     else:
@@ -268,7 +269,7 @@ def test_a_forked_child_has_a_ledger_of_its_own(url: str) -> None:
         "asyncio.run(c.aclose())\n"
         "if pid: os.write(closed[1], b'.'); assert os.waitpid(pid, 0)[1] == 0"
     )
-    done = subprocess.run([sys.executable, "-c", code, url], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = warm_python.run([sys.executable, "-c", code, url], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
 
     async def spend() -> float:

@@ -18,6 +18,7 @@ from cascade.resilience.store_health import StoreHealth
 from cascade.state.leased_ledger import LeasedLedger
 from cascade.state.redis_ledger import RedisLedger
 from tests.redis_server import RedisServer
+from tests.workers import warm_python
 
 ROOT = Path(__file__).parents[3]
 LIMIT = 0.2  # USD; each request costs one cent
@@ -75,7 +76,7 @@ def over_midnight(url: str, make_ledger: Callable[[], LeasedLedger[Any]], *state
     """One sees the new day 0.3 s earlier: no day's budget is exceeded, all of it can be spent, every run is there."""
     open_store(url).close()
     processes = [
-        subprocess.Popen(
+        warm_python.Popen(
             [sys.executable, "-c", SPENDER, url, str(skew), str(seed), str(LIMIT), *state],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True,
         )

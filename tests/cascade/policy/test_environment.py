@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from cascade.gateway.reload import Reloader
 from cascade.gateway.state import Gateway
 from cascade.policy.environment import EnvironmentText, VariableError, expand, hide
 from cascade.policy.load import json_schema, load, parse
+from tests.workers import warm_python
 
 SECRET = "s3cr3t-value-0123456789"
 FILE = """
@@ -132,7 +132,7 @@ def test_repr_hash_and_canonical_show_no_value(monkeypatch: pytest.MonkeyPatch) 
     assert policy.tiers[0].judges[0].options["pattern"] == SECRET
     assert parse(text).policies["default"].hash == policy.hash
     code = "import sys; from cascade.policy.load import parse; print(parse(sys.stdin.read()).policies['default'].hash)"
-    done = subprocess.run([sys.executable, "-c", code], input=text, capture_output=True, text=True, env=dict(os.environ))
+    done = warm_python.run([sys.executable, "-c", code], input=text, capture_output=True, text=True, env=dict(os.environ))
     assert done.stdout.strip() == policy.hash
     monkeypatch.setenv("KEY", "another-value")
     assert parse(text).policies["default"].hash != policy.hash

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from cascade.models.protocol import ModelError, Request
 from cascade.policy.load import parse
 from cascade.shadow import grading
 from tests.cascade.shadow.test_shadower import wait_until
+from tests.workers import warm_python
 
 RIGHT = Answer("42", mean_logprob=-0.01, finish_reason="stop", usage=Usage(100, 12), cost_usd=1e-3)
 WRONG = Answer("41", mean_logprob=-0.01, finish_reason="stop", usage=Usage(100, 10), cost_usd=1e-5)
@@ -198,7 +198,7 @@ def test_a_process_that_is_killed_while_it_pays_pays_no_second_time(tmp_path: Pa
     """The label stays asked and the estimate in the books; the next process leaves the run alone, and grades the others."""
     url = f"sqlite:///{tmp_path / 'journal.db'}"
     code = textwrap.dedent(KILLED.format(url=url))
-    process = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], env={**os.environ}, timeout=60)
+    process = warm_python.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], env={**os.environ}, timeout=60)
     assert process.returncode == 7
     assert rows(url, "SELECT state FROM cascade_labels") == [("asked",)]
     ((state, cost, estimate, run_id),) = rows(

@@ -22,6 +22,7 @@ from cascade.journal.record import Record
 from cascade.journal.store import Filter
 from cascade.models.protocol import ModelError, Request
 from cascade.telemetry import Telemetry
+from tests.workers import warm_python
 
 SURE = Answer("42", mean_logprob=-0.01, finish_reason="stop", usage=Usage(100, 10), cost_usd=1e-5)
 POOR = Answer("41", mean_logprob=-2.0, finish_reason="stop", usage=Usage(100, 10), cost_usd=1e-5)
@@ -244,7 +245,7 @@ def test_the_journal_shows_what_was_shadowed(journal: str) -> None:
         service.run("What is 6 * 7?")
     text = "\n".join(page(records(journal)[0]))
     assert "sampling   probability 1.0000; sampled, to ask: premium" in text
-    assert "shadow     tier premium (large) done, $0.001000, says the same as the answer returned" in text
+    assert "shadow     tier premium (large) done, $0.001000, agrees with the answer returned" in text
 
 
 def test_a_busy_model_is_left_alone(journal: str) -> None:
@@ -336,7 +337,7 @@ def killed_at_random(journal: str, log: Path, times: int) -> Iterator[int]:
     """Starts a worker on the journal ``times`` times, and kills each at another moment."""
     for i in range(times):
         code = textwrap.dedent(WORKER)
-        worker = subprocess.Popen(
+        worker = warm_python.Popen(
             [sys.executable, "-c", code, journal, str(log)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[3]
         )
         assert worker.stdout is not None
@@ -399,8 +400,9 @@ def test_a_forked_child_shadows_its_own_runs(journal: str) -> None:
     """The thread does not survive a fork; the child's first sampled run starts another."""
     code = textwrap.dedent(
         """
-        import os, sys
+        import os, sys, warnings
         from cascade import Answer, Cascade, Policy, ScriptedModel
+        warnings.simplefilter("ignore")  # from Python 3.12 on a process with threads that forks
         answer = Answer("42", cost_usd=1e-3)
         tiers = [{"name": n, "model": n, "accept_at": 0.0} for n in ("cheap", "premium")]
         policy = Policy.model_validate({"tiers": tiers, "shadow": {"share": 1.0, "budget_usd_per_day": 1.0}})
@@ -417,8 +419,8 @@ def test_a_forked_child_shadows_its_own_runs(journal: str) -> None:
         service.close()
         """
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, journal],
+    done = warm_python.run(
+        [sys.executable, "-c", code, journal],
         cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,

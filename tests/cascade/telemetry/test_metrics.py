@@ -18,6 +18,7 @@ from cascade.models.protocol import ModelError
 from cascade.policy.load import parse
 from cascade.telemetry import Telemetry
 from tests.cascade.telemetry.conftest import Watch
+from tests.workers import warm_python
 
 ROOT = Path(__file__).parents[3]
 FILE = """
@@ -153,7 +154,7 @@ with Cascade(policy, models={"m": ScriptedModel("m", ["x"])}, telemetry=spec) as
 def test_several_processes_count_together(tmp_path: Path) -> None:
     """With PROMETHEUS_MULTIPROC_DIR, as under a server with workers, what is exposed adds up all processes."""
     env = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
-    running = [subprocess.Popen([sys.executable, "-c", MANY, str(n)], cwd=ROOT, env=env) for n in (3, 5)]
+    running = [warm_python.Popen([sys.executable, "-c", MANY, str(n)], cwd=ROOT, env=env) for n in (3, 5)]
     assert [p.wait(60) for p in running] == [0, 0]
     watch = Watch(registry=CollectorRegistry())
     MultiProcessCollector(watch.registry, str(tmp_path))

@@ -15,6 +15,7 @@ import pytest
 
 from evals.demo.traffic import Counts, body_of, main, quality_of, send
 from evals.recording import Example
+from tests.workers import warm_python
 
 EXAMPLE = Example(
     "a",
@@ -35,7 +36,7 @@ def free_port() -> int:
 
 def command(*args: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
     """``python -m evals.demo.traffic`` in a process of its own."""
-    return subprocess.Popen(
+    return warm_python.Popen(
         [sys.executable, "-m", "evals.demo.traffic", *args],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -15,6 +15,7 @@ from evals.grade import GraderError
 from evals.grade.code import CodeGrader, GradingCase, code_of
 from evals.grade.command import grade
 from evals.grade.sandbox.client import SERVER, Server
+from tests.workers import warm_python
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -178,7 +179,9 @@ def _command(tmp_path: Path, before: list[str], *options: str) -> subprocess.Com
     recording = tmp_path / "recording.jsonl"
     recording.write_text(json.dumps(RECORDED).replace("{made}", str(created)) + "\n", encoding="utf-8")
     command = [*before, sys.executable, "-m", "evals.grade", str(recording), "--grader", "code", *options]
-    result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60)
+    result = warm_python.run(
+        command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60
+    )
     if "unshare" in result.stderr and before:
         pytest.skip(result.stderr)
     assert not created.exists()

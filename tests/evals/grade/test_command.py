@@ -2,7 +2,6 @@
 
 import json
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from cascade.models.protocol import ModelError
 from cascade.policy.schema import ModelSpec, PriceSpec
 from evals.grade import command as grade
 from evals.recording import read
+from tests.workers import warm_python
 
 
 def recording(folder: Path, **changes: Any) -> Path:
@@ -205,13 +205,13 @@ def test_a_kill_leaves_the_old_file(tmp_path: Path) -> None:
     before, root = path.read_bytes(), Path(grade.__file__).parents[2]
     command = [sys.executable, "-m", "evals.grade", str(path), "--grader", "python:slow:grade"]
     environment = {"PYTHONPATH": f"{root}:{tmp_path}", "PATH": "/usr/bin:/bin"}
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True) as process:
+    with warm_python.Popen(command, cwd=tmp_path, env=environment, start_new_session=True) as process:
         while not (tmp_path / "begun").exists():
             time.sleep(0.05)
         process.send_signal(signal.SIGKILL)
     assert path.read_bytes() == before
     (tmp_path / "fast").touch()
-    assert subprocess.run(command, cwd=tmp_path, env=environment, check=False, capture_output=True).returncode == 0
+    assert warm_python.run(command, cwd=tmp_path, env=environment, check=False, capture_output=True).returncode == 0
     assert qualities(path) == {("a", "m"): 1, ("a", "n"): 0, ("b", "m"): 0, ("b", "n"): 0, ("c", "m"): 0}
 
 

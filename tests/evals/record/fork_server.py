@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.workers import warm_python
+
 
 def serve() -> None:
     """Serves until standard input ends. What commands print goes to standard error, that is the log."""
@@ -74,7 +76,7 @@ class ForkServer:
 
     def __enter__(self) -> "ForkServer":
         with open(self.log, "wb") as log:
-            self._process = subprocess.Popen(
+            self._process = warm_python.Popen(
                 [sys.executable, "-m", "tests.evals.record.fork_server"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
             )  # fmt: skip

@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from tests.workers import warm_python
+
 IN_USD, OUT_USD = 1e-6, 2e-6  # of a token
 TOKENS_IN, TOKENS_OUT = 10, 5
 
@@ -375,7 +377,7 @@ class Provider:
     """The server in a process of its own: ``with Provider() as provider``."""
 
     def __enter__(self) -> "Provider":
-        self._process = subprocess.Popen(
+        self._process = warm_python.Popen(
             [sys.executable, "-m", "tests.evals.record.provider"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         assert self._process.stdout is not None

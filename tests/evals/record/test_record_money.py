@@ -14,6 +14,7 @@ import pytest
 from tests.evals.record.desk import ONE_USD, Desk
 from tests.evals.record.fork_server import ForkServer
 from tests.evals.record.provider import IN_USD, OUT_USD, TOKENS_IN, Provider
+from tests.workers import warm_python
 
 
 def test_a_judge_model_is_within_max_usd(desk: Desk, provider: Provider, capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,7 +149,7 @@ def test_dropped_requests_are_reported(desk: Desk, provider: Provider) -> None:
     desk.rows(4)
     provider.behave(delay_s=30)
     command = [sys.executable, "-m", "evals.record", *desk.argv("--max-usd", 1)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with warm_python.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         while not desk.work.exists() or desk.work.read_bytes().count(b'"asks"') < 8:
             sleep(0.1)
         for _ in range(2):

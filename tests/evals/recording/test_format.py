@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 
 from evals.recording import Example, RecordingError, models_of, read, write
 from evals.recording.format import write_all
+from tests.workers import warm_python
 
 GOOD: dict[str, Any] = {"id": "a", "prompt": "1+1?", "answers": {"m": {"text": "2", "quality": 1.0}}}
 
@@ -198,7 +198,7 @@ def test_an_id_twice_in_a_pipe() -> None:
     """It is found, too, although a pipe cannot be read again to report the first occurrence."""
     rows = "".join(json.dumps(GOOD) + "\n" for _ in range(2))
     command = [sys.executable, "-m", "evals.recording", "show", "/dev/stdin"]
-    done = subprocess.run(command, input=rows, capture_output=True, text=True, cwd=Path(__file__).parents[3])
+    done = warm_python.run(command, input=rows, capture_output=True, text=True, cwd=Path(__file__).parents[3])
     assert (done.returncode, done.stderr) == (
         2, "error: /dev/stdin:2: id: 'a' occurs twice; give each its own id\n"
     )  # fmt: skip
@@ -222,7 +222,7 @@ def test_all_parts_or_none(tmp_path: Path) -> None:
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
         "write_all([(sys.argv[2], [Example('d', 'p' * 2000, {})]), (sys.argv[1], [Example('c', 'p', {})])])"
     )
-    done = subprocess.run(
+    done = warm_python.run(
         [sys.executable, "-c", code, one, two], capture_output=True, text=True, cwd=Path(__file__).parents[3]
     )
     assert "File too large" in done.stderr

@@ -86,7 +86,7 @@ def messages_of(value: Any, uses: set[str], unused: set[str]) -> tuple[Mapping[s
     return tuple(conversation.messages)
 
 
-def _unsupported(kind: Any, where: str) -> ApiError:
+def _unsupported(kind: object, where: str) -> ApiError:
     if kind == "item_reference":
         message = "the gateway keeps no items; send the item itself instead of a reference to it"
     else:

@@ -94,7 +94,7 @@ class ResponseWriter:
         whole = {**frame(self._request, self._key, self._created, self._model), "status": "failed", "error": failure}
         return self._event("error", **fields) + self._event("response.failed", response=whole)
 
-    def _event(self, kind: str, **fields: Any) -> bytes:
+    def _event(self, kind: str, **fields: object) -> bytes:
         data = {"type": kind, "sequence_number": self._number, **fields}
         self._number += 1
         return b"event: %s\ndata: %s\n\n" % (kind.encode(), dump(data))
@@ -157,11 +157,11 @@ class ResponseWriter:
         events += self._event("response.function_call_arguments.done", **about, name=item["name"], arguments=arguments)
         return events + self._item_done(item)
 
-    def _part_event(self, kind: str, **fields: Any) -> bytes:
+    def _part_event(self, kind: str, **fields: object) -> bytes:
         about = {"item_id": f"msg_{self._key}", "output_index": self._index, "content_index": 0}
         return self._event(f"response.{kind}", **about, **fields)
 
-    def _reasoning_event(self, kind: str, **fields: Any) -> bytes:
+    def _reasoning_event(self, kind: str, **fields: object) -> bytes:
         about = {"item_id": f"rs_{self._key}", "output_index": self._index, "summary_index": 0}
         return self._event(f"response.reasoning_summary_{kind}", **about, **fields)
 

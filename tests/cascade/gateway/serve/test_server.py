@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from cascade.cli import main
 from cascade.gateway.auth.key_file import KeyFile
 from tests.cascade.gateway.test_health import value
+from tests.workers import warm_python
 
 ROOT = Path(__file__).parents[4]
 FILE = """
@@ -30,7 +32,7 @@ def process(*arguments: str, scheme: str = "http", **environment: str) -> Iterat
     command = [sys.executable, "-m", "cascade", "serve", "--port", "0", "--stop-on-eof", *arguments]
     keyless = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")} | environment
     pipe = subprocess.PIPE  # standard input ends with this process: no stopped test leaves a gateway running
-    running = subprocess.Popen(command, stdin=pipe, stderr=pipe, text=True, cwd=ROOT, env=keyless)
+    running = warm_python.Popen(command, stdin=pipe, stderr=pipe, text=True, cwd=ROOT, env=keyless)
     output = ""
     try:
         assert running.stderr is not None
@@ -60,7 +62,7 @@ def test_the_command_serves_and_stops(tmp_path: Path, stop: signal.Signals) -> N
         running.send_signal(stop)
         _, err = running.communicate(timeout=20)
         assert (running.returncode, err) == (0, "")
-    done = subprocess.run(
+    done = warm_python.run(
         [sys.executable, "-m", "cascade", "journal", "show", run_id, "--policy-file", str(path)],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
@@ -106,7 +108,7 @@ def test_a_gateway_serves_on_the_socket_of_its_parent_and_ends_with_it(tmp_path:
             str(number),
             "--stop-on-eof",
         ]
-        with subprocess.Popen(
+        with warm_python.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, pass_fds=(number,)
         ) as running:
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -157,7 +159,10 @@ def test_the_metrics_of_several_processes(tmp_path: Path) -> None:
     ):
         for url in (one, one, two):
             assert httpx2.post(f"{url}/v1/route", json=body).status_code == 200
+        requests = ("cascade_http_requests_total", 'route="/v1/route"', 'status="200"')
+        ends = time.monotonic() + 20
         for url in (one, two):
-            message = httpx2.get(f"{url}/metrics").text
+            while value(message := httpx2.get(f"{url}/metrics").text, *requests) < 3:  # counted once the response is sent
+                assert time.monotonic() < ends, message
+            assert value(message, *requests) == 3
             assert value(message, "cascade_runs_total", 'policy="default"') == 3
-            assert value(message, "cascade_http_requests_total", 'route="/v1/route"', 'status="200"') == 3

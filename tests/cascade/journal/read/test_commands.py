@@ -15,6 +15,7 @@ from cascade.cli import main
 from cascade.journal.open_store import open_store
 from cascade.models.protocol import ModelError
 from tests.cascade.journal.cascades import BEST, cascade
+from tests.workers import warm_python
 
 ROOT = Path(__file__).parents[4]
 
@@ -36,7 +37,7 @@ def test_tail_follows(url: str) -> None:
     with cascade(url) as c:
         first = c.run("before").run_id
         c._journal.flush()  # type: ignore[union-attr]
-        tail = subprocess.Popen(
+        tail = warm_python.Popen(
             [sys.executable, "-m", "cascade", "journal", "tail", "-f", "--journal", url],
             stdout=subprocess.PIPE, text=True, cwd=ROOT,
             # Whoever runs the tests in the background ignores Ctrl-C, and a child would inherit that.

@@ -220,8 +220,9 @@ def test_paired_rises_with_losses(n: int, discordant: float, lost: float, loss: 
     worse = round(lost * (both - 1))
     p = significance.paired(worse, both - worse, n, loss)
     assert significance.paired(worse + 1, both - worse - 1, n, loss) >= p - 1e-9
-    # The test's size over the nuisance parameter moves with the limit: far above any delta the p-value may rise a little.
-    assert p > 0.2 or significance.paired(worse, both - worse, n, loss * 1.5) <= p + 2e-3
+    # The test's size over the nuisance parameter moves with the limit: above any usual delta the p-value may rise a little.
+    rise = 2e-3 if p <= 0.05 else 5e-2
+    assert p > 0.2 or significance.paired(worse, both - worse, n, loss * 1.5) <= p + rise
 
 
 def test_paired_at_the_ends() -> None:
