@@ -8,6 +8,7 @@ from cascade.engine.attempt import TierAttempt
 from cascade.engine.calls import DEFAULT_REQUEST
 from cascade.engine.canary import assigned, with_arm
 from cascade.engine.plan import CompiledPolicy, new_run_budget, tag_budgets
+from cascade.engine.prompts.embedding import read_embedding
 from cascade.engine.routing import routed, tier_with_min_confidence, with_min_confidence
 from cascade.engine.run import gate as gate_answer
 from cascade.engine.run import run as run_tiers
@@ -383,9 +384,12 @@ class Cascade(Service):
         """
         compiled = self._runtime.compile(policy)
         context = RunContext(compiled, Prompt.of(prompt), new_run_budget(compiled))
-        attempt = TierAttempt(context, tier_of(compiled, tier), decides=False)
+        compiled_tier = tier_of(compiled, tier)
+        embedding_calls = None if compiled.embedder is None else await read_embedding(context, of_tiers=(compiled_tier,))
+        attempt = TierAttempt(context, compiled_tier, decides=False)
         await (attempt.run_with_others() if attempt.tier.asks_others else attempt.run())
-        return attempt.record()
+        record = attempt.record()
+        return record if embedding_calls is None else embedding_calls.counted_in(record)
 
 
 def _probability(min_confidence: float) -> float:

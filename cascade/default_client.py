@@ -1,7 +1,10 @@
 """run, stream, gate, feedback and their async forms, on one Cascade for each policy file that the process uses."""
 
+import atexit
+import os
 import threading
 from collections.abc import AsyncGenerator, Generator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack, overload
 
@@ -26,6 +29,20 @@ if TYPE_CHECKING:
 
 _lock = threading.Lock()
 _shared: dict[Path, Cascade] = {}
+_process = os.getpid()
+
+
+def _close_connections() -> None:
+    """When the process exits: closes what nobody else can close, and what would be reported as not closed."""
+    if os.getpid() != _process:
+        return  # the connections are those of the parent process
+    for service in _shared.values():
+        with suppress(Exception):
+            service._close_connections(_EXIT_S)
+
+
+_EXIT_S = 1.0
+atexit.register(_close_connections)
 
 
 def _default(file: PathLike | None) -> Cascade:

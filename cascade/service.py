@@ -262,6 +262,10 @@ class Service:
         if self._own_journal and self._journal is not None:
             await asyncio.to_thread(self._journal.close)
 
+    def _close_connections(self, timeout_s: float) -> None:
+        """When the process exits: closes the models' connections alone, without a thread."""
+        asyncio.run(asyncio.wait_for(self._runtime.aclose(), timeout_s))
+
     def close(self) -> None:
         """``aclose`` for code that is not async."""
         wait_for(self.aclose())

@@ -14,6 +14,7 @@ from cascade.util.plain_data import usd
 from cascade.util.providers import KEY_ENV
 from cascade.util.suggestions import unknown
 from cascade.util.totals import plus
+from cascade.util.totals import total as sum_of
 
 from .ask import POLICY_FILE_HELP
 
@@ -69,9 +70,17 @@ def _deadline_advice(file: PolicyFile) -> Iterator[str]:
 def _print_policy(name: str, policy: Policy, file: PolicyFile, tokens_in: int, tokens_out: int) -> None:
     print(f"\n{name}  (hash {policy.hash}; when unsure: {policy.when_unsure}; at most {policy.max_calls} calls)")
     total: float | None = 0.0
+    earlier_models = set[str]()  # whose answers a tier with ``fuse`` reads without asking again
     for tier in policy.tiers:
         spec = file.models[tier.model]
         cost = _call_cost(tier.model, spec, tokens_in, tokens_out)
+        if tier.fuse is not None:
+            samples = tier.samples or 1
+            candidates = [model for model in tier.fuse for _ in range(samples - (model in earlier_models))]
+            cost = _call_cost(tier.model, spec, tokens_in + samples * len(tier.fuse) * tokens_out, tokens_out)
+            cost = sum_of([cost, *(_call_cost(model, file.models[model], tokens_in, tokens_out) for model in candidates)])
+        else:
+            earlier_models.add(tier.model)
         total = plus(total, cost)
         judges = " > ".join(rule.use for rule in tier.judges) or "none"
         print(f"  {tier.name:<10} {spec.provider}:{spec.model or tier.model:<30} cost per call: {usd(cost)}")

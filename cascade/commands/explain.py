@@ -18,6 +18,7 @@ from cascade.policy.thresholds import NO_TASK, raised
 from cascade.result import Action
 from cascade.util.suggestions import unknown
 from judges import Prompt
+from judges.language import language_of
 from judges.prompt import PromptFeatures, features
 
 from .ask import add_needs_to, add_prompt_to, read_json, read_prompt
@@ -51,7 +52,8 @@ def explain(
         max_latency_s: As for ``run``; only latencies that the policy states are known here.
     """
     yield (
-        f"prompt: {characters(prompt)} characters, script {script_of(prompt.text)}, {len(prompt.tools)} tools, "
+        f"prompt: {characters(prompt)} characters, script {script_of(prompt.text)}, language "
+        f"{language_of(prompt.text) or 'unclear'}, {len(prompt.tools)} tools, "
         f"{'a' if prompt.schema is not None else 'no'} schema"
     )
     plan, first, task = route_plan(policy), 0, task_plan(policy).task_of(prompt, tags)
@@ -69,8 +71,8 @@ def explain(
             first = plan.order[plan.routes[place].start_at]
     if policy.embedding is not None and policy.reads_embedding:
         yield (
-            f"embedding: missing, since nobody is asked here; a run asks {policy.embedding.model} for it. What n-grams "
-            "alone decide is shown, as where its server is down"
+            f"embedding: not requested here; a run requests it from {policy.embedding.model}. Shown is what the n-grams "
+            "decide alone, as they do where its server is down"
         )
     skipped = 0
     for i, tier in enumerate(policy.tiers):

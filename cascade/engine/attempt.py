@@ -318,7 +318,7 @@ class TierAttempt:
         score = self.answer.verdicts[judge_name]
         usd = self.answer.extra.get("verdict_cost_usd") or {}
         self._pay_recorded(usd.get(judge_name, 0.0))
-        return Verdict(judge_name, score, reason="" if score is not None else "could not tell when it was recorded")
+        return Verdict(judge_name, score, reason="" if score is not None else "no score when it was recorded")
 
     def _pay_recorded(self, usd: float | None) -> None:
         """Counts the cost of a verdict that was recorded with the answer."""

@@ -246,6 +246,8 @@ class Runtime:
                     await handle.model.close()
                 elif loop.is_running():
                     await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(handle.model.close(), loop))
+                elif loop.is_closed():  # its connections ended with it; aiohttp would report them as not closed
+                    loop.set_exception_handler(lambda *_: None)
 
 
 def unpriced(compiled: CompiledPolicy) -> list[str]:

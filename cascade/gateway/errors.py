@@ -91,7 +91,7 @@ def api_error_of(error: Exception) -> ApiError:
             message = "the journal cannot be written, so the answer must not be returned"
             return ApiError(503, message, code="journal", retry_after_s=1)
         case StateError():
-            message = "the store of shared state is away, so the request's budget cannot be checked; try again"
+            message = "the store of shared state is unavailable, so the request's budget cannot be checked; try again"
             return ApiError(503, message, code="state_unavailable", retry_after_s=1)
         case PolicyError():
             log.error("%s", error)

@@ -1,11 +1,14 @@
 """Readers of the fields that several interfaces have: each puts a field's value into the request, or refuses it."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from .errors import bad_request
 from .request import GatewayRequest
 from .validation import boolean, integer, not_deep, number, object_of, text
+
+_DECIMAL = re.compile(r"-?[0-9]{1,9}(?:\.[0-9]{0,18})?(?:[eE]-?[0-9]{1,2})?")
 
 Reader: TypeAlias = Callable[[Any, GatewayRequest], None]
 """Receives the value of a field and the request that is being read. Raises ApiError."""
@@ -39,11 +42,14 @@ def max_tokens(name: str) -> Reader:
 
 def cascade_fields(value: Any, request: GatewayRequest) -> None:
     """Reads ``cascade``: the limits and the needs of this request."""
-    fields = object_of(value, "cascade", ("budget_usd", "deadline_s", "accuracy", "latency", "session"))
+    fields = object_of(value, "cascade", ("budget", "budget_usd", "deadline_s", "accuracy", "latency", "session"))
     needs(fields, request, "cascade.")
     session(fields, request, "cascade.")
-    if fields.get("budget_usd") is not None:
-        request.budget_usd = number(fields["budget_usd"], "cascade.budget_usd", 0, 1e6)
+    if fields.get("budget") is not None and fields.get("budget_usd") is not None:
+        raise bad_request("is the same as cascade.budget_usd; send one of them", "cascade.budget")
+    for name in ("budget", "budget_usd"):
+        if fields.get(name) is not None:
+            request.budget_usd = usd(fields[name], f"cascade.{name}")
     if fields.get("deadline_s") is not None:
         request.deadline_s = number(fields["deadline_s"], "cascade.deadline_s", 0.001, 86_400)
 
@@ -54,6 +60,15 @@ def needs(fields: Mapping[str, Any], request: GatewayRequest, prefix: str = "") 
         request.min_confidence = number(fields["accuracy"], f"{prefix}accuracy", 0, 1)
     if fields.get("latency") is not None:
         request.max_latency_s = number(fields["latency"], f"{prefix}latency", 0.001, 86_400)
+
+
+def usd(value: Any, name: str) -> float:
+    """An amount of money, which may be a text, since a decimal fraction has no exact binary one. Raises ApiError."""
+    if isinstance(value, str):
+        if not _DECIMAL.fullmatch(value):
+            raise bad_request("must be USD, such as 0.5 or '0.50'", name)
+        value = float(value)
+    return number(value, name, 0, 1e6)
 
 
 def session(fields: Mapping[str, Any], request: GatewayRequest, prefix: str = "") -> None:

@@ -209,7 +209,7 @@ class _Pipe:
     def take(self) -> bytes:
         """The events that are ready. Raises ApiError where some that were sent have become void."""
         if self.retracted:
-            raise ApiError(502, "the answer broke off after parts of it were sent; try again", code="retracted")
+            raise ApiError(502, "the answer was cut off after parts of it were sent; try again", code="retracted")
         ready, self.ready = self.ready, []
         self._sent = self._sent or bool(ready)
         return b"".join(ready)

@@ -7,7 +7,7 @@ from typing import Any
 
 from jiter import from_json
 
-from cascade.util.suggestions import nearest
+from cascade.util.suggestions import with_more
 
 from .errors import bad_request
 
@@ -16,6 +16,7 @@ MAX_VALUES = 50_000  # of a body: parsing takes a microsecond for each
 MAX_ITEMS = 5_000
 MAX_TOOLS = 1_000
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\Z)', re.DOTALL)
+_OTHER_NAMES = {"min_confidence": "accuracy", "max_latency_s": "latency", "budget_usd": "budget"}
 _MAX_NAME = 64  # characters of a client's name that an error quotes
 
 
@@ -106,11 +107,17 @@ def object_of(
         raise bad_request("must be an object", name)
     for key in value:
         if known_fields is not None and key not in known_fields and value[key] is not None:
-            raise bad_request(f"unknown field; known: {', '.join(sorted(known_fields))}", f"{name}.{shorten(key)}")
+            message = f"unknown field{other_name(key)}; known: {', '.join(sorted(known_fields))}"
+            raise bad_request(message, f"{name}.{shorten(key)}")
     for key in required:
         if key not in value:
             raise bad_request("is missing", f"{name}.{key}")
     return value
+
+
+def other_name(name: str) -> str:
+    """What HTTP calls a need that ``run`` has under another name, for an error; empty for other fields."""
+    return f"; here it is {_OTHER_NAMES[name]!r}" if name in _OTHER_NAMES else ""
 
 
 def not_deep(value: Any, name: str, max_depth: int = MAX_DEPTH) -> Any:
@@ -138,8 +145,8 @@ def read_fields(body: Mapping[str, Any], readers: Mapping[str, Callable[..., Non
     for name, value in body.items():
         reader = readers.get(name)
         if reader is None:
-            message = f"unknown field{nearest(name, list(readers))}; it is rejected because it would have no effect"
-            raise bad_request(message, shorten(name))
+            hint = with_more(name, list(readers), "it is rejected because it would have no effect")
+            raise bad_request(f"unknown field{hint}", shorten(name))
         if value is not None:
             reader(value, *args)
 

@@ -57,7 +57,7 @@ def hold_back(store: SqlStore, alarm_at: float, now: float) -> str | None:
     if anchor_tracker(store).judge_changed(ALPHA):
         return "the judge changed, as the anchors show"
     if since < min(IN_ALARM * anchors, MOST_GRADES) and now - alarm_at < LONGEST_WAIT_S:
-        return "the anchors are to be graded first, to see whether the judge changed"
+        return "anchors are graded first, to see whether the judge changed"
     return None
 
 

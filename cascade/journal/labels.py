@@ -33,7 +33,7 @@ class Label(NamedTuple):
 
 
 class LabelBook:
-    """The rows of ``cascade_labels``. For one thread; every method raises JournalError where the database is away.
+    """The rows of ``cascade_labels``. For one thread; every method raises JournalError where the database is unavailable.
 
     Args:
         connect: Opens the journal's database.

@@ -142,7 +142,7 @@ class Session(ConnectionOwner[S]):
 
 
 class Book:
-    """Tables in the journal's database. For one thread; every method raises JournalError where the database is away.
+    """Tables in the journal's database. For one thread; every method raises JournalError where the database is unavailable.
 
     Args:
         connect: Opens the journal's database.

@@ -21,7 +21,7 @@ from .schema import Final, JudgeRule, Policy, TierPolicy
 from .strict_model import StrictModel
 from .vote_spec import VoteSpec
 
-MAX_BYTES = 10_000_000
+MAX_BYTES = 1_000_000
 
 
 class Recording(StrictModel):
@@ -107,7 +107,7 @@ def read(path: str | os.PathLike[str]) -> CalibrationFile:
     file = Path(path)
     try:
         if file.stat().st_size > MAX_BYTES:
-            raise PolicyError(f"{file}: larger than {MAX_BYTES} bytes; a calibration is small")
+            raise PolicyError(f"{file}: larger than {MAX_BYTES:,} bytes, which no calibration is that cascade replay writes")
         text = file.read_bytes().decode()
         data = json.loads(text)
     except FileNotFoundError:

@@ -14,7 +14,7 @@ from cascade.costs.prices import Pricer
 from cascade.data import default_policies
 from cascade.errors import PolicyError
 from cascade.util.providers import KEY_ENV
-from cascade.util.suggestions import nearest
+from cascade.util.suggestions import with_more
 from judges import Usage
 
 from . import yaml as safe_yaml
@@ -273,7 +273,7 @@ def _explain(error: Mapping[str, Any], file: str, lines: Lines) -> str:
         prefix = prefix[:-1]
     if error["type"] == "extra_forbidden":
         names = _keys_at(path[:-1])
-        what = f"unknown key{nearest(str(path[-1]), names)}; known: {', '.join(names)}"
+        what = f"unknown key{with_more(str(path[-1]), names, 'known: ' + ', '.join(names))}"
     elif error["type"] == "missing":
         what = "is missing"
     elif error["type"] == "value_error":

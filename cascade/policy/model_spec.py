@@ -25,7 +25,7 @@ class PriceSpec(StrictModel):
 class RetrySpec(StrictModel):
     """When a failed request is retried; see ``cascade.resilience.guard.Retry``."""
 
-    attempts: int = Field(default=3, ge=1, le=20, description="Requests for one answer at most, the first included.")
+    attempts: int = Field(default=3, ge=1, le=20, description="Most requests for one answer, the first included.")
     initial_backoff_s: Pause = Field(default=0.25, description="The longest first pause between requests.")
     max_backoff_s: Pause = Field(default=8.0, description="The longest pause between requests.")
     retry_after_s: Pause = Field(
@@ -67,8 +67,8 @@ class ModelSpec(StrictModel):
     max_body_bytes: int = Field(MAX_BODY_BYTES, ge=1024, description="A longer response is a fault of the provider.")
     retry: RetrySpec = Field(default_factory=RetrySpec)
     breaker: BreakerSpec | None = Field(default_factory=BreakerSpec, description="'off' for none.")
-    max_concurrency: int | None = Field(None, ge=1, description="Most requests under way at once.")
-    requests_per_s: float | None = Field(None, gt=0.0, allow_inf_nan=False, description="Most requests begun in a second.")
+    max_concurrency: int | None = Field(None, ge=1, description="Most requests in progress at once.")
+    requests_per_s: float | None = Field(None, gt=0.0, allow_inf_nan=False, description="Most requests started per second.")
     hedge: bool = Field(False, description="Ask a second time where an answer takes longer than the 95th percentile.")
     logprobs: bool = Field(False, description="Ask for the token log-probabilities that the logprob judge reads.")
     n: bool = Field(True, description="openai: the server can give several samples in one request.")
@@ -128,6 +128,6 @@ class EmbeddingSpec(StrictModel):
     model: str = Field(description="A model of this file with provider openai; its server has /embeddings.")
     dimensions: int = Field(ge=1, le=8192, description="How many numbers an embedding has.")
     request_dimensions: bool = Field(
-        False, description="Ask the server for that many, where its embeddings are longer and it can shorten them."
+        False, description="Ask the server for embeddings of this length, where its own are longer and it can shorten them."
     )
     timeout_s: Seconds = Field(1.0, description="How long a run waits for it; after that it continues without it.")

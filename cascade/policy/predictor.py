@@ -16,7 +16,7 @@ from typing import Any
 from judges.prompt import PROPERTIES, EmbeddedFeatures, PromptFeatures
 
 MOST_WEIGHTS = 20_000
-"""Most weights of one predictor; each takes about 11 bytes of a calibration file."""
+"""Most weights of one predictor; each takes 8 bytes of a calibration file."""
 MOST_LEVELS = 32_767
 _ZEROS = repeat(0)
 _FIELDS = ("intercept", "hashes", "weights", "scale", "lengths", "scripts", "known_share")

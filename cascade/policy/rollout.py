@@ -32,7 +32,7 @@ class CanarySpec(StrictModel):
         0.02,
         gt=0.0,
         lt=1.0,
-        description="It is ready for promotion once its mean loss is shown to be at most so much above the present one's.",
+        description="It is ready for promotion once its mean loss is shown to exceed the present one's by at most this.",
     )
     alpha: float = Field(
         0.05,

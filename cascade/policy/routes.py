@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from cascade.util.suggestions import unknown
 from judges import Prompt
+from judges.language import LANGUAGES, language_of
 
 from .strict_model import StrictModel
 
@@ -32,14 +33,17 @@ class RouteCondition(StrictModel):
     task: Word | None = Field(None, description="The run's task: its tag, see tasks. One name or several.")
     key: Word | None = Field(None, description="The name of the gateway's key. One name or several.")
     tags: dict[str, str | int | float | bool] = Field(default_factory=dict, description="What the run's tags must hold.")
-    min_chars: int | None = Field(None, ge=0, description="The prompt's messages have at least so many characters.")
-    max_chars: int | None = Field(None, ge=0, description="They have at most so many.")
+    min_chars: int | None = Field(None, ge=0, description="The prompt's messages have at least this many characters.")
+    max_chars: int | None = Field(None, ge=0, description="The prompt's messages have at most this many characters.")
     script: Word | None = Field(None, description="The script of most letters of the last user message: latin, cjk, ...")
+    language: Word | None = Field(
+        None, description="The language of the last user message, as ISO 639-1 names it: de, en, ..."
+    )
     has_tools: bool | None = None
     has_images: bool | None = None
     has_schema: bool | None = None
 
-    @field_validator("task", "key", "script")
+    @field_validator("task", "key", "script", "language")
     @classmethod
     def _some(cls, words: Word | None) -> Word | None:
         if words == []:
@@ -52,6 +56,14 @@ class RouteCondition(StrictModel):
         for word in _words(words or []):
             if word not in _COMMON_SCRIPTS and word not in _scripts_of_unicode():
                 raise ValueError(f"{unknown('script', word, sorted(_COMMON_SCRIPTS))}; Unicode has others")
+        return words
+
+    @field_validator("language")
+    @classmethod
+    def _languages(cls, words: Word | None) -> Word | None:
+        for word in _words(words or []):
+            if word not in LANGUAGES:
+                raise ValueError(unknown("language", word, sorted(LANGUAGES)))
         return words
 
     @model_validator(mode="after")
@@ -80,6 +92,8 @@ class RouteCondition(StrictModel):
             return "it has images" if seen else "it has no images"
         if self.script is not None and (script := script_of(prompt.text)) not in _words(self.script):
             return f"its script is {script}"
+        if self.language is not None and (language := language_of(prompt.text)) not in _words(self.language):
+            return f"its language is {language or 'unclear'}"
         return None
 
 
@@ -143,7 +157,7 @@ def _is_covered(when: RouteCondition, others: Sequence[RouteCondition], tag: str
     Runs are of one kind where no condition tells them apart: every kind that matches ``when`` is looked at.
     """
     every = [when, *others]
-    sides: dict[str, Side] = {name: _side([_wanted(c, name, tag) for c in every]) for name in ("task", "key", "script")}
+    sides: dict[str, Side] = {name: _side([_wanted(c, name, tag) for c in every]) for name in _NAMED}
     sides |= {name: (True, False) for name in _FLAGS if any(getattr(c, name) is not None for c in every)}
     edges = {0, *(c.min_chars or 0 for c in every), *(c.max_chars + 1 for c in every if c.max_chars is not None)}
     sides["characters"] = tuple(sorted(edges))
@@ -161,6 +175,7 @@ def _is_covered(when: RouteCondition, others: Sequence[RouteCondition], tag: str
     return True
 
 
+_NAMED = ("task", "key", "script", "language")
 _FLAGS = ("has_tools", "has_images", "has_schema")
 
 
@@ -170,7 +185,7 @@ def _side(wanted: Sequence[Sequence[Value] | None]) -> Side:
 
 
 def _wanted(when: RouteCondition, name: str, tag: str) -> list[Value] | None:
-    """The values of a run's task, key or script that match; None: all."""
+    """The values of a run's task, key, script or language that match; None: all."""
     words: Word | None = getattr(when, name)
     wanted: list[Value] | None = None if words is None else list(_words(words))
     if name == "key" and "key" in when.tags:
@@ -182,7 +197,7 @@ def _wanted(when: RouteCondition, name: str, tag: str) -> list[Value] | None:
 
 def _matches(when: RouteCondition, kind: Mapping[str, Value | None], tag: str) -> bool:
     """Whether runs of a kind match a condition."""
-    for name in ("task", "key", "script"):
+    for name in _NAMED:
         wanted = _wanted(when, name, tag)
         if wanted is not None and kind[name] not in wanted:
             return False

@@ -72,10 +72,10 @@ class Policy(StrictModel):
     on_judge_error: Literal["escalate", "ignore", "raise"] = "escalate"
     stream: Stream = Field(
         "held",
-        description="Streamed text waits until its answer is accepted, or flows at once and may be retracted.",
+        description="Streamed text waits until its answer is accepted, or is sent at once and may be retracted.",
     )
     max_calls: int = Field(64, ge=1, description="Most answers that a run may ask for, samples and judges included.")
-    max_samples: int | None = Field(None, ge=1, description="Most further samples that judges may draw in a run.")
+    max_samples: int | None = Field(None, ge=1, description="Most further samples that judges may request in a run.")
     budget_usd: Usd | None = Field(None, description="Most that a run may spend.")
     budget_usd_per_day: Usd | None = Field(None, description="Most that all runs of this policy may spend in a UTC day.")
     budget_usd_per_month: Usd | None = Field(None, description="Most that all runs of this policy may spend in a UTC month.")

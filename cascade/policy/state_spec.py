@@ -30,7 +30,7 @@ class StateSpec(StrictModel):
     url_env: str | None = Field(None, min_length=1, description="The environment variable that holds the URL.")
     fail: Literal["closed", "open"] = Field(
         "closed",
-        description="While the store is away, requests under shared limits are refused; open: each process limits alone.",
+        description="Without the store, requests under shared limits are refused; open: each process limits alone.",
     )
 
     @field_validator("url", mode="before")

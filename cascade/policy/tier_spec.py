@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 import judges
-from cascade.util.suggestions import nearest, unknown
+from cascade.util.suggestions import unknown, with_more
 from judges.registry import factory
 
 from .calibrators import from_json
@@ -181,4 +181,4 @@ def _wrong_option(judge: str, error: TypeError) -> str:
     if match is None:
         return f"judge {judge!r}: {error}"
     options = [p for p in inspect.signature(factory(judge)).parameters if p not in ("name", "only_vetoes")]
-    return f"judge {judge!r} has no option {match[1]!r}{nearest(match[1], options)}; it takes: {', '.join(options)}"
+    return f"judge {judge!r} has no option {match[1]!r}{with_more(match[1], options, 'it takes: ' + ', '.join(options))}"

@@ -60,7 +60,7 @@ class CheckResult:
         state: What the evidence says.
         words: The same in a few words, with figures.
         needed: Roughly how many more runs (labels, for the calibration) show that it is like the recording; 0: it is shown,
-            or a drift is; None: no number like these would show it.
+            or a drift is; None: no number of them would show it.
     """
 
     name: str

@@ -9,7 +9,7 @@ from typing import Literal
 from cascade.util.log_events import Event
 
 FailRule = Literal["closed", "open"]
-"""What happens to requests under a shared limit while the store is away: refused, or limited by each process alone."""
+"""What happens to requests under a shared limit without the store: refused, or limited by each process alone."""
 log = logging.getLogger("cascade.state")
 
 
@@ -18,7 +18,7 @@ class StoreHealth:
 
     Args:
         where: The store's name in messages; it holds no password.
-        fail: The rule while it is away.
+        fail: The rule while it is unavailable.
         clock: Seconds of a monotonic clock.
     """
 
@@ -27,7 +27,7 @@ class StoreHealth:
         self.outages = 0
         """How often the store went away."""
         self.refused = self.unshared = 0
-        """Requests that were refused while it was away, and requests that this process limited alone."""
+        """Requests that were refused while it was unavailable, and requests that this process limited alone."""
         self._clock = clock
         self._since: float | None = None
         self._lock = threading.Lock()
@@ -53,7 +53,10 @@ class StoreHealth:
         rule = "refused" if self.fail == "closed" else "limited by each process alone"
         reason = error if isinstance(error, str) else type(error).__name__
         event = Event(
-            f"shared state is away; requests under shared limits are {rule}", store=self.where, fail=self.fail, error=reason
+            f"shared state is unavailable; requests under shared limits are {rule}",
+            store=self.where,
+            fail=self.fail,
+            error=reason,
         )
         log.warning(event)
 

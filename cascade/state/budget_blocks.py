@@ -26,7 +26,7 @@ class _Block:
     until: float = 0.0  # until when the shared ledger certainly holds it
     used: float = 0.0  # when something was last taken from it
     wrong: bool = False  # the shared ledger holds something else, because a report failed
-    alone: bool = False  # part of it was never granted: it was reserved while the shared ledger was away
+    alone: bool = False  # part of it was never granted: it was reserved while the shared ledger was unavailable
 
     @property
     def free(self) -> float:
@@ -95,7 +95,7 @@ class BudgetBlocks:
         return {}
 
     def take_alone(self, limits: Mapping[str, float], usd: float, known_spent: Mapping[str, float], now: float) -> None:
-        """Reserves an amount while the shared ledger is away, within what this process knows to be spent.
+        """Reserves an amount while the shared ledger is unavailable, within what this process knows to be spent.
 
         Args:
             limits: The scopes with their limits in USD.

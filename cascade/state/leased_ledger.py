@@ -59,9 +59,9 @@ class LeasedLedger(ABC, Generic[C]):
     later; until then the block counts for it. The closer the limit, the smaller the blocks, and idle ones are returned, so
     that almost all of a limit can be used.
 
-    While the store is away, ``reserve`` continues within the blocks. Beyond them ``health.fail`` decides: ``closed`` raises
-    StateError; with ``open`` this process keeps the limit alone, over what it knows to be spent. ``settle`` never waits and
-    does not raise: what was spent is reported once the store is back.
+    While the store is unavailable, ``reserve`` continues within the blocks. Beyond them ``health.fail`` decides: ``closed``
+    raises StateError; with ``open`` this process keeps the limit alone, over what it knows to be spent. ``settle`` never
+    waits and does not raise: what was spent is reported once the store is back.
 
     Args:
         connect: Opens a connection.
@@ -136,10 +136,10 @@ class LeasedLedger(ABC, Generic[C]):
 
     @abstractmethod
     def _ping(self, connection: C) -> None:
-        """Raises an error where the store is away."""
+        """Raises an error where the store is unavailable."""
 
     async def reserve(self, limits: Mapping[str, float], usd: float) -> Reservation:
-        """See Ledger. Raises StateError where the store is away and the rule for that is ``closed``."""
+        """See Ledger. Raises StateError where the store is unavailable and the rule for that is ``closed``."""
         reservation = Reservation(usd, tuple(limits))
         while lacking := self._blocks.take(limits, usd, monotonic()):
             if self.health.away:
@@ -169,7 +169,7 @@ class LeasedLedger(ABC, Generic[C]):
         """Applies the rule for an outage. Raises StateError or LimitReached."""
         if self.health.fail == "closed":
             self.health.refused += 1
-            raise StateError(f"{self.health.where}: shared state is away, so the budget cannot be checked")
+            raise StateError(f"{self.health.where}: shared state is unavailable, so the budget cannot be checked")
         self._blocks.take_alone(limits, usd, self._known_spent, monotonic())
         self.health.unshared += 1
         self._start()
@@ -205,7 +205,7 @@ class LeasedLedger(ABC, Generic[C]):
         return self._blocks.grant(self._take(connection, lacking, usd, now), limits, usd, now)
 
     def _note_spent(self, scope: str, usd: float) -> None:
-        """Remembers what everybody has spent in a scope, for the time in which the store is away."""
+        """Remembers what everybody has spent in a scope, for the time in which the store is unavailable."""
         by_scope = self._known_spent
         by_scope.pop(scope, None)
         by_scope[scope] = usd
@@ -220,7 +220,7 @@ class LeasedLedger(ABC, Generic[C]):
             self._changed.set()
 
     async def spent(self, scope: str) -> float:
-        """See Ledger. What other processes took in advance counts as reserved. Raises StateError while the store is away."""
+        """See Ledger. What other processes took in advance counts as reserved. Raises StateError without the store."""
 
         def read(connection: C) -> float:
             total, block = self._spent_and_held(connection, scope), self._blocks.state(scope)
@@ -240,14 +240,14 @@ class LeasedLedger(ABC, Generic[C]):
             0.0, or the seconds until there is a token where there is none.
 
         Raises:
-            StateError: The store is away.
+            StateError: The store is unavailable.
         """
         return await self._answer(lambda connection: self._token(connection, key, interval_s, capacity))
 
     async def _answer(self, work: Callable[[C], T]) -> T:
-        """What the store answers. Raises StateError where it is away, at once where that is known."""
+        """What the store answers. Raises StateError where it is unavailable, at once where that is known."""
         if self.health.away:
-            raise StateError(f"{self.health.where}: shared state is away")
+            raise StateError(f"{self.health.where}: shared state is unavailable")
         future = self.submit(work)
         if not await self._wait(future):
             future.cancel()

@@ -64,7 +64,7 @@ class RedisConnection:
         return self._client.evalsha(self._scripts[script], len(keys), *keys, *values)
 
     def ping(self) -> None:
-        """Raises an error where the server is away."""
+        """Raises an error where the server is unavailable."""
         self._client.ping()
 
     def is_down(self, error: Exception) -> bool:

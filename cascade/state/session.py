@@ -1,4 +1,4 @@
-"""The connection of one thread to a shared state's store: it reconnects once, and reports whether the store is away."""
+"""The connection of one thread to a shared state's store: it reconnects once, and reports an outage."""
 
 import logging
 from collections.abc import Callable
@@ -22,7 +22,7 @@ class StateSession(ConnectionOwner[C]):
     """Belongs to one thread.
 
     Args:
-        connect: Opens a connection. It raises NoConnectionError, or another CascadeError, where the store is away.
+        connect: Opens a connection. It raises NoConnectionError, or another CascadeError, where the store is unavailable.
         health: Records whether each use succeeded.
     """
 
@@ -34,7 +34,7 @@ class StateSession(ConnectionOwner[C]):
         """``work(connection)``, once more on a new connection where the old one broke.
 
         Raises:
-            StateError: The store is away. What ``work`` raises otherwise is raised as it is.
+            StateError: The store is unavailable. What ``work`` raises otherwise is raised as it is.
         """
         connection = self._connection
         try:
@@ -64,7 +64,7 @@ class StateSession(ConnectionOwner[C]):
         return StateError(f"{self._health.where}: the shared state cannot be reached ({problem})")
 
     def _is_down(self, error: Exception) -> bool:
-        """Whether the store is away; if so the connection is dropped."""
+        """Whether the store is unavailable; if so the connection is dropped."""
         if not isinstance(error, CascadeError) and not self._is_broken(error):
             return False
         if not isinstance(error, StateError):

@@ -37,7 +37,7 @@ class HttpMetrics(RegistryMetrics):
             self._shed.inc(shed)
 
     def shared_state(self, away: bool, refused: int, unshared: int) -> None:
-        """Sets whether the shared state's store is away, and the requests so far that were decided on without it."""
+        """Sets whether the shared state's store is unavailable, and the requests so far that were decided on without it."""
         if self._state is None:
             self._state = _StateMetrics(self._registry)
         self._state.set(away, {"closed": refused, "open": unshared})
@@ -55,7 +55,7 @@ class _StateMetrics:
         )
         self._without = Counter(
             "cascade_state_unavailable_requests",
-            "Requests under shared limits while their store was away, by the rule that decided on them",
+            "Requests under shared limits while their store was unavailable, by the rule that decided on them",
             ("rule",),
             registry=registry,
         )

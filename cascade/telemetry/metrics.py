@@ -82,7 +82,7 @@ class Metrics(RegistryMetrics):
         )
         self._escalations = counter(
             "cascade_escalations",
-            "Tiers that were given up for the next one, by why",
+            "Tiers that were escalated from, by reason",
             (
                 "policy",
                 "tier",

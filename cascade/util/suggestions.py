@@ -13,7 +13,13 @@ def nearest(name: str, known_names: Iterable[str], *, likeness: float = 0.6) -> 
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
+def with_more(name: str, known_names: Iterable[str], more: str) -> str:
+    """``nearest`` and ``more``, which follows the question as a sentence, and without one as ``"; more"``."""
+    question = nearest(name, known_names)
+    return f"{question} {more[0].upper()}{more[1:]}" if question else f"; {more}"
+
+
 def unknown(kind: str, name: str, known_names: Iterable[str]) -> str:
-    """``unknown policy 'x'; did you mean 'y'?; known: y, z``."""
+    """``unknown policy 'x'; did you mean 'y'? Known: y, z``, or ``unknown policy 'x'; known: y, z``."""
     names = list(known_names)
-    return f"unknown {kind} {name!r}{nearest(name, names)}; known: {', '.join(names)}"
+    return f"unknown {kind} {name!r}{with_more(name, names, 'known: ' + ', '.join(names))}"

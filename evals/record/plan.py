@@ -9,7 +9,7 @@ from cascade.errors import PolicyError
 from cascade.policy import load
 from cascade.policy.fusion import recorded_name
 from cascade.policy.schema import JudgeRule, ModelSpec, Policy, PolicyFile, TierPolicy
-from cascade.util.suggestions import nearest, unknown
+from cascade.util.suggestions import unknown, with_more
 from evals.common.judge_spec import judge_rule
 from evals.common.types import SAMPLES
 from judges import Judge
@@ -171,9 +171,8 @@ def _policy(policy: str | None, file: str | None) -> tuple[PolicyFile, Policy]:
         return policy_file, policy_file.policies.get("default") or next(iter(policy_file.policies.values()))
     if policy not in policy_file.policies:
         names = list(policy_file.policies)
-        raise PolicyError(
-            f"--policy: no policy file, and no policy {policy!r}{nearest(policy, names)}; known: {', '.join(names)}"
-        )
+        hint = with_more(policy, names, f"known: {', '.join(names)}")
+        raise PolicyError(f"--policy: no policy file, and no policy {policy!r}{hint}")
     return policy_file, policy_file.policies[policy]
 
 

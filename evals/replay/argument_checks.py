@@ -34,6 +34,8 @@ def guarantee_of(args: argparse.Namespace) -> tuple[Guarantee, tuple[float, ...]
     }
     if args.seed < 0:
         raise ReplayError(f"--seed must be 0 or more, got {args.seed}")
+    if args.max_usd is not None and not 0.0 <= args.max_usd < 1e9:
+        raise ReplayError(f"--max-usd must be a number of USD from 0, got {args.max_usd:g}")
     if not 0.0 < args.delta < 1.0:
         raise ReplayError(f"--delta must lie between 0 and 1, got {args.delta}")
     for name, (kind, high) in limits.items():

@@ -54,6 +54,8 @@ def parser(prog: str = "python -m evals.replay") -> argparse.ArgumentParser:
     add("--by-prompt", action="store_true",
         help="decide by the prompt as well: as evidence, and which tiers are not asked at all; each where cross-validation "
         "shows a gain")  # fmt: skip
+    add("--max-usd", type=float, metavar="X",
+        help="with --by-prompt and a policy with `embedding`: stop before the embeddings cost more than this")  # fmt: skip
     add("--max-latency", type=float, metavar="P95",
         help="seconds that 95 %% of the runs may take: only cascades that keep to it are tested")  # fmt: skip
     add("--speculate", action="store_true",

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 
 from cascade import CascadeError, Policy
 from cascade.data import STARTER_RECORDING
@@ -113,11 +114,17 @@ def _run(args: argparse.Namespace, engine: Engine | None) -> tuple[ReplayResult,
 
 
 def _embedding_source(args: argparse.Namespace, own: OwnPolicy | None, measured: Policy | None) -> EmbeddingSource | None:
-    """Where embeddings come from, where the replay reads any."""
-    if own is None:
-        return None
-    reads = args.by_prompt or args.speculate if measured is None else measured.reads_embedding
-    return own.embedding if reads else None
+    """Where embeddings come from, where the replay reads any. Raises ReplayError for a limit on requests that none makes."""
+    source = None
+    if own is not None and own.embedding is not None:
+        reads = args.by_prompt or args.speculate if measured is None else measured.reads_embedding
+        source = own.embedding if reads else None
+    if args.max_usd is not None and source is None:
+        raise ReplayError(
+            "--max-usd limits what embeddings cost, and this replay asks for none: it needs --policy-file, a policy with "
+            "`embedding`, and --by-prompt"
+        )
+    return None if source is None else replace(source, max_usd=args.max_usd)
 
 
 def main(argv: Sequence[str] | None = None, *, prog: str = "python -m evals.replay", engine: Engine | None = None) -> int:

@@ -16,7 +16,7 @@ from cascade import Cascade, Policy, Result, RunError
 from cascade.models.embeddings import StoredEmbeddings
 from cascade.models.protocol import Model
 from cascade.models.recorded import RecordedModel
-from cascade.policy.calibration_file import CalibrationFile
+from cascade.policy.calibration_file import MAX_BYTES, CalibrationFile
 from cascade.util.atomic_write import replacing
 from evals.recording import Example
 from judges import Answer
@@ -171,7 +171,16 @@ def to_calibration_file(
 
 
 def write_calibration(path: str | os.PathLike[str], policy: CalibrationFile) -> None:
-    """Writes a calibration whole or not at all; a file that differs by its date alone stays as it is. Raises OSError."""
+    """Writes a calibration whole or not at all; a file that differs by its date alone stays as it is.
+
+    Args:
+        path: The file.
+        policy: What to write.
+
+    Raises:
+        ReplayError: It would be larger than what production loads.
+        OSError: The file cannot be written.
+    """
     target = Path(path)
     content = policy.model_dump(mode="json", exclude_none=False)
     with suppress(OSError, ValueError):
@@ -179,5 +188,12 @@ def write_calibration(path: str | os.PathLike[str], policy: CalibrationFile) -> 
         if isinstance(old, dict) and {**old, "created": ""} == {**json.loads(json.dumps(content)), "created": ""}:
             return
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+    if len(text) > MAX_BYTES:
+        sizes = {name: len(json.dumps(value, indent=1)) for name, value in content.items()}
+        largest = max(sizes, key=sizes.__getitem__)
+        raise ReplayError(
+            f"{target}: the calibration would have {len(text):,} bytes, {sizes[largest]:,} of them in `{largest}`, and "
+            f"production loads at most {MAX_BYTES:,}; nothing was written. Replay fewer tiers with --tiers, or fewer tasks"
+        )
     with replacing(target) as file:
         file.write(text.encode())

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from evals.recording import Example
 
-from .prompt_predictor import EmbeddingColumns, prompt_table
+from .prompt_predictor import EmbeddingColumns, most_weights_each, prompt_table
 from .score_table import TierScores
 
 
@@ -28,7 +28,8 @@ def with_prompts(
         embeddings: The embeddings of the rows' prompts; None: there are none.
     """
     tasks = [example.task or None for example in examples] if has_tasks else None
-    table, premium = prompt_table(examples, tasks, embeddings), list(columns)[-1]
+    table = prompt_table(examples, tasks, embeddings, most_weights=most_weights_each(len(columns) - 1))
+    premium = list(columns)[-1]
     return {
         model: [column if model == premium else replace(column, prompts=table) for column in each]
         for model, each in columns.items()

@@ -28,6 +28,8 @@ LEAST_ROWS = 40
 """Fewest fit rows of a predictor, and of them at least ``LEAST_OF_EACH`` right and as many wrong."""
 LEAST_OF_EACH = 20
 MOST_ROWS = 2000
+MOST_IN_ALL = 60_000
+"""Weights of all predictors together, about half of the megabyte that a calibration file may have."""
 FOLDS = 5
 RIDGES = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1)
 UNLIKE = 0.02
@@ -84,10 +86,11 @@ class PromptScores:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PromptTable:
-    """The features of a recording's prompts, and the predictors that were fitted on them."""
+    """The features of a recording's prompts, and the predictors that were fitted on them: of at most ``most_weights``."""
 
     features: tuple[PromptFeatures, ...]
     embeddings: EmbeddingColumns | None = None
+    most_weights: int = MOST_WEIGHTS
     _fitted: dict[tuple[bytes, bytes, int], PromptScores] = field(default_factory=dict, repr=False)
 
     def fit(self, quality: Array, rows: Rows, seed: int) -> PromptScores:
@@ -100,20 +103,31 @@ class PromptTable:
         """
         key = (quality[rows].tobytes(), rows.tobytes(), seed)
         if key not in self._fitted:
-            scores = _fit(self.features, quality, rows, seed)
+            scores = _fit(self.features, quality, rows, seed, self.most_weights)
             if self.embeddings is not None and len(rows) >= LEAST_ROWS:
-                scores = _with_embeddings(scores, self.features, self.embeddings, quality, rows, seed=seed)
+                scores = _with_embeddings(
+                    scores, self.features, self.embeddings, quality, rows, seed=seed, most_weights=self.most_weights
+                )
             self._fitted[key] = scores
         return self._fitted[key]
 
     def take(self, rows: Rows) -> "PromptTable":
         """The same for some of the rows."""
         embeddings = None if self.embeddings is None else self.embeddings.take(rows)
-        return PromptTable(tuple(self.features[i] for i in rows), embeddings)
+        return PromptTable(tuple(self.features[i] for i in rows), embeddings, self.most_weights)
+
+
+def most_weights_each(predictors: int) -> int:
+    """The most weights of each of so many predictors, so that a calibration file has room for all of them."""
+    return min(MOST_WEIGHTS, MOST_IN_ALL // max(1, predictors))
 
 
 def prompt_table(
-    examples: Sequence[Example], tasks: Sequence[str | None] | None = None, embeddings: EmbeddingColumns | None = None
+    examples: Sequence[Example],
+    tasks: Sequence[str | None] | None = None,
+    embeddings: EmbeddingColumns | None = None,
+    *,
+    most_weights: int = MOST_WEIGHTS,
 ) -> PromptTable:
     """The features of the examples' prompts.
 
@@ -121,12 +135,14 @@ def prompt_table(
         examples: The rows.
         tasks: The tasks that callers will name, one for each row; None: callers name none.
         embeddings: The embeddings of the prompts; None: there are none.
+        most_weights: The most weights of one predictor.
     """
     names = tasks if tasks is not None else [None] * len(examples)
-    return PromptTable(tuple(features(e.to_prompt(), task) for e, task in zip(examples, names, strict=True)), embeddings)
+    every = tuple(features(e.to_prompt(), task) for e, task in zip(examples, names, strict=True))
+    return PromptTable(every, embeddings, most_weights)
 
 
-def _fit(every: Sequence[PromptFeatures], quality: Array, rows: Rows, seed: int) -> PromptScores:
+def _fit(every: Sequence[PromptFeatures], quality: Array, rows: Rows, seed: int, most_weights: int) -> PromptScores:
     unknown = np.full(len(every), np.nan)
     rows = np.asarray(rows, dtype=np.int64)
     y = quality[rows]
@@ -146,7 +162,7 @@ def _fit(every: Sequence[PromptFeatures], quality: Array, rows: Rows, seed: int)
     if "task" not in shape:  # none is named, or nearly each prompt has a task of its own
         every = [_without_task(f) for f in every]
     seen = [every[i] for i in rows]
-    table = _Table.of(seen, shape)
+    table = _Table.of(seen, shape, most_weights)
     kernel = table.kernel()
     # Rows in order of quality, ties shuffled, are dealt to the folds: each gets its share of every quality.
     order = np.lexsort((rng.random(len(y)), y))
@@ -185,6 +201,7 @@ def _with_embeddings(
     rows: Rows,
     *,
     seed: int,
+    most_weights: int,
 ) -> PromptScores:
     """The scores with the embedding read as well, where cross-validation on the fit rows shows a gain."""
     rows = np.asarray(rows, dtype=np.int64)
@@ -194,7 +211,7 @@ def _with_embeddings(
     if len(rows) > MOST_ROWS:
         rows = np.sort(np.random.default_rng((seed, _STREAM)).choice(rows, MOST_ROWS, replace=False))
         y = quality[rows]
-    base = scores.predictor if scores.predictor is not None else range_of([every[i] for i in rows])
+    base = scores.predictor if scores.predictor is not None else range_of([every[i] for i in rows], most_weights)
     if not base.reads_task:
         every = [_without_task(plain) for plain in every]
     by_ngrams = None if scores.predictor is None else scores.probability[rows]
@@ -245,11 +262,11 @@ class _Table:
             self.known_share.append(sum(counts[vocabulary[i]] > 2 for i in grams) / max(len(f.ngrams), 1))
 
     @classmethod
-    def of(cls, seen: Sequence[PromptFeatures], shape: Sequence[str]) -> "_Table":
-        """The table of these rows, with the features that at least two of them have."""
+    def of(cls, seen: Sequence[PromptFeatures], shape: Sequence[str], most_weights: int) -> "_Table":
+        """The table of these rows, with the features that at least two of them have: the most frequent ones."""
         counts = Counter(hash for f in seen for hash in (*f.ngrams, *f.properties))
         vocabulary = [hash for hash, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if n > 1]
-        return cls(seen, shape, vocabulary[:MOST_WEIGHTS], counts)
+        return cls(seen, shape, vocabulary[:most_weights], counts)
 
     def kernel(self) -> Array:
         """(n, n): the products of all pairs of rows."""
@@ -285,9 +302,9 @@ class _Table:
         )
 
 
-def range_of(seen: Sequence[PromptFeatures]) -> Predictor:
+def range_of(seen: Sequence[PromptFeatures], most_weights: int = MOST_WEIGHTS) -> Predictor:
     """A predictor that says 0.5 of every prompt like these rows, and nothing of others."""
-    return _Table.of(seen, required_shape(seen)).predictor(np.zeros(len(seen)), 0.0)
+    return _Table.of(seen, required_shape(seen), most_weights).predictor(np.zeros(len(seen)), 0.0)
 
 
 def _least_share(shares: Array) -> float:

@@ -1,12 +1,13 @@
 """What conversations cost with and without ``sticky``, on synthetic ones with prices of a prompt cache; prints JSON, fails
 where a target is missed.
 
-Five kinds of traffic, each of 200 conversations of 12 turns: two thirds of them turn hard in their first half and stay so
-(mixed); all are hard from the start; all are easy; all are hard in turns 3 to 5 alone (returning);
-each turn is hard or easy at random (random). A model's prompt cache
-holds what it answered or read of a conversation before. The cheap model is right on easy turns alone, and its judge knows.
-On the first two, sticky must cost at least 10 % less than a cascade that begins every turn at the cheap model; on all, at
-most 1 % more than the best model alone of the same quality.
+Each kind of traffic has 200 conversations of 12 turns: a share of them turns hard in its first half and stays so
+("mixed", two thirds, and "few", a tenth); a share is hard from the start ("hard", all, and "apart", six in ten); all are
+easy; all are hard in turns 3 to 5 alone ("returning"); or each turn is hard at random ("rarely_hard" 10 %, "random" 50 %,
+"mostly_hard" 75 %, "nearly_all_hard" 90 %). A model's prompt cache holds what it answered or read of a conversation before.
+The cheap model is right on easy turns alone, and its judge knows. On "mixed", "hard" and "apart", sticky must cost at least
+10 % less than a cascade that begins every turn at the cheap model; on all, at most 1 % more than the best model alone of
+the same quality. The oracle knows beforehand which turns are hard: no policy can save as much.
 """
 
 import asyncio
@@ -17,15 +18,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from cascade import Answer, Cascade, Prompt
+from cascade.costs.prices import Pricer
 from cascade.models.protocol import Request
-from cascade.policy.schema import PolicyFile
+from cascade.policy.schema import ModelSpec, PolicyFile
 from judges import Usage
 
 CONVERSATIONS, TURNS = 200, 12
 NEW_TOKENS, OUTPUT_TOKENS = 600, 200
 CHEAP = {"input_per_mtok": 0.8, "output_per_mtok": 4.0, "cached_input_per_mtok": 0.08, "cache_write_per_mtok": 1.0}
 DEAR = {"input_per_mtok": 3.0, "output_per_mtok": 15.0, "cached_input_per_mtok": 0.3, "cache_write_per_mtok": 3.75}
-KINDS = ("mixed", "hard", "easy", "returning", "random")
+TURNING_HARD = {"mixed": 2 / 3, "few": 0.1}
+HARD_FROM_THE_START = {"hard": 1.0, "apart": 0.6, "easy": 0.0}
+HARD_AT_RANDOM = {"rarely_hard": 0.1, "random": 0.5, "mostly_hard": 0.75, "nearly_all_hard": 0.9}
+KINDS = (*TURNING_HARD, *HARD_FROM_THE_START, "returning", *HARD_AT_RANDOM)
+SAVING = ("mixed", "hard", "apart")
 LEAST_SAVING, MOST_ABOVE = 0.10, 0.01
 
 
@@ -55,13 +61,34 @@ def conversations(kind: str, count: int, seed: int = 0) -> list[tuple[str, list[
     draw = random.Random(seed)
     traffic = []
     for i in range(count):
-        first = {"hard": 0, "easy": TURNS, "returning": 2}.get(kind)
-        if first is None:
-            first = draw.randrange(1, TURNS // 2) if draw.random() < 2 / 3 else TURNS
-        last = 5 if kind == "returning" else TURNS
+        first, last = 2, 5  # returning
+        if kind in TURNING_HARD:
+            first = draw.randrange(1, TURNS // 2) if draw.random() < TURNING_HARD[kind] else TURNS
+            last = TURNS
+        elif kind in HARD_FROM_THE_START:
+            first, last = (0 if draw.random() < HARD_FROM_THE_START[kind] else TURNS), TURNS
         hard = [first <= turn < last for turn in range(TURNS)]
-        traffic.append((f"{kind}{i}", [draw.random() < 0.5 for _ in hard] if kind == "random" else hard))
+        if kind in HARD_AT_RANDOM:
+            hard = [draw.random() < HARD_AT_RANDOM[kind] for _ in hard]
+        traffic.append((f"{kind}{i}", hard))
     return traffic
+
+
+def oracle_bill(kind: str, count: int) -> float:
+    """USD of all conversations where each turn begins at the model that it needs."""
+    prices = {name: Pricer(name, ModelSpec.model_validate({"provider": "scripted", "answers": ["-"], "price": price}))
+              for name, price in (("cheap", CHEAP), ("dear", DEAR))}  # fmt: skip
+    usd = 0.0
+    for name, turns in conversations(kind, count):
+        tokens, read = len(name) // 4 + 1000, dict.fromkeys(prices, 0)
+        for is_hard in turns:
+            tokens += NEW_TOKENS + 1
+            model = "dear" if is_hard else "cheap"
+            cached, read[model] = read[model], tokens
+            usage = Usage(tokens, OUTPUT_TOKENS, cached_tokens=cached, cache_write_tokens=tokens - cached)
+            usd += prices[model].cost(usage) or 0.0
+            tokens += OUTPUT_TOKENS
+    return usd
 
 
 async def bill(kind: str, count: int, tiers: list[dict[str, Any]], sticky: dict[str, Any] | None) -> tuple[float, float]:
@@ -103,6 +130,7 @@ async def measure(count: int = CONVERSATIONS, kinds: Sequence[str] = KINDS) -> d
             "sticky_usd": round(sticky, 4), "forgets_usd": round(forgets, 4), "best_model_usd": round(best, 4),
             "quality": quality, "below_forgetting": round(1 - sticky / forgets, 4),
             "above_best": round(sticky / best - 1, 4),
+            "oracle_below_forgetting": round(1 - oracle_bill(kind, count) / forgets, 4),
         }  # fmt: skip
     return figures
 
@@ -114,8 +142,8 @@ def failures(figures: dict[str, dict[str, float]]) -> list[str]:
         for kind, f in figures.items()
         if f["above_best"] > MOST_ABOVE
     ]
-    for kind in ("mixed", "hard"):
-        if figures[kind]["below_forgetting"] < LEAST_SAVING:
+    for kind in SAVING:
+        if kind in figures and figures[kind]["below_forgetting"] < LEAST_SAVING:
             missed.append(f"{kind}: only {100 * figures[kind]['below_forgetting']:.1f} % below a cascade that forgets")
     return missed
 

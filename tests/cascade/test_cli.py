@@ -110,7 +110,7 @@ def test_check_of_one_policy_leaves_the_others_out(file: str, capsys: pytest.Cap
     assert "hasty" not in out
     assert main(["check", "--strict", "--policy", "hasty", file]) == 1
     assert main(["check", "--policy", "hastly", file]) == 2
-    assert "unknown policy 'hastly'; did you mean 'hasty'?" in capsys.readouterr().err
+    assert "unknown policy 'hastly'; did you mean 'hasty'? Known: " in capsys.readouterr().err
 
 
 def test_check_prints_the_ladders_and_warns(file: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,13 +1,15 @@
 """Cascade and the module-level functions as a service uses them."""
 
 import asyncio
+import gc
 import threading
 from pathlib import Path
 
 import pytest
 
 import cascade
-from cascade import Cascade, Policy, PolicyError, ScriptedModel
+from cascade import Cascade, Policy, PolicyError, ScriptedModel, default_client
+from tests.wire_server import WireServer
 
 SCRIPTED = """
 models:
@@ -149,3 +151,22 @@ def test_tags_are_checked_without_a_journal() -> None:
         with pytest.raises(TypeError, match="tags: 'user'"):
             service.run("q", tags={"user": ["a", "b"]})
         assert service.run("q", tags={"user": "ana"}).text == "a"
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_the_exit_of_the_process_reports_no_open_connections(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those of the shared loop are closed; those of a loop that has ended are not reported. Nobody else can close either."""
+    monkeypatch.setattr(default_client, "_shared", {})
+    monkeypatch.setenv("TEST_KEY", "k")
+    path = tmp_path / "p.yaml"
+    with WireServer() as server:
+        model = f"{{provider: openai, model: m, base_url: '{server.base_url}/v1', api_key_env: TEST_KEY}}"
+        path.write_text(f"models: {{m: {model}}}\npolicies: {{default: {{tiers: [{{model: m, accept_at: 0}}]}}}}\n")
+        assert cascade.run("hi", policy_file=path).text == "hello"
+        assert asyncio.run(cascade.arun("hi", policy_file=path)).text == "hello"
+        default_client._close_connections()
+        default_client._shared.clear()
+        gc.collect()
+    assert [record.message for record in caplog.records if "Unclosed" in record.message] == []

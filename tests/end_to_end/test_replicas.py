@@ -175,7 +175,7 @@ def test_a_store_that_is_killed_passes_no_limit_and_loses_no_run(tmp_path: Path,
     assert_used(outcome, 0.005)
     assert outcome.refused["insufficient_quota"] > 0
     assert outcome.refused.get("state_unavailable", 0) > 0
-    assert log.count("shared state is away; requests under shared limits are refused") == 2
+    assert log.count("shared state is unavailable; requests under shared limits are refused") == 2
     assert log.count("shared state is back") == 2
     for replica in range(2):
         runs = {run_id for one, run_id in outcome.answered if one == replica}
@@ -224,7 +224,7 @@ def test_4000_requests_while_the_store_is_killed(
         tmp_path, journals, state, requests=4_000, usd=0.0005, per_minute=60_000, pause_s=0.005, rule=rule, disturb=disturb
     )
     spent = len(outcome.answered) * 0.0005
-    assert log.count("shared state is away") >= 1
+    assert log.count("shared state is unavailable") >= 1
     assert log.count("shared state is back") >= 1
     if rule == "closed":
         assert_used(outcome, 0.0005)

@@ -4,7 +4,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from cascade.gateway.errors import ApiError, bad_request
-from cascade.gateway.field_readers import Reader, check_present, max_tokens, model, option, refused, stream, top_p, unused
+from cascade.gateway.field_readers import (
+    Reader,
+    cascade_fields,
+    check_present,
+    max_tokens,
+    model,
+    option,
+    refused,
+    stream,
+    top_p,
+    unused,
+)
 from cascade.gateway.request import GatewayRequest
 from cascade.gateway.schemas.bounds import schema_of
 from cascade.gateway.validation import (
@@ -187,7 +198,7 @@ def _thread(_: Any, __: GatewayRequest) -> None:
     raise ApiError(400, message, param="thread", code="unsupported", extra={"details": details})
 
 
-_HOSTED = "what runs at Anthropic is not supported; only tools that the client runs are"
+_HOSTED = "tools that run at Anthropic are not supported; only tools that the client runs are"
 
 _READERS: Mapping[str, Reader] = {
     "model": model,
@@ -203,6 +214,7 @@ _READERS: Mapping[str, Reader] = {
     "metadata": _metadata,
     "output_config": _output_config,
     "stream": stream,
+    "cascade": cascade_fields,
     "thinking": _thinking,
     "context_management": _context_management,
     "cache_control": _cache_control,
@@ -217,8 +229,6 @@ _READERS: Mapping[str, Reader] = {
         "compaction", "a summary of the conversation cannot be judged; send the messages themselves", [], {}
     ),
     "thread": _thread,
-    "inference_geo": refused(
-        "inference_geo", "where a request is processed is the operator's to say, in the policy file", [], {}
-    ),
-    "billing_policy": refused("billing_policy", "who is billed is the operator's to say", [], {}),
+    "inference_geo": refused("inference_geo", "the operator sets in the policy file where requests are processed", [], {}),
+    "billing_policy": refused("billing_policy", "the operator sets which account is billed", [], {}),
 }

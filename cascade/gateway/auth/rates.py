@@ -47,7 +47,7 @@ class SharedRates:
                 health.unshared += 1
                 return None
             health.refused += 1
-            message = "the store of shared state is away, so the key's rate cannot be checked; try again"
+            message = "the store of shared state is unavailable, so the key's rate cannot be checked; try again"
             raise ApiError(503, message, code="rate_unavailable", retry_after_s=1) from None
         if wait > 0:
             self._blocked[key] = now + wait

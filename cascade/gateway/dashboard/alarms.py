@@ -193,12 +193,12 @@ def _of_models(gateway: "Gateway") -> list[dict[str, Any]]:
 
 
 def _of_shared_state(gateway: "Gateway") -> list[dict[str, Any]]:
-    """The store of shared budgets and key rates is away."""
+    """The store of shared budgets and key rates is unavailable."""
     state = gateway.shared_state
     if state is None or not state.away:
         return []
     rule = "refused" if state.fail == "closed" else "limited by each process alone"
-    return [_alarm("red", f"The store of shared budgets and key rates is away: requests under them are {rule}.")]
+    return [_alarm("red", f"The store of shared budgets and key rates is unavailable: requests under them are {rule}.")]
 
 
 def _alarm(level: str, text: str, **links: str) -> dict[str, Any]:

@@ -173,7 +173,7 @@ async def _budgets(gateway: "Gateway") -> list[dict[str, Any]]:
     for scope, label, usd in limits:
         if usd is not None:
             spent: float | None = None
-            with suppress(StateError):  # the store of shared budgets is away
+            with suppress(StateError):  # the store of shared budgets is unavailable
                 spent = await ledger.spent(period_scope(day, scope))
             left = None if spent is None else max(0.0, usd - spent)
             budgets.append({"scope": label, "usd_per_day": usd, "spent_usd": spent, "left_usd": left})

@@ -141,7 +141,7 @@ _READERS: Mapping[str, Reader] = {
     "prediction": unused("prediction"),
     "modalities": _modalities,
     "audio": refused("audio", "answers are text; audio is not supported"),
-    "web_search_options": refused("web_search_options", "models answer without a search of the web; offer one as a tool"),
+    "web_search_options": refused("web_search_options", "web search is not supported; offer it as a tool"),
     "functions": refused("functions", "this field is obsolete; send tools"),
     "function_call": refused("function_call", "this field is obsolete; send tool_choice"),
 }

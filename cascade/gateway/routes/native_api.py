@@ -1,6 +1,5 @@
 """The gateway's own interface: route, gate and feedback."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -8,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from cascade.errors import RunNotFoundError
 from cascade.gateway.endpoint import Reply
 from cascade.gateway.errors import ApiError, bad_request
-from cascade.gateway.field_readers import max_tokens, needs, session
+from cascade.gateway.field_readers import max_tokens, needs, session, usd
 from cascade.gateway.openai.messages import calls_of, messages_of, tools_of
 from cascade.gateway.request import GatewayRequest, ignored_fields
 from cascade.gateway.response import headers
 from cascade.gateway.run_request import allowed_policy, check_schema, journal_tags, run_request
 from cascade.gateway.schemas.bounds import schema_of
-from cascade.gateway.validation import number, object_of, shorten, text
+from cascade.gateway.validation import number, object_of, other_name, shorten, text
 from cascade.result import Attempt, Result
 from judges import Answer, Message, Prompt
 
@@ -31,7 +30,6 @@ _GATE = frozenset(
         *("tools", "tool_choice", "tool_calls", "finish_reason"),
     )
 )
-_DECIMAL = re.compile(r"-?[0-9]{1,9}(?:\.[0-9]{0,18})?(?:[eE]-?[0-9]{1,2})?")
 _FEEDBACK = frozenset(("run_id", "quality", "note"))
 
 
@@ -40,7 +38,7 @@ async def route(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], r
     _check_fields(body, _ROUTE, "prompt")
     request = _request(body)
     if (budget := body.get("budget")) is not None:
-        request.budget_usd = number(_usd(budget), "budget", 0, 1e6)
+        request.budget_usd = usd(budget, "budget")
     if (seconds := body.get("deadline_s")) is not None:
         request.deadline_s = number(seconds, "deadline_s", 0.001, 86_400)
     needs(body, request)
@@ -107,7 +105,7 @@ async def feedback(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any]
 def _check_fields(body: Mapping[str, Any], known_fields: frozenset[str], *required: str) -> None:
     for name in body:
         if name not in known_fields:
-            raise bad_request(f"unknown field; known: {', '.join(sorted(known_fields))}", shorten(name))
+            raise bad_request(f"unknown field{other_name(name)}; known: {', '.join(sorted(known_fields))}", shorten(name))
     for name in required:
         if body.get(name) is None:
             raise bad_request("is missing", name)
@@ -155,15 +153,6 @@ def _request(body: Mapping[str, Any]) -> GatewayRequest:
             raise bad_request("must be a string, a number or a boolean", f"tags.{shorten(name)}")
         request.tags[name] = value
     return request
-
-
-def _usd(value: object) -> object:
-    """Money may be a string, since a decimal fraction has no exact binary one."""
-    if not isinstance(value, str):
-        return value
-    if not _DECIMAL.fullmatch(value):
-        raise bad_request("must be USD, such as 0.5 or '0.50'", "budget")
-    return float(value)
 
 
 def result_data(request: GatewayRequest, result: Result) -> dict[str, Any]:

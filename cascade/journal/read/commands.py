@@ -27,7 +27,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     tail = commands.add_parser("tail", help="the last runs, a line each")
     tail.add_argument("-n", type=int, default=10, metavar="N", help="how many (default 10)")
-    tail.add_argument("-f", action="store_true", dest="follow", help="go on with those to come")
+    tail.add_argument("-f", action="store_true", dest="follow", help="continue with new runs as they end")
     tail.set_defaults(command=_tail)
     show = commands.add_parser("show", help="everything about one run")
     show.add_argument("run_id")
@@ -179,7 +179,7 @@ def _verify(args: argparse.Namespace) -> int:
             try:
                 differs = verify(record, policies.get(record.policy_hash))
             except (KeyError, TypeError, ValueError, IndexError) as error:
-                differs = [f"what is stored is not a record ({type(error).__name__})"]
+                differs = [f"the stored data is not a record ({type(error).__name__})"]
             wrong += bool(differs)
             for what in differs:
                 _say(f"{record.run_id}: {what}")

@@ -80,7 +80,7 @@ def _shadow(shadow: Mapping[str, Any]) -> str:
     cost = usd(shadow.get("cost_usd"))
     if shadow["state"] in ("sent", "failed") and "cost_usd" not in shadow:
         cost += f", counted with its estimate of {usd(shadow.get('estimate_usd'))}"
-    same = "says the same as the answer returned" if shadow.get("agrees") else "says something else than the answer returned"
+    same = "agrees with the answer returned" if shadow.get("agrees") else "differs from the answer returned"
     agrees = f", {same}" if "agrees" in shadow else ""
     error = f": {shadow['error']}" if "error" in shadow else ""
     return f"tier {shadow['tier']} ({shadow['model']}) {shadow['state']}{error}, {cost}{agrees}"

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from cascade.costs.estimate import Bounds
 from cascade.costs.prices import Pricer
 from cascade.models.embeddings import EMBEDDING, vector_of
 from cascade.models.factory import build_embeddings
@@ -27,6 +28,7 @@ from cascade.models.protocol import Model, ModelError, Request
 from cascade.policy.schema import EmbeddingSpec, ModelSpec
 from cascade.resilience.guard import Guard, Retry
 from cascade.resilience.retry import call_with_retries
+from evals.common.cost_budget import CostBudget, OutOfMoneyError
 from evals.common.progress import Progress
 from evals.recording import Example
 from evals.replay.rows.input_rows import ReplayError
@@ -130,7 +132,12 @@ def digest_of(text: str) -> str:
 
 
 async def read_embeddings(
-    recording: str | os.PathLike[str], examples: Sequence[Example], embedding: EmbeddingSpec, spec: ModelSpec
+    recording: str | os.PathLike[str],
+    examples: Sequence[Example],
+    embedding: EmbeddingSpec,
+    spec: ModelSpec,
+    *,
+    max_usd: float | None = None,
 ) -> dict[str, Answer]:
     """The embeddings of the examples' prompts by their texts, with cost and latency; those not kept are asked for.
 
@@ -139,9 +146,10 @@ async def read_embeddings(
         examples: Its rows; blank prompts have no embedding.
         embedding: The policy's embedding.
         spec: The settings of its model.
+        max_usd: The most that the requests may cost; None: any amount.
 
     Raises:
-        ReplayError: The server fails, or the price is unknown; what it gave before is kept.
+        ReplayError: The server fails, the price is unknown, or ``max_usd`` is reached; what the server gave before is kept.
         PolicyError: The key of the model is not set.
     """
     texts = {digest_of(text): text for example in examples if (text := embedded_text(example.to_prompt()))}
@@ -152,6 +160,11 @@ async def read_embeddings(
             f"embedding: the price of the model {embedding.model!r} is not known, so that no cost of a cascade would be; "
             f"give models.{embedding.model}.price"
         )
+    if pricer.cost(Usage(1, 0)) is None and max_usd is not None:
+        raise ReplayError(
+            f"--max-usd: the price of the model {embedding.model!r} is not known before the provider states a cost; give "
+            f"models.{embedding.model}.price"
+        )
     stored = cache.load()
     if texts.keys() - stored.keys():
         with cache.writer() as writer:
@@ -161,7 +174,7 @@ async def read_embeddings(
                 embedding.model, spec, embedding.dimensions, requests_dimensions=embedding.request_dimensions
             )
             try:
-                stored |= await _embed(model, absent, writer, spec)
+                stored |= await _embed(model, absent, writer, spec, pricer, max_usd=max_usd)
             finally:
                 await model.close()
     return {text: _priced(stored[digest], pricer) for digest, text in texts.items()}
@@ -174,13 +187,22 @@ def _priced(answer: Answer, pricer: Pricer) -> Answer:
     return Answer("", usage=answer.usage, cost_usd=usd, latency_s=answer.latency_s, extra=answer.extra)
 
 
-async def _embed(model: Model, texts: Mapping[str, str], writer: EmbeddingWriter, spec: ModelSpec) -> dict[str, Answer]:
+async def _embed(
+    model: Model,
+    texts: Mapping[str, str],
+    writer: EmbeddingWriter,
+    spec: ModelSpec,
+    pricer: Pricer,
+    *,
+    max_usd: float | None,
+) -> dict[str, Answer]:
     """Asks for embeddings and keeps each as it arrives. Raises ReplayError at the first that fails for good."""
     retry = Retry(**{**spec.retry.model_dump(), "attempts": max(ATTEMPTS, spec.retry.attempts)})
     guard = Guard.of(
         retry=retry, max_concurrency=spec.max_concurrency or AT_ONCE, requests_per_s=spec.requests_per_s, name=model.name
     )
     progress, results = Progress(len(texts), "embedding"), dict[str, Answer]()
+    budget, bounds = CostBudget(max_usd), Bounds.of(spec)
 
     async def one(digest: str, text: str) -> None:
         prompt = Prompt.of(text)
@@ -192,24 +214,45 @@ async def _embed(model: Model, texts: Mapping[str, str], writer: EmbeddingWriter
             rounded = array("d", array("f", answer.extra[EMBEDDING]))  # as it is read again
             return Answer("", usage=answer.usage, cost_usd=answer.cost_usd, latency_s=seconds, extra={EMBEDDING: rounded})
 
-        answer = results[digest] = await call_with_retries(guard, model.name, send, None)
-        writer.append(digest, answer)
+        most = 0.0
+        if max_usd is not None:
+            tokens = bounds.usage(prompt, n=1, max_tokens=1).input_tokens
+            most = pricer.cost(Usage(tokens, 0)) or 0.0
+        await budget.reserve(most)
+        paid = most  # of a request that fails, what it cost is unknown
+        try:
+            answer = results[digest] = await call_with_retries(guard, model.name, send, None)
+            writer.append(digest, answer)
+            usd = answer.cost_usd if answer.cost_usd is not None else pricer.cost(answer.usage)
+            paid = most if usd is None else usd
+        finally:
+            budget.settle(most, paid)
         progress.step()
 
     pending = {asyncio.create_task(one(digest, text)) for digest, text in texts.items()}
     try:
         for task in asyncio.as_completed(pending):
             await task
+    except OutOfMoneyError:
+        await _cancelled(pending)
+        raise ReplayError(
+            f"stopped before the embeddings cost more than --max-usd {max_usd:g}: {len(results):,} of {len(texts):,} are "
+            f"kept, for ${budget.spent:.6f}; run the command again to go on, or with a higher --max-usd"
+        ) from None
     except ModelError as error:
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
+        await _cancelled(pending)
         raise ReplayError(
             f"embedding: {error}; {len(results):,} of {len(texts):,} embeddings are kept; run the command again to go on"
         ) from None
     finally:
         progress.end()
     return results
+
+
+async def _cancelled(pending: "set[asyncio.Task[None]]") -> None:
+    for task in pending:
+        task.cancel()
+    await asyncio.gather(*pending, return_exceptions=True)
 
 
 def as_columns(examples: Sequence[Example], by_text: Mapping[str, Answer], model: str, dimensions: int) -> dict[str, Any]:

@@ -98,8 +98,9 @@ async def _replay(
         warnings = [*warnings, *silent_judges(scores)]
     tuned = await add_consensus(path, sha256, rows, scores, splits, config=config, engine=engine)
     source = config.embedding
-    embeddings = None if source is None else await read_embeddings(path, rows, source.embedding, source.model)
-    columns = None
+    embeddings, columns = None, None
+    if source is not None:
+        embeddings = await read_embeddings(path, rows, source.embedding, source.model, max_usd=source.max_usd)
     if source is not None and embeddings is not None:
         columns = EmbeddingColumns(**as_columns(rows, embeddings, source.name, source.embedding.dimensions))
     choice = choose_cascade(tuned, rows, splits, config, columns)

@@ -20,10 +20,12 @@ class EmbeddingSource:
     Attributes:
         embedding: The policy's settings.
         model: The settings of its model.
+        max_usd: The most that asking for them may cost; None: any amount.
     """
 
     embedding: EmbeddingSpec
     model: ModelSpec
+    max_usd: float | None = None
 
     @property
     def name(self) -> str:

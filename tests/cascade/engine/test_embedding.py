@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cascade import Answer, Cascade, PolicyError, Result, ScriptedModel
+from cascade import Answer, Attempt, Cascade, PolicyError, Result, ScriptedModel
 from cascade.cli import main
 from cascade.commands.explain import explain
 from cascade.engine.prompts.embedding import _warnings
@@ -85,6 +85,19 @@ def run(server: WireServer, reply: Any, text: str = TEXT, **options: Any) -> Res
     cascade, _, _ = make_cascade(server, **options)
     with cascade:
         return cascade.run(text, **call)
+
+
+def test_an_attempt_reads_the_embedding(server: WireServer) -> None:
+    """One tier asked by itself scores its answer by the same evidence as in a run."""
+    server.reply = vector(2.0, 0.0, 0.0)
+    cascade, _, _ = make_cascade(server)
+
+    async def attempt(tier: str) -> Attempt:
+        async with cascade:
+            return await cascade.attempt(tier, TEXT)
+
+    (embedded, answered) = asyncio.run(attempt("small")).call_log
+    assert (embedded.purpose, answered.purpose) == ("embedding", "answer")
 
 
 def test_the_embedding_decides_and_counts(server: WireServer, tmp_path: Path) -> None:
@@ -271,7 +284,7 @@ def test_explain_and_check_show_it(server: WireServer, tmp_path: Path, capsys: p
     path = tmp_path / "policies.yaml"
     path.write_text(policy_text(server))
     lines = list(explain(load(path).policies["default"], Prompt.of(TEXT), {}))
-    assert any(line.startswith("embedding: missing, since nobody is asked here") for line in lines)
+    assert any(line.startswith("embedding: not requested here; a run requests it from") for line in lines)
     assert any("small: asked first" in line and "right with 0.6 by the prompt" in line for line in lines)
     path.write_text(policy_text(server, first={"predictor": predictor(slope=0.0)}))
     lines = list(explain(load(path).policies["default"], Prompt.of(TEXT), {}))

@@ -219,6 +219,9 @@ def test_check_and_explain_show_fuse_and_vote(
     printed = capsys.readouterr().out
     for words in ("fuse: reads 2 answers each of a, b and writes one answer", "final: vote (alternatives 5, exponent 0.25)"):
         assert words in printed
+    # One sample of the first tier's model is asked for, two of the other, and all four answers are read.
+    usd = [float(line.split("cost per call: $")[1]) for line in printed.splitlines() if "cost per call" in line]
+    assert usd[1] > 4 * usd[0]
     lines = "\n".join(explain(load(path).policies["default"], Prompt.of("Why?"), {}))
     assert "fused: asked if the tiers before are unsure; model c, fuse: reads 2 answers each of a, b" in lines
     assert "final: vote (alternatives 5, exponent 0.25): once the last tier was asked, the tiers vote" in lines

@@ -93,6 +93,7 @@ def test_needs_in_route(running: Running, fields: dict[str, Any], tiers: list[st
         ({"latency": 5}, "dear"),
         ({"accuracy": 0.85}, "cheap"),
         ({"budget_usd": 0.5}, "cheap"),
+        ({"budget": "0.0002", "accuracy": 0.95}, "cheap"),  # enough for the cheap tier alone
     ],
 )
 def test_needs_in_chat_completions(running: Running, needs: dict[str, Any], text: str, stream: bool) -> None:
@@ -105,6 +106,15 @@ def test_needs_in_chat_completions(running: Running, needs: dict[str, Any], text
     lines = [line[6:] for line in reply.text.splitlines() if line.startswith("data: {")]
     deltas = [choice["delta"].get("content") or "" for line in lines for choice in json.loads(line)["choices"]]
     assert "".join(deltas) == text
+
+
+@pytest.mark.parametrize(("needs", "text"), [({"latency": 5}, "dear"), ({"budget": 0.0002, "accuracy": 0.95}, "cheap")])
+def test_needs_in_messages_and_responses(running: Running, needs: dict[str, Any], text: str) -> None:
+    """Anthropic's messages and OpenAI's responses take the same fields."""
+    body = {"model": "default", "max_tokens": 50, "messages": [{"role": "user", "content": "Why?"}], "cascade": needs}
+    assert running.post("/v1/messages", body).json()["content"][0]["text"] == text
+    responded = running.post("/v1/responses", {"model": "default", "input": "Why?", "cascade": needs}).json()
+    assert responded["output"][0]["content"][0]["text"] == text
 
 
 def test_a_policy_that_abstains_returns_no_answer(running: Running) -> None:
@@ -123,12 +133,15 @@ def test_a_policy_that_abstains_returns_no_answer(running: Running) -> None:
         ("/v1/route", {"latency": 1e9}, "latency: must be a number from 0.001"),
         ("/v1/route", {"latency": -1}, "latency: must be a number from 0.001"),
         ("/v1/route", {"budget": True}, "budget: must be"),
-        ("/v1/route", {"min_confidence": 0.9}, "unknown field; known:"),
-        ("/v1/route", {"max_latency_s": 2}, "unknown field; known:"),
+        ("/v1/route", {"min_confidence": 0.9}, "unknown field; here it is 'accuracy'; known:"),
+        ("/v1/route", {"max_latency_s": 2}, "unknown field; here it is 'latency'; known:"),
+        ("/v1/route", {"budget_usd": 2}, "unknown field; here it is 'budget'; known:"),
         ("chat", {"accuracy": 2}, "cascade.accuracy: must be a number from 0 to 1"),
         ("chat", {"latency": 0}, "cascade.latency: must be a number from 0.001"),
-        ("chat", {"budget": 1}, "cascade.budget: unknown field"),
-        ("chat", {"min_confidence": 1}, "cascade.min_confidence: unknown field"),
+        ("chat", {"budget": "much"}, "cascade.budget: must be USD"),
+        ("chat", {"budget": -1}, "cascade.budget: must be a number from 0"),
+        ("chat", {"budget": 1, "budget_usd": 1}, "cascade.budget: is the same as cascade.budget_usd"),
+        ("chat", {"min_confidence": 1}, "cascade.min_confidence: unknown field; here it is 'accuracy'"),
     ],
 )
 def test_needs_that_make_no_sense_are_refused(running: Running, path: str, fields: dict[str, Any], message: str) -> None:

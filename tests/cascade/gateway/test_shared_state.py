@@ -1,4 +1,4 @@
-"""What a gateway answers and shows while the store of shared budgets and key rates is away."""
+"""What a gateway answers and shows while the store of shared budgets and key rates is unavailable."""
 
 import asyncio
 from typing import Any
@@ -40,7 +40,7 @@ async def ask(one: Gateway, policy: str) -> httpx2.Response:
 
 @pytest.mark.parametrize("rule", ["closed", "open"])
 def test_requests_under_shared_limits_follow_the_rule(rule: str, caplog: pytest.LogCaptureFixture) -> None:
-    """The others are answered; log, readiness, metrics and dashboard say that the store is away."""
+    """The others are answered; log, readiness, metrics and dashboard say that the store is unavailable."""
     pytest.importorskip("redis")
     one = gateway(rule)
 
@@ -71,7 +71,7 @@ def test_requests_under_shared_limits_follow_the_rule(rule: str, caplog: pytest.
     if rule == "closed":
         error = responses[1].json()["error"]
         assert error["code"] == "state_unavailable"
-        assert "the store of shared state is away" in error["message"]
+        assert "the store of shared state is unavailable" in error["message"]
         assert responses[1].headers["retry-after"] == "1"
     assert (ready["status"], ready["state"], ready["state_fail"]) == ("ready", "away", rule)
     assert [(b["scope"], b["spent_usd"], b["left_usd"]) for b in snapshots["budgets"]] == [("policy bounded", None, None)]
@@ -79,4 +79,4 @@ def test_requests_under_shared_limits_follow_the_rule(rule: str, caplog: pytest.
     text = generate_latest(one.registry).decode()
     assert "cascade_state_available 0.0" in text
     assert f'cascade_state_unavailable_requests_total{{rule="{rule}"}} 4.0' in text
-    assert len([m for m in caplog.messages if "shared state is away" in m]) == 1
+    assert len([m for m in caplog.messages if "shared state is unavailable" in m]) == 1

@@ -213,7 +213,7 @@ async def test_a_ledger_out_of_reach_refuses(url: str, caplog: pytest.LogCapture
         await one.reserve({"day": 1.0}, 0.1)
     await one.settle(reservation, 0.1)
     for _ in range(100):
-        if "shared state is away; requests under shared limits are refused: store=journal" in caplog.text:
+        if "shared state is unavailable; requests under shared limits are refused: store=journal" in caplog.text:
             break
         await asyncio.sleep(0.05)
     else:

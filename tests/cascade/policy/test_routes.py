@@ -55,6 +55,10 @@ def policies(*routes: str) -> str:
         ({"script": ["cjk", "latin"]}, "Grüße", {}, True),
         ({"script": "cjk"}, "你好", {}, True),
         ({"script": "latin"}, "123", {}, False),
+        ({"language": "de"}, "Was ist die Hauptstadt von Frankreich?", {}, True),
+        ({"language": ["fr", "de"]}, "Quelle est la capitale de l'Allemagne ?", {}, True),
+        ({"language": "en"}, "Was ist die Hauptstadt von Frankreich?", {}, False),
+        ({"language": "en"}, "17 * 3", {}, False),
         ({"has_images": True}, IMAGE, {}, True),
         ({"has_images": False}, IMAGE, {}, False),
         ({"has_images": True}, "x", {}, False),
@@ -148,6 +152,7 @@ conditions = st.builds(
     max_chars=st.sampled_from([None, 3, 9]),
     has_tools=st.sampled_from([None, True, False]),
     script=st.sampled_from([None, "latin", ["latin", "cjk"]]),
+    language=st.sampled_from([None, "zh", ["zh", "en"]]),
 )
 
 
@@ -274,6 +279,7 @@ def test_rules_that_apply_are_not_warned_of(rules: list[str]) -> None:
     [
         ("{when: {script: latn}, start_at: premium}", "unknown script 'latn'; did you mean 'latin'"),
         ("{when: {script: [cjk, chinese]}, start_at: premium}", "unknown script 'chinese'"),
+        ("{when: {language: german}, start_at: premium}", "unknown language 'german'"),
         ("{when: {task: []}, start_at: premium}", "an empty list, which no run matches"),
         ("{when: {key: k, tags: {key: j}}, start_at: premium}", r"key and tags\.key differ; no run can match"),
     ],

@@ -245,7 +245,7 @@ def test_the_journal_shows_what_was_shadowed(journal: str) -> None:
         service.run("What is 6 * 7?")
     text = "\n".join(page(records(journal)[0]))
     assert "sampling   probability 1.0000; sampled, to ask: premium" in text
-    assert "shadow     tier premium (large) done, $0.001000, says the same as the answer returned" in text
+    assert "shadow     tier premium (large) done, $0.001000, agrees with the answer returned" in text
 
 
 def test_a_busy_model_is_left_alone(journal: str) -> None:

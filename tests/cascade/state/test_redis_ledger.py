@@ -138,7 +138,7 @@ async def test_closed_refuses_while_the_server_is_away(server: RedisServer, capl
     server.start()
     await until(lambda: not one.health.away, "it is not back")
     gone, back = [m for m in caplog.messages if "shared state is" in m]
-    assert gone.startswith("shared state is away; requests under shared limits are refused: store=redis://127.0.0.1:")
+    assert gone.startswith("shared state is unavailable; requests under shared limits are refused: store=redis://127.0.0.1:")
     assert "fail=closed error=" in gone
     assert back.startswith("shared state is back")
     one.close()
@@ -255,7 +255,7 @@ async def test_a_server_that_flaps_passes_no_limit(
     is_over = True
     await asyncio.gather(*tasks)
     assert 0.9 < spent < 1.0 + 1e-9
-    assert len([m for m in caplog.messages if m.startswith("shared state is away")]) <= 2 * 2 * flaps
+    assert len([m for m in caplog.messages if m.startswith("shared state is unavailable")]) <= 2 * 2 * flaps
     assert [one.health.away for one in two] == [False, False]
     for one in two:
         one.close()

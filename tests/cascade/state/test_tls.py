@@ -106,7 +106,7 @@ def test_what_is_wrong_is_said(
     with tls(server, certificate) as port, pytest.raises(StateError, match="away") as caught:
         asyncio.run(reserve(f"rediss://:hidden-word@localhost:{port}/0{query}"))
     assert "hidden-word" not in f"{caught.value} {caplog.text}"
-    (line,) = [line for line in caplog.messages if "shared state is away" in line]
+    (line,) = [line for line in caplog.messages if "shared state is unavailable" in line]
     assert re.search(message, line)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cascade import Policy, Result
+from cascade import Policy, PolicyError, Result
 from cascade.policy.calibration_file import CalibrationFile, read
 from cascade.policy.vote_spec import VoteSpec
 from evals.recording import Example
@@ -221,6 +221,17 @@ def test_a_file_that_differs_by_its_date_stays(tmp_path: Path) -> None:
     engine_check.write_calibration(path, first.model_copy(update={"seed": 8}))
     assert json.loads(path.read_text())["seed"] == 8
     assert json.loads(path.read_text())["created"] == first.created
+
+
+def test_a_calibration_is_at_most_what_production_loads(tmp_path: Path) -> None:
+    """A larger one is not written, with what takes the room; nor is it read."""
+    path = tmp_path / "c.json"
+    with pytest.raises(ReplayError, match=r"would have 1,\d{3},\d{3} bytes, 1,\d{3},\d{3} of them in `profile`"):
+        engine_check.write_calibration(path, artefact().model_copy(update={"profile": ["x" * 1_000_000]}))
+    assert not path.exists()
+    path.write_text(" " * 1_000_001)
+    with pytest.raises(PolicyError, match="larger than 1,000,000 bytes"):
+        read(path)
 
 
 @pytest.mark.parametrize("old", ["", "{", "[1]", "null", '"text"', "\udcff"])

@@ -1,13 +1,15 @@
 """The predictor of a tier by its prompts: it finds what prompts tell, says when they tell nothing, and knows its range."""
 
 import importlib.util
+import json
 
 import numpy as np
 import pytest
 
-from cascade.policy.predictor import from_json
+from cascade.policy.calibration_file import MAX_BYTES
+from cascade.policy.predictor import MOST_WEIGHTS, Predictor, from_json
 from evals.recording import Example
-from evals.replay.prompt_predictor import LEAST_ROWS, PromptTable, prompt_table
+from evals.replay.prompt_predictor import LEAST_ROWS, PromptTable, most_weights_each, prompt_table, range_of
 from evals.replay.statistics.metrics import losses
 from judges import Prompt
 from judges.prompt import features
@@ -94,6 +96,19 @@ def test_a_stored_predictor_is_small() -> None:
     scores = table.fit(quality, np.arange(300), 0)
     if scores.predictor is not None:
         assert len(str(scores.predictor.to_json())) < 300_000
+    assert len(range_of(table.features, most_weights=100).weights) == 100
+
+
+@pytest.mark.parametrize("predictors", range(1, 10))
+def test_predictors_of_many_tiers_share_the_room(predictors: int) -> None:
+    """However many tiers there are, their predictors fit into a calibration file with room for what else is in it."""
+    most = most_weights_each(predictors)
+    full = Predictor(
+        intercept=0.0, weights={i * 97_003: -7 for i in range(most)}, scale=1.0, lengths=(0, 9), scripts=("latin",),
+        known_share=0.1,
+    )  # fmt: skip
+    assert predictors * len(json.dumps(full.to_json())) < 0.6 * MAX_BYTES
+    assert most == MOST_WEIGHTS or predictors > 3
 
 
 @pytest.mark.skipif(importlib.util.find_spec("sklearn") is None, reason="scikit-learn is not installed")

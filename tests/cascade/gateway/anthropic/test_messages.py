@@ -115,7 +115,7 @@ def test_a_stream_from_anthropics_model(running: Running, upstream: WireServer) 
         ({"thinking": {"type": "often"}}, "thinking.type: must be one of enabled, adaptive"),
         ({"mcp_servers": [{"name": "files"}]}, "mcp_servers: what runs at Anthropic is not supported"),
         ({"inference_geo": "eu"}, "inference_geo: where a request is processed"),
-        ({"mcp_server": []}, "mcp_server: unknown field; did you mean 'mcp_servers'?"),
+        ({"mcp_server": []}, "mcp_server: unknown field; did you mean 'mcp_servers'? It is rejected because"),
         ({"top_k": 3}, "top_k: the model 'small' of policy 'default' does not support"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role: must be one of user, assistant, system"),
         ({"messages": [{"role": "user", "content": [{"type": "text", "text": " "}]}]}, "messages: every message is empty"),

@@ -77,6 +77,6 @@ def test_a_rate_that_cannot_be_checked_refuses_the_request(caplog: pytest.LogCap
         return refused
 
     assert asyncio.run(ask()) == 5
-    assert len([m for m in caplog.messages if "shared state is away" in m]) == 1
+    assert len([m for m in caplog.messages if "shared state is unavailable" in m]) == 1
     assert "hidden" not in caplog.text
     one.ledger.close()

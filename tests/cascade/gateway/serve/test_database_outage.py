@@ -59,7 +59,7 @@ def test_nothing_is_lost_from_the_journal(tmp_path: Path, durability: str, fail:
             wait_until(lambda: set(load.run_ids) <= set(rows()))
             assert set(rows().values()) == {1}
             assert len(load.run_ids) > OUTAGES * 30
-            # While the database is away, runs wait for it or fail as the rules say; nothing else fails.
+            # While the database is unavailable, runs wait for it or fail as the rules say; nothing else fails.
             assert set(load.failures) <= {"500", "503"}, load.failures
     finally:
         server.close()

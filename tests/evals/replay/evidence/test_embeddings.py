@@ -76,9 +76,9 @@ def spec_of(server: WireServer, **more: Any) -> ModelSpec:
 EMBEDDING = EmbeddingSpec(model="embedder", dimensions=DIMENSIONS)
 
 
-def ask(path: Path, examples: list[Example], spec: ModelSpec) -> Any:
+def ask(path: Path, examples: list[Example], spec: ModelSpec, max_usd: float | None = None) -> Any:
     """The embeddings of the rows."""
-    return asyncio.run(read_embeddings(path, examples, EMBEDDING, spec))
+    return asyncio.run(read_embeddings(path, examples, EMBEDDING, spec, max_usd=max_usd))
 
 
 def test_each_text_is_asked_for_once(server: WireServer, tmp_path: Path) -> None:
@@ -118,6 +118,17 @@ def test_what_a_failing_server_gave_is_kept(server: WireServer, tmp_path: Path) 
     before, server.reply = len(server.received), embed
     assert ask(path, examples, spec_of(server)).keys() == texts
     assert len(server.received) - before == len(texts) - n_stored
+
+
+def test_requests_stop_before_they_cost_too_much(server: WireServer, tmp_path: Path) -> None:
+    """Each costs 1e-5; what was paid for is kept, and the next run goes on."""
+    path, limit = tmp_path / "r.jsonl", 25e-5
+    with pytest.raises(ReplayError, match=r"before the embeddings cost more than --max-usd 0\.00025: \d+ of 40 are kept"):
+        ask(path, rows(40), spec_of(server), limit)
+    assert 5 <= len(server.received) <= 25
+    assert len(ask(path, rows(40), spec_of(server), 1.0)) == 40
+    assert len(server.received) == 40
+    assert len(ask(path, rows(40), spec_of(server), 0.0)) == 40  # nothing is left to ask for
 
 
 @pytest.mark.parametrize(
