@@ -204,8 +204,11 @@ def _turns(prompt: Prompt) -> tuple[int, int, int, int]:
 
     The hashes are 0 where there is no system prompt, or no message before the last.
     """
+    messages = prompt.messages
+    if len(messages) == 1 and messages[0].get("role") == "user" and isinstance(messages[0].get("content"), str):
+        return 1, 0, 0, 0
     turns, system, images, opening, n = 0, 0, 0, 0, 0
-    for message in prompt.messages:
+    for message in messages:
         content, role = message.get("content"), message.get("role")
         if role in ("system", "developer"):
             if isinstance(content, str):

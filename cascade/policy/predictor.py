@@ -51,11 +51,9 @@ class Predictor:
     known_share: float
     shape: tuple[str, ...] = ()
     shapes: frozenset[int] = field(default=frozenset(), repr=False)
-    _hashes: frozenset[int] = field(init=False, repr=False, compare=False)
     _places: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_hashes", frozenset(self.weights))
         object.__setattr__(self, "_places", tuple(PROPERTIES.index(kind) for kind in self.shape))
 
     def probability(self, features: PromptFeatures) -> float | None:
@@ -67,13 +65,13 @@ class Predictor:
         for place in self._places:
             if values[place] not in shapes:
                 return None
-        weights, ngrams = self.weights, features.ngrams
-        known_ngrams = ngrams & self._hashes
-        n = len(ngrams)
-        if not n or len(known_ngrams) < self.known_share * n:
+        weight_of, n = self.weights.get, len(features.ngrams)
+        weights = [*map(weight_of, features.ngrams)]  # one look-up each: None for one that is unknown
+        unknown = weights.count(None)
+        if not n or n - unknown < self.known_share * n:
             return None
-        words = sum(map(weights.__getitem__, known_ngrams))
-        properties = sum(map(weights.get, values, _ZEROS))
+        words = sum(filter(None, weights))
+        properties = sum(map(weight_of, values, _ZEROS))
         z = self.intercept + self.scale * (words / sqrt(n) + properties / sqrt(len(values)))
         if z >= 0.0:
             return 1.0 / (1.0 + exp(-z))
