@@ -10,6 +10,7 @@ from cascade.policy import load as policy_files
 from cascade.policy.calibrators import from_json
 from cascade.policy.routes import in_words
 from cascade.policy.schema import EmbeddingSpec, ModelSpec, Policy, PolicyFile, TierPolicy
+from cascade.util.counted import counted
 from cascade.util.plain_data import usd
 from cascade.util.providers import KEY_ENV
 from cascade.util.suggestions import unknown
@@ -37,7 +38,7 @@ def add_schema(parser: argparse.ArgumentParser) -> None:
 def _check(args: argparse.Namespace) -> int:
     path = policy_files.find(args.file)
     file = policy_files.load(path)
-    print(f"{path}: {len(file.models)} models, {len(file.policies)} policies, valid")
+    print(f"{path}: {counted(len(file.models), 'model')}, {counted(len(file.policies), 'policy', 'policies')}, valid")
     if args.policy is not None:
         if args.policy not in file.policies:
             raise PolicyError(unknown("policy", args.policy, file.policies))
@@ -51,7 +52,7 @@ def _check(args: argparse.Namespace) -> int:
     for warning in warnings:
         print(f"warning: {warning}")
     n = len(warnings)
-    print("no warnings" if not n else "1 warning" if n == 1 else f"{n} warnings")
+    print(counted(n, "warning") if n else "no warnings")
     return 1 if warnings and args.strict else 0
 
 

@@ -3,20 +3,25 @@
 A label is worth most where its outcome is least certain. So each run that waits is drawn with a probability in proportion to
 the standard deviation of its label, given the grader's verdict and the confidence (Neyman 1934; active inference, Zrnic &
 Candes 2024). Two logistic regressions, of "premium was better" and of "the answer returned was better", predict it from the
-labels so far. They decide the widths of intervals alone: estimates weigh each label by the recorded probability.
+labels so far; few labels move them little from what a calibrated confidence and a grader that is often right would say.
+They decide the widths of intervals alone: estimates weigh each label by the recorded probability.
 """
 
 from collections.abc import Sequence
 from math import exp, log, sqrt
+from operator import mul
 from statistics import fmean, pstdev
 from typing import NamedTuple
 
 LEAST_LABELS = 20
-"""With fewer labels the confidence alone decides."""
+"""With fewer labels they are not fitted: verdict and confidence are believed."""
 FLOOR = 0.2
 """The smallest standard deviation of a label, relative to the mean one: no run is left out."""
-_OF_CONFIDENCE = 0.1  # the share that the confidence keeps once labels decide
-_RIDGES = (0.0, 0.3, 0.3, 0.1)
+PRIOR_LABELS = 10.0  # as many count for what is believed before any is seen
+# Of the intercept, the verdict in standard deviations, its square, and the logit of the confidence. Before any label, the
+# odds that premium was better are those that a calibrated confidence leaves, times e for each deviation of the verdict.
+RIDGES = (0.0, 1.0, 0.3, 3.0)
+BETTER, WORSE = (0.0, 1.0, 0.0, -1.0), (0.0, -1.0, 0.0, 0.0)
 _CLIP = 1e-3
 _STEPS = 12
 
@@ -49,16 +54,18 @@ def draw_sizes(candidates: Sequence[ReviewCandidate], labelled: Sequence[tuple[R
     """
     if not candidates:
         return []
-    spreads = [_spread(_confidence(one), 0.0) for one in candidates]
+    # The scale of whatever waits and was labelled: labels change it little.
+    scale = _Scale.of([*candidates, *(one for one, _ in labelled)])
+    rows = [scale.row(one) for one in candidates]
+    spreads = [_spread(_sigmoid(row[1] - row[3] - scale.logit), 0.0) for row in rows]
     if len(labelled) >= LEAST_LABELS:
-        # The scale of whatever waits and was labelled: labels change it little.
-        scale = _Scale.of([*candidates, *(one for one, _ in labelled)])
-        rows = [scale.row(one) for one, _ in labelled]
-        better = fit_logistic(rows, [max(loss, 0.0) for _, loss in labelled], _RIDGES)
-        worse = fit_logistic(rows, [max(-loss, 0.0) for _, loss in labelled], _RIDGES)
-        fitted = [_spread(_probability(row, better), _probability(row, worse)) for row in map(scale.row, candidates)]
-        part = _OF_CONFIDENCE * fmean(fitted) / fmean(spreads)
-        spreads = [(1.0 - _OF_CONFIDENCE) * new + part * old for new, old in zip(fitted, spreads, strict=True)]
+        known = [scale.row(one) for one, _ in labelled]
+        better = fit_logistic(known, [max(loss, 0.0) for _, loss in labelled], RIDGES, BETTER)
+        worse = fit_logistic(known, [max(-loss, 0.0) for _, loss in labelled], RIDGES, WORSE)
+        fitted = [_spread(_probability(row, better), _probability(row, worse)) for row in rows]
+        share = PRIOR_LABELS / (PRIOR_LABELS + len(labelled))
+        part = share * fmean(fitted) / fmean(spreads)
+        spreads = [(1.0 - share) * new + part * old for new, old in zip(fitted, spreads, strict=True)]
     total = sum(one.weight for one in candidates)
     least = FLOOR * sum(one.weight * spread for one, spread in zip(candidates, spreads, strict=True)) / total
     sizes = [one.weight * max(spread, least) for one, spread in zip(candidates, spreads, strict=True)]
@@ -87,20 +94,23 @@ class _Scale(NamedTuple):
         return 1.0, verdict, verdict * verdict - 1.0, logit
 
 
-def fit_logistic(rows: Sequence[Row], targets: Sequence[float], ridges: Sequence[float]) -> Row:
+def fit_logistic(rows: Sequence[Row], targets: Sequence[float], ridges: Sequence[float], centre: Row | None = None) -> Row:
     """The coefficients of a ridge logistic regression, by Newton steps that are halved where they lead uphill.
 
     Args:
         rows: (n, d), the intercept first.
         targets: (n,), in [0, 1].
-        ridges: (d,): the weight of each coefficient's square, halved, in the objective.
+        ridges: (d,): the weight of each coefficient's squared distance from its centre, halved, in the objective.
+        centre: (d,). Default: zeros.
     """
     size = len(ridges)
+    middle = (0.0,) * size if centre is None else centre
     mean = min(max(fmean(targets), 0.5 / len(rows)), 1.0 - 0.5 / len(rows))
     at = [log(mean / (1.0 - mean)), *[0.0] * (size - 1)]
-    value = _objective(rows, targets, ridges, at)
+    prior = list(zip(ridges, middle, strict=True))
+    value = _objective(rows, targets, prior, at)
     for _ in range(_STEPS):
-        gradient = [ridge * b for ridge, b in zip(ridges, at, strict=True)]
+        gradient = [ridge * (b - m) for (ridge, m), b in zip(prior, at, strict=True)]
         hessian = [[ridge + 1e-6 if i == j else 0.0 for j in range(size)] for i, ridge in enumerate(ridges)]
         for row, target in zip(rows, targets, strict=True):
             p = _probability(row, at)
@@ -113,7 +123,7 @@ def fit_logistic(rows: Sequence[Row], targets: Sequence[float], ridges: Sequence
         scale = 1.0
         while scale > 1e-3:
             tried = [b - scale * s for b, s in zip(at, step, strict=True)]
-            now = _objective(rows, targets, ridges, tried)
+            now = _objective(rows, targets, prior, tried)
             if now <= value:
                 at, value = tried, now
                 break
@@ -123,10 +133,10 @@ def fit_logistic(rows: Sequence[Row], targets: Sequence[float], ridges: Sequence
     return tuple(at)
 
 
-def _objective(rows: Sequence[Row], targets: Sequence[float], ridges: Sequence[float], at: Sequence[float]) -> float:
-    total = 0.5 * sum(ridge * b * b for ridge, b in zip(ridges, at, strict=True))
+def _objective(rows: Sequence[Row], targets: Sequence[float], prior: Sequence[Row], at: Sequence[float]) -> float:
+    total = 0.5 * sum(ridge * (b - m) ** 2 for (ridge, m), b in zip(prior, at, strict=True))
     for row, target in zip(rows, targets, strict=True):
-        z = sum(x * b for x, b in zip(row, at, strict=True))
+        z = sum(map(mul, row, at))
         total += max(z, 0.0) + log(1.0 + exp(-abs(z))) - target * z
     return total
 
@@ -151,12 +161,11 @@ def _spread(better: float, worse: float) -> float:
 
 
 def _probability(row: Sequence[float], coefficients: Sequence[float]) -> float:
-    z = sum(x * b for x, b in zip(row, coefficients, strict=True))
+    return _sigmoid(sum(map(mul, row, coefficients)))
+
+
+def _sigmoid(z: float) -> float:
     return 1.0 / (1.0 + exp(-z)) if z >= 0.0 else exp(z) / (1.0 + exp(z))
-
-
-def _confidence(one: ReviewCandidate) -> float:
-    return 0.5 if one.confidence is None else one.confidence
 
 
 def _logit(p: float) -> float:

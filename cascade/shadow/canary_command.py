@@ -8,14 +8,17 @@ from pathlib import Path
 
 from cascade.journal.canaries import ArmTotals, Canary, CanaryBook, CanaryState
 from cascade.journal.open_store import open_store
+from cascade.journal.promises import PromiseBook
 from cascade.policy import load as policy_files
 from cascade.policy.schema import PolicyFile
 from cascade.promise.canary import ArmSums
+from cascade.promise.states import PromiseState
 from cascade.util.atomic_write import replacing
 from cascade.util.plain_data import usd
 from cascade.util.suggestions import nearest
 
 from .canary_monitor import in_words
+from .promise_monitor import WatchedPolicy
 
 _DECISIONS = {
     "promote": (CanaryState.PROMOTED, "use the candidate for all runs"),
@@ -61,9 +64,24 @@ def _status(args: argparse.Namespace) -> int:
             candidate, present = book.totals(canary, update.began)
             print(f"  candidate  {_in_line(candidate, update.comparison.candidate)}")
             print(f"  present    {_in_line(present, update.comparison.present)}")
+            if update.state is CanaryState.RUNNING and (action := _in_force(file, name)) is not None:
+                print(f"  no run has the candidate: the promise is broken, and on_broken: {action} is in force")
     finally:
         book.close()
     return 1 if aborted else 0
+
+
+def _in_force(file: PolicyFile, name: str) -> str | None:
+    """What a policy does since its promise is broken, in place of comparing calibrations; None: it compares them."""
+    one = WatchedPolicy.of(file.policies[name])
+    if one is None or one.spec.on_broken == "warn" or file.journal is None:
+        return None
+    book = PromiseBook(partial(open_store, file.journal.address(), create=False))
+    try:
+        state = book.look(name, one.hash, one.promise, one.floor).state
+    finally:
+        book.close()
+    return one.spec.on_broken if state is PromiseState.BROKEN else None
 
 
 def _decide(args: argparse.Namespace, *, state: CanaryState) -> int:

@@ -27,6 +27,7 @@ Array = npt.NDArray[np.float64]
 LEAST_LABELS = 20
 """With fewer labels nothing is estimated."""
 _PRIOR_SQUARES, _PRIOR_LABELS = 1.0, 4.0  # imaginary labels, after Agresti & Coull (1998) and Agresti & Min (2005)
+_RARE = 8.0  # where labels and predictions differ by more squares in all, the imaginary ones count less
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,5 +184,19 @@ class _Sample:
         return sqrt(self._variance(n * float(squares)) / n)
 
     def _variance(self, squares: float) -> float:
-        n = len(self.labels)
-        return float((squares + _PRIOR_SQUARES * self.size**2) / (n + _PRIOR_LABELS - 2.0))
+        return variance_of(squares, len(self.labels), self.size)
+
+
+def variance_of(squares: float, n: int, size: float = 1.0) -> float:
+    """The variance of what n labels differ by from their predictions.
+
+    Imaginary labels keep the interval wide enough where few of the labels differ: four, with squares that add up to 1; less
+    where the labels have many squares of their own.
+
+    Args:
+        squares: The sum of the squared differences.
+        n: The number of labels.
+        size: The largest difference that is common.
+    """
+    prior = _PRIOR_SQUARES * size**2
+    return float((squares + prior * min(1.0, _RARE * size**2 / max(squares, 1e-12))) / (n + _PRIOR_LABELS - 2.0))

@@ -30,6 +30,12 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # Of several shards that fail, one error is shown, by the command itself.
 os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+# Ray runs its workers at nice 15, so that beside anything else on the machine they get a thirtieth of a core. They are the
+# command at work, and run as it does.
+os.environ.setdefault("RAY_worker_niceness", "0")
+# Nobody reads what Ray would collect for its dashboard, which is not started.
+os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
+os.environ.setdefault("RAY_enable_metrics_collection", "0")
 # By their names, because Ray is optional and only partly typed.
 ray: Any = import_module("ray")
 exceptions: Any = import_module("ray.exceptions")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade.costs.prices import Price
+from cascade.util.counted import counted
 from evals.common.notes import Notes
 from evals.recording import RecordingError, read, write
 from evals.recording.join import QUESTION_FIELDS, ByPrompt
@@ -110,7 +111,7 @@ def run(args: argparse.Namespace) -> str:
             apart = same is None and ("give one of them another id" in message or "another reference" in message)
             hint = "; --match prompt distinguishes them by prompt and reference" if apart else ""
             raise RecordingError(message + hint) from None
-    return "\n".join([f"{count:,} examples written to {args.out}", *_models(args.out, args.match), *notes.lines()])
+    return "\n".join([f"{counted(count, 'example')} written to {args.out}", *_models(args.out, args.match), *notes.lines()])
 
 
 def _of_logs(message: str, parts: Mapping[str, str]) -> str:
@@ -129,7 +130,8 @@ def _models(path: str, match: str) -> Iterator[str]:
     counts = summary(read(path))
     for model, seen in counts["models"].items():
         n = seen["answers"]
-        yield f"  {model}: {n:,} answers, {seen['graded']:,} graded, {seen['priced']:,} priced, {seen['samples']:,} samples"
+        answers = f"{counted(n, 'answer')}, {seen['graded']:,} graded, {seen['priced']:,} priced"
+        yield f"  {model}: {answers}, {counted(seen['samples'], 'sample')}"
         if seen["priced"] < n:
             yield f"    what {n - seen['priced']:,} of them cost is unknown; --price {shlex.quote(model)}=IN,OUT gives it"
         if seen["graded"] < n:

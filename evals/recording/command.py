@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cascade.policy.thresholds import NO_TASK
 from cascade.util.argument_parser import CommandParser
+from cascade.util.counted import counted
 from evals.common.notes import Notes
 
 from .check import RecordingError
@@ -36,7 +37,7 @@ def _show(args: argparse.Namespace) -> str:
     if args.json:
         return json.dumps(counts, indent=2)
     n, size = counts["examples"], Path(args.recording).stat().st_size
-    lines = [f"{args.recording}: {n:,} examples, {size / 1e6:,.1f} MB, {counts['references']:,} with a reference"]
+    lines = [f"{args.recording}: {counted(n, 'example')}, {size / 1e6:,.1f} MB, {counts['references']:,} with a reference"]
     tasks = [f"{task or NO_TASK} {count:,}" for task, count in list(counts["tasks"].items())[:12]]
     lines.append(f"tasks: {', '.join(tasks)}{' ...' if len(counts['tasks']) > 12 else ''}")
     lines.append("splits: " + ", ".join(f"{split} {count:,}" for split, count in counts["splits"].items()))
@@ -61,7 +62,7 @@ def _show(args: argparse.Namespace) -> str:
 def _merge(args: argparse.Namespace) -> str:
     (first, *others), notes = args.recordings, Notes()
     count = write(args.out, merged(first, others, notes.note, ByPrompt() if args.match == "prompt" else None))
-    return "\n".join([f"{count:,} examples written to {args.out}", *notes.lines()])
+    return "\n".join([f"{counted(count, 'example')} written to {args.out}", *notes.lines()])
 
 
 def draw(seed: int, *parts: str) -> float:
@@ -78,7 +79,7 @@ def _sample(args: argparse.Namespace) -> str:
     least = heapq.nsmallest(args.n, ((draw(args.seed, e.id), e.id) for e in read(args.recording)))
     chosen = {id for _, id in least}
     count = write(args.out, (e for e in read(args.recording) if e.id in chosen))
-    return f"{count:,} examples written to {args.out}"
+    return f"{counted(count, 'example')} written to {args.out}"
 
 
 def _shares(texts: Sequence[str]) -> list[tuple[str, float]]:
@@ -130,7 +131,7 @@ def _split(args: argparse.Namespace) -> str:
     targets = [path.with_name(f"{stem}.{name}{ending}") for name, _ in shares]
     # All or none: parts of two different draws would share examples.
     counts = write_all([(target, chosen(name)) for target, (name, _) in zip(targets, shares, strict=True)])
-    return "\n".join(f"{n:,} examples written to {target}" for n, target in zip(counts, targets, strict=True))
+    return "\n".join(f"{counted(n, 'example')} written to {target}" for n, target in zip(counts, targets, strict=True))
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cascade.util.counted import counted
+
 from .rows.input_rows import ReplayError
 from .score_table import TierScores
 from .simulate import CandidateTier, SimulatedCascade
@@ -37,8 +39,8 @@ def check_latencies(columns: dict[str, list[TierScores]], flag: str) -> None:
             unknown = int(np.isnan(column.latency_s).any(axis=1).sum())
             if unknown:
                 raise ReplayError(
-                    f"{flag} needs the latency of every answer and of its samples; {unknown} rows of the model {model!r} "
-                    "have no latency_s: record it, or leave the model out with --tiers"
+                    f"{flag} needs the latency of every answer and of its samples; it is missing in "
+                    f"{counted(unknown, 'row')} of the model {model!r}: record it, or leave the model out with --tiers"
                 )
 
 

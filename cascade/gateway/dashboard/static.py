@@ -32,7 +32,11 @@ _HEADERS = [
 
 async def page(gateway: "Gateway", caller: "Caller", body: Mapping[str, Any], reply: Reply) -> None:
     """``GET /dashboard``, and the files that it loads."""
-    file = _files().get(body["path"].get("file", "index.html"))
+    name = body["path"].get("file", "index.html")
+    if not name:  # /dashboard/: the page's links are relative to /dashboard
+        await reply.send(b"", [(b"location", b"../dashboard"), (b"cache-control", b"no-cache")], 307)
+        return
+    file = _files().get(name)
     if file is None:
         raise ApiError(404, "no such file", code="not_found")
     content, content_type = file

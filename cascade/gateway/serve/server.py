@@ -5,6 +5,7 @@ import asyncio
 import gc
 import logging
 import os
+import shutil
 import signal
 import socket
 from collections.abc import Callable
@@ -50,12 +51,16 @@ class Worker:
         counts: The workers' connections.
         ledger: Keeps budgets and rates for all workers where there is no journal; it is lost when the gateway stops.
         supervisor: The descriptor on which the supervisor waits until this worker serves.
+        folder: What the workers share; the supervisor removes it.
+        parent: The supervisor's process.
     """
 
     number: int
     counts: ConnectionCounts
     ledger: SqlLedger
     supervisor: int
+    folder: Path
+    parent: int
 
     @classmethod
     def of_environment(cls) -> "Worker | None":
@@ -72,7 +77,14 @@ class Worker:
             counts=ConnectionCounts(folder / COUNTS, int(workers)),
             ledger=SqlLedger(lambda: SqliteStore(folder / LEDGER, full=False)),
             supervisor=supervisor,
+            folder=folder,
+            parent=os.getppid(),
         )
+
+    def remove_folder_of_killed_supervisor(self) -> None:
+        """Removes what the workers share where the supervisor cannot, and no other worker serves."""
+        if os.getppid() != self.parent and self.counts.fewest(self.number) is None:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Server(uvicorn.Server):
@@ -266,6 +278,8 @@ def _serve(args: argparse.Namespace, stack: ExitStack, output: Log) -> int:
             _run(server, listeners)
     finally:
         signal.signal(signal.SIGTERM, previous)
+        if worker is not None:
+            worker.remove_folder_of_killed_supervisor()
     return 0 if server.started else 2
 
 

@@ -15,6 +15,7 @@ from cascade.errors import JournalError, PolicyError, RunNotFoundError
 from cascade.journal.open_store import open_store
 from cascade.journal.store import Filter, SqlStore
 from cascade.util.atomic_write import replacing
+from cascade.util.counted import counted
 from cascade.util.own_command import own_command
 from cascade.util.spans import span_seconds
 
@@ -158,7 +159,7 @@ def _labels(args: argparse.Namespace) -> int:
     else:
         with replacing(args.out, private=True) as file:
             file.write("".join(lines).encode())
-    print(f"{args.out}: {len(lines)} labels", file=sys.stderr)
+    print(f"{args.out}: {counted(len(lines), 'label')}", file=sys.stderr)
     return 0
 
 
@@ -183,7 +184,11 @@ def _verify(args: argparse.Namespace) -> int:
             wrong += bool(differs)
             for what in differs:
                 _say(f"{record.run_id}: {what}")
-    _say(f"{count} records, {wrong} differ" if wrong else f"{count} records, every decision follows from its verdicts")
+    _say(
+        f"{counted(count, 'record')}, {wrong} differ"
+        if wrong
+        else f"{counted(count, 'record')}, every decision follows from its verdicts"
+    )
     return 1 if wrong else 0
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from cascade.policy.schema import JudgeRule
+from cascade.util.counted import counted
 from evals.common.judge_spec import JudgeSpecError, judge_rule
 from evals.recording import Example
 
@@ -52,7 +53,9 @@ def usable_rows(examples: Sequence[Example], tiers: Sequence[str]) -> tuple[list
         raise ReplayError(
             f"none of {len(examples):,} rows can be used ({why}); {', '.join(remedies)}, or choose other tiers"
         )
-    warnings = [f"left out: {len(ids)} rows, {reason}: {preview(ids)}" for reason, ids in ids_by_reason.items() if ids]
+    warnings = [
+        f"left out: {counted(len(ids), 'row')}, {reason}: {preview(ids)}" for reason, ids in ids_by_reason.items() if ids
+    ]
     if n_left_out > MAX_LEFT_OUT * len(examples):
         reasons = ", ".join(f"{reason} ({len(ids):,})" for reason, ids in ids_by_reason.items() if ids)
         warnings = [
@@ -69,15 +72,15 @@ def row_warnings(examples: Sequence[Example], tiers: Sequence[str]) -> list[str]
     tasks = Counter(e.task for e in examples)
     lone = [e.id for e in examples if tasks[e.task] == 1]
     if lone and len(tasks) > 1:
-        warnings.append(f"{len(lone)} tasks have one row only, which is in one split only: {preview(lone)}")
+        warnings.append(f"{counted(len(lone), 'task')} of a single row, which is in one split only: {preview(lone)}")
     texts: dict[str, list[str]] = {}
     for e in examples:
         texts.setdefault(prompt_key(e), []).append(e.id)
     repeated = [ids for ids in texts.values() if len(ids) > 1]
     if repeated:
         warnings.append(
-            f"{len(repeated)} prompts occur more than once; each is kept in one split, but if they are rarer in your "
-            "traffic, the certificate is too confident: " + preview([" = ".join(ids[:3]) for ids in repeated])
+            f"prompts that occur more than once: {len(repeated):,}; each is kept in one split, but if they are rarer in "
+            "your traffic, the certificate is too confident: " + preview([" = ".join(ids[:3]) for ids in repeated])
         )
     # The same text against the same reference cannot be both right and wrong.
     clash = []
@@ -88,7 +91,9 @@ def row_warnings(examples: Sequence[Example], tiers: Sequence[str]) -> list[str]
         if any(len(q) > 1 for q in graded.values()):
             clash.append(e.id)
     if clash:
-        warnings.append(f"{len(clash)} rows grade one and the same answer differently for two models: {preview(clash)}")
+        warnings.append(
+            f"one and the same answer is graded differently for two models in {counted(len(clash), 'row')}: {preview(clash)}"
+        )
     free = [t for t in tiers if all(not e.answers[t]["cost_usd"] for e in examples)]
     if free:
         warnings.append(f"every answer of {', '.join(free)} costs 0; give real prices if it is not free")

@@ -20,7 +20,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from math import sqrt
+from math import exp, sqrt
 from pathlib import Path
 from statistics import NormalDist
 from time import perf_counter
@@ -28,11 +28,22 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
-from cascade.promise.review_sampling import ReviewCandidate, draw_sizes
-from evals.audit.people import chances_of_draws, estimate_by_people
+from cascade.promise.review_sampling import (
+    BETTER,
+    FLOOR,
+    LEAST_LABELS,
+    PRIOR_LABELS,
+    RIDGES,
+    WORSE,
+    ReviewCandidate,
+    draw_sizes,
+    fit_logistic,
+)
+from evals.audit.people import chances_of_draws, estimate_by_people, variance_of
 from evals.common.intervals import student_quantile
 from evals.recording import read
-from evals.replay.statistics.regression import logistic, ridge_logistic
+from evals.replay.calibration.calibrate import fit
+from evals.replay.statistics.regression import logistic
 
 Array = npt.NDArray[np.float64]
 Answers = tuple[Array, Array]
@@ -71,37 +82,32 @@ def judge(rng: np.random.Generator, right: Array, kind: str, scale: str, auroc: 
 
 
 def recorded(name: str) -> list[Answers]:
-    """For each model of a recording: its answers, with the confidence that was fitted to the others."""
+    """For each model of a recording: its answers, with the confidences of a calibration to the others."""
     out = []
     examples = list(read(HOME / f"{name}.jsonl.gz"))
     for model in RECORDED[name]:
         answers = [example.answers[model] for example in examples]
         right = np.array([round(float(answer["quality"])) for answer in answers], dtype=float)
-        scores = np.array(
-            [answer.get("logprob", answer.get("verdicts", {}).get("verifier")) for answer in answers], dtype=float
-        )
-        x = np.stack([np.ones(len(scores)), (scores - scores.mean()) / scores.std()], axis=1)
-        folds = np.random.default_rng(0).permutation(len(right)) % 10
-        inside = (folds[None, :] != np.arange(10)[:, None]) * 1.0
-        coefficients = ridge_logistic(x, right, inside, np.full((10, 2), 1e-3))
-        assert coefficients is not None
-        out.append((right, logistic((coefficients @ x.T)[folds, np.arange(len(right))])))
+        scores = [exp(a["logprob"]) if "logprob" in a else a["verdicts"]["verifier"] for a in answers]
+        out.append((right, fit({"score": np.array(scores)}, right).out_of_fold))
     return out
 
 
 def limits(answers: Answers, verdicts: Array) -> tuple[float, float]:
-    """The smallest ratios of widths: with labels given uniformly, and chosen in the best way; in 60 by 60 cells."""
+    """The smallest ratios of widths: with labels given uniformly, and chosen in the best way.
+
+    Both know P(right): the odds of the confidence, times how much more often right answers get such a verdict.
+    """
     right, confidence = answers
-    cells = np.zeros(len(right), dtype=np.intp)
-    for values in (verdicts, confidence):
-        edges = np.unique(np.quantile(values, np.linspace(0.0, 1.0, 61)[1:-1]))
-        cells = cells * 61 + np.searchsorted(edges, values)
-    counts = np.bincount(cells)
-    share = np.bincount(cells, right) / np.maximum(counts, 1)
-    variances = share * (1.0 - share) * counts / np.maximum(counts - 1, 1)
-    weight, variance = counts / counts.sum(), right.mean() * (1.0 - right.mean())
-    unexplained = float(np.sum(weight * variances) / variance)
-    chosen = float(np.sum(weight * np.sqrt(variances)) ** 2 / variance)
+    edges = np.unique(np.quantile(verdicts, np.linspace(0.0, 1.0, 61)[1:-1]))
+    bins = np.searchsorted(edges, verdicts)
+    counts = [np.bincount(bins[right == outcome], minlength=len(edges) + 1) + 0.5 for outcome in (0.0, 1.0)]
+    ratios = np.log(counts[1] / counts[1].sum()) - np.log(counts[0] / counts[0].sum())
+    p = np.clip(confidence, 1e-6, 1.0 - 1e-6)
+    p = logistic(np.log(p / (1.0 - p)) + ratios[bins])
+    variance = right.mean() * (1.0 - right.mean())
+    unexplained = float(np.mean(p * (1.0 - p)) / variance)
+    chosen = float(np.mean(np.sqrt(p * (1.0 - p))) ** 2 / variance)
     # What verdict and confidence explain is known of 4,000 answers and not of all.
     explained = (1.0 - unexplained) * LABELS / VERDICTS
     return sqrt(unexplained + explained), sqrt(chosen + explained)
@@ -110,20 +116,48 @@ def limits(answers: Answers, verdicts: Array) -> tuple[float, float]:
 def alone(labels: Array) -> tuple[float, float]:
     """The limits by the labels of people alone, with the same kind of interval."""
     n, mean = len(labels), float(labels.mean())
-    error = sqrt((float(((labels - mean) ** 2).sum()) + 1.0) / (n + 2.0) / n)
+    error = sqrt(variance_of(float(((labels - mean) ** 2).sum()), n) / n)
     half = student_quantile(0.975, n - 2) * error
     return max(0.0, mean - half), min(1.0, mean + half)
+
+
+def sizes_of(verdicts: Array, confidences: Array, labelled: list[int], losses: Array, left: list[int]) -> Array:
+    """What ``draw_sizes`` gives for those that are left, in numpy: a simulation asks for it thousands of times."""
+    z, p = (verdicts - verdicts.mean()) / verdicts.std(), np.clip(confidences, 1e-3, 1.0 - 1e-3)
+    logits = np.log(p / (1.0 - p))
+    believed = logistic(z - logits)
+    spreads = np.sqrt(np.maximum(believed * (1.0 - believed), 1e-6))[left]
+    if len(labelled) >= LEAST_LABELS:
+        rows = np.stack([np.ones(len(z)), z, z * z - 1.0, logits - logits.mean()], axis=1)
+        known: list[tuple[float, ...]] = [tuple(row) for row in rows[labelled].tolist()]
+        targets = losses[labelled]
+        better = logistic(rows[left] @ np.array(fit_logistic(known, np.maximum(targets, 0.0).tolist(), RIDGES, BETTER)))
+        worse = logistic(rows[left] @ np.array(fit_logistic(known, np.maximum(-targets, 0.0).tolist(), RIDGES, WORSE)))
+        fitted = np.sqrt(np.maximum(better + worse - (better - worse) ** 2, 1e-6))
+        share = PRIOR_LABELS / (PRIOR_LABELS + len(labelled))
+        spreads = (1.0 - share) * fitted + share * fitted.mean() / spreads.mean() * spreads
+    sizes = np.maximum(spreads, FLOOR * spreads.mean())
+    return np.array(sizes / sizes.mean())
+
+
+def same_sizes(verdicts: Array, confidences: Array, losses: Array) -> bool:
+    """Whether ``sizes_of`` is ``draw_sizes``."""
+    candidates = [ReviewCandidate(v, c) for v, c in zip(verdicts.tolist(), confidences.tolist(), strict=True)]
+    labelled, left = list(range(60)), list(range(60, len(candidates)))
+    pairs = [(candidates[i], float(losses[i])) for i in labelled]
+    return np.allclose(
+        sizes_of(verdicts, confidences, labelled, losses, left), draw_sizes(candidates[60:], pairs), rtol=1e-4
+    )
 
 
 def reviewed(rng: np.random.Generator, answers: Answers, verdicts: Array) -> tuple[Array, Array]:
     """The labels (n,), NaN where nobody looked, and the chances (n,) of those that the queue drew."""
     right, confidence = answers
-    candidates = [ReviewCandidate(v, c) for v, c in zip(verdicts.tolist(), confidence.tolist(), strict=True)]
+    losses, graded = 1.0 - right, 1.0 - verdicts
     left, chosen_rows, shares = list(range(len(right))), list[int](), list[float]()
     for count in range(LABELS):
         if count % EVERY == 0:
-            labelled = [(candidates[i], float(right[i])) for i in chosen_rows]
-            sizes = np.array(draw_sizes([candidates[i] for i in left], labelled))
+            sizes = sizes_of(graded, confidence, chosen_rows, losses, left)
         place = int(rng.choice(len(left), p=sizes / sizes.sum()))
         shares.append(float(sizes[place] / sizes.mean()))
         chosen_rows.append(left.pop(place))
@@ -138,31 +172,41 @@ def measure(
 ) -> dict[str, float]:
     """Coverage, and the width against that of the labels alone."""
     hits = hits_alone = 0
-    width = width_alone = 0.0
+    width = width_alone = width_uniform = 0.0
     errors = []
     for _ in range(draws):
         answers = make(VERDICTS)
         verdicts = grade(answers[0])
         labels, chances = reviewed(rng, answers, verdicts)
         e = estimate_by_people(labels, verdicts, confidences=answers[1], chances=chances, low=0.0)
-        low, high = alone(answers[0][rng.choice(VERDICTS, LABELS, replace=False)])
+        uniform = np.full(VERDICTS, np.nan)
+        rows = rng.choice(VERDICTS, LABELS, replace=False)
+        uniform[rows] = answers[0][rows]
+        low, high = alone(answers[0][rows])
+        u = estimate_by_people(uniform, verdicts, confidences=answers[1], low=0.0)
         hits, hits_alone = hits + (e.lower <= truth <= e.upper), hits_alone + (low <= truth <= high)
         width, width_alone = width + e.upper - e.lower, width_alone + high - low
+        width_uniform += u.upper - u.lower
         errors.append(e.mean - truth)
     answers = make(400_000)
+    few = make(VERDICTS)
+    verdicts = grade(few[0])
+    if not same_sizes(1.0 - verdicts, few[1], 1.0 - few[0]):
+        raise AssertionError("the simulation draws with other sizes than the review page")
     at_random, at_best = limits(answers, grade(answers[0]))
     return {
         "coverage": hits / draws,
         "coverage_alone": hits_alone / draws,
         "ratio": width / width_alone,
+        "limit": at_best,
+        "ratio_uniform": width_uniform / width_alone,
         "limit_uniform": at_random,
-        "limit_chosen": at_best,
         "bias_in_standard_errors": float(np.mean(errors) / np.std(errors) * sqrt(draws)),
     }
 
 
 def worlds(rng: np.random.Generator, draws: int) -> dict[str, dict[str, float]]:
-    """Each simulated judge."""
+    """Each simulated judge, and one that knows nothing, beside a confidence that knows nothing."""
     results = {}
     for kind in KINDS:
         for scale in SCALES:
@@ -172,7 +216,12 @@ def worlds(rng: np.random.Generator, draws: int) -> dict[str, dict[str, float]]:
                     return judge(rng, right, kind, scale, auroc)
 
                 results[f"{kind}, {scale}, {auroc}"] = measure(rng, lambda n: simulated(rng, n), grade, RIGHT, draws)
-    return results
+
+    def unknowing(n: int) -> Answers:
+        return simulated(rng, n)[0], rng.random(n)
+
+    nothing = measure(rng, unknowing, lambda right: rng.random(len(right)), RIGHT, draws)
+    return {**results, "nothing known, 0.5": {key: value for key, value in nothing.items() if "limit" not in key}}
 
 
 def of_recordings(rng: np.random.Generator, draws: int) -> dict[str, dict[str, float]]:
@@ -198,17 +247,20 @@ def of_recordings(rng: np.random.Generator, draws: int) -> dict[str, dict[str, f
 def main() -> int:
     """Measures and compares with the targets."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--draws", type=int, default=40, help="simulated samples of each judge (default 40)")
+    parser.add_argument("--draws", type=int, default=100, help="simulated samples of each judge (default 100)")
     args = parser.parse_args()
     rng, begin = np.random.default_rng(0), perf_counter()
     results = worlds(rng, args.draws) | of_recordings(rng, args.draws)
-    good = [r["ratio"] for name, r in results.items() if not name.endswith(" 0.7")]
+    good = [r["ratio"] for name, r in results.items() if name.endswith((" 0.8", " 0.9"))]
     coverages = [r["coverage"] for r in results.values()]
+    biases = [abs(r["bias_in_standard_errors"]) for r in results.values()]
     ok = {
         "covers": float(np.mean(coverages)) >= COVERED,
         # Each of them within 3.5 standard errors of its own simulation.
         "each_covers": min(coverages) >= COVERED - 3.5 * sqrt(COVERED * (1.0 - COVERED) / args.draws),
         "narrower": max(good) <= TARGET,
+        "never_wider": max(r["ratio_uniform"] for r in results.values()) <= 1.02,
+        "unbiased": max(biases) <= 3.5 and sum(bias > 2.0 for bias in biases) <= len(biases) / 6,
     }
     rounded = {name: {key: round(value, 3) for key, value in r.items()} for name, r in results.items()}
     seconds = round(perf_counter() - begin, 1)

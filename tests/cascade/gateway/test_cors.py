@@ -75,5 +75,7 @@ def test_the_address_leads_to_the_dashboard(running: Running) -> None:
     assert (opened.status_code, opened.headers["location"]) == (307, "/dashboard")
     assert httpx2.get(running.url, follow_redirects=True).headers["content-type"].startswith("text/html")
     assert httpx2.head(running.url).status_code == 307
+    slash = httpx2.get(f"{running.url}/dashboard/", follow_redirects=True)
+    assert (slash.status_code, slash.url.path) == (200, "/dashboard")
     asked_for_json = httpx2.get(running.url, headers={"accept": "application/json"}).json()
     assert (asked_for_json["dashboard"], asked_for_json["openapi"]) == ("/dashboard", "/openapi.json")

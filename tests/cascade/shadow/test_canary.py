@@ -252,6 +252,23 @@ def test_promotion_and_rollback_are_one_command_each(file: PolicyFile, capsys: p
         assert {r.canary for r in run_many(service, 40)} == {"present", "candidate"}
 
 
+@pytest.mark.parametrize(("on_broken", "stops"), [("premium", True), ("warn", False)])
+def test_the_status_says_that_a_broken_promise_stops_the_comparison(
+    policies: Path, capsys: pytest.CaptureFixture[str], on_broken: str, stops: bool
+) -> None:
+    """Where the policy then does something other than to warn."""
+    promise = f"{CANARY}\n    promise: {{max_loss: 0.02, on_broken: {on_broken}}}"
+    policies.write_text(policies.read_text(encoding="utf-8").replace(CANARY, promise), encoding="utf-8")
+    file = load(policies)
+    with make_cascade(file) as service:
+        run_many(service, 60)
+    main(["canary", "status"])
+    assert "no run has the candidate" not in capsys.readouterr().out
+    label(file, candidate=0.0, present=1.0)
+    main(["canary", "status"])
+    assert (f"on_broken: {on_broken} is in force" in capsys.readouterr().out) is stops
+
+
 def test_only_runs_that_the_canary_assigned_count(file: PolicyFile, book: CanaryBook) -> None:
     """Runs from before it began do not count, and none counts twice in several processes."""
     plain = file.policies["default"].model_copy(update={"canary": None})

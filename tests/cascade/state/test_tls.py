@@ -103,7 +103,7 @@ def test_what_is_wrong_is_said(
     """In the log, where the outage begins, without the password of the URL; the request is refused."""
     caplog.set_level(logging.WARNING)
     query = "" if authority is None else f"?ssl_ca_certs={authority}"
-    with tls(server, certificate) as port, pytest.raises(StateError, match="away") as caught:
+    with tls(server, certificate) as port, pytest.raises(StateError, match="unavailable") as caught:
         asyncio.run(reserve(f"rediss://:hidden-word@localhost:{port}/0{query}"))
     assert "hidden-word" not in f"{caught.value} {caplog.text}"
     (line,) = [line for line in caplog.messages if "shared state is unavailable" in line]
@@ -112,5 +112,5 @@ def test_what_is_wrong_is_said(
 
 def test_a_file_of_authorities_that_is_not_there(server: RedisServer) -> None:
     """An error, not a connection without a check."""
-    with tls(server, LOCALHOST) as port, pytest.raises(StateError, match="away"):
+    with tls(server, LOCALHOST) as port, pytest.raises(StateError, match="unavailable"):
         asyncio.run(reserve(f"rediss://localhost:{port}/0?ssl_ca_certs=/no/such/file"))

@@ -1,6 +1,7 @@
 """The commands on Ray itself: two workers on this machine, killed and not."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,11 @@ def test_outputs_are_in_order_and_errors_are_their_own(engine: Engine) -> None:
     assert list(engine.map(work.square_slowly, 0.1, shards)) == [n * n for n in range(20)]
     with pytest.raises(work.OddError, match=r"^1 is odd$"):
         list(engine.map(work.halve, None, shards))
+
+
+def test_workers_have_the_command_s_priority(engine: Engine) -> None:
+    """Ray's own default is nice 15, which beside any other work on the machine leaves them a thirtieth of a core."""
+    assert list(engine.map(work.niceness, None, [work.Number(number=1)])) == [os.nice(0)]
 
 
 def test_a_killed_worker_s_shard_is_worked_on_again(engine: Engine, tmp_path: Path) -> None:

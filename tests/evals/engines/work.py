@@ -29,6 +29,11 @@ def square_slowly(delay_s: float, shard: Number) -> int:
     return shard.number**2
 
 
+def niceness(_: None, shard: Number) -> int:
+    """The worker's."""
+    return os.nice(0)
+
+
 def halve(_: None, shard: Number) -> int:
     """Raises OddError."""
     if shard.number % 2:

@@ -309,7 +309,7 @@ def test_tasks_of_one_row_are_a_warning(tmp_path: Path, capsys: pytest.CaptureFi
     rows[4]["task"], rows[5]["task"] = "lone", "lonely"
     path.write_text("".join(json.dumps(r) + "\n" for r in rows))
     assert main([str(path), *SMALL]) == 0
-    assert "warning: 2 tasks have one row only, which is in one split only: 4, 5" in capsys.readouterr().err
+    assert "warning: 2 tasks of a single row, which is in one split only: 4, 5" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])

@@ -62,9 +62,9 @@ def test_rows_are_left_out_by_reason_and_named() -> None:
     assert [e.id for e in usable] == [f"row-{i}" for i in range(40) if i not in (1, 2, 3, 4)]
     assert counts == {"a tier has no answer": 1, "not graded": 2, "cost unknown": 1}
     assert warnings == [
-        "left out: 1 rows, a tier has no answer: row-1",
+        "left out: 1 row, a tier has no answer: row-1",
         "left out: 2 rows, not graded: row-2, row-4",
-        "left out: 1 rows, cost unknown: row-3",
+        "left out: 1 row, cost unknown: row-3",
     ]
 
 
@@ -105,7 +105,7 @@ def test_tasks_of_one_row_are_named() -> None:
     rows[7] = replace(rows[7], task="rare")
     rows[9] = replace(rows[9], task="rarer")
     [meaning] = row_warnings(rows, TIERS)
-    assert meaning == "2 tasks have one row only, which is in one split only: row-7, row-9"
+    assert meaning == "2 tasks of a single row, which is in one split only: row-7, row-9"
     assert row_warnings(rows[7:8], TIERS) == []
 
 
@@ -114,7 +114,7 @@ def test_prompts_that_stand_twice_are_named() -> None:
     rows = examples(30)
     rows[3], rows[4] = replace(rows[3], prompt=rows[0].prompt), replace(rows[4], prompt=rows[0].prompt, system="Be brief.")
     [meaning] = row_warnings(rows, TIERS)
-    assert meaning.startswith("1 prompts occur more than once")
+    assert meaning.startswith("prompts that occur more than once: 1;")
     assert meaning.endswith(": row-0 = row-3")
     assert prompt_key(rows[0]) == prompt_key(rows[3]) != prompt_key(rows[4])
 
@@ -124,7 +124,7 @@ def test_equal_answers_with_unequal_grades_are_named() -> None:
     rows = spoilt(examples(30), {5: {"text": " same", "quality": 1.0}})
     rows = spoilt(rows, {5: {"text": "same\n", "quality": 0.0}}, "dear")
     [meaning] = row_warnings(rows, TIERS)
-    assert meaning == "1 rows grade one and the same answer differently for two models: row-5"
+    assert meaning == "one and the same answer is graded differently for two models in 1 row: row-5"
 
 
 def test_free_tiers_and_a_wrong_order_are_named() -> None:

@@ -145,7 +145,7 @@ def test_latencies_must_be_recorded(tmp_path: Path) -> None:
     """One answer without is refused, with the model and the number of rows."""
     rows = examples(200, seed=4)
     del rows[7].answers["dear"]["latency_s"]
-    with pytest.raises(ReplayError, match="1 rows of the model 'dear' have no latency_s"):
+    with pytest.raises(ReplayError, match="missing in 1 row of the model 'dear'"):
         run(tmp_path, rows, max_latency_s=3)
 
 

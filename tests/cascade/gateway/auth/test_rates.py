@@ -1,6 +1,7 @@
 """Key rates in the journal's database: one bucket for every gateway."""
 
 import asyncio
+import sys
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -8,11 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from cascade.engine.sessions import SessionMemory
 from cascade.errors import JournalError
+from cascade.gateway.auth.keys import _TokenBucket
 from cascade.gateway.auth.rates import SharedRates
 from cascade.gateway.errors import ApiError
 from cascade.journal.ledger import SqlLedger
 from cascade.journal.open_store import open_store
+from cascade.policy.sticky import StickySpec
+from cascade.resilience.breaker import Breaker, BreakerRule
 
 
 @pytest.fixture
@@ -58,6 +63,36 @@ def test_a_client_that_goes_on_asks_the_database_once(two: tuple[SharedRates, Sh
 
     first, second = asyncio.run(ask())
     assert 59 < second <= first <= 60
+
+
+@pytest.mark.parametrize("seconds", [86_400.0, -86_400.0, 1e9])
+def test_a_clock_that_jumps_changes_no_wait(
+    two: tuple[SharedRates, SharedRates], seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither of a rate of one process, nor of one that several share, nor of a breaker, nor of a conversation."""
+    bucket, one = _TokenBucket(), two[0]
+    guarded = Breaker(BreakerRule(min_requests=1, cooldown_s=60.0))
+    sessions = SessionMemory(StickySpec())
+    turn_ended = sessions.clock()
+    admission = guarded.admit()
+    assert not isinstance(admission, float)
+    guarded.record(admission, False)
+
+    async def ask() -> list[float]:
+        return [bucket.take(1.0), bucket.take(1.0), await one.take("k", 1.0, 1.0), await two[1].take("k", 1.0, 1.0)]
+
+    assert [wait > 0 for wait in asyncio.run(ask())] == [False, True, False, True]
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + seconds)
+    for module in list(sys.modules.values()):
+        if getattr(module, "__name__", "").startswith("cascade.") and getattr(module, "time", None) is real:
+            monkeypatch.setattr(module, "time", time.time)
+    waits = asyncio.run(ask())
+    assert all(59 < wait <= 60 for wait in waits)
+    refused = guarded.admit()
+    assert isinstance(refused, float)
+    assert 59 < refused <= 60
+    assert 0 <= sessions.clock() - turn_ended < 60
 
 
 def test_a_rate_that_cannot_be_checked_refuses_the_request(caplog: pytest.LogCaptureFixture) -> None:

@@ -300,7 +300,7 @@ def test_abstaining_is_said(running: Running, upstream: WireServer) -> None:
         ({"function_call": "auto"}, "function_call", "send tool_choice"),
         ({"modalities": ["text", "audio"]}, "modalities", "answers are text"),
         ({"audio": {"voice": "alloy", "format": "wav"}}, "audio", "audio is not supported"),
-        ({"web_search_options": {}}, "web_search_options", "offer one as a tool"),
+        ({"web_search_options": {}}, "web_search_options", "offer it as a tool"),
         ({"messages": [{"role": "assistant", "audio": {"id": "a"}}]}, "messages[0].audio", "send its transcript"),
         ({"messages": [{"role": "assistant", "function_call": {"name": "f"}}]}, "messages[0].function_call", "tool_calls"),
         ({"messages": []}, "messages", "is missing"),

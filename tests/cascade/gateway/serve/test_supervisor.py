@@ -246,6 +246,7 @@ def test_workers_end_with_their_supervisor(policies: Path) -> None:
         running.kill()
         running.wait(10)
         wait_until(lambda: not any(map(alive, workers)))
+    assert not list(policies.parent.glob("cascade-gateway-*"))
 
 
 def test_workers_share_rates_and_budgets_without_a_journal(tmp_path: Path) -> None:
