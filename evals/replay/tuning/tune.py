@@ -153,7 +153,8 @@ class Tuner:
         if self.max_latency_s is not None:
             late = late_shares(cascade, cuts, rows, self.max_latency_s)
             loss = np.where(late <= safe_share(len(rows)), loss, np.inf)  # too slow: never promising, however good
-        return SweepResult(cascade, tuple(cuts), loss, second, mean.cost.ravel())
+        usd = mean.cost.ravel() + float(cascade.before_tiers(rows)[0].mean())
+        return SweepResult(cascade, tuple(cuts), loss, second, usd)
 
     def losses(
         self, cascade: SimulatedCascade, graded_share: float, *, harms_only: bool = False

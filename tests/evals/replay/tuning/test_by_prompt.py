@@ -17,6 +17,7 @@ from evals.replay.pipeline import ReplayConfig, replay
 from evals.replay.prompt_columns import with_prompts
 from evals.replay.rows.splits import Splits
 from evals.replay.score_table import TierScores
+from evals.replay.simulate import SimulatedCascade
 from evals.replay.tuning.by_prompt import PromptTuner
 from evals.replay.tuning.candidate_cascades import MAX_TIERS
 from evals.replay.tuning.tune import Goal
@@ -96,6 +97,26 @@ def test_the_same_seed_gives_the_same_ladder() -> None:
         assert tier.prompt.predictor is not None
         both.append((choice.chosen.thresholds, tier.skip_below, tier.prompt.predictor.to_json()))
     assert both[0] == both[1]
+
+
+def test_the_embedding_counts_where_ladders_are_ranked() -> None:
+    """A ladder whose confidence reads the prompt is swept at what it costs, with the embedding that every run asks for."""
+    columns, examples, _ = world(600, telling=True)
+    goal = Goal(columns["dear"][0].quality[:, 0], 0.05, "dear")
+    tuner = PromptTuner(with_prompts(columns, examples), np.arange(300), goal, 0).prompted
+    assert tuner is not None
+    [cascade] = [
+        each.cascade
+        for each in tuner.sweep_all()
+        if len(each.cascade.tiers) == 2 and any(c.reads_prompt for c in each.cascade.tiers[0].calibrators)
+    ]
+    first, last = cascade.tiers
+    assert first.prompt is not None
+    priced = replace(first, prompt=replace(first.prompt, embedding_usd=np.full(600, 0.2), embedding_s=np.zeros(600)))
+    swept = tuner.sweep(SimulatedCascade.from_tiers([priced, last]))
+    for flat in (0, len(swept.usd) - 1):
+        assert swept.usd[flat] == pytest.approx(swept.candidate(flat, 0.05).outcome(tuner.rows).cost_usd.mean())
+    assert swept.usd == pytest.approx(tuner.sweep(cascade).usd + 0.2)
 
 
 def test_prompts_unlike_the_recording_go_to_the_next_tier() -> None:
