@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.linear_model import LogisticRegression
 
 from evals.replay import router
 from evals.replay.router import DIMENSIONS, RIDGES, PromptRouter, design, features, kernel_logistic
@@ -96,6 +95,8 @@ def separable(n: int, seed: int) -> tuple[list[str], np.ndarray]:
 @pytest.mark.parametrize("noise", [0.0, 0.3])
 def test_the_regression_is_scikit_learns(ridge: float, noise: float) -> None:
     """The same penalty gives the same probabilities, weights and intercept as LogisticRegression on the features."""
+    from sklearn.linear_model import LogisticRegression
+
     texts, target = separable(60, 1)
     target = np.where(np.random.default_rng(2).random(60) < noise, 1 - target, target)
     table, _ = design(texts)

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.isotonic import IsotonicRegression
-from sklearn.linear_model import LogisticRegression
 
 from cascade.policy.calibrators import Calibrator, Constant, Feature, Isotonic, Logistic
 from evals.replay.calibration.apply_mapping import apply, transformed
@@ -72,6 +70,8 @@ def test_apply_needs_a_length() -> None:
 @pytest.mark.parametrize("missing", [0.0, 0.3])
 def test_fit_is_a_scikit_learn_fit(missing: float) -> None:
     """The whole path, from transform and standardised columns with indicators to the mapping, is the reference's optimum."""
+    from sklearn.linear_model import LogisticRegression
+
     scores, y = simulated(400, judges=2, missing=missing)
     mapping = fit(scores, y, candidates=("logistic",)).mapping
     assert isinstance(mapping, Logistic)
@@ -93,6 +93,8 @@ def test_fit_is_a_scikit_learn_fit(missing: float) -> None:
 
 def test_isotonic_is_scikit_learn_smoothed() -> None:
     """The blocks are the reference's, ties pooled; the one row more a block moves P by at most 1 / (rows + 1)."""
+    from sklearn.isotonic import IsotonicRegression
+
     rng = np.random.default_rng(1)
     s = rng.integers(0, 50, 2000) / 50
     y = (rng.random(2000) < np.where(s < 0.5, 0.1, 0.4 + 0.6 * s)).astype(np.float64)

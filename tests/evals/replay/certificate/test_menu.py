@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
 
 from evals.replay.certificate.certified_choice import choose_certified, choose_from_menu
 from evals.replay.certificate.guarantee import Guarantee
@@ -95,6 +94,8 @@ def test_the_certification_rows_choose_no_order() -> None:
 def test_a_menu_is_broken_rarely(order: str) -> None:
     """Simulation: pairs of which half are true and half just false, in a fixed order; in at most a share delta of 600
     recordings does a false one pass, although each recording tests up to 12 pairs on the same rows."""
+    from scipy.stats import binomtest
+
     delta, n, draws = 0.1, 150, 600
     limits, rng = (0.04, 0.08, 0.12), np.random.default_rng(0)
     worse = [0.03, 0.07, 0.09, 0.14]  # a candidate's loss is this less 0.02: 0.01, 0.05, 0.07, 0.12
@@ -117,6 +118,8 @@ def test_a_menu_is_broken_rarely(order: str) -> None:
 
 def test_without_stopping_at_the_first_failure_a_menu_would_be_broken_too_often() -> None:
     """The simulation bites: testing every pair and keeping what passes breaks more than delta."""
+    from scipy.stats import binomtest
+
     delta, n, draws, rng = 0.1, 150, 400, np.random.default_rng(1)
     broken = 0
     for _ in range(draws):

@@ -8,7 +8,6 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
 
 from evals.replay.statistics import significance
 from evals.replay.statistics.certify import METHODS, Certificate, fixed_sequence, least_rows, p_value, rows_needed
@@ -161,6 +160,8 @@ def test_needed_where_no_number_would_do() -> None:
 
 def at_most(hits: int, draws: int, delta: float) -> None:
     """The share of hits does not speak against a probability of at most delta, by a binomial test at 1e-3."""
+    from scipy.stats import binomtest
+
     assert binomtest(hits, draws, delta, alternative="greater").pvalue > 1e-3, f"{hits} of {draws} at {delta}"
 
 

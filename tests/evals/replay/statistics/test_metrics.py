@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
-from sklearn import metrics as reference
 
 from evals.common.intervals import wilson
 from evals.replay.statistics.metrics import (
@@ -50,6 +48,8 @@ def calibrated(n: int, seed: int = 0) -> tuple[Array, Array]:
 @given(rows)
 def test_equal_to_scikit_learn(values: list[tuple[float, float]]) -> None:
     """Brier score, log-loss and AUROC are the reference's, with ties and at p = 0 and 1."""
+    from sklearn import metrics as reference
+
     p, y = split(values)
     assert brier(p, y) == pytest.approx(reference.brier_score_loss(y, p, pos_label=1, labels=[0, 1]))
     assert log_loss(p, y) == pytest.approx(reference.log_loss(y, p, labels=[0, 1]), abs=1e-9)
@@ -61,6 +61,8 @@ def test_equal_to_scikit_learn(values: list[tuple[float, float]]) -> None:
 
 def test_auroc_of_fractions() -> None:
     """A row of quality 0.25 counts as a quarter of a correct row and three quarters of a wrong one."""
+    from sklearn import metrics as reference
+
     p, y = np.array([0.2, 0.7, 0.9, 0.7]), np.array([0.25, 0.5, 1.0, 0.0])
     spread_p = np.repeat(p, 4)
     spread_y = np.concatenate([[1] * round(4 * v) + [0] * round(4 - 4 * v) for v in y])
@@ -141,6 +143,8 @@ def test_reliability() -> None:
 @given(st.integers(1, 300), st.data())
 def test_wilson(n: int, data: st.DataObject) -> None:
     """Wilson's interval is scipy's."""
+    from scipy.stats import binomtest
+
     k = data.draw(st.integers(0, n))
     interval = binomtest(k, n).proportion_ci(method="wilson")
     assert wilson(k / n, n) == pytest.approx((interval.low, interval.high), abs=1e-12)

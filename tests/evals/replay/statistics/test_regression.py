@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.isotonic import IsotonicRegression
-from sklearn.linear_model import LogisticRegression
 
 from evals.replay.statistics.regression import pava, ridge_logistic
 
@@ -14,6 +12,8 @@ from evals.replay.statistics.regression import pava, ridge_logistic
 @pytest.mark.parametrize("seed", range(3))
 def test_newton_equals_scikit_learn(ridge: float, seed: int) -> None:
     """It has the same optimum as the reference, for a batch of row subsets and for fractional targets as weights."""
+    from sklearn.linear_model import LogisticRegression
+
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(200, 3))
     y = (rng.random(200) < 1 / (1 + np.exp(-2 * x[:, 0] + x[:, 1]))).astype(np.float64)
@@ -50,6 +50,8 @@ def test_newton_is_damped(seed: int) -> None:
 @given(st.lists(st.tuples(st.floats(-5, 5), st.floats(0.1, 5)), min_size=1, max_size=60))
 def test_pava_equals_scikit_learn(values: list[tuple[float, float]]) -> None:
     """Pool adjacent violators, weighted, is the reference's."""
+    from sklearn.isotonic import IsotonicRegression
+
     y, weights = np.array(values).T
     reference = IsotonicRegression().fit_transform(np.arange(len(y)), y, sample_weight=weights)
     assert pava(y, weights) == pytest.approx(reference, abs=1e-9)

@@ -5,7 +5,6 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
 
 from evals.replay.statistics.certify import fixed_sequence
 from evals.replay.statistics.side_by_side import as_certificate, check_side_by_side
@@ -101,6 +100,8 @@ WORLDS = {
 @pytest.mark.parametrize("name", WORLDS)
 def test_the_level_is_kept(name: str, shared: bool) -> None:
     """Of 1,500 draws at most a share delta has any candidate pass whose risk is above the limit; and some have."""
+    from scipy.stats import binomtest
+
     sequences, shares = WORLDS[name]
     rng, draws, broken = np.random.default_rng(11), 1500, 0
     for _ in range(draws):
@@ -118,6 +119,8 @@ def test_sequences_that_were_chosen_on_rows_of_a_fixed_one(fixed: list[bool] | N
 
     If the chosen one gave its share to the fixed one, more than delta of the draws would have a false candidate pass.
     """
+    from scipy.stats import binomtest
+
     rng, draws, broken = np.random.default_rng(13), 2500, 0
     delta = 0.06  # near what the exact test reaches with so many rows
     well = max(k for k in range(N) if fixed_sequence([losses(k)], LIMIT, delta, paired=False).certified)
@@ -134,6 +137,8 @@ def test_sequences_that_were_chosen_on_rows_of_a_fixed_one(fixed: list[bool] | N
 
 def test_testing_every_sequence_at_the_whole_delta_would_not_keep_it() -> None:
     """The simulation can tell: without shares three independent false candidates pass far too often."""
+    from scipy.stats import binomtest
+
     rng, draws = np.random.default_rng(12), 1000
     broken = sum(any(passed([[int((rng.random(N) < 0.1001).sum())]], [1.0])[0] for _ in range(5)) for _ in range(draws))
     assert binomtest(broken, draws, DELTA, alternative="greater").pvalue < 1e-6

@@ -9,8 +9,6 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import minimize_scalar
-from scipy.stats import beta, binom, binomtest, multinomial
 
 from evals.replay.statistics import significance
 
@@ -27,12 +25,16 @@ def outcomes(n: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
 @given(st.integers(1, 400), st.integers(-1, 401), st.floats(1e-6, 1 - 1e-6))
 def test_binomial_cdf_is_scipys(n: int, k: int, p: float) -> None:
     """The distribution function to 1e-9, with k below 0 and above n."""
+    from scipy.stats import binom
+
     assert significance.binomial_cdf(k, n, p) == pytest.approx(binom.cdf(k, n, p), abs=1e-9)
 
 
 @given(st.integers(1, 3000), st.floats(1e-6, 1 - 1e-6))
 def test_log_pmf_is_scipys(n: int, p: float) -> None:
     """The log-probabilities of all counts, in one call, also with a number of trials for each."""
+    from scipy.stats import binom
+
     k = np.arange(0, n + 1, max(1, n // 50))
     want = binom.logpmf(k, n, p)
     assert significance.log_pmf(k, n, p) == pytest.approx(want, rel=1e-8, abs=1e-8)
@@ -41,6 +43,8 @@ def test_log_pmf_is_scipys(n: int, p: float) -> None:
 
 def test_binomial_at_the_ends() -> None:
     """p-values of 1 and 0 where they are certain, none for no rows."""
+    from scipy.stats import binomtest
+
     assert significance.binomial_cdf(0, 5, 0.0) == 1.0
     assert significance.binomial_cdf(3, 5, 1.0) == 0.0
     assert significance.binomial_cdf(5, 5, 1.0) == 1.0
@@ -52,6 +56,8 @@ def test_binomial_at_the_ends() -> None:
 @given(st.integers(1, 500), st.floats(0, 1), st.sampled_from([0.001, 0.05, 0.2]))
 def test_clopper_pearson_is_scipys(n: int, share: float, level: float) -> None:
     """Both ends to 1e-7 by the quantiles of the beta distribution, and 0 and 1 where they must be."""
+    from scipy.stats import beta
+
     k = round(share * n)
     low, high = significance.clopper_pearson(k, n, level)
     assert low == pytest.approx(beta.ppf(level / 2, k, n - k + 1) if k else 0.0, abs=1e-7)
@@ -67,6 +73,8 @@ def test_clopper_pearson_without_rows() -> None:
 
 def restricted(worse: int, better: int, n: int, loss: float) -> float:
     """The score statistic with the restricted maximum likelihood found numerically, not by its formula."""
+    from scipy.optimize import minimize_scalar
+
     same = n - worse - better
 
     def minus_log_likelihood(q: float) -> float:
@@ -100,6 +108,8 @@ def test_tango_falls_as_losses_replace_gains(n: int, discordant: float, loss: fl
 
 def brute_force(n: int, loss: float, points: int) -> dict[tuple[int, int], float]:
     """The p-value of every outcome, summing the multinomial over all outcomes for each share of discordant pairs."""
+    from scipy.stats import beta, multinomial
+
     worse, better = outcomes(n)
     statistic = np.array([restricted(int(a), int(b), n, loss) for a, b in zip(worse, better, strict=True)])
     as_large = statistic[None, :] >= statistic[:, None] - 1e-6
@@ -188,6 +198,7 @@ def test_paired_never_rejects_more_than_its_level(n: int, loss: float) -> None:
 
     Also where 0/1 losses without any gain are tested by the binomial instead, as the automatic choice does.
     """
+    from scipy.stats import multinomial
 
     @cache
     def paired(worse: int, better: int) -> float:
@@ -302,6 +313,8 @@ DRAWS = 2000
 
 def below(p_values: npt.NDArray[np.float64], delta: float) -> None:
     """At most a share delta of the p-values under the null lies at or below delta, by a binomial test at 1e-3."""
+    from scipy.stats import binomtest
+
     hits = int((p_values <= delta).sum())
     assert binomtest(hits, len(p_values), delta, alternative="greater").pvalue > 1e-3, hits
 
@@ -339,6 +352,8 @@ def test_betting_is_not_much_weaker_than_the_plug_in() -> None:
 @given(st.integers(1, 1000), st.floats(0, 1), LIMITS)
 def test_hoeffding_bentkus_is_its_formula(n: int, share: float, limit: float) -> None:
     """The smaller of exp(-n kl(mean, limit)) and e times the binomial tail, by scipy."""
+    from scipy.stats import binom
+
     losses = round(share * n)
     mean = losses / n
     if mean >= limit:
