@@ -290,7 +290,7 @@ class TierAttempt:
         self.context.budget.log[self._log_before : self._log_before] = calls
 
     def overlapped(self, lead_s: float) -> None:
-        """Counts an answer's latency from here on, where it was asked for ``lead_s`` seconds before the attempt began."""
+        """Counts an answer's latency from the attempt's start, where it was requested ``lead_s`` seconds before that."""
         latency_s = self._answer_latency_s
         if latency_s is not None and not isnan(latency_s):
             self._answer_latency_s = max(0.0, latency_s - lead_s)

@@ -20,7 +20,7 @@ TEMPERATURE = 0.7
 
 
 async def candidates(context: RunContext, fusion: Fusion, tiers_left: int) -> tuple[list[Answer], float]:
-    """The candidates in the order of the models, and the seconds that it took to ask for those that were not there.
+    """The candidates in the order of the models, and the seconds that requests for the missing ones took.
 
     An earlier tier's answer is the first candidate of its model, unless it was vetoed. A model that fails has no candidate.
 
@@ -30,7 +30,7 @@ async def candidates(context: RunContext, fusion: Fusion, tiers_left: int) -> tu
         tiers_left: How many tiers may follow.
 
     Raises:
-        LimitReached: The budget or a cap allows no further request, and no candidate is there.
+        LimitReached: The budget or a cap allows no further request, and there is no candidate.
     """
     started = perf_counter()
     had = _answers_so_far(context, fusion)
@@ -81,6 +81,6 @@ async def _of_model(context: RunContext, model: str, count: int, had: Answer | N
         answers += await ask(request)
     if count > 1:
         further = replace(request, n=count - 1, temperature=TEMPERATURE, sample=True)
-        with suppress(ModelError, LimitReached):  # what is there is worth fusing
+        with suppress(ModelError, LimitReached):  # the candidates so far are worth fusing
             answers += await ask(further)
     return answers

@@ -1,7 +1,7 @@
 """Verdicts -> confidence, in plain Python.
 
-With a calibration the confidence is P(the answer is right), by the mapping fitted for just the judges that spoke. Without
-one it is the geometric mean of the odds of all scores, or the tier's ``prior`` where there is none: that ranks
+With a calibration the confidence is P(the answer is right), by the mapping fitted for exactly the judges that have scored.
+Without one it is the geometric mean of the odds of all scores, or the tier's ``prior`` where there is none: that ranks
 answers, but is not a probability, which is why ``Result.calibrated`` is then False. A missing score is left out, never read
 as 0; a veto is not a score and does not enter.
 """
@@ -13,7 +13,7 @@ from cascade.policy.calibrators import Calibrator, agreement_name
 from judges import Answer, Verdict
 from judges.votes import cluster_key
 
-# One judge's certainty must not drown all others: odds are bounded to about 1,000 to 1.
+# One judge's certainty must not outweigh all others: odds are bounded to about 1,000 to 1.
 _LOW, _HIGH = 0.001, 0.999
 
 

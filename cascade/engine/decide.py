@@ -30,11 +30,11 @@ def decide(
 
 
 def decide_before(thresholds: Thresholds, probability: float | None) -> Action:
-    """Ask the tier, or skip it, by the probability that it is right; None, where that cannot be told, passes 0 alone."""
+    """Ask the tier, or skip it, by the probability that it is right; None (unknown) passes a threshold of 0 only."""
     skip_below = thresholds.skip_below
     if skip_below is None:
         return Action.ASK
-    # The other thresholds were tuned for prompts that this one lets pass: one that it cannot tell goes on to the next tier.
+    # The other thresholds were tuned on prompts that pass this one: with an unknown probability the next tier is asked.
     return Action.SKIP if (skip_below > 0.0 if probability is None else probability < skip_below) else Action.ASK
 
 

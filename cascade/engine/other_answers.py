@@ -84,7 +84,7 @@ class OtherAnswers:
         return answers, _slowest(late_answers, perf_counter() - started) if late else 0.0
 
     async def close(self) -> None:
-        """Cancels what is still under way."""
+        """Cancels requests that are still in progress."""
         await cancel_and_wait(self._early.values())
 
     async def _ask(self, model: str, purpose: str) -> Answer:

@@ -76,7 +76,7 @@ class CompiledTier:
         task: The task whose thresholds these are; None: those of every run.
         route: The place of the rule in the policy's routes that the run follows; None: none.
         skipped: How many tiers before it that rule leaves out.
-        min_confidence: The least confidence that the call accepts, which is in ``thresholds`` already; None: it says none.
+        min_confidence: The least confidence that the call accepts, which ``thresholds`` contain; None: the call sets none.
         speculate_below: Below which probability by the prompt the next tier is asked at the same time; None: never.
         p95_s: The 95th percentile of its latency in seconds, by the policy; None: unknown.
         session: Why a conversation's turn begins where it does; None: the run belongs to no conversation that escalated.
@@ -125,7 +125,7 @@ class CompiledPolicy:
         observer: Receives what happens in its runs.
         lengths: The lengths of its answers; None: they are not learned.
         shadow: Which runs the other tiers answer, too; None: no run.
-        tasks: The policy as each task has it; None: no tier has thresholds by task, and no predictor reads the task.
+        tasks: The variants of the policy by task; None: no tier has thresholds by task, and no predictor reads the task.
         routes: Where runs begin; None: all at the first tier.
         canary: The candidate calibration, which a share of the runs has; None: there is none.
         sessions: Its conversations; None: it does not treat them together.
@@ -176,7 +176,7 @@ class SessionTurn(Protocol):
     """One run of a conversation."""
 
     def end(self, result: Result) -> None:
-        """Remembers what the turn needed."""
+        """Stores which tier the turn needed."""
         ...
 
 
@@ -202,7 +202,7 @@ class TaskPlan:
         tag: The tag of a run that names its task.
         patterns: Pairs of a task and what a prompt of it contains, tried in order where a run has no such tag, for at most
             ``PATTERN_SECONDS``: what takes longer matches nothing.
-        variants: The policy as each task has it.
+        variants: The policy with each task's thresholds.
         is_evidence: Whether a predictor reads the task.
     """
 
@@ -237,7 +237,7 @@ class RoutePlan:
 
     Attributes:
         routes: The rules in order.
-        tasks: Says a run's task.
+        tasks: Finds a run's task.
         order: The place of each tier in the policy.
     """
 
@@ -292,7 +292,7 @@ def _limits_of(day: str, daily: DailyBudgets) -> Mapping[str, float]:
 
 
 def period_scope(day: str, scope: str) -> str:
-    """A budget's scope as the ledger has it: with its UTC day, or with its month where it begins so."""
+    """A budget's scope in the ledger: with its UTC day, or with its month where it begins with ``MONTH``."""
     return f"{day[:7] if scope.startswith(MONTH) else day} {scope}"
 
 

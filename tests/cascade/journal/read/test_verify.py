@@ -197,7 +197,7 @@ async def test_verify_by_command(url: str, capsys: pytest.CaptureFixture[str]) -
 
     record, _ = await one(url)
     assert main(["journal", "verify", "--journal", url]) == 0
-    assert "1 records, every decision follows" in capsys.readouterr().out
+    assert "1 record, every decision follows" in capsys.readouterr().out
     store: Any = open_store(url)
     store.execute("UPDATE cascade_runs SET confidence = 0.123")
     store.close()
