@@ -3,6 +3,7 @@
 import json
 import random
 from dataclasses import replace
+from functools import cache
 
 import pytest
 from hypothesis import given
@@ -16,11 +17,14 @@ from cascade.promise.traffic_events import TrafficRun
 TIERS = ("cheap", "premium")
 
 
+form_of = cache(form_features)  # of eighteen texts, for tens of thousands of runs
+
+
 def run(rng: random.Random) -> TrafficRun:
     """A run of a healthy policy: three in ten escalate, which takes longer and costs more."""
     escalated = rng.random() < 0.3
     return TrafficRun(
-        form=form_features("What is " + "a long word " * rng.randrange(2, 20) + "?"),
+        form=form_of("What is " + "a long word " * rng.randrange(2, 20) + "?"),
         confidence=rng.betavariate(2, 4) if escalated else rng.betavariate(6, 2),
         tier=int(escalated),
         escalated=escalated,
@@ -30,6 +34,7 @@ def run(rng: random.Random) -> TrafficRun:
     )
 
 
+@cache
 def profile(n: int = 500, seed: int = 0) -> TrafficProfile:
     """The profile of such a policy."""
     rng = random.Random(seed)
