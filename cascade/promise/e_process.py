@@ -81,13 +81,15 @@ class EProcess:
         """
         checked(value, weight, self.low, self.high)
         x = weight * (value - self.limit)
-        gates, wealth, sizes = self._gates, self._wealth, self._sizes
+        gates, wealth, sizes, width = self._gates, self._wealth, self._sizes, self.limit - self.low
         raised = sizes[0] / sizes[1]
         for i, bet in enumerate(self._bets):
-            gain = log1p(min(bet.share * raised, LARGEST_SHARE) / (self.limit - self.low) * x)
-            if gates[i] >= bet.gate:  # by the evidence before this value
+            share, gate = bet.share * raised, gates[i]
+            gain = log1p((share if share < LARGEST_SHARE else LARGEST_SHARE) / width * x)
+            if gate >= bet.gate:  # by the evidence before this value
                 wealth[i] += gain
-            gates[i] = max(0.0, gates[i] + gain)
+            gate += gain
+            gates[i] = gate if gate > 0.0 else 0.0
         size = weight * value * value
         sizes[0] += size
         sizes[1] += size * weight
@@ -186,4 +188,4 @@ def checked(value: float, weight: float, low: float, high: float) -> None:
 def log_sum(logs: Sequence[float]) -> float:
     """The logarithm of a sum, from the logarithms of its terms."""
     largest = max(logs)
-    return -inf if largest == -inf else largest + log(sum(exp(term - largest) for term in logs))
+    return -inf if largest == -inf else largest + log(sum([exp(term - largest) for term in logs]))
