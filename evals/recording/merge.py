@@ -26,6 +26,9 @@ def merged(first: str, others: Sequence[str], note: Note, same: ByPrompt | None 
     for _ in examples(first) if same is not None else ():
         pass  # its ids come before the others'
     with tempfile.TemporaryDirectory() as folder, closing(sqlite3.connect(Path(folder, "waiting"))) as waiting:
+        # It does not outlive this function, so it need not survive a crash.
+        waiting.execute("PRAGMA journal_mode = OFF")
+        waiting.execute("PRAGMA synchronous = OFF")
         waiting.execute("CREATE TABLE rows (id BLOB, file TEXT, line BLOB)")
         for file in others:
             n_known = len(same.ids) if same is not None else 0
