@@ -5,7 +5,8 @@ signals and exit status, but where its imports are not what is tested: half a se
 ``[sys.executable, "-m", module, ...]`` and ``[sys.executable, "-c", code, ...]`` are forked. Any other command, an
 environment with other PYTHON variables, and any system but Linux start a new interpreter as ever.
 
-A command with ``--workers`` has such a server of its own, from which its workers are forked.
+A command that starts gateways (``--workers``, or the variable for it; ``--serve``) has such a server of its own, which
+forks them.
 
 The server forks twice, and its child ends: Linux hands the orphan to the nearest ancestor that asks for orphans
 (``PR_SET_CHILD_SUBREAPER``), which is the tests' process. So that process waits for it as for any child of its own.
@@ -101,7 +102,7 @@ class Popen(subprocess.Popen[Any]):
             "environment": variables,
             "descriptors": [0, 1, 2, *pass_fds],
             "own_session": options[5],
-            "forks_workers": "--workers" in words,
+            "forks_gateways": not {"--workers", "--serve"}.isdisjoint(words) or bool(variables.get("CASCADE_WORKERS")),
         }
         self.pid = _server().start(request, [*theirs, *pass_fds])
         self._child_created = True
@@ -223,7 +224,7 @@ def _become(request: dict[str, Any], received: list[int]) -> None:
     values.ValueClass = values.get_value_class()
 
 
-def _fork_workers() -> socket.socket | None:
+def _fork_own_server() -> socket.socket | None:
     """Forks a server for what this process will start. Returns its connection in the server, None in this process."""
     global _server
     ours, theirs = socket.socketpair()
@@ -285,7 +286,7 @@ def main() -> None:
     while connection is not None:
         request, received = _serve(connection)
         _become(request, received)
-        connection = _fork_workers() if request["forks_workers"] else None
+        connection = _fork_own_server() if request["forks_gateways"] else None
     try:
         _run(request["words"])
     except BaseException as error:
